@@ -1,0 +1,112 @@
+# `make` alone lists what there is. Everything lives in .venv; each set of requirements is installed once.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Each set contains the one before it; installing a larger one satisfies the smaller ones too.
+STAMP_demo  := $(VENV)/.installed-demo
+STAMP_test  := $(VENV)/.installed-test
+STAMP_check := $(VENV)/.installed-check
+STAMP_lock  := $(VENV)/.installed-lock
+WITHIN_test  := $(STAMP_demo)
+WITHIN_check := $(STAMP_demo) $(STAMP_test)
+WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
+
+##@ Use it
+
+demo: $(STAMP_demo) ## Run an Agent on a real JetStream, without a cluster, and show the run
+	@$(BIN)/heed demo $(ARGS)
+
+image: ## Build the container image (docker, podman or buildah); IMAGE=…, BASE=…
+	@builder=; \
+	for tool in docker podman; do \
+	  if command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then builder="$$tool build"; break; fi; \
+	done; \
+	if [ -z "$$builder" ] && command -v buildah >/dev/null; then builder="buildah bud $(BUILDAH_ARGS)"; fi; \
+	if [ -z "$$builder" ]; then \
+	  echo "make image: no working docker, podman or buildah found; install one (and start its daemon)" >&2; exit 1; \
+	fi; \
+	echo "$$builder --tag $(IMAGE) ."; \
+	$$builder $(if $(BASE),--build-arg BASE=$(BASE)) \
+	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) --tag $(IMAGE) .
+
+IMAGE ?= heed:dev
+
+##@ Work on it
+
+venv: $(STAMP_check) ## Create .venv with everything needed to work on Heed
+
+test: $(STAMP_test) ## Run every test, from nothing: builds a real control plane first (once)
+	$(BIN)/python tests/cluster/controlplane/build.py
+	$(BIN)/python -m pytest $(ARGS)
+
+unit: $(STAMP_test) ## Run the quick tests only
+	$(BIN)/python -m pytest tests/unit $(ARGS)
+
+check: lint types layers ## Lint, format, types and layers (make -k check: all, whatever fails)
+
+lint: $(STAMP_check)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP_check)
+	$(BIN)/mypy
+
+layers: $(STAMP_check)
+	$(BIN)/lint-imports --no-logo
+
+verify: $(STAMP_check) ## Are generated and locked files current?
+	$(BIN)/python -m heed.api.generate --check
+	$(BIN)/python requirements/lock.py --check
+
+bench: $(STAMP_test) ## Measure throughput, latency and cost
+	$(BIN)/python -m tests.bench $(ARGS)
+
+##@ Change it
+
+format: $(STAMP_check) ## Format the code and apply safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(STAMP_check) ## Write the CRDs and what else is generated
+	$(BIN)/python -m heed.api.generate
+
+lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newest versions
+	$(BIN)/python requirements/lock.py $(ARGS)
+
+clean: ## Remove .venv, caches and build results
+	rm -rf $(VENV) build dist operator/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ Help
+
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# --- the virtual environment ---------------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Heed needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo 'not there')." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@echo "creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "could not create $(VENV): is the venv module installed (Debian: python3-venv)?" >&2; exit 1; }
+
+# The package is installed in place and only when its metadata changes; code changes need no reinstall.
+$(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
+	@echo "installing requirements/$*.txt"
+	@$(PIP) install --require-hashes --requirement $<
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $(WITHIN_$*) $@
+
+.PHONY: demo image venv test unit check lint types layers verify bench format generate lock clean help

@@ -1,0 +1,228 @@
+"""The `Agent` custom resource, v1alpha1. The CRD, the validation and the docs of fields all come from here."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+from heed import names
+from heed.api.status import Free, FreeMap
+
+MAX_EXPRESSION = 1024
+MAX_HANDLERS = 64
+MAX_SUBSCRIPTIONS = 32
+MAX_ITEMS = 16
+MAX_TASKS = 32
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DURATION = r"^([0-9]+(s|m|h|d))+$"
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_PATTERN_SCHEMA = r"^([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?$|^>$"
+
+
+def seconds(duration: str) -> int:
+    """The seconds of a duration such as `90s`, `10m`, `1h30m` or `7d`."""
+    return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(s|m|h|d)", duration))
+
+
+def _type_pattern(value: str) -> str:
+    if not names.is_pattern(value):
+        raise ValueError(
+            "is not a type pattern; use dot-separated tokens, * for one token, a last > for the rest, "
+            "such as com.example.order.*"
+        )
+    return value
+
+
+TypePattern = Annotated[
+    str,
+    Field(max_length=names.TYPE_MAX_LENGTH),
+    AfterValidator(_type_pattern),
+    WithJsonSchema(
+        {"type": "string", "maxLength": names.TYPE_MAX_LENGTH, "minLength": 1, "pattern": _PATTERN_SCHEMA}
+    ),
+]
+Cel = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION)]
+Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
+Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=40)]
+
+
+class Model(BaseModel):
+    """Base of the resource's models: camelCase outside, unknown fields refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=False
+    )
+
+
+class Subscription(Model):
+    """Broadcast events of the Agent's namespace that it heeds."""
+
+    type: Annotated[TypePattern, Field(description="NATS pattern over the CloudEvents type, such as com.example.*.")]
+    where: Annotated[
+        Cel | None, Field(description="CEL over `event`; where it is false, the event is ignored.")
+    ] = None
+
+
+class SessionSpec(Model):
+    """How events are grouped, and how long a group is remembered."""
+
+    key: Annotated[
+        Cel,
+        Field(
+            description="CEL over `event` that gives the session's key. An event without a correlationid has its id "
+            "as event.correlationid."
+        ),
+    ] = "event.correlationid"
+    idle_timeout: Annotated[
+        Duration,
+        Field(description="A session without pending tasks is forgotten when no event came for so long."),
+    ] = "24h"
+
+
+class TaskSpec(Model):
+    """Long or costly work that handlers start. Its end comes back as dev.heed.task.completed or .failed."""
+
+    job: Annotated[
+        FreeMap | None,
+        Field(
+            description="A batch/v1 JobSpec. Every string in it may hold ${CEL} over `task`, `input`, `event`, `agent` "
+            "and `session`."
+        ),
+    ] = None
+    timeout: Annotated[
+        Duration | None, Field(description="The task fails with DeadlineExceeded after so long.")
+    ] = None
+    retention: Annotated[
+        Duration, Field(description="How long the finished Job is kept once its end is in the ledger.")
+    ] = "1h"
+
+
+class Start(Model):
+    """A task to start. Exactly one of `task` and `from`."""
+
+    task: Annotated[Label | None, Field(description="Name of a task in spec.tasks.")] = None
+    input: Annotated[
+        Free, Field(description="What the task works on: any value; strings may hold ${CEL}.")
+    ] = None
+    from_: Annotated[
+        str | None,
+        Field(
+            alias="from",
+            max_length=MAX_EXPRESSION,
+            description="One ${CEL} that yields a list of {task, input}, to start several or none.",
+        ),
+    ] = None
+
+
+class Emit(Model):
+    """An event to emit. Exactly one of `type` and `from`."""
+
+    type: Annotated[
+        str | None,
+        Field(max_length=names.TYPE_MAX_LENGTH, description="The CloudEvents type; may hold ${CEL}."),
+    ] = None
+    data: Annotated[Free, Field(description="The event's data: any value; strings may hold ${CEL}.")] = None
+    subject: Annotated[
+        str | None, Field(max_length=MAX_EXPRESSION, description="The CloudEvents subject; may hold ${CEL}.")
+    ] = None
+    to: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_EXPRESSION,
+            description="Name of the only Agent in this namespace that gets the event; may hold ${CEL}. "
+            "Without it the event is broadcast.",
+        ),
+    ] = None
+    from_: Annotated[
+        str | None,
+        Field(
+            alias="from",
+            max_length=MAX_EXPRESSION,
+            description="One ${CEL} that yields a list of {type, data, subject, to}, to emit several or none.",
+        ),
+    ] = None
+
+
+class Cancel(Model):
+    """Pending tasks of the session to cancel."""
+
+    task: Annotated[Label, Field(description="Name of a task in spec.tasks; all its pending runs are cancelled.")]
+
+
+class Handler(Model):
+    """One reaction. Within it: `state`, then `start`, `emit`, `cancel`, `end`."""
+
+    name: Annotated[Label, Field(description="Unique among the handlers; shown in dead letters and traces.")]
+    type: Annotated[TypePattern, Field(description="NATS pattern over the CloudEvents type of what it reacts to.")]
+    when: Annotated[
+        Cel | None,
+        Field(
+            description="CEL over `event`, `state`, `session`, `agent`, and for task events `task` and `input`; "
+            "the handler runs where it is true."
+        ),
+    ] = None
+    state: Annotated[
+        Free,
+        Field(
+            description="Map merged into the session's state by top-level key; null removes a key. Strings may hold "
+            "${CEL}; or one ${CEL} that yields the map."
+        ),
+    ] = None
+    start: Annotated[list[Start], Field(max_length=MAX_ITEMS, description="Tasks to start.")] = []
+    emit: Annotated[list[Emit], Field(max_length=MAX_ITEMS, description="Events to emit.")] = []
+    cancel: Annotated[list[Cancel], Field(max_length=MAX_ITEMS, description="Tasks to cancel.")] = []
+    end: Annotated[
+        bool, Field(description="Forget the session: its state goes, its pending tasks are cancelled unheard.")
+    ] = False
+
+
+class AgentSpec(Model):
+    """Which events the Agent heeds, what it remembers, how it reacts."""
+
+    subscribe: Annotated[
+        list[Subscription],
+        Field(
+            min_length=1,
+            max_length=MAX_SUBSCRIPTIONS,
+            description="Broadcast events it heeds. Events in its own inbox (task ends, direct messages) always come.",
+        ),
+    ]
+    session: Annotated[SessionSpec, Field(description="How events are grouped into sessions.")] = SessionSpec()
+    tasks: Annotated[
+        dict[str, TaskSpec], Field(max_length=MAX_TASKS, description="The work that handlers may start, by name.")
+    ] = {}
+    handlers: Annotated[
+        list[Handler],
+        Field(min_length=1, max_length=MAX_HANDLERS, description="The reactions; every one that matches runs, in order."),
+    ]
+
+
+class Metadata(BaseModel):
+    """The part of Kubernetes' object metadata that an Agent's decisions may depend on."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)]
+    namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "default"
+    uid: str = ""
+    generation: int = 0
+    labels: dict[str, str] = {}
+
+
+class Agent(BaseModel):
+    """An Agent: which CloudEvents it heeds, what it remembers per session, how it reacts."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    metadata: Metadata
+    spec: AgentSpec
+
+
+def job_containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of a JobSpec, or none where it has no such shape."""
+    pod = spec.get("template")
+    inner = pod.get("spec") if isinstance(pod, dict) else None
+    containers = inner.get("containers") if isinstance(inner, dict) else None
+    return [item for item in containers if isinstance(item, dict)] if isinstance(containers, list) else []

@@ -1,0 +1,151 @@
+"""The ledger's records, which are the Agent's status. One source for the CRD, the core and every store.
+
+Plain frozen dataclasses (pydantic reads them through a TypeAdapter): the core builds thousands a second.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic.alias_generators import to_camel
+
+_CONFIG = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+Time = Annotated[str, Field(description="RFC 3339, UTC.", json_schema_extra={"format": "date-time"})]
+Free = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
+FreeMap = Annotated[
+    dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
+]
+
+Phase = Literal["Owed", "Started", "Cancelling", "Abandoned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where in the stream the Agent is: the last event it decided."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    stream: Annotated[str, Field(description="The JetStream stream.")]
+    sequence: Annotated[int, Field(description="Stream sequence of the last decided event; 0 before the first.")] = 0
+    time: Annotated[Time | None, Field(description="When the stream stored that event.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What became of every event the Agent was delivered, and what it did. They only grow."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    handled: Annotated[int, Field(description="Events that at least one handler ran for.")] = 0
+    ignored: Annotated[int, Field(description="Events that no subscription condition or no handler matched.")] = 0
+    duplicates: Annotated[int, Field(description="Events decided before, by source and id.")] = 0
+    stale: Annotated[int, Field(description="Ends of tasks that were not pending.")] = 0
+    dead_lettered: Annotated[int, Field(description="Events that could not be decided.")] = 0
+    emitted: Annotated[int, Field(description="Events the handlers emitted.")] = 0
+    tasks_started: Annotated[int, Field(description="Tasks the handlers started.")] = 0
+    tasks_completed: Annotated[int, Field(description="Tasks that completed while pending.")] = 0
+    tasks_failed: Annotated[int, Field(description="Tasks that failed while pending.")] = 0
+    sessions_expired: Annotated[int, Field(description="Sessions forgotten after their idle timeout.")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What the Agent remembers about one session key."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    started_at: Annotated[Time, Field(description="Stream time of the session's first event.")]
+    last_event_at: Annotated[Time, Field(description="Stream time of its latest event.")]
+    correlationid: Annotated[str, Field(description="The correlationid that its emitted events carry.")]
+    state: Annotated[FreeMap, Field(description="What the handlers remember.")] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The event that made the Agent start a task, as far as the task's end event needs it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    id: Annotated[str, Field(description="The event's id; the causationid of the task's end.")]
+    sequence: Annotated[int, Field(description="Its stream sequence.")]
+    correlationid: Annotated[str, Field(description="The correlationid of the task's end.")]
+    hops: Annotated[int, Field(description="The event's heedhops.")] = 0
+    traceparent: Annotated[str | None, Field(description="W3C trace context, passed on.")] = None
+    tracestate: Annotated[str | None, Field(description="W3C trace context, passed on.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingTask:
+    """A task whose end the Agent waits for."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    task: Annotated[str, Field(description="Its name in spec.tasks.")]
+    session: Annotated[str, Field(description="Key of the session that started it.")]
+    kind: Annotated[str, Field(description="What runs it, such as job.")]
+    started_at: Annotated[Time, Field(description="Stream time of the event that started it.")]
+    cause: Cause
+    deadline: Annotated[Time | None, Field(description="When it will have timed out.")] = None
+    phase: Annotated[
+        Phase,
+        Field(
+            description="Owed: decided, not yet known to have started. Started. Cancelling: its failed event will "
+            "follow. Abandoned: its session ended, it is being removed and its end will be stale."
+        ),
+    ] = "Owed"
+    input: Annotated[Free, Field(description="What the handler passed in.")] = None
+    owed: Annotated[str | None, Field(description="JSON of what it takes to start the task; kept while Owed.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecentTask:
+    """A task that ended, for people."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    id: Annotated[str, Field(description="The task's id.")]
+    task: Annotated[str, Field(description="Its name in spec.tasks.")]
+    session: Annotated[str, Field(description="Key of the session that started it.")]
+    outcome: Annotated[Literal["Completed", "Failed"], Field(description="How it ended.")]
+    started_at: Time
+    ended_at: Annotated[Time, Field(description="Stream time of its end event.")]
+    reason: Annotated[str | None, Field(description="Why it failed.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Why an event could not be decided."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    code: Annotated[str, Field(description="CamelCase cause for machines.")]
+    message: Annotated[str, Field(description="The cause for people.")]
+    handler: Annotated[str | None, Field(description="The handler that broke, if one did.")] = None
+    generation: Annotated[int, Field(description="The Agent's generation that decided.")] = 0
+    task: Annotated[str | None, Field(description="JSON of the pending task that the event ended.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A message owed to the broker: an emitted event, or a dead letter (whose original is in the stream)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    sequence: Annotated[int, Field(description="Stream sequence of the event whose decision owes it.")]
+    index: Annotated[int, Field(description="Its place among that decision's messages.")]
+    subject: Annotated[str, Field(description="Where it is to be published.")]
+    at: Annotated[Time, Field(description="Stream time of the event whose decision owes it.")]
+    event: Annotated[str | None, Field(description="The event as CloudEvents JSON.")] = None
+    letter: Annotated[Letter | None, Field(description="Set where this is a dead letter.")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Sizes, for the columns of kubectl get."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    sessions: Annotated[int, Field(description="Sessions remembered now.")] = 0
+    pending_tasks: Annotated[int, Field(description="Tasks waited for now.")] = 0
+    outbox: Annotated[int, Field(description="Messages owed now.")] = 0

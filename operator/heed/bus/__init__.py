@@ -1,0 +1,1 @@
+"""Events on NATS JetStream: the CloudEvents binding, the streams, reading from a cursor, and publishing."""

@@ -1,0 +1,259 @@
+"""One connection to the broker that is never given up, and that tells at once when it was lost.
+
+The client library waits out the whole timeout of a pull request that a broken connection swallowed (nats.py #504).
+So whoever waits for the broker also watches the connection.
+"""
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client, Server
+from nats.aio.msg import Msg
+
+from heed.errors import BusUnavailable, InvalidSettings
+from heed.settings import Settings
+
+log = logging.getLogger(__name__)
+
+TIMEOUT: Final = 5.0
+CLOSE_TIMEOUT: Final = 2.0
+FIRST_PAUSE: Final = 0.05
+DOUBLINGS: Final = 7  # the longest pause between two tries is FIRST_PAUSE * 2**DOUBLINGS
+PING_INTERVAL: Final = 20
+
+
+class ApiRefused(BusUnavailable):
+    """The broker answered with an error; `err_code` is JetStream's own."""
+
+    def __init__(self, subject: str, error: Mapping[str, Any]) -> None:
+        super().__init__(f"the broker refused {subject}: {error.get('description', 'no description')}")
+        self.code = int(error.get("code", 0))
+        self.err_code = int(error.get("err_code", 0))
+        self.description = str(error.get("description", ""))
+
+
+async def connect(settings: Settings, name: str, attempts: int | None = None) -> "Connection":
+    """Connect, for ever trying; or raise BusUnavailable after `attempts` tries. Raises InvalidSettings."""
+    connection = Connection(settings, name)
+    await connection.dial(attempts)
+    return connection
+
+
+class Connection:
+    """A connection. `epoch` counts how often it was made or lost; a reader of an older epoch is lost."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self.url = public_url(settings.nats_url)
+        self.name = name
+        self.epoch = 0
+        self._options = _options(settings, name)
+        self._client = Client()
+        self._watchers: set[Callable[[], None]] = set()
+        self._connected = asyncio.Event()
+        self._closing = False
+        self._failures: list[Exception] = []
+        self._failed = asyncio.Event()
+        self._redial: asyncio.Task[None] | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client of this moment. Do not keep it: the broker may close it for good, and then there is a new one."""
+        return self._client
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the broker can be reached now, as far as is known."""
+        return self._connected.is_set()
+
+    @property
+    def max_payload(self) -> int:
+        """The most bytes that the broker takes in one message, headers included."""
+        return int(self._client.max_payload)
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call `changed` whenever the connection is lost, made again or closed. Returns what ends that."""
+        self._watchers.add(changed)
+        return lambda: self._watchers.discard(changed)
+
+    async def ready(self, timeout: float = TIMEOUT) -> None:
+        """Wait until there is a connection. Raises BusUnavailable."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
+        except TimeoutError:
+            reason = f": {self._failures[-1]!r}" if self._failures else ""
+            raise BusUnavailable(f"no connection to {self.url}{reason}; is the broker running?") from None
+
+    async def request(
+        self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None, timeout: float = TIMEOUT
+    ) -> Msg:
+        """A request's reply. Raises BusUnavailable."""
+        try:
+            return await self._client.request(subject, payload, timeout=timeout, headers=headers)
+        except nats.errors.NoRespondersError:
+            message = f"nothing at {self.url} answers to {subject}; is JetStream on, and does the stream exist?"
+            raise BusUnavailable(message) from None
+        except nats.errors.TimeoutError:
+            raise BusUnavailable(f"{self.url} did not answer to {subject} within {timeout:g} s") from None
+        except (nats.errors.Error, OSError) as error:
+            raise BusUnavailable(f"{self.url} could not be asked for {subject}: {error!r}") from error
+
+    async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """A request to the JetStream API, `$JS.API.` + subject. Raises ApiRefused, BusUnavailable."""
+        payload = b"" if request is None else json.dumps(request).encode()
+        reply = await self.request(f"$JS.API.{subject}", payload)
+        answer: dict[str, Any] = json.loads(reply.data)
+        if "error" in answer:
+            raise ApiRefused(subject, answer["error"])
+        return answer
+
+    async def dial(self, attempts: int | None = None) -> None:
+        """Connect a new client. Raises BusUnavailable after `attempts` tries, where given."""
+        self._client = Client()
+        self._failures.clear()
+        dialling = asyncio.create_task(self._client.connect(**self._options, **self._callbacks()))
+        try:
+            while not dialling.done() and (attempts is None or len(self._failures) < attempts):
+                self._failed.clear()
+                failed = asyncio.create_task(self._failed.wait())
+                await asyncio.wait({dialling, failed}, return_when=asyncio.FIRST_COMPLETED)
+                failed.cancel()
+        except asyncio.CancelledError:
+            await self._hang_up(dialling)
+            raise
+        if dialling.done():
+            await dialling
+            self._change(connected=True)
+            return
+        await self._hang_up(dialling)
+        error = self._failures[-1]
+        raise BusUnavailable(
+            f"cannot connect to {self.url}: {str(error) or repr(error)}; start a broker with JetStream (nats-server -js) "
+            "or set HEED_NATS_URL"
+        )
+
+    async def close(self) -> None:
+        """Close it for good, within seconds whatever the broker does. What waits on it is woken."""
+        self._closing = True
+        if self._redial is not None:
+            self._redial.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._redial
+        await _close(self._client)
+        self._change(connected=False)
+
+    async def _hang_up(self, dialling: "asyncio.Task[None]") -> None:
+        dialling.cancel()
+        with contextlib.suppress(asyncio.CancelledError, nats.errors.Error, OSError):
+            await dialling
+        await _close(self._client)
+
+    def _callbacks(self) -> dict[str, Any]:
+        client = self._client
+
+        async def lost() -> None:
+            if client is self._client and self.is_connected:
+                log.log(logging.INFO if self._closing else logging.WARNING, "broker lost", extra={"url": self.url})
+                self._change(connected=False)
+
+        async def reconnected() -> None:
+            if client is self._client:
+                log.info("broker reconnected", extra={"url": self.url})
+                self._failures.clear()
+                self._change(connected=True)
+
+        async def closed() -> None:
+            if client is self._client and not self._closing:
+                self._redial = asyncio.create_task(self._dial_again())
+
+        async def failed(error: Exception) -> None:
+            self._on_error(error)
+
+        return {"disconnected_cb": lost, "reconnected_cb": reconnected, "closed_cb": closed, "error_cb": failed}
+
+    def _on_error(self, error: Exception) -> None:
+        if self._closing:
+            return
+        message = "broker error" if self.is_connected else "broker not reached"
+        log.warning(message, extra={"url": self.url, "error": str(error) or repr(error)})
+        self._failures[:] = [*self._failures[-9:], error] if self.is_connected else [*self._failures, error]
+        self._failed.set()
+
+    async def _dial_again(self) -> None:
+        """The broker ended the connection with an error (such as expired credentials): the library gives up there."""
+        log.warning("broker closed the connection", extra={"url": self.url, "error": str(self._client.last_error)})
+        await asyncio.sleep(1 + random.random())
+        await self.dial()
+
+    def _change(self, *, connected: bool) -> None:
+        self.epoch += 1
+        if connected:
+            self._connected.set()
+        else:
+            self._connected.clear()
+        for changed in tuple(self._watchers):
+            changed()
+
+
+async def _close(client: Client) -> None:
+    with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await client.close()
+
+
+def public_url(urls: str) -> str:
+    """The broker's URLs without user, password and token, for logs and errors."""
+    return ",".join(_public_url(url.strip()) for url in urls.split(","))
+
+
+def _public_url(url: str) -> str:
+    parts = urlsplit(url if "://" in url else f"nats://{url}")
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _options(settings: Settings, name: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "servers": [url.strip() for url in settings.nats_url.split(",")],
+        "name": name,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 1,
+        "reconnect_to_server_handler": _next_server,
+        "ping_interval": PING_INTERVAL,
+    }
+    if settings.nats_credentials is not None:
+        options["user_credentials"] = _existing(settings.nats_credentials, "HEED_NATS_CREDENTIALS")
+        if importlib.util.find_spec("nkeys") is None:
+            raise InvalidSettings("HEED_NATS_CREDENTIALS needs the package nkeys; install nats-py[nkeys]")
+    if settings.nats_ca is not None:
+        options["tls"] = _tls(_existing(settings.nats_ca, "HEED_NATS_CA"))
+    return options
+
+
+def _tls(path: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=path)
+    except (ssl.SSLError, OSError) as error:
+        raise InvalidSettings(f"HEED_NATS_CA={path}: {error}; give a file of CA certificates in PEM") from None
+
+
+def _existing(path: str, variable: str) -> str:
+    if not Path(path).is_file():
+        raise InvalidSettings(f"{variable}={path}: no such file")
+    return path
+
+
+def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
+    """The server that failed least, after a pause that grows with its failures; jitter keeps a herd apart."""
+    server = min(servers, key=lambda item: item.reconnects)
+    pause = FIRST_PAUSE * 2 ** min(server.reconnects, DOUBLINGS)
+    return server, pause * random.uniform(0.5, 1)

@@ -1,0 +1,177 @@
+"""Reading a stream through a throw-away consumer: no acknowledgements, no redelivery, and no gap goes unseen.
+
+A pull request lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one small
+message per half minute. The consumer counts what it delivers: a number left out means that messages were lost on the
+way, and then (as with a lost connection or consumer) there is nothing to repair: the reader is lost.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from heed.bus.connection import Connection
+from heed.errors import BusUnavailable, ReaderLost
+
+EXPIRY: Final = 30.0
+PATIENCE: Final = 5.0  # beyond EXPIRY, until a request counts as lost
+BATCH: Final = 500
+MAX_BYTES: Final = 8 * 1024**2
+INACTIVE: Final = 120.0
+_SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come."""
+
+    message: Msg
+    sequence: int
+    at: int
+    pending: int
+
+
+class Pull:
+    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message."""
+
+    def __init__(self, connection: Connection, stream: str) -> None:
+        self.floor = 0
+        self.pending = 0
+        self._connection = connection
+        self._client = connection.client
+        self._stream = stream
+        self._consumer = ""
+        self._inbox = self._client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._arrivals: deque[Arrival] = deque()
+        self._delivered = 0  # consumer sequence of the latest arrival
+        self._asked = 0  # messages that the server still may send for the request it has
+        self._asked_before = 0  # `_delivered` when that request was made
+        self._lost_at = 0.0
+        self._max_bytes = max(MAX_BYTES, 2 * connection.max_payload)
+        self._failure: str | None = None
+        self._news = asyncio.Event()
+        self._unwatch = connection.watch(lambda: self._fail("the connection was lost"))
+
+    @classmethod
+    async def open(cls, connection: Connection, stream: str, config: Mapping[str, Any]) -> "Pull":
+        """Make a consumer; `config` says what it reads and from where. Raises ApiRefused, BusUnavailable."""
+        await connection.ready()
+        pull = cls(connection, stream)
+        try:
+            await pull._create(config)
+        except BaseException:
+            await pull.close()
+            raise
+        return pull
+
+    async def take(self, limit: int, timeout: float) -> list[Arrival]:
+        """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout
+        while not self._arrivals:
+            if self._failure is not None:
+                raise ReaderLost(f"reader of stream {self._stream}: {self._failure}")
+            now = clock()
+            if self._asked > 0 and now >= self._lost_at:
+                self._fail("the server forgot a request")
+            elif self._asked <= 0:
+                await self._ask(min(limit, BATCH))
+            elif now >= end:
+                return []
+            else:
+                await self._wait(min(end, self._lost_at) - now)
+        return [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
+
+    async def close(self) -> None:
+        """Drop the consumer, without waiting for it. Never raises for a broker that is away."""
+        self._unwatch()
+        self._fail("it was closed")
+        self._arrivals.clear()
+        with contextlib.suppress(nats.errors.Error, OSError):
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
+            if self._consumer and self._connection.is_connected:
+                await self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
+
+    async def _create(self, config: Mapping[str, Any]) -> None:
+        try:
+            self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
+        except nats.errors.Error as error:
+            raise BusUnavailable(f"cannot subscribe at {self._connection.url}: {error!r}") from error
+        wanted = {
+            "ack_policy": "none",
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(INACTIVE * _SECOND),
+            "description": self._connection.name,
+            **config,
+        }
+        request = {"stream_name": self._stream, "config": wanted}
+        info = await self._connection.api(f"CONSUMER.CREATE.{self._stream}", request)
+        self._consumer = info["name"]
+        self.floor = int(info["delivered"]["stream_seq"])
+        self.pending = int(info["num_pending"])
+        if self._failure is not None:
+            raise BusUnavailable(f"reader of stream {self._stream}: {self._failure}")
+
+    async def _ask(self, batch: int) -> None:
+        request = {"batch": batch, "expires": int(EXPIRY * _SECOND)}
+        if self._max_bytes:
+            request["max_bytes"] = self._max_bytes
+        self._asked, self._asked_before = batch, self._delivered
+        self._lost_at = asyncio.get_running_loop().time() + EXPIRY + PATIENCE
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        try:
+            await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+        except (nats.errors.Error, OSError) as error:
+            self._fail(f"a request could not be sent: {error!r}")
+
+    async def _wait(self, timeout: float) -> None:
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+
+    async def _on_message(self, message: Msg) -> None:
+        # What a publisher sent may well carry a Status header; only the server's own messages have no reply subject.
+        if self._failure is None:
+            if message.reply:
+                self._accept(message)
+            else:
+                self._on_status(message.headers or {})
+        self._news.set()
+
+    def _accept(self, message: Msg) -> None:
+        tokens = message.reply.split(".")
+        # $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>
+        first = 5 if len(tokens) == 9 else 7
+        sequence, delivered, at, pending = map(int, tokens[first : first + 4])
+        if delivered != self._delivered + 1:
+            self._fail(f"message {self._delivered + 1} of its consumer is missing, {delivered} came")
+            return
+        self._delivered = delivered
+        self._asked -= 1
+        self._arrivals.append(Arrival(message, sequence, at, pending))
+
+    def _on_status(self, headers: Mapping[str, str]) -> None:
+        code, description = headers.get("Status", ""), headers.get("Description", "")
+        if code in ("404", "408"):
+            self._asked = 0
+        elif code == "409" and "maxbytes" in description.lower():
+            self._asked = 0
+            if self._delivered == self._asked_before:
+                self._max_bytes = 0  # one message alone is larger; there is no other way to get past it
+        elif code != "100":
+            self._fail(f"{code} {description}".strip() or "an answer without a status")
+
+    def _fail(self, reason: str) -> None:
+        self._failure = self._failure or reason
+        self._news.set()

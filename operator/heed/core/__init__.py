@@ -1,0 +1,1 @@
+"""The pure core: what an Agent makes of events. No I/O, no clock, no randomness."""

@@ -1,0 +1,170 @@
+"""The decision: what an Agent makes of one event. A new ledger and a list of effects; same inputs, same decision.
+
+    Decision = decide(Program, Ledger, Received)
+
+Folding `decide` over the stream from an empty ledger gives the only right ledger; everything else in Heed exists to
+make the world agree with it. Time is the stream's own time of the event.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from heed import names
+from heed.api.status import Letter, Owed, Session
+from heed.core import ledger as ledgers
+from heed.core import outgoings, sessions
+from heed.core.effects import Effect, Publish
+from heed.core.events import Event, Malformed, Received
+from heed.core.expressions import Scope
+from heed.core.ledger import Ledger
+from heed.core.patterns import matches
+from heed.core.program import Program, Reaction
+from heed.core.react import agent_variable, event_variable, react
+from heed.core.values import compact
+from heed.errors import DecisionFailed
+
+Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered"]
+Variables = dict[str, Any]
+
+MAX_STATE_BYTES: Final = 128 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of one event. `before` and `after` are the session's state, None where there is no session."""
+
+    received: Received
+    ledger: Ledger
+    outcome: Outcome
+    effects: tuple[Effect, ...] = ()
+    session: str | None = None
+    handlers: tuple[str, ...] = ()
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    letter: Letter | None = None
+
+
+def decide(program: Program, ledger: Ledger, received: Received) -> Decision:
+    """Decide one event of the stream. Whatever the event is, the cursor moves past it and one total grows."""
+    if received.sequence <= ledger.cursor.sequence:
+        return _counted(ledger, received, "duplicates")
+    ledger = sessions.advanced(program, ledger, received)
+    event = received.event
+    if isinstance(event, Malformed):
+        return _dead(program, ledger, received, DecisionFailed(event.code, event.message))
+    if event.type.startswith(names.TASK_EVENTS):
+        return _decide_task_event(program, ledger, received, event)
+    return _decide_event(program, ledger, received, event)
+
+
+def _decide_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
+    digest = names.digest(event.source, event.id, size=8)
+    if digest in ledger.recent_events:
+        return _counted(ledger, received, "duplicates")
+    reactions = _reactions(program, event)
+    variables = _variables(program, event)
+    scope = Scope({**variables, "state": {}, "session": {}})
+    try:
+        if not sessions.subscribed(program, received, event, scope) or not reactions:
+            return _counted(ledger, received, "ignored")
+        key = sessions.session_key(program, scope)
+        decision = _decide_session(program, ledger, received, event, key, reactions, variables)
+    except DecisionFailed as failure:
+        decision = _dead(program, ledger, received, failure)
+    if decision.outcome == "ignored":
+        return decision
+    return replace(decision, ledger=ledgers.remember(decision.ledger, digest))
+
+
+def _decide_task_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
+    """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do."""
+    if not names.is_inbox(received.subject):
+        failure = DecisionFailed("ReservedType", f"{event.type} is for the ends of tasks; choose a type of your own")
+        return _dead(program, ledger, received, failure)
+    task_id = event.subject or ""
+    record = ledger.pending_tasks.get(task_id)
+    if record is None or record.phase == "Abandoned" or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED):
+        return _counted(ledger, received, "stale")
+    session = sessions.session_of(ledger, record.session, received, event)
+    ledger = sessions.task_ended(ledger, task_id, received, event)
+    task = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
+    variables = _variables(program, event) | {"task": task, "input": record.input}
+    try:
+        reactions = _reactions(program, event)
+        return _decide_session(program, ledger, received, event, record.session, reactions, variables)
+    except DecisionFailed as failure:
+        ledger = sessions.kept(ledger, record.session, replace(session, last_event_at=received.at))
+        lost = compact({"session": record.session, "input": record.input, **task})
+        return _dead(program, ledger, received, failure, task=lost)
+
+
+def _decide_session(
+    program: Program,
+    ledger: Ledger,
+    received: Received,
+    event: Event,
+    key: str,
+    reactions: list[Reaction],
+    variables: Variables,
+) -> Decision:
+    """Let the handlers react within a session, and take what they did into the ledger. Raises DecisionFailed."""
+    session = sessions.session_of(ledger, key, received, event)
+    before = dict(session.state) if key in ledger.sessions else None
+    variables["session"] = {"key": key, "startedAt": session.started_at}
+    reacted = react(program, reactions, variables, session.state)
+    if not reacted.handlers:
+        ledger = sessions.kept(ledger, key, session) if key in ledger.sessions else ledger
+        return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
+    cancelled = outgoings.cancelled(ledger, key, reacted)
+    started = outgoings.started(program, received, event, key, variables, reacted)
+    emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)
+    ledger = replace(
+        ledger,
+        pending_tasks={**ledger.pending_tasks, **cancelled, **started},
+        outbox={**ledger.outbox, **emitted},
+        totals=ledgers.count(ledger.totals, handled=1, emitted=len(emitted), tasks_started=len(started)),
+    )
+    ledger = sessions.kept(ledger, key, _reacted(session, reacted.state, received, reacted.handlers[-1]))
+    return Decision(
+        received=received,
+        ledger=ledger,
+        outcome="handled",
+        effects=(*outgoings.starts(started), *outgoings.publishes(emitted), *outgoings.cancels(cancelled)),
+        session=key,
+        handlers=tuple(reacted.handlers),
+        before=before,
+        after=dict(reacted.state) if key in ledger.sessions else None,
+    )
+
+
+def _reacted(session: Session, state: dict[str, Any], received: Received, handler: str) -> Session:
+    if len(compact(state)) > MAX_STATE_BYTES:
+        message = f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
+        raise DecisionFailed("StateTooLarge", message, handler)
+    return replace(session, state=state, last_event_at=received.at)
+
+
+def _counted(ledger: Ledger, received: Received, outcome: Outcome) -> Decision:
+    """A decision that only counts."""
+    return Decision(received, replace(ledger, totals=ledgers.count(ledger.totals, **{outcome: 1})), outcome)
+
+
+def _dead(
+    program: Program, ledger: Ledger, received: Received, failure: DecisionFailed, task: str | None = None
+) -> Decision:
+    """A dead letter: the message itself stays in the stream, the ledger owes the letter with its cause."""
+    letter = Letter(failure.code, failure.message[:1000], failure.handler, program.generation, task)
+    key = names.letter_id(program.agent.uid, received.sequence)
+    subject = names.dead_subject(program.agent.namespace, program.agent.name)
+    owed = Owed(received.sequence, 0, subject, received.at, letter=letter)
+    ledger = replace(ledger, outbox={**ledger.outbox, key: owed})
+    counted = _counted(ledger, received, "dead_lettered")
+    return replace(counted, effects=(Publish(key, owed),), letter=letter)
+
+
+def _reactions(program: Program, event: Event) -> list[Reaction]:
+    return [reaction for reaction in program.reactions if matches(reaction.pattern, event.type)]
+
+
+def _variables(program: Program, event: Event) -> Variables:
+    return {"event": event_variable(event), "agent": agent_variable(program), "task": {}, "input": {}}

@@ -1,0 +1,82 @@
+"""What a decision asks the world for. Every effect can be made again from the ledger alone, with the same names."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from heed.api.status import Owed, PendingTask
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRef:
+    """Which Agent this is. `uid` tells two Agents of the same name apart."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWork:
+    """All that a runner needs to start a task. `spec` is the rendered task template of its `kind`.
+
+    `document` is the task file: {task: {id, name}, input, event, session: {key, startedAt}, agent: {…}}.
+    `timeout` and `retention` are in seconds.
+    """
+
+    agent: AgentRef
+    id: str
+    task: str
+    kind: str
+    session: str
+    spec: dict[str, Any]
+    document: dict[str, Any]
+    timeout: int | None
+    retention: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnd:
+    """How a task ended, as its runner saw it.
+
+    `id` is derived from the run (a Job's uid), so that saying it twice is harmless. `result` is JSON or text.
+    `reason` is CamelCase; `at` is RFC 3339.
+    """
+
+    task_id: str
+    id: str
+    at: str
+    completed: bool
+    result: Any = None
+    reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartTask:
+    """Start a task that the ledger holds as Owed."""
+
+    id: str
+    record: PendingTask
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """Stop a task. Its failed event follows for `record`; where that is None, its session is over and nobody waits."""
+
+    id: str
+    record: PendingTask | None
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish a message of the outbox: an emitted event or a dead letter."""
+
+    id: str
+    owed: Owed
+
+
+Effect = StartTask | CancelTask | Publish

@@ -1,0 +1,54 @@
+"""Events as the core sees them, and what the stream adds to them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = None | bool | int | float | str | list[Any] | dict[str, Any]
+Extension = str | int | bool
+
+MAX_HOPS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A CloudEvent 1.0. `data` is JSON, text, or bytes, as `datacontenttype` says; `time` is RFC 3339."""
+
+    id: str
+    source: str
+    type: str
+    data: Json | bytes = None
+    subject: str | None = None
+    time: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    extensions: Mapping[str, Extension] = field(default_factory=dict)
+
+    @property
+    def correlationid(self) -> str:
+        """The Correlation extension's id of the whole flow; an event without one begins a flow of its own."""
+        return str(self.extensions.get("correlationid") or self.id)
+
+    @property
+    def hops(self) -> int:
+        """How many decisions lie between this event and the first of its kind."""
+        hops = self.extensions.get("heedhops", 0)
+        return int(hops) if str(hops).isdecimal() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A message that is no event Heed can take, with the reason."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as the stream holds it: `sequence` and `at` (RFC 3339, UTC) are the stream's own."""
+
+    sequence: int
+    at: str
+    subject: str
+    event: Event | Malformed

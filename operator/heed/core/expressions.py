@@ -1,0 +1,132 @@
+"""CEL: compiled once per generation, evaluated to JSON values.
+
+A broken evaluation gives cel-cpp a value of type ERROR whose plain value is a truthy string, so every result's type is
+checked before it is believed. Results are converted as CEL's own JSON mapping says (bytes as base64, timestamps as
+RFC 3339, durations in seconds).
+"""
+
+import base64
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
+
+VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
+_UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
+_HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+
+
+class ExpressionError(Exception):
+    """An expression that does not compile, or whose evaluation failed; the message is for its author."""
+
+
+@cache
+def _environment() -> Any:
+    extensions = [ext_strings.ExtStrings(), ext_math.ExtMath(), ext_optional.ExtOptional(), ext_encoders.ExtEncoders()]
+    return cel.NewEnv(variables=dict.fromkeys(VARIABLES, cel.Type.DYN), extensions=extensions)
+
+
+class Scope:
+    """The variables of an evaluation. Converting them is the costly part, so one scope serves many expressions."""
+
+    __slots__ = ("_activation",)
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._activation = _environment().Activation(dict(variables))
+
+    def evaluate(self, compiled: Any) -> Any:
+        """cel's own value of a compiled expression. Raises ExpressionError."""
+        try:
+            value = compiled.eval(self._activation)
+        except MemoryError:
+            raise ExpressionError("needs too much memory; work on less data") from None
+        except Exception as error:
+            raise ExpressionError(_explain(str(error))) from None
+        if value.type() == cel.Type.ERROR:
+            raise ExpressionError(_explain(str(value.plain_value())))
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled CEL expression."""
+
+    source: str
+    compiled: Any
+
+    def value(self, scope: Scope) -> Any:
+        """Its value as JSON. Raises ExpressionError."""
+        value = scope.evaluate(self.compiled)
+        try:
+            return _json(value.plain_value())
+        except TypeError:
+            raise ExpressionError("is an optional that was not resolved; end it with .orValue(…)") from None
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether it is true. Raises ExpressionError, also where it is no boolean."""
+        value = scope.evaluate(self.compiled)
+        if value.type() != cel.Type.BOOL:
+            raise ExpressionError(f"is {value.type().name().lower()}, not a boolean; compare it with something")
+        return bool(value.value())
+
+
+def compile_expression(source: str, *, condition: bool = False) -> Expression:
+    """Compile CEL over VARIABLES. Raises ExpressionError that names what is unknown and what may have been meant."""
+    try:
+        compiled = _environment().compile(source)
+    except Exception as error:
+        raise ExpressionError(_explain(str(error))) from None
+    type_ = compiled.return_type()
+    if condition and type_ not in (cel.Type.BOOL, cel.Type.DYN):
+        raise ExpressionError(f"is {type_.name().lower()}, not a boolean; compare it with something")
+    return Expression(source, compiled)
+
+
+def _explain(text: str) -> str:
+    """An error of cel-cpp in a line for people."""
+    if unknown := _UNDECLARED.search(text):
+        name = unknown[1]
+        near = difflib.get_close_matches(name, VARIABLES, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(VARIABLES)}"
+        return f'unknown variable or function "{name}"; {hint}'
+    if headline := _HEADLINE.search(text):
+        message = headline[3].removesuffix("[INVALID_ARGUMENT]").strip()
+        return f"{message} (line {headline[1]}, column {headline[2]})"
+    text = re.sub(r"^(UNKNOWN|INVALID_ARGUMENT|NOT_FOUND|OUT_OF_RANGE|ALREADY_EXISTS|INTERNAL): ", "", text)
+    if missing := re.search(r'Key not found in map : "(.*)"', text):
+        return f'there is no "{missing[1]}"; guard it with has(…) or use .?{missing[1]}.orValue(…)'
+    return text[:500]
+
+
+def _json(value: Any) -> Any:
+    """A plain CEL value as JSON. Raises ExpressionError for what JSON cannot hold."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ExpressionError(f"is {value}, which JSON cannot hold")
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key): _json(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    raise ExpressionError(f"is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ExpressionError(f"has the map key {key!r}; JSON keys are strings")
+    return key

@@ -1,0 +1,91 @@
+"""What a job's container may rely on, and how it answers: one contract for pods and for child processes.
+
+The container reads HEED_TASK_FILE and answers by writing HEED_RESULT_FILE, which in a cluster is its termination
+message. Everything here is pure, so that both runners cannot but agree.
+"""
+
+import json
+import math
+from typing import Any, Final, NoReturn
+
+from heed.core.effects import TaskWork
+from heed.core.events import Json
+
+TASK_FILE: Final = "/heed/task.json"
+TERMINATION_LOG: Final = "/dev/termination-log"  # core/v1 Container.terminationMessagePath's default
+RESULT_LIMIT: Final = 4096  # bytes; kubelet's MaxContainerTerminationMessageLength
+MESSAGE_LIMIT: Final = 1024  # bytes of a failed container's output that stand in for a termination message
+BACKOFF_LIMIT: Final = 6  # batch/v1 JobSpec.backoffLimit's default
+
+REASON_BACKOFF_LIMIT: Final = "BackoffLimitExceeded"  # batch/v1 JobReasonBackoffLimitExceeded
+REASON_DEADLINE: Final = "DeadlineExceeded"  # batch/v1 JobReasonDeadlineExceeded
+REASON_VANISHED: Final = "Vanished"  # started once, and found no more
+
+ENV_AGENT: Final = "HEED_AGENT"
+ENV_NAMESPACE: Final = "HEED_NAMESPACE"
+ENV_TASK: Final = "HEED_TASK"
+ENV_TASK_ID: Final = "HEED_TASK_ID"
+ENV_SESSION: Final = "HEED_SESSION"
+ENV_CORRELATION_ID: Final = "HEED_CORRELATION_ID"
+ENV_TASK_FILE: Final = "HEED_TASK_FILE"
+ENV_RESULT_FILE: Final = "HEED_RESULT_FILE"
+
+
+def environment(
+    work: TaskWork, *, task_file: str = TASK_FILE, result_file: str = TERMINATION_LOG
+) -> dict[str, str]:
+    """The HEED_* variables of a job. `result_file` is the container's terminationMessagePath."""
+    variables = {
+        ENV_AGENT: work.agent.name,
+        ENV_NAMESPACE: work.agent.namespace,
+        ENV_TASK: work.task,
+        ENV_TASK_ID: work.id,
+        ENV_SESSION: work.session,
+        ENV_TASK_FILE: task_file,
+        ENV_RESULT_FILE: result_file,
+    }
+    event = work.document.get("event")
+    correlationid = event.get("correlationid") if isinstance(event, dict) else None
+    if correlationid is not None:
+        variables[ENV_CORRELATION_ID] = str(correlationid)
+    return variables
+
+
+def task_document_json(work: TaskWork) -> str:
+    """The content of the task file: one line of JSON, the same bytes for the same work."""
+    return json.dumps(work.document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+
+
+def result_text(content: bytes) -> str:
+    """What is left of a result: its *last* RESULT_LIMIT bytes, as kubelet's tail.ReadAtMost reads the file."""
+    return content[-RESULT_LIMIT:].decode("utf-8", errors="replace")
+
+
+def parse_result(text: str) -> Json:
+    """A job's result: None where it is blank, the value where it is JSON (RFC 8259: no NaN), else the text itself."""
+    if not text.strip():
+        return None
+    try:
+        value: Json = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text that could be passed on
+    except (ValueError, RecursionError):
+        return text
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(digits)
+    return number
+
+
+def first_container(spec: dict[str, Any]) -> dict[str, Any]:
+    """The container that answers: the first one of a rendered JobSpec; {} where there is none."""
+    pod = (spec.get("template") or {}).get("spec") or {}
+    containers = pod.get("containers") or [{}]
+    return containers[0] if isinstance(containers[0], dict) else {}

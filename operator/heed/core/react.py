@@ -1,0 +1,173 @@
+"""What an Agent's handlers make of one event, within one session. Everything is collected before anything is kept."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from heed.core.events import Event
+from heed.core.expressions import ExpressionError, Scope
+from heed.core.program import Emit, Program, Reaction, Start
+from heed.core.templates import Template, TemplateError
+from heed.core.values import canonical
+from heed.errors import DecisionFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A task that a handler wants started."""
+
+    task: str
+    input: Any
+
+
+@dataclass(slots=True)
+class Reacted:
+    """What the handlers did with a session, in order. `ended` says that what was there before is to be dropped."""
+
+    state: dict[str, Any]
+    handlers: list[str] = field(default_factory=list)
+    starts: list[Wish] = field(default_factory=list)
+    emits: list[dict[str, Any]] = field(default_factory=list)
+    cancels: set[str] = field(default_factory=set)
+    ended: bool = False
+
+
+def event_variable(event: Event) -> dict[str, Any]:
+    """The `event` of expressions: its attributes and `data`; correlationid falls back to the id."""
+    attributes = {
+        "subject": event.subject,
+        "time": event.time,
+        "datacontenttype": event.datacontenttype,
+        "dataschema": event.dataschema,
+    }
+    return {
+        **event.extensions,
+        **{name: value for name, value in attributes.items() if value is not None},
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        "specversion": "1.0",
+        "correlationid": event.correlationid,
+        "data": event.data,
+    }
+
+
+def agent_variable(program: Program) -> dict[str, Any]:
+    """The `agent` of expressions."""
+    return {
+        "name": program.agent.name,
+        "namespace": program.agent.namespace,
+        "labels": dict(program.labels),
+    }
+
+
+def react(
+    program: Program, reactions: Iterable[Reaction], variables: Mapping[str, Any], state: Mapping[str, Any]
+) -> Reacted:
+    """Run the handlers whose condition holds. `variables` are all of an expression's but `state`.
+
+    Raises DecisionFailed with the handler's name; nothing of the decision counts then.
+    """
+    reacted = Reacted(dict(state))
+    scope = Scope({**variables, "state": reacted.state})
+    for reaction in reactions:
+        try:
+            if reaction.when is not None and not _holds(reaction, scope):
+                continue
+            scope = _run(reaction, variables, reacted, scope)
+        except TemplateError as error:
+            raise DecisionFailed("TemplateFailed", error.message, reaction.name) from None
+        except DecisionFailed as error:
+            raise DecisionFailed(error.code, error.message, reaction.name) from None
+        _check_tasks(program, reacted)
+    return reacted
+
+
+def _holds(reaction: Reaction, scope: Scope) -> bool:
+    assert reaction.when is not None
+    try:
+        return reaction.when.holds(scope)
+    except ExpressionError as error:
+        raise DecisionFailed("ExpressionFailed", f"{reaction.path}.when: {error}") from None
+
+
+def _run(reaction: Reaction, variables: Mapping[str, Any], reacted: Reacted, scope: Scope) -> Scope:
+    """Add one handler's doing to what was done; returns the scope that the next handler sees."""
+    reacted.handlers.append(reaction.name)
+    if reaction.state is not None:
+        reacted.state = _merged(reacted.state, _render(reaction.state, scope, reaction, "state"), reaction)
+        scope = Scope({**variables, "state": reacted.state})
+    for index, start in enumerate(reaction.start):
+        reacted.starts.extend(_wishes(start, scope, reaction, index))
+    for index, emit in enumerate(reaction.emit):
+        reacted.emits.extend(_events(emit, scope, reaction, index))
+    reacted.cancels.update(reaction.cancel)
+    if reaction.end:
+        reacted.state, reacted.ended, reacted.starts = {}, True, []
+        reacted.cancels.clear()
+        scope = Scope({**variables, "state": reacted.state})
+    return scope
+
+
+def _render(template: Template, scope: Scope, reaction: Reaction, where: str) -> Any:
+    try:
+        return template.render(scope)
+    except TemplateError as error:
+        raise TemplateError(error.path, f"{reaction.path}.{where}{error.path}: {error.message}") from None
+
+
+def _merged(state: Mapping[str, Any], change: Any, reaction: Reaction) -> dict[str, Any]:
+    if not isinstance(change, dict):
+        raise DecisionFailed("BadState", f"{reaction.path}.state: yields {_kind(change)}, not a map")
+    merged = {**state, **_canonical(change, f"{reaction.path}.state")}
+    return {key: value for key, value in merged.items() if key not in change or change[key] is not None}
+
+
+def _canonical(value: Any, path: str) -> Any:
+    try:
+        return canonical(value)
+    except OverflowError as error:
+        raise DecisionFailed("NumberOutOfRange", f"{path}: {error}") from None
+
+
+def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Iterable[Wish]:
+    path = f"start[{index}]"
+    if start.many is None:
+        value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
+        return [Wish(start.task or "", _canonical(value, f"{reaction.path}.{path}.input"))]
+    items = _list(_render(start.many, scope, reaction, f"{path}.from"), {"task", "input"}, f"{reaction.path}.{path}.from")
+    return [Wish(str(item.get("task")), _canonical(item.get("input"), f"{reaction.path}.{path}.from")) for item in items]
+
+
+def _events(emit: Emit, scope: Scope, reaction: Reaction, index: int) -> Iterable[dict[str, Any]]:
+    path = f"emit[{index}]"
+    if emit.one is not None:
+        return [_render(emit.one, scope, reaction, path)]
+    assert emit.many is not None
+    items = _render(emit.many, scope, reaction, f"{path}.from")
+    return _list(items, {"type", "data", "subject", "to"}, f"{reaction.path}.{path}.from")
+
+
+def _list(items: Any, known: set[str], path: str) -> list[dict[str, Any]]:
+    """A rendered `from`: a list of maps with known members only."""
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise DecisionFailed("BadList", f"{path}: yields {_kind(items)}, not a list of maps")
+    for item in items:
+        if unknown := set(item) - known:
+            allowed = ", ".join(sorted(known))
+            raise DecisionFailed("BadList", f'{path}: unknown member "{min(unknown)}"; known are {allowed}')
+    return items
+
+
+def _check_tasks(program: Program, reacted: Reacted) -> None:
+    for wish in reacted.starts:
+        if wish.task not in program.tasks:
+            known = ", ".join(sorted(program.tasks)) or "none"
+            raise DecisionFailed(
+                "UnknownTask", f'there is no task "{wish.task}"; spec.tasks has: {known}', reacted.handlers[-1]
+            )
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "a map", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    return kinds.get(type(value), "null")

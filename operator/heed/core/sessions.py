@@ -1,0 +1,114 @@
+"""Sessions: which one an event belongs to, when one is kept, when one is forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from heed import names
+from heed.api.status import PendingTask, RecentTask, Session
+from heed.core import ledger as ledgers
+from heed.core.events import Event, Received
+from heed.core.expressions import ExpressionError, Scope
+from heed.core.ledger import Ledger
+from heed.core.patterns import matches
+from heed.core.program import Program
+from heed.errors import DecisionFailed
+
+MAX_KEY: Final = 256
+
+
+def later(time: str, seconds: int) -> str:
+    """An RFC 3339 time so many seconds later, in the stream's own form."""
+    moment = datetime.fromisoformat(time) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def subscribed(program: Program, received: Received, event: Event, scope: Scope) -> bool:
+    """Whether a subscription matches; what comes through the inbox needs none. Raises DecisionFailed."""
+    if names.is_inbox(received.subject):
+        return True
+    for index, item in enumerate(program.subscriptions):
+        if not matches(item.pattern, event.type):
+            continue
+        try:
+            if item.where is None or item.where.holds(scope):
+                return True
+        except ExpressionError as error:
+            raise DecisionFailed("ExpressionFailed", f"spec.subscribe[{index}].where: {error}") from None
+    return False
+
+
+def session_key(program: Program, scope: Scope) -> str:
+    """The key of the event's session. Raises DecisionFailed."""
+    try:
+        key = program.key.value(scope)
+    except ExpressionError as error:
+        raise DecisionFailed("ExpressionFailed", f"spec.session.key: {error}") from None
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
+        raise DecisionFailed("BadSessionKey", f"spec.session.key: must yield a string of 1 to {MAX_KEY} characters")
+    return key
+
+
+def session_of(ledger: Ledger, key: str, received: Received, event: Event) -> Session:
+    """The session of a key, or a new one that begins with this event."""
+    return ledger.sessions.get(key) or Session(received.at, received.at, event.correlationid)
+
+
+def advanced(program: Program, ledger: Ledger, received: Received) -> Ledger:
+    """The ledger with its cursor on this event, and without the sessions that have been idle too long by now."""
+    now = max(received.at, ledger.cursor.time or "")
+    ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=received.sequence, time=now))
+    oldest = next(iter(ledger.sessions.values()), None)
+    if oldest is None:
+        return ledger
+    limit = later(now, -program.idle_timeout)
+    if oldest.last_event_at >= limit:
+        return ledger
+    busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
+    expired = [key for key, item in ledger.sessions.items() if item.last_event_at < limit and key not in busy]
+    if not expired:
+        return ledger
+    return replace(
+        ledger,
+        sessions=ledgers.without(ledger.sessions, expired),
+        totals=ledgers.count(ledger.totals, sessions_expired=len(expired)),
+    )
+
+
+def kept(ledger: Ledger, key: str, session: Session) -> Ledger:
+    """The ledger with a session in its new form, which exists while it has state or tasks."""
+    sessions = dict(ledger.sessions)
+    sessions.pop(key, None)
+    if session.state or _has_tasks(ledger.pending_tasks, key):
+        sessions[key] = session
+    return replace(ledger, sessions=sessions)
+
+
+def _has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:
+    return any(task.session == key and task.phase != "Abandoned" for task in tasks.values())
+
+
+def task_ended(ledger: Ledger, task_id: str, received: Received, event: Event) -> Ledger:
+    """The ledger that waits for a task no more. Its session goes with its last task where it has no state."""
+    record = ledger.pending_tasks[task_id]
+    completed = event.type == names.TASK_COMPLETED
+    recent = RecentTask(
+        id=task_id,
+        task=record.task,
+        session=record.session,
+        outcome="Completed" if completed else "Failed",
+        started_at=record.started_at,
+        ended_at=received.at,
+        reason=None if completed else _reason(event.data),
+    )
+    return replace(
+        ledger,
+        pending_tasks=ledgers.without(ledger.pending_tasks, [task_id]),
+        recent_tasks=(*ledger.recent_tasks, recent)[-ledgers.RECENT_TASKS :],
+        totals=ledgers.count(ledger.totals, **{"tasks_completed" if completed else "tasks_failed": 1}),
+    )
+
+
+def _reason(data: Any) -> str:
+    return str(data.get("reason") or "Unknown")[:100] if isinstance(data, dict) else "Unknown"

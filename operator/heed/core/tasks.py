@@ -1,0 +1,64 @@
+"""Tasks between their start and their end: what a runner gets, and the event that its report becomes."""
+
+import json
+from typing import Any
+
+from heed import names
+from heed.api.status import PendingTask
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.events import Event
+from heed.core.values import compact
+
+
+def owed_work(spec: Any, document: dict[str, Any], timeout: int | None, retention: int) -> str:
+    """What a pending task carries until it has started."""
+    return compact({"spec": spec, "document": document, "timeout": timeout, "retention": retention})
+
+
+def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
+    """The work that an Owed task stands for."""
+    owed = json.loads(record.owed or "{}")
+    return TaskWork(
+        agent=agent,
+        id=task_id,
+        task=record.task,
+        kind=record.kind,
+        session=record.session,
+        spec=owed["spec"],
+        document=owed["document"],
+        timeout=owed["timeout"],
+        retention=owed["retention"],
+    )
+
+
+def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
+    """The event that tells an Agent how its task ended; it goes to the Agent's inbox."""
+    data: dict[str, Any]
+    if end.completed:
+        data = {"result": end.result}
+    else:
+        data = {"reason": end.reason, "message": end.message, "exitCode": end.exit_code}
+    cause = record.cause
+    extensions: dict[str, Any] = {
+        "correlationid": cause.correlationid,
+        "causationid": cause.id,
+        "heedhops": cause.hops + 1,
+    }
+    extensions |= {
+        name: value for name in ("traceparent", "tracestate") if (value := getattr(cause, name)) is not None
+    }
+    return Event(
+        id=end.id,
+        source=names.agent_source(agent.namespace, agent.name),
+        type=names.TASK_COMPLETED if end.completed else names.TASK_FAILED,
+        subject=end.task_id,
+        time=end.at,
+        datacontenttype="application/json",
+        data={"task": record.task, **{key: value for key, value in data.items() if value is not None}},
+        extensions=extensions,
+    )
+
+
+def end_subject(agent: AgentRef, event: Event) -> str:
+    """Where a task's end event is published."""
+    return names.inbox_subject(agent.namespace, agent.name, event.type)

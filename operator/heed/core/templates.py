@@ -1,0 +1,134 @@
+"""Templates: JSON in which a string may hold `${CEL}`. Parsed once per generation, rendered per event."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from heed.core.expressions import Expression, ExpressionError, Scope, compile_expression
+from heed.core.values import compact
+
+Render = Callable[[Scope], Any]
+
+
+class TemplateError(Exception):
+    """A template that cannot be parsed or rendered; `path` is relative to the template (`.args[0]`)."""
+
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.path, self.message = path, message
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A parsed template. `constant` says that it holds no expression at all."""
+
+    render: Render
+    constant: bool
+
+
+def compile_template(value: Any, path: str = "") -> Template:
+    """Parse a template of any JSON shape. Raises TemplateError."""
+    if isinstance(value, str):
+        return _string(value, path)
+    if isinstance(value, dict):
+        members = {key: compile_template(item, f"{path}.{key}") for key, item in value.items()}
+        if not all(member.constant for member in members.values()):
+            renders = [(key, member.render) for key, member in members.items()]
+            return Template(lambda scope: {key: render(scope) for key, render in renders}, constant=False)
+    elif isinstance(value, list):
+        items = [compile_template(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        if not all(item.constant for item in items):
+            return Template(lambda scope: [item.render(scope) for item in items], constant=False)
+    plain = _unescaped(value)
+    return Template(lambda scope: plain, constant=True)
+
+
+def _unescaped(value: Any) -> Any:
+    """A constant with `$${` read as `${` in all its strings."""
+    if isinstance(value, str):
+        return value.replace("$${", "${")
+    if isinstance(value, dict):
+        return {key: _unescaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unescaped(item) for item in value]
+    return value
+
+
+def _string(text: str, path: str) -> Template:
+    try:
+        parts = list(_parts(text))
+    except ExpressionError as error:
+        raise TemplateError(path, str(error)) from None
+    if all(isinstance(part, str) for part in parts):
+        plain = "".join(map(str, parts))
+        return Template(lambda scope: plain, constant=True)
+    if len(parts) == 1 and isinstance(parts[0], Expression):
+        return Template(_valued(parts[0], path), constant=False)
+    pieces = [part if isinstance(part, str) else _valued(part, path) for part in parts]
+    return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), constant=False)
+
+
+def _text(piece: str | Render, scope: Scope) -> str:
+    value = piece if isinstance(piece, str) else piece(scope)
+    return value if isinstance(value, str) else compact(value)
+
+
+def _valued(expression: Expression, path: str) -> Render:
+    def render(scope: Scope) -> Any:
+        try:
+            return expression.value(scope)
+        except ExpressionError as error:
+            raise TemplateError(path, f"${{{expression.source}}}: {error}") from None
+
+    return render
+
+
+def _parts(text: str) -> Iterator[str | Expression]:
+    """Literal stretches and expressions of a string, in order; no empty literals."""
+    position, literal = 0, ""
+    while (found := text.find("${", position)) >= 0:
+        if found > position and text[found - 1] == "$":
+            literal += text[position : found - 1] + "${"
+            position = found + 2
+            continue
+        literal += text[position:found]
+        end = _closing(text, found + 2)
+        if literal:
+            yield literal
+            literal = ""
+        yield compile_expression(text[found + 2 : end].strip())
+        position = end + 1
+    literal += text[position:]
+    if literal:
+        yield literal
+
+
+def _closing(text: str, start: int) -> int:
+    """Index of the brace that closes an expression begun before `start`; braces in CEL strings do not count."""
+    depth, position = 0, start
+    while position < len(text):
+        char = text[position]
+        if char in "'\"":
+            position = _after_string(text, position)
+            continue
+        if char == "}" and depth == 0:
+            return position
+        depth += (char == "{") - (char == "}")
+        position += 1
+    raise ExpressionError(f'"{text[start - 2 : start + 20]}" has no closing brace; write $${{ for a literal ${{')
+
+
+def _after_string(text: str, start: int) -> int:
+    """Index after the CEL string literal that begins at `start` (one or three quotes, raw where r precedes)."""
+    quote = text[start]
+    quote = quote * 3 if text.startswith(quote * 3, start) else quote
+    raw = start > 0 and text[start - 1] in "rR" and not text[: start - 1][-1:].isalnum()
+    position = start + len(quote)
+    while position < len(text):
+        if text[position] == "\\" and not raw:
+            position += 2
+        elif text.startswith(quote, position):
+            return position + len(quote)
+        else:
+            position += 1
+    raise ExpressionError("has a string without its closing quote")

@@ -1,0 +1,45 @@
+"""JSON values that come back from any store exactly as they were put in.
+
+The API server drops nulls from merge patches and writes 1.0 as 1; a ledger that remembered them otherwise would decide
+differently after a restart.
+"""
+
+import json
+from typing import Any
+
+INT_MIN, INT_MAX = -(2**63), 2**63 - 1
+
+
+def canonical(value: Any) -> Any:
+    """`value` without null members of maps, and with whole floats of 64 bits as integers. Lists keep their nulls.
+
+    Raises OverflowError for integers beyond 64 bits.
+    """
+    if isinstance(value, dict):
+        return {key: canonical(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [canonical(item) for item in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and INT_MIN <= value < 2**63 else value
+    if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        raise OverflowError(f"integer {value} does not fit 64 bits; keep it as a string")
+    return value
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces and with sorted keys: the same text for the same value, in every process."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def merge_patch(old: Any, new: Any) -> Any:
+    """The JSON merge patch (RFC 7396) that turns map `old` into map `new`; neither may hold null members."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if key not in old:
+            patch[key] = value
+        elif isinstance(value, dict) and isinstance(old[key], dict):
+            if inner := merge_patch(old[key], value):
+                patch[key] = inner
+        elif value != old[key] or type(value) is not type(old[key]):
+            patch[key] = value
+    return patch

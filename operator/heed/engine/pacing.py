@@ -1,0 +1,43 @@
+"""How often a ledger may be written. etcd stores the whole object at every write, so writes are paid for in bytes."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Limits of one Agent's loop. `rate` is bytes per second, `burst` and `growth` are bytes."""
+
+    rate: int = 128 * 1024
+    burst: int = 512 * 1024
+    batch: int = 2000  # most events in one commit
+    growth: int = 256 * 1024  # most bytes of owed effects that one commit may add
+    owed: int = 2000  # most effects under way before the loop reads no further
+
+
+@dataclass(slots=True)
+class Pacer:
+    """A token bucket of bytes that may be overdrawn once: a quiet Agent's first event commits at once."""
+
+    rate: int
+    burst: int
+    tokens: float
+    updated: float = 0.0
+
+    @classmethod
+    def of(cls, pace: Pace) -> "Pacer":
+        """A full bucket."""
+        return cls(pace.rate, pace.burst, pace.burst)
+
+    def delay(self, now: float) -> float:
+        """Seconds until the next write may go out; `now` is a monotonic time in seconds."""
+        self._fill(now)
+        return max(0.0, -self.tokens / self.rate)
+
+    def spent(self, size: int, now: float) -> None:
+        """A write of so many bytes went out."""
+        self._fill(now)
+        self.tokens -= size
+
+    def _fill(self, now: float) -> None:
+        self.tokens = min(self.burst, self.tokens + (now - self.updated) * self.rate)
+        self.updated = now

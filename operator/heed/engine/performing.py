@@ -1,0 +1,123 @@
+"""Makes effects real, after they are durable in the ledger, again and again until they are made.
+
+Everything here may happen twice: names derive from the decision, so a second time changes nothing. What was made is
+handed back to the loop, whose next commit strikes it from what the ledger owes.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import UTC, datetime
+
+from heed import names
+from heed.api.status import PendingTask
+from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
+from heed.core.tasks import end_event, end_subject, work_of
+from heed.engine.observers import Observer
+from heed.engine.ports import EventBus, TaskRunner
+from heed.errors import HeedError, TaskRefused
+
+FIRST_DELAY = 0.1
+LAST_DELAY = 5.0
+STARTS_AT_ONCE = 16
+
+
+def now() -> str:
+    """The time as RFC 3339 in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Performer:
+    """Performs the effects of one Agent. Lives from one reading of the ledger to the next."""
+
+    def __init__(self, agent: AgentRef, bus: EventBus, runner: TaskRunner, observer: Observer) -> None:
+        self.settled = asyncio.Event()
+        self._agent, self._bus, self._runner, self._observer = agent, bus, runner, observer
+        self._done: list[Effect] = []
+        self._ends: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._freed = asyncio.Event()
+
+    def perform(self, effects: Iterable[Effect], *, again: bool = False) -> None:
+        """Begin to make effects, in order. `again`: they may have been made by someone who did not live to say so."""
+        for effect in effects:
+            self._spawn(self._until_made(effect, again))
+
+    def report(self, record: PendingTask, end: TaskEnd) -> None:
+        """Begin to publish the end of a pending task; once for each task."""
+        if end.task_id not in self._ends:
+            self._ends.add(end.task_id)
+            self._spawn(self._persist("publish the end of a task", lambda attempt: self._publish_end(record, end)))
+
+    def take(self) -> list[Effect]:
+        """What was made since the last call."""
+        done, self._done = self._done, []
+        self.settled.clear()
+        return done
+
+    async def room(self, limit: int) -> None:
+        """Wait until fewer than `limit` effects are under way."""
+        while len(self._running) >= limit and not self._done:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def close(self) -> None:
+        """Stop. What was under way is still owed by the ledger."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _spawn(self, making: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(making)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._freed.set()
+
+    async def _until_made(self, effect: Effect, again: bool) -> None:
+        await self._persist(type(effect).__name__, lambda attempt: self._make(effect, again or attempt > 0))
+        self._observer.performed(self._agent, effect)
+        self._done.append(effect)
+        self._freed.set()
+        self.settled.set()
+
+    async def _make(self, effect: Effect, again: bool) -> None:
+        match effect:
+            case Publish():
+                await self._bus.publish_owed(effect.id, effect.owed, look_first=again)
+            case StartTask():
+                await self._start(effect)
+            case CancelTask():
+                await self._cancel(effect)
+
+    async def _start(self, effect: StartTask) -> None:
+        try:
+            async with self._starting:
+                await self._runner.start(work_of(self._agent, effect.id, effect.record))
+        except TaskRefused as error:
+            end_id = names.digest("refused", effect.id)
+            end = TaskEnd(effect.id, end_id, now(), False, reason=error.reason, message=error.message)
+            await self._publish_end(effect.record, end)
+
+    async def _cancel(self, effect: CancelTask) -> None:
+        await self._runner.cancel(effect.id)
+        if effect.record is not None:
+            end = TaskEnd(effect.id, names.digest("cancelled", effect.id), now(), False, reason="Cancelled")
+            await self._publish_end(effect.record, end)
+
+    async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:
+        event = end_event(self._agent, record, end)
+        await self._bus.publish(end_subject(self._agent, event), event)
+        self._observer.reported(self._agent, end)
+
+    async def _persist(self, what: str, attempt: Callable[[int], Awaitable[None]]) -> None:
+        delay, tries = FIRST_DELAY, 0
+        while True:
+            try:
+                return await attempt(tries)
+            except HeedError as error:
+                self._observer.troubled(self._agent, what, error, delay)
+            await asyncio.sleep(delay)
+            delay, tries = min(delay * 2, LAST_DELAY), tries + 1

@@ -1,0 +1,78 @@
+"""The ports of the loop. Adapters: `kube` and `local` for the ledger and tasks, `bus` for events."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from heed.api.status import Owed
+from heed.core.effects import TaskEnd, TaskWork
+from heed.core.events import Event, Received
+from heed.core.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A ledger as its home holds it. `version` is the home's own (resourceVersion, KV revision)."""
+
+    ledger: Ledger
+    version: str
+    size: int  # bytes of the whole object in its home
+
+
+class LedgerStore(Protocol):
+    """The home of one Agent's ledger."""
+
+    async def load(self) -> Stored:
+        """Read it. Raises LedgerGone, LedgerUnavailable."""
+
+    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+        """Compare-and-swap: write `ledger` if the home still is at `base.version`.
+
+        Raises LedgerConflict, LedgerGone, LedgerUnavailable (the write may have happened: load again).
+        """
+
+
+class Reader(Protocol):
+    """One pass over an Agent's subjects, from a point in the stream on, without gaps."""
+
+    async def read(self, limit: int, timeout: float) -> Sequence[Received]:
+        """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
+
+    async def close(self) -> None:
+        """Drop the consumer. Never raises for a broker that is away."""
+
+
+class EventBus(Protocol):
+    """Where events come from and go to."""
+
+    async def open(self, subjects: Sequence[str], after: int, since: str) -> Reader:
+        """Read `subjects` from sequence `after` + 1; where `after` is 0, from the stream time `since` (RFC 3339) on.
+
+        Raises BusUnavailable.
+        """
+
+    async def publish(self, subject: str, event: Event) -> int:
+        """Publish an event; the id is its Nats-Msg-Id. Returns its stream sequence. Raises BusUnavailable."""
+
+    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+        """Publish a message of the outbox: an emitted event, or the dead letter of `owed.sequence`.
+
+        With `look_first` an earlier try may have stored it, perhaps longer ago than the broker's window for
+        duplicates: look for it in the stream before. Raises BusUnavailable.
+        """
+
+
+class TaskRunner(Protocol):
+    """What runs tasks. Ends are reported through the callback given to the adapter."""
+
+    async def start(self, work: TaskWork) -> None:
+        """Start a task; again for the same id changes nothing. Raises TaskRefused, TaskUnavailable."""
+
+    async def cancel(self, task_id: str) -> None:
+        """Stop a task and remove it; fine where there is none. Raises TaskUnavailable."""
+
+    async def resume(self, task_ids: Sequence[str]) -> None:
+        """The Agent's loop begins and these tasks had been started: report the ends that came meanwhile."""
+
+
+ReportEnd = Callable[[TaskEnd], None]

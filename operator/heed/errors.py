@@ -1,0 +1,95 @@
+"""The tree of Heed's errors; each says what to do next.
+
+HeedError
+├── InvalidManifest       a manifest with problems, each with path and remedy
+├── InvalidSettings       a setting or option that cannot be used
+├── MalformedEvent        a message that is not an event Heed can take
+├── DecisionFailed        an event that could not be decided: it becomes a dead letter
+├── LedgerConflict        someone else wrote the ledger: reload it
+├── LedgerGone            the Agent is gone, or is another one of the same name
+├── LedgerUnavailable     the ledger's home did not answer
+├── ReaderLost            a gap or a lost consumer: read again from the cursor
+├── BusUnavailable        the broker did not answer or did not take a message
+├── StreamConflict        a stream exists with a configuration Heed cannot use
+├── TaskRefused           a task that can never be started as it is: it fails
+└── TaskUnavailable       a task could not be started now: try again
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class HeedError(Exception):
+    """Base of all errors that Heed raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a manifest: where (`spec.handlers[2].when`), what, and what to do about it."""
+
+    path: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class InvalidManifest(HeedError):
+    """A manifest that cannot be run, with every problem found."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+class InvalidSettings(HeedError):
+    """A setting or an option that cannot be used."""
+
+
+class MalformedEvent(HeedError):
+    """A message that is not an event Heed can take."""
+
+
+class DecisionFailed(HeedError):
+    """An event that could not be decided. `code` is for machines, `handler` is None outside handlers."""
+
+    def __init__(self, code: str, message: str, handler: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.handler = code, message, handler
+
+
+class LedgerConflict(HeedError):
+    """The ledger was written by someone else since it was read."""
+
+
+class LedgerGone(HeedError):
+    """The Agent whose ledger this is exists no more."""
+
+
+class LedgerUnavailable(HeedError):
+    """The ledger could not be read or written now. A write may have happened all the same."""
+
+
+class ReaderLost(HeedError):
+    """The reader has a gap or lost its consumer; what it had not yet handed out will be read again."""
+
+
+class BusUnavailable(HeedError):
+    """The broker did not answer, or did not confirm. A message may have been stored all the same."""
+
+
+class StreamConflict(HeedError):
+    """A stream exists whose configuration Heed cannot work with."""
+
+
+class TaskRefused(HeedError):
+    """A task that can never be started as it is. `reason` is CamelCase for machines."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason, self.message = reason, message
+
+
+class TaskUnavailable(HeedError):
+    """A task could not be started or cancelled now; trying again may help."""

@@ -1,0 +1,1 @@
+"""Agents on a laptop: ledger, task runner and broker without a cluster."""

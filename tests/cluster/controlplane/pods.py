@@ -1,0 +1,135 @@
+"""The part that a kubelet plays in a Job's life, played through the API alone.
+
+There is no node: pods stay unscheduled, and a test says how each one ends. All the rest (Job conditions, finalizers,
+retries, deletion) is done by the real controllers.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.cluster.controlplane.api import Api
+from tests.cluster.controlplane.waiting import eventually
+
+PATIENCE = 30.0  # seconds; a retry after a failed pod comes after 10 s
+
+
+class PodPhases:
+    """Blocking; from async tests call through `asyncio.to_thread`."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def wait_for_pod(self, namespace: str, job_name: str) -> dict[str, Any]:
+        """The Job's pod that is not finished and not being deleted, once there is one."""
+        return eventually(
+            lambda: next((pod for pod in self.of_job(namespace, job_name) if _alive(pod)), None),
+            PATIENCE,
+            what=f"an unfinished pod of Job {namespace}/{job_name}",
+        )
+
+    def of_job(self, namespace: str, job_name: str) -> list[dict[str, Any]]:
+        """All pods the Job has now."""
+        path = f"{_pods(namespace)}?labelSelector=batch.kubernetes.io/job-name={job_name}"
+        pods: list[dict[str, Any]] = self._api.get(path)["items"]
+        return pods
+
+    def start(self, namespace: str, job_name: str) -> dict[str, Any]:
+        """The pod runs and is ready."""
+        pod = self.wait_for_pod(namespace, job_name)
+        running = {"running": {"startedAt": _now()}}
+        return self._report(pod, "Running", dict.fromkeys(_containers(pod), running))
+
+    def succeed(
+        self, namespace: str, job_name: str, termination_message: str = "", container: str = "main"
+    ) -> dict[str, Any]:
+        """The pod ends with exit code 0 and leaves `termination_message`."""
+        return self._finish(namespace, job_name, "Succeeded", 0, termination_message, container)
+
+    def fail(
+        self,
+        namespace: str,
+        job_name: str,
+        exit_code: int = 1,
+        termination_message: str = "",
+        container: str = "main",
+    ) -> dict[str, Any]:
+        """The pod ends because `container` ended with `exit_code`; whether the Job retries is the Job's business."""
+        if exit_code == 0:
+            raise ValueError("a container that fails has an exit code other than 0")
+        return self._finish(namespace, job_name, "Failed", exit_code, termination_message, container)
+
+    def _finish(
+        self, namespace: str, job_name: str, phase: str, exit_code: int, message: str, container: str
+    ) -> dict[str, Any]:
+        pod = self.wait_for_pod(namespace, job_name)
+        if container not in _containers(pod):
+            raise ValueError(
+                f"Job {namespace}/{job_name} has no container {container!r}, only {_containers(pod)}"
+            )
+        ends = {name: _terminated(pod, 0, "") for name in _containers(pod)}
+        return self._report(pod, phase, ends | {container: _terminated(pod, exit_code, message)})
+
+    def _report(self, pod: dict[str, Any], phase: str, states: dict[str, Any]) -> dict[str, Any]:
+        metadata = pod["metadata"]
+        path = f"{_pods(metadata['namespace'])}/{metadata['name']}/status"
+        updated: dict[str, Any] = self._api.patch(path, {"status": _status(pod, phase, states)})
+        return updated
+
+
+def _status(pod: dict[str, Any], phase: str, states: dict[str, Any]) -> dict[str, Any]:
+    ready = phase == "Running"
+    images = {container["name"]: container["image"] for container in pod["spec"]["containers"]}
+    return {
+        "phase": phase,
+        "startTime": pod["status"].get("startTime", _now()),
+        "conditions": [
+            _condition("PodScheduled", True),
+            _condition("Initialized", True),
+            _condition("ContainersReady", ready),
+            _condition("Ready", ready),
+        ],
+        "containerStatuses": [
+            {
+                "name": name,
+                "image": images[name],
+                "imageID": "",
+                "ready": ready,
+                "started": ready,
+                "restartCount": 0,
+                "state": state,
+            }
+            for name, state in states.items()
+        ],
+    }
+
+
+def _condition(kind: str, holds: bool) -> dict[str, Any]:
+    return {"type": kind, "status": str(holds), "lastTransitionTime": _now()}
+
+
+def _terminated(pod: dict[str, Any], exit_code: int, message: str) -> dict[str, Any]:
+    end: dict[str, Any] = {
+        "exitCode": exit_code,
+        "reason": "Error" if exit_code else "Completed",
+        "startedAt": pod["status"].get("startTime", _now()),
+        "finishedAt": _now(),
+    }
+    return {"terminated": end | ({"message": message} if message else {})}
+
+
+def _alive(pod: dict[str, Any]) -> bool:
+    return pod["status"].get("phase") in ("Pending", "Running") and "deletionTimestamp" not in pod["metadata"]
+
+
+def _containers(pod: dict[str, Any]) -> list[str]:
+    return [container["name"] for container in pod["spec"]["containers"]]
+
+
+def _pods(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/pods"
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
