@@ -63,7 +63,7 @@ layers: $(STAMP_check)
 	$(BIN)/lint-imports --no-logo
 
 verify: $(STAMP_check) ## Are generated and locked files current?
-	$(BIN)/python -m heed.api.generate --check
+	$(BIN)/heed crds --check --output crds --output charts/heed/crds
 	$(BIN)/python requirements/lock.py --check
 
 bench: $(STAMP_test) ## Measure throughput, latency and cost
@@ -76,7 +76,7 @@ format: $(STAMP_check) ## Format the code and apply safe fixes
 	$(BIN)/ruff format .
 
 generate: $(STAMP_check) ## Write the CRDs and what else is generated
-	$(BIN)/python -m heed.api.generate
+	$(BIN)/heed crds --output crds --output charts/heed/crds
 
 lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newest versions
 	$(BIN)/python requirements/lock.py $(ARGS)

@@ -26,7 +26,7 @@ LABEL_TASK_ID: Final = "heed.dev/task-id"
 LABEL_SESSION: Final = "heed.dev/session-hash"
 ANNOTATION_TASK: Final = "heed.dev/task.json"
 ANNOTATION_RETENTION: Final = "heed.dev/retention"
-ANNOTATION_DIGEST: Final = "heed.dev/work-digest"
+
 
 _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
 _TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from heed.errors import InvalidSettings
 
@@ -46,8 +47,8 @@ class Settings:
         return cls(stream=stream, **_read(cls, "HEED_", variables))
 
 
-def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, object]:
-    values: dict[str, object] = {}
+def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for item in fields(model):
         name = prefix + item.name.upper()
         text = variables.get(name)

@@ -23,7 +23,9 @@ _PATTERN_SCHEMA = r"^([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?$|^>$"
 
 def seconds(duration: str) -> int:
     """The seconds of a duration such as `90s`, `10m`, `1h30m` or `7d`."""
-    return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(s|m|h|d)", duration))
+    return sum(
+        int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(s|m|h|d)", duration)
+    )
 
 
 def _type_pattern(value: str) -> str:
@@ -52,14 +54,20 @@ class Model(BaseModel):
     """Base of the resource's models: camelCase outside, unknown fields refused."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=False
+        extra="forbid",
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=False,
     )
 
 
 class Subscription(Model):
     """Broadcast events of the Agent's namespace that it heeds."""
 
-    type: Annotated[TypePattern, Field(description="NATS pattern over the CloudEvents type, such as com.example.*.")]
+    type: Annotated[
+        TypePattern, Field(description="NATS pattern over the CloudEvents type, such as com.example.*.")
+    ]
     where: Annotated[
         Cel | None, Field(description="CEL over `event`; where it is false, the event is ignored.")
     ] = None
@@ -148,14 +156,18 @@ class Emit(Model):
 class Cancel(Model):
     """Pending tasks of the session to cancel."""
 
-    task: Annotated[Label, Field(description="Name of a task in spec.tasks; all its pending runs are cancelled.")]
+    task: Annotated[
+        Label, Field(description="Name of a task in spec.tasks; all its pending runs are cancelled.")
+    ]
 
 
 class Handler(Model):
     """One reaction. Within it: `state`, then `start`, `emit`, `cancel`, `end`."""
 
     name: Annotated[Label, Field(description="Unique among the handlers; shown in dead letters and traces.")]
-    type: Annotated[TypePattern, Field(description="NATS pattern over the CloudEvents type of what it reacts to.")]
+    type: Annotated[
+        TypePattern, Field(description="NATS pattern over the CloudEvents type of what it reacts to.")
+    ]
     when: Annotated[
         Cel | None,
         Field(
@@ -174,7 +186,8 @@ class Handler(Model):
     emit: Annotated[list[Emit], Field(max_length=MAX_ITEMS, description="Events to emit.")] = []
     cancel: Annotated[list[Cancel], Field(max_length=MAX_ITEMS, description="Tasks to cancel.")] = []
     end: Annotated[
-        bool, Field(description="Forget the session: its state goes, its pending tasks are cancelled unheard.")
+        bool,
+        Field(description="Forget the session: its state goes, its pending tasks are cancelled unheard."),
     ] = False
 
 
@@ -189,13 +202,20 @@ class AgentSpec(Model):
             description="Broadcast events it heeds. Events in its own inbox (task ends, direct messages) always come.",
         ),
     ]
-    session: Annotated[SessionSpec, Field(description="How events are grouped into sessions.")] = SessionSpec()
+    session: Annotated[SessionSpec, Field(description="How events are grouped into sessions.")] = (
+        SessionSpec()
+    )
     tasks: Annotated[
-        dict[str, TaskSpec], Field(max_length=MAX_TASKS, description="The work that handlers may start, by name.")
+        dict[Label, TaskSpec],
+        Field(max_length=MAX_TASKS, description="The work that handlers may start, by name."),
     ] = {}
     handlers: Annotated[
         list[Handler],
-        Field(min_length=1, max_length=MAX_HANDLERS, description="The reactions; every one that matches runs, in order."),
+        Field(
+            min_length=1,
+            max_length=MAX_HANDLERS,
+            description="The reactions; every one that matches runs, in order.",
+        ),
     ]
 
 

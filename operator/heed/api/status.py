@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
+from heed.api.conditions import Condition
+
 _CONFIG = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 Time = Annotated[str, Field(description="RFC 3339, UTC.", json_schema_extra={"format": "date-time"})]
@@ -27,7 +29,9 @@ class Cursor:
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
     stream: Annotated[str, Field(description="The JetStream stream.")]
-    sequence: Annotated[int, Field(description="Stream sequence of the last decided event; 0 before the first.")] = 0
+    sequence: Annotated[
+        int, Field(description="Stream sequence of the last decided event; 0 before the first.")
+    ] = 0
     time: Annotated[Time | None, Field(description="When the stream stored that event.")] = None
 
 
@@ -38,7 +42,9 @@ class Totals:
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
     handled: Annotated[int, Field(description="Events that at least one handler ran for.")] = 0
-    ignored: Annotated[int, Field(description="Events that no subscription condition or no handler matched.")] = 0
+    ignored: Annotated[
+        int, Field(description="Events that no subscription condition or no handler matched.")
+    ] = 0
     duplicates: Annotated[int, Field(description="Events decided before, by source and id.")] = 0
     stale: Annotated[int, Field(description="Ends of tasks that were not pending.")] = 0
     dead_lettered: Annotated[int, Field(description="Events that could not be decided.")] = 0
@@ -95,7 +101,9 @@ class PendingTask:
         ),
     ] = "Owed"
     input: Annotated[Free, Field(description="What the handler passed in.")] = None
-    owed: Annotated[str | None, Field(description="JSON of what it takes to start the task; kept while Owed.")] = None
+    owed: Annotated[
+        str | None, Field(description="JSON of what it takes to start the task; kept while Owed.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +157,40 @@ class Counts:
     sessions: Annotated[int, Field(description="Sessions remembered now.")] = 0
     pending_tasks: Annotated[int, Field(description="Tasks waited for now.")] = 0
     outbox: Annotated[int, Field(description="Messages owed now.")] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStatus:
+    """The ledger, and the reconciler's word on the Agent."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    observed_generation: Annotated[int, Field(description="The generation the reconciler last looked at.")] = 0
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            description="Ready says whether this generation runs; where it is invalid, the last valid one goes on.",
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = field(default_factory=list)
+    last_valid_spec: Annotated[
+        str | None, Field(description="JSON of the spec that runs while the current one is invalid.")
+    ] = None
+    cursor: Annotated[Cursor | None, Field(description="Where in the stream the Agent is.")] = None
+    totals: Annotated[Totals | None, Field(description="What became of every event, and what the Agent did.")] = None
+    counts: Annotated[Counts | None, Field(description="Sizes of the maps below.")] = None
+    sessions: Annotated[dict[str, Session], Field(description="What the Agent remembers, by session key.")] = field(
+        default_factory=dict
+    )
+    pending_tasks: Annotated[dict[str, PendingTask], Field(description="Tasks it waits for, by task id.")] = field(
+        default_factory=dict
+    )
+    recent_tasks: Annotated[list[RecentTask], Field(description="Tasks that ended lately, newest last.")] = field(
+        default_factory=list
+    )
+    recent_events: Annotated[
+        list[str], Field(description="Digests of source and id of the events decided lately, to know duplicates by.")
+    ] = field(default_factory=list)
+    outbox: Annotated[dict[str, Owed], Field(description="Messages owed to the broker, by id; normally empty.")] = (
+        field(default_factory=dict)
+    )

@@ -42,6 +42,10 @@ class ApiRefused(BusUnavailable):
         self.description = str(error.get("description", ""))
 
 
+class NoAnswer(BusUnavailable):
+    """Nobody listens on the subject: there is no such stream, or no JetStream."""
+
+
 async def connect(settings: Settings, name: str, attempts: int | None = None) -> "Connection":
     """Connect, for ever trying; or raise BusUnavailable after `attempts` tries. Raises InvalidSettings."""
     connection = Connection(settings, name)
@@ -95,14 +99,18 @@ class Connection:
             raise BusUnavailable(f"no connection to {self.url}{reason}; is the broker running?") from None
 
     async def request(
-        self, subject: str, payload: bytes = b"", headers: dict[str, str] | None = None, timeout: float = TIMEOUT
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: dict[str, str] | None = None,
+        timeout: float = TIMEOUT,
     ) -> Msg:
         """A request's reply. Raises BusUnavailable."""
         try:
             return await self._client.request(subject, payload, timeout=timeout, headers=headers)
         except nats.errors.NoRespondersError:
-            message = f"nothing at {self.url} answers to {subject}; is JetStream on, and does the stream exist?"
-            raise BusUnavailable(message) from None
+            remedy = "is JetStream on, and does the stream exist?"
+            raise NoAnswer(f"nothing at {self.url} answers to {subject}; {remedy}") from None
         except nats.errors.TimeoutError:
             raise BusUnavailable(f"{self.url} did not answer to {subject} within {timeout:g} s") from None
         except (nats.errors.Error, OSError) as error:
@@ -138,8 +146,8 @@ class Connection:
         await self._hang_up(dialling)
         error = self._failures[-1]
         raise BusUnavailable(
-            f"cannot connect to {self.url}: {str(error) or repr(error)}; start a broker with JetStream (nats-server -js) "
-            "or set HEED_NATS_URL"
+            f"cannot connect to {self.url}: {str(error) or repr(error)}; "
+            "start a broker with JetStream (nats-server -js), or set HEED_NATS_URL"
         )
 
     async def close(self) -> None:
@@ -163,7 +171,8 @@ class Connection:
 
         async def lost() -> None:
             if client is self._client and self.is_connected:
-                log.log(logging.INFO if self._closing else logging.WARNING, "broker lost", extra={"url": self.url})
+                if not self._closing:
+                    log.warning("broker lost", extra={"url": self.url})
                 self._change(connected=False)
 
         async def reconnected() -> None:
@@ -179,7 +188,12 @@ class Connection:
         async def failed(error: Exception) -> None:
             self._on_error(error)
 
-        return {"disconnected_cb": lost, "reconnected_cb": reconnected, "closed_cb": closed, "error_cb": failed}
+        return {
+            "disconnected_cb": lost,
+            "reconnected_cb": reconnected,
+            "closed_cb": closed,
+            "error_cb": failed,
+        }
 
     def _on_error(self, error: Exception) -> None:
         if self._closing:
@@ -191,7 +205,9 @@ class Connection:
 
     async def _dial_again(self) -> None:
         """The broker ended the connection with an error (such as expired credentials): the library gives up there."""
-        log.warning("broker closed the connection", extra={"url": self.url, "error": str(self._client.last_error)})
+        log.warning(
+            "broker closed the connection", extra={"url": self.url, "error": str(self._client.last_error)}
+        )
         await asyncio.sleep(1 + random.random())
         await self.dial()
 
@@ -243,7 +259,9 @@ def _tls(path: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=path)
     except (ssl.SSLError, OSError) as error:
-        raise InvalidSettings(f"HEED_NATS_CA={path}: {error}; give a file of CA certificates in PEM") from None
+        raise InvalidSettings(
+            f"HEED_NATS_CA={path}: {error}; give a file of CA certificates in PEM"
+        ) from None
 
 
 def _existing(path: str, variable: str) -> str:

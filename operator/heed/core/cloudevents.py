@@ -2,8 +2,6 @@
 
 It is in the core because the ledger's outbox holds events in this form. The binding to NATS messages, which shares
 the rules for attributes and data, is in `heed.bus.cloudevents`.
-
-Numbers: CEL's integers have 64 bits, so integers beyond that are refused instead of being rounded somewhere later.
 """
 
 import base64
@@ -13,26 +11,22 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
-from math import isfinite
 from typing import Any, Final, Literal, NoReturn
 
 from heed import names
 from heed.core.events import Event, Extension, Json
-from heed.errors import MalformedEvent
+from heed.core.strictjson import MAX_DEPTH, Unreadable, check_value, depth_of, parse, shortened
 
 SPECVERSION: Final = "1.0"
 REQUIRED: Final = ("id", "source", "type", "specversion")
 OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema")
-MAX_DEPTH: Final = 64
 MAX_LENGTH: Final = 1024
-INT64: Final = (-(2**63), 2**63 - 1)
 INT32: Final = (-(2**31), 2**31 - 1)
 
 _CORE: Final = frozenset((*REQUIRED, *OPTIONAL))
 _CAPPED: Final = frozenset(("id", "source", "correlationid", "causationid"))
 _NAME = re.compile(r"[a-z0-9]+")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:)(\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _JSON_TYPE = re.compile(r"[^/]+/(?:[^/]+\+)?json")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
@@ -40,18 +34,16 @@ _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 Form = Literal["json", "text", "binary"]
 
 
-class Unreadable(MalformedEvent):
-    """A MalformedEvent with a CamelCase `code` for machines."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 def to_json(event: Event) -> dict[str, Any]:
     """The event in the JSON format, with members in a fixed order. Raises MalformedEvent where data do not suit."""
     optional = {name: value for name in OPTIONAL if (value := getattr(event, name)) is not None}
-    document = {"specversion": SPECVERSION, "id": event.id, "source": event.source, "type": event.type, **optional}
+    document = {
+        "specversion": SPECVERSION,
+        "id": event.id,
+        "source": event.source,
+        "type": event.type,
+        **optional,
+    }
     document.update(sorted(event.extensions.items()))
     if isinstance(event.data, bytes):
         document["data_base64"] = base64.b64encode(event.data).decode()
@@ -63,16 +55,20 @@ def to_json(event: Event) -> dict[str, Any]:
 
 
 def from_json(document: Mapping[str, Any]) -> Event:
-    """The event that a JSON object says. Raises MalformedEvent."""
-    data = document.get("data") if isinstance(document, Mapping) else None
-    if _depth(data) > MAX_DEPTH:
+    """The event that a JSON object is, wherever the object came from. Raises MalformedEvent."""
+    data = document.get("data")
+    if depth_of(data) > MAX_DEPTH:
         raise Unreadable("TooDeep", f"data nests deeper than {MAX_DEPTH} levels; flatten them")
     check_value(data)
-    return read_document(document)
+    return _read(document)
 
 
-def read_document(document: object) -> Event:
-    """As `from_json`, for a document that came from `parse` and so holds only values that are fine."""
+def parse_event(text: bytes, message: str) -> Event:
+    """The event in a JSON text; `message` is for what is no JSON. Raises MalformedEvent."""
+    return _read(parse(text, "NotAnEvent", message, MAX_DEPTH + 1))
+
+
+def _read(document: object) -> Event:
     if not isinstance(document, Mapping):
         raise Unreadable("NotAnEvent", "the JSON is not an object; send one CloudEvent as one JSON object")
     attributes = {name: value for name, value in document.items() if value is not None}
@@ -95,7 +91,9 @@ def build(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
     for name, value in attributes.items():
         _check_attribute(name, value)
     _check_required(attributes)
-    extensions: dict[str, Extension] = {name: value for name, value in attributes.items() if name not in _CORE}
+    extensions: dict[str, Extension] = {
+        name: value for name, value in attributes.items() if name not in _CORE
+    }
     return Event(
         id=attributes["id"],
         source=attributes["source"],
@@ -112,29 +110,41 @@ def build(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
 def _check_required(attributes: Mapping[str, Any]) -> None:
     for name in REQUIRED:
         if not attributes.get(name):
-            raise Unreadable("MissingAttribute", f"attribute {name} is missing or empty; the sender has to set it")
+            raise Unreadable(
+                "MissingAttribute", f"attribute {name} is missing or empty; the sender has to set it"
+            )
     if (version := attributes["specversion"]) != SPECVERSION:
         raise Unreadable("BadSpecVersion", f"specversion is {version!r}; send CloudEvents {SPECVERSION}")
     if not names.is_type(attributes["type"]):
-        remedy = f"use dot-separated tokens without spaces, * and >, at most {names.TYPE_MAX_LENGTH} characters"
-        raise Unreadable("BadType", f"type {_short(attributes['type'])} cannot be a subject; {remedy}")
+        remedy = (
+            f"use dot-separated tokens without spaces, * and >, at most {names.TYPE_MAX_LENGTH} characters"
+        )
+        raise Unreadable("BadType", f"type {shortened(attributes['type'])} cannot be a subject; {remedy}")
     time = attributes.get("time")
     if time is not None and not _is_time(time):
-        raise Unreadable("BadTime", f"time {_short(time)} is not RFC 3339; write it like 2026-01-31T12:00:00Z")
+        raise Unreadable(
+            "BadTime", f"time {shortened(time)} is not RFC 3339; write it like 2026-01-31T12:00:00Z"
+        )
 
 
 def _check_attribute(name: object, value: object) -> None:
     if name not in _CORE and (not isinstance(name, str) or name == "data" or not _NAME.fullmatch(name)):
-        raise Unreadable("BadAttribute", f"attribute name {_short(name)} is not allowed; use only a-z and 0-9")
+        raise Unreadable(
+            "BadAttribute", f"attribute name {shortened(name)} is not allowed; use only a-z and 0-9"
+        )
     if isinstance(value, str):
         if name in _CAPPED and len(value) > MAX_LENGTH:
-            raise Unreadable("TooLong", f"attribute {name} has {len(value)} characters; {MAX_LENGTH} are allowed")
+            raise Unreadable(
+                "TooLong", f"attribute {name} has {len(value)} characters; {MAX_LENGTH} are allowed"
+            )
         if _FORBIDDEN.search(value):
-            raise Unreadable("BadAttribute", f"attribute {name} holds control characters or lone surrogates; drop them")
+            raise Unreadable(
+                "BadAttribute", f"attribute {name} holds control characters or lone surrogates; drop them"
+            )
         if not value and name in _CORE:
             raise Unreadable("MissingAttribute", f"attribute {name} is empty; set it or leave it out")
     elif name in _CORE or not isinstance(value, int):
-        raise Unreadable("BadAttribute", f"attribute {name} is {_short(value)}; send it as a string")
+        raise Unreadable("BadAttribute", f"attribute {name} is {shortened(value)}; send it as a string")
     elif not INT32[0] <= value <= INT32[1]:
         raise Unreadable("BadAttribute", f"attribute {name} does not fit 32 bits; send it as a string")
 
@@ -178,7 +188,9 @@ def read_data(body: bytes, datacontenttype: str | None) -> Json | bytes:
     try:
         return body.decode()
     except UnicodeDecodeError:
-        raise Unreadable("BadData", f"data of {datacontenttype} are not UTF-8; name their content type") from None
+        raise Unreadable(
+            "BadData", f"data of {datacontenttype} are not UTF-8; name their content type"
+        ) from None
 
 
 def write_data(event: Event) -> bytes:
@@ -190,11 +202,13 @@ def write_data(event: Event) -> bytes:
     try:
         if form_of(event.datacontenttype) == "json":
             return json.dumps(event.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        if isinstance(event.data, str):
-            return event.data.encode()
+        if not isinstance(event.data, str):
+            _refuse_data(event.datacontenttype, event.data)
+        return event.data.encode()
     except (ValueError, TypeError, RecursionError) as error:
-        raise Unreadable("BadData", f"data cannot be written as {event.datacontenttype or 'JSON'}: {error}") from None
-    _refuse_data(event.datacontenttype, event.data)
+        raise Unreadable(
+            "BadData", f"data cannot be written as {event.datacontenttype or 'JSON'}: {error}"
+        ) from None
 
 
 def _refuse_data(datacontenttype: str | None, data: object) -> NoReturn:
@@ -209,88 +223,3 @@ def _decode_base64(text: object) -> bytes:
     except (binascii.Error, ValueError):
         pass
     raise Unreadable("BadData", "data_base64 is not base64; encode the bytes by RFC 4648, section 4")
-
-
-def parse(text: bytes, code: str, message: str) -> Json:
-    """JSON from UTF-8: no NaN, integers of 64 bits, no lone surrogates, not too deep. Raises MalformedEvent."""
-    try:
-        value: Json = _DECODER.decode(text.decode())
-    except RecursionError:
-        raise Unreadable("TooDeep", f"data nest deeper than {MAX_DEPTH} levels; flatten them") from None
-    except ValueError:
-        raise Unreadable(code, message) from None
-    # Fewer brackets than levels allowed, and no escapes: nothing more to look for.
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise Unreadable("TooDeep", f"data nest deeper than {MAX_DEPTH} levels; flatten them")
-    if b"\\u" in text:
-        check_value(value)
-    return value
-
-
-def check_value(value: object) -> None:
-    """Raise MalformedEvent for what JSON or CEL could not hold. `value` nests no deeper than MAX_DEPTH."""
-    if isinstance(value, str):
-        if _SURROGATE.search(value):
-            raise Unreadable("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise Unreadable("BadData", f"data hold the key {_short(key)}; make it a string")
-            check_value(key)
-            check_value(item)
-    elif isinstance(value, list):
-        for item in value:
-            check_value(item)
-    elif isinstance(value, int):
-        _in_range(value)
-    elif isinstance(value, float):
-        if not isfinite(value):
-            _out_of_range(str(value))
-    elif value is not None:
-        raise Unreadable("BadData", f"data hold a {type(value).__name__}; send JSON")
-
-
-def _depth(value: object) -> int:
-    """How deep containers nest, counted no further than just beyond MAX_DEPTH."""
-    level = [value] if isinstance(value, dict | list) else []
-    depth = 0
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        items = (item for box in level for item in (box.values() if isinstance(box, dict) else box))
-        level = [item for item in items if isinstance(item, dict | list)]
-    return depth
-
-
-def _in_range(value: int) -> int:
-    if not INT64[0] <= value <= INT64[1]:
-        _out_of_range(_short(value) if value.bit_length() < 256 else "")
-    return value
-
-
-def _out_of_range(text: str) -> NoReturn:
-    raise Unreadable("NumberOutOfRange", f"number {text} does not fit 64 bits; send it as a string")
-
-
-def _parse_int(text: str) -> int:
-    if len(text) > 20:
-        _out_of_range(text[:24] + "…")
-    return _in_range(int(text))
-
-
-def _parse_float(text: str) -> float:
-    value = float(text)
-    if not isfinite(value):
-        _out_of_range(text[:24])
-    return value
-
-
-def _parse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_int=_parse_int, parse_float=_parse_float, parse_constant=_parse_constant)
-
-
-def _short(value: object) -> str:
-    text = ascii(value) if isinstance(value, str | int | float | bool) else type(value).__name__
-    return text if len(text) <= 80 else text[:79] + "…"

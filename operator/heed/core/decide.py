@@ -79,11 +79,17 @@ def _decide_event(program: Program, ledger: Ledger, received: Received, event: E
 def _decide_task_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
     """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do."""
     if not names.is_inbox(received.subject):
-        failure = DecisionFailed("ReservedType", f"{event.type} is for the ends of tasks; choose a type of your own")
+        failure = DecisionFailed(
+            "ReservedType", f"{event.type} is for the ends of tasks; choose a type of your own"
+        )
         return _dead(program, ledger, received, failure)
     task_id = event.subject or ""
     record = ledger.pending_tasks.get(task_id)
-    if record is None or record.phase == "Abandoned" or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED):
+    if (
+        record is None
+        or record.phase == "Abandoned"
+        or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED)
+    ):
         return _counted(ledger, received, "stale")
     session = sessions.session_of(ledger, record.session, received, event)
     ledger = sessions.task_ended(ledger, task_id, received, event)
@@ -139,7 +145,9 @@ def _decide_session(
 
 def _reacted(session: Session, state: dict[str, Any], received: Received, handler: str) -> Session:
     if len(compact(state)) > MAX_STATE_BYTES:
-        message = f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
+        message = (
+            f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
+        )
         raise DecisionFailed("StateTooLarge", message, handler)
     return replace(session, state=state, last_event_at=received.at)
 

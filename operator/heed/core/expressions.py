@@ -29,7 +29,12 @@ class ExpressionError(Exception):
 
 @cache
 def _environment() -> Any:
-    extensions = [ext_strings.ExtStrings(), ext_math.ExtMath(), ext_optional.ExtOptional(), ext_encoders.ExtEncoders()]
+    extensions = [
+        ext_strings.ExtStrings(),
+        ext_math.ExtMath(),
+        ext_optional.ExtOptional(),
+        ext_encoders.ExtEncoders(),
+    ]
     return cel.NewEnv(variables=dict.fromkeys(VARIABLES, cel.Type.DYN), extensions=extensions)
 
 
@@ -73,7 +78,9 @@ class Expression:
         """Whether it is true. Raises ExpressionError, also where it is no boolean."""
         value = scope.evaluate(self.compiled)
         if value.type() != cel.Type.BOOL:
-            raise ExpressionError(f"is {value.type().name().lower()}, not a boolean; compare it with something")
+            raise ExpressionError(
+                f"is {value.type().name().lower()}, not a boolean; compare it with something"
+            )
         return bool(value.value())
 
 

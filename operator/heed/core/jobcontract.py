@@ -6,7 +6,7 @@ message. Everything here is pure, so that both runners cannot but agree.
 
 import json
 import math
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from heed.core.effects import TaskWork
 from heed.core.events import Json
@@ -19,7 +19,7 @@ BACKOFF_LIMIT: Final = 6  # batch/v1 JobSpec.backoffLimit's default
 
 REASON_BACKOFF_LIMIT: Final = "BackoffLimitExceeded"  # batch/v1 JobReasonBackoffLimitExceeded
 REASON_DEADLINE: Final = "DeadlineExceeded"  # batch/v1 JobReasonDeadlineExceeded
-REASON_VANISHED: Final = "Vanished"  # started once, and found no more
+REASON_LOST: Final = "JobLost"  # started once, and found no more
 
 ENV_AGENT: Final = "HEED_AGENT"
 ENV_NAMESPACE: Final = "HEED_NAMESPACE"
@@ -82,10 +82,3 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError(digits)
     return number
-
-
-def first_container(spec: dict[str, Any]) -> dict[str, Any]:
-    """The container that answers: the first one of a rendered JobSpec; {} where there is none."""
-    pod = (spec.get("template") or {}).get("spec") or {}
-    containers = pod.get("containers") or [{}]
-    return containers[0] if isinstance(containers[0], dict) else {}

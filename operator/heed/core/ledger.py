@@ -41,12 +41,14 @@ _RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
 
 def load(status: Mapping[str, Any]) -> Ledger:
     """The ledger in an Agent's status, or an empty one where there is none yet."""
-    status = canonical(dict(status))
+    status = canonical(dict(status), stored=True)
     maps = {
         name: {key: adapter.validate_python(record) for key, record in status.get(alias, {}).items()}
         for name, (alias, adapter) in _MAPS.items()
     }
-    maps["sessions"] = dict(sorted(maps["sessions"].items(), key=lambda item: (item[1].last_event_at, item[0])))
+    maps["sessions"] = dict(
+        sorted(maps["sessions"].items(), key=lambda item: (item[1].last_event_at, item[0]))
+    )
     return Ledger(
         cursor=_CURSOR.validate_python(status.get("cursor", {"stream": names.STREAM})),
         totals=_TOTALS.validate_python(status.get("totals", {})),
@@ -100,7 +102,9 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
         "cursor": _record(_CURSOR, ledger.cursor),
         "totals": _record(_TOTALS, ledger.totals),
         "counts": _record(_COUNTS, counts),
-        "recentTasks": [canonical(task) for task in _RECENT_TASKS.dump_python(ledger.recent_tasks, by_alias=True)],
+        "recentTasks": [
+            canonical(task) for task in _RECENT_TASKS.dump_python(ledger.recent_tasks, by_alias=True)
+        ],
         "recentEvents": list(ledger.recent_events),
     }
 

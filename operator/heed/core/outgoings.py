@@ -47,13 +47,23 @@ def cancels(records: Mapping[str, PendingTask]) -> list[CancelTask]:
 
 
 def started(
-    program: Program, received: Received, event: Event, key: str, variables: Mapping[str, Any], reacted: Reacted
+    program: Program,
+    received: Received,
+    event: Event,
+    key: str,
+    variables: Mapping[str, Any],
+    reacted: Reacted,
 ) -> dict[str, PendingTask]:
     """The tasks that the handlers started, rendered. Raises DecisionFailed."""
     records: dict[str, PendingTask] = {}
     for index, wish in enumerate(reacted.starts):
         task_id = names.task_id(program.agent.uid, received.sequence, index, wish.task)
-        scope = {**variables, "state": reacted.state, "task": {"id": task_id, "name": wish.task}, "input": wish.input}
+        scope = {
+            **variables,
+            "state": reacted.state,
+            "task": {"id": task_id, "name": wish.task},
+            "input": wish.input,
+        }
         records[task_id] = _pending(program, received, event, key, scope, wish)
     return records
 
@@ -77,7 +87,9 @@ def _pending(
         slim = _document(program, event, variables, with_data=False)
         owed = owed_work(spec, slim, task.timeout, task.retention)
     if len(owed.encode()) > MAX_WORK_BYTES:
-        message = f"what task {task.name} is given exceeds {MAX_WORK_BYTES} bytes; pass large input by reference"
+        message = (
+            f"what task {task.name} is given exceeds {MAX_WORK_BYTES} bytes; pass large input by reference"
+        )
         raise DecisionFailed("InputTooLarge", message)
     return PendingTask(
         task=task.name,
@@ -120,7 +132,9 @@ def emitted(
     if not reacted.emits:
         return {}
     if event.hops >= MAX_HOPS:
-        raise DecisionFailed("HopLimit", f"the event is {event.hops} decisions from its origin; Agents may be in a loop")
+        raise DecisionFailed(
+            "HopLimit", f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
+        )
     owed: dict[str, Owed] = {}
     for index, wanted in enumerate(reacted.emits):
         key = names.event_id(program.agent.uid, received.sequence, index)
@@ -129,7 +143,9 @@ def emitted(
         if len(body.encode()) > MAX_EMITTED_BYTES:
             message = f"{new.type} would exceed {MAX_EMITTED_BYTES} bytes; send a reference (dataref) instead"
             raise DecisionFailed("EventTooLarge", message)
-        owed[key] = Owed(received.sequence, index, _subject(program, new.type, wanted.get("to")), received.at, event=body)
+        owed[key] = Owed(
+            received.sequence, index, _subject(program, new.type, wanted.get("to")), received.at, event=body
+        )
     return owed
 
 
@@ -149,11 +165,18 @@ def publishes(owed: Mapping[str, Owed]) -> list[Publish]:
 
 
 def _event(
-    program: Program, received: Received, cause: Event, correlationid: str, key: str, wanted: Mapping[str, Any]
+    program: Program,
+    received: Received,
+    cause: Event,
+    correlationid: str,
+    key: str,
+    wanted: Mapping[str, Any],
 ) -> Event:
     type_, subject = wanted.get("type"), wanted.get("subject")
     if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(names.TASK_EVENTS):
-        raise DecisionFailed("BadType", f"{compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*")
+        raise DecisionFailed(
+            "BadType", f"{compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*"
+        )
     if subject is not None and (not isinstance(subject, str) or not subject):
         raise DecisionFailed("BadSubject", "the subject of an emitted event must be a non-empty string")
     trace = {name: value for name in _TRACE if (value := cause.extensions.get(name)) is not None}
@@ -166,7 +189,12 @@ def _event(
         time=received.at,
         datacontenttype=None if data is None else "application/json",
         data=data,
-        extensions={"correlationid": correlationid, "causationid": cause.id, "heedhops": cause.hops + 1, **trace},
+        extensions={
+            "correlationid": correlationid,
+            "causationid": cause.id,
+            "heedhops": cause.hops + 1,
+            **trace,
+        },
     )
 
 

@@ -118,12 +118,16 @@ def compile_agent(agent: Agent) -> Program:
     compiler = _Compiler()
     spec = agent.spec
     subscriptions = tuple(
-        Subscription(item.type, compiler.expression(item.where, f"spec.subscribe[{index}].where", condition=True))
+        Subscription(
+            item.type, compiler.expression(item.where, f"spec.subscribe[{index}].where", condition=True)
+        )
         for index, item in enumerate(spec.subscribe)
     )
     key = compiler.expression(spec.session.key, "spec.session.key")
     tasks = {name: _task(compiler, name, task) for name, task in spec.tasks.items()}
-    reactions = tuple(_reaction(compiler, item, f"spec.handlers[{i}]", spec) for i, item in enumerate(spec.handlers))
+    reactions = tuple(
+        _reaction(compiler, item, f"spec.handlers[{i}]", spec) for i, item in enumerate(spec.handlers)
+    )
     _check_names(compiler, spec)
     if compiler.problems or key is None:
         raise InvalidManifest(compiler.problems)
@@ -165,7 +169,9 @@ def _task(compiler: _Compiler, name: str, task: TaskSpec) -> Task:
         compiler.problem(path, "has no work to do", "give it a `job`")
     elif not job_containers(task.job):
         compiler.problem(
-            f"{path}.job.template.spec.containers", "there is no container", "a job needs at least one container"
+            f"{path}.job.template.spec.containers",
+            "there is no container",
+            "a job needs at least one container",
         )
     return Task(
         name=name,
@@ -179,7 +185,9 @@ def _task(compiler: _Compiler, name: str, task: TaskSpec) -> Task:
 def _reaction(compiler: _Compiler, handler: Handler, path: str, spec: AgentSpec) -> Reaction:
     if handler.end and handler.start:
         compiler.problem(
-            f"{path}.end", "a handler that ends its session cannot start tasks", "start them in another handler"
+            f"{path}.end",
+            "a handler that ends its session cannot start tasks",
+            "start them in another handler",
         )
     for index, cancel in enumerate(handler.cancel):
         _check_task(compiler, cancel.task, f"{path}.cancel[{index}].task", spec)
@@ -199,7 +207,9 @@ def _reaction(compiler: _Compiler, handler: Handler, path: str, spec: AgentSpec)
 
 def _check_state(compiler: _Compiler, state: Any, path: str) -> None:
     if state is not None and not isinstance(state, dict) and not _is_single(state):
-        compiler.problem(path, "is neither a map nor one ${CEL} that yields a map", "write `state: {key: value}`")
+        compiler.problem(
+            path, "is neither a map nor one ${CEL} that yields a map", "write `state: {key: value}`"
+        )
 
 
 def _is_single(value: Any) -> bool:
@@ -231,21 +241,29 @@ def _emits(compiler: _Compiler, handler: Handler, path: str) -> Iterator[Emit]:
         if item.type is not None and "${" not in item.type:
             _check_emitted_type(compiler, item.type, f"{here}.type")
         parts = {"type": item.type, "data": item.data, "subject": item.subject, "to": item.to}
-        one = None if item.type is None else compiler.template(
-            {key: value for key, value in parts.items() if value is not None}, here
+        one = (
+            None
+            if item.type is None
+            else compiler.template({key: value for key, value in parts.items() if value is not None}, here)
         )
         yield Emit(one=one, many=compiler.template(item.from_, f"{here}.from"))
 
 
 def _check_emitted_type(compiler: _Compiler, type_: str, path: str) -> None:
     if not names.is_type(type_):
-        compiler.problem(path, f'"{type_}" is not an event type', "use dot-separated tokens, such as com.example.done")
+        compiler.problem(
+            path, f'"{type_}" is not an event type', "use dot-separated tokens, such as com.example.done"
+        )
     elif type_.startswith(names.TASK_EVENTS):
-        compiler.problem(path, f"{names.TASK_EVENTS}* is reserved for the ends of tasks", "choose a type of your own")
+        compiler.problem(
+            path, f"{names.TASK_EVENTS}* is reserved for the ends of tasks", "choose a type of your own"
+        )
 
 
 def _check_one_of(compiler: _Compiler, path: str, name: str, value: str | None, many: str | None) -> None:
     if (value is None) == (many is None):
         compiler.problem(path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`")
     if many is not None and not _is_single(many):
-        compiler.problem(f"{path}.from", "is not one ${CEL}", "write `from: ${…}` with an expression that yields a list")
+        compiler.problem(
+            f"{path}.from", "is not one ${CEL}", "write `from: ${…}` with an expression that yields a list"
+        )

@@ -135,8 +135,15 @@ def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Itera
     if start.many is None:
         value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
         return [Wish(start.task or "", _canonical(value, f"{reaction.path}.{path}.input"))]
-    items = _list(_render(start.many, scope, reaction, f"{path}.from"), {"task", "input"}, f"{reaction.path}.{path}.from")
-    return [Wish(str(item.get("task")), _canonical(item.get("input"), f"{reaction.path}.{path}.from")) for item in items]
+    items = _list(
+        _render(start.many, scope, reaction, f"{path}.from"),
+        {"task", "input"},
+        f"{reaction.path}.{path}.from",
+    )
+    return [
+        Wish(str(item.get("task")), _canonical(item.get("input"), f"{reaction.path}.{path}.from"))
+        for item in items
+    ]
 
 
 def _events(emit: Emit, scope: Scope, reaction: Reaction, index: int) -> Iterable[dict[str, Any]]:
@@ -164,10 +171,19 @@ def _check_tasks(program: Program, reacted: Reacted) -> None:
         if wish.task not in program.tasks:
             known = ", ".join(sorted(program.tasks)) or "none"
             raise DecisionFailed(
-                "UnknownTask", f'there is no task "{wish.task}"; spec.tasks has: {known}', reacted.handlers[-1]
+                "UnknownTask",
+                f'there is no task "{wish.task}"; spec.tasks has: {known}',
+                reacted.handlers[-1],
             )
 
 
 def _kind(value: Any) -> str:
-    kinds = {dict: "a map", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    kinds = {
+        dict: "a map",
+        list: "a list",
+        str: "a string",
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+    }
     return kinds.get(type(value), "null")

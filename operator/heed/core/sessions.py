@@ -46,7 +46,9 @@ def session_key(program: Program, scope: Scope) -> str:
     except ExpressionError as error:
         raise DecisionFailed("ExpressionFailed", f"spec.session.key: {error}") from None
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
-        raise DecisionFailed("BadSessionKey", f"spec.session.key: must yield a string of 1 to {MAX_KEY} characters")
+        raise DecisionFailed(
+            "BadSessionKey", f"spec.session.key: must yield a string of 1 to {MAX_KEY} characters"
+        )
     return key
 
 

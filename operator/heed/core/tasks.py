@@ -1,13 +1,16 @@
 """Tasks between their start and their end: what a runner gets, and the event that its report becomes."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask
+from heed.core.cloudevents import from_json, to_json
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.values import compact
+from heed.errors import MalformedEvent
 
 
 def owed_work(spec: Any, document: dict[str, Any], timeout: int | None, retention: int) -> str:
@@ -32,7 +35,21 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
 
 
 def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
-    """The event that tells an Agent how its task ended; it goes to the Agent's inbox."""
+    """The event that tells an Agent how its task ended; it goes to the Agent's inbox.
+
+    A result that no event could carry makes it a failure, so that the task ends in any case.
+    """
+    event = _end_event(agent, record, end)
+    try:
+        from_json(to_json(event))
+    except MalformedEvent as error:
+        return _end_event(
+            agent, record, replace(end, completed=False, reason="BadResult", message=str(error))
+        )
+    return event
+
+
+def _end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     data: dict[str, Any]
     if end.completed:
         data = {"result": end.result}

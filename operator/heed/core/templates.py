@@ -115,7 +115,9 @@ def _closing(text: str, start: int) -> int:
             return position
         depth += (char == "{") - (char == "}")
         position += 1
-    raise ExpressionError(f'"{text[start - 2 : start + 20]}" has no closing brace; write $${{ for a literal ${{')
+    raise ExpressionError(
+        f'"{text[start - 2 : start + 20]}" has no closing brace; write $${{ for a literal ${{'
+    )
 
 
 def _after_string(text: str, start: int) -> int:

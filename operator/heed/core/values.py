@@ -10,18 +10,20 @@ from typing import Any
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
-def canonical(value: Any) -> Any:
+def canonical(value: Any, *, stored: bool = False) -> Any:
     """`value` without null members of maps, and with whole floats of 64 bits as integers. Lists keep their nulls.
 
-    Raises OverflowError for integers beyond 64 bits.
+    Integers beyond 64 bits raise OverflowError; `stored` ones are what the API server made of large floats.
     """
     if isinstance(value, dict):
-        return {key: canonical(item) for key, item in value.items() if item is not None}
+        return {key: canonical(item, stored=stored) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [canonical(item) for item in value]
+        return [canonical(item, stored=stored) for item in value]
     if isinstance(value, float):
-        return int(value) if value.is_integer() and INT_MIN <= value < 2**63 else value
+        return int(value) if value.is_integer() and INT_MIN <= value <= INT_MAX else value
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        if stored:
+            return float(value)
         raise OverflowError(f"integer {value} does not fit 64 bits; keep it as a string")
     return value
 

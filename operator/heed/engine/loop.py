@@ -9,24 +9,21 @@ came), the loop drops what it holds in memory, loads the ledger and reads again 
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from heed.core.decide import Decision, decide
 from heed.core.effects import Effect, StartTask, TaskEnd
-from heed.core.events import Received
 from heed.core.ledger import Ledger, owed_effects, settle
 from heed.core.program import Program
+from heed.engine.inlet import Inlet
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace, Pacer
 from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer
-from heed.engine.ports import EventBus, LedgerStore, Reader, Stored, TaskRunner
-from heed.errors import BusUnavailable, LedgerConflict, LedgerGone, LedgerUnavailable, ReaderLost, TaskUnavailable
+from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
+from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 
-IDLE = 60.0  # seconds that one read may wait for a message
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
-READ_AT_ONCE = 500
 DECIDE_AT_ONCE = 50  # decisions between two turns of other Agents
 
 
@@ -72,122 +69,106 @@ class AgentLoop:
         self._pacer = Pacer.of(self._pace)
         self._stored: Stored | None = None
         self._performer: Performer | None = None
-        self._unread: deque[Received] = deque()
+        self._delay = FIRST_DELAY
 
     @property
     def ledger(self) -> Ledger | None:
         """The ledger as last read or committed; None before the first reading."""
         return self._stored.ledger if self._stored else None
 
+    @property
+    def _held(self) -> Stored:
+        assert self._stored is not None, "the ledger is read before anything else"
+        return self._stored
+
     async def run(self) -> None:
         """Follow the stream until the Agent is gone. Cancel to stop, at any point, without harm."""
-        delay = FIRST_DELAY
         while True:
             try:
-                delay = await self._resume_and_follow(delay)
+                await self._resume_and_follow()
             except LedgerGone:
                 return
             except (LedgerConflict, ReaderLost) as error:
                 self._observer.troubled(self.program.agent, "start over", error, 0)
-            except (LedgerUnavailable, BusUnavailable, TaskUnavailable) as error:
-                self._observer.troubled(self.program.agent, "start over", error, delay)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LAST_DELAY)
+            except HeedError as error:
+                self._observer.troubled(self.program.agent, "start over", error, self._delay)
+                await asyncio.sleep(self._delay)
+                self._delay = min(self._delay * 2, LAST_DELAY)
+
+    def waits(self, task_id: str) -> bool:
+        """Whether the Agent waits for a task's end; it may, as long as its ledger has not been read."""
+        if self.ledger is None:
+            return True
+        record = self.ledger.pending_tasks.get(task_id)
+        return record is not None and record.phase != "Abandoned"
 
     def report(self, end: TaskEnd) -> bool:
         """Tell the Agent that a task ended. False where it does not wait for that task (any more)."""
-        record = self.ledger.pending_tasks.get(end.task_id) if self.ledger else None
-        if record is None or record.phase == "Abandoned":
+        if self.ledger is None or not self.waits(end.task_id):
             return False
         if self._performer is not None:
-            self._performer.report(record, end)
+            self._performer.report(self.ledger.pending_tasks[end.task_id], end)
         return True
 
-    async def _resume_and_follow(self, delay: float) -> float:
-        """Everything from the ledger alone. Never returns but by an exception; the delay is for the next try."""
+    async def _resume_and_follow(self) -> None:
+        """Everything from the ledger alone. Never returns but by an exception."""
         self._stored = await self._store.load()
-        self._unread.clear()
         ledger = self._stored.ledger
         performer = Performer(self.program.agent, self._bus, self._runner, self._observer)
-        reader = await self._bus.open(self.program.subjects, ledger.cursor.sequence, self._since)
+        inlet = Inlet(await self._bus.open(self.program.subjects, ledger.cursor.sequence, self._since))
         try:
             self._performer = performer
             owed = owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
             performer.perform(owed, again=True)
-            await self._runner.resume([key for key, task in ledger.pending_tasks.items() if task.phase == "Started"])
-            await self._follow(reader, performer)
+            self._delay = FIRST_DELAY
+            await self._runner.resume(
+                [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
+            )
+            await self._follow(inlet, performer)
         finally:
             self._performer = None
             await performer.close()
-            await reader.close()
-        return delay
+            await inlet.close()
 
-    async def _follow(self, reader: Reader, performer: Performer) -> None:
-        reading = asyncio.ensure_future(reader.read(READ_AT_ONCE, IDLE))
-        try:
-            while True:
-                await performer.room(self._pace.owed)
-                reading = await self._wait(reader, reading, performer)
-                assert self._stored is not None
-                batch = _Batch(self._stored.ledger)
-                reading = await self._gather(reader, reading, batch)
-                ledger = settle(batch.ledger, performer.take())
-                if ledger is not self._stored.ledger:
-                    await self._commit(ledger, batch.decisions)
-                    performer.perform(effect for decision in batch.decisions for effect in decision.effects)
-        finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-
-    async def _wait(
-        self, reader: Reader, reading: "asyncio.Future[Sequence[Received]]", performer: Performer
-    ) -> "asyncio.Future[Sequence[Received]]":
-        """Until there is something to decide, or effects have been settled for a while."""
-        while not self._unread:
-            settled = asyncio.ensure_future(performer.settled.wait())
-            try:
-                await asyncio.wait({reading, settled}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                settled.cancel()
-            if not reading.done():
-                await asyncio.wait({reading}, timeout=FLUSH_AFTER)
-            if not reading.done():
-                return reading
-            reading = self._take(reader, reading)
-            if performer.settled.is_set():
-                return reading
-        return reading
-
-    def _take(
-        self, reader: Reader, reading: "asyncio.Future[Sequence[Received]]"
-    ) -> "asyncio.Future[Sequence[Received]]":
-        """Keep what was read and read on. A read is never cancelled while it may hold messages."""
-        self._unread.extend(reading.result())
-        return asyncio.ensure_future(reader.read(READ_AT_ONCE, IDLE))
-
-    async def _gather(
-        self, reader: Reader, reading: "asyncio.Future[Sequence[Received]]", batch: _Batch
-    ) -> "asyncio.Future[Sequence[Received]]":
-        """Decide what is there, and what comes while the pacer holds the commit back."""
+    async def _follow(self, inlet: Inlet, performer: Performer) -> None:
+        """The loop itself."""
         while True:
-            while self._unread and not batch.full(self._pace):
-                batch.add(decide(self.program, batch.ledger, self._unread.popleft()))
+            await performer.room(self._pace.owed)
+            await self._something_to_do(inlet, performer)
+            batch = await self._decide_what_is_there(inlet)
+            ledger = settle(batch.ledger, performer.take())
+            if ledger is not self._held.ledger:
+                await self._commit(ledger, batch.decisions)
+                performer.perform(effect for decision in batch.decisions for effect in decision.effects)
+
+    async def _something_to_do(self, inlet: Inlet, performer: Performer) -> None:
+        """Until there are events to decide, or effects have been settled for a while without any event coming."""
+        while not inlet.arrived():
+            await inlet.wait(wake=performer.settled)
+            if performer.settled.is_set():
+                await inlet.wait(timeout=FLUSH_AFTER)
+                inlet.arrived()
+                return
+
+    async def _decide_what_is_there(self, inlet: Inlet) -> _Batch:
+        """Decide what has come, and what still comes while the pacer holds the commit back."""
+        batch = _Batch(self._held.ledger)
+        while True:
+            while inlet.unread and not batch.full(self._pace):
+                batch.add(decide(self.program, batch.ledger, inlet.unread.popleft()))
                 if len(batch.decisions) % DECIDE_AT_ONCE == 0:
                     await asyncio.sleep(0)
             delay = self._pacer.delay(time.monotonic())
-            if delay == 0 and not reading.done():
-                return reading
             if batch.full(self._pace):
                 await asyncio.sleep(delay)
-                return reading
-            if not reading.done():
-                await asyncio.wait({reading}, timeout=delay)
-            if reading.done():
-                reading = self._take(reader, reading)
+                return batch
+            if not inlet.arrived():
+                if delay == 0:
+                    return batch
+                await inlet.wait(timeout=delay)
 
     async def _commit(self, ledger: Ledger, decisions: Sequence[Decision]) -> None:
-        assert self._stored is not None
-        self._stored = await self._store.commit(self._stored, ledger)
-        self._pacer.spent(self._stored.size, time.monotonic())
+        self._stored = await self._store.commit(self._held, ledger)
+        self._pacer.spent(self._held.size, time.monotonic())
         self._observer.committed(self.program.agent, decisions, ledger)

@@ -52,12 +52,19 @@ class LogObserver:
         log.debug("ledger committed", extra=extra)
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
-        log.debug("effect made", extra={"agent": str(agent), "effect": type(effect).__name__, "id": effect.id})
+        log.debug(
+            "effect made", extra={"agent": str(agent), "effect": type(effect).__name__, "id": effect.id}
+        )
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         extra = {"agent": str(agent), "task": end.task_id, "completed": end.completed, "reason": end.reason}
         log.info("task ended", extra=extra)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
-        extra = {"agent": str(agent), "what": what, "error": f"{type(error).__name__}: {error}", "retry_in": delay}
+        extra = {
+            "agent": str(agent),
+            "what": what,
+            "error": f"{type(error).__name__}: {error}",
+            "retry_in": delay,
+        }
         log.warning("trying again", extra=extra)

@@ -47,7 +47,9 @@ class Performer:
         """Begin to publish the end of a pending task; once for each task."""
         if end.task_id not in self._ends:
             self._ends.add(end.task_id)
-            self._spawn(self._persist("publish the end of a task", lambda attempt: self._publish_end(record, end)))
+            self._spawn(
+                self._persist("publish the end of a task", lambda attempt: self._publish_end(record, end))
+            )
 
     def take(self) -> list[Effect]:
         """What was made since the last call."""
@@ -102,6 +104,7 @@ class Performer:
             await self._publish_end(effect.record, end)
 
     async def _cancel(self, effect: CancelTask) -> None:
+        self._ends.add(effect.id)
         await self._runner.cancel(effect.id)
         if effect.record is not None:
             end = TaskEnd(effect.id, names.digest("cancelled", effect.id), now(), False, reason="Cancelled")

@@ -3,29 +3,26 @@
 Only what a laptop can honour is run; what would quietly mean something else than in a cluster is refused.
 """
 
-import asyncio
 import re
-import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from heed.api.agent import job_containers
 from heed.core.effects import TaskWork
-from heed.core.jobcontract import BACKOFF_LIMIT, MESSAGE_LIMIT, first_container
+from heed.core.jobcontract import BACKOFF_LIMIT, MESSAGE_LIMIT
 from heed.errors import TaskRefused
 from heed.local.children import Process, end_group, spawn
+from heed.local.output import Line, pipe
 
-LINE_LIMIT: Final = 16 * 1024  # characters of one line; longer ones are handed on in pieces
-DRAIN: Final = 1.0  # seconds to read what a finished child has written
 INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV")
 NOT_FOUND: Final = 127
 NOT_RUNNABLE: Final = 126
 
 _REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
-
-Line = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +49,27 @@ def plan(work: TaskWork, base: Path, contract: Mapping[str, str], inherited: Map
     """The command, environment and limits of a job. `contract` are its HEED_* variables. Raises TaskRefused."""
     path = f"spec.tasks.{work.task}.job"
     _refuse_unsupported(work.spec, path)
-    container, at = first_container(work.spec), f"{path}.template.spec.containers[0]"
-    own = _environment(container, at, contract)
-    expandable = {**own, **contract}
-    command = [
-        _expand(_text(part, f"{at}.{key}[{index}]"), expandable)
-        for key in ("command", "args")
-        for index, part in enumerate(container.get(key) or [])
-    ]
+    container, at = next(iter(job_containers(work.spec)), {}), f"{path}.template.spec.containers[0]"
     if not container.get("command"):
         raise TaskRefused(
             "NoCommand",
             f"{at}.command: heed dev runs the container's command as a child process and cannot know an "
             "image's entry point; set command",
         )
-    limits = [limit for limit in (work.timeout, work.spec.get("activeDeadlineSeconds")) if limit is not None]
-    backoff = work.spec.get("backoffLimit")
+    own = {**_environment(container, at, contract), **contract}
+    command = [*_texts(container, "command", at), *_texts(container, "args", at)]
+    backoff = _count(work.spec, "backoffLimit", path)
+    limits = [
+        limit
+        for limit in (work.timeout, _count(work.spec, "activeDeadlineSeconds", path))
+        if limit is not None
+    ]
     return Plan(
-        argv=tuple(command),
+        argv=tuple(_expand(part, own) for part in command),
         directory=base / _text(container.get("workingDir") or ".", f"{at}.workingDir"),
-        environment={**{k: v for k, v in inherited.items() if k in INHERITED}, **expandable},
-        backoff_limit=BACKOFF_LIMIT if backoff is None else int(backoff),
-        deadline=min(map(float, limits), default=None),
+        environment={**{name: value for name, value in inherited.items() if name in INHERITED}, **own},
+        backoff_limit=BACKOFF_LIMIT if backoff is None else backoff,
+        deadline=min(limits, default=None),
         ignored=tuple(_ignored(work.spec, container)),
     )
 
@@ -99,21 +95,42 @@ def _environment(container: dict[str, Any], at: str, contract: Mapping[str, str]
     if container.get("envFrom"):
         raise TaskRefused("UnsupportedLocally", f"{at}.envFrom: {_NO_SOURCES}")
     own: dict[str, str] = {}
-    for index, item in enumerate(container.get("env") or []):
+    for index, item in enumerate(_list(container, "env", at)):
+        here = f"{at}.env[{index}]"
+        if not isinstance(item, dict):
+            raise TaskRefused("InvalidSpec", f"{here}: must be a map with `name` and `value`")
         if item.get("valueFrom"):
-            raise TaskRefused("UnsupportedLocally", f"{at}.env[{index}].valueFrom: {_NO_SOURCES}")
-        value = _text(item.get("value", ""), f"{at}.env[{index}].value")
-        own[_text(item.get("name"), f"{at}.env[{index}].name")] = _expand(value, {**contract, **own})
+            raise TaskRefused("UnsupportedLocally", f"{here}.valueFrom: {_NO_SOURCES}")
+        value = _text(item.get("value") or "", f"{here}.value")
+        own[_text(item.get("name"), f"{here}.name")] = _expand(value, {**contract, **own})
     return own
 
 
 _NO_SOURCES: Final = "heed dev has no cluster to take it from; give a plain value while developing"
 
 
+def _list(container: dict[str, Any], key: str, at: str) -> list[Any]:
+    value = container.get(key) or []
+    if not isinstance(value, list):
+        raise TaskRefused("InvalidSpec", f"{at}.{key}: must be a list, is {value!r}")
+    return value
+
+
+def _texts(container: dict[str, Any], key: str, at: str) -> list[str]:
+    return [_text(part, f"{at}.{key}[{index}]") for index, part in enumerate(_list(container, key, at))]
+
+
+def _count(spec: dict[str, Any], key: str, path: str) -> int | None:
+    value = spec.get(key)
+    if value is not None and (type(value) is not int or value < 0):
+        raise TaskRefused("InvalidSpec", f"{path}.{key}: must be a whole number, is {value!r}")
+    return value
+
+
 def _text(value: object, at: str) -> str:
     if not isinstance(value, str):
         raise TaskRefused(
-            "InvalidSpec", f"{at}: must be a string, is {value!r}; write \"${{string(…)}}\" in its template"
+            "InvalidSpec", f'{at}: must be a string, is {value!r}; write "${{string(…)}}" in its template'
         )
     return value
 
@@ -129,53 +146,26 @@ def _expand(text: str, variables: Mapping[str, str]) -> str:
 
 async def attempt(plan: Plan, started: Callable[[Process], None], line: Line) -> Outcome:
     """Run the command once. Nothing of its process group is left afterwards, also not when this is cancelled."""
-    try:
-        process = await spawn(
-            plan.argv, plan.directory, plan.environment, subprocess.PIPE, subprocess.PIPE
-        )
-    except OSError as error:
-        code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
-        return Outcome(code, f"{error.strerror}: {error.filename or plan.argv[0]}")
     tail: deque[str] = deque()
-    readers: list[asyncio.Task[None]] = []
-    try:
-        started(process)
-        assert process.stdout and process.stderr
-        readers.append(asyncio.create_task(_lines(process.stdout, line)))
-        readers.append(asyncio.create_task(_lines(process.stderr, lambda text: _keep(tail, text, line))))
-        await process.wait()
-    finally:
-        await end_group(process)
-        await _drain(readers)
-    code = await process.wait()
+    async with AsyncExitStack() as stack:
+        out = await stack.enter_async_context(pipe(line))
+        err = await stack.enter_async_context(pipe(lambda text: _keep(tail, text, line)))
+        try:
+            process = await spawn(plan.argv, plan.directory, plan.environment, out.writing, err.writing)
+        except OSError as error:
+            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+            return Outcome(code, f"{error.strerror}: {error.filename or plan.argv[0]}")
+        try:
+            started(process)
+            code = await process.wait()
+        finally:
+            await end_group(process)
     return Outcome(code if code >= 0 else 128 - code, "\n".join(tail))
 
 
-async def _lines(stream: asyncio.StreamReader, line: Line) -> None:
-    rest = ""
-    while chunk := await stream.read(LINE_LIMIT):
-        *whole, rest = (rest + chunk.decode("utf-8", errors="replace")).split("\n")
-        for text in whole:
-            line(text.removesuffix("\r"))
-        if len(rest) > LINE_LIMIT:
-            line(rest)
-            rest = ""
-    if rest:
-        line(rest)
-
-
 def _keep(tail: deque[str], text: str, line: Line) -> None:
-    tail.append(text)
-    while sum(len(kept.encode()) + 1 for kept in tail) > MESSAGE_LIMIT and len(tail) > 1:
+    """Pass a line on, and keep as many of the last ones as may stand in for a message."""
+    tail.append(text[-MESSAGE_LIMIT:])
+    while len(tail) > 1 and sum(len(kept.encode()) + 1 for kept in tail) > MESSAGE_LIMIT:
         tail.popleft()
     line(text)
-
-
-async def _drain(readers: list[asyncio.Task[None]]) -> None:
-    """Let the readers come to the end; one who left the group may hold the other end of the pipe open."""
-    if not readers:
-        return
-    _, late = await asyncio.wait(readers, timeout=DRAIN)
-    for reader in late:
-        reader.cancel()
-    await asyncio.gather(*readers, return_exceptions=True)

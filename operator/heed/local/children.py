@@ -84,7 +84,9 @@ def started(pid: int) -> str | None:
     if PROC.is_dir():
         fields = _stat(pid)
         return fields[19] if fields else None
-    shown = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    shown = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
     return shown.stdout.strip() or None
 
 

@@ -26,18 +26,26 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def lock(path: Path) -> int | None:
+    """Lock a file and return its descriptor, or None where it is locked. Who inherits the descriptor holds on to it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
     """Hold a folder for this process, and keep it out of git. Raises InvalidSettings where another one holds it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ignore = folder / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text("*\n", encoding="utf-8")
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = lock(folder / "lock")
+    if descriptor is None:
+        raise InvalidSettings(f"{folder}: another `heed dev` runs here; stop it, or give another --dir")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         yield
-    except BlockingIOError as error:
-        raise InvalidSettings(f"{folder}: another `heed dev` runs here; stop it, or give --dir") from error
     finally:
         os.close(descriptor)

@@ -1,0 +1,152 @@
+"""`heed publish`: send one event, to all Agents of a namespace or to one."""
+
+import asyncio
+import json
+import re
+import sys
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from heed import names
+from heed.bus.connection import NoAnswer, connect
+from heed.bus.jetstream import JetStreamBus
+from heed.core.cloudevents import build, read_data
+from heed.core.events import Event
+from heed.errors import BusUnavailable, InvalidSettings, MalformedEvent
+from heed.settings import NATS_URL, Settings
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+
+
+@click.command()
+@click.argument("type_", metavar="TYPE")
+@click.option(
+    "--data", metavar="JSON|@FILE|-", help="The event's data: JSON, a file, or - for standard input."
+)
+@click.option("--content-type", help="Content type of the data.  [default: application/json]")
+@click.option("--correlation", metavar="ID", help="The correlationid: which flow the event belongs to.")
+@click.option("--causation", metavar="ID", help="The causationid: the event that caused this one.")
+@click.option("--to", "agent", metavar="AGENT", help="Send it to this Agent only.")
+@click.option("-n", "--namespace", default="default", show_default=True, help="Namespace of the Agents.")
+@click.option("--id", "id_", metavar="ID", help="The event's id.  [default: a new one]")
+@click.option("--source", default="/heed/cli", show_default=True, help="The event's source.")
+@click.option("--subject", help="The event's subject attribute.")
+@click.option(
+    "--ext", "extensions", metavar="NAME=VALUE", multiple=True, help="An extension attribute; repeatable."
+)
+@click.option(
+    "--msg-id/--no-msg-id", default=True, help="Let the broker drop duplicates of the same source and id."
+)
+@click.option(
+    "--nats", "url", envvar="HEED_NATS_URL", default=NATS_URL, show_default=True, help="URL of the broker."
+)
+@click.option(
+    "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
+)
+def publish(
+    type_: str,
+    data: str | None,
+    content_type: str | None,
+    correlation: str | None,
+    causation: str | None,
+    agent: str | None,
+    namespace: str,
+    id_: str | None,
+    source: str,
+    subject: str | None,
+    extensions: Sequence[str],
+    msg_id: bool,
+    url: str,
+    output: str,
+) -> None:
+    """Publish an event of TYPE, such as com.example.order.placed."""
+    attributes = {
+        **_extensions(extensions),
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()) if id_ is None else id_,
+        "source": source,
+        "type": type_,
+        "subject": subject,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "datacontenttype": content_type or (None if data is None else "application/json"),
+        "correlationid": correlation,
+        "causationid": causation,
+    }
+    event = _event({name: value for name, value in attributes.items() if value is not None}, data)
+    where = _subject(namespace, agent, type_)
+    try:
+        settings = replace(Settings.from_environment(), nats_url=url)
+        sequence = asyncio.run(_publish(settings, where, event, deduplicate=msg_id))
+    except (InvalidSettings, MalformedEvent) as error:
+        raise click.UsageError(str(error)) from None
+    except NoAnswer as error:
+        message = f"no stream takes {where}; start `heed dev` or the operator first, which makes it ({error})"
+        raise click.ClickException(message) from None
+    except BusUnavailable as error:
+        raise click.ClickException(str(error)) from None
+    _show({"id": event.id, "stream": names.STREAM, "sequence": sequence, "subject": where}, type_, output)
+
+
+async def _publish(settings: Settings, subject: str, event: Event, *, deduplicate: bool) -> int:
+    connection = await connect(settings, "heed publish", attempts=1)
+    try:
+        return await JetStreamBus(connection).publish(subject, event, deduplicate=deduplicate)
+    finally:
+        await connection.close()
+
+
+def _event(attributes: dict[str, str], data: str | None) -> Event:
+    body = b"" if data is None else _read(data)
+    try:
+        return build(attributes, read_data(body, attributes.get("datacontenttype")))
+    except MalformedEvent as error:
+        remedy = " (--data is JSON, unless --content-type says something else)" if body else ""
+        raise click.UsageError(f"{error}{remedy}") from None
+
+
+def _read(data: str) -> bytes:
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if not data.startswith("@"):
+        return data.encode(errors="surrogateescape")
+    try:
+        return Path(data[1:]).read_bytes()
+    except OSError as error:
+        raise click.UsageError(
+            f"--data {data}: {error.strerror or error}; name a file that can be read"
+        ) from None
+
+
+def _extensions(pairs: Sequence[str]) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not re.fullmatch(r"[a-z0-9]+", name):
+            raise click.UsageError(f"--ext {pair!r}: write name=value, the name of a-z and 0-9")
+        result[name] = value
+    return result
+
+
+def _subject(namespace: str, agent: str | None, type_: str) -> str:
+    for option, value in (("--namespace", namespace), ("--to", agent)):
+        if value is not None and not _NAME.fullmatch(value):
+            raise click.UsageError(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
+    return names.inbox_subject(namespace, agent, type_) if agent else names.event_subject(namespace, type_)
+
+
+def _show(result: dict[str, Any], type_: str, output: str) -> None:
+    if output == "json":
+        click.echo(json.dumps(result, indent=2))
+    elif output == "yaml":
+        click.echo(yaml.safe_dump(result, sort_keys=False), nl=False)
+    else:
+        click.echo(
+            f"published {type_} {result['id']} on {result['subject']} as {names.STREAM} {result['sequence']}"
+        )

@@ -1,0 +1,111 @@
+"""JSON read strictly: what could not be kept exactly, here or in CEL, is refused instead of changed somewhere later."""
+
+import json
+import re
+from math import isfinite
+from typing import Final, NoReturn
+
+from heed.core.events import Json
+from heed.errors import MalformedEvent
+
+MAX_DEPTH: Final = 64
+INT64: Final = (-(2**63), 2**63 - 1)  # CEL's integers
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+class Unreadable(MalformedEvent):
+    """A MalformedEvent with a CamelCase `code` for machines."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def parse(text: bytes, code: str, message: str, levels: int = MAX_DEPTH) -> Json:
+    """JSON from UTF-8: no NaN, integers of 64 bits, no lone surrogates, not too deep. Raises MalformedEvent.
+
+    `code` and `message` are for what is no JSON at all.
+    """
+    try:
+        value: Json = _DECODER.decode(text.decode())
+    except RecursionError:
+        raise Unreadable("TooDeep", f"data nest deeper than {MAX_DEPTH} levels; flatten them") from None
+    except ValueError:
+        raise Unreadable(code, message) from None
+    # Fewer brackets than levels allowed, and no escapes: nothing more to look for.
+    if text.count(b"[") + text.count(b"{") > levels and depth_of(value) > levels:
+        raise Unreadable("TooDeep", f"data nest deeper than {MAX_DEPTH} levels; flatten them")
+    if b"\\u" in text:
+        check_value(value)
+    return value
+
+
+def check_value(value: object) -> None:
+    """Raise MalformedEvent for what JSON or CEL could not hold. `value` nests no deeper than MAX_DEPTH."""
+    if isinstance(value, str):
+        if _SURROGATE.search(value):
+            raise Unreadable("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise Unreadable("BadData", f"data hold the key {shortened(key)}; make it a string")
+            check_value(key)
+            check_value(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_value(item)
+    elif isinstance(value, int):
+        _in_range(value)
+    elif isinstance(value, float):
+        if not isfinite(value):
+            _out_of_range(str(value))
+    elif value is not None:
+        raise Unreadable("BadData", f"data hold a {type(value).__name__}; send JSON")
+
+
+def depth_of(value: object) -> int:
+    """How deep containers nest, counted no further than a little beyond MAX_DEPTH."""
+    level = [value] if isinstance(value, dict | list) else []
+    depth = 0
+    while level and depth <= MAX_DEPTH + 1:
+        depth += 1
+        items = (item for box in level for item in (box.values() if isinstance(box, dict) else box))
+        level = [item for item in items if isinstance(item, dict | list)]
+    return depth
+
+
+def _in_range(value: int) -> int:
+    if not INT64[0] <= value <= INT64[1]:
+        _out_of_range(shortened(value) if value.bit_length() < 256 else "")
+    return value
+
+
+def _out_of_range(text: str) -> NoReturn:
+    raise Unreadable("NumberOutOfRange", f"number {text} does not fit 64 bits; send it as a string")
+
+
+def _parse_int(text: str) -> int:
+    if len(text) > 20:
+        _out_of_range(text[:24] + "…")
+    return _in_range(int(text))
+
+
+def _parse_float(text: str) -> float:
+    value = float(text)
+    if not isfinite(value):
+        _out_of_range(text[:24])
+    return value
+
+
+def _parse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_parse_int, parse_float=_parse_float, parse_constant=_parse_constant)
+
+
+def shortened(value: object) -> str:
+    """A value for an error message."""
+    text = ascii(value) if isinstance(value, str | int | float | bool) else type(value).__name__
+    return text if len(text) <= 80 else text[:79] + "…"

@@ -1,0 +1,51 @@
+"""What a reader hands out, waiting to be decided. One read is always under way and never cut off: it may hold messages."""
+
+import asyncio
+from collections import deque
+
+from heed.core.events import Received
+from heed.engine.ports import Reader
+
+READ_AT_ONCE = 500
+IDLE = 60.0  # seconds that one read may wait for a message
+
+
+class Inlet:
+    """A queue that fills itself from a reader. A read that fails raises from `arrived`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.unread: deque[Received] = deque()
+        self._reader = reader
+        self._reading = self._read()
+
+    def _read(self) -> "asyncio.Task[None]":
+        return asyncio.create_task(self._fill())
+
+    async def _fill(self) -> None:
+        self.unread.extend(await self._reader.read(READ_AT_ONCE, IDLE))
+
+    def arrived(self) -> bool:
+        """Whether there is something to decide; begins the next read where the last one is over. Raises its error."""
+        if self._reading.done():
+            self._reading.result()
+            self._reading = self._read()
+        return bool(self.unread)
+
+    async def wait(self, timeout: float | None = None, wake: asyncio.Event | None = None) -> None:
+        """Until a read is over, so many seconds have gone by, or `wake` is set."""
+        waking = asyncio.create_task(wake.wait()) if wake else None
+        try:
+            await asyncio.wait(
+                {self._reading} | ({waking} if waking else set()),
+                timeout=timeout,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            if waking:
+                waking.cancel()
+
+    async def close(self) -> None:
+        """Stop reading. What was not decided is read again from the cursor."""
+        self._reading.cancel()
+        await asyncio.gather(self._reading, return_exceptions=True)
+        await self._reader.close()

@@ -1,0 +1,133 @@
+"""The few requests that Heed makes of the API server, as plain JSON, with every failure turned into one error type."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import ConfigException
+
+from heed import names
+from heed.errors import HeedError, InvalidSettings
+
+TIMEOUT = 15.0
+MERGE_PATCH = "application/merge-patch+json"
+AGENTS = f"/apis/{names.API_VERSION}"
+JOBS = "/apis/batch/v1"
+CORE = "/api/v1"
+
+
+class ApiError(HeedError):
+    """The API server refused (`status` is HTTP's) or did not answer (`status` is 0: it may have done it all the same)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status, self.message = status, message
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decoded response and its size in bytes."""
+
+    body: dict[str, Any]
+    size: int
+
+
+class Api:
+    """A connection to the API server."""
+
+    def __init__(self, client_: client.ApiClient) -> None:
+        self._client = client_
+
+    @classmethod
+    async def connect(cls) -> "Api":
+        """Connect as the pod's service account or by the current kubeconfig. Raises InvalidSettings."""
+        configuration = client.Configuration()
+        try:
+            await config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            message = (
+                f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
+            )
+            raise InvalidSettings(message) from None
+        configuration.connection_pool_maxsize = 100
+        return cls(client.ApiClient(configuration))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
+        """GET. Raises ApiError."""
+        return await self._request("GET", path, query=query)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """POST. Raises ApiError."""
+        return await self._request("POST", path, body=body, content_type="application/json")
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+        """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""
+        return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
+
+    async def delete(self, path: str) -> Answer:
+        """DELETE, dependents in the background. Raises ApiError."""
+        return await self._request("DELETE", path, query={"propagationPolicy": "Background"})
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str | None = None,
+    ) -> Answer:
+        headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if content_type else {})
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                parameters = await self._client.param_serialize(
+                    method,
+                    path,
+                    query_params=list((query or {}).items()),
+                    header_params=headers,
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                response = (await self._client.call_api(*parameters, _preload_content=False)).response
+                content = await response.read()
+        except ApiException as error:
+            raise ApiError(error.status or 0, str(error.reason)) from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise ApiError(0, f"the API server does not answer: {type(error).__name__}: {error}") from None
+        return _answer(response.status, content)
+
+
+def _answer(status: int, content: bytes) -> Answer:
+    try:
+        body = json.loads(content)
+    except ValueError:
+        body = {"message": content[:200].decode(errors="replace")}
+    if status >= 400:
+        raise ApiError(status, str(body.get("message") or body))
+    return Answer(body, len(content))
+
+
+def agent_path(namespace: str, name: str, subresource: str = "") -> str:
+    """The path of an Agent, or of its status."""
+    return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}/{name}" + (
+        f"/{subresource}" if subresource else ""
+    )
+
+
+def agents_path(namespace: str | None) -> str:
+    """The path of a namespace's Agents, or of all."""
+    return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}" if namespace else f"{AGENTS}/{names.PLURAL}"
+
+
+def jobs_path(namespace: str, name: str = "") -> str:
+    """The path of a namespace's Jobs, or of one."""
+    return f"{JOBS}/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")

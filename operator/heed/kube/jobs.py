@@ -1,0 +1,153 @@
+"""Jobs as plain manifests, and what a finished Job says. Pure."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from heed import names
+from heed.core.effects import TaskEnd, TaskWork
+from heed.core.jobcontract import TERMINATION_LOG, environment, parse_result, task_document_json
+
+VOLUME: Final = "heed-task"
+MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
+
+
+def job_manifest(work: TaskWork) -> dict[str, Any]:
+    """The Job of a task: the author's rendered spec, and what the Job contract adds to it."""
+    spec = copy.deepcopy(work.spec)
+    spec.pop("ttlSecondsAfterFinished", None)  # a completion must not be lost to a TTL while nobody looks
+    if work.timeout is not None:
+        spec["activeDeadlineSeconds"] = min(work.timeout, spec.get("activeDeadlineSeconds", work.timeout))
+    labels = _labels(work)
+    template = _mapping(spec, "template")
+    metadata = _mapping(template, "metadata")
+    metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    metadata["annotations"] = {
+        **(metadata.get("annotations") or {}),
+        names.ANNOTATION_TASK: task_document_json(work),
+    }
+    _complete_pod(_mapping(template, "spec"), work)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job_name(work.agent.name, work.id),
+            "namespace": work.agent.namespace,
+            "labels": labels,
+            "annotations": {names.ANNOTATION_RETENTION: str(work.retention)},
+            "ownerReferences": [_owner(work)],
+        },
+        "spec": spec,
+    }
+
+
+def _labels(work: TaskWork) -> dict[str, str]:
+    return {
+        names.LABEL_AGENT: work.agent.name,
+        names.LABEL_TASK: work.task,
+        names.LABEL_TASK_ID: work.id,
+        names.LABEL_SESSION: names.session_hash(work.session),
+    }
+
+
+def _owner(work: TaskWork) -> dict[str, Any]:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": work.agent.name,
+        "uid": work.agent.uid,
+        "controller": True,
+    }
+
+
+def _complete_pod(pod: dict[str, Any], work: TaskWork) -> None:
+    """Defaults that are safe, the task file, and the HEED_* variables of every container."""
+    pod.setdefault("restartPolicy", "Never")
+    pod.setdefault("automountServiceAccountToken", False)
+    field = {
+        "path": "task.json",
+        "fieldRef": {"fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"},
+    }
+    volume = {"name": VOLUME, "downwardAPI": {"items": [field]}}
+    pod["volumes"] = [*(pod.get("volumes") or []), volume]
+    for container in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
+        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+        container["volumeMounts"] = [*(container.get("volumeMounts") or []), MOUNT]
+        variables = environment(work, result_file=container.get("terminationMessagePath") or TERMINATION_LOG)
+        own = [{"name": name, "value": value} for name, value in variables.items()]
+        container["env"] = [*own, *(container.get("env") or [])]
+
+
+def _mapping(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    if not isinstance(parent.get(key), dict):
+        parent[key] = {}
+    inner: dict[str, Any] = parent[key]
+    return inner
+
+
+def owner_uid(job: Mapping[str, Any]) -> str | None:
+    """The uid of the Agent that a Job belongs to."""
+    owners = job["metadata"].get("ownerReferences") or []
+    return next(
+        (owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller")),
+        None,
+    )
+
+
+def task_id(job: Mapping[str, Any]) -> str:
+    """The id of the task that a Job is."""
+    return str(job["metadata"]["labels"][names.LABEL_TASK_ID])
+
+
+def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition that says that a Job is over, or None while it is not."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    over = (
+        item for item in conditions if item["type"] in ("Complete", "Failed") and item["status"] == "True"
+    )
+    return next(over, None)
+
+
+def task_end(
+    job: Mapping[str, Any], condition: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
+) -> TaskEnd:
+    """How a finished Job ended; its result is the termination message of its first container."""
+    completed = condition["type"] == "Complete"
+    last = _last_termination(job, pods, succeeded=completed)
+    text = str(last.get("message") or "")
+    at = condition.get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
+    if completed:
+        return TaskEnd(task_id(job), job["metadata"]["uid"], at, True, result=parse_result(text))
+    return TaskEnd(
+        task_id(job),
+        job["metadata"]["uid"],
+        at,
+        False,
+        reason=condition.get("reason") or "Failed",
+        message=text or condition.get("message"),
+        exit_code=last.get("exitCode"),
+    )
+
+
+def _last_termination(
+    job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], *, succeeded: bool
+) -> Mapping[str, Any]:
+    """The `terminated` state of the answering container in the latest pod, one that succeeded where one should have."""
+    first = job["spec"]["template"]["spec"]["containers"][0]["name"]
+    found: list[Mapping[str, Any]] = []
+    for pod in pods:
+        for status in (pod.get("status") or {}).get("containerStatuses") or []:
+            terminated = (status.get("state") or {}).get("terminated")
+            if status["name"] == first and terminated and (terminated.get("exitCode") == 0) == succeeded:
+                found.append(terminated)
+    return max(found, key=lambda item: item.get("finishedAt") or "", default={})
+
+
+def delete_after(job: Mapping[str, Any]) -> float:
+    """When (seconds since the epoch) a finished Job's retention is over."""
+    condition = finished(job)
+    at = (condition or {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
+    retention = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_RETENTION, "3600")
+    ended = datetime.fromisoformat(at).astimezone(UTC).timestamp()
+    return ended + (int(retention) if retention.isdecimal() else 3600)

