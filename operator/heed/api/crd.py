@@ -48,11 +48,11 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (
             "self.handlers.all(h, !has(h.start) || h.start.all(s, !has(s.task) || "
             "(has(self.tasks) && s.task in self.tasks)))",
-            "a handler starts a task that is not in spec.tasks; add the task, or correct its name",
+            "spec.handlers[*].start[*].task: names a task that is not in spec.tasks; add the task, or correct the name",
         ),
         (
             "self.handlers.all(h, !has(h.cancel) || h.cancel.all(s, has(self.tasks) && s.task in self.tasks))",
-            "a handler cancels a task that is not in spec.tasks; add the task, or correct its name",
+            "spec.handlers[*].cancel[*].task: names a task that is not in spec.tasks; add the task, or correct the name",
         ),
         (
             f"!has(self.tasks) || self.tasks.all(name, name.size() <= 40 && name.matches({_LABEL}))",
@@ -113,6 +113,8 @@ def agent_crd() -> dict[str, Any]:
             "status": _structural(TypeAdapter(AgentStatus).json_schema(by_alias=True)),
         },
     }
+    for name in ("totals", "counts"):
+        schema["properties"]["status"]["properties"][name]["default"] = {}  # columns show 0 from the start
     _add_rules(schema, "")
     version = {
         "name": names.VERSION,

@@ -165,7 +165,9 @@ class AgentStatus:
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
-    observed_generation: Annotated[int, Field(description="The generation the reconciler last looked at.")] = 0
+    observed_generation: Annotated[
+        int, Field(description="The generation the reconciler last looked at.")
+    ] = 0
     conditions: Annotated[
         list[Condition],
         Field(
@@ -177,20 +179,23 @@ class AgentStatus:
         str | None, Field(description="JSON of the spec that runs while the current one is invalid.")
     ] = None
     cursor: Annotated[Cursor | None, Field(description="Where in the stream the Agent is.")] = None
-    totals: Annotated[Totals | None, Field(description="What became of every event, and what the Agent did.")] = None
+    totals: Annotated[
+        Totals | None, Field(description="What became of every event, and what the Agent did.")
+    ] = None
     counts: Annotated[Counts | None, Field(description="Sizes of the maps below.")] = None
-    sessions: Annotated[dict[str, Session], Field(description="What the Agent remembers, by session key.")] = field(
-        default_factory=dict
-    )
-    pending_tasks: Annotated[dict[str, PendingTask], Field(description="Tasks it waits for, by task id.")] = field(
-        default_factory=dict
-    )
-    recent_tasks: Annotated[list[RecentTask], Field(description="Tasks that ended lately, newest last.")] = field(
-        default_factory=list
-    )
-    recent_events: Annotated[
-        list[str], Field(description="Digests of source and id of the events decided lately, to know duplicates by.")
-    ] = field(default_factory=list)
-    outbox: Annotated[dict[str, Owed], Field(description="Messages owed to the broker, by id; normally empty.")] = (
+    sessions: Annotated[
+        dict[str, Session], Field(description="What the Agent remembers, by session key.")
+    ] = field(default_factory=dict)
+    pending_tasks: Annotated[dict[str, PendingTask], Field(description="Tasks it waits for, by task id.")] = (
         field(default_factory=dict)
     )
+    recent_tasks: Annotated[list[RecentTask], Field(description="Tasks that ended lately, newest last.")] = (
+        field(default_factory=list)
+    )
+    recent_events: Annotated[
+        list[str],
+        Field(description="Digests of source and id of the events decided lately, to know duplicates by."),
+    ] = field(default_factory=list)
+    outbox: Annotated[
+        dict[str, Owed], Field(description="Messages owed to the broker, by id; normally empty.")
+    ] = field(default_factory=dict)

@@ -5,17 +5,20 @@ message. Everything here is pure, so that both runners cannot but agree.
 """
 
 import json
-import math
-from typing import Final, NoReturn
+from typing import Final
 
 from heed.core.effects import TaskWork
 from heed.core.events import Json
+from heed.core.strictjson import MAX_DEPTH, parse
+from heed.errors import MalformedEvent
 
 TASK_FILE: Final = "/heed/task.json"
 TERMINATION_LOG: Final = "/dev/termination-log"  # core/v1 Container.terminationMessagePath's default
 RESULT_LIMIT: Final = 4096  # bytes; kubelet's MaxContainerTerminationMessageLength
 MESSAGE_LIMIT: Final = 1024  # bytes of a failed container's output that stand in for a termination message
 BACKOFF_LIMIT: Final = 6  # batch/v1 JobSpec.backoffLimit's default
+
+_LEVELS_AROUND: Final = 4  # of the end event around a result, and of the event in a task file
 
 REASON_BACKOFF_LIMIT: Final = "BackoffLimitExceeded"  # batch/v1 JobReasonBackoffLimitExceeded
 REASON_DEADLINE: Final = "DeadlineExceeded"  # batch/v1 JobReasonDeadlineExceeded
@@ -62,23 +65,14 @@ def result_text(content: bytes) -> str:
 
 
 def parse_result(text: str) -> Json:
-    """A job's result: None where it is blank, the value where it is JSON (RFC 8259: no NaN), else the text itself."""
+    """A job's result: None where it is blank, the value where it is JSON that an event can carry, else the text itself.
+
+    What no event could hold (NaN, integers beyond 64 bits, too many levels) stays text, since a result that cannot be
+    published would never arrive.
+    """
     if not text.strip():
         return None
     try:
-        value: Json = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-        json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate is no text that could be passed on
-    except (ValueError, RecursionError):
+        return parse(text.encode(), "NotJson", "the result is text", levels=MAX_DEPTH - _LEVELS_AROUND)
+    except MalformedEvent:
         return text
-    return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-def _finite(digits: str) -> float:
-    number = float(digits)
-    if not math.isfinite(number):
-        raise ValueError(digits)
-    return number

@@ -69,6 +69,8 @@ def dump(ledger: Ledger) -> dict[str, Any]:
 
 def patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
     """The JSON merge patch of a status from `base` to `ledger`; it costs what changed, not what is there."""
+    if base.cursor.time is None:
+        return dump(ledger)  # nothing was ever written
     before, after = _plain(base), _plain(ledger)
     changes = merge_patch(before, after)
     for name, (alias, adapter) in _MAPS.items():

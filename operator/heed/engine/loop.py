@@ -121,7 +121,6 @@ class AgentLoop:
             owed = owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
             performer.perform(owed, again=True)
-            self._delay = FIRST_DELAY
             await self._runner.resume(
                 [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
             )
@@ -170,5 +169,6 @@ class AgentLoop:
 
     async def _commit(self, ledger: Ledger, decisions: Sequence[Decision]) -> None:
         self._stored = await self._store.commit(self._held, ledger)
+        self._delay = FIRST_DELAY
         self._pacer.spent(self._held.size, time.monotonic())
         self._observer.committed(self.program.agent, decisions, ledger)

@@ -22,7 +22,7 @@ INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", 
 NOT_FOUND: Final = 127
 NOT_RUNNABLE: Final = 126
 
-_REFERENCE = re.compile(r"\$\$|\$\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
+_REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ def _text(value: object, at: str) -> str:
 
 
 def _expand(text: str, variables: Mapping[str, str]) -> str:
-    """`$(NAME)` as in core/v1 Container.args: unknown names stay as they are, `$$` is a literal `$`."""
+    """`$(NAME)` as in core/v1 Container.args: unknown names stay as they are, `$$` (a shell's too) becomes `$`."""
 
     def replaced(found: re.Match[str]) -> str:
         return "$" if found[0] == "$$" else variables.get(found[1], found[0])

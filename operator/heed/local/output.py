@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 LINE_LIMIT: Final = 16 * 1024  # characters of one line; longer ones are handed on in pieces
-DRAIN: Final = 1.0  # seconds to read what a finished child has written
+DRAIN: Final = 0.5  # seconds to read what a finished child has written
 
 Line = Callable[[str], None]
 

@@ -1,6 +1,5 @@
 """Ledgers in JetStream KV: compare-and-swap, and there again after a restart."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,6 +12,7 @@ from heed.api.status import Cursor, Totals
 from heed.core.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.local.ledger import BUCKET, KeyValueLedger, open_ledgers
+from tests.integration.local.runs import until
 from tests.nats_server import NatsServer
 
 SINCE = "2026-11-01T12:00:00.000000Z"
@@ -107,6 +107,5 @@ async def test_a_server_that_is_away_makes_the_ledger_unavailable_until_it_is_ba
             await ledger.commit(base, decided(base.ledger, 1))
 
         broker.start()
-        while not client.is_connected:
-            await asyncio.sleep(0.01)
+        await until(lambda: client.is_connected, "the client is connected again")
         assert (await ledger.load()).ledger == base.ledger

@@ -134,7 +134,7 @@ async def test_a_command_that_is_not_there_fails_as_in_a_shell(bench: Bench) -> 
 
 
 async def test_a_killed_child_has_the_exit_code_that_a_container_would_have(bench: Bench) -> None:
-    end = await bench.run(job("kill -9 $$", limits={"backoffLimit": 0}))
+    end = await bench.run(job("kill -9 $$$$", limits={"backoffLimit": 0}))
 
     assert end.exit_code == 137
 
@@ -172,7 +172,7 @@ async def test_what_a_finished_job_left_running_is_ended_with_it(bench: Bench, t
 
 
 async def test_who_leaves_the_process_group_cannot_hold_up_the_end(bench: Bench, tmp_path: Path) -> None:
-    away = f"setsid sh -c 'echo $$ > {tmp_path}/away; exec sleep 300'"
+    away = f"setsid sh -c 'echo $$$$ > {tmp_path}/away; exec sleep 300'"
 
     end = await bench.run(job(f"{away} & until [ -s {tmp_path}/away ]; do sleep 0.02; done"))
 

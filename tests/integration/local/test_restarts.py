@@ -33,8 +33,8 @@ asyncio.run(main())
 
 
 def counting(folder: Path) -> str:
-    """A script that counts its runs and ends when it may."""
-    return f"echo $$ >> {folder}/runs; until [ -e {folder}/go ]; do sleep 0.02; done; printf done > $HEED_RESULT_FILE"
+    """A script that counts its runs and ends when it may. Kubernetes makes `$` of `$$`."""
+    return f"echo $$$$ >> {folder}/runs; until [ -e {folder}/go ]; do sleep 0.02; done; printf done > $HEED_RESULT_FILE"
 
 
 def runs(folder: Path) -> list[int]:

@@ -1,0 +1,69 @@
+"""What a job's answer means, however odd it is; the same in a cluster and on a laptop."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heed.core.jobcontract import RESULT_LIMIT, environment, parse_result, result_text
+from tests.integration.local.runs import work
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_every_json_value_comes_back(value: object) -> None:
+    assert parse_result(json.dumps(value, ensure_ascii=False)) == value
+
+
+@given(st.binary(max_size=2 * RESULT_LIMIT))
+def test_no_answer_breaks_anything_and_all_can_be_passed_on(content: bytes) -> None:
+    result = parse_result(result_text(content))
+
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NaN",
+        "[1, Infinity]",
+        "1e999",
+        '"\\ud800"',
+        "[" * 4000,
+        "{'a': 1}",
+        "1 2",
+        "[" * 61 + "]" * 61,
+        str(2**63),
+        "\ufeff{}",
+        "done\n",
+    ],
+)
+def test_what_is_no_json_stays_text(text: str) -> None:
+    assert parse_result(text) == text
+
+
+@pytest.mark.parametrize("text", ["", " \n", "null"])
+def test_nothing_said_is_none(text: str) -> None:
+    assert parse_result(text) is None
+
+
+def test_of_a_large_answer_the_end_is_kept() -> None:
+    assert result_text(b"a" + b"b" * RESULT_LIMIT) == "b" * RESULT_LIMIT
+
+
+def test_without_a_correlation_the_variable_is_missing() -> None:
+    given_work = work({}, document={"event": {"id": "1"}})
+
+    assert "HEED_CORRELATION_ID" not in environment(given_work)
+    assert environment(given_work)["HEED_TASK_FILE"] == "/heed/task.json"
+    assert environment(given_work)["HEED_RESULT_FILE"] == "/dev/termination-log"

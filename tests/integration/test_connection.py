@@ -1,0 +1,130 @@
+"""The connection: never given up, clear where it cannot be made, and closed without waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from heed.bus.connection import Connection, connect, public_url
+from heed.errors import BusUnavailable, InvalidSettings
+from heed.settings import Settings
+from tests.nats_server import NatsServer
+
+SOON = 5.0
+
+
+@pytest.fixture
+async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a server of the test's own."""
+    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://user:secret@host:4222", "nats://host:4222"),
+        ("nats://token@host", "nats://host"),
+        ("host:4222", "nats://host:4222"),
+        ("nats://a:b@one, tls://c:d@two:4443", "nats://one,tls://two:4443"),
+    ],
+)
+def test_urls_are_shown_without_secrets(url: str, shown: str) -> None:
+    assert public_url(url) == shown
+
+
+async def test_a_broker_that_is_away_is_named_without_its_password(own_server: NatsServer) -> None:
+    own_server.stop()
+    url = own_server.url.replace("//", "//user:secret@")
+
+    with pytest.raises(
+        BusUnavailable, match=r"cannot connect to nats://127.0.0.1:\d+: .*; start a broker"
+    ) as raised:
+        await asyncio.wait_for(connect(Settings(nats_url=url), "test", attempts=1), SOON)
+
+    assert "secret" not in str(raised.value)
+
+
+async def test_connecting_goes_on_until_the_broker_is_there(
+    own_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    own_server.stop()
+    connecting = asyncio.create_task(connect(Settings(nats_url=own_server.url), "test"))
+    async with asyncio.timeout(SOON):
+        while "broker not reached" not in caplog.messages:
+            await asyncio.sleep(0.01)
+    own_server.start()
+
+    connection = await asyncio.wait_for(connecting, SOON)
+    assert connection.is_connected
+    await connection.close()
+
+
+async def test_giving_up_to_connect_leaves_nothing_behind(own_server: NatsServer) -> None:
+    own_server.stop()
+    connecting = asyncio.create_task(connect(Settings(nats_url=own_server.url), "test"))
+    await asyncio.sleep(0.05)
+    connecting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_watchers_learn_of_every_loss_and_every_return(own_server: NatsServer, own: Connection) -> None:
+    seen: list[bool] = []
+    end = own.watch(lambda: seen.append(own.is_connected))
+    epoch = own.epoch
+
+    own_server.kill()
+    own_server.start()
+    async with asyncio.timeout(SOON):
+        while len(seen) < 2:
+            await asyncio.sleep(0.01)
+    end()
+
+    assert seen == [False, True]
+    assert own.epoch == epoch + 2
+    assert (await own.api("INFO"))["streams"] == 0
+
+
+async def test_a_connection_that_the_broker_ends_for_good_is_made_again(own: Connection) -> None:
+    first = own.client
+    # What the client library takes for an error after which it never connects again.
+    await first._process_err("'Authorization Violation'")
+    async with asyncio.timeout(SOON):
+        while own.client is first or not own.is_connected:
+            await asyncio.sleep(0.01)
+
+    assert (await own.api("INFO"))["streams"] == 0
+
+
+async def test_closing_does_not_wait_for_a_broker_that_is_away(
+    own_server: NatsServer, own: Connection
+) -> None:
+    own_server.kill()
+
+    await asyncio.wait_for(own.close(), SOON)
+
+    assert not own.is_connected
+
+
+async def test_credentials_and_certificates_have_to_exist(own_server: NatsServer, tmp_path: Path) -> None:
+    settings = Settings(nats_url=own_server.url)
+    missing = str(tmp_path / "missing")
+
+    with pytest.raises(InvalidSettings, match="HEED_NATS_CREDENTIALS=.*no such file"):
+        await connect(replace(settings, nats_credentials=missing), "test")
+    with pytest.raises(InvalidSettings, match="HEED_NATS_CA=.*no such file"):
+        await connect(replace(settings, nats_ca=missing), "test")
+    (tmp_path / "missing").write_text("nothing")
+    with pytest.raises(InvalidSettings, match="give a file of CA certificates in PEM"):
+        await connect(replace(settings, nats_ca=missing), "test")
+
+
+async def test_a_server_without_jetstream_is_told_apart(own: Connection) -> None:
+    with pytest.raises(BusUnavailable, match="nothing at .* answers to nobody.listens; is JetStream on"):
+        await own.request("nobody.listens")

@@ -1,0 +1,308 @@
+"""Reading from a cursor: in order, without gaps, woken at once, and lost rather than wrong."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+import pytest
+
+from heed import names
+from heed.bus.connection import Connection, connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.core.events import Event, Malformed, Received
+from heed.engine.ports import Reader
+from heed.errors import BusUnavailable, ReaderLost, StreamConflict
+from heed.settings import Settings
+from tests.nats_server import NatsServer
+
+BEGINNING = "1970-01-01T00:00:00Z"
+SOON = 5.0
+
+
+async def send(bus: JetStreamBus, namespace: str, *numbers: int, type_: str = "a.b") -> list[int]:
+    """Publish events with these numbers as data; their sequences."""
+    subject = names.event_subject(namespace, type_)
+    return [
+        await bus.publish(subject, Event(f"{type_}-{number}", "/test", type_, number)) for number in numbers
+    ]
+
+
+def data(received: Sequence[Received]) -> list[object]:
+    """The data of events that have to be well-formed."""
+    assert all(isinstance(item.event, Event) for item in received), received
+    return [item.event.data for item in received if isinstance(item.event, Event)]
+
+
+async def collect(reader: Reader, count: int) -> list[Received]:
+    """Read until there are `count` messages."""
+    result: list[Received] = []
+    async with asyncio.timeout(SOON):
+        while len(result) < count:
+            result += await reader.read(100, SOON)
+    return result
+
+
+@pytest.fixture
+async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a server of the test's own."""
+    settings = Settings(nats_url=own_server.url)
+    connection = await connect(settings, "test", attempts=3)
+    await ensure_streams(connection, settings.stream)
+    yield connection
+    await connection.close()
+
+
+async def test_reading_begins_right_after_the_cursor(bus: JetStreamBus, namespace: str) -> None:
+    sequences = await send(bus, namespace, 0, 1, 2, 3)
+
+    reader = await bus.open([names.event_subject(namespace, ">")], sequences[1], BEGINNING)
+    received = await collect(reader, 2)
+    await reader.close()
+
+    assert [item.sequence for item in received] == sequences[2:]
+    assert data(received) == [2, 3]
+
+
+async def test_without_a_cursor_reading_begins_at_a_time(bus: JetStreamBus, namespace: str) -> None:
+    subjects = [names.event_subject(namespace, ">")]
+    await send(bus, namespace, 0, 1, 2)
+    reader = await bus.open(subjects, 0, BEGINNING)
+    times = [item.at for item in await collect(reader, 3)]
+    await reader.close()
+
+    reader = await bus.open(subjects, 0, times[1])
+    received = await collect(reader, 2)
+    await reader.close()
+
+    assert data(received) == [1, 2]
+    assert times == sorted(times)
+    for time in times:
+        assert time.endswith("Z")
+        assert len(time) == len("2026-01-31T12:00:00.000000Z")
+        assert datetime.fromisoformat(time).tzinfo is not None
+
+
+async def test_an_idle_reader_gets_a_new_event_at_once(bus: JetStreamBus, namespace: str) -> None:
+    reader = await bus.open([names.event_subject(namespace, ">")], 0, BEGINNING)
+    assert await reader.read(10, 0.05) == ()
+
+    waiting = asyncio.create_task(reader.read(10, 60))
+    await asyncio.sleep(0)
+    await send(bus, namespace, 7)
+    received = await asyncio.wait_for(waiting, SOON)
+    await reader.close()
+
+    assert data(received) == [7]
+
+
+async def test_a_limit_holds_back_the_rest_for_the_next_read(bus: JetStreamBus, namespace: str) -> None:
+    await send(bus, namespace, *range(5))
+    reader = await bus.open([names.event_subject(namespace, ">")], 0, BEGINNING)
+
+    sizes, numbers = [], []
+    while len(numbers) < 5:
+        received = await reader.read(2, SOON)
+        sizes.append(len(received))
+        numbers += data(received)
+    await reader.close()
+
+    assert max(sizes) <= 2
+    assert numbers == [0, 1, 2, 3, 4]
+
+
+async def test_overlapping_patterns_deliver_each_event_once_and_none_that_was_not_asked_for(
+    bus: JetStreamBus, namespace: str
+) -> None:
+    for number, type_ in enumerate(["a.b", "a.c", "x.b", "x.y", "a.b"]):
+        await send(bus, namespace, number, type_=type_)
+
+    patterns = [names.event_subject(namespace, pattern) for pattern in ("a.*", "*.b", "a.b")]
+    reader = await bus.open(patterns, 0, BEGINNING)
+    received = await collect(reader, 4)
+    assert await reader.read(10, 0.05) == ()
+    await reader.close()
+
+    assert data(received) == [0, 1, 2, 4]
+
+
+async def test_a_malformed_message_is_handed_over_as_such(
+    bus: JetStreamBus, connection: Connection, namespace: str
+) -> None:
+    await connection.request(names.event_subject(namespace, "a.b"), b"no event", {"Status": "503"})
+    await send(bus, namespace, 1)
+
+    reader = await bus.open([names.event_subject(namespace, "a.b")], 0, BEGINNING)
+    bad, good = await collect(reader, 2)
+    await reader.close()
+
+    assert isinstance(bad.event, Malformed)
+    assert bad.event.code == "NotAnEvent"
+    assert data([good]) == [1]
+
+
+async def test_large_messages_come_through_although_requests_are_limited_in_bytes(
+    bus: JetStreamBus, namespace: str
+) -> None:
+    subject = names.event_subject(namespace, "a.b")
+    for number in range(20):
+        await bus.publish(subject, Event(str(number), "/test", "a.b", "x" * 900_000))
+
+    reader = await bus.open([subject], 0, BEGINNING)
+    received = await collect(reader, 20)
+    await reader.close()
+
+    assert [item.event.id for item in received if isinstance(item.event, Event)] == [
+        str(n) for n in range(20)
+    ]
+
+
+async def test_a_missing_message_loses_the_reader(own: Connection, namespace: str) -> None:
+    bus = JetStreamBus(own)
+    reader = await bus.open([names.event_subject(namespace, ">")], 0, BEGINNING)
+    # Someone else takes the first message of the reader's consumer: for the reader, it went missing on the way.
+    [consumer] = (await own.api("CONSUMER.NAMES.HEED"))["consumers"]
+    thief = asyncio.create_task(own.request(f"$JS.API.CONSUMER.MSG.NEXT.HEED.{consumer}"))
+    await asyncio.sleep(0.05)  # not for luck: whoever asks second here makes the same gap or none at all
+    sequences = await send(bus, namespace, 0)
+    await thief
+
+    await send(bus, namespace, 1, 2)
+    with pytest.raises(ReaderLost, match="message 1 of its consumer is missing, 2 came"):
+        await reader.read(10, SOON)
+    await reader.close()
+
+    reader = await bus.open([names.event_subject(namespace, ">")], sequences[0] - 1, BEGINNING)
+    assert data(await collect(reader, 3)) == [0, 1, 2]
+    await reader.close()
+
+
+async def test_a_deleted_consumer_loses_the_reader_at_once(own: Connection, namespace: str) -> None:
+    reader = await JetStreamBus(own).open([names.event_subject(namespace, ">")], 0, BEGINNING)
+    waiting = asyncio.create_task(reader.read(10, 60))
+    await asyncio.sleep(0)
+    [consumer] = (await own.api("CONSUMER.NAMES.HEED"))["consumers"]
+
+    await own.api(f"CONSUMER.DELETE.HEED.{consumer}")
+
+    with pytest.raises(ReaderLost):
+        await asyncio.wait_for(waiting, SOON)
+    await reader.close()
+
+
+async def test_a_closed_reader_leaves_no_consumer_behind(own: Connection, namespace: str) -> None:
+    reader = await JetStreamBus(own).open([names.event_subject(namespace, ">")], 0, BEGINNING)
+    await reader.close()
+    await reader.close()
+
+    async with asyncio.timeout(SOON):
+        while (await own.api("CONSUMER.NAMES.HEED"))["consumers"]:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_killed_server_loses_the_reader_at_once_and_reading_goes_on_from_the_cursor(
+    own_server: NatsServer, own: Connection, namespace: str
+) -> None:
+    bus, subjects = JetStreamBus(own), [names.event_subject(namespace, ">")]
+    sequences = await send(bus, namespace, 0, 1)
+    reader = await bus.open(subjects, 0, BEGINNING)
+    assert data(await collect(reader, 2)) == [0, 1]
+
+    idle = asyncio.create_task(reader.read(10, 60))
+    await asyncio.sleep(0)
+    own_server.kill()
+    with pytest.raises(ReaderLost, match="connection was lost"):
+        await asyncio.wait_for(idle, SOON)
+    await reader.close()
+
+    # `open` waits for the connection, so there is nothing to poll for.
+    opening = asyncio.create_task(bus.open(subjects, sequences[0], BEGINNING))
+    own_server.start()
+    reader = await asyncio.wait_for(opening, SOON)
+    await send(bus, namespace, 2)
+    assert data(await collect(reader, 2)) == [1, 2]
+    await reader.close()
+
+
+async def test_many_restarts_in_the_middle_of_reading_lose_and_repeat_nothing(
+    own_server: NatsServer, own: Connection, namespace: str
+) -> None:
+    bus, subject = JetStreamBus(own), names.event_subject(namespace, "a.b")
+    for number in range(600):
+        await own.client.publish(subject, *encoded(number))
+    await own.client.flush()
+
+    numbers: list[object] = []
+    cursor = 0
+    restarts = 0
+    async with asyncio.timeout(60):
+        while len(numbers) < 600:
+            try:
+                reader = await bus.open([subject], cursor, BEGINNING)
+            except BusUnavailable:
+                continue
+            try:
+                while len(numbers) < 600:
+                    received = await reader.read(50, SOON)
+                    numbers += data(received)
+                    cursor = received[-1].sequence if received else cursor
+                    if len(numbers) > 150 * (restarts + 1):
+                        restarts += 1
+                        own_server.kill()
+                        own_server.start()
+            except ReaderLost:
+                pass
+            await reader.close()
+
+    assert restarts == 3
+    assert numbers == list(range(600))
+
+
+def encoded(number: int) -> tuple[bytes, str, dict[str, str]]:
+    """Payload, reply and headers of an event."""
+    headers = {"ce-id": str(number), "ce-source": "/test", "ce-type": "a.b", "ce-specversion": "1.0"}
+    return str(number).encode(), "", headers
+
+
+async def test_expired_events_are_skipped_and_logged(
+    own: Connection, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus = JetStreamBus(own)
+    sequences = await send(bus, namespace, 0, 1, 2, 3)
+    await own.api("STREAM.PURGE.HEED", {"seq": sequences[2]})
+
+    with caplog.at_level(logging.WARNING):
+        reader = await bus.open([names.event_subject(namespace, ">")], sequences[0], BEGINNING)
+    received = await collect(reader, 2)
+    await reader.close()
+
+    assert data(received) == [2, 3]
+    [record] = [item for item in caplog.records if item.name == "heed.bus.jetstream"]
+    assert vars(record)["missed"] == 1
+
+
+async def test_a_cursor_beyond_the_end_says_that_the_stream_was_made_anew(
+    own: Connection, namespace: str
+) -> None:
+    bus = JetStreamBus(own)
+    [sequence] = await send(bus, namespace, 0)
+
+    with pytest.raises(StreamConflict, match=rf"stream HEED ends at {sequence}, but {sequence + 5} was read"):
+        await bus.open([names.event_subject(namespace, ">")], sequence + 5, BEGINNING)
+
+    reader = await bus.open([names.event_subject(namespace, ">")], sequence, BEGINNING)
+    await reader.close()
+
+
+async def test_opening_without_a_broker_fails_within_seconds(
+    own_server: NatsServer, own: Connection, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heed.bus.connection.TIMEOUT", 0.2)
+    own_server.kill()
+    async with asyncio.timeout(SOON):
+        while own.is_connected:
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(BusUnavailable, match="is the broker running"):
+        await own.ready(0.1)
