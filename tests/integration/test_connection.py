@@ -10,9 +10,8 @@ import pytest
 from heed.bus.connection import Connection, connect, public_url
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
+from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
-
-SOON = 5.0
 
 
 @pytest.fixture
@@ -53,9 +52,7 @@ async def test_connecting_goes_on_until_the_broker_is_there(
 ) -> None:
     own_server.stop()
     connecting = asyncio.create_task(connect(Settings(nats_url=own_server.url), "test"))
-    async with asyncio.timeout(SOON):
-        while "broker not reached" not in caplog.messages:
-            await asyncio.sleep(0.01)
+    await until(lambda: "broker not reached" in caplog.messages)
     own_server.start()
 
     connection = await asyncio.wait_for(connecting, SOON)
@@ -81,9 +78,7 @@ async def test_watchers_learn_of_every_loss_and_every_return(own_server: NatsSer
 
     own_server.kill()
     own_server.start()
-    async with asyncio.timeout(SOON):
-        while len(seen) < 2:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(seen) == 2)
     end()
 
     assert seen == [False, True]
@@ -95,9 +90,7 @@ async def test_a_connection_that_the_broker_ends_for_good_is_made_again(own: Con
     first = own.client
     # What the client library takes for an error after which it never connects again.
     await first._process_err("'Authorization Violation'")
-    async with asyncio.timeout(SOON):
-        while own.client is first or not own.is_connected:
-            await asyncio.sleep(0.01)
+    await until(lambda: own.client is not first and own.is_connected)
 
     assert (await own.api("INFO"))["streams"] == 0
 
@@ -116,9 +109,9 @@ async def test_credentials_and_certificates_have_to_exist(own_server: NatsServer
     settings = Settings(nats_url=own_server.url)
     missing = str(tmp_path / "missing")
 
-    with pytest.raises(InvalidSettings, match="HEED_NATS_CREDENTIALS=.*no such file"):
+    with pytest.raises(InvalidSettings, match=r"HEED_NATS_CREDENTIALS=.*no such file"):
         await connect(replace(settings, nats_credentials=missing), "test")
-    with pytest.raises(InvalidSettings, match="HEED_NATS_CA=.*no such file"):
+    with pytest.raises(InvalidSettings, match=r"HEED_NATS_CA=.*no such file"):
         await connect(replace(settings, nats_ca=missing), "test")
     (tmp_path / "missing").write_text("nothing")
     with pytest.raises(InvalidSettings, match="give a file of CA certificates in PEM"):
@@ -126,5 +119,5 @@ async def test_credentials_and_certificates_have_to_exist(own_server: NatsServer
 
 
 async def test_a_server_without_jetstream_is_told_apart(own: Connection) -> None:
-    with pytest.raises(BusUnavailable, match="nothing at .* answers to nobody.listens; is JetStream on"):
+    with pytest.raises(BusUnavailable, match=r"nothing at .* answers to nobody.listens; is JetStream on"):
         await own.request("nobody.listens")

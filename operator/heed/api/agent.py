@@ -14,7 +14,9 @@ MAX_HANDLERS = 64
 MAX_SUBSCRIPTIONS = 32
 MAX_ITEMS = 16
 MAX_TASKS = 32
+MAX_LABEL = 40
 DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MAX_DURATION = 3650 * 86400  # seconds; a date so far away can still be written
 DURATION = r"^([0-9]+(s|m|h|d))+$"
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -26,6 +28,12 @@ def seconds(duration: str) -> int:
     return sum(
         int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(s|m|h|d)", duration)
     )
+
+
+def _bounded(duration: str) -> str:
+    if seconds(duration) > MAX_DURATION:
+        raise ValueError(f"is too long; use at most {MAX_DURATION // 86400}d")
+    return duration
 
 
 def _type_pattern(value: str) -> str:
@@ -46,8 +54,8 @@ TypePattern = Annotated[
     ),
 ]
 Cel = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION)]
-Duration = Annotated[str, Field(pattern=DURATION, max_length=32)]
-Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=40)]
+Duration = Annotated[str, Field(pattern=DURATION, max_length=32), AfterValidator(_bounded)]
+Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=MAX_LABEL)]
 
 
 class Model(BaseModel):

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -10,6 +10,17 @@ from pydantic_core import ErrorDetails
 from heed import names
 from heed.api.agent import Agent
 from heed.errors import InvalidManifest, Problem
+
+_FILL: Final = "fill it in, or leave the field out"
+_SHAPES: Final = {
+    "string_type": "put it in quotes",
+    "list_type": "write a list: items that begin with `- `",
+    "dict_type": "write a map: `name: value`",
+    "model_type": "write a map: `name: value`",
+    "model_attributes_type": "write a map: `name: value`",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+}
 
 
 def parse_agent(document: Mapping[str, Any]) -> Agent:
@@ -41,15 +52,16 @@ def _problem(error: ErrorDetails) -> Problem:
             return Problem(path, "is not a string", remedy)
         case "string_pattern_mismatch":
             return Problem(path, f"{error['input']!r} does not fit", _pattern_remedy(last, error))
-        case "too_short":
-            return Problem(path, "is empty", "give at least one")
+        case "too_short" | "string_too_short":
+            return Problem(path, "is empty", "give at least one" if error["type"] == "too_short" else _FILL)
         case "string_too_long" | "too_long":
             limit = (error.get("ctx") or {}).get("max_length")
             return Problem(path, f"is longer than {limit}", "shorten it; long logic belongs into a task")
         case "value_error":
             return Problem(path, f"{error['input']!r} {error['msg'].removeprefix('Value error, ')}")
-        case _:
-            return Problem(path, error["msg"][:1].lower() + error["msg"][1:])
+        case kind:
+            message = error["msg"][:1].lower() + error["msg"][1:]
+            return Problem(path, message, _SHAPES.get(kind, "see `heed crds` for what belongs there"))
 
 
 def field_path(location: list[int | str]) -> str:

@@ -11,6 +11,7 @@ import json
 import logging
 import random
 import ssl
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -65,8 +66,9 @@ class Connection:
         self._watchers: set[Callable[[], None]] = set()
         self._connected = asyncio.Event()
         self._closing = False
-        self._failures: list[Exception] = []
-        self._failed = asyncio.Event()
+        self._failures: deque[Exception] = deque(maxlen=100)
+        self._attempts: int | None = None
+        self._gave_up = asyncio.Event()
         self._redial: asyncio.Task[None] | None = None
 
     @property
@@ -95,7 +97,7 @@ class Connection:
             async with asyncio.timeout(timeout):
                 await self._connected.wait()
         except TimeoutError:
-            reason = f": {self._failures[-1]!r}" if self._failures else ""
+            reason = f": {_reason(self._failures[-1])}" if self._failures else ""
             raise BusUnavailable(f"no connection to {self.url}{reason}; is the broker running?") from None
 
     async def request(
@@ -126,29 +128,29 @@ class Connection:
         return answer
 
     async def dial(self, attempts: int | None = None) -> None:
-        """Connect a new client. Raises BusUnavailable after `attempts` tries, where given."""
-        self._client = Client()
+        """Connect a new client. Raises BusUnavailable after `attempts` tries, where given; InvalidSettings."""
+        client = self._client = Client()
         self._failures.clear()
-        dialling = asyncio.create_task(self._client.connect(**self._options, **self._callbacks()))
+        self._attempts = attempts
+        self._gave_up.clear()
+        dialling = asyncio.create_task(client.connect(**self._options, **self._callbacks(client)))
+        giving_up = asyncio.create_task(self._gave_up.wait())
         try:
-            while not dialling.done() and (attempts is None or len(self._failures) < attempts):
-                self._failed.clear()
-                failed = asyncio.create_task(self._failed.wait())
-                await asyncio.wait({dialling, failed}, return_when=asyncio.FIRST_COMPLETED)
-                failed.cancel()
-        except asyncio.CancelledError:
-            await self._hang_up(dialling)
-            raise
-        if dialling.done():
+            await asyncio.wait({dialling, giving_up}, return_when=asyncio.FIRST_COMPLETED)
+            if not dialling.done():
+                raise BusUnavailable(
+                    f"cannot connect to {self.url}: {_reason(self._failures[-1])}; "
+                    "start a broker with JetStream (nats-server -js), or set HEED_NATS_URL"
+                )
             await dialling
-            self._change(connected=True)
-            return
-        await self._hang_up(dialling)
-        error = self._failures[-1]
-        raise BusUnavailable(
-            f"cannot connect to {self.url}: {str(error) or repr(error)}; "
-            "start a broker with JetStream (nats-server -js), or set HEED_NATS_URL"
-        )
+        except nats.errors.Error as error:
+            raise InvalidSettings(f"HEED_NATS_URL={self.url}: {error}; write nats://host:4222") from None
+        finally:
+            giving_up.cancel()
+            if not client.is_connected:
+                self._client = Client()  # so that nothing that the other one still says is listened to
+                await _hang_up(client, dialling)
+        self._change(connected=True)
 
     async def close(self) -> None:
         """Close it for good, within seconds whatever the broker does. What waits on it is woken."""
@@ -160,15 +162,7 @@ class Connection:
         await _close(self._client)
         self._change(connected=False)
 
-    async def _hang_up(self, dialling: "asyncio.Task[None]") -> None:
-        dialling.cancel()
-        with contextlib.suppress(asyncio.CancelledError, nats.errors.Error, OSError):
-            await dialling
-        await _close(self._client)
-
-    def _callbacks(self) -> dict[str, Any]:
-        client = self._client
-
+    def _callbacks(self, client: Client) -> dict[str, Any]:
         async def lost() -> None:
             if client is self._client and self.is_connected:
                 if not self._closing:
@@ -186,7 +180,8 @@ class Connection:
                 self._redial = asyncio.create_task(self._dial_again())
 
         async def failed(error: Exception) -> None:
-            self._on_error(error)
+            if client is self._client and not self._closing:
+                self._on_error(error)
 
         return {
             "disconnected_cb": lost,
@@ -196,12 +191,11 @@ class Connection:
         }
 
     def _on_error(self, error: Exception) -> None:
-        if self._closing:
-            return
         message = "broker error" if self.is_connected else "broker not reached"
-        log.warning(message, extra={"url": self.url, "error": str(error) or repr(error)})
-        self._failures[:] = [*self._failures[-9:], error] if self.is_connected else [*self._failures, error]
-        self._failed.set()
+        log.warning(message, extra={"url": self.url, "error": _reason(error)})
+        self._failures.append(error)
+        if self._attempts is not None and len(self._failures) >= self._attempts:
+            self._gave_up.set()
 
     async def _dial_again(self) -> None:
         """The broker ended the connection with an error (such as expired credentials): the library gives up there."""
@@ -221,10 +215,21 @@ class Connection:
             changed()
 
 
+async def _hang_up(client: Client, dialling: "asyncio.Task[None]") -> None:
+    dialling.cancel()
+    with contextlib.suppress(asyncio.CancelledError, nats.errors.Error, OSError):
+        await dialling
+    await _close(client)
+
+
 async def _close(client: Client) -> None:
     with contextlib.suppress(TimeoutError, nats.errors.Error, OSError):
         async with asyncio.timeout(CLOSE_TIMEOUT):
             await client.close()
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or repr(error)
 
 
 def public_url(urls: str) -> str:

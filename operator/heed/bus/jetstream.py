@@ -65,11 +65,12 @@ class JetStreamBus:
     async def publish(self, subject: str, event: Event, *, deduplicate: bool = True) -> int:
         """Publish an event and return its stream sequence. Raises BusUnavailable, MalformedEvent.
 
-        An event's id is unique only within its source: the Nats-Msg-Id is a digest of both.
+        An event's id is unique only within its source, and the same event may be sent to several Agents' inboxes:
+        the Nats-Msg-Id is a digest of subject, source and id.
         """
         headers, payload = encode(event)
         if deduplicate:
-            headers[MESSAGE_ID] = message_id(event)
+            headers[MESSAGE_ID] = message_id(subject, event)
         return await self._store(subject, headers, payload)
 
     async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
@@ -79,7 +80,9 @@ class JetStreamBus:
             return
         event = parse_event((owed.event or "").encode(), f"{id} in the outbox is not JSON")
         start = owed.sequence + 1
-        if look_first and await self._lookup.stored(self._stream, owed.subject, start, message_id(event)):
+        if look_first and await self._lookup.stored(
+            self._stream, owed.subject, start, message_id(owed.subject, event)
+        ):
             return
         await self.publish(owed.subject, event)
 
@@ -123,8 +126,8 @@ class JetStreamBus:
     async def _check_place(self, pull: Pull, after: int) -> None:
         """The server takes any start: also one that has expired, and one beyond the end of a stream made anew."""
         if pull.floor > after:
-            extra = {"stream": self._stream, "cursor": after, "missed": pull.floor - after}
-            log.warning("events of the stream expired before they were read", extra=extra)
+            extra = {"stream": self._stream, "cursor": after, "expired": pull.floor - after}
+            log.info("the stream begins after the cursor", extra=extra)
         elif pull.floor < after or not pull.pending:
             if (last := await self._last_sequence()) < after:
                 raise StreamConflict(
@@ -148,9 +151,9 @@ class JetStreamBus:
             return self._last
 
 
-def message_id(event: Event) -> str:
-    """The Nats-Msg-Id of an event."""
-    return names.digest(event.source, event.id)
+def message_id(subject: str, event: Event) -> str:
+    """The Nats-Msg-Id of an event on a subject."""
+    return names.digest(subject, event.source, event.id)
 
 
 def _sequence(subject: str, answer: bytes) -> int:

@@ -53,7 +53,7 @@ class Pull:
         self._arrivals: deque[Arrival] = deque()
         self._delivered = 0  # consumer sequence of the latest arrival
         self._asked = 0  # messages that the server still may send for the request it has
-        self._asked_before = 0  # `_delivered` when that request was made
+        self._batch = 0  # what that request asked for
         self._lost_at = 0.0
         self._max_bytes = max(MAX_BYTES, 2 * connection.max_payload)
         self._failure: str | None = None
@@ -126,7 +126,7 @@ class Pull:
         request = {"batch": batch, "expires": int(EXPIRY * _SECOND)}
         if self._max_bytes:
             request["max_bytes"] = self._max_bytes
-        self._asked, self._asked_before = batch, self._delivered
+        self._asked = self._batch = batch
         self._lost_at = asyncio.get_running_loop().time() + EXPIRY + PATIENCE
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         try:
@@ -163,11 +163,12 @@ class Pull:
 
     def _on_status(self, headers: Mapping[str, str]) -> None:
         code, description = headers.get("Status", ""), headers.get("Description", "")
-        if code in ("404", "408"):
-            self._asked = 0
-        elif code == "409" and "maxbytes" in description.lower():
-            self._asked = 0
-            if self._delivered == self._asked_before:
+        ended = code == "409" and description.lower().endswith(("batch completed", "maxbytes"))
+        if ended or code in ("404", "408"):
+            # Says how much of the request was not delivered; may come before the last message that was.
+            unsent = headers.get("Nats-Pending-Messages", "")
+            self._asked -= int(unsent) if unsent.isdecimal() else self._asked
+            if unsent == str(self._batch) and ended:
                 self._max_bytes = 0  # one message alone is larger; there is no other way to get past it
         elif code != "100":
             self._fail(f"{code} {description}".strip() or "an answer without a status")

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from heed import names
 from heed.core.events import Event, Extension, Json
-from heed.core.strictjson import MAX_DEPTH, Unreadable, check_value, depth_of, parse, shortened
+from heed.core.strictjson import MAX_DEPTH, Unreadable, check_text, check_value, depth_of, parse, shortened
 
 SPECVERSION: Final = "1.0"
 REQUIRED: Final = ("id", "source", "type", "specversion")
@@ -186,11 +186,13 @@ def read_data(body: bytes, datacontenttype: str | None) -> Json | bytes:
         kind = f"datacontenttype is {datacontenttype}" if datacontenttype else "there is no datacontenttype"
         return parse(body, "BadData", f"{kind}, but the data are not JSON; name their content type")
     try:
-        return body.decode()
+        text = body.decode()
     except UnicodeDecodeError:
         raise Unreadable(
             "BadData", f"data of {datacontenttype} are not UTF-8; name their content type"
         ) from None
+    check_text(text)
+    return text
 
 
 def write_data(event: Event) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from heed import names
-from heed.api.status import Letter, Owed, Session
+from heed.api.status import Letter, Owed
 from heed.core import ledger as ledgers
 from heed.core import outgoings, sessions
 from heed.core.effects import Effect, Publish
@@ -99,7 +99,7 @@ def _decide_task_event(program: Program, ledger: Ledger, received: Received, eve
         reactions = _reactions(program, event)
         return _decide_session(program, ledger, received, event, record.session, reactions, variables)
     except DecisionFailed as failure:
-        ledger = sessions.kept(ledger, record.session, replace(session, last_event_at=received.at))
+        ledger = sessions.kept(ledger, record.session, sessions.touched(ledger, session))
         lost = compact({"session": record.session, "input": record.input, **task})
         return _dead(program, ledger, received, failure, task=lost)
 
@@ -119,18 +119,21 @@ def _decide_session(
     variables["session"] = {"key": key, "startedAt": session.started_at}
     reacted = react(program, reactions, variables, session.state)
     if not reacted.handlers:
-        ledger = sessions.kept(ledger, key, session) if key in ledger.sessions else ledger
+        if key in ledger.sessions:
+            ledger = sessions.kept(ledger, key, sessions.touched(ledger, session))
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
     cancelled = outgoings.cancelled(ledger, key, reacted)
     started = outgoings.started(program, received, event, key, variables, reacted)
     emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)
+    outgoings.check_size(started, emitted)
     ledger = replace(
         ledger,
         pending_tasks={**ledger.pending_tasks, **cancelled, **started},
         outbox={**ledger.outbox, **emitted},
         totals=ledgers.count(ledger.totals, handled=1, emitted=len(emitted), tasks_started=len(started)),
     )
-    ledger = sessions.kept(ledger, key, _reacted(session, reacted.state, received, reacted.handlers[-1]))
+    _check_state(reacted.state, reacted.handlers[-1])
+    ledger = sessions.kept(ledger, key, replace(sessions.touched(ledger, session), state=reacted.state))
     return Decision(
         received=received,
         ledger=ledger,
@@ -143,13 +146,12 @@ def _decide_session(
     )
 
 
-def _reacted(session: Session, state: dict[str, Any], received: Received, handler: str) -> Session:
-    if len(compact(state)) > MAX_STATE_BYTES:
+def _check_state(state: dict[str, Any], handler: str) -> None:
+    if len(compact(state).encode()) > MAX_STATE_BYTES:
         message = (
             f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
         )
         raise DecisionFailed("StateTooLarge", message, handler)
-    return replace(session, state=state, last_event_at=received.at)
 
 
 def _counted(ledger: Ledger, received: Received, outcome: Outcome) -> Decision:

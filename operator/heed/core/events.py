@@ -32,8 +32,11 @@ class Event:
     @property
     def hops(self) -> int:
         """How many decisions lie between this event and the first of its kind."""
-        hops = self.extensions.get("heedhops", 0)
-        return int(hops) if str(hops).isdecimal() else 0
+        hops = str(self.extensions.get("heedhops", 0))
+        if not (hops.isascii() and hops.isdecimal()):
+            return 0
+        # What a sender claims may be of any length; beyond the limit all numbers are alike.
+        return min(int(hops), MAX_HOPS) if len(hops) <= 9 else MAX_HOPS
 
 
 @dataclass(frozen=True, slots=True)

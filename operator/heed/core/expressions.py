@@ -20,6 +20,7 @@ from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_string
 
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
 _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
+_UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
 
@@ -55,7 +56,7 @@ class Scope:
         except Exception as error:
             raise ExpressionError(_explain(str(error))) from None
         if value.type() == cel.Type.ERROR:
-            raise ExpressionError(_explain(str(value.plain_value())))
+            raise ExpressionError(_error_in(value))
         return value
 
 
@@ -69,10 +70,14 @@ class Expression:
     def value(self, scope: Scope) -> Any:
         """Its value as JSON. Raises ExpressionError."""
         value = scope.evaluate(self.compiled)
+        if "?" in self.source or "optional" in self.source:
+            _refuse_optionals(value)
         try:
             return _json(value.plain_value())
-        except TypeError:
-            raise ExpressionError("is an optional that was not resolved; end it with .orValue(…)") from None
+        except RecursionError:
+            raise ExpressionError("nests too deep; flatten it") from None
+        except (TypeError, ValueError, OverflowError, RuntimeError, SystemError) as error:
+            raise ExpressionError(f"cannot be written as JSON: {error}"[:500]) from None
 
     def holds(self, scope: Scope) -> bool:
         """Whether it is true. Raises ExpressionError, also where it is no boolean."""
@@ -94,6 +99,24 @@ def compile_expression(source: str, *, condition: bool = False) -> Expression:
     if condition and type_ not in (cel.Type.BOOL, cel.Type.DYN):
         raise ExpressionError(f"is {type_.name().lower()}, not a boolean; compare it with something")
     return Expression(source, compiled)
+
+
+def _error_in(value: Any) -> str:
+    """What a value of type ERROR says; an optional has that type too, but nothing to say."""
+    try:
+        return _explain(str(value.plain_value()))
+    except TypeError:
+        return _UNRESOLVED
+
+
+def _refuse_optionals(value: Any) -> None:
+    """Raise ExpressionError where a list or map holds an optional: `plain_value` then kills the process."""
+    if value.type() == cel.Type.ERROR:
+        raise ExpressionError(_UNRESOLVED)
+    if value.type().name().startswith(("MAP", "LIST")):
+        items = value.value()
+        for item in items.values() if isinstance(items, dict) else items:
+            _refuse_optionals(item)
 
 
 def _explain(text: str) -> str:
@@ -129,8 +152,15 @@ def _json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
-        return f"{value.total_seconds():g}s"
+        return _seconds(value)
     raise ExpressionError(f"is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _seconds(value: timedelta) -> str:
+    """`90s` or `1.5s`, exact to the microsecond, never with an exponent."""
+    sign = "-" if value < timedelta(0) else ""
+    whole, micros = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
+    return f"{sign}{whole}" + (f".{micros:06}".rstrip("0") if micros else "") + "s"
 
 
 def _key(key: Any) -> str:

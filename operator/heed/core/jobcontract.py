@@ -5,6 +5,7 @@ message. Everything here is pure, so that both runners cannot but agree.
 """
 
 import json
+import re
 from typing import Final
 
 from heed.core.effects import TaskWork
@@ -23,6 +24,8 @@ _LEVELS_AROUND: Final = 4  # of the end event around a result, and of the event 
 REASON_BACKOFF_LIMIT: Final = "BackoffLimitExceeded"  # batch/v1 JobReasonBackoffLimitExceeded
 REASON_DEADLINE: Final = "DeadlineExceeded"  # batch/v1 JobReasonDeadlineExceeded
 REASON_LOST: Final = "JobLost"  # started once, and found no more
+
+_EXPANDED: Final = re.compile(r"ontainers(\[\d+\])?(\.(command|args)\b|\.env(\[\d+\](\.value$)?)?$|$)")
 
 ENV_AGENT: Final = "HEED_AGENT"
 ENV_NAMESPACE: Final = "HEED_NAMESPACE"
@@ -52,6 +55,11 @@ def environment(
     if correlationid is not None:
         variables[ENV_CORRELATION_ID] = str(correlationid)
     return variables
+
+
+def expands_variables(path: str) -> bool:
+    """Whether Kubernetes puts variables for `$(NAME)` at this place of a JobSpec (core/v1 Container, EnvVar)."""
+    return _EXPANDED.search(path) is not None
 
 
 def task_document_json(work: TaskWork) -> str:

@@ -25,6 +25,8 @@ from heed.errors import DecisionFailed, MalformedEvent
 
 MAX_WORK_BYTES: Final = 192 * 1024
 MAX_EMITTED_BYTES: Final = 192 * 1024
+MAX_DECISION_BYTES: Final = 384 * 1024
+_ENVELOPE: Final = 512  # about what a record takes beside its content
 _TRACE: Final = ("traceparent", "tracestate")
 _AGENT_NAME = re.compile(DNS_LABEL)
 
@@ -64,7 +66,10 @@ def started(
             "task": {"id": task_id, "name": wish.task},
             "input": wish.input,
         }
-        records[task_id] = _pending(program, received, event, key, scope, wish)
+        try:
+            records[task_id] = _pending(program, received, event, key, scope, wish)
+        except DecisionFailed as failure:
+            raise DecisionFailed(failure.code, failure.message, wish.handler) from None
     return records
 
 
@@ -132,31 +137,46 @@ def emitted(
     if not reacted.emits:
         return {}
     if event.hops >= MAX_HOPS:
-        raise DecisionFailed(
-            "HopLimit", f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
-        )
+        message = f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
+        raise DecisionFailed("HopLimit", message, reacted.emits[0].handler)
     owed: dict[str, Owed] = {}
     for index, wanted in enumerate(reacted.emits):
         key = names.event_id(program.agent.uid, received.sequence, index)
-        new = _event(program, received, event, correlationid, key, wanted)
-        body = _body(new)
-        if len(body.encode()) > MAX_EMITTED_BYTES:
-            message = f"{new.type} would exceed {MAX_EMITTED_BYTES} bytes; send a reference (dataref) instead"
-            raise DecisionFailed("EventTooLarge", message)
-        owed[key] = Owed(
-            received.sequence, index, _subject(program, new.type, wanted.get("to")), received.at, event=body
-        )
+        try:
+            new = _event(program, received, event, correlationid, key, wanted.event)
+            subject = _subject(program, new.type, wanted.event.get("to"))
+            owed[key] = Owed(received.sequence, index, subject, received.at, event=_body(new))
+        except DecisionFailed as failure:
+            raise DecisionFailed(failure.code, failure.message, wanted.handler) from None
     return owed
 
 
 def _body(event: Event) -> str:
-    """The event as the outbox keeps it, proven to be readable again. Raises DecisionFailed."""
+    """The event as the outbox keeps it, proven to be readable again, and not too large. Raises DecisionFailed."""
     try:
         body = compact(to_json(event))
         from_json(json.loads(body))
     except (MalformedEvent, ValueError) as error:
         raise DecisionFailed("BadEvent", f"{event.type} cannot be emitted: {error}") from None
+    if len(body.encode()) > MAX_EMITTED_BYTES:
+        message = f"{event.type} would exceed {MAX_EMITTED_BYTES} bytes; send a reference (dataref) instead"
+        raise DecisionFailed("EventTooLarge", message)
     return body
+
+
+def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, Owed]) -> None:
+    """Raise DecisionFailed where one event would make more than a ledger can take: it could never be committed."""
+    tasks = sum(
+        _ENVELOPE + len((item.owed or "").encode()) + len(compact(item.input).encode())
+        for item in started.values()
+    )
+    size = tasks + sum(_ENVELOPE + len((item.event or "").encode()) for item in emitted.values())
+    if size > MAX_DECISION_BYTES:
+        message = (
+            f"{len(started)} tasks and {len(emitted)} events of one decision would take {size} bytes, more than "
+            f"{MAX_DECISION_BYTES}; pass references, or let several events do it"
+        )
+        raise DecisionFailed("DecisionTooLarge", message)
 
 
 def publishes(owed: Mapping[str, Owed]) -> list[Publish]:

@@ -1,17 +1,20 @@
 """An Agent compiled for deciding: every expression and template parsed once per generation, every mistake found."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from heed import names
-from heed.api.agent import Agent, AgentSpec, Handler, TaskSpec, job_containers, seconds
+from heed.api.agent import DNS_LABEL, MAX_LABEL, Agent, AgentSpec, Handler, TaskSpec, job_containers, seconds
 from heed.core.effects import AgentRef
 from heed.core.expressions import Expression, ExpressionError, compile_expression
-from heed.core.templates import Template, TemplateError, compile_template
+from heed.core.jobcontract import expands_variables
+from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single
 from heed.errors import InvalidManifest, Problem
 
 T = TypeVar("T")
+_LABEL = re.compile(DNS_LABEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,8 @@ class _Compiler:
             return None
         return self._try(path, lambda: compile_expression(source, condition=condition))
 
-    def template(self, value: Any, path: str) -> Template | None:
-        return None if value is None else self._try(path, lambda: compile_template(value))
+    def template(self, value: Any, path: str, guard: Guard | None = None) -> Template | None:
+        return None if value is None else self._try(path, lambda: compile_template(value, guard=guard))
 
     def problem(self, path: str, message: str, remedy: str = "") -> None:
         self.problems.append(Problem(path, message, remedy))
@@ -110,6 +113,8 @@ class _Compiler:
             self.problem(path, str(error))
         except TemplateError as error:
             self.problem(path + error.path, error.message)
+        except RecursionError:
+            self.problem(path, "nests too deep", "flatten it")
         return None
 
 
@@ -144,6 +149,13 @@ def compile_agent(agent: Agent) -> Program:
 
 
 def _check_names(compiler: _Compiler, spec: AgentSpec) -> None:
+    for name in spec.tasks:
+        if len(name) > MAX_LABEL or not _LABEL.fullmatch(name):
+            compiler.problem(
+                f"spec.tasks.{name}",
+                "a task's name becomes a part of its Job's name",
+                f"use at most {MAX_LABEL} lower-case letters, digits and -, with a letter or digit at both ends",
+            )
     seen: dict[str, int] = {}
     for index, handler in enumerate(spec.handlers):
         if handler.name in seen:
@@ -154,7 +166,7 @@ def _check_names(compiler: _Compiler, spec: AgentSpec) -> None:
             )
         seen.setdefault(handler.name, index)
     for index, item in enumerate(spec.subscribe):
-        if item.type.startswith(names.TASK_EVENTS.rstrip(".")):
+        if item.type.startswith(names.TASK_EVENTS):
             compiler.problem(
                 f"spec.subscribe[{index}].type",
                 "task events come through the inbox and need no subscription",
@@ -164,7 +176,7 @@ def _check_names(compiler: _Compiler, spec: AgentSpec) -> None:
 
 def _task(compiler: _Compiler, name: str, task: TaskSpec) -> Task:
     path = f"spec.tasks.{name}"
-    template = compiler.template(task.job, f"{path}.job")
+    template = compiler.template(task.job, f"{path}.job", expands_variables)
     if task.job is None:
         compiler.problem(path, "has no work to do", "give it a `job`")
     elif not job_containers(task.job):
@@ -213,7 +225,11 @@ def _check_state(compiler: _Compiler, state: Any, path: str) -> None:
 
 
 def _is_single(value: Any) -> bool:
-    return isinstance(value, str) and value.startswith("${") and value.endswith("}")
+    """Whether it is one ${CEL}; what cannot be parsed is reported where it is compiled."""
+    try:
+        return isinstance(value, str) and value.startswith("${") and is_single(value)
+    except ExpressionError:
+        return True
 
 
 def _check_task(compiler: _Compiler, task: str | None, path: str, spec: AgentSpec) -> None:

@@ -1,5 +1,6 @@
 """What an Agent's handlers make of one event, within one session. Everything is collected before anything is kept."""
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from heed.core.events import Event
 from heed.core.expressions import ExpressionError, Scope
 from heed.core.program import Emit, Program, Reaction, Start
+from heed.core.strictjson import MAX_DEPTH, depth_of
 from heed.core.templates import Template, TemplateError
 from heed.core.values import canonical
 from heed.errors import DecisionFailed
@@ -16,8 +18,17 @@ from heed.errors import DecisionFailed
 class Wish:
     """A task that a handler wants started."""
 
+    handler: str
     task: str
     input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An event that a handler wants emitted: {type, data, subject, to} as rendered."""
+
+    handler: str
+    event: dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -27,13 +38,16 @@ class Reacted:
     state: dict[str, Any]
     handlers: list[str] = field(default_factory=list)
     starts: list[Wish] = field(default_factory=list)
-    emits: list[dict[str, Any]] = field(default_factory=list)
+    emits: list[Wanted] = field(default_factory=list)
     cancels: set[str] = field(default_factory=set)
     ended: bool = False
 
 
 def event_variable(event: Event) -> dict[str, Any]:
-    """The `event` of expressions: its attributes and `data`; correlationid falls back to the id."""
+    """The `event` of expressions: its attributes and `data`; correlationid falls back to the id.
+
+    Bytes are given as base64, as in JSON: CEL's binding would cut them off at their first zero.
+    """
     attributes = {
         "subject": event.subject,
         "time": event.time,
@@ -48,7 +62,7 @@ def event_variable(event: Event) -> dict[str, Any]:
         "type": event.type,
         "specversion": "1.0",
         "correlationid": event.correlationid,
-        "data": event.data,
+        "data": base64.b64encode(event.data).decode() if isinstance(event.data, bytes) else event.data,
     }
 
 
@@ -100,7 +114,8 @@ def _run(reaction: Reaction, variables: Mapping[str, Any], reacted: Reacted, sco
     for index, start in enumerate(reaction.start):
         reacted.starts.extend(_wishes(start, scope, reaction, index))
     for index, emit in enumerate(reaction.emit):
-        reacted.emits.extend(_events(emit, scope, reaction, index))
+        wanted = _events(emit, scope, reaction, index)
+        reacted.emits.extend(Wanted(reaction.name, item) for item in wanted)
     reacted.cancels.update(reaction.cancel)
     if reaction.end:
         reacted.state, reacted.ended, reacted.starts = {}, True, []
@@ -124,6 +139,8 @@ def _merged(state: Mapping[str, Any], change: Any, reaction: Reaction) -> dict[s
 
 
 def _canonical(value: Any, path: str) -> Any:
+    if depth_of(value) > MAX_DEPTH:
+        raise DecisionFailed("TooDeep", f"{path}: nests deeper than {MAX_DEPTH} levels; flatten it")
     try:
         return canonical(value)
     except OverflowError as error:
@@ -134,14 +151,18 @@ def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Itera
     path = f"start[{index}]"
     if start.many is None:
         value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
-        return [Wish(start.task or "", _canonical(value, f"{reaction.path}.{path}.input"))]
+        return [Wish(reaction.name, start.task or "", _canonical(value, f"{reaction.path}.{path}.input"))]
     items = _list(
         _render(start.many, scope, reaction, f"{path}.from"),
         {"task", "input"},
         f"{reaction.path}.{path}.from",
     )
     return [
-        Wish(str(item.get("task")), _canonical(item.get("input"), f"{reaction.path}.{path}.from"))
+        Wish(
+            reaction.name,
+            str(item.get("task")),
+            _canonical(item.get("input"), f"{reaction.path}.{path}.from"),
+        )
         for item in items
     ]
 

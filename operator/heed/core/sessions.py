@@ -57,6 +57,11 @@ def session_of(ledger: Ledger, key: str, received: Received, event: Event) -> Se
     return ledger.sessions.get(key) or Session(received.at, received.at, event.correlationid)
 
 
+def touched(ledger: Ledger, session: Session) -> Session:
+    """The session that an event of now belongs to. The cursor's time never goes back, so order and times agree."""
+    return replace(session, last_event_at=ledger.cursor.time or session.last_event_at)
+
+
 def advanced(program: Program, ledger: Ledger, received: Received) -> Ledger:
     """The ledger with its cursor on this event, and without the sessions that have been idle too long by now."""
     now = max(received.at, ledger.cursor.time or "")
@@ -79,7 +84,7 @@ def advanced(program: Program, ledger: Ledger, received: Received) -> Ledger:
 
 
 def kept(ledger: Ledger, key: str, session: Session) -> Ledger:
-    """The ledger with a session in its new form, which exists while it has state or tasks."""
+    """The ledger with a session, touched just now, in its new form. It exists while it has state or tasks."""
     sessions = dict(ledger.sessions)
     sessions.pop(key, None)
     if session.state or _has_tasks(ledger.pending_tasks, key):

@@ -46,6 +46,7 @@ def check_value(value: object) -> None:
     if isinstance(value, str):
         if _SURROGATE.search(value):
             raise Unreadable("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")
+        check_text(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -62,6 +63,12 @@ def check_value(value: object) -> None:
             _out_of_range(str(value))
     elif value is not None:
         raise Unreadable("BadData", f"data hold a {type(value).__name__}; send JSON")
+
+
+def check_text(value: str) -> None:
+    """Raise MalformedEvent for U+0000: CEL's binding would end the text there, and `admin\\0x` would be `admin`."""
+    if "\0" in value:
+        raise Unreadable("BadData", "data hold the character U+0000, which ends text in CEL; drop it")
 
 
 def depth_of(value: object) -> int:

@@ -8,6 +8,7 @@ from heed.core.expressions import Expression, ExpressionError, Scope, compile_ex
 from heed.core.values import compact
 
 Render = Callable[[Scope], Any]
+Guard = Callable[[str], bool]
 
 
 class TemplateError(Exception):
@@ -26,17 +27,21 @@ class Template:
     constant: bool
 
 
-def compile_template(value: Any, path: str = "") -> Template:
-    """Parse a template of any JSON shape. Raises TemplateError."""
+def compile_template(value: Any, path: str = "", guard: Guard | None = None) -> Template:
+    """Parse a template of any JSON shape. Raises TemplateError.
+
+    Where `guard` holds of a path, the dollars in what expressions yield are doubled: Kubernetes reads the text there
+    once more and puts variables in the place of `$(NAME)`, which no event may ask for.
+    """
     if isinstance(value, str):
-        return _string(value, path)
+        return _string(value, path, guard is not None and guard(path))
     if isinstance(value, dict):
-        members = {key: compile_template(item, f"{path}.{key}") for key, item in value.items()}
+        members = {key: compile_template(item, f"{path}.{key}", guard) for key, item in value.items()}
         if not all(member.constant for member in members.values()):
             renders = [(key, member.render) for key, member in members.items()]
             return Template(lambda scope: {key: render(scope) for key, render in renders}, constant=False)
     elif isinstance(value, list):
-        items = [compile_template(item, f"{path}[{index}]") for index, item in enumerate(value)]
+        items = [compile_template(item, f"{path}[{index}]", guard) for index, item in enumerate(value)]
         if not all(item.constant for item in items):
             return Template(lambda scope: [item.render(scope) for item in items], constant=False)
     plain = _unescaped(value)
@@ -54,7 +59,7 @@ def _unescaped(value: Any) -> Any:
     return value
 
 
-def _string(text: str, path: str) -> Template:
+def _string(text: str, path: str, guarded: bool) -> Template:
     try:
         parts = list(_parts(text))
     except ExpressionError as error:
@@ -63,8 +68,8 @@ def _string(text: str, path: str) -> Template:
         plain = "".join(map(str, parts))
         return Template(lambda scope: plain, constant=True)
     if len(parts) == 1 and isinstance(parts[0], Expression):
-        return Template(_valued(parts[0], path), constant=False)
-    pieces = [part if isinstance(part, str) else _valued(part, path) for part in parts]
+        return Template(_valued(parts[0], path, guarded), constant=False)
+    pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
     return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), constant=False)
 
 
@@ -73,14 +78,31 @@ def _text(piece: str | Render, scope: Scope) -> str:
     return value if isinstance(value, str) else compact(value)
 
 
-def _valued(expression: Expression, path: str) -> Render:
+def _valued(expression: Expression, path: str, guarded: bool) -> Render:
     def render(scope: Scope) -> Any:
         try:
-            return expression.value(scope)
+            value = expression.value(scope)
         except ExpressionError as error:
             raise TemplateError(path, f"${{{expression.source}}}: {error}") from None
+        return _without_variables(value) if guarded else value
 
     return render
+
+
+def _without_variables(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, dict):
+        return {key: _without_variables(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_variables(item) for item in value]
+    return value
+
+
+def is_single(text: str) -> bool:
+    """Whether a string is one `${CEL}`, whose value it keeps. Raises ExpressionError."""
+    parts = list(_parts(text))
+    return len(parts) == 1 and isinstance(parts[0], Expression)
 
 
 def _parts(text: str) -> Iterator[str | Expression]:

@@ -42,6 +42,15 @@ def merge_patch(old: Any, new: Any) -> Any:
         elif isinstance(value, dict) and isinstance(old[key], dict):
             if inner := merge_patch(old[key], value):
                 patch[key] = inner
-        elif value != old[key] or type(value) is not type(old[key]):
+        elif not _same(value, old[key]):
             patch[key] = value
     return patch
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same; True and 1, which Python holds equal, are not."""
+    if one != other or type(one) is not type(other):
+        return False
+    if isinstance(one, list):
+        return all(map(_same, one, other))
+    return not isinstance(one, dict) or all(_same(item, other[key]) for key, item in one.items())

@@ -75,7 +75,7 @@ def _complete_pod(pod: dict[str, Any], work: TaskWork) -> None:
         container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
         container["volumeMounts"] = [*(container.get("volumeMounts") or []), MOUNT]
         variables = environment(work, result_file=container.get("terminationMessagePath") or TERMINATION_LOG)
-        own = [{"name": name, "value": value} for name, value in variables.items()]
+        own = [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
         container["env"] = [*own, *(container.get("env") or [])]
 
 

@@ -11,7 +11,7 @@ from heed import names
 from heed.bus.connection import connect
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
-from heed.engine.observers import LogObserver
+from heed.engine.observers import LogObserver, Observer
 from heed.engine.pacing import Pace
 from heed.kube.api import Api, ApiError
 from heed.kube.fleet import Fleet
@@ -22,7 +22,7 @@ log = logging.getLogger("heed.operator")
 SWEEP_EVERY = 300.0  # seconds
 
 
-async def run_operator(settings: Settings) -> None:
+async def run_operator(settings: Settings, observer: Observer | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raises InvalidSettings, StreamConflict."""
     stop, watching = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -43,7 +43,7 @@ async def run_operator(settings: Settings) -> None:
             pace = Pace(
                 settings.commit_rate, settings.commit_burst, settings.batch, owed=settings.outbox_limit
             )
-            fleet = Fleet(api, JetStreamBus(connection), LogObserver(), pace)
+            fleet = Fleet(api, JetStreamBus(connection), observer or LogObserver(), pace)
             sweeping = asyncio.create_task(_sweep(fleet, settings.namespace))
             log.info(
                 "operator started",

@@ -19,6 +19,7 @@ from heed.local.children import Process, end_group, spawn
 from heed.local.output import Line, pipe
 
 INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV")
+DEFAULTS: Final = {"PYTHONUNBUFFERED": "1"}  # what is written shows at once, though it goes to no terminal
 NOT_FOUND: Final = 127
 NOT_RUNNABLE: Final = 126
 
@@ -67,7 +68,11 @@ def plan(work: TaskWork, base: Path, contract: Mapping[str, str], inherited: Map
     return Plan(
         argv=tuple(_expand(part, own) for part in command),
         directory=base / _text(container.get("workingDir") or ".", f"{at}.workingDir"),
-        environment={**{name: value for name, value in inherited.items() if name in INHERITED}, **own},
+        environment={
+            **DEFAULTS,
+            **{key: value for key, value in inherited.items() if key in INHERITED},
+            **own,
+        },
         backoff_limit=BACKOFF_LIMIT if backoff is None else backoff,
         deadline=min(limits, default=None),
         ignored=tuple(_ignored(work.spec, container)),

@@ -33,6 +33,7 @@ log = logging.getLogger("heed.local")
 
 FIRST_DELAY: Final = 0.1
 LAST_DELAY: Final = 5.0
+SWEEP_EVERY: Final = 60.0  # seconds
 SWEEP_FLOOR: Final = 600  # seconds that an end is kept at least: its Agent may not have it in its ledger yet
 
 Output = Callable[[str, str], None]
@@ -71,6 +72,7 @@ class ProcessRunner:
         self._report, self._output = report, output
         self._slots = slots or default_slots()
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._next_sweep = 0.0
 
     async def start(self, work: TaskWork) -> None:
         """Start a task, or report its end where it had ended. Raises TaskRefused, TaskUnavailable."""
@@ -88,7 +90,7 @@ class ProcessRunner:
             self._report(end)
             return
         self._begin(work, folder)
-        self._sweep(keep=(), floor=SWEEP_FLOOR)
+        self._sweep(keep=())
 
     async def cancel(self, task_id: str) -> None:
         """Stop a task and remove it. Raises TaskUnavailable."""
@@ -103,7 +105,7 @@ class ProcessRunner:
         for task_id in task_ids:
             if task_id not in self._running:
                 self._resume(task_id)
-        self._sweep(keep=task_ids, floor=0)
+        self._sweep(keep=task_ids)
 
     async def close(self) -> None:
         """Stop every child. Their tasks have not ended: they run again when their Agent comes back."""
@@ -206,11 +208,15 @@ class ProcessRunner:
     def _end_id(self, task_id: str) -> str:
         return names.digest("local-run", self._agent.uid, task_id)
 
-    def _sweep(self, keep: Sequence[str], floor: int) -> None:
-        """Remove what nobody will ask for: finished tasks past their retention and, on resuming, orphans."""
+    def _sweep(self, keep: Sequence[str]) -> None:
+        """Remove what nobody will ask for any more: finished tasks past their retention. Not at every start."""
+        clock = asyncio.get_running_loop().time()
+        if clock < self._next_sweep:
+            return
+        self._next_sweep = clock + SWEEP_EVERY
         now, kept = self._now(), {*keep, *self._running}
         with storing(str(self._root)):
             folders = [TaskFolder(path) for path in self._root.iterdir()] if self._root.is_dir() else []
         for folder in folders:
-            if folder.path.name not in kept and folder.expired(now, floor):
+            if folder.path.name not in kept and folder.expired(now, SWEEP_FLOOR):
                 folder.remove()

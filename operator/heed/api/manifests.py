@@ -1,0 +1,92 @@
+"""Manifests as people write them: documents of YAML or JSON that know in which line each of their fields stands.
+
+The API server has no lines, so the operator names fields by path; whatever reads files adds file and line to that.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from heed import names
+from heed.api.yamltext import Tree, YamlError, read_documents
+from heed.errors import InvalidManifest, Problem
+
+
+class UnreadableManifest(InvalidManifest):
+    """Text that is no YAML kubectl would take. `line` and `column` count from 1."""
+
+    def __init__(self, source: str, line: int, column: int, message: str, remedy: str = "") -> None:
+        super().__init__([Problem(f"{source}:{line}:{column}", message, remedy)])
+        self.source, self.line, self.column = source, line, column
+        self.message, self.remedy = message, remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One document. `source` is the name of the file it stands in, `line` where it begins."""
+
+    document: dict[str, Any]
+    source: str
+    line: int
+    _tree: Tree = field(repr=False, compare=False)
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether it is for Heed, if perhaps with mistakes; what other groups call an Agent is theirs."""
+        version = self.document.get("apiVersion")
+        if isinstance(version, str) and version:
+            return version.partition("/")[0] == names.GROUP
+        return self.document.get("kind") == names.KIND
+
+    @property
+    def name(self) -> str:
+        """`metadata.name`, or nothing where there is none."""
+        metadata = self.document.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        return name if isinstance(name, str) else ""
+
+    @property
+    def title(self) -> str:
+        """What people call it: `Agent researcher`."""
+        kind = self.document.get("kind")
+        return f"{kind if isinstance(kind, str) and kind else 'document'} {self.name}".rstrip()
+
+    def line_of(self, path: str) -> int:
+        """The line of a field such as `spec.handlers[2].when`, or of its nearest parent that exists."""
+        return self._tree.line_of(path)
+
+    def located(self, problems: Sequence[Problem]) -> InvalidManifest:
+        """Problems of this document as an error that names file and line too."""
+        return InvalidManifest(
+            [
+                Problem(f"{self.source}:{self.line_of(item.path)}: {item.path}", item.message, item.remedy)
+                for item in problems
+            ]
+        )
+
+
+def parse_manifests(text: str, source: str) -> list[Manifest]:
+    """The documents of a text; empty ones are left out, a `List`'s items are documents. Raises UnreadableManifest."""
+    try:
+        trees = read_documents(text)
+    except YamlError as error:
+        raise UnreadableManifest(source, error.line, error.column, error.message, error.remedy) from None
+    return [_manifest(item, source) for tree in trees for item in _unpacked(tree)]
+
+
+def _unpacked(tree: Tree) -> list[Tree]:
+    """What `kubectl get -o yaml` puts into one List, one by one."""
+    if not isinstance(tree.value, dict) or not str(tree.value.get("kind", "")).endswith("List"):
+        return [tree]
+    items = tree.member("items")
+    if items is None or not isinstance(items.value, list):
+        return [tree]
+    return [items.item(index) for index in range(len(items.value))]
+
+
+def _manifest(tree: Tree, source: str) -> Manifest:
+    if not isinstance(tree.value, dict):
+        kind = "a list" if isinstance(tree.value, list) else "a single value"
+        remedy = "a manifest has apiVersion, kind, metadata and spec"
+        raise UnreadableManifest(source, tree.line, 1, f"the document is {kind}, not a map", remedy)
+    return Manifest(tree.value, source, tree.line, tree)

@@ -1,0 +1,85 @@
+"""`heed demo`: an example from its first event to the last, in seconds, without a cluster."""
+
+import asyncio
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import yaml
+
+import heed
+from heed.cli.dev import colors, publish_command
+from heed.engine.performing import now
+from heed.errors import HeedError
+from heed.local.console import Console, short
+from heed.local.demo import DemoFailed, listening, read_events, run_example, status
+from heed.local.dev import workbench
+from heed.settings import Settings
+from heed.telemetry import configure_logging
+
+
+@click.command()
+@click.option(
+    "--example",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with manifests and event*.json.  [default: examples/research of the source checkout]",
+)
+@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for the follow-up event.")
+def demo(example: Path | None, timeout: float) -> None:
+    """Run an example Agent on a real JetStream, without a cluster, and show the run.
+
+    \b
+    Examples:
+      heed demo
+      heed demo --example my/agent
+    """
+    configure_logging("text", "warning")
+    console = Console(sys.stdout, now, color=colors())
+    try:
+        asyncio.run(_demo(example or _research(), timeout, console))
+    except HeedError as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        raise click.Abort from None
+
+
+def _research() -> Path:
+    folder = Path(heed.__file__).parents[2] / "examples" / "research"
+    if not folder.is_dir():
+        raise click.UsageError("this Heed was installed without its examples; give a folder with --example")
+    return Path(os.path.relpath(folder))
+
+
+async def _demo(example: Path, timeout: float, console: Console) -> None:
+    events = read_events(example)
+    with tempfile.TemporaryDirectory(prefix="heed-demo-") as folder:
+        _heading(console, f"An Agent from {example}, on a nats-server of its own")
+        settings = Settings.from_environment()
+        async with workbench([example], Path(folder), console, settings, url=None, port=None) as bench:
+            if not bench.agents:
+                raise DemoFailed(f"{example} has no Agent that could be run")
+            _heading(console, "An event, and what the Agent makes of it")
+            followed = await run_example(bench, events, console, timeout)
+            _heading(console, "The event that followed")
+            console.say(f"{followed.type} {short(followed.data)}")
+            for key, loop in bench.loops.items():
+                _heading(console, f"What Agent {'/'.join(key)} remembers: its status")
+                console.say(
+                    yaml.safe_dump({"status": status(loop)}, sort_keys=False, allow_unicode=True).rstrip()
+                )
+            commands = [
+                publish_command(event.type, namespace, event.data)
+                for event in events
+                for namespace in listening(bench, event)
+            ]
+    _heading(console, "Next")
+    console.say(f"heed dev -f {example}    and in another terminal")
+    for command in commands:
+        console.say(command)
+    console.say(f"then edit what is in {example}: heed dev reloads it while it runs")
+
+
+def _heading(console: Console, text: str) -> None:
+    console.say(f"\n{click.style(f'── {text}', bold=True)}")

@@ -1,0 +1,119 @@
+"""`heed dev`: run Agents from files, without a cluster."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import click
+
+from heed.api.agent import Agent
+from heed.core.patterns import matches
+from heed.engine.performing import now
+from heed.errors import HeedError
+from heed.local.console import Console, Form
+from heed.local.dev import workbench
+from heed.local.server import PORT
+from heed.settings import Settings
+from heed.telemetry import configure_logging
+
+_DATA = re.compile(r"event\.data\.([A-Za-z_][A-Za-z0-9_]*)")
+
+
+@click.command()
+@click.option(
+    "-f",
+    "--filename",
+    "paths",
+    type=click.Path(exists=True, path_type=Path),
+    multiple=True,
+    required=True,
+    help="A manifest or a folder of manifests; repeatable.",
+)
+@click.option("--nats", "url", envvar="HEED_NATS_URL", help="URL of a broker.  [default: start one]")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".heed"),
+    show_default=True,
+    help="Where streams, ledgers and tasks are kept.",
+)
+@click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: Form) -> None:
+    """Run Agents from manifests on this machine; jobs run as child processes. Reloads on every edit.
+
+    \b
+    Examples:
+      heed dev -f agent.yaml
+      heed dev -f agents/ --nats nats://broker:4222 -o json
+    """
+    configure_logging("text", "warning")
+    console = Console(sys.stdout, now, form=output, color=colors())
+    try:
+        asyncio.run(_dev(paths, url, folder, console))
+    except HeedError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def colors() -> bool | None:
+    """Whether to use colours: never where NO_COLOR is set, else (None) on a terminal."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+async def _dev(paths: Sequence[Path], url: str | None, folder: Path, console: Console) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    working = asyncio.create_task(_work(paths, url, folder, console))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        await working
+        return
+    working.cancel()
+    await asyncio.gather(working, return_exceptions=True)
+    console.say(f"stopped; ledgers and unfinished tasks are kept in {folder}")
+
+
+async def _work(paths: Sequence[Path], url: str | None, folder: Path, console: Console) -> None:
+    settings = Settings.from_environment()
+    async with workbench(paths, folder, console, settings, url=url, port=PORT) as bench:
+        console.say(f"broker {bench.url}", url=bench.url)
+        for command in suggestions(bench.agents, bench.url):
+            console.say(f"try  {click.style(command, bold=True)}", command=command)
+        await bench.watch()
+
+
+def suggestions(agents: Iterable[Agent], url: str) -> list[str]:
+    """Commands that would make the Agents do something."""
+    return [
+        publish_command(type_, agent.metadata.namespace, dict.fromkeys(_fields(agent, type_), "…"), url)
+        for agent in agents
+        for type_ in dict.fromkeys(_example(item.type) for item in agent.spec.subscribe)
+    ]
+
+
+def publish_command(type_: str, namespace: str, data: object, url: str | None = None) -> str:
+    """What to type to publish an event."""
+    words = ["heed", "publish", type_, "--data", json.dumps(data, ensure_ascii=False)]
+    words += ["-n", namespace] if namespace != "default" else []
+    return shlex.join([*words, "--nats", url] if url else words)
+
+
+def _example(pattern: str) -> str:
+    return ".".join("example" if token in "*>" else token for token in pattern.split("."))
+
+
+def _fields(agent: Agent, type_: str) -> list[str]:
+    """The fields of the data that the Agent's expressions for events of this type look at."""
+    subscriptions = [item for item in agent.spec.subscribe if matches(item.type, type_)]
+    handlers = [item for item in agent.spec.handlers if matches(item.type, type_)]
+    texts = [item.model_dump_json() for item in (*subscriptions, *handlers)]
+    return list(dict.fromkeys(name for text in texts for name in _DATA.findall(text)))

@@ -1,0 +1,127 @@
+"""`heed`: one command per file, imported only when it is used, so that help and completion answer at once."""
+
+import importlib
+import importlib.util
+import os
+import traceback
+from typing import Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from heed import __version__
+from heed.cli.output import Failure
+from heed.errors import HeedError, InvalidManifest
+
+COMMANDS: Final[dict[str, dict[str, str]]] = {
+    "Write Agents": {
+        "validate": "Check manifests without a cluster, with file and line of every mistake.",
+        "simulate": "Show what Agents make of some events: no cluster, no broker, no waiting.",
+    },
+    "Run Agents": {
+        "demo": "Watch an Agent at work on a real JetStream, on this machine.",
+        "dev": "Run Agents from manifests on this machine; jobs run as processes.",
+        "operator": "Run the Agents of a cluster.",
+    },
+    "Talk to Agents": {
+        "publish": "Send an event.",
+    },
+    "Set up": {
+        "crds": "Print the CustomResourceDefinitions.",
+        "completion": "Print a script that lets your shell complete heed's commands.",
+    },
+}
+EPILOG: Final = """\b
+Examples:
+  heed validate -f agent.yaml
+  heed simulate -f agent.yaml events.jsonl --complete research='{"answer": "42"}'
+  heed dev -f agent.yaml
+
+\b
+heed COMMAND --help says more. HEED_DEBUG=1 shows the traceback of an error."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name, and turns errors into messages and exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands that are installed."""
+        return [name for section in COMMANDS.values() for name in section if _is_installed(name)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        try:
+            command = getattr(importlib.import_module(f"heed.cli.{cmd_name}"), cmd_name)
+        except ModuleNotFoundError as error:
+            missing = error.name or str(error)
+            raise Failure(f"heed {cmd_name} needs the Python package {missing}; install it first") from error
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the arguments name, or what may have been meant."""
+        name = str(args[0])
+        if not name.startswith("-") and not ctx.resilient_parsing and name not in self.list_commands(ctx):
+            raise click.NoSuchCommand(name, possibilities=self.list_commands(ctx), ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by section, without importing any."""
+        for title, section in COMMANDS.items():
+            rows = [(name, text) for name, text in section.items() if _is_installed(name)]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands with their help, without importing any."""
+        items = [
+            CompletionItem(name, help=text)
+            for section in COMMANDS.values()
+            for name, text in section.items()
+            if name.startswith(incomplete) and _is_installed(name)
+        ]
+        return [*items, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; what goes wrong ends in a message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+        except InvalidManifest as error:
+            raise _failure("\n".join(map(str, error.problems)), error) from None
+        except HeedError as error:
+            raise _failure(str(error), error) from None
+        except Exception as error:
+            message = f"heed broke: {type(error).__name__}: {str(error)[:500]}"
+            raise _failure(f"{message}; please report it with what HEED_DEBUG=1 shows", error) from None
+
+
+def _failure(message: str, error: Exception) -> Failure:
+    if os.environ.get("HEED_DEBUG", "0") not in ("", "0"):
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    return Failure(message or type(error).__name__)
+
+
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(f"heed.cli.{name}") is not None
+
+
+@click.group(
+    cls=LazyGroup,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="heed")
+def main() -> None:
+    """Heed runs event-driven agents on Kubernetes: an Agent is a resource that says which CloudEvents it heeds,
+    what it remembers, how it reacts, and which Jobs it starts.
+    """

@@ -1,0 +1,101 @@
+"""A simulation told to people."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from heed.cli.output import inline, paint, show_table, visible
+
+Json = Mapping[str, Any]
+
+WIDTH: Final = 300
+_COLOURS: Final = {"handled": "green", "deadLettered": "red"}
+_ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)"}
+_COLUMNS: Final = {
+    "HANDLED": "handled",
+    "IGNORED": "ignored",
+    "STALE": "stale",
+    "DUPLICATES": "duplicates",
+    "DEAD": "deadLettered",
+    "EMITTED": "emitted",
+    "TASKS": "tasksStarted",
+}
+
+
+def narrate(report: Json) -> None:
+    """Print a transcript."""
+    for step in report["events"]:
+        event = step["event"]
+        head = (
+            f"#{step['sequence']}  {paint(visible(event['type']), 'cyan', bold=True)}  {visible(event['id'])}"
+        )
+        click.echo(head + _ORIGINS[step["origin"]])
+        for delivery in step["deliveries"]:
+            for line in _delivery(delivery):
+                click.echo(f"    {line}")
+        if not step["deliveries"]:
+            click.echo("    no Agent heeds it")
+    if report["events"]:
+        click.echo()
+    _end(report)
+
+
+def _delivery(delivery: Json) -> Iterator[str]:
+    outcome = paint(delivery["outcome"], _COLOURS.get(delivery["outcome"], "yellow"))
+    session = "" if delivery["session"] is None else f", session {visible(delivery['session'])}"
+    handlers = f" by {', '.join(delivery['handlers'])}" if delivery["handlers"] else ""
+    yield f"{delivery['agent']}: {outcome}{handlers}{session}"
+    if delivery["handlers"]:
+        yield from _changes(delivery["before"], delivery["after"])
+    for task in delivery["tasks"]:
+        yield f"  start   {paint(task['id'], bold=True)}  {inline(task['input'], WIDTH)}"
+        yield f"          {inline(task['spec'], WIDTH)}"
+    for event in delivery["emitted"]:
+        data = "" if "data" not in event else f"  {inline(event['data'], WIDTH)}"
+        yield f"  emit    {paint(visible(event['type']), bold=True)}{data}"
+    for task_id in delivery["cancelled"]:
+        yield f"  cancel  {task_id}"
+    if (letter := delivery["letter"]) is not None:
+        where = f" in {letter['handler']}" if letter["handler"] else ""
+        yield paint(f"  dead letter: {letter['code']}{where}: {visible(letter['message'])}", "red")
+
+
+def _changes(before: Json | None, after: Json | None) -> Iterator[str]:
+    """The state as a diff by key."""
+    old, new = before or {}, after or {}
+    for key in sorted({*old, *new}):
+        name = visible(key)
+        if key not in new:
+            yield paint(f"  state   - {name}: {inline(old[key], WIDTH)}", "red")
+        elif key not in old:
+            yield paint(f"  state   + {name}: {inline(new[key], WIDTH)}", "green")
+        elif old[key] != new[key]:
+            change = f"{inline(old[key], WIDTH)} → {inline(new[key], WIDTH)}"
+            yield paint(f"  state   ~ {name}: {change}", "yellow")
+    if before is not None and after is None:
+        yield "  session ended"
+
+
+def _end(report: Json) -> None:
+    rows = [
+        [name, *(str(status["totals"].get(total, 0)) for total in _COLUMNS.values())]
+        for name, status in report["agents"].items()
+    ]
+    show_table(["AGENT", *_COLUMNS], rows)
+    for name, status in report["agents"].items():
+        for key, session in status["sessions"].items():
+            click.echo(f"{name}: session {visible(key)} remembers {inline(session['state'], WIDTH)}")
+    for task in report["pending"]:
+        hint = f"--complete {task['task']}=JSON would end it"
+        click.echo(
+            paint(
+                f"{task['agent']}: {task['id']} is pending in session {visible(task['session'])}; {hint}",
+                "yellow",
+            )
+        )
+    for letter in report["letters"]:
+        text = f"{letter['agent']}: dead letter #{letter['sequence']} {letter['type']}: {letter['code']}"
+        click.echo(paint(visible(text), "red"))
+    if report["waiting"]:
+        click.echo(paint(f"stopped; {report['waiting']} messages were waiting", "yellow"))

@@ -1,0 +1,99 @@
+"""How commands show things: for people with colours and tables, for machines as JSON or YAML."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+import click
+
+Form = Literal["text", "json", "yaml"]
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+FORMS: Final = ("text", "json", "yaml")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class Failure(click.ClickException):
+    """A failure for people, in red on standard error."""
+
+    def show(self, file: Any = None) -> None:
+        """Print it."""
+        for line in self.message.splitlines() or ["failed"]:
+            click.echo(paint(visible(line), "red"), file=file, err=file is None)
+
+
+class BadInput(Failure):
+    """Input other than manifests that cannot be used; like a wrong option."""
+
+    exit_code = 2
+
+
+def output_option(command: Command) -> Command:
+    """The option `-o text|json|yaml`, passed on as `output`."""
+    option = click.option(
+        "-o",
+        "--output",
+        type=click.Choice(FORMS),
+        default="text",
+        show_default=True,
+        help="Form of the output.",
+    )
+    return option(command)
+
+
+def show_data(value: Any, form: Form) -> None:
+    """Print a JSON value for machines."""
+    if form == "yaml":
+        click.echo(to_yaml(value), nl=False)
+    else:
+        click.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def to_yaml(value: Any) -> str:
+    """A JSON value as YAML that any reader, kubectl's too, reads back as the same value."""
+    import yaml  # 15 ms that most commands need not pay
+
+    from heed.api.yamltext import is_word
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+        plain = is_word(data)
+        style = "|" if "\n" in data else None if plain else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Dumper.add_representer(str, text)
+    return str(yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=110))
+
+
+def paint(text: str, colour: str | None = None, *, bold: bool | None = None) -> str:
+    """Coloured text, unless NO_COLOR asks for none; click drops colours where there is no terminal."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return click.style(text, fg=colour, bold=bold)
+
+
+def visible(text: str) -> str:
+    """Text from outside, unable to steer the terminal."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def inline(value: Any, limit: int | None = None) -> str:
+    """A JSON value in one line, cut after `limit` characters."""
+    text = visible(json.dumps(value, ensure_ascii=False))
+    return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"
+
+
+def show_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns as wide as their widest cell; the last one is not padded."""
+    lines = [[paint(title, bold=True) for title in headers], *rows]
+    widths = [max(len(click.unstyle(line[column])) for line in lines) for column in range(len(headers))]
+    for line in lines:
+        cells = [
+            cell + " " * (width - len(click.unstyle(cell))) for cell, width in zip(line, widths, strict=True)
+        ]
+        click.echo("   ".join(cells).rstrip())

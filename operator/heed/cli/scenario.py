@@ -1,0 +1,152 @@
+"""What `heed simulate` reads besides Agents: events, answers to tasks, expectations."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from heed import names
+from heed.api.yamltext import Tree, YamlError, read_documents
+from heed.cli.files import read_text, shown
+from heed.cli.output import BadInput
+from heed.core.answers import Rule, parse_script
+from heed.core.cloudevents import from_json
+from heed.core.expectations import check_expectation
+from heed.core.jobcontract import parse_result
+from heed.core.program import Program
+from heed.core.simulation import Answer, Message
+from heed.core.strictjson import MAX_DEPTH, parse
+from heed.core.templates import Template
+from heed.errors import InvalidManifest, InvalidSettings, MalformedEvent, Problem
+
+T = TypeVar("T")
+
+
+def read_events(source: str, programs: Sequence[Program], namespace: str) -> list[Message]:
+    """The events of a file of JSON lines; blank lines and # comments are skipped. Raises BadInput with file:line."""
+    lines = _text(source).split("\n")
+    return [
+        _message(line, f"{shown(source)}:{number}", number, programs, namespace)
+        for number, line in enumerate(map(str.strip, lines), 1)
+        if line and not line.startswith("#")
+    ]
+
+
+def _text(source: str) -> str:
+    try:
+        return read_text(source)
+    except (InvalidManifest, InvalidSettings) as error:
+        raise BadInput(str(error)) from None
+
+
+def _message(line: str, place: str, number: int, programs: Sequence[Program], namespace: str) -> Message:
+    document = _json_line(line, place)
+    to = document.pop("to", None)
+    document = {"specversion": "1.0", "id": f"line-{number}", "source": "/simulate", **document}
+    try:
+        event = from_json(document)
+    except MalformedEvent as error:
+        raise BadInput(f"{place}: {error}") from None
+    if to is None:
+        return Message(names.event_subject(namespace, event.type), event)
+    known = [program.agent.name for program in programs if program.agent.namespace == namespace]
+    if to not in known:
+        raise BadInput(f'{place}: "to" is {json.dumps(to)}, none of the given Agents: {", ".join(known)}')
+    return Message(names.inbox_subject(namespace, to, event.type), event)
+
+
+def _json_line(line: str, place: str) -> dict[str, Any]:
+    try:
+        document = parse(line.encode(), "NotAnEvent", "", MAX_DEPTH + 1)
+    except MalformedEvent as error:
+        raise BadInput(f"{place}: {str(error) or _why_not_json(line)}") from None
+    if not isinstance(document, dict):
+        raise BadInput(f"{place}: is no event; write one event as one JSON object per line")
+    return document
+
+
+def _why_not_json(line: str) -> str:
+    try:
+        json.loads(line)
+    except json.JSONDecodeError as error:
+        return f"is not JSON: {error.msg} (column {error.colno}); write one event per line"
+    return "is not JSON"
+
+
+def option_rules(completed: Sequence[str], failed: Sequence[str], tasks: Sequence[str]) -> Iterator[Rule]:
+    """The rules of --complete TASK=JSON and --fail TASK=REASON. Raises BadInput."""
+    for text in completed:
+        task, value = _pair("--complete", text, "TASK=JSON", tasks)
+        yield Rule(task, result=_constant(_result(text, value)))
+    for text in failed:
+        task, reason = _pair("--fail", text, "TASK=REASON", tasks)
+        yield Rule(task, failure=Answer(reason=reason))
+
+
+def _constant(value: Any) -> Template:
+    """What is given on the command line is meant literally."""
+    return Template(lambda scope: value, constant=True)
+
+
+def _pair(option: str, text: str, form: str, tasks: Sequence[str]) -> tuple[str, str]:
+    task, equals, value = text.partition("=")
+    if not equals or not value:
+        raise BadInput(f"{option} {text}: write {option} {form}")
+    if task not in tasks:
+        raise BadInput(
+            f"{option} {text}: no Agent has a task {task!r}; tasks are: {', '.join(tasks) or 'none'}"
+        )
+    return task, value
+
+
+def _result(text: str, value: str) -> Any:
+    """A job's answer in its own words: JSON, or else text; but what looks like JSON has to be."""
+    result = parse_result(value)
+    if isinstance(result, str) and value.lstrip()[:1] in ("{", "[", '"') and result == value:
+        raise BadInput(f"--complete {text}: {_why_not_json(value)}".replace("; write one event per line", ""))
+    return result
+
+
+def read_script(source: str, tasks: Sequence[str]) -> list[Rule]:
+    """The rules of a script. Raises BadInput with file:line."""
+    tree = _document(source)
+    rules = _located(source, tree, lambda: parse_script(tree.value, tasks))
+    for rule in rules:
+        rule.path = f"{shown(source)}:{tree.line_of(rule.path)}: {rule.path}"
+    return rules
+
+
+def read_expectation(source: str) -> dict[str, Any]:
+    """An expectation. Raises BadInput with file:line."""
+    tree = _document(source)
+    return _located(source, tree, lambda: check_expectation(tree.value))
+
+
+def _document(source: str) -> Tree:
+    """The only document of a YAML file."""
+    try:
+        trees = read_documents(_text(source))
+    except YamlError as error:
+        _refuse(Problem(f"{shown(source)}:{error.line}:{error.column}", error.message, error.remedy))
+    if len(trees) != 1:
+        _refuse(Problem(shown(source), f"holds {len(trees)} documents", "it has to hold one"))
+    return trees[0]
+
+
+def _located(source: str, tree: Tree, parse_: Callable[[], T]) -> T:
+    try:
+        return parse_()
+    except InvalidManifest as error:
+        _refuse(
+            *(
+                Problem(
+                    f"{shown(source)}:{tree.line_of(item.path)}: {item.path or 'document'}",
+                    item.message,
+                    item.remedy,
+                )
+                for item in error.problems
+            )
+        )
+
+
+def _refuse(*problems: Problem) -> NoReturn:
+    raise BadInput("\n".join(map(str, problems)))

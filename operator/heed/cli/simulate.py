@@ -1,0 +1,144 @@
+"""`heed simulate`: try Agents on events, with the operator's own decisions and nothing else of the world."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from heed.cli.files import STDIN, load_agents
+from heed.cli.narration import narrate
+from heed.cli.output import BadInput, Failure, Form, inline, output_option, paint, show_data, visible
+from heed.cli.scenario import option_rules, read_events, read_expectation, read_script
+from heed.core.answers import Rule, answering
+from heed.core.expectations import NOTHING, Mismatch, unmet
+from heed.core.program import Program
+from heed.core.simulation import LIMIT, Run
+from heed.core.simulation import simulate as run_simulation
+from heed.core.transcript import transcript
+
+
+@click.command()
+@click.argument("events", metavar="EVENTS")
+@click.option(
+    "-f",
+    "--filename",
+    "filenames",
+    metavar="FILE",
+    multiple=True,
+    required=True,
+    help="Agents: a manifest or a folder; repeatable. All of them share the stream.",
+)
+@click.option(
+    "--complete", "completed", metavar="TASK=JSON", multiple=True, help="Every run of TASK gives this result."
+)
+@click.option("--fail", "failed", metavar="TASK=REASON", multiple=True, help="Every run of TASK fails so.")
+@click.option("--script", metavar="FILE", help="Rules that answer tasks; the two options above win over it.")
+@click.option("--expect", metavar="FILE", help="What should come out; exit with 1 where it did not.")
+@click.option("-n", "--namespace", help="Namespace of the events.  [default: that of the Agents]")
+@click.option("--shuffle", metavar="SEED", help="Store waiting messages in another order, fixed by any SEED.")
+@click.option("--until", type=click.IntRange(min=0), metavar="N", help="Stop after N messages of the stream.")
+@output_option
+def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any) -> None:
+    """Let Agents decide the events in EVENTS (a file, or - for standard input), without cluster or broker.
+
+    EVENTS holds one CloudEvent per line, as JSON. Only `type` is needed: a missing id becomes line-<n>, the source
+    /simulate, and time is 2026-01-01 plus a second per message. `"to": "<agent>"` makes it a direct message. Each
+    event is stored after everything that came of the one before: emitted events, and the ends of tasks that
+    --complete, --fail or --script answer. Other tasks stay pending.
+
+    \b
+    Events:
+      {"type": "com.example.question.asked", "data": {"topic": "tides"}}
+      # blank lines and comments are skipped
+      {"type": "com.example.hint", "to": "researcher", "correlationid": "line-1"}
+
+    \b
+    --script FILE, a list; the first rule that fits a start answers it:
+      - {task: research, when: input.topic == "tides", result: {answer: "moon, ${input.topic}"}}
+      - {task: research, times: 1, reason: JobFailed, message: out of luck, exitCode: 3}
+
+    \b
+    --expect FILE, any of these; maps may hold more than expected, lists not:
+      agents: {researcher: {sessions: {line-1: {state: {topic: tides}}}, totals: {handled: 2}}}
+      emitted: [com.example.question.answered]      # or [{type: …, data: {…}}]
+      tasks: [{task: research, input: {topic: tides}}]
+      deadLetters: 0                                # or [{code: ExpressionFailed}]
+      pending: 0
+      outcomes: {handled: 2, ignored: 0}            # ignored, stale, duplicate, deadLettered
+
+    \b
+    Example:
+      heed simulate -f agent.yaml events.jsonl --complete research='{"answer": "42"}'
+
+    Exits with 1 where an expectation is not met or the Agents seem to loop, with 2 where EVENTS or a file
+    other than a manifest cannot be used.
+    """
+    if [events, *filenames, options["script"], options["expect"]].count(STDIN) > 1:
+        raise click.UsageError("Only one file can be standard input")
+    programs = [item.program for item in load_agents(filenames)]
+    expected = None if options["expect"] is None else read_expectation(options["expect"])
+    run = _run(programs, events, options)
+    report = transcript(run)
+    if output == "text":
+        narrate(report)
+    else:
+        show_data(report, output)
+    _check_end(run, options["until"])
+    if expected is not None:
+        _check(unmet(expected, report), output)
+
+
+def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> Run:
+    given = read_events(events, programs, _namespace(programs, options["namespace"]))
+    until = options["until"]
+    return run_simulation(
+        programs,
+        given,
+        answering(_rules(programs, options)),
+        limit=len(given) + LIMIT if until is None else until,
+        shuffle=options["shuffle"],
+    )
+
+
+def _rules(programs: Sequence[Program], options: dict[str, Any]) -> list[Rule]:
+    tasks = list(dict.fromkeys(name for program in programs for name in program.tasks))
+    rules = list(option_rules(options["completed"], options["failed"], tasks))
+    return rules if options["script"] is None else rules + read_script(options["script"], tasks)
+
+
+def _namespace(programs: Sequence[Program], chosen: str | None) -> str:
+    """Where the events are published: no Agent hears what is in another namespace."""
+    found = sorted({program.agent.namespace for program in programs})
+    if chosen is None and len(found) > 1:
+        raise BadInput(f"the Agents are in namespaces {', '.join(found)}; say with -n where the events are")
+    if chosen is not None and chosen not in found:
+        raise BadInput(f"-n {chosen}: the Agents are in {', '.join(found)}")
+    return chosen or found[0]
+
+
+def _check_end(run: Run, until: int | None) -> None:
+    if run.waiting and until is None:
+        types = ", ".join(f"{type_} ({count} times)" for type_, count in run.busiest())
+        raise Failure(
+            f"stopped after {len(run.steps)} messages: the Agents seem to be in an endless loop of {types}; "
+            "look at the first messages with --until 20"
+        )
+
+
+def _check(differences: Sequence[Mismatch], output: Form) -> None:
+    """Say which expectations were not met, if any; on standard error where the output is for machines."""
+    err = output != "text"
+    if not differences:
+        click.echo(paint("as expected", "green"), err=err)
+        return
+    count = len(differences)
+    click.echo(paint(f"not as expected in {count} {'place' if count == 1 else 'places'}:", "red"), err=True)
+    for item in differences:
+        click.echo(f"  {visible(item.path)}", err=True)
+        click.echo(paint(f"    - expected {_value(item.expected)}", "red"), err=True)
+        click.echo(paint(f"    + found    {_value(item.found)}", "green"), err=True)
+    raise click.exceptions.Exit(1)
+
+
+def _value(value: Any) -> str:
+    return "nothing" if value is NOTHING else inline(value)

@@ -1,0 +1,156 @@
+"""`heed validate`: the operator's own checks, offline, where an editor or a pipeline can use them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import click
+
+from heed.api.manifests import Manifest, UnreadableManifest
+from heed.cli.files import LoadedAgent, load_agent, read_manifests, shown, sources, twice
+from heed.cli.output import Form, output_option, paint, show_data, visible
+from heed.core.advice import ANY, advise, direct_types
+from heed.errors import InvalidManifest, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to say about a manifest. `agent` is namespace/name, or nothing where that is not known."""
+
+    file: str
+    line: int
+    path: str
+    message: str
+    remedy: str
+    severity: Literal["error", "warning"]
+    agent: str | None
+
+    def __str__(self) -> str:
+        label = "warning: " if self.severity == "warning" else ""
+        place = f"{self.path}: " if self.path else ""
+        return f"{label}{place}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What came out for one set of files."""
+
+    findings: list[Finding]
+    valid: list[LoadedAgent]
+    skipped: list[Manifest]
+
+
+@click.command()
+@click.argument("files", nargs=-1)
+@click.option(
+    "-f",
+    "--filename",
+    "filenames",
+    metavar="FILE",
+    multiple=True,
+    help="A manifest, a folder of them, or - for standard input; repeatable.",
+)
+@click.option("--strict", is_flag=True, help="Let warnings fail too.")
+@output_option
+def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, output: Form) -> None:
+    """Check Agents in FILES as the operator would, and more: what is valid, but hardly meant, gives a warning.
+
+    Documents that are no Agents are skipped. Exits with 1 if there is a mistake. JSON and YAML output are a list of
+    {file, line, path, message, remedy, severity, agent}.
+
+    \b
+    Examples:
+      heed validate -f agent.yaml
+      heed validate --strict agents/*.yaml
+      kubectl get agents -A -o yaml | heed validate -f - -o json
+    """
+    paths = [*filenames, *files]
+    if not paths:
+        raise click.UsageError("Name at least one file: heed validate -f FILE")
+    checked = check(paths)
+    if output == "text":
+        _show(checked)
+    else:
+        show_data([asdict(finding) for finding in checked.findings], output)
+    failing = ("error", "warning") if strict else ("error",)
+    if any(finding.severity in failing for finding in checked.findings):
+        raise click.exceptions.Exit(1)
+
+
+def check(paths: Sequence[str]) -> Checked:
+    """Everything there is to say about the Agents in these files. Raises InvalidSettings."""
+    checked = Checked([], [], [])
+    files = sources(paths)
+    for source in files:
+        try:
+            manifests = read_manifests(source)
+        except UnreadableManifest as error:
+            found = Finding(error.source, error.line, "", error.message, error.remedy, "error", None)
+            checked.findings.append(found)
+            continue
+        for manifest in manifests:
+            _check(manifest, checked)
+    for manifest, problem in twice(checked.valid):
+        checked.findings.append(_finding(manifest, problem, "error"))
+    if not (checked.findings or checked.valid):
+        remedy = "an Agent has apiVersion heed.dev/v1alpha1 and kind Agent"
+        checked.findings.append(Finding(shown(files[0]), 1, "", "there is no Agent", remedy, "error", None))
+    checked.findings.extend(_warnings(checked.valid))
+    return checked
+
+
+def _check(manifest: Manifest, checked: Checked) -> None:
+    if not manifest.is_agent:
+        checked.skipped.append(manifest)
+        return
+    try:
+        checked.valid.append(load_agent(manifest))
+    except InvalidManifest as error:
+        checked.findings.extend(_finding(manifest, problem, "error") for problem in error.problems)
+
+
+def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
+    direct = direct_types(item.agent for item in valid)
+    for item in valid:
+        ref = item.program.agent
+        known = direct.get((ref.namespace, ref.name), set()) | direct.get((ref.namespace, ANY), set())
+        for problem in advise(item.agent, known):
+            yield _finding(item.manifest, problem, "warning")
+
+
+def _finding(manifest: Manifest, problem: Problem, severity: Literal["error", "warning"]) -> Finding:
+    line = manifest.line_of(problem.path)
+    agent = None
+    if manifest.name:
+        metadata = manifest.document["metadata"]
+        agent = f"{metadata.get('namespace') or 'default'}/{manifest.name}"
+    return Finding(manifest.source, line, problem.path, problem.message, problem.remedy, severity, agent)
+
+
+def _show(checked: Checked) -> None:
+    for manifest in checked.skipped:
+        click.echo(
+            f"{visible(manifest.source)}:{manifest.line}: {visible(manifest.title)}: skipped, not an Agent"
+        )
+    for finding in checked.findings:
+        place = paint(f"{visible(finding.file)}:{finding.line}:", bold=True)
+        colour = "red" if finding.severity == "error" else "yellow"
+        click.echo(f"{place} {paint(visible(str(finding)), colour)}")
+    for item in checked.valid:
+        if not any(_is_about(finding, item) for finding in checked.findings):
+            spec = item.agent.spec
+            counts = f"{_counted(len(spec.handlers), 'handler')}, {_counted(len(spec.tasks), 'task')}"
+            place = f"{visible(item.manifest.source)}:{item.manifest.line}:"
+            click.echo(paint(f"{place} Agent {item.program.agent} is valid ({counts})", "green"))
+
+
+def _is_about(finding: Finding, item: LoadedAgent) -> bool:
+    return (
+        finding.severity == "error"
+        and finding.file == item.manifest.source
+        and finding.agent == str(item.program.agent)
+    )
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

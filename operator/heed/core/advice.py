@@ -1,0 +1,105 @@
+"""What is no mistake in an Agent, but is unlikely to be meant."""
+
+from collections.abc import Iterable, Iterator, Set
+from typing import Any, Final
+
+from heed import names
+from heed.api.agent import Agent, TaskSpec
+from heed.errors import Problem
+
+ANY: Final = ">"
+
+
+def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
+    """The types that Agents send to one Agent only, by namespace and receiver; ANY for what only an event can tell."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for agent in agents:
+        for handler in agent.spec.handlers:
+            for emit in handler.emit:
+                if emit.to is not None:
+                    receiver = ANY if "${" in emit.to else emit.to
+                    type_ = ANY if emit.type is None or "${" in emit.type else emit.type
+                    found.setdefault((agent.metadata.namespace, receiver), set()).add(type_)
+    return found
+
+
+def advise(agent: Agent, direct: Set[str] = frozenset()) -> list[Problem]:
+    """Warnings about an Agent. `direct` are the types that other Agents are known to send to it alone."""
+    return [
+        *_undelivered(agent, direct),
+        *_unstarted(agent),
+        *(problem for name, task in agent.spec.tasks.items() for problem in _task(name, task)),
+    ]
+
+
+def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
+    sources = [item.type for item in agent.spec.subscribe] + [names.TASK_EVENTS + ">", *direct]
+    for index, handler in enumerate(agent.spec.handlers):
+        if not any(overlap(source, handler.type) for source in sources):
+            yield Problem(
+                f"spec.handlers[{index}].type",
+                f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
+                "add the type to spec.subscribe, or correct it",
+            )
+
+
+def _unstarted(agent: Agent) -> Iterator[Problem]:
+    starts = [start for handler in agent.spec.handlers for start in handler.start]
+    if any(start.from_ is not None for start in starts):
+        return
+    started = {start.task for start in starts}
+    for name in agent.spec.tasks:
+        if name not in started:
+            yield Problem(f"spec.tasks.{name}", "no handler starts this task", "remove it, or start it")
+
+
+def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
+    template = (task.job or {}).get("template")
+    pod = template.get("spec") if isinstance(template, dict) else None
+    if not isinstance(pod, dict):
+        return
+    path = f"spec.tasks.{name}.job.template.spec"
+    for field in ("initContainers", "containers"):
+        items = pod.get(field)
+        for index, container in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(container, dict):
+                yield from _container(container, f"{path}.{field}[{index}]", runs=field == "containers")
+
+
+def _container(container: dict[str, Any], path: str, *, runs: bool) -> Iterator[Problem]:
+    image = container.get("image")
+    if not isinstance(image, str) or not image:
+        yield Problem(
+            f"{path}.image", "is missing; a cluster cannot run this task", "name an image with its tag"
+        )
+    elif "${" not in image and _is_floating(image):
+        yield Problem(
+            f"{path}.image",
+            f"{image} may be another image tomorrow",
+            "give it a version as its tag, or a digest",
+        )
+    if runs and not container.get("command"):
+        yield Problem(
+            f"{path}.command",
+            "is missing, so `heed dev` cannot run this task: it has no image to ask for the entry point",
+            "write the image's entry point here",
+        )
+
+
+def _is_floating(image: str) -> bool:
+    """Whether an image reference has neither a digest nor a tag but latest. A colon before a slash is a port's."""
+    if "@" in image:
+        return False
+    _, colon, tag = image.rpartition("/")[2].partition(":")
+    return not colon or tag == "latest"
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some type matches both patterns."""
+    first, second = one.split("."), other.split(".")
+    for left, right in zip(first, second, strict=False):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return len(first) == len(second)

@@ -1,0 +1,206 @@
+"""What `heed dev` shows: events, decisions, tasks, their output and state; for eyes, or as lines of JSON."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal, TextIO
+
+import click
+
+from heed.core.decide import Decision
+from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
+from heed.core.events import Event, Json
+from heed.core.ledger import Ledger
+from heed.errors import Problem
+
+WIDTH: Final = 160  # characters of data in a line of text
+Form = Literal["text", "json"]
+Clock = Callable[[], str]
+
+
+class Console:
+    """An Observer that prints. `color` None: where the stream is a terminal."""
+
+    def __init__(
+        self, stream: TextIO, clock: Clock, *, form: Form = "text", color: bool | None = None
+    ) -> None:
+        self._stream, self._clock, self._form, self._color = stream, clock, form, color
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """A loop begins, or begins again."""
+        facts: dict[str, Any] = {
+            "sequence": ledger.cursor.sequence,
+            "sessions": len(ledger.sessions),
+            "pending": len(ledger.pending_tasks),
+            "owed": len(owed),
+        }
+        remembered = ", ".join(
+            f"{number} {what}" for what, number in facts.items() if what != "sequence" and number
+        )
+        text = (
+            f"reads on after {ledger.cursor.sequence}" if ledger.cursor.sequence else "reads its first event"
+        )
+        self._tell("resumed", agent, _dim(text + (f" ({remembered})" if remembered else "")), facts)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """Each event with what was made of it."""
+        for decision in decisions:
+            self._decided(agent, decision)
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """A decision says all that is to be said of its effects."""
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """A task ended."""
+        facts = {"task": end.task_id, "completed": end.completed, "result": end.result, "reason": end.reason}
+        facts |= {"message": end.message, "exitCode": end.exit_code}
+        if end.completed:
+            text = (
+                f"{_green('■ completed')} {end.task_id} {short(end.result) if end.result is not None else ''}"
+            )
+        else:
+            code = "" if end.exit_code is None else f" (exit code {end.exit_code})"
+            text = f"{_red(f'■ failed {end.reason}')}{code} {end.task_id} {end.message or ''}"
+        self._tell("ended", agent, text.rstrip(), facts)
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """Something is tried again."""
+        again = f"; again in {delay:g} s" if delay else ""
+        facts = {"what": what, "error": f"{type(error).__name__}: {error}", "retryIn": delay}
+        self._tell("troubled", agent, _yellow(f"! {what}: {error}{again}"), facts)
+
+    def output(self, agent: AgentRef, task_id: str, line: str) -> None:
+        """A line that a job wrote."""
+        self._tell("output", agent, f"{_dim(task_id + ' │')} {line}", {"task": task_id, "line": line})
+
+    def problems(self, problems: Sequence[Problem], kept: str) -> None:
+        """Mistakes in manifests. `kept` says what goes on running."""
+        for item in problems:
+            facts = {"path": item.path, "message": item.message, "remedy": item.remedy}
+            self._tell("problem", None, _red(str(item)), facts)
+        self.say(kept)
+
+    def say(self, text: str, **facts: Any) -> None:
+        """Something for the person who looks on."""
+        self._tell("note", None, text, {"text": click.unstyle(text), **facts})
+
+    def event(self, event: Event) -> None:
+        """An event that somebody published."""
+        facts = {"type": event.type, "id": event.id, "source": event.source, "data": _plain(event.data)}
+        self._tell("published", None, f"{_bold('→')} {_cyan(event.type)} {short(event.data)}", facts)
+
+    def _decided(self, agent: AgentRef, decision: Decision) -> None:
+        event = decision.received.event
+        known = isinstance(event, Event)
+        type_ = event.type if isinstance(event, Event) else decision.received.subject
+        data = event.data if isinstance(event, Event) else None
+        facts = {
+            "sequence": decision.received.sequence,
+            "type": type_,
+            "data": _plain(data),
+            "session": decision.session,
+            "outcome": decision.outcome,
+            "handlers": list(decision.handlers),
+            "state": decision.after,
+            "effects": [_facts(effect) for effect in decision.effects],
+        }
+        if decision.letter is not None:
+            facts["letter"] = {"code": decision.letter.code, "message": decision.letter.message}
+        head = f"{_bold('◀')} {_cyan(type_)} {short(data) if known else ''} {_outcome(decision)}"
+        self._tell(
+            "decided", agent, "\n".join([head, *(f"    {line}" for line in _consequences(decision))]), facts
+        )
+
+    def _tell(self, kind: str, agent: AgentRef | None, text: str, facts: dict[str, Any]) -> None:
+        time = self._clock()
+        if self._form == "json":
+            record = {"time": time, "kind": kind, **({"agent": str(agent)} if agent else {}), **facts}
+            text = json.dumps(
+                {key: value for key, value in record.items() if value is not None}, ensure_ascii=False
+            )
+        elif agent is not None:
+            text = f"{_dim(time[11:23])} {click.style(agent.name, fg='blue')} {text}"
+        with suppress(OSError, ValueError):  # nobody reads any more; the Agents go on
+            click.echo(text, file=self._stream, color=self._color)
+
+
+def short(value: object) -> str:
+    """A value as JSON, cut to what a line can show."""
+    text = json.dumps(_plain(value), ensure_ascii=False, default=str)
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}… ({len(text)} characters)"
+
+
+def _plain(data: object) -> Json:
+    return f"{len(data)} bytes" if isinstance(data, bytes) else data  # type: ignore[return-value]
+
+
+def _outcome(decision: Decision) -> str:
+    session = f" in {decision.session}" if decision.session else ""
+    match decision.outcome:
+        case "handled":
+            return _dim(f"handled by {', '.join(decision.handlers)}{session}")
+        case "dead_lettered":
+            return _red("dead-lettered")
+        case other:
+            return _dim(other.replace("duplicates", "a duplicate"))
+
+
+def _consequences(decision: Decision) -> list[str]:
+    lines: list[str] = []
+    if decision.letter is not None:
+        where = f"handler {decision.letter.handler}: " if decision.letter.handler else ""
+        lines.append(_red(f"{where}{decision.letter.code}: {decision.letter.message}"))
+    if decision.after is not None and decision.after != decision.before:
+        lines.append(f"state {short(decision.after)}")
+    lines += [line for effect in decision.effects if (line := _effect(effect))]
+    if decision.outcome == "handled" and decision.before is not None and decision.after is None:
+        lines.append(_dim("the session is over"))
+    return lines
+
+
+def _effect(effect: Effect) -> str:
+    match effect:
+        case StartTask():
+            return f"{_yellow('▶ start')} {effect.id} {short(effect.record.input)}"
+        case CancelTask():
+            return f"{_yellow('▶ cancel')} {effect.id}"
+        case Publish() if effect.owed.event is not None:
+            event = json.loads(effect.owed.event)
+            return f"{_green('▶ emit')} {_cyan(event['type'])} {short(event.get('data'))}"
+        case _:
+            return ""
+
+
+def _facts(effect: Effect) -> dict[str, Any]:
+    match effect:
+        case StartTask():
+            return {"start": effect.id, "task": effect.record.task, "input": effect.record.input}
+        case CancelTask():
+            return {"cancel": effect.id}
+        case Publish():
+            event = json.loads(effect.owed.event) if effect.owed.event else None
+            return {"emit": event} if event else {"deadLetter": effect.id}
+
+
+def _bold(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+def _dim(text: str) -> str:
+    return click.style(text, dim=True)
+
+
+def _red(text: str) -> str:
+    return click.style(text, fg="red")
+
+
+def _green(text: str) -> str:
+    return click.style(text, fg="green")
+
+
+def _yellow(text: str) -> str:
+    return click.style(text, fg="yellow")
+
+
+def _cyan(text: str) -> str:
+    return click.style(text, fg="cyan")

@@ -1,0 +1,235 @@
+"""Agents from files, run without a cluster: one loop each, changed when their manifests change.
+
+A reload swaps an Agent's loop and nothing else: its ledger stays, and so do the children that run its tasks. An edit
+that is not valid changes nothing at all.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nats.js.kv import KeyValue
+
+from heed.api.agent import Agent
+from heed.bus.connection import connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.core.effects import AgentRef
+from heed.core.program import Program, compile_agent
+from heed.engine.loop import AgentLoop
+from heed.engine.performing import now
+from heed.errors import HeedError, InvalidManifest
+from heed.local.console import Console
+from heed.local.files import exclusive
+from heed.local.ledger import KeyValueLedger, open_ledgers
+from heed.local.manifests import Found, Mistake, files, load
+from heed.local.processes import ProcessRunner, default_slots
+from heed.local.server import local_server
+from heed.settings import Settings
+
+POLL = 0.5  # seconds between two looks at the manifests
+ATTEMPTS = 3  # connections tried to a broker that somebody named
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Running:
+    """An Agent at work. The runner outlives its loops."""
+
+    found: Found
+    program: Program
+    loop: AgentLoop
+    runner: ProcessRunner
+    task: "asyncio.Task[None]"
+
+
+class Workbench:
+    """The Agents of some files and folders, on one broker. `url` is the broker's."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        folder: Path,
+        url: str,
+        bus: JetStreamBus,
+        ledgers: KeyValue,
+        console: Console,
+    ) -> None:
+        self.url, self.bus = url, bus
+        self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
+        self._slots = default_slots()
+        self._running: dict[Key, _Running] = {}
+        self._seen: object = None
+        self._mistaken = False
+
+    @property
+    def loops(self) -> dict[Key, AgentLoop]:
+        """The loops that run now."""
+        return {key: running.loop for key, running in self._running.items()}
+
+    @property
+    def agents(self) -> list[Agent]:
+        """What they run."""
+        return [running.found.agent for running in self._running.values()]
+
+    async def refresh(self) -> bool:
+        """Read the manifests if one of them changed, and run what they say. Returns whether one had."""
+        seen = _stamps(self._paths)
+        if seen == self._seen:
+            return False
+        await self._apply(*load(self._paths), first=self._seen is None)
+        self._seen = seen
+        return True
+
+    async def watch(self) -> None:
+        """Follow changes of the manifests until cancelled."""
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                await self.refresh()
+            except HeedError as error:
+                self._console.say(f"cannot reload now, trying again: {error}")
+
+    async def close(self) -> None:
+        """Stop all loops and children; ledgers and folders say how to go on."""
+        for key in list(self._running):
+            await self._stop(key)
+
+    async def _apply(self, agents: Sequence[Found], mistakes: list[Mistake], *, first: bool) -> None:
+        for found in agents:
+            mistakes += await self._put(found)
+        broken = {mistake.file for mistake in mistakes}
+        there = {found.key for found in agents}
+        for key, running in list(self._running.items()):
+            if key not in there and running.found.file not in broken:
+                await self._stop(key)
+                self._console.say(
+                    f"{'/'.join(key)} is in no file any more and has stopped; its ledger is kept"
+                )
+        if mistakes:
+            problems = [problem for mistake in mistakes for problem in mistake.problems]
+            self._console.problems(problems, self._kept())
+        elif self._mistaken:
+            self._console.say("no mistakes any more")
+        elif first and not self._running:
+            where = ", ".join(map(str, self._paths))
+            self._console.say(f"there is no Agent in {where}; write one, it will be started")
+        self._mistaken = bool(mistakes)
+
+    def _kept(self) -> str:
+        running = [
+            f"{item.program.agent} generation {item.program.generation}" for item in self._running.values()
+        ]
+        return (
+            f"still running: {', '.join(running)}"
+            if running
+            else "nothing runs; mend it, it will be read again"
+        )
+
+    async def _put(self, found: Found) -> list[Mistake]:
+        """Run this Agent, unless it runs as it is. Returns what is wrong with it."""
+        old = self._running.get(found.key)
+        if old is not None and (old.found.agent, old.found.file) == (found.agent, found.file):
+            return []
+        try:
+            program = compile_agent(found.agent)
+        except InvalidManifest as error:
+            return [Mistake(found.file, found.manifest.located(error.problems).problems)]
+        await self._start(found, program, old)
+        return []
+
+    async def _start(self, found: Found, program: Program, old: _Running | None) -> None:
+        namespace, name = found.key
+        ledger = KeyValueLedger(self._ledgers, namespace, name, since=now())
+        identity = await ledger.identify()
+        agent = AgentRef(namespace, name, identity.uid)
+        program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
+        runner = await self._runner_of(found, agent, old)
+        loop = AgentLoop(program, ledger, self.bus, runner, self._console, since=identity.since)
+        task = asyncio.create_task(loop.run(), name=f"agent {agent}")
+        task.add_done_callback(self._ended)
+        self._running[found.key] = _Running(found, program, loop, runner, task)
+        heeds = ", ".join(item.pattern for item in program.subscriptions)
+        self._console.say(f"{agent} generation {program.generation} heeds {heeds}")
+
+    async def _runner_of(self, found: Found, agent: AgentRef, old: _Running | None) -> ProcessRunner:
+        """The runner that goes on, where only the loop changes."""
+        if old is not None:
+            await _cancel(old.task)
+            if old.found.file == found.file and old.program.agent == agent:
+                return old.runner
+            await old.runner.close()
+        return ProcessRunner(
+            agent,
+            self._folder,
+            base=found.file.parent,
+            report=lambda end: (current := self._running.get(found.key)) and current.loop.report(end),
+            output=lambda task_id, line: self._console.output(agent, task_id, line),
+            now=now,
+            slots=self._slots,
+        )
+
+    async def _stop(self, key: Key) -> None:
+        running = self._running.pop(key)
+        await _cancel(running.task)
+        await running.runner.close()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        reason = (
+            f"broke: {error!r}; please report this"
+            if error
+            else "stopped: its ledger is gone; start heed dev anew"
+        )
+        self._console.say(f"{task.get_name()} {reason}")
+
+
+@asynccontextmanager
+async def workbench(
+    paths: Sequence[Path],
+    folder: Path,
+    console: Console,
+    settings: Settings,
+    *,
+    url: str | None,
+    port: int | None,
+) -> AsyncIterator[Workbench]:
+    """A workbench whose Agents run, on the broker at `url`, or on one of its own at `port` (None: any free one).
+
+    Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(exclusive(folder))
+        if url is None:
+            url = (await stack.enter_async_context(local_server(folder / "nats", port=port))).url
+        connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=ATTEMPTS)
+        stack.push_async_callback(connection.close)
+        await ensure_streams(connection, settings.stream)
+        ledgers = await open_ledgers(connection.client.jetstream())
+        bench = Workbench(paths, folder, url, JetStreamBus(connection), ledgers, console)
+        stack.push_async_callback(bench.close)
+        await bench.refresh()
+        yield bench
+
+
+def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """What tells that a file changed."""
+    stamps = []
+    for path in files(paths):
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append((path, 0, 0))
+        else:
+            stamps.append((path, status.st_mtime_ns, status.st_size))
+    return stamps
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,65 @@
+"""`make bench`: what Heed costs on real parts, next to what the raw parts cost in the same run.
+
+Ratios within one run are what counts; the rates themselves say as much about the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench import measures
+from tests.bench.rig import Rig
+from tests.cluster.controlplane.build import Unavailable
+
+Figures = dict[str, Any]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--events", type=int, default=20_000, help="events of the backlog that is drained (20000)")
+    parser.add_argument("--idle", type=int, default=200, help="single events of the latency measure (200)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds at each offered rate (8)")
+    parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    arguments = parser.parse_args()
+    try:
+        with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder, Rig.started(Path(folder), _say) as rig:
+            figures = _measure(rig, arguments)
+    except Unavailable as unavailable:
+        _say(f"no control plane: {unavailable}")
+        return 1
+    print(json.dumps(figures, indent=2) if arguments.output == "json" else _table(figures))
+    return 0
+
+
+def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
+    steps: list[tuple[str, Callable[[], Figures]]] = [
+        ("raw status patches", lambda: measures.raw_patches(rig, 500)),
+        ("a backlog: raw fetch, then published to committed", lambda: measures.backlog(rig, arguments.events)),
+        ("idle latency", lambda: measures.idle_latency(rig, arguments.idle)),
+        ("API writes at growing rates", lambda: measures.writes_by_rate(rig, arguments.seconds)),
+    ]
+    figures: Figures = {"events": arguments.events, "payload_bytes": measures.PAYLOAD}
+    for name, step in steps:
+        _say(f"… {name}")
+        figures |= step()
+    figures["committed_to_fetched"] = round(figures["committed_per_second"] / figures["raw_fetch_per_second"], 3)
+    return figures
+
+
+def _table(figures: Figures) -> str:
+    width = max(map(len, figures))
+    return "\n".join(f"{name.replace('_', ' '):<{width}}  {value}" for name, value in figures.items())
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,194 @@
+"""The measures. Each returns named figures."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from typing import Any
+
+import nats
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from heed import names
+from heed.bus.cloudevents import encode
+from heed.bus.connection import connect
+from heed.bus.streams import ensure_streams
+from heed.core.events import Event
+from heed.kube.api import Api, agent_path
+from heed.settings import Settings
+from tests.bench.rig import Rig
+
+PAYLOAD = 1024
+SESSIONS = 50
+PATIENCE = 120.0
+Figures = dict[str, Any]
+
+
+def message(type_: str, number: int) -> tuple[str, dict[str, str], bytes]:
+    """Subject, headers and 1 KB of data of an event."""
+    data = {"kind": "order", "amount": number % 900, "pad": ""}
+    data["pad"] = "x" * (PAYLOAD - 40)
+    event = Event(
+        f"{type_}-{number}",
+        "/bench",
+        type_,
+        data,
+        datacontenttype="application/json",
+        extensions={"correlationid": f"s-{number % SESSIONS}"},
+    )
+    headers, payload = encode(event)
+    return names.event_subject("default", type_), headers, payload
+
+
+def raw_patches(rig: Rig, count: int) -> Figures:
+    """Merge patches of a small status, one after the other, as Heed sends them."""
+    name, _ = rig.new_agent()
+
+    async def act() -> float:
+        os.environ["KUBECONFIG"] = str(rig.plane.kubeconfig)
+        api = await Api.connect()
+        begun = time.perf_counter()
+        for number in range(count):
+            patch = {"status": {"cursor": {"stream": names.STREAM, "sequence": number}}}
+            await api.merge(agent_path("default", name, "status"), patch)
+        taken = time.perf_counter() - begun
+        await api.close()
+        return count / taken
+
+    rate = asyncio.run(act())
+    rig.plane.kubectl("delete", "agent", name)
+    return {"raw_status_patches_per_second": round(rate)}
+
+
+def backlog(rig: Rig, count: int) -> Figures:
+    """Publish a backlog, fetch it with bare nats-py, then let the operator drain it."""
+    asyncio.run(_ensure_streams(rig))
+    name, type_ = rig.new_agent()
+    last = asyncio.run(_publish(rig.nats.url, type_, count))
+    fetched = asyncio.run(_raw_fetch(rig.nats.url, names.event_subject("default", type_), count))
+    writes = rig.status_writes()
+    rig.operator.start()
+    begun = _when_cursor_moved(rig, name)
+    ended, status = _until(rig, name, last)
+    decided = status["totals"]["handled"] - begun[1]
+    return {
+        "raw_fetch_per_second": round(fetched),
+        "committed_per_second": round(decided / (ended - begun[0])),
+        "writes_per_1000_events": round((rig.status_writes() - writes) / count * 1000, 2),
+    }
+
+
+def idle_latency(rig: Rig, count: int) -> Figures:
+    """Single events, each published when the one before has been committed for a moment."""
+    name, type_ = rig.new_agent()
+    while not rig.status(name).get("conditions"):
+        time.sleep(0.05)
+
+    async def act() -> list[float]:
+        client = await nats.connect(rig.nats.url)
+        jetstream = client.jetstream()
+        taken = []
+        for number in range(count):
+            subject, headers, payload = message(type_, number)
+            begun = time.perf_counter()
+            sequence = (await jetstream.publish(subject, payload, headers=headers)).seq
+            while rig.status(name).get("cursor", {}).get("sequence", 0) < sequence:
+                await asyncio.sleep(0)
+            taken.append((time.perf_counter() - begun) * 1000)
+            await asyncio.sleep(0.2)
+        await client.close()
+        return taken
+
+    taken = sorted(asyncio.run(act()))
+    return {
+        "idle_latency_ms_median": round(statistics.median(taken), 1),
+        "idle_latency_ms_p99": round(taken[int(len(taken) * 0.99) - 1], 1),
+    }
+
+
+def writes_by_rate(rig: Rig, seconds: float) -> Figures:
+    """Status writes per second while events are offered at growing rates."""
+    figures: Figures = {}
+    for rate in (50, 500, 2000):
+        name, type_ = rig.new_agent()
+        before = rig.status_writes()
+        begun = time.monotonic()
+        last = asyncio.run(_offer(rig.nats.url, type_, rate, seconds))
+        _until(rig, name, last)
+        figures[f"status_writes_per_second_at_{rate}"] = round(
+            (rig.status_writes() - before) / (time.monotonic() - begun), 1
+        )
+    return figures
+
+
+async def _ensure_streams(rig: Rig) -> None:
+    settings = Settings(nats_url=rig.nats.url)
+    connection = await connect(settings, "bench", attempts=3)
+    await ensure_streams(connection, settings.stream)
+    await connection.close()
+
+
+async def _publish(url: str, type_: str, count: int) -> int:
+    client = await nats.connect(url)
+    jetstream = client.jetstream()
+    last = 0
+    for start in range(0, count, 500):
+        messages = [message(type_, number) for number in range(start, min(start + 500, count))]
+        acks = await asyncio.gather(*(jetstream.publish(s, payload, headers=headers) for s, headers, payload in messages))
+        last = max(ack.seq for ack in acks)
+    await client.close()
+    return last
+
+
+async def _offer(url: str, type_: str, rate: int, seconds: float) -> int:
+    """Publish at a steady rate; returns the last sequence."""
+    client = await nats.connect(url)
+    jetstream = client.jetstream()
+    begun, sent, last = time.monotonic(), 0, 0
+    while (elapsed := time.monotonic() - begun) < seconds:
+        due = int(elapsed * rate) - sent
+        if due > 0:
+            messages = [message(type_, number) for number in range(sent, sent + due)]
+            acks = await asyncio.gather(*(jetstream.publish(s, p, headers=headers) for s, headers, p in messages))
+            sent, last = sent + due, max(ack.seq for ack in acks)
+        await asyncio.sleep(0.01)
+    await client.close()
+    return last
+
+
+async def _raw_fetch(url: str, subject: str, count: int) -> float:
+    client = await nats.connect(url)
+    config = ConsumerConfig(
+        deliver_policy=DeliverPolicy.ALL, ack_policy=AckPolicy.NONE, filter_subject=subject, mem_storage=True
+    )
+    pull = await client.jetstream().pull_subscribe(subject, stream=names.STREAM, config=config)
+    begun, seen = time.perf_counter(), 0
+    while seen < count:
+        seen += len(await pull.fetch(500, timeout=5))
+    taken = time.perf_counter() - begun
+    await pull.unsubscribe()
+    await client.close()
+    return seen / taken
+
+
+def _when_cursor_moved(rig: Rig, name: str) -> tuple[float, int]:
+    """The time of the first commit that can be seen, and how many events it held."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        status = rig.status(name)
+        if status.get("cursor"):
+            return time.monotonic(), status["totals"]["handled"]
+        time.sleep(0.005)
+    raise TimeoutError(f"nothing committed within {PATIENCE} s; log: {rig.operator.log}")
+
+
+def _until(rig: Rig, name: str, sequence: int) -> tuple[float, dict[str, Any]]:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        status = rig.status(name)
+        if status.get("cursor", {}).get("sequence", 0) >= sequence:
+            return time.monotonic(), status
+        time.sleep(0.01)
+    raise TimeoutError(f"sequence {sequence} not committed within {PATIENCE} s; log: {rig.operator.log}")

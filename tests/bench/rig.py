@@ -1,0 +1,78 @@
+"""The real parts that a benchmark runs on: control plane, broker, and the operator as a process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.conftest import CRDS, free_port
+from tests.cluster.controlplane.build import binaries
+from tests.cluster.controlplane.run import ControlPlane
+from tests.cluster.operating import Operator
+from tests.nats_server import NatsServer
+
+_numbers = itertools.count(1)
+
+
+class Rig:
+    """Everything that a measure needs."""
+
+    def __init__(self, plane: ControlPlane, nats: NatsServer, operator: Operator) -> None:
+        self.plane, self.nats, self.operator = plane, nats, operator
+
+    @classmethod
+    @contextmanager
+    def started(cls, folder: Path, say: Callable[[str], None]) -> Iterator[Rig]:
+        """Start all but the operator."""
+        plane = ControlPlane(binaries(say), crds=sorted(CRDS.glob("*.yaml")))
+        with plane, NatsServer(folder / "nats") as nats:
+            operator = Operator(plane.kubeconfig, nats.url, folder, free_port(), log_level="info")
+            try:
+                yield cls(plane, nats, operator)
+            finally:
+                operator.kill()
+
+    def new_agent(self) -> tuple[str, str]:
+        """Apply the benchmark's Agent under a new name; returns name and the type it heeds."""
+        number = next(_numbers)
+        name, type_ = f"bench-{number}", f"com.example.bench.n{number}"
+        self.plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(_manifest(name, type_)))
+        return name, type_
+
+    def status(self, name: str) -> dict[str, Any]:
+        """The Agent's status."""
+        path = f"/apis/heed.dev/v1alpha1/namespaces/default/agents/{name}"
+        status: dict[str, Any] = self.plane.admin.get(path).get("status") or {}
+        return status
+
+    def status_writes(self) -> int:
+        """How many writes of Agents' status the API server has served."""
+        text = self.plane.admin.get("/metrics")
+        wanted = ('resource="agents"', 'subresource="status"', 'verb="PATCH"', 'code="200"')
+        lines = [line for line in text.splitlines() if line.startswith("apiserver_request_total{")]
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if all(part in line for part in wanted))
+
+
+def _manifest(name: str, type_: str) -> dict[str, Any]:
+    """Three CEL conditions and one update of the state."""
+    handlers = [
+        {"name": "large", "type": type_, "when": "event.data.amount > 900", "state": {"large": "${event.id}"}},
+        {
+            "name": "count",
+            "type": type_,
+            "when": 'event.data.kind == "order" && event.source.startsWith("/bench")',
+            "state": {"seen": "${state.?seen.orValue(0) + 1}", "last": "${event.data.amount}"},
+        },
+        {"name": "never", "type": type_, "when": "event.data.amount < 0 || has(state.closed)", "end": True},
+    ]
+    return {
+        "apiVersion": "heed.dev/v1alpha1",
+        "kind": "Agent",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"subscribe": [{"type": type_}], "handlers": handlers},
+    }

@@ -1,0 +1,45 @@
+"""The real operator with a death wish: SIGKILL to itself at a named point of the loop. `dying_operator.py POINT`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from heed.core.decide import Decision
+from heed.core.effects import AgentRef, Effect
+from heed.core.ledger import Ledger
+from heed.engine.observers import LogObserver
+from heed.kube.operator import run_operator
+from heed.settings import Settings
+from heed.telemetry import configure_logging
+
+
+class Dying(LogObserver):
+    """Watches the loop, which tells it of commits before it acts on them and of effects before it commits them."""
+
+    def __init__(self, point: str) -> None:
+        self._point = point
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        super().committed(agent, decisions, ledger)
+        if self._point == "before-effects" and any(decision.effects for decision in decisions):
+            _die()
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        super().performed(agent, effect)
+        if self._point == f"after-{type(effect).__name__}":
+            _die()
+
+
+def _die() -> None:
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    settings = Settings.from_environment()
+    configure_logging("text", settings.log_level)
+    asyncio.run(run_operator(settings, Dying(sys.argv[1])))

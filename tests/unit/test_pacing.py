@@ -1,0 +1,60 @@
+"""The pacer in virtual time: the first write goes out at once, and no stretch of time sees more than its budget."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heed.engine.pacing import Pace, Pacer
+
+PACE = Pace(rate=100, burst=500)
+
+
+def test_a_quiet_agents_first_write_goes_out_at_once_however_large() -> None:
+    pacer = Pacer.of(PACE)
+
+    assert pacer.delay(1000.0) == 0
+    pacer.spent(10_000, 1000.0)
+
+    assert pacer.delay(1000.0) == 95.0
+
+
+def test_an_overdrawn_bucket_is_waited_out_to_the_moment() -> None:
+    pacer = Pacer.of(PACE)
+    pacer.spent(700, 10.0)
+
+    assert pacer.delay(10.0) == 2.0
+    assert pacer.delay(11.5) == 0.5
+    assert pacer.delay(12.0) == 0
+
+
+def test_silence_saves_up_no_more_than_the_burst() -> None:
+    pacer = Pacer.of(PACE)
+    pacer.spent(1, 0.0)
+
+    assert pacer.delay(1e9) == 0
+    pacer.spent(600, 1e9)
+
+    assert pacer.delay(1e9) == 1.0
+
+
+def test_a_clock_that_began_long_ago_does_not_matter() -> None:
+    early, late = Pacer.of(PACE), Pacer.of(PACE)
+    early.delay(5.0)
+    late.delay(5e6)
+    early.spent(900, 5.0)
+    late.spent(900, 5e6)
+
+    assert early.delay(6.0) == late.delay(5e6 + 1)
+
+
+@given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 30)), min_size=1, max_size=50))
+def test_bytes_never_exceed_burst_and_rate_and_one_write(writes: list[tuple[int, float]]) -> None:
+    pacer, now, before, total = Pacer.of(PACE), 0.0, 0, 0
+
+    for size, pause in writes:
+        now += pause
+        now += pacer.delay(now)
+        assert total <= PACE.burst + PACE.rate * now + 1e-6
+        pacer.spent(size, now)
+        before, total = total, total + size
+
+    assert before <= PACE.burst + PACE.rate * now + 1e-6

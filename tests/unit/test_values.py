@@ -1,0 +1,94 @@
+"""Values and patches: what is put into a status comes back as it was, and a patch says all that changed."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from heed.core.values import canonical, compact, merge_patch
+from tests.unit.builders import merged, stored
+
+numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+scalars = st.none() | st.booleans() | numbers | st.text(max_size=5)
+json_values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+json_maps = st.dictionaries(st.sampled_from("abcd"), json_values, max_size=4)
+
+
+@given(json_maps)
+@example({"n": 1e20, "m": -(2.0**63), "k": 2.0**63, "z": -0.0})
+def test_a_canonical_value_survives_the_api_server(value: dict[str, Any]) -> None:
+    kept = canonical(value)
+
+    again = canonical(stored({"state": kept})["state"], stored=True)
+
+    assert compact(again) == compact(kept)
+
+
+@given(json_values)
+def test_canonical_twice_is_canonical_once(value: Any) -> None:
+    once = canonical(value)
+
+    assert compact(canonical(once)) == compact(once)
+
+
+def test_nulls_go_from_maps_at_any_depth_and_stay_in_lists() -> None:
+    value = {"a": None, "b": {"c": None, "d": [None, {"e": None}]}}
+
+    assert canonical(value) == {"b": {"d": [None, {}]}}
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
+def test_an_integer_beyond_64_bits_is_refused_unless_the_server_made_it(value: int) -> None:
+    assert canonical([value], stored=True) == [float(value)]
+    with pytest.raises(OverflowError, match="keep it as a string"):
+        canonical({"n": [value]})
+
+
+@pytest.mark.parametrize("value", [True, False, 0, "1.0", 0.5, 1e300, 2.0**63])
+def test_what_comes_back_as_it_is_is_left_alone(value: Any) -> None:
+    assert canonical(value) is value
+
+
+@given(json_maps, json_maps)
+@example({"a": [1]}, {"a": [True]})
+@example({"a": {"b": 1}}, {"a": {}})
+@example({"a": {}}, {})
+@example({"a": 1}, {"a": {}})
+@example({"a": [{"b": 0}]}, {"a": [{"b": False}]})
+@example({"a": {"b": {"c": 1}}}, {"a": {"b": [1]}})
+def test_a_patch_turns_the_old_map_into_the_new_one(old: dict[str, Any], new: dict[str, Any]) -> None:
+    old, new = canonical(old), canonical(new)
+
+    assert compact(merged(old, merge_patch(old, new))) == compact(new)
+
+
+@given(json_maps)
+def test_nothing_changed_makes_an_empty_patch(value: dict[str, Any]) -> None:
+    value = canonical(value)
+
+    assert merge_patch(value, json.loads(json.dumps(value))) == {}
+
+
+def test_a_patch_holds_only_what_changed() -> None:
+    old = {"kept": {"big": "x" * 100, "n": 1}, "gone": 1, "same": [1, 2]}
+
+    assert merge_patch(old, {"kept": {"big": "x" * 100, "n": 2}, "same": [1, 2]}) == {
+        "kept": {"n": 2},
+        "gone": None,
+    }
+
+
+@given(json_values)
+def test_compact_is_the_same_for_the_same_value(value: Any) -> None:
+    assert compact(json.loads(compact(value))) == compact(value)
+
+
+def test_compact_refuses_what_is_no_json() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        compact({"n": float("nan")})
