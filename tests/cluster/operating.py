@@ -51,9 +51,9 @@ class Operator:
         eventually(self._ready, PATIENCE, what=f"a ready operator; its log: {self.log}")
         return self
 
-    def start_dying(self, point: str) -> None:
-        """Start one that kills itself (SIGKILL) at a named point, see dying_operator.py."""
-        self._launch([sys.executable, str(DYING), point])
+    def start_dying(self, point: str, namespace: str) -> None:
+        """Start one for a namespace that kills itself (SIGKILL) at a named point, see dying_operator.py."""
+        self._launch([sys.executable, str(DYING), point], {"HEED_NAMESPACE": namespace})
 
     def wait_dead(self) -> None:
         """Until it has killed itself."""
@@ -74,9 +74,10 @@ class Operator:
         """End it as a crash would."""
         self.stop(signal.SIGKILL)
 
-    def _launch(self, command: list[str]) -> None:
+    def _launch(self, command: list[str], more: Mapping[str, str] | None = None) -> None:
+        environment = {**self._environment, **(more or {})}
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def _ready(self) -> bool:
         assert self._process is not None

@@ -152,7 +152,7 @@ def test_killed_around_starting_a_job_there_is_one_job(stage: Stage, point: str)
     stage.operator.stop()
     stage.apply(RESEARCHER)
     stage.ask("q-1")
-    stage.operator.start_dying(point)
+    stage.operator.start_dying(point, stage.namespace)
     stage.operator.wait_dead()
     owed = stage.status()
     assert [task["phase"] for task in owed["pendingTasks"].values()] == ["Owed"]
@@ -176,7 +176,7 @@ def test_killed_around_emitting_there_is_one_event(stage: Stage, pods: PodPhases
     stage.until(lambda s: all(task["phase"] == "Started" for task in s["pendingTasks"].values()))
     stage.operator.stop()
     pods.succeed(stage.namespace, job["metadata"]["name"], '{"answer": "42"}')
-    stage.operator.start_dying(point)
+    stage.operator.start_dying(point, stage.namespace)
     stage.operator.wait_dead()
     assert len(stage.status()["outbox"]) == 1
     assert len(stage.answers()) == (0 if point == "before-effects" else 1)

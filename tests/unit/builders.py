@@ -1,4 +1,4 @@
-"""Short ways to say "given an Agent that …, when this event comes": manifest snippets to Programs, events to Received."""
+"""Short ways to say "given an Agent that …, when this event comes": manifest snippets and events become values."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -70,9 +70,7 @@ def received(
 ) -> Received:
     """An event that the stream holds at `sequence`, stored so many seconds after noon."""
     event = Event(id_ or f"e{sequence}", source, type_, data, subject=subject, extensions=extensions)
-    where = (
-        names.inbox_subject(NAMESPACE, AGENT, type_) if inbox else names.event_subject(NAMESPACE, type_)
-    )
+    where = names.inbox_subject(NAMESPACE, AGENT, type_) if inbox else names.event_subject(NAMESPACE, type_)
     return Received(sequence, at(sequence if time is None else time), where, event)
 
 

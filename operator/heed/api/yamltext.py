@@ -27,14 +27,12 @@ _WORDS: Final[dict[str, bool | None]] = {
     **{form: True for word in ("y", "yes", "true", "on") for form in (word, word.title(), word.upper())},
     **{form: False for word in ("n", "no", "false", "off") for form in (word, word.title(), word.upper())},
 }
-_INTEGER = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]*|[1-9][0-9]*)")
+_INTEGER = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _REMEDIES: Final = {
     "found character '\\t'": "indent with spaces, not tabs",
-    "found character '%'": "quote the value",
-    "found character '`'": "quote the value",
-    "found character '@'": "quote the value",
+    "found character": "quote the value",
     "mapping values are not allowed": 'quote a value that holds ": "',
     "expected ',' or '}'": "quote strings in {…} that hold braces, such as ${CEL}",
     "expected ',' or ']'": "quote strings in […] that hold braces or brackets, such as ${CEL}",
@@ -113,6 +111,12 @@ class _Composer(yaml.BaseLoader):
             return _PLAIN if implicit[0] else _CORE + "str"
         return str(super().resolve(kind, value, implicit))  # type: ignore[no-untyped-call]
 
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
+        """A scalar; `! 5` is a string by YAML 1.1, which PyYAML forgets."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event.tag = _CORE + "str" if event.tag == "!" else event.tag
+        return super().compose_scalar_node(anchor)
+
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         """The next node."""
         self.depth += 1
@@ -129,7 +133,8 @@ def _composer(text: str) -> _Composer:
     try:
         return _Composer(text)
     except yaml.reader.ReaderError as error:
-        line, column = _place(text, error.position)
+        line = text.count("\n", 0, error.position) + 1
+        column = error.position - text.rfind("\n", 0, error.position)
         message = f"holds the character {text[error.position]!a}, which YAML does not allow"
         raise YamlError(message, line, column, "remove it, or escape it in double quotes") from None
 
@@ -150,10 +155,6 @@ def _without_tabs(text: str) -> str:
             return text
         return text.replace("\t", " ")
     return text
-
-
-def _place(text: str, position: int) -> tuple[int, int]:
-    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
 
 
 def _explained(error: yaml.MarkedYAMLError) -> YamlError:

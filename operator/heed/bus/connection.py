@@ -107,16 +107,26 @@ class Connection:
         headers: dict[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> Msg:
-        """A request's reply. Raises BusUnavailable."""
+        """A request's reply. Raises BusUnavailable, also as soon as the connection is lost."""
+        loop = asyncio.get_running_loop()
+        scope = asyncio.timeout(None)
+        unwatch = self.watch(lambda: None if self.is_connected else scope.reschedule(loop.time()))
         try:
-            return await self._client.request(subject, payload, timeout=timeout, headers=headers)
+            async with scope:
+                return await self._client.request(subject, payload, timeout=timeout, headers=headers)
         except nats.errors.NoRespondersError:
             remedy = "is JetStream on, and does the stream exist?"
             raise NoAnswer(f"nothing at {self.url} answers to {subject}; {remedy}") from None
         except nats.errors.TimeoutError:
             raise BusUnavailable(f"{self.url} did not answer to {subject} within {timeout:g} s") from None
+        except TimeoutError:
+            raise BusUnavailable(
+                f"the connection to {self.url} was lost before {subject} was answered"
+            ) from None
         except (nats.errors.Error, OSError) as error:
             raise BusUnavailable(f"{self.url} could not be asked for {subject}: {error!r}") from error
+        finally:
+            unwatch()
 
     async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request to the JetStream API, `$JS.API.` + subject. Raises ApiRefused, BusUnavailable."""

@@ -22,7 +22,17 @@ NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
 SUBJECTS_OVERLAP: Final = 10065
 _SECOND: Final = 1_000_000_000
-_LIMITS: Final = ("max_bytes", "max_age", "num_replicas", "duplicate_window", "storage", "discard")
+# One reader per Agent is one consumer; from nats-server 2.15 on, a stream that says nothing takes no more than 1000.
+MAX_CONSUMERS: Final = 100_000
+_LIMITS: Final = (
+    "max_consumers",
+    "max_bytes",
+    "max_age",
+    "num_replicas",
+    "duplicate_window",
+    "storage",
+    "discard",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,8 @@ async def _create(connection: Connection, wanted: dict[str, Any]) -> dict[str, A
             )
             subjects = json.dumps(wanted["subjects"])
             raise StreamConflict(f"stream {name}: subjects {subjects} overlap: {remedy}") from None
+        if "consumers" in error.description and wanted["max_consumers"] > 0:
+            return await _create(connection, {**wanted, "max_consumers": -1})  # the account allows fewer
         # Someone with other settings was quicker: theirs is as good as any that was there before.
         if error.err_code != NAME_IN_USE or (found := await _config(connection, name)) is None:
             raise
@@ -145,7 +157,7 @@ def _stream(
         "retention": "limits",
         "storage": "file",
         "discard": "old",
-        "max_consumers": -1,
+        "max_consumers": MAX_CONSUMERS,
         "max_msgs": -1,
         "max_msgs_per_subject": -1,
         "max_msg_size": -1,

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import click
-import yaml
 
 import heed
 from heed.cli.dev import colors, publish_command
+from heed.cli.output import Failure, to_yaml
 from heed.engine.performing import now
 from heed.errors import HeedError
 from heed.local.console import Console, short
@@ -40,7 +40,7 @@ def demo(example: Path | None, timeout: float) -> None:
     try:
         asyncio.run(_demo(example or _research(), timeout, console))
     except HeedError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(str(error)) from None
     except KeyboardInterrupt:
         raise click.Abort from None
 
@@ -66,9 +66,7 @@ async def _demo(example: Path, timeout: float, console: Console) -> None:
             console.say(f"{followed.type} {short(followed.data)}")
             for key, loop in bench.loops.items():
                 _heading(console, f"What Agent {'/'.join(key)} remembers: its status")
-                console.say(
-                    yaml.safe_dump({"status": status(loop)}, sort_keys=False, allow_unicode=True).rstrip()
-                )
+                console.say(to_yaml({"status": status(loop)}).rstrip())
             commands = [
                 publish_command(event.type, namespace, event.data)
                 for event in events

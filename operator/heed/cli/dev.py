@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from heed.api.agent import Agent
+from heed.cli.output import Failure
 from heed.core.patterns import matches
 from heed.engine.performing import now
 from heed.errors import HeedError
@@ -58,7 +59,7 @@ def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: Form) ->
     try:
         asyncio.run(_dev(paths, url, folder, console))
     except HeedError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(str(error)) from None
 
 
 def colors() -> bool | None:

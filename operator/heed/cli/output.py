@@ -62,8 +62,9 @@ def to_yaml(value: Any) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
-        plain = is_word(data)
-        style = "|" if "\n" in data else None if plain else '"'
+        style = "|" if "\n" in data else None if is_word(data) else '"'
+        if _CONTROL.search(data):
+            style = '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
     Dumper.add_representer(str, text)

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from heed import names
 from heed.core.events import Event, Extension, Json
-from heed.core.strictjson import MAX_DEPTH, Unreadable, check_text, check_value, depth_of, parse, shortened
+from heed.core.strictjson import MAX_DEPTH, Unreadable, check_value, depth_of, parse, shortened
 
 SPECVERSION: Final = "1.0"
 REQUIRED: Final = ("id", "source", "type", "specversion")
@@ -141,7 +141,7 @@ def _check_attribute(name: object, value: object) -> None:
             raise Unreadable(
                 "BadAttribute", f"attribute {name} holds control characters or lone surrogates; drop them"
             )
-        if not value and name in _CORE:
+        if not value and name in OPTIONAL:
             raise Unreadable("MissingAttribute", f"attribute {name} is empty; set it or leave it out")
     elif name in _CORE or not isinstance(value, int):
         raise Unreadable("BadAttribute", f"attribute {name} is {shortened(value)}; send it as a string")
@@ -186,13 +186,11 @@ def read_data(body: bytes, datacontenttype: str | None) -> Json | bytes:
         kind = f"datacontenttype is {datacontenttype}" if datacontenttype else "there is no datacontenttype"
         return parse(body, "BadData", f"{kind}, but the data are not JSON; name their content type")
     try:
-        text = body.decode()
+        return body.decode()
     except UnicodeDecodeError:
         raise Unreadable(
             "BadData", f"data of {datacontenttype} are not UTF-8; name their content type"
         ) from None
-    check_text(text)
-    return text
 
 
 def write_data(event: Event) -> bytes:

@@ -62,9 +62,9 @@ def _decide_event(program: Program, ledger: Ledger, received: Received, event: E
     if digest in ledger.recent_events:
         return _counted(ledger, received, "duplicates")
     reactions = _reactions(program, event)
-    variables = _variables(program, event)
-    scope = Scope({**variables, "state": {}, "session": {}})
     try:
+        variables = _variables(program, event)
+        scope = Scope({**variables, "state": {}, "session": {}})
         if not sessions.subscribed(program, received, event, scope) or not reactions:
             return _counted(ledger, received, "ignored")
         key = sessions.session_key(program, scope)
@@ -94,8 +94,8 @@ def _decide_task_event(program: Program, ledger: Ledger, received: Received, eve
     session = sessions.session_of(ledger, record.session, received, event)
     ledger = sessions.task_ended(ledger, task_id, received, event)
     task = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
-    variables = _variables(program, event) | {"task": task, "input": record.input}
     try:
+        variables = _variables(program, event) | {"task": task, "input": record.input}
         reactions = _reactions(program, event)
         return _decide_session(program, ledger, received, event, record.session, reactions, variables)
     except DecisionFailed as failure:

@@ -69,7 +69,12 @@ def task_document_json(work: TaskWork) -> str:
 
 def result_text(content: bytes) -> str:
     """What is left of a result: its *last* RESULT_LIMIT bytes, as kubelet's tail.ReadAtMost reads the file."""
-    return content[-RESULT_LIMIT:].decode("utf-8", errors="replace")
+    return clean_text(content[-RESULT_LIMIT:].decode("utf-8", errors="replace"))
+
+
+def clean_text(text: str) -> str:
+    """Text that an event can carry: for results and messages that come from programs nobody knows."""
+    return text.encode("utf-8", errors="replace").decode().replace("\0", "\ufffd")
 
 
 def parse_result(text: str) -> Json:
@@ -82,5 +87,5 @@ def parse_result(text: str) -> Json:
         return None
     try:
         return parse(text.encode(), "NotJson", "the result is text", levels=MAX_DEPTH - _LEVELS_AROUND)
-    except MalformedEvent:
-        return text
+    except (MalformedEvent, UnicodeEncodeError):
+        return clean_text(text)

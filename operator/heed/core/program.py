@@ -1,12 +1,11 @@
 """An Agent compiled for deciding: every expression and template parsed once per generation, every mistake found."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from heed import names
-from heed.api.agent import DNS_LABEL, MAX_LABEL, Agent, AgentSpec, Handler, TaskSpec, job_containers, seconds
+from heed.api.agent import Agent, AgentSpec, Handler, TaskSpec, job_containers, seconds
 from heed.core.effects import AgentRef
 from heed.core.expressions import Expression, ExpressionError, compile_expression
 from heed.core.jobcontract import expands_variables
@@ -14,7 +13,6 @@ from heed.core.templates import Guard, Template, TemplateError, compile_template
 from heed.errors import InvalidManifest, Problem
 
 T = TypeVar("T")
-_LABEL = re.compile(DNS_LABEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +147,6 @@ def compile_agent(agent: Agent) -> Program:
 
 
 def _check_names(compiler: _Compiler, spec: AgentSpec) -> None:
-    for name in spec.tasks:
-        if len(name) > MAX_LABEL or not _LABEL.fullmatch(name):
-            compiler.problem(
-                f"spec.tasks.{name}",
-                "a task's name becomes a part of its Job's name",
-                f"use at most {MAX_LABEL} lower-case letters, digits and -, with a letter or digit at both ends",
-            )
     seen: dict[str, int] = {}
     for index, handler in enumerate(spec.handlers):
         if handler.name in seen:

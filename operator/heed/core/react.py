@@ -8,7 +8,7 @@ from typing import Any
 from heed.core.events import Event
 from heed.core.expressions import ExpressionError, Scope
 from heed.core.program import Emit, Program, Reaction, Start
-from heed.core.strictjson import MAX_DEPTH, depth_of
+from heed.core.strictjson import MAX_DEPTH, Unreadable, check_zeros, depth_of
 from heed.core.templates import Template, TemplateError
 from heed.core.values import canonical
 from heed.errors import DecisionFailed
@@ -46,8 +46,10 @@ class Reacted:
 def event_variable(event: Event) -> dict[str, Any]:
     """The `event` of expressions: its attributes and `data`; correlationid falls back to the id.
 
-    Bytes are given as base64, as in JSON: CEL's binding would cut them off at their first zero.
+    Bytes are given as base64, as in JSON: CEL's binding would cut them off at their first zero. Text with a zero is
+    refused. Raises DecisionFailed.
     """
+    _check_zeros(event.data)
     attributes = {
         "subject": event.subject,
         "time": event.time,
@@ -141,10 +143,18 @@ def _merged(state: Mapping[str, Any], change: Any, reaction: Reaction) -> dict[s
 def _canonical(value: Any, path: str) -> Any:
     if depth_of(value) > MAX_DEPTH:
         raise DecisionFailed("TooDeep", f"{path}: nests deeper than {MAX_DEPTH} levels; flatten it")
+    _check_zeros(value, f"{path}: ")
     try:
         return canonical(value)
     except OverflowError as error:
         raise DecisionFailed("NumberOutOfRange", f"{path}: {error}") from None
+
+
+def _check_zeros(value: Any, prefix: str = "") -> None:
+    try:
+        check_zeros(value)
+    except Unreadable as error:
+        raise DecisionFailed(error.code, f"{prefix}{error}") from None
 
 
 def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Iterable[Wish]:

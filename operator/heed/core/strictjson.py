@@ -46,7 +46,6 @@ def check_value(value: object) -> None:
     if isinstance(value, str):
         if _SURROGATE.search(value):
             raise Unreadable("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")
-        check_text(value)
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -65,10 +64,18 @@ def check_value(value: object) -> None:
         raise Unreadable("BadData", f"data hold a {type(value).__name__}; send JSON")
 
 
-def check_text(value: str) -> None:
-    """Raise MalformedEvent for U+0000: CEL's binding would end the text there, and `admin\\0x` would be `admin`."""
-    if "\0" in value:
-        raise Unreadable("BadData", "data hold the character U+0000, which ends text in CEL; drop it")
+def check_zeros(value: object) -> None:
+    """Raise MalformedEvent for U+0000: CEL's binding ends a text there, so that `admin\\0x` would equal `admin`."""
+    if isinstance(value, str):
+        if "\0" in value:
+            raise Unreadable("BadData", "data hold the character U+0000, which ends text in CEL; drop it")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            check_zeros(key)
+            check_zeros(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_zeros(item)
 
 
 def depth_of(value: object) -> int:

@@ -9,6 +9,7 @@ from heed.api.status import PendingTask
 from heed.core.cloudevents import from_json, to_json
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
+from heed.core.strictjson import check_zeros
 from heed.core.values import compact
 from heed.errors import MalformedEvent
 
@@ -42,6 +43,7 @@ def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     event = _end_event(agent, record, end)
     try:
         from_json(to_json(event))
+        check_zeros(event.data)
     except MalformedEvent as error:
         return _end_event(
             agent, record, replace(end, completed=False, reason="BadResult", message=str(error))

@@ -53,7 +53,6 @@ async def run_operator(settings: Settings, observer: Observer | None = None) -> 
                 await _watch(fleet, settings, stop, watching)
             finally:
                 sweeping.cancel()
-                await fleet.close()
                 await connection.close()
     finally:
         dialling.cancel()
@@ -69,8 +68,8 @@ async def _done_or_stopped(task: "asyncio.Future[Any]", stop: asyncio.Event) -> 
 
 async def _watch(fleet: Fleet, settings: Settings, stop: asyncio.Event, watching: asyncio.Event) -> None:
     await kopf.operator(
-        registry=_registry(fleet),
-        settings=_kopf_settings(),
+        registry=_registry(fleet, stop),
+        settings=_kopf_settings(settings),
         standalone=True,
         clusterwide=settings.namespace is None,
         namespaces=[] if settings.namespace is None else [settings.namespace],
@@ -79,7 +78,7 @@ async def _watch(fleet: Fleet, settings: Settings, stop: asyncio.Event, watching
     )
 
 
-def _registry(fleet: Fleet) -> kopf.OperatorRegistry:
+def _registry(fleet: Fleet, stop: asyncio.Event) -> kopf.OperatorRegistry:
     registry = kopf.get_default_registry().__class__()
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
@@ -90,12 +89,20 @@ def _registry(fleet: Fleet) -> kopf.OperatorRegistry:
     async def job_seen(event: kopf.RawEvent, **_: Any) -> None:
         fleet.observe_job(event["object"], deleted=event["type"] == "DELETED")
 
+    @kopf.on.cleanup(registry=registry)
+    async def stopping(**_: Any) -> None:
+        await fleet.close()
+        stop.set()  # kopf took the signals over; its own waiter for this flag would hold the end up
+
     return registry
 
 
-def _kopf_settings() -> kopf.OperatorSettings:
+def _kopf_settings(heed: Settings) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
+    settings.scanning.disabled = heed.namespace is not None  # one namespace needs no rights to look at all
     settings.posting.enabled = False
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.exit_timeout = 0.5  # our handlers return at once
     settings.watching.server_timeout = 270
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10

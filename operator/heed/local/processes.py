@@ -21,6 +21,7 @@ from heed.core.jobcontract import (
     REASON_DEADLINE,
     REASON_LOST,
     RESULT_LIMIT,
+    clean_text,
     environment,
     parse_result,
     result_text,
@@ -196,7 +197,7 @@ class ProcessRunner:
         return result_text(content)
 
     def _exhausted(self, task_id: str, outcome: Outcome, text: str) -> TaskEnd:
-        message = text if text.strip() else outcome.errors
+        message = text if text.strip() else clean_text(outcome.errors)
         return self._failed(task_id, REASON_BACKOFF_LIMIT, message or None, outcome.exit_code)
 
     def _failed(

@@ -3,19 +3,18 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed.core.jobcontract import RESULT_LIMIT, environment, parse_result, result_text
+from heed.core.strictjson import check_value
 from tests.integration.local.runs import work
 
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | NUMBERS | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXT, inner),
     max_leaves=20,
 )
 
@@ -26,10 +25,12 @@ def test_every_json_value_comes_back(value: object) -> None:
 
 
 @given(st.binary(max_size=2 * RESULT_LIMIT))
+@example(b"\0")
+@example(b'"\\u0000"')
 def test_no_answer_breaks_anything_and_all_can_be_passed_on(content: bytes) -> None:
     result = parse_result(result_text(content))
 
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    check_value(result)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,175 @@
+"""`heed publish`: sends what it was told, and says what to do where it cannot."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from heed import names
+from heed.bus.connection import connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.cli.publish import publish
+from heed.core.events import Event, Received
+from heed.settings import Settings
+from tests.nats_server import NatsServer
+
+TYPE = "com.example.question.asked"
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(nats_server: NatsServer, namespace: str) -> Run:
+    """Runs the command against the shared server, whose streams exist, in a namespace of the test's own."""
+
+    async def prepare() -> None:
+        settings = Settings(nats_url=nats_server.url)
+        connection = await connect(settings, "test", attempts=3)
+        await ensure_streams(connection, settings.stream)
+        await connection.close()
+
+    asyncio.run(prepare())
+
+    def invoke(*arguments: str, input: str | None = None, nats: str = nats_server.url) -> Result:
+        environment = {"HEED_NATS_URL": nats, "HEED_NAMESPACE": None}
+        return CliRunner().invoke(publish, [*arguments, "-n", namespace], input=input, env=environment)
+
+    return invoke
+
+
+@pytest.fixture
+def received(nats_server: NatsServer, namespace: str) -> Callable[[], list[Received]]:
+    """Reads what arrived in the test's namespace."""
+
+    async def read() -> list[Received]:
+        connection = await connect(Settings(nats_url=nats_server.url), "test", attempts=3)
+        subjects = [names.event_subject(namespace, ">"), names.inbox_subject(namespace, "*", ">")]
+        reader = await JetStreamBus(connection).open(subjects, 0, "1970-01-01T00:00:00Z")
+        result: list[Received] = []
+        while more := await reader.read(100, 0.1):
+            result += more
+        await reader.close()
+        await connection.close()
+        return result
+
+    return lambda: asyncio.run(read())
+
+
+def event_of(received: list[Received]) -> Event:
+    """The only event."""
+    [only] = received
+    assert isinstance(only.event, Event)
+    return only.event
+
+
+def test_an_event_is_sent_with_all_that_was_said(run: Run, received: Callable[[], list[Received]]) -> None:
+    options = ["--correlation", "flow", "--causation", "0", "--id", "1", "--source", "/me", "--subject", "s"]
+    result = run(TYPE, "--data", '{"topic": "tides"}', *options, "--ext", "a=b=c", "--ext", "empty=")
+
+    assert result.exit_code == 0, result.output
+    event = event_of(received())
+    assert (event.id, event.source, event.type, event.subject) == ("1", "/me", TYPE, "s")
+    assert event.data == {"topic": "tides"}
+    assert event.datacontenttype == "application/json"
+    assert event.extensions == {"correlationid": "flow", "causationid": "0", "a": "b=c", "empty": ""}
+    assert event.time is not None
+
+
+def test_only_a_type_is_needed(run: Run, received: Callable[[], list[Received]], namespace: str) -> None:
+    result = run(TYPE)
+
+    assert result.exit_code == 0, result.output
+    event = event_of(received())
+    assert event.source == "/heed/cli"
+    assert event.data is None
+    assert f"published {TYPE} {event.id} on heed.events.{namespace}.{TYPE} as HEED " in result.output
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_programs_are_told_where_the_event_is(
+    run: Run, received: Callable[[], list[Received]], namespace: str, form: str
+) -> None:
+    result = run(TYPE, "--to", "researcher", "--id", "1", "-o", form)
+
+    said = json.loads(result.output) if form == "json" else yaml.safe_load(result.output)
+    [message] = received()
+    assert said == {
+        "id": "1",
+        "stream": "HEED",
+        "sequence": message.sequence,
+        "subject": f"heed.inbox.{namespace}.researcher.{TYPE}",
+    }
+
+
+def test_data_come_from_a_file_or_standard_input(
+    run: Run, received: Callable[[], list[Received]], tmp_path: Path
+) -> None:
+    path = tmp_path / "data.json"
+    path.write_text('{"from": "file"}')
+
+    assert run(TYPE, "--data", f"@{path}").exit_code == 0
+    assert run(TYPE, "--data", "-", input='"from stdin"').exit_code == 0
+    assert run(TYPE, "--data", "plain", "--content-type", "text/plain").exit_code == 0
+
+    data = [item.event.data for item in received() if isinstance(item.event, Event)]
+    assert data == [{"from": "file"}, "from stdin", "plain"]
+
+
+def test_the_broker_drops_a_repeated_id_unless_told_otherwise(
+    run: Run, received: Callable[[], list[Received]]
+) -> None:
+    for option in ("--msg-id", "--msg-id", "--no-msg-id"):
+        assert run(TYPE, "--id", "1", option).exit_code == 0
+
+    assert len(received()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a b"], "type 'a b' cannot be a subject"),
+        (["a.>"], "cannot be a subject"),
+        ([TYPE, "--data", "{nope"], "the data are not JSON"),
+        ([TYPE, "--data", "[9223372036854775808]"], "send it as a string"),
+        ([TYPE, "--data", "@/does/not/exist"], "name a file that can be read"),
+        ([TYPE, "--id", ""], "attribute id is missing or empty"),
+        ([TYPE, "--ext", "Bad=1"], "write name=value"),
+        ([TYPE, "--ext", "none"], "write name=value"),
+        ([TYPE, "--to", "a.b"], "--to 'a.b': not a Kubernetes name"),
+        ([TYPE, "--correlation", "x" * 1025], "1024 are allowed"),
+        ([TYPE, "-n", "Not A Namespace"], "not a Kubernetes name"),
+    ],
+)
+def test_bad_arguments_are_told_before_anything_is_sent(arguments: list[str], words: str) -> None:
+    result = CliRunner().invoke(publish, arguments, env={"HEED_NATS_URL": "nats://127.0.0.1:1"})
+
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.split())
+
+
+def test_a_payload_beyond_the_brokers_limit_is_an_error_of_the_call(run: Run) -> None:
+    result = run(TYPE, "--data", "-", input=json.dumps("x" * 1_100_000))
+
+    assert result.exit_code == 2
+    assert "send a reference to the data instead" in " ".join(result.output.split())
+
+
+def test_a_broker_that_is_away_is_told_with_a_remedy(run: Run) -> None:
+    result = run(TYPE, nats="nats://user:secret@127.0.0.1:1")
+
+    assert result.exit_code == 1
+    assert "cannot connect to nats://127.0.0.1:1" in result.output
+    assert "start a broker" in result.output
+    assert "secret" not in result.output
+
+
+def test_a_broker_without_streams_is_told_with_a_remedy(own_server: NatsServer, run: Run) -> None:
+    result = run(TYPE, "--id", str(uuid4()), nats=own_server.url)
+
+    assert result.exit_code == 1
+    assert "start `heed dev` or the operator first" in result.output

@@ -1,0 +1,239 @@
+"""Publishing: stored once per source and id, also when an outbox is paid long after its first try."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.status import Owed
+from heed.bus.connection import Connection, connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.core.cloudevents import to_json
+from heed.core.events import Event
+from heed.errors import BusUnavailable, MalformedEvent
+from heed.settings import Settings, StreamSettings
+from tests.integration.waiting import SOON, until
+from tests.nats_server import NatsServer
+
+BEGINNING = "1970-01-01T00:00:00Z"
+TYPE = "com.example.order.placed"
+EVENT = Event(
+    "1",
+    "/shop",
+    TYPE,
+    {"total": 9.5, "note": "né"},
+    time="2026-01-31T12:00:00Z",
+    datacontenttype="application/json",
+    extensions={"correlationid": "flow 1"},
+)
+
+
+@pytest.fixture
+async def forgetful(own_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a broker that remembers message ids for a second only."""
+    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
+    await ensure_streams(connection, StreamSettings(duplicate_window=1))
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def subject(namespace: str) -> str:
+    """Where the events of a test go."""
+    return names.event_subject(namespace, TYPE)
+
+
+async def stored(bus: JetStreamBus, *subjects: str) -> list[Event]:
+    """The events on these subjects."""
+    reader = await bus.open(subjects, 0, BEGINNING)
+    events: list[Event] = []
+    while received := await reader.read(100, 0.1):
+        events += [item.event for item in received if isinstance(item.event, Event)]
+    await reader.close()
+    return events
+
+
+def owed(event: Event, subject: str, sequence: int = 0) -> Owed:
+    """An emitted event in an outbox."""
+    return Owed(sequence, 0, subject, "2026-01-31T12:00:00.000000Z", event=json.dumps(to_json(event)))
+
+
+async def test_an_event_arrives_as_it_was_published(bus: JetStreamBus, subject: str) -> None:
+    sequence = await bus.publish(subject, EVENT)
+
+    reader = await bus.open([subject], 0, BEGINNING)
+    [received] = await reader.read(10, SOON)
+    await reader.close()
+
+    assert (received.sequence, received.subject, received.event) == (sequence, subject, EVENT)
+
+
+async def test_a_retry_is_stored_once_and_told_the_first_sequence(bus: JetStreamBus, subject: str) -> None:
+    first = await bus.publish(subject, EVENT)
+    again = await bus.publish(subject, EVENT)
+
+    assert again == first
+    assert len(await stored(bus, subject)) == 1
+
+
+async def test_ids_are_told_apart_by_source_and_by_subject(
+    bus: JetStreamBus, namespace: str, subject: str
+) -> None:
+    inbox = names.inbox_subject(namespace, "agent", TYPE)
+
+    await bus.publish(subject, EVENT)
+    await bus.publish(subject, replace(EVENT, source="/other"))
+    await bus.publish(inbox, EVENT)
+
+    assert len(await stored(bus, subject, inbox)) == 3
+
+
+async def test_duplicates_are_wanted_where_that_is_said(bus: JetStreamBus, subject: str) -> None:
+    await bus.publish(subject, EVENT, deduplicate=False)
+    await bus.publish(subject, EVENT, deduplicate=False)
+
+    assert len(await stored(bus, subject)) == 2
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(EVENT, data="x" * 1_048_577),
+        replace(EVENT, extensions={"ext": "x" * 70_000}),
+        replace(EVENT, data={"a": object()}),
+    ],
+)
+async def test_what_the_broker_can_never_take_is_malformed_and_breaks_no_connection(
+    bus: JetStreamBus, connection: Connection, subject: str, event: Event
+) -> None:
+    epoch = connection.epoch
+
+    with pytest.raises(MalformedEvent):
+        await bus.publish(subject, event)
+
+    await bus.publish(subject, EVENT)
+    assert connection.epoch == epoch
+
+
+async def test_a_subject_that_is_none_is_malformed(bus: JetStreamBus) -> None:
+    with pytest.raises(MalformedEvent, match=r"cannot be published on 'heed\.events\.a b'"):
+        await bus.publish("heed.events.a b", EVENT)
+
+
+async def test_without_a_stream_the_bus_is_unavailable(bus: JetStreamBus) -> None:
+    with pytest.raises(BusUnavailable, match="does the stream exist"):
+        await bus.publish("elsewhere.events", EVENT)
+
+
+async def test_a_broker_that_dies_during_a_request_fails_it_at_once(
+    own_server: NatsServer, forgetful: Connection, subject: str
+) -> None:
+    bus = JetStreamBus(forgetful)
+    silent = await forgetful.client.subscribe("silence")
+    asking = asyncio.create_task(forgetful.request("silence", timeout=60))
+    await silent.next_msg(timeout=SOON)
+
+    own_server.kill()
+    with pytest.raises(BusUnavailable, match="was lost before silence was answered"):
+        await asyncio.wait_for(asking, SOON)
+
+    own_server.start()
+    await until(lambda: forgetful.is_connected)
+    await bus.publish(subject, EVENT)
+
+
+# ── an outbox ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_outbox_is_paid_with_the_event_as_it_was_decided(bus: JetStreamBus, subject: str) -> None:
+    await bus.publish_owed("id", owed(EVENT, subject), look_first=False)
+    await bus.publish_owed("id", owed(EVENT, subject), look_first=True)
+
+    assert await stored(bus, subject) == [EVENT]
+
+
+async def pass_the_window(bus: JetStreamBus, namespace: str) -> None:
+    """Wait until the broker has forgotten the ids of all that was published before this call."""
+    probe = names.event_subject(namespace, "probe")
+    first = await bus.publish(probe, replace(EVENT, type="probe"))
+
+    async def forgotten() -> bool:
+        return await bus.publish(probe, replace(EVENT, type="probe")) != first
+
+    await until(forgotten)
+
+
+async def test_an_owed_event_is_found_after_the_brokers_window_for_duplicates(
+    forgetful: Connection, namespace: str, subject: str
+) -> None:
+    bus = JetStreamBus(forgetful)
+    cause = await bus.publish(names.event_subject(namespace, "cause"), replace(EVENT, type="cause"))
+    await bus.publish_owed("id", owed(EVENT, subject, cause), look_first=False)
+    await bus.publish(subject, replace(EVENT, id="of someone else"))
+    await pass_the_window(bus, namespace)
+
+    # The crash: another process finds the event in its outbox and cannot know that it was published.
+    await JetStreamBus(forgetful).publish_owed("id", owed(EVENT, subject, cause), look_first=True)
+
+    assert [event.id for event in await stored(bus, subject)] == ["1", "of someone else"]
+
+
+async def test_an_owed_event_that_is_not_there_is_published_although_others_are(
+    forgetful: Connection, namespace: str, subject: str
+) -> None:
+    bus = JetStreamBus(forgetful)
+    await bus.publish(subject, replace(EVENT, source="/other"))
+    await bus.publish(names.inbox_subject(namespace, "agent", TYPE), EVENT)
+
+    await bus.publish_owed("id", owed(EVENT, subject), look_first=True)
+
+    assert [event.source for event in await stored(bus, subject)] == ["/other", "/shop"]
+
+
+async def test_a_whole_outbox_is_looked_up_in_one_pass(
+    forgetful: Connection, namespace: str, subject: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = JetStreamBus(forgetful)
+    events = [replace(EVENT, id=str(number)) for number in range(300)]
+    await asyncio.gather(*(bus.publish(subject, event) for event in events[::2]))
+    await pass_the_window(bus, namespace)
+
+    requests: list[str] = []
+    api = Connection.api
+
+    async def counting(self: Connection, name: str, request: Any = None) -> dict[str, Any]:
+        requests.append(name)
+        return await api(self, name, request)
+
+    monkeypatch.setattr(Connection, "api", counting)
+    again = JetStreamBus(forgetful)
+    await asyncio.gather(
+        *(again.publish_owed(event.id, owed(event, subject), look_first=True) for event in events)
+    )
+
+    assert sorted(int(event.id) for event in await stored(bus, subject)) == list(range(300))
+    assert requests.count("CONSUMER.CREATE.HEED") <= 3
+
+
+async def test_a_later_look_sees_what_came_in_between(
+    forgetful: Connection, namespace: str, subject: str
+) -> None:
+    bus, other = JetStreamBus(forgetful), JetStreamBus(forgetful)
+    await bus.publish_owed("a", owed(replace(EVENT, id="a"), subject), look_first=True)
+    await other.publish_owed("b", owed(replace(EVENT, id="b"), subject), look_first=False)
+    await pass_the_window(bus, namespace)
+
+    await bus.publish_owed("b", owed(replace(EVENT, id="b"), subject), look_first=True)
+    await bus.publish_owed("a", owed(replace(EVENT, id="a"), subject), look_first=True)
+
+    assert [event.id for event in await stored(bus, subject)] == ["a", "b"]
+
+
+async def test_an_outbox_that_holds_no_event_is_malformed(bus: JetStreamBus, subject: str) -> None:
+    with pytest.raises(MalformedEvent, match="id in the outbox is not JSON"):
+        await bus.publish_owed("id", Owed(1, 0, subject, BEGINNING, event="{"), look_first=False)

@@ -1,0 +1,487 @@
+"""`heed simulate` shows what Agents make of events, and holds them to what their author expects."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from heed.cli.main import main
+
+RESEARCHER = """\
+apiVersion: heed.dev/v1alpha1
+kind: Agent
+metadata: {name: researcher, namespace: demo}
+spec:
+  subscribe: [{type: com.example.asked}]
+  tasks:
+    research:
+      job: {template: {spec: {containers: [{name: main, image: "a:1", args: ["${input.topic}"]}]}}}
+  handlers:
+    - name: begin
+      type: com.example.asked
+      state: {topic: "${event.data.topic}"}
+      start: [{task: research, input: {topic: "${event.data.topic}"}}]
+    - name: conclude
+      type: dev.heed.task.completed
+      state: {answer: "${event.data.result.answer}"}
+      emit: [{type: com.example.answered, data: {topic: "${state.topic}", answer: "${state.answer}"}}]
+    - name: give-up
+      type: dev.heed.task.failed
+      emit: [{type: com.example.failed, data: {reason: "${event.data.reason}"}}]
+      end: true
+    - name: forget
+      type: com.example.forget
+      cancel: [{task: research}]
+"""
+SCRIBE = """\
+apiVersion: heed.dev/v1alpha1
+kind: Agent
+metadata: {name: scribe, namespace: demo}
+spec:
+  subscribe: [{type: com.example.answered}]
+  session: {key: "'notes'"}
+  handlers:
+    - name: note
+      type: com.example.answered
+      state: {count: "${(has(state.count) ? state.count : 0) + 1}", last: "${event.data.answer}"}
+      emit: [{type: com.example.thanks, to: researcher, data: null}]
+"""
+# Three tasks at once; the answer is there when all of them have ended, in whatever order.
+JOINER = """\
+apiVersion: heed.dev/v1alpha1
+kind: Agent
+metadata: {name: joiner}
+spec:
+  subscribe: [{type: com.example.batch}]
+  tasks:
+    part: {job: {template: {spec: {containers: [{name: main, image: "a:1"}]}}}}
+  handlers:
+    - name: split
+      type: com.example.batch
+      state: {left: "${event.data.parts.size()}", parts: {}}
+      start: [{from: "${event.data.parts.map(p, {'task': 'part', 'input': p})}"}]
+    - name: gather
+      type: dev.heed.task.completed
+      state: {left: "${state.left - 1}"}
+    - name: part
+      type: dev.heed.task.completed
+      state: "${{'part-' + input: event.data.result}}"
+    - name: join
+      type: dev.heed.task.completed
+      when: state.left == 0
+      emit: [{type: com.example.joined}]
+"""
+ASKED = '{"type": "com.example.asked", "data": {"topic": "tides"}}\n'
+ANSWER = ("--complete", 'research={"answer": "42"}')
+
+
+def heed(*arguments: str, stdin: str | bytes | None = None) -> Result:
+    result = CliRunner().invoke(main, arguments, input=stdin)
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+class Bench:
+    """A folder with an Agent's manifest and events."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.agents, self.events = RESEARCHER, ASKED
+
+    def file(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def run(self, *options: str) -> Result:
+        agents, events = self.file("agents.yaml", self.agents), self.file("events.jsonl", self.events)
+        return heed("simulate", "-f", agents, events, *options)
+
+    def json(self, *options: str) -> dict[str, Any]:
+        result = self.run(*options, "-o", "json")
+        assert result.exit_code == 0, result.output
+        report: dict[str, Any] = json.loads(result.stdout)
+        return report
+
+    def expect(self, expectation: str, *options: str) -> Result:
+        return self.run(*options, "--expect", self.file("expect.yaml", expectation))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_the_story_is_told_step_by_step(bench: Bench) -> None:
+    result = bench.run(*ANSWER)
+
+    assert result.exit_code == 0
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert lines[0] == "#1 com.example.asked line-1"
+    assert lines[1] == "demo/researcher: handled by begin, session line-1"
+    assert lines[2] == 'state + topic: "tides"'
+    assert lines[3].startswith("start research-") and lines[3].endswith('{"topic": "tides"}')
+    assert '"args": ["tides"]' in lines[4]
+    assert lines[5].startswith("#2 dev.heed.task.completed") and lines[5].endswith("(task end)")
+    assert 'state + answer: "42"' in lines
+    assert any(line.startswith("emit com.example.answered") for line in lines)
+    assert "no Agent heeds it" in lines
+    assert 'demo/researcher: session line-1 remembers {"topic": "tides", "answer": "42"}' in lines
+    assert "\x1b" not in result.stdout
+
+
+def test_the_same_events_give_the_same_report_byte_by_byte(bench: Bench) -> None:
+    assert bench.run(*ANSWER, "-o", "json").stdout_bytes == bench.run(*ANSWER, "-o", "json").stdout_bytes
+
+
+def test_yaml_and_json_say_the_same(bench: Bench) -> None:
+    assert yaml.safe_load(bench.run(*ANSWER, "-o", "yaml").stdout) == bench.json(*ANSWER)
+
+
+def test_what_an_event_lacks_is_filled_in(bench: Bench) -> None:
+    bench.events = (
+        "# a comment\n\n" + ASKED + ASKED.replace("{", '{"time": "2026-05-01T12:00:00+02:00", ', 1) + ASKED
+    )
+
+    events = [step["event"] for step in bench.json()["events"]]
+    times = [step["time"] for step in bench.json()["events"]]
+
+    assert [event["id"] for event in events] == ["line-3", "line-4", "line-5"]
+    assert {event["source"] for event in events} == {"/simulate"}
+    assert times == [
+        "2026-01-01T00:00:01.000000Z",
+        "2026-05-01T10:00:00.000000Z",
+        "2026-05-01T10:00:01.000000Z",
+    ]
+    assert [event["time"] for event in events] == [times[0], "2026-05-01T12:00:00+02:00", times[2]]
+
+
+def test_sessions_expire_as_time_goes_by(bench: Bench) -> None:
+    bench.agents = RESEARCHER.replace("start:", "emit: [] #")
+    bench.events = ASKED + ASKED.replace("{", '{"time": "2026-01-03T00:00:00Z", ', 1)
+
+    status = bench.json()["agents"]["demo/researcher"]
+
+    assert status["totals"]["sessionsExpired"] == 1
+    assert list(status["sessions"]) == ["line-2"]
+
+
+def test_a_task_without_an_answer_stays_pending(bench: Bench) -> None:
+    (pending,) = bench.json()["pending"]
+
+    assert (pending["agent"], pending["task"], pending["session"]) == (
+        "demo/researcher",
+        "research",
+        "line-1",
+    )
+    assert "is pending in session line-1; --complete research=JSON would end it" in bench.run().stdout
+
+
+def test_a_task_may_fail(bench: Bench) -> None:
+    report = bench.json("--fail", "research=OutOfLuck")
+
+    assert [event["data"] for event in report["emitted"]] == [{"reason": "OutOfLuck"}]
+    assert report["agents"]["demo/researcher"]["sessions"] == {}
+
+
+def test_a_cancelled_task_ends_as_such(bench: Bench) -> None:
+    bench.events = ASKED + '{"type": "com.example.forget", "to": "researcher", "correlationid": "line-1"}'
+
+    report = bench.json()
+
+    assert [event["data"] for event in report["emitted"]] == [{"reason": "Cancelled"}]
+    assert report["pending"] == []
+
+
+def test_a_script_answers_by_condition_and_number_of_times(bench: Bench) -> None:
+    script = bench.file(
+        "script.yaml",
+        "- {task: research, when: input.topic == 'moon', reason: TooFar, message: sorry, exitCode: 3}\n"
+        "- {task: research, times: 1, result: {answer: 'once ${session.key} ${event.correlationid}'}}\n"
+        "- {task: research, result: {answer: twice}}\n",
+    )
+    bench.events = ASKED + ASKED.replace("tides", "moon") + ASKED + ASKED
+
+    report = bench.json("--script", script)
+
+    assert [event["data"].get("answer") for event in report["emitted"]] == [
+        "once line-1 line-1",
+        None,
+        "twice",
+        "twice",
+    ]
+    ends = [step["event"]["data"] for step in report["events"] if step["origin"] == "task"]
+    assert ends[1] == {"task": "research", "reason": "TooFar", "message": "sorry", "exitCode": 3}
+
+
+def test_options_win_over_the_script(bench: Bench) -> None:
+    script = bench.file("script.yaml", "- {task: research, reason: Unlucky}")
+
+    assert bench.json("--script", script, *ANSWER)["emitted"][0]["type"] == "com.example.answered"
+
+
+def test_agents_cooperate(bench: Bench) -> None:
+    bench.agents = f"{RESEARCHER}---\n{SCRIBE}"
+    bench.events = ASKED + ASKED
+
+    report = bench.json(*ANSWER)
+
+    assert report["agents"]["demo/scribe"]["sessions"]["notes"]["state"] == {"count": 2, "last": "42"}
+    assert report["agents"]["demo/researcher"]["totals"]["ignored"] == 2  # the thanks
+    thanks = [step for step in report["events"] if step["event"]["type"] == "com.example.thanks"]
+    assert {step["subject"] for step in thanks} == {"heed.inbox.demo.researcher.com.example.thanks"}
+    assert [[item["agent"] for item in step["deliveries"]] for step in thanks] == [["demo/researcher"]] * 2
+
+
+def test_tasks_that_end_in_another_order_give_the_same_state(bench: Bench) -> None:
+    bench.agents = JOINER
+    bench.events = '{"type": "com.example.batch", "data": {"parts": ["a", "b", "c", "d"]}}'
+    orders, states = set(), []
+    for seed in ["", *"12345678"]:
+        report = bench.json("--complete", "part=7", *(["--shuffle", seed] if seed else []))
+        orders.add(tuple(step["event"]["subject"] for step in report["events"] if step["origin"] == "task"))
+        states.append(report["agents"]["default/joiner"]["sessions"]["line-1"]["state"])
+        assert [event["type"] for event in report["emitted"]] == ["com.example.joined"]
+
+    assert len(orders) > 3
+    assert states == [states[0]] * 9
+    assert states[0] == {"left": 0, "parts": {}, **{f"part-{name}": 7 for name in "abcd"}}
+
+
+def test_an_event_that_cannot_be_decided_becomes_a_letter(bench: Bench) -> None:
+    bench.events = '{"type": "com.example.asked"}'
+
+    report = bench.json()
+
+    assert [(item["code"], item["handler"], item["id"]) for item in report["letters"]] == [
+        ("TemplateFailed", "begin", "line-1")
+    ]
+    assert "dead letter: TemplateFailed in begin: spec.handlers[0].state" in bench.run().stdout
+
+
+def test_until_stops_after_so_many_messages(bench: Bench) -> None:
+    report = bench.json(*ANSWER, "--until", "2")
+
+    assert (len(report["events"]), report["waiting"]) == (2, 1)
+
+
+def test_an_endless_loop_is_found(bench: Bench) -> None:
+    emit = "{type: com.example.ping}, {type: com.example.pong}"
+    bench.agents = RESEARCHER.split("  tasks:")[0].replace("asked", ">") + (
+        f"  handlers:\n    - {{name: again, type: com.example.>, emit: [{emit}]}}\n"
+    )
+
+    result = bench.run("-o", "json")
+
+    assert result.exit_code == 1
+    assert "stopped after 10001 messages: the Agents seem to be in an endless loop of" in result.stderr
+    assert "com.example.ping" in result.stderr and "com.example.pong" in result.stderr
+
+
+EXPECTED = """\
+agents:
+  researcher: {sessions: {line-1: {state: {topic: tides, answer: "42"}}}, totals: {handled: 2}}
+  demo/researcher: {pendingTasks: {}}
+emitted: [com.example.answered]
+tasks: [{task: research, input: {topic: tides}}]
+deadLetters: 0
+pending: []
+outcomes: {handled: 2, ignored: 0}
+"""
+
+
+def test_an_expectation_that_is_met_passes(bench: Bench) -> None:
+    result = bench.expect(EXPECTED, *ANSWER)
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.endswith("as expected\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "expected", "found"),
+    [
+        ('answer: "42"', "answer: 42", "agents.researcher.sessions.line-1.state.answer", "42", '"42"'),
+        ("topic: tides", "topic: null", "agents.researcher.sessions.line-1.state.topic", "null", '"tides"'),
+        ("handled: 2}}", "handled: 3}}", "agents.researcher.totals.handled", "3", "2"),
+        ("[com.example.answered]", "[]", "emitted[0]", "nothing", '"com.example.answered"'),
+        ("[com.example.answered]", "[a.b]", "emitted[0]", '"a.b"', '"com.example.answered"'),
+        (
+            "[com.example.answered]",
+            "[com.example.answered, {type: a.b}]",
+            "emitted[1]",
+            '{"type": "a.b"}',
+            "nothing",
+        ),
+        ("[com.example.answered]", "[{data: {answer: 43}}]", "emitted[0].data.answer", "43", '"42"'),
+        ("deadLetters: 0", "deadLetters: 1", "deadLetters", "1", "0"),
+        ("pending: []", "pending: [research]", "pending[0]", '"research"', "nothing"),
+        ("ignored: 0", "stale: 1", "outcomes.stale", "1", "0"),
+        ("  demo/researcher:", "  nobody:", "agents.nobody", '{"pendingTasks": {}}', "nothing"),
+    ],
+)
+def test_an_expectation_that_is_not_met_fails(
+    bench: Bench, old: str, new: str, path: str, expected: str, found: str
+) -> None:
+    result = bench.expect(EXPECTED.replace(old, new, 1), *ANSWER)
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"not as expected in 1 place:\n  {path}\n    - expected {expected}\n    + found    {found}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ("{", "events.jsonl:1: is not JSON: Expecting property name"),
+        (ASKED + "[]", "events.jsonl:2: is no event; write one event as one JSON object per line"),
+        ('{"data": 1}', "events.jsonl:1: attribute type is missing"),
+        ('{"type": "a b"}', "events.jsonl:1: type 'a b' cannot be a subject"),
+        (
+            '{"type": "a", "to": "nobody"}',
+            'events.jsonl:1: "to" is "nobody", none of the given Agents: researcher',
+        ),
+        ('{"type": "a", "time": "now"}', "events.jsonl:1: time 'now' is not RFC 3339"),
+        ('{"type": "a", "data": 1e999}', "events.jsonl:1: number 1e999 does not fit"),
+        ("[" * 100_000, "events.jsonl:1: data nest deeper"),
+        ('{"type": "a", "Bad": 1}', "events.jsonl:1: attribute name 'Bad' is not allowed"),
+    ],
+)
+def test_a_bad_line_is_an_error_with_its_place(bench: Bench, events: str, message: str) -> None:
+    bench.events = events
+
+    result = bench.run()
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--complete", "research"], "write --complete TASK=JSON"),
+        (["--complete", "reserch=1"], "no Agent has a task 'reserch'; tasks are: research"),
+        (["--complete", "research={answer: 1}"], "is not JSON: Expecting property name"),
+        (["--fail", "research="], "write --fail TASK=REASON"),
+        (["-n", "elsewhere"], "-n elsewhere: the Agents are in demo"),
+        (["--expect", "none.yaml"], "none.yaml: cannot be read: No such file"),
+        (["-o", "xml"], "Invalid value for '-o'"),
+    ],
+)
+def test_a_bad_option_is_a_usage_error(bench: Bench, options: list[str], message: str) -> None:
+    result = bench.run(*options)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("task: research", "script.yaml:1: document: input should be a valid list"),
+        ("- {task: reserch, result: 1}", 'script.yaml:1: [0].task: no Agent has a task "reserch"'),
+        (
+            "- {task: research}\n- task: research\n  when: inpt.a",
+            'script.yaml:3: [1].when: unknown variable or function "inpt"',
+        ),
+        ("- {task: research, result: 1, reason: Unlucky}", "a task completes or fails, not both"),
+        (
+            "- {task: research, wen: 1}",
+            "script.yaml:1: [0].wen: extra inputs are not permitted; known are task, when",
+        ),
+        ("- {task: research, when: input.nothing > 1}", "script.yaml:1: [0].when: there is no"),
+        (
+            "- {task: research, result: '${input.nothing}'}",
+            'script.yaml:1: [0].result: ${input.nothing}: there is no "nothing"',
+        ),
+        ("- [", "script.yaml:1:4: expected the node content"),
+    ],
+)
+def test_a_bad_script_is_an_error_with_its_place(bench: Bench, script: str, message: str) -> None:
+    result = bench.run("--script", bench.file("script.yaml", script))
+
+    assert result.exit_code in (1, 2)
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("expectation", "message"),
+    [
+        ("emited: []", 'expect.yaml:1: emited: there is no such expectation; did you mean "emitted"?'),
+        ("pending: 1\nemitted: a", "expect.yaml:2: emitted: is not a list or a number"),
+        ("[]", "an expectation is a map"),
+        ("", "holds 0 documents"),
+    ],
+)
+def test_a_bad_expectation_is_an_error_with_its_place(bench: Bench, expectation: str, message: str) -> None:
+    result = bench.expect(expectation)
+
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_a_bad_agent_is_told_with_its_line(bench: Bench) -> None:
+    bench.agents = RESEARCHER.replace("end: true", "ending: true")
+
+    result = bench.run()
+
+    assert result.exit_code == 1
+    assert "agents.yaml:21: spec.handlers[2].ending: there is no such field" in result.stderr
+
+
+def test_agents_of_several_namespaces_need_a_word_on_where_the_events_are(bench: Bench) -> None:
+    bench.agents = f"{RESEARCHER}---\n{SCRIBE.replace('demo', 'other')}"
+
+    assert bench.run().exit_code == 2
+    assert bench.run("-n", "demo").exit_code == 0
+
+
+def test_events_may_come_from_standard_input(bench: Bench) -> None:
+    agents = bench.file("agents.yaml", RESEARCHER)
+
+    assert heed("simulate", "-f", agents, "-", stdin=ASKED).exit_code == 0
+    assert heed("simulate", "-f", "-", "-", stdin=ASKED).exit_code == 2
+
+
+LINE = st.sampled_from(
+    [
+        ASKED.strip(),
+        "{}",
+        '{"type":',
+        '{"type": "com.example.asked", "data": {"topic": {"a": [1.5, null]}}}',
+        "# x",
+        "\ufeff",
+    ]
+) | st.text(max_size=20)
+VALUE = st.recursive(
+    st.none() | st.integers() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3)
+)
+MEMBER = st.sampled_from(
+    ["type", "id", "time", "data", "to", "source", "heedhops", "correlationid", "specversion"]
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    st.lists(
+        LINE
+        | st.dictionaries(MEMBER, VALUE).map(lambda event: json.dumps({"type": "com.example.asked", **event}))
+    )
+    .map("\n".join)
+    .map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | st.binary(max_size=30)
+)
+def test_no_events_make_it_break(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    agents = tmp_path_factory.getbasetemp() / "agents.yaml"
+    agents.write_text(RESEARCHER)
+
+    result = heed("simulate", "-f", str(agents), "-", *ANSWER, stdin=content)
+
+    assert result.exit_code in (0, 2)
+    assert "heed broke" not in result.stderr
