@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 import time
 from typing import Any
@@ -47,8 +46,7 @@ def raw_patches(rig: Rig, count: int) -> Figures:
     name, _ = rig.new_agent()
 
     async def act() -> float:
-        os.environ["KUBECONFIG"] = str(rig.plane.kubeconfig)
-        api = await Api.connect()
+        api = await Api.connect(str(rig.plane.kubeconfig))
         begun = time.perf_counter()
         for number in range(count):
             patch = {"status": {"cursor": {"stream": names.STREAM, "sequence": number}}}

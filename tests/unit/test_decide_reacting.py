@@ -132,7 +132,7 @@ def test_end_forgets_what_was_and_later_handlers_begin_anew() -> None:
 
 
 def test_state_grows_no_larger_than_its_limit_in_bytes() -> None:
-    growing = program({"name": "grow", "state": {"s": "${state.?s.orValue('ä') + state.?s.orValue('ä')}"}})
+    growing = program({"name": "grow", "state": {"s": "${state.?s.orValue('€') + state.?s.orValue('€')}"}})
     decisions = fold(growing, [received(n, correlationid="k") for n in range(1, 19)])
 
     code, _, handler = letter(next(item for item in decisions if item.outcome == "dead_lettered"))

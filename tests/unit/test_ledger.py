@@ -135,6 +135,8 @@ def test_restarts_between_events_change_nothing(
 
 @settings(max_examples=150)
 @given(st.lists(steps, max_size=10), st.integers(0, 10))
+@example([step(SET, n=1), step(SET, n=True)], 1)
+@example([step(SET, n=[{"a": 0}]), step(SET, n=[{"a": False}])], 1)
 def test_the_patch_of_a_batch_turns_the_stored_status_into_the_new_one(
     sequence: list[Step], cut: int
 ) -> None:
@@ -191,6 +193,12 @@ def test_a_session_is_forgotten_after_its_idle_timeout_in_stream_time() -> None:
     assert list(at_ten.sessions) == ["e1"]
     assert list(later.sessions) == []
     assert later.totals.sessions_expired == 1
+
+
+def test_only_what_is_beyond_its_time_goes() -> None:
+    ledger = after(AGENT, received(1, SET, {"n": 1}, time=0), received(2, SET, {"n": 1}, time=5))
+
+    assert list(decide(AGENT, ledger, received(3, "com.example.none", time=15)).ledger.sessions) == ["e2"]
 
 
 def test_an_event_of_an_expired_session_finds_a_new_one() -> None:

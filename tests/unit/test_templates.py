@@ -77,6 +77,7 @@ def test_braces_and_quotes_in_cel_strings_do_not_end_an_expression(template: str
         ("${1}$${x}", "1${x}"),
         ("$", "$"),
         ("$$", "$$"),
+        ("${1}$", "1$"),
         ("$ {x}", "$ {x}"),
         ("$(x) $x", "$(x) $x"),
         ("cost: 5$", "cost: 5$"),

@@ -44,11 +44,11 @@ class Api:
         self._client = client_
 
     @classmethod
-    async def connect(cls) -> "Api":
-        """Connect as the pod's service account or by the current kubeconfig. Raises InvalidSettings."""
+    async def connect(cls, kubeconfig: str | None = None) -> "Api":
+        """Connect as the pod's service account, or by a kubeconfig (the current one). Raises InvalidSettings."""
         configuration = client.Configuration()
         try:
-            await config.load_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            await config.load_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (ConfigException, OSError) as error:
             message = (
                 f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
