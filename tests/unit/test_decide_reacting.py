@@ -242,9 +242,11 @@ def test_one_event_cannot_make_more_than_a_ledger_can_take(count: int) -> None:
 
 def test_one_event_cannot_start_more_tasks_than_a_ledger_can_take() -> None:
     agent = program({"start": [{"from": "${event.data.list}"}]}, tasks={"work": job()})
-    data = {"list": [{"task": "work", "input": n} for n in range(2000)]}
+    large = {"list": [{"task": "work", "input": "x" * 1000} for _ in range(200)]}
+    endless = {"list": [{"task": "work", "input": n} for n in range(9000)]}
 
-    assert letter(decide(agent, Ledger(), received(1, data=data)))[0] == "DecisionTooLarge"
+    for data in (large, endless):
+        assert letter(decide(agent, Ledger(), received(1, data=data)))[0] == "DecisionTooLarge"
 
 
 # ── emitting ────────────────────────────────────────────────────────────────────────────────────────────────────────

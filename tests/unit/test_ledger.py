@@ -135,7 +135,7 @@ def test_restarts_between_events_change_nothing(
 
 @settings(max_examples=150)
 @given(st.lists(steps, max_size=10), st.integers(0, 10))
-@example([step(SET, n=1), step(SET, n=True)], 1)
+@example([step(SET, n=1), step(SET, moves=0, n=True)], 1)
 @example([step(SET, n=[{"a": 0}]), step(SET, n=[{"a": False}])], 1)
 def test_the_patch_of_a_batch_turns_the_stored_status_into_the_new_one(
     sequence: list[Step], cut: int

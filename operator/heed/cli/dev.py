@@ -68,28 +68,37 @@ def colors() -> bool | None:
 
 
 async def _dev(paths: Sequence[Path], url: str | None, folder: Path, console: Console) -> None:
-    stop = asyncio.Event()
+    stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    working = asyncio.create_task(_work(paths, url, folder, console))
+    working = asyncio.create_task(_work(paths, url, folder, console, started, stop))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if working.done():
+    if not started.is_set():
+        working.cancel()  # a start may take long; once started, it stops by itself
+    try:
         await working
-        return
-    working.cancel()
-    await asyncio.gather(working, return_exceptions=True)
+    except asyncio.CancelledError:
+        pass
     console.say(f"stopped; ledgers and unfinished tasks are kept in {folder}")
 
 
-async def _work(paths: Sequence[Path], url: str | None, folder: Path, console: Console) -> None:
+async def _work(
+    paths: Sequence[Path],
+    url: str | None,
+    folder: Path,
+    console: Console,
+    started: asyncio.Event,
+    stop: asyncio.Event,
+) -> None:
     settings = Settings.from_environment()
     async with workbench(paths, folder, console, settings, url=url, port=PORT) as bench:
+        started.set()
         console.say(f"broker {bench.url}", url=bench.url)
         for command in suggestions(bench.agents, bench.url):
             console.say(f"try  {click.style(command, bold=True)}", command=command)
-        await bench.watch()
+        await bench.watch(stop)
 
 
 def suggestions(agents: Iterable[Agent], url: str) -> list[str]:

@@ -122,6 +122,7 @@ def _decide_session(
         if key in ledger.sessions:
             ledger = sessions.kept(ledger, key, sessions.touched(ledger, session))
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
+    outgoings.check_count(reacted)
     cancelled = outgoings.cancelled(ledger, key, reacted)
     started = outgoings.started(program, received, event, key, variables, reacted)
     emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)

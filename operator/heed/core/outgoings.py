@@ -164,6 +164,16 @@ def _body(event: Event) -> str:
     return body
 
 
+def check_count(reacted: Reacted) -> None:
+    """Raise DecisionFailed, before anything is rendered, for more than could ever pass `check_size`."""
+    if (len(reacted.starts) + len(reacted.emits)) * _ENVELOPE > MAX_DECISION_BYTES:
+        message = (
+            f"{len(reacted.starts)} tasks and {len(reacted.emits)} events are more than one decision can hold; "
+            "let several events do it"
+        )
+        raise DecisionFailed("DecisionTooLarge", message)
+
+
 def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, Owed]) -> None:
     """Raise DecisionFailed where one event would make more than a ledger can take: it could never be committed."""
     tasks = sum(

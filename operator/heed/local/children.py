@@ -73,7 +73,8 @@ async def end_group(process: Process, grace: float = GRACE) -> None:
         if process.returncode is None:
             signal_group(process.pid, signal.SIGTERM)
             with suppress(TimeoutError):
-                await asyncio.wait_for(process.wait(), grace)
+                async with asyncio.timeout(grace):
+                    await process.wait()
     finally:
         signal_group(process.pid, signal.SIGKILL)
     await process.wait()

@@ -6,7 +6,7 @@ that is not valid changes nothing at all.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from heed.local.server import local_server
 from heed.settings import Settings
 
 POLL = 0.5  # seconds between two looks at the manifests
+CANCEL_AGAIN = 1.0  # seconds
 ATTEMPTS = 3  # connections tried to a broker that somebody named
 
 Key = tuple[str, str]
@@ -84,10 +85,13 @@ class Workbench:
         self._seen = seen
         return True
 
-    async def watch(self) -> None:
-        """Follow changes of the manifests until cancelled."""
-        while True:
-            await asyncio.sleep(POLL)
+    async def watch(self, stop: asyncio.Event) -> None:
+        """Follow changes of the manifests until `stop` is set."""
+        while not stop.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await stop.wait()
+                    return
             try:
                 await self.refresh()
             except HeedError as error:
@@ -231,5 +235,7 @@ def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    """Cancel until it is over: Python 3.11's wait_for, which the NATS client uses, may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN)

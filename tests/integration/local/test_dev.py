@@ -124,11 +124,13 @@ async def test_an_agent_whose_manifest_goes_stops_and_resumes_when_it_is_back(
 
 async def test_watching_takes_up_edits_by_itself(example: Path, tmp_path: Path) -> None:
     async with life(example, folder=tmp_path / "state") as one:
-        watching = asyncio.create_task(one.bench.watch())
+        stop = asyncio.Event()
+        watching = asyncio.create_task(one.bench.watch(stop))
         edit(example / "agent.yaml", "name: give-up", "name: gave-up")
 
         await one.hears("note", text="demo/researcher generation 2 heeds com.example.question.asked")
-        watching.cancel()
+        stop.set()
+        await watching
 
 
 async def test_what_was_going_on_goes_on_in_the_next_life(patient: Path, tmp_path: Path) -> None:

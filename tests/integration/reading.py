@@ -1,0 +1,35 @@
+"""Events that are numbers, sent and read again."""
+
+import asyncio
+from collections.abc import Sequence
+
+from heed import names
+from heed.bus.jetstream import JetStreamBus
+from heed.core.events import Event, Received
+from heed.engine.ports import Reader
+from tests.integration.waiting import SOON
+
+BEGINNING = "1970-01-01T00:00:00Z"
+
+
+async def send(bus: JetStreamBus, namespace: str, *numbers: int, type_: str = "a.b") -> list[int]:
+    """Publish events with these numbers as data; their sequences."""
+    subject = names.event_subject(namespace, type_)
+    return [
+        await bus.publish(subject, Event(f"{type_}-{number}", "/test", type_, number)) for number in numbers
+    ]
+
+
+def data(received: Sequence[Received]) -> list[object]:
+    """The data of events that have to be well-formed."""
+    assert all(isinstance(item.event, Event) for item in received), received
+    return [item.event.data for item in received if isinstance(item.event, Event)]
+
+
+async def collect(reader: Reader, count: int) -> list[Received]:
+    """Read until there are `count` messages."""
+    result: list[Received] = []
+    async with asyncio.timeout(SOON):
+        while len(result) < count:
+            result += await reader.read(100, SOON)
+    return result
