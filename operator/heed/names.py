@@ -96,7 +96,7 @@ def letter_id(agent_uid: str, sequence: int) -> str:
 
 def task_id(agent_uid: str, sequence: int, index: int, task: str) -> str:
     """The id of the `index`th task that an Agent starts on deciding the event at `sequence`."""
-    return f"{task}-{digest('task', agent_uid, sequence, index, size=5)}"
+    return f"{task}-{digest('task', agent_uid, sequence, index, size=8)}"
 
 
 def job_name(agent: str, task: str) -> str:

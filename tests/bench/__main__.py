@@ -22,13 +22,18 @@ Figures = dict[str, Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--events", type=int, default=20_000, help="events of the backlog that is drained (20000)")
+    parser.add_argument(
+        "--events", type=int, default=20_000, help="events of the backlog that is drained (20000)"
+    )
     parser.add_argument("--idle", type=int, default=200, help="single events of the latency measure (200)")
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds at each offered rate (8)")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
     try:
-        with tempfile.TemporaryDirectory(prefix="heed-bench-") as folder, Rig.started(Path(folder), _say) as rig:
+        with (
+            tempfile.TemporaryDirectory(prefix="heed-bench-") as folder,
+            Rig.started(Path(folder), _say) as rig,
+        ):
             figures = _measure(rig, arguments)
     except Unavailable as unavailable:
         _say(f"no control plane: {unavailable}")
@@ -40,7 +45,10 @@ def main() -> int:
 def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
     steps: list[tuple[str, Callable[[], Figures]]] = [
         ("raw status patches", lambda: measures.raw_patches(rig, 500)),
-        ("a backlog: raw fetch, then published to committed", lambda: measures.backlog(rig, arguments.events)),
+        (
+            "a backlog: raw fetch, then published to committed",
+            lambda: measures.backlog(rig, arguments.events),
+        ),
         ("idle latency", lambda: measures.idle_latency(rig, arguments.idle)),
         ("API writes at growing rates", lambda: measures.writes_by_rate(rig, arguments.seconds)),
     ]
@@ -48,7 +56,9 @@ def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
     for name, step in steps:
         _say(f"… {name}")
         figures |= step()
-    figures["committed_to_fetched"] = round(figures["committed_per_second"] / figures["raw_fetch_per_second"], 3)
+    figures["committed_to_fetched"] = round(
+        figures["committed_per_second"] / figures["raw_fetch_per_second"], 3
+    )
     return figures
 
 

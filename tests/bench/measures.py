@@ -115,7 +115,9 @@ def writes_by_rate(rig: Rig, seconds: float) -> Figures:
         begun = time.perf_counter()
         with rig.watching(name) as seen:
             ended, _, _ = seen.until(asyncio.run(_offer(rig.nats.url, type_, rate, seconds)))
-        figures[f"status_writes_per_second_at_{rate}"] = round((rig.status_writes() - before) / (ended - begun), 1)
+        figures[f"status_writes_per_second_at_{rate}"] = round(
+            (rig.status_writes() - before) / (ended - begun), 1
+        )
     return figures
 
 
@@ -136,7 +138,9 @@ async def _publish(url: str, type_: str, count: int) -> int:
     last = 0
     for start in range(0, count, 500):
         messages = [message(type_, number) for number in range(start, min(start + 500, count))]
-        acks = await asyncio.gather(*(jetstream.publish(s, payload, headers=headers) for s, headers, payload in messages))
+        acks = await asyncio.gather(
+            *(jetstream.publish(s, payload, headers=headers) for s, headers, payload in messages)
+        )
         last = max(ack.seq for ack in acks)
     await client.close()
     return last
@@ -151,7 +155,9 @@ async def _offer(url: str, type_: str, rate: int, seconds: float) -> int:
         due = int(elapsed * rate) - sent
         if due > 0:
             messages = [message(type_, number) for number in range(sent, sent + due)]
-            acks = await asyncio.gather(*(jetstream.publish(s, p, headers=headers) for s, headers, p in messages))
+            acks = await asyncio.gather(
+                *(jetstream.publish(s, p, headers=headers) for s, headers, p in messages)
+            )
             sent, last = sent + due, max(ack.seq for ack in acks)
         await asyncio.sleep(0.01)
     await client.close()

@@ -109,13 +109,20 @@ class Rig:
         text = self.plane.admin.get("/metrics")
         wanted = ('resource="agents"', 'subresource="status"', 'verb="PATCH"', 'code="200"')
         lines = [line for line in text.splitlines() if line.startswith("apiserver_request_total{")]
-        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if all(part in line for part in wanted))
+        return sum(
+            int(float(line.rsplit(" ", 1)[1])) for line in lines if all(part in line for part in wanted)
+        )
 
 
 def _manifest(name: str, type_: str) -> dict[str, Any]:
     """Three CEL conditions and one update of the state."""
     handlers = [
-        {"name": "large", "type": type_, "when": "event.data.amount > 900", "state": {"large": "${event.id}"}},
+        {
+            "name": "large",
+            "type": type_,
+            "when": "event.data.amount > 900",
+            "state": {"large": "${event.id}"},
+        },
         {
             "name": "count",
             "type": type_,

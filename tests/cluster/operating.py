@@ -33,7 +33,9 @@ DYING = Path(__file__).with_name("dying_operator.py")
 class Operator:
     """`heed operator` as a process, with the rights of the chart's service account and no more."""
 
-    def __init__(self, kubeconfig: Path, nats_url: str, folder: Path, port: int, log_level: str = "debug") -> None:
+    def __init__(
+        self, kubeconfig: Path, nats_url: str, folder: Path, port: int, log_level: str = "debug"
+    ) -> None:
         self.log = folder / "operator.log"
         self._port = port
         self._environment = {
@@ -126,9 +128,14 @@ class Broker:
 
     def letters(self, namespace: str, agent: str) -> list[dict[str, str]]:
         """The headers of an Agent's dead letters."""
-        return [headers for _, headers, _, _ in self.messages(names.dead_subject(namespace, agent), names.DEAD_STREAM)]
+        return [
+            headers
+            for _, headers, _, _ in self.messages(names.dead_subject(namespace, agent), names.DEAD_STREAM)
+        ]
 
-    def messages(self, subject: str, stream: str = names.STREAM) -> list[tuple[int, dict[str, str], bytes, str]]:
+    def messages(
+        self, subject: str, stream: str = names.STREAM
+    ) -> list[tuple[int, dict[str, str], bytes, str]]:
         """Sequence, headers, payload and subject of all messages that match a subject."""
 
         async def act() -> list[tuple[int, dict[str, str], bytes, str]]:
@@ -151,9 +158,7 @@ class Broker:
 class Stage:
     """One namespace of the cluster with the operator and the broker: where a story plays."""
 
-    def __init__(
-        self, plane: ControlPlane, namespace: str, operator: Operator, broker: Broker
-    ) -> None:
+    def __init__(self, plane: ControlPlane, namespace: str, operator: Operator, broker: Broker) -> None:
         self.plane, self.namespace, self.operator, self.broker = plane, namespace, operator, broker
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
@@ -191,21 +196,27 @@ class Stage:
         """The follow-up events in the stream."""
         return self.broker.events(names.event_subject(self.namespace, type_))
 
-    def until(self, holds: Callable[[dict[str, Any]], Any], name: str = "researcher", what: str = "") -> dict[str, Any]:
+    def until(
+        self, holds: Callable[[dict[str, Any]], Any], name: str = "researcher", what: str = ""
+    ) -> dict[str, Any]:
         """The status once a condition holds of it."""
 
         def look() -> dict[str, Any] | None:
             status = self.status(name)
             return status if status and holds(status) else None
 
-        return eventually(look, PATIENCE, what=f"{what or 'condition on the status'}; log: {self.operator.log}")
+        return eventually(
+            look, PATIENCE, what=f"{what or 'condition on the status'}; log: {self.operator.log}"
+        )
 
     def until_job(self) -> dict[str, Any]:
         """The one Job, once it is there."""
         return eventually(lambda: next(iter(self.jobs()), None), PATIENCE, what="a Job")
 
     def _get(self, *arguments: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self.plane.kubectl("get", *arguments, "-n", self.namespace, "-o", "json"))
+        answer: dict[str, Any] = json.loads(
+            self.plane.kubectl("get", *arguments, "-n", self.namespace, "-o", "json")
+        )
         return answer
 
 

@@ -17,7 +17,9 @@ RESEARCHER: dict[str, Any] = {
                     "backoffLimit": 0,
                     "template": {
                         "spec": {
-                            "containers": [{"name": "main", "image": "example/research:1", "args": ["${input.topic}"]}]
+                            "containers": [
+                                {"name": "main", "image": "example/research:1", "args": ["${input.topic}"]}
+                            ]
                         }
                     },
                 },
@@ -51,7 +53,10 @@ RESEARCHER: dict[str, Any] = {
                 "emit": [
                     {
                         "type": "com.example.question.failed",
-                        "data": {"reason": "${event.data.reason}", "exitCode": "${event.data.?exitCode.orValue(0)}"},
+                        "data": {
+                            "reason": "${event.data.reason}",
+                            "exitCode": "${event.data.?exitCode.orValue(0)}",
+                        },
                     }
                 ],
             },

@@ -26,7 +26,9 @@ def test_an_event_becomes_a_job_and_its_result_comes_back(stage: Stage, pods: Po
     pods.succeed(stage.namespace, job["metadata"]["name"], '{"answer": "the moon"}')
 
     # Then
-    status = stage.until(lambda s: s["counts"] == {"sessions": 1, "pendingTasks": 0, "outbox": 0} and totals(s).get("emitted"))
+    status = stage.until(
+        lambda s: s["counts"] == {"sessions": 1, "pendingTasks": 0, "outbox": 0} and totals(s).get("emitted")
+    )
     assert status["sessions"]["c-1"]["state"] == {"topic": "tides", "answer": "the moon"}
     assert totals(status) == {"handled": 2, "emitted": 1, "tasksStarted": 1, "tasksCompleted": 1}
     assert status["recentTasks"][0]["outcome"] == "Completed"
@@ -104,7 +106,9 @@ def test_a_completion_of_an_unknown_task_changes_nothing_but_a_counter(stage: St
     stage.apply(RESEARCHER)
     stage.ask("q-1")
     stage.until_job()
-    before = stage.until(lambda s: s["outbox"] == {} and all(t["phase"] == "Started" for t in s["pendingTasks"].values()))
+    before = stage.until(
+        lambda s: s["outbox"] == {} and all(t["phase"] == "Started" for t in s["pendingTasks"].values())
+    )
 
     end = Event("x", "/nobody", names.TASK_COMPLETED, {"result": 1}, subject="research-0000000000")
     stage.broker.publish(names.inbox_subject(stage.namespace, "researcher", names.TASK_COMPLETED), end)
@@ -115,7 +119,9 @@ def test_a_completion_of_an_unknown_task_changes_nothing_but_a_counter(stage: St
     assert {key for key, count in after["totals"].items() if count != before["totals"][key]} == {"stale"}
 
 
-def test_a_completion_before_the_job_watch_saw_the_job_is_integrated_once(stage: Stage, pods: PodPhases) -> None:
+def test_a_completion_before_the_job_watch_saw_the_job_is_integrated_once(
+    stage: Stage, pods: PodPhases
+) -> None:
     # Given a task whose end is told by someone faster than the watch
     stage.apply(RESEARCHER)
     stage.ask("q-1")
@@ -242,20 +248,29 @@ def test_a_finished_job_is_deleted_once_its_end_is_in_the_ledger(stage: Stage, p
 
 def test_what_cannot_be_decided_is_a_dead_letter_and_the_agent_goes_on(stage: Stage) -> None:
     # Given an Agent with an expression that some events break
-    stage.apply(with_handler(name="careless", type="com.example.question.asked", when='event.data.depth > 3'))
+    stage.apply(with_handler(name="careless", type="com.example.question.asked", when="event.data.depth > 3"))
     subject = names.event_subject(stage.namespace, "com.example.question.asked")
 
     # When such an event comes, and messages that are no events at all
     broken = stage.ask("q-broken")
     malformed = stage.broker.publish_raw(subject, b'{"specversion": "1.0"}')
     binary = stage.broker.publish_raw(subject, b"\xff\xfe", {"ce-id": "1"})
-    fine = Event("q-fine", "/t", "com.example.question.asked", {"topic": "tides", "depth": 1}, datacontenttype="application/json")
+    fine = Event(
+        "q-fine",
+        "/t",
+        "com.example.question.asked",
+        {"topic": "tides", "depth": 1},
+        datacontenttype="application/json",
+    )
     stage.broker.publish(subject, fine)
 
     # Then each is one letter with its cause, and the event after them is decided
     status = stage.until(lambda s: totals(s).get("handled") == 1 and not s["outbox"])
     assert totals(status) == {"deadLettered": 3, "handled": 1, "tasksStarted": 1}
-    letters = {int(letter["Heed-Dead-Sequence"]): letter for letter in stage.broker.letters(stage.namespace, "researcher")}
+    letters = {
+        int(letter["Heed-Dead-Sequence"]): letter
+        for letter in stage.broker.letters(stage.namespace, "researcher")
+    }
     assert set(letters) == {broken, malformed, binary}
     assert letters[broken]["Heed-Dead-Handler"] == "careless"
     assert list(status["sessions"]) == ["q-fine"]
@@ -271,7 +286,8 @@ def test_every_delivered_message_is_counted(stage: Stage) -> None:
     note = Event("n-1", "/t", "com.example.note")
     stage.broker.publish(names.inbox_subject(stage.namespace, "researcher", note.type), note)
     last = stage.broker.publish(
-        names.inbox_subject(stage.namespace, "researcher", names.TASK_FAILED), Event("x", "/t", names.TASK_FAILED)
+        names.inbox_subject(stage.namespace, "researcher", names.TASK_FAILED),
+        Event("x", "/t", names.TASK_FAILED),
     )
 
     status = stage.until(lambda s: s.get("cursor", {}).get("sequence") == last)
@@ -286,7 +302,9 @@ def test_every_delivered_message_is_counted(stage: Stage) -> None:
     }
 
 
-def test_an_invalid_edit_is_reported_and_the_last_valid_generation_goes_on(stage: Stage, operator: Operator) -> None:
+def test_an_invalid_edit_is_reported_and_the_last_valid_generation_goes_on(
+    stage: Stage, operator: Operator
+) -> None:
     # Given a valid Agent that is edited into one that no server can check
     stage.apply(RESEARCHER)
     stage.until(lambda s: s["conditions"][0]["status"] == "True")
@@ -295,7 +313,10 @@ def test_an_invalid_edit_is_reported_and_the_last_valid_generation_goes_on(stage
     # Then the condition names the field and the remedy
     (ready,) = stage.until(lambda s: s["conditions"][0]["status"] == "False")["conditions"]
     assert ready["reason"] == "Invalid"
-    assert ready["message"] == 'spec.handlers[3].when: unknown variable or function "evnt"; did you mean "event"?'
+    assert (
+        ready["message"]
+        == 'spec.handlers[3].when: unknown variable or function "evnt"; did you mean "event"?'
+    )
 
     # And the last valid generation decides, also after a restart
     stage.ask("q-1")

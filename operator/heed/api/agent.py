@@ -186,7 +186,7 @@ class Handler(Model):
     state: Annotated[
         Free,
         Field(
-            description="Map merged into the session's state by top-level key; \"${null}\" removes a key. Strings may hold "
+            description='Map merged into the session\'s state by top-level key; "${null}" removes a key. Strings may hold '
             "${CEL}; or one ${CEL} that yields the map."
         ),
     ] = None

@@ -175,7 +175,9 @@ def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     """The schema with its reference or its one alternative to null put in place; what stands beside it wins."""
     if "$ref" in schema:
         target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
-        return _resolved({**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions)
+        return _resolved(
+            {**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions
+        )
     for union in ("anyOf", "allOf"):
         if union in schema:
             (one,) = (item for item in schema[union] if item.get("type") != "null")

@@ -22,7 +22,9 @@ def _yaml(document: dict[str, Any]) -> str:
 
 
 @click.command()
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), multiple=True, help="Write into a folder.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), multiple=True, help="Write into a folder."
+)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if a folder's files are not current.")
 def crds(output: tuple[Path, ...], check: bool) -> None:
     """Print the CustomResourceDefinitions.

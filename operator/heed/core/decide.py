@@ -52,9 +52,13 @@ def decide(program: Program, ledger: Ledger, received: Received) -> Decision:
     event = received.event
     if isinstance(event, Malformed):
         return _dead(program, ledger, received, DecisionFailed(event.code, event.message))
-    if event.type.startswith(names.TASK_EVENTS):
-        return _decide_task_event(program, ledger, received, event)
-    return _decide_event(program, ledger, received, event)
+    try:
+        if event.type.startswith(names.TASK_EVENTS):
+            return _decide_task_event(program, ledger, received, event)
+        return _decide_event(program, ledger, received, event)
+    except Exception as error:  # a mistake of ours must cost one event, not the Agent
+        failure = DecisionFailed("Undecidable", f"{type(error).__name__}: {error}; please report this")
+        return _dead(program, ledger, received, failure)
 
 
 def _decide_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
@@ -67,13 +71,10 @@ def _decide_event(program: Program, ledger: Ledger, received: Received, event: E
         scope = Scope({**variables, "state": {}, "session": {}})
         if not sessions.subscribed(program, received, event, scope) or not reactions:
             return _counted(ledger, received, "ignored")
-        key = sessions.session_key(program, scope)
-        decision = _decide_session(program, ledger, received, event, key, reactions, variables)
+        key = sessions.session_key(program, event, scope)
+        return _decide_session(program, ledger, received, event, key, reactions, variables, digest)
     except DecisionFailed as failure:
-        decision = _dead(program, ledger, received, failure)
-    if decision.outcome == "ignored":
-        return decision
-    return replace(decision, ledger=ledgers.remember(decision.ledger, digest))
+        return _dead(program, ledger, received, failure, digest=digest)
 
 
 def _decide_task_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
@@ -99,7 +100,9 @@ def _decide_task_event(program: Program, ledger: Ledger, received: Received, eve
         reactions = _reactions(program, event)
         return _decide_session(program, ledger, received, event, record.session, reactions, variables)
     except DecisionFailed as failure:
-        ledger = sessions.kept(ledger, record.session, sessions.touched(ledger, session))
+        touched = sessions.touched(ledger, session, session.state)
+        kept = sessions.kept(ledger.sessions, ledger.pending_tasks, record.session, touched)
+        ledger = replace(ledger, sessions=kept)
         lost = compact({"session": record.session, "input": record.input, **task})
         return _dead(program, ledger, received, failure, task=lost)
 
@@ -112,29 +115,37 @@ def _decide_session(
     key: str,
     reactions: list[Reaction],
     variables: Variables,
+    digest: str | None = None,
 ) -> Decision:
-    """Let the handlers react within a session, and take what they did into the ledger. Raises DecisionFailed."""
+    """Let the handlers react within a session, and take what they did into the ledger. Raises DecisionFailed.
+
+    `digest` is what the event is remembered by, once it has been handled.
+    """
     session = sessions.session_of(ledger, key, received, event)
     before = dict(session.state) if key in ledger.sessions else None
     variables["session"] = {"key": key, "startedAt": session.started_at}
     reacted = react(program, reactions, variables, session.state)
     if not reacted.handlers:
         if key in ledger.sessions:
-            ledger = sessions.kept(ledger, key, sessions.touched(ledger, session))
+            touched = sessions.touched(ledger, session, session.state)
+            kept = sessions.kept(ledger.sessions, ledger.pending_tasks, key, touched)
+            ledger = replace(ledger, sessions=kept)
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
-    outgoings.check_count(reacted)
+    _check_state(reacted.state, reacted.handlers[-1])
     cancelled = outgoings.cancelled(ledger, key, reacted)
     started = outgoings.started(program, received, event, key, variables, reacted)
     emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)
     outgoings.check_size(started, emitted)
-    ledger = replace(
-        ledger,
-        pending_tasks={**ledger.pending_tasks, **cancelled, **started},
-        outbox={**ledger.outbox, **emitted},
+    tasks = {**ledger.pending_tasks, **cancelled, **started}
+    ledger = Ledger(
+        cursor=ledger.cursor,
         totals=ledgers.count(ledger.totals, handled=1, emitted=len(emitted), tasks_started=len(started)),
+        sessions=sessions.kept(ledger.sessions, tasks, key, sessions.touched(ledger, session, reacted.state)),
+        pending_tasks=tasks,
+        recent_tasks=ledger.recent_tasks,
+        recent_events=ledgers.remembered(ledger.recent_events, digest),
+        outbox={**ledger.outbox, **emitted},
     )
-    _check_state(reacted.state, reacted.handlers[-1])
-    ledger = sessions.kept(ledger, key, replace(sessions.touched(ledger, session), state=reacted.state))
     return Decision(
         received=received,
         ledger=ledger,
@@ -161,14 +172,21 @@ def _counted(ledger: Ledger, received: Received, outcome: Outcome) -> Decision:
 
 
 def _dead(
-    program: Program, ledger: Ledger, received: Received, failure: DecisionFailed, task: str | None = None
+    program: Program,
+    ledger: Ledger,
+    received: Received,
+    failure: DecisionFailed,
+    *,
+    task: str | None = None,
+    digest: str | None = None,
 ) -> Decision:
     """A dead letter: the message itself stays in the stream, the ledger owes the letter with its cause."""
     letter = Letter(failure.code, failure.message[:1000], failure.handler, program.generation, task)
     key = names.letter_id(program.agent.uid, received.sequence)
     subject = names.dead_subject(program.agent.namespace, program.agent.name)
     owed = Owed(received.sequence, 0, subject, received.at, letter=letter)
-    ledger = replace(ledger, outbox={**ledger.outbox, key: owed})
+    recent = ledgers.remembered(ledger.recent_events, digest)
+    ledger = replace(ledger, outbox={**ledger.outbox, key: owed}, recent_events=recent)
     counted = _counted(ledger, received, "dead_lettered")
     return replace(counted, effects=(Publish(key, owed),), letter=letter)
 

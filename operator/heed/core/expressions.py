@@ -19,6 +19,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
+_ERROR, _BOOL = cel.Type.ERROR, cel.Type.BOOL
 _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
@@ -42,20 +43,23 @@ def _environment() -> Any:
 class Scope:
     """The variables of an evaluation. Converting them is the costly part, so one scope serves many expressions."""
 
-    __slots__ = ("_activation",)
+    __slots__ = ("_activation", "_variables")
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
-        self._activation = _environment().Activation(dict(variables))
+        self._variables = variables
+        self._activation: Any = None
 
     def evaluate(self, compiled: Any) -> Any:
         """cel's own value of a compiled expression. Raises ExpressionError."""
         try:
+            if self._activation is None:
+                self._activation = _environment().Activation(dict(self._variables))
             value = compiled.eval(self._activation)
         except MemoryError:
             raise ExpressionError("needs too much memory; work on less data") from None
         except Exception as error:
             raise ExpressionError(_explain(str(error))) from None
-        if value.type() == cel.Type.ERROR:
+        if value.type() == _ERROR:
             raise ExpressionError(_error_in(value))
         return value
 
@@ -82,7 +86,7 @@ class Expression:
     def holds(self, scope: Scope) -> bool:
         """Whether it is true. Raises ExpressionError, also where it is no boolean."""
         value = scope.evaluate(self.compiled)
-        if value.type() != cel.Type.BOOL:
+        if value.type() != _BOOL:
             raise ExpressionError(
                 f"is {value.type().name().lower()}, not a boolean; compare it with something"
             )

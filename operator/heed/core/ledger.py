@@ -124,12 +124,14 @@ def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return left
 
 
-def remember(ledger: Ledger, event_digest: str) -> Ledger:
-    """The ledger that knows one more decided event, and one less where the window is full."""
-    recent = {**ledger.recent_events, event_digest: None}
+def remembered(recent: Mapping[str, None], event_digest: str | None) -> Mapping[str, None]:
+    """The window of decided events with one more, and one less where it is full."""
+    if event_digest is None:
+        return recent
+    recent = {**recent, event_digest: None}
     while len(recent) > REMEMBERED_EVENTS:
-        recent.pop(next(iter(recent)))
-    return replace(ledger, recent_events=recent)
+        del recent[next(iter(recent))]
+    return recent
 
 
 def cancel(task_id: str, record: PendingTask) -> CancelTask:

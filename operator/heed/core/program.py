@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from heed import names
-from heed.api.agent import Agent, AgentSpec, Handler, TaskSpec, job_containers, seconds
+from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, job_containers, seconds
 from heed.core.effects import AgentRef
 from heed.core.expressions import Expression, ExpressionError, compile_expression
 from heed.core.jobcontract import expands_variables
@@ -74,7 +74,7 @@ class Program:
     labels: Mapping[str, str]
     generation: int
     subscriptions: tuple[Subscription, ...]
-    key: Expression
+    key: Expression | None  # None: the default, the event's correlationid
     idle_timeout: int
     tasks: Mapping[str, Task]
     reactions: tuple[Reaction, ...]
@@ -132,14 +132,14 @@ def compile_agent(agent: Agent) -> Program:
         _reaction(compiler, item, f"spec.handlers[{i}]", spec) for i, item in enumerate(spec.handlers)
     )
     _check_names(compiler, spec)
-    if compiler.problems or key is None:
+    if compiler.problems:
         raise InvalidManifest(compiler.problems)
     return Program(
         agent=AgentRef(agent.metadata.namespace, agent.metadata.name, agent.metadata.uid),
         labels=agent.metadata.labels,
         generation=agent.metadata.generation,
         subscriptions=subscriptions,
-        key=key,
+        key=None if spec.session.key == SessionSpec().key else key,
         idle_timeout=seconds(spec.session.idle_timeout),
         tasks=tasks,
         reactions=reactions,

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 from heed import names
-from heed.api.status import PendingTask, RecentTask, Session
+from heed.api.status import Cursor, PendingTask, RecentTask, Session
 from heed.core import ledger as ledgers
 from heed.core.events import Event, Received
 from heed.core.expressions import ExpressionError, Scope
@@ -18,6 +19,7 @@ from heed.errors import DecisionFailed
 MAX_KEY: Final = 256
 
 
+@lru_cache(maxsize=256)
 def later(time: str, seconds: int) -> str:
     """An RFC 3339 time so many seconds later, in the stream's own form."""
     moment = datetime.fromisoformat(time) + timedelta(seconds=seconds)
@@ -39,10 +41,10 @@ def subscribed(program: Program, received: Received, event: Event, scope: Scope)
     return False
 
 
-def session_key(program: Program, scope: Scope) -> str:
+def session_key(program: Program, event: Event, scope: Scope) -> str:
     """The key of the event's session. Raises DecisionFailed."""
     try:
-        key = program.key.value(scope)
+        key = event.correlationid if program.key is None else program.key.value(scope)
     except ExpressionError as error:
         raise DecisionFailed("ExpressionFailed", f"spec.session.key: {error}") from None
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
@@ -57,19 +59,20 @@ def session_of(ledger: Ledger, key: str, received: Received, event: Event) -> Se
     return ledger.sessions.get(key) or Session(received.at, received.at, event.correlationid)
 
 
-def touched(ledger: Ledger, session: Session) -> Session:
+def touched(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
     """The session that an event of now belongs to. The cursor's time never goes back, so order and times agree."""
-    return replace(session, last_event_at=ledger.cursor.time or session.last_event_at)
+    now = ledger.cursor.time or session.last_event_at
+    return Session(session.started_at, now, session.correlationid, state)
 
 
 def advanced(program: Program, ledger: Ledger, received: Received) -> Ledger:
     """The ledger with its cursor on this event, and without the sessions that have been idle too long by now."""
     now = max(received.at, ledger.cursor.time or "")
-    ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=received.sequence, time=now))
+    ledger = replace(ledger, cursor=Cursor(ledger.cursor.stream, received.sequence, now))
     oldest = next(iter(ledger.sessions.values()), None)
     if oldest is None:
         return ledger
-    limit = later(now, -program.idle_timeout)
+    limit = later(f"{now[:19]}Z", -program.idle_timeout)  # whole seconds: computed once for many events
     if oldest.last_event_at >= limit:
         return ledger
     busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
@@ -83,13 +86,15 @@ def advanced(program: Program, ledger: Ledger, received: Received) -> Ledger:
     )
 
 
-def kept(ledger: Ledger, key: str, session: Session) -> Ledger:
-    """The ledger with a session, touched just now, in its new form. It exists while it has state or tasks."""
-    sessions = dict(ledger.sessions)
+def kept(
+    sessions: Mapping[str, Session], tasks: Mapping[str, PendingTask], key: str, session: Session
+) -> dict[str, Session]:
+    """The sessions with one, touched just now, in its new form. It exists while it has state or tasks."""
+    sessions = dict(sessions)
     sessions.pop(key, None)
-    if session.state or _has_tasks(ledger.pending_tasks, key):
+    if session.state or _has_tasks(tasks, key):
         sessions[key] = session
-    return replace(ledger, sessions=sessions)
+    return sessions
 
 
 def _has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:

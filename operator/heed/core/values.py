@@ -7,6 +7,7 @@ differently after a restart.
 import json
 from typing import Any
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
@@ -30,7 +31,7 @@ def canonical(value: Any, *, stored: bool = False) -> Any:
 
 def compact(value: Any) -> str:
     """JSON without spaces and with sorted keys: the same text for the same value, in every process."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def merge_patch(old: Any, new: Any) -> Any:

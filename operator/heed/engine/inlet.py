@@ -1,10 +1,14 @@
-"""What a reader hands out, waiting to be decided. One read is always under way and never cut off: it may hold messages."""
+"""What a reader hands out, waiting to be decided.
+
+One read is always under way and never cut off, since it may hold messages.
+"""
 
 import asyncio
 from collections import deque
 
 from heed.core.events import Received
 from heed.engine.ports import Reader
+from heed.engine.stopping import stop
 
 READ_AT_ONCE = 500
 IDLE = 60.0  # seconds that one read may wait for a message
@@ -46,6 +50,7 @@ class Inlet:
 
     async def close(self) -> None:
         """Stop reading. What was not decided is read again from the cursor."""
-        self._reading.cancel()
-        await asyncio.gather(self._reading, return_exceptions=True)
+        await stop(self._reading)
+        if not self._reading.cancelled():
+            self._reading.exception()  # looked at, so that asyncio does not complain
         await self._reader.close()

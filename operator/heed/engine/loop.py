@@ -8,14 +8,16 @@ came), the loop drops what it holds in memory, loads the ledger and reads again 
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from heed.core.decide import Decision, decide
-from heed.core.effects import Effect, StartTask, TaskEnd
+from heed.core.effects import Effect, Publish, StartTask, TaskEnd
 from heed.core.ledger import Ledger, owed_effects, settle
 from heed.core.program import Program
+from heed.core.values import compact
 from heed.engine.inlet import Inlet
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace, Pacer
@@ -23,8 +25,10 @@ from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer
 from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 
+log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
 DECIDE_AT_ONCE = 50  # decisions between two turns of other Agents
+ENVELOPE = 512  # about the bytes of a record beside its content
 
 
 @dataclass(slots=True)
@@ -38,15 +42,33 @@ class _Batch:
     def add(self, decision: Decision) -> None:
         self.ledger = decision.ledger
         self.decisions.append(decision)
-        self.growth += sum(map(_weight, decision.effects))
+        self.growth += _weight(decision)
 
     def full(self, pace: Pace) -> bool:
         return len(self.decisions) >= pace.batch or self.growth >= pace.growth
 
 
-def _weight(effect: Effect) -> int:
-    """About how many bytes an effect adds to the ledger while it is owed."""
-    return 400 + (len(effect.record.owed or "") if isinstance(effect, StartTask) else 500)
+def _weight(decision: Decision) -> int:
+    """About how many bytes a decision adds to the ledger."""
+    size = 200 + (len(compact(decision.after)) if decision.after else 0)
+    for effect in decision.effects:
+        match effect:
+            case StartTask(record=record):
+                size += ENVELOPE + len(record.owed or "")
+            case Publish(owed=owed):
+                size += ENVELOPE + len(owed.event or "")
+            case _:
+                pass
+    return size
+
+
+def _still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
+    """The effects of a batch without the starts of tasks that a later decision of the batch ended again."""
+    for decision in decisions:
+        for effect in decision.effects:
+            record = ledger.pending_tasks.get(effect.id)
+            if not isinstance(effect, StartTask) or (record is not None and record.phase == "Owed"):
+                yield effect
 
 
 class AgentLoop:
@@ -90,7 +112,11 @@ class AgentLoop:
                 return
             except (LedgerConflict, ReaderLost) as error:
                 self._observer.troubled(self.program.agent, "start over", error, 0)
-            except HeedError as error:
+            except (
+                Exception
+            ) as error:  # also a mistake of ours: an Agent that tries again is better than a silent one
+                if not isinstance(error, HeedError):
+                    log.exception("agent loop broke", extra={"agent": str(self.program.agent)})
                 self._observer.troubled(self.program.agent, "start over", error, self._delay)
                 await asyncio.sleep(self._delay)
                 self._delay = min(self._delay * 2, LAST_DELAY)
@@ -139,7 +165,7 @@ class AgentLoop:
             ledger = settle(batch.ledger, performer.take())
             if ledger is not self._held.ledger:
                 await self._commit(ledger, batch.decisions)
-                performer.perform(effect for decision in batch.decisions for effect in decision.effects)
+                performer.perform(_still_owed(ledger, batch.decisions))
 
     async def _something_to_do(self, inlet: Inlet, performer: Performer) -> None:
         """Until there are events to decide, or effects have been settled for a while without any event coming."""

@@ -5,8 +5,9 @@ handed back to the loop, whose next commit strikes it from what the ledger owes.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask
@@ -14,6 +15,7 @@ from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, 
 from heed.core.tasks import end_event, end_subject, work_of
 from heed.engine.observers import Observer
 from heed.engine.ports import EventBus, TaskRunner
+from heed.engine.stopping import stop
 from heed.errors import HeedError, TaskRefused
 
 FIRST_DELAY = 0.1
@@ -34,6 +36,8 @@ class Performer:
         self._agent, self._bus, self._runner, self._observer = agent, bus, runner, observer
         self._done: list[Effect] = []
         self._ends: set[str] = set()
+        self._starts: dict[str, asyncio.Task[None]] = {}
+        self._cancelled: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
         self._freed = asyncio.Event()
@@ -41,13 +45,15 @@ class Performer:
     def perform(self, effects: Iterable[Effect], *, again: bool = False) -> None:
         """Begin to make effects, in order. `again`: they may have been made by someone who did not live to say so."""
         for effect in effects:
-            self._spawn(self._until_made(effect, again))
+            task = self._spawn(self._until_made(effect, again))
+            if isinstance(effect, StartTask):
+                self._starts[effect.id] = task
 
     def report(self, record: PendingTask, end: TaskEnd) -> None:
         """Begin to publish the end of a pending task; once for each task."""
         if end.task_id not in self._ends:
             self._ends.add(end.task_id)
-            self._spawn(
+            _ = self._spawn(
                 self._persist("publish the end of a task", lambda attempt: self._publish_end(record, end))
             )
 
@@ -65,14 +71,13 @@ class Performer:
 
     async def close(self) -> None:
         """Stop. What was under way is still owed by the ledger."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*(stop(task) for task in list(self._running)))
 
-    def _spawn(self, making: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(making)
+    def _spawn(self, making: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(making)
         self._running.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -80,6 +85,7 @@ class Performer:
 
     async def _until_made(self, effect: Effect, again: bool) -> None:
         await self._persist(type(effect).__name__, lambda attempt: self._make(effect, again or attempt > 0))
+        self._starts.pop(effect.id, None)
         self._observer.performed(self._agent, effect)
         self._done.append(effect)
         self._freed.set()
@@ -95,6 +101,8 @@ class Performer:
                 await self._cancel(effect)
 
     async def _start(self, effect: StartTask) -> None:
+        if effect.id in self._cancelled:
+            return
         try:
             async with self._starting:
                 await self._runner.start(work_of(self._agent, effect.id, effect.record))
@@ -105,6 +113,9 @@ class Performer:
 
     async def _cancel(self, effect: CancelTask) -> None:
         self._ends.add(effect.id)
+        self._cancelled.add(effect.id)
+        if (start := self._starts.get(effect.id)) is not None:
+            await asyncio.wait({start})  # a start under way could come after its own cancellation
         await self._runner.cancel(effect.id)
         if effect.record is not None:
             end = TaskEnd(effect.id, names.digest("cancelled", effect.id), now(), False, reason="Cancelled")

@@ -16,6 +16,7 @@ from heed.engine.observers import Observer
 from heed.engine.pacing import Pace
 from heed.engine.performing import now
 from heed.engine.ports import EventBus
+from heed.engine.stopping import stop
 from heed.errors import InvalidManifest
 from heed.kube.api import Api, ApiError, agent_path, agents_path
 from heed.kube.jobs import owner_uid
@@ -84,8 +85,7 @@ class Fleet:
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
-        for task in list(self._reconciling.values()):
-            task.cancel()
+        await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
 
     async def _reconcile_latest(self, name: Name) -> None:
@@ -147,8 +147,7 @@ class Fleet:
 
     async def _stop(self, name: Name) -> None:
         if (running := self._running.pop(name, None)) is not None:
-            running.task.cancel()
-            await asyncio.gather(running.task, return_exceptions=True)
+            await stop(running.task)
             running.runner.close()
 
     async def _say(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.core.effects import TaskEnd, TaskWork
-from heed.core.jobcontract import TERMINATION_LOG, environment, parse_result, task_document_json
+from heed.core.jobcontract import TERMINATION_LOG, clean_text, environment, parse_result, task_document_json
 
 VOLUME: Final = "heed-task"
 MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
@@ -125,7 +125,7 @@ def task_end(
         at,
         False,
         reason=condition.get("reason") or "Failed",
-        message=text or condition.get("message"),
+        message=clean_text(text) or condition.get("message"),
         exit_code=last.get("exitCode"),
     )
 

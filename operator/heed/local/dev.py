@@ -20,6 +20,7 @@ from heed.core.effects import AgentRef
 from heed.core.program import Program, compile_agent
 from heed.engine.loop import AgentLoop
 from heed.engine.performing import now
+from heed.engine.stopping import stop
 from heed.errors import HeedError, InvalidManifest
 from heed.local.console import Console
 from heed.local.files import exclusive
@@ -30,7 +31,6 @@ from heed.local.server import local_server
 from heed.settings import Settings
 
 POLL = 0.5  # seconds between two looks at the manifests
-CANCEL_AGAIN = 1.0  # seconds
 ATTEMPTS = 3  # connections tried to a broker that somebody named
 
 Key = tuple[str, str]
@@ -85,12 +85,12 @@ class Workbench:
         self._seen = seen
         return True
 
-    async def watch(self, stop: asyncio.Event) -> None:
-        """Follow changes of the manifests until `stop` is set."""
-        while not stop.is_set():
+    async def watch(self, stopping: asyncio.Event) -> None:
+        """Follow changes of the manifests until `stopping` is set."""
+        while not stopping.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
-                    await stop.wait()
+                    await stopping.wait()
                     return
             try:
                 await self.refresh()
@@ -162,7 +162,7 @@ class Workbench:
     async def _runner_of(self, found: Found, agent: AgentRef, old: _Running | None) -> ProcessRunner:
         """The runner that goes on, where only the loop changes."""
         if old is not None:
-            await _cancel(old.task)
+            await stop(old.task)
             if old.found.file == found.file and old.program.agent == agent:
                 return old.runner
             await old.runner.close()
@@ -178,7 +178,7 @@ class Workbench:
 
     async def _stop(self, key: Key) -> None:
         running = self._running.pop(key)
-        await _cancel(running.task)
+        await stop(running.task)
         await running.runner.close()
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
@@ -232,10 +232,3 @@ def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
         else:
             stamps.append((path, status.st_mtime_ns, status.st_size))
     return stamps
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    """Cancel until it is over: Python 3.11's wait_for, which the NATS client uses, may swallow a cancellation."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_AGAIN)
