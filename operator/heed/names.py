@@ -1,5 +1,6 @@
 """Every name that Heed derives: subjects, ids, labels. Pure, so that a retry finds what the first try made."""
 
+import base64
 import hashlib
 import json
 import re
@@ -28,6 +29,7 @@ ANNOTATION_TASK: Final = "heed.dev/task.json"
 ANNOTATION_RETENTION: Final = "heed.dev/retention"
 
 
+_PARTS = json.JSONEncoder()
 _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
 _TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
 _PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
@@ -81,7 +83,13 @@ def agent_source(namespace: str, name: str) -> str:
 
 def digest(*parts: str | int, size: int = 16) -> str:
     """`size` bytes of BLAKE2b over the parts, in hex. JSON keeps ("a", "bc") apart from ("ab", "c")."""
-    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=size).hexdigest()
+    return hashlib.blake2b(_PARTS.encode(parts).encode(), digest_size=size).hexdigest()
+
+
+def event_digest(source: str, id: str) -> str:
+    """What an event is remembered by: 8 bytes as base64, since an Agent's status holds hundreds of them."""
+    raw = hashlib.blake2b(_PARTS.encode((source, id)).encode(), digest_size=8).digest()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def event_id(agent_uid: str, sequence: int, index: int) -> str:

@@ -83,12 +83,15 @@ class Pull:
             if self._asked > 0 and now >= self._lost_at:
                 self._fail("the server forgot a request")
             elif self._asked <= 0:
-                await self._ask(min(limit, BATCH))
+                await self._ask(BATCH)
             elif now >= end:
                 return []
             else:
                 await self._wait(min(end, self._lost_at) - now)
-        return [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
+        taken = [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
+        if self._asked <= 0 and len(self._arrivals) < BATCH and self._failure is None:
+            await self._ask(BATCH)  # it comes while these are being decided
+        return taken
 
     async def close(self) -> None:
         """Drop the consumer, without waiting for it. Never raises for a broker that is away."""

@@ -62,7 +62,7 @@ def decide(program: Program, ledger: Ledger, received: Received) -> Decision:
 
 
 def _decide_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
-    digest = names.digest(event.source, event.id, size=8)
+    digest = names.event_digest(event.source, event.id)
     if digest in ledger.recent_events:
         return _counted(ledger, received, "duplicates")
     reactions = _reactions(program, event)
@@ -143,7 +143,7 @@ def _decide_session(
         sessions=sessions.kept(ledger.sessions, tasks, key, sessions.touched(ledger, session, reacted.state)),
         pending_tasks=tasks,
         recent_tasks=ledger.recent_tasks,
-        recent_events=ledgers.remembered(ledger.recent_events, digest),
+        recent_events=ledger.recent_events.with_digest(digest),
         outbox={**ledger.outbox, **emitted},
     )
     return Decision(
@@ -185,7 +185,7 @@ def _dead(
     key = names.letter_id(program.agent.uid, received.sequence)
     subject = names.dead_subject(program.agent.namespace, program.agent.name)
     owed = Owed(received.sequence, 0, subject, received.at, letter=letter)
-    recent = ledgers.remembered(ledger.recent_events, digest)
+    recent = ledger.recent_events.with_digest(digest)
     ledger = replace(ledger, outbox={**ledger.outbox, key: owed}, recent_events=recent)
     counted = _counted(ledger, received, "dead_lettered")
     return replace(counted, effects=(Publish(key, owed),), letter=letter)

@@ -19,7 +19,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
-_ERROR, _BOOL = cel.Type.ERROR, cel.Type.BOOL
+_ERROR = cel.Type.ERROR
 _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
@@ -86,11 +86,12 @@ class Expression:
     def holds(self, scope: Scope) -> bool:
         """Whether it is true. Raises ExpressionError, also where it is no boolean."""
         value = scope.evaluate(self.compiled)
-        if value.type() != _BOOL:
+        answer = value.value()
+        if answer is not True and answer is not False:
             raise ExpressionError(
                 f"is {value.type().name().lower()}, not a boolean; compare it with something"
             )
-        return bool(value.value())
+        return answer
 
 
 def compile_expression(source: str, *, condition: bool = False) -> Expression:

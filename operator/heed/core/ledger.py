@@ -10,8 +10,8 @@ from heed import names
 from heed.api.status import Counts, Cursor, Owed, PendingTask, RecentTask, Session, Totals
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.values import canonical, merge_patch
+from heed.core.window import Window
 
-REMEMBERED_EVENTS: Final = 500
 RECENT_TASKS: Final = 10
 
 
@@ -24,7 +24,7 @@ class Ledger:
     sessions: Mapping[str, Session] = field(default_factory=dict)
     pending_tasks: Mapping[str, PendingTask] = field(default_factory=dict)
     recent_tasks: tuple[RecentTask, ...] = ()
-    recent_events: Mapping[str, None] = field(default_factory=dict)
+    recent_events: Window = Window()
     outbox: Mapping[str, Owed] = field(default_factory=dict)
 
 
@@ -53,7 +53,7 @@ def load(status: Mapping[str, Any]) -> Ledger:
         cursor=_CURSOR.validate_python(status.get("cursor", {"stream": names.STREAM})),
         totals=_TOTALS.validate_python(status.get("totals", {})),
         recent_tasks=_RECENT_TASKS.validate_python(status.get("recentTasks", ())),
-        recent_events=dict.fromkeys(status.get("recentEvents", ())),
+        recent_events=Window.of(status.get("recentEvents", ())),
         **maps,
     )
 
@@ -107,7 +107,7 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
         "recentTasks": [
             canonical(task) for task in _RECENT_TASKS.dump_python(ledger.recent_tasks, by_alias=True)
         ],
-        "recentEvents": list(ledger.recent_events),
+        "recentEvents": ledger.recent_events.digests(),
     }
 
 
@@ -122,16 +122,6 @@ def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     for key in keys:
         left.pop(key, None)
     return left
-
-
-def remembered(recent: Mapping[str, None], event_digest: str | None) -> Mapping[str, None]:
-    """The window of decided events with one more, and one less where it is full."""
-    if event_digest is None:
-        return recent
-    recent = {**recent, event_digest: None}
-    while len(recent) > REMEMBERED_EVENTS:
-        del recent[next(iter(recent))]
-    return recent
 
 
 def cancel(task_id: str, record: PendingTask) -> CancelTask:

@@ -27,7 +27,7 @@ from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 
 log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
-DECIDE_AT_ONCE = 50  # decisions between two turns of other Agents
+DECIDE_AT_ONCE = 16  # decisions between two turns of other Agents
 ENVELOPE = 512  # about the bytes of a record beside its content
 
 

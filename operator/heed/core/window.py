@@ -1,0 +1,54 @@
+"""The events decided lately, to know duplicates by: exactly the last so many, cheap to add to without changing what was.
+
+The window is a large part that many windows share and a small part of its own. Entries of the shared part that are too
+old by now are passed over instead of being taken out.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+SIZE: Final = 500
+_OWN: Final = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """The last SIZE digests, oldest first."""
+
+    shared: Mapping[str, int] = field(default_factory=dict)  # digest to place
+    own: Mapping[str, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, digests: Iterable[str]) -> "Window":
+        """A window of these, oldest first."""
+        latest = list(digests)[-SIZE:]
+        return cls({digest: place for place, digest in enumerate(latest)})
+
+    @property
+    def _passed(self) -> int:
+        return max(0, len(self.shared) + len(self.own) - SIZE)
+
+    def __contains__(self, digest: str) -> bool:
+        return digest in self.own or self.shared.get(digest, -1) >= self._passed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Window) and self.digests() == other.digests()
+
+    def __len__(self) -> int:
+        return min(SIZE, len(self.shared) + len(self.own))
+
+    def __hash__(self) -> int:
+        raise TypeError("a Window is compared, not hashed")
+
+    def with_digest(self, digest: str | None) -> "Window":
+        """The window with one more digest that is not in it; the same for None."""
+        if digest is None:
+            return self
+        if len(self.own) < _OWN:
+            return Window(self.shared, {**self.own, digest: None})
+        return Window.of([*self.digests(), digest])
+
+    def digests(self) -> list[str]:
+        """All digests, oldest first."""
+        return [*list(self.shared)[self._passed :], *self.own]

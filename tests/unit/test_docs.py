@@ -1,0 +1,268 @@
+"""The pages say what is so: links lead somewhere, manifests compile, commands and settings exist."""
+
+import ast
+import itertools
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from heed.api.agent import Agent
+from heed.api.parsing import parse_agent
+from heed.api.status import AgentStatus
+from heed.cli.main import COMMANDS, main
+from heed.core.answers import parse_script
+from heed.core.expectations import check_expectation
+from heed.core.jobcontract import environment
+from heed.core.program import compile_agent
+from heed.settings import Settings, StreamSettings
+from tests.markdown import ROOT, anchors, blocks, commands, links
+
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("examples/**/*.md"),
+        *ROOT.glob("charts/**/README.md"),
+    ]
+)
+DOCS = ROOT / "docs"
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.fixture(params=PAGES, ids=_name)
+def page(request: pytest.FixtureRequest) -> Path:
+    """Each page of the project."""
+    return Path(request.param)
+
+
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page.read_text()):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.is_file(), f"{link}: there is no {target}"
+        assert not anchor or anchor in anchors(target.read_text()), f"{link}: there is no such heading"
+
+
+def test_every_page_can_be_found_from_the_readme() -> None:
+    seen: set[Path] = set()
+    unread = [ROOT / "README.md"]
+    while unread:
+        here = unread.pop()
+        seen.add(here)
+        found = {(here.parent / link.partition("#")[0]).resolve() for link in links(here.read_text())}
+        unread.extend(path for path in found - seen if path.suffix == ".md")
+
+    assert set(PAGES) <= seen
+
+
+# --- manifests ----------------------------------------------------------------------------------------------
+
+
+def test_manifests_compile(page: Path) -> None:
+    for block in blocks(page.read_text(), "yaml"):
+        for document in yaml.safe_load_all(block):
+            if agent := _agent(document):
+                compile_agent(parse_agent(agent))
+
+
+def _agent(document: Any) -> dict[str, Any] | None:
+    """A manifest, or one around a list of handlers; scripts and expectations are checked for what they are."""
+    if isinstance(document, dict) and "apiVersion" in document:
+        return document if document.get("kind") == "Agent" else None
+    if not isinstance(document, list):
+        check_expectation(document)
+        return None
+    if "name" not in document[0]:
+        parse_script(document, [item["task"] for item in document])
+        return None
+    started = {start["task"] for item in document for start in item.get("start", []) if "task" in start}
+    container = {"name": "main", "image": "example:1", "command": ["true"]}
+    task = {"job": {"template": {"spec": {"containers": [container]}}}}
+    return {
+        "apiVersion": "heed.dev/v1alpha1",
+        "kind": "Agent",
+        "metadata": {"name": "fragment"},
+        "spec": {
+            "subscribe": [{"type": ">"}],
+            "tasks": dict.fromkeys(sorted(started), task),
+            "handlers": document,
+        },
+    }
+
+
+def test_the_readme_shows_the_research_example() -> None:
+    (manifest,) = blocks((ROOT / "README.md").read_text(), "yaml")
+
+    assert manifest == (ROOT / "examples/research/agent.yaml").read_text()
+
+
+def test_every_field_of_the_manifest_is_explained() -> None:
+    text = (DOCS / "agents.md").read_text()
+    models = [Agent.model_fields["spec"].annotation]
+    for model in models:
+        for field in model.model_fields.values():  # type: ignore[union-attr]
+            name = field.alias
+            assert re.search(rf"`{name}`|spec\.{name}\b|`{{[^`]*\b{name}\b[^`]*}}`", text), (
+                f"{name} is missing"
+            )
+            models.extend(_models(field.annotation))
+
+
+def _models(annotation: Any) -> Iterator[Any]:
+    """The models in a type."""
+    if hasattr(annotation, "model_fields"):
+        yield annotation
+    for inner in getattr(annotation, "__args__", ()):
+        yield from _models(inner)
+
+
+# --- commands -----------------------------------------------------------------------------------------------
+
+
+def test_commands_exist_with_their_options(page: Path) -> None:
+    for words in commands(page.read_text()):
+        if Path(words[0]).name == "heed":
+            _parse(words[1:])
+        elif words[0] == "make":
+            target = next(word for word in words[1:] if "=" not in word)
+            makefile = (ROOT / "Makefile").read_text()
+            assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), f"make {target}"
+        elif words[0] == "helm":
+            _check_values(words)
+
+
+def _parse(words: list[str]) -> None:
+    """Parse a `heed` command as click would; nothing is run, and no file is looked for."""
+    context = click.Context(main, info_name="heed")
+    command = main.get_command(context, words[0])
+    assert command is not None, f"there is no heed {words[0]}"
+    words = words[: words.index(">")] if ">" in words else words
+    try:
+        given, rest, _ = command.make_parser(click.Context(command)).parse_args(list(words[1:]))
+    except click.UsageError as error:
+        pytest.fail(f"heed {' '.join(words)}: {error.format_message()}")
+    assert not rest, f"heed {' '.join(words)}: {rest} is too much"
+    missing = [item.name for item in command.params if item.required and item.value_is_missing(given.get(item.name))]
+    assert not missing, f"heed {' '.join(words)}: {missing} is missing"
+
+
+def _check_values(words: list[str]) -> None:
+    """What `--set` names is in the chart's values."""
+    values = yaml.safe_load((ROOT / "charts/heed/values.yaml").read_text())
+    for option, setting in itertools.pairwise(words):
+        if option == "--set":
+            found: Any = values
+            for key in setting.partition("=")[0].split("."):
+                assert key in found, f"the chart has no value {setting}"
+                found = found[key]
+
+
+def test_every_command_is_mentioned() -> None:
+    text = "".join(page.read_text() for page in PAGES)
+
+    assert [name for section in COMMANDS.values() for name in section if f"heed {name}" not in text] == []
+
+
+# --- tables -------------------------------------------------------------------------------------------------
+
+
+def _rows(page: str, pattern: str) -> list[list[str]]:
+    """The cells of the table rows whose first cell matches."""
+    rows = [
+        line.strip("| ").split(" | ") for line in (DOCS / page).read_text().splitlines() if line[:1] == "|"
+    ]
+    return [row for row in rows if re.search(pattern, row[0])]
+
+
+def test_settings_are_what_the_code_reads() -> None:
+    wanted = {
+        prefix + field.name.upper(): field.default
+        for model, prefix in ((Settings, "HEED_"), (StreamSettings, "HEED_STREAM_"))
+        for field in fields(model)
+        if field.name != "stream"
+    }
+    shown = {row[0].strip("`"): row[1].strip("`") for row in _rows("operations.md", "`HEED_")}
+
+    assert shown == {name: "none" if value is None else str(value) for name, value in wanted.items()}
+
+
+def test_runtime_dependencies_are_explained() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = {re.split(r"[<>=~!\[ ]", item)[0] for item in project["dependencies"]}
+
+    assert {row[0].strip("`") for row in _rows("dependencies.md", "^`")} == wanted
+    text = (DOCS / "dependencies.md").read_text()
+    for extra in project["optional-dependencies"].values():
+        assert all(re.split(r"[<>=]", item)[0] in text for item in extra)
+
+
+def test_every_cause_of_a_dead_letter_is_explained() -> None:
+    text = (DOCS / "events.md").read_text()
+
+    assert {code for code in _codes() if f"`{code}`" not in text} == set()
+
+
+def _codes() -> Iterator[str]:
+    """The first arguments of what makes a dead letter, in the source."""
+    for file in (ROOT / "operator/heed").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                first = node.args[0]
+                if node.func.id in ("Unreadable", "Malformed", "DecisionFailed") and isinstance(
+                    first, ast.Constant
+                ):
+                    yield str(first.value)
+
+
+def test_every_reason_of_a_failed_task_is_explained() -> None:
+    text = (DOCS / "tasks.md").read_text()
+    source = "".join(
+        file.read_text()
+        for folder in ("core", "kube")
+        for file in (ROOT / "operator/heed" / folder).glob("*.py")
+    )
+    reasons = set(
+        re.findall(
+            r'reason="(\w+)"|TaskRefused\(\s*"(\w+)"|^REASON_\w+: Final = "(\w+)"', source, re.MULTILINE
+        )
+    )
+    named = {reason for found in reasons for reason in found if reason}
+
+    assert named >= {"Cancelled", "DeadlineExceeded", "InvalidJob"}
+    assert {reason for reason in named if f"`{reason}`" not in text} == set()
+
+
+def test_the_variables_of_a_job_are_explained() -> None:
+    shown = set(re.findall(r"`(HEED_\w+)`", "".join(row[0] for row in _rows("tasks.md", "`HEED_"))))
+    code = {name for name in environment.__globals__ if name.startswith("ENV_")}
+
+    assert shown == {environment.__globals__[name] for name in code}
+
+
+def test_the_fields_of_the_status_are_explained() -> None:
+    text = (DOCS / "operations.md").read_text()
+    names = [
+        "".join([head, *map(str.title, rest)])
+        for head, *rest in (field.name.split("_") for field in fields(AgentStatus))
+    ]
+
+    assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_decision_records_are_numbered_and_listed() -> None:
+    records = sorted(path.name for path in (DOCS / "adr").glob("0*.md"))
+
+    assert [int(name[:4]) for name in records] == list(range(1, len(records) + 1))
+    assert all(f"]({name})" in (DOCS / "adr/README.md").read_text() for name in records)
