@@ -25,8 +25,6 @@ RIGHTS = {
     ("heed.dev", "agents/status"): {"get", "patch"},
     ("batch", "jobs"): {"create", "delete", "get", "list", "watch"},
     ("", "pods"): {"get", "list"},
-    ("", "events"): {"create", "patch"},
-    ("events.k8s.io", "events"): {"create", "patch"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"},
 }
 

@@ -12,8 +12,8 @@ from heed.core.decide import decide
 from heed.core.effects import Publish
 from heed.core.events import Event, Received
 from heed.core.ledger import Ledger, settle, total_decided
-from heed.core.window import SIZE as REMEMBERED_EVENTS
 from heed.core.program import Program
+from heed.core.window import SIZE as REMEMBERED_EVENTS
 from tests.unit.builders import (
     AGENT,
     ASKED,

@@ -154,7 +154,9 @@ def _parse(words: list[str]) -> None:
     except click.UsageError as error:
         pytest.fail(f"heed {' '.join(words)}: {error.format_message()}")
     assert not rest, f"heed {' '.join(words)}: {rest} is too much"
-    missing = [item.name for item in command.params if item.required and item.value_is_missing(given.get(item.name))]
+    missing = [
+        item.name for item in command.params if item.required and item.value_is_missing(given.get(item.name))
+    ]
     assert not missing, f"heed {' '.join(words)}: {missing} is missing"
 
 

@@ -186,8 +186,8 @@ class Handler(Model):
     state: Annotated[
         Free,
         Field(
-            description='Map merged into the session\'s state by top-level key; "${null}" removes a key. Strings may hold '
-            "${CEL}; or one ${CEL} that yields the map."
+            description="Map merged into the session's state by top-level key. "
+            'Strings may hold ${CEL}, and "${null}" removes a key; or one ${CEL} that yields the map.'
         ),
     ] = None
     start: Annotated[list[Start], Field(max_length=MAX_ITEMS, description="Tasks to start.")] = []

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, generated from the models: a structural schema with the rules that a server can check."""
+"""The CustomResourceDefinition, generated from the models: a structural schema and the rules a server can check."""
 
 import copy
 from typing import Any, Final
@@ -48,11 +48,13 @@ RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
         (
             "self.handlers.all(h, !has(h.start) || h.start.all(s, !has(s.task) || "
             "(has(self.tasks) && s.task in self.tasks)))",
-            "spec.handlers[*].start[*].task: names a task that is not in spec.tasks; add the task, or correct the name",
+            "spec.handlers[*].start[*].task: names a task that is not in spec.tasks; "
+            "add the task, or correct the name",
         ),
         (
             "self.handlers.all(h, !has(h.cancel) || h.cancel.all(s, has(self.tasks) && s.task in self.tasks))",
-            "spec.handlers[*].cancel[*].task: names a task that is not in spec.tasks; add the task, or correct the name",
+            "spec.handlers[*].cancel[*].task: names a task that is not in spec.tasks; "
+            "add the task, or correct the name",
         ),
         (
             f"!has(self.tasks) || self.tasks.all(name, name.size() <= 40 && name.matches({_LABEL}))",
@@ -162,7 +164,7 @@ def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
             converted[key] = {name: _converted(item, definitions) for name, item in value.items()}
         elif key == "items" or (key == "additionalProperties" and isinstance(value, dict)):
             converted[key] = _converted(value, definitions)
-        elif (key in _KEPT and not (key == "additionalProperties")) or key.startswith("x-kubernetes-"):
+        elif (key in _KEPT and key != "additionalProperties") or key.startswith("x-kubernetes-"):
             converted[key] = copy.deepcopy(value)
     if converted.get("default", 0) in (None, False, [], {}):
         converted.pop("default", None)

@@ -1,7 +1,7 @@
-"""The events decided lately, to know duplicates by: exactly the last so many, cheap to add to without changing what was.
+"""The events decided lately, to know duplicates by: exactly the last so many.
 
-The window is a large part that many windows share and a small part of its own. Entries of the shared part that are too
-old by now are passed over instead of being taken out.
+A window is a large part that many windows share and a small part of its own, so that a new one with one digest more
+costs little. Entries of the shared part that are too old by now are passed over instead of being taken out.
 """
 
 from collections.abc import Iterable, Mapping

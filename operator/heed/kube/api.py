@@ -22,7 +22,7 @@ CORE = "/api/v1"
 
 
 class ApiError(HeedError):
-    """The API server refused (`status` is HTTP's) or did not answer (`status` is 0: it may have done it all the same)."""
+    """The API server refused (`status` is HTTP's), or did not answer (0: it may have done it all the same)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}" if status else message)
