@@ -10,7 +10,7 @@ RUN python3 -m venv /opt/heed \
  && /opt/heed/bin/pip install --require-hashes --requirement requirements/runtime.txt \
  && python3 -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes --requirement requirements/build.txt
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
  && /opt/heed/bin/pip install --no-deps --no-index /wheels/heed-*.whl \

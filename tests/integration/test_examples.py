@@ -189,6 +189,12 @@ def _tasks(wanted: dict[str, Any]) -> int:
     return tasks if isinstance(tasks, int) else len(tasks)
 
 
+# What is in the sessions that an example leaves open.
+REMEMBERED = {
+    "research": [{"topic": "tides", "answer": "The Moon pulls the sea, and the Earth turns under it."}],
+}
+
+
 async def test_what_its_readme_says_to_type_runs_on_a_laptop(
     example: str, tmp_path: Path, own_server: NatsServer
 ) -> None:
@@ -214,7 +220,9 @@ async def test_what_its_readme_says_to_type_runs_on_a_laptop(
     for outcome in wanted:
         assert any(not list(mismatches(outcome, found)) for found in broadcast), (outcome, broadcast)
     for status in await _statuses(example, own_server.url):
-        assert status["sessions"] == status["pendingTasks"] == {}
+        assert status["pendingTasks"] == {}
+        remembered = [session["state"] for session in status["sessions"].values()]
+        assert remembered == REMEMBERED.get(example, [])
         assert status["totals"]["deadLettered"] == 0
     assert "Traceback" not in output.read_text()
 

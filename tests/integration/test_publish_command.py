@@ -137,7 +137,7 @@ def test_the_broker_drops_a_repeated_id_unless_told_otherwise(
         ([TYPE, "--data", "{nope"], "the data are not JSON"),
         ([TYPE, "--data", "[9223372036854775808]"], "send it as a string"),
         ([TYPE, "--data", "@/does/not/exist"], "name a file that can be read"),
-        ([TYPE, "--id", ""], "attribute id is missing or empty"),
+        ([TYPE, "--id", ""], "Attribute 'id' must not be None or empty"),
         ([TYPE, "--ext", "Bad=1"], "write name=value"),
         ([TYPE, "--ext", "none"], "write name=value"),
         ([TYPE, "--to", "a.b"], "--to 'a.b': not a Kubernetes name"),

@@ -255,7 +255,7 @@ def test_an_error_of_a_manifest_lists_its_problems() -> None:
 @pytest.mark.parametrize(
     "handler",
     [
-        {"state": {"n": None}},
+        {"state": {"n": "${null}"}},
         {"state": "${event.data}"},
         {"when": "event.data.flag"},
         {"type": ">"},
@@ -329,3 +329,10 @@ def test_compiling_twice_gives_equal_answers() -> None:
     agent = parse_agent(spec())
 
     assert compile_agent(agent).subjects == compile_agent(agent).subjects
+
+
+def test_a_literal_null_in_state_is_refused_because_kubernetes_would_drop_it() -> None:
+    (problem,) = problems(manifest({"state": {"n": None}}))
+
+    assert problem.path == "spec.handlers[0].state.n"
+    assert "${null}" in problem.remedy

@@ -155,7 +155,9 @@ def _parse(words: list[str]) -> None:
         pytest.fail(f"heed {' '.join(words)}: {error.format_message()}")
     assert not rest, f"heed {' '.join(words)}: {rest} is too much"
     missing = [
-        item.name for item in command.params if item.required and item.value_is_missing(given.get(item.name))
+        item.name
+        for item in command.params
+        if item.required and (item.name not in given or item.value_is_missing(given[item.name]))
     ]
     assert not missing, f"heed {' '.join(words)}: {missing} is missing"
 

@@ -21,6 +21,10 @@ class UnreadableManifest(InvalidManifest):
         self.message, self.remedy = message, remedy
 
 
+class NotAManifest(UnreadableManifest):
+    """A document of some other kind of file: among the files of a folder it is passed over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One document. `source` is the name of the file it stands in, `line` where it begins."""
@@ -88,5 +92,5 @@ def _manifest(tree: Tree, source: str) -> Manifest:
     if not isinstance(tree.value, dict):
         kind = "a list" if isinstance(tree.value, list) else "a single value"
         remedy = "a manifest has apiVersion, kind, metadata and spec"
-        raise UnreadableManifest(source, tree.line, 1, f"the document is {kind}, not a map", remedy)
+        raise NotAManifest(source, tree.line, 1, f"the document is {kind}, not a map", remedy)
     return Manifest(tree.value, source, tree.line, tree)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from heed.api.agent import Agent
-from heed.api.manifests import Manifest, UnreadableManifest, parse_manifests
+from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest, parse_manifests
 from heed.api.parsing import parse_agent
 from heed.core.program import Program, compile_agent
 from heed.errors import InvalidManifest, InvalidSettings, Problem
@@ -93,6 +93,9 @@ def _manifests(paths: Sequence[str], problems: list[Problem]) -> Iterator[Manife
     for source in sources(paths):
         try:
             yield from (manifest for manifest in read_manifests(source) if manifest.is_agent)
+        except NotAManifest as error:
+            if source in paths:
+                problems.extend(error.problems)
         except InvalidManifest as error:
             problems.extend(error.problems)
 

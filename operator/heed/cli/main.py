@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import logging
 import os
 import traceback
 from typing import Any, Final
@@ -125,3 +126,4 @@ def main() -> None:
     """Heed runs event-driven agents on Kubernetes: an Agent is a resource that says which CloudEvents it heeds,
     what it remembers, how it reacts, and which Jobs it starts.
     """
+    logging.getLogger("heed").addHandler(logging.NullHandler())  # commands say themselves what went wrong

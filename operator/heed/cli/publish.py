@@ -4,7 +4,6 @@ import asyncio
 import json
 import re
 import sys
-import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +12,8 @@ from typing import Any
 
 import click
 import yaml
+from cloudevents.core.exceptions import CloudEventValidationError
+from cloudevents.core.v1.event import CloudEvent
 
 from heed import names
 from heed.bus.connection import NoAnswer, connect
@@ -69,12 +70,10 @@ def publish(
     """Publish an event of TYPE, such as com.example.order.placed."""
     attributes = {
         **_extensions(extensions),
-        "specversion": "1.0",
-        "id": str(uuid.uuid4()) if id_ is None else id_,
+        "id": id_,
         "source": source,
         "type": type_,
         "subject": subject,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "datacontenttype": content_type or (None if data is None else "application/json"),
         "correlationid": correlation,
         "causationid": causation,
@@ -103,12 +102,28 @@ async def _publish(settings: Settings, subject: str, event: Event, *, deduplicat
 
 
 def _event(attributes: dict[str, str], data: str | None) -> Event:
+    """The event; what is not given of id and time, the CloudEvents SDK makes up. Raises UsageError."""
     body = b"" if data is None else _read(data)
     try:
-        return build(attributes, read_data(body, attributes.get("datacontenttype")))
+        complete = CloudEvent({"specversion": "1.0", **attributes}).get_attributes()
+        texts = {name: _rfc3339(value) for name, value in complete.items() if value is not None}
+        return build(texts, read_data(body, attributes.get("datacontenttype")))
+    except CloudEventValidationError as error:
+        raise click.UsageError(_first(error)) from None
     except MalformedEvent as error:
         remedy = " (--data is JSON, unless --content-type says something else)" if body else ""
         raise click.UsageError(f"{error}{remedy}") from None
+
+
+def _rfc3339(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return str(value)
+
+
+def _first(error: CloudEventValidationError) -> str:
+    """The SDK's first complaint about an event."""
+    return next((str(item) for items in error.errors.values() for item in items), str(error))
 
 
 def _read(data: str) -> bytes:

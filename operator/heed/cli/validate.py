@@ -6,7 +6,7 @@ from typing import Literal
 
 import click
 
-from heed.api.manifests import Manifest, UnreadableManifest
+from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest
 from heed.cli.files import LoadedAgent, load_agent, read_manifests, shown, sources, twice
 from heed.cli.output import Form, output_option, paint, show_data, visible
 from heed.core.advice import ANY, advise, direct_types
@@ -85,6 +85,8 @@ def check(paths: Sequence[str]) -> Checked:
         try:
             manifests = read_manifests(source)
         except UnreadableManifest as error:
+            if isinstance(error, NotAManifest) and source not in paths:
+                continue
             found = Finding(error.source, error.line, "", error.message, error.remedy, "error", None)
             checked.findings.append(found)
             continue

@@ -213,6 +213,10 @@ def _check_state(compiler: _Compiler, state: Any, path: str) -> None:
         compiler.problem(
             path, "is neither a map nor one ${CEL} that yields a map", "write `state: {key: value}`"
         )
+    for key, value in state.items() if isinstance(state, dict) else ():
+        if value is None:
+            remedy = 'write "${null}" to remove a key: Kubernetes drops null members from manifests'
+            compiler.problem(f"{path}.{key}", "is null", remedy)
 
 
 def _is_single(value: Any) -> bool:

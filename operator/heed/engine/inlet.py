@@ -29,8 +29,11 @@ class Inlet:
         self.unread.extend(await self._reader.read(READ_AT_ONCE, IDLE))
 
     def arrived(self) -> bool:
-        """Whether there is something to decide; begins the next read where the last one is over. Raises its error."""
-        if self._reading.done():
+        """Whether there is something to decide; begins the next read where the last one is over. Raises its error.
+
+        As long as there is a whole read to decide, no further one begins: a backlog stays in the stream.
+        """
+        if self._reading.done() and len(self.unread) < READ_AT_ONCE:
             self._reading.result()
             self._reading = self._read()
         return bool(self.unread)

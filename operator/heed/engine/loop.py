@@ -28,6 +28,7 @@ from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
 DECIDE_AT_ONCE = 16  # decisions between two turns of other Agents
+STEADY = 60.0  # seconds after which a pass counts as one that went well
 ENVELOPE = 512  # about the bytes of a record beside its content
 
 
@@ -71,6 +72,11 @@ def _still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effec
                 yield effect
 
 
+def _started(ledger: Ledger) -> list[str]:
+    """The tasks that are known to run, or to have run."""
+    return [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
+
+
 class AgentLoop:
     """Runs one generation of one Agent until it is stopped or the Agent is gone."""
 
@@ -91,7 +97,7 @@ class AgentLoop:
         self._pacer = Pacer.of(self._pace)
         self._stored: Stored | None = None
         self._performer: Performer | None = None
-        self._delay = FIRST_DELAY
+        self._delay = 0.0
 
     @property
     def ledger(self) -> Ledger | None:
@@ -106,20 +112,25 @@ class AgentLoop:
     async def run(self) -> None:
         """Follow the stream until the Agent is gone. Cancel to stop, at any point, without harm."""
         while True:
+            began = time.monotonic()
             try:
                 await self._resume_and_follow()
             except LedgerGone:
                 return
-            except (LedgerConflict, ReaderLost) as error:
-                self._observer.troubled(self.program.agent, "start over", error, 0)
-            except (
-                Exception
-            ) as error:  # also a mistake of ours: an Agent that tries again is better than a silent one
+            except Exception as error:  # also a mistake of ours: one that tries again is better than a silent one
                 if not isinstance(error, HeedError):
                     log.exception("agent loop broke", extra={"agent": str(self.program.agent)})
-                self._observer.troubled(self.program.agent, "start over", error, self._delay)
-                await asyncio.sleep(self._delay)
-                self._delay = min(self._delay * 2, LAST_DELAY)
+                await self._pause(error, time.monotonic() - began)
+
+    async def _pause(self, error: Exception, lived: float) -> None:
+        """Before starting over: not at all where it is part of life, longer and longer where nothing comes of it."""
+        if lived > STEADY:
+            self._delay = 0.0
+        ordinary = isinstance(error, LedgerConflict | ReaderLost)
+        delay = self._delay if ordinary else max(self._delay, FIRST_DELAY)
+        self._observer.troubled(self.program.agent, "start over", error, delay)
+        await asyncio.sleep(delay)
+        self._delay = min(max(delay * 2, FIRST_DELAY), LAST_DELAY)
 
     def waits(self, task_id: str) -> bool:
         """Whether the Agent waits for a task's end; it may, as long as its ledger has not been read."""
@@ -136,6 +147,11 @@ class AgentLoop:
             self._performer.report(self.ledger.pending_tasks[end.task_id], end)
         return True
 
+    async def resync(self) -> None:
+        """Have the runner look for the ends of tasks that nobody told of. Raises TaskUnavailable."""
+        if self._performer is not None and (started := _started(self._held.ledger)):
+            await self._runner.resume(started)
+
     async def _resume_and_follow(self) -> None:
         """Everything from the ledger alone. Never returns but by an exception."""
         self._stored = await self._store.load()
@@ -147,21 +163,24 @@ class AgentLoop:
             owed = owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
             performer.perform(owed, again=True)
-            await self._runner.resume(
-                [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
-            )
+            await self._runner.resume(_started(ledger))
             await self._follow(inlet, performer)
         finally:
             self._performer = None
-            await performer.close()
-            await inlet.close()
+            try:
+                await performer.close()
+            finally:
+                await inlet.close()
 
     async def _follow(self, inlet: Inlet, performer: Performer) -> None:
         """The loop itself."""
         while True:
-            await performer.room(self._pace.owed)
-            await self._something_to_do(inlet, performer)
-            batch = await self._decide_what_is_there(inlet)
+            batch = _Batch(self._held.ledger)
+            if await performer.room(self._pace.owed, FLUSH_AFTER):
+                await self._something_to_do(inlet, performer)
+                batch = await self._decide_what_is_there(inlet)
+            else:
+                await asyncio.sleep(self._pacer.delay(time.monotonic()))
             ledger = settle(batch.ledger, performer.take())
             if ledger is not self._held.ledger:
                 await self._commit(ledger, batch.decisions)
@@ -195,6 +214,6 @@ class AgentLoop:
 
     async def _commit(self, ledger: Ledger, decisions: Sequence[Decision]) -> None:
         self._stored = await self._store.commit(self._held, ledger)
-        self._delay = FIRST_DELAY
+        self._delay = 0.0
         self._pacer.spent(self._held.size, time.monotonic())
         self._observer.committed(self.program.agent, decisions, ledger)

@@ -5,6 +5,7 @@ handed back to the loop, whose next commit strikes it from what the ledger owes.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +19,7 @@ from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.stopping import stop
 from heed.errors import HeedError, TaskRefused
 
+log = logging.getLogger("heed.agent")
 FIRST_DELAY = 0.1
 LAST_DELAY = 5.0
 STARTS_AT_ONCE = 16
@@ -63,11 +65,19 @@ class Performer:
         self.settled.clear()
         return done
 
-    async def room(self, limit: int) -> None:
-        """Wait until fewer than `limit` effects are under way."""
-        while len(self._running) >= limit and not self._done:
+    async def room(self, limit: int, patience: float) -> bool:
+        """Wait until fewer than `limit` effects are under way.
+
+        False where that takes longer than `patience` seconds and some were made, which may be struck off meanwhile.
+        """
+        while len(self._running) >= limit:
             self._freed.clear()
-            await self._freed.wait()
+            try:
+                async with asyncio.timeout(patience if self._done else None):
+                    await self._freed.wait()
+            except TimeoutError:
+                return False
+        return True
 
     async def close(self) -> None:
         """Stop. What was under way is still owed by the ledger."""
@@ -101,11 +111,10 @@ class Performer:
                 await self._cancel(effect)
 
     async def _start(self, effect: StartTask) -> None:
-        if effect.id in self._cancelled:
-            return
         try:
             async with self._starting:
-                await self._runner.start(work_of(self._agent, effect.id, effect.record))
+                if effect.id not in self._cancelled:
+                    await self._runner.start(work_of(self._agent, effect.id, effect.record))
         except TaskRefused as error:
             end_id = names.digest("refused", effect.id)
             end = TaskEnd(effect.id, end_id, now(), False, reason=error.reason, message=error.message)
@@ -131,7 +140,9 @@ class Performer:
         while True:
             try:
                 return await attempt(tries)
-            except HeedError as error:
+            except Exception as error:  # also a mistake of ours: an effect must not vanish with it
+                if not isinstance(error, HeedError):
+                    log.exception("effect broke", extra={"agent": str(self._agent), "effect": what})
                 self._observer.troubled(self._agent, what, error, delay)
             await asyncio.sleep(delay)
             delay, tries = min(delay * 2, LAST_DELAY), tries + 1

@@ -96,8 +96,8 @@ def owner_uid(job: Mapping[str, Any]) -> str | None:
 
 
 def task_id(job: Mapping[str, Any]) -> str:
-    """The id of the task that a Job is."""
-    return str(job["metadata"]["labels"][names.LABEL_TASK_ID])
+    """The id of the task that a Job is; empty, and so nobody's, where someone took its label away."""
+    return str((job["metadata"].get("labels") or {}).get(names.LABEL_TASK_ID, ""))
 
 
 def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from heed.api.agent import Agent
-from heed.api.manifests import Manifest, parse_manifests
+from heed.api.manifests import Manifest, NotAManifest, parse_manifests
 from heed.api.parsing import parse_agent
 from heed.errors import InvalidManifest, Problem
 
@@ -55,8 +55,8 @@ def load(paths: Sequence[Path]) -> tuple[list[Found], list[Mistake]]:
         try:
             manifests = parse_manifests(file.read_text(encoding="utf-8"), str(file))
         except InvalidManifest as error:
-            if file.suffix != ".json" or file in paths:  # other JSON lies around in folders
-                mistakes.append(Mistake(file, error.problems))
+            if file in paths or not (file.suffix == ".json" or isinstance(error, NotAManifest)):
+                mistakes.append(Mistake(file, error.problems))  # other YAML and JSON lie around in folders
             continue
         except (OSError, UnicodeDecodeError) as error:
             mistakes.append(_unreadable(file, error))
