@@ -98,7 +98,7 @@ def typed(example: str, *verbs: str, where: str | None = None) -> list[list[str]
 
 
 def expected(example: str) -> dict[str, Any]:
-    return dict(yaml.safe_load((ROOT / "examples" / example / "expected.yaml").read_text()))
+    return dict(yaml.safe_load((ROOT / "examples" / example / "simulate" / "expected.yaml").read_text()))
 
 
 def test_there_is_no_other_example() -> None:
@@ -165,7 +165,7 @@ async def test_its_events_lead_on_the_local_adapters_to_what_was_simulated(
     wanted = expected(example)
 
     async with life(manifest, folder=tmp_path / "state") as one:
-        for message in read_events(str(folder / "events.jsonl"), programs, "default"):
+        for message in read_events(str(folder / "simulate" / "events.jsonl"), programs, "default"):
             await one.bench.bus.publish(message.subject, message.event)
         await _until(lambda: _remaining(one, wanted) == [], lambda: _remaining(one, wanted))
         emitted = [

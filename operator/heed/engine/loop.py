@@ -117,7 +117,8 @@ class AgentLoop:
                 await self._resume_and_follow()
             except LedgerGone:
                 return
-            except Exception as error:  # also a mistake of ours: one that tries again is better than a silent one
+            except Exception as error:
+                # Also where the mistake is ours: an Agent that tries again is better than a silent one.
                 if not isinstance(error, HeedError):
                     log.exception("agent loop broke", extra={"agent": str(self.program.agent)})
                 await self._pause(error, time.monotonic() - began)

@@ -15,6 +15,9 @@ from heed import names
 from heed.errors import HeedError, InvalidSettings
 
 TIMEOUT = 15.0
+PAGE = 500
+JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
 AGENTS = f"/apis/{names.API_VERSION}"
 JOBS = "/apis/batch/v1"
@@ -65,6 +68,19 @@ class Api:
         """GET. Raises ApiError."""
         return await self._request("GET", path, query=query)
 
+    async def list(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
+    ) -> list[dict[str, Any]]:
+        """GET all items of a collection, a page at a time; METADATA leaves out spec and status. Raises ApiError."""
+        items: list[dict[str, Any]] = []
+        page = {**(query or {}), "limit": str(PAGE)}
+        while True:
+            body = (await self._request("GET", path, query=page, accept=accept)).body
+            items += body["items"]
+            if not (more := body["metadata"].get("continue")):
+                return items
+            page["continue"] = more
+
     async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
         """POST. Raises ApiError."""
         return await self._request("POST", path, body=body, content_type="application/json")
@@ -85,8 +101,9 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str | None = None,
+        accept: str = JSON,
     ) -> Answer:
-        headers = {"Accept": "application/json"} | ({"Content-Type": content_type} if content_type else {})
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
         try:
             async with asyncio.timeout(TIMEOUT):
                 parameters = await self._client.param_serialize(

@@ -17,8 +17,8 @@ from heed.engine.pacing import Pace
 from heed.engine.performing import now
 from heed.engine.ports import EventBus
 from heed.engine.stopping import stop
-from heed.errors import InvalidManifest
-from heed.kube.api import Api, ApiError, agent_path, agents_path
+from heed.errors import HeedError, InvalidManifest, TaskUnavailable
+from heed.kube.api import METADATA, Api, ApiError, agent_path, agents_path
 from heed.kube.jobs import owner_uid
 from heed.kube.lastvalid import last_valid, restored
 from heed.kube.ledger import StatusLedger
@@ -52,7 +52,11 @@ class Fleet:
         self._reconciling: dict[Name, asyncio.Task[None]] = {}
 
     def observe(self, body: Body, *, deleted: bool = False) -> None:
-        """An Agent was seen as `body`, or seen to be gone. Returns at once; only the latest sight counts."""
+        """An Agent was seen as `body`, or seen to be gone. Returns at once; only the latest sight counts.
+
+        One that is being deleted is gone: its Jobs are going too, and nobody is to react to that.
+        """
+        deleted = deleted or "deletionTimestamp" in body["metadata"]
         name = (body["metadata"]["namespace"], body["metadata"]["name"])
         identity = (body["metadata"]["uid"], body["metadata"]["generation"])
         if not deleted and self._seen.get(name) == identity:
@@ -62,9 +66,7 @@ class Fleet:
         self._seen[name] = identity
         self._latest[name] = None if deleted else body
         if name not in self._reconciling:
-            task = asyncio.ensure_future(self._reconcile_latest(name))
-            self._reconciling[name] = task
-            task.add_done_callback(lambda _: self._reconciling.pop(name, None))
+            self._reconciling[name] = asyncio.ensure_future(self._reconcile_latest(name))
 
     def observe_job(self, job: Body, *, deleted: bool = False) -> None:
         """A Job of one of the Agents was seen. Where its Agent does not run yet, its loop will look for it."""
@@ -74,14 +76,21 @@ class Fleet:
             running.runner.observe(job, deleted=deleted)
 
     async def sweep(self, namespace: str | None) -> None:
-        """Stop Agents that vanished while no watch was looking. Raises ApiError."""
+        """Find Agents and Jobs that vanished while no watch was looking. Raises ApiError."""
         known = set(self._running)
-        items = (await self._api.get(agents_path(namespace))).body["items"]
+        items = await self._api.list(agents_path(namespace), accept=METADATA)
         alive = {item["metadata"]["uid"] for item in items}
         for name in known:
             running = self._running.get(name)
-            if running is not None and running.program.agent.uid not in alive:
+            if running is None:
+                continue
+            if running.program.agent.uid not in alive:
                 self.observe(running.body, deleted=True)
+                continue
+            try:
+                await running.loop.resync()
+            except TaskUnavailable as error:
+                log.warning("cannot list jobs", extra={"agent": "/".join(name), "error": str(error)})
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
@@ -89,20 +98,27 @@ class Fleet:
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
 
     async def _reconcile_latest(self, name: Name) -> None:
-        while name in self._latest:
-            body = self._latest.pop(name)
-            try:
-                if body is None:
-                    await self._stop(name)
-                    self._seen.pop(name, None)
-                else:
-                    await self._reconcile(name, body)
-            except ApiError as error:
-                if error.status == 404:
-                    continue
-                log.warning("cannot reconcile", extra={"agent": "/".join(name), "error": str(error)})
-                self._latest.setdefault(name, body)
-                await asyncio.sleep(RETRY)
+        try:
+            while name in self._latest:
+                await self._reconcile_once(name, self._latest.pop(name))
+        finally:
+            del self._reconciling[name]  # without a turn of others since the last look at what is new
+
+    async def _reconcile_once(self, name: Name, body: Body | None) -> None:
+        try:
+            if body is not None:
+                await self._reconcile(name, body)
+                return
+            await self._stop(name)
+            if name not in self._latest:  # else another one of that name has been seen meanwhile
+                self._seen.pop(name, None)
+        except Exception as error:  # also a mistake of ours: an Agent must not stay as it was for ever
+            if isinstance(error, ApiError) and error.status == 404:
+                return
+            extra = {"agent": "/".join(name), "error": str(error)}
+            log.warning("cannot reconcile", extra=extra, exc_info=not isinstance(error, HeedError))
+            self._latest.setdefault(name, body)
+            await asyncio.sleep(RETRY)
 
     async def _reconcile(self, name: Name, body: Body) -> None:
         """Run this generation; where it is invalid, say so and let the last valid one go on."""
@@ -126,7 +142,12 @@ class Fleet:
         log.warning("agent invalid", extra=extra)
         if running is None and keep is not None:
             valid = restored(body, keep)
-            await self._start(name, valid, compile_agent(parse_agent(valid)))
+            try:
+                program = compile_agent(parse_agent(valid))
+            except InvalidManifest:
+                log.warning("last valid spec is not valid to this version", extra={"agent": "/".join(name)})
+            else:
+                await self._start(name, valid, program)
 
     async def _start(self, name: Name, body: Body, program: Program) -> None:
         await self._stop(name)

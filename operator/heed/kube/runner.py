@@ -67,11 +67,10 @@ class JobRunner:
         """Look at all Jobs of the Agent; started tasks without a Job are lost."""
         selector = {"labelSelector": f"{names.LABEL_AGENT}={self._agent.name}"}
         try:
-            answer = await self._api.get(jobs_path(self._agent.namespace), selector)
+            items = await self._api.list(jobs_path(self._agent.namespace), selector)
         except ApiError as error:
             raise TaskUnavailable(str(error)) from None
-        self._readings = {name: task for name, task in self._readings.items() if not task.done()}
-        found = [job for job in answer.body["items"] if jobs.owner_uid(job) == self._agent.uid]
+        found = [job for job in items if jobs.owner_uid(job) == self._agent.uid]
         for job in found:
             self.observe(job)
         for task_id in set(task_ids) - set(map(jobs.task_id, found)):
@@ -82,7 +81,8 @@ class JobRunner:
         name = job["metadata"]["name"]
         if jobs.finished(job) is not None:
             if name not in self._readings:
-                self._readings[name] = asyncio.ensure_future(self._read(job))
+                reading = self._readings[name] = asyncio.ensure_future(self._read(job))
+                reading.add_done_callback(lambda _: self._readings.pop(name, None))
         elif deleted:
             self._lost(jobs.task_id(job))
         if deleted:
@@ -102,7 +102,6 @@ class JobRunner:
             log.warning("job lost", extra={"agent": str(self._agent), "task": task_id})
 
     def _forget(self, name: str) -> None:
-        self._readings.pop(name, None)
         if task := self._deletions.pop(name, None):
             task.cancel()
 

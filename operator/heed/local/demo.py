@@ -37,7 +37,7 @@ def read_events(example: Path) -> list[Event]:
     events = [_event(item, file) for file in found for item in _items(file)]
     if not events:
         raise InvalidSettings(
-            f"{example} has no event to begin with; put a CloudEvent into {example}/event.json"
+            f"{example} has no event to begin with; put a CloudEvent into {example}/events/event.json"
         )
     return events
 
