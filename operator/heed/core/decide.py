@@ -42,6 +42,7 @@ class Decision:
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
     letter: Letter | None = None
+    state_size: int = 0  # bytes of the session's state as JSON, where it was handled
 
 
 def decide(program: Program, ledger: Ledger, received: Received) -> Decision:
@@ -131,7 +132,7 @@ def _decide_session(
             kept = sessions.kept(ledger.sessions, ledger.pending_tasks, key, touched)
             ledger = replace(ledger, sessions=kept)
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
-    _check_state(reacted.state, reacted.handlers[-1])
+    state_size = _checked_size(reacted.state, reacted.handlers[-1])
     cancelled = outgoings.cancelled(ledger, key, reacted)
     started = outgoings.started(program, received, event, key, variables, reacted)
     emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)
@@ -155,15 +156,19 @@ def _decide_session(
         handlers=tuple(reacted.handlers),
         before=before,
         after=dict(reacted.state) if key in ledger.sessions else None,
+        state_size=state_size,
     )
 
 
-def _check_state(state: dict[str, Any], handler: str) -> None:
-    if len(compact(state).encode()) > MAX_STATE_BYTES:
+def _checked_size(state: dict[str, Any], handler: str) -> int:
+    """The bytes of a state. Raises DecisionFailed where they are too many."""
+    size = len(compact(state).encode())
+    if size > MAX_STATE_BYTES:
         message = (
             f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
         )
         raise DecisionFailed("StateTooLarge", message, handler)
+    return size
 
 
 def _counted(ledger: Ledger, received: Received, outcome: Outcome) -> Decision:

@@ -5,6 +5,7 @@ One read is always under way and never cut off, since it may hold messages.
 
 import asyncio
 from collections import deque
+from typing import Any
 
 from heed.core.events import Received
 from heed.engine.ports import Reader
@@ -38,15 +39,17 @@ class Inlet:
             self._reading = self._read()
         return bool(self.unread)
 
-    async def wait(self, timeout: float | None = None, wake: asyncio.Event | None = None) -> None:
-        """Until a read is over, so many seconds have gone by, or `wake` is set."""
+    async def wait(
+        self,
+        timeout: float | None = None,
+        wake: asyncio.Event | None = None,
+        until: "asyncio.Task[None] | None" = None,
+    ) -> None:
+        """Until a read is over, so many seconds have gone by, `wake` is set, or a task is done."""
         waking = asyncio.create_task(wake.wait()) if wake else None
+        tasks: set[asyncio.Task[Any]] = {task for task in (self._reading, waking, until) if task is not None}
         try:
-            await asyncio.wait(
-                {self._reading} | ({waking} if waking else set()),
-                timeout=timeout,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
             if waking:
                 waking.cancel()
@@ -54,6 +57,4 @@ class Inlet:
     async def close(self) -> None:
         """Stop reading. What was not decided is read again from the cursor."""
         await stop(self._reading)
-        if not self._reading.cancelled():
-            self._reading.exception()  # looked at, so that asyncio does not complain
         await self._reader.close()

@@ -17,12 +17,12 @@ from heed.core.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask, TaskEnd
 from heed.core.ledger import Ledger, owed_effects, settle
 from heed.core.program import Program
-from heed.core.values import compact
 from heed.engine.inlet import Inlet
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace, Pacer
 from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer
 from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
+from heed.engine.stopping import stop
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 
 log = logging.getLogger("heed.agent")
@@ -51,7 +51,7 @@ class _Batch:
 
 def _weight(decision: Decision) -> int:
     """About how many bytes a decision adds to the ledger."""
-    size = 200 + (len(compact(decision.after)) if decision.after else 0)
+    size = 200 + decision.state_size
     for effect in decision.effects:
         match effect:
             case StartTask(record=record):
@@ -174,44 +174,68 @@ class AgentLoop:
                 await inlet.close()
 
     async def _follow(self, inlet: Inlet, performer: Performer) -> None:
-        """The loop itself."""
+        """The loop itself. While one batch is being committed, the next is already decided, on top of it."""
+        batch = _Batch(self._held.ledger)
         while True:
-            batch = _Batch(self._held.ledger)
             if await performer.room(self._pace.owed, FLUSH_AFTER):
-                await self._something_to_do(inlet, performer)
-                batch = await self._decide_what_is_there(inlet)
+                await self._something_to_do(inlet, performer, batch)
+                await self._decide_what_comes(inlet, batch)
             else:
                 await asyncio.sleep(self._pacer.delay(time.monotonic()))
             ledger = settle(batch.ledger, performer.take())
-            if ledger is not self._held.ledger:
-                await self._commit(ledger, batch.decisions)
-                performer.perform(_still_owed(ledger, batch.decisions))
+            if ledger is self._held.ledger:
+                continue
+            following = _Batch(ledger)
+            committing = asyncio.create_task(self._commit(ledger, batch.decisions))
+            try:
+                if performer.has_room(self._pace.owed):
+                    await self._decide_meanwhile(inlet, following, committing)
+                await committing
+            finally:
+                await stop(committing)
+                if not committing.cancelled():
+                    committing.exception()  # looked at, so that asyncio does not complain
+            performer.perform(_still_owed(ledger, batch.decisions))
+            batch = following
 
-    async def _something_to_do(self, inlet: Inlet, performer: Performer) -> None:
+    async def _something_to_do(self, inlet: Inlet, performer: Performer, batch: _Batch) -> None:
         """Until there are events to decide, or effects have been settled for a while without any event coming."""
-        while not inlet.arrived():
+        while not (inlet.arrived() or batch.decisions):
             await inlet.wait(wake=performer.settled)
             if performer.settled.is_set():
                 await inlet.wait(timeout=FLUSH_AFTER)
                 inlet.arrived()
                 return
 
-    async def _decide_what_is_there(self, inlet: Inlet) -> _Batch:
-        """Decide what has come, and what still comes while the pacer holds the commit back."""
-        batch = _Batch(self._held.ledger)
+    async def _decide_what_comes(self, inlet: Inlet, batch: _Batch) -> None:
+        """Decide what is there, and what still comes while the pacer holds the commit back."""
         while True:
-            while inlet.unread and not batch.full(self._pace):
-                batch.add(decide(self.program, batch.ledger, inlet.unread.popleft()))
-                if len(batch.decisions) % DECIDE_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            while self._decide_some(inlet, batch):  # noqa: ASYNC110, the turn is for others
+                await asyncio.sleep(0)
             delay = self._pacer.delay(time.monotonic())
             if batch.full(self._pace):
-                await asyncio.sleep(delay)
-                return batch
+                return await asyncio.sleep(delay)
             if not inlet.arrived():
                 if delay == 0:
-                    return batch
+                    return None
                 await inlet.wait(timeout=delay)
+
+    async def _decide_meanwhile(self, inlet: Inlet, batch: _Batch, committing: "asyncio.Task[None]") -> None:
+        """Decide what is there until the commit is over."""
+        while not committing.done():
+            if inlet.arrived() and self._decide_some(inlet, batch):
+                await asyncio.sleep(0)
+            elif batch.full(self._pace):
+                await asyncio.wait({committing})
+            else:
+                await inlet.wait(until=committing)
+
+    def _decide_some(self, inlet: Inlet, batch: _Batch) -> bool:
+        """Decide as many events as may be without holding other Agents up. False where there was nothing to do."""
+        before = len(batch.decisions)
+        while inlet.unread and not batch.full(self._pace) and len(batch.decisions) - before < DECIDE_AT_ONCE:
+            batch.add(decide(self.program, batch.ledger, inlet.unread.popleft()))
+        return len(batch.decisions) > before
 
     async def _commit(self, ledger: Ledger, decisions: Sequence[Decision]) -> None:
         self._stored = await self._store.commit(self._held, ledger)

@@ -65,12 +65,21 @@ class Performer:
         self.settled.clear()
         return done
 
+    def has_room(self, limit: int) -> bool:
+        """Whether fewer than `limit` effects are under way."""
+        return len(self._running) < limit
+
+    @property
+    def under_way(self) -> int:
+        """How many effects are being made."""
+        return len(self._running)
+
     async def room(self, limit: int, patience: float) -> bool:
         """Wait until fewer than `limit` effects are under way.
 
         False where that takes longer than `patience` seconds and some were made, which may be struck off meanwhile.
         """
-        while len(self._running) >= limit:
+        while not self.has_room(limit):
             self._freed.clear()
             try:
                 async with asyncio.timeout(patience if self._done else None):

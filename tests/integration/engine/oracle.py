@@ -1,17 +1,23 @@
 """The only right outcome: the pure fold of `decide` over what the stream holds, with everything owed made once."""
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from heed import names
-from heed.bus.jetstream import JetStreamBus, message_id
+from heed.bus.connection import Connection
+from heed.bus.jetstream import message_id
+from heed.bus.lookup import MESSAGE_ID
+from heed.bus.pulling import Pull
+from heed.bus.reader import CursorReader
 from heed.core.cloudevents import parse_event
 from heed.core.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
 from heed.core.ledger import Ledger, dump, owed_effects, settle, total_decided
 from heed.core.program import Program
-from tests.integration.reading import BEGINNING
+from tests.integration.waiting import SOON
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +66,32 @@ def folded(program: Program, events: list[Received]) -> Fold:
     return Fold(decisions, ledger)
 
 
-async def read_back(bus: JetStreamBus, subjects: tuple[str, ...]) -> list[Received]:
-    """All messages that the stream holds on an Agent's subjects."""
-    reader = await bus.open(subjects, 0, BEGINNING)
-    try:
+async def read_back(connection: Connection, subjects: Sequence[str]) -> list[Received]:
+    """All events that the stream holds on an Agent's subjects."""
+    async with opened(connection, names.STREAM, subjects) as pull:
+        reader, count = CursorReader(pull), pull.pending
         found: list[Received] = []
-        while more := await reader.read(500, 0.1 if found else 1.0):
-            found += more
+        while len(found) < count:
+            found += await reader.read(500, SOON)
         return found
+
+
+async def message_ids(connection: Connection, stream: str, subject: str) -> list[str]:
+    """The Nats-Msg-Ids of all messages that a stream holds on a subject."""
+    async with opened(connection, stream, [subject]) as pull:
+        count = pull.pending
+        found: list[str] = []
+        while len(found) < count:
+            found += [(item.message.headers or {})[MESSAGE_ID] for item in await pull.take(500, SOON)]
+        return found
+
+
+@asynccontextmanager
+async def opened(connection: Connection, stream: str, subjects: Sequence[str]) -> AsyncIterator[Pull]:
+    """A consumer that begins at the beginning; its `pending` says how many messages there are."""
+    config = {"filter_subjects": list(subjects), "deliver_policy": "all"}
+    pull = await Pull.open(connection, stream, config)
+    try:
+        yield pull
     finally:
-        await reader.close()
-
-
-def emitted_subject(program: Program) -> str:
-    """Where the Agent of these tests emits."""
-    return names.event_subject(program.agent.namespace, "com.example.out.>")
+        await pull.close()

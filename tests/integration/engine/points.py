@@ -18,15 +18,21 @@ from heed.engine.ports import LedgerStore, Reader, Stored, TaskRunner
 
 Trap = Callable[[str], Awaitable[None]]
 POINTS = [
-    f"{when} {call}" for call in "commit start cancel emit letter end".split() for when in ("before", "after")
+    f"{when} {call}"
+    for call in ["commit", "start", "cancel", "emit", "letter", "end"]
+    for when in ("before", "after")
 ]
 
 
 class Doors:
-    """What one life passes through. `passed` is the order of things; a trap may raise, wait or count."""
+    """What one life passes through. `passed` is the order of things, `ledgers` are the commits.
+
+    A trap is told of every point; it may raise, wait or count.
+    """
 
     def __init__(self) -> None:
         self.passed: list[str] = []
+        self.ledgers: list[Ledger] = []
         self.dead = asyncio.Event()
         self.traps: list[Trap] = []
         self._counts: Counter[str] = Counter()
@@ -59,6 +65,10 @@ class Doors:
 
         self.traps.append(trap)
 
+    def fail_next(self, point: str, error: Exception) -> None:
+        """The next time, an error comes instead of an answer."""
+        self.fail(point, error, self._counts[point] + 1)
+
     def count(self, point: str) -> int:
         """How often it was passed."""
         return self._counts[point]
@@ -77,6 +87,7 @@ class Store:
     async def commit(self, base: Stored, ledger: Ledger) -> Stored:
         await self._doors.at("before commit")
         stored = await self._store.commit(base, ledger)
+        self._doors.ledgers.append(ledger)
         await self._doors.at("after commit")
         return stored
 

@@ -1,0 +1,183 @@
+"""Two who write one ledger, answers that get lost, and a loop that meets all kinds of errors."""
+
+import asyncio
+import contextlib
+
+import pytest
+
+from heed.core.effects import TaskEnd
+from heed.errors import (
+    BusUnavailable,
+    LedgerConflict,
+    LedgerGone,
+    LedgerUnavailable,
+    ReaderLost,
+    TaskUnavailable,
+)
+from tests.integration.engine.points import Doors
+from tests.integration.engine.world import AGENT, World
+from tests.integration.waiting import until
+
+
+async def test_someone_else_writes_and_the_loop_reads_again_from_the_cursor(world: World) -> None:
+    # Given a writer that comes before each of the first commits
+    doors = Doors()
+
+    async def interfere(point: str) -> None:
+        if point == "before commit" and doors.count(point) <= 3:
+            key = f"{world.namespace}.{AGENT}"
+            entry = await world.ledgers.get(key)
+            await world.ledgers.put(key, entry.value or b"")
+
+    doors.traps.append(interfere)
+    life = await world.live(doors)
+
+    # When
+    for number in range(10):
+        await world.send("both", f"s{number}", {"finish": number})
+
+    # Then
+    await world.check()
+    assert ("start over", "LedgerConflict") in life.watcher.troubles
+    assert doors.count("before load") == 4
+
+
+@pytest.mark.parametrize("error", [LedgerUnavailable("no answer"), OSError("broken pipe"), KeyError("what?")])
+async def test_a_commit_whose_answer_is_lost_counts(world: World, error: Exception) -> None:
+    doors = Doors()
+    doors.fail("after commit", error)
+    life = await world.live(doors)
+
+    await world.send("both", "s", {"finish": 1})
+    await world.send("break")
+
+    await world.check()
+    assert ("start over", type(error).__name__) in life.watcher.troubles
+
+
+@pytest.mark.parametrize(
+    ("point", "error"),
+    [
+        ("before load", LedgerUnavailable("away")),
+        ("before open", BusUnavailable("away")),
+        ("before open", RuntimeError("a mistake")),
+        ("before resume", TaskUnavailable("away")),
+        ("before resume", KeyError("a mistake")),
+        ("before commit", LedgerUnavailable("away")),
+        ("before commit", ReaderLost("lost")),
+        ("before emit", BusUnavailable("away")),
+        ("before emit", ValueError("a mistake")),
+        ("before letter", AssertionError()),
+        ("before start", TaskUnavailable("away")),
+        ("before start", TypeError("a mistake")),
+        ("after start", TaskUnavailable("no answer")),
+        ("before cancel", IndexError("a mistake")),
+        ("after cancel", TaskUnavailable("no answer")),
+        ("before end", UnicodeError("a mistake")),
+        ("after end", BusUnavailable("no answer")),
+    ],
+)
+async def test_no_error_ends_the_loop_or_loses_an_effect(world: World, point: str, error: Exception) -> None:
+    doors = Doors()
+    doors.fail(point, error, times=2)
+    await world.live(doors)
+
+    await world.send("both", "s", {"finish": 1})
+    await world.send("both", "gone")
+    await world.quiet()
+    await world.send("stop", "gone")
+    await world.send("break")
+
+    await world.check()
+
+
+async def test_a_ledger_that_is_gone_ends_the_loop(world: World) -> None:
+    doors = Doors()
+    doors.fail("before commit", LedgerGone("deleted"))
+    life = await world.live(doors)
+
+    await world.send("note")
+
+    await until(life.task.done)
+    assert life.task.exception() is None
+
+
+async def test_a_conflict_without_end_is_met_ever_more_slowly(world: World) -> None:
+    doors = Doors()
+    doors.fail("before commit", LedgerConflict("again"), times=1000)
+    life = await world.live(doors)
+    await world.send("note")
+
+    await until(lambda: doors.count("before load") >= 4)
+
+    delays = life.watcher.delays
+    assert delays[0] == 0
+    assert delays == sorted(set(delays))
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before load",
+        "before open",
+        "before resume",
+        "before commit",
+        "after commit",
+        "before start",
+        "before emit",
+    ],
+)
+async def test_cancelled_anywhere_also_by_one_who_swallows_it_the_loop_ends(world: World, point: str) -> None:
+    # Given something under way that does not heed the first word
+    doors = Doors()
+    reached = asyncio.Event()
+
+    async def stubborn(name: str) -> None:
+        if name == point and not reached.is_set():
+            reached.set()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+    doors.traps.append(stubborn)
+    life = await world.live(doors)
+    await world.send("both")
+    await asyncio.wait_for(reached.wait(), 5)
+
+    # When
+    async with asyncio.timeout(5):
+        await life.end()
+
+    # Then
+    assert life.task.done()
+    await world.live()
+    await world.check()
+
+
+async def test_two_loops_on_one_ledger_make_everything_once(world: World) -> None:
+    one, other = await world.live(), await world.live()
+
+    for number in range(60):
+        await world.send(["both", "note", "ask", "break"][number % 4], f"s{number % 7}", {"finish": number})
+        if number % 10 == 9:
+            await world.send("stop", f"s{number % 7}")
+            await world.send("over", f"s{(number + 3) % 7}")
+
+    await world.check()
+    conflicts = [name for life in (one, other) for _, name in life.watcher.troubles]
+    assert set(conflicts) <= {"LedgerConflict"}
+    assert conflicts
+
+
+async def test_an_observer_that_breaks_loses_no_effect(world: World) -> None:
+    life = await world.live()
+    calls: list[str] = []
+
+    def reported(agent: object, end: TaskEnd) -> None:
+        calls.append(end.task_id)
+        if len(calls) == 1:
+            raise ZeroDivisionError
+
+    life.watcher.reported = reported  # type: ignore[method-assign]
+    await world.send("both", "s", {"finish": 1})
+
+    await world.check()

@@ -1,0 +1,206 @@
+"""Tasks that are started, refused, cancelled, abandoned and ended, in every order that a busy day brings."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from heed.api.parsing import parse_agent
+from heed.core.program import compile_agent
+from heed.engine.performing import now
+from heed.errors import TaskUnavailable
+from heed.local.processes import ProcessRunner
+from tests.integration.engine.points import Doors
+from tests.integration.engine.world import World, end_of_run, manifest
+from tests.integration.waiting import until
+
+
+async def only_task(world: World) -> str:
+    """The one pending task, once it runs."""
+    await until(lambda: len(world.jobs.running) == 1)
+    await world.quiet()
+    return next(iter(world.jobs.running))
+
+
+@pytest.mark.parametrize("last", ["stop", "over"])
+async def test_started_and_stopped_in_one_batch_no_job_is_left(world: World, last: str) -> None:
+    await world.send("both")
+    await world.send(last)
+
+    life = await world.live()
+    ledger = await world.check()
+
+    assert life.watcher.commits[0] == 2
+    assert not world.jobs.there
+    assert not ledger.pending_tasks
+    assert ledger.totals.tasks_failed == (1 if last == "stop" else 0)
+
+
+@pytest.mark.parametrize("last", ["stop", "over"])
+@pytest.mark.parametrize("point", ["before start", "after start"])
+async def test_stopped_while_its_start_is_tried_again_no_job_is_left(
+    world: World, point: str, last: str
+) -> None:
+    # Given a cluster that is away, or whose answers are lost
+    doors, back = Doors(), asyncio.Event()
+
+    async def away(name: str) -> None:
+        if name == point and not back.is_set():
+            raise TaskUnavailable("away")
+
+    doors.traps.append(away)
+    await world.live(doors)
+    await world.send("ask")
+    await until(lambda: doors.count(point) >= 2)
+
+    # When
+    await world.send(last)
+    await until(lambda: doors.count("after commit") >= 2)
+    back.set()
+
+    # Then
+    ledger = await world.check()
+    assert not world.jobs.there
+    assert ledger.totals.tasks_failed == (1 if last == "stop" else 0)
+
+
+async def test_a_cluster_that_is_away_holds_up_nothing_else(world: World) -> None:
+    doors, back = Doors(), asyncio.Event()
+
+    async def away(name: str) -> None:
+        if name == "before start" and not back.is_set():
+            raise TaskUnavailable("away")
+
+    doors.traps.append(away)
+    await world.live(doors)
+    for number in range(30):
+        await world.send("ask", f"s{number}")
+    await until(lambda: doors.count("before start") >= 30)
+
+    await world.send("note", "other")
+    await until(lambda: doors.count("after emit") == 1)
+
+    assert not world.jobs.there
+    back.set()
+    await world.check()
+    assert len(world.jobs.running) == 30
+
+
+async def test_a_refused_task_is_a_failed_one_that_handlers_hear_of(world: World) -> None:
+    await world.live()
+
+    await world.send("ask", "s", {"refuse": True})
+
+    ledger = await world.check()
+    assert ledger.sessions["s"].state["failed"] == "Refused"
+    assert ledger.totals.tasks_failed == ledger.totals.emitted == 1
+    assert not world.jobs.there
+
+
+async def test_an_end_told_while_the_loop_is_between_two_passes_is_not_lost(world: World) -> None:
+    # Given a task that runs, and a loop that starts over and waits at the door
+    doors, gate, waiting = Doors(), asyncio.Event(), asyncio.Event()
+
+    async def wait(point: str) -> None:
+        if point == "before load" and doors.count(point) == 2:
+            waiting.set()
+            await gate.wait()
+
+    doors.traps.append(wait)
+    doors.fail("before commit", ConnectionError("away"))
+    world.jobs.watchers.clear()
+    first = await world.live()
+    await world.send("ask")
+    task = await only_task(world)
+    await first.end()
+    life = await world.live(doors)
+    await world.send("note")
+    await asyncio.wait_for(waiting.wait(), 5)
+
+    # When it ends there and then
+    world.jobs.finish(task, "now")
+    assert life.loop.waits(task)
+    gate.set()
+
+    # Then
+    await until(lambda: doors.count("after end") == 1)
+    ledger = await world.check()
+    assert ledger.totals.tasks_completed == 1
+
+
+async def test_an_end_told_again_and_again_is_integrated_once(world: World) -> None:
+    life = await world.live()
+    await world.send("ask")
+    task = await only_task(world)
+
+    for _ in range(3):
+        assert life.loop.report(end_of_run(task))
+    await until(lambda: life.doors.count("after end") == 1)
+    world.jobs.finish(task)
+    ledger = await world.check()
+
+    assert not life.loop.report(end_of_run(task))
+    assert (ledger.totals.tasks_completed, ledger.totals.stale) == (1, 0)
+
+
+async def test_ends_of_tasks_that_nobody_waits_for_are_stale(world: World) -> None:
+    life = await world.live()
+    await world.send("ask")
+    task = await only_task(world)
+
+    await world.end_of("work-0000000000000000")
+    await world.end_of(task)
+    await world.end_of(task)
+    ledger = await world.quiet()
+
+    assert (ledger.totals.stale, ledger.totals.tasks_completed) == (2, 1)
+    assert not life.loop.report(end_of_run("work-0000000000000000"))
+    world.jobs.delete(task)
+    await world.check()
+
+
+async def test_a_job_that_vanished_unseen_is_found_lost_by_a_resync(world: World) -> None:
+    life = await world.live()
+    await world.send("ask")
+    task = await only_task(world)
+    world.jobs.delete(task)
+
+    await life.loop.resync()
+
+    ledger = await world.check()
+    assert ledger.sessions["s"].state["failed"] == "JobLost"
+
+
+async def test_with_real_processes_from_event_to_result(world: World, tmp_path: Path) -> None:
+    """The same loop with children of ours as jobs; the runner outlives a loop, as in `heed dev`."""
+    script = "import json, os; n = json.load(open(os.environ['HEED_TASK_FILE']))['input']['n']; \
+open(os.environ['HEED_RESULT_FILE'], 'w').write(str(n * 2)); raise SystemExit(n % 2)"
+    container = {"name": "main", "image": "example", "command": [sys.executable, "-S", "-c", script]}
+    job = {"backoffLimit": 0, "template": {"spec": {"containers": [container]}}}
+    agent = world.program.agent
+    world.program = compile_agent(parse_agent(manifest(world.namespace, agent.uid, job)))
+    runner = ProcessRunner(
+        agent,
+        tmp_path,
+        base=tmp_path,
+        report=lambda end: world.lives[-1].loop.report(end),
+        output=lambda task, line: None,
+        now=now,
+    )
+    try:
+        for number in range(6):
+            await world.send("ask", f"s{number}", {"n": number})
+        await world.send("ask", "gone", {"n": 2})
+        await world.send("over", "gone")
+        first = await world.live(runner=runner)
+        await until(lambda: first.doors.count("after start") >= 3)
+        await first.end()
+        second = await world.live(runner=runner)
+
+        await until(lambda: (second.loop.ledger or first.loop.ledger).totals.tasks_failed == 3, 15)  # type: ignore[union-attr]
+        await until(lambda: second.loop.ledger.totals.tasks_completed == 3, 15)  # type: ignore[union-attr]
+        ledger = await world.check()
+        assert ledger.sessions["s1"].state["failed"] == "BackoffLimitExceeded"
+    finally:
+        await runner.close()

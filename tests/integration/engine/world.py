@@ -1,0 +1,267 @@
+"""An Agent on the real adapters: broker, ledger in a KV bucket, and Jobs. One life of its loop after the other."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from nats.js.kv import KeyValue
+
+from heed import names
+from heed.api.parsing import parse_agent
+from heed.bus.connection import Connection, connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.core.decide import Decision
+from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.events import Event
+from heed.core.ledger import Ledger, dump, owed_effects, total_decided
+from heed.core.program import Program, compile_agent
+from heed.engine.loop import AgentLoop
+from heed.engine.observers import LogObserver
+from heed.engine.pacing import Pace
+from heed.engine.ports import Stored, TaskRunner
+from heed.engine.stopping import stop
+from heed.errors import HeedError
+from heed.local.ledger import KeyValueLedger, open_ledgers
+from heed.settings import Settings, StreamSettings
+from tests.integration.engine.cluster import Jobs, JobsRunner
+from tests.integration.engine.oracle import Fold, folded, message_ids, read_back
+from tests.integration.engine.points import Bus, Doors, Runner, Store
+from tests.integration.reading import BEGINNING
+from tests.integration.waiting import until
+
+AGENT = "researcher"
+IN, OUT = "com.example.in.", "com.example.out."
+QUICK = Pace(rate=10**9, burst=10**9)
+
+
+def handler(on: str, **reaction: Any) -> dict[str, Any]:
+    """A handler of what comes in as `on`."""
+    return {"name": on.rpartition(".")[2], "type": on if on.startswith("dev.") else IN + on, **reaction}
+
+
+def emit(type_: str, data: str) -> list[dict[str, Any]]:
+    return [{"type": OUT + type_, "data": {"of": data}}]
+
+
+HANDLERS = [
+    handler("ask", state={"asked": "${event.id}"}, start=[{"task": "work", "input": "${event.data}"}]),
+    handler("note", state={"noted": "${event.id}"}, emit=emit("noted", "${event.id}")),
+    handler("both", start=[{"task": "work", "input": "${event.data}"}], emit=emit("both", "${event.id}")),
+    handler("stop", cancel=[{"task": "work"}]),
+    handler("over", end=True),
+    handler("break", when="event.data.missing > 3", state={"never": True}),
+    handler(names.TASK_COMPLETED, state={"done": "${task.id}"}, emit=emit("done", "${task.id}")),
+    handler(names.TASK_FAILED, state={"failed": "${event.data.reason}"}, emit=emit("failed", "${task.id}")),
+]
+
+
+def manifest(namespace: str, uid: str, job: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The Agent that all these stories are about."""
+    container = {"name": "main", "image": "example", "command": ["true"]}
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": AGENT, "namespace": namespace, "uid": uid, "generation": 1},
+        "spec": {
+            "subscribe": [{"type": f"{IN}*"}],
+            "tasks": {"work": {"job": job or {"template": {"spec": {"containers": [container]}}}}},
+            "handlers": HANDLERS,
+        },
+    }
+
+
+class Watcher(LogObserver):
+    """Notes what the loop says of itself."""
+
+    def __init__(self) -> None:
+        self.commits: list[int] = []  # events in each
+        self.troubles: list[tuple[str, str]] = []
+        self.delays: list[float] = []
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        self.commits.append(len(decisions))
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        self.troubles.append((what, type(error).__name__))
+        self.delays.append(delay)
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        pass
+
+
+@dataclass(slots=True)
+class Life:
+    """A loop at work, and the doors it passes."""
+
+    loop: AgentLoop
+    doors: Doors
+    watcher: Watcher
+    runner: JobsRunner
+    task: "asyncio.Task[None]"
+
+    async def end(self) -> None:
+        """However it stands, nothing more is done."""
+        self.doors.dead.set()
+        if self.runner.report in self.runner.jobs.watchers:
+            self.runner.jobs.watchers.remove(self.runner.report)
+        await stop(self.task)
+
+
+class World:
+    """Everything that outlives a loop, and ways to look at it."""
+
+    def __init__(self, connection: Connection, namespace: str, ledgers: KeyValue) -> None:
+        self.connection, self.namespace = connection, namespace
+        self.bus, self.jobs = JetStreamBus(connection), Jobs()
+        self.ledgers = ledgers
+        self.foreign: set[str] = set()  # tasks whose end someone else told of
+        self.program: Program
+        self.lives: list[Life] = []
+        self._numbers = itertools.count(1)
+
+    async def prepare(self) -> "World":
+        """The Agent comes into being."""
+        identity = await self.store().identify()
+        self.program = compile_agent(parse_agent(manifest(self.namespace, identity.uid)))
+        return self
+
+    def store(self) -> KeyValueLedger:
+        """The real home of the ledger."""
+        return KeyValueLedger(self.ledgers, self.namespace, AGENT, since=BEGINNING)
+
+    async def live(
+        self, doors: Doors | None = None, pace: Pace = QUICK, runner: TaskRunner | None = None
+    ) -> Life:
+        """Begin a life."""
+        doors, watcher, jobs = doors or Doors(), Watcher(), JobsRunner(self.jobs)
+        store = self.store()
+        await store.identify()
+        loop = AgentLoop(
+            self.program,
+            Store(store, doors),
+            Bus(self.bus, doors),
+            Runner(runner or jobs, doors),
+            watcher,
+            since=BEGINNING,
+            pace=pace,
+        )
+        jobs.report = lambda end: loop.report(end)
+        self.jobs.watchers.append(jobs.report)
+        life = Life(loop, doors, watcher, jobs, asyncio.create_task(loop.run()))
+        self.lives.append(life)
+        return life
+
+    async def send(self, kind: str, session: str = "s", data: Any = None, id: str | None = None) -> int:
+        """An event for the Agent; returns its sequence."""
+        event = Event(
+            id or f"e{next(self._numbers)}",
+            "/test",
+            IN + kind,
+            data,
+            datacontenttype="application/json",
+            extensions={"correlationid": session},
+        )
+        return await self.bus.publish(
+            names.event_subject(self.namespace, event.type), event, deduplicate=False
+        )
+
+    async def end_of(self, task_id: str) -> int:
+        """An end of a task that someone else tells of."""
+        self.foreign.add(task_id)
+        event = Event("x", "/test", names.TASK_COMPLETED, {"result": 1}, subject=task_id)
+        subject = names.inbox_subject(self.namespace, AGENT, event.type)
+        return await self.bus.publish(subject, event, deduplicate=False)
+
+    async def stored(self) -> Stored:
+        """The ledger as its home holds it."""
+        return await self.store().load()
+
+    async def fold(self) -> Fold:
+        """What should have become of everything in the stream."""
+        return folded(self.program, await read_back(self.connection, self.program.subjects))
+
+    async def quiet(self, timeout: float = 15.0) -> Ledger:
+        """The ledger once everything is decided and nothing is owed."""
+
+        async def is_quiet() -> bool:
+            try:
+                ledger = (await self.stored()).ledger
+                return not self._owes(ledger) and ledger.cursor.sequence == await self._last()
+            except HeedError:
+                return False  # the broker is away
+
+        await until(is_quiet, timeout)
+        return (await self.stored()).ledger
+
+    async def check(self, timeout: float = 15.0) -> Ledger:
+        """Once it is quiet: the ledger is the fold of the stream, and every effect of it was made exactly once."""
+        ledger = await self.quiet(timeout)
+        fold = await self.fold()
+        assert dump(ledger) == fold.settled
+        assert total_decided(ledger.totals) == len(fold.decisions)
+        out = names.event_subject(self.namespace, f"{OUT}>")
+        assert sorted(await message_ids(self.connection, names.STREAM, out)) == sorted(fold.emitted)
+        dead = names.dead_subject(self.namespace, AGENT)
+        assert sorted(await message_ids(self.connection, names.DEAD_STREAM, dead)) == sorted(fold.letters)
+        assert set(self.jobs.made) <= fold.started
+        assert all(count == 1 for count in self.jobs.made.values()), self.jobs.made
+        left = set(self.jobs.running) - set(ledger.pending_tasks) - self.foreign
+        assert not left, "jobs that nobody waits for run on"
+        return ledger
+
+    async def close(self) -> None:
+        """End what lives."""
+        for life in self.lives:
+            await life.end()
+
+    async def _last(self) -> int:
+        """The sequence of the last message on the Agent's subjects."""
+        last = 0
+        for subject in self.program.subjects:
+            request = {"last_by_subj": subject}
+            try:
+                answer = await self.connection.api(f"STREAM.MSG.GET.{names.STREAM}", request)
+            except HeedError as error:
+                if getattr(error, "err_code", 0) != 10037:
+                    raise
+            else:
+                last = max(last, int(answer["message"]["seq"]))
+        return last
+
+    def _owes(self, ledger: Ledger) -> bool:
+        tasks = [task.phase for task in ledger.pending_tasks.values()]
+        ends = set(self.jobs.ended) & set(ledger.pending_tasks)  # their events are still to come
+        return bool(owed_effects(ledger) or "Cancelling" in tasks or ends)
+
+
+@asynccontextmanager
+async def connected(url: str, window: int = 120) -> AsyncIterator[Connection]:
+    """A connection of one's own to a server whose streams exist; `window` is the broker's for duplicates."""
+    settings = Settings(nats_url=url, stream=StreamSettings(duplicate_window=window))
+    connection = await connect(settings, "test", attempts=3)
+    try:
+        await ensure_streams(connection, settings.stream)
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def world_on(connection: Connection, namespace: str) -> AsyncIterator[World]:
+    """A world; its lives end with it."""
+    world = await World(
+        connection, namespace, await open_ledgers(connection.client.jetstream(timeout=2))
+    ).prepare()
+    try:
+        yield world
+    finally:
+        await world.close()
+
+
+def end_of_run(task_id: str) -> TaskEnd:
+    """An end that nobody knows of yet."""
+    return TaskEnd(task_id, names.digest("run", task_id), "2026-11-01T12:00:00Z", True, result=1)
