@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,7 +12,7 @@ import pytest
 import yaml
 
 from heed.settings import Settings, StreamSettings
-from tests.cluster.helm import Unavailable, helm
+from tests.cluster.conftest import require_helm
 
 CHART = Path(__file__).parents[2] / "charts" / "heed"
 Rendered = dict[str, dict[str, Any]]  # by kind
@@ -29,19 +28,11 @@ RIGHTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def executable() -> Path:
-    try:
-        return helm()
-    except Unavailable as unavailable:
-        if os.environ.get("CI"):
-            pytest.fail(f"no helm: {unavailable}")
-        pytest.skip(f"no helm: {unavailable}")
-
-
 @pytest.fixture
-def render(executable: Path) -> Render:
+def render() -> Render:
     """Renders the chart as release `heed` in namespace `system`: `render("log.level=debug")["Deployment"]`."""
+
+    executable = require_helm()
 
     def render(*values: str) -> Rendered:
         sets = [argument for value in values for argument in ("--set", value)]
@@ -72,8 +63,8 @@ def rights_of(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
     }
 
 
-def test_lint_finds_nothing(executable: Path) -> None:
-    linted = subprocess.run([executable, "lint", "--strict", CHART], capture_output=True, text=True)
+def test_lint_finds_nothing() -> None:
+    linted = subprocess.run([require_helm(), "lint", "--strict", CHART], capture_output=True, text=True)
     assert linted.returncode == 0, linted.stdout
 
 

@@ -76,7 +76,7 @@ class Api:
         page = {**(query or {}), "limit": str(PAGE)}
         while True:
             body = (await self._request("GET", path, query=page, accept=accept)).body
-            items += body["items"]
+            items += body["items"] or []  # no metadata at all is null
             if not (more := body["metadata"].get("continue")):
                 return items
             page["continue"] = more

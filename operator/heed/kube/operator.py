@@ -8,7 +8,7 @@ from typing import Any
 import kopf
 
 from heed import names
-from heed.bus.connection import connect
+from heed.bus.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.engine.observers import LogObserver, Observer
@@ -25,45 +25,58 @@ SWEEP_EVERY = 300.0  # seconds
 async def run_operator(settings: Settings, observer: Observer | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raises InvalidSettings, StreamConflict."""
     stop, watching = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    connections: list[Connection] = []
+
+    def missing() -> str | None:
+        if not (connections and connections[0].is_connected):
+            return "not connected to NATS"
+        return None if watching.is_set() else "not watching the cluster yet"
+
     api = await Api.connect()
-    dialling = asyncio.ensure_future(connect(settings, "heed-operator"))
     try:
-        if not await _done_or_stopped(dialling, stop):
-            return
-        connection = dialling.result()
-
-        def missing() -> str | None:
-            return None if connection.is_connected and watching.is_set() else "not connected yet"
-
         async with serving_health(settings.health_port, missing):
-            await ensure_streams(connection, settings.stream)
-            pace = Pace(
-                settings.commit_rate, settings.commit_burst, settings.batch, owed=settings.outbox_limit
-            )
-            fleet = Fleet(api, JetStreamBus(connection), observer or LogObserver(), pace)
-            sweeping = asyncio.create_task(_sweep(fleet, settings.namespace))
-            log.info(
-                "operator started",
-                extra={"nats": settings.nats_url, "namespace": settings.namespace or "all"},
-            )
+            if (connection := await _connected(settings, stop)) is None:
+                return
+            connections.append(connection)
             try:
-                await _watch(fleet, settings, stop, watching)
+                await _operate(api, connection, settings, observer or LogObserver(), stop, watching)
             finally:
-                sweeping.cancel()
                 await connection.close()
     finally:
-        dialling.cancel()
         await api.close()
 
 
-async def _done_or_stopped(task: "asyncio.Future[Any]", stop: asyncio.Event) -> bool:
-    stopping = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+async def _connected(settings: Settings, stop: asyncio.Event) -> Connection | None:
+    """A connection to NATS, however long that takes; None where we are told to stop meanwhile."""
+    dialling = asyncio.create_task(connect(settings, "heed-operator"))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({dialling, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    return task.done()
+    if dialling.done():
+        return dialling.result()
+    dialling.cancel()
+    return None
+
+
+async def _operate(
+    api: Api,
+    connection: Connection,
+    settings: Settings,
+    observer: Observer,
+    stop: asyncio.Event,
+    watching: asyncio.Event,
+) -> None:
+    await ensure_streams(connection, settings.stream)
+    pace = Pace(settings.commit_rate, settings.commit_burst, settings.batch, owed=settings.outbox_limit)
+    fleet = Fleet(api, JetStreamBus(connection), observer, pace)
+    log.info("operator started", extra={"nats": connection.url, "namespace": settings.namespace or "all"})
+    sweeping = asyncio.create_task(_sweep(fleet, settings.namespace))
+    try:
+        await _watch(fleet, settings, stop, watching)
+    finally:
+        sweeping.cancel()
 
 
 async def _watch(fleet: Fleet, settings: Settings, stop: asyncio.Event, watching: asyncio.Event) -> None:
@@ -116,5 +129,5 @@ async def _sweep(fleet: Fleet, namespace: str | None) -> None:
         await asyncio.sleep(SWEEP_EVERY)
         try:
             await fleet.sweep(namespace)
-        except ApiError as error:
-            log.warning("cannot list agents", extra={"error": str(error)})
+        except Exception as error:  # also a mistake of ours: nobody would miss the sweeps
+            log.warning("cannot sweep", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))

@@ -1,0 +1,201 @@
+"""The cluster's adapters of the ports against an API server that refuses, stalls and lies."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+from kubernetes.aio import client
+
+from heed import names
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.ledger import Ledger
+from heed.engine.ports import Stored
+from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
+from heed.kube import api as kube_api
+from heed.kube import jobs
+from heed.kube.api import Api
+from heed.kube.ledger import StatusLedger
+from heed.kube.runner import JobRunner
+
+AGENT = AgentRef("demo", "researcher", "uid-1")
+BASE = Stored(Ledger(), "7", 100)
+Answers = Callable[[web.Request], Any]
+
+
+class Server:
+    """Answers every request as told; a status alone, or a status and a body."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.answers: Answers = lambda request: 500
+        self.hanging = asyncio.Event()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        self.requests.append((request.method, request.path_qs))
+        answer = self.answers(request)
+        if answer == "hang":
+            await self.hanging.wait()
+        if answer in ("hang", "cut"):
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if answer == "garbage":
+            return web.Response(text="<html>not for you</html>", status=502)
+        status, body = answer if isinstance(answer, tuple) else (answer, {"message": f"refused: {answer}"})
+        return web.json_response(body, status=status)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def api(server: Server) -> AsyncIterator[Api]:
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", server.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    configuration = client.Configuration()
+    configuration.host = site._server and f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr,attr-defined]
+    api = Api(client.ApiClient(configuration))
+    yield api
+    server.hanging.set()
+    await api.close()
+    await runner.cleanup()
+
+
+def work() -> TaskWork:
+    spec = {"template": {"spec": {"containers": [{"name": "main", "image": "example"}]}}}
+    return TaskWork(AGENT, "research-1", "research", "job", "s", spec, {"input": None}, None, 3600)
+
+
+def job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> dict[str, Any]:
+    """A Job as the API server has it."""
+    manifest = jobs.job_manifest(work())
+    manifest["metadata"]["ownerReferences"][0]["uid"] = uid
+    manifest["metadata"]["labels"][names.LABEL_TASK_ID] = task
+    manifest["metadata"] |= {"uid": "job-uid", "creationTimestamp": "2026-11-01T00:00:00Z"}
+    return {**manifest, "status": status}
+
+
+@pytest.mark.parametrize("answer", [401, 403, 404, 409, 413, 429, 500, 503, 504, "cut", "garbage", "hang"])
+async def test_writing_a_ledger(
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
+) -> None:
+    monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
+    server.answers = lambda request: answer
+
+    expected = {404: LedgerGone, 409: LedgerConflict}
+    with pytest.raises(expected.get(answer, LedgerUnavailable)):  # type: ignore[call-overload]
+        await StatusLedger(api, AGENT).commit(BASE, Ledger())
+
+
+@pytest.mark.parametrize("answer", [400, 422, 401, 403, 404, 429, 500, 503, "cut", "garbage", "hang"])
+async def test_starting_a_task(
+    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
+) -> None:
+    monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
+    server.answers = lambda request: answer
+
+    with pytest.raises(TaskRefused if answer in (400, 422) else TaskUnavailable):
+        await JobRunner(api, AGENT).start(work())
+
+
+@pytest.mark.parametrize(
+    ("found", "error"),
+    [
+        ((200, job()), None),
+        ((200, job(uid="uid-of-another")), TaskRefused),
+        ((200, job(task="other")), TaskRefused),
+        (404, TaskUnavailable),
+        (500, TaskUnavailable),
+    ],
+)
+async def test_starting_a_task_whose_job_is_there(
+    api: Api, server: Server, found: Any, error: type[Exception] | None
+) -> None:
+    server.answers = lambda request: 409 if request.method == "POST" else found
+
+    if error is None:
+        await JobRunner(api, AGENT).start(work())
+    else:
+        with pytest.raises(error):
+            await JobRunner(api, AGENT).start(work())
+
+
+@pytest.mark.parametrize("answer", [403, 409, 429, 500, "cut"])
+async def test_cancelling_a_task(api: Api, server: Server, answer: int | str) -> None:
+    server.answers = lambda request: answer
+
+    with pytest.raises(TaskUnavailable):
+        await JobRunner(api, AGENT).cancel("research-1")
+
+    server.answers = lambda request: 404
+    await JobRunner(api, AGENT).cancel("research-1")
+
+
+@pytest.mark.parametrize("answer", [403, 410, 429, 500, "cut", "garbage"])
+async def test_a_list_that_fails_loses_no_job(api: Api, server: Server, answer: int | str) -> None:
+    # Given a list whose second page does not come
+    first = (200, {"items": [job()], "metadata": {"continue": "more"}})
+    server.answers = lambda request: answer if "continue" in request.query else first
+    runner = JobRunner(api, AGENT)
+    ends: list[TaskEnd] = []
+    runner.report = lambda end: not ends.append(end)  # type: ignore[func-returns-value]
+
+    with pytest.raises(TaskUnavailable):
+        await runner.resume(["research-1", "research-2"])
+
+    assert ends == []
+
+
+async def test_a_job_on_a_later_page_is_found(api: Api, server: Server) -> None:
+    pages = {None: ([], "1"), "1": ([job(task="research-1")], "2"), "2": (None, "")}
+
+    def page(request: web.Request) -> Any:
+        items, more = pages[request.query.get("continue")]
+        return 200, {"items": items, "metadata": {"continue": more}}
+
+    server.answers = page
+    runner = JobRunner(api, AGENT)
+    ends: list[TaskEnd] = []
+    runner.report = lambda end: not ends.append(end)  # type: ignore[func-returns-value]
+
+    await runner.resume(["research-1", "research-2"])
+
+    assert [(end.task_id, end.reason) for end in ends] == [("research-2", "JobLost")]
+
+
+async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_not_heard(
+    api: Api, server: Server
+) -> None:
+    done = job(
+        conditions=[{"type": "Complete", "status": "True", "lastTransitionTime": "2099-01-01T00:00:00Z"}]
+    )
+    server.answers = lambda request: (
+        200,
+        {"items": [done] if "jobs" in request.path else [], "metadata": {}},
+    )
+    runner = JobRunner(api, AGENT)
+    ends: list[TaskEnd] = []
+    heard = asyncio.Event()
+
+    def report(end: TaskEnd) -> bool:
+        ends.append(end)
+        heard.set()
+        return True
+
+    runner.report = report
+    for count in (1, 2):
+        heard.clear()
+        await runner.resume(["research-1"])
+        await asyncio.wait_for(heard.wait(), 5)
+        assert [end.id for end in ends] == ["job-uid"] * count
+        await asyncio.sleep(0)
+    runner.close()
