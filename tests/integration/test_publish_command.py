@@ -103,6 +103,7 @@ def test_programs_are_told_where_the_event_is(
         "stream": "HEED",
         "sequence": message.sequence,
         "subject": f"heed.inbox.{namespace}.researcher.{TYPE}",
+        "duplicate": False,
     }
 
 
@@ -123,16 +124,23 @@ def test_data_come_from_a_file_or_standard_input(
 def test_the_broker_drops_a_repeated_id_unless_told_otherwise(
     run: Run, received: Callable[[], list[Received]]
 ) -> None:
-    for option in ("--msg-id", "--msg-id", "--no-msg-id"):
-        assert run(TYPE, "--id", "1", option).exit_code == 0
+    results = [run(TYPE, "--id", "1", option) for option in ("--msg-id", "--msg-id", "--no-msg-id")]
 
-    assert len(received()) == 2
+    assert [result.exit_code for result in results] == [0, 0, 0]
+    assert [result.output.split()[0] for result in results] == ["published", "dropped", "published"]
+    first, _ = received()
+    assert f"HEED {first.sequence} is {TYPE} 1 of the same source already" in results[1].output
+    assert json.loads(run(TYPE, "--id", "1", "-o", "json").output)["duplicate"] is True
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["a b"], "type 'a b' cannot be a subject"),
+        (
+            ["dev.heed.task.completed"],
+            "dev.heed.task.* is reserved for the ends of tasks; choose a type of your",
+        ),
         (["a.>"], "cannot be a subject"),
         ([TYPE, "--data", "{nope"], "the data are not JSON"),
         ([TYPE, "--data", "[9223372036854775808]"], "send it as a string"),
@@ -150,6 +158,14 @@ def test_bad_arguments_are_told_before_anything_is_sent(arguments: list[str], wo
 
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
+
+
+def test_help_names_the_variable_that_says_where_the_broker_is() -> None:
+    assert "HEED_NATS_URL" in CliRunner().invoke(publish, ["--help"]).output
+
+
+def test_an_end_of_a_task_may_be_sent_to_one_agent(run: Run) -> None:
+    assert run("dev.heed.task.completed", "--to", "researcher").exit_code == 0
 
 
 def test_a_payload_beyond_the_brokers_limit_is_an_error_of_the_call(run: Run) -> None:

@@ -67,7 +67,7 @@ HANDLERS: list[tuple[dict[str, Any], str, str]] = [
     ({"start": [{"from": "event.data"}]}, "start[0].from", "write `from: ${…}`"),
     ({"start": [{"from": "${event.data}${state}"}]}, "start[0].from", "write `from: ${…}`"),
     (
-        {"start": [{"task": "work", "input": {"a": "${inptu.x}"}}]},
+        {"type": "dev.heed.task.failed", "start": [{"task": "work", "input": {"a": "${inptu.x}"}}]},
         "start[0].input.a",
         'did you mean "input"?',
     ),
@@ -329,6 +329,35 @@ def test_compiling_twice_gives_equal_answers() -> None:
     agent = parse_agent(spec())
 
     assert compile_agent(agent).subjects == compile_agent(agent).subjects
+
+
+@pytest.mark.parametrize(
+    ("handler", "path", "text"),
+    [
+        ({"state": {"n": {"m": None}}}, "state.n.m", "${null}"),
+        ({"emit": [{"type": "x.y", "data": {"a": [{"b": None}]}}]}, "emit[0].data.a[0].b", "${null}"),
+        ({"start": [{"from": "${event.data.l.map(x, task.id)}"}]}, "start[0].from", 'function "task"'),
+        ({"state": {"n": 2**63}}, "state.n", "write it as a string"),
+        ({"emit": [{"type": "x.y", "to": "Foo Bar"}]}, "emit[0].to", "use a-z, 0-9 and -"),
+        ({"when": "task.name == 'x'"}, "when", 'unknown variable or function "task"'),
+        ({"state": {"a": "${input.x}"}}, "state.a", 'unknown variable or function "input"'),
+        ({"end": "true"}, "end", "boolean"),
+    ],
+)
+def test_what_would_fail_on_every_event_is_found_before(
+    handler: dict[str, Any], path: str, text: str
+) -> None:
+    (problem,) = problems(manifest(handler))
+
+    assert problem.path == f"spec.handlers[0].{path}"
+    assert text in str(problem)
+
+
+@pytest.mark.parametrize("key", ["state.customer", "task.name", "1", "[1]", "event.?x"])
+def test_a_session_key_is_a_string_from_the_event(key: str) -> None:
+    (problem,) = problems({**manifest({}), "spec": {**manifest({})["spec"], "session": {"key": key}}})
+
+    assert problem.path == "spec.session.key"
 
 
 def test_a_literal_null_in_state_is_refused_because_kubernetes_would_drop_it() -> None:

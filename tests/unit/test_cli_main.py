@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +15,9 @@ from click.testing import CliRunner, Result
 from heed import __version__
 from heed.cli import main as module
 from heed.cli.main import COMMANDS, main
-from heed.cli.output import paint, visible
+from heed.cli.output import paint
+from heed.cli.program import program
+from heed.core.visible import visible
 from heed.errors import InvalidManifest, LedgerConflict, Problem
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "operator")}
@@ -225,3 +228,62 @@ def test_the_operator_refuses_bad_settings(
 
     assert result.exit_code == code
     assert "Traceback" not in result.output
+
+
+def test_a_path_that_cannot_be_used_is_no_bug_of_heed() -> None:
+    result = heed("crds", "--output", "/proc/none/crds")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("/proc/none")
+    assert "give a path that can be used" in result.stderr and "broke" not in result.stderr
+
+
+def test_the_folder_of_dev_has_to_be_one_that_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "agent.yaml").write_text("kind: Agent\n")
+
+    result = heed("dev", "-f", str(tmp_path / "agent.yaml"), "--dir", "/proc/none")
+
+    assert result.exit_code == 1
+    assert "/proc/none" in result.stderr and "broke" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("called", "path", "typed"),
+    [
+        ("bin/heed", "", "bin/heed"),
+        ("bin/heed", "bin", "heed"),
+        ("heed", "", "heed"),
+        ("bin/python", "", "heed"),
+    ],
+)
+def test_next_steps_name_the_program_as_it_was_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, called: str, path: str, typed: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bin").mkdir()
+    for name in ("heed", "python"):
+        (tmp_path / "bin" / name).touch(0o755)
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / called) if "/" in called else called])
+    monkeypatch.setenv("PATH", str(tmp_path / path) if path else "")
+
+    assert program() == typed
+
+
+@pytest.mark.parametrize("timeout", ["-1", "0"])
+def test_demo_waits_for_a_time_that_can_pass(timeout: str) -> None:
+    result = heed("demo", "--timeout", timeout)
+
+    assert result.exit_code == 2
+    assert "is not in the range x>0" in result.stderr
+
+
+def test_an_interrupted_demo_ends_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(work: Coroutine[object, object, None]) -> NoReturn:
+        work.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("heed.cli.demo.asyncio.run", interrupt)
+
+    result = heed("demo")
+
+    assert (result.exit_code, result.output) == (130, "")

@@ -284,6 +284,17 @@ def test_an_endless_loop_is_found(bench: Bench) -> None:
     assert "com.example.ping" in result.stderr and "com.example.pong" in result.stderr
 
 
+def test_a_loop_that_the_limit_of_hops_ends_is_told_too(bench: Bench) -> None:
+    bench.agents = RESEARCHER.split("  tasks:")[0] + (
+        "  handlers:\n    - {name: again, type: com.example.asked, emit: [{type: com.example.asked}]}\n"
+    )
+
+    result = bench.run("--expect", bench.file("expect.yaml", "deadLetters: 1"))
+
+    assert result.exit_code == 1
+    assert "exceeded the limit of hops: the Agents seem to be in an endless loop of com.ex" in result.stderr
+
+
 EXPECTED = """\
 agents:
   researcher: {sessions: {line-1: {state: {topic: tides, answer: "42"}}}, totals: {handled: 2}}
@@ -322,7 +333,6 @@ def test_an_expectation_that_is_met_passes(bench: Bench) -> None:
         ("deadLetters: 0", "deadLetters: 1", "deadLetters", "1", "0"),
         ("pending: []", "pending: [research]", "pending[0]", '"research"', "nothing"),
         ("ignored: 0", "stale: 1", "outcomes.stale", "1", "0"),
-        ("  demo/researcher:", "  nobody:", "agents.nobody", '{"pendingTasks": {}}', "nothing"),
     ],
 )
 def test_an_expectation_that_is_not_met_fails(
@@ -415,6 +425,23 @@ def test_a_bad_script_is_an_error_with_its_place(bench: Bench, script: str, mess
     [
         ("emited: []", 'expect.yaml:1: emited: there is no such expectation; did you mean "emitted"?'),
         ("pending: 1\nemitted: a", "expect.yaml:2: emitted: is not a list or a number"),
+        ("outcomes: {handeld: 0}", 'outcomes.handeld: there is no such outcome; did you mean "handled"?'),
+        ("agents: {reseacher: null}", 'agents.reseacher: there is no such Agent; did you mean "researcher"?'),
+        ("agents: {other/researcher: null}", "agents.other/researcher: there is no such Agent"),
+        (
+            "agents: {researcher: {total: null}}",
+            'agents.researcher.total: there is no such field; did you mean "to',
+        ),
+        (
+            "agents: {researcher: {totals: {deadLetered: null}}}",
+            "totals.deadLetered: there is no such field; did",
+        ),
+        (
+            "agents: {researcher: {sessions: {a: {stat: null}}}}",
+            "sessions.a.stat: there is no such field; did you",
+        ),
+        ("tasks: [{tsk: null}]", 'tasks[0].tsk: there is no such field; did you mean "task"?'),
+        ("deadLetters: [{cod: null}]", 'deadLetters[0].cod: there is no such field; did you mean "code"?'),
         ("[]", "an expectation is a map"),
         ("", "holds 0 documents"),
     ],

@@ -179,7 +179,7 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"emit": [{"type": "x.y", "subject": "${''}"}]}, "BadSubject"),
     ({"emit": [{"type": "x.y", "subject": "${'a\\nb'}"}]}, "BadEvent"),
     ({"emit": [{"type": "x.y", "to": "${event.data.text}"}]}, "BadReceiver"),
-    ({"emit": [{"type": "x.y", "to": "a.>"}]}, "BadReceiver"),
+    ({"emit": [{"type": "x.y", "to": "${'a.>'}"}]}, "BadReceiver"),
     ({"emit": [{"type": "x.y", "to": "${'a\\n'}"}]}, "BadReceiver"),
     ({"emit": [{"from": "${[{'type': 'x.y', 'source': 'me'}]}"}]}, "BadList"),
     ({"emit": [{"from": "${event.data}"}]}, "BadList"),
@@ -394,7 +394,7 @@ def test_an_ignored_event_opens_no_session() -> None:
     assert decision.ledger.sessions == {}
 
 
-@pytest.mark.parametrize("key", ["event.data.order", "''", "event.data.missing", "[1]", "event.?x"])
+@pytest.mark.parametrize("key", ["event.data.order", "''", "event.data.missing", "dyn([1])"])
 def test_a_key_that_is_no_string_is_a_dead_letter(key: str) -> None:
     agent = program({"state": {"n": 1}}, session={"key": key})
 

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from heed import names
@@ -103,8 +103,8 @@ class TaskSpec(Model):
     job: Annotated[
         FreeMap | None,
         Field(
-            description="A batch/v1 JobSpec. Every string in it may hold ${CEL} over `task`, `input`, `event`, `agent` "
-            "and `session`."
+            description="A batch/v1 JobSpec. Every string in it may hold ${CEL} over `task`, `input`, `event`, "
+            "`state`, `agent` and `session`."
         ),
     ] = None
     timeout: Annotated[
@@ -194,7 +194,7 @@ class Handler(Model):
     emit: Annotated[list[Emit], Field(max_length=MAX_ITEMS, description="Events to emit.")] = []
     cancel: Annotated[list[Cancel], Field(max_length=MAX_ITEMS, description="Tasks to cancel.")] = []
     end: Annotated[
-        bool,
+        StrictBool,
         Field(description="Forget the session: its state goes, its pending tasks are cancelled unheard."),
     ] = False
 

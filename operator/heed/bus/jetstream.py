@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -28,6 +29,14 @@ NO_MESSAGE: Final = 10037
 TOO_LARGE: Final = (10054, 10097)  # the stream's limit for messages, JetStream's for headers
 CLOCK_SKEW: Final = timedelta(minutes=1)  # between the leaders of two streams
 OPENING: Final = 64  # consumers that are made at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Where a message stands in its stream; a duplicate was dropped, and stands where the first one does."""
+
+    sequence: int
+    duplicate: bool
 
 
 class JetStreamBus:
@@ -68,6 +77,10 @@ class JetStreamBus:
         An event's id is unique only within its source, and the same event may be sent to several Agents' inboxes:
         the Nats-Msg-Id is a digest of subject, source and id.
         """
+        return (await self.send(subject, event, deduplicate=deduplicate)).sequence
+
+    async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> Stored:
+        """Publish an event and return all that the broker says of it. Raises as `publish`."""
         headers, payload = encode(event)
         if deduplicate:
             headers[MESSAGE_ID] = message_id(subject, event)
@@ -105,7 +118,7 @@ class JetStreamBus:
             raise
         return read_original(answer["message"])
 
-    async def _store(self, subject: str, headers: dict[str, str], payload: bytes) -> int:
+    async def _store(self, subject: str, headers: dict[str, str], payload: bytes) -> Stored:
         # A message beyond the limit would make the broker end the connection.
         size, most = size_of(headers), self._connection.max_payload
         if size > MAX_HEADERS or size + len(payload) > most:
@@ -121,7 +134,7 @@ class JetStreamBus:
             if isinstance(error.__cause__, nats.errors.BadSubjectError | nats.errors.BadHeaderError):
                 raise MalformedEvent(f"cannot be published on {subject!r}: {error}") from None
             raise
-        return _sequence(subject, reply.data)
+        return _stored(subject, reply.data)
 
     async def _check_place(self, pull: Pull, after: int) -> None:
         """The server takes any start: also one that has expired, and one beyond the end of a stream made anew."""
@@ -129,7 +142,7 @@ class JetStreamBus:
             extra = {"stream": self._stream, "cursor": after, "expired": pull.floor - after}
             log.info("the stream begins after the cursor", extra=extra)
         elif pull.floor < after or not pull.pending:
-            if (last := await self._last_sequence()) < after:
+            if (last := await self._last_sequence(after)) < after:
                 raise StreamConflict(
                     f"stream {self._stream} ends at {last}, but {after} was read from it: it was made anew or "
                     "restored; restore the right one, or reset the Agent's status.cursor"
@@ -139,11 +152,11 @@ class JetStreamBus:
                     f"a replica of stream {self._stream} lags behind; trying again will help"
                 )
 
-    async def _last_sequence(self) -> int:
-        """The stream's last sequence, at most a second old: after a lost connection all readers ask at once."""
+    async def _last_sequence(self, after: int) -> int:
+        """The stream's last sequence. It may be a second old where it is not before `after`: all readers ask at once."""
         clock = asyncio.get_running_loop().time
         async with self._asking:
-            if clock() >= self._last_until:
+            if self._last < after or clock() >= self._last_until:
                 self._last_until = clock() + 1
                 self._last = int(
                     (await self._connection.api(f"STREAM.INFO.{self._stream}"))["state"]["last_seq"]
@@ -156,7 +169,7 @@ def message_id(subject: str, event: Event) -> str:
     return names.digest(subject, event.source, event.id)
 
 
-def _sequence(subject: str, answer: bytes) -> int:
+def _stored(subject: str, answer: bytes) -> Stored:
     try:
         ack: Mapping[str, Any] = json.loads(answer)
     except ValueError:
@@ -166,7 +179,7 @@ def _sequence(subject: str, answer: bytes) -> int:
         if refused.err_code in TOO_LARGE:
             raise MalformedEvent(f"{refused}; send a reference to the data instead")
         raise refused
-    return int(ack["seq"])
+    return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
 
 
 def _start(after: int, since: str) -> dict[str, Any]:

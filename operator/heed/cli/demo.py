@@ -2,22 +2,21 @@
 
 import asyncio
 import os
-import sys
+import shlex
 import tempfile
 from pathlib import Path
 
 import click
 
 import heed
-from heed.cli.dev import colors, publish_command
+from heed.cli.dev import make_console, publish_command
 from heed.cli.output import Failure, to_yaml
-from heed.engine.performing import now
+from heed.cli.program import program
 from heed.errors import HeedError
 from heed.local.console import Console, short
 from heed.local.demo import DemoFailed, listening, read_events, run_example, status
 from heed.local.dev import workbench
 from heed.settings import Settings
-from heed.telemetry import configure_logging
 
 
 @click.command()
@@ -26,7 +25,13 @@ from heed.telemetry import configure_logging
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with manifests and event*.json.  [default: examples/research of the source checkout]",
 )
-@click.option("--timeout", default=30.0, show_default=True, help="Seconds to wait for the follow-up event.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for the follow-up event.",
+)
 def demo(example: Path | None, timeout: float) -> None:
     """Run an example Agent on a real JetStream, without a cluster, and show the run.
 
@@ -35,14 +40,11 @@ def demo(example: Path | None, timeout: float) -> None:
       heed demo
       heed demo --example my/agent
     """
-    configure_logging("text", "warning")
-    console = Console(sys.stdout, now, color=colors())
+    console = make_console()
     try:
         asyncio.run(_demo(example or _research(), timeout, console))
     except HeedError as error:
         raise Failure(str(error)) from None
-    except KeyboardInterrupt:
-        raise click.Abort from None
 
 
 def _research() -> Path:
@@ -73,7 +75,7 @@ async def _demo(example: Path, timeout: float, console: Console) -> None:
                 for namespace in listening(bench, event)
             ]
     _heading(console, "Next")
-    console.say(f"heed dev -f {example}    and in another terminal")
+    console.say(f"{shlex.join([program(), 'dev', '-f', str(example)])}    and in another terminal")
     for command in commands:
         console.say(command)
     console.say(f"then edit what is in {example}: heed dev reloads it while it runs")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import re
 import shlex
@@ -15,10 +16,11 @@ import click
 
 from heed.api.agent import Agent
 from heed.cli.output import Failure
+from heed.cli.program import program
 from heed.core.patterns import matches
 from heed.engine.performing import now
 from heed.errors import HeedError
-from heed.local.console import Console, Form
+from heed.local.console import Console, ConsoleLog, Form
 from heed.local.dev import workbench
 from heed.local.server import PORT
 from heed.settings import Settings
@@ -37,7 +39,9 @@ _DATA = re.compile(r"event\.data\.([A-Za-z_][A-Za-z0-9_]*)")
     required=True,
     help="A manifest or a folder of manifests; repeatable.",
 )
-@click.option("--nats", "url", envvar="HEED_NATS_URL", help="URL of a broker.  [default: start one]")
+@click.option(
+    "--nats", "url", envvar="HEED_NATS_URL", show_envvar=True, help="URL of a broker.  [default: start one]"
+)
 @click.option(
     "--dir",
     "folder",
@@ -55,12 +59,19 @@ def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: Form) ->
       heed dev -f agent.yaml
       heed dev -f agents/ --nats nats://broker:4222 -o json
     """
-    configure_logging("text", "warning")
-    console = Console(sys.stdout, now, form=output, color=colors())
+    console = make_console(output)
     try:
         asyncio.run(_dev(paths, url, folder, console))
     except HeedError as error:
         raise Failure(str(error)) from None
+
+
+def make_console(form: Form = "text") -> Console:
+    """The console on standard output, which shows warnings too."""
+    configure_logging("text", "warning")
+    console = Console(sys.stdout, now, form=form, color=colors())
+    logging.getLogger().handlers[:] = [ConsoleLog(console)]
+    return console
 
 
 def colors() -> bool | None:
@@ -111,7 +122,7 @@ def suggestions(agents: Iterable[Agent], url: str) -> list[str]:
 
 def publish_command(type_: str, namespace: str, data: object, url: str | None = None) -> str:
     """What to type to publish an event."""
-    words = ["heed", "publish", type_, "--data", json.dumps(data, ensure_ascii=False)]
+    words = [program(), "publish", type_, "--data", json.dumps(data, ensure_ascii=False)]
     words += ["-n", namespace] if namespace != "default" else []
     return shlex.join([*words, "--nats", url] if url else words)
 

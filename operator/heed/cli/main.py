@@ -100,9 +100,22 @@ class LazyGroup(click.Group):
             raise _failure("\n".join(map(str, error.problems)), error) from None
         except HeedError as error:
             raise _failure(str(error), error) from None
+        except OSError as error:
+            raise _failure(_system_error(error), error) from None
         except Exception as error:
-            message = f"heed broke: {type(error).__name__}: {str(error)[:500]}"
-            raise _failure(f"{message}; please report it with what HEED_DEBUG=1 shows", error) from None
+            raise _failure(_broke(error), error) from None
+
+
+def _system_error(error: OSError) -> str:
+    """What the system refused: of a path, which somebody chose, it is no mistake of Heed's."""
+    if isinstance(error.filename, str | os.PathLike):
+        return f"{os.fspath(error.filename)}: {error.strerror}; give a path that can be used"
+    return _broke(error)
+
+
+def _broke(error: Exception) -> str:
+    message = f"heed broke: {type(error).__name__}: {str(error)[:500]}"
+    return f"{message}; please report it with what HEED_DEBUG=1 shows"
 
 
 def _failure(message: str, error: Exception) -> Failure:

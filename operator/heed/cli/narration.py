@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import click
 
-from heed.cli.output import inline, paint, show_table, visible
+from heed.cli.output import inline, paint, show_table
+from heed.core.visible import visible
 
 Json = Mapping[str, Any]
 

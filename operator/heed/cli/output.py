@@ -2,17 +2,17 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import click
 
+from heed.core.visible import CONTROL, visible
+
 Form = Literal["text", "json", "yaml"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FORMS: Final = ("text", "json", "yaml")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class Failure(click.ClickException):
@@ -63,7 +63,7 @@ def to_yaml(value: Any) -> str:
 
     def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
         style = "|" if "\n" in data else None if is_word(data) else '"'
-        if _CONTROL.search(data):
+        if CONTROL.search(data):
             style = '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 
@@ -76,11 +76,6 @@ def paint(text: str, colour: str | None = None, *, bold: bool | None = None) -> 
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return click.style(text, fg=colour, bold=bold)
-
-
-def visible(text: str) -> str:
-    """Text from outside, unable to steer the terminal."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def inline(value: Any, limit: int | None = None) -> str:

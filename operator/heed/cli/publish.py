@@ -17,7 +17,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from heed import names
 from heed.bus.connection import NoAnswer, connect
-from heed.bus.jetstream import JetStreamBus
+from heed.bus.jetstream import JetStreamBus, Stored
 from heed.core.cloudevents import build, read_data
 from heed.core.events import Event
 from heed.errors import BusUnavailable, InvalidSettings, MalformedEvent
@@ -46,7 +46,13 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
     "--msg-id/--no-msg-id", default=True, help="Let the broker drop duplicates of the same source and id."
 )
 @click.option(
-    "--nats", "url", envvar="HEED_NATS_URL", default=NATS_URL, show_default=True, help="URL of the broker."
+    "--nats",
+    "url",
+    envvar="HEED_NATS_URL",
+    show_envvar=True,
+    default=NATS_URL,
+    show_default=True,
+    help="URL of the broker.",
 )
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
@@ -68,6 +74,9 @@ def publish(
     output: str,
 ) -> None:
     """Publish an event of TYPE, such as com.example.order.placed."""
+    if agent is None and type_.startswith(names.TASK_EVENTS):
+        message = f"{names.TASK_EVENTS}* is reserved for the ends of tasks; choose a type of your own"
+        raise click.UsageError(f"{message}, or send it to one Agent with --to")
     attributes = {
         **_extensions(extensions),
         "id": id_,
@@ -82,7 +91,7 @@ def publish(
     where = _subject(namespace, agent, type_)
     try:
         settings = replace(Settings.from_environment(), nats_url=url)
-        sequence = asyncio.run(_publish(settings, where, event, deduplicate=msg_id))
+        stored = asyncio.run(_publish(settings, where, event, deduplicate=msg_id))
     except (InvalidSettings, MalformedEvent) as error:
         raise click.UsageError(str(error)) from None
     except NoAnswer as error:
@@ -90,13 +99,14 @@ def publish(
         raise click.ClickException(message) from None
     except BusUnavailable as error:
         raise click.ClickException(str(error)) from None
-    _show({"id": event.id, "stream": names.STREAM, "sequence": sequence, "subject": where}, type_, output)
+    result = {"id": event.id, "stream": names.STREAM, "sequence": stored.sequence, "subject": where}
+    _show({**result, "duplicate": stored.duplicate}, type_, output)
 
 
-async def _publish(settings: Settings, subject: str, event: Event, *, deduplicate: bool) -> int:
+async def _publish(settings: Settings, subject: str, event: Event, *, deduplicate: bool) -> Stored:
     connection = await connect(settings, "heed publish", attempts=1)
     try:
-        return await JetStreamBus(connection).publish(subject, event, deduplicate=deduplicate)
+        return await JetStreamBus(connection).send(subject, event, deduplicate=deduplicate)
     finally:
         await connection.close()
 
@@ -161,6 +171,12 @@ def _show(result: dict[str, Any], type_: str, output: str) -> None:
         click.echo(json.dumps(result, indent=2))
     elif output == "yaml":
         click.echo(yaml.safe_dump(result, sort_keys=False), nl=False)
+    elif result["duplicate"]:
+        first = f"{names.STREAM} {result['sequence']}"
+        click.echo(
+            f"dropped by the broker: {first} is {type_} {result['id']} of the same source already; "
+            "give it another --id, or --no-msg-id"
+        )
     else:
         click.echo(
             f"published {type_} {result['id']} on {result['subject']} as {names.STREAM} {result['sequence']}"

@@ -1,7 +1,7 @@
 """What `heed simulate` reads besides Agents: events, answers to tasks, expectations."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from heed import names
@@ -115,10 +115,10 @@ def read_script(source: str, tasks: Sequence[str]) -> list[Rule]:
     return rules
 
 
-def read_expectation(source: str) -> dict[str, Any]:
-    """An expectation. Raises BadInput with file:line."""
+def read_expectation(source: str, agents: Collection[str]) -> dict[str, Any]:
+    """An expectation of these Agents (namespace/name). Raises BadInput with file:line."""
     tree = _document(source)
-    return _located(source, tree, lambda: check_expectation(tree.value))
+    return _located(source, tree, lambda: check_expectation(tree.value, agents))
 
 
 def _document(source: str) -> Tree:

@@ -7,7 +7,7 @@ import click
 
 from heed.cli.files import STDIN, load_agents
 from heed.cli.narration import narrate
-from heed.cli.output import BadInput, Failure, Form, inline, output_option, paint, show_data, visible
+from heed.cli.output import BadInput, Failure, Form, inline, output_option, paint, show_data
 from heed.cli.scenario import option_rules, read_events, read_expectation, read_script
 from heed.core.answers import Rule, answering
 from heed.core.expectations import NOTHING, Mismatch, unmet
@@ -15,6 +15,7 @@ from heed.core.program import Program
 from heed.core.simulation import LIMIT, Run
 from heed.core.simulation import simulate as run_simulation
 from heed.core.transcript import transcript
+from heed.core.visible import visible
 
 
 @click.command()
@@ -76,14 +77,15 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
     if [events, *filenames, options["script"], options["expect"]].count(STDIN) > 1:
         raise click.UsageError("Only one file can be standard input")
     programs = [item.program for item in load_agents(filenames)]
-    expected = None if options["expect"] is None else read_expectation(options["expect"])
+    agents = [str(program.agent) for program in programs]
+    expected = None if options["expect"] is None else read_expectation(options["expect"], agents)
     run = _run(programs, events, options)
     report = transcript(run)
     if output == "text":
         narrate(report)
     else:
         show_data(report, output)
-    _check_end(run, options["until"])
+    _check_end(run, report, options["until"])
     if expected is not None:
         _check(unmet(expected, report), output)
 
@@ -116,13 +118,18 @@ def _namespace(programs: Sequence[Program], chosen: str | None) -> str:
     return chosen or found[0]
 
 
-def _check_end(run: Run, until: int | None) -> None:
+def _check_end(run: Run, report: dict[str, Any], until: int | None) -> None:
+    looped = [letter for letter in report["letters"] if letter["code"] == "HopLimit"]
     if run.waiting and until is None:
-        types = ", ".join(f"{type_} ({count} times)" for type_, count in run.busiest())
-        raise Failure(
-            f"stopped after {len(run.steps)} messages: the Agents seem to be in an endless loop of {types}; "
-            "look at the first messages with --until 20"
-        )
+        ended = f"stopped after {len(run.steps)} messages"
+    elif looped:
+        ended = f"event #{looped[0]['sequence']} exceeded the limit of hops"
+    else:
+        return
+    types = ", ".join(f"{type_} ({count} times)" for type_, count in run.busiest())
+    raise Failure(
+        f"{ended}: the Agents seem to be in an endless loop of {types}; look at the first messages with --until 20"
+    )
 
 
 def _check(differences: Sequence[Mismatch], output: Form) -> None:

@@ -8,8 +8,9 @@ import click
 
 from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest
 from heed.cli.files import LoadedAgent, load_agent, read_manifests, shown, sources, twice
-from heed.cli.output import Form, output_option, paint, show_data, visible
+from heed.cli.output import Form, output_option, paint, show_data
 from heed.core.advice import ANY, advise, direct_types
+from heed.core.visible import visible
 from heed.errors import InvalidManifest, Problem
 
 

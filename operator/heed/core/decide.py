@@ -133,6 +133,7 @@ def _decide_session(
             ledger = replace(ledger, sessions=kept)
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
     state_size = _checked_size(reacted.state, reacted.handlers[-1])
+    outgoings.check_count(reacted)
     cancelled = outgoings.cancelled(ledger, key, reacted)
     started = outgoings.started(program, received, event, key, variables, reacted)
     emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)

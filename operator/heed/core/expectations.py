@@ -6,10 +6,14 @@ or as parts of events), `tasks` (all started tasks in order, as names or as part
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from pydantic.alias_generators import to_camel
+
+from heed.api.status import AgentStatus, Cause, Counts, Cursor, Owed, PendingTask, RecentTask, Session, Totals
+from heed.core.transcript import LETTER, OUTCOMES, PENDING, STARTED
 from heed.errors import InvalidManifest, Problem
 
 
@@ -28,6 +32,10 @@ _FORMS: Final[dict[str, tuple[type, ...]]] = {
     "deadLetters": (list, int),
     "pending": (list, int),
 }
+_ITEMS: Final = {"tasks": STARTED, "deadLetters": LETTER, "pending": PENDING}  # events may have any extension
+_RECONCILED: Final = ("observed_generation", "conditions", "last_valid_spec")  # no ledger holds these
+_RECORDS: Final[dict[str, type[Any]]] = {"cursor": Cursor, "totals": Totals, "counts": Counts}
+_BY_KEY: Final[dict[str, type[Any]]] = {"sessions": Session, "pendingTasks": PendingTask, "outbox": Owed}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +47,84 @@ class Mismatch:
     found: Any  # NOTHING where there is nothing
 
 
-def check_expectation(expected: Any) -> dict[str, Any]:
-    """The expectation, if it has the form of one. Raises InvalidManifest with paths."""
+def check_expectation(expected: Any, agents: Collection[str] | None = None) -> dict[str, Any]:
+    """The expectation, if all that it names can be there. Raises InvalidManifest with paths.
+
+    `agents` are the known ones, as namespace/name; None: any. A name that nothing has would be met by null or 0
+    whatever happens.
+    """
     if not isinstance(expected, dict):
         raise InvalidManifest([Problem("", "an expectation is a map", f"known are {', '.join(_FORMS)}")])
-    problems: list[Problem] = []
+    problems = list(_unknown(expected, _FORMS, "", "expectation"))
     for key, value in expected.items():
-        if key not in _FORMS:
-            near = difflib.get_close_matches(key, _FORMS, n=1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(_FORMS)}"
-            problems.append(Problem(key, "there is no such expectation", hint))
-        elif not isinstance(value, _FORMS[key]) or isinstance(value, bool):
-            form = "a map" if dict in _FORMS[key] else "a list or a number"
-            problems.append(Problem(key, f"is not {form}"))
+        if key in _FORMS:
+            problems.extend(_misshaped(key, value) or _strange(key, value, agents))
     if problems:
         raise InvalidManifest(problems)
     return expected
+
+
+def _misshaped(key: str, value: Any) -> list[Problem]:
+    if isinstance(value, _FORMS[key]) and not isinstance(value, bool):
+        return []
+    form = "a map" if dict in _FORMS[key] else "a list or a number"
+    return [Problem(key, f"is not {form}")]
+
+
+def _strange(key: str, value: Any, agents: Collection[str] | None) -> Iterator[Problem]:
+    """Names within an expectation that no transcript has."""
+    if key == "outcomes":
+        yield from _unknown(value, OUTCOMES.values(), key, "outcome")
+    elif key == "agents":
+        for name, status in value.items():
+            yield from _unknown_agent(str(name), agents) or _strange_status(status, f"{key}.{name}")
+    elif isinstance(value, list) and key in _ITEMS:
+        for index, item in enumerate(value):
+            yield from _unknown(item, _ITEMS[key], f"{key}[{index}]", "field")
+
+
+def _unknown_agent(name: str, agents: Collection[str] | None) -> list[Problem]:
+    if agents is None or name in agents:
+        return []
+    full = [agent for agent in agents if agent.partition("/")[2] == name]
+    if len(full) > 1:
+        return [Problem(f"agents.{name}", "is in several namespaces", f"write one of {', '.join(full)}")]
+    known = [*agents, *(agent.partition("/")[2] for agent in agents)]
+    return [] if full else [Problem(f"agents.{name}", "there is no such Agent", _hint(name, known, agents))]
+
+
+def _strange_status(status: Any, path: str) -> Iterator[Problem]:
+    known = [name for name in _fields(AgentStatus) if name not in map(to_camel, _RECONCILED)]
+    yield from _unknown(status, known, path, "field")
+    for name, value in status.items() if isinstance(status, dict) else ():
+        here = f"{path}.{name}"
+        if name in _RECORDS:
+            yield from _unknown(value, _fields(_RECORDS[name]), here, "field")
+        elif name in _BY_KEY and isinstance(value, dict):
+            for key, record in value.items():
+                yield from _unknown(record, _fields(_BY_KEY[name]), f"{here}.{key}", "field")
+                cause = record.get("cause") if name == "pendingTasks" and isinstance(record, dict) else None
+                yield from _unknown(cause, _fields(Cause), f"{here}.{key}.cause", "field")
+        elif name == "recentTasks" and isinstance(value, list):
+            for index, record in enumerate(value):
+                yield from _unknown(record, _fields(RecentTask), f"{here}[{index}]", "field")
+
+
+def _fields(record: type[Any]) -> list[str]:
+    return [to_camel(item.name) for item in fields(record)]
+
+
+def _unknown(found: Any, known: Collection[str], path: str, what: str) -> Iterator[Problem]:
+    """The keys of a map that are none of the known ones."""
+    for key in found if isinstance(found, dict) else ():
+        if key not in known:
+            here = f"{path}.{key}" if path else str(key)
+            yield Problem(here, f"there is no such {what}", _hint(str(key), known, known))
+
+
+def _hint(name: str, names: Collection[str], known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
 
 
 def unmet(expected: Mapping[str, Any], transcript: Mapping[str, Any]) -> list[Mismatch]:

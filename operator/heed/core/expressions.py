@@ -18,6 +18,8 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
+from heed.core.slips import LITERALS, readable, remedies
+
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
 _ERROR = cel.Type.ERROR
 _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
@@ -30,14 +32,14 @@ class ExpressionError(Exception):
 
 
 @cache
-def _environment() -> Any:
+def _environment(known: tuple[str, ...] = VARIABLES) -> Any:
     extensions = [
         ext_strings.ExtStrings(),
         ext_math.ExtMath(),
         ext_optional.ExtOptional(),
         ext_encoders.ExtEncoders(),
     ]
-    return cel.NewEnv(variables=dict.fromkeys(VARIABLES, cel.Type.DYN), extensions=extensions)
+    return cel.NewEnv(variables=dict.fromkeys(known, cel.Type.DYN), extensions=extensions)
 
 
 class Scope:
@@ -94,12 +96,14 @@ class Expression:
         return answer
 
 
-def compile_expression(source: str, *, condition: bool = False) -> Expression:
-    """Compile CEL over VARIABLES. Raises ExpressionError that names what is unknown and what may have been meant."""
+def compile_expression(
+    source: str, *, condition: bool = False, known: tuple[str, ...] = VARIABLES
+) -> Expression:
+    """Compile CEL over the `known` variables. Raises ExpressionError that says what may have been meant."""
     try:
-        compiled = _environment().compile(source)
+        compiled = _environment(known).compile(source)
     except Exception as error:
-        raise ExpressionError(_explain(str(error))) from None
+        raise ExpressionError(_explain(str(error), known)) from None
     type_ = compiled.return_type()
     if condition and type_ not in (cel.Type.BOOL, cel.Type.DYN):
         raise ExpressionError(f"is {type_.name().lower()}, not a boolean; compare it with something")
@@ -124,20 +128,24 @@ def _refuse_optionals(value: Any) -> None:
             _refuse_optionals(item)
 
 
-def _explain(text: str) -> str:
+def _explain(text: str, known: tuple[str, ...] = VARIABLES) -> str:
     """An error of cel-cpp in a line for people."""
     if unknown := _UNDECLARED.search(text):
         name = unknown[1]
-        near = difflib.get_close_matches(name, VARIABLES, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"known are {', '.join(VARIABLES)}"
+        if name in LITERALS:
+            return f'unknown variable or function "{name}"; write {LITERALS[name]}'
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f'did you mean "{near[0]}"?' if near else f"known here are {', '.join(known)}"
         return f'unknown variable or function "{name}"; {hint}'
     if headline := _HEADLINE.search(text):
         message = headline[3].removesuffix("[INVALID_ARGUMENT]").strip()
-        return f"{message} (line {headline[1]}, column {headline[2]})"
+        line = text[headline.end() :].partition("\n | ")[2].partition("\n")[0]
+        place = f"{readable(message)} (line {headline[1]}, column {headline[2]})"
+        return "; ".join([place, *remedies(message, line[: int(headline[2]) - 1])])
     text = re.sub(r"^(UNKNOWN|INVALID_ARGUMENT|NOT_FOUND|OUT_OF_RANGE|ALREADY_EXISTS|INTERNAL): ", "", text)
     if missing := re.search(r'Key not found in map : "(.*)"', text):
         return f'there is no "{missing[1]}"; guard it with has(…) or use .?{missing[1]}.orValue(…)'
-    return text[:500]
+    return "; ".join([text[:500], *remedies(text[:500])])
 
 
 def _json(value: Any) -> Any:

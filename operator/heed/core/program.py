@@ -1,18 +1,18 @@
 """An Agent compiled for deciding: every expression and template parsed once per generation, every mistake found."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from heed import names
-from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, job_containers, seconds
+from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, seconds
+from heed.core import checks
+from heed.core.checks import OF_EVENTS, OF_OTHERS, Compiler
 from heed.core.effects import AgentRef
-from heed.core.expressions import Expression, ExpressionError, compile_expression
+from heed.core.expressions import VARIABLES, Expression
 from heed.core.jobcontract import expands_variables
-from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single
+from heed.core.patterns import matches
+from heed.core.templates import Template, compile_template
 from heed.errors import InvalidManifest, Problem
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +87,10 @@ class Program:
         return (*events, names.inbox_subject(self.agent.namespace, self.agent.name, ">"))
 
 
-@dataclass(slots=True)
-class _Compiler:
-    """Collects problems while it compiles, so that an author sees all of them at once."""
-
-    problems: list[Problem] = field(default_factory=list)
-
-    def expression(self, source: str | None, path: str, *, condition: bool = False) -> Expression | None:
-        if source is None:
-            return None
-        return self._try(path, lambda: compile_expression(source, condition=condition))
-
-    def template(self, value: Any, path: str, guard: Guard | None = None) -> Template | None:
-        return None if value is None else self._try(path, lambda: compile_template(value, guard=guard))
-
-    def problem(self, path: str, message: str, remedy: str = "") -> None:
-        self.problems.append(Problem(path, message, remedy))
-
-    def _try(self, path: str, compile_: Callable[[], T]) -> T | None:
-        try:
-            return compile_()
-        except ExpressionError as error:
-            self.problem(path, str(error))
-        except TemplateError as error:
-            self.problem(path + error.path, error.message)
-        except RecursionError:
-            self.problem(path, "nests too deep", "flatten it")
-        return None
-
-
 def compile_agent(agent: Agent) -> Program:
     """Compile an Agent. Raises InvalidManifest with every problem found."""
-    compiler = _Compiler()
-    spec = agent.spec
+    problems: list[Problem] = []
+    compiler, spec = Compiler(problems, OF_EVENTS), agent.spec
     subscriptions = tuple(
         Subscription(
             item.type, compiler.expression(item.where, f"spec.subscribe[{index}].where", condition=True)
@@ -127,13 +98,15 @@ def compile_agent(agent: Agent) -> Program:
         for index, item in enumerate(spec.subscribe)
     )
     key = compiler.expression(spec.session.key, "spec.session.key")
-    tasks = {name: _task(compiler, name, task) for name, task in spec.tasks.items()}
+    checks.check_key(compiler, key)
+    tasks = {name: _task(Compiler(problems), name, task) for name, task in spec.tasks.items()}
     reactions = tuple(
-        _reaction(compiler, item, f"spec.handlers[{i}]", spec) for i, item in enumerate(spec.handlers)
+        _reaction(Compiler(problems, _of_handler(item)), item, f"spec.handlers[{i}]", spec)
+        for i, item in enumerate(spec.handlers)
     )
-    _check_names(compiler, spec)
-    if compiler.problems:
-        raise InvalidManifest(compiler.problems)
+    checks.check_names(compiler, spec)
+    if problems:
+        raise InvalidManifest(problems)
     return Program(
         agent=AgentRef(agent.metadata.namespace, agent.metadata.name, agent.metadata.uid),
         labels=agent.metadata.labels,
@@ -146,55 +119,26 @@ def compile_agent(agent: Agent) -> Program:
     )
 
 
-def _check_names(compiler: _Compiler, spec: AgentSpec) -> None:
-    seen: dict[str, int] = {}
-    for index, handler in enumerate(spec.handlers):
-        if handler.name in seen:
-            compiler.problem(
-                f"spec.handlers[{index}].name",
-                f'"{handler.name}" is the name of spec.handlers[{seen[handler.name]}] too',
-                "give each handler its own name",
-            )
-        seen.setdefault(handler.name, index)
-    for index, item in enumerate(spec.subscribe):
-        if item.type.startswith(names.TASK_EVENTS):
-            compiler.problem(
-                f"spec.subscribe[{index}].type",
-                "task events come through the inbox and need no subscription",
-                "remove it; a handler with that `type` gets them",
-            )
+def _of_handler(handler: Handler) -> tuple[str, ...]:
+    """The variables of a handler: `task` and `input` only where it may react to the end of a task."""
+    ends = any(matches(handler.type, type_) for type_ in (names.TASK_COMPLETED, names.TASK_FAILED))
+    return VARIABLES if ends else OF_OTHERS
 
 
-def _task(compiler: _Compiler, name: str, task: TaskSpec) -> Task:
+def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
     path = f"spec.tasks.{name}"
-    template = compiler.template(task.job, f"{path}.job", expands_variables)
-    if task.job is None:
-        compiler.problem(path, "has no work to do", "give it a `job`")
-    elif not job_containers(task.job):
-        compiler.problem(
-            f"{path}.job.template.spec.containers",
-            "there is no container",
-            "a job needs at least one container",
-        )
+    checks.check_work(compiler, task, path)
     return Task(
         name=name,
         kind="job",
-        template=template or compile_template({}),
+        template=compiler.template(task.job, f"{path}.job", expands_variables) or compile_template({}),
         timeout=None if task.timeout is None else seconds(task.timeout),
         retention=seconds(task.retention),
     )
 
 
-def _reaction(compiler: _Compiler, handler: Handler, path: str, spec: AgentSpec) -> Reaction:
-    if handler.end and handler.start:
-        compiler.problem(
-            f"{path}.end",
-            "a handler that ends its session cannot start tasks",
-            "start them in another handler",
-        )
-    for index, cancel in enumerate(handler.cancel):
-        _check_task(compiler, cancel.task, f"{path}.cancel[{index}].task", spec)
-    _check_state(compiler, handler.state, f"{path}.state")
+def _reaction(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> Reaction:
+    checks.check_handler(compiler, handler, path, spec)
     return Reaction(
         name=handler.name,
         path=path,
@@ -208,36 +152,12 @@ def _reaction(compiler: _Compiler, handler: Handler, path: str, spec: AgentSpec)
     )
 
 
-def _check_state(compiler: _Compiler, state: Any, path: str) -> None:
-    if state is not None and not isinstance(state, dict) and not _is_single(state):
-        compiler.problem(
-            path, "is neither a map nor one ${CEL} that yields a map", "write `state: {key: value}`"
-        )
-    for key, value in state.items() if isinstance(state, dict) else ():
-        if value is None:
-            remedy = 'write "${null}" to remove a key: Kubernetes drops null members from manifests'
-            compiler.problem(f"{path}.{key}", "is null", remedy)
-
-
-def _is_single(value: Any) -> bool:
-    """Whether it is one ${CEL}; what cannot be parsed is reported where it is compiled."""
-    try:
-        return isinstance(value, str) and value.startswith("${") and is_single(value)
-    except ExpressionError:
-        return True
-
-
-def _check_task(compiler: _Compiler, task: str | None, path: str, spec: AgentSpec) -> None:
-    if task is not None and task not in spec.tasks:
-        known = ", ".join(sorted(spec.tasks)) or "none"
-        compiler.problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
-
-
-def _starts(compiler: _Compiler, handler: Handler, path: str, spec: AgentSpec) -> Iterator[Start]:
+def _starts(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> Iterator[Start]:
     for index, item in enumerate(handler.start):
         here = f"{path}[{index}]"
-        _check_one_of(compiler, here, "task", item.task, item.from_)
-        _check_task(compiler, item.task, f"{here}.task", spec)
+        checks.check_one_of(compiler, here, "task", item.task, item.from_)
+        checks.check_task(compiler, item.task, f"{here}.task", spec)
+        checks.check_values(compiler, item.input, f"{here}.input")
         yield Start(
             task=item.task,
             input=compiler.template(item.input, f"{here}.input"),
@@ -245,36 +165,14 @@ def _starts(compiler: _Compiler, handler: Handler, path: str, spec: AgentSpec) -
         )
 
 
-def _emits(compiler: _Compiler, handler: Handler, path: str) -> Iterator[Emit]:
+def _emits(compiler: Compiler, handler: Handler, path: str) -> Iterator[Emit]:
     for index, item in enumerate(handler.emit):
         here = f"{path}[{index}]"
-        _check_one_of(compiler, here, "type", item.type, item.from_)
-        if item.type is not None and "${" not in item.type:
-            _check_emitted_type(compiler, item.type, f"{here}.type")
+        checks.check_one_of(compiler, here, "type", item.type, item.from_)
+        checks.check_emitted(compiler, item, here)
         parts = {"type": item.type, "data": item.data, "subject": item.subject, "to": item.to}
-        one = (
-            None
-            if item.type is None
-            else compiler.template({key: value for key, value in parts.items() if value is not None}, here)
-        )
-        yield Emit(one=one, many=compiler.template(item.from_, f"{here}.from"))
-
-
-def _check_emitted_type(compiler: _Compiler, type_: str, path: str) -> None:
-    if not names.is_type(type_):
-        compiler.problem(
-            path, f'"{type_}" is not an event type', "use dot-separated tokens, such as com.example.done"
-        )
-    elif type_.startswith(names.TASK_EVENTS):
-        compiler.problem(
-            path, f"{names.TASK_EVENTS}* is reserved for the ends of tasks", "choose a type of your own"
-        )
-
-
-def _check_one_of(compiler: _Compiler, path: str, name: str, value: str | None, many: str | None) -> None:
-    if (value is None) == (many is None):
-        compiler.problem(path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`")
-    if many is not None and not _is_single(many):
-        compiler.problem(
-            f"{path}.from", "is not one ${CEL}", "write `from: ${…}` with an expression that yields a list"
+        given = {key: value for key, value in parts.items() if value is not None}
+        yield Emit(
+            one=None if item.type is None else compiler.template(given, here),
+            many=compiler.template(item.from_, f"{here}.from"),
         )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from heed.core.expressions import Expression, ExpressionError, Scope, compile_expression
+from heed.core.expressions import VARIABLES, Expression, ExpressionError, Scope, compile_expression
 from heed.core.values import compact
 
 Render = Callable[[Scope], Any]
@@ -27,21 +27,23 @@ class Template:
     constant: bool
 
 
-def compile_template(value: Any, path: str = "", guard: Guard | None = None) -> Template:
-    """Parse a template of any JSON shape. Raises TemplateError.
+def compile_template(
+    value: Any, path: str = "", guard: Guard | None = None, known: tuple[str, ...] = VARIABLES
+) -> Template:
+    """Parse a template of any JSON shape over the `known` variables. Raises TemplateError.
 
     Where `guard` holds of a path, the dollars in what expressions yield are doubled: Kubernetes reads the text there
     once more and puts variables in the place of `$(NAME)`, which no event may ask for.
     """
     if isinstance(value, str):
-        return _string(value, path, guard is not None and guard(path))
+        return _string(value, path, guard is not None and guard(path), known)
     if isinstance(value, dict):
-        members = {key: compile_template(item, f"{path}.{key}", guard) for key, item in value.items()}
+        members = {key: compile_template(item, f"{path}.{key}", guard, known) for key, item in value.items()}
         if not all(member.constant for member in members.values()):
             renders = [(key, member.render) for key, member in members.items()]
             return Template(lambda scope: {key: render(scope) for key, render in renders}, constant=False)
     elif isinstance(value, list):
-        items = [compile_template(item, f"{path}[{index}]", guard) for index, item in enumerate(value)]
+        items = [compile_template(item, f"{path}[{index}]", guard, known) for index, item in enumerate(value)]
         if not all(item.constant for item in items):
             return Template(lambda scope: [item.render(scope) for item in items], constant=False)
     plain = _unescaped(value)
@@ -59,9 +61,9 @@ def _unescaped(value: Any) -> Any:
     return value
 
 
-def _string(text: str, path: str, guarded: bool) -> Template:
+def _string(text: str, path: str, guarded: bool, known: tuple[str, ...]) -> Template:
     try:
-        parts = list(_parts(text))
+        parts = list(_parts(text, known))
     except ExpressionError as error:
         raise TemplateError(path, str(error)) from None
     if all(isinstance(part, str) for part in parts):
@@ -105,7 +107,7 @@ def is_single(text: str) -> bool:
     return len(parts) == 1 and isinstance(parts[0], Expression)
 
 
-def _parts(text: str) -> Iterator[str | Expression]:
+def _parts(text: str, known: tuple[str, ...] = VARIABLES) -> Iterator[str | Expression]:
     """Literal stretches and expressions of a string, in order; no empty literals."""
     position, literal = 0, ""
     while (found := text.find("${", position)) >= 0:
@@ -118,7 +120,7 @@ def _parts(text: str) -> Iterator[str | Expression]:
         if literal:
             yield literal
             literal = ""
-        yield compile_expression(text[found + 2 : end].strip())
+        yield compile_expression(text[found + 2 : end].strip(), known=known)
         position = end + 1
     literal += text[position:]
     if literal:

@@ -2,13 +2,24 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from heed.core import ledger as ledgers
 from heed.core.cloudevents import to_json
 from heed.core.simulation import Delivery, Run, Step
 
 Json = dict[str, Any]
+
+OUTCOMES: Final = {
+    "handled": "handled",
+    "ignored": "ignored",
+    "duplicates": "duplicate",
+    "stale": "stale",
+    "dead_lettered": "deadLettered",
+}
+STARTED: Final = ("agent", "id", "task", "input", "spec")
+LETTER: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
+PENDING: Final = ("agent", "id", "task", "session", "input")
 
 
 def transcript(run: Run) -> Json:
@@ -65,15 +76,6 @@ def _delivery(delivery: Delivery) -> Json:
         if letter is None
         else {"code": letter.code, "message": letter.message, "handler": letter.handler},
     }
-
-
-OUTCOMES = {
-    "handled": "handled",
-    "ignored": "ignored",
-    "duplicates": "duplicate",
-    "stale": "stale",
-    "dead_lettered": "deadLettered",
-}
 
 
 def _letters(run: Run) -> Iterator[Json]:

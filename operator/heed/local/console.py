@@ -1,6 +1,8 @@
 """What `heed dev` shows: events, decisions, tasks, their output and state; for eyes, or as lines of JSON."""
 
 import json
+import logging
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal, TextIO
@@ -11,11 +13,14 @@ from heed.core.decide import Decision
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json
 from heed.core.ledger import Ledger
+from heed.core.visible import visible
 from heed.errors import Problem
+from heed.telemetry import TextFormatter
 
-WIDTH: Final = 160  # characters of data in a line of text
+WIDTH: Final = 160  # characters of data in a line of text, where the terminal is not wider
 Form = Literal["text", "json"]
 Clock = Callable[[], str]
+_LOG: Final = TextFormatter("%(message)s")
 
 
 class Console:
@@ -60,34 +65,42 @@ class Console:
             )
         else:
             code = "" if end.exit_code is None else f" (exit code {end.exit_code})"
-            text = f"{_red(f'■ failed {end.reason}')}{code} {end.task_id} {end.message or ''}"
+            text = f"{_red(f'■ failed {end.reason}')}{code} {end.task_id} {visible(end.message or '')}"
         self._tell("ended", agent, text.rstrip(), facts)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """Something is tried again."""
         again = f"; again in {delay:g} s" if delay else ""
         facts = {"what": what, "error": f"{type(error).__name__}: {error}", "retryIn": delay}
-        self._tell("troubled", agent, _yellow(f"! {what}: {error}{again}"), facts)
+        self._tell("troubled", agent, _yellow(visible(f"! {what}: {error}{again}")), facts)
 
     def output(self, agent: AgentRef, task_id: str, line: str) -> None:
         """A line that a job wrote."""
-        self._tell("output", agent, f"{_dim(task_id + ' │')} {line}", {"task": task_id, "line": line})
+        self._tell(
+            "output", agent, f"{_dim(task_id + ' │')} {visible(line)}", {"task": task_id, "line": line}
+        )
 
     def problems(self, problems: Sequence[Problem], kept: str) -> None:
         """Mistakes in manifests. `kept` says what goes on running."""
         for item in problems:
             facts = {"path": item.path, "message": item.message, "remedy": item.remedy}
-            self._tell("problem", None, _red(str(item)), facts)
+            self._tell("problem", None, _red(visible(str(item))), facts)
         self.say(kept)
 
     def say(self, text: str, **facts: Any) -> None:
         """Something for the person who looks on."""
         self._tell("note", None, text, {"text": click.unstyle(text), **facts})
 
+    def logged(self, record: logging.LogRecord) -> None:
+        """A line of the log: at this level, trouble."""
+        text = _LOG.format(record)
+        facts = {"level": record.levelname.lower(), "logger": record.name, "text": text}
+        self._tell("log", None, f"{_dim(self._clock()[11:23])} {_yellow(visible(f'! {text}'))}", facts)
+
     def event(self, event: Event) -> None:
         """An event that somebody published."""
         facts = {"type": event.type, "id": event.id, "source": event.source, "data": _plain(event.data)}
-        self._tell("published", None, f"{_bold('→')} {_cyan(event.type)} {short(event.data)}", facts)
+        self._tell("published", None, f"{_bold('→')} {_cyan(visible(event.type))} {short(event.data)}", facts)
 
     def _decided(self, agent: AgentRef, decision: Decision) -> None:
         event = decision.received.event
@@ -106,7 +119,7 @@ class Console:
         }
         if decision.letter is not None:
             facts["letter"] = {"code": decision.letter.code, "message": decision.letter.message}
-        head = f"{_bold('◀')} {_cyan(type_)} {short(data) if known else ''} {_outcome(decision)}"
+        head = f"{_bold('◀')} {_cyan(visible(type_))} {short(data) if known else ''} {_outcome(decision)}"
         self._tell(
             "decided", agent, "\n".join([head, *(f"    {line}" for line in _consequences(decision))]), facts
         )
@@ -124,10 +137,23 @@ class Console:
             click.echo(text, file=self._stream, color=self._color)
 
 
+class ConsoleLog(logging.Handler):
+    """Shows warnings among everything else, instead of in a style of their own."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show it."""
+        self._console.logged(record)
+
+
 def short(value: object) -> str:
     """A value as JSON, cut to what a line can show."""
-    text = json.dumps(_plain(value), ensure_ascii=False, default=str)
-    return text if len(text) <= WIDTH else f"{text[:WIDTH]}… ({len(text)} characters)"
+    text = visible(json.dumps(_plain(value), ensure_ascii=False, default=str))
+    width = max(WIDTH, shutil.get_terminal_size().columns)
+    return text if len(text) <= width else f"{text[:width]}… ({len(text)} characters)"
 
 
 def _plain(data: object) -> Json:
@@ -135,7 +161,7 @@ def _plain(data: object) -> Json:
 
 
 def _outcome(decision: Decision) -> str:
-    session = f" in {decision.session}" if decision.session else ""
+    session = f" in {visible(decision.session)}" if decision.session else ""
     match decision.outcome:
         case "handled":
             return _dim(f"handled by {', '.join(decision.handlers)}{session}")
@@ -149,7 +175,7 @@ def _consequences(decision: Decision) -> list[str]:
     lines: list[str] = []
     if decision.letter is not None:
         where = f"handler {decision.letter.handler}: " if decision.letter.handler else ""
-        lines.append(_red(f"{where}{decision.letter.code}: {decision.letter.message}"))
+        lines.append(_red(visible(f"{where}{decision.letter.code}: {decision.letter.message}")))
     if decision.after is not None and decision.after != decision.before:
         lines.append(f"state {short(decision.after)}")
     lines += [line for effect in decision.effects if (line := _effect(effect))]
@@ -166,7 +192,7 @@ def _effect(effect: Effect) -> str:
             return f"{_yellow('▶ cancel')} {effect.id}"
         case Publish() if effect.owed.event is not None:
             event = json.loads(effect.owed.event)
-            return f"{_green('▶ emit')} {_cyan(event['type'])} {short(event.get('data'))}"
+            return f"{_green('▶ emit')} {_cyan(visible(event['type']))} {short(event.get('data'))}"
         case _:
             return ""
 

@@ -1,0 +1,163 @@
+"""What can be said of an Agent before any event comes: every mistake as a Problem with its field and remedy."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from heed import names
+from heed.api.agent import DNS_LABEL, AgentSpec, Emit, Handler, TaskSpec, job_containers
+from heed.core.expressions import VARIABLES, Expression, ExpressionError, compile_expression
+from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single
+from heed.core.values import INT_MAX, INT_MIN
+from heed.errors import Problem
+
+T = TypeVar("T")
+
+OF_EVENTS: Final = ("event", "agent")
+OF_OTHERS: Final = ("event", "state", "agent", "session")
+_KEYS: Final = ("STRING", "DYN")
+_AGENT_NAME = re.compile(DNS_LABEL)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """Compiles what stands in one place, over the variables known there, and collects problems as it goes."""
+
+    problems: list[Problem]
+    known: tuple[str, ...] = VARIABLES
+
+    def expression(self, source: str | None, path: str, *, condition: bool = False) -> Expression | None:
+        """A compiled expression; None where there is none, or a problem with it."""
+        if source is None:
+            return None
+        return self._try(path, lambda: compile_expression(source, condition=condition, known=self.known))
+
+    def template(self, value: Any, path: str, guard: Guard | None = None) -> Template | None:
+        """A compiled template; None where there is none, or a problem with it."""
+        if value is None:
+            return None
+        return self._try(path, lambda: compile_template(value, guard=guard, known=self.known))
+
+    def problem(self, path: str, message: str, remedy: str = "") -> None:
+        """Note a problem."""
+        self.problems.append(Problem(path, message, remedy))
+
+    def _try(self, path: str, compile_: Callable[[], T]) -> T | None:
+        try:
+            return compile_()
+        except ExpressionError as error:
+            self.problem(path, str(error))
+        except TemplateError as error:
+            self.problem(path + error.path, error.message)
+        except RecursionError:
+            self.problem(path, "nests too deep", "flatten it")
+        return None
+
+
+def check_names(compiler: Compiler, spec: AgentSpec) -> None:
+    """Handlers have names of their own, and nobody subscribes to what comes anyway."""
+    seen: dict[str, int] = {}
+    for index, handler in enumerate(spec.handlers):
+        if handler.name in seen:
+            compiler.problem(
+                f"spec.handlers[{index}].name",
+                f'"{handler.name}" is the name of spec.handlers[{seen[handler.name]}] too',
+                "give each handler its own name",
+            )
+        seen.setdefault(handler.name, index)
+    for index, item in enumerate(spec.subscribe):
+        if item.type.startswith(names.TASK_EVENTS):
+            compiler.problem(
+                f"spec.subscribe[{index}].type",
+                "task events come through the inbox and need no subscription",
+                "remove it; a handler with that `type` gets them",
+            )
+
+
+def check_key(compiler: Compiler, key: Expression | None) -> None:
+    """A session's key is a string, as far as its type is known."""
+    if key is not None and (found := key.compiled.return_type().name()) not in _KEYS:
+        remedy = "wrap it in string(…)" if found in ("INT", "UINT", "DOUBLE", "BOOL") else "yield a string"
+        compiler.problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
+
+
+def check_work(compiler: Compiler, task: TaskSpec, path: str) -> None:
+    """A task has work to do."""
+    if task.job is None:
+        compiler.problem(path, "has no work to do", "give it a `job`")
+    elif not job_containers(task.job):
+        where = f"{path}.job.template.spec.containers"
+        compiler.problem(where, "there is no container", "a job needs at least one container")
+
+
+def check_handler(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> None:
+    """What a handler does makes sense."""
+    if handler.end and handler.start:
+        message, remedy = (
+            "a handler that ends its session cannot start tasks",
+            "start them in another handler",
+        )
+        compiler.problem(f"{path}.end", message, remedy)
+    for index, cancel in enumerate(handler.cancel):
+        check_task(compiler, cancel.task, f"{path}.cancel[{index}].task", spec)
+    state = handler.state
+    if state is not None and not isinstance(state, dict) and not _is_single(state):
+        message = "is neither a map nor one ${CEL} that yields a map"
+        compiler.problem(f"{path}.state", message, "write `state: {key: value}`")
+    check_values(compiler, state, f"{path}.state")
+
+
+def check_task(compiler: Compiler, task: str | None, path: str, spec: AgentSpec) -> None:
+    """A task that is named exists."""
+    if task is not None and task not in spec.tasks:
+        known = ", ".join(sorted(spec.tasks)) or "none"
+        compiler.problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
+
+
+def check_emitted(compiler: Compiler, emit: Emit, path: str) -> None:
+    """What is said literally of an emitted event can be sent."""
+    if emit.type is not None and "${" not in emit.type:
+        if not names.is_type(emit.type):
+            remedy = "use dot-separated tokens, such as com.example.done"
+            compiler.problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
+        elif emit.type.startswith(names.TASK_EVENTS):
+            message = f"{names.TASK_EVENTS}* is reserved for the ends of tasks"
+            compiler.problem(f"{path}.type", message, "choose a type of your own")
+    if emit.to is not None and "${" not in emit.to and not _AGENT_NAME.fullmatch(emit.to):
+        compiler.problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")
+    check_values(compiler, emit.data, f"{path}.data")
+
+
+def check_one_of(compiler: Compiler, path: str, name: str, value: str | None, many: str | None) -> None:
+    """An item says either what it is, or where many come from."""
+    if (value is None) == (many is None):
+        compiler.problem(path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`")
+    if many is not None and not _is_single(many):
+        remedy = "write `from: ${…}` with an expression that yields a list"
+        compiler.problem(f"{path}.from", "is not one ${CEL}", remedy)
+
+
+def check_values(compiler: Compiler, value: Any, path: str, depth: int = 0) -> None:
+    """Literal values reach the operator as they are written: Kubernetes drops nulls and rounds large integers."""
+    if depth > 100:
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if item is None:
+                remedy = 'write "${null}": Kubernetes drops null members from manifests'
+                compiler.problem(f"{path}.{key}", "is null", remedy)
+            check_values(compiler, item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_values(compiler, item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        compiler.problem(path, f"{value} does not fit 64 bits", "write it as a string")
+
+
+def _is_single(value: Any) -> bool:
+    """Whether it is one ${CEL}; what cannot be parsed is reported where it is compiled."""
+    try:
+        return isinstance(value, str) and value.startswith("${") and is_single(value)
+    except ExpressionError:
+        return True

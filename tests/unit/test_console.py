@@ -1,0 +1,73 @@
+"""What `heed dev` shows is for eyes: nothing that a job writes may steer the terminal."""
+
+import io
+import json
+import logging
+import shutil
+from os import terminal_size
+
+import pytest
+
+from heed.core.effects import AgentRef, TaskEnd
+from heed.core.events import Event
+from heed.errors import Problem
+from heed.local.console import WIDTH, Console, ConsoleLog, Form, short
+
+AGENT = AgentRef("default", "greeter", "uid")
+EVIL = "\x1b]0;owned\x07 \x9b2J \u202etxt"
+SHOWN = "\\u001b]0;owned\\u0007 \\u009b2J \\u202etxt"
+
+
+@pytest.fixture
+def stream() -> io.StringIO:
+    return io.StringIO()
+
+
+def console(stream: io.StringIO, form: Form = "text") -> Console:
+    return Console(stream, lambda: "2026-01-01T00:00:00.000Z", form=form, color=False)
+
+
+def test_what_a_job_writes_is_shown_not_obeyed(stream: io.StringIO) -> None:
+    one = console(stream)
+
+    one.output(AGENT, "bake-1", EVIL)
+    one.reported(AGENT, TaskEnd("bake-1", "1", "", completed=True, result={"text": EVIL}))
+    one.reported(AGENT, TaskEnd("bake-1", "1", "", completed=False, reason="JobFailed", message=EVIL))
+    one.troubled(AGENT, "start", ValueError(EVIL), 1)
+    one.problems([Problem("spec", EVIL)], "nothing runs")
+    one.event(Event(id="1", source="/a", type="com.example", data=EVIL))
+
+    written = stream.getvalue()
+    assert not set(written) & set("\x1b\x07\x9b\u202e")
+    assert written.count(SHOWN) == 6
+
+
+def test_warnings_look_like_everything_else(stream: io.StringIO) -> None:
+    log = logging.Logger("heed.bus")
+    log.addHandler(ConsoleLog(console(stream)))
+
+    log.warning("the broker is away", extra={"url": "nats://x\x1b"})
+
+    assert stream.getvalue() == "00:00:00.000 ! the broker is away  url=nats://x\\u001b\n"
+
+
+def test_warnings_are_json_among_json(stream: io.StringIO) -> None:
+    log = logging.Logger("heed.bus")
+    log.addHandler(ConsoleLog(console(stream, "json")))
+
+    log.warning("the broker is away")
+
+    assert json.loads(stream.getvalue()) == {
+        "time": "2026-01-01T00:00:00.000Z",
+        "kind": "log",
+        "level": "warning",
+        "logger": "heed.bus",
+        "text": "the broker is away",
+    }
+
+
+@pytest.mark.parametrize(("columns", "width"), [(80, WIDTH), (240, 240)])
+def test_a_wide_terminal_shows_more(monkeypatch: pytest.MonkeyPatch, columns: int, width: int) -> None:
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((columns, 24)))
+
+    assert short("x" * 1000) == f'"{"x" * (width - 1)}… (1002 characters)'
