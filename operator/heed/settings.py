@@ -8,6 +8,7 @@ from typing import Any
 from heed.errors import InvalidSettings
 
 NATS_URL = "nats://127.0.0.1:4222"
+_AT_LEAST_ONE = frozenset(("commit_rate", "commit_burst", "batch", "outbox_limit", "replicas"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class Settings:
     log_format: str = "text"  # text | json
     log_level: str = "info"
     health_port: int = 8080  # 0: none
-    commit_rate: int = 128 * 1024  # bytes of status written per second and Agent
-    commit_burst: int = 512 * 1024
+    commit_rate: int = 512 * 1024  # bytes of status written per second and Agent
+    commit_burst: int = 1024 * 1024
     batch: int = 2000  # most events in one commit
     outbox_limit: int = 2000  # most messages owed before an Agent reads no further
     stream: StreamSettings = field(default_factory=StreamSettings)
@@ -58,6 +59,8 @@ def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, A
             if not text.isdecimal():
                 raise InvalidSettings(f"{name}={text!r}: not a whole number; give digits only")
             values[item.name] = int(text)
-        else:
+            if item.name in _AT_LEAST_ONE and values[item.name] == 0:
+                raise InvalidSettings(f"{name}=0: nothing would ever be done; give 1 or more")
+        elif text or item.default is None:
             values[item.name] = text or None
     return values

@@ -11,7 +11,7 @@ import pytest
 from heed import names
 from heed.api.status import Owed
 from heed.bus.connection import Connection, connect
-from heed.bus.jetstream import JetStreamBus
+from heed.bus.jetstream import JetStreamBus, message_id
 from heed.bus.streams import ensure_streams
 from heed.core.cloudevents import to_json
 from heed.core.events import Event
@@ -237,3 +237,20 @@ async def test_a_later_look_sees_what_came_in_between(
 async def test_an_outbox_that_holds_no_event_is_malformed(bus: JetStreamBus, subject: str) -> None:
     with pytest.raises(MalformedEvent, match="id in the outbox is not JSON"):
         await bus.publish_owed("id", Owed(1, 0, subject, BEGINNING, event="{"), look_first=False)
+
+
+async def test_an_id_that_somebody_took_on_another_subject_suppresses_nothing(
+    connection: Connection, bus: JetStreamBus, namespace: str
+) -> None:
+    # Given a publisher that knows which Nats-Msg-Id an event is going to have
+    event = Event("e-1", "/test", "com.example.asked")
+    subject = names.event_subject(namespace, event.type)
+    squat = {"Nats-Msg-Id": message_id(subject, event)}
+    await connection.client.jetstream().publish(f"{subject}.elsewhere", b"", headers=squat)
+
+    # When the event comes
+    sequence = await bus.publish(subject, event)
+
+    # Then it is stored all the same
+    stored = await connection.client.jetstream().get_msg(names.STREAM, sequence)
+    assert stored.subject == subject

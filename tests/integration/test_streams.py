@@ -38,7 +38,9 @@ async def test_missing_streams_are_made_with_the_limits_of_the_settings(broker: 
     assert events["subjects"] == ["heed.>"]
     assert dead["subjects"] == ["heed-dead.>"]
     assert (events["max_bytes"], events["max_age"]) == (50_000_000, 3600 * 10**9)
-    assert (events["storage"], events["discard"], events["allow_msg_schedules"]) == ("file", "old", True)
+    assert (events["storage"], events["discard"]) == ("file", "old")
+    assert not events.get("allow_msg_schedules")
+    assert not events.get("allow_rollup_hdrs")
     assert events["max_consumers"] > 1000  # what nats-server 2.15 allows a stream that says nothing
     assert dead["max_bytes"] == SETTINGS.dead_max_bytes
 
@@ -77,8 +79,8 @@ async def test_other_limits_are_kept_and_logged(broker: Connection, caplog: pyte
         ),
         ({"no_ack": True}, "stream HEED: no_ack is true, wanted false; without acknowledgements"),
         (
-            {"allow_msg_schedules": False},
-            "stream HEED: allow_msg_schedules is false, wanted true; timers need it",
+            {"allow_rollup_hdrs": True},
+            "stream HEED: allow_rollup_hdrs is true, wanted false; publishers could delete all events",
         ),
         ({"max_msgs_per_subject": 1}, "stream HEED: max_msgs_per_subject is 1, wanted -1; it drops events"),
         (
@@ -91,7 +93,7 @@ async def test_other_limits_are_kept_and_logged(broker: Connection, caplog: pyte
 async def test_a_stream_that_would_lose_events_is_refused(
     broker: Connection, change: dict[str, Any], words: str
 ) -> None:
-    config = {"name": "HEED", "subjects": ["heed.>"], "allow_msg_schedules": True, **change}
+    config = {"name": "HEED", "subjects": ["heed.>"], **change}
     await broker.api("STREAM.CREATE.HEED", config)
 
     with pytest.raises(StreamConflict, match=words):
@@ -102,7 +104,6 @@ async def test_a_stream_that_takes_more_subjects_is_fine(broker: Connection) -> 
     config = {
         "name": "HEED",
         "subjects": ["heed.>", "else"],
-        "allow_msg_schedules": True,
         "storage": "memory",
     }
     await broker.api("STREAM.CREATE.HEED", config)

@@ -127,7 +127,7 @@ def test_the_story_is_told_step_by_step(bench: Bench) -> None:
     assert lines[1] == "demo/researcher: handled by begin, session line-1"
     assert lines[2] == 'state + topic: "tides"'
     assert lines[3].startswith("start research-") and lines[3].endswith('{"topic": "tides"}')
-    assert '"args": ["tides"]' in lines[4]
+    assert lines[4] == "a:1: tides"
     assert lines[5].startswith("#2 dev.heed.task.completed") and lines[5].endswith("(task end)")
     assert 'state + answer: "42"' in lines
     assert any(line.startswith("emit com.example.answered") for line in lines)
@@ -265,6 +265,37 @@ def test_an_event_that_cannot_be_decided_becomes_a_letter(bench: Bench) -> None:
     assert "dead letter: TemplateFailed in begin: spec.handlers[0].state" in bench.run().stdout
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("asked}]", 'asked, where: event.data.topic == ""}]', "spec.subscribe[0].where was false"),
+        (
+            "    - name: begin\n",
+            "    - name: begin\n      when: 'false'\n",
+            "spec.handlers[0].when was false",
+        ),
+        (
+            "type: com.example.asked\n",
+            "type: com.example.other\n",
+            "no handler has a type that matches com.ex",
+        ),
+    ],
+)
+def test_an_ignored_event_is_explained(bench: Bench, old: str, new: str, why: str) -> None:
+    bench.agents = RESEARCHER.replace(old, new)
+
+    assert f": {why}" in bench.run().stdout
+    assert why in bench.json()["events"][0]["deliveries"][0]["why"]
+
+
+def test_a_long_command_is_cut(bench: Bench) -> None:
+    bench.agents = RESEARCHER.replace('args: ["', 'command: [sh, -c], args: ["' + "x\\n" * 200)
+
+    (line,) = [line.strip() for line in bench.run().stdout.splitlines() if "a:1:" in line]
+
+    assert line.startswith("a:1: sh -c 'x⏎x⏎") and line.endswith("…") and len(line) == 100
+
+
 def test_until_stops_after_so_many_messages(bench: Bench) -> None:
     report = bench.json(*ANSWER, "--until", "2")
 
@@ -352,6 +383,14 @@ def test_an_expectation_that_is_not_met_fails(
         ("{", "events.jsonl:1: is not JSON: Expecting property name"),
         (ASKED + "[]", "events.jsonl:2: is no event; write one event as one JSON object per line"),
         ('{"data": 1}', "events.jsonl:1: attribute type is missing"),
+        (
+            '{"type": "a", "datta": {}}',
+            'events.jsonl:1: attribute datta is dict; send it as a string; "datta": did you',
+        ),
+        (
+            '{"tpye": "a"}',
+            'attribute type is missing or empty; the sender has to set it; "tpye": did you mean "type"?',
+        ),
         ('{"type": "a b"}', "events.jsonl:1: type 'a b' cannot be a subject"),
         (
             '{"type": "a", "to": "nobody"}',
@@ -394,7 +433,7 @@ def test_a_bad_option_is_a_usage_error(bench: Bench, options: list[str], message
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        ("task: research", "script.yaml:1: document: input should be a valid list"),
+        ("task: research", "script.yaml:1: document: is a map, not a list; write a list"),
         ("- {task: reserch, result: 1}", 'script.yaml:1: [0].task: no Agent has a task "reserch"'),
         (
             "- {task: research}\n- task: research\n  when: inpt.a",
@@ -403,13 +442,18 @@ def test_a_bad_option_is_a_usage_error(bench: Bench, options: list[str], message
         ("- {task: research, result: 1, reason: Unlucky}", "a task completes or fails, not both"),
         (
             "- {task: research, wen: 1}",
-            "script.yaml:1: [0].wen: extra inputs are not permitted; known are task, when",
+            'script.yaml:1: [0].wen: there is no such field; did you mean "when"?',
         ),
         ("- {task: research, when: input.nothing > 1}", "script.yaml:1: [0].when: there is no"),
         (
             "- {task: research, result: '${input.nothing}'}",
             'script.yaml:1: [0].result: ${input.nothing}: there is no "nothing"',
         ),
+        ("- {task: research, exitcode: 1}", 'there is no such field; did you mean "exitCode"?'),
+        ("- {task: research, reason: x, exitCode: one}", "exitCode: is a string, not a whole number"),
+        ("- {task: research, result: 1, times: 0}", "times: is 0; write at least 1"),
+        ("- {result: 1}", "script.yaml:1: [0].task: is missing; add it"),
+        ("- research", "script.yaml:1: [0]: is a string, not a map"),
         ("- [", "script.yaml:1:4: expected the node content"),
     ],
 )

@@ -135,6 +135,25 @@ def test_what_is_hardly_meant_gives_a_warning(
     assert validate(tmp_path, text, "--strict").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "read"), [("n", "false"), ("y", "true"), ("no", "false"), ("Yes", "true"), ("on", "true")]
+)
+def test_a_key_that_yaml_reads_as_a_boolean_gives_a_warning(tmp_path: Path, key: str, read: str) -> None:
+    text = VALID.replace("input: {topic:", f"input: {{{key}: 1, topic:")
+
+    (found,) = findings(tmp_path, text)
+
+    assert (found["line"], found["severity"]) == (21, "warning")
+    assert found["path"] == f"spec.handlers[0].start[0].input.{read}"
+    assert found["message"] == f"YAML reads the key {key} as {read}"
+    assert found["remedy"] == f'quote it: "{key}"'
+    assert findings(tmp_path, text.replace(f"{{{key}:", f'{{"{key}":')) == []
+
+
+def test_a_key_that_is_written_as_it_is_read_gives_no_warning(tmp_path: Path) -> None:
+    assert findings(tmp_path, VALID.replace("input: {topic:", "input: {true: 1, onward: 2, topic:")) == []
+
+
 @pytest.mark.parametrize("image", ["a/b@sha256:0123", "${input.image}", "research:v2"])
 def test_a_fixed_image_gives_no_warning(tmp_path: Path, image: str) -> None:
     assert findings(tmp_path, VALID.replace("registry:5000/research:1", f'"{image}"')) == []
@@ -166,7 +185,7 @@ def test_standard_input_is_a_file_too() -> None:
     result = heed("validate", "-f", "-", stdin=VALID.replace("kind: Agent", "kind: agent"))
 
     assert result.exit_code == 1
-    assert result.stdout.startswith("<stdin>:2: kind: is heed.dev/v1alpha1 agent; Heed runs")
+    assert result.stdout.startswith("<stdin>:2: kind: is agent; Heed runs")
 
 
 def test_two_agents_of_one_name_are_a_mistake(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
+from heed.core.ledger import Ledger
 from heed.errors import Problem
 from heed.local.console import WIDTH, Console, ConsoleLog, Form, short
+from tests.unit.builders import fold, program, received
 
 AGENT = AgentRef("default", "greeter", "uid")
 EVIL = "\x1b]0;owned\x07 \x9b2J \u202etxt"
@@ -71,3 +73,12 @@ def test_a_wide_terminal_shows_more(monkeypatch: pytest.MonkeyPatch, columns: in
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((columns, 24)))
 
     assert short("x" * 1000) == f'"{"x" * (width - 1)}… (1002 characters)'
+
+
+def test_an_ignored_event_is_explained(stream: io.StringIO) -> None:
+    one, agent = console(stream), program({"when": "event.data == 1"}, {"when": "event.data == 2"})
+
+    one.introduced(agent)
+    one.committed(agent.agent, fold(agent, [received(1, data=3)]), Ledger())
+
+    assert "ignored: spec.handlers[0].when, spec.handlers[1].when was false" in stream.getvalue()

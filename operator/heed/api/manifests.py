@@ -3,12 +3,14 @@
 The API server has no lines, so the operator names fields by path; whatever reads files adds file and line to that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from heed import names
-from heed.api.yamltext import Tree, YamlError, read_documents
+from heed.api.yamltext import Tree, YamlError, members, read_documents
 from heed.errors import InvalidManifest, Problem
 
 
@@ -59,6 +61,11 @@ class Manifest:
         """The line of a field such as `spec.handlers[2].when`, or of its nearest parent that exists."""
         return self._tree.line_of(path)
 
+    def misread(self) -> list[Problem]:
+        """Keys under spec that YAML takes for something else than what is written: `on` for true, as kubectl does."""
+        spec = self._tree.member("spec")
+        return [] if spec is None else list(_misread(spec.node, "spec"))
+
     def located(self, problems: Sequence[Problem]) -> InvalidManifest:
         """Problems of this document as an error that names file and line too."""
         return InvalidManifest(
@@ -67,6 +74,17 @@ class Manifest:
                 for item in problems
             ]
         )
+
+
+def _misread(node: yaml.Node, path: str) -> Iterator[Problem]:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _misread(item, f"{path}[{index}]")
+    for name, key, value in members(node):
+        here = f"{path}.{name}"
+        if name in ("true", "false") and key.value != name:
+            yield Problem(here, f"YAML reads the key {key.value} as {name}", f'quote it: "{key.value}"')
+        yield from _misread(value, here)
 
 
 def parse_manifests(text: str, source: str) -> list[Manifest]:

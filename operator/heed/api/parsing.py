@@ -12,29 +12,36 @@ from heed.api.agent import Agent
 from heed.errors import InvalidManifest, Problem
 
 _FILL: Final = "fill it in, or leave the field out"
-_SHAPES: Final = {
-    "string_type": "put it in quotes",
-    "list_type": "write a list: items that begin with `- `",
-    "dict_type": "write a map: `name: value`",
-    "model_type": "write a map: `name: value`",
-    "model_attributes_type": "write a map: `name: value`",
-    "bool_type": "write true or false",
-    "bool_parsing": "write true or false",
+_WANTED: Final = {
+    "string_type": ("a string", "put it in quotes"),
+    "list_type": ("a list", "write a list: items that begin with `- `"),
+    "dict_type": ("a map", "write a map: `name: value`"),
+    "model_type": ("a map", "write a map: `name: value`"),
+    "model_attributes_type": ("a map", "write a map: `name: value`"),
+    "bool_type": ("a boolean", "write true or false"),
+    "bool_parsing": ("a boolean", "write true or false"),
+    "int_type": ("a whole number", "write a whole number"),
 }
+_DURATIONS: Final = ("timeout", "retention", "idleTimeout")
 
 
 def parse_agent(document: Mapping[str, Any]) -> Agent:
     """The Agent of a manifest. Raises InvalidManifest."""
-    if document.get("apiVersion") != names.API_VERSION or document.get("kind") != names.KIND:
-        found = f"{document.get('apiVersion')} {document.get('kind')}"
-        raise InvalidManifest([Problem("kind", f"is {found}", f"Heed runs {names.API_VERSION} {names.KIND}")])
+    for field, right in (("apiVersion", names.API_VERSION), ("kind", names.KIND)):
+        found = document.get(field)
+        if found is None:
+            raise InvalidManifest([Problem(field, "is missing", f"write {field}: {right}")])
+        if found != right:
+            remedy = f"Heed runs {names.API_VERSION} {names.KIND}"
+            raise InvalidManifest([Problem(field, f"is {found}", remedy)])
     try:
         return Agent.model_validate(document)
     except ValidationError as error:
-        raise InvalidManifest([_problem(item) for item in error.errors(include_url=False)]) from None
+        raise InvalidManifest([problem_of(item) for item in error.errors(include_url=False)]) from None
 
 
-def _problem(error: ErrorDetails) -> Problem:
+def problem_of(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:
+    """An error of pydantic in Heed's words. `model` is what the location begins in, or lists of it."""
     location = [part for part in error["loc"] if part != "[key]"]
     path = field_path(location)
     last = str(location[-1]) if location else ""
@@ -46,7 +53,7 @@ def _problem(error: ErrorDetails) -> Problem:
                 path, "there is no such field (YAML reads an unquoted `on` as true)", "the field is `type`"
             )
         case "extra_forbidden":
-            return Problem(path, "there is no such field", _near(location))
+            return Problem(path, "there is no such field", _near(location, model))
         case "invalid_key":
             remedy = "YAML reads an unquoted on, off, yes or no as a boolean; handlers say `type`"
             return Problem(path, "is not a string", remedy)
@@ -59,9 +66,39 @@ def _problem(error: ErrorDetails) -> Problem:
             return Problem(path, f"is longer than {limit}", "shorten it; long logic belongs into a task")
         case "value_error":
             return Problem(path, f"{error['input']!r} {error['msg'].removeprefix('Value error, ')}")
-        case kind:
+        case "greater_than_equal":
+            return Problem(
+                path, f"is {error['input']!r}", f"write at least {(error.get('ctx') or {}).get('ge')}"
+            )
+        case kind if kind in _WANTED:
+            return _misshaped(path, last, error["input"], kind)
+        case _:
             message = error["msg"][:1].lower() + error["msg"][1:]
-            return Problem(path, message, _SHAPES.get(kind, "see `heed crds` for what belongs there"))
+            return Problem(path, message, "see `heed crds` for what belongs there")
+
+
+def _misshaped(path: str, last: str, found: Any, kind: str) -> Problem:
+    wanted, remedy = _WANTED[kind]
+    if found is None:
+        return Problem(path, "is null", "fill it in" if path in ("spec", "metadata") else _FILL)
+    if kind == "string_type" and last in _DURATIONS:
+        whole = isinstance(found, int) and not isinstance(found, bool)
+        remedy = f"write {found}s for seconds" if whole else "write a duration such as 90s, 10m, 1h30m or 7d"
+    elif kind == "string_type" and isinstance(found, dict | list):
+        remedy = f"write one string; quote it where {'a brace' if isinstance(found, dict) else 'a bracket'} begins it"
+    return Problem(path, f"is {_kind(found)}, not {wanted}", remedy)
+
+
+def _kind(value: Any) -> str:
+    kinds = {
+        bool: "a boolean",
+        int: "a number",
+        float: "a number",
+        str: "a string",
+        list: "a list",
+        dict: "a map",
+    }
+    return kinds.get(type(value), "something else")
 
 
 def field_path(location: list[int | str]) -> str:
@@ -78,15 +115,14 @@ def _pattern_remedy(last: str, error: ErrorDetails) -> str:
     return "use lower-case letters, digits and -, beginning and ending with a letter or digit"
 
 
-def _near(location: list[int | str]) -> str:
-    known = _known_fields(location[:-1])
+def _near(location: list[int | str], model: type[BaseModel]) -> str:
+    known = _known_fields(location[:-1], model)
     near = difflib.get_close_matches(str(location[-1]), known, n=1)
     return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
 
 
-def _known_fields(location: list[int | str]) -> list[str]:
+def _known_fields(location: list[int | str], model: type[BaseModel]) -> list[str]:
     """The fields of the model at a location."""
-    model: type[BaseModel] = Agent
     for part in location:
         if isinstance(part, str) and (field := _field(model, part)) is not None:
             model = field

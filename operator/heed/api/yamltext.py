@@ -70,7 +70,7 @@ class Tree:
 
     def member(self, key: str) -> "Tree | None":
         """A member of a map, if there is one of its own."""
-        nodes = (value for name, _, value in _members(self.node) if name == key)
+        nodes = (value for name, _, value in members(self.node) if name == key)
         node = next(nodes, None)
         return None if node is None else Tree(self.value[key], node)
 
@@ -195,7 +195,7 @@ class _Values:
     def _map(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
-        for name, key, item in _members(node):
+        for name, key, item in members(node):
             if name in values:
                 message, remedy = f'has the key "{name}" twice', f"the other one is in line {lines[name]}"
                 raise _fail(key, message, remedy)
@@ -209,7 +209,7 @@ class _Values:
         return values
 
 
-def _members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+def members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
     """A map's own members: name, node of the key, node of the value."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -290,7 +290,7 @@ def _find(node: yaml.Node, path: str, line: int) -> tuple[int, int]:
         if found and int(found[1]) < len(node.value):
             item = node.value[int(found[1])]
             return _find(item, path[found.end() :], item.start_mark.line + 1)
-    for name, key, value in _members(node):
+    for name, key, value in members(node):
         if path.startswith(name) and path[len(name) : len(name) + 1] in ("", ".", "["):
             rest = path[len(name) :].removeprefix(".")
             best = min(best, _find(value, rest, key.start_mark.line + 1))

@@ -35,6 +35,7 @@ OPENING: Final = 64  # consumers that are made at the same time
 class Stored:
     """Where a message stands in its stream; a duplicate was dropped, and stands where the first one does."""
 
+    stream: str
     sequence: int
     duplicate: bool
 
@@ -134,7 +135,17 @@ class JetStreamBus:
             if isinstance(error.__cause__, nats.errors.BadSubjectError | nats.errors.BadHeaderError):
                 raise MalformedEvent(f"cannot be published on {subject!r}: {error}") from None
             raise
-        return _stored(subject, reply.data)
+        stored = _stored(subject, reply.data)
+        if stored.duplicate and await self._taken(stored, subject):
+            log.warning("a message id was taken on another subject", extra={"subject": subject})
+            others = {name: value for name, value in headers.items() if name != MESSAGE_ID}
+            return await self._store(subject, others, payload)
+        return stored
+
+    async def _taken(self, stored: Stored, subject: str) -> bool:
+        """Whether the message that is said to be ours is another's: ids count in the whole stream, for everybody."""
+        first = await self._connection.api(f"STREAM.MSG.GET.{stored.stream}", {"seq": stored.sequence})
+        return bool(first["message"]["subject"] != subject)
 
     async def _check_place(self, pull: Pull, after: int) -> None:
         """The server takes any start: also one that has expired, and one beyond the end of a stream made anew."""
@@ -153,7 +164,7 @@ class JetStreamBus:
                 )
 
     async def _last_sequence(self, after: int) -> int:
-        """The stream's last sequence. It may be a second old where it is not before `after`: all readers ask at once."""
+        """The stream's last sequence. All readers ask at once: it may be a second old, but not before `after`."""
         clock = asyncio.get_running_loop().time
         async with self._asking:
             if self._last < after or clock() >= self._last_until:
@@ -179,7 +190,7 @@ def _stored(subject: str, answer: bytes) -> Stored:
         if refused.err_code in TOO_LARGE:
             raise MalformedEvent(f"{refused}; send a reference to the data instead")
         raise refused
-    return Stored(int(ack["seq"]), bool(ack.get("duplicate")))
+    return Stored(str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate")))
 
 
 def _start(after: int, since: str) -> dict[str, Any]:

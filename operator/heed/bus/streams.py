@@ -56,16 +56,16 @@ _RULES: Final = (
     _Rule("max_msgs_per_subject", (-1, 0), "it drops events that were not read yet; edit the stream"),
     _Rule("subject_transform", (None,), "subjects say who an event is for; edit the stream"),
 )
-_SCHEDULES: Final = _Rule(
-    "allow_msg_schedules",
-    (True,),
-    "timers need it: nats stream edit --allow-schedules, on nats-server 2.14 or later",
+# Who may publish anything at all could otherwise delete every event with a header, or have the server publish anywhere.
+_NO_POWERS: Final = (
+    _Rule("allow_msg_schedules", (False,), "publishers could reach every subject; make the stream anew"),
+    _Rule("allow_rollup_hdrs", (False,), "publishers could delete all events; edit the stream"),
 )
 
 
 async def ensure_streams(connection: Connection, settings: StreamSettings) -> None:
     """Make or check both streams. Safe to run in several processes. Raises StreamConflict, BusUnavailable."""
-    await _ensure(connection, _events_stream(settings), (*_RULES, _SCHEDULES))
+    await _ensure(connection, _events_stream(settings), (*_RULES, *_NO_POWERS))
     await _ensure(connection, _dead_stream(settings), _RULES)
 
 
@@ -138,7 +138,7 @@ def _problem(name: str, rule: _Rule, found: Any) -> str | None:
 
 def _events_stream(settings: StreamSettings) -> dict[str, Any]:
     stream = _stream(names.STREAM, names.STREAM_SUBJECTS, settings.max_bytes, settings.max_age, settings)
-    return {**stream, "description": "Events of Heed's Agents", "allow_msg_schedules": True}
+    return {**stream, "description": "Events of Heed's Agents"}
 
 
 def _dead_stream(settings: StreamSettings) -> dict[str, Any]:

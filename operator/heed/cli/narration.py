@@ -1,16 +1,20 @@
 """A simulation told to people."""
 
+import shlex
+import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import click
 
+from heed.api.agent import job_containers
 from heed.cli.output import inline, paint, show_table
 from heed.core.visible import visible
 
 Json = Mapping[str, Any]
 
-WIDTH: Final = 300
+WIDTH: Final = 300  # characters of a value, where the terminal is not wider
+SHORT: Final = 100  # characters of a command
 _COLOURS: Final = {"handled": "green", "deadLettered": "red"}
 _ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)"}
 _COLUMNS: Final = {
@@ -46,14 +50,16 @@ def _delivery(delivery: Json) -> Iterator[str]:
     outcome = paint(delivery["outcome"], _COLOURS.get(delivery["outcome"], "yellow"))
     session = "" if delivery["session"] is None else f", session {visible(delivery['session'])}"
     handlers = f" by {', '.join(delivery['handlers'])}" if delivery["handlers"] else ""
-    yield f"{delivery['agent']}: {outcome}{handlers}{session}"
+    why = "" if delivery["why"] is None else f": {visible(delivery['why'])}"
+    yield f"{delivery['agent']}: {outcome}{handlers}{session}{why}"
     if delivery["handlers"]:
         yield from _changes(delivery["before"], delivery["after"])
     for task in delivery["tasks"]:
-        yield f"  start   {paint(task['id'], bold=True)}  {inline(task['input'], WIDTH)}"
-        yield f"          {inline(task['spec'], WIDTH)}"
+        yield f"  start   {paint(task['id'], bold=True)}  {_brief(task['input'])}"
+        if command := _command(task["spec"]):
+            yield f"          {command}"
     for event in delivery["emitted"]:
-        data = "" if "data" not in event else f"  {inline(event['data'], WIDTH)}"
+        data = "" if "data" not in event else f"  {_brief(event['data'])}"
         yield f"  emit    {paint(visible(event['type']), bold=True)}{data}"
     for task_id in delivery["cancelled"]:
         yield f"  cancel  {task_id}"
@@ -62,17 +68,38 @@ def _delivery(delivery: Json) -> Iterator[str]:
         yield paint(f"  dead letter: {letter['code']}{where}: {visible(letter['message'])}", "red")
 
 
+def _command(spec: Any) -> str:
+    """What the first container of a Job runs; -o json shows all of it."""
+    containers = job_containers(spec) if isinstance(spec, dict) else []
+    if not containers:
+        return ""
+    words = [*_words(containers[0].get("command")), *_words(containers[0].get("args"))]
+    image = containers[0].get("image")
+    text = " ".join([*([f"{image}:"] if isinstance(image, str) else []), *map(shlex.quote, words)])
+    text = visible(text.replace("\n", "⏎"))
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+def _brief(value: Any) -> str:
+    """A value in one line, which a terminal that is wider shows more of."""
+    return inline(value, max(WIDTH, shutil.get_terminal_size().columns))
+
+
+def _words(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
 def _changes(before: Json | None, after: Json | None) -> Iterator[str]:
     """The state as a diff by key."""
     old, new = before or {}, after or {}
     for key in sorted({*old, *new}):
         name = visible(key)
         if key not in new:
-            yield paint(f"  state   - {name}: {inline(old[key], WIDTH)}", "red")
+            yield paint(f"  state   - {name}: {_brief(old[key])}", "red")
         elif key not in old:
-            yield paint(f"  state   + {name}: {inline(new[key], WIDTH)}", "green")
+            yield paint(f"  state   + {name}: {_brief(new[key])}", "green")
         elif old[key] != new[key]:
-            change = f"{inline(old[key], WIDTH)} → {inline(new[key], WIDTH)}"
+            change = f"{_brief(old[key])} → {_brief(new[key])}"
             yield paint(f"  state   ~ {name}: {change}", "yellow")
     if before is not None and after is None:
         yield "  session ended"
@@ -86,7 +113,7 @@ def _end(report: Json) -> None:
     show_table(["AGENT", *_COLUMNS], rows)
     for name, status in report["agents"].items():
         for key, session in status["sessions"].items():
-            click.echo(f"{name}: session {visible(key)} remembers {inline(session['state'], WIDTH)}")
+            click.echo(f"{name}: session {visible(key)} remembers {_brief(session['state'])}")
     for task in report["pending"]:
         hint = f"--complete {task['task']}=JSON would end it"
         click.echo(

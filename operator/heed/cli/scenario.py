@@ -1,15 +1,16 @@
 """What `heed simulate` reads besides Agents: events, answers to tasks, expectations."""
 
+import difflib
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from heed import names
 from heed.api.yamltext import Tree, YamlError, read_documents
 from heed.cli.files import read_text, shown
 from heed.cli.output import BadInput
 from heed.core.answers import Rule, parse_script
-from heed.core.cloudevents import from_json
+from heed.core.cloudevents import OPTIONAL, REQUIRED, from_json
 from heed.core.expectations import check_expectation
 from heed.core.jobcontract import parse_result
 from heed.core.program import Program
@@ -19,6 +20,7 @@ from heed.core.templates import Template
 from heed.errors import InvalidManifest, InvalidSettings, MalformedEvent, Problem
 
 T = TypeVar("T")
+_MEMBERS: Final = (*REQUIRED, *OPTIONAL, "data", "data_base64", "to", "correlationid", "causationid")
 
 
 def read_events(source: str, programs: Sequence[Program], namespace: str) -> list[Message]:
@@ -45,13 +47,21 @@ def _message(line: str, place: str, number: int, programs: Sequence[Program], na
     try:
         event = from_json(document)
     except MalformedEvent as error:
-        raise BadInput(f"{place}: {error}") from None
+        raise BadInput("; ".join([f"{place}: {error}", *_meant(document)])) from None
     if to is None:
         return Message(names.event_subject(namespace, event.type), event)
     known = [program.agent.name for program in programs if program.agent.namespace == namespace]
     if to not in known:
         raise BadInput(f'{place}: "to" is {json.dumps(to)}, none of the given Agents: {", ".join(known)}')
     return Message(names.inbox_subject(namespace, to, event.type), event)
+
+
+def _meant(document: dict[str, Any]) -> Iterator[str]:
+    """What unknown members of an event that cannot be read may have been meant for."""
+    for name in document:
+        near = difflib.get_close_matches(name, [item for item in _MEMBERS if item not in document], n=1)
+        if name not in _MEMBERS and near:
+            yield f'"{name}": did you mean "{near[0]}"?'
 
 
 def _json_line(line: str, place: str) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
     for item in valid:
         ref = item.program.agent
         known = direct.get((ref.namespace, ref.name), set()) | direct.get((ref.namespace, ANY), set())
-        for problem in advise(item.agent, known):
+        for problem in (*item.manifest.misread(), *advise(item.agent, known)):
             yield _finding(item.manifest, problem, "warning")
 
 

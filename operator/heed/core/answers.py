@@ -4,13 +4,13 @@ A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; the
 ${CEL}) or `reason` with `message?` and `exitCode?`; times?: how often it applies}.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from heed.api.parsing import field_path
+from heed.api.parsing import problem_of
 from heed.core.effects import TaskWork
 from heed.core.expressions import Expression, ExpressionError, Scope, compile_expression
 from heed.core.simulation import Answer
@@ -77,19 +77,14 @@ def parse_script(document: Any, tasks: Sequence[str]) -> list[Rule]:
     try:
         models = _SCRIPT.validate_python(document)
     except ValidationError as error:
-        raise InvalidManifest([_problem(item) for item in error.errors(include_url=False)]) from None
+        raise InvalidManifest(
+            [problem_of(item, _RuleModel) for item in error.errors(include_url=False)]
+        ) from None
     problems: list[Problem] = []
     rules = [_rule(model, f"[{index}]", tasks, problems) for index, model in enumerate(models)]
     if problems:
         raise InvalidManifest(problems)
     return rules
-
-
-def _problem(error: Mapping[str, Any]) -> Problem:
-    remedy = ""
-    if error["type"] == "extra_forbidden":
-        remedy = "known are task, when, result, reason, message, exitCode, times"
-    return Problem(field_path(list(error["loc"])), error["msg"][:1].lower() + error["msg"][1:], remedy)
 
 
 def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Problem]) -> Rule:

@@ -25,7 +25,10 @@ REASON_BACKOFF_LIMIT: Final = "BackoffLimitExceeded"  # batch/v1 JobReasonBackof
 REASON_DEADLINE: Final = "DeadlineExceeded"  # batch/v1 JobReasonDeadlineExceeded
 REASON_LOST: Final = "JobLost"  # started once, and found no more
 
-_EXPANDED: Final = re.compile(r"ontainers(\[\d+\])?(\.(command|args)\b|\.env(\[\d+\](\.value$)?)?$|$)")
+_EXPANDED: Final = re.compile(
+    r"ontainers(\[\d+\])?(\.(command|args)\b|\.env(\[\d+\](\.value$)?)?$|"
+    r"\.volumeMounts(\[\d+\](\.subPathExpr$)?)?$|$)"
+)
 
 ENV_AGENT: Final = "HEED_AGENT"
 ENV_NAMESPACE: Final = "HEED_NAMESPACE"

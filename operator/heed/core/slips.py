@@ -9,7 +9,9 @@ LITERALS: Final = {"True": "true", "False": "false", "None": "null", "NULL": "nu
 _NUMBERS: Final = {"int", "int64", "uint", "uint64", "double"}
 _TOKEN = re.compile(r"token recognition error at: '(.)")
 _INPUT = re.compile(r"(?:mismatched|extraneous) input '(.*?)' expecting (.*)")
-_BROKEN = re.compile(r"no matching overloads? ?(?:found :|for) '?([^'(]+)'?(?: applied to ')?\(?([^)']*)", re.I)
+_BROKEN = re.compile(
+    r"no matching overloads? ?(?:found :|for) '?([^'(]+)'?(?: applied to ')?\(?([^)']*)", re.I
+)
 _TOKENS: Final = {
     "$": "it is CEL itself: write it without ${…}",
     "=": "write == to compare",
@@ -25,6 +27,7 @@ _SENTENCES: Final = {
     "cannot be the operand of a select": "only maps have fields",
     "reserved identifier: if": "write condition ? this : that",
     "has() argument must be a field": "write has(a.b)",
+    " at '<EOF>'": "close the bracket",
 }
 
 

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from heed.core import ledger as ledgers
 from heed.core.cloudevents import to_json
+from heed.core.ignoring import why_ignored
+from heed.core.program import Program
 from heed.core.simulation import Delivery, Run, Step
 
 Json = dict[str, Any]
@@ -25,12 +27,12 @@ PENDING: Final = ("agent", "id", "task", "session", "input")
 def transcript(run: Run) -> Json:
     """`events` in the order of the stream, `agents` with their status, and what is left over.
 
-    {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, session, handlers, before, after,
-    tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
+    {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
+    after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
     [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, type, code, message, handler}],
     pending: [{agent, id, task, session, input}], waiting: count}
     """
-    events = [_step(step) for step in run.steps]
+    events = [_step(step, run) for step in run.steps]
     deliveries = [delivery for event in events for delivery in event["deliveries"]]
     outcomes = Counter(delivery["outcome"] for delivery in deliveries)
     return {
@@ -45,23 +47,24 @@ def transcript(run: Run) -> Json:
     }
 
 
-def _step(step: Step) -> Json:
+def _step(step: Step, run: Run) -> Json:
     return {
         "sequence": step.sequence,
         "time": step.at,
         "origin": step.message.origin,
         "subject": step.message.subject,
         "event": to_json(step.message.event),
-        "deliveries": [_delivery(delivery) for delivery in step.deliveries],
+        "deliveries": [_delivery(item, run.programs[item.agent]) for item in step.deliveries],
     }
 
 
-def _delivery(delivery: Delivery) -> Json:
+def _delivery(delivery: Delivery, program: Program) -> Json:
     decision = delivery.decision
     letter = decision.letter
     return {
         "agent": str(delivery.agent),
         "outcome": OUTCOMES[decision.outcome],
+        "why": why_ignored(program, decision),
         "session": decision.session,
         "handlers": list(decision.handlers),
         "before": decision.before,

@@ -27,7 +27,7 @@ from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 
 log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
-DECIDE_AT_ONCE = 16  # decisions between two turns of other Agents
+TURN = 0.002  # seconds of deciding between two turns of other Agents
 STEADY = 60.0  # seconds after which a pass counts as one that went well
 ENVELOPE = 512  # about the bytes of a record beside its content
 
@@ -232,10 +232,12 @@ class AgentLoop:
 
     def _decide_some(self, inlet: Inlet, batch: _Batch) -> bool:
         """Decide as many events as may be without holding other Agents up. False where there was nothing to do."""
-        before = len(batch.decisions)
-        while inlet.unread and not batch.full(self._pace) and len(batch.decisions) - before < DECIDE_AT_ONCE:
+        if not inlet.unread or batch.full(self._pace):
+            return False
+        end = time.monotonic() + TURN
+        while inlet.unread and not batch.full(self._pace) and time.monotonic() < end:
             batch.add(decide(self.program, batch.ledger, inlet.unread.popleft()))
-        return len(batch.decisions) > before
+        return True
 
     async def _commit(self, ledger: Ledger, decisions: Sequence[Decision]) -> None:
         self._stored = await self._store.commit(self._held, ledger)

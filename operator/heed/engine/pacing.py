@@ -7,8 +7,8 @@ from dataclasses import dataclass
 class Pace:
     """Limits of one Agent's loop. `rate` is bytes per second, `burst` and `growth` are bytes."""
 
-    rate: int = 128 * 1024
-    burst: int = 512 * 1024
+    rate: int = 512 * 1024
+    burst: int = 1024 * 1024
     batch: int = 2000  # most events in one commit
     growth: int = 256 * 1024  # most bytes of owed effects that one commit may add
     owed: int = 2000  # most effects under way before the loop reads no further

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from heed.errors import InvalidSettings
+
 
 @asynccontextmanager
 async def serving_health(port: int, ready: Callable[[], str | None]) -> AsyncIterator[None]:
@@ -25,7 +27,13 @@ async def serving_health(port: int, ready: Callable[[], str | None]) -> AsyncIte
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, port=port).start()
+        try:
+            await web.TCPSite(runner, port=port).start()
+        except OSError as error:
+            message = (
+                f"HEED_HEALTH_PORT={port}: {error.strerror or error}; choose a free port, or 0 for no probes"
+            )
+            raise InvalidSettings(message) from None
         yield
     finally:
         await runner.cleanup()

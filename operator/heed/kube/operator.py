@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+from contextlib import suppress
 from typing import Any
 
 import kopf
@@ -13,13 +14,14 @@ from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.engine.observers import LogObserver, Observer
 from heed.engine.pacing import Pace
-from heed.kube.api import Api, ApiError
+from heed.kube.api import Api, ApiError, agents_path
 from heed.kube.fleet import Fleet
 from heed.kube.health import serving_health
 from heed.settings import Settings
 
 log = logging.getLogger("heed.operator")
 SWEEP_EVERY = 300.0  # seconds
+RETRY = 5.0  # seconds
 
 
 async def run_operator(settings: Settings, observer: Observer | None = None) -> None:
@@ -60,6 +62,21 @@ async def _connected(settings: Settings, stop: asyncio.Event) -> Connection | No
     return None
 
 
+async def _served(api: Api, namespace: str | None, stop: asyncio.Event) -> bool:
+    """Wait until the API server lets us list Agents: the CRD is there, and so are our rights. False: told to stop."""
+    while not stop.is_set():
+        try:
+            await api.get(agents_path(namespace), {"limit": "1"})
+        except ApiError as error:
+            log.warning("cannot list agents yet", extra={"error": str(error), "retry_in": RETRY})
+        else:
+            return True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RETRY):
+                await stop.wait()
+    return False
+
+
 async def _operate(
     api: Api,
     connection: Connection,
@@ -69,6 +86,8 @@ async def _operate(
     watching: asyncio.Event,
 ) -> None:
     await ensure_streams(connection, settings.stream)
+    if not await _served(api, settings.namespace, stop):
+        return
     pace = Pace(settings.commit_rate, settings.commit_burst, settings.batch, owed=settings.outbox_limit)
     fleet = Fleet(api, JetStreamBus(connection), observer, pace)
     log.info("operator started", extra={"nats": connection.url, "namespace": settings.namespace or "all"})

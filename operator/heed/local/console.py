@@ -12,7 +12,9 @@ import click
 from heed.core.decide import Decision
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json
+from heed.core.ignoring import why_ignored
 from heed.core.ledger import Ledger
+from heed.core.program import Program
 from heed.core.visible import visible
 from heed.errors import Problem
 from heed.telemetry import TextFormatter
@@ -30,6 +32,11 @@ class Console:
         self, stream: TextIO, clock: Clock, *, form: Form = "text", color: bool | None = None
     ) -> None:
         self._stream, self._clock, self._form, self._color = stream, clock, form, color
+        self._programs: dict[AgentRef, Program] = {}
+
+    def introduced(self, program: Program) -> None:
+        """An Agent whose decisions are to be explained from now on."""
+        self._programs[program.agent] = program
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
         """A loop begins, or begins again."""
@@ -119,7 +126,12 @@ class Console:
         }
         if decision.letter is not None:
             facts["letter"] = {"code": decision.letter.code, "message": decision.letter.message}
+        program = self._programs.get(agent)
+        why = None if program is None else why_ignored(program, decision)
+        if why is not None:
+            facts["why"] = why
         head = f"{_bold('◀')} {_cyan(visible(type_))} {short(data) if known else ''} {_outcome(decision)}"
+        head += _dim(f": {visible(why)}") if why else ""
         self._tell(
             "decided", agent, "\n".join([head, *(f"    {line}" for line in _consequences(decision))]), facts
         )

@@ -152,6 +152,7 @@ class Workbench:
         agent = AgentRef(namespace, name, identity.uid)
         program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
         runner = await self._runner_of(found, agent, old)
+        self._console.introduced(program)
         loop = AgentLoop(program, ledger, self.bus, runner, self._console, since=identity.since)
         task = asyncio.create_task(loop.run(), name=f"agent {agent}")
         task.add_done_callback(self._ended)

@@ -1,0 +1,24 @@
+"""Why an Agent ignored an event: for people, after the decision."""
+
+from heed.core.decide import Decision
+from heed.core.events import Event
+from heed.core.patterns import matches
+from heed.core.program import Program
+
+
+def why_ignored(program: Program, decision: Decision) -> str | None:
+    """What kept the event from being handled, or None where nothing did."""
+    event = decision.received.event
+    if decision.outcome != "ignored" or not isinstance(event, Event):
+        return None
+    reactions = [item for item in program.reactions if matches(item.pattern, event.type)]
+    if not reactions:
+        return f"no handler has a type that matches {event.type}"
+    if decision.session is None:  # it never came to the handlers
+        asked = [
+            f"spec.subscribe[{index}].where"
+            for index, item in enumerate(program.subscriptions)
+            if item.where is not None and matches(item.pattern, event.type)
+        ]
+        return f"{', '.join(asked)} was false" if asked else f"no subscription has the type {event.type}"
+    return f"{', '.join(f'{item.path}.when' for item in reactions if item.when)} was false"
