@@ -193,8 +193,6 @@ class AgentLoop:
                 await committing
             finally:
                 await stop(committing)
-                if not committing.cancelled():
-                    committing.exception()  # looked at, so that asyncio does not complain
             performer.perform(_still_owed(ledger, batch.decisions))
             batch = following
 
