@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import NoReturn
@@ -135,11 +134,21 @@ def test_an_interrupt_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_real_interrupt_exits_with_130() -> None:
+    def interruptible() -> None:
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # a background job of a shell ignores it, and so would its child
+
     with subprocess.Popen(
-        [*HEED, "validate", "-f", "-"], env=ENVIRONMENT, stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [*HEED, "validate", "-f", "-"],
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=interruptible,
     ) as child:
         assert child.stdin is not None and child.stderr is not None
-        time.sleep(1)
+        child.stdin.write(b"#" * 300_000)  # more than a pipe holds: when this returns, the child is reading
+        child.stdin.flush()
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 130
         assert child.stderr.read() == b""
