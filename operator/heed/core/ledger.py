@@ -1,7 +1,7 @@
 """The ledger: what an Agent has decided and still owes. It is a value; every change makes a new one."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -164,6 +164,3 @@ def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
 def total_decided(totals: Totals) -> int:
     """How many events the totals account for: every delivered one is in exactly one of these."""
     return totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered
-
-
-TOTAL_NAMES: Final = tuple(item.name for item in fields(Totals))

@@ -69,11 +69,6 @@ class Performer:
         """Whether fewer than `limit` effects are under way."""
         return len(self._running) < limit
 
-    @property
-    def under_way(self) -> int:
-        """How many effects are being made."""
-        return len(self._running)
-
     async def room(self, limit: int, patience: float) -> bool:
         """Wait until fewer than `limit` effects are under way.
 
