@@ -30,6 +30,7 @@ ANNOTATION_RETENTION: Final = "heed.dev/retention"
 
 
 _PARTS = json.JSONEncoder()
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
 _TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
 _PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
@@ -45,6 +46,11 @@ def is_type(value: str) -> bool:
 def is_pattern(value: str) -> bool:
     """Whether `value` is a NATS pattern over types (`*` for one token, a last `>` for one or more)."""
     return len(value) <= TYPE_MAX_LENGTH and _PATTERN.fullmatch(value) is not None
+
+
+def is_name(value: str) -> bool:
+    """Whether `value` may name an Agent or a namespace: a DNS label (RFC 1123), which is one token of a subject."""
+    return len(value) <= 63 and _LABEL.fullmatch(value) is not None
 
 
 def event_subject(namespace: str, type_: str) -> str:

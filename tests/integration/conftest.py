@@ -1,6 +1,7 @@
 """Fixtures for tests against a real broker; one server for the whole run, a namespace of its own for each test."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
@@ -34,14 +35,21 @@ def namespace() -> str:
     return f"test-{uuid4().hex[:12]}"
 
 
-@pytest.fixture
-async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to the shared server, whose streams exist."""
-    settings = Settings(nats_url=nats_server.url)
+@asynccontextmanager
+async def connected(server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a server, whose streams exist."""
+    settings = Settings(nats_url=server.url)
     connection = await connect(settings, "test", attempts=3)
     await ensure_streams(connection, settings.stream)
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to the shared server."""
+    async with connected(nats_server) as connection:
+        yield connection
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed import names
-from heed.bus.connection import Connection, connect
+from heed.bus.connection import Connection
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
 from heed.errors import BusUnavailable, ReaderLost, StreamConflict
-from heed.settings import Settings
+from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, collect, data, send
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
@@ -20,11 +19,8 @@ from tests.nats_server import NatsServer
 @pytest.fixture
 async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
     """A connection to a server of the test's own."""
-    settings = Settings(nats_url=own_server.url)
-    connection = await connect(settings, "test", attempts=3)
-    await ensure_streams(connection, settings.stream)
-    yield connection
-    await connection.close()
+    async with connected(own_server) as connection:
+        yield connection
 
 
 async def test_a_missing_message_loses_the_reader(own: Connection, namespace: str) -> None:

@@ -86,10 +86,11 @@ def _misshaped(path: str, last: str, found: Any, kind: str) -> Problem:
         remedy = f"write {found}s for seconds" if whole else "write a duration such as 90s, 10m, 1h30m or 7d"
     elif kind == "string_type" and isinstance(found, dict | list):
         remedy = f"write one string; quote it where {'a brace' if isinstance(found, dict) else 'a bracket'} begins it"
-    return Problem(path, f"is {_kind(found)}, not {wanted}", remedy)
+    return Problem(path, f"is {kind_of(found)}, not {wanted}", remedy)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words for people."""
     kinds = {
         bool: "a boolean",
         int: "a number",
@@ -97,6 +98,7 @@ def _kind(value: Any) -> str:
         str: "a string",
         list: "a list",
         dict: "a map",
+        type(None): "null",
     }
     return kinds.get(type(value), "something else")
 

@@ -23,8 +23,6 @@ from heed.core.events import Event
 from heed.errors import BusUnavailable, InvalidSettings, MalformedEvent
 from heed.settings import NATS_URL, Settings
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-
 
 @click.command()
 @click.argument("type_", metavar="TYPE")
@@ -161,7 +159,7 @@ def _extensions(pairs: Sequence[str]) -> dict[str, str]:
 
 def _subject(namespace: str, agent: str | None, type_: str) -> str:
     for option, value in (("--namespace", namespace), ("--to", agent)):
-        if value is not None and not _NAME.fullmatch(value):
+        if value is not None and not names.is_name(value):
             raise click.UsageError(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
     return names.inbox_subject(namespace, agent, type_) if agent else names.event_subject(namespace, type_)
 

@@ -1,12 +1,11 @@
 """What can be said of an Agent before any event comes: every mistake as a Problem with its field and remedy."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from heed import names
-from heed.api.agent import DNS_LABEL, AgentSpec, Emit, Handler, TaskSpec, job_containers
+from heed.api.agent import AgentSpec, Emit, Handler, TaskSpec, job_containers
 from heed.core.expressions import VARIABLES, Expression, ExpressionError, compile_expression
 from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single
 from heed.core.values import INT_MAX, INT_MIN
@@ -17,7 +16,6 @@ T = TypeVar("T")
 OF_EVENTS: Final = ("event", "agent")
 OF_OTHERS: Final = ("event", "state", "agent", "session")
 _KEYS: Final = ("STRING", "DYN")
-_AGENT_NAME = re.compile(DNS_LABEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def check_emitted(compiler: Compiler, emit: Emit, path: str) -> None:
         elif emit.type.startswith(names.TASK_EVENTS):
             message = f"{names.TASK_EVENTS}* is reserved for the ends of tasks"
             compiler.problem(f"{path}.type", message, "choose a type of your own")
-    if emit.to is not None and "${" not in emit.to and not _AGENT_NAME.fullmatch(emit.to):
+    if emit.to is not None and "${" not in emit.to and not names.is_name(emit.to):
         compiler.problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")
     check_values(compiler, emit.data, f"{path}.data")
 

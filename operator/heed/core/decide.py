@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import Letter, Owed, Session
 from heed.core import ledger as ledgers
 from heed.core import outgoings, sessions
 from heed.core.effects import Effect, Publish
@@ -101,9 +101,7 @@ def _decide_task_event(program: Program, ledger: Ledger, received: Received, eve
         reactions = _reactions(program, event)
         return _decide_session(program, ledger, received, event, record.session, reactions, variables)
     except DecisionFailed as failure:
-        touched = sessions.touched(ledger, session, session.state)
-        kept = sessions.kept(ledger.sessions, ledger.pending_tasks, record.session, touched)
-        ledger = replace(ledger, sessions=kept)
+        ledger = _touched(ledger, record.session, session)
         lost = compact({"session": record.session, "input": record.input, **task})
         return _dead(program, ledger, received, failure, task=lost)
 
@@ -128,9 +126,7 @@ def _decide_session(
     reacted = react(program, reactions, variables, session.state)
     if not reacted.handlers:
         if key in ledger.sessions:
-            touched = sessions.touched(ledger, session, session.state)
-            kept = sessions.kept(ledger.sessions, ledger.pending_tasks, key, touched)
-            ledger = replace(ledger, sessions=kept)
+            ledger = _touched(ledger, key, session)
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
     state_size = _checked_size(reacted.state, reacted.handlers[-1])
     outgoings.check_count(reacted)
@@ -159,6 +155,12 @@ def _decide_session(
         after=dict(reacted.state) if key in ledger.sessions else None,
         state_size=state_size,
     )
+
+
+def _touched(ledger: Ledger, key: str, session: Session) -> Ledger:
+    """The ledger with a session that heard of something and was not changed by it."""
+    touched = sessions.touched(ledger, session, session.state)
+    return replace(ledger, sessions=sessions.kept(ledger.sessions, ledger.pending_tasks, key, touched))
 
 
 def _checked_size(state: dict[str, Any], handler: str) -> int:

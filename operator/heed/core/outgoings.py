@@ -1,13 +1,11 @@
 """What leaves an Agent: tasks it starts and cancels, events it emits. All names derive from the decision's place."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
 from heed import names
-from heed.api.agent import DNS_LABEL
 from heed.api.status import Cause, Owed, PendingTask
 from heed.core import ledger as ledgers
 from heed.core.cloudevents import from_json, to_json
@@ -28,7 +26,6 @@ MAX_EMITTED_BYTES: Final = 192 * 1024
 MAX_DECISION_BYTES: Final = 384 * 1024
 _ENVELOPE: Final = 512  # about what a record takes beside its content
 _TRACE: Final = ("traceparent", "tracestate")
-_AGENT_NAME = re.compile(DNS_LABEL)
 
 
 def cancelled(ledger: Ledger, key: str, reacted: Reacted) -> dict[str, PendingTask]:
@@ -231,6 +228,6 @@ def _event(
 def _subject(program: Program, type_: str, to: Any) -> str:
     if to is None:
         return names.event_subject(program.agent.namespace, type_)
-    if not isinstance(to, str) or len(to) > 63 or not _AGENT_NAME.fullmatch(to):
+    if not isinstance(to, str) or not names.is_name(to):
         raise DecisionFailed("BadReceiver", f"`to` is {compact(to)}, not the name of an Agent")
     return names.inbox_subject(program.agent.namespace, to, type_)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from heed.api.parsing import kind_of
 from heed.core.events import Event
 from heed.core.expressions import ExpressionError, Scope
 from heed.core.program import Emit, Program, Reaction, Start
@@ -135,7 +136,7 @@ def _render(template: Template, scope: Scope, reaction: Reaction, where: str) ->
 
 def _merged(state: Mapping[str, Any], change: Any, reaction: Reaction) -> dict[str, Any]:
     if not isinstance(change, dict):
-        raise DecisionFailed("BadState", f"{reaction.path}.state: yields {_kind(change)}, not a map")
+        raise DecisionFailed("BadState", f"{reaction.path}.state: yields {kind_of(change)}, not a map")
     merged = {**state, **_canonical(change, f"{reaction.path}.state")}
     return {key: value for key, value in merged.items() if key not in change or change[key] is not None}
 
@@ -189,7 +190,7 @@ def _events(emit: Emit, scope: Scope, reaction: Reaction, index: int) -> Iterabl
 def _list(items: Any, known: set[str], path: str) -> list[dict[str, Any]]:
     """A rendered `from`: a list of maps with known members only."""
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise DecisionFailed("BadList", f"{path}: yields {_kind(items)}, not a list of maps")
+        raise DecisionFailed("BadList", f"{path}: yields {kind_of(items)}, not a list of maps")
     for item in items:
         if unknown := set(item) - known:
             allowed = ", ".join(sorted(known))
@@ -206,15 +207,3 @@ def _check_tasks(program: Program, reacted: Reacted) -> None:
                 f'there is no task "{wish.task}"; spec.tasks has: {known}',
                 reacted.handlers[-1],
             )
-
-
-def _kind(value: Any) -> str:
-    kinds = {
-        dict: "a map",
-        list: "a list",
-        str: "a string",
-        bool: "a boolean",
-        int: "a number",
-        float: "a number",
-    }
-    return kinds.get(type(value), "null")

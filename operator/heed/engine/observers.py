@@ -6,6 +6,7 @@ from typing import Protocol
 
 from heed.core.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.jobcontract import REASON_LOST
 from heed.core.ledger import Ledger
 
 log = logging.getLogger("heed.agent")
@@ -58,7 +59,7 @@ class LogObserver:
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         extra = {"agent": str(agent), "task": end.task_id, "completed": end.completed, "reason": end.reason}
-        log.info("task ended", extra=extra)
+        log.log(logging.WARNING if end.reason == REASON_LOST else logging.INFO, "task ended", extra=extra)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         extra = {

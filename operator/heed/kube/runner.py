@@ -27,7 +27,6 @@ class JobRunner:
         self.waits: Callable[[str], bool] = lambda task_id: True
         self._api, self._agent = api, agent
         self._deletions: dict[str, asyncio.Task[None]] = {}
-        self._cancelled: set[str] = set()
         self._readings: dict[str, asyncio.Task[None]] = {}
 
     async def start(self, work: TaskWork) -> None:
@@ -56,7 +55,6 @@ class JobRunner:
 
     async def cancel(self, task_id: str) -> None:
         """Delete the Job."""
-        self._cancelled.add(task_id)
         try:
             await self._api.delete(
                 jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
@@ -89,7 +87,6 @@ class JobRunner:
             self._lost(jobs.task_id(job))
         if deleted:
             self._forget(name)
-            self._cancelled.discard(jobs.task_id(job))
 
     def close(self) -> None:
         """Stop what is under way; a later resume finds it again."""
@@ -97,14 +94,11 @@ class JobRunner:
             task.cancel()
 
     def _lost(self, task_id: str) -> None:
-        if task_id in self._cancelled:
-            return
         message = "the Job is gone; it was deleted by someone else than Heed"
         end = TaskEnd(
             task_id, names.digest("lost", task_id), now(), False, reason=REASON_LOST, message=message
         )
-        if self.report(end):
-            log.warning("job lost", extra={"agent": str(self._agent), "task": task_id})
+        self.report(end)
 
     def _forget(self, name: str) -> None:
         if task := self._deletions.pop(name, None):
