@@ -11,6 +11,8 @@ HeedError
 ├── ReaderLost            a gap or a lost consumer: read again from the cursor
 ├── BusUnavailable        the broker did not answer or did not take a message
 ├── StreamConflict        a stream exists with a configuration Heed cannot use
+├── StreamMissing         there is no such stream: it will be made, or has to be
+├── StreamReplaced        the stream is not the one that the cursor belongs to
 ├── TaskRefused           a task that can never be started as it is: it fails
 └── TaskUnavailable       a task could not be started now: try again
 """
@@ -81,6 +83,14 @@ class BusUnavailable(HeedError):
 
 class StreamConflict(HeedError):
     """A stream exists whose configuration Heed cannot work with."""
+
+
+class StreamMissing(HeedError):
+    """The broker answers and has no such stream."""
+
+
+class StreamReplaced(HeedError):
+    """The stream was made anew, or restored to before the cursor: going on would skip or repeat events."""
 
 
 class TaskRefused(HeedError):

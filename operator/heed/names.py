@@ -63,14 +63,24 @@ def inbox_subject(namespace: str, agent: str, type_: str) -> str:
     return f"heed.inbox.{namespace}.{agent}.{type_}"
 
 
+def redrive_subject(namespace: str, agent: str, type_: str) -> str:
+    """The subject of dead letters that are to be decided again by the Agent whose they are."""
+    return f"heed.redrive.{namespace}.{agent}.{type_}"
+
+
 def dead_subject(namespace: str, agent: str) -> str:
     """The subject of an Agent's dead letters."""
     return f"heed-dead.{namespace}.{agent}"
 
 
+def redriven_subject(namespace: str, agent: str) -> str:
+    """The subject of the marks that say which of an Agent's dead letters were redriven."""
+    return f"heed-dead.{namespace}.{agent}.redriven"
+
+
 def type_of_subject(subject: str) -> str | None:
     """The type that a subject's tail says, or None where the subject is not one of ours."""
-    skipped = {"events": 3, "inbox": 4}
+    skipped = {"events": 3, "inbox": 4, "redrive": 4}
     tokens = subject.split(".")
     if len(tokens) < 2 or tokens[0] != "heed" or tokens[1] not in skipped:
         return None
@@ -79,7 +89,12 @@ def type_of_subject(subject: str) -> str | None:
 
 def is_inbox(subject: str) -> bool:
     """Whether a subject addresses one Agent."""
-    return subject.startswith("heed.inbox.")
+    return subject.startswith(("heed.inbox.", "heed.redrive."))
+
+
+def is_redrive(subject: str) -> bool:
+    """Whether a subject is that of a redriven dead letter."""
+    return subject.startswith("heed.redrive.")
 
 
 def agent_source(namespace: str, name: str) -> str:
@@ -98,19 +113,48 @@ def event_digest(source: str, id: str) -> str:
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
-def event_id(agent_uid: str, sequence: int, index: int) -> str:
+def redrive_digest(letter: str, attempt: int) -> str:
+    """What the redrive of a dead letter is remembered by: each attempt is decided once."""
+    return event_digest(f"redrive-{attempt}", letter)
+
+
+def redrive_id(letter: str, attempt: int) -> str:
+    """The Nats-Msg-Id of a redriven dead letter, so that sending it again stores it once."""
+    return digest("redrive", letter, attempt)
+
+
+def redriven_id(letter: str, attempt: int) -> str:
+    """The Nats-Msg-Id of the mark that a dead letter was redriven."""
+    return digest("redriven", letter, attempt)
+
+
+def waiting_digest(key: str) -> str:
+    """What a session's key is known by among thousands of events that wait: 3 bytes as base64.
+
+    Two keys of the same digest only wait for each other.
+    """
+    raw = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=3).digest()
+    return base64.urlsafe_b64encode(raw).decode()
+
+
+def origin(agent_uid: str, stream_created: str | None) -> str:
+    """What the places that ids derive from belong to: an Agent, and one stream. A stream made anew counts anew."""
+    return agent_uid if stream_created is None else f"{agent_uid}@{stream_created}"
+
+
+def event_id(origin: str, sequence: int, index: int) -> str:
     """The id of the `index`th event that an Agent emits on deciding the event at `sequence`."""
-    return digest("event", agent_uid, sequence, index)
+    return digest("event", origin, sequence, index)
 
 
-def letter_id(agent_uid: str, sequence: int) -> str:
+def letter_id(origin: str, sequence: int) -> str:
     """The id of the dead letter for the event at `sequence`."""
-    return digest("dead-letter", agent_uid, sequence)
+    return digest("dead-letter", origin, sequence)
 
 
-def task_id(agent_uid: str, sequence: int, index: int, task: str) -> str:
+def task_id(origin: str, sequence: int, index: int, task: str) -> str:
     """The id of the `index`th task that an Agent starts on deciding the event at `sequence`."""
-    return f"{task}-{digest('task', agent_uid, sequence, index, size=8)}"
+    return f"{task}-{digest('task', origin, sequence, index, size=8)}"
 
 
 def job_name(agent: str, task: str) -> str:

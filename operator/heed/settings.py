@@ -8,7 +8,20 @@ from typing import Any
 from heed.errors import InvalidSettings
 
 NATS_URL = "nats://127.0.0.1:4222"
-_AT_LEAST_ONE = frozenset(("commit_rate", "commit_burst", "batch", "outbox_limit", "replicas"))
+_AT_LEAST_ONE = frozenset(
+    (
+        "commit_rate",
+        "commit_burst",
+        "operator_commit_rate",
+        "operator_commit_burst",
+        "status_budget",
+        "batch",
+        "outbox_limit",
+        "replicas",
+    )
+)
+
+_EMPTY_IS_NONE = frozenset(("lease",))  # elsewhere the default stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +44,19 @@ class Settings:
     nats_credentials: str | None = None  # path of a .creds file
     nats_ca: str | None = None  # path of a CA certificate
     namespace: str | None = None  # watch one namespace only
+    lease: str | None = "heed-operator"  # that replicas compete for; none: one operator, without a standby
+    lease_namespace: str | None = None  # the pod's own; outside a cluster `namespace`, or default
+    identity: str | None = None  # of this replica: the pod's name; outside a cluster host and process
     log_format: str = "text"  # text | json
     log_level: str = "info"
     health_port: int = 8080  # 0: none
     commit_rate: int = 512 * 1024  # bytes of status written per second and Agent
     commit_burst: int = 1024 * 1024
+    operator_commit_rate: int = 2 * 1024 * 1024  # the same of all Agents together
+    operator_commit_burst: int = 16 * 1024 * 1024
+    status_budget: int = 1024 * 1024  # most bytes of an Agent's object; what needs more waits
     batch: int = 2000  # most events in one commit
-    outbox_limit: int = 2000  # most messages owed before an Agent reads no further
+    outbox_limit: int = 2000  # most messages under way before an Agent reads no further
     stream: StreamSettings = field(default_factory=StreamSettings)
 
     @classmethod
@@ -61,6 +80,6 @@ def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, A
             values[item.name] = int(text)
             if item.name in _AT_LEAST_ONE and values[item.name] == 0:
                 raise InvalidSettings(f"{name}=0: nothing would ever be done; give 1 or more")
-        elif text or item.default is None:
+        elif text or item.default is None or item.name in _EMPTY_IS_NONE:
             values[item.name] = text or None
     return values

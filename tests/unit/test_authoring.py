@@ -310,7 +310,12 @@ def test_subjects_are_those_of_the_subscriptions_and_the_inbox() -> None:
         {"state": {"n": 1}}, subscribe=[{"type": "a.*"}, {"type": "b.>"}, {"type": "a.*", "where": "true"}]
     )
 
-    assert agent.subjects == ("heed.events.demo.a.*", "heed.events.demo.b.>", "heed.inbox.demo.researcher.>")
+    assert agent.subjects == (
+        "heed.events.demo.a.*",
+        "heed.events.demo.b.>",
+        "heed.inbox.demo.researcher.>",
+        "heed.redrive.demo.researcher.>",
+    )
 
 
 def test_a_manifest_nested_without_end_is_a_problem_and_not_a_crash() -> None:

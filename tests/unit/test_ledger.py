@@ -281,4 +281,9 @@ def test_nothing_decided_is_nothing_to_write() -> None:
 def test_counts_are_those_of_the_maps() -> None:
     decisions = fold(AGENT, [received(1, START, {}), received(2, SET, {"n": 1})])
 
-    assert dump(decisions[-1].ledger)["counts"] == {"sessions": 2, "pendingTasks": 1, "outbox": 1}
+    assert dump(decisions[-1].ledger)["counts"] == {
+        "sessions": 2,
+        "pendingTasks": 1,
+        "outbox": 1,
+        "waiting": 0,
+    }

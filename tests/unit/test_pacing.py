@@ -9,7 +9,7 @@ PACE = Pace(rate=100, burst=500)
 
 
 def test_a_quiet_agents_first_write_goes_out_at_once_however_large() -> None:
-    pacer = Pacer.of(PACE)
+    pacer = Pacer.of(PACE.rate, PACE.burst)
 
     assert pacer.delay(1000.0) == 0
     pacer.spent(10_000, 1000.0)
@@ -18,7 +18,7 @@ def test_a_quiet_agents_first_write_goes_out_at_once_however_large() -> None:
 
 
 def test_an_overdrawn_bucket_is_waited_out_to_the_moment() -> None:
-    pacer = Pacer.of(PACE)
+    pacer = Pacer.of(PACE.rate, PACE.burst)
     pacer.spent(700, 10.0)
 
     assert pacer.delay(10.0) == 2.0
@@ -27,7 +27,7 @@ def test_an_overdrawn_bucket_is_waited_out_to_the_moment() -> None:
 
 
 def test_silence_saves_up_no_more_than_the_burst() -> None:
-    pacer = Pacer.of(PACE)
+    pacer = Pacer.of(PACE.rate, PACE.burst)
     pacer.spent(1, 0.0)
 
     assert pacer.delay(1e9) == 0
@@ -37,7 +37,7 @@ def test_silence_saves_up_no_more_than_the_burst() -> None:
 
 
 def test_a_clock_that_began_long_ago_does_not_matter() -> None:
-    early, late = Pacer.of(PACE), Pacer.of(PACE)
+    early, late = Pacer.of(PACE.rate, PACE.burst), Pacer.of(PACE.rate, PACE.burst)
     early.delay(5.0)
     late.delay(5e6)
     early.spent(900, 5.0)
@@ -48,7 +48,7 @@ def test_a_clock_that_began_long_ago_does_not_matter() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 30)), min_size=1, max_size=50))
 def test_bytes_never_exceed_burst_and_rate_and_one_write(writes: list[tuple[int, float]]) -> None:
-    pacer, now, before, total = Pacer.of(PACE), 0.0, 0, 0
+    pacer, now, before, total = Pacer.of(PACE.rate, PACE.burst), 0.0, 0, 0
 
     for size, pause in writes:
         now += pause

@@ -4,7 +4,7 @@ Plain frozen dataclasses (pydantic reads them through a TypeAdapter): the core b
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic.alias_generators import to_camel
@@ -12,6 +12,8 @@ from pydantic.alias_generators import to_camel
 from heed.api.conditions import Condition
 
 _CONFIG = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+# The API server keeps who wrote which field, by every key, unless a map is said to be one value.
+_ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-map-type": "atomic"}
 
 Time = Annotated[str, Field(description="RFC 3339, UTC.", json_schema_extra={"format": "date-time"})]
 Free = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
@@ -33,6 +35,16 @@ class Cursor:
         int, Field(description="Stream sequence of the last decided event; 0 before the first.")
     ] = 0
     time: Annotated[Time | None, Field(description="When the stream stored that event.")] = None
+    created: Annotated[
+        str | None,
+        Field(description="When the stream was created, as it says: another time means another stream."),
+    ] = None
+    inbox: Annotated[
+        int | None,
+        Field(
+            description="Set while the Agent is ahead in its inbox only: the last event of it that was decided."
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,13 @@ class Totals:
     tasks_completed: Annotated[int, Field(description="Tasks that completed while pending.")] = 0
     tasks_failed: Annotated[int, Field(description="Tasks that failed while pending.")] = 0
     sessions_expired: Annotated[int, Field(description="Sessions forgotten after their idle timeout.")] = 0
+    expired: Annotated[
+        int,
+        Field(
+            description="Places that the stream had dropped before the Agent read them: at most so many of its "
+            "events are missing."
+        ),
+    ] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +150,7 @@ class Letter:
     message: Annotated[str, Field(description="The cause for people.")]
     handler: Annotated[str | None, Field(description="The handler that broke, if one did.")] = None
     generation: Annotated[int, Field(description="The Agent's generation that decided.")] = 0
+    attempt: Annotated[int, Field(description="1, and one more for every time the letter was redriven.")] = 1
     task: Annotated[str | None, Field(description="JSON of the pending task that the event ended.")] = None
 
 
@@ -157,6 +177,7 @@ class Counts:
     sessions: Annotated[int, Field(description="Sessions remembered now.")] = 0
     pending_tasks: Annotated[int, Field(description="Tasks waited for now.")] = 0
     outbox: Annotated[int, Field(description="Messages owed now.")] = 0
+    waiting: Annotated[int, Field(description="Events that wait for room now.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,24 +192,41 @@ class AgentStatus:
     conditions: Annotated[
         list[Condition],
         Field(
-            description="Ready says whether this generation runs; where it is invalid, the last valid one goes on.",
+            description="Ready says whether this generation runs and makes progress; where it is invalid, the last "
+            "valid one goes on. Saturated: new sessions wait for room. EventsExpired: the stream dropped events "
+            "unread.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = field(default_factory=list)
     last_valid_spec: Annotated[
         str | None, Field(description="JSON of the spec that runs while the current one is invalid.")
     ] = None
-    cursor: Annotated[Cursor | None, Field(description="Where in the stream the Agent is.")] = None
-    totals: Annotated[
-        Totals | None, Field(description="What became of every event, and what the Agent did.")
+    cursor: Annotated[
+        Cursor | None, Field(description="Where in the stream the Agent is.", json_schema_extra=_ATOMIC)
     ] = None
-    counts: Annotated[Counts | None, Field(description="Sizes of the maps below.")] = None
+    totals: Annotated[
+        Totals | None,
+        Field(description="What became of every event, and what the Agent did.", json_schema_extra=_ATOMIC),
+    ] = None
+    counts: Annotated[
+        Counts | None, Field(description="Sizes of the maps below.", json_schema_extra=_ATOMIC)
+    ] = None
     sessions: Annotated[
-        dict[str, Session], Field(description="What the Agent remembers, by session key.")
+        dict[str, Session],
+        Field(description="What the Agent remembers, by session key.", json_schema_extra=_ATOMIC),
     ] = field(default_factory=dict)
-    pending_tasks: Annotated[dict[str, PendingTask], Field(description="Tasks it waits for, by task id.")] = (
-        field(default_factory=dict)
-    )
+    pending_tasks: Annotated[
+        dict[str, PendingTask],
+        Field(description="Tasks it waits for, by task id.", json_schema_extra=_ATOMIC),
+    ] = field(default_factory=dict)
+    waiting: Annotated[
+        dict[str, str],
+        Field(
+            description="Events that wait in the stream until there is room for their sessions: by stream "
+            "sequence, a digest of the session's key.",
+            json_schema_extra=_ATOMIC,
+        ),
+    ] = field(default_factory=dict)
     recent_tasks: Annotated[list[RecentTask], Field(description="Tasks that ended lately, newest last.")] = (
         field(default_factory=list)
     )
@@ -197,5 +235,6 @@ class AgentStatus:
         Field(description="Digests of source and id of the events decided lately, to know duplicates by."),
     ] = field(default_factory=list)
     outbox: Annotated[
-        dict[str, Owed], Field(description="Messages owed to the broker, by id; normally empty.")
+        dict[str, Owed],
+        Field(description="Messages owed to the broker, by id; normally empty.", json_schema_extra=_ATOMIC),
     ] = field(default_factory=dict)

@@ -12,26 +12,31 @@ from typing import Any, Final, Literal
 from heed import names
 from heed.api.status import Letter, Owed, Session
 from heed.core import ledger as ledgers
-from heed.core import outgoings, sessions
-from heed.core.effects import Effect, Publish
+from heed.core import outgoings, redrives, sessions
+from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Event, Malformed, Received
 from heed.core.expressions import Scope
 from heed.core.ledger import Ledger
 from heed.core.patterns import matches
 from heed.core.program import Program, Reaction
 from heed.core.react import agent_variable, event_variable, react
+from heed.core.room import Room
 from heed.core.values import compact
 from heed.errors import DecisionFailed
 
-Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered"]
+Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered", "waiting", "passed"]
 Variables = dict[str, Any]
 
 MAX_STATE_BYTES: Final = 128 * 1024
+ENVELOPE: Final = 512  # about the bytes of a record beside its content
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What became of one event. `before` and `after` are the session's state, None where there is no session."""
+    """What became of one event. `before` and `after` are the session's state, None where there is no session.
+
+    An event that is `waiting` is not decided yet, and one that is `passed` was decided before; neither is counted.
+    """
 
     received: Received
     ledger: Ledger
@@ -44,26 +49,58 @@ class Decision:
     letter: Letter | None = None
     state_size: int = 0  # bytes of the session's state as JSON, where it was handled
 
+    @property
+    def growth(self) -> int:
+        """About how many bytes it adds to the status. A state that was there before counts whole."""
+        size = ENVELOPE // 2 + self.state_size
+        for effect in self.effects:
+            match effect:
+                case StartTask(record=record):
+                    size += ENVELOPE + len(record.owed or "")
+                case Publish(owed=owed):
+                    size += ENVELOPE + len(owed.event or "")
+                case _:
+                    pass
+        return size
 
-def decide(program: Program, ledger: Ledger, received: Received) -> Decision:
-    """Decide one event of the stream. Whatever the event is, the cursor moves past it and one total grows."""
-    if received.sequence <= ledger.cursor.sequence:
-        return _counted(ledger, received, "duplicates")
-    ledger = sessions.advanced(program, ledger, received)
+
+def decide(
+    program: Program, ledger: Ledger, received: Received, *, room: Room | None = None, ahead: bool = False
+) -> Decision:
+    """Decide one event of the stream. Whatever the event is, the cursor moves past it and one total grows.
+
+    With `room`, an event that the status cannot take now is left waiting. `ahead`: only the inbox is being read.
+    """
+    waited = received.sequence in ledger.waiting
+    if not waited:
+        if names.is_inbox(received.subject) and received.sequence <= (ledger.cursor.inbox or 0):
+            return Decision(received, sessions.advanced(program, ledger, received, ahead=ahead), "passed")
+        if received.sequence <= ledger.cursor.sequence:
+            return _counted(ledger, received, "duplicates")
+    decision = _decide(program, sessions.advanced(program, ledger, received, ahead=ahead), received, room)
+    if not waited or decision.outcome == "waiting":
+        return decision
+    waiting = decision.ledger.waiting.left(received.sequence)
+    return replace(decision, ledger=replace(decision.ledger, waiting=waiting))
+
+
+def _decide(program: Program, ledger: Ledger, received: Received, room: Room | None) -> Decision:
     event = received.event
     if isinstance(event, Malformed):
         return _dead(program, ledger, received, DecisionFailed(event.code, event.message))
     try:
         if event.type.startswith(names.TASK_EVENTS):
-            return _decide_task_event(program, ledger, received, event)
-        return _decide_event(program, ledger, received, event)
+            return _decide_task_event(program, ledger, received, event, room)
+        return _decide_event(program, ledger, received, event, room)
     except Exception as error:  # a mistake of ours must cost one event, not the Agent
         failure = DecisionFailed("Undecidable", f"{type(error).__name__}: {error}; please report this")
         return _dead(program, ledger, received, failure)
 
 
-def _decide_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
-    digest = names.event_digest(event.source, event.id)
+def _decide_event(
+    program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None
+) -> Decision:
+    digest = redrives.digest_of(received, event)
     if digest in ledger.recent_events:
         return _counted(ledger, received, "duplicates")
     reactions = _reactions(program, event)
@@ -73,18 +110,44 @@ def _decide_event(program: Program, ledger: Ledger, received: Received, event: E
         if not sessions.subscribed(program, received, event, scope) or not reactions:
             return _counted(ledger, received, "ignored")
         key = sessions.session_key(program, event, scope)
-        return _decide_session(program, ledger, received, event, key, reactions, variables, digest)
+        if ledger.waiting.places and ledger.waiting.blocks(key, received.sequence):
+            return _left_waiting(ledger, received, key)
+        decision = _decide_session(program, ledger, received, event, key, reactions, variables, digest)
     except DecisionFailed as failure:
         return _dead(program, ledger, received, failure, digest=digest)
+    return _left_waiting(ledger, received, key) if _must_wait(decision, ledger, key, room) else decision
 
 
-def _decide_task_event(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
+def _must_wait(decision: Decision, ledger: Ledger, key: str, room: Room | None) -> bool:
+    """Whether there is no room for a decision, or others that would open a session have waited longer."""
+    if decision.outcome != "handled":
+        return False
+    opens = key not in ledger.sessions and decision.after is not None
+    if opens and ledger.waiting.places and ledger.waiting.first(1)[0] < decision.received.sequence:
+        return True
+    if room is None:
+        return False
+    before = 0 if decision.before is None else len(compact(decision.before).encode())
+    return decision.growth - before > (room.to_open if opens else room.to_go_on)
+
+
+def _left_waiting(ledger: Ledger, received: Received, key: str) -> Decision:
+    """No decision yet: the ledger notes where the event is in the stream."""
+    ledger = replace(ledger, waiting=ledger.waiting.joined(received.sequence, key))
+    return Decision(received, ledger, "waiting", session=key)
+
+
+def _decide_task_event(
+    program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None
+) -> Decision:
     """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do."""
     if not names.is_inbox(received.subject):
         failure = DecisionFailed(
             "ReservedType", f"{event.type} is for the ends of tasks; choose a type of your own"
         )
         return _dead(program, ledger, received, failure)
+    if received.redrive is not None and received.redrive.task is not None:
+        return _decide_end_again(program, ledger, received, event)
     task_id = event.subject or ""
     record = ledger.pending_tasks.get(task_id)
     if (
@@ -97,13 +160,42 @@ def _decide_task_event(program: Program, ledger: Ledger, received: Received, eve
     ledger = sessions.task_ended(ledger, task_id, received, event)
     task = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
     try:
-        variables = _variables(program, event) | {"task": task, "input": record.input}
-        reactions = _reactions(program, event)
-        return _decide_session(program, ledger, received, event, record.session, reactions, variables)
+        decision = _decide_end(program, ledger, received, event, record.session, task, record.input)
+        if room is not None and decision.growth > room.left:
+            raise DecisionFailed("StatusFull", "the Agent's status is full; end sessions, or remember less")
+        return decision
     except DecisionFailed as failure:
         ledger = _touched(ledger, record.session, session)
         lost = compact({"session": record.session, "input": record.input, **task})
         return _dead(program, ledger, received, failure, task=lost)
+
+
+def _decide_end_again(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
+    """A task's end whose letter was redriven: its task has left the ledger, and comes with the letter."""
+    digest = redrives.digest_of(received, event)
+    if digest in ledger.recent_events:
+        return _counted(ledger, received, "duplicates")
+    lost = received.redrive.task if received.redrive else None
+    try:
+        session, task, input_ = redrives.task_of(received)
+        return _decide_end(program, ledger, received, event, session, task, input_, digest)
+    except DecisionFailed as failure:
+        return _dead(program, ledger, received, failure, task=lost, digest=digest)
+
+
+def _decide_end(
+    program: Program,
+    ledger: Ledger,
+    received: Received,
+    event: Event,
+    session: str,
+    task: dict[str, Any],
+    input_: Any,
+    digest: str | None = None,
+) -> Decision:
+    variables = _variables(program, event) | {"task": task, "input": input_}
+    reactions = _reactions(program, event)
+    return _decide_session(program, ledger, received, event, session, reactions, variables, digest)
 
 
 def _decide_session(
@@ -130,9 +222,10 @@ def _decide_session(
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
     state_size = _checked_size(reacted.state, reacted.handlers[-1])
     outgoings.check_count(reacted)
+    origin = names.origin(program.agent.uid, ledger.cursor.created)
     cancelled = outgoings.cancelled(ledger, key, reacted)
-    started = outgoings.started(program, received, event, key, variables, reacted)
-    emitted = outgoings.emitted(program, received, event, session.correlationid, reacted)
+    started = outgoings.started(program, origin, received, event, key, variables, reacted)
+    emitted = outgoings.emitted(program, origin, received, event, session.correlationid, reacted)
     outgoings.check_size(started, emitted)
     tasks = {**ledger.pending_tasks, **cancelled, **started}
     ledger = Ledger(
@@ -140,6 +233,7 @@ def _decide_session(
         totals=ledgers.count(ledger.totals, handled=1, emitted=len(emitted), tasks_started=len(started)),
         sessions=sessions.kept(ledger.sessions, tasks, key, sessions.touched(ledger, session, reacted.state)),
         pending_tasks=tasks,
+        waiting=ledger.waiting,
         recent_tasks=ledger.recent_tasks,
         recent_events=ledger.recent_events.with_digest(digest),
         outbox={**ledger.outbox, **emitted},
@@ -189,8 +283,9 @@ def _dead(
     digest: str | None = None,
 ) -> Decision:
     """A dead letter: the message itself stays in the stream, the ledger owes the letter with its cause."""
-    letter = Letter(failure.code, failure.message[:1000], failure.handler, program.generation, task)
-    key = names.letter_id(program.agent.uid, received.sequence)
+    attempt = received.redrive.attempt if received.redrive else 1
+    letter = Letter(failure.code, failure.message[:1000], failure.handler, program.generation, attempt, task)
+    key = names.letter_id(names.origin(program.agent.uid, ledger.cursor.created), received.sequence)
     subject = names.dead_subject(program.agent.namespace, program.agent.name)
     owed = Owed(received.sequence, 0, subject, received.at, letter=letter)
     recent = ledger.recent_events.with_digest(digest)

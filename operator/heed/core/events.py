@@ -48,6 +48,15 @@ class Malformed:
 
 
 @dataclass(frozen=True, slots=True)
+class Redrive:
+    """That a message is a dead letter sent again: by which letter, for which time, and the task it once ended."""
+
+    letter: str
+    attempt: int  # 2 for the first redrive
+    task: str | None = None  # JSON of the pending task, as the letter kept it
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A message as the stream holds it: `sequence` and `at` (RFC 3339, UTC) are the stream's own."""
 
@@ -55,3 +64,4 @@ class Received:
     at: str
     subject: str
     event: Event | Malformed
+    redrive: Redrive | None = None

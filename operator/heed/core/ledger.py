@@ -10,6 +10,7 @@ from heed import names
 from heed.api.status import Counts, Cursor, Owed, PendingTask, RecentTask, Session, Totals
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.values import canonical, merge_patch
+from heed.core.waiting import Waiting
 from heed.core.window import Window
 
 RECENT_TASKS: Final = 10
@@ -23,6 +24,7 @@ class Ledger:
     totals: Totals = Totals()
     sessions: Mapping[str, Session] = field(default_factory=dict)
     pending_tasks: Mapping[str, PendingTask] = field(default_factory=dict)
+    waiting: Waiting = Waiting()
     recent_tasks: tuple[RecentTask, ...] = ()
     recent_events: Window = Window()
     outbox: Mapping[str, Owed] = field(default_factory=dict)
@@ -39,9 +41,17 @@ _COUNTS = TypeAdapter(Counts)
 _RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
 
 
-def load(status: Mapping[str, Any]) -> Ledger:
-    """The ledger in an Agent's status, or an empty one where there is none yet."""
-    status = canonical(dict(status), stored=True)
+def load(written: Mapping[str, Any]) -> Ledger:
+    """The ledger in an Agent's status, or an empty one where there is none yet.
+
+    Where someone took the cursor away to begin anew with another stream, what waits in the old one is lost.
+    """
+    status: dict[str, Any] = canonical(dict(written), stored=True)
+    waiting = status.get("waiting", {})
+    if "cursor" not in status and waiting:
+        totals = dict(status.get("totals", {}))
+        status["totals"] = {**totals, "expired": totals.get("expired", 0) + len(waiting)}
+        waiting = {}
     maps = {
         name: {key: adapter.validate_python(record) for key, record in status.get(alias, {}).items()}
         for name, (alias, adapter) in _MAPS.items()
@@ -54,6 +64,7 @@ def load(status: Mapping[str, Any]) -> Ledger:
         totals=_TOTALS.validate_python(status.get("totals", {})),
         recent_tasks=_RECENT_TASKS.validate_python(status.get("recentTasks", ())),
         recent_events=Window.of(status.get("recentEvents", ())),
+        waiting=Waiting.of({int(place): key for place, key in waiting.items()}),
         **maps,
     )
 
@@ -64,18 +75,19 @@ def dump(ledger: Ledger) -> dict[str, Any]:
         alias: {key: _record(adapter, record) for key, record in getattr(ledger, name).items()}
         for name, (alias, adapter) in _MAPS.items()
     }
-    return {**_plain(ledger), **maps}
+    return {**_plain(ledger), **maps, "waiting": _places(ledger)}
 
 
 def patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
     """The JSON merge patch of a status from `base` to `ledger`; it costs what changed, not what is there."""
-    if base.cursor.time is None:
-        return dump(ledger)  # nothing was ever written
-    before, after = _plain(base), _plain(ledger)
-    changes = merge_patch(before, after)
+    plain = _plain(ledger)
+    # Where the cursor was never written, or was taken away to begin anew, so may be anything else.
+    changes = plain if base.cursor.time is None else merge_patch(_plain(base), plain)
     for name, (alias, adapter) in _MAPS.items():
         if inner := _map_patch(adapter, getattr(base, name), getattr(ledger, name)):
             changes[alias] = inner
+    if base.waiting is not ledger.waiting and (inner := merge_patch(_places(base), _places(ledger))):
+        changes["waiting"] = inner
     return dict(changes)
 
 
@@ -97,9 +109,13 @@ def _record(adapter: TypeAdapter[Any], record: Any) -> Any:
     return canonical(adapter.dump_python(record, by_alias=True))
 
 
+def _places(ledger: Ledger) -> dict[str, str]:
+    return {str(place): key for place, key in ledger.waiting.places.items()}
+
+
 def _plain(ledger: Ledger) -> dict[str, Any]:
     """Everything of a status but its maps."""
-    counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox))
+    counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox), len(ledger.waiting))
     return {
         "cursor": _record(_CURSOR, ledger.cursor),
         "totals": _record(_TOTALS, ledger.totals),
@@ -159,6 +175,34 @@ def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
                 continue
         changed = True
     return replace(ledger, outbox=outbox, pending_tasks=tasks) if changed else ledger
+
+
+def identified(ledger: Ledger, created: str) -> Ledger:
+    """The ledger whose cursor belongs to the stream created then. The same object where that is known."""
+    if ledger.cursor.created is not None:
+        return ledger
+    return replace(ledger, cursor=replace(ledger.cursor, created=created))
+
+
+def beyond(ledger: Ledger, floor: int) -> Ledger:
+    """The ledger of a stream that begins after `floor`: what the cursor had not reached is gone, and counted.
+
+    The same object where nothing is. A ledger without a cursor has missed nothing: it begins where the stream does.
+    """
+    missed = floor - ledger.cursor.sequence
+    if not ledger.cursor.sequence or missed <= 0:
+        return ledger
+    cursor = replace(ledger.cursor, sequence=floor)
+    return replace(ledger, cursor=cursor, totals=count(ledger.totals, expired=missed))
+
+
+def dropped(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
+    """The ledger in which these events wait no more, as the stream has dropped them."""
+    waiting = ledger.waiting
+    for sequence in sequences:
+        waiting = waiting.left(sequence)
+    missed = len(ledger.waiting) - len(waiting)
+    return replace(ledger, waiting=waiting, totals=count(ledger.totals, expired=missed))
 
 
 def total_decided(totals: Totals) -> int:

@@ -47,6 +47,7 @@ def cancels(records: Mapping[str, PendingTask]) -> list[CancelTask]:
 
 def started(
     program: Program,
+    origin: str,
     received: Received,
     event: Event,
     key: str,
@@ -56,7 +57,7 @@ def started(
     """The tasks that the handlers started, rendered. Raises DecisionFailed."""
     records: dict[str, PendingTask] = {}
     for index, wish in enumerate(reacted.starts):
-        task_id = names.task_id(program.agent.uid, received.sequence, index, wish.task)
+        task_id = names.task_id(origin, received.sequence, index, wish.task)
         scope = {
             **variables,
             "state": reacted.state,
@@ -128,7 +129,7 @@ def _cause(received: Received, event: Event) -> Cause:
 
 
 def emitted(
-    program: Program, received: Received, event: Event, correlationid: str, reacted: Reacted
+    program: Program, origin: str, received: Received, event: Event, correlationid: str, reacted: Reacted
 ) -> dict[str, Owed]:
     """The events that the handlers emitted, for the outbox. Raises DecisionFailed."""
     if not reacted.emits:
@@ -138,7 +139,7 @@ def emitted(
         raise DecisionFailed("HopLimit", message, reacted.emits[0].handler)
     owed: dict[str, Owed] = {}
     for index, wanted in enumerate(reacted.emits):
-        key = names.event_id(program.agent.uid, received.sequence, index)
+        key = names.event_id(origin, received.sequence, index)
         try:
             new = _event(program, received, event, correlationid, key, wanted.event)
             subject = _subject(program, new.type, wanted.event.get("to"))

@@ -81,10 +81,16 @@ class Program:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The stream subjects that the Agent reads: its subscriptions and its inbox."""
+        """The stream subjects that the Agent reads: its subscriptions, and what is for it alone."""
         patterns = dict.fromkeys(subscription.pattern for subscription in self.subscriptions)
         events = tuple(names.event_subject(self.agent.namespace, pattern) for pattern in patterns)
-        return (*events, names.inbox_subject(self.agent.namespace, self.agent.name, ">"))
+        return (*events, *self.inbox)
+
+    @property
+    def inbox(self) -> tuple[str, ...]:
+        """The subjects of messages for this Agent alone: task ends, direct messages, redriven dead letters."""
+        namespace, name = self.agent.namespace, self.agent.name
+        return (names.inbox_subject(namespace, name, ">"), names.redrive_subject(namespace, name, ">"))
 
 
 def compile_agent(agent: Agent) -> Program:

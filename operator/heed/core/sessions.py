@@ -65,10 +65,23 @@ def touched(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
     return Session(session.started_at, now, session.correlationid, state)
 
 
-def advanced(program: Program, ledger: Ledger, received: Received) -> Ledger:
-    """The ledger with its cursor on this event, and without the sessions that have been idle too long by now."""
-    now = max(received.at, ledger.cursor.time or "")
-    ledger = replace(ledger, cursor=Cursor(ledger.cursor.stream, received.sequence, now))
+def advanced(program: Program, ledger: Ledger, received: Received, *, ahead: bool = False) -> Ledger:
+    """The ledger with its cursor on this event, and without the sessions that have been idle too long by now.
+
+    `ahead`: only the inbox is read, so the cursor stays where it is.
+    """
+    cursor, now = ledger.cursor, max(received.at, ledger.cursor.time or "")
+    sequence = cursor.sequence if ahead else max(cursor.sequence, received.sequence)
+    inbox = max(cursor.inbox or 0, received.sequence) if ahead else cursor.inbox
+    if inbox is not None and inbox <= sequence:
+        inbox = None
+    return without_idle(
+        program, replace(ledger, cursor=Cursor(cursor.stream, sequence, now, cursor.created, inbox)), now
+    )
+
+
+def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:
+    """The ledger without the sessions that no event came for since `now` less the idle timeout."""
     oldest = next(iter(ledger.sessions.values()), None)
     if oldest is None:
         return ledger

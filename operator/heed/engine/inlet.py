@@ -23,6 +23,20 @@ class Inlet:
         self._reader = reader
         self._reading = self._read()
 
+    @property
+    def created(self) -> str:
+        """The stream that is read, by its time of creation."""
+        return self._reader.created
+
+    @property
+    def floor(self) -> int:
+        """The sequence before the first message that could still be read."""
+        return self._reader.floor
+
+    async def reached(self) -> int:
+        """A sequence up to which everything is in `unread`, or was. Raises ReaderLost, BusUnavailable."""
+        return await self._reader.reached()
+
     def _read(self) -> "asyncio.Task[None]":
         return asyncio.create_task(self._fill())
 

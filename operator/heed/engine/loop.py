@@ -10,66 +10,27 @@ came), the loop drops what it holds in memory, loads the ledger and reads again 
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from heed.core.decide import Decision, decide
-from heed.core.effects import Effect, Publish, StartTask, TaskEnd
-from heed.core.ledger import Ledger, owed_effects, settle
+from heed.core.effects import TaskEnd
+from heed.core.ledger import Ledger, beyond, identified, owed_effects, settle
 from heed.core.program import Program
+from heed.core.sessions import without_idle
+from heed.engine.backlog import Backlog, only_inbox
+from heed.engine.batch import Batch, still_owed
+from heed.engine.deadlines import Deadlines
+from heed.engine.deciding import Deciding
 from heed.engine.inlet import Inlet
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace, Pacer
-from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer
+from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer, now
 from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
 from heed.engine.stopping import stop
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 
 log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
-TURN = 0.002  # seconds of deciding between two turns of other Agents
 STEADY = 60.0  # seconds after which a pass counts as one that went well
-ENVELOPE = 512  # about the bytes of a record beside its content
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Decisions that one commit will make durable."""
-
-    ledger: Ledger
-    decisions: list[Decision] = field(default_factory=list)
-    growth: int = 0
-
-    def add(self, decision: Decision) -> None:
-        self.ledger = decision.ledger
-        self.decisions.append(decision)
-        self.growth += _weight(decision)
-
-    def full(self, pace: Pace) -> bool:
-        return len(self.decisions) >= pace.batch or self.growth >= pace.growth
-
-
-def _weight(decision: Decision) -> int:
-    """About how many bytes a decision adds to the ledger."""
-    size = 200 + decision.state_size
-    for effect in decision.effects:
-        match effect:
-            case StartTask(record=record):
-                size += ENVELOPE + len(record.owed or "")
-            case Publish(owed=owed):
-                size += ENVELOPE + len(owed.event or "")
-            case _:
-                pass
-    return size
-
-
-def _still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
-    """The effects of a batch without the starts of tasks that a later decision of the batch ended again."""
-    for decision in decisions:
-        for effect in decision.effects:
-            record = ledger.pending_tasks.get(effect.id)
-            if not isinstance(effect, StartTask) or (record is not None and record.phase == "Owed"):
-                yield effect
 
 
 def _started(ledger: Ledger) -> list[str]:
@@ -94,9 +55,14 @@ class AgentLoop:
         self.program = program
         self._store, self._bus, self._runner, self._observer = store, bus, runner, observer
         self._since, self._pace = since, pace or Pace()
-        self._pacer = Pacer.of(self._pace)
+        self._pacer = Pacer.of(self._pace.rate, self._pace.burst)
+        self._backlog = Backlog(bus, self._pace)
+        self._deciding = Deciding(program, self._backlog, self._pace)
+        self._deadlines = Deadlines()
         self._stored: Stored | None = None
         self._performer: Performer | None = None
+        self._inlet: Inlet | None = None
+        self._reached = 0
         self._delay = 0.0
 
     @property
@@ -153,21 +119,41 @@ class AgentLoop:
         if self._performer is not None and (started := _started(self._held.ledger)):
             await self._runner.resume(started)
 
+    async def keep_up(self, first: int, last: int) -> None:
+        """Move the cursor of a quiet Agent on before the stream, which holds `first` to `last`, drops its place.
+
+        Else nobody could tell at the next start whether events of this Agent were dropped with it. Raises ReaderLost,
+        BusUnavailable.
+        """
+        inlet, ledger = self._inlet, self.ledger
+        if inlet is None or ledger is None or self._deciding.ahead or not ledger.cursor.sequence:
+            return
+        if ledger.cursor.sequence < first + (last - first) // 4 and self._performer is not None:
+            self._reached = await inlet.reached()
+            self._performer.settled.set()
+
     async def _resume_and_follow(self) -> None:
-        """Everything from the ledger alone. Never returns but by an exception."""
+        """Everything from the ledger alone. Returns to begin anew with other subjects; else ends by an exception."""
         self._stored = await self._store.load()
-        ledger = self._stored.ledger
+        ledger, cursor = self._held.ledger, self._held.ledger.cursor
+        self._backlog.clear()
+        self._backlog.committed(self._held.size)
+        self._deciding.ahead = only_inbox(ledger, ahead=False)
+        subjects = self.program.inbox if self._deciding.ahead else self.program.subjects
+        after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
         performer = Performer(self.program.agent, self._bus, self._runner, self._observer)
-        inlet = Inlet(await self._bus.open(self.program.subjects, ledger.cursor.sequence, self._since))
+        inlet = Inlet(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
-            self._performer = performer
+            self._performer, self._inlet, self._reached = performer, inlet, 0
             owed = owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
+            self._deadlines.begin(performer, ledger)
             performer.perform(owed, again=True)
             await self._runner.resume(_started(ledger))
             await self._follow(inlet, performer)
         finally:
-            self._performer = None
+            self._performer = self._inlet = None
+            self._deadlines.stop()
             try:
                 await performer.close()
             finally:
@@ -175,70 +161,94 @@ class AgentLoop:
 
     async def _follow(self, inlet: Inlet, performer: Performer) -> None:
         """The loop itself. While one batch is being committed, the next is already decided, on top of it."""
-        batch = _Batch(self._held.ledger)
-        while True:
-            if await performer.room(self._pace.owed, FLUSH_AFTER):
+        written = identified(self._held.ledger, inlet.created)
+        batch = Batch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
+        while only_inbox(written, self._deciding.ahead) == self._deciding.ahead:
+            if await performer.room(self._most_owed(), FLUSH_AFTER):
+                await self._backlog.fetch(batch)
                 await self._something_to_do(inlet, performer, batch)
                 await self._decide_what_comes(inlet, batch)
             else:
-                await asyncio.sleep(self._pacer.delay(time.monotonic()))
-            ledger = settle(batch.ledger, performer.take())
-            if ledger is self._held.ledger:
+                await asyncio.sleep(self._pause_before_commit())
+            ledger = self._tidied(settle(batch.ledger, performer.take()), inlet)
+            if ledger is written:
                 continue
-            following = _Batch(ledger)
-            committing = asyncio.create_task(self._commit(ledger, batch.decisions))
+            following = Batch(ledger)
+            committing = asyncio.create_task(self._commit(ledger, batch))
             try:
-                if performer.has_room(self._pace.owed):
+                if performer.has_room(self._most_owed()):
                     await self._decide_meanwhile(inlet, following, committing)
                 await committing
+                following.closed = False
             finally:
                 await stop(committing)
-            performer.perform(_still_owed(ledger, batch.decisions))
-            batch = following
+            performer.perform(still_owed(ledger, batch.decisions))
+            written, batch = ledger, following
 
-    async def _something_to_do(self, inlet: Inlet, performer: Performer, batch: _Batch) -> None:
+    def _beyond(self, ledger: Ledger, floor: int) -> Ledger:
+        """The ledger after what the stream dropped unread, which is never passed over in silence."""
+        moved = beyond(ledger, floor)
+        if moved is not ledger:
+            extra = {"agent": str(self.program.agent), "after": ledger.cursor.sequence, "until": floor}
+            log.warning("the stream dropped events before they were read", extra=extra)
+        return moved
+
+    def _tidied(self, ledger: Ledger, inlet: Inlet) -> Ledger:
+        """The ledger, moved on by what is known without an event: the same object where that is nothing."""
+        if self._reached > ledger.cursor.sequence and not inlet.unread:
+            ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
+        if ledger.waiting.places:
+            ledger = without_idle(self.program, ledger, now())
+        return ledger
+
+    def _most_owed(self) -> int:
+        """How many messages may be under way before nothing more is read."""
+        return 1 if self._backlog.crowded(self._held.ledger) else self._pace.owed
+
+    async def _something_to_do(self, inlet: Inlet, performer: Performer, batch: Batch) -> None:
         """Until there are events to decide, or effects have been settled for a while without any event coming."""
-        while not (inlet.arrived() or batch.decisions):
+        while not (inlet.arrived() or batch.decisions or self._backlog.next):
             await inlet.wait(wake=performer.settled)
             if performer.settled.is_set():
                 await inlet.wait(timeout=FLUSH_AFTER)
                 inlet.arrived()
                 return
 
-    async def _decide_what_comes(self, inlet: Inlet, batch: _Batch) -> None:
+    async def _decide_what_comes(self, inlet: Inlet, batch: Batch) -> None:
         """Decide what is there, and what still comes while the pacer holds the commit back."""
         while True:
-            while self._decide_some(inlet, batch):  # noqa: ASYNC110, the turn is for others
+            while await self._deciding.some(inlet, batch):  # noqa: ASYNC110, the turn is for others
                 await asyncio.sleep(0)
-            delay = self._pacer.delay(time.monotonic())
-            if batch.full(self._pace):
+            delay = self._pause_before_commit()
+            if self._deciding.is_full(batch):
                 return await asyncio.sleep(delay)
             if not inlet.arrived():
                 if delay == 0:
                     return None
                 await inlet.wait(timeout=delay)
 
-    async def _decide_meanwhile(self, inlet: Inlet, batch: _Batch, committing: "asyncio.Task[None]") -> None:
+    async def _decide_meanwhile(self, inlet: Inlet, batch: Batch, committing: "asyncio.Task[None]") -> None:
         """Decide what is there until the commit is over."""
         while not committing.done():
-            if inlet.arrived() and self._decide_some(inlet, batch):
+            if inlet.arrived() and await self._deciding.some(inlet, batch):
                 await asyncio.sleep(0)
-            elif batch.full(self._pace):
+            elif self._deciding.is_full(batch):
                 await asyncio.wait({committing})
             else:
                 await inlet.wait(until=committing)
 
-    def _decide_some(self, inlet: Inlet, batch: _Batch) -> bool:
-        """Decide as many events as may be without holding other Agents up. False where there was nothing to do."""
-        if not inlet.unread or batch.full(self._pace):
-            return False
-        end = time.monotonic() + TURN
-        while inlet.unread and not batch.full(self._pace) and time.monotonic() < end:
-            batch.add(decide(self.program, batch.ledger, inlet.unread.popleft()))
-        return True
+    def _pause_before_commit(self) -> float:
+        """Seconds until the next write may go out: of this Agent, and of all together."""
+        at = time.monotonic()
+        shared = self._pace.shared
+        return max(self._pacer.delay(at), shared.delay(at) if shared else 0.0)
 
-    async def _commit(self, ledger: Ledger, decisions: Sequence[Decision]) -> None:
+    async def _commit(self, ledger: Ledger, batch: Batch) -> None:
+        self._backlog.flying = batch.growth
         self._stored = await self._store.commit(self._held, ledger)
         self._delay = 0.0
-        self._pacer.spent(self._held.size, time.monotonic())
-        self._observer.committed(self.program.agent, decisions, ledger)
+        self._backlog.committed(self._held.size)
+        for pacer in filter(None, (self._pacer, self._pace.shared)):
+            pacer.spent(self._held.size, time.monotonic())
+        self._observer.committed(self.program.agent, batch.decisions, ledger)
+        self._deadlines.keep(ledger)

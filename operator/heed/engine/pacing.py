@@ -1,17 +1,38 @@
 """How often a ledger may be written. etcd stores the whole object at every write, so writes are paid for in bytes."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+
+from heed.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Limits of one Agent's loop. `rate` is bytes per second, `burst` and `growth` are bytes."""
+    """Limits of one Agent's loop. `rate` is bytes per second, `burst`, `growth` and `budget` are bytes.
+
+    `shared` is what all Agents of the operator may write together.
+    """
 
     rate: int = 512 * 1024
     burst: int = 1024 * 1024
     batch: int = 2000  # most events in one commit
     growth: int = 256 * 1024  # most bytes of owed effects that one commit may add
-    owed: int = 2000  # most effects under way before the loop reads no further
+    owed: int = 2000  # most messages under way before the loop reads no further
+    budget: int = 1024 * 1024  # most bytes of the whole object; events that would need more wait
+    shared: Pacer | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pace:
+        """The pace of every Agent of a process; they share one bucket."""
+        return cls(
+            settings.commit_rate,
+            settings.commit_burst,
+            settings.batch,
+            owed=settings.outbox_limit,
+            budget=settings.status_budget,
+            shared=Pacer.of(settings.operator_commit_rate, settings.operator_commit_burst),
+        )
 
 
 @dataclass(slots=True)
@@ -24,9 +45,9 @@ class Pacer:
     updated: float = 0.0
 
     @classmethod
-    def of(cls, pace: Pace) -> "Pacer":
+    def of(cls, rate: int, burst: int) -> Pacer:
         """A full bucket."""
-        return cls(pace.rate, pace.burst, pace.burst)
+        return cls(rate, burst, burst)
 
     def delay(self, now: float) -> float:
         """Seconds until the next write may go out; `now` is a monotonic time in seconds."""

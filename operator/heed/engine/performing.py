@@ -13,6 +13,7 @@ from typing import Any
 from heed import names
 from heed.api.status import PendingTask
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
+from heed.core.jobcontract import REASON_DEADLINE
 from heed.core.tasks import end_event, end_subject, work_of
 from heed.engine.observers import Observer
 from heed.engine.ports import EventBus, TaskRunner
@@ -59,6 +60,15 @@ class Performer:
                 self._persist("publish the end of a task", lambda attempt: self._publish_end(record, end))
             )
 
+    def expire(self, task_id: str, record: PendingTask) -> None:
+        """Begin to end a task that is over its time; its failed event follows."""
+        if task_id not in self._ends:
+            self._ends.add(task_id)
+            self._cancelled.add(task_id)
+            _ = self._spawn(
+                self._persist("end a task at its deadline", lambda attempt: self._expire(task_id, record))
+            )
+
     def take(self) -> list[Effect]:
         """What was made since the last call."""
         done, self._done = self._done, []
@@ -66,11 +76,15 @@ class Performer:
         return done
 
     def has_room(self, limit: int) -> bool:
-        """Whether fewer than `limit` effects are under way."""
-        return len(self._running) < limit
+        """Whether fewer than `limit` messages are under way.
+
+        Starts of tasks do not count: a quota may hold them up until tasks end, and whoever reads no further would
+        never hear of that. They are bounded by the status that has to remember them.
+        """
+        return len(self._running) - len(self._starts) < limit
 
     async def room(self, limit: int, patience: float) -> bool:
-        """Wait until fewer than `limit` effects are under way.
+        """Wait until fewer than `limit` messages are under way.
 
         False where that takes longer than `patience` seconds and some were made, which may be struck off meanwhile.
         """
@@ -126,13 +140,24 @@ class Performer:
 
     async def _cancel(self, effect: CancelTask) -> None:
         self._ends.add(effect.id)
-        self._cancelled.add(effect.id)
-        if (start := self._starts.get(effect.id)) is not None:
-            await asyncio.wait({start})  # a start under way could come after its own cancellation
-        await self._runner.cancel(effect.id)
+        await self._remove(effect.id)
         if effect.record is not None:
             end = TaskEnd(effect.id, names.digest("cancelled", effect.id), now(), False, reason="Cancelled")
             await self._publish_end(effect.record, end)
+
+    async def _expire(self, task_id: str, record: PendingTask) -> None:
+        await self._remove(task_id)
+        message = f"not done by {record.deadline}, its timeout after the event that started it"
+        end_id = names.digest("deadline", task_id)
+        await self._publish_end(
+            record, TaskEnd(task_id, end_id, now(), False, reason=REASON_DEADLINE, message=message)
+        )
+
+    async def _remove(self, task_id: str) -> None:
+        self._cancelled.add(task_id)
+        if (start := self._starts.get(task_id)) is not None:
+            await asyncio.wait({start})  # a start under way could come after its own cancellation
+        await self._runner.cancel(task_id)
 
     async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:
         event = end_event(self._agent, record, end)

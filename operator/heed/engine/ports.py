@@ -33,10 +33,26 @@ class LedgerStore(Protocol):
 
 
 class Reader(Protocol):
-    """One pass over an Agent's subjects, from a point in the stream on, without gaps."""
+    """One pass over an Agent's subjects, from a point in the stream on, without gaps.
+
+    `floor` is the stream sequence before the first message that can still be read: where it is beyond the cursor, the
+    stream has dropped what lies between. `created` tells the stream from another one of its name.
+    """
+
+    @property
+    def floor(self) -> int: ...
+
+    @property
+    def created(self) -> str: ...
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
+
+    async def reached(self) -> int:
+        """A sequence up to which everything on the subjects has been handed out, whoever else's the last ones were.
+
+        Raises ReaderLost, also where the stream has dropped what was not yet read, and BusUnavailable.
+        """
 
     async def close(self) -> None:
         """Drop the consumer. Never raises for a broker that is away."""
@@ -45,8 +61,17 @@ class Reader(Protocol):
 class EventBus(Protocol):
     """Where events come from and go to."""
 
-    async def open(self, subjects: Sequence[str], after: int, since: str) -> Reader:
+    async def open(
+        self, subjects: Sequence[str], after: int, since: str, created: str | None = None
+    ) -> Reader:
         """Read `subjects` from sequence `after` + 1; where `after` is 0, from the stream time `since` (RFC 3339) on.
+
+        `created` is the stream that `after` belongs to, where that is known. Raises StreamMissing, StreamReplaced,
+        BusUnavailable.
+        """
+
+    async def fetch(self, sequences: Sequence[int]) -> Sequence[Received | None]:
+        """The messages at these places of the stream, in order; None where it has dropped one.
 
         Raises BusUnavailable.
         """

@@ -1,0 +1,27 @@
+"""The room that a status has left, since what remembers sessions has a budget.
+
+A session that does not exist yet is opened only out of what is not kept for the others. An event of a session that
+exists may use most of what is kept, and the end of a task all of it, since that is what makes room again. What does not
+fit is not decided: its place in the stream is noted, and the cursor goes on. Later events of the same session, and
+later ones that would open another, wait behind it: so a session's events stay in order, and none is passed over.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """`left`: bytes that the status may still grow. `kept`: how many of them are for sessions that exist."""
+
+    left: int
+    kept: int
+
+    @property
+    def to_open(self) -> int:
+        """What a new session may take."""
+        return self.left - self.kept
+
+    @property
+    def to_go_on(self) -> int:
+        """What an event may add to a session that exists."""
+        return self.left - self.kept // 4

@@ -1,0 +1,63 @@
+"""Events that wait in the stream for room: their places, in the order in which they will be decided."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from heed import names
+
+MAX_WAITING: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The places of events that wait, in the order of the stream, each with the digest of its session's key."""
+
+    places: dict[int, str] = field(default_factory=dict)
+    keys: Mapping[str, int] = field(default_factory=dict)  # how many wait for each digest
+
+    @classmethod
+    def of(cls, places: Mapping[int, str]) -> "Waiting":
+        """The same, from places in any order."""
+        keys: dict[str, int] = {}
+        for key in places.values():
+            keys[key] = keys.get(key, 0) + 1
+        return cls(dict(sorted(places.items())), keys)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __contains__(self, sequence: int) -> bool:
+        return sequence in self.places
+
+    def first(self, count: int) -> list[int]:
+        """The places that have waited longest."""
+        return [sequence for sequence, _ in zip(self.places, range(count), strict=False)]
+
+    def blocks(self, key: str, sequence: int) -> bool:
+        """Whether the event at `sequence` has to wait behind an earlier one of its session."""
+        digest = names.waiting_digest(key)
+        return digest in self.keys and any(
+            place < sequence for place, found in self.places.items() if found == digest
+        )
+
+    def joined(self, sequence: int, key: str) -> "Waiting":
+        """With one more; the same where it waits already."""
+        if sequence in self.places:
+            return self
+        digest = names.waiting_digest(key)
+        places = {**self.places, sequence: digest}
+        if self.places and sequence < next(reversed(self.places)):
+            places = dict(sorted(places.items()))
+        return Waiting(places, {**self.keys, digest: self.keys.get(digest, 0) + 1})
+
+    def left(self, sequence: int) -> "Waiting":
+        """Without one that was decided."""
+        if sequence not in self.places:
+            return self
+        places, keys = dict(self.places), dict(self.keys)
+        digest = places.pop(sequence)
+        keys[digest] -= 1
+        if not keys[digest]:
+            del keys[digest]
+        return Waiting(places, keys)

@@ -1,0 +1,38 @@
+"""The decisions that one commit makes durable."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from heed.core.decide import Decision
+from heed.core.effects import Effect, StartTask
+from heed.core.ledger import Ledger
+from heed.engine.pacing import Pace
+
+
+@dataclass(slots=True)
+class Batch:
+    """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more."""
+
+    ledger: Ledger
+    decisions: list[Decision] = field(default_factory=list)
+    growth: int = 0
+    closed: bool = False
+
+    def add(self, decision: Decision) -> None:
+        """Take one more, which was made on this batch's ledger."""
+        self.ledger = decision.ledger
+        self.decisions.append(decision)
+        self.growth += decision.growth
+
+    def full(self, pace: Pace) -> bool:
+        """Whether it has to be committed before anything else is decided."""
+        return self.closed or len(self.decisions) >= pace.batch or self.growth >= pace.growth
+
+
+def still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
+    """The effects of decisions without the starts of tasks that a later one of them ended again."""
+    for decision in decisions:
+        for effect in decision.effects:
+            record = ledger.pending_tasks.get(effect.id)
+            if not isinstance(effect, StartTask) or (record is not None and record.phase == "Owed"):
+                yield effect

@@ -1,0 +1,67 @@
+"""Deciding what has been read: one event after the other, some of them only when there is room, in small turns."""
+
+import time
+
+from heed.core.decide import Decision, decide
+from heed.core.events import Received
+from heed.core.program import Program
+from heed.core.room import Room
+from heed.engine.backlog import Backlog, only_inbox
+from heed.engine.batch import Batch
+from heed.engine.inlet import Inlet
+from heed.engine.pacing import Pace
+
+TURN = 0.002  # seconds of deciding between two turns of other Agents
+
+
+class Deciding:
+    """Fills batches. `ahead`: only the inbox is read, as too many other events wait."""
+
+    def __init__(self, program: Program, backlog: Backlog, pace: Pace) -> None:
+        self.ahead = False
+        self._program, self._backlog, self._pace = program, backlog, pace
+
+    def is_full(self, batch: Batch) -> bool:
+        """Whether a batch has to be committed first; so many may wait that there is no place for one more."""
+        return batch.full(self._pace) or only_inbox(batch.ledger, self.ahead) != self.ahead
+
+    async def some(self, inlet: Inlet, batch: Batch) -> bool:
+        """Decide as many events as may be without holding other Agents up. False where there was nothing to do."""
+        if not (self._backlog.next or inlet.unread) or self.is_full(batch):
+            return False
+        end = time.monotonic() + TURN
+        while (self._backlog.next or inlet.unread) and not self.is_full(batch) and time.monotonic() < end:
+            if self._backlog.next:
+                await self._one_that_waited(batch)
+            else:
+                await self._one(inlet, batch)
+        return True
+
+    async def _one(self, inlet: Inlet, batch: Batch) -> None:
+        decision = await self._decide(batch, inlet.unread[0], self._backlog.room(batch))
+        if decision.outcome == "waiting" and await self._may_fit(batch, inlet.unread[0]):
+            batch.closed = True
+            return
+        inlet.unread.popleft()
+        batch.add(decision)
+
+    async def _one_that_waited(self, batch: Batch) -> None:
+        """What waited either can be decided now, or stays where it is."""
+        received = self._backlog.next[0]
+        decision = await self._decide(batch, received, self._backlog.room(batch))
+        if decision.outcome != "waiting":
+            self._backlog.next.popleft()
+            batch.add(decision)
+        elif await self._may_fit(batch, received):
+            batch.closed = True
+        else:
+            self._backlog.give_up()
+
+    async def _may_fit(self, batch: Batch, received: Received) -> bool:
+        """Whether it had to wait only because nobody knows yet how much the decisions before it will take."""
+        if not (batch.growth or self._backlog.flying):
+            return False
+        return (await self._decide(batch, received, self._backlog.room_at_best())).outcome != "waiting"
+
+    async def _decide(self, batch: Batch, received: Received, room: Room | None) -> Decision:
+        return decide(self._program, batch.ledger, received, room=room, ahead=self.ahead)

@@ -1,0 +1,262 @@
+"""No room in the status: events wait in the stream, in order, and are decided when there is room again."""
+
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heed import names
+from heed.core.decide import Decision, decide
+from heed.core.events import Received
+from heed.core.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
+from heed.core.program import Program
+from heed.core.room import Room
+from heed.core.waiting import Waiting
+from tests.unit.builders import after, fold, job, merged, program, received, stored, task_end
+
+CLOSE = "com.example.close"
+NOTES = "${state.?n.orValue([]) + [event.id]}"
+AGENT = program(
+    {"name": "open", "state": {"n": NOTES}},
+    {"name": "close", "type": CLOSE, "end": True, "emit": [{"type": "x.closed", "data": NOTES}]},
+    {"name": "broken", "type": "com.example.broken", "when": "state.nothing > 1", "end": True},
+)
+WORKER = program(
+    {"name": "open", "state": {"n": "1"}, "start": [{"task": "work"}]},
+    {"name": "done", "type": names.TASK_COMPLETED, "state": {"a": "${event.data.result}"}},
+    tasks={"work": job()},
+)
+NONE, TIGHT, PLENTY = Room(0, 0), Room(4000, 3000), Room(10**6, 3000)
+
+
+def opened(sequence: int, session: str) -> Received:
+    return received(sequence, correlationid=session)
+
+
+def closed(sequence: int, session: str) -> Received:
+    return received(sequence, CLOSE, correlationid=session)
+
+
+def waiting(*events: Received, agent: Program = AGENT, ledger: Ledger | None = None) -> Ledger:
+    """The ledger after events for which there was no room."""
+    ledger = ledger or Ledger()
+    for event in events:
+        decision = decide(agent, ledger, event, room=NONE)
+        assert decision.outcome == "waiting"
+        ledger = decision.ledger
+    return ledger
+
+
+def test_a_new_session_waits_where_there_is_no_room_and_the_cursor_goes_on() -> None:
+    decision = decide(AGENT, Ledger(), opened(1, "a"), room=NONE)
+
+    assert (decision.outcome, decision.effects) == ("waiting", ())
+    assert decision.ledger.cursor.sequence == 1
+    assert decision.ledger.waiting.places == {1: names.waiting_digest("a")}
+    assert total_decided(decision.ledger.totals) == 0
+    assert decision.ledger.sessions == {}
+
+
+def test_what_waited_is_decided_as_if_it_came_now() -> None:
+    ledger = waiting(opened(1, "a"))
+
+    decision = decide(AGENT, ledger, opened(1, "a"), room=PLENTY)
+
+    assert decision.outcome == "handled"
+    assert decision.ledger.sessions["a"].state == {"n": ["e1"]}
+    assert len(decision.ledger.waiting) == 0
+    assert decide(AGENT, decision.ledger, opened(1, "a"), room=PLENTY).outcome == "duplicates"
+
+
+def test_it_goes_on_waiting_without_a_trace_while_there_is_none() -> None:
+    ledger = waiting(opened(1, "a"), opened(2, "b"))
+
+    again = decide(AGENT, ledger, opened(1, "a"), room=NONE)
+
+    assert again.outcome == "waiting"
+    assert dump(again.ledger) == dump(ledger)
+
+
+def test_a_session_that_exists_goes_on_with_what_is_kept_for_it() -> None:
+    ledger = after(AGENT, opened(1, "a"))
+
+    new = decide(AGENT, ledger, opened(2, "b"), room=Room(1200, 1200))
+    old = decide(AGENT, ledger, opened(2, "a"), room=Room(1200, 1200))
+
+    assert (new.outcome, old.outcome) == ("waiting", "handled")
+
+
+def test_what_ends_a_session_never_waits_for_room() -> None:
+    agent = program({"state": {"n": "x" * 3000}}, {"type": CLOSE, "end": True})
+    ledger = after(agent, opened(1, "a"))
+
+    assert decide(agent, ledger, closed(2, "a"), room=Room(0, 0)).outcome == "handled"
+
+
+def test_events_of_a_session_stay_in_order_behind_its_first() -> None:
+    # Given two that wait for the same session, and one of another
+    ledger = waiting(opened(1, "a"), opened(2, "b"))
+    ledger = decide(AGENT, ledger, closed(3, "a"), room=PLENTY).ledger
+    assert list(ledger.waiting.places) == [1, 2, 3]
+
+    # When there is room, and a later one comes first
+    assert decide(AGENT, ledger, opened(4, "a"), room=PLENTY).outcome == "waiting"
+    decisions = fold(AGENT, [opened(1, "a"), opened(2, "b"), closed(3, "a")], ledger)
+
+    # Then
+    assert [decision.outcome for decision in decisions] == ["handled"] * 3
+    assert [decision.before for decision in decisions] == [None, None, {"n": ["e1"]}]
+
+
+def test_who_would_open_a_session_waits_behind_those_that_came_before() -> None:
+    ledger = waiting(opened(1, "a"))
+
+    assert decide(AGENT, ledger, opened(2, "b"), room=PLENTY).outcome == "waiting"
+
+
+def test_an_event_does_not_break_on_a_state_that_is_still_to_come() -> None:
+    ledger = waiting(opened(1, "a"))
+
+    decision = decide(AGENT, ledger, received(2, "com.example.broken", correlationid="a"), room=PLENTY)
+
+    assert decision.outcome == "waiting"
+
+
+def test_the_end_of_a_task_is_decided_with_the_last_bit_of_room() -> None:
+    ledger = after(WORKER, opened(1, "a"))
+    (task,) = ledger.pending_tasks
+
+    decision = decide(WORKER, ledger, task_end(2, task, "short"), room=Room(1000, 1000))
+
+    assert decision.outcome == "handled"
+
+
+def test_the_end_of_a_task_that_cannot_fit_is_a_dead_letter_and_its_task_is_over() -> None:
+    ledger = after(WORKER, opened(1, "a"))
+    (task,) = ledger.pending_tasks
+
+    decision = decide(WORKER, ledger, task_end(2, task, "long"), room=Room(10, 1000))
+
+    assert decision.letter is not None
+    assert decision.letter.code == "StatusFull"
+    assert decision.ledger.pending_tasks == {}
+
+
+def test_an_event_that_waits_in_vain_is_counted() -> None:
+    ledger = dropped(waiting(opened(1, "a"), opened(2, "b")), [1])
+
+    assert list(ledger.waiting.places) == [2]
+    assert ledger.totals.expired == 1
+
+
+def test_the_status_keeps_what_waits() -> None:
+    before = waiting(opened(1, "a"), opened(2, "b"), opened(10, "a"))
+    after_ = decide(AGENT, before, opened(1, "a"), room=PLENTY).ledger
+
+    assert load(stored(dump(before))) == before
+    assert list(load(stored(dump(before))).waiting.places) == [1, 2, 10]
+    assert merged(stored(dump(before)), patch(before, after_)) == stored(dump(after_))
+
+
+def test_a_cursor_that_was_taken_away_gives_up_what_waits_in_the_old_stream() -> None:
+    status = stored(dump(waiting(opened(2, "a"), opened(3, "b"), ledger=after(AGENT, opened(1, "c")))))
+    del status["cursor"]
+
+    ledger = load(status)
+
+    assert (len(ledger.waiting), ledger.totals.expired) == (0, 2)
+    assert "c" in ledger.sessions
+    assert merged(status, patch(ledger, replace(ledger, sessions={})))["sessions"] == {}
+
+
+def test_the_inbox_alone_is_read_ahead_and_nothing_of_it_is_decided_twice() -> None:
+    # Given a task whose end stands far behind the cursor
+    ledger = after(WORKER, opened(1, "a"))
+    (task,) = ledger.pending_tasks
+    end = task_end(90, task, "x")
+
+    # When it is decided ahead, and then the cursor comes by
+    ledger = decide(WORKER, ledger, end, ahead=True).ledger
+    assert (ledger.cursor.sequence, ledger.cursor.inbox) == (1, 90)
+    decisions = fold(WORKER, [opened(2, "b"), task_end(80, "other"), end, opened(91, "c")], ledger)
+
+    # Then
+    assert [item.outcome for item in decisions] == ["handled", "passed", "passed", "handled"]
+    assert decisions[-1].ledger.cursor.inbox is None
+    assert total_decided(decisions[-1].ledger.totals) == 4
+    assert decisions[-1].ledger.totals.tasks_completed == 1
+
+
+def test_a_stream_made_anew_gives_other_names_to_the_same_places() -> None:
+    old = decide(WORKER, identified(Ledger(), "2026-01-01T00:00:00Z"), opened(1, "a")).ledger
+    new = decide(WORKER, identified(Ledger(), "2026-01-02T00:00:00Z"), opened(1, "a")).ledger
+
+    assert set(old.pending_tasks).isdisjoint(new.pending_tasks)
+    assert identified(old, "2026-01-02T00:00:00Z") is old
+
+
+def test_what_the_stream_dropped_before_it_was_read_is_counted() -> None:
+    ledger = after(AGENT, opened(3, "a"))
+
+    moved = beyond(ledger, 10)
+
+    assert (moved.cursor.sequence, moved.totals.expired) == (10, 7)
+    assert beyond(ledger, 3) is ledger
+    assert beyond(Ledger(), 10).totals.expired == 0
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["open", "open", "close"]), st.sampled_from("abcd"), st.booleans()),
+        max_size=40,
+    ),
+    st.lists(st.booleans(), max_size=200),
+)
+def test_with_room_or_without_every_session_goes_through_the_same(
+    steps: list[tuple[str, str, bool]], rooms: list[bool]
+) -> None:
+    """Room comes and goes; in the end each session has seen its own events, all of them, in the stream's order."""
+    events = [
+        (opened if kind == "open" else closed)(place, session)
+        for place, (kind, session, _) in enumerate(steps, 1)
+    ]
+    stream = {event.sequence: event for event in events}
+    taken: list[Decision] = []
+    ledger, left = Ledger(), iter(rooms)
+
+    def take(event: Received, room: Room | None) -> bool:
+        nonlocal ledger
+        decision = decide(AGENT, ledger, event, room=room)
+        ledger = decision.ledger
+        if decision.outcome != "waiting":
+            taken.append(decision)
+        return decision.outcome != "waiting"
+
+    for event in events:
+        take(event, PLENTY if next(left, True) else NONE)
+        while len(ledger.waiting) and next(left, False):
+            take(stream[ledger.waiting.first(1)[0]], PLENTY)
+    while len(ledger.waiting):
+        assert take(stream[ledger.waiting.first(1)[0]], PLENTY)
+
+    usual = fold(AGENT, events)
+    for session in "abcd":
+        mine = [
+            (item.received.sequence, item.before, item.after) for item in taken if item.session == session
+        ]
+        theirs = [
+            (item.received.sequence, item.before, item.after) for item in usual if item.session == session
+        ]
+        assert mine == theirs
+    assert total_decided(ledger.totals) == len(events)
+
+
+def test_places_stay_in_order_however_they_come() -> None:
+    waiting_ = Waiting.of({5: "x", 2: "y"}).joined(4, "k").joined(9, "k")
+
+    assert list(waiting_.places) == [2, 4, 5, 9]
+    assert waiting_.joined(4, "k") is waiting_
+    assert waiting_.left(3) is waiting_
+    assert waiting_.left(4).blocks("k", 10)
+    assert not waiting_.left(4).left(9).blocks("k", 10)
