@@ -6,13 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed import names
+from heed.api.status import Session
 from heed.core.decide import Decision, decide
 from heed.core.events import Received
 from heed.core.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
 from heed.core.program import Program
 from heed.core.room import Room
 from heed.core.waiting import Waiting
-from tests.unit.builders import after, fold, job, merged, program, received, stored, task_end
+from tests.unit.builders import after, at, fold, job, merged, program, received, stored, task_end
 
 CLOSE = "com.example.close"
 NOTES = "${state.?n.orValue([]) + [event.id]}"
@@ -26,7 +27,8 @@ WORKER = program(
     {"name": "done", "type": names.TASK_COMPLETED, "state": {"a": "${event.data.result}"}},
     tasks={"work": job()},
 )
-NONE, TIGHT, PLENTY = Room(0, 0), Room(4000, 3000), Room(10**6, 3000)
+NONE, PLENTY = Room(0, 0), Room(10**6, 3000)
+BUSY = Ledger(sessions={"busy": Session(at(0), at(0), "busy", {"n": []})})
 
 
 def opened(sequence: int, session: str) -> Received:
@@ -39,7 +41,7 @@ def closed(sequence: int, session: str) -> Received:
 
 def waiting(*events: Received, agent: Program = AGENT, ledger: Ledger | None = None) -> Ledger:
     """The ledger after events for which there was no room."""
-    ledger = ledger or Ledger()
+    ledger = ledger or BUSY
     for event in events:
         decision = decide(agent, ledger, event, room=NONE)
         assert decision.outcome == "waiting"
@@ -48,13 +50,17 @@ def waiting(*events: Received, agent: Program = AGENT, ledger: Ledger | None = N
 
 
 def test_a_new_session_waits_where_there_is_no_room_and_the_cursor_goes_on() -> None:
-    decision = decide(AGENT, Ledger(), opened(1, "a"), room=NONE)
+    decision = decide(AGENT, BUSY, opened(1, "a"), room=NONE)
 
     assert (decision.outcome, decision.effects) == ("waiting", ())
     assert decision.ledger.cursor.sequence == 1
     assert decision.ledger.waiting.places == {1: names.waiting_digest("a")}
     assert total_decided(decision.ledger.totals) == 0
-    assert decision.ledger.sessions == {}
+    assert list(decision.ledger.sessions) == ["busy"]
+
+
+def test_one_session_finds_room_in_any_case() -> None:
+    assert decide(AGENT, Ledger(), opened(1, "a"), room=NONE).outcome == "handled"
 
 
 def test_what_waited_is_decided_as_if_it_came_now() -> None:
@@ -223,7 +229,7 @@ def test_with_room_or_without_every_session_goes_through_the_same(
     ]
     stream = {event.sequence: event for event in events}
     taken: list[Decision] = []
-    ledger, left = Ledger(), iter(rooms)
+    ledger, left = BUSY, iter(rooms)
 
     def take(event: Received, room: Room | None) -> bool:
         nonlocal ledger

@@ -6,14 +6,15 @@ Folding `decide` over the stream from an empty ledger gives the only right ledge
 make the world agree with it. Time is the stream's own time of the event.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 from heed import names
 from heed.api.status import Letter, Owed, Session
 from heed.core import ledger as ledgers
 from heed.core import outgoings, redrives, sessions
-from heed.core.effects import Effect, Publish, StartTask
+from heed.core.decision import SHELL, Decision, Outcome
+from heed.core.effects import Publish
 from heed.core.events import Event, Malformed, Received
 from heed.core.expressions import Scope
 from heed.core.ledger import Ledger
@@ -22,46 +23,14 @@ from heed.core.program import Program, Reaction
 from heed.core.react import agent_variable, event_variable, react
 from heed.core.room import Room
 from heed.core.values import compact
+from heed.core.waiting import MAX_WAITING
 from heed.errors import DecisionFailed
 
-Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered", "waiting", "passed"]
+__all__ = ["Decision", "decide"]
+
 Variables = dict[str, Any]
 
 MAX_STATE_BYTES: Final = 128 * 1024
-ENVELOPE: Final = 512  # about the bytes of a record beside its content
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of one event. `before` and `after` are the session's state, None where there is no session.
-
-    An event that is `waiting` is not decided yet, and one that is `passed` was decided before; neither is counted.
-    """
-
-    received: Received
-    ledger: Ledger
-    outcome: Outcome
-    effects: tuple[Effect, ...] = ()
-    session: str | None = None
-    handlers: tuple[str, ...] = ()
-    before: dict[str, Any] | None = None
-    after: dict[str, Any] | None = None
-    letter: Letter | None = None
-    state_size: int = 0  # bytes of the session's state as JSON, where it was handled
-
-    @property
-    def growth(self) -> int:
-        """About how many bytes it adds to the status. A state that was there before counts whole."""
-        size = ENVELOPE // 2 + self.state_size
-        for effect in self.effects:
-            match effect:
-                case StartTask(record=record):
-                    size += ENVELOPE + len(record.owed or "")
-                case Publish(owed=owed):
-                    size += ENVELOPE + len(owed.event or "")
-                case _:
-                    pass
-        return size
 
 
 def decide(
@@ -111,11 +80,13 @@ def _decide_event(
             return _counted(ledger, received, "ignored")
         key = sessions.session_key(program, event, scope)
         if ledger.waiting.places and ledger.waiting.blocks(key, received.sequence):
-            return _left_waiting(ledger, received, key)
+            return _left_waiting(program, ledger, received, key, digest)
         decision = _decide_session(program, ledger, received, event, key, reactions, variables, digest)
     except DecisionFailed as failure:
         return _dead(program, ledger, received, failure, digest=digest)
-    return _left_waiting(ledger, received, key) if _must_wait(decision, ledger, key, room) else decision
+    if _must_wait(decision, ledger, key, room):
+        return _left_waiting(program, ledger, received, key, digest)
+    return decision
 
 
 def _must_wait(decision: Decision, ledger: Ledger, key: str, room: Room | None) -> bool:
@@ -125,14 +96,19 @@ def _must_wait(decision: Decision, ledger: Ledger, key: str, room: Room | None) 
     opens = key not in ledger.sessions and decision.after is not None
     if opens and ledger.waiting.places and ledger.waiting.first(1)[0] < decision.received.sequence:
         return True
-    if room is None:
-        return False
-    before = 0 if decision.before is None else len(compact(decision.before).encode())
-    return decision.growth - before > (room.to_open if opens else room.to_go_on)
+    if room is None or not (ledger.sessions or ledger.pending_tasks):
+        return False  # one session there may be in any case, else nothing would ever go on
+    if opens:
+        return decision.growth > room.to_open
+    before = len(compact(decision.before or {}).encode()) + SHELL
+    return decision.growth - before > max(0, room.to_go_on)
 
 
-def _left_waiting(ledger: Ledger, received: Received, key: str) -> Decision:
+def _left_waiting(program: Program, ledger: Ledger, received: Received, key: str, digest: str) -> Decision:
     """No decision yet: the ledger notes where the event is in the stream."""
+    if len(ledger.waiting) >= MAX_WAITING and received.sequence not in ledger.waiting:
+        failure = DecisionFailed("Saturated", f"{MAX_WAITING} events wait for room already; redrive it later")
+        return _dead(program, ledger, received, failure, digest=digest)
     ledger = replace(ledger, waiting=ledger.waiting.joined(received.sequence, key))
     return Decision(received, ledger, "waiting", session=key)
 

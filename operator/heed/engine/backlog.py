@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from heed import names
 from heed.core.events import Received
 from heed.core.ledger import Ledger, dropped
 from heed.core.room import Room
@@ -16,7 +17,10 @@ EACH = 512  # about the bytes that a session takes, for a guess how many fit
 
 
 class Backlog:
-    """What waits. `size` is the status as it was last read or written, in bytes; `flying` what is being committed."""
+    """What waits. `size` is the object as it was last read or written, in bytes; `flying` what is being committed.
+
+    After one look at those that wait, the next one is worth it only when the status was written again.
+    """
 
     def __init__(self, bus: EventBus, pace: Pace) -> None:
         self.next: deque[Received] = deque()
@@ -27,7 +31,8 @@ class Backlog:
 
     def committed(self, size: int) -> None:
         """The status was written."""
-        self.size, self.flying, self._in_vain = size, 0, False
+        self.size, self.flying = size, 0
+        self._in_vain = False
 
     def clear(self) -> None:
         """Begin anew, from the ledger."""
@@ -51,25 +56,31 @@ class Backlog:
         return self.size > self._pace.budget and bool(ledger.outbox)
 
     async def fetch(self, batch: Batch) -> None:
-        """Get the events that have waited longest, as many as may fit. Raises BusUnavailable."""
-        waiting = batch.ledger.waiting
-        if not waiting.places or self.next or self._in_vain:
+        """Get the events that may go on now, and as many as may fit of those that waited longest.
+
+        Raises BusUnavailable.
+        """
+        if not batch.ledger.waiting.places or self.next or self._in_vain:
             return
-        room = self.room(batch)
-        free = MOST if room is None else room.to_open
-        if free < self._pace.budget // 32:
+        self._in_vain = True
+        if not (places := self._places(batch)):
             return
-        places = waiting.first(min(AT_ONCE, free // EACH + 1))
         found = await self._bus.fetch(places)
         gone = [place for place, received in zip(places, found, strict=True) if received is None]
         if gone:
             batch.ledger = dropped(batch.ledger, gone)
         self.next.extend(received for received in found if received is not None)
 
-    def give_up(self) -> None:
-        """There is no room after all: no more tries until the status was written again."""
-        self.next.clear()
-        self._in_vain = True
+    def _places(self, batch: Batch) -> list[int]:
+        """First the events of sessions that exist by now: they ask for little, and may be what makes room."""
+        ledger, room = batch.ledger, self.room(batch)
+        there = {names.waiting_digest(key) for key in ledger.sessions}
+        going_on = [place for place, key in ledger.waiting.places.items() if key in there][:AT_ONCE]
+        free = MOST if room is None else max(0, room.to_open)
+        if free < self._pace.budget // 32 and (ledger.sessions or ledger.pending_tasks):
+            return going_on
+        opening = ledger.waiting.first(min(AT_ONCE, free // EACH + 1))
+        return list(dict.fromkeys((*going_on, *opening)))
 
 
 def only_inbox(ledger: Ledger, ahead: bool) -> bool:

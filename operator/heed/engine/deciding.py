@@ -55,7 +55,7 @@ class Deciding:
         elif await self._may_fit(batch, received):
             batch.closed = True
         else:
-            self._backlog.give_up()
+            self._backlog.next.popleft()
 
     async def _may_fit(self, batch: Batch, received: Received) -> bool:
         """Whether it had to wait only because nobody knows yet how much the decisions before it will take."""

@@ -19,6 +19,7 @@ from heed.bus.streams import ensure_streams
 from heed.core.effects import AgentRef
 from heed.core.program import Program, compile_agent
 from heed.engine.loop import AgentLoop
+from heed.engine.pacing import Pace
 from heed.engine.performing import now
 from heed.engine.stopping import stop
 from heed.errors import HeedError, InvalidManifest
@@ -31,6 +32,7 @@ from heed.local.server import local_server
 from heed.settings import Settings
 
 POLL = 0.5  # seconds between two looks at the manifests
+PACE = Pace(budget=640 * 1024)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
 ATTEMPTS = 3  # connections tried to a broker that somebody named
 
 Key = tuple[str, str]
@@ -153,7 +155,7 @@ class Workbench:
         program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
         runner = await self._runner_of(found, agent, old)
         self._console.introduced(program)
-        loop = AgentLoop(program, ledger, self.bus, runner, self._console, since=identity.since)
+        loop = AgentLoop(program, ledger, self.bus, runner, self._console, since=identity.since, pace=PACE)
         task = asyncio.create_task(loop.run(), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         self._running[found.key] = _Running(found, program, loop, runner, task)

@@ -15,7 +15,7 @@ from heed.core.cloudevents import parse_event
 from heed.core.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
-from heed.core.ledger import Ledger, dump, owed_effects, settle, total_decided
+from heed.core.ledger import Ledger, dump, identified, owed_effects, settle, total_decided
 from heed.core.program import Program
 from tests.integration.waiting import SOON
 
@@ -55,15 +55,20 @@ class Fold:
         return [effect.id for effect in self.effects if isinstance(effect, Publish) and effect.owed.letter]
 
 
-def folded(program: Program, events: list[Received]) -> Fold:
-    """Decide everything once, from the beginning."""
+def folded(program: Program, events: list[Received], created: str) -> Fold:
+    """Decide everything once, from the beginning of the stream that was created then."""
     decisions: list[Decision] = []
-    ledger = Ledger()
+    ledger = identified(Ledger(), created)
     for received in events:
         decisions.append(decide(program, ledger, received))
         ledger = decisions[-1].ledger
     assert total_decided(ledger.totals) == len(events)
     return Fold(decisions, ledger)
+
+
+async def created_at(connection: Connection, stream: str = names.STREAM) -> str:
+    """When a stream was created, as it says."""
+    return str((await connection.api(f"STREAM.INFO.{stream}"))["created"])
 
 
 async def read_back(connection: Connection, subjects: Sequence[str]) -> list[Received]:

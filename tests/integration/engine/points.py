@@ -25,7 +25,7 @@ POINTS = [
 
 
 class Doors:
-    """What one life passes through. `passed` is the order of things, `ledgers` are the commits.
+    """What one life passes through. `passed` is the order of things, `ledgers` are the commits, `sizes` their bytes.
 
     A trap is told of every point; it may raise, wait or count.
     """
@@ -33,6 +33,7 @@ class Doors:
     def __init__(self) -> None:
         self.passed: list[str] = []
         self.ledgers: list[Ledger] = []
+        self.sizes: list[int] = []
         self.dead = asyncio.Event()
         self.traps: list[Trap] = []
         self._counts: Counter[str] = Counter()
@@ -88,6 +89,7 @@ class Store:
         await self._doors.at("before commit")
         stored = await self._store.commit(base, ledger)
         self._doors.ledgers.append(ledger)
+        self._doors.sizes.append(stored.size)
         await self._doors.at("after commit")
         return stored
 

@@ -28,7 +28,7 @@ from heed.errors import HeedError
 from heed.local.ledger import KeyValueLedger, open_ledgers
 from heed.settings import Settings, StreamSettings
 from tests.integration.engine.cluster import Jobs, JobsRunner
-from tests.integration.engine.oracle import Fold, folded, message_ids, read_back
+from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, read_back
 from tests.integration.engine.points import Bus, Doors, Runner, Store
 from tests.integration.reading import BEGINNING
 from tests.integration.waiting import until
@@ -155,8 +155,16 @@ class World:
         self.lives.append(life)
         return life
 
-    async def send(self, kind: str, session: str = "s", data: Any = None, id: str | None = None) -> int:
-        """An event for the Agent; returns its sequence."""
+    async def send(
+        self,
+        kind: str,
+        session: str = "s",
+        data: Any = None,
+        id: str | None = None,
+        *,
+        direct: bool = False,
+    ) -> int:
+        """An event for the Agent, in its inbox where it is direct; returns its sequence."""
         event = Event(
             id or f"e{next(self._numbers)}",
             "/test",
@@ -165,9 +173,9 @@ class World:
             datacontenttype="application/json",
             extensions={"correlationid": session},
         )
-        return await self.bus.publish(
-            names.event_subject(self.namespace, event.type), event, deduplicate=False
-        )
+        broadcast = names.event_subject(self.namespace, event.type)
+        inbox = names.inbox_subject(self.namespace, AGENT, event.type)
+        return await self.bus.publish(inbox if direct else broadcast, event, deduplicate=False)
 
     async def end_of(self, task_id: str) -> int:
         """An end of a task that someone else tells of."""
@@ -182,7 +190,8 @@ class World:
 
     async def fold(self) -> Fold:
         """What should have become of everything in the stream."""
-        return folded(self.program, await read_back(self.connection, self.program.subjects))
+        events = await read_back(self.connection, self.program.subjects)
+        return folded(self.program, events, await created_at(self.connection))
 
     async def quiet(self, timeout: float = 15.0) -> Ledger:
         """The ledger once everything is decided and nothing is owed."""
@@ -235,7 +244,7 @@ class World:
     def _owes(self, ledger: Ledger) -> bool:
         tasks = [task.phase for task in ledger.pending_tasks.values()]
         ends = set(self.jobs.ended) & set(ledger.pending_tasks)  # their events are still to come
-        return bool(owed_effects(ledger) or "Cancelling" in tasks or ends)
+        return bool(owed_effects(ledger) or "Cancelling" in tasks or ends or ledger.waiting.places)
 
 
 @asynccontextmanager
