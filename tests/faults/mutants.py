@@ -1,0 +1,259 @@
+"""Heed with one of its rules broken, to see that the tests notice: a pytest plugin that HEED_MUTANT tells which one.
+
+Each mutant replaces one small part from outside; the product knows nothing of this. `python -m tests.faults.mutants`
+runs all of them against everything that should notice, and prints which test did.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from heed import names
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.pulling import Pull
+from heed.core.ledger import Ledger
+from heed.core.waiting import Waiting
+from heed.engine import deadlines, loop
+from heed.engine.batch import Batch, still_owed
+from heed.engine.ports import Reader, Stored, TaskRunner
+from heed.local import ledger as local
+from heed.local.ledger import KeyValueLedger
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE = "tests/integration/engine"
+_commit = KeyValueLedger.commit
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A broken rule: what it says, how it is broken, and the tests of the quick form that have to notice."""
+
+    rule: str
+    break_it: Callable[[], None]
+    tests: tuple[str, ...]
+
+
+def effects_before_commit() -> None:
+    """What a decision asks for is done while nobody would know of it after a crash."""
+    commit = loop.AgentLoop._commit
+
+    async def early(self: loop.AgentLoop, ledger: Ledger, batch: Batch) -> None:
+        if self._performer is not None:
+            self._performer.perform(still_owed(ledger, batch.decisions))
+        await commit(self, ledger, batch)
+
+    loop.AgentLoop._commit = early  # type: ignore[method-assign]
+    loop.still_owed = lambda ledger, decisions: iter(())  # type: ignore[attr-defined]
+
+
+def cursor_apart() -> None:
+    """First the cursor is written, then what the events up to it came to."""
+
+    async def twice(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
+        moved = await _commit(self, base, replace(base.ledger, cursor=ledger.cursor))
+        return await _commit(self, moved, ledger)
+
+    KeyValueLedger.commit = twice  # type: ignore[method-assign]
+
+
+def no_gap_check() -> None:
+    """Whatever number the consumer gives a message, it counts as the next one."""
+    accept = Pull._accept
+
+    def blind(self: Pull, message: Any) -> None:
+        tokens = message.reply.split(".")
+        self._delivered = int(tokens[6 if len(tokens) == 9 else 8]) - 1
+        accept(self, message)
+
+    Pull._accept = blind  # type: ignore[method-assign]
+
+
+def no_resync() -> None:
+    """A loop that begins does not look what became of the tasks that had been started."""
+
+    class Deaf:
+        def __init__(self, runner: TaskRunner) -> None:
+            self.start, self.cancel = runner.start, runner.cancel
+
+        async def resume(self, task_ids: Sequence[str]) -> None:
+            """Nothing."""
+
+    init = loop.AgentLoop.__init__
+
+    def deaf(self: Any, program: Any, store: Any, bus: Any, runner: Any, *rest: Any, **more: Any) -> None:
+        init(self, program, store, bus, Deaf(runner), *rest, **more)
+
+    loop.AgentLoop.__init__ = deaf  # type: ignore[method-assign]
+
+
+def no_fence() -> None:
+    """A ledger is written whatever its home holds by now."""
+
+    async def over(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
+        value = local._record(self._known or await self.identify(), ledger)
+        return Stored(ledger, str(await self._bucket.put(self._key, value)), len(value))
+
+    KeyValueLedger.commit = over  # type: ignore[method-assign]
+
+
+def outbox_cleared_early() -> None:
+    """What is to be published is struck off by the commit that decides it."""
+
+    async def forgetful(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
+        return await _commit(self, base, replace(ledger, outbox={}))
+
+    KeyValueLedger.commit = forgetful  # type: ignore[method-assign]
+
+
+def dedupe_without_source() -> None:
+    """Two events of the same id are the same, whoever sent them."""
+    digest = names.event_digest
+    names.event_digest = lambda source, id: digest("", id)  # type: ignore[assignment]
+
+
+def ids_by_chance() -> None:
+    """What is emitted gets another id at every decision."""
+    names.event_id = lambda origin, sequence, index: uuid4().hex  # type: ignore[assignment]
+
+
+def published_blindly() -> None:
+    """After a crash nobody looks whether a message is in the stream already."""
+    publish = JetStreamBus.publish_owed
+
+    async def blindly(self: JetStreamBus, id: str, owed: Any, *, look_first: bool) -> None:
+        await publish(self, id, owed, look_first=False)
+
+    JetStreamBus.publish_owed = blindly  # type: ignore[method-assign]
+
+
+def any_stream_will_do() -> None:
+    """A cursor is believed to belong to whatever stream bears the name."""
+    open_ = JetStreamBus.open
+
+    async def careless(
+        self: JetStreamBus, subjects: Sequence[str], after: int, since: str, created: str | None = None
+    ) -> Reader:
+        return await open_(self, subjects, after, since)
+
+    JetStreamBus.open = careless  # type: ignore[method-assign,assignment]
+
+
+def waiting_overtaken() -> None:
+    """An event goes on although earlier ones of its session still wait."""
+    Waiting.blocks = lambda self, key, sequence: False  # type: ignore[method-assign]
+
+
+def deadlines_forgotten() -> None:
+    """Nobody looks at the deadlines of tasks."""
+    deadlines.due = lambda ledger, now, since: iter(())  # type: ignore[assignment]
+
+
+MUTANTS: dict[str, Mutant] = {
+    "effects-before-commit": Mutant(
+        "commit, then act", effects_before_commit, (f"{ENGINE}/test_order_and_death.py",)
+    ),
+    "cursor-apart": Mutant(
+        "cursor and state are one write",
+        cursor_apart,
+        (f"{ENGINE}/test_conflicts.py", f"{ENGINE}/test_losses.py"),
+    ),
+    "no-gap-check": Mutant(
+        "a gap in what is delivered loses the reader",
+        no_gap_check,
+        ("tests/integration/test_reader_losses.py",),
+    ),
+    "no-resync": Mutant(
+        "a resuming Agent looks at its Jobs",
+        no_resync,
+        (f"{ENGINE}/test_order_and_death.py", f"{ENGINE}/test_tasks.py"),
+    ),
+    "no-fence": Mutant(
+        "a write is fenced by the version it is based on", no_fence, (f"{ENGINE}/test_conflicts.py",)
+    ),
+    "outbox-cleared-early": Mutant(
+        "a message is owed until it is published",
+        outbox_cleared_early,
+        (f"{ENGINE}/test_order_and_death.py",),
+    ),
+    "dedupe-without-source": Mutant(
+        "duplicates have the same source and id",
+        dedupe_without_source,
+        ("tests/unit/test_decide_counting.py",),
+    ),
+    "ids-by-chance": Mutant(
+        "ids derive from the decision's place", ids_by_chance, (f"{ENGINE}/test_order_and_death.py",)
+    ),
+    "published-blindly": Mutant(
+        "after a crash, look before publishing again", published_blindly, (f"{ENGINE}/test_outbox.py",)
+    ),
+    "any-stream-will-do": Mutant(
+        "a cursor belongs to one stream", any_stream_will_do, ("tests/integration/test_stream_identity.py",)
+    ),
+    "waiting-overtaken": Mutant(
+        "a session's events stay in order while they wait", waiting_overtaken, ("tests/unit/test_waiting.py",)
+    ),
+    "deadlines-forgotten": Mutant(
+        "Heed itself keeps the deadlines of tasks", deadlines_forgotten, (f"{ENGINE}/test_deadlines.py",)
+    ),
+}
+
+
+def pytest_configure() -> None:
+    """Break the rule that HEED_MUTANT names."""
+    if name := os.environ.get("HEED_MUTANT"):
+        MUTANTS[name].break_it()
+
+
+def caught_by(name: str, tests: Sequence[str], *, first_only: bool = True) -> list[str]:
+    """The tests that fail with a mutant; none where it survives. Raises RuntimeError where they could not be run."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rf",
+        "--no-header",
+        "--tb=no",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command += ["-p", "tests.faults.mutants", *(["-x"] if first_only else []), *tests]
+    environment = {**os.environ, "HEED_MUTANT": name, "HEED_SCHEDULES": "20"}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(
+            f"{name}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+        )
+    lines = [line.split(" - ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    return [line.removeprefix("FAILED ") for line in lines]
+
+
+def main() -> int:
+    """Run all mutants, or those that are named, against the unit tests and the engine's."""
+    chosen = sys.argv[1:] or list(MUTANTS)
+    survivors = []
+    for name in chosen:
+        mutant = MUTANTS[name]
+        everything = ("tests/unit", "tests/integration/engine", *mutant.tests)
+        found = caught_by(name, tuple(dict.fromkeys(everything)), first_only=False)
+        print(
+            f"{name:22} {mutant.rule:50} {len(found):3} tests, such as {found[0] if found else '—'}",
+            flush=True,
+        )
+        if not found:
+            survivors.append(name)
+    print(f"survived: {', '.join(survivors) or 'none'}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Tasks end at their deadlines whatever their Jobs do, and whoever runs the Agent by then."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from heed.engine import deadlines
+from heed.errors import TaskUnavailable
+from tests.integration.engine.points import Doors
+from tests.integration.engine.world import World
+from tests.integration.waiting import until
+
+
+@pytest.fixture
+def hasty(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """An Agent whose tasks have one second, and no grace."""
+    monkeypatch.setattr(deadlines, "GRACE", 0.0)
+    work = replace(world.program.tasks["work"], timeout=1)
+    world.program = replace(world.program, tasks={"work": work})
+    return world
+
+
+async def test_a_job_that_never_ends_is_removed_and_its_task_fails(hasty: World) -> None:
+    await hasty.live()
+    await hasty.send("ask", "s", {})
+
+    await until(lambda: any(life.doors.count("after end") for life in hasty.lives))
+
+    ledger = await hasty.check()
+    assert [(task.outcome, task.reason) for task in ledger.recent_tasks] == [("Failed", "DeadlineExceeded")]
+    assert ledger.sessions["s"].state["failed"] == "DeadlineExceeded"
+    assert not hasty.jobs.there
+
+
+async def test_a_task_that_could_not_be_started_in_time_is_not_started_later(hasty: World) -> None:
+    # Given a cluster that takes no Jobs
+    doors, back = Doors(), asyncio.Event()
+
+    async def away(point: str) -> None:
+        if point == "before start" and not back.is_set():
+            raise TaskUnavailable("exceeded quota")
+
+    doors.traps.append(away)
+    await hasty.live(doors)
+    await hasty.send("ask", "s", {})
+
+    # When
+    await until(lambda: doors.count("after end") > 0)
+    back.set()
+
+    # Then
+    ledger = await hasty.check()
+    assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
+    assert hasty.jobs.made == {}
+
+
+@pytest.mark.parametrize("point", ["after commit", "after start", "before end", "after end"])
+async def test_a_deadline_survives_the_operator(hasty: World, point: str) -> None:
+    doors = Doors()
+    doors.die(point)
+    life = await hasty.live(doors)
+    await hasty.send("ask", "s", {})
+    await until(doors.dead.is_set, 10)
+    await life.end()
+
+    await hasty.live()
+
+    await until(lambda: hasty.lives[-1].loop.ledger is not None)
+    await until(lambda: _failed(hasty), 10)
+    ledger = await hasty.check()
+    assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
+
+
+def _failed(world: World) -> bool:
+    ledger = world.lives[-1].loop.ledger
+    return ledger is not None and ledger.totals.tasks_failed == 1
