@@ -47,6 +47,10 @@ class Backlog:
         """The same if nothing that is not yet committed took any."""
         return self._room(0)
 
+    def scarce(self, room: Room | None) -> bool:
+        """Whether so little is left that it is not worth a commit to find out how much."""
+        return room is not None and room.to_open < self._pace.budget // 32
+
     def _room(self, taken: int) -> Room | None:
         left, kept = self._pace.budget - self.size - taken, self._pace.budget // 3
         return None if left - kept > MOST else Room(left, kept)
@@ -76,13 +80,13 @@ class Backlog:
         ledger, room = batch.ledger, self.room(batch)
         there = {names.waiting_digest(key) for key in ledger.sessions}
         going_on = [place for place, key in ledger.waiting.places.items() if key in there][:AT_ONCE]
-        free = MOST if room is None else max(0, room.to_open)
-        if free < self._pace.budget // 32 and (ledger.sessions or ledger.pending_tasks):
+        if self.scarce(room) and (ledger.sessions or ledger.pending_tasks):
             return going_on
+        free = MOST if room is None else max(0, room.to_open)
         opening = ledger.waiting.first(min(AT_ONCE, free // EACH + 1))
         return list(dict.fromkeys((*going_on, *opening)))
 
 
 def only_inbox(ledger: Ledger, ahead: bool) -> bool:
     """Whether so many events wait that only the inbox may be read on, in which the ends of tasks make room."""
-    return len(ledger.waiting) >= (MAX_WAITING // 2 if ahead else MAX_WAITING)
+    return len(ledger.waiting) >= (MAX_WAITING * 9 // 10 if ahead else MAX_WAITING)

@@ -59,9 +59,10 @@ class Deciding:
 
     async def _may_fit(self, batch: Batch, received: Received) -> bool:
         """Whether it had to wait only because nobody knows yet how much the decisions before it will take."""
-        if not (batch.growth or self._backlog.flying):
+        room = self._backlog.room_at_best()
+        if not (batch.growth or self._backlog.flying) or self._backlog.scarce(room):
             return False
-        return (await self._decide(batch, received, self._backlog.room_at_best())).outcome != "waiting"
+        return (await self._decide(batch, received, room)).outcome != "waiting"
 
     async def _decide(self, batch: Batch, received: Received, room: Room | None) -> Decision:
         return decide(self._program, batch.ledger, received, room=room, ahead=self.ahead)

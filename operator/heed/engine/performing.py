@@ -14,11 +14,11 @@ from heed import names
 from heed.api.status import PendingTask
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.jobcontract import REASON_DEADLINE
-from heed.core.tasks import end_event, end_subject, work_of
+from heed.core.tasks import end_event, end_subject, in_few_words, work_of
 from heed.engine.observers import Observer
 from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.stopping import stop
-from heed.errors import HeedError, TaskRefused
+from heed.errors import HeedError, MalformedEvent, TaskRefused
 
 log = logging.getLogger("heed.agent")
 FIRST_DELAY = 0.1
@@ -161,7 +161,12 @@ class Performer:
 
     async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:
         event = end_event(self._agent, record, end)
-        await self._bus.publish(end_subject(self._agent, event), event)
+        try:
+            await self._bus.publish(end_subject(self._agent, event), event)
+        except MalformedEvent as error:  # it ended, whatever the broker thinks of its result
+            record, end = in_few_words(record, end, str(error))
+            event = end_event(self._agent, record, end)
+            await self._bus.publish(end_subject(self._agent, event), event)
         self._observer.reported(self._agent, end)
 
     async def _persist(self, what: str, attempt: Callable[[int], Awaitable[None]]) -> None:

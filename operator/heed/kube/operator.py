@@ -1,145 +1,137 @@
-"""The operator: wires the parts together and lets kopf watch the cluster. Its handlers only pass on what they see."""
+"""The operator: wires the parts together, stands by, and runs the Agents for as long as it is the active replica.
+
+connect ─▶ stand by ─▶ elected ─▶ run the Agents ─▶ lease lost ─┐
+              ▲                                                 │ in the same process
+              └─────────────────────────────────────────────────┘
+"""
 
 import asyncio
 import logging
 import signal
-from contextlib import suppress
-from typing import Any
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 
-import kopf
-
-from heed import names
 from heed.bus.connection import Connection, connect
-from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.engine.observers import LogObserver, Observer
 from heed.engine.pacing import Pace
+from heed.engine.ports import EventBus
+from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
 from heed.kube.api import Api, ApiError, agents_path
+from heed.kube.election import Leadership, LeaseLost, ended, leadership
+from heed.kube.fencing import FencedApi, FencedBus
 from heed.kube.fleet import Fleet
-from heed.kube.health import serving_health
+from heed.kube.health import Health, serving_health
+from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 
 log = logging.getLogger("heed.operator")
 SWEEP_EVERY = 300.0  # seconds
 RETRY = 5.0  # seconds
+FAREWELL = 5.0  # seconds for the watch to end before the process does
 
 
 async def run_operator(settings: Settings, observer: Observer | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raises InvalidSettings, StreamConflict."""
-    stop, watching = asyncio.Event(), asyncio.Event()
+    told_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    connections: list[Connection] = []
-
-    def missing() -> str | None:
-        if not (connections and connections[0].is_connected):
-            return "not connected to NATS"
-        return None if watching.is_set() else "not watching the cluster yet"
-
-    api = await Api.connect()
-    try:
-        async with serving_health(settings.health_port, missing):
-            if (connection := await _connected(settings, stop)) is None:
-                return
-            connections.append(connection)
-            try:
-                await _operate(api, connection, settings, observer or LogObserver(), stop, watching)
-            finally:
-                await connection.close()
-    finally:
-        await api.close()
-
-
-async def _connected(settings: Settings, stop: asyncio.Event) -> Connection | None:
-    """A connection to NATS, however long that takes; None where we are told to stop meanwhile."""
-    dialling = asyncio.create_task(connect(settings, "heed-operator"))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({dialling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+    operating = asyncio.create_task(_operate(settings, observer or LogObserver()))
+    stopping = asyncio.create_task(told_to_stop.wait())
+    await asyncio.wait({operating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    broke = operating.done()
     stopping.cancel()
-    if dialling.done():
-        return dialling.result()
-    dialling.cancel()
-    return None
+    await ended(operating)
+    if broke:
+        operating.result()
 
 
-async def _served(api: Api, namespace: str | None, stop: asyncio.Event) -> bool:
-    """Wait until the API server lets us list Agents: the CRD is there, and so are our rights. False: told to stop."""
-    while not stop.is_set():
-        try:
-            await api.get(agents_path(namespace), {"limit": "1"})
-        except ApiError as error:
-            log.warning("cannot list agents yet", extra={"error": str(error), "retry_in": RETRY})
-        else:
-            return True
-        with suppress(TimeoutError):
-            async with asyncio.timeout(RETRY):
-                await stop.wait()
-    return False
+async def _operate(settings: Settings, observer: Observer) -> None:
+    """Connect, then stand by and run, turn after turn."""
+    async with AsyncExitStack() as closing:
+        api, apart = await FencedApi.connect(), await Api.connect()
+        closing.push_async_callback(api.close)
+        closing.push_async_callback(apart.close)
+        leader, watch = leadership(settings, apart), ClusterWatch(settings)
+        api.may_write = leader.holds
+        health = Health(leader, watch)
+        await closing.enter_async_context(serving_health(settings.health_port, health))
+        closing.push_async_callback(watch.ended, FAREWELL)
+        connection = health.connection = await connect(settings, "heed-operator")
+        closing.push_async_callback(connection.close)
+        term = Term(settings, observer, api, FencedBus(connection, leader.holds), connection, watch, health)
+        while True:
+            await watch.ended()
+            await _connected(connection)
+            await _turn(leader, term)
 
 
-async def _operate(
-    api: Api,
-    connection: Connection,
-    settings: Settings,
-    observer: Observer,
-    stop: asyncio.Event,
-    watching: asyncio.Event,
-) -> None:
-    await ensure_streams(connection, settings.stream)
-    if not await _served(api, settings.namespace, stop):
-        return
-    pace = Pace(settings.commit_rate, settings.commit_burst, settings.batch, owed=settings.outbox_limit)
-    fleet = Fleet(api, JetStreamBus(connection), observer, pace)
-    log.info("operator started", extra={"nats": connection.url, "namespace": settings.namespace or "all"})
-    sweeping = asyncio.create_task(_sweep(fleet, settings.namespace))
+async def _turn(leader: Leadership, term: "Term") -> None:
+    """Stand by, be elected, run, and lose it again. Raises InvalidSettings, StreamConflict."""
     try:
-        await _watch(fleet, settings, stop, watching)
-    finally:
-        sweeping.cancel()
+        await leader.lead(term.run)
+    except (InvalidSettings, StreamConflict):
+        raise
+    except LeaseLost as lost:
+        log.warning("not active any more", extra={"reason": str(lost)})
+    except Exception as error:  # also a mistake of ours: another replica, or another try, may do better
+        extra = {"error": str(error), "retry_in": RETRY}
+        log.error("cannot go on as the active one", extra=extra, exc_info=not isinstance(error, HeedError))
+        await asyncio.sleep(RETRY)
 
 
-async def _watch(fleet: Fleet, settings: Settings, stop: asyncio.Event, watching: asyncio.Event) -> None:
-    await kopf.operator(
-        registry=_registry(fleet, stop),
-        settings=_kopf_settings(settings),
-        standalone=True,
-        clusterwide=settings.namespace is None,
-        namespaces=[] if settings.namespace is None else [settings.namespace],
-        stop_flag=stop,
-        ready_flag=watching,
-    )
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What the active replica does, from its election until it is not any more."""
+
+    settings: Settings
+    observer: Observer
+    api: Api
+    bus: EventBus
+    connection: Connection
+    watch: ClusterWatch
+    health: Health
+
+    async def run(self) -> None:
+        """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
+        await ensure_streams(self.connection, self.settings.stream)
+        await self._served()
+        fleet = self._fleet()
+        sweeping = asyncio.create_task(_sweep(fleet, self.settings.namespace))
+        extra = {"nats": self.connection.url, "namespace": self.settings.namespace or "all"}
+        log.info("operator active", extra=extra)
+        try:
+            await self.watch.run(fleet)
+        finally:
+            sweeping.cancel()
+            await fleet.close()
+
+    def _fleet(self) -> Fleet:
+        return Fleet(self.api, self.bus, self.observer, Pace.of(self.settings))
+
+    async def _served(self) -> None:
+        """Wait until the API server lets us list Agents: the CRD is there, and so are our rights."""
+        try:
+            while (error := await self._refusal()) is not None:
+                self.health.obstacle = f"cannot list agents: {error}"
+                log.warning("cannot list agents yet", extra={"error": str(error), "retry_in": RETRY})
+                await asyncio.sleep(RETRY)
+        finally:
+            self.health.obstacle = None
+
+    async def _refusal(self) -> ApiError | None:
+        try:
+            await self.api.get(agents_path(self.settings.namespace), {"limit": "1"})
+        except ApiError as error:
+            return error
+        return None
 
 
-def _registry(fleet: Fleet, stop: asyncio.Event) -> kopf.OperatorRegistry:
-    registry = kopf.get_default_registry().__class__()
-
-    @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
-    async def agent_seen(event: kopf.RawEvent, **_: Any) -> None:
-        fleet.observe(event["object"], deleted=event["type"] == "DELETED")
-
-    @kopf.on.event("batch", "v1", "jobs", labels={names.LABEL_AGENT: kopf.PRESENT}, registry=registry)
-    async def job_seen(event: kopf.RawEvent, **_: Any) -> None:
-        fleet.observe_job(event["object"], deleted=event["type"] == "DELETED")
-
-    @kopf.on.cleanup(registry=registry)
-    async def stopping(**_: Any) -> None:
-        await fleet.close()
-        stop.set()  # kopf took the signals over; its own waiter for this flag would hold the end up
-
-    return registry
-
-
-def _kopf_settings(heed: Settings) -> kopf.OperatorSettings:
-    settings = kopf.OperatorSettings()
-    settings.scanning.disabled = heed.namespace is not None  # one namespace needs no rights to look at all
-    settings.posting.enabled = False
-    settings.queueing.idle_timeout = 1.0
-    settings.queueing.exit_timeout = 0.5  # our handlers return at once
-    settings.watching.server_timeout = 270
-    settings.watching.client_timeout = 300
-    settings.watching.connect_timeout = 10
-    settings.watching.label_selectors["jobs.batch"] = names.LABEL_AGENT
-    return settings
+async def _connected(connection: Connection) -> None:
+    """A replica without a broker would be of no use as the active one."""
+    while True:
+        with suppress(BusUnavailable):
+            return await connection.ready()
 
 
 async def _sweep(fleet: Fleet, namespace: str | None) -> None:
