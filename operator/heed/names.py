@@ -33,6 +33,7 @@ _PARTS = json.JSONEncoder()
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
 _TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
+_SOURCE = re.compile(rf"/apis/{re.escape(API_VERSION)}/namespaces/([^/]+)/{PLURAL}/([^/]+)")
 _PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
 TYPE_MAX_LENGTH: Final = 255
 MAX_JOB_NAME: Final = 63
@@ -100,6 +101,12 @@ def is_redrive(subject: str) -> bool:
 def agent_source(namespace: str, name: str) -> str:
     """The CloudEvents `source` of what an Agent emits: its API path."""
     return f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}"
+
+
+def agent_of_source(source: str) -> tuple[str, str] | None:
+    """Namespace and name of the Agent whose `agent_source` this is, or None."""
+    found = _SOURCE.fullmatch(source)
+    return (found[1], found[2]) if found else None
 
 
 def digest(*parts: str | int, size: int = 16) -> str:

@@ -10,6 +10,7 @@ from heed.bus.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.settings import Settings
+from tests.integration.cemetery import Cemetery, Run, running
 from tests.nats_server import NatsServer, require_nats_server
 
 
@@ -56,3 +57,15 @@ async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
 def bus(connection: Connection) -> JetStreamBus:
     """The bus on the shared server."""
     return JetStreamBus(connection)
+
+
+@pytest.fixture
+def cemetery(connection: Connection, namespace: str) -> Cemetery:
+    """On the shared server."""
+    return Cemetery(connection, namespace)
+
+
+@pytest.fixture
+def heed_dead(nats_server: NatsServer) -> Run:
+    """Runs `heed dead` against the shared server."""
+    return running(nats_server)

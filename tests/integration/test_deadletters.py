@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -9,12 +10,13 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.cloudevents import decode
+from heed.bus.cloudevents import decode, encode
 from heed.bus.connection import Connection, connect
 from heed.bus.deadletters import read_original
 from heed.bus.jetstream import JetStreamBus
+from heed.bus.redrives import write_redrive
 from heed.bus.streams import ensure_streams
-from heed.core.events import Event
+from heed.core.events import Event, Redrive
 from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
@@ -74,6 +76,7 @@ async def test_a_letter_is_the_original_with_its_cause(
         "Heed-Dead-Message": LETTER.message,
         "Heed-Dead-Handler": "begin",
         "Heed-Dead-Generation": "3",
+        "Heed-Dead-Attempt": "1",
         "Heed-Dead-Sequence": str(sequence),
         "Heed-Dead-Subject": subject,
         "Heed-Dead-Time": NOW,
@@ -88,6 +91,7 @@ async def test_a_malformed_original_is_kept_byte_by_byte(
         "X-Weird": "a  b",
         "ce-id": "%C0%A0",
         "heed-dead-code": "forged",
+        "heed-redrive-task": "{}",
         "Nats-TTL": "",
         "Status": "503",
     }
@@ -107,7 +111,28 @@ async def test_a_malformed_original_is_kept_byte_by_byte(
         "Status": "503",
     }
     assert headers["Heed-Dead-Code"] == "TemplateFailed"
-    assert not {"heed-dead-code", "Nats-TTL"} & set(headers)
+    assert not {"heed-dead-code", "heed-redrive-task", "Nats-TTL"} & set(headers)
+
+
+async def test_the_letter_of_a_redriven_event_says_where_it_came_first(
+    bus: JetStreamBus, connection: Connection, namespace: str, subject: str, dead: str
+) -> None:
+    headers, payload = encode(EVENT)
+    again = write_redrive(Redrive("letter-1", 2), subject)
+    stored = await bus.store(
+        names.redrive_subject(namespace, "agent", EVENT.type), {**headers, **again}, payload
+    )
+
+    await bus.publish_owed(
+        "second", owed(dead, stored.sequence, replace(LETTER, attempt=2)), look_first=False
+    )
+
+    [(headers, payload)] = await letters(connection, dead)
+    assert decode(headers, payload, subject) == EVENT
+    assert headers["Heed-Dead-Subject"] == subject
+    assert headers["Heed-Dead-Attempt"] == "2"
+    assert headers["Heed-Dead-Sequence"] == str(stored.sequence)
+    assert not [name for name in headers if name.startswith("Heed-Redrive-")]
 
 
 async def test_an_expired_original_leaves_an_empty_letter_that_says_so(

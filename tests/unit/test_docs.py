@@ -149,6 +149,10 @@ def _parse(words: list[str]) -> None:
     command = main.get_command(context, words[0])
     assert command is not None, f"there is no heed {words[0]}"
     words = words[: words.index(">")] if ">" in words else words
+    if isinstance(command, click.Group) and len(words) > 1:
+        group, words = command, words[1:]
+        command = group.get_command(context, words[0])
+        assert command is not None, f"there is no heed {group.name} {words[0]}"
     try:
         given, rest, _ = command.make_parser(click.Context(command)).parse_args(list(words[1:]))
     except click.UsageError as error:

@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.cloudevents import encode_value
+from heed.bus import redrives
+from heed.bus.cloudevents import decode_value, encode_value
+from heed.core.events import Redrive
+from heed.core.strictjson import Unreadable
 
 PREFIX: Final = "Heed-Dead-"
 LOST: Final = "Heed-Dead-Lost"
 TASK: Final = "Heed-Dead-Task"
+UNPUBLISHABLE: Final = "Unpublishable"
 TASK_LOST: Final = "Heed-Dead-Task-Lost"
 MAX_MESSAGE: Final = 1024
 MAX_HEADERS: Final = 65_535  # JetStream's own limit
@@ -23,6 +28,89 @@ class Original:
     subject: str
     headers: dict[str, str]
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A letter as its stream holds it. `id` is its sequence there, `at` (RFC 3339, UTC) when it was stored.
+
+    The payload is empty where only headers were read. What a header should say and does not is None.
+    """
+
+    id: int
+    at: str
+    namespace: str
+    agent: str
+    headers: Mapping[str, str]
+    payload: bytes = b""
+
+    def cause(self, name: str) -> str | None:
+        """What `Heed-Dead-<name>` says."""
+        value = self.headers.get(PREFIX + name)
+        try:
+            return None if value is None else decode_value(PREFIX + name, value)
+        except Unreadable:
+            return value
+
+    def number(self, name: str) -> int | None:
+        """What `Heed-Dead-<name>` says, where that is a number."""
+        return number(self.headers.get(PREFIX + name, ""))
+
+    @property
+    def attempt(self) -> int:
+        """1, and one more for every time that the event was redriven."""
+        return self.number("Attempt") or 1
+
+    @property
+    def type(self) -> str | None:
+        """The type that the event was sent as."""
+        return names.type_of_subject(self.cause("Subject") or "")
+
+    @property
+    def key(self) -> str:
+        """What a redrive of this letter is known by."""
+        found = self.headers.get("Nats-Msg-Id", "")
+        return found if redrives.is_letter_id(found) else names.digest("dead-letter", self.id)
+
+    @property
+    def redrive(self) -> Redrive:
+        """What sending it again is."""
+        return Redrive(self.key, self.attempt + 1, self.cause("Task"))
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it cannot be redriven, or None."""
+        if self.cause("Code") == UNPUBLISHABLE:
+            return "the Agent emitted it, and the broker can never take it; publish something smaller, then drop it"
+        original = f"{names.STREAM} {self.headers.get(PREFIX + 'Sequence', '?')} may still hold the event"
+        if LOST in self.headers:
+            return f"not all of the event fitted into the letter; publish it anew ({original})"
+        if TASK_LOST in self.headers:
+            return f"the record of the task that it ended did not fit into the letter ({original})"
+        if self.type is None or not names.is_type(self.type):
+            return "the letter does not say of which type the event was"
+        if self.type.startswith(names.TASK_EVENTS) and self.cause("Code") == "ReservedType":
+            # On a redrive subject it would be believed to be an end of a task, which its publisher may not send.
+            return "it was published as an end of a task where nobody may; drop it"
+        return None
+
+
+def number(text: str) -> int | None:
+    """The number that a header says, if it says one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def original_of(letter: DeadLetter) -> Original:
+    """The message as it was sent, as far as the letter has it."""
+    return Original(letter.cause("Subject") or "", _theirs(letter.headers), letter.payload)
+
+
+def redriven(letter: DeadLetter) -> Original:
+    """The message again, for the Agent whose letter it is; the letter has no `refusal`."""
+    original = original_of(letter)
+    subject = names.redrive_subject(letter.namespace, letter.agent, letter.type or "")
+    headers = redrives.write_redrive(letter.redrive, original.subject)
+    return Original(subject, {**original.headers, **headers}, original.payload)
 
 
 def read_original(message: Mapping[str, Any]) -> Original:
@@ -41,8 +129,7 @@ def dead_letter(
     cause = _cause(owed, letter, original)
     if original is None:
         return _fitting({**cause, LOST: "true"}), b""
-    theirs = {name: value for name, value in original.headers.items() if not _is_ours(name)}
-    headers = _fitting({**theirs, **cause})
+    headers = _fitting({**_theirs(original.headers), **cause})
     if size_of(headers) > MAX_HEADERS:
         headers = {**_fitting(cause), LOST: "true"}
     if size_of(headers) + len(original.payload) > max_payload:
@@ -61,14 +148,19 @@ def _cause(owed: Owed, letter: Letter, original: Original | None) -> dict[str, s
         "Message": _shortened(letter.message),
         "Handler": letter.handler,
         "Generation": letter.generation,
+        "Attempt": letter.attempt,
         "Sequence": owed.sequence,
-        "Subject": original.subject if original else None,
+        "Subject": redrives.first_subject(original.subject, original.headers) if original else None,
         "Time": owed.at,
         "Task": letter.task,
     }
     return {
         PREFIX + name: encode_value(_storable(value)) for name, value in values.items() if value is not None
     }
+
+
+def _theirs(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if not _is_ours(name)}
 
 
 def _fitting(headers: dict[str, str]) -> dict[str, str]:
@@ -89,8 +181,8 @@ def _shortened(message: str) -> str:
 
 
 def _is_ours(name: str) -> bool:
-    # The broker acts on Nats- headers, and causes that the sender wrote are none.
-    return name.lower().startswith(("nats-", PREFIX.lower()))
+    # The broker acts on Nats- headers, and causes and redrives that the sender wrote are none.
+    return name.lower().startswith(("nats-", PREFIX.lower(), redrives.PREFIX.lower()))
 
 
 def _headers(block: bytes) -> dict[str, str]:

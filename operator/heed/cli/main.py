@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
     },
     "Talk to Agents": {
         "publish": "Send an event.",
+        "dead": "Look at events that could not be decided, and have them decided again.",
     },
     "Set up": {
         "crds": "Print the CustomResourceDefinitions.",
