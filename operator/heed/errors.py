@@ -5,6 +5,7 @@ HeedError
 ├── InvalidSettings       a setting or option that cannot be used
 ├── MalformedEvent        a message that is not an event Heed can take
 ├── DecisionFailed        an event that could not be decided: it becomes a dead letter
+├── GuardUnavailable      a costly decision could not be made now: try again
 ├── LedgerConflict        someone else wrote the ledger: reload it
 ├── LedgerGone            the Agent is gone, or is another one of the same name
 ├── LedgerUnavailable     the ledger's home did not answer
@@ -59,6 +60,10 @@ class DecisionFailed(HeedError):
     def __init__(self, code: str, message: str, handler: str | None = None) -> None:
         super().__init__(message)
         self.code, self.message, self.handler = code, message, handler
+
+
+class GuardUnavailable(HeedError):
+    """There is no process now in which a costly decision could be made; the event is undecided."""
 
 
 class LedgerConflict(HeedError):

@@ -17,6 +17,8 @@ _AT_LEAST_ONE = frozenset(
         "status_budget",
         "batch",
         "outbox_limit",
+        "decision_memory",
+        "decision_cpu",
         "replicas",
     )
 )
@@ -57,6 +59,8 @@ class Settings:
     status_budget: int = 1024 * 1024  # most bytes of an Agent's object; what needs more waits
     batch: int = 2000  # most events in one commit
     outbox_limit: int = 2000  # most messages under way before an Agent reads no further
+    decision_memory: int = 256 * 1024**2  # most bytes that one costly decision may take
+    decision_cpu: int = 2  # most seconds of CPU time that one costly decision may take
     stream: StreamSettings = field(default_factory=StreamSettings)
 
     @classmethod

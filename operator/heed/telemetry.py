@@ -1,7 +1,16 @@
-"""Logs: one line per fact, with fields. Text for people at a terminal, JSON for collectors."""
+"""Logs: one line per fact, with fields. Text for people at a terminal, JSON for collectors.
+
+What is tried again fails again: during an outage every Agent would say so every few seconds. The same warning is
+therefore written once a minute, and the next one tells how many like it were left out.
+"""
 
 import logging
+import re
 import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from pythonjsonlogger.json import JsonFormatter
@@ -12,6 +21,8 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "taskName",
     "color_message",
 }
+_VOLATILE: Final = frozenset(("error", "retry_in"))
+_NUMBER: Final = re.compile(r"\d+")
 
 
 class TextFormatter(logging.Formatter):
@@ -24,6 +35,80 @@ class TextFormatter(logging.Formatter):
         fields = " ".join(f"{name}={value}" for name, value in extra.items() if not name.startswith("k8s_"))
         head, newline, rest = line.partition("\n")
         return f"{head}  {fields}{newline}{rest}" if fields else line
+
+
+@dataclass(slots=True)
+class _Cause:
+    """What was written of one cause since `began`, and how much was not."""
+
+    began: float
+    facts: set[int] = field(default_factory=set)
+    left_out: int = 0
+
+
+class Repeats(logging.Filter):
+    """Passes a warning or an error once in PERIOD seconds, and no more than MOST different ones of the same cause.
+
+    A cause is a logger's message with its kind of error, whoever it happened to. What else a record says (an Agent, a
+    task, a sequence, the words of the error) makes another fact of it; numbers in the words and waiting times do not.
+    The first record of a cause in a new period says in `repeated` how many were left out in the one before. `clock`
+    tells seconds.
+    """
+
+    PERIOD: Final = 60.0
+    MOST: Final = 20
+    REMEMBERED: Final = 1000  # causes
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._causes: OrderedDict[tuple[str, ...], _Cause] = OrderedDict()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is to be written."""
+        if record.levelno < logging.WARNING:
+            return True
+        try:
+            key, fact = _cause_of(record), _fact_of(record)
+        except Exception:  # a record that cannot be read is the formatter's to complain of
+            return True
+        return self._is_new(self._current(key, record), fact)
+
+    def _current(self, key: tuple[str, ...], record: logging.LogRecord) -> _Cause:
+        cause = self._causes.get(key)
+        if cause is not None and self._clock() < cause.began + self.PERIOD:
+            return cause
+        if cause is not None and cause.left_out:
+            vars(record)["repeated"] = cause.left_out
+        self._causes[key] = following = _Cause(self._clock())
+        self._causes.move_to_end(key)
+        if len(self._causes) > self.REMEMBERED:
+            self._causes.popitem(last=False)
+        return following
+
+    def _is_new(self, cause: _Cause, fact: int) -> bool:
+        if fact in cause.facts or len(cause.facts) >= self.MOST:
+            cause.left_out += 1
+            return False
+        cause.facts.add(fact)
+        return True
+
+
+def _words(text: object) -> str:
+    return _NUMBER.sub("#", str(text)[:500])
+
+
+def _cause_of(record: logging.LogRecord) -> tuple[str, ...]:
+    """What stands before a colon is the kind, what follows tells of the one case."""
+    kinds = (record.getMessage(), *(getattr(record, name, "") for name in ("what", "code", "error")))
+    raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
+    return (record.name, record.levelname, raised, *(_words(kind).partition(":")[0] for kind in kinds))
+
+
+def _fact_of(record: logging.LogRecord) -> int:
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD | _VOLATILE}
+    facts = sorted((name, str(value)) for name, value in extra.items() if not name.startswith("k8s_"))
+    return hash((_words(record.getMessage()), _words(getattr(record, "error", "")), *facts))
 
 
 def configure_logging(form: str, level: str) -> None:
@@ -39,5 +124,7 @@ def configure_logging(form: str, level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    if root.level > logging.DEBUG:
+        handler.addFilter(Repeats())
     for noisy in ("kopf", "asyncio", "aiohttp"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import socket
 import subprocess
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +19,7 @@ from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.helm import Unavailable as NoHelm
 from tests.cluster.helm import helm
-from tests.cluster.operating import Broker, Operator, Stage
+from tests.cluster.operating import LEASE_NAMESPACE, LEASES, Broker, Operator, Stage
 from tests.nats_server import NatsServer, require_nats_server
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
@@ -84,7 +86,7 @@ def operator_kubeconfig(control_plane: ControlPlane) -> Path:
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     rights = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in wanted]
-    control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(rights))
+    control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([*rights, *rights_on_leases(rights)]))
     account = next(item for item in rights if item["kind"] == "ServiceAccount")
     return control_plane.kubeconfig_for_service_account(SYSTEM, account["metadata"]["name"])
 
@@ -101,6 +103,17 @@ def operator(operator_kubeconfig: Path, broker: Broker, tmp_path: Path) -> Itera
 def stage(control_plane: ControlPlane, namespace: str, operator: Operator, broker: Broker) -> Stage:
     """A namespace with the operator and the broker."""
     return Stage(control_plane, namespace, operator, broker)
+
+
+def rights_on_leases(rights: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The chart's rights on its one lease, for the leases of the operators of tests, which are no replicas."""
+    found = [copy.deepcopy(item) for item in rights if item["kind"] in ("Role", "RoleBinding")]
+    for item in found:
+        item["metadata"]["namespace"] = LEASE_NAMESPACE
+        for rule in item.get("rules", ()):
+            if "resourceNames" in rule:
+                rule["resourceNames"] = list(LEASES)
+    return found
 
 
 def free_port() -> int:

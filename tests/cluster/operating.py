@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import nats
@@ -28,15 +30,32 @@ from tests.cluster.controlplane.waiting import eventually
 PATIENCE = 30.0
 HEED = Path(sys.executable).with_name("heed")
 DYING = Path(__file__).with_name("dying_operator.py")
+LEASES = tuple(f"heed-{number}" for number in range(1, 257))
+LEASE_NAMESPACE = "default"
+_leases = itertools.cycle(LEASES)
 
 
 class Operator:
-    """`heed operator` as a process, with the rights of the chart's service account and no more."""
+    """`heed operator` as a process, with the rights of the chart's service account and no more.
+
+    It is a replica of its own unless it is given another one's lease. Started again it has the same identity, and so
+    its lease back at once, whatever it died of.
+    """
 
     def __init__(
-        self, kubeconfig: Path, nats_url: str, folder: Path, port: int, log_level: str = "debug"
+        self,
+        kubeconfig: Path,
+        nats_url: str,
+        folder: Path,
+        port: int,
+        log_level: str = "debug",
+        *,
+        identity: str = "operator",
+        lease: str | None = None,
+        lease_namespace: str = LEASE_NAMESPACE,
     ) -> None:
-        self.log = folder / "operator.log"
+        self.identity = identity
+        self.log = folder / f"{identity}.log"
         self._port = port
         self._environment = {
             **os.environ,
@@ -44,14 +63,46 @@ class Operator:
             "HEED_NATS_URL": nats_url,
             "HEED_HEALTH_PORT": str(port),
             "HEED_LOG_LEVEL": log_level,
+            "HEED_LEASE": lease or next(_leases),
+            "HEED_LEASE_NAMESPACE": lease_namespace,
+            "HEED_IDENTITY": identity,
         }
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> Operator:
-        """Start it and wait until it is ready."""
+    @property
+    def pid(self) -> int | None:
+        """Its process, while it is there."""
+        return self._process.pid if self._process else None
+
+    def start(self, role: str = "active") -> Operator:
+        """Start it and wait until it is ready: `active`, or the `standby`."""
         self._launch([str(HEED), "operator"])
-        eventually(self._ready, PATIENCE, what=f"a ready operator; its log: {self.log}")
+        self.until(role)
         return self
+
+    def start_unready(self) -> Operator:
+        """Start it and wait until it is alive."""
+        self._launch([str(HEED), "operator"])
+        eventually(lambda: self.probe("healthz") == (200, "ok"), PATIENCE, what=f"life; log: {self.log}")
+        return self
+
+    def until(self, role: str, patience: float = PATIENCE) -> None:
+        """Wait until it is ready as `active` or `standby`."""
+        what = f"a ready operator that is {role}; its log: {self.log}"
+        eventually(lambda: self.probe("readyz") == (200, role), patience, what=what)
+
+    def probe(self, path: str) -> tuple[int, str] | None:
+        """Status and text of a probe; None where nobody answers. Fails where the process has ended."""
+        assert self._process is not None
+        assert self._process.poll() is None, self.log.read_text()[-3000:]
+        try:
+            with urlopen(f"http://127.0.0.1:{self._port}/{path}", timeout=2) as answer:
+                return int(answer.status), answer.read().decode().strip()
+        except HTTPError as error:
+            with error:
+                return error.code, error.read().decode().strip()
+        except OSError:
+            return None
 
     def start_dying(self, point: str, namespace: str) -> None:
         """Start one for a namespace that kills itself (SIGKILL) at a named point, see dying_operator.py."""
@@ -76,19 +127,20 @@ class Operator:
         """End it as a crash would."""
         self.stop(signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """SIGSTOP: it hangs, with all its connections open."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def _launch(self, command: list[str], more: Mapping[str, str] | None = None) -> None:
         environment = {**self._environment, **(more or {})}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-
-    def _ready(self) -> bool:
-        assert self._process is not None
-        assert self._process.poll() is None, self.log.read_text()[-3000:]
-        try:
-            with urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
 
 
 class Broker:

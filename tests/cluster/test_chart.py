@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from heed.kube.election import Candidacy, candidacy
 from heed.settings import Settings, StreamSettings
 from tests.cluster.conftest import require_helm
 
 CHART = Path(__file__).parents[2] / "charts" / "heed"
-Rendered = dict[str, dict[str, Any]]  # by kind
+Rendered = dict[str, dict[str, Any]]  # by kind; what is there for the election has "Lease" before it
 Render = Callable[..., Rendered]
 
 # What the operator does with the API, and nothing besides.
@@ -26,6 +27,18 @@ RIGHTS = {
     ("", "pods"): {"get", "list"},
     ("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"},
 }
+
+# The election: one Lease beside the operator. Who creates has no name to be limited to yet.
+LEASE_RIGHTS = [
+    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "resourceNames": ["heed"],
+        "verbs": ["get", "patch"],
+    },
+]
+FROM_THE_POD = "metadata.name"
 
 
 @pytest.fixture
@@ -40,9 +53,14 @@ def render() -> Render:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise ValueError(done.stderr)
-        return {document["kind"]: document for document in yaml.safe_load_all(done.stdout) if document}
+        return {key_of(document): document for document in yaml.safe_load_all(done.stdout) if document}
 
     return render
+
+
+def key_of(document: dict[str, Any]) -> str:
+    kind: str = document["kind"]
+    return f"Lease{kind}" if document["metadata"]["name"].endswith("-lease") else kind
 
 
 def pod_of(rendered: Rendered) -> dict[str, Any]:
@@ -51,7 +69,10 @@ def pod_of(rendered: Rendered) -> dict[str, Any]:
 
 
 def environment_of(rendered: Rendered) -> dict[str, str]:
-    return {item["name"]: item["value"] for item in pod_of(rendered)["containers"][0]["env"]}
+    return {
+        item["name"]: item["value"] if "value" in item else item["valueFrom"]["fieldRef"]["fieldPath"]
+        for item in pod_of(rendered)["containers"][0]["env"]
+    }
 
 
 def rights_of(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
@@ -109,6 +130,36 @@ def test_the_operator_may_do_what_it_does_and_no_more(render: Render) -> None:
     assert subject["name"] == pod_of(rendered)["serviceAccountName"]
 
 
+def test_replicas_compete_for_a_lease_beside_them_with_no_right_on_another(render: Render) -> None:
+    rendered = render("watchNamespace=team")
+    assert rendered["Deployment"]["spec"]["replicas"] == 2
+    assert rendered["Deployment"]["spec"]["strategy"] == {"type": "RollingUpdate"}
+    assert rendered["LeaseRole"]["metadata"]["namespace"] == "system"
+    assert rendered["LeaseRole"]["rules"] == LEASE_RIGHTS
+    binding = rendered["LeaseRoleBinding"]
+    assert binding["metadata"]["namespace"] == "system"
+    assert binding["roleRef"]["name"] == rendered["LeaseRole"]["metadata"]["name"]
+    assert binding["subjects"] == rendered["RoleBinding"]["subjects"]
+    standing = candidacy(Settings.from_environment(environment_of(rendered)))
+    assert standing == Candidacy("system", "heed", FROM_THE_POD)
+
+
+def test_replicas_go_to_different_nodes_where_there_are_some(render: Render) -> None:
+    rendered = render()
+    (spread,) = pod_of(rendered)["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
+    assert spread["labelSelector"] == rendered["Deployment"]["spec"]["selector"]
+
+
+def test_without_an_election_there_is_one_and_no_lease(render: Render) -> None:
+    rendered = render("election.enabled=false", "replicas=1")
+    assert not rendered.keys() & {"LeaseRole", "LeaseRoleBinding"}
+    assert candidacy(Settings.from_environment(environment_of(rendered))) is None
+    assert rendered["Deployment"]["spec"]["replicas"] == 1
+    assert rendered["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+
+
 def test_an_operator_of_one_namespace_gets_nothing_cluster_wide(render: Render) -> None:
     rendered = render("watchNamespace=team")
     assert not rendered.keys() & {"ClusterRole", "ClusterRoleBinding"}
@@ -155,7 +206,9 @@ def test_the_values_arrive_as_settings_that_heed_knows(render: Render) -> None:
         ("log.level=loud", "value must be one of"),
         ("stream.replicas=2", "value must be one of"),
         ("stream.maxBytes=lots", "got string"),
-        ("replicas=3", "additional properties 'replicas' not allowed"),
+        ("replica=3", "additional properties 'replica' not allowed"),
+        ("replicas=many", "got string"),
+        ("election.enabled=false", "replicas: more than 1 needs election.enabled"),
     ],
 )
 def test_a_wrong_value_is_refused(render: Render, value: str, complaint: str) -> None:

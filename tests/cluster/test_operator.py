@@ -27,7 +27,9 @@ def test_an_event_becomes_a_job_and_its_result_comes_back(stage: Stage, pods: Po
 
     # Then
     status = stage.until(
-        lambda s: s["counts"] == {"sessions": 1, "pendingTasks": 0, "outbox": 0} and totals(s).get("emitted")
+        lambda s: (
+            not any(s["counts"][name] for name in ("pendingTasks", "outbox")) and totals(s).get("emitted")
+        )
     )
     assert status["sessions"]["c-1"]["state"] == {"topic": "tides", "answer": "the moon"}
     assert totals(status) == {"handled": 2, "emitted": 1, "tasksStarted": 1, "tasksCompleted": 1}
@@ -107,7 +109,7 @@ def test_a_completion_of_an_unknown_task_changes_nothing_but_a_counter(stage: St
     stage.ask("q-1")
     stage.until_job()
     before = stage.until(
-        lambda s: s["outbox"] == {} and all(t["phase"] == "Started" for t in s["pendingTasks"].values())
+        lambda s: not s.get("outbox") and all(t["phase"] == "Started" for t in s["pendingTasks"].values())
     )
 
     end = Event("x", "/nobody", names.TASK_COMPLETED, {"result": 1}, subject="research-0000000000")

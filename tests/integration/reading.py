@@ -7,6 +7,7 @@ from heed import names
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Received
 from heed.engine.ports import Reader
+from heed.errors import ReaderLost
 from tests.integration.waiting import SOON
 
 BEGINNING = "1970-01-01T00:00:00Z"
@@ -33,3 +34,20 @@ async def collect(reader: Reader, count: int) -> list[Received]:
         while len(result) < count:
             result += await reader.read(100, SOON)
     return result
+
+
+async def read_until_lost(reader: Reader, patience: float = SOON) -> tuple[list[Received], str]:
+    """What a reader hands out before it is lost, and why it is."""
+    found: list[Received] = []
+    async with asyncio.timeout(60):
+        try:
+            while True:
+                found += await reader.read(3, patience)
+        except ReaderLost as lost:
+            return found, str(lost)
+
+
+def encoded(number: int) -> tuple[bytes, str, dict[str, str]]:
+    """Payload, reply and headers of an event that is a number."""
+    headers = {"ce-id": str(number), "ce-source": "/test", "ce-type": "a.b", "ce-specversion": "1.0"}
+    return str(number).encode(), "", headers

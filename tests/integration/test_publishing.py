@@ -4,21 +4,25 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heed import names
 from heed.api.status import Owed
+from heed.bus.cloudevents import decode
 from heed.bus.connection import Connection, connect
+from heed.bus.deadletters import original_of
 from heed.bus.jetstream import JetStreamBus, message_id
+from heed.bus.letters import Letters, Selection
 from heed.bus.streams import ensure_streams
 from heed.core.cloudevents import to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
 from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import SOON, until
-from tests.nats_server import NatsServer
+from tests.nats_server import NatsServer, require_nats_server
 
 BEGINNING = "1970-01-01T00:00:00Z"
 TYPE = "com.example.order.placed"
@@ -254,3 +258,72 @@ async def test_an_id_that_somebody_took_on_another_subject_suppresses_nothing(
     # Then it is stored all the same
     stored = await connection.client.jetstream().get_msg(names.STREAM, sequence)
     assert stored.subject == subject
+
+
+# ── what can never be published ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def narrow(tmp_path: Path) -> AsyncIterator[Connection]:
+    """A connection to a broker that takes no more than 8 KiB."""
+    require_nats_server()
+    config = tmp_path / "nats.conf"
+    config.write_text("max_payload: 8192\n")
+    with NatsServer(tmp_path / "server", "-c", str(config)) as server:
+        connection = await connect(Settings(nats_url=server.url), "test", attempts=3)
+        await ensure_streams(connection, StreamSettings())
+        yield connection
+        await connection.close()
+
+
+def emitted(namespace: str, **changes: Any) -> Event:
+    """An event as an Agent emits it."""
+    return replace(EVENT, source=names.agent_source(namespace, "agent"), **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "whole"),
+    [({"data": "x" * 9000}, False), ({"extensions": {"ext": "a " * 1800}, "data": "x" * 1500}, True)],
+    ids=["larger than the broker takes", "as large once it is encoded"],
+)
+async def test_an_owed_event_that_the_broker_never_takes_ends_as_one_dead_letter(
+    narrow: Connection,
+    namespace: str,
+    subject: str,
+    change: dict[str, Any],
+    whole: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    event = emitted(namespace, **change)
+    debt = owed(event, subject, 7)
+
+    # When it is paid, and after a crash paid again
+    await JetStreamBus(narrow).publish_owed("id", debt, look_first=False)
+    await JetStreamBus(narrow).publish_owed("id", debt, look_first=True)
+
+    # Then it is in no stream of events, and once among the Agent's dead letters
+    assert await stored(JetStreamBus(narrow), subject) == []
+    found = [
+        item async for batch in Letters(narrow).find(Selection(namespace), payloads=True) for item in batch
+    ]
+    [letter] = [item.letter for item in found]
+    assert (letter.agent, letter.cause("Code"), letter.cause("Sequence")) == ("agent", "Unpublishable", "7")
+    assert letter.cause("Subject") == subject
+    assert "more than the broker takes" in (letter.cause("Message") or "")
+    assert "the Agent emitted it" in (letter.refusal or "")
+    original = original_of(letter)
+    if whole:
+        assert decode(original.headers, original.payload, subject) == event
+    else:
+        assert (original.payload, letter.headers["Heed-Dead-Lost"]) == (b"", "true")
+    [line] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert line.message == "event cannot be published, dead-lettered"
+
+
+async def test_what_the_broker_takes_after_all_is_not_dead_lettered(
+    narrow: Connection, namespace: str, subject: str
+) -> None:
+    await JetStreamBus(narrow).publish_owed("id", owed(emitted(namespace), subject, 7), look_first=False)
+
+    assert len(await stored(JetStreamBus(narrow), subject)) == 1
+    assert [batch async for batch in Letters(narrow).find(Selection(namespace)) if batch] == []

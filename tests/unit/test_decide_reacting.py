@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.decide import MAX_STATE_BYTES, Decision, decide
+from heed.core.decide import Decision, decide
 from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
 from heed.core.ledger import Ledger, dump, load, owed_effects
+from heed.core.react import MAX_STATE_BYTES
 from tests.unit.builders import (
     AGENT,
     ASKED,

@@ -44,3 +44,15 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "heed.roleName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "heed.fullname" .) | trunc 63 | trimSuffix "-" }}
 {{- end }}
+
+{{- define "heed.replicas" -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.election.enabled) }}
+{{- fail "replicas: more than 1 needs election.enabled; without an election every replica takes itself for the only one" }}
+{{- end }}
+{{- .Values.replicas }}
+{{- end }}
+
+{{/* Beside the Role of `watchNamespace`, which may be in the same namespace. */}}
+{{- define "heed.leaseRoleName" -}}
+{{- printf "%s-lease" (include "heed.fullname" . | trunc 57 | trimSuffix "-") }}
+{{- end }}

@@ -10,6 +10,8 @@ from heed import names
 from heed.api.status import Free, FreeMap
 
 MAX_EXPRESSION = 1024
+MAX_EXPRESSIONS = 1000  # of one Agent
+MAX_EXPRESSIONS_LENGTH = 64 * 1024  # characters of them all
 MAX_HANDLERS = 64
 MAX_SUBSCRIPTIONS = 32
 MAX_ITEMS = 16

@@ -1,4 +1,7 @@
-"""Conditions by the Kubernetes API conventions: the reconciler's word on an Agent."""
+"""Conditions by the Kubernetes API conventions: what is to be known of an Agent without reading the rest of its status.
+
+`Ready` is the reconciler's word. The others follow from the ledger and are written with it.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
@@ -7,7 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 READY: Final = "Ready"
+SATURATED: Final = "Saturated"
+EVENTS_EXPIRED: Final = "EventsExpired"
 MAX_MESSAGE: Final = 4096
+
+Status = Literal["True", "False", "Unknown"]
+Item = Mapping[str, Any]
 
 
 class Condition(BaseModel):
@@ -16,7 +24,7 @@ class Condition(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
     type: Annotated[str, Field(description="Its name, in CamelCase.")]
-    status: Annotated[Literal["True", "False", "Unknown"], Field(description="Whether it holds.")]
+    status: Annotated[Status, Field(description="Whether it holds.")]
     reason: Annotated[str, Field(description="Why, in CamelCase, for machines.")]
     message: Annotated[str, Field(description="Why, for people; with what to do about it.")] = ""
     last_transition_time: Annotated[
@@ -25,14 +33,76 @@ class Condition(BaseModel):
     observed_generation: Annotated[int, Field(description="The generation it speaks of.")] = 0
 
 
-def with_condition(conditions: Sequence[Mapping[str, Any]], new: Condition) -> list[dict[str, Any]]:
+def with_condition(conditions: Sequence[Item], new: Condition) -> list[dict[str, Any]]:
     """The conditions with `new` in place of its like; a status that did not change keeps its transition time."""
-    others = [dict(item) for item in conditions if item.get("type") != new.type]
-    for item in conditions:
-        if (
-            item.get("type") == new.type
-            and item.get("status") == new.status
-            and item.get("lastTransitionTime")
-        ):
-            new = new.model_copy(update={"last_transition_time": item["lastTransitionTime"]})
-    return [*others, new.model_dump(by_alias=True)]
+    old = condition_of(conditions, new.type)
+    if old is not None and old.get("status") == new.status and old.get("lastTransitionTime"):
+        new = new.model_copy(update={"last_transition_time": old["lastTransitionTime"]})
+    written = new.model_dump(by_alias=True)
+    if old is None:
+        return [*map(dict, conditions), written]
+    return [written if item is old else dict(item) for item in conditions]
+
+
+def condition_of(conditions: Sequence[Item], type_: str) -> Item | None:
+    """The condition of a type, if there is one."""
+    return next((item for item in conditions if item.get("type") == type_), None)
+
+
+def saturated(conditions: Sequence[Item], waiting: int, at: str, generation: int) -> Condition | None:
+    """What is to be said of `waiting` events for which the status has no room; None where that is nothing new."""
+    old = condition_of(conditions, SATURATED)
+    if waiting:
+        events = "1 event waits" if waiting == 1 else f"{waiting} events wait"
+        remedy = "end sessions, remember less in each, or give them a shorter idleTimeout"
+        message = f"{events} in the stream until the status has room for more sessions; {remedy}"
+        new = Condition(
+            type=SATURATED,
+            status="True",
+            reason="WaitingForRoom",
+            message=message,
+            last_transition_time=at,
+            observed_generation=generation,
+        )
+        return new if _is_news(old, new) else None
+    if old is None:
+        return None
+    room = Condition(
+        type=SATURATED,
+        status="False",
+        reason="Room",
+        message="no event waits",
+        last_transition_time=at,
+        observed_generation=generation,
+    )
+    return room if _is_news(old, room) else None
+
+
+def expired(
+    conditions: Sequence[Item], count: int, lately: str | None, at: str, generation: int
+) -> Condition | None:
+    """What is to be said of `count` places that the stream had dropped unread; None where that is nothing new.
+
+    `lately` says where in the stream, if more of them have just been found.
+    """
+    old = condition_of(conditions, EVENTS_EXPIRED)
+    said = f"the stream dropped at most {count} of the Agent's events before they were read"
+    if not count or (lately is None and old is not None and str(old.get("message")).startswith(said)):
+        return None
+    remedy = (
+        "publish them again if they matter, and give the stream room for longer outages: "
+        "HEED_STREAM_MAX_AGE, HEED_STREAM_MAX_BYTES"
+    )
+    return Condition(
+        type=EVENTS_EXPIRED,
+        status="True",
+        reason="DroppedByStream",
+        message=f"{said}{f', lately {lately}' if lately else ''}; {remedy}",
+        last_transition_time=at,
+        observed_generation=generation,
+    )
+
+
+def _is_news(old: Item | None, new: Condition) -> bool:
+    said = (new.status, new.reason, new.message)
+    return old is None or (old.get("status"), old.get("reason"), old.get("message")) != said

@@ -96,6 +96,7 @@ COLUMNS: Final = (
     ("Handled", "integer", ".status.totals.handled", 0),
     ("Dead", "integer", ".status.totals.deadLettered", 0),
     ("Ignored", "integer", ".status.totals.ignored", 1),
+    ("Waiting", "integer", ".status.counts.waiting", 1),
     ("Sequence", "integer", ".status.cursor.sequence", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
@@ -115,8 +116,11 @@ def agent_crd() -> dict[str, Any]:
             "status": _structural(TypeAdapter(AgentStatus).json_schema(by_alias=True)),
         },
     }
-    for name in ("totals", "counts"):
-        schema["properties"]["status"]["properties"][name]["default"] = {}  # columns show 0 from the start
+    for name in ("totals", "counts"):  # columns show 0 from the start
+        numbers = schema["properties"]["status"]["properties"][name]
+        numbers["default"] = {}
+        for number in numbers["properties"].values():
+            number["default"] = 0
     _add_rules(schema, "")
     version = {
         "name": names.VERSION,

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -12,22 +12,25 @@ import nats.errors
 
 from heed import names
 from heed.api.status import Letter, Owed
+from heed.bus.bounds import Bounds, Surveyor, check_place, missing
 from heed.bus.cloudevents import encode
 from heed.bus.connection import ApiRefused, Connection
-from heed.bus.deadletters import MAX_HEADERS, Original, dead_letter, read_original, size_of
+from heed.bus.deadletters import MAX_HEADERS, UNPUBLISHABLE, Original, dead_letter, size_of
 from heed.bus.lookup import MESSAGE_ID, Lookup
+from heed.bus.messages import Messages
 from heed.bus.pulling import Pull
-from heed.bus.reader import CursorReader
+from heed.bus.reader import CursorReader, receive_stored
+from heed.bus.streams import NOT_FOUND
 from heed.bus.subjects import disjoint
 from heed.core.cloudevents import parse_event
-from heed.core.events import Event
-from heed.errors import BusUnavailable, MalformedEvent, StreamConflict
+from heed.core.events import Event, Received
+from heed.errors import BusUnavailable, MalformedEvent, ReaderLost
 
 log = logging.getLogger(__name__)
 
-NO_MESSAGE: Final = 10037
 TOO_LARGE: Final = (10054, 10097)  # the stream's limit for messages, JetStream's for headers
 CLOCK_SKEW: Final = timedelta(minutes=1)  # between the leaders of two streams
+STRUCTURED: Final = {"Content-Type": "application/cloudevents+json"}
 OPENING: Final = 64  # consumers that are made at the same time
 
 
@@ -51,26 +54,64 @@ class JetStreamBus:
         self._dead_stream = dead
         self._lookup = Lookup(connection)
         self._opening = asyncio.Semaphore(OPENING)
-        self._asking = asyncio.Lock()
-        self._last = 0
-        self._last_until = 0.0
+        self._surveyor = Surveyor(connection, stream)
+        self._messages = Messages(connection, stream)
 
-    async def open(self, subjects: Sequence[str], after: int, since: str) -> CursorReader:
+    async def open(
+        self, subjects: Sequence[str], after: int, since: str, created: str | None = None
+    ) -> CursorReader:
         """Read `subjects` from sequence `after` + 1; where `after` is 0, from the stream time `since` (RFC 3339) on.
 
-        Raises BusUnavailable, and StreamConflict where the stream ends before `after` (it was made anew).
+        `created` is the stream that `after` belongs to, where that is known. Raises StreamMissing, StreamReplaced,
+        BusUnavailable.
         """
         filters = disjoint(subjects)
         config = {"filter_subjects": filters, **_start(after, since)}
-        async with self._opening:
-            pull = await Pull.open(self._connection, self._stream, config)
-        if after:
-            try:
-                await self._check_place(pull, after)
-            except BaseException:
-                await pull.close()
-                raise
-        return CursorReader(pull, () if set(filters) <= set(subjects) else subjects)
+        try:
+            bounds = await self._surveyor.fresh()
+            check_place(self._stream, bounds, after, created)
+            async with self._opening:
+                pull = await Pull.open(self._connection, self._stream, config, self._surveyor)
+                await self._begin(pull, bounds, after)
+        except ApiRefused as error:
+            raise missing(self._stream) if error.err_code == NOT_FOUND else error from None
+        exact = set(filters) <= set(subjects)
+        return CursorReader(pull, self._surveyor, self._messages, bounds.created, subjects, exact=exact)
+
+    async def _begin(self, pull: Pull, bounds: Bounds, after: int) -> None:
+        try:
+            if pull.floor < after:
+                lagging = f"a replica of stream {self._stream} lags behind; trying again will help"
+                raise BusUnavailable(lagging)
+            await pull.begin(self._surveyor, bounds)
+        except ReaderLost as error:
+            await pull.close()
+            raise BusUnavailable(str(error)) from error
+        except BaseException:
+            await pull.close()
+            raise
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first and the last sequence of the stream, as of a second ago at most. Raises as `open`."""
+        bounds = await self._surveyor.recent()
+        return bounds.first, bounds.last
+
+    async def fetch(self, sequences: Sequence[int], created: str | None = None) -> list[Received | None]:
+        """The messages at these places of the stream, in order; None where it has dropped one.
+
+        `created` is the stream that the places belong to, where that is known. Raises StreamMissing, StreamReplaced,
+        BusUnavailable.
+        """
+        if not sequences:
+            return []
+        found = await self._messages.get_all(sequences)
+        # Had the stream been replaced before it was asked for them, it would still be another one now.
+        last = 0 if created else max(sequences)
+        check_place(self._stream, await self._surveyor.fresh(), last, created)
+        return [
+            None if item is None else receive_stored(sequence, item[1], item[0])
+            for sequence, item in zip(sequences, found, strict=True)
+        ]
 
     async def publish(self, subject: str, event: Event, *, deduplicate: bool = True) -> int:
         """Publish an event and return its stream sequence. Raises BusUnavailable, MalformedEvent.
@@ -85,12 +126,17 @@ class JetStreamBus:
         headers, payload = encode(event)
         if deduplicate:
             headers[MESSAGE_ID] = message_id(subject, event)
-        return await self._store(subject, headers, payload)
+        return await self.store(subject, headers, payload)
 
     async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
-        """Publish a message of an outbox. Raises BusUnavailable, and MalformedEvent for what can never be published."""
+        """Publish a message of an outbox. Raises BusUnavailable, and MalformedEvent for what holds no event.
+
+        An event that the broker can never take ends as a dead letter of the Agent that emitted it.
+        """
         if owed.letter is not None:
-            await self._publish_letter(id, owed, owed.letter, look_first)
+            if not (look_first and await self._is_dead(id, owed)):
+                found = await self._messages.get(owed.sequence)
+                await self._store_letter(id, owed, owed.letter, found[0] if found else None)
             return
         event = parse_event((owed.event or "").encode(), f"{id} in the outbox is not JSON")
         start = owed.sequence + 1
@@ -98,28 +144,33 @@ class JetStreamBus:
             self._stream, owed.subject, start, message_id(owed.subject, event)
         ):
             return
-        await self.publish(owed.subject, event)
-
-    async def _publish_letter(self, id: str, owed: Owed, letter: Letter, look_first: bool) -> None:
-        start = _earlier(owed.at)
-        if look_first and await self._lookup.stored(self._dead_stream, owed.subject, start, id):
-            return
-        original = await self._original(owed.sequence)
-        headers, payload = dead_letter(
-            owed, letter, original, self._connection.max_payload - len(MESSAGE_ID + id) - 4
-        )
-        await self._store(owed.subject, {**headers, MESSAGE_ID: id}, payload)
-
-    async def _original(self, sequence: int) -> Original | None:
         try:
-            answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", {"seq": sequence})
-        except ApiRefused as error:
-            if error.err_code == NO_MESSAGE:
-                return None
-            raise
-        return read_original(answer["message"])
+            await self.publish(owed.subject, event)
+        except MalformedEvent as error:
+            if (agent := names.agent_of_source(event.source)) is None:
+                raise
+            await self._bury(id, replace(owed, subject=names.dead_subject(*agent)), owed, error, look_first)
 
-    async def _store(self, subject: str, headers: dict[str, str], payload: bytes) -> Stored:
+    async def _bury(self, id: str, grave: Owed, owed: Owed, error: MalformedEvent, look_first: bool) -> None:
+        """Store the dead letter of an event that can never be published; also under an id that derives."""
+        letter_id = names.digest("unpublishable", id)
+        if look_first and await self._is_dead(letter_id, grave):
+            return
+        extra = {"subject": owed.subject, "sequence": owed.sequence, "id": id, "error": str(error)}
+        log.error("event cannot be published, dead-lettered", extra=extra)
+        original = Original(owed.subject, STRUCTURED, (owed.event or "").encode())
+        await self._store_letter(letter_id, grave, Letter(UNPUBLISHABLE, str(error)), original)
+
+    async def _is_dead(self, id: str, owed: Owed) -> bool:
+        return await self._lookup.stored(self._dead_stream, owed.subject, _earlier(owed.at), id)
+
+    async def _store_letter(self, id: str, owed: Owed, letter: Letter, original: Original | None) -> None:
+        most = self._connection.max_payload - len(MESSAGE_ID + id) - 4
+        headers, payload = dead_letter(owed, letter, original, most)
+        await self.store(owed.subject, {**headers, MESSAGE_ID: id}, payload)
+
+    async def store(self, subject: str, headers: dict[str, str], payload: bytes) -> Stored:
+        """Publish a message as it is. Raises BusUnavailable, MalformedEvent."""
         # A message beyond the limit would make the broker end the connection.
         size, most = size_of(headers), self._connection.max_payload
         if size > MAX_HEADERS or size + len(payload) > most:
@@ -139,40 +190,13 @@ class JetStreamBus:
         if stored.duplicate and await self._taken(stored, subject):
             log.warning("a message id was taken on another subject", extra={"subject": subject})
             others = {name: value for name, value in headers.items() if name != MESSAGE_ID}
-            return await self._store(subject, others, payload)
+            return await self.store(subject, others, payload)
         return stored
 
     async def _taken(self, stored: Stored, subject: str) -> bool:
         """Whether the message that is said to be ours is another's: ids count in the whole stream, for everybody."""
         first = await self._connection.api(f"STREAM.MSG.GET.{stored.stream}", {"seq": stored.sequence})
         return bool(first["message"]["subject"] != subject)
-
-    async def _check_place(self, pull: Pull, after: int) -> None:
-        """The server takes any start: also one that has expired, and one beyond the end of a stream made anew."""
-        if pull.floor > after:
-            extra = {"stream": self._stream, "cursor": after, "expired": pull.floor - after}
-            log.info("the stream begins after the cursor", extra=extra)
-        elif pull.floor < after or not pull.pending:
-            if (last := await self._last_sequence(after)) < after:
-                raise StreamConflict(
-                    f"stream {self._stream} ends at {last}, but {after} was read from it: it was made anew or "
-                    "restored; restore the right one, or reset the Agent's status.cursor"
-                )
-            if pull.floor < after:
-                raise BusUnavailable(
-                    f"a replica of stream {self._stream} lags behind; trying again will help"
-                )
-
-    async def _last_sequence(self, after: int) -> int:
-        """The stream's last sequence. All readers ask at once: it may be a second old, but not before `after`."""
-        clock = asyncio.get_running_loop().time
-        async with self._asking:
-            if self._last < after or clock() >= self._last_until:
-                self._last_until = clock() + 1
-                self._last = int(
-                    (await self._connection.api(f"STREAM.INFO.{self._stream}"))["state"]["last_seq"]
-                )
-            return self._last
 
 
 def message_id(subject: str, event: Event) -> str:

@@ -2,7 +2,8 @@
 
 A pull request lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one small
 message per half minute. The consumer counts what it delivers: a number left out means that messages were lost on the
-way, and then (as with a lost connection or consumer) there is nothing to repair: the reader is lost.
+way, and then (as with a lost connection or consumer, or messages that the stream dropped unread) there is nothing to
+repair: the reader is lost.
 """
 
 import asyncio
@@ -17,7 +18,9 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from heed.bus.bounds import Bounds, Surveyor
 from heed.bus.connection import Connection
+from heed.bus.losses import Losses
 from heed.errors import BusUnavailable, ReaderLost
 
 EXPIRY: Final = 30.0
@@ -25,6 +28,7 @@ PATIENCE: Final = 5.0  # beyond EXPIRY, until a request counts as lost
 BATCH: Final = 500
 MAX_BYTES: Final = 8 * 1024**2
 INACTIVE: Final = 120.0
+FIRST: Final = 1.0  # seconds that a message which is there may take to come
 _SECOND: Final = 1_000_000_000
 
 
@@ -39,11 +43,15 @@ class Arrival:
 
 
 class Pull:
-    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message."""
+    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message.
 
-    def __init__(self, connection: Connection, stream: str) -> None:
+    With a surveyor, it is lost where the stream dropped messages of its before they were read.
+    """
+
+    def __init__(self, connection: Connection, stream: str, surveyor: Surveyor | None = None) -> None:
         self.floor = 0
         self.pending = 0
+        self.reached = 0  # the sequence of the latest message that was taken
         self._connection = connection
         self._client = connection.client
         self._stream = stream
@@ -51,20 +59,27 @@ class Pull:
         self._inbox = self._client.new_inbox()
         self._subscription: Subscription | None = None
         self._arrivals: deque[Arrival] = deque()
+        self._news = asyncio.Event()
+        self._losses = Losses(surveyor, self._fail, self._news.set) if surveyor else None
         self._delivered = 0  # consumer sequence of the latest arrival
         self._asked = 0  # messages that the server still may send for the request it has
         self._batch = 0  # what that request asked for
         self._lost_at = 0.0
         self._max_bytes = max(MAX_BYTES, 2 * connection.max_payload)
         self._failure: str | None = None
-        self._news = asyncio.Event()
         self._unwatch = connection.watch(lambda: self._fail("the connection was lost"))
 
     @classmethod
-    async def open(cls, connection: Connection, stream: str, config: Mapping[str, Any]) -> "Pull":
+    async def open(
+        cls,
+        connection: Connection,
+        stream: str,
+        config: Mapping[str, Any],
+        surveyor: Surveyor | None = None,
+    ) -> "Pull":
         """Make a consumer; `config` says what it reads and from where. Raises ApiRefused, BusUnavailable."""
         await connection.ready()
-        pull = cls(connection, stream)
+        pull = cls(connection, stream, surveyor)
         try:
             await pull._create(config)
         except BaseException:
@@ -72,32 +87,71 @@ class Pull:
             raise
         return pull
 
+    async def begin(self, surveyor: Surveyor, before: Bounds) -> None:
+        """Ask for the first messages, and see that the stream still is the one that was seen before this was made.
+
+        Then all that comes is from that stream, as a consumer goes with its stream. Raises ReaderLost, BusUnavailable,
+        StreamMissing.
+        """
+        assert self._losses is not None
+        await self._ask(BATCH)
+        if self.pending and not self._arrivals and self._failure is None:
+            await self._wait(FIRST)
+        after = await surveyor.fresh()
+        if after.created != before.created:
+            raise BusUnavailable(f"stream {self._stream} was replaced just now; trying again will help")
+        self.check()
+        self.floor = self.reached = self._losses.begin(before, after)
+
     async def take(self, limit: int, timeout: float) -> list[Arrival]:
         """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
         clock = asyncio.get_running_loop().time
         end = clock() + timeout
-        while not self._arrivals:
-            if self._failure is not None:
-                raise ReaderLost(f"reader of stream {self._stream}: {self._failure}")
+        while (ready := self._ready()) <= 0:
+            self.check()
             now = clock()
             if self._asked > 0 and now >= self._lost_at:
                 self._fail("the server forgot a request")
-            elif self._asked <= 0:
+            elif self._asked <= 0 and not self._arrivals:
                 await self._ask(BATCH)
             elif now >= end:
+                if self._losses is not None and not self._arrivals:
+                    await self._losses.silence()
+                    self.check()
                 return []
             else:
-                await self._wait(min(end, self._lost_at) - now)
-        taken = [self._arrivals.popleft() for _ in range(min(limit, len(self._arrivals)))]
+                await self._wait((min(end, self._lost_at) if self._asked > 0 else end) - now)
+        taken = [self._arrivals.popleft() for _ in range(min(limit, ready))]
+        self.reached = taken[-1].sequence if taken else self.reached
         if self._asked <= 0 and len(self._arrivals) < BATCH and self._failure is None:
             await self._ask(BATCH)  # it comes while these are being decided
         return taken
+
+    def check(self) -> None:
+        """Raises ReaderLost where it is lost."""
+        if self._failure is not None:
+            raise ReaderLost(f"reader of stream {self._stream}: {self._failure}")
+
+    async def has_seen_all(self) -> bool:
+        """Whether all that the consumer has sent was taken; it has nothing more to send, and missed nothing.
+
+        Raises ReaderLost where it may have missed something that the stream dropped, and BusUnavailable.
+        """
+        if self._arrivals:
+            return False
+        if self._losses is None or not self._losses.nothing_missed():
+            self._fail("the stream dropped messages, perhaps before they were read")
+        self.check()
+        info = await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        return int(info["delivered"]["consumer_seq"]) == self._delivered - len(self._arrivals)
 
     async def close(self) -> None:
         """Drop the consumer, without waiting for it. Never raises for a broker that is away."""
         self._unwatch()
         self._fail("it was closed")
         self._arrivals.clear()
+        if self._losses is not None:
+            self._losses.stop()
         with contextlib.suppress(nats.errors.Error, OSError):
             if self._subscription is not None:
                 await self._subscription.unsubscribe()
@@ -120,8 +174,10 @@ class Pull:
         request = {"stream_name": self._stream, "config": wanted}
         info = await self._connection.api(f"CONSUMER.CREATE.{self._stream}", request)
         self._consumer = info["name"]
-        self.floor = int(info["delivered"]["stream_seq"])
+        self.floor = self.reached = int(info["delivered"]["stream_seq"])
         self.pending = int(info["num_pending"])
+        if self._losses is not None:
+            self._losses.made(self.floor, self.pending)
         if self._failure is not None:
             raise BusUnavailable(f"reader of stream {self._stream}: {self._failure}")
 
@@ -130,12 +186,15 @@ class Pull:
         if self._max_bytes:
             request["max_bytes"] = self._max_bytes
         self._asked = self._batch = batch
-        self._lost_at = asyncio.get_running_loop().time() + EXPIRY + PATIENCE
+        until = asyncio.get_running_loop().time() + EXPIRY
+        self._lost_at = until + PATIENCE
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         try:
             await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
         except (nats.errors.Error, OSError) as error:
             self._fail(f"a request could not be sent: {error!r}")
+        if self._losses is not None:
+            self._losses.asked(until)
 
     async def _wait(self, timeout: float) -> None:
         self._news.clear()
@@ -163,6 +222,8 @@ class Pull:
         self._delivered = delivered
         self._asked -= 1
         self._arrivals.append(Arrival(message, sequence, at, pending))
+        if self._losses is not None:
+            self._losses.arrived(sequence, pending, more=self._asked > 0)
 
     def _on_status(self, headers: Mapping[str, str]) -> None:
         code, description = headers.get("Status", ""), headers.get("Description", "")
@@ -171,10 +232,19 @@ class Pull:
             # Says how much of the request was not delivered; may come before the last message that was.
             unsent = headers.get("Nats-Pending-Messages", "")
             self._asked -= int(unsent) if unsent.isdecimal() else self._asked
+            if self._asked <= 0 and self._losses is not None:
+                self._losses.ended()
             if unsent == str(self._batch) and ended:
                 self._max_bytes = 0  # one message alone is larger; there is no other way to get past it
+        elif code == "503":
+            self._fail("its consumer is gone")
         elif code != "100":
             self._fail(f"{code} {description}".strip() or "an answer without a status")
+
+    def _ready(self) -> int:
+        """How many arrivals can be taken."""
+        arrived = len(self._arrivals)
+        return arrived if self._losses is None else self._losses.sure - self._delivered + arrived
 
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason

@@ -1,46 +1,125 @@
 """The reader of one Agent: events from a point in the stream on, decoded, in order and without gaps."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from heed import names
+from heed.bus.bounds import Bounds, Surveyor
 from heed.bus.cloudevents import decode
+from heed.bus.deadletters import Original
+from heed.bus.messages import Messages
 from heed.bus.pulling import Arrival, Pull
+from heed.bus.redrives import read_redrive
 from heed.bus.subjects import matches
-from heed.core.events import Received
+from heed.core.events import Malformed, Received
+from heed.errors import ReaderLost, StreamMissing
 
 _EPOCH: Final = datetime(1970, 1, 1)
 
 
 class CursorReader:
-    """Implements `ports.Reader`. `only`: patterns to filter by once more, where the consumer's match too much."""
+    """Implements `ports.Reader` for `subjects`. `exact`: whether the consumer matches no more than these."""
 
-    def __init__(self, pull: Pull, only: Sequence[str] = ()) -> None:
-        self._pull = pull
-        self._only = tuple(only)
+    def __init__(
+        self,
+        pull: Pull,
+        surveyor: Surveyor,
+        messages: Messages,
+        created: str,
+        subjects: Sequence[str],
+        *,
+        exact: bool,
+    ) -> None:
+        self._pull, self._surveyor, self._messages = pull, surveyor, messages
+        self._created = created
+        self._subjects = tuple(subjects)
+        self._exact = exact
+
+    @property
+    def floor(self) -> int:
+        """The stream sequence before the first message that can still be read."""
+        return self._pull.floor
+
+    @property
+    def created(self) -> str:
+        """When the stream was created, in the broker's own words."""
+        return self._created
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
         clock = asyncio.get_running_loop().time
         end = clock() + timeout
         while arrivals := await self._pull.take(limit, max(0.0, end - clock())):
-            if received := [_received(item) for item in arrivals if self._is_wanted(item.message.subject)]:
-                return received
+            if found := [received(item) for item in arrivals if self._is_wanted(item.message.subject)]:
+                return found
         return ()
+
+    async def reached(self) -> int:
+        """A sequence up to which everything on the subjects was handed out, whoever else's the last ones were.
+
+        Raises ReaderLost, also where the stream has dropped what was not yet read, and BusUnavailable.
+        """
+        self._pull.check()
+        position = self._pull.reached
+        last = (await self._bounds()).last
+        if last <= position or await self._is_behind(position, last):
+            return position
+        # What the stream holds after it was searched, it held while it was: then the search has missed nothing.
+        if (await self._bounds()).first > position + 1 and not await self._pull.has_seen_all():
+            return position
+        self._pull.check()
+        return last
+
+    async def _bounds(self) -> Bounds:
+        try:
+            return await self._surveyor.fresh()
+        except StreamMissing as error:
+            raise ReaderLost(str(error)) from None
+
+    async def _is_behind(self, position: int, last: int) -> bool:
+        """Whether the stream holds something after `position` up to `last` that was not handed out then."""
+        for subject in self._subjects:
+            following = await self._messages.next(subject, position + 1)
+            if following is not None and following <= last:
+                return True
+        return False
 
     async def close(self) -> None:
         """Drop the consumer. Never raises for a broker that is away."""
         await self._pull.close()
 
     def _is_wanted(self, subject: str) -> bool:
-        return not self._only or any(matches(pattern, subject) for pattern in self._only)
+        return self._exact or any(matches(pattern, subject) for pattern in self._subjects)
 
 
-def _received(arrival: Arrival) -> Received:
+def received(arrival: Arrival) -> Received:
+    """A message of a consumer, decoded."""
     message = arrival.message
-    event = decode(message.headers, message.data, message.subject)
-    return Received(arrival.sequence, stream_time(arrival.at), message.subject, event)
+    return receive(
+        arrival.sequence, stream_time(arrival.at), message.subject, message.headers or {}, message.data
+    )
+
+
+def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], payload: bytes) -> Received:
+    """A stream's message, decoded. Whether it is a redriven dead letter, only a redrive subject can say."""
+    event, redrive = decode(headers, payload, subject), None
+    if names.is_redrive(subject):
+        found = read_redrive(headers)
+        event, redrive = (found, None) if isinstance(found, Malformed) else (event, found)
+    return Received(sequence, at, subject, event, redrive)
+
+
+def receive_stored(sequence: int, at: str, original: Original) -> Received:
+    """A message that was asked for by its place, decoded as if a reader had brought it."""
+    headers = {name: value for name, value in original.headers.items() if _is_token(name)}
+    return receive(sequence, at, original.subject, headers, original.payload)
+
+
+def _is_token(name: str) -> bool:
+    # Headers of other names the client library keeps from readers.
+    return name.isascii() and not any(map(str.isspace, name))
 
 
 def stream_time(nanoseconds: int) -> str:

@@ -4,6 +4,8 @@ Whoever runs the broker may have made them with other limits, which is fine, or 
 refuses what Heed does, which is not.
 """
 
+import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from typing import Any, Final
 from heed import names
 from heed.bus.connection import ApiRefused, Connection
 from heed.bus.subjects import covers
-from heed.errors import StreamConflict
+from heed.errors import BusUnavailable, StreamConflict
 from heed.settings import StreamSettings
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
 SUBJECTS_OVERLAP: Final = 10065
+LOOK_EVERY: Final = 60.0
+RETRY: Final = 5.0
 _SECOND: Final = 1_000_000_000
 # One reader per Agent is one consumer; from nats-server 2.15 on, a stream that says nothing takes no more than 1000.
 MAX_CONSUMERS: Final = 100_000
@@ -65,16 +69,61 @@ _NO_POWERS: Final = (
 
 async def ensure_streams(connection: Connection, settings: StreamSettings) -> None:
     """Make or check both streams. Safe to run in several processes. Raises StreamConflict, BusUnavailable."""
-    await _ensure(connection, _events_stream(settings), (*_RULES, *_NO_POWERS))
-    await _ensure(connection, _dead_stream(settings), _RULES)
+    for wanted, rules in _wanted(settings):
+        found = await _ensure(connection, wanted, rules)
+        _compare(found or wanted, wanted)
 
 
-async def _ensure(connection: Connection, wanted: dict[str, Any], rules: tuple[_Rule, ...]) -> None:
+async def keep_streams(connection: Connection, settings: StreamSettings) -> None:
+    """Make streams again that went missing, until cancelled: look after every reconnection, and now and then.
+
+    What else is wrong with a stream is logged, and stops nobody who has been able to use it so far.
+    """
+    changed = asyncio.Event()
+    unwatch = connection.watch(changed.set)
+    try:
+        while True:
+            changed.clear()
+            kept = connection.is_connected and await _keep(connection, settings)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY if kept else RETRY):
+                    await changed.wait()
+    finally:
+        unwatch()
+
+
+async def _keep(connection: Connection, settings: StreamSettings) -> bool:
+    """Whether it has been found out how the streams are."""
+    try:
+        for wanted, rules in _wanted(settings):
+            if await _ensure(connection, wanted, rules) is None:
+                lost = "what it held, and what was published since"
+                log.warning(
+                    "stream was missing and was made anew", extra={"stream": wanted["name"], "lost": lost}
+                )
+    except StreamConflict as error:
+        log.error("stream cannot be used", extra={"error": str(error)})
+    except Exception as error:  # also a mistake of ours: nobody would miss this
+        known = isinstance(error, BusUnavailable)
+        log.warning("cannot check the streams", extra={"error": str(error)}, exc_info=not known)
+        return False
+    return True
+
+
+def _wanted(settings: StreamSettings) -> list[tuple[dict[str, Any], tuple[_Rule, ...]]]:
+    return [(_events_stream(settings), (*_RULES, *_NO_POWERS)), (_dead_stream(settings), _RULES)]
+
+
+async def _ensure(
+    connection: Connection, wanted: dict[str, Any], rules: tuple[_Rule, ...]
+) -> dict[str, Any] | None:
+    """The configuration that was found, or None where the stream had to be made. Raises StreamConflict."""
     name = wanted["name"]
     found = await _config(connection, name)
-    if found is None:
-        found = await _create(connection, wanted)
+    if found is None and (found := await _create(connection, wanted)) is None:
+        return None
     _check(name, wanted, found, rules)
+    return found
 
 
 async def _config(connection: Connection, name: str) -> dict[str, Any] | None:
@@ -87,10 +136,11 @@ async def _config(connection: Connection, name: str) -> dict[str, Any] | None:
     return dict(info["config"])
 
 
-async def _create(connection: Connection, wanted: dict[str, Any]) -> dict[str, Any]:
+async def _create(connection: Connection, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Make a stream. Where someone was quicker, what they made."""
     name = wanted["name"]
     try:
-        created = await connection.api(f"STREAM.CREATE.{name}", wanted)
+        await connection.api(f"STREAM.CREATE.{name}", wanted)
     except ApiRefused as error:
         if error.err_code == SUBJECTS_OVERLAP:
             remedy = (
@@ -105,7 +155,7 @@ async def _create(connection: Connection, wanted: dict[str, Any]) -> dict[str, A
             raise
         return found
     log.info("stream created", extra={"stream": name})
-    return dict(created["config"])
+    return None
 
 
 def _check(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any], rules: tuple[_Rule, ...]) -> None:
@@ -119,9 +169,17 @@ def _check(name: str, wanted: Mapping[str, Any], found: Mapping[str, Any], rules
             problems.append(problem)
     if any(problems):
         raise StreamConflict("\n".join(filter(None, problems)))
+
+
+def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for field in _LIMITS:
         if found.get(field) != wanted[field]:
-            extra = {"stream": name, "field": field, "found": found.get(field), "wanted": wanted[field]}
+            extra = {
+                "stream": wanted["name"],
+                "field": field,
+                "found": found.get(field),
+                "wanted": wanted[field],
+            }
             log.warning("stream has another limit, which is kept", extra=extra)
 
 

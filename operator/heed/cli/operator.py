@@ -21,6 +21,27 @@ from heed.settings import Settings
     help="Watch this namespace only.  [default: all]",
 )
 @click.option(
+    "--lease",
+    metavar="NAME",
+    envvar="HEED_LEASE",
+    show_envvar=True,
+    help="Lease that replicas compete for; none: one operator, without a standby.  [default: heed-operator]",
+)
+@click.option(
+    "--lease-namespace",
+    metavar="NAMESPACE",
+    envvar="HEED_LEASE_NAMESPACE",
+    show_envvar=True,
+    help="Namespace of the lease.  [default: the pod's; else the watched one, or default]",
+)
+@click.option(
+    "--identity",
+    metavar="NAME",
+    envvar="HEED_IDENTITY",
+    show_envvar=True,
+    help="This replica in the lease.  [default: the pod's name; else host and process]",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     envvar="HEED_LOG_FORMAT",

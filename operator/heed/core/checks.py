@@ -1,13 +1,22 @@
 """What can be said of an Agent before any event comes: every mistake as a Problem with its field and remedy."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from heed import names
-from heed.api.agent import AgentSpec, Emit, Handler, TaskSpec, job_containers
-from heed.core.expressions import VARIABLES, Expression, ExpressionError, compile_expression
-from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single
+from heed.api.agent import (
+    MAX_EXPRESSIONS,
+    MAX_EXPRESSIONS_LENGTH,
+    AgentSpec,
+    Emit,
+    Handler,
+    TaskSpec,
+    job_containers,
+)
+from heed.core.expressions import VARIABLES, Expression, ExpressionError, compile_expression, weight
+from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single, sources
 from heed.core.values import INT_MAX, INT_MIN
 from heed.errors import Problem
 
@@ -51,6 +60,32 @@ class Compiler:
         except RecursionError:
             self.problem(path, "nests too deep", "flatten it")
         return None
+
+
+def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
+    """There are no more expressions than can be compiled while other Agents wait."""
+    count = length = 0
+    for source in _sources(spec):
+        count, length = count + 1, length + weight(source)
+        if count > MAX_EXPRESSIONS or length > MAX_EXPRESSIONS_LENGTH:
+            message = (
+                f"has more than {MAX_EXPRESSIONS} expressions, or {MAX_EXPRESSIONS_LENGTH} characters of them "
+                "(each optMap doubles its expression)"
+            )
+            compiler.problem("spec", message, "make several Agents of it")
+            return
+
+
+def _sources(spec: AgentSpec) -> Iterator[str]:
+    """Every expression as it is written. What cannot be read is reported where it is compiled."""
+    yield from (item.where for item in spec.subscribe if item.where)
+    yield from (item.when for item in spec.handlers if item.when)
+    templates = [task.job for task in spec.tasks.values()]
+    for handler in spec.handlers:
+        templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
+    for template in templates:
+        with suppress(ExpressionError, RecursionError):
+            yield from sources(template)
 
 
 def check_names(compiler: Compiler, spec: AgentSpec) -> None:

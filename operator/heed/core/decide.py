@@ -7,7 +7,7 @@ make the world agree with it. Time is the stream's own time of the event.
 """
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from heed import names
 from heed.api.status import Letter, Owed, Session
@@ -16,7 +16,7 @@ from heed.core import outgoings, redrives, sessions
 from heed.core.decision import SHELL, Decision, Outcome
 from heed.core.effects import Publish
 from heed.core.events import Event, Malformed, Received
-from heed.core.expressions import Scope
+from heed.core.expressions import Scope, out_of_memory
 from heed.core.ledger import Ledger
 from heed.core.patterns import matches
 from heed.core.program import Program, Reaction
@@ -29,8 +29,6 @@ from heed.errors import DecisionFailed
 __all__ = ["Decision", "decide"]
 
 Variables = dict[str, Any]
-
-MAX_STATE_BYTES: Final = 128 * 1024
 
 
 def decide(
@@ -61,6 +59,8 @@ def _decide(program: Program, ledger: Ledger, received: Received, room: Room | N
         if event.type.startswith(names.TASK_EVENTS):
             return _decide_task_event(program, ledger, received, event, room)
         return _decide_event(program, ledger, received, event, room)
+    except MemoryError:
+        return _dead(program, ledger, received, out_of_memory())
     except Exception as error:  # a mistake of ours must cost one event, not the Agent
         failure = DecisionFailed("Undecidable", f"{type(error).__name__}: {error}; please report this")
         return _dead(program, ledger, received, failure)
@@ -196,7 +196,6 @@ def _decide_session(
         if key in ledger.sessions:
             ledger = _touched(ledger, key, session)
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
-    state_size = _checked_size(reacted.state, reacted.handlers[-1])
     outgoings.check_count(reacted)
     origin = names.origin(program.agent.uid, ledger.cursor.created)
     cancelled = outgoings.cancelled(ledger, key, reacted)
@@ -223,7 +222,7 @@ def _decide_session(
         handlers=tuple(reacted.handlers),
         before=before,
         after=dict(reacted.state) if key in ledger.sessions else None,
-        state_size=state_size,
+        state_size=reacted.state_size,
     )
 
 
@@ -231,17 +230,6 @@ def _touched(ledger: Ledger, key: str, session: Session) -> Ledger:
     """The ledger with a session that heard of something and was not changed by it."""
     touched = sessions.touched(ledger, session, session.state)
     return replace(ledger, sessions=sessions.kept(ledger.sessions, ledger.pending_tasks, key, touched))
-
-
-def _checked_size(state: dict[str, Any], handler: str) -> int:
-    """The bytes of a state. Raises DecisionFailed where they are too many."""
-    size = len(compact(state).encode())
-    if size > MAX_STATE_BYTES:
-        message = (
-            f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
-        )
-        raise DecisionFailed("StateTooLarge", message, handler)
-    return size
 
 
 def _counted(ledger: Ledger, received: Received, outcome: Outcome) -> Decision:

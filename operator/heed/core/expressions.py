@@ -18,13 +18,20 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
+from heed.api.agent import MAX_EXPRESSION
+from heed.core.cost import COSTLY, Cost, cost_of, rendered
 from heed.core.slips import LITERALS, readable, remedies
+from heed.core.syntax import UnknownSyntax, syntax_of
+from heed.errors import DecisionFailed
 
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
 _ERROR = cel.Type.ERROR
 _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_DOUBLING = re.compile(r"\bopt(?:Flat)?Map\b")
+_MAX_DOUBLING: Final = 5  # each such macro doubles what it is called on: eleven of them are two megabytes
+_MAX_COMPILED: Final = 64 * 1024  # bytes; a thousand characters come to about twenty thousand
 
 
 class ExpressionError(Exception):
@@ -58,7 +65,7 @@ class Scope:
                 self._activation = _environment().Activation(dict(self._variables))
             value = compiled.eval(self._activation)
         except MemoryError:
-            raise ExpressionError("needs too much memory; work on less data") from None
+            raise out_of_memory() from None
         except Exception as error:
             raise ExpressionError(_explain(str(error))) from None
         if value.type() == _ERROR:
@@ -68,15 +75,25 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """A compiled CEL expression."""
+    """A compiled CEL expression, and what evaluating it may cost."""
 
     source: str
     compiled: Any
+    cost: Cost
+
+    @property
+    def valued(self) -> Cost:
+        """What its value as JSON may cost."""
+        return rendered(self.cost, optionals=self._may_be_optional)
+
+    @property
+    def _may_be_optional(self) -> bool:
+        return "?" in self.source or "optional" in self.source
 
     def value(self, scope: Scope) -> Any:
         """Its value as JSON. Raises ExpressionError."""
         value = scope.evaluate(self.compiled)
-        if "?" in self.source or "optional" in self.source:
+        if self._may_be_optional:
             _refuse_optionals(value)
         try:
             return _json(value.plain_value())
@@ -100,6 +117,10 @@ def compile_expression(
     source: str, *, condition: bool = False, known: tuple[str, ...] = VARIABLES
 ) -> Expression:
     """Compile CEL over the `known` variables. Raises ExpressionError that says what may have been meant."""
+    if len(source) > MAX_EXPRESSION:
+        raise ExpressionError(f"has {len(source)} characters, more than {MAX_EXPRESSION}; shorten it")
+    if _doublings(source) > _MAX_DOUBLING:
+        raise ExpressionError(f"has more than {_MAX_DOUBLING} of optMap and optFlatMap; split it")
     try:
         compiled = _environment(known).compile(source)
     except Exception as error:
@@ -107,7 +128,32 @@ def compile_expression(
     type_ = compiled.return_type()
     if condition and type_ not in (cel.Type.BOOL, cel.Type.DYN):
         raise ExpressionError(f"is {type_.name().lower()}, not a boolean; compare it with something")
-    return Expression(source, compiled)
+    serialized = compiled.serialize()
+    if len(serialized) > _MAX_COMPILED:
+        raise ExpressionError("is too much once its macros are written out; shorten or split it")
+    return Expression(source, compiled, _cost(serialized))
+
+
+def weight(source: str) -> int:
+    """About how many characters an expression has once its macros are written out."""
+    return len(source) << min(_doublings(source), _MAX_DOUBLING + 1)
+
+
+def _doublings(source: str) -> int:
+    return len(_DOUBLING.findall(source))
+
+
+def _cost(serialized: bytes) -> Cost:
+    try:
+        return cost_of(syntax_of(serialized))
+    except (UnknownSyntax, RecursionError):
+        return COSTLY
+
+
+def out_of_memory(handler: str | None = None) -> DecisionFailed:
+    """Why a decision is a dead letter for which there is no memory."""
+    message = "needs too much memory; work on less data, pass references, or shorten the expressions"
+    return DecisionFailed("TooCostly", message, handler)
 
 
 def _error_in(value: Any) -> str:

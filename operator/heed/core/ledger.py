@@ -1,7 +1,7 @@
 """The ledger: what an Agent has decided and still owes. It is a value; every change makes a new one."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -35,6 +35,7 @@ _MAPS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
     "pending_tasks": ("pendingTasks", TypeAdapter(PendingTask)),
     "outbox": ("outbox", TypeAdapter(Owed)),
 }
+_NAMES: Final = tuple(item.name for item in fields(Totals))
 _CURSOR = TypeAdapter(Cursor)
 _TOTALS = TypeAdapter(Totals)
 _COUNTS = TypeAdapter(Counts)
@@ -129,7 +130,7 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
 
 def count(totals: Totals, **more: int) -> Totals:
     """Totals with some of them grown."""
-    return replace(totals, **{name: getattr(totals, name) + number for name, number in more.items()})
+    return Totals(*[getattr(totals, name) + more.get(name, 0) for name in _NAMES])  # faster than `replace`
 
 
 def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

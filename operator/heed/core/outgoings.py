@@ -14,7 +14,7 @@ from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.expressions import Scope
 from heed.core.ledger import Ledger
 from heed.core.program import Program
-from heed.core.react import Reacted, Wish
+from heed.core.react import MAX_DECISION_BYTES, Reacted, Wish, check_harmless
 from heed.core.sessions import later
 from heed.core.tasks import owed_work
 from heed.core.templates import TemplateError
@@ -23,7 +23,6 @@ from heed.errors import DecisionFailed, MalformedEvent
 
 MAX_WORK_BYTES: Final = 192 * 1024
 MAX_EMITTED_BYTES: Final = 192 * 1024
-MAX_DECISION_BYTES: Final = 384 * 1024
 _ENVELOPE: Final = 512  # about what a record takes beside its content
 _TRACE: Final = ("traceparent", "tracestate")
 
@@ -56,6 +55,7 @@ def started(
 ) -> dict[str, PendingTask]:
     """The tasks that the handlers started, rendered. Raises DecisionFailed."""
     records: dict[str, PendingTask] = {}
+    size = 0
     for index, wish in enumerate(reacted.starts):
         task_id = names.task_id(origin, received.sequence, index, wish.task)
         scope = {
@@ -64,10 +64,15 @@ def started(
             "task": {"id": task_id, "name": wish.task},
             "input": wish.input,
         }
+        if program.careful and wish.input is not None:
+            check_harmless(program.limit.allows(scope))
         try:
             records[task_id] = _pending(program, received, event, key, scope, wish)
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, wish.handler) from None
+        size += _task_size(records[task_id])
+        if size > MAX_DECISION_BYTES:
+            check_size(records, {})  # no need to make them all
     return records
 
 
@@ -138,6 +143,7 @@ def emitted(
         message = f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
         raise DecisionFailed("HopLimit", message, reacted.emits[0].handler)
     owed: dict[str, Owed] = {}
+    size = 0
     for index, wanted in enumerate(reacted.emits):
         key = names.event_id(origin, received.sequence, index)
         try:
@@ -146,6 +152,9 @@ def emitted(
             owed[key] = Owed(received.sequence, index, subject, received.at, event=_body(new))
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, wanted.handler) from None
+        size += _event_size(owed[key])
+        if size > MAX_DECISION_BYTES:
+            check_size({}, owed)
     return owed
 
 
@@ -174,17 +183,21 @@ def check_count(reacted: Reacted) -> None:
 
 def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, Owed]) -> None:
     """Raise DecisionFailed where one event would make more than a ledger can take: it could never be committed."""
-    tasks = sum(
-        _ENVELOPE + len((item.owed or "").encode()) + len(compact(item.input).encode())
-        for item in started.values()
-    )
-    size = tasks + sum(_ENVELOPE + len((item.event or "").encode()) for item in emitted.values())
+    size = sum(map(_task_size, started.values())) + sum(map(_event_size, emitted.values()))
     if size > MAX_DECISION_BYTES:
         message = (
             f"{len(started)} tasks and {len(emitted)} events of one decision would take {size} bytes, more than "
             f"{MAX_DECISION_BYTES}; pass references, or let several events do it"
         )
         raise DecisionFailed("DecisionTooLarge", message)
+
+
+def _task_size(task: PendingTask) -> int:
+    return _ENVELOPE + len((task.owed or "").encode()) + len(compact(task.input).encode())
+
+
+def _event_size(owed: Owed) -> int:
+    return _ENVELOPE + len((owed.event or "").encode())
 
 
 def publishes(owed: Mapping[str, Owed]) -> list[Publish]:

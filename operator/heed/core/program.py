@@ -1,18 +1,20 @@
 """An Agent compiled for deciding: every expression and template parsed once per generation, every mistake found."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from heed import names
 from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, seconds
 from heed.core import checks
+from heed.core.bounds import EXTENT, NONE, Bound, Limit, peak, plus, scaled, times
 from heed.core.checks import OF_EVENTS, OF_OTHERS, Compiler
+from heed.core.cost import RENDER, SCOPE
 from heed.core.effects import AgentRef
 from heed.core.expressions import VARIABLES, Expression
 from heed.core.jobcontract import expands_variables
 from heed.core.patterns import matches
 from heed.core.templates import Template, compile_template
-from heed.errors import InvalidManifest, Problem
+from heed.errors import DecisionFailed, InvalidManifest, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,11 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything that `decide` needs to know of an Agent."""
+    """Everything that `decide` needs to know of an Agent.
+
+    With `careful`, decisions on more data than `limit` allows fail with the code NEEDS_GUARD instead of being made.
+    With `verdict`, they fail with that.
+    """
 
     agent: AgentRef
     labels: Mapping[str, str]
@@ -78,6 +84,11 @@ class Program:
     idle_timeout: int
     tasks: Mapping[str, Task]
     reactions: tuple[Reaction, ...]
+    manifest: Agent  # what it was compiled from
+    opening: Limit  # on what it takes to find an event's session
+    limit: Limit  # on all of a decision
+    careful: bool = False
+    verdict: DecisionFailed | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -97,6 +108,9 @@ def compile_agent(agent: Agent) -> Program:
     """Compile an Agent. Raises InvalidManifest with every problem found."""
     problems: list[Problem] = []
     compiler, spec = Compiler(problems, OF_EVENTS), agent.spec
+    checks.check_extent(compiler, spec)
+    if problems:
+        raise InvalidManifest(problems)
     subscriptions = tuple(
         Subscription(
             item.type, compiler.expression(item.where, f"spec.subscribe[{index}].where", condition=True)
@@ -113,16 +127,50 @@ def compile_agent(agent: Agent) -> Program:
     checks.check_names(compiler, spec)
     if problems:
         raise InvalidManifest(problems)
+    key = None if spec.session.key == SessionSpec().key else key
+    opening = _opening(subscriptions, key)
     return Program(
         agent=AgentRef(agent.metadata.namespace, agent.metadata.name, agent.metadata.uid),
         labels=agent.metadata.labels,
         generation=agent.metadata.generation,
         subscriptions=subscriptions,
-        key=None if spec.session.key == SessionSpec().key else key,
+        key=key,
         idle_timeout=seconds(spec.session.idle_timeout),
         tasks=tasks,
         reactions=reactions,
+        manifest=agent,
+        opening=Limit.of(opening),
+        limit=Limit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
     )
+
+
+def _opening(subscriptions: Iterable[Subscription], key: Expression | None) -> Bound:
+    """The work of finding out whether an event is heeded, and in which session."""
+    return plus(
+        *(item.where.cost.work for item in subscriptions if item.where), key.valued.work if key else NONE
+    )
+
+
+def _work(reaction: Reaction, tasks: Mapping[str, Task]) -> Bound:
+    """What a handler may do at most, the tasks that it starts included."""
+    started = [_rendering(item.input) for item in reaction.start if item.input]
+    emitted = [_rendering(item.one or item.many) for item in reaction.emit]
+    tasks_of = [_starting(item, tasks) for item in reaction.start]
+    when = reaction.when.cost.work if reaction.when else NONE
+    return plus(scaled(EXTENT, SCOPE), when, _rendering(reaction.state), *started, *emitted, *tasks_of)
+
+
+def _starting(start: Start, tasks: Mapping[str, Task]) -> Bound:
+    """A task's template and document, once or for each item of a list. Its input is no more than fits, or refused."""
+    one = [tasks[start.task]] if start.task is not None else list(tasks.values())
+    work = plus(scaled(EXTENT, SCOPE + 2 * RENDER), peak(*(_rendering(task.template) for task in one)))
+    if start.many is None:
+        return work
+    return plus(_rendering(start.many), times(start.many.cost.length, work))
+
+
+def _rendering(template: Template | None) -> Bound:
+    return plus(template.cost.work, scaled(template.cost.size, RENDER)) if template else NONE
 
 
 def _of_handler(handler: Handler) -> tuple[str, ...]:

@@ -1,18 +1,23 @@
 """What an Agent's handlers make of one event, within one session. Everything is collected before anything is kept."""
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from heed.api.parsing import kind_of
+from heed.core.bounds import Allowance
 from heed.core.events import Event
-from heed.core.expressions import ExpressionError, Scope
+from heed.core.expressions import ExpressionError, Scope, out_of_memory
 from heed.core.program import Emit, Program, Reaction, Start
 from heed.core.strictjson import MAX_DEPTH, Unreadable, check_zeros, depth_of
 from heed.core.templates import Template, TemplateError
-from heed.core.values import canonical
+from heed.core.values import canonical, compact
 from heed.errors import DecisionFailed
+
+MAX_STATE_BYTES: Final = 128 * 1024
+MAX_DECISION_BYTES: Final = 384 * 1024
+NEEDS_GUARD: Final = "NeedsGuard"  # of a careful program: not a failure, the decision is to be made elsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,14 @@ class Wanted:
 
 @dataclass(slots=True)
 class Reacted:
-    """What the handlers did with a session, in order. `ended` says that what was there before is to be dropped."""
+    """What the handlers did with a session, in order. `ended` says that what was there before is to be dropped.
+
+    `state_size` is in bytes of JSON, known where a handler ran; `made` is about what they started and emitted.
+    """
 
     state: dict[str, Any]
+    state_size: int = 0
+    made: int = 0
     handlers: list[str] = field(default_factory=list)
     starts: list[Wish] = field(default_factory=list)
     emits: list[Wanted] = field(default_factory=list)
@@ -85,9 +95,16 @@ def react(
 
     Raises DecisionFailed with the handler's name; nothing of the decision counts then.
     """
+    if program.verdict is not None:
+        raise program.verdict
     reacted = Reacted(dict(state))
     scope = Scope({**variables, "state": reacted.state})
+    allowance = Allowance(program.limit, variables) if program.careful else None
+    checked = None
     for reaction in reactions:
+        if allowance is not None and reacted.state is not checked:
+            check_harmless(allowance.allows(reacted.state))
+            checked = reacted.state
         try:
             if reaction.when is not None and not _holds(reaction, scope):
                 continue
@@ -96,8 +113,16 @@ def react(
             raise DecisionFailed("TemplateFailed", error.message, reaction.name) from None
         except DecisionFailed as error:
             raise DecisionFailed(error.code, error.message, reaction.name) from None
+        except MemoryError:
+            raise out_of_memory(reaction.name) from None
         _check_tasks(program, reacted)
     return reacted
+
+
+def check_harmless(is_harmless: bool) -> None:
+    """Raise DecisionFailed where a careful program was given more data than it may decide on."""
+    if not is_harmless:
+        raise DecisionFailed(NEEDS_GUARD, "deciding this may be costly")
 
 
 def _holds(reaction: Reaction, scope: Scope) -> bool:
@@ -110,21 +135,50 @@ def _holds(reaction: Reaction, scope: Scope) -> bool:
 
 def _run(reaction: Reaction, variables: Mapping[str, Any], reacted: Reacted, scope: Scope) -> Scope:
     """Add one handler's doing to what was done; returns the scope that the next handler sees."""
+    first = not reacted.handlers
     reacted.handlers.append(reaction.name)
     if reaction.state is not None:
         reacted.state = _merged(reacted.state, _render(reaction.state, scope, reaction, "state"), reaction)
         scope = Scope({**variables, "state": reacted.state})
+    if reaction.state is not None or first:
+        reacted.state_size = _checked_size(reacted.state)
     for index, start in enumerate(reaction.start):
-        reacted.starts.extend(_wishes(start, scope, reaction, index))
+        wishes = _wishes(start, scope, reaction, index)
+        reacted.starts.extend(wishes)
+        _check_made(reacted, [wish.input for wish in wishes])
     for index, emit in enumerate(reaction.emit):
         wanted = _events(emit, scope, reaction, index)
         reacted.emits.extend(Wanted(reaction.name, item) for item in wanted)
+        _check_made(reacted, wanted)
     reacted.cancels.update(reaction.cancel)
     if reaction.end:
-        reacted.state, reacted.ended, reacted.starts = {}, True, []
+        reacted.state, reacted.state_size, reacted.ended, reacted.starts = {}, 2, True, []
         reacted.cancels.clear()
         scope = Scope({**variables, "state": reacted.state})
     return scope
+
+
+def _checked_size(state: dict[str, Any]) -> int:
+    """The bytes of a state. Raises DecisionFailed where they are too many, before a handler makes more of them."""
+    size = len(compact(state).encode())
+    if size > MAX_STATE_BYTES:
+        message = (
+            f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
+        )
+        raise DecisionFailed("StateTooLarge", message)
+    return size
+
+
+def _check_made(reacted: Reacted, items: Sequence[Any]) -> None:
+    """Raise DecisionFailed once there is more than `outgoings.check_size` could let pass.
+
+    One item alone may be of any size here: what is wrong with it is said later, and better.
+    """
+    alone = not reacted.made and len(items) < 2
+    reacted.made += sum(len(compact(item)) for item in items)
+    if reacted.made > MAX_DECISION_BYTES and not alone:
+        message = f"what is to be started and emitted exceeds {MAX_DECISION_BYTES} bytes; pass references"
+        raise DecisionFailed("DecisionTooLarge", message)
 
 
 def _render(template: Template, scope: Scope, reaction: Reaction, where: str) -> Any:
@@ -158,7 +212,7 @@ def _check_zeros(value: Any, prefix: str = "") -> None:
         raise DecisionFailed(error.code, f"{prefix}{error}") from None
 
 
-def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Iterable[Wish]:
+def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Sequence[Wish]:
     path = f"start[{index}]"
     if start.many is None:
         value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
@@ -178,7 +232,7 @@ def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Itera
     ]
 
 
-def _events(emit: Emit, scope: Scope, reaction: Reaction, index: int) -> Iterable[dict[str, Any]]:
+def _events(emit: Emit, scope: Scope, reaction: Reaction, index: int) -> Sequence[dict[str, Any]]:
     path = f"emit[{index}]"
     if emit.one is not None:
         return [_render(emit.one, scope, reaction, path)]

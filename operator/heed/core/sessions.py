@@ -75,9 +75,17 @@ def advanced(program: Program, ledger: Ledger, received: Received, *, ahead: boo
     inbox = max(cursor.inbox or 0, received.sequence) if ahead else cursor.inbox
     if inbox is not None and inbox <= sequence:
         inbox = None
-    return without_idle(
-        program, replace(ledger, cursor=Cursor(cursor.stream, sequence, now, cursor.created, inbox)), now
+    moved = Ledger(
+        Cursor(cursor.stream, sequence, now, cursor.created, inbox),
+        ledger.totals,
+        ledger.sessions,
+        ledger.pending_tasks,
+        ledger.waiting,
+        ledger.recent_tasks,
+        ledger.recent_events,
+        ledger.outbox,
     )
+    return without_idle(program, moved, now)
 
 
 def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:

@@ -70,12 +70,16 @@ def check_zeros(value: object) -> None:
         if "\0" in value:
             raise Unreadable("BadData", "data hold the character U+0000, which ends text in CEL; drop it")
     elif isinstance(value, dict):
-        for key, item in value.items():
-            check_zeros(key)
-            check_zeros(item)
+        for key in value:
+            if "\0" in key:
+                check_zeros(key)
+        for item in value.values():
+            if isinstance(item, str | dict | list):
+                check_zeros(item)
     elif isinstance(value, list):
         for item in value:
-            check_zeros(item)
+            if isinstance(item, str | dict | list):
+                check_zeros(item)
 
 
 def depth_of(value: object) -> int:

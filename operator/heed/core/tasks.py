@@ -51,6 +51,14 @@ def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     return event
 
 
+def in_few_words(record: PendingTask, end: TaskEnd, why: str) -> tuple[PendingTask, TaskEnd]:
+    """The same end without all that may be large, for a broker that refused its event."""
+    reason = "BadResult" if end.completed else end.reason
+    cause = replace(record.cause, traceparent=None, tracestate=None)
+    short = replace(end, completed=False, result=None, reason=reason, message=why)
+    return replace(record, cause=cause), short
+
+
 def _end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     data: dict[str, Any]
     if end.completed:

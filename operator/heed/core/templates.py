@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from heed.core.cost import FREE, Cost, literal, together
 from heed.core.expressions import VARIABLES, Expression, ExpressionError, Scope, compile_expression
 from heed.core.values import compact
 
@@ -21,10 +22,11 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template. `constant` says that it holds no expression at all."""
+    """A parsed template. `constant` says that it holds no expression at all; `cost` is what rendering it may cost."""
 
     render: Render
     constant: bool
+    cost: Cost = FREE
 
 
 def compile_template(
@@ -41,13 +43,15 @@ def compile_template(
         members = {key: compile_template(item, f"{path}.{key}", guard, known) for key, item in value.items()}
         if not all(member.constant for member in members.values()):
             renders = [(key, member.render) for key, member in members.items()]
-            return Template(lambda scope: {key: render(scope) for key, render in renders}, constant=False)
+            cost = together([member.cost for member in members.values()], keys="".join(members))
+            return Template(lambda scope: {key: render(scope) for key, render in renders}, False, cost)
     elif isinstance(value, list):
         items = [compile_template(item, f"{path}[{index}]", guard, known) for index, item in enumerate(value)]
         if not all(item.constant for item in items):
-            return Template(lambda scope: [item.render(scope) for item in items], constant=False)
+            cost = together([item.cost for item in items])
+            return Template(lambda scope: [item.render(scope) for item in items], False, cost)
     plain = _unescaped(value)
-    return Template(lambda scope: plain, constant=True)
+    return Template(lambda scope: plain, True, literal(plain))
 
 
 def _unescaped(value: Any) -> Any:
@@ -68,11 +72,16 @@ def _string(text: str, path: str, guarded: bool, known: tuple[str, ...]) -> Temp
         raise TemplateError(path, str(error)) from None
     if all(isinstance(part, str) for part in parts):
         plain = "".join(map(str, parts))
-        return Template(lambda scope: plain, constant=True)
+        return Template(lambda scope: plain, True, literal(plain))
     if len(parts) == 1 and isinstance(parts[0], Expression):
-        return Template(_valued(parts[0], path, guarded), constant=False)
+        return Template(_valued(parts[0], path, guarded), False, parts[0].valued)
     pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
-    return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), constant=False)
+    cost = together([_cost(part) for part in parts])
+    return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost)
+
+
+def _cost(part: str | Expression) -> Cost:
+    return literal(part) if isinstance(part, str) else part.valued
 
 
 def _text(piece: str | Render, scope: Scope) -> str:
@@ -107,8 +116,23 @@ def is_single(text: str) -> bool:
     return len(parts) == 1 and isinstance(parts[0], Expression)
 
 
+def sources(value: Any) -> Iterator[str]:
+    """The expressions of a template that is not yet parsed, as they are written. Raises ExpressionError."""
+    if isinstance(value, str):
+        yield from (text for is_expression, text in _pieces(value) if is_expression)
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from sources(item)
+
+
 def _parts(text: str, known: tuple[str, ...] = VARIABLES) -> Iterator[str | Expression]:
     """Literal stretches and expressions of a string, in order; no empty literals."""
+    for is_expression, piece in _pieces(text):
+        yield compile_expression(piece, known=known) if is_expression else piece
+
+
+def _pieces(text: str) -> Iterator[tuple[bool, str]]:
+    """The same, nothing compiled; True stands before what is an expression."""
     position, literal = 0, ""
     while (found := text.find("${", position)) >= 0:
         if found > position and text[found - 1] == "$":
@@ -118,13 +142,13 @@ def _parts(text: str, known: tuple[str, ...] = VARIABLES) -> Iterator[str | Expr
         literal += text[position:found]
         end = _closing(text, found + 2)
         if literal:
-            yield literal
+            yield False, literal
             literal = ""
-        yield compile_expression(text[found + 2 : end].strip(), known=known)
+        yield True, text[found + 2 : end].strip()
         position = end + 1
     literal += text[position:]
     if literal:
-        yield literal
+        yield False, literal
 
 
 def _closing(text: str, start: int) -> int:

@@ -2,12 +2,12 @@
 
 import time
 
-from heed.core.decide import Decision, decide
+from heed.core.decision import Decision
 from heed.core.events import Received
-from heed.core.program import Program
 from heed.core.room import Room
 from heed.engine.backlog import Backlog, only_inbox
 from heed.engine.batch import Batch
+from heed.engine.guarding import Guarded
 from heed.engine.inlet import Inlet
 from heed.engine.pacing import Pace
 
@@ -17,9 +17,9 @@ TURN = 0.002  # seconds of deciding between two turns of other Agents
 class Deciding:
     """Fills batches. `ahead`: only the inbox is read, as too many other events wait."""
 
-    def __init__(self, program: Program, backlog: Backlog, pace: Pace) -> None:
+    def __init__(self, guarded: Guarded, backlog: Backlog, pace: Pace) -> None:
         self.ahead = False
-        self._program, self._backlog, self._pace = program, backlog, pace
+        self._guarded, self._backlog, self._pace = guarded, backlog, pace
 
     def is_full(self, batch: Batch) -> bool:
         """Whether a batch has to be committed first; so many may wait that there is no place for one more."""
@@ -65,4 +65,4 @@ class Deciding:
         return (await self._decide(batch, received, room)).outcome != "waiting"
 
     async def _decide(self, batch: Batch, received: Received, room: Room | None) -> Decision:
-        return decide(self._program, batch.ledger, received, room=room, ahead=self.ahead)
+        return await self._guarded.decide(batch.ledger, received, room=room, ahead=self.ahead)

@@ -20,6 +20,7 @@ from heed.engine.backlog import Backlog, only_inbox
 from heed.engine.batch import Batch, still_owed
 from heed.engine.deadlines import Deadlines
 from heed.engine.deciding import Deciding
+from heed.engine.guarding import Guard
 from heed.engine.inlet import Inlet
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace, Pacer
@@ -51,13 +52,14 @@ class AgentLoop:
         *,
         since: str,
         pace: Pace | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.program = program
         self._store, self._bus, self._runner, self._observer = store, bus, runner, observer
         self._since, self._pace = since, pace or Pace()
         self._pacer = Pacer.of(self._pace.rate, self._pace.burst)
         self._backlog = Backlog(bus, self._pace)
-        self._deciding = Deciding(program, self._backlog, self._pace)
+        self._deciding = Deciding((guard or Guard()).of(program), self._backlog, self._pace)
         self._deadlines = Deadlines()
         self._stored: Stored | None = None
         self._performer: Performer | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,14 +71,19 @@ class Api:
     async def list(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
     ) -> list[dict[str, Any]]:
-        """GET all items of a collection, a page at a time; METADATA leaves out spec and status. Raises ApiError."""
-        items: list[dict[str, Any]] = []
+        """GET all items of a collection; METADATA leaves out spec and status. Raises ApiError."""
+        return [item async for page in self.pages(path, query, accept=accept) for item in page]
+
+    async def pages(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
+    ) -> AsyncIterator[Sequence[dict[str, Any]]]:
+        """The same, a page at a time, for those who need not have all in memory. Raises ApiError."""
         page = {**(query or {}), "limit": str(PAGE)}
         while True:
             body = (await self._request("GET", path, query=page, accept=accept)).body
-            items += body["items"] or []  # no metadata at all is null
+            yield body["items"] or []  # no metadata at all is null
             if not (more := body["metadata"].get("continue")):
-                return items
+                return
             page["continue"] = more
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
@@ -145,6 +150,8 @@ def agents_path(namespace: str | None) -> str:
     return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}" if namespace else f"{AGENTS}/{names.PLURAL}"
 
 
-def jobs_path(namespace: str, name: str = "") -> str:
-    """The path of a namespace's Jobs, or of one."""
+def jobs_path(namespace: str | None, name: str = "") -> str:
+    """The path of a namespace's Jobs, of one, or of all."""
+    if namespace is None:
+        return f"{JOBS}/jobs"
     return f"{JOBS}/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")

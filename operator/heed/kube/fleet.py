@@ -3,31 +3,48 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from heed import names
-from heed.api.conditions import MAX_MESSAGE, READY, Condition, with_condition
 from heed.api.parsing import parse_agent
 from heed.core.effects import AgentRef
 from heed.core.program import Program, compile_agent
 from heed.engine.loop import AgentLoop
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace
-from heed.engine.performing import now
 from heed.engine.ports import EventBus
 from heed.engine.stopping import stop
-from heed.errors import HeedError, InvalidManifest, TaskUnavailable
-from heed.kube.api import METADATA, Api, ApiError, agent_path, agents_path
-from heed.kube.jobs import owner_uid
+from heed.errors import HeedError, InvalidManifest
+from heed.kube import jobs
+from heed.kube.api import METADATA, Api, agents_path
+from heed.kube.joblists import JobLists
 from heed.kube.lastvalid import last_valid, restored
 from heed.kube.ledger import StatusLedger
+from heed.kube.resync import resync
 from heed.kube.runner import JobRunner
+from heed.kube.saying import INVALID, Saying, Word, version
+from heed.kube.standing import Patience, Standings
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
 Name = tuple[str, str]
 RETRY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What of an Agent was seen that its loop depends on. A change of labels makes no new generation."""
+
+    uid: str
+    generation: int
+    labels: Mapping[str, str]
+    version: int = field(compare=False)
+
+    @classmethod
+    def of(cls, body: Body) -> "_Sight":
+        metadata = body["metadata"]
+        labels = dict(metadata.get("labels") or {})
+        return cls(metadata["uid"], metadata["generation"], labels, version(body))
 
 
 @dataclass(slots=True)
@@ -44,12 +61,19 @@ class _Running:
 class Fleet:
     """Starts, restarts and stops the loops of Agents as their objects change."""
 
-    def __init__(self, api: Api, bus: EventBus, observer: Observer, pace: Pace) -> None:
-        self._api, self._bus, self._observer, self._pace = api, bus, observer, pace
+    def __init__(
+        self, api: Api, bus: EventBus, observer: Observer, pace: Pace, *, patience: Patience | None = None
+    ) -> None:
+        patience = patience or Patience()
+        self._api, self._bus, self._pace = api, bus, pace
+        self._saying = Saying(api, self._wanted, patience.between)
+        self._standings = Standings(observer, self._saying.look, patience)
+        self._words: dict[Name, tuple[AgentRef, Word]] = {}
         self._running: dict[Name, _Running] = {}
-        self._seen: dict[Name, tuple[str, int]] = {}
+        self._seen: dict[Name, _Sight] = {}
         self._latest: dict[Name, Body | None] = {}
         self._reconciling: dict[Name, asyncio.Task[None]] = {}
+        self._lists, self._orphans = JobLists(api), set[str]()
 
     def observe(self, body: Body, *, deleted: bool = False) -> None:
         """An Agent was seen as `body`, or seen to be gone. Returns at once; only the latest sight counts.
@@ -58,44 +82,43 @@ class Fleet:
         """
         deleted = deleted or "deletionTimestamp" in body["metadata"]
         name = (body["metadata"]["namespace"], body["metadata"]["name"])
-        identity = (body["metadata"]["uid"], body["metadata"]["generation"])
-        if not deleted and self._seen.get(name) == identity:
+        sight, before = _Sight.of(body), self._seen.get(name)
+        if deleted and before is not None and before.uid != sight.uid:
             return
-        if deleted and self._seen.get(name, identity)[0] != identity[0]:
+        if not deleted and before is not None and sight.version < before.version:
+            return  # a late sight, of this Agent or of an earlier one of its name
+        self._seen[name] = sight
+        if not deleted and name in self._words:
+            self._saying.hear(_agent(body), body)
+        if not deleted and before == sight:
             return
-        self._seen[name] = identity
         self._latest[name] = None if deleted else body
         if name not in self._reconciling:
             self._reconciling[name] = asyncio.ensure_future(self._reconcile_latest(name))
 
     def observe_job(self, job: Body, *, deleted: bool = False) -> None:
         """A Job of one of the Agents was seen. Where its Agent does not run yet, its loop will look for it."""
-        name = (job["metadata"]["namespace"], job["metadata"]["labels"].get(names.LABEL_AGENT, ""))
-        running = self._running.get(name)
-        if running is not None and owner_uid(job) == running.program.agent.uid:
+        running = self._running.get((job["metadata"]["namespace"], jobs.owner_name(job)))
+        if running is not None and jobs.owner_uid(job) == running.program.agent.uid:
             running.runner.observe(job, deleted=deleted)
 
     async def sweep(self, namespace: str | None) -> None:
         """Find Agents and Jobs that vanished while no watch was looking. Raises ApiError."""
-        known = set(self._running)
+        known = list(self._running.values())
         items = await self._api.list(agents_path(namespace), accept=METADATA)
         alive = {item["metadata"]["uid"] for item in items}
-        for name in known:
-            running = self._running.get(name)
-            if running is None:
-                continue
+        for running in known:
             if running.program.agent.uid not in alive:
                 self.observe(running.body, deleted=True)
-                continue
-            try:
-                await running.loop.resync()
-            except TaskUnavailable as error:
-                log.warning("cannot list jobs", extra={"agent": "/".join(name), "error": str(error)})
+        runners = {running.program.agent: running.runner for running in self._running.values()}
+        self._orphans &= await resync(self._api, namespace, runners)
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
         await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
+        self._standings.close()
+        await self._saying.close()
 
     async def _reconcile_latest(self, name: Name) -> None:
         try:
@@ -109,12 +132,10 @@ class Fleet:
             if body is not None:
                 await self._reconcile(name, body)
                 return
-            await self._stop(name)
+            await self._leave(name)
             if name not in self._latest:  # else another one of that name has been seen meanwhile
                 self._seen.pop(name, None)
         except Exception as error:  # also a mistake of ours: an Agent must not stay as it was for ever
-            if isinstance(error, ApiError) and error.status == 404:
-                return
             extra = {"agent": "/".join(name), "error": str(error)}
             log.warning("cannot reconcile", extra=extra, exc_info=not isinstance(error, HeedError))
             self._latest.setdefault(name, body)
@@ -122,25 +143,24 @@ class Fleet:
 
     async def _reconcile(self, name: Name, body: Body) -> None:
         """Run this generation; where it is invalid, say so and let the last valid one go on."""
+        if name in self._words and self._words[name][0] != _agent(body):
+            await self._leave(name)  # it was another one of that name
         try:
             program = compile_agent(parse_agent(body))
         except InvalidManifest as error:
             await self._reject(name, body, error)
             return
-        await self._say(body, "True", "Subscribed", _subscribed(program), last_valid_spec=None)
         await self._start(name, body, program)
+        self._say(name, body, Word(program.generation, "True", "Subscribed", _subscribed(program)))
         log.info("agent subscribed", extra={"agent": "/".join(name), "generation": program.generation})
 
     async def _reject(self, name: Name, body: Body, error: InvalidManifest) -> None:
         running = self._running.get(name)
-        if running is not None and running.program.agent.uid != body["metadata"]["uid"]:
-            await self._stop(name)
-            running = None
         keep = last_valid(running.body) if running else (body.get("status") or {}).get("lastValidSpec")
-        await self._say(body, "False", "Invalid", str(error), last_valid_spec=keep)
+        self._say(name, body, Word(body["metadata"]["generation"], "False", INVALID, str(error), keep))
         extra = {"agent": "/".join(name), "problems": [str(problem) for problem in error.problems]}
         log.warning("agent invalid", extra=extra)
-        if running is None and keep is not None:
+        if keep is not None and (running is None or _Sight.of(running.body).labels != _Sight.of(body).labels):
             valid = restored(body, keep)
             try:
                 program = compile_agent(parse_agent(valid))
@@ -149,49 +169,51 @@ class Fleet:
             else:
                 await self._start(name, valid, program)
 
+    def _say(self, name: Name, body: Body, word: Word) -> None:
+        agent = _agent(body)
+        self._words[name] = (agent, word)
+        self._saying.begin(agent, body)
+
+    def _wanted(self, agent: AgentRef) -> Word | None:
+        """What is to be said of an Agent, as far as is known now."""
+        said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
+        return word.under(self._standings.verdict(agent)) if word and said_of == agent else None
+
     async def _start(self, name: Name, body: Body, program: Program) -> None:
         await self._stop(name)
-        runner = JobRunner(self._api, program.agent)
+        runner = JobRunner(self._api, program.agent, self._lists, self._orphans)
         loop = AgentLoop(
             program,
             StatusLedger(self._api, program.agent),
             self._bus,
             runner,
-            self._observer,
+            self._standings,
             since=body["metadata"]["creationTimestamp"],
             pace=self._pace,
         )
         runner.report, runner.waits = loop.report, loop.waits
+        runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
         task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
         self._running[name] = _Running(program, body, loop, runner, task)
+        self._standings.began(program.agent)
+
+    async def _leave(self, name: Name) -> None:
+        """An Agent is gone."""
+        await self._stop(name)
+        if (said := self._words.pop(name, None)) is not None:
+            self._standings.forget(said[0])
+            await self._saying.forget(said[0])
 
     async def _stop(self, name: Name) -> None:
         if (running := self._running.pop(name, None)) is not None:
             await stop(running.task)
             running.runner.close()
 
-    async def _say(
-        self, body: Body, status: Any, reason: str, message: str, *, last_valid_spec: str | None
-    ) -> None:
-        """Write the reconciler's part of the status, where it says something new."""
-        metadata, old = body["metadata"], body.get("status") or {}
-        condition = Condition(
-            type=READY,
-            status=status,
-            reason=reason,
-            message=message[:MAX_MESSAGE],
-            last_transition_time=now()[:19] + "Z",
-            observed_generation=metadata["generation"],
-        )
-        new: dict[str, Any] = {
-            "observedGeneration": metadata["generation"],
-            "conditions": with_condition(old.get("conditions") or [], condition),
-            "lastValidSpec": last_valid_spec,
-        }
-        if any(old.get(key) != value for key, value in new.items()):
-            patch = {"metadata": {"uid": metadata["uid"]}, "status": new}
-            await self._api.merge(agent_path(metadata["namespace"], metadata["name"], "status"), patch)
+
+def _agent(body: Body) -> AgentRef:
+    metadata = body["metadata"]
+    return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def _subscribed(program: Program) -> str:

@@ -1,26 +1,60 @@
-"""Probes: /healthz says that the process serves, /readyz that it watches the cluster and is connected to NATS."""
+"""Probes that tell the truth: /healthz is about this process alone, /readyz about all that it needs.
 
-from collections.abc import AsyncIterator, Callable
+Liveness never speaks of the broker or the API server: a restart brings neither back. Readiness is the same for the
+active replica and its standby, as either does what it is there for; the word says which one it is.
+"""
+
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from heed.bus.connection import Connection
 from heed.errors import InvalidSettings
+from heed.kube.election import Leadership
+from heed.kube.watching import ClusterWatch
+
+
+class Health:
+    """What the probes ask. `connection` comes once there is one; `obstacle` is what the active one waits for."""
+
+    def __init__(self, leadership: Leadership, watch: ClusterWatch) -> None:
+        self._leadership, self._watch = leadership, watch
+        self.connection: Connection | None = None
+        self.obstacle: str | None = None
+
+    def stuck(self) -> str | None:
+        """Why this process can never go on without a restart, or None."""
+        return self._watch.stuck()
+
+    def missing(self) -> str | None:
+        """What is missing now, in plain words, or None."""
+        connected = self.connection is not None and self.connection.is_connected
+        active = self._leadership.holds()
+        wrong = (
+            None if connected else "not connected to NATS",
+            self._leadership.missing(),
+            self.obstacle or self._watch.missing() if active else None,
+        )
+        return "; ".join(filter(None, wrong)) or None
+
+    def role(self) -> str:
+        """Whether it is `active` or the `standby`."""
+        return "active" if self._leadership.holds() else "standby"
 
 
 @asynccontextmanager
-async def serving_health(port: int, ready: Callable[[], str | None]) -> AsyncIterator[None]:
-    """Serve the probes on a port (0: do not). `ready` gives what is missing, or None."""
+async def serving_health(port: int, health: Health) -> AsyncIterator[None]:
+    """Serve the probes on a port (0: do not). Raises InvalidSettings."""
     if not port:
         yield
         return
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        return _answer(health.stuck(), "ok")
 
     async def readyz(_: web.Request) -> web.Response:
-        missing = ready()
-        return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
+        return _answer(health.stuck() or health.missing(), health.role())
 
     application = web.Application()
     application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
@@ -37,3 +71,7 @@ async def serving_health(port: int, ready: Callable[[], str | None]) -> AsyncIte
         yield
     finally:
         await runner.cleanup()
+
+
+def _answer(wrong: str | None, fine: str) -> web.Response:
+    return web.Response(text=f"{wrong or fine}\n", status=503 if wrong else 200)

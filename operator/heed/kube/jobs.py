@@ -95,9 +95,27 @@ def owner_uid(job: Mapping[str, Any]) -> str | None:
     )
 
 
+def owner_name(job: Mapping[str, Any]) -> str:
+    """The name of the Agent that a Job belongs to; empty where it belongs to none."""
+    owners = job["metadata"].get("ownerReferences") or []
+    return next((str(owner["name"]) for owner in owners if owner.get("uid") == owner_uid(job)), "")
+
+
 def task_id(job: Mapping[str, Any]) -> str:
-    """The id of the task that a Job is; empty, and so nobody's, where someone took its label away."""
-    return str((job["metadata"].get("labels") or {}).get(names.LABEL_TASK_ID, ""))
+    """The id of the task that a Job is; empty, and so nobody's, where it says none.
+
+    Its pod template says so too, and is never changed: anyone may take a label away.
+    """
+    template = ((job.get("spec") or {}).get("template") or {}).get("metadata") or {}
+    for metadata in (template, job["metadata"]):
+        if found := (metadata.get("labels") or {}).get(names.LABEL_TASK_ID):
+            return str(found)
+    return ""
+
+
+def is_at_work(job: Mapping[str, Any]) -> bool:
+    """Whether a Job is neither over nor being deleted."""
+    return finished(job) is None and "deletionTimestamp" not in job["metadata"]
 
 
 def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -1,13 +1,32 @@
-"""The ledger's home in the cluster: the Agent's status subresource, fenced by resourceVersion."""
+"""The ledger's home in the cluster: the Agent's status subresource, fenced by resourceVersion.
 
+The conditions that follow from the ledger alone go with it, in the same write. The reconciler writes another one into
+the same list, so what was there is known by the version that it was read at.
+"""
+
+from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NoReturn
 
+from heed.api import conditions
 from heed.core import ledger as ledgers
 from heed.core.effects import AgentRef
 from heed.core.ledger import Ledger
+from heed.engine.performing import now
 from heed.engine.ports import Stored
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.api import Answer, Api, ApiError, agent_path
+
+Conditions = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The conditions of an Agent at a version, and its generation."""
+
+    version: str
+    conditions: Conditions
+    generation: int
 
 
 class StatusLedger:
@@ -15,6 +34,7 @@ class StatusLedger:
 
     def __init__(self, api: Api, agent: AgentRef) -> None:
         self._api, self._agent = api, agent
+        self._said: _Said | None = None
 
     async def load(self) -> Stored:
         """Read the Agent. Raises LedgerGone also where another Agent now bears the name."""
@@ -23,13 +43,16 @@ class StatusLedger:
         except ApiError as error:
             _refuse(error)
         self._check_same(answer)
-        return _stored(answer, ledgers.load(answer.body.get("status") or {}))
+        return self._stored(answer, ledgers.load(answer.body.get("status") or {}))
 
     async def commit(self, base: Stored, ledger: Ledger) -> Stored:
         """One merge patch of the status. What others wrote since `base` makes it a LedgerConflict."""
+        status = ledgers.patch(base.ledger, ledger)
+        if (changed := self._changed_conditions(base, ledger)) is not None:
+            status["conditions"] = changed
         patch: dict[str, Any] = {
             "metadata": {"resourceVersion": base.version, "uid": self._agent.uid},
-            "status": ledgers.patch(base.ledger, ledger),
+            "status": status,
         }
         try:
             answer = await self._api.merge(
@@ -37,16 +60,44 @@ class StatusLedger:
             )
         except ApiError as error:
             _refuse(error)
-        return _stored(answer, ledger)
+        return self._stored(answer, ledger)
+
+    def _changed_conditions(self, base: Stored, ledger: Ledger) -> Conditions | None:
+        """All conditions, where the ledger changes one of them. What they were is not known of every base."""
+        if self._said is None or self._said.version != base.version:
+            return None
+        return changed_conditions(self._said.conditions, base.ledger, ledger, now(), self._said.generation)
 
     def _check_same(self, answer: Answer) -> None:
         uid = answer.body["metadata"]["uid"]
         if uid != self._agent.uid:
             raise LedgerGone(f"agent {self._agent} is another one now: uid {uid}")
 
+    def _stored(self, answer: Answer, ledger: Ledger) -> Stored:
+        metadata, status = answer.body["metadata"], answer.body.get("status") or {}
+        version = metadata["resourceVersion"]
+        self._said = _Said(version, status.get("conditions") or [], metadata.get("generation", 0))
+        return Stored(ledger, version, answer.size)
 
-def _stored(answer: Answer, ledger: Ledger) -> Stored:
-    return Stored(ledger, answer.body["metadata"]["resourceVersion"], answer.size)
+
+def changed_conditions(
+    known: Conditions, base: Ledger, ledger: Ledger, at: str, generation: int
+) -> Conditions | None:
+    """The conditions after the ledger went from `base` to `ledger` at a time (RFC 3339); None where none changes."""
+    at, total = at[:19] + "Z", ledger.totals.expired
+    lately = _lately(base) if total > base.totals.expired else None
+    news = (
+        conditions.saturated(known, len(ledger.waiting), at, generation),
+        conditions.expired(known, total, lately, at, generation),
+    )
+    if not any(news):
+        return None
+    return reduce(conditions.with_condition, filter(None, news), known)
+
+
+def _lately(base: Ledger) -> str:
+    cursor = base.cursor
+    return f"after sequence {cursor.sequence}" + (f" of {cursor.time[:19]}Z" if cursor.time else "")
 
 
 def _refuse(error: ApiError) -> NoReturn:
@@ -54,4 +105,4 @@ def _refuse(error: ApiError) -> NoReturn:
         raise LedgerGone(error.message) from None
     if error.status == 409:
         raise LedgerConflict(error.message) from None
-    raise LedgerUnavailable(str(error)) from None
+    raise LedgerUnavailable(str(error)) from error

@@ -96,7 +96,7 @@ class Term:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
         await self._served()
-        fleet = self._fleet()
+        fleet = Fleet(self.api, self.bus, self.observer, Pace.of(self.settings))
         sweeping = asyncio.create_task(_sweep(fleet, self.settings.namespace))
         extra = {"nats": self.connection.url, "namespace": self.settings.namespace or "all"}
         log.info("operator active", extra=extra)
@@ -105,9 +105,6 @@ class Term:
         finally:
             sweeping.cancel()
             await fleet.close()
-
-    def _fleet(self) -> Fleet:
-        return Fleet(self.api, self.bus, self.observer, Pace.of(self.settings))
 
     async def _served(self) -> None:
         """Wait until the API server lets us list Agents: the CRD is there, and so are our rights."""

@@ -3,31 +3,46 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from heed import names
+from heed.api.status import PendingTask
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.jobcontract import REASON_LOST
 from heed.engine.performing import now
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube import jobs
 from heed.kube.api import CORE, Api, ApiError, jobs_path
+from heed.kube.joblists import Job, JobLists
 
 log = logging.getLogger("heed.jobs")
 RETRY = 5.0
+AT_ONCE = 16  # looks for single Jobs
 Report = Callable[[TaskEnd], bool]
+Pending = Mapping[str, PendingTask]
 
 
 class JobRunner:
-    """The Jobs of one Agent. `report` says whether the Agent still waits for the task."""
+    """The Jobs of one Agent. `report` says whether the Agent still waits for the task.
 
-    def __init__(self, api: Api, agent: AgentRef) -> None:
+    `pending` gives the tasks that its ledger holds, None before it was read. All Agents share `lists` of Jobs, and
+    `orphans`: the uids of the Jobs without a task that were reported in this process.
+    """
+
+    def __init__(
+        self, api: Api, agent: AgentRef, lists: JobLists | None = None, orphans: set[str] | None = None
+    ) -> None:
         self.report: Report = lambda end: False
         self.waits: Callable[[str], bool] = lambda task_id: True
-        self._api, self._agent = api, agent
+        self.pending: Callable[[], Pending | None] = lambda: None
+        self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
+        self._closed = False
+        self._orphans: set[str] = set() if orphans is None else orphans
         self._deletions: dict[str, asyncio.Task[None]] = {}
         self._readings: dict[str, asyncio.Task[None]] = {}
+        self._searches: set[asyncio.Task[None]] = set()
 
     async def start(self, work: TaskWork) -> None:
         """Create the Job; one that is already there is checked to be ours."""
@@ -40,15 +55,14 @@ class JobRunner:
             elif error.status in (400, 422):
                 raise TaskRefused("InvalidJob", f"spec.tasks.{work.task}.job: {error.message}") from None
             else:
-                raise TaskUnavailable(str(error)) from None
+                raise TaskUnavailable(str(error)) from error
 
     async def _check_ours(self, name: str, work: TaskWork) -> None:
         try:
             job = (await self._api.get(jobs_path(work.agent.namespace, name))).body
         except ApiError as error:
-            raise TaskUnavailable(str(error)) from None
-        labels = job["metadata"].get("labels") or {}
-        if jobs.owner_uid(job) != work.agent.uid or labels.get(names.LABEL_TASK_ID) != work.id:
+            raise TaskUnavailable(str(error)) from error
+        if jobs.owner_uid(job) != work.agent.uid or jobs.task_id(job) != work.id:
             raise TaskRefused(
                 "NameTaken", f"there is a Job {name} that is not Heed's; delete it or rename the agent"
             )
@@ -61,37 +75,79 @@ class JobRunner:
             )
         except ApiError as error:
             if error.status != 404:
-                raise TaskUnavailable(str(error)) from None
+                raise TaskUnavailable(str(error)) from error
 
     async def resume(self, task_ids: Sequence[str]) -> None:
-        """Look at all Jobs of the Agent; started tasks without a Job are lost."""
-        selector = {"labelSelector": f"{names.LABEL_AGENT}={self._agent.name}"}
+        """Compare the Agent's tasks with all its Jobs; started ones without a Job are lost."""
+        comparison = Comparison(self, task_ids)
         try:
-            items = await self._api.list(jobs_path(self._agent.namespace), selector)
+            await self._lists.show(self._agent, comparison.saw)
         except ApiError as error:
-            raise TaskUnavailable(str(error)) from None
-        found = [job for job in items if jobs.owner_uid(job) == self._agent.uid]
-        for job in found:
-            self.observe(job)
-        for task_id in set(task_ids) - set(map(jobs.task_id, found)):
-            self._lost(task_id)
+            raise TaskUnavailable(str(error)) from error
+        await comparison.conclude()
 
-    def observe(self, job: Mapping[str, Any], *, deleted: bool = False) -> None:
-        """A Job was seen: report its end if it has one, and delete it once its retention is over."""
-        name = job["metadata"]["name"]
+    def observe(self, job: Job, *, deleted: bool = False) -> None:
+        """A Job was seen: report its end if it has one, and delete it once its retention is over.
+
+        One that is `deleted` may only have lost its label, and so be out of the watch's sight.
+        """
+        if self._closed:
+            return
+        name, task_id = job["metadata"]["name"], jobs.task_id(job)
         if jobs.finished(job) is not None:
             if name not in self._readings:
                 reading = self._readings[name] = asyncio.ensure_future(self._read(job))
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
-        elif deleted:
-            self._lost(jobs.task_id(job))
+        elif deleted and self.waits(task_id):
+            self._search(self._until_found_or_lost(task_id))
         if deleted:
             self._forget(name)
 
+    async def find(self, task_ids: Iterable[str]) -> None:
+        """Look for the Jobs of started tasks by their names. What is not there is lost. Raises TaskUnavailable."""
+        left = iter(task_ids)
+        while some := list(islice(left, AT_ONCE)):
+            await asyncio.gather(*map(self._find_or_lose, some))
+
+    def report_orphan(self, job: Job) -> None:
+        """A Job of the Agent's is at work, and no task waits for it. It may be of use to someone: it is left alone."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        if uid not in self._orphans:
+            self._orphans.add(uid)
+            remedy = f"if it is of no use: kubectl delete job -n {self._agent.namespace} {name}"
+            extra = {"agent": str(self._agent), "job": name, "uid": uid, "remedy": remedy}
+            log.warning("job without a pending task", extra=extra)
+
     def close(self) -> None:
-        """Stop what is under way; a later resume finds it again."""
-        for task in (*self._readings.values(), *self._deletions.values()):
+        """Stop what is under way, for good; another runner's resume finds it again."""
+        self._closed = True
+        for task in (*self._readings.values(), *self._deletions.values(), *self._searches):
             task.cancel()
+
+    def _search(self, search: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(search)
+        self._searches.add(task)
+        task.add_done_callback(self._searches.discard)
+
+    async def _until_found_or_lost(self, task_id: str) -> None:
+        while True:
+            try:
+                return await self._find_or_lose(task_id)
+            except TaskUnavailable as error:
+                log.warning("cannot look for a job", extra={"agent": str(self._agent), "error": str(error)})
+                await asyncio.sleep(RETRY)
+
+    async def _find_or_lose(self, task_id: str) -> None:
+        path = jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
+        try:
+            job = (await self._api.get(path)).body
+        except ApiError as error:
+            if error.status != 404:
+                raise TaskUnavailable(str(error)) from error
+            return self._lost(task_id)
+        if jobs.owner_uid(job) == self._agent.uid:
+            return self.observe(job)
+        return self._lost(task_id)
 
     def _lost(self, task_id: str) -> None:
         message = "the Job is gone; it was deleted by someone else than Heed"
@@ -104,7 +160,7 @@ class JobRunner:
         if task := self._deletions.pop(name, None):
             task.cancel()
 
-    async def _read(self, job: Mapping[str, Any]) -> None:
+    async def _read(self, job: Job) -> None:
         """Report a finished Job, with the message that its pod left."""
         condition = jobs.finished(job)
         assert condition is not None
@@ -115,7 +171,7 @@ class JobRunner:
         if name not in self._deletions:
             self._deletions[name] = asyncio.create_task(self._delete(job))
 
-    async def _pods(self, job: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    async def _pods(self, job: Job) -> Sequence[Mapping[str, Any]]:
         path = f"{CORE}/namespaces/{self._agent.namespace}/pods"
         selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"}
         while True:
@@ -126,7 +182,7 @@ class JobRunner:
                 log.warning("cannot read pods", extra={"agent": str(self._agent), "error": str(error)})
                 await asyncio.sleep(RETRY)
 
-    async def _delete(self, job: Mapping[str, Any]) -> None:
+    async def _delete(self, job: Job) -> None:
         """Delete a Job when its retention is over and its end is in the ledger."""
         await asyncio.sleep(max(0.0, jobs.delete_after(job) - time.time()))
         while True:
@@ -136,3 +192,32 @@ class JobRunner:
                 except TaskUnavailable as error:
                     log.warning("cannot delete job", extra={"agent": str(self._agent), "error": str(error)})
             await asyncio.sleep(RETRY)
+
+
+class Comparison:
+    """Of an Agent's tasks with its Jobs. It begins before the Jobs are listed: what changes meanwhile is no finding."""
+
+    def __init__(self, runner: JobRunner, started: Iterable[str] | None = None) -> None:
+        self._runner, self._pending = runner, runner.pending()
+        self._missing = set(_started(self._pending or {}) if started is None else started)
+        self._unknown: list[Job] = []
+
+    def saw(self, job: Job) -> None:
+        """A Job of the Agent's is there."""
+        self._runner.observe(job)
+        task_id = jobs.task_id(job)
+        self._missing.discard(task_id)
+        if jobs.is_at_work(job) and self._pending is not None and task_id not in self._pending:
+            self._unknown.append(job)
+
+    async def conclude(self) -> None:
+        """All Jobs were seen. Raises TaskUnavailable."""
+        pending = self._runner.pending() or {}
+        for job in self._unknown:
+            if jobs.task_id(job) not in pending:
+                self._runner.report_orphan(job)
+        await self._runner.find(task_id for task_id in self._missing if self._runner.waits(task_id))
+
+
+def _started(pending: Pending) -> list[str]:
+    return [task_id for task_id, record in pending.items() if record.phase == "Started"]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from heed import names
+from heed.bus import reader
 from heed.bus.connection import Connection
 from heed.bus.jetstream import message_id
 from heed.bus.lookup import MESSAGE_ID
 from heed.bus.pulling import Pull
-from heed.bus.reader import CursorReader
 from heed.core.cloudevents import parse_event
 from heed.core.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
@@ -58,7 +58,7 @@ class Fold:
 def folded(program: Program, events: list[Received], created: str) -> Fold:
     """Decide everything once, from the beginning of the stream that was created then."""
     decisions: list[Decision] = []
-    ledger = identified(Ledger(), created)
+    ledger = identified(Ledger(), created) if events else Ledger()  # nothing is written without a cause
     for received in events:
         decisions.append(decide(program, ledger, received))
         ledger = decisions[-1].ledger
@@ -74,10 +74,10 @@ async def created_at(connection: Connection, stream: str = names.STREAM) -> str:
 async def read_back(connection: Connection, subjects: Sequence[str]) -> list[Received]:
     """All events that the stream holds on an Agent's subjects."""
     async with opened(connection, names.STREAM, subjects) as pull:
-        reader, count = CursorReader(pull), pull.pending
+        count = pull.pending
         found: list[Received] = []
         while len(found) < count:
-            found += await reader.read(500, SOON)
+            found += map(reader.received, await pull.take(500, SOON))
         return found
 
 

@@ -1,6 +1,6 @@
 """Named points of a life at which things go wrong: the ports again, with a door before and after each call.
 
-    load  open  resume  commit  start  cancel  emit  letter  end
+    load  open  fetch  resume  commit  start  cancel  emit  letter  end
 
 `before <call>` is passed before it goes out, `after <call>` once it has had its effect.
 """
@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from heed.api.status import Owed
 from heed.bus.jetstream import JetStreamBus
 from heed.core.effects import TaskWork
-from heed.core.events import Event
+from heed.core.events import Event, Received
 from heed.core.ledger import Ledger
 from heed.engine.ports import LedgerStore, Reader, Stored, TaskRunner
 
@@ -100,9 +100,15 @@ class Bus:
     def __init__(self, bus: JetStreamBus, doors: Doors) -> None:
         self._bus, self._doors = bus, doors
 
-    async def open(self, subjects: Sequence[str], after: int, since: str) -> Reader:
+    async def open(
+        self, subjects: Sequence[str], after: int, since: str, created: str | None = None
+    ) -> Reader:
         await self._doors.at("before open")
-        return await self._bus.open(subjects, after, since)
+        return await self._bus.open(subjects, after, since, created)
+
+    async def fetch(self, sequences: Sequence[int], created: str | None = None) -> Sequence[Received | None]:
+        await self._doors.at("before fetch")
+        return await self._bus.fetch(sequences, created)
 
     async def publish(self, subject: str, event: Event) -> int:
         await self._doors.at("before end")

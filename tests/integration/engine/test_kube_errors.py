@@ -79,7 +79,8 @@ def job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> d
     """A Job as the API server has it."""
     manifest = jobs.job_manifest(work())
     manifest["metadata"]["ownerReferences"][0]["uid"] = uid
-    manifest["metadata"]["labels"][names.LABEL_TASK_ID] = task
+    for labelled in (manifest["metadata"], manifest["spec"]["template"]["metadata"]):
+        labelled["labels"][names.LABEL_TASK_ID] = task
     manifest["metadata"] |= {"uid": "job-uid", "creationTimestamp": "2026-11-01T00:00:00Z"}
     return {**manifest, "status": status}
 

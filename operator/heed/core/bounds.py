@@ -1,0 +1,137 @@
+"""Bounds of what a decision may take, as polynomials in how much data there are.
+
+The unit of work is about a nanosecond or a byte, whichever is more.
+"""
+
+import marshal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+NODE: Final = 32  # the extent of a value beside its text
+BUDGET: Final = 100_000_000  # work that may be done in the operator's own process for one event
+TOO_MUCH: Final = 1e30  # for any data
+
+_DEGREE: Final = 5
+_MOST: Final = 1e60  # products of what is beyond all bounds stay numbers
+_LARGEST: Final = 1 << 24  # of an event of 1 MiB
+
+Bound = Mapping[tuple[int, int], float]
+"""A polynomial: coefficients, none of them negative, by the powers of the data's extent and of their longest list."""
+
+NONE: Final[Bound] = {}
+EXTENT: Final[Bound] = {(1, 0): 1.0}
+LENGTH: Final[Bound] = {(0, 1): 1.0}
+
+
+def constant(value: float) -> Bound:
+    """A bound that does not depend on data."""
+    return {(0, 0): value}
+
+
+def plus(*bounds: Bound) -> Bound:
+    """Their sum."""
+    result: dict[tuple[int, int], float] = {}
+    for bound in bounds:
+        for powers, factor in bound.items():
+            result[powers] = result.get(powers, 0.0) + factor
+    return result
+
+
+def times(one: Bound, other: Bound) -> Bound:
+    """Their product; what is of too high a degree is too much for any data."""
+    result: dict[tuple[int, int], float] = {}
+    for (i, j), first in one.items():
+        for (k, n), second in other.items():
+            powers, more = ((i + k, j + n), 1.0) if i + j + k + n <= _DEGREE else ((0, 0), TOO_MUCH)
+            result[powers] = min(result.get(powers, 0.0) + first * second * more, _MOST)
+    return result
+
+
+def scaled(bound: Bound, factor: float) -> Bound:
+    """So many times as much."""
+    return {powers: min(item * factor, _MOST) for powers, item in bound.items()}
+
+
+def peak(*bounds: Bound) -> Bound:
+    """No less than any of them."""
+    result: dict[tuple[int, int], float] = {}
+    for bound in bounds:
+        for powers, factor in bound.items():
+            result[powers] = max(result.get(powers, 0.0), factor)
+    return result
+
+
+def without(bound: Bound, other: Bound) -> Bound:
+    return {
+        powers: factor - other.get(powers, 0.0)
+        for powers, factor in bound.items()
+        if factor > other.get(powers, 0)
+    }
+
+
+def _within(bound: Bound, extent: float, length: float) -> bool:
+    return sum(factor * extent**i * length**j for (i, j), factor in bound.items()) <= BUDGET
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Which data some work stays within the budget on."""
+
+    work: Bound
+    always: int  # the largest extent at which it does, however long its lists are; -1: none
+
+    @classmethod
+    def of(cls, work: Bound) -> "Limit":
+        """The limit for so much work."""
+        low, high = -1, _LARGEST
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if _within(work, middle, middle / NODE) else (low, middle - 1)
+        return cls(work, low)
+
+    @property
+    def is_none(self) -> bool:
+        """Whether all data are harmless that an event may have."""
+        return self.always >= _LARGEST
+
+    def allows(self, *values: Any) -> bool:
+        """Whether these JSON values are harmless together."""
+        return self.always >= _roughly(values) or _within(self.work, *extent_of(list(values)))
+
+
+class Allowance:
+    """A limit for values of which some stay the same. A look at their size as bytes answers most often."""
+
+    __slots__ = ("_fixed", "_left", "_limit")
+
+    def __init__(self, limit: Limit, fixed: Any) -> None:
+        self._limit, self._fixed = limit, fixed
+        self._left = limit.always - _roughly(fixed)
+
+    def allows(self, changing: Any) -> bool:
+        """Whether it is harmless together with what stays the same."""
+        return self._left >= _roughly(changing) or self._limit.allows(self._fixed, changing)
+
+
+def _roughly(value: Any) -> int:
+    """No less than the extent of a JSON value: every value in it is a byte at least."""
+    return (NODE + 1) * len(marshal.dumps(value, 2))
+
+
+def extent_of(value: Any) -> tuple[int, int]:
+    """How much a JSON value is (its characters, and NODE for each value and each key), and its longest list or map."""
+    if isinstance(value, str):
+        return NODE + len(value) * (1 if value.isascii() else 4), 0
+    if isinstance(value, bytes):
+        return NODE + 2 * len(value), 0
+    if not isinstance(value, list | Mapping):
+        return NODE, 0
+    extent, longest = NODE, len(value)
+    if isinstance(value, Mapping):
+        extent += sum(NODE + len(key) for key in value)
+        value = value.values()
+    for item in value:
+        more, length = extent_of(item)
+        extent, longest = extent + more, max(longest, length)
+    return extent, longest

@@ -1,0 +1,219 @@
+"""What the reconciler says in an Agent's status: its condition `Ready`, and the spec that it fell back to.
+
+The conditions are one list with two writers, this one and the ledger's commits, so a write is based on a fresh reading
+and fenced by its version. It costs the Agent's loop one conflict. What is wanted is compared with what is known to be
+there, from our own writes and from the watch, so nothing is read or written without need.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+from kubernetes.aio.utils.retry import Backoff, retry_on_conflict
+
+from heed.api.conditions import MAX_MESSAGE, READY, Condition, condition_of, with_condition
+from heed.core.effects import AgentRef
+from heed.engine.performing import now
+from heed.engine.stopping import stop
+from heed.kube.api import Api, ApiError, agent_path
+from heed.kube.standing import Undecided, Verdict
+from heed.kube.troubles import Trouble
+
+log = logging.getLogger("heed.fleet")
+Body = Mapping[str, Any]
+AT_ONCE: Final = 16  # writes of all Agents together
+INVALID: Final = "Invalid"
+FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between tries to write
+CONFLICTS: Final = Backoff(steps=8, duration=0.01, factor=1.5, jitter=1.0)  # a busy loop writes all the time
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What is to be said of a generation. Not `settled`: a Ready that is False because of the loop stays as it is."""
+
+    generation: int
+    status: Literal["True", "False"]
+    reason: str
+    message: str
+    last_valid_spec: str | None = None
+    settled: bool = True
+
+    def under(self, verdict: Verdict) -> "Word":
+        """The same with what is known of the loop. An invalid spec is worse than any trouble."""
+        if self.status == "False":
+            return self
+        match verdict:
+            case Undecided():
+                return replace(self, settled=False)
+            case Trouble(reason=reason, message=message):
+                return replace(self, status="False", reason=reason, message=message)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is in an Agent's status, as of a version."""
+
+    version: int
+    generation: int
+    status: str | None
+    reason: str | None
+
+    def says(self, word: Word) -> bool:
+        """Whether a word has been heard. Other words for the same reason are no news."""
+        if self.generation != word.generation or self.status is None:
+            return False
+        return not word.settled or (self.status, self.reason) == (word.status, word.reason)
+
+
+def known(body: Body) -> Known:
+    """What an Agent's object says."""
+    status = body.get("status") or {}
+    ready = condition_of(status.get("conditions") or [], READY) or {}
+    generation = status.get("observedGeneration", 0)
+    return Known(version(body), generation, ready.get("status"), ready.get("reason"))
+
+
+def version(body: Body) -> int:
+    """An object's resourceVersion: those of one kind grow with every write (Kubernetes 1.35, KEP-5504)."""
+    text = str(body["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isdecimal() else 0
+
+
+def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
+    """The members of an Agent's status that a word changes, at a time (RFC 3339). None: nothing."""
+    old = body.get("status") or {}
+    conditions = old.get("conditions") or []
+    ready = condition_of(conditions, READY)
+    if (
+        not word.settled
+        and ready is not None
+        and ready.get("status") == "False"
+        and ready["reason"] != INVALID
+    ):
+        word = replace(word, status="False", reason=ready["reason"], message=ready.get("message", ""))
+    condition = Condition(
+        type=READY,
+        status=word.status,
+        reason=word.reason,
+        message=word.message[:MAX_MESSAGE],
+        last_transition_time=at[:19] + "Z",
+        observed_generation=word.generation,
+    )
+    new: dict[str, Any] = {
+        "observedGeneration": word.generation,
+        "conditions": with_condition(conditions, condition),
+        "lastValidSpec": word.last_valid_spec,
+    }
+    return new if any(old.get(key) != value for key, value in new.items()) else None
+
+
+class Saying:
+    """Writes what is wanted of each Agent until it is there, or not wanted any more."""
+
+    def __init__(self, api: Api, wanted: Callable[[AgentRef], Word | None], between: float) -> None:
+        self._api, self._wanted, self._between = api, wanted, between
+        self._known: dict[AgentRef, Known] = {}
+        self._writers: dict[AgentRef, asyncio.Task[None]] = {}
+        self._written: dict[AgentRef, float] = {}
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    def begin(self, agent: AgentRef, body: Body) -> None:
+        """A generation begins, seen as `body`: what is there is compared word by word."""
+        word = self._wanted(agent)
+        if word is None or changes(body, word, now()) is None:
+            self._learn(agent, body)
+        else:
+            self._known.pop(agent, None)
+        self.look(agent)
+
+    def hear(self, agent: AgentRef, body: Body) -> None:
+        """An Agent was seen. What someone else made of the condition is put right."""
+        self._learn(agent, body)
+        self.look(agent)
+
+    def look(self, agent: AgentRef) -> None:
+        """What is wanted may have changed."""
+        if agent not in self._writers and self._news(agent) is not None:
+            self._writers[agent] = asyncio.create_task(self._say(agent))
+
+    async def forget(self, agent: AgentRef) -> None:
+        """An Agent is gone."""
+        if (writer := self._writers.get(agent)) is not None:
+            await stop(writer)
+        self._writers.pop(agent, None)
+        self._known.pop(agent, None)
+        self._written.pop(agent, None)
+
+    async def close(self) -> None:
+        """Stop."""
+        await asyncio.gather(*(self.forget(agent) for agent in list(self._writers)))
+
+    def _learn(self, agent: AgentRef, body: Body) -> None:
+        heard, before = known(body), self._known.get(agent)
+        if before is None or heard.version >= before.version:
+            self._known[agent] = heard
+
+    def _news(self, agent: AgentRef) -> Word | None:
+        """The word that is wanted, where it is not known to be there."""
+        word, there = self._wanted(agent), self._known.get(agent)
+        return None if word is None or (there is not None and there.says(word)) else word
+
+    async def _say(self, agent: AgentRef) -> None:
+        delay = FIRST_DELAY
+        try:
+            while (word := self._news(agent)) is not None:
+                if (pause := self._pause(agent, word)) > 0:
+                    await asyncio.sleep(pause)
+                    continue
+                try:
+                    if not await self._write(agent):
+                        return
+                    delay = FIRST_DELAY
+                except Exception as error:  # also a mistake of ours: it must not end what is to be said later
+                    _complain(agent, word, error, delay)
+                    await asyncio.sleep(delay)
+                    delay = min(delay * 2, LAST_DELAY)
+        finally:
+            self._writers.pop(agent, None)  # without a turn of others since the last look at what is wanted
+
+    def _pause(self, agent: AgentRef, word: Word) -> float:
+        """Seconds until an Agent's condition may be written again; another generation does not wait."""
+        there = self._known.get(agent)
+        if there is None or there.generation != word.generation or agent not in self._written:
+            return 0.0
+        return self._written[agent] + self._between - asyncio.get_running_loop().time()
+
+    async def _write(self, agent: AgentRef) -> bool:
+        """Write what is wanted when its turn comes. False where the Agent is gone. Raises ApiError."""
+        async with self._room:
+            if self._news(agent) is None:
+                return True
+            try:
+                return await retry_on_conflict(lambda: self._read_and_write(agent), CONFLICTS)
+            except ApiError as error:
+                if error.status == 404:
+                    return False
+                raise
+
+    async def _read_and_write(self, agent: AgentRef) -> bool:
+        body = (await self._api.get(agent_path(agent.namespace, agent.name))).body
+        metadata = body["metadata"]
+        if metadata["uid"] != agent.uid:
+            return False
+        self._learn(agent, body)
+        if (word := self._news(agent)) is None or (status := changes(body, word, now())) is None:
+            return True
+        fence = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+        path = agent_path(agent.namespace, agent.name, "status")
+        answer = await self._api.merge(path, {"metadata": fence, "status": status})
+        self._learn(agent, answer.body)
+        self._written[agent] = asyncio.get_running_loop().time()
+        return True
+
+
+def _complain(agent: AgentRef, word: Word, error: Exception, delay: float) -> None:
+    extra = {"agent": str(agent), "reason": word.reason, "error": str(error), "retry_in": delay}
+    log.warning("cannot write the condition Ready", extra=extra, exc_info=not isinstance(error, ApiError))

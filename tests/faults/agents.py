@@ -1,0 +1,148 @@
+"""The Agents of the storm. Small, and between them they do everything that an Agent can do.
+
+clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs, cancels them, ends sessions, breaks
+echo      talks with the clerk of its namespace, some rounds each time
+auditor   counts every event of its namespace by type: one lost or doubled shows
+phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from heed import names
+
+NAMESPACES = ("storm-a", "storm-b")
+DOMAIN = "com.example."
+IDLE = "60s"
+DEADLINE = "5s"
+
+CONTAINER = {"name": "main", "image": "example/pack:1", "args": ["${input.play}"]}
+PACK = {"backoffLimit": 0, "template": {"spec": {"containers": [CONTAINER]}}}
+REFUSED = {**PACK, "parallelism": "${input.parallelism}"}
+TASKS = {
+    "pack": {"job": PACK, "timeout": "10m", "retention": "1h"},
+    "brief": {"job": PACK, "timeout": "10m", "retention": "1s"},
+    "hang": {"job": PACK, "timeout": DEADLINE},
+    "refused": {"job": REFUSED},
+}
+
+
+def _handler(name: str, type_: str, when: str | None = None, **reaction: Any) -> dict[str, Any]:
+    full = type_ if type_.startswith("dev.") else DOMAIN + type_
+    return {"name": name, "type": full, **({"when": when} if when else {}), **reaction}
+
+
+def _emit(type_: str, **data: Any) -> dict[str, Any]:
+    return {"type": DOMAIN + type_, "data": data}
+
+
+ENDS = [
+    _handler(
+        "packed",
+        names.TASK_COMPLETED,
+        state={"packed": "${event.data.?result.orValue(0)}"},
+        emit=[_emit("order.packed", task="${task.id}", result="${event.data.?result.orValue(0)}")],
+    ),
+    _handler(
+        "failed",
+        names.TASK_FAILED,
+        state={"failed": "${event.data.reason}"},
+        emit=[_emit("order.failed", task="${task.id}", reason="${event.data.reason}")],
+    ),
+]
+STARTS = [
+    _handler(
+        "work", "order.work", start=[{"from": "${[{'task': event.data.task, 'input': event.data.input}]}"}]
+    )
+]
+
+CLERK = {
+    "subscribe": [
+        {"type": DOMAIN + "order.*", "where": "event.source != '/nobody'"},
+        {"type": DOMAIN + "talk.pong"},
+    ],
+    "session": {"idleTimeout": IDLE},
+    "tasks": TASKS,
+    "handlers": [
+        _handler(
+            "open",
+            "order.placed",
+            "!has(state.item)",
+            state={"item": "${event.data.item}", "sum": 0},
+            emit=[_emit("order.noted", item="${event.data.item}")],
+        ),
+        _handler(
+            "amend", "order.amended", "has(state.sum)", state={"sum": "${state.sum + event.data.amount}"}
+        ),
+        _handler("early", "order.amended", "!has(state.item)", state={"early": "${event.id}"}),
+        *STARTS,
+        *ENDS,
+        _handler("stop", "order.stopped", cancel=[{"task": name} for name in ("pack", "brief", "hang")]),
+        _handler("over", "order.closed", end=True),
+        _handler("break", "order.broken", "event.data.missing > 3", state={"never": True}),
+        _handler("break-late", "order.broken-late", emit=[{"type": "${'com.example.bad ' + event.id}"}]),
+        _handler(
+            "chat",
+            "order.chat",
+            emit=[_emit("talk.ping", left="${event.data.left}") | {"to": "echo"}, _emit("talk.begun")],
+        ),
+        _handler(
+            "answer",
+            "talk.pong",
+            "event.data.left > 0",
+            emit=[_emit("talk.ping", left="${event.data.left - 1}") | {"to": "echo"}],
+        ),
+    ],
+}
+
+ECHO = {
+    "subscribe": [{"type": DOMAIN + "talk.begun"}],
+    "session": {"idleTimeout": IDLE},
+    "handlers": [
+        _handler("begun", "talk.begun", state={"begun": "${event.causationid}"}),
+        _handler(
+            "ping",
+            "talk.ping",
+            state={"pings": "${state.?pings.orValue(0) + 1}"},
+            emit=[_emit("talk.pong", left="${event.data.left}")],
+        ),
+        _handler("enough", "talk.ping", "event.data.left == 0", end=True),
+    ],
+}
+
+AUDITOR = {
+    "subscribe": [{"type": DOMAIN + ">"}],
+    "session": {"key": "event.type", "idleTimeout": "7d"},
+    "handlers": [
+        {"name": "count", "type": DOMAIN + ">", "state": {"count": "${state.?count.orValue(0) + 1}"}}
+    ],
+}
+
+PHOENIX = {
+    "subscribe": [{"type": DOMAIN + "order.work"}, {"type": DOMAIN + "order.closed"}],
+    "session": {"idleTimeout": IDLE},
+    "tasks": TASKS,
+    "handlers": [*STARTS, *ENDS, _handler("over", "order.closed", end=True)],
+}
+
+SPECS: dict[tuple[str, str], dict[str, Any]] = {
+    ("storm-a", "clerk"): CLERK,
+    ("storm-a", "echo"): ECHO,
+    ("storm-a", "auditor"): AUDITOR,
+    ("storm-b", "clerk"): CLERK,
+    ("storm-b", "phoenix"): PHOENIX,
+}
+PHOENIX_NAME = ("storm-b", "phoenix")
+
+
+def manifest(namespace: str, name: str, edits: int = 0) -> dict[str, Any]:
+    """An Agent as a person applies it; each edit adds a handler for what never comes, so that no decision changes."""
+    spec = copy.deepcopy(SPECS[namespace, name])
+    spec["handlers"] += [
+        _handler(f"never-{number}", f"never.comes.n{number}", state={"never": number})
+        for number in range(edits)
+    ]
+    metadata = {"namespace": namespace, "name": name}
+    return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}

@@ -1,0 +1,151 @@
+"""The real operator with doors around its ports, which can kill it: SIGKILL at the n-th passing of a named point.
+
+    HEED_DIE="after commit:3:2.5"   at this point, at the third passing of it from 2.5 seconds of life on
+    HEED_PASSED=<file>              one line for each commit, and one for the death: the time in seconds, and what
+
+It is `heed operator` but for that: the doors are put around the real classes from outside, before they are used. Run
+it as `python -m tests.faults.doomed_operator`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from heed.bus import connection as connections
+from heed.bus import streams
+from heed.bus.jetstream import JetStreamBus
+from heed.core.ledger import owed_effects
+from heed.kube import operator
+from heed.kube.fleet import Fleet
+from heed.kube.ledger import StatusLedger
+from heed.kube.runner import JobRunner
+from heed.settings import Settings
+from heed.telemetry import configure_logging
+
+CALLS = ("load", "open", "resume", "commit", "start", "cancel", "emit", "letter", "end")
+STARTING = ("connected", "streams ensured", "agent seen")
+RECOVERING = "recovering"
+POINTS = (*STARTING, RECOVERING, *(f"{when} {call}" for call in CALLS for when in ("before", "after")))
+
+SWEEP_EVERY = 10.0  # seconds, where the product takes minutes: a storm is over before they are
+
+Call = Callable[..., Awaitable[Any]]
+_caller: contextvars.ContextVar[asyncio.Task[Any] | None] = contextvars.ContextVar("caller", default=None)
+
+
+class Doors:
+    """Counts what is passed, and kills at the point it was told of: at the n-th passing from so many seconds on."""
+
+    def __init__(self, point: str, times: int, after: float, passed: int | None) -> None:
+        if point and point not in POINTS:
+            raise SystemExit(f"HEED_DIE: no point {point!r}; there are: {', '.join(POINTS)}")
+        self._point, self._left, self._passed = point, times, passed
+        self._armed_at = time.monotonic() + after
+
+    @classmethod
+    def from_environment(cls) -> Doors:
+        """As HEED_DIE and HEED_PASSED say."""
+        point, times, after = (os.environ.get("HEED_DIE") or ":1:0").split(":")
+        path = os.environ.get("HEED_PASSED")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        return cls(point, int(times), float(after), os.open(path, flags) if path else None)
+
+    def at(self, point: str) -> None:
+        """Pass a point, or die there."""
+        if point == "after commit":
+            self._note(point)
+        if point == self._point and time.monotonic() >= self._armed_at:
+            self._left -= 1
+            if not self._left:
+                self._note(f"died {point}")
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def _note(self, what: str) -> None:
+        if self._passed is not None:
+            os.write(self._passed, f"{time.time():.6f} {what}\n".encode())  # one write: never half a line
+
+
+def enclose(owner: type, method: str, door: Callable[[tuple[Any, ...]], str], doors: Doors) -> None:
+    """Put a door before and after a method. What a port's call does by another call of it is no call of its own."""
+    original: Call = getattr(owner, method)
+
+    @functools.wraps(original)
+    async def enclosed(*args: Any, **kwargs: Any) -> Any:
+        if _caller.get() is asyncio.current_task():  # not only set: a task begun by a call inherits it
+            return await original(*args, **kwargs)
+        name = door(args)
+        doors.at(f"before {name}")
+        token = _caller.set(asyncio.current_task())
+        try:
+            answer = await original(*args, **kwargs)
+        finally:
+            _caller.reset(token)
+        doors.at(f"after {name}")
+        if name == "load" and owed_effects(answer.ledger):
+            doors.at(RECOVERING)
+        return answer
+
+    setattr(owner, method, enclosed)
+
+
+def follow(function: Callable[..., Any], replacement: Callable[..., Any]) -> None:
+    """Replace a function wherever a module of Heed has imported it by name."""
+    homes = [module for name, module in sys.modules.items() if name.split(".")[0] == "heed"]
+    for home in homes:
+        if getattr(home, function.__name__, None) is function:
+            setattr(home, function.__name__, replacement)
+
+
+def then(function: Call, doors: Doors, point: str) -> Call:
+    """The function, and a point that is passed when it is done."""
+
+    @functools.wraps(function)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        answer = await function(*args, **kwargs)
+        doors.at(point)
+        return answer
+
+    return wrapped
+
+
+def build(doors: Doors) -> None:
+    """All doors there are."""
+    enclose(StatusLedger, "load", lambda _: "load", doors)
+    enclose(StatusLedger, "commit", lambda _: "commit", doors)
+    enclose(JetStreamBus, "open", lambda _: "open", doors)
+    enclose(JetStreamBus, "publish", lambda _: "end", doors)
+    enclose(JetStreamBus, "publish_owed", lambda args: "letter" if args[2].letter else "emit", doors)
+    enclose(JobRunner, "start", lambda _: "start", doors)
+    enclose(JobRunner, "cancel", lambda _: "cancel", doors)
+    enclose(JobRunner, "resume", lambda _: "resume", doors)
+    follow(connections.connect, then(connections.connect, doors, "connected"))
+    follow(streams.ensure_streams, then(streams.ensure_streams, doors, "streams ensured"))
+    observe = Fleet.observe
+
+    def observed(*args: Any, **kwargs: Any) -> None:
+        observe(*args, **kwargs)
+        doors.at("agent seen")
+
+    Fleet.observe = observed  # type: ignore[method-assign]
+    assert operator.SWEEP_EVERY > SWEEP_EVERY
+    operator.SWEEP_EVERY = SWEEP_EVERY
+
+
+def main() -> None:
+    """Be the operator."""
+    settings = Settings.from_environment()
+    configure_logging("text", settings.log_level)
+    build(Doors.from_environment())
+    asyncio.run(operator.run_operator(settings))
+
+
+if __name__ == "__main__":
+    main()

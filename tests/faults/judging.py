@@ -1,0 +1,211 @@
+"""The model, and whether the world agrees with it: what the fold of the stream says, against what there is.
+
+Every function gives its findings in plain words; nothing found means that nothing was lost and nothing was made twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from heed import names
+from heed.api.parsing import parse_agent
+from heed.bus.connection import Connection
+from heed.bus.jetstream import message_id
+from heed.bus.lookup import MESSAGE_ID
+from heed.core.cloudevents import parse_event
+from heed.core.effects import CancelTask, Effect, Publish, StartTask
+from heed.core.events import Event
+from heed.core.jobcontract import REASON_LOST
+from heed.core.ledger import Ledger, dump, load, owed_effects, settle, total_decided
+from heed.core.program import Program, compile_agent
+from tests.faults.people import Deletion
+from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
+from tests.integration.waiting import SOON
+
+Findings = list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """One Agent, by its uid: its last ledger, and what the events that it had decided come to."""
+
+    program: Program
+    ledger: Ledger
+    fold: Fold
+    alive: bool
+
+    def __str__(self) -> str:
+        return f"{self.program.agent}{'' if self.alive else f' ({self.program.agent.uid}, deleted)'}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What there is after a storm."""
+
+    incarnations: list[Incarnation]
+    made: Mapping[tuple[str, str], int]  # how often a Job of that namespace and name was created
+    emitted: list[str]  # Nats-Msg-Ids in the stream of what Agents emitted
+    letters: list[str]  # Nats-Msg-Ids of all dead letters
+    deletions: Sequence[Deletion]
+
+
+async def incarnation(connection: Connection, body: Mapping[str, Any], *, alive: bool) -> Incarnation:
+    """An Agent as it is, or as it was when it was deleted; then only what it had decided until then counts."""
+    program = compile_agent(parse_agent(body))
+    ledger = load(body.get("status") or {})
+    since = body["metadata"]["creationTimestamp"].rstrip("Z")
+    events = [item for item in await read_back(connection, program.subjects) if item.at >= since]
+    if not alive:
+        events = [item for item in events if item.sequence <= ledger.cursor.sequence]
+    return Incarnation(program, ledger, folded(program, events, await created_at(connection)), alive)
+
+
+async def world(
+    connection: Connection,
+    incarnations: list[Incarnation],
+    made: Mapping[tuple[str, str], int],
+    deletions: Sequence[Deletion],
+) -> World:
+    """Look at both streams."""
+    letters = await message_ids(connection, names.DEAD_STREAM, names.DEAD_STREAM_SUBJECTS[0])
+    return World(incarnations, made, await _emitted(connection), letters, deletions)
+
+
+async def _emitted(connection: Connection) -> list[str]:
+    found: list[str] = []
+    async with opened(connection, names.STREAM, names.STREAM_SUBJECTS) as pull:
+        left = pull.pending
+        while left:
+            arrivals = await pull.take(500, SOON)
+            left -= len(arrivals)
+            headers = [item.message.headers or {} for item in arrivals]
+            found += [item[MESSAGE_ID] for item in headers if _is_emitted(item)]
+    return found
+
+
+def _is_emitted(headers: Mapping[str, str]) -> bool:
+    ours = headers.get("ce-source", "").startswith(f"/apis/{names.API_VERSION}/")
+    return ours and not headers["ce-type"].startswith(names.TASK_EVENTS)
+
+
+def judge(world: World) -> Findings:
+    """Everything that is not as it has to be."""
+    findings: Findings = []
+    for item in world.incarnations:
+        findings += ledger_findings(item) + ends_findings(item, world.deletions)
+    findings += job_findings(world)
+    folds = [item.fold for item in world.incarnations]
+    may_miss = {
+        id for item in world.incarnations if not item.alive for id in _published(owed_effects(item.ledger))
+    }
+    findings += _once("emitted event", [id for fold in folds for id in fold.emitted], world.emitted, may_miss)
+    findings += _once("dead letter", [id for fold in folds for id in fold.letters], world.letters, may_miss)
+    return findings
+
+
+def ledger_findings(item: Incarnation) -> Findings:
+    """The one comparison of a ledger with the fold. Of a deleted Agent, the effects it still owed count as made."""
+    is_, should = dump(_settled(item.ledger)), item.fold.settled
+    wrong = [
+        f"{item}: {key} is {_short(is_.get(key))}, should be {_short(should.get(key))}"
+        for key in sorted({*is_, *should})
+        if is_.get(key) != should.get(key)
+    ]
+    if item.alive and _settled(item.ledger) is not item.ledger:
+        wrong.append(f"{item}: something is still owed")
+    decided, delivered = total_decided(item.ledger.totals), len(item.fold.decisions)
+    if decided != delivered:
+        wrong.append(f"{item}: {delivered} events delivered, {decided} in the totals")
+    return wrong
+
+
+def _settled(ledger: Ledger) -> Ledger:
+    return settle(ledger, owed_effects(ledger))
+
+
+def job_findings(world: World) -> Findings:
+    """One Job for every task that was decided; none for one that was refused, at most one where it was called off."""
+    most: dict[tuple[str, str], int] = {}
+    least: dict[tuple[str, str], int] = {}
+    for item in world.incarnations:
+        optional = {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
+        if not item.alive:
+            optional |= {effect.id for effect in owed_effects(item.ledger)}
+        for effect in item.fold.effects:
+            if isinstance(effect, StartTask):
+                name = (item.program.agent.namespace, names.job_name(item.program.agent.name, effect.id))
+                most[name] = 0 if effect.record.task == "refused" else 1
+                least[name] = 0 if effect.id in optional else most[name]
+    wrong = [
+        f"Job {name}: made {count} times, decided {most.get(name, 0)} times"
+        for name, count in world.made.items()
+        if count > most.get(name, 0)
+    ]
+    wrong += [
+        f"Job {name}: was decided and never made"
+        for name, count in least.items()
+        if world.made.get(name, 0) < count
+    ]
+    return wrong
+
+
+def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
+    """Every end that counted tells the truth: the result is the one played, and only what was deleted was lost."""
+    deleted = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
+    inputs = {effect.id: effect.record.input for effect in item.fold.effects if isinstance(effect, StartTask)}
+    wrong = []
+    for decision in item.fold.decisions:
+        event = decision.received.event
+        if (
+            not isinstance(event, Event)
+            or not event.type.startswith(names.TASK_EVENTS)
+            or decision.outcome == "stale"
+        ):
+            continue
+        task_id, data = event.subject or "", event.data if isinstance(event.data, dict) else {}
+        if data.get("reason") == REASON_LOST and item.alive and task_id not in deleted:
+            wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
+        played = inputs.get(task_id)
+        if (
+            event.type == names.TASK_COMPLETED
+            and played is not None
+            and data.get("result") != _result(played)
+        ):
+            wrong.append(f"{item}: task {task_id} ended with {data.get('result')}, played was {played}")
+    return wrong
+
+
+def _result(input: Any) -> Any:
+    return f"value {input['value']}" if input["play"] == "text" else {"value": input["value"]}
+
+
+def _published(effects: Iterable[Effect]) -> Iterable[str]:
+    """The Nats-Msg-Ids of what is to be published."""
+    for effect in effects:
+        if isinstance(effect, Publish):
+            event = parse_event(effect.owed.event.encode(), "") if effect.owed.event else None
+            yield message_id(effect.owed.subject, event) if event else effect.id
+
+
+def _once(what: str, should: Iterable[str], there: Iterable[str], may_miss: set[str]) -> Findings:
+    wanted, found = Counter(should), Counter(there)
+    wrong = [
+        f"{what} {id}: decided {wanted[id]} times, in the stream {count} times"
+        for id, count in found.items()
+        if count > wanted[id]
+    ]
+    wrong += [
+        f"{what} {id}: decided, and not in the stream"
+        for id in wanted
+        if not found[id] and id not in may_miss
+    ]
+    return wrong
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) < 300 else f"{text[:300]}… ({len(text)} characters)"

@@ -1,0 +1,152 @@
+"""What is published in a storm, all of it from a seed: stories of orders, told out of order, twice, and with mistakes.
+
+A story belongs to one session. Its events are thrown among those of all other stories; some come before what they
+follow, some long after the end, some once more with or without the id that lets the broker know them again.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from heed import names
+from heed.bus.cloudevents import encode
+from heed.bus.jetstream import message_id
+from heed.core.cloudevents import to_json
+from heed.core.events import Event
+from tests.faults.agents import DOMAIN, NAMESPACES
+
+MESSAGE_ID = "Nats-Msg-Id"
+SHOPS = 7
+STEP = 60  # places between two events of a story, about
+PACE = 0.3  # share of stories in which something is packed
+PLAYS = {"succeed": 10, "text": 2, "fail": 3, "brief": 4, "hang": 1, "refused": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A message as a publisher sends it."""
+
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+def script(seed: int, count: int) -> list[Sending]:
+    """So many messages, in the order in which publishers set about sending them. The same for the same seed."""
+    dice = random.Random(f"script {seed}")
+    placed = list(_placed(dice, count))
+    placed += [
+        (place + delay, again) for place, sending in placed for delay, again in _again(dice, sending, count)
+    ]
+    placed.sort(key=lambda item: item[0])
+    return [sending for _, sending in placed][:count]
+
+
+def _placed(dice: random.Random, count: int) -> Iterator[tuple[float, Sending]]:
+    """More than enough first sendings, each with its place."""
+    made, story = 0, 0
+    while made < count:
+        story += 1
+        namespace, begin = dice.choice(NAMESPACES), dice.uniform(-STEP, count)
+        for number, (type_, data) in enumerate(_story(dice)):
+            made += 1
+            place = begin + number * dice.uniform(0.5, 1.5) * STEP
+            if dice.random() < 0.1:  # before what it follows, or long after what follows it
+                place += dice.choice((-1, 1)) * dice.uniform(1, 4) * STEP
+            yield place, _sending(dice, namespace, story, number, type_, data)
+        if dice.random() < 0.12:
+            made += 1
+            yield dice.uniform(0, count), _nonsense(dice, namespace, story)
+
+
+def _story(dice: random.Random) -> list[tuple[str, Any]]:
+    story: list[tuple[str, Any]] = [("order.placed", {"item": dice.choice(("tea", "ink", "rope"))})]
+    story += [("order.amended", {"amount": dice.randint(1, 9)}) for _ in range(dice.randint(0, 4))]
+    if dice.random() < PACE:
+        story.append(("order.work", _work(dice)))
+        if dice.random() < 0.15:
+            story.append(("order.stopped", {}))
+    others = (
+        ("order.chat", {"left": dice.randint(0, 3)}),
+        ("order.broken", {}),
+        ("order.broken-late", {}),
+        ("order.unheard", {"of": "by any clerk"}),
+    )
+    story += [other for other in others if dice.random() < 0.12]
+    if dice.random() < 0.7:
+        story.append(("order.closed", {}))
+    return story
+
+
+def _work(dice: random.Random) -> dict[str, Any]:
+    """What `order.work` asks for: which task, and how its pod is to be played."""
+    (play,) = dice.choices(list(PLAYS), list(PLAYS.values()))
+    task = play if play in ("brief", "hang", "refused") else "pack"
+    input = {"play": play, "value": dice.randint(1, 10**6)}
+    if play == "refused":
+        input["parallelism"] = -1
+    return {"task": task, "input": input}
+
+
+def _sending(dice: random.Random, namespace: str, story: int, number: int, type_: str, data: Any) -> Sending:
+    event = Event(
+        f"{story // SHOPS}-{number}",  # only together with its source it is unlike any other
+        f"/shop/{story % SHOPS}",
+        DOMAIN + type_,
+        data,
+        datacontenttype="application/json",
+        extensions={"correlationid": f"o-{story}"},
+    )
+    subject = names.event_subject(namespace, event.type)
+    if dice.random() < 0.05:  # said to the clerk alone
+        subject = names.inbox_subject(namespace, "clerk", event.type)
+    headers, payload = encode(event)
+    if dice.random() < 0.1:
+        headers, payload = (
+            {"Content-Type": "application/cloudevents+json"},
+            json.dumps(to_json(event)).encode(),
+        )
+    if dice.random() < 0.6:
+        headers[MESSAGE_ID] = message_id(subject, event)
+    return Sending(subject, headers, payload)
+
+
+def _again(dice: random.Random, sending: Sending, count: int) -> Iterator[tuple[float, Sending]]:
+    """The same message once more: soon, or so late that nobody remembers it."""
+    without = replace(sending, headers={k: v for k, v in sending.headers.items() if k != MESSAGE_ID})
+    if dice.random() < 0.08:
+        yield dice.uniform(0, STEP), dice.choice((sending, without))
+    if dice.random() < 0.03:
+        yield dice.uniform(STEP, count), dice.choice((sending, without))
+
+
+def _nonsense(dice: random.Random, namespace: str, story: int) -> Sending:
+    """What no Agent can take, or does not wait for."""
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": f"n-{story}",
+        "ce-source": "/nonsense",
+        "ce-type": DOMAIN + "order.placed",
+    }
+    subject = names.event_subject(namespace, DOMAIN + "order.placed")
+    match dice.randrange(6):
+        case 0:
+            return Sending(subject, {}, b"not an event")
+        case 1:
+            return Sending(
+                subject, {name: value for name, value in headers.items() if name != "ce-id"}, b"{}"
+            )
+        case 2:
+            return Sending(subject, headers | {"ce-type": DOMAIN + "order.closed"}, b"{}")
+        case 3:
+            return Sending(subject, headers | {"ce-specversion": "0.3"}, b"{}")
+        case 4:
+            return Sending(subject, headers | {"ce-datacontenttype": "application/json"}, b'{"cut": ')
+        case _:  # the end of a task that nobody started
+            type_ = names.TASK_COMPLETED
+            forged = headers | {"ce-type": type_, "ce-subject": f"pack-{story:016x}"}
+            return Sending(names.inbox_subject(namespace, "clerk", type_), forged, b"{}")

@@ -1,0 +1,235 @@
+"""The storm: everything goes wrong at once, round after round; then it is quiet, and the model has to hold.
+
+A round is the life of one operator; the next begins when it is dead. All the while publishers publish, pods are played,
+people meddle, servers die and wires break. What happens and when comes from the seed; who comes first, where two things
+happen at the same time, is chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.controlplane.api import ApiError
+from tests.faults.aftermath import judged, until_quiet
+from tests.faults.parts import Parts, assembled
+from tests.faults.people import Person, Player, persistently
+from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
+from tests.faults.publishing import Publishers
+from tests.faults.report import Report, own_deaths, recoveries
+from tests.faults.script import script
+
+PUBLISHERS = 4
+LIFE = 6.0  # seconds that an operator lives, about; events are spread over its life
+GRACE = 8.0  # seconds that an operator may take to come to its point, once it is armed
+READY = 30.0
+PATIENCE = 120.0
+TURN = 0.02
+
+Say = Callable[[str], None]
+
+
+async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
+    """The whole story, and what came of it. Raises AssertionError where it does not come to an end."""
+    clock = Clock()
+    async with assembled(folder, seed, say) as parts:
+        storm = Storm(parts, seed, size, say)
+        await storm.begin()
+        async with at_work(storm.publishers.run(), storm.player.run()):
+            clock.next("to assemble")
+            await storm.rage()
+            clock.next("storm")
+            say("calm: waiting until all is quiet")
+            await storm.calm()
+            agents = await until_quiet(parts)
+            clock.next("until quiet")
+        findings, outcome = await judged(parts, agents, storm.person)
+        clock.next("to judge")
+    report = storm.report(findings, outcome)
+    report.seconds = clock.laps
+    return report
+
+
+class Storm:
+    """What goes on and what goes wrong, over running parts."""
+
+    def __init__(self, parts: Parts, seed: int, size: Size, say: Say) -> None:
+        self.parts, self.seed, self.size, self.say = parts, seed, size, say
+        self.person = Person(parts.plane.admin, seed)
+        self.player = Player(parts.plane.admin, seed)
+        rate = size.events / (size.kills * LIFE)
+        self.publishers = Publishers(parts.nats.url, script(seed, size.events), PUBLISHERS, rate)
+        self._killed: list[tuple[str, float]] = []  # by us, and when
+        self._missed: list[Death] = []
+        self._restarts: Counter[str] = Counter()
+        self._disturbances: list[tuple[float, float]] = []
+        self._locks = {"broker": asyncio.Lock(), "apiserver": asyncio.Lock()}
+
+    async def begin(self) -> None:
+        """A first operator makes the streams and meets the Agents; nobody harms it."""
+        operator = self.parts.operator
+        operator.start_doomed(None)
+        await until(operator.is_ready, READY)
+        await asyncio.to_thread(self.person.create_agents)
+        operator.stop()
+        self.parts.api_proxy.rate = self.size.errors
+
+    async def rage(self) -> None:
+        """All rounds. A point that no operator came to takes the place of a later death at random, or comes last."""
+        rounds = plan(self.seed, self.size)
+        async with asyncio.TaskGroup() as troubles:
+            for number, round_ in enumerate(rounds, 1):
+                self.publishers.release(self.size.events * number // len(rounds))
+                for trouble in round_.troubles:
+                    troubles.create_task(self._trouble(trouble))
+                death = self._missed.pop(0) if round_.death.point == RANDOM and self._missed else round_.death
+                self.say(f"{number}/{len(rounds)}  {death}  ({'; '.join(map(str, round_.troubles))})")
+                await self._live(death)
+        missed, self._missed = self._missed, []
+        for death in missed:
+            self.say(f"once more  {death}")
+            await self._live(death)
+
+    async def calm(self) -> None:
+        """Nothing goes wrong any more: all is published, and an operator runs that nobody kills."""
+        self.parts.api_proxy.rate = 0.0
+        for wire in (self.parts.api_wire, self.parts.nats_wire):
+            await wire.heal()
+        self.parts.operator.start_doomed(None)
+        await until(lambda: self.publishers.done, PATIENCE)
+
+    async def _live(self, death: Death) -> None:
+        """One life: it dies where it is to die, or is killed."""
+        operator = self.parts.operator
+        operator.start_doomed(death)
+        with suppress(TimeoutError):
+            await until(operator.has_ended, death.after + (0 if death.point == RANDOM else GRACE))
+        by_itself = operator.has_ended()
+        code = operator.stop(signal.SIGKILL)
+        if by_itself:
+            assert code == -signal.SIGKILL and death.point != RANDOM, f"it ended ({code}): {operator.tail()}"
+            return
+        self._killed.append((RANDOM, time.time()))
+        if death.point != RANDOM:
+            self._missed.append(death)
+
+    async def _trouble(self, trouble: Trouble) -> None:
+        await asyncio.sleep(trouble.after)
+        match trouble.kind.split():
+            case ["broker" | "apiserver" as server, how]:
+                await self._restart(server, how, trouble.lasts)
+            case ["nats" | "api" as whose, fault]:
+                await self._break_wire(whose, fault, trouble.lasts)
+            case ["watches", _]:
+                self.parts.api_proxy.cut_watches()
+            case ["job", _]:
+                await _once(self.person.delete_job)
+            case ["pod", _]:
+                await _once(self.person.delete_pod)
+            case ["agent", "edited"]:
+                await persistently(self.person.edit_agent)
+            case ["agent", "recreated"]:
+                await self.person.recreate_agent(trouble.lasts)
+            case _:
+                raise AssertionError(f"no such trouble: {trouble}")
+
+    async def _restart(self, server: str, how: str, pause: float) -> None:
+        plane, nats = self.parts.plane, self.parts.nats
+        ends = {
+            ("broker", "killed"): nats.kill,
+            ("broker", "stopped"): nats.stop,
+            ("apiserver", "killed"): plane.kill_apiserver,
+            ("apiserver", "stopped"): plane.stop_apiserver,
+        }
+        starts: dict[str, Callable[[], object]] = {"broker": nats.start, "apiserver": plane.start_apiserver}
+        async with self._locks[server]:
+            began = time.time()
+            await asyncio.to_thread(ends[server, how])
+            await asyncio.sleep(pause)
+            await asyncio.to_thread(starts[server])
+            self._disturbances.append((began, time.time()))
+        self._restarts[f"{server} {how}"] += 1
+
+    async def _break_wire(self, whose: str, fault: str, lasts: float) -> None:
+        wire = self.parts.nats_wire if whose == "nats" else self.parts.api_wire
+        began = time.time()
+        if fault == "delay":
+            wire.slow_down(lasts / 10)
+        else:
+            {"cut": wire.cut, "reset": wire.reset, "refuse": wire.refuse, "swallow": wire.swallow}[fault]()
+        if lasts:
+            await asyncio.sleep(lasts)
+            await wire.heal()
+        self._disturbances.append((began, time.time()))
+
+    def report(self, findings: list[str], outcome: dict[str, int]) -> Report:
+        """All figures."""
+        passed = self.parts.operator.passed.read_text()
+        proxy, person = self.parts.api_proxy, self.person
+        return Report(
+            seed=self.seed,
+            events=self.size.events,
+            kills=recoveries([*self._killed, *own_deaths(passed)], passed, self._disturbances),
+            missed=[str(death) for death in self._missed],
+            restarts=dict(self._restarts),
+            api={
+                "requests": proxy.requests,
+                **dict(sorted(proxy.errors.items())),
+                "watches cut": proxy.watches_cut,
+            },
+            wires={
+                f"{name} {fault}": count
+                for name, wire in (("nats", self.parts.nats_wire), ("api", self.parts.api_wire))
+                for fault, count in sorted(wire.faults.items())
+            },
+            people={
+                "pods played": self.player.played,
+                **Counter(f"{deletion.kind}s deleted" for deletion in person.deletions),
+                "agents edited": person.edits,
+                "agents recreated": person.recreations,
+            },
+            outcome={"messages published": self.publishers.published, **outcome},
+            findings=findings,
+        )
+
+
+class Clock:
+    """How long each part took, in seconds."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def next(self, name: str) -> None:
+        """This part is over."""
+        now = time.monotonic()
+        self.laps[name], self._began = now - self._began, now
+
+
+@asynccontextmanager
+async def at_work(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have these going on meanwhile; what breaks one of them breaks everything."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(item) for item in work]
+        yield
+        for task in tasks:
+            task.cancel()
+
+
+async def until(holds: Callable[[], bool], patience: float) -> None:
+    """Wait until it holds; TimeoutError after so many seconds."""
+    async with asyncio.timeout(patience):
+        while not holds():  # noqa: ASYNC110, processes and other threads set no events
+            await asyncio.sleep(TURN)
+
+
+async def _once(act: Callable[[], None]) -> None:
+    """Where the API server is away, it is not done."""
+    with suppress(ApiError, OSError):
+        await asyncio.to_thread(act)

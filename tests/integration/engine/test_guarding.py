@@ -1,0 +1,387 @@
+"""Expressions that would take the operator's memory or time cost one event, and nobody else notices."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heed.cli.files import load_agents
+from heed.cli.scenario import read_events, read_script
+from heed.core.answers import answering
+from heed.core.decide import Decision, decide
+from heed.core.events import Received
+from heed.core.ledger import Ledger, dump, patch, settle
+from heed.core.program import Program
+from heed.core.simulation import simulate
+from heed.engine.guarding import Guard
+from heed.engine.worker import Request
+from heed.errors import GuardUnavailable
+from tests.integration.waiting import until
+from tests.markdown import ROOT
+from tests.unit.builders import job, malformed, only_task, program, received, task_end
+
+PATIENCE = 60.0
+MEMORY_BOMB = {
+    "name": "double",
+    "state": {"s": "${['" + "x" * 60 + "']" + ".map(s, s + s + s + s)" * 12 + "}"},
+}
+SEARCH = {
+    "name": "search",
+    "when": "event.data.words.all(w, !event.data.text.contains(w))",
+    "state": {"n": "${1}"},
+}
+LONG = {"words": ["xz"] * 9000, "text": "x" * 850_000}  # 25 s, undisturbed
+SHORT = {"words": ["xz"] * 1500, "text": "x" * 20_000}
+
+
+def of(uid: str, *handlers: dict[str, Any], **spec: Any) -> Program:
+    """An Agent with a uid of its own."""
+    made = program(*handlers, **spec)
+    return replace(made, agent=replace(made.agent, uid=uid))
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    """A guard as the operator has it."""
+    made = Guard()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Guard]:
+    """A guard that lets decisions take long enough to be looked at."""
+    made = Guard(cpu=60)
+    yield made
+    await made.close()
+
+
+def gone(pid: int) -> bool:
+    """Whether there is no such process; one that has ended and was not waited for counts as gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def cpu_of(pid: int) -> int:
+    """Ticks of CPU time that a process has had."""
+    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+
+
+async def at_work(guard: Guard, but: int | None = None) -> int:
+    """The pid of a worker once it is busy with a decision."""
+    seen: dict[int, int] = {}
+
+    def busy() -> list[int]:
+        pids = [pid for pid in guard.pids if pid != but]
+        return [pid for pid in pids if cpu_of(pid) > seen.setdefault(pid, cpu_of(pid)) + 10]
+
+    await until(lambda: bool(busy()), PATIENCE)
+    return busy()[0]
+
+
+def letter(decision: Decision) -> tuple[str, str | None]:
+    assert decision.letter is not None, decision.outcome
+    return decision.letter.code, decision.letter.handler
+
+
+# ── bombs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("handler", "data", "said"),
+    [
+        (MEMORY_BOMB, None, "memory"),
+        (SEARCH, LONG, "more than 2 s of CPU"),
+        (
+            {"name": "match", "when": "event.data.text.matches(event.data.pattern)"},
+            {"text": "xyyx" * 1000, "pattern": "(x?y?){200}" * 333 + "$"},
+            "more than 2 s of CPU",
+        ),
+        (
+            {
+                "name": "nest",
+                "state": {"s": "${[[[[[1]]]]]" + ".map(s, [s, s, s, s, s, s, s, s, s])" * 12 + "}"},
+            },
+            None,
+            "ended two processes",
+        ),
+        ({"name": "grow", "state": {"s": "${event.data.map(a, [a] + event.data)}"}}, ["x"] * 8000, "memory"),
+    ],
+    ids=["memory", "time", "pattern", "abort", "list"],
+)
+async def test_a_bomb_is_one_dead_letter(guard: Guard, handler: dict[str, Any], data: Any, said: str) -> None:
+    hostile = guard.of(of("hostile", handler, {"name": "rest", "state": {"m": "${1}"}}))
+
+    decision = await hostile.decide(Ledger(), received(1, data=data))
+
+    assert letter(decision) == ("TooCostly", handler["name"])
+    assert said in str(decision.letter)
+    assert decision.ledger.cursor.sequence == 1
+    assert decision.ledger.totals.dead_lettered == 1
+    assert (await hostile.decide(decision.ledger, malformed(2))).ledger.cursor.sequence == 2
+
+
+async def test_a_bomb_in_a_tasks_template_says_where_it_is(guard: Guard) -> None:
+    heavy = "${event.data.words.all(w, !event.data.text.contains(w)) ? 'a' : 'b'}"
+    hostile = guard.of(of("hostile", {"start": [{"task": "work"}]}, tasks={"work": job(heavy)}))
+
+    decision = await hostile.decide(Ledger(), received(1, data=LONG))
+
+    assert letter(decision) == ("TooCostly", None)
+    assert "spec.tasks.work" in str(decision.letter)
+
+
+async def test_a_bomb_before_any_handler_says_where_it_is(guard: Guard) -> None:
+    where = "event.data.words.all(w, !event.data.text.contains(w))"
+    hostile = guard.of(of("hostile", SEARCH, subscribe=[{"type": "com.example.>", "where": where}]))
+
+    decision = await hostile.decide(Ledger(), received(1, data=LONG))
+
+    assert letter(decision) == ("TooCostly", None)
+    assert "spec.subscribe[0].where" in str(decision.letter)
+
+
+async def test_the_end_of_a_task_that_cannot_be_decided_leaves_the_ledger(guard: Guard) -> None:
+    handlers = [{"start": [{"task": "work"}]}, {**SEARCH, "type": "dev.heed.task.completed"}]
+    hostile = of("hostile", *handlers, tasks={"work": job()})
+    ledger = decide(hostile, Ledger(), received(1)).ledger
+    searching = "event.data.result.words.all(w, !event.data.result.text.contains(w))"
+    hostile = of("hostile", handlers[0], {**handlers[1], "when": searching}, tasks={"work": job()})
+
+    decision = await guard.of(hostile).decide(ledger, task_end(2, only_task(ledger), LONG))
+
+    assert letter(decision) == ("TooCostly", "search")
+    assert decision.letter is not None
+    assert decision.letter.task is not None
+    assert decision.ledger.pending_tasks == {}
+
+
+# ── the others ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_others_decide_while_one_is_stuck(patient: Guard) -> None:
+    stuck = asyncio.create_task(patient.of(of("stuck", SEARCH)).decide(Ledger(), received(1, data=LONG)))
+    await at_work(patient)
+    light, ledger = patient.of(of("light", {"state": {"n": "${state.?n.orValue(0) + 1}"}})), Ledger()
+
+    for number in range(1, 101):
+        ledger = (await light.decide(ledger, received(number, correlationid="k"))).ledger
+
+    assert ledger.sessions["k"].state == {"n": 100}
+    assert not stuck.done()
+    stuck.cancel()
+
+
+async def test_one_that_took_too_long_makes_the_others_wait_no_more(guard: Guard) -> None:
+    slow, heavy = guard.of(of("slow", SEARCH)), guard.of(of("heavy", SEARCH))
+    assert letter(await slow.decide(Ledger(), received(1, data=LONG)))[0] == "TooCostly"
+
+    again = asyncio.create_task(slow.decide(Ledger(), received(2, data=LONG)))
+    await at_work(guard)
+    decision = await heavy.decide(Ledger(), received(1, data=SHORT))
+
+    assert decision.outcome == "handled"
+    assert not again.done()
+    assert letter(await again)[0] == "TooCostly"
+
+
+async def test_agents_that_share_a_worker_wait_their_turn(guard: Guard) -> None:
+    agents = [guard.of(of(f"a{number}", SEARCH)) for number in range(5)]
+
+    decisions = await asyncio.gather(*(agent.decide(Ledger(), received(1, data=SHORT)) for agent in agents))
+
+    assert [decision.outcome for decision in decisions] == ["handled"] * 5
+    assert len(guard.pids) <= 2
+
+
+# ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_no_process_is_started_for_what_is_harmless(guard: Guard) -> None:
+    light = guard.of(of("light", SEARCH))
+
+    decision = await light.decide(Ledger(), received(1, data={"words": ["rug"], "text": "a lamp"}))
+
+    assert decision.outcome == "handled"
+    assert guard.pids == []
+
+
+async def test_a_worker_killed_by_somebody_costs_no_event(patient: Guard) -> None:
+    deciding = asyncio.create_task(
+        patient.of(of("busy", SEARCH)).decide(Ledger(), received(1, data={**LONG, "words": ["xz"] * 500}))
+    )
+    pid = await at_work(patient)
+    os.kill(pid, signal.SIGSTOP)  # now it is still at it for certain
+    assert not deciding.done()
+
+    os.kill(pid, signal.SIGKILL)
+
+    assert (await deciding).outcome == "handled"
+    assert patient.pids != [pid]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
+async def test_an_event_that_two_workers_die_of_is_one_dead_letter(patient: Guard, number: int) -> None:
+    deciding = asyncio.create_task(patient.of(of("deadly", SEARCH)).decide(Ledger(), received(1, data=LONG)))
+    first = await at_work(patient)
+    os.kill(first, number)
+    second = await at_work(patient, but=first)
+    os.kill(second, number)
+
+    decision = await deciding
+
+    assert letter(decision) == ("TooCostly", "search")
+    assert signal.Signals(number).name in str(decision.letter)
+    assert (
+        await patient.of(of("other", SEARCH)).decide(Ledger(), received(1, data=SHORT))
+    ).outcome == "handled"
+
+
+async def test_a_worker_that_died_in_its_sleep_is_replaced(guard: Guard) -> None:
+    heavy = guard.of(of("heavy", SEARCH))
+    ledger = (await heavy.decide(Ledger(), received(1, data=SHORT))).ledger
+    (pid,) = guard.pids
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: gone(pid))
+
+    decision = await heavy.decide(ledger, received(2, data=SHORT))
+
+    assert decision.ledger.totals.handled == 2
+
+
+async def test_no_process_leaves_the_event_undecided(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    heavy = guard.of(of("heavy", SEARCH))
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nonexistent/python")
+        with pytest.raises(GuardUnavailable, match="cannot start"):
+            await heavy.decide(Ledger(), received(1, data=SHORT))
+        patched.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(GuardUnavailable, match="not ready"):
+            await heavy.decide(Ledger(), received(1, data=SHORT))
+
+    assert (await heavy.decide(Ledger(), received(1, data=SHORT))).outcome == "handled"
+
+
+async def test_a_decision_given_up_leaves_no_process_at_it(patient: Guard) -> None:
+    deciding = asyncio.create_task(patient.of(of("busy", SEARCH)).decide(Ledger(), received(1, data=LONG)))
+    pid = await at_work(patient)
+
+    deciding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await deciding
+
+    await until(lambda: gone(pid))
+    decision = await patient.of(of("other", SEARCH)).decide(Ledger(), received(1, data=SHORT))
+    assert decision.outcome == "handled"
+
+
+async def test_nothing_is_left_when_the_guard_is_closed() -> None:
+    guard = Guard(cpu=60)
+    heavy = guard.of(of("heavy", SEARCH))
+    await heavy.decide(Ledger(), received(1, data=SHORT))
+    deciding = asyncio.create_task(heavy.decide(Ledger(), received(2, data=LONG)))
+    pid = await at_work(guard)
+
+    await guard.close()
+
+    assert gone(pid)
+    with pytest.raises(GuardUnavailable):
+        await deciding
+    with pytest.raises(GuardUnavailable):
+        await heavy.decide(Ledger(), received(3, data=SHORT))
+
+
+PARENT = """
+import asyncio, sys
+sys.path[:0] = {path!r}
+from tests.integration.engine.test_guarding import LONG, SEARCH, SHORT, Guard, Ledger, of, received
+
+async def main():
+    guard = Guard(cpu=5)
+    heavy = guard.of(of("heavy", SEARCH))
+    await heavy.decide(Ledger(), received(1, data=SHORT))
+    print(*guard.pids, flush=True)
+    await heavy.decide(Ledger(), received(2, data={data}))
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("data", ["SHORT", "LONG"])
+async def test_a_worker_does_not_outlive_its_parent(data: str) -> None:
+    script = PARENT.format(path=[str(ROOT), str(ROOT / "operator")], data=data)
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    pid = int(await parent.stdout.readline())
+
+    parent.kill()
+    await parent.wait()
+
+    await until(lambda: gone(pid), PATIENCE)
+
+
+# ── the same decisions ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def decisions_of(example: Path) -> Iterator[tuple[Program, Ledger, Received]]:
+    """Everything that the Agents of an example have to decide in its simulation, with the ledgers before."""
+    programs = [item.program for item in load_agents([str(path) for path in example.glob("agent*.yaml")])]
+    tasks = sorted({name for item in programs for name in item.tasks})
+    answers = example / "simulate/answers.yaml"
+    rules = read_script(str(answers), tasks) if answers.exists() else []
+    given = read_events(str(example / "simulate/events.jsonl"), programs, "default")
+    run = simulate(programs, given, answering(rules))
+    for agent, item in run.programs.items():
+        ledger = Ledger()
+        for step in run.steps:
+            if any(delivery.agent == agent for delivery in step.deliveries):
+                event = Received(step.sequence, step.at, step.message.subject, step.message.event)
+                yield item, ledger, event
+                decision = decide(item, ledger, event)
+                ledger = settle(decision.ledger, decision.effects)
+
+
+@pytest.mark.parametrize("example", ["research", "questions", "orders"])
+async def test_the_examples_decide_the_same_with_a_worker(guard: Guard, example: str) -> None:
+    cases = list(decisions_of(ROOT / "examples" / example))
+    assert cases
+    numbers = {agent: number for number, agent in enumerate({item.agent for item, _, _ in cases})}
+
+    for item, ledger, event in cases:
+        plain = decide(item, ledger, event)
+        request = Request(numbers[item.agent], item.agent, item.generation, None, ledger, event, {})
+        guarded = await guard.decide(item, request)
+
+        assert guarded == plain
+        assert dump(guarded.ledger) == dump(plain.ledger)
+        assert patch(ledger, guarded.ledger) == patch(ledger, plain.ledger)
+
+
+@pytest.mark.parametrize("example", ["research", "questions", "orders"])
+async def test_the_examples_need_no_worker(guard: Guard, example: str) -> None:
+    for item, ledger, event in decisions_of(ROOT / "examples" / example):
+        assert guard.of(item).at_once(ledger, event) == decide(item, ledger, event)
+
+
+async def test_what_a_decision_did_not_touch_stays_the_same_object(guard: Guard) -> None:
+    heavy, ledger = of("heavy", SEARCH), Ledger()
+    for number in range(1, 6):
+        ledger = decide(heavy, ledger, received(number, data={"words": [], "text": ""})).ledger
+    event = received(6, data=SHORT, correlationid="e3")
+
+    decision = await guard.of(heavy).decide(ledger, event)
+
+    assert decision.received is event
+    same = {key for key, item in decision.ledger.sessions.items() if ledger.sessions.get(key) is item}
+    assert same == set(ledger.sessions) - {"e3"}
+    assert decision == decide(heavy, ledger, event)

@@ -1,0 +1,310 @@
+"""Writing conditions: fenced, few at a time, none without need. The cluster tests do the same on a real API server."""
+
+import asyncio
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from heed.core.effects import AgentRef
+from heed.kube import saying
+from heed.kube.api import Answer, Api, ApiError
+from heed.kube.saying import AT_ONCE, Saying, Word
+from heed.kube.standing import UNDECIDED, Verdict
+from heed.kube.troubles import Trouble
+
+BETWEEN = 1000.0
+AWAY = Trouble("BrokerUnavailable", "no connection")
+Object = dict[str, Any]
+
+
+class Objects(Api):
+    """Agents in memory with their versions: what an API server makes of a merge patch with a precondition."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Object] = {}
+        self.version = 0
+        self.reads, self.writes, self.most_at_once = 0, 0, 0
+        self.obstacle: Callable[[], ApiError | None] = lambda: None
+        self.before_merge: Callable[[str], None] = lambda path: None
+        self.open = asyncio.Event()
+        self.open.set()
+        self._at_once = 0
+
+    def add(self, agent: AgentRef, **status: Any) -> Object:
+        path = f"/apis/heed.dev/v1alpha1/namespaces/{agent.namespace}/agents/{agent.name}"
+        self.objects[path] = {
+            "metadata": {"namespace": agent.namespace, "name": agent.name, "uid": agent.uid},
+            "status": status,
+        }
+        return self.touch(path)
+
+    def touch(self, path: str, **status: Any) -> Object:
+        """Someone else writes."""
+        self.version += 1
+        found = self.objects[path]
+        found["metadata"]["resourceVersion"] = str(self.version)
+        found["status"] = {k: v for k, v in {**found["status"], **status}.items() if v is not None}
+        return copy.deepcopy(found)
+
+    async def get(self, path: str, query: Any = None) -> Answer:
+        self.reads += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            await self.open.wait()
+            await asyncio.sleep(0)
+            if (error := self.obstacle()) is not None:
+                raise error
+            if path not in self.objects:
+                raise ApiError(404, "not found")
+            return Answer(copy.deepcopy(self.objects[path]), 100)
+        finally:
+            self._at_once -= 1
+
+    async def merge(self, path: str, patch: Any) -> Answer:
+        path = path.removesuffix("/status")
+        self.before_merge(path)
+        if patch["metadata"]["resourceVersion"] != self.objects[path]["metadata"]["resourceVersion"]:
+            raise ApiError(409, "the object has been modified")
+        assert patch["metadata"]["uid"] == self.objects[path]["metadata"]["uid"]
+        self.writes += 1
+        return Answer(self.touch(path, **patch["status"]), 100)
+
+
+class Talk:
+    """A Saying, what is wanted of it, and what came of it."""
+
+    def __init__(self, between: float = BETWEEN) -> None:
+        self.api = Objects()
+        self.verdicts: dict[AgentRef, Verdict] = {}
+        self.words: dict[AgentRef, Word] = {}
+        self.saying = Saying(self.api, self.wanted, between)
+
+    def wanted(self, agent: AgentRef) -> Word | None:
+        word = self.words.get(agent)
+        return word.under(self.verdicts.get(agent)) if word else None
+
+    def begin(self, number: int = 1, generation: int = 1, **status: Any) -> AgentRef:
+        """An Agent is seen for the first time."""
+        agent = AgentRef("demo", f"agent-{number}", f"uid-{number}")
+        self.words[agent] = Word(generation, "True", "Subscribed", "1 pattern")
+        self.saying.begin(agent, self.api.add(agent, **status))
+        return agent
+
+    def judge(self, agent: AgentRef, verdict: Verdict) -> None:
+        self.verdicts[agent] = verdict
+        self.saying.look(agent)
+
+    def ready(self, agent: AgentRef) -> tuple[str, str] | None:
+        (found,) = (o for o in self.api.objects.values() if o["metadata"]["name"] == agent.name)
+        conditions = found["status"].get("conditions") or [None]
+        return conditions[0] and (conditions[0]["status"], conditions[0]["reason"])
+
+    async def quiet(self) -> None:
+        """Until nothing more is under way."""
+        await until(lambda: not self.saying._writers)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Let the others go on until a condition holds."""
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110, nobody tells of it
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saying, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(saying, "LAST_DELAY", 0.001)
+
+
+WELL: Object = {
+    "observedGeneration": 1,
+    "conditions": [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Subscribed",
+            "message": "1 pattern",
+            "lastTransitionTime": "2026-01-31T12:00:00Z",
+            "observedGeneration": 1,
+        }
+    ],
+}
+
+
+async def test_what_is_there_already_costs_nothing() -> None:
+    talk = Talk()
+
+    for number in range(100):
+        talk.begin(number, **WELL)
+    await talk.quiet()
+
+    assert (talk.api.reads, talk.api.writes) == (0, 0)
+
+
+async def test_a_thousand_agents_in_trouble_are_written_a_few_at_a_time() -> None:
+    # Given
+    talk = Talk()
+    agents = [talk.begin(number, **WELL) for number in range(1000)]
+
+    # When the broker goes away
+    talk.api.open.clear()
+    for agent in agents:
+        talk.judge(agent, AWAY)
+    await until(lambda: talk.api.reads >= AT_ONCE)
+    talk.api.open.set()
+    await talk.quiet()
+
+    # Then
+    assert talk.api.most_at_once == AT_ONCE
+    assert talk.api.writes == 1000
+    assert {talk.ready(agent) for agent in agents} == {("False", "BrokerUnavailable")}
+
+
+async def test_trouble_that_is_over_before_its_turn_is_never_said() -> None:
+    # Given writes that wait for their turn, and one that has read already
+    talk = Talk()
+    agents = [talk.begin(number, **WELL) for number in range(AT_ONCE * 3)]
+    talk.api.open.clear()
+    for agent in agents:
+        talk.judge(agent, AWAY)
+    await until(lambda: talk.api.reads >= AT_ONCE)
+
+    # When all is well again
+    for agent in agents:
+        talk.judge(agent, UNDECIDED)
+    talk.api.open.set()
+    await talk.quiet()
+
+    # Then nothing is written, and most did not even read
+    assert (talk.api.reads, talk.api.writes) == (AT_ONCE, 0)
+
+
+async def test_an_agent_that_flaps_is_written_once_in_a_while() -> None:
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    talk.judge(agent, AWAY)
+    await until(lambda: talk.api.writes > 0)
+
+    # When it is well, and not, and well, and not
+    for verdict in (None, AWAY, None, AWAY) * 50:
+        talk.judge(agent, verdict)
+        for _ in range(20):  # time enough for a write
+            await asyncio.sleep(0)
+
+    # Then
+    assert talk.api.writes == 1
+    assert talk.ready(agent) == ("False", "BrokerUnavailable")
+    await talk.saying.close()
+
+
+async def test_what_waited_its_while_is_written_if_it_still_is_news() -> None:
+    talk = Talk(between=0.05)
+    agent = talk.begin(**WELL)
+    talk.judge(agent, AWAY)
+    await until(lambda: talk.api.writes > 0)
+
+    talk.judge(agent, None)
+    await talk.quiet()
+
+    assert talk.api.writes == 2
+    assert talk.ready(agent) == ("True", "Subscribed")
+
+
+async def test_a_new_generation_does_not_wait() -> None:
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    talk.judge(agent, AWAY)
+    await talk.quiet()
+
+    talk.begin(generation=2, **WELL)
+    await talk.quiet()
+
+    assert talk.api.writes == 2
+
+
+async def test_a_write_that_others_came_before_is_made_anew_on_what_they_wrote() -> None:
+    # Given a ledger that is committed between our reading and our writing, three times
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    commits = iter(range(3))
+
+    def commit(path: str) -> None:
+        if (number := next(commits, None)) is not None:
+            saturated = {"type": "Saturated", "status": "True", "reason": f"r-{number}"}
+            talk.api.touch(path, conditions=[WELL["conditions"][0], saturated])
+
+    talk.api.before_merge = commit
+    talk.judge(agent, AWAY)
+    await talk.quiet()
+
+    # Then both have their say
+    (found,) = talk.api.objects.values()
+    assert [(item["type"], item["reason"]) for item in found["status"]["conditions"]] == [
+        ("Ready", "BrokerUnavailable"),
+        ("Saturated", "r-2"),
+    ]
+    assert talk.api.writes == 1
+
+
+@pytest.mark.usefixtures("quick")
+async def test_what_cannot_be_written_is_written_later_if_it_still_holds() -> None:
+    # Given an API server that is away, with one Agent whose trouble passes and one whose trouble stays
+    talk = Talk()
+    passing, staying = talk.begin(1, **WELL), talk.begin(2, **WELL)
+    talk.api.obstacle = lambda: ApiError(0, "the API server does not answer")
+    for agent in (passing, staying):
+        talk.judge(agent, AWAY)
+    await until(lambda: talk.api.reads >= 10)
+
+    # When it is back
+    talk.judge(passing, UNDECIDED)
+    talk.api.obstacle = lambda: None
+    await talk.quiet()
+
+    # Then
+    assert talk.ready(passing) == ("True", "Subscribed")
+    assert talk.ready(staying) == ("False", "BrokerUnavailable")
+    assert talk.api.writes == 1
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_nothing_is_said_of_another_agent_of_the_same_name(gone: bool) -> None:
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    ((path, found),) = talk.api.objects.items()
+    if gone:
+        del talk.api.objects[path]
+    else:
+        found["metadata"]["uid"] = "uid-of-another"
+
+    talk.judge(agent, AWAY)
+    await talk.quiet()
+
+    assert talk.api.writes == 0
+
+
+async def test_what_someone_else_made_of_it_is_put_right() -> None:
+    # Given
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    (path,) = talk.api.objects
+    theirs = {**WELL["conditions"][0], "status": "False", "reason": "BrokerUnavailable"}
+
+    # When an operator that was stopped and goes on writes what it knew, and a watch shows it
+    late = copy.deepcopy(talk.api.objects[path])
+    seen = talk.api.touch(path, conditions=[theirs])
+    talk.saying.hear(agent, seen)
+    await talk.quiet()
+
+    # Then
+    assert talk.ready(agent) == ("True", "Subscribed")
+
+    # And a late sight of what was before is no reason to do anything
+    talk.saying.hear(agent, late)
+    talk.saying.hear(agent, seen)
+    await talk.quiet()
+    assert (talk.api.reads, talk.api.writes) == (1, 1)

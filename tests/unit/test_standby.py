@@ -1,0 +1,327 @@
+"""A standby without a cluster: whose the lease is, what the probes say, and what becomes of a watch that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heed.kube import contact as contacts
+from heed.kube import election, watching
+from heed.kube.api import ApiError
+from heed.kube.contact import Contact
+from heed.kube.election import Candidacy, candidacy
+from heed.kube.health import Health
+from heed.kube.lease import LEASE_DURATION, taken
+from heed.kube.watching import ClusterWatch, WatchEnded
+from heed.settings import Settings
+
+NOW = "2026-11-22T10:00:00.000000Z"
+LATER = "2026-11-22T10:00:02.000000Z"
+
+
+# --- the lease ----------------------------------------------------------------------------------------------
+
+
+def test_a_lease_that_is_taken_is_renewed_and_handed_on_as_client_go_does() -> None:
+    first = taken({}, "one", NOW)
+    renewed = taken(first, "one", LATER)
+    followed = taken(renewed, "two", LATER)
+
+    assert first == {
+        "holderIdentity": "one",
+        "leaseDurationSeconds": LEASE_DURATION,
+        "acquireTime": NOW,
+        "renewTime": NOW,
+        "leaseTransitions": 1,
+    }
+    assert renewed == {**first, "renewTime": LATER}
+    assert (followed["holderIdentity"], followed["acquireTime"], followed["leaseTransitions"]) == (
+        "two",
+        LATER,
+        2,
+    )
+
+
+def test_a_lease_that_somebody_emptied_can_be_taken() -> None:
+    assert taken({"leaseTransitions": None}, "one", NOW)["leaseTransitions"] == 1
+
+
+@pytest.fixture
+def in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "namespace"
+    file.write_text("system\n")
+    monkeypatch.setattr(election, "_POD_NAMESPACE", file)
+    monkeypatch.setattr(election.socket, "gethostname", lambda: "heed-abc")
+
+
+@pytest.mark.usefixtures("in_a_pod")
+def test_in_a_pod_the_lease_is_beside_it_and_bears_its_name() -> None:
+    assert candidacy(Settings(namespace="team")) == Candidacy("system", "heed-operator", "heed-abc")
+
+
+def test_outside_a_cluster_the_lease_is_where_the_agents_are_and_bears_the_process() -> None:
+    here = candidacy(Settings(namespace="team"))
+
+    assert here is not None
+    assert here.namespace == "team"
+    assert here.identity.endswith(f"-{election.os.getpid()}")
+    anywhere = candidacy(Settings())
+    assert anywhere is not None and anywhere.namespace == "default"
+
+
+@pytest.mark.parametrize("value", ["", "none"])
+def test_no_lease_means_no_election(value: str) -> None:
+    assert candidacy(Settings.from_environment({"HEED_LEASE": value})) is None
+
+
+# --- what the probes say ------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(contacts, "time", clock)
+    return clock
+
+
+def test_an_answer_counts_for_a_while(clock: Clock) -> None:
+    contact = Contact("the lease")
+    assert contact.missing() == "the lease has not been read yet"
+
+    contact.answered()
+    clock.now += 9
+    contact.failed(ApiError(0, "the API server does not answer: TimeoutError: "))
+    assert contact.missing() is None
+
+    clock.now += 3
+    assert contact.missing() == "the API server has not answered for 12 s: TimeoutError: "
+
+    contact.answered()
+    assert contact.missing() is None
+
+
+def test_a_refusal_comes_with_its_remedy() -> None:
+    contact = Contact("the lease a/b", {403: "grant it"})
+
+    contact.failed(ApiError(403, "cannot get leases"))
+
+    assert contact.missing() == "cannot read the lease a/b: 403: cannot get leases; grant it"
+
+
+def test_each_cause_is_logged_once_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    contact = Contact("the lease")
+    for _ in range(31):
+        contact.failed(ApiError(403, "no right"))
+        contact.failed(ApiError(0, "no answer"))
+        clock.now += 2
+
+    assert [record.error for record in caplog.records] == ["403: no right", "no answer"] * 2  # type: ignore[attr-defined]
+
+
+class Led:
+    """A leadership that is as a test says."""
+
+    def __init__(self, *, active: bool = True, wrong: str | None = None) -> None:
+        self.active, self.wrong = active, wrong
+
+    def holds(self) -> bool:
+        return self.active
+
+    def missing(self) -> str | None:
+        return self.wrong
+
+    async def lead(self, work: Any) -> None:
+        raise NotImplementedError
+
+
+class Connected:
+    is_connected = True
+
+
+def health_of(led: Led, connection: Any = Connected) -> Health:
+    health = Health(led, ClusterWatch(Settings()))
+    health.connection = connection
+    return health
+
+
+def test_a_standby_is_ready_without_a_watch_and_the_active_one_is_not() -> None:
+    assert health_of(Led(active=False)).missing() is None
+    assert health_of(Led(active=False)).role() == "standby"
+    assert health_of(Led()).missing() == "not watching the cluster yet"
+    assert health_of(Led()).role() == "active"
+
+
+def test_everything_that_is_missing_is_named() -> None:
+    health = health_of(Led(wrong="the lease has not been read yet"), connection=None)
+    health.obstacle = "cannot list agents: 404: no such kind"
+
+    assert health.missing() == (
+        "not connected to NATS; the lease has not been read yet; cannot list agents: 404: no such kind"
+    )
+    assert health.stuck() is None
+
+
+# --- the watch ----------------------------------------------------------------------------------------------
+
+
+class Nobody:
+    def observe(self, body: Any, *, deleted: bool = False) -> None:
+        raise AssertionError(body)
+
+    def observe_job(self, job: Any, *, deleted: bool = False) -> None:
+        raise AssertionError(job)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody waits for long."""
+    for name in ("BEAT", "LOOK", "GRACE", "END_WITHIN"):
+        monkeypatch.setattr(watching, name, 0.02)
+    yield
+    logging.getLogger("kopf._core.reactor.running").filters.clear()
+
+
+class Shown:
+    """What was shown, and in which thread."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, bool]] = []
+        self.threads: set[Any] = set()
+
+    def observe(self, body: Any, *, deleted: bool = False) -> None:
+        self.seen.append((body["name"], deleted))
+        self.threads.add(watching.threading.current_thread())
+
+    def observe_job(self, job: Any, *, deleted: bool = False) -> None:
+        self.observe(job, deleted=deleted)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a kopf that sees something, and something more when it is told to end
+    async def sees(registry: Any, stop_flag: asyncio.Event, ready_flag: Any, **_: Any) -> None:
+        agent, job = (handler.fn for handler in registry._watching.get_all_handlers())
+        ready_flag.set()
+        for number in range(100):
+            await agent(event={"type": "MODIFIED", "object": {"name": number}})
+        await job(event={"type": "DELETED", "object": {"name": "job"}})
+        await stop_flag.wait()
+        await agent(event={"type": "DELETED", "object": {"name": "late"}})
+
+    monkeypatch.setattr(watching.kopf, "operator", sees)
+    watch, shown = ClusterWatch(Settings()), Shown()
+
+    # When
+    running = asyncio.create_task(watch.run(shown))
+    await _until(lambda: len(shown.seen) == 101)
+    assert watch.missing() is None
+    running.cancel()
+    await asyncio.wait({running})
+    await watch.ended()
+    await asyncio.sleep(0)
+
+    # Then
+    assert shown.seen == [*((number, False) for number in range(100)), ("job", True)]
+    assert shown.threads == {watching.threading.main_thread()}
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_watch_that_dies_ends_the_term_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def dies(**_: Any) -> None:
+        raise RuntimeError("Error in the watch-stream")
+
+    monkeypatch.setattr(watching.kopf, "operator", dies)
+    watch = ClusterWatch(Settings())
+
+    with pytest.raises(WatchEnded, match=r"by itself: RuntimeError\('Error in the watch-stream'\)"):
+        await watch.run(Nobody())
+
+    await watch.ended()
+    assert watch.missing() == "not watching the cluster yet"
+    assert watch.stuck() is None
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_watch_that_just_ends_is_not_taken_for_one_that_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def ends(**_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(watching.kopf, "operator", ends)
+
+    with pytest.raises(WatchEnded, match="by itself"):
+        await ClusterWatch(Settings()).run(Nobody())
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_thread_that_hangs_ends_the_term_and_the_process_is_not_alive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a thread that does not turn any more, and cannot be ended
+    enough = watching.threading.Event()
+
+    async def hangs(**_: Any) -> None:
+        await asyncio.to_thread(lambda: None)
+        enough.wait()
+
+    monkeypatch.setattr(watching.kopf, "operator", hangs)
+    watch = ClusterWatch(Settings())
+
+    # Then the term ends
+    with pytest.raises(WatchEnded, match="has hung"):
+        await watch.run(Nobody())
+
+    # And nothing is better than a restart
+    await _until(lambda: watch.stuck() is not None)
+    assert (
+        health_like(watch).stuck() == "the thread that watches the cluster does not end; only a restart helps"
+    )
+    enough.set()
+    await watch.ended()
+    assert watch.stuck() is None
+
+
+def health_like(watch: ClusterWatch) -> Health:
+    return Health(Led(), watch)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_watch_that_is_cancelled_before_it_began_leaves_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def waits(stop_flag: asyncio.Event, **_: Any) -> None:
+        await stop_flag.wait()
+
+    monkeypatch.setattr(watching.kopf, "operator", waits)
+    watch = ClusterWatch(Settings())
+    for _ in range(20):
+        running = asyncio.create_task(watch.run(Nobody()))
+        await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.wait({running})
+        await watch.ended()
+    await _until(lambda: all(thread.name != "kopf" for thread in watching.threading.enumerate()))
+
+
+async def _until(holds: Any) -> None:
+    end = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.01)

@@ -1,0 +1,344 @@
+"""How a loop does: when trouble is more than a hiccup, and when it is over. In virtual time."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heed.core.effects import AgentRef, Effect, Publish, TaskEnd
+from heed.core.ledger import Ledger
+from heed.engine.observers import LogObserver
+from heed.errors import (
+    BusUnavailable,
+    HeedError,
+    LedgerConflict,
+    LedgerUnavailable,
+    ReaderLost,
+    StreamMissing,
+    StreamReplaced,
+    TaskUnavailable,
+)
+from heed.kube.api import ApiError
+from heed.kube.saying import INVALID
+from heed.kube.standing import UNDECIDED, Patience, Standing, Standings, Undecided
+from heed.kube.troubles import START_OVER, Trouble, trouble_of_effect, trouble_of_loop
+
+AGENT = AgentRef("demo", "researcher", "uid-1")
+AWAY = BusUnavailable("no connection to nats://127.0.0.1:4222; is the broker running?")
+QUOTA = 'jobs.batch "researcher-1" is forbidden: exceeded quota: small, used: count/jobs.batch=1'
+
+
+def caused(error: HeedError, status: int, message: str) -> HeedError:
+    """As the adapters raise it: with the API server's answer as its cause."""
+    cause = ApiError(status, message)
+    raised = type(error)(str(cause))
+    raised.__cause__ = cause
+    return raised
+
+
+def refused(status: int, message: str = "no") -> HeedError:
+    return caused(LedgerUnavailable(), status, message)
+
+
+def full() -> HeedError:
+    return caused(TaskUnavailable(), 403, QUOTA)
+
+
+def reason(standing: Standing, now: float) -> str | None:
+    verdict = standing.verdict(now)
+    return verdict.reason if isinstance(verdict, Trouble) else ("?" if verdict is UNDECIDED else None)
+
+
+@pytest.fixture
+def standing() -> Standing:
+    return Standing(Patience())
+
+
+# --- the loop --------------------------------------------------------------------------------------------------
+
+
+def test_a_hiccup_is_not_said(standing: Standing) -> None:
+    standing.troubled(START_OVER, AWAY, 100)
+    assert reason(standing, 109.9) == "?"
+
+    standing.resumed((), 109.9)
+    standing.committed()
+
+    assert reason(standing, 200) is None
+    assert standing.is_well
+
+
+def test_trouble_that_lasts_is_said_with_the_latest_cause(standing: Standing) -> None:
+    standing.troubled(START_OVER, ReaderLost("the connection was lost"), 100)
+    standing.troubled(START_OVER, AWAY, 101)
+    standing.troubled(START_OVER, StreamMissing("there is no stream HEED"), 109)
+
+    assert standing.next_look(109) == 110
+    assert reason(standing, 109.9) == "?"
+    assert reason(standing, 110) == "StreamMissing"
+
+
+def test_a_quiet_agent_is_well_again_when_its_loop_has_gone_on_for_a_while(standing: Standing) -> None:
+    standing.troubled(START_OVER, AWAY, 100)
+    assert reason(standing, 130) == "BrokerUnavailable"
+
+    standing.resumed((), 130)
+
+    assert reason(standing, 130.1) == "?"
+    assert standing.next_look(130.1) == 140
+    assert reason(standing, 140) is None
+    assert standing.is_well
+
+
+def test_a_commit_is_the_proof_at_once(standing: Standing) -> None:
+    standing.troubled(START_OVER, AWAY, 100)
+    standing.resumed((), 130)
+
+    standing.committed()
+
+    assert reason(standing, 130.1) is None
+
+
+def test_a_loop_that_starts_and_breaks_over_and_over_is_in_trouble(standing: Standing) -> None:
+    # Given one whose every commit is refused, a moment after it resumed
+    for second in range(100, 140, 5):
+        standing.troubled(START_OVER, refused(500, "etcdserver: request is too large"), second)
+        standing.resumed((), second + 1)
+
+    assert reason(standing, 136.5) == "?"
+    standing.troubled(START_OVER, refused(500, "etcdserver: request is too large"), 137)
+    assert reason(standing, 137) == "LedgerTooLarge"
+
+
+def test_of_a_loop_that_just_began_nothing_is_known(standing: Standing) -> None:
+    standing.began(100)
+    assert reason(standing, 1000) == "?"
+
+    standing.resumed((), 1000)
+    assert reason(standing, 1009) == "?"
+    assert reason(standing, 1010) is None
+
+
+def test_a_new_loop_inherits_the_trouble_of_the_one_before(standing: Standing) -> None:
+    standing.troubled(START_OVER, AWAY, 100)
+    standing.began(105)
+    standing.troubled(START_OVER, AWAY, 106)
+
+    assert reason(standing, 110) == "BrokerUnavailable"
+
+
+# --- effects ---------------------------------------------------------------------------------------------------
+
+
+def test_effects_are_stuck_when_none_of_their_kind_was_made_for_a_while(standing: Standing) -> None:
+    standing.troubled("StartTask", full(), 100)
+    standing.troubled("StartTask", full(), 125)
+    standing.made("Publish")
+
+    assert reason(standing, 129) is None
+    assert standing.next_look(129) == 130
+    assert reason(standing, 130) == "EffectsStuck"
+
+    # And that ends as soon as one of them is made
+    standing.made("StartTask")
+    assert standing.is_well
+
+
+def test_a_reload_of_the_ledger_does_not_make_stuck_effects_young_again(standing: Standing) -> None:
+    standing.troubled("StartTask", full(), 100)
+    standing.troubled("Publish", AWAY, 100)
+    standing.troubled(START_OVER, LedgerConflict("409"), 120)
+    standing.resumed({"StartTask"}, 120)
+    standing.committed()
+
+    assert reason(standing, 130) == "EffectsStuck"
+    standing.made("StartTask")
+    assert standing.is_well, "what is not owed any more is forgotten"
+
+
+def test_an_end_that_was_told_ends_the_trouble_with_ends(standing: Standing) -> None:
+    standing.troubled("publish the end of a task", AWAY, 100)
+    standing.troubled("StartTask", full(), 120)
+    assert reason(standing, 130) == "EffectsStuck"
+
+    standing.told_end()
+
+    assert reason(standing, 130) is None
+    assert reason(standing, 150) == "EffectsStuck"
+
+
+def test_trouble_of_the_loop_comes_before_that_of_effects(standing: Standing) -> None:
+    standing.troubled("Publish", AWAY, 100)
+    standing.troubled(START_OVER, AWAY, 100)
+
+    assert reason(standing, 105) == "?"
+    assert reason(standing, 140) == "BrokerUnavailable"
+    standing.committed()
+    assert reason(standing, 140) == "EffectsStuck"
+
+
+# --- the words -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "says"),
+    [
+        (AWAY, "BrokerUnavailable", "is the broker running?"),
+        (ReaderLost("a gap"), "BrokerUnavailable", "a gap"),
+        (StreamMissing("there is no stream HEED"), "StreamMissing", "there is no stream HEED"),
+        (StreamReplaced("made anew"), "StreamReplaced", "made anew"),
+        (LedgerConflict("the object has been modified"), "LedgerContended", "a second operator"),
+        (refused(0, "the API server does not answer"), "LedgerUnavailable", "does not answer"),
+        (refused(429), "LedgerUnavailable", "429"),
+        (refused(503), "LedgerUnavailable", "503"),
+        (refused(403, 'cannot patch "agents/status"'), "LedgerRefused", "rights"),
+        (refused(401), "LedgerRefused", "token"),
+        (refused(422, "status.cursor: Invalid value"), "LedgerRefused", "custom resource definitions"),
+        (refused(413), "LedgerTooLarge", "idleTimeout"),
+        (refused(500, "etcdserver: request is too large"), "LedgerTooLarge", "idleTimeout"),
+        (
+            refused(500, "trying to send message larger than max (2100000 vs. 2097152)"),
+            "LedgerTooLarge",
+            "end",
+        ),
+        (refused(500, "etcdserver: mvcc: database space exceeded"), "LedgerUnavailable", "space exceeded"),
+        (LedgerUnavailable("no cause"), "LedgerUnavailable", "no cause"),
+        (caused(TaskUnavailable(), 403, "cannot list jobs"), "JobsUnavailable", "rights"),
+        (HeedError("other"), "LoopFailed", "other"),
+        (KeyError("x"), "LoopFailed", "a mistake in Heed"),
+    ],
+)
+def test_every_error_has_a_reason_and_a_remedy(error: BaseException, reason: str, says: str) -> None:
+    trouble = trouble_of_loop(error)
+
+    assert trouble.reason == reason
+    assert says in trouble.message
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "says"),
+    [
+        ("StartTask", full(), ("tasks cannot be started", QUOTA, "raise the quota")),
+        ("StartTask", caused(TaskUnavailable(), 403, "cannot create jobs"), ("rights",)),
+        ("CancelTask", caused(TaskUnavailable(), 500, "etcd"), ("tasks cannot be cancelled: 500: etcd",)),
+        ("Publish", AWAY, ("events cannot be published", "is the broker running?")),
+        ("publish the end of a task", AWAY, ("ends of tasks cannot be told",)),
+        ("end a task at its deadline", TimeoutError(), ("ends of tasks cannot be told: TimeoutError()",)),
+    ],
+)
+def test_a_stuck_effect_says_why(what: str, error: BaseException, says: Sequence[str]) -> None:
+    trouble = trouble_of_effect(what, error)
+
+    assert trouble.reason == "EffectsStuck"
+    assert all(part in trouble.message for part in says)
+
+
+def test_every_reason_is_explained() -> None:
+    root = Path(__file__).parents[2]
+    sources = [root / "operator/heed" / name for name in ("kube/troubles.py", "api/conditions.py")]
+    text = "".join(source.read_text() for source in sources)
+    reasons = {"Subscribed", INVALID, *re.findall(r'(?:Trouble\(|reason=)"(\w+)"', text)}
+    explained = (root / "docs/operations.md").read_text()
+
+    assert reasons >= {"BrokerUnavailable", "EffectsStuck", "WaitingForRoom", "DroppedByStream"}
+    assert {reason for reason in reasons if f"`{reason}`" not in explained} == set()
+
+
+# --- the observer ------------------------------------------------------------------------------------------------
+
+
+class Heard(LogObserver):
+    """Notes what is passed on."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        self.calls.append("resumed")
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Any], ledger: Ledger) -> None:
+        self.calls.append("committed")
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        self.calls.append("performed")
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        self.calls.append("reported")
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        self.calls.append("troubled")
+
+
+class Watched:
+    """Standings whose verdicts a test reads as they change."""
+
+    def __init__(self, patience: Patience) -> None:
+        self.heard, self.verdicts, self.news = Heard(), list[Any](), asyncio.Event()
+        self.standings = Standings(self.heard, self.changed, patience)
+
+    def changed(self, agent: AgentRef) -> None:
+        self.verdicts.append(self.standings.verdict(agent))
+        self.news.set()
+
+
+async def test_an_observer_passes_everything_on() -> None:
+    watched = Watched(Patience())
+    standings, publish = watched.standings, Publish("m-1", None)  # type: ignore[arg-type]
+
+    standings.resumed(AGENT, Ledger(), ())
+    standings.committed(AGENT, (), Ledger())
+    standings.performed(AGENT, publish)
+    standings.reported(AGENT, TaskEnd("t-1", "e-1", "", completed=True))
+    standings.troubled(AGENT, START_OVER, AWAY, 0.1)
+
+    assert watched.heard.calls == ["resumed", "committed", "performed", "reported", "troubled"]
+    standings.close()
+
+
+async def test_an_agent_that_is_well_leaves_nothing_behind() -> None:
+    watched = Watched(Patience())
+    standings = watched.standings
+
+    standings.began(AGENT)
+    standings.resumed(AGENT, Ledger(), ())
+    standings.committed(AGENT, (), Ledger())
+    standings.troubled(AGENT, START_OVER, AWAY, 0.1)
+    standings.committed(AGENT, (), Ledger())
+
+    assert watched.verdicts == [None, None]
+    assert (standings._standings, standings._timers) == ({}, {})
+
+
+async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
+    # Given an Agent of which nothing more is heard after its first trouble
+    watched = Watched(Patience(loop=0.02))
+    watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
+    assert isinstance(watched.standings.verdict(AGENT), Undecided)
+
+    async with asyncio.timeout(10):
+        await watched.news.wait()
+
+    (verdict,) = watched.verdicts
+    assert verdict.reason == "BrokerUnavailable"
+
+    # When it resumes and stays quiet
+    watched.news.clear()
+    watched.standings.resumed(AGENT, Ledger(), ())
+    async with asyncio.timeout(10):
+        await watched.news.wait()
+
+    assert watched.verdicts[-1] is None
+    assert (watched.standings._standings, watched.standings._timers) == ({}, {})
+
+
+async def test_an_agent_that_is_gone_is_forgotten() -> None:
+    watched = Watched(Patience())
+    watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
+
+    watched.standings.forget(AGENT)
+
+    assert watched.standings.verdict(AGENT) is None
+    assert (watched.standings._standings, watched.standings._timers) == ({}, {})
