@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.config import kube_config
 
 from heed import names
@@ -16,9 +17,10 @@ from heed.bus.streams import ensure_streams
 from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.kube.api import Api, ApiError, agent_path, agents_path
+from heed.kube.contact import Contact
 from heed.kube.election import Candidacy, Election, LeaseLost
 from heed.kube.fencing import FencedApi, FencedBus
-from heed.kube.lease import leases_path
+from heed.kube.lease import LeaseLock, leases_path
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
@@ -55,6 +57,9 @@ class Ballot:
 
     def candidate(self, identity: str) -> Election:
         return Election(self.api, Candidacy(self.namespace, self.lease, identity))
+
+    def lock(self, identity: str) -> LeaseLock:
+        return LeaseLock(self.api, self.namespace, self.lease, identity, Contact("the lease"))
 
     async def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = (await self.api.get(self.path)).body["spec"]
@@ -149,6 +154,21 @@ async def test_a_lease_that_a_person_deletes_is_made_again(ballot: Ballot) -> No
     assert one.holds()
     leading.cancel()
     await asyncio.wait({leading})
+
+
+async def test_of_two_that_reach_for_a_free_lease_one_has_it(ballot: Ballot) -> None:
+    # Given a lease that both of them have seen to be free
+    body = {"metadata": {"name": ballot.lease}, "spec": {}}
+    await ballot.api.create(leases_path(ballot.namespace), body)
+    record = LeaderElectionRecord(None, None, None, None)
+    locks = [ballot.lock(identity) for identity in ("one", "two")]
+    for lock in locks:
+        await lock.get(ballot.lease, ballot.namespace)
+
+    took = [await lock.update(ballot.lease, ballot.namespace, record) for lock in locks]
+
+    assert took == [lock.holds() for lock in locks] == [True, False]
+    assert (await ballot.spec())["holderIdentity"] == "one"
 
 
 async def test_the_next_process_of_a_pod_has_its_lease_at_once(ballot: Ballot) -> None:

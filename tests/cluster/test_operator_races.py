@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.api import agent_path, jobs_path
+from heed.kube.api import ApiError, agent_path, jobs_path
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals
 from tests.cluster.stories import RESEARCHER, researcher, with_handler
@@ -62,6 +62,30 @@ async def test_a_sweep_does_not_stop_an_agent_that_came_into_being_meanwhile(
     # Then the new one goes on
     await watchless.ask("q-1")
     await watchless.status(lambda s: "c-1" in s["sessions"])
+
+
+async def test_a_loop_that_was_told_its_agent_is_gone_begins_again_where_it_is_not(
+    watchless: Watchless, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an API server that said once too often that something is not there
+    body = await watchless.add()
+    get = watchless.fleet._api.get
+
+    async def lying(path: str, query: Any = None) -> Any:
+        raise ApiError(404, "the server could not find the requested resource")
+
+    monkeypatch.setattr(watchless.fleet._api, "get", lying)
+    watchless.fleet.observe(body)
+    await watchless.until(lambda: ended(watchless), "the end of the loop")
+    monkeypatch.setattr(watchless.fleet._api, "get", get)
+
+    # When
+    await watchless.fleet.sweep(watchless.namespace)
+
+    # Then
+    await watchless.ask("q-1")
+    await watchless.status(lambda s: "c-1" in s["sessions"])
+    await watchless.condition("True", "Subscribed")
 
 
 async def test_a_namesake_is_seen_before_the_old_one_is_seen_to_be_gone(watchless: Watchless) -> None:
@@ -260,6 +284,10 @@ async def ask_many(watchless: Watchless, count: int) -> None:
 
 async def runs(watchless: Watchless, body: dict[str, Any]) -> bool:
     return any(item.program.agent == ref(body) for item in watchless.fleet._running.values())
+
+
+async def ended(watchless: Watchless) -> bool:
+    return any(item.task.done() for item in watchless.fleet._running.values())
 
 
 async def labelled(watchless: Watchless, team: str) -> bool:

@@ -18,6 +18,7 @@ START_UP = (*STARTING, RECOVERING)  # what is passed when a life begins, and lat
 BEGINNING = ("load", "open", "resume")  # then, and again whenever the loop of an Agent starts over
 MANY = 5  # the most passings before a death
 SECONDS = 8.0  # of life, before a death in the middle of it
+SETTLED = 2.0  # seconds of life, after which an operator is at work
 NETWORK = ("cut", "reset", "refuse", "swallow", "delay")
 
 
@@ -71,14 +72,23 @@ def plan(seed: int, size: Size) -> list[Round]:
     for server in ("broker", "apiserver"):
         for number, place in enumerate(_places(dice, len(deaths), size.restarts)):
             how = ("killed", "stopped")[number % 2]
-            troubles[place].append(Trouble(f"{server} {how}", dice.uniform(0, 4), dice.uniform(0.1, 2)))
+            troubles[place].append(Trouble(f"{server} {how}", dice.uniform(0, 6), dice.uniform(0.1, 2)))
     for place, items in enumerate(troubles):
         items += _small_troubles(dice)
         if place == len(deaths) // 2 or (place == len(deaths) * 4 // 5 and len(deaths) > 20):
             items.append(Trouble("agent recreated", dice.uniform(0, 3), dice.uniform(0, 2)))
         if place % max(1, len(deaths) // 5) == 1:
             items.append(Trouble("agent edited", dice.uniform(0, 4)))
-    return [Round(death, tuple(items)) for death, items in zip(deaths, troubles, strict=True)]
+    return [Round(_timed(dice, death, items), tuple(items)) for death, items in zip(deaths, troubles, strict=True)]
+
+
+def _timed(dice: random.Random, death: Death, troubles: Sequence[Trouble]) -> Death:
+    """Many deaths at random strike in the middle of a trouble: what waits for its end is then not done yet."""
+    lasting = [trouble for trouble in troubles if trouble.lasts and trouble.after > SETTLED]
+    if death.point != RANDOM or not lasting or dice.random() < 0.3:
+        return death
+    trouble = dice.choice(lasting)
+    return Death(RANDOM, after=trouble.after + dice.uniform(0.2, 1) * trouble.lasts)
 
 
 def _deaths(dice: random.Random, count: int) -> list[Death]:
@@ -126,7 +136,7 @@ def _small_troubles(dice: random.Random) -> Iterator[Trouble]:
         if dice.random() < 0.4:
             kind = dice.choice(NETWORK)
             lasts = 0.0 if kind in ("cut", "reset") else dice.uniform(0.3, 3)
-            yield Trouble(f"{whose} {kind}", dice.uniform(0, 5), lasts)
+            yield Trouble(f"{whose} {kind}", dice.uniform(0, 6), lasts)
     if dice.random() < 0.6:
         yield Trouble("watches cut", dice.uniform(1, 6))
     for kind in ("job deleted", "job deleted", "pod deleted"):

@@ -14,7 +14,8 @@ from heed.bus.connection import ApiRefused, Connection
 from heed.bus.streams import NOT_FOUND
 from heed.errors import StreamMissing, StreamReplaced
 
-PAUSE: Final = 0.01  # seconds between two requests; STREAM.INFO took 0.2 ms
+PAUSE: Final = 0.01  # seconds between two requests in the long run; STREAM.INFO took 0.2 ms
+BURST: Final = 0.1  # seconds' worth of them that may go out at once
 RECENT: Final = 1.0
 _HELP: Final = "docs/operations.md#streams"
 
@@ -76,7 +77,7 @@ class Surveyor:
                         await self._hurry.wait()
             self._next = None  # from here on, whoever wants to know has to wait for the next answer
             at = clock()
-            self._not_before = at + PAUSE
+            self._not_before = max(self._not_before + PAUSE, at - BURST)
             bounds = await self._request()
             self._latest = (at, bounds)
             return bounds

@@ -33,13 +33,18 @@ class Gaps:
         self.count = 0
         self._doubts: deque[_Doubt] = deque()
 
-    def arrived(self, sequence: int, pending: int, *, attended: bool) -> None:
-        """A message came. `attended`: since the one before, the consumer was asked for more all the time."""
+    def arrived(self, sequence: int, pending: int, *, attended: bool) -> bool:
+        """A message came. `attended`: since the one before, the consumer was asked for more all the time.
+
+        Whether something may be missing before it.
+        """
         self.count += 1
-        gone = max(0, self.pending - 1 - pending)
-        if gone or (sequence > self.sequence + 1 and (self.pending or not attended)):
-            self._doubts.append(_Doubt(self.count, self.sequence, gone))
+        left_out, gone = sequence > self.sequence + 1, self.pending - 1 - pending
+        doubtful = gone > 0 or (left_out and (self.pending > 0 or not attended))
+        if doubtful:
+            self._doubts.append(_Doubt(self.count, self.sequence, max(0, gone)))
         self.sequence, self.pending = sequence, pending
+        return doubtful
 
     @property
     def sure(self) -> int:

@@ -71,11 +71,12 @@ class Losses:
         """A message came; `more`: the request goes on."""
         if self._first is None:
             self._first = sequence
-        self._gaps.arrived(sequence, pending, attended=self._attended)
+        doubtful = self._gaps.arrived(sequence, pending, attended=self._attended)
         self._attended, self._unsure = True, False
         if not more:
             self._attended_until = -math.inf  # others may be coming, and fast
-        self._look()
+        if doubtful:
+            self._look()
 
     def ended(self) -> None:
         """The request is over; more would have come if there had been more."""

@@ -112,7 +112,7 @@ class Pull:
             now = clock()
             if self._asked > 0 and now >= self._lost_at:
                 self._fail("the server forgot a request")
-            elif self._asked <= 0 and not self._arrivals:
+            elif self._asked <= 0 and len(self._arrivals) < BATCH:
                 await self._ask(BATCH)
             elif now >= end:
                 if self._losses is not None and not self._arrivals:

@@ -9,6 +9,7 @@ from typing import Any
 from heed.api.parsing import parse_agent
 from heed.core.effects import AgentRef
 from heed.core.program import Program, compile_agent
+from heed.engine.guarding import Guard
 from heed.engine.loop import AgentLoop
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace
@@ -16,7 +17,7 @@ from heed.engine.ports import EventBus
 from heed.engine.stopping import stop
 from heed.errors import HeedError, InvalidManifest
 from heed.kube import jobs
-from heed.kube.api import METADATA, Api, agents_path
+from heed.kube.api import METADATA, Api, ApiError, agent_path, agents_path
 from heed.kube.joblists import JobLists
 from heed.kube.lastvalid import last_valid, restored
 from heed.kube.ledger import StatusLedger
@@ -65,7 +66,7 @@ class Fleet:
         self, api: Api, bus: EventBus, observer: Observer, pace: Pace, *, patience: Patience | None = None
     ) -> None:
         patience = patience or Patience()
-        self._api, self._bus, self._pace = api, bus, pace
+        self._api, self._bus, self._pace, self._guard = api, bus, pace, Guard()
         self._saying = Saying(api, self._wanted, patience.between)
         self._standings = Standings(observer, self._saying.look, patience)
         self._words: dict[Name, tuple[AgentRef, Word]] = {}
@@ -110,6 +111,8 @@ class Fleet:
         for running in known:
             if running.program.agent.uid not in alive:
                 self.observe(running.body, deleted=True)
+            elif running.task.done():
+                await self._begin_again(running.program.agent)
         runners = {running.program.agent: running.runner for running in self._running.values()}
         self._orphans &= await resync(self._api, namespace, runners)
 
@@ -119,6 +122,17 @@ class Fleet:
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
         self._standings.close()
         await self._saying.close()
+        await self._guard.close()
+
+    async def _begin_again(self, agent: AgentRef) -> None:
+        """A loop was told that its Agent is gone, and it is not."""
+        try:
+            body = (await self._api.get(agent_path(agent.namespace, agent.name))).body
+        except ApiError as error:
+            log.warning("cannot read an agent", extra={"agent": str(agent), "error": str(error)})
+            return
+        self._seen.pop((agent.namespace, agent.name), None)
+        self.observe(body)
 
     async def _reconcile_latest(self, name: Name) -> None:
         try:
@@ -190,6 +204,7 @@ class Fleet:
             self._standings,
             since=body["metadata"]["creationTimestamp"],
             pace=self._pace,
+            guard=self._guard,
         )
         runner.report, runner.waits = loop.report, loop.waits
         runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None

@@ -97,7 +97,7 @@ class LeaseLock(BaseLock):
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """BaseLock: take or renew the Lease as it was read last. False where that failed."""
         spec = taken(self._spec, self.identity, timestamp())
-        return self._rival is None and await self._write(self._api.merge(self._path, self._fenced(spec)))
+        return await self._write(self._api.merge(self._path, self._fenced(spec)))
 
     def _left(self) -> float:
         """Seconds for which it is ours without another renewal."""

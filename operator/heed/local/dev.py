@@ -18,6 +18,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.core.effects import AgentRef
 from heed.core.program import Program, compile_agent
+from heed.engine.guarding import Guard
 from heed.engine.loop import AgentLoop
 from heed.engine.pacing import Pace
 from heed.engine.performing import now
@@ -63,7 +64,7 @@ class Workbench:
     ) -> None:
         self.url, self.bus = url, bus
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
-        self._slots = default_slots()
+        self._slots, self._guard = default_slots(), Guard()
         self._running: dict[Key, _Running] = {}
         self._seen: object = None
         self._mistaken = False
@@ -103,6 +104,7 @@ class Workbench:
         """Stop all loops and children; ledgers and folders say how to go on."""
         for key in list(self._running):
             await self._stop(key)
+        await self._guard.close()
 
     async def _apply(self, agents: Sequence[Found], mistakes: list[Mistake], *, first: bool) -> None:
         for found in agents:
@@ -155,7 +157,16 @@ class Workbench:
         program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
         runner = await self._runner_of(found, agent, old)
         self._console.introduced(program)
-        loop = AgentLoop(program, ledger, self.bus, runner, self._console, since=identity.since, pace=PACE)
+        loop = AgentLoop(
+            program,
+            ledger,
+            self.bus,
+            runner,
+            self._console,
+            since=identity.since,
+            pace=PACE,
+            guard=self._guard,
+        )
         task = asyncio.create_task(loop.run(), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         self._running[found.key] = _Running(found, program, loop, runner, task)
