@@ -12,7 +12,7 @@ from typing import Any
 from heed import names
 from heed.api.parsing import parse_agent
 from heed.bus.connection import ApiRefused, Connection, connect
-from heed.bus.jetstream import NO_MESSAGE
+from heed.bus.messages import NO_MESSAGE
 from heed.core.ledger import load, owed_effects
 from heed.core.program import compile_agent
 from heed.settings import Settings

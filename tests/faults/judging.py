@@ -110,6 +110,8 @@ def judge(world: World) -> Findings:
 def ledger_findings(item: Incarnation) -> Findings:
     """The one comparison of a ledger with the fold. Of a deleted Agent, the effects it still owed count as made."""
     is_, should = dump(_settled(item.ledger)), item.fold.settled
+    # A cursor may be beyond the last event of its Agent; that none was passed over is what the totals are there for.
+    should["cursor"]["sequence"] = max(should["cursor"]["sequence"], is_["cursor"]["sequence"])
     wrong = [
         f"{item}: {key} is {_short(is_.get(key))}, should be {_short(should.get(key))}"
         for key in sorted({*is_, *should})

@@ -47,6 +47,12 @@ class Plane(ControlPlane):
         """The socket that etcd serves."""
         return self._folder / "etcd.sock"
 
+    def return_apiserver(self) -> None:
+        """Start it again, and the controllers, which after an outage would wait for up to half a minute."""
+        self.start_apiserver()
+        self._controllers.kill()
+        self._controllers.start()
+
 
 class DoomedOperator(Operator):
     """The operator of doomed_operator.py; each one started takes the place of the one before."""

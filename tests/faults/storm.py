@@ -30,6 +30,7 @@ LIFE = 6.0  # seconds that an operator lives, about; events are spread over its 
 GRACE = 8.0  # seconds that an operator may take to come to its point, once it is armed
 READY = 30.0
 PATIENCE = 120.0
+ENDED = "ended by itself"
 TURN = 0.02
 
 Say = Callable[[str], None]
@@ -67,6 +68,7 @@ class Storm:
         self.publishers = Publishers(parts.nats.url, script(seed, size.events), PUBLISHERS, rate)
         self._killed: list[tuple[str, float]] = []  # by us, and when
         self._missed: list[Death] = []
+        self._findings: list[str] = []
         self._restarts: Counter[str] = Counter()
         self._disturbances: list[tuple[float, float]] = []
         self._locks = {"broker": asyncio.Lock(), "apiserver": asyncio.Lock()}
@@ -110,14 +112,15 @@ class Storm:
         operator.start_doomed(death)
         with suppress(TimeoutError):
             await until(operator.has_ended, death.after + (0 if death.point == RANDOM else GRACE))
-        by_itself = operator.has_ended()
+        over = operator.has_ended()
         code = operator.stop(signal.SIGKILL)
-        if by_itself:
-            assert code == -signal.SIGKILL and death.point != RANDOM, f"it ended ({code}): {operator.tail()}"
-            return
-        self._killed.append((RANDOM, time.time()))
-        if death.point != RANDOM:
-            self._missed.append(death)
+        if not over:
+            self._killed.append((RANDOM, time.time()))
+            if death.point != RANDOM:
+                self._missed.append(death)
+        elif code != -signal.SIGKILL:  # nothing that happens here is a reason to
+            self._killed.append((ENDED, time.time()))
+            self._findings.append(f"the operator ended by itself with {code}: {operator.tail(300)}")
 
     async def _trouble(self, trouble: Trouble) -> None:
         await asyncio.sleep(trouble.after)
@@ -147,7 +150,7 @@ class Storm:
             ("apiserver", "killed"): plane.kill_apiserver,
             ("apiserver", "stopped"): plane.stop_apiserver,
         }
-        starts: dict[str, Callable[[], object]] = {"broker": nats.start, "apiserver": plane.start_apiserver}
+        starts: dict[str, Callable[[], object]] = {"broker": nats.start, "apiserver": plane.return_apiserver}
         async with self._locks[server]:
             began = time.time()
             await asyncio.to_thread(ends[server, how])
@@ -195,7 +198,7 @@ class Storm:
                 "agents recreated": person.recreations,
             },
             outcome={"messages published": self.publishers.published, **outcome},
-            findings=findings,
+            findings=[*self._findings, *findings],
         )
 
 

@@ -1,9 +1,13 @@
 """Events that are numbers, sent and read again."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import pytest
 
 from heed import names
+from heed.bus.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Received
 from heed.engine.ports import Reader
@@ -51,3 +55,19 @@ def encoded(number: int) -> tuple[bytes, str, dict[str, str]]:
     """Payload, reply and headers of an event that is a number."""
     headers = {"ce-id": str(number), "ce-source": "/test", "ce-type": "a.b", "ce-specversion": "1.0"}
     return str(number).encode(), "", headers
+
+
+def after_the_consumer(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, act: Callable[[Connection], Awaitable[object]]
+) -> None:
+    """Do something right after the next consumer was made, before whoever made it does anything else."""
+    api = Connection.api
+
+    async def patched(self: Connection, subject: str, request: Any = None) -> dict[str, Any]:
+        answer = await api(self, subject, request)
+        if subject == "CONSUMER.CREATE.HEED":
+            monkeypatch.setattr(Connection, "api", api)
+            await act(connection)
+        return answer
+
+    monkeypatch.setattr(Connection, "api", patched)

@@ -15,7 +15,15 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Received
 from heed.errors import ReaderLost
 from tests.integration.conftest import connected
-from tests.integration.reading import BEGINNING, collect, data, encoded, read_until_lost, send
+from tests.integration.reading import (
+    BEGINNING,
+    after_the_consumer,
+    collect,
+    data,
+    encoded,
+    read_until_lost,
+    send,
+)
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
 
@@ -116,6 +124,35 @@ async def test_an_emptied_stream_still_tells_where_it_was(
     assert reader.floor == sequences[2]
     assert await bus.bounds() == (sequences[2] + 1, sequences[2])
     assert await reader.reached() == sequences[2]
+    await reader.close()
+
+
+async def test_what_is_dropped_while_a_reader_is_being_opened_lies_before_its_floor(
+    own: Connection, bus: JetStreamBus, namespace: str, subjects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences = await send(bus, namespace, *range(10))
+    after_the_consumer(own, monkeypatch, lambda connection: purge(connection, sequences[6]))
+
+    reader = await bus.open(subjects, sequences[1], BEGINNING)
+
+    assert reader.floor == sequences[5]
+    assert data(await collect(reader, 4)) == [6, 7, 8, 9]
+    await reader.close()
+
+
+async def test_others_events_that_are_dropped_while_a_reader_is_being_opened_are_no_loss(
+    own: Connection, bus: JetStreamBus, namespace: str, subjects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [cursor] = await send(bus, namespace, 0)
+    others = await send(bus, FOREIGN, *range(10))
+    after_the_consumer(own, monkeypatch, lambda connection: purge(connection, others[8]))
+
+    reader = await bus.open(subjects, cursor, BEGINNING)
+    await purge(own, others[9])
+    await send(bus, namespace, 1)
+
+    assert reader.floor == cursor
+    assert data(await collect(reader, 1)) == [1]
     await reader.close()
 
 

@@ -5,7 +5,6 @@ import json
 import logging
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from heed.bus.streams import ensure_streams, keep_streams
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
 from heed.settings import StreamSettings
 from tests.integration.conftest import connected
-from tests.integration.reading import BEGINNING, collect, data, send
+from tests.integration.reading import BEGINNING, after_the_consumer, collect, data, send
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
 
@@ -213,7 +212,7 @@ async def test_a_stream_replaced_while_a_reader_is_being_opened_is_noticed(
     bus, before = JetStreamBus(own), await created(own)
     [cursor] = await send(bus, namespace, 0)
     await bus.bounds()  # what was known before must not count
-    await _after_the_consumer(own, monkeypatch, replace)
+    after_the_consumer(own, monkeypatch, replace)
 
     # When the reader is opened, then it is not: nobody could say which stream its messages would be from
     with pytest.raises(BusUnavailable, match="stream HEED was replaced just now"):
@@ -222,20 +221,6 @@ async def test_a_stream_replaced_while_a_reader_is_being_opened_is_noticed(
     # And the next try finds the new stream
     with pytest.raises(StreamReplaced):
         await bus.open(subjects, cursor, BEGINNING, before)
-
-
-async def _after_the_consumer(connection: Connection, monkeypatch: pytest.MonkeyPatch, act: Any) -> None:
-    """Do something right after the next consumer was made, before whoever made it does anything else."""
-    api = Connection.api
-
-    async def patched(self: Connection, subject: str, request: Any = None) -> dict[str, Any]:
-        answer = await api(self, subject, request)
-        if subject == "CONSUMER.CREATE.HEED":
-            monkeypatch.setattr(Connection, "api", api)
-            await act(connection)
-        return answer
-
-    monkeypatch.setattr(Connection, "api", patched)
 
 
 # ── one question for all ────────────────────────────────────────────────────────────────────────────────────────────
@@ -306,17 +291,6 @@ async def test_an_answer_that_fails_fails_for_all_who_wait_for_it_and_for_nobody
 # ── made again ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-async def keeper(own: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator["asyncio.Task[None]"]:
-    """What an operator does for its streams as long as it runs."""
-    monkeypatch.setattr(streams, "RETRY", 0.05)
-    task = asyncio.create_task(keep_streams(own, StreamSettings()))
-    yield task
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-
-
 async def _exist(connection: Connection) -> bool:
     return set((await connection.api("STREAM.NAMES"))["streams"] or ()) == {names.STREAM, names.DEAD_STREAM}
 
@@ -342,15 +316,23 @@ def _anew(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 
 async def test_a_broker_that_comes_back_without_its_streams_gets_them_at_once(
-    own_server: NatsServer, own: Connection, keeper: "asyncio.Task[None]"
+    own_server: NatsServer, own: Connection
 ) -> None:
+    # Given an operator that has looked after its streams, and does so again in a minute
+    await own.api("STREAM.DELETE.HEED_DEAD")
+    keeping = asyncio.create_task(keep_streams(own, StreamSettings()))
+    await until(lambda: _exist(own))
+
+    # When the broker loses them
     own_server.kill()
     await until(lambda: not own.is_connected)
     shutil.rmtree(own_server.directory / "js")
     own_server.start()
 
+    # Then they are there as soon as it is
     await until(lambda: own.is_connected)
     await until(lambda: _exist(own))
+    keeping.cancel()
 
 
 async def test_a_stream_that_cannot_be_used_any_more_is_said_aloud_and_ends_nothing(

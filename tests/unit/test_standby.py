@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -187,12 +185,10 @@ class Nobody:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
     for name in ("BEAT", "LOOK", "GRACE", "END_WITHIN"):
         monkeypatch.setattr(watching, name, 0.02)
-    yield
-    logging.getLogger("kopf._core.reactor.running").filters.clear()
 
 
 class Shown:

@@ -62,14 +62,14 @@ class Backlog:
     async def fetch(self, batch: Batch) -> None:
         """Get the events that may go on now, and as many as may fit of those that waited longest.
 
-        Raises BusUnavailable.
+        Raises StreamMissing, StreamReplaced, BusUnavailable.
         """
         if not batch.ledger.waiting.places or self.next or self._in_vain:
             return
         self._in_vain = True
         if not (places := self._places(batch)):
             return
-        found = await self._bus.fetch(places)
+        found = await self._bus.fetch(places, batch.ledger.cursor.created)
         gone = [place for place, received in zip(places, found, strict=True) if received is None]
         if gone:
             batch.ledger = dropped(batch.ledger, gone)

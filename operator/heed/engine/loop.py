@@ -116,11 +116,6 @@ class AgentLoop:
             self._performer.report(self.ledger.pending_tasks[end.task_id], end)
         return True
 
-    async def resync(self) -> None:
-        """Have the runner look for the ends of tasks that nobody told of. Raises TaskUnavailable."""
-        if self._performer is not None and (started := _started(self._held.ledger)):
-            await self._runner.resume(started)
-
     async def keep_up(self, first: int, last: int) -> None:
         """Move the cursor of a quiet Agent on before the stream, which holds `first` to `last`, drops its place.
 

@@ -70,11 +70,14 @@ class EventBus(Protocol):
         BusUnavailable.
         """
 
-    async def fetch(self, sequences: Sequence[int]) -> Sequence[Received | None]:
+    async def fetch(self, sequences: Sequence[int], created: str | None = None) -> Sequence[Received | None]:
         """The messages at these places of the stream, in order; None where it has dropped one.
 
-        Raises BusUnavailable.
+        `created` as in `open`. Raises StreamMissing, StreamReplaced, BusUnavailable.
         """
+
+    async def bounds(self) -> tuple[int, int]:
+        """The first and the last sequence of the stream, roughly as of now. Raises StreamMissing, BusUnavailable."""
 
     async def publish(self, subject: str, event: Event) -> int:
         """Publish an event; the id is its Nats-Msg-Id. Returns its stream sequence. Raises BusUnavailable."""

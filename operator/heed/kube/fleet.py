@@ -15,7 +15,7 @@ from heed.engine.observers import Observer
 from heed.engine.pacing import Pace
 from heed.engine.ports import EventBus
 from heed.engine.stopping import stop
-from heed.errors import HeedError, InvalidManifest
+from heed.errors import BusUnavailable, HeedError, InvalidManifest, ReaderLost, StreamMissing
 from heed.kube import jobs
 from heed.kube.api import METADATA, Api, ApiError, agent_path, agents_path
 from heed.kube.joblists import JobLists
@@ -63,10 +63,17 @@ class Fleet:
     """Starts, restarts and stops the loops of Agents as their objects change."""
 
     def __init__(
-        self, api: Api, bus: EventBus, observer: Observer, pace: Pace, *, patience: Patience | None = None
+        self,
+        api: Api,
+        bus: EventBus,
+        observer: Observer,
+        pace: Pace,
+        *,
+        guard: Guard | None = None,
+        patience: Patience | None = None,
     ) -> None:
         patience = patience or Patience()
-        self._api, self._bus, self._pace, self._guard = api, bus, pace, Guard()
+        self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
         self._saying = Saying(api, self._wanted, patience.between)
         self._standings = Standings(observer, self._saying.look, patience)
         self._words: dict[Name, tuple[AgentRef, Word]] = {}
@@ -115,6 +122,16 @@ class Fleet:
                 await self._begin_again(running.program.agent)
         runners = {running.program.agent: running.runner for running in self._running.values()}
         self._orphans &= await resync(self._api, namespace, runners)
+        await self._keep_up()
+
+    async def _keep_up(self) -> None:
+        """See that no quiet Agent's cursor falls off the old end of the stream."""
+        try:
+            first, last = await self._bus.bounds()
+            for running in list(self._running.values()):
+                await running.loop.keep_up(first, last)
+        except (BusUnavailable, ReaderLost, StreamMissing) as error:
+            log.info("cursors are looked at later", extra={"error": str(error)})
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""

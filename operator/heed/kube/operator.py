@@ -12,7 +12,8 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 
 from heed.bus.connection import Connection, connect
-from heed.bus.streams import ensure_streams
+from heed.bus.streams import ensure_streams, keep_streams
+from heed.engine.guarding import Guard
 from heed.engine.observers import LogObserver, Observer
 from heed.engine.pacing import Pace
 from heed.engine.ports import EventBus
@@ -96,14 +97,17 @@ class Term:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
         await self._served()
-        fleet = Fleet(self.api, self.bus, self.observer, Pace.of(self.settings))
+        guard = Guard(self.settings.decision_memory, self.settings.decision_cpu)
+        fleet = Fleet(self.api, self.bus, self.observer, Pace.of(self.settings), guard=guard)
         sweeping = asyncio.create_task(_sweep(fleet, self.settings.namespace))
+        keeping = asyncio.create_task(keep_streams(self.connection, self.settings.stream))
         extra = {"nats": self.connection.url, "namespace": self.settings.namespace or "all"}
         log.info("operator active", extra=extra)
         try:
             await self.watch.run(fleet)
         finally:
             sweeping.cancel()
+            keeping.cancel()
             await fleet.close()
 
     async def _served(self) -> None:

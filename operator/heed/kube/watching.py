@@ -27,6 +27,11 @@ LOOK: Final = 15.0  # seconds between two looks for one
 MISSES: Final = 4  # looks without one after which the thread hangs
 GRACE: Final = 1.0  # seconds for kopf to tidy up when its watches have ended
 END_WITHIN: Final = 60.0  # seconds until a thread that does not end is beyond hope
+CHATTY: Final = (
+    "kopf._core.reactor.running",
+    "kopf._core.reactor.observation",
+    "kopf._cogs.clients.watching",
+)
 Show = Callable[..., None]
 Seen = Callable[[kopf.RawEvent], None]
 
@@ -49,7 +54,8 @@ class ClusterWatch:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._thread: _Thread | None = None
-        logging.getLogger("kopf._core.reactor.running").addFilter(_is_news)
+        for chatty in CHATTY:
+            logging.getLogger(chatty).addFilter(_is_news)
 
     async def run(self, watcher: Watcher) -> None:
         """Show the watcher what happens, until cancelled; then nothing more, at once. Raises WatchEnded."""
@@ -192,8 +198,9 @@ class _Thread:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """kopf warns in every term that it leaves the signals alone."""
-    return not str(record.msg).startswith("OS signals are ignored")
+    """Not that kopf leaves the signals alone, and not every try in an outage: the election speaks of those."""
+    message = str(record.msg)
+    return not (message.startswith("OS signals are ignored") or "failed; will retry" in message)
 
 
 def _registry(agent_seen: Seen, job_seen: Seen, over: asyncio.Event) -> kopf.OperatorRegistry:
@@ -223,6 +230,14 @@ def _kopf_settings(heed: Settings) -> kopf.OperatorSettings:
     )
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10
+    settings.networking.error_backoffs = (
+        1,
+        2,
+        3,
+        5,
+        5,
+        5,
+    )  # the last one is how late it notices an outage's end
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 0.5  # our handlers return at once
     settings.watching.chunk_size = PAGE

@@ -61,10 +61,11 @@ class Workbench:
         bus: JetStreamBus,
         ledgers: KeyValue,
         console: Console,
+        guard: Guard,
     ) -> None:
         self.url, self.bus = url, bus
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
-        self._slots, self._guard = default_slots(), Guard()
+        self._slots, self._guard = default_slots(), guard
         self._running: dict[Key, _Running] = {}
         self._seen: object = None
         self._mistaken = False
@@ -229,7 +230,8 @@ async def workbench(
         stack.push_async_callback(connection.close)
         await ensure_streams(connection, settings.stream)
         ledgers = await open_ledgers(connection.client.jetstream())
-        bench = Workbench(paths, folder, url, JetStreamBus(connection), ledgers, console)
+        guard = Guard(settings.decision_memory, settings.decision_cpu)
+        bench = Workbench(paths, folder, url, JetStreamBus(connection), ledgers, console, guard)
         stack.push_async_callback(bench.close)
         await bench.refresh()
         yield bench

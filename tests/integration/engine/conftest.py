@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed.bus.connection import Connection
+from heed.engine.guarding import Guard
 from tests.integration.engine.world import World, world_on
 
 
@@ -13,3 +14,19 @@ async def world(connection: Connection, namespace: str) -> AsyncIterator[World]:
     """An Agent that nobody runs yet."""
     async with world_on(connection, namespace) as world:
         yield world
+
+
+@pytest.fixture
+async def guard() -> AsyncIterator[Guard]:
+    """A guard as the operator has it."""
+    made = Guard()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def patient() -> AsyncIterator[Guard]:
+    """A guard that lets decisions take long enough to be looked at."""
+    made = Guard(cpu=60)
+    yield made
+    await made.close()

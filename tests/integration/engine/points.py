@@ -110,6 +110,9 @@ class Bus:
         await self._doors.at("before fetch")
         return await self._bus.fetch(sequences, created)
 
+    async def bounds(self) -> tuple[int, int]:
+        return await self._bus.bounds()
+
     async def publish(self, subject: str, event: Event) -> int:
         await self._doors.at("before end")
         sequence = await self._bus.publish(subject, event)

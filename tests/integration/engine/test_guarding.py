@@ -1,12 +1,7 @@
 """Expressions that would take the operator's memory or time cost one event, and nobody else notices."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,83 +10,21 @@ import pytest
 from heed.cli.files import load_agents
 from heed.cli.scenario import read_events, read_script
 from heed.core.answers import answering
-from heed.core.decide import Decision, decide
+from heed.core.decide import decide
 from heed.core.events import Received
 from heed.core.ledger import Ledger, dump, patch, settle
 from heed.core.program import Program
 from heed.core.simulation import simulate
 from heed.engine.guarding import Guard
 from heed.engine.worker import Request
-from heed.errors import GuardUnavailable
-from tests.integration.waiting import until
+from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, letter, of
 from tests.markdown import ROOT
-from tests.unit.builders import job, malformed, only_task, program, received, task_end
+from tests.unit.builders import job, malformed, only_task, received, task_end
 
-PATIENCE = 60.0
 MEMORY_BOMB = {
     "name": "double",
     "state": {"s": "${['" + "x" * 60 + "']" + ".map(s, s + s + s + s)" * 12 + "}"},
 }
-SEARCH = {
-    "name": "search",
-    "when": "event.data.words.all(w, !event.data.text.contains(w))",
-    "state": {"n": "${1}"},
-}
-LONG = {"words": ["xz"] * 9000, "text": "x" * 850_000}  # 25 s, undisturbed
-SHORT = {"words": ["xz"] * 1500, "text": "x" * 20_000}
-
-
-def of(uid: str, *handlers: dict[str, Any], **spec: Any) -> Program:
-    """An Agent with a uid of its own."""
-    made = program(*handlers, **spec)
-    return replace(made, agent=replace(made.agent, uid=uid))
-
-
-@pytest.fixture
-async def guard() -> AsyncIterator[Guard]:
-    """A guard as the operator has it."""
-    made = Guard()
-    yield made
-    await made.close()
-
-
-@pytest.fixture
-async def patient() -> AsyncIterator[Guard]:
-    """A guard that lets decisions take long enough to be looked at."""
-    made = Guard(cpu=60)
-    yield made
-    await made.close()
-
-
-def gone(pid: int) -> bool:
-    """Whether there is no such process; one that has ended and was not waited for counts as gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def cpu_of(pid: int) -> int:
-    """Ticks of CPU time that a process has had."""
-    return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
-
-
-async def at_work(guard: Guard, but: int | None = None) -> int:
-    """The pid of a worker once it is busy with a decision."""
-    seen: dict[int, int] = {}
-
-    def busy() -> list[int]:
-        pids = [pid for pid in guard.pids if pid != but]
-        return [pid for pid in pids if cpu_of(pid) > seen.setdefault(pid, cpu_of(pid)) + 10]
-
-    await until(lambda: bool(busy()), PATIENCE)
-    return busy()[0]
-
-
-def letter(decision: Decision) -> tuple[str, str | None]:
-    assert decision.letter is not None, decision.outcome
-    return decision.letter.code, decision.letter.handler
-
 
 # ── bombs ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -201,133 +134,6 @@ async def test_agents_that_share_a_worker_wait_their_turn(guard: Guard) -> None:
 
     assert [decision.outcome for decision in decisions] == ["handled"] * 5
     assert len(guard.pids) <= 2
-
-
-# ── processes ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_no_process_is_started_for_what_is_harmless(guard: Guard) -> None:
-    light = guard.of(of("light", SEARCH))
-
-    decision = await light.decide(Ledger(), received(1, data={"words": ["rug"], "text": "a lamp"}))
-
-    assert decision.outcome == "handled"
-    assert guard.pids == []
-
-
-async def test_a_worker_killed_by_somebody_costs_no_event(patient: Guard) -> None:
-    deciding = asyncio.create_task(
-        patient.of(of("busy", SEARCH)).decide(Ledger(), received(1, data={**LONG, "words": ["xz"] * 500}))
-    )
-    pid = await at_work(patient)
-    os.kill(pid, signal.SIGSTOP)  # now it is still at it for certain
-    assert not deciding.done()
-
-    os.kill(pid, signal.SIGKILL)
-
-    assert (await deciding).outcome == "handled"
-    assert patient.pids != [pid]
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
-async def test_an_event_that_two_workers_die_of_is_one_dead_letter(patient: Guard, number: int) -> None:
-    deciding = asyncio.create_task(patient.of(of("deadly", SEARCH)).decide(Ledger(), received(1, data=LONG)))
-    first = await at_work(patient)
-    os.kill(first, number)
-    second = await at_work(patient, but=first)
-    os.kill(second, number)
-
-    decision = await deciding
-
-    assert letter(decision) == ("TooCostly", "search")
-    assert signal.Signals(number).name in str(decision.letter)
-    assert (
-        await patient.of(of("other", SEARCH)).decide(Ledger(), received(1, data=SHORT))
-    ).outcome == "handled"
-
-
-async def test_a_worker_that_died_in_its_sleep_is_replaced(guard: Guard) -> None:
-    heavy = guard.of(of("heavy", SEARCH))
-    ledger = (await heavy.decide(Ledger(), received(1, data=SHORT))).ledger
-    (pid,) = guard.pids
-    os.kill(pid, signal.SIGKILL)
-    await until(lambda: gone(pid))
-
-    decision = await heavy.decide(ledger, received(2, data=SHORT))
-
-    assert decision.ledger.totals.handled == 2
-
-
-async def test_no_process_leaves_the_event_undecided(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
-    heavy = guard.of(of("heavy", SEARCH))
-    with monkeypatch.context() as patched:
-        patched.setattr(sys, "executable", "/nonexistent/python")
-        with pytest.raises(GuardUnavailable, match="cannot start"):
-            await heavy.decide(Ledger(), received(1, data=SHORT))
-        patched.setattr(sys, "executable", "/bin/false")
-        with pytest.raises(GuardUnavailable, match="not ready"):
-            await heavy.decide(Ledger(), received(1, data=SHORT))
-
-    assert (await heavy.decide(Ledger(), received(1, data=SHORT))).outcome == "handled"
-
-
-async def test_a_decision_given_up_leaves_no_process_at_it(patient: Guard) -> None:
-    deciding = asyncio.create_task(patient.of(of("busy", SEARCH)).decide(Ledger(), received(1, data=LONG)))
-    pid = await at_work(patient)
-
-    deciding.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await deciding
-
-    await until(lambda: gone(pid))
-    decision = await patient.of(of("other", SEARCH)).decide(Ledger(), received(1, data=SHORT))
-    assert decision.outcome == "handled"
-
-
-async def test_nothing_is_left_when_the_guard_is_closed() -> None:
-    guard = Guard(cpu=60)
-    heavy = guard.of(of("heavy", SEARCH))
-    await heavy.decide(Ledger(), received(1, data=SHORT))
-    deciding = asyncio.create_task(heavy.decide(Ledger(), received(2, data=LONG)))
-    pid = await at_work(guard)
-
-    await guard.close()
-
-    assert gone(pid)
-    with pytest.raises(GuardUnavailable):
-        await deciding
-    with pytest.raises(GuardUnavailable):
-        await heavy.decide(Ledger(), received(3, data=SHORT))
-
-
-PARENT = """
-import asyncio, sys
-sys.path[:0] = {path!r}
-from tests.integration.engine.test_guarding import LONG, SEARCH, SHORT, Guard, Ledger, of, received
-
-async def main():
-    guard = Guard(cpu=5)
-    heavy = guard.of(of("heavy", SEARCH))
-    await heavy.decide(Ledger(), received(1, data=SHORT))
-    print(*guard.pids, flush=True)
-    await heavy.decide(Ledger(), received(2, data={data}))
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("data", ["SHORT", "LONG"])
-async def test_a_worker_does_not_outlive_its_parent(data: str) -> None:
-    script = PARENT.format(path=[str(ROOT), str(ROOT / "operator")], data=data)
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", script, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    pid = int(await parent.stdout.readline())
-
-    parent.kill()
-    await parent.wait()
-
-    await until(lambda: gone(pid), PATIENCE)
 
 
 # ── the same decisions ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -116,7 +116,7 @@ class Story:
 
     async def _resync(self) -> None:
         try:
-            await self.life.loop.resync()
+            await self.life.look_again()
         except HeedError as error:
             note(f"resync: {error!r}")
 

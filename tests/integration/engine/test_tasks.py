@@ -166,7 +166,7 @@ async def test_a_job_that_vanished_unseen_is_found_lost_by_a_resync(world: World
     task = await only_task(world)
     world.jobs.delete(task)
 
-    await life.loop.resync()
+    await life.look_again()
 
     ledger = await world.check()
     assert ledger.sessions["s"].state["failed"] == "JobLost"

@@ -19,6 +19,7 @@ from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger import Ledger, dump, owed_effects, total_decided
 from heed.core.program import Program, compile_agent
+from heed.engine.guarding import Guard
 from heed.engine.loop import AgentLoop
 from heed.engine.observers import LogObserver
 from heed.engine.pacing import Pace
@@ -103,6 +104,12 @@ class Life:
     runner: JobsRunner
     task: "asyncio.Task[None]"
 
+    async def look_again(self) -> None:
+        """What a sweep does: compare the tasks that were started with the Jobs that are there."""
+        ledger = self.loop.ledger
+        tasks = ledger.pending_tasks if ledger else {}
+        await self.runner.resume([key for key, task in tasks.items() if task.phase == "Started"])
+
     async def end(self) -> None:
         """However it stands, nothing more is done."""
         self.doors.dead.set()
@@ -121,6 +128,7 @@ class World:
         self.foreign: set[str] = set()  # tasks whose end someone else told of
         self.program: Program
         self.lives: list[Life] = []
+        self.guard: Guard | None = None
         self._numbers = itertools.count(1)
 
     async def prepare(self) -> "World":
@@ -148,6 +156,7 @@ class World:
             watcher,
             since=BEGINNING,
             pace=pace,
+            guard=self.guard,
         )
         jobs.report = lambda end: loop.report(end)
         self.jobs.watchers.append(jobs.report)

@@ -1,0 +1,124 @@
+"""A stream that drops its past, or that is not the same stream any more: noticed, counted, and no wild replay."""
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from heed import names
+from heed.bus.streams import ensure_streams
+from heed.core.events import Event
+from heed.settings import StreamSettings
+from tests.integration.engine.world import AGENT, World, connected, world_on
+from tests.integration.waiting import until
+from tests.nats_server import NatsServer
+
+FOREIGN = 40
+
+
+@pytest.fixture
+async def alone(own_server: NatsServer, namespace: str) -> AsyncIterator[World]:
+    """An Agent on a broker of its own."""
+    async with connected(own_server.url) as connection, world_on(connection, namespace) as world:
+        yield world
+
+
+async def others_talk(world: World) -> None:
+    """Events of another namespace."""
+    subject = names.event_subject("elsewhere", "com.example.noise")
+    for number in range(FOREIGN):
+        event = Event(f"noise-{number}", "/else", "com.example.noise")
+        await world.bus.publish(subject, event, deduplicate=False)
+
+
+async def drop(world: World, until_sequence: int) -> None:
+    """The stream drops what it holds up to there."""
+    await world.connection.api(f"STREAM.PURGE.{names.STREAM}", {"seq": until_sequence + 1})
+
+
+async def test_a_quiet_agents_cursor_moves_on_before_its_place_is_dropped(alone: World) -> None:
+    # Given an Agent that has heard all there was for it, long ago
+    life = await alone.live()
+    await alone.send("note")
+    before = await alone.quiet()
+    await others_talk(alone)
+
+    # When
+    first, last = await alone.bus.bounds()
+    await life.loop.keep_up(first, last)
+    await until(lambda: life.loop.ledger is not None and life.loop.ledger.cursor.sequence >= last)
+    await life.end()
+    await drop(alone, last)
+
+    # Then nobody is alarmed, and nothing was counted that was not there
+    await alone.live()
+    number = await alone.send("note")
+    ledger = await alone.quiet()
+    assert ledger.cursor.sequence == number
+    assert ledger.totals.expired == 0
+    assert ledger.totals.handled == before.totals.handled + 1
+
+
+async def test_a_cursor_near_the_end_of_the_stream_costs_nothing(alone: World) -> None:
+    life = await alone.live()
+    await others_talk(alone)
+    await alone.send("note")
+    await alone.quiet()
+    commits = life.doors.count("before commit")
+
+    await life.loop.keep_up(*await alone.bus.bounds())
+    await alone.send("note")
+    await alone.quiet()
+
+    assert life.doors.count("before commit") <= commits + 2
+
+
+async def test_what_was_dropped_unread_is_counted_and_the_agent_goes_on(alone: World) -> None:
+    # Given events that come while nobody reads
+    life = await alone.live()
+    await alone.send("note", id="heard")
+    before = (await alone.quiet()).cursor.sequence
+    await life.end()
+    for number in range(5):
+        await alone.send("note", id=f"unheard-{number}")
+    last = await alone.send("note", id="the last one")
+
+    # When the stream drops them
+    await drop(alone, last - 1)
+    await alone.live()
+
+    # Then: not all of these places were of events for this Agent, but nobody can know any more
+    ledger = await alone.quiet()
+    assert ledger.totals.expired == last - 1 - before >= 5
+    assert ledger.totals.handled == 2
+    assert ledger.sessions["s"].state["noted"] == "the last one"
+
+
+async def test_a_stream_made_anew_is_not_read_until_somebody_says_so(alone: World) -> None:
+    # Given an Agent that has read from a stream
+    life = await alone.live()
+    await alone.send("ask", "s", {})
+    await alone.quiet()
+    task = next(iter(alone.jobs.running))
+
+    # When it is another one, which has outgrown the Agent's cursor
+    await alone.connection.api(f"STREAM.DELETE.{names.STREAM}")
+    await until(lambda: ("start over", "StreamMissing") in life.watcher.troubles)
+    await ensure_streams(alone.connection, StreamSettings())
+    for _ in range(3):
+        await alone.send("ask", "t", {})
+    await until(lambda: ("start over", "StreamReplaced") in life.watcher.troubles, 15)
+    stored = await alone.stored()
+    assert stored.ledger.totals.handled == 1
+
+    # Then nothing of it is read until the cursor is taken away, and no name is used twice
+    key = f"{alone.namespace}.{AGENT}"
+    entry = await alone.ledgers.get(key)
+    record = json.loads(entry.value or b"")
+    del record["status"]["cursor"]
+    await alone.ledgers.put(key, json.dumps(record).encode())
+    ledger = await alone.quiet(30)
+    assert ledger.totals.handled == 4
+    assert task in ledger.pending_tasks
+    assert len(alone.jobs.running) == 4
+    assert all(count == 1 for count in alone.jobs.made.values())
