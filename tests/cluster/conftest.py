@@ -94,9 +94,11 @@ def operator_kubeconfig(control_plane: ControlPlane) -> Path:
 @pytest.fixture
 def operator(operator_kubeconfig: Path, broker: Broker, tmp_path: Path) -> Iterator[Operator]:
     """`heed operator`, ready."""
-    started = Operator(operator_kubeconfig, broker.url, tmp_path, free_port()).start()
-    yield started
-    started.kill()
+    started = Operator(operator_kubeconfig, broker.url, tmp_path, free_port())
+    try:
+        yield started.start()
+    finally:
+        started.kill()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from heed.settings import StreamSettings
 from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, after_the_consumer, collect, data, send
 from tests.integration.waiting import SOON, until
+from tests.nats_backup import back_up, restore
 from tests.nats_server import NatsServer
 
 
@@ -134,7 +135,7 @@ async def test_a_stream_restored_to_before_the_cursor_is_refused_until_the_curso
     # Given a backup, and events that came after it
     bus, before = JetStreamBus(own), await created(own)
     kept = await send(bus, namespace, 0, 1, 2)
-    backup = await snapshot(own)
+    backup = await back_up(own)
     lost = await send(bus, namespace, 3, 4)
 
     # When the stream is restored
@@ -150,28 +151,6 @@ async def test_a_stream_restored_to_before_the_cursor_is_refused_until_the_curso
     reader = await bus.open(subjects, kept[-1], BEGINNING)
     assert data(await collect(reader, 1)) == [5]
     await reader.close()
-
-
-async def snapshot(connection: Connection) -> tuple[dict[str, Any], list[bytes]]:
-    """A backup, as `nats stream backup` takes it: the stream's configuration and state, and its chunks."""
-    subscription = await connection.client.subscribe(connection.client.new_inbox())
-    info = await connection.api("STREAM.SNAPSHOT.HEED", {"deliver_subject": subscription.subject})
-    chunks: list[bytes] = []
-    while (message := await subscription.next_msg(SOON)).data:
-        chunks.append(message.data)
-        if message.reply:
-            await connection.client.publish(message.reply)
-    await subscription.unsubscribe()
-    return {"config": info["config"], "state": info["state"]}, chunks
-
-
-async def restore(connection: Connection, info: dict[str, Any], chunks: list[bytes]) -> None:
-    """As `nats stream restore`."""
-    subject = (await connection.api("STREAM.RESTORE.HEED", info))["deliver_subject"]
-    for chunk in chunks:
-        await connection.request(subject, chunk)
-    answer = json.loads((await connection.request(subject)).data)
-    assert "error" not in answer, answer
 
 
 # ── while reading ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -194,7 +173,7 @@ async def test_a_stream_that_is_deleted_loses_its_reader_at_once_and_is_said_to_
     for after in (0, sequence):
         with pytest.raises(StreamMissing, match="there is no stream HEED; a running operator makes it"):
             await bus.open(subjects, after, BEGINNING)
-    with pytest.raises(BusUnavailable, match="stream not found"):
+    with pytest.raises(StreamMissing):
         await bus.fetch([sequence])
 
 

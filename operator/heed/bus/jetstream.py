@@ -104,7 +104,10 @@ class JetStreamBus:
         """
         if not sequences:
             return []
-        found = await self._messages.get_all(sequences)
+        try:
+            found = await self._messages.get_all(sequences)
+        except ApiRefused as error:
+            raise missing(self._stream) if error.err_code == NOT_FOUND else error from None
         # Had the stream been replaced before it was asked for them, it would still be another one now.
         last = 0 if created else max(sequences)
         check_place(self._stream, await self._surveyor.fresh(), last, created)

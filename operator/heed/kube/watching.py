@@ -26,6 +26,7 @@ BEAT: Final = 5.0  # seconds between two signs of life of the thread
 LOOK: Final = 15.0  # seconds between two looks for one
 MISSES: Final = 4  # looks without one after which the thread hangs
 GRACE: Final = 1.0  # seconds for kopf to tidy up when its watches have ended
+TLS_END: Final = 0.25  # seconds that aiohttp's connections need to close
 END_WITHIN: Final = 60.0  # seconds until a thread that does not end is beyond hope
 CHATTY: Final = (
     "kopf._core.reactor.running",
@@ -150,6 +151,8 @@ class _Thread:
         finally:
             beating.cancel()
             settings.execution.executor.shutdown(wait=False)
+            await self._loop.shutdown_asyncgens()  # a watch that is left over
+            await asyncio.sleep(TLS_END)
 
     async def _operate(self, settings: kopf.OperatorSettings, stop: asyncio.Event) -> None:
         """Run kopf. Told to end, it waits 5 s for tasks of its own that nothing depends on; here it is less."""
