@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from heed.bus.lookup import MESSAGE_ID
 from heed.core.cloudevents import parse_event
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import Event
-from heed.core.jobcontract import REASON_LOST
+from heed.core.jobcontract import REASON_DEADLINE, REASON_LOST
 from heed.core.ledger import Ledger, dump, load, owed_effects, settle, total_decided
 from heed.core.program import Program, compile_agent
 from tests.faults.people import Deletion
@@ -135,6 +135,7 @@ def job_findings(world: World) -> Findings:
     least: dict[tuple[str, str], int] = {}
     for item in world.incarnations:
         optional = {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
+        optional |= {task_id for task_id, data in _ends(item) if data.get("reason") == REASON_DEADLINE}
         if not item.alive:
             optional |= {effect.id for effect in owed_effects(item.ledger)}
         for effect in item.fold.effects:
@@ -147,38 +148,38 @@ def job_findings(world: World) -> Findings:
         for name, count in world.made.items()
         if count > most.get(name, 0)
     ]
-    wrong += [
-        f"Job {name}: was decided and never made"
-        for name, count in least.items()
-        if world.made.get(name, 0) < count
-    ]
-    return wrong
+    missing = [name for name, count in least.items() if world.made.get(name, 0) < count]
+    return [*wrong, *(f"Job {name}: was decided and never made" for name in missing)]
 
 
 def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
-    """Every end that counted tells the truth: the result is the one played, and only what was deleted was lost."""
-    deleted = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
+    """Every end that counted tells the truth: the result is the one played, and only what was deleted was lost.
+
+    Where a person deleted the pod, its result may be gone with it.
+    """
+    jobs = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
+    pods = {deletion.task_id for deletion in deletions if deletion.kind == "pod"}
     inputs = {effect.id: effect.record.input for effect in item.fold.effects if isinstance(effect, StartTask)}
     wrong = []
+    for task_id, data in _ends(item):
+        if data.get("reason") == REASON_LOST and task_id not in jobs:
+            wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
+        result, played = data.get("result"), _result(inputs[task_id])
+        if "reason" not in data and result != played and not (result is None and task_id in pods):
+            wrong.append(f"{item}: task {task_id} ended with {result}, played was {played}")
+    return wrong
+
+
+def _ends(item: Incarnation) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The ends of tasks that counted: the task's id, and the data of its event."""
     for decision in item.fold.decisions:
         event = decision.received.event
         if (
-            not isinstance(event, Event)
-            or not event.type.startswith(names.TASK_EVENTS)
-            or decision.outcome == "stale"
+            isinstance(event, Event)
+            and event.type.startswith(names.TASK_EVENTS)
+            and decision.outcome != "stale"
         ):
-            continue
-        task_id, data = event.subject or "", event.data if isinstance(event.data, dict) else {}
-        if data.get("reason") == REASON_LOST and item.alive and task_id not in deleted:
-            wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
-        played = inputs.get(task_id)
-        if (
-            event.type == names.TASK_COMPLETED
-            and played is not None
-            and data.get("result") != _result(played)
-        ):
-            wrong.append(f"{item}: task {task_id} ended with {data.get('result')}, played was {played}")
-    return wrong
+            yield event.subject or "", event.data if isinstance(event.data, dict) else {}
 
 
 def _result(input: Any) -> Any:

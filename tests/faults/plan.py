@@ -79,7 +79,9 @@ def plan(seed: int, size: Size) -> list[Round]:
             items.append(Trouble("agent recreated", dice.uniform(0, 3), dice.uniform(0, 2)))
         if place % max(1, len(deaths) // 5) == 1:
             items.append(Trouble("agent edited", dice.uniform(0, 4)))
-    return [Round(_timed(dice, death, items), tuple(items)) for death, items in zip(deaths, troubles, strict=True)]
+    return [
+        Round(_timed(dice, death, items), tuple(items)) for death, items in zip(deaths, troubles, strict=True)
+    ]
 
 
 def _timed(dice: random.Random, death: Death, troubles: Sequence[Trouble]) -> Death:

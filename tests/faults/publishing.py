@@ -21,7 +21,8 @@ class Publishers:
     def __init__(self, url: str, script: Sequence[Sending], number: int, rate: float) -> None:
         self.published = 0  # acknowledged; a message tried twice may stand in the stream twice
         self.tried_again = 0
-        self._url, self._script, self._number, self._rate = url, script, number, rate
+        self._url, self._script, self._number = url, script, number
+        self._pause = number / rate
         self._next = 0
         self._released = 0
         self._more = asyncio.Event()
@@ -35,6 +36,10 @@ class Publishers:
         """Let them go on to this place of the script."""
         self._released = min(up_to, len(self._script))
         self._more.set()
+
+    def hurry(self) -> None:
+        """Publish what is left as fast as can be."""
+        self._pause = 0.0
 
     async def run(self) -> None:
         """Publish for ever, or rather until cancelled."""
@@ -55,7 +60,7 @@ class Publishers:
                 self._next += 1
                 await self._until_taken(client, sending)
                 self.published += 1
-                await asyncio.sleep(self._number / self._rate)
+                await asyncio.sleep(self._pause)
         finally:
             await client.close()
 

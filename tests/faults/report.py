@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.faults.plan import RANDOM
 
@@ -40,6 +41,7 @@ class Report:
     api: dict[str, int] = field(default_factory=dict)
     wires: dict[str, int] = field(default_factory=dict)
     people: dict[str, int] = field(default_factory=dict)
+    deletions: list[dict[str, Any]] = field(default_factory=list)
     outcome: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)

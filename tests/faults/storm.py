@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.faults.report import Report, own_deaths, recoveries
 from tests.faults.script import script
 
 PUBLISHERS = 4
-LIFE = 6.0  # seconds that an operator lives, about; events are spread over its life
+LIFE = 5.0  # seconds that an operator lives, about; events are spread over its life
 GRACE = 8.0  # seconds that an operator may take to come to its point, once it is armed
 READY = 30.0
 PATIENCE = 120.0
@@ -104,6 +105,7 @@ class Storm:
         for wire in (self.parts.api_wire, self.parts.nats_wire):
             await wire.heal()
         self.parts.operator.start_doomed(None)
+        self.publishers.hurry()
         await until(lambda: self.publishers.done, PATIENCE)
 
     async def _live(self, death: Death) -> None:
@@ -191,6 +193,7 @@ class Storm:
                 for name, wire in (("nats", self.parts.nats_wire), ("api", self.parts.api_wire))
                 for fault, count in sorted(wire.faults.items())
             },
+            deletions=[asdict(deletion) for deletion in person.deletions],
             people={
                 "pods played": self.player.played,
                 **Counter(f"{deletion.kind}s deleted" for deletion in person.deletions),

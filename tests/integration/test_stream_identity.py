@@ -1,7 +1,6 @@
 """A stream deleted, replaced or restored under a cursor: said clearly, and never read as if it were the old one."""
 
 import asyncio
-import json
 import logging
 import shutil
 from collections.abc import AsyncIterator

@@ -187,7 +187,7 @@ class Nobody:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
-    for name in ("BEAT", "LOOK", "GRACE", "END_WITHIN"):
+    for name in ("BEAT", "LOOK", "GRACE", "TLS_END", "END_WITHIN"):
         monkeypatch.setattr(watching, name, 0.02)
 
 

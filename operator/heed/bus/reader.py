@@ -16,6 +16,7 @@ from heed.bus.subjects import matches
 from heed.core.events import Malformed, Received
 from heed.errors import ReaderLost, StreamMissing
 
+TURN: Final = 0.005  # seconds of decoding between two turns of others
 _EPOCH: Final = datetime(1970, 1, 1)
 
 
@@ -36,6 +37,7 @@ class CursorReader:
         self._created = created
         self._subjects = tuple(subjects)
         self._exact = exact
+        self._decoding = False  # what was taken is not handed out yet
 
     @property
     def floor(self) -> int:
@@ -52,9 +54,24 @@ class CursorReader:
         clock = asyncio.get_running_loop().time
         end = clock() + timeout
         while arrivals := await self._pull.take(limit, max(0.0, end - clock())):
-            if found := [received(item) for item in arrivals if self._is_wanted(item.message.subject)]:
+            self._decoding = True
+            found = await self._decoded(arrivals)
+            self._decoding = False
+            if found:
                 return found
         return ()
+
+    async def _decoded(self, arrivals: Sequence[Arrival]) -> list[Received]:
+        """In turns with others: a few megabytes of intricate JSON may take a second."""
+        clock = asyncio.get_running_loop().time
+        found, end = [], clock() + TURN
+        for item in arrivals:
+            if self._is_wanted(item.message.subject):
+                found.append(received(item))
+            if clock() > end:
+                await asyncio.sleep(0)
+                end = clock() + TURN
+        return found
 
     async def reached(self) -> int:
         """A sequence up to which everything on the subjects was handed out, whoever else's the last ones were.
@@ -62,6 +79,8 @@ class CursorReader:
         Raises ReaderLost, also where the stream has dropped what was not yet read, and BusUnavailable.
         """
         self._pull.check()
+        if self._decoding:
+            return 0
         position = self._pull.reached
         last = (await self._bounds()).last
         if last <= position or await self._is_behind(position, last):
