@@ -110,7 +110,8 @@ class TaskSpec(Model):
         ),
     ] = None
     timeout: Annotated[
-        Duration | None, Field(description="The task fails with DeadlineExceeded after so long.")
+        Duration | None,
+        Field(description="The task fails with DeadlineExceeded so long after the event that started it."),
     ] = None
     retention: Annotated[
         Duration, Field(description="How long the finished Job is kept once its end is in the ledger.")

@@ -1,0 +1,129 @@
+"""The judge finds what is wrong: a world that agrees with the model, and the same world with one thing amiss."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.parsing import parse_agent
+from heed.core.events import Event, Malformed, Received
+from heed.core.ledger import count, owed_effects, settle
+from heed.core.program import compile_agent
+from tests.faults.agents import DOMAIN, manifest
+from tests.faults.judging import Incarnation, World, judge
+from tests.faults.people import Deletion
+from tests.integration.engine.oracle import folded
+
+NAMESPACE, AGENT = "storm-a", "clerk"
+WORK = {"task": "pack", "input": {"play": "succeed", "value": 7}}
+
+
+def received(sequence: int, type_: str, data: Any, subject: str | None = None) -> Received:
+    """An event of one session; the end of a task where there is a subject."""
+    event = Event(f"e{sequence}", "/shop/1", type_, data, subject, extensions={"correlationid": "o-1"})
+    place = names.inbox_subject(NAMESPACE, AGENT, type_) if subject else names.event_subject(NAMESPACE, type_)
+    return Received(sequence, f"2026-11-01T12:00:{sequence:02}.000000Z", place, event)
+
+
+@pytest.fixture
+def world() -> World:
+    """Two tasks, one of which came to its end; an emitted event for each handler that emits, and a dead letter."""
+    body = manifest(NAMESPACE, AGENT)
+    body["metadata"]["uid"] = "uid-1"
+    program = compile_agent(parse_agent(body))
+    asked = [received(1, DOMAIN + "order.placed", {"item": "tea"})]
+    asked += [received(number, DOMAIN + "order.work", WORK) for number in (2, 3)]
+    nonsense = Malformed("NotAnEvent", "no event")
+    asked.append(Received(4, "2026-11-01T12:00:04.000000Z", asked[0].subject, nonsense))
+    task_id = names.task_id("uid-1", 2, 0, "pack")
+    asked.append(received(5, names.TASK_COMPLETED, {"task": "pack", "result": {"value": 7}}, task_id))
+    fold = folded(program, asked, "2026-11-01T11:00:00Z")
+    ledger = settle(fold.ledger, owed_effects(fold.ledger))
+    made = {(NAMESPACE, names.job_name(AGENT, started)): 1 for started in fold.started}
+    return World([Incarnation(program, ledger, fold, True)], made, fold.emitted, fold.letters, [])
+
+
+def changed(world: World, **changes: Any) -> World:
+    """The world with another ledger, or another fold."""
+    return replace(world, incarnations=[replace(world.incarnations[0], **changes)])
+
+
+def test_a_world_as_the_model_has_it_gives_no_finding(world: World) -> None:
+    assert len(world.made) == 2 and len(world.emitted) == 2 and len(world.letters) == 1
+    assert judge(world) == []
+
+
+def test_an_event_counted_twice_is_found(world: World) -> None:
+    ledger = world.incarnations[0].ledger
+    findings = judge(changed(world, ledger=replace(ledger, totals=count(ledger.totals, handled=1))))
+    assert any("totals" in finding for finding in findings)
+    assert any("5 events delivered, 6 in the totals" in finding for finding in findings)
+
+
+def test_a_session_that_is_another_one_is_found(world: World) -> None:
+    assert any(
+        "sessions" in finding
+        for finding in judge(changed(world, ledger=replace(world.incarnations[0].ledger, sessions={})))
+    )
+
+
+def test_a_ledger_that_still_owes_is_found(world: World) -> None:
+    item = world.incarnations[0]
+    assert any("still owed" in finding for finding in judge(changed(world, ledger=item.fold.ledger)))
+    assert judge(changed(world, ledger=item.fold.ledger, alive=False)) == [], "a deleted Agent may owe"
+
+
+@pytest.mark.parametrize(("times", "says"), [(0, "never made"), (2, "made 2 times, decided 1 times")])
+def test_a_job_that_was_not_made_once_is_found(world: World, times: int, says: str) -> None:
+    name = next(iter(world.made))
+    (finding,) = judge(replace(world, made={**world.made, name: times}))
+    assert name[1] in finding and says in finding
+
+
+def test_a_job_that_nobody_decided_is_found(world: World) -> None:
+    (finding,) = judge(replace(world, made={**world.made, (NAMESPACE, "clerk-pack-0"): 1}))
+    assert "made 1 times, decided 0 times" in finding
+
+
+@pytest.mark.parametrize("what", ["emitted", "letters"])
+def test_a_message_that_is_not_there_once_is_found(world: World, what: str) -> None:
+    there = getattr(world, what)
+    for amiss, says in (
+        (there[1:], "not in the stream"),
+        ([*there, there[0]], "in the stream 2 times"),
+        ([*there, "x"], "decided 0 times"),
+    ):
+        (finding,) = judge(replace(world, **{what: amiss}))
+        assert says in finding
+
+
+def test_an_end_that_says_what_was_not_played_is_found(world: World) -> None:
+    item = world.incarnations[0]
+    for data, deletions, found in (
+        ({"result": {"value": 8}}, [], True),
+        ({"result": None}, [], True),
+        ({"result": None}, [deletion("pod", item)], False),
+        ({"reason": "JobLost"}, [], True),
+        ({"reason": "JobLost"}, [deletion("pod", item)], True),
+        ({"reason": "JobLost"}, [deletion("job", item)], False),
+    ):
+        assert bool(judge(replace(with_end(world, data), deletions=deletions))) == found, (data, deletions)
+
+
+def deletion(kind: str, item: Incarnation) -> Deletion:
+    """That a person deleted what the task that ended ran in."""
+    return Deletion(kind, "some-name", "some-uid", names.task_id(item.program.agent.uid, 2, 0, "pack"), 0.0)
+
+
+def with_end(world: World, data: dict[str, Any]) -> World:
+    """The world in which the task's end says this."""
+    item = world.incarnations[0]
+    events = [decision.received for decision in item.fold.decisions]
+    type_ = names.TASK_FAILED if "reason" in data else names.TASK_COMPLETED
+    subject = names.task_id(item.program.agent.uid, 2, 0, "pack")
+    fold = folded(item.program, [*events[:-1], received(5, type_, data, subject)], "2026-11-01T11:00:00Z")
+    ledger = settle(fold.ledger, owed_effects(fold.ledger))
+    return changed(replace(world, emitted=fold.emitted), fold=fold, ledger=ledger)
