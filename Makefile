@@ -69,6 +69,10 @@ verify: $(STAMP_check) ## Are generated and locked files current?
 bench: $(STAMP_test) ## Measure throughput, latency and cost
 	$(BIN)/python -m tests.bench $(ARGS)
 
+faults: $(STAMP_test) ## Let everything go wrong at once and check the model; SEED=…, EVENTS=…
+	$(BIN)/python tests/cluster/controlplane/build.py
+	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
+
 ##@ Change it
 
 format: $(STAMP_check) ## Format the code and apply safe fixes
@@ -109,4 +113,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers verify bench format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers verify bench faults format generate lock clean help

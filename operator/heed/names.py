@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from json.encoder import encode_basestring_ascii
 from typing import Final
 
 GROUP: Final = "heed.dev"
@@ -116,7 +117,9 @@ def digest(*parts: str | int, size: int = 16) -> str:
 
 def event_digest(source: str, id: str) -> str:
     """What an event is remembered by: 8 bytes as base64, since an Agent's status holds hundreds of them."""
-    raw = hashlib.blake2b(_PARTS.encode((source, id)).encode(), digest_size=8).digest()
+    # As json.dumps([source, id]) writes it; written out, since it is done for every event.
+    text = f"[{encode_basestring_ascii(source)}, {encode_basestring_ascii(id)}]"
+    raw = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 

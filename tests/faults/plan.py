@@ -100,8 +100,8 @@ def _deaths(dice: random.Random, count: int) -> list[Death]:
     deaths += [Death(RANDOM, after=dice.uniform(0.3, SECONDS)) for _ in range(count - len(deaths))]
     dice.shuffle(deaths)
     recoveries = [death for death in deaths if death.point == RECOVERING]
+    deaths = [death for death in deaths if death.point != RECOVERING]
     for recovery in recoveries:  # each right after a death that left something to recover from
-        deaths.remove(recovery)
         debts = [place for place, death in enumerate(deaths) if death.point == LEAVES_DEBTS]
         deaths.insert(dice.choice(debts) + 1, recovery)
     return deaths

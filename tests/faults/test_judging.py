@@ -9,15 +9,17 @@ import pytest
 
 from heed import names
 from heed.api.parsing import parse_agent
+from heed.core.effects import StartTask
 from heed.core.events import Event, Malformed, Received
 from heed.core.ledger import count, owed_effects, settle
 from heed.core.program import compile_agent
 from tests.faults.agents import DOMAIN, manifest
 from tests.faults.judging import Incarnation, World, judge
 from tests.faults.people import Deletion
-from tests.integration.engine.oracle import folded
+from tests.integration.engine.oracle import Fold, folded
 
 NAMESPACE, AGENT = "storm-a", "clerk"
+CREATED = "2026-11-01T11:00:00Z"
 WORK = {"task": "pack", "input": {"play": "succeed", "value": 7}}
 
 
@@ -38,12 +40,17 @@ def world() -> World:
     asked += [received(number, DOMAIN + "order.work", WORK) for number in (2, 3)]
     nonsense = Malformed("NotAnEvent", "no event")
     asked.append(Received(4, "2026-11-01T12:00:04.000000Z", asked[0].subject, nonsense))
-    task_id = names.task_id("uid-1", 2, 0, "pack")
+    task_id = first_task(folded(program, asked, CREATED))
     asked.append(received(5, names.TASK_COMPLETED, {"task": "pack", "result": {"value": 7}}, task_id))
-    fold = folded(program, asked, "2026-11-01T11:00:00Z")
+    fold = folded(program, asked, CREATED)
     ledger = settle(fold.ledger, owed_effects(fold.ledger))
     made = {(NAMESPACE, names.job_name(AGENT, started)): 1 for started in fold.started}
     return World([Incarnation(program, ledger, fold, True)], made, fold.emitted, fold.letters, [])
+
+
+def first_task(fold: Fold) -> str:
+    """The task that was started first."""
+    return next(effect.id for effect in fold.effects if isinstance(effect, StartTask))
 
 
 def changed(world: World, **changes: Any) -> World:
@@ -115,7 +122,7 @@ def test_an_end_that_says_what_was_not_played_is_found(world: World) -> None:
 
 def deletion(kind: str, item: Incarnation) -> Deletion:
     """That a person deleted what the task that ended ran in."""
-    return Deletion(kind, "some-name", "some-uid", names.task_id(item.program.agent.uid, 2, 0, "pack"), 0.0)
+    return Deletion(kind, "some-name", "some-uid", first_task(item.fold), 0.0)
 
 
 def with_end(world: World, data: dict[str, Any]) -> World:
@@ -123,7 +130,7 @@ def with_end(world: World, data: dict[str, Any]) -> World:
     item = world.incarnations[0]
     events = [decision.received for decision in item.fold.decisions]
     type_ = names.TASK_FAILED if "reason" in data else names.TASK_COMPLETED
-    subject = names.task_id(item.program.agent.uid, 2, 0, "pack")
-    fold = folded(item.program, [*events[:-1], received(5, type_, data, subject)], "2026-11-01T11:00:00Z")
+    end = received(5, type_, data, first_task(item.fold))
+    fold = folded(item.program, [*events[:-1], end], CREATED)
     ledger = settle(fold.ledger, owed_effects(fold.ledger))
     return changed(replace(world, emitted=fold.emitted), fold=fold, ledger=ledger)

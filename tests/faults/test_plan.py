@@ -19,11 +19,10 @@ FULL = Size(events=20_000, kills=50, restarts=10)
 SHORT = Size(events=1_500, kills=8, restarts=2)
 
 
-@pytest.mark.parametrize("size", [FULL, SHORT])
-def test_a_seed_is_a_plan_and_a_script(size: Size) -> None:
-    assert plan(3, size) == plan(3, size) != plan(4, size)
-    assert script(3, size.events) == script(3, size.events) != script(4, size.events)
-    assert len(script(3, size.events)) == size.events
+def test_a_seed_is_a_plan_and_a_script() -> None:
+    assert plan(3, FULL) == plan(3, FULL) != plan(4, FULL)
+    assert script(3, 1_500) == script(3, 1_500) != script(4, 1_500)
+    assert len(script(3, 1_500)) == 1_500
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -48,10 +47,13 @@ def test_a_death_while_recovering_follows_one_that_left_debts(size: Size) -> Non
 
 def test_a_script_holds_what_goes_wrong_with_events() -> None:
     sendings = script(1, FULL.events)
-    payloads = Counter(sending.payload for sending in sendings)
-    first = {sending.payload: place for place, sending in reversed(list(enumerate(sendings)))}
-    again = [place - first[sending.payload] for place, sending in enumerate(sendings)]
-    assert payloads[b"not an event"] > 50
+    identities = [
+        (sending.subject, sending.payload, sending.headers.get("ce-id"), sending.headers.get("ce-source"))
+        for sending in sendings
+    ]
+    first = {identity: place for place, identity in reversed(list(enumerate(identities)))}
+    again = [place - first[identity] for place, identity in enumerate(identities)]
+    assert sum(sending.payload == b"not an event" for sending in sendings) > 50
     assert sum(distance > 5_000 for distance in again) > 100, "the same, long after"
     assert sum(0 < distance < 100 for distance in again) > 500, "the same, soon"
     assert {MESSAGE_ID in sending.headers for sending in sendings} == {True, False}

@@ -98,10 +98,10 @@ def _must_wait(decision: Decision, ledger: Ledger, key: str, room: Room | None) 
         return True
     if room is None or not (ledger.sessions or ledger.pending_tasks):
         return False  # one session there may be in any case, else nothing would ever go on
-    if opens:
-        return decision.growth > room.to_open
-    before = len(compact(decision.before or {}).encode()) + SHELL
-    return decision.growth - before > max(0, room.to_go_on)
+    if decision.growth <= (limit := room.to_open if opens else max(0, room.to_go_on)):
+        return False
+    before = 0 if opens else len(compact(decision.before or {}).encode()) + SHELL
+    return decision.growth - before > limit
 
 
 def _left_waiting(program: Program, ledger: Ledger, received: Received, key: str, digest: str) -> Decision:

@@ -11,7 +11,7 @@ from heed.engine.batch import Batch
 from heed.engine.pacing import Pace
 from heed.engine.ports import EventBus
 
-MOST = 1024**2  # bytes: more than any one decision can add
+MOST = 576 * 1024  # bytes: more than any one decision can add
 AT_ONCE = 500
 EACH = 512  # about the bytes that a session takes, for a guess how many fit
 
@@ -89,4 +89,5 @@ class Backlog:
 
 def only_inbox(ledger: Ledger, ahead: bool) -> bool:
     """Whether so many events wait that only the inbox may be read on, in which the ends of tasks make room."""
-    return len(ledger.waiting) >= (MAX_WAITING * 9 // 10 if ahead else MAX_WAITING)
+    places = ledger.waiting.places
+    return bool(places) and len(places) >= (MAX_WAITING * 9 // 10 if ahead else MAX_WAITING)

@@ -49,6 +49,8 @@ class Inlet:
         As long as there is a whole read to decide, no further one begins: a backlog stays in the stream.
         """
         if self._reading.done() and len(self.unread) < READ_AT_ONCE:
+            if self.unread and self._reading.exception() is not None:
+                return True  # what came before the reader was lost is none the worse for it
             self._reading.result()
             self._reading = self._read()
         return bool(self.unread)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -126,12 +127,11 @@ class Fleet:
 
     async def _keep_up(self) -> None:
         """See that no quiet Agent's cursor falls off the old end of the stream."""
-        try:
+        with suppress(BusUnavailable, StreamMissing):  # it is looked at again later
             first, last = await self._bus.bounds()
             for running in list(self._running.values()):
-                await running.loop.keep_up(first, last)
-        except (BusUnavailable, ReaderLost, StreamMissing) as error:
-            log.info("cursors are looked at later", extra={"error": str(error)})
+                with suppress(ReaderLost):
+                    await running.loop.keep_up(first, last)
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
