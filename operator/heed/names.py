@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from typing import Final
 
@@ -40,6 +41,7 @@ TYPE_MAX_LENGTH: Final = 255
 MAX_JOB_NAME: Final = 63
 
 
+@lru_cache(maxsize=4096)
 def is_type(value: str) -> bool:
     """Whether `value` may be a CloudEvents type here: dot-separated tokens that are plain NATS subject tokens."""
     return len(value) <= TYPE_MAX_LENGTH and _TYPE.fullmatch(value) is not None
@@ -80,6 +82,7 @@ def redriven_subject(namespace: str, agent: str) -> str:
     return f"heed-dead.{namespace}.{agent}.redriven"
 
 
+@lru_cache(maxsize=4096)
 def type_of_subject(subject: str) -> str | None:
     """The type that a subject's tail says, or None where the subject is not one of ours."""
     skipped = {"events": 3, "inbox": 4, "redrive": 4}

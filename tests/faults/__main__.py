@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import shutil
 import sys
 import tempfile
 import time
@@ -36,7 +37,11 @@ def main() -> int:
         return 2
     print(report)
     report.write(Path(options.report or folder / "report.json"))
-    return 1 if report.findings else 0
+    if report.findings:
+        return 1
+    if options.folder is None:
+        shutil.rmtree(folder)
+    return 0
 
 
 def _options() -> argparse.Namespace:
@@ -46,7 +51,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=50, help="deaths of the operator")
     parser.add_argument("--restarts", type=int, default=10, help="of each server")
     parser.add_argument("--errors", type=float, default=0.05, help="share of API requests that go wrong")
-    parser.add_argument("--folder", help="where a new folder for the logs is made")
+    parser.add_argument(
+        "--folder", help="where a new folder for the logs is made, and kept also if all is well"
+    )
     parser.add_argument("--report", help="JSON file for the figures; beside the logs if not given")
     return parser.parse_args()
 

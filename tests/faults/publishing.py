@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 
 import nats
@@ -62,7 +63,8 @@ class Publishers:
                 self.published += 1
                 await asyncio.sleep(self._pause)
         finally:
-            await client.close()
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await client.close()
 
     async def _until_taken(self, client: Client, sending: Sending) -> None:
         while True:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane.api import ApiError
+from tests.cluster.controlplane.waiting import eventually
 from tests.faults.aftermath import judged, until_quiet
 from tests.faults.parts import Parts, assembled
 from tests.faults.people import Person, Player, persistently
@@ -38,7 +39,7 @@ Say = Callable[[str], None]
 
 
 async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
-    """The whole story, and what came of it. Raises AssertionError where it does not come to an end."""
+    """The whole story, and what came of it. Raises Unavailable of the control plane or of helm."""
     clock = Clock()
     async with assembled(folder, seed, say) as parts:
         storm = Storm(parts, seed, size, say)
@@ -49,11 +50,11 @@ async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
             clock.next("storm")
             say("calm: waiting until all is quiet")
             await storm.calm()
-            agents = await until_quiet(parts)
+            agents, restless = await until_quiet(parts)
             clock.next("until quiet")
         findings, outcome = await judged(parts, agents, storm.person)
         clock.next("to judge")
-    report = storm.report(findings, outcome)
+    report = storm.report([*restless, *findings], outcome)
     report.seconds = clock.laps
     return report
 
@@ -78,7 +79,7 @@ class Storm:
         """A first operator makes the streams and meets the Agents; nobody harms it."""
         operator = self.parts.operator
         operator.start_doomed(None)
-        await until(operator.is_ready, READY)
+        await asyncio.to_thread(eventually, operator.is_ready, READY, "a ready operator")
         await asyncio.to_thread(self.person.create_agents)
         operator.stop()
         self.parts.api_proxy.rate = self.size.errors

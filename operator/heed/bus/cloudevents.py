@@ -28,6 +28,7 @@ PREFIX: Final = "ce-"
 _STRUCTURED: Final = "application/cloudevents"
 _PLAIN = re.compile(r"[!#$&-~]*")
 _SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+_RAW = re.compile(r'[^"%\ufffd]*')  # stands for itself
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -107,7 +108,10 @@ def _read(headers: Mapping[str, str], payload: bytes) -> Event:
         return parse_event(payload, message)
     if not attributes and not content_type:
         return _read_bare(payload)
-    decoded = {name: decode_value(PREFIX + name, value) for name, value in attributes.items()}
+    decoded = {
+        name: value if _RAW.fullmatch(value) else decode_value(PREFIX + name, value)
+        for name, value in attributes.items()
+    }
     return build(decoded, read_data(payload, decoded.get("datacontenttype")))
 
 

