@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from heed import names
@@ -143,4 +144,10 @@ def _is_token(name: str) -> bool:
 
 def stream_time(nanoseconds: int) -> str:
     """RFC 3339 in UTC with microseconds, always six digits of them: the same text in every process."""
-    return (_EPOCH + timedelta(microseconds=nanoseconds // 1000)).isoformat(timespec="microseconds") + "Z"
+    seconds, microseconds = divmod(nanoseconds // 1000, 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")

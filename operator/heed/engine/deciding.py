@@ -38,8 +38,11 @@ class Deciding:
         return True
 
     async def _one(self, inlet: Inlet, batch: Batch) -> None:
-        decision = await self._decide(batch, inlet.unread[0], self._backlog.room(batch))
-        if decision.outcome == "waiting" and await self._may_fit(batch, inlet.unread[0]):
+        received, room = inlet.unread[0], self._backlog.room(batch)
+        decision = self._guarded.at_once(batch.ledger, received, room=room, ahead=self.ahead)
+        if decision is None:
+            decision = await self._decide(batch, received, room)
+        if decision.outcome == "waiting" and await self._may_fit(batch, received):
             batch.closed = True
             return
         inlet.unread.popleft()
