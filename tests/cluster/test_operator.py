@@ -9,6 +9,7 @@ import pytest
 from heed import names
 from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
+from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import PATIENCE, Operator, Stage, totals
 from tests.cluster.stories import RESEARCHER, researcher, with_handler
@@ -356,3 +357,29 @@ def test_the_operator_stops_when_told(stage: Stage) -> None:
     stage.until(lambda s: s["conditions"])
 
     assert stage.operator.stop() == 0
+
+
+def test_a_result_that_went_with_its_pod_is_said_to_be_lost(
+    stage: Stage, pods: PodPhases, control_plane: ControlPlane
+) -> None:
+    # Given a Job that completes while no operator looks
+    begin = RESEARCHER["spec"]["handlers"][0]
+    look = {"name": "look", "type": names.TASK_COMPLETED, "state": {"said": "${event.data.message}"}}
+    stage.apply(researcher(handlers=[begin, look]))
+    stage.ask("q-1")
+    job = stage.until_job()["metadata"]["name"]
+    stage.until(lambda s: all(task["phase"] == "Started" for task in s["pendingTasks"].values()))
+    stage.operator.kill()
+    pods.succeed(stage.namespace, job, '{"answer": "the moon"}')
+    eventually(lambda: stage.jobs()[0]["status"].get("completionTime"), what="the Job's end")
+
+    # When somebody deletes its pod before anyone has read what it left
+    (pod,) = pods.of_job(stage.namespace, job)
+    path = f"/api/v1/namespaces/{stage.namespace}/pods/{pod['metadata']['name']}"
+    control_plane.admin.request("DELETE", path, {"gracePeriodSeconds": 0})
+    eventually(lambda: not pods.of_job(stage.namespace, job), what="no pod")
+    stage.operator.start()
+
+    # Then the task is over, and its handlers can tell
+    status = stage.until(lambda s: totals(s).get("tasksCompleted") == 1)
+    assert "its pod was deleted" in status["sessions"]["c-1"]["state"]["said"]

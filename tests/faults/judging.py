@@ -155,17 +155,17 @@ def job_findings(world: World) -> Findings:
 def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     """Every end that counted tells the truth: the result is the one played, and only what was deleted was lost.
 
-    Where a person deleted the pod, its result may be gone with it.
+    Where a person deleted the pod, or the Job and with it the pod, the result of one that was done may be gone too.
     """
     jobs = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
-    pods = {deletion.task_id for deletion in deletions if deletion.kind == "pod"}
+    touched = {deletion.task_id for deletion in deletions}
     inputs = {effect.id: effect.record.input for effect in item.fold.effects if isinstance(effect, StartTask)}
     wrong = []
     for task_id, data in _ends(item):
         if data.get("reason") == REASON_LOST and task_id not in jobs:
             wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
         result, played = data.get("result"), _result(inputs[task_id])
-        if "reason" not in data and result != played and not (result is None and task_id in pods):
+        if "reason" not in data and result != played and not (result is None and task_id in touched):
             wrong.append(f"{item}: task {task_id} ended with {result}, played was {played}")
     return wrong
 

@@ -62,7 +62,7 @@ def in_few_words(record: PendingTask, end: TaskEnd, why: str) -> tuple[PendingTa
 def _end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     data: dict[str, Any]
     if end.completed:
-        data = {"result": end.result}
+        data = {"result": end.result, "message": end.message}
     else:
         data = {"reason": end.reason, "message": end.message, "exitCode": end.exit_code}
     cause = record.cause

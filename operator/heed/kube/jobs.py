@@ -9,6 +9,7 @@ from heed import names
 from heed.core.effects import TaskEnd, TaskWork
 from heed.core.jobcontract import TERMINATION_LOG, clean_text, environment, parse_result, task_document_json
 
+LOST_RESULT: Final = "the Job completed, but its pod was deleted before its result could be read"
 VOLUME: Final = "heed-task"
 MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
 
@@ -136,7 +137,10 @@ def task_end(
     text = str(last.get("message") or "")
     at = condition.get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
     if completed:
-        return TaskEnd(task_id(job), job["metadata"]["uid"], at, True, result=parse_result(text))
+        message = None if last else LOST_RESULT
+        return TaskEnd(
+            task_id(job), job["metadata"]["uid"], at, True, result=parse_result(text), message=message
+        )
     return TaskEnd(
         task_id(job),
         job["metadata"]["uid"],
