@@ -136,8 +136,8 @@ def job_findings(world: World) -> Findings:
     for item in world.incarnations:
         optional = {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
         optional |= {task_id for task_id, data in _ends(item) if data.get("reason") == REASON_DEADLINE}
-        if not item.alive:
-            optional |= {effect.id for effect in owed_effects(item.ledger)}
+        if not item.alive:  # some were still owed, or called off without a decision on that
+            optional |= item.ledger.pending_tasks.keys()
         for effect in item.fold.effects:
             if isinstance(effect, StartTask):
                 name = (item.program.agent.namespace, names.job_name(item.program.agent.name, effect.id))

@@ -15,6 +15,7 @@ from heed import names
 from heed.errors import HeedError, InvalidSettings
 
 TIMEOUT = 15.0
+TLS_END = 0.25  # seconds
 PAGE = 500
 JSON = "application/json"
 METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -61,8 +62,9 @@ class Api:
         return cls(client.ApiClient(configuration))
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, and give those with TLS the moment that they need to end."""
         await self._client.close()  # type: ignore[no-untyped-call]
+        await asyncio.sleep(TLS_END)
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
         """GET. Raises ApiError."""

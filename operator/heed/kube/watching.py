@@ -18,7 +18,7 @@ import kopf
 
 from heed import names
 from heed.errors import HeedError
-from heed.kube.api import PAGE
+from heed.kube.api import PAGE, TLS_END
 from heed.settings import Settings
 
 log = logging.getLogger("heed.watch")
@@ -26,7 +26,6 @@ BEAT: Final = 5.0  # seconds between two signs of life of the thread
 LOOK: Final = 15.0  # seconds between two looks for one
 MISSES: Final = 4  # looks without one after which the thread hangs
 GRACE: Final = 1.0  # seconds for kopf to tidy up when its watches have ended
-TLS_END: Final = 0.25  # seconds that aiohttp's connections need to close
 END_WITHIN: Final = 60.0  # seconds until a thread that does not end is beyond hope
 CHATTY: Final = (
     "kopf._core.reactor.running",
