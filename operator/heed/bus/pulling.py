@@ -32,7 +32,7 @@ FIRST: Final = 1.0  # seconds that a message which is there may take to come
 _SECOND: Final = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every message
 class Arrival:
     """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come."""
 

@@ -11,11 +11,13 @@ from heed.core.ledger import Ledger
 Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered", "waiting", "passed"]
 
 ENVELOPE: Final = 512  # about the bytes of a record beside its content
-SHELL: Final = 256  # about the bytes of a session beside its state
+SHELL: Final = 200  # about the bytes of a session beside its state
 PLACE: Final = 24  # bytes of the place of an event that waits
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# for every event.
+@dataclass(slots=True)
 class Decision:
     """What became of one event. `before` and `after` are the session's state, None where there is no session.
 

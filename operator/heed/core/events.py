@@ -10,7 +10,9 @@ Extension = str | int | bool
 MAX_HOPS = 64
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# for every event.
+@dataclass(slots=True)
 class Event:
     """A CloudEvent 1.0. `data` is JSON, text, or bytes, as `datacontenttype` says; `time` is RFC 3339."""
 
@@ -56,7 +58,7 @@ class Redrive:
     task: str | None = None  # JSON of the pending task, as the letter kept it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Received:
     """A message as the stream holds it: `sequence` and `at` (RFC 3339, UTC) are the stream's own."""
 

@@ -16,7 +16,9 @@ from heed.core.window import Window
 RECENT_TASKS: Final = 10
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# for every event.
+@dataclass(slots=True)
 class Ledger:
     """The durable side of an Agent. Sessions stand in the order of their latest event."""
 
