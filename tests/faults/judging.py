@@ -155,7 +155,8 @@ def job_findings(world: World) -> Findings:
 def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     """Every end that counted tells the truth: the result is the one played, and only what was deleted was lost.
 
-    Where a person deleted the pod, or the Job and with it the pod, the result of one that was done may be gone too.
+    Where a person deleted the pod, or the Job and with it the pod, the result of one that was done may be gone too;
+    then the end says so.
     """
     jobs = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
     touched = {deletion.task_id for deletion in deletions}
@@ -165,7 +166,8 @@ def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
         if data.get("reason") == REASON_LOST and task_id not in jobs:
             wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
         result, played = data.get("result"), _result(inputs[task_id])
-        if "reason" not in data and result != played and not (result is None and task_id in touched):
+        said_lost = result is None and "message" in data and task_id in touched
+        if "reason" not in data and result != played and not said_lost:
             wrong.append(f"{item}: task {task_id} ended with {result}, played was {played}")
     return wrong
 

@@ -112,7 +112,9 @@ def test_an_end_that_says_what_was_not_played_is_found(world: World) -> None:
     for data, deletions, found in (
         ({"result": {"value": 8}}, [], True),
         ({"result": None}, [], True),
-        ({"result": None}, [deletion("pod", item)], False),
+        ({"result": None}, [deletion("pod", item)], True),
+        ({"result": None, "message": "it went with its pod"}, [deletion("pod", item)], False),
+        ({"result": None, "message": "it went with its pod"}, [], True),
         ({"reason": "JobLost"}, [], True),
         ({"reason": "JobLost"}, [deletion("pod", item)], True),
         ({"reason": "JobLost"}, [deletion("job", item)], False),
