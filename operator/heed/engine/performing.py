@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from heed import names
 from heed.api.status import PendingTask
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
-from heed.core.jobcontract import REASON_DEADLINE
+from heed.core.jobcontract import REASON_DEADLINE, REASON_LOST
 from heed.core.tasks import end_event, end_subject, in_few_words, work_of
 from heed.engine.observers import Observer
 from heed.engine.ports import EventBus, TaskRunner
@@ -24,11 +24,17 @@ log = logging.getLogger("heed.agent")
 FIRST_DELAY = 0.1
 LAST_DELAY = 5.0
 STARTS_AT_ONCE = 16
+T = TypeVar("T")
 
 
 def now() -> str:
     """The time as RFC 3339 in UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def is_over(deadline: str) -> bool:
+    """Whether a time, as the ledger has it, has passed."""
+    return datetime.fromisoformat(deadline).astimezone(UTC) <= datetime.now(UTC)
 
 
 class Performer:
@@ -54,7 +60,9 @@ class Performer:
 
     def report(self, record: PendingTask, end: TaskEnd) -> None:
         """Begin to publish the end of a pending task; once for each task."""
-        if end.task_id not in self._ends:
+        if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
+            self.expire(end.task_id, record)  # who removed it may not have lived to say why
+        elif end.task_id not in self._ends:
             self._ends.add(end.task_id)
             _ = self._spawn(
                 self._persist("publish the end of a task", lambda attempt: self._publish_end(record, end))
@@ -112,31 +120,37 @@ class Performer:
         self._freed.set()
 
     async def _until_made(self, effect: Effect, again: bool) -> None:
-        await self._persist(type(effect).__name__, lambda attempt: self._make(effect, again or attempt > 0))
+        what = type(effect).__name__
+        made = await self._persist(what, lambda attempt: self._make(effect, again or attempt > 0))
         self._starts.pop(effect.id, None)
-        self._observer.performed(self._agent, effect)
-        self._done.append(effect)
-        self._freed.set()
-        self.settled.set()
+        if made:
+            self._observer.performed(self._agent, effect)
+            self._done.append(effect)
+            self._freed.set()
+            self.settled.set()
 
-    async def _make(self, effect: Effect, again: bool) -> None:
+    async def _make(self, effect: Effect, again: bool) -> bool:
+        """Make it; False where it is too late for that, and the ledger owes it until the task's end is there."""
         match effect:
             case Publish():
                 await self._bus.publish_owed(effect.id, effect.owed, look_first=again)
             case StartTask():
-                await self._start(effect)
+                return await self._start(effect)
             case CancelTask():
                 await self._cancel(effect)
+        return True
 
-    async def _start(self, effect: StartTask) -> None:
+    async def _start(self, effect: StartTask) -> bool:
         try:
             async with self._starting:
-                if effect.id not in self._cancelled:
-                    await self._runner.start(work_of(self._agent, effect.id, effect.record))
+                if effect.id in self._cancelled:
+                    return False
+                await self._runner.start(work_of(self._agent, effect.id, effect.record))
         except TaskRefused as error:
             end_id = names.digest("refused", effect.id)
             end = TaskEnd(effect.id, end_id, now(), False, reason=error.reason, message=error.message)
             await self._publish_end(effect.record, end)
+        return True
 
     async def _cancel(self, effect: CancelTask) -> None:
         self._ends.add(effect.id)
@@ -169,7 +183,7 @@ class Performer:
             await self._bus.publish(end_subject(self._agent, event), event)
         self._observer.reported(self._agent, end)
 
-    async def _persist(self, what: str, attempt: Callable[[int], Awaitable[None]]) -> None:
+    async def _persist(self, what: str, attempt: Callable[[int], Awaitable[T]]) -> T:
         delay, tries = FIRST_DELAY, 0
         while True:
             try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from heed.engine import deadlines
+from heed.engine.performing import is_over
 from heed.errors import TaskUnavailable
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World
@@ -67,6 +68,59 @@ async def test_a_deadline_survives_the_operator(hasty: World, point: str) -> Non
     await hasty.live()
 
     await until(lambda: hasty.lives[-1].loop.ledger is not None)
+    await until(lambda: _failed(hasty), 10)
+    ledger = await hasty.check()
+    assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
+
+
+async def test_a_start_that_came_too_late_stays_owed(hasty: World) -> None:
+    # Given a task whose start was still owed when its operator died, and whose deadline then passed
+    doors = Doors()
+    doors.die("after commit")
+    life = await hasty.live(doors)
+    await hasty.send("ask", "s", {})
+    await until(doors.dead.is_set)
+    (record,) = doors.ledgers[-1].pending_tasks.values()
+    await life.end()
+    await until(lambda: is_over(record.deadline or ""), 5)
+
+    # When the next operator cannot say so yet, but commits
+    doors, told = Doors(), asyncio.Event()
+
+    async def silent(point: str) -> None:
+        if point == "before end":
+            await told.wait()
+
+    doors.traps.append(silent)
+    life = await hasty.live(doors)
+    await hasty.send("note", "s", {})
+    await until(lambda: any("noted" in ledger.sessions["s"].state for ledger in doors.ledgers))
+
+    # Then
+    assert [task.phase for task in doors.ledgers[-1].pending_tasks.values()] == ["Owed"]
+    told.set()
+    await until(lambda: _failed(hasty))
+    ledger = await hasty.check()
+    assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
+    assert hasty.jobs.made == {}
+
+
+async def test_a_job_removed_at_its_deadline_is_not_lost(
+    hasty: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an operator that died once the Job was removed, and before it said why
+    doors = Doors()
+    doors.die("after cancel")
+    life = await hasty.live(doors)
+    await hasty.send("ask", "s", {})
+    await until(doors.dead.is_set, 10)
+    await life.end()
+
+    # When the next one looks for the Job long before the time it would give its deadline
+    monkeypatch.setattr(deadlines, "GRACE", 1000.0)
+    await hasty.live()
+
+    # Then
     await until(lambda: _failed(hasty), 10)
     ledger = await hasty.check()
     assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
