@@ -2,6 +2,7 @@
 
 HeedError
 ├── InvalidManifest       a manifest with problems, each with path and remedy
+│   └── PolicyViolation   nothing is wrong with it but that policies or grants do not allow it
 ├── InvalidSettings       a setting or option that cannot be used
 ├── MalformedEvent        a message that is not an event Heed can take
 ├── DecisionFailed        an event that could not be decided: it becomes a dead letter
@@ -20,6 +21,11 @@ HeedError
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+INVALID: Final = "Invalid"
+POLICY_VIOLATION: Final = "PolicyViolation"
+NOT_GRANTED: Final = "NotGranted"
 
 
 class HeedError(Exception):
@@ -28,11 +34,15 @@ class HeedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a manifest: where (`spec.handlers[2].when`), what, and what to do about it."""
+    """One thing wrong with a manifest: where (`spec.handlers[2].when`), what, and what to do about it.
+
+    `reason` is Invalid, or, where the manifest is right and not allowed, PolicyViolation or NotGranted.
+    """
 
     path: str
     message: str
     remedy: str = ""
+    reason: str = INVALID
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" + (f"; {self.remedy}" if self.remedy else "")
@@ -44,6 +54,24 @@ class InvalidManifest(HeedError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = tuple(problems)
+
+    @property
+    def reason(self) -> str:
+        """The gravest reason of its problems: Invalid, PolicyViolation, NotGranted."""
+        found = {problem.reason for problem in self.problems}
+        return next(
+            (reason for reason in (INVALID, POLICY_VIOLATION, NOT_GRANTED) if reason in found), INVALID
+        )
+
+
+class PolicyViolation(InvalidManifest):
+    """A manifest that policies, or missing grants, do not allow; there is nothing else wrong with it."""
+
+
+def refused(problems: Sequence[Problem]) -> InvalidManifest:
+    """The error for these problems: PolicyViolation where no other is among them."""
+    error = InvalidManifest(problems)
+    return error if error.reason == INVALID else PolicyViolation(problems)
 
 
 class InvalidSettings(HeedError):

@@ -12,6 +12,13 @@ GROUP: Final = "heed.dev"
 VERSION: Final = "v1alpha1"
 KIND: Final = "Agent"
 PLURAL: Final = "agents"
+AGENT_POLICY: Final = "AgentPolicy"
+AGENT_POLICIES: Final = "agentpolicies"
+EVENT_GRANT: Final = "EventGrant"
+EVENT_GRANTS: Final = "eventgrants"
+EVENT_TYPE: Final = "EventType"
+EVENT_TYPES: Final = "eventtypes"
+RULES: Final = (AGENT_POLICY, EVENT_GRANT, EVENT_TYPE)
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 STREAM: Final = "HEED"
@@ -22,6 +29,11 @@ DEAD_STREAM_SUBJECTS: Final = ("heed-dead.>",)
 TASK_EVENTS: Final = "dev.heed.task."
 TASK_COMPLETED: Final = "dev.heed.task.completed"
 TASK_FAILED: Final = "dev.heed.task.failed"
+TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its end
+TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
+
+INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
+TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"
 
 LABEL_AGENT: Final = "heed.dev/agent"
 LABEL_TASK: Final = "heed.dev/task"
@@ -29,6 +41,10 @@ LABEL_TASK_ID: Final = "heed.dev/task-id"
 LABEL_SESSION: Final = "heed.dev/session-hash"
 ANNOTATION_TASK: Final = "heed.dev/task.json"
 ANNOTATION_RETENTION: Final = "heed.dev/retention"
+ANNOTATION_PUBLISHES: Final = "heed.dev/publishes"  # of a Job that may publish its result
+ANNOTATION_SUSPENDED: Final = (
+    "heed.dev/suspended"  # of a Job that waits for its credentials, and for nothing else
+)
 
 
 _PARTS = json.JSONEncoder()
@@ -67,6 +83,22 @@ def inbox_subject(namespace: str, agent: str, type_: str) -> str:
     return f"heed.inbox.{namespace}.{agent}.{type_}"
 
 
+def task_subject(namespace: str, agent: str, task: str, type_: str) -> str:
+    """The subject of what a running task itself says to its Agent. `task` is its id, or `*`."""
+    return f"heed.tasks.{namespace}.{agent}.{task}.{type_}"
+
+
+def task_of_subject(subject: str) -> str | None:
+    """The id of the task that a `task_subject` belongs to; None for other subjects."""
+    tokens = subject.split(".", 5)
+    return tokens[4] if len(tokens) == 6 and subject.startswith("heed.tasks.") else None
+
+
+def task_inbox(namespace: str, agent: str, task: str) -> str:
+    """The prefix of the subjects on which a task gets its replies."""
+    return f"{TASK_INBOX_PREFIX}.{namespace}.{agent}.{task}"
+
+
 def redrive_subject(namespace: str, agent: str, type_: str) -> str:
     """The subject of dead letters that are to be decided again by the Agent whose they are."""
     return f"heed.redrive.{namespace}.{agent}.{type_}"
@@ -85,16 +117,33 @@ def redriven_subject(namespace: str, agent: str) -> str:
 @lru_cache(maxsize=4096)
 def type_of_subject(subject: str) -> str | None:
     """The type that a subject's tail says, or None where the subject is not one of ours."""
-    skipped = {"events": 3, "inbox": 4, "redrive": 4}
+    skipped = {"events": 3, "inbox": 4, "redrive": 4, "tasks": 5}
     tokens = subject.split(".")
     if len(tokens) < 2 or tokens[0] != "heed" or tokens[1] not in skipped:
         return None
     return ".".join(tokens[skipped[tokens[1]] :]) or None
 
 
+@lru_cache(maxsize=4096)
+def namespace_of_subject(subject: str) -> str:
+    """The namespace in a subject of ours: the third token, whatever its family."""
+    return (subject.split(".", 3)[2:3] or [""])[0]
+
+
 def is_inbox(subject: str) -> bool:
     """Whether a subject addresses one Agent."""
-    return subject.startswith(("heed.inbox.", "heed.redrive."))
+    return subject.startswith(("heed.inbox.", "heed.redrive.", "heed.tasks."))
+
+
+def is_inbox_of(subject: str, namespace: str, agent: str) -> bool:
+    """Whether a subject that addresses one Agent addresses this one."""
+    return subject.split(".", 4)[2:4] == [namespace, agent]
+
+
+def is_left_by(subject: str, namespace: str, agent: str) -> bool:
+    """Whether an Agent may leave messages there: events in its namespace, and dead letters of its own."""
+    events = (f"heed.events.{namespace}.", f"heed.inbox.{namespace}.")
+    return subject.startswith(events) or subject == dead_subject(namespace, agent)
 
 
 def is_redrive(subject: str) -> bool:
@@ -124,6 +173,11 @@ def event_digest(source: str, id: str) -> str:
     text = f"[{encode_basestring_ascii(source)}, {encode_basestring_ascii(id)}]"
     raw = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def progress_digest(task: str, source: str, id: str) -> str:
+    """What a task's message is remembered by: of its own, so that it can stand for no event of anybody else."""
+    return event_digest(f"progress of {task}", event_digest(source, id))
 
 
 def redrive_digest(letter: str, attempt: int) -> str:

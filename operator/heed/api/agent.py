@@ -58,6 +58,7 @@ TypePattern = Annotated[
 Cel = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION)]
 Duration = Annotated[str, Field(pattern=DURATION, max_length=32), AfterValidator(_bounded)]
 Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=MAX_LABEL)]
+Namespace = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
 
 
 class Model(BaseModel):
@@ -73,11 +74,18 @@ class Model(BaseModel):
 
 
 class Subscription(Model):
-    """Broadcast events of the Agent's namespace that it heeds."""
+    """Broadcast events that it heeds, of the Agent's namespace or of one that grants them."""
 
     type: Annotated[
         TypePattern, Field(description="NATS pattern over the CloudEvents type, such as com.example.*.")
     ]
+    namespace: Annotated[
+        Namespace | None,
+        Field(
+            description="The namespace whose events these are; the Agent's own if not given. Another one needs an "
+            "EventGrant there."
+        ),
+    ] = None
     where: Annotated[
         Cel | None, Field(description="CEL over `event`; where it is false, the event is ignored.")
     ] = None
@@ -116,6 +124,13 @@ class TaskSpec(Model):
     retention: Annotated[
         Duration, Field(description="How long the finished Job is kept once its end is in the ledger.")
     ] = "1h"
+    publish: Annotated[
+        StrictBool,
+        Field(
+            description="Give the Job what it takes to publish progress, results and events: HEED_NATS_* variables, "
+            "and credentials where the broker asks for them."
+        ),
+    ] = False
 
 
 class Start(Model):

@@ -1,12 +1,23 @@
-"""The CustomResourceDefinition, generated from the models: a structural schema and the rules a server can check."""
+"""The CustomResourceDefinitions, generated from the models: structural schemas and the rules a server can check."""
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from heed import names
+from heed.api import crdrules
 from heed.api.agent import Agent, AgentSpec
+from heed.api.policy import (
+    AcceptedStatus,
+    AgentPolicy,
+    AgentPolicySpec,
+    EventGrant,
+    EventGrantSpec,
+    EventType,
+    EventTypeSpec,
+)
 from heed.api.status import AgentStatus
 
 Schema = dict[str, Any]
@@ -33,95 +44,95 @@ _KEPT: Final = frozenset(
     }
 )
 
-_LABEL: Final = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
-
-# Rules of the Kubernetes CEL dialect, by the place of the schema that they belong to.
-RULES: Final[dict[str, tuple[tuple[str, str], ...]]] = {
-    "": (
-        (
-            f"self.metadata.name.size() <= 63 && self.metadata.name.matches({_LABEL})",
-            "metadata.name must be a DNS label (it is a token of NATS subjects): "
-            "at most 63 lower-case letters, digits and -",
-        ),
-    ),
-    "spec": (
-        (
-            "self.handlers.all(h, !has(h.start) || h.start.all(s, !has(s.task) || "
-            "(has(self.tasks) && s.task in self.tasks)))",
-            "spec.handlers[*].start[*].task: names a task that is not in spec.tasks; "
-            "add the task, or correct the name",
-        ),
-        (
-            "self.handlers.all(h, !has(h.cancel) || h.cancel.all(s, has(self.tasks) && s.task in self.tasks))",
-            "spec.handlers[*].cancel[*].task: names a task that is not in spec.tasks; "
-            "add the task, or correct the name",
-        ),
-        (
-            f"!has(self.tasks) || self.tasks.all(name, name.size() <= 40 && name.matches({_LABEL}))",
-            "a task's name must be at most 40 lower-case letters, digits and -",
-        ),
-    ),
-    "spec.subscribe[]": (
-        (
-            "!self.type.startsWith('dev.heed.task')",
-            "task events come through the inbox and need no subscription; a handler with that `type` gets them",
-        ),
-    ),
-    "spec.tasks{}": (("has(self.job)", "a task needs work to do: give it a `job`"),),
-    "spec.handlers[]": (
-        (
-            "!(has(self.end) && self.end && has(self.start) && self.start.size() > 0)",
-            "a handler that ends its session cannot start tasks; start them in another handler",
-        ),
-    ),
-    "spec.handlers[].start[]": (
-        ("has(self.task) != has(self.from)", "give exactly one of `task` and `from` to each item of start"),
-    ),
-    "spec.handlers[].emit[]": (
-        ("has(self.type) != has(self.from)", "give exactly one of `type` and `from` to each item of emit"),
-        (
-            "!has(self.type) || !self.type.startsWith('dev.heed.task.')",
-            "dev.heed.task.* is reserved for the ends of tasks; choose a type of your own",
-        ),
-    ),
-}
-
 _LIST_MAPS: Final = {"spec.handlers": ["name"]}
 
-COLUMNS: Final = (
-    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
-    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
-    ("Sessions", "integer", ".status.counts.sessions", 0),
-    ("Pending", "integer", ".status.counts.pendingTasks", 0),
-    ("Handled", "integer", ".status.totals.handled", 0),
-    ("Dead", "integer", ".status.totals.deadLettered", 0),
-    ("Ignored", "integer", ".status.totals.ignored", 1),
-    ("Waiting", "integer", ".status.counts.waiting", 1),
-    ("Sequence", "integer", ".status.cursor.sequence", 1),
-    ("Age", "date", ".metadata.creationTimestamp", 0),
-)
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What of a CRD differs from one kind to another. `spec` and `status` are JSON Schemas of pydantic's."""
+
+    kind: str
+    plural: str
+    short_names: tuple[str, ...]
+    description: str
+    spec: Schema
+    status: Schema
+    rules: crdrules.Rules
+    columns: tuple[crdrules.Column, ...]
+    counted: tuple[str, ...] = ()  # maps of numbers in the status, which columns show as 0 from the start
 
 
 def agent_crd() -> dict[str, Any]:
     """The CRD of Agents."""
+    return _crd(
+        Kind(
+            kind=names.KIND,
+            plural=names.PLURAL,
+            short_names=("ag",),
+            description=Agent.__doc__ or "",
+            spec=AgentSpec.model_json_schema(by_alias=True),
+            status=TypeAdapter(AgentStatus).json_schema(by_alias=True),
+            rules=crdrules.AGENT,
+            columns=crdrules.AGENT_COLUMNS,
+            counted=("totals", "counts"),
+        )
+    )
+
+
+def crds() -> list[dict[str, Any]]:
+    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes."""
+    return [
+        agent_crd(),
+        _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, crdrules.POLICY),
+        _accepted_crd(names.EVENT_GRANTS, ("eg",), EventGrant, EventGrantSpec, crdrules.GRANT),
+        _accepted_crd(
+            names.EVENT_TYPES, ("et",), EventType, EventTypeSpec, crdrules.TYPE, crdrules.TYPE_COLUMNS
+        ),
+    ]
+
+
+def _accepted_crd(
+    plural: str,
+    short_names: tuple[str, ...],
+    model: type[BaseModel],
+    spec: type[BaseModel],
+    rules: crdrules.Rules,
+    columns: tuple[crdrules.Column, ...] = (),
+) -> dict[str, Any]:
+    """The CRD of a kind that the operator accepts or not."""
+    return _crd(
+        Kind(
+            kind=model.__name__,
+            plural=plural,
+            short_names=short_names,
+            description=model.__doc__ or "",
+            spec=spec.model_json_schema(by_alias=True),
+            status=AcceptedStatus.model_json_schema(by_alias=True),
+            rules=rules,
+            columns=(*columns, *crdrules.ACCEPTED_COLUMNS),
+        )
+    )
+
+
+def _crd(kind: Kind) -> dict[str, Any]:
     schema: Schema = {
-        "description": (Agent.__doc__ or "").strip(),
+        "description": kind.description.strip(),
         "type": "object",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _structural(AgentSpec.model_json_schema(by_alias=True)),
-            "status": _structural(TypeAdapter(AgentStatus).json_schema(by_alias=True)),
+            "spec": _structural(kind.spec),
+            "status": _structural(kind.status),
         },
     }
-    for name in ("totals", "counts"):  # columns show 0 from the start
+    for name in kind.counted:
         numbers = schema["properties"]["status"]["properties"][name]
         numbers["default"] = {}
         for number in numbers["properties"].values():
             number["default"] = 0
-    _add_rules(schema, "")
+    _add_rules(schema, "", kind.rules)
     version = {
         "name": names.VERSION,
         "served": True,
@@ -130,22 +141,22 @@ def agent_crd() -> dict[str, Any]:
         "subresources": {"status": {}},
         "additionalPrinterColumns": [
             {"name": name, "type": type_, "jsonPath": path} | ({"priority": priority} if priority else {})
-            for name, type_, path, priority in COLUMNS
+            for name, type_, path, priority in kind.columns
         ],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{names.PLURAL}.{names.GROUP}"},
+        "metadata": {"name": f"{kind.plural}.{names.GROUP}"},
         "spec": {
             "group": names.GROUP,
             "scope": "Namespaced",
             "names": {
-                "plural": names.PLURAL,
-                "singular": "agent",
-                "kind": names.KIND,
-                "listKind": f"{names.KIND}List",
-                "shortNames": ["ag"],
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "shortNames": list(kind.short_names),
                 "categories": ["heed"],
             },
             "versions": [version],
@@ -168,6 +179,8 @@ def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
             converted[key] = {name: _converted(item, definitions) for name, item in value.items()}
         elif key == "items" or (key == "additionalProperties" and isinstance(value, dict)):
             converted[key] = _converted(value, definitions)
+        elif key == "const":
+            converted["enum"] = [value]
         elif (key in _KEPT and key != "additionalProperties") or key.startswith("x-kubernetes-"):
             converted[key] = copy.deepcopy(value)
     if converted.get("default", 0) in (None, False, [], {}):
@@ -192,15 +205,15 @@ def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     return schema
 
 
-def _add_rules(schema: Schema, path: str) -> None:
-    if rules := RULES.get(path):
-        schema["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
+def _add_rules(schema: Schema, path: str, rules: crdrules.Rules) -> None:
+    if own := rules.get(path):
+        schema["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in own]
     if keys := _LIST_MAPS.get(path):
         schema["x-kubernetes-list-type"] = "map"
         schema["x-kubernetes-list-map-keys"] = keys
     for name, item in schema.get("properties", {}).items():
-        _add_rules(item, f"{path}.{name}" if path else name)
+        _add_rules(item, f"{path}.{name}" if path else name, rules)
     if isinstance(schema.get("items"), dict):
-        _add_rules(schema["items"], f"{path}[]")
+        _add_rules(schema["items"], f"{path}[]", rules)
     if isinstance(schema.get("additionalProperties"), dict):
-        _add_rules(schema["additionalProperties"], f"{path}{{}}")
+        _add_rules(schema["additionalProperties"], f"{path}{{}}", rules)

@@ -4,7 +4,7 @@ The API server has no lines, so the operator names fields by path; whatever read
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -38,11 +38,20 @@ class Manifest:
 
     @property
     def is_agent(self) -> bool:
-        """Whether it is for Heed, if perhaps with mistakes; what other groups call an Agent is theirs."""
+        """Whether it is an Agent, if perhaps with mistakes; what other groups call an Agent is theirs."""
+        return self.rule is None and self._is_ours(names.KIND)
+
+    @property
+    def rule(self) -> str | None:
+        """Which kind of rule around Agents it is, if perhaps with mistakes: AgentPolicy, EventGrant or EventType."""
+        kind = self.document.get("kind")
+        return kind if kind in names.RULES and self._is_ours(str(kind)) else None
+
+    def _is_ours(self, kind: str) -> bool:
         version = self.document.get("apiVersion")
         if isinstance(version, str) and version:
             return version.partition("/")[0] == names.GROUP
-        return self.document.get("kind") == names.KIND
+        return self.document.get("kind") == kind
 
     @property
     def name(self) -> str:
@@ -69,10 +78,7 @@ class Manifest:
     def located(self, problems: Sequence[Problem]) -> InvalidManifest:
         """Problems of this document as an error that names file and line too."""
         return InvalidManifest(
-            [
-                Problem(f"{self.source}:{self.line_of(item.path)}: {item.path}", item.message, item.remedy)
-                for item in problems
-            ]
+            [replace(item, path=f"{self.source}:{self.line_of(item.path)}: {item.path}") for item in problems]
         )
 
 

@@ -27,17 +27,22 @@ _DURATIONS: Final = ("timeout", "retention", "idleTimeout")
 
 def parse_agent(document: Mapping[str, Any]) -> Agent:
     """The Agent of a manifest. Raises InvalidManifest."""
-    for field, right in (("apiVersion", names.API_VERSION), ("kind", names.KIND)):
-        found = document.get(field)
-        if found is None:
-            raise InvalidManifest([Problem(field, "is missing", f"write {field}: {right}")])
-        if found != right:
-            remedy = f"Heed runs {names.API_VERSION} {names.KIND}"
-            raise InvalidManifest([Problem(field, f"is {found}", remedy)])
+    check_kind(document, names.KIND)
     try:
         return Agent.model_validate(document)
     except ValidationError as error:
         raise InvalidManifest([problem_of(item) for item in error.errors(include_url=False)]) from None
+
+
+def check_kind(document: Mapping[str, Any], kind: str) -> None:
+    """Raise InvalidManifest for a manifest that says to be something else."""
+    for field, right in (("apiVersion", names.API_VERSION), ("kind", kind)):
+        found = document.get(field)
+        if found is None:
+            raise InvalidManifest([Problem(field, "is missing", f"write {field}: {right}")])
+        if found != right:
+            remedy = f"Heed runs {names.API_VERSION} {kind}"
+            raise InvalidManifest([Problem(field, f"is {found}", remedy)])
 
 
 def problem_of(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:

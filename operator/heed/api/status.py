@@ -72,6 +72,20 @@ class Totals:
             "events are missing."
         ),
     ] = 0
+    schema_warnings: Annotated[
+        int,
+        Field(description="Events received or emitted whose data does not fit an EventType that only warns."),
+    ] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRate:
+    """How many tasks the Agent started lately; kept while an AgentPolicy limits that."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    minute: Annotated[Time, Field(description="The minute of stream time that is counted.")]
+    started: Annotated[int, Field(description="Tasks started in it.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +221,13 @@ class AgentStatus:
     totals: Annotated[
         Totals | None,
         Field(description="What became of every event, and what the Agent did.", json_schema_extra=_ATOMIC),
+    ] = None
+    task_rate: Annotated[
+        TaskRate | None,
+        Field(
+            description="Tasks started in one minute, while an AgentPolicy limits that.",
+            json_schema_extra=_ATOMIC,
+        ),
     ] = None
     counts: Annotated[
         Counts | None, Field(description="Sizes of the maps below.", json_schema_extra=_ATOMIC)

@@ -27,6 +27,7 @@ def advise(agent: Agent, direct: Set[str] = frozenset()) -> list[Problem]:
     """Warnings about an Agent. `direct` are the types that other Agents are known to send to it alone."""
     return [
         *_undelivered(agent, direct),
+        *_unsaid(agent),
         *_unstarted(agent),
         *(problem for name, task in agent.spec.tasks.items() for problem in _task(name, task)),
     ]
@@ -40,6 +41,18 @@ def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
                 f"spec.handlers[{index}].type",
                 f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
                 "add the type to spec.subscribe, or correct it",
+            )
+
+
+def _unsaid(agent: Agent) -> Iterator[Problem]:
+    if any(task.publish for task in agent.spec.tasks.values()):
+        return
+    for index, handler in enumerate(agent.spec.handlers):
+        if handler.type == names.TASK_PROGRESS:
+            yield Problem(
+                f"spec.handlers[{index}].type",
+                "no task may publish its progress",
+                "set publish: true on the task, or remove the handler",
             )
 
 

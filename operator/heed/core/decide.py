@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from heed import names
-from heed.api.status import Letter, Owed, Session
+from heed.api.status import Letter, Owed, PendingTask, Session
+from heed.core import conforming, limits, outgoings, redrives, sessions
 from heed.core import ledger as ledgers
-from heed.core import outgoings, redrives, sessions
 from heed.core.bounds import NONE
 from heed.core.decision import SHELL, Decision, Outcome
 from heed.core.effects import Publish
@@ -23,6 +23,7 @@ from heed.core.patterns import matches
 from heed.core.program import Program, Reaction
 from heed.core.react import agent_variable, event_variable, react
 from heed.core.room import Room
+from heed.core.tasks import progress_event
 from heed.core.values import compact
 from heed.core.waiting import MAX_WAITING
 from heed.errors import DecisionFailed
@@ -54,7 +55,11 @@ def decide(
 
 
 def _decide(program: Program, ledger: Ledger, received: Received, room: Room | None) -> Decision:
-    event = received.event
+    event, agent = received.event, program.agent
+    if names.is_inbox(received.subject) and not names.is_inbox_of(
+        received.subject, agent.namespace, agent.name
+    ):  # nobody reads another one's; but who can write the status can have anything wait
+        return _counted(ledger, received, "ignored")
     if isinstance(event, Malformed):
         return _dead(program, ledger, received, DecisionFailed(event.code, event.message))
     try:
@@ -71,23 +76,26 @@ def _decide(program: Program, ledger: Ledger, received: Received, room: Room | N
 def _decide_event(
     program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None
 ) -> Decision:
-    digest = redrives.digest_of(received, event)
+    digest = redrives.digest_of(program, received, event)
     if digest in ledger.recent_events:
         return _counted(ledger, received, "duplicates")
     reactions = _reactions(program, event)
+    unchecked = ledger  # what waits is checked again when it waits no more
     try:
+        if program.schemas and reactions and conforming.heard_misfits(program, received, event):
+            ledger = replace(ledger, totals=ledgers.count(ledger.totals, schema_warnings=1))
         variables = _variables(program, event)
         scope = NOTHING if program.opening.work == NONE else Scope({**variables, "state": {}, "session": {}})
         if not sessions.subscribed(program, received, event, scope) or not reactions:
             return _counted(ledger, received, "ignored")
         key = sessions.session_key(program, event, scope)
         if ledger.waiting.places and ledger.waiting.blocks(key, received.sequence):
-            return _left_waiting(program, ledger, received, key, digest)
+            return _left_waiting(program, unchecked, received, key, digest)
         decision = _decide_session(program, ledger, received, event, key, reactions, variables, digest)
     except DecisionFailed as failure:
         return _dead(program, ledger, received, failure, digest=digest)
     if _must_wait(decision, ledger, key, room):
-        return _left_waiting(program, ledger, received, key, digest)
+        return _left_waiting(program, unchecked, received, key, digest)
     return decision
 
 
@@ -126,6 +134,8 @@ def _decide_task_event(
         return _dead(program, ledger, received, failure)
     if received.redrive is not None and received.redrive.task is not None:
         return _decide_end_again(program, ledger, received, event)
+    if (speaker := names.task_of_subject(received.subject)) is not None:
+        return _decide_progress(program, ledger, received, event, room, speaker)
     task_id = event.subject or ""
     record = ledger.pending_tasks.get(task_id)
     if (
@@ -136,21 +146,56 @@ def _decide_task_event(
         return _counted(ledger, received, "stale")
     session = sessions.session_of(ledger, record.session, received, event)
     ledger = sessions.task_ended(ledger, task_id, received, event)
-    task = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
     try:
-        decision = _decide_end(program, ledger, received, event, record.session, task, record.input)
-        if room is not None and decision.growth > room.left:
-            raise DecisionFailed("StatusFull", "the Agent's status is full; end sessions, or remember less")
-        return decision
+        return _decide_of_task(program, ledger, received, event, room, task_id, record)
     except DecisionFailed as failure:
         ledger = _touched(ledger, record.session, session)
-        lost = compact({"session": record.session, "input": record.input, **task})
-        return _dead(program, ledger, received, failure, task=lost)
+        return _dead(program, ledger, received, failure, task=redrives.task_kept(task_id, record))
+
+
+def _decide_progress(
+    program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None, task_id: str
+) -> Decision:
+    """What a pending task says of itself. Which task that is, the subject says: the broker lets nobody else use it."""
+    record = ledger.pending_tasks.get(task_id)
+    if (
+        record is None
+        or record.phase == "Abandoned"
+        or event.type != names.TASK_PROGRESS
+        or event.subject not in (None, task_id)
+    ):
+        return _counted(ledger, received, "stale")
+    digest = names.progress_digest(task_id, event.source, event.id)
+    if digest in ledger.recent_events:
+        return _counted(ledger, received, "duplicates")
+    event = progress_event(task_id, record, event)
+    try:
+        return _decide_of_task(program, ledger, received, event, room, task_id, record, digest)
+    except DecisionFailed as failure:
+        kept = redrives.task_kept(task_id, record)
+        return _dead(program, ledger, received, failure, task=kept, digest=digest)
+
+
+def _decide_of_task(
+    program: Program,
+    ledger: Ledger,
+    received: Received,
+    event: Event,
+    room: Room | None,
+    task_id: str,
+    record: PendingTask,
+    digest: str | None = None,
+) -> Decision:
+    task = redrives.task_variable(task_id, record)
+    decision = _decide_end(program, ledger, received, event, record.session, task, record.input, digest)
+    if room is not None and decision.growth > room.left:
+        raise DecisionFailed("StatusFull", "the Agent's status is full; end sessions, or remember less")
+    return decision
 
 
 def _decide_end_again(program: Program, ledger: Ledger, received: Received, event: Event) -> Decision:
     """A task's end whose letter was redriven: its task has left the ledger, and comes with the letter."""
-    digest = redrives.digest_of(received, event)
+    digest = redrives.digest_of(program, received, event)
     if digest in ledger.recent_events:
         return _counted(ledger, received, "duplicates")
     lost = received.redrive.task if received.redrive else None
@@ -200,20 +245,30 @@ def _decide_session(
         return replace(_counted(ledger, received, "ignored"), session=key, before=before, after=before)
     outgoings.check_count(reacted)
     origin = names.origin(program.agent.uid, ledger.cursor.created)
-    cancelled = outgoings.cancelled(ledger, key, reacted)
+    cancelled, limited = outgoings.cancelled(ledger, key, reacted), program.permissions.limits
+    limits.check_starts(limited, ledger, cancelled, reacted)
     started = outgoings.started(program, origin, received, event, key, variables, reacted)
     emitted = outgoings.emitted(program, origin, received, event, session.correlationid, reacted)
     outgoings.check_size(started, emitted)
     tasks = {**ledger.pending_tasks, **cancelled, **started}
+    kept = sessions.kept(ledger.sessions, tasks, key, sessions.touched(ledger, session, reacted.state))
+    limits.check_session(limited, ledger, key, kept, reacted)
     ledger = Ledger(
         cursor=ledger.cursor,
-        totals=ledgers.count(ledger.totals, handled=1, emitted=len(emitted), tasks_started=len(started)),
-        sessions=sessions.kept(ledger.sessions, tasks, key, sessions.touched(ledger, session, reacted.state)),
+        totals=ledgers.count(
+            ledger.totals,
+            handled=1,
+            emitted=len(emitted),
+            tasks_started=len(started),
+            schema_warnings=reacted.misfits,
+        ),
+        sessions=kept,
         pending_tasks=tasks,
         waiting=ledger.waiting,
         recent_tasks=ledger.recent_tasks,
         recent_events=ledger.recent_events.with_digest(digest),
         outbox={**ledger.outbox, **emitted},
+        task_rate=limits.rate(limited, ledger, len(started)),
     )
     return Decision(
         received=received,

@@ -23,7 +23,8 @@ class TaskWork:
     """All that a runner needs to start a task. `spec` is the rendered task template of its `kind`.
 
     `document` is the task file: {task: {id, name}, input, event, session: {key, startedAt}, agent: {…}}.
-    `timeout` and `retention` are in seconds.
+    `timeout` and `retention` are in seconds. `publish` says that the task may publish, and the patterns over the types
+    of the events that it may broadcast; None: it may not publish at all.
     """
 
     agent: AgentRef
@@ -35,6 +36,7 @@ class TaskWork:
     document: dict[str, Any]
     timeout: int | None
     retention: int
+    publish: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class TaskEnd:
     """How a task ended, as its runner saw it.
 
     `id` is derived from the run (a Job's uid), so that saying it twice is harmless. `result` is JSON or text.
-    `reason` is CamelCase; `at` is RFC 3339.
+    `reason` is CamelCase; `at` is RFC 3339. With `published`, the task may have published its result instead.
     """
 
     task_id: str
@@ -53,6 +55,7 @@ class TaskEnd:
     reason: str | None = None
     message: str | None = None
     exit_code: int | None = None
+    published: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import json
 import re
 from typing import Final
 
+from heed import names
 from heed.core.effects import TaskWork
 from heed.core.events import Json
 from heed.core.strictjson import MAX_DEPTH, parse
@@ -38,6 +39,12 @@ ENV_SESSION: Final = "HEED_SESSION"
 ENV_CORRELATION_ID: Final = "HEED_CORRELATION_ID"
 ENV_TASK_FILE: Final = "HEED_TASK_FILE"
 ENV_RESULT_FILE: Final = "HEED_RESULT_FILE"
+ENV_NATS_URL: Final = "HEED_NATS_URL"
+ENV_NATS_CREDENTIALS: Final = "HEED_NATS_CREDENTIALS"
+ENV_PROGRESS_SUBJECT: Final = "HEED_PROGRESS_SUBJECT"
+ENV_RESULT_SUBJECT: Final = "HEED_RESULT_SUBJECT"
+ENV_EVENTS_SUBJECT: Final = "HEED_EVENTS_SUBJECT"
+ENV_INBOX_PREFIX: Final = "HEED_INBOX_PREFIX"
 
 
 def environment(
@@ -57,6 +64,25 @@ def environment(
     correlationid = event.get("correlationid") if isinstance(event, dict) else None
     if correlationid is not None:
         variables[ENV_CORRELATION_ID] = str(correlationid)
+    return variables
+
+
+def broker_environment(work: TaskWork, url: str, credentials: str | None) -> dict[str, str]:
+    """The variables of a job that may publish. `credentials` is the path of its .creds file, where it needs one.
+
+    NATS_URL and NATS_CREDS are what the `nats` command reads.
+    """
+    agent = work.agent
+    variables = {
+        ENV_NATS_URL: url,
+        "NATS_URL": url,
+        ENV_PROGRESS_SUBJECT: names.task_subject(agent.namespace, agent.name, work.id, names.TASK_PROGRESS),
+        ENV_RESULT_SUBJECT: names.task_subject(agent.namespace, agent.name, work.id, names.TASK_RESULT),
+        ENV_EVENTS_SUBJECT: names.event_subject(agent.namespace, "").rstrip("."),
+        ENV_INBOX_PREFIX: names.task_inbox(agent.namespace, agent.name, work.id),
+    }
+    if credentials is not None:
+        variables |= {ENV_NATS_CREDENTIALS: credentials, "NATS_CREDS": credentials}
     return variables
 
 

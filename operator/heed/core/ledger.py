@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from heed import names
-from heed.api.status import Counts, Cursor, Owed, PendingTask, RecentTask, Session, Totals
+from heed.api.status import Counts, Cursor, Owed, PendingTask, RecentTask, Session, TaskRate, Totals
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.values import canonical, merge_patch
 from heed.core.waiting import Waiting
@@ -30,6 +30,7 @@ class Ledger:
     recent_tasks: tuple[RecentTask, ...] = ()
     recent_events: Window = Window()
     outbox: Mapping[str, Owed] = field(default_factory=dict)
+    task_rate: TaskRate | None = None
 
 
 _MAPS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
@@ -41,6 +42,7 @@ _NAMES: Final = tuple(item.name for item in fields(Totals))
 _CURSOR = TypeAdapter(Cursor)
 _TOTALS = TypeAdapter(Totals)
 _COUNTS = TypeAdapter(Counts)
+_TASK_RATE = TypeAdapter(TaskRate | None)
 _RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
 
 
@@ -68,6 +70,7 @@ def load(written: Mapping[str, Any]) -> Ledger:
         recent_tasks=_RECENT_TASKS.validate_python(status.get("recentTasks", ())),
         recent_events=Window.of(status.get("recentEvents", ())),
         waiting=Waiting.of({int(place): key for place, key in waiting.items()}),
+        task_rate=_TASK_RATE.validate_python(status.get("taskRate")),
         **maps,
     )
 
@@ -86,6 +89,8 @@ def patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
     plain = _plain(ledger)
     # Where the cursor was never written, or was taken away to begin anew, so may be anything else.
     changes = plain if base.cursor.time is None else merge_patch(_plain(base), plain)
+    if base.task_rate is not None and ledger.task_rate is None:
+        changes["taskRate"] = None
     for name, (alias, adapter) in _MAPS.items():
         if inner := _map_patch(adapter, getattr(base, name), getattr(ledger, name)):
             changes[alias] = inner
@@ -119,7 +124,9 @@ def _places(ledger: Ledger) -> dict[str, str]:
 def _plain(ledger: Ledger) -> dict[str, Any]:
     """Everything of a status but its maps."""
     counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox), len(ledger.waiting))
+    rate = {} if ledger.task_rate is None else {"taskRate": _record(_TASK_RATE, ledger.task_rate)}
     return {
+        **rate,
         "cursor": _record(_CURSOR, ledger.cursor),
         "totals": _record(_TOTALS, ledger.totals),
         "counts": _record(_COUNTS, counts),

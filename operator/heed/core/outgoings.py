@@ -8,7 +8,9 @@ from typing import Any, Final, Literal
 from heed import names
 from heed.api.status import Cause, Owed, PendingTask
 from heed.core import ledger as ledgers
+from heed.core import limits
 from heed.core.cloudevents import from_json, to_json
+from heed.core.conforming import misfits
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.expressions import Scope
@@ -19,7 +21,7 @@ from heed.core.sessions import later
 from heed.core.tasks import owed_work
 from heed.core.templates import TemplateError
 from heed.core.values import compact
-from heed.errors import DecisionFailed, MalformedEvent
+from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
 
 MAX_WORK_BYTES: Final = 192 * 1024
 MAX_EMITTED_BYTES: Final = 192 * 1024
@@ -90,10 +92,13 @@ def _pending(
     except TemplateError as error:
         message = f"spec.tasks.{task.name}.{task.kind}{error.path}: {error.message}"
         raise DecisionFailed("TemplateFailed", message) from None
-    owed = owed_work(spec, _document(program, event, variables), task.timeout, task.retention)
+    if (refused := program.permissions.job_problem(spec)) is not None:
+        raise DecisionFailed(POLICY_VIOLATION, f"spec.tasks.{task.name}.{task.kind}: {refused}")
+    publish = program.emissions if task.publish else None
+    owed = owed_work(spec, _document(program, event, variables), task.timeout, task.retention, publish)
     if len(owed.encode()) > MAX_WORK_BYTES:
         slim = _document(program, event, variables, with_data=False)
-        owed = owed_work(spec, slim, task.timeout, task.retention)
+        owed = owed_work(spec, slim, task.timeout, task.retention, publish)
     if len(owed.encode()) > MAX_WORK_BYTES:
         message = (
             f"what task {task.name} is given exceeds {MAX_WORK_BYTES} bytes; pass large input by reference"
@@ -142,6 +147,7 @@ def emitted(
     if event.hops >= MAX_HOPS:
         message = f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
         raise DecisionFailed("HopLimit", message, reacted.emits[0].handler)
+    limits.check_hops(program.permissions.limits, event.hops, reacted)
     owed: dict[str, Owed] = {}
     size = 0
     for index, wanted in enumerate(reacted.emits):
@@ -150,6 +156,7 @@ def emitted(
             new = _event(program, received, event, correlationid, key, wanted.event)
             subject = _subject(program, new.type, wanted.event.get("to"))
             owed[key] = Owed(received.sequence, index, subject, received.at, event=_body(new))
+            reacted.misfits += misfits(program, program.agent.namespace, new)
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, wanted.handler) from None
         size += _event_size(owed[key])
@@ -218,6 +225,8 @@ def _event(
         raise DecisionFailed(
             "BadType", f"{compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*"
         )
+    if (refused := program.permissions.emission_problem(type_)) is not None:
+        raise DecisionFailed(POLICY_VIOLATION, refused)
     if subject is not None and (not isinstance(subject, str) or not subject):
         raise DecisionFailed("BadSubject", "the subject of an emitted event must be a non-empty string")
     trace = {name: value for name in _TRACE if (value := cause.extensions.get(name)) is not None}

@@ -13,3 +13,14 @@ def matches(pattern: str, type_: str) -> bool:
             return False
         tokens = tokens[: len(wanted)]
     return len(wanted) == len(tokens) and all(w in ("*", t) for w, t in zip(wanted, tokens, strict=True))
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether all that `narrow` matches, `wide` matches too."""
+    wanted, tokens = wide.split("."), narrow.split(".")
+    for index, token in enumerate(wanted):
+        if token == ">":
+            return len(tokens) > index
+        if index >= len(tokens) or tokens[index] == ">" or token not in ("*", tokens[index]):
+            return False
+    return len(wanted) == len(tokens)

@@ -5,35 +5,41 @@ from dataclasses import dataclass
 
 from heed import names
 from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, seconds
+from heed.api.agent import Subscription as Subscribe
 from heed.core import checks
+from heed.core.allowed import check_allowed
 from heed.core.bounds import EXTENT, NONE, Bound, Limit, peak, plus, scaled, times
 from heed.core.checks import OF_EVENTS, OF_OTHERS, Compiler
 from heed.core.cost import RENDER, SCOPE
 from heed.core.effects import AgentRef
+from heed.core.eventtypes import NO_SCHEMAS, Schemas
 from heed.core.expressions import VARIABLES, Expression
 from heed.core.jobcontract import expands_variables
 from heed.core.patterns import matches
+from heed.core.policy import OPEN, Permissions
 from heed.core.templates import Template, compile_template
-from heed.errors import DecisionFailed, InvalidManifest, Problem
+from heed.errors import DecisionFailed, InvalidManifest, Problem, refused
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A pattern over types, and a condition."""
+    """A pattern over types of a namespace (None: the Agent's own), and a condition."""
 
     pattern: str
     where: Expression | None
+    namespace: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A kind of work, its template, and its limits in seconds."""
+    """A kind of work, its template, its limits in seconds, and whether it may publish."""
 
     name: str
     kind: str
     template: Template
     timeout: int | None
     retention: int
+    publish: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,34 +93,55 @@ class Program:
     manifest: Agent  # what it was compiled from
     opening: Limit  # on what it takes to find an event's session
     limit: Limit  # on all of a decision
+    reads_others: bool = False  # whether it reads events of other namespaces
+    permissions: Permissions = OPEN
+    schemas: Schemas = NO_SCHEMAS
     careful: bool = False
     verdict: DecisionFailed | None = None
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """The stream subjects that the Agent reads: its subscriptions, and what is for it alone."""
-        patterns = dict.fromkeys(subscription.pattern for subscription in self.subscriptions)
-        events = tuple(names.event_subject(self.agent.namespace, pattern) for pattern in patterns)
-        return (*events, *self.inbox)
+        own = self.agent.namespace
+        events = (names.event_subject(item.namespace or own, item.pattern) for item in self.subscriptions)
+        return (*dict.fromkeys(events), *self.inbox)
+
+    def is_met(self, subscription: Subscription, type_: str, subject: str) -> bool:
+        """Whether an event of a type, published on a subject, is one of a subscription's; conditions aside."""
+        if not matches(subscription.pattern, type_):
+            return False
+        namespace = subscription.namespace or self.agent.namespace
+        return subject.startswith("heed.events.") and names.namespace_of_subject(subject) == namespace
 
     @property
     def inbox(self) -> tuple[str, ...]:
-        """The subjects of messages for this Agent alone: task ends, direct messages, redriven dead letters."""
+        """The subjects of messages for this Agent alone: task ends, direct messages, redriven letters, progress."""
         namespace, name = self.agent.namespace, self.agent.name
-        return (names.inbox_subject(namespace, name, ">"), names.redrive_subject(namespace, name, ">"))
+        return (
+            names.inbox_subject(namespace, name, ">"),
+            names.redrive_subject(namespace, name, ">"),
+            names.task_subject(namespace, name, "*", names.TASK_PROGRESS),
+        )
+
+    @property
+    def emissions(self) -> tuple[str, ...]:
+        """The patterns over the types of events that the Agent, and so its tasks, may emit."""
+        aspect = self.permissions.emissions
+        return (">",) if aspect is None else tuple(aspect.allowed)
 
 
-def compile_agent(agent: Agent) -> Program:
-    """Compile an Agent. Raises InvalidManifest with every problem found."""
+def compile_agent(agent: Agent, permissions: Permissions = OPEN, schemas: Schemas = NO_SCHEMAS) -> Program:
+    """Compile an Agent, that may do what `permissions` say and whose events are to fit `schemas`.
+
+    Raises InvalidManifest with every problem found, PolicyViolation where all of them are that it is not allowed.
+    """
     problems: list[Problem] = []
     compiler, spec = Compiler(problems, OF_EVENTS), agent.spec
     checks.check_extent(compiler, spec)
     if problems:
         raise InvalidManifest(problems)
     subscriptions = tuple(
-        Subscription(
-            item.type, compiler.expression(item.where, f"spec.subscribe[{index}].where", condition=True)
-        )
+        _subscription(compiler, item, f"spec.subscribe[{index}].where", agent.metadata.namespace)
         for index, item in enumerate(spec.subscribe)
     )
     key = compiler.expression(spec.session.key, "spec.session.key")
@@ -125,8 +152,9 @@ def compile_agent(agent: Agent) -> Program:
         for i, item in enumerate(spec.handlers)
     )
     checks.check_names(compiler, spec)
+    check_allowed(problems, agent, permissions)
     if problems:
-        raise InvalidManifest(problems)
+        raise refused(problems)
     key = None if spec.session.key == SessionSpec().key else key
     opening = _opening(subscriptions, key)
     return Program(
@@ -141,7 +169,15 @@ def compile_agent(agent: Agent) -> Program:
         manifest=agent,
         opening=Limit.of(opening),
         limit=Limit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
+        reads_others=any(item.namespace for item in subscriptions),
+        permissions=permissions,
+        schemas=schemas,
     )
+
+
+def _subscription(compiler: Compiler, item: Subscribe, path: str, own: str) -> Subscription:
+    where = compiler.expression(item.where, path, condition=True)
+    return Subscription(item.type, where, None if item.namespace == own else item.namespace)
 
 
 def _opening(subscriptions: Iterable[Subscription], key: Expression | None) -> Bound:
@@ -174,9 +210,9 @@ def _rendering(template: Template | None) -> Bound:
 
 
 def _of_handler(handler: Handler) -> tuple[str, ...]:
-    """The variables of a handler: `task` and `input` only where it may react to the end of a task."""
-    ends = any(matches(handler.type, type_) for type_ in (names.TASK_COMPLETED, names.TASK_FAILED))
-    return VARIABLES if ends else OF_OTHERS
+    """The variables of a handler: `task` and `input` only where it may react to an event of a task."""
+    of_tasks = (names.TASK_COMPLETED, names.TASK_FAILED, names.TASK_PROGRESS)
+    return VARIABLES if any(matches(handler.type, type_) for type_ in of_tasks) else OF_OTHERS
 
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
@@ -188,6 +224,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
         template=compiler.template(task.job, f"{path}.job", expands_variables) or compile_template({}),
         timeout=None if task.timeout is None else seconds(task.timeout),
         retention=seconds(task.retention),
+        publish=task.publish,
     )
 
 

@@ -41,7 +41,8 @@ class Wanted:
 class Reacted:
     """What the handlers did with a session, in order. `ended` says that what was there before is to be dropped.
 
-    `state_size` is in bytes of JSON, known where a handler ran; `made` is about what they started and emitted.
+    `state_size` is in bytes of JSON, known where a handler ran; `made` is about what they started and emitted,
+    `misfits` how many of the events do not fit a type that only warns.
     """
 
     state: dict[str, Any]
@@ -52,6 +53,7 @@ class Reacted:
     emits: list[Wanted] = field(default_factory=list)
     cancels: set[str] = field(default_factory=set)
     ended: bool = False
+    misfits: int = 0
 
 
 def event_variable(event: Event) -> dict[str, Any]:

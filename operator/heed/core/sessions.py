@@ -12,7 +12,6 @@ from heed.core import ledger as ledgers
 from heed.core.events import Event, Received
 from heed.core.expressions import ExpressionError, Scope
 from heed.core.ledger import Ledger
-from heed.core.patterns import matches
 from heed.core.program import Program
 from heed.errors import DecisionFailed
 
@@ -31,7 +30,7 @@ def subscribed(program: Program, received: Received, event: Event, scope: Scope)
     if names.is_inbox(received.subject):
         return True
     for index, item in enumerate(program.subscriptions):
-        if not matches(item.pattern, event.type):
+        if not program.is_met(item, event.type, received.subject):
             continue
         try:
             if item.where is None or item.where.holds(scope):
@@ -84,6 +83,7 @@ def advanced(program: Program, ledger: Ledger, received: Received, *, ahead: boo
         ledger.recent_tasks,
         ledger.recent_events,
         ledger.outbox,
+        ledger.task_rate,
     )
     return without_idle(program, moved, now)
 

@@ -47,11 +47,12 @@ Answers = Callable[[TaskWork], Answer | None]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What is to be stored in the stream."""
+    """What is to be stored in the stream. `task` names the task that says it, by its Agent's oldest one that runs."""
 
     subject: str
     event: Event
     origin: Origin = "given"
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,8 @@ class _World:
         self.sequence += 1
         self.clock = _later(self.clock, message.event.time if message.origin == "given" else None)
         at = self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if message.task is not None:
+            message = self._said(message, message.task)
         if message.event.time is None:
             message = replace(message, event=replace(message.event, time=at))
         received = Received(self.sequence, at, message.subject, message.event)
@@ -155,6 +158,23 @@ class _World:
         return Step(
             self.sequence, at, message, tuple(self._deliver(program, received) for program in readers)
         )
+
+    def _said(self, message: Message, task: str) -> Message:
+        """A message of a task, with the task's id; that of none where none of its name runs."""
+        agents = {program.agent: program for program in self.programs if _reads(program, message.subject)}
+        running = [
+            (agent, task_id)
+            for agent in agents
+            for task_id, record in self.ledgers[agent].pending_tasks.items()
+            if record.task == task
+        ]
+        agent, task_id = running[0] if running else (next(iter(agents)), f"{task}-none")
+        event = replace(message.event, subject=task_id)
+        if event.type == names.TASK_PROGRESS:
+            subject = names.task_subject(agent.namespace, agent.name, task_id, event.type)
+            return replace(message, subject=subject, event=event)
+        self.ended.add(task_id)
+        return replace(message, event=event)
 
     def _deliver(self, program: Program, received: Received) -> Delivery:
         agent = program.agent

@@ -14,9 +14,16 @@ from heed.core.values import compact
 from heed.errors import MalformedEvent
 
 
-def owed_work(spec: Any, document: dict[str, Any], timeout: int | None, retention: int) -> str:
+def owed_work(
+    spec: Any,
+    document: dict[str, Any],
+    timeout: int | None,
+    retention: int,
+    publish: tuple[str, ...] | None = None,
+) -> str:
     """What a pending task carries until it has started."""
-    return compact({"spec": spec, "document": document, "timeout": timeout, "retention": retention})
+    owed = {"spec": spec, "document": document, "timeout": timeout, "retention": retention}
+    return compact(owed if publish is None else {**owed, "publish": publish})
 
 
 def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
@@ -32,7 +39,15 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
         document=owed["document"],
         timeout=owed["timeout"],
         retention=owed["retention"],
+        publish=tuple(owed["publish"]) if "publish" in owed else None,
     )
+
+
+def progress_event(task_id: str, record: PendingTask, event: Event) -> Event:
+    """What a task said, as its Agent sees it: with the task's place in the flow of events, whatever it claims."""
+    cause = record.cause
+    own: dict[str, Any] = {"correlationid": cause.correlationid, "causationid": cause.id, "heedhops": cause.hops + 1}
+    return replace(event, subject=task_id, extensions={**event.extensions, **own})
 
 
 def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:

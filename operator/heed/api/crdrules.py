@@ -1,0 +1,103 @@
+"""What the CRDs say beside their schemas: rules in the Kubernetes CEL dialect, and the columns of kubectl get."""
+
+from typing import Final
+
+from heed.api.selectors import KEY, MAX_KEY
+
+Rules = dict[str, tuple[tuple[str, str], ...]]  # by the place of the schema: rules and their messages
+Column = tuple[str, str, str, int]  # name, type, path, priority
+
+_LABEL: Final = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
+
+AGENT: Final[Rules] = {
+    "": (
+        (
+            f"self.metadata.name.size() <= 63 && self.metadata.name.matches({_LABEL})",
+            "metadata.name must be a DNS label (it is a token of NATS subjects): "
+            "at most 63 lower-case letters, digits and -",
+        ),
+    ),
+    "spec": (
+        (
+            "self.handlers.all(h, !has(h.start) || h.start.all(s, !has(s.task) || "
+            "(has(self.tasks) && s.task in self.tasks)))",
+            "spec.handlers[*].start[*].task: names a task that is not in spec.tasks; "
+            "add the task, or correct the name",
+        ),
+        (
+            "self.handlers.all(h, !has(h.cancel) || h.cancel.all(s, has(self.tasks) && s.task in self.tasks))",
+            "spec.handlers[*].cancel[*].task: names a task that is not in spec.tasks; "
+            "add the task, or correct the name",
+        ),
+        (
+            f"!has(self.tasks) || self.tasks.all(name, name.size() <= 40 && name.matches({_LABEL}))",
+            "a task's name must be at most 40 lower-case letters, digits and -",
+        ),
+    ),
+    "spec.subscribe[]": (
+        (
+            "!self.type.startsWith('dev.heed.task')",
+            "task events come through the inbox and need no subscription; a handler with that `type` gets them",
+        ),
+    ),
+    "spec.tasks{}": (("has(self.job)", "a task needs work to do: give it a `job`"),),
+    "spec.handlers[]": (
+        (
+            "!(has(self.end) && self.end && has(self.start) && self.start.size() > 0)",
+            "a handler that ends its session cannot start tasks; start them in another handler",
+        ),
+    ),
+    "spec.handlers[].start[]": (
+        ("has(self.task) != has(self.from)", "give exactly one of `task` and `from` to each item of start"),
+    ),
+    "spec.handlers[].emit[]": (
+        ("has(self.type) != has(self.from)", "give exactly one of `type` and `from` to each item of emit"),
+        (
+            "!has(self.type) || !self.type.startsWith('dev.heed.task.')",
+            "dev.heed.task.* is reserved for the ends of tasks; choose a type of your own",
+        ),
+    ),
+}
+
+_SELECTOR: Final[Rules] = {
+    "spec.agentSelector": (
+        (
+            f"!has(self.matchLabels) || self.matchLabels.all(key, key.size() <= {MAX_KEY} && key.matches('{KEY}'))",
+            "the keys of matchLabels must be label keys, such as app or example.com/team",
+        ),
+    ),
+    "spec.agentSelector.matchExpressions[]": (
+        (
+            "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+            "In and NotIn need values, Exists and DoesNotExist must have none",
+        ),
+    ),
+}
+
+POLICY: Final[Rules] = _SELECTOR
+GRANT: Final[Rules] = {}
+TYPE: Final[Rules] = {}
+
+AGENT_COLUMNS: Final[tuple[Column, ...]] = (
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
+    ("Sessions", "integer", ".status.counts.sessions", 0),
+    ("Pending", "integer", ".status.counts.pendingTasks", 0),
+    ("Handled", "integer", ".status.totals.handled", 0),
+    ("Dead", "integer", ".status.totals.deadLettered", 0),
+    ("Ignored", "integer", ".status.totals.ignored", 1),
+    ("Waiting", "integer", ".status.counts.waiting", 1),
+    ("Sequence", "integer", ".status.cursor.sequence", 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
+TYPE_COLUMNS: Final[tuple[Column, ...]] = (
+    ("Type", "string", ".spec.type", 0),
+    ("Mode", "string", ".spec.mode", 0),
+)
+
+ACCEPTED_COLUMNS: Final[tuple[Column, ...]] = (
+    ("Accepted", "string", '.status.conditions[?(@.type=="Accepted")].status', 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Accepted")].reason', 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)

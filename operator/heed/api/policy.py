@@ -1,0 +1,254 @@
+"""The resources around Agents, v1alpha1: what Agents may do, what other namespaces may see, what events look like."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic.alias_generators import to_camel
+
+from heed import names
+from heed.api.agent import Model, Namespace, TypePattern
+from heed.api.conditions import Condition
+from heed.api.parsing import check_kind, problem_of
+from heed.api.selectors import LabelSelector
+from heed.api.status import Free, FreeMap
+from heed.errors import InvalidManifest
+
+MAX_RULES: Final = 64
+MAX_IMAGE: Final = 512
+MAX_EXAMPLES: Final = 16
+SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+TYPE: Final = r"^[^\s.*>]+(\.[^\s.*>]+)*$"
+
+
+def _exact_type(value: str) -> str:
+    if not names.is_type(value):
+        raise ValueError(
+            "is not an event type; use dot-separated tokens without wildcards, such as com.example.done"
+        )
+    return value
+
+
+Kind = Literal["job"]
+ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE)]
+ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN, min_length=1, max_length=253)]
+Limit = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
+EventTypeName = Annotated[
+    str, Field(pattern=TYPE, max_length=names.TYPE_MAX_LENGTH), AfterValidator(_exact_type)
+]
+
+
+class AllowedSubscription(Model):
+    """Events that may be subscribed to."""
+
+    type: Annotated[TypePattern, Field(description="NATS pattern; an Agent's pattern must lie within it.")]
+    namespace: Annotated[
+        Namespace | None, Field(description="The namespace of the events; the policy's own if not given.")
+    ] = None
+
+
+class AllowedEmission(Model):
+    """Events that may be emitted."""
+
+    type: Annotated[
+        TypePattern, Field(description="NATS pattern that the type of an emitted event must match.")
+    ]
+
+
+class AllowedTasks(Model):
+    """What may run as a task. What is not given is not restricted; an empty list allows nothing."""
+
+    kinds: Annotated[
+        list[Kind] | None, Field(max_length=MAX_RULES, description="Kinds of tasks, such as job.")
+    ] = None
+    images: Annotated[
+        list[ImagePattern] | None,
+        Field(
+            max_length=MAX_RULES,
+            description="Images of containers and image volumes, as the pod writes them; * stands for any characters.",
+        ),
+    ] = None
+    service_accounts: Annotated[
+        list[ServiceAccount] | None,
+        Field(
+            max_length=MAX_RULES,
+            description="ServiceAccounts that pods may run as; one that names none runs as default.",
+        ),
+    ] = None
+
+
+class PolicyLimits(Model):
+    """How much of something an Agent may have. What is not given is not limited."""
+
+    sessions: Annotated[Limit | None, Field(description="Sessions remembered at once.")] = None
+    pending_tasks: Annotated[Limit | None, Field(description="Tasks pending at once.")] = None
+    tasks_per_minute: Annotated[
+        Limit | None, Field(description="Tasks started within a minute of stream time.")
+    ] = None
+    hops: Annotated[
+        Limit | None, Field(description="heedhops of emitted events: decisions since the first event.")
+    ] = None
+
+
+class AgentPolicySpec(Model):
+    """Which Agents, and what they may do. Each part restricts only what it names; policies add up."""
+
+    agent_selector: Annotated[
+        LabelSelector, Field(description="The Agents of the namespace it is for; {} selects all of them.")
+    ]
+    subscriptions: Annotated[
+        list[AllowedSubscription] | None,
+        Field(max_length=MAX_RULES, description="What may be subscribed to; an empty list allows nothing."),
+    ] = None
+    emissions: Annotated[
+        list[AllowedEmission] | None,
+        Field(max_length=MAX_RULES, description="What may be emitted; an empty list allows nothing."),
+    ] = None
+    tasks: Annotated[AllowedTasks | None, Field(description="What may run as a task.")] = None
+    limits: Annotated[PolicyLimits | None, Field(description="How much of it.")] = None
+
+
+class GrantedNamespace(Model):
+    """A namespace whose Agents are let see events."""
+
+    namespace: Annotated[Namespace, Field(description="The namespace of the Agents.")]
+
+
+class EventGrantSpec(Model):
+    """Which namespaces may see which events of this one."""
+
+    from_: Annotated[
+        list[GrantedNamespace],
+        Field(alias="from", min_length=1, max_length=MAX_RULES, description="Whose Agents may subscribe."),
+    ]
+    types: Annotated[
+        list[TypePattern],
+        Field(
+            min_length=1,
+            max_length=MAX_RULES,
+            description="NATS patterns; a subscription must lie within one.",
+        ),
+    ]
+
+
+class EventTypeSpec(Model):
+    """What the data of events of one type looks like."""
+
+    type: Annotated[EventTypeName, Field(description="The CloudEvents type, without wildcards.")]
+    description: Annotated[
+        str, Field(max_length=4096, description="What such an event says, for people and their tools.")
+    ] = ""
+    schema_: Annotated[
+        FreeMap,
+        Field(
+            alias="schema",
+            description="JSON Schema 2020-12 of the event's data. References stay within it: nothing is ever fetched.",
+        ),
+    ]
+    examples: list[Free] = Field(
+        default_factory=list,
+        max_length=MAX_EXAMPLES,
+        description="Data as it may be; each must fit the schema.",
+    )
+    mode: Annotated[
+        Literal["Enforce", "Warn"],
+        Field(
+            description="Enforce: an event that does not fit is dead-lettered. Warn: it is counted and goes on."
+        ),
+    ] = "Enforce"
+
+
+class ObjectMeta(BaseModel):
+    """The part of Kubernetes' object metadata that matters here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    name: Annotated[str, Field(min_length=1)]
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    creation_timestamp: str = ""
+
+
+class _Resource(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+    metadata: ObjectMeta
+
+
+class AgentPolicy(_Resource):
+    """An AgentPolicy: what the Agents that it selects may subscribe to, emit and run, and how much of it."""
+
+    spec: AgentPolicySpec
+
+
+class EventGrant(_Resource):
+    """An EventGrant: lets Agents of other namespaces subscribe to events of this one."""
+
+    spec: EventGrantSpec
+
+
+class EventType(_Resource):
+    """An EventType: the description, the JSON Schema and examples of one type of event."""
+
+    spec: EventTypeSpec
+
+
+class AcceptedStatus(BaseModel):
+    """What the operator makes of it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+    observed_generation: Annotated[int, Field(description="The generation the operator last looked at.")] = 0
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="Accepted says whether it counts, and if not, why.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+R = TypeVar("R", AgentPolicy, EventGrant, EventType)
+
+
+def parse_policy(document: Mapping[str, Any]) -> AgentPolicy:
+    """The AgentPolicy of a manifest. Raises InvalidManifest; see `closed_policy` for what counts then."""
+    return _parse(document, AgentPolicy, names.AGENT_POLICY)
+
+
+def parse_grant(document: Mapping[str, Any]) -> EventGrant:
+    """The EventGrant of a manifest. Raises InvalidManifest."""
+    return _parse(document, EventGrant, names.EVENT_GRANT)
+
+
+def parse_event_type(document: Mapping[str, Any]) -> EventType:
+    """The EventType of a manifest. Raises InvalidManifest."""
+    return _parse(document, EventType, names.EVENT_TYPE)
+
+
+def _parse(document: Mapping[str, Any], model: type[R], kind: str) -> R:
+    check_kind(document, kind)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        problems = [problem_of(item, model) for item in error.errors(include_url=False)]
+        raise InvalidManifest(problems) from None
+
+
+def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
+    """What an AgentPolicy that cannot be read stands for: it selects what its selector says and allows nothing.
+
+    Where the selector cannot be read either, it selects all Agents of its namespace.
+    """
+    spec = document.get("spec")
+    try:
+        selector = LabelSelector.model_validate(spec["agentSelector"] if isinstance(spec, dict) else {})
+    except (KeyError, ValidationError):
+        selector = LabelSelector()
+    nothing = AgentPolicySpec(
+        agent_selector=selector,
+        subscriptions=[],
+        emissions=[],
+        tasks=AllowedTasks(kinds=[], images=[], service_accounts=[]),
+        limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0),
+    )
+    return AgentPolicy(metadata=ObjectMeta.model_validate(document["metadata"]), spec=nothing)

@@ -1,0 +1,63 @@
+"""Label selectors, as Kubernetes has them (metav1.LabelSelector): read strictly, since a wrong one selects nothing."""
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
+
+from pydantic import Field, model_validator
+
+from heed.api.agent import Model
+
+MAX_LABELS: Final = 32
+MAX_VALUES: Final = 64
+MAX_KEY: Final = 317  # a prefix of 253 characters, a slash, a name of 63
+KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+
+LabelKey = Annotated[str, Field(pattern=KEY, min_length=1, max_length=MAX_KEY)]
+LabelValue = Annotated[str, Field(pattern=VALUE, max_length=63)]
+Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
+
+
+class Requirement(Model):
+    """A condition on one label."""
+
+    key: Annotated[LabelKey, Field(description="The label.")]
+    operator: Annotated[Operator, Field(description="In, NotIn, Exists or DoesNotExist.")]
+    values: list[LabelValue] = Field(
+        default_factory=list, max_length=MAX_VALUES, description="What In and NotIn compare with."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.operator in ("In", "NotIn")) != bool(self.values):
+            raise ValueError("needs values with In and NotIn, and has none with Exists and DoesNotExist")
+        return self
+
+    def holds(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels fulfil it; as in Kubernetes, NotIn holds where there is no such label."""
+        match self.operator:
+            case "In":
+                return labels.get(self.key) in self.values
+            case "NotIn":
+                return labels.get(self.key) not in self.values
+            case "Exists":
+                return self.key in labels
+            case "DoesNotExist":
+                return self.key not in labels
+
+
+class LabelSelector(Model):
+    """Selects by label (metav1.LabelSelector); an empty one selects everything."""
+
+    match_labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, max_length=MAX_LABELS, description="Labels that all must be there."
+    )
+    match_expressions: list[Requirement] = Field(
+        default_factory=list, max_length=MAX_LABELS, description="Conditions that all must hold."
+    )
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether something with these labels is selected."""
+        return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
+            item.holds(labels) for item in self.match_expressions
+        )
