@@ -19,6 +19,7 @@ _AT_LEAST_ONE = frozenset(
         "outbox_limit",
         "decision_memory",
         "decision_cpu",
+        "credentials_lifetime",
         "replicas",
     )
 )
@@ -45,6 +46,13 @@ class Settings:
     nats_url: str = NATS_URL
     nats_credentials: str | None = None  # path of a .creds file
     nats_ca: str | None = None  # path of a CA certificate
+    nats_cert: str | None = None  # path of our own certificate, for brokers that ask for one
+    nats_key: str | None = None  # path of its key
+    nats_signing_key: str | None = None  # path of the seed that signs the credentials of Jobs
+    nats_account: str | None = None  # public key of the account that it is a signing key of
+    nats_keys_secret: str | None = None  # beside the lease; instead of the above, with keys that Heed makes itself
+    task_nats_url: str | None = None  # of the broker as Jobs see it; else nats_url
+    credentials_lifetime: int = 24 * 3600  # seconds, of Jobs without a timeout
     namespace: str | None = None  # watch one namespace only
     lease: str | None = "heed-operator"  # that replicas compete for; none: one operator, without a standby
     lease_namespace: str | None = None  # the pod's own; outside a cluster `namespace`, or default
@@ -52,6 +60,12 @@ class Settings:
     log_format: str = "text"  # text | json
     log_level: str = "info"
     health_port: int = 8080  # 0: none
+    webhook_port: int = 0  # of validating admission; 0: none
+    webhook_secret: str | None = None  # beside the lease; where certificates of Heed's own are kept
+    webhook_service: str | None = None  # that the API server calls: what Heed's own certificate is for
+    webhook_configuration: str | None = None  # the ValidatingWebhookConfiguration that is to trust it
+    webhook_certificate: str | None = None  # path of a folder with tls.crt and tls.key of somebody else
+    metrics_port: int = 9090  # 0: none
     commit_rate: int = 512 * 1024  # bytes of status written per second and Agent
     commit_burst: int = 1024 * 1024
     operator_commit_rate: int = 2 * 1024 * 1024  # the same of all Agents together

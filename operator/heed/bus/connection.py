@@ -6,21 +6,20 @@ So whoever waits for the broker also watches the connection.
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import logging
 import random
-import ssl
-from collections import deque
+import re
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import nats.errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from heed.bus.options import options
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 
@@ -28,9 +27,8 @@ log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 5.0
 CLOSE_TIMEOUT: Final = 2.0
-FIRST_PAUSE: Final = 0.05
-DOUBLINGS: Final = 7  # the longest pause between two tries is FIRST_PAUSE * 2**DOUBLINGS
-PING_INTERVAL: Final = 20
+NOT_FOUND: Final = 404
+_REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
 class ApiRefused(BusUnavailable):
@@ -43,27 +41,42 @@ class ApiRefused(BusUnavailable):
         self.description = str(error.get("description", ""))
 
 
+class NotPermitted(BusUnavailable):
+    """The credentials do not allow to publish there; asking again will not help."""
+
+
 class NoAnswer(BusUnavailable):
     """Nobody listens on the subject: there is no such stream, or no JetStream."""
 
 
-async def connect(settings: Settings, name: str, attempts: int | None = None) -> "Connection":
-    """Connect, for ever trying; or raise BusUnavailable after `attempts` tries. Raises InvalidSettings."""
-    connection = Connection(settings, name)
+async def connect(
+    settings: Settings, name: str, attempts: int | None = None, *, credentials: str | None = None
+) -> "Connection":
+    """Connect, for ever trying; or raise BusUnavailable after `attempts` tries. Raises InvalidSettings.
+
+    `credentials` is the content of a .creds file, instead of the one that the settings name.
+    """
+    connection = Connection(settings, name, credentials)
     await connection.dial(attempts)
     return connection
 
 
 class Connection:
-    """A connection. `epoch` counts how often it was made or lost; a reader of an older epoch is lost."""
+    """A connection. `epoch` counts how often it was made or lost; a reader of an older epoch is lost.
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    `errors` counts what went wrong, by kind: `disconnected`, `client` (what the library reports of itself), and of
+    requests `no_responders`, `timeout`, `lost` with the connection, `failed` and `refused` by JetStream.
+    """
+
+    def __init__(self, settings: Settings, name: str, credentials: str | None = None) -> None:
         self.url = public_url(settings.nats_url)
         self.name = name
         self.epoch = 0
-        self._options = _options(settings, name)
+        self.errors: Counter[str] = Counter()
+        self._options = options(settings, name, credentials)
         self._client = Client()
         self._watchers: set[Callable[[], None]] = set()
+        self._asked: set[_Asked] = set()
         self._connected = asyncio.Event()
         self._closing = False
         self._failures: deque[Exception] = deque(maxlen=100)
@@ -111,22 +124,33 @@ class Connection:
         loop = asyncio.get_running_loop()
         scope = asyncio.timeout(None)
         unwatch = self.watch(lambda: None if self.is_connected else scope.reschedule(loop.time()))
+        asked = _Asked(subject.lower(), lambda: scope.reschedule(loop.time()))
+        self._asked.add(asked)
         try:
             async with scope:
                 return await self._client.request(subject, payload, timeout=timeout, headers=headers)
         except nats.errors.NoRespondersError:
+            self.errors["no_responders"] += 1
             remedy = "is JetStream on, and does the stream exist?"
             raise NoAnswer(f"nothing at {self.url} answers to {subject}; {remedy}") from None
         except nats.errors.TimeoutError:
+            self.errors["timeout"] += 1
             raise BusUnavailable(f"{self.url} did not answer to {subject} within {timeout:g} s") from None
         except TimeoutError:
+            if asked.refused:
+                self.errors["refused"] += 1
+                message = f"the credentials do not allow to publish on {subject}; use others (HEED_NATS_CREDENTIALS)"
+                raise NotPermitted(message) from None
+            self.errors["lost"] += 1
             raise BusUnavailable(
                 f"the connection to {self.url} was lost before {subject} was answered"
             ) from None
         except (nats.errors.Error, OSError) as error:
+            self.errors["failed"] += 1
             raise BusUnavailable(f"{self.url} could not be asked for {subject}: {error!r}") from error
         finally:
             unwatch()
+            self._asked.discard(asked)
 
     async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A request to the JetStream API, `$JS.API.` + subject. Raises ApiRefused, BusUnavailable."""
@@ -134,7 +158,9 @@ class Connection:
         reply = await self.request(f"$JS.API.{subject}", payload)
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
-            raise ApiRefused(subject, answer["error"])
+            refused = ApiRefused(subject, answer["error"])
+            self.errors["refused"] += refused.code != NOT_FOUND  # which is an answer to a question
+            raise refused
         return answer
 
     async def dial(self, attempts: int | None = None) -> None:
@@ -176,6 +202,7 @@ class Connection:
         async def lost() -> None:
             if client is self._client and self.is_connected:
                 if not self._closing:
+                    self.errors["disconnected"] += 1
                     log.warning("broker lost", extra={"url": self.url})
                 self._change(connected=False)
 
@@ -203,7 +230,11 @@ class Connection:
     def _on_error(self, error: Exception) -> None:
         message = "broker error" if self.is_connected else "broker not reached"
         log.warning(message, extra={"url": self.url, "error": _reason(error)})
+        self.errors["client"] += 1
         self._failures.append(error)
+        if refused := _REFUSED.search(str(error)):
+            for asked in [item for item in self._asked if item.subject == refused[1].lower()]:
+                asked.refuse()
         if self._attempts is not None and len(self._failures) >= self._attempts:
             self._gave_up.set()
 
@@ -223,6 +254,17 @@ class Connection:
             self._connected.clear()
         for changed in tuple(self._watchers):
             changed()
+
+
+class _Asked:
+    """A request that is under way; the server says to which subject, not to which request, it refused something."""
+
+    def __init__(self, subject: str, wake: Callable[[], None]) -> None:
+        self.subject, self.refused, self._wake = subject, False, wake
+
+    def refuse(self) -> None:
+        self.refused = True
+        self._wake()
 
 
 async def _hang_up(client: Client, dialling: "asyncio.Task[None]") -> None:
@@ -250,43 +292,3 @@ def public_url(urls: str) -> str:
 def _public_url(url: str) -> str:
     parts = urlsplit(url if "://" in url else f"nats://{url}")
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-
-
-def _options(settings: Settings, name: str) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "servers": [url.strip() for url in settings.nats_url.split(",")],
-        "name": name,
-        "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 1,
-        "reconnect_to_server_handler": _next_server,
-        "ping_interval": PING_INTERVAL,
-    }
-    if settings.nats_credentials is not None:
-        options["user_credentials"] = _existing(settings.nats_credentials, "HEED_NATS_CREDENTIALS")
-        if importlib.util.find_spec("nkeys") is None:
-            raise InvalidSettings("HEED_NATS_CREDENTIALS needs the package nkeys; install nats-py[nkeys]")
-    if settings.nats_ca is not None:
-        options["tls"] = _tls(_existing(settings.nats_ca, "HEED_NATS_CA"))
-    return options
-
-
-def _tls(path: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=path)
-    except (ssl.SSLError, OSError) as error:
-        raise InvalidSettings(
-            f"HEED_NATS_CA={path}: {error}; give a file of CA certificates in PEM"
-        ) from None
-
-
-def _existing(path: str, variable: str) -> str:
-    if not Path(path).is_file():
-        raise InvalidSettings(f"{variable}={path}: no such file")
-    return path
-
-
-def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
-    """The server that failed least, after a pause that grows with its failures; jitter keeps a herd apart."""
-    server = min(servers, key=lambda item: item.reconnects)
-    pause = FIRST_PAUSE * 2 ** min(server.reconnects, DOUBLINGS)
-    return server, pause * random.uniform(0.5, 1)

@@ -14,7 +14,7 @@ from heed import names
 from heed.api.status import Letter, Owed
 from heed.bus.bounds import Bounds, Surveyor, check_place, missing
 from heed.bus.cloudevents import encode
-from heed.bus.connection import ApiRefused, Connection
+from heed.bus.connection import ApiRefused, Connection, NotPermitted
 from heed.bus.deadletters import MAX_HEADERS, UNPUBLISHABLE, Original, dead_letter, size_of
 from heed.bus.lookup import MESSAGE_ID, Lookup
 from heed.bus.messages import Messages
@@ -23,7 +23,7 @@ from heed.bus.reader import CursorReader, receive_stored
 from heed.bus.streams import NOT_FOUND
 from heed.bus.subjects import disjoint
 from heed.core.cloudevents import parse_event
-from heed.core.events import Event, Received
+from heed.core.events import Event, Malformed, Received
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,11 @@ class JetStreamBus:
             for sequence, item in zip(sequences, found, strict=True)
         ]
 
+    async def last(self, subject: str) -> Event | Malformed | None:
+        """The latest event on a subject; None where there is none. Raises BusUnavailable."""
+        found = await self._messages.last(subject)
+        return None if found is None else receive_stored(found[0], "", found[1]).event
+
     async def publish(self, subject: str, event: Event, *, deduplicate: bool = True) -> int:
         """Publish an event and return its stream sequence. Raises BusUnavailable, MalformedEvent.
 
@@ -150,7 +155,8 @@ class JetStreamBus:
         try:
             await self.publish(owed.subject, event)
         except MalformedEvent as error:
-            if (agent := names.agent_of_source(event.source)) is None:
+            agent = names.agent_of_source(event.source)
+            if agent is None or agent[0] != names.namespace_of_subject(owed.subject):
                 raise
             await self._bury(id, replace(owed, subject=names.dead_subject(*agent)), owed, error, look_first)
 
@@ -189,7 +195,11 @@ class JetStreamBus:
             if isinstance(error.__cause__, nats.errors.BadSubjectError | nats.errors.BadHeaderError):
                 raise MalformedEvent(f"cannot be published on {subject!r}: {error}") from None
             raise
-        stored = _stored(subject, reply.data)
+        try:
+            stored = _stored(subject, reply.data)
+        except ApiRefused:
+            self._connection.errors["refused"] += 1
+            raise
         if stored.duplicate and await self._taken(stored, subject):
             log.warning("a message id was taken on another subject", extra={"subject": subject})
             others = {name: value for name, value in headers.items() if name != MESSAGE_ID}
@@ -198,7 +208,10 @@ class JetStreamBus:
 
     async def _taken(self, stored: Stored, subject: str) -> bool:
         """Whether the message that is said to be ours is another's: ids count in the whole stream, for everybody."""
-        first = await self._connection.api(f"STREAM.MSG.GET.{stored.stream}", {"seq": stored.sequence})
+        try:
+            first = await self._connection.api(f"STREAM.MSG.GET.{stored.stream}", {"seq": stored.sequence})
+        except NotPermitted:  # a publisher, who is told that it is a duplicate, and not of what
+            return False
         return bool(first["message"]["subject"] != subject)
 
 

@@ -42,6 +42,11 @@ class Messages:
         message = await self._get({"seq": sequence, "next_by_subj": subject})
         return None if message is None else int(message["seq"])
 
+    async def last(self, subject: str) -> tuple[int, Original] | None:
+        """The latest message on a subject, as it was sent, with its place; None where there is none."""
+        message = await self._get({"last_by_subj": subject})
+        return None if message is None else (int(message["seq"]), read_original(message))
+
     async def _get(self, request: dict[str, Any]) -> dict[str, Any] | None:
         try:
             async with self._asking:

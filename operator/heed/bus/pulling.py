@@ -43,7 +43,8 @@ class Arrival:
 
 
 class Pull:
-    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message.
+    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message, `pending` how many
+    messages it had not sent when it last said so.
 
     With a surveyor, it is lost where the stream dropped messages of its before they were read.
     """
@@ -126,6 +127,11 @@ class Pull:
         if self._asked <= 0 and len(self._arrivals) < BATCH and self._failure is None:
             await self._ask(BATCH)  # it comes while these are being decided
         return taken
+
+    @property
+    def arrived(self) -> int:
+        """How many messages came that were not taken yet."""
+        return len(self._arrivals)
 
     def check(self) -> None:
         """Raises ReaderLost where it is lost."""
@@ -219,7 +225,7 @@ class Pull:
         if delivered != self._delivered + 1:
             self._fail(f"message {self._delivered + 1} of its consumer is missing, {delivered} came")
             return
-        self._delivered = delivered
+        self._delivered, self.pending = delivered, pending
         self._asked -= 1
         self._arrivals.append(Arrival(message, sequence, at, pending))
         if self._losses is not None:

@@ -50,6 +50,11 @@ class CursorReader:
         """When the stream was created, in the broker's own words."""
         return self._created
 
+    @property
+    def pending(self) -> int:
+        """How many messages are still to be handed out, as of the latest one that came."""
+        return self._pull.pending + self._pull.arrived
+
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
         clock = asyncio.get_running_loop().time

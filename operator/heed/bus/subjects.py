@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from heed.core.patterns import matches
+from heed.core.patterns import covers, matches
 
 __all__ = ["covers", "disjoint", "matches", "overlap"]
 
@@ -24,17 +24,6 @@ def _add(result: list[str], pattern: str) -> None:
         result.remove(other)
         pattern = _join(other, pattern)
     result.append(pattern)
-
-
-def covers(wide: str, narrow: str) -> bool:
-    """Whether all that `narrow` matches, `wide` matches too."""
-    wanted, tokens = wide.split("."), narrow.split(".")
-    for index, token in enumerate(wanted):
-        if token == ">":
-            return len(tokens) > index
-        if index >= len(tokens) or tokens[index] == ">" or token not in ("*", tokens[index]):
-            return False
-    return len(wanted) == len(tokens)
 
 
 def overlap(one: str, other: str) -> bool:

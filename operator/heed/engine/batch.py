@@ -11,12 +11,16 @@ from heed.engine.pacing import Pace
 
 @dataclass(slots=True)
 class Batch:
-    """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more."""
+    """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more.
+
+    `took` has the seconds of every look at an event.
+    """
 
     ledger: Ledger
     decisions: list[Decision] = field(default_factory=list)
     growth: int = 0
     closed: bool = False
+    took: list[float] = field(default_factory=list)
 
     def add(self, decision: Decision) -> None:
         """Take one more, which was made on this batch's ledger."""

@@ -29,12 +29,15 @@ class Deciding:
         """Decide as many events as may be without holding other Agents up. False where there was nothing to do."""
         if not (self._backlog.next or inlet.unread) or self.is_full(batch):
             return False
-        end = time.monotonic() + TURN
-        while (self._backlog.next or inlet.unread) and not self.is_full(batch) and time.monotonic() < end:
+        at = time.monotonic()
+        end = at + TURN
+        while (self._backlog.next or inlet.unread) and not self.is_full(batch) and at < end:
             if self._backlog.next:
                 await self._one_that_waited(batch)
             else:
                 await self._one(inlet, batch)
+            began, at = at, time.monotonic()
+            batch.took.append(at - began)
         return True
 
     async def _one(self, inlet: Inlet, batch: Batch) -> None:

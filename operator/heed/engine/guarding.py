@@ -94,7 +94,7 @@ class _Worker:
                 await self._send(request)
                 kind, data = await self._answer()
                 if kind == wire.UNKNOWN:
-                    await self._send(replace(request, manifest=program.manifest))
+                    await self._send(replace(request, source=wire.Source.of(program)))
                     kind, data = await self._answer()
                 decision = wire.unpacked(data, known)
         except (TimeoutError, pickle.UnpicklingError):

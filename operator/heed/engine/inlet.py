@@ -33,6 +33,11 @@ class Inlet:
         """The sequence before the first message that could still be read."""
         return self._reader.floor
 
+    @property
+    def pending(self) -> int:
+        """How many messages are still to come, as far as is known."""
+        return self._reader.pending
+
     async def reached(self) -> int:
         """A sequence up to which everything is in `unread`, or was. Raises ReaderLost, BusUnavailable."""
         return await self._reader.reached()

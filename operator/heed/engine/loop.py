@@ -22,6 +22,7 @@ from heed.engine.deadlines import Deadlines
 from heed.engine.deciding import Deciding
 from heed.engine.guarding import Guard
 from heed.engine.inlet import Inlet
+from heed.engine.lag import Lag, lag_of
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace, Pacer
 from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer, now
@@ -64,8 +65,19 @@ class AgentLoop:
         self._stored: Stored | None = None
         self._performer: Performer | None = None
         self._inlet: Inlet | None = None
+        self._batches: tuple[Batch, ...] = ()
         self._reached = 0
         self._delay = 0.0
+
+    @property
+    def stored(self) -> Stored | None:
+        """The ledger and its home as last read or committed; None before the first reading."""
+        return self._stored
+
+    @property
+    def lag(self) -> Lag | None:
+        """What has come for the Agent and is not durable yet; None while nothing is read."""
+        return lag_of(self._held.ledger, self._batches, self._inlet) if self._inlet else None
 
     @property
     def ledger(self) -> Ledger | None:
@@ -138,7 +150,8 @@ class AgentLoop:
         self._deciding.ahead = only_inbox(ledger, ahead=False)
         subjects = self.program.inbox if self._deciding.ahead else self.program.subjects
         after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
-        performer = Performer(self.program.agent, self._bus, self._runner, self._observer)
+        allowed = self.program.permissions
+        performer = Performer(self.program.agent, self._bus, self._runner, self._observer, allowed)
         inlet = Inlet(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
             self._performer, self._inlet, self._reached = performer, inlet, 0
@@ -149,7 +162,7 @@ class AgentLoop:
             await self._runner.resume(_started(ledger))
             await self._follow(inlet, performer)
         finally:
-            self._performer = self._inlet = None
+            self._performer, self._inlet, self._batches = None, None, ()
             self._deadlines.stop()
             try:
                 await performer.close()
@@ -161,6 +174,7 @@ class AgentLoop:
         written = identified(self._held.ledger, inlet.created)
         batch = Batch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
         while only_inbox(written, self._deciding.ahead) == self._deciding.ahead:
+            self._batches = (batch,)
             if await performer.room(self._most_owed(), FLUSH_AFTER):
                 await self._backlog.fetch(batch)
                 await self._something_to_do(inlet, performer, batch)
@@ -171,6 +185,7 @@ class AgentLoop:
             if ledger is written:
                 continue
             following = Batch(ledger)
+            self._batches = (batch, following)
             committing = asyncio.create_task(self._commit(ledger, batch))
             try:
                 if performer.has_room(self._most_owed()):
@@ -241,11 +256,13 @@ class AgentLoop:
         return max(self._pacer.delay(at), shared.delay(at) if shared else 0.0)
 
     async def _commit(self, ledger: Ledger, batch: Batch) -> None:
-        self._backlog.flying = batch.growth
+        self._backlog.flying, began = batch.growth, time.monotonic()
         self._stored = await self._store.commit(self._held, ledger)
+        took = time.monotonic() - began
         self._delay = 0.0
         self._backlog.committed(self._held.size)
         for pacer in filter(None, (self._pacer, self._pace.shared)):
             pacer.spent(self._held.size, time.monotonic())
         self._observer.committed(self.program.agent, batch.decisions, ledger)
+        self._observer.measured(self.program.agent, batch.took, took, self._held.size)
         self._deadlines.keep(ledger)

@@ -21,6 +21,9 @@ class Observer(Protocol):
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """Decisions are durable. None of them where only settled effects were written."""
 
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """What a commit took: seconds for each of its decisions and for the write; bytes of the object."""
+
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         """An effect was made."""
 
@@ -51,6 +54,9 @@ class LogObserver:
                 log.warning("event dead-lettered", extra=extra)
         extra = {"agent": str(agent), "events": len(decisions), "sequence": ledger.cursor.sequence}
         log.debug("ledger committed", extra=extra)
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """Figures are for metrics."""
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         log.debug(

@@ -11,14 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from heed import names
-from heed.api.status import PendingTask
-from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
+from heed.api.status import Owed, PendingTask
+from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.jobcontract import REASON_DEADLINE, REASON_LOST
+from heed.core.policy import OPEN, Permissions
 from heed.core.tasks import end_event, end_subject, in_few_words, work_of
 from heed.engine.observers import Observer
 from heed.engine.ports import EventBus, TaskRunner
+from heed.engine.results import with_published_result
 from heed.engine.stopping import stop
-from heed.errors import HeedError, MalformedEvent, TaskRefused
+from heed.errors import POLICY_VIOLATION, HeedError, MalformedEvent, TaskRefused
 
 log = logging.getLogger("heed.agent")
 FIRST_DELAY = 0.1
@@ -40,8 +42,15 @@ def is_over(deadline: str) -> bool:
 class Performer:
     """Performs the effects of one Agent. Lives from one reading of the ledger to the next."""
 
-    def __init__(self, agent: AgentRef, bus: EventBus, runner: TaskRunner, observer: Observer) -> None:
-        self.settled = asyncio.Event()
+    def __init__(
+        self,
+        agent: AgentRef,
+        bus: EventBus,
+        runner: TaskRunner,
+        observer: Observer,
+        permissions: Permissions = OPEN,
+    ) -> None:
+        self.settled, self._permissions = asyncio.Event(), permissions
         self._agent, self._bus, self._runner, self._observer = agent, bus, runner, observer
         self._done: list[Effect] = []
         self._ends: set[str] = set()
@@ -133,6 +142,7 @@ class Performer:
         """Make it; False where it is too late for that, and the ledger owes it until the task's end is there."""
         match effect:
             case Publish():
+                self._check_own(effect.owed)
                 await self._bus.publish_owed(effect.id, effect.owed, look_first=again)
             case StartTask():
                 return await self._start(effect)
@@ -145,12 +155,30 @@ class Performer:
             async with self._starting:
                 if effect.id in self._cancelled:
                     return False
-                await self._runner.start(work_of(self._agent, effect.id, effect.record))
+                work = work_of(self._agent, effect.id, effect.record)
+                await self._check_allowed(work)
+                await self._runner.start(work)
         except TaskRefused as error:
             end_id = names.digest("refused", effect.id)
             end = TaskEnd(effect.id, end_id, now(), False, reason=error.reason, message=error.message)
             await self._publish_end(effect.record, end)
         return True
+
+    def _check_own(self, owed: Owed) -> None:
+        """Raise MalformedEvent for what no decision has left: who can write a status is not to speak for others."""
+        if not names.is_left_by(owed.subject, self._agent.namespace, self._agent.name):
+            remedy = "somebody wrote the status; take it out of there"
+            raise MalformedEvent(
+                f"status.outbox has a message for {owed.subject}, not {self._agent}'s; {remedy}"
+            )
+
+    async def _check_allowed(self, work: TaskWork) -> None:
+        """Raise TaskRefused for what was decided before a policy that does not allow it."""
+        allowed = self._permissions
+        if (refused := allowed.kind_problem(work.kind) or allowed.job_problem(work.spec)) is not None:
+            # Whoever decided it may have started it, and not lived to say so.
+            await self._runner.cancel(work.id)
+            raise TaskRefused(POLICY_VIOLATION, refused)
 
     async def _cancel(self, effect: CancelTask) -> None:
         self._ends.add(effect.id)
@@ -174,6 +202,7 @@ class Performer:
         await self._runner.cancel(task_id)
 
     async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:
+        end = await with_published_result(self._bus, self._agent, end)
         event = end_event(self._agent, record, end)
         try:
             await self._bus.publish(end_subject(self._agent, event), event)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from heed.api.status import Owed
 from heed.core.effects import TaskEnd, TaskWork
-from heed.core.events import Event, Received
+from heed.core.events import Event, Malformed, Received
 from heed.core.ledger import Ledger
 
 
@@ -36,7 +36,8 @@ class Reader(Protocol):
     """One pass over an Agent's subjects, from a point in the stream on, without gaps.
 
     `floor` is the stream sequence before the first message that can still be read: where it is beyond the cursor, the
-    stream has dropped what lies between. `created` tells the stream from another one of its name.
+    stream has dropped what lies between. `created` tells the stream from another one of its name. `pending` is how many
+    messages are still to be handed out, as far as the broker has said by now.
     """
 
     @property
@@ -44,6 +45,9 @@ class Reader(Protocol):
 
     @property
     def created(self) -> str: ...
+
+    @property
+    def pending(self) -> int: ...
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
@@ -78,6 +82,9 @@ class EventBus(Protocol):
 
     async def bounds(self) -> tuple[int, int]:
         """The first and the last sequence of the stream, roughly as of now. Raises StreamMissing, BusUnavailable."""
+
+    async def last(self, subject: str) -> Event | Malformed | None:
+        """The latest event on a subject; None where there is none. Raises BusUnavailable."""
 
     async def publish(self, subject: str, event: Event) -> int:
         """Publish an event; the id is its Nats-Msg-Id. Returns its stream sequence. Raises BusUnavailable."""

@@ -25,8 +25,10 @@ from heed.api.agent import Agent
 from heed.core.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
+from heed.core.eventtypes import Schemas
 from heed.core.expressions import Expression, Scope, compile_expression
 from heed.core.ledger import Ledger
+from heed.core.policy import Permissions
 from heed.core.program import Program, Task, compile_agent
 from heed.core.templates import Template
 
@@ -39,13 +41,27 @@ Tell = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """What a program is compiled from."""
+
+    manifest: Agent
+    permissions: Permissions
+    schemas: Schemas
+
+    @classmethod
+    def of(cls, program: Program) -> "Source":
+        """Of a program that there is already."""
+        return cls(program.manifest, program.permissions, program.schemas)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """A decision to be made. `number` stands for a program; its manifest comes along only when asked for."""
+    """A decision to be made. `number` stands for a program; its source comes along only when asked for."""
 
     number: int
     agent: AgentRef
     generation: int
-    manifest: Agent | None
+    source: Source | None
     ledger: Ledger
     received: Received
     more: Mapping[str, Any]  # keyword arguments of `decide`
@@ -147,6 +163,7 @@ def watched(program: Program, tell: Tell) -> Program:
             replace(item, when=watch(item.when, item.path, item.name)) for item in program.reactions
         ),
         tasks={name: replace(task, template=_told(task, tell)) for name, task in program.tasks.items()},
+        schemas=replace(program.schemas, tell=lambda place: tell(place, None)),
     )
 
 
@@ -193,8 +210,9 @@ class _Worker:
 
     def _program(self, request: Request) -> Program | None:
         program = self._programs.pop(request.number, None)
-        if program is None and request.manifest is not None:
-            program = watched(compile_agent(request.manifest), self._tell)
+        if program is None and (source := request.source) is not None:
+            compiled = compile_agent(source.manifest, source.permissions, source.schemas)
+            program = watched(compiled, self._tell)
             program = replace(program, agent=request.agent, generation=request.generation)
         if program is not None:
             self._programs[request.number] = program  # the latest used come last
@@ -239,7 +257,8 @@ def address_space() -> int | None:
     return int(pages) * resource.getpagesize()
 
 
-def _limit_memory(more: int) -> None:
+def limit_memory(more: int) -> None:
+    """Allow this process so many bytes of address space beyond its own of now, and no core dumps."""
     own = address_space()
     if own is not None:
         resource.setrlimit(resource.RLIMIT_AS, (own + more, own + more))
@@ -252,7 +271,7 @@ def main(memory: int, cpu: float) -> None:
     requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print is no answer
     compile_expression("[event].map(x, x)").value(Scope({"event": {}}))  # what is loaded late is ours, too
-    _limit_memory(memory)
+    limit_memory(memory)
     try:
         _Worker(requests, answers, cpu).serve()
     except BrokenPipeError:

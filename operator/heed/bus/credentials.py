@@ -1,0 +1,157 @@
+"""Credentials for the broker: signed statements (NATS JWTs) of who someone is, what they may do, and for how long.
+
+The broker believes whoever shows one that an account's key has signed; nothing has to be entered there for a Job that
+runs for a minute. https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/jwt
+Time comes in as an argument, in seconds since the epoch. No seed is ever part of a message, a log line or a `repr`.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import nkeys
+
+from heed.errors import InvalidSettings
+
+Kind = Literal["operator", "account", "user"]
+_PREFIXES: Final = {
+    "operator": nkeys.PREFIX_BYTE_OPERATOR,
+    "account": nkeys.PREFIX_BYTE_ACCOUNT,
+    "user": nkeys.PREFIX_BYTE_USER,
+}
+_HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}
+_JWT = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
+_SEED = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
+VERSION: Final = 2  # of the claims
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key pair as its seed, which is secret. `public` is what others know it by."""
+
+    seed: str = field(repr=False)
+    public: str
+
+    @classmethod
+    def new(cls, kind: Kind) -> "Key":
+        """A new one."""
+        return cls.of_seed(nkeys.encode_seed(os.urandom(32), _PREFIXES[kind]).decode())  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def of_seed(cls, seed: str) -> "Key":
+        """The key pair of a seed, as `nk` and `nsc` write them. Raises InvalidSettings, which does not show it."""
+        try:
+            pair = _pair(seed.strip())
+            return cls(seed.strip(), pair.public_key.decode().rstrip("="))
+        except (nkeys.NkeysError, ValueError, IndexError):
+            raise InvalidSettings(
+                "this is no seed of a NATS key; it begins with S and has 58 characters"
+            ) from None
+
+    def sign(self, message: bytes) -> bytes:
+        """The Ed25519 signature."""
+        signature: bytes = _pair(self.seed).sign(message)  # type: ignore[no-untyped-call]
+        return signature
+
+
+def _pair(seed: str) -> nkeys.KeyPair:
+    pair: nkeys.KeyPair = nkeys.from_seed(bytearray(seed.encode()))  # type: ignore[no-untyped-call]
+    return pair
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """What a user may publish and subscribe to, as NATS subjects with wildcards; nothing else. `deny` wins."""
+
+    publish: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    subscriptions: int = -1  # how many at the same time; -1 is any number
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """What signs users: an account's own key, or a signing key of an account, which then has to be named."""
+
+    key: Key
+    account: str | None = None
+
+    @classmethod
+    def of(cls, seed: str, account: str | None = None) -> "Signer":
+        """The signer with a seed. Raises InvalidSettings for another one than an account's."""
+        key = Key.of_seed(seed)
+        if not key.public.startswith("A"):
+            raise InvalidSettings("the seed is not an account's; those begin with SA")
+        if account is not None and not re.fullmatch(r"A[A-Z2-7]{55}", account):
+            raise InvalidSettings("the account is no public key of an account; those begin with A")
+        return cls(key, None if account in (None, key.public) else account)
+
+    def credentials(self, name: str, grants: Grants, *, now: int, lifetime: int | None) -> str:
+        """A new user: the content of a .creds file, good for `lifetime` seconds (None: for ever). It is secret."""
+        user = Key.new("user")
+        nats = {
+            **_permissions(grants),
+            "subs": grants.subscriptions,
+            "data": -1,
+            "payload": -1,
+            "allowed_connection_types": [
+                "STANDARD",
+                "WEBSOCKET",
+            ],  # no leaf nodes, which forward others' messages
+            "type": "user",
+            "version": VERSION,
+        }
+        if self.account is not None:
+            nats["issuer_account"] = self.account
+        expiry = None if lifetime is None else now + lifetime
+        return credentials_file(token(self.key, user.public, name, nats, now=now, expiry=expiry), user)
+
+
+def _permissions(grants: Grants) -> dict[str, Any]:
+    """An empty list would allow everything."""
+    publish: dict[str, Any] = {"allow": list(grants.publish)} if grants.publish else {"deny": [">"]}
+    if grants.publish and grants.deny:
+        publish["deny"] = list(grants.deny)
+    return {"pub": publish, "sub": {"allow": list(grants.subscribe)} if grants.subscribe else {"deny": [">"]}}
+
+
+def token(
+    signer: Key, subject: str, name: str, nats: dict[str, Any], *, now: int, expiry: int | None = None
+) -> str:
+    """A JWT in which `signer` says something about the key `subject`; `nats` is what."""
+    claims: dict[str, Any] = {"iat": now, "iss": signer.public, "name": name, "sub": subject, "nats": nats}
+    if expiry is not None:
+        claims["exp"] = expiry
+    claims["jti"] = base64.b32encode(hashlib.sha256(_json(claims)).digest()).decode().rstrip("=")
+    signed = f"{_encoded(_json(_HEADER))}.{_encoded(_json(claims))}"
+    return f"{signed}.{_encoded(signer.sign(signed.encode()))}"
+
+
+def credentials_file(jwt: str, user: Key) -> str:
+    """The content of a .creds file, as every NATS client reads it."""
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+        "************************* IMPORTANT *************************\n"
+        "This file is a secret: whoever has it may do what it allows.\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
+    )
+
+
+def read_credentials(text: str) -> tuple[str, Key]:
+    """The JWT and the key in a .creds file. Raises InvalidSettings, which does not show them."""
+    jwt, seed = _JWT.search(text), _SEED.search(text)
+    if jwt is None or seed is None:
+        raise InvalidSettings("these are no NATS credentials; write them with `heed credentials` or nsc")
+    return jwt[1], Key.of_seed(seed[1])
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _encoded(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")

@@ -1,0 +1,36 @@
+"""How far an Agent is behind: what has come for it, or is known to come, and is not durable yet.
+
+Taken from what the loop holds in memory anyway, so that asking a thousand quiet Agents costs nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from heed.core.ledger import Ledger
+from heed.engine.batch import Batch
+from heed.engine.inlet import Inlet
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """So many `events` for the Agent lie beyond its cursor; the oldest that came was stored at `since` (RFC 3339).
+
+    The broker tells with every message how many are still to come, so while an Agent is busy later ones are missing.
+    """
+
+    events: int
+    since: str | None
+
+
+def lag_of(ledger: Ledger, batches: Sequence[Batch], inlet: Inlet) -> Lag:
+    """The lag of a loop whose ledger is durable, and which has decided `batches` on top of it.
+
+    Events that wait for room are durable, as such, and may be decided once more: they do not count.
+    """
+    cursor = max(ledger.cursor.sequence, ledger.cursor.inbox or 0)
+    decided = [
+        item.received for batch in batches for item in batch.decisions if item.received.sequence > cursor
+    ]
+    oldest = next(iter(decided or inlet.unread), None)
+    events = len(decided) + len(inlet.unread) + inlet.pending
+    return Lag(events, oldest.at if oldest is not None else None)

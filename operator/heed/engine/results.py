@@ -1,0 +1,35 @@
+"""Results that a task published itself, because they are larger than what it may write as it ends.
+
+A task that may publish has a subject for its result. When it has completed, everything that it published is in the
+stream: the last message there is its result, and what it wrote as it ended is none.
+"""
+
+from dataclasses import replace
+
+from heed import names
+from heed.core.effects import AgentRef, TaskEnd
+from heed.core.events import Malformed
+from heed.engine.ports import EventBus
+
+BAD_RESULT = "BadResult"
+
+
+async def with_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) -> TaskEnd:
+    """The end of a task, with the result that it published, if it did. Raises BusUnavailable.
+
+    One that cannot be read makes the end a failure: a result that is not there must not look like one.
+    """
+    if not (end.completed and end.published):
+        return end
+    event = await bus.last(names.task_subject(agent.namespace, agent.name, end.task_id, names.TASK_RESULT))
+    if event is None:
+        return end
+    if isinstance(event, Malformed):
+        return _failed(end, f"the published result is no event: {event.message}")
+    if isinstance(event.data, bytes):
+        return _failed(end, f"the published result is {event.datacontenttype}; publish JSON or text")
+    return replace(end, result=event.data, message=None)
+
+
+def _failed(end: TaskEnd, message: str) -> TaskEnd:
+    return replace(end, completed=False, result=None, reason=BAD_RESULT, message=message)
