@@ -1,8 +1,9 @@
 """The few requests that Heed makes of the API server, as plain JSON, with every failure turned into one error type."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,11 @@ import aiohttp
 from kubernetes.aio import client, config
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config import ConfigException
+from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME as SERVICE_HOST
 
 from heed import names
 from heed.errors import HeedError, InvalidSettings
+from heed.kube.nesting import loads
 
 TIMEOUT = 15.0
 TLS_END = 0.25  # seconds
@@ -33,6 +36,13 @@ class ApiError(HeedError):
         self.status, self.message = status, message
 
 
+Answered = Callable[[str, int, float], None]  # method, HTTP status (0: no answer), seconds
+
+
+def _unobserved(method: str, status: int, seconds: float) -> None:
+    """Nobody counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A decoded response and its size in bytes."""
@@ -46,13 +56,18 @@ class Api:
 
     def __init__(self, client_: client.ApiClient) -> None:
         self._client = client_
+        self.observe: Answered = _unobserved
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> "Api":
-        """Connect as the pod's service account, or by a kubeconfig (the current one). Raises InvalidSettings."""
+        """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig (the order of
+        client-go). Raises InvalidSettings."""
         configuration = client.Configuration()
         try:
-            await config.load_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            if kubeconfig is None and not os.environ.get("KUBECONFIG") and SERVICE_HOST in os.environ:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
         except (ConfigException, OSError) as error:
             message = (
                 f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
@@ -111,6 +126,7 @@ class Api:
         accept: str = JSON,
     ) -> Answer:
         headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
+        began = time.monotonic()
         try:
             async with asyncio.timeout(TIMEOUT):
                 parameters = await self._client.param_serialize(
@@ -124,15 +140,18 @@ class Api:
                 response = (await self._client.call_api(*parameters, _preload_content=False)).response
                 content = await response.read()
         except ApiException as error:
+            self.observe(method, error.status or 0, time.monotonic() - began)
             raise ApiError(error.status or 0, str(error.reason)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self.observe(method, 0, time.monotonic() - began)
             raise ApiError(0, f"the API server does not answer: {type(error).__name__}: {error}") from None
+        self.observe(method, response.status, time.monotonic() - began)
         return _answer(response.status, content)
 
 
 def _answer(status: int, content: bytes) -> Answer:
     try:
-        body = json.loads(content)
+        body = loads(content)
     except ValueError:
         body = {"message": content[:200].decode(errors="replace")}
     if status >= 400:
@@ -150,6 +169,11 @@ def agent_path(namespace: str, name: str, subresource: str = "") -> str:
 def agents_path(namespace: str | None) -> str:
     """The path of a namespace's Agents, or of all."""
     return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}" if namespace else f"{AGENTS}/{names.PLURAL}"
+
+
+def objects_path(plural: str, namespace: str | None) -> str:
+    """The path of Heed's other objects of a kind in a namespace, or of all."""
+    return f"{AGENTS}/namespaces/{namespace}/{plural}" if namespace else f"{AGENTS}/{plural}"
 
 
 def jobs_path(namespace: str | None, name: str = "") -> str:

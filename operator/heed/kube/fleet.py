@@ -2,29 +2,34 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from heed.api.parsing import parse_agent
+from heed.bus.taskaccess import TaskAccess
 from heed.core.effects import AgentRef
-from heed.core.program import Program, compile_agent
+from heed.core.program import Program
 from heed.engine.guarding import Guard
 from heed.engine.loop import AgentLoop
 from heed.engine.observers import Observer
 from heed.engine.pacing import Pace
 from heed.engine.ports import EventBus
 from heed.engine.stopping import stop
-from heed.errors import BusUnavailable, HeedError, InvalidManifest, ReaderLost, StreamMissing
+from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
 from heed.kube import jobs
 from heed.kube.api import METADATA, Api, ApiError, agent_path, agents_path
+from heed.kube.generations import choose
+from heed.kube.happenings import Happenings
 from heed.kube.joblists import JobLists
-from heed.kube.lastvalid import last_valid, restored
+from heed.kube.lastvalid import last_valid
 from heed.kube.ledger import StatusLedger
+from heed.kube.metrics import Sight
 from heed.kube.resync import resync
+from heed.kube.reviewing import Review, without_ledger
+from heed.kube.rules import Basis, Rules
 from heed.kube.runner import JobRunner
-from heed.kube.saying import INVALID, Saying, Word, version
+from heed.kube.saying import Saying, Word, version
 from heed.kube.standing import Patience, Standings
 
 log = logging.getLogger("heed.fleet")
@@ -54,6 +59,7 @@ class _Running:
     """A generation of an Agent at work."""
 
     program: Program
+    basis: Basis
     body: Body
     loop: AgentLoop
     runner: JobRunner
@@ -72,11 +78,17 @@ class Fleet:
         *,
         guard: Guard | None = None,
         patience: Patience | None = None,
+        watched: str | None = None,
+        access: TaskAccess | None = None,
     ) -> None:
         patience = patience or Patience()
+        self._access = access or TaskAccess()
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
-        self._saying = Saying(api, self._wanted, patience.between)
-        self._standings = Standings(observer, self._saying.look, patience)
+        self._happenings = Happenings(api, observer)
+        self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)
+        self._standings = Standings(self._happenings, self._saying.look, patience)
+        self._rules = Rules(api, watched)
+        self._review = Review(self._rules, self._reconcile_again)
         self._words: dict[Name, tuple[AgentRef, Word]] = {}
         self._running: dict[Name, _Running] = {}
         self._seen: dict[Name, _Sight] = {}
@@ -89,7 +101,7 @@ class Fleet:
 
         One that is being deleted is gone: its Jobs are going too, and nobody is to react to that.
         """
-        deleted = deleted or "deletionTimestamp" in body["metadata"]
+        body, deleted = without_ledger(body), deleted or "deletionTimestamp" in body["metadata"]
         name = (body["metadata"]["namespace"], body["metadata"]["name"])
         sight, before = _Sight.of(body), self._seen.get(name)
         if deleted and before is not None and before.uid != sight.uid:
@@ -97,19 +109,28 @@ class Fleet:
         if not deleted and before is not None and sight.version < before.version:
             return  # a late sight, of this Agent or of an earlier one of its name
         self._seen[name] = sight
+        self._review.saw(name, None if deleted else body)
         if not deleted and name in self._words:
             self._saying.hear(_agent(body), body)
         if not deleted and before == sight:
             return
-        self._latest[name] = None if deleted else body
-        if name not in self._reconciling:
-            self._reconciling[name] = asyncio.ensure_future(self._reconcile_latest(name))
+        self._reconcile_soon(name, None if deleted else body)
 
     def observe_job(self, job: Body, *, deleted: bool = False) -> None:
         """A Job of one of the Agents was seen. Where its Agent does not run yet, its loop will look for it."""
         running = self._running.get((job["metadata"]["namespace"], jobs.owner_name(job)))
         if running is not None and jobs.owner_uid(job) == running.program.agent.uid:
             running.runner.observe(job, deleted=deleted)
+
+    def observe_rule(self, rule: Body, *, deleted: bool = False) -> None:
+        """A policy, a grant or an event type was seen as `rule`, or seen to be gone."""
+        if self._rules.observe(rule, deleted=deleted):
+            self._review.soon()
+
+    async def learn_rules(self) -> None:
+        """Read all policies, grants and event types: before any Agent is shown, and now and then. Raises ApiError."""
+        await self._rules.relist()
+        self._review.soon()
 
     async def sweep(self, namespace: str | None) -> None:
         """Find Agents and Jobs that vanished while no watch was looking. Raises ApiError."""
@@ -133,12 +154,22 @@ class Fleet:
                 with suppress(ReaderLost):
                     await running.loop.keep_up(first, last)
 
+    def sights(self) -> Iterator[Sight]:
+        """What is known of each Agent now. Asks nobody."""
+        for name, (agent, _) in self._words.items():
+            loop = self._running[name].loop if name in self._running else None
+            stored, lag = (loop.stored, loop.lag) if loop else (None, None)
+            yield Sight(agent, self._saying.ready(agent), stored, lag)
+
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
+        await self._review.close()
         await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
         self._standings.close()
         await self._saying.close()
+        await self._rules.close()
+        await self._happenings.close()
         await self._guard.close()
 
     async def _begin_again(self, agent: AgentRef) -> None:
@@ -150,6 +181,15 @@ class Fleet:
             return
         self._seen.pop((agent.namespace, agent.name), None)
         self.observe(body)
+
+    def _reconcile_soon(self, name: Name, body: Body | None) -> None:
+        self._latest[name] = body
+        if name not in self._reconciling:
+            self._reconciling[name] = asyncio.ensure_future(self._reconcile_latest(name))
+
+    def _reconcile_again(self, name: Name, body: Body) -> "asyncio.Task[None]":
+        self._reconcile_soon(name, body)
+        return self._reconciling[name]
 
     async def _reconcile_latest(self, name: Name) -> None:
         try:
@@ -173,32 +213,30 @@ class Fleet:
             await asyncio.sleep(RETRY)
 
     async def _reconcile(self, name: Name, body: Body) -> None:
-        """Run this generation; where it is invalid, say so and let the last valid one go on."""
+        """Run the generation that may run now, and say so."""
         if name in self._words and self._words[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
-        try:
-            program = compile_agent(parse_agent(body))
-        except InvalidManifest as error:
-            await self._reject(name, body, error)
-            return
-        await self._start(name, body, program)
-        self._say(name, body, Word(program.generation, "True", "Subscribed", _subscribed(program)))
-        log.info("agent subscribed", extra={"agent": "/".join(name), "generation": program.generation})
+        basis = self._review.basis(name, body)
+        choice = choose(body, self._kept(name, body), basis.compiled, self._rules.watched)
+        if choice.program is None:
+            await self._stop(name)
+        if choice.error is not None:  # first, since it holds what to go back to
+            self._say(name, body, choice.word)
+        if choice.program is not None:
+            await self._run(name, choice.body, choice.program, basis)
+        if choice.error is None:
+            self._say(name, body, choice.word)
+        choice.log()
 
-    async def _reject(self, name: Name, body: Body, error: InvalidManifest) -> None:
-        running = self._running.get(name)
-        keep = last_valid(running.body) if running else (body.get("status") or {}).get("lastValidSpec")
-        self._say(name, body, Word(body["metadata"]["generation"], "False", INVALID, str(error), keep))
-        extra = {"agent": "/".join(name), "problems": [str(problem) for problem in error.problems]}
-        log.warning("agent invalid", extra=extra)
-        if keep is not None and (running is None or _Sight.of(running.body).labels != _Sight.of(body).labels):
-            valid = restored(body, keep)
-            try:
-                program = compile_agent(parse_agent(valid))
-            except InvalidManifest:
-                log.warning("last valid spec is not valid to this version", extra={"agent": "/".join(name)})
-            else:
-                await self._start(name, valid, program)
+    def _kept(self, name: Name, body: Body) -> str | None:
+        """The last valid spec of an Agent before this generation, if that is worth going back to."""
+        if (running := self._running.get(name)) is not None:
+            valid = running.body["metadata"]["generation"]
+            return last_valid(running.body) if valid != body["metadata"]["generation"] else None
+        if (said := self._words.get(name)) is not None:
+            return said[1].last_valid_spec
+        kept: str | None = (body.get("status") or {}).get("lastValidSpec")
+        return kept
 
     def _say(self, name: Name, body: Body, word: Word) -> None:
         agent = _agent(body)
@@ -210,9 +248,15 @@ class Fleet:
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
         return word.under(self._standings.verdict(agent)) if word and said_of == agent else None
 
-    async def _start(self, name: Name, body: Body, program: Program) -> None:
+    async def _run(self, name: Name, body: Body, program: Program, basis: Basis) -> None:
+        """See that exactly this runs."""
+        running = self._running.get(name)
+        if running is not None and not running.task.done():
+            there = running.program
+            if (there.generation, there.labels, running.basis) == (program.generation, program.labels, basis):
+                return
         await self._stop(name)
-        runner = JobRunner(self._api, program.agent, self._lists, self._orphans)
+        runner = JobRunner(self._api, program.agent, self._lists, self._orphans, self._access)
         loop = AgentLoop(
             program,
             StatusLedger(self._api, program.agent),
@@ -227,7 +271,7 @@ class Fleet:
         runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
         task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
-        self._running[name] = _Running(program, body, loop, runner, task)
+        self._running[name] = _Running(program, basis, body, loop, runner, task)
         self._standings.began(program.agent)
 
     async def _leave(self, name: Name) -> None:
@@ -235,6 +279,7 @@ class Fleet:
         await self._stop(name)
         if (said := self._words.pop(name, None)) is not None:
             self._standings.forget(said[0])
+            self._happenings.forget(said[0])
             await self._saying.forget(said[0])
 
     async def _stop(self, name: Name) -> None:
@@ -246,11 +291,6 @@ class Fleet:
 def _agent(body: Body) -> AgentRef:
     metadata = body["metadata"]
     return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
-
-
-def _subscribed(program: Program) -> str:
-    patterns = len({item.pattern for item in program.subscriptions})
-    return f"{patterns} pattern{'s' if patterns != 1 else ''}, {len(program.reactions)} handlers"
 
 
 def _ended(agent: AgentRef, task: "asyncio.Task[None]") -> None:

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from heed.bus.connection import Connection
-from heed.errors import InvalidSettings
 from heed.kube.election import Leadership
+from heed.kube.serving import serving
 from heed.kube.watching import ClusterWatch
 
 
@@ -46,9 +46,6 @@ class Health:
 @asynccontextmanager
 async def serving_health(port: int, health: Health) -> AsyncIterator[None]:
     """Serve the probes on a port (0: do not). Raises InvalidSettings."""
-    if not port:
-        yield
-        return
 
     async def healthz(_: web.Request) -> web.Response:
         return _answer(health.stuck(), "ok")
@@ -56,21 +53,9 @@ async def serving_health(port: int, health: Health) -> AsyncIterator[None]:
     async def readyz(_: web.Request) -> web.Response:
         return _answer(health.stuck() or health.missing(), health.role())
 
-    application = web.Application()
-    application.add_routes([web.get("/healthz", healthz), web.get("/readyz", readyz)])
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    try:
-        try:
-            await web.TCPSite(runner, port=port).start()
-        except OSError as error:
-            message = (
-                f"HEED_HEALTH_PORT={port}: {error.strerror or error}; choose a free port, or 0 for no probes"
-            )
-            raise InvalidSettings(message) from None
+    routes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    async with serving(port, routes, variable="HEED_HEALTH_PORT", what="probes"):
         yield
-    finally:
-        await runner.cleanup()
 
 
 def _answer(wrong: str | None, fine: str) -> web.Response:

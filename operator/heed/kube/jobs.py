@@ -6,17 +6,39 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from heed import names
+from heed.bus.taskaccess import TaskAccess
 from heed.core.effects import TaskEnd, TaskWork
-from heed.core.jobcontract import TERMINATION_LOG, clean_text, environment, parse_result, task_document_json
+from heed.core.jobcontract import (
+    TERMINATION_LOG,
+    broker_environment,
+    clean_text,
+    environment,
+    parse_result,
+    task_document_json,
+)
 
 LOST_RESULT: Final = "the Job completed, but its pod was deleted before its result could be read"
 VOLUME: Final = "heed-task"
 MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
+CREDENTIALS: Final = "nats.creds"
+NATS_VOLUME: Final = "heed-nats"
+NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
+CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS}"
 
 
-def job_manifest(work: TaskWork) -> dict[str, Any]:
-    """The Job of a task: the author's rendered spec, and what the Job contract adds to it."""
+def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, Any]:
+    """The Job of a task: the author's rendered spec, and what the Job contract adds to it.
+
+    One that needs credentials is suspended, and marked, until they are there.
+    """
+    access = access or TaskAccess()
     spec = copy.deepcopy(work.spec)
+    annotations = {names.ANNOTATION_RETENTION: str(work.retention)}
+    if work.publish is not None:
+        annotations[names.ANNOTATION_PUBLISHES] = "true"
+    if needs_credentials(work, access):
+        annotations[names.ANNOTATION_SUSPENDED] = "credentials"
+        spec["suspend"] = True
     spec.pop("ttlSecondsAfterFinished", None)  # a completion must not be lost to a TTL while nobody looks
     if work.timeout is not None:
         spec["activeDeadlineSeconds"] = min(work.timeout, spec.get("activeDeadlineSeconds", work.timeout))
@@ -28,7 +50,7 @@ def job_manifest(work: TaskWork) -> dict[str, Any]:
         **(metadata.get("annotations") or {}),
         names.ANNOTATION_TASK: task_document_json(work),
     }
-    _complete_pod(_mapping(template, "spec"), work)
+    _complete_pod(_mapping(template, "spec"), work, access)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -36,11 +58,50 @@ def job_manifest(work: TaskWork) -> dict[str, Any]:
             "name": names.job_name(work.agent.name, work.id),
             "namespace": work.agent.namespace,
             "labels": labels,
-            "annotations": {names.ANNOTATION_RETENTION: str(work.retention)},
+            "annotations": annotations,
             "ownerReferences": [_owner(work)],
         },
         "spec": spec,
     }
+
+
+def needs_credentials(work: TaskWork, access: TaskAccess) -> bool:
+    """Whether a task's Job has to have a Secret before it may run."""
+    return work.publish is not None and access.signer is not None
+
+
+def awaits_credentials(job: Mapping[str, Any]) -> bool:
+    """Whether a Job was made suspended by us, and its Secret may not be there yet."""
+    return names.ANNOTATION_SUSPENDED in (job["metadata"].get("annotations") or {})
+
+
+def secret_manifest(job: Mapping[str, Any], credentials: str) -> dict[str, Any]:
+    """The Secret with the credentials of a Job, which goes when the Job goes."""
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": secret_name(metadata["name"]),
+            "namespace": metadata["namespace"],
+            "labels": {names.LABEL_TASK_ID: task_id(job)},
+            "ownerReferences": [owner],
+        },
+        "immutable": True,
+        "stringData": {CREDENTIALS: credentials},
+    }
+
+
+def secret_name(job: str) -> str:
+    """The name of the Secret of a Job."""
+    return f"{job}-nats"
+
+
+def release(work: TaskWork) -> dict[str, Any]:
+    """The patch that lets a Job run whose Secret is there, unless its author wants it suspended all the same."""
+    patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
+    return patch if work.spec.get("suspend") else {**patch, "spec": {"suspend": False}}
 
 
 def _labels(work: TaskWork) -> dict[str, str]:
@@ -62,20 +123,29 @@ def _owner(work: TaskWork) -> dict[str, Any]:
     }
 
 
-def _complete_pod(pod: dict[str, Any], work: TaskWork) -> None:
-    """Defaults that are safe, the task file, and the HEED_* variables of every container."""
+def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskAccess) -> None:
+    """Defaults that are safe, the task file, credentials, and the HEED_* variables of every container."""
     pod.setdefault("restartPolicy", "Never")
     pod.setdefault("automountServiceAccountToken", False)
     field = {
         "path": "task.json",
         "fieldRef": {"fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"},
     }
-    volume = {"name": VOLUME, "downwardAPI": {"items": [field]}}
-    pod["volumes"] = [*(pod.get("volumes") or []), volume]
+    volumes: list[dict[str, Any]] = [{"name": VOLUME, "downwardAPI": {"items": [field]}}]
+    mounts: list[dict[str, Any]] = [MOUNT]
+    if identified := needs_credentials(work, access):
+        secret = secret_name(names.job_name(work.agent.name, work.id))
+        volumes.append({"name": NATS_VOLUME, "secret": {"secretName": secret}})
+        mounts.append(NATS_MOUNT)
+    broker: dict[str, str] = {}
+    if work.publish is not None:
+        broker = broker_environment(work, access.url, CREDENTIALS_FILE if identified else None)
+    pod["volumes"] = [*(pod.get("volumes") or []), *volumes]
     for container in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
         container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
-        container["volumeMounts"] = [*(container.get("volumeMounts") or []), MOUNT]
+        container["volumeMounts"] = [*(container.get("volumeMounts") or []), *mounts]
         variables = environment(work, result_file=container.get("terminationMessagePath") or TERMINATION_LOG)
+        variables |= broker
         own = [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
         container["env"] = [*own, *(container.get("env") or [])]
 
@@ -138,8 +208,15 @@ def task_end(
     at = condition.get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
     if completed:
         message = None if last else LOST_RESULT
+        published = names.ANNOTATION_PUBLISHES in (job["metadata"].get("annotations") or {})
         return TaskEnd(
-            task_id(job), job["metadata"]["uid"], at, True, result=parse_result(text), message=message
+            task_id(job),
+            job["metadata"]["uid"],
+            at,
+            True,
+            result=parse_result(text),
+            message=message,
+            published=published,
         )
     return TaskEnd(
         task_id(job),

@@ -8,26 +8,37 @@ connect ─▶ stand by ─▶ elected ─▶ run the Agents ─▶ lease lost �
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
+from heed import names
+from heed.bus.accounts import OPERATOR_CREDS
 from heed.bus.connection import Connection, connect
 from heed.bus.streams import ensure_streams, keep_streams
+from heed.bus.taskaccess import TaskAccess
 from heed.engine.guarding import Guard
 from heed.engine.observers import LogObserver, Observer
 from heed.engine.pacing import Pace
 from heed.engine.ports import EventBus
 from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
-from heed.kube.api import Api, ApiError, agents_path
+from heed.kube.admission import serving_admission
+from heed.kube.api import Api, ApiError, objects_path
+from heed.kube.brokerkeys import broker_keys
 from heed.kube.election import Leadership, LeaseLost, ended, leadership
+from heed.kube.exposing import Exposition, serving_metrics
 from heed.kube.fencing import FencedApi, FencedBus
 from heed.kube.fleet import Fleet
 from heed.kube.health import Health, serving_health
+from heed.kube.metrics import Metrics
+from heed.kube.rules import KINDS
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 
 log = logging.getLogger("heed.operator")
 SWEEP_EVERY = 300.0  # seconds
+SETTLED = 10.0  # seconds until all watches have surely begun
 RETRY = 5.0  # seconds
 FAREWELL = 5.0  # seconds for the watch to end before the process does
 
@@ -50,17 +61,28 @@ async def run_operator(settings: Settings, observer: Observer | None = None) -> 
 async def _operate(settings: Settings, observer: Observer) -> None:
     """Connect, then stand by and run, turn after turn."""
     async with AsyncExitStack() as closing:
-        api, apart = await FencedApi.connect(), await Api.connect()
+        api, apart, asked = await FencedApi.connect(), await Api.connect(), await Api.connect()
         closing.push_async_callback(api.close)
         closing.push_async_callback(apart.close)
+        closing.push_async_callback(asked.close)
         leader, watch = leadership(settings, apart), ClusterWatch(settings)
         api.may_write = leader.holds
-        health = Health(leader, watch)
+        health, metrics = Health(leader, watch), Metrics(observer)
+        api.observe = apart.observe = asked.observe = metrics.answered
+        exposition = Exposition(metrics, leader)
         await closing.enter_async_context(serving_health(settings.health_port, health))
+        await closing.enter_async_context(serving_metrics(settings.metrics_port, exposition))
+        await closing.enter_async_context(serving_admission(settings, asked))
         closing.push_async_callback(watch.ended, FAREWELL)
-        connection = health.connection = await connect(settings, "heed-operator")
+        keys = await broker_keys(apart, settings)
+        access = TaskAccess.of(settings, keys)
+        credentials = None if keys is None else keys[OPERATOR_CREDS]
+        connection = await connect(settings, "heed-operator", credentials=credentials)
+        health.connection = connection
+        exposition.connection = connection
         closing.push_async_callback(connection.close)
-        term = Term(settings, observer, api, FencedBus(connection, leader.holds), connection, watch, health)
+        bus = FencedBus(connection, leader.holds)
+        term = Term(settings, metrics, api, bus, connection, watch, health, exposition, access)
         while True:
             await watch.ended()
             await _connected(connection)
@@ -92,39 +114,50 @@ class Term:
     connection: Connection
     watch: ClusterWatch
     health: Health
+    exposition: Exposition
+    access: TaskAccess
 
     async def run(self) -> None:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
-        await self._served()
+        pace, namespace, access = Pace.of(self.settings), self.settings.namespace, self.access
         guard = Guard(self.settings.decision_memory, self.settings.decision_cpu)
-        fleet = Fleet(self.api, self.bus, self.observer, Pace.of(self.settings), guard=guard)
-        sweeping = asyncio.create_task(_sweep(fleet, self.settings.namespace))
-        keeping = asyncio.create_task(keep_streams(self.connection, self.settings.stream))
-        extra = {"nats": self.connection.url, "namespace": self.settings.namespace or "all"}
-        log.info("operator active", extra=extra)
+        fleet = Fleet(self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access)
+        beside: list[asyncio.Task[None]] = []
         try:
+            await self._served(fleet)
+            self.exposition.agents = fleet
+            beside.append(asyncio.create_task(_sweep(fleet, namespace)))
+            beside.append(asyncio.create_task(keep_streams(self.connection, self.settings.stream)))
+            log.info("operator active", extra={"nats": self.connection.url, "namespace": namespace or "all"})
             await self.watch.run(fleet)
         finally:
-            sweeping.cancel()
-            keeping.cancel()
+            self.exposition.agents = None
+            for task in beside:
+                task.cancel()
             await fleet.close()
 
-    async def _served(self) -> None:
-        """Wait until the API server lets us list Agents: the CRD is there, and so are our rights."""
+    async def _served(self, fleet: Fleet) -> None:
+        """Wait until the API server has listed what no Agent may run without: the CRDs are there, and our rights."""
         try:
-            while (error := await self._refusal()) is not None:
-                self.health.obstacle = f"cannot list agents: {error}"
-                log.warning("cannot list agents yet", extra={"error": str(error), "retry_in": RETRY})
+            while (refusal := await self._refusal(fleet)) is not None:
+                what, error = refusal
+                self.health.obstacle = f"cannot list {what}: {error}{_remedy(error)}"
+                extra = {"error": f"{error}{_remedy(error)}", "retry_in": RETRY}
+                log.warning(f"cannot list {what} yet", extra=extra)
                 await asyncio.sleep(RETRY)
         finally:
             self.health.obstacle = None
 
-    async def _refusal(self) -> ApiError | None:
+    async def _refusal(self, fleet: Fleet) -> tuple[str, ApiError] | None:
+        what = names.PLURAL
         try:
-            await self.api.get(agents_path(self.settings.namespace), {"limit": "1"})
+            for what in (names.PLURAL, *KINDS.values()):
+                await self.api.get(objects_path(what, self.settings.namespace), {"limit": "1"})
+            what = "all policies, grants and event types"
+            await fleet.learn_rules()
         except ApiError as error:
-            return error
+            return what, error
         return None
 
 
@@ -135,11 +168,30 @@ async def _connected(connection: Connection) -> None:
             return await connection.ready()
 
 
+def _remedy(error: ApiError) -> str:
+    match error.status:
+        case 404:
+            return "; apply the custom resource definitions of this version (`heed crds`)"
+        case 403:
+            return "; give the operator the rights that its chart grants"
+    return ""
+
+
 async def _sweep(fleet: Fleet, namespace: str | None) -> None:
-    """kopf makes up no deletion that it missed while its watch was down; this finds them."""
+    """kopf makes up no deletion that it missed while its watch was down; this finds them.
+
+    Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
+    """
+    await asyncio.sleep(SETTLED)
+    await _try(fleet.learn_rules)
     while True:
         await asyncio.sleep(SWEEP_EVERY)
-        try:
-            await fleet.sweep(namespace)
-        except Exception as error:  # also a mistake of ours: nobody would miss the sweeps
-            log.warning("cannot sweep", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))
+        await _try(fleet.learn_rules)
+        await _try(partial(fleet.sweep, namespace))
+
+
+async def _try(sweep: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await sweep()
+    except Exception as error:  # also a mistake of ours: nobody would miss the sweeps
+        log.warning("cannot sweep", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))

@@ -9,11 +9,12 @@ from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask
+from heed.bus.taskaccess import TaskAccess
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.jobcontract import REASON_LOST
 from heed.engine.performing import now
 from heed.errors import TaskRefused, TaskUnavailable
-from heed.kube import jobs
+from heed.kube import jobs, secrets
 from heed.kube.api import CORE, Api, ApiError, jobs_path
 from heed.kube.joblists import Job, JobLists
 
@@ -32,12 +33,18 @@ class JobRunner:
     """
 
     def __init__(
-        self, api: Api, agent: AgentRef, lists: JobLists | None = None, orphans: set[str] | None = None
+        self,
+        api: Api,
+        agent: AgentRef,
+        lists: JobLists | None = None,
+        orphans: set[str] | None = None,
+        access: TaskAccess | None = None,
     ) -> None:
         self.report: Report = lambda end: False
         self.waits: Callable[[str], bool] = lambda task_id: True
         self.pending: Callable[[], Pending | None] = lambda: None
         self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
+        self._access = access or TaskAccess()
         self._closed = False
         self._orphans: set[str] = set() if orphans is None else orphans
         self._deletions: dict[str, asyncio.Task[None]] = {}
@@ -45,19 +52,22 @@ class JobRunner:
         self._searches: set[asyncio.Task[None]] = set()
 
     async def start(self, work: TaskWork) -> None:
-        """Create the Job; one that is already there is checked to be ours."""
-        manifest = jobs.job_manifest(work)
+        """Create the Job, and what it needs to run; one that is already there is checked to be ours."""
+        manifest = jobs.job_manifest(work, self._access)
         try:
-            await self._api.create(jobs_path(work.agent.namespace), manifest)
+            job: Job = (await self._api.create(jobs_path(work.agent.namespace), manifest)).body
         except ApiError as error:
             if error.status == 409:
-                await self._check_ours(manifest["metadata"]["name"], work)
+                job = await self._existing(manifest["metadata"]["name"], work)
             elif error.status in (400, 422):
                 raise TaskRefused("InvalidJob", f"spec.tasks.{work.task}.job: {error.message}") from None
             else:
                 raise TaskUnavailable(str(error)) from error
+        if jobs.awaits_credentials(job):
+            await secrets.release(self._api, job, work, self._access)
 
-    async def _check_ours(self, name: str, work: TaskWork) -> None:
+    async def _existing(self, name: str, work: TaskWork) -> Job:
+        """The Job of this name, which is ours. Raises TaskRefused, TaskUnavailable."""
         try:
             job = (await self._api.get(jobs_path(work.agent.namespace, name))).body
         except ApiError as error:
@@ -66,6 +76,7 @@ class JobRunner:
             raise TaskRefused(
                 "NameTaken", f"there is a Job {name} that is not Heed's; delete it or rename the agent"
             )
+        return job
 
     async def cancel(self, task_id: str) -> None:
         """Delete the Job."""

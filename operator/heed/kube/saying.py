@@ -17,14 +17,16 @@ from heed.api.conditions import MAX_MESSAGE, READY, Condition, condition_of, wit
 from heed.core.effects import AgentRef
 from heed.engine.performing import now
 from heed.engine.stopping import stop
+from heed.errors import INVALID, NOT_GRANTED, POLICY_VIOLATION
 from heed.kube.api import Api, ApiError, agent_path
 from heed.kube.standing import Undecided, Verdict
 from heed.kube.troubles import Trouble
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
+Became = Callable[[AgentRef, Mapping[str, Any] | None, Mapping[str, Any]], None]
 AT_ONCE: Final = 16  # writes of all Agents together
-INVALID: Final = "Invalid"
+REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the manifest, not what the loop does
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between tries to write
 CONFLICTS: Final = Backoff(steps=8, duration=0.01, factor=1.5, jitter=1.0)  # a busy loop writes all the time
 
@@ -60,11 +62,14 @@ class Known:
     generation: int
     status: str | None
     reason: str | None
+    message: str | None = None
 
     def says(self, word: Word) -> bool:
-        """Whether a word has been heard. Other words for the same reason are no news."""
+        """Whether a word has been heard. Other words for the same reason are no news, unless that is the manifest."""
         if self.generation != word.generation or self.status is None:
             return False
+        if self.reason in REJECTED:  # also as long as nothing is known of the loop
+            return (self.reason, self.message) == (word.reason, word.message[:MAX_MESSAGE])
         return not word.settled or (self.status, self.reason) == (word.status, word.reason)
 
 
@@ -73,7 +78,8 @@ def known(body: Body) -> Known:
     status = body.get("status") or {}
     ready = condition_of(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
-    return Known(version(body), generation, ready.get("status"), ready.get("reason"))
+    said = (ready.get(name) for name in ("status", "reason", "message"))
+    return Known(version(body), generation, *said)
 
 
 def version(body: Body) -> int:
@@ -91,7 +97,7 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
         not word.settled
         and ready is not None
         and ready.get("status") == "False"
-        and ready["reason"] != INVALID
+        and ready["reason"] not in REJECTED
     ):
         word = replace(word, status="False", reason=ready["reason"], message=ready.get("message", ""))
     condition = Condition(
@@ -110,11 +116,24 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
     return new if any(old.get(key) != value for key, value in new.items()) else None
 
 
-class Saying:
-    """Writes what is wanted of each Agent until it is there, or not wanted any more."""
+def _nobody(agent: AgentRef, before: Mapping[str, Any] | None, ready: Mapping[str, Any]) -> None:
+    """Nobody wants to know."""
 
-    def __init__(self, api: Api, wanted: Callable[[AgentRef], Word | None], between: float) -> None:
-        self._api, self._wanted, self._between = api, wanted, between
+
+class Saying:
+    """Writes what is wanted of each Agent until it is there, or not wanted any more.
+
+    `became` is told of every write: of which Agent, and what the condition was before and is now.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        wanted: Callable[[AgentRef], Word | None],
+        between: float,
+        became: Became = _nobody,
+    ) -> None:
+        self._api, self._wanted, self._between, self._became = api, wanted, between, became
         self._known: dict[AgentRef, Known] = {}
         self._writers: dict[AgentRef, asyncio.Task[None]] = {}
         self._written: dict[AgentRef, float] = {}
@@ -138,6 +157,15 @@ class Saying:
         """What is wanted may have changed."""
         if agent not in self._writers and self._news(agent) is not None:
             self._writers[agent] = asyncio.create_task(self._say(agent))
+
+    def ready(self, agent: AgentRef) -> tuple[str, str]:
+        """Status and reason of the condition: what is wanted, and as long as that is open what is there."""
+        word, there = self._wanted(agent), self._known.get(agent)
+        if word is None:
+            return "Unknown", "Unknown"
+        if word.settled or there is None or there.status is None:
+            return word.status, word.reason
+        return there.status, there.reason or "Unknown"
 
     async def forget(self, agent: AgentRef) -> None:
         """An Agent is gone."""
@@ -211,6 +239,8 @@ class Saying:
         answer = await self._api.merge(path, {"metadata": fence, "status": status})
         self._learn(agent, answer.body)
         self._written[agent] = asyncio.get_running_loop().time()
+        before = (body.get("status") or {}).get("conditions") or []
+        self._became(agent, condition_of(before, READY), condition_of(status["conditions"], READY) or {})
         return True
 
 

@@ -146,6 +146,10 @@ class Standings:
             standing.committed()
             self._look(agent)
 
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """See Observer."""
+        self._observer.measured(agent, decided, commit, size)
+
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         """See Observer."""
         self._observer.performed(agent, effect)

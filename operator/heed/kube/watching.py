@@ -19,6 +19,7 @@ import kopf
 from heed import names
 from heed.errors import HeedError
 from heed.kube.api import PAGE, TLS_END
+from heed.kube.nesting import have_kopf_read_so
 from heed.settings import Settings
 
 log = logging.getLogger("heed.watch")
@@ -32,6 +33,7 @@ CHATTY: Final = (
     "kopf._core.reactor.observation",
     "kopf._cogs.clients.watching",
 )
+RULES: Final = (names.AGENT_POLICIES, names.EVENT_GRANTS, names.EVENT_TYPES)
 Show = Callable[..., None]
 Seen = Callable[[kopf.RawEvent], None]
 
@@ -47,15 +49,18 @@ class Watcher(Protocol):
 
     def observe_job(self, job: Any, *, deleted: bool = False) -> None: ...
 
+    def observe_rule(self, rule: Any, *, deleted: bool = False) -> None: ...
+
 
 class ClusterWatch:
-    """Watches Agents and Jobs, term after term."""
+    """Watches Agents, their Jobs and the rules for them, term after term."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._thread: _Thread | None = None
         for chatty in CHATTY:
             logging.getLogger(chatty).addFilter(_is_news)
+        have_kopf_read_so()
 
     async def run(self, watcher: Watcher) -> None:
         """Show the watcher what happens, until cancelled; then nothing more, at once. Raises WatchEnded."""
@@ -163,6 +168,8 @@ class _Thread:
                 registry=self._registry(over),
                 settings=settings,
                 standalone=True,
+                # For peering, which is off. Without it kopf asks who the user is, and a container's has no name.
+                identity="heed",  # type: ignore[arg-type]
                 clusterwide=namespace is None,
                 namespaces=[] if namespace is None else [namespace],
                 stop_flag=stop,
@@ -178,9 +185,12 @@ class _Thread:
             await running
 
     def _registry(self, over: asyncio.Event) -> kopf.OperatorRegistry:
-        watcher = self._watcher
+        watcher, seen = self._watcher, self._pass_on
         return _registry(
-            partial(self._pass_on, watcher.observe), partial(self._pass_on, watcher.observe_job), over
+            partial(seen, watcher.observe),
+            partial(seen, watcher.observe_job),
+            partial(seen, watcher.observe_rule),
+            over,
         )
 
     async def _beat(self) -> None:
@@ -205,7 +215,9 @@ def _is_news(record: logging.LogRecord) -> bool:
     return not (message.startswith("OS signals are ignored") or "failed; will retry" in message)
 
 
-def _registry(agent_seen: Seen, job_seen: Seen, over: asyncio.Event) -> kopf.OperatorRegistry:
+def _registry(
+    agent_seen: Seen, job_seen: Seen, rule_seen: Seen, over: asyncio.Event
+) -> kopf.OperatorRegistry:
     registry = kopf.get_default_registry().__class__()
 
     @kopf.on.event(names.GROUP, names.VERSION, names.PLURAL, registry=registry)
@@ -215,6 +227,12 @@ def _registry(agent_seen: Seen, job_seen: Seen, over: asyncio.Event) -> kopf.Ope
     @kopf.on.event("batch", "v1", "jobs", labels={names.LABEL_AGENT: kopf.PRESENT}, registry=registry)
     async def job(event: kopf.RawEvent, **_: Any) -> None:
         job_seen(event)
+
+    async def rule(event: kopf.RawEvent, **_: Any) -> None:
+        rule_seen(event)
+
+    for plural in RULES:
+        kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(rule)
 
     @kopf.on.cleanup(registry=registry)
     async def ending(**_: Any) -> None:
