@@ -7,14 +7,16 @@ import click
 import yaml
 
 from heed import names
-from heed.api.crd import agent_crd
+from heed.api.crd import crds as definitions
 
 HEADER = "# Generated from operator/heed/api by `heed crds`; do not edit.\n"
 
 
 def documents() -> dict[str, str]:
     """File name to content of every CRD."""
-    return {f"{names.GROUP}_{names.PLURAL}.yaml": HEADER + _yaml(agent_crd())}
+    return {
+        f"{names.GROUP}_{crd['spec']['names']['plural']}.yaml": HEADER + _yaml(crd) for crd in definitions()
+    }
 
 
 def _yaml(document: dict[str, Any]) -> str:

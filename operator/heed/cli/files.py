@@ -9,9 +9,10 @@ from typing import Final
 from heed.api.agent import Agent
 from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest, parse_manifests
 from heed.api.parsing import parse_agent
-from heed.core.program import Program, compile_agent
+from heed.core.program import Program
 from heed.errors import InvalidManifest, InvalidSettings, Problem
 from heed.local.manifests import files
+from heed.local.rules import NO_RULES, Rules, read_rules
 
 STDIN: Final = "-"
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -71,17 +72,22 @@ def read_text(source: str) -> str:
 
 
 def load_agents(paths: Sequence[str]) -> list[LoadedAgent]:
-    """The Agents in files and folders. Raises InvalidSettings, InvalidManifest with file, line and every problem."""
+    """The Agents in files and folders, under the rules that stand there too.
+
+    Raises InvalidSettings, InvalidManifest with file, line and every problem.
+    """
     problems: list[Problem] = []
     loaded: list[LoadedAgent] = []
-    for manifest in _manifests(paths, problems):
-        try:
-            loaded.append(load_agent(manifest))
-        except InvalidManifest as error:
-            problems.extend(manifest.located(error.problems).problems)
-    problems.extend(
-        problem for item, problem in twice(loaded) for problem in item.located([problem]).problems
-    )
+    manifests = list(_manifests(paths, problems))
+    rules, mistakes = read_rules(manifests)
+    for manifest in manifests:
+        if manifest.is_agent:
+            try:
+                loaded.append(load_agent(manifest, rules))
+            except InvalidManifest as error:
+                problems.extend(manifest.located(error.problems).problems)
+    for manifest, problem in (*mistakes, *twice(loaded)):
+        problems.extend(manifest.located([problem]).problems)
     if problems:
         raise InvalidManifest(problems)
     if not loaded:
@@ -92,7 +98,7 @@ def load_agents(paths: Sequence[str]) -> list[LoadedAgent]:
 def _manifests(paths: Sequence[str], problems: list[Problem]) -> Iterator[Manifest]:
     for source in sources(paths):
         try:
-            yield from (manifest for manifest in read_manifests(source) if manifest.is_agent)
+            yield from read_manifests(source)
         except NotAManifest as error:
             if source in paths:
                 problems.extend(error.problems)
@@ -100,10 +106,10 @@ def _manifests(paths: Sequence[str], problems: list[Problem]) -> Iterator[Manife
             problems.extend(error.problems)
 
 
-def load_agent(manifest: Manifest) -> LoadedAgent:
+def load_agent(manifest: Manifest, rules: Rules = NO_RULES) -> LoadedAgent:
     """One Agent, checked as the operator checks it. Raises InvalidManifest with paths only."""
     agent = parse_agent(manifest.document)
-    return LoadedAgent(manifest, agent, compile_agent(agent))
+    return LoadedAgent(manifest, agent, rules.compile(agent))
 
 
 def twice(loaded: Iterable[LoadedAgent]) -> Iterator[tuple[Manifest, Problem]]:

@@ -30,6 +30,8 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
     },
     "Set up": {
         "crds": "Print the CustomResourceDefinitions.",
+        "broker-keys": "Make the keys of a broker that asks who everybody is.",
+        "credentials": "Make credentials for who publishes or sees events.",
         "completion": "Print a script that lets your shell complete heed's commands.",
     },
 }
@@ -55,7 +57,7 @@ class LazyGroup(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         try:
-            command = getattr(importlib.import_module(f"heed.cli.{cmd_name}"), cmd_name)
+            command = getattr(importlib.import_module(_module(cmd_name)), cmd_name.replace("-", "_"))
         except ModuleNotFoundError as error:
             missing = error.name or str(error)
             raise Failure(f"heed {cmd_name} needs the Python package {missing}; install it first") from error
@@ -126,7 +128,11 @@ def _failure(message: str, error: Exception) -> Failure:
 
 
 def _is_installed(name: str) -> bool:
-    return importlib.util.find_spec(f"heed.cli.{name}") is not None
+    return importlib.util.find_spec(_module(name)) is not None
+
+
+def _module(name: str) -> str:
+    return f"heed.cli.{name.replace('-', '_')}"
 
 
 @click.group(

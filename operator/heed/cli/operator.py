@@ -62,6 +62,13 @@ from heed.settings import Settings
     show_envvar=True,
     help="Port of /healthz and /readyz; 0 for none.  [default: 8080]",
 )
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    envvar="HEED_METRICS_PORT",
+    show_envvar=True,
+    help="Port of /metrics; 0 for none.  [default: 9090]",
+)
 def operator(**options: Any) -> None:
     """Run the Agents of a cluster: the current kubeconfig's, or the one that this pod is in.
 

@@ -18,9 +18,10 @@ from cloudevents.core.v1.event import CloudEvent
 from heed import names
 from heed.bus.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, Stored
+from heed.cli.typechecks import check_event
 from heed.core.cloudevents import build, read_data
 from heed.core.events import Event
-from heed.errors import BusUnavailable, InvalidSettings, MalformedEvent
+from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings, MalformedEvent
 from heed.settings import NATS_URL, Settings
 
 
@@ -42,6 +43,14 @@ from heed.settings import NATS_URL, Settings
 )
 @click.option(
     "--msg-id/--no-msg-id", default=True, help="Let the broker drop duplicates of the same source and id."
+)
+@click.option(
+    "-f",
+    "--types",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    help="EventTypes that the event is to fit, in a file or folder; repeatable.",
 )
 @click.option(
     "--nats",
@@ -68,6 +77,7 @@ def publish(
     subject: str | None,
     extensions: Sequence[str],
     msg_id: bool,
+    files: Sequence[str],
     url: str,
     output: str,
 ) -> None:
@@ -87,6 +97,7 @@ def publish(
     }
     event = _event({name: value for name, value in attributes.items() if value is not None}, data)
     where = _subject(namespace, agent, type_)
+    _check(event, namespace, files)
     try:
         settings = replace(Settings.from_environment(), nats_url=url)
         stored = asyncio.run(_publish(settings, where, event, deduplicate=msg_id))
@@ -99,6 +110,20 @@ def publish(
         raise click.ClickException(str(error)) from None
     result = {"id": event.id, "stream": names.STREAM, "sequence": stored.sequence, "subject": where}
     _show({**result, "duplicate": stored.duplicate}, type_, output)
+
+
+def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
+    """Say what an EventType has against the event. Raises ClickException where it is not to be sent."""
+    if not files:
+        return
+    try:
+        finding = check_event(event, namespace, files)
+    except (InvalidSettings, InvalidManifest) as error:
+        raise click.UsageError(str(error)) from None
+    if finding is not None and finding.mode == "Enforce":
+        raise click.ClickException(f"not published, since it would be dead-lettered: {finding.message}")
+    if finding is not None:
+        click.echo(f"warning: {finding.message}", err=True)
 
 
 async def _publish(settings: Settings, subject: str, event: Event, *, deduplicate: bool) -> Stored:

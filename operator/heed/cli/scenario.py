@@ -20,7 +20,8 @@ from heed.core.templates import Template
 from heed.errors import InvalidManifest, InvalidSettings, MalformedEvent, Problem
 
 T = TypeVar("T")
-_MEMBERS: Final = (*REQUIRED, *OPTIONAL, "data", "data_base64", "to", "correlationid", "causationid")
+_MEMBERS: Final = (*REQUIRED, *OPTIONAL, "data", "data_base64", "to", "task", "correlationid", "causationid")
+_OF_TASKS: Final = (names.TASK_PROGRESS, names.TASK_COMPLETED, names.TASK_FAILED)
 
 
 def read_events(source: str, programs: Sequence[Program], namespace: str) -> list[Message]:
@@ -42,18 +43,23 @@ def _text(source: str) -> str:
 
 def _message(line: str, place: str, number: int, programs: Sequence[Program], namespace: str) -> Message:
     document = _json_line(line, place)
-    to = document.pop("to", None)
+    to, task = document.pop("to", None), document.pop("task", None)
     document = {"specversion": "1.0", "id": f"line-{number}", "source": "/simulate", **document}
     try:
         event = from_json(document)
     except MalformedEvent as error:
         raise BadInput("; ".join([f"{place}: {error}", *_meant(document)])) from None
+    if task is not None and not (isinstance(task, str) and to is not None and event.type in _OF_TASKS):
+        raise BadInput(
+            f'{place}: "task" is the name of a task whose event this is; it goes with "to" and a type of '
+            f"{', '.join(_OF_TASKS)}"
+        )
     if to is None:
         return Message(names.event_subject(namespace, event.type), event)
     known = [program.agent.name for program in programs if program.agent.namespace == namespace]
     if to not in known:
         raise BadInput(f'{place}: "to" is {json.dumps(to)}, none of the given Agents: {", ".join(known)}')
-    return Message(names.inbox_subject(namespace, to, event.type), event)
+    return Message(names.inbox_subject(namespace, to, event.type), event, task=task)
 
 
 def _meant(document: dict[str, Any]) -> Iterator[str]:

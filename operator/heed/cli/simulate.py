@@ -27,7 +27,7 @@ from heed.core.visible import visible
     metavar="FILE",
     multiple=True,
     required=True,
-    help="Agents: a manifest or a folder; repeatable. All of them share the stream.",
+    help="Agents, and policies, grants and event types for them: a manifest or a folder; repeatable.",
 )
 @click.option(
     "--complete", "completed", metavar="TASK=JSON", multiple=True, help="Every run of TASK gives this result."
@@ -109,11 +109,12 @@ def _rules(programs: Sequence[Program], options: dict[str, Any]) -> list[Rule]:
 
 
 def _namespace(programs: Sequence[Program], chosen: str | None) -> str:
-    """Where the events are published: no Agent hears what is in another namespace."""
+    """Where the events are published: no Agent hears what is in another namespace, unless it subscribes to it."""
     found = sorted({program.agent.namespace for program in programs})
     if chosen is None and len(found) > 1:
         raise BadInput(f"the Agents are in namespaces {', '.join(found)}; say with -n where the events are")
-    if chosen is not None and chosen not in found:
+    read = {item.namespace for program in programs for item in program.subscriptions if item.namespace}
+    if chosen is not None and chosen not in (*found, *read):
         raise BadInput(f"-n {chosen}: the Agents are in {', '.join(found)}")
     return chosen or found[0]
 

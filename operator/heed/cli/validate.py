@@ -7,11 +7,15 @@ from typing import Literal
 import click
 
 from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest
-from heed.cli.files import LoadedAgent, load_agent, read_manifests, shown, sources, twice
+from heed.api.parsing import parse_agent
+from heed.cli.files import LoadedAgent, read_manifests, shown, sources, twice
 from heed.cli.output import Form, output_option, paint, show_data
 from heed.core.advice import ANY, advise, direct_types
 from heed.core.visible import visible
-from heed.errors import InvalidManifest, Problem
+from heed.errors import NOT_GRANTED, InvalidManifest, Problem
+from heed.local.rules import Rules, read_rules
+
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,7 @@ class Finding:
     path: str
     message: str
     remedy: str
-    severity: Literal["error", "warning"]
+    severity: Severity
     agent: str | None
 
     def __str__(self) -> str:
@@ -38,6 +42,7 @@ class Checked:
 
     findings: list[Finding]
     valid: list[LoadedAgent]
+    rules: list[Manifest]
     skipped: list[Manifest]
 
 
@@ -56,13 +61,14 @@ class Checked:
 def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, output: Form) -> None:
     """Check Agents in FILES as the operator would, and more: what is valid, but hardly meant, gives a warning.
 
-    Documents that are no Agents are skipped. Exits with 1 if there is a mistake. JSON and YAML output are a list of
-    {file, line, path, message, remedy, severity, agent}.
+    AgentPolicies, EventGrants and EventTypes in FILES are checked too, and Agents by them; a grant that is not there
+    gives a warning. Documents of other kinds are skipped. Exits with 1 if there is a mistake. JSON and YAML output are
+    a list of {file, line, path, message, remedy, severity, agent}.
 
     \b
     Examples:
       heed validate -f agent.yaml
-      heed validate --strict agents/*.yaml
+      heed validate --strict agents/*.yaml policies/
       kubectl get agents -A -o yaml | heed validate -f - -o json
     """
     paths = [*filenames, *files]
@@ -79,37 +85,53 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
 
 
 def check(paths: Sequence[str]) -> Checked:
-    """Everything there is to say about the Agents in these files. Raises InvalidSettings."""
-    checked = Checked([], [], [])
+    """Everything there is to say about the Agents in these files, and what rules them. Raises InvalidSettings."""
+    checked = Checked([], [], [], [])
     files = sources(paths)
-    for source in files:
-        try:
-            manifests = read_manifests(source)
-        except UnreadableManifest as error:
-            if isinstance(error, NotAManifest) and source not in paths:
-                continue
-            found = Finding(error.source, error.line, "", error.message, error.remedy, "error", None)
-            checked.findings.append(found)
-            continue
-        for manifest in manifests:
-            _check(manifest, checked)
+    manifests = [manifest for source in files for manifest in _read(source, source in paths, checked)]
+    rules, mistakes = read_rules(manifests)
+    checked.findings.extend(_finding(manifest, problem, "error") for manifest, problem in mistakes)
+    wrong = [manifest for manifest, _ in mistakes]
+    for manifest in manifests:
+        if manifest.is_agent:
+            _check(manifest, rules, checked)
+        elif manifest.rule is None:
+            checked.skipped.append(manifest)
+        elif not any(manifest is item for item in wrong):
+            checked.rules.append(manifest)
     for manifest, problem in twice(checked.valid):
         checked.findings.append(_finding(manifest, problem, "error"))
-    if not (checked.findings or checked.valid):
+    if not (checked.findings or checked.valid or checked.rules):
         remedy = "an Agent has apiVersion heed.dev/v1alpha1 and kind Agent"
         checked.findings.append(Finding(shown(files[0]), 1, "", "there is no Agent", remedy, "error", None))
     checked.findings.extend(_warnings(checked.valid))
     return checked
 
 
-def _check(manifest: Manifest, checked: Checked) -> None:
-    if not manifest.is_agent:
-        checked.skipped.append(manifest)
-        return
+def _read(source: str, is_named: bool, checked: Checked) -> list[Manifest]:
+    """The documents of a file. One that is found in a folder may be something else altogether."""
     try:
-        checked.valid.append(load_agent(manifest))
+        return read_manifests(source)
+    except UnreadableManifest as error:
+        if is_named or not isinstance(error, NotAManifest):
+            found = Finding(error.source, error.line, "", error.message, error.remedy, "error", None)
+            checked.findings.append(found)
+        return []
+
+
+def _check(manifest: Manifest, rules: Rules, checked: Checked) -> None:
+    """One Agent. What other namespaces would have to grant may be granted in the cluster, where files cannot tell."""
+    try:
+        agent = parse_agent(manifest.document)
+        program, missing = rules.compile_as_granted(agent)
     except InvalidManifest as error:
-        checked.findings.extend(_finding(manifest, problem, "error") for problem in error.problems)
+        problems: Sequence[Problem] = error.problems
+    else:
+        checked.valid.append(LoadedAgent(manifest, agent, program))
+        problems = missing
+    for problem in problems:
+        severity: Severity = "warning" if problem.reason == NOT_GRANTED else "error"
+        checked.findings.append(_finding(manifest, problem, severity))
 
 
 def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
@@ -121,10 +143,10 @@ def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
             yield _finding(item.manifest, problem, "warning")
 
 
-def _finding(manifest: Manifest, problem: Problem, severity: Literal["error", "warning"]) -> Finding:
+def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> Finding:
     line = manifest.line_of(problem.path)
     agent = None
-    if manifest.name:
+    if manifest.name and manifest.rule is None:
         metadata = manifest.document["metadata"]
         agent = f"{metadata.get('namespace') or 'default'}/{manifest.name}"
     return Finding(manifest.source, line, problem.path, problem.message, problem.remedy, severity, agent)
@@ -135,6 +157,9 @@ def _show(checked: Checked) -> None:
         click.echo(
             f"{visible(manifest.source)}:{manifest.line}: {visible(manifest.title)}: skipped, not an Agent"
         )
+    for manifest in checked.rules:
+        place = f"{visible(manifest.source)}:{manifest.line}:"
+        click.echo(paint(f"{place} {visible(manifest.title)} is valid", "green"))
     for finding in checked.findings:
         place = paint(f"{visible(finding.file)}:{finding.line}:", bold=True)
         colour = "red" if finding.severity == "error" else "yellow"

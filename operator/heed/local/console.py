@@ -59,6 +59,9 @@ class Console:
         for decision in decisions:
             self._decided(agent, decision)
 
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """Figures are for metrics."""
+
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         """A decision says all that is to be said of its effects."""
 

@@ -17,18 +17,19 @@ from heed.bus.connection import connect
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.streams import ensure_streams
 from heed.core.effects import AgentRef
-from heed.core.program import Program, compile_agent
+from heed.core.program import Program, Subscription
 from heed.engine.guarding import Guard
 from heed.engine.loop import AgentLoop
 from heed.engine.pacing import Pace
 from heed.engine.performing import now
 from heed.engine.stopping import stop
-from heed.errors import HeedError, InvalidManifest
+from heed.errors import HeedError, InvalidManifest, PolicyViolation
 from heed.local.console import Console
 from heed.local.files import exclusive
 from heed.local.ledger import KeyValueLedger, open_ledgers
 from heed.local.manifests import Found, Mistake, files, load
 from heed.local.processes import ProcessRunner, default_slots
+from heed.local.rules import NO_RULES
 from heed.local.server import local_server
 from heed.settings import Settings
 
@@ -67,6 +68,7 @@ class Workbench:
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
         self._slots, self._guard = default_slots(), guard
         self._running: dict[Key, _Running] = {}
+        self._rules = NO_RULES
         self._seen: object = None
         self._mistaken = False
 
@@ -85,7 +87,10 @@ class Workbench:
         seen = _stamps(self._paths)
         if seen == self._seen:
             return False
-        await self._apply(*load(self._paths), first=self._seen is None)
+        agents, rules, mistakes = load(self._paths)
+        if self._seen is None or not any(mistake.of_rule for mistake in mistakes):
+            self._rules = rules
+        await self._apply(agents, mistakes, first=self._seen is None)
         self._seen = seen
         return True
 
@@ -142,13 +147,34 @@ class Workbench:
         """Run this Agent, unless it runs as it is. Returns what is wrong with it."""
         old = self._running.get(found.key)
         if old is not None and (old.found.agent, old.found.file) == (found.agent, found.file):
-            return []
+            if self._rules_hold(old):
+                return []
         try:
-            program = compile_agent(found.agent)
+            program = self._rules.compile(found.agent)
         except InvalidManifest as error:
+            if old is not None:
+                await self._go_on(old)
             return [Mistake(found.file, found.manifest.located(error.problems).problems)]
         await self._start(found, program, old)
         return []
+
+    def _rules_hold(self, running: _Running) -> bool:
+        """Whether it runs under the rules of now."""
+        program = running.program
+        may = self._rules.permissions(running.found.agent.metadata)
+        return (program.permissions, program.schemas) == (may, self._rules.schemas)
+
+    async def _go_on(self, old: _Running) -> None:
+        """Let an Agent whose edit is not valid run as it was, if that is allowed now."""
+        if self._rules_hold(old):
+            return
+        try:
+            await self._start(old.found, self._rules.compile(old.found.agent), old)
+        except PolicyViolation:
+            await self._stop(old.found.key)
+            self._console.say(
+                f"{old.program.agent} is not allowed any more and has stopped; its ledger is kept"
+            )
 
     async def _start(self, found: Found, program: Program, old: _Running | None) -> None:
         namespace, name = found.key
@@ -171,7 +197,7 @@ class Workbench:
         task = asyncio.create_task(loop.run(), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         self._running[found.key] = _Running(found, program, loop, runner, task)
-        heeds = ", ".join(item.pattern for item in program.subscriptions)
+        heeds = ", ".join(map(_shown, program.subscriptions))
         self._console.say(f"{agent} generation {program.generation} heeds {heeds}")
 
     async def _runner_of(self, found: Found, agent: AgentRef, old: _Running | None) -> ProcessRunner:
@@ -189,6 +215,7 @@ class Workbench:
             output=lambda task_id, line: self._console.output(agent, task_id, line),
             now=now,
             slots=self._slots,
+            nats_url=self.url,
         )
 
     async def _stop(self, key: Key) -> None:
@@ -235,6 +262,10 @@ async def workbench(
         stack.push_async_callback(bench.close)
         await bench.refresh()
         yield bench
+
+
+def _shown(item: Subscription) -> str:
+    return f"{item.pattern} of {item.namespace}" if item.namespace else item.pattern
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:

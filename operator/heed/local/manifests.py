@@ -1,6 +1,6 @@
-"""The Agents in files and folders, with every mistake as file:line, where an editor finds it."""
+"""The Agents in files and folders and what rules them, with every mistake as file:line, where an editor finds it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -9,6 +9,7 @@ from heed.api.agent import Agent
 from heed.api.manifests import Manifest, NotAManifest, parse_manifests
 from heed.api.parsing import parse_agent
 from heed.errors import InvalidManifest, Problem
+from heed.local.rules import Rules, read_rules
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
@@ -33,6 +34,7 @@ class Mistake:
 
     file: Path
     problems: tuple[Problem, ...]
+    of_rule: bool = False  # whether it is about what rules Agents, and no Agent
 
 
 def files(paths: Iterable[Path]) -> list[Path]:
@@ -47,24 +49,36 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def load(paths: Sequence[Path]) -> tuple[list[Found], list[Mistake]]:
-    """The Agents of all files; documents of other kinds are passed over. Never raises for what it reads."""
+def load(paths: Sequence[Path]) -> tuple[list[Found], Rules, list[Mistake]]:
+    """The Agents of all files, the rules beside them, and the mistakes in both. Never raises for what it reads.
+
+    Documents of other kinds are passed over.
+    """
     agents: dict[tuple[str, str], Found] = {}
     mistakes: list[Mistake] = []
+    rules: list[Manifest] = []
+    for file, manifest in _manifests(paths, mistakes):
+        if manifest.is_agent:
+            _add(file, manifest, agents, mistakes)
+        elif manifest.rule is not None:
+            rules.append(manifest)
+    read, wrong = read_rules(rules)
+    for manifest, problem in wrong:
+        mistakes.append(Mistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True))
+    return list(agents.values()), read, mistakes
+
+
+def _manifests(paths: Sequence[Path], mistakes: list[Mistake]) -> Iterator[tuple[Path, Manifest]]:
     for file in files(paths):
         try:
             manifests = parse_manifests(file.read_text(encoding="utf-8"), str(file))
         except InvalidManifest as error:
             if file in paths or not (file.suffix == ".json" or isinstance(error, NotAManifest)):
                 mistakes.append(Mistake(file, error.problems))  # other YAML and JSON lie around in folders
-            continue
         except (OSError, UnicodeDecodeError) as error:
             mistakes.append(_unreadable(file, error))
-            continue
-        for manifest in manifests:
-            if manifest.is_agent:
-                _add(file, manifest, agents, mistakes)
-    return list(agents.values()), mistakes
+        else:
+            yield from ((file, manifest) for manifest in manifests)
 
 
 def _add(

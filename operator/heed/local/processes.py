@@ -21,6 +21,7 @@ from heed.core.jobcontract import (
     REASON_DEADLINE,
     REASON_LOST,
     RESULT_LIMIT,
+    broker_environment,
     clean_text,
     environment,
     parse_result,
@@ -29,6 +30,7 @@ from heed.core.jobcontract import (
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.local.attempts import Outcome, Plan, attempt, plan
 from heed.local.folders import TaskFolder, storing
+from heed.settings import NATS_URL
 
 log = logging.getLogger("heed.local")
 
@@ -52,7 +54,8 @@ def inherited() -> dict[str, str]:
 
 
 class ProcessRunner:
-    """The TaskRunner of one Agent. `folder` is the root of all state; `base` is where the manifest lies.
+    """The TaskRunner of one Agent. `folder` is the root of all state; `base` is where the manifest lies. Children that
+    may publish are told `nats_url`.
 
     `report` is told each end, again after a restart; `output` is told (task id, line). `now` gives RFC 3339.
     """
@@ -67,11 +70,12 @@ class ProcessRunner:
         output: Output,
         now: Callable[[], str],
         slots: asyncio.Semaphore | None = None,
+        nats_url: str = NATS_URL,
     ) -> None:
         self._agent, self._base, self._now = agent, base.resolve(), now
         self._root = folder.resolve() / "tasks" / agent.namespace / agent.name
         self._report, self._output = report, output
-        self._slots = slots or default_slots()
+        self._slots, self._nats_url = slots or default_slots(), nats_url
         self._running: dict[str, asyncio.Task[None]] = {}
         self._next_sweep = 0.0
 
@@ -134,6 +138,8 @@ class ProcessRunner:
 
     def _begin(self, work: TaskWork, folder: TaskFolder) -> None:
         contract = environment(work, task_file=str(folder.task_file), result_file=str(folder.result_file))
+        if work.publish is not None:
+            contract |= broker_environment(work, self._nats_url, None)
         planned = plan(work, self._base, contract, inherited())
         folder.end_leftovers()
         folder.prepare(work)
@@ -176,7 +182,12 @@ class ProcessRunner:
                 text = self._answer(work.id, folder, line)
                 if outcome.exit_code == 0:
                     return TaskEnd(
-                        work.id, self._end_id(work.id), self._now(), True, result=parse_result(text)
+                        work.id,
+                        self._end_id(work.id),
+                        self._now(),
+                        True,
+                        result=parse_result(text),
+                        published=work.publish is not None,
                     )
                 if tried == planned.backoff_limit:
                     return self._exhausted(work.id, outcome, text)

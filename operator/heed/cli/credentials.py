@@ -1,0 +1,105 @@
+"""`heed credentials`: a .creds file for a publisher or an observer, signed with an account's key."""
+
+import re
+import time
+from typing import Final, TextIO
+
+import click
+
+from heed import names
+from heed.bus.accounts import reserved
+from heed.bus.credentials import Grants, Signer
+from heed.cli.output import BadInput
+from heed.errors import InvalidSettings
+
+_DURATION: Final = re.compile(r"(\d+)([smhd])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "-n",
+    "--namespace",
+    help="Namespace of the events; without it --publish and --subscribe are whole subjects.",
+)
+@click.option(
+    "--publish", "publish", multiple=True, metavar="PATTERN", help="Events that may be published; repeatable."
+)
+@click.option(
+    "--subscribe", "subscribe", multiple=True, metavar="PATTERN", help="Events that may be seen; repeatable."
+)
+@click.option(
+    "--inbox", default="_INBOX", show_default=True, metavar="PREFIX", help="Where replies may come."
+)
+@click.option("--lifetime", default="30d", show_default=True, metavar="DURATION", help="Such as 12h or 30d.")
+@click.option(
+    "--key",
+    type=click.File(),
+    envvar="HEED_NATS_SIGNING_KEY",
+    show_envvar=True,
+    default="-",
+    help="File with the seed of the account, or of a signing key of it.  [default: standard input]",
+)
+@click.option(
+    "--account",
+    envvar="HEED_NATS_ACCOUNT",
+    show_envvar=True,
+    help="Public key of the account, where the seed is that of a signing key.",
+)
+def credentials(
+    name: str,
+    namespace: str | None,
+    publish: tuple[str, ...],
+    subscribe: tuple[str, ...],
+    inbox: str,
+    lifetime: str,
+    key: TextIO,
+    account: str | None,
+) -> None:
+    """Print credentials for the broker: a .creds file for whoever is to publish or to see events.
+
+    \b
+    Examples:
+      heed credentials shop -n shop --publish 'com.example.order.>' --key keys/account.seed > shop.creds
+      heed credentials board -n shop --subscribe '>' --key keys/streams.seed > board.creds
+      kubectl get secret -n heed-system heed-nats-keys -o jsonpath='{.data.account\\.seed}' | base64 -d |
+        heed credentials shop -n shop --publish '>' > shop.creds
+    """
+    if not publish and not subscribe:
+        raise BadInput("nothing is allowed yet; give --publish PATTERN, --subscribe PATTERN or both")
+    if namespace is not None and not names.is_name(namespace):
+        raise BadInput(f"--namespace {namespace}: no namespace has such a name")
+    grants = Grants(
+        publish=tuple(_subject(pattern, namespace) for pattern in publish),
+        deny=reserved(namespace or "*"),
+        subscribe=(
+            *(_subject(pattern, namespace) for pattern in subscribe),
+            *([f"{inbox}.>"] if publish else []),
+        ),
+    )
+    signer = _signer(key, account)
+    now = int(time.time())
+    click.echo(signer.credentials(name, grants, now=now, lifetime=_seconds(lifetime)), nl=False)
+
+
+def _subject(pattern: str, namespace: str | None) -> str:
+    if not names.is_pattern(pattern):
+        raise BadInput(f"{pattern}: is no pattern; write com.example.order.* or com.example.>")
+    return pattern if namespace is None else names.event_subject(namespace, pattern)
+
+
+def _signer(key: TextIO, account: str | None) -> Signer:
+    try:
+        return Signer.of(key.read(), (account or "").strip() or None)
+    except InvalidSettings as error:
+        raise BadInput(f"--key: {error}") from None
+    except UnicodeDecodeError:
+        raise BadInput("--key: the file is no text; give the seed of an account") from None
+
+
+def _seconds(duration: str) -> int:
+    found = _DURATION.fullmatch(duration)
+    if found is None or int(found[1]) == 0:
+        raise BadInput(f"--lifetime {duration}: write 90s, 15m, 12h or 30d")
+    return int(found[1]) * _SECONDS[found[2]]

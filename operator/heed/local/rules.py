@@ -1,0 +1,86 @@
+"""Policies, grants and event types that stand in files beside Agents: what they make of each Agent.
+
+They count as in a cluster that has these objects and no others.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from heed.api.agent import Agent, Metadata
+from heed.api.manifests import Manifest
+from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_event_type, parse_grant, parse_policy
+from heed.core.admission import Around, Request, judge
+from heed.core.eventtypes import NO_SCHEMAS, Schemas, compile_schemas
+from heed.core.policy import Permissions, Visible, permissions
+from heed.core.program import Program, compile_agent
+from heed.errors import NOT_GRANTED, InvalidManifest, Problem
+
+Mistakes = list[tuple[Manifest, Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What there is beside Agents."""
+
+    policies: tuple[AgentPolicy, ...] = ()
+    grants: tuple[EventGrant, ...] = ()
+    schemas: Schemas = NO_SCHEMAS
+
+    def permissions(self, agent: Metadata) -> Permissions:
+        """What an Agent may do."""
+        return permissions(agent, self.policies, self.grants)
+
+    def compile(self, agent: Agent) -> Program:
+        """An Agent under these rules. Raises InvalidManifest, PolicyViolation."""
+        return compile_agent(agent, self.permissions(agent.metadata), self.schemas)
+
+    def compile_as_granted(self, agent: Agent) -> tuple[Program, Sequence[Problem]]:
+        """The same as if all was granted that other namespaces may grant, and what they would have to grant.
+
+        Raises InvalidManifest for what is wrong with it otherwise.
+        """
+        may = self.permissions(agent.metadata)
+        try:
+            return compile_agent(agent, may, self.schemas), ()
+        except InvalidManifest as error:
+            if error.reason != NOT_GRANTED:
+                raise
+            missing = [Visible(item.namespace, item.type) for item in agent.spec.subscribe if item.namespace]
+            granted = replace(may, grants=(*may.grants, *missing))
+            return compile_agent(agent, granted, self.schemas), error.problems
+
+
+NO_RULES = Rules()
+
+
+def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
+    """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
+    mistakes: Mistakes = []
+    seen: dict[tuple[str, str, str], Manifest] = {}
+    policies, grants, types = list[AgentPolicy](), list[EventGrant](), list[tuple[Manifest, EventType]]()
+    for manifest in manifests:
+        if manifest.rule is None:
+            continue
+        if problems := judge(Request(manifest.rule, manifest.document), Around()).problems:
+            mistakes += [(manifest, problem) for problem in problems]
+            continue
+        metadata = manifest.document["metadata"]
+        key = manifest.rule, metadata.get("namespace") or "default", metadata["name"]
+        if (first := seen.setdefault(key, manifest)) is not manifest:
+            what = f"{key[1]}/{key[2]} is in {first.source}:{first.line} too"
+            mistakes.append((manifest, Problem("metadata.name", what, f"give each {key[0]} its own name")))
+            continue
+        match manifest.rule:
+            case "AgentPolicy":
+                policies.append(parse_policy(manifest.document))
+            case "EventGrant":
+                grants.append(parse_grant(manifest.document))
+            case _:
+                types.append((manifest, parse_event_type(manifest.document)))
+    schemas, refused = compile_schemas([item for _, item in types])
+    for each in refused:
+        source = next(manifest for manifest, item in types if item is each.item)
+        mistakes.append(
+            (source, Problem("spec.type" if each.reason == "Conflict" else "spec.schema", each.message))
+        )
+    return Rules(tuple(policies), tuple(grants), schemas), mistakes
