@@ -13,17 +13,26 @@
 {{- end }}
 {{- end }}
 
-{{- define "heed.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "heed.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{/* (list $ "lease"): the full name with a suffix. 45 leave a StatefulSet room for the hash in its pods' labels. */}}
+{{- define "heed.named" -}}
+{{- printf "%s-%s" (include "heed.fullname" (first .) | trunc 45 | trimSuffix "-") (last .) }}
 {{- end }}
 
+{{/* (list $ "operator") */}}
+{{- define "heed.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "heed.name" (first .) }}
+app.kubernetes.io/instance: {{ (first .).Release.Name }}
+app.kubernetes.io/component: {{ last . }}
+{{- end }}
+
+{{/* (list $ "operator") */}}
 {{- define "heed.labels" -}}
-{{ include "heed.selectorLabels" . }}
-app.kubernetes.io/component: operator
+{{- include "heed.selectorLabels" . }}
+{{- with first . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
 {{- end }}
 
 {{- define "heed.serviceAccountName" -}}
@@ -41,18 +50,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{/* Cluster-wide objects of two releases with one name in two namespaces must not collide. */}}
-{{- define "heed.roleName" -}}
+{{- define "heed.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "heed.fullname" .) | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- define "heed.replicas" -}}
-{{- if and (gt (int .Values.replicas) 1) (not .Values.election.enabled) }}
-{{- fail "replicas: more than 1 needs election.enabled; without an election every replica takes itself for the only one" }}
+{{/* Empty for no. */}}
+{{- define "heed.webhook" -}}
+{{- if kindIs "bool" .Values.webhook.enabled }}{{ ternary "yes" "" .Values.webhook.enabled }}
+{{- else }}{{ ternary "yes" "" (eq .Values.watchNamespace "") }}
 {{- end }}
-{{- .Values.replicas }}
 {{- end }}
 
-{{/* Beside the Role of `watchNamespace`, which may be in the same namespace. */}}
-{{- define "heed.leaseRoleName" -}}
-{{- printf "%s-lease" (include "heed.fullname" . | trunc 57 | trimSuffix "-") }}
+{{- define "heed.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* Annotations of what `helm test` makes; the argument is the weight. Nothing is left, whatever the outcome. */}}
+{{- define "heed.testHook" -}}
+helm.sh/hook: test
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+helm.sh/hook-output-log-policy: hook-succeeded,hook-failed
 {{- end }}

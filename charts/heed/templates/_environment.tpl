@@ -1,0 +1,89 @@
+{{/* (list own extra): variables by name. A name may be there once only, and extra has the last word. */}}
+{{- define "heed.overridden" -}}
+{{- $taken := dict }}
+{{- range last . }}
+{{- $_ := set $taken .name true }}
+{{- end }}
+{{- $variables := list }}
+{{- range first . }}
+{{- if not (hasKey $taken .name) }}
+{{- $variables = append $variables . }}
+{{- end }}
+{{- end }}
+{{- toYaml (concat $variables (last .)) }}
+{{- end }}
+
+{{/* The operator's. */}}
+{{- define "heed.environment" -}}
+{{- $access := include "heed.natsAccess" (list . "operator") | fromYaml }}
+{{- $own := include "heed.ownEnvironment" . | fromYamlArray }}
+{{- include "heed.overridden" (list (concat $access.env $own) .Values.extraEnv) }}
+{{- end }}
+
+{{/* Of `helm test`: where extraEnv says how to reach the broker, it is meant too. */}}
+{{- define "heed.testEnvironment" -}}
+{{- $access := include "heed.natsAccess" (list . "publisher") | fromYaml }}
+{{- $extra := list }}
+{{- range .Values.extraEnv }}
+{{- if has .name (list "HEED_NATS_URL" "HEED_NATS_CREDENTIALS" "HEED_NATS_CA" "HEED_NATS_CERT" "HEED_NATS_KEY") }}
+{{- $extra = append $extra . }}
+{{- end }}
+{{- end }}
+{{- include "heed.overridden" (list $access.env $extra) }}
+{{- end }}
+
+{{- define "heed.ownEnvironment" -}}
+- name: HEED_LOG_FORMAT
+  value: {{ .Values.log.format | quote }}
+- name: HEED_LOG_LEVEL
+  value: {{ .Values.log.level | quote }}
+- name: HEED_HEALTH_PORT
+  value: "8080"
+- name: HEED_METRICS_PORT
+  value: {{ ternary "9090" "0" .Values.metrics.enabled | quote }}
+{{- with .Values.watchNamespace }}
+- name: HEED_NAMESPACE
+  value: {{ . | quote }}
+{{- end }}
+{{- if .Values.election.enabled }}
+- name: HEED_LEASE
+  value: {{ include "heed.fullname" . | quote }}
+- name: HEED_LEASE_NAMESPACE
+  value: {{ .Release.Namespace | quote }}
+- name: HEED_IDENTITY
+  valueFrom:
+    fieldRef: {fieldPath: metadata.name}
+{{- else }}
+- name: HEED_LEASE
+  value: none
+{{- end }}
+{{- if include "heed.webhook" . }}
+- name: HEED_WEBHOOK_PORT
+  value: "9443"
+{{- if .Values.webhook.certManager.enabled }}
+- name: HEED_WEBHOOK_CERTIFICATE
+  value: /etc/heed/webhook
+{{- else }}
+- name: HEED_WEBHOOK_SERVICE
+  value: {{ include "heed.named" (list . "webhook") | quote }}
+- name: HEED_WEBHOOK_SECRET
+  value: {{ include "heed.named" (list . "webhook") | quote }}
+- name: HEED_WEBHOOK_CONFIGURATION
+  value: {{ include "heed.clusterName" . | quote }}
+{{- end }}
+{{- end }}
+{{- with .Values.tasks.natsUrl }}
+- name: HEED_TASK_NATS_URL
+  value: {{ . | quote }}
+{{- end }}
+{{- if not (kindIs "invalid" .Values.tasks.credentialsLifetime) }}
+- name: HEED_CREDENTIALS_LIFETIME
+  value: {{ .Values.tasks.credentialsLifetime | int64 | quote }}
+{{- end }}
+{{- range $key, $value := .Values.stream }}
+{{- if not (kindIs "invalid" $value) }}
+- name: HEED_STREAM_{{ $key | snakecase | upper }}
+  value: {{ $value | int64 | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
