@@ -6,12 +6,16 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from heed.core.decide import Decision
 from heed.core.effects import AgentRef, Effect
 from heed.core.ledger import Ledger
 from heed.engine.observers import LogObserver
+from heed.kube import operator
+from heed.kube.api import Answer
+from heed.kube.fencing import FencedApi
 from heed.kube.operator import run_operator
 from heed.settings import Settings
 from heed.telemetry import configure_logging
@@ -34,6 +38,26 @@ class Dying(LogObserver):
             _die()
 
 
+class Faltering(FencedApi):
+    """Dies around the requests that give a Job its credentials."""
+
+    point = ""
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+        if self.point == "before-secret" and path.endswith("/secrets"):
+            _die()
+        answer = await super().create(path, body)
+        if self.point == "after-secret" and path.endswith("/secrets"):
+            _die()
+        return answer
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+        answer = await super().merge(path, patch)
+        if self.point == "after-release" and "/jobs/" in path:
+            _die()
+        return answer
+
+
 def _die() -> None:
     sys.stderr.flush()
     os.kill(os.getpid(), signal.SIGKILL)
@@ -42,4 +66,6 @@ def _die() -> None:
 if __name__ == "__main__":
     settings = Settings.from_environment()
     configure_logging("text", settings.log_level)
+    Faltering.point = sys.argv[1]
+    operator.FencedApi = Faltering  # type: ignore[misc]
     asyncio.run(run_operator(settings, Dying(sys.argv[1])))

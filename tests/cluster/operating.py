@@ -53,15 +53,17 @@ class Operator:
         identity: str = "operator",
         lease: str | None = None,
         lease_namespace: str = LEASE_NAMESPACE,
+        metrics_port: int = 0,
     ) -> None:
         self.identity = identity
         self.log = folder / f"{identity}.log"
-        self._port = port
+        self._port, self._metrics_port = port, metrics_port
         self._environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "HEED_NATS_URL": nats_url,
             "HEED_HEALTH_PORT": str(port),
+            "HEED_METRICS_PORT": str(metrics_port),
             "HEED_LOG_LEVEL": log_level,
             "HEED_LEASE": lease or next(_leases),
             "HEED_LEASE_NAMESPACE": lease_namespace,
@@ -103,6 +105,14 @@ class Operator:
                 return error.code, error.read().decode().strip()
         except OSError:
             return None
+
+    def metrics(self) -> str:
+        """The page that Prometheus would read; empty where nobody answers."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=5) as answer:
+                return str(answer.read().decode())
+        except OSError:
+            return ""
 
     def start_dying(self, point: str, namespace: str) -> None:
         """Start one for a namespace that kills itself (SIGKILL) at a named point, see dying_operator.py."""

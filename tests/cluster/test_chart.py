@@ -1,216 +1,272 @@
-"""What the chart renders: a restricted pod, exactly the rights that are used, and no misspelt value."""
+"""The chart on a real API server: what an upgrade keeps, what uninstalling leaves, and what a namespace admits."""
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
-from dataclasses import fields
+import base64
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from heed.kube.election import Candidacy, candidacy
-from heed.settings import Settings, StreamSettings
+from tests.chart.rendering import Manifests, render
 from tests.cluster.conftest import require_helm
+from tests.cluster.controlplane.api import ApiError
+from tests.cluster.controlplane.build import Unavailable, binaries
+from tests.cluster.controlplane.run import ControlPlane, KubectlError
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.releases import Helm, HelmError
 
-CHART = Path(__file__).parents[2] / "charts" / "heed"
-Rendered = dict[str, dict[str, Any]]  # by kind; what is there for the election has "Lease" before it
-Render = Callable[..., Rendered]
-
-# What the operator does with the API, and nothing besides.
-RIGHTS = {
-    ("heed.dev", "agents"): {"get", "list", "watch"},
-    ("heed.dev", "agents/status"): {"get", "patch"},
-    ("batch", "jobs"): {"create", "delete", "get", "list", "watch"},
-    ("", "pods"): {"get", "list"},
-    ("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"},
-}
-
-# The election: one Lease beside the operator. Who creates has no name to be limited to yet.
-LEASE_RIGHTS = [
-    {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
-    {
-        "apiGroups": ["coordination.k8s.io"],
-        "resources": ["leases"],
-        "resourceNames": ["heed"],
-        "verbs": ["get", "patch"],
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+EMBEDDED = "nats.embedded.enabled=true"
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+AGENT = {
+    "apiVersion": "heed.dev/v1alpha1",
+    "kind": "Agent",
+    "metadata": {"name": "kept"},
+    "spec": {
+        "subscribe": [{"type": "com.example.greeted"}],
+        "handlers": [
+            {"name": "note", "type": "com.example.greeted", "state": {"name": "${event.data.name}"}}
+        ],
     },
-]
-FROM_THE_POD = "metadata.name"
+}
+# What Kubernetes itself puts into every namespace.
+NATIVE = {("serviceaccount", "default"), ("configmap", "kube-root-ca.crt")}
+
+
+@pytest.fixture(scope="module")
+def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """A control plane of its own, without the CRDs: here the chart brings them. (The other one says if it can run.)"""
+    try:
+        with ControlPlane(binaries(print)) as running:
+            yield running
+    except Unavailable as unavailable:  # pragma: no cover
+        pytest.skip(str(unavailable))
 
 
 @pytest.fixture
-def render() -> Render:
-    """Renders the chart as release `heed` in namespace `system`: `render("log.level=debug")["Deployment"]`."""
-
-    executable = require_helm()
-
-    def render(*values: str) -> Rendered:
-        sets = [argument for value in values for argument in ("--set", value)]
-        command = [str(executable), "template", "heed", str(CHART), "--namespace", "system", *sets]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise ValueError(done.stderr)
-        return {key_of(document): document for document in yaml.safe_load_all(done.stdout) if document}
-
-    return render
+def helm(plane: ControlPlane, tmp_path: Path) -> Iterator[Helm]:
+    """The real helm; releases and Agents go afterwards. The definitions stay, for the next one to take them over."""
+    require_helm()
+    releases = Helm(plane, tmp_path)
+    yield releases
+    releases.close()
+    with suppress(KubectlError):  # where there are no definitions
+        plane.kubectl("delete", "agents", "--all", "-A")
 
 
-def key_of(document: dict[str, Any]) -> str:
-    kind: str = document["kind"]
-    return f"Lease{kind}" if document["metadata"]["name"].endswith("-lease") else kind
+def left_in(plane: ControlPlane, namespace: str) -> set[tuple[str, str]]:
+    """Kind and name of everything in a namespace that somebody made, apart from events."""
+    kinds = plane.kubectl("api-resources", "--namespaced", "--verbs=list", "-o", "name").split()
+    wanted = ",".join(kind for kind in kinds if not kind.startswith("events"))
+    names = plane.kubectl("-n", namespace, "get", wanted, "-o", "name", "--ignore-not-found").split()
+    found = {(name.partition("/")[0].partition(".")[0], name.partition("/")[2]) for name in names}
+    return found - NATIVE
 
 
-def pod_of(rendered: Rendered) -> dict[str, Any]:
-    spec: dict[str, Any] = rendered["Deployment"]["spec"]["template"]["spec"]
-    return spec
+def fill(plane: ControlPlane, namespace: str, name: str) -> None:
+    """As the operator does with an empty Secret."""
+    data = {"auth.conf": base64.b64encode(b"filled").decode()}
+    plane.admin.patch(f"/api/v1/namespaces/{namespace}/secrets/{name}", {"data": data})
 
 
-def environment_of(rendered: Rendered) -> dict[str, str]:
-    return {
-        item["name"]: item["value"] if "value" in item else item["valueFrom"]["fieldRef"]["fieldPath"]
-        for item in pod_of(rendered)["containers"][0]["env"]
+def filled(plane: ControlPlane, namespace: str, name: str) -> bool:
+    return bool(plane.admin.get(f"/api/v1/namespaces/{namespace}/secrets/{name}").get("data"))
+
+
+def test_uninstalling_leaves_agents_and_nothing_else(plane: ControlPlane, helm: Helm) -> None:
+    # given a release with everything that needs nobody else's kinds, and an Agent
+    helm.install("heed", "one", EMBEDDED, "networkPolicy.enabled=true")
+    plane.kubectl("-n", "one", "apply", "-f", "-", stdin=json.dumps(AGENT))
+    # and a Lease that the active replica has written
+    lease = "/apis/coordination.k8s.io/v1/namespaces/one/leases/heed"
+    plane.admin.patch(lease, {"spec": {"holderIdentity": "somebody"}})
+    fill(plane, "one", "heed-nats-keys")
+
+    # when it is uninstalled
+    helm.uninstall("heed", "one")
+
+    # then the Agent is there, in a namespace with nothing else, and nothing is left in the cluster
+    eventually(lambda: left_in(plane, "one") == {("agent", "kept")}, what="an Agent, and nothing else")
+    for path in ("clusterroles", "clusterrolebindings"):
+        roles = plane.admin.get(f"/apis/rbac.authorization.k8s.io/v1/{path}")["items"]
+        assert [item["metadata"]["name"] for item in roles if "heed" in item["metadata"]["name"]] == []
+    assert plane.admin.get(CONFIGURATIONS)["items"] == []
+
+    # when it is installed again, then it takes the kept definitions over, and the Agent is still there
+    helm.install("heed", "one", EMBEDDED)
+    assert ("agent", "kept") in left_in(plane, "one")
+
+
+def test_upgrading_upgrades_the_definitions_and_keeps_agents(plane: ControlPlane, helm: Helm) -> None:
+    # given a release of an older chart, whose definition knows no column of today's
+    path = helm.chart / "files" / "crds" / "heed.dev_agents.yaml"
+    today = path.read_text()
+    older = yaml.safe_load(today)
+    older["spec"]["versions"][0].pop("additionalPrinterColumns")
+    path.write_text(yaml.safe_dump(older))
+    helm.install("heed", "one", take_ownership=True)
+    plane.kubectl("-n", "one", "apply", "-f", "-", stdin=json.dumps(AGENT))
+    kept = plane.admin.get("/apis/heed.dev/v1alpha1/namespaces/one/agents/kept")["metadata"]["uid"]
+
+    # when it is upgraded
+    path.write_text(today)
+    helm.upgrade("heed", "one")
+
+    # then the definition is today's, and the Agent is the one that it was
+    (version,) = plane.admin.get(f"{CRDS}/agents.heed.dev")["spec"]["versions"]
+    assert version["additionalPrinterColumns"]
+    assert plane.admin.get("/apis/heed.dev/v1alpha1/namespaces/one/agents/kept")["metadata"]["uid"] == kept
+
+
+@pytest.mark.parametrize("as_helm_3", [False, True], ids=["as Helm 4", "as Helm 3"])
+def test_what_the_operator_fills_survives_upgrades(plane: ControlPlane, helm: Helm, as_helm_3: bool) -> None:
+    helm.as_helm_3 = as_helm_3
+    # given a release whose Secrets, configuration and Lease the operator has filled
+    helm.install("heed", "one", EMBEDDED, take_ownership=True)
+    for name in ("heed-nats-keys", "heed-webhook"):
+        fill(plane, "one", name)
+    bundle = base64.b64encode(certificate()).decode()
+    trust = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": bundle}]
+    plane.admin.patch(f"{CONFIGURATIONS}/one-heed", trust, "application/json-patch+json")
+    lease = "/apis/coordination.k8s.io/v1/namespaces/one/leases/heed"
+    plane.admin.patch(lease, {"spec": {"holderIdentity": "somebody"}})
+
+    # when it is upgraded, with a change to the same objects; and somebody had scaled it by hand
+    plane.kubectl("-n", "one", "scale", "deployment", "heed", "--replicas", "0")
+    helm.upgrade("heed", "one", EMBEDDED, "webhook.failurePolicy=Fail", "webhook.timeoutSeconds=9")
+
+    # then all is still there, beside the change
+    assert all(filled(plane, "one", name) for name in ("heed-nats-keys", "heed-webhook"))
+    (webhook,) = plane.admin.get(f"{CONFIGURATIONS}/one-heed")["webhooks"]
+    assert (webhook["clientConfig"]["caBundle"], webhook["failurePolicy"]) == (bundle, "Fail")
+    assert plane.admin.get(lease)["spec"]["holderIdentity"] == "somebody"
+    assert plane.admin.get("/apis/apps/v1/namespaces/one/deployments/heed")["spec"]["replicas"] == 2
+
+
+def test_two_releases_share_the_definitions_of_one(plane: ControlPlane, helm: Helm) -> None:
+    # given a release
+    for team in ("team-1", "team-2"):
+        plane.kubectl("create", "namespace", team)
+    helm.install("heed", "one", "watchNamespace=team-1", take_ownership=True)
+
+    # when a second one wants to bring the definitions too, then it is told whose they are
+    with pytest.raises(HelmError, match=r"heed\.dev.*exists.*current value is \"heed\""):
+        helm.install("other", "two", "watchNamespace=team-2")
+
+    # when it does not, then both are there, and the definitions outlive either
+    helm.install("other", "two", "watchNamespace=team-2", "crds.install=false")
+    helm.uninstall("other", "two")
+    helm.uninstall("heed", "one")
+    assert len(plane.admin.get(CRDS)["items"]) == 4
+
+    # when the owner is gone, then the second one may take them over
+    helm.install("other", "two", take_ownership=True)
+
+
+COMBINATIONS = [
+    (),
+    (EMBEDDED,),
+    (EMBEDDED, "nats.embedded.storage.enabled=false"),
+    (
+        "nats.existingSecret=keys",
+        "nats.ca.secretName=ca",
+        "nats.tls.secretName=tls",
+        "webhook.certManager.enabled=true",
+    ),
+    (
+        "podSecurityContext.runAsUser=null",
+        "podSecurityContext.runAsGroup=null",
+        "podSecurityContext.fsGroup=null",
+    ),
+]
+
+
+@pytest.mark.parametrize("sets", COMBINATIONS)
+def test_pods_are_admitted_where_only_restricted_ones_are(plane: ControlPlane, sets: tuple[str, ...]) -> None:
+    # given a namespace that enforces the restricted standard, as the API server knows it
+    namespace = {
+        "metadata": {"name": "strict", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}
     }
-
-
-def rights_of(role: dict[str, Any]) -> dict[tuple[str, str], set[str]]:
-    return {
-        (group, resource): set(rule["verbs"])
-        for rule in role["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
-
-
-def test_lint_finds_nothing() -> None:
-    linted = subprocess.run([require_helm(), "lint", "--strict", CHART], capture_output=True, text=True)
-    assert linted.returncode == 0, linted.stdout
-
-
-def test_the_pod_meets_the_restricted_standard(render: Render) -> None:
-    pod = pod_of(render())
-    (container,) = pod["containers"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "runAsNonRoot": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-    assert container["resources"]["limits"]["memory"]
-    assert not pod.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-    assert {kind for volume in pod["volumes"] for kind in volume} == {"name", "emptyDir"}
-
-
-def test_the_probes_ask_where_the_operator_answers(render: Render) -> None:
-    rendered = render()
-    (container,) = pod_of(rendered)["containers"]
-    (port,) = container["ports"]
-    paths = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
-    assert {name: probe["path"] for name, probe in paths.items()} == {
-        "startup": "/healthz",
-        "liveness": "/healthz",
-        "readiness": "/readyz",
-    }
-    assert {probe["port"] for probe in paths.values()} == {port["name"]}
-    assert environment_of(rendered)["HEED_HEALTH_PORT"] == str(port["containerPort"])
-
-
-def test_the_operator_may_do_what_it_does_and_no_more(render: Render) -> None:
-    rendered = render()
-    assert rights_of(rendered["ClusterRole"]) == RIGHTS
-    assert rendered["ClusterRoleBinding"]["roleRef"]["name"] == rendered["ClusterRole"]["metadata"]["name"]
-    (subject,) = rendered["ClusterRoleBinding"]["subjects"]
-    assert subject["namespace"] == "system"
-    assert subject["name"] == rendered["ServiceAccount"]["metadata"]["name"]
-    assert subject["name"] == pod_of(rendered)["serviceAccountName"]
-
-
-def test_replicas_compete_for_a_lease_beside_them_with_no_right_on_another(render: Render) -> None:
-    rendered = render("watchNamespace=team")
-    assert rendered["Deployment"]["spec"]["replicas"] == 2
-    assert rendered["Deployment"]["spec"]["strategy"] == {"type": "RollingUpdate"}
-    assert rendered["LeaseRole"]["metadata"]["namespace"] == "system"
-    assert rendered["LeaseRole"]["rules"] == LEASE_RIGHTS
-    binding = rendered["LeaseRoleBinding"]
-    assert binding["metadata"]["namespace"] == "system"
-    assert binding["roleRef"]["name"] == rendered["LeaseRole"]["metadata"]["name"]
-    assert binding["subjects"] == rendered["RoleBinding"]["subjects"]
-    standing = candidacy(Settings.from_environment(environment_of(rendered)))
-    assert standing == Candidacy("system", "heed", FROM_THE_POD)
-
-
-def test_replicas_go_to_different_nodes_where_there_are_some(render: Render) -> None:
-    rendered = render()
-    (spread,) = pod_of(rendered)["topologySpreadConstraints"]
-    assert spread["topologyKey"] == "kubernetes.io/hostname"
-    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"
-    assert spread["labelSelector"] == rendered["Deployment"]["spec"]["selector"]
-
-
-def test_without_an_election_there_is_one_and_no_lease(render: Render) -> None:
-    rendered = render("election.enabled=false", "replicas=1")
-    assert not rendered.keys() & {"LeaseRole", "LeaseRoleBinding"}
-    assert candidacy(Settings.from_environment(environment_of(rendered))) is None
-    assert rendered["Deployment"]["spec"]["replicas"] == 1
-    assert rendered["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
-
-
-def test_an_operator_of_one_namespace_gets_nothing_cluster_wide(render: Render) -> None:
-    rendered = render("watchNamespace=team")
-    assert not rendered.keys() & {"ClusterRole", "ClusterRoleBinding"}
-    assert rendered["Role"]["metadata"]["namespace"] == "team"
-    assert rendered["RoleBinding"]["metadata"]["namespace"] == "team"
-    assert rights_of(rendered["Role"]).items() <= RIGHTS.items()
-    assert environment_of(rendered)["HEED_NAMESPACE"] == "team"
-
-
-def test_the_values_arrive_as_settings_that_heed_knows(render: Render) -> None:
-    rendered = render(
-        "nats.url=tls://one:4222\\,tls://two:4222",
-        "nats.credentials.secretName=credentials",
-        "nats.ca.configMapName=ca",
-        "watchNamespace=team",
-        "log.level=debug",
-        "stream.replicas=3",
-        "stream.maxBytes=10737418240",
-        "stream.maxAge=3600",
-        "stream.deadMaxBytes=1048576",
-        "stream.deadMaxAge=7200",
+    with suppress(ApiError):
+        plane.admin.post("/api/v1/namespaces", namespace)
+    eventually(
+        lambda: plane.admin.get("/api/v1/namespaces/strict/serviceaccounts")["items"], what="its account"
     )
-    environment = environment_of(rendered)
-    known = {f"HEED_{item.name.upper()}" for item in fields(Settings)}
-    known |= {f"HEED_STREAM_{item.name.upper()}" for item in fields(StreamSettings)}
-    assert environment.keys() <= known
-    settings = Settings.from_environment(environment)
-    assert settings.nats_url == "tls://one:4222,tls://two:4222"
-    assert settings.stream.replicas == 3
-    assert settings.stream.max_bytes == 10 * 1024**3
-    mounts = {
-        mount["name"]: mount["mountPath"] for mount in pod_of(rendered)["containers"][0]["volumeMounts"]
-    }
-    assert settings.nats_credentials == f"{mounts['nats-credentials']}/heed.creds"
-    assert settings.nats_ca == f"{mounts['nats-ca']}/ca.crt"
-    assert {volume["name"] for volume in pod_of(rendered)["volumes"]} == mounts.keys()
+
+    # when each pod of the release is created there, then it is admitted
+    pods = pods_of(render(*sets, hooks=True))
+    assert len(pods) == (3 if EMBEDDED in sets else 2)
+    for pod in pods:
+        pod["spec"].pop("serviceAccountName", None)
+        assert plane.admin.post("/api/v1/namespaces/strict/pods?dryRun=All", pod)["spec"]
+
+    # and one with a little more is not
+    pods[0]["spec"]["containers"][0]["securityContext"]["capabilities"] = {}
+    with pytest.raises(ApiError, match="violates PodSecurity"):
+        plane.admin.post("/api/v1/namespaces/strict/pods?dryRun=All", pods[0])
 
 
-@pytest.mark.parametrize(
-    ("value", "complaint"),
-    [
-        ("nats.uri=nats://nats:4222", "additional properties 'uri' not allowed"),
-        ("nats.url=http://nats:4222", "does not match pattern"),
-        ("log.level=loud", "value must be one of"),
-        ("stream.replicas=2", "value must be one of"),
-        ("stream.maxBytes=lots", "got string"),
-        ("replica=3", "additional properties 'replica' not allowed"),
-        ("replicas=many", "got string"),
-        ("election.enabled=false", "replicas: more than 1 needs election.enabled"),
-    ],
-)
-def test_a_wrong_value_is_refused(render: Render, value: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        render(value)
+def pods_of(rendered: Manifests) -> list[dict[str, Any]]:
+    """As the controllers would make them."""
+    found = []
+    for item in rendered:
+        if item["kind"] in ("Deployment", "StatefulSet", "Pod"):
+            spec = copy.deepcopy(item["spec"].get("template", item)["spec"])
+            for claim in item["spec"].get("volumeClaimTemplates", ()):
+                name = claim["metadata"]["name"]
+                spec["volumes"].append({"name": name, "persistentVolumeClaim": {"claimName": name}})
+            found.append({"metadata": {"generateName": "pod-"}, "spec": spec})
+    return found
+
+
+def test_webhook_is_asked_about_changes_and_never_hinders_a_deletion(plane: ControlPlane, helm: Helm) -> None:
+    # given an Agent with a finalizer, and a release that lets nothing in while nobody answers: and nobody does
+    helm.install("heed", "one", "webhook.enabled=false", take_ownership=True)
+    held = {**AGENT, "metadata": {"name": "held", "finalizers": ["example.com/held"], "labels": {"a": "b"}}}
+    agents = "/apis/heed.dev/v1alpha1/namespaces/one/agents"
+    plane.admin.post(agents, held)
+    helm.upgrade(
+        "heed", "one", "webhook.enabled=true", "webhook.failurePolicy=Fail", "webhook.timeoutSeconds=1"
+    )
+
+    def refused(change: dict[str, Any]) -> bool:
+        try:
+            plane.admin.patch(f"{agents}/held", change)
+        except ApiError as error:
+            return "failed calling webhook" in error.message
+        return False
+
+    # when it is changed, then the webhook is asked
+    eventually(lambda: refused({"spec": {"session": {"idleTimeout": "1h"}}}), what="the webhook")
+    assert refused({"metadata": {"labels": {"a": "c"}}})
+    with pytest.raises(ApiError, match="failed calling webhook"):
+        plane.admin.post(agents, AGENT)
+
+    # when what an Agent is does not change, or it is on its way out, then nobody is asked
+    assert not refused({"metadata": {"annotations": {"note": "this"}}})
+    plane.admin.delete(f"{agents}/held")
+    assert not refused({"metadata": {"finalizers": None}})
+    with pytest.raises(ApiError, match="not found"):
+        plane.admin.get(f"{agents}/held")
+
+
+def certificate() -> bytes:
+    """A self-signed one, in PEM, as an authority's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "heed")])
+    now = datetime.now(UTC)
+    built = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(1)
+    )
+    return built.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

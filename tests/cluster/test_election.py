@@ -240,6 +240,9 @@ class Seen:
     def observe_job(self, job: Any, *, deleted: bool = False) -> None:
         self.jobs.append(job["metadata"]["name"])
 
+    def observe_rule(self, rule: Any, *, deleted: bool = False) -> None:
+        pass
+
 
 async def test_the_watch_can_be_begun_again_in_one_process(
     api: Api, control_plane: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch

@@ -121,3 +121,18 @@ async def test_credentials_and_certificates_have_to_exist(own_server: NatsServer
 async def test_a_server_without_jetstream_is_told_apart(own: Connection) -> None:
     with pytest.raises(BusUnavailable, match=r"nothing at .* answers to nobody.listens; is JetStream on"):
         await own.request("nobody.listens")
+
+
+async def test_what_goes_wrong_is_counted_by_kind(own: Connection, own_server: NatsServer) -> None:
+    with pytest.raises(BusUnavailable):
+        await own.request("nobody.listens")
+    with pytest.raises(BusUnavailable):
+        await own.api("STREAM.CREATE.bad", {"name": "another"})
+    with pytest.raises(BusUnavailable):
+        await own.api("STREAM.INFO.missing")  # an answer, and no error
+    assert own.errors == {"no_responders": 1, "refused": 1}
+
+    own_server.stop()
+    await until(lambda: own.errors["client"] > 0)  # it is tried again
+
+    assert own.errors["disconnected"] == 1

@@ -32,8 +32,14 @@ from tests.nats_server import NatsServer, require_nats_server
 
 HEED = [sys.executable, "-c", "from heed.cli.main import main; main()"]
 PATIENCE = 60.0
-EXAMPLES = ("research", "questions", "orders")
-MANIFESTS = {"research": "agent.yaml", "questions": "agents.yaml", "orders": "agent.yaml"}
+ACTIVATED = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # as in a venv
+EXAMPLES = ("research", "questions", "orders", "progress")
+MANIFESTS = {
+    "research": "agent.yaml",
+    "questions": "agents.yaml",
+    "orders": "agent.yaml",
+    "progress": "agent.yaml",
+}
 
 # What is broadcast in the end once the commands under "Run it on your machine" were typed.
 OUTCOMES: dict[str, list[dict[str, Any]]] = {
@@ -53,6 +59,12 @@ OUTCOMES: dict[str, list[dict[str, Any]]] = {
             "data": {"stops": 3, "route": "Oslo: the Opera, then Bygdøy, then Frognerseteren"},
         },
         {"type": "com.example.trip.rejected", "data": {"city": "Atlantis"}},
+    ],
+    "progress": [
+        {
+            "type": "com.example.report.written",
+            "data": {"topic": "tides", "lines": 2000, "first": "1: all about tides"},
+        },
     ],
     "orders": [
         {
@@ -156,9 +168,10 @@ def test_an_order_comes_out_the_same_in_whatever_order_its_jobs_end() -> None:
 
 
 async def test_its_events_lead_on_the_local_adapters_to_what_was_simulated(
-    example: str, tmp_path: Path
+    example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_nats_server()
+    monkeypatch.setenv("PATH", ACTIVATED)
     folder = ROOT / "examples" / example
     manifest = folder / MANIFESTS[example]
     programs = [item.program for item in load_agents([str(manifest)])]
@@ -192,6 +205,7 @@ def _tasks(wanted: dict[str, Any]) -> int:
 # What is in the sessions that an example leaves open.
 REMEMBERED = {
     "research": [{"topic": "tides", "answer": "The Moon pulls the sea, and the Earth turns under it."}],
+    "progress": [{"topic": "tides", "percent": 100}],
 }
 
 
@@ -201,6 +215,7 @@ async def test_what_its_readme_says_to_type_runs_on_a_laptop(
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {
         **os.environ,
+        "PATH": ACTIVATED,
         "PYTHONPATH": str(ROOT / "operator"),
         "HEED_NATS_URL": own_server.url,
         "NO_COLOR": "1",

@@ -189,3 +189,38 @@ def test_a_broker_without_streams_is_told_with_a_remedy(own_server: NatsServer, 
 
     assert result.exit_code == 1
     assert "start `heed dev` or the operator first" in result.output
+
+
+@pytest.mark.parametrize("mode", ["Enforce", "Warn"])
+def test_an_event_can_be_checked_against_types_before_it_is_sent(
+    run: Run, received: Callable[[], list[Received]], tmp_path: Path, mode: str
+) -> None:
+    # Given a type among files, which names no namespace, and another one of elsewhere
+    schema = {"required": ["topic"], "properties": {"topic": {"type": "string"}}}
+    types = [
+        {"metadata": {"name": "asked"}, "spec": {"type": TYPE, "mode": mode, "schema": schema}},
+        {
+            "metadata": {"name": "any", "namespace": "elsewhere"},
+            "spec": {"type": TYPE, "schema": {"not": {}}},
+        },
+    ]
+    whole = [{"apiVersion": names.API_VERSION, "kind": "EventType", **item} for item in types]
+    (tmp_path / "types.yaml").write_text(yaml.safe_dump_all(whole))
+
+    # When an event fits, it is sent; what does not fit is refused, or only told where the type warns.
+    assert run(TYPE, "--data", '{"topic": "x"}', "-f", str(tmp_path)).exit_code == 0
+    result = run(TYPE, "--data", '{"topic": 7}', "-f", str(tmp_path))
+    assert result.exit_code == (1 if mode == "Enforce" else 0)
+    assert "data.topic: is a number, not string" in result.stderr
+    assert len(received()) == (1 if mode == "Enforce" else 2)
+
+
+def test_types_that_cannot_be_used_are_an_error_of_the_call(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "types.yaml").write_text(
+        "apiVersion: heed.dev/v1alpha1\nkind: EventType\nmetadata: {name: asked}\n"
+        f"spec: {{type: {TYPE}, schema: {{type: strnig}}}}\n"
+    )
+    for path in (tmp_path, tmp_path / "missing.yaml"):
+        result = run(TYPE, "-f", str(path))
+        assert result.exit_code == 2
+        assert "strnig" in result.output or "missing.yaml" in result.output

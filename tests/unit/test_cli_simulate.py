@@ -239,6 +239,26 @@ def test_agents_cooperate(bench: Bench) -> None:
     assert [[item["agent"] for item in step["deliveries"]] for step in thanks] == [["demo/researcher"]] * 2
 
 
+def test_a_task_that_runs_may_say_how_far_it_is_and_end_later(bench: Bench) -> None:
+    bench.agents = RESEARCHER + (
+        "    - {name: note, type: dev.heed.task.progress, state: {percent: '${event.data.percent}'}}\n"
+    )
+    said = (
+        '{"type": "dev.heed.task.progress", "to": "researcher", "task": "research", "data": {"percent": 40}}'
+    )
+    ended = (
+        '{"type": "dev.heed.task.completed", "to": "researcher", "task": "research", '
+        '"data": {"result": {"answer": "the moon"}}}'
+    )
+    bench.events = f"{ASKED}{said}\n{ended}\n{said}\n"
+
+    report = bench.json()
+
+    agent = report["agents"]["demo/researcher"]
+    assert agent["sessions"]["line-1"]["state"] == {"topic": "tides", "answer": "the moon", "percent": 40}
+    assert (agent["totals"]["handled"], agent["totals"]["stale"]) == (3, 1)
+
+
 def test_tasks_that_end_in_another_order_give_the_same_state(bench: Bench) -> None:
     bench.agents = JOINER
     bench.events = '{"type": "com.example.batch", "data": {"parts": ["a", "b", "c", "d"]}}'
@@ -396,6 +416,7 @@ def test_an_expectation_that_is_not_met_fails(
             '{"type": "a", "to": "nobody"}',
             'events.jsonl:1: "to" is "nobody", none of the given Agents: researcher',
         ),
+        ('{"type": "a", "task": "research"}', 'events.jsonl:1: "task" is the name of a task'),
         ('{"type": "a", "time": "now"}', "events.jsonl:1: time 'now' is not RFC 3339"),
         ('{"type": "a", "data": 1e999}', "events.jsonl:1: number 1e999 does not fit"),
         ("[" * 100_000, "events.jsonl:1: data nest deeper"),

@@ -116,6 +116,12 @@ def test_yaml_output_holds_the_same(tmp_path: Path) -> None:
             9,
             "no handler starts this task",
         ),
+        (
+            "type: dev.heed.task.completed",
+            "type: dev.heed.task.progress",
+            23,
+            "no task may publish its progress",
+        ),
         ("type: dev.heed.task.completed", "type: com.exmple.question.asked", 23, "no subscription delivers"),
     ],
 )

@@ -14,13 +14,14 @@ import pytest
 import yaml
 
 from heed.api.agent import Agent
+from heed.api.manifests import parse_manifests
 from heed.api.parsing import parse_agent
 from heed.api.status import AgentStatus
 from heed.cli.main import COMMANDS, main
 from heed.core.answers import parse_script
 from heed.core.expectations import check_expectation
 from heed.core.jobcontract import environment
-from heed.core.program import compile_agent
+from heed.local.rules import read_rules
 from heed.settings import Settings, StreamSettings
 from tests.markdown import ROOT, anchors, blocks, commands, links
 
@@ -72,9 +73,13 @@ def test_every_page_can_be_found_from_the_readme() -> None:
 
 def test_manifests_compile(page: Path) -> None:
     for block in blocks(page.read_text(), "yaml"):
-        for document in yaml.safe_load_all(block):
+        documents = list(yaml.safe_load_all(block))
+        whole = all(isinstance(document, dict) and "apiVersion" in document for document in documents)
+        rules, mistakes = read_rules(parse_manifests(block, page.name) if whole else [])
+        assert mistakes == []
+        for document in documents:
             if agent := _agent(document):
-                compile_agent(parse_agent(agent))
+                rules.compile(parse_agent(agent))
 
 
 def _agent(document: Any) -> dict[str, Any] | None:
@@ -250,6 +255,14 @@ def test_every_reason_of_a_failed_task_is_explained() -> None:
 
     assert named >= {"Cancelled", "DeadlineExceeded", "InvalidJob"}
     assert {reason for reason in named if f"`{reason}`" not in text} == set()
+
+
+def test_the_tests_that_the_security_page_names_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "security.md").read_text()))
+    source = "".join(file.read_text() for file in (ROOT / "tests").rglob("test_*.py"))
+
+    assert len(named) > 10
+    assert {name for name in named if f"def {name}(" not in source} == set()
 
 
 def test_the_variables_of_a_job_are_explained() -> None:

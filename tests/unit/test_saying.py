@@ -250,6 +250,57 @@ async def test_a_write_that_others_came_before_is_made_anew_on_what_they_wrote()
     assert talk.api.writes == 1
 
 
+FORBIDDEN: Object = {
+    "observedGeneration": 1,
+    "conditions": [
+        {**WELL["conditions"][0], "status": "False", "reason": "PolicyViolation", "message": "demo/strict"}
+    ],
+}
+
+
+async def test_an_agent_that_may_run_again_is_said_to_be_ready_before_anything_is_known_of_its_loop() -> None:
+    talk = Talk()
+    agent = AgentRef("demo", "agent-1", "uid-1")
+    talk.verdicts[agent] = UNDECIDED
+
+    talk.begin(**FORBIDDEN)
+    await talk.quiet()
+
+    assert talk.ready(agent) == ("True", "Subscribed")
+
+
+@pytest.mark.parametrize(("policy", "writes"), [("demo/strict", 0), ("demo/stricter", 1)])
+async def test_another_policy_is_news_of_the_same_generation(policy: str, writes: int) -> None:
+    talk = Talk()
+    agent = AgentRef("demo", "agent-1", "uid-1")
+    talk.words[agent] = Word(1, "False", "PolicyViolation", policy)
+
+    talk.saying.begin(agent, talk.api.add(agent, **FORBIDDEN))
+    await talk.quiet()
+
+    (found,) = talk.api.objects.values()
+    assert found["status"]["conditions"][0]["message"] == policy
+    assert talk.api.writes == writes
+
+
+async def test_every_write_is_told_of_with_what_was_there_before() -> None:
+    talk = Talk()
+    told: list[tuple[str, str]] = []
+    talk.saying = Saying(
+        talk.api,
+        talk.wanted,
+        0,
+        lambda agent, before, ready: told.append(((before or {})["reason"], ready["reason"])),
+    )
+    agent = talk.begin(**WELL)
+    talk.judge(agent, AWAY)
+    await until(lambda: talk.ready(agent) == ("False", "BrokerUnavailable"))
+    talk.judge(agent, None)
+    await talk.quiet()
+
+    assert told == [("Subscribed", "BrokerUnavailable"), ("BrokerUnavailable", "Subscribed")]
+
+
 @pytest.mark.usefixtures("quick")
 async def test_what_cannot_be_written_is_written_later_if_it_still_holds() -> None:
     # Given an API server that is away, with one Agent whose trouble passes and one whose trouble stays

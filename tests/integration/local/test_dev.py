@@ -202,7 +202,7 @@ def test_folders_are_searched_and_foreign_documents_passed_over(example: Path) -
     shutil.copy(example / "agent.yaml", example / ".hidden" / "agent.yaml")
     (example / "config.yaml").write_text("apiVersion: v1\nkind: ConfigMap\n---\n")
 
-    agents, mistakes = load([example])
+    agents, _, mistakes = load([example])
 
     assert ([found.agent.metadata.name for found in agents], mistakes) == (["researcher"], [])
 
@@ -210,7 +210,7 @@ def test_folders_are_searched_and_foreign_documents_passed_over(example: Path) -
 def test_two_agents_of_one_name_are_a_mistake(example: Path) -> None:
     shutil.copy(example / "agent.yaml", example / "copy.yaml")
 
-    agents, mistakes = load([example])
+    agents, _, mistakes = load([example])
 
     assert len(agents) == 1
     assert str(mistakes[0].problems[0]) == (
@@ -220,7 +220,7 @@ def test_two_agents_of_one_name_are_a_mistake(example: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
-    agents, mistakes = load([tmp_path / "none.yaml"])
+    agents, _, mistakes = load([tmp_path / "none.yaml"])
 
     assert agents == []
     assert "No such file" in str(mistakes[0].problems[0])
@@ -263,3 +263,52 @@ async def _publish_through_cli(url: str) -> None:
         *command, *arguments, env=ENVIRONMENT, stdout=subprocess.DEVNULL
     )
     assert await process.wait() == 0
+
+
+# ── policies ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _policy(emissions: str) -> str:
+    return (
+        "apiVersion: heed.dev/v1alpha1\nkind: AgentPolicy\nmetadata: {name: strict, namespace: demo}\n"
+        f"spec: {{agentSelector: {{}}, emissions: [{emissions}]}}\n"
+    )
+
+
+async def test_a_policy_that_comes_stops_what_it_does_not_allow_until_it_goes(
+    example: Path, tmp_path: Path
+) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        (example / "policy.yaml").write_text(_policy("{type: com.example.nothing}"))
+        await one.bench.refresh()
+
+        assert not one.bench.loops
+        problem = await one.hears("problem")
+        assert "AgentPolicy demo/strict allows no emission of" in problem["message"]
+        await one.ask("tides", "q-1")
+
+        (example / "policy.yaml").unlink()
+        await one.bench.refresh()
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+
+
+async def test_a_policy_that_allows_all_that_is_written_is_taken_up(example: Path, tmp_path: Path) -> None:
+    (example / "policy.yaml").write_text(_policy("{type: 'com.example.>'}"))
+    async with life(example, folder=tmp_path / "state") as one:
+        (loop,) = one.bench.loops.values()
+        assert loop.program.permissions.emission_problem("x") is not None
+
+        (example / "policy.yaml").write_text(_policy("{type: 'com.example.>'}, {type: x}"))
+        await one.bench.refresh()
+
+        (loop,) = one.bench.loops.values()
+        assert loop.program.permissions.emission_problem("x") is None
+
+
+async def test_a_policy_with_a_mistake_changes_nothing(example: Path, tmp_path: Path) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        (example / "policy.yaml").write_text(_policy("{typ: x}"))
+        await one.bench.refresh()
+
+        assert (await one.hears("problem"))["path"].startswith(f"{example / 'policy.yaml'}:4: spec.emissions")
+        assert list(one.bench.loops) == [("demo", "researcher")]

@@ -1,0 +1,12 @@
+"""Rendering needs helm: without it these tests skip with the reason, and fail in CI."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.conftest import require_helm
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _helm() -> None:
+    require_helm()

@@ -1,0 +1,100 @@
+"""Policies, grants and event types of stories, and short ways to see what came of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import yaml
+
+from heed import names
+from heed.api.conditions import condition_of
+from heed.core.events import Event
+from tests.cluster.controlplane.run import ControlPlane
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.operating import PATIENCE, Stage
+from tests.cluster.stories import RESEARCHER
+
+ASKED = "com.example.question.asked"
+ANSWERS = "com.example.question.*"
+
+
+def rule(kind: str, name: str, **spec: Any) -> dict[str, Any]:
+    """A manifest."""
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+def policy(name: str, selector: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    """An AgentPolicy, of all Agents if nothing else is said."""
+    return rule(names.AGENT_POLICY, name, agentSelector=selector or {}, **spec)
+
+
+def emissions(*patterns: str) -> list[dict[str, str]]:
+    """What may be emitted."""
+    return [{"type": pattern} for pattern in patterns]
+
+
+def grant(name: str, to: str, *types: str) -> dict[str, Any]:
+    """An EventGrant to a namespace."""
+    return rule(names.EVENT_GRANT, name, types=list(types), **{"from": [{"namespace": to}]})
+
+
+def event_type(name: str, type_: str = ASKED, *, mode: str = "Enforce", **schema: Any) -> dict[str, Any]:
+    """An EventType with a schema."""
+    return rule(names.EVENT_TYPE, name, type=type_, mode=mode, schema=schema)
+
+
+def listener(
+    namespace: str | None, pattern: str = "com.example.order.>", name: str = "researcher"
+) -> dict[str, Any]:
+    """An Agent that notes the orders of a namespace."""
+    subscription = {"type": pattern} | ({"namespace": namespace} if namespace else {})
+    note = {"name": "note", "type": pattern, "state": {"heard": "${event.id}"}}
+    manifest = {
+        **RESEARCHER,
+        "metadata": {"name": name},
+        "spec": {"subscribe": [subscription], "handlers": [note]},
+    }
+    return copy.deepcopy(manifest)
+
+
+def order(stage: Stage, namespace: str, id: str) -> int:
+    """Publish an order in a namespace."""
+    type_ = "com.example.order.placed"
+    event = Event(id, "/test", type_, {"sum": 7}, datacontenttype="application/json")
+    return stage.broker.publish(names.event_subject(namespace, type_), event)
+
+
+def ready(
+    stage: Stage, status: str, reason: str, name: str = "researcher", *, says: str = ""
+) -> dict[str, Any]:
+    """The condition Ready of an Agent, once it says this."""
+
+    def look() -> dict[str, Any] | None:
+        found = condition_of(stage.status(name).get("conditions") or [], "Ready")
+        fits = found and (found["status"], found["reason"]) == (status, reason) and says in found["message"]
+        return dict(found) if found and fits else None
+
+    what = f"Ready={status}, {reason}, {says!r}; log: {stage.operator.log}"
+    return eventually(look, PATIENCE, what=what)
+
+
+def accepted(
+    plane: ControlPlane, namespace: str, plural: str, name: str, status: str, reason: str, generation: int = 1
+) -> dict[str, Any]:
+    """The condition Accepted of an object, once it says this of a generation."""
+
+    def look() -> dict[str, Any] | None:
+        body = json.loads(plane.kubectl("get", plural, name, "-n", namespace, "-o", "json"))
+        found = condition_of((body.get("status") or {}).get("conditions") or [], "Accepted")
+        if found is None or body["status"]["observedGeneration"] != generation:
+            return None
+        return dict(found) if (found["status"], found["reason"]) == (status, reason) else None
+
+    return eventually(look, PATIENCE, what=f"{plural} {name}: Accepted={status}, {reason}")
+
+
+def apply(plane: ControlPlane, namespace: str, *manifests: dict[str, Any]) -> None:
+    """`kubectl apply` into a namespace."""
+    plane.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(manifests))

@@ -1,0 +1,67 @@
+"""Checking data against a schema costs no other Agent anything either, however much it takes."""
+
+import random
+from dataclasses import replace
+from typing import Any
+
+from heed.api.policy import EventType
+from heed.core.decide import decide
+from heed.core.eventtypes import compile_schemas
+from heed.core.ledger import Ledger
+from heed.core.program import Program
+from heed.engine.guarding import Guard
+from tests.integration.engine.guards import letter, of
+from tests.unit.builders import received
+from tests.unit.test_eventtypes import ANSWERED, event_type
+
+TREE = {"properties": {"in": {"items": {"$ref": "#"}}, "name": {"type": "string"}}}
+SLOW = {"properties": {"text": {"pattern": "(a|b)*a(a|b){400}c"}}}
+LONG = {"text": "".join(random.Random(1).choices("ab", k=1_000_000))}
+
+
+def typed(type_: EventType, *handlers: dict[str, Any]) -> Program:
+    """An Agent in whose namespace there is this type."""
+    schemas, refused = compile_schemas([type_])
+    assert not refused
+    return replace(of("typed", *(handlers or ({"state": {"n": "${1}"}},))), schemas=schemas)
+
+
+async def test_what_may_be_costly_is_decided_elsewhere_and_just_the_same(guard: Guard) -> None:
+    program = typed(event_type(TREE))
+    fits = {"name": "a", "in": [{"name": "b", "in": []}]}
+    misfits = {"name": "a", "in": [{"name": 3}]}
+
+    for number, data in enumerate((fits, misfits), 1):
+        event = received(number, data=data)
+        decision = await guard.of(program).decide(Ledger(), event)
+        assert decision == decide(program, Ledger(), event)
+    assert len(guard.pids) == 1
+
+
+async def test_what_is_harmless_needs_no_other_process(guard: Guard) -> None:
+    program = typed(event_type({"type": "object", "required": ["a"], "properties": {"a": {"pattern": "^a"}}}))
+
+    decision = await guard.of(program).decide(Ledger(), received(1, data={"a": "b"}))
+
+    assert letter(decision) == ("SchemaViolation", None)
+    assert guard.pids == []
+
+
+async def test_a_check_that_takes_too_long_is_one_dead_letter_that_names_the_type(guard: Guard) -> None:
+    guarded = guard.of(typed(event_type(SLOW, name="slow")))
+
+    decision = await guarded.decide(Ledger(), received(1, data=LONG))
+
+    assert letter(decision) == ("TooCostly", None)
+    assert "EventType demo/slow: took more than 2 s of CPU time" in str(decision.letter)
+    assert (await guarded.decide(decision.ledger, received(2, data={"text": "ac"}))).letter is not None
+
+
+async def test_a_check_of_what_is_emitted_is_guarded_too(guard: Guard) -> None:
+    emitting = {"name": "tell", "emit": [{"type": ANSWERED, "data": {"name": "a", "in": [{"name": 7}]}}]}
+    program = typed(event_type(TREE, ANSWERED), emitting)
+
+    decision = await guard.of(program).decide(Ledger(), received(1))
+
+    assert letter(decision) == ("SchemaViolation", "tell")
+    assert len(guard.pids) == 1

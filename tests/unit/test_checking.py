@@ -1,0 +1,150 @@
+"""Manifests are judged in a process of their own: whatever ends that process is a verdict, and harms nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from heed.core.admission import Around, Request
+from heed.kube.checking import Checks, CheckUnavailable
+from tests.integration.waiting import until
+
+COMMON = {"apiVersion": "heed.dev/v1alpha1", "metadata": {"name": "it", "namespace": "demo"}}
+AGENT = {
+    **COMMON,
+    "kind": "Agent",
+    "spec": {"subscribe": [{"type": ">"}], "handlers": [{"name": "h", "type": ">", "when": "true"}]},
+}
+WRONG = {
+    **AGENT,
+    "spec": {"subscribe": [{"type": ">"}], "handlers": [{"name": "h", "type": ">", "when": "nothing"}]},
+}
+POLICY: dict[str, Any] = {**COMMON, "kind": "AgentPolicy", "spec": {"agentSelector": {}, "emissions": []}}
+MANY = Around(policies=[POLICY] * 50_000)  # takes seconds to read
+
+
+@asynccontextmanager
+async def checking(**options: Any) -> AsyncIterator[Checks]:
+    """Checks, and no process left behind."""
+    checks = Checks(**options)
+    try:
+        yield checks
+    finally:
+        pid = checks.pid
+        await checks.close()
+        assert pid is None or not _alive(pid)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def refusal(checks: Checks, manifest: dict[str, Any], around: Around | None = None) -> str:
+    """Why a manifest is refused; nothing where it is not."""
+    verdict = await checks.judge(Request(manifest["kind"], manifest), around or Around())
+    return "\n".join(map(str, verdict.problems))
+
+
+async def test_verdicts_come_back_from_one_process() -> None:
+    async with checking() as checks:
+        assert checks.pid is None
+
+        assert await refusal(checks, AGENT) == ""
+        pid = checks.pid
+        assert 'unknown variable or function "nothing"' in await refusal(checks, WRONG)
+        assert await refusal(checks, AGENT) == ""
+
+        assert checks.pid == pid
+
+
+async def test_what_takes_too_long_is_refused_and_others_are_not() -> None:
+    async with checking(cpu=0.3) as checks:
+        assert "takes more than 0.3 s of CPU time" in await refusal(checks, AGENT, MANY)
+
+        assert await refusal(checks, AGENT) == ""
+
+
+async def test_what_takes_too_much_memory_is_refused_and_others_are_not() -> None:
+    async with checking(memory=48 * 1024**2, cpu=60) as checks:
+        assert "memory" in await refusal(checks, AGENT, MANY)
+
+        assert await refusal(checks, AGENT) == ""
+
+
+async def test_a_process_that_somebody_killed_is_not_the_manifests_fault() -> None:
+    async with checking() as checks:
+        await refusal(checks, AGENT)
+        assert checks.pid is not None
+        os.kill(checks.pid, signal.SIGSTOP)
+        asking = asyncio.create_task(refusal(checks, WRONG))
+        await asyncio.sleep(0)
+        os.kill(checks.pid, signal.SIGKILL)
+
+        assert "nothing" in await asking
+
+
+async def test_what_ends_two_processes_is_refused() -> None:
+    async with checking() as checks:
+        asking = asyncio.create_task(refusal(checks, AGENT, MANY))
+        for _ in range(2):
+            await until(lambda: checks.pid is not None)
+            pid = checks.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            await until(lambda pid=pid: asking.done() or checks.pid != pid)  # type: ignore[misc]
+
+        assert "ended two processes (SIGKILL)" in await asking
+        assert await refusal(checks, AGENT) == ""
+
+
+async def test_an_answer_that_nobody_waits_for_is_nobody_elses() -> None:
+    async with checking() as checks:
+        await refusal(checks, AGENT)
+        asking = asyncio.create_task(refusal(checks, WRONG))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        asking.cancel()
+
+        assert await refusal(checks, AGENT) == ""
+        assert asking.cancelled() or asking.done()
+
+
+async def test_a_mistake_of_ours_refuses_nothing() -> None:
+    async with checking() as checks:
+        with pytest.raises(CheckUnavailable, match="KeyError"):
+            await refusal(checks, AGENT, Around(policies=[{"spec": {}}]))
+
+        assert await refusal(checks, AGENT) == ""
+
+
+async def test_many_at_once_wait_for_each_other() -> None:
+    async with checking() as checks:
+        answers = await asyncio.gather(*(refusal(checks, item) for item in [AGENT, WRONG] * 8))
+
+        assert [bool(answer) for answer in answers] == [False, True] * 8
+
+
+async def test_without_work_there_is_no_process() -> None:
+    async with checking(idle=0.01) as checks:
+        await refusal(checks, AGENT)
+        await until(lambda: checks.pid is None)
+
+        assert await refusal(checks, AGENT) == ""
+
+
+async def test_after_the_end_nothing_is_judged() -> None:
+    async with checking() as checks:
+        await checks.close()
+
+        with pytest.raises(CheckUnavailable, match="no more"):
+            await refusal(checks, AGENT)

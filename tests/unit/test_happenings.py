@@ -1,0 +1,183 @@
+"""What is told of Agents as Kubernetes Events: no more than is news. The cluster tests do it on a real API server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from heed.api.status import Letter
+from heed.core.decision import Decision
+from heed.core.effects import AgentRef
+from heed.core.ledger import Ledger
+from heed.engine.observers import LogObserver
+from heed.kube import happenings
+from heed.kube.api import Answer, Api, ApiError
+from heed.kube.happenings import MAX_MESSAGE, Happenings, happening
+from tests.unit.builders import received
+
+AGENT = AgentRef("demo", "researcher", "uid-1")
+OTHER = AgentRef("demo", "writer", "uid-2")
+AT = "2026-01-31T12:00:00.123456Z"
+
+
+class Events(Api):
+    """Takes Events, or refuses them."""
+
+    def __init__(self, *refusals: ApiError) -> None:
+        self.taken: list[Mapping[str, Any]] = []
+        self.tries: list[str] = []
+        self._refusals = list(refusals)
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+        assert path == f"/api/v1/namespaces/{body['metadata']['namespace']}/events"
+        self.tries.append(body["metadata"]["name"])
+        if self._refusals:
+            raise self._refusals.pop(0)
+        self.taken.append(body)
+        return Answer({}, 0)
+
+    @property
+    def messages(self) -> list[str]:
+        return [item["message"] for item in self.taken]
+
+
+def ready(status: str, reason: str, message: str = "") -> dict[str, str]:
+    return {"type": "Ready", "status": status, "reason": reason, "message": message}
+
+
+def dead(code: str, message: str = "the cause") -> Decision:
+    decision = Decision(received(7), Ledger(), "dead_lettered")
+    decision.letter = Letter(code, message, "begin", 1, 1, None)
+    return decision
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110, nobody tells of it
+            await asyncio.sleep(0.001)
+
+
+WELL, AWAY = ready("True", "Subscribed"), ready("False", "BrokerUnavailable", "gone")
+STRICT, STRICTER = ready("False", "PolicyViolation", "strict"), ready("False", "PolicyViolation", "stricter")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "news"),
+    [
+        (None, WELL, None),
+        (WELL, WELL, None),
+        (WELL, AWAY, "Warning"),
+        (None, AWAY, "Warning"),
+        (AWAY, {**AWAY, "message": "still gone"}, None),
+        (AWAY, STRICT, "Warning"),
+        (STRICT, STRICT, None),
+        (STRICT, STRICTER, "Warning"),
+        (STRICTER, WELL, "Normal"),
+    ],
+)
+async def test_a_condition_is_told_of_when_it_is_news(
+    before: dict[str, str] | None, after: dict[str, str], news: str | None
+) -> None:
+    api = Events()
+    telling = Happenings(api, LogObserver())
+
+    telling.became(AGENT, before, after)
+    await until(lambda: not telling._telling)
+
+    assert [(item["type"], item["reason"]) for item in api.taken] == (
+        [(news, after["reason"])] if news else []
+    )
+    await telling.close()
+
+
+async def test_dead_letters_of_a_code_are_told_of_at_once_and_then_together() -> None:
+    # Given
+    api = Events()
+    telling = Happenings(api, LogObserver(), every=0.05)
+
+    # When
+    telling.committed(AGENT, [dead("PolicyViolation") for _ in range(5)], Ledger())
+    telling.committed(OTHER, [dead("PolicyViolation"), dead("TemplateFailed")], Ledger())
+    await until(lambda: len(api.taken) == 3)
+
+    # Then
+    assert [item["involvedObject"]["name"] for item in api.taken] == ["researcher", "writer", "researcher"]
+    assert api.messages[0].startswith("an event was dead-lettered at sequence")
+    assert api.messages[2].startswith("4 events were dead-lettered, the last at sequence")
+    assert "by handler begin: the cause" in api.messages[2]
+    await until(lambda: not telling._letters)
+    await telling.close()
+
+
+async def test_data_of_events_is_not_told() -> None:
+    api = Events()
+    telling = Happenings(api, LogObserver())
+
+    telling.committed(AGENT, [dead("SchemaViolation", "data.card: 4111 is no string")], Ledger())
+    await until(lambda: bool(api.taken))
+
+    assert "4111" not in api.messages[0]
+    assert "heed dead list -n demo --agent researcher --code SchemaViolation" in api.messages[0]
+    await telling.close()
+
+
+async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then_dropped(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(happenings, "DELAYS", (0.001, 0.001))
+    away = ApiError(0, "the API server does not answer")
+    api = Events(away, away, ApiError(409, "exists"), ApiError(403, "no"), away, away, away)
+    telling = Happenings(api, LogObserver())
+
+    telling.became(AGENT, WELL, AWAY)  # the first try was stored, though nobody said so
+    await until(lambda: not telling._telling)
+    assert len(api.tries) == 3
+    assert len(set(api.tries)) == 1
+    assert caplog.records == []
+
+    telling.became(AGENT, WELL, AWAY)  # refused for good
+    await until(lambda: not telling._telling)
+    telling.became(AGENT, WELL, AWAY)  # nobody there for long
+    await until(lambda: not telling._telling)
+
+    assert len(api.tries) == 3 + 1 + 3
+    assert api.taken == []
+    assert caplog.text.count("cannot tell of what happened") == 2
+
+
+async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    api = Events()
+    telling = Happenings(api, LogObserver())
+
+    for number in range(happenings.MOST + 10):
+        telling.became(AgentRef("demo", f"agent-{number}", f"uid-{number}"), WELL, AWAY)
+
+    assert "too much happens to tell of it" in caplog.text
+    await until(lambda: not telling._telling)
+    assert len(api.taken) == happenings.MOST
+    await telling.close()
+
+
+async def test_an_agent_that_is_gone_is_not_told_of_later() -> None:
+    api = Events()
+    telling = Happenings(api, LogObserver(), every=0.01)
+    telling.committed(AGENT, [dead("PolicyViolation")] * 2, Ledger())
+    telling.committed(OTHER, [dead("PolicyViolation")] * 2, Ledger())
+
+    telling.forget(AGENT)
+
+    await until(lambda: len(api.taken) == 3)
+    assert [item["involvedObject"]["name"] for item in api.taken] == ["researcher", "writer", "writer"]
+    await telling.close()
+
+
+@pytest.mark.parametrize("note", ["ä" * 1000, "a" + "ä" * 1000, "x" * MAX_MESSAGE, "😀" * 300, ""])
+def test_a_message_fits(note: str) -> None:
+    event = happening(AGENT, "Warning", "Invalid", "Reconcile", note, AT, "pod-1")
+
+    assert 0 < len(event["message"].encode()) <= MAX_MESSAGE
+    assert event["message"] in (note, "Invalid") or event["message"].endswith("…")
+    assert event["metadata"]["name"].startswith("researcher.")

@@ -1,0 +1,159 @@
+"""What a manifest itself says against a policy is refused before any event comes, with path, policy and remedy."""
+
+from typing import Any
+
+import pytest
+
+from heed.core.allowed import check_allowed
+from heed.core.policy import OPEN
+from heed.errors import InvalidManifest, PolicyViolation, Problem
+from tests.unit.builders import job, manifest, program
+from tests.unit.policies import allowed, grant, policy, refusal, restricted
+
+NOTE: dict[str, Any] = {"state": {"n": 1}}
+
+
+def emit(type_: str | None = None, **more: Any) -> dict[str, Any]:
+    """A handler that emits."""
+    return {"emit": [{"type": type_, **more} if type_ else more]}
+
+
+def pod_of(**pod: Any) -> dict[str, Any]:
+    """A task whose pod has one container of example/work:1, and more."""
+    document = job()
+    document["job"]["template"]["spec"].update(pod)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("restriction", "handler", "spec", "path"),
+    [
+        ({"subscriptions": []}, NOTE, {}, "spec.subscribe[0].type"),
+        ({"subscriptions": [{"type": "com.example.*"}]}, NOTE, {}, "spec.subscribe[0].type"),
+        ({"emissions": []}, emit("com.example.done"), {}, "spec.handlers[0].emit[0].type"),
+        ({"emissions": [{"type": "a"}]}, emit("b", to="other"), {}, "spec.handlers[0].emit[0].type"),
+        ({"tasks": {"kinds": []}}, NOTE, {"tasks": {"work": job()}}, "spec.tasks.work"),
+        ({"tasks": {"images": []}}, NOTE, {"tasks": {"work": job()}}, "spec.tasks.work.job"),
+        (
+            {"tasks": {"images": ["example/*"]}},
+            NOTE,
+            {"tasks": {"work": pod_of(initContainers=[{"name": "i", "image": "evil/i"}])}},
+            "spec.tasks.work.job",
+        ),
+        ({"tasks": {"serviceAccounts": []}}, NOTE, {"tasks": {"work": job()}}, "spec.tasks.work.job"),
+        (
+            {"tasks": {"serviceAccounts": ["default"]}},
+            NOTE,
+            {"tasks": {"work": pod_of(serviceAccount="robot")}},
+            "spec.tasks.work.job",
+        ),
+    ],
+)
+def test_what_is_written_against_a_policy_is_refused(
+    restriction: dict[str, Any], handler: dict[str, Any], spec: dict[str, Any], path: str
+) -> None:
+    error = refusal(allowed(policy(**restriction)), handler, **spec)
+
+    assert isinstance(error, PolicyViolation) and error.reason == "PolicyViolation"
+    (problem,) = error.problems
+    assert problem.path == path
+    assert "AgentPolicy demo/strict allows no" in problem.message and problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("restriction", "handler", "spec"),
+    [
+        ({"subscriptions": [{"type": "com.>"}]}, NOTE, {}),
+        ({"emissions": [{"type": "com.example.*"}]}, emit("com.example.done"), {}),
+        ({"emissions": []}, emit("${event.type}"), {}),
+        ({"emissions": []}, emit("com.example.${event.data}"), {}),
+        ({"emissions": []}, emit(**{"from": "${event.data}"}), {}),
+        ({"tasks": {"images": []}}, NOTE, {"tasks": {"work": pod_of(containers=[{"image": "${input}"}])}}),
+        (
+            {"tasks": {"images": ["example/*"]}},
+            NOTE,
+            {"tasks": {"work": pod_of(initContainers="${input}")}},
+        ),
+        (
+            {"tasks": {"serviceAccounts": []}},
+            NOTE,
+            {"tasks": {"work": pod_of(serviceAccountName="${input}")}},
+        ),
+        ({"tasks": {"kinds": ["job"]}}, NOTE, {"tasks": {"work": job()}}),
+    ],
+)
+def test_what_depends_on_events_is_left_to_the_decision(
+    restriction: dict[str, Any], handler: dict[str, Any], spec: dict[str, Any]
+) -> None:
+    assert refusal(allowed(policy(**restriction)), handler, **spec) is None
+
+
+def test_a_mistake_beside_a_violation_is_a_mistake_first() -> None:
+    error = refusal(allowed(policy(emissions=[])), {"emit": [{"type": "a"}], "when": "nonsense("})
+
+    assert isinstance(error, InvalidManifest) and not isinstance(error, PolicyViolation)
+    assert error.reason == "Invalid"
+    assert sorted(problem.reason for problem in error.problems) == ["Invalid", "PolicyViolation"]
+
+
+def test_another_namespace_has_to_grant_its_events_even_where_no_policy_is() -> None:
+    subscribe = [{"type": "com.example.>", "namespace": "shop"}]
+
+    error = refusal(OPEN, NOTE, subscribe=subscribe)
+
+    assert isinstance(error, PolicyViolation) and error.reason == "NotGranted"
+    assert str(error) == (
+        "spec.subscribe[0].namespace: no EventGrant of namespace shop grants com.example.>; nothing is granted; "
+        "ask those of shop for an EventGrant from namespace demo"
+    )
+    assert refusal(allowed(grants=[grant("shop", "com.>")]), NOTE, subscribe=subscribe) is None
+
+
+def test_a_policy_weighs_more_than_a_missing_grant() -> None:
+    error = refusal(allowed(policy(subscriptions=[])), NOTE, subscribe=[{"type": "a", "namespace": "shop"}])
+
+    assert error is not None and error.reason == "PolicyViolation"
+    assert [problem.reason for problem in error.problems] == ["PolicyViolation", "NotGranted"]
+
+
+def test_the_own_namespace_may_be_named_and_needs_no_grant() -> None:
+    agent = restricted(OPEN, NOTE, subscribe=[{"type": "a", "namespace": "demo"}])
+
+    assert agent.subjects == program(NOTE, subscribe=[{"type": "a"}]).subjects
+    assert not agent.reads_others
+
+
+def test_the_subjects_of_other_namespaces_are_read_too() -> None:
+    subscribe = [{"type": "a.*"}, {"type": "a.*", "namespace": "shop"}]
+
+    agent = restricted(allowed(grants=[grant("shop", "a.>")]), NOTE, subscribe=subscribe)
+
+    assert agent.subjects[:2] == ("heed.events.demo.a.*", "heed.events.shop.a.*")
+    assert agent.reads_others
+
+
+def test_all_that_is_not_allowed_is_said_at_once() -> None:
+    may = allowed(policy(subscriptions=[], emissions=[], tasks={"kinds": [], "images": []}))
+    found: list[Problem] = []
+
+    error = refusal(may, {"emit": [{"type": "a"}, {"type": "b"}]}, tasks={"work": job(), "more": job()})
+    check_allowed(found, restricted(OPEN, {"emit": [{"type": "a"}]}).manifest, may)
+
+    assert error is not None and [item.path for item in error.problems] == [
+        "spec.subscribe[0].type",
+        "spec.tasks.work",
+        "spec.tasks.work.job",
+        "spec.tasks.more",
+        "spec.tasks.more.job",
+        "spec.handlers[0].emit[0].type",
+        "spec.handlers[0].emit[1].type",
+    ]
+    assert [item.path for item in found] == ["spec.subscribe[0].type", "spec.handlers[0].emit[0].type"]
+
+
+def test_a_namespace_is_one_token_of_a_subject() -> None:
+    for namespace in ("*", ">", "a.b", "A", ""):
+        document = manifest(NOTE, subscribe=[{"type": "a", "namespace": namespace}])
+        with pytest.raises(InvalidManifest) as refused:
+            restricted(OPEN, NOTE, subscribe=document["spec"]["subscribe"])
+        assert refused.value.reason == "Invalid"

@@ -1,0 +1,221 @@
+"""Policies, grants and event types that stand in the same files count: for `heed validate` and for `heed simulate`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from heed.cli.main import main
+
+AGENT = """\
+apiVersion: heed.dev/v1alpha1
+kind: Agent
+metadata: {name: clerk, namespace: demo, labels: {team: a}}
+spec:
+  subscribe:
+    - type: com.example.order
+  handlers:
+    - name: answer
+      type: com.example.order
+      emit: [{type: "${event.data}"}]
+    - name: note
+      type: com.example.order
+      emit: [{type: com.example.noted}]
+"""
+NEIGHBOUR = AGENT.replace("- type: com.example.order", "- {type: com.example.order, namespace: shop}", 1)
+
+
+def rule(kind: str, spec: str, name: str = "it", namespace: str = "demo") -> str:
+    """A document of one of the other kinds."""
+    return (
+        f"apiVersion: heed.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        f"spec: {spec}\n"
+    )
+
+
+def policy(spec: str, **more: Any) -> str:
+    return rule("AgentPolicy", f"{{agentSelector: {{}}, {spec}}}", **more)
+
+
+def heed(*arguments: str) -> Result:
+    result = CliRunner().invoke(main, arguments)
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "agent.yaml").write_text(AGENT)
+    return tmp_path
+
+
+def validate(folder: Path, *options: str) -> Result:
+    result = heed("validate", "-f", str(folder), *options)
+    result.stdout_bytes = result.stdout_bytes.replace(f"{folder}/".encode(), b"")
+    return result
+
+
+def test_a_policy_beside_an_agent_is_what_it_is_checked_by(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(policy("emissions: [{type: com.example.answered}]"))
+
+    result = validate(folder)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "policy.yaml:1: AgentPolicy it is valid",
+        "agent.yaml:13: spec.handlers[1].emit[0].type: AgentPolicy demo/it allows no emission of "
+        "com.example.noted; allowed: com.example.answered; change it, or ask who may change the policy",
+    ]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        policy("emissions: [{type: com.example.*}]"),
+        policy("emissions: []", namespace="shop"),
+        rule("AgentPolicy", "{agentSelector: {matchLabels: {team: b}}, emissions: []}"),
+        "apiVersion: example.org/v1\nkind: AgentPolicy\nmetadata: {name: x}\nspec: {emissions: []}\n",
+    ],
+)
+def test_a_policy_that_does_not_concern_it_changes_nothing(folder: Path, document: str) -> None:
+    (folder / "policy.yaml").write_text(document)
+
+    assert validate(folder).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            rule("AgentPolicy", "{agentSelector: {}, emission: []}"),
+            'rules.yaml:4: spec.emission: there is no such field; did you mean "emissions"?',
+        ),
+        (rule("AgentPolicy", "{emissions: []}"), "rules.yaml:4: spec.agentSelector: is missing; add it"),
+        (policy("emissions: [{type: a..b}]"), "'a..b' is not a type pattern"),
+        (policy("limits: {sessions: many}"), "spec.limits.sessions: is a string, not a whole number"),
+        (policy("limits: {sessions: -1}"), "spec.limits.sessions: is -1; write at least 0"),
+        (policy("tasks: {kinds: [jobs]}"), "spec.tasks.kinds[0]: "),
+        (rule("EventGrant", "{from: [], types: [a]}"), "spec.from: is empty; give at least one"),
+        (rule("EventGrant", "{from: [{namespace: demo}]}"), "spec.types: is missing; add it"),
+        (rule("EventType", "{type: a.*, schema: {}}"), "spec.type: "),
+        (f"{policy('')}---\n{policy('')}", "rules.yaml:8: metadata.name: demo/it is in rules.yaml:1 too"),
+        (
+            policy("").replace("heed.dev/v1alpha1", "heed.dev/v2"),
+            "apiVersion: is heed.dev/v2; Heed runs heed.dev/v1alpha1 AgentPolicy",
+        ),
+    ],
+)
+def test_a_mistake_in_a_rule_has_its_line(folder: Path, document: str, said: str) -> None:
+    (folder / "rules.yaml").write_text(document)
+
+    result = validate(folder)
+
+    assert result.exit_code == 1
+    assert said in result.stdout
+    assert heed("simulate", "-f", str(folder), str(folder / "none")).exit_code == 1
+
+
+def test_rules_alone_may_be_checked_too(tmp_path: Path) -> None:
+    (tmp_path / "rules.yaml").write_text(policy("emissions: []"))
+
+    assert validate(tmp_path, "--strict").stdout == "rules.yaml:1: AgentPolicy it is valid\n"
+
+
+def test_a_grant_that_is_not_there_is_a_warning_since_it_may_be_in_the_cluster(folder: Path) -> None:
+    (folder / "agent.yaml").write_text(NEIGHBOUR)
+
+    (found,) = json.loads(validate(folder, "-o", "json").stdout)
+
+    assert (found["severity"], found["path"], found["line"]) == ("warning", "spec.subscribe[0].namespace", 6)
+    assert validate(folder).exit_code == 0
+    assert "is valid" in validate(folder).stdout
+    assert validate(folder, "--strict").exit_code == 1
+
+
+def test_a_grant_beside_it_counts(folder: Path) -> None:
+    (folder / "agent.yaml").write_text(NEIGHBOUR)
+    grant = rule("EventGrant", "{from: [{namespace: demo}], types: [com.example.>]}", namespace="shop")
+    (folder / "grant.yaml").write_text(grant)
+
+    assert validate(folder, "--strict").exit_code == 0
+
+
+def simulate(folder: Path, events: str, *options: str) -> Any:
+    (folder / "events.jsonl").write_text(events)
+    result = heed("simulate", "-f", str(folder), str(folder / "events.jsonl"), "-o", "json", *options)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_simulated_agents_keep_to_their_policies(folder: Path) -> None:
+    (folder / "policy.yaml").write_text(policy("emissions: [{type: com.example.*}]"))
+    events = "".join(
+        f'{{"type": "com.example.order", "data": "{type_}"}}\n' for type_ in ("com.example.a", "b")
+    )
+
+    report = simulate(folder, events)
+
+    (letter,) = report["letters"]
+    assert letter["code"] == "PolicyViolation"
+    assert letter["message"] == "AgentPolicy demo/it allows no emission of b; allowed: com.example.*"
+    assert report["agents"]["demo/clerk"]["totals"]["emitted"] == 2
+
+
+def test_simulated_events_may_be_those_of_a_namespace_that_grants_them(folder: Path) -> None:
+    (folder / "agent.yaml").write_text(NEIGHBOUR)
+    grant = rule("EventGrant", "{from: [{namespace: demo}], types: [com.example.>]}", namespace="shop")
+    (folder / "grant.yaml").write_text(grant)
+    order = '{"type": "com.example.order", "data": "com.example.a"}\n'
+
+    theirs, ours = simulate(folder, order, "-n", "shop"), simulate(folder, order)
+
+    assert theirs["agents"]["demo/clerk"]["totals"]["handled"] == 1
+    assert ours["agents"]["demo/clerk"]["totals"]["handled"] == 0
+
+
+def test_without_the_grant_such_an_agent_is_not_simulated(folder: Path) -> None:
+    (folder / "agent.yaml").write_text(NEIGHBOUR)
+    (folder / "events.jsonl").write_text("{}")
+
+    result = heed("simulate", "-f", str(folder / "agent.yaml"), str(folder / "events.jsonl"))
+
+    assert result.exit_code == 1
+    assert "no EventGrant of namespace shop grants com.example.order to demo" in result.stderr
+
+
+# ── event types ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+STRING = "{type: com.example.order, schema: {type: string}, examples: [a]}"
+
+
+def test_an_event_type_beside_an_agent_is_what_its_events_are_checked_by(folder: Path) -> None:
+    (folder / "type.yaml").write_text(rule("EventType", STRING))
+    events = '{"type": "com.example.order", "data": "a.b"}\n{"type": "com.example.order", "data": 7}\n'
+
+    (letter,) = simulate(folder, events)["letters"]
+
+    assert (letter["code"], letter["sequence"]) == ("SchemaViolation", 2 + 2)  # the first one led to two more
+    assert validate(folder).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (rule("EventType", "{type: a, schema: {type: nothing}}"), "types.yaml:4: spec.schema"),
+        (rule("EventType", "{type: a, schema: {type: string}, examples: [7]}"), "spec.examples[0]"),
+        (
+            f"{rule('EventType', STRING)}---\n{rule('EventType', STRING, name='other')}",
+            "types.yaml:9: spec.type: EventType it describes com.example.order already; the oldest one counts",
+        ),
+    ],
+)
+def test_a_mistake_in_an_event_type_has_its_line(folder: Path, document: str, said: str) -> None:
+    (folder / "types.yaml").write_text(document)
+
+    result = validate(folder)
+
+    assert result.exit_code == 1
+    assert said in result.stdout

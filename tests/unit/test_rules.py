@@ -1,0 +1,456 @@
+"""What is known of policies, grants and types from lists and sights, in whatever order they come; and what is said."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import itertools
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.conditions import condition_of
+from heed.core.policy import OPEN
+from heed.errors import NOT_GRANTED, PolicyViolation
+from heed.kube import accepting
+from heed.kube.api import Answer, Api, ApiError
+from heed.kube.generations import choose
+from heed.kube.lastvalid import last_valid
+from heed.kube.rules import KINDS, Rules
+
+Object = dict[str, Any]
+PLACED = "com.example.order.placed"
+_uids = itertools.count(1)
+
+
+class Objects(Api):
+    """Rules in memory with their versions: lists, and patches of the status with a precondition. Nothing else."""
+
+    def __init__(self) -> None:
+        self.objects: dict[tuple[str, str, str], Object] = {}
+        self.version = 0
+        self.writes: list[str] = []
+        self.refusals: list[ApiError] = []
+        self.during_list: Callable[[str], None] = lambda path: None
+
+    def add(self, kind: str, name: str, namespace: str = "demo", **spec: Any) -> Object:
+        return self.put({"kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec})
+
+    def put(self, body: Object) -> Object:
+        """An object, or another generation of it."""
+        key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
+        old = self.objects.get(key)
+        metadata = {
+            "uid": f"uid-{next(_uids)}",
+            "generation": 1,
+            "creationTimestamp": f"2026-01-31T12:00:{self.version % 60:02}Z",
+            **(old["metadata"] if old else {}),
+            **{name: body["metadata"][name] for name in ("name", "namespace")},
+        }
+        if old and old["spec"] != body["spec"]:
+            metadata["generation"] += 1
+        new = {"apiVersion": names.API_VERSION, "status": {}, **(old or {}), **body, "metadata": metadata}
+        self.objects[key] = new
+        return self._touch(new)
+
+    def remove(self, body: Object) -> Object:
+        key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
+        return copy.deepcopy(self.objects.pop(key))
+
+    def accepted(self, body: Object) -> tuple[str, str, str] | None:
+        key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
+        found = condition_of(self.objects[key]["status"].get("conditions") or [], "Accepted")
+        return found and (found["status"], found["reason"], found["message"])
+
+    async def pages(
+        self, path: str, query: Any = None, *, accept: str = ""
+    ) -> AsyncIterator[Sequence[Object]]:
+        plural = path.rsplit("/", 1)[1]
+        items = [copy.deepcopy(item) for key, item in self.objects.items() if key[0] == plural]
+        for item in items:
+            del item["kind"], item["apiVersion"]  # as some lists have them
+        self.during_list(plural)
+        await asyncio.sleep(0)
+        yield items
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+        *_, namespace, plural, name, status = path.split("/")
+        assert status == "status"
+        await asyncio.sleep(0)
+        if self.refusals:
+            raise self.refusals.pop(0)
+        found = self.objects.get((plural, namespace, name))
+        if found is None:
+            raise ApiError(404, "not found")
+        if any(found["metadata"][key] != value for key, value in patch["metadata"].items()):
+            raise ApiError(409, "the object has been modified")
+        self.writes.append(name)
+        found["status"] = {**found["status"], **patch["status"]}
+        return Answer(self._touch(found), 0)
+
+    def _touch(self, found: Object) -> Object:
+        self.version += 1
+        found["metadata"]["resourceVersion"] = str(self.version)
+        return copy.deepcopy(found)
+
+
+def agent(namespace: str = "demo", name: str = "it", generation: int = 1, **spec: Any) -> Object:
+    """An Agent that emits an order for each question."""
+    emit = [{"type": PLACED}]
+    given = {
+        "subscribe": [{"type": "com.example.question"}],
+        "handlers": [{"name": "ask", "type": "com.example.question", "emit": emit}],
+    }
+    metadata = {
+        "name": name,
+        "namespace": namespace,
+        "uid": "uid-of-it",
+        "generation": generation,
+        "labels": {},
+    }
+    return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": given | spec}
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110, nobody tells of it
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> Objects:
+    monkeypatch.setattr(accepting, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(accepting, "LAST_DELAY", 0.001)
+    return Objects()
+
+
+@pytest.fixture
+async def rules(api: Objects) -> AsyncIterator[Rules]:
+    rules = Rules(api)
+    yield rules
+    await rules.close()
+
+
+ALL: Object = {"agentSelector": {}}
+BROKEN: Object = {"agentSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}, "emissions": "all"}
+
+
+# --- what is known -------------------------------------------------------------------------------------------------
+
+
+async def test_without_rules_everything_is_open_in_the_own_namespace(rules: Rules) -> None:
+    basis = rules.basis(agent())
+
+    basis.compiled(agent())
+    assert basis.permissions.emissions is OPEN.emissions
+    with pytest.raises(PolicyViolation) as refused:
+        basis.compiled(agent(subscribe=[{"type": ">", "namespace": "shop"}]))
+    assert refused.value.reason == NOT_GRANTED
+
+
+async def test_a_policy_concerns_the_agents_of_its_namespace_and_only_news_concern_anybody(
+    rules: Rules, api: Objects
+) -> None:
+    # Given
+    policy = api.add("AgentPolicy", "strict", **ALL, emissions=[])
+
+    # When it is seen, again, and late
+    assert rules.observe(policy)
+    assert rules.changes().concerned == {"demo"}
+    assert not rules.observe(policy)
+    assert not rules.changes()
+    edited = api.put({**policy, "spec": {**ALL, "emissions": [{"type": ">"}]}})
+    assert rules.observe(edited)
+    assert not rules.observe(policy)
+
+    # Then the last word counts
+    assert rules.changes().concerned == {"demo"}
+    rules.basis(agent()).compiled(agent())
+    assert rules.observe(api.remove(edited), deleted=True)
+    assert rules.changes().concerned == {"demo"}
+    assert rules.basis(agent()).permissions.emissions is None
+
+
+async def test_a_policy_that_cannot_be_read_allows_nothing(rules: Rules, api: Objects) -> None:
+    rules.observe(api.add("AgentPolicy", "broken", **BROKEN))
+
+    with pytest.raises(PolicyViolation, match="demo/broken"):
+        rules.basis(agent()).compiled(agent())
+
+
+async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: Rules, api: Objects) -> None:
+    # Given
+    listens = agent(subscribe=[{"type": "com.example.order.placed", "namespace": "shop"}])
+    spec = {"from": [{"namespace": "demo"}, {"namespace": "other"}], "types": ["com.example.order.*"]}
+    grant = api.add("EventGrant", "orders", "shop", **spec)
+
+    # When
+    rules.observe(grant)
+    assert rules.changes().concerned == {"demo", "other"}
+    rules.basis(listens).compiled(listens)
+
+    # And it is taken from some
+    rules.observe(api.put({**grant, "spec": {**spec, "from": [{"namespace": "third"}]}}))
+
+    # Then
+    assert rules.changes().concerned == {"demo", "other", "third"}
+    with pytest.raises(PolicyViolation, match="no EventGrant of namespace shop"):
+        rules.basis(listens).compiled(listens)
+
+
+async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(rules: Rules, api: Objects) -> None:
+    # Given
+    rules.observe(
+        api.add("EventGrant", "orders", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]})
+    )
+    rules.changes()
+    before = {name: rules.basis(agent(name)) for name in ("demo", "shop", "other")}
+
+    # When
+    placed = api.add("EventType", "placed", "shop", type=PLACED, schema={"type": "object"})
+    rules.observe(placed)
+
+    # Then
+    assert rules.changes().concerned == {"demo", "shop"}
+    after = {name: rules.basis(agent(name)) for name in before}
+    assert {name for name, basis in before.items() if after[name] != basis} == {"demo", "shop"}
+    rules.observe(api.remove(placed), deleted=True)
+    assert rules.changes().concerned == {"demo", "shop"}
+
+
+# --- lists -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_list_finds_what_nobody_showed(rules: Rules, api: Objects) -> None:
+    # Given one that is known and gone, and one that is not known
+    gone = api.add("AgentPolicy", "gone", **ALL, emissions=[])
+    rules.observe(gone)
+    api.remove(gone)
+    api.add("AgentPolicy", "new", "other", **ALL, emissions=[])
+
+    await rules.relist()
+
+    assert rules.changes().concerned == {"demo", "other"}
+    rules.basis(agent()).compiled(agent())
+    with pytest.raises(PolicyViolation, match="other/new"):
+        rules.basis(agent("other")).compiled(agent("other"))
+
+
+async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(rules: Rules, api: Objects) -> None:
+    # Given
+    leaving = api.add("AgentPolicy", "leaving", **ALL, emissions=[])
+    edited = api.add("AgentPolicy", "edited", "other", **ALL, emissions=[])
+    for body in (leaving, edited):
+        rules.observe(body)
+
+    # When the list is older than what the watch shows meanwhile
+    def meanwhile(plural: str) -> None:
+        if plural == names.AGENT_POLICIES:
+            rules.observe(api.remove(leaving), deleted=True)
+            rules.observe(api.put({**edited, "spec": {**ALL, "emissions": [{"type": ">"}]}}))
+            rules.observe(api.add("AgentPolicy", "coming", "third", **ALL, emissions=[]))
+
+    api.during_list = meanwhile
+    await rules.relist()
+
+    # Then
+    rules.basis(agent()).compiled(agent())
+    rules.basis(agent("other")).compiled(agent("other"))
+    with pytest.raises(PolicyViolation, match="third/coming"):
+        rules.basis(agent("third")).compiled(agent("third"))
+
+
+async def test_another_one_of_the_same_name_is_another_one(rules: Rules, api: Objects) -> None:
+    # Given one that was replaced while nobody looked
+    first = api.add("AgentPolicy", "strict", **ALL, emissions=[])
+    rules.observe(first)
+    api.remove(first)
+    api.add("AgentPolicy", "strict", **ALL, emissions=[{"type": ">"}])
+
+    # When it is listed, and the end of the first one is shown late
+    await rules.relist()
+    rules.observe(first, deleted=True)
+
+    # Then
+    permissions = rules.basis(agent()).permissions
+    assert permissions.emissions is not None
+    assert permissions.emissions.allowed == (">",)
+
+
+# --- which generation runs ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("emits", "runs", "reason"),
+    [
+        ((PLACED, PLACED), 2, "Subscribed"),
+        ((PLACED, "com.example.x"), 1, "PolicyViolation"),
+        (("com.example.x", PLACED), 2, "Subscribed"),
+        (("com.example.x", "com.example.y"), None, "PolicyViolation"),
+        ((PLACED, "not a type"), 1, "Invalid"),
+        (("com.example.x", "not a type"), None, "Invalid"),
+    ],
+)
+async def test_the_newest_generation_that_is_valid_and_allowed_runs(
+    rules: Rules, api: Objects, emits: tuple[str, str], runs: int | None, reason: str
+) -> None:
+    rules.observe(api.add("AgentPolicy", "orders", **ALL, emissions=[{"type": "com.example.order.*"}]))
+    first, second = (
+        agent(
+            generation=number,
+            handlers=[{"name": "ask", "type": "com.example.question", "emit": [{"type": type_}]}],
+        )
+        for number, type_ in enumerate(emits, 1)
+    )
+
+    choice = choose(second, last_valid(first), rules.basis(second).compiled)
+
+    assert (choice.program and choice.program.generation) == runs
+    assert (choice.word.generation, choice.word.reason) == (2, reason)
+    assert ("is stopped" in choice.word.message) == (runs is None)
+    assert (choice.word.last_valid_spec is None) == (runs == 2)
+
+
+async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: Rules, api: Objects) -> None:
+    rules.observe(api.add("AgentPolicy", "none", **ALL, emissions=[]))
+
+    choice = choose(agent(), None, rules.basis(agent()).compiled)
+
+    assert choice.program is None
+    assert (choice.word.status, choice.word.reason, choice.word.last_valid_spec) == (
+        "False",
+        "PolicyViolation",
+        None,
+    )
+
+
+# --- what is said of them ------------------------------------------------------------------------------------------
+
+
+async def test_each_is_said_to_be_accepted_once(rules: Rules, api: Objects) -> None:
+    # Given
+    bodies = [
+        api.add("AgentPolicy", "strict", **ALL),
+        api.add("EventGrant", "orders", **{"from": [{"namespace": "other"}], "types": [">"]}),
+        api.add("EventType", "placed", type=PLACED, schema={"type": "object"}),
+    ]
+
+    # When they are listed, and what is written is shown
+    await rules.relist()
+    rules.say(rules.changes().unsaid)
+    await until(lambda: len(api.writes) == 3)
+    await rules.relist()
+    await quiet(rules)
+
+    # Then
+    assert [api.accepted(body) for body in bodies] == [("True", "Accepted", "it is in force")] * 3
+    assert len(api.writes) == 3
+
+
+async def test_one_that_cannot_be_read_is_said_to_be_invalid_with_every_mistake_and_its_effect(
+    rules: Rules, api: Objects
+) -> None:
+    bodies = [api.add("AgentPolicy", "broken", **BROKEN), api.add("EventGrant", "broken", types=["a..b"])]
+
+    await rules.relist()
+    rules.say(rules.changes().unsaid)
+    await until(lambda: len(api.writes) == 2)
+
+    (status, reason, message), (_, _, other) = (api.accepted(body) or ("", "", "") for body in bodies)
+    assert (status, reason) == ("False", "Invalid")
+    assert "spec.agentSelector.matchExpressions[0].operator" in message
+    assert "spec.emissions" in message
+    assert message.endswith("it selects Agents all the same, and allows them nothing")
+    assert "spec.from" in other
+    assert other.endswith("it has no effect")
+
+
+async def test_what_cannot_be_written_is_tried_again_and_what_others_wrote_is_kept(
+    rules: Rules, api: Objects, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Given an API server that does not answer, and one who writes another condition between our sight and our write
+    body = api.add("AgentPolicy", "strict", **ALL)
+    api.refusals = [ApiError(0, "the API server does not answer"), ApiError(409, "modified")]
+    rules.observe(body)
+    rules.say(rules.changes().unsaid)
+    theirs = {"type": "Audited", "status": "True", "reason": "ByThem"}
+    shown = api.put({**body, "status": {"conditions": [theirs]}})
+    await until(lambda: not api.refusals)
+    assert api.writes == []
+
+    # When that is shown
+    rules.observe(shown)
+    await until(lambda: bool(api.writes))
+
+    # Then
+    (found,) = api.objects.values()
+    assert [item["reason"] for item in found["status"]["conditions"]] == ["ByThem", "Accepted"]
+    assert caplog.text.count("cannot write the condition Accepted") == 1
+    await quiet(rules)
+
+
+async def test_what_is_said_of_a_type_waits_for_a_comparison_with_the_others(
+    rules: Rules, api: Objects
+) -> None:
+    # Given
+    first = api.add("EventType", "first", type=PLACED, schema={})
+    second = api.add("EventType", "second", type=PLACED, schema={})
+    wrong = api.add("EventType", "wrong", type="com.example.wrong", schema={"type": "text"})
+    for body in (second, wrong, first):
+        rules.observe(body)
+
+    # When
+    rules.say(rules.changes().unsaid)
+    await until(lambda: len(api.writes) == 3)
+
+    # Then each was written once
+    said = [(api.accepted(body) or ("", ""))[:2] for body in (first, second, wrong)]
+    assert said == [("True", "Accepted"), ("False", "Conflict"), ("False", "Invalid")]
+    assert sorted(api.writes) == ["first", "second", "wrong"]
+
+    # And when the older one goes, the other one is in force
+    rules.observe(api.remove(first), deleted=True)
+    rules.say(rules.changes().unsaid)
+    await until(lambda: len(api.writes) == 4)
+    await quiet(rules)
+    assert (api.accepted(second) or ("",))[0] == "True"
+
+
+async def test_what_changed_again_is_not_said_to_be_in_force(rules: Rules, api: Objects) -> None:
+    body = api.add("AgentPolicy", "strict", **ALL)
+    rules.observe(body)
+    changes = rules.changes()
+    rules.observe(api.put({**body, "spec": {**ALL, "emissions": []}}))
+
+    rules.say(changes.unsaid)
+    await quiet(rules)
+    assert api.writes == []
+    changes = rules.changes()
+    rules.observe(api.put({**body, "spec": {**ALL, "emissions": []}}))  # nothing new
+    await quiet(rules)
+    assert api.writes == []
+
+    rules.say(changes.unsaid)
+    await until(lambda: bool(api.writes))
+
+
+async def test_one_that_is_gone_is_not_written_of(rules: Rules, api: Objects) -> None:
+    first, second = (api.add("AgentPolicy", name, **ALL) for name in ("first", "second"))
+    rules.observe(first)
+    api.remove(first)
+    api.refusals = [ApiError(0, "no answer")]
+    rules.observe(second)
+    rules.say(rules.changes().unsaid)
+    api.remove(second)
+    rules.observe(second, deleted=True)
+
+    await quiet(rules)
+
+    assert api.writes == []
+
+
+async def quiet(rules: Rules) -> None:
+    """Until nothing more is to be written."""
+    await until(lambda: not rules._accepting._writers)
