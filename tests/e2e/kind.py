@@ -1,0 +1,55 @@
+"""A cluster of kind's, for machines that have Docker."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tests.cluster.helm import cache_root
+from tests.e2e.node.demands import found
+from tests.e2e.node.images import OPERATOR, OPERATOR_NEXT, ROOT, Failed, run, step
+
+NAME = "heed-e2e"
+CONFIG = Path(__file__).with_name("kind.yaml")
+
+
+def there() -> bool:
+    """Whether it is up already."""
+    return NAME in run(_kind(), "get", "clusters").split()
+
+
+def up() -> Path:
+    """The cluster with the operator's images; other images are public, and the cluster pulls them. The kubeconfig."""
+    kubeconfig = cache_root() / "kind.kubeconfig"
+    if not there():
+        with step("creating a kind cluster"):
+            run(
+                _kind(),
+                "create",
+                "cluster",
+                f"--config={CONFIG}",
+                f"--kubeconfig={kubeconfig}",
+                "--wait=120s",
+            )
+    else:
+        run(_kind(), "export", "kubeconfig", f"--name={NAME}", f"--kubeconfig={kubeconfig}")
+    with step("building and loading the operator's image"):
+        run("make", "-C", str(ROOT), "image", f"IMAGE={OPERATOR}")
+        tool = "docker" if found("docker") else "podman"
+        run(tool, "tag", OPERATOR, OPERATOR_NEXT)
+        with tempfile.TemporaryDirectory() as scratch:
+            archive = str(Path(scratch, "operator.tar"))
+            run(tool, "save", "--output", archive, OPERATOR, OPERATOR_NEXT)
+            run(_kind(), "load", "image-archive", archive, f"--name={NAME}")
+    return kubeconfig
+
+
+def down() -> None:
+    run(_kind(), "delete", "cluster", f"--name={NAME}")
+
+
+def _kind() -> str:
+    program = found("kind")
+    if program is None:
+        raise Failed("E2E_CLUSTER=kind needs kind and Docker: https://kind.sigs.k8s.io")
+    return program

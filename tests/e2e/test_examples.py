@@ -1,0 +1,98 @@
+"""The release from its installation on: `helm test`, and every example with real containers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.controlplane.waiting import eventually
+from tests.e2e.broker import Broker
+from tests.e2e.cluster import PATIENCE, Cluster, totals
+from tests.e2e.release import NAMESPACE, RESTRICTED, Release
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def apply(cluster: Cluster, example: str, namespace: str) -> None:
+    """As its README says."""
+    (manifest,) = (EXAMPLES / example).glob("agent*.yaml")
+    cluster.kubectl("apply", "-n", namespace, "-f", str(manifest))
+
+
+def test_the_release_is_ready_in_a_namespace_that_enforces_restricted(
+    cluster: Cluster, release: Release
+) -> None:
+    labels = cluster.get("namespace", NAMESPACE)["metadata"]["labels"]
+    assert RESTRICTED.items() <= labels.items()
+    assert len(release.pods()) == 2
+    assert release.active() in [pod["metadata"]["name"] for pod in release.pods()]
+
+
+def test_helm_test_publishes_an_event_and_sees_its_agent_handle_it(release: Release) -> None:
+    assert "Phase:          Succeeded" in release.test()
+
+
+def test_research_a_real_job_finds_the_answer(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given
+    apply(cluster, "research", namespace)
+    cluster.until_ready("researcher", namespace)
+
+    # When two questions come, one of which nobody can answer
+    release.publish("com.example.question.asked", {"topic": "tides"}, namespace, "known")
+    release.publish("com.example.question.asked", {"topic": "atlantis"}, namespace, "unknown")
+
+    # Then
+    status = cluster.until(
+        "researcher", namespace, lambda s: totals(s).get("emitted") == 2 and not s["outbox"]
+    )
+    answer = "The Moon pulls the sea, and the Earth turns under it."
+    assert status["sessions"]["known"]["state"] == {"topic": "tides", "answer": answer}
+    assert status["pendingTasks"] == {}
+    assert totals(status)["tasksCompleted"] == totals(status)["tasksFailed"] == 1
+    (answered,) = broker.events(namespace, "com.example.question.answered")
+    assert answered.data == {"topic": "tides", "answer": answer}
+    (failed,) = broker.events(namespace, "com.example.question.failed")
+    assert "nobody knows about atlantis" in json.dumps(failed.data)
+
+
+def test_questions_two_agents_cooperate(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    apply(cluster, "questions", namespace)
+    for agent in ("planner", "guide"):
+        cluster.until_ready(agent, namespace)
+
+    release.publish("com.example.trip.requested", {"city": "Lisbon"}, namespace, "trip-1")
+
+    (planned,) = eventually(
+        lambda: broker.events(namespace, "com.example.trip.planned"), PATIENCE, what="a plan", every=0.5
+    )
+    assert planned.extensions["correlationid"] == "trip-1"
+    assert planned.data["stops"] == 2  # type: ignore[index]
+
+
+def test_orders_joins_jobs_that_run_side_by_side(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given
+    apply(cluster, "orders", namespace)
+    cluster.until_ready("packer", namespace)
+    items = [{"sku": "rug", "quantity": 3}, {"sku": "lamp", "quantity": 5}, {"sku": "mug", "quantity": 12}]
+
+    # When
+    release.publish("com.example.order.placed", {"order": "42", "items": items}, namespace, "flow-1")
+
+    # Then one event tells of all three, also of the one that is out of stock
+    (completed,) = eventually(
+        lambda: broker.events(namespace, "com.example.order.completed"), PATIENCE, what="the order", every=0.5
+    )
+    data: Any = completed.data
+    assert data["items"] == [
+        {"sku": "rug", "parcel": "42/rug"},
+        {"sku": "lamp", "problem": "only 2 in stock"},
+        {"sku": "mug", "parcel": "42/mug"},
+    ]
+    assert len(cluster.items("jobs", "-n", namespace)) == 3
