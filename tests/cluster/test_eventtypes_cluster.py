@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from typing import Any
 
 import pytest
@@ -76,6 +77,33 @@ def test_a_type_that_is_wrong_says_so_and_checks_nothing(stage: Stage) -> None:
     stage.apply(event_type("asked", **LONG))
     said(stage, "asked", "True", "Accepted", generation=2)
     asked(stage, "moon", handled=1, dead=1)
+
+
+@pytest.mark.parametrize("levels", [480, 3000])
+def test_a_type_that_nests_too_deep_is_nothing_to_the_others(stage: Stage, levels: int) -> None:
+    # Given one that the API server takes, and Python's own functions do not
+    schema = '{"properties":{"a":' * levels + "{}" + "}}" * levels
+    head = {"apiVersion": "heed.dev/v1alpha1", "kind": "EventType", "metadata": {"name": "deep"}}
+    deep = json.dumps(head)[:-1] + ',"spec":{"type":"com.example.deep","schema":' + schema + "}}"
+    stage.plane.kubectl("create", "-n", stage.namespace, "-f", "-", stdin=deep)
+    eventually(lambda: judgement(stage, "deep") == "False Invalid", PATIENCE, what="a judgement")
+
+    # When there are others, and the operator begins anew
+    stage.apply(RESEARCHER)
+    stage.apply(event_type("asked", **LONG))
+    said(stage, "asked", "True", "Accepted")
+    stage.operator.kill()
+    stage.operator.start()
+
+    # Then they count
+    asked(stage, "moon", dead=1)
+    asked(stage, "tides", handled=1, dead=1)
+
+
+def judgement(stage: Stage, name: str) -> str:
+    """What is said of a type that nobody here could parse."""
+    path = "{.status.conditions[0].status} {.status.conditions[0].reason}"
+    return stage.plane.kubectl("get", "eventtype", name, "-n", stage.namespace, "-o", f"jsonpath={path}")
 
 
 def test_what_an_agent_emits_is_checked_too(stage: Stage) -> None:

@@ -104,7 +104,7 @@ def environment(job: dict[str, Any]) -> dict[str, str]:
 def empty(plane: ControlPlane) -> None:
     """The Secret as the chart makes it."""
     path = f"/api/v1/namespaces/{NAMESPACE}/secrets"
-    plane.admin.delete(f"{path}/{SECRET}")
+    plane.kubectl("delete", "secret", "-n", NAMESPACE, SECRET, "--ignore-not-found")
     plane.admin.post(path, {"metadata": {"name": SECRET}})
 
 
@@ -156,6 +156,33 @@ def test_two_replicas_that_start_at_once_fill_the_secret_once_and_find_the_broke
     finally:
         for replica in replicas:
             replica.kill()
+        broker.stop()
+
+
+def test_without_the_secret_the_probe_says_what_is_missing(
+    control_plane: ControlPlane, kubeconfig: Path, tmp_path: Path
+) -> None:
+    empty(control_plane)
+    control_plane.admin.delete(f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}")
+    broker = KeyedBroker(control_plane, tmp_path / "broker", free_port())
+    operator = KeyedOperator(kubeconfig, broker.url, tmp_path, free_port())
+    operator.launch()
+    try:
+
+        def told() -> str:
+            return str(operator.probe("readyz"))
+
+        eventually(lambda: f"Secret {NAMESPACE}/{SECRET}: 404" in told(), PATIENCE, what="the reason")
+
+        # When
+        empty(control_plane)
+
+        # Then
+        eventually(lambda: broker.keys, PATIENCE, what="keys")
+        broker.start()
+        operator.until("active")
+    finally:
+        operator.kill()
         broker.stop()
 
 

@@ -43,13 +43,15 @@ async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str)
 
 
 def test_a_policy_stops_an_agent_that_runs_and_its_end_lets_it_go_on(stage: Stage) -> None:
-    # Given an Agent at work
+    # Given an Agent at work, and another one
     stage.apply(RESEARCHER)
+    stage.apply({**RESEARCHER, "metadata": {"name": "witness", "labels": {"trust": "full"}}})
     stage.ask("q-1")
     stage.until(lambda s: totals(s).get("handled") == 1)
 
     # When a policy comes that does not allow what it emits
-    stage.apply(policy("strict", emissions=emissions("com.example.else")))
+    untrusted = {"matchExpressions": [{"key": "trust", "operator": "DoesNotExist"}]}
+    stage.apply(policy("strict", untrusted, emissions=emissions("com.example.else")))
 
     # Then it stops, and says which policy
     stopped = ready(stage, "False", "PolicyViolation")
@@ -58,9 +60,11 @@ def test_a_policy_stops_an_agent_that_runs_and_its_end_lets_it_go_on(stage: Stag
     assert STOPPED in stopped["message"]
     accepted(stage.plane, stage.namespace, "agentpolicies", "strict", "True", "Accepted")
     stage.ask("q-2", correlation="c-2")
+    stage.until(lambda s: "c-2" in s["sessions"], "witness")
+    assert set(stage.status()["sessions"]) == {"c-1"}
 
     # When the policy is changed so that it allows it
-    stage.apply(policy("strict", emissions=emissions(ANSWERS)))
+    stage.apply(policy("strict", untrusted, emissions=emissions(ANSWERS)))
 
     # Then it goes on where it was
     ready(stage, "True", "Subscribed")

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import nats
 from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
 from heed.bus.cloudevents import decode, encode
 from heed.core.events import Event, Malformed
 from tests.e2e.cluster import Cluster
+from tests.e2e.release import NAMESPACE, NATS
+
+UNACKNOWLEDGED = ConsumerConfig(ack_policy=AckPolicy.NONE)
 
 
 @contextmanager
@@ -37,11 +41,11 @@ def forwarded(cluster: Cluster, namespace: str, target: str, port: int) -> Itera
 
 
 class Broker:
-    """Who may do everything with it. Blocking."""
+    """Who may do everything with it. Blocking. Each operation has a way there of its own: a way through a kubelet or
+    an API server ends with them."""
 
-    def __init__(self, port: int, credentials: Path | None) -> None:
-        self._url = f"nats://127.0.0.1:{port}"
-        self._credentials = str(credentials) if credentials else None
+    def __init__(self, cluster: Cluster, credentials: Path) -> None:
+        self._cluster, self._credentials = cluster, str(credentials)
 
     def publish(self, namespace: str, events: Sequence[Event], pause: float = 0.0) -> None:
         """Publish one after the other, each stored before the next; `pause` seconds between them."""
@@ -50,9 +54,10 @@ class Broker:
             async with self._connected() as client:
                 for event in events:
                     headers, payload = encode(event)
-                    headers = headers | {"Nats-Msg-Id": event.id}
                     subject = names.event_subject(namespace, event.type)
-                    await client.jetstream().publish(subject, payload, headers=headers)
+                    await client.jetstream().publish(
+                        subject, payload, headers=headers | {"Nats-Msg-Id": event.id}
+                    )
                     await asyncio.sleep(pause)
 
         asyncio.run(act())
@@ -63,28 +68,25 @@ class Broker:
 
         async def act() -> list[Event]:
             async with self._connected() as client:
-                pull = await client.jetstream().pull_subscribe(subject, stream=names.STREAM)
+                pull = await client.jetstream().pull_subscribe(
+                    subject, stream=names.STREAM, config=UNACKNOWLEDGED
+                )
                 pending = (await pull.consumer_info()).num_pending
                 found = []
                 while len(found) < pending:
-                    found += await pull.fetch(pending - len(found), timeout=5)
+                    found += await pull.fetch(min(pending - len(found), 500), timeout=10)
                 await pull.unsubscribe()
             decoded = (decode(dict(m.headers or {}), m.data, m.subject) for m in found)
             return [event for event in decoded if not isinstance(event, Malformed)]
 
         return asyncio.run(act())
 
-    def _connected(self) -> _Connection:
-        return _Connection(self._url, self._credentials)
-
-
-class _Connection:
-    def __init__(self, url: str, credentials: str | None) -> None:
-        self._url, self._credentials = url, credentials
-
-    async def __aenter__(self) -> Client:
-        self._client = await nats.connect(self._url, user_credentials=self._credentials)
-        return self._client
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Client]:
+        with forwarded(self._cluster, NAMESPACE, f"pod/{NATS}-0", 4222) as port:
+            url = f"nats://127.0.0.1:{port}"
+            client = await nats.connect(url, user_credentials=self._credentials)
+            try:
+                yield client
+            finally:
+                await client.close()

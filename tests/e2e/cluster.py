@@ -17,6 +17,8 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.helm import helm
 
 PATIENCE = 90.0
+# Made and unmade by the cluster itself, for whatever is there.
+OF_THE_CLUSTER = {"events", "events.events.k8s.io", "endpointslices.discovery.k8s.io", "endpoints"}
 
 
 class CommandFailed(Exception):
@@ -53,6 +55,15 @@ class Cluster:
 
     def items(self, *arguments: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.get(*arguments)["items"]
+        return found
+
+    def objects(self, namespace: str) -> set[str]:
+        """Everything that can be listed in a namespace and outside of namespaces."""
+        found = set()
+        for scope in ("--namespaced=true", "--namespaced=false"):
+            listed = self.kubectl("api-resources", "--verbs=list", "-o", "name", scope).split()
+            kinds = ",".join(sorted(set(listed) - OF_THE_CLUSTER))
+            found |= set(self.kubectl("get", kinds, "-n", namespace, "-o", "name").split())
         return found
 
     def status(self, agent: str, namespace: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.e2e.broker import Broker, forwarded
+from tests.e2e.broker import Broker
 from tests.e2e.cluster import Cluster, CommandFailed
-from tests.e2e.release import NAMESPACE, NATS, Release, make_namespace
+from tests.e2e.release import NAMESPACE, Release, make_namespace
 
 collect_ignore_glob = [] if os.environ.get("HEED_E2E") else ["test_*.py"]
 # What is left at the end of the others is looked at last; the stories before leave the release as they found it.
@@ -52,12 +52,11 @@ def release(cluster: Cluster, pytestconfig: pytest.Config) -> Iterator[Release]:
 
 
 @pytest.fixture(scope="session")
-def broker(release: Release, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+def broker(release: Release, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Broker:
     """The release's broker, with credentials that may do everything."""
     credentials = tmp_path_factory.mktemp("nats") / "admin.creds"
     credentials.write_text(release.credentials("admin.creds"))
-    with forwarded(cluster, NAMESPACE, f"pod/{NATS}-0", 4222) as port:
-        yield Broker(port, credentials)
+    return Broker(cluster, credentials)
 
 
 @pytest.fixture

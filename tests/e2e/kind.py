@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cluster.helm import cache_root
 from tests.e2e.node.demands import found
-from tests.e2e.node.images import OPERATOR, OPERATOR_NEXT, ROOT, Failed, run, step
+from tests.e2e.node.images import OPERATOR, OPERATOR_NEXT, REPORT, ROOT, Failed, run, step
 
 NAME = "heed-e2e"
 CONFIG = Path(__file__).with_name("kind.yaml")
@@ -33,13 +33,14 @@ def up() -> Path:
             )
     else:
         run(_kind(), "export", "kubeconfig", f"--name={NAME}", f"--kubeconfig={kubeconfig}")
-    with step("building and loading the operator's image"):
+    with step("building and loading the images"):
         run("make", "-C", str(ROOT), "image", f"IMAGE={OPERATOR}")
         tool = "docker" if found("docker") else "podman"
         run(tool, "tag", OPERATOR, OPERATOR_NEXT)
+        run(tool, "build", "--tag", REPORT, str(ROOT / "examples" / "progress"))
         with tempfile.TemporaryDirectory() as scratch:
             archive = str(Path(scratch, "operator.tar"))
-            run(tool, "save", "--output", archive, OPERATOR, OPERATOR_NEXT)
+            run(tool, "save", "--output", archive, OPERATOR, OPERATOR_NEXT, REPORT)
             run(_kind(), "load", "image-archive", archive, f"--name={NAME}")
     return kubeconfig
 

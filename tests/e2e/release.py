@@ -6,11 +6,13 @@ import base64
 import json
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.cluster import PATIENCE, Cluster
+from tests.e2e.rights import roles_in
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "heed"
 NAME = "heed"
@@ -32,6 +34,11 @@ class Release:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.before: set[str] = set()
+        """The cluster's objects before the installation."""
+        self.period = ("", "9999")
+        """From when to when it was installed, RFC 3339."""
+        self.roles: list[dict[str, Any]] = []
 
     def there(self) -> bool:
         return bool(self.cluster.helm("list", "--short", "-n", NAMESPACE).split())
@@ -39,13 +46,18 @@ class Release:
     def install(self) -> float:
         """Seconds until everything was ready."""
         make_namespace(self.cluster, NAMESPACE)
-        return self._helm("install")
+        self.before = self.cluster.objects(NAMESPACE)
+        self.period = (now(), "9999")
+        took = self._helm("install")
+        self.roles = roles_in(self.cluster.helm("get", "manifest", NAME, "-n", NAMESPACE))
+        return took
 
     def upgrade(self, tag: str, *more: str) -> float:
         """Seconds until every pod was replaced."""
         return self._helm("upgrade", f"image.tag={tag}", *more)
 
     def uninstall(self) -> None:
+        self.period = (self.period[0], now())
         self.cluster.helm("uninstall", NAME, "-n", NAMESPACE, "--wait", "--timeout=3m")
 
     def test(self) -> str:
@@ -121,6 +133,11 @@ def publisher(name: str, words: list[str]) -> dict[str, Any]:
             "volumes": [{"name": "credentials", "secret": {"secretName": KEYS, "items": items}}],
         },
     }
+
+
+def now() -> str:
+    """As the API server writes it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def make_namespace(cluster: Cluster, name: str) -> None:

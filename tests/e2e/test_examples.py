@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.broker import Broker
@@ -96,3 +99,28 @@ def test_orders_joins_jobs_that_run_side_by_side(
         {"sku": "mug", "parcel": "42/mug"},
     ]
     assert len(cluster.items("jobs", "-n", namespace)) == 3
+
+
+@pytest.mark.skipif(os.environ.get("E2E_CLUSTER") == "current", reason="its image is in no registry")
+def test_progress_a_job_publishes_with_credentials_of_its_own(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given
+    apply(cluster, "progress", namespace)
+    cluster.until_ready("reporter", namespace)
+
+    # When
+    release.publish("com.example.report.requested", {"topic": "tides"}, namespace, "report-1")
+
+    # Then what the Job said on its way was handled, and its large result arrived
+    status = cluster.until("reporter", namespace, lambda s: totals(s).get("emitted") == 1 and not s["outbox"])
+    assert status["sessions"]["report-1"]["state"] == {"topic": "tides", "percent": 100}
+    assert totals(status)["handled"] == 6  # the request, four times progress, the end
+    (written,) = broker.events(namespace, "com.example.report.written")
+    assert written.data == {"topic": "tides", "lines": 2000, "first": "1: all about tides"}
+
+
+def test_every_example_has_a_story_here() -> None:
+    told = Path(__file__).read_text()
+    for example in EXAMPLES.iterdir():
+        assert f'apply(cluster, "{example.name}"' in told

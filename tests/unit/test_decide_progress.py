@@ -215,6 +215,39 @@ def test_a_task_may_broadcast_no_more_than_policies_let_its_agent_emit() -> None
     ]
 
 
+@pytest.mark.parametrize(
+    ("owed", "problem"),
+    [
+        (("com.example.moved", "com.example.b.c"), None),
+        ((), None),
+        ((">",), "AgentPolicy demo/strict allows no emission of > by a task"),
+        (("com.example.*",), "AgentPolicy demo/strict allows no emission of com.example.* by a task"),
+    ],
+)
+def test_what_a_task_may_broadcast_is_checked_again_before_it_gets_credentials(
+    owed: tuple[str, ...], problem: str | None
+) -> None:
+    """A policy may have come since; and whoever can write a status is not to make themselves more powerful."""
+    allowed = Permissions(
+        NAMESPACE, emissions=Aspect(("com.example.moved", "com.example.b.>"), ("demo/strict",))
+    )
+
+    found = allowed.publishing_problem(owed)
+
+    assert found == problem or (problem is not None and (found or "").startswith(problem))
+
+
+def test_what_is_no_pattern_is_granted_to_nobody() -> None:
+    ledger = begun()
+    owed = work_of(REPORTING.agent, only_task(ledger), ledger.pending_tasks[only_task(ledger)])
+
+    grants = task_grants(replace(owed, publish=("a b", "", "x.", "ok.>")))
+
+    assert [item for item in grants.publish if item.startswith("heed.events.")] == [
+        f"heed.events.{NAMESPACE}.ok.>"
+    ]
+
+
 def test_a_task_that_may_not_publish_is_owed_as_ever() -> None:
     silent = program({"name": "begin", "start": [{"task": "work", "input": 1}]}, tasks={"work": job("x")})
 

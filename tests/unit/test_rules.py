@@ -15,6 +15,7 @@ from heed.api.conditions import condition_of
 from heed.core.policy import OPEN
 from heed.errors import NOT_GRANTED, PolicyViolation
 from heed.kube import accepting
+from heed.kube import rules as kube_rules
 from heed.kube.api import Answer, Api, ApiError
 from heed.kube.generations import choose
 from heed.kube.lastvalid import last_valid
@@ -416,6 +417,51 @@ async def test_what_is_said_of_a_type_waits_for_a_comparison_with_the_others(
     await until(lambda: len(api.writes) == 4)
     await quiet(rules)
     assert (api.accepted(second) or ("",))[0] == "True"
+
+
+@pytest.mark.parametrize("levels", [100, 300, 480])
+async def test_a_type_that_nests_too_deep_is_nothing_to_the_others(
+    rules: Rules, api: Objects, levels: int
+) -> None:
+    # Given one that Python can just read, and not write
+    deep = api.add("EventType", "deep", type=PLACED, schema={})
+    schema: Object = {}
+    for _ in range(levels):
+        schema = {"properties": {"a": schema}}
+    rules.observe({**deep, "spec": {"type": PLACED, "schema": schema, "examples": [schema]}})
+
+    # When there is another one, and a policy elsewhere
+    other = api.add("EventType", "other", type="com.example.other", schema={"type": "object"})
+    rules.observe(other)
+    rules.observe(api.add("AgentPolicy", "strict", "shop", **ALL, emissions=[]))
+    changes = rules.changes()
+    rules.say(changes.unsaid)
+    await until(lambda: len(api.writes) == 3)
+
+    # Then
+    assert changes.concerned == {"demo", "shop"}
+    assert (api.accepted(deep) or ("", ""))[:2] == ("False", "Invalid")
+    assert (api.accepted(other) or ("", ""))[:2] == ("True", "Accepted")
+    rules.basis(agent()).compiled(agent())
+
+
+@pytest.mark.parametrize("kind", ["AgentPolicy", "EventGrant"])
+async def test_a_mistake_of_ours_in_reading_closes(
+    rules: Rules, api: Objects, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(_: Any) -> Any:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setitem(kube_rules._PARSERS, kind, breaks)  # type: ignore[misc]
+    body = api.add(
+        kind, "it", **(ALL if kind == "AgentPolicy" else {"from": [{"namespace": "demo"}], "types": [">"]})
+    )
+
+    assert rules.observe(body)
+
+    permissions = rules.basis(agent()).permissions
+    assert permissions.grants == ()
+    assert (permissions.emissions is not None) == (kind == "AgentPolicy")
 
 
 async def test_what_changed_again_is_not_said_to_be_in_force(rules: Rules, api: Objects) -> None:

@@ -5,8 +5,8 @@ have theirs in the other one, which may ask the first one to store messages (a s
 
 That is not for tidiness. The server sends the confirmation of a stored message to whatever reply subject its publisher
 names, without asking whether the publisher may publish there; in the streams' own account it would store that message
-too, wherever it points. From the other account confirmations come back to that account, where no stream listens. (For
-that, there must be one export only: the server ends a circle where an export comes up the second time.)
+too, wherever it points. From the other account confirmations come back to that account, where no stream listens, and
+are not handed on by the import a second time.
 """
 
 from collections.abc import Mapping

@@ -46,7 +46,11 @@ def task_grants(work: TaskWork) -> Grants:
         names.task_subject(agent.namespace, agent.name, work.id, type_)
         for type_ in (names.TASK_PROGRESS, names.TASK_RESULT)
     )
-    events = (names.event_subject(agent.namespace, pattern) for pattern in work.publish or ())
+    events = (
+        names.event_subject(agent.namespace, pattern)
+        for pattern in work.publish or ()
+        if names.is_pattern(pattern)
+    )
     return Grants(
         publish=(*said, *events),
         deny=accounts.reserved(agent.namespace),

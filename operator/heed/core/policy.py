@@ -12,8 +12,8 @@ from heed import names
 from heed.api.agent import Metadata
 from heed.api.policy import AgentPolicy, EventGrant, PolicyLimits
 from heed.core.patterns import covers, matches
+from heed.core.podspec import glob_matches, holds_expression, images, pod_of, service_accounts
 
-DEFAULT_SERVICE_ACCOUNT: Final = "default"  # what Kubernetes runs a pod as that names none
 _SHOWN: Final = 5
 
 
@@ -116,6 +116,14 @@ class Permissions:
             return None
         return aspect.refusal(f"emission of {type_}")
 
+    def publishing_problem(self, patterns: Iterable[str]) -> str | None:
+        """Why a task of the Agent may not broadcast all types of these patterns, or None where it may."""
+        aspect = self.emissions
+        for pattern in patterns:
+            if aspect is not None and not any(covers(allowed, pattern) for allowed in aspect.allowed):
+                return aspect.refusal(f"emission of {pattern} by a task")
+        return None
+
     def kind_problem(self, kind: str) -> str | None:
         """Why the Agent may not start tasks of a kind, or None where it may."""
         aspect = self.kinds
@@ -131,16 +139,16 @@ class Permissions:
         return next(self._job_problems(spec, literal), None)
 
     def _job_problems(self, spec: Mapping[str, Any], literal: bool) -> Iterator[str]:
-        pod = _pod(spec)
+        pod = pod_of(spec)
         checks = (
-            (self.images, "image", glob_matches, _images(pod)),
-            (self.service_accounts, "service account", str.__eq__, _service_accounts(pod)),
+            (self.images, "image", glob_matches, images(pod)),
+            (self.service_accounts, "service account", str.__eq__, service_accounts(pod)),
         )
         for aspect, noun, allows, found in checks:
             if aspect is None:
                 continue
             for value in found:
-                if literal and _holds_expression(value):
+                if literal and holds_expression(value):
                     continue
                 if not (isinstance(value, str) and any(allows(item, value) for item in aspect.allowed)):
                     yield aspect.refusal(f"{noun} {value if isinstance(value, str) else 'that is no string'}")
@@ -232,62 +240,3 @@ def _named(policies: Sequence[str]) -> str:
     if len(policies) == 1:
         return f"{names.AGENT_POLICY} {policies[0]} allows"
     return f"AgentPolicies {', '.join(policies)} allow"
-
-
-def glob_matches(glob: str, text: str) -> bool:
-    """Whether a text matches a glob in which only * means something: any characters, none and / among them.
-
-    Takes time in proportion to the lengths, whatever the texts are: the first place where a part fits is the best.
-    """
-    first, *rest = glob.split("*")
-    if not rest:
-        return glob == text
-    *middle, last = rest
-    if len(text) < len(first) + len(last) or not (text.startswith(first) and text.endswith(last)):
-        return False
-    position, end = len(first), len(text) - len(last)
-    for part in middle:
-        found = text.find(part, position, end)
-        if found < 0:
-            return False
-        position = found + len(part)
-    return True
-
-
-def _pod(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    template = spec.get("template")
-    pod = template.get("spec") if isinstance(template, Mapping) else None
-    return pod if isinstance(pod, Mapping) else {}
-
-
-def _images(pod: Mapping[str, Any]) -> Iterator[Any]:
-    """What a pod would pull: the images of containers of every sort, and of volumes. None where one is not said."""
-    for field in ("initContainers", "containers", "ephemeralContainers"):
-        for container in _items(pod.get(field)):
-            yield container.get("image") if isinstance(container, Mapping) else container
-    for volume in _items(pod.get("volumes")):
-        if not isinstance(volume, Mapping):
-            yield volume
-        elif (image := volume.get("image")) is not None:
-            yield image.get("reference") if isinstance(image, Mapping) else image
-
-
-def _items(value: Any) -> Sequence[Any]:
-    """The items of a list; what is no list counts as an item of which nothing is known."""
-    if value is None:
-        return ()
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def _service_accounts(pod: Mapping[str, Any]) -> Iterator[Any]:
-    """What a pod would run as. `serviceAccount` is the old name of the field, which Kubernetes still takes."""
-    named = [
-        value
-        for field in ("serviceAccountName", "serviceAccount")
-        if (value := pod.get(field)) not in (None, "")
-    ]
-    yield from named or [DEFAULT_SERVICE_ACCOUNT]
-
-
-def _holds_expression(value: Any) -> bool:
-    return isinstance(value, str) and "${" in value

@@ -175,7 +175,12 @@ class Performer:
     async def _check_allowed(self, work: TaskWork) -> None:
         """Raise TaskRefused for what was decided before a policy that does not allow it."""
         allowed = self._permissions
-        if (refused := allowed.kind_problem(work.kind) or allowed.job_problem(work.spec)) is not None:
+        refused = (
+            allowed.kind_problem(work.kind)
+            or allowed.job_problem(work.spec)
+            or allowed.publishing_problem(work.publish or ())
+        )
+        if refused is not None:
             # Whoever decided it may have started it, and not lived to say so.
             await self._runner.cancel(work.id)
             raise TaskRefused(POLICY_VIOLATION, refused)

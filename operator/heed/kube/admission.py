@@ -7,7 +7,7 @@ so the `failurePolicy` of the webhook's configuration decides: whoever installs 
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,16 +16,16 @@ from aiohttp import web
 
 from heed import names
 from heed.api.parsing import kind_of
-from heed.api.policy import MAX_RULES
-from heed.core.admission import FINE, Around, Request, Verdict, passes
+from heed.core.admission import FINE, Request, Verdict, passes
 from heed.core.visible import visible
 from heed.engine.stopping import stop
 from heed.errors import HeedError, Problem
-from heed.kube.api import Api, ApiError, objects_path
+from heed.kube.api import Api
 from heed.kube.certificates import LOOK, Tls, source_of
 from heed.kube.checking import Checks
 from heed.kube.nesting import read
 from heed.kube.serving import serving
+from heed.kube.surroundings import Surroundings
 from heed.settings import Settings
 
 log = logging.getLogger("heed.webhook")
@@ -33,14 +33,6 @@ REVIEW: Final = "admission.k8s.io/v1"
 MAX_BODY: Final = 8 * 1024**2  # bytes: an object of 3 MiB, as it was and as it is to be
 AT_ONCE: Final = 8  # requests; the API server hears at once that there are too many
 WITHIN: Final = 10.0  # seconds; the API server itself waits 5, or as long as its configuration says
-PAGE: Final = 100
-PAGES: Final = 3  # of Agents that a policy may concern
-PLURALS: Final = {
-    names.KIND: names.PLURAL,
-    names.AGENT_POLICY: names.AGENT_POLICIES,
-    names.EVENT_GRANT: names.EVENT_GRANTS,
-    names.EVENT_TYPE: names.EVENT_TYPES,
-}
 MAX_MESSAGE: Final = 8 * 1024  # characters
 MAX_CAUSES: Final = 32
 MAX_WARNING, MAX_WARNINGS = 250, 12  # the API server cuts at 256 characters, and at 4 KiB of all
@@ -97,7 +89,7 @@ class Admission:
     """Answers AdmissionReviews. `watched` is the one namespace whose Agents run here; None: all."""
 
     def __init__(self, api: Api, checks: Checks, watched: str | None = None) -> None:
-        self._api, self._checks, self._watched = api, checks, watched
+        self._surroundings, self._checks, self._watched = Surroundings(api), checks, watched
         self._under_way = 0
 
     async def validate(self, http: web.Request) -> web.Response:
@@ -135,84 +127,11 @@ class Admission:
             return FINE
         if asked.cut:
             return TOO_DEEP
-        around = await self._around(asked.request, asked.namespace)
+        around = await self._surroundings.of(asked.request, asked.namespace)
         try:
             return await self._checks.judge(asked.request, around)
         except RecursionError:  # it cannot even be passed on
             return TOO_DEEP
-
-    async def _around(self, request: Request, namespace: str) -> Around:
-        """What there is in the cluster that matters to a request."""
-        match request.kind:
-            case names.KIND:
-                others = [item for item in _heard(request.new) if item != namespace]
-                policies, grants = await asyncio.gather(
-                    self._all(names.AGENT_POLICY, namespace), self._all(names.EVENT_GRANT, *others)
-                )
-                return Around(policies=policies, grants=grants)
-            case names.AGENT_POLICY:
-                policies = await self._all(names.AGENT_POLICY, namespace)
-                agents, complete = await self._agents([namespace])
-                return Around(policies=policies, agents=agents, complete=complete)
-            case names.EVENT_GRANT if request.old is not None:
-                grants = await self._all(names.EVENT_GRANT, namespace)
-                agents, complete = await self._agents(_granted(request.old))
-                return Around(grants=grants, agents=agents, complete=complete)
-            case names.EVENT_TYPE:
-                return Around(types=await self._all(names.EVENT_TYPE, namespace))
-        return Around()
-
-    async def _all(self, kind: str, *namespaces: str) -> list[Body]:
-        """All objects of namespaces; none where the kind is not there. Raises ApiError."""
-        found = list[Body]()
-        for namespace in namespaces:
-            try:
-                async for page in self._api.pages(objects_path(PLURALS[kind], namespace)):
-                    found += (_slim(item, kind) for item in page)
-            except ApiError as error:
-                if error.status != 404:
-                    raise
-        return found
-
-    async def _agents(self, namespaces: Iterable[str]) -> tuple[list[Body], bool]:
-        """Agents of namespaces, and whether those are all. They are large: only so many are looked at."""
-        found, more = list[Body](), ""
-        pages = 0
-        for namespace in namespaces:
-            more = ""
-            while pages < PAGES:
-                query = {"limit": str(PAGE)} | ({"continue": more} if more else {})
-                body = (await self._api.get(objects_path(names.PLURAL, namespace), query)).body
-                found += (_slim(item, names.KIND) for item in body["items"] or [])
-                pages, more = pages + 1, body["metadata"].get("continue") or ""
-                if not more:
-                    break
-            else:
-                return found, False
-        return found, not more
-
-
-def _heard(agent: Mapping[str, Any]) -> list[str]:
-    """The namespaces that an Agent's subscriptions name."""
-    return _namespaces((agent.get("spec") or {}).get("subscribe"))
-
-
-def _granted(grant: Mapping[str, Any]) -> list[str]:
-    """The namespaces that a grant names."""
-    return _namespaces((grant.get("spec") or {}).get("from"))
-
-
-def _namespaces(items: Any) -> list[str]:
-    """What a manifest's list says of them; it was not judged yet."""
-    listed = items if isinstance(items, list) else []
-    found = {item.get("namespace") for item in listed[:MAX_RULES] if isinstance(item, dict)}
-    return sorted(item for item in found if isinstance(item, str) and names.is_name(item))
-
-
-def _slim(item: Body, kind: str) -> Body:
-    """An object of a list, without what nothing is judged by."""
-    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": item.get("spec")}
 
 
 # ── AdmissionReview ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -232,7 +151,11 @@ def _asked(data: bytes) -> _Asked:
     namespace, name = request.get("namespace") or "", request.get("name") or ""
     if not (isinstance(namespace, str) and isinstance(name, str)):
         raise _Malformed("request.namespace and request.name are strings")
-    ours = kind.get("group") == names.GROUP and kind.get("kind") in PLURALS and not request.get("subResource")
+    ours = (
+        kind.get("group") == names.GROUP
+        and kind.get("kind") in names.PLURALS
+        and not request.get("subResource")
+    )
     if not ours or operation not in ("CREATE", "UPDATE"):
         return _Asked(uid, namespace, name, None)
     if not names.is_name(namespace):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ MERGE_PATCH = "application/merge-patch+json"
 AGENTS = f"/apis/{names.API_VERSION}"
 JOBS = "/apis/batch/v1"
 CORE = "/api/v1"
+_NAME = re.compile(r"[-a-z0-9.]{1,253}")
 
 
 class ApiError(HeedError):
@@ -177,7 +179,12 @@ def objects_path(plural: str, namespace: str | None) -> str:
 
 
 def jobs_path(namespace: str | None, name: str = "") -> str:
-    """The path of a namespace's Jobs, of one, or of all."""
+    """The path of a namespace's Jobs, of one, or of all.
+
+    Raises ApiError 404 for what can name no Job: names come from statuses too, and `..` would lead to other namespaces.
+    """
     if namespace is None:
         return f"{JOBS}/jobs"
+    if name and _NAME.fullmatch(name) is None:
+        raise ApiError(404, f"no Job can be named {name!r}")
     return f"{JOBS}/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")

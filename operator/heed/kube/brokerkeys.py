@@ -17,6 +17,7 @@ from heed.bus import accounts
 from heed.errors import InvalidSettings
 from heed.kube.api import CORE, Api, ApiError
 from heed.kube.election import own_namespace
+from heed.kube.health import Health
 from heed.settings import Settings
 
 log = logging.getLogger("heed.broker")
@@ -27,7 +28,7 @@ REMEDIES: Final = {
 }
 
 
-async def broker_keys(api: Api, settings: Settings) -> Mapping[str, str] | None:
+async def broker_keys(api: Api, settings: Settings, health: Health) -> Mapping[str, str] | None:
     """The content of the Secret that the settings name, by file name, filled by us where it was empty.
 
     Waits for as long as the Secret cannot be read. None where no Secret is named. Raises InvalidSettings.
@@ -36,19 +37,22 @@ async def broker_keys(api: Api, settings: Settings) -> Mapping[str, str] | None:
         return None
     namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
     path = f"{CORE}/namespaces/{namespace}/secrets/{settings.nats_keys_secret}"
-    said: str | None = None
+    secret = f"{namespace}/{settings.nats_keys_secret}"
     while True:
         try:
-            return await _read_or_fill(api, path)
+            keys = await _read_or_fill(api, path)
         except ApiError as error:
-            if error.status != 409 and str(error) != said:
-                said = str(error)
-                extra = {
-                    "secret": f"{namespace}/{settings.nats_keys_secret}",
-                    "error": f"{error}; {REMEDIES.get(error.status, 'trying again')}",
-                }
-                log.warning("no keys for the broker yet", extra=extra)
-            await asyncio.sleep(0 if error.status == 409 else RETRY)
+            if error.status == 409:
+                continue  # somebody else has filled it
+            reason = f"{error}; {REMEDIES.get(error.status, 'trying again')}"
+            wrong = f"no keys for the broker in Secret {secret}: {reason}"
+            if wrong != health.keyless:
+                log.warning("no keys for the broker yet", extra={"secret": secret, "error": reason})
+            health.keyless = wrong
+            await asyncio.sleep(RETRY)
+        else:
+            health.keyless = None
+            return keys
 
 
 async def _read_or_fill(api: Api, path: str) -> Mapping[str, str]:

@@ -1,13 +1,17 @@
 """The event types of each namespace, as they are known now, compiled when somebody needs them."""
 
+import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from heed.api.policy import EventType
 from heed.core.eventtypes import NO_SCHEMAS, Schemas, compile_schemas
+from heed.errors import INVALID
 from heed.kube.accepting import Judgement
 
+log = logging.getLogger("heed.rules")
 IN_FORCE: Final = Judgement(True, "Accepted", "it is in force")
 
 
@@ -28,6 +32,13 @@ class Types:
         """A type is gone."""
         del self._types[namespace][name]
         self._change(namespace)
+
+    async def prepare(self) -> None:
+        """Compile what changed, one by one, so that the others go on meanwhile; it is remembered until it is needed."""
+        for namespace in list(self.changed):
+            for item in list(self._types.get(namespace, {}).values()):
+                _failure(item)
+                await asyncio.sleep(0)
 
     def of(self, namespaces: Iterable[str]) -> Schemas:
         """What checks the events of these namespaces."""
@@ -51,8 +62,26 @@ class Types:
 
 
 def _compiled(types: Sequence[EventType]) -> tuple[Schemas, Mapping[str, Judgement]]:
-    schemas, problems = compile_schemas(types)
-    judgements = {item.metadata.name: IN_FORCE for item in types}
+    try:
+        schemas, problems = compile_schemas(types)
+    except Exception:  # whatever is in one of them, it is nothing to the others
+        failures = {id(item): failure for item in types if (failure := _failure(item)) is not None}
+        schemas, problems = compile_schemas([item for item in types if id(item) not in failures])
+    else:
+        failures = {}
+    judgements = {item.metadata.name: failures.get(id(item), IN_FORCE) for item in types}
     for item, problem, reason in problems:
         judgements[item.metadata.name] = Judgement(False, reason, problem)
     return schemas, judgements
+
+
+def _failure(item: EventType) -> Judgement | None:
+    try:
+        compile_schemas([item])
+    except Exception as error:
+        metadata = item.metadata
+        extra = {"type": f"{metadata.namespace}/{metadata.name}", "error": f"{type(error).__name__}: {error}"}
+        log.warning("cannot compile an event type", extra=extra)
+        message = f"spec.schema: cannot be compiled ({type(error).__name__}); make it simpler and flatter"
+        return Judgement(False, INVALID, message)
+    return None

@@ -22,6 +22,7 @@ class Health:
         self._leadership, self._watch = leadership, watch
         self.connection: Connection | None = None
         self.obstacle: str | None = None
+        self.keyless: str | None = None  # why there are no keys for the broker, which comes before it
 
     def stuck(self) -> str | None:
         """Why this process can never go on without a restart, or None."""
@@ -32,7 +33,7 @@ class Health:
         connected = self.connection is not None and self.connection.is_connected
         active = self._leadership.holds()
         wrong = (
-            None if connected else "not connected to NATS",
+            None if connected else self.keyless or "not connected to NATS",
             self._leadership.missing(),
             self.obstacle or self._watch.missing() if active else None,
         )

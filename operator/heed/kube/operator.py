@@ -74,7 +74,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         await closing.enter_async_context(serving_metrics(settings.metrics_port, exposition))
         await closing.enter_async_context(serving_admission(settings, asked))
         closing.push_async_callback(watch.ended, FAREWELL)
-        keys = await broker_keys(apart, settings)
+        keys = await broker_keys(apart, settings, health)
         access = TaskAccess.of(settings, keys)
         credentials = None if keys is None else keys[OPERATOR_CREDS]
         connection = await connect(settings, "heed-operator", credentials=credentials)

@@ -15,13 +15,16 @@ log = logging.getLogger("heed.jobs")
 
 async def resync(api: Api, namespace: str | None, runners: Mapping[AgentRef, JobRunner]) -> set[str]:
     """Tell the runners what nobody told them. Returns the uids of all Jobs seen. Raises ApiError."""
-    comparisons = {agent.uid: (agent, Comparison(runner)) for agent, runner in runners.items()}
+    comparisons = {
+        (agent.namespace, agent.uid): (agent, Comparison(runner)) for agent, runner in runners.items()
+    }  # a Job of another namespace may name any owner
     seen: set[str] = set()
     if comparisons:
         async for page in api.pages(jobs_path(namespace), {"labelSelector": names.LABEL_AGENT}):
             for job in page:
                 seen.add(job["metadata"]["uid"])
-                if (found := comparisons.get(jobs.owner_uid(job) or "")) is not None:
+                owner = job["metadata"]["namespace"], jobs.owner_uid(job) or ""
+                if (found := comparisons.get(owner)) is not None:
                     found[1].saw(job)
     for agent, comparison in comparisons.values():
         try:

@@ -60,6 +60,7 @@ class Review:
     async def _review(self) -> None:
         while True:
             await asyncio.sleep(GATHER)
+            await self._rules.prepare()
             try:
                 if not (changes := self._rules.changes()):
                     return

@@ -162,6 +162,11 @@ class Rules:
         async with self._listing:
             for kind in KINDS:
                 await self._relist(kind)
+        await self.prepare()
+
+    async def prepare(self) -> None:
+        """Do now, and with turns of others, what would else keep them waiting later."""
+        await self._types.prepare()
 
     async def close(self) -> None:
         """Write nothing more."""
@@ -263,7 +268,9 @@ def _read(body: Body) -> tuple[Rule | None, Judgement | None]:
     try:
         rule = _PARSERS[body["kind"]](body)
         return rule, None if isinstance(rule, EventType) else IN_FORCE
-    except InvalidManifest as error:
+    except Exception as error:  # also a mistake of ours: what is in one of them is nothing to the others
+        if not isinstance(error, InvalidManifest):
+            log.exception("cannot read a rule", extra={"rule": f"{body['kind']} {body['metadata']['name']}"})
         closed = closed_policy(body) if body["kind"] == names.AGENT_POLICY else None
         effect = "it selects Agents all the same, and allows them nothing" if closed else "it has no effect"
         return closed, Judgement(False, INVALID, f"{error}\n{effect}")

@@ -149,8 +149,8 @@ class JobRunner:
                 await asyncio.sleep(RETRY)
 
     async def _find_or_lose(self, task_id: str) -> None:
-        path = jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
         try:
+            path = jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
             job = (await self._api.get(path)).body
         except ApiError as error:
             if error.status != 404:

@@ -33,7 +33,6 @@ CHATTY: Final = (
     "kopf._core.reactor.observation",
     "kopf._cogs.clients.watching",
 )
-RULES: Final = (names.AGENT_POLICIES, names.EVENT_GRANTS, names.EVENT_TYPES)
 Show = Callable[..., None]
 Seen = Callable[[kopf.RawEvent], None]
 
@@ -231,8 +230,8 @@ def _registry(
     async def rule(event: kopf.RawEvent, **_: Any) -> None:
         rule_seen(event)
 
-    for plural in RULES:
-        kopf.on.event(names.GROUP, names.VERSION, plural, registry=registry)(rule)
+    for kind in names.RULES:
+        kopf.on.event(names.GROUP, names.VERSION, names.PLURALS[kind], registry=registry)(rule)
 
     @kopf.on.cleanup(registry=registry)
     async def ending(**_: Any) -> None:

@@ -19,7 +19,12 @@ def up(layout: Layout, install: bool = False) -> None:
     started = time.monotonic()
     demands.meet(install)
     programs = node_programs()
-    archives = [images.base_archive(), images.nats_archive(), images.operator_archive()]
+    archives = [
+        images.base_archive(),
+        images.nats_archive(),
+        images.operator_archive(),
+        images.report_archive(),
+    ]
     bring_up(layout, programs)
     with step("loading images"):
         for archive in archives:

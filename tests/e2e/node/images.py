@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[3]
 BASE = "localhost/heed-base:bookworm"
 OPERATOR = "docker.io/library/heed:e2e"
 OPERATOR_NEXT = "docker.io/library/heed:e2e-next"
+REPORT = "ghcr.io/example/report:1"  # of examples/progress
 DNS = "heed.dev/coredns:1"
 JOBS = "docker.io/library/python:3.12-slim"  # what the examples name
 SUITE, MIRROR = "bookworm", "http://deb.debian.org/debian"
@@ -109,6 +110,21 @@ def operator_archive() -> Path:
         fresh = Path(scratch, "operator.tar")
         run("buildah", "push", "--quiet", OPERATOR, f"docker-archive:{fresh}:{OPERATOR}")
         os.replace(fresh, target)
+    return target
+
+
+def report_archive() -> Path:
+    """The image of examples/progress: its Dockerfile's last lines, on an image that has the library already."""
+    target = folder() / "report.tar"
+    container = run("buildah", "from", "--pull-never", OPERATOR).strip()
+    try:
+        run("buildah", "copy", container, str(ROOT / "examples" / "progress" / "report.py"), "/app/report.py")
+        run("buildah", "config", "--workingdir=/app", "--entrypoint=[]", "--cmd=", container)
+        run("buildah", "commit", "--quiet", "--format=docker", container, REPORT)
+    finally:
+        run("buildah", "rm", container)
+    target.unlink(missing_ok=True)
+    run("buildah", "push", "--quiet", REPORT, f"docker-archive:{target}:{REPORT}")
     return target
 
 

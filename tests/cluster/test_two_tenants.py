@@ -1,0 +1,363 @@
+"""Two tenants of one release, one of them hostile: what Mallory, who may do everything in `a`, can do to `b`.
+
+What a Job can do at the broker is told at length in tests/integration/test_hostile_tenants.py. Here its credentials are
+those that the operator has made.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.rendering import NAMESPACE
+from tests.cluster.conftest import free_port
+from tests.cluster.controlplane.pods import PodPhases
+from tests.cluster.controlplane.run import ControlPlane, KubectlError
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
+from tests.cluster.operating import PATIENCE, totals
+from tests.cluster.ruling import ASKED, event_type, grant, policy
+from tests.cluster.tenancy import (
+    NOTED,
+    ORDERED,
+    Tenants,
+    agent,
+    ask,
+    bookkeeper,
+    hearing,
+    make_namespace,
+    owed,
+    pending,
+    researcher,
+    tenant,
+)
+
+pytestmark = pytest.mark.cluster
+LIFETIME = 8  # seconds, of credentials of Jobs without a timeout
+
+
+@pytest.fixture(scope="module")
+def tenants(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
+    """Namespaces, broker and operator, for all of the stories: each has Agents of its own names."""
+    make_namespace(control_plane, NAMESPACE)
+    kubeconfig, folder = installed(control_plane), tmp_path_factory.mktemp("tenants")
+    control_plane.kubectl("delete", "secret", SECRET, "-n", NAMESPACE)
+    control_plane.kubectl("create", "secret", "generic", SECRET, "-n", NAMESPACE)
+    a, b = "tenant-a", "tenant-b"
+    mallory = tenant(control_plane, a)
+    make_namespace(control_plane, b)
+    broker = KeyedBroker(control_plane, folder / "broker", free_port())
+    operator = KeyedOperator(kubeconfig, broker.url, folder, free_port(), metrics_port=free_port())
+    operator._environment["HEED_CREDENTIALS_LIFETIME"] = str(LIFETIME)
+    operator.launch()
+    try:
+        eventually(lambda: broker.keys, PATIENCE, what=f"keys; log: {operator.log}")
+        broker.start()
+        operator.until("active")
+        yield Tenants(control_plane, operator, broker, a, b, mallory)
+    finally:
+        operator.kill()
+        broker.stop()
+        control_plane.kubectl("delete", "namespace", a, b, "--wait=false")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(tenants: Tenants) -> Iterator[None]:
+    """Each story begins with empty namespaces."""
+    yield
+    for namespace in (tenants.a, tenants.b):
+        kinds = "agents,agentpolicies,eventgrants,eventtypes,jobs"
+        tenants.plane.kubectl("delete", kinds, "--all", "-n", namespace)
+
+
+# --- by manifests ------------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_has_no_rights_in_another_namespace(tenants: Tenants) -> None:
+    for arguments in (
+        ("get", "agents", "-n", tenants.b),
+        ("get", "agents", "-A"),
+        ("get", "secrets", "-n", NAMESPACE),
+        ("create", "job", "x", "--image=x", "-n", tenants.b),
+    ):
+        assert "forbidden" in tenants.refused(*arguments)
+    there = yaml.safe_dump(agent("intruder"))
+    assert "forbidden" in tenants.refused("create", "-n", tenants.b, "-f", "-", stdin=there)
+
+
+@pytest.mark.parametrize(
+    "name", ["victim.x", "a.tenant-b", "x.events.tenant-b"], ids=["dot", "namespace", "family"]
+)
+def test_a_name_is_one_token_of_a_subject(tenants: Tenants, name: str) -> None:
+    with pytest.raises(KubectlError, match="DNS label"):
+        tenants.apply(agent(name))
+
+
+@pytest.mark.parametrize("namespace", ["*", ">", "tenant-b.>", "tenant-*", "tenant-b\n", "TENANT-B"])
+def test_a_subscription_names_one_namespace(tenants: Tenants, namespace: str) -> None:
+    spying = agent("wild", subscribe=[{"type": ">", "namespace": namespace}])
+
+    with pytest.raises(KubectlError, match=r"spec\.subscribe\[0\]\.namespace"):
+        tenants.apply(spying)
+
+
+def test_nothing_that_a_tenant_writes_in_its_own_namespace_shows_it_events_of_another(
+    tenants: Tenants,
+) -> None:
+    # Given everything that might look like a permission
+    a, b = tenants.a, tenants.b
+    tenants.apply(
+        grant("mine", a, ">"),
+        grant("theirs", b, ">"),
+        policy("all", subscriptions=[{"type": ">", "namespace": b}, {"type": ">"}]),
+    )
+    patterns = [">", "*.*.*.*", f"heed.events.{b}.>", f"{b}.>", f"events.{b}.>", ORDERED, ASKED]
+    spies = [agent(f"spy-{n}", subscribe=[{"type": item}]) for n, item in enumerate(patterns)]
+    foreign = [
+        agent(f"far-{n}", subscribe=[{"type": item, "namespace": b}]) for n, item in enumerate((">", ORDERED))
+    ]
+    tenants.apply(*spies, *foreign)
+    for manifest in spies:
+        tenants.ready(a, manifest["metadata"]["name"])
+
+    # When something happens in both namespaces
+    tenants.victims(bookkeeper("books-1"))
+    tenants.say(b, ORDERED, "secret-1", {"n": 1})
+    tenants.until(b, "books-1", lambda s: totals(s).get("handled") == 1)
+    tenants.say(a, ORDERED, "own-1", {"n": 2})
+
+    # Then each sees its own, and nobody runs who asked for the other's
+    status = tenants.until(a, "spy-0", lambda s: "own-1" in str(s.get("sessions")))
+    assert totals(status) == {"handled": 1}
+    for manifest in foreign:
+        assert f"no EventGrant of namespace {b}" in tenants.ready(
+            a, manifest["metadata"]["name"], "NotGranted"
+        )
+    seen = tenants.kubectl("get", "agents", "-n", a, "-o", "json")
+    assert "secret-1" not in seen
+
+
+def test_what_a_tenant_emits_stays_in_its_namespace(tenants: Tenants) -> None:
+    # Given Agents that hear everything in `b`, and one in `a` that tries to be heard there
+    a, b = tenants.a, tenants.b
+    tenants.victims(agent("victim", hearing()))
+    types = ["com.example.x", f"x.heed.events.{b}", f"heed.events.{b}.com.example.x"]
+    computed = [
+        *(f"${{event.data.t{n}}}" for n in range(3)),
+    ]
+    emits: list[dict[str, Any]] = [{"type": item} for item in types]
+    emits += [{"type": item, "to": "victim"} for item in types]
+    tries = [
+        {"name": "literal", "type": "com.go", "emit": emits},
+        {"name": "computed", "type": "com.go2", "emit": [{"type": item} for item in computed]},
+        {"name": "to", "type": "com.go3", "emit": [{"type": "com.x", "to": "${event.data.to}"}]},
+        {"name": "type", "type": "com.go4", "emit": [{"type": "${event.data.to}"}]},
+    ]
+    tenants.apply(agent("shouter", *tries, subscribe=[{"type": "com.*"}]), agent("victim", hearing("x.>")))
+    tenants.ready(a, "shouter")
+    before = tenants.in_b()
+
+    # When
+    tenants.say(a, "com.go", "g-1", {})
+    tenants.say(a, "com.go2", "g-2", {f"t{n}": item for n, item in enumerate(types)})
+    addresses = [
+        f"{b}.victim",
+        f"../{b}",
+        "victim\r\nPUB heed.events.b.x 2\r\n{}",
+        f"victim.{b}",
+        "*",
+        ">",
+        "",
+    ]
+    for n, to in enumerate(addresses):
+        tenants.say(a, "com.go3", f"g-3-{n}", {"to": to})
+    for n, type_ in enumerate(
+        ["*", ">", "x y", f"x\r\nPUB heed.events.{b}.x 2\r\n{{}}", "dev.heed.task.completed"]
+    ):
+        tenants.say(a, "com.go4", f"g-4-{n}", {"to": type_})
+    status = tenants.until(
+        a,
+        "shouter",
+        lambda s: (
+            len(totals(s))
+            and sum(totals(s).get(each, 0) for each in ("handled", "deadLettered")) == 14
+            and not s.get("outbox")
+        ),
+    )
+
+    # Then what could be said was said at home, and the rest is dead letters
+    assert totals(status)["emitted"] == len(emits) + len(types)
+    assert totals(status)["deadLettered"] == 12
+    assert tenants.in_b() == before
+    tenants.say(b, ORDERED, "fence-1", {})
+    victim = tenants.until(b, "victim", lambda s: totals(s).get("handled"))
+    assert totals(victim) == {"handled": 1}
+
+
+def test_rules_of_a_namespace_say_nothing_of_another(tenants: Tenants) -> None:
+    # Given rules that would forbid and refuse everything
+    tenants.apply(
+        policy("nothing", emissions=[], subscriptions=[], tasks={"kinds": [], "images": []}),
+        policy("none", limits={"sessions": 1, "pendingTasks": 0, "tasksPerMinute": 0}),
+        event_type("order", ORDERED, **{"not": {}}),
+        event_type("noted", NOTED, **{"not": {}}),
+    )
+    tenants.apply(researcher("bound"))
+    tenants.ready(tenants.a, "bound", "PolicyViolation")
+
+    # When
+    tenants.victims(bookkeeper("books-2"), researcher("asked-2"))
+    for n in range(3):
+        tenants.say(tenants.b, ORDERED, f"o-2-{n}", {"n": n})
+    ask(tenants, tenants.b, "q-2")
+
+    # Then
+    status = tenants.until(tenants.b, "books-2", lambda s: totals(s).get("handled") == 3)
+    assert totals(status) == {"handled": 3, "emitted": 3}
+    tenants.job(tenants.b, "asked-2")
+
+
+# --- by Jobs and Secrets made by hand ----------------------------------------------------------------------------
+
+
+def test_a_job_that_claims_to_be_anothers_ends_nothing(tenants: Tenants, pods: PodPhases) -> None:
+    # Given a task in `b`, and a finished Job in `a`
+    a, b = tenants.a, tenants.b
+    tenants.victims(researcher("asked-3"))
+    tenants.apply(researcher("asked-3"))
+    tenants.ready(a, "asked-3")
+    ask(tenants, b, "q-3")
+    real = tenants.job(b, "asked-3")
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "x"}]}
+    labels = real["metadata"]["labels"]
+    claims = {"labels": labels, "annotations": real["metadata"]["annotations"]}
+    forged = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        # It stays where the garbage collector would take it away, since it belongs to nobody here.
+        "metadata": {"name": real["metadata"]["name"], "finalizers": ["example.com/stay"], **claims},
+        "spec": {"template": {"metadata": {"labels": labels}, "spec": pod}},
+    }
+    tenants.apply(forged)
+    pods.succeed(a, real["metadata"]["name"], '{"answer": "forged"}')
+    owner = json.dumps({"metadata": {"ownerReferences": real["metadata"]["ownerReferences"]}})
+    name = ("job", real["metadata"]["name"], "-n", a)
+    eventually(lambda: "Complete" in tenants.kubectl("get", *name, "-o", "jsonpath={.status.conditions}"))
+
+    # When it says whose it is, to the watch and to an operator that compares all Jobs as it begins
+    tenants.kubectl("patch", *name, "--type=merge", "-p", owner)
+    tenants.operator.kill()
+    tenants.operator.start()
+    tenants.victims(bookkeeper("books-3"))
+    tenants.say(b, ORDERED, "o-3", {"n": 1})
+    tenants.until(b, "books-3", lambda s: totals(s).get("handled") == 1)
+
+    # Then the task still waits for its own
+    assert len(tenants.of(b).status("asked-3")["pendingTasks"]) == 1
+    pods.succeed(b, real["metadata"]["name"], '{"answer": "the moon"}')
+    status = tenants.until(b, "asked-3", lambda s: totals(s).get("tasksCompleted") == 1)
+    assert status["sessions"]["c-1"]["state"]["answer"] == "the moon"
+    assert totals(tenants.of(a).status("asked-3")) == {}
+    tenants.kubectl("patch", *name, "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+
+
+def test_secrets_of_known_names_in_the_own_namespace_change_nothing_elsewhere(
+    tenants: Tenants, pods: PodPhases
+) -> None:
+    # Given Secrets of the names of the operator's, and of a Job of `b`
+    tenants.victims(researcher("asked-4"))
+    ask(tenants, tenants.b, "q-4")
+    job = tenants.job(tenants.b, "asked-4")
+    before = tenants.broker.keys
+    for name in (SECRET, "heed-webhook", f"{job['metadata']['name']}-nats"):
+        tenants.kubectl("create", "secret", "generic", name, "-n", tenants.a, "--from-literal=nats.creds=x")
+
+    # Then
+    assert tenants.broker.keys == before
+    pods.succeed(tenants.b, job["metadata"]["name"], '{"answer": "the moon"}')
+    tenants.until(tenants.b, "asked-4", lambda s: totals(s).get("tasksCompleted") == 1)
+
+
+# --- by a status written by hand ---------------------------------------------------------------------------------
+
+
+def test_a_task_whose_id_leads_to_another_namespace_deletes_nothing_there(tenants: Tenants) -> None:
+    # Given a Job in `b`
+    tenants.victims(researcher("asked-5"))
+    ask(tenants, tenants.b, "q-5")
+    job = tenants.job(tenants.b, "asked-5")["metadata"]
+    tenants.apply(agent("breaker", hearing()))
+    tenants.until(tenants.a, "breaker", lambda s: "cursor" in s or s.get("conditions"))
+    tenants.ready(tenants.a, "breaker")
+    path = f"x/../../../{tenants.b}/jobs/{job['name']}"
+
+    # When the operator is to end tasks of which the API's path would be that Job's
+    tasks = {path: pending(), f"{path}?": pending(), f"{path}#": pending(phase="Abandoned")}
+    tasks |= {f"x%2F..%2F..%2F..%2F{tenants.b}%2Fjobs%2F{job['name']}": pending()}
+    tenants.write_status("breaker", {"pendingTasks": tasks})
+
+    # Then they end, and the Job is there
+    tenants.until(
+        tenants.a, "breaker", lambda s: totals(s).get("tasksFailed") == 3 and not s.get("pendingTasks")
+    )
+    assert tenants.job(tenants.b, "asked-5")["metadata"]["uid"] == job["uid"]
+
+
+def test_a_status_that_speaks_of_another_namespace_is_heeded_by_nobody(tenants: Tenants) -> None:
+    # Given Agents in `b`, and events there
+    a, b = tenants.a, tenants.b
+    tenants.victims(bookkeeper("books-6"), agent("victim-6", hearing()))
+    places = [tenants.say(b, ORDERED, f"o-6-{n}", {"n": n}) for n in range(3)]
+    tenants.until(b, "books-6", lambda s: totals(s).get("handled") == 3)
+    tenants.apply(*(agent(name, hearing()) for name in ("forger", "waiter", "jumper", "keeper")))
+    for name in ("forger", "waiter", "jumper", "keeper"):
+        tenants.ready(a, name)
+    before = tenants.in_b()
+
+    # When Mallory writes into the status of Agents: what they owe, where they are, what waits, what they once were
+    subjects = [
+        f"heed.events.{b}.{ORDERED}",
+        f"heed.inbox.{b}.victim-6.{ORDERED}",
+        f"heed.redrive.{b}.victim-6.{ORDERED}",
+        f"heed.events.{a}.x 2\r\n{{}}\r\nPUB heed.events.{b}.{ORDERED} 2\r\n{{}}\r\n",
+        f"heed-dead.{b}.victim-6",
+        "$JS.API.STREAM.PURGE.HEED",
+        "heed.>",
+    ]
+    outbox = {f"m-{n}": owed("forger", a, subject) for n, subject in enumerate(subjects)}
+    tenants.write_status("forger", {"outbox": outbox})
+    tenants.write_status("waiter", {"waiting": {str(place): "abcd" for place in (*places, 1, 2)}})
+    tenants.write_status("jumper", {"cursor": {"stream": "HEED_DEAD", "sequence": places[0], "created": "x"}})
+    spec = {"subscribe": [{"type": ">", "namespace": b}], "handlers": [hearing()]}
+    tenants.write_status("keeper", {"lastValidSpec": json.dumps({"generation": 1, "spec": spec})})
+    broken = agent("keeper", hearing(), subscribe=[{"type": ">", "namespace": b}])
+    tenants.apply(broken)
+
+    # Then it is said that this cannot be, and nothing of it happens in `b`
+    tenants.until(a, "waiter", lambda s: not s.get("waiting"))
+    tenants.ready(a, "forger", "EffectsStuck")
+    tenants.ready(a, "keeper", "NotGranted")
+    tenants.say(b, ORDERED, "o-6-last", {"n": 9})
+    status = tenants.until(b, "books-6", lambda s: totals(s).get("handled") == 4)
+    assert totals(status) == {"handled": 4, "emitted": 4}
+    ordered = [f"heed.events.{b}.{type_}" for type_ in (ORDERED, NOTED)]
+    assert set(tenants.in_b()[len(before) :]) <= {*ordered}
+    for name in ("forger", "waiter", "jumper", "keeper"):
+        assert "o-6-" not in json.dumps(tenants.of(a).status(name).get("sessions"))
+
+
+def test_numbers_that_nobody_could_have_counted_leave_the_metrics_of_others(tenants: Tenants) -> None:
+    tenants.victims(bookkeeper("books-7"))
+    tenants.apply(agent("counter", hearing()))
+    tenants.ready(tenants.a, "counter")
+
+    most = 2**63 - 1
+    tenants.write_status("counter", {"totals": {"handled": most, "ignored": -most, "emitted": most}})
+    tenants.say(tenants.a, ORDERED, "o-7", {})
+    tenants.until(tenants.a, "counter", lambda s: "o-7" in json.dumps(s.get("sessions", {})))
+
+    assert f'namespace="{tenants.b}",agent="books-7"' in tenants.operator.metrics()

@@ -1,0 +1,84 @@
+"""How much of a cluster is read to judge one manifest. The API server is one that only lists Agents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.core.admission import Around, Request
+from heed.kube.api import Answer
+from heed.kube.surroundings import AGENTS, BYTES, FIRST_PAGE, Surroundings
+
+
+def granted(*namespaces: str) -> Request:
+    """A grant that is about to become another one."""
+    return Request(names.EVENT_GRANT, {}, {"spec": {"from": [{"namespace": name} for name in namespaces]}})
+
+
+class Lists:
+    """Agents of some size, so many in each namespace."""
+
+    def __init__(self, size: int, **count: int) -> None:
+        self.size, self.count = size, count
+        self.limits: list[int] = []
+        self.most = self.under_way = 0
+
+    async def get(self, path: str, query: Mapping[str, str]) -> Answer:
+        namespace = path.split("/")[-2]
+        begin, limit = int(query.get("continue", 0)), int(query["limit"])
+        end = min(begin + limit, self.count[namespace])
+        self.limits.append(limit)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        items = [{"metadata": {"name": str(number)}, "status": {"much": 1}} for number in range(begin, end)]
+        more = {"continue": str(end)} if end < self.count[namespace] else {}
+        return Answer({"items": items, "metadata": more}, len(items) * self.size)
+
+    async def pages(self, path: str) -> Any:
+        yield []
+
+
+async def around(lists: Lists) -> Around:
+    return await Surroundings(lists).of(granted(*lists.count), "shop")  # type: ignore[arg-type]
+
+
+async def test_all_agents_are_looked_at_without_their_ledgers() -> None:
+    lists = Lists(10_000, a=30, b=0, c=20)
+
+    found = await around(lists)
+
+    assert [item["metadata"]["name"] for item in found.agents] == [*map(str, range(30)), *map(str, range(20))]
+    assert found.complete
+    assert not any("status" in item for item in found.agents)
+
+
+@pytest.mark.parametrize(("a", "complete"), [(AGENTS, True), (AGENTS + 1, False)])
+async def test_so_many_agents_are_looked_at(a: int, complete: bool) -> None:
+    found = await around(Lists(1_000, a=a))
+
+    assert (len(found.agents) >= AGENTS, found.complete) == (True, complete)
+
+
+async def test_large_agents_come_in_small_pages_and_end_the_look_early() -> None:
+    lists = Lists(1_000_000, a=100, b=1, c=1)
+
+    found = await around(lists)
+
+    assert not found.complete
+    assert len(found.agents) * lists.size < BYTES + FIRST_PAGE * lists.size
+    assert lists.limits[0] == FIRST_PAGE and max(lists.limits[1:], default=1) <= 2
+
+
+async def test_requests_that_come_at_once_look_one_after_the_other() -> None:
+    lists = Lists(1_000, a=50)
+    surroundings = Surroundings(lists)  # type: ignore[arg-type]
+
+    await asyncio.gather(*(surroundings.of(granted("a"), "shop") for _ in range(4)))
+
+    assert lists.most == 1
