@@ -33,10 +33,14 @@ LABEL org.opencontainers.image.title="heed" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
+# Some bases bring a pip of their own. Nothing is installed any more.
+RUN if python3 -m pip --version >/dev/null 2>&1; then \
+      python3 -m pip uninstall --yes --quiet --root-user-action=ignore setuptools wheel pip; \
+    fi
 COPY --from=build /opt/heed /opt/heed
-ENV PATH=/opt/heed/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/opt/heed/bin:$PATH HOME=/tmp PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532
 WORKDIR /tmp
-EXPOSE 8080
+EXPOSE 8080 9090 9443
 ENTRYPOINT ["heed"]
 CMD ["operator"]

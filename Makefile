@@ -36,10 +36,10 @@ image: ## Build the container image (docker, podman or buildah); IMAGE=…, BASE
 	  buildah) set -- buildah bud --format docker --isolation chroot --network host $(BUILDAH_ARGS) ;; \
 	  *) echo "make image: no working docker, podman or buildah found; install one (and start its daemon)" >&2; exit 1 ;; \
 	esac; \
-	for file in "$${PIP_CONFIG_FILE:-/etc/pip.conf}"; do \
-	  if [ -f "$$file" ]; then set -- "$$@" --secret "id=pip,src=$$file"; fi; \
-	done; \
-	if [ -f "$${PIP_CERT:-}" ]; then set -- "$$@" --secret "id=certificates,src=$$PIP_CERT"; fi; \
+	pip=$${PIP_CONFIG_FILE:-/etc/pip.conf}; \
+	if [ -f "$$pip" ]; then set -- "$$@" --secret "id=pip,src=$$pip"; fi; \
+	certificates=$${PIP_CERT:-$$($(PYTHON) -m pip config get global.cert 2>/dev/null)}; \
+	if [ -f "$$certificates" ]; then set -- "$$@" --secret "id=certificates,src=$$certificates"; fi; \
 	set -- "$$@" $(if $(BASE),--build-arg BASE=$(BASE)) --tag $(IMAGE); \
 	echo "$$@ ."; \
 	"$$@" --build-arg REVISION=$$(git rev-parse HEAD 2>/dev/null || echo unknown) .
@@ -97,6 +97,7 @@ format: $(STAMP_check) ## Format the code and apply safe fixes
 
 generate: $(STAMP_check) ## Write the CRDs and what else is generated
 	$(BIN)/heed crds --output crds --output charts/heed/files/crds
+	$(BIN)/python -m tests.e2e.rbac_page
 
 lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newest versions
 	$(BIN)/python requirements/lock.py $(ARGS)

@@ -11,7 +11,7 @@ from tests.chart.rendering import Manifest, Manifests, render
 # (group, resource) to verbs; beside these nothing. Every one of them is used: the end-to-end run checks it.
 RIGHTS = {
     ("heed.dev", "agents"): {"get", "list", "watch"},
-    ("heed.dev", "agents/status"): {"get", "patch"},
+    ("heed.dev", "agents/status"): {"patch"},
     ("heed.dev", "agentpolicies"): {"list", "watch"},
     ("heed.dev", "eventgrants"): {"list", "watch"},
     ("heed.dev", "eventtypes"): {"list", "watch"},
@@ -19,10 +19,10 @@ RIGHTS = {
     ("heed.dev", "eventgrants/status"): {"patch"},
     ("heed.dev", "eventtypes/status"): {"patch"},
     ("batch", "jobs"): {"create", "delete", "get", "list", "watch"},
-    ("", "pods"): {"get", "list"},
+    ("", "pods"): {"list"},
     ("", "events"): {"create"},
 }
-CLUSTER_WIDE = {("apiextensions.k8s.io", "customresourcedefinitions"): {"get", "list", "watch"}}
+CLUSTER_WIDE = {("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"}}
 WEBHOOK = {("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"get", "patch"}}
 CREDENTIALS = {
     ("", "secrets"): {"create"},

@@ -7,29 +7,37 @@ from __future__ import annotations
 
 import base64
 import copy
+import itertools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 from nats.aio.client import Client
+from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
 from heed.api.conditions import condition_of
 from heed.core.cloudevents import to_json
 from heed.core.events import Event
 from heed.core.values import compact
+from tests.chart.rendering import NAMESPACE
+from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.keyed import KeyedBroker, KeyedOperator
+from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
 from tests.cluster.operating import PATIENCE, Stage
 from tests.cluster.ruling import ASKED, apply
 from tests.cluster.stories import RESEARCHER
 
 ORDERED = "com.example.order.placed"
 NOTED = "com.example.order.noted"
+LIFETIME = 8  # seconds, of credentials of Jobs without a timeout
+_numbers = itertools.count(1)
 EVERYTHING = {"apiGroups": ["heed.dev", "batch", ""], "resources": ["*"], "verbs": ["*"]}
 
 
@@ -43,6 +51,12 @@ class Tenants:
     a: str
     b: str
     mallory: Path  # a kubeconfig
+
+    def clear(self) -> None:
+        """Delete what stories have made."""
+        kinds = "agents,agentpolicies,eventgrants,eventtypes,jobs"
+        for namespace in (self.a, self.b):
+            self.plane.kubectl("delete", kinds, "--all", "-n", namespace)
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """As Mallory. Raises KubectlError."""
@@ -115,7 +129,8 @@ class Tenants:
             state = (await jetstream.stream_info(stream)).state
             if not state.messages:
                 return []
-            pull = await jetstream.pull_subscribe(">", stream=stream)
+            unacknowledged = ConsumerConfig(ack_policy=AckPolicy.NONE, headers_only=True)
+            pull = await jetstream.pull_subscribe(">", stream=stream, config=unacknowledged)
             found: list[str] = []
             while len(found) < state.messages:
                 found += [item.subject for item in await pull.fetch(500, timeout=5)]
@@ -144,6 +159,32 @@ class Tenants:
         name = f"{job['metadata']['name']}-nats"
         secret = json.loads(self.kubectl("get", "secret", name, "-n", self.a, "-o", "json"))
         return base64.b64decode(secret["data"]["nats.creds"]).decode()
+
+
+@contextmanager
+def tenancy(plane: ControlPlane, folder: Path) -> Iterator[Tenants]:
+    """Two namespaces with a broker and an operator that are at work."""
+    make_namespace(plane, NAMESPACE)
+    kubeconfig = installed(plane)
+    plane.kubectl("delete", "secret", SECRET, "-n", NAMESPACE)
+    plane.kubectl("create", "secret", "generic", SECRET, "-n", NAMESPACE)
+    number = next(_numbers)
+    a, b = f"tenant-a{number}", f"tenant-b{number}"
+    mallory = tenant(plane, a)
+    make_namespace(plane, b)
+    broker = KeyedBroker(plane, folder / "broker", free_port())
+    operator = KeyedOperator(kubeconfig, broker.url, folder, free_port(), metrics_port=free_port())
+    operator._environment["HEED_CREDENTIALS_LIFETIME"] = str(LIFETIME)
+    operator.launch()
+    try:
+        eventually(lambda: broker.keys, PATIENCE, what=f"keys; log: {operator.log}")
+        broker.start()
+        operator.until("active")
+        yield Tenants(plane, operator, broker, a, b, mallory)
+    finally:
+        operator.kill()
+        broker.stop()
+        plane.kubectl("delete", "namespace", a, b, "--wait=false")
 
 
 def tenant(plane: ControlPlane, namespace: str) -> Path:

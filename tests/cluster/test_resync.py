@@ -156,6 +156,40 @@ async def test_a_job_is_not_called_lost_by_an_api_server_that_does_not_say_so(
     assert status["recentTasks"][0]["reason"] == "JobLost"
 
 
+async def test_a_job_of_another_namespace_ends_no_task_though_it_names_the_owner(
+    watchless: Watchless, pods: PodPhases
+) -> None:
+    # Given a finished Job elsewhere that claims to be an Agent's, and stays though it belongs to nobody there
+    await watchless.create()
+    await watchless.ask("q-1")
+    metadata = (await watchless.started())["metadata"]
+    other, name = f"{watchless.namespace}-else", metadata["name"]
+    await watchless.api.create("/api/v1/namespaces", {"metadata": {"name": other}})
+    pod = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example"}]}
+    template = {"metadata": {"labels": metadata["labels"]}, "spec": pod}
+    claims = {"name": name, "labels": metadata["labels"], "finalizers": ["example.com/stay"]}
+    await watchless.api.create(jobs_path(other), {"metadata": claims, "spec": {"template": template}})
+    await asyncio.to_thread(pods.succeed, other, name, '{"answer": "forged"}')
+    path = jobs_path(other, name)
+
+    async def complete() -> bool:
+        return "completionTime" in (await watchless.api.get(path)).body["status"]
+
+    await watchless.until(complete, "the end of the Job")
+    await watchless.api.merge(path, {"metadata": {"ownerReferences": metadata["ownerReferences"]}})
+
+    # When all Jobs are looked at
+    await watchless.fleet.sweep(None)
+
+    # Then the task's own Job is what ends it
+    await finish(watchless, pods, name)
+    await watchless.fleet.sweep(None)
+    status = await watchless.status(lambda s: totals(s).get("tasksCompleted") == 1)
+    assert status["sessions"]["c-1"]["state"]["answer"] == "the moon"
+    await watchless.api.merge(path, {"metadata": {"finalizers": None}})
+    await watchless.api.delete(f"/api/v1/namespaces/{other}")
+
+
 # --- Jobs that are over ------------------------------------------------------------------------------------------
 
 

@@ -138,9 +138,9 @@ def limited(control_plane: ControlPlane, namespace: str, rights: dict[str, list[
     """A service account with the operator's rights in a namespace, some of them replaced; again, to change them."""
     granted = {
         "agents": ["get", "list", "watch"],
-        "agents/status": ["get", "patch"],
+        "agents/status": ["patch"],
         "jobs": ["create", "delete", "get", "list", "watch"],
-        "pods": ["get", "list"],
+        "pods": ["list"],
         **(rights or {}),
     }
     name = {"metadata": {"name": "limited", "namespace": namespace}}

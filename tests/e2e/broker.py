@@ -56,7 +56,7 @@ class Broker:
                     headers, payload = encode(event)
                     subject = names.event_subject(namespace, event.type)
                     await client.jetstream().publish(
-                        subject, payload, headers=headers | {"Nats-Msg-Id": event.id}
+                        subject, payload, headers=headers | {"Nats-Msg-Id": f"{subject} {event.id}"}
                     )
                     await asyncio.sleep(pause)
 

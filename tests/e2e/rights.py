@@ -25,7 +25,8 @@ REASONS = {
     "jobs": "tasks: started, found again, ended in time; resumed once the credentials of one that publishes are there",
     "leases": "who is active",
     "pods": "the answer of a task is the termination message of its pod",
-    "secrets": "credentials of a Job that publishes; the keys of the embedded broker and of the webhook",
+    "secrets": "credentials of a Job that publishes",
+    "secrets, named": "the keys of the embedded broker and of the webhook, which the operator makes",
     "validatingwebhookconfigurations": "the certificate of the webhook's authority, for the API server",
 }
 
@@ -111,12 +112,14 @@ def table(granted: Iterable[Right]) -> str:
     lines = ["| resource | verbs | where | for |", "|---|---|---|---|"]
     for (group, resource, where, names), verbs in sorted(rows.items()):
         place = f"{where}, named {', '.join(f'`{name}`' for name in names)}" if names else where
+        key = f"{resource}, named" if f"{resource}, named" in REASONS and names else resource
         shown = f"`{resource}`" + (f" ({group})" if group else "")
-        lines.append(f"| {shown} | {', '.join(sorted(verbs))} | {place} | {REASONS[resource]} |")
+        lines.append(f"| {shown} | {', '.join(sorted(verbs))} | {place} | {REASONS[key]} |")
     return "\n".join(lines) + "\n"
 
 
 def roles_in(manifests: str) -> list[dict[str, Any]]:
-    """The roles among rendered manifests."""
+    """The operator's roles among rendered manifests; that of `helm test` is made for the test and removed with it."""
     found = [item for item in yaml.safe_load_all(manifests) if item]
-    return [item for item in found if item["kind"] in ("ClusterRole", "Role")]
+    roles = [item for item in found if item["kind"] in ("ClusterRole", "Role")]
+    return [role for role in roles if "helm.sh/hook" not in role["metadata"].get("annotations", {})]

@@ -11,7 +11,7 @@ from tests.e2e.agents import ASKED, FAILED, slow
 from tests.e2e.asking import question
 from tests.e2e.broker import Broker
 from tests.e2e.cluster import PATIENCE, Cluster, CommandFailed, totals
-from tests.e2e.release import NAMESPACE, Release
+from tests.e2e.release import NAME, NAMESPACE, Release
 
 
 def rule(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -98,3 +98,8 @@ def test_a_lease_that_somebody_deleted_is_made_again(cluster: Cluster, release: 
 
     eventually(held, PATIENCE, what="a lease that is held", every=0.5)
     cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/heed", "--timeout=120s")
+
+    # It is the replicas' own now; what people do to have the release own it again
+    owner = (f"meta.helm.sh/release-name={NAME}", f"meta.helm.sh/release-namespace={NAMESPACE}")
+    cluster.kubectl("annotate", "lease", NAME, "-n", NAMESPACE, *owner)
+    cluster.kubectl("label", "lease", NAME, "-n", NAMESPACE, "app.kubernetes.io/managed-by=Helm")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import MAX_EXPRESSION, MAX_EXPRESSIONS, MAX_EXPRESSIONS_LENGTH
+from heed.api.agent import MAX_EXPRESSION, MAX_EXPRESSIONS, MAX_EXPRESSIONS_LENGTH, MAX_TEMPLATE_VALUES
 from heed.core import expressions
 from heed.core.decide import decide
 from heed.core.expressions import ExpressionError, compile_expression
@@ -114,6 +114,16 @@ def test_there_are_no_more_expressions_than_can_be_compiled_in_passing(state: di
 
     assert problem.path == "spec"
     assert "several Agents" in problem.remedy
+
+
+def test_there_are_no_more_values_than_can_be_compiled_in_passing() -> None:
+    enough = {f"k{number}": [number] for number in range(MAX_TEMPLATE_VALUES // 2 - 10)}
+    assert problems(manifest({"state": enough})) == []
+
+    (problem,) = problems(manifest({"state": enough}, {"state": {"one": "more", "list": [0] * 20}}))
+
+    assert problem.path == "spec"
+    assert str(MAX_TEMPLATE_VALUES) in problem.message
 
 
 @pytest.mark.parametrize(

@@ -233,17 +233,6 @@ def test_the_ends_of_tasks_have_no_types() -> None:
     assert "not checked" in refused[0].message
 
 
-def test_those_of_some_namespaces_are_compared_and_checked_without_the_others() -> None:
-    own, shop = event_type(TOPIC), event_type(TOPIC, namespace="shop")
-    both, alone = schemas(own, shop), schemas(own)
-
-    assert both.of({NAMESPACE}) == alone and both.of({NAMESPACE}) != both
-    assert both.of({NAMESPACE, "shop", "else"}) is both
-    assert both.of({"else"}) == NO_SCHEMAS
-    assert both.of({"shop"}).check(NAMESPACE, ASKED, MISFITS) is None
-    assert both.of({"shop"}).check("shop", ASKED, MISFITS) is not None
-
-
 def test_without_types_there_is_nothing_to_check() -> None:
     assert compile_schemas([]) == (NO_SCHEMAS, []) and not NO_SCHEMAS
 

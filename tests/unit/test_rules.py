@@ -207,7 +207,12 @@ async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(rules: R
         api.add("EventGrant", "orders", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]})
     )
     rules.changes()
-    before = {name: rules.basis(agent(name)) for name in ("demo", "shop", "other")}
+    listening = {
+        "demo": agent(subscribe=[{"type": PLACED, "namespace": "shop"}]),
+        "shop": agent("shop"),
+        "other": agent("other"),
+    }
+    before = {name: rules.basis(body) for name, body in listening.items()}
 
     # When
     placed = api.add("EventType", "placed", "shop", type=PLACED, schema={"type": "object"})
@@ -215,13 +220,75 @@ async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(rules: R
 
     # Then
     assert rules.changes().concerned == {"demo", "shop"}
-    after = {name: rules.basis(agent(name)) for name in before}
+    after = {name: rules.basis(body) for name, body in listening.items()}
     assert {name for name, basis in before.items() if after[name] != basis} == {"demo", "shop"}
     rules.observe(api.remove(placed), deleted=True)
     assert rules.changes().concerned == {"demo", "shop"}
 
 
 # --- lists -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_it(
+    rules: Rules, api: Objects
+) -> None:
+    # Given one that hears the shop, and, as it was last valid, the bank
+    hears = agent(subscribe=[{"type": PLACED, "namespace": "shop"}])
+    kept = last_valid(agent(subscribe=[{"type": PLACED, "namespace": "bank"}]))
+    rules.observe(api.add("EventGrant", "it", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]}))
+    before = rules.basis(hears, kept)
+    rules.changes()
+
+    # When somebody else grants it something, and describes events
+    rules.observe(api.add("EventGrant", "it", "else", **{"from": [{"namespace": "demo"}], "types": [">"]}))
+    rules.observe(api.add("EventType", "it", "else", type=PLACED, schema={"type": "string"}))
+
+    # Then it is compiled with the same as before,
+    assert rules.changes().concerned == {"demo", "else"}
+    assert rules.basis(hears, kept) == before
+
+    # and with what those say whom it hears, or may hear again
+    for namespace in ("shop", "bank"):
+        rules.observe(
+            api.add("EventGrant", "more", namespace, **{"from": [{"namespace": "demo"}], "types": ["a.>"]})
+        )
+        rules.observe(api.add("EventType", "it", namespace, type=PLACED, schema={"type": "string"}))
+        now = rules.basis(hears, kept)
+        assert now.permissions != before.permissions and now.schemas != before.schemas
+        before = now
+
+
+@pytest.mark.parametrize(
+    "kept", ["", "[]", '{"spec": 1}', '{"generation": 1, "spec": 7}', "[" * 100_000, '{"generation": "x"}']
+)
+async def test_a_last_valid_spec_that_somebody_else_wrote_is_none_to_go_back_to(
+    rules: Rules, kept: str
+) -> None:
+    wrong = agent(handlers=[{"name": "ask", "type": "a..b"}])
+
+    choice = choose(wrong, kept, rules.basis(wrong, kept).compiled)
+
+    assert choice.program is None
+    assert choice.word.reason == "Invalid" and "spec.handlers[0].type" in choice.word.message
+
+
+async def test_nothing_is_kept_of_namespaces_that_were_named_once(rules: Rules, api: Objects) -> None:
+    grant = api.add("EventGrant", "it", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]})
+    others = [
+        api.add("AgentPolicy", "it", "bank", **ALL),
+        api.add("EventType", "it", "bank", type=PLACED, schema={}),
+    ]
+    for body in (grant, *others):
+        rules.observe(body)
+    for number in range(3):
+        grant = api.put({**grant, "spec": {"from": [{"namespace": f"n-{number}"}], "types": [">"]}})
+        rules.observe(grant)
+    assert list(rules._grants) == ["n-2"]
+
+    for body in (grant, *others):
+        rules.observe(api.remove(body), deleted=True)
+
+    assert not (rules._grants or rules._policies or rules._types._types or rules._known)
 
 
 async def test_a_list_finds_what_nobody_showed(rules: Rules, api: Objects) -> None:

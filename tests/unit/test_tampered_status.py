@@ -6,7 +6,7 @@ import pytest
 
 from heed import names
 from heed.core.decide import decide
-from heed.core.events import Event, Received
+from heed.core.events import Event, Malformed, Received
 from heed.core.ledger import Ledger
 from heed.core.waiting import Waiting
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, program
@@ -37,6 +37,19 @@ def test_what_is_for_others_is_not_decided_though_it_waits(subject: str) -> None
 
     assert decision.outcome == "ignored"
     assert decision.ledger.sessions == {}
+    assert not decision.ledger.waiting.places
+
+
+@pytest.mark.parametrize(("namespace", "outcome"), [("elsewhere", "ignored"), (NAMESPACE, "dead_lettered")])
+def test_a_message_of_others_that_waits_is_no_letter_of_the_agents(namespace: str, outcome: str) -> None:
+    """A letter holds the whole message, and can be redriven to whose it is."""
+    ledger, received = made_to_wait(names.event_subject(namespace, ASKED))
+    received = replace(received, event=Malformed("BadData", "not JSON"))
+
+    decision = decide(LISTENER, ledger, received)
+
+    assert decision.outcome == outcome
+    assert (decision.letter is None) == (outcome == "ignored")
     assert not decision.ledger.waiting.places
 
 

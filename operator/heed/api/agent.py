@@ -12,6 +12,7 @@ from heed.api.status import Free, FreeMap
 MAX_EXPRESSION = 1024
 MAX_EXPRESSIONS = 1000  # of one Agent
 MAX_EXPRESSIONS_LENGTH = 64 * 1024  # characters of them all
+MAX_TEMPLATE_VALUES = 10_000  # in all templates of an Agent: literals, lists and maps
 MAX_HANDLERS = 64
 MAX_SUBSCRIPTIONS = 32
 MAX_ITEMS = 16

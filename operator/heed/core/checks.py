@@ -9,6 +9,7 @@ from heed import names
 from heed.api.agent import (
     MAX_EXPRESSIONS,
     MAX_EXPRESSIONS_LENGTH,
+    MAX_TEMPLATE_VALUES,
     AgentSpec,
     Emit,
     Handler,
@@ -63,7 +64,11 @@ class Compiler:
 
 
 def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
-    """There are no more expressions than can be compiled while other Agents wait."""
+    """There are no more expressions and values than can be compiled while other Agents wait."""
+    if _values(_templates(spec)) > MAX_TEMPLATE_VALUES:
+        message = f"has more than {MAX_TEMPLATE_VALUES} values in templates"
+        compiler.problem("spec", message, "make several Agents of it, or let tasks read them elsewhere")
+        return
     count = length = 0
     for source in _sources(spec):
         count, length = count + 1, length + weight(source)
@@ -80,12 +85,29 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     """Every expression as it is written. What cannot be read is reported where it is compiled."""
     yield from (item.where for item in spec.subscribe if item.where)
     yield from (item.when for item in spec.handlers if item.when)
-    templates = [task.job for task in spec.tasks.values()]
-    for handler in spec.handlers:
-        templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
-    for template in templates:
+    for template in _templates(spec):
         with suppress(ExpressionError, RecursionError):
             yield from sources(template)
+
+
+def _templates(spec: AgentSpec) -> list[Any]:
+    templates: list[Any] = [task.job for task in spec.tasks.values()]
+    for handler in spec.handlers:
+        templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
+    return templates
+
+
+def _values(templates: list[Any]) -> int:
+    """How many values there are, the lists and maps that hold others among them."""
+    count, left = 0, list(templates)
+    while left and count <= MAX_TEMPLATE_VALUES:
+        match left.pop():
+            case dict() as found:
+                left.extend(found.values())
+            case list() as found:
+                left.extend(found)
+        count += 1
+    return count
 
 
 def check_names(compiler: Compiler, spec: AgentSpec) -> None:

@@ -57,6 +57,8 @@ def _decide(program: Program, ledger: Ledger, received: Received, room: Room | N
     ):  # nobody reads another one's; but who can write the status can have anything wait
         return counted(ledger, received, "ignored")
     if isinstance(event, Malformed):
+        if not program.hears(names.namespace_of_subject(received.subject)):
+            return counted(ledger, received, "ignored")
         return dead(program, ledger, received, DecisionFailed(event.code, event.message))
     try:
         if event.type.startswith(names.TASK_EVENTS):

@@ -1,7 +1,7 @@
 """What event types say of the data of events, compiled: one checker for each type of a namespace."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
@@ -57,12 +57,6 @@ class Schemas:
 
     def __reduce__(self) -> tuple[Callable[[tuple[Rule, ...]], "Schemas"], tuple[tuple[Rule, ...]]]:
         return _schemas_of, (self.rules,)
-
-    def of(self, namespaces: Collection[str]) -> "Schemas":
-        """Those of some namespaces only."""
-        if all(rule.namespace in namespaces for rule in self.rules):
-            return self
-        return _schemas({key: found for key, found in self._checkers.items() if key[0] in namespaces})
 
     def harmless(self, namespace: str, type_: str, data: Any) -> bool:
         """Whether these data can be checked without harm to others: within a tenth of a second or so."""

@@ -13,7 +13,7 @@ from heed.core.events import Event, Received
 from heed.core.ledger import Ledger
 from heed.core.patterns import matches
 from heed.core.program import Program, Reaction
-from heed.core.react import agent_variable, event_variable, react
+from heed.core.react import Reacted, agent_variable, event_variable, react
 from heed.errors import DecisionFailed
 
 Variables = dict[str, Any]
@@ -41,6 +41,22 @@ def handled(
         if key in ledger.sessions:
             ledger = touched(ledger, key, session)
         return replace(counted(ledger, received, "ignored"), session=key, before=before, after=before)
+    after = _taken_in(program, ledger, received, event, key, variables, session, reacted, digest)
+    return replace(after, before=before)
+
+
+def _taken_in(
+    program: Program,
+    ledger: Ledger,
+    received: Received,
+    event: Event,
+    key: str,
+    variables: Variables,
+    session: Session,
+    reacted: Reacted,
+    digest: str | None,
+) -> Decision:
+    """What the handlers did, in a new ledger and as effects. Raises DecisionFailed."""
     outgoings.check_count(reacted)
     origin = names.origin(program.agent.uid, ledger.cursor.created)
     cancelled, limited = outgoings.cancelled(ledger, key, reacted), program.permissions.limits
@@ -75,7 +91,6 @@ def handled(
         effects=(*outgoings.starts(started), *outgoings.publishes(emitted), *outgoings.cancels(cancelled)),
         session=key,
         handlers=tuple(reacted.handlers),
-        before=before,
         after=dict(reacted.state) if key in ledger.sessions else None,
         state_size=reacted.state_size,
     )

@@ -113,6 +113,12 @@ class Program:
         namespace = subscription.namespace or self.agent.namespace
         return subject.startswith("heed.events.") and names.namespace_of_subject(subject) == namespace
 
+    def hears(self, namespace: str) -> bool:
+        """Whether the Agent reads events of a namespace at all."""
+        return namespace == self.agent.namespace or any(
+            item.namespace == namespace for item in self.subscriptions
+        )
+
     @property
     def inbox(self) -> tuple[str, ...]:
         """The subjects of messages for this Agent alone: task ends, direct messages, redriven letters, progress."""

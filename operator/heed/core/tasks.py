@@ -46,7 +46,11 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
 def progress_event(task_id: str, record: PendingTask, event: Event) -> Event:
     """What a task said, as its Agent sees it: with the task's place in the flow of events, whatever it claims."""
     cause = record.cause
-    own: dict[str, Any] = {"correlationid": cause.correlationid, "causationid": cause.id, "heedhops": cause.hops + 1}
+    own: dict[str, Any] = {
+        "correlationid": cause.correlationid,
+        "causationid": cause.id,
+        "heedhops": cause.hops + 1,
+    }
     return replace(event, subject=task_id, extensions={**event.extensions, **own})
 
 

@@ -190,7 +190,7 @@ class _Worker:
     def serve(self) -> None:
         """Until there are no more requests, or this process has grown too large for another one."""
         self._say(READY)
-        while (data := self._read()) is not None:
+        while (data := read_frame(self._requests)) is not None:
             request: Request = pickle.loads(data)
             program = self._program(request)
             if program is None:
@@ -229,13 +229,15 @@ class _Worker:
         self._answers.write(LENGTH.pack(len(data) + 1) + kind + data)
         self._answers.flush()
 
-    def _read(self) -> bytes | None:
-        head = self._requests.read(LENGTH.size)
-        if len(head) < LENGTH.size:
-            return None
-        (length,) = LENGTH.unpack(head)
-        data = self._requests.read(length)
-        return data if len(data) == length else None
+
+def read_frame(source: BinaryIO) -> bytes | None:
+    """The next frame; None at the end."""
+    head = source.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    data = source.read(length)
+    return data if len(data) == length else None
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Final
 from heed.api.conditions import MAX_MESSAGE, Condition, with_condition
 from heed.engine.performing import now
 from heed.engine.stopping import stop
-from heed.kube.api import AGENTS, Api, ApiError
+from heed.kube.api import Api, ApiError, objects_path
 from heed.kube.saying import version
 
 log = logging.getLogger("heed.rules")
@@ -80,7 +80,7 @@ class Accepting:
         if judged(body, judgement, now()) is None:
             self._wanted.pop(uid, None)
             return
-        path = f"{AGENTS}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}/status"
+        path = f"{objects_path(plural, metadata['namespace'])}/{metadata['name']}/status"
         self._wanted[uid] = _Wanted(path, body, judgement)
         if uid not in self._writers:
             self._writers[uid] = asyncio.create_task(self._write(uid))

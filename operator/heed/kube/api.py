@@ -170,7 +170,7 @@ def agent_path(namespace: str, name: str, subresource: str = "") -> str:
 
 def agents_path(namespace: str | None) -> str:
     """The path of a namespace's Agents, or of all."""
-    return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}" if namespace else f"{AGENTS}/{names.PLURAL}"
+    return objects_path(names.PLURAL, namespace)
 
 
 def objects_path(plural: str, namespace: str | None) -> str:

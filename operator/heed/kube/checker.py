@@ -13,25 +13,15 @@ import sys
 import time
 import traceback
 from dataclasses import asdict
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 from heed.core.admission import Around, Request, Verdict, judge
 from heed.core.expressions import compile_expression
-from heed.engine.worker import LENGTH, address_space, cpu_limit, limit_memory
+from heed.engine.worker import LENGTH, address_space, cpu_limit, limit_memory, read_frame
 from heed.errors import Problem
 
 LOOK_AROUND: Final = 1.0  # seconds for what a request means to other objects
 _SPARE: Final = 64 * 1024**2  # bytes that a request may leave behind; more would be missing for the next
-
-
-def read_frame(source: BinaryIO) -> bytes | None:
-    """The next frame; None at the end."""
-    head = source.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    data = source.read(length)
-    return data if len(data) == length else None
 
 
 def frame(value: Any) -> bytes:

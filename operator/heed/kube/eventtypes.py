@@ -12,6 +12,7 @@ from heed.errors import INVALID
 from heed.kube.accepting import Judgement
 
 log = logging.getLogger("heed.rules")
+MOST: Final = 10_000  # sets of namespaces of which the compiled types are remembered
 IN_FORCE: Final = Judgement(True, "Accepted", "it is in force")
 
 
@@ -31,6 +32,8 @@ class Types:
     def remove(self, namespace: str, name: str) -> None:
         """A type is gone."""
         del self._types[namespace][name]
+        if not self._types[namespace]:
+            del self._types[namespace]
         self._change(namespace)
 
     async def prepare(self) -> None:
@@ -56,6 +59,8 @@ class Types:
         if not namespaces:
             return NO_SCHEMAS, {}
         if (found := self._compiled.get(namespaces)) is None:
+            if len(self._compiled) >= MOST:
+                self._compiled.clear()
             types = [item for name in namespaces for item in self._types[name].values()]
             found = self._compiled[namespaces] = _compiled(types)
         return found

@@ -216,8 +216,8 @@ class Fleet:
         """Run the generation that may run now, and say so."""
         if name in self._words and self._words[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
-        basis = self._review.basis(name, body)
-        choice = choose(body, self._kept(name, body), basis.compiled, self._rules.watched)
+        basis = self._review.basis(name, body, kept := self._kept(name, body))
+        choice = choose(body, kept, basis.compiled, self._rules.watched)
         if choice.program is None:
             await self._stop(name)
         if choice.error is not None:  # first, since it holds what to go back to

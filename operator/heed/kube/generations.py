@@ -62,8 +62,8 @@ def choose(
         return Choice(Word(generation, "True", "Subscribed", _subscribed(program)), body, program)
     message, unfit = str(error), None
     if kept is not None:
-        body = restored(body, kept)
         try:
+            body = restored(body, kept)
             program = compiled(body)
         except InvalidManifest as failure:
             unfit = failure

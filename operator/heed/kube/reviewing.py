@@ -29,7 +29,7 @@ class Review:
     def __init__(self, rules: Rules, again: Callable[[Name, Body], "asyncio.Task[None]"]) -> None:
         self._rules, self._again = rules, again
         self._bodies: dict[Name, Body] = {}
-        self._bases: dict[Name, Basis] = {}
+        self._bases: dict[Name, tuple[str | None, Basis]] = {}  # with the last valid spec, where that may run
         self._reviewing: asyncio.Task[None] | None = None
         self._saying: set[asyncio.Task[None]] = set()
 
@@ -41,9 +41,11 @@ class Review:
         else:
             self._bodies[name] = body
 
-    def basis(self, name: Name, body: Body) -> Basis:
-        """What an Agent is to be compiled with now."""
-        basis = self._bases[name] = self._rules.basis(body)
+    def basis(self, name: Name, body: Body, kept: str | None = None) -> Basis:
+        """What an Agent is to be compiled with now, with the last valid spec as it was `kept`."""
+        basis = self._rules.basis(body, kept)
+        if name in self._bodies:
+            self._bases[name] = kept, basis
         return basis
 
     def soon(self) -> None:
@@ -60,8 +62,8 @@ class Review:
     async def _review(self) -> None:
         while True:
             await asyncio.sleep(GATHER)
-            await self._rules.prepare()
             try:
+                await self._rules.prepare()
                 if not (changes := self._rules.changes()):
                     return
             except Exception:  # a mistake of ours must not be the last change that is noticed
@@ -81,8 +83,9 @@ class Review:
             await asyncio.sleep(0)
 
     def _has_another_basis(self, name: Name, body: Body) -> bool:
+        kept, before = self._bases.get(name, (None, None))
         try:
-            return self._rules.basis(body) != self._bases.get(name)
+            return self._rules.basis(body, kept) != before
         except Exception:  # a mistake of ours; compiling will show it, again and again
             return True
 

@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from heed import names
 from heed.api.agent import Metadata
@@ -30,19 +30,19 @@ from heed.errors import INVALID, InvalidManifest
 from heed.kube.accepting import Accepting, Judgement
 from heed.kube.api import Api, objects_path
 from heed.kube.eventtypes import IN_FORCE, Types
+from heed.kube.lastvalid import heard
 from heed.kube.saying import version
 
 log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
 Key = tuple[str, str, str]  # kind, namespace, name
-Labels = frozenset[tuple[str, str]]
+Alike = tuple[frozenset[tuple[str, str]], frozenset[str]]  # labels, and namespaces that are heard
 Rule = AgentPolicy | EventGrant | EventType
-ALIKE: Final = 10_000  # sets of labels in a namespace of which permissions are remembered
-KINDS: Final = {
-    names.AGENT_POLICY: names.AGENT_POLICIES,
-    names.EVENT_GRANT: names.EVENT_GRANTS,
-    names.EVENT_TYPE: names.EVENT_TYPES,
-}
+K = TypeVar("K")
+V = TypeVar("V")
+ALIKE: Final = 10_000  # sorts of Agents in a namespace of which permissions are remembered
+SEEN: Final = ("name", "namespace", "uid", "generation", "resourceVersion")
+KINDS: Final = {kind: names.PLURALS[kind] for kind in names.RULES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Basis:
     """What an Agent is compiled with beside its manifest. With equal ones it makes the same program."""
 
     permissions: Permissions
-    schemas: Schemas  # of the namespaces that it may hear
+    schemas: Schemas  # of the namespaces that it hears
 
     def compiled(self, agent: Body) -> Program:
         """The program of an Agent's object. Raises InvalidManifest, PolicyViolation."""
@@ -90,7 +90,7 @@ class Rules:
         self._known: dict[Key, _Known] = {}
         self._policies: defaultdict[str, dict[str, AgentPolicy]] = defaultdict(dict)
         self._grants: defaultdict[str, dict[Key, EventGrant]] = defaultdict(dict)  # by whom they are for
-        self._permissions: defaultdict[str, dict[Labels, Permissions]] = defaultdict(dict)  # of Agents alike
+        self._permissions: defaultdict[str, dict[Alike, Permissions]] = defaultdict(dict)
         self._types = Types()
         self._concerned: set[str] = set()
         self._unsaid: set[Key] = set()  # changed, and not handed out yet
@@ -143,19 +143,23 @@ class Rules:
             if known is not None and known.judgement is not None and key not in self._unsaid:
                 self._accepting.say(KINDS[key[0]], known.seen, known.judgement)
 
-    def basis(self, agent: Body) -> Basis:
-        """What an Agent, as an object, is to be compiled with now."""
+    def basis(self, agent: Body, kept: str | None = None) -> Basis:
+        """What an Agent, as an object with the last valid spec as it was `kept`, is to be compiled with now.
+
+        Of grants and types only what its subscriptions need: nobody can stir up Agents by granting them something.
+        """
         metadata = agent["metadata"]
         namespace, labels = metadata["namespace"], metadata.get("labels") or {}
-        grants = self._grants.get(namespace, {}).values()
+        others = heard(agent, kept)
         alike = self._permissions[namespace]
-        if (may := alike.get(key := frozenset(labels.items()))) is None:
+        if (may := alike.get(key := (frozenset(labels.items()), others))) is None:
             who = Metadata.model_construct(name=metadata["name"], namespace=namespace, labels=dict(labels))
             if len(alike) >= ALIKE:
                 alike.clear()
-            may = alike[key] = permissions(who, self._policies.get(namespace, {}).values(), grants)
-        heard = {namespace, *(grant.metadata.namespace for grant in grants)}
-        return Basis(may, self._types.of(heard))
+            grants = self._grants.get(namespace, {}).values()
+            needed = [grant for grant in grants if grant.metadata.namespace in others]
+            may = alike[key] = permissions(who, self._policies.get(namespace, {}).values(), needed)
+        return Basis(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
 
     async def relist(self) -> None:
         """Read them all anew, and find what nobody told was deleted. Raises ApiError."""
@@ -211,11 +215,11 @@ class Rules:
         _, namespace, name = key
         match known.rule:
             case AgentPolicy():
-                del self._policies[namespace][name]
+                _drop(self._policies, namespace, name)
                 self._concern(namespace)
             case EventGrant(spec=spec):
                 for item in spec.from_:
-                    self._grants[item.namespace].pop(key, None)
+                    _drop(self._grants, item.namespace, key)
                     self._concern(item.namespace)
             case EventType():
                 self._types.remove(namespace, name)
@@ -247,8 +251,18 @@ class Rules:
         return granted | set(namespaces)
 
 
+def _drop(by_namespace: dict[str, dict[K, V]], namespace: str, key: K) -> None:
+    """Without an empty map that stays: whoever grants may name any number of namespaces, one after the other."""
+    inner = by_namespace.get(namespace, {})
+    inner.pop(key, None)
+    if not inner:
+        by_namespace.pop(namespace, None)
+
+
 def _without_spec(body: Body) -> Body:
-    return {"metadata": body["metadata"], "status": body.get("status") or {}}
+    """What has to be remembered of an object; the rest may be large."""
+    metadata = {name: body["metadata"][name] for name in SEEN if name in body["metadata"]}
+    return {"metadata": metadata, "status": body.get("status") or {}}
 
 
 def _generation(body: Body) -> tuple[str, int]:

@@ -74,8 +74,3 @@ class Layout:
     def pids(self) -> Path:
         """Files named like the processes, with their ids as the node counts."""
         return self.root / "pids"
-
-    @property
-    def supervisor(self) -> Path:
-        """The supervisor's process id as the machine counts, and when it started."""
-        return self.root / "supervisor.json"

@@ -25,18 +25,21 @@ from tests.e2e.node.demands import PATH, cni_folder, found
 from tests.e2e.node.images import Failed, run
 from tests.e2e.node.layout import VOLUMES, Layout
 
+SUPERVISOR = Path(__file__).resolve().with_name("supervisor.py")
 CGROUPS = Path("/sys/fs/cgroup")
 CNI_RESULTS = Path("/var/lib/cni")  # the CNI's library knows no other place
 
 
 def alive(layout: Layout) -> bool:
     """Whether the supervisor runs."""
-    return _supervisor(layout) is not None
+    return supervisor(layout) is not None
 
 
 def start(layout: Layout, programs: dict[str, Path]) -> None:
     """Writes what the processes read and starts them; they find each other within seconds. Raises Failed."""
     _refuse_used_addresses(layout)
+    for module in ("overlay", "br_netfilter"):  # where they are no part of the kernel
+        subprocess.run([found("modprobe") or "true", module], capture_output=True)
     _write(layout, programs)
     _make_cgroups(layout)
     pid = _spawn(layout)
@@ -45,7 +48,7 @@ def start(layout: Layout, programs: dict[str, Path]) -> None:
 
 def stop(layout: Layout) -> None:
     """Nothing of it is left; also where it was killed half-way."""
-    pid = _supervisor(layout)
+    pid = supervisor(layout)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: not alive(layout), 30, what="the supervisor's end")
@@ -62,7 +65,7 @@ def stop(layout: Layout) -> None:
 
 def inside(layout: Layout, *command: str) -> str:
     """What a command writes that runs among the node's processes, mounts and interfaces."""
-    pid = _supervisor(layout)
+    pid = supervisor(layout)
     if pid is None:
         raise Failed("the node is not running: make cluster")
     return run("nsenter", f"--target={pid}", "--mount", "--net", "--pid", *command)
@@ -164,7 +167,7 @@ def _make_keys(certificates: Path) -> None:
 def _spawn(layout: Layout) -> int:
     """The supervisor's process id as the machine counts."""
     words = [found("unshare") or "unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc"]
-    words += ["--kill-child", sys.executable, "-I", str(Path(__file__).with_name("supervisor.py"))]
+    words += ["--kill-child", sys.executable, "-I", str(SUPERVISOR)]
     with (layout.logs / "supervisor.log").open("ab") as log:
         parent = subprocess.Popen(
             [*words, str(layout.root)],
@@ -175,34 +178,36 @@ def _spawn(layout: Layout) -> int:
             env={"PATH": PATH},
             start_new_session=True,
         )
-    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
 
-    def child() -> int | None:
+    def started() -> int | None:
         if parent.poll() is not None:
             raise Failed(f"the supervisor ended:\n{log_tails(layout)}")
-        pids = children.read_text().split()
-        return int(pids[0]) if pids and any(layout.pids.iterdir()) else None
+        return supervisor(layout) if any(layout.pids.iterdir()) else None
 
-    pid = eventually(child, 30, what="the supervisor")
-    layout.supervisor.write_text(json.dumps({"pid": pid, "started": _started(pid)}))
+    pid = eventually(started, 30, what="the supervisor")
+    parent.returncode = 0  # it outlives this process, which is not to be warned of it
     return pid
 
 
-def _supervisor(layout: Layout) -> int | None:
-    if not layout.supervisor.exists():
-        return None
-    known = json.loads(layout.supervisor.read_text())
-    pid: int = known["pid"]
-    return pid if _started(pid) == known["started"] else None
+def supervisor(layout: Layout) -> int | None:
+    """The process id, as the machine counts, of the node's first process; None where it does not run."""
+    root = str(layout.root).encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            words = words[-3:-1]  # after them comes what is after the last zero: nothing
+            ours = len(words) == 2 and SUPERVISOR.name.encode() in words[0] and words[1] == root
+            if ours and _number_inside(process) == "1":
+                return int(process.name)
+        except OSError:
+            continue  # it has ended meanwhile
+    return None
 
 
-def _started(pid: int) -> str | None:
-    """When a process started, in ticks since boot: with its id, what tells it from a later one; None: it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
+def _number_inside(process: Path) -> str:
+    """The process id as its own namespace counts."""
+    (line,) = (row for row in (process / "status").read_text().splitlines() if row.startswith("NSpid:"))
+    return line.split()[-1]
 
 
 def _wire(layout: Layout, pid: int) -> None:
