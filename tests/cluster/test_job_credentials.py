@@ -23,13 +23,14 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
 from tests.cluster.operating import PATIENCE, Stage, totals
 from tests.cluster.stories import RESEARCHER
+from tests.cluster.tenancy import make_namespace
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
 def kubeconfig(control_plane: ControlPlane) -> Path:
-    control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+    make_namespace(control_plane, NAMESPACE)
     return installed(control_plane)
 
 
