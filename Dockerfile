@@ -19,11 +19,11 @@ RUN --mount=type=secret,id=pip --mount=type=secret,id=certificates \
  && /opt/build/bin/pip install --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
-# Heed never imports the blocking half of the Kubernetes client: byte code of it would be dead weight.
+# Of the Kubernetes client's thousands of modules Heed imports a few dozen: byte code of the others would be dead weight.
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /wheels . \
  && /opt/heed/bin/pip install --no-deps --no-index /wheels/heed-*.whl \
  && /opt/heed/bin/pip uninstall --yes setuptools pip \
- && find /opt/heed -path '*/site-packages/kubernetes/client/*.pyc' -delete
+ && find /opt/heed -path '*/site-packages/kubernetes/*client/*/*.pyc' ! -name '__init__.*' -delete
 
 FROM ${BASE}
 ARG VERSION=0.1.0

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +28,7 @@ from heed.core.jobcontract import broker_environment
 from heed.engine.results import with_published_result
 from heed.errors import InvalidSettings
 from heed.settings import Settings
+from tests.cluster.controlplane.build import Unavailable, module_binaries
 from tests.integration.secured import SecuredBroker, User, event_headers, work
 from tests.integration.waiting import until
 from tests.markdown import ROOT, blocks
@@ -270,8 +270,7 @@ def test_credentials_of_a_job_live_a_little_longer_than_its_task(broker: Secured
 async def test_the_programs_in_the_docs_work_with_the_credentials_of_a_job(
     broker: SecuredBroker, admin: User, tmp_path: Path, language: str
 ) -> None:
-    if language == "bash" and shutil.which("nats") is None:
-        pytest.skip("no nats command on PATH")
+    path = f"{nats_command()}:{os.environ['PATH']}" if language == "bash" else os.environ["PATH"]
     (program,) = blocks((ROOT / "docs" / "progress.md").read_text(), language)
     job = work("demo", "reporter", "write-1")
     credentials = tmp_path / "nats.creds"
@@ -279,7 +278,9 @@ async def test_the_programs_in_the_docs_work_with_the_credentials_of_a_job(
     contract = broker_environment(job, broker.server.url, str(credentials)) | {"HEED_TASK_ID": job.id}
     interpreter = [sys.executable, "-c"] if language == "python" else ["bash", "-euc"]
 
-    running = await asyncio.create_subprocess_exec(*interpreter, program, env={**os.environ, **contract})
+    running = await asyncio.create_subprocess_exec(
+        *interpreter, program, env={**os.environ, "PATH": path, **contract}
+    )
     assert await running.wait() == 0
 
     said = [decode(*await _raw(admin, place), subject) for place, subject in await _places(admin)]
@@ -289,6 +290,15 @@ async def test_the_programs_in_the_docs_work_with_the_credentials_of_a_job(
         else [names.TASK_PROGRESS, "com.example.page.written", names.TASK_RESULT]
     )
     assert {item.source for item in said if isinstance(item, Event)} == {"write-1"}
+
+
+def nats_command() -> Path:
+    """The folder of the nats command, built once."""
+    packages = {"nats": "github.com/nats-io/natscli/nats"}
+    try:
+        return module_binaries(Path(__file__).parent / "natscli", packages)["nats"].parent
+    except Unavailable as unavailable:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no nats command: {unavailable}")
 
 
 async def _places(admin: User) -> list[tuple[int, str]]:

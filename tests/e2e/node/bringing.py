@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from dataclasses import asdict
@@ -73,6 +74,17 @@ def _runs_containers(layout: Layout) -> bool:
         return False
 
 
+def _reclaim_volumes(layout: Layout) -> None:
+    """Volumes whose claims are gone, with all that is in them: they are made again."""
+    volumes = json.loads(kubectl(layout, "get", "persistentvolumes", "-o", "json"))["items"]
+    for volume in volumes:
+        if volume["status"]["phase"] == "Released":
+            kubectl(layout, "delete", "persistentvolume", volume["metadata"]["name"])
+            folder = Path(volume["spec"]["local"]["path"])
+            shutil.rmtree(folder)
+            folder.mkdir()
+
+
 def _furnish(layout: Layout) -> None:
     """Storage and DNS, once; returns when the node and they are ready."""
     folders = layout.root / "volumes"
@@ -81,6 +93,7 @@ def _furnish(layout: Layout) -> None:
     manifest = layout.root / "furniture.json"
     manifest.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     machine.wait(layout, "the node registered", lambda: NODE in kubectl(layout, "get", "nodes", "-o", "name"))
+    _reclaim_volumes(layout)
     kubectl(layout, "apply", "-f", str(manifest))
     with step("waiting for the node and its DNS"):
         kubectl(layout, "wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=120s")
