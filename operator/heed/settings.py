@@ -50,7 +50,7 @@ class Settings:
     nats_key: str | None = None  # path of its key
     nats_signing_key: str | None = None  # path of the seed that signs the credentials of Jobs
     nats_account: str | None = None  # public key of the account that it is a signing key of
-    nats_keys_secret: str | None = None  # beside the lease; instead of the above, with keys that Heed makes itself
+    nats_keys_secret: str | None = None  # beside the lease: keys that Heed makes itself, instead
     task_nats_url: str | None = None  # of the broker as Jobs see it; else nats_url
     credentials_lifetime: int = 24 * 3600  # seconds, of Jobs without a timeout
     namespace: str | None = None  # watch one namespace only
