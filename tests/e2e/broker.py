@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -47,10 +47,11 @@ class Broker:
     def __init__(self, cluster: Cluster, credentials: Path) -> None:
         self._cluster, self._credentials = cluster, str(credentials)
 
-    def publish(self, namespace: str, events: Sequence[Event], pause: float = 0.0) -> None:
-        """Publish one after the other, each stored before the next; `pause` seconds between them."""
+    def publish(self, namespace: str, events: Iterable[Event], pause: float = 0.0) -> int:
+        """Publish one after the other, each stored before the next; `pause` seconds between them. How many."""
 
-        async def act() -> None:
+        async def act() -> int:
+            count = 0
             async with self._connected() as client:
                 for event in events:
                     headers, payload = encode(event)
@@ -58,9 +59,11 @@ class Broker:
                     await client.jetstream().publish(
                         subject, payload, headers=headers | {"Nats-Msg-Id": f"{subject} {event.id}"}
                     )
+                    count += 1
                     await asyncio.sleep(pause)
+            return count
 
-        asyncio.run(act())
+        return asyncio.run(act())
 
     def events(self, namespace: str, type_: str) -> list[Event]:
         """The broadcast events of a type that the stream holds."""
