@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import re
 import sys
@@ -68,21 +67,20 @@ class Load:
 
     def __init__(self, url: str) -> None:
         self.published = 0
-        self._url = url
+        self._url, self._over = url, False
         self._task = asyncio.create_task(self._publish())
 
     async def stop(self) -> int:
-        """No more; returns how many events there are."""
-        self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        """No more than the one under way, which counts too; returns how many events there are."""
+        self._over = True
+        await self._task
         return self.published
 
     async def _publish(self) -> None:
         connection = await connect(Settings(nats_url=self._url), "load")
         bus, subject = JetStreamBus(connection), names.event_subject("default", TYPE)
         try:
-            while True:
+            while not self._over:
                 event = Event(
                     f"tick-{self.published}",
                     "/load",
@@ -92,7 +90,7 @@ class Load:
                     extensions={"correlationid": f"s-{self.published % 7}"},
                 )
                 try:
-                    await asyncio.shield(bus.publish(subject, event))
+                    await bus.publish(subject, event)
                     self.published += 1
                 except HeedError:
                     pass  # the same one again; its id says that it is
@@ -224,7 +222,12 @@ async def _until(condition: Callable[[], bool], what: str) -> None:
 def run(server: str, seconds: float, say: Callable[[str], None]) -> Report:
     """One outage from nothing to its report."""
     with tempfile.TemporaryDirectory(prefix="heed-outage-") as folder, Scene.set(Path(folder)) as scene:
-        return asyncio.run(outage(scene, server, seconds, say))
+        try:
+            return asyncio.run(outage(scene, server, seconds, say))
+        except AssertionError:
+            say(f"totals and outboxes: {[(s.get('totals'), s.get('outbox')) for s in scene.statuses()]}")
+            say("\n".join(scene.operator.log.read_text(errors="replace").splitlines()[-30:]))
+            raise
 
 
 def main() -> int:
