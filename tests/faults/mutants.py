@@ -162,7 +162,7 @@ MUTANTS: dict[str, Mutant] = {
     "cursor-apart": Mutant(
         "cursor and state are one write",
         cursor_apart,
-        (f"{ENGINE}/test_conflicts.py", f"{ENGINE}/test_losses.py"),
+        ("tests/integration/local/test_ledger.py",),
     ),
     "no-gap-check": Mutant(
         "a gap in what is delivered loses the reader",

@@ -44,14 +44,14 @@ class Arrival:
 
 class Pull:
     """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message, `pending` how many
-    messages it had not sent when it last said so.
+    messages there were for it when it was made, `to_come` how many it had not sent when it last said so.
 
     With a surveyor, it is lost where the stream dropped messages of its before they were read.
     """
 
     def __init__(self, connection: Connection, stream: str, surveyor: Surveyor | None = None) -> None:
         self.floor = 0
-        self.pending = 0
+        self.pending = self.to_come = 0
         self.reached = 0  # the sequence of the latest message that was taken
         self._connection = connection
         self._client = connection.client
@@ -181,7 +181,7 @@ class Pull:
         info = await self._connection.api(f"CONSUMER.CREATE.{self._stream}", request)
         self._consumer = info["name"]
         self.floor = self.reached = int(info["delivered"]["stream_seq"])
-        self.pending = int(info["num_pending"])
+        self.pending = self.to_come = int(info["num_pending"])
         if self._losses is not None:
             self._losses.made(self.floor, self.pending)
         if self._failure is not None:
@@ -225,7 +225,7 @@ class Pull:
         if delivered != self._delivered + 1:
             self._fail(f"message {self._delivered + 1} of its consumer is missing, {delivered} came")
             return
-        self._delivered, self.pending = delivered, pending
+        self._delivered, self.to_come = delivered, pending
         self._asked -= 1
         self._arrivals.append(Arrival(message, sequence, at, pending))
         if self._losses is not None:

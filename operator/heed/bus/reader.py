@@ -53,7 +53,7 @@ class CursorReader:
     @property
     def pending(self) -> int:
         """How many messages are still to be handed out, as of the latest one that came."""
-        return self._pull.pending + self._pull.arrived
+        return self._pull.to_come + self._pull.arrived
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""

@@ -64,6 +64,17 @@ async def test_of_two_writers_from_the_same_base_the_second_conflicts(own_server
         assert (await first.load()).ledger.totals.handled == 9
 
 
+async def test_cursor_and_totals_are_one_write(own_server: NatsServer) -> None:
+    async with connected(own_server) as client:
+        ledger = await store(client)
+        base = await ledger.load()
+        before = (await client.jetstream().stream_info(f"KV_{BUCKET}")).state.last_seq
+
+        await ledger.commit(base, decided(base.ledger, 7))
+
+        assert (await client.jetstream().stream_info(f"KV_{BUCKET}")).state.last_seq == before + 1
+
+
 async def test_ledger_and_identity_survive_a_restart_of_the_server(own_server: NatsServer) -> None:
     async with connected(own_server) as client:
         ledger = await store(client)
