@@ -42,9 +42,7 @@ class Deciding:
 
     async def _one(self, inlet: Inlet, batch: Batch) -> None:
         received, room = inlet.unread[0], self._backlog.room(batch)
-        decision = self._guarded.at_once(batch.ledger, received, room=room, ahead=self.ahead)
-        if decision is None:
-            decision = await self._decide(batch, received, room)
+        decision = await self._decide(batch, received, room)
         if decision.outcome == "waiting" and await self._may_fit(batch, received):
             batch.closed = True
             return

@@ -251,15 +251,18 @@ class Guarded:
     def __init__(self, guard: Guard, program: Program, number: int) -> None:
         self._guard, self._program, self._number = guard, program, number
         self._careful = replace(program, careful=True)
+        self._costly: int | None = None  # the sequence of the event that was last found to be
 
     async def decide(self, ledger: Ledger, received: Received, **more: Any) -> Decision:
         """As `core.decide.decide`, with the same keyword arguments; elsewhere where it may be costly.
 
-        Raises GuardUnavailable: the event is undecided, try again.
+        Whether it may be is asked once of an event, however often that is decided while its batch finds room. Raises
+        GuardUnavailable: the event is undecided, try again.
         """
-        decision = self.at_once(ledger, received, **more)
-        if decision is not None:
-            return decision
+        if received.sequence != self._costly:
+            if (decision := self.at_once(ledger, received, **more)) is not None:
+                return decision
+            self._costly = received.sequence
         agent, generation = self._program.agent, self._program.generation
         request = Request(self._number, agent, generation, None, ledger, received, more)
         return await self._guard.decide(self._program, request)

@@ -1,18 +1,67 @@
 """A loop meets what it cannot decide: one dead letter, in order, and the fold of the stream is what it is elsewhere."""
 
 from dataclasses import replace
+from typing import Any
 
+import pytest
+
+from heed.core.decide import Decision, decide
+from heed.core.ledger import Ledger
 from heed.core.program import Program
+from heed.engine import guarding
 from heed.engine.guarding import Guard
 from tests.integration.engine.guards import LONG, SEARCH, SHORT
 from tests.integration.engine.world import IN, World
-from tests.unit.builders import program
+from tests.unit.builders import program, received
 
 
 def searching(world: World) -> Program:
     """The world's Agent with one costly handler."""
     spec = {"subscribe": [{"type": f"{IN}*"}]}
     return replace(program({**SEARCH, "type": f"{IN}ask"}, **spec), agent=world.program.agent)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sequences of the events that this process begins to decide."""
+    begun: list[int] = []
+
+    def counting(*args: Any, **more: Any) -> Decision:
+        begun.append(args[2].sequence)
+        return decide(*args, **more)
+
+    monkeypatch.setattr(guarding, "decide", counting)
+    return begun
+
+
+async def test_a_costly_event_is_begun_once_before_it_goes_to_a_worker(
+    world: World, guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a handler whose work is three maps in each other, and a large event
+    count = "event.data.n.map(a, event.data.n.map(b, [a].map(c, b + c))).size()"
+    spec = {"subscribe": [{"type": f"{IN}*"}]}
+    reaction = {"name": "cube", "type": f"{IN}ask", "state": {"n": "${" + count + "}"}}
+    world.guard, world.program = guard, replace(program(reaction, **spec), agent=world.program.agent)
+    begun = counted(monkeypatch)
+
+    await world.send("ask", "large", {"n": list(range(40)), "text": "x" * 100_000})
+    await world.live()
+    ledger = await world.quiet(timeout=60)
+
+    assert ledger.sessions["large"].state == {"n": 40}
+    assert guard.pids
+    assert len(begun) == 1
+
+
+async def test_what_was_found_costly_is_not_asked_again(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent, begun = guard.of(program(SEARCH)), counted(monkeypatch)
+
+    for _ in range(3):  # as while its batch finds room
+        assert (await agent.decide(Ledger(), received(1, data=SHORT))).outcome == "handled"
+    assert (await agent.decide(Ledger(), received(2, data={"words": [], "text": ""}))).outcome == "handled"
+
+    assert begun == [1, 2]
 
 
 async def test_a_bomb_between_others_is_one_dead_letter(world: World, guard: Guard) -> None:
