@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from heed.api.agent import Agent
+from heed.api.policy import AgentPolicy, EventGrant, EventType
 from heed.cli.main import main
+from heed.core import checks, eventtypes, templates
+from heed.core.expressions import Expression, compile_expression
+from heed.core.schemas import Checker
 
 AGENT = """\
 apiVersion: heed.dev/v1alpha1
@@ -219,3 +224,68 @@ def test_a_mistake_in_an_event_type_has_its_line(folder: Path, document: str, sa
 
     assert result.exit_code == 1
     assert said in result.stdout
+
+
+# ── each once ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is parsed, and what is compiled, of everything that stands in files."""
+    seen: list[str] = []
+    for model in (Agent, AgentPolicy, EventGrant, EventType):
+        original = model.model_validate
+
+        def parsing(
+            document: Any, original: Any = original, kind: str = model.__name__, **more: Any
+        ) -> object:
+            seen.append(f"parse {kind}")
+            return original(document, **more)
+
+        monkeypatch.setattr(model, "model_validate", parsing)
+
+    class Counted(Checker):
+        def __init__(self, schema: Any) -> None:
+            seen.append(f"compile {schema['title']}")
+            super().__init__(schema)
+
+    def compiling(source: str, **more: Any) -> Expression:
+        seen.append(f"compile {source}")
+        return compile_expression(source, **more)
+
+    monkeypatch.setattr(eventtypes, "Checker", Counted)
+    monkeypatch.setattr(templates, "compile_expression", compiling)
+    monkeypatch.setattr(checks, "compile_expression", compiling)
+    return seen
+
+
+def test_everything_is_parsed_and_compiled_once(folder: Path, made: list[str]) -> None:
+    (folder / "agent.yaml").write_text(
+        AGENT.replace(
+            '[{type: "${event.data}"}]', '[{from: "${[event.data]}"}]\n      state: "${event.data}"'
+        )
+    )
+    good = "{type: com.example.order, schema: {title: once-good, type: object}}"
+    bad = "{type: com.example.bad, schema: {title: once-bad, type: strange}}"
+    documents = [
+        policy("emissions: [{type: com.example.*}]"),
+        rule("EventGrant", "{from: [{namespace: shop}], types: [com.example.>]}"),
+        rule("EventType", good, name="good"),
+        rule("EventType", bad, name="bad"),
+    ]
+    (folder / "rules.yaml").write_text("---\n".join(documents))
+
+    validate(folder)
+
+    assert sorted(made) == [
+        "compile [event.data]",
+        "compile event.correlationid",
+        "compile event.data",
+        "compile once-bad",
+        "compile once-good",
+        "parse Agent",
+        "parse AgentPolicy",
+        "parse EventGrant",
+        "parse EventType",
+        "parse EventType",
+    ]

@@ -225,6 +225,17 @@ def parse_event_type(document: Mapping[str, Any]) -> EventType:
     return _parse(document, EventType, names.EVENT_TYPE)
 
 
+def parse_rule(document: Mapping[str, Any], kind: str) -> AgentPolicy | EventGrant | EventType:
+    """The one of them that a manifest of this kind is. Raises InvalidManifest."""
+    match kind:
+        case names.AGENT_POLICY:
+            return parse_policy(document)
+        case names.EVENT_GRANT:
+            return parse_grant(document)
+        case _:
+            return parse_event_type(document)
+
+
 def _parse(document: Mapping[str, Any], model: type[R], kind: str) -> R:
     check_kind(document, kind)
     try:

@@ -21,7 +21,7 @@ from heed.api.policy import (
 )
 from heed.core.advice import advise
 from heed.core.allowed import check_allowed
-from heed.core.eventtypes import compile_schemas
+from heed.core.eventtypes import Compiled, Refused, compile_type
 from heed.core.policy import permissions
 from heed.core.program import compile_agent
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
@@ -186,14 +186,19 @@ def _newly_refused(document: Document, before: _Rules, after: _Rules) -> Problem
 
 def _event_type(request: Request, around: Around) -> Verdict:
     item = parse_event_type(request.new)
-    schemas, refused = compile_schemas([item])
-    problems = [_placed(found.message) for found in refused]
-    namespace, type_ = item.metadata.namespace, item.spec.type
-    for index, example in enumerate(item.spec.examples):
-        if not refused and (finding := schemas.check(namespace, type_, example)) is not None:
+    problems = tuple(problems_of(compile_type(item)))
+    return Verdict(problems, tuple(_rivals(item, around)))
+
+
+def problems_of(compiled: Compiled | Refused) -> Iterator[Problem]:
+    """What is wrong with an EventType: its schema, or examples that do not fit it."""
+    if isinstance(compiled, Refused):
+        yield _placed(compiled.message)
+        return
+    for index, example in enumerate(compiled.item.spec.examples):
+        if (finding := compiled.check(example)) is not None:
             remedy = "correct the example, or the schema"
-            problems.append(Problem(f"spec.examples[{index}]", finding.message, remedy))
-    return Verdict(tuple(problems), tuple(_rivals(item, around)))
+            yield Problem(f"spec.examples[{index}]", finding.message, remedy)
 
 
 def _placed(message: str) -> Problem:

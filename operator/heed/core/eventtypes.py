@@ -85,25 +85,51 @@ class Schemas:
 NO_SCHEMAS: Final = Schemas()
 
 
+class Compiled(NamedTuple):
+    """An EventType whose schema can be used."""
+
+    item: EventType
+    rule: Rule
+    checker: Checker
+
+    @property
+    def key(self) -> Key:
+        """The namespace and the type that it is for."""
+        return self.rule.namespace, self.rule.type
+
+    def check(self, data: Any) -> Finding | None:
+        """What is wrong with data in JSON, if anything."""
+        return Schemas((self.rule,), {self.key: (self.rule, self.checker)}).check(*self.key, data)
+
+
+def compile_type(item: EventType) -> Compiled | Refused:
+    """The checker of one type, or why it checks nothing."""
+    namespace, type_ = item.metadata.namespace, item.spec.type
+    schema = json.dumps(item.spec.schema_, ensure_ascii=False, separators=(",", ":"))
+    try:
+        checker = _checker(type_, schema)
+    except SchemaRefused as error:
+        return Refused(item, f"spec.schema{error.path}: {error.message}", "Invalid")
+    return Compiled(item, Rule(namespace, item.metadata.name, type_, item.spec.mode, schema), checker)
+
+
 def compile_schemas(types: Iterable[EventType]) -> tuple[Schemas, Sequence[Refused]]:
     """The checkers of these types, and those that check nothing. Of several for one type, the oldest counts."""
+    return together(compile_type(item) for item in types)
+
+
+def together(types: Iterable[Compiled | Refused]) -> tuple[Schemas, Sequence[Refused]]:
+    """The same, of types that are compiled already."""
     checkers: dict[Key, tuple[Rule, Checker]] = {}
     refused: list[Refused] = []
-    for item in sorted(types, key=_age):
-        namespace, type_ = item.metadata.namespace, item.spec.type
-        schema = json.dumps(item.spec.schema_, ensure_ascii=False, separators=(",", ":"))
-        try:
-            checker = _checker(namespace, type_, schema)
-        except SchemaRefused as error:
-            message = f"spec.schema{error.path}: {error.message}"
-            refused.append(Refused(item, message, "Invalid"))
-            continue
-        if (other := checkers.get((namespace, type_))) is not None:
-            message = f"EventType {other[0].name} describes {type_} already; the oldest one counts"
-            refused.append(Refused(item, message, "Conflict"))
-            continue
-        rule = Rule(namespace, item.metadata.name, type_, item.spec.mode, schema)
-        checkers[namespace, type_] = rule, checker
+    for each in sorted(types, key=lambda each: _age(each.item)):
+        if isinstance(each, Refused):
+            refused.append(each)
+        elif (other := checkers.get(each.key)) is not None:
+            message = f"EventType {other[0].name} describes {each.rule.type} already; the oldest one counts"
+            refused.append(Refused(each.item, message, "Conflict"))
+        else:
+            checkers[each.key] = each.rule, each.checker
     return _schemas(checkers), refused
 
 
@@ -112,7 +138,7 @@ def _age(item: EventType) -> tuple[str, str, str]:
     return metadata.namespace, metadata.creation_timestamp or _YOUNGEST, metadata.name
 
 
-def _checker(namespace: str, type_: str, schema: str) -> Checker:
+def _checker(type_: str, schema: str) -> Checker:
     """Raises SchemaRefused."""
     if type_.startswith(names.TASK_EVENTS):
         raise SchemaRefused("", f"{type_} is an event of Heed's own, which is not checked")

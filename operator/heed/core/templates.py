@@ -111,9 +111,8 @@ def _without_variables(value: Any) -> Any:
 
 
 def is_single(text: str) -> bool:
-    """Whether a string is one `${CEL}`, whose value it keeps. Raises ExpressionError."""
-    parts = list(_parts(text))
-    return len(parts) == 1 and isinstance(parts[0], Expression)
+    """Whether a string is one `${CEL}`, whose value it keeps; nothing is compiled. Raises ExpressionError."""
+    return [is_expression for is_expression, _ in _pieces(text)] == [True]
 
 
 def sources(value: Any) -> Iterator[str]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from heed.api.agent import Agent, Metadata
 from heed.api.manifests import Manifest
-from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_event_type, parse_grant, parse_policy
-from heed.core.admission import Around, Request, judge
-from heed.core.eventtypes import NO_SCHEMAS, Schemas, compile_schemas
+from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_rule
+from heed.core.admission import problems_of
+from heed.core.eventtypes import NO_SCHEMAS, Compiled, Schemas, compile_type, together
 from heed.core.policy import Permissions, Visible, permissions
 from heed.core.program import Program, compile_agent
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
@@ -57,12 +57,14 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
     """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
     mistakes: Mistakes = []
     seen: dict[tuple[str, str, str], Manifest] = {}
-    policies, grants, types = list[AgentPolicy](), list[EventGrant](), list[tuple[Manifest, EventType]]()
+    policies, grants, types = list[AgentPolicy](), list[EventGrant](), list[tuple[Manifest, Compiled]]()
     for manifest in manifests:
         if manifest.rule is None:
             continue
-        if problems := judge(Request(manifest.rule, manifest.document), Around()).problems:
-            mistakes += [(manifest, problem) for problem in problems]
+        try:
+            rule = _read(manifest, manifest.rule)
+        except InvalidManifest as error:
+            mistakes += [(manifest, problem) for problem in error.problems]
             continue
         metadata = manifest.document["metadata"]
         key = manifest.rule, metadata.get("namespace") or "default", metadata["name"]
@@ -70,17 +72,27 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
             what = f"{key[1]}/{key[2]} is in {first.source}:{first.line} too"
             mistakes.append((manifest, Problem("metadata.name", what, f"give each {key[0]} its own name")))
             continue
-        match manifest.rule:
-            case "AgentPolicy":
-                policies.append(parse_policy(manifest.document))
-            case "EventGrant":
-                grants.append(parse_grant(manifest.document))
-            case _:
-                types.append((manifest, parse_event_type(manifest.document)))
-    schemas, refused = compile_schemas([item for _, item in types])
-    for each in refused:
-        source = next(manifest for manifest, item in types if item is each.item)
-        mistakes.append(
-            (source, Problem("spec.type" if each.reason == "Conflict" else "spec.schema", each.message))
-        )
+        match rule:
+            case AgentPolicy():
+                policies.append(rule)
+            case EventGrant():
+                grants.append(rule)
+            case Compiled():
+                types.append((manifest, rule))
+    schemas, conflicts = together(item for _, item in types)
+    for each in conflicts:
+        source = next(manifest for manifest, compiled in types if compiled.item is each.item)
+        mistakes.append((source, Problem("spec.type", each.message)))
     return Rules(tuple(policies), tuple(grants), schemas), mistakes
+
+
+def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | Compiled:
+    """A rule, ready to be used: read once, and compiled once where it is a type. Raises InvalidManifest."""
+    rule = parse_rule(manifest.document, kind)
+    if not isinstance(rule, EventType):
+        return rule
+    compiled = compile_type(rule)
+    if problems := list(problems_of(compiled)):
+        raise InvalidManifest(problems)
+    assert isinstance(compiled, Compiled)
+    return compiled
