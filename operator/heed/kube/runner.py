@@ -17,6 +17,7 @@ from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube import jobs, secrets
 from heed.kube.api import CORE, Api, ApiError, jobs_path
 from heed.kube.joblists import Job, JobLists
+from heed.kube.refusals import refused_job
 
 log = logging.getLogger("heed.jobs")
 RETRY = 5.0
@@ -59,8 +60,8 @@ class JobRunner:
         except ApiError as error:
             if error.status == 409:
                 job = await self._existing(manifest["metadata"]["name"], work)
-            elif error.status in (400, 422):
-                raise TaskRefused("InvalidJob", f"spec.tasks.{work.task}.job: {error.message}") from None
+            elif (refused := refused_job(work.task, error)) is not None:
+                raise refused from None
             else:
                 raise TaskUnavailable(str(error)) from error
         if jobs.awaits_credentials(job):

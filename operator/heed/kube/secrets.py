@@ -12,6 +12,7 @@ from heed.core.effects import TaskWork
 from heed.errors import TaskUnavailable
 from heed.kube import jobs
 from heed.kube.api import CORE, Api, ApiError, jobs_path
+from heed.kube.refusals import refuser_of
 
 
 async def release(api: Api, job: Mapping[str, Any], work: TaskWork, access: TaskAccess) -> None:
@@ -26,8 +27,9 @@ async def release(api: Api, job: Mapping[str, Any], work: TaskWork, access: Task
         await api.create(f"{CORE}/namespaces/{namespace}/secrets", secret)
     except ApiError as error:
         if error.status in (400, 422):  # the message may show what was refused
+            by = f" by {refuser}" if (refuser := refuser_of(error)) else ""
             raise TaskUnavailable(
-                f"the Secret of Job {name} was refused with status {error.status}"
+                f"the Secret of Job {name} was refused with status {error.status}{by}"
             ) from None
         if error.status != 409:
             raise TaskUnavailable(str(error)) from error

@@ -14,6 +14,7 @@ from heed.errors import (
     TaskUnavailable,
 )
 from heed.kube.api import ApiError
+from heed.kube.refusals import is_quota, refuser_of
 
 START_OVER: Final = "start over"  # how a loop calls trouble of its own; other trouble is that of an effect
 EFFECTS: Final = {
@@ -96,8 +97,10 @@ def _with_remedy(error: BaseException) -> str:
 
 
 def _remedy(refusal: ApiError) -> str | None:
-    if "exceeded quota" in refusal.message:
+    if is_quota(refusal):
         return "raise the quota, or wait until others' share of it is free"
+    if (refuser := refuser_of(refusal)) is not None:
+        return f"change {refuser}, or exempt the operator's service account from it"
     match refusal.status:
         case 401:
             return "the operator's token is not accepted: is its service account still there?"
