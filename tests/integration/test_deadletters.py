@@ -118,7 +118,7 @@ async def test_the_letter_of_a_redriven_event_says_where_it_came_first(
     bus: JetStreamBus, connection: Connection, namespace: str, subject: str, dead: str
 ) -> None:
     headers, payload = encode(EVENT)
-    again = write_redrive(Redrive("letter-1", 2), subject)
+    again = write_redrive(Redrive("letter-1", 2, subject=subject))
     stored = await bus.store(
         names.redrive_subject(namespace, "agent", EVENT.type), {**headers, **again}, payload
     )

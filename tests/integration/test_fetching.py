@@ -77,7 +77,7 @@ async def test_a_redriven_letter_is_the_same_however_it_is_read(
     bus: JetStreamBus, connection: Connection, namespace: str
 ) -> None:
     subject = names.redrive_subject(namespace, "agent", "a.b")
-    marks = write_redrive(Redrive("a" * 32, 2), names.event_subject(namespace, "a.b"))
+    marks = write_redrive(Redrive("a" * 32, 2, subject=names.event_subject(namespace, "a.b")))
     lines = "".join(f"{name}: {value}\r\n" for name, value in marks.items())
     await _publish(connection, subject, (ATTRIBUTES + lines).encode(), b"1")
 

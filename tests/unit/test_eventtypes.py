@@ -140,7 +140,8 @@ def test_messages_through_the_inbox_and_redriven_letters_are_checked_too() -> No
         assert letter is not None and letter.code == "SchemaViolation"
 
 
-def test_events_of_another_namespace_are_checked_by_the_types_of_that_one() -> None:
+@pytest.mark.parametrize("redriven", [False, True])
+def test_events_of_another_namespace_are_checked_by_the_types_of_that_one(redriven: bool) -> None:
     # Given an Agent of demo that hears events of shop, and a type of that name in each
     theirs = event_type({"properties": {"topic": {"type": "integer"}}}, namespace="shop")
     agent = parse_agent(
@@ -148,9 +149,18 @@ def test_events_of_another_namespace_are_checked_by_the_types_of_that_one() -> N
     )
     may = allowed(grants=[grant("shop", ">")])
     program = compile_agent(agent, may, schemas(event_type(TOPIC), theirs))
-    # When events of both come, each has to fit its own.
+    # When events of both come, or come back from being dead letters, each has to fit its own.
     own = received(1, data=MISFITS)
     other = replace(own, subject=names.event_subject("shop", ASKED))
+    if redriven:
+        own, other = (
+            replace(
+                item,
+                subject=names.redrive_subject(NAMESPACE, AGENT, ASKED),
+                redrive=Redrive("letter", 2, subject=item.subject),
+            )
+            for item in (own, other)
+        )
     assert one(program, own).outcome == "dead_lettered"
     assert one(program, other).outcome == "handled"
 

@@ -37,12 +37,12 @@ def letter(payload: bytes = b'{"n":1}', id: int = 12, **headers: str) -> DeadLet
 @given(attempt=st.integers(2, 10**9 - 1), task=st.none() | TASKS)
 def test_what_is_written_is_read_again(attempt: int, task: dict[str, object] | None) -> None:
     record = None if task is None else json.dumps(task, ensure_ascii=False)
-    redrive = Redrive(LETTER, attempt, record)
+    redrive = Redrive(LETTER, attempt, record, SUBJECT)
 
-    headers = write_redrive(redrive, SUBJECT)
+    headers = write_redrive(redrive)
 
     assert all(value.isascii() and value.isprintable() for value in headers.values())
-    assert read_redrive(headers) == redrive
+    assert read_redrive(REDRIVEN, headers) == redrive
 
 
 @pytest.mark.parametrize(
@@ -65,20 +65,20 @@ def test_what_is_written_is_read_again(attempt: int, task: dict[str, object] | N
     ],
 )
 def test_other_headers_are_refused_with_a_remedy(headers: dict[str, str]) -> None:
-    valid = write_redrive(Redrive(LETTER, 2), SUBJECT) if headers else {}
+    valid = write_redrive(Redrive(LETTER, 2, subject=SUBJECT)) if headers else {}
 
-    refused = read_redrive({**valid, **headers})
+    refused = read_redrive(REDRIVEN, {**valid, **headers})
 
     assert refusal_of(refused) == "BadRedrive"
     assert isinstance(refused, Malformed) and "heed dead redrive" in refused.message
 
 
 def test_headers_of_a_redrive_are_believed_on_redrive_subjects_only() -> None:
-    headers = HEADERS | write_redrive(Redrive(LETTER, 2, "{}"), SUBJECT)
+    headers = HEADERS | write_redrive(Redrive(LETTER, 2, "{}", SUBJECT))
 
     again = receive(8, NOW, REDRIVEN, headers, b"")
     assert isinstance(again.event, Event)
-    assert again.redrive == Redrive(LETTER, 2, "{}")
+    assert again.redrive == Redrive(LETTER, 2, "{}", SUBJECT)
     for subject in (SUBJECT, names.inbox_subject("demo", "researcher", TYPE)):
         received = receive(8, NOW, subject, headers, b"")
         assert isinstance(received.event, Event)
@@ -93,7 +93,7 @@ def test_a_redrive_subject_without_its_headers_carries_no_event() -> None:
 
 
 def test_a_redriven_event_still_has_to_be_of_its_subjects_type() -> None:
-    headers = HEADERS | write_redrive(Redrive(LETTER, 2), SUBJECT)
+    headers = HEADERS | write_redrive(Redrive(LETTER, 2, subject=SUBJECT))
 
     received = receive(8, NOW, names.redrive_subject("demo", "researcher", "a.b"), headers, b"")
 
@@ -128,7 +128,7 @@ def test_a_letter_without_a_usable_id_is_known_by_its_place() -> None:
     one, other = (DeadLetter(place, NOW, "demo", "researcher", {"Nats-Msg-Id": "no id"}) for place in (1, 2))
 
     assert one.key != other.key
-    assert isinstance(read_redrive(write_redrive(one.redrive, SUBJECT)), Redrive)
+    assert isinstance(read_redrive(REDRIVEN, write_redrive(one.redrive)), Redrive)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,29 @@
 
 from dataclasses import replace
 
+import pytest
+
 from heed import names
+from heed.api.parsing import parse_agent
 from heed.core.decide import decide
 from heed.core.events import Received, Redrive
-from heed.core.ledger import total_decided
-from tests.unit.builders import AGENT, NAMESPACE, after, fold, job, program, received, task_end
+from heed.core.ignoring import why_ignored
+from heed.core.ledger import Ledger, total_decided
+from heed.core.program import compile_agent
+from tests.unit.builders import (
+    AGENT,
+    ASKED,
+    NAMESPACE,
+    after,
+    emitted,
+    fold,
+    job,
+    manifest,
+    program,
+    received,
+    task_end,
+)
+from tests.unit.policies import allowed, grant
 
 BROKEN = program({"name": "note", "state": {"x": "${event.data.missing}"}})
 MENDED = program({"name": "note", "state": {"x": "${event.id}"}})
@@ -16,7 +34,8 @@ def again(original: Received, sequence: int, attempt: int = 2, task: str | None 
     """The same message, redriven."""
     assert not isinstance(original.event, type(None))
     subject = names.redrive_subject(NAMESPACE, AGENT, original.event.type)  # type: ignore[union-attr]
-    return replace(original, sequence=sequence, subject=subject, redrive=Redrive("letter-1", attempt, task))
+    redrive = Redrive("letter-1", attempt, task, original.subject)
+    return replace(original, sequence=sequence, subject=subject, redrive=redrive)
 
 
 def test_it_is_decided_by_the_handlers_of_now_although_it_is_remembered() -> None:
@@ -50,11 +69,80 @@ def test_each_failure_is_a_letter_that_counts_the_attempts() -> None:
     assert total_decided(third.ledger.totals) == 3
 
 
-def test_it_needs_no_subscription_any_more() -> None:
+@pytest.mark.parametrize(
+    ("data", "outcome"), [({"n": "text"}, "ignored"), ({"n": 1}, "ignored"), ({"n": 7}, "handled")]
+)
+def test_a_broadcast_event_meets_the_subscriptions_of_now_like_one_published_afresh(
+    data: dict[str, object], outcome: str
+) -> None:
+    # Given an event that died of a subscription's condition, which was mended then
+    handler = {"name": "note", "state": {"n": "${event.data.n}"}, "emit": [{"type": "com.noted"}]}
+    where = "type(event.data.n) == int && event.data.n > 5"
+    broken = program(handler, subscribe=[{"type": ASKED, "where": "event.data.m > 5"}])
+    mended = program(handler, subscribe=[{"type": ASKED, "where": where}])
+    dead = received(1, data=data)
+    ledger = after(broken, dead)
+    assert ledger.totals.dead_lettered == 1
+
+    # When it is redriven, and published afresh
+    redriven = decide(mended, ledger, again(dead, 2))
+    afresh = decide(mended, Ledger(), received(2, data=data))
+
+    # Then both come to the same
+    assert redriven.outcome == afresh.outcome == outcome
+    assert len(emitted(redriven)) == len(emitted(afresh)) == (outcome == "handled")
+    assert why_ignored(mended, redriven) == why_ignored(mended, afresh)
+
+
+def test_a_broadcast_event_that_is_subscribed_to_no_more_is_ignored() -> None:
     dead = received(1, data={})
     elsewhere = program({"name": "note", "state": {"x": "${event.id}"}}, subscribe=[{"type": "com.other"}])
 
+    decision = decide(elsewhere, after(BROKEN, dead), again(dead, 2))
+
+    assert decision.outcome == "ignored"
+    assert why_ignored(elsewhere, decision) == f"no subscription has the type {ASKED}"
+
+
+def test_a_condition_that_still_breaks_is_a_letter_again() -> None:
+    broken = program({"name": "note"}, subscribe=[{"type": ASKED, "where": "event.data.n > 5"}])
+    dead = received(1, data={"n": "text"})
+
+    decision = decide(broken, after(broken, dead), again(dead, 2))
+
+    assert decision.letter is not None
+    assert (decision.letter.code, decision.letter.attempt) == ("ExpressionFailed", 2)
+
+
+def test_a_direct_message_needs_no_subscription() -> None:
+    dead = received(1, data={}, inbox=True)
+    elsewhere = program({"name": "note", "state": {"x": "${event.id}"}}, subscribe=[{"type": "com.other"}])
+
     assert decide(elsewhere, after(BROKEN, dead), again(dead, 2)).outcome == "handled"
+
+
+def test_a_letter_of_another_namespace_meets_the_subscriptions_to_that_one() -> None:
+    # Given an Agent that hears events of shop, and had died of one, and of one of its own namespace
+    agent = parse_agent(manifest({"name": "note"}, subscribe=[{"type": ASKED, "namespace": "shop"}]))
+    hearing = compile_agent(agent, allowed(grants=[grant("shop", ">")]))
+    theirs = replace(received(1), subject=names.event_subject("shop", ASKED))
+    own = received(1)
+
+    # When letters of both are redriven
+    outcomes = [decide(hearing, Ledger(), again(letter, 2)).outcome for letter in (theirs, own)]
+
+    # Then
+    assert outcomes == ["handled", "ignored"]
+
+
+def test_an_end_that_nobody_may_broadcast_is_not_believed_by_way_of_a_redrive() -> None:
+    broadcast = received(1, names.TASK_COMPLETED, {"result": 1}, subject="work-1")
+    record = '{"session": "c", "input": {}, "id": "work-1", "name": "work", "kind": "job", "startedAt": ""}'
+
+    decision = decide(MENDED, Ledger(), again(broadcast, 2, task=record))
+
+    assert decision.letter is not None
+    assert decision.letter.code == "ReservedType"
 
 
 def test_the_end_of_a_task_comes_back_with_its_task() -> None:

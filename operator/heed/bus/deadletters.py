@@ -75,7 +75,7 @@ class DeadLetter:
     @property
     def redrive(self) -> Redrive:
         """What sending it again is."""
-        return Redrive(self.key, self.attempt + 1, self.cause("Task"))
+        return Redrive(self.key, self.attempt + 1, self.cause("Task"), self.cause("Subject"))
 
     @property
     def refusal(self) -> str | None:
@@ -109,7 +109,7 @@ def redriven(letter: DeadLetter) -> Original:
     """The message again, for the Agent whose letter it is; the letter has no `refusal`."""
     original = original_of(letter)
     subject = names.redrive_subject(letter.namespace, letter.agent, letter.type or "")
-    headers = redrives.write_redrive(letter.redrive, original.subject)
+    headers = redrives.write_redrive(letter.redrive)
     return Original(subject, {**original.headers, **headers}, original.payload)
 
 

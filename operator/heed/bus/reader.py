@@ -131,7 +131,7 @@ def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], pa
     """A stream's message, decoded. Whether it is a redriven dead letter, only a redrive subject can say."""
     event, redrive = decode(headers, payload, subject), None
     if names.is_redrive(subject):
-        found = read_redrive(headers)
+        found = read_redrive(subject, headers)
         event, redrive = (found, None) if isinstance(found, Malformed) else (event, found)
     return Received(sequence, at, subject, event, redrive)
 

@@ -23,13 +23,15 @@ _ANY_DEPTH: Final = 1000  # it was decided from before
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 
 
-def write_redrive(redrive: Redrive, subject: str) -> dict[str, str]:
-    """The headers of a redriven message; `subject` is where the event came first."""
-    headers = {LETTER: redrive.letter, ATTEMPT: str(redrive.attempt), SUBJECT: encode_value(subject)}
+def write_redrive(redrive: Redrive) -> dict[str, str]:
+    """The headers of a redriven message."""
+    headers = {LETTER: redrive.letter, ATTEMPT: str(redrive.attempt)}
+    if redrive.subject is not None:
+        headers[SUBJECT] = encode_value(redrive.subject)
     return headers if redrive.task is None else {**headers, TASK: encode_value(redrive.task)}
 
 
-def read_redrive(headers: Mapping[str, str]) -> Redrive | Malformed:
+def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | Malformed:
     """What the headers of a message on a redrive subject say. Never raises."""
     letter, attempt, task = headers.get(LETTER, ""), headers.get(ATTEMPT, ""), headers.get(TASK)
     if not is_letter_id(letter):
@@ -43,7 +45,8 @@ def read_redrive(headers: Mapping[str, str]) -> Redrive | Malformed:
         return _malformed(f"{TASK} cannot be read")
     if not isinstance(record, dict):
         return _malformed(f"{TASK} is not the record of a task")
-    return Redrive(letter, int(attempt), task)
+    first = first_subject(subject, headers)
+    return Redrive(letter, int(attempt), task, None if first == subject else first)
 
 
 def is_letter_id(text: str) -> bool:

@@ -13,11 +13,12 @@ SCHEMA_VIOLATION: Final = "SchemaViolation"
 
 def heard_misfits(program: Program, received: Received, event: Event) -> int:
     """See `misfits`, of an event that came. What no subscription is for is not looked at."""
-    if not names.is_inbox(received.subject) and not any(
-        program.is_met(item, event.type, received.subject) for item in program.subscriptions
+    origin = received.origin
+    if not names.is_inbox(origin) and not any(
+        program.is_met(item, event.type, origin) for item in program.subscriptions
     ):
         return 0
-    return misfits(program, names.namespace_of_subject(received.subject), event)
+    return misfits(program, names.namespace_of_subject(origin), event)
 
 
 def misfits(program: Program, namespace: str, event: Event) -> int:

@@ -57,7 +57,7 @@ def _decide(program: Program, ledger: Ledger, received: Received, room: Room | N
     ):  # nobody reads another one's; but who can write the status can have anything wait
         return counted(ledger, received, "ignored")
     if isinstance(event, Malformed):
-        if not program.hears(names.namespace_of_subject(received.subject)):
+        if not program.hears(names.namespace_of_subject(received.origin)):
             return counted(ledger, received, "ignored")
         return dead(program, ledger, received, DecisionFailed(event.code, event.message))
     try:

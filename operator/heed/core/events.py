@@ -56,6 +56,7 @@ class Redrive:
     letter: str
     attempt: int  # 2 for the first redrive
     task: str | None = None  # JSON of the pending task, as the letter kept it
+    subject: str | None = None  # that the event was first published on, where that is known
 
 
 @dataclass(slots=True)
@@ -67,3 +68,8 @@ class Received:
     subject: str
     event: Event | Malformed
     redrive: Redrive | None = None
+
+    @property
+    def origin(self) -> str:
+        """The subject that the event was first published on: of a redriven dead letter not its own."""
+        return self.redrive.subject or self.subject if self.redrive is not None else self.subject

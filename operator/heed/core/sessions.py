@@ -26,11 +26,15 @@ def later(time: str, seconds: int) -> str:
 
 
 def subscribed(program: Program, received: Received, event: Event, scope: Scope) -> bool:
-    """Whether a subscription matches; what comes through the inbox needs none. Raises DecisionFailed."""
-    if names.is_inbox(received.subject):
+    """Whether a subscription matches; what was sent to this Agent alone needs none. Raises DecisionFailed.
+
+    A redriven broadcast event meets the subscriptions of now, as if it were published afresh.
+    """
+    origin = received.origin
+    if names.is_inbox(origin):
         return True
     for index, item in enumerate(program.subscriptions):
-        if not program.is_met(item, event.type, received.subject):
+        if not program.is_met(item, event.type, origin):
             continue
         try:
             if item.where is None or item.where.holds(scope):

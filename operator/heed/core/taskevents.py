@@ -19,7 +19,7 @@ def decide_task_event(
     program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None
 ) -> Decision:
     """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do."""
-    if not names.is_inbox(received.subject):
+    if not names.is_inbox(received.origin):
         failure = DecisionFailed(
             "ReservedType", f"{event.type} is for the ends of tasks; choose a type of your own"
         )

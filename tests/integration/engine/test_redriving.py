@@ -21,11 +21,12 @@ MENDED = handler("break", state={"mended": "${event.id}"}, emit=emit("mended", "
 BROKEN_END = handler(names.TASK_COMPLETED, state={"done": "${event.data.result.missing}"})
 
 
-def change(world: World, *handlers: dict[str, Any]) -> None:
+def change(world: World, *handlers: dict[str, Any], where: str | None = None) -> None:
     """Edit the Agent: these handlers take the place of those of their names. It holds for the next life."""
     new = {item["name"]: item for item in handlers}
     document = manifest(world.namespace, world.program.agent.uid)
     document["spec"]["handlers"] = [new.get(item["name"], item) for item in HANDLERS]
+    document["spec"]["subscribe"][0] |= {"where": where} if where else {}
     document["metadata"]["generation"] = world.program.generation + 1
     world.program = compile_agent(parse_agent(document))
 
@@ -79,6 +80,28 @@ async def test_a_letter_of_a_broken_handler_is_handled_once_when_the_handler_is_
     assert await emitted(world, "mended") == 1
     [found] = await letters(world, 1)
     assert found.mark is not None and found.mark.sequence == ledger.cursor.sequence
+
+
+async def test_a_letter_of_a_broken_subscription_meets_the_mended_one(world: World, heed_dead: Run) -> None:
+    # Given two events that a subscription's condition broke on
+    change(world, MENDED, where="event.data.missing > 5")
+    life = await world.live()
+    for id_, data in (("e-1", {"n": "text"}), ("e-2", {"n": 7})):
+        await world.send("break", "s", data, id=id_)
+    await letters(world, 2)
+    await life.end()
+
+    # When the condition is mended, the letters are redriven, and one of the events published afresh
+    change(world, MENDED, where="type(event.data.n) == int && event.data.n > 5")
+    await world.live()
+    await redriven_once(world, heed_dead)
+    await world.send("break", "s", {"n": "text"}, id="e-3")
+    ledger = await world.quiet()
+
+    # Then only the one that the condition takes is handled
+    assert (ledger.totals.handled, ledger.totals.ignored, ledger.totals.dead_lettered) == (1, 2, 2)
+    assert ledger.sessions["s"].state == {"mended": "e-2"}
+    assert await emitted(world, "mended") == 1
 
 
 async def test_a_redrive_that_comes_twice_is_decided_once(world: World, heed_dead: Run) -> None:
