@@ -2,7 +2,7 @@
 
 A broken evaluation gives cel-cpp a value of type ERROR whose plain value is a truthy string, so every result's type is
 checked before it is believed. Results are converted as CEL's own JSON mapping says (bytes as base64, timestamps as
-RFC 3339, durations in seconds).
+RFC 3339, durations in seconds, both to the nanosecond).
 """
 
 import base64
@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from heed.api.agent import MAX_EXPRESSION
 from heed.core.cost import COSTLY, Cost, cost_of, rendered
 from heed.core.slips import LITERALS, readable, remedies
 from heed.core.syntax import UnknownSyntax, syntax_of
+from heed.core.times import duration_text, timestamp_text
 from heed.errors import DecisionFailed
 
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
@@ -96,7 +97,7 @@ class Expression:
         if self._may_be_optional:
             _refuse_optionals(value)
         try:
-            return _json(value.plain_value())
+            return _converted(value)
         except RecursionError:
             raise ExpressionError("nests too deep; flatten it") from None
         except (TypeError, ValueError, OverflowError, RuntimeError, SystemError) as error:
@@ -194,6 +195,18 @@ def _explain(text: str, known: tuple[str, ...] = VARIABLES) -> str:
     return "; ".join([text[:500], *remedies(text[:500])])
 
 
+class _HoldsTimes(Exception):
+    """Of plain values: they hold times, which are not exact."""
+
+
+def _converted(value: Any) -> Any:
+    """A value of cel's as JSON. Raises ExpressionError for what JSON cannot hold."""
+    try:
+        return _json(value.plain_value())
+    except _HoldsTimes:
+        return _exact(value)
+
+
 def _json(value: Any) -> Any:
     """A plain CEL value as JSON. Raises ExpressionError for what JSON cannot hold."""
     if value is None or isinstance(value, str | bool | int):
@@ -208,18 +221,24 @@ def _json(value: Any) -> Any:
         return [_json(item) for item in value]
     if isinstance(value, bytes | bytearray):
         return base64.b64encode(value).decode()
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return _seconds(value)
+    if isinstance(value, datetime | timedelta):
+        raise _HoldsTimes
     raise ExpressionError(f"is a {type(value).__name__}, which JSON cannot hold")
 
 
-def _seconds(value: timedelta) -> str:
-    """`90s` or `1.5s`, exact to the microsecond, never with an exponent."""
-    sign = "-" if value < timedelta(0) else ""
-    whole, micros = divmod(abs(value) // timedelta(microseconds=1), 1_000_000)
-    return f"{sign}{whole}" + (f".{micros:06}".rstrip("0") if micros else "") + "s"
+def _exact(value: Any) -> Any:
+    """A value of cel's as JSON that holds times: these to the nanosecond, as `string()` writes them."""
+    name = value.type().name()
+    if name == "TIMESTAMP":
+        return timestamp_text(repr(value))
+    if name == "DURATION":
+        return duration_text(repr(value))
+    if name.startswith("LIST"):
+        return [_exact(item) for item in value.value()]
+    if name.startswith("MAP"):
+        items = value.value()
+        return {_key(key): _exact(items[key]) for key in sorted(items, key=str)}
+    return _json(value.plain_value())
 
 
 def _key(key: Any) -> str:
