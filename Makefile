@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
+WORKERS ?= 4
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -50,12 +51,12 @@ IMAGE ?= heed:dev
 
 venv: $(STAMP_check) ## Create .venv with everything needed to work on Heed
 
-test: $(STAMP_test) ## Run every test, from nothing: builds a real control plane first (once)
+test: $(STAMP_test) ## Run every test, from nothing: builds a real control plane first (once); WORKERS=… processes
 	$(BIN)/python tests/cluster/controlplane/build.py
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 unit: $(STAMP_test) ## Run the quick tests only
-	$(BIN)/python -m pytest tests/unit $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) tests/unit $(ARGS)
 
 check: lint types layers ## Lint, format, types and layers (make -k check: all, whatever fails)
 

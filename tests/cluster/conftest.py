@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import itertools
 import os
+import random
 import socket
 import subprocess
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +121,14 @@ def rights_on_leases(rights: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on. By chance, and below those that the kernel gives to connections and to whoever
+    asks for any port: so nothing else that runs at the same time takes it before its server does."""
+    by_chance = random.SystemRandom()  # one that is not seeded: several processes ask
+    while True:
+        port = by_chance.randrange(10_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def require_helm() -> Path:

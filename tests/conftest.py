@@ -1,0 +1,24 @@
+"""What all tests share: how examples are made on a busy machine, and how a run is spread over processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler.protocol import Scheduling
+
+# How long an example takes, or making one, says something about the machine only.
+settings.register_profile("heed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("heed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Units of work by what they share, see tests/scheduling.py; only where `-n` asks for processes."""
+    from tests.scheduling import UnitScheduling
+
+    return UnitScheduling(config, log)
