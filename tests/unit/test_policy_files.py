@@ -161,7 +161,7 @@ def test_simulated_agents_keep_to_their_policies(folder: Path) -> None:
         f'{{"type": "com.example.order", "data": "{type_}"}}\n' for type_ in ("com.example.a", "b")
     )
 
-    report = simulate(folder, events)
+    report = simulate(folder, events, "--allow-dead-letters")
 
     (letter,) = report["letters"]
     assert letter["code"] == "PolicyViolation"
@@ -175,10 +175,12 @@ def test_simulated_events_may_be_those_of_a_namespace_that_grants_them(folder: P
     (folder / "grant.yaml").write_text(grant)
     order = '{"type": "com.example.order", "data": "com.example.a"}\n'
 
-    theirs, ours = simulate(folder, order, "-n", "shop"), simulate(folder, order)
+    theirs, ours = simulate(folder, order, "-n", "shop"), simulate(folder, order, "--allow-unheard")
 
     assert theirs["agents"]["demo/clerk"]["totals"]["handled"] == 1
     assert ours["agents"]["demo/clerk"]["totals"]["handled"] == 0
+    (unheard,) = ours["unheard"]
+    assert unheard["why"] == "no Agent heeds it in namespace demo; demo/clerk does in shop (-n shop)"
 
 
 def test_without_the_grant_such_an_agent_is_not_simulated(folder: Path) -> None:
@@ -200,7 +202,7 @@ def test_an_event_type_beside_an_agent_is_what_its_events_are_checked_by(folder:
     (folder / "type.yaml").write_text(rule("EventType", STRING))
     events = '{"type": "com.example.order", "data": "a.b"}\n{"type": "com.example.order", "data": 7}\n'
 
-    (letter,) = simulate(folder, events)["letters"]
+    (letter,) = simulate(folder, events, "--allow-dead-letters")["letters"]
 
     assert (letter["code"], letter["sequence"]) == ("SchemaViolation", 2 + 2)  # the first one led to two more
     assert validate(folder).exit_code == 0

@@ -30,6 +30,7 @@ _COLUMNS: Final = {
 
 def narrate(report: Json) -> None:
     """Print a transcript."""
+    unheard = {item["sequence"]: item["why"] for item in report["unheard"]}
     for step in report["events"]:
         event = step["event"]
         head = (
@@ -39,7 +40,9 @@ def narrate(report: Json) -> None:
         for delivery in step["deliveries"]:
             for line in _delivery(delivery):
                 click.echo(f"    {line}")
-        if not step["deliveries"]:
+        if (why := unheard.get(step["sequence"])) is not None:
+            click.echo(paint(f"    {visible(why)}", "red"))
+        elif not step["deliveries"]:
             click.echo("    no Agent heeds it")
     if report["events"]:
         click.echo()

@@ -122,10 +122,10 @@ def _result(text: str, value: str) -> Any:
     return result
 
 
-def read_script(source: str, tasks: Sequence[str]) -> list[Rule]:
-    """The rules of a script. Raises BadInput with file:line."""
+def read_script(source: str, tasks: Sequence[str], events: Collection[str]) -> list[Rule]:
+    """The rules of a script for these tasks and given events. Raises BadInput with file:line."""
     tree = _document(source)
-    rules = _located(source, tree, lambda: parse_script(tree.value, tasks))
+    rules = _located(source, tree, lambda: parse_script(tree.value, tasks, events))
     for rule in rules:
         rule.path = f"{shown(source)}:{tree.line_of(rule.path)}: {rule.path}"
     return rules

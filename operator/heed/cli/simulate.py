@@ -1,6 +1,6 @@
 """`heed simulate`: try Agents on events, with the operator's own decisions and nothing else of the world."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -12,7 +12,7 @@ from heed.cli.scenario import option_rules, read_events, read_expectation, read_
 from heed.core.answers import Rule, answering
 from heed.core.expectations import NOTHING, Mismatch, unmet
 from heed.core.program import Program
-from heed.core.simulation import LIMIT, Run
+from heed.core.simulation import LIMIT, Message, Run
 from heed.core.simulation import simulate as run_simulation
 from heed.core.transcript import transcript
 from heed.core.visible import visible
@@ -35,6 +35,10 @@ from heed.core.visible import visible
 @click.option("--fail", "failed", metavar="TASK=REASON", multiple=True, help="Every run of TASK fails so.")
 @click.option("--script", metavar="FILE", help="Rules that answer tasks; the two options above win over it.")
 @click.option("--expect", metavar="FILE", help="What should come out; exit with 1 where it did not.")
+@click.option(
+    "--allow-dead-letters", is_flag=True, help="Exit with 0 where events could not be decided, too."
+)
+@click.option("--allow-unheard", is_flag=True, help="Exit with 0 where no Agent heeds an event, too.")
 @click.option("-n", "--namespace", help="Namespace of the events.  [default: that of the Agents]")
 @click.option("--shuffle", metavar="SEED", help="Store waiting messages in another order, fixed by any SEED.")
 @click.option("--until", type=click.IntRange(min=0), metavar="N", help="Stop after N messages of the stream.")
@@ -57,6 +61,8 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
     --script FILE, a list; the first rule that fits a start answers it:
       - {task: research, when: input.topic == "tides", result: {answer: "moon, ${input.topic}"}}
       - {task: research, times: 1, reason: JobFailed, message: out of luck, exitCode: 3}
+      - {task: research, run: 3, result: {answer: the third}}      # answers the third start only
+      - {task: research, after: line-2, result: {answer: late}}    # ends after the given event of that id
 
     \b
     --expect FILE, any of these; maps may hold more than expected, lists not:
@@ -64,6 +70,7 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
       emitted: [com.example.question.answered]      # or [{type: …, data: {…}}]
       tasks: [{task: research, input: {topic: tides}}]
       deadLetters: 0                                # or [{code: ExpressionFailed}]
+      unheard: [com.example.typo]                   # given events that no Agent heeds; or their number
       pending: 0
       outcomes: {handled: 2, ignored: 0}            # ignored, stale, duplicate, deadLettered
 
@@ -71,8 +78,9 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
     Example:
       heed simulate -f agent.yaml events.jsonl --complete research='{"answer": "42"}'
 
-    Exits with 1 where an expectation is not met or the Agents seem to loop, with 2 where EVENTS or a file
-    other than a manifest cannot be used.
+    Exits with 1 where an expectation is not met, the Agents seem to loop, or an event was dead-lettered or heeded
+    by no Agent, unless an option or the expectation (`deadLetters`, `outcomes.deadLettered`, `unheard`) allows that;
+    with 2 where EVENTS or a file other than a manifest cannot be used.
     """
     if [events, *filenames, options["script"], options["expect"]].count(STDIN) > 1:
         raise click.UsageError("Only one file can be standard input")
@@ -86,8 +94,14 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
     else:
         show_data(report, output)
     _check_end(run, report, options["until"])
-    if expected is not None:
-        _check(unmet(expected, report), output)
+    surprises = list(_surprises(report, expected or {}, options))
+    differences = [] if expected is None else unmet(expected, report)
+    if expected is not None and (differences or not surprises):
+        _show_check(differences, output)
+    if surprises:
+        raise Failure("\n".join(surprises))
+    if differences:
+        raise click.exceptions.Exit(1)
 
 
 def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> Run:
@@ -96,16 +110,18 @@ def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> R
     return run_simulation(
         programs,
         given,
-        answering(_rules(programs, options)),
+        answering(_rules(programs, given, options)),
         limit=len(given) + LIMIT if until is None else until,
         shuffle=options["shuffle"],
     )
 
 
-def _rules(programs: Sequence[Program], options: dict[str, Any]) -> list[Rule]:
+def _rules(programs: Sequence[Program], given: Sequence[Message], options: dict[str, Any]) -> list[Rule]:
     tasks = list(dict.fromkeys(name for program in programs for name in program.tasks))
     rules = list(option_rules(options["completed"], options["failed"], tasks))
-    return rules if options["script"] is None else rules + read_script(options["script"], tasks)
+    if options["script"] is None:
+        return rules
+    return rules + read_script(options["script"], tasks, [message.event.id for message in given])
 
 
 def _namespace(programs: Sequence[Program], chosen: str | None) -> str:
@@ -133,7 +149,25 @@ def _check_end(run: Run, report: dict[str, Any], until: int | None) -> None:
     )
 
 
-def _check(differences: Sequence[Mismatch], output: Form) -> None:
+def _surprises(report: dict[str, Any], expected: dict[str, Any], options: dict[str, Any]) -> Iterator[str]:
+    """What hardly is as the author means it, unless an option or the expectation says that it is."""
+    letters, unheard = report["letters"], report["unheard"]
+    foreseen = "deadLetters" in expected or "deadLettered" in expected.get("outcomes", {})
+    if letters and not foreseen and not options["allow_dead_letters"]:
+        first = f"#{letters[0]['sequence']} {letters[0]['type']}: {letters[0]['code']}"
+        remedy = "mend the cause, or say --allow-dead-letters, or expect `deadLetters`"
+        yield f"{_events(len(letters))} dead-lettered, first {first}; {remedy}"
+    if unheard and "unheard" not in expected and not options["allow_unheard"]:
+        first = f"#{unheard[0]['sequence']} {unheard[0]['type']}: {unheard[0]['why']}"
+        remedy = "or say --allow-unheard, or expect `unheard`"
+        yield f"{_events(len(unheard))} heeded by no Agent, first {first}; {remedy}"
+
+
+def _events(count: int) -> str:
+    return "1 event was" if count == 1 else f"{count} events were"
+
+
+def _show_check(differences: Sequence[Mismatch], output: Form) -> None:
     """Say which expectations were not met, if any; on standard error where the output is for machines."""
     err = output != "text"
     if not differences:
@@ -145,7 +179,6 @@ def _check(differences: Sequence[Mismatch], output: Form) -> None:
         click.echo(f"  {visible(item.path)}", err=True)
         click.echo(paint(f"    - expected {_value(item.expected)}", "red"), err=True)
         click.echo(paint(f"    + found    {_value(item.found)}", "green"), err=True)
-    raise click.exceptions.Exit(1)
 
 
 def _value(value: Any) -> str:

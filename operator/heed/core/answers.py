@@ -1,11 +1,13 @@
 """How tasks end in a simulation: a script of rules, of which the first that fits a task's start answers it.
 
 A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; then either `result` (strings may hold
-${CEL}) or `reason` with `message?` and `exitCode?`; times?: how often it applies}.
+${CEL}) or `reason` with `message?` and `exitCode?`; times?: how often it applies; run?: the one start that it answers,
+counted among those that task and `when` fit; after?: the id of a given event that the task ends after}.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -28,6 +30,8 @@ class _RuleModel(BaseModel):
     message: str | None = None
     exit_code: Annotated[int | None, Field(alias="exitCode")] = None
     times: Annotated[int, Field(ge=1)] | None = None
+    run: Annotated[int, Field(ge=1)] | None = None
+    after: Annotated[str, Field(min_length=1)] | None = None
 
 
 _SCRIPT = TypeAdapter(list[_RuleModel])
@@ -35,7 +39,11 @@ _SCRIPT = TypeAdapter(list[_RuleModel])
 
 @dataclass(slots=True)
 class Rule:
-    """One line of a script. `left` counts how often it may still answer; `path` is where it stands."""
+    """One line of a script. `left` counts how often it may still answer; `path` is where it stands.
+
+    `run` is the number of the only start that it answers, `fitted` how many have fitted it, `after` the id of the given
+    event that the task's end comes after.
+    """
 
     task: str
     path: str = ""
@@ -43,23 +51,31 @@ class Rule:
     result: Template | None = None
     failure: Answer | None = None
     left: int | None = None
+    run: int | None = None
+    after: str | None = None
+    fitted: int = 0
 
-    def answer(self, work: TaskWork) -> Answer | None:
-        """The task's end, if this rule fits. Raises InvalidManifest where an expression breaks."""
+    def fits(self, work: TaskWork) -> bool:
+        """Whether it would answer this start; counts it. Raises InvalidManifest where the condition breaks."""
         if self.task != work.task or self.left == 0:
-            return None
-        scope = Scope(_variables(work))
+            return False
         try:
-            if self.when is not None and not self.when.holds(scope):
-                return None
-            result = None if self.result is None else self.result.render(scope)
+            if self.when is not None and not self.when.holds(Scope(_variables(work))):
+                return False
         except ExpressionError as error:
             raise InvalidManifest([Problem(f"{self.path}.when", str(error))]) from None
+        self.fitted += 1
+        return self.run is None or self.run == self.fitted
+
+    def answer(self, work: TaskWork) -> Answer:
+        """The end of a task that it fits. Raises InvalidManifest where an expression breaks."""
+        try:
+            result = None if self.result is None else self.result.render(Scope(_variables(work)))
         except TemplateError as error:
             raise InvalidManifest([Problem(f"{self.path}.result{error.path}", error.message)]) from None
         if self.left is not None:
             self.left -= 1
-        return self.failure or Answer(result=result)
+        return replace(self.failure or Answer(result=result), after=self.after)
 
 
 def answering(rules: Iterable[Rule]) -> Callable[[TaskWork], Answer | None]:
@@ -67,13 +83,21 @@ def answering(rules: Iterable[Rule]) -> Callable[[TaskWork], Answer | None]:
     script = list(rules)
 
     def answer(work: TaskWork) -> Answer | None:
-        return next((found for rule in script if (found := rule.answer(work)) is not None), None)
+        found: Rule | None = None
+        for rule in script:
+            # Rules that answer one start count all of them, whichever rule comes first.
+            if (found is None or rule.run is not None) and rule.fits(work) and found is None:
+                found = rule
+        return None if found is None else found.answer(work)
 
     return answer
 
 
-def parse_script(document: Any, tasks: Sequence[str]) -> list[Rule]:
-    """The rules of a script over these known tasks. Raises InvalidManifest with paths."""
+def parse_script(document: Any, tasks: Sequence[str], events: Collection[str] | None = None) -> list[Rule]:
+    """The rules of a script over these known tasks and ids of given events (None: any).
+
+    Raises InvalidManifest with paths.
+    """
     try:
         models = _SCRIPT.validate_python(document)
     except ValidationError as error:
@@ -82,9 +106,18 @@ def parse_script(document: Any, tasks: Sequence[str]) -> list[Rule]:
         ) from None
     problems: list[Problem] = []
     rules = [_rule(model, f"[{index}]", tasks, problems) for index, model in enumerate(models)]
+    problems += _unknown_events(models, events)
     if problems:
         raise InvalidManifest(problems)
     return rules
+
+
+def _unknown_events(models: Sequence[_RuleModel], events: Collection[str] | None) -> Iterator[Problem]:
+    for index, model in enumerate(models):
+        if events is not None and model.after is not None and model.after not in events:
+            near = difflib.get_close_matches(model.after, list(events), n=1)
+            remedy = f'did you mean "{near[0]}"?' if near else "name the id of one, such as line-1"
+            yield Problem(f"[{index}].after", f'no given event has the id "{model.after}"', remedy)
 
 
 def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Problem]) -> Rule:
@@ -95,7 +128,9 @@ def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Pro
         problems.append(Problem(path, "has a result and a reason", "a task completes or fails, not both"))
     if model.reason is None and (model.message is not None or model.exit_code is not None):
         problems.append(Problem(path, "has no reason", "give a failed task a `reason`, such as JobFailed"))
-    rule = Rule(model.task, path, left=model.times)
+    if model.run is not None and model.times is not None:
+        problems.append(Problem(path, "has run and times", "run is one start, times the first so many"))
+    rule = Rule(model.task, path, left=model.times, run=model.run, after=model.after)
     if model.reason is not None:
         rule.failure = Answer(reason=model.reason, message=model.message, exit_code=model.exit_code)
     try:

@@ -2,7 +2,8 @@
 
 An expectation is a map with any of: `agents` (name to a part of its status), `emitted` (all events in order, as types
 or as parts of events), `tasks` (all started tasks in order, as names or as parts of {agent, task, input, spec}),
-`deadLetters` and `pending` (a number, or the list of parts), `outcomes` (outcome to count).
+`deadLetters`, `unheard` (given events that no Agent heeds) and `pending` (a number, or the list of parts), `outcomes`
+(outcome to count).
 """
 
 import difflib
@@ -13,7 +14,7 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 from heed.api.status import AgentStatus, Cause, Counts, Cursor, Owed, PendingTask, RecentTask, Session, Totals
-from heed.core.transcript import LETTER, OUTCOMES, PENDING, STARTED
+from heed.core.transcript import LETTER, OUTCOMES, PENDING, STARTED, UNHEARD
 from heed.errors import InvalidManifest, Problem
 
 
@@ -23,16 +24,28 @@ class _Nothing:
 
 
 NOTHING: Final = _Nothing()
-_LISTS: Final = {"emitted": "type", "tasks": "task", "deadLetters": "code", "pending": "task"}
+_LISTS: Final = {
+    "emitted": "type",
+    "tasks": "task",
+    "deadLetters": "code",
+    "unheard": "type",
+    "pending": "task",
+}
 _FORMS: Final[dict[str, tuple[type, ...]]] = {
     "agents": (dict,),
     "outcomes": (dict,),
     "emitted": (list, int),
     "tasks": (list, int),
     "deadLetters": (list, int),
+    "unheard": (list, int),
     "pending": (list, int),
 }
-_ITEMS: Final = {"tasks": STARTED, "deadLetters": LETTER, "pending": PENDING}  # events may have any extension
+_ITEMS: Final = {  # events may have any extension
+    "tasks": STARTED,
+    "deadLetters": LETTER,
+    "unheard": UNHEARD,
+    "pending": PENDING,
+}
 _RECONCILED: Final = ("observed_generation", "conditions", "last_valid_spec")  # no ledger holds these
 _RECORDS: Final[dict[str, type[Any]]] = {"cursor": Cursor, "totals": Totals, "counts": Counts}
 _BY_KEY: Final[dict[str, type[Any]]] = {"sessions": Session, "pendingTasks": PendingTask, "outbox": Owed}

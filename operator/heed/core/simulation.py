@@ -1,8 +1,9 @@
 """A virtual stream: events and Agents in, all that the Agents would make of them out. Pure, so it repeats exactly.
 
 The Agents decide with the operator's own `decide`; only the world around them is made up. Every message is settled
-before the next: what is emitted is in the stream at once, and a task ends as soon as it starts, as `Answers` say. With
-a `shuffle` seed, whatever waits to be stored is stored in some other order, which the seed fixes.
+before the next: what is emitted is in the stream at once, and a task ends as soon as it starts, or after the given
+event that its answer names, as `Answers` say. With a `shuffle` seed, whatever waits to be stored is stored in some
+other order, which the seed fixes.
 """
 
 from collections import Counter
@@ -34,12 +35,13 @@ Origin = Literal["given", "emitted", "task"]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a task ends: with a result, or with a reason to have failed."""
+    """How a task ends: with a result, or with a reason to have failed; `after` a given event with that id, if any."""
 
     result: Any = None
     reason: str | None = None
     message: str | None = None
     exit_code: int | None = None
+    after: str | None = None
 
 
 Answers = Callable[[TaskWork], Answer | None]
@@ -129,6 +131,8 @@ class _World:
     ledgers: dict[AgentRef, Ledger] = field(init=False)
     caused: list[Message] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)  # ids of given events
+    held: list[tuple[AgentRef, str, Answer]] = field(default_factory=list)  # ends that wait for a given event
     sequence: int = 0
     clock: datetime = EPOCH
 
@@ -137,6 +141,8 @@ class _World:
 
     def next(self) -> Message | None:
         """The next message to store, if any."""
+        if not self.caused:
+            self._release()
         if self.shuffle is not None and self.caused:
             choice = int(names.digest(self.shuffle, self.sequence), 16)
             choice %= len(self.caused) + bool(self.given)
@@ -148,16 +154,24 @@ class _World:
         """Put a message into the stream, and let every Agent that reads its subject decide it."""
         self.sequence += 1
         self.clock = _later(self.clock, message.event.time if message.origin == "given" else None)
-        at = self.clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        at = _text(self.clock)
         if message.task is not None:
             message = self._said(message, message.task)
         if message.event.time is None:
             message = replace(message, event=replace(message.event, time=at))
         received = Received(self.sequence, at, message.subject, message.event)
         readers = [program for program in self.programs if _reads(program, message.subject)]
-        return Step(
-            self.sequence, at, message, tuple(self._deliver(program, received) for program in readers)
-        )
+        deliveries = tuple(self._deliver(program, received) for program in readers)
+        if message.origin == "given":
+            self.stored.add(message.event.id)
+        return Step(self.sequence, at, message, deliveries)
+
+    def _release(self) -> None:
+        """Report the ends that waited for a given event, which is stored and settled now."""
+        due = [item for item in self.held if item[2].after in self.stored]
+        self.held = [item for item in self.held if item[2].after not in self.stored]
+        for agent, task_id, answer in due:
+            self._end(agent, task_id, answer, _text(self.clock), "simulated")
 
     def _said(self, message: Message, task: str) -> Message:
         """A message of a task, with the task's id; that of none where none of its name runs."""
@@ -195,8 +209,12 @@ class _World:
 
     def _answer(self, agent: AgentRef, work: TaskWork, at: str) -> None:
         answer = self.answers(work)
-        if answer is not None:
+        if answer is None:
+            return
+        if answer.after is None or answer.after in self.stored:
             self._end(agent, work.id, answer, at, "simulated")
+        else:
+            self.held.append((agent, work.id, answer))
 
     def _end(self, agent: AgentRef, task_id: str, answer: Answer, at: str, cause: str) -> None:
         """Report a task's end, once."""
@@ -216,6 +234,11 @@ class _World:
         )
         event = end_event(agent, record, end)
         self.caused.append(Message(end_subject(agent, event), event, "task"))
+
+
+def _text(clock: datetime) -> str:
+    """A time as the stream writes it."""
+    return clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _later(clock: datetime, time: str | None) -> datetime:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from heed.core import ledger as ledgers
+from heed.core.audience import Listener, unheeded
 from heed.core.cloudevents import to_json
 from heed.core.ignoring import why_ignored
 from heed.core.program import Program
@@ -21,6 +22,7 @@ OUTCOMES: Final = {
 }
 STARTED: Final = ("agent", "id", "task", "input", "spec")
 LETTER: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
+UNHEARD: Final = ("sequence", "id", "type", "why")
 PENDING: Final = ("agent", "id", "task", "session", "input")
 
 
@@ -30,7 +32,7 @@ def transcript(run: Run) -> Json:
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
     after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
     [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, type, code, message, handler}],
-    pending: [{agent, id, task, session, input}], waiting: count}
+    unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, session, input}], waiting: count}
     """
     events = [_step(step, run) for step in run.steps]
     deliveries = [delivery for event in events for delivery in event["deliveries"]]
@@ -42,6 +44,7 @@ def transcript(run: Run) -> Json:
         "emitted": [event for delivery in deliveries for event in delivery["emitted"]],
         "tasks": [{"agent": item["agent"], **task} for item in deliveries for task in item["tasks"]],
         "letters": list(_letters(run)),
+        "unheard": list(_unheard(run)),
         "pending": list(_pending(run)),
         "waiting": run.waiting,
     }
@@ -94,6 +97,15 @@ def _letters(run: Run) -> Iterator[Json]:
                     "message": letter.message,
                     "handler": letter.handler,
                 }
+
+
+def _unheard(run: Run) -> Iterator[Json]:
+    """The given events that no Agent heeds: what Agents emit may be for others."""
+    listeners = [Listener.of(program) for program in run.programs.values()]
+    for step in run.steps:
+        if step.message.origin == "given" and (why := unheeded(listeners, step.message.subject)):
+            event = step.message.event
+            yield {"sequence": step.sequence, "id": event.id, "type": event.type, "why": why}
 
 
 def _pending(run: Run) -> Iterator[Json]:
