@@ -98,7 +98,7 @@ def test_an_unresolved_optional_is_not_true() -> None:
         ("evnt.data", 'unknown variable or function "evnt"; did you mean "event"?'),
         ("sate.x == 1", 'did you mean "state"?'),
         ("zzz.x", "known here are event, state, task, input, agent, session"),
-        ("frobnicate(1)", 'unknown variable or function "frobnicate"'),
+        ("frobnicate(1)", 'unknown function "frobnicate"'),
         ("1 +", "line 1, column 4"),
         ("event.data ==\n\n&& true", "line 3"),
         ("", "line 1"),

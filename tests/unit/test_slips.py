@@ -1,8 +1,12 @@
 """The likeliest slips in CEL are answered with what to write."""
 
+from contextlib import suppress
+
 import pytest
 
 from heed.core.expressions import ExpressionError, compile_expression
+from heed.core.slips import FUNCTIONS
+from tests.markdown import ROOT
 from tests.unit.builders import scope
 
 STATE = {"none": None, "text": "x", "number": 3, "part": 1.5, "list": [1]}
@@ -30,6 +34,21 @@ STATE = {"none": None, "text": "x", "number": 3, "part": 1.5, "list": [1]}
         ("1 * 2.0", "write double(…) around the integer"),
         ("'a' + 1", "write string(…) around what is no string"),
         ("has(state)", "write has(a.b)"),
+        ("len(event.data.x) > 1", 'unknown function "len"; write size(x)'),
+        ("event.data.x.len() > 1", 'unknown function "len"; write size(x)'),
+        ("sum(event.data.x) > 1", "nothing adds up a list; count in `state`"),
+        (
+            "event.time < now()",
+            "there is no clock, so that a decision can be repeated; use timestamp(event.time)",
+        ),
+        ("keys(event.data)", "x.map(key, key)"),
+        ("event.data.keys()", "x.map(key, key)"),
+        ("event.type.startswith('x')", "did you mean startsWith(…)?"),
+        ("event.type.endWith('x')", "did you mean endsWith(…)?"),
+        ("timestmp(event.time)", "did you mean timestamp(…)?"),
+        ("math.max(1, 2)", 'unknown function "math.max"; write math.greatest(a, b)'),
+        ("frobnicate(1)", "docs/agents.md lists what there is"),
+        ("evnt.data.x", 'unknown variable or function "evnt"; did you mean "event"?'),
     ],
 )
 def test_what_does_not_compile(source: str, remedy: str) -> None:
@@ -47,10 +66,18 @@ def test_what_does_not_compile(source: str, remedy: str) -> None:
         ("state.part - 1", "write double(…) around the integer"),
         ("state.text + 1", "write string(…) around what is no string"),
         ("state.text < 1", "both sides have to be of one type"),
-        ("state.none.x", "what stands before a dot is no map, but null, a string"),
-        ("has(state.text.x.y)", "what stands before a dot is no map"),
+        (
+            "state.none.x",
+            "state.none is null, not a map; ask first: type(state.none) == map && has(state.none.x)",
+        ),
+        ("has(state.text.x.y)", "state.text is a string, not a map"),
+        ("[state.text].all(item, item.x)", "what stands before a dot is no map, but null, a string"),
+        ("[state.text].all(item, item.?x.orValue(true))", "what stands before .? or [?] is no map"),
+        ("state.none > 1", "a value is null here; ask first: x != null"),
+        ("state.none.size() > 1", "what stands before the dot is null; ask first: x != null"),
         ("state.text[0]", "only lists and maps have […]"),
-        ("state.number.map(x, x)", "what this goes over is neither a list nor a map"),
+        ("state.number.map(x, x)", "state.number is a number, not a list or a map"),
+        ("[state.number][0].map(x, x)", "what this goes over is neither a list nor a map"),
         ("state.text && true", "&& takes true or false; compare with something"),
         ("!state.number", "! takes true or false"),
         ("1 in state.text", "`in` needs a list or a map on its right"),
@@ -72,3 +99,27 @@ def test_what_is_not_known_is_told_as_it_is(source: str) -> None:
         compile_expression(source)
 
     assert "line 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_functions_that_messages_know_exist_and_are_on_the_page(name: str) -> None:
+    page = (ROOT / "docs/agents.md").read_text()
+    assert f"`{name}`" in page or f"`{name}(" in page
+
+    arguments = ("", "1", "1.5", "'a'", "b'a'", "event.x", "x, true", "x, event.?x", "'a', 'b'", "event.?x")
+    receivers = (
+        "",
+        "'a'.",
+        "[event].",
+        "event.",
+        "['a'].",
+        "event.?x.",
+        "timestamp('2026-01-31T12:00:00Z').",
+    )
+    compiled = 0
+    for source in (f"{receiver}{name}({given})" for receiver in receivers for given in arguments):
+        with suppress(ExpressionError):
+            compile_expression(source)
+            compiled += 1
+
+    assert compiled

@@ -10,6 +10,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -20,8 +21,19 @@ from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_string
 
 from heed.api.agent import MAX_EXPRESSION
 from heed.core.cost import COSTLY, Cost, cost_of, rendered
-from heed.core.slips import LITERALS, readable, remedies
-from heed.core.syntax import UnknownSyntax, syntax_of
+from heed.core.paths import blocked, looped, reads_of
+from heed.core.slips import (
+    LITERALS,
+    NAMESPACES,
+    NO_LIST,
+    NO_MAP,
+    function_instead,
+    no_list,
+    no_map,
+    readable,
+    remedies,
+)
+from heed.core.syntax import Node, UnknownSyntax, syntax_of
 from heed.core.times import duration_text, timestamp_text
 from heed.errors import DecisionFailed
 
@@ -53,25 +65,39 @@ def _environment(known: tuple[str, ...] = VARIABLES) -> Any:
 class Scope:
     """The variables of an evaluation. Converting them is the costly part, so one scope serves many expressions."""
 
-    __slots__ = ("_activation", "_variables")
+    __slots__ = ("_activation", "variables")
 
     def __init__(self, variables: Mapping[str, Any]) -> None:
-        self._variables = variables
+        self.variables = variables
         self._activation: Any = None
 
-    def evaluate(self, compiled: Any) -> Any:
+    def evaluate(self, expression: "Expression") -> Any:
         """cel's own value of a compiled expression. Raises ExpressionError."""
         try:
             if self._activation is None:
-                self._activation = _environment().Activation(dict(self._variables))
-            value = compiled.eval(self._activation)
+                self._activation = _environment().Activation(dict(self.variables))
+            value = expression.compiled.eval(self._activation)
         except MemoryError:
             raise out_of_memory() from None
         except Exception as error:
-            raise ExpressionError(_explain(str(error))) from None
+            raise ExpressionError(self._explained(expression, str(error))) from None
         if value.type() == _ERROR:
-            raise ExpressionError(_error_in(value))
+            raise ExpressionError(self._explained(expression, _error_in(value)))
         return value
+
+    def _explained(self, expression: "Expression", text: str | None) -> str:
+        """An error of cel-cpp for people, with the member that is null or no map where that is the reason."""
+        if text is None:
+            return _UNRESOLVED
+        if any(sign in text for sign in (*NO_MAP, NO_LIST)):
+            with suppress(UnknownSyntax, RecursionError):
+                reads = reads_of(expression.syntax())
+                if NO_LIST in text:
+                    if (over := looped(reads, self.variables)) is not None:
+                        return no_list(*over)
+                elif (found := blocked(reads, self.variables)) is not None:
+                    return no_map(*found, optional="overloads" in text)
+        return _explain(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +117,13 @@ class Expression:
     def _may_be_optional(self) -> bool:
         return "?" in self.source or "optional" in self.source
 
+    def syntax(self, *, typed: bool = False) -> Node:
+        """What it consists of: for checks and messages, read anew each time. Raises UnknownSyntax."""
+        return syntax_of(self.compiled.serialize(), typed=typed)
+
     def value(self, scope: Scope) -> Any:
         """Its value as JSON. Raises ExpressionError."""
-        value = scope.evaluate(self.compiled)
+        value = scope.evaluate(self)
         if self._may_be_optional:
             _refuse_optionals(value)
         try:
@@ -105,7 +135,7 @@ class Expression:
 
     def holds(self, scope: Scope) -> bool:
         """Whether it is true. Raises ExpressionError, also where it is no boolean."""
-        value = scope.evaluate(self.compiled)
+        value = scope.evaluate(self)
         answer = value.value()
         if answer is not True and answer is not False:
             raise ExpressionError(
@@ -157,12 +187,12 @@ def out_of_memory(handler: str | None = None) -> DecisionFailed:
     return DecisionFailed("TooCostly", message, handler)
 
 
-def _error_in(value: Any) -> str:
+def _error_in(value: Any) -> str | None:
     """What a value of type ERROR says; an optional has that type too, but nothing to say."""
     try:
-        return _explain(str(value.plain_value()))
+        return str(value.plain_value())
     except TypeError:
-        return _UNRESOLVED
+        return None
 
 
 def _refuse_optionals(value: Any) -> None:
@@ -181,6 +211,8 @@ def _explain(text: str, known: tuple[str, ...] = VARIABLES) -> str:
         name = unknown[1]
         if name in LITERALS:
             return f'unknown variable or function "{name}"; write {LITERALS[name]}'
+        if (function := _called(name, text.partition("\n | ")[2])) is not None:
+            return f'unknown function "{function}"; {function_instead(function.rpartition(".")[2])}'
         near = difflib.get_close_matches(name, known, n=1)
         hint = f'did you mean "{near[0]}"?' if near else f"known here are {', '.join(known)}"
         return f'unknown variable or function "{name}"; {hint}'
@@ -205,6 +237,14 @@ def _converted(value: Any) -> Any:
         return _json(value.plain_value())
     except _HoldsTimes:
         return _exact(value)
+
+
+def _called(name: str, source: str) -> str | None:
+    """The function that an unknown name is, or is the namespace of; None where it is a variable."""
+    if re.search(rf"(?<!\w){re.escape(name)}\s*\(", source):
+        return name
+    found = re.search(rf"(?<![\w.]){re.escape(name)}\.\w+(?=\s*\()", source) if name in NAMESPACES else None
+    return found[0] if found else None
 
 
 def _json(value: Any) -> Any:

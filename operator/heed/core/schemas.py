@@ -16,6 +16,7 @@ from jsonschema_rs import ValidationErrorKind as Kind
 
 from heed.api.parsing import kind_of
 from heed.core.bounds import Limit
+from heed.core.patternslips import pattern_slip
 from heed.core.schemacost import MAX_BYTES, SchemaRefused, limit_of
 
 MAX_MESSAGE: Final = 400
@@ -81,8 +82,8 @@ def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 def _mistake(error: jsonschema_rs.ValidationError) -> str:
     """What is wrong with a schema. It is no secret, so it may be quoted."""
     if isinstance(error.kind, Kind.Format) or error.message.endswith('is not a "regex"'):
-        remedy = "lookaround and references back are not supported, and large repetitions neither"
-        return f"{shortened(json.dumps(error.instance))} is no pattern that can be used; {remedy}"
+        pattern = str(error.instance)
+        return f"{shortened(json.dumps(pattern))} is no pattern that can be used: {pattern_slip(pattern)}"
     if error.instance_path[-1:] == ["type"]:
         return f"is {shortened(json.dumps(error.instance))}; known are {_TYPES}"
     if isinstance(error.kind, Kind.Referencing):

@@ -7,12 +7,14 @@ from functools import lru_cache
 from typing import Any, Final
 
 from heed import names
+from heed.api.parsing import kind_of
 from heed.api.status import Cursor, PendingTask, RecentTask, Session
 from heed.core import ledger as ledgers
 from heed.core.events import Event, Received
 from heed.core.expressions import ExpressionError, Scope
 from heed.core.ledger import Ledger
 from heed.core.program import Program
+from heed.core.values import compact
 from heed.errors import DecisionFailed
 
 MAX_KEY: Final = 256
@@ -51,10 +53,18 @@ def session_key(program: Program, event: Event, scope: Scope) -> str:
     except ExpressionError as error:
         raise DecisionFailed("ExpressionFailed", f"spec.session.key: {error}") from None
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
-        raise DecisionFailed(
-            "BadSessionKey", f"spec.session.key: must yield a string of 1 to {MAX_KEY} characters"
-        )
+        what = f"yields {_what_came(key)}, not a string of 1 to {MAX_KEY} characters"
+        remedy = "write string(…)" if isinstance(key, bool | int | float) else "choose another key"
+        raise DecisionFailed("BadSessionKey", f"spec.session.key: {what}; {remedy}")
     return key
+
+
+def _what_came(key: Any) -> str:
+    """A key that is none, in a few words: what it is, and no more of it than a log may hold."""
+    if not isinstance(key, str):
+        text = f" ({compact(key)})" if isinstance(key, bool | int | float) else ""
+        return f"{kind_of(key)}{text}"
+    return f"a string of {len(key)} characters" if key else "an empty string"
 
 
 def session_of(ledger: Ledger, key: str, received: Received, event: Event) -> Session:

@@ -4,12 +4,12 @@ The source's text would not do: a macro can be written in many ways, and a short
 Messages: cel.expr.CheckedExpr (checked.proto) and cel.expr.Expr (syntax.proto), in protobuf's wire format.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 _ANY_VALUE: Final = 2  # google.protobuf.Any.value
-_CHECKED_EXPR: Final = 4  # CheckedExpr.expr
+_REFERENCES, _TYPES, _CHECKED_EXPR = 2, 3, 4  # CheckedExpr.reference_map, type_map, expr
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -19,9 +19,10 @@ class UnknownSyntax(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A literal; `text` is of a string or bytes, empty for all others."""
+    """A literal; `text` is of a string or bytes, empty for all others. `kind` names its type."""
 
     text: bytes
+    kind: str = "string"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +38,31 @@ class Select:
 
     operand: "Node"
     asks: bool
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function or operator; what stands before a dot is the first argument."""
+    """A function or operator; what stands before a dot is the first argument.
+
+    `overloads` are those that the types of its arguments leave.
+    """
 
     function: str
     arguments: tuple["Node", ...]
+    overloads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A list or a map, with all that stands in it."""
+    """A list or a map, with all that stands in it: of a map keys and values in turn.
+
+    `types` names those of the items, as far as they are known before any event comes.
+    """
 
     items: tuple["Node", ...]
     is_list: bool
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,71 +81,133 @@ class Fold:
 Node = Constant | Name | Select | Call | Literal | Fold
 
 
-def syntax_of(serialized: bytes) -> Node:
-    """The syntax tree in what `Expression.serialize` yields. Raises UnknownSyntax."""
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the type checker found out, by the number of a node."""
+
+    overloads: Mapping[int, tuple[str, ...]]
+    types: Mapping[int, str]
+
+
+_NOTHING: Final = _Facts({}, {})
+
+
+def syntax_of(serialized: bytes, *, typed: bool = False) -> Node:
+    """The syntax tree in what `Expression.serialize` yields; `typed`: with overloads and types.
+
+    Raises UnknownSyntax.
+    """
     try:
-        return _node(_one(_one(serialized, _ANY_VALUE), _CHECKED_EXPR))
+        checked = _one(serialized, _ANY_VALUE)
+        return _node(_one(checked, _CHECKED_EXPR), _facts(checked) if typed else _NOTHING)
     except (IndexError, KeyError, UnicodeDecodeError, RecursionError) as error:
         raise UnknownSyntax(repr(error)) from None
 
 
-def _node(data: bytes) -> Node:
+def _node(data: bytes, facts: _Facts) -> Node:
     for number, value in _fields(data):
         if number in _READERS:
             assert isinstance(value, bytes)
-            return _READERS[number](value)
+            return _READERS[number](value, facts, data)
     raise UnknownSyntax("an expression of no kind")
 
 
-def _constant(data: bytes) -> Node:
-    return Constant(next((value for _, value in _fields(data) if isinstance(value, bytes)), b""))
+def _constant(data: bytes, _facts: _Facts, _around: bytes) -> Node:
+    number, value = next(_fields(data), (0, b""))
+    return Constant(value if isinstance(value, bytes) else b"", _CONSTANTS.get(number, "other"))
 
 
-def _name(data: bytes) -> Node:
+def _name(data: bytes, _facts: _Facts, _around: bytes) -> Node:
     return Name(_one(data, 1).decode())
 
 
-def _select(data: bytes) -> Node:
-    return Select(_node(_one(data, 1)), asks=any(number == 3 for number, _ in _fields(data)))
+def _select(data: bytes, facts: _Facts, _around: bytes) -> Node:
+    asks = any(number == 3 for number, _ in _fields(data))
+    return Select(_node(_one(data, 1), facts), asks, _one(data, 2).decode())
 
 
-def _call(data: bytes) -> Node:
+def _call(data: bytes, facts: _Facts, around: bytes) -> Node:
     arguments = [
-        _node(value) for number, value in _fields(data) if number in (1, 3) and isinstance(value, bytes)
+        _node(value, facts)
+        for number, value in _fields(data)
+        if number in (1, 3) and isinstance(value, bytes)
     ]
-    return Call(_one(data, 2).decode(), tuple(arguments))
+    overloads = facts.overloads.get(_id(around), ()) if facts.overloads else ()
+    return Call(_one(data, 2).decode(), tuple(arguments), overloads)
 
 
-def _list(data: bytes) -> Node:
-    items = [_node(value) for number, value in _fields(data) if number == 1 and isinstance(value, bytes)]
-    return Literal(tuple(items), is_list=True)
+def _list(data: bytes, facts: _Facts, _around: bytes) -> Node:
+    return _literal([value for number, value in _fields(data) if number == 1], facts, is_list=True)
 
 
-def _map(data: bytes) -> Node:
+def _map(data: bytes, facts: _Facts, _around: bytes) -> Node:
     entries = [value for number, value in _fields(data) if number == 2 and isinstance(value, bytes)]
-    items = [
-        _node(value)
-        for entry in entries
-        for number, value in _fields(entry)
-        if number in (3, 4) and isinstance(value, bytes)
-    ]
-    return Literal(tuple(items), is_list=False)
+    items = [value for entry in entries for number, value in _fields(entry) if number in (3, 4)]
+    return _literal(items, facts, is_list=False)
 
 
-def _fold(data: bytes) -> Node:
+def _literal(items: list[int | bytes], facts: _Facts, *, is_list: bool) -> Literal:
+    found = [item for item in items if isinstance(item, bytes)]
+    types = tuple(facts.types.get(_id(item), "other") for item in found) if facts.types else ()
+    return Literal(tuple(_node(item, facts) for item in found), is_list, types)
+
+
+def _fold(data: bytes, facts: _Facts, _around: bytes) -> Node:
     parts = {number: value for number, value in _fields(data) if isinstance(value, bytes)}
     return Fold(
-        over=_node(parts[2]),
+        over=_node(parts[2], facts),
         each=tuple(parts[number].decode() for number in (1, 8) if number in parts),
         sum=parts[3].decode(),
-        start=_node(parts[4]),
-        goes_on=_node(parts[5]),
-        step=_node(parts[6]),
-        result=_node(parts[7]),
+        start=_node(parts[4], facts),
+        goes_on=_node(parts[5], facts),
+        step=_node(parts[6], facts),
+        result=_node(parts[7], facts),
     )
 
 
-_READERS: Final = {3: _constant, 4: _name, 5: _select, 6: _call, 7: _list, 8: _map, 9: _fold}
+_READERS: Final[dict[int, Callable[[bytes, _Facts, bytes], Node]]] = {
+    3: _constant,
+    4: _name,
+    5: _select,
+    6: _call,
+    7: _list,
+    8: _map,
+    9: _fold,
+}
+_CONSTANTS: Final = {1: "null", 2: "bool", 3: "int", 4: "uint", 5: "double", 6: "string", 7: "bytes"}
+_PRIMITIVES: Final = {1: "bool", 2: "int", 3: "uint", 4: "double", 5: "string", 6: "bytes"}  # Type.primitive
+_WELL_KNOWN: Final = {2: "timestamp", 3: "duration"}  # Type.well_known
+_KINDS: Final = {1: "dyn", 2: "null", 6: "list", 7: "map"}  # Type's other members
+
+
+def _id(node: bytes) -> int:
+    return next((value for number, value in _fields(node) if number == 2 and isinstance(value, int)), 0)
+
+
+def _facts(checked: bytes) -> _Facts:
+    """The checker's two maps, whose entries are messages of a key and a value."""
+    overloads: dict[int, tuple[str, ...]] = {}
+    types: dict[int, str] = {}
+    for number, entry in _fields(checked):
+        if number in (_REFERENCES, _TYPES) and isinstance(entry, bytes):
+            parts = dict(_fields(entry))
+            key, value = parts.get(1, 0), parts.get(2, b"")
+            assert isinstance(key, int) and isinstance(value, bytes)
+            if number == _TYPES:
+                types[key] = _type(value)
+            else:
+                overloads[key] = tuple(
+                    item.decode() for part, item in _fields(value) if part == 3 and isinstance(item, bytes)
+                )
+    return _Facts(overloads, types)
+
+
+def _type(data: bytes) -> str:
+    for number, value in _fields(data):
+        if isinstance(value, int) and number in (3, 5):
+            return (_PRIMITIVES if number == 3 else _WELL_KNOWN).get(value, "other")
+        return _KINDS.get(number, "other")
+    return "other"
 
 
 def _one(data: bytes, wanted: int) -> bytes:
