@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.bus.cloudevents import decode, encode_value
 from heed.core.cloudevents import MAX_LENGTH
-from heed.core.events import Event
+from heed.core.events import Event, Malformed
 from tests.unit.messages import (
     DOCUMENT,
     HEADERS,
@@ -76,13 +76,65 @@ def test_structured_mode_wins_over_ce_headers() -> None:
         (None, b"", "NotAnEvent"),
         (None, b"hello", "NotAnEvent"),
         (None, b'["specversion"]', "NotAnEvent"),
-        ({"Content-Type": "application/json"}, json.dumps(DOCUMENT).encode(), "MissingAttribute"),
+        ({"Content-Type": "application/json"}, json.dumps(DOCUMENT).encode(), "NotAnEvent"),
     ],
 )
 def test_what_is_no_single_event_is_refused(
     headers: dict[str, str] | None, payload: bytes, code: str
 ) -> None:
     assert refusal_of(decode(headers, payload, SUBJECT)) == code
+
+
+# ── the media type of the data, unprefixed (as the Go SDK and HTTP's headers have it) ────────────────────────────────
+
+
+@pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE"])
+def test_an_unprefixed_content_type_counts_where_datacontenttype_is_absent(name: str) -> None:
+    event = event_of(decode({**HEADERS, name: "text/plain"}, b'{"a":1}', SUBJECT))
+    assert (event.data, event.datacontenttype) == ('{"a":1}', "text/plain")
+
+
+def test_datacontenttype_wins_over_an_unprefixed_content_type() -> None:
+    headers = {**HEADERS, "Content-Type": "text/plain", "ce-datacontenttype": "application/json"}
+    event = event_of(decode(headers, b'{"a":1}', SUBJECT))
+    assert (event.data, event.datacontenttype) == ({"a": 1}, "application/json")
+
+
+def test_an_unprefixed_content_type_is_taken_as_it_is() -> None:
+    kind = 'text/plain; charset="utf-8"; note=100%25'
+    assert event_of(decode({**HEADERS, "content-type": f" {kind} "}, b"x", SUBJECT)).datacontenttype == kind
+    assert event_of(decode({**HEADERS, "content-type": ""}, b"1", SUBJECT)).datacontenttype is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "code", "said"),
+    [
+        (
+            {**HEADERS, "Content-Type": "application/json"},
+            "BadData",
+            "datacontenttype is application/json, but the data are not JSON; name their content type "
+            "(it came as Content-Type, which counts where ce-datacontenttype is absent)",
+        ),
+        (
+            {**HEADERS, "Content-Type": "text/plain", "ce-datacontenttype": "application/json"},
+            "BadData",
+            "(Content-Type 'text/plain' counts where ce-datacontenttype is absent, and here it is there)",
+        ),
+        ({**HEADERS, "Content-Type": "text/\ufffd"}, "BadEncoding", "send the media type of the data"),
+        (
+            {"Content-Type": "application/json"},
+            "NotAnEvent",
+            "Content-Type 'application/json' is that of data; for an event in JSON send application/cloudevents+json",
+        ),
+    ],
+)
+def test_what_a_content_type_without_prefix_meant_is_said(
+    headers: dict[str, str], code: str, said: str
+) -> None:
+    refused = decode(headers, b"hello", SUBJECT)
+    assert refusal_of(refused) == code
+    assert isinstance(refused, Malformed)
+    assert said in refused.message
 
 
 # ── attributes ──────────────────────────────────────────────────────────────────────────────────────────────────────

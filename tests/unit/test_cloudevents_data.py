@@ -25,7 +25,22 @@ from tests.unit.messages import DOCUMENT, STRUCTURED, SUBJECT, TYPE, binary, eve
         ("text/plain", "é".encode(), "é"),
         ('text/plain; charset="UTF-8"', "é".encode(), "é"),
         ("text/plain; charset=latin1", b"\xe9", b"\xe9"),
-        ("application/xml", b"<a/>", b"<a/>"),
+        ("application/xml", b"<a/>", "<a/>"),
+        ("text/xml", "<é/>".encode(), "<é/>"),
+        ("image/svg+xml; charset=utf-8", b"<svg/>", "<svg/>"),
+        ("application/yaml", b"a: 1", "a: 1"),
+        ("application/x-yaml", b"a: 1", "a: 1"),
+        ("application/openapi+yaml", b"a: 1", "a: 1"),
+        ("application/x-www-form-urlencoded", b"a=1&b=2", "a=1&b=2"),
+        ("application/x-ndjson", b"{}\n{}\n", "{}\n{}\n"),
+        (
+            "application/xml",
+            b'<?xml version="1.0" encoding="latin1"?><\xe9/>',
+            b'<?xml version="1.0" encoding="latin1"?><\xe9/>',
+        ),
+        ("application/xml", "<a/>".encode("utf-16"), "<a/>".encode("utf-16")),
+        ("application/xml", "<a/>".encode("utf-16-le"), "<a/>".encode("utf-16-le")),
+        ("application/xml; charset=utf-16", b"<a/>", b"<a/>"),
         ("application/octet-stream", b"\x00\xff", b"\x00\xff"),
         ("application/json", b"null", None),
         ("application/json", b"", None),
@@ -45,10 +60,33 @@ def test_base64_without_a_content_type_is_bytes() -> None:
     assert event_of(structured(data_base64="AP8=")).data == b"\x00\xff"
 
 
-def test_text_in_structured_mode_is_what_it_would_be_in_binary_mode() -> None:
-    assert event_of(structured(data="é", datacontenttype="text/plain")).data == "é"
-    assert event_of(structured(data="<é/>", datacontenttype="application/xml")).data == "<é/>".encode()
-    assert event_of(structured(data='{"a": 1}', datacontenttype="application/json")).data == '{"a": 1}'
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/xml",
+        "text/plain",
+        "text/plain; charset=latin1",
+        "application/json",
+        "image/png",
+        "nonsense",
+    ],
+)
+def test_text_in_structured_mode_is_text_whatever_its_content_type(kind: str) -> None:
+    for text in ("<é/>", '{"a": 1}', ""):
+        event = event_of(structured(data=text, datacontenttype=kind))
+        assert (event.data, event.datacontenttype) == (text, kind)
+        assert event_of(decode(*encode(event), SUBJECT)) == event
+        assert from_json(to_json(event)) == event
+
+
+def test_text_that_binary_mode_would_make_bytes_of_is_sent_in_structured_mode() -> None:
+    for kind, text in (("image/png", "x"), ("text/plain; charset=latin1", "é"), ("text/plain", "")):
+        headers, payload = encode(Event("1", "/s", TYPE, text, datacontenttype=kind))
+        assert headers == STRUCTURED
+        assert json.loads(payload)["data"] == text
+    assert encode(Event("1", "/s", TYPE, "<a/>", datacontenttype="application/xml"))[1] == b"<a/>"
+    with pytest.raises(MalformedEvent, match="lone surrogate"):
+        encode(Event("1", "/s", TYPE, "\ud800", datacontenttype="image/png"))
 
 
 def nested(levels: int) -> bytes:
@@ -160,9 +198,13 @@ def test_implied_content_types_are_written_down_in_binary_mode() -> None:
         ("application/json-seq", "binary"),
         ("application/notjson", "binary"),
         ("TEXT/HTML", "text"),
+        ("text/xml", "document"),
+        ("application/atom+XML;charset=UTF-8", "document"),
+        ("application/xmlish", "binary"),
+        ("application/xml;charset=utf-16", "binary"),
         ("text/plain;charset=utf-16", "binary"),
         ("nonsense", "binary"),
     ],
 )
-def test_content_types_have_one_of_three_forms(kind: str | None, form: str) -> None:
+def test_content_types_have_one_of_four_forms(kind: str | None, form: str) -> None:
     assert form_of(kind) == form

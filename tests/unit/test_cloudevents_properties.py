@@ -32,7 +32,8 @@ JSON = st.recursive(
 CONTENTS = st.one_of(
     st.tuples(st.just("application/json"), JSON),
     st.tuples(st.sampled_from(["text/plain", "text/csv; charset=utf-8"]), TEXT),
-    st.tuples(st.sampled_from(["application/octet-stream", "image/png"]), st.binary(min_size=1)),
+    st.tuples(st.sampled_from(["application/octet-stream", "image/png"]), st.binary(min_size=1) | TEXT),
+    st.tuples(st.sampled_from(["application/xml", "image/svg+xml", "application/yaml"]), st.just("") | TEXT),
     st.just((None, None)),
 )
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=20).filter(

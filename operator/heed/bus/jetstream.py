@@ -13,7 +13,7 @@ import nats.errors
 from heed import names
 from heed.api.status import Letter, Owed
 from heed.bus.bounds import Bounds, Surveyor, check_place, missing
-from heed.bus.cloudevents import encode
+from heed.bus.cloudevents import STRUCTURED, encode
 from heed.bus.connection import ApiRefused, Connection, NotPermitted
 from heed.bus.deadletters import MAX_HEADERS, UNPUBLISHABLE, Original, dead_letter, size_of
 from heed.bus.lookup import MESSAGE_ID, Lookup
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 TOO_LARGE: Final = (10054, 10097)  # the stream's limit for messages, JetStream's for headers
 CLOCK_SKEW: Final = timedelta(minutes=1)  # between the leaders of two streams
-STRUCTURED: Final = {"Content-Type": "application/cloudevents+json"}
 OPENING: Final = 64  # consumers that are made at the same time
 
 

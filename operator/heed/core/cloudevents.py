@@ -32,7 +32,13 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:)(\d\d)(?:\.\d+)?([Zz]|[+-]\d
 _JSON_TYPE = re.compile(r"[^/]+/(?:[^/]+\+)?json")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 
-Form = Literal["json", "text", "binary"]
+# Text by nature and yet not always UTF-8: a document of these may name another encoding within itself.
+_DOCUMENT = re.compile(
+    r"[^/]+/(?:[^/]+\+)?(?:xml|(?:x-)?yaml)"
+    r"|application/(?:xml-dtd|x-www-form-urlencoded|(?:x-)?(?:javascript|ndjson|toml|sh)|ecmascript|graphql|jsonl|sql)"
+)
+
+Form = Literal["json", "text", "document", "binary"]
 
 
 def to_json(event: Event) -> dict[str, Any]:
@@ -80,10 +86,8 @@ def _read(document: object) -> Event:
     if encoded is not None:
         body = _decode_base64(encoded)
         return build(attributes, read_data(body, kind) if isinstance(kind, str) else body or None)
-    if data is not None and isinstance(kind, str) and form_of(kind) != "json":
-        if not isinstance(data, str):
-            _refuse_data(kind, data)
-        data = read_data(data.encode(), kind)
+    if isinstance(kind, str) and not isinstance(data, str | None) and form_of(kind) != "json":
+        _refuse_data(kind, data)
     return build(attributes, data)
 
 
@@ -171,15 +175,20 @@ def _is_time(value: str) -> bool:
 
 @lru_cache(maxsize=256)
 def form_of(datacontenttype: str | None) -> Form:
-    """What a content type makes of data: JSON (also where none is given), text in UTF-8, or bytes."""
+    """What a content type makes of bytes: JSON (also where none is given), text in UTF-8, a document (text where it is
+    UTF-8, else bytes), or bytes.
+    """
     if datacontenttype is None:
         return "json"
     media = datacontenttype.partition(";")[0].strip().lower()
     if _JSON_TYPE.fullmatch(media):
         return "json"
     charset = _CHARSET.search(datacontenttype)
-    utf8 = charset is None or charset[1].lower() in ("utf-8", "utf8", "us-ascii")
-    return "text" if media.startswith("text/") and utf8 else "binary"
+    if charset is not None and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"):
+        return "binary"
+    if _DOCUMENT.fullmatch(media):
+        return "document"
+    return "text" if media.startswith("text/") else "binary"
 
 
 def read_data(body: bytes, datacontenttype: str | None) -> Json | bytes:
@@ -192,9 +201,13 @@ def read_data(body: bytes, datacontenttype: str | None) -> Json | bytes:
     if form == "json":
         kind = f"datacontenttype is {datacontenttype}" if datacontenttype else "there is no datacontenttype"
         return parse(body, "BadData", f"{kind}, but the data are not JSON; name their content type")
+    if form == "document" and b"\0" in body:  # of UTF-16, which without a mark can look like UTF-8
+        return body
     try:
         return body.decode()
     except UnicodeDecodeError:
+        if form == "document":
+            return body
         raise Unreadable(
             "BadData", f"data of {datacontenttype} are not UTF-8; name their content type"
         ) from None

@@ -1,0 +1,217 @@
+"""Senders made with the SDKs of CloudEvents. What has to be built is built once, outside the tree.
+
+`python -m tests.sdks.sending URL [SENDER…]` writes messages.json again, with a broker at URL that has the streams.
+"""
+
+import asyncio
+import base64
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import nats
+from cloudevents.core.bindings.http import to_binary_event, to_structured_event
+from cloudevents.core.v1.event import CloudEvent
+from cloudevents.v1.conversion import to_binary, to_structured
+from cloudevents.v1.http import CloudEvent as FormerCloudEvent
+
+from heed.bus.deadletters import Original, read_original
+from tests.cluster.controlplane.build import Unavailable, module_binaries
+
+HERE = Path(__file__).resolve().parent
+TYPE = "com.example.sent"
+SOURCE = "/sdk"
+EVENTS: list[dict[str, Any]] = json.loads((HERE / "events.json").read_text())
+NAMESPACE = "sdks"
+
+
+@dataclass(frozen=True)
+class Sender:
+    """An SDK with a way to publish, in one content mode."""
+
+    sdk: str
+    mode: str
+
+    def __str__(self) -> str:
+        return f"{self.sdk}-{self.mode}"
+
+
+SENDERS = (
+    Sender("go-nats_jetstream", "binary"),
+    Sender("go-nats_jetstream", "structured"),
+    Sender("go-nats", "structured"),
+    Sender("javascript", "binary"),
+    Sender("javascript", "structured"),
+    Sender("python", "binary"),
+    Sender("python", "structured"),
+    Sender("python-1", "binary"),
+    Sender("python-1", "structured"),
+)
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a sender put into the stream for one event."""
+
+    sender: str
+    event: str
+    headers: Mapping[str, str]
+    payload: str  # base64
+
+    @property
+    def body(self) -> bytes:
+        return base64.b64decode(self.payload)
+
+
+def subject() -> str:
+    """Where all of them are published."""
+    return f"heed.events.{NAMESPACE}.{TYPE}"
+
+
+def send(sender: Sender, url: str) -> None:
+    """Publish all events. Raises Unavailable where the sender cannot be had."""
+    if sender.sdk.startswith("python"):
+        asyncio.run(_send_with_python(sender, url))
+        return
+    wanted = [{**item, "source": SOURCE, "type": TYPE, "on": subject()} for item in EVENTS]
+    command = _COMMANDS[sender.sdk](sender, url)
+    done = subprocess.run(command, input=json.dumps(wanted), text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{sender}: {done.stderr[-2000:]}")
+
+
+def _go(sender: Sender, url: str) -> list[str]:
+    found = module_binaries(HERE / "go", {"sender": "heed.dev/senders"})["sender"]
+    return [str(found), url, sender.sdk.removeprefix("go-"), sender.mode]
+
+
+def _javascript(sender: Sender, url: str) -> list[str]:
+    node, npm = _tool("node"), _tool("npm")
+    folder = _prepared("node", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
+    return [node, str(folder / "sender.js"), url, sender.mode]
+
+
+_COMMANDS: dict[str, Callable[[Sender, str], list[str]]] = {
+    "go-nats": _go,
+    "go-nats_jetstream": _go,
+    "javascript": _javascript,
+}
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise Unavailable(f"{name} is not on PATH; what was sent with it once is in messages.json")
+    return found
+
+
+def _prepared(name: str, prepare: Callable[[Path], None]) -> Path:
+    """A copy of a sender's folder in the cache, prepared once for these very files."""
+    files = sorted(path for path in (HERE / name).rglob("*") if path.is_file())
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heed" / "senders"
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / f"{name}-{digest}"
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "ready").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(HERE / name, folder)
+            prepare(folder)
+            (folder / "ready").touch()
+    return folder
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, text=True, capture_output=True)
+    if done.returncode:
+        raise Unavailable(f"{' '.join(command)} failed: {done.stderr[-1000:].strip()}")
+
+
+async def _send_with_python(sender: Sender, url: str) -> None:
+    """HTTP's headers and body on a NATS message: these SDKs have no binding to NATS."""
+    client = await nats.connect(url)
+    try:
+        for item in EVENTS:
+            headers, body = _with_python(sender, item)
+            texts = {name: str(value) for name, value in headers.items()}
+            await client.jetstream().publish(subject(), body or b"", headers=texts)
+    finally:
+        await client.close()
+
+
+def _with_python(sender: Sender, item: Mapping[str, Any]) -> tuple[Mapping[str, str], bytes | None]:
+    named = {name: value for name, value in item.items() if name not in ("text", "bytes", "extensions")}
+    attributes = {**named, "source": SOURCE, "type": TYPE, "specversion": "1.0", **item.get("extensions", {})}
+    data = _data(item)
+    if sender.sdk == "python-1":
+        former = FormerCloudEvent(attributes, data)
+        headers, body = (to_binary if sender.mode == "binary" else to_structured)(former)
+        return headers, body
+    if "time" in attributes:
+        attributes["time"] = datetime.fromisoformat(attributes["time"])
+    event = CloudEvent(attributes, data)
+    message = (to_binary_event if sender.mode == "binary" else to_structured_event)(event)
+    return message.headers, message.body
+
+
+def _data(item: Mapping[str, Any]) -> Any:
+    if "bytes" in item:
+        return base64.b64decode(item["bytes"])
+    if item.get("datacontenttype") == "application/json":
+        return json.loads(item["text"])
+    return item.get("text")
+
+
+async def received(url: str, after: int, count: int) -> list[Original]:
+    """The stream's messages behind a sequence."""
+    client = await nats.connect(url)
+    try:
+        asked = [json.dumps({"seq": after + 1 + index}).encode() for index in range(count)]
+        found = [await client.request("$JS.API.STREAM.MSG.GET.HEED", request) for request in asked]
+        return [read_original(json.loads(item.data)["message"]) for item in found]
+    finally:
+        await client.close()
+
+
+async def last(url: str) -> int:
+    """The stream's last sequence."""
+    client = await nats.connect(url)
+    try:
+        return (await client.jetstream().stream_info("HEED")).state.last_seq
+    finally:
+        await client.close()
+
+
+def sent(sender: Sender, url: str) -> list[Message]:
+    """Publish all events, and what the stream holds of them then."""
+    after = asyncio.run(last(url))
+    send(sender, url)
+    found = asyncio.run(received(url, after, len(EVENTS)))
+    return [
+        Message(str(sender), item["id"], message.headers, base64.b64encode(message.payload).decode())
+        for item, message in zip(EVENTS, found, strict=True)
+    ]
+
+
+def main() -> None:
+    path, chosen = HERE / "messages.json", sys.argv[2:]
+    kept = json.loads(path.read_text()) if path.exists() else []
+    recorded = [item for item in kept if chosen and item["sender"] not in chosen]
+    for sender in SENDERS:
+        if not chosen or str(sender) in chosen:
+            recorded += [asdict(message) for message in sent(sender, sys.argv[1])]
+    path.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
