@@ -72,6 +72,7 @@ layers: $(STAMP_check)
 
 verify: $(STAMP_check) ## Are generated and locked files current?
 	$(BIN)/heed crds --check --output crds --output charts/heed/files/crds
+	$(BIN)/python -m tests.jobfields --check
 	$(BIN)/python requirements/lock.py --check
 
 cluster: $(STAMP_test) ## Bring up a real node on this machine, as root, without Docker; INSTALL=1 installs what is missing
@@ -98,6 +99,7 @@ format: $(STAMP_check) ## Format the code and apply safe fixes
 
 generate: $(STAMP_check) ## Write the CRDs and what else is generated
 	$(BIN)/heed crds --output crds --output charts/heed/files/crds
+	$(BIN)/python -m tests.jobfields
 	$(BIN)/python -m tests.e2e.rbac_page
 
 lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newest versions

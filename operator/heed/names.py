@@ -53,6 +53,11 @@ ANNOTATION_SUSPENDED: Final = (
 )
 
 
+def is_own_key(key: str) -> bool:
+    """Whether a label or an annotation is one that Heed sets and reads."""
+    return key.startswith(f"{GROUP}/")
+
+
 _PARTS = json.JSONEncoder()
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"

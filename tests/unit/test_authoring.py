@@ -141,7 +141,7 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     ({"tasks": {"work": {}}}, "spec.tasks.work", "give it a `job`"),
     ({"tasks": {"work": {"jobs": {}, **job()}}}, "spec.tasks.work.jobs", 'did you mean "job"?'),
     (
-        {"tasks": {"work": {"job": {}}}},
+        {"tasks": {"work": {"job": {"template": {"spec": {"containers": []}}}}}},
         "spec.tasks.work.job.template.spec.containers",
         "at least one container",
     ),

@@ -149,11 +149,11 @@ def test_what_all_handlers_may_do_counts_together() -> None:
         ("data", {"emit": [{"type": "com.example.out", "data": "${'x'.matches(event.id)}"}]}, {}),
         ("to", {"emit": [{"type": "com.example.out", "to": "${'x'.matches(event.id) ? 'a' : 'b'}"}]}, {}),
         ("emits", {"emit": [{"from": "${'x'.matches(event.id) ? [] : [{}]}"}]}, {}),
-        ("task", {"start": [{"task": "work"}]}, {"tasks": {"work": job("${'x'.matches(event.id)}")}}),
+        ("task", {"start": [{"task": "work"}]}, {"tasks": {"work": job("${string('x'.matches(event.id))}")}}),
         (
             "any task",
             {"start": [{"from": "${event.data}"}]},
-            {"tasks": {"work": job("${'x'.matches(event.id)}")}},
+            {"tasks": {"work": job("${string('x'.matches(event.id))}")}},
         ),
     ],
 )

@@ -68,7 +68,11 @@ def test_what_is_written_against_a_policy_is_refused(
         ({"emissions": []}, emit("${event.type}"), {}),
         ({"emissions": []}, emit("com.example.${event.data}"), {}),
         ({"emissions": []}, emit(**{"from": "${event.data}"}), {}),
-        ({"tasks": {"images": []}}, NOTE, {"tasks": {"work": pod_of(containers=[{"image": "${input}"}])}}),
+        (
+            {"tasks": {"images": []}},
+            NOTE,
+            {"tasks": {"work": pod_of(containers=[{"name": "main", "image": "${input}"}])}},
+        ),
         (
             {"tasks": {"images": ["example/*"]}},
             NOTE,

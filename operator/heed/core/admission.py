@@ -130,7 +130,7 @@ def _agent(request: Request, around: Around) -> Verdict:
 
 def _of_a_laptop(advice: Problem) -> bool:
     """Whether it is about running the Agent without a cluster."""
-    return advice.path.endswith(".command")
+    return advice.path.endswith("].command")
 
 
 # ── policies, grants and types ────────────────────────────────────────────────────────────────────────────────────────

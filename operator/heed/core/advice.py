@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.agent import Agent, TaskSpec
+from heed.core.jobschema import job_doubts
 from heed.errors import Problem
 
 ANY: Final = ">"
@@ -67,7 +68,9 @@ def _unstarted(agent: Agent) -> Iterator[Problem]:
 
 
 def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
-    template = (task.job or {}).get("template")
+    job = task.job or {}
+    yield from _job(job, f"spec.tasks.{name}.job")
+    template = job.get("template")
     pod = template.get("spec") if isinstance(template, dict) else None
     if not isinstance(pod, dict):
         return
@@ -77,6 +80,22 @@ def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
         for index, container in enumerate(items if isinstance(items, list) else ()):
             if isinstance(container, dict):
                 yield from _container(container, f"{path}.{field}[{index}]", runs=field == "containers")
+
+
+def _job(job: dict[str, Any], path: str) -> Iterator[Problem]:
+    yield from job_doubts(job, path)
+    if job.get("ttlSecondsAfterFinished") is not None:
+        message = "has no effect: Heed deletes the Job, once its end was handled"
+        yield Problem(f"{path}.ttlSecondsAfterFinished", message, "set the task's `retention`")
+
+    metadata = job.get("metadata")
+    for field, given in (metadata if isinstance(metadata, dict) else {}).items():
+        for key in filter(names.is_own_key, given if isinstance(given, dict) else ()):
+            yield Problem(
+                f"{path}.metadata.{field}.{key}",
+                f"is not passed on: {names.GROUP}/… are Heed's own",
+                "remove it, or choose another prefix",
+            )
 
 
 def _container(container: dict[str, Any], path: str, *, runs: bool) -> Iterator[Problem]:

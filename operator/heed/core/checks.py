@@ -14,9 +14,9 @@ from heed.api.agent import (
     Emit,
     Handler,
     TaskSpec,
-    job_containers,
 )
 from heed.core.expressions import VARIABLES, Expression, ExpressionError, compile_expression, weight
+from heed.core.jobschema import job_mistakes
 from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single, sources
 from heed.core.values import INT_MAX, INT_MIN
 from heed.errors import Problem
@@ -137,13 +137,12 @@ def check_key(compiler: Compiler, key: Expression | None) -> None:
         compiler.problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
 
 
-def check_work(compiler: Compiler, task: TaskSpec, path: str) -> None:
-    """A task has work to do."""
+def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
+    """A task has work to do, which can be a Job once its template is rendered. None: its template is a problem."""
     if task.job is None:
         compiler.problem(path, "has no work to do", "give it a `job`")
-    elif not job_containers(task.job):
-        where = f"{path}.job.template.spec.containers"
-        compiler.problem(where, "there is no container", "a job needs at least one container")
+    elif template is not None:
+        compiler.problems.extend(job_mistakes(template.shape, f"{path}.job"))
 
 
 def check_handler(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> None:

@@ -109,6 +109,11 @@ class Expression:
     cost: Cost
 
     @property
+    def type(self) -> str:
+        """CEL's name for the type of its value, without that of items: `LIST`. DYN where it depends on data."""
+        return str(self.compiled.return_type().name()).partition("<")[0]
+
+    @property
     def valued(self) -> Cost:
         """What its value as JSON may cost."""
         return rendered(self.cost, optionals=self._may_be_optional)

@@ -223,11 +223,12 @@ def _of_handler(handler: Handler) -> tuple[str, ...]:
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
     path = f"spec.tasks.{name}"
-    checks.check_work(compiler, task, path)
+    template = compiler.template(task.job, f"{path}.job", expands_variables)
+    checks.check_work(compiler, task, template, path)
     return Task(
         name=name,
         kind="job",
-        template=compiler.template(task.job, f"{path}.job", expands_variables) or compile_template({}),
+        template=template or compile_template({}),
         timeout=None if task.timeout is None else seconds(task.timeout),
         retention=seconds(task.retention),
         publish=task.publish,

@@ -18,6 +18,8 @@ from heed.core.cloudevents import parse_event
 from heed.core.decide import Decision, decide
 from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, Received
+from heed.core.jobcontract import REASON_INVALID
+from heed.core.jobschema import why_no_job
 from heed.core.ledger import Ledger
 from heed.core.patterns import matches
 from heed.core.program import Program
@@ -208,7 +210,8 @@ class _World:
         return Delivery(agent, decision, started, emitted, tuple(effect.id for effect in cancelled))
 
     def _answer(self, agent: AgentRef, work: TaskWork, at: str) -> None:
-        answer = self.answers(work)
+        why = why_no_job(work) if work.kind == "job" else None
+        answer = self.answers(work) if why is None else Answer(reason=REASON_INVALID, message=why)
         if answer is None:
             return
         if answer.after is None or answer.after in self.stored:

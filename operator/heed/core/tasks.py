@@ -10,7 +10,7 @@ from heed.core.cloudevents import from_json, to_json
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.strictjson import check_zeros
-from heed.core.values import compact
+from heed.core.values import canonical, compact
 from heed.errors import MalformedEvent
 
 
@@ -35,7 +35,7 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
         task=record.task,
         kind=record.kind,
         session=record.session,
-        spec=owed["spec"],
+        spec=canonical(owed["spec"], stored=True),  # an int32 that came as 2.0 is refused as such
         document=owed["document"],
         timeout=owed["timeout"],
         retention=owed["retention"],

@@ -21,12 +21,27 @@ class TemplateError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Yields:
+    """The place of an expression in a template's shape. One that is not `alone` in its string becomes text.
+
+    `type` is CEL's name for what it yields, DYN where only an event can tell.
+    """
+
+    type: str
+    alone: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
-    """A parsed template. `constant` says that it holds no expression at all; `cost` is what rendering it may cost."""
+    """A parsed template. `constant` says that it holds no expression at all; `cost` is what rendering it may cost.
+
+    `shape` is the JSON that it renders to, as far as that is known before: with Yields where expressions stand.
+    """
 
     render: Render
     constant: bool
     cost: Cost = FREE
+    shape: Any = None
 
 
 def compile_template(
@@ -44,14 +59,16 @@ def compile_template(
         if not all(member.constant for member in members.values()):
             renders = [(key, member.render) for key, member in members.items()]
             cost = together([member.cost for member in members.values()], keys="".join(members))
-            return Template(lambda scope: {key: render(scope) for key, render in renders}, False, cost)
+            shape = {key: member.shape for key, member in members.items()}
+            return Template(lambda scope: {key: render(scope) for key, render in renders}, False, cost, shape)
     elif isinstance(value, list):
         items = [compile_template(item, f"{path}[{index}]", guard, known) for index, item in enumerate(value)]
         if not all(item.constant for item in items):
             cost = together([item.cost for item in items])
-            return Template(lambda scope: [item.render(scope) for item in items], False, cost)
+            shapes = [item.shape for item in items]
+            return Template(lambda scope: [item.render(scope) for item in items], False, cost, shapes)
     plain = _unescaped(value)
-    return Template(lambda scope: plain, True, literal(plain))
+    return Template(lambda scope: plain, True, literal(plain), plain)
 
 
 def _unescaped(value: Any) -> Any:
@@ -72,12 +89,14 @@ def _string(text: str, path: str, guarded: bool, known: tuple[str, ...]) -> Temp
         raise TemplateError(path, str(error)) from None
     if all(isinstance(part, str) for part in parts):
         plain = "".join(map(str, parts))
-        return Template(lambda scope: plain, True, literal(plain))
+        return Template(lambda scope: plain, True, literal(plain), plain)
     if len(parts) == 1 and isinstance(parts[0], Expression):
-        return Template(_valued(parts[0], path, guarded), False, parts[0].valued)
+        yields = Yields(parts[0].type)
+        return Template(_valued(parts[0], path, guarded), False, parts[0].valued, yields)
     pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
     cost = together([_cost(part) for part in parts])
-    return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost)
+    text_of = Yields("STRING", alone=False)
+    return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost, text_of)
 
 
 def _cost(part: str | Expression) -> Cost:

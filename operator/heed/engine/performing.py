@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from heed import names
 from heed.api.status import Owed, PendingTask
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd, TaskWork
-from heed.core.jobcontract import REASON_DEADLINE, REASON_LOST
+from heed.core.jobcontract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
+from heed.core.jobschema import why_no_job
 from heed.core.policy import OPEN, Permissions
 from heed.core.tasks import end_event, end_subject, in_few_words, work_of
 from heed.engine.observers import Observer
@@ -156,6 +157,7 @@ class Performer:
                 if effect.id in self._cancelled:
                     return False
                 work = work_of(self._agent, effect.id, effect.record)
+                await self._check_possible(work)
                 await self._check_allowed(work)
                 await self._runner.start(work)
         except TaskRefused as error:
@@ -171,6 +173,12 @@ class Performer:
             raise MalformedEvent(
                 f"status.outbox has a message for {owed.subject}, not {self._agent}'s; {remedy}"
             )
+
+    async def _check_possible(self, work: TaskWork) -> None:
+        """Raise TaskRefused for what no cluster takes, however often it is tried."""
+        if work.kind == "job" and (why := why_no_job(work)) is not None:
+            await self._runner.cancel(work.id)  # an earlier release may have started it
+            raise TaskRefused(REASON_INVALID, why)
 
     async def _check_allowed(self, work: TaskWork) -> None:
         """Raise TaskRefused for what was decided before a policy that does not allow it."""

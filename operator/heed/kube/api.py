@@ -106,8 +106,9 @@ class Api:
             page["continue"] = more
 
     async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
-        """POST. Raises ApiError."""
-        return await self._request("POST", path, body=body, content_type="application/json")
+        """POST; a field that the API server does not know is refused, where it would drop it. Raises ApiError."""
+        query = {"fieldValidation": "Strict"}
+        return await self._request("POST", path, query=query, body=body, content_type=JSON)
 
     async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
         """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""

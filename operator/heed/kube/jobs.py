@@ -1,6 +1,7 @@
 """Jobs as plain manifests, and what a finished Job says. Pure."""
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -24,6 +25,7 @@ CREDENTIALS: Final = "nats.creds"
 NATS_VOLUME: Final = "heed-nats"
 NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
 CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS}"
+_SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
 
 
 def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, Any]:
@@ -33,7 +35,8 @@ def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, 
     """
     access = access or TaskAccess()
     spec = copy.deepcopy(work.spec)
-    annotations = {names.ANNOTATION_RETENTION: str(work.retention)}
+    own = spec.pop("metadata", None) or {}
+    annotations = {**_of_author(own.get("annotations")), names.ANNOTATION_RETENTION: str(work.retention)}
     if work.publish is not None:
         annotations[names.ANNOTATION_PUBLISHES] = "true"
     if needs_credentials(work, access):
@@ -41,7 +44,8 @@ def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, 
         spec["suspend"] = True
     spec.pop("ttlSecondsAfterFinished", None)  # a completion must not be lost to a TTL while nobody looks
     if work.timeout is not None:
-        spec["activeDeadlineSeconds"] = min(work.timeout, spec.get("activeDeadlineSeconds", work.timeout))
+        limit = spec.get("activeDeadlineSeconds")
+        spec["activeDeadlineSeconds"] = work.timeout if limit is None else min(work.timeout, limit)
     labels = _labels(work)
     template = _mapping(spec, "template")
     metadata = _mapping(template, "metadata")
@@ -57,7 +61,7 @@ def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, 
         "metadata": {
             "name": names.job_name(work.agent.name, work.id),
             "namespace": work.agent.namespace,
-            "labels": labels,
+            "labels": {**_of_author(own.get("labels")), **labels},
             "annotations": annotations,
             "ownerReferences": [_owner(work)],
         },
@@ -102,6 +106,11 @@ def release(work: TaskWork) -> dict[str, Any]:
     """The patch that lets a Job run whose Secret is there, unless its author wants it suspended all the same."""
     patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
     return patch if work.spec.get("suspend") else {**patch, "spec": {"suspend": False}}
+
+
+def _of_author(given: Mapping[str, str] | None) -> dict[str, str]:
+    """The labels or annotations of a Job that its author may set: all but Heed's own."""
+    return {key: value for key, value in (given or {}).items() if not names.is_own_key(key)}
 
 
 def _labels(work: TaskWork) -> dict[str, str]:
@@ -249,4 +258,4 @@ def delete_after(job: Mapping[str, Any]) -> float:
     at = (condition or {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
     retention = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_RETENTION, "3600")
     ended = datetime.fromisoformat(at).astimezone(UTC).timestamp()
-    return ended + (int(retention) if retention.isdecimal() else 3600)
+    return ended + (int(retention) if _SECONDS.fullmatch(retention) else 3600)

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from heed.core.jobcontract import REASON_INVALID
 from heed.errors import TaskRefused
 from heed.kube.api import ApiError
 
@@ -65,5 +66,7 @@ def refused_job(task: str, error: ApiError) -> TaskRefused | None:
     if error.status == 429 or error.status >= 500 or is_quota(error):
         return None
     if (refuser := refuser_of(error)) is not None:
-        return TaskRefused("InvalidJob", f"{path}: refused by {refuser}: {refuser.why or 'without a reason'}")
-    return TaskRefused("InvalidJob", f"{path}: {error.message}") if error.status in (400, 422) else None
+        return TaskRefused(
+            REASON_INVALID, f"{path}: refused by {refuser}: {refuser.why or 'without a reason'}"
+        )
+    return TaskRefused(REASON_INVALID, f"{path}: {error.message}") if error.status in (400, 422) else None

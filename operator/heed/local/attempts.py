@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from heed.api.agent import job_containers
 from heed.core.effects import TaskWork
-from heed.core.jobcontract import BACKOFF_LIMIT, MESSAGE_LIMIT
+from heed.core.jobcontract import BACKOFF_LIMIT, MESSAGE_LIMIT, REASON_INVALID
 from heed.errors import TaskRefused
 from heed.local.children import Process, end_group, spawn
 from heed.local.output import Line, pipe
@@ -103,7 +103,7 @@ def _environment(container: dict[str, Any], at: str, contract: Mapping[str, str]
     for index, item in enumerate(_list(container, "env", at)):
         here = f"{at}.env[{index}]"
         if not isinstance(item, dict):
-            raise TaskRefused("InvalidSpec", f"{here}: must be a map with `name` and `value`")
+            raise TaskRefused(REASON_INVALID, f"{here}: must be a map with `name` and `value`")
         if item.get("valueFrom"):
             raise TaskRefused("UnsupportedLocally", f"{here}.valueFrom: {_NO_SOURCES}")
         value = _text(item.get("value") or "", f"{here}.value")
@@ -117,7 +117,7 @@ _NO_SOURCES: Final = "heed dev has no cluster to take it from; give a plain valu
 def _list(container: dict[str, Any], key: str, at: str) -> list[Any]:
     value = container.get(key) or []
     if not isinstance(value, list):
-        raise TaskRefused("InvalidSpec", f"{at}.{key}: must be a list, is {value!r}")
+        raise TaskRefused(REASON_INVALID, f"{at}.{key}: must be a list, is {value!r}")
     return value
 
 
@@ -128,14 +128,14 @@ def _texts(container: dict[str, Any], key: str, at: str) -> list[str]:
 def _count(spec: dict[str, Any], key: str, path: str) -> int | None:
     value = spec.get(key)
     if value is not None and (type(value) is not int or value < 0):
-        raise TaskRefused("InvalidSpec", f"{path}.{key}: must be a whole number, is {value!r}")
+        raise TaskRefused(REASON_INVALID, f"{path}.{key}: must be a whole number, is {value!r}")
     return value
 
 
 def _text(value: object, at: str) -> str:
     if not isinstance(value, str):
         raise TaskRefused(
-            "InvalidSpec", f'{at}: must be a string, is {value!r}; write "${{string(…)}}" in its template'
+            REASON_INVALID, f'{at}: must be a string, is {value!r}; write "${{string(…)}}" in its template'
         )
     return value
 

@@ -257,3 +257,11 @@ async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_no
         assert [end.id for end in ends] == ["job-uid"] * count
         await asyncio.sleep(0)
     runner.close()
+
+
+async def test_nothing_is_created_whose_fields_the_api_server_would_drop(api: Api, server: Server) -> None:
+    server.answers = lambda request: (201, job())
+
+    await JobRunner(api, AGENT).start(work())
+
+    assert server.requests == [("POST", "/apis/batch/v1/namespaces/demo/jobs?fieldValidation=Strict")]

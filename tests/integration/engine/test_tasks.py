@@ -3,16 +3,19 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from heed import names
 from heed.api.parsing import parse_agent
+from heed.core.events import Event
 from heed.core.program import compile_agent
 from heed.engine.performing import now
 from heed.errors import TaskUnavailable
 from heed.local.processes import ProcessRunner
 from tests.integration.engine.points import Doors
-from tests.integration.engine.world import World, end_of_run, manifest
+from tests.integration.engine.world import AGENT, World, end_of_run, manifest
 from tests.integration.waiting import until
 
 
@@ -204,3 +207,53 @@ open(os.environ['HEED_RESULT_FILE'], 'w').write(str(n * 2)); raise SystemExit(n 
         assert ledger.sessions["s1"].state["failed"] == "BackoffLimitExceeded"
     finally:
         await runner.close()
+
+
+@pytest.mark.parametrize(
+    ("job", "data", "said"),
+    [
+        ({"activeDeadlineSeconds": "${input.x}"}, {"x": "300"}, "activeDeadlineSeconds: is a string"),
+        ({"backoffLimit": "${input.x}"}, {"x": 2.5}, "backoffLimit: is a number (2.5)"),
+        ({"metadata": {"labels": "${input.x}"}}, {"x": ["a"]}, "metadata.labels: is a list"),
+        ({"template": {"spec": {"containers": "${input.x}"}}}, {"x": []}, "there is no container"),
+        (
+            {"template": {"spec": {"containers": [{"name": "a", "command": "${input.x}"}]}}},
+            {"x": {"a": 1}},
+            "command: is a map, not a list",
+        ),
+    ],
+)
+async def test_what_can_never_be_a_job_fails_its_task_at_once(
+    world: World, job: dict[str, Any], data: Any, said: str
+) -> None:
+    # Given a template that any event may make nonsense of, beside a timeout
+    plain = {"template": {"spec": {"containers": [{"name": "main"}]}}}
+    document = manifest(world.namespace, world.program.agent.uid, {**plain, **job})
+    document["spec"]["tasks"]["work"]["timeout"] = "10m"
+    world.program = compile_agent(parse_agent(document))
+    life = await world.live()
+
+    # When
+    await world.send("ask", data=data)
+
+    # Then
+    ledger = await world.check()
+    assert [task.reason for task in ledger.recent_tasks] == ["InvalidJob"]
+    end = await world.bus.last(names.inbox_subject(world.namespace, AGENT, names.TASK_FAILED))
+    assert isinstance(end, Event)
+    assert said in end.data["message"]
+    assert not world.jobs.made
+    assert life.watcher.troubles == []
+
+
+async def test_a_whole_number_that_came_as_a_double_is_one(world: World) -> None:
+    job = {"backoffLimit": "${input.n}", "template": {"spec": {"containers": [{"name": "main"}]}}}
+    document = manifest(world.namespace, world.program.agent.uid, job)
+    document["spec"]["handlers"][0]["start"][0]["input"] = {"n": "${event.data.n * 2.0}"}
+    world.program = compile_agent(parse_agent(document))
+    await world.live()
+
+    await world.send("ask", data={"n": 1.0})
+
+    task_id = await only_task(world)
+    assert repr(world.jobs.running[task_id].spec["backoffLimit"]) == "2"

@@ -21,10 +21,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "UnsupportedLocally",
         "job.completions: heed dev runs one process",
     ),
-    (job("true", args=[7]), "InvalidSpec", "args[0]: must be a string, is 7"),
-    (job("true", args="x"), "InvalidSpec", "args: must be a list"),
-    (job("true", env=["A=1"]), "InvalidSpec", "env[0]: must be a map"),
-    (job("true", limits={"backoffLimit": "2"}), "InvalidSpec", "job.backoffLimit: must be a whole number"),
+    (job("true", args=[7]), "InvalidJob", "args[0]: must be a string, is 7"),
+    (job("true", args="x"), "InvalidJob", "args: must be a list"),
+    (job("true", env=["A=1"]), "InvalidJob", "env[0]: must be a map"),
+    (job("true", limits={"backoffLimit": "2"}), "InvalidJob", "job.backoffLimit: must be a whole number"),
     ({}, "NoCommand", "set command"),
 ]
 
