@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-START_TIMEOUT = 15.0
+from tests.patience import PATIENCE
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -93,12 +94,12 @@ class NatsServer:
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(timeout=START_TIMEOUT)
+            self._process.wait(timeout=PATIENCE)
             self._process = None
 
     def _wait_for_port(self) -> int:
         assert self._process is not None
-        deadline = time.monotonic() + START_TIMEOUT
+        deadline = time.monotonic() + PATIENCE
         # The server writes this file once it listens.
         while time.monotonic() < deadline and self._process.poll() is None:
             for ports in self.directory.glob("*.ports"):

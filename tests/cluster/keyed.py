@@ -19,6 +19,7 @@ from tests.chart.rendering import NAMESPACE, render
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import HEED, Operator
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 SECRET = "heed-nats-keys"
 T = TypeVar("T")
@@ -113,7 +114,9 @@ class KeyedBroker:
         }
 
         async def act(client: Client) -> dict[str, Any]:
-            reply = await client.request(subject, json.dumps(data).encode(), timeout=5, headers=headers)
+            reply = await client.request(
+                subject, json.dumps(data).encode(), timeout=PATIENCE, headers=headers
+            )
             answer: dict[str, Any] = json.loads(reply.data)
             return answer
 

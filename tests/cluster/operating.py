@@ -26,8 +26,8 @@ from heed.core.events import Event, Malformed
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
+from tests.patience import PATIENCE
 
-PATIENCE = 30.0
 HEED = Path(sys.executable).with_name("heed")
 DYING = Path(__file__).with_name("dying_operator.py")
 LEASES = tuple(f"heed-{number}" for number in range(1, 257))
@@ -98,7 +98,7 @@ class Operator:
         assert self._process is not None
         assert self._process.poll() is None, self.log.read_text()[-3000:]
         try:
-            with urlopen(f"http://127.0.0.1:{self._port}/{path}", timeout=2) as answer:
+            with urlopen(f"http://127.0.0.1:{self._port}/{path}", timeout=10) as answer:
                 return int(answer.status), answer.read().decode().strip()
         except HTTPError as error:
             with error:
@@ -206,9 +206,9 @@ class Broker:
                 jetstream = client.jetstream()
                 pull = await jetstream.pull_subscribe(subject, stream=stream)
                 pending = (await pull.consumer_info()).num_pending
-                found = await pull.fetch(pending, timeout=5) if pending else []
+                found = await pull.fetch(pending, timeout=PATIENCE) if pending else []
                 while len(found) < pending:
-                    found += await pull.fetch(pending - len(found), timeout=5)
+                    found += await pull.fetch(pending - len(found), timeout=PATIENCE)
                 await pull.unsubscribe()
                 return [(m.metadata.sequence.stream, dict(m.headers or {}), m.data, m.subject) for m in found]
             finally:

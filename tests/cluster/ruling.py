@@ -13,8 +13,9 @@ from heed.api.conditions import condition_of
 from heed.core.events import Event
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Stage
+from tests.cluster.operating import Stage
 from tests.cluster.stories import RESEARCHER
+from tests.patience import PATIENCE
 
 ASKED = "com.example.question.asked"
 ANSWERS = "com.example.question.*"

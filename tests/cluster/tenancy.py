@@ -30,9 +30,10 @@ from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
-from tests.cluster.operating import PATIENCE, Stage
+from tests.cluster.operating import Stage
 from tests.cluster.ruling import ASKED, apply
 from tests.cluster.stories import RESEARCHER
+from tests.patience import PATIENCE
 
 ORDERED = "com.example.order.placed"
 NOTED = "com.example.order.noted"
@@ -133,7 +134,7 @@ class Tenants:
             pull = await jetstream.pull_subscribe(">", stream=stream, config=unacknowledged)
             found: list[str] = []
             while len(found) < state.messages:
-                found += [item.subject for item in await pull.fetch(500, timeout=5)]
+                found += [item.subject for item in await pull.fetch(500, timeout=PATIENCE)]
             return found
 
         return self.broker.as_admin(act)

@@ -18,10 +18,11 @@ from heed.kube.standing import Patience
 from heed.kube.troubles import Trouble
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import PATIENCE, totals
+from tests.cluster.operating import totals
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT, Watchless, ref, true, watchless_fleet
 from tests.nats_server import NatsServer, require_nats_server
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 QUICK = Patience(loop=0.5, effects=0.5, between=0.2)

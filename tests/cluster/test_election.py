@@ -24,8 +24,9 @@ from heed.kube.lease import LeaseLock, leases_path
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import PATIENCE, Broker
+from tests.cluster.operating import Broker
 from tests.cluster.stories import RESEARCHER
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 _numbers = itertools.count(1)

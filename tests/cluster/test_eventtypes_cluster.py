@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.operating import Stage, totals
 from tests.cluster.ruling import ASKED, accepted, event_type, ready
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 LONG = {"type": "object", "properties": {"topic": {"type": "string", "minLength": 5}}}

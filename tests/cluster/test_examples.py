@@ -14,7 +14,8 @@ from heed import names
 from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import HEED, PATIENCE, Stage, totals
+from tests.cluster.operating import HEED, Stage, totals
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.operating import Stage, totals
 from tests.cluster.ruling import emissions, policy, ready
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

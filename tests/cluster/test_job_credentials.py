@@ -21,9 +21,10 @@ from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
-from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.operating import Stage, totals
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tenancy import make_namespace
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

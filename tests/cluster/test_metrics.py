@@ -12,8 +12,9 @@ from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import LEASES, PATIENCE, Broker, Operator, Stage
+from tests.cluster.operating import LEASES, Broker, Operator, Stage
 from tests.cluster.stories import RESEARCHER
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

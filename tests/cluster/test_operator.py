@@ -11,8 +11,9 @@ from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Operator, Stage, totals
+from tests.cluster.operating import Operator, Stage, totals
 from tests.cluster.stories import RESEARCHER, researcher, with_handler
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

@@ -15,10 +15,11 @@ from heed.kube.api import objects_path
 from tests.cluster.conftest import CRDS, free_port
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Broker, Operator, Stage, totals
+from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.cluster.ruling import ANSWERS, accepted, apply, emissions, grant, listener, order, policy, ready
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 STOPPED = "events wait in the stream"

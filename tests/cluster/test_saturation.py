@@ -25,12 +25,12 @@ from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.integration.engine.oracle import read_back
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 SESSIONS = int(os.environ.get("HEED_SESSIONS", "1000"))
 BUDGET = Settings().status_budget if SESSIONS > 5000 else 150_000
-PATIENCE = 60.0 + SESSIONS / 20
 OPEN, CLOSE, CLOSED = "com.example.case.opened", "com.example.case.settled", "com.example.case.closed"
 MANIFEST: dict[str, Any] = {
     "apiVersion": names.API_VERSION,
@@ -123,7 +123,9 @@ def until(stage: Stage, plane: ControlPlane, holds: Any, sizes: list[int]) -> di
         status: dict[str, Any] = body.get("status") or {}
         return status if status and holds(status) else None
 
-    return eventually(look, PATIENCE, what=f"the status; log: {stage.operator.log}", every=0.2)
+    return eventually(
+        look, PATIENCE + SESSIONS / 20, what=f"the status; log: {stage.operator.log}", every=0.2
+    )
 
 
 def test_thousands_of_sessions_are_served_within_the_budget(

@@ -19,14 +19,14 @@ from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Broker, Operator, Stage, totals
+from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tcpproxy import TcpProxy
+from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 LEASE = "heed"  # the chart's, with the chart's rights
 LEASE_PATH = f"/apis/coordination.k8s.io/v1/namespaces/{SYSTEM}/leases/{LEASE}"
-TAKEOVER = 60.0  # patience, not a promise
 NOTED = "com.example.question.noted"
 Start = Callable[..., Operator]
 
@@ -107,7 +107,7 @@ class Watchful:
         self._cursor = stage.status()["cursor"]["sequence"]
 
     def until_active(self, replica: Operator) -> None:
-        replica.until("active", TAKEOVER)
+        replica.until("active", PATIENCE)
         self._say(f"{replica.identity} is active")
 
     def until_commit(self) -> None:
@@ -207,7 +207,7 @@ def test_a_hanging_active_is_replaced_and_does_no_harm_when_it_goes_on(
 
     # And is as good as any
     two.kill()
-    one.until("active", TAKEOVER)
+    one.until("active", PATIENCE)
     stage.ask("q-last", correlation="c-last")
     stage.until(lambda s: "c-last" in s["sessions"])
 
@@ -237,7 +237,7 @@ def test_an_active_that_loses_the_api_server_gives_way_and_comes_back(
             pid = one.pid
             wire.swallow()
             takeover = Watchful(stage, "API server lost")
-            eventually(lambda: (one.probe("readyz") or (0,))[0] == 503, TAKEOVER, what="one to be unready")
+            eventually(lambda: (one.probe("readyz") or (0,))[0] == 503, PATIENCE, what="one to be unready")
             takeover.until_active(two)
             takeover.until_commit()
 

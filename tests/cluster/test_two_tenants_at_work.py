@@ -19,10 +19,11 @@ from heed import names
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, totals
+from tests.cluster.operating import totals
 from tests.cluster.ruling import ASKED, emissions, policy
 from tests.cluster.tenancy import ORDERED, Tenants, agent, ask, bookkeeper, hearing, researcher, tenancy
 from tests.integration.waiting import until
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 FLOOD = 1_500  # events
@@ -153,7 +154,7 @@ def test_credentials_that_have_expired_let_nobody_in_and_out_who_is(tenants: Ten
 
     # When it is connected, and its time comes
     async def outlive(client: Client) -> str:
-        await client.request(own, b"{}", timeout=5)
+        await client.request(own, b"{}", timeout=PATIENCE)
         await until(lambda: "expired" in str(client.last_error) or client.is_closed, PATIENCE)
         return str(client.last_error)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, totals
+from tests.cluster.operating import totals
 from tests.cluster.tenancy import (
     NOTED,
     ORDERED,
@@ -26,6 +26,7 @@ from tests.cluster.tenancy import (
     researcher,
     tenancy,
 )
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

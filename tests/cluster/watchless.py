@@ -20,8 +20,8 @@ from heed.kube.api import Api, agent_path, agents_path, jobs_path
 from heed.kube.fleet import Fleet
 from heed.kube.standing import Patience
 from heed.settings import Settings
-from tests.cluster.operating import PATIENCE
 from tests.cluster.stories import RESEARCHER
+from tests.patience import PATIENCE
 
 ASKED = "com.example.question.asked"
 AGENT = "researcher"

@@ -15,8 +15,8 @@ import yaml
 
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.helm import helm
+from tests.patience import PATIENCE
 
-PATIENCE = 90.0
 # Made and unmade by the cluster itself, for whatever is there.
 OF_THE_CLUSTER = {"events", "events.events.k8s.io", "endpointslices.discovery.k8s.io", "endpoints"}
 
@@ -38,13 +38,13 @@ class Cluster:
         self.kubectl_path = found
         self._helm = str(helm())
 
-    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 180) -> str:
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 5 * PATIENCE) -> str:
         """What it prints. Raises CommandFailed."""
         return run([self.kubectl_path, *arguments], stdin, timeout)
 
     def helm(self, *arguments: str) -> str:
         """What it prints. Raises CommandFailed."""
-        return run([self._helm, *arguments], None, 600)
+        return run([self._helm, *arguments], None, 10 * PATIENCE)
 
     def apply(self, manifests: Iterable[Mapping[str, Any]], namespace: str) -> None:
         self.kubectl("apply", "-n", namespace, "-f", "-", stdin=yaml.safe_dump_all(list(manifests)))
@@ -84,7 +84,9 @@ class Cluster:
 
     def until_ready(self, agent: str, namespace: str) -> dict[str, Any]:
         """An Agent's status once its newest generation is ready."""
-        self.kubectl("wait", "agent", agent, "-n", namespace, "--for=condition=Ready", "--timeout=60s")
+        self.kubectl(
+            "wait", "agent", agent, "-n", namespace, "--for=condition=Ready", f"--timeout={PATIENCE:.0f}s"
+        )
         return self.status(agent, namespace)
 
 

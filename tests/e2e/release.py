@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.controlplane.waiting import eventually
-from tests.e2e.cluster import PATIENCE, Cluster
+from tests.e2e.cluster import Cluster
 from tests.e2e.rights import roles_in
+from tests.patience import PATIENCE
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "heed"
 NAME = "heed"
@@ -58,11 +59,11 @@ class Release:
 
     def uninstall(self) -> None:
         self.period = (self.period[0], now())
-        self.cluster.helm("uninstall", NAME, "-n", NAMESPACE, "--wait", "--timeout=3m")
+        self.cluster.helm("uninstall", NAME, "-n", NAMESPACE, "--wait", f"--timeout={5 * PATIENCE:.0f}s")
 
     def test(self) -> str:
         """What `helm test` prints."""
-        return self.cluster.helm("test", NAME, "-n", NAMESPACE, "--logs", "--timeout=3m")
+        return self.cluster.helm("test", NAME, "-n", NAMESPACE, "--logs", f"--timeout={5 * PATIENCE:.0f}s")
 
     def secret(self, name: str, key: str) -> str:
         data = self.cluster.get("secret", name, "-n", NAMESPACE).get("data") or {}
@@ -102,7 +103,9 @@ class Release:
         settings = [f"image.repository={IMAGE}", f"image.tag={TAG}", "nats.embedded.enabled=true"]
         settings += ["log.level=debug", *os.environ.get("E2E_VALUES", "").split(), *values]
         options = [word for value in settings for word in ("--set", value)]
-        self.cluster.helm(verb, NAME, str(CHART), "-n", NAMESPACE, *options, "--wait", "--timeout=3m")
+        self.cluster.helm(
+            verb, NAME, str(CHART), "-n", NAMESPACE, *options, "--wait", f"--timeout={5 * PATIENCE:.0f}s"
+        )
         return time.monotonic() - started
 
 

@@ -11,8 +11,9 @@ import pytest
 
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import PATIENCE, Cluster, totals
+from tests.e2e.cluster import Cluster, totals
 from tests.e2e.release import NAMESPACE, RESTRICTED, Release
+from tests.patience import PATIENCE
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

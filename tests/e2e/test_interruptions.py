@@ -11,10 +11,11 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import ANSWERED, slow
 from tests.e2e.asking import question
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import PATIENCE, Cluster, totals
+from tests.e2e.cluster import Cluster, totals
 from tests.e2e.node import machine
 from tests.e2e.node.layout import Layout
 from tests.e2e.release import NAMESPACE, Release
+from tests.patience import PATIENCE
 
 QUESTIONS = 6
 LASTING = 10.0  # seconds that a Job takes which is to be seen at work
@@ -60,7 +61,7 @@ def test_operator_pods_deleted_in_mid_flight(
 
     # Then
     assert_all_answered(cluster, broker, namespace, topics)
-    cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/heed", "--timeout=120s")
+    cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/heed", f"--timeout={PATIENCE:.0f}s")
     assert not set(old) & {pod["metadata"]["name"] for pod in release.pods()}
 
 

@@ -36,7 +36,7 @@ def layout() -> Iterator[Layout]:
 def traces(layout: Layout) -> dict[str, object]:
     """What a node could leave behind; other programs may come and go meanwhile."""
     return {
-        "processes": [p for p in Path("/proc").glob("[0-9]*") if mentions(p / "cmdline", layout.root)],
+        "processes": machine.processes(layout),
         "mounts": Path("/proc/self/mounts").read_text(),
         "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
         "rules": [written("iptables-save", "-t", table) for table in ("filter", "nat", "mangle")],
@@ -45,13 +45,6 @@ def traces(layout: Layout) -> dict[str, object]:
         "settings": [Path("/proc/sys", name).read_text() for name in SYSCTLS],
         "folders": {folder: sorted(os.listdir(folder)) for folder in FOLDERS},
     }
-
-
-def mentions(file: Path, folder: Path) -> bool:
-    try:
-        return str(folder).encode() in file.read_bytes()
-    except OSError:
-        return False
 
 
 def written(*command: str) -> list[str]:

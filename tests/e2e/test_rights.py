@@ -10,8 +10,9 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import ASKED, FAILED, slow
 from tests.e2e.asking import question
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import PATIENCE, Cluster, CommandFailed, totals
+from tests.e2e.cluster import Cluster, CommandFailed, totals
 from tests.e2e.release import NAME, NAMESPACE, Release
+from tests.patience import PATIENCE
 
 
 def rule(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -36,7 +37,13 @@ def test_rules_are_accepted(
 ) -> None:
     cluster.apply([rule(kind, spec)], namespace)
     cluster.kubectl(
-        "wait", kind.lower(), "rule", "-n", namespace, "--for=condition=Accepted", "--timeout=60s"
+        "wait",
+        kind.lower(),
+        "rule",
+        "-n",
+        namespace,
+        "--for=condition=Accepted",
+        f"--timeout={PATIENCE:.0f}s",
     )
 
 
@@ -75,7 +82,9 @@ def test_an_agent_that_a_policy_forbids_stops_and_says_so_in_an_event(
     cluster.apply([rule("AgentPolicy", {"agentSelector": {}, "subscriptions": []})], namespace)
 
     # Then
-    cluster.kubectl("wait", "agent", "slow", "-n", namespace, "--for=condition=Ready=False", "--timeout=60s")
+    cluster.kubectl(
+        "wait", "agent", "slow", "-n", namespace, "--for=condition=Ready=False", f"--timeout={PATIENCE:.0f}s"
+    )
     (ready,) = (c for c in cluster.status("slow", namespace)["conditions"] if c["type"] == "Ready")
     assert ready["reason"] == "PolicyViolation"
     assert ASKED in ready["message"]
@@ -97,7 +106,7 @@ def test_a_lease_that_somebody_deleted_is_made_again(cluster: Cluster, release: 
             return False
 
     eventually(held, PATIENCE, what="a lease that is held", every=0.5)
-    cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/heed", "--timeout=120s")
+    cluster.kubectl("rollout", "status", "-n", NAMESPACE, "deployment/heed", f"--timeout={PATIENCE:.0f}s")
 
     # It is the replicas' own now; what people do to have the release own it again
     owner = (f"meta.helm.sh/release-name={NAME}", f"meta.helm.sh/release-namespace={NAMESPACE}")

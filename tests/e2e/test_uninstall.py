@@ -10,8 +10,9 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import counter
 from tests.e2e.asking import tick
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import PATIENCE, Cluster, totals
+from tests.e2e.cluster import Cluster, totals
 from tests.e2e.release import NAMESPACE, Release
+from tests.patience import PATIENCE
 
 CRD = "customresourcedefinition.apiextensions.k8s.io"
 KINDS = {f"{CRD}/{plural}.heed.dev" for plural in ("agents", "agentpolicies", "eventgrants", "eventtypes")}

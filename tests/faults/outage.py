@@ -35,12 +35,12 @@ from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Operator
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 AGENTS = 5
 RATE = 20.0  # events a second
 TYPE, COUNTED = "com.example.tick", "com.example.counted"
 PATH = f"/apis/{names.API_VERSION}/namespaces/default/agents"
-PATIENCE = 180.0
 LINE = re.compile(r"^\S+ \S+ (WARNING|ERROR|CRITICAL)\s+(\S+): (.*?)(  .*)?$")
 
 

@@ -15,6 +15,7 @@ from heed import names
 from tests.cluster.controlplane.api import Api, ApiError
 from tests.cluster.controlplane.pods import PodPhases
 from tests.faults.agents import NAMESPACES, PHOENIX_NAME, SPECS, manifest
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 LONGEST_RUN = 2.0  # seconds
@@ -153,7 +154,7 @@ class Person:
         self._api.delete(f"{path}/{metadata['name']}")
 
 
-async def persistently(act: Callable[[], T], but: int = 0, patience: float = 60.0) -> T | None:
+async def persistently(act: Callable[[], T], but: int = 0, patience: float = PATIENCE) -> T | None:
     """Do it, in a thread, again and again until the API server does it; `but` is a refusal that will do."""
     async with asyncio.timeout(patience):
         while True:

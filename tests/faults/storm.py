@@ -26,12 +26,12 @@ from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
 from tests.faults.publishing import Publishers
 from tests.faults.report import Report, own_deaths, recoveries
 from tests.faults.script import script
+from tests.patience import PATIENCE
 
 PUBLISHERS = 4
 LIFE = 5.0  # seconds that an operator lives, about; events are spread over its life
 GRACE = 8.0  # seconds that an operator may take to come to its point, once it is armed
 READY = 30.0
-PATIENCE = 120.0
 ENDED = "ended by itself"
 TURN = 0.02
 

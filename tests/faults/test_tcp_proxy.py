@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from tests.faults.tcp_proxy import TcpProxy
+from tests.patience import PATIENCE
 
-SOON = 5.0
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[TcpProxy], Awaitable[Streams]]
 
@@ -51,7 +51,7 @@ async def says(streams: Streams, word: bytes) -> bytes:
     """What comes back, b"" where the other side has ended the connection. Raises ConnectionError."""
     reader, writer = streams
     writer.write(word)
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(PATIENCE):
         return await reader.read(1000)
 
 
@@ -65,7 +65,7 @@ async def test_a_cut_is_an_end_and_the_next_connection_works(proxy: TcpProxy, co
     streams = await connect(proxy)
     await says(streams, b"hello")
     proxy.cut()
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(PATIENCE):
         assert await streams[0].read() == b""
     assert await says(await connect(proxy), b"again") == b"again"
 

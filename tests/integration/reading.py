@@ -43,7 +43,7 @@ async def collect(reader: Reader, count: int) -> list[Received]:
 async def read_until_lost(reader: Reader, patience: float = SOON) -> tuple[list[Received], str]:
     """What a reader hands out before it is lost, and why it is."""
     found: list[Received] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SOON):
         try:
             while True:
                 found += await reader.read(3, patience)

@@ -20,6 +20,7 @@ from heed.bus.taskaccess import TaskAccess
 from heed.core.effects import AgentRef, TaskWork
 from heed.settings import Settings
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 
 class SecuredBroker:
@@ -54,7 +55,7 @@ class SecuredBroker:
                     inbox_prefix=prefix,
                     error_cb=user.failed,
                     allow_reconnect=False,
-                    connect_timeout=5,
+                    connect_timeout=PATIENCE,
                     **options,
                 )
                 yield user
@@ -99,7 +100,7 @@ class User:
 
     async def request(self, subject: str, data: Any = None, headers: Mapping[str, str] | None = None) -> Msg:
         return await self.client.request(
-            subject, json.dumps(data).encode(), timeout=5, headers=dict(headers or {}) or None
+            subject, json.dumps(data).encode(), timeout=PATIENCE, headers=dict(headers or {}) or None
         )
 
     async def stored(self, stream: str = names.STREAM) -> list[tuple[str, bytes]]:

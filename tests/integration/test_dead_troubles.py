@@ -14,6 +14,7 @@ from heed.api.status import Letter
 from heed.bus.connection import connect
 from heed.bus.letters import Letters
 from heed.bus.streams import ensure_streams
+from heed.cli.choosing import COMPLETION_TIMEOUT
 from heed.core.events import Event
 from heed.settings import Settings, StreamSettings
 from tests.integration.cemetery import (
@@ -28,6 +29,7 @@ from tests.integration.cemetery import (
 )
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 # --- when something is wrong --------------------------------------------------------------------------------
 
@@ -217,7 +219,7 @@ async def test_a_shell_can_complete_letters_and_their_causes(
     def complete(*words: str) -> str:
         variables = {"COMP_WORDS": " ".join(["heed", "dead", *words]), "COMP_CWORD": str(len(words) + 1)}
         environment = os.environ | PATHS | variables | {"_HEED_COMPLETE": "bash_complete"}
-        environment |= {"HEED_NATS_URL": nats_server.url}
+        environment |= {"HEED_NATS_URL": nats_server.url, COMPLETION_TIMEOUT: str(PATIENCE)}
         done = subprocess.run(PROGRAM, env=environment, capture_output=True, text=True, check=False)
         assert done.stderr == ""
         return done.stdout

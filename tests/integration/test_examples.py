@@ -29,9 +29,9 @@ from heed.settings import Settings
 from tests.integration.local.examples import Life, life
 from tests.markdown import ROOT, blocks, commands, section
 from tests.nats_server import NatsServer, require_nats_server
+from tests.patience import PATIENCE
 
 HEED = [sys.executable, "-c", "from heed.cli.main import main; main()"]
-PATIENCE = 60.0
 ACTIVATED = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # as in a venv
 EXAMPLES = ("research", "questions", "orders", "progress")
 MANIFESTS = {

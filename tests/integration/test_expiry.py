@@ -290,7 +290,7 @@ async def test_in_a_full_stream_under_a_flood_every_event_is_read_once_or_counte
     read: list[Received] = []
     expired: list[range] = []
     cursor = 0
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(SOON):
         while not (read and data(read[-1:]) == [total - 1]):
             reader = await bus.open(subjects, cursor, BEGINNING)
             if cursor:
@@ -390,7 +390,7 @@ async def test_a_reader_at_the_moving_end_of_a_full_stream_gets_its_events_and_r
             while not turning.is_set():
                 await flood(publisher, FOREIGN, range(20))
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SOON):
         flooding = asyncio.create_task(turn_over())
         await until(lambda: _begins_after(bus, cursor))
 
@@ -438,7 +438,7 @@ async def test_a_backlog_in_the_middle_of_a_turning_stream_is_read(
                 await asyncio.sleep(0.001)
 
     # When it is read, then it comes, although the stream drops something every moment
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SOON):
         flooding = asyncio.create_task(turn_over())
         await until(lambda: _begins_after(bus, cursor))
         read: list[Received] = []

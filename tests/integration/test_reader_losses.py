@@ -103,7 +103,7 @@ async def test_many_restarts_in_the_middle_of_reading_lose_and_repeat_nothing(
     numbers: list[object] = []
     cursor = 0
     restarts = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SOON):
         while len(numbers) < 600:
             try:
                 reader = await bus.open([subject], cursor, BEGINNING)

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-SOON = 5.0
+from tests.patience import PATIENCE
+
+SOON = PATIENCE
 
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout: float = SOON) -> None:

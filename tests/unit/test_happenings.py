@@ -16,6 +16,7 @@ from heed.engine.observers import LogObserver
 from heed.kube import happenings
 from heed.kube.api import Answer, Api, ApiError
 from heed.kube.happenings import MAX_MESSAGE, Happenings, happening
+from tests.patience import PATIENCE
 from tests.unit.builders import received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -55,7 +56,7 @@ def dead(code: str, message: str = "the cause") -> Decision:
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110, nobody tells of it
             await asyncio.sleep(0.001)
 

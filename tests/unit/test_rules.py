@@ -20,6 +20,7 @@ from heed.kube.api import Answer, Api, ApiError
 from heed.kube.generations import choose
 from heed.kube.lastvalid import last_valid
 from heed.kube.rules import KINDS, Rules
+from tests.patience import PATIENCE
 
 Object = dict[str, Any]
 PLACED = "com.example.order.placed"
@@ -115,7 +116,7 @@ def agent(namespace: str = "demo", name: str = "it", generation: int = 1, **spec
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110, nobody tells of it
             await asyncio.sleep(0.001)
 

@@ -13,6 +13,7 @@ from heed.kube.api import Answer, Api, ApiError
 from heed.kube.saying import AT_ONCE, Saying, Word
 from heed.kube.standing import UNDECIDED, Verdict
 from heed.kube.troubles import Trouble
+from tests.patience import PATIENCE
 
 BETWEEN = 1000.0
 AWAY = Trouble("BrokerUnavailable", "no connection")
@@ -109,7 +110,7 @@ class Talk:
 
 async def until(holds: Callable[[], bool]) -> None:
     """Let the others go on until a condition holds."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         while not holds():  # noqa: ASYNC110, nobody tells of it
             await asyncio.sleep(0)
 

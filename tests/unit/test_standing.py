@@ -25,6 +25,7 @@ from heed.kube.api import ApiError
 from heed.kube.saying import INVALID
 from heed.kube.standing import UNDECIDED, Patience, Standing, Standings, Undecided
 from heed.kube.troubles import START_OVER, Trouble, trouble_of_effect, trouble_of_loop
+from tests.patience import PATIENCE
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 AWAY = BusUnavailable("no connection to nats://127.0.0.1:4222; is the broker running?")
@@ -318,7 +319,7 @@ async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
     watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
     assert isinstance(watched.standings.verdict(AGENT), Undecided)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await watched.news.wait()
 
     (verdict,) = watched.verdicts
@@ -327,7 +328,7 @@ async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
     # When it resumes and stays quiet
     watched.news.clear()
     watched.standings.resumed(AGENT, Ledger(), ())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await watched.news.wait()
 
     assert watched.verdicts[-1] is None

@@ -1,10 +1,11 @@
 """The options that say which dead letters are meant, and what a shell offers for them.
 
-That is what the newest letters hold, if the broker answers quickly.
+That is what the newest letters hold, if the broker answers in time.
 """
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +19,9 @@ from heed.bus.letters import Found, Letters, Selection
 from heed.cli.output import Command
 from heed.settings import NATS_URL, Settings
 
-PATIENCE: Final = 2.0  # seconds that somebody who pressed Tab waits
+COMPLETION_TIMEOUT: Final = "HEED_COMPLETION_TIMEOUT"
+"""The variable with the seconds that the broker has to answer when somebody presses Tab."""
+COMPLETION_TIMEOUT_S: Final = 2.0
 NEWEST: Final = 500
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -117,7 +120,7 @@ def _newest(ctx: click.Context) -> list[Found]:
 
 
 async def _find(settings: Settings) -> list[Found]:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(float(os.environ.get(COMPLETION_TIMEOUT) or COMPLETION_TIMEOUT_S)):
         connection = await connect(settings, "heed completion", attempts=1)
         try:
             found: list[Found] = []

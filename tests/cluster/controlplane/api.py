@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -54,7 +56,7 @@ class Api:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", content_type)
         try:
-            with self._opener().open(request, timeout=30) as answer:
+            with self._opener().open(request, timeout=PATIENCE) as answer:
                 text: str = answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

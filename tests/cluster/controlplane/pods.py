@@ -11,8 +11,7 @@ from typing import Any
 
 from tests.cluster.controlplane.api import Api
 from tests.cluster.controlplane.waiting import eventually
-
-PATIENCE = 30.0  # seconds; a retry after a failed pod comes after 10 s
+from tests.patience import PATIENCE
 
 
 class PodPhases:

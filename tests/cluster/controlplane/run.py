@@ -25,8 +25,8 @@ from tests.cluster.controlplane.api import Api, ApiError
 from tests.cluster.controlplane.build import Binaries, Unavailable, binaries
 from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.waiting import eventually
+from tests.patience import PATIENCE
 
-READY_WITHIN = 60.0  # seconds; 4 is usual on an idle machine
 CONTROLLERS = (
     "clusterrole-aggregation-controller",
     "cronjob-controller",
@@ -83,7 +83,9 @@ class ControlPlane:
         self.start_apiserver()
         for manifest in self._crds:
             self.kubectl("create", "-f", str(manifest))
-            self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "-f", str(manifest))
+            self.kubectl(
+                "wait", "--for=condition=Established", f"--timeout={PATIENCE:.0f}s", "-f", str(manifest)
+            )
         self._controllers.start()
         self._wait_for("/api/v1/namespaces/default/serviceaccounts/default", self._controllers)
 
@@ -123,7 +125,12 @@ class ControlPlane:
         command = [self._kubectl, f"--kubeconfig={kubeconfig or self.kubeconfig}"]
         environment = os.environ | {"KUBECACHEDIR": f"{self._folder}/kubectl"}
         done = subprocess.run(
-            [*command, *arguments], input=stdin, capture_output=True, text=True, timeout=120, env=environment
+            [*command, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE,
+            env=environment,
         )
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
@@ -147,7 +154,7 @@ class ControlPlane:
                 return False
 
         try:
-            eventually(answers, READY_WITHIN, what=path)
+            eventually(answers, PATIENCE, what=path)
         except AssertionError as late:
             raise RuntimeError(f"{late}\n{self.log_tails()}") from None
 

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tests.patience import PATIENCE
+
 T = TypeVar("T")
 
 
 def eventually(
-    predicate: Callable[[], T | None], timeout: float = 30.0, what: str = "", every: float = 0.05
+    predicate: Callable[[], T | None], timeout: float = PATIENCE, what: str = "", every: float = 0.05
 ) -> T:
     """The first truthy answer of `predicate`; AssertionError with the last answer after `timeout` seconds."""
     deadline = time.monotonic() + timeout

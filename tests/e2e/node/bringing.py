@@ -13,6 +13,7 @@ from tests.cluster.controlplane.build import binaries, node_binaries
 from tests.e2e.node import configs, demands, dns, images, machine
 from tests.e2e.node.images import Failed, progress, run, step
 from tests.e2e.node.layout import NODE, VOLUMES, Layout
+from tests.patience import PATIENCE
 
 
 def up(layout: Layout, install: bool = False) -> None:
@@ -96,6 +97,12 @@ def _furnish(layout: Layout) -> None:
     _reclaim_volumes(layout)
     kubectl(layout, "apply", "-f", str(manifest))
     with step("waiting for the node and its DNS"):
-        kubectl(layout, "wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=120s")
-        rollout = ("rollout", "status", "--namespace=kube-system", "deployment/coredns", "--timeout=120s")
+        kubectl(layout, "wait", "--for=condition=Ready", f"node/{NODE}", f"--timeout={PATIENCE:.0f}s")
+        rollout = (
+            "rollout",
+            "status",
+            "--namespace=kube-system",
+            "deployment/coredns",
+            f"--timeout={PATIENCE:.0f}s",
+        )
         kubectl(layout, *rollout)

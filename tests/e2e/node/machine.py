@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.e2e.node.commands import commands
 from tests.e2e.node.demands import PATH, cni_folder, found
 from tests.e2e.node.images import Failed, run
 from tests.e2e.node.layout import VOLUMES, Layout
+from tests.patience import PATIENCE
 
 SUPERVISOR = Path(__file__).resolve().with_name("supervisor.py")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -51,11 +53,11 @@ def stop(layout: Layout) -> None:
     pid = supervisor(layout)
     if pid is not None:
         os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not alive(layout), 30, what="the supervisor's end")
+    eventually(lambda: not processes(layout), what="the end of the node's processes")
     _remove_cgroups(layout)
     if _exists(layout.name):
         subprocess.run([_ip(), "link", "delete", layout.name], capture_output=True)
-    eventually(lambda: not _exists(layout.name), 30, what="the end of the wire")
+    eventually(lambda: not _exists(layout.name), what="the end of the wire")
     if layout.root.exists():
         made_here = (layout.root / "made-cni-folder").exists()
         shutil.rmtree(layout.root)
@@ -184,7 +186,7 @@ def _spawn(layout: Layout) -> int:
             raise Failed(f"the supervisor ended:\n{log_tails(layout)}")
         return supervisor(layout) if any(layout.pids.iterdir()) else None
 
-    pid = eventually(started, 30, what="the supervisor")
+    pid = eventually(started, what="the supervisor")
     parent.returncode = 0  # it outlives this process, which is not to be warned of it
     return pid
 
@@ -202,6 +204,20 @@ def supervisor(layout: Layout) -> int | None:
         except OSError:
             continue  # it has ended meanwhile
     return None
+
+
+def processes(layout: Layout) -> list[int]:
+    """The programs of the node that are there: those that name its folder and count as its own namespace does, and the
+    supervisor's parent. Killed ones stay for a moment."""
+    here = os.readlink("/proc/self/ns/pid")
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended meanwhile
+            words = (process / "cmdline").read_bytes()
+            inside = os.readlink(process / "ns" / "pid") != here or str(SUPERVISOR).encode() in words
+            if inside and str(layout.root).encode() in words:
+                found.append(int(process.name))
+    return found
 
 
 def _number_inside(process: Path) -> str:
@@ -266,7 +282,7 @@ def _remove_cgroups(layout: Layout) -> None:
                     return False
         return True
 
-    eventually(removed, 30, what="the end of the cgroups")
+    eventually(removed, what="the end of the cgroups")
 
 
 def _exists(interface: str) -> bool:
@@ -282,7 +298,7 @@ def _secret(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def wait(layout: Layout, what: str, ready: Any, patience: float = 120.0) -> None:
+def wait(layout: Layout, what: str, ready: Any, patience: float = PATIENCE) -> None:
     """Until `ready()`; Failed with the ends of the logs if it does not come to that."""
     started = time.monotonic()
     try:

@@ -16,7 +16,7 @@ from heed.errors import (
 )
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World
-from tests.integration.waiting import until
+from tests.integration.waiting import SOON, until
 
 
 async def test_someone_else_writes_and_the_loop_reads_again_from_the_cursor(world: World) -> None:
@@ -141,10 +141,10 @@ async def test_cancelled_anywhere_also_by_one_who_swallows_it_the_loop_ends(worl
     doors.traps.append(stubborn)
     life = await world.live(doors)
     await world.send("both")
-    await asyncio.wait_for(reached.wait(), 5)
+    await asyncio.wait_for(reached.wait(), SOON)
 
     # When
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         await life.end()
 
     # Then

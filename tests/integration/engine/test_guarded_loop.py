@@ -45,7 +45,7 @@ async def test_a_costly_event_is_begun_once_before_it_goes_to_a_worker(
 
     await world.send("ask", "large", {"n": list(range(40)), "text": "x" * 100_000})
     await world.live()
-    ledger = await world.quiet(timeout=60)
+    ledger = await world.quiet()
 
     assert ledger.sessions["large"].state == {"n": 40}
     assert guard.pids
@@ -73,7 +73,7 @@ async def test_a_bomb_between_others_is_one_dead_letter(world: World, guard: Gua
         await world.send("ask", f"t{number}", SHORT if number % 5 == 0 else {"words": [], "text": ""})
 
     await world.live()
-    ledger = await world.quiet(timeout=60)
+    ledger = await world.quiet()
 
     assert (ledger.totals.handled, ledger.totals.dead_lettered) == (40, 1)
     assert "bomb" not in ledger.sessions

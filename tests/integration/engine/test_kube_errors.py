@@ -21,6 +21,7 @@ from heed.kube import jobs
 from heed.kube.api import Api
 from heed.kube.ledger import StatusLedger
 from heed.kube.runner import JobRunner
+from tests.integration.waiting import SOON
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 BASE = Stored(Ledger(), "7", 100)
@@ -253,7 +254,7 @@ async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_no
     for count in (1, 2):
         heard.clear()
         await runner.resume(["research-1"])
-        await asyncio.wait_for(heard.wait(), 5)
+        await asyncio.wait_for(heard.wait(), SOON)
         assert [end.id for end in ends] == ["job-uid"] * count
         await asyncio.sleep(0)
     runner.close()

@@ -8,7 +8,7 @@ from heed.core.events import Event
 from heed.core.ledger import total_decided
 from heed.errors import BusUnavailable
 from tests.integration.engine.world import IN, World, connected, world_on
-from tests.integration.waiting import until
+from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
 
 MANY = 3200
@@ -52,7 +52,7 @@ async def test_a_broker_killed_again_and_again_under_load(own_server: NatsServer
             await until(lambda: _decided(world) > time * MANY // 5, 60)  # noqa: B023
             own_server.kill()
             await asyncio.to_thread(own_server.start)
-        await asyncio.wait_for(feeding, 60)
+        await asyncio.wait_for(feeding, SOON)
 
         # Then
         ledger = await world.check(60)

@@ -121,7 +121,7 @@ class Story:
             note(f"resync: {error!r}")
 
     async def _wait(self) -> None:
-        await until(lambda: self.life.doors.dead.is_set() or self._up_to_date(), 10)
+        await until(lambda: self.life.doors.dead.is_set() or self._up_to_date())
 
     def _up_to_date(self) -> bool:
         ledger = self.life.loop.ledger

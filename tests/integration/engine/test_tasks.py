@@ -16,7 +16,7 @@ from heed.errors import TaskUnavailable
 from heed.local.processes import ProcessRunner
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World, end_of_run, manifest
-from tests.integration.waiting import until
+from tests.integration.waiting import SOON, until
 
 
 async def only_task(world: World) -> str:
@@ -119,7 +119,7 @@ async def test_an_end_told_while_the_loop_is_between_two_passes_is_not_lost(worl
     await first.end()
     life = await world.live(doors)
     await world.send("note")
-    await asyncio.wait_for(waiting.wait(), 5)
+    await asyncio.wait_for(waiting.wait(), SOON)
 
     # When it ends there and then
     world.jobs.finish(task, "now")

@@ -11,9 +11,10 @@ import pytest
 from heed.core.ledger import Ledger
 from heed.engine.guarding import Guard
 from heed.errors import GuardUnavailable
-from tests.integration.engine.guards import LONG, PATIENCE, SEARCH, SHORT, at_work, gone, letter, of
+from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, gone, letter, of
 from tests.integration.waiting import until
 from tests.markdown import ROOT
+from tests.patience import PATIENCE
 from tests.unit.builders import received
 
 

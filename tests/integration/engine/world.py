@@ -32,7 +32,7 @@ from tests.integration.engine.cluster import Jobs, JobsRunner
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, read_back
 from tests.integration.engine.points import Bus, Doors, Runner, Store
 from tests.integration.reading import BEGINNING
-from tests.integration.waiting import until
+from tests.integration.waiting import SOON, until
 
 AGENT = "researcher"
 IN, OUT = "com.example.in.", "com.example.out."
@@ -202,7 +202,7 @@ class World:
         events = await read_back(self.connection, self.program.subjects)
         return folded(self.program, events, await created_at(self.connection))
 
-    async def quiet(self, timeout: float = 15.0) -> Ledger:
+    async def quiet(self, timeout: float = SOON) -> Ledger:
         """The ledger once everything is decided and nothing is owed."""
 
         async def is_quiet() -> bool:
@@ -215,7 +215,7 @@ class World:
         await until(is_quiet, timeout)
         return (await self.stored()).ledger
 
-    async def check(self, timeout: float = 15.0) -> Ledger:
+    async def check(self, timeout: float = SOON) -> Ledger:
         """Once it is quiet: the ledger is the fold of the stream, and every effect of it was made exactly once."""
         ledger = await self.quiet(timeout)
         fold = await self.fold()

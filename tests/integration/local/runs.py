@@ -8,9 +8,9 @@ from typing import Any
 
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.local.processes import ProcessRunner
+from tests.patience import PATIENCE
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
-PATIENCE = 20.0
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
