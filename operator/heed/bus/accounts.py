@@ -3,10 +3,9 @@
 There are two accounts. The streams live in one, where only Heed and those who run it have users. Publishers and Jobs
 have theirs in the other one, which may ask the first one to store messages (a service import), and nothing else.
 
-That is not for tidiness. The server sends the confirmation of a stored message to whatever reply subject its publisher
-names, without asking whether the publisher may publish there; in the streams' own account it would store that message
-too, wherever it points. From the other account confirmations come back to that account, where no stream listens, and
-are not handed on by the import a second time.
+That is not for tidiness. The server confirms each stored message with a message of its own, which the permissions of
+the publisher do not bound, and which in the streams' own account could be stored, too. From the other account
+confirmations come back to that account, where no stream listens, and are not handed on by the import a second time.
 """
 
 from collections.abc import Mapping

@@ -43,7 +43,7 @@ _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _DOUBLING = re.compile(r"\bopt(?:Flat)?Map\b")
-_MAX_DOUBLING: Final = 5  # each such macro doubles what it is called on: eleven of them are two megabytes
+_MAX_DOUBLING: Final = 5  # each such macro doubles what it is called on
 _MAX_COMPILED: Final = 64 * 1024  # bytes; a thousand characters come to about twenty thousand
 
 
@@ -201,7 +201,7 @@ def _error_in(value: Any) -> str | None:
 
 
 def _refuse_optionals(value: Any) -> None:
-    """Raise ExpressionError where a list or map holds an optional: `plain_value` then kills the process."""
+    """Raise ExpressionError where a list or map holds an optional: the library cannot convert it."""
     if value.type() == cel.Type.ERROR:
         raise ExpressionError(_UNRESOLVED)
     if value.type().name().startswith(("MAP", "LIST")):

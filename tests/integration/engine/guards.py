@@ -1,16 +1,19 @@
 """Agents whose decisions take long, and ways to look at the processes in which they are made."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from heed.core.decide import Decision
 from heed.core.program import Program
 from heed.engine.guarding import Guard
 from tests.integration.waiting import until
+from tests.patience import PATIENCE
 from tests.unit.builders import program
 
-PATIENCE = 60.0
 SEARCH = {
     "name": "search",
     "when": "event.data.words.all(w, !event.data.text.contains(w))",
@@ -18,6 +21,35 @@ SEARCH = {
 }
 LONG = {"words": ["xz"] * 9000, "text": "x" * 850_000}  # 25 s, undisturbed
 SHORT = {"words": ["xz"] * 1500, "text": "x" * 20_000}
+
+
+STAND_IN = """#!{python}
+import os, sys
+from heed.core.expressions import Scope
+from heed.core.schemas import Checker
+from heed.engine import worker
+
+class Library:
+    def eval(self, *given):
+        {does}
+
+def put_in():
+    evaluate = Scope.evaluate
+    Scope.evaluate = lambda self, compiled: evaluate(self, Library())
+    Checker.problem = Library.eval
+
+serve = worker._Worker.serve
+worker._Worker.serve = lambda self: (put_in(), serve(self))
+worker.main(int(sys.argv[-2]), float(sys.argv[-1]))
+"""
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, does: str) -> None:
+    """Have workers do this instead of asking a library to evaluate an expression, or to check data."""
+    program = folder / "python"
+    program.write_text(STAND_IN.format(python=sys.executable, does=does))
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
 
 
 def of(uid: str, *handlers: dict[str, Any], **spec: Any) -> Program:
