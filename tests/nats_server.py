@@ -55,6 +55,11 @@ class NatsServer:
         """Its process, while it runs."""
         return self._process.pid if self._process else None
 
+    def leaf_port(self) -> int:
+        """Where leaf nodes connect to, while it runs with a configuration that lets them."""
+        log = (self.directory / "server.log").read_text()
+        return int(log.rpartition("leafnode connections on ")[2].split()[0].rpartition(":")[2])
+
     def start(self) -> "NatsServer":
         """Start it and wait until it can be connected to."""
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -43,8 +43,15 @@ class StreamSettings:
 class Settings:
     """All settings. Rates and budgets are in bytes per second and bytes."""
 
-    nats_url: str = NATS_URL
+    nats_url: str = field(default=NATS_URL, repr=False)  # which may hold a password
     nats_credentials: str | None = None  # path of a .creds file
+    nats_user: str | None = None
+    nats_password: str | None = field(default=None, repr=False)
+    nats_password_file: str | None = None  # instead, read anew at every connect
+    nats_token: str | None = field(default=None, repr=False)
+    nats_token_file: str | None = None  # instead, read anew at every connect
+    nats_nkey: str | None = None  # path of the seed of a user's NKey
+    nats_domain: str | None = None  # of JetStream, where it is another one than the broker's own
     nats_ca: str | None = None  # path of a CA certificate
     nats_cert: str | None = None  # path of our own certificate, for brokers that ask for one
     nats_key: str | None = None  # path of its key

@@ -174,6 +174,40 @@ def test_credentials_and_certificates_are_files_from_secrets() -> None:
     assert rendered.environment()["HEED_NATS_ACCOUNT"] == {"secretKeyRef": account}
 
 
+def test_other_ways_to_log_in_are_files_from_secrets() -> None:
+    user = render("nats.user=heed", "nats.password.secretName=login", hooks=True)
+    assert settings(user).nats_user == "heed"
+    assert user.files() == {settings(user).nats_password_file: ("login", "password")}
+    assert user.environment("Pod")["HEED_NATS_USER"] == "heed"
+    token = render("nats.token.secretName=login", "nats.token.key=mine")
+    assert token.files() == {settings(token).nats_token_file: ("login", "mine")}
+    nkey = render("nats.nkey.secretName=login", "nats.domain=hub")
+    assert nkey.files() == {settings(nkey).nats_nkey: ("login", "user.nk")}
+    assert settings(nkey).nats_domain == "hub"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (("nats.user=heed",), r"nats\.user: it needs nats\.password\.secretName"),
+        (("nats.password.secretName=a",), r"nats\.user: it needs nats\.password\.secretName"),
+        (
+            ("nats.token.secretName=a", "nats.nkey.secretName=b"),
+            r"nats\.nkey\.secretName and nats\.token\.secretName: the broker is told one of them",
+        ),
+        ((KEYS_SECRET, "nats.token.secretName=a"), r"nats\.existingSecret and nats\.token\.secretName"),
+        (
+            ("nats.embedded.enabled=true", "nats.token.secretName=a"),
+            r"nats\.token\.secretName: leave it empty with nats\.embedded\.enabled",
+        ),
+        (("nats.domain=a.b",), "domain"),
+    ],
+)
+def test_ways_to_log_in_that_contradict_each_other_are_refused(values: tuple[str, ...], said: str) -> None:
+    with pytest.raises(Refused, match=said):
+        render(*values)
+
+
 def test_one_secret_holds_what_broker_keys_prints() -> None:
     rendered = render(KEYS_SECRET)
     found = settings(rendered)

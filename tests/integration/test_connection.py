@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heed.bus.connection import Connection, connect, public_url
+from heed.bus.addresses import public_url
+from heed.bus.connection import Connection, connect
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until

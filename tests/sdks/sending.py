@@ -55,6 +55,7 @@ SENDERS = (
     Sender("python", "structured"),
     Sender("python-1", "binary"),
     Sender("python-1", "structured"),
+    Sender("rust", "structured"),
 )
 
 
@@ -100,10 +101,19 @@ def _javascript(sender: Sender, url: str) -> list[str]:
     return [node, str(folder / "sender.js"), url, sender.mode]
 
 
+def _rust(_sender: Sender, url: str) -> list[str]:
+    """Only where it was built before: that takes minutes, and all it does is to write JSON."""
+    program = os.environ.get("HEED_RUST_SENDER")
+    if program is None:
+        raise Unavailable("HEED_RUST_SENDER does not name the program that cargo builds from tests/sdks/rust")
+    return [program, url]
+
+
 _COMMANDS: dict[str, Callable[[Sender, str], list[str]]] = {
     "go-nats": _go,
     "go-nats_jetstream": _go,
     "javascript": _javascript,
+    "rust": _rust,
 }
 
 

@@ -10,11 +10,22 @@
 {{- if and $nats.ca.configMapName $nats.ca.secretName }}
 {{- fail "nats.ca: give configMapName or secretName, not both" }}
 {{- end }}
+{{- if ne (empty $nats.user) (empty $nats.password.secretName) }}
+{{- fail "nats.user: it needs nats.password.secretName, and the other way round" }}
+{{- end }}
+{{- $logins := list }}
+{{- range $name, $given := dict "credentials.secretName" $nats.credentials.secretName "user" $nats.user "token.secretName" $nats.token.secretName "nkey.secretName" $nats.nkey.secretName }}
+{{- if $given }}{{ $logins = append $logins (printf "nats.%s" $name) }}{{ end }}
+{{- end }}
+{{- if and $nats.existingSecret (not $nats.credentials.secretName) }}{{ $logins = append $logins "nats.existingSecret" }}{{ end }}
+{{- if gt (len $logins) 1 }}
+{{- fail (printf "%s: the broker is told one of them; leave out the other" (sortAlpha $logins | join " and ")) }}
+{{- end }}
 {{- if $nats.embedded.enabled }}
 {{- if $nats.url }}
 {{- fail "nats.url: leave it empty with nats.embedded.enabled, or nobody would use the embedded server" }}
 {{- end }}
-{{- range $name, $given := dict "existingSecret" $nats.existingSecret "credentials.secretName" $nats.credentials.secretName "signing.secretName" $nats.signing.secretName "tls.secretName" $nats.tls.secretName "ca.secretName" $nats.ca.secretName "ca.configMapName" $nats.ca.configMapName }}
+{{- range $name, $given := dict "existingSecret" $nats.existingSecret "credentials.secretName" $nats.credentials.secretName "user" $nats.user "token.secretName" $nats.token.secretName "nkey.secretName" $nats.nkey.secretName "domain" $nats.domain "signing.secretName" $nats.signing.secretName "tls.secretName" $nats.tls.secretName "ca.secretName" $nats.ca.secretName "ca.configMapName" $nats.ca.configMapName }}
 {{- if $given }}
 {{- fail (printf "nats.%s: leave it empty with nats.embedded.enabled; the embedded server has keys of its own, and no TLS" $name) }}
 {{- end }}

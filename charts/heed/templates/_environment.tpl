@@ -25,7 +25,7 @@
 {{- $access := include "heed.natsAccess" (list . "publisher") | fromYaml }}
 {{- $extra := list }}
 {{- range .Values.extraEnv }}
-{{- if has .name (list "HEED_NATS_URL" "HEED_NATS_CREDENTIALS" "HEED_NATS_CA" "HEED_NATS_CERT" "HEED_NATS_KEY") }}
+{{- if and (hasPrefix "HEED_NATS_" .name) (not (has .name (list "HEED_NATS_SIGNING_KEY" "HEED_NATS_ACCOUNT" "HEED_NATS_KEYS_SECRET"))) }}
 {{- $extra = append $extra . }}
 {{- end }}
 {{- end }}

@@ -37,6 +37,26 @@ env:
   - name: HEED_NATS_CREDENTIALS
     value: /etc/heed/nats-credentials/{{ $creds }}
 {{- end }}
+{{- with $nats.user }}
+  - name: HEED_NATS_USER
+    value: {{ . | quote }}
+{{- end }}
+{{- range $way := list "password" "token" }}
+{{- with index $nats $way }}
+{{- if .secretName }}
+  - name: HEED_NATS_{{ upper $way }}_FILE
+    value: /etc/heed/nats-{{ $way }}/{{ .key }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- if $nats.nkey.secretName }}
+  - name: HEED_NATS_NKEY
+    value: /etc/heed/nats-nkey/{{ $nats.nkey.key }}
+{{- end }}
+{{- with $nats.domain }}
+  - name: HEED_NATS_DOMAIN
+    value: {{ . | quote }}
+{{- end }}
 {{- if or $nats.ca.configMapName $nats.ca.secretName }}
   - name: HEED_NATS_CA
     value: /etc/heed/nats-ca/{{ $nats.ca.key }}
@@ -77,6 +97,17 @@ volumes:
       secretName: {{ default $keys $nats.existingSecret }}
       items: [{key: {{ $creds }}, path: {{ $creds }}}]
       defaultMode: 0440
+{{- end }}
+{{- range $way := list "password" "token" "nkey" }}
+{{- with index $nats $way }}
+{{- if .secretName }}
+  - name: nats-{{ $way }}
+    secret:
+      secretName: {{ .secretName }}
+      items: [{key: {{ .key | quote }}, path: {{ .key | quote }}}]
+      defaultMode: 0440
+{{- end }}
+{{- end }}
 {{- end }}
 {{- if $nats.ca.configMapName }}
   - name: nats-ca

@@ -11,15 +11,15 @@ import logging
 import random
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from heed.bus.options import options
+from heed.bus.addresses import public_url
+from heed.bus.options import api_prefix, options
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 
@@ -74,6 +74,7 @@ class Connection:
         self.epoch = 0
         self.errors: Counter[str] = Counter()
         self._options = options(settings, name, credentials)
+        self._api_prefix = api_prefix(settings.nats_domain)
         self._client = Client()
         self._watchers: set[Callable[[], None]] = set()
         self._asked: set[_Asked] = set()
@@ -152,10 +153,14 @@ class Connection:
             unwatch()
             self._asked.discard(asked)
 
+    def api_subject(self, subject: str) -> str:
+        """The subject of the JetStream API, of the domain that the settings name, for a kind of request."""
+        return f"{self._api_prefix}.{subject}"
+
     async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A request to the JetStream API, `$JS.API.` + subject. Raises ApiRefused, BusUnavailable."""
+        """A request to the JetStream API. Raises ApiRefused, BusUnavailable."""
         payload = b"" if request is None else json.dumps(request).encode()
-        reply = await self.request(f"$JS.API.{subject}", payload)
+        reply = await self.request(self.api_subject(subject), payload)
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             refused = ApiRefused(subject, answer["error"])
@@ -174,10 +179,7 @@ class Connection:
         try:
             await asyncio.wait({dialling, giving_up}, return_when=asyncio.FIRST_COMPLETED)
             if not dialling.done():
-                raise BusUnavailable(
-                    f"cannot connect to {self.url}: {_reason(self._failures[-1])}; "
-                    "start a broker with JetStream (nats-server -js), or set HEED_NATS_URL"
-                )
+                raise BusUnavailable(f"cannot connect to {self.url}: {_why_not(self._failures)}")
             await dialling
         except nats.errors.Error as error:
             raise InvalidSettings(f"HEED_NATS_URL={self.url}: {error}; write nats://host:4222") from None
@@ -280,15 +282,15 @@ async def _close(client: Client) -> None:
             await client.close()
 
 
+def _why_not(failures: Iterable[Exception]) -> str:
+    """Why no connection came about, and what helps. A broker that refuses us may also just hang up."""
+    reasons = [_reason(error) for error in failures]
+    refused = next((reason for reason in reasons if "authorization" in reason.lower()), None)
+    if refused is not None:
+        ways = "HEED_NATS_CREDENTIALS, _NKEY, _TOKEN, or _USER with _PASSWORD"
+        return f"{refused}; the broker wants another login ({ways})"
+    return f"{reasons[-1]}; start a broker with JetStream (nats-server -js), or set HEED_NATS_URL"
+
+
 def _reason(error: Exception) -> str:
     return str(error) or repr(error)
-
-
-def public_url(urls: str) -> str:
-    """The broker's URLs without user, password and token, for logs and errors."""
-    return ",".join(_public_url(url.strip()) for url in urls.split(","))
-
-
-def _public_url(url: str) -> str:
-    parts = urlsplit(url if "://" in url else f"nats://{url}")
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,15 +1,16 @@
 """How the broker is to be dialled, by the settings: servers, who we are, whom we trust, and how patiently."""
 
 import base64
-import importlib.util
 import random
+import re
 import ssl
-from pathlib import Path
 from typing import Any, Final
 
 from nats.aio.client import Server
 
 from heed import names
+from heed.bus.addresses import parse_addresses
+from heed.bus.logins import existing_file, login_options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 
@@ -21,7 +22,7 @@ PING_INTERVAL: Final = 20
 def options(settings: Settings, name: str, credentials: str | None = None) -> dict[str, Any]:
     """The client library's options. `credentials` is the content of a .creds file. Raises InvalidSettings."""
     chosen: dict[str, Any] = {
-        "servers": [url.strip() for url in settings.nats_url.split(",")],
+        "servers": [address.url for address in parse_addresses(settings.nats_url)],
         "name": name,
         "inbox_prefix": names.INBOX_PREFIX,
         "max_reconnect_attempts": -1,
@@ -31,13 +32,20 @@ def options(settings: Settings, name: str, credentials: str | None = None) -> di
     }
     if credentials is not None:
         chosen |= _in_memory(credentials)
-    elif settings.nats_credentials is not None:
-        chosen["user_credentials"] = _existing(settings.nats_credentials, "HEED_NATS_CREDENTIALS")
-        if importlib.util.find_spec("nkeys") is None:
-            raise InvalidSettings("HEED_NATS_CREDENTIALS needs the package nkeys; install nats-py[nkeys]")
+    else:
+        chosen |= login_options(settings)
     if settings.nats_ca is not None or settings.nats_cert is not None:
         chosen["tls"] = _tls(settings)
     return chosen
+
+
+def api_prefix(domain: str | None) -> str:
+    """What subjects of the JetStream API begin with. Raises InvalidSettings for what names no domain."""
+    if domain is None:
+        return "$JS.API"
+    if not re.fullmatch(r"[^\s.*>]+", domain):
+        raise InvalidSettings(f"HEED_NATS_DOMAIN={domain!r}: a domain has no dots, spaces, * and >")
+    return f"$JS.{domain}.API"
 
 
 def _in_memory(credentials: str) -> dict[str, Any]:
@@ -55,25 +63,19 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     """Whom we trust (else those whom the system trusts), and our own certificate for brokers that ask for one."""
     ca, certificate, key = settings.nats_ca, settings.nats_cert, settings.nats_key
     try:
-        context = ssl.create_default_context(cafile=None if ca is None else _existing(ca, "HEED_NATS_CA"))
+        context = ssl.create_default_context(cafile=None if ca is None else existing_file(ca, "HEED_NATS_CA"))
     except (ssl.SSLError, OSError) as error:
         raise InvalidSettings(f"HEED_NATS_CA={ca}: {error}; give a file of CA certificates in PEM") from None
     if certificate is not None:
         try:
             context.load_cert_chain(
-                _existing(certificate, "HEED_NATS_CERT"),
-                None if key is None else _existing(key, "HEED_NATS_KEY"),
+                existing_file(certificate, "HEED_NATS_CERT"),
+                None if key is None else existing_file(key, "HEED_NATS_KEY"),
             )
         except (ssl.SSLError, OSError) as error:
             remedy = "give a certificate and, in HEED_NATS_KEY, its key in PEM"
             raise InvalidSettings(f"HEED_NATS_CERT={certificate}: {error}; {remedy}") from None
     return context
-
-
-def _existing(path: str, variable: str) -> str:
-    if not Path(path).is_file():
-        raise InvalidSettings(f"{variable}={path}: no such file")
-    return path
 
 
 def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:

@@ -162,7 +162,8 @@ class Pull:
             if self._subscription is not None:
                 await self._subscription.unsubscribe()
             if self._consumer and self._connection.is_connected:
-                await self._client.publish(f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}")
+                subject = self._connection.api_subject(f"CONSUMER.DELETE.{self._stream}.{self._consumer}")
+                await self._client.publish(subject)
 
     async def _create(self, config: Mapping[str, Any]) -> None:
         try:
@@ -194,7 +195,7 @@ class Pull:
         self._asked = self._batch = batch
         until = asyncio.get_running_loop().time() + EXPIRY
         self._lost_at = until + PATIENCE
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
+        subject = self._connection.api_subject(f"CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}")
         try:
             await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
         except (nats.errors.Error, OSError) as error:

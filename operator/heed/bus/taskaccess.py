@@ -7,7 +7,7 @@ from pathlib import Path
 
 from heed import names
 from heed.bus import accounts
-from heed.bus.connection import public_url
+from heed.bus.addresses import public_url
 from heed.bus.credentials import Grants, Signer
 from heed.core.effects import TaskWork
 from heed.errors import InvalidSettings

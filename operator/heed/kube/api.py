@@ -17,6 +17,7 @@ from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME as SERV
 from heed import names
 from heed.errors import HeedError, InvalidSettings
 from heed.kube.nesting import loads
+from heed.proxies import proxy_for
 
 TIMEOUT = 15.0
 TLS_END = 0.25  # seconds
@@ -76,7 +77,16 @@ class Api:
             )
             raise InvalidSettings(message) from None
         configuration.connection_pool_maxsize = 100
+        # A kubeconfig's own proxy-url comes first. aiohttp's own reading of the environment knows no networks.
+        configuration.proxy = configuration.proxy or proxy_for(configuration.host, os.environ)
+        configuration.client_session_kwargs = {"trust_env": False}
         return cls(client.ApiClient(configuration))
+
+    @property
+    def proxy(self) -> str | None:
+        """The URL of the HTTP proxy on the way to the API server; None for none."""
+        found: str | None = self._client.configuration.proxy
+        return found
 
     async def close(self) -> None:
         """Close the connections, and give those with TLS the moment that they need to end."""

@@ -65,7 +65,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         closing.push_async_callback(api.close)
         closing.push_async_callback(apart.close)
         closing.push_async_callback(asked.close)
-        leader, watch = leadership(settings, apart), ClusterWatch(settings)
+        leader, watch = leadership(settings, apart), ClusterWatch(settings, api.proxy)
         api.may_write = leader.holds
         health, metrics = Health(leader, watch), Metrics(observer)
         api.observe = apart.observe = asked.observe = metrics.answered

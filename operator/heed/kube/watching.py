@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -52,10 +53,10 @@ class Watcher(Protocol):
 
 
 class ClusterWatch:
-    """Watches Agents, their Jobs and the rules for them, term after term."""
+    """Watches Agents, their Jobs and the rules for them, term after term; `proxy` is a URL."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, proxy: str | None = None) -> None:
+        self._settings, self._proxy = settings, proxy
         self._thread: _Thread | None = None
         for chatty in CHATTY:
             logging.getLogger(chatty).addFilter(_is_news)
@@ -63,7 +64,7 @@ class ClusterWatch:
 
     async def run(self, watcher: Watcher) -> None:
         """Show the watcher what happens, until cancelled; then nothing more, at once. Raises WatchEnded."""
-        thread = self._thread = _Thread(self._settings, watcher)
+        thread = self._thread = _Thread(self._settings, watcher, self._proxy)
         thread.start()
         try:
             await thread.until_over()
@@ -88,8 +89,8 @@ class ClusterWatch:
 class _Thread:
     """One run of kopf. All methods are for the main loop, but those that say otherwise."""
 
-    def __init__(self, settings: Settings, watcher: Watcher) -> None:
-        self._settings, self._watcher = settings, watcher
+    def __init__(self, settings: Settings, watcher: Watcher, proxy: str | None) -> None:
+        self._settings, self._watcher, self._proxy = settings, watcher, proxy
         self._main = asyncio.get_running_loop()
         self.over: asyncio.Future[BaseException | None] = self._main.create_future()
         self._open = True
@@ -185,12 +186,15 @@ class _Thread:
 
     def _registry(self, over: asyncio.Event) -> kopf.OperatorRegistry:
         watcher, seen = self._watcher, self._pass_on
-        return _registry(
+        registry = _registry(
             partial(seen, watcher.observe),
             partial(seen, watcher.observe_job),
             partial(seen, watcher.observe_rule),
             over,
         )
+        if self._proxy is not None:
+            _login_through(self._proxy, registry)
+        return registry
 
     async def _beat(self) -> None:
         """In the thread's loop: it turns."""
@@ -212,6 +216,15 @@ def _is_news(record: logging.LogRecord) -> bool:
     """Not that kopf leaves the signals alone, and not every try in an outage: the election speaks of those."""
     message = str(record.msg)
     return not (message.startswith("OS signals are ignored") or "failed; will retry" in message)
+
+
+def _login_through(proxy: str, registry: kopf.OperatorRegistry) -> None:
+    """kopf's own login, with a proxy that it does not see by itself."""
+
+    @kopf.on.login(registry=registry)
+    def login(**facts: Any) -> kopf.ConnectionInfo | None:
+        found = kopf.login_via_client(**facts)
+        return found and replace(found, proxy_url=proxy)
 
 
 def _registry(

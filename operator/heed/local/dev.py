@@ -253,10 +253,11 @@ async def workbench(
         stack.enter_context(exclusive(folder))
         if url is None:
             url = (await stack.enter_async_context(local_server(folder / "nats", port=port))).url
+            settings = replace(settings, nats_domain=None)
         connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=ATTEMPTS)
         stack.push_async_callback(connection.close)
         await ensure_streams(connection, settings.stream)
-        ledgers = await open_ledgers(connection.client.jetstream())
+        ledgers = await open_ledgers(connection.client.jetstream(domain=settings.nats_domain))
         guard = Guard(settings.decision_memory, settings.decision_cpu)
         bench = Workbench(paths, folder, url, JetStreamBus(connection), ledgers, console, guard)
         stack.push_async_callback(bench.close)
