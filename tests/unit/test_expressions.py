@@ -249,7 +249,7 @@ class Held:
 
 def evaluated(source: str) -> Any:
     """The library's own value of an expression."""
-    return scope().evaluate(compile_expression(source).compiled)
+    return scope().evaluate(compile_expression(source))
 
 
 def a_map(**held: Any) -> Held:
@@ -274,7 +274,7 @@ def test_what_holds_an_optional_at_any_depth_is_refused_before_the_library_conve
     shape: Callable[[Any], Held], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = shape(optional_value())
-    monkeypatch.setattr(Scope, "evaluate", lambda self, compiled: found)
+    monkeypatch.setattr(Scope, "evaluate", lambda self, expression: found)
 
     with pytest.raises(ExpressionError, match="orValue"):
         compile_expression("state.?x").value(scope())
