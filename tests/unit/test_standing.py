@@ -171,6 +171,17 @@ def test_an_end_that_was_told_ends_the_trouble_with_ends(standing: Standing) -> 
     assert reason(standing, 150) == "EffectsStuck"
 
 
+def test_effects_that_are_owed_no_more_are_not_stuck_though_none_was_made(standing: Standing) -> None:
+    standing.troubled("StartTask", full(), 100)
+    standing.troubled("publish the end of a task", AWAY, 120)
+    assert reason(standing, 130) == "EffectsStuck"
+
+    standing.owes({"Publish"})
+
+    assert reason(standing, 130) is None
+    assert reason(standing, 150) == "EffectsStuck", "ends are told of no ledger's accord"
+
+
 def test_trouble_of_the_loop_comes_before_that_of_effects(standing: Standing) -> None:
     standing.troubled("Publish", AWAY, 100)
     standing.troubled(START_OVER, AWAY, 100)
@@ -311,6 +322,15 @@ async def test_an_agent_that_is_well_leaves_nothing_behind() -> None:
 
     assert watched.verdicts == [None, None]
     assert (standings._standings, standings._timers) == ({}, {})
+
+
+async def test_a_start_given_up_is_in_nobodys_way() -> None:
+    standings = Standings(LogObserver(), lambda agent: None)
+    standings.troubled(AGENT, "StartTask", full(), 0.1)
+
+    standings.committed(AGENT, (), Ledger())
+
+    assert standings._standings == {} and standings._timers == {}
 
 
 async def test_trouble_is_heard_of_by_the_clock_alone() -> None:

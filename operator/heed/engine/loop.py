@@ -266,3 +266,5 @@ class AgentLoop:
         self._observer.committed(self.program.agent, batch.decisions, ledger)
         self._observer.measured(self.program.agent, batch.took, took, self._held.size)
         self._deadlines.keep(ledger)
+        if self._performer is not None:
+            self._performer.keep(ledger)

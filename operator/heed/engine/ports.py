@@ -100,8 +100,11 @@ class EventBus(Protocol):
 class TaskRunner(Protocol):
     """What runs tasks. Ends are reported through the callback given to the adapter."""
 
-    async def start(self, work: TaskWork) -> None:
-        """Start a task; again for the same id changes nothing. Raises TaskRefused, TaskUnavailable."""
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Start a task; again for the same id changes nothing, as long as the task is not over.
+
+        With `look_first` an earlier try may have started it: look for it before. Raises TaskRefused, TaskUnavailable.
+        """
 
     async def cancel(self, task_id: str) -> None:
         """Stop a task and remove it; fine where there is none. Raises TaskUnavailable."""

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -51,40 +52,81 @@ class JobRunner:
         self._deletions: dict[str, asyncio.Task[None]] = {}
         self._readings: dict[str, asyncio.Task[None]] = {}
         self._searches: set[asyncio.Task[None]] = set()
+        self._starts: dict[str, asyncio.Event] = {}
 
-    async def start(self, work: TaskWork) -> None:
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Create the Job, and what it needs to run; one that is already there is checked to be ours."""
-        manifest = jobs.job_manifest(work, self._access)
-        try:
-            job: Job = (await self._api.create(jobs_path(work.agent.namespace), manifest)).body
-        except ApiError as error:
-            if error.status == 409:
-                job = await self._existing(manifest["metadata"]["name"], work)
-            elif (refused := refused_job(work.task, error)) is not None:
-                raise refused from None
-            else:
-                raise TaskUnavailable(str(error)) from error
-        if jobs.awaits_credentials(job):
-            await secrets.release(self._api, job, work, self._access)
+        with self._starting(work.id):
+            job = await self._existing(work) if look_first else None
+            if job is None and self.waits(work.id):
+                job = await self._create(work)
+            if job is not None and jobs.awaits_credentials(job):
+                await secrets.release(self._api, job, work, self._access)
 
-    async def _existing(self, name: str, work: TaskWork) -> Job:
-        """The Job of this name, which is ours. Raises TaskRefused, TaskUnavailable."""
+    async def _create(self, work: TaskWork) -> Job:
+        """The Job, made now or by an earlier try. Raises TaskRefused, TaskUnavailable.
+
+        A quota, a webhook, or the API server's load refuses before the name is looked up: no refusal means that there
+        is no such Job.
+        """
         try:
-            job = (await self._api.get(jobs_path(work.agent.namespace, name))).body
+            job: Job = (
+                await self._api.create(jobs_path(work.agent.namespace), jobs.job_manifest(work, self._access))
+            ).body
+            return job
         except ApiError as error:
+            if (found := await self._existing(work, error)) is not None:
+                return found
+            if error.status != 409 and (refused := refused_job(work.task, error)) is not None:
+                raise refused from None
             raise TaskUnavailable(str(error)) from error
-        if jobs.owner_uid(job) != work.agent.uid or jobs.task_id(job) != work.id:
+
+    async def _existing(self, work: TaskWork, refusal: ApiError | None = None) -> Job | None:
+        """The Job of a task, if there is one; `refusal` is why to look. Raises TaskRefused, TaskUnavailable."""
+        try:
+            job = await self._named(work.id)
+        except ApiError as error:
+            if refusal is None:
+                raise TaskUnavailable(str(error)) from error
+            raise TaskUnavailable(f"{refusal}; whether there is a Job already: {error}") from refusal
+        if job is not None and not self._is_of(job, work.id):
+            name = job["metadata"]["name"]
             raise TaskRefused(
                 "NameTaken", f"there is a Job {name} that is not Heed's; delete it or rename the agent"
             )
         return job
 
+    async def _named(self, task_id: str) -> Job | None:
+        """The Job under a task's name, whoever made it; None where there is none. Raises ApiError."""
+        try:
+            return (await self._api.get(self._path(task_id))).body
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def _is_of(self, job: Job, task_id: str) -> bool:
+        return jobs.owner_uid(job) == self._agent.uid and jobs.task_id(job) == task_id
+
+    def _path(self, task_id: str) -> str:
+        return jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
+
+    @contextmanager
+    def _starting(self, task_id: str) -> Iterator[None]:
+        """A start is under way, which a deletion has to wait for."""
+        over = self._starts[task_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            over.set()
+            del self._starts[task_id]
+
     async def cancel(self, task_id: str) -> None:
         """Delete the Job."""
+        if (starting := self._starts.get(task_id)) is not None:
+            await starting.wait()  # else it may come after its deletion
         try:
-            await self._api.delete(
-                jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
-            )
+            await self._api.delete(self._path(task_id))
         except ApiError as error:
             if error.status != 404:
                 raise TaskUnavailable(str(error)) from error
@@ -151,13 +193,10 @@ class JobRunner:
 
     async def _find_or_lose(self, task_id: str) -> None:
         try:
-            path = jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
-            job = (await self._api.get(path)).body
+            job = await self._named(task_id)
         except ApiError as error:
-            if error.status != 404:
-                raise TaskUnavailable(str(error)) from error
-            return self._lost(task_id)
-        if jobs.owner_uid(job) == self._agent.uid:
+            raise TaskUnavailable(str(error)) from error
+        if job is not None and self._is_of(job, task_id):
             return self.observe(job)
         return self._lost(task_id)
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from heed.core.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
-from heed.core.ledger import Ledger
+from heed.core.ledger import Ledger, owed_effects
 from heed.engine.observers import Observer
 from heed.kube.troubles import EFFECTS, START_OVER, Trouble, trouble_of_effect, trouble_of_loop
 
@@ -73,6 +73,12 @@ class Standing:
     def committed(self) -> None:
         """The loop did what it is there for."""
         self._since = self._trouble = self._resumed = None
+
+    def owes(self, kinds: Collection[str]) -> None:
+        """These kinds of effects are still owed: what is not, be it made or given up, is stuck no more."""
+        self._stuck = {
+            what: stuck for what, stuck in self._stuck.items() if what in kinds or what not in EFFECTS
+        }
 
     def made(self, what: str) -> None:
         """An effect of a kind was made."""
@@ -144,6 +150,8 @@ class Standings:
         self._observer.committed(agent, decisions, ledger)
         if (standing := self._standings.get(agent)) is not None:
             standing.committed()
+            if not standing.is_well:
+                standing.owes({type(effect).__name__ for effect in owed_effects(ledger)})
             self._look(agent)
 
     def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:

@@ -79,8 +79,8 @@ class ProcessRunner:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._next_sweep = 0.0
 
-    async def start(self, work: TaskWork) -> None:
-        """Start a task, or report its end where it had ended. Raises TaskRefused, TaskUnavailable."""
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Start a task, or report its end where it had ended. It always looks. Raises TaskRefused, TaskUnavailable."""
         if work.kind != "job":
             raise TaskRefused(
                 "UnsupportedKind", f"spec.tasks.{work.task}.{work.kind}: heed dev runs `job` tasks only"

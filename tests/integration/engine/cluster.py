@@ -59,7 +59,7 @@ class JobsRunner:
         self.jobs = jobs
         self.report: Report = lambda end: None
 
-    async def start(self, work: TaskWork) -> None:
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Create the Job."""
         self.jobs.create(work)
 

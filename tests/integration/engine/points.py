@@ -132,9 +132,9 @@ class Runner:
     def __init__(self, runner: TaskRunner, doors: Doors) -> None:
         self._runner, self._doors = runner, doors
 
-    async def start(self, work: TaskWork) -> None:
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         await self._doors.at("before start")
-        await self._runner.start(work)
+        await self._runner.start(work, look_first=look_first)
         await self._doors.at("after start")
 
     async def cancel(self, task_id: str) -> None:

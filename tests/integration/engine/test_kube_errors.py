@@ -95,7 +95,8 @@ def job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> d
 async def test_writing_a_ledger(
     api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
-    monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
+    if answer == "hang":
+        monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
     server.answers = lambda request: answer
 
     expected = {404: LedgerGone, 409: LedgerConflict}
@@ -103,37 +104,105 @@ async def test_writing_a_ledger(
         await StatusLedger(api, AGENT).commit(BASE, Ledger())
 
 
-@pytest.mark.parametrize("answer", [400, 422, 401, 403, 404, 429, 500, 503, "cut", "garbage", "hang"])
-async def test_starting_a_task(
+REFUSALS = [400, 401, 403, 404, 409, 422, 429, 500, 503, "cut", "garbage"]
+
+
+def refusing(answer: Any, found: Any = 404) -> Answers:
+    """An API server that takes no Job, and says what it has under the name."""
+    return lambda request: answer if request.method == "POST" else found
+
+
+@pytest.mark.parametrize("answer", [*REFUSALS, "hang"])
+async def test_a_task_that_cannot_be_started(
     api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
-    monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
-    server.answers = lambda request: answer
+    if answer == "hang":
+        monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
+    server.answers = refusing(answer)
 
     with pytest.raises(TaskRefused if answer in (400, 422) else TaskUnavailable):
         await JobRunner(api, AGENT).start(work())
 
 
-@pytest.mark.parametrize(
-    ("found", "error"),
-    [
-        ((200, job()), None),
-        ((200, job(uid="uid-of-another")), TaskRefused),
-        ((200, job(task="other")), TaskRefused),
-        (404, TaskUnavailable),
-        (500, TaskUnavailable),
-    ],
-)
-async def test_starting_a_task_whose_job_is_there(
-    api: Api, server: Server, found: Any, error: type[Exception] | None
-) -> None:
-    server.answers = lambda request: 409 if request.method == "POST" else found
+@pytest.mark.parametrize("answer", REFUSALS)
+async def test_no_refusal_says_that_the_job_is_not_there(api: Api, server: Server, answer: int | str) -> None:
+    server.answers = refusing(answer, (200, job()))
 
-    if error is None:
+    await JobRunner(api, AGENT).start(work())
+
+    assert [method for method, _ in server.requests] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("answer", [400, 403, 422])
+async def test_a_refused_task_has_not_failed_while_nobody_can_say_whether_its_job_is_there(
+    api: Api, server: Server, answer: int
+) -> None:
+    server.answers = refusing(answer, 500)
+
+    with pytest.raises(TaskUnavailable, match=f"refused: {answer}; whether there is a Job already: 500"):
         await JobRunner(api, AGENT).start(work())
-    else:
-        with pytest.raises(error):
-            await JobRunner(api, AGENT).start(work())
+
+
+@pytest.mark.parametrize("answer", [400, 403, 409, 422])
+@pytest.mark.parametrize("theirs", [job(uid="uid-of-another"), job(task="other")])
+async def test_a_job_of_others_under_the_name_fails_the_task(
+    api: Api, server: Server, answer: int, theirs: dict[str, Any]
+) -> None:
+    server.answers = refusing(answer, (200, theirs))
+
+    with pytest.raises(TaskRefused) as refused:
+        await JobRunner(api, AGENT).start(work())
+
+    assert refused.value.reason == "NameTaken"
+
+
+async def test_what_an_earlier_try_may_have_made_is_looked_for_first(api: Api, server: Server) -> None:
+    server.answers = lambda request: (200, job())
+    runner = JobRunner(api, AGENT)
+
+    await runner.start(work(), look_first=True)
+    assert [method for method, _ in server.requests] == ["GET"]
+
+    server.answers = lambda request: 404 if request.method == "GET" else (201, job())
+    await runner.start(work(), look_first=True)
+    assert [method for method, _ in server.requests] == ["GET", "GET", "POST"]
+
+
+async def test_a_job_whose_task_is_over_is_not_made(api: Api, server: Server) -> None:
+    server.answers = lambda request: 404
+    runner = JobRunner(api, AGENT)
+    runner.waits = lambda task_id: False
+
+    await runner.start(work(), look_first=True)
+
+    assert [method for method, _ in server.requests] == ["GET"]
+
+
+async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: Api, server: Server) -> None:
+    # Given a try whose answer takes long
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> Any:
+        if request.method == "POST":
+            asked.set()
+            await answered.wait()
+            return 201, job()
+        return 200
+
+    server.answers = slow
+    runner = JobRunner(api, AGENT)
+    starting = asyncio.create_task(runner.start(work()))
+    await asked.wait()
+
+    # When the Job is to be deleted
+    cancelling = asyncio.create_task(runner.cancel("research-1"))
+    await asyncio.wait({cancelling}, timeout=0.05)
+    assert [method for method, _ in server.requests] == ["POST"]
+    answered.set()
+    await asyncio.gather(starting, cancelling)
+
+    # Then
+    assert [method for method, _ in server.requests] == ["POST", "DELETE"]
 
 
 SIGNING = TaskAccess(signer=Signer(Key.new("account")))

@@ -9,7 +9,9 @@ import pytest
 
 from heed import names
 from heed.api.parsing import parse_agent
+from heed.core.effects import TaskEnd
 from heed.core.events import Event
+from heed.core.jobcontract import REASON_LOST
 from heed.core.program import compile_agent
 from heed.engine.performing import now
 from heed.errors import TaskUnavailable
@@ -17,6 +19,11 @@ from heed.local.processes import ProcessRunner
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World, end_of_run, manifest
 from tests.integration.waiting import SOON, until
+
+
+def lost(task_id: str) -> TaskEnd:
+    """The end of a task whose Job is gone."""
+    return TaskEnd(task_id, names.digest("lost", task_id), now(), False, reason=REASON_LOST)
 
 
 async def only_task(world: World) -> str:
@@ -88,6 +95,71 @@ async def test_a_cluster_that_is_away_holds_up_nothing_else(world: World) -> Non
     back.set()
     await world.check()
     assert len(world.jobs.running) == 30
+
+
+@pytest.mark.parametrize("ends", ["by itself", "told by another", "lost"])
+async def test_a_start_dies_with_its_task(world: World, ends: str) -> None:
+    # Given a task whose start was made, which nobody knows, and is refused ever since
+    doors, freed = Doors(), asyncio.Event()
+
+    async def refusing(name: str) -> None:
+        if name == "before start" and world.jobs.made and not freed.is_set():
+            raise TaskUnavailable("exceeded quota")
+
+    doors.traps.append(refusing)
+    doors.fail("after start", TaskUnavailable("the answer got lost"))
+    life = await world.live(doors)
+    await world.send("ask")
+    await until(lambda: doors.count("before start") >= 2)
+    (task,) = world.jobs.made
+
+    # When the task ends, its Job is gone, and a start would be possible again
+    if ends == "by itself":
+        world.jobs.finish(task, "done")
+    elif ends == "told by another":
+        await world.end_of(task)
+    else:
+        world.jobs.delete(task)
+        life.loop.report(lost(task))
+    await until(lambda: life.loop.ledger is not None and not life.loop.ledger.pending_tasks)
+    world.jobs.delete(task)
+    freed.set()
+
+    # Then nothing is started once more
+    performer = life.loop._performer
+    assert performer is not None
+    await until(lambda: not performer._starts)
+    await world.check()
+    assert world.jobs.made[task] == 1
+    assert not world.jobs.there
+
+
+async def test_what_a_start_under_way_makes_of_a_lost_task_is_removed(world: World) -> None:
+    # Given a task whose Job was made, which nobody knows, and a second try that is under way
+    doors, under_way, go_on = Doors(), asyncio.Event(), asyncio.Event()
+
+    async def slow(name: str) -> None:
+        if name == "before start" and doors.count(name) == 2:
+            under_way.set()
+            await go_on.wait()
+
+    doors.traps.append(slow)
+    doors.fail("after start", TaskUnavailable("the answer got lost"))
+    life = await world.live(doors)
+    await world.send("ask")
+    await asyncio.wait_for(under_way.wait(), 10)
+    (task,) = world.jobs.made
+
+    # When the Job is deleted by a person, and its task said to be lost
+    world.jobs.delete(task)
+    life.loop.report(lost(task))
+    go_on.set()
+
+    # Then the task failed, and nothing of it is left
+    await until(lambda: doors.count("after end") == 1)
+    ledger = await world.quiet()
+    assert ledger.sessions["s"].state["failed"] == "JobLost"
+    assert not world.jobs.there
 
 
 async def test_a_refused_task_is_a_failed_one_that_handlers_hear_of(world: World) -> None:
