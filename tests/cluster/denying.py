@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from heed.kube.api import Api, ApiError
+from heed.kube.api import JSON, Api, ApiError
 from tests.cluster.watchless import Watchless
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -43,7 +43,7 @@ async def _denies(api: Api, name: str, probe: tuple[str, Any]) -> bool:
         if body is None:
             await api.merge(f"{path}?dryRun=All", {"metadata": {"labels": {"probe": "x"}}})
         else:
-            await api.create(f"{path}?dryRun=All", body)
+            await api._request("POST", path, query={"dryRun": "All"}, body=body, content_type=JSON)
     except ApiError as error:
         return name in error.message
     return False

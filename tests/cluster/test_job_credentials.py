@@ -14,6 +14,7 @@ import pytest
 
 from heed import names
 from heed.bus.accounts import OPERATOR_CREDS
+from heed.kube.jobs import QUEUE_LABEL
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.api import ApiError
@@ -22,6 +23,7 @@ from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
 from tests.cluster.operating import Stage, totals
+from tests.cluster.queueing import QUEUE, admit
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tenancy import make_namespace
 from tests.patience import PATIENCE
@@ -277,6 +279,34 @@ def test_a_job_that_its_author_wants_suspended_stays_suspended(keyed: Keyed) -> 
     assert names.ANNOTATION_SUSPENDED not in job["metadata"]["annotations"]
     assert keyed.secret(job) is not None
     assert totals(status) == {"handled": 1, "tasksStarted": 1}
+
+
+def test_a_job_that_waits_in_a_queue_gets_its_credentials_and_stays_suspended(
+    keyed: Keyed, pods: PodPhases
+) -> None:
+    # Given a Job that Heed and a queue suspend, each for its own reason
+    manifest = publishing()
+    manifest["spec"]["tasks"]["research"]["job"]["metadata"] = {"labels": {QUEUE_LABEL: QUEUE}}
+    keyed.stage.apply(manifest)
+    keyed.broker.ask(keyed.stage.namespace)
+
+    # When Heed has no reason any more
+    started = keyed.stage.until(
+        lambda s: [task for task in s.get("pendingTasks", {}).values() if "owed" not in task]
+    )
+
+    # Then the queue still has
+    (job,) = keyed.stage.jobs()
+    assert job["spec"]["suspend"] is True
+    assert names.ANNOTATION_SUSPENDED not in job["metadata"]["annotations"]
+    assert keyed.secret(job) is not None
+    assert totals(started) == {"handled": 1, "tasksStarted": 1}
+
+    # And once it admits the Job, that runs and says how far it is
+    admit(keyed.plane, job)
+    keyed.say(job, names.TASK_PROGRESS, {"percent": 40})
+    pods.succeed(keyed.stage.namespace, job["metadata"]["name"], '{"answer": "the moon"}')
+    keyed.stage.until(lambda s: totals(s).get("tasksCompleted"))
 
 
 def test_no_secret_is_ever_shown(keyed: Keyed, pods: PodPhases) -> None:

@@ -19,7 +19,7 @@ from heed.core.jobschema import job_doubts, job_mistakes, why_no_job
 from heed.core.simulation import Answer, Message, simulate
 from heed.core.values import canonical
 from heed.errors import Problem
-from heed.kube.jobs import job_manifest
+from heed.kube.jobs import job_manifest, release
 from tests import jobfields
 from tests.unit.builders import AGENT, NAMESPACE, manifest, problems, program, received
 
@@ -319,3 +319,24 @@ def test_a_label_that_is_not_passed_on_is_a_warning() -> None:
     assert [item.path for item in advice if "not passed on" in item.message] == [
         f"{PATH}.metadata.labels.heed.dev/team"
     ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "suspend", "resumed"),
+    [
+        ({}, None, True),
+        ({}, False, True),
+        ({"kueue.x-k8s.io/queue-name": ""}, None, True),
+        ({"kueue.x-k8s.io/queue-name": "team-a"}, None, False),
+        ({}, True, False),
+    ],
+)
+def test_a_job_that_has_its_credentials_is_resumed_unless_others_want_it_suspended(
+    labels: dict[str, str], suspend: bool | None, resumed: bool
+) -> None:
+    """The labels are those of the Job as it was created: a namespace's default queue is among them."""
+    patch = release(work(job(suspend=suspend)), {"metadata": {"labels": labels}})
+
+    assert patch["metadata"]["annotations"] == {"heed.dev/suspended": None}
+    assert ("spec" in patch) == resumed
+    assert patch.get("spec", {}).get("suspend", False) is False

@@ -114,8 +114,8 @@ class TaskSpec(Model):
     job: Annotated[
         FreeMap | None,
         Field(
-            description="A batch/v1 JobSpec. Every string in it may hold ${CEL} over `task`, `input`, `event`, "
-            "`state`, `agent` and `session`."
+            description="A batch/v1 JobSpec, and `metadata` with labels and annotations of the Job. Every string in "
+            "it may hold ${CEL} over `task`, `input`, `event`, `state`, `agent` and `session`."
         ),
     ] = None
     timeout: Annotated[

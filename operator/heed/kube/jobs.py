@@ -25,6 +25,7 @@ CREDENTIALS: Final = "nats.creds"
 NATS_VOLUME: Final = "heed-nats"
 NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
 CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS}"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
 
 
@@ -102,10 +103,16 @@ def secret_name(job: str) -> str:
     return f"{job}-nats"
 
 
-def release(work: TaskWork) -> dict[str, Any]:
-    """The patch that lets a Job run whose Secret is there, unless its author wants it suspended all the same."""
+def release(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch that lets a Job run whose Secret is there, unless its author or a queue wants it suspended."""
     patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
-    return patch if work.spec.get("suspend") else {**patch, "spec": {"suspend": False}}
+    waits = work.spec.get("suspend") or is_queued(job)
+    return patch if waits else {**patch, "spec": {"suspend": False}}
+
+
+def is_queued(job: Mapping[str, Any]) -> bool:
+    """Whether Kueue decides when a Job may run: it has a queue, of its author's or by the namespace's default."""
+    return bool((job["metadata"].get("labels") or {}).get(QUEUE_LABEL))
 
 
 def _of_author(given: Mapping[str, str] | None) -> dict[str, str]:

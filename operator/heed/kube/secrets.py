@@ -34,6 +34,6 @@ async def release(api: Api, job: Mapping[str, Any], work: TaskWork, access: Task
         if error.status != 409:
             raise TaskUnavailable(str(error)) from error
     try:
-        await api.merge(jobs_path(namespace, name), jobs.release(work))
+        await api.merge(jobs_path(namespace, name), jobs.release(work, job))
     except ApiError as error:
         raise TaskUnavailable(str(error)) from error
