@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from heed.errors import InvalidSettings
@@ -83,6 +83,11 @@ class Settings:
     decision_memory: int = 256 * 1024**2  # most bytes that one costly decision may take
     decision_cpu: int = 2  # most seconds of CPU time that one costly decision may take
     stream: StreamSettings = field(default_factory=StreamSettings)
+
+    def local(self, url: str) -> "Settings":
+        """The same for a broker that `heed dev` started at a URL: it knows no users, so nothing of theirs is sent."""
+        theirs = {item.name: item.default for item in fields(self) if item.name.startswith("nats_")}
+        return replace(self, **{**theirs, "nats_url": url})  # type: ignore[arg-type]
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":

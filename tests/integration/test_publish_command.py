@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
+import nats
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -224,3 +225,23 @@ def test_types_that_cannot_be_used_are_an_error_of_the_call(run: Run, tmp_path: 
         result = run(TYPE, "-f", str(path))
         assert result.exit_code == 2
         assert "strnig" in result.output or "missing.yaml" in result.output
+
+
+def test_a_stream_of_somebody_elses_that_takes_the_event_is_named(own_server: NatsServer, run: Run) -> None:
+    # Given a broker where some other stream takes what is meant for Heed's
+    async def prepare() -> None:
+        client = await nats.connect(own_server.url)
+        await client.jetstream().add_stream(name="ORDERS", subjects=["heed.events.>"])
+        await client.close()
+
+    asyncio.run(prepare())
+
+    # When an event is published, twice
+    first, again = (run(TYPE, "--id", "1", nats=own_server.url) for _ in range(2))
+
+    # Then what is said is what the broker said
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert first.stdout.endswith(" as ORDERS 1\n")
+    assert "ORDERS 1 is" in again.stdout
+    assert "warning: stream ORDERS takes heed.events." in first.stderr
+    assert json.loads(run(TYPE, "-o", "json", nats=own_server.url).stdout)["stream"] == "ORDERS"

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 import click
@@ -16,8 +15,9 @@ from click.shell_completion import CompletionItem
 
 from heed.bus.connection import connect
 from heed.bus.letters import Found, Letters, Selection
+from heed.cli.broker import BrokerChoice, find_broker
 from heed.cli.output import Command
-from heed.settings import NATS_URL, Settings
+from heed.settings import Settings
 
 COMPLETION_TIMEOUT: Final = "HEED_COMPLETION_TIMEOUT"
 """The variable with the seconds that the broker has to answer when somebody presses Tab."""
@@ -61,15 +61,6 @@ def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return decorate
 
 
-broker_option = click.option(
-    "--nats",
-    "url",
-    envvar="HEED_NATS_URL",
-    show_envvar=True,
-    default=NATS_URL,
-    show_default=True,
-    help="URL of the broker.",
-)
 filters = _with(
     click.option(
         "-n",
@@ -114,8 +105,8 @@ def _items(pairs: Iterable[tuple[str, str]], incomplete: str) -> list[Completion
 def _newest(ctx: click.Context) -> list[Found]:
     logging.getLogger("heed").addHandler(logging.NullHandler())  # nothing may be written between the words
     with suppress(Exception):
-        settings = Settings.from_environment()
-        return asyncio.run(_find(replace(settings, nats_url=ctx.params.get("url") or NATS_URL)))
+        chosen: BrokerChoice = ctx.params.get("broker") or BrokerChoice(None, None)
+        return asyncio.run(_find(find_broker(chosen.url, chosen.folder).settings))
     return []
 
 

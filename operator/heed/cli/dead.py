@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
@@ -14,7 +14,8 @@ from heed import names
 from heed.bus.connection import connect
 from heed.bus.letters import Letters, Selection
 from heed.cli import redriving
-from heed.cli.choosing import broker_option, choice, complete_ids, filters, state_option
+from heed.cli.broker import BrokerChoice, broker_option
+from heed.cli.choosing import choice, complete_ids, filters, state_option
 from heed.cli.letters import HEADERS, details, row, show_letter, summary
 from heed.cli.output import Failure, Form, output_option, paint, show_data, show_table
 from heed.cli.program import program
@@ -68,7 +69,7 @@ def list_letters(
     codes: Sequence[str],
     redriven: bool | None,
     limit: int,
-    url: str,
+    broker: BrokerChoice,
     output: Form,
 ) -> None:
     """List dead letters, the newest last.
@@ -80,7 +81,7 @@ def list_letters(
       heed dead list --code TemplateFailed --limit 0 -o json
     """
     selection = _selection(namespace, agent, codes, redriven)
-    count, newest = _run(url, lambda letters: redriving.newest(letters, selection, limit or None))
+    count, newest = _run(broker, lambda letters: redriving.newest(letters, selection, limit or None))
     if output != "text":
         show_data([summary(found) for found in newest], output)
         return
@@ -97,7 +98,7 @@ def list_letters(
 @click.argument("id_", metavar="ID", type=click.IntRange(min=1), shell_complete=complete_ids)
 @broker_option
 @output_option
-def show(id_: int, url: str, output: Form) -> None:
+def show(id_: int, broker: BrokerChoice, output: Form) -> None:
     """Show the dead letter ID in full: its cause, its event, and what can be done about it.
 
     \b
@@ -105,7 +106,7 @@ def show(id_: int, url: str, output: Form) -> None:
       heed dead show 12
       heed dead show 12 -o json | jq .event.data
     """
-    [found] = _run(url, lambda letters: letters.get([id_]))
+    [found] = _run(broker, lambda letters: letters.get([id_]))
     if found is None:
         raise Failure(str(Told(id_, None, None, "missing")))
     if output == "text":
@@ -126,7 +127,7 @@ def redrive(
     namespace: str | None,
     agent: str | None,
     codes: Sequence[str],
-    url: str,
+    broker: BrokerChoice,
     output: Form,
 ) -> None:
     """Have Agents decide their letters again.
@@ -143,7 +144,7 @@ def redrive(
     """
     _check_choice(ids, everything)
     selection = _selection(namespace, agent, codes, None if ids else False)
-    told = _run(url, lambda letters: redriving.redrive(letters, selection, ids, dry_run=dry_run))
+    told = _run(broker, lambda letters: redriving.redrive(letters, selection, ids, dry_run=dry_run))
     if output == "text":
         _show_told(told)
         if not told:
@@ -170,7 +171,7 @@ def drop(
     codes: Sequence[str],
     redriven: bool | None,
     yes: bool,
-    url: str,
+    broker: BrokerChoice,
     output: Form,
 ) -> None:
     """Delete dead letters for good. Asks before, unless told --yes.
@@ -183,10 +184,10 @@ def drop(
     """
     _check_choice(ids, everything)
     selection = _selection(namespace, agent, codes, redriven)
-    found, missing = _run(url, lambda letters: redriving.droppable(letters, selection, ids))
+    found, missing = _run(broker, lambda letters: redriving.droppable(letters, selection, ids))
     if found and not dry_run:
         _confirm(len(found), yes=yes)
-        _run(url, lambda letters: redriving.drop(letters, found))
+        _run(broker, lambda letters: redriving.drop(letters, found))
     if output == "text":
         _show_told(missing)
         click.echo(f"{'would drop' if dry_run else 'dropped'} {_letters(len(found))}")
@@ -197,7 +198,7 @@ def drop(
         raise click.exceptions.Exit(1)
 
 
-def _run(url: str, work: Callable[[Letters], Awaitable[T]]) -> T:
+def _run(broker: BrokerChoice, work: Callable[[Letters], Awaitable[T]]) -> T:
     async def run(settings: Settings) -> T:
         connection = await connect(settings, "heed dead", attempts=1)
         try:
@@ -207,7 +208,7 @@ def _run(url: str, work: Callable[[Letters], Awaitable[T]]) -> T:
             redriving.progress(None)
 
     try:
-        return asyncio.run(run(replace(Settings.from_environment(), nats_url=url)))
+        return asyncio.run(run(broker.find().settings))
     except InvalidSettings as error:
         raise click.UsageError(str(error)) from None
 

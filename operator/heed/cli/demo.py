@@ -13,9 +13,9 @@ from heed.cli.dev import make_console, publish_command
 from heed.cli.output import Failure, to_yaml
 from heed.cli.program import program
 from heed.errors import HeedError
+from heed.local.assembly import workbench
 from heed.local.console import Console, short
 from heed.local.demo import DemoFailed, listening, read_events, run_example, status
-from heed.local.dev import workbench
 from heed.settings import Settings
 
 

@@ -15,13 +15,15 @@ from pathlib import Path
 import click
 
 from heed.api.agent import Agent
+from heed.bus.addresses import public_url
+from heed.cli.broker import VARIABLE
 from heed.cli.output import Failure
 from heed.cli.program import program
 from heed.core.patterns import matches
 from heed.engine.performing import now
 from heed.errors import HeedError
+from heed.local.assembly import workbench
 from heed.local.console import Console, ConsoleLog, Form
-from heed.local.dev import workbench
 from heed.local.server import PORT
 from heed.settings import Settings
 from heed.telemetry import configure_logging
@@ -39,9 +41,7 @@ _DATA = re.compile(r"event\.data\.([A-Za-z_][A-Za-z0-9_]*)")
     required=True,
     help="A manifest or a folder of manifests; repeatable.",
 )
-@click.option(
-    "--nats", "url", envvar="HEED_NATS_URL", show_envvar=True, help="URL of a broker.  [default: start one]"
-)
+@click.option("--nats", "url", metavar="URL", help="Join this broker.  [default: start one]")
 @click.option(
     "--dir",
     "folder",
@@ -103,6 +103,9 @@ async def _work(
     stop: asyncio.Event,
 ) -> None:
     settings = Settings.from_environment()
+    if url is None and os.environ.get(VARIABLE):
+        joined = f"--nats {public_url(settings.nats_url)} would join it"
+        console.say(f"{VARIABLE} is for commands that publish: this starts a broker of its own; {joined}")
     async with workbench(paths, folder, console, settings, url=url, port=PORT) as bench:
         started.set()
         console.say(f"broker {bench.url}", url=bench.url)

@@ -4,8 +4,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,13 @@ from cloudevents.core.v1.event import CloudEvent
 from heed import names
 from heed.bus.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, Stored
+from heed.cli.broker import Broker, BrokerChoice, broker_option
 from heed.cli.typechecks import check_event
+from heed.core.audience import unheeded
 from heed.core.cloudevents import build, read_data
 from heed.core.events import Event
 from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings, MalformedEvent
-from heed.settings import NATS_URL, Settings
+from heed.settings import Settings
 
 
 @click.command()
@@ -52,15 +53,7 @@ from heed.settings import NATS_URL, Settings
     multiple=True,
     help="EventTypes that the event is to fit, in a file or folder; repeatable.",
 )
-@click.option(
-    "--nats",
-    "url",
-    envvar="HEED_NATS_URL",
-    show_envvar=True,
-    default=NATS_URL,
-    show_default=True,
-    help="URL of the broker.",
-)
+@broker_option
 @click.option(
     "-o", "--output", type=click.Choice(["text", "json", "yaml"]), default="text", show_default=True
 )
@@ -78,7 +71,7 @@ def publish(
     extensions: Sequence[str],
     msg_id: bool,
     files: Sequence[str],
-    url: str,
+    broker: BrokerChoice,
     output: str,
 ) -> None:
     """Publish an event of TYPE, such as com.example.order.placed."""
@@ -99,8 +92,8 @@ def publish(
     where = _subject(namespace, agent, type_)
     _check(event, namespace, files)
     try:
-        settings = replace(Settings.from_environment(), nats_url=url)
-        stored = asyncio.run(_publish(settings, where, event, deduplicate=msg_id))
+        found = broker.find()
+        stored = asyncio.run(_publish(found.settings, where, event, deduplicate=msg_id))
     except (InvalidSettings, MalformedEvent) as error:
         raise click.UsageError(str(error)) from None
     except NoAnswer as error:
@@ -108,8 +101,21 @@ def publish(
         raise click.ClickException(message) from None
     except BusUnavailable as error:
         raise click.ClickException(str(error)) from None
-    result = {"id": event.id, "stream": names.STREAM, "sequence": stored.sequence, "subject": where}
+    result = {"id": event.id, "stream": stored.stream, "sequence": stored.sequence, "subject": where}
     _show({**result, "duplicate": stored.duplicate}, type_, output)
+    for warning in _doubts(stored, where, found):
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _doubts(stored: Stored, subject: str, broker: Broker) -> Iterator[str]:
+    """Why the event may be heard by nobody, as far as that can be known from here."""
+    if stored.stream != names.STREAM:
+        yield (
+            f"stream {stored.stream} takes {subject}, and Agents read {names.STREAM}: they will not hear of it; "
+            f"remove the subject from {stored.stream}, then start `heed dev` or the operator"
+        )
+    elif broker.dev is not None and (why := unheeded(broker.dev.listeners, subject)) is not None:
+        yield why
 
 
 def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
@@ -195,12 +201,12 @@ def _show(result: dict[str, Any], type_: str, output: str) -> None:
     elif output == "yaml":
         click.echo(yaml.safe_dump(result, sort_keys=False), nl=False)
     elif result["duplicate"]:
-        first = f"{names.STREAM} {result['sequence']}"
+        first = f"{result['stream']} {result['sequence']}"
         click.echo(
             f"dropped by the broker: {first} is {type_} {result['id']} of the same source already; "
             "give it another --id, or --no-msg-id"
         )
     else:
         click.echo(
-            f"published {type_} {result['id']} on {result['subject']} as {names.STREAM} {result['sequence']}"
+            f"published {type_} {result['id']} on {result['subject']} as {result['stream']} {result['sequence']}"
         )

@@ -10,9 +10,9 @@ from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest
 from heed.api.parsing import parse_agent
 from heed.cli.files import LoadedAgent, read_manifests, shown, sources, twice
 from heed.cli.output import Form, output_option, paint, show_data
-from heed.core.advice import ANY, advise, direct_types
 from heed.core.visible import visible
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
+from heed.local.manifests import warnings
 from heed.local.rules import Rules, read_rules
 
 Severity = Literal["error", "warning"]
@@ -135,12 +135,8 @@ def _check(manifest: Manifest, rules: Rules, checked: Checked) -> None:
 
 
 def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
-    direct = direct_types(item.agent for item in valid)
-    for item in valid:
-        ref = item.program.agent
-        known = direct.get((ref.namespace, ref.name), set()) | direct.get((ref.namespace, ANY), set())
-        for problem in (*item.manifest.misread(), *advise(item.agent, known)):
-            yield _finding(item.manifest, problem, "warning")
+    for manifest, problem in warnings([(item.manifest, item.agent) for item in valid]):
+        yield _finding(manifest, problem, "warning")
 
 
 def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> Finding:

@@ -11,7 +11,7 @@ import click
 
 from heed.core.decide import Decision
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
-from heed.core.events import Event, Json
+from heed.core.events import Event, Json, Received
 from heed.core.ignoring import why_ignored
 from heed.core.ledger import Ledger
 from heed.core.program import Program
@@ -96,6 +96,22 @@ class Console:
             facts = {"path": item.path, "message": item.message, "remedy": item.remedy}
             self._tell("problem", None, _red(visible(str(item))), facts)
         self.say(kept)
+
+    def warnings(self, problems: Sequence[Problem]) -> None:
+        """What is valid in the manifests, and hardly meant."""
+        for item in problems:
+            facts = {"path": item.path, "message": item.message, "remedy": item.remedy}
+            self._tell("warning", None, _yellow(visible(f"warning: {item}")), facts)
+
+    def unheeded(self, received: Received, why: str) -> None:
+        """An event that no Agent heeds."""
+        event = received.event
+        known = isinstance(event, Event)
+        type_ = event.type if isinstance(event, Event) else received.subject
+        data = event.data if isinstance(event, Event) else None
+        head = f"{_bold('◀')} {_cyan(visible(type_))} {short(data) if known else ''} {_yellow(visible(why))}"
+        facts = {"sequence": received.sequence, "type": type_, "data": _plain(data), "why": why}
+        self._tell("unheeded", None, f"{_dim(self._clock()[11:23])} {head}", facts)
 
     def say(self, text: str, **facts: Any) -> None:
         """Something for the person who looks on."""

@@ -5,17 +5,16 @@ that is not valid changes nothing at all.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nats.js.kv import KeyValue
 
 from heed.api.agent import Agent
-from heed.bus.connection import connect
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
+from heed.core.audience import Listener
 from heed.core.effects import AgentRef
 from heed.core.program import Program, Subscription
 from heed.engine.guarding import Guard
@@ -23,19 +22,17 @@ from heed.engine.loop import AgentLoop
 from heed.engine.pacing import Pace
 from heed.engine.performing import now
 from heed.engine.stopping import stop
-from heed.errors import HeedError, InvalidManifest, PolicyViolation
+from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
+from heed.local import presence
+from heed.local.claims import AgentTaken, Claims
 from heed.local.console import Console
-from heed.local.files import exclusive
-from heed.local.ledger import KeyValueLedger, open_ledgers
-from heed.local.manifests import Found, Mistake, files, load
+from heed.local.ledger import KeyValueLedger
+from heed.local.manifests import Found, Mistake, files, load, warnings
 from heed.local.processes import ProcessRunner, default_slots
 from heed.local.rules import NO_RULES
-from heed.local.server import local_server
-from heed.settings import Settings
 
 POLL = 0.5  # seconds between two looks at the manifests
 PACE = Pace(budget=640 * 1024)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
-ATTEMPTS = 3  # connections tried to a broker that somebody named
 
 Key = tuple[str, str]
 
@@ -52,25 +49,28 @@ class _Running:
 
 
 class Workbench:
-    """The Agents of some files and folders, on one broker. `url` is the broker's."""
+    """The Agents of some files and folders, on one broker. `url` is the broker's, `server` its id if it is our own."""
 
     def __init__(
         self,
         paths: Sequence[Path],
         folder: Path,
-        url: str,
+        broker: tuple[str, str | None],
         bus: JetStreamBus,
         ledgers: KeyValue,
+        claims: Claims,
         console: Console,
         guard: Guard,
     ) -> None:
-        self.url, self.bus = url, bus
+        (self.url, self.server), self.bus = broker, bus
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
+        self._claims = claims
         self._slots, self._guard = default_slots(), guard
         self._running: dict[Key, _Running] = {}
         self._rules = NO_RULES
         self._seen: object = None
         self._mistaken = False
+        self._warned: list[Problem] = []
 
     @property
     def loops(self) -> dict[Key, AgentLoop]:
@@ -82,6 +82,11 @@ class Workbench:
         """What they run."""
         return [running.found.agent for running in self._running.values()]
 
+    @property
+    def listeners(self) -> list[Listener]:
+        """What they listen for."""
+        return [Listener.of(running.program) for running in self._running.values()]
+
     async def refresh(self) -> bool:
         """Read the manifests if one of them changed, and run what they say. Returns whether one had."""
         seen = _stamps(self._paths)
@@ -91,6 +96,8 @@ class Workbench:
         if self._seen is None or not any(mistake.of_rule for mistake in mistakes):
             self._rules = rules
         await self._apply(agents, mistakes, first=self._seen is None)
+        self._warn()
+        presence.write(presence.own(self._folder, self.url, self.server, self.listeners))
         self._seen = seen
         return True
 
@@ -112,9 +119,20 @@ class Workbench:
             await self._stop(key)
         await self._guard.close()
 
+    def _warn(self) -> None:
+        """Show what is hardly meant in what runs, unless it was shown before."""
+        running = [(item.found.manifest, item.found.agent) for item in self._running.values()]
+        found = [
+            located
+            for manifest, problem in warnings(running)
+            for located in manifest.located([problem]).problems
+        ]
+        self._console.warnings([problem for problem in found if problem not in self._warned])
+        self._warned = found
+
     async def _apply(self, agents: Sequence[Found], mistakes: list[Mistake], *, first: bool) -> None:
         for found in agents:
-            mistakes += await self._put(found)
+            mistakes += await self._put(found, first=first)
         broken = {mistake.file for mistake in mistakes}
         there = {found.key for found in agents}
         for key, running in list(self._running.items()):
@@ -143,8 +161,11 @@ class Workbench:
             else "nothing runs; mend it, it will be read again"
         )
 
-    async def _put(self, found: Found) -> list[Mistake]:
-        """Run this Agent, unless it runs as it is. Returns what is wrong with it."""
+    async def _put(self, found: Found, *, first: bool) -> list[Mistake]:
+        """Run this Agent, unless it runs as it is. Returns what is wrong with it.
+
+        Raises AgentTaken at the start, when there is nothing yet that could go on.
+        """
         old = self._running.get(found.key)
         if old is not None and (old.found.agent, old.found.file) == (found.agent, found.file):
             if self._rules_hold(old):
@@ -155,6 +176,13 @@ class Workbench:
             if old is not None:
                 await self._go_on(old)
             return [Mistake(found.file, found.manifest.located(error.problems).problems)]
+        try:
+            await self._claims.take(*found.key)
+        except AgentTaken as error:
+            if first:
+                raise
+            problem = Problem("metadata.name", str(error))
+            return [Mistake(found.file, found.manifest.located([problem]).problems)]
         await self._start(found, program, old)
         return []
 
@@ -222,6 +250,7 @@ class Workbench:
         running = self._running.pop(key)
         await stop(running.task)
         await running.runner.close()
+        self._claims.release(*key)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if task.cancelled():
@@ -233,36 +262,6 @@ class Workbench:
             else "stopped: its ledger is gone; start heed dev anew"
         )
         self._console.say(f"{task.get_name()} {reason}")
-
-
-@asynccontextmanager
-async def workbench(
-    paths: Sequence[Path],
-    folder: Path,
-    console: Console,
-    settings: Settings,
-    *,
-    url: str | None,
-    port: int | None,
-) -> AsyncIterator[Workbench]:
-    """A workbench whose Agents run, on the broker at `url`, or on one of its own at `port` (None: any free one).
-
-    Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable.
-    """
-    async with AsyncExitStack() as stack:
-        stack.enter_context(exclusive(folder))
-        if url is None:
-            url = (await stack.enter_async_context(local_server(folder / "nats", port=port))).url
-            settings = replace(settings, nats_domain=None)
-        connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=ATTEMPTS)
-        stack.push_async_callback(connection.close)
-        await ensure_streams(connection, settings.stream)
-        ledgers = await open_ledgers(connection.client.jetstream(domain=settings.nats_domain))
-        guard = Guard(settings.decision_memory, settings.decision_cpu)
-        bench = Workbench(paths, folder, url, JetStreamBus(connection), ledgers, console, guard)
-        stack.push_async_callback(bench.close)
-        await bench.refresh()
-        yield bench
 
 
 def _shown(item: Subscription) -> str:

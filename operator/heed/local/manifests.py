@@ -8,6 +8,7 @@ from typing import Final
 from heed.api.agent import Agent
 from heed.api.manifests import Manifest, NotAManifest, parse_manifests
 from heed.api.parsing import parse_agent
+from heed.core.advice import ANY, advise, direct_types
 from heed.errors import InvalidManifest, Problem
 from heed.local.rules import Rules, read_rules
 
@@ -66,6 +67,16 @@ def load(paths: Sequence[Path]) -> tuple[list[Found], Rules, list[Mistake]]:
     for manifest, problem in wrong:
         mistakes.append(Mistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True))
     return list(agents.values()), read, mistakes
+
+
+def warnings(items: Sequence[tuple[Manifest, Agent]]) -> Iterator[tuple[Manifest, Problem]]:
+    """What is valid in Agents, and hardly meant, seeing all of them. Paths are those of fields."""
+    direct = direct_types(agent for _, agent in items)
+    for manifest, agent in items:
+        namespace, name = agent.metadata.namespace, agent.metadata.name
+        known = direct.get((namespace, name), set()) | direct.get((namespace, ANY), set())
+        for problem in (*manifest.misread(), *advise(agent, known)):
+            yield manifest, problem
 
 
 def _manifests(paths: Sequence[Path], mistakes: list[Mistake]) -> Iterator[tuple[Path, Manifest]]:

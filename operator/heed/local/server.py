@@ -9,22 +9,22 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from heed.errors import InvalidSettings
+from heed.local import ports
 from heed.local.children import Process, end_group, tied_to_us
 from heed.local.files import lock, read_json
+from heed.local.ports import LOOPBACK
 
 PORT: Final = 4222
-LOOPBACK: Final = "127.0.0.1"
 READY: Final = 15.0  # seconds until a started server must take connections
 STOP: Final = 10.0  # seconds for a server to shut down in peace
 PAYLOAD: Final = 8 * 1024 * 1024  # bytes; a ledger is one message here, and may exceed NATS' default of 1 MiB
@@ -32,11 +32,13 @@ PAYLOAD: Final = 8 * 1024 * 1024  # bytes; a ledger is one message here, and may
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A running server."""
+    """A running server. `id` is new with each start; `note` says why it is not at the port that it should be at."""
 
     url: str
     port: int
     pid: int
+    id: str
+    note: str | None = None
 
 
 def find_server() -> str:
@@ -53,21 +55,49 @@ def find_server() -> str:
 
 @asynccontextmanager
 async def local_server(folder: Path, *, port: int | None = PORT) -> AsyncIterator[LocalServer]:
-    """A server whose data lies in `folder`: on `port` where that is free, else (or with None) on any free one.
+    """A server whose data lies in `folder`, on the port that it had last, or else on `port`, where that is free.
 
-    Raises InvalidSettings where there is no server or it does not start.
+    Where it is not, on one near by, which then is the folder's; with None on any free one, for once. Raises
+    InvalidSettings where there is no server or it does not start.
     """
     binary = find_server()
     turn = await _turn(folder)
     try:
-        wanted = port if port is not None and _is_free(port) else -1
-        process = await _start(binary, _prepare(folder, wanted), turn)
+        process, server = await _started(binary, folder, port, turn)
     finally:
         os.close(turn)
     try:
-        yield await _ready(process, folder)
+        yield server
     finally:
         await end_group(process, STOP)
+
+
+async def _started(binary: str, folder: Path, port: int | None, turn: int) -> tuple[Process, LocalServer]:
+    """A server on the best port that nobody takes before it. Raises InvalidSettings."""
+    best = None
+    for choice in (ports.ANY,) if port is None else ports.wanted(folder, port):
+        best = choice if best is None else best
+        if not ports.is_free(choice):
+            continue
+        process = await _start(binary, _prepare(folder, choice), turn)
+        try:
+            server = await _ready(process, folder)
+        except InvalidSettings:
+            await end_group(process, STOP)
+            if choice != ports.ANY and not ports.is_free(choice):
+                continue  # somebody was faster
+            raise
+        if port is None:
+            return process, server
+        ports.remember(folder, server.port)
+        return process, replace(server, note=_displaced(best, server.port))
+    raise AssertionError("any port was tried")
+
+
+def _displaced(best: int | None, port: int) -> str | None:
+    if best is None or best == port:
+        return None
+    return f"port {best} is held by {ports.holder_of(best)}; this folder's broker takes {port}, and keeps it"
 
 
 async def _turn(folder: Path) -> int:
@@ -88,15 +118,6 @@ def _prepare(folder: Path, port: int) -> Path:
     config = folder / "server.conf"
     config.write_text(_config(folder.resolve(), port), encoding="utf-8")
     return config
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-        with suppress(OSError):
-            probe.bind((LOOPBACK, port))
-            return True
-    return False
 
 
 def _config(folder: Path, port: int) -> str:
@@ -132,8 +153,9 @@ async def _ready(process: Process, folder: Path) -> LocalServer:
     limit = time.monotonic() + READY
     while process.returncode is None and time.monotonic() < limit:
         port = _announced(folder)
-        if port is not None and await _answers(port):
-            return LocalServer(f"nats://{LOOPBACK}:{port}", port, process.pid)
+        info = None if port is None else await asyncio.to_thread(ports.server_info, port)
+        if port is not None and info is not None:
+            return LocalServer(f"nats://{LOOPBACK}:{port}", port, process.pid, str(info.get("server_id")))
         await asyncio.sleep(0.02)
     fate = "did not become ready" if process.returncode is None else f"ended with code {process.returncode}"
     raise InvalidSettings(
@@ -148,19 +170,6 @@ def _announced(folder: Path) -> int | None:
         if urls:
             return int(urls[0].rpartition(":")[2])
     return None
-
-
-async def _answers(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection(LOOPBACK, port)
-    except OSError:
-        return False
-    try:
-        return (await reader.readline()).startswith(b"INFO ")
-    finally:
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
 
 
 def _said(folder: Path) -> str:

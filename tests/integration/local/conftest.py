@@ -1,5 +1,6 @@
 """Runners that leave no process behind."""
 
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -26,3 +27,9 @@ async def benches(tmp_path: Path) -> AsyncIterator[Callable[..., Bench]]:
 def bench(benches: Callable[..., Bench]) -> Bench:
     """The first life."""
     return benches()
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment of a Python process that imports Heed."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "operator")}

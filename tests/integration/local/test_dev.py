@@ -7,13 +7,17 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from heed import names
 from heed.local.children import started
 from heed.local.manifests import files, load
-from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, edit, life, write_example
+from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, asked, edit, life, write_example
 from tests.integration.local.runs import until
 from tests.nats_server import require_nats_server
 
@@ -151,7 +155,7 @@ async def test_what_was_going_on_goes_on_in_the_next_life(patient: Path, tmp_pat
 
 
 async def test_a_crash_loses_nothing(patient: Path, tmp_path: Path) -> None:
-    with _heed_dev(patient, tmp_path / "state") as process:
+    with heed_dev(patient, tmp_path / "state") as process:
         await _publish_through_cli(await _url(process))
         await until(lambda: (patient / "runs").exists(), "the job runs")
         process.kill()
@@ -164,7 +168,7 @@ async def test_a_crash_loses_nothing(patient: Path, tmp_path: Path) -> None:
 
 
 async def test_ctrl_c_ends_it_cleanly(patient: Path, tmp_path: Path) -> None:
-    with _heed_dev(patient, tmp_path / "state") as process:
+    with heed_dev(patient, tmp_path / "state") as process:
         await _publish_through_cli(await _url(process))
         await until(lambda: (patient / "runs").exists(), "the job runs")
         process.send_signal(signal.SIGINT)
@@ -177,11 +181,48 @@ async def test_ctrl_c_ends_it_cleanly(patient: Path, tmp_path: Path) -> None:
 
 async def test_two_of_them_do_not_share_a_folder(example: Path, tmp_path: Path) -> None:
     async with life(example, folder=tmp_path / "state"):
-        with _heed_dev(example, tmp_path / "state") as second:
+        with heed_dev(example, tmp_path / "state") as second:
             _, errors = await asyncio.to_thread(second.communicate)
 
     assert second.returncode == 1
     assert "another `heed dev` runs here" in errors
+
+
+async def test_an_event_that_no_agent_heeds_is_shown_with_what_was_meant(
+    example: Path, tmp_path: Path
+) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        for namespace, type_ in (("demo", "com.example.question.aksed"), ("default", ASKED)):
+            event = replace(asked("tides", "q-1"), type=type_)
+            await one.bench.bus.publish(names.event_subject(namespace, type_), event)
+        await one.ask("tides", "q-2")
+
+        mistyped = await one.hears("unheeded", type="com.example.question.aksed")
+        assert mistyped["why"] == f"no Agent heeds it; did you mean {ASKED}?"
+        assert mistyped["data"] == {"topic": "tides"}
+        elsewhere = await one.hears("unheeded", type=ASKED)
+        assert elsewhere["why"] == (
+            "no Agent heeds it in namespace default; demo/researcher does in demo (-n demo)"
+        )
+        await one.emitted(ANSWERED)
+        assert len(one.told("unheeded")) == 2  # what the Agent emits may be for others
+
+
+async def test_what_is_hardly_meant_is_shown_at_the_start_and_on_a_reload_once(
+    example: Path, tmp_path: Path
+) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        assert one.told("warning") == []
+
+        edit(example / "agent.yaml", '{topic: "${state.topic}", answer', '{n: "${state.topic}", answer')
+        await one.bench.refresh()
+        (warning,) = one.told("warning")
+        line = 1 + next(n for n, text in enumerate(AGENT.splitlines()) if "answer:" in text)
+        assert warning["path"].startswith(f"{example / 'agent.yaml'}:{line}: spec.handlers[1].emit[0].data")
+
+        edit(example / "agent.yaml", "name: give-up", "name: gave-up")
+        await one.bench.refresh()
+        assert len(one.told("warning")) == 1
 
 
 def test_a_broker_that_is_not_there_is_named(example: Path, tmp_path: Path) -> None:
@@ -233,14 +274,22 @@ def _started(bench) -> bool:  # type: ignore[no-untyped-def]
     )
 
 
-def _heed_dev(example: Path, state: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [*COMMAND, "-f", str(example), "--dir", str(state), "-o", "json"],
-        env=ENVIRONMENT,
+@contextmanager
+def heed_dev(
+    example: Path, state: Path, *options: str, **variables: str
+) -> "Iterator[subprocess.Popen[str]]":
+    """A process that runs on a folder; it ends with the test."""
+    with subprocess.Popen(
+        [*COMMAND, "-f", str(example), "--dir", str(state), "-o", "json", *options],
+        env=ENVIRONMENT | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 async def _url(process: "subprocess.Popen[str]") -> str:

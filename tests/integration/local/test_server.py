@@ -16,7 +16,7 @@ from heed.local.children import started
 from heed.local.files import exclusive
 from heed.local.server import local_server
 from tests.integration.local.runs import until
-from tests.nats_server import require_nats_server
+from tests.nats_server import NatsServer, require_nats_server
 
 
 @pytest.fixture(autouse=True)
@@ -52,12 +52,34 @@ async def test_what_is_stored_is_there_again_after_a_restart(tmp_path: Path) -> 
         await client.close()
 
 
-async def test_a_busy_port_gives_way_to_a_free_one(tmp_path: Path) -> None:
+async def test_a_busy_port_gives_way_to_another_that_the_folder_keeps(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
         async with local_server(tmp_path, port=port) as running:
             assert running.port != port
             assert running.url == f"nats://127.0.0.1:{running.port}"
+            assert running.note is not None
+            assert f"port {port} is held by process {os.getpid()} (" in running.note
+
+    async with local_server(tmp_path, port=port) as again:
+        assert again.port == running.port
+        assert again.note is None
+
+
+async def test_a_broker_that_holds_the_port_is_named(tmp_path: Path) -> None:
+    with NatsServer(tmp_path / "other", "--server_name", "somebodys") as other:
+        async with local_server(tmp_path / "ours", port=other.port) as running:
+            assert running.note is not None
+            assert f'is held by a NATS server named "somebodys", process {other.pid} (' in running.note
+
+
+async def test_a_port_that_the_folder_had_and_somebody_took_is_said(tmp_path: Path) -> None:
+    async with local_server(tmp_path, port=server.PORT) as first:
+        pass
+    with socket.create_server(("127.0.0.1", first.port)):
+        async with local_server(tmp_path, port=server.PORT) as second:
+            assert second.port != first.port
+            assert second.note is not None and second.note.startswith(f"port {first.port} is held by")
 
 
 async def test_a_free_port_is_taken_as_wanted(tmp_path: Path) -> None:

@@ -1,0 +1,72 @@
+"""The parts of a `heed dev` put together: its state folder, its broker, and the workbench that runs the Agents."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from heed.bus.connection import connect
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.streams import ensure_streams
+from heed.engine.guarding import Guard
+from heed.engine.performing import now
+from heed.engine.stopping import stop
+from heed.local import presence
+from heed.local.claims import Claims
+from heed.local.console import Console
+from heed.local.dev import Workbench
+from heed.local.files import exclusive
+from heed.local.ledger import open_ledgers
+from heed.local.server import local_server
+from heed.local.unheeded import watch_unheeded
+from heed.settings import Settings
+
+ATTEMPTS: Final = 3  # connections tried to a broker that somebody named
+
+
+@asynccontextmanager
+async def workbench(
+    paths: Sequence[Path],
+    folder: Path,
+    console: Console,
+    settings: Settings,
+    *,
+    url: str | None,
+    port: int | None,
+) -> AsyncIterator[Workbench]:
+    """A workbench whose Agents run, on the broker at `url`, or on one of its own at `port` (None: any free one).
+
+    Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable, AgentTaken.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(exclusive(folder))
+        presence.remove(folder)
+        stack.callback(presence.remove, folder)
+        server: str | None = None
+        if url is None:
+            started = await stack.enter_async_context(local_server(folder / "nats", port=port))
+            url, server, settings = started.url, started.id, settings.local(started.url)
+            if started.note is not None:
+                console.say(started.note)
+        connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=ATTEMPTS)
+        stack.push_async_callback(connection.close)
+        await ensure_streams(connection, settings.stream)
+        ledgers = await open_ledgers(connection.client.jetstream(domain=settings.nats_domain))
+        claims = Claims(ledgers, connection.client, folder)
+        await claims.open()
+        guard = Guard(settings.decision_memory, settings.decision_cpu)
+        bus = JetStreamBus(connection)
+        bench = Workbench(paths, folder, (url, server), bus, ledgers, claims, console, guard)
+        stack.push_async_callback(bench.close)
+        await bench.refresh()
+        watching = asyncio.create_task(_watch(bench, console, (await bus.bounds())[1]))
+        stack.push_async_callback(stop, watching)
+        yield bench
+
+
+async def _watch(bench: Workbench, console: Console, last: int) -> None:
+    """Tell of what no Agent heeds: on a broker of many, only of the namespaces of these Agents."""
+    own = None if bench.server is not None else {item.namespace for item in bench.listeners}
+    await watch_unheeded(bench.bus, own, lambda: bench.listeners, console, last, now())

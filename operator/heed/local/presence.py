@@ -1,0 +1,94 @@
+"""That a `heed dev` runs on a state folder, for commands that look for it: its broker, and what its Agents listen for.
+
+Other processes read it; they believe it as long as the process that wrote it lives, and the broker is the one that it
+started.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from heed.core.audience import Listener
+from heed.errors import HeedError
+from heed.local.children import started
+from heed.local.files import read_json, write_atomically
+from heed.local.ports import server_info
+
+FOLDER: Final = ".heed"
+FILE: Final = "dev.json"
+
+
+class ForeignServer(HeedError):
+    """Another server answers where that of a `heed dev` should."""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A `heed dev` that runs. `server` is the id of the server that it started, None for a broker that it joined."""
+
+    folder: Path
+    url: str
+    server: str | None
+    pid: int
+    listeners: tuple[Listener, ...] = ()
+
+    def check(self) -> None:
+        """Raise ForeignServer where another server answers at the URL than the one that was started."""
+        port = urlsplit(self.url).port
+        if self.server is None or port is None:
+            return
+        info = server_info(port)
+        if info is not None and info.get("server_id") != self.server:
+            raise ForeignServer(
+                f"another server answers at {self.url} than the one of `heed dev` in {self.folder}; "
+                "restart heed dev, or say --nats URL"
+            )
+
+
+def write(presence: Presence) -> None:
+    """Make it known. The URL may hold a password, so nobody else may read it."""
+    record = {
+        "url": presence.url,
+        "server": presence.server,
+        "pid": presence.pid,
+        "start": started(presence.pid),
+        "listeners": [asdict(item) for item in presence.listeners],
+    }
+    write_atomically(presence.folder / FILE, json.dumps(record), mode=0o600)
+
+
+def remove(folder: Path) -> None:
+    """Nobody runs here any more."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
+def read(folder: Path) -> Presence | None:
+    """The `heed dev` that runs on a folder; None where none does, or one of another version."""
+    record = read_json(folder / FILE)
+    with suppress(KeyError, TypeError, ValueError):
+        pid = int(record["pid"])
+        if record["start"] is not None and started(pid) == record["start"]:
+            listeners = tuple(_listeners(record["listeners"]))
+            return Presence(folder, str(record["url"]), record["server"], pid, listeners)
+    return None
+
+
+def nearest(start: Path) -> Path | None:
+    """The state folder of a folder: in it, or in the nearest of its parents that has one."""
+    return next((path / FOLDER for path in (start, *start.parents) if (path / FOLDER).is_dir()), None)
+
+
+def own(folder: Path, url: str, server: str | None, listeners: Iterable[Listener]) -> Presence:
+    """That this process runs on a folder."""
+    return Presence(folder, url, server, os.getpid(), tuple(listeners))
+
+
+def _listeners(records: Any) -> Iterator[Listener]:
+    for item in records:
+        pairs = tuple((str(space), str(pattern)) for space, pattern in item["subscriptions"])
+        yield Listener(str(item["namespace"]), str(item["name"]), pairs, tuple(map(str, item["handlers"])))
