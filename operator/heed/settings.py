@@ -17,6 +17,7 @@ _AT_LEAST_ONE = frozenset(
         "status_budget",
         "batch",
         "outbox_limit",
+        "read_ahead",
         "decision_memory",
         "decision_cpu",
         "credentials_lifetime",
@@ -82,6 +83,9 @@ class Settings:
     outbox_limit: int = 2000  # most messages under way before an Agent reads no further
     decision_memory: int = 256 * 1024**2  # most bytes that one costly decision may take
     decision_cpu: int = 2  # most seconds of CPU time that one costly decision may take
+    read_ahead: int = (
+        64 * 1024**2
+    )  # most bytes of events that were read and are not durable, of all Agents together
     stream: StreamSettings = field(default_factory=StreamSettings)
 
     def local(self, url: str) -> "Settings":

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heed.bus.addresses import public_url
+from heed.bus.credit import Credits
 from heed.bus.options import api_prefix, options
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
@@ -65,7 +66,8 @@ class Connection:
     """A connection. `epoch` counts how often it was made or lost; a reader of an older epoch is lost.
 
     `errors` counts what went wrong, by kind: `disconnected`, `client` (what the library reports of itself), and of
-    requests `no_responders`, `timeout`, `lost` with the connection, `failed` and `refused` by JetStream.
+    requests `no_responders`, `timeout`, `lost` with the connection, `failed` and `refused` by JetStream. `credits` is
+    what all readers together may ask for.
     """
 
     def __init__(self, settings: Settings, name: str, credentials: str | None = None) -> None:
@@ -73,6 +75,7 @@ class Connection:
         self.name = name
         self.epoch = 0
         self.errors: Counter[str] = Counter()
+        self.credits = Credits(settings.read_ahead)
         self._options = options(settings, name, credentials)
         self._api_prefix = api_prefix(settings.nats_domain)
         self._client = Client()

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 TOO_LARGE: Final = (10054, 10097)  # the stream's limit for messages, JetStream's for headers
 CLOCK_SKEW: Final = timedelta(minutes=1)  # between the leaders of two streams
-OPENING: Final = 64  # consumers that are made at the same time
+OPENING: Final = 16  # readers that are opened at the same time, also after a lost connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,15 @@ class JetStreamBus:
         return bounds.first, bounds.last
 
     async def fetch(self, sequences: Sequence[int], created: str | None = None) -> list[Received | None]:
-        """The messages at these places of the stream, in order; None where it has dropped one.
+        """The messages at the first of these places, in order; None where the stream has dropped one.
 
-        `created` is the stream that the places belong to, where that is known. Raises StreamMissing, StreamReplaced,
-        BusUnavailable.
+        That is all of them, or as many as may be held at once; one at least. `created` is the stream that
+        the places belong to, where that is known. Raises StreamMissing, StreamReplaced, BusUnavailable.
         """
         if not sequences:
             return []
         try:
-            found = await self._messages.get_all(sequences)
+            found = await self._messages.get_first(sequences)
         except ApiRefused as error:
             raise missing(self._stream) if error.err_code == NOT_FOUND else error from None
         # Had the stream been replaced before it was asked for them, it would still be another one now.
@@ -112,7 +112,7 @@ class JetStreamBus:
         check_place(self._stream, await self._surveyor.fresh(), last, created)
         return [
             None if item is None else receive_stored(sequence, item[1], item[0])
-            for sequence, item in zip(sequences, found, strict=True)
+            for sequence, item in zip(sequences, found, strict=False)
         ]
 
     async def last(self, subject: str) -> Event | Malformed | None:

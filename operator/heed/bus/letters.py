@@ -205,6 +205,7 @@ class Letters:
                 # Letters may be dropped meanwhile, and then fewer come than there were.
                 remaining = min(remaining - len(arrivals), arrivals[-1].pending)
                 yield arrivals
+                pull.release(sum(item.size for item in arrivals))
         except ReaderLost as error:
             raise BusUnavailable(str(error)) from error
         finally:

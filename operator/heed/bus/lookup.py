@@ -74,6 +74,7 @@ class Lookup:
                 remaining -= len(arrivals)
                 seen.ids.update((item.message.headers or {}).get(MESSAGE_ID, "") for item in arrivals)
                 seen.end = arrivals[-1].sequence
+                pull.release(sum(item.size for item in arrivals))
             seen.read_at = began
         except ReaderLost as error:
             raise BusUnavailable(str(error)) from error

@@ -14,6 +14,9 @@ from heed.bus.deadletters import Original, read_original
 
 NO_MESSAGE: Final = 10037
 AT_ONCE: Final = 64
+CHUNK: Final = 16
+TOGETHER: Final = 8 * 1024**2  # bytes of messages that are held at once
+ENVELOPE: Final = 8192  # bytes of an answer beside the message in base64
 
 
 class Messages:
@@ -21,12 +24,23 @@ class Messages:
 
     def __init__(self, connection: Connection, stream: str) -> None:
         self._connection, self._stream = connection, stream
-        self._asking = asyncio.Semaphore(AT_ONCE)
+        # What is asked for at once may come at once, and a connection that falls behind is ended by the broker.
+        most = connection.credits.flight_limit // (connection.max_payload * 4 // 3 + ENVELOPE)
+        self._asking = asyncio.Semaphore(max(1, min(AT_ONCE, most)))
 
     async def get(self, sequence: int) -> tuple[Original, str] | None:
         """The message at a place, as it was sent, and when it was stored; None where the stream has dropped it."""
         message = await self._get({"seq": sequence})
         return None if message is None else (read_original(message), stored_at(message["time"]))
+
+    async def get_first(self, sequences: Sequence[int]) -> list[tuple[Original, str] | None]:
+        """The messages at the first of many places, in order: as many as may be held at once, and one at least."""
+        found: list[tuple[Original, str] | None] = []
+        room = TOGETHER
+        while room > 0 and (following := sequences[len(found) : len(found) + CHUNK]):
+            found += (got := await self.get_all(following))
+            room -= sum(len(item[0].payload) for item in got if item)
+        return found
 
     async def get_all(self, sequences: Sequence[int]) -> list[tuple[Original, str] | None]:
         """The messages at many places, in order."""

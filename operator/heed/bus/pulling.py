@@ -1,9 +1,10 @@
 """Reading a stream through a throw-away consumer: no acknowledgements, no redelivery, and no gap goes unseen.
 
-A pull request lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one small
-message per half minute. The consumer counts what it delivers: a number left out means that messages were lost on the
-way, and then (as with a lost connection or consumer, or messages that the stream dropped unread) there is nothing to
-repair: the reader is lost.
+A request for news lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one
+small message per half minute. What is known to be there is asked for when the reader's turn comes (`credit.py`).
+
+The consumer counts what it delivers: a number left out means that messages were lost on the way, and then (as with a
+lost connection or consumer, or messages that the stream dropped unread) there is nothing to repair: the reader is lost.
 """
 
 import asyncio
@@ -23,23 +24,28 @@ from heed.bus.connection import Connection
 from heed.bus.losses import Losses
 from heed.errors import BusUnavailable, ReaderLost
 
-EXPIRY: Final = 30.0
-PATIENCE: Final = 5.0  # beyond EXPIRY, until a request counts as lost
+EXPIRY: Final = 30.0  # of a request for news
+TURN: Final = 5.0  # seconds for which what is known to be there may take to come
+PATIENCE: Final = 5.0  # beyond either, until a request counts as lost
 BATCH: Final = 500
-MAX_BYTES: Final = 8 * 1024**2
 INACTIVE: Final = 120.0
 FIRST: Final = 1.0  # seconds that a message which is there may take to come
+A_WHILE: Final = 1.0  # seconds between two looks whether it still waits for its turn
 _SECOND: Final = 1_000_000_000
 
 
 @dataclass(slots=True)  # not frozen: one is made for every message
 class Arrival:
-    """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come."""
+    """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come.
+
+    `size` is what it counts for in the reader's credit, until it is released.
+    """
 
     message: Msg
     sequence: int
     at: int
     pending: int
+    size: int
 
 
 class Pull:
@@ -65,8 +71,11 @@ class Pull:
         self._delivered = 0  # consumer sequence of the latest arrival
         self._asked = 0  # messages that the server still may send for the request it has
         self._batch = 0  # what that request asked for
-        self._lost_at = 0.0
-        self._max_bytes = max(MAX_BYTES, 2 * connection.max_payload)
+        self._bytes = 0
+        self._stopped_short = False  # by a message larger than that
+        self._asking: asyncio.Task[None] | None = None
+        self._overdue: asyncio.TimerHandle | None = None
+        self._credit = connection.credits.open(connection.max_payload, self._take_turn)
         self._failure: str | None = None
         self._unwatch = connection.watch(lambda: self._fail("the connection was lost"))
 
@@ -95,7 +104,7 @@ class Pull:
         StreamMissing.
         """
         assert self._losses is not None
-        await self._ask(BATCH)
+        self._ask_for_news()
         if self.pending and not self._arrivals and self._failure is None:
             await self._wait(FIRST)
         after = await surveyor.fresh()
@@ -105,28 +114,29 @@ class Pull:
         self.floor = self.reached = self._losses.begin(before, after)
 
     async def take(self, limit: int, timeout: float) -> list[Arrival]:
-        """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
+        """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost.
+
+        The time for which others have their turn does not count. What is taken has to be released.
+        """
         clock = asyncio.get_running_loop().time
         end = clock() + timeout
         while (ready := self._ready()) <= 0:
             self.check()
-            now = clock()
-            if self._asked > 0 and now >= self._lost_at:
-                self._fail("the server forgot a request")
-            elif self._asked <= 0 and len(self._arrivals) < BATCH:
-                await self._ask(BATCH)
-            elif now >= end:
+            self._ask_for_more()
+            if (now := clock()) >= end and not self._credit.queued:
                 if self._losses is not None and not self._arrivals:
                     await self._losses.silence()
                     self.check()
                 return []
-            else:
-                await self._wait((min(end, self._lost_at) if self._asked > 0 else end) - now)
+            await self._wait(max(end - now, A_WHILE))
         taken = [self._arrivals.popleft() for _ in range(min(limit, ready))]
         self.reached = taken[-1].sequence if taken else self.reached
-        if self._asked <= 0 and len(self._arrivals) < BATCH and self._failure is None:
-            await self._ask(BATCH)  # it comes while these are being decided
+        self._ask_for_more()  # it comes while these are being decided
         return taken
+
+    def release(self, size: int) -> None:
+        """So many bytes of what was taken are durable, or of no use: there is room for others."""
+        self._credit.durable(size)
 
     @property
     def arrived(self) -> int:
@@ -155,7 +165,10 @@ class Pull:
         """Drop the consumer, without waiting for it. Never raises for a broker that is away."""
         self._unwatch()
         self._fail("it was closed")
+        self._credit.close()
         self._arrivals.clear()
+        if self._asking is not None:
+            self._asking.cancel()
         if self._losses is not None:
             self._losses.stop()
         with contextlib.suppress(nats.errors.Error, OSError):
@@ -188,20 +201,36 @@ class Pull:
         if self._failure is not None:
             raise BusUnavailable(f"reader of stream {self._stream}: {self._failure}")
 
-    async def _ask(self, batch: int) -> None:
-        request = {"batch": batch, "expires": int(EXPIRY * _SECOND)}
-        if self._max_bytes:
-            request["max_bytes"] = self._max_bytes
-        self._asked = self._batch = batch
-        until = asyncio.get_running_loop().time() + EXPIRY
-        self._lost_at = until + PATIENCE
+    def _ask_for_more(self) -> None:
+        """See that there is a request at the server, or that it will be sent when its turn comes."""
+        if self._asked > 0 or len(self._arrivals) >= BATCH or self._failure is not None:
+            return
+        if self.to_come or self._stopped_short:
+            self._credit.want()
+        else:
+            self._ask_for_news()
+
+    def _ask_for_news(self) -> None:
+        self._ask(BATCH, self._connection.credits.standing(), EXPIRY)
+
+    def _take_turn(self, size: int) -> None:
+        self._ask(max(1, min(BATCH, self.to_come)), size, TURN)
+
+    def _ask(self, batch: int, size: int, expiry: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._asked, self._batch, self._bytes = batch, batch, size
+        self._overdue = loop.call_later(expiry + PATIENCE, self._fail, "the server forgot a request")
+        request = {"batch": batch, "max_bytes": size, "expires": int(expiry * _SECOND)}
+        self._asking = asyncio.create_task(self._send(request))
+        if self._losses is not None:
+            self._losses.asked(loop.time() + expiry)
+
+    async def _send(self, request: Mapping[str, int]) -> None:
         subject = self._connection.api_subject(f"CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}")
         try:
             await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
         except (nats.errors.Error, OSError) as error:
             self._fail(f"a request could not be sent: {error!r}")
-        if self._losses is not None:
-            self._losses.asked(until)
 
     async def _wait(self, timeout: float) -> None:
         self._news.clear()
@@ -228,9 +257,12 @@ class Pull:
             return
         self._delivered, self.to_come = delivered, pending
         self._asked -= 1
-        self._arrivals.append(Arrival(message, sequence, at, pending))
+        self._stopped_short = False
+        self._arrivals.append(Arrival(message, sequence, at, pending, self._credit.came(len(message.data))))
         if self._losses is not None:
             self._losses.arrived(sequence, pending, more=self._asked > 0)
+        if self._asked <= 0:
+            self._end_request()
 
     def _on_status(self, headers: Mapping[str, str]) -> None:
         code, description = headers.get("Status", ""), headers.get("Description", "")
@@ -239,10 +271,15 @@ class Pull:
             # Says how much of the request was not delivered; may come before the last message that was.
             unsent = headers.get("Nats-Pending-Messages", "")
             self._asked -= int(unsent) if unsent.isdecimal() else self._asked
-            if self._asked <= 0 and self._losses is not None:
-                self._losses.ended()
-            if unsent == str(self._batch) and ended:
-                self._max_bytes = 0  # one message alone is larger; there is no other way to get past it
+            if not ended:
+                self.to_come = 0  # whatever was thought to be there
+            elif unsent == str(self._batch):
+                self._stopped_short = True
+                self._credit.too_small(self._bytes)
+            if self._asked <= 0:
+                self._end_request()
+                if self._losses is not None:
+                    self._losses.ended()
         elif code == "503":
             self._fail("its consumer is gone")
         elif code != "100":
@@ -253,6 +290,13 @@ class Pull:
         arrived = len(self._arrivals)
         return arrived if self._losses is None else self._losses.sure - self._delivered + arrived
 
+    def _end_request(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        self._credit.over()
+
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason
+        self._end_request()
+        self._credit.stop()
         self._news.set()

@@ -1,6 +1,7 @@
 """The reader of one Agent: events from a point in the stream on, decoded, in order and without gaps."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -39,6 +40,7 @@ class CursorReader:
         self._subjects = tuple(subjects)
         self._exact = exact
         self._decoding = False  # what was taken is not handed out yet
+        self._held: deque[tuple[int, int]] = deque()  # sequences and sizes of what was handed out
 
     @property
     def floor(self) -> int:
@@ -74,10 +76,21 @@ class CursorReader:
         for item in arrivals:
             if self._is_wanted(item.message.subject):
                 found.append(received(item))
+                self._held.append((item.sequence, item.size))
+            else:
+                self._pull.release(item.size)
             if clock() > end:
                 await asyncio.sleep(0)
                 end = clock() + TURN
         return found
+
+    def release(self, sequence: int) -> None:
+        """What was handed out up to `sequence` is durable: there is room for more, here and for other readers."""
+        size = 0
+        while self._held and self._held[0][0] <= sequence:
+            size += self._held.popleft()[1]
+        if size:
+            self._pull.release(size)
 
     async def reached(self) -> int:
         """A sequence up to which everything on the subjects was handed out, whoever else's the last ones were.

@@ -70,7 +70,7 @@ class Backlog:
         if not (places := self._places(batch)):
             return
         found = await self._bus.fetch(places, batch.ledger.cursor.created)
-        gone = [place for place, received in zip(places, found, strict=True) if received is None]
+        gone = [place for place, received in zip(places, found, strict=False) if received is None]
         if gone:
             batch.ledger = dropped(batch.ledger, gone)
         self.next.extend(received for received in found if received is not None)

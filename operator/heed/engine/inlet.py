@@ -8,6 +8,7 @@ from collections import deque
 from typing import Any
 
 from heed.core.events import Received
+from heed.core.ledger import Ledger
 from heed.engine.ports import Reader
 from heed.engine.stopping import stop
 
@@ -37,6 +38,11 @@ class Inlet:
     def pending(self) -> int:
         """How many messages are still to come, as far as is known."""
         return self._reader.pending
+
+    def release(self, ledger: Ledger, *, ahead: bool) -> None:
+        """A ledger is durable, and with it what was decided for it. `ahead`: only the inbox is read."""
+        cursor = ledger.cursor
+        self._reader.release(cursor.inbox or 0 if ahead else cursor.sequence)
 
     async def reached(self) -> int:
         """A sequence up to which everything is in `unread`, or was. Raises ReaderLost, BusUnavailable."""

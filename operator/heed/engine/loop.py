@@ -191,6 +191,7 @@ class AgentLoop:
                 if performer.has_room(self._most_owed()):
                     await self._decide_meanwhile(inlet, following, committing)
                 await committing
+                inlet.release(ledger, ahead=self._deciding.ahead)
                 following.closed = False
             finally:
                 await stop(committing)

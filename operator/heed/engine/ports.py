@@ -52,6 +52,12 @@ class Reader(Protocol):
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
 
+    def release(self, sequence: int) -> None:
+        """What was read up to `sequence` is durable. Until then it counts against what may be read.
+
+        All readers share what may be read and is not durable; one that holds its share reads no further.
+        """
+
     async def reached(self) -> int:
         """A sequence up to which everything on the subjects has been handed out, whoever else's the last ones were.
 
@@ -75,9 +81,10 @@ class EventBus(Protocol):
         """
 
     async def fetch(self, sequences: Sequence[int], created: str | None = None) -> Sequence[Received | None]:
-        """The messages at these places of the stream, in order; None where it has dropped one.
+        """The messages at the first of these places, in order; None where the stream has dropped one.
 
-        `created` as in `open`. Raises StreamMissing, StreamReplaced, BusUnavailable.
+        That is all of them, or as many as may be held at once; one at least. `created` as in `open`.
+        Raises StreamMissing, StreamReplaced, BusUnavailable.
         """
 
     async def bounds(self) -> tuple[int, int]:

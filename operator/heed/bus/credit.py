@@ -1,0 +1,187 @@
+"""How many bytes the readers of one connection ask for and hold, together: flow control by credit.
+
+A broker ends a connection that it cannot write to fast enough (a slow consumer; nats-server keeps 64 MiB for one at
+most), and it keeps no reader's request small for the sake of the others. So they share three budgets:
+
+- in flight: asked for, known to be there, and not here yet. Readers take turns, first come, first served.
+- standing: the requests that wait for news. They need no turn, and are small enough for all of them to be answered
+  with the same event at once; one that is larger takes a turn.
+- held: here, and not durable yet. A reader that holds its share waits until it has made some of it durable. One that
+  holds nothing may always ask for a message, so one that is stuck with its share stops nobody else.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+READ_AHEAD: Final = 64 * 1024**2  # bytes that all readers together may hold
+_IN_FLIGHT_PART: Final = 4  # of which so many parts may be in flight
+_STANDING_PART: Final = 8
+MAX_REQUEST: Final = 8 * 1024**2
+FAIR_REQUEST: Final = 1024**2  # that a turn is good for, however many wait for theirs
+MIN_REQUEST: Final = 64 * 1024
+_ENVELOPE: Final = 256  # about the bytes of a message beside its data
+_CONTROL: Final = 4096  # subjects of a message, which the broker counts too
+_FEW: Final = 64  # readers; so that the first of many to come ask for no more than the last
+
+
+class Credits:
+    """The budgets of one connection."""
+
+    def __init__(self, read_ahead: int = READ_AHEAD) -> None:
+        self.held_limit = read_ahead
+        self.flight_limit = max(1, read_ahead // _IN_FLIGHT_PART)
+        self.in_flight = 0
+        self._standing = max(1, read_ahead // _STANDING_PART)
+        self._readers = 0
+        self._busy: set[Credit] = set()  # those that hold something, wait for their turn or have it
+        self._queue: deque[Credit] = deque()
+
+    @property
+    def held(self) -> int:
+        """Bytes that are here and not durable."""
+        return sum(credit.held for credit in self._busy)
+
+    def open(self, max_payload: int, ask: Callable[[int], None]) -> "Credit":
+        """The credit of one more reader; `ask` is called with the bytes that it may ask for, when its turn comes."""
+        self._readers += 1
+        return Credit(self, max_payload, ask)
+
+    def standing(self) -> int:
+        """Bytes that a request may ask for without a turn."""
+        return max(1, min(MAX_REQUEST, self._standing // max(_FEW, self._readers)))
+
+    def share(self) -> int:
+        """Bytes that each of those that are busy may hold."""
+        return self.held_limit // max(1, len(self._busy))
+
+    def queue(self, credit: "Credit") -> None:
+        """Give a reader its turn after those that wait."""
+        self._queue.append(credit)
+        self.touch(credit)
+        self.serve()
+
+    def touch(self, credit: "Credit") -> None:
+        """Take note of whether a reader is busy."""
+        if credit.is_busy:
+            self._busy.add(credit)
+        else:
+            self._busy.discard(credit)
+
+    def serve(self) -> None:
+        """Give turns to those that wait, for as long as there is room in flight."""
+        while self._queue:
+            credit, room = self._queue[0], self.flight_limit - self.in_flight
+            least = credit.least
+            if least > room and self.in_flight:  # what needs more than there ever is has it all for itself
+                return
+            self._queue.popleft()
+            size = max(least, min(room, self._portion(credit)))
+            self.in_flight += size
+            credit.take_turn(size)
+
+    def withdraw(self, credit: "Credit") -> None:
+        """A reader has no use for its turn any more."""
+        if credit.queued:
+            self._queue.remove(credit)
+            credit.queued = False
+        credit.over()
+        self.touch(credit)
+        self.serve()
+
+    def leave(self, credit: "Credit") -> None:
+        """A reader is gone."""
+        self._readers -= 1
+        self._busy.discard(credit)
+
+    def _portion(self, credit: "Credit") -> int:
+        """As much as fits while others get their turn as well."""
+        fair = max(FAIR_REQUEST, self.flight_limit // len(self._busy))
+        return min(MAX_REQUEST, self.share() - credit.held, fair)
+
+
+class Credit:
+    """What one reader may ask for. `held` is what came and is not durable; `least` what its next message may need."""
+
+    def __init__(self, credits: Credits, max_payload: int, ask: Callable[[int], None]) -> None:
+        self.held = 0
+        self.least = MIN_REQUEST
+        self._credits, self._ask = credits, ask
+        self._largest = max_payload + _CONTROL  # that is sent today; older messages may be larger
+        self._seen = 0  # bytes of the largest message that came
+        self._guessed = False  # that the next one is as large as `least`
+        self._turn = 0  # bytes in flight
+        self.queued = False  # it waits for its turn
+        self._full = False  # it waits for what it holds to become durable
+        self._open, self._stopped = True, False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it takes part in sharing."""
+        return bool(self.held or self.queued or self._turn)
+
+    def want(self) -> None:
+        """Ask for more when there is room for it. Without effect while it waits."""
+        if self.queued or self._stopped:
+            return
+        self._full = bool(self.held) and self.held + self.least > self._credits.share()
+        if not self._full:
+            self.queued = True
+            self._credits.queue(self)
+
+    def take_turn(self, size: int) -> None:
+        """Ask for so many bytes now."""
+        self.queued, self._turn = False, size
+        self._ask(size)
+
+    def came(self, size: int) -> int:
+        """A message with so many bytes of data came; returns what counts as held."""
+        size += _ENVELOPE
+        if not self.held:
+            self.held = size
+            self._credits.touch(self)
+        else:
+            self.held += size
+        if size > self._seen or self._guessed:
+            self._guessed, self._seen = False, max(size, self._seen)
+            self.least = max(MIN_REQUEST, self._seen + self._seen // 8)
+        if self._turn:
+            self._give_back(min(size, self._turn))
+        return size
+
+    def too_small(self, asked: int) -> None:
+        """The next message is larger than the bytes that were asked for."""
+        self._guessed, larger = True, max(asked, self.least) * 4
+        self.least = min(larger, self._largest) if asked < self._largest else larger
+
+    def over(self) -> None:
+        """The request is over; what it did not bring is free for others."""
+        if self._turn:
+            self._give_back(self._turn)
+
+    def durable(self, size: int) -> None:
+        """So much of what is held is durable."""
+        if self._open:
+            self.held -= size
+            self._credits.touch(self)
+            if self._full:
+                self.want()
+
+    def stop(self) -> None:
+        """Ask for nothing more. What is held stays that until it is durable, or the reader is closed."""
+        if not self._stopped:
+            self._stopped = True
+            self._credits.withdraw(self)
+
+    def close(self) -> None:
+        """Take part no more."""
+        self.stop()
+        if self._open:
+            self._open, self.held = False, 0
+            self._credits.leave(self)
+
+    def _give_back(self, size: int) -> None:
+        self._turn -= size
+        self._credits.in_flight -= size
+        self._credits.touch(self)
+        self._credits.serve()

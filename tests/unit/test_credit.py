@@ -1,0 +1,197 @@
+"""What the readers of one connection may ask for and hold, together."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from heed.bus.credit import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, Credit, Credits
+
+MIB = 1024**2
+ENVELOPE = 256  # what a message counts for beside its data
+
+
+@dataclass
+class Reader:
+    """A reader that asks for more as long as it may, and notes for how much it asked."""
+
+    credits: Credits
+    max_payload: int = MIB
+    asked: list[int] = field(default_factory=list)
+    credit: Credit = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.credit = self.credits.open(self.max_payload, self.asked.append)
+
+    def want(self) -> "Reader":
+        self.credit.want()
+        return self
+
+    def got(self, size: int) -> "Reader":
+        """A message of so many bytes came, and the request is over."""
+        self.credit.came(size - ENVELOPE)
+        self.credit.over()
+        return self
+
+
+def test_a_reader_alone_asks_for_as_much_as_ever() -> None:
+    reader = Reader(Credits()).want()
+
+    assert reader.asked == [MAX_REQUEST]
+
+
+def test_what_is_in_flight_is_bounded_for_all_together() -> None:
+    credits = Credits()
+    readers = [Reader(credits).want() for _ in range(200)]
+
+    assert 0 < sum(sum(reader.asked) for reader in readers) <= READ_AHEAD // 4
+    assert credits.in_flight == sum(sum(reader.asked) for reader in readers)
+
+
+def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others() -> None:
+    credits = Credits(4 * FAIR_REQUEST)  # one may be in flight
+    readers = [Reader(credits).want() for _ in range(3)]
+    turns = []
+
+    for _ in range(9):
+        [at_work] = [
+            reader for reader in readers if len(reader.asked) > len([t for t in turns if t is reader])
+        ]
+        turns.append(at_work)
+        at_work.got(1000)
+        at_work.want()
+
+    assert turns == readers * 3
+
+
+def test_bytes_that_came_make_room_for_the_next_one_before_the_request_is_over() -> None:
+    credits = Credits(4 * FAIR_REQUEST)
+    first, second = Reader(credits).want(), Reader(credits).want()
+    assert second.asked == []
+
+    first.credit.came(MIN_REQUEST - 2 * ENVELOPE)
+    assert second.asked == []
+    first.credit.came(MIN_REQUEST)
+
+    assert second.asked == [2 * MIN_REQUEST]
+
+
+def test_one_that_holds_its_share_waits_until_some_of_it_is_durable() -> None:
+    credits = Credits(8 * MIB)
+    others = [Reader(credits).want().got(MIB) for _ in range(7)]
+    reader = Reader(credits).want().got(MIB)
+    assert others
+
+    reader.want()
+    assert len(reader.asked) == 1
+    reader.credit.durable(MIB)
+
+    assert len(reader.asked) == 2
+
+
+def test_the_share_grows_as_others_need_none() -> None:
+    credits = Credits(8 * MIB)
+    others = [Reader(credits).want().got(MIB) for _ in range(7)]
+    reader = Reader(credits).want().got(MIB)
+    for other in others:
+        other.credit.close()
+
+    reader.want()
+
+    assert len(reader.asked) == 2
+
+
+def test_one_that_is_stuck_with_its_share_stops_nobody() -> None:
+    credits = Credits(4 * MIB)
+    stuck = [Reader(credits).want().got(MIB) for _ in range(100)]
+    assert credits.held == 100 * MIB, "each may hold one message, whatever the others hold"
+
+    reader = Reader(credits).want()
+
+    assert reader.asked
+    assert all(len(item.asked) == 1 for item in stuck)
+
+
+def test_a_message_larger_than_what_was_asked_for_is_asked_for_at_last() -> None:
+    credits = Credits(4 * MIB)  # one MiB in flight
+    reader, size = Reader(credits), 60 * MIB  # stored when the broker took more than it does today
+
+    for _ in range(10):
+        reader.want()
+        if reader.asked[-1] >= size:
+            break
+        reader.credit.too_small(reader.asked[-1])
+        reader.credit.over()
+
+    assert reader.asked[-1] >= size
+    assert len(reader.asked) < 8
+    assert any(MIB <= asked < 1.1 * MIB for asked in reader.asked), "first what the broker takes today"
+
+
+def test_what_needs_more_than_may_be_in_flight_has_it_for_itself() -> None:
+    credits = Credits(4 * MIB)
+    small, large = Reader(credits).want(), Reader(credits)
+    large.credit.too_small(20 * MIB)
+    large.want()
+    assert large.asked == []
+
+    small.got(1000)
+    assert large.asked == [80 * MIB]
+    small.want()
+    assert len(small.asked) == 1
+
+    large.got(50 * MIB)
+    assert len(small.asked) == 2
+
+
+def test_a_guess_is_forgotten_when_the_message_has_come() -> None:
+    reader = Reader(Credits())
+    reader.credit.too_small(MIB // 2)
+    assert reader.credit.least > MIB
+
+    reader.want().got(400_000)
+
+    assert reader.credit.least == pytest.approx(450_000, rel=0.01)
+
+
+@pytest.mark.parametrize("count", [1, 60, 1000, 5000])
+def test_all_that_wait_for_news_may_be_answered_at_once(count: int) -> None:
+    credits = Credits()
+    for _ in range(count):
+        Reader(credits)
+
+    assert count * credits.standing() <= READ_AHEAD // 8
+
+
+@pytest.mark.parametrize("how", ["queued", "asked", "holding"])
+def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
+    credits = Credits(4 * FAIR_REQUEST)
+    other = Reader(credits).want() if how == "queued" else None
+    reader = Reader(credits).want()
+    if how == "holding":
+        reader.got(MIB)
+
+    reader.credit.close()
+    reader.credit.close()
+    reader.credit.durable(MIB)
+    if other is not None:
+        other.credit.close()
+
+    assert (credits.in_flight, credits.held) == (0, 0)
+    assert Reader(credits).want().asked
+
+
+def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
+    credits = Credits(4 * FAIR_REQUEST)
+    reader, other = Reader(credits).want().got(1000), Reader(credits)
+    reader.want()
+    other.want()
+    assert other.asked == []
+
+    reader.credit.stop()
+    assert other.asked, "the turn goes to the next one"
+    assert credits.held == 1000
+
+    reader.want()
+    assert len(reader.asked) == 2
+    reader.credit.durable(1000)
+    assert credits.held == 0
