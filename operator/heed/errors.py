@@ -107,7 +107,14 @@ class LedgerUnavailable(HeedError):
 
 
 class ReaderLost(HeedError):
-    """The reader has a gap or lost its consumer; what it had not yet handed out will be read again."""
+    """The reader has a gap or lost its consumer; what it had not yet handed out will be read again.
+
+    `gone` is how many events the stream dropped for certain before they were read.
+    """
+
+    def __init__(self, message: str, gone: int = 0) -> None:
+        super().__init__(message)
+        self.gone = gone
 
 
 class BusUnavailable(HeedError):

@@ -2,17 +2,20 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from heed import names
+from heed.bus import streams
 from heed.bus.connection import Connection, connect
+from heed.bus.streamrules import Flaw
 from heed.bus.streams import ensure_streams
 from heed.errors import StreamConflict
 from heed.settings import Settings, StreamSettings
+from tests.integration.waiting import until
 from tests.nats_server import NatsServer
 
 SETTINGS = StreamSettings(max_bytes=50_000_000, max_age=3600)
@@ -126,3 +129,96 @@ async def test_another_stream_on_our_subjects_is_named_as_the_cause(broker: Conn
         StreamConflict, match=r'subjects \["heed.>"\] overlap: another stream takes some of them'
     ):
         await ensure_streams(broker, SETTINGS)
+
+
+# --- while the operator runs ---------------------------------------------------------------------------------------
+
+
+class Kept:
+    """What is told of the streams by whoever keeps them."""
+
+    def __init__(self) -> None:
+        self.told: list[Sequence[Flaw]] = []
+
+    def found(self, flaws: Sequence[Flaw]) -> None:
+        self.told.append(flaws)
+
+    def says(self, *words: str) -> bool:
+        """Whether the latest look found so many flaws, with these words in them."""
+        latest = self.told[-1] if self.told else ()
+        return len(latest) == len(words) and all(
+            word in str(flaw) for word, flaw in zip(words, latest, strict=True)
+        )
+
+
+@pytest.fixture
+async def kept(broker: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
+    monkeypatch.setattr(streams, "LOOK_EVERY", 0.05)
+    await ensure_streams(broker, SETTINGS)
+    kept = Kept()
+    keeping = asyncio.create_task(streams.keep_streams(broker, SETTINGS, kept.found))
+    await until(lambda: bool(kept.told))
+    yield kept
+    keeping.cancel()
+    await asyncio.wait({keeping})
+
+
+async def edit(broker: Connection, stream: str, **change: Any) -> None:
+    await broker.api(f"STREAM.UPDATE.{stream}", {**await config_of(broker, stream), **change})
+
+
+async def test_streams_as_they_should_be_have_no_flaws(kept: Kept) -> None:
+    assert kept.says()
+
+
+async def test_a_stream_that_is_edited_so_that_it_loses_events_is_told_of_until_it_is_mended(
+    broker: Connection, kept: Kept
+) -> None:
+    await edit(broker, "HEED", max_msgs_per_subject=1)
+    await until(lambda: kept.says("stream HEED: max_msgs_per_subject is 1, wanted -1; it drops events"))
+
+    # Another stream with another mistake does not hide the first
+    await edit(broker, "HEED_DEAD", no_ack=True)
+    await until(lambda: kept.says("stream HEED: max_msgs_per_subject", "stream HEED_DEAD: no_ack is true"))
+
+    await edit(broker, "HEED", max_msgs_per_subject=-1)
+    await edit(broker, "HEED_DEAD", no_ack=False)
+    await until(kept.says)
+
+
+async def test_a_stream_that_changes_subjects_or_takes_fewer_is_told_of(
+    broker: Connection, kept: Kept
+) -> None:
+    await edit(broker, "HEED", subject_transform={"src": "heed.events.>", "dest": "heed.lost.>"})
+    await until(lambda: kept.says("subject_transform is"))
+
+    await edit(broker, "HEED", subject_transform=None, subjects=["heed.events.>"])
+    await until(lambda: kept.says('subjects are ["heed.events.>"], wanted heed.>'))
+
+
+@pytest.mark.parametrize("limit", [{"max_msgs": 3}, {"max_bytes": 900}])
+async def test_a_stream_that_refuses_what_is_new_is_told_of_once_it_is_full(
+    broker: Connection, kept: Kept, limit: dict[str, int]
+) -> None:
+    # Given a stream that would rather refuse new events than drop old ones, which is fine
+    await edit(broker, "HEED", discard="new", **limit)
+    looked = len(kept.told)
+    await until(lambda: len(kept.told) > looked + 1)
+    assert kept.says()
+
+    # When it is full
+    async def refused() -> bool:
+        reply = await broker.request("heed.events.a.b", b"x" * 250)
+        return b'"error"' in reply.data
+
+    while not await refused():
+        pass
+    await broker.request("heed.events.a.b", b"x" * 10)
+
+    # Then
+    [(field, most)] = limit.items()
+    await until(lambda: kept.says('discard is "new", and'))
+    assert f"of its {field} {most} are taken: it refuses events" in str(kept.told[-1][0])
+
+    await edit(broker, "HEED", discard="old")
+    await until(kept.says)

@@ -36,7 +36,7 @@ def test_a_stream_that_begins_after_the_last_one_read_has_dropped_something() ->
 
     assert (
         loss is not None
-        and "dropped messages before they were read: it begins with 3, 1 was the last" in loss
+        and "dropped messages before they were read: it begins with 3, 1 was the last" in loss.reason
     )
     assert lagging.sure == 1
 
@@ -49,7 +49,9 @@ def test_fewer_to_come_than_were_delivered_is_a_loss_wherever_the_stream_begins(
     shrunk = gaps((1, 9), (2, 5), pending=10)
     assert shrunk.sure == 1
 
-    assert shrunk.settle(2, first=1) == "after 1 the stream dropped 3 messages before they were read"
+    loss = shrunk.settle(2, first=1)
+    assert loss is not None
+    assert (loss.reason, loss.gone) == ("after 1 the stream dropped 3 messages before they were read", 3)
 
 
 def test_new_messages_meanwhile_are_no_loss() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from heed.bus.streamrules import Flaw
 from heed.core.effects import AgentRef, Effect, Publish, TaskEnd
 from heed.core.ledger import Ledger
 from heed.engine.observers import LogObserver
@@ -24,7 +25,13 @@ from heed.errors import (
 from heed.kube.api import ApiError
 from heed.kube.saying import INVALID
 from heed.kube.standing import UNDECIDED, Patience, Standing, Standings, Undecided
-from heed.kube.troubles import START_OVER, Trouble, trouble_of_effect, trouble_of_loop
+from heed.kube.troubles import (
+    START_OVER,
+    Trouble,
+    trouble_of_effect,
+    trouble_of_loop,
+    trouble_of_streams,
+)
 from tests.patience import PATIENCE
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -353,6 +360,29 @@ async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
 
     assert watched.verdicts[-1] is None
     assert (watched.standings._standings, watched.standings._timers) == ({}, {})
+
+
+async def test_what_troubles_all_is_said_of_those_that_do_well() -> None:
+    watched = Watched(Patience(loop=0.0))
+    flaw = Flaw("HEED", "max_msgs_per_subject", "max_msgs_per_subject is 1, wanted -1; edit the stream")
+    common = trouble_of_streams([flaw])
+    assert common is not None
+    assert str(flaw) in common.message
+
+    # An Agent that nothing is known of, one that just began, and one with a trouble of its own
+    assert watched.standings.beset(common)
+    assert not watched.standings.beset(trouble_of_streams([flaw])), "that is no news"
+    assert watched.standings.verdict(AGENT) == common
+    watched.standings.began(AGENT)
+    assert watched.standings.verdict(AGENT) == common
+    watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
+    verdict = watched.standings.verdict(AGENT)
+    assert isinstance(verdict, Trouble)
+    assert verdict.reason == "BrokerUnavailable"
+
+    watched.standings.forget(AGENT)
+    assert watched.standings.beset(trouble_of_streams([]))
+    assert watched.standings.verdict(AGENT) is None
 
 
 async def test_an_agent_that_is_gone_is_forgotten() -> None:

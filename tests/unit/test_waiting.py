@@ -211,6 +211,17 @@ def test_what_the_stream_dropped_before_it_was_read_is_counted() -> None:
     assert beyond(Ledger(), 10).totals.expired == 0
 
 
+def test_what_the_stream_dropped_from_its_middle_is_counted_once() -> None:
+    ledger = after(AGENT, opened(3, "a"))
+
+    holed = beyond(ledger, 3, gone=4)
+    assert (holed.cursor.sequence, holed.totals.expired) == (3, 4)
+
+    assert beyond(ledger, 10, gone=4).totals.expired == 7, "they may be the same ones"
+    assert beyond(ledger, 5, gone=4).totals.expired == 4
+    assert beyond(Ledger(), 10, gone=4).totals.expired == 4
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(

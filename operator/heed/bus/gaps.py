@@ -24,6 +24,14 @@ class _Doubt:
     gone: int
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What is missing, in words, and how many messages for certain."""
+
+    reason: str
+    gone: int = 0
+
+
 class Gaps:
     """The arrivals of one consumer. `count` of them came, the last one at `sequence`, with `pending` still to come."""
 
@@ -56,7 +64,7 @@ class Gaps:
         if self._doubts and self._doubts[0].count == 1:
             self._doubts.popleft()
 
-    def settle(self, count: int, first: int) -> str | None:
+    def settle(self, count: int, first: int) -> Loss | None:
         """What is missing before the first `count` arrivals, or None.
 
         `first`: the first sequence that the stream holds, asked for after these arrivals had come.
@@ -64,11 +72,15 @@ class Gaps:
         while self._doubts and self._doubts[0].count <= count:
             doubt = self._doubts[0]
             if doubt.gone:
-                return f"after {doubt.after} the stream dropped {doubt.gone} messages before they were read"
+                return Loss(_dropped(doubt), doubt.gone)
             if first > doubt.after + 1:
-                return lost(doubt.after, first)
+                return Loss(lost(doubt.after, first))
             self._doubts.popleft()
         return None
+
+
+def _dropped(doubt: _Doubt) -> str:
+    return f"after {doubt.after} the stream dropped {doubt.gone} messages before they were read"
 
 
 def lost(after: int, first: int) -> str:

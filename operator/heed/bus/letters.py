@@ -200,6 +200,8 @@ class Letters:
             remaining = pull.pending
             while remaining > 0:
                 arrivals = await pull.take(min(BATCH, remaining), STALL)
+                if not arrivals and await pull.is_through():
+                    break  # the stream has dropped the others meanwhile
                 if not arrivals:
                     raise BusUnavailable(f"stream {stream} stopped in the middle; trying again may help")
                 # Letters may be dropped meanwhile, and then fewer come than there were.

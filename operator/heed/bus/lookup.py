@@ -67,6 +67,8 @@ class Lookup:
             remaining = pull.pending
             while remaining > 0:
                 arrivals = await pull.take(min(BATCH, remaining), STALL)
+                if not arrivals and await pull.is_through():
+                    break  # the stream has dropped the others meanwhile
                 if not arrivals:
                     raise BusUnavailable(
                         f"stream {stream} stopped in the middle of {subject}; trying again may help"

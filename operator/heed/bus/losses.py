@@ -18,9 +18,14 @@ UNHURRIED: Final = 1.0  # seconds; so that many readers share one question
 
 
 class Losses:
-    """What is known of one consumer's messages. `fail` is told why the reader is lost, `news` that more may be read."""
+    """What is known of one consumer's messages. `news` is told that more may be read.
 
-    def __init__(self, surveyor: Surveyor, fail: Callable[[str], None], news: Callable[[], None]) -> None:
+    `fail` is told why the reader is lost, and how many messages are gone for certain.
+    """
+
+    def __init__(
+        self, surveyor: Surveyor, fail: Callable[[str, int], None], news: Callable[[], None]
+    ) -> None:
         self._surveyor, self._fail, self._news = surveyor, fail, news
         self._gaps = Gaps()
         self._floor = 0
@@ -92,7 +97,7 @@ class Losses:
             count, position = self._gaps.count, self._gaps.sequence
             first = await self._ask(0)
             if first is not None and count == self._gaps.count and first > position + 1:
-                self._fail(lost(position, first))
+                self._fail(lost(position, first), 0)
 
     def nothing_missed(self) -> bool:
         """Whether all of ours that the stream holds no more has come, as far as it was sent."""
@@ -122,7 +127,7 @@ class Losses:
             if (first := await self._ask(0 if self._is_doubtful() else UNHURRIED)) is None:
                 return
             if (loss := self._gaps.settle(count, first)) is not None:
-                self._fail(loss)
+                self._fail(loss.reason, loss.gone)
                 return
             if first <= position + 1 and not self._unsure:
                 self._attended = True
@@ -133,5 +138,5 @@ class Losses:
         try:
             return (await self._surveyor.fresh(within)).first
         except (BusUnavailable, StreamMissing) as error:
-            self._fail(str(error))
+            self._fail(str(error), 0)
             return None

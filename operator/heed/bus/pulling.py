@@ -25,7 +25,7 @@ from heed.bus.losses import Losses
 from heed.errors import BusUnavailable, ReaderLost
 
 EXPIRY: Final = 30.0  # of a request for news
-TURN: Final = 5.0  # seconds for which what is known to be there may take to come
+TURN: Final = 2.0  # seconds for which what is known to be there may take to come
 PATIENCE: Final = 5.0  # beyond either, until a request counts as lost
 BATCH: Final = 500
 INACTIVE: Final = 120.0
@@ -76,7 +76,7 @@ class Pull:
         self._asking: asyncio.Task[None] | None = None
         self._overdue: asyncio.TimerHandle | None = None
         self._credit = connection.credits.open(connection.max_payload, self._take_turn)
-        self._failure: str | None = None
+        self._failure: ReaderLost | None = None
         self._unwatch = connection.watch(lambda: self._fail("the connection was lost"))
 
     @classmethod
@@ -146,7 +146,7 @@ class Pull:
     def check(self) -> None:
         """Raises ReaderLost where it is lost."""
         if self._failure is not None:
-            raise ReaderLost(f"reader of stream {self._stream}: {self._failure}")
+            raise ReaderLost(str(self._failure), self._failure.gone)
 
     async def has_seen_all(self) -> bool:
         """Whether all that the consumer has sent was taken; it has nothing more to send, and missed nothing.
@@ -158,8 +158,17 @@ class Pull:
         if self._losses is None or not self._losses.nothing_missed():
             self._fail("the stream dropped messages, perhaps before they were read")
         self.check()
-        info = await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        info = await self._info()
         return int(info["delivered"]["consumer_seq"]) == self._delivered - len(self._arrivals)
+
+    async def is_through(self) -> bool:
+        """Whether the consumer has nothing more to send, and all that it has sent was taken. Raises BusUnavailable."""
+        info = await self._info()
+        sent = int(info["delivered"]["consumer_seq"])
+        return not info["num_pending"] and sent == self._delivered and not self._arrivals
+
+    async def _info(self) -> dict[str, Any]:
+        return await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
 
     async def close(self) -> None:
         """Drop the consumer, without waiting for it. Never raises for a broker that is away."""
@@ -199,7 +208,7 @@ class Pull:
         if self._losses is not None:
             self._losses.made(self.floor, self.pending)
         if self._failure is not None:
-            raise BusUnavailable(f"reader of stream {self._stream}: {self._failure}")
+            raise BusUnavailable(str(self._failure))
 
     def _ask_for_more(self) -> None:
         """See that there is a request at the server, or that it will be sent when its turn comes."""
@@ -295,8 +304,8 @@ class Pull:
             self._overdue.cancel()
         self._credit.over()
 
-    def _fail(self, reason: str) -> None:
-        self._failure = self._failure or reason
+    def _fail(self, reason: str, gone: int = 0) -> None:
+        self._failure = self._failure or ReaderLost(f"reader of stream {self._stream}: {reason}", gone)
         self._end_request()
         self._credit.stop()
         self._news.set()

@@ -194,16 +194,17 @@ def identified(ledger: Ledger, created: str) -> Ledger:
     return replace(ledger, cursor=replace(ledger.cursor, created=created))
 
 
-def beyond(ledger: Ledger, floor: int) -> Ledger:
+def beyond(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
     """The ledger of a stream that begins after `floor`: what the cursor had not reached is gone, and counted.
 
-    The same object where nothing is. A ledger without a cursor has missed nothing: it begins where the stream does.
+    So are `gone` events that the stream dropped from its middle, unless that many are missing at its beginning. The
+    same object where nothing is. A ledger without a cursor has missed nothing else: it begins where the stream does.
     """
-    missed = floor - ledger.cursor.sequence
-    if not ledger.cursor.sequence or missed <= 0:
+    missed = max(0, floor - ledger.cursor.sequence) if ledger.cursor.sequence else 0
+    if not (expired := max(missed, gone)):
         return ledger
-    cursor = replace(ledger.cursor, sequence=floor)
-    return replace(ledger, cursor=cursor, totals=count(ledger.totals, expired=missed))
+    cursor = replace(ledger.cursor, sequence=floor) if missed else ledger.cursor
+    return replace(ledger, cursor=cursor, totals=count(ledger.totals, expired=expired))
 
 
 def dropped(ledger: Ledger, sequences: Iterable[int]) -> Ledger:

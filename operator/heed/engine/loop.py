@@ -67,6 +67,9 @@ class AgentLoop:
         self._inlet: Inlet | None = None
         self._batches: tuple[Batch, ...] = ()
         self._reached = 0
+        self._gone = (
+            0  # events that the stream dropped from behind the cursor's place, and no ledger counts yet
+        )
         self._delay = 0.0
 
     @property
@@ -108,6 +111,7 @@ class AgentLoop:
         if lived > STEADY:
             self._delay = 0.0
         ordinary = isinstance(error, LedgerConflict | ReaderLost)
+        self._gone += error.gone if isinstance(error, ReaderLost) else 0
         delay = self._delay if ordinary else max(self._delay, FIRST_DELAY)
         self._observer.troubled(self.program.agent, "start over", error, delay)
         await asyncio.sleep(delay)
@@ -200,10 +204,12 @@ class AgentLoop:
 
     def _beyond(self, ledger: Ledger, floor: int) -> Ledger:
         """The ledger after what the stream dropped unread, which is never passed over in silence."""
-        moved = beyond(ledger, floor)
+        moved = beyond(ledger, floor, self._gone)
         if moved is not ledger:
             extra = {"agent": str(self.program.agent), "after": ledger.cursor.sequence, "until": floor}
-            log.warning("the stream dropped events before they were read", extra=extra)
+            log.warning(
+                "the stream dropped events before they were read", extra={**extra, "gone": self._gone}
+            )
         return moved
 
     def _tidied(self, ledger: Ledger, inlet: Inlet) -> Ledger:
@@ -261,6 +267,8 @@ class AgentLoop:
         self._stored = await self._store.commit(self._held, ledger)
         took = time.monotonic() - began
         self._delay = 0.0
+        if not self._deciding.ahead:  # what is beyond the cursor is counted when it goes on
+            self._gone = 0
         self._backlog.committed(self._held.size)
         for pacer in filter(None, (self._pacer, self._pace.shared)):
             pacer.spent(self._held.size, time.monotonic())

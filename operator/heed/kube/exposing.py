@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 
 from heed import __version__
 from heed.bus.connection import Connection
+from heed.bus.streamrules import Flaw
 from heed.engine.ports import Stored
 from heed.kube.election import Leadership
 from heed.kube.figures import Distribution, Labels, Tally
@@ -46,6 +47,7 @@ class Exposition:
     def __init__(self, metrics: Metrics, leadership: Leadership) -> None:
         self.connection: Connection | None = None
         self.agents: Agents | None = None
+        self.flaws: Sequence[Flaw] = ()  # of the streams
         self._metrics, self._leadership = metrics, leadership
         self._sights: Sequence[Sight] = ()
         self._turn = asyncio.Lock()
@@ -88,6 +90,9 @@ class Exposition:
         )
         yield _gauge("heed_nats_connected", "Whether there is a connection to NATS", (), [((), connected)])
         yield _counter("heed_nats_errors_total", "What went wrong with NATS, by kind", ("kind",), errors)
+        flaws = Counter((flaw.stream, flaw.field) for flaw in self.flaws)
+        help = "What makes a stream lose or refuse events, by field of its configuration"
+        yield _gauge("heed_stream_flaws", help, ("stream", "field"), flaws.items())
         requests = "Requests to the API server that were answered, or not (code none)"
         yield _tally("heed_api_requests_total", requests, self._metrics.requests)
         answers = {(method,): answers for method, answers in self._metrics.answers.copy().items()}

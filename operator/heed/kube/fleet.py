@@ -31,6 +31,7 @@ from heed.kube.rules import Basis, Rules
 from heed.kube.runner import JobRunner
 from heed.kube.saying import Saying, Word, version
 from heed.kube.standing import Patience, Standings
+from heed.kube.troubles import Trouble
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
@@ -126,6 +127,11 @@ class Fleet:
         """A policy, a grant or an event type was seen as `rule`, or seen to be gone."""
         if self._rules.observe(rule, deleted=deleted):
             self._review.soon()
+
+    def beset(self, trouble: Trouble | None) -> None:
+        """Something troubles all Agents, or does not any more, whatever their loops do."""
+        if self._standings.beset(trouble):
+            self._saying.look_at_all()
 
     async def learn_rules(self) -> None:
         """Read all policies, grants and event types: before any Agent is shown, and now and then. Raises ApiError."""

@@ -23,6 +23,7 @@ class Health:
         self.connection: Connection | None = None
         self.obstacle: str | None = None
         self.keyless: str | None = None  # why there are no keys for the broker, which comes before it
+        self.concern: str | None = None  # what is wrong, and no reason to take it for unready
 
     def stuck(self) -> str | None:
         """Why this process can never go on without a restart, or None."""
@@ -40,8 +41,9 @@ class Health:
         return "; ".join(filter(None, wrong)) or None
 
     def role(self) -> str:
-        """Whether it is `active` or the `standby`."""
-        return "active" if self._leadership.holds() else "standby"
+        """Whether it is `active` or the `standby`, and what is wrong all the same."""
+        role = "active" if self._leadership.holds() else "standby"
+        return f"{role}; {self.concern}" if self.concern else role
 
 
 @asynccontextmanager

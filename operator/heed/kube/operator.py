@@ -8,7 +8,7 @@ connect ─▶ stand by ─▶ elected ─▶ run the Agents ─▶ lease lost �
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from functools import partial
 from heed import names
 from heed.bus.accounts import OPERATOR_CREDS
 from heed.bus.connection import Connection, connect
+from heed.bus.streamrules import Flaw
 from heed.bus.streams import ensure_streams, keep_streams
 from heed.bus.taskaccess import TaskAccess
 from heed.engine.guarding import Guard
@@ -33,6 +34,7 @@ from heed.kube.fleet import Fleet
 from heed.kube.health import Health, serving_health
 from heed.kube.metrics import Metrics
 from heed.kube.rules import KINDS
+from heed.kube.troubles import trouble_of_streams
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 
@@ -128,7 +130,8 @@ class Term:
             await self._served(fleet)
             self.exposition.agents = fleet
             beside.append(asyncio.create_task(_sweep(fleet, namespace)))
-            beside.append(asyncio.create_task(keep_streams(self.connection, self.settings.stream)))
+            keeping = keep_streams(self.connection, self.settings.stream, partial(self._looked, fleet))
+            beside.append(asyncio.create_task(keeping))
             log.info("operator active", extra={"nats": self.connection.url, "namespace": namespace or "all"})
             await self.watch.run(fleet)
         finally:
@@ -136,6 +139,13 @@ class Term:
             for task in beside:
                 task.cancel()
             await fleet.close()
+            self.exposition.flaws, self.health.concern = (), None
+
+    def _looked(self, fleet: Fleet, wrong: Sequence[Flaw]) -> None:
+        """The streams were looked at: whatever is wrong with them is every Agent's trouble."""
+        self.exposition.flaws = wrong
+        self.health.concern = "; ".join(map(str, wrong)) or None
+        fleet.beset(trouble_of_streams(wrong))
 
     async def _served(self, fleet: Fleet) -> None:
         """Wait until the API server has listed what no Agent may run without: the CRDs are there, and our rights."""

@@ -158,6 +158,11 @@ class Saying:
         if agent not in self._writers and self._news(agent) is not None:
             self._writers[agent] = asyncio.create_task(self._say(agent))
 
+    def look_at_all(self) -> None:
+        """What is wanted of every Agent may have changed."""
+        for agent in list(self._known):
+            self.look(agent)
+
     def ready(self, agent: AgentRef) -> tuple[str, str]:
         """Status and reason of the condition: what is wanted, and as long as that is open what is there."""
         word, there = self._wanted(agent), self._known.get(agent)

@@ -115,13 +115,20 @@ class Standings:
         self, observer: Observer, changed: Callable[[AgentRef], None], patience: Patience | None = None
     ) -> None:
         self._observer, self._changed, self._patience = observer, changed, patience or Patience()
+        self._common: Trouble | None = None
         self._standings: dict[AgentRef, Standing] = {}
         self._timers: dict[AgentRef, asyncio.TimerHandle] = {}
 
     def verdict(self, agent: AgentRef) -> Verdict:
         """What is to be said of an Agent now."""
         standing = self._standings.get(agent)
-        return standing.verdict(_now()) if standing is not None else None
+        verdict = standing.verdict(_now()) if standing is not None else None
+        return verdict if self._common is None or isinstance(verdict, Trouble) else self._common
+
+    def beset(self, trouble: Trouble | None) -> bool:
+        """What troubles all Agents, as long as they have none of their own. Returns whether that is news."""
+        news, self._common = trouble != self._common, trouble
+        return news
 
     def began(self, agent: AgentRef) -> None:
         """A loop begins."""
@@ -181,7 +188,7 @@ class Standings:
     def _look(self, agent: AgentRef) -> None:
         """Have the verdict heard, and set the clock for the next one."""
         standing, now = self._standings[agent], _now()
-        verdict = standing.verdict(now)
+        verdict = self.verdict(agent)
         if standing.is_well:
             del self._standings[agent]
         self._set_timer(agent, standing.next_look(now))

@@ -1,5 +1,6 @@
 """What is wrong with an Agent's loop, in words for its condition `Ready`: a reason, and what to do. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -58,6 +59,13 @@ def trouble_of_loop(error: BaseException) -> Trouble:
     return Trouble(
         "LoopFailed", f"{type(error).__name__}: {error}; a mistake in Heed, please report it with the log"
     )
+
+
+def trouble_of_streams(wrong: Sequence[object]) -> Trouble | None:
+    """Streams that lose or refuse events, whoever's they are, with what is `wrong`. The loops go on meanwhile."""
+    if not wrong:
+        return None
+    return Trouble("StreamUnsafe", f"events get lost, or are refused, unseen: {'; '.join(map(str, wrong))}")
 
 
 def trouble_of_effect(what: str, error: BaseException) -> Trouble:
