@@ -82,6 +82,7 @@ async def _emitted(connection: Connection) -> list[str]:
         while left:
             arrivals = await pull.take(500, SOON)
             left -= len(arrivals)
+            pull.release(sum(item.size for item in arrivals))
             headers = [item.message.headers or {} for item in arrivals]
             found += [item[MESSAGE_ID] for item in headers if _is_emitted(item)]
     return found

@@ -77,7 +77,8 @@ async def read_back(connection: Connection, subjects: Sequence[str]) -> list[Rec
         count = pull.pending
         found: list[Received] = []
         while len(found) < count:
-            found += map(reader.received, await pull.take(500, SOON))
+            found += map(reader.received, arrivals := await pull.take(500, SOON))
+            pull.release(sum(item.size for item in arrivals))
         return found
 
 
@@ -87,7 +88,9 @@ async def message_ids(connection: Connection, stream: str, subject: str) -> list
         count = pull.pending
         found: list[str] = []
         while len(found) < count:
-            found += [(item.message.headers or {})[MESSAGE_ID] for item in await pull.take(500, SOON)]
+            arrivals = await pull.take(500, SOON)
+            found += [(item.message.headers or {})[MESSAGE_ID] for item in arrivals]
+            pull.release(sum(item.size for item in arrivals))
         return found
 
 
