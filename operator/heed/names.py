@@ -37,6 +37,7 @@ TASK_COMPLETED: Final = "dev.heed.task.completed"
 TASK_FAILED: Final = "dev.heed.task.failed"
 TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its end
 TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
+HEARD_OF_TASKS: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
 TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"

@@ -10,9 +10,10 @@ from heed.api.parsing import parse_agent
 from heed.core.cloudevents import parse_event
 from heed.core.decide import Decision, decide
 from heed.core.events import Event, Malformed, Received
-from heed.core.expressions import VARIABLES, Scope
+from heed.core.expressions import Scope
 from heed.core.ledger import Ledger
 from heed.core.program import Program, compile_agent
+from heed.core.vocabulary import VARIABLES
 from heed.errors import InvalidManifest, Problem
 
 ASKED = "com.example.question.asked"

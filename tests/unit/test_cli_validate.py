@@ -34,8 +34,11 @@ spec:
       type: com.example.question.asked
       when: "!has(state.topic)"
       start: [{task: research, input: {topic: "${event.data.topic}"}}]
+      state: {topic: "${event.data.topic}"}
     - name: conclude
       type: dev.heed.task.completed
+    - name: give-up
+      type: dev.heed.task.failed
 """
 
 
@@ -63,7 +66,7 @@ def test_a_valid_agent_gets_one_line(tmp_path: Path) -> None:
     result = validate(tmp_path, VALID, "--strict")
 
     assert result.exit_code == 0
-    assert result.stdout == "agent.yaml:1: Agent default/researcher is valid (2 handlers, 1 task)\n"
+    assert result.stdout == "agent.yaml:1: Agent default/researcher is valid (3 handlers, 1 task)\n"
 
 
 def test_a_mistake_has_file_line_path_and_remedy(tmp_path: Path) -> None:
@@ -112,25 +115,37 @@ def test_yaml_output_holds_the_same(tmp_path: Path) -> None:
         ('command: [research, "${input.topic}"]', "tty: true", 14, "`heed dev` cannot run this task"),
         (
             "start: [{task: research,",
-            "emit: [{type: a.b}]\n      state: {a: {",
+            "emit: [{type: a.b}]\n      cancel: [{",
             9,
             "no handler starts this task",
         ),
         (
             "type: dev.heed.task.completed",
             "type: dev.heed.task.progress",
-            23,
+            24,
             "no task may publish its progress",
         ),
-        ("type: dev.heed.task.completed", "type: com.exmple.question.asked", 23, "no subscription delivers"),
+        ("type: dev.heed.task.completed", "type: com.exmple.question.asked", 24, "no subscription delivers"),
+        (
+            "type: dev.heed.task.completed",
+            "type: dev.heed.tasks.completed",
+            24,
+            "did you mean dev.heed.task.completed?",
+        ),
+        (
+            "type: dev.heed.task.completed",
+            "type: com.exmple.question.asked",
+            24,
+            "did you mean com.example.question.asked?",
+        ),
     ],
 )
 def test_what_is_hardly_meant_gives_a_warning(
     tmp_path: Path, old: str, new: str, line: int, message: str
 ) -> None:
     text = VALID.replace(old, new)
-    if "state: {a: {" in new:
-        text = text.replace('input: {topic: "${event.data.topic}"}}]', "}}")
+    if "cancel: [{" in new:
+        text = text.replace('{ input: {topic: "${event.data.topic}"}}]', "{task: research}]")
 
     result = validate(tmp_path, text)
 
@@ -160,7 +175,7 @@ def test_a_key_that_is_written_as_it_is_read_gives_no_warning(tmp_path: Path) ->
     assert findings(tmp_path, VALID.replace("input: {topic:", "input: {true: 1, onward: 2, topic:")) == []
 
 
-@pytest.mark.parametrize("image", ["a/b@sha256:0123", "${input.image}", "research:v2"])
+@pytest.mark.parametrize("image", ["a/b@sha256:0123", "${input.topic}", "research:v2"])
 def test_a_fixed_image_gives_no_warning(tmp_path: Path, image: str) -> None:
     assert findings(tmp_path, VALID.replace("registry:5000/research:1", f'"{image}"')) == []
 
@@ -169,7 +184,7 @@ def test_a_type_that_another_agent_sends_directly_gives_no_warning(tmp_path: Pat
     text = VALID.replace("type: dev.heed.task.completed", "type: com.example.hint")
     sender = VALID.replace("name: researcher", "name: sender").replace(
         "type: dev.heed.task.completed",
-        "type: dev.heed.task.failed\n      emit: [{type: com.example.hint, to: researcher}]",
+        "type: dev.heed.task.completed\n      emit: [{type: com.example.hint, to: researcher}]",
     )
 
     assert len(findings(tmp_path, text)) == 1
@@ -197,7 +212,7 @@ def test_standard_input_is_a_file_too() -> None:
 def test_two_agents_of_one_name_are_a_mistake(tmp_path: Path) -> None:
     (found,) = findings(tmp_path, f"{VALID}---\n{VALID}")
 
-    assert (found["line"], found["path"]) == (28, "metadata.name")
+    assert (found["line"], found["path"]) == (31, "metadata.name")
     assert "agent.yaml:1 too" in found["message"]
 
 

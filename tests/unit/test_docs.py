@@ -18,7 +18,9 @@ from heed.api.manifests import parse_manifests
 from heed.api.parsing import parse_agent
 from heed.api.status import AgentStatus
 from heed.cli.main import COMMANDS, main
+from heed.core.advice import advise
 from heed.core.answers import parse_script
+from heed.core.doubts import doubts
 from heed.core.expectations import check_expectation
 from heed.core.jobcontract import environment
 from heed.local.rules import read_rules
@@ -82,6 +84,19 @@ def test_manifests_compile(page: Path) -> None:
                 rules.compile(parse_agent(agent))
 
 
+def test_manifests_give_no_warnings(page: Path) -> None:
+    for block in blocks(page.read_text(), "yaml"):
+        documents = list(yaml.safe_load_all(block))
+        whole = all(isinstance(document, dict) and "apiVersion" in document for document in documents)
+        rules, _ = read_rules(parse_manifests(block, page.name) if whole else [])
+        for document in documents:
+            if agent := _agent(document):
+                parsed = parse_agent(agent)
+                found = advise(parsed, expressions=doubts(rules.compile(parsed)))
+                assert whole or all(item.path.startswith("spec.tasks.") for item in found), found
+                assert not whole or found == [], found
+
+
 def _agent(document: Any) -> dict[str, Any] | None:
     """A manifest, or one around a list of handlers; scripts and expectations are checked for what they are."""
     if isinstance(document, dict) and "apiVersion" in document:
@@ -93,6 +108,9 @@ def _agent(document: Any) -> dict[str, Any] | None:
         parse_script(document, [item["task"] for item in document])
         return None
     started = {start["task"] for item in document for start in item.get("start", []) if "task" in start}
+    started |= {
+        name for item in document for name in re.findall(r'task\.name == "(\w+)"', item.get("when", ""))
+    }
     container = {"name": "main", "image": "example:1", "command": ["true"]}
     task = {"job": {"template": {"spec": {"containers": [container]}}}}
     return {

@@ -46,6 +46,11 @@ AGENT: Final[Rules] = {
             "!(has(self.end) && self.end && has(self.start) && self.start.size() > 0)",
             "a handler that ends its session cannot start tasks; start them in another handler",
         ),
+        (
+            "!self.type.startsWith('dev.heed.task.') || self.type in ['dev.heed.task.completed', "
+            "'dev.heed.task.failed', 'dev.heed.task.progress', 'dev.heed.task.*', 'dev.heed.task.>']",
+            "no task sends events of this type; there are dev.heed.task.completed, .failed and .progress",
+        ),
     ),
     "spec.handlers[].start[]": (
         ("has(self.task) != has(self.from)", "give exactly one of `task` and `from` to each item of start"),

@@ -135,7 +135,7 @@ def _check(manifest: Manifest, rules: Rules, checked: Checked) -> None:
 
 
 def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
-    for manifest, problem in warnings([(item.manifest, item.agent) for item in valid]):
+    for manifest, problem in warnings([(item.manifest, item.program) for item in valid]):
         yield _finding(manifest, problem, "warning")
 
 

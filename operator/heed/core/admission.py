@@ -4,7 +4,7 @@ It judges as the operator will when it sees the object, so that a mistake is hea
 condition. Only what is new is judged: an object whose spec stays as it is passes, whatever is wrong with it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from heed.api.policy import (
 )
 from heed.core.advice import advise
 from heed.core.allowed import check_allowed
+from heed.core.doubts import doubts
 from heed.core.eventtypes import Compiled, Refused, compile_type
 from heed.core.policy import permissions
 from heed.core.program import compile_agent
@@ -83,7 +84,7 @@ def judge(request: Request, around: Around, go_on: Callable[[], bool] = lambda: 
     try:
         match request.kind:
             case names.KIND:
-                return _agent(request, around)
+                return _agent(request, around, go_on)
             case names.AGENT_POLICY:
                 return Verdict((), tuple(_of_policy(request, around, go_on)))
             case names.EVENT_GRANT:
@@ -111,21 +112,23 @@ def _labels(document: Document) -> Any:
 # ── Agents ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _agent(request: Request, around: Around) -> Verdict:
+def _agent(request: Request, around: Around, go_on: Callable[[], bool]) -> Verdict:
     """A missing grant is no reason to refuse: those who give it may come later, and the Agent waits for them."""
     agent = parse_agent(request.new)
     rules = _rules(around)
+    warnings: Iterable[Problem] = ()
     try:
-        compile_agent(agent, permissions(agent.metadata, rules.policies, rules.grants))
+        program = compile_agent(agent, permissions(agent.metadata, rules.policies, rules.grants))
     except InvalidManifest as error:
         problems = error.problems
     else:
-        problems = ()
+        problems, warnings = (), doubts(program, go_on, knows_types=False)
     if request.old is not None and _spec(request) == _spec(request, old=True):
         return Verdict((), tuple(map(str, problems)))  # only its labels are new
     refused = tuple(item for item in problems if item.reason != NOT_GRANTED)
     waits = [f"it waits until it is granted: {item}" for item in problems if item.reason == NOT_GRANTED]
-    return Verdict(refused, (*waits, *(str(item) for item in advise(agent) if not _of_a_laptop(item))))
+    advice = advise(agent, expressions=warnings)
+    return Verdict(refused, (*waits, *(str(item) for item in advice if not _of_a_laptop(item))))
 
 
 def _of_a_laptop(advice: Problem) -> bool:

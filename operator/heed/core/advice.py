@@ -1,11 +1,13 @@
 """What is no mistake in an Agent, but is unlikely to be meant."""
 
+import difflib
 from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
 from heed import names
 from heed.api.agent import Agent, TaskSpec
 from heed.core.jobschema import job_doubts
+from heed.core.patterns import overlap
 from heed.errors import Problem
 
 ANY: Final = ">"
@@ -24,9 +26,17 @@ def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
     return found
 
 
-def advise(agent: Agent, direct: Set[str] = frozenset()) -> list[Problem]:
-    """Warnings about an Agent. `direct` are the types that other Agents are known to send to it alone."""
+def advise(
+    agent: Agent,
+    direct: Set[str] = frozenset(),
+    expressions: Iterable[Problem] = (),
+) -> list[Problem]:
+    """Warnings about an Agent. `direct` are the types that other Agents are known to send to it alone.
+
+    `expressions` are the `doubts` about its program, where it compiles.
+    """
     return [
+        *expressions,
         *_undelivered(agent, direct),
         *_unsaid(agent),
         *_unstarted(agent),
@@ -41,8 +51,15 @@ def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
             yield Problem(
                 f"spec.handlers[{index}].type",
                 f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
-                "add the type to spec.subscribe, or correct it",
+                _nearest(handler.type, [*sources, *names.HEARD_OF_TASKS])
+                or "add the type to spec.subscribe, or correct it",
             )
+
+
+def _nearest(type_: str, known: Iterable[str]) -> str | None:
+    """A question for the type that may have been meant."""
+    near = difflib.get_close_matches(type_, dict.fromkeys(known), n=1, cutoff=0.85)
+    return f"did you mean {near[0]}? Else add the type to spec.subscribe" if near else None
 
 
 def _unsaid(agent: Agent) -> Iterator[Problem]:
@@ -124,14 +141,3 @@ def _is_floating(image: str) -> bool:
         return False
     _, colon, tag = image.rpartition("/")[2].partition(":")
     return not colon or tag == "latest"
-
-
-def overlap(one: str, other: str) -> bool:
-    """Whether some type matches both patterns."""
-    first, second = one.split("."), other.split(".")
-    for left, right in zip(first, second, strict=False):
-        if ">" in (left, right):
-            return True
-        if left != right and "*" not in (left, right):
-            return False
-    return len(first) == len(second)

@@ -15,25 +15,25 @@ from heed.api.agent import (
     Handler,
     TaskSpec,
 )
-from heed.core.expressions import VARIABLES, Expression, ExpressionError, compile_expression, weight
+from heed.core.expressions import Expression, ExpressionError, compile_expression, weight
 from heed.core.jobschema import job_mistakes
+from heed.core.patterns import matches
 from heed.core.templates import Guard, Template, TemplateError, compile_template, is_single, sources
 from heed.core.values import INT_MAX, INT_MIN
+from heed.core.vocabulary import ALL, Vocabulary, suggestion
 from heed.errors import Problem
 
 T = TypeVar("T")
 
-OF_EVENTS: Final = ("event", "agent")
-OF_OTHERS: Final = ("event", "state", "agent", "session")
 _KEYS: Final = ("STRING", "DYN")
 
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """Compiles what stands in one place, over the variables known there, and collects problems as it goes."""
+    """Compiles what stands in one place, over what is known there, and collects problems as it goes."""
 
     problems: list[Problem]
-    known: tuple[str, ...] = VARIABLES
+    known: Vocabulary = ALL
 
     def expression(self, source: str | None, path: str, *, condition: bool = False) -> Expression | None:
         """A compiled expression; None where there is none, or a problem with it."""
@@ -147,6 +147,11 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
 
 def check_handler(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> None:
     """What a handler does makes sense."""
+    if handler.type.startswith(names.TASK_EVENTS) and not any(
+        matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS
+    ):
+        message = f"no task sends {handler.type}, and {names.TASK_EVENTS}* is reserved for what tasks send"
+        compiler.problem(f"{path}.type", message, suggestion(handler.type, names.HEARD_OF_TASKS))
     if handler.end and handler.start:
         message, remedy = (
             "a handler that ends its session cannot start tasks",

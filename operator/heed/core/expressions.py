@@ -6,7 +6,6 @@ RFC 3339, durations in seconds, both to the nanosecond).
 """
 
 import base64
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -33,11 +32,11 @@ from heed.core.slips import (
     readable,
     remedies,
 )
-from heed.core.syntax import Node, UnknownSyntax, syntax_of
+from heed.core.syntax import Call, Node, UnknownSyntax, nodes_of, syntax_of
 from heed.core.times import duration_text, timestamp_text
+from heed.core.vocabulary import ALL, VARIABLES, Vocabulary, suggestion
 from heed.errors import DecisionFailed
 
-VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
 _ERROR = cel.Type.ERROR
 _UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
@@ -47,19 +46,26 @@ _MAX_DOUBLING: Final = 5  # each such macro doubles what it is called on
 _MAX_COMPILED: Final = 64 * 1024  # bytes; a thousand characters come to about twenty thousand
 
 
+# Overloads that cel-cpp's checker knows and its runtime does not.
+_UNIMPLEMENTED: Final = {
+    b"int64_to_duration": "write duration('60s'), or duration(string(x) + 's')",
+    b"duration_to_int64": "write x.getSeconds(), which is all of its seconds",
+}
+
+
 class ExpressionError(Exception):
     """An expression that does not compile, or whose evaluation failed; the message is for its author."""
 
 
 @cache
-def _environment(known: tuple[str, ...] = VARIABLES) -> Any:
+def _environment(variables: tuple[str, ...] = VARIABLES) -> Any:
     extensions = [
         ext_strings.ExtStrings(),
         ext_math.ExtMath(),
         ext_optional.ExtOptional(),
         ext_encoders.ExtEncoders(),
     ]
-    return cel.NewEnv(variables=dict.fromkeys(known, cel.Type.DYN), extensions=extensions)
+    return cel.NewEnv(variables=dict.fromkeys(variables, cel.Type.DYN), extensions=extensions)
 
 
 class Scope:
@@ -149,25 +155,23 @@ class Expression:
         return answer
 
 
-def compile_expression(
-    source: str, *, condition: bool = False, known: tuple[str, ...] = VARIABLES
-) -> Expression:
-    """Compile CEL over the `known` variables. Raises ExpressionError that says what may have been meant."""
+def compile_expression(source: str, *, condition: bool = False, known: Vocabulary = ALL) -> Expression:
+    """Compile CEL over what is `known` in a place. Raises ExpressionError that says what may have been meant."""
     if len(source) > MAX_EXPRESSION:
         raise ExpressionError(f"has {len(source)} characters, more than {MAX_EXPRESSION}; shorten it")
     if _doublings(source) > _MAX_DOUBLING:
         raise ExpressionError(f"has more than {_MAX_DOUBLING} of optMap and optFlatMap; split it")
     try:
-        compiled = _environment(known).compile(source)
+        compiled = _environment(known.variables).compile(source)
     except Exception as error:
-        raise ExpressionError(_explain(str(error), known)) from None
+        raise ExpressionError(_explain(str(error), known.variables)) from None
     type_ = compiled.return_type()
     if condition and type_ not in (cel.Type.BOOL, cel.Type.DYN):
         raise ExpressionError(f"is {type_.name().lower()}, not a boolean; compare it with something")
     serialized = compiled.serialize()
     if len(serialized) > _MAX_COMPILED:
         raise ExpressionError("is too much once its macros are written out; shorten or split it")
-    return Expression(source, compiled, _cost(serialized))
+    return Expression(source, compiled, _checked(serialized, known))
 
 
 def weight(source: str) -> int:
@@ -179,11 +183,26 @@ def _doublings(source: str) -> int:
     return len(_DOUBLING.findall(source))
 
 
-def _cost(serialized: bytes) -> Cost:
+def _checked(serialized: bytes, known: Vocabulary) -> Cost:
+    """The cost of an expression that can work. Raises ExpressionError for one that fails whatever the data are."""
     try:
-        return cost_of(syntax_of(serialized))
+        syntax = syntax_of(serialized)
+        if any(name.encode() in serialized for name in known.variables if known.members(name)):
+            if (problem := known.unknown(reads_of(syntax))) is not None:
+                raise ExpressionError(problem)
+        if any(overload in serialized for overload in _UNIMPLEMENTED):
+            _check_implemented(syntax_of(serialized, typed=True))
+        return cost_of(syntax)
     except (UnknownSyntax, RecursionError):
         return COSTLY
+
+
+def _check_implemented(syntax: Node) -> None:
+    """Raise ExpressionError where a function passes the type check and has no implementation."""
+    for node in nodes_of(syntax):
+        if isinstance(node, Call) and len(node.overloads) == 1:
+            if (remedy := _UNIMPLEMENTED.get(node.overloads[0].encode())) is not None:
+                raise ExpressionError(f"{node.function}(…) cannot do this; {remedy}")
 
 
 def out_of_memory(handler: str | None = None) -> DecisionFailed:
@@ -210,7 +229,7 @@ def _refuse_optionals(value: Any) -> None:
             _refuse_optionals(item)
 
 
-def _explain(text: str, known: tuple[str, ...] = VARIABLES) -> str:
+def _explain(text: str, variables: tuple[str, ...] = VARIABLES) -> str:
     """An error of cel-cpp in a line for people."""
     if unknown := _UNDECLARED.search(text):
         name = unknown[1]
@@ -218,9 +237,7 @@ def _explain(text: str, known: tuple[str, ...] = VARIABLES) -> str:
             return f'unknown variable or function "{name}"; write {LITERALS[name]}'
         if (function := _called(name, text.partition("\n | ")[2])) is not None:
             return f'unknown function "{function}"; {function_instead(function.rpartition(".")[2])}'
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f'did you mean "{near[0]}"?' if near else f"known here are {', '.join(known)}"
-        return f'unknown variable or function "{name}"; {hint}'
+        return f'unknown variable or function "{name}"; {suggestion(name, variables)}'
     if headline := _HEADLINE.search(text):
         message = headline[3].removesuffix("[INVALID_ARGUMENT]").strip()
         line = text[headline.end() :].partition("\n | ")[2].partition("\n")[0]

@@ -24,3 +24,14 @@ def covers(wide: str, narrow: str) -> bool:
         if index >= len(tokens) or tokens[index] == ">" or token not in ("*", tokens[index]):
             return False
     return len(wanted) == len(tokens)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some type matches both patterns."""
+    first, second = one.split("."), other.split(".")
+    for left, right in zip(first, second, strict=False):
+        if ">" in (left, right):
+            return True
+        if left != right and "*" not in (left, right):
+            return False
+    return len(first) == len(second)

@@ -9,15 +9,16 @@ from heed.api.agent import Subscription as Subscribe
 from heed.core import checks
 from heed.core.allowed import check_allowed
 from heed.core.bounds import EXTENT, NONE, Bound, Limit, peak, plus, scaled, times
-from heed.core.checks import OF_EVENTS, OF_OTHERS, Compiler
+from heed.core.checks import Compiler
 from heed.core.cost import RENDER, SCOPE
 from heed.core.effects import AgentRef
 from heed.core.eventtypes import NO_SCHEMAS, Schemas
-from heed.core.expressions import VARIABLES, Expression
+from heed.core.expressions import Expression
 from heed.core.jobcontract import expands_variables
 from heed.core.patterns import matches
 from heed.core.policy import OPEN, Permissions
 from heed.core.templates import Template, compile_template
+from heed.core.vocabulary import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, Vocabulary
 from heed.errors import DecisionFailed, InvalidManifest, Problem, refused
 
 
@@ -152,7 +153,7 @@ def compile_agent(agent: Agent, permissions: Permissions = OPEN, schemas: Schema
     )
     key = compiler.expression(spec.session.key, "spec.session.key")
     checks.check_key(compiler, key)
-    tasks = {name: _task(Compiler(problems), name, task) for name, task in spec.tasks.items()}
+    tasks = {name: _task(Compiler(problems, OF_TASKS), name, task) for name, task in spec.tasks.items()}
     reactions = tuple(
         _reaction(Compiler(problems, _of_handler(item)), item, f"spec.handlers[{i}]", spec)
         for i, item in enumerate(spec.handlers)
@@ -215,10 +216,9 @@ def _rendering(template: Template | None) -> Bound:
     return plus(template.cost.work, scaled(template.cost.size, RENDER)) if template else NONE
 
 
-def _of_handler(handler: Handler) -> tuple[str, ...]:
+def _of_handler(handler: Handler) -> Vocabulary:
     """The variables of a handler: `task` and `input` only where it may react to an event of a task."""
-    of_tasks = (names.TASK_COMPLETED, names.TASK_FAILED, names.TASK_PROGRESS)
-    return VARIABLES if any(matches(handler.type, type_) for type_ in of_tasks) else OF_OTHERS
+    return ALL if any(matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS) else OF_OTHERS
 
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:

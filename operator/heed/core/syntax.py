@@ -104,6 +104,20 @@ def syntax_of(serialized: bytes, *, typed: bool = False) -> Node:
         raise UnknownSyntax(repr(error)) from None
 
 
+def nodes_of(syntax: Node) -> Iterator[Node]:
+    """A node and all in it."""
+    left = [syntax]
+    while left:
+        yield (node := left.pop())
+        match node:
+            case Select(operand=operand):
+                left.append(operand)
+            case Call(arguments=inner) | Literal(items=inner):
+                left.extend(inner)
+            case Fold():
+                left += [node.over, node.start, node.goes_on, node.step, node.result]
+
+
 def _node(data: bytes, facts: _Facts) -> Node:
     for number, value in _fields(data):
         if number in _READERS:

@@ -1,12 +1,13 @@
 """Templates: JSON in which a string may hold `${CEL}`. Parsed once per generation, rendered per event."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from heed.core.cost import FREE, Cost, literal, together
-from heed.core.expressions import VARIABLES, Expression, ExpressionError, Scope, compile_expression
+from heed.core.expressions import Expression, ExpressionError, Scope, compile_expression
 from heed.core.values import compact
+from heed.core.vocabulary import ALL, Vocabulary
 
 Render = Callable[[Scope], Any]
 Guard = Callable[[str], bool]
@@ -36,18 +37,20 @@ class Template:
     """A parsed template. `constant` says that it holds no expression at all; `cost` is what rendering it may cost.
 
     `shape` is the JSON that it renders to, as far as that is known before: with Yields where expressions stand.
+    `expressions` are those in it, with their paths.
     """
 
     render: Render
     constant: bool
     cost: Cost = FREE
     shape: Any = None
+    expressions: tuple[tuple[str, Expression], ...] = ()
 
 
 def compile_template(
-    value: Any, path: str = "", guard: Guard | None = None, known: tuple[str, ...] = VARIABLES
+    value: Any, path: str = "", guard: Guard | None = None, known: Vocabulary = ALL
 ) -> Template:
-    """Parse a template of any JSON shape over the `known` variables. Raises TemplateError.
+    """Parse a template of any JSON shape over what is `known` in a place. Raises TemplateError.
 
     Where `guard` holds of a path, the dollars in what expressions yield are doubled: Kubernetes reads the text there
     once more and puts variables in the place of `$(NAME)`, which no event may ask for.
@@ -60,15 +63,23 @@ def compile_template(
             renders = [(key, member.render) for key, member in members.items()]
             cost = together([member.cost for member in members.values()], keys="".join(members))
             shape = {key: member.shape for key, member in members.items()}
-            return Template(lambda scope: {key: render(scope) for key, render in renders}, False, cost, shape)
+            inner = _expressions(members.values())
+            return Template(
+                lambda scope: {key: render(scope) for key, render in renders}, False, cost, shape, inner
+            )
     elif isinstance(value, list):
         items = [compile_template(item, f"{path}[{index}]", guard, known) for index, item in enumerate(value)]
         if not all(item.constant for item in items):
             cost = together([item.cost for item in items])
             shapes = [item.shape for item in items]
-            return Template(lambda scope: [item.render(scope) for item in items], False, cost, shapes)
+            inner = _expressions(items)
+            return Template(lambda scope: [item.render(scope) for item in items], False, cost, shapes, inner)
     plain = _unescaped(value)
     return Template(lambda scope: plain, True, literal(plain), plain)
+
+
+def _expressions(templates: Iterable[Template]) -> tuple[tuple[str, Expression], ...]:
+    return tuple(each for template in templates for each in template.expressions)
 
 
 def _unescaped(value: Any) -> Any:
@@ -82,7 +93,7 @@ def _unescaped(value: Any) -> Any:
     return value
 
 
-def _string(text: str, path: str, guarded: bool, known: tuple[str, ...]) -> Template:
+def _string(text: str, path: str, guarded: bool, known: Vocabulary) -> Template:
     try:
         parts = list(_parts(text, known))
     except ExpressionError as error:
@@ -90,13 +101,16 @@ def _string(text: str, path: str, guarded: bool, known: tuple[str, ...]) -> Temp
     if all(isinstance(part, str) for part in parts):
         plain = "".join(map(str, parts))
         return Template(lambda scope: plain, True, literal(plain), plain)
+    found = tuple((path, part) for part in parts if isinstance(part, Expression))
     if len(parts) == 1 and isinstance(parts[0], Expression):
         yields = Yields(parts[0].type)
-        return Template(_valued(parts[0], path, guarded), False, parts[0].valued, yields)
+        return Template(_valued(parts[0], path, guarded), False, parts[0].valued, yields, found)
     pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
     cost = together([_cost(part) for part in parts])
     text_of = Yields("STRING", alone=False)
-    return Template(lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost, text_of)
+    return Template(
+        lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost, text_of, found
+    )
 
 
 def _cost(part: str | Expression) -> Cost:
@@ -143,7 +157,7 @@ def sources(value: Any) -> Iterator[str]:
             yield from sources(item)
 
 
-def _parts(text: str, known: tuple[str, ...] = VARIABLES) -> Iterator[str | Expression]:
+def _parts(text: str, known: Vocabulary) -> Iterator[str | Expression]:
     """Literal stretches and expressions of a string, in order; no empty literals."""
     for is_expression, piece in _pieces(text):
         yield compile_expression(piece, known=known) if is_expression else piece

@@ -121,7 +121,7 @@ class Workbench:
 
     def _warn(self) -> None:
         """Show what is hardly meant in what runs, unless it was shown before."""
-        running = [(item.found.manifest, item.found.agent) for item in self._running.values()]
+        running = [(item.found.manifest, item.program) for item in self._running.values()]
         found = [
             located
             for manifest, problem in warnings(running)

@@ -9,6 +9,8 @@ from heed.api.agent import Agent
 from heed.api.manifests import Manifest, NotAManifest, parse_manifests
 from heed.api.parsing import parse_agent
 from heed.core.advice import ANY, advise, direct_types
+from heed.core.doubts import doubts
+from heed.core.program import Program
 from heed.errors import InvalidManifest, Problem
 from heed.local.rules import Rules, read_rules
 
@@ -69,13 +71,14 @@ def load(paths: Sequence[Path]) -> tuple[list[Found], Rules, list[Mistake]]:
     return list(agents.values()), read, mistakes
 
 
-def warnings(items: Sequence[tuple[Manifest, Agent]]) -> Iterator[tuple[Manifest, Problem]]:
+def warnings(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manifest, Problem]]:
     """What is valid in Agents, and hardly meant, seeing all of them. Paths are those of fields."""
-    direct = direct_types(agent for _, agent in items)
-    for manifest, agent in items:
+    direct = direct_types(program.manifest for _, program in items)
+    for manifest, program in items:
+        agent = program.manifest
         namespace, name = agent.metadata.namespace, agent.metadata.name
         known = direct.get((namespace, name), set()) | direct.get((namespace, ANY), set())
-        for problem in (*manifest.misread(), *advise(agent, known)):
+        for problem in (*manifest.misread(), *advise(agent, known, doubts(program))):
             yield manifest, problem
 
 
