@@ -133,3 +133,28 @@ def test_kubectl_explains_the_fields(kubectl: Kubectl, field: str, says: str) ->
     explained = " ".join(kubectl("explain", field).split())
 
     assert says in explained
+
+
+@pytest.mark.parametrize("wanted", ["completed", "failed", "progress", "*", ">"])
+def test_an_agent_may_react_to_what_tasks_send(wanted: str, apply: Callable[[str, Any], Any]) -> None:
+    handlers = [
+        {"name": "one", "type": f"dev.heed.task.{wanted}"},
+        {"name": "two", "type": "dev.heed.tasks.x"},
+    ]
+
+    kept = apply("Agent", {"subscribe": [{"type": "com.example.*"}], "handlers": handlers})["spec"]
+
+    assert [handler["type"] for handler in kept["handlers"]] == [handler["type"] for handler in handlers]
+
+
+@pytest.mark.parametrize("wanted", ["complete", "result", "completed.now", "*.failed"])
+def test_an_agent_that_reacts_to_what_no_task_sends_is_refused(
+    wanted: str, apply: Callable[[str, Any], Any]
+) -> None:
+    handler = {"name": "one", "type": f"dev.heed.task.{wanted}"}
+
+    with pytest.raises(KubectlError) as refused:
+        apply("Agent", {"subscribe": [{"type": "com.example.*"}], "handlers": [handler]})
+
+    assert "spec.handlers[0]: Invalid value" in str(refused.value)
+    assert "no task sends events of this type" in str(refused.value)

@@ -13,8 +13,9 @@ from heed.api.parsing import parse_agent
 from heed.api.policy import EventType, parse_event_type
 from heed.cli.main import main
 from heed.core.admission import Around, Request, judge
-from heed.core.doubts import doubts, guard
+from heed.core.doubts import doubts
 from heed.core.eventtypes import compile_schemas
+from heed.core.guards import guard
 from heed.core.program import compile_agent
 from tests.unit.builders import ASKED, job, manifest, problems
 
