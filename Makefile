@@ -91,6 +91,10 @@ faults: $(STAMP_test) ## Let everything go wrong at once and check the model; SE
 	$(BIN)/python tests/cluster/controlplane/build.py
 	$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) $(if $(EVENTS),--events $(EVENTS)) $(ARGS)
 
+scenarios: $(STAMP_test) ## Let single things go wrong under load: clock, disk, frozen, another, edits, three-nodes (ARGS="clock disk")
+	$(BIN)/python tests/cluster/controlplane/build.py
+	$(BIN)/python -m tests.faults.scenarios $(ARGS)
+
 ##@ Change it
 
 format: $(STAMP_check) ## Format the code and apply safe fixes
@@ -133,4 +137,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults scenarios format generate lock clean help

@@ -30,8 +30,8 @@ class KeyedOperator(Operator):
 
     def __init__(self, kubeconfig: Path, url: str, folder: Path, port: int, **more: Any) -> None:
         super().__init__(kubeconfig, url, folder, port, lease="heed", lease_namespace=NAMESPACE, **more)
-        self._environment["HEED_NATS_KEYS_SECRET"] = SECRET
-        self._environment["HEED_TASK_NATS_URL"] = url
+        self.environment["HEED_NATS_KEYS_SECRET"] = SECRET
+        self.environment["HEED_TASK_NATS_URL"] = url
 
     def launch(self) -> None:
         """Start it and wait for nothing."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -58,7 +58,7 @@ class Operator:
         self.identity = identity
         self.log = folder / f"{identity}.log"
         self._port, self._metrics_port = port, metrics_port
-        self._environment = {
+        self.environment = {
             **os.environ,
             "KUBECONFIG": str(kubeconfig),
             "HEED_NATS_URL": nats_url,
@@ -148,7 +148,7 @@ class Operator:
         self._process.send_signal(signal.SIGCONT)
 
     def _launch(self, command: list[str], more: Mapping[str, str] | None = None) -> None:
-        environment = {**self._environment, **(more or {})}
+        environment = {**self.environment, **(more or {})}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
@@ -229,7 +229,7 @@ class Stage:
 
     def agent(self, name: str = "researcher") -> dict[str, Any]:
         """The Agent as the API server has it."""
-        return self._get("agent", name)
+        return self._get(f"/apis/{names.API_VERSION}", f"agents/{name}")
 
     def status(self, name: str = "researcher") -> dict[str, Any]:
         """Its status, {} before there is one."""
@@ -238,7 +238,7 @@ class Stage:
 
     def jobs(self) -> list[dict[str, Any]]:
         """All Jobs of the namespace."""
-        items: list[dict[str, Any]] = self._get("jobs")["items"]
+        items: list[dict[str, Any]] = self._get("/apis/batch/v1", "jobs")["items"]
         return items
 
     def ask(self, id: str = "q-1", *, correlation: str = "c-1", topic: str = "tides", **options: Any) -> int:
@@ -261,11 +261,13 @@ class Stage:
     def until(
         self, holds: Callable[[dict[str, Any]], Any], name: str = "researcher", what: str = ""
     ) -> dict[str, Any]:
-        """The status once a condition holds of it."""
+        """The status once a condition holds of it; one that asks for what is not there yet does not."""
 
         def look() -> dict[str, Any] | None:
             status = self.status(name)
-            return status if status and holds(status) else None
+            with suppress(KeyError):
+                return status if status and holds(status) else None
+            return None
 
         return eventually(
             look, PATIENCE, what=f"{what or 'condition on the status'}; log: {self.operator.log}"
@@ -275,10 +277,9 @@ class Stage:
         """The one Job, once it is there."""
         return eventually(lambda: next(iter(self.jobs()), None), PATIENCE, what="a Job")
 
-    def _get(self, *arguments: str) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(
-            self.plane.kubectl("get", *arguments, "-n", self.namespace, "-o", "json")
-        )
+    def _get(self, group: str, rest: str) -> dict[str, Any]:
+        """Straight from the API server: who waits for something asks often, and kubectl is a process each time."""
+        answer: dict[str, Any] = self.plane.admin.get(f"{group}/namespaces/{self.namespace}/{rest}")
         return answer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from typing import Any
 
 import yaml
@@ -87,7 +86,7 @@ def accepted(
     """The condition Accepted of an object, once it says this of a generation."""
 
     def look() -> dict[str, Any] | None:
-        body = json.loads(plane.kubectl("get", plural, name, "-n", namespace, "-o", "json"))
+        body = plane.admin.get(f"/apis/{names.API_VERSION}/namespaces/{namespace}/{plural}/{name}")
         found = condition_of((body.get("status") or {}).get("conditions") or [], "Accepted")
         if found is None or body["status"]["observedGeneration"] != generation:
             return None

@@ -10,7 +10,7 @@ import copy
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,9 @@ class Tenants:
 
         def look() -> dict[str, Any] | None:
             status = self.of(namespace).status(name)
-            return status if status and holds(status) else None
+            with suppress(KeyError):  # what is not there yet
+                return status if status and holds(status) else None
+            return None
 
         what = f"a condition on the status of {namespace}/{name}; log: {self.operator.log}"
         return eventually(look, patience, what=what)
@@ -175,7 +177,7 @@ def tenancy(plane: ControlPlane, folder: Path) -> Iterator[Tenants]:
     make_namespace(plane, b)
     broker = KeyedBroker(plane, folder / "broker", free_port())
     operator = KeyedOperator(kubeconfig, broker.url, folder, free_port(), metrics_port=free_port())
-    operator._environment["HEED_CREDENTIALS_LIFETIME"] = str(LIFETIME)
+    operator.environment["HEED_CREDENTIALS_LIFETIME"] = str(LIFETIME)
     operator.launch()
     try:
         eventually(lambda: broker.keys, PATIENCE, what=f"keys; log: {operator.log}")

@@ -57,7 +57,7 @@ class Frugal(Operator):
 
     def with_budget(self, budget: int) -> Frugal:
         """Say which."""
-        self._environment["HEED_STATUS_BUDGET"] = str(budget)
+        self.environment["HEED_STATUS_BUDGET"] = str(budget)
         return self
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ class Cluster:
 
         def look() -> dict[str, Any] | None:
             status = self.status(agent, namespace)
-            return status if status and holds(status) else None
+            with suppress(KeyError):  # what is not there yet
+                return status if status and holds(status) else None
+            return None
 
         return eventually(look, PATIENCE, what=what or f"the status of {namespace}/{agent}", every=0.3)
 

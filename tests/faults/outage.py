@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -119,19 +119,24 @@ class Scene:
     """The parts, and what can be seen of them."""
 
     def __init__(self, plane: ControlPlane, nats: NatsServer, operator: Operator) -> None:
-        self.plane, self.nats, self.operator = plane, nats, operator
+        self.plane, self.nats, self.operator, self.url = plane, nats, operator, nats.url
+        self.events = 0  # that were published so far
 
     @classmethod
     @contextmanager
-    def set(cls, folder: Path) -> Iterator[Scene]:
-        """Everything runs, and the Agents are ready."""
+    def set(
+        cls, folder: Path, nats: NatsServer | None = None, environment: Mapping[str, str] | None = None
+    ) -> Iterator[Scene]:
+        """Everything runs, and the Agents are ready. `environment` is the operator's, beside what it needs."""
         plane = ControlPlane(binaries(lambda line: None), crds=sorted(CRDS.glob("*.yaml")))
-        with plane, NatsServer(folder / "nats") as nats:
-            operator = Operator(plane.kubeconfig, nats.url, folder, free_port(), log_level="info").start()
+        with plane, nats or NatsServer(folder / "nats") as server:
+            operator = Operator(plane.kubeconfig, server.url, folder, free_port(), log_level="info")
+            operator.environment.update(environment or {})
             try:
+                operator.start()
                 documents = [manifest(number) for number in range(AGENTS)]
                 plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
-                scene = cls(plane, nats, operator)
+                scene = cls(plane, server, operator)
                 eventually(lambda: scene.ready() == ["True"] * AGENTS, PATIENCE, what="ready Agents")
                 yield scene
             finally:
@@ -175,7 +180,7 @@ async def outage(scene: Scene, server: str, seconds: float, say: Callable[[str],
     """Let it happen, and look. Fails by AssertionError where the world does not recover."""
     report, pid = Report(server, seconds), scene.operator.pid
     load = Load(scene.nats.url)
-    await _until(lambda: load.published > 5 * RATE, "some load")
+    await until(lambda: load.published > 5 * RATE, "some load")
     report.memory_before, place = scene.memory(), len(scene.operator.log.read_text(errors="replace"))
     say(f"{server} goes; the operator has {report.memory_before:.0f} MiB")
     await asyncio.to_thread(scene.nats.kill if server == "nats" else scene.plane.kill_apiserver)
@@ -184,9 +189,9 @@ async def outage(scene: Scene, server: str, seconds: float, say: Callable[[str],
     await asyncio.to_thread(scene.nats.start if server == "nats" else scene.plane.start_apiserver)
     back, last = time.monotonic(), load.published
     say(f"{server} is back; log lines meanwhile: {sum(report.log_lines.values())}")
-    await _until(lambda: load.published > last + 5 * RATE, "new load")
+    await until(lambda: load.published > last + 5 * RATE, "new load")
     report.events = await load.stop()
-    await _until(lambda: scene.is_done(report.events), f"{report.events} events counted by all")
+    await until(lambda: scene.is_done(report.events), f"{report.events} events counted by all")
     report.recovered_after = round(time.monotonic() - back, 1)
     report.memory_after = scene.memory()
     report.same_process = scene.operator.pid == pid and scene.operator.probe("healthz") == (200, "ok")
@@ -215,8 +220,9 @@ async def _watch(scene: Scene, report: Report, say: Callable[[str], None]) -> No
         await asyncio.sleep(1)
 
 
-async def _until(condition: Callable[[], bool], what: str) -> None:
-    await asyncio.to_thread(eventually, condition, PATIENCE, what, 0.2)
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Wait for a condition of the whole scene."""
+    await asyncio.to_thread(eventually, condition, 2 * PATIENCE, what, 0.2)
 
 
 def run(server: str, seconds: float, say: Callable[[str], None]) -> Report:
