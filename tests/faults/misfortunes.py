@@ -67,7 +67,7 @@ def with_clock(folder: Path) -> Iterator[Scene]:
     variables = {
         "LD_PRELOAD": str(LIBFAKETIME),
         "FAKETIME_TIMESTAMP_FILE": str(folder / "clock"),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with Scene.set(folder, environment=variables) as scene:
@@ -116,7 +116,7 @@ async def disk_is_full(scene: Scene, say: Say) -> None:
     await until(lambda: "no space left" in log.read_text(errors="replace").lower(), "a broker without room")
     say(f"the disk is full; Agents say {scene.told()}")
     fill.unlink()
-    say("there is room again; the broker is started again, as its page says")
+    say("there is room again; the broker is started again")
     await asyncio.to_thread(scene.nats.stop)
     await asyncio.to_thread(scene.nats.start)
 
