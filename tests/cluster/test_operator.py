@@ -7,6 +7,7 @@ import json
 import pytest
 
 from heed import names
+from heed.api.conditions import condition_of
 from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -40,6 +41,22 @@ def test_an_event_becomes_a_job_and_its_result_comes_back(stage: Stage, pods: Po
     assert answer.data == {"topic": "tides", "answer": "the moon"}
     assert answer.extensions["correlationid"] == "c-1"
     assert answer.extensions["causationid"] == job["metadata"]["uid"]
+
+
+def test_the_first_events_of_new_agents_meet_no_conflict_of_the_operators_own_making(stage: Stage) -> None:
+    for number in range(5):
+        stage.apply({**RESEARCHER, "metadata": {"name": f"new-{number}"}})
+        stage.until(
+            lambda s: (condition_of(s.get("conditions") or [], "Ready") or {}).get("status") == "True",
+            f"new-{number}",
+        )
+    before = stage.operator.log.read_text()
+
+    stage.ask("q-1")
+
+    for number in range(5):
+        stage.until(lambda s: totals(s).get("handled"), f"new-{number}")
+    assert "LedgerConflict" not in stage.operator.log.read_text()[len(before) :]
 
 
 def test_the_job_keeps_the_contract(stage: Stage) -> None:

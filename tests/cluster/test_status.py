@@ -134,6 +134,34 @@ async def test_a_commit_does_not_undo_what_the_reconciler_wrote_meanwhile(home: 
     assert conditions["Saturated"]["status"] == "True"
 
 
+async def test_a_commit_goes_on_from_what_the_reconciler_wrote_on_top_of_its_base(home: Home) -> None:
+    # Given a ledger as it was read, and two conditions that were written on top of just that
+    stored = await home.store.load()
+    for status in ("False", "True"):
+        before = (await home.agent())["metadata"]["resourceVersion"]
+        home.store.moved(before, await home.write(conditions=[{**READY, "status": status}]))
+
+    # When
+    stored = await home.store.commit(stored, replace(LEDGER, waiting=waiting(1)))
+
+    # Then nothing of either is lost, and the next commit is as fenced as ever
+    conditions = await home.conditions()
+    assert conditions["Ready"] == READY
+    assert conditions["Saturated"]["status"] == "True"
+    await home.write(conditions=[READY])
+    with pytest.raises(LedgerConflict):
+        await home.store.commit(stored, LEDGER)
+
+
+async def test_a_write_on_top_of_somebody_elses_does_not_move_a_ledger(home: Home) -> None:
+    stored = await home.store.load()
+    between = await home.write(conditions=[READY])
+    home.store.moved(between["metadata"]["resourceVersion"], await home.write(conditions=[]))
+
+    with pytest.raises(LedgerConflict):
+        await home.store.commit(stored, LEDGER)
+
+
 async def test_a_commit_on_a_base_that_another_reading_gave_leaves_the_conditions_alone(home: Home) -> None:
     await home.store.load()
     await home.write(conditions=[READY])

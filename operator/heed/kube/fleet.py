@@ -64,6 +64,7 @@ class _Running:
     body: Body
     loop: AgentLoop
     runner: JobRunner
+    store: StatusLedger
     task: asyncio.Task[None]
 
 
@@ -87,6 +88,7 @@ class Fleet:
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
         self._happenings = Happenings(api, observer)
         self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)
+        self._saying.rewrote = self._rewrote
         self._standings = Standings(self._happenings, self._saying.look, patience)
         self._rules = Rules(api, watched)
         self._review = Review(self._rules, self._reconcile_again)
@@ -249,6 +251,12 @@ class Fleet:
         self._words[name] = (agent, word)
         self._saying.begin(agent, body)
 
+    def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
+        """A condition was written on top of a version of the Agent, whose ledger stayed as it was."""
+        running = self._running.get((agent.namespace, agent.name))
+        if running is not None and running.program.agent == agent:
+            running.store.moved(before, body)
+
     def _wanted(self, agent: AgentRef) -> Word | None:
         """What is to be said of an Agent, as far as is known now."""
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
@@ -263,9 +271,10 @@ class Fleet:
                 return
         await self._stop(name)
         runner = JobRunner(self._api, program.agent, self._lists, self._orphans, self._access)
+        store = StatusLedger(self._api, program.agent)
         loop = AgentLoop(
             program,
-            StatusLedger(self._api, program.agent),
+            store,
             self._bus,
             runner,
             self._standings,
@@ -277,7 +286,7 @@ class Fleet:
         runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
         task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
-        self._running[name] = _Running(program, basis, body, loop, runner, task)
+        self._running[name] = _Running(program, basis, body, loop, runner, store, task)
         self._standings.began(program.agent)
 
     async def _leave(self, name: Name) -> None:

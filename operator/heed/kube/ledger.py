@@ -1,12 +1,14 @@
 """The ledger's home in the cluster: the Agent's status subresource, fenced by resourceVersion.
 
 The conditions that follow from the ledger alone go with it, in the same write. The reconciler writes another one into
-the same list, so what was there is known by the version that it was read at.
+the same list, so what was there is known by the version that it was read at. Where its write was fenced by the version
+that a ledger is based on, the ledger is the same still, and the next commit goes on from there.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from heed.api import conditions
 from heed.core import ledger as ledgers
@@ -18,6 +20,7 @@ from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.api import Answer, Api, ApiError, agent_path
 
 Conditions = list[dict[str, Any]]
+MAX_MOVES: Final = 8  # of the reconciler that are remembered, between two commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class StatusLedger:
     def __init__(self, api: Api, agent: AgentRef) -> None:
         self._api, self._agent = api, agent
         self._said: _Said | None = None
+        self._moves: dict[str, str] = {}  # from a version to the next one, with the same ledger
 
     async def load(self) -> Stored:
         """Read the Agent. Raises LedgerGone also where another Agent now bears the name."""
@@ -47,11 +51,14 @@ class StatusLedger:
 
     async def commit(self, base: Stored, ledger: Ledger) -> Stored:
         """One merge patch of the status. What others wrote since `base` makes it a LedgerConflict."""
+        version = base.version
+        while version in self._moves:
+            version = self._moves[version]
         status = ledgers.patch(base.ledger, ledger)
-        if (changed := self._changed_conditions(base, ledger)) is not None:
+        if (changed := self._changed_conditions(version, base, ledger)) is not None:
             status["conditions"] = changed
         patch: dict[str, Any] = {
-            "metadata": {"resourceVersion": base.version, "uid": self._agent.uid},
+            "metadata": {"resourceVersion": version, "uid": self._agent.uid},
             "status": status,
         }
         try:
@@ -62,9 +69,20 @@ class StatusLedger:
             _refuse(error)
         return self._stored(answer, ledger)
 
-    def _changed_conditions(self, base: Stored, ledger: Ledger) -> Conditions | None:
-        """All conditions, where the ledger changes one of them. What they were is not known of every base."""
-        if self._said is None or self._said.version != base.version:
+    def moved(self, before: str, body: Mapping[str, Any]) -> None:
+        """The reconciler's write, fenced by the version `before`, made `body` of the Agent and kept its ledger."""
+        version = body["metadata"]["resourceVersion"]
+        if version == before:
+            return
+        self._moves[before] = version
+        while len(self._moves) > MAX_MOVES:
+            del self._moves[next(iter(self._moves))]
+        if self._said is not None and self._said.version == before:
+            self._said = _said(body)
+
+    def _changed_conditions(self, version: str, base: Stored, ledger: Ledger) -> Conditions | None:
+        """All conditions, where the ledger changes one of them. What they were is not known of every version."""
+        if self._said is None or self._said.version != version:
             return None
         return changed_conditions(self._said.conditions, base.ledger, ledger, now(), self._said.generation)
 
@@ -74,10 +92,13 @@ class StatusLedger:
             raise LedgerGone(f"agent {self._agent} is another one now: uid {uid}")
 
     def _stored(self, answer: Answer, ledger: Ledger) -> Stored:
-        metadata, status = answer.body["metadata"], answer.body.get("status") or {}
-        version = metadata["resourceVersion"]
-        self._said = _Said(version, status.get("conditions") or [], metadata.get("generation", 0))
-        return Stored(ledger, version, answer.size)
+        self._said = _said(answer.body)
+        return Stored(ledger, self._said.version, answer.size)
+
+
+def _said(body: Mapping[str, Any]) -> _Said:
+    metadata, status = body["metadata"], body.get("status") or {}
+    return _Said(metadata["resourceVersion"], status.get("conditions") or [], metadata.get("generation", 0))
 
 
 def changed_conditions(

@@ -1,8 +1,8 @@
 """What the reconciler says in an Agent's status: its condition `Ready`, and the spec that it fell back to.
 
 The conditions are one list with two writers, this one and the ledger's commits, so a write is based on a fresh reading
-and fenced by its version. It costs the Agent's loop one conflict. What is wanted is compared with what is known to be
-there, from our own writes and from the watch, so nothing is read or written without need.
+and fenced by its version; the Agent's ledger is told, and goes on from there. What is wanted is compared with what is
+known to be there, from our own writes and from the watch, so nothing is read or written without need.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from heed.kube.troubles import Trouble
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
+Rewrote = Callable[[AgentRef, str, Mapping[str, Any]], None]  # from which version, to which object
 Became = Callable[[AgentRef, Mapping[str, Any] | None, Mapping[str, Any]], None]
 AT_ONCE: Final = 16  # writes of all Agents together
 REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the manifest, not what the loop does
@@ -120,10 +121,15 @@ def _nobody(agent: AgentRef, before: Mapping[str, Any] | None, ready: Mapping[st
     """Nobody wants to know."""
 
 
+def _unheard(agent: AgentRef, before: str, body: Mapping[str, Any]) -> None:
+    """No ledger is open."""
+
+
 class Saying:
     """Writes what is wanted of each Agent until it is there, or not wanted any more.
 
-    `became` is told of every write: of which Agent, and what the condition was before and is now.
+    `became` is told of every write: of which Agent, and what the condition was before and is now. So is
+    `rewrote`: which version of the object it was based on, and the object that it made.
     """
 
     def __init__(
@@ -134,6 +140,7 @@ class Saying:
         became: Became = _nobody,
     ) -> None:
         self._api, self._wanted, self._between, self._became = api, wanted, between, became
+        self.rewrote: Rewrote = _unheard
         self._known: dict[AgentRef, Known] = {}
         self._writers: dict[AgentRef, asyncio.Task[None]] = {}
         self._written: dict[AgentRef, float] = {}
@@ -242,6 +249,7 @@ class Saying:
         fence = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         path = agent_path(agent.namespace, agent.name, "status")
         answer = await self._api.merge(path, {"metadata": fence, "status": status})
+        self.rewrote(agent, fence["resourceVersion"], answer.body)
         self._learn(agent, answer.body)
         self._written[agent] = asyncio.get_running_loop().time()
         before = (body.get("status") or {}).get("conditions") or []
