@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Owed
+from heed.api.status import Letter, Owed
 from heed.bus.cloudevents import decode
 from heed.bus.connection import Connection, connect
-from heed.bus.deadletters import original_of
+from heed.bus.deadletters import original_of, size_of
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.bus.letters import Letters, Selection
 from heed.bus.streams import ensure_streams
 from heed.core.cloudevents import to_json
 from heed.core.events import Event
-from heed.errors import BusUnavailable, MalformedEvent
+from heed.errors import BusUnavailable, MalformedEvent, StreamConflict
 from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer, require_nats_server
@@ -318,6 +318,47 @@ async def test_an_owed_event_that_the_broker_never_takes_ends_as_one_dead_letter
         assert (original.payload, letter.headers["Heed-Dead-Lost"]) == (b"", "true")
     [line] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert line.message == "event cannot be published, dead-lettered"
+
+
+async def test_a_dead_letter_of_an_event_that_is_nearly_all_headers_fits_the_broker(
+    narrow: Connection, namespace: str
+) -> None:
+    # Given a message as large as the broker takes, of headers only
+    bus, subject = JetStreamBus(narrow), names.event_subject(namespace, EVENT.type)
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": EVENT.type}
+    headers["ce-ext"] = "x" * (narrow.max_payload - size_of({**headers, "ce-ext": ""}))
+    sequence = (await bus.store(subject, headers, b"")).sequence
+
+    # When its letter is owed
+    letter = Owed(
+        sequence, 0, names.dead_subject(namespace, "agent"), BEGINNING, letter=Letter("BadEvent", "é" * 900)
+    )
+    await bus.publish_owed("id", letter, look_first=False)
+
+    # Then it is there, without what does not fit
+    [found] = [item async for batch in Letters(narrow).find(Selection(namespace)) for item in batch]
+    assert (found.letter.cause("Code"), found.letter.cause("Sequence")) == ("BadEvent", str(sequence))
+    assert found.letter.headers["Heed-Dead-Lost"] == "true"
+    assert "ce-ext" not in found.letter.headers
+
+
+async def test_a_broker_that_takes_too_little_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    require_nats_server()
+    (tmp_path / "nats.conf").write_text("max_payload: 4096\n")
+    with NatsServer(tmp_path / "server", "-c", str(tmp_path / "nats.conf")) as server:
+        connection = await connect(Settings(nats_url=server.url), "test", attempts=3)
+        with pytest.raises(
+            StreamConflict, match=r"4096 bytes at most, and Heed needs 8192; raise its max_payload"
+        ):
+            await ensure_streams(connection, StreamSettings())
+        await connection.close()
+
+
+async def test_a_broker_that_takes_less_than_agents_may_emit_is_told(
+    narrow: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    await ensure_streams(narrow, StreamSettings())
+    assert "the broker takes less than Agents may emit; raise its max_payload" in caplog.messages
 
 
 async def test_what_the_broker_takes_after_all_is_not_dead_lettered(

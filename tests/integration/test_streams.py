@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -222,3 +224,60 @@ async def test_a_stream_that_refuses_what_is_new_is_told_of_once_it_is_full(
 
     await edit(broker, "HEED", discard="old")
     await until(kept.says)
+
+
+async def test_a_server_that_is_older_than_heed_is_tested_with_is_told_and_served(
+    own_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with as_version(own_server, b"2.10.29") as url:
+        connection = await connect(Settings(nats_url=url), "test", attempts=3)
+        assert connection.server_version == (2, 10, 29)
+        await ensure_streams(connection, StreamSettings())
+        await connection.close()
+
+    [record] = [item for item in caplog.records if "older than Heed" in item.message]
+    assert (vars(record)["version"], vars(record)["wanted"]) == ("2.10.29", "2.14 or newer")
+
+
+async def test_a_server_that_is_new_enough_is_not_talked_about(
+    own_server: NatsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
+    await ensure_streams(connection, StreamSettings())
+    await connection.close()
+
+    assert not [item for item in caplog.messages if "older than Heed" in item or "max_payload" in item]
+
+
+@asynccontextmanager
+async def as_version(server: NatsServer, version: bytes) -> AsyncIterator[str]:
+    """The URL of the server, by a way on which it says to be of another version."""
+
+    served = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs, ours = await asyncio.open_connection("127.0.0.1", server.port)
+        info = await theirs.readline()
+        writer.write(re.sub(rb'"version":"[^"]*"', b'"version":"' + version + b'"', info))
+        ways = [asyncio.create_task(_pass(reader, ours)), asyncio.create_task(_pass(theirs, writer))]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for task in ways:
+            task.cancel()
+        for end in (ours, writer):
+            end.close()
+            with suppress(OSError):
+                await end.wait_closed()
+        served.set()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        await asyncio.wait_for(served.wait(), 30)
+    finally:
+        listener.close()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()

@@ -103,6 +103,14 @@ class Connection:
         """The most bytes that the broker takes in one message, headers included."""
         return int(self._client.max_payload)
 
+    @property
+    def server_version(self) -> tuple[int, ...]:
+        """Of the nats-server that it is connected to, such as (2, 15, 1); empty where that is not known."""
+        if not self._client.is_connected:
+            return ()
+        found = self._client.connected_server_version
+        return found.major, found.minor, found.patch
+
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
         """Call `changed` whenever the connection is lost, made again or closed. Returns what ends that."""
         self._watchers.add(changed)

@@ -126,15 +126,17 @@ def dead_letter(
 
     First the payload goes, as the headers tell what the event was; then a task's record; then the original's headers.
     """
-    cause = _cause(owed, letter, original)
+    cause, most = _cause(owed, letter, original), min(MAX_HEADERS, max_payload)
     if original is None:
-        return _fitting({**cause, LOST: "true"}), b""
-    headers = _fitting({**_theirs(original.headers), **cause})
-    if size_of(headers) > MAX_HEADERS:
-        headers = {**_fitting(cause), LOST: "true"}
-    if size_of(headers) + len(original.payload) > max_payload:
-        return _fitting({**headers, LOST: "true"}), b""
-    return headers, original.payload
+        return _fitting({**cause, LOST: "true"}, most), b""
+    headers = _fitting({**_theirs(original.headers), **cause}, most)
+    only_cause = _fitting({**cause, LOST: "true"}, most)
+    if size_of(headers) > most:
+        headers = only_cause
+    if size_of(headers) + len(original.payload) <= max_payload:
+        return headers, original.payload
+    headers = _fitting({**headers, LOST: "true"}, most)
+    return (headers if size_of(headers) <= most else only_cause), b""
 
 
 def size_of(headers: Mapping[str, str]) -> int:
@@ -163,8 +165,8 @@ def _theirs(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if not _is_ours(name)}
 
 
-def _fitting(headers: dict[str, str]) -> dict[str, str]:
-    if size_of(headers) <= MAX_HEADERS or TASK not in headers:
+def _fitting(headers: dict[str, str], most: int) -> dict[str, str]:
+    if size_of(headers) <= most or TASK not in headers:
         return headers
     return {**{name: value for name, value in headers.items() if name != TASK}, TASK_LOST: "true"}
 

@@ -24,6 +24,9 @@ NAME_IN_USE: Final = 10058
 SUBJECTS_OVERLAP: Final = 10065
 LOOK_EVERY: Final = 15.0
 RETRY: Final = 5.0
+MIN_SERVER: Final = (2, 14)
+MIN_PAYLOAD: Final = 8192  # bytes; less holds no dead letter's cause beside the headers of an event
+GOOD_PAYLOAD: Final = 256 * 1024  # bytes; an emitted event may have 192 KiB
 _SECOND: Final = 1_000_000_000
 # One reader per Agent is one consumer; from nats-server 2.15 on, a stream that says nothing takes no more than 1000.
 MAX_CONSUMERS: Final = 100_000
@@ -40,12 +43,34 @@ _LIMITS: Final = (
 
 async def ensure_streams(connection: Connection, settings: StreamSettings) -> None:
     """Make or check both streams. Safe to run in several processes. Raises StreamConflict, BusUnavailable."""
+    check_broker(connection)
     for wanted, rules in _wanted(settings):
         info = await _ensure(connection, wanted)
         config = wanted if info is None else info["config"]
         if found := flaws(wanted, config, rules):
             raise StreamConflict("\n".join(map(str, found)))
         _compare(config, wanted)
+
+
+def check_broker(connection: Connection) -> None:
+    """Say what of a broker is less than Heed is made for. Raises StreamConflict where that is too little."""
+    version, most = connection.server_version, connection.max_payload
+    extra: dict[str, Any] = {"url": connection.url}
+    if version and version < MIN_SERVER:
+        older = {
+            "version": ".".join(map(str, version)),
+            "wanted": ".".join(map(str, MIN_SERVER)) + " or newer",
+        }
+        log.warning("nats-server is older than Heed is tested with; upgrade it", extra={**extra, **older})
+    if most < MIN_PAYLOAD:
+        raise StreamConflict(
+            f"the broker takes messages of {most} bytes at most, and Heed needs {MIN_PAYLOAD}; raise its max_payload"
+        )
+    if most < GOOD_PAYLOAD:
+        sizes = {"max_payload": most, "wanted": GOOD_PAYLOAD}
+        log.warning(
+            "the broker takes less than Agents may emit; raise its max_payload", extra={**extra, **sizes}
+        )
 
 
 async def keep_streams(

@@ -16,9 +16,9 @@ from heed.engine.stopping import stop
 from heed.local import presence
 from heed.local.claims import Claims
 from heed.local.console import Console
-from heed.local.dev import Workbench
+from heed.local.dev import Workbench, pace_for
 from heed.local.files import exclusive
-from heed.local.ledger import open_ledgers
+from heed.local.ledger import ConnectedBucket
 from heed.local.server import local_server
 from heed.local.unheeded import watch_unheeded
 from heed.settings import Settings
@@ -53,12 +53,16 @@ async def workbench(
         connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=ATTEMPTS)
         stack.push_async_callback(connection.close)
         await ensure_streams(connection, settings.stream)
-        ledgers = await open_ledgers(connection.client.jetstream(domain=settings.nats_domain))
+        ledgers = ConnectedBucket(connection, settings.nats_domain)
+        await ledgers.open()
         claims = Claims(ledgers, connection.client, folder)
         await claims.open()
+        following = asyncio.create_task(claims.follow(connection))
+        stack.push_async_callback(stop, following)
         guard = Guard(settings.decision_memory, settings.decision_cpu)
         bus = JetStreamBus(connection)
         bench = Workbench(paths, folder, (url, server), bus, ledgers, claims, console, guard)
+        bench.pace = pace_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()
         watching = asyncio.create_task(_watch(bench, console, (await bus.bounds())[1]))

@@ -5,10 +5,12 @@ the claim of one that crashed is nobody's at once, with no clock involved. Whate
 compare-and-swap refuses.
 """
 
+import asyncio
 import json
 import os
 import socket
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +18,10 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
-from nats.js.kv import KeyValue
 
+from heed.bus.connection import Connection
 from heed.errors import HeedError, LedgerUnavailable
+from heed.local.ledger import Bucket
 
 PATIENCE: Final = 2.0  # seconds for a holder to answer; one that is connected and does not, holds on
 TRIES: Final = 10  # of those who claim the same Agent at the same time, one wins each
@@ -31,7 +34,7 @@ class AgentTaken(HeedError):
 class Claims:
     """What one process claims on a broker. `folder` is the state folder that it runs on."""
 
-    def __init__(self, bucket: KeyValue, client: Client, folder: Path) -> None:
+    def __init__(self, bucket: Bucket, client: Client, folder: Path) -> None:
         self._bucket, self._client = bucket, client
         self._id = uuid.uuid4().hex
         self._who = f"process {os.getpid()} on {socket.gethostname()} in {folder.absolute()}"
@@ -41,6 +44,21 @@ class Claims:
         """Begin to answer for what is held."""
         await self._client.subscribe(_subject(self._id), cb=self._answer)
         await self._client.flush()
+
+    async def follow(self, connection: Connection) -> None:
+        """Answer on whichever client a connection has, until cancelled: the broker may close one for good."""
+        changed = asyncio.Event()
+        unwatch = connection.watch(changed.set)
+        try:
+            while True:
+                changed.clear()
+                if connection.is_connected and connection.client is not self._client:
+                    with suppress(nats.errors.Error, OSError):  # it is lost again, which is the next change
+                        self._client = connection.client
+                        await self.open()
+                await changed.wait()
+        finally:
+            unwatch()
 
     async def take(self, namespace: str, agent: str) -> None:
         """Claim an Agent; fine where it is claimed already. Raises AgentTaken, LedgerUnavailable."""
@@ -75,7 +93,7 @@ class Claims:
                         f"{agent} is run by another `heed dev` on this broker ({record.get('who')}); "
                         "stop that one, name another broker with --nats, or give the Agent another name"
                     )
-                await self._bucket.update(key, mine, last=entry.revision)
+                await self._bucket.update(key, mine, last=entry.revision or 0)
                 return
             except KeyWrongLastSequenceError:
                 continue

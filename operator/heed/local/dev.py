@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nats.js.kv import KeyValue
-
 from heed.api.agent import Agent
 from heed.bus.jetstream import JetStreamBus
 from heed.core.audience import Listener
@@ -26,13 +24,19 @@ from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
 from heed.local import presence
 from heed.local.claims import AgentTaken, Claims
 from heed.local.console import Console
-from heed.local.ledger import KeyValueLedger
+from heed.local.ledger import Bucket, KeyValueLedger
 from heed.local.manifests import Found, Mistake, files, load, warnings
 from heed.local.processes import ProcessRunner, default_slots
 from heed.local.rules import NO_RULES
 
 POLL = 0.5  # seconds between two looks at the manifests
 PACE = Pace(budget=640 * 1024)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
+
+
+def pace_for(max_payload: int) -> Pace:
+    """The pace on a broker that takes messages of so many bytes: a smaller one has smaller ledgers."""
+    return replace(PACE, budget=min(PACE.budget, max_payload * 5 // 8))
+
 
 Key = tuple[str, str]
 
@@ -57,7 +61,7 @@ class Workbench:
         folder: Path,
         broker: tuple[str, str | None],
         bus: JetStreamBus,
-        ledgers: KeyValue,
+        ledgers: Bucket,
         claims: Claims,
         console: Console,
         guard: Guard,
@@ -66,6 +70,7 @@ class Workbench:
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
         self._claims = claims
         self._slots, self._guard = default_slots(), guard
+        self.pace = PACE
         self._running: dict[Key, _Running] = {}
         self._rules = NO_RULES
         self._seen: object = None
@@ -219,7 +224,7 @@ class Workbench:
             runner,
             self._console,
             since=identity.since,
-            pace=PACE,
+            pace=self.pace,
             guard=self._guard,
         )
         task = asyncio.create_task(loop.run(), name=f"agent {agent}")

@@ -9,9 +9,10 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import nats.errors
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 from nats.js.errors import (
@@ -24,6 +25,7 @@ from nats.js.errors import (
 from nats.js.kv import KeyValue
 
 from heed import names
+from heed.bus.connection import Connection
 from heed.core.ledger import Ledger, dump, load
 from heed.core.values import compact
 from heed.engine.ports import Stored
@@ -51,6 +53,48 @@ async def _answering() -> AsyncIterator[None]:
         raise LedgerUnavailable(f"bucket {BUCKET}: {type(error).__name__}: {error}") from error
 
 
+class Bucket(Protocol):
+    """What of a KV bucket is used."""
+
+    async def get(self, key: str, /) -> KeyValue.Entry:
+        """The entry. Raises KeyNotFoundError."""
+
+    async def create(self, key: str, value: bytes, /) -> int:
+        """The revision of a new entry. Raises KeyWrongLastSequenceError where there is one."""
+
+    async def update(self, key: str, value: bytes, /, *, last: int) -> int:
+        """The revision of an entry that was at `last`. Raises KeyWrongLastSequenceError where it was not."""
+
+
+class ConnectedBucket:
+    """The bucket of all ledgers on whichever client a connection has: the broker may close one for good."""
+
+    def __init__(self, connection: Connection, domain: str | None = None) -> None:
+        self._connection, self._domain = connection, domain
+        self._client: Client | None = None
+        self._bucket: KeyValue | None = None
+
+    async def get(self, key: str, /) -> KeyValue.Entry:
+        """As Bucket."""
+        return await (await self.open()).get(key)
+
+    async def create(self, key: str, value: bytes, /) -> int:
+        """As Bucket."""
+        return await (await self.open()).create(key, value)
+
+    async def update(self, key: str, value: bytes, /, *, last: int) -> int:
+        """As Bucket."""
+        return await (await self.open()).update(key, value, last=last)
+
+    async def open(self) -> KeyValue:
+        """The bucket, made where it is missing. Raises LedgerUnavailable."""
+        client = self._connection.client
+        if self._bucket is None or client is not self._client:
+            self._bucket = await open_ledgers(client.jetstream(domain=self._domain))
+            self._client = client
+        return self._bucket
+
+
 async def open_ledgers(js: JetStreamContext) -> KeyValue:
     """The bucket of all ledgers, made where it is missing. Raises LedgerUnavailable."""
     async with _answering():
@@ -69,7 +113,7 @@ async def open_ledgers(js: JetStreamContext) -> KeyValue:
 class KeyValueLedger:
     """The LedgerStore of one Agent in a KV bucket. `since` (RFC 3339) counts where the Agent was never seen before."""
 
-    def __init__(self, bucket: KeyValue, namespace: str, agent: str, *, since: str) -> None:
+    def __init__(self, bucket: Bucket, namespace: str, agent: str, *, since: str) -> None:
         self._bucket, self._key = bucket, f"{namespace}.{agent}"
         self._new = AgentIdentity(_uid(namespace, agent, since), since)
         self._known: AgentIdentity | None = None

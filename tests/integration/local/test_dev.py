@@ -16,6 +16,8 @@ import pytest
 
 from heed import names
 from heed.local.children import started
+from heed.local.claims import AgentTaken, Claims
+from heed.local.dev import PACE, pace_for
 from heed.local.manifests import files, load
 from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, asked, edit, life, write_example
 from tests.integration.local.runs import until
@@ -69,6 +71,30 @@ async def test_a_refused_job_becomes_a_failed_event_that_names_the_remedy(
         await one.ask("tides", "q-1")
 
         assert "set command" in (await one.emitted(FAILED))["reason"]
+
+
+async def test_a_connection_that_the_broker_ends_for_good_is_made_again_and_all_goes_on(
+    example: Path, tmp_path: Path
+) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        connection = one.bench.bus._connection
+        former, holder = connection.client, one.bench._claims
+        # What the client library takes for an error after which it never connects again.
+        await former._process_err("'Authorization Violation'")
+        await until(lambda: connection.client is not former and connection.is_connected, "it is connected")
+
+        await one.ask("tides", "q-1")
+
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+        await until(lambda: holder._client is connection.client, "it answers for its claims again")
+        another = Claims(one.bench._ledgers, connection.client, tmp_path)
+        with pytest.raises(AgentTaken):
+            await another.take("demo", "researcher")
+
+
+async def test_on_a_broker_of_small_messages_ledgers_are_smaller() -> None:
+    assert pace_for(8 * 1024**2) == pace_for(1024**2) == PACE
+    assert pace_for(64 * 1024).budget == 40 * 1024
 
 
 async def test_an_edit_is_taken_up_while_running_and_keeps_sessions_and_children(
