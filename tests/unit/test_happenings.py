@@ -130,7 +130,7 @@ async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then
 ) -> None:
     monkeypatch.setattr(happenings, "DELAYS", (0.001, 0.001))
     away = ApiError(0, "the API server does not answer")
-    api = Events(away, away, ApiError(409, "exists"), ApiError(403, "no"), away, away, away)
+    api = Events(away, away, ApiError(409, "exists", "AlreadyExists"), ApiError(403, "no"), away, away, away)
     telling = Happenings(api, LogObserver())
 
     telling.became(AGENT, WELL, AWAY)  # the first try was stored, though nobody said so

@@ -32,11 +32,24 @@ _NAME = re.compile(r"[-a-z0-9.]{1,253}")
 
 
 class ApiError(HeedError):
-    """The API server refused (`status` is HTTP's), or did not answer (0: it may have done it all the same)."""
+    """The API server refused (`status` is HTTP's), or did not answer (0: it may have done it all the same).
 
-    def __init__(self, status: int, message: str) -> None:
+    `reason` is that of the answer's Status (meta/v1 StatusReason), where it has one.
+    """
+
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
         super().__init__(f"{status}: {message}" if status else message)
-        self.status, self.message = status, message
+        self.status, self.message, self.reason = status, message, reason
+
+    @property
+    def already_exists(self) -> bool:
+        """Whether a create found the name taken; a 409 may also be a quota's counter that others wrote meanwhile."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether what was asked for may have been done all the same."""
+        return self.status == 0 or self.status >= 500
 
 
 Answered = Callable[[str, int, float], None]  # method, HTTP status (0: no answer), seconds
@@ -168,7 +181,7 @@ def _answer(status: int, content: bytes) -> Answer:
     except ValueError:
         body = {"message": content[:200].decode(errors="replace")}
     if status >= 400:
-        raise ApiError(status, str(body.get("message") or body))
+        raise ApiError(status, str(body.get("message") or body), str(body.get("reason") or ""))
     return Answer(body, len(content))
 
 

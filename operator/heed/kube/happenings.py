@@ -146,9 +146,9 @@ class Happenings:
                     await self._api.create(path, event)
                 return
             except ApiError as error:
-                if error.status == 409:
+                if error.already_exists:
                     return
-                again = error.status in (0, 429) or error.status >= 500
+                again = error.is_unanswered or error.status in (409, 429)
                 if delay is None or not again:
                     extra = {
                         "agent": event["involvedObject"]["name"],

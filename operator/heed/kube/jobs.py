@@ -106,13 +106,24 @@ def secret_name(job: str) -> str:
 def release(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
     """The patch that lets a Job run whose Secret is there, unless its author or a queue wants it suspended."""
     patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
+    return {**patch, **resumed(work, job)}
+
+
+def resumed(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch that lets the pods of a Job come, unless its author or a queue wants it suspended."""
     waits = work.spec.get("suspend") or is_queued(job)
-    return patch if waits else {**patch, "spec": {"suspend": False}}
+    return {} if waits else {"spec": {"suspend": False}}
 
 
 def is_queued(job: Mapping[str, Any]) -> bool:
     """Whether Kueue decides when a Job may run: it has a queue, of its author's or by the namespace's default."""
     return bool((job["metadata"].get("labels") or {}).get(QUEUE_LABEL))
+
+
+def has_started(job: Mapping[str, Any]) -> bool:
+    """Whether a pod of a Job is or was ready, and so had all its volumes."""
+    status = job.get("status") or {}
+    return bool(status.get("ready") or status.get("succeeded"))
 
 
 def _of_author(given: Mapping[str, str] | None) -> dict[str, str]:

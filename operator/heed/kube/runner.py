@@ -15,10 +15,11 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.jobcontract import REASON_LOST
 from heed.engine.performing import now
 from heed.errors import TaskRefused, TaskUnavailable
-from heed.kube import jobs, secrets
+from heed.kube import jobs
 from heed.kube.api import CORE, Api, ApiError, jobs_path
 from heed.kube.joblists import Job, JobLists
 from heed.kube.refusals import refused_job
+from heed.kube.secrets import Credentials
 
 log = logging.getLogger("heed.jobs")
 RETRY = 5.0
@@ -53,6 +54,7 @@ class JobRunner:
         self._readings: dict[str, asyncio.Task[None]] = {}
         self._searches: set[asyncio.Task[None]] = set()
         self._starts: dict[str, asyncio.Event] = {}
+        self._credentials = Credentials(api, self._access)
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Create the Job, and what it needs to run; one that is already there is checked to be ours."""
@@ -60,8 +62,8 @@ class JobRunner:
             job = await self._existing(work) if look_first else None
             if job is None and self.waits(work.id):
                 job = await self._create(work)
-            if job is not None and jobs.awaits_credentials(job):
-                await secrets.release(self._api, job, work, self._access)
+            if job is not None and jobs.awaits_credentials(job) and jobs.finished(job) is None:
+                await self._credentials.release(job, work)
 
     async def _create(self, work: TaskWork) -> Job:
         """The Job, made now or by an earlier try. Raises TaskRefused, TaskUnavailable.
@@ -73,6 +75,7 @@ class JobRunner:
             job: Job = (
                 await self._api.create(jobs_path(work.agent.namespace), jobs.job_manifest(work, self._access))
             ).body
+            self._credentials.made(job)
             return job
         except ApiError as error:
             if (found := await self._existing(work, error)) is not None:

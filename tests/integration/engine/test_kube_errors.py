@@ -212,12 +212,18 @@ def suspended() -> dict[str, Any]:
     """A Job that waits for its credentials."""
     made = job()
     made["metadata"]["annotations"][names.ANNOTATION_SUSPENDED] = "credentials"
+    made["spec"]["suspend"] = True
     return made
 
 
-@pytest.mark.parametrize("answer", [400, 422, 401, 403, 404, 429, 500, "cut"])
+EXISTS = (409, {"message": "already exists", "reason": "AlreadyExists"})
+QUOTA_BUSY = (409, {"message": 'cannot be fulfilled on resourcequotas "q"', "reason": "Conflict"})
+FULL = (403, {"message": "exceeded quota: q, used: count/secrets=1", "reason": "Forbidden"})
+
+
+@pytest.mark.parametrize("answer", [400, 422, 401, 403, 404, 429, 500, "cut", QUOTA_BUSY])
 async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_are_not_shown(
-    api: Api, server: Server, answer: int | str
+    api: Api, server: Server, answer: Any
 ) -> None:
     secrets: list[str] = []
 
@@ -239,13 +245,109 @@ async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_
 
 async def test_credentials_that_an_earlier_try_stored_are_good(api: Api, server: Server) -> None:
     def answers(request: web.Request) -> Any:
-        return 200 if request.method == "PATCH" else 409 if request.method == "POST" else (200, suspended())
+        return (
+            200 if request.method == "PATCH" else EXISTS if request.method == "POST" else (200, suspended())
+        )
 
     server.answers = answers
 
     await JobRunner(api, AGENT, access=SIGNING).start(replace(work(), publish=(">",)))
 
     assert [method for method, _ in server.requests] == ["POST", "GET", "POST", "PATCH"]
+
+
+class Store:
+    """Plays the API server for one Job and its Secret: `refusal` answers creates of Secrets before any look."""
+
+    def __init__(self, *, full: bool, ready: int = 0) -> None:
+        self.refusal: Any = None
+        self.job: dict[str, Any] | None = None
+        self.secret, self.patches = False, list[Any]()
+        self._full, self._ready = full, ready
+
+    async def answers(self, request: web.Request) -> Any:
+        if request.path.endswith("/secrets"):
+            if self.refusal is not None or self.secret:
+                return self.refusal or EXISTS
+            self.secret = True
+            return 201
+        if request.method == "POST":
+            if self.job is not None:
+                return FULL if self._full else EXISTS
+            self.job = suspended()
+            return 201, self.job
+        if request.method == "GET":
+            return 404 if self.job is None else (200, self.job)
+        patch = await request.json()
+        assert self.job is not None
+        self.patches.append(patch)
+        self.job["spec"] |= patch.get("spec", {})
+        if not self.job["spec"].get("suspend"):
+            self.job["status"] = {"ready": self._ready}
+        for name in patch.get("metadata", {}).get("annotations", {}):
+            self.job["metadata"]["annotations"].pop(name, None)
+        return 200
+
+
+PUBLISHING = replace(work(), publish=(">",))
+
+
+async def test_a_job_whose_secret_was_refused_once_gets_it_though_its_own_place_fills_the_quota(
+    api: Api, server: Server
+) -> None:
+    # Given a quota that the Job fills, and one on Secrets that has no room
+    store = Store(full=True)
+    store.refusal, server.answers = FULL, store.answers
+    runner = JobRunner(api, AGENT, access=SIGNING)
+    for again in (False, True):
+        with pytest.raises(TaskUnavailable, match="exceeded quota"):
+            await runner.start(PUBLISHING, look_first=again)
+    assert store.job is not None and store.job["spec"]["suspend"] and store.patches == []
+
+    # When there is room
+    store.refusal = None
+    await runner.start(PUBLISHING, look_first=True)
+
+    # Then
+    assert store.secret and not store.job["spec"]["suspend"]
+    assert not jobs.awaits_credentials(store.job)
+
+
+async def test_a_secret_that_fills_the_quota_itself_is_found_by_the_pods_that_need_it(
+    api: Api, server: Server
+) -> None:
+    # Given a Secret that an earlier process stored, which nobody may read, in a quota that it fills
+    store = Store(full=True, ready=1)
+    store.job, store.secret, store.refusal = suspended(), True, FULL
+    server.answers = store.answers
+    runner = JobRunner(api, AGENT, access=SIGNING)
+
+    # When
+    with pytest.raises(TaskUnavailable, match="exceeded quota"):
+        await runner.start(PUBLISHING, look_first=True)
+    assert not store.job["spec"]["suspend"] and jobs.awaits_credentials(store.job)
+    await runner.start(PUBLISHING, look_first=True)
+
+    # Then
+    assert not jobs.awaits_credentials(store.job)
+
+
+async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: Api, server: Server) -> None:
+    # Given a Job of an earlier process without a Secret, which the new one cannot know
+    store = Store(full=True)
+    store.job, store.refusal, server.answers = suspended(), FULL, store.answers
+    runner = JobRunner(api, AGENT, access=SIGNING)
+    for _ in range(2):
+        with pytest.raises(TaskUnavailable, match="exceeded quota"):
+            await runner.start(PUBLISHING, look_first=True)
+    assert jobs.awaits_credentials(store.job) and store.patches == [{"spec": {"suspend": False}}]
+
+    # When
+    store.refusal = None
+    await runner.start(PUBLISHING, look_first=True)
+
+    # Then
+    assert store.secret and not jobs.awaits_credentials(store.job)
 
 
 async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_run(
