@@ -277,7 +277,7 @@ async def test_streams_that_are_deleted_are_made_again_with_a_warning(
     own: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(streams, "LOOK_EVERY", 0.05)
-    keeping = asyncio.create_task(keep_streams(own, StreamSettings()))
+    keeping = asyncio.create_task(keep_streams(own, StreamSettings(), lambda _: None))
     await own.api("STREAM.DELETE.HEED")
     await own.api("STREAM.DELETE.HEED_DEAD")
 
@@ -296,9 +296,9 @@ def _anew(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 async def test_a_broker_that_comes_back_without_its_streams_gets_them_at_once(
     own_server: NatsServer, own: Connection
 ) -> None:
-    # Given an operator that has looked after its streams, and does so again in a minute
+    # Given an operator that has looked after its streams, and does so again in a while
     await own.api("STREAM.DELETE.HEED_DEAD")
-    keeping = asyncio.create_task(keep_streams(own, StreamSettings()))
+    keeping = asyncio.create_task(keep_streams(own, StreamSettings(), lambda _: None))
     await until(lambda: _exist(own))
 
     # When the broker loses them
@@ -318,12 +318,12 @@ async def test_a_stream_that_cannot_be_used_any_more_is_said_aloud_and_ends_noth
 ) -> None:
     # Given an operator that runs, and a stream that someone edits
     monkeypatch.setattr(streams, "LOOK_EVERY", 0.05)
-    keeping = asyncio.create_task(keep_streams(own, StreamSettings()))
+    keeping = asyncio.create_task(keep_streams(own, StreamSettings(), lambda _: None))
     config = (await own.api("STREAM.INFO.HEED"))["config"]
     await own.api("STREAM.UPDATE.HEED", {**config, "subjects": ["heed.events.>"]})
 
     # Then it says so, and goes on
-    await until(lambda: any(record.message == "stream cannot be used" for record in caplog.records))
+    await until(lambda: any(record.message == "stream loses or refuses events" for record in caplog.records))
     assert not keeping.done()
 
     # And when the stream is gone, it makes it again as it should be
