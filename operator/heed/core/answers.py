@@ -1,8 +1,9 @@
 """How tasks end in a simulation: a script of rules, of which the first that fits a task's start answers it.
 
 A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; then either `result` (strings may hold
-${CEL}) or `reason` with `message?` and `exitCode?`; times?: how often it applies; run?: the one start that it answers,
-counted among those that task and `when` fit; after?: the id of a given event that the task ends after}.
+${CEL}) or `reason` with `message?`, `exitCode?`, `cause?` and `container?`; times?: how often it applies; run?: the one
+start that it answers, counted among those that task and `when` fit; after?: the id of a given event that the task ends
+after}.
 """
 
 import difflib
@@ -29,6 +30,8 @@ class _RuleModel(BaseModel):
     reason: Annotated[str, Field(min_length=1)] | None = None
     message: str | None = None
     exit_code: Annotated[int | None, Field(alias="exitCode")] = None
+    cause: str | None = None
+    container: str | None = None
     times: Annotated[int, Field(ge=1)] | None = None
     run: Annotated[int, Field(ge=1)] | None = None
     after: Annotated[str, Field(min_length=1)] | None = None
@@ -126,13 +129,14 @@ def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Pro
         problems.append(Problem(f"{path}.task", f'no Agent has a task "{model.task}"', f"tasks are: {known}"))
     if model.reason is not None and "result" in model.model_fields_set:
         problems.append(Problem(path, "has a result and a reason", "a task completes or fails, not both"))
-    if model.reason is None and (model.message is not None or model.exit_code is not None):
+    details = (model.message, model.exit_code, model.cause, model.container)
+    if model.reason is None and any(detail is not None for detail in details):
         problems.append(Problem(path, "has no reason", "give a failed task a `reason`, such as JobFailed"))
     if model.run is not None and model.times is not None:
         problems.append(Problem(path, "has run and times", "run is one start, times the first so many"))
     rule = Rule(model.task, path, left=model.times, run=model.run, after=model.after)
     if model.reason is not None:
-        rule.failure = Answer(reason=model.reason, message=model.message, exit_code=model.exit_code)
+        rule.failure = Answer(None, model.reason, *details)
     try:
         rule.when = None if model.when is None else compile_expression(model.when, condition=True)
     except ExpressionError as error:

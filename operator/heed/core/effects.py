@@ -45,6 +45,7 @@ class TaskEnd:
 
     `id` is derived from the run (a Job's uid), so that saying it twice is harmless. `result` is JSON or text.
     `reason` is CamelCase; `at` is RFC 3339. With `published`, the task may have published its result instead.
+    `cause` is what ended the run, as Kubernetes calls it (OOMKilled, Evicted); `container` and `pod` say which one.
     """
 
     task_id: str
@@ -56,6 +57,9 @@ class TaskEnd:
     message: str | None = None
     exit_code: int | None = None
     published: bool = False
+    cause: str | None = None
+    container: str | None = None
+    pod: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

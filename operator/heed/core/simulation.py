@@ -43,6 +43,8 @@ class Answer:
     reason: str | None = None
     message: str | None = None
     exit_code: int | None = None
+    cause: str | None = None
+    container: str | None = None
     after: str | None = None
 
 
@@ -234,6 +236,8 @@ class _World:
             reason=answer.reason,
             message=answer.message,
             exit_code=answer.exit_code,
+            cause=answer.cause,
+            container=answer.container,
         )
         event = end_event(agent, record, end)
         self.caused.append(Message(end_subject(agent, event), event, "task"))

@@ -83,7 +83,14 @@ def _end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     if end.completed:
         data = {"result": end.result, "message": end.message}
     else:
-        data = {"reason": end.reason, "message": end.message, "exitCode": end.exit_code}
+        data = {
+            "reason": end.reason,
+            "message": end.message,
+            "exitCode": end.exit_code,
+            "cause": end.cause,
+            "container": end.container,
+            "pod": end.pod,
+        }
     cause = record.cause
     extensions: dict[str, Any] = {
         "correlationid": cause.correlationid,

@@ -1,24 +1,21 @@
-"""Jobs as plain manifests, and what a finished Job says. Pure."""
+"""Jobs as plain manifests, and what they say of themselves. Pure."""
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from heed import names
 from heed.bus.taskaccess import TaskAccess
-from heed.core.effects import TaskEnd, TaskWork
+from heed.core.effects import TaskWork
 from heed.core.jobcontract import (
     TERMINATION_LOG,
     broker_environment,
-    clean_text,
     environment,
-    parse_result,
     task_document_json,
 )
 
-LOST_RESULT: Final = "the Job completed, but its pod was deleted before its result could be read"
 VOLUME: Final = "heed-task"
 MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
 CREDENTIALS: Final = "nats.creds"
@@ -223,51 +220,6 @@ def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
         item for item in conditions if item["type"] in ("Complete", "Failed") and item["status"] == "True"
     )
     return next(over, None)
-
-
-def task_end(
-    job: Mapping[str, Any], condition: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]
-) -> TaskEnd:
-    """How a finished Job ended; its result is the termination message of its first container."""
-    completed = condition["type"] == "Complete"
-    last = _last_termination(job, pods, succeeded=completed)
-    text = str(last.get("message") or "")
-    at = condition.get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
-    if completed:
-        message = None if last else LOST_RESULT
-        published = names.ANNOTATION_PUBLISHES in (job["metadata"].get("annotations") or {})
-        return TaskEnd(
-            task_id(job),
-            job["metadata"]["uid"],
-            at,
-            True,
-            result=parse_result(text),
-            message=message,
-            published=published,
-        )
-    return TaskEnd(
-        task_id(job),
-        job["metadata"]["uid"],
-        at,
-        False,
-        reason=condition.get("reason") or "Failed",
-        message=clean_text(text) or condition.get("message"),
-        exit_code=last.get("exitCode"),
-    )
-
-
-def _last_termination(
-    job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]], *, succeeded: bool
-) -> Mapping[str, Any]:
-    """The `terminated` state of the answering container in the latest pod, one that succeeded where one should have."""
-    first = job["spec"]["template"]["spec"]["containers"][0]["name"]
-    found: list[Mapping[str, Any]] = []
-    for pod in pods:
-        for status in (pod.get("status") or {}).get("containerStatuses") or []:
-            terminated = (status.get("state") or {}).get("terminated")
-            if status["name"] == first and terminated and (terminated.get("exitCode") == 0) == succeeded:
-                found.append(terminated)
-    return max(found, key=lambda item: item.get("finishedAt") or "", default={})
 
 
 def delete_after(job: Mapping[str, Any]) -> float:

@@ -16,8 +16,10 @@ from heed.core.jobcontract import REASON_LOST
 from heed.engine.performing import now
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube import jobs
-from heed.kube.api import CORE, Api, ApiError, jobs_path
+from heed.kube.api import Api, ApiError, jobs_path
+from heed.kube.jobends import task_end
 from heed.kube.joblists import Job, JobLists
+from heed.kube.jobpods import JobPods
 from heed.kube.refusals import refused_job
 from heed.kube.secrets import Credentials
 
@@ -48,6 +50,7 @@ class JobRunner:
         self.pending: Callable[[], Pending | None] = lambda: None
         self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
         self._access = access or TaskAccess()
+        self._pods = JobPods(api, agent)
         self._closed = False
         self._orphans: set[str] = set() if orphans is None else orphans
         self._deletions: dict[str, asyncio.Task[None]] = {}
@@ -157,7 +160,10 @@ class JobRunner:
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
         elif deleted and self.waits(task_id):
             self._search(self._until_found_or_lost(task_id))
+        elif self.waits(task_id):
+            self._pods.saw(job)
         if deleted:
+            self._pods.forget(job["metadata"]["uid"])
             self._forget(name)
 
     async def find(self, task_ids: Iterable[str]) -> None:
@@ -178,6 +184,7 @@ class JobRunner:
     def close(self) -> None:
         """Stop what is under way, for good; another runner's resume finds it again."""
         self._closed = True
+        self._pods.close()
         for task in (*self._readings.values(), *self._deletions.values(), *self._searches):
             task.cancel()
 
@@ -219,22 +226,10 @@ class JobRunner:
         condition = jobs.finished(job)
         assert condition is not None
         if self.waits(jobs.task_id(job)):
-            pods = await self._pods(job)
-            self.report(jobs.task_end(job, condition, pods))
+            self.report(task_end(job, condition, await self._pods.ends(job)))
         name = job["metadata"]["name"]
         if name not in self._deletions:
             self._deletions[name] = asyncio.create_task(self._delete(job))
-
-    async def _pods(self, job: Job) -> Sequence[Mapping[str, Any]]:
-        path = f"{CORE}/namespaces/{self._agent.namespace}/pods"
-        selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"}
-        while True:
-            try:
-                items: list[Mapping[str, Any]] = (await self._api.get(path, selector)).body["items"]
-                return items
-            except ApiError as error:
-                log.warning("cannot read pods", extra={"agent": str(self._agent), "error": str(error)})
-                await asyncio.sleep(RETRY)
 
     async def _delete(self, job: Job) -> None:
         """Delete a Job when its retention is over and its end is in the ledger."""

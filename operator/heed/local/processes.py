@@ -11,12 +11,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from heed import names
+from heed.api.agent import job_containers
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.jobcontract import (
+    CAUSE_ERROR,
     REASON_BACKOFF_LIMIT,
     REASON_DEADLINE,
     REASON_LOST,
@@ -190,7 +193,7 @@ class ProcessRunner:
                         published=work.publish is not None,
                     )
                 if tried == planned.backoff_limit:
-                    return self._exhausted(work.id, outcome, text)
+                    return self._exhausted(work, outcome, text)
                 delay = min(2**tried * FIRST_DELAY, LAST_DELAY)
                 line(f"heed: exit code {outcome.exit_code}, next attempt in {delay:g} s")
                 await asyncio.sleep(delay)
@@ -207,14 +210,14 @@ class ProcessRunner:
             )
         return result_text(content)
 
-    def _exhausted(self, task_id: str, outcome: Outcome, text: str) -> TaskEnd:
+    def _exhausted(self, work: TaskWork, outcome: Outcome, text: str) -> TaskEnd:
         message = text if text.strip() else clean_text(outcome.errors)
-        return self._failed(task_id, REASON_BACKOFF_LIMIT, message or None, outcome.exit_code)
+        container = str(next(iter(job_containers(work.spec)), {}).get("name") or "") or None
+        end = self._failed(work.id, REASON_BACKOFF_LIMIT, message or None)
+        return replace(end, exit_code=outcome.exit_code, cause=CAUSE_ERROR, container=container)
 
-    def _failed(
-        self, task_id: str, reason: str, message: str | None, exit_code: int | None = None
-    ) -> TaskEnd:
-        facts: dict[str, Any] = {"reason": reason, "message": message, "exit_code": exit_code}
+    def _failed(self, task_id: str, reason: str, message: str | None) -> TaskEnd:
+        facts: dict[str, Any] = {"reason": reason, "message": message}
         return TaskEnd(task_id, self._end_id(task_id), self._now(), False, **facts)
 
     def _end_id(self, task_id: str) -> str:

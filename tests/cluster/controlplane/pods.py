@@ -59,6 +59,18 @@ class PodPhases:
             raise ValueError("a container that fails has an exit code other than 0")
         return self._finish(namespace, job_name, "Failed", exit_code, termination_message, container)
 
+    def report(self, pod: dict[str, Any], **status: Any) -> dict[str, Any]:
+        """The pod has these members of its status, as a kubelet or a scheduler would write them."""
+        metadata = pod["metadata"]
+        path = f"{_pods(metadata['namespace'])}/{metadata['name']}/status"
+        updated: dict[str, Any] = self._api.patch(path, {"status": status})
+        return updated
+
+    def delete(self, pod: dict[str, Any]) -> None:
+        """The pod is to go; its Job keeps it until it has counted it."""
+        metadata = pod["metadata"]
+        self._api.delete(f"{_pods(metadata['namespace'])}/{metadata['name']}")
+
     def _finish(
         self, namespace: str, job_name: str, phase: str, exit_code: int, message: str, container: str
     ) -> dict[str, Any]:
@@ -71,10 +83,7 @@ class PodPhases:
         return self._report(pod, phase, ends | {container: _terminated(pod, exit_code, message)})
 
     def _report(self, pod: dict[str, Any], phase: str, states: dict[str, Any]) -> dict[str, Any]:
-        metadata = pod["metadata"]
-        path = f"{_pods(metadata['namespace'])}/{metadata['name']}/status"
-        updated: dict[str, Any] = self._api.patch(path, {"status": _status(pod, phase, states)})
-        return updated
+        return self.report(pod, **_status(pod, phase, states))
 
 
 def _status(pod: dict[str, Any], phase: str, states: dict[str, Any]) -> dict[str, Any]:

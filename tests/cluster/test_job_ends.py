@@ -1,0 +1,133 @@
+"""How tasks end, told from their pods by the operator with the chart's rights. Pods are played, the rest is real."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from heed import names
+from tests.cluster.controlplane.pods import PodPhases
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.stories import RESEARCHER
+from tests.cluster.watchless import AGENT
+
+pytestmark = pytest.mark.cluster
+
+ENDED_AT = "2026-11-01T12:00:00Z"
+LIMITED = {"resources": {"limits": {"memory": "64Mi"}}}
+
+
+def failure(stage: Stage) -> dict[str, Any]:
+    """What the Agent was told of its failed task."""
+    stage.until(lambda s: totals(s).get("tasksFailed") == 1)
+    (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
+    return dict(event.data)
+
+
+def begin(stage: Stage, pod: dict[str, Any] | None = None, **spec: Any) -> str:
+    """The researcher, with this in its pod and Job, is asked; the name of its Job."""
+    manifest = copy.deepcopy(RESEARCHER)
+    job = manifest["spec"]["tasks"]["research"]["job"]
+    job |= spec
+    job["template"]["spec"] |= pod or {}
+    stage.apply(manifest)
+    stage.ask()
+    return str(stage.until_job()["metadata"]["name"])
+
+
+def state(name: str, code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
+    """A container that ended."""
+    ended = {"exitCode": code, "reason": reason, "message": message, "finishedAt": ENDED_AT}
+    return {
+        "name": name,
+        "image": "i",
+        "imageID": "",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": ended},
+    }
+
+
+def test_a_container_that_ran_out_of_memory_is_told_as_such(stage: Stage, pods: PodPhases) -> None:
+    name = begin(stage, {"containers": [{"name": "main", "image": "i", **LIMITED}]})
+    pod = pods.wait_for_pod(stage.namespace, name)
+
+    pods.report(pod, phase="Failed", containerStatuses=[state("main", 137, reason="OOMKilled")])
+
+    assert failure(stage) == {
+        "task": "research",
+        "reason": "BackoffLimitExceeded",
+        "cause": "OOMKilled",
+        "container": "main",
+        "exitCode": 137,
+        "pod": pod["metadata"]["name"],
+        "message": 'container "main" ran out of memory (its limit is 64Mi); '
+        "Job has reached the specified backoff limit",
+    }
+
+
+def test_an_init_container_that_fails_is_told_with_its_own_words(stage: Stage, pods: PodPhases) -> None:
+    name = begin(stage, {"initContainers": [{"name": "clone", "image": "i"}]})
+    pod = pods.wait_for_pod(stage.namespace, name)
+
+    waiting = {**state("main", 0), "state": {"waiting": {"reason": "PodInitializing"}}}
+    init = state("clone", 7, "cannot clone repo: auth failed")
+    pods.report(pod, phase="Failed", containerStatuses=[waiting], initContainerStatuses=[init])
+
+    told = failure(stage)
+    assert (told["cause"], told["container"], told["exitCode"]) == ("Error", "clone", 7)
+    assert told["message"] == "cannot clone repo: auth failed"
+
+
+def test_a_pod_that_made_room_for_another_is_told_of_although_it_is_gone(
+    stage: Stage, pods: PodPhases
+) -> None:
+    # Given a pod that runs
+    name = begin(stage)
+    pod = pods.start(stage.namespace, name)
+
+    # When the scheduler preempts it: it marks the pod, deletes it, and kubelet ends it
+    words = "default-scheduler: preempting to accommodate a higher priority pod"
+    target = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": words,
+    }
+    pods.report(pod, conditions=[*pod["status"]["conditions"], {**target, "lastTransitionTime": ENDED_AT}])
+    pods.delete(pod)
+    eventually(
+        lambda: any(job["status"].get("terminating") for job in stage.jobs()),
+        PATIENCE,
+        what="a Job that sees it",
+    )
+    pods.report(pod, phase="Failed", containerStatuses=[state("main", 143)])
+
+    # Then the Job has failed, its pod is gone, and the cause is known
+    told = failure(stage)
+    assert pods.of_job(stage.namespace, name) == []
+    assert told["cause"] == "PreemptionByScheduler"
+    assert words in told["message"]
+
+
+def test_the_result_of_an_indexed_job_is_that_of_its_first_index(stage: Stage, pods: PodPhases) -> None:
+    name = begin(stage, completionMode="Indexed", completions=3, parallelism=3)
+
+    def all_there() -> list[dict[str, Any]] | None:
+        found = pods.of_job(stage.namespace, name)
+        return found if len(found) == 3 else None
+
+    by_index = {
+        int(pod["metadata"]["labels"]["batch.kubernetes.io/job-completion-index"]): pod
+        for pod in eventually(all_there, PATIENCE, what="three pods")
+    }
+    for index in (0, 2, 1):
+        answer = state("main", 0, f'{{"answer": "{index}"}}', "Completed")
+        pods.report(by_index[index], phase="Succeeded", containerStatuses=[answer])
+
+    stage.until(lambda s: totals(s).get("tasksCompleted") == 1)
+    (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_COMPLETED))
+    assert event.data == {"task": "research", "result": {"answer": "0"}}
