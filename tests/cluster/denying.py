@@ -3,77 +3,65 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from heed.kube.api import JSON, Api, ApiError
-from tests.cluster.watchless import Watchless
+from tests.cluster.controlplane.api import Api, ApiError
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.operating import PATIENCE
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _numbers = itertools.count(1)
 
 
-@asynccontextmanager
-async def denying(
-    watchless: Watchless, resource: tuple[str, str], validation: Mapping[str, Any], probe: tuple[str, Any]
-) -> AsyncIterator[str]:
-    """A policy for a resource (group, name) of the namespace, from when it is in force. Yields its name.
+@contextmanager
+def denying(
+    api: Api, namespace: str, resource: str, validation: Mapping[str, Any], probe: tuple[str, str, Any]
+) -> Iterator[str]:
+    """A policy for a resource (`group/name`) of a namespace, from when it is in force. Yields its name. Blocking.
 
-    `probe`: the path and object of a create (dry run) that it denies; None as object: a merge patch of nothing.
+    `probe` is a request that it denies: method, path and body.
     """
-    name = f"deny-{next(_numbers)}-{watchless.namespace}"
+    name = f"deny-{next(_numbers)}-{namespace}"
     policies, bindings = (
-        f"{ADMISSION}/validatingadmissionpolicies",
-        f"{ADMISSION}/validatingadmissionpolicybindings",
+        f"{ADMISSION}/{kind}" for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")
     )
-    await watchless.api.create(policies, _policy(name, resource, validation))
-    await watchless.api.create(bindings, _binding(name, watchless.namespace))
+    api.post(policies, _policy(name, resource, validation))
+    api.post(bindings, _binding(name, namespace))
     try:
-        await watchless.until(lambda: _denies(watchless.api, name, probe), f"policy {name} to be in force")
+        eventually(lambda: _denies(api, name, probe), PATIENCE, what=f"policy {name} to be in force")
         yield name
     finally:
-        await watchless.api.delete(f"{bindings}/{name}")
-        await watchless.api.delete(f"{policies}/{name}")
+        api.delete(f"{bindings}/{name}")
+        api.delete(f"{policies}/{name}")
+        eventually(lambda: not _denies(api, name, probe), PATIENCE, what=f"policy {name} to be gone")
 
 
-async def _denies(api: Api, name: str, probe: tuple[str, Any]) -> bool:
-    path, body = probe
+def _denies(api: Api, name: str, probe: tuple[str, str, Any]) -> bool:
+    method, path, body = probe
+    kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
     try:
-        if body is None:
-            await api.merge(f"{path}?dryRun=All", {"metadata": {"labels": {"probe": "x"}}})
-        else:
-            await api._request("POST", path, query={"dryRun": "All"}, body=body, content_type=JSON)
+        api.request(method, f"{path}?dryRun=All", body, kind)
     except ApiError as error:
-        return name in error.message
+        return name in str(error)
     return False
 
 
-def _policy(name: str, resource: tuple[str, str], validation: Mapping[str, Any]) -> dict[str, Any]:
-    group, plural = resource
+def _policy(name: str, resource: str, validation: Mapping[str, Any]) -> dict[str, Any]:
+    group, _, plural = resource.partition("/")
     rule = {
         "apiGroups": [group],
         "apiVersions": ["*"],
         "resources": [plural],
         "operations": ["CREATE", "UPDATE"],
     }
-    return {
-        "metadata": {"name": name},
-        "spec": {
-            "failurePolicy": "Fail",
-            "matchConstraints": {"resourceRules": [rule]},
-            "validations": [dict(validation)],
-        },
-    }
+    constraints = {"resourceRules": [rule]}
+    spec = {"failurePolicy": "Fail", "matchConstraints": constraints, "validations": [dict(validation)]}
+    return {"metadata": {"name": name}, "spec": spec}
 
 
 def _binding(name: str, namespace: str) -> dict[str, Any]:
-    there = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    return {
-        "metadata": {"name": name},
-        "spec": {
-            "policyName": name,
-            "validationActions": ["Deny"],
-            "matchResources": {"namespaceSelector": there},
-        },
-    }
+    there = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    spec = {"policyName": name, "validationActions": ["Deny"], "matchResources": there}
+    return {"metadata": {"name": name}, "spec": spec}

@@ -1,58 +1,74 @@
-"""Admission policies of others deny a task's Job: the task fails at once, and says which policy it was."""
+"""Admission policies of others deny what Heed wants to write: a task's Job, an Agent's status."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from heed import names
-from heed.core.events import Event
-from heed.kube.api import jobs_path
-from tests.cluster.controlplane.run import ControlPlane
+from heed.kube.api import agent_path, jobs_path
+from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.denying import denying
-from tests.cluster.operating import Broker, totals
-from tests.cluster.watchless import AGENT, Watchless, watchless_fleet
+from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.ruling import ready
+from tests.cluster.stories import RESEARCHER
+from tests.cluster.watchless import AGENT
 
 pytestmark = pytest.mark.cluster
 
-PROBE = {
-    "metadata": {"name": "probe"},
-    "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}},
-}
+POD = {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}
+JOB = {"metadata": {"name": "probe"}, "spec": {"template": {"spec": POD}}}
 TEAM = {"expression": "'team' in object.metadata.?labels.orValue({})", "message": "a Job needs a team"}
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
+FROZEN = {"expression": "false", "message": "statuses are frozen"}
 
 
 @pytest.mark.parametrize("reason", ["Invalid", "Forbidden"])
-async def test_a_job_that_a_policy_denies_fails_its_task_and_names_the_policy(
-    watchless: Watchless, reason: str
-) -> None:
+def test_a_job_that_a_policy_denies_fails_its_task_and_names_the_policy(stage: Stage, reason: str) -> None:
     # Given a policy that demands a label of Jobs, whatever status it denies with
-    probe = (jobs_path(watchless.namespace), PROBE)
-    async with denying(watchless, ("batch", "jobs"), {**TEAM, "reason": reason}, probe) as policy:
+    api, probe = stage.plane.admin, ("POST", jobs_path(stage.namespace), JOB)
+    with denying(api, stage.namespace, "batch/jobs", {**TEAM, "reason": reason}, probe) as policy:
         # When a task is to be started
-        await watchless.create()
-        await watchless.ask("q-1")
-        await watchless.status(lambda s: totals(s).get("tasksFailed") == 1)
+        stage.apply(RESEARCHER)
+        stage.ask()
+        stage.until(lambda s: totals(s).get("tasksFailed") == 1)
 
     # Then it has failed, once, and says who refused it
-    inbox = names.inbox_subject(watchless.namespace, AGENT, names.TASK_FAILED)
-    failed = await data_of_the_last(watchless, inbox)
-    assert failed["reason"] == "InvalidJob"
+    (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
+    assert event.data["reason"] == "InvalidJob"
     expected = f'refused by ValidatingAdmissionPolicy "{policy}" (binding "{policy}"): a Job needs a team'
-    assert failed["message"] == f"spec.tasks.research.job: {expected}"
-    assert await watchless.jobs() == []
+    assert event.data["message"] == f"spec.tasks.research.job: {expected}"
+    assert stage.jobs() == []
 
 
-async def data_of_the_last(watchless: Watchless, subject: str) -> Any:
-    """The data of the latest event on a subject."""
-    event = await watchless.bus.last(subject)
-    assert isinstance(event, Event)
-    return event.data
+def test_a_status_that_a_policy_denies_is_told_of_where_it_can_be(stage: Stage) -> None:
+    # Given an Agent that is well
+    stage.apply(RESEARCHER)
+    ready(stage, "True", "Subscribed")
+    path = agent_path(stage.namespace, AGENT, "status")
+    probe = ("PATCH", path, {"status": {"observedGeneration": 1}})
+
+    # When a policy denies its status, and there is something to decide
+    with denying(stage.plane.admin, stage.namespace, "heed.dev/agents/status", FROZEN, probe) as policy:
+        stage.ask()
+
+        # Then the probe says whose status it is and who refuses it, and the operator is ready for all others
+        def said() -> str | None:
+            status, text = stage.operator.probe("readyz") or (0, "")
+            return text if status == 200 and text.startswith("active; ") else None
+
+        text = eventually(said, PATIENCE, what=f"a detail; log: {stage.operator.log}")
+        assert text.startswith(
+            f"active; cannot write the status of 1 agent: {stage.namespace}/{AGENT}: 422: "
+        )
+        assert "statuses are frozen" in text
+
+        # And a Kubernetes Event says so on the Agent, with what could not be said and what to do
+        path = f"/api/v1/namespaces/{stage.namespace}/events?fieldSelector=reason=StatusRefused"
+        (told, *_) = eventually(lambda: stage.plane.admin.get(path)["items"], PATIENCE, what="an Event")
+        assert (told["type"], told["involvedObject"]["name"]) == ("Warning", AGENT)
+        assert told["message"].startswith("the condition Ready=False (LedgerRefused: ")
+        assert f'change ValidatingAdmissionPolicy "{policy}"' in told["message"]
+
+    # And when the policy is gone, the event is decided, and nothing more is said
+    stage.until(lambda s: totals(s).get("tasksStarted") == 1)
+    stage.operator.until("active")
+    ready(stage, "True", "Subscribed")

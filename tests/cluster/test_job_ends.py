@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from heed import names
+from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
+from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.operating import PATIENCE, Broker, Stage, totals
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.watchless import AGENT
+from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 
 pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
+    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
+        yield watchless
+
 
 ENDED_AT = "2026-11-01T12:00:00Z"
 LIMITED = {"resources": {"limits": {"memory": "64Mi"}}}
@@ -82,35 +92,50 @@ def test_an_init_container_that_fails_is_told_with_its_own_words(stage: Stage, p
     assert told["message"] == "cannot clone repo: auth failed"
 
 
-def test_a_pod_that_made_room_for_another_is_told_of_although_it_is_gone(
-    stage: Stage, pods: PodPhases
+async def test_a_pod_that_made_room_for_another_is_told_of_although_it_is_gone(
+    watchless: Watchless, pods: PodPhases
 ) -> None:
-    # Given a pod that runs
-    name = begin(stage)
-    pod = pods.start(stage.namespace, name)
+    # Given a pod that runs on a node
+    await watchless.create()
+    await watchless.ask("q-1")
+    name = (await watchless.started())["metadata"]["name"]
+    pods.bind(pods.wait_for_pod(watchless.namespace, name))
+    pod = pods.start(watchless.namespace, name)
 
-    # When the scheduler preempts it: it marks the pod, deletes it, and kubelet ends it
-    words = "default-scheduler: preempting to accommodate a higher priority pod"
-    target = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": "PreemptionByScheduler",
-        "message": words,
-    }
-    pods.report(pod, conditions=[*pod["status"]["conditions"], {**target, "lastTransitionTime": ENDED_AT}])
+    # When the scheduler preempts it, which marks and deletes it, and the Job says that it loses a pod
+    target = {"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}
+    mark = {**target, "message": "preempting", "lastTransitionTime": ENDED_AT}
+    pods.report(pod, conditions=[*pod["status"]["conditions"], mark])
     pods.delete(pod)
-    eventually(
-        lambda: any(job["status"].get("terminating") for job in stage.jobs()),
-        PATIENCE,
-        what="a Job that sees it",
+    watchless.fleet.observe_job(
+        await watchless.until(lambda: job_with(watchless, name, "terminating"), "its loss")
     )
-    pods.report(pod, phase="Failed", containerStatuses=[state("main", 143)])
+    (running,) = watchless.fleet._running.values()
+    await watchless.until(lambda: true(running.runner._pods._lost), "a look at it")
 
-    # Then the Job has failed, its pod is gone, and the cause is known
-    told = failure(stage)
-    assert pods.of_job(stage.namespace, name) == []
-    assert told["cause"] == "PreemptionByScheduler"
-    assert words in told["message"]
+    # And the kubelet ends it, and it is gone before the Job has failed
+    pods.report(pod, phase="Failed", containerStatuses=[state("main", 143)])
+    pods.delete(pod, grace=0)
+    watchless.fleet.observe_job(
+        await watchless.until(lambda: job_with(watchless, name, "conditions"), "its end")
+    )
+    await watchless.status(lambda s: totals(s).get("tasksFailed") == 1)
+
+    # Then the cause is known all the same
+    assert pods.of_job(watchless.namespace, name) == []
+    event = await watchless.bus.last(names.inbox_subject(watchless.namespace, AGENT, names.TASK_FAILED))
+    assert isinstance(event, Event)
+    assert event.data["cause"] == "PreemptionByScheduler"
+    expected = f"pod {pod['metadata']['name']}: PreemptionByScheduler: preempting"
+    assert event.data["message"] == f"{expected}; Job has reached the specified backoff limit"
+
+
+async def job_with(watchless: Watchless, name: str, member: str) -> dict[str, Any] | None:
+    """A Job that has something in its status, and where that is conditions has failed."""
+    job = await watchless.job(name)
+    found = job["status"].get(member)
+    failed = member != "conditions" or any(item["type"] == "Failed" for item in found or ())
+    return job if found and failed else None
 
 
 def test_the_result_of_an_indexed_job_is_that_of_its_first_index(stage: Stage, pods: PodPhases) -> None:

@@ -203,7 +203,8 @@ def test_a_cancelled_task_ends_as_such(bench: Bench) -> None:
 def test_a_script_answers_by_condition_and_number_of_times(bench: Bench) -> None:
     script = bench.file(
         "script.yaml",
-        "- {task: research, when: input.topic == 'moon', reason: TooFar, message: sorry, exitCode: 3}\n"
+        "- {task: research, when: input.topic == 'moon', reason: TooFar, message: sorry, exitCode: 3, "
+        "cause: OOMKilled, container: main}\n"
         "- {task: research, times: 1, result: {answer: 'once ${session.key} ${event.correlationid}'}}\n"
         "- {task: research, result: {answer: twice}}\n",
     )
@@ -218,7 +219,14 @@ def test_a_script_answers_by_condition_and_number_of_times(bench: Bench) -> None
         "twice",
     ]
     ends = [step["event"]["data"] for step in report["events"] if step["origin"] == "task"]
-    assert ends[1] == {"task": "research", "reason": "TooFar", "message": "sorry", "exitCode": 3}
+    assert ends[1] == {
+        "task": "research",
+        "reason": "TooFar",
+        "message": "sorry",
+        "exitCode": 3,
+        "cause": "OOMKilled",
+        "container": "main",
+    }
 
 
 def test_a_script_may_answer_one_start_whatever_other_rules_answer(bench: Bench) -> None:

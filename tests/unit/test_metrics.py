@@ -75,7 +75,8 @@ class Replica:
 def sight(**totals: int) -> Sight:
     """An Agent with one session that has two events before it."""
     ledger = Ledger(totals=Totals(**totals), sessions={"s": SESSION})
-    return Sight(AGENT, ("True", "Subscribed"), Stored(ledger, "1", 4096), Lag(2, "2026-11-01T12:00:00Z"))
+    stored, lag = Stored(ledger, "1", 4096), Lag(2, "2026-11-01T12:00:00Z")
+    return Sight(AGENT, ("True", "Subscribed"), stored, lag, stuck=3)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------
@@ -117,8 +118,18 @@ def test_the_page_shows_an_agents_ledger() -> None:
     assert replica.value("heed_sessions", **agent) == 1
     assert replica.value("heed_status_bytes", **agent) == 4096
     assert replica.value("heed_cursor_lag_events", **agent) == 2
+    assert replica.value("heed_stuck_tasks", **agent) == 3
     assert (replica.value("heed_cursor_lag_seconds", **agent) or 0) > 1000
     assert replica.value("heed_agents", ready="True", reason="Subscribed") == 1
+
+
+def test_the_page_counts_statuses_that_the_api_server_refuses() -> None:
+    replica = Replica()
+    replica.place.seen = [sight(), Sight(AGENT, ("True", "Subscribed"), None, None, refused=True)]
+
+    assert replica.value("heed_refused_statuses") == 1
+    replica.place.seen = []
+    assert replica.value("heed_refused_statuses") == 0
 
 
 def test_the_series_of_an_agent_go_with_it() -> None:

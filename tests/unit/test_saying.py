@@ -80,12 +80,13 @@ class Talk:
     def __init__(self, between: float = BETWEEN) -> None:
         self.api = Objects()
         self.verdicts: dict[AgentRef, Verdict] = {}
+        self.tasks: dict[AgentRef, Verdict] = {}
         self.words: dict[AgentRef, Word] = {}
         self.saying = Saying(self.api, self.wanted, between)
 
     def wanted(self, agent: AgentRef) -> Word | None:
         word = self.words.get(agent)
-        return word.under(self.verdicts.get(agent)) if word else None
+        return word.under(self.verdicts.get(agent)).beside(self.tasks.get(agent)) if word else None
 
     def begin(self, number: int = 1, generation: int = 1, **status: Any) -> AgentRef:
         """An Agent is seen for the first time."""
@@ -291,7 +292,7 @@ async def test_every_write_is_told_of_with_what_was_there_before() -> None:
         talk.api,
         talk.wanted,
         0,
-        lambda agent, before, ready: told.append(((before or {})["reason"], ready["reason"])),
+        lambda agent, before, now: told.append(((before or {})["reason"], now["reason"])),
     )
     agent = talk.begin(**WELL)
     talk.judge(agent, AWAY)
@@ -300,6 +301,114 @@ async def test_every_write_is_told_of_with_what_was_there_before() -> None:
     await talk.quiet()
 
     assert told == [("Subscribed", "BrokerUnavailable"), ("BrokerUnavailable", "Subscribed")]
+
+
+PULLING = Trouble("ImagePullBackOff", "Job a-1 has no pod that runs: not found")
+
+
+async def test_stuck_tasks_are_said_beside_ready_and_taken_back() -> None:
+    # Given
+    talk = Talk(between=0)
+    told: list[tuple[str, str, str]] = []
+    became = lambda agent, before, now: told.append((now["type"], now["status"], now["reason"]))  # noqa: E731
+    talk.saying = Saying(talk.api, talk.wanted, 0, became)
+    agent = talk.begin(**WELL)
+
+    def says(tasks: Verdict) -> None:
+        talk.tasks[agent] = tasks
+        talk.saying.look(agent)
+
+    # When tasks are stuck, for another cause, and not any more
+    for tasks in (PULLING, Trouble("ImagePullBackOff", "Job a-2"), UNDECIDED, None, None):
+        says(tasks)
+        await talk.quiet()
+
+    # Then each is said once, and Ready stays as it was
+    assert told == [
+        ("Ready", "True", "Subscribed"),
+        ("TasksStuck", "True", "ImagePullBackOff"),
+        ("Ready", "True", "Subscribed"),
+        ("TasksStuck", "True", "ImagePullBackOff"),
+        ("Ready", "True", "Subscribed"),
+        ("TasksStuck", "False", "TasksRun"),
+    ]
+    assert talk.api.writes == 3
+    (found,) = talk.api.objects.values()
+    assert found["status"]["conditions"][0] == WELL["conditions"][0]
+
+
+async def test_tasks_that_the_status_knows_to_be_stuck_cost_nothing() -> None:
+    talk = Talk()
+    agent = AgentRef("demo", "agent-1", "uid-1")
+    stuck = {"type": "TasksStuck", "status": "True", "reason": PULLING.reason, "message": PULLING.message}
+
+    for tasks in (PULLING, UNDECIDED):
+        talk.tasks[agent] = tasks
+        talk.begin(**{**WELL, "conditions": [*WELL["conditions"], stuck]})
+        await talk.quiet()
+
+    assert talk.api.writes == 0
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_status_that_is_refused_is_told_of_once_and_over_when_it_is_written() -> None:
+    # Given an API server that refuses statuses
+    talk = Talk()
+    told: list[tuple[str, str]] = []
+    talk.saying.refused = lambda agent, reason, note: told.append((reason, note))
+    agent = talk.begin(**WELL)
+    denied = "ValidatingAdmissionPolicy 'no' with binding 'b' denied request: never"
+    talk.api.obstacle = lambda: ApiError(422, denied)
+    assert talk.saying.unwritten() is None
+
+    # When there is something to say
+    talk.judge(agent, AWAY)
+    await until(lambda: talk.api.reads >= 10)
+
+    # Then that is told once, with what could not be said, and who refused it
+    ((reason, note),) = told
+    assert reason == "StatusRefused"
+    assert note.startswith(
+        "the condition Ready=False (BrokerUnavailable: no connection) cannot be written: 422: "
+    )
+    assert 'change ValidatingAdmissionPolicy "no" (binding "b")' in note
+    assert talk.saying.is_refused(agent)
+    assert talk.saying.unwritten() == f"cannot write the status of 1 agent: demo/agent-1: 422: {denied}"
+
+    # And when it is written, that is over
+    talk.api.obstacle = lambda: None
+    await talk.quiet()
+    assert talk.ready(agent) == ("False", "BrokerUnavailable")
+    assert (talk.saying.unwritten(), talk.saying.is_refused(agent)) == (None, False)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_refusal_is_over_when_there_is_nothing_more_to_say() -> None:
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    talk.api.obstacle = lambda: ApiError(403, "no")
+    talk.judge(agent, AWAY)
+    await until(lambda: talk.saying.is_refused(agent))
+
+    talk.judge(agent, None)
+    await talk.quiet()
+
+    assert talk.saying.unwritten() is None
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("status", [0, 409, 429, 500])
+async def test_an_api_server_that_is_away_or_busy_refuses_nothing(status: int) -> None:
+    talk = Talk()
+    told: list[str] = []
+    talk.saying.refused = lambda agent, reason, note: told.append(reason)
+    agent = talk.begin(**WELL)
+    talk.api.obstacle = lambda: ApiError(status, "not now")
+    talk.judge(agent, AWAY)
+    await until(lambda: talk.api.reads >= 10)
+
+    assert (told, talk.saying.unwritten()) == ([], None)
+    await talk.saying.close()
 
 
 @pytest.mark.usefixtures("quick")

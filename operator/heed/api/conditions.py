@@ -1,6 +1,6 @@
 """Conditions by the Kubernetes API conventions: what is to be known of an Agent without reading the rest of its status.
 
-`Ready` is the reconciler's word. The others follow from the ledger and are written with it.
+`Ready` and `TasksStuck` are the reconciler's words. The others follow from the ledger and are written with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from pydantic.alias_generators import to_camel
 READY: Final = "Ready"
 SATURATED: Final = "Saturated"
 EVENTS_EXPIRED: Final = "EventsExpired"
+TASKS_STUCK: Final = "TasksStuck"
+TASKS_RUN: Final = "TasksRun"  # its reason where it is over
 MAX_MESSAGE: Final = 4096
 
 Status = Literal["True", "False", "Unknown"]

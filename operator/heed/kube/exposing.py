@@ -121,12 +121,16 @@ def _of_agents(sights: Sequence[Sight]) -> Iterator[Metric]:
     ready = Counter(sight.ready for sight in sights)
     yield _gauge("heed_agents", "Agents by their condition Ready", ("ready", "reason"), ready.items())
     rows = [((sight.agent.namespace, sight.agent.name), sight.ready[0] == "True") for sight in sights]
+    refused = "Agents whose status the API server refuses to take"
+    yield _gauge("heed_refused_statuses", refused, (), [((), sum(sight.refused for sight in sights))])
     yield _gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT, rows)
     stored = [
         ((sight.agent.namespace, sight.agent.name), sight.stored)
         for sight in sights
         if sight.stored is not None
     ]
+    stuck = [((sight.agent.namespace, sight.agent.name), sight.stuck) for sight in sights if sight.stored]
+    yield _gauge("heed_stuck_tasks", "Started tasks none of whose pods gets to run", AGENT, stuck)
     yield from _of_totals(stored)
     yield from _of_sizes(stored)
     yield from _of_lags(sights)

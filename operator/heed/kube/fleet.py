@@ -25,11 +25,12 @@ from heed.kube.joblists import JobLists
 from heed.kube.lastvalid import last_valid
 from heed.kube.ledger import StatusLedger
 from heed.kube.metrics import Sight
+from heed.kube.overdue import Overdue
 from heed.kube.resync import resync
 from heed.kube.reviewing import Review, without_ledger
 from heed.kube.rules import Basis, Rules
 from heed.kube.runner import JobRunner
-from heed.kube.saying import Saying, Word, version
+from heed.kube.saying import Saying, Word, stuck_tasks, version
 from heed.kube.standing import Patience, Standings
 from heed.kube.troubles import Trouble
 
@@ -89,6 +90,8 @@ class Fleet:
         self._happenings = Happenings(api, observer)
         self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)
         self._saying.rewrote = self._rewrote
+        self._saying.refused = self._happenings.refused
+        self._overdue = Overdue(api, self._waits, self._saying.look, patience.pods)
         self._standings = Standings(self._happenings, self._saying.look, patience)
         self._rules = Rules(api, watched)
         self._review = Review(self._rules, self._reconcile_again)
@@ -164,10 +167,16 @@ class Fleet:
 
     def sights(self) -> Iterator[Sight]:
         """What is known of each Agent now. Asks nobody."""
+        stuck = self._overdue.counts()
         for name, (agent, _) in self._words.items():
             loop = self._running[name].loop if name in self._running else None
             stored, lag = (loop.stored, loop.lag) if loop else (None, None)
-            yield Sight(agent, self._saying.ready(agent), stored, lag)
+            refused = self._saying.is_refused(agent)
+            yield Sight(agent, self._saying.ready(agent), stored, lag, stuck.get(agent, 0), refused)
+
+    def unwritten(self) -> str | None:
+        """Whose status the API server refuses to take, in words."""
+        return self._saying.unwritten()
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
@@ -175,6 +184,7 @@ class Fleet:
         await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
         self._standings.close()
+        self._overdue.close()
         await self._saying.close()
         await self._rules.close()
         await self._happenings.close()
@@ -249,6 +259,7 @@ class Fleet:
     def _say(self, name: Name, body: Body, word: Word) -> None:
         agent = _agent(body)
         self._words[name] = (agent, word)
+        self._overdue.begin(agent, said=stuck_tasks(body) is not None)
         self._saying.begin(agent, body)
 
     def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
@@ -260,7 +271,13 @@ class Fleet:
     def _wanted(self, agent: AgentRef) -> Word | None:
         """What is to be said of an Agent, as far as is known now."""
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
-        return word.under(self._standings.verdict(agent)) if word and said_of == agent else None
+        if word is None or said_of != agent:
+            return None
+        return word.under(self._standings.verdict(agent)).beside(self._overdue.verdict(agent))
+
+    def _waits(self, agent: AgentRef, task_id: str) -> bool:
+        running = self._running.get((agent.namespace, agent.name))
+        return running is not None and running.program.agent == agent and running.loop.waits(task_id)
 
     async def _run(self, name: Name, body: Body, program: Program, basis: Basis) -> None:
         """See that exactly this runs."""
@@ -283,6 +300,7 @@ class Fleet:
             guard=self._guard,
         )
         runner.report, runner.waits = loop.report, loop.waits
+        runner.seen = lambda job, deleted: self._overdue.saw(program.agent, job, deleted=deleted)
         runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
         task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
@@ -294,6 +312,7 @@ class Fleet:
         await self._stop(name)
         if (said := self._words.pop(name, None)) is not None:
             self._standings.forget(said[0])
+            self._overdue.forget(said[0])
             self._happenings.forget(said[0])
             await self._saying.forget(said[0])
 

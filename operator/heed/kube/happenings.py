@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from heed import names
+from heed.api.conditions import READY
 from heed.core.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger import Ledger
@@ -45,7 +46,7 @@ class _Letters:
 
 
 class Happenings:
-    """An observer of loops that passes everything on, and tells of dead letters; the reconciler tells of `Ready`."""
+    """An observer of loops that passes everything on, and tells of dead letters; the reconciler tells of conditions."""
 
     def __init__(self, api: Api, observer: Observer, *, every: float = EVERY) -> None:
         self._api, self._observer, self._every = api, observer, every
@@ -54,14 +55,19 @@ class Happenings:
         self._telling: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    def became(self, agent: AgentRef, before: Condition | None, ready: Condition) -> None:
-        """The condition Ready was written. An Agent that is well from the start is no news."""
-        was, well = before or {}, ready["status"] == "True"
-        if well and was.get("status") in (None, "True"):
+    def became(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
+        """A condition of the reconciler's was written. An Agent that is well from the start is no news."""
+        fine = "True" if now.get("type", READY) == READY else "False"
+        was, well = before or {}, now["status"] == fine
+        if well and was.get("status") in (None, fine):
             return
-        if _said(was) != _said(ready):
+        if _said(was) != _said(now):
             type_: Literal["Normal", "Warning"] = "Normal" if well else "Warning"
-            self._tell(agent, type_, str(ready["reason"]), "Reconcile", str(ready.get("message", "")))
+            self._tell(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
+
+    def refused(self, agent: AgentRef, reason: str, note: str) -> None:
+        """What is to be said in an Agent's status is refused."""
+        self._tell(agent, "Warning", reason, "Reconcile", note)
 
     def forget(self, agent: AgentRef) -> None:
         """An Agent is gone."""

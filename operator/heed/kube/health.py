@@ -4,7 +4,7 @@ Liveness never speaks of the broker or the API server: a restart brings neither 
 active replica and its standby, as either does what it is there for; the word says which one it is.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -16,12 +16,16 @@ from heed.kube.watching import ClusterWatch
 
 
 class Health:
-    """What the probes ask. `connection` comes once there is one; `obstacle` is what the active one waits for."""
+    """What the probes ask. `connection` comes once there is one; `obstacle` is what the active one waits for.
+
+    `detail` tells of what is wrong for some Agents: no reason to be unready for the others.
+    """
 
     def __init__(self, leadership: Leadership, watch: ClusterWatch) -> None:
         self._leadership, self._watch = leadership, watch
         self.connection: Connection | None = None
         self.obstacle: str | None = None
+        self.detail: Callable[[], str | None] = lambda: None
         self.keyless: str | None = None  # why there are no keys for the broker, which comes before it
         self.concern: str | None = None  # what is wrong, and no reason to take it for unready
 
@@ -43,7 +47,7 @@ class Health:
     def role(self) -> str:
         """Whether it is `active` or the `standby`, and what is wrong all the same."""
         role = "active" if self._leadership.holds() else "standby"
-        return f"{role}; {self.concern}" if self.concern else role
+        return "; ".join(filter(None, (role, self.concern, self.detail())))
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ from heed import names
 from heed.core.effects import TaskEnd
 from heed.core.jobcontract import REASON_BACKOFF_LIMIT, clean_text, parse_result
 from heed.kube.jobs import task_id
+from heed.kube.poddelays import Delay
 from heed.kube.podends import PodEnd
 
 Job = Mapping[str, Any]
@@ -27,11 +28,16 @@ def answering_container(job: Job) -> str:
     return str(job["spec"]["template"]["spec"]["containers"][0]["name"])
 
 
-def task_end(job: Job, condition: Mapping[str, Any], ends: Sequence[PodEnd]) -> TaskEnd:
-    """How a finished Job ended, by its condition Complete or Failed."""
+def task_end(
+    job: Job, condition: Mapping[str, Any], ends: Sequence[PodEnd], delay: Delay | None = None
+) -> TaskEnd:
+    """How a finished Job ended, by its condition Complete or Failed. `delay`: what kept its pods from running."""
     if condition["type"] == "Complete":
         return _completed(job, _end_at(job, condition), _answer(job, ends))
-    return _failed(job, condition, _cause(job, ends))
+    end = _cause(job, ends)
+    if end is None and delay is not None:
+        end = PodEnd("", "", succeeded=False, cause=delay.reason, why=delay.message)
+    return _failed(job, condition, end)
 
 
 def _completed(job: Job, at: str, answer: PodEnd | None) -> TaskEnd:
@@ -57,7 +63,7 @@ def _failed(job: Job, condition: Mapping[str, Any], end: PodEnd | None) -> TaskE
         exit_code=end.exit_code if end else None,
         cause=end.cause if end else None,
         container=end.container if end else None,
-        pod=end.pod if end else None,
+        pod=(end.pod or None) if end else None,
     )
 
 

@@ -42,13 +42,14 @@ class JobLists:
         async with self._turns[namespace]:
             del self._next[namespace]
             by_owner = {agent.uid: saws for agent, saws in wanted.items()}
-            async for page in self._api.pages(jobs_path(namespace), {"labelSelector": _selector(wanted)}):
+            async for page in self._api.pages(jobs_path(namespace), {"labelSelector": selector_of(wanted)}):
                 for job in page:
                     for saw in by_owner.get(jobs.owner_uid(job) or "", ()):
                         saw(job)
 
 
-def _selector(wanted: Iterable[AgentRef]) -> str:
+def selector_of(wanted: Iterable[AgentRef]) -> str:
+    """A label selector for what belongs to some Agents, or, where those are many, to any."""
     found = sorted({agent.name for agent in wanted})
     return f"{names.LABEL_AGENT} in ({','.join(found)})" if len(found) <= NAMED else names.LABEL_AGENT
 

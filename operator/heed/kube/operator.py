@@ -128,14 +128,14 @@ class Term:
         beside: list[asyncio.Task[None]] = []
         try:
             await self._served(fleet)
-            self.exposition.agents = fleet
+            self.exposition.agents, self.health.detail = fleet, fleet.unwritten
             beside.append(asyncio.create_task(_sweep(fleet, namespace)))
             keeping = keep_streams(self.connection, self.settings.stream, partial(self._looked, fleet))
             beside.append(asyncio.create_task(keeping))
             log.info("operator active", extra={"nats": self.connection.url, "namespace": namespace or "all"})
             await self.watch.run(fleet)
         finally:
-            self.exposition.agents = None
+            self.exposition.agents, self.health.detail = None, lambda: None
             for task in beside:
                 task.cancel()
             await fleet.close()

@@ -20,6 +20,7 @@ from heed.kube.api import Api, ApiError, jobs_path
 from heed.kube.jobends import task_end
 from heed.kube.joblists import Job, JobLists
 from heed.kube.jobpods import JobPods
+from heed.kube.poddelays import Delay
 from heed.kube.refusals import refused_job
 from heed.kube.secrets import Credentials
 
@@ -27,13 +28,15 @@ log = logging.getLogger("heed.jobs")
 RETRY = 5.0
 AT_ONCE = 16  # looks for single Jobs
 Report = Callable[[TaskEnd], bool]
+Seen = Callable[[Job, bool], Delay | None]  # the Job, and whether it is gone
 Pending = Mapping[str, PendingTask]
 
 
 class JobRunner:
     """The Jobs of one Agent. `report` says whether the Agent still waits for the task.
 
-    `pending` gives the tasks that its ledger holds, None before it was read. All Agents share `lists` of Jobs, and
+    `pending` gives the tasks that its ledger holds, None before it was read. `seen` is told of every Job that is seen,
+    and knows what has kept one from running until then. All Agents share `lists` of Jobs, and
     `orphans`: the uids of the Jobs without a task that were reported in this process.
     """
 
@@ -48,6 +51,7 @@ class JobRunner:
         self.report: Report = lambda end: False
         self.waits: Callable[[str], bool] = lambda task_id: True
         self.pending: Callable[[], Pending | None] = lambda: None
+        self.seen: Seen = lambda job, deleted: None
         self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
         self._access = access or TaskAccess()
         self._pods = JobPods(api, agent)
@@ -154,9 +158,10 @@ class JobRunner:
         if self._closed:
             return
         name, task_id = job["metadata"]["name"], jobs.task_id(job)
+        delay = self.seen(job, deleted)
         if jobs.finished(job) is not None:
             if name not in self._readings:
-                reading = self._readings[name] = asyncio.ensure_future(self._read(job))
+                reading = self._readings[name] = asyncio.ensure_future(self._read(job, delay))
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
         elif deleted and self.waits(task_id):
             self._search(self._until_found_or_lost(task_id))
@@ -221,12 +226,12 @@ class JobRunner:
         if task := self._deletions.pop(name, None):
             task.cancel()
 
-    async def _read(self, job: Job) -> None:
+    async def _read(self, job: Job, delay: Delay | None) -> None:
         """Report a finished Job, with the message that its pod left."""
         condition = jobs.finished(job)
         assert condition is not None
         if self.waits(jobs.task_id(job)):
-            self.report(task_end(job, condition, await self._pods.ends(job)))
+            self.report(task_end(job, condition, await self._pods.ends(job), delay))
         name = job["metadata"]["name"]
         if name not in self._deletions:
             self._deletions[name] = asyncio.create_task(self._delete(job))

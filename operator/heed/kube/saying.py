@@ -1,4 +1,4 @@
-"""What the reconciler says in an Agent's status: its condition `Ready`, and the spec that it fell back to.
+"""What the reconciler says in an Agent's status: `Ready`, `TasksStuck`, and the spec that it fell back to.
 
 The conditions are one list with two writers, this one and the ledger's commits, so a write is based on a fresh reading
 and fenced by its version; the Agent's ledger is told, and goes on from there. What is wanted is compared with what is
@@ -13,28 +13,42 @@ from typing import Any, Final, Literal
 
 from kubernetes.aio.utils.retry import Backoff, retry_on_conflict
 
-from heed.api.conditions import MAX_MESSAGE, READY, Condition, condition_of, with_condition
+from heed.api.conditions import (
+    MAX_MESSAGE,
+    READY,
+    TASKS_RUN,
+    TASKS_STUCK,
+    Condition,
+    condition_of,
+    with_condition,
+)
 from heed.core.effects import AgentRef
 from heed.engine.performing import now
 from heed.engine.stopping import stop
 from heed.errors import INVALID, NOT_GRANTED, POLICY_VIOLATION
 from heed.kube.api import Api, ApiError, agent_path
 from heed.kube.standing import Undecided, Verdict
-from heed.kube.troubles import Trouble
+from heed.kube.troubles import Trouble, remedy_of
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
 Rewrote = Callable[[AgentRef, str, Mapping[str, Any]], None]  # from which version, to which object
+Refused = Callable[[AgentRef, str, str], None]  # reason and note of an Event
 Became = Callable[[AgentRef, Mapping[str, Any] | None, Mapping[str, Any]], None]
 AT_ONCE: Final = 16  # writes of all Agents together
 REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the manifest, not what the loop does
 FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between tries to write
+TELL_AGAIN_S: Final = 1800.0  # Kubernetes keeps Events for an hour
+MAX_SAID: Final = 200  # characters, so that an Event has room for the rest
 CONFLICTS: Final = Backoff(steps=8, duration=0.01, factor=1.5, jitter=1.0)  # a busy loop writes all the time
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """What is to be said of a generation. Not `settled`: a Ready that is False because of the loop stays as it is."""
+    """What is to be said of a generation. Not `settled`: a Ready that is False because of the loop stays as it is.
+
+    `tasks` is what there is to say of tasks that do not get to run.
+    """
 
     generation: int
     status: Literal["True", "False"]
@@ -42,6 +56,11 @@ class Word:
     message: str
     last_valid_spec: str | None = None
     settled: bool = True
+    tasks: Verdict = None
+
+    def beside(self, tasks: Verdict) -> "Word":
+        """The same with what is known of the Agent's tasks."""
+        return self if self.tasks == tasks else replace(self, tasks=tasks)
 
     def under(self, verdict: Verdict) -> "Word":
         """The same with what is known of the loop. An invalid spec is worse than any trouble."""
@@ -64,9 +83,12 @@ class Known:
     status: str | None
     reason: str | None
     message: str | None = None
+    tasks: Trouble | None = None  # that are stuck
 
     def says(self, word: Word) -> bool:
         """Whether a word has been heard. Other words for the same reason are no news, unless that is the manifest."""
+        if not isinstance(word.tasks, Undecided) and self.tasks != _short(word.tasks):
+            return False
         if self.generation != word.generation or self.status is None:
             return False
         if self.reason in REJECTED:  # also as long as nothing is known of the loop
@@ -79,8 +101,21 @@ def known(body: Body) -> Known:
     status = body.get("status") or {}
     ready = condition_of(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
-    said = (ready.get(name) for name in ("status", "reason", "message"))
-    return Known(version(body), generation, *said)
+    status_, reason, message = (ready.get(name) for name in ("status", "reason", "message"))
+    return Known(version(body), generation, status_, reason, message, stuck_tasks(body))
+
+
+def stuck_tasks(body: Body) -> Trouble | None:
+    """What an Agent's object says of tasks that do not get to run."""
+    found = condition_of((body.get("status") or {}).get("conditions") or [], TASKS_STUCK) or {}
+    if found.get("status") != "True":
+        return None
+    return Trouble(str(found.get("reason")), str(found.get("message")))
+
+
+def _short(trouble: Trouble | None) -> Trouble | None:
+    """A trouble as a condition holds it."""
+    return trouble and Trouble(trouble.reason, trouble.message[:MAX_MESSAGE])
 
 
 def version(body: Body) -> int:
@@ -111,10 +146,42 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
     )
     new: dict[str, Any] = {
         "observedGeneration": word.generation,
-        "conditions": with_condition(conditions, condition),
+        "conditions": _with_tasks(with_condition(conditions, condition), word, at),
         "lastValidSpec": word.last_valid_spec,
     }
     return new if any(old.get(key) != value for key, value in new.items()) else None
+
+
+def _with_tasks(conditions: list[dict[str, Any]], word: Word, at: str) -> list[dict[str, Any]]:
+    """The conditions with what there is to say of the tasks; nothing as long as none was ever stuck."""
+    tasks = word.tasks
+    if isinstance(tasks, Undecided) or (tasks is None and condition_of(conditions, TASKS_STUCK) is None):
+        return conditions
+    new = Condition(
+        type=TASKS_STUCK,
+        status="False" if tasks is None else "True",
+        reason=TASKS_RUN if tasks is None else tasks.reason,
+        message="every task has a pod that runs, or waits for one not long"
+        if tasks is None
+        else tasks.message,
+        last_transition_time=at[:19] + "Z",
+        observed_generation=word.generation,
+    )
+    old = condition_of(conditions, TASKS_STUCK)
+    if tasks is None and old is not None and old.get("status") == "False":
+        return conditions
+    return with_condition(conditions, new.model_copy(update={"message": new.message[:MAX_MESSAGE]}))
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether the API server will not have a write as it is: neither away nor busy, and nobody came before it."""
+    return (
+        isinstance(error, ApiError) and 400 <= error.status < 500 and error.status not in (404, 408, 409, 429)
+    )
+
+
+def _untold(agent: AgentRef, reason: str, note: str) -> None:
+    """Nobody wants to know."""
 
 
 def _nobody(agent: AgentRef, before: Mapping[str, Any] | None, ready: Mapping[str, Any]) -> None:
@@ -125,11 +192,20 @@ def _unheard(agent: AgentRef, before: str, body: Mapping[str, Any]) -> None:
     """No ledger is open."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """What the API server says against a status, and when that was told last (monotonic)."""
+
+    told: float
+    error: str
+
+
 class Saying:
     """Writes what is wanted of each Agent until it is there, or not wanted any more.
 
-    `became` is told of every write: of which Agent, and what the condition was before and is now. So is
-    `rewrote`: which version of the object it was based on, and the object that it made.
+    `became` is told of every write: of which Agent, and what each condition was before and is now. So is
+    `rewrote`: which version of the object it was based on, and the object that it made. `refused` is told what the
+    API server does not let be written, as the condition cannot say that.
     """
 
     def __init__(
@@ -144,6 +220,8 @@ class Saying:
         self._known: dict[AgentRef, Known] = {}
         self._writers: dict[AgentRef, asyncio.Task[None]] = {}
         self._written: dict[AgentRef, float] = {}
+        self._refusals: dict[AgentRef, _Refusal] = {}
+        self.refused: Refused = _untold
         self._room = asyncio.Semaphore(AT_ONCE)
 
     def begin(self, agent: AgentRef, body: Body) -> None:
@@ -179,6 +257,18 @@ class Saying:
             return word.status, word.reason
         return there.status, there.reason or "Unknown"
 
+    def is_refused(self, agent: AgentRef) -> bool:
+        """Whether the API server refuses what is to be said of an Agent."""
+        return agent in self._refusals
+
+    def unwritten(self) -> str | None:
+        """Of how many Agents the status is refused, with one of them and why; None where of none."""
+        if not (refusals := self._refusals):
+            return None
+        agent, refusal = next(iter(refusals.items()))
+        many = "1 agent" if len(refusals) == 1 else f"{len(refusals)} agents, such as"
+        return f"cannot write the status of {many}: {agent}: {refusal.error}"
+
     async def forget(self, agent: AgentRef) -> None:
         """An Agent is gone."""
         if (writer := self._writers.get(agent)) is not None:
@@ -211,13 +301,30 @@ class Saying:
                 try:
                     if not await self._write(agent):
                         return
+                    self._refusals.pop(agent, None)
                     delay = FIRST_DELAY
                 except Exception as error:  # also a mistake of ours: it must not end what is to be said later
                     _complain(agent, word, error, delay)
+                    self._note(agent, word, error)
                     await asyncio.sleep(delay)
                     delay = min(delay * 2, LAST_DELAY)
         finally:
+            self._refusals.pop(agent, None)
             self._writers.pop(agent, None)  # without a turn of others since the last look at what is wanted
+
+    def _note(self, agent: AgentRef, word: Word, error: Exception) -> None:
+        """A write failed: where that is a refusal, tell of it now, and now and then as long as it lasts."""
+        if not (isinstance(error, ApiError) and is_refusal(error)):
+            return
+        now = asyncio.get_running_loop().time()
+        before = self._refusals.get(agent)
+        told = before.told if before is not None and now < before.told + TELL_AGAIN_S else now
+        self._refusals[agent] = _Refusal(told, str(error))
+        if told == now:
+            remedy = remedy_of(error)
+            said = f"{word.status} ({word.reason}: {word.message[:MAX_SAID]})"
+            note = f"the condition Ready={said} cannot be written: {error}"
+            self.refused(agent, "StatusRefused", f"{note}; {remedy}" if remedy else note)
 
     def _pause(self, agent: AgentRef, word: Word) -> float:
         """Seconds until an Agent's condition may be written again; another generation does not wait."""
@@ -253,7 +360,9 @@ class Saying:
         self._learn(agent, answer.body)
         self._written[agent] = asyncio.get_running_loop().time()
         before = (body.get("status") or {}).get("conditions") or []
-        self._became(agent, condition_of(before, READY), condition_of(status["conditions"], READY) or {})
+        for type_ in (READY, TASKS_STUCK):
+            if (new := condition_of(status["conditions"], type_)) is not None:
+                self._became(agent, condition_of(before, type_), new)
         return True
 
 

@@ -22,6 +22,7 @@ class Patience:
     loop: float = 10.0
     effects: float = 30.0  # until effects of a kind of which none could be made are stuck
     between: float = 10.0  # two writes of an Agent's condition
+    pods: float = 60.0  # until a task none of whose pods runs is overdue
 
 
 class Undecided:

@@ -99,12 +99,13 @@ def _is_too_large(refusal: ApiError) -> bool:
 
 def _with_remedy(error: BaseException) -> str:
     refusal = refused_by(error)
-    if refusal is not None and (remedy := _remedy(refusal)):
+    if refusal is not None and (remedy := remedy_of(refusal)):
         return f"{error}; {remedy}"
     return str(error) or repr(error)
 
 
-def _remedy(refusal: ApiError) -> str | None:
+def remedy_of(refusal: ApiError) -> str | None:
+    """What to do about a refusal of the API server, where that is known."""
     if is_quota(refusal):
         return "raise the quota, or wait until others' share of it is free"
     if (refuser := refuser_of(refusal)) is not None:

@@ -43,8 +43,11 @@ class Api:
     def patch(self, path: str, body: Any, content_type: str = MERGE_PATCH) -> Any:
         return self.request("PATCH", path, body, content_type)
 
-    def delete(self, path: str, propagation: str = "Background") -> Any:
-        return self.request("DELETE", path, {"propagationPolicy": propagation})
+    def delete(self, path: str, propagation: str = "Background", grace: int | None = None) -> Any:
+        options: dict[str, Any] = {"propagationPolicy": propagation}
+        return self.request(
+            "DELETE", path, options if grace is None else {**options, "gracePeriodSeconds": grace}
+        )
 
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json"

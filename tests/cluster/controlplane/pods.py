@@ -66,10 +66,17 @@ class PodPhases:
         updated: dict[str, Any] = self._api.patch(path, {"status": status})
         return updated
 
-    def delete(self, pod: dict[str, Any]) -> None:
-        """The pod is to go; its Job keeps it until it has counted it."""
+    def bind(self, pod: dict[str, Any], node: str = "somewhere") -> None:
+        """The pod has a node, which no kubelet looks after; so a deletion waits for the end of its containers."""
         metadata = pod["metadata"]
-        self._api.delete(f"{_pods(metadata['namespace'])}/{metadata['name']}")
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        binding = {"metadata": {"name": metadata["name"]}, "target": target}
+        self._api.post(f"{_pods(metadata['namespace'])}/{metadata['name']}/binding", binding)
+
+    def delete(self, pod: dict[str, Any], grace: int = 30) -> None:
+        """The pod is to go within so many seconds; its Job keeps it until it has counted it."""
+        metadata = pod["metadata"]
+        self._api.delete(f"{_pods(metadata['namespace'])}/{metadata['name']}", grace=grace)
 
     def _finish(
         self, namespace: str, job_name: str, phase: str, exit_code: int, message: str, container: str

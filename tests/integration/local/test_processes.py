@@ -108,6 +108,7 @@ async def test_a_failing_job_is_tried_again_and_gives_up_with_its_last_exit_code
     assert (tmp_path / "tries").read_text().split() == ["x"] * 3
     assert not end.completed
     assert (end.reason, end.exit_code, end.message) == ("BackoffLimitExceeded", 5, "no such tide")
+    assert (end.cause, end.container) == ("Error", "main")
 
 
 async def test_a_job_that_recovers_has_completed(bench: Bench, tmp_path: Path) -> None:

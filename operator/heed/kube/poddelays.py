@@ -1,0 +1,145 @@
+"""Why a Job has no pod that runs, read from its pods and from the Kubernetes Events about both. Pure.
+
+Sources: core/v1 PodStatus; the reasons of the scheduler (Unschedulable), of kubelet (ErrImagePull,
+CreateContainerConfigError, …) and of the Job controller, which says FailedCreate in an Event and nowhere else.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
+STARTING: Final = frozenset(("ContainerCreating", "PodInitializing"))
+IMAGE: Final = frozenset(
+    ("ErrImagePull", "ImagePullBackOff")
+)  # kubelet says the one, then the other, again and again
+REMEDIES: Final = {
+    "ImagePullBackOff": "is the image's name right, and may this namespace pull it (imagePullSecrets)?",
+    "InvalidImageName": "correct the image's name",
+    "CreateContainerConfigError": "make the Secret, ConfigMap or key that the container refers to",
+    "Unschedulable": "give the cluster room, or change what the pod requests, tolerates and selects",
+    "FailedMount": "is there the volume, Secret or ConfigMap that the pod mounts?",
+}
+SECURITY: Final = "give the containers the securityContext that the namespace's Pod Security level wants"
+QUOTA: Final = "raise the quota on pods, or wait until others' share of it is free"
+_REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Why there is no pod that runs: `reason` is CamelCase. One that is `passing` may only take its time."""
+
+    reason: str
+    message: str
+    passing: bool = False
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; empty where the message has to be enough."""
+        if "violates PodSecurity" in self.message:
+            return SECURITY
+        return QUOTA if "exceeded quota" in self.message else REMEDIES.get(self.reason, "")
+
+
+def job_uid(pod: Object) -> str:
+    """The uid of the Job that a pod belongs to."""
+    return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_UID, ""))
+
+
+def pod_delay(pod: Object) -> Delay | None:
+    """Why a pod that is Pending does not run; None where it is at work, or held back on purpose (scheduling gates)."""
+    status = pod.get("status") or {}
+    scheduled: Object = next(
+        (item for item in status.get("conditions") or [] if item["type"] == "PodScheduled"), {}
+    )
+    if scheduled.get("reason") == "SchedulingGated":
+        return None
+    if scheduled.get("status") == "False":
+        return _said(
+            str(scheduled.get("reason") or "Unschedulable"), pod, str(scheduled.get("message") or "")
+        )
+    if scheduled.get("status") != "True":
+        return Delay("Unscheduled", f"no scheduler has looked at pod {_name(pod)}", passing=True)
+    init = status.get("initContainerStatuses") or []
+    if any("running" in (item.get("state") or {}) and not item.get("started") for item in init):
+        return None  # an init container works; one that has `started` is a sidecar
+    return _of_containers(pod, [*init, *(status.get("containerStatuses") or [])])
+
+
+def _of_containers(pod: Object, statuses: Iterable[Object]) -> Delay:
+    for item in statuses:
+        waiting = (item.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason") or "")
+        if reason and reason not in STARTING:
+            message = str(waiting.get("message") or "")
+            return _said(reason, pod, f'container "{item["name"]}": {_last_end(item) or message}')
+    return Delay("ContainerCreating", f"the containers of pod {_name(pod)} are being made", passing=True)
+
+
+def _last_end(status: Object) -> str:
+    """How a container ended that is being restarted."""
+    ended = (status.get("lastState") or {}).get("terminated") or {}
+    if not ended:
+        return ""
+    text = str(ended.get("message") or "").strip()
+    return f"ended with exit code {ended.get('exitCode')}" + (f": {text}" if text else "")
+
+
+def _said(reason: str, pod: Object, message: str) -> Delay:
+    reason = "ImagePullBackOff" if reason in IMAGE else reason
+    reason = reason if _REASON.fullmatch(reason) else "PodPending"
+    return Delay(reason, f"pod {_name(pod)}: {message}".rstrip(": "))
+
+
+def explained(
+    wanted: Iterable[str], pods: Sequence[Object], warnings: Iterable[Object] | None, since: float
+) -> dict[str, Delay]:
+    """Why some Jobs have no pod that runs, as far as their pending pods say, and warnings since a time. By uid."""
+    pods = [pod for pod in pods if job_uid(pod) in set(wanted)]
+    by_pods: dict[str, Delay | None] = {job_uid(pod): pod_delay(pod) for pod in pods}
+    said = event_delays(warnings or (), since)
+    by_events = {job_uid(pod): said[pod["metadata"]["uid"]] for pod in pods if pod["metadata"]["uid"] in said}
+    found: dict[str, Delay] = {}
+    for uid in wanted:
+        own = by_pods.get(uid)
+        if own is not None and own.passing:
+            own = by_events.get(uid) or own
+        delay = own if uid in by_pods else said.get(uid)
+        if delay is not None:
+            found[uid] = delay
+    return found
+
+
+def event_delays(events: Iterable[Object], since: float) -> dict[str, Delay]:
+    """What Kubernetes Events of type Warning say since a time: the latest, by the uid of the object it is about."""
+    found: dict[str, tuple[float, Delay]] = {}
+    for event in events:
+        about, at = event.get("involvedObject") or {}, event_time(event)
+        reason = str(event.get("reason") or "")
+        if about.get("kind") not in ("Job", "Pod") or at < since or not _REASON.fullmatch(reason):
+            continue
+        if about["kind"] == "Job" and reason != "FailedCreate":
+            continue
+        uid = str(about.get("uid") or "")
+        if uid not in found or found[uid][0] <= at:
+            pod = f"pod {about.get('name')}: " if about["kind"] == "Pod" else ""
+            found[uid] = at, Delay(reason, f"{pod}{event.get('message') or reason}")
+    return {uid: delay for uid, (_, delay) in found.items()}
+
+
+def event_time(event: Object) -> float:
+    """When an Event was last seen, in seconds since the epoch; 0 where it says no time."""
+    times = (
+        (event.get("series") or {}).get("lastObservedTime"),
+        event.get("lastTimestamp"),
+        event.get("eventTime"),
+    )
+    text = next(filter(None, times), None)
+    return datetime.fromisoformat(str(text)).astimezone(UTC).timestamp() if text else 0.0
+
+
+def _name(pod: Object) -> str:
+    return str(pod["metadata"]["name"])
