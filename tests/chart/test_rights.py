@@ -20,7 +20,7 @@ RIGHTS = {
     ("heed.dev", "eventtypes/status"): {"patch"},
     ("batch", "jobs"): {"create", "delete", "get", "list", "watch"},
     ("", "pods"): {"list"},
-    ("", "events"): {"create"},
+    ("", "events"): {"create", "list"},
 }
 CLUSTER_WIDE = {("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"}}
 WEBHOOK = {("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"get", "patch"}}

@@ -22,6 +22,7 @@ ORDER = (
     "test_image",
     "test_examples",
     "test_rights",
+    "test_tasks",
     "test_interruptions",
     "test_upgrade",
     "test_uninstall",

@@ -253,6 +253,21 @@ async def test_a_refused_look_leaves_what_was_said_and_is_made_again() -> None:
         await w.until(lambda: w.reason() is None)
 
 
+async def test_what_kept_a_task_is_known_after_its_pod_is_gone() -> None:
+    with world() as w:
+        w.cluster.pods = [pulling()]
+        w.overdue.saw(AGENT, a_job(began=1.0))
+        await w.until(lambda: w.reason() is not None)
+
+        w.cluster.pods = []
+        await w.until(lambda: w.reason() is None)
+        failed = a_job(conditions=[{"type": "Failed", "status": "True"}])
+        left = w.overdue.saw(AGENT, failed)
+
+        assert left is not None
+        assert left.reason == "ImagePullBackOff"
+
+
 async def test_a_task_that_is_not_waited_for_any_more_is_not_overdue() -> None:
     with world() as w:
         w.cluster.pods = [pulling()]

@@ -44,7 +44,8 @@ class _Waiting:
     due: float
     has_pods: bool = False
     looks: int = 0
-    delay: Delay | None = None
+    delay: Delay | None = None  # what is said of it
+    known: Delay | None = None  # what was found last, and is no more than that
 
 
 class Overdue:
@@ -66,7 +67,7 @@ class Overdue:
         self._sooner, self._next = asyncio.Event(), 0.0
 
     def saw(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> Delay | None:
-        """A Job of an Agent was seen. Returns what had kept it from running, where that is over now."""
+        """A Job of an Agent was seen. Returns what kept it from running until now, as far as that is known."""
         uid = job["metadata"]["uid"]
         if deleted or not awaits_pods(job) or not self._waits(agent, jobs.task_id(job)):
             return self._leave(uid)
@@ -158,6 +159,8 @@ class Overdue:
         for item in items:
             item.looks += 1
             item.due = _now() + self._patience * min(2 ** (item.looks - 1), LONGEST)
+            if item.uid in delays:
+                item.known = delays[item.uid]
             if complete or item.uid in delays:
                 item.delay = self._worth_saying(item, delays.get(item.uid))
 
@@ -170,7 +173,9 @@ class Overdue:
             )
         return delay if delay is not None and (long or not delay.passing) else None
 
-    async def _causes(self, namespace: str, items: Sequence[_Waiting]) -> tuple[dict[str, Delay], bool]:
+    async def _causes(
+        self, namespace: str, items: Sequence[_Waiting]
+    ) -> tuple[dict[str, Delay | None], bool]:
         """The delays that are known, by the Job's uid, and whether that is all there is to know. Raises ApiError."""
         wanted, since = [item.uid for item in items], min(item.since for item in items) - 1
         query = {
@@ -179,7 +184,7 @@ class Overdue:
         }
         pods, all_pods = await self._some(f"{CORE}/namespaces/{namespace}/pods", query)
         found = explained(wanted, pods, None, since)
-        if all(uid in found and not found[uid].passing for uid in wanted):
+        if all(uid in found and not _is_passing(found[uid]) for uid in wanted):
             return found, all_pods
         warnings, all_warnings = await self._warnings(namespace)
         return explained(wanted, pods, warnings, since), all_pods and all_warnings
@@ -208,11 +213,11 @@ class Overdue:
 
     def _leave(self, uid: str) -> Delay | None:
         """A Job waits no more. While others of its Agent do, what is said of them waits for the next look."""
-        if (left := self._waiting.pop(uid, None)) is None or left.delay is None:
+        if (left := self._waiting.pop(uid, None)) is None:
             return None
-        if not self._stuck(left.agent):
+        if left.delay is not None and not self._stuck(left.agent):
             self._conclude(left.agent)
-        return left.delay
+        return left.known
 
     def _stuck(self, agent: AgentRef) -> list[_Waiting]:
         return [item for item in self._waiting.values() if item.agent == agent and item.delay is not None]
@@ -244,6 +249,10 @@ def _waiting(agent: AgentRef, job: Job, patience: float) -> _Waiting:
 def _trouble(job: str, delay: Delay) -> Trouble:
     remedy = f"; {delay.advice}" if delay.advice else ""
     return Trouble(delay.reason, f"Job {job} has no pod that runs: {delay.message}{remedy}")
+
+
+def _is_passing(delay: Delay | None) -> bool:
+    return delay is not None and delay.passing
 
 
 def _has_pods(job: Job) -> bool:

@@ -96,20 +96,24 @@ def _said(reason: str, pod: Object, message: str) -> Delay:
 
 def explained(
     wanted: Iterable[str], pods: Sequence[Object], warnings: Iterable[Object] | None, since: float
-) -> dict[str, Delay]:
-    """Why some Jobs have no pod that runs, as far as their pending pods say, and warnings since a time. By uid."""
+) -> dict[str, Delay | None]:
+    """Why some Jobs have no pod that runs, as far as their pending pods say, and warnings since a time. By uid.
+
+    None for a Job that has a pod at work; one of which nothing is known is missing.
+    """
     pods = [pod for pod in pods if job_uid(pod) in set(wanted)]
     by_pods: dict[str, Delay | None] = {job_uid(pod): pod_delay(pod) for pod in pods}
     said = event_delays(warnings or (), since)
     by_events = {job_uid(pod): said[pod["metadata"]["uid"]] for pod in pods if pod["metadata"]["uid"] in said}
-    found: dict[str, Delay] = {}
+    found: dict[str, Delay | None] = {}
     for uid in wanted:
         own = by_pods.get(uid)
         if own is not None and own.passing:
             own = by_events.get(uid) or own
-        delay = own if uid in by_pods else said.get(uid)
-        if delay is not None:
-            found[uid] = delay
+        if uid in by_pods:
+            found[uid] = own
+        elif uid in said:
+            found[uid] = said[uid]
     return found
 
 
