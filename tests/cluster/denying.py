@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.cluster.controlplane.api import Api, ApiError
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE
+from tests.patience import PATIENCE
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 _numbers = itertools.count(1)

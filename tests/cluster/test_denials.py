@@ -8,10 +8,11 @@ from heed import names
 from heed.kube.api import agent_path, jobs_path
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.denying import denying
-from tests.cluster.operating import PATIENCE, Stage, totals
+from tests.cluster.operating import Stage, totals
 from tests.cluster.ruling import ready
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

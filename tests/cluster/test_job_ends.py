@@ -13,9 +13,10 @@ from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import PATIENCE, Broker, Stage, totals
+from tests.cluster.operating import Broker, Stage, totals
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
 

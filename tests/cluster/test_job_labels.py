@@ -17,7 +17,7 @@ from tests.cluster.denying import denying
 from tests.cluster.operating import Broker, Stage, totals
 from tests.cluster.queueing import QUEUE, admit, suspending
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.test_denials import PROBE, TEAM
+from tests.cluster.test_denials import JOB, TEAM
 from tests.cluster.watchless import Watchless, watchless_fleet
 
 pytestmark = pytest.mark.cluster
@@ -37,11 +37,13 @@ async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str)
         yield watchless
 
 
-async def test_a_policy_that_demands_a_label_of_jobs_gets_it(watchless: Watchless) -> None:
+async def test_a_policy_that_demands_a_label_of_jobs_gets_it(
+    control_plane: ControlPlane, watchless: Watchless
+) -> None:
     # Given a policy that demands a team, and an Agent that passes its own on
     manifest = labelled(labels={"team": "${agent.labels['team']}"}, annotations={"cost": "${input.topic}"})
-    probe = (jobs_path(watchless.namespace), PROBE)
-    async with denying(watchless, ("batch", "jobs"), TEAM, probe):
+    probe = ("POST", jobs_path(watchless.namespace), JOB)
+    with denying(control_plane.admin, watchless.namespace, "batch/jobs", TEAM, probe):
         # When
         await watchless.create(manifest)
         await watchless.ask("q-1")
