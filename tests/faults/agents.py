@@ -23,7 +23,7 @@ PACK = {"backoffLimit": 0, "template": {"spec": {"containers": [CONTAINER]}}}
 REFUSED = {**PACK, "parallelism": "${input.parallelism}"}
 TASKS = {
     "pack": {"job": PACK, "timeout": "10m", "retention": "1h"},
-    "brief": {"job": PACK, "timeout": "10m", "retention": "1s"},
+    "brief": {"job": PACK, "timeout": "10m", "retention": "1s", "publish": True},
     "hang": {"job": PACK, "timeout": DEADLINE},
     "refused": {"job": REFUSED},
 }

@@ -5,6 +5,8 @@ two sorts, and a client cannot tell which of them it has met:
 
     refused   409, 429, 500, 504: the API server never saw the request
     done      done-504, done-cut, done-silent: the API server did it, and the client hears something else, or nothing
+
+Creates of Jobs and Secrets are refused besides as refusals.py says: also while they are there, whatever the rate.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from tests.faults import refusals
+
 WEIGHTS = {"409": 6, "429": 6, "500": 6, "504": 6, "done-504": 6, "done-cut": 6, "done-silent": 1}
 REASONS = {"409": "Conflict", "429": "TooManyRequests", "500": "InternalError", "504": "Timeout"}
 SILENCE = 60.0  # seconds; clients that want an answer give up long before
@@ -35,9 +39,11 @@ class ApiProxy:
         self.rate = rate
         self.requests = 0
         self.errors: Counter[str] = Counter()
+        self.refuses_existing = False
+        """Whether creates of what is there are refused before their names are looked up."""
         self.watches_cut = 0
         self._server, self._authority = server, authority
-        self._dice = random.Random(seed)
+        self._seed, self._dice = seed, random.Random(seed)
         self._watches: set[asyncio.Transport] = set()
         self._port = 0
 
@@ -96,6 +102,8 @@ class ApiProxy:
             name: value for name, value in request.headers.items() if name.lower() not in NOT_PASSED_ON
         }
         try:
+            if (refused := await self._refused(request, url, headers, body)) is not None:
+                return refused
             async with self._session.request(
                 request.method, url, headers=headers, data=body or None, allow_redirects=False
             ) as answer:
@@ -107,6 +115,23 @@ class ApiProxy:
         if wrong is None:
             return web.Response(status=answer.status, body=content, headers=_passed_on(answer))
         return await _hide(request, wrong)
+
+    async def _refused(
+        self, request: web.Request, url: URL, headers: dict[str, str], body: bytes
+    ) -> web.Response | None:
+        """A refusal of a create, before the name is looked up."""
+        create = refusals.create_of(request.method, request.path, body) if self.refuses_existing else None
+        if create is None:
+            return None
+        async with self._session.post(url % {"dryRun": "All"}, headers=headers, data=body) as answer:
+            there = answer.status == 409
+        refused = refusals.refusal_of(self._seed, create) if there else None
+        if not there and self._dice.random() < self.rate:
+            refused = 403, refusals.full(create)
+        if refused is None:
+            return None
+        self.errors[f"{create.resource} refused{' though there' if there else ''}"] += 1
+        return web.json_response(refusals.status(*refused), status=refused[0])
 
     def _draw(self, request: web.Request) -> str | None:
         """What goes wrong with this request, if anything does. What only writes can meet happens to writes only."""

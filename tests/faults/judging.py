@@ -19,7 +19,7 @@ from heed.bus.lookup import MESSAGE_ID
 from heed.core.cloudevents import parse_event
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import Event
-from heed.core.jobcontract import REASON_DEADLINE, REASON_LOST
+from heed.core.jobcontract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
 from heed.core.ledger import Ledger, dump, load, owed_effects, settle, total_decided
 from heed.core.program import Program, compile_agent
 from tests.faults.people import Deletion
@@ -161,12 +161,14 @@ def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     """
     jobs = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
     touched = {deletion.task_id for deletion in deletions}
-    inputs = {effect.id: effect.record.input for effect in item.fold.effects if isinstance(effect, StartTask)}
+    starts = {effect.id: effect.record for effect in item.fold.effects if isinstance(effect, StartTask)}
     wrong = []
     for task_id, data in _ends(item):
         if data.get("reason") == REASON_LOST and task_id not in jobs:
             wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
-        result, played = data.get("result"), _result(inputs[task_id])
+        if data.get("reason") == REASON_INVALID and starts[task_id].task != "refused":
+            wrong.append(f"{item}: task {task_id} was said to be refused, and is no such task")
+        result, played = data.get("result"), _result(starts[task_id].input)
         said_lost = result is None and "message" in data and task_id in touched
         if "reason" not in data and result != played and not said_lost:
             wrong.append(f"{item}: task {task_id} ended with {result}, played was {played}")

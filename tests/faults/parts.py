@@ -21,6 +21,7 @@ from urllib.request import urlopen
 
 import yaml
 
+from heed.bus.credentials import Key
 from tests.cluster.conftest import CRDS, SYSTEM, free_port
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
@@ -61,7 +62,11 @@ class DoomedOperator(Operator):
         super().__init__(kubeconfig, nats_url, folder, free_port(), log_level="debug")
         self.passed = folder / "passed.log"
         self.passed.touch()
+        seed = folder / "account.seed"  # the broker asks for no credentials, and Jobs get theirs all the same
+        seed.write_text(Key.new("account").seed)
+        seed.chmod(0o600)
         self._more = {
+            "HEED_NATS_SIGNING_KEY": str(seed),
             "HEED_LEASE": RELEASE,
             "HEED_LEASE_NAMESPACE": SYSTEM,
             "HEED_IDENTITY": "storm",  # whoever comes back has its lease back at once
@@ -129,7 +134,8 @@ async def assembled(folder: Path, seed: int, say: Say) -> AsyncIterator[Parts]:
 
 def _chart_rights() -> list[dict[str, Any]]:
     """The service account of the chart and its roles: what the operator may do in a cluster, and no more."""
-    command = [str(helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM]
+    signing = ["--set", "nats.signing.secretName=signing"]
+    command = [str(helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM, *signing]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     return [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in wanted]

@@ -70,6 +70,8 @@ class Player(PodPhases):
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
         input = json.loads(pod["metadata"]["annotations"][names.ANNOTATION_TASK])["input"]
         self._at_hand = pod
+        if not self._has_its_secrets(namespace, pod):
+            return
         try:
             match input["play"]:
                 case "hang":
@@ -85,6 +87,18 @@ class Player(PodPhases):
                 raise
         else:
             self.played += 1
+
+    def _has_its_secrets(self, namespace: str, pod: dict[str, Any]) -> bool:
+        """As a kubelet, which starts no container before its volumes are there."""
+        for volume in pod["spec"].get("volumes", ()):
+            if "secret" in volume:
+                try:
+                    self._api.get(f"/api/v1/namespaces/{namespace}/secrets/{volume['secret']['secretName']}")
+                except ApiError as error:
+                    if error.status != 404:
+                        raise
+                    return False
+        return True
 
 
 class Person:

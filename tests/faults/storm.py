@@ -83,6 +83,7 @@ class Storm:
         await asyncio.to_thread(self.person.create_agents)
         operator.stop()
         self.parts.api_proxy.rate = self.size.errors
+        self.parts.api_proxy.refuses_existing = True
 
     async def rage(self) -> None:
         """All rounds. A point that no operator came to takes the place of a later death at random, or comes last."""

@@ -116,6 +116,7 @@ def test_an_end_that_says_what_was_not_played_is_found(world: World) -> None:
         ({"result": None, "message": "it went with its pod"}, [deletion("pod", item)], False),
         ({"result": None, "message": "it went with its pod"}, [], True),
         ({"reason": "JobLost"}, [], True),
+        ({"reason": "InvalidJob"}, [], True),
         ({"reason": "JobLost"}, [deletion("pod", item)], True),
         ({"reason": "JobLost"}, [deletion("job", item)], False),
     ):
