@@ -66,7 +66,11 @@ _TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
 _SOURCE = re.compile(rf"/apis/{re.escape(API_VERSION)}/namespaces/([^/]+)/{PLURAL}/([^/]+)")
 _PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
 TYPE_MAX_LENGTH: Final = 255
-MAX_JOB_NAME: Final = 63
+MAX_LABEL: Final = 63
+MAX_JOB_NAME: Final = (
+    MAX_LABEL - 17
+)  # room for `-<index>` of an Indexed Job (an int32), and `-<5 characters>` of a pod
+_DIGITS: Final = 16  # of the digest that ends a task id
 
 
 @lru_cache(maxsize=4096)
@@ -237,9 +241,23 @@ def task_id(origin: str, sequence: int, index: int, task: str) -> str:
 
 
 def job_name(agent: str, task: str) -> str:
-    """The Job of a task id: `<agent>-<task id>`, the Agent's part cut where it would be too long for a label."""
-    room = MAX_JOB_NAME - len(task) - 1
-    return f"{agent[:room].rstrip('-')}-{task}"
+    """The Job of a task id: `<agent>-<task id>`, the parts before the id's digest cut where they would be too long.
+
+    `<job>-<index>` is a DNS label for every index, as Indexed Jobs need it, and `<job>-<index>-<5 characters>` is one.
+    """
+    whole = f"{agent}-{task}"
+    if len(whole) <= MAX_JOB_NAME:
+        return whole
+    name, digits = task[: -_DIGITS - 1], task[-_DIGITS:]
+    room = MAX_JOB_NAME - _DIGITS - 2
+    of_agent = min(len(agent), max(room // 2, room - len(name)))
+    return f"{agent[:of_agent].rstrip('-')}-{name[: room - of_agent].rstrip('-')}-{digits}"
+
+
+def job_names(agent: str, task: str) -> tuple[str, ...]:
+    """The names that the Job of a task id may have: the one it gets, and that of releases which left no room."""
+    room = MAX_LABEL - len(task) - 1
+    return tuple(dict.fromkeys((job_name(agent, task), f"{agent[:room].rstrip('-')}-{task}")))
 
 
 def session_hash(key: str) -> str:

@@ -31,7 +31,7 @@ from tests.patience import PATIENCE
 PUBLISHERS = 4
 LIFE = 5.0  # seconds that an operator lives, about; events are spread over its life
 GRACE = 8.0  # seconds that an operator may take to come to its point, once it is armed
-READY = 30.0
+READY = 120.0
 ENDED = "ended by itself"
 TURN = 0.02
 

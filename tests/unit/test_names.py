@@ -22,16 +22,46 @@ def labels(size: int) -> st.SearchStrategy[str]:
 
 
 @given(labels(63), labels(40), st.integers(0, 2**63), st.integers(0, 10_000))
-def test_a_jobs_name_is_a_dns_label_that_ends_with_its_task_id(
+def test_a_jobs_name_leaves_room_for_the_highest_index_and_for_the_names_of_pods(
     agent: str, task: str, sequence: int, index: int
 ) -> None:
     task_id = names.task_id("uid", sequence, index, task)
 
     name = names.job_name(agent, task_id)
 
-    assert len(name) <= 63
-    assert LABEL.fullmatch(name)
-    assert name.endswith(f"-{task_id}")
+    for label in (name, f"{name}-{2**31 - 2}", f"{name}-{2**31 - 2}-abcde"):
+        assert len(label) <= 63
+        assert LABEL.fullmatch(label)
+    assert name.endswith(f"-{task_id[-16:]}")
+    assert name.startswith(agent[0])
+
+
+@pytest.mark.parametrize(
+    ("agent", "task", "name"),
+    [
+        ("researcher", "work-0123456789abcdef", "researcher-work-0123456789abcdef"),
+        ("a" * 24, "work-0123456789abcdef", f"{'a' * 24}-work-0123456789abcdef"),
+        ("a" * 25, "work-0123456789abcdef", f"{'a' * 24}-work-0123456789abcdef"),
+        (
+            "customer-support-escalation-coordinator",
+            "summarise-conversation-0123456789abcdef",
+            "customer-suppo-summarise-conv-0123456789abcdef",
+        ),
+        ("ab", f"{'t' * 40}-0123456789abcdef", f"ab-{'t' * 26}-0123456789abcdef"),
+    ],
+)
+def test_both_parts_of_a_long_name_are_cut(agent: str, task: str, name: str) -> None:
+    assert names.job_name(agent, task) == name
+
+
+def test_the_job_of_an_earlier_release_is_known_by_its_name() -> None:
+    agent, task = "customer-support-escalation-coordinator", "summarise-conversation-0123456789abcdef"
+
+    assert names.job_names(agent, task) == (
+        names.job_name(agent, task),
+        "customer-support-escala-summarise-conversation-0123456789abcdef",
+    )
+    assert names.job_names("researcher", "work-0123456789abcdef") == ("researcher-work-0123456789abcdef",)
 
 
 @given(st.text())

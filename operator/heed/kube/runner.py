@@ -107,19 +107,22 @@ class JobRunner:
         return job
 
     async def _named(self, task_id: str) -> Job | None:
-        """The Job under a task's name, whoever made it; None where there is none. Raises ApiError."""
-        try:
-            return (await self._api.get(self._path(task_id))).body
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return None
+        """The task's Job, or else the one that has its name; None where there is none. Raises ApiError."""
+        taken: Job | None = None
+        for name in names.job_names(self._agent.name, task_id):
+            try:
+                job = (await self._api.get(jobs_path(self._agent.namespace, name))).body
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                continue
+            if self._is_of(job, task_id):
+                return job
+            taken = taken or (job if name == names.job_name(self._agent.name, task_id) else None)
+        return taken
 
     def _is_of(self, job: Job, task_id: str) -> bool:
         return jobs.owner_uid(job) == self._agent.uid and jobs.task_id(job) == task_id
-
-    def _path(self, task_id: str) -> str:
-        return jobs_path(self._agent.namespace, names.job_name(self._agent.name, task_id))
 
     @contextmanager
     def _starting(self, task_id: str) -> Iterator[None]:
@@ -135,11 +138,12 @@ class JobRunner:
         """Delete the Job."""
         if (starting := self._starts.get(task_id)) is not None:
             await starting.wait()  # else it may come after its deletion
-        try:
-            await self._api.delete(self._path(task_id))
-        except ApiError as error:
-            if error.status != 404:
-                raise TaskUnavailable(str(error)) from error
+        for name in names.job_names(self._agent.name, task_id):
+            try:
+                await self._api.delete(jobs_path(self._agent.namespace, name))
+            except ApiError as error:
+                if error.status != 404:
+                    raise TaskUnavailable(str(error)) from error
 
     async def resume(self, task_ids: Sequence[str]) -> None:
         """Compare the Agent's tasks with all its Jobs; started ones without a Job are lost."""

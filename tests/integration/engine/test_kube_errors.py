@@ -168,6 +168,44 @@ async def test_what_an_earlier_try_may_have_made_is_looked_for_first(api: Api, s
     assert [method for method, _ in server.requests] == ["GET", "GET", "POST"]
 
 
+LONG = AgentRef("demo", "customer-support-escalation-coordinator", "uid-1")
+LONG_TASK = "summarise-conversation-0123456789abcdef"
+NEW_NAME, OLD_NAME = names.job_names(LONG.name, LONG_TASK)
+
+
+def under(name: str) -> Answers:
+    """An API server that has the Job of the long names, under one of them."""
+    made = job(task=LONG_TASK)
+    made["metadata"]["name"] = name
+
+    def answers(request: web.Request) -> Any:
+        there = request.path.endswith(f"/{name}")
+        return (200, made) if there and request.method in ("GET", "DELETE") else 404
+
+    return answers
+
+
+@pytest.mark.parametrize("name", [NEW_NAME, OLD_NAME])
+async def test_a_job_that_an_earlier_release_named_is_found_and_cancelled(
+    api: Api, server: Server, name: str
+) -> None:
+    server.answers = under(name)
+    runner = JobRunner(api, LONG)
+    lost: list[TaskEnd] = []
+    runner.report = lambda end: not lost.append(end)  # type: ignore[func-returns-value]
+
+    await runner.start(replace(work(), agent=LONG, id=LONG_TASK), look_first=True)
+    await runner.find([LONG_TASK])
+    await runner.cancel(LONG_TASK)
+
+    assert lost == []
+    assert "POST" not in [method for method, _ in server.requests]
+    deleted = [
+        path.rpartition("/")[2].partition("?")[0] for method, path in server.requests if method == "DELETE"
+    ]
+    assert name in deleted
+
+
 async def test_a_job_whose_task_is_over_is_not_made(api: Api, server: Server) -> None:
     server.answers = lambda request: 404
     runner = JobRunner(api, AGENT)
