@@ -14,7 +14,9 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
 # Files whose tests share nothing and take long each.
-INDEPENDENT = frozenset(f"tests/faults/test_{name}.py" for name in ("storm", "outage", "mutants"))
+INDEPENDENT = frozenset(
+    f"tests/faults/test_{name}.py" for name in ("storm", "outage", "mutants", "scenarios")
+)
 # What takes longest comes first; what is short fills the gaps at the end.
 ORDER = ("tests/faults/", "tests/cluster/", "tests/integration/", "tests/chart/", "tests/unit/")
 CLUSTER = "tests/cluster/"

@@ -17,9 +17,9 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage
 from tests.cluster.stories import RESEARCHER
 from tests.nats_server import NatsServer, require_nats_server
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
-PATIENCE = 90.0  # the operator looks at the streams every 15 s
 
 
 @pytest.fixture

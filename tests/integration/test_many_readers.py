@@ -17,13 +17,13 @@ from heed.settings import Settings
 from tests.integration.reading import BEGINNING, data
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer, require_nats_server
+from tests.patience import PATIENCE
 
 MIB = 1024**2
 MAX_PENDING = 4 * MIB  # a sixteenth of what nats-server keeps for a connection by default
 READ_AHEAD = 4 * MIB  # a sixteenth of the default, too
 LARGE = 200_000
 READERS = 40
-PATIENCE = 120.0
 
 
 @pytest.fixture

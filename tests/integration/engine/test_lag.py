@@ -7,8 +7,7 @@ from heed.engine.inlet import READ_AT_ONCE
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import Life, World
 from tests.integration.waiting import until
-
-PATIENCE = 60.0
+from tests.patience import PATIENCE
 
 
 def behind(life: Life) -> int:

@@ -14,10 +14,10 @@ from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, world_on
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 READ_AHEAD = 2 * 1024**2  # bytes
 AGENTS, EVENTS, LARGE = 20, 12, 100_000
-PATIENCE = 120.0
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, world_on
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 READ_AHEAD = 1024**2  # bytes
 EVENTS, LARGE = 40, 100_000
-PATIENCE = 60.0
 
 
 @pytest.fixture
