@@ -143,7 +143,15 @@ def test_the_broker_drops_a_repeated_id_unless_told_otherwise(
             "dev.heed.task.* is reserved for the ends of tasks; choose a type of your",
         ),
         (["a.>"], "cannot be a subject"),
-        ([TYPE, "--data", "{nope"], "the data are not JSON"),
+        (
+            [TYPE, "--data", "{topic: tides}"],
+            "not JSON: Expecting property name enclosed in double quotes, line 1, column 2; in a shell, put single",
+        ),
+        ([TYPE, "--data", '{"a":\n1,\n}'], "line 3, column 1"),
+        (
+            [TYPE, "--nats", "http://127.0.0.1:1"],
+            "--nats, address 1: http:// is not spoken by a NATS server; write nats://",
+        ),
         ([TYPE, "--data", "[9223372036854775808]"], "send it as a string"),
         ([TYPE, "--data", "@/does/not/exist"], "name a file that can be read"),
         ([TYPE, "--id", ""], "Attribute 'id' must not be None or empty"),
@@ -181,7 +189,7 @@ def test_a_broker_that_is_away_is_told_with_a_remedy(run: Run) -> None:
 
     assert result.exit_code == 1
     assert "cannot connect to nats://127.0.0.1:1" in result.output
-    assert "start a broker" in result.output
+    assert "start `heed dev`" in result.output
     assert "secret" not in result.output
 
 

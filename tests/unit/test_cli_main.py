@@ -226,7 +226,7 @@ def test_the_operator_takes_options_over_the_environment(monkeypatch: pytest.Mon
     [
         (["--health-port", "x"], {}, 2),
         ([], {"HEED_LOG_FORMAT": "xml"}, 2),
-        ([], {"HEED_BATCH": "many"}, 1),
+        ([], {"HEED_BATCH": "many"}, 2),
     ],
 )
 def test_the_operator_refuses_bad_settings(

@@ -237,7 +237,7 @@ def test_one_broken_file_does_not_hide_another(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told_in_a_line(tmp_path: Path) -> None:
     result = heed("validate", "-f", str(tmp_path / "none.yaml"))
 
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr == f"{tmp_path}/none.yaml: cannot be read: No such file or directory\n"
 
 

@@ -300,7 +300,8 @@ def _why_not(failures: Iterable[Exception]) -> str:
     if refused is not None:
         ways = "HEED_NATS_CREDENTIALS, _NKEY, _TOKEN, or _USER with _PASSWORD"
         return f"{refused}; the broker wants another login ({ways})"
-    return f"{reasons[-1]}; start a broker with JetStream (nats-server -js), or set HEED_NATS_URL"
+    remedy = "start `heed dev`, or start a broker with JetStream (nats-server -js)"
+    return f"{reasons[-1]}; {remedy}, or name another one with HEED_NATS_URL or --nats"
 
 
 def _reason(error: Exception) -> str:

@@ -7,8 +7,9 @@ from typing import Final
 
 import click
 
-from heed.bus.addresses import public_url
+from heed.bus.addresses import parse_addresses, public_url
 from heed.cli.output import Command
+from heed.errors import InvalidSettings
 from heed.local import presence
 from heed.local.presence import Presence
 from heed.settings import NATS_URL, Settings
@@ -86,12 +87,21 @@ def find_broker(url: str | None, folder: Path | None) -> Broker:
         other = f"the `heed dev` of {dev.folder} is at {public_url(dev.url)}, --nats reaches that"
         return replace(found, note=f"{VARIABLE} names {public_url(settings.nats_url)}; {other}")
     if url is not None:
+        check_url(url)
         return _named(settings, url, dev)
     if dev is not None:
         dev.check()
         return _named(settings, dev.url, dev)
     note = f"no `heed dev` runs in {place}; this goes to {public_url(settings.nats_url)}" if place else None
     return Broker(settings, note=note)
+
+
+def check_url(url: str) -> None:
+    """Raise InvalidSettings for what `--nats` cannot be."""
+    try:
+        parse_addresses(url)
+    except InvalidSettings as error:
+        raise InvalidSettings(str(error).replace(VARIABLE, "--nats", 1)) from None
 
 
 def _named(settings: Settings, url: str, dev: Presence | None) -> Broker:

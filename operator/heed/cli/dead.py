@@ -17,10 +17,10 @@ from heed.cli import redriving
 from heed.cli.broker import BrokerChoice, broker_option
 from heed.cli.choosing import choice, complete_ids, filters, state_option
 from heed.cli.letters import HEADERS, details, row, show_letter, summary
-from heed.cli.output import Failure, Form, output_option, paint, show_data, show_table
+from heed.cli.output import BadInput, Failure, Form, failure_of, output_option, paint, show_data, show_table
 from heed.cli.program import program
 from heed.cli.redriving import Told
-from heed.errors import InvalidSettings
+from heed.errors import HeedError
 from heed.settings import Settings
 
 SHOWN: Final = 20  # letters that a command which works on many tells of one by one
@@ -209,8 +209,8 @@ def _run(broker: BrokerChoice, work: Callable[[Letters], Awaitable[T]]) -> T:
 
     try:
         return asyncio.run(run(broker.find().settings))
-    except InvalidSettings as error:
-        raise click.UsageError(str(error)) from None
+    except HeedError as error:
+        raise failure_of(error) from None
 
 
 def _selection(
@@ -218,7 +218,7 @@ def _selection(
 ) -> Selection:
     for option, value in (("--namespace", namespace), ("--agent", agent)):
         if value is not None and not names.is_name(value):
-            raise click.UsageError(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
+            raise BadInput(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
     return Selection(namespace, agent, frozenset(codes), redriven)
 
 

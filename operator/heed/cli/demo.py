@@ -10,7 +10,7 @@ import click
 
 import heed
 from heed.cli.dev import make_console, publish_command
-from heed.cli.output import Failure, to_yaml
+from heed.cli.output import failure_of, to_yaml
 from heed.cli.program import program
 from heed.errors import HeedError
 from heed.local.assembly import workbench
@@ -44,7 +44,7 @@ def demo(example: Path | None, timeout: float) -> None:
     try:
         asyncio.run(_demo(example or _research(), timeout, console))
     except HeedError as error:
-        raise Failure(str(error)) from None
+        raise failure_of(error) from None
 
 
 def _research() -> Path:

@@ -1,34 +1,34 @@
 """`heed dev`: run Agents from files, without a cluster."""
 
 import asyncio
+import errno
 import json
 import logging
 import os
-import re
 import shlex
 import signal
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
 from heed.api.agent import Agent
 from heed.bus.addresses import public_url
-from heed.cli.broker import VARIABLE
-from heed.cli.output import Failure
+from heed.cli.broker import VARIABLE, check_url
+from heed.cli.output import failure_of
 from heed.cli.program import program
+from heed.cli.samples import sample_data
 from heed.core.patterns import matches
 from heed.engine.performing import now
-from heed.errors import HeedError
+from heed.errors import HeedError, InvalidSettings
 from heed.local.assembly import workbench
 from heed.local.console import Console, ConsoleLog, Form
 from heed.local.server import PORT
 from heed.settings import Settings
 from heed.telemetry import configure_logging
-
-_DATA = re.compile(r"event\.data\.([A-Za-z_][A-Za-z0-9_]*)")
 
 
 @click.command()
@@ -36,7 +36,7 @@ _DATA = re.compile(r"event\.data\.([A-Za-z_][A-Za-z0-9_]*)")
     "-f",
     "--filename",
     "paths",
-    type=click.Path(exists=True, path_type=Path),
+    type=click.Path(path_type=Path),
     multiple=True,
     required=True,
     help="A manifest or a folder of manifests; repeatable.",
@@ -61,9 +61,19 @@ def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: Form) ->
     """
     console = make_console(output)
     try:
+        _check_given(paths, url)
         asyncio.run(_dev(paths, url, folder, console))
     except HeedError as error:
-        raise Failure(str(error)) from None
+        raise failure_of(error) from None
+
+
+def _check_given(paths: Sequence[Path], url: str | None) -> None:
+    """Raise InvalidSettings for what cannot be used of what was given."""
+    for path in paths:
+        if not path.exists():
+            raise InvalidSettings(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
+    if url is not None:
+        check_url(url)
 
 
 def make_console(form: Form = "text") -> Console:
@@ -117,7 +127,7 @@ async def _work(
 def suggestions(agents: Iterable[Agent], url: str) -> list[str]:
     """Commands that would make the Agents do something."""
     return [
-        publish_command(type_, agent.metadata.namespace, dict.fromkeys(_fields(agent, type_), "…"), url)
+        publish_command(type_, agent.metadata.namespace, _sample(agent, type_), url)
         for agent in agents
         for type_ in dict.fromkeys(_example(item.type) for item in agent.spec.subscribe)
     ]
@@ -134,9 +144,8 @@ def _example(pattern: str) -> str:
     return ".".join("example" if token in "*>" else token for token in pattern.split("."))
 
 
-def _fields(agent: Agent, type_: str) -> list[str]:
-    """The fields of the data that the Agent's expressions for events of this type look at."""
+def _sample(agent: Agent, type_: str) -> dict[str, Any]:
+    """Data with what the Agent's expressions for events of this type look at."""
     subscriptions = [item for item in agent.spec.subscribe if matches(item.type, type_)]
     handlers = [item for item in agent.spec.handlers if matches(item.type, type_)]
-    texts = [item.model_dump_json() for item in (*subscriptions, *handlers)]
-    return list(dict.fromkeys(name for text in texts for name in _DATA.findall(text)))
+    return sample_data([item.model_dump() for item in (*subscriptions, *handlers)])

@@ -11,8 +11,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from heed import __version__
-from heed.cli.output import Failure
-from heed.errors import HeedError, InvalidManifest
+from heed.cli.output import Failure, failure_of
+from heed.errors import HeedError
 
 COMMANDS: Final[dict[str, dict[str, str]]] = {
     "Write Agents": {
@@ -99,10 +99,9 @@ class LazyGroup(click.Group):
             raise
         except KeyboardInterrupt:
             raise click.exceptions.Exit(130) from None
-        except InvalidManifest as error:
-            raise _failure("\n".join(map(str, error.problems)), error) from None
         except HeedError as error:
-            raise _failure(str(error), error) from None
+            _show_traceback(error)
+            raise failure_of(error) from None
         except OSError as error:
             raise _failure(_system_error(error), error) from None
         except Exception as error:
@@ -122,9 +121,13 @@ def _broke(error: Exception) -> str:
 
 
 def _failure(message: str, error: Exception) -> Failure:
+    _show_traceback(error)
+    return Failure(message or type(error).__name__)
+
+
+def _show_traceback(error: Exception) -> None:
     if os.environ.get("HEED_DEBUG", "0") not in ("", "0"):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    return Failure(message or type(error).__name__)
 
 
 def _is_installed(name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from heed.core.visible import CONTROL, visible
+from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
 
 Form = Literal["text", "json", "yaml"]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -28,6 +29,14 @@ class BadInput(Failure):
     """Input other than manifests that cannot be used; like a wrong option."""
 
     exit_code = 2
+
+
+def failure_of(error: HeedError) -> Failure:
+    """An error as every command shows it: its message alone; 2 where an option, a setting or a file cannot be used."""
+    if isinstance(error, InvalidManifest):
+        return Failure("\n".join(map(str, error.problems)))
+    kind = BadInput if isinstance(error, InvalidSettings | MalformedEvent) else Failure
+    return kind(str(error) or type(error).__name__)
 
 
 def output_option(command: Command) -> Command:

@@ -18,11 +18,12 @@ from heed import names
 from heed.bus.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, Stored
 from heed.cli.broker import Broker, BrokerChoice, broker_option
+from heed.cli.output import BadInput, Failure, failure_of
 from heed.cli.typechecks import check_event
 from heed.core.audience import unheeded
-from heed.core.cloudevents import build, read_data
+from heed.core.cloudevents import build, form_of, read_data
 from heed.core.events import Event
-from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings, MalformedEvent
+from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
 from heed.settings import Settings
 
 
@@ -77,7 +78,7 @@ def publish(
     """Publish an event of TYPE, such as com.example.order.placed."""
     if agent is None and type_.startswith(names.TASK_EVENTS):
         message = f"{names.TASK_EVENTS}* is reserved for the ends of tasks; choose a type of your own"
-        raise click.UsageError(f"{message}, or send it to one Agent with --to")
+        raise BadInput(f"{message}, or send it to one Agent with --to")
     attributes = {
         **_extensions(extensions),
         "id": id_,
@@ -94,13 +95,11 @@ def publish(
     try:
         found = broker.find()
         stored = asyncio.run(_publish(found.settings, where, event, deduplicate=msg_id))
-    except (InvalidSettings, MalformedEvent) as error:
-        raise click.UsageError(str(error)) from None
     except NoAnswer as error:
         message = f"no stream takes {where}; start `heed dev` or the operator first, which makes it ({error})"
-        raise click.ClickException(message) from None
-    except BusUnavailable as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(message) from None
+    except HeedError as error:
+        raise failure_of(error) from None
     result = {"id": event.id, "stream": stored.stream, "sequence": stored.sequence, "subject": where}
     _show({**result, "duplicate": stored.duplicate}, type_, output)
     for warning in _doubts(stored, where, found):
@@ -119,15 +118,17 @@ def _doubts(stored: Stored, subject: str, broker: Broker) -> Iterator[str]:
 
 
 def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
-    """Say what an EventType has against the event. Raises ClickException where it is not to be sent."""
+    """Say what an EventType has against the event. Raises Failure where it is not to be sent."""
     if not files:
         return
     try:
         finding = check_event(event, namespace, files)
-    except (InvalidSettings, InvalidManifest) as error:
-        raise click.UsageError(str(error)) from None
+    except InvalidManifest as error:
+        raise BadInput("\n".join(map(str, error.problems))) from None
+    except InvalidSettings as error:
+        raise failure_of(error) from None
     if finding is not None and finding.mode == "Enforce":
-        raise click.ClickException(f"not published, since it would be dead-lettered: {finding.message}")
+        raise Failure(f"not published, since it would be dead-lettered: {finding.message}")
     if finding is not None:
         click.echo(f"warning: {finding.message}", err=True)
 
@@ -141,17 +142,32 @@ async def _publish(settings: Settings, subject: str, event: Event, *, deduplicat
 
 
 def _event(attributes: dict[str, str], data: str | None) -> Event:
-    """The event; what is not given of id and time, the CloudEvents SDK makes up. Raises UsageError."""
+    """The event; what is not given of id and time, the CloudEvents SDK makes up. Raises BadInput."""
     body = b"" if data is None else _read(data)
     try:
         complete = CloudEvent({"specversion": "1.0", **attributes}).get_attributes()
         texts = {name: _rfc3339(value) for name, value in complete.items() if value is not None}
         return build(texts, read_data(body, attributes.get("datacontenttype")))
     except CloudEventValidationError as error:
-        raise click.UsageError(_first(error)) from None
+        raise BadInput(_first(error)) from None
     except MalformedEvent as error:
-        remedy = " (--data is JSON, unless --content-type says something else)" if body else ""
-        raise click.UsageError(f"{error}{remedy}") from None
+        is_json = body and form_of(attributes.get("datacontenttype")) == "json"
+        raise BadInput((is_json and _why_not_json(data, body)) or str(error)) from None
+
+
+def _why_not_json(data: str | None, body: bytes) -> str | None:
+    """Where the data end to be JSON, and what to do; None where they are JSON, if such as Heed does not take."""
+    try:
+        json.loads(body)
+    except UnicodeDecodeError:
+        return None
+    except json.JSONDecodeError as error:
+        place = f"{error.msg}, line {error.lineno}, column {error.colno}"
+        if data == "-" or str(data).startswith("@"):
+            return f"--data {data} is not JSON: {place}; correct it there, or name its --content-type"
+        quoting = "in a shell, put single quotes around it and double quotes around names and texts"
+        return f"""--data is not JSON: {place}; {quoting}: --data '{{"topic": "tides"}}'"""
+    return None
 
 
 def _rfc3339(value: object) -> str:
@@ -173,9 +189,7 @@ def _read(data: str) -> bytes:
     try:
         return Path(data[1:]).read_bytes()
     except OSError as error:
-        raise click.UsageError(
-            f"--data {data}: {error.strerror or error}; name a file that can be read"
-        ) from None
+        raise BadInput(f"--data {data}: {error.strerror or error}; name a file that can be read") from None
 
 
 def _extensions(pairs: Sequence[str]) -> dict[str, str]:
@@ -183,7 +197,7 @@ def _extensions(pairs: Sequence[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not re.fullmatch(r"[a-z0-9]+", name):
-            raise click.UsageError(f"--ext {pair!r}: write name=value, the name of a-z and 0-9")
+            raise BadInput(f"--ext {pair!r}: write name=value, the name of a-z and 0-9")
         result[name] = value
     return result
 
@@ -191,7 +205,7 @@ def _extensions(pairs: Sequence[str]) -> dict[str, str]:
 def _subject(namespace: str, agent: str | None, type_: str) -> str:
     for option, value in (("--namespace", namespace), ("--to", agent)):
         if value is not None and not names.is_name(value):
-            raise click.UsageError(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
+            raise BadInput(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
     return names.inbox_subject(namespace, agent, type_) if agent else names.event_subject(namespace, type_)
 
 

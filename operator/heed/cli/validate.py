@@ -62,8 +62,8 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
     """Check Agents in FILES as the operator would, and more: what is valid, but hardly meant, gives a warning.
 
     AgentPolicies, EventGrants and EventTypes in FILES are checked too, and Agents by them; a grant that is not there
-    gives a warning. Documents of other kinds are skipped. Exits with 1 if there is a mistake. JSON and YAML output are
-    a list of {file, line, path, message, remedy, severity, agent}.
+    gives a warning. Documents of other kinds are skipped. Exits with 1 if there is a mistake, with 2 where a file
+    cannot be read. JSON and YAML output are a list of {file, line, path, message, remedy, severity, agent}.
 
     \b
     Examples:

@@ -1,6 +1,7 @@
 """The few requests that Heed makes of the API server, as plain JSON, with every failure turned into one error type."""
 
 import asyncio
+import logging
 import os
 import re
 import time
@@ -28,6 +29,7 @@ MERGE_PATCH = "application/merge-patch+json"
 AGENTS = f"/apis/{names.API_VERSION}"
 JOBS = "/apis/batch/v1"
 CORE = "/api/v1"
+KUBECONFIG_LOG = "kubernetes.aio.config.kube_config"
 _NAME = re.compile(r"[-a-z0-9.]{1,253}")
 
 
@@ -79,6 +81,7 @@ class Api:
         """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig (the order of
         client-go). Raises InvalidSettings."""
         configuration = client.Configuration()
+        logging.getLogger(KUBECONFIG_LOG).setLevel(logging.ERROR)  # what it warns of is raised, too
         try:
             if kubeconfig is None and not os.environ.get("KUBECONFIG") and SERVICE_HOST in os.environ:
                 config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]

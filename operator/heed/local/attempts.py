@@ -111,6 +111,9 @@ def _environment(container: dict[str, Any], at: str, contract: Mapping[str, str]
     return own
 
 
+NO_IMAGE: Final = (
+    "; heed dev uses no image, it runs the command of this machine: install it here, or name its path"
+)
 _NO_SOURCES: Final = "heed dev has no cluster to take it from; give a plain value while developing"
 
 
@@ -159,13 +162,19 @@ async def attempt(plan: Plan, started: Callable[[Process], None], line: Line) ->
             process = await spawn(plan.argv, plan.directory, plan.environment, out.writing, err.writing)
         except OSError as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
-            return Outcome(code, f"{error.strerror}: {error.filename or plan.argv[0]}")
+            message = f"{error.strerror}: {error.filename or plan.argv[0]}"
+            return Outcome(code, f"{message}{NO_IMAGE}" if _is_missing(error, plan) else message)
         try:
             started(process)
             code = await process.wait()
         finally:
             await end_group(process)
     return Outcome(code if code >= 0 else 128 - code, "\n".join(tail))
+
+
+def _is_missing(error: OSError, plan: Plan) -> bool:
+    """Whether it is the command that is not there, and not its folder."""
+    return isinstance(error, FileNotFoundError) and error.filename in (None, plan.argv[0])
 
 
 def _keep(tail: deque[str], text: str, line: Line) -> None:

@@ -210,7 +210,7 @@ async def test_two_of_them_do_not_share_a_folder(example: Path, tmp_path: Path) 
         with heed_dev(example, tmp_path / "state") as second:
             _, errors = await asyncio.to_thread(second.communicate)
 
-    assert second.returncode == 1
+    assert second.returncode == 2
     assert "another `heed dev` runs here" in errors
 
 
