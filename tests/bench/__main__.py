@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import measures
+from tests.bench.backlogs import LONG, SHORT, backlogs
 from tests.bench.rig import Rig
 from tests.cluster.controlplane.build import Unavailable
 
@@ -27,6 +28,12 @@ def main() -> int:
     )
     parser.add_argument("--idle", type=int, default=200, help="single events of the latency measure (200)")
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds at each offered rate (8)")
+    parser.add_argument(
+        "--backlogs",
+        choices=["none", "short", "long"],
+        default="short",
+        help="of many Agents: 12 and 40 of them (short), or 60 and 200, which takes some minutes (short)",
+    )
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
     try:
@@ -52,6 +59,8 @@ def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
         ("idle latency", lambda: measures.idle_latency(rig, arguments.idle)),
         ("API writes at growing rates", lambda: measures.writes_by_rate(rig, arguments.seconds)),
     ]
+    many = {"none": (), "short": SHORT, "long": LONG}[arguments.backlogs]
+    steps.append(("backlogs of many Agents", lambda: backlogs(rig, many)))
     figures: Figures = {"events": arguments.events, "payload_bytes": measures.PAYLOAD}
     for name, step in steps:
         _say(f"… {name}")

@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,14 @@ class Rig:
         """Start all but the operator."""
         plane = ControlPlane(binaries(say), crds=sorted(CRDS.glob("*.yaml")))
         with plane, NatsServer(folder / "nats") as nats:
-            operator = Operator(plane.kubeconfig, nats.url, folder, free_port(), log_level="info")
+            operator = Operator(
+                plane.kubeconfig,
+                nats.url,
+                folder,
+                free_port(),
+                log_level="info",
+                metrics_port=free_port(),
+            )
             try:
                 yield cls(plane, nats, operator)
             finally:
@@ -79,6 +86,20 @@ class Rig:
         self.plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(_manifest(name, type_)))
         return name, type_
 
+    def new_agents(self, count: int) -> tuple[list[str], str]:
+        """Apply so many of the benchmark's Agents that heed the same type; returns their names and the type."""
+        number = next(_numbers)
+        type_ = f"com.example.bench.n{number}"
+        names = [f"bench-{number}-{index}" for index in range(count)]
+        self.plane.kubectl(
+            "apply", "-f", "-", stdin=yaml.safe_dump_all(_manifest(name, type_) for name in names)
+        )
+        return names, type_
+
+    def delete_agents(self, names: Sequence[str]) -> None:
+        """Delete Agents."""
+        self.plane.kubectl("delete", "agents", *names)
+
     def status(self, name: str) -> dict[str, Any]:
         """The Agent's status."""
         status: dict[str, Any] = self.plane.admin.get(f"{AGENTS}/{name}").get("status") or {}
@@ -87,17 +108,25 @@ class Rig:
     @contextmanager
     def watching(self, name: str) -> Iterator[Seen]:
         """Watch the Agent as any client would, on one connection."""
+        seen = Seen()
+        with self.following(seen.follow, f"&fieldSelector=metadata.name={name}"):
+            yield seen
+
+    @contextmanager
+    def following(
+        self, follow: Callable[[http.client.HTTPResponse], None], selector: str = ""
+    ) -> Iterator[None]:
+        """Have the lines of a watch of Agents read in a thread."""
         server = urlsplit(self.plane.admin.server)
         context = ssl.create_default_context(cafile=str(self.plane.admin.authority))
         connection = http.client.HTTPSConnection(server.netloc, context=context)
-        path = f"{AGENTS}?watch=1&fieldSelector=metadata.name={name}"
+        path = f"{AGENTS}?watch=1{selector}"
         connection.request("GET", path, headers={"Authorization": f"Bearer {self.plane.admin.token}"})
         response = connection.getresponse()
-        seen = Seen()
-        thread = threading.Thread(target=seen.follow, args=(response,), daemon=True)
+        thread = threading.Thread(target=follow, args=(response,), daemon=True)
         thread.start()
         try:
-            yield seen
+            yield
         finally:
             assert connection.sock is not None
             connection.sock.shutdown(socket.SHUT_RDWR)
