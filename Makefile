@@ -15,10 +15,12 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP_demo  := $(VENV)/.installed-demo
 STAMP_test  := $(VENV)/.installed-test
 STAMP_check := $(VENV)/.installed-check
+STAMP_mutants := $(VENV)/.installed-mutants
 STAMP_lock  := $(VENV)/.installed-lock
 WITHIN_test  := $(STAMP_demo)
 WITHIN_check := $(STAMP_demo) $(STAMP_test)
-WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
+WITHIN_mutants := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
+WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_mutants)
 
 ##@ Use it
 
@@ -95,6 +97,9 @@ scenarios: $(STAMP_test) ## Let single things go wrong under load: clock, disk, 
 	$(BIN)/python tests/cluster/controlplane/build.py
 	$(BIN)/python -m tests.faults.scenarios $(ARGS)
 
+mutants: $(STAMP_mutants) ## Which one-line changes of the code does no test notice? Hours; goes on where it stopped; ARGS="--sample 500"
+	$(BIN)/python -m tests.mutation run $(ARGS)
+
 ##@ Change it
 
 format: $(STAMP_check) ## Format the code and apply safe fixes
@@ -137,4 +142,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults scenarios format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults scenarios mutants format generate lock clean help

@@ -34,13 +34,15 @@ def wanted() -> dict[str, list[str]]:
     demo = [*runtime, *build, *project["optional-dependencies"]["dev-server"]]
     test = [*demo, *groups["test"]]
     check = [*test, *groups["check"]]
+    mutants = [*check, *groups["mutants"]]
     return {
         "build": build,
         "runtime": runtime,
         "demo": demo,
         "test": test,
         "check": check,
-        EVERYTHING: [*check, *groups["lock"]],
+        "mutants": mutants,
+        EVERYTHING: [*mutants, *groups["lock"]],
     }
 
 
