@@ -17,8 +17,8 @@ from tests.mutation.children import FOLDER, Listener, children_file
 class Reach:
     """Notes the functions that each test runs, here and in its processes, how long it takes, and whether it passes."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, workspace: Path) -> None:
+        self._folder, self._listener = folder, Listener(workspace, self)
         self._now: set[str] = set()
         self._tests: dict[str, dict[str, Any]] = defaultdict(
             lambda: {"functions": [], "seconds": 0.0, "passed": True}
@@ -32,6 +32,7 @@ class Reach:
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
         """One test, its fixtures included."""
         self._now.clear()
+        self._listener.listen()  # a test may have ended it, for its thread or for all
         result = yield
         elsewhere = children_file(self._folder, item.nodeid)
         if elsewhere.exists():
@@ -51,7 +52,5 @@ class Reach:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to listen."""
-    reach = Reach(Path(os.environ[FOLDER]))
-    Listener(config.rootpath, reach).listen()
-    config.pluginmanager.register(reach, "heed-reach")
+    """Listen from the first test on."""
+    config.pluginmanager.register(Reach(Path(os.environ[FOLDER]), config.rootpath), "heed-reach")
