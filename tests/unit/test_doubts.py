@@ -11,12 +11,16 @@ from click.testing import CliRunner
 from heed import names
 from heed.api.parsing import parse_agent
 from heed.api.policy import EventType, parse_event_type
+from heed.api.status import Cause, PendingTask
 from heed.cli.main import main
 from heed.core.admission import Around, Request, judge
 from heed.core.doubts import doubts
+from heed.core.effects import AgentRef, TaskEnd
 from heed.core.eventtypes import compile_schemas
 from heed.core.guards import guard
+from heed.core.members import OF_ENDS
 from heed.core.program import compile_agent
+from heed.core.tasks import end_event
 from tests.unit.builders import ASKED, job, manifest, problems
 
 TASKS = {"research": job("${input.topic}")}
@@ -443,3 +447,16 @@ def test_who_is_in_a_hurry_is_told_less() -> None:
     verdict = judge(Request(names.KIND, document), Around(), lambda: False)
 
     assert not any("state.anser" in item for item in verdict.warnings)
+
+
+def test_all_that_an_end_of_a_task_says_may_be_asked_for() -> None:
+    agent, at = AgentRef("demo", "researcher", "uid-1"), "2026-11-01T12:00:00Z"
+    record = PendingTask("research", "s-1", "job", at, Cause("1", 1, "c-1"))
+    done = TaskEnd("t", "e", at, True, result="r", message="m")
+    failed = TaskEnd(
+        "t", "e", at, False, reason="r", message="m", exit_code=1, cause="c", container="c", pod="p"
+    )
+
+    assert {
+        end_event(agent, record, end).type: set(end_event(agent, record, end).data) for end in (done, failed)
+    } == {type_: set(members) for type_, members in OF_ENDS.items()}

@@ -19,7 +19,7 @@ ATTRIBUTES: Final = ("id", "source", "type", "specversion", "correlationid", "da
 OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema")
 OF_ENDS: Final = {
     names.TASK_COMPLETED: ("task", "result", "message"),
-    names.TASK_FAILED: ("task", "reason", "message", "exitCode"),
+    names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod"),
 }
 _EXTENSION: Final = re.compile(r"[a-z0-9]+")
 Names = frozenset[str] | None  # None: which ones, only events can tell
