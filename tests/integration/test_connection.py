@@ -41,7 +41,8 @@ async def test_a_broker_that_is_away_is_named_without_its_password(own_server: N
     url = own_server.url.replace("//", "//user:secret@")
 
     with pytest.raises(
-        BusUnavailable, match=r"cannot connect to nats://127.0.0.1:\d+: .*; start a broker"
+        BusUnavailable,
+        match=r"cannot connect to nats://127.0.0.1:\d+: .*; start `heed dev`, or start a broker",
     ) as raised:
         await asyncio.wait_for(connect(Settings(nats_url=url), "test", attempts=1), SOON)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -209,32 +210,31 @@ REMEMBERED = {
 }
 
 
-async def test_what_its_readme_says_to_type_runs_on_a_laptop(
-    example: str, tmp_path: Path, own_server: NatsServer
-) -> None:
+async def test_what_its_readme_says_to_type_runs_on_a_laptop(example: str, tmp_path: Path) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     environment = {
         **os.environ,
         "PATH": ACTIVATED,
         "PYTHONPATH": str(ROOT / "operator"),
-        "HEED_NATS_URL": own_server.url,
         "NO_COLOR": "1",
     }
     (dev,) = typed(example, "dev", where="Run it on your machine")
     publishes = typed(example, "publish", where="Run it on your machine")
 
     async with _running(dev, tmp_path, environment) as output:
-        await _until(lambda: "broker " in output.read_text(), output.read_text)
+        await _until(lambda: "\ntry " in output.read_text(), output.read_text)
+        (broker,) = re.findall(r"^broker (\S+)", output.read_text(), re.MULTILINE)
         for words in publishes:
             publisher = await asyncio.create_subprocess_exec(*HEED, *words, cwd=tmp_path, env=environment)
             assert await publisher.wait() == 0
         wanted = OUTCOMES[example]
-        broadcast = await _broadcast(own_server.url, {item["type"] for item in wanted}, len(wanted))
+        broadcast = await _broadcast(broker, {item["type"] for item in wanted}, len(wanted))
+        statuses = await _settled(example, broker)
 
     assert len(broadcast) == len(wanted)
     for outcome in wanted:
         assert any(not list(mismatches(outcome, found)) for found in broadcast), (outcome, broadcast)
-    for status in await _statuses(example, own_server.url):
+    for status in statuses:
         assert status["pendingTasks"] == {}
         remembered = [session["state"] for session in status["sessions"].values()]
         assert remembered == REMEMBERED.get(example, [])
@@ -302,8 +302,18 @@ async def _broadcast(url: str, types: set[str], count: int) -> list[dict[str, An
     return found
 
 
+async def _settled(example: str, url: str) -> list[dict[str, Any]]:
+    """The ledgers, once nothing is pending or owed."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            statuses = await _statuses(example, url)
+            if not any(status["pendingTasks"] or status["outbox"] for status in statuses):
+                return statuses
+            await asyncio.sleep(0.05)
+
+
 async def _statuses(example: str, url: str) -> list[dict[str, Any]]:
-    """The ledgers that `heed dev` left behind."""
+    """The ledgers of `heed dev`."""
     connection = await connect(Settings(nats_url=url), "test", attempts=3)
     try:
         bucket = await open_ledgers(connection.client.jetstream())

@@ -160,8 +160,9 @@ def decisions_of(example: Path) -> Iterator[tuple[Program, Ledger, Received]]:
     programs = [item.program for item in load_agents([str(path) for path in example.glob("agent*.yaml")])]
     tasks = sorted({name for item in programs for name in item.tasks})
     answers = example / "simulate/answers.yaml"
-    rules = read_script(str(answers), tasks) if answers.exists() else []
     given = read_events(str(example / "simulate/events.jsonl"), programs, "default")
+    ids = [message.event.id for message in given]
+    rules = read_script(str(answers), tasks, ids) if answers.exists() else []
     run = simulate(programs, given, answering(rules))
     for agent, item in run.programs.items():
         ledger = Ledger()

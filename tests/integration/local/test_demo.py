@@ -63,7 +63,7 @@ def test_an_event_that_leads_nowhere_is_named(tmp_path: Path, text: str) -> None
 
     code, output = run("--example", str(example))
 
-    assert code == 1
+    assert code == 2  # a file that cannot be used
     assert "event" in output
     assert "Traceback" not in output
 
