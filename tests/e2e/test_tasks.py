@@ -62,8 +62,10 @@ def test_a_task_whose_pod_never_runs_is_said_to_be_stuck_until_it_does(
     cluster: Cluster, broker: Broker, namespace: str
 ) -> None:
     # Given a Job that mounts a Secret which is not there
-    volume = {"name": "keys", "secret": {"secretName": "missing"}}
-    cluster.apply([agent({"volumes": [volume]})], namespace)
+    made = agent({"volumes": [{"name": "keys", "secret": {"secretName": "missing"}}]})
+    (container,) = made["spec"]["tasks"]["echo"]["job"]["template"]["spec"]["containers"]
+    container["volumeMounts"] = [{"name": "keys", "mountPath": "/keys"}]
+    cluster.apply([made], namespace)
     cluster.until_ready("slow", namespace)
 
     # When its task is started
