@@ -150,6 +150,7 @@ async def test_the_end_of_a_task_is_decided_with_the_record_of_its_task(world: W
     life = await world.live()
     await world.send("ask", "s", {"finish": {"answer": 42}})
     [dead] = await letters(world, 1)
+    assert dead.letter.type == names.TASK_COMPLETED, dead.letter.headers
     assert (await world.quiet()).pending_tasks == {}
     await life.end()
 
