@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
@@ -31,7 +32,7 @@ class Campaign:
         self, workspace: Workspace, results: Results, suites: Sequence[str], reach_file: Path
     ) -> None:
         self._folder, self._results, self._suites = workspace.folder, results, tuple(suites)
-        self._reach_file = reach_file
+        self._reach_file, self._stopped = reach_file, threading.Event()
 
     def run(self, mutants: Sequence[Mutant], workers: int, *, again: bool) -> None:
         """Try what has no verdict yet; `again`: also what survived. Raises KeyboardInterrupt."""
@@ -42,19 +43,17 @@ class Campaign:
             if verdict is None or (again and verdict.outcome not in NOTICED):
                 left.put(mutant)
         progress = Progress(left.qsize(), self._results)
-        threads = [
-            threading.Thread(target=self._work, args=(left, nearest, progress), daemon=True)
-            for _ in range(workers)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(0.5)
+        with ThreadPoolExecutor(workers) as pool:
+            for working in [pool.submit(self._work, left, nearest, progress) for _ in range(workers)]:
+                try:
+                    working.result()
+                except BaseException:
+                    self._stopped.set()
+                    raise
 
     def _work(self, left: Queue[Mutant], nearest: Nearest, progress: Progress) -> None:
         with Trials(self._folder, self._suites) as trials:
-            while True:
+            while not self._stopped.is_set():
                 try:
                     mutant = left.get_nowait()
                 except Empty:

@@ -25,7 +25,7 @@ OUTCOMES = {
     2: "noticed",
     3: "noticed",
 }  # pytest's exit codes; 4 and 5 are mistakes of this rig
-QUIET = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:faulthandler")
+QUIET = ("-q", "-x", "-p", "no:cacheprovider")
 
 
 def main() -> int:
