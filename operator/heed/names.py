@@ -67,9 +67,8 @@ _SOURCE = re.compile(rf"/apis/{re.escape(API_VERSION)}/namespaces/([^/]+)/{PLURA
 _PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
 TYPE_MAX_LENGTH: Final = 255
 MAX_LABEL: Final = 63
-MAX_JOB_NAME: Final = (
-    MAX_LABEL - 17
-)  # room for `-<index>` of an Indexed Job (an int32), and `-<5 characters>` of a pod
+# Room for `-<index>` of an Indexed Job (an int32), and `-<5 characters>` of a pod.
+MAX_JOB_NAME: Final = MAX_LABEL - 17
 _DIGITS: Final = 16  # of the digest that ends a task id
 
 

@@ -10,8 +10,10 @@ import pytest
 
 from heed.core.jobfields import FIELDS, VERSION
 from tests import jobfields
+from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Stage, totals
+from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.operating import PATIENCE, Stage, totals
 from tests.cluster.stories import RESEARCHER
 
 pytestmark = pytest.mark.cluster
@@ -101,3 +103,30 @@ def test_what_is_no_job_once_it_is_rendered_fails_its_task_at_once(
     log = stage.operator.log.read_text()
     assert "effect broke" not in log
     assert "EffectsStuck" not in log
+
+
+def test_an_indexed_job_of_an_agent_and_a_task_with_long_names_gets_its_pods(
+    stage: Stage, pods: PodPhases
+) -> None:
+    # Given names of which nothing could be left for an index, were they taken whole
+    agent, task = "customer-support-escalation-coordinator", "summarise-conversation"
+    manifest = with_job(lambda job: job.update(completionMode="Indexed", completions=2, parallelism=2))
+    manifest["metadata"]["name"] = agent
+    manifest["spec"]["tasks"] = {task: manifest["spec"]["tasks"]["research"]}
+    manifest["spec"]["handlers"][0]["start"][0]["task"] = task
+    manifest["spec"]["handlers"][1]["when"] = f'task.name == "{task}"'
+    stage.apply(manifest)
+
+    # When
+    stage.ask()
+
+    # Then
+    status = stage.until(lambda s: [t["phase"] for t in s["pendingTasks"].values()] == ["Started"], agent)
+    assert not totals(status).get("tasksFailed")
+    (job,) = (item["metadata"]["name"] for item in stage.jobs())
+    made = eventually(
+        lambda: {name for pod in pods.of_job(stage.namespace, job) if (name := pod["metadata"]["name"])},
+        PATIENCE,
+        what="pods",
+    )
+    assert all(name.rpartition("-")[0] in (f"{job}-0", f"{job}-1") for name in made)
