@@ -225,15 +225,25 @@ async def until(condition: Callable[[], bool], what: str) -> None:
     await asyncio.to_thread(eventually, condition, 2 * PATIENCE, what, 0.2)
 
 
+@contextmanager
+def explained(scene: Scene, say: Callable[[str], None]) -> Iterator[None]:
+    """Where it ends in an assertion that does not hold, say how far the Agents are and what the operator wrote last."""
+    try:
+        yield
+    except AssertionError:
+        say(f"totals and outboxes: {[(s.get('totals'), s.get('outbox')) for s in scene.statuses()]}")
+        say("\n".join(scene.operator.log.read_text(errors="replace").splitlines()[-30:]))
+        raise
+
+
 def run(server: str, seconds: float, say: Callable[[str], None]) -> Report:
     """One outage from nothing to its report."""
-    with tempfile.TemporaryDirectory(prefix="heed-outage-") as folder, Scene.set(Path(folder)) as scene:
-        try:
-            return asyncio.run(outage(scene, server, seconds, say))
-        except AssertionError:
-            say(f"totals and outboxes: {[(s.get('totals'), s.get('outbox')) for s in scene.statuses()]}")
-            say("\n".join(scene.operator.log.read_text(errors="replace").splitlines()[-30:]))
-            raise
+    with (
+        tempfile.TemporaryDirectory(prefix="heed-outage-") as folder,
+        Scene.set(Path(folder)) as scene,
+        explained(scene, say),
+    ):
+        return asyncio.run(outage(scene, server, seconds, say))
 
 
 def main() -> int:

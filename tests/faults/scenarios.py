@@ -24,7 +24,7 @@ from pathlib import Path
 
 from heed import names
 from tests.faults.misfortunes import MISFORTUNES, Unmet, ask
-from tests.faults.outage import AGENTS, COUNTED, RATE, Load, Scene, until
+from tests.faults.outage import AGENTS, COUNTED, RATE, Load, Scene, explained, until
 
 Say = Callable[[str], None]
 
@@ -69,13 +69,9 @@ def run(name: str, say: Say, *, short: bool = False) -> Outcome:
     with (
         tempfile.TemporaryDirectory(prefix="heed-scenario-") as made,
         misfortune.prepared(Path(made)) as scene,
+        explained(scene, say),
     ):
-        try:
-            return asyncio.run(befall(scene, misfortune.short if short else misfortune.long, say))
-        except AssertionError:
-            say(f"totals and outboxes: {[(s.get('totals'), s.get('outbox')) for s in scene.statuses()]}")
-            say("\n".join(scene.operator.log.read_text(errors="replace").splitlines()[-30:]))
-            raise
+        return asyncio.run(befall(scene, misfortune.short if short else misfortune.long, say))
 
 
 def main() -> int:

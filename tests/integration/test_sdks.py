@@ -1,5 +1,6 @@
 """Senders made with the SDKs of CloudEvents publish now what is kept of them, and Heed reads it from the stream."""
 
+import asyncio
 import json
 import os
 
@@ -30,8 +31,6 @@ def comparable(message: Message) -> tuple[object, ...]:
 async def test_a_sender_publishes_what_is_kept_of_it(
     sender: Sender, nats_server: NatsServer, connection: Connection
 ) -> None:
-    import asyncio
-
     try:
         now = await asyncio.to_thread(sent, sender, nats_server.url)
     except Unavailable as error:
