@@ -274,11 +274,11 @@ async def test_credentials_that_expire_end_the_connection_and_make_no_other_one(
         brief = broker.minted(Grants((OWN_EVENTS,), (), ("_INBOX.>",)), lifetime=2)
         async with broker.user(brief) as user:
             await user.request(OWN_EVENTS, "now")
-            await until(lambda: user.client.is_closed, 10)
+            await until(lambda: user.client.is_closed)
             assert "authentication expired" in str(user.client.last_error)
 
         # A token counts until the end of its last second; who comes within it is sent away at once.
-        await until(lambda: _is_refused(broker, brief), 10)
+        await until(lambda: _is_refused(broker, brief))
 
 
 async def _is_refused(broker: SecuredBroker, credentials: str) -> bool:

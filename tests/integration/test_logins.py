@@ -102,7 +102,7 @@ async def test_a_password_that_changes_in_its_file_is_used_at_the_next_connect(t
         (tmp_path / "password").write_text("latter")
         found.start()
 
-        await until(lambda: connection.is_connected, timeout=30)
+        await until(lambda: connection.is_connected)
         assert "streams" in await connection.api("INFO")
         await connection.close()
 
@@ -160,7 +160,7 @@ async def test_streams_are_in_the_domain_that_the_settings_name(tmp_path: Path) 
         with NatsServer(tmp_path / "leaf", "-c", str(tmp_path / "leaf.conf")) as leaf:
             settings = Settings(nats_url=leaf.url, nats_domain="hub")
             connection = await connect(settings, "test", attempts=3)
-            await until(lambda: _answers(connection), timeout=30)
+            await until(lambda: _answers(connection))
             await ensure_streams(connection, settings.stream)
 
             there = await connect(Settings(nats_url=hub.url), "hub", attempts=3)

@@ -19,6 +19,7 @@ from heed.errors import StreamConflict
 from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 SETTINGS = StreamSettings(max_bytes=50_000_000, max_age=3600)
 
@@ -272,7 +273,7 @@ async def as_version(server: NatsServer, version: bytes) -> AsyncIterator[str]:
     listener = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         yield f"nats://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        await asyncio.wait_for(served.wait(), 30)
+        await asyncio.wait_for(served.wait(), PATIENCE)
     finally:
         listener.close()
 

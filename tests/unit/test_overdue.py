@@ -15,6 +15,7 @@ from heed.kube.api import Api, ApiError
 from heed.kube.overdue import NAMESPACES, Overdue, awaits_pods
 from heed.kube.standing import UNDECIDED
 from heed.kube.troubles import Trouble
+from tests.integration.waiting import SOON
 
 PATIENCE = 0.05
 FOREVER = 1000.0
@@ -61,7 +62,7 @@ class World:
         self.changes += 1
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(SOON):
             while not holds():  # noqa: ASYNC110, it waits for a condition
                 await asyncio.sleep(0.01)
 

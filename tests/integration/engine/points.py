@@ -22,6 +22,7 @@ POINTS = [
     for call in ["commit", "start", "cancel", "emit", "letter", "end"]
     for when in ("before", "after")
 ]
+EFFECTS = [point for point in POINTS if point.startswith("before") and "commit" not in point]
 
 
 class Doors:
@@ -53,6 +54,15 @@ class Doors:
         async def trap(name: str) -> None:
             if name == point and self._counts[point] == time:
                 self.dead.set()
+                await asyncio.Event().wait()
+
+        self.traps.append(trap)
+
+    def hold(self, points: Sequence[str]) -> None:
+        """Nobody comes past any of these."""
+
+        async def trap(name: str) -> None:
+            if name in points:
                 await asyncio.Event().wait()
 
         self.traps.append(trap)

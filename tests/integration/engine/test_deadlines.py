@@ -62,13 +62,13 @@ async def test_a_deadline_survives_the_operator(hasty: World, point: str) -> Non
     doors.die(point)
     life = await hasty.live(doors)
     await hasty.send("ask", "s", {})
-    await until(doors.dead.is_set, 10)
+    await until(doors.dead.is_set)
     await life.end()
 
     await hasty.live()
 
     await until(lambda: hasty.lives[-1].loop.ledger is not None)
-    await until(lambda: _failed(hasty), 10)
+    await until(lambda: _failed(hasty))
     ledger = await hasty.check()
     assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
 
@@ -82,7 +82,7 @@ async def test_a_start_that_came_too_late_stays_owed(hasty: World) -> None:
     await until(doors.dead.is_set)
     (record,) = doors.ledgers[-1].pending_tasks.values()
     await life.end()
-    await until(lambda: is_over(record.deadline or ""), 5)
+    await until(lambda: is_over(record.deadline or ""))
 
     # When the next operator cannot say so yet, but commits
     doors, told = Doors(), asyncio.Event()
@@ -113,7 +113,7 @@ async def test_a_job_removed_at_its_deadline_is_not_lost(
     doors.die("after cancel")
     life = await hasty.live(doors)
     await hasty.send("ask", "s", {})
-    await until(doors.dead.is_set, 10)
+    await until(doors.dead.is_set)
     await life.end()
 
     # When the next one looks for the Job long before the time it would give its deadline
@@ -121,7 +121,7 @@ async def test_a_job_removed_at_its_deadline_is_not_lost(
     await hasty.live()
 
     # Then
-    await until(lambda: _failed(hasty), 10)
+    await until(lambda: _failed(hasty))
     ledger = await hasty.check()
     assert [task.reason for task in ledger.recent_tasks] == ["DeadlineExceeded"]
 

@@ -107,7 +107,7 @@ async def test_a_stream_made_anew_is_not_read_until_somebody_says_so(alone: Worl
     await ensure_streams(alone.connection, StreamSettings())
     for _ in range(3):
         await alone.send("ask", "t", {})
-    await until(lambda: ("start over", "StreamReplaced") in life.watcher.troubles, 15)
+    await until(lambda: ("start over", "StreamReplaced") in life.watcher.troubles)
     stored = await alone.stored()
     assert stored.ledger.totals.handled == 1
 
@@ -117,7 +117,7 @@ async def test_a_stream_made_anew_is_not_read_until_somebody_says_so(alone: Worl
     record = json.loads(entry.value or b"")
     del record["status"]["cursor"]
     await alone.ledgers.put(key, json.dumps(record).encode())
-    ledger = await alone.quiet(30)
+    ledger = await alone.quiet()
     assert ledger.totals.handled == 4
     assert task in ledger.pending_tasks
     assert len(alone.jobs.running) == 4

@@ -49,7 +49,7 @@ async def test_a_broker_killed_again_and_again_under_load(own_server: NatsServer
 
         # When the broker is killed and comes back with its store, thrice
         for time in range(1, 4):
-            await until(lambda: _decided(world) > time * MANY // 5, 60)  # noqa: B023
+            await until(lambda: _decided(world) > time * MANY // 5)  # noqa: B023
             own_server.kill()
             await asyncio.to_thread(own_server.start)
         await asyncio.wait_for(feeding, SOON)

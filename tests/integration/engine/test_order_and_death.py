@@ -3,7 +3,7 @@
 import pytest
 
 from heed.core.effects import StartTask
-from tests.integration.engine.points import POINTS, Doors
+from tests.integration.engine.points import EFFECTS, POINTS, Doors
 from tests.integration.engine.world import World
 from tests.integration.waiting import until
 
@@ -79,9 +79,9 @@ async def test_killed_again_while_recovering_the_outcome_is_the_same(world: Worl
     await life.end()
     await everything(world)
     doors = Doors()
-    doors.die("after commit")
+    doors.hold(EFFECTS)
     life = await world.live(doors)
-    await until(doors.dead.is_set)
+    await until(lambda: world.has_committed_all(life))
     await life.end()
     assert {task.phase for task in (await world.stored()).ledger.pending_tasks.values()} == {
         "Owed",

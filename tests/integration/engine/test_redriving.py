@@ -194,7 +194,7 @@ async def test_thousands_of_letters_are_each_decided_once(world: World, heed_dea
     life = await world.live()
     for number in range(count):
         await world.send("break", f"s{number % 50}", {}, id=f"e-{number}")
-    await world.quiet(60)
+    await world.quiet()
     await letters(world, count)
     await life.end()
 
@@ -202,7 +202,7 @@ async def test_thousands_of_letters_are_each_decided_once(world: World, heed_dea
     await world.live()
     result = await heed_dead("redrive", "--all", "-n", world.namespace)
     assert (result.exit_code, result.stdout) == (0, f"{count} redriven\n"), result.output
-    ledger = await world.quiet(60)
+    ledger = await world.quiet()
 
     assert (ledger.totals.handled, ledger.totals.dead_lettered, ledger.totals.duplicates) == (count, count, 0)
     assert await emitted(world, "mended") == count

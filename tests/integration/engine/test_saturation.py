@@ -17,7 +17,7 @@ SESSIONS = 150
 
 async def settled(world: World) -> Ledger:
     """Once all is decided: every session's fate is the one it would have had with room for all."""
-    ledger = await world.quiet(60)
+    ledger = await world.quiet()
     fold = await world.fold()
     assert ledger.totals == fold.ledger.totals
     assert total_decided(ledger.totals) == len(fold.decisions)
@@ -31,14 +31,8 @@ async def settled(world: World) -> Ledger:
 
 async def saturated(world: World, life: Life) -> None:
     """Until everything is read, and some of it waits."""
-    await until(lambda: life.loop.ledger is not None and len(life.loop.ledger.waiting) > 0, 30)
-    last = await world._last()
-
-    def is_read() -> bool:
-        ledger = life.loop.ledger
-        return ledger is not None and ledger.cursor.sequence == last
-
-    await until(is_read, 30)
+    await until(lambda: life.loop.ledger is not None and len(life.loop.ledger.waiting) > 0)
+    await until(lambda: world.has_committed_all(life))
 
 
 async def offer(world: World, kind: str, sessions: range) -> None:
@@ -59,7 +53,7 @@ async def test_sessions_that_end_with_their_jobs_let_the_next_ones_in(world: Wor
     # When jobs end and their sessions too, whichever are there
     ended: set[str] = set()
     while len(ended) < SESSIONS:
-        await until(lambda: bool(set(world.jobs.running) - ended), 30)
+        await until(lambda: bool(set(world.jobs.running) - ended))
         for task_id in set(world.jobs.running) - ended:
             session = world.jobs.running[task_id].session
             ended.add(task_id)
@@ -117,12 +111,12 @@ async def test_when_very_many_wait_the_inbox_is_read_alone(
         monkeypatch.setattr(module, "MAX_WAITING", 20)
     await offer(world, "ask", range(SESSIONS))
     life = await world.live(pace=SMALL)
-    await until(lambda: life.loop.ledger is not None and len(life.loop.ledger.waiting) >= 20, 30)
+    await until(lambda: life.loop.ledger is not None and len(life.loop.ledger.waiting) >= 20)
 
     # When the sessions end by messages in the inbox, which stand behind all the others
     ended: set[str] = set()
     while len(ended) < SESSIONS:
-        await until(lambda: bool(set(world.jobs.running) - ended), 30)
+        await until(lambda: bool(set(world.jobs.running) - ended))
         for task_id in set(world.jobs.running) - ended:
             ended.add(task_id)
             await world.send("over", world.jobs.running[task_id].session, {}, direct=True)

@@ -147,7 +147,7 @@ async def test_what_a_start_under_way_makes_of_a_lost_task_is_removed(world: Wor
     doors.fail("after start", TaskUnavailable("the answer got lost"))
     life = await world.live(doors)
     await world.send("ask")
-    await asyncio.wait_for(under_way.wait(), 10)
+    await asyncio.wait_for(under_way.wait(), SOON)
     (task,) = world.jobs.made
 
     # When the Job is deleted by a person, and its task said to be lost
@@ -273,8 +273,8 @@ open(os.environ['HEED_RESULT_FILE'], 'w').write(str(n * 2)); raise SystemExit(n 
         await first.end()
         second = await world.live(runner=runner)
 
-        await until(lambda: (second.loop.ledger or first.loop.ledger).totals.tasks_failed == 3, 15)  # type: ignore[union-attr]
-        await until(lambda: second.loop.ledger.totals.tasks_completed == 3, 15)  # type: ignore[union-attr]
+        await until(lambda: (second.loop.ledger or first.loop.ledger).totals.tasks_failed == 3)  # type: ignore[union-attr]
+        await until(lambda: second.loop.ledger.totals.tasks_completed == 3)  # type: ignore[union-attr]
         ledger = await world.check()
         assert ledger.sessions["s1"].state["failed"] == "BackoffLimitExceeded"
     finally:

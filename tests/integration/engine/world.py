@@ -208,7 +208,7 @@ class World:
         async def is_quiet() -> bool:
             try:
                 ledger = (await self.stored()).ledger
-                return not self._owes(ledger) and ledger.cursor.sequence == await self._last()
+                return not self._owes(ledger) and ledger.cursor.sequence == await self.last()
             except HeedError:
                 return False  # the broker is away
 
@@ -236,7 +236,12 @@ class World:
         for life in self.lives:
             await life.end()
 
-    async def _last(self) -> int:
+    async def has_committed_all(self, life: Life) -> bool:
+        """Whether everything is decided, and durable."""
+        ledger = life.loop.ledger
+        return ledger is not None and ledger.cursor.sequence == await self.last()
+
+    async def last(self) -> int:
         """The sequence of the last message on the Agent's subjects."""
         last = 0
         for subject in self.program.subjects:
