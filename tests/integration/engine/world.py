@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def manifest(namespace: str, uid: str, job: dict[str, Any] | None = None) -> dic
         "spec": {
             "subscribe": [{"type": f"{IN}*"}],
             "tasks": {"work": {"job": job or {"template": {"spec": {"containers": [container]}}}}},
-            "handlers": HANDLERS,
+            "handlers": deepcopy(HANDLERS),
         },
     }
 
