@@ -59,6 +59,10 @@ class Keyed:
         (job,) = self.stage.jobs()
         return job
 
+    def secrets(self) -> list[dict[str, Any]]:
+        """All in the namespace."""
+        return list(self.plane.admin.get(f"/api/v1/namespaces/{self.stage.namespace}/secrets")["items"])
+
     def secret(self, job: dict[str, Any]) -> dict[str, Any] | None:
         path = f"/api/v1/namespaces/{self.stage.namespace}/secrets/{job['metadata']['name']}-nats"
         try:
@@ -264,6 +268,40 @@ def test_whatever_it_dies_of_between_job_and_credentials_the_job_gets_them(keyed
     status = keyed.stage.until(lambda s: totals(s).get("handled") == 2)
     assert totals(status) == {"handled": 2, "tasksStarted": 1}
     assert next(iter(status["pendingTasks"].values())).get("phase", "Started") == "Started"
+
+
+def test_a_secret_that_a_quota_refuses_leaves_a_job_that_runs_once_there_is_room(
+    keyed: Keyed, pods: PodPhases
+) -> None:
+    # Given room for one Job, and none for a Secret
+    path = f"/api/v1/namespaces/{keyed.stage.namespace}/resourcequotas"
+    hard = {"count/jobs.batch": "1", "count/secrets": str(len(keyed.secrets()))}
+    keyed.plane.admin.post(path, {"metadata": {"name": "tight"}, "spec": {"hard": hard}})
+    eventually(
+        lambda: keyed.plane.admin.get(f"{path}/tight").get("status", {}).get("used"),
+        PATIENCE,
+        what="a quota that is kept",
+    )
+
+    # When a task is to be started, again and again
+    keyed.apply()
+    keyed.broker.ask(keyed.stage.namespace)
+    keyed.stage.until(lambda s: any("exceeded quota: tight" in item["message"] for item in s["conditions"]))
+
+    # Then the Job of the first try waits, in the one place there is
+    (left,) = keyed.stage.jobs()
+    assert left["spec"]["suspend"] is True
+    assert keyed.secret(left) is None
+
+    # And runs with its credentials as soon as there is room
+    room = {"spec": {"hard": {"count/secrets": str(len(keyed.secrets()) + 1)}}}
+    keyed.plane.admin.patch(f"{path}/tight", room)
+    job = keyed.job()
+    assert job["metadata"]["uid"] == left["metadata"]["uid"]
+    keyed.say(job, names.TASK_PROGRESS, {"percent": 1})
+    pods.succeed(keyed.stage.namespace, job["metadata"]["name"], '{"answer": "the moon"}')
+    status = keyed.stage.until(lambda s: totals(s).get("tasksCompleted"))
+    assert totals(status)["tasksStarted"] == 1
 
 
 def test_a_job_that_its_author_wants_suspended_stays_suspended(keyed: Keyed) -> None:
