@@ -143,14 +143,14 @@ def test_a_completion_of_an_unknown_task_changes_nothing_but_a_counter(stage: St
 def test_a_completion_before_the_job_watch_saw_the_job_is_integrated_once(
     stage: Stage, pods: PodPhases
 ) -> None:
-    # Given a task whose end is told by someone faster than the watch
+    # Given a task whose end is told in Heed's name by someone faster than the watch
     stage.apply(RESEARCHER)
     stage.ask("q-1")
     job = stage.until_job()
     task_id = job["metadata"]["labels"][names.LABEL_TASK_ID]
     end = Event(
         job["metadata"]["uid"],
-        "/job",
+        names.agent_source(stage.namespace, "researcher"),
         names.TASK_COMPLETED,
         {"result": {"answer": "early"}},
         subject=task_id,

@@ -1,4 +1,4 @@
-"""Jobs that no pending task waits for: left alone, and reported once."""
+"""Jobs that no pending task waits for: removed where the ledger says why, else left alone and reported once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str)
 async def test_a_job_that_no_task_waits_for_is_left_alone_and_reported_once(
     watchless: Watchless, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # Given a task whose end someone else told, while its Job goes on
+    # Given a task whose end someone told in Heed's name, while its Job goes on
     body = await watchless.create()
     await watchless.ask("q-1")
     job = await watchless.started()
@@ -124,13 +124,29 @@ async def test_a_job_that_the_ledger_is_still_to_cancel_is_not_reported(
     assert ORPHAN not in caplog.text
 
 
-async def tell_end(watchless: Watchless, job: dict[str, Any]) -> None:
-    """Publish an end of a Job's task, as someone who is not Heed may."""
+async def test_a_job_whose_end_another_than_heed_told_is_removed(
+    watchless: Watchless, caplog: pytest.LogCaptureFixture
+) -> None:
+    await watchless.create()
+    await watchless.ask("q-1")
+
+    await tell_end(watchless, await watchless.started(), "/someone")
+
+    await watchless.no_jobs()
+    status = await watchless.status(lambda s: totals(s).get("tasksCompleted") == 1 and not s["pendingTasks"])
+    assert status["sessions"]["c-1"]["state"]["answer"] == "early"
+    await watchless.fleet.sweep(watchless.namespace)
+    assert "tasksFailed" not in totals((await watchless.agent())["status"])
+    assert ORPHAN not in caplog.text
+
+
+async def tell_end(watchless: Watchless, job: dict[str, Any], source: str | None = None) -> None:
+    """Publish an end of a Job's task, in the name of Heed or of another, as who may write to inboxes can."""
     subject = names.inbox_subject(watchless.namespace, AGENT, names.TASK_COMPLETED)
     task_id = job["metadata"]["labels"][names.LABEL_TASK_ID]
     end = Event(
         "end-1",
-        "/someone",
+        source or names.agent_source(watchless.namespace, AGENT),
         names.TASK_COMPLETED,
         {"result": {"answer": "early"}},
         subject=task_id,

@@ -25,7 +25,8 @@ WORK = {"task": "pack", "input": {"play": "succeed", "value": 7}}
 
 def received(sequence: int, type_: str, data: Any, subject: str | None = None) -> Received:
     """An event of one session; the end of a task where there is a subject."""
-    event = Event(f"e{sequence}", "/shop/1", type_, data, subject, extensions={"correlationid": "o-1"})
+    source = names.agent_source(NAMESPACE, AGENT) if subject else "/shop/1"
+    event = Event(f"e{sequence}", source, type_, data, subject, extensions={"correlationid": "o-1"})
     place = names.inbox_subject(NAMESPACE, AGENT, type_) if subject else names.event_subject(NAMESPACE, type_)
     return Received(sequence, f"2026-11-01T12:00:{sequence:02}.000000Z", place, event)
 

@@ -85,9 +85,10 @@ def malformed(sequence: int) -> Received:
 def task_end(
     sequence: int, task_id: str, result: Any = None, *, reason: str | None = None, **more: Any
 ) -> Received:
-    """The end of a task: completed with a result, or failed for a reason."""
+    """The end of a task, as Heed tells it: completed with a result, or failed for a reason."""
     type_ = names.TASK_FAILED if reason else names.TASK_COMPLETED
     data = {"reason": reason} if reason else {"result": result}
+    more = {"source": names.agent_source(NAMESPACE, AGENT), **more}
     return received(sequence, type_, data, inbox=True, subject=task_id, **more)
 
 

@@ -325,6 +325,25 @@ def test_a_task_that_runs_may_say_how_far_it_is_and_end_later(bench: Bench) -> N
     agent = report["agents"]["demo/researcher"]
     assert agent["sessions"]["line-1"]["state"] == {"topic": "tides", "answer": "the moon", "percent": 40}
     assert (agent["totals"]["handled"], agent["totals"]["stale"]) == (3, 1)
+    assert not [
+        task for step in report["events"] for item in step["deliveries"] for task in item["cancelled"]
+    ]
+
+
+def test_an_end_that_another_tells_stops_the_task(bench: Bench) -> None:
+    told = (
+        '{"type": "dev.heed.task.completed", "to": "researcher", "task": "research", "source": "/someone", '
+        '"data": {"result": {"answer": "the moon"}}}'
+    )
+    bench.events = f"{ASKED}{told}\n"
+
+    report = bench.json()
+
+    (started,) = report["tasks"]
+    (delivery,) = report["events"][1]["deliveries"]
+    assert delivery["cancelled"] == [started["id"]]
+    assert report["agents"]["demo/researcher"]["sessions"]["line-1"]["state"]["answer"] == "the moon"
+    assert report["pending"] == []
 
 
 def test_tasks_that_end_in_another_order_give_the_same_state(bench: Bench) -> None:

@@ -226,9 +226,10 @@ def test_an_end_that_no_handler_wants_still_ends_the_task() -> None:
 @pytest.mark.parametrize("data", [None, "text", [1], {"reason": {"deep": 1}}, {"reason": "x" * 9999}])
 def test_odd_data_of_a_tasks_end_do_no_harm(data: Any) -> None:
     ledger = after(WORKING, received(1))
-    end = received(2, names.TASK_FAILED, data, inbox=True, subject=only_task(ledger))
+    end = task_end(2, only_task(ledger), reason="Broken")
+    assert isinstance(end.event, Event)
 
-    decision = decide(WORKING, ledger, end)
+    decision = decide(WORKING, ledger, replace(end, event=replace(end.event, data=data)))
 
     assert decision.ledger.pending_tasks == {}
     assert len(decision.ledger.recent_tasks[-1].reason or "") <= 100

@@ -66,7 +66,7 @@ class Step:
 steps = st.builds(
     Step,
     st.sampled_from(
-        [SET, SET, SET, START, START, STOP, HALT, BREAK, "com.example.none", "end", "fail", "bad"]
+        [SET, SET, SET, START, START, STOP, HALT, BREAK, "com.example.none", "end", "fail", "told", "bad"]
     ),
     data,
     st.sampled_from(["a", "b", "c"]),
@@ -82,10 +82,11 @@ def events(sequence: list[Step]) -> list[Received]:
         time += step.moves
         if step.kind == "bad":
             found.append(malformed(number))
-        elif step.kind in ("end", "fail"):
+        elif step.kind in ("end", "fail", "told"):
             task = names.task_id(UID, number - 1 - len(step.session + str(step.data)) % 3, 0, "work")
             reason = "Broken" if step.kind == "fail" else None
-            found.append(task_end(number, task, step.data, reason=reason, time=time))
+            another = {"source": "/someone"} if step.kind == "told" else {}
+            found.append(task_end(number, task, step.data, reason=reason, time=time, **another))
         else:
             found.append(received(number, step.kind, step.data, time=time, correlationid=step.session))
     return found

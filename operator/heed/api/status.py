@@ -130,7 +130,8 @@ class PendingTask:
         Phase,
         Field(
             description="Owed: decided, not yet known to have started. Started. Cancelling: its failed event will "
-            "follow. Abandoned: its session ended, it is being removed and its end will be stale."
+            "follow. Abandoned: its session ended, or another than Heed told its end; it is being removed and its own "
+            "end will be stale."
         ),
     ] = "Owed"
     input: Annotated[Free, Field(description="What the handler passed in.")] = None

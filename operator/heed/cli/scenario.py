@@ -44,7 +44,8 @@ def _text(source: str) -> str:
 def _message(line: str, place: str, number: int, programs: Sequence[Program], namespace: str) -> Message:
     document = _json_line(line, place)
     to, task = document.pop("to", None), document.pop("task", None)
-    document = {"specversion": "1.0", "id": f"line-{number}", "source": "/simulate", **document}
+    speaker = "/simulate" if task is None else names.agent_source(namespace, str(to))
+    document = {"specversion": "1.0", "id": f"line-{number}", "source": speaker, **document}
     try:
         event = from_json(document)
     except MalformedEvent as error:

@@ -150,6 +150,11 @@ def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return left
 
 
+def abandoned(record: PendingTask) -> PendingTask:
+    """What a ledger keeps of a task that has ended for it, and is still to be stopped: little."""
+    return replace(record, phase="Abandoned", input=None, owed=None)
+
+
 def cancel(task_id: str, record: PendingTask) -> CancelTask:
     """The effect that stops a task which is Cancelling or Abandoned."""
     return CancelTask(task_id, None if record.phase == "Abandoned" else record)

@@ -136,8 +136,13 @@ def _has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:
     return any(task.session == key and task.phase != "Abandoned" for task in tasks.values())
 
 
-def task_ended(ledger: Ledger, task_id: str, received: Received, event: Event) -> Ledger:
-    """The ledger that waits for a task no more. Its session goes with its last task where it has no state."""
+def task_ended(
+    ledger: Ledger, task_id: str, received: Received, event: Event, *, may_run: bool = False
+) -> Ledger:
+    """The ledger that waits for a task no more. Its session goes with its last task where it has no state.
+
+    What `may_run` all the same stays in it until it is stopped.
+    """
     record = ledger.pending_tasks[task_id]
     completed = event.type == names.TASK_COMPLETED
     recent = RecentTask(
@@ -151,7 +156,9 @@ def task_ended(ledger: Ledger, task_id: str, received: Received, event: Event) -
     )
     return replace(
         ledger,
-        pending_tasks=ledgers.without(ledger.pending_tasks, [task_id]),
+        pending_tasks={**ledger.pending_tasks, task_id: ledgers.abandoned(record)}
+        if may_run
+        else ledgers.without(ledger.pending_tasks, [task_id]),
         recent_tasks=(*ledger.recent_tasks, recent)[-ledgers.RECENT_TASKS :],
         totals=ledgers.count(ledger.totals, **{"tasks_completed" if completed else "tasks_failed": 1}),
     )

@@ -1,9 +1,11 @@
 """What tasks say of themselves: their progress, and their ends, which take them out of the ledger."""
 
+from dataclasses import replace
 from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask
+from heed.core import ledger as ledgers
 from heed.core import redrives, sessions
 from heed.core.decision import Decision
 from heed.core.events import Event, Received
@@ -36,13 +38,21 @@ def decide_task_event(
         or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED)
     ):
         return counted(ledger, received, "stale")
+    may_run = event.source != names.agent_source(program.agent.namespace, program.agent.name)
     session = sessions.session_of(ledger, record.session, received, event)
-    ledger = sessions.task_ended(ledger, task_id, received, event)
+    ledger = sessions.task_ended(ledger, task_id, received, event, may_run=may_run)
     try:
-        return _decide_of_task(program, ledger, received, event, room, task_id, record)
+        decision = _decide_of_task(program, ledger, received, event, room, task_id, record)
     except DecisionFailed as failure:
         ledger = touched(ledger, record.session, session)
-        return dead(program, ledger, received, failure, task=redrives.task_kept(task_id, record))
+        decision = dead(program, ledger, received, failure, task=redrives.task_kept(task_id, record))
+    return _stopping(decision, task_id) if may_run else decision
+
+
+def _stopping(decision: Decision, task_id: str) -> Decision:
+    """The decision on an end that is not Heed's own word, so that the task may still run: it is stopped as well."""
+    stop = ledgers.cancel(task_id, decision.ledger.pending_tasks[task_id])
+    return replace(decision, effects=(*decision.effects, stop))
 
 
 def _decide_progress(
