@@ -71,7 +71,9 @@ def test_a_job_that_a_queue_suspends_is_the_queues_to_resume(stage: Stage, pods:
         stage.operator.kill()
         stage.operator.start()
         stage.ask("q-2", correlation="c-2")
-        stage.until(lambda s: totals(s).get("tasksStarted") == 2)
+        stage.until(
+            lambda s: [task["phase"] for task in s["pendingTasks"].values()] == ["Started", "Started"]
+        )
         assert [item["spec"]["suspend"] for item in stage.jobs()] == [True, True]
         admit(stage.plane, job)
         pods.wait_for_pod(stage.namespace, job["metadata"]["name"])
