@@ -12,6 +12,7 @@ import pytest
 from heed import names
 from heed.kube import api as kube_api
 from heed.kube import runner as kube_runner
+from heed.kube import searches
 from heed.kube.api import ApiError, jobs_path
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -129,7 +130,7 @@ async def test_a_job_is_not_called_lost_by_an_api_server_that_does_not_say_so(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a Job that the watch shows as deleted while nobody can say whether it is there
-    monkeypatch.setattr(kube_runner, "RETRY", 0.05)
+    monkeypatch.setattr(searches, "RETRY_S", 0.05)
     await watchless.create()
     await watchless.ask("q-1")
     job = await watchless.started()

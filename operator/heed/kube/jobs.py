@@ -208,6 +208,11 @@ def task_id(job: Mapping[str, Any]) -> str:
     return ""
 
 
+def is_watched(job: Mapping[str, Any]) -> bool:
+    """Whether a Job has the label that all watches and lists of Jobs ask for: anyone may take it away."""
+    return names.LABEL_AGENT in (job["metadata"].get("labels") or {})
+
+
 def is_at_work(job: Mapping[str, Any]) -> bool:
     """Whether a Job is neither over nor being deleted."""
     return finished(job) is None and "deletionTimestamp" not in job["metadata"]

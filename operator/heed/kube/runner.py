@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask
@@ -22,6 +21,7 @@ from heed.kube.joblists import Job, JobLists
 from heed.kube.jobpods import JobPods
 from heed.kube.poddelays import Delay
 from heed.kube.refusals import refused_job
+from heed.kube.searches import Searches
 from heed.kube.secrets import Credentials
 
 log = logging.getLogger("heed.jobs")
@@ -59,7 +59,7 @@ class JobRunner:
         self._orphans: set[str] = set() if orphans is None else orphans
         self._deletions: dict[str, asyncio.Task[None]] = {}
         self._readings: dict[str, asyncio.Task[None]] = {}
-        self._searches: set[asyncio.Task[None]] = set()
+        self._searches = Searches(agent, self._find_again)
         self._starts: dict[str, asyncio.Event] = {}
         self._credentials = Credentials(api, self._access)
 
@@ -168,7 +168,7 @@ class JobRunner:
                 reading = self._readings[name] = asyncio.ensure_future(self._read(job, delay))
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
         elif deleted and self.waits(task_id):
-            self._search(self._until_found_or_lost(task_id))
+            self._searches.begin(task_id)
         elif self.waits(task_id):
             self._pods.saw(job)
         if deleted:
@@ -179,7 +179,11 @@ class JobRunner:
         """Look for the Jobs of started tasks by their names. What is not there is lost. Raises TaskUnavailable."""
         left = iter(task_ids)
         while some := list(islice(left, AT_ONCE)):
-            await asyncio.gather(*map(self._find_or_lose, some))
+            for task_id, unseen in zip(
+                some, await asyncio.gather(*map(self._find_or_lose, some)), strict=True
+            ):
+                if unseen:
+                    self._searches.go_on(task_id)
 
     def report_orphan(self, job: Job) -> None:
         """A Job of the Agent's is at work, and no task waits for it. It may be of use to someone: it is left alone."""
@@ -194,30 +198,24 @@ class JobRunner:
         """Stop what is under way, for good; another runner's resume finds it again."""
         self._closed = True
         self._pods.close()
-        for task in (*self._readings.values(), *self._deletions.values(), *self._searches):
+        self._searches.close()
+        for task in (*self._readings.values(), *self._deletions.values()):
             task.cancel()
 
-    def _search(self, search: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(search)
-        self._searches.add(task)
-        task.add_done_callback(self._searches.discard)
+    async def _find_again(self, task_id: str) -> bool:
+        return self.waits(task_id) and await self._find_or_lose(task_id)
 
-    async def _until_found_or_lost(self, task_id: str) -> None:
-        while True:
-            try:
-                return await self._find_or_lose(task_id)
-            except TaskUnavailable as error:
-                log.warning("cannot look for a job", extra={"agent": str(self._agent), "error": str(error)})
-                await asyncio.sleep(RETRY)
-
-    async def _find_or_lose(self, task_id: str) -> None:
+    async def _find_or_lose(self, task_id: str) -> bool:
+        """Look for a task's Job. Whether one is there, not over, and out of every watch's sight."""
         try:
             job = await self._named(task_id)
         except ApiError as error:
             raise TaskUnavailable(str(error)) from error
-        if job is not None and self._is_of(job, task_id):
-            return self.observe(job)
-        return self._lost(task_id)
+        if job is None or not self._is_of(job, task_id):
+            self._lost(task_id)
+            return False
+        self.observe(job)
+        return jobs.finished(job) is None and not jobs.is_watched(job)
 
     def _lost(self, task_id: str) -> None:
         message = "the Job is gone; it was deleted by someone else than Heed"

@@ -1,0 +1,66 @@
+"""Looks for Jobs that no watch shows, by their names: at most one search for each task, less and less often."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from heed.core.effects import AgentRef
+from heed.errors import TaskUnavailable
+
+log = logging.getLogger("heed.jobs")
+RETRY_S = 5.0
+MOST_S: Final = 60.0
+
+
+class Searches:
+    """The searches of one Agent. `look` says whether to look again, and raises TaskUnavailable where it cannot tell."""
+
+    def __init__(self, agent: AgentRef, look: Callable[[str], Awaitable[bool]]) -> None:
+        self._agent, self._look = agent, look
+        self._searches: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    def begin(self, task_id: str) -> None:
+        """Look for a task's Job now, and go on as long as need be. One that is under way begins anew."""
+        self._begin(task_id, 0.0)
+
+    def go_on(self, task_id: str) -> None:
+        """It was looked for just now: go on, unless that is what is being done."""
+        if task_id not in self._searches:
+            self._begin(task_id, RETRY_S)
+
+    def close(self) -> None:
+        """Stop, for good."""
+        self._closed = True
+        for search in self._searches.values():
+            search.cancel()
+
+    def _begin(self, task_id: str, delay: float) -> None:
+        if self._closed:
+            return
+        if (before := self._searches.pop(task_id, None)) is not None:
+            before.cancel()
+        search = self._searches[task_id] = asyncio.create_task(self._search(task_id, delay))
+        search.add_done_callback(lambda done: self._forget(task_id, done))
+
+    def _forget(self, task_id: str, done: asyncio.Task[None]) -> None:
+        if self._searches.get(task_id) is done:
+            del self._searches[task_id]
+
+    async def _search(self, task_id: str, delay: float) -> None:
+        while True:
+            await asyncio.sleep(delay)
+            try:
+                if not await self._look(task_id):
+                    return
+            except TaskUnavailable as error:
+                log.warning("cannot look for a job", extra={"agent": str(self._agent), "error": str(error)})
+                delay = RETRY_S
+            else:
+                delay = longer(delay)
+
+
+def longer(delay: float) -> float:
+    """The seconds until the look after the next one."""
+    return min(max(2 * delay, RETRY_S), MOST_S)

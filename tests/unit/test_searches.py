@@ -1,0 +1,98 @@
+"""Searches for Jobs that no watch shows: one for each task, as long as need be, and none after the end."""
+
+import asyncio
+
+import pytest
+
+from heed.core.effects import AgentRef
+from heed.errors import TaskUnavailable
+from heed.kube import searches
+from heed.kube.searches import Searches, longer
+from tests.integration.waiting import until
+
+AGENT = AgentRef("demo", "researcher", "uid")
+
+
+class World:
+    """Says what it was asked for; `answers` are given one after the other, the last one for ever."""
+
+    def __init__(self, *answers: bool | Exception) -> None:
+        self.looks, self.answers = 0, list(answers)
+        self.searches = Searches(AGENT, self.look)
+
+    async def look(self, task_id: str) -> bool:
+        self.looks += 1
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def at_work(self) -> int:
+        """How many searches there are, known to be or not."""
+        return sum("Searches._search" in repr(task.get_coro()) for task in asyncio.all_tasks())
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searches, "RETRY_S", 0.001)
+
+
+async def test_it_looks_until_there_is_no_need_to() -> None:
+    world = World(True, TaskUnavailable("away"), True, False)
+
+    world.searches.begin("work-1")
+    await until(lambda: not world.at_work())
+
+    assert world.looks == 4
+
+
+async def test_there_is_one_search_for_each_task() -> None:
+    world = World(True)
+
+    for _ in range(3):
+        world.searches.begin("work-1")
+        world.searches.go_on("work-1")
+        world.searches.go_on("work-2")
+    await until(lambda: world.looks > 9 and world.at_work() == 2)
+
+    world.searches.close()
+    await until(lambda: not world.at_work())
+
+
+async def test_news_of_a_task_that_is_looked_for_have_it_looked_for_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Given a search whose next look is far away
+    monkeypatch.setattr(searches, "RETRY_S", 3600.0)
+    world = World(True, False)
+    world.searches.begin("work-1")
+    await until(lambda: world.looks == 1)
+
+    world.searches.begin("work-1")
+
+    await until(lambda: not world.at_work())
+    assert world.looks == 2
+
+
+async def test_after_the_end_nothing_is_looked_for() -> None:
+    world = World(True)
+    world.searches.begin("work-1")
+    await until(lambda: world.looks > 0)
+
+    world.searches.close()
+    world.searches.begin("work-2")
+    world.searches.go_on("work-3")
+    await until(lambda: not world.at_work())
+
+    looks = world.looks
+    await asyncio.sleep(0)
+    assert world.looks == looks
+
+
+def test_it_looks_less_and_less_often_but_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searches, "RETRY_S", 5.0)
+    delays = [0.0]
+    for _ in range(6):
+        delays.append(longer(delays[-1]))
+
+    assert delays == [0, 5, 10, 20, 40, 60, 60]
