@@ -142,8 +142,10 @@ class AgentLoop:
         if inlet is None or ledger is None or self._deciding.ahead or not ledger.cursor.sequence:
             return
         if ledger.cursor.sequence < first + (last - first) // 4 and self._performer is not None:
-            self._reached = await inlet.reached()
-            self._performer.settled.set()
+            reached = await inlet.reached()
+            if self._inlet is inlet:  # else all begins anew meanwhile, from the ledger
+                self._reached = reached
+                self._performer.settled.set()
 
     async def _resume_and_follow(self) -> None:
         """Everything from the ledger alone. Returns to begin anew with other subjects; else ends by an exception."""

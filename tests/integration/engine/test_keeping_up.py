@@ -1,16 +1,20 @@
 """A stream that drops its past, or that is not the same stream any more: noticed, counted, and no wild replay."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
 from heed import names
+from heed.bus.reader import CursorReader
 from heed.bus.streams import ensure_streams
-from heed.core.events import Event
+from heed.core.events import Event, Received
+from heed.errors import LedgerConflict
 from heed.settings import StreamSettings
+from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World, connected, world_on
-from tests.integration.waiting import until
+from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
 
 FOREIGN = 40
@@ -57,6 +61,62 @@ async def test_a_quiet_agents_cursor_moves_on_before_its_place_is_dropped(alone:
     assert ledger.cursor.sequence == number
     assert ledger.totals.expired == 0
     assert ledger.totals.handled == before.totals.handled + 1
+
+
+async def test_what_an_earlier_reader_had_reached_says_nothing_of_the_next_one(
+    alone: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an Agent that owes a message, and has decided one more event that is not committed yet
+    doors, emitting, conflict = Doors(), asyncio.Event(), asyncio.Event()
+
+    async def trap(point: str) -> None:
+        if point == "before emit":
+            await emitting.wait()
+        if point == "before commit" and doors.count(point) == 2:
+            await conflict.wait()
+            raise LedgerConflict("somebody else wrote it")
+
+    doors.traps.append(trap)
+    life = await alone.live(doors)
+    await alone.send("note", id="first")
+    await until(lambda: doors.count("after commit") == 1)
+    await others_talk(alone)
+    second = await alone.send("note", id="second")
+    await until(lambda: doors.count("before commit") == 2)
+
+    # And a look how far it has read, whose answer is there when all begins anew and nothing was read yet
+    seen, answered, reading, coming = (asyncio.Event() for _ in range(4))
+    read, reached = CursorReader.read, CursorReader.reached
+
+    async def slow_answer(self: CursorReader) -> int:
+        found = await reached(self)
+        seen.set()
+        await answered.wait()
+        return found
+
+    async def slow_reading(self: CursorReader, limit: int, timeout: float) -> Sequence[Received]:
+        reading.set()
+        await coming.wait()
+        return await read(self, limit, timeout)
+
+    monkeypatch.setattr(CursorReader, "reached", slow_answer)
+    monkeypatch.setattr(CursorReader, "read", slow_reading)
+    keeping = asyncio.create_task(life.loop.keep_up(1, second))
+    await asyncio.wait_for(seen.wait(), SOON)
+    conflict.set()
+    await asyncio.wait_for(reading.wait(), SOON)
+    answered.set()
+    await keeping
+
+    # When there is something to write before anything comes
+    emitting.set()
+    await until(lambda: doors.count("after commit") == 2)
+    coming.set()
+
+    # Then the event is decided all the same
+    ledger = await alone.check()
+    assert ledger.sessions["s"].state["noted"] == "second"
+    assert ledger.totals.handled == 2
 
 
 async def test_a_cursor_near_the_end_of_the_stream_costs_nothing(alone: World) -> None:

@@ -34,7 +34,7 @@ async def only_task(world: World) -> str:
 
 
 @pytest.mark.parametrize("last", ["stop", "over"])
-async def test_started_and_stopped_in_one_batch_no_job_is_left(world: World, last: str) -> None:
+async def test_started_and_stopped_in_one_batch_no_job_is_made(world: World, last: str) -> None:
     await world.send("both")
     await world.send(last)
 
@@ -42,7 +42,8 @@ async def test_started_and_stopped_in_one_batch_no_job_is_left(world: World, las
     ledger = await world.check()
 
     assert life.watcher.commits[0] == 2
-    assert not world.jobs.there
+    assert not world.jobs.made
+    assert life.doors.count("before start") == 0
     assert not ledger.pending_tasks
     assert ledger.totals.tasks_failed == (1 if last == "stop" else 0)
 
