@@ -34,9 +34,12 @@ class Campaign:
         self._folder, self._results, self._suites = workspace.folder, results, tuple(suites)
         self._reach_file, self._stopped = reach_file, threading.Event()
 
-    def run(self, mutants: Sequence[Mutant], workers: int, *, again: bool) -> None:
-        """Try what has no verdict yet; `again`: also what survived. Raises KeyboardInterrupt."""
-        nearest = Nearest(self._reach())
+    def run(self, mutants: Sequence[Mutant], workers: int, *, again: bool, wider: float) -> None:
+        """Try what has no verdict yet; `again`: also what survived. Raises KeyboardInterrupt.
+
+        `wider` bounds the tests beyond the nearest, in seconds that they take.
+        """
+        nearest = Nearest(self._reach(), wider)
         left: Queue[Mutant] = Queue()
         for mutant in mutants:
             verdict = self._results.get(mutant)

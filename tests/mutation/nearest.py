@@ -9,7 +9,7 @@ from typing import Any
 
 NEAREST_FILES = 3
 NEAREST_TESTS = 60
-WIDER_SECONDS = 240.0
+WIDER_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Choice:
 class Nearest:
     """Knows what each test reaches. The fewer other functions a test reaches, the nearer it is to each of them."""
 
-    def __init__(self, reach: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, reach: Mapping[str, Mapping[str, Any]], wider_seconds: float = WIDER_SECONDS) -> None:
+        self._wider_seconds = wider_seconds
         self._seconds = {test: float(noted["seconds"]) for test, noted in reach.items()}
         self._by_function: dict[str, list[tuple[int, float, str]]] = defaultdict(list)
         for test, noted in reach.items():
@@ -43,7 +44,7 @@ class Nearest:
         ordered = [test for _, _, test in self._by_function.get(function, ())]
         files = list(dict.fromkeys(test.split("::")[0] for test in ordered))[:NEAREST_FILES]
         nearest = [test for test in ordered if test.split("::")[0] in files][:NEAREST_TESTS]
-        wider, left = [], WIDER_SECONDS
+        wider, left = [], self._wider_seconds
         for test in ordered:
             if test not in nearest and self._seconds[test] <= left:
                 wider.append(test)
