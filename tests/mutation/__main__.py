@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from tests.mutation.campaign import Campaign
+from tests.mutation.nearest import WIDER_SECONDS
 from tests.mutation.results import NOTICED, Results, equivalents, table
 from tests.mutation.workspace import PACKAGES, Mutant, Workspace, cache_root
 
@@ -30,7 +31,7 @@ def main() -> int:
     if options.command == "run":
         campaign = Campaign(workspace, results, options.suite or SUITES, root / "reach.json")
         try:
-            campaign.run(mutants, options.workers, again=options.again)
+            campaign.run(mutants, options.workers, again=options.again, wider=options.wider)
         except KeyboardInterrupt:
             print("stopped; run it again to go on", file=sys.stderr)
     if options.command == "survivors":
@@ -79,6 +80,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--texts", action="store_true", help="also words of messages and log lines")
     parser.add_argument("--again", action="store_true", help="also those that survived before")
+    parser.add_argument(
+        "--wider",
+        type=float,
+        default=WIDER_SECONDS,
+        metavar="SECONDS",
+        help="of tests that are asked beyond the nearest (default: %(default)s; 0: only the nearest)",
+    )
     parser.add_argument(
         "--suite", action="append", help="folder or file of tests (default: unit and integration)"
     )
