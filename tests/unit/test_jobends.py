@@ -295,6 +295,13 @@ def test_the_result_is_that_of_a_pod_that_succeeded_and_of_the_last_one() -> Non
     assert end_of(a_job(completions=2), *pods, condition=COMPLETE).result == 3
 
 
+def test_a_container_that_ends_late_makes_no_pods_answer_later() -> None:
+    early = a_pod(ended("main", 0, 1, "1"), ended("logs", 0, 9), phase="Succeeded", metadata={"name": "p-9"})
+    late = a_pod(ended("main", 0, 3, "3"), ended("logs", 0, 4), phase="Succeeded", metadata={"name": "p-1"})
+
+    assert end_of(a_job(completions=2), early, late, condition=COMPLETE).result == 3
+
+
 def test_a_native_sidecar_that_was_stopped_does_not_spoil_the_result() -> None:
     spec = {"initContainers": [{"name": "proxy", "restartPolicy": "Always"}]}
     pod = a_pod(ended("main", 0, 1, "1"), init=[ended("proxy", 137, 2, "x")], phase="Succeeded", spec=spec)

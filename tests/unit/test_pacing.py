@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.engine.pacing import Pace, Pacer
+from heed.settings import Settings
 
 PACE = Pace(rate=100, burst=500)
 
@@ -44,6 +45,24 @@ def test_a_clock_that_began_long_ago_does_not_matter() -> None:
     late.spent(900, 5e6)
 
     assert early.delay(6.0) == late.delay(5e6 + 1)
+
+
+def test_an_agents_budget_and_that_of_all_are_those_of_the_settings() -> None:
+    settings = Settings(
+        commit_rate=1,
+        commit_burst=2,
+        operator_commit_rate=3,
+        operator_commit_burst=4,
+        batch=5,
+        outbox_limit=6,
+        status_budget=7,
+    )
+
+    pace = Pace.of(settings)
+
+    assert (pace.rate, pace.burst, pace.batch, pace.owed, pace.budget) == (1, 2, 5, 6, 7)
+    assert pace.shared is not None
+    assert (pace.shared.rate, pace.shared.burst, pace.shared.tokens) == (3, 4, 4)
 
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 30)), min_size=1, max_size=50))

@@ -106,9 +106,11 @@ class _Unpickler(pickle.Unpickler):
         return self._known[pid]
 
     def find_class(self, module: str, name: str) -> Any:
-        if not module.startswith("heed."):
+        # A dotted name would reach what a module has imported, and a function would be called.
+        found = super().find_class(module, name) if module.startswith("heed.") else None
+        if not isinstance(found, type) or found.__module__ != module:
             raise pickle.UnpicklingError(f"{module}.{name} is no part of a decision")
-        return super().find_class(module, name)
+        return found
 
 
 def packed(decision: Decision, known: list[Any]) -> bytes:

@@ -10,10 +10,11 @@ from heed import names
 from heed.bus.reader import CursorReader
 from heed.bus.streams import ensure_streams
 from heed.core.events import Event, Received
+from heed.engine.pacing import Pace
 from heed.errors import LedgerConflict
 from heed.settings import StreamSettings
 from tests.integration.engine.points import Doors
-from tests.integration.engine.world import AGENT, World, connected, world_on
+from tests.integration.engine.world import AGENT, QUICK, World, connected, world_on
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
 
@@ -27,12 +28,13 @@ async def alone(own_server: NatsServer, namespace: str) -> AsyncIterator[World]:
         yield world
 
 
-async def others_talk(world: World) -> None:
-    """Events of another namespace."""
-    subject = names.event_subject("elsewhere", "com.example.noise")
+async def others_talk(world: World) -> int:
+    """Events of another namespace; the sequence of the last one."""
+    last, subject = 0, names.event_subject("elsewhere", "com.example.noise")
     for number in range(FOREIGN):
         event = Event(f"noise-{number}", "/else", "com.example.noise")
-        await world.bus.publish(subject, event, deduplicate=False)
+        last = await world.bus.publish(subject, event, deduplicate=False)
+    return last
 
 
 async def drop(world: World, until_sequence: int) -> None:
@@ -45,11 +47,11 @@ async def test_a_quiet_agents_cursor_moves_on_before_its_place_is_dropped(alone:
     life = await alone.live()
     await alone.send("note")
     before = await alone.quiet()
-    await others_talk(alone)
+    last = await others_talk(alone)
 
     # When
-    first, last = await alone.bus.bounds()
-    await life.loop.keep_up(first, last)
+    assert before.cursor.sequence < last
+    await life.loop.keep_up(1, last)
     await until(lambda: life.loop.ledger is not None and life.loop.ledger.cursor.sequence >= last)
     await life.end()
     await drop(alone, last)
@@ -63,8 +65,39 @@ async def test_a_quiet_agents_cursor_moves_on_before_its_place_is_dropped(alone:
     assert ledger.totals.handled == before.totals.handled + 1
 
 
+async def test_what_was_read_and_is_not_decided_is_not_passed_over(alone: World) -> None:
+    # Given a cursor that is far behind, and what has come since
+    life = await alone.live()
+    await alone.send("none", id="first")
+    first = (await alone.quiet()).cursor.sequence
+    await life.end()
+    await others_talk(alone)
+    sequences = [await alone.send("none", id=f"later-{number}") for number in range(20)]
+
+    # And an Agent that decides one event for each commit, of which one is under way
+    doors, going_on = Doors(), asyncio.Event()
+
+    async def trap(point: str) -> None:
+        if point == "before commit":
+            await going_on.wait()
+
+    doors.traps.append(trap)
+    life = await alone.live(doors, Pace(QUICK.rate, QUICK.burst, batch=1))
+    await until(lambda: life.loop._inlet is not None and len(life.loop._inlet.unread) > 0)
+    await until(lambda: doors.count("before commit") == 1)
+
+    # When it is asked to move its cursor on
+    await life.loop.keep_up(first, sequences[-1])
+    going_on.set()
+
+    # Then it decides what it has read, all the same
+    assert (await alone.check()).totals.ignored == 21
+    assert [item.cursor.sequence for item in doors.ledgers] == sequences
+
+
+@pytest.mark.parametrize("answer", ["before", "after"])
 async def test_what_an_earlier_reader_had_reached_says_nothing_of_the_next_one(
-    alone: World, monkeypatch: pytest.MonkeyPatch
+    alone: World, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     # Given an Agent that owes a message, and has decided one more event that is not committed yet
     doors, emitting, conflict = Doors(), asyncio.Event(), asyncio.Event()
@@ -84,7 +117,7 @@ async def test_what_an_earlier_reader_had_reached_says_nothing_of_the_next_one(
     second = await alone.send("note", id="second")
     await until(lambda: doors.count("before commit") == 2)
 
-    # And a look how far it has read, whose answer is there when all begins anew and nothing was read yet
+    # And a look how far it has read, whose answer is there before or after all begins anew; nothing is read yet then
     seen, answered, reading, coming = (asyncio.Event() for _ in range(4))
     read, reached = CursorReader.read, CursorReader.reached
 
@@ -103,6 +136,9 @@ async def test_what_an_earlier_reader_had_reached_says_nothing_of_the_next_one(
     monkeypatch.setattr(CursorReader, "read", slow_reading)
     keeping = asyncio.create_task(life.loop.keep_up(1, second))
     await asyncio.wait_for(seen.wait(), SOON)
+    if answer == "before":
+        answered.set()
+        await keeping
     conflict.set()
     await asyncio.wait_for(reading.wait(), SOON)
     answered.set()

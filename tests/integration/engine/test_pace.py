@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import Sequence
 
 from heed import names
@@ -9,7 +10,7 @@ from heed.core.events import Event, Received
 from heed.core.ledger import Ledger, dump
 from heed.core.values import compact
 from heed.engine.inlet import READ_AT_ONCE, Inlet
-from heed.engine.pacing import Pace
+from heed.engine.pacing import Pace, Pacer
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import QUICK, World
 from tests.integration.waiting import until
@@ -106,6 +107,26 @@ async def test_where_writes_are_dear_batches_grow(world: World) -> None:
     assert ledger.totals.dead_lettered == 120
     assert sum(sizes) <= pace.burst + pace.rate * (clock() - began) + max(sizes)
     assert max(life.watcher.commits) > 20
+
+
+async def test_a_commit_waits_while_all_agents_together_have_written_too_much(world: World) -> None:
+    # Given a budget of all Agents that others have overdrawn for a long time
+    shared = Pacer.of(rate=1, burst=1)
+    shared.spent(10**6, time.monotonic())
+    life = await world.live(pace=Pace(rate=10**9, burst=10**9, shared=shared))
+
+    # When an event comes, and one more when there is something to spend again
+    await world.send("none", "one")
+    await until(
+        lambda: bool((life.loop._batches and life.loop._batches[0].decisions) or life.watcher.commits)
+    )
+    shared.tokens = 1.0
+    await world.send("none", "two")
+    await world.check()
+
+    # Then both were written at once, and paid for by all
+    assert life.watcher.commits[0] == 2
+    assert shared.tokens < -life.doors.sizes[0] / 2
 
 
 async def test_one_event_of_a_quiet_agent_is_committed_at_once(world: World) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from heed.core.ledger import Ledger
 from heed.engine.guarding import Guard
+from heed.engine.worker import unpacked
 from heed.errors import GuardUnavailable
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, gone, letter, of
 from tests.integration.waiting import until
@@ -110,6 +112,34 @@ async def test_nothing_is_left_when_the_guard_is_closed() -> None:
         await deciding
     with pytest.raises(GuardUnavailable):
         await heavy.decide(Ledger(), received(3, data=SHORT))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("os", "getpid"),
+        ("builtins", "dict"),
+        ("heedless", "Decision"),
+        ("heed", "__file__"),
+        ("heed.engine.worker", "os.getpid"),
+        ("heed.engine.worker", "io.BytesIO"),
+        ("heed.engine.worker", "address_space"),
+        ("heed.engine.worker", "Path"),
+    ],
+)
+def test_nothing_but_classes_of_heed_is_made_of_what_a_worker_says(module: str, name: str) -> None:
+    asked = pickle.PROTO + b"\x04"
+    for text in (module, name):
+        asked += pickle.SHORT_BINUNICODE + bytes([len(text)]) + text.encode()
+    called = asked + pickle.STACK_GLOBAL + pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.STOP
+
+    with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name} is no part of a decision"):
+        unpacked(called, [])
+
+
+def test_what_is_no_decision_is_not_taken_for_one() -> None:
+    with pytest.raises(pickle.UnpicklingError, match="no decision"):
+        unpacked(pickle.dumps(Ledger().cursor), [])
 
 
 PARENT = """
