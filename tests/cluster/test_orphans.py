@@ -106,7 +106,7 @@ async def test_a_job_that_the_ledger_is_still_to_cancel_is_not_reported(
     await watchless.started()
     api, delete = watchless.fleet._api, watchless.fleet._api.delete
 
-    async def refusing(path: str) -> Any:
+    async def refusing(path: str, uid: str | None = None) -> Any:
         raise ApiError(503, "no")
 
     monkeypatch.setattr(api, "delete", refusing)

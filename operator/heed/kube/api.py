@@ -140,9 +140,10 @@ class Api:
         """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""
         return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
-    async def delete(self, path: str) -> Answer:
-        """DELETE, dependents in the background. Raises ApiError."""
-        return await self._request("DELETE", path, query={"propagationPolicy": "Background"})
+    async def delete(self, path: str, uid: str | None = None) -> Answer:
+        """DELETE, dependents in the background; with a `uid` no other object of that name. Raises ApiError."""
+        options = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
+        return await self._request("DELETE", path, body=options, content_type=JSON)
 
     async def _request(
         self,

@@ -45,10 +45,10 @@ class FencedApi(Api):
         self._check()
         return await super().merge(path, patch)
 
-    async def delete(self, path: str) -> Answer:
+    async def delete(self, path: str, uid: str | None = None) -> Answer:
         """See Api. Raises ApiError."""
         self._check()
-        return await super().delete(path)
+        return await super().delete(path, uid)
 
     def _check(self) -> None:
         if not self.may_write():

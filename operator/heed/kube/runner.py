@@ -135,15 +135,17 @@ class JobRunner:
             del self._starts[task_id]
 
     async def cancel(self, task_id: str) -> None:
-        """Delete the Job."""
+        """Delete the Job; one that only has its name is somebody's, and stays. Raises TaskUnavailable."""
         if (starting := self._starts.get(task_id)) is not None:
             await starting.wait()  # else it may come after its deletion
-        for name in names.job_names(self._agent.name, task_id):
-            try:
-                await self._api.delete(jobs_path(self._agent.namespace, name))
-            except ApiError as error:
-                if error.status != 404:
-                    raise TaskUnavailable(str(error)) from error
+        try:
+            job = await self._named(task_id)
+            if job is not None and self._is_of(job, task_id):
+                metadata = job["metadata"]
+                await self._api.delete(jobs_path(self._agent.namespace, metadata["name"]), metadata["uid"])
+        except ApiError as error:
+            if error.status != 404:
+                raise TaskUnavailable(str(error)) from error
 
     async def resume(self, task_ids: Sequence[str]) -> None:
         """Compare the Agent's tasks with all its Jobs; started ones without a Job are lost."""

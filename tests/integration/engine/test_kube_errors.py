@@ -225,7 +225,7 @@ async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: Api, se
             asked.set()
             await answered.wait()
             return 201, job()
-        return 200
+        return 200, job()
 
     server.answers = slow
     runner = JobRunner(api, AGENT)
@@ -240,7 +240,33 @@ async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: Api, se
     await asyncio.gather(starting, cancelling)
 
     # Then
-    assert [method for method, _ in server.requests] == ["POST", "DELETE"]
+    assert [method for method, _ in server.requests] == ["POST", "GET", "DELETE"]
+
+
+@pytest.mark.parametrize("other", [job(uid="uid-2"), job(task="research-2"), job(task=None)])
+async def test_a_job_that_only_has_the_name_is_not_deleted(
+    api: Api, server: Server, other: dict[str, Any]
+) -> None:
+    server.answers = lambda request: (200, other)
+
+    await JobRunner(api, AGENT).cancel("research-1")
+
+    assert [method for method, _ in server.requests] == ["GET"]
+
+
+async def test_a_job_that_another_one_replaces_meanwhile_stays(api: Api, server: Server) -> None:
+    # Given a Job that is gone before its deletion arrives, whose name somebody has taken
+    found = job()
+    server.answers = lambda request: (200, found) if request.method == "GET" else 409
+    runner = JobRunner(api, AGENT)
+    with pytest.raises(TaskUnavailable):
+        await runner.cancel("research-1")
+
+    # When it is tried again
+    found = job(uid="uid-2")
+    await runner.cancel("research-1")
+
+    assert [method for method, _ in server.requests] == ["GET", "DELETE", "GET"]
 
 
 SIGNING = TaskAccess(signer=Signer(Key.new("account")))
