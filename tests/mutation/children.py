@@ -15,6 +15,8 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import FrameType
 
+# In the workspace. Hypothesis reads the constants of all modules that are not installed, for minutes with these.
+MUTATED = Path("mutated", "site-packages")
 ALL, FOLDER, MUTANT, STATS = "HEED_ALL_MUTANTS", "HEED_REACH_FOLDER", "MUTANT_UNDER_TEST", "stats"
 CLASS_SEPARATOR = "ǁ"  # mutmut's
 IMPORTED_FIRST = "from tests.mutation.children import begin\n\nbegin(__file__)\n"
@@ -36,7 +38,7 @@ class Mutated:
     """Finds mutated modules: that of one name, or all where that is None."""
 
     def __init__(self, workspace: Path, only: str | None) -> None:
-        self._folder, self._only = workspace / "mutated", only
+        self._folder, self._only = workspace / MUTATED, only
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """The mutated module of this name; None leaves it to the other finders."""

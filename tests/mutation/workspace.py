@@ -20,7 +20,7 @@ from pathlib import Path
 
 from mutmut.mutation.file_mutation import mutate_file_contents
 
-from tests.mutation.children import IMPORTED_FIRST
+from tests.mutation.children import IMPORTED_FIRST, MUTATED
 
 TREE = Path(__file__).resolve().parents[2]
 PACKAGES = ("core", "engine", "bus", "kube")
@@ -62,7 +62,7 @@ class Mutant:
 
 
 class Workspace:
-    """One state of the tree: `folder/heed` and all that the tests read, and `folder/mutated/heed`."""
+    """One state of the tree: `folder/heed` and all that the tests read, and `folder/mutated/site-packages/heed`."""
 
     def __init__(self, root: Path) -> None:
         self._root, self.folder = root, root / tree_digest()
@@ -100,7 +100,7 @@ class Workspace:
         with Pool() as pool:
             for path, kept in zip(paths, pool.starmap(_mutated, jobs), strict=True):
                 document = json.loads(kept.read_text())
-                target = self.folder / "mutated" / path.relative_to(self.folder)
+                target = self.folder / MUTATED / path.relative_to(self.folder)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_text(document["code"])
                 yield from (Mutant(**each) for each in document["mutants"])
