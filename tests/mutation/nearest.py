@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 NEAREST_FILES = 3
-NEAREST_TESTS = 60
-WIDER_SECONDS = 240
+NEAREST_TESTS = 90
+WIDER_SECONDS = 240.0
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,31 @@ class Choice:
 
 
 class Nearest:
-    """Knows what each test reaches. The fewer other functions a test reaches, the nearer it is to each of them."""
+    """Knows what each test reaches. It is the nearer to a module, the more of what it reaches is of that module."""
 
     def __init__(self, reach: Mapping[str, Mapping[str, Any]], wider_seconds: float = WIDER_SECONDS) -> None:
         self._wider_seconds = wider_seconds
-        self._seconds = {test: float(noted["seconds"]) for test, noted in reach.items()}
-        self._by_function: dict[str, list[tuple[int, float, str]]] = defaultdict(list)
-        for test, noted in reach.items():
-            if (
-                noted["passed"] and "\\" not in test
-            ):  # a second pytest in a process does not find escaped names
-                breadth = len(noted["functions"])
-                for function in noted["functions"]:
-                    self._by_function[function].append((breadth, self._seconds[test], test))
-        for tests in self._by_function.values():
-            tests.sort()
+        # A second pytest in a process does not find tests by names with escapes.
+        usable = {test: noted for test, noted in reach.items() if noted["passed"] and "\\" not in test}
+        self._seconds = {test: float(noted["seconds"]) for test, noted in usable.items()}
+        self._shares = {test: Counter(map(_module, noted["functions"])) for test, noted in usable.items()}
+        self._files: dict[str, Counter[str]] = defaultdict(Counter)
+        self._by_function: dict[str, list[str]] = defaultdict(list)
+        for test, noted in usable.items():
+            self._files[_file(test)].update(self._shares[test])
+            for function in noted["functions"]:
+                self._by_function[function].append(test)
 
     def of(self, function: str) -> Choice:
         """The tests for a function, by its mangled name."""
-        ordered = [test for _, _, test in self._by_function.get(function, ())]
-        files = list(dict.fromkeys(test.split("::")[0] for test in ordered))[:NEAREST_FILES]
-        nearest = [test for test in ordered if test.split("::")[0] in files][:NEAREST_TESTS]
+        module = _module(function)
+
+        def distance(test: str) -> tuple[float, float]:
+            return -_share(self._shares[test], module), self._seconds[test]
+
+        ordered = sorted(self._by_function.get(function, ()), key=distance)
+        files = sorted({_file(test) for test in ordered}, key=lambda file: -_share(self._files[file], module))
+        nearest = [test for test in ordered if _file(test) in files[:NEAREST_FILES]][:NEAREST_TESTS]
         wider, left = [], self._wider_seconds
         for test in ordered:
             if test not in nearest and self._seconds[test] <= left:
@@ -53,3 +57,15 @@ class Nearest:
 
     def _total(self, tests: list[str]) -> float:
         return sum(self._seconds[test] for test in tests)
+
+
+def _share(counts: Counter[str], module: str) -> float:
+    return counts[module] / counts.total()
+
+
+def _module(function: str) -> str:
+    return function.rpartition(".")[0]
+
+
+def _file(test: str) -> str:
+    return test.split("::")[0]
