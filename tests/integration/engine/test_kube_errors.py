@@ -21,7 +21,7 @@ from heed.kube import jobs
 from heed.kube.api import Api
 from heed.kube.ledger import StatusLedger
 from heed.kube.runner import JobRunner
-from tests.integration.waiting import SOON
+from tests.integration.waiting import SOON, until
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 BASE = Stored(Ledger(), "7", 100)
@@ -493,6 +493,42 @@ async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_no
         assert [end.id for end in ends] == ["job-uid"] * count
         await asyncio.sleep(0)
     runner.close()
+
+
+async def test_a_job_is_deleted_when_its_retention_is_over_and_its_end_is_known(
+    api: Api, server: Server
+) -> None:
+    # Given Jobs that are over: one just now, one whose end is not in the ledger, and one of which all is known
+    there: dict[str, Any] = {}
+    deleted, done = list[str](), asyncio.Event()
+
+    def ended(task: str, at: str) -> dict[str, Any]:
+        made = job(task=task, conditions=[{"type": "Complete", "status": "True", "lastTransitionTime": at}])
+        name = made["metadata"]["name"] = names.job_name(AGENT.name, task)
+        there[name] = made
+        return made
+
+    def answers(request: web.Request) -> Any:
+        name = request.path.rpartition("/")[2]
+        if request.method == "DELETE":
+            deleted.append(name)
+            done.set()
+        return 200, there.get(name, {"items": [], "metadata": {}})
+
+    server.answers = answers
+    runner = JobRunner(api, AGENT)
+    runner.waits = lambda task_id: task_id == "unheard"
+
+    # When they are seen
+    runner.observe(ended("young", "2099-01-01T00:00:00Z"))
+    runner.observe(ended("unheard", "2026-01-01T00:00:00Z"))
+    await until(lambda: len(runner._deletions) == 2)
+    runner.observe(ended("old", "2026-01-01T00:00:00Z"))
+    await asyncio.wait_for(done.wait(), SOON)
+    runner.close()
+
+    # Then
+    assert set(deleted) == {names.job_name(AGENT.name, "old")}
 
 
 async def test_nothing_is_created_whose_fields_the_api_server_would_drop(api: Api, server: Server) -> None:
