@@ -225,7 +225,8 @@ def caught_by(name: str, tests: Sequence[str], *, first_only: bool = True) -> li
         "no:cacheprovider",
     ]
     command += ["-p", "tests.faults.mutants", *(["-x"] if first_only else []), *tests]
-    environment = {**os.environ, "HEED_MUTANT": name, "HEED_SCHEDULES": "20"}
+    # Tests are expected to fail, some by waiting for what never comes.
+    environment = {"HEED_TEST_PATIENCE": "30", **os.environ, "HEED_MUTANT": name, "HEED_SCHEDULES": "20"}
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
