@@ -107,9 +107,10 @@ class Workspace:
 
 
 def _mutated(path: Path, module: str, known: Path) -> Path:
-    """A file with a module's mutated code and its mutants, made where there is none for this very source."""
+    """A file with a module's mutated code and its mutants, made where there is none for this very source and tool."""
     source = path.read_text()
-    kept = known / f"{module}-{hashlib.sha256(source.encode()).hexdigest()[:12]}.json"
+    digest = hashlib.sha256(Path(__file__).read_bytes() + source.encode()).hexdigest()[:12]
+    kept = known / f"{module}-{digest}.json"
     if not kept.exists():
         # A method called `list` would hide the type in the signatures of the mutants that follow it.
         source = source.replace('"""\n\n', '"""\n\nfrom __future__ import annotations\n\n', 1)
@@ -193,7 +194,8 @@ def _is_log_call(node: ast.AST) -> bool:
 
 
 def _source(node: object) -> str:
-    return ast.unparse(node) if isinstance(node, ast.AST) else repr(node)
+    """As text; an operator, which has none of its own, by its name."""
+    return (ast.unparse(node) or type(node).__name__) if isinstance(node, ast.AST) else repr(node)
 
 
 def tracked_files() -> list[str]:
