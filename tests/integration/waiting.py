@@ -10,9 +10,12 @@ SOON = PATIENCE
 
 async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], timeout: float = SOON) -> None:
     """Wait until the condition holds, and fail where it does not within `timeout` seconds."""
-    async with asyncio.timeout(timeout):
-        while True:
+    loop = asyncio.get_running_loop()
+    end = loop.time() + timeout
+    async with asyncio.timeout_at(end):
+        while loop.time() < end:  # `asyncio.wait_for` of Python 3.11 may swallow the timeout's one cancellation
             result = condition()
             if result if isinstance(result, bool) else await result:
                 return
             await asyncio.sleep(0.01)
+        raise TimeoutError
