@@ -13,7 +13,8 @@ async def until(condition: Callable[[], bool] | Callable[[], Awaitable[bool]], t
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout
     async with asyncio.timeout_at(end):
-        while loop.time() < end:  # `asyncio.wait_for` of Python 3.11 may swallow the timeout's one cancellation
+        # A look at the clock, too: `asyncio.wait_for` of Python 3.11 may swallow the timeout's one cancellation.
+        while loop.time() < end:
             result = condition()
             if result if isinstance(result, bool) else await result:
                 return
