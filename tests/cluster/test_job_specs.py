@@ -96,7 +96,7 @@ def test_what_is_no_job_once_it_is_rendered_fails_its_task_at_once(
 
     stage.ask()
 
-    status = stage.until(lambda s: totals(s).get("tasksFailed") == 1)
+    status = stage.until(lambda s: totals(s).get("tasksFailed") == 1 and ready(s)["status"])
     assert status["recentTasks"][0]["reason"] == "InvalidJob"
     assert ready(status)["status"] == "True"
     assert stage.jobs() == []
