@@ -54,12 +54,15 @@ WORKING = program(
         (received(1, names.TASK_FAILED, inbox=True), "stale"),
         (task_end(1, "work-0000000000"), "stale"),
         (received(1, "dev.heed.task.progress", inbox=True, subject="work-0000000000"), "stale"),
+        (replace(received(1), subject=names.inbox_subject(NAMESPACE, "another", ASKED)), "ignored"),
+        (replace(malformed(1), subject=names.event_subject("elsewhere", ASKED)), "ignored"),
     ],
 )
 def test_an_event_is_counted_once_and_passed(event: Received, total: str) -> None:
     decision = decide(COUNTING, Ledger(), event)
 
     assert decision.outcome == total
+    assert decision.received is event
     assert getattr(decision.ledger.totals, total) == 1
     assert total_decided(decision.ledger.totals) == 1
     assert decision.ledger.cursor.sequence == 1

@@ -151,6 +151,27 @@ def test_state_that_nests_deeper_with_every_event_is_stopped() -> None:
     assert load(stored(dump(decisions[-1].ledger))) == decisions[-1].ledger
 
 
+@pytest.mark.parametrize(
+    ("handlers", "state"),
+    [
+        ([{}], '{"a":"€"}'),
+        ([{"state": {"b": 1}}], '{"a":"€","b":1}'),
+        ([{"state": {"b": 1}}, {}], '{"a":"€","b":1}'),
+        ([{}, {"state": {"a": "${null}"}}], "{}"),
+        ([{"end": True}], "{}"),
+        ([{"end": True}, {"state": {"c": 1}}], '{"c":1}'),
+    ],
+)
+def test_a_decision_knows_how_large_the_state_is_that_it_leaves(
+    handlers: list[dict[str, Any]], state: str
+) -> None:
+    ledger = after(program({"state": {"a": "€"}}), received(1, correlationid="k"))
+
+    decision = decide(program(*handlers), ledger, received(2, correlationid="k"))
+
+    assert decision.state_size == len(state.encode())
+
+
 # ── failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 BROKEN: list[tuple[dict[str, Any], str]] = [
@@ -265,6 +286,7 @@ def test_an_emitted_event_says_where_it_came_from() -> None:
     assert event.id == names.event_id(agent.agent.uid, 4, 0)
     assert event.source == names.agent_source(NAMESPACE, AGENT)
     assert (event.type, event.subject, event.data) == ("x.done", "s-cause", {"n": 2})
+    assert event.datacontenttype == "application/json"
     assert event.time == cause.at
     assert event.extensions == {
         "correlationid": "flow",

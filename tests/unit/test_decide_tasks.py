@@ -75,8 +75,21 @@ def test_a_started_task_is_owed_with_all_that_a_runner_needs() -> None:
     assert (record.cause.id, record.cause.sequence, record.cause.hops) == ("e1", 1, 2)
     given = work_of(WORKING.agent, task, record)
     assert given.spec["template"]["spec"]["containers"][0]["args"] == ["tides", task]
-    assert given.document["task"] == {"id": task, "name": "work"}
-    assert given.document["event"]["data"] == TIDES
+    assert given.document == {
+        "task": {"id": task, "name": "work"},
+        "input": TIDES,
+        "event": {
+            "specversion": "1.0",
+            "id": "e1",
+            "source": "/shop",
+            "type": ASKED,
+            "correlationid": "c",
+            "heedhops": 2,
+            "data": TIDES,
+        },
+        "session": {"key": "c", "startedAt": at(1)},
+        "agent": {"name": AGENT, "namespace": NAMESPACE},
+    }
     assert (given.timeout, given.retention) == (600, 3600)
 
 
@@ -289,6 +302,24 @@ def test_a_new_session_of_the_same_key_is_not_touched_by_abandoned_tasks() -> No
     assert states(ended.ledger) == {"k": TIDES}
 
 
+def test_what_an_ended_session_abandoned_is_not_cancelled_in_the_next_one() -> None:
+    ledger = after(
+        WORKING,
+        received(1, data=TIDES, correlationid="k"),
+        received(2, STOP, correlationid="k"),
+        received(3, data=TIDES, correlationid="k"),
+    )
+    old, new = ledger.pending_tasks
+
+    halted = decide(WORKING, ledger, received(4, HALT, correlationid="k"))
+    stopped = decide(WORKING, ledger, received(4, STOP, correlationid="k"))
+
+    for decision, phase in ((halted, "Cancelling"), (stopped, "Abandoned")):
+        tasks = decision.ledger.pending_tasks
+        assert (tasks[old].phase, tasks[new].phase) == ("Abandoned", phase)
+        assert [effect.id for effect in decision.effects] == [new]
+
+
 # ── what is owed, and no more ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -307,6 +338,20 @@ def test_after_a_crash_the_ledger_alone_owes_every_effect_in_order() -> None:
 
     assert [type(effect).__name__ for effect in owed] == ["CancelTask", "StartTask", "Publish"]
     assert owed[1:] == [*decisions[1].effects, *decisions[3].effects]
+
+
+def test_what_one_event_started_and_emitted_is_owed_in_its_order() -> None:
+    agent = program(
+        {
+            "start": [{"task": "work", "input": 2}, {"task": "work", "input": 1}],
+            "emit": [{"type": "x.b"}, {"type": "x.a"}],
+        },
+        tasks={"work": job()},
+    )
+    first, second = fold(agent, [received(1), received(2)])
+
+    assert len(first.effects) == 4
+    assert owed_effects(second.ledger) == [*first.effects, *second.effects]
 
 
 def test_what_was_made_is_owed_no_more() -> None:

@@ -173,6 +173,28 @@ def test_the_end_of_a_task_comes_back_with_its_task() -> None:
     assert decisions[0].ledger.totals.tasks_completed == 1
 
 
+def test_the_end_of_a_task_that_breaks_again_keeps_its_task_and_is_remembered() -> None:
+    done = {"name": "done", "type": names.TASK_COMPLETED, "state": {"r": "${event.data.nothing}"}}
+    broken = program({"start": [{"task": "work", "input": 7}]}, done, tasks={"work": job()})
+    ledger = after(broken, received(1))
+    (task,) = ledger.pending_tasks
+    end = task_end(2, task, 1)
+    dead = decide(broken, ledger, end)
+    assert dead.letter is not None
+    kept = dead.letter.task
+
+    first, same, next_ = fold(
+        broken,
+        [again(end, 3, task=kept), again(end, 4, task=kept), again(end, 5, 3, task=kept)],
+        dead.ledger,
+    )
+
+    assert [item.outcome for item in (first, same, next_)] == ["dead_lettered", "duplicates", "dead_lettered"]
+    for item, attempt in ((first, 2), (next_, 3)):
+        assert item.letter is not None
+        assert (item.letter.task, item.letter.attempt) == (kept, attempt)
+
+
 def test_an_end_without_its_task_is_stale() -> None:
     end = task_end(2, "work-1", 1)
 

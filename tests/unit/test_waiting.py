@@ -12,7 +12,7 @@ from heed.core.events import Received
 from heed.core.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
 from heed.core.program import Program
 from heed.core.room import Room
-from heed.core.waiting import Waiting
+from heed.core.waiting import MAX_WAITING, Waiting
 from tests.unit.builders import after, at, fold, job, merged, program, received, stored, task_end
 
 CLOSE = "com.example.close"
@@ -277,3 +277,41 @@ def test_places_stay_in_order_however_they_come() -> None:
     assert waiting_.left(3) is waiting_
     assert waiting_.left(4).blocks("k", 10)
     assert not waiting_.left(4).left(9).blocks("k", 10)
+
+
+def test_more_events_than_may_wait_are_letters_that_say_so_and_are_remembered() -> None:
+    full = replace(BUSY, waiting=Waiting.of(dict.fromkeys(range(1, MAX_WAITING + 1), "x")))
+    late = opened(MAX_WAITING + 1, "a")
+
+    last = decide(AGENT, dropped(full, [1]), late, room=NONE)
+    refused = decide(AGENT, full, late, room=NONE)
+    again = decide(AGENT, refused.ledger, replace(late, sequence=MAX_WAITING + 2), room=NONE)
+
+    assert (last.outcome, len(last.ledger.waiting)) == ("waiting", MAX_WAITING)
+    assert refused.letter is not None
+    assert (refused.letter.code, refused.letter.message) == (
+        "Saturated",
+        "10000 events wait for room already; redrive it later",
+    )
+    assert (refused.ledger.waiting, again.outcome) == (full.waiting, "duplicates")
+    assert decide(AGENT, refused.ledger, opened(MAX_WAITING, "b"), room=NONE).outcome == "waiting"
+
+
+def test_what_is_given_up_adds_to_what_was_lost_before() -> None:
+    status = dump(waiting(opened(1, "a"), opened(2, "b")))
+    del status["cursor"]
+    status["totals"]["expired"] = 5
+
+    assert load(status).totals.expired == 7
+
+
+def test_however_places_come_and_go_what_is_left_is_the_same() -> None:
+    one, two = names.waiting_digest("one"), names.waiting_digest("two")
+    all_ = Waiting().joined(3, "one").joined(1, "two").joined(7, "one")
+
+    assert all_ == Waiting.of({1: two, 3: one, 7: one})
+    assert all_.left(3) == Waiting.of({1: two, 7: one})
+    assert all_.left(3).left(7) == Waiting.of({1: two})
+    assert all_.left(1).left(3).left(7) == Waiting()
+    assert [all_.first(count) for count in (0, 1, 2, 9)] == [[], [1], [1, 3], [1, 3, 7]]
+    assert [all_.blocks("one", sequence) for sequence in (2, 3, 4)] == [False, False, True]
