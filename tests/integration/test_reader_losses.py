@@ -8,6 +8,7 @@ import pytest
 from heed import names
 from heed.bus.connection import Connection
 from heed.bus.jetstream import JetStreamBus
+from heed.bus.pulling import Pull
 from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, collect, data, encoded, read_until_lost, send
@@ -52,9 +53,24 @@ async def test_a_deleted_consumer_loses_the_reader_at_once(own: Connection, name
 
     await own.api(f"CONSUMER.DELETE.HEED.{consumer}")
 
-    with pytest.raises(ReaderLost):
+    with pytest.raises(ReaderLost, match="409 Consumer Deleted"):
         await asyncio.wait_for(waiting, SOON)
     await reader.close()
+
+
+async def test_a_consumer_that_is_gone_before_it_is_asked_loses_the_reader(
+    own: Connection, namespace: str
+) -> None:
+    # Given a consumer that goes while the server has no request for it, so that it can tell nobody
+    wanted = {"deliver_policy": "all", "filter_subjects": [names.event_subject(namespace, ">")]}
+    pull = await Pull.open(own, names.STREAM, wanted)
+    [consumer] = (await own.api("CONSUMER.NAMES.HEED"))["consumers"]
+    await own.api(f"CONSUMER.DELETE.HEED.{consumer}")
+
+    # When it is asked, then it is known at once
+    with pytest.raises(ReaderLost, match="its consumer is gone"):
+        await asyncio.wait_for(pull.take(10, 60), SOON)
+    await pull.close()
 
 
 async def test_a_closed_reader_leaves_no_consumer_behind(own: Connection, namespace: str) -> None:

@@ -146,6 +146,11 @@ async def test_a_stream_restored_to_before_the_cursor_is_refused_until_the_curso
     with pytest.raises(StreamReplaced):
         await bus.open(subjects, lost[-1], BEGINNING, before)
 
+    # Nor is it where the stream says that it is the same one
+    end = kept[-1] + 1
+    with pytest.raises(StreamReplaced, match=f"stream HEED ends at {end}, and {end + 1} was read from it"):
+        await bus.open(subjects, end + 1, BEGINNING, await created(own))
+
     # And from the end of what was restored, reading goes on
     reader = await bus.open(subjects, kept[-1], BEGINNING)
     assert data(await collect(reader, 1)) == [5]

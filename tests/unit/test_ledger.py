@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from heed import names
 from heed.core.decide import decide
 from heed.core.events import Received
-from heed.core.ledger import Ledger, dump, load, owed_effects, patch, settle
+from heed.core.ledger import Ledger, abandoned, dump, load, owed_effects, patch, settle
 from heed.core.values import compact
 from tests.unit.builders import (
     UID,
@@ -288,3 +288,24 @@ def test_counts_are_those_of_the_maps() -> None:
         "outbox": 1,
         "waiting": 0,
     }
+
+
+@pytest.mark.parametrize("phase", ["Started", "Cancelling", "Abandoned"])
+def test_a_start_that_was_made_changes_only_a_task_that_owes_it(phase: str) -> None:
+    ledger = after(AGENT, received(1, START, {"n": 1}))
+    [start] = owed_effects(ledger)
+    [(key, task)] = ledger.pending_tasks.items()
+    later = replace(ledger, pending_tasks={key: replace(task, phase=phase)})
+
+    assert settle(later, [start]) is later
+    assert settle(ledger, [start]).pending_tasks[key].phase == "Started"
+
+
+def test_a_cancellation_that_was_made_waits_for_the_end_of_a_task_that_still_counts() -> None:
+    ledger = after(AGENT, received(1, START, {"n": 1}))
+    [(key, task)] = ledger.pending_tasks.items()
+    counting = replace(ledger, pending_tasks={key: replace(task, phase="Cancelling")})
+    given_up = replace(ledger, pending_tasks={key: abandoned(task)})
+
+    assert settle(counting, owed_effects(counting)) is counting
+    assert settle(given_up, owed_effects(given_up)).pending_tasks == {}

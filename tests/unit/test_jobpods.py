@@ -1,0 +1,73 @@
+"""What is remembered of a Job's pods that went before it ended."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from heed.core.effects import AgentRef
+from heed.kube.api import Api
+from heed.kube.jobpods import JobPods
+from tests.integration.waiting import until
+
+JOB = {
+    "metadata": {"name": "a-1", "uid": "job-1"},
+    "spec": {"template": {"spec": {"containers": [{"name": "main"}]}}},
+}
+LOSING = {**JOB, "status": {"terminating": 1}}
+
+
+class Cluster(Api):
+    """The pods of a Job that are there, and how often they were asked for."""
+
+    def __init__(self, *pods: Mapping[str, Any]) -> None:
+        self.pods, self.asked = pods, 0
+
+    async def pages(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ""
+    ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        self.asked += 1
+        yield self.pods
+
+
+def a_pod(name: str, phase: str, code: int, text: str = "") -> Mapping[str, Any]:
+    ended = {"exitCode": code, "reason": "Error", "message": text, "finishedAt": "2026-11-01T12:10:00Z"}
+    status = {"phase": phase, "containerStatuses": [{"name": "main", "state": {"terminated": ended}}]}
+    return {"metadata": {"name": name, "creationTimestamp": "2026-11-01T12:00:00Z"}, "status": status}
+
+
+async def remembered(cluster: Cluster) -> JobPods:
+    """The pods of a Job that was seen as it lost some."""
+    pods = JobPods(cluster, AgentRef("demo", "researcher", "uid-1"))
+    pods.saw(LOSING)
+    await until(lambda: cluster.asked == 1 and not pods._looks)
+    return pods
+
+
+async def test_what_is_read_of_a_pod_at_the_end_counts_more_than_what_was_remembered_of_it() -> None:
+    cluster = Cluster(a_pod("first", "Failed", 1), a_pod("second", "Running", 2))
+    pods = await remembered(cluster)
+    cluster.pods = (a_pod("second", "Failed", 3),)
+
+    assert {end.pod: end.exit_code for end in await pods.ends(JOB)} == {"first": 1, "second": 3}
+
+
+async def test_a_pod_that_succeeded_counts_only_while_it_is_there() -> None:
+    cluster = Cluster(a_pod("first", "Failed", 1), a_pod("second", "Succeeded", 0, "done"))
+    pods = await remembered(cluster)
+    assert {end.pod for end in await pods.ends(JOB)} == {"first", "second"}
+    cluster.pods = ()
+
+    assert {end.pod for end in await pods.ends(JOB)} == {"first"}
+
+
+async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
+    cluster = Cluster(a_pod("first", "Failed", 1))
+    pods = await remembered(cluster)
+    cluster.pods = ()
+
+    pods.forget("job-1")
+
+    assert await pods.ends(JOB) == []
+    pods.saw(LOSING)
+    await until(lambda: cluster.asked == 3)
