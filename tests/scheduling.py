@@ -17,8 +17,17 @@ from xdist.workermanage import WorkerController
 INDEPENDENT = frozenset(
     f"tests/faults/test_{name}.py" for name in ("storm", "outage", "mutants", "scenarios")
 )
-# What takes longest comes first; what is short fills the gaps at the end.
-ORDER = ("tests/faults/", "tests/cluster/", "tests/integration/", "tests/chart/", "tests/unit/")
+# What takes longest comes first; what is short fills the gaps at the end. The first two files mostly wait: for credentials
+# to expire, for a Lease to run out.
+ORDER = (
+    "tests/cluster/test_two_tenants_at_work.py",
+    "tests/cluster/test_standby.py",
+    "tests/faults/",
+    "tests/cluster/",
+    "tests/integration/",
+    "tests/chart/",
+    "tests/unit/",
+)
 CLUSTER = "tests/cluster/"
 MAX_CONTROL_PLANES = 2
 
