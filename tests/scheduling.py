@@ -17,8 +17,8 @@ from xdist.workermanage import WorkerController
 INDEPENDENT = frozenset(
     f"tests/faults/test_{name}.py" for name in ("storm", "outage", "mutants", "scenarios")
 )
-# What takes longest comes first; what is short fills the gaps at the end. The first two files mostly wait: for credentials
-# to expire, for a Lease to run out.
+# What takes longest comes first; what is short fills the gaps at the end. The first two files mostly wait, for
+# credentials to expire and Leases to run out.
 ORDER = (
     "tests/cluster/test_two_tenants_at_work.py",
     "tests/cluster/test_standby.py",
