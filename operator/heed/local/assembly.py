@@ -24,6 +24,7 @@ from heed.local.unheeded import watch_unheeded
 from heed.settings import Settings
 
 ATTEMPTS: Final = 3  # connections tried to a broker that somebody named
+BEGINNING: Final = "1970-01-01T00:00:00Z"
 
 
 @asynccontextmanager
@@ -65,12 +66,17 @@ async def workbench(
         bench.pace = pace_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()
-        watching = asyncio.create_task(_watch(bench, console, (await bus.bounds())[1]))
+        watching = asyncio.create_task(_watch(bench, console, now(), (await bus.bounds())[1]))
         stack.push_async_callback(stop, watching)
         yield bench
 
 
-async def _watch(bench: Workbench, console: Console, last: int) -> None:
-    """Tell of what no Agent heeds: on a broker of many, only of the namespaces of these Agents."""
+async def _watch(bench: Workbench, console: Console, since: str, last: int) -> None:
+    """Tell of what no Agent heeds: on a broker of many, only of the namespaces of these Agents.
+
+    `since` is when it began, `last` what the stream held then. Of one that was empty everything is told: an event may
+    come before this task has its first turn, and the broker's clock may be another.
+    """
     own = None if bench.server is not None else {item.namespace for item in bench.listeners}
-    await watch_unheeded(bench.bus, own, lambda: bench.listeners, console, last, now())
+    since = since if last else BEGINNING
+    await watch_unheeded(bench.bus, own, lambda: bench.listeners, console, last, since)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from heed import names
+from heed.local import assembly
 from heed.local.children import started
 from heed.local.claims import AgentTaken, Claims
 from heed.local.dev import PACE, pace_for
@@ -232,6 +233,18 @@ async def test_an_event_that_no_agent_heeds_is_shown_with_what_was_meant(
         )
         await one.emitted(ANSWERED)
         assert len(one.told("unheeded")) == 2  # what the Agent emits may be for others
+
+
+async def test_what_comes_first_is_shown_also_where_the_brokers_clock_is_behind(
+    example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly, "now", lambda: "2099-01-01T00:00:00Z")
+
+    async with life(example, folder=tmp_path / "state") as one:
+        event = replace(asked("tides", "q-1"), type="com.example.nobody")
+        await one.bench.bus.publish(names.event_subject("demo", event.type), event)
+
+        await one.hears("unheeded", type=event.type)
 
 
 async def test_what_is_hardly_meant_is_shown_at_the_start_and_on_a_reload_once(
