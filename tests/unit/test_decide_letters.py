@@ -12,6 +12,7 @@ MISSING = 'there is no "missing"; guard it with has(…) or use .?missing.orValu
 DATA = {"text": "A b", "number": 7, "big": "x" * 200_000}
 
 FAILURES: list[tuple[dict[str, Any], str, str]] = [
+    ({"state": "${event.data.number}"}, "BadState", "spec.handlers[1].state: yields a number, not a map"),
     (
         {"when": "event.data.missing"},
         "ExpressionFailed",
