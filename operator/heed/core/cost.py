@@ -200,7 +200,10 @@ def _of_text(call: Call, sizes: list[Bound], before: Bound) -> Cost:
 
 def _matched(pattern: bytes, text: Bound) -> tuple[Bound, Bound]:
     """The work of compiling a pattern, and of going through a text with it; counted repetitions multiply both."""
-    counts = [(group, max(int(low or 0), int(high or 0), 1)) for group, low, high in _COUNT.findall(pattern)]
+    counts = [
+        (group, max([1, *(int(number) for number in numbers if number)]))
+        for group, *numbers in _COUNT.findall(pattern)
+    ]
     nested = 1.0
     for group, count in counts:
         nested *= count if group else 1

@@ -201,8 +201,8 @@ def _patterns(schema: Mapping[str, Any]) -> Iterator[str]:
 def _repeated(pattern: str) -> float:
     """A pattern's length with all that its counts repeat: its automaton may be in so many states at once."""
     length = float(len(pattern) + 1)
-    for low, high in _COUNT.findall(pattern):
-        length = min(length * max(int(low or 0), int(high or 0), 1), _MOST)
+    for numbers in _COUNT.findall(pattern):
+        length = min(length * max([1, *(int(number) for number in numbers if number)]), _MOST)
     return length * (50 if "\\p" in pattern or "\\P" in pattern else 2)
 
 

@@ -10,7 +10,8 @@ from typing import Final
 
 _ANY_VALUE: Final = 2  # google.protobuf.Any.value
 _REFERENCES, _TYPES, _CHECKED_EXPR = 2, 3, 4  # CheckedExpr.reference_map, type_map, expr
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_VARINT, _BYTES = 0, 2
+_SIZES: Final = {1: 8, 5: 4}  # of the wire types of a fixed size
 
 
 class UnknownSyntax(Exception):
@@ -120,15 +121,16 @@ def nodes_of(syntax: Node) -> Iterator[Node]:
 
 def _node(data: bytes, facts: _Facts) -> Node:
     for number, value in _fields(data):
-        if number in _READERS:
-            assert isinstance(value, bytes)
+        if number in _READERS and isinstance(value, bytes):
             return _READERS[number](value, facts, data)
     raise UnknownSyntax("an expression of no kind")
 
 
 def _constant(data: bytes, _facts: _Facts, _around: bytes) -> Node:
-    number, value = next(_fields(data), (0, b""))
-    return Constant(value if isinstance(value, bytes) else b"", _CONSTANTS.get(number, "other"))
+    for number, value in _fields(data):
+        kind = _CONSTANTS.get(number, "other")
+        return Constant(value if kind in ("string", "bytes") and isinstance(value, bytes) else b"", kind)
+    return Constant(b"", "other")
 
 
 def _name(data: bytes, _facts: _Facts, _around: bytes) -> Node:
@@ -146,8 +148,7 @@ def _call(data: bytes, facts: _Facts, around: bytes) -> Node:
         for number, value in _fields(data)
         if number in (1, 3) and isinstance(value, bytes)
     ]
-    overloads = facts.overloads.get(_id(around), ()) if facts.overloads else ()
-    return Call(_one(data, 2).decode(), tuple(arguments), overloads)
+    return Call(_one(data, 2).decode(), tuple(arguments), facts.overloads.get(_id(around), ()))
 
 
 def _list(data: bytes, facts: _Facts, _around: bytes) -> Node:
@@ -205,8 +206,9 @@ def _facts(checked: bytes) -> _Facts:
     for number, entry in _fields(checked):
         if number in (_REFERENCES, _TYPES) and isinstance(entry, bytes):
             parts = dict(_fields(entry))
-            key, value = parts.get(1, 0), parts.get(2, b"")
-            assert isinstance(key, int) and isinstance(value, bytes)
+            key, value = parts.get(1), parts.get(2)
+            if not isinstance(key, int) or not isinstance(value, bytes):
+                continue
             if number == _TYPES:
                 types[key] = _type(value)
             else:
@@ -232,7 +234,7 @@ def _one(data: bytes, wanted: int) -> bytes:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The numbers and values of a message's fields; those of a fixed size as bytes that nobody reads."""
+    """The numbers and values of a message's fields, those of a fixed size as their bytes."""
     place = 0
     while place < len(data):
         tag, place = _varint(data, place)
@@ -243,12 +245,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             continue
         if kind == _BYTES:
             size, place = _varint(data, place)
-        elif kind in (_FIXED64, _FIXED32):
-            size = 8 if kind == _FIXED64 else 4
-        else:
+        elif (size := _SIZES.get(kind, 0)) == 0:
             raise UnknownSyntax(f"wire type {kind}")
-        if kind == _BYTES:
-            yield number, data[place : place + size]
+        yield number, data[place : place + size]
         place += size
 
 
