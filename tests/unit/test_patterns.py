@@ -2,11 +2,12 @@
 
 import re
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.core.patterns import matches
+from heed.core.patterns import covers, matches, overlap
 
 token = st.sampled_from(["a", "b", "com", "*"])
 types = st.lists(st.sampled_from(["a", "b", "com"]), min_size=1, max_size=4).map(".".join)
@@ -45,3 +46,74 @@ def test_a_type_is_a_pattern_for_itself(type_: str) -> None:
 def test_characters_that_mean_something_elsewhere_are_plain() -> None:
     assert matches("a+.[b]", "a+.[b]")
     assert not matches("a+", "aa")
+
+
+# ── patterns among themselves ───────────────────────────────────────────────────────────────────────────────────────
+
+TYPES = [
+    ".".join(tokens) for tokens in ("a", "b", "aa", "ab", "ba", "bb", "aaa", "aba", "abb", "bab", "aaaaaa")
+]
+
+
+@given(patterns, types)
+def test_a_pattern_covers_a_type_as_it_matches_it(pattern: str, type_: str) -> None:
+    assert covers(pattern, type_) is overlap(pattern, type_) is matches(pattern, type_)
+
+
+@given(patterns, patterns)
+def test_what_covers_matches_all_and_what_overlaps_some(one: str, other: str) -> None:
+    both = [type_ for type_ in TYPES if matches(one, type_) and matches(other, type_)]
+
+    assert overlap(one, other) is overlap(other, one)
+    assert not both or overlap(one, other)
+    assert not covers(one, other) or all(matches(one, type_) for type_ in TYPES if matches(other, type_))
+    assert covers(one, one) and covers(">", one) and overlap(one, one)
+
+
+@pytest.mark.parametrize(
+    ("wide", "narrow", "both_ways"),
+    [
+        ("*", "a", False),
+        ("a.*", "a.b", False),
+        (">", "*", False),
+        (">", "a.>", False),
+        ("a.>", "a.*", False),
+        ("a.>", "a.*.b", False),
+        ("a.>", "a.*.>", False),
+        ("*.>", "*.*", False),
+        ("*.*", "a.*", False),
+        ("*.b", "a.b", False),
+        ("*.>", "a.>", False),
+        ("a.*.>", "a.*.>", True),
+        (">", ">", True),
+    ],
+)
+def test_the_wider_of_two_covers_the_other(wide: str, narrow: str, both_ways: bool) -> None:
+    assert covers(wide, narrow)
+    assert covers(narrow, wide) is both_ways
+    assert overlap(wide, narrow) and overlap(narrow, wide)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "some"),
+    [
+        ("a", "b", False),
+        ("a", "a.b", False),
+        ("*", "*.*", False),
+        ("a.>", "a", False),
+        ("a.>", "*", False),
+        ("a.b", "a.b.>", False),
+        ("*.b", "a.c", False),
+        ("a.*", "b.>", False),
+        ("a.*.c", "*.b.d", False),
+        ("*.b", "a.*", True),
+        ("a.>", "*.b", True),
+        ("*.b.>", "a.*.c.d", True),
+        ("a.*.>", "*.b.>", True),
+        ("a.>", "*.>", True),
+        ("a.*", "*.>", True),
+    ],
+)
+def test_two_of_which_neither_covers_the_other_may_overlap(one: str, other: str, some: bool) -> None:
+    assert not covers(one, other)
+    assert overlap(one, other) is overlap(other, one) is some

@@ -72,3 +72,51 @@ def test_what_is_written_otherwise_is_refused(shown: str) -> None:
         timestamp_text(shown)
     with pytest.raises(ValueError, match="is no"):
         duration_text(shown)
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
+        ("1-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("2026-01-31T12:00:00.1Z", "2026-01-31T12:00:00.100Z"),
+        ("2026-01-31T12:00:00.0001Z", "2026-01-31T12:00:00.000100Z"),
+        ("2026-01-31T12:00:00.123456Z", "2026-01-31T12:00:00.123456Z"),
+        ("2026-01-31T12:00:00.123000001Z", "2026-01-31T12:00:00.123000001Z"),
+        ("2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00Z"),
+    ],
+)
+def test_a_timestamp_has_as_many_digits_as_it_needs(shown: str, text: str) -> None:
+    assert timestamp_text(shown) == text
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        ("0", "0s"),
+        ("1h30m", "5400s"),
+        ("2h3m4.5s", "7384.500s"),
+        ("-1.5us", "-0.000001500s"),
+        ("1ns", "0.000000001s"),
+        ("100ns", "0.000000100s"),
+        ("20ms", "0.020s"),
+        ("1.000001ms", "0.001000001s"),
+        ("1m0.000001s", "60.000001s"),
+        ("-3s", "-3s"),
+        ("87660000h", "315576000000s"),
+        ("0.1s", "0.100s"),
+        ("12.000000012s", "12.000000012s"),
+    ],
+)
+def test_a_duration_is_the_sum_of_its_parts_in_seconds(shown: str, text: str) -> None:
+    assert duration_text(shown) == text
+
+
+@pytest.mark.parametrize("shown", ["2026-01-31T12:00:00", "2026-01-31T12:00:00.1234567890Z", "20260131Z"])
+def test_what_is_wrong_with_a_time_is_named(shown: str) -> None:
+    with pytest.raises(ValueError, match=f"^{shown} is no timestamp$"):
+        timestamp_text(shown)
+    with pytest.raises(ValueError, match=r"^-1\.5 is no duration$"):
+        duration_text("-1.5")
+    with pytest.raises(ValueError, match=r"^1h! is no duration$"):
+        duration_text("1h!")

@@ -92,3 +92,77 @@ def test_compact_is_the_same_for_the_same_value(value: Any) -> None:
 def test_compact_refuses_what_is_no_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         compact({"n": float("nan")})
+
+
+# ── each rule by itself ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def exactly(value: Any) -> str:
+    """A value with the types of its numbers."""
+    return repr(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        (2.0, 2),
+        (-0.0, 0),
+        (1e18, 10**18),
+        (-(2.0**63), -(2**63)),
+        (2.0**63, 2.0**63),
+        (-1e19, -1e19),
+        (0.5, 0.5),
+        (2**63 - 1, 2**63 - 1),
+        (-(2**63), -(2**63)),
+        ([1.0, None, [2.0]], [1, None, [2]]),
+        ({"a": 1.0, "b": None, "c": {"d": [3.0]}}, {"a": 1, "c": {"d": [3]}}),
+    ],
+)
+def test_whole_floats_of_64_bits_are_integers(value: Any, kept: Any) -> None:
+    assert exactly(canonical(value)) == exactly(kept)
+    assert exactly(canonical(value, stored=True)) == exactly(kept)
+
+
+def test_what_the_server_made_of_large_floats_is_made_floats_again_wherever_it_stands() -> None:
+    assert exactly(canonical({"a": [2**63], "b": {"c": -(2**63) - 1}}, stored=True)) == exactly(
+        {"a": [2.0**63], "b": {"c": -(2.0**63)}}
+    )
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63) - 1])
+@pytest.mark.parametrize(
+    "place", [lambda n: n, lambda n: [n], lambda n: {"a": n}, lambda n: {"a": [{"b": n}]}]
+)
+def test_an_integer_that_would_be_another_one_later_is_named(value: int, place: Any) -> None:
+    with pytest.raises(OverflowError, match=f"^integer {value} does not fit 64 bits; keep it as a string$"):
+        canonical(place(value))
+
+
+def test_compact_is_short_sorted_and_as_it_is_read() -> None:
+    assert compact({"b": [1, 2.5, None, True], "a": {"ü": "é\n"}}) == (
+        '{"a":{"ü":"é\\n"},"b":[1,2.5,null,true]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "patch"),
+    [
+        ({}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {}, {"a": None}),
+        ({"a": 1}, {"a": 1}, {}),
+        ({"a": 1}, {"a": 2, "b": {}}, {"a": 2, "b": {}}),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "d": 3}}, {"a": {"c": None, "d": 3}}),
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, {}),
+        ({"a": {"b": 1}}, {"a": {}}, {"a": {"b": None}}),
+        ({"a": 1}, {"a": {"b": 1}}, {"a": {"b": 1}}),
+        ({"a": {"b": 1}}, {"a": 1}, {"a": 1}),
+        ({"a": 1}, {"a": True}, {"a": True}),
+        ({"a": 1}, {"a": 1.0}, {"a": 1.0}),
+        ({"a": [1, 2]}, {"a": [1]}, {"a": [1]}),
+        ({"a": [0]}, {"a": [False]}, {"a": [False]}),
+        ({"a": [{"b": [0, "x"]}]}, {"a": [{"b": [False, "x"]}]}, {"a": [{"b": [False, "x"]}]}),
+        ({"a": [{"b": 1, "c": [2]}]}, {"a": [{"b": 1, "c": [2]}]}, {}),
+    ],
+)
+def test_a_patch_names_what_is_other_and_nothing_else(old: Any, new: Any, patch: Any) -> None:
+    assert exactly(merge_patch(old, new)) == exactly(patch)

@@ -3,10 +3,11 @@
 import re
 from typing import Final
 
-_ESCAPED: Final = r"(?:\\.|[^\\\]])"
 _LONGEST: Final = 1000  # characters that are looked through
 _UNKNOWN: Final = "it has a construct that is not supported, or repeats too much"
-_CLASS: Final = re.compile(rf"\[\^?\]?{_ESCAPED}*\]")
+_PIECE: Final = re.compile(
+    r"\\.|(\[\^?\]?(?:\\.|[^\\\]])*\])", re.S
+)  # what is escaped, or a class of characters
 _CLASS_IN_RANGE: Final = re.compile(
     r"(\\[wdsWDSpP](?:\{\w+\})?-(?:\\.|[^\]\\])|(?:\\.|[^\[\]\\])-\\[wdsWDSpP])"
 )
@@ -32,7 +33,7 @@ def pattern_slip(pattern: str) -> str:
     """What in a pattern cannot be used, with the remedy."""
     if len(pattern) > _LONGEST:
         return _UNKNOWN
-    for group in _CLASS.findall(pattern):
+    for group in filter(None, _PIECE.findall(pattern)):
         inside = group[1:-1]
         if _CLASS_IN_RANGE.search(inside):
             return (
@@ -40,7 +41,7 @@ def pattern_slip(pattern: str) -> str:
             )
         if backwards := next((r for r in _RANGE.finditer(inside) if r[1] > r[2]), None):
             return f"the range {backwards[0]} in {group} goes backwards; write {backwards[2]}-{backwards[1]}"
-    outside = _CLASS.sub("x", pattern)
+    outside = _PIECE.sub(lambda piece: "x" if piece[1] or piece[0] == r"\\" else piece[0], pattern)
     for construct, problem in _CONSTRUCTS:
         if found := re.search(construct, outside):
             return f"{found[0]} {problem}"

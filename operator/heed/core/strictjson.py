@@ -11,6 +11,7 @@ from heed.errors import MalformedEvent
 MAX_DEPTH: Final = 64
 INT64: Final = (-(2**63), 2**63 - 1)  # CEL's integers
 
+_SHOWN: Final = 24  # digits of a number
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -95,24 +96,26 @@ def depth_of(value: object) -> int:
 
 def _in_range(value: int) -> int:
     if not INT64[0] <= value <= INT64[1]:
-        _out_of_range(shortened(value) if value.bit_length() < 256 else "")
+        bits = value.bit_length()
+        _out_of_range(str(value) if bits < 256 else f"of {bits} bits")  # so many digits take their time
     return value
 
 
 def _out_of_range(text: str) -> NoReturn:
-    raise Unreadable("NumberOutOfRange", f"number {text} does not fit 64 bits; send it as a string")
+    shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    raise Unreadable("NumberOutOfRange", f"number {shown} does not fit 64 bits; send it as a string")
 
 
 def _parse_int(text: str) -> int:
-    if len(text) > 20:
-        _out_of_range(text[:24] + "…")
+    if len(text) > _SHOWN:
+        _out_of_range(text)
     return _in_range(int(text))
 
 
 def _parse_float(text: str) -> float:
     value = float(text)
     if not isfinite(value):
-        _out_of_range(text[:24])
+        _out_of_range(text)
     return value
 
 
