@@ -6,6 +6,7 @@ import pytest
 
 from heed.core.decide import decide
 from heed.core.ledger import Ledger
+from heed.core.program import Program
 from tests.unit.builders import job, program, received
 
 MISSING = 'there is no "missing"; guard it with has(…) or use .?missing.orValue(…)'
@@ -173,17 +174,24 @@ FAILURES: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("handler", "code", "message"), FAILURES, ids=range(len(FAILURES)))
-def test_a_letter_says_where_it_failed_on_what_and_what_to_do(
-    handler: dict[str, Any], code: str, message: str
-) -> None:
-    agent = program(
+def agent(handler: dict[str, Any]) -> Program:
+    """An Agent whose second handler is to break."""
+    return program(
         {"name": "first", "when": "false"},
         {"name": "broken", **handler},
         tasks={"work": job("${input}"), "strict": job("${input.needed}")},
     )
 
-    letter = decide(agent, Ledger(), received(1, data=DATA)).letter
+
+@pytest.mark.parametrize(
+    ("broken", "code", "message"),
+    [(agent(handler), code, message) for handler, code, message in FAILURES],
+    ids=range(len(FAILURES)),
+)
+def test_a_letter_says_where_it_failed_on_what_and_what_to_do(
+    broken: Program, code: str, message: str
+) -> None:
+    letter = decide(broken, Ledger(), received(1, data=DATA)).letter
 
     assert letter is not None
     assert (letter.code, letter.message, letter.handler) == (code, message, "broken")

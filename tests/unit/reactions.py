@@ -1,0 +1,44 @@
+"""Short ways to say "what the handlers of this Agent make of an event with these data"."""
+
+from typing import Any
+
+import pytest
+
+from heed.core.events import Event
+from heed.core.program import Program
+from heed.core.react import (
+    Reacted,
+    agent_variable,
+    event_variable,
+    react,
+)
+from heed.errors import DecisionFailed
+from tests.unit.builders import ASKED, job, program
+
+TASKS = {"work": job("${input}"), "other": job()}
+
+
+def agent(*handlers: dict[str, Any]) -> Program:
+    return program(*({"name": f"h{index}", **handler} for index, handler in enumerate(handlers)), tasks=TASKS)
+
+
+def reacted(program_: Program, data: Any = None, state: dict[str, Any] | None = None) -> Reacted:
+    """What all handlers of an Agent make of an event with these data."""
+    event = event_variable(Event("e1", "/shop", ASKED, data))
+    variables = {
+        "event": event,
+        "agent": agent_variable(program_),
+        "session": {"key": "s"},
+        "task": {},
+        "input": {},
+    }
+    return react(program_, program_.reactions, variables, state or {})
+
+
+def failure(
+    program_: Program, data: Any = None, state: dict[str, Any] | None = None
+) -> tuple[str, str, str | None]:
+    """Code, message and handler of a reaction that fails."""
+    with pytest.raises(DecisionFailed) as raised:
+        reacted(program_, data, state)
+    return raised.value.code, raised.value.message, raised.value.handler

@@ -1,0 +1,235 @@
+"""What handlers make of one event within a session: each field of it, and how they fail."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.core.events import Event
+from heed.core.program import Program
+from heed.core.react import (
+    Reacted,
+    Wanted,
+    Wish,
+    agent_variable,
+    event_variable,
+    react,
+)
+from heed.core.values import compact
+from heed.errors import DecisionFailed
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
+from tests.unit.reactions import agent, failure, reacted
+
+# ── what expressions see ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_expressions_see_all_attributes_of_an_event() -> None:
+    extensions: dict[str, str | int] = {"correlationid": "c1", "heedhops": 2, "mine": True}
+    event = Event(
+        "e1",
+        "/shop",
+        ASKED,
+        {"n": 1},
+        "s",
+        "2026-01-31T12:00:00Z",
+        "application/json",
+        "https://x/y",
+        extensions,
+    )
+
+    assert event_variable(event) == {
+        "id": "e1",
+        "source": "/shop",
+        "type": ASKED,
+        "specversion": "1.0",
+        "subject": "s",
+        "time": "2026-01-31T12:00:00Z",
+        "datacontenttype": "application/json",
+        "dataschema": "https://x/y",
+        "correlationid": "c1",
+        "heedhops": 2,
+        "mine": True,
+        "data": {"n": 1},
+    }
+
+
+def test_what_an_event_lacks_is_not_there_but_its_flow_and_its_data() -> None:
+    assert event_variable(Event("e1", "/shop", ASKED)) == {
+        "id": "e1",
+        "source": "/shop",
+        "type": ASKED,
+        "specversion": "1.0",
+        "correlationid": "e1",
+        "data": None,
+    }
+
+
+def test_bytes_are_base64() -> None:
+    assert event_variable(Event("e1", "/shop", ASKED, b"\x00\xff"))["data"] == "AP8="
+
+
+def test_expressions_see_who_the_agent_is() -> None:
+    labelled = replace(agent({}), labels={"team": "a"})
+
+    assert agent_variable(labelled) == {"name": AGENT, "namespace": NAMESPACE, "labels": {"team": "a"}}
+
+
+# ── what is collected ───────────────────────────────────────────────────────────────────────────────────────────────
+
+BUSY = agent(
+    {"state": {"n": "${event.data.n}"}, "cancel": [{"task": "other"}]},
+    {"when": "state.n == 8"},
+    {
+        "start": [
+            {"task": "work", "input": {"n": "${state.n}"}},
+            {"from": "${[{'task': 'other'}, {'task': 'work', 'input': 1.0}]}"},
+        ],
+        "emit": [
+            {"type": "x.${event.data.n}", "data": "${state}", "subject": "s", "to": "other"},
+            {"from": "${[{'type': 'x.y'}, {'type': 'x.z', 'data': 1, 'subject': 'a', 'to': 'b'}]}"},
+            {"from": "${[]}"},
+        ],
+    },
+)
+
+
+def test_everything_that_handlers_do_is_collected_in_order() -> None:
+    wishes = [Wish("h2", "work", {"n": 7}), Wish("h2", "other", None), Wish("h2", "work", 1)]
+    events: list[dict[str, Any]] = [
+        {"type": "x.7", "data": {"n": 7, "old": 1}, "subject": "s", "to": "other"},
+        {"type": "x.y"},
+        {"type": "x.z", "data": 1, "subject": "a", "to": "b"},
+    ]
+
+    assert reacted(BUSY, {"n": 7}, {"old": 1}) == Reacted(
+        state={"old": 1, "n": 7},
+        state_size=len('{"n":7,"old":1}'),
+        made=sum(len(compact(item)) for item in [*(wish.input for wish in wishes), *events]),
+        handlers=["h0", "h2"],
+        starts=wishes,
+        emits=[Wanted("h2", item) for item in events],
+        cancels={"other"},
+    )
+
+
+def test_where_no_condition_holds_nothing_is_done() -> None:
+    assert reacted(agent({"when": "false"}), state={"n": 1}) == Reacted({"n": 1})
+
+
+def test_the_state_that_was_given_stays_as_it_is() -> None:
+    before = {"n": 1}
+
+    assert reacted(BUSY, {"n": 2}, before).state == {"n": 2}
+    assert before == {"n": 1}
+
+
+def test_the_end_of_a_session_drops_its_state_its_starts_and_its_cancellations_but_no_event() -> None:
+    ending = agent(
+        {
+            "state": {"n": 1},
+            "start": [{"task": "work"}],
+            "cancel": [{"task": "work"}],
+            "emit": [{"type": "x.y"}],
+        },
+        {"end": True, "emit": [{"type": "x.last", "data": "${state.n}"}]},
+        {"when": "state == {}", "start": [{"task": "other"}]},
+    )
+
+    found = reacted(ending, state={"old": 1})
+
+    assert found.ended
+    assert (found.state, found.state_size, found.cancels) == ({}, 2, set())
+    assert found.starts == [Wish("h2", "other", None)]
+    assert [item.event for item in found.emits] == [{"type": "x.y"}, {"type": "x.last", "data": 1}]
+    assert found.handlers == ["h0", "h1", "h2"]
+
+
+# ── failures ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+NULL = "event.data is null, not a map; ask first: type(event.data) == map && has(event.data.n)"
+FAILING: list[tuple[dict[str, Any], str, str]] = [
+    ({"when": "event.data.n == 1"}, "ExpressionFailed", f"spec.handlers[1].when: {NULL}"),
+    ({"state": "${event.data}"}, "BadState", "spec.handlers[1].state: yields null, not a map"),
+    ({"state": "${event.data.n}"}, "TemplateFailed", f"spec.handlers[1].state: ${{event.data.n}}: {NULL}"),
+    (
+        {"start": [{"task": "work"}, {"task": "work", "input": ["${event.data.n}"]}]},
+        "TemplateFailed",
+        f"spec.handlers[1].start[1].input[0]: ${{event.data.n}}: {NULL}",
+    ),
+    (
+        {"start": [{"from": "${event.data.n}"}]},
+        "TemplateFailed",
+        f"spec.handlers[1].start[0].from: ${{event.data.n}}: {NULL}",
+    ),
+    (
+        {"start": [{"from": "${event.data}"}]},
+        "BadList",
+        "spec.handlers[1].start[0].from: yields null, not a list of maps",
+    ),
+    (
+        {"start": [{"from": "${[{}, 1]}"}]},
+        "BadList",
+        "spec.handlers[1].start[0].from: yields a list, not a list of maps",
+    ),
+    (
+        {"start": [{"from": "${[{'task': 'work'}, {'task': 'work', 'inputs': 1, 'data': 2}]}"}]},
+        "BadList",
+        'spec.handlers[1].start[0].from: unknown member "data"; known are input, task',
+    ),
+    (
+        {"start": [{"from": "${[{'task': 'work', 'input': 18446744073709551615u}]}"}]},
+        "NumberOutOfRange",
+        "spec.handlers[1].start[0].from: integer 18446744073709551615 does not fit 64 bits; keep it as a string",
+    ),
+    (
+        {"start": [{"from": "${[{'task': 'wrk'}]}"}]},
+        "UnknownTask",
+        'there is no task "wrk"; spec.tasks has: other, work',
+    ),
+    (
+        {"emit": [{"type": "x"}, {"type": "x", "data": "${event.data.n}"}]},
+        "TemplateFailed",
+        f"spec.handlers[1].emit[1].data: ${{event.data.n}}: {NULL}",
+    ),
+    (
+        {"emit": [{"from": "${event.data.n}"}]},
+        "TemplateFailed",
+        f"spec.handlers[1].emit[0].from: ${{event.data.n}}: {NULL}",
+    ),
+    (
+        {"emit": [{"from": "${[{'type': 'x', 'input': 1}]}"}]},
+        "BadList",
+        'spec.handlers[1].emit[0].from: unknown member "input"; known are data, subject, to, type',
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("agent_", "code", "message"), [(agent({}, handler), code, message) for handler, code, message in FAILING]
+)
+def test_a_handler_that_breaks_says_where_and_on_what(agent_: Program, code: str, message: str) -> None:
+    assert failure(agent_) == (code, message, "h1")
+
+
+def test_an_agent_without_tasks_can_start_none() -> None:
+    idle = program({"name": "h", "start": [{"from": "${[{'task': 'work'}]}"}]})
+
+    assert failure(idle) == ("UnknownTask", 'there is no task "work"; spec.tasks has: none', "h")
+
+
+def test_a_verdict_is_given_whatever_the_handlers_say() -> None:
+    verdict = DecisionFailed("TooCostly", "takes too long", "h0")
+
+    assert failure(replace(agent({"when": "false"}), verdict=verdict)) == (
+        "TooCostly",
+        "takes too long",
+        "h0",
+    )
+
+
+def test_tasks_have_a_variable_of_their_own_in_events_of_tasks() -> None:
+    hearing = agent({"type": names.TASK_COMPLETED, "state": {"n": "${task.name}"}})
+    variables = {"event": {}, "agent": {}, "session": {}, "task": {"name": "work"}, "input": {}}
+
+    assert react(hearing, hearing.reactions, variables, {}).state == {"n": "work"}

@@ -1,0 +1,88 @@
+"""How much state the handlers may leave, and how much they may start and emit: each limit on both sides."""
+
+from typing import Any
+
+import pytest
+
+from heed.core.program import Program
+from heed.core.react import (
+    MAX_DECISION_BYTES,
+    MAX_STATE_BYTES,
+)
+from heed.core.strictjson import MAX_DEPTH
+from tests.unit.reactions import agent, failure, reacted
+
+KEEPS, REPEATS = agent({}), agent({"state": {"n": "${event.data}"}})
+STARTS = agent(
+    {"start": [{"task": "work", "input": "${event.data[0]}"}, {"task": "work", "input": "${event.data[1]}"}]}
+)
+EMITS = agent({"emit": [{"from": "${event.data.map(d, {'type': 'x', 'data': d})}"}]})
+STATE_TOO_LARGE = (
+    "StateTooLarge",
+    "the session's state would exceed 131072 bytes; remember references, not contents",
+    "h0",
+)
+MADE_TOO_LARGE = (
+    "DecisionTooLarge",
+    "what is to be started and emitted exceeds 393216 bytes; pass references",
+    "h0",
+)
+
+
+def of_size(size: int) -> str:
+    """A text of so many bytes as JSON."""
+    return "x" * (size - 2)
+
+
+def test_a_state_may_be_so_large_and_no_larger() -> None:
+    around = len('{"n":}')
+    most, more = of_size(MAX_STATE_BYTES - around), of_size(MAX_STATE_BYTES - around + 1)
+
+    assert (
+        reacted(REPEATS, most).state_size == reacted(KEEPS, state={"n": most}).state_size == MAX_STATE_BYTES
+    )
+    assert failure(REPEATS, more) == failure(KEEPS, state={"n": more}) == STATE_TOO_LARGE
+    assert failure(KEEPS, state={"n": "é" * (MAX_STATE_BYTES // 2)}) == STATE_TOO_LARGE
+
+
+def test_inputs_of_tasks_may_be_so_large_together_and_no_larger() -> None:
+    half = MAX_DECISION_BYTES // 2
+
+    assert reacted(STARTS, [of_size(half), of_size(half)]).made == MAX_DECISION_BYTES
+    assert failure(STARTS, [of_size(half), of_size(half + 1)]) == MADE_TOO_LARGE
+
+
+def test_events_may_be_so_large_together_and_no_larger() -> None:
+    around = len('{"data":,"type":"x"}')
+    rest = MAX_DECISION_BYTES - 2 * around - 10
+
+    assert reacted(EMITS, [of_size(10), of_size(rest)]).made == MAX_DECISION_BYTES
+    assert failure(EMITS, [of_size(10), of_size(rest + 1)]) == MADE_TOO_LARGE
+
+
+def test_what_is_too_large_alone_is_left_to_what_knows_better() -> None:
+    large = of_size(MAX_DECISION_BYTES + 1)
+
+    assert len(reacted(EMITS, [large]).emits) == 1
+    assert failure(STARTS, [large, "x"]) == MADE_TOO_LARGE
+    assert failure(EMITS, [large, "x"]) == failure(EMITS, ["x", large]) == MADE_TOO_LARGE
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(("agent_", "path"), [(REPEATS, "state"), (STARTS, "start[0].input")])
+def test_values_nest_so_deep_and_no_deeper(agent_: Program, path: str) -> None:
+    fits = nested(MAX_DEPTH - (path == "state"))
+    data, deeper = (fits, [fits]) if path == "state" else ([fits, 1], [[fits], 1])
+
+    assert reacted(agent_, data).handlers == ["h0"]
+    assert failure(agent_, deeper) == (
+        "TooDeep",
+        f"spec.handlers[0].{path}: nests deeper than 64 levels; flatten it",
+        "h0",
+    )
