@@ -1,7 +1,7 @@
 """Short ways to say "given an Agent that …, when this event comes": manifest snippets and events become values."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from heed.core.expressions import Scope
 from heed.core.ledger import Ledger
 from heed.core.program import Program, compile_agent
 from heed.core.vocabulary import VARIABLES
-from heed.errors import InvalidManifest, Problem
+from heed.errors import DecisionFailed, InvalidManifest, Problem
 
 ASKED = "com.example.question.asked"
 NAMESPACE, AGENT, UID = "demo", "researcher", "5c3b1f9e-uid"
@@ -50,6 +50,15 @@ def problems(document: Mapping[str, Any]) -> list[Problem]:
     except InvalidManifest as error:
         return list(error.problems)
     return []
+
+
+def failure_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[str, str, str | None]:
+    """Code, message and handler of a call that fails to decide."""
+    try:
+        call(*arguments, **options)
+    except DecisionFailed as failure:
+        return failure.code, failure.message, failure.handler
+    raise AssertionError("it does not fail")
 
 
 def at(seconds: float) -> str:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from heed.core.events import Event
 from heed.core.program import Program
 from heed.core.react import (
@@ -12,8 +10,7 @@ from heed.core.react import (
     event_variable,
     react,
 )
-from heed.errors import DecisionFailed
-from tests.unit.builders import ASKED, job, program
+from tests.unit.builders import ASKED, failure_of, job, program
 
 TASKS = {"work": job("${input}"), "other": job()}
 
@@ -39,6 +36,4 @@ def failure(
     program_: Program, data: Any = None, state: dict[str, Any] | None = None
 ) -> tuple[str, str, str | None]:
     """Code, message and handler of a reaction that fails."""
-    with pytest.raises(DecisionFailed) as raised:
-        reacted(program_, data, state)
-    return raised.value.code, raised.value.message, raised.value.handler
+    return failure_of(reacted, program_, data, state)

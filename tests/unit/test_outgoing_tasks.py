@@ -1,0 +1,199 @@
+"""Tasks that an Agent starts and stops: each field of what they are given, and what keeps one from starting."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.status import Cause, PendingTask
+from heed.core import outgoings
+from heed.core.effects import CancelTask, StartTask
+from heed.core.events import Event
+from heed.core.ledger import Ledger
+from heed.core.outgoings import MAX_WORK_BYTES
+from heed.core.program import Program
+from heed.core.react import Reacted, Wish
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, job, program, received
+from tests.unit.policies import allowed, policy, restricted
+
+TASKS = {
+    "work": job("${input}", "${task.id}"),
+    "brief": job(timeout="90s", retention="5m", publish=True),
+    "fussy": job("${input.n}"),
+}
+AGENT_ = program({}, tasks=TASKS)
+SESSION = {"key": "s1", "startedAt": at(0)}
+NO_DATA = ("data", "data_base64")
+
+
+def event(data: Any = None, **extensions: Any) -> Event:
+    return Event("e5", "/shop", ASKED, data, extensions=extensions)
+
+
+def started(*wishes: Wish, cause: Event | None = None, agent: Program = AGENT_) -> dict[str, PendingTask]:
+    """The tasks that these wishes are, on an event at place 5 of a stream."""
+    reacted = Reacted({}, starts=list(wishes))
+    variables = {"event": {}, "agent": {}, "session": SESSION, "task": {}, "input": {}}
+    cause = cause or event()
+    return outgoings.started(agent, "o", received(5), cause, "s1", variables, reacted)
+
+
+# ── tasks that start ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_task_that_starts_carries_all_that_it_takes() -> None:
+    cause = event({"n": 1}, correlationid="c5", heedhops=3, traceparent="00-1", tracestate="a=b")
+
+    found = started(Wish("h", "work", "tides"), cause=cause)
+
+    id_ = names.task_id("o", 5, 0, "work")
+    (record,) = found.values()
+    assert list(found) == [id_]
+    assert replace(record, owed=None) == PendingTask(
+        task="work",
+        session="s1",
+        kind="job",
+        started_at=at(5),
+        cause=Cause("e5", 5, "c5", 3, "00-1", "a=b"),
+        deadline=None,
+        phase="Owed",
+        input="tides",
+    )
+    assert json.loads(record.owed or "") == {
+        "spec": job("tides", id_)["job"],
+        "document": {
+            "task": {"id": id_, "name": "work"},
+            "input": "tides",
+            "event": {
+                **{"specversion": "1.0", "id": "e5", "source": "/shop", "type": ASKED},
+                **{"correlationid": "c5", "heedhops": 3, "traceparent": "00-1", "tracestate": "a=b"},
+                "data": {"n": 1},
+            },
+            "session": SESSION,
+            "agent": {"name": AGENT, "namespace": NAMESPACE},
+        },
+        "timeout": None,
+        "retention": 3600,
+    }
+
+
+def test_a_task_has_the_limits_of_its_kind_of_work() -> None:
+    (record,) = started(Wish("h", "brief", None)).values()
+
+    assert (record.deadline, record.input) == (at(95), None)
+    owed = json.loads(record.owed or "")
+    assert (owed["timeout"], owed["retention"], owed["publish"]) == (90, 300, [">"])
+
+
+def test_tasks_of_one_decision_are_told_apart_by_their_place() -> None:
+    found = started(Wish("h", "work", "a"), Wish("h", "work", "a"), Wish("h", "brief", None))
+
+    assert list(found) == [
+        names.task_id("o", 5, 0, "work"),
+        names.task_id("o", 5, 1, "work"),
+        names.task_id("o", 5, 2, "brief"),
+    ]
+    assert outgoings.starts(found) == [StartTask(key, record) for key, record in found.items()]
+
+
+def test_a_trace_is_passed_on_as_far_as_it_is_one() -> None:
+    (record,) = started(Wish("h", "brief", None), cause=event(traceparent="x" * 600, tracestate=7)).values()
+
+    assert (record.cause.traceparent, record.cause.tracestate) == ("x" * 512, "7")
+    assert started(Wish("h", "brief", None))[names.task_id("o", 5, 0, "brief")].cause == Cause("e5", 5, "e5")
+
+
+def test_a_template_that_breaks_is_a_failure_of_the_handler_that_starts() -> None:
+    assert failure_of(started, Wish("first", "work", "x"), Wish("second", "fussy", {})) == (
+        "TemplateFailed",
+        "spec.tasks.fussy.job.template.spec.containers[0].args[0]: ${input.n}: "
+        'there is no "n"; guard it with has(…) or use .?n.orValue(…)',
+        "second",
+    )
+
+
+def test_what_a_policy_does_not_allow_is_not_started() -> None:
+    tasks = {"work": {"job": {"template": {"spec": {"containers": [{"name": "a", "image": "${input}"}]}}}}}
+    agent = restricted(allowed(policy(tasks={"images": ["example/*"]})), {}, tasks=tasks)
+
+    assert len(started(Wish("h", "work", "example/a"), agent=agent)) == 1
+    assert failure_of(started, Wish("h", "work", "evil/a"), agent=agent) == (
+        "PolicyViolation",
+        "spec.tasks.work.job: AgentPolicy demo/strict allows no image evil/a; allowed: example/*",
+        "h",
+    )
+
+
+def test_data_that_make_a_task_too_large_are_left_in_the_stream() -> None:
+    empty = len(
+        (
+            started(Wish("h", "brief", None), cause=event(""))[names.task_id("o", 5, 0, "brief")].owed or ""
+        ).encode()
+    )
+    most = "é" * ((MAX_WORK_BYTES - empty) // 2) + "x" * ((MAX_WORK_BYTES - empty) % 2)
+
+    (fits,) = started(Wish("h", "brief", None), cause=event(most)).values()
+    (slim,) = started(Wish("h", "brief", None), cause=event(most + "x")).values()
+
+    assert len((fits.owed or "").encode()) == MAX_WORK_BYTES
+    assert json.loads(fits.owed or "")["document"]["event"]["data"] == most
+    document = json.loads(slim.owed or "")["document"]["event"]
+    assert document["heeddatainstream"] is True and not {*NO_DATA} & {*document}
+    (raw,) = started(Wish("h", "brief", None), cause=event(b"\xff" * MAX_WORK_BYTES)).values()
+    assert not {*NO_DATA} & {*json.loads(raw.owed or "")["document"]["event"]}
+
+
+def test_an_input_that_makes_a_task_too_large_is_refused() -> None:
+    assert failure_of(started, Wish("h", "brief", "x" * MAX_WORK_BYTES)) == (
+        "InputTooLarge",
+        "what task brief is given exceeds 196608 bytes; pass large input by reference",
+        "h",
+    )
+
+
+def test_more_than_fits_is_not_rendered_to_its_end() -> None:
+    wish = Wish("h", "brief", "x" * 100_000)
+
+    code, message, _ = failure_of(started, *[wish] * 9)
+
+    assert code == "DecisionTooLarge"
+    assert message.startswith("2 tasks and 0 events of one decision would take 4")
+
+
+# ── tasks that are stopped ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def task(name: str, session: str = "s1", phase: Any = "Started") -> PendingTask:
+    return PendingTask(name, session, "job", at(0), Cause("e0", 0, "c0"), phase=phase, input=1, owed="{}")
+
+
+HELD = {
+    "a1": task("a"),
+    "a2": task("a", phase="Owed"),
+    "a3": task("a", phase="Cancelling"),
+    "a4": task("a", phase="Abandoned"),
+    "b1": task("b"),
+    "x1": task("a", "s2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("reacted", "stopped", "phase"),
+    [
+        (Reacted({}), [], None),
+        (Reacted({}, cancels={"c"}), [], None),
+        (Reacted({}, cancels={"a"}), ["a1", "a2"], "Cancelling"),
+        (Reacted({}, cancels={"a", "b"}), ["a1", "a2", "b1"], "Cancelling"),
+        (Reacted({}, ended=True), ["a1", "a2", "a3", "b1"], "Abandoned"),
+    ],
+)
+def test_only_tasks_of_the_session_are_stopped_and_once(
+    reacted: Reacted, stopped: list[str], phase: Any
+) -> None:
+    found = outgoings.cancelled(Ledger(pending_tasks=HELD), "s1", reacted)
+
+    assert found == {key: replace(HELD[key], phase=phase, owed=None) for key in stopped}
+    record = None if phase == "Abandoned" else found.get("a1")
+    assert outgoings.cancels(found)[:1] == [CancelTask("a1", record)][: len(stopped)]
