@@ -1,0 +1,144 @@
+"""What the limits of policies allow one decision, on both sides of each of them."""
+
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.status import Cause, Cursor, PendingTask, Session, TaskRate
+from heed.core import limits
+from heed.core.ledger import Ledger
+from heed.core.policy import Cap, Limits
+from heed.core.react import Reacted, Wanted, Wish
+from tests.unit.builders import at, failure_of
+
+MINUTE = "2026-01-31T12:01:00Z"
+SAYS = "AgentPolicy demo/strict allows at most"
+
+
+def cap(most: int) -> Cap:
+    return Cap(most, ("demo/strict",))
+
+
+def task(phase: Any = "Started") -> PendingTask:
+    return PendingTask("work", "s", "job", at(0), Cause("e0", 0, "c0"), phase=phase)
+
+
+def wishes(count: int) -> Reacted:
+    """So many tasks that are to start, the last of them by another handler."""
+    return Reacted(
+        {}, starts=[Wish("first", "work", None)] * (count - 1) + [Wish("last", "work", None)] * bool(count)
+    )
+
+
+HELD = {"a": task(), "b": task("Owed"), "c": task("Cancelling"), "d": task("Abandoned")}
+
+
+@pytest.mark.parametrize(
+    ("starts", "cancelled", "pending"),
+    [
+        (0, {}, None),
+        (1, {}, None),
+        (2, {}, None),
+        (3, {}, 3),
+        (3, {"a": task("Abandoned")}, None),
+        (3, {"a": task("Cancelling")}, 3),
+    ],
+)
+def test_so_many_tasks_may_be_pending(
+    starts: int, cancelled: dict[str, PendingTask], pending: int | None
+) -> None:
+    def check() -> None:
+        limits.check_starts(
+            Limits(pending_tasks=cap(5)), Ledger(pending_tasks=HELD), cancelled, wishes(starts)
+        )
+
+    if pending is None:
+        check()
+    else:
+        message = f"{SAYS} 5 pending tasks; there are {pending}, and {starts} more would start"
+        assert failure_of(check) == ("PolicyViolation", message, "last")
+
+
+def test_what_starts_nothing_is_within_every_limit() -> None:
+    ledger = Ledger(Cursor("S", 1, at(60)), pending_tasks=HELD, task_rate=TaskRate(MINUTE, 9))
+
+    limits.check_starts(Limits(pending_tasks=cap(0), tasks_per_minute=cap(0)), ledger, {}, wishes(0))
+
+
+@pytest.mark.parametrize(
+    ("time", "known", "so_far"),
+    [
+        (60.0, TaskRate(MINUTE, 3), 3),
+        (119.9, TaskRate(MINUTE, 3), 3),
+        (120.0, TaskRate(MINUTE, 3), 0),
+        (59.9, TaskRate(MINUTE, 3), 0),
+        (60.0, None, 0),
+    ],
+)
+def test_so_many_tasks_may_start_in_a_minute(time: float, known: TaskRate | None, so_far: int) -> None:
+    ledger = Ledger(Cursor("S", 1, at(time)), task_rate=known)
+    limited = Limits(tasks_per_minute=cap(5))
+
+    limits.check_starts(limited, ledger, {}, wishes(5 - so_far))
+    assert failure_of(limits.check_starts, limited, ledger, {}, wishes(6 - so_far)) == (
+        "PolicyViolation",
+        f"{SAYS} 5 tasks per minute; {so_far} have started, and {6 - so_far} more would",
+        "last",
+    )
+    assert limits.rate(limited, ledger, 2) == TaskRate(f"{at(time)[:16]}:00Z", so_far + 2)
+    assert limits.rate(Limits(), ledger, 2) is None
+
+
+def test_before_the_first_event_no_minute_has_begun() -> None:
+    assert limits.rate(Limits(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
+
+
+SESSION = Session(at(0), at(0), "c")
+TWO = {"a": SESSION, "b": SESSION}
+
+
+@pytest.mark.parametrize(
+    ("most", "before", "kept", "fits"),
+    [
+        (None, TWO, {**TWO, "s": SESSION}, True),
+        (3, TWO, {**TWO, "s": SESSION}, True),
+        (2, TWO, {**TWO, "s": SESSION}, False),
+        (2, TWO, TWO, True),
+        (1, TWO, TWO, True),
+        (1, {**TWO, "s": SESSION}, {**TWO, "s": SESSION}, True),
+    ],
+)
+def test_so_many_sessions_there_may_be(
+    most: int | None, before: dict[str, Session], kept: dict[str, Session], fits: bool
+) -> None:
+    def check() -> None:
+        limited = Limits(sessions=None if most is None else cap(most))
+        limits.check_session(
+            limited, Ledger(sessions=before), "s", kept, Reacted({}, handlers=["first", "last"])
+        )
+
+    if fits:
+        check()
+    else:
+        message = f"{SAYS} 2 sessions; this event would open another one"
+        assert failure_of(check) == ("PolicyViolation", message, "last")
+
+
+@pytest.mark.parametrize(
+    ("most", "hops", "fits"), [(None, 9, True), (2, 1, True), (2, 2, False), (2, 3, False)]
+)
+def test_events_may_be_so_far_from_their_origin(most: int | None, hops: int, fits: bool) -> None:
+    def check() -> None:
+        emits = [Wanted("first", {}), Wanted("last", {})]
+        limits.check_hops(Limits(hops=None if most is None else cap(most)), hops, Reacted({}, emits=emits))
+
+    if fits:
+        check()
+    else:
+        message = f"{SAYS} 2 hops; the event is {hops} decisions from its origin"
+        assert failure_of(check) == ("PolicyViolation", message, "first")
+
+
+def test_the_stream_is_named() -> None:
+    assert Ledger().cursor == Cursor(names.STREAM, 0, None, None, None)
