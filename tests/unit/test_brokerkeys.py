@@ -1,0 +1,266 @@
+"""The keys of a broker that comes with Heed: made once, by whoever is first, and never changed again."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heed.bus import accounts
+from heed.errors import InvalidSettings
+from heed.kube import brokerkeys, election
+from heed.kube.api import Api
+from heed.kube.brokerkeys import broker_keys
+from heed.kube.health import Health
+from heed.kube.watching import ClusterWatch
+from heed.settings import Settings
+from tests.integration.waiting import until
+from tests.unit.apiserver import ApiServer, api_server
+
+SECRET = "/api/v1/namespaces/system/secrets/keys"
+SETTINGS = Settings(nats_keys_secret="keys", lease_namespace="system")
+
+
+class Led:
+    """Stands by."""
+
+    def holds(self) -> bool:
+        return False
+
+    def missing(self) -> str | None:
+        return None
+
+    async def lead(self, work: Any) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ApiServer]:
+    async with api_server() as server:
+        yield server
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health(Led(), ClusterWatch(Settings()))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(brokerkeys, "RETRY", 0.001)
+
+
+def encoded(**files: str) -> dict[str, str]:
+    return {name: base64.b64encode(text.encode()).decode() for name, text in files.items()}
+
+
+def a_set(word: str = "x") -> dict[str, str]:
+    """Something in every file."""
+    return {name: f"{word} of {name}" for name in accounts.FILES}
+
+
+async def test_without_a_secret_in_the_settings_nobody_is_asked(server: ApiServer, health: Health) -> None:
+    assert await broker_keys(server.connect(Api), Settings(), health) is None
+    assert server.asked == []
+
+
+async def test_an_empty_secret_is_filled_once_and_read_by_all_who_come_later(
+    server: ApiServer, health: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    server.add(SECRET, data=None)
+
+    made = await broker_keys(server.connect(Api), SETTINGS, health)
+    again = await broker_keys(server.connect(Api), SETTINGS, health)
+
+    assert made is not None
+    assert set(made) == set(accounts.FILES)
+    assert again == made
+    assert server.at(SECRET)["data"] == encoded(**made)
+    assert [method for method, _ in server.asked] == ["GET", "PATCH", "GET"]
+    assert server.bodies[0]["metadata"] == {"resourceVersion": "1"}
+    assert [(r.getMessage(), r.secret) for r in caplog.records] == [("keys for the broker made", "keys")]  # type: ignore[attr-defined]
+
+
+async def test_keys_are_good_from_now_on(server: ApiServer, health: Health) -> None:
+    server.add(SECRET, data={"auth.conf": ""})
+    begun = int(time.time())
+
+    made = await broker_keys(server.connect(Api), SETTINGS, health)
+
+    assert made is not None
+    jwt = made[accounts.OPERATOR_CREDS].splitlines()[1]
+    payload = jwt.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims["iat"] >= begun
+    assert isinstance(claims["iat"], int)
+
+
+async def test_who_is_slower_takes_what_the_other_one_made(server: ApiServer, health: Health) -> None:
+    # Given a Secret that somebody fills between our look and our write
+    server.add(SECRET, data={})
+    theirs = a_set("theirs")
+
+    def filled_meanwhile(method: str, path: str) -> None:
+        if method == "PATCH":
+            server.refuse = lambda method, path: None
+            server.edit(SECRET, data=encoded(**theirs))
+
+    server.refuse = filled_meanwhile
+
+    assert await broker_keys(server.connect(Api), SETTINGS, health) == theirs
+    assert server.count("PATCH") == 1
+    assert health.keyless is None
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("status", "remedy"),
+    [
+        (403, "let Heed's service account get and patch it"),
+        (404, "create it, empty; the chart does"),
+        (500, "trying again"),
+    ],
+)
+async def test_a_secret_that_cannot_be_read_is_waited_for_and_the_probe_says_why(
+    server: ApiServer, health: Health, caplog: pytest.LogCaptureFixture, status: int, remedy: str
+) -> None:
+    # Given
+    server.add(SECRET, data=encoded(**a_set()))
+    server.refuse = lambda method, path: status
+
+    # When
+    waiting = asyncio.create_task(broker_keys(server.connect(Api), SETTINGS, health))
+    await until(lambda: len(server.asked) > 3)
+
+    # Then
+    reason = f"{status}: no {status}; {remedy}"
+    assert health.keyless == f"no keys for the broker in Secret system/keys: {reason}"
+    assert health.missing() == health.keyless
+    said = [(r.getMessage(), r.secret, r.error) for r in caplog.records]  # type: ignore[attr-defined]
+    assert said == [("no keys for the broker yet", "system/keys", reason)]
+
+    server.refuse = lambda method, path: None
+    assert await waiting == a_set()
+    assert health.keyless is None
+
+
+@pytest.mark.usefixtures("quick")
+async def test_another_reason_is_said_too(
+    server: ApiServer, health: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.refuse = lambda method, path: 403 if len(server.asked) < 3 else 500
+
+    waiting = asyncio.create_task(broker_keys(server.connect(Api), SETTINGS, health))
+    await until(lambda: len(caplog.records) == 2)
+    waiting.cancel()
+
+    assert [r.error[:3] for r in caplog.records] == ["403", "500"]  # type: ignore[attr-defined]
+
+
+async def test_between_two_looks_it_waits(
+    server: ApiServer, health: Health, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+
+    async def slept(seconds: float) -> None:
+        naps.append(seconds)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", slept)
+    server.refuse = lambda method, path: 500
+
+    with suppress(asyncio.CancelledError):
+        await broker_keys(server.connect(Api), SETTINGS, health)
+
+    assert naps == [brokerkeys.RETRY]
+
+
+@pytest.mark.parametrize(
+    ("settings", "namespace"),
+    [
+        ({"lease_namespace": "lease", "namespace": "team"}, "lease"),
+        ({"namespace": "team"}, "system"),
+    ],
+)
+async def test_the_secret_is_beside_the_lease(
+    server: ApiServer,
+    health: Health,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    settings: dict[str, str],
+    namespace: str,
+) -> None:
+    (tmp_path / "namespace").write_text("system")
+    monkeypatch.setattr(election, "_POD_NAMESPACE", tmp_path / "namespace")
+    server.add(f"/api/v1/namespaces/{namespace}/secrets/keys", data=encoded(**a_set()))
+
+    found = await broker_keys(server.connect(Api), Settings(nats_keys_secret="keys", **settings), health)  # type: ignore[arg-type]
+
+    assert found == a_set()
+
+
+@pytest.mark.parametrize(
+    ("namespace", "path"),
+    [("team", "/api/v1/namespaces/team/secrets/keys"), (None, "/api/v1/namespaces/default/secrets/keys")],
+)
+async def test_outside_a_cluster_it_is_beside_the_agents(
+    server: ApiServer, health: Health, namespace: str | None, path: str
+) -> None:
+    server.add(path, data=encoded(**a_set()))
+
+    assert (
+        await broker_keys(server.connect(Api), Settings(nats_keys_secret="keys", namespace=namespace), health)
+        == a_set()
+    )
+
+
+NAMED = "Secret keys {}".format
+
+
+@pytest.mark.parametrize(
+    ("data", "complaint"),
+    [
+        (
+            {**encoded(**a_set()), accounts.AUTH_CONF: "", accounts.ADMIN_CREDS: ""},
+            NAMED(
+                "holds something, but not auth.conf, admin.creds; empty it for new keys, or fill it with what "
+                "`heed broker-keys` prints"
+            ),
+        ),
+        (
+            {**encoded(**a_set()), accounts.AUTH_CONF: "eA=!"},
+            NAMED("cannot be read: Only base64 data is allowed; empty it for new keys"),
+        ),
+        (
+            {**encoded(**a_set()), accounts.AUTH_CONF: "/w=="},
+            NAMED(
+                "cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte; "
+                "empty it for new keys"
+            ),
+        ),
+    ],
+)
+async def test_a_secret_that_is_neither_empty_nor_whole_is_refused(
+    server: ApiServer, health: Health, data: dict[str, str], complaint: str
+) -> None:
+    server.add(SECRET, data=data)
+
+    with pytest.raises(InvalidSettings) as refused:
+        await broker_keys(server.connect(Api), SETTINGS, health)
+
+    assert str(refused.value) == complaint
+    assert server.count("PATCH") == 0
+
+
+async def test_what_else_is_in_the_secret_is_nobodys_key(server: ApiServer, health: Health) -> None:
+    server.add(SECRET, data=encoded(**a_set(), more="x"))
+
+    assert await broker_keys(server.connect(Api), SETTINGS, health) == a_set()
