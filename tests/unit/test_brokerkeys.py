@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from heed.kube.health import Health
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import until
-from tests.unit.apiserver import ApiServer, api_server
+from tests.unit.apiserver import ApiServer
 
 SECRET = "/api/v1/namespaces/system/secrets/keys"
 SETTINGS = Settings(nats_keys_secret="keys", lease_namespace="system")
@@ -39,12 +38,6 @@ class Led:
 
     async def lead(self, work: Any) -> None:
         raise NotImplementedError
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
 
 
 @pytest.fixture

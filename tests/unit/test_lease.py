@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from heed.kube.api import Answer, Api, ApiError
 from heed.kube.contact import Contact
 from heed.kube.lease import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded, leases_path
 from tests.integration.waiting import SOON, until
-from tests.unit.apiserver import ApiServer, Object, api_server
+from tests.unit.apiserver import ApiServer, Object
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/heed"
 THEN = "2026-11-01T12:00:00.000000Z"
@@ -24,12 +23,6 @@ THEIRS: Object = {
     "renewTime": THEN,
     "leaseTransitions": 4,
 }
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[ApiServer]:
-    async with api_server() as server:
-        yield server
 
 
 @pytest.fixture
