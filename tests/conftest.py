@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,3 +23,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
     from tests.scheduling import UnitScheduling
 
     return UnitScheduling(config, log)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names of tests without escapes, so that each can be asked for by its name."""
+    if isinstance(val, bytes):
+        val = val.decode("latin-1")
+    if isinstance(val, str) and re.search(r"[^ -\[\]-~]", val):
+        return re.sub(r"[^ -\[\]-~]", "_", val)
+    return None

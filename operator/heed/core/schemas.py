@@ -161,7 +161,7 @@ def _said(error: jsonschema_rs.ValidationError) -> str:
         case Kind.Not():
             return _denied(error.kind.schema)
         case Kind.FalseSchema():
-            return "is not allowed"
+            return _forbidden(error.schema_path[-1:], error.instance_path[-1:])
         case _:
             return _bounded(error)
 
@@ -184,6 +184,12 @@ def _bounded(error: jsonschema_rs.ValidationError) -> str:
     if (word := words.get(error.kind.name)) is not None:
         return f"{word} {_quoted(error.kind.value)}"
     return f"does not fit {error.kind.name}"
+
+
+def _forbidden(keyword: list[str | int], member: list[str | int]) -> str:
+    """Of a `false`: of all of a map's fields, or of a value that is not to be there."""
+    of_fields = keyword in (["additionalProperties"], ["propertyNames"]) and member != keyword
+    return "has a field, and the schema allows none" if of_fields else "is not allowed"
 
 
 def _denied(schema: Any) -> str:
