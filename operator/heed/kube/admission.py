@@ -183,7 +183,9 @@ def _review(asked: _Asked, verdict: Verdict) -> Body:
     if verdict.warnings:
         shown = [_cut(item, MAX_WARNING) for item in verdict.warnings[:MAX_WARNINGS]]
         left = len(verdict.warnings) - MAX_WARNINGS
-        response["warnings"] = [*shown, f"and {left} warnings more"] if left > 0 else shown
+        response["warnings"] = (
+            [*shown, f"and {left} warning{'s' if left > 1 else ''} more"] if left > 0 else shown
+        )
     return {"apiVersion": REVIEW, "kind": "AdmissionReview", "response": response}
 
 
