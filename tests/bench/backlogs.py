@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import http.client
-import json
 import re
 import threading
 import time
@@ -75,7 +72,7 @@ def _drained(rig: Rig, backlog: Backlog) -> _Drained:
     agents, type_ = rig.new_agents(backlog.agents)
     last = asyncio.run(_publish(rig.nats.url, type_, backlog))
     reached = _Reached()
-    with rig.following(reached.follow):
+    with rig.following(reached.saw):
         began = time.perf_counter()
         rig.operator.start()
         reached.until(agents, last)
@@ -94,16 +91,13 @@ class _Reached:
         self._seen: dict[str, list[tuple[float, int]]] = {}
         self._changed = threading.Condition()
 
-    def follow(self, response: http.client.HTTPResponse) -> None:
-        """Read the watch until it is cut."""
-        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-            for line in response:
-                item = json.loads(line)["object"]
-                if cursor := (item.get("status") or {}).get("cursor"):
-                    with self._changed:
-                        seen = self._seen.setdefault(item["metadata"]["name"], [])
-                        seen.append((time.perf_counter(), cursor["sequence"]))
-                        self._changed.notify_all()
+    def saw(self, agent: dict[str, Any]) -> None:
+        """An Agent, as the watch shows it now."""
+        if cursor := (agent.get("status") or {}).get("cursor"):
+            with self._changed:
+                seen = self._seen.setdefault(agent["metadata"]["name"], [])
+                seen.append((time.perf_counter(), cursor["sequence"]))
+                self._changed.notify_all()
 
     def until(self, agents: Sequence[str], sequence: int) -> None:
         """Wait until all of them are at a sequence. Raises TimeoutError."""

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import itertools
 import json
-import socket
 import ssl
 import threading
 import time
@@ -23,8 +22,10 @@ from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Operator
 from tests.nats_server import NatsServer
+from tests.patience import PATIENCE
 
 AGENTS = "/apis/heed.dev/v1alpha1/namespaces/default/agents"
+QUIET = 5.0  # seconds without anything new, after which a watch is opened anew
 _numbers = itertools.count(1)
 
 
@@ -35,16 +36,14 @@ class Seen:
         self.commits: list[tuple[float, int, int]] = []  # when seen, cursor's sequence, events handled
         self._changed = threading.Condition()
 
-    def follow(self, response: http.client.HTTPResponse) -> None:
-        """Read the watch until it is cut."""
-        with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
-            for line in response:
-                status = json.loads(line)["object"].get("status") or {}
-                if cursor := status.get("cursor"):
-                    commit = (time.perf_counter(), cursor["sequence"], status["totals"]["handled"])
-                    with self._changed:
-                        self.commits.append(commit)
-                        self._changed.notify_all()
+    def saw(self, agent: dict[str, Any]) -> None:
+        """The Agent, as the watch shows it now."""
+        status = agent.get("status") or {}
+        if cursor := status.get("cursor"):
+            commit = (time.perf_counter(), cursor["sequence"], status["totals"]["handled"])
+            with self._changed:
+                self.commits.append(commit)
+                self._changed.notify_all()
 
     def until(self, sequence: int, patience: float = 120.0) -> tuple[float, int, int]:
         """The first commit at or beyond a sequence. Raises TimeoutError."""
@@ -52,6 +51,45 @@ class Seen:
             if not self._changed.wait_for(lambda: self.commits and self.commits[-1][1] >= sequence, patience):
                 raise TimeoutError(f"sequence {sequence} not committed within {patience} s")
             return next(commit for commit in self.commits if commit[1] >= sequence)
+
+
+class Watch:
+    """A watch in a thread, opened again whenever the API server ends it, as it may at any time."""
+
+    def __init__(self, plane: ControlPlane, path: str, saw: Callable[[dict[str, Any]], None]) -> None:
+        self._admin, self._path, self._saw = plane.admin, path, saw
+        self._open, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def begin(self) -> None:
+        """Start it. Returns when the API server has answered."""
+        self._thread.start()
+        if not self._open.wait(PATIENCE):
+            raise TimeoutError("the API server opened no watch")
+
+    def end(self) -> None:
+        """Stop it."""
+        self._over.set()
+        self._thread.join(2 * QUIET)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+                self._follow()
+
+    def _follow(self) -> None:
+        server = urlsplit(self._admin.server)
+        context = ssl.create_default_context(cafile=str(self._admin.authority))
+        connection = http.client.HTTPSConnection(server.netloc, context=context, timeout=QUIET)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"Bearer {self._admin.token}"}
+            connection.request("GET", self._path, headers=headers)
+            response = connection.getresponse()
+            self._open.set()
+            for line in response:
+                item = json.loads(line)
+                if item["type"] != "ERROR":
+                    self._saw(item["object"])
 
 
 class Rig:
@@ -109,29 +147,18 @@ class Rig:
     def watching(self, name: str) -> Iterator[Seen]:
         """Watch the Agent as any client would, on one connection."""
         seen = Seen()
-        with self.following(seen.follow, f"&fieldSelector=metadata.name={name}"):
+        with self.following(seen.saw, f"&fieldSelector=metadata.name={name}"):
             yield seen
 
     @contextmanager
-    def following(
-        self, follow: Callable[[http.client.HTTPResponse], None], selector: str = ""
-    ) -> Iterator[None]:
-        """Have the lines of a watch of Agents read in a thread."""
-        server = urlsplit(self.plane.admin.server)
-        context = ssl.create_default_context(cafile=str(self.plane.admin.authority))
-        connection = http.client.HTTPSConnection(server.netloc, context=context)
-        path = f"{AGENTS}?watch=1{selector}"
-        connection.request("GET", path, headers={"Authorization": f"Bearer {self.plane.admin.token}"})
-        response = connection.getresponse()
-        thread = threading.Thread(target=follow, args=(response,), daemon=True)
-        thread.start()
+    def following(self, saw: Callable[[dict[str, Any]], None], selector: str = "") -> Iterator[None]:
+        """Have the Agents that a watch shows told to `saw` in a thread."""
+        watch = Watch(self.plane, f"{AGENTS}?watch=1{selector}", saw)
+        watch.begin()
         try:
             yield
         finally:
-            assert connection.sock is not None
-            connection.sock.shutdown(socket.SHUT_RDWR)
-            thread.join(10)
-            connection.close()
+            watch.end()
 
     def status_writes(self) -> int:
         """How many writes of Agents' status the API server has served."""

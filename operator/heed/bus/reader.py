@@ -16,9 +16,10 @@ from heed.bus.pulling import Arrival, Pull
 from heed.bus.redrives import read_redrive
 from heed.bus.subjects import matches
 from heed.core.events import Malformed, Received
+from heed.engine.turns import turns
 from heed.errors import ReaderLost, StreamMissing
 
-TURN: Final = 0.005  # seconds of decoding between two turns of others
+TURN: Final = 0.005  # seconds of decoding
 _EPOCH: Final = datetime(1970, 1, 1)
 
 
@@ -72,16 +73,16 @@ class CursorReader:
     async def _decoded(self, arrivals: Sequence[Arrival]) -> list[Received]:
         """In turns with others: a few megabytes of intricate JSON may take a second."""
         clock = asyncio.get_running_loop().time
-        found, end = [], clock() + TURN
+        found, end = list[Received](), 0.0
         for item in arrivals:
+            if clock() > end:
+                await turns().take()
+                end = clock() + TURN
             if self._is_wanted(item.message.subject):
                 found.append(received(item))
                 self._held.append((item.sequence, item.size))
             else:
                 self._pull.release(item.size)
-            if clock() > end:
-                await asyncio.sleep(0)
-                end = clock() + TURN
         return found
 
     def release(self, sequence: int) -> None:

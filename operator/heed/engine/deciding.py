@@ -10,8 +10,9 @@ from heed.engine.batch import Batch
 from heed.engine.guarding import Guarded
 from heed.engine.inlet import Inlet
 from heed.engine.pacing import Pace
+from heed.engine.turns import turns
 
-TURN = 0.002  # seconds of deciding between two turns of other Agents
+TURN = 0.002  # seconds of deciding
 
 
 class Deciding:
@@ -26,9 +27,10 @@ class Deciding:
         return batch.full(self._pace) or only_inbox(batch.ledger, self.ahead) != self.ahead
 
     async def some(self, inlet: Inlet, batch: Batch) -> bool:
-        """Decide as many events as may be without holding other Agents up. False where there was nothing to do."""
+        """Decide as many events as one turn has time for. False where there was nothing to do."""
         if not (self._backlog.next or inlet.unread) or self.is_full(batch):
             return False
+        await turns().take()
         at = time.monotonic()
         end = at + TURN
         while (self._backlog.next or inlet.unread) and not self.is_full(batch) and at < end:

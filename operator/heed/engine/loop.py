@@ -238,8 +238,8 @@ class AgentLoop:
     async def _decide_what_comes(self, inlet: Inlet, batch: Batch) -> None:
         """Decide what is there, and what still comes while the pacer holds the commit back."""
         while True:
-            while await self._deciding.some(inlet, batch):  # noqa: ASYNC110, the turn is for others
-                await asyncio.sleep(0)
+            while await self._deciding.some(inlet, batch):
+                pass
             delay = self._pause_before_commit()
             if self._deciding.is_full(batch):
                 return await asyncio.sleep(delay)
@@ -252,8 +252,8 @@ class AgentLoop:
         """Decide what is there until the commit is over."""
         while not committing.done():
             if inlet.arrived() and await self._deciding.some(inlet, batch):
-                await asyncio.sleep(0)
-            elif self._deciding.is_full(batch):
+                continue
+            if self._deciding.is_full(batch):
                 await asyncio.wait({committing})
             else:
                 await inlet.wait(until=committing)

@@ -1,0 +1,46 @@
+"""Turns: of all tasks that have much to compute, one goes on per round of the event loop.
+
+What a round of the loop takes then does not grow with the number of Agents, so answers of the broker and the API server
+are read in time, however much there is to decide.
+"""
+
+import asyncio
+from collections import deque
+from weakref import WeakKeyDictionary
+
+
+class Turns:
+    """Those of one event loop, given in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._taken = False  # in this round
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Wait for a turn. What the task does then until it waits again should take a few milliseconds."""
+        loop = asyncio.get_running_loop()
+        if self._taken:
+            turn = loop.create_future()
+            self._waiting.append(turn)
+            await turn
+        else:
+            self._taken = True
+            loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """The round is over: also the one whose turn it is now only comes to it in the next one."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # else it was cancelled
+                turn.set_result(None)
+                asyncio.get_running_loop().call_soon(self._next)
+                return
+        self._taken = False
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+
+def turns() -> Turns:
+    """The turns of the running event loop."""
+    return _turns.setdefault(asyncio.get_running_loop(), Turns())
