@@ -1,13 +1,22 @@
-"""Deadlines of tasks from the ledger alone; time is an argument."""
+"""Deadlines of tasks from the ledger alone; time is given."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from heed.core.ledger import Ledger
-from heed.engine.deadlines import GRACE, due, next_due
+from heed.core.waiting import Waiting
+from heed.engine import deadlines as deadlines_module
+from heed.engine.deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, Deadlines, due, next_due
+from heed.engine.performing import Performer
 from tests.unit.builders import after, at, job, program, received
+from tests.unit.inmemory import AGENT as REF
+from tests.unit.inmemory import Bus, Runner, Watcher, pending, turns, with_tasks
 
 AGENT = program({"start": [{"task": "work"}]}, tasks={"work": job(timeout="60s")})
 
@@ -55,3 +64,155 @@ def test_no_timeout_no_deadline() -> None:
     agent = program({"start": [{"task": "work"}]}, tasks={"work": job()})
 
     assert next_due(after(agent, received(1)), seconds(0), since=0) is None
+
+
+# ── the timer ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Kept:
+    """Deadlines at a time that is given, and what comes of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.delays, self.handles = 0.0, list[float](), list[asyncio.TimerHandle]()
+        self.bus, self.runner = Bus(), Runner()
+        self.performer = Performer(REF, self.bus, self.runner, Watcher())
+        self.deadlines = Deadlines()
+        monkeypatch.setattr(deadlines_module, "time", SimpleNamespace(time=lambda: self.now))
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def noted(
+            delay: float, callback: Callable[..., object], *args: Any, **more: Any
+        ) -> asyncio.TimerHandle:
+            handle = call_later(delay, callback, *args, **more)
+            if getattr(callback, "__self__", None) is self.deadlines:
+                self.delays.append(delay)
+                self.handles.append(handle)
+            return handle
+
+        monkeypatch.setattr(loop, "call_later", noted)
+
+    def ring(self) -> None:
+        """As if the timer had run out."""
+        self.handles[-1]._run()
+
+
+@pytest.fixture
+async def kept(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
+    made = Kept(monkeypatch)
+    yield made
+    made.deadlines.stop()
+    await made.performer.close()
+
+
+async def test_what_is_over_its_time_is_ended_at_once_and_the_rest_in_time(kept: Kept) -> None:
+    early, late = pending(deadline=at(10)), pending(deadline=at(40))
+    kept.now = seconds(10)
+
+    kept.deadlines.begin(kept.performer, with_tasks(early=early, late=late))
+    await turns()
+
+    assert kept.runner.happened == [("cancel", "early")]
+    assert [event.subject for _, event in kept.bus.published] == ["early"]
+    assert kept.delays == [30.0]
+
+
+async def test_when_the_timer_rings_it_looks_again(kept: Kept) -> None:
+    kept.now = seconds(10)
+    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(40))))
+    await turns()
+    assert kept.runner.happened == []
+
+    kept.now = seconds(40)
+    kept.ring()
+    await turns()
+
+    assert kept.runner.happened == [("cancel", "t")]
+    assert len(kept.delays) == 1
+
+
+@pytest.mark.parametrize(
+    ("deadline", "delay"), [(0.1, SHORTEST), (0.75, 0.75), (86_400, LONGEST), (90_000, LONGEST)]
+)
+async def test_a_timer_is_neither_very_short_nor_very_long(kept: Kept, deadline: float, delay: float) -> None:
+    kept.now = seconds(0)
+
+    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(deadline))))
+
+    assert kept.delays == [pytest.approx(delay)]
+
+
+async def test_a_new_ledger_has_a_timer_of_its_own(kept: Kept) -> None:
+    kept.now = seconds(0)
+    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(10))))
+
+    kept.deadlines.keep(with_tasks(u=pending(deadline=at(20))))
+    assert kept.delays == [10.0, 20.0]
+    assert [handle.cancelled() for handle in kept.handles] == [True, False]
+
+    kept.deadlines.keep(Ledger())
+    assert kept.handles[-1].cancelled()
+    assert len(kept.delays) == 2
+
+
+async def test_a_started_task_has_its_grace_from_when_the_life_began(kept: Kept) -> None:
+    kept.now = seconds(100)
+
+    kept.deadlines.begin(kept.performer, with_tasks(t=pending("Started", deadline=at(10))))
+
+    assert kept.delays == [GRACE]
+
+
+async def test_nothing_rings_where_nothing_has_a_deadline(kept: Kept) -> None:
+    kept.deadlines.begin(kept.performer, with_tasks(t=pending()))
+
+    assert kept.delays == []
+
+
+async def test_while_events_wait_the_loop_looks_for_idle_sessions(kept: Kept) -> None:
+    kept.deadlines.begin(kept.performer, Ledger(waiting=Waiting.of({1: "k"})))
+    assert kept.delays == [IDLE_CHECK]
+    assert not kept.performer.settled.is_set()
+
+    kept.ring()
+
+    assert kept.performer.settled.is_set()
+    assert kept.delays == [IDLE_CHECK] * 2
+
+
+async def test_a_deadline_before_that_look_comes_first(kept: Kept) -> None:
+    kept.now = seconds(0)
+    ledger = replace(with_tasks(t=pending(deadline=at(7))), waiting=Waiting.of({1: "k"}))
+
+    kept.deadlines.begin(kept.performer, ledger)
+    assert kept.delays == [7.0]
+
+    kept.deadlines.keep(replace(ledger, waiting=Waiting()))
+    kept.ring()
+    assert not kept.performer.settled.is_set()
+
+
+async def test_once_stopped_nothing_rings_or_ends(kept: Kept) -> None:
+    kept.now = seconds(0)
+    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(10))))
+
+    kept.deadlines.stop()
+    assert kept.handles[-1].cancelled()
+    kept.now = seconds(100)
+    kept.deadlines.keep(with_tasks(t=pending(deadline=at(10)), u=pending(deadline=at(200))))
+    await turns()
+
+    assert kept.runner.happened == []
+    assert len(kept.delays) == 1
+
+
+def test_one_that_never_began_may_be_stopped() -> None:
+    Deadlines().stop()
+
+
+def test_a_deadline_that_is_now_is_due_and_not_the_next() -> None:
+    ledger = with_tasks(now=pending(deadline=at(5)), later=pending(deadline=at(6)))
+
+    assert [key for key, _ in due(ledger, seconds(5), since=0)] == ["now"]
+    assert next_due(ledger, seconds(5), since=0) == seconds(6)
+    assert next_due(ledger, seconds(6), since=0) is None

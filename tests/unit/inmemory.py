@@ -1,0 +1,226 @@
+"""The ports of the loop in memory: they note what they were asked for, and answer as they were told."""
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from heed.api.status import Cause, Owed, PendingTask, Phase
+from heed.core.decision import Decision
+from heed.core.effects import AgentRef, Effect, Publish, TaskEnd, TaskWork
+from heed.core.events import Event, Malformed, Received
+from heed.core.ledger import Ledger
+from heed.core.policy import OPEN, Permissions
+from heed.engine.observers import LogObserver
+from heed.engine.performing import Performer
+from heed.engine.ports import Stored
+
+AGENT = AgentRef("demo", "researcher", "uid-1")
+CREATED = "2026-01-31T00:00:00Z"
+
+
+class Reader:
+    """Hands out one list of messages for each read, then waits; an error in between is raised."""
+
+    def __init__(self, *reads: Sequence[Received] | Exception) -> None:
+        self.reads: asyncio.Queue[Sequence[Received] | Exception] = asyncio.Queue()
+        for item in reads:
+            self.reads.put_nowait(item)
+        self.asked: list[tuple[int, float]] = []
+        self.released: list[int] = []
+        self.closed = False
+        self.floor, self.created, self.pending, self.far = 0, CREATED, 0, 0
+
+    async def read(self, limit: int, timeout: float) -> Sequence[Received]:
+        self.asked.append((limit, timeout))
+        found = await self.reads.get()
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def release(self, sequence: int) -> None:
+        self.released.append(sequence)
+
+    async def reached(self) -> int:
+        return self.far
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Bus:
+    """Keeps what is published. `trouble` is raised, one by one, instead of publishing."""
+
+    def __init__(self, *messages: Received, reader: Reader | None = None) -> None:
+        self.reader = reader or Reader()
+        self.messages = {item.sequence: item for item in messages}
+        self.results: dict[str, Event | Malformed] = {}
+        self.trouble: deque[Exception] = deque()
+        self.published: list[tuple[str, Event]] = []
+        self.owed: list[tuple[str, Owed, bool]] = []
+        self.fetched: list[tuple[list[int], str | None]] = []
+        self.opened: list[tuple[tuple[str, ...], int, str, str | None]] = []
+        self.open_to_all = asyncio.Event()
+        self.open_to_all.set()
+
+    async def open(
+        self, subjects: Sequence[str], after: int, since: str, created: str | None = None
+    ) -> Reader:
+        self.opened.append((tuple(subjects), after, since, created))
+        return self.reader
+
+    async def fetch(self, sequences: Sequence[int], created: str | None = None) -> Sequence[Received | None]:
+        self.fetched.append((list(sequences), created))
+        return [self.messages.get(sequence) for sequence in sequences]
+
+    async def bounds(self) -> tuple[int, int]:
+        return 1, max(self.messages, default=0)
+
+    async def last(self, subject: str) -> Event | Malformed | None:
+        return self.results.get(subject)
+
+    async def publish(self, subject: str, event: Event) -> int:
+        await self.open_to_all.wait()
+        if self.trouble:
+            raise self.trouble.popleft()
+        self.published.append((subject, event))
+        return len(self.published)
+
+    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+        await self.open_to_all.wait()
+        if self.trouble:
+            raise self.trouble.popleft()
+        self.owed.append((id, owed, look_first))
+
+
+class Runner:
+    """Notes starts and cancellations in order. `held` are starts that wait; `trouble` is raised by starts."""
+
+    def __init__(self) -> None:
+        self.started: list[tuple[TaskWork, bool]] = []
+        self.happened: list[tuple[str, str]] = []
+        self.resumed: list[list[str]] = []
+        self.trouble: deque[Exception] = deque()
+        self.open = asyncio.Event()
+        self.open.set()
+        self.at_once = self.most_at_once = 0
+
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.open.wait()
+        finally:
+            self.at_once -= 1
+        if self.trouble:
+            raise self.trouble.popleft()
+        self.started.append((work, look_first))
+        self.happened.append(("start", work.id))
+
+    async def cancel(self, task_id: str) -> None:
+        self.happened.append(("cancel", task_id))
+
+    async def resume(self, task_ids: Sequence[str]) -> None:
+        self.resumed.append(list(task_ids))
+
+
+class Store:
+    """The home of one ledger. `trouble` is raised, one by one, instead of reading it."""
+
+    def __init__(self, ledger: Ledger | None = None, size: int = 1000) -> None:
+        self.stored = Stored(ledger or Ledger(), "1", size)
+        self.trouble: deque[Exception] = deque()
+        self.commits: list[Ledger] = []
+        self.loads = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def load(self) -> Stored:
+        self.loads += 1
+        if self.trouble:
+            raise self.trouble.popleft()
+        return self.stored
+
+    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+        await self.open.wait()
+        assert base.version == self.stored.version
+        self.commits.append(ledger)
+        self.stored = Stored(ledger, str(int(base.version) + 1), self.stored.size)
+        return self.stored
+
+
+class Watcher(LogObserver):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.starts: list[tuple[AgentRef, Ledger, list[Effect]]] = []
+        self.commits: list[tuple[AgentRef, list[Decision], Ledger]] = []
+        self.figures: list[tuple[AgentRef, list[float], float, int]] = []
+        self.effects: list[tuple[AgentRef, Effect]] = []
+        self.ends: list[tuple[AgentRef, TaskEnd]] = []
+        self.troubles: list[tuple[AgentRef, str, str, float]] = []
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        self.starts.append((agent, ledger, list(owed)))
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        self.commits.append((agent, list(decisions), ledger))
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        self.figures.append((agent, list(decided), commit, size))
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        self.effects.append((agent, effect))
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        self.ends.append((agent, end))
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        self.troubles.append((agent, what, str(error), delay))
+
+
+def pending(
+    phase: Phase = "Owed", *, deadline: str | None = None, owed: str | None = None, sequence: int = 1
+) -> PendingTask:
+    """A task that an event at `sequence` started."""
+    cause = Cause(f"e{sequence}", sequence, f"e{sequence}")
+    at = "2026-01-31T12:00:01Z"
+    return PendingTask("work", "s", "job", at, cause, deadline=deadline, phase=phase, owed=owed)
+
+
+def with_tasks(**tasks: PendingTask) -> Ledger:
+    """A ledger that waits for these."""
+    return Ledger(pending_tasks=tasks)
+
+
+def message(index: int, subject: str = "heed.events.demo.com.example.out") -> Publish:
+    """A message that the Agent owes."""
+    owed = Owed(1, index, subject, "2026-01-31T12:00:01Z", event="{}")
+    return Publish(f"m-{index}", owed)
+
+
+async def turns(count: int = 20) -> None:
+    """Let everything that needs no time come to its end."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def sequences(items: Iterable[Received]) -> list[int]:
+    """Where messages lie in the stream."""
+    return [item.sequence for item in items]
+
+
+class Bench:
+    """A performer, and everything that it asks for."""
+
+    def __init__(self) -> None:
+        self.bus, self.runner, self.watcher = Bus(), Runner(), Watcher()
+        self.performers: list[Performer] = []
+
+    def performer(self, permissions: Permissions = OPEN) -> Performer:
+        self.performers.append(Performer(AGENT, self.bus, self.runner, self.watcher, permissions))
+        return self.performers[-1]
+
+    def ends(self) -> list[tuple[str, str | None, Any]]:
+        """Type, task and data of what was published."""
+        return [(event.type, event.subject, event.data) for _, event in self.bus.published]

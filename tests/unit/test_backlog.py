@@ -1,0 +1,270 @@
+"""What room a status has, which of the events that wait come next, and when looking for them is worth it."""
+
+from dataclasses import replace
+
+import pytest
+
+from heed import names
+from heed.api.status import Cursor, Session
+from heed.core.decision import Decision
+from heed.core.events import Received
+from heed.core.ledger import Ledger
+from heed.core.room import Room
+from heed.core.waiting import MAX_WAITING, Waiting
+from heed.engine.backlog import AT_ONCE, EACH, MOST, Backlog, only_inbox
+from heed.engine.batch import Batch
+from heed.engine.pacing import Pace
+from tests.unit.builders import received
+from tests.unit.inmemory import CREATED, Bus, message, pending, sequences
+
+BUDGET = 3_000_000
+KEPT = 1_000_000
+PACE = Pace(budget=BUDGET)
+SESSION = Session("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z", "c")
+FULL = BUDGET - KEPT  # a status of this size has no room for new sessions
+
+
+def waiting(*places: int, key: str = "k") -> Ledger:
+    """A ledger in which events wait, each of a session of its own unless they are said to be of one."""
+    digests = {place: names.waiting_digest(f"{key}-{place}") for place in places}
+    return Ledger(cursor=Cursor("HEED", 99, created=CREATED), waiting=Waiting.of(digests))
+
+
+def backlog(bus: Bus | None = None, size: int = 0, pace: Pace = PACE) -> Backlog:
+    made = Backlog(bus or Bus(), pace)
+    made.committed(size)
+    return made
+
+
+def all_of(places: range) -> list[Received]:
+    return [received(place) for place in places]
+
+
+# ── room ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_plenty_of_room_is_not_counted() -> None:
+    assert backlog(size=FULL - MOST - 1).room(Batch(Ledger())) is None
+    assert backlog(size=FULL - MOST).room(Batch(Ledger())) == Room(KEPT + MOST, KEPT)
+
+
+def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
+    made = backlog(size=FULL - 1000)
+    made.flying = 100
+    batch = Batch(Ledger(), growth=30)
+
+    assert made.room(batch) == Room(KEPT + 870, KEPT)
+    assert made.room_at_best() == Room(KEPT + 1000, KEPT)
+
+
+def test_a_third_is_kept_for_those_that_are_there() -> None:
+    assert backlog(size=90, pace=Pace(budget=101)).room_at_best() == Room(11, 33)
+
+
+def test_a_commit_says_the_size_anew_and_nothing_flies_any_more() -> None:
+    made = backlog(size=FULL)
+    made.flying = 100
+
+    made.committed(FULL - 10)
+
+    assert (made.size, made.flying) == (FULL - 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("room", "scarce"),
+    [
+        (None, False),
+        (Room(KEPT + BUDGET // 32, KEPT), False),
+        (Room(KEPT + BUDGET // 32 - 1, KEPT), True),
+        (Room(0, KEPT), True),
+    ],
+)
+def test_less_than_a_32nd_is_scarce(room: Room | None, scarce: bool) -> None:
+    assert backlog().scarce(room) is scarce
+
+
+@pytest.mark.parametrize(("size", "owes", "crowded"), [(0, 1, False), (1, 1, True), (1, 0, False)])
+def test_what_is_owed_goes_first_where_the_status_is_beyond_its_budget(
+    size: int, owes: int, crowded: bool
+) -> None:
+    ledger = Ledger(outbox={f"m-{index}": message(index).owed for index in range(owes)})
+
+    assert backlog(size=BUDGET + size).crowded(ledger) is crowded
+
+
+# ── who comes next ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_those_that_waited_longest_are_fetched_from_the_ledgers_stream() -> None:
+    bus = Bus(*all_of(range(1, 4)))
+    made = backlog(bus)
+
+    await made.fetch(Batch(waiting(3, 1, 2)))
+
+    assert bus.fetched == [([1, 2, 3], CREATED)]
+    assert sequences(made.next) == [1, 2, 3]
+
+
+async def test_no_more_at_once_than_so_many() -> None:
+    bus = Bus()
+
+    await backlog(bus).fetch(Batch(waiting(*range(1, AT_ONCE + 2))))
+
+    assert bus.fetched[0][0] == list(range(1, AT_ONCE + 1))
+
+
+@pytest.mark.parametrize(("free", "places"), [(EACH - 1, 1), (EACH, 2), (5 * EACH, 6)])
+async def test_no_more_than_may_fit(free: int, places: int) -> None:
+    bus = Bus()
+    pace = Pace(budget=3 * EACH)  # so small that nothing is scarce
+
+    await backlog(bus, size=pace.budget - pace.budget // 3 - free, pace=pace).fetch(
+        Batch(waiting(*range(1, 90)))
+    )
+
+    assert bus.fetched[0][0] == list(range(1, places + 1))
+
+
+async def test_what_is_decided_meanwhile_is_taken_off_the_room() -> None:
+    bus, batch = Bus(), Batch(waiting(*range(1, 90)), growth=2 * EACH)
+    pace = Pace(budget=3 * EACH)
+
+    await backlog(bus, size=pace.budget - pace.budget // 3 - 5 * EACH, pace=pace).fetch(batch)
+
+    assert bus.fetched[0][0] == [1, 2, 3, 4]
+
+
+async def test_events_of_sessions_that_exist_come_first_and_only_once() -> None:
+    bus = Bus()
+    ledger = replace(waiting(1, 2, 3, 4), sessions={"k-3": SESSION, "k-4": SESSION, "other": SESSION})
+
+    await backlog(bus).fetch(Batch(ledger))
+
+    assert bus.fetched[0][0] == [3, 4, 1, 2]
+
+
+async def test_of_those_too_no_more_at_once_than_so_many() -> None:
+    bus, digest = Bus(), names.waiting_digest("k")
+    places = Waiting.of(dict.fromkeys(range(1, AT_ONCE + 9), digest))
+
+    await backlog(bus, size=FULL).fetch(Batch(Ledger(sessions={"k": SESSION}, waiting=places)))
+
+    assert bus.fetched[0][0] == list(range(1, AT_ONCE + 1))
+
+
+@pytest.mark.parametrize(
+    ("ledger", "asked"),
+    [
+        (replace(waiting(1, 2), sessions={"k-2": SESSION}), [2]),
+        (replace(waiting(1, 2), pending_tasks={"t": pending()}), None),
+        (waiting(1, 2), [1]),
+    ],
+    ids=["a session", "a task", "nothing that would make room"],
+)
+async def test_where_room_is_scarce_only_what_may_make_room(ledger: Ledger, asked: list[int] | None) -> None:
+    bus = Bus()
+
+    await backlog(bus, size=FULL).fetch(Batch(ledger))
+
+    assert bus.fetched == ([] if asked is None else [(asked, ledger.cursor.created)])
+
+
+async def test_what_the_stream_has_dropped_waits_no_more() -> None:
+    made, batch = backlog(Bus(received(2))), Batch(waiting(1, 2, 3))
+
+    await made.fetch(batch)
+
+    assert sequences(made.next) == [2]
+    assert list(batch.ledger.waiting.places) == [2]
+    assert batch.ledger.totals.expired == 2
+
+
+async def test_where_nothing_was_dropped_the_ledger_stays_the_same_object() -> None:
+    batch = Batch(ledger := waiting(1))
+
+    await backlog(Bus(received(1))).fetch(batch)
+
+    assert batch.ledger is ledger
+
+
+class Few(Bus):
+    """Holds two messages at once."""
+
+    async def fetch(self, sequences, created=None):  # type: ignore[no-untyped-def]
+        return await super().fetch(sequences[:2], created)
+
+
+async def test_one_that_gets_fewer_than_it_asked_for_takes_them() -> None:
+    made, batch = backlog(Few(*all_of(range(1, 4)))), Batch(waiting(1, 2, 3))
+
+    await made.fetch(batch)
+
+    assert sequences(made.next) == [1, 2]
+    assert len(batch.ledger.waiting) == 3
+
+
+# ── when ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_nothing_is_fetched_while_nothing_waits_or_some_are_there_already() -> None:
+    bus = Bus(received(1))
+    made = backlog(bus)
+
+    await made.fetch(Batch(Ledger()))
+    assert bus.fetched == []
+    await made.fetch(Batch(waiting(1)))
+    made.committed(0)
+    await made.fetch(Batch(waiting(1)))
+
+    assert len(bus.fetched) == 1
+
+
+async def test_a_second_look_is_worth_it_only_after_a_commit_or_anew() -> None:
+    bus = Bus(received(1))
+    made = backlog(bus)
+    await made.fetch(Batch(waiting(1)))
+    made.next.clear()
+
+    await made.fetch(Batch(waiting(1)))
+    assert len(bus.fetched) == 1
+    made.committed(0)
+    await made.fetch(Batch(waiting(1)))
+    assert len(bus.fetched) == 2
+
+    made.flying = 7
+    made.clear()
+    assert (made.flying, list(made.next)) == (0, [])
+    await made.fetch(Batch(waiting(1)))
+    assert len(bus.fetched) == 3
+
+
+async def test_a_look_that_found_nobody_to_ask_for_was_a_look() -> None:
+    bus = Bus()
+    made = backlog(bus, size=FULL)
+    busy = replace(waiting(1), pending_tasks={"t": pending()})
+    await made.fetch(Batch(busy))
+
+    await made.fetch(Batch(waiting(1)))
+
+    assert bus.fetched == []
+
+
+@pytest.mark.parametrize(
+    ("count", "ahead", "only"),
+    [
+        (0, False, False),
+        (MAX_WAITING - 1, False, False),
+        (MAX_WAITING, False, True),
+        (MAX_WAITING * 9 // 10 - 1, True, False),
+        (MAX_WAITING * 9 // 10, True, True),
+        (0, True, False),
+    ],
+)
+def test_only_the_inbox_is_read_on_from_so_many_until_a_tenth_of_them_is_gone(
+    count: int, ahead: bool, only: bool
+) -> None:
+    assert only_inbox(Ledger(waiting=Waiting(dict.fromkeys(range(count), "k"))), ahead) is only
+
+
+def test_a_decision_that_waits_needs_no_more_than_its_place() -> None:
+    assert Decision(received(1), Ledger(), "waiting").growth < EACH

@@ -1,0 +1,75 @@
+"""What one commit takes in, and which effects of it are still to be made."""
+
+from dataclasses import replace
+
+import pytest
+
+from heed.core.decision import PLACE, SHELL, Decision
+from heed.core.effects import CancelTask, Effect, StartTask
+from heed.core.ledger import Ledger
+from heed.engine.batch import Batch, still_owed
+from heed.engine.pacing import Pace
+from tests.unit.builders import received
+from tests.unit.inmemory import message, pending, with_tasks
+
+
+def handled(sequence: int, ledger: Ledger | None = None, state_size: int = 0) -> Decision:
+    return Decision(received(sequence), ledger or Ledger(), "handled", state_size=state_size)
+
+
+def test_a_batch_stands_on_its_last_decision_and_grows_by_each() -> None:
+    first, second = Ledger(), Ledger()
+    batch = Batch(Ledger())
+
+    batch.add(one := handled(1, first, state_size=7))
+    batch.add(two := Decision(received(2), second, "waiting"))
+
+    assert batch.ledger is second
+    assert batch.decisions == [one, two]
+    assert batch.growth == SHELL + 7 + PLACE
+
+
+def test_a_new_batch_is_empty_and_open() -> None:
+    batch = Batch(ledger := Ledger())
+
+    assert (batch.ledger, batch.decisions, batch.growth, batch.closed, batch.took) == (
+        ledger,
+        [],
+        0,
+        False,
+        [],
+    )
+    assert not batch.full(Pace())
+
+
+@pytest.mark.parametrize(("decisions", "full"), [(1, False), (2, True), (3, True)])
+def test_a_batch_is_full_of_so_many_decisions(decisions: int, full: bool) -> None:
+    batch = Batch(Ledger())
+    for number in range(decisions):
+        batch.add(handled(number))
+
+    assert batch.full(Pace(batch=2)) is full
+
+
+@pytest.mark.parametrize(("growth", "full"), [(SHELL + 1, False), (SHELL, True), (SHELL - 1, True)])
+def test_a_batch_is_full_once_it_adds_so_many_bytes(growth: int, full: bool) -> None:
+    batch = Batch(Ledger())
+    batch.add(handled(1))
+
+    assert batch.full(Pace(growth=growth)) is full
+
+
+def test_a_closed_batch_is_full_whatever_is_in_it() -> None:
+    assert Batch(Ledger(), closed=True).full(Pace())
+
+
+def test_a_start_is_still_owed_only_where_the_ledger_owes_it() -> None:
+    ledger = with_tasks(owed=pending(), cancelling=pending("Cancelling"), started=pending("Started"))
+    starts = [StartTask(key, pending()) for key in ("owed", "cancelling", "started", "ended")]
+    others: list[Effect] = [message(0), CancelTask("ended", None)]
+    decisions = [
+        replace(handled(1), effects=(starts[3], others[0], starts[0])),
+        replace(handled(2), effects=(starts[1], others[1], starts[2])),
+    ]
+
+    assert list(still_owed(ledger, decisions)) == [others[0], starts[0], others[1]]

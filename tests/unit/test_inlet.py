@@ -1,0 +1,189 @@
+"""The queue that fills itself from a reader: when it reads on, what it hands on, how it waits."""
+
+import asyncio
+
+import pytest
+
+from heed.api.status import Cursor
+from heed.core.ledger import Ledger
+from heed.engine.inlet import READ_AT_ONCE, Inlet
+from heed.errors import ReaderLost
+from tests.patience import PATIENCE
+from tests.unit.builders import received
+from tests.unit.inmemory import CREATED, Reader, sequences, turns
+
+
+async def test_it_reads_at_once_and_what_came_is_there() -> None:
+    reader = Reader([received(1), received(2)])
+    inlet = Inlet(reader)
+    assert not inlet.arrived()
+
+    await turns()
+
+    assert inlet.arrived()
+    assert sequences(inlet.unread) == [1, 2]
+    await inlet.close()
+
+
+async def test_each_read_asks_for_so_many_and_waits_so_long() -> None:
+    reader = Reader([received(1)])
+    inlet = Inlet(reader)
+    await turns()
+    inlet.arrived()
+    await turns()
+
+    assert reader.asked == [(500, 60.0)] * 2
+    await inlet.close()
+
+
+@pytest.mark.parametrize(
+    ("unread", "reads"), [(READ_AT_ONCE - 1, 2), (READ_AT_ONCE, 1), (READ_AT_ONCE + 1, 1)]
+)
+async def test_a_whole_read_is_decided_before_the_next_begins(unread: int, reads: int) -> None:
+    reader = Reader([received(number) for number in range(1, unread + 1)])
+    inlet = Inlet(reader)
+    await turns()
+
+    assert inlet.arrived()
+    await turns()
+
+    assert len(reader.asked) == reads
+    await inlet.close()
+
+
+async def test_what_came_before_the_reader_was_lost_is_handed_on_first() -> None:
+    reader = Reader([received(1)], ReaderLost("a gap"))
+    inlet = Inlet(reader)
+    await turns()
+    assert inlet.arrived()
+    await turns()
+
+    assert inlet.arrived()
+    assert sequences(inlet.unread) == [1]
+
+    inlet.unread.clear()
+    with pytest.raises(ReaderLost, match="a gap"):
+        inlet.arrived()
+    assert len(reader.asked) == 2
+    await inlet.close()
+
+
+async def test_a_read_that_found_nothing_is_followed_by_another() -> None:
+    reader = Reader([], [received(3)])
+    inlet = Inlet(reader)
+    await turns()
+
+    assert not inlet.arrived()
+    await turns()
+    assert inlet.arrived()
+    await inlet.close()
+
+
+@pytest.mark.parametrize(
+    ("cursor", "ahead", "released"),
+    [
+        (Cursor("HEED", 7), False, 7),
+        (Cursor("HEED", 7, inbox=9), False, 7),
+        (Cursor("HEED", 7, inbox=9), True, 9),
+        (Cursor("HEED", 7), True, 0),
+    ],
+)
+async def test_what_is_durable_is_released(cursor: Cursor, ahead: bool, released: int) -> None:
+    reader = Reader()
+    inlet = Inlet(reader)
+
+    inlet.release(Ledger(cursor=cursor), ahead=ahead)
+
+    assert reader.released == [released]
+    await inlet.close()
+
+
+async def test_it_says_what_its_reader_says() -> None:
+    reader = Reader()
+    reader.floor, reader.pending, reader.far = 3, 4, 5
+    inlet = Inlet(reader)
+
+    assert (inlet.created, inlet.floor, inlet.pending, await inlet.reached()) == (CREATED, 3, 4, 5)
+    await inlet.close()
+
+
+async def test_closed_it_reads_no_more() -> None:
+    reader = Reader()
+    inlet = Inlet(reader)
+    await turns()
+
+    await inlet.close()
+
+    assert reader.closed
+    reader.reads.put_nowait([received(1)])
+    await turns()
+    assert not inlet.unread
+
+
+# ── waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_it_waits_for_a_read() -> None:
+    reader = Reader()
+    inlet = Inlet(reader)
+    waiting = asyncio.create_task(inlet.wait())
+    await turns()
+    assert not waiting.done()
+
+    reader.reads.put_nowait([received(1)])
+
+    await asyncio.wait_for(waiting, PATIENCE)
+    assert inlet.arrived()
+    await inlet.close()
+
+
+async def test_it_waits_no_longer_than_it_is_told() -> None:
+    inlet = Inlet(Reader())
+
+    await asyncio.wait_for(inlet.wait(timeout=0.001), PATIENCE)
+
+    await inlet.close()
+
+
+async def test_an_event_that_is_set_wakes_it_and_leaves_nothing_behind() -> None:
+    inlet, wake = Inlet(Reader()), asyncio.Event()
+    before = len(asyncio.all_tasks())
+    waiting = asyncio.create_task(inlet.wait(wake=wake))
+    await turns()
+    assert not waiting.done()
+
+    wake.set()
+
+    await asyncio.wait_for(waiting, PATIENCE)
+    await turns()
+    assert len(asyncio.all_tasks()) == before
+    await inlet.close()
+
+
+async def test_one_that_gives_up_waiting_leaves_nothing_behind() -> None:
+    inlet = Inlet(Reader())
+    await turns()
+    before = len(asyncio.all_tasks())
+
+    await inlet.wait(timeout=0.001, wake=asyncio.Event())
+    await turns()
+
+    assert len(asyncio.all_tasks()) == before
+    await inlet.close()
+
+
+async def test_a_task_that_is_done_ends_the_wait() -> None:
+    inlet, over = Inlet(Reader()), asyncio.Event()
+
+    async def until_over() -> None:
+        await over.wait()
+
+    other = asyncio.create_task(until_over())
+    waiting = asyncio.create_task(inlet.wait(until=other))
+    await turns()
+    assert not waiting.done()
+
+    over.set()
+
+    await asyncio.wait_for(waiting, PATIENCE)
+    await inlet.close()

@@ -1,0 +1,233 @@
+"""Making effects: in which order, how often, and when a start is given up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from heed.core.effects import CancelTask, Effect, StartTask
+from heed.engine.performing import FIRST_DELAY, LAST_DELAY, is_over, now
+from heed.errors import BusUnavailable, TaskUnavailable
+from tests.integration.waiting import until
+from tests.patience import PATIENCE
+from tests.unit.builders import after, job, only_task, program, received
+from tests.unit.inmemory import AGENT, Bench, message, turns
+
+WORKER = program({"start": [{"task": "work", "input": "${event.data}"}]}, tasks={"work": job()})
+PAST, FUTURE = "2026-01-31T12:00:00Z", "2999-01-31T12:00:00Z"
+INBOX = "heed.inbox.demo.researcher."
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    for performer in made.performers:
+        await performer.close()
+
+
+def start(task_id: str = "t-1", **changes: Any) -> StartTask:
+    """The start of a real task."""
+    ledger = after(WORKER, received(1))
+    return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
+
+
+def test_the_time_is_that_of_utc_to_the_microsecond() -> None:
+    before = datetime.now(UTC)
+
+    told = now()
+
+    assert before <= datetime.fromisoformat(told) <= datetime.now(UTC)
+    assert told.endswith("Z")
+    assert len(told) == len("2026-01-31T12:00:00.000000Z")
+
+
+def test_a_deadline_is_over_once_it_has_passed() -> None:
+    moment = datetime.now(UTC)
+
+    assert is_over((moment - timedelta(seconds=1)).isoformat())
+    assert not is_over((moment + timedelta(hours=1)).isoformat())
+    assert is_over((moment - timedelta(seconds=1)).astimezone(None).isoformat())
+
+
+# ── effects ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_is_made_is_told_and_handed_back_once(bench: Bench) -> None:
+    performer = bench.performer()
+    effects: list[Effect] = [owed := message(0), start(), CancelTask("t-2", None)]
+
+    performer.perform(effects)
+    await turns()
+
+    assert bench.bus.owed == [("m-0", owed.owed, False)]
+    assert [(work.id, work.task, look) for work, look in bench.runner.started] == [("t-1", "work", False)]
+    assert bench.runner.happened == [("start", "t-1"), ("cancel", "t-2")]
+    assert bench.watcher.effects == [(AGENT, effect) for effect in effects]
+    assert performer.settled.is_set()
+    assert performer.take() == effects
+    assert not performer.settled.is_set()
+    assert performer.take() == []
+    assert bench.bus.published == []
+
+
+async def test_after_a_restart_each_is_looked_for_before(bench: Bench) -> None:
+    bench.performer().perform([message(0), start()], again=True)
+    await turns()
+
+    assert [look for *_, look in bench.bus.owed] == [True]
+    assert [look for _, look in bench.runner.started] == [True]
+
+
+async def test_what_fails_is_tried_again_later_and_looked_for(bench: Bench) -> None:
+    bench.bus.trouble.append(BusUnavailable("away"))
+    bench.runner.trouble.extend([TaskUnavailable("no"), TaskUnavailable("not yet")])
+    performer = bench.performer()
+
+    performer.perform([message(0), start()])
+    await until(lambda: len(bench.watcher.effects) == 2)
+
+    assert sorted(bench.watcher.troubles) == [
+        (AGENT, "Publish", "away", FIRST_DELAY),
+        (AGENT, "StartTask", "no", FIRST_DELAY),
+        (AGENT, "StartTask", "not yet", 2 * FIRST_DELAY),
+    ]
+    assert [look for *_, look in bench.bus.owed] == [True]
+    assert [look for _, look in bench.runner.started] == [True]
+    assert performer.settled.is_set()
+
+
+async def test_the_pauses_double_up_to_a_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def at_once(delay: float, over: asyncio.Event | None) -> None:
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("heed.engine.performing._pause", at_once)
+    bench.bus.trouble.extend(BusUnavailable("away") for _ in range(8))
+
+    bench.performer().perform([message(0)])
+    await turns(50)
+
+    delays = [delay for *_, delay in bench.watcher.troubles]
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, LAST_DELAY, LAST_DELAY]
+
+
+async def test_a_mistake_of_ours_is_logged_and_tried_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.bus.trouble.append(ValueError("broken"))
+
+    bench.performer().perform([message(0)])
+    await until(lambda: bool(bench.bus.owed))
+
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("ERROR", "effect broke")
+    assert (record.agent, record.effect) == ("demo/researcher", "Publish")  # type: ignore[attr-defined]
+    assert record.exc_info
+
+
+async def test_what_is_expected_to_fail_is_no_error_in_the_log(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.bus.trouble.append(BusUnavailable("away"))
+
+    bench.performer().perform([message(0)])
+    await until(lambda: bool(bench.bus.owed))
+
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "taken"),
+    [
+        ("heed.events.demo.com.example.out", True),
+        ("heed-dead.demo.researcher", True),
+        ("heed.events.other.com.example.out", False),
+        ("heed-dead.demo.other", False),
+    ],
+)
+async def test_only_what_the_agent_may_say_itself_is_published(
+    bench: Bench, subject: str, taken: bool
+) -> None:
+    bench.performer().perform([message(0, subject)])
+    await turns()
+
+    trouble = (
+        f"status.outbox has a message for {subject}, not demo/researcher's; "
+        "somebody wrote the status; take it out of there"
+    )
+    assert len(bench.bus.owed) == taken
+    assert bench.watcher.troubles == ([] if taken else [(AGENT, "Publish", trouble, FIRST_DELAY)])
+
+
+async def test_closed_it_makes_nothing_more(bench: Bench) -> None:
+    bench.bus.open_to_all.clear()
+    performer = bench.performer()
+    performer.perform([message(0)])
+    await turns()
+
+    await performer.close()
+    bench.bus.open_to_all.set()
+    await turns()
+
+    assert bench.bus.owed == []
+    assert performer.has_room(1)
+
+
+# ── room ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_messages_under_way_count_and_starts_do_not(bench: Bench) -> None:
+    bench.bus.open_to_all.clear()
+    bench.runner.open.clear()
+    performer = bench.performer()
+
+    performer.perform([message(0), message(1), start("t-1"), start("t-2")])
+    await turns()
+
+    assert not performer.has_room(2)
+    assert performer.has_room(3)
+    bench.runner.open.set()
+    await turns()
+    assert not performer.has_room(2)
+    assert performer.has_room(3)
+
+
+async def test_room_is_there_at_once_or_waited_for(bench: Bench) -> None:
+    bench.bus.open_to_all.clear()
+    performer = bench.performer()
+    performer.perform([message(0)])
+    assert await performer.room(2, 0.0)
+
+    waiting = asyncio.create_task(performer.room(1, PATIENCE))
+    await turns()
+    assert not waiting.done()
+    bench.bus.open_to_all.set()
+
+    assert await asyncio.wait_for(waiting, PATIENCE)
+
+
+async def test_while_something_made_is_to_be_struck_off_the_wait_is_short(bench: Bench) -> None:
+    performer = bench.performer()
+    performer.perform([message(0)])
+    await turns()
+    bench.bus.open_to_all.clear()
+    performer.perform([message(1)])
+
+    assert not await performer.room(1, 0.001)
+    assert performer.take() == [message(0)]
+
+
+async def test_what_is_made_while_waiting_makes_the_rest_of_the_wait_short(bench: Bench) -> None:
+    performer = bench.performer()
+    bench.bus.open_to_all.clear()
+    bench.runner.open.clear()
+    performer.perform([message(0), start()])
+    waiting = asyncio.create_task(performer.room(1, 0.001))
+    await turns()
+
+    bench.runner.open.set()
+
+    assert not await asyncio.wait_for(waiting, PATIENCE)

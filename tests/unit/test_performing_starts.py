@@ -1,0 +1,136 @@
+"""Starts of tasks: how many at once, what is refused, and when one is given up."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.core.effects import StartTask
+from heed.engine.performing import STARTS_AT_ONCE
+from heed.errors import TaskRefused, TaskUnavailable
+from tests.integration.waiting import until
+from tests.unit.builders import after, job, only_task, program, received
+from tests.unit.inmemory import Bench, pending, turns, with_tasks
+from tests.unit.policies import allowed, policy
+
+WORKER = program({"start": [{"task": "work", "input": "${event.data}"}]}, tasks={"work": job()})
+PAST, FUTURE = "2026-01-31T12:00:00Z", "2999-01-31T12:00:00Z"
+INBOX = "heed.inbox.demo.researcher."
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    made = Bench()
+    yield made
+    for performer in made.performers:
+        await performer.close()
+
+
+def start(task_id: str = "t-1", **changes: Any) -> StartTask:
+    """The start of a real task."""
+    ledger = after(WORKER, received(1))
+    return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
+
+
+# ── starts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_no_more_starts_at_once_than_so_many(bench: Bench) -> None:
+    bench.runner.open.clear()
+    bench.performer().perform([start(f"t-{number}") for number in range(STARTS_AT_ONCE + 3)])
+    await turns()
+
+    assert bench.runner.at_once == STARTS_AT_ONCE
+    bench.runner.open.set()
+    await turns()
+    assert len(bench.runner.started) == STARTS_AT_ONCE + 3
+
+
+async def test_a_start_that_is_refused_ends_the_task_and_is_made(bench: Bench) -> None:
+    bench.runner.trouble.append(TaskRefused("Invalid", "no such image"))
+    performer = bench.performer()
+    performer.perform([effect := start()])
+    await turns()
+
+    ((subject, event),) = bench.bus.published
+    assert subject == INBOX + names.TASK_FAILED
+    assert event.id == names.digest("refused", "t-1")
+    assert event.data == {"task": "work", "reason": "Invalid", "message": "no such image"}
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(str(event.time))) < timedelta(hours=1)
+    assert [(end.completed, end.reason) for _, end in bench.watcher.ends] == [(False, "Invalid")]
+    assert performer.take() == [effect]
+
+
+async def test_what_no_cluster_takes_is_refused_and_removed(bench: Bench) -> None:
+    ledger = after(
+        program({"start": [{"task": "work"}]}, tasks={"work": job("${event.data}")}), received(1, data=7)
+    )
+    task_id = only_task(ledger)
+
+    bench.performer().perform([StartTask(task_id, ledger.pending_tasks[task_id])])
+    await turns()
+
+    assert bench.runner.happened == [("cancel", task_id)]
+    ((type_, subject, data),) = bench.ends()
+    assert (type_, subject, data["reason"]) == (names.TASK_FAILED, task_id, "InvalidJob")
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"),
+    [
+        ({"tasks": {"kinds": []}}, "task of kind job"),
+        ({"tasks": {"images": ["other/*"]}}, "image example/work:1"),
+        ({"emissions": [{"type": "com.other.>"}]}, "emission of com.example.said by a task"),
+        ({"tasks": {"kinds": ["job"], "images": ["example/*"]}, "emissions": [{"type": "com.>"}]}, None),
+    ],
+)
+async def test_what_a_policy_of_now_does_not_allow_is_refused_and_removed(
+    bench: Bench, spec: dict[str, Any], refused: str | None
+) -> None:
+    record = start().record
+    owed = {**json.loads(record.owed or ""), "publish": ["com.example.said"]}
+
+    bench.performer(allowed(policy(**spec))).perform(
+        [StartTask("t-1", replace(record, owed=json.dumps(owed)))]
+    )
+    await turns()
+
+    assert bench.runner.happened == [("start" if refused is None else "cancel", "t-1")]
+    if refused is None:
+        assert bench.bus.published == []
+    else:
+        ((_, subject, data),) = bench.ends()
+        assert (subject, data["reason"]) == ("t-1", "PolicyViolation")
+        assert data["message"].startswith(f"AgentPolicy demo/strict allows no {refused}; ")
+
+
+async def test_a_start_is_given_up_where_the_ledger_does_not_owe_it(bench: Bench) -> None:
+    performer = bench.performer()
+    bench.runner.trouble.extend(TaskUnavailable("no") for _ in range(4))
+    performer.perform([start("owed"), start("started"), start("cancelled"), start("ended")])
+    await turns()
+
+    performer.keep(with_tasks(owed=pending(), started=pending("Started"), cancelled=pending("Cancelling")))
+    await until(lambda: bool(bench.runner.started))
+
+    assert [work.id for work, _ in bench.runner.started] == ["owed"]
+    assert [effect.id for _, effect in bench.watcher.effects] == ["owed"]
+    assert performer.has_room(1)
+
+
+async def test_one_that_still_waits_for_its_turn_is_not_begun_once_it_is_given_up(bench: Bench) -> None:
+    bench.runner.open.clear()
+    performer = bench.performer()
+    performer.perform([start(f"t-{number}") for number in range(STARTS_AT_ONCE + 1)])
+    await turns()
+
+    performer.keep(with_tasks(**{f"t-{number}": pending() for number in range(STARTS_AT_ONCE)}))
+    bench.runner.open.set()
+    await turns()
+
+    assert len(bench.runner.started) == STARTS_AT_ONCE
+    assert len(performer.take()) == STARTS_AT_ONCE

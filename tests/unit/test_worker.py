@@ -1,0 +1,274 @@
+"""What goes over the pipe to a worker, and how it answers, in this process."""
+
+import io
+import json
+import pickle
+import signal
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed.core.decide import Decision, decide
+from heed.core.effects import AgentRef
+from heed.core.events import Received
+from heed.core.ledger import Ledger
+from heed.core.program import Program
+from heed.core.room import Room
+from heed.engine import worker
+from heed.engine.worker import DECIDED, LAST, LENGTH, PLACE, READY, UNKNOWN, Request, Source
+from tests.unit.builders import after, job, program, received
+
+COUNT = {"name": "count", "state": {"n": "${state.?n.orValue(0) + 1}"}}
+REF = AgentRef("demo", "other", "uid-9")
+
+
+def framed(data: bytes) -> bytes:
+    return LENGTH.pack(len(data)) + data
+
+
+def frames(data: bytes) -> list[tuple[bytes, bytes]]:
+    """What a worker wrote: kind and content."""
+    source, found = io.BytesIO(data), list[tuple[bytes, bytes]]()
+    while (frame := worker.read_frame(source)) is not None:
+        found.append((frame[:1], frame[1:]))
+    return found
+
+
+def request(number: int, made: Program | None, event: Received, ledger: Ledger | None = None) -> Request:
+    source = None if made is None else Source.of(made)
+    return Request(number, REF, 7, source, ledger or Ledger(), event, {})
+
+
+def served(*requests: Request, cpu: float = 60.0) -> list[tuple[bytes, bytes]]:
+    """The answers of a worker to requests."""
+    asked, answers = io.BytesIO(b"".join(framed(pickle.dumps(item)) for item in requests)), io.BytesIO()
+    worker._Worker(asked, answers, cpu).serve()
+    return frames(answers.getvalue())
+
+
+# ── what goes over the pipe ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_decision_comes_back_the_same_and_what_it_did_not_touch_is_not_sent() -> None:
+    made = program(COUNT)
+    ledger = after(made, received(1, correlationid="a", data="x" * 5000))
+    event = received(2, correlationid="b", data="y" * 5000)
+    decision = decide(made, ledger, event)
+    known = worker.landmarks(ledger, event)
+
+    data = worker.packed(decision, known)
+    again = worker.unpacked(data, worker.landmarks(ledger, event))
+
+    assert again == decision
+    assert again.received is event
+    assert again.ledger.sessions["a"] is ledger.sessions["a"]
+    assert b"yyyy" not in data
+
+
+def test_landmarks_are_what_both_sides_have() -> None:
+    ledger = after(program(COUNT), received(1))
+    event = received(2)
+
+    known = worker.landmarks(ledger, event)
+
+    assert known[:2] == [event, event.event]
+    ids = {id(item) for item in known}
+    assert {id(ledger.cursor), id(ledger.totals), id(ledger.sessions), id(ledger.waiting)} <= ids
+    assert {id(ledger.sessions["e1"]), id(ledger.waiting.places), id(ledger.recent_events)} <= ids
+    assert not any(isinstance(item, str | int) or item is None for item in known)
+
+
+def test_what_a_worker_may_say_is_made_of_classes_of_heed_only() -> None:
+    assert worker.unpacked(worker.packed(decide(program(COUNT), Ledger(), received(1)), []), [])
+    with pytest.raises(pickle.UnpicklingError, match=r"^collections\.OrderedDict is no part of a decision$"):
+        worker.unpacked(b"ccollections\nOrderedDict\n)R.", [])
+    with pytest.raises(
+        pickle.UnpicklingError, match=r"^heed\.engine\.worker\.main is no part of a decision$"
+    ):
+        worker.unpacked(b"cheed.engine.worker\nmain\n.", [])
+    with pytest.raises(
+        pickle.UnpicklingError, match=r"^heed\.engine\.worker\.Path is no part of a decision$"
+    ):
+        worker.unpacked(b"cheed.engine.worker\nPath\n.", [])
+    with pytest.raises(pickle.UnpicklingError, match=r"^this is no decision$"):
+        worker.unpacked(pickle.dumps(7), [])
+
+
+@pytest.mark.parametrize("missing", [1, 3, 4, 6])
+def test_a_frame_that_is_cut_off_is_the_end(missing: int) -> None:
+    whole = framed(b"abc")
+
+    assert worker.read_frame(io.BytesIO(whole)) == b"abc"
+    assert worker.read_frame(io.BytesIO(whole[:-missing])) is None
+
+
+def test_an_empty_frame_is_no_end() -> None:
+    assert worker.read_frame(io.BytesIO(framed(b"") + framed(b"abc"))) == b""
+
+
+# ── how far a decision has come ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def places(made: Program, *events: Received) -> list[tuple[str, str | None]]:
+    """What a program that is watched tells while it decides, with the same outcome."""
+    told: list[tuple[str, str | None]] = []
+    watched = worker.watched(made, lambda path, handler: told.append((path, handler)))
+    ledger = Ledger()
+    for event in events:
+        decision = decide(watched, ledger, event)
+        assert decision == decide(made, ledger, event)
+        ledger = decision.ledger
+    return told
+
+
+def test_each_expression_tells_its_path_before_it_is_evaluated() -> None:
+    made = program(
+        {"name": "one", "when": "event.data.n > 1", "state": {"n": "${event.data.n}"}},
+        {"name": "two", "start": [{"task": "work"}]},
+        subscribe=[
+            {"type": "com.other.>", "where": "false"},
+            {"type": "com.example.>", "where": "event.data.n < 9"},
+        ],
+        session={"key": "string(event.data.n)"},
+        tasks={"work": job("${event.id}"), "idle": job("${event.id}")},
+    )
+
+    assert places(made, received(1, data={"n": 2})) == [
+        ("spec.subscribe[1].where", None),
+        ("spec.session.key", None),
+        ("spec.handlers[0]", "one"),
+        ("spec.handlers[1]", "two"),
+        ("spec.tasks.work", None),
+    ]
+    assert places(made, received(1, data={"n": 9})) == [("spec.subscribe[1].where", None)]
+
+
+def test_a_handler_without_a_condition_tells_its_path_too_and_runs() -> None:
+    assert places(program(COUNT), received(1), received(2)) == [("spec.handlers[0]", "count")] * 2
+
+
+def test_what_a_program_has_not_is_not_put_in() -> None:
+    made = worker.watched(program(COUNT), lambda path, handler: None)
+
+    assert made.key is None
+    assert [item.where for item in made.subscriptions] == [None]
+
+
+# ── the process ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_worker_is_ready_and_says_where_it_is_before_its_answer() -> None:
+    event = received(3)
+    made = replace(program(COUNT), agent=REF, generation=7)
+    wanted = decide(made, Ledger(), event)
+
+    ready, place, (kind, answer) = served(request(0, made, event))
+
+    assert ready == (READY, b"")
+    assert place == (PLACE, json.dumps(["spec.handlers[0]", "count"]).encode())
+    assert kind == DECIDED
+    assert worker.unpacked(answer, worker.landmarks(Ledger(), event)) == wanted
+
+
+def test_a_program_that_it_does_not_know_is_asked_for_and_then_kept() -> None:
+    made = program(COUNT)
+
+    kinds = [
+        kind
+        for kind, _ in served(
+            request(4, None, received(1)),
+            request(4, made, received(1)),
+            request(4, None, received(2)),
+            request(5, None, received(2)),
+        )
+    ]
+
+    assert kinds == [READY, UNKNOWN, PLACE, DECIDED, PLACE, DECIDED, UNKNOWN]
+
+
+def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
+    made = program({"name": "odd", "when": "state.nothing > 1"})
+
+    *_, (kind, answer) = served(request(0, made, received(3)))
+
+    decision = worker.unpacked(answer, worker.landmarks(Ledger(), received(3)))
+    assert kind == DECIDED
+    assert decision.letter is not None
+    assert decision.letter.generation == 7
+    (letter,) = decision.ledger.outbox.values()
+    assert letter.subject == "heed-dead.demo.other"
+
+
+def test_keyword_arguments_reach_the_decision() -> None:
+    busy = after(program(COUNT), received(1))
+    asked = replace(request(0, program(COUNT), received(3), busy), more={"room": Room(0, 0)})
+
+    *_, (_, answer) = served(asked)
+
+    assert worker.unpacked(answer, worker.landmarks(busy, received(3))).outcome == "waiting"
+
+
+def test_the_programs_used_latest_are_kept() -> None:
+    made, event = program(COUNT), received(1)
+    first = [request(number, made, event) for number in range(worker._PROGRAMS)]
+    again = [request(0, None, event), request(99, made, event)]
+
+    *_, (newest, _), (used, _), (oldest, _) = (
+        item
+        for item in served(
+            *first, *again, request(99, None, event), request(0, None, event), request(1, None, event)
+        )
+        if item[0] != PLACE
+    )
+
+    assert (newest, used, oldest) == (DECIDED, DECIDED, UNKNOWN)
+
+
+def test_one_that_has_grown_too_large_says_that_it_was_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    spare = worker._SPARE
+    sizes = iter([1000, 1000 + spare, 1001 + spare, 0])
+    monkeypatch.setattr(worker, "address_space", lambda: next(sizes))
+    made = program(COUNT)
+
+    kinds = [kind for kind, _ in served(*(request(0, made, received(number)) for number in (1, 2, 3)))]
+
+    assert kinds == [READY, PLACE, DECIDED, PLACE, LAST]
+
+
+def test_where_the_system_does_not_say_how_large_it_is_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "address_space", lambda: None)
+    made = program(COUNT)
+
+    assert [kind for kind, _ in served(request(0, made, received(1)))][-1] == DECIDED
+
+
+def test_the_time_of_a_decision_is_limited_while_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def looking(*args: Any, **more: Any) -> Decision:
+        seen.append(signal.getitimer(signal.ITIMER_PROF)[0])
+        return decide(*args, **more)
+
+    monkeypatch.setattr(worker, "decide", looking)
+    served(request(0, program(COUNT), received(1)), cpu=50.0)
+
+    assert seen == [pytest.approx(50.0, abs=5.0)]
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+def test_the_limit_is_lifted_also_after_an_error() -> None:
+    with pytest.raises(KeyError), worker.cpu_limit(30):
+        raise KeyError
+
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+
+
+def test_the_address_space_is_counted_in_bytes() -> None:
+    with open("/proc/self/status") as status:
+        (kilobytes,) = (int(line.split()[1]) for line in status if line.startswith("VmSize"))
+
+    found = worker.address_space()
+
+    assert found is not None
+    assert abs(found - kilobytes * 1024) < 64 * 1024**2

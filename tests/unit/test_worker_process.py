@@ -1,0 +1,96 @@
+"""A worker as a process of its own: its limits, what it prints, and how it ends."""
+
+import json
+import pickle
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from heed.engine.worker import DECIDED, PLACE, READY
+from tests.patience import PATIENCE
+from tests.unit.builders import program, received
+from tests.unit.test_worker import COUNT, framed, frames, request
+
+LIMITS = """
+import json, resource, sys
+from heed.engine import worker
+if sys.argv[1] == "unknown":
+    worker.address_space = lambda: None
+own = worker.address_space() or 0
+worker.limit_memory(2**30)
+memory, core = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_CORE)
+print(json.dumps([memory[0] - own, memory[1] - own, core]))
+"""
+
+
+def limits(size: str) -> Any:
+    """The limits of memory of a process, beyond its own size where that is known, and those of core dumps."""
+    done = subprocess.run([sys.executable, "-c", LIMITS, size], capture_output=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_a_limit_of_memory_is_counted_from_what_is_there_and_nothing_is_dumped() -> None:
+    soft, hard, core = limits("known")
+
+    assert abs(soft - 2**30) < 2**24
+    assert hard == soft
+    assert core == [0, 0]
+
+
+def test_where_the_size_is_unknown_only_dumps_are_forbidden() -> None:
+    assert limits("unknown") == [*resource.getrlimit(resource.RLIMIT_AS), [0, 0]]
+
+
+WORKER = """
+import os, signal, sys
+from heed.engine import worker
+
+worker.main(int(sys.argv[1]), float(sys.argv[2]))
+print("over", flush=True)
+os._exit(0 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN else 9)
+"""
+
+
+def started(*argv: str) -> "subprocess.Popen[bytes]":
+    """A process that answers requests."""
+    command = [sys.executable, *argv, str(2**30), "60"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+@pytest.mark.parametrize("argv", [("-m", "heed.engine.worker"), ("-c", WORKER)], ids=["module", "main"])
+def test_a_worker_serves_until_its_input_ends(argv: tuple[str, ...]) -> None:
+    event = received(3)
+    process = started(*argv)
+
+    said, printed = process.communicate(framed(pickle.dumps(request(0, program(COUNT), event))), PATIENCE)
+
+    kinds = [kind for kind, _ in frames(said)]
+    assert (process.returncode, kinds) == (0, [READY, PLACE, DECIDED]), printed
+    # What anybody prints goes elsewhere.
+    assert printed == (b"over\n" if "-c" in argv else b"")
+
+
+def test_a_worker_whose_answers_nobody_reads_goes_quietly() -> None:
+    process = started("-c", WORKER)
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    assert process.stdout.read(5) == framed(READY)
+    process.stdout.close()
+    process.stdin.write(framed(pickle.dumps(request(0, program(COUNT), received(3)))))
+    process.stdin.flush()
+
+    assert process.wait(PATIENCE) == 0
+    with process.stdin, process.stderr as printed:
+        assert printed.read() == b""
+
+
+def test_a_worker_has_no_more_memory_than_it_was_given_and_its_own() -> None:
+    script = WORKER.replace('print("over", flush=True)', "print(len(bytearray(2**30)), file=sys.stderr)")
+    process = started("-c", script)
+
+    _, printed = process.communicate(b"", PATIENCE)
+
+    assert b"MemoryError" in printed
