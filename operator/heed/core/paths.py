@@ -107,6 +107,7 @@ def _visit(node: Node, known: Known, reads: Reads) -> None:
                 _inside(node, known, reads)
             elif len(path) > 1:
                 reads.values[path] = None
+                _defaults(node, known, reads)
         case Call():
             _call(node, known, reads)
         case Literal(items=items):
@@ -124,6 +125,15 @@ def _inside(node: Node, known: Known, reads: Reads) -> None:
         _visit(node.operand, known, reads)
 
 
+def _defaults(node: Node, known: Known, reads: Reads) -> None:
+    """What stands before a member of a path where that is an optional with its default."""
+    match node:
+        case Select(operand=operand) | Call(function="_[_]" | "dyn" | "value", arguments=(operand, *_)):
+            _defaults(operand, known, reads)
+        case Call(function="orValue" | "or"):
+            _visit(node, known, reads)
+
+
 def _call(call: Call, known: Known, reads: Reads) -> None:
     arguments = call.arguments
     if call.function in _OPTIONAL and isinstance(arguments[1], Constant):
@@ -135,10 +145,10 @@ def _call(call: Call, known: Known, reads: Reads) -> None:
         _compare(call, known, reads)
     elif call.function == "@in":
         _among(call, known, reads)
-    if (path := _path(call, known)) is not None and len(path) > 1 and call.function != "dyn":
-        if call.function == "_[_]":
-            reads.values[path] = None
-            return
+    if call.function == "_[_]" and (path := _path(call, known)) is not None:
+        reads.values[path] = None
+        _defaults(call, known, reads)
+        return
     for argument in arguments:
         _visit(argument, known, reads)
 
