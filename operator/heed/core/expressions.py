@@ -38,9 +38,11 @@ from heed.core.vocabulary import ALL, VARIABLES, Vocabulary, suggestion
 from heed.errors import DecisionFailed
 
 _ERROR = cel.Type.ERROR
-_UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)[^']*'")
+_UNDECLARED = re.compile(r":(\d+): undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_CODE_BEFORE: Final = re.compile(r"^[A-Z_]{5,}: ")  # absl's status codes
+_CODE_AFTER: Final = re.compile(r" *\[[A-Z_]{5,}\]$")
 _DOUBLING = re.compile(r"\bopt(?:Flat)?Map\b")
 _MAX_DOUBLING: Final = 5  # each such macro doubles what it is called on
 _MAX_COMPILED: Final = 64 * 1024  # bytes; a thousand characters come to about twenty thousand
@@ -232,18 +234,18 @@ def _refuse_optionals(value: Any) -> None:
 def _explain(text: str, variables: tuple[str, ...] = VARIABLES) -> str:
     """An error of cel-cpp in a line for people."""
     if unknown := _UNDECLARED.search(text):
-        name = unknown[1]
+        name, line = unknown[2], text[unknown.end() :].partition("\n | ")[2].partition("\n")[0]
         if name in LITERALS:
             return f'unknown variable or function "{name}"; write {LITERALS[name]}'
-        if (function := _called(name, text.partition("\n | ")[2])) is not None:
+        if (function := _called(name, line, int(unknown[1]) - 1)) is not None:
             return f'unknown function "{function}"; {function_instead(function.rpartition(".")[2])}'
         return f'unknown variable or function "{name}"; {suggestion(name, variables)}'
     if headline := _HEADLINE.search(text):
-        message = headline[3].removesuffix("[INVALID_ARGUMENT]").strip()
+        message = _CODE_AFTER.sub("", headline[3]).strip()
         line = text[headline.end() :].partition("\n | ")[2].partition("\n")[0]
         place = f"{readable(message)} (line {headline[1]}, column {headline[2]})"
         return "; ".join([place, *remedies(message, line[: int(headline[2]) - 1])])
-    text = re.sub(r"^(UNKNOWN|INVALID_ARGUMENT|NOT_FOUND|OUT_OF_RANGE|ALREADY_EXISTS|INTERNAL): ", "", text)
+    text = _CODE_AFTER.sub("", _CODE_BEFORE.sub("", text))
     if missing := re.search(r'Key not found in map : "(.*)"', text):
         return f'there is no "{missing[1]}"; guard it with has(…) or use .?{missing[1]}.orValue(…)'
     return "; ".join([text[:500], *remedies(text[:500])])
@@ -261,11 +263,11 @@ def _converted(value: Any) -> Any:
         return _exact(value)
 
 
-def _called(name: str, source: str) -> str | None:
-    """The function that an unknown name is, or is the namespace of; None where it is a variable."""
-    if re.search(rf"(?<!\w){re.escape(name)}\s*\(", source):
+def _called(name: str, line: str, place: int) -> str | None:
+    """The function that an unknown name is, or is the namespace of at its place; None where it is a variable."""
+    if re.search(rf"(?<!\w){re.escape(name)}\s*\(", line):
         return name
-    found = re.search(rf"(?<![\w.]){re.escape(name)}\.\w+(?=\s*\()", source) if name in NAMESPACES else None
+    found = re.compile(rf"{name}\.\w+(?=\s*\()").match(line, place) if name in NAMESPACES else None
     return found[0] if found else None
 
 

@@ -115,6 +115,7 @@ _SENTENCES: Final = {
     "reserved identifier: if": "write condition ? this : that",
     "has() argument must be a field": "write has(a.b)",
     " at '<EOF>'": "close the bracket",
+    "optional.none() dereference": "write .orValue(…) for .value(), with what holds where there is nothing",
 }
 
 
@@ -189,6 +190,10 @@ def _mixed(function: str, types: list[str]) -> str:
     """What to do about operands that do not go together, as far as the message names their types."""
     if function == "<iter_range>":
         return "what this goes over is neither a list nor a map"
+    if function == "<jump_condition>" or (function == "_?_:_" and types[:1] not in (["bool"], ["dyn"])):
+        return "what stands before ? has to be true or false; compare it with something"
+    if function == "_?_:_":
+        return "what stands on both sides of : has to be of one type; write dyn(…) around one of them"
     operator = function.replace("_", "").replace("@", "")
     if function in ("_?._", "_[?_]"):
         return (
@@ -197,7 +202,7 @@ def _mixed(function: str, types: list[str]) -> str:
         )
     if "null_type" in types and operator != "in":
         return "a value is null here; ask first: x != null"
-    if operator in ("&&", "||", "!", "?:"):
+    if operator in ("&&", "||", "!"):
         return f"{operator} takes true or false; compare with something"
     if operator == "in":
         return "`in` needs a list or a map on its right"
