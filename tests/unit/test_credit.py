@@ -7,7 +7,8 @@ import pytest
 from heed.bus.credit import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, Credit, Credits
 
 MIB = 1024**2
-ENVELOPE = 256  # what a message counts for beside its data
+ENVELOPE = 256  # what a message counts for beside its data as long as it is in flight
+OBJECTS = 1024  # and once it is here
 
 
 @dataclass
@@ -27,8 +28,8 @@ class Reader:
         return self
 
     def got(self, size: int) -> "Reader":
-        """A message of so many bytes came, and the request is over."""
-        self.credit.came(size - ENVELOPE)
+        """A message came that counts for so many bytes, and the request is over."""
+        self.credit.came(size - OBJECTS)
         self.credit.over()
         return self
 
@@ -57,7 +58,7 @@ def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others
             reader for reader in readers if len(reader.asked) > len([t for t in turns if t is reader])
         ]
         turns.append(at_work)
-        at_work.got(1000)
+        at_work.got(2000)
         at_work.want()
 
     assert turns == readers * 3
@@ -134,7 +135,7 @@ def test_what_needs_more_than_may_be_in_flight_has_it_for_itself() -> None:
     large.want()
     assert large.asked == []
 
-    small.got(1000)
+    small.got(2000)
     assert large.asked == [80 * MIB]
     small.want()
     assert len(small.asked) == 1
@@ -182,16 +183,27 @@ def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
 
 def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
     credits = Credits(4 * FAIR_REQUEST)
-    reader, other = Reader(credits).want().got(1000), Reader(credits)
+    reader, other = Reader(credits).want().got(2000), Reader(credits)
     reader.want()
     other.want()
     assert other.asked == []
 
     reader.credit.stop()
     assert other.asked, "the turn goes to the next one"
-    assert credits.held == 1000
+    assert credits.held == 2000
 
     reader.want()
     assert len(reader.asked) == 2
-    reader.credit.durable(1000)
+    reader.credit.durable(2000)
     assert credits.held == 0
+
+
+def test_a_small_message_takes_more_here_than_on_its_way() -> None:
+    credits = Credits(4 * FAIR_REQUEST)
+    reader = Reader(credits).want()
+    asked = credits.in_flight
+
+    held = reader.credit.came(100)
+
+    assert (credits.held, held) == (100 + OBJECTS, 100 + OBJECTS)
+    assert credits.in_flight == asked - (100 + ENVELOPE)

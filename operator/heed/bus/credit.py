@@ -20,7 +20,8 @@ _STANDING_PART: Final = 8
 MAX_REQUEST: Final = 8 * 1024**2
 FAIR_REQUEST: Final = 1024**2  # that a turn is good for, however many wait for theirs
 MIN_REQUEST: Final = 64 * 1024
-_ENVELOPE: Final = 256  # about the bytes of a message beside its data
+_ENVELOPE: Final = 256  # about the bytes of a message beside its data, as the broker counts them
+_OBJECTS: Final = 1024  # about the bytes that a message takes in this process beside its data
 _CONTROL: Final = 4096  # subjects of a message, which the broker counts too
 _FEW: Final = 64  # readers; so that the first of many to come ask for no more than the last
 
@@ -136,18 +137,18 @@ class Credit:
 
     def came(self, size: int) -> int:
         """A message with so many bytes of data came; returns what counts as held."""
-        size += _ENVELOPE
+        held, size = size + _OBJECTS, size + _ENVELOPE
         if not self.held:
-            self.held = size
+            self.held = held
             self._credits.touch(self)
         else:
-            self.held += size
+            self.held += held
         if size > self._seen or self._guessed:
             self._guessed, self._seen = False, max(size, self._seen)
             self.least = max(MIN_REQUEST, self._seen + self._seen // 8)
         if self._turn:
             self._give_back(min(size, self._turn))
-        return size
+        return held
 
     def too_small(self, asked: int) -> None:
         """The next message is larger than the bytes that were asked for."""

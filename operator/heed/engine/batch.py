@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from heed.core.decide import Decision
 from heed.core.effects import Effect, StartTask
 from heed.core.ledger import Ledger
 from heed.engine.pacing import Pace
 
+_LET_GO: Final = Ledger()
+
 
 @dataclass(slots=True)
 class Batch:
     """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more.
 
+    Of the ledgers that they made only the last one is kept: of thousands, each with a part of its own, nobody has use.
     `took` has the seconds of every look at an event.
     """
 
@@ -24,7 +28,7 @@ class Batch:
 
     def add(self, decision: Decision) -> None:
         """Take one more, which was made on this batch's ledger."""
-        self.ledger = decision.ledger
+        self.ledger, decision.ledger = decision.ledger, _LET_GO
         self.decisions.append(decision)
         self.growth += decision.growth
 
