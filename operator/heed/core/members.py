@@ -55,9 +55,8 @@ class Members:
 
 def unknown_members(place: Place, members: Members) -> Iterator[Problem]:
     """Each once, by its first names; those that make an error are told when the expression is compiled."""
-    for path in dict.fromkeys(path[:3] for path in place.reads.all()):
-        if len(path) > 1 and path[1] != EACH:
-            yield from _unknown(place, path, members)
+    paths = [path[:3] for path in place.reads.all() if len(path) > 1 and path[1] != EACH]
+    yield from dict.fromkeys(problem for path in paths for problem in _unknown(place, path, members))
 
 
 def _unknown(place: Place, path: Path, members: Members) -> Iterator[Problem]:
@@ -93,9 +92,9 @@ def _of_event(place: Place, path: Path, members: Members) -> Iterator[Problem]:
     elif has_member:
         message = f"{shown(path[:2])} would be an extension attribute, which has no members"
         yield Problem(place.path, message, suggestion(name, known))
-    elif path not in place.reads.asked and any(_one_slip(name, item) for item in known):
+    elif path not in place.reads.asked and (near := [item for item in known if _one_slip(name, item)]):
         message = f'"{name}" is no attribute of CloudEvents, so it would be an extension that senders set'
-        yield Problem(place.path, message, suggestion(name, known))
+        yield Problem(place.path, message, f'did you mean "{near[0]}"?')
 
 
 def _of_end(place: Place, path: Path, members: Members) -> Iterator[Problem]:
