@@ -7,12 +7,10 @@ make the world agree with it. Time is the stream's own time of the event.
 """
 
 from dataclasses import replace
-from typing import Final
 
 from heed import names
 from heed.core import conforming, redrives, sessions
 from heed.core import ledger as ledgers
-from heed.core.bounds import NONE
 from heed.core.decision import SHELL, Decision
 from heed.core.events import Event, Malformed, Received
 from heed.core.expressions import Scope, out_of_memory
@@ -26,8 +24,6 @@ from heed.core.waiting import MAX_WAITING
 from heed.errors import DecisionFailed
 
 __all__ = ["Decision", "decide"]
-
-NOTHING: Final = Scope({})
 
 
 def decide(
@@ -83,7 +79,7 @@ def _decide_event(
         if program.schemas and reactions and conforming.heard_misfits(program, received, event):
             ledger = replace(ledger, totals=ledgers.count(ledger.totals, schema_warnings=1))
         variables = variables_of(program, event)
-        scope = NOTHING if program.opening.work == NONE else Scope({**variables, "state": {}, "session": {}})
+        scope = Scope(variables)
         if not sessions.subscribed(program, received, event, scope) or not reactions:
             return counted(ledger, received, "ignored")
         key = sessions.session_key(program, event, scope)
