@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.api.status import Cause, Cursor, Letter, Owed, PendingTask, Session, TaskRate, Totals
 from heed.core import handling
-from heed.core.decision import Decision
+from heed.core.decision import Decision, Outcome
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Event, Redrive
 from heed.core.ledger import Ledger
@@ -191,6 +191,13 @@ def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attemp
     assert found == Decision(came, ledger, "dead_lettered", (Publish(key, owed),), letter=letter)
 
 
+@pytest.mark.parametrize("length", [0, 999, 1000])
+def test_a_letter_says_all_of_a_cause_that_is_short(length: int) -> None:
+    letter = handling.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m" * length)).letter
+
+    assert letter == Letter("Code", "m" * length, None, 3, 1, None)
+
+
 def test_a_letter_without_a_digest_is_not_remembered() -> None:
     found = handling.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m"))
 
@@ -198,11 +205,12 @@ def test_a_letter_without_a_digest_is_not_remembered() -> None:
     assert found.letter == Letter("Code", "m", None, 3, 1, None)
 
 
-def test_counting_changes_one_total() -> None:
-    came = received(5)
+@pytest.mark.parametrize("outcome", ["handled", "ignored", "duplicates", "stale", "dead_lettered"])
+def test_counting_changes_one_total(outcome: Outcome) -> None:
+    came, before = received(5), getattr(LEDGER.totals, outcome)
 
-    assert handling.counted(LEDGER, came, "stale") == Decision(
-        came, replace(LEDGER, totals=replace(LEDGER.totals, stale=1)), "stale"
+    assert handling.counted(LEDGER, came, outcome) == Decision(
+        came, replace(LEDGER, totals=replace(LEDGER.totals, **{outcome: before + 1})), outcome
     )
 
 
@@ -223,15 +231,16 @@ def test_expressions_have_a_task_and_an_input_only_where_there_is_one() -> None:
     }
 
 
-def test_handlers_react_to_their_type_in_listed_order() -> None:
-    agent = program({"type": STOP}, {"type": "com.example.>"}, {}, {"type": "com.example.*"})
+LISTENING = program({"type": STOP}, {"type": "com.example.>"}, {}, {"type": "com.example.*"})
 
-    def names_of(type_: str) -> list[str]:
-        return [item.name for item in handling.reactions_to(agent, Event("e", "/x", type_))]
 
-    assert names_of(ASKED) == ["h1", "h2"]
-    assert names_of(STOP) == ["h0", "h1", "h3"]
-    assert names_of("com.other") == []
+@pytest.mark.parametrize(
+    ("type_", "handlers"), [(ASKED, ["h1", "h2"]), (STOP, ["h0", "h1", "h3"]), ("com.other", [])]
+)
+def test_handlers_react_to_their_type_in_listed_order(type_: str, handlers: list[str]) -> None:
+    found = handling.reactions_to(LISTENING, Event("e", "/x", type_))
+
+    assert [item.name for item in found] == handlers
 
 
 def test_a_session_that_only_hears_is_the_last_one_touched() -> None:

@@ -7,17 +7,15 @@ import pytest
 from heed import names
 from heed.api.parsing import parse_agent
 from heed.core.decide import decide
-from heed.core.events import Event, Received, Redrive
+from heed.core.events import Received, Redrive
 from heed.core.ignoring import why_ignored
 from heed.core.ledger import Ledger, total_decided
 from heed.core.program import compile_agent
-from heed.core.redrives import digest_of
 from tests.unit.builders import (
     AGENT,
     ASKED,
     NAMESPACE,
     after,
-    at,
     emitted,
     fold,
     job,
@@ -26,7 +24,7 @@ from tests.unit.builders import (
     received,
     task_end,
 )
-from tests.unit.policies import allowed, grant, restricted
+from tests.unit.policies import allowed, grant
 
 BROKEN = program({"name": "note", "state": {"x": "${event.data.missing}"}})
 MENDED = program({"name": "note", "state": {"x": "${event.id}"}})
@@ -210,19 +208,3 @@ def test_a_task_that_cannot_be_read_is_a_letter_again() -> None:
 
     assert decision.letter is not None
     assert decision.letter.code == "BadRedrive"
-
-
-def test_events_of_other_namespaces_are_remembered_apart() -> None:
-    event = Event("i", "/shop", ASKED)
-    theirs = Received(5, at(5), names.event_subject("shop", ASKED), event)
-    ours = Received(5, at(5), names.event_subject(NAMESPACE, ASKED), event)
-    reads = restricted(
-        allowed(grants=[grant("shop", ">")]),
-        {},
-        subscribe=[{"type": ASKED}, {"type": ASKED, "namespace": "shop"}],
-    )
-
-    assert digest_of(reads, ours, event) == names.event_digest("/shop", "i")
-    assert digest_of(reads, theirs, event) == names.event_digest("shop /shop", "i")
-    assert digest_of(program({}), theirs, event) == names.event_digest("/shop", "i")
-    assert digest_of(reads, replace(theirs, redrive=Redrive("l", 3)), event) == names.redrive_digest("l", 3)

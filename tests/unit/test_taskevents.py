@@ -12,11 +12,10 @@ from heed.core.decision import Decision
 from heed.core.effects import CancelTask, Publish
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger import Ledger
-from heed.core.redrives import task_kept, task_of, task_variable
 from heed.core.room import Room
 from heed.core.taskevents import decide_task_event
 from heed.core.window import Window
-from tests.unit.builders import AGENT, NAMESPACE, at, failure_of, job, program, received, task_end
+from tests.unit.builders import AGENT, NAMESPACE, at, job, program, received, task_end
 
 NOTE: dict[str, Any] = {"when": "event.data.?result.orValue(1) != 0 && event.data.?percent.orValue(1) != 0"}
 SEEN = "${[task.id, task.name, task.kind, task.startedAt, string(input), event.subject]}"
@@ -250,34 +249,3 @@ def test_an_end_that_breaks_again_keeps_its_task() -> None:
     assert found.letter is not None
     assert (found.letter.task, found.letter.attempt) == (json.dumps(KEPT), 2)
     assert found.ledger.recent_events == Window.of(["d1", DIGEST])
-
-
-@pytest.mark.parametrize(
-    "task", ["", "{", "[]", "{}", "7", json.dumps({**KEPT, "session": None} | {"id": 1})]
-)
-def test_a_task_of_a_letter_is_read_as_far_as_it_can_be(task: str) -> None:
-    readable = task.startswith('{"')
-    message = "the task that came with the letter cannot be read; redrive it with `heed dead redrive`"
-
-    if readable:
-        variable = {"id": "1", "name": "work", "kind": "job", "startedAt": at(1)}
-        assert task_of(again({}, task)) == ("None", variable, 7)
-    else:
-        assert failure_of(task_of, again({}, task)) == ("BadRedrive", message, None)
-
-
-@pytest.mark.parametrize("missing", ["session", "input", "id", "name", "kind", "startedAt"])
-def test_a_task_of_a_letter_is_whole(missing: str) -> None:
-    task = json.dumps({name: value for name, value in KEPT.items() if name != missing})
-
-    assert failure_of(task_of, again({}, task))[0] == "BadRedrive"
-
-
-def test_what_is_no_redrive_has_no_task() -> None:
-    assert failure_of(task_of, received(5))[0] == "BadRedrive"
-
-
-def test_what_a_letter_keeps_is_what_it_gives_back() -> None:
-    assert json.loads(task_kept("t", RECORD)) == KEPT
-    assert task_of(again({}, task_kept("t", RECORD))) == ("s", task_variable("t", RECORD), 7)
-    assert task_variable("t", RECORD) == {"id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
