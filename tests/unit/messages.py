@@ -3,9 +3,12 @@
 import json
 from typing import Any
 
+import pytest
+
 from heed import names
 from heed.bus.cloudevents import decode
 from heed.core.events import Event, Malformed
+from heed.core.strictjson import Unreadable
 
 TYPE = "com.example.order.placed"
 SUBJECT = names.event_subject("demo", TYPE)
@@ -37,3 +40,10 @@ def refusal_of(result: Event | Malformed) -> str:
     assert isinstance(result, Malformed), result
     assert len(result.message) > 20
     return result.code
+
+
+def refused(function: Any, *arguments: Any) -> tuple[str, str]:
+    """The code and the message of what is refused."""
+    with pytest.raises(Unreadable) as raised:
+        function(*arguments)
+    return raised.value.code, str(raised.value)

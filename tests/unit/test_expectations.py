@@ -144,6 +144,7 @@ def test_what_no_simulation_could_ever_meet_is_a_mistake(expected: Any, said: st
         {"agents": {"clerk": {"pendingTasks": {"t": {"task": "a", "cause": None}}, "recentTasks": ["a"]}}},
         {"agents": {"clerk": {"sessions": {"a": {"state": {"anything": 1}}}, "waiting": {"7": "x"}}}},
         {"agents": {"clerk": {"sessions": {"a": {"state": {"cause": {"x": 1}}}}}}},
+        {"agents": {"clerk": {"recentTasks": 5, "recentEvents": [{"x": 1}], "sessions": [{"x": 1}]}}},
         {"agents": {"clerk": {"recentTasks": {}, "sessions": [], "taskRate": {"started": 1}}}},
     ],
 )

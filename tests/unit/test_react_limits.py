@@ -45,6 +45,12 @@ def test_a_state_may_be_so_large_and_no_larger() -> None:
     assert failure(KEEPS, state={"n": "é" * (MAX_STATE_BYTES // 2)}) == STATE_TOO_LARGE
 
 
+def test_the_size_of_a_state_is_that_after_the_last_handler() -> None:
+    growing = agent({"state": {"n": 1}}, {}, {"state": {"m": "xyz"}})
+
+    assert reacted(growing).state_size == len('{"m":"xyz","n":1}')
+
+
 def test_inputs_of_tasks_may_be_so_large_together_and_no_larger() -> None:
     half = MAX_DECISION_BYTES // 2
 
