@@ -180,6 +180,8 @@ def _shown(value: Any, kind: str) -> str:
 def _conversion(value: Yields, wanted: str) -> str:
     if not value.alone:
         return "a string that is one ${…} and nothing else keeps the type of its value"
+    if value.type == "DURATION" and wanted == WHOLE:
+        return "write ${x.getSeconds()}, which is all of its seconds"
     convert = {WHOLE: "int(…)", STRING: "string(…)", BOOLEAN: "bool(…)"}.get(wanted)
     return f"write ${{{convert}}}" if convert else f"let the expression yield {wanted}"
 
