@@ -86,3 +86,53 @@ def test_a_handler_of_everything_is_no_reason_to_ask_for_a_subscription() -> Non
 
 def test_without_agents_there_is_nothing_to_mean() -> None:
     assert unheeded([], names.event_subject("demo", "org.nothing")) == "no Agent heeds it"
+
+
+def test_each_subscription_is_looked_at_for_what_may_have_been_meant() -> None:
+    many = [Listener("shop", "a", (("shop", "x.one"), ("demo", "x.two"), ("demo", "y.*")), ("y.three", "z"))]
+
+    assert unheeded(many, names.event_subject("demo", "a.b")) == "no Agent heeds it; known are x.two, y.three"
+
+
+def test_no_more_than_five_types_are_named() -> None:
+    def known(count: int) -> str | None:
+        patterns = tuple(("demo", f"x.{name}") for name in "abcdefg"[:count])
+        return unheeded([Listener("demo", "a", patterns, ())], names.event_subject("demo", "other"))
+
+    assert known(5) == "no Agent heeds it; known are x.a, x.b, x.c, x.d, x.e"
+    assert known(6) == "no Agent heeds it; known are x.a, x.b, x.c, x.d, x.e, …"
+
+
+@pytest.mark.parametrize(
+    "subject", ["other.subject", "heed.events.demo", "heed.events.demo.dev.heed.task.completed"]
+)
+def test_what_is_no_event_of_a_type_of_its_own_needs_nobody_to_heed_it(subject: str) -> None:
+    assert unheeded([listener()], subject) is None
+
+
+def test_a_listener_is_what_its_program_says() -> None:
+    found = Listener.of(
+        program({"type": "a"}, {"type": "b.*"}, {"type": "a"}, subscribe=[{"type": "a"}, {"type": "c.>"}])
+    )
+
+    assert found == Listener("demo", "researcher", (("demo", "a"), ("demo", "c.>")), ("a", "b.*"))
+    assert str(found) == "demo/researcher"
+
+
+@pytest.mark.parametrize(
+    ("subject", "type_", "heeds"),
+    [
+        ("heed.events.demo.a", "a", True),
+        ("heed.events.other.a", "a", False),
+        ("heed.events.demo.b", "b", False),
+        ("heed.inbox.demo.clerk.a", "a", True),
+        ("heed.inbox.demo.clerk.c", "c", True),
+        ("heed.inbox.demo.other.a", "a", False),
+        ("heed.inbox.other.clerk.a", "a", False),
+        ("heed.inbox.demo.clerk.b", "b", False),
+    ],
+)
+def test_an_event_is_heeded_by_its_subject_and_its_type(subject: str, type_: str, heeds: bool) -> None:
+    clerk = Listener("demo", "clerk", (("demo", "a"), ("demo", "b")), ("a", "c"))
+
+    assert clerk.heeds(subject, type_) is heeds

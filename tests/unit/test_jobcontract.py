@@ -1,0 +1,149 @@
+"""What a job's container is given and how it answers: each variable, the task file, and what becomes of a result."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed.core import jobcontract
+from heed.core.effects import AgentRef, TaskWork
+from heed.core.jobcontract import RESULT_LIMIT
+from heed.core.strictjson import MAX_DEPTH
+
+WORK = TaskWork(
+    agent=AgentRef("demo", "clerk", "uid"),
+    id="work-1",
+    task="work",
+    kind="job",
+    session="s 1",
+    spec={},
+    document={"task": {"id": "work-1"}, "input": "é", "event": {"id": "e1", "correlationid": "c1"}},
+    timeout=None,
+    retention=60,
+)
+GIVEN = {
+    "HEED_AGENT": "clerk",
+    "HEED_NAMESPACE": "demo",
+    "HEED_TASK": "work",
+    "HEED_TASK_ID": "work-1",
+    "HEED_SESSION": "s 1",
+    "HEED_TASK_FILE": "/heed/task.json",
+    "HEED_RESULT_FILE": "/dev/termination-log",
+    "HEED_CORRELATION_ID": "c1",
+}
+
+
+def test_a_container_knows_what_it_works_on() -> None:
+    assert jobcontract.environment(WORK) == GIVEN
+    assert jobcontract.environment(WORK, task_file="/a", result_file="/b") == {
+        **GIVEN,
+        "HEED_TASK_FILE": "/a",
+        "HEED_RESULT_FILE": "/b",
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "correlation"),
+    [({"correlationid": 7}, "7"), ({"correlationid": ""}, ""), ({}, None), (None, None), ("x", None)],
+)
+def test_the_flow_is_given_where_it_is_known(event: Any, correlation: str | None) -> None:
+    found = jobcontract.environment(replace(WORK, document={"event": event}))
+
+    assert found.get("HEED_CORRELATION_ID") == correlation
+    assert len(found) == (7 if correlation is None else 8)
+
+
+def test_a_container_that_may_publish_knows_where() -> None:
+    expected = {
+        "HEED_NATS_URL": "nats://x",
+        "NATS_URL": "nats://x",
+        "HEED_PROGRESS_SUBJECT": "heed.tasks.demo.clerk.work-1.dev.heed.task.progress",
+        "HEED_RESULT_SUBJECT": "heed.tasks.demo.clerk.work-1.dev.heed.task.result",
+        "HEED_EVENTS_SUBJECT": "heed.events.demo",
+        "HEED_INBOX_PREFIX": "_INBOX.heed-task.demo.clerk.work-1",
+    }
+
+    assert jobcontract.broker_environment(WORK, "nats://x", None) == expected
+    assert jobcontract.broker_environment(WORK, "nats://x", "/creds") == {
+        **expected,
+        "HEED_NATS_CREDENTIALS": "/creds",
+        "NATS_CREDS": "/creds",
+    }
+
+
+def test_a_task_file_is_the_same_line_for_the_same_work() -> None:
+    line = '{"event":{"correlationid":"c1","id":"e1"},"input":"é","task":{"id":"work-1"}}'
+
+    assert jobcontract.task_document_json(WORK) == line
+    turned = dict(reversed(WORK.document.items()))
+    assert jobcontract.task_document_json(replace(WORK, document=turned)) == line
+
+
+@pytest.mark.parametrize(
+    ("path", "expands"),
+    [
+        ("template.spec.containers[0].args[1]", True),
+        ("template.spec.containers[0].command[0]", True),
+        ("template.spec.initContainers[2].args", True),
+        ("template.spec.containers[0].env[0].value", True),
+        ("template.spec.containers[0].env[0]", True),
+        ("template.spec.containers[0].env", True),
+        ("template.spec.containers[0].env[0].name", False),
+        ("template.spec.containers[0].volumeMounts[0].subPathExpr", True),
+        ("template.spec.containers[0].volumeMounts[0].subPath", False),
+        ("template.spec.containers[0].image", False),
+        ("template.spec.containers[0]", True),
+        ("template.spec.containers", True),
+        ("template.spec", False),
+    ],
+)
+def test_kubernetes_puts_variables_in_some_places(path: str, expands: bool) -> None:
+    assert jobcontract.expands_variables(path) is expands
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", ""),
+        (b"x" * RESULT_LIMIT, "x" * RESULT_LIMIT),
+        (b"y" + b"x" * RESULT_LIMIT, "x" * RESULT_LIMIT),
+        (b"\xff\0a", "\ufffd\ufffda"),
+        ("é".encode() + b"x" * (RESULT_LIMIT - 1), "\ufffd" + "x" * (RESULT_LIMIT - 1)),
+    ],
+)
+def test_of_a_result_the_last_bytes_are_left(content: bytes, text: str) -> None:
+    assert jobcontract.result_text(content) == text
+
+
+@pytest.mark.parametrize(("text", "clean"), [("é", "é"), ("a\0b", "a\ufffdb"), ("a\ud800b", "a?b"), ("", "")])
+def test_any_text_is_made_one_that_an_event_can_carry(text: str, clean: str) -> None:
+    assert jobcontract.clean_text(text) == clean
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("", None),
+        (" \n", None),
+        ("null", None),
+        ('{"a": [1, 1.5, true]}', {"a": [1, 1.5, True]}),
+        (" 7 ", 7),
+        ("7 apples", "7 apples"),
+        ("NaN", "NaN"),
+        ("9223372036854775808", "9223372036854775808"),
+        ("9223372036854775807", 9223372036854775807),
+        ("a\0", "a\ufffd"),
+        ("\ud800", "?"),
+        ('"\\ud800"', '"\\ud800"'),
+    ],
+)
+def test_a_result_is_json_where_an_event_can_carry_it(text: str, result: Any) -> None:
+    assert jobcontract.parse_result(text) == result
+
+
+def test_a_result_nests_as_deep_as_fits_into_its_event() -> None:
+    most = MAX_DEPTH - 4
+    fits, deeper = "[" * most + "]" * most, "[" * (most + 1) + "]" * (most + 1)
+
+    assert isinstance(jobcontract.parse_result(fits), list)
+    assert jobcontract.parse_result(deeper) == deeper

@@ -1,0 +1,136 @@
+"""Tasks between their start and their end: the work that is owed, and the event that tells how it ended."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.status import Cause, PendingTask
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.events import Event
+from heed.core.tasks import end_event, end_subject, in_few_words, owed_work, progress_event, work_of
+from tests.unit.builders import at
+
+AGENT = AgentRef("demo", "clerk", "uid")
+CAUSE = Cause("e1", 1, "c1", 4, "00-1", "a=b")
+RECORD = PendingTask("work", "s", "job", at(1), CAUSE)
+FLOW: dict[str, str | int] = {"correlationid": "c1", "causationid": "e1", "heedhops": 5}
+TRACE: dict[str, str | int] = {"traceparent": "00-1", "tracestate": "a=b"}
+
+
+# ── what is owed ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("publish", [None, (), ("x.*", "y")])
+def test_work_is_owed_and_found_again(publish: tuple[str, ...] | None) -> None:
+    owed = owed_work({"n": 2.0, "b": 1}, {"input": None}, 9, 60, publish)
+
+    written = {"spec": {"n": 2.0, "b": 1}, "document": {"input": None}, "timeout": 9, "retention": 60}
+    assert json.loads(owed) == (written if publish is None else {**written, "publish": list(publish)})
+    assert owed.startswith('{"document":{"input":null},')
+    assert work_of(AGENT, "t", replace(RECORD, owed=owed)) == TaskWork(
+        AGENT, "t", "work", "job", "s", {"n": 2, "b": 1}, {"input": None}, 9, 60, publish
+    )
+
+
+def test_a_number_that_is_too_large_is_left_for_the_job_to_be_refused_by() -> None:
+    owed = owed_work({"n": 2**64}, {}, None, 60)
+
+    assert work_of(AGENT, "t", replace(RECORD, owed=owed)).spec == {"n": 2.0**64}
+
+
+# ── what a task says ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_progress_has_its_place_in_the_flow_whatever_it_claims() -> None:
+    said = Event(
+        "p1", "/worker", names.TASK_PROGRESS, 40, None, extensions={"heedhops": 0, "causationid": "x", "y": 1}
+    )
+
+    found = progress_event("t", RECORD, said)
+
+    assert found == replace(said, subject="t", extensions={"y": 1, **FLOW})
+    assert said.extensions == {"heedhops": 0, "causationid": "x", "y": 1}
+
+
+COMPLETED = TaskEnd("t", "id-1", at(9), completed=True, result={"n": 1}, message="fine")
+FAILED = TaskEnd(
+    "t",
+    "id-2",
+    at(9),
+    completed=False,
+    result="left out",
+    reason="JobFailed",
+    message="sorry",
+    exit_code=0,
+    cause="OOMKilled",
+    container="main",
+    pod="pod-1",
+)
+
+
+def test_the_end_of_a_task_is_an_event_of_its_agent() -> None:
+    found = end_event(AGENT, RECORD, COMPLETED)
+
+    assert found == Event(
+        id="id-1",
+        source="/apis/heed.dev/v1alpha1/namespaces/demo/agents/clerk",
+        type="dev.heed.task.completed",
+        data={"task": "work", "result": {"n": 1}, "message": "fine"},
+        subject="t",
+        time=at(9),
+        datacontenttype="application/json",
+        extensions={**FLOW, **TRACE},
+    )
+    assert end_subject(AGENT, found) == "heed.inbox.demo.clerk.dev.heed.task.completed"
+
+
+def test_a_failure_says_all_that_is_known() -> None:
+    found = end_event(AGENT, RECORD, FAILED)
+
+    assert (found.type, found.id) == ("dev.heed.task.failed", "id-2")
+    assert found.data == {
+        "task": "work",
+        "reason": "JobFailed",
+        "message": "sorry",
+        "exitCode": 0,
+        "cause": "OOMKilled",
+        "container": "main",
+        "pod": "pod-1",
+    }
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    bare = replace(RECORD, cause=Cause("e1", 1, "c1"))
+
+    completed = end_event(AGENT, bare, TaskEnd("t", "id", at(9), completed=True))
+    failed = end_event(AGENT, bare, TaskEnd("t", "id", at(9), completed=False))
+
+    assert completed.data == failed.data == {"task": "work"}
+    assert completed.extensions == {"correlationid": "c1", "causationid": "e1", "heedhops": 1}
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (2**63, "number 9223372036854775808 does not fit 64 bits; send it as a string"),
+        ("a\0b", "data hold the character U+0000, which ends text in CEL; drop it"),
+        ({"a\0": 1}, "data hold the character U+0000, which ends text in CEL; drop it"),
+        ("\ud800", "data hold a lone surrogate, which is no Unicode text; drop it"),
+    ],
+)
+def test_a_result_that_no_event_could_carry_is_a_failure(result: Any, message: str) -> None:
+    found = end_event(AGENT, RECORD, replace(COMPLETED, result=result))
+
+    assert (found.id, found.type, found.subject) == ("id-1", names.TASK_FAILED, "t")
+    assert found.data == {"task": "work", "reason": "BadResult", "message": message}
+
+
+@pytest.mark.parametrize(("end", "reason"), [(COMPLETED, "BadResult"), (FAILED, "JobFailed")])
+def test_an_end_in_few_words_has_nothing_that_may_be_large(end: TaskEnd, reason: str) -> None:
+    record, short = in_few_words(RECORD, end, "too large")
+
+    assert record == replace(RECORD, cause=Cause("e1", 1, "c1", 4))
+    assert short == replace(end, completed=False, result=None, reason=reason, message="too large")
