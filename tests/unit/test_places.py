@@ -59,6 +59,9 @@ def test_some_places_see_events_of_tasks_only(pattern: str | None, of_tasks: boo
     assert Place("x", first.expression, ALL, pattern).of_tasks is of_tasks
 
 
+ALWAYS = "spec.handlers[0].when: fails for every event:"
+
+
 def told(handler: dict[str, Any], **spec: Any) -> list[str]:
     """What is said of the expressions of an Agent, each tried by itself."""
     agent = program(handler, **spec)
@@ -73,21 +76,15 @@ def told(handler: dict[str, Any], **spec: Any) -> list[str]:
         ({"when": "state.n > 1"}, []),
         (
             {"when": "event.id"},
-            [
-                "spec.handlers[0].when: fails for every event: is string, not a boolean; compare it with something"
-            ],
+            [f"{ALWAYS} is string, not a boolean; compare it with something"],
         ),
         (
             {"when": "event.subject"},
-            [
-                "spec.handlers[0].when: fails for every event: is string, not a boolean; compare it with something"
-            ],
+            [f"{ALWAYS} is string, not a boolean; compare it with something"],
         ),
         (
             {"when": "agent.labels"},
-            [
-                "spec.handlers[0].when: fails for every event: is map<dyn, dyn>, not a boolean; compare it with something"
-            ],
+            [f"{ALWAYS} is map<dyn, dyn>, not a boolean; compare it with something"],
         ),
         ({"when": "event.id == 'x'"}, []),
         ({"state": {"a": "${event.id}"}}, []),
