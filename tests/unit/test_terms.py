@@ -1,0 +1,306 @@
+"""A term of the active replica: what it waits for, what it shows meanwhile, and that nothing is left of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from heed.bus.streamrules import Flaw
+from heed.bus.taskaccess import TaskAccess
+from heed.engine.observers import LogObserver
+from heed.errors import BusUnavailable, InvalidSettings, StreamConflict
+from heed.kube import operator as operators
+from heed.kube.api import Api, ApiError
+from heed.kube.election import LeaseLost
+from heed.kube.exposing import Exposition
+from heed.kube.fleet import Fleet
+from heed.kube.health import Health
+from heed.kube.metrics import Metrics
+from heed.kube.operator import Term, _connected, _sweep, _try, _turn
+from heed.kube.watching import ClusterWatch
+from heed.settings import Settings
+from tests.integration.waiting import SOON, until
+from tests.unit.apiserver import ApiServer
+from tests.unit.fleets import World, fleet_on, path
+from tests.unit.memorybus import MemoryBus
+
+AGENTS = "/apis/heed.dev/v1alpha1/agents"
+FLAWS = (Flaw("HEED", "discard", "it is full"), Flaw("HEED_DEAD", "sealed", "it is"))
+
+
+class Led:
+    """Active; leads as a test says."""
+
+    def __init__(self, *outcomes: Exception | None) -> None:
+        self.outcomes, self.led = list(outcomes), 0
+
+    def holds(self) -> bool:
+        return True
+
+    def missing(self) -> str | None:
+        return None
+
+    async def lead(self, work: Any) -> None:
+        self.led += 1
+        if (outcome := self.outcomes.pop(0)) is not None:
+            raise outcome
+
+
+class Broker:
+    """A connection of which only the streams are looked at."""
+
+    url, is_connected = "nats://test", True
+
+    def __init__(self, *answers: Exception | None) -> None:
+        self.answers, self.asked = list(answers), 0
+
+    async def ready(self) -> None:
+        self.asked += 1
+        if (answer := self.answers.pop(0)) is not None:
+            raise answer
+
+
+class Watch(ClusterWatch):
+    """Shows an Agent, then nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__(Settings())
+        self.fleet: Fleet | None = None
+
+    async def run(self, watcher: Any) -> None:
+        self.fleet = watcher
+        await asyncio.Event().wait()
+
+
+class Replica:
+    """A term, and what the replica shows of it."""
+
+    def __init__(self, server: ApiServer, namespace: str | None = None) -> None:
+        leader: Any = Led()
+        broker: Any = Broker()
+        self.watch, self.bus = Watch(), MemoryBus()
+        self.health = Health(leader, self.watch)
+        metrics = Metrics(LogObserver())
+        self.exposition = Exposition(metrics, leader)
+        self.term = Term(
+            Settings(namespace=namespace),
+            metrics,
+            server.connect(Api),
+            self.bus,
+            broker,
+            self.watch,
+            self.health,
+            self.exposition,
+            TaskAccess(),
+        )
+
+
+@pytest.fixture(autouse=True)
+def streams(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Streams that are there; tells how to say what is wrong with them."""
+    found: list[Any] = []
+
+    async def ensured(connection: Any, settings: Any) -> None:
+        found.append(("ensured", settings))
+
+    async def kept(connection: Any, settings: Any, told: Callable[[Sequence[Flaw]], None]) -> None:
+        found.append(told)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(operators, "ensure_streams", ensured)
+    monkeypatch.setattr(operators, "keep_streams", kept)
+    monkeypatch.setattr(operators, "RETRY", 0.001)
+    return found
+
+
+async def test_a_term_runs_agents_and_leaves_nothing(
+    server: ApiServer, streams: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "heed.operator")
+    replica: Any = Replica(server)
+    async with fleet_on(server) as other:  # only to make the Agent
+        body = other.add()
+    running = asyncio.create_task(replica.term.run())
+    await until(lambda: replica.watch.fleet is not None and len(streams) == 2)
+    fleet = replica.watch.fleet
+    assert fleet is not None
+    assert replica.exposition.agents is fleet
+    assert replica.health.detail() is None
+    (active,) = [record for record in caplog.records if record.getMessage() == "operator active"]
+    assert (active.nats, active.namespace) == ("nats://test", "all")  # type: ignore[attr-defined]
+
+    fleet.observe(body)
+    await until(lambda: bool(fleet._running))
+    tell = streams[1]
+    tell(FLAWS)
+    assert replica.exposition.flaws == FLAWS
+    assert replica.health.concern == f"{FLAWS[0]}; {FLAWS[1]}"
+    await until(lambda: "StreamUnsafe" in str(server.at(path()).get("status")))
+    tell(())
+    assert (replica.exposition.flaws, replica.health.concern) == ((), None)
+    tell(FLAWS)
+
+    running.cancel()
+    await asyncio.wait({running}, timeout=SOON)
+    assert running.cancelled()
+    assert fleet._running == {}
+    assert (replica.exposition.agents, replica.exposition.flaws) == (None, ())
+    assert (replica.health.detail(), replica.health.concern) == (None, None)
+
+
+async def test_rules_are_known_before_anything_is_watched(server: ApiServer) -> None:
+    replica = Replica(server, "demo")
+
+    running = asyncio.create_task(replica.term.run())
+    await until(lambda: replica.watch.fleet is not None)
+
+    base = "/apis/heed.dev/v1alpha1/namespaces/demo"
+    kinds = ("agentpolicies", "eventgrants", "eventtypes")
+    assert [asked for _, asked in server.asked] == [
+        *(f"{base}/{kind}?limit=1" for kind in ("agents", *kinds)),
+        *(f"{base}/{kind}?limit=500" for kind in kinds),
+    ]
+    running.cancel()
+    await asyncio.wait({running})
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "obstacle"),
+    [
+        (
+            "agents",
+            404,
+            "cannot list agents: 404: no 404; apply the custom resource definitions of this version (`heed crds`)",
+        ),
+        (
+            "eventtypes",
+            403,
+            "cannot list eventtypes: 403: no 403; give the operator the rights that its chart grants",
+        ),
+        ("agentpolicies", 500, "cannot list agentpolicies: 500: no 500"),
+    ],
+)
+async def test_what_cannot_be_listed_is_waited_for_and_named(
+    server: ApiServer, caplog: pytest.LogCaptureFixture, refused: str, status: int, obstacle: str
+) -> None:
+    replica: Any = Replica(server)
+    server.refuse = lambda method, path: status if path.endswith(refused) else None
+
+    running = asyncio.create_task(replica.term.run())
+    await until(lambda: len(server.asked) > 8)
+
+    assert replica.health.obstacle == obstacle
+    assert replica.watch.fleet is None
+    record = next(item for item in caplog.records if item.name == "heed.operator")
+    assert record.getMessage() == f"cannot list {refused} yet"
+    assert record.error == obstacle.partition(": ")[2]  # type: ignore[attr-defined]
+    server.refuse = lambda method, path: None
+    await until(lambda: replica.watch.fleet is not None)
+    assert replica.health.obstacle is None
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_rules_that_cannot_all_be_read_are_an_obstacle_too(server: ApiServer) -> None:
+    replica: Any = Replica(server)
+    server.refuse = lambda method, path: 500 if len(server.asked) > 4 else None
+
+    running = asyncio.create_task(replica.term.run())
+    await until(lambda: replica.health.obstacle is not None)
+
+    assert replica.health.obstacle == "cannot list all policies, grants and event types: 500: no 500"
+    running.cancel()
+    await asyncio.wait({running})
+    assert replica.health.obstacle is None
+
+
+# --- turn after turn ------------------------------------------------------------------------------------------
+
+
+async def test_a_lost_lease_is_said_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    leader: Any = Led(LeaseLost("two holds the lease"), None)
+    term: Any = Replica.__new__(Replica)
+    term.run = None
+
+    await _turn(leader, term)
+    await _turn(leader, term)
+
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "not active any more")
+    assert record.reason == "two holds the lease"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"), [(RuntimeError("a mistake"), True), (BusUnavailable("no broker"), False)]
+)
+async def test_a_term_that_breaks_is_said_and_followed_by_another_one(
+    caplog: pytest.LogCaptureFixture, error: Exception, ours: bool
+) -> None:
+    leader: Any = Led(error)
+    term: Any = Replica.__new__(Replica)
+    term.run = None
+
+    await _turn(leader, term)
+
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("ERROR", "cannot go on as the active one")
+    assert (record.error, record.retry_in) == (str(error), 0.001)  # type: ignore[attr-defined]
+    assert bool(record.exc_info) is ours
+
+
+@pytest.mark.parametrize("error", [InvalidSettings("no port"), StreamConflict("it is another one")])
+async def test_what_no_other_try_can_mend_ends_the_operator(error: Exception) -> None:
+    leader: Any = Led(error)
+    term: Any = Replica.__new__(Replica)
+    term.run = None
+
+    with pytest.raises(type(error), match=str(error)):
+        await _turn(leader, term)
+
+
+async def test_without_a_broker_nobody_competes() -> None:
+    broker: Any = Broker(BusUnavailable("no"), BusUnavailable("no"), None)
+
+    await asyncio.wait_for(_connected(broker), SOON)
+
+    assert broker.asked == 3
+
+
+# --- sweeps ---------------------------------------------------------------------------------------------------
+
+
+async def test_rules_are_read_again_soon_and_all_is_swept_now_and_then(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "SETTLED", 0.01)
+    monkeypatch.setattr(operators, "SWEEP_EVERY", 0.01)
+    async with fleet_on(server) as world:
+        await swept(world)
+
+
+async def swept(world: World) -> None:
+    sweeping = asyncio.create_task(_sweep(world.fleet, "demo"))
+    await until(lambda: world.server.count("GET", "/namespaces/demo/agents") >= 2)
+    sweeping.cancel()
+    await asyncio.wait({sweeping})
+
+    listed = [asked.partition("?")[0].rpartition("/")[2] for _, asked in world.server.asked]
+    rules = ["agentpolicies", "eventgrants", "eventtypes"]
+    assert listed[:10] == [*rules, *rules, "agents", *rules]
+
+
+@pytest.mark.parametrize(("error", "ours"), [(RuntimeError("a mistake"), True), (ApiError(500, "no"), False)])
+async def test_a_sweep_that_fails_is_said_and_is_not_the_last_one(
+    caplog: pytest.LogCaptureFixture, error: Exception, ours: bool
+) -> None:
+    async def fails() -> None:
+        raise error
+
+    await _try(fails)
+
+    (record,) = caplog.records
+    assert (record.getMessage(), record.error) == ("cannot sweep", str(error))  # type: ignore[attr-defined]
+    assert bool(record.exc_info) is ours
