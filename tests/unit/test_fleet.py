@@ -83,7 +83,7 @@ async def test_other_labels_begin_anew_and_late_sights_do_not(world: World, late
     body = world.create()
     first = await world.running()
     labelled = world.edit(metadata={"labels": {"team": "a"}})
-    await world.until(lambda: world.fleet._running[("demo", "researcher")] is not first)
+    await world.replaced(first)
     second = await world.running()
     assert second.program.labels == {"team": "a"}
     assert first.task.done()

@@ -182,7 +182,7 @@ async def test_a_loop_that_was_told_that_its_agent_is_gone_begins_again_where_it
 
     # When
     await world.fleet.sweep(None)
-    await until(lambda: world.fleet._running["demo", "researcher"] is not first)
+    await world.replaced(first)
 
     # Then
     await world.running()
@@ -302,5 +302,5 @@ async def test_rules_that_change_are_in_force_and_said_to_be(world: World) -> No
     world.fleet.observe_rule(policy)
 
     await until(lambda: bool((world.server.of("agentpolicies")[0].get("status") or {}).get("conditions")))
-    assert (await world.running()) is not first
+    await world.replaced(first)
     await world.says("True", "Subscribed")
