@@ -29,6 +29,17 @@ def test_a_batch_stands_on_its_last_decision_and_grows_by_each() -> None:
     assert batch.growth == SHELL + 7 + PLACE
 
 
+def test_the_ledgers_in_between_are_let_go() -> None:
+    batch = Batch(Ledger())
+    ledgers = [Ledger() for _ in range(3)]
+
+    for number, ledger in enumerate(ledgers):
+        batch.add(handled(number, ledger))
+
+    assert not any(decision.ledger is ledger for decision in batch.decisions for ledger in ledgers)
+    assert batch.ledger is ledgers[-1]
+
+
 def test_a_new_batch_is_empty_and_open() -> None:
     batch = Batch(ledger := Ledger())
 
