@@ -1,0 +1,207 @@
+"""Who watches loops passes everything on, unchanged; and what choosing a generation leaves in the log."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from heed.core.effects import AgentRef, CancelTask, TaskEnd
+from heed.core.ledger import Ledger
+from heed.errors import POLICY_VIOLATION, InvalidManifest, PolicyViolation, Problem
+from heed.kube import watching
+from heed.kube.api import Api
+from heed.kube.generations import choose
+from heed.kube.happenings import Happenings
+from heed.kube.health import Health, serving_health
+from heed.kube.lastvalid import last_valid
+from heed.kube.metrics import Metrics
+from heed.kube.standing import Standings
+from heed.settings import Settings
+from tests.integration.waiting import until
+from tests.unit.apiserver import ApiServer
+from tests.unit.builders import manifest, program
+
+AGENT = AgentRef("demo", "researcher", "uid-1")
+END = TaskEnd("t", "e", "2026-11-01T12:00:00Z", True)
+TROUBLE = ValueError("x")
+
+
+class Noting:
+    """An observer that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *given: self.told.append((name, *given))
+
+
+def observers(noting: Any) -> list[Any]:
+    return [
+        Happenings(None, noting),  # type: ignore[arg-type]
+        Standings(noting, lambda agent: None),
+        Metrics(noting),
+    ]
+
+
+@pytest.mark.parametrize("which", range(3))
+async def test_what_a_loop_tells_is_passed_on(which: int) -> None:
+    noting = Noting()
+    observer = observers(noting)[which]
+    ledger, effect = Ledger(), CancelTask("t", None)
+
+    observer.resumed(AGENT, ledger, [effect])
+    observer.committed(AGENT, [], ledger)
+    observer.measured(AGENT, [0.1], 0.2, 30)
+    observer.performed(AGENT, effect)
+    observer.reported(AGENT, END)
+    observer.troubled(AGENT, "Publish", TROUBLE, 1.5)
+
+    assert noting.told == [
+        ("resumed", AGENT, ledger, [effect]),
+        ("committed", AGENT, [], ledger),
+        ("measured", AGENT, [0.1], 0.2, 30),
+        ("performed", AGENT, effect),
+        ("reported", AGENT, END),
+        ("troubled", AGENT, "Publish", TROUBLE, 1.5),
+    ]
+    if isinstance(observer, Standings):
+        observer.close()
+
+
+async def test_a_refused_status_is_a_warning_about_the_agent(server: ApiServer) -> None:
+    telling = Happenings(server.connect(Api), Noting())
+
+    telling.refused(AGENT, "StatusRefused", "no room")
+    await until(lambda: bool(server.of("events")))
+    await telling.close()
+
+    (event,) = server.of("events")
+    assert (event["type"], event["reason"], event["action"], event["message"]) == (
+        "Warning",
+        "StatusRefused",
+        "Reconcile",
+        "no room",
+    )
+    assert event["involvedObject"] == {
+        "apiVersion": "heed.dev/v1alpha1",
+        "kind": "Agent",
+        "namespace": "demo",
+        "name": "researcher",
+        "uid": "uid-1",
+    }
+    assert event["reportingComponent"] == event["source"]["component"] == "heed.dev/operator"
+    assert event["reportingInstance"] == socket.gethostname()[:128]
+    assert event["firstTimestamp"] == event["lastTimestamp"] == event["eventTime"][:19] + "Z"
+    assert event["count"] == 1
+
+
+# --- generations ------------------------------------------------------------------------------------------------
+
+
+BODY = manifest({"name": "h"})
+WRONG, STRICT = (
+    Problem("spec", "is wrong", "mend it"),
+    Problem("spec", "is not allowed", "ask", POLICY_VIOLATION),
+)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, Any, Any, Any]]:
+    return [
+        (r.levelname, r.getMessage(), r.agent, r.generation, getattr(r, "problems", None))  # type: ignore[attr-defined]
+        for r in caplog.records
+    ]
+
+
+def test_what_runs_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+
+    choose(BODY, None, lambda body: program({"name": "h"})).log()
+
+    assert logged(caplog) == [("INFO", "agent subscribed", "demo/researcher", 3, None)]
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (InvalidManifest([WRONG]), "agent invalid"),
+        (PolicyViolation([STRICT]), "agent not allowed"),
+    ],
+)
+def test_what_does_not_run_is_said_with_all_its_problems(
+    caplog: pytest.LogCaptureFixture, error: InvalidManifest, message: str
+) -> None:
+    def compiled(body: Any) -> Any:
+        raise error
+
+    choose(BODY, None, compiled).log()
+    (problem,) = error.problems
+    assert logged(caplog) == [("WARNING", message, "demo/researcher", 3, [str(problem)])]
+
+    caplog.clear()
+    choice = choose(BODY, last_valid({**BODY, "metadata": {**BODY["metadata"], "generation": 2}}), compiled)
+    choice.log()
+    assert logged(caplog) == [
+        ("WARNING", message, "demo/researcher", 3, [str(problem)]),
+        ("WARNING", "last valid spec may not run", "demo/researcher", 3, [str(problem)]),
+    ]
+    assert ("the last valid generation, 2, may not run either" in choice.word.message) == (
+        isinstance(error, PolicyViolation)
+    )
+
+
+# --- probes and the log -----------------------------------------------------------------------------------------
+
+
+async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leader:
+        wrong: str | None = "the lease has not been read yet"
+
+        def holds(self) -> bool:
+            return False
+
+        def missing(self) -> str | None:
+            return self.wrong
+
+        async def lead(self, work: Any) -> None:
+            raise NotImplementedError
+
+    leader = Leader()
+    health = Health(leader, watching.ClusterWatch(Settings()))
+    health.connection = type("Connected", (), {"is_connected": True})  # type: ignore[assignment]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    async def said(what: str) -> tuple[int, str]:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/{what}") as answer:
+            return answer.status, await answer.text()
+
+    async with serving_health(port, health):
+        assert await said("healthz") == (200, "ok\n")
+        assert await said("readyz") == (503, "the lease has not been read yet\n")
+        leader.wrong, health.concern, health.detail = None, "a stream", lambda: "an agent"
+        assert await said("readyz") == (200, "standby; a stream; an agent\n")
+        monkeypatch.setattr(health, "stuck", lambda: "it hangs")
+        assert await said("healthz") == (503, "it hangs\n")
+        assert await said("readyz") == (503, "it hangs\n")
+
+
+@pytest.mark.parametrize(
+    ("message", "news"),
+    [
+        ("OS signals are ignored: running not in the main thread.", False),
+        ("Request attempt #1/9 failed; will retry: GET /apis", False),
+        ("Stopping the watch-stream", True),
+        ("it says: OS signals are ignored", True),
+    ],
+)
+def test_of_what_kopf_says_only_news_are_logged(message: str, news: bool) -> None:
+    watching.ClusterWatch(Settings())
+    logger = logging.getLogger(watching.CHATTY[0])
+
+    assert bool(logger.filter(logging.makeLogRecord({"msg": message}))) is news
