@@ -1,0 +1,228 @@
+"""Who decides what: at once, in a worker that all share, or apart; and what becomes of an event that workers die of."""
+
+import asyncio
+import signal
+from collections import deque
+from typing import Any
+
+import pytest
+
+from heed.core.decide import Decision, decide
+from heed.core.ledger import Ledger
+from heed.core.program import Program
+from heed.engine import guarding
+from heed.engine.guarding import SLOW, Guard
+from heed.engine.worker import Request
+from heed.errors import GuardUnavailable
+from tests.unit.builders import malformed, program, received
+
+SEARCH = {
+    "name": "search",
+    "when": "event.data.words.all(w, !event.data.text.contains(w))",
+    "state": {"n": "${1}"},
+}
+LONG = {"words": ["xz"] * 1500, "text": "x" * 20_000}
+SHORT = {"words": ["xz"], "text": "x"}
+PROBATION = 3  # decisions
+REMEDY = "work on less data, pass references, or shorten the expressions"
+
+
+class Player:
+    """Stands in for a worker: does what is next in `script` (an error to raise, or seconds to take)."""
+
+    made: list["Player"]
+    script: deque[Exception | float]
+    clock: float
+
+    def __init__(self) -> None:
+        self.usable, self.pid, self.requests = True, len(Player.made) + 1, list[Request]()
+        Player.made.append(self)
+
+    @classmethod
+    async def started(cls, memory: int, cpu: float) -> "Player":
+        assert (memory, cpu) == (64, 1.5)
+        return cls()
+
+    async def decide(self, request: Request, program_: Program) -> Decision:
+        self.requests.append(request)
+        done = Player.script.popleft() if Player.script else 0.0
+        if isinstance(done, Exception):
+            self.usable = False
+            raise done
+        Player.clock += done
+        return Decision(request.received, request.ledger, "handled", handlers=(program_.agent.uid,))
+
+    async def end(self) -> None:
+        self.usable = False
+
+
+@pytest.fixture
+async def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    Player.made, Player.script, Player.clock = [], deque(), 1000.0
+    monkeypatch.setattr(guarding, "_Worker", Player)
+    monkeypatch.setattr(guarding, "PROBATION", PROBATION)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: Player.clock)
+    return Guard(memory=64, cpu=1.5)
+
+
+@pytest.fixture
+def died() -> Any:
+    return guarding._Died
+
+
+def used() -> list[int]:
+    """How many decisions each worker was asked for."""
+    return [len(player.requests) for player in Player.made]
+
+
+async def test_what_is_harmless_is_decided_at_once(guard: Guard) -> None:
+    agent = program(SEARCH)
+
+    for event in (received(1, data=SHORT), malformed(2)):
+        assert await guard.of(agent).decide(Ledger(), event) == decide(agent, Ledger(), event)
+
+    assert (Player.made, guard.pids) == ([], [])
+
+
+async def test_a_worker_is_asked_for_what_may_be_costly(guard: Guard) -> None:
+    agent, event, ledger = program(SEARCH), received(1, data=LONG), Ledger()
+    one, two = guard.of(agent), guard.of(agent)
+
+    decision = await one.decide(ledger, event, ahead=True)
+    await two.decide(ledger, event)
+
+    assert decision == Decision(event, ledger, "handled", handlers=(agent.agent.uid,))
+    assert guard.pids == [1]
+    asked, other = Player.made[0].requests
+    assert asked == Request(0, agent.agent, agent.generation, None, ledger, event, {"ahead": True})
+    assert (other.number, other.more) == (1, {})
+
+
+async def test_whether_an_event_is_costly_is_asked_once(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    guarded = guard.of(program(SEARCH))
+    at_once = guarded.at_once
+
+    def looking(*args: Any, **more: Any) -> Decision | None:
+        looks.append(args[1].sequence)
+        return at_once(*args, **more)
+
+    monkeypatch.setattr(guarded, "at_once", looking)
+    for sequence in (1, 1, 2, 1):
+        await guarded.decide(Ledger(), received(sequence, data=LONG))
+
+    assert looks == [1, 2, 1]
+    assert used() == [4]
+
+
+def letter(decision: Decision) -> tuple[str, str, str | None]:
+    assert decision.letter is not None
+    return decision.letter.code, decision.letter.message, decision.letter.handler
+
+
+async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
+    guard: Guard, died: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    Player.script.append(died(-signal.SIGPROF, "spec.handlers[0]", "search"))
+
+    decision = await guard.of(program(SEARCH)).decide(Ledger(), received(7, data=LONG))
+
+    said = f"spec.handlers[0]: took more than 1.5 s of CPU time; {REMEDY}"
+    assert letter(decision) == ("TooCostly", said, "search")
+    assert decision.ledger.cursor.sequence == 7
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("WARNING", "a worker ended in mid-decision")
+    fields = {"agent": "demo/researcher", "sequence": 7, "place": "spec.handlers[0]", "end": "SIGPROF"}
+    assert {key: getattr(record, key) for key in fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("code", "named"),
+    [(-signal.SIGKILL, "SIGKILL"), (3, "exit code 3"), (0, "exit code 0"), (None, "it hung")],
+)
+async def test_one_that_two_workers_die_of_is_a_dead_letter(
+    guard: Guard, died: Any, code: int | None, named: str
+) -> None:
+    Player.script.extend([died(3, "spec.key", None), died(code, None, None)])
+
+    decision = await guard.of(program(SEARCH)).decide(Ledger(), received(7, data=LONG))
+
+    assert letter(decision) == ("TooCostly", f"deciding it: ended two processes ({named}); {REMEDY}", None)
+    assert used() == [1, 1]
+
+
+async def test_the_death_of_one_worker_costs_nothing(guard: Guard, died: Any) -> None:
+    Player.script.append(died(-signal.SIGKILL, None, None))
+    guarded = guard.of(program(SEARCH))
+
+    assert (await guarded.decide(Ledger(), received(7, data=LONG))).outcome == "handled"
+    await guarded.decide(Ledger(), received(8, data=LONG))
+
+    assert used() == [1, 2]
+    assert guard.pids == [2]
+
+
+async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guard: Guard, died: Any) -> None:
+    where = SEARCH["when"]
+    agent = program(
+        SEARCH, subscribe=[{"type": "com.example.>", "where": where}], session={"key": f"string({where})"}
+    )
+    Player.script.append(died(-signal.SIGPROF, "spec.subscribe[0].where", None))
+
+    decision = await guard.of(agent).decide(Ledger(), received(7, data=LONG))
+
+    assert letter(decision)[1].startswith("spec.subscribe[0].where: took more than")
+
+
+@pytest.mark.parametrize("cause", ["time", "two deaths", "slow"])
+async def test_one_that_took_too_much_is_decided_apart_for_a_while(
+    guard: Guard, died: Any, cause: str
+) -> None:
+    deaths = [died(-9, None, None)] * 2
+    script = {"time": [died(-signal.SIGPROF, None, None)], "two deaths": deaths, "slow": [SLOW + 0.01]}
+    Player.script.extend(script[cause])
+    guarded = guard.of(program(SEARCH))
+    await guarded.decide(Ledger(), received(1, data=LONG))
+    before = len(Player.made)
+    await guarded.decide(Ledger(), received(2, data=LONG))
+    assert len(Player.made) == before + 1
+    apart = Player.made[-1]
+
+    for sequence in range(3, PROBATION + 3):
+        await guarded.decide(Ledger(), received(sequence, data=LONG))
+
+    assert len(apart.requests) == PROBATION
+
+
+async def test_slow_again_its_while_begins_anew(guard: Guard) -> None:
+    guarded = guard.of(program(SEARCH))
+    Player.script.extend([SLOW + 0.01, 0.0, 0.0, SLOW + 0.01])
+
+    for sequence in range(1, PROBATION + 9):
+        await guarded.decide(Ledger(), received(sequence, data=LONG))
+
+    assert used() == [1 + 4, 3 + PROBATION]
+
+
+async def test_not_slower_than_it_may_be_it_stays(guard: Guard) -> None:
+    guarded = guard.of(program(SEARCH))
+    Player.script.append(SLOW)
+
+    for sequence in (1, 2):
+        await guarded.decide(Ledger(), received(sequence, data=LONG))
+
+    assert used() == [2]
+
+
+async def test_once_closed_nothing_costly_is_decided(guard: Guard) -> None:
+    guarded = guard.of(program(SEARCH))
+    await guarded.decide(Ledger(), received(1, data=LONG))
+
+    await guard.close()
+
+    assert (guard.pids, Player.made[0].usable) == ([], False)
+    with pytest.raises(GuardUnavailable, match=r"^no more decisions are made here$"):
+        await guarded.decide(Ledger(), received(2, data=LONG))
+    assert (await guarded.decide(Ledger(), received(3, data=SHORT))).outcome == "handled"
