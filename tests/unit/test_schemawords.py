@@ -50,6 +50,8 @@ LONG = "x" * 100
         ({"pattern": "^a"}, "b", 'does not match the pattern "^a"'),
         ({"format": "date"}, "x", "is no date"),
         ({"not": {"type": "string"}}, "x", "fits what is excluded (not)"),
+        ({"not": True}, "x", "fits what is excluded (not)"),
+        ({"not": {"not": False}}, "x", "fits what is excluded (not)"),
         ({"not": {"not": {"type": "string"}}}, 1, "fits what is excluded (not)"),
         ({"not": {"not": {"type": "string"}, "title": "a"}}, 1, "fits what is excluded (not)"),
         ({"not": {"anyOf": [{"type": "string"}]}}, "x", "fits what is excluded (not)"),
@@ -228,7 +230,11 @@ NO_PATTERN = (
         ({"pattern": "(a"}, ".pattern", f'"(a" {NO_PATTERN}'),
         ({"pattern": "(" + "a" * 90}, ".pattern", f'"({"a" * 77}… {NO_PATTERN}'),
         ({"patternProperties": {"(a": True}}, ".patternProperties.(a", f'"(a" {NO_PATTERN}'),
-        ({"$id": "http://[x"}, "", "refers to something that is not in the schema; copy it into $defs"),
+        (
+            {"$id": "http://[x"},
+            "",
+            "has an $id that is no URI reference; write it like https://example.com/order",
+        ),
     ],
 )
 def test_a_schema_that_is_none_is_refused_with_its_place(
@@ -256,7 +262,7 @@ def test_what_the_library_cannot_read_is_refused_too() -> None:
     with pytest.raises(SchemaRefused) as caught:
         Checker({"const": {1: 2}})
 
-    assert caught.value.message.startswith("cannot be used: ")
+    assert caught.value.message.startswith("cannot be used: Dict key must be str")
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,13 @@ def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 
 def _mistake(error: jsonschema_rs.ValidationError) -> str:
     """What is wrong with a schema. It is no secret, so it may be quoted."""
-    if isinstance(error.kind, Kind.Format) or error.message.endswith('is not a "regex"'):
+    if error.message.endswith('is not a "regex"'):
         pattern = str(error.instance)
         return f"{shortened(json.dumps(pattern))} is no pattern that can be used: {pattern_slip(pattern)}"
     if error.instance_path[-1:] == ["type"]:
         return f"is {shortened(json.dumps(error.instance))}; known are {_TYPES}"
+    if error.message.startswith("Invalid URI reference"):
+        return "has an $id that is no URI reference; write it like https://example.com/order"
     if isinstance(error.kind, Kind.Referencing):
         return "refers to something that is not in the schema; copy it into $defs"
     return f"is no JSON Schema: {shortened(error.message, 160)}"
@@ -194,9 +196,9 @@ def _forbidden(keyword: list[str | int], member: list[str | int]) -> str:
 
 def _denied(schema: Any) -> str:
     """Of a `not`: one of the schema's own, or one of those that `_copy` made of alternatives."""
-    inner = schema.get("not") if isinstance(schema, dict) and len(schema) == 1 else None
-    keyword = next(iter(inner)) if isinstance(inner, dict) and len(inner) == 1 else ""
-    return _AMONG.get(keyword, "fits what is excluded (not)")
+    inner = schema.get("not") if isinstance(schema, dict) else None
+    found = [words for keyword, words in _AMONG.items() if isinstance(inner, dict) and keyword in inner]
+    return found[0] if found else "fits what is excluded (not)"
 
 
 def _listed(values: list[Any]) -> str:
