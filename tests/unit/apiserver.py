@@ -28,7 +28,7 @@ _PATH = re.compile(
     r"/(?P<group>api/v1|apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[^/]+)"
     r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>status))?"
 )
-_SELECTOR = re.compile(r"(?P<key>[^ =]+)(?: in \((?P<values>.*)\))?")
+_SELECTOR = re.compile(r"(?P<key>[^ =]+)(?: in \((?P<values>.*)\)|=(?P<value>.*))?")
 
 
 class ApiServer:
@@ -182,7 +182,8 @@ def _selected(item: Object, selector: str | None) -> bool:
     found = _SELECTOR.fullmatch(selector)
     assert found is not None, selector
     value = (item["metadata"].get("labels") or {}).get(found["key"])
-    return value is not None and (found["values"] is None or value in found["values"].split(","))
+    wanted = found["value"] or found["values"]
+    return value is not None and (wanted is None or value in wanted.split(","))
 
 
 def _status(code: int, reason: str, message: str) -> tuple[int, Object]:

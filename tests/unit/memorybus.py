@@ -9,7 +9,7 @@ from typing import Any
 from heed.api.status import Owed
 from heed.core.cloudevents import parse_event
 from heed.core.events import Event, Received
-from heed.errors import BusUnavailable
+from heed.errors import BusUnavailable, ReaderLost
 from tests.unit.builders import ASKED, at, received
 
 CREATED = "2026-11-01T00:00:00Z"
@@ -22,7 +22,7 @@ class MemoryBus:
         self.messages: list[Received] = []
         self.sent: list[tuple[str, Event]] = []
         self.opened: list[tuple[tuple[str, ...], int, str]] = []
-        self.away = False
+        self.away = self.lost = False  # the broker; readers
         self.limits: tuple[int, int] | None = None
         self.news = asyncio.Event()
 
@@ -86,6 +86,8 @@ class MemoryReader:
         """Nothing is held."""
 
     async def reached(self) -> int:
+        if self._bus.lost:
+            raise ReaderLost("a gap")
         return len(self._bus.messages)
 
     async def close(self) -> None:
