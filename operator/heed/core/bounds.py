@@ -4,7 +4,7 @@ The unit of work is about a nanosecond or a byte, whichever is more.
 """
 
 import marshal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -117,6 +117,11 @@ class Allowance:
 def _roughly(value: Any) -> int:
     """No less than the extent of a JSON value: every value in it is a byte at least."""
     return (NODE + 1) * len(marshal.dumps(value, 2))
+
+
+def repeated(numbers: Iterable[str] | Iterable[bytes]) -> int:
+    """How often a pattern repeats something at most, by the numbers of a count like {2,5}; one left out is empty."""
+    return max([1, *(int(number) for number in numbers if number)])
 
 
 def extent_of(value: Any) -> tuple[int, int]:

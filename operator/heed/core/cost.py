@@ -22,6 +22,7 @@ from heed.core.bounds import (
     extent_of,
     peak,
     plus,
+    repeated,
     scaled,
     times,
     without,
@@ -200,10 +201,7 @@ def _of_text(call: Call, sizes: list[Bound], before: Bound) -> Cost:
 
 def _matched(pattern: bytes, text: Bound) -> tuple[Bound, Bound]:
     """The work of compiling a pattern, and of going through a text with it; counted repetitions multiply both."""
-    counts = [
-        (group, max([1, *(int(number) for number in numbers if number)]))
-        for group, *numbers in _COUNT.findall(pattern)
-    ]
+    counts = [(group, repeated(numbers)) for group, *numbers in _COUNT.findall(pattern)]
     nested = 1.0
     for group, count in counts:
         nested *= count if group else 1

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from heed.core.bounds import NODE, TOO_MUCH, Limit, constant
+from heed.core.bounds import NODE, TOO_MUCH, Limit, constant, repeated
 from heed.core.strictjson import MAX_DEPTH, depth_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -202,7 +202,7 @@ def _repeated(pattern: str) -> float:
     """A pattern's length with all that its counts repeat: its automaton may be in so many states at once."""
     length = float(len(pattern) + 1)
     for numbers in _COUNT.findall(pattern):
-        length = min(length * max([1, *(int(number) for number in numbers if number)]), _MOST)
+        length = min(length * repeated(numbers), _MOST)
     return length * (50 if "\\p" in pattern or "\\P" in pattern else 2)
 
 

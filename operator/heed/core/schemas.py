@@ -197,8 +197,10 @@ def _forbidden(keyword: list[str | int], member: list[str | int]) -> str:
 def _denied(schema: Any) -> str:
     """Of a `not`: one of the schema's own, or one of those that `_copy` made of alternatives."""
     inner = schema.get("not") if isinstance(schema, dict) else None
-    found = [words for keyword, words in _AMONG.items() if isinstance(inner, dict) and keyword in inner]
-    return found[0] if found else "fits what is excluded (not)"
+    keywords = inner if isinstance(inner, dict) else {}
+    return next(
+        (words for keyword, words in _AMONG.items() if keyword in keywords), "fits what is excluded (not)"
+    )
 
 
 def _listed(values: list[Any]) -> str:

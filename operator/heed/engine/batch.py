@@ -16,7 +16,7 @@ _LET_GO: Final = Ledger()
 class Batch:
     """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more.
 
-    Of the ledgers that they made only the last one is kept: of thousands, each with a part of its own, nobody has use.
+    Of the ledgers that they made only the last one is kept: each has a part of its own, in memory for nothing.
     `took` has the seconds of every look at an event.
     """
 

@@ -43,4 +43,7 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary(
 
 def turns() -> Turns:
     """The turns of the running event loop."""
-    return _turns.setdefault(asyncio.get_running_loop(), Turns())
+    loop = asyncio.get_running_loop()
+    if (found := _turns.get(loop)) is None:
+        found = _turns[loop] = Turns()
+    return found

@@ -1,6 +1,5 @@
 """The event types of each namespace, as they are known now, compiled when somebody needs them."""
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +7,7 @@ from typing import Final
 
 from heed.api.policy import EventType
 from heed.core.eventtypes import NO_SCHEMAS, Schemas, compile_schemas
+from heed.engine.turns import turns
 from heed.errors import INVALID
 from heed.kube.accepting import Judgement
 
@@ -40,8 +40,8 @@ class Types:
         """Compile what changed, one by one, so that the others go on meanwhile; it is remembered until it is needed."""
         for namespace in list(self.changed):
             for item in list(self._types.get(namespace, {}).values()):
+                await turns().take()
                 _failure(item)
-                await asyncio.sleep(0)
 
     def of(self, namespaces: Iterable[str]) -> Schemas:
         """What checks the events of these namespaces."""
