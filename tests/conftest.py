@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 settings.register_profile("heed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("heed")
 
+_ESCAPED = re.compile(r"[^ -\[\]-~]")  # a backslash, and what is not printable ASCII
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
@@ -29,6 +31,6 @@ def pytest_make_parametrize_id(val: object) -> str | None:
     """Names of tests without escapes, so that each can be asked for by its name; of long ones pytest makes numbers."""
     if isinstance(val, bytes):
         val = val.decode("latin-1")
-    if isinstance(val, str) and len(val) < 50 and re.search(r"[^ -\[\]-~]", val):
-        return re.sub(r"[^ -\[\]-~]", "_", val)
+    if isinstance(val, str) and len(val) < 50 and _ESCAPED.search(val):
+        return _ESCAPED.sub("_", val)
     return None

@@ -25,7 +25,7 @@ from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
 
 AGENTS = "/apis/heed.dev/v1alpha1/namespaces/default/agents"
-QUIET = 5.0  # seconds without anything new, after which a watch is opened anew
+QUIET = 5.0  # seconds without anything new, after which a watch is opened again
 _numbers = itertools.count(1)
 
 

@@ -1,4 +1,4 @@
-"""What unit tests share: an API server for those that need one."""
+"""What unit tests share: an API server, and a performer with all that it asks for, for those that need one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.apiserver import ApiServer, api_server
+from tests.unit.inmemory import Bench
 
 
 @pytest.fixture
@@ -14,3 +15,12 @@ async def server() -> AsyncIterator[ApiServer]:
     """An empty API server in this process."""
     async with api_server() as server:
         yield server
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """A bench, whose performers are closed in the end."""
+    made = Bench()
+    yield made
+    for performer in made.performers:
+        await performer.close()

@@ -3,19 +3,24 @@
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from heed.api.status import Cause, Owed, PendingTask, Phase
 from heed.core.decision import Decision
-from heed.core.effects import AgentRef, Effect, Publish, TaskEnd, TaskWork
+from heed.core.effects import AgentRef, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, Malformed, Received
 from heed.core.ledger import Ledger
 from heed.core.policy import OPEN, Permissions
 from heed.engine.observers import LogObserver
 from heed.engine.performing import Performer
 from heed.engine.ports import Stored
+from tests.unit.builders import after, job, only_task, program, received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
+INBOX = "heed.inbox.demo.researcher."
+PAST, FUTURE = "2026-01-31T12:00:00Z", "2999-01-31T12:00:00Z"
+WORKER = program({"start": [{"task": "work", "input": "${event.data}"}]}, tasks={"work": job()})
 CREATED = "2026-01-31T00:00:00Z"
 
 
@@ -191,6 +196,12 @@ def pending(
 def with_tasks(**tasks: PendingTask) -> Ledger:
     """A ledger that waits for these."""
     return Ledger(pending_tasks=tasks)
+
+
+def start(task_id: str = "t-1", **changes: Any) -> StartTask:
+    """The start of a real task."""
+    ledger = after(WORKER, received(1))
+    return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
 
 
 def message(index: int, subject: str = "heed.events.demo.com.example.out") -> Publish:

@@ -8,7 +8,6 @@ import json
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,27 +21,15 @@ from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
+from tests.unit.replicas import Led
 
 SECRET = "/api/v1/namespaces/system/secrets/keys"
 SETTINGS = Settings(nats_keys_secret="keys", lease_namespace="system")
 
 
-class Led:
-    """Stands by."""
-
-    def holds(self) -> bool:
-        return False
-
-    def missing(self) -> str | None:
-        return None
-
-    async def lead(self, work: Any) -> None:
-        raise NotImplementedError
-
-
 @pytest.fixture
 def health() -> Health:
-    return Health(Led(), ClusterWatch(Settings()))
+    return Health(Led(active=False), ClusterWatch(Settings()))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from heed.kube.contact import Contact
 from heed.kube.lease import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded, leases_path
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer, Object
+from tests.unit.replicas import Clock
 
 PATH = "/apis/coordination.k8s.io/v1/namespaces/system/leases/heed"
 THEN = "2026-11-01T12:00:00.000000Z"
@@ -33,14 +34,6 @@ def contact() -> Contact:
 @pytest.fixture
 def lock(server: ApiServer, contact: Contact) -> LeaseLock:
     return LeaseLock(server.connect(Api), "system", "heed", "one", contact)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import Any
 
 import pytest
 import yaml
@@ -24,6 +23,7 @@ from heed.kube.exposing import Exposition
 from heed.kube.figures import MOST, OTHER, Distribution, Tally
 from heed.kube.metrics import Metrics, Sight
 from tests.markdown import ROOT, blocks
+from tests.unit.replicas import Led
 
 PAGE = (ROOT / "docs/metrics.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| (\w+) \|([^|]*)\|", re.MULTILINE)
@@ -31,21 +31,12 @@ AGENT = AgentRef("demo", "researcher", "uid-1")
 SESSION = Session("2026-11-01T12:00:00Z", "2026-11-01T12:00:00Z", "c-1")
 
 
-class Place:
+class Place(Led):
     """A replica's place in the election, and the Agents it runs."""
 
     def __init__(self, *, leads: bool) -> None:
-        self.leads = leads
+        super().__init__(active=leads)
         self.seen: list[Sight] = []
-
-    def holds(self) -> bool:
-        return self.leads
-
-    def missing(self) -> str | None:
-        return None
-
-    async def lead(self, work: Any) -> None:
-        raise NotImplementedError
 
     def sights(self) -> Iterable[Sight]:
         return self.seen

@@ -1,38 +1,16 @@
 """Making effects: in which order, how often, and when a start is given up."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
-from heed.core.effects import CancelTask, Effect, StartTask
+from heed.core.effects import CancelTask, Effect
 from heed.engine.performing import FIRST_DELAY, LAST_DELAY, is_over, now
 from heed.errors import BusUnavailable, TaskUnavailable
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
-from tests.unit.builders import after, job, only_task, program, received
-from tests.unit.inmemory import AGENT, Bench, message, turns
-
-WORKER = program({"start": [{"task": "work", "input": "${event.data}"}]}, tasks={"work": job()})
-PAST, FUTURE = "2026-01-31T12:00:00Z", "2999-01-31T12:00:00Z"
-INBOX = "heed.inbox.demo.researcher."
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
-    yield made
-    for performer in made.performers:
-        await performer.close()
-
-
-def start(task_id: str = "t-1", **changes: Any) -> StartTask:
-    """The start of a real task."""
-    ledger = after(WORKER, received(1))
-    return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
+from tests.unit.inmemory import AGENT, Bench, message, start, turns
 
 
 def test_the_time_is_that_of_utc_to_the_microsecond() -> None:

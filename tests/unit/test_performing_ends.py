@@ -1,6 +1,5 @@
 """Cancellations, deadlines and the ends of tasks: what is published of them, and what becomes of their starts."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,32 +7,13 @@ import pytest
 
 from heed import names
 from heed.api.status import PendingTask
-from heed.core.effects import CancelTask, StartTask, TaskEnd
+from heed.core.effects import CancelTask, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger import Ledger
 from heed.engine.performing import FIRST_DELAY
 from heed.errors import BusUnavailable, MalformedEvent, TaskUnavailable
 from tests.integration.waiting import until
-from tests.unit.builders import after, job, only_task, program, received
-from tests.unit.inmemory import AGENT, Bench, pending, turns
-
-WORKER = program({"start": [{"task": "work", "input": "${event.data}"}]}, tasks={"work": job()})
-PAST, FUTURE = "2026-01-31T12:00:00Z", "2999-01-31T12:00:00Z"
-INBOX = "heed.inbox.demo.researcher."
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
-    yield made
-    for performer in made.performers:
-        await performer.close()
-
-
-def start(task_id: str = "t-1", **changes: Any) -> StartTask:
-    """The start of a real task."""
-    ledger = after(WORKER, received(1))
-    return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
+from tests.unit.inmemory import AGENT, FUTURE, INBOX, PAST, Bench, pending, start, turns
 
 
 def ended(task_id: str = "t-1", **changes: Any) -> TaskEnd:

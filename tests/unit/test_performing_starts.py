@@ -1,7 +1,6 @@
 """Starts of tasks: how many at once, what is refused, and when one is given up."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,27 +13,8 @@ from heed.engine.performing import STARTS_AT_ONCE
 from heed.errors import TaskRefused, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.builders import after, job, only_task, program, received
-from tests.unit.inmemory import Bench, pending, turns, with_tasks
+from tests.unit.inmemory import INBOX, Bench, pending, start, turns, with_tasks
 from tests.unit.policies import allowed, policy
-
-WORKER = program({"start": [{"task": "work", "input": "${event.data}"}]}, tasks={"work": job()})
-PAST, FUTURE = "2026-01-31T12:00:00Z", "2999-01-31T12:00:00Z"
-INBOX = "heed.inbox.demo.researcher."
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
-    yield made
-    for performer in made.performers:
-        await performer.close()
-
-
-def start(task_id: str = "t-1", **changes: Any) -> StartTask:
-    """The start of a real task."""
-    ledger = after(WORKER, received(1))
-    return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
-
 
 # ── starts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

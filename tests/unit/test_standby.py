@@ -18,6 +18,7 @@ from heed.kube.health import Health
 from heed.kube.lease import LEASE_DURATION, taken
 from heed.kube.watching import ClusterWatch, WatchEnded
 from heed.settings import Settings
+from tests.unit.replicas import Clock, Led
 
 NOW = "2026-11-22T10:00:00.000000Z"
 LATER = "2026-11-22T10:00:02.000000Z"
@@ -81,14 +82,6 @@ def test_no_lease_means_no_election(value: str) -> None:
 # --- what the probes say ------------------------------------------------------------------------------------
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
@@ -128,22 +121,6 @@ def test_each_cause_is_logged_once_a_minute(clock: Clock, caplog: pytest.LogCapt
         clock.now += 2
 
     assert [record.error for record in caplog.records] == ["403: no right", "no answer"] * 2  # type: ignore[attr-defined]
-
-
-class Led:
-    """A leadership that is as a test says."""
-
-    def __init__(self, *, active: bool = True, wrong: str | None = None) -> None:
-        self.active, self.wrong = active, wrong
-
-    def holds(self) -> bool:
-        return self.active
-
-    def missing(self) -> str | None:
-        return self.wrong
-
-    async def lead(self, work: Any) -> None:
-        raise NotImplementedError
 
 
 class Connected:

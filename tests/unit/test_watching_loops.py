@@ -24,6 +24,7 @@ from heed.settings import Settings
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
 from tests.unit.builders import manifest, program
+from tests.unit.replicas import Led
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 END = TaskEnd("t", "e", "2026-11-01T12:00:00Z", True)
@@ -158,19 +159,7 @@ def test_what_does_not_run_is_said_with_all_its_problems(
 
 
 async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Leader:
-        wrong: str | None = "the lease has not been read yet"
-
-        def holds(self) -> bool:
-            return False
-
-        def missing(self) -> str | None:
-            return self.wrong
-
-        async def lead(self, work: Any) -> None:
-            raise NotImplementedError
-
-    leader = Leader()
+    leader = Led(active=False, wrong="the lease has not been read yet")
     health = Health(leader, watching.ClusterWatch(Settings()))
     health.connection = type("Connected", (), {"is_connected": True})  # type: ignore[assignment]
     with socket.socket() as probe:
