@@ -6,6 +6,9 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 4
 
+# A run of the tests starts hundreds of processes: with this set, each of them would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help

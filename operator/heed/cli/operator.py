@@ -1,6 +1,7 @@
 """`heed operator`: the process that runs in the cluster."""
 
 import asyncio
+import gc
 from dataclasses import replace
 from typing import Any
 
@@ -76,9 +77,12 @@ def operator(**options: Any) -> None:
     broker asks for.
     """
     settings = settings_of(options)
+    gc.disable()  # what is imported stays: nothing to look for while it comes, nor ever after
     from heed.kube.operator import run_operator  # kopf and kubernetes: half a second
     from heed.telemetry import configure_logging
 
+    gc.freeze()
+    gc.enable()
     configure_logging(settings.log_format, settings.log_level)
     asyncio.run(run_operator(settings))
 

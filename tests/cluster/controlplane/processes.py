@@ -87,6 +87,7 @@ class Spawner:
                 stdout=output,
                 stderr=output,
                 cwd=log.parent,
+                env={"GOGC": "400", **os.environ},  # less collecting of garbage, for memory that is there
                 process_group=0,  # Ctrl-C is for the test run, which then stops its children in order
                 preexec_fn=die_with_parent,
             )
