@@ -204,6 +204,6 @@ async def api_server() -> AsyncIterator[ApiServer]:
     finally:
         server.open.set()
         await server.disconnect()
-        for _ in range(4):  # rounds in which those who came last are let in, for who is on the way is never closed
+        for _ in range(4):  # rounds in which who came last is let in: who is on the way would never be closed
             await asyncio.sleep(0)
         await runner.cleanup()
