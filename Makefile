@@ -100,6 +100,11 @@ scenarios: $(STAMP_test) ## Let single things go wrong under load: clock, disk, 
 	$(BIN)/python tests/cluster/controlplane/build.py
 	$(BIN)/python -m tests.faults.scenarios $(ARGS)
 
+kueue: $(STAMP_test) ## Build the real Kueue, once, ten minutes, and see Jobs wait in its queue
+	$(BIN)/python tests/cluster/controlplane/build.py
+	$(BIN)/python -m tests.cluster.kueue.run
+	$(BIN)/python -m pytest tests/cluster/test_kueue.py $(ARGS)
+
 mutants: $(STAMP_mutants) ## Which one-line changes of the code does no test notice? Hours; goes on where it stopped; ARGS="--sample 500"
 	$(BIN)/python -m tests.mutation run $(ARGS)
 
@@ -145,4 +150,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults scenarios mutants format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults scenarios kueue mutants format generate lock clean help

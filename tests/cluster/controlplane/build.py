@@ -91,10 +91,18 @@ def node_binaries(progress: Progress = print) -> dict[str, Path]:
 
 def module_binaries(folder: Path, packages: Mapping[str, str], progress: Progress = print) -> dict[str, Path]:
     """The programs of another pinned module: from the cache, else built. Raises Unavailable."""
-    module = Module(folder, packages, "-s -w")
-    cache = module.cache_folder(folder.name)
-    _complete(module, cache, list(packages), progress)
+    cache = module_cache(folder, packages)
+    _complete(_module(folder, packages), cache, list(packages), progress)
     return {name: cache / name for name in packages}
+
+
+def module_cache(folder: Path, packages: Mapping[str, str]) -> Path:
+    """Where the programs of another pinned module are kept, once they are built."""
+    return _module(folder, packages).cache_folder(folder.name)
+
+
+def _module(folder: Path, packages: Mapping[str, str]) -> Module:
+    return Module(folder, packages, "-s -w")
 
 
 def cache_folder() -> Path:
