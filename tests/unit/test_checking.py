@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.admission import Around, Request
+from heed.core.admission import Around, Request, judge
 from heed.kube.checking import Checks, CheckUnavailable
 from tests.integration.waiting import until
 
@@ -65,6 +65,19 @@ async def test_verdicts_come_back_from_one_process() -> None:
         assert await refusal(checks, AGENT) == ""
 
         assert checks.pid == pid
+
+
+async def test_a_verdict_brings_its_warnings() -> None:
+    unheard = {
+        **AGENT,
+        "spec": {**AGENT["spec"], "handlers": [{"name": "h", "type": "dev.heed.task.complete"}]},
+    }
+    async with checking() as checks:
+        verdict = await checks.judge(Request("Agent", AGENT), Around())
+        assert (verdict.problems, verdict.warnings) == ((), ())
+
+        told = await checks.judge(Request("Agent", unheard), Around())
+        assert told == judge(Request("Agent", unheard), Around())
 
 
 async def test_what_takes_too_long_is_refused_and_others_are_not() -> None:

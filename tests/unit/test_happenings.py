@@ -64,6 +64,9 @@ async def until(holds: Callable[[], bool]) -> None:
 WELL, AWAY = ready("True", "Subscribed"), ready("False", "BrokerUnavailable", "gone")
 STRICT, STRICTER = ready("False", "PolicyViolation", "strict"), ready("False", "PolicyViolation", "stricter")
 
+CALM = {"type": "TasksStuck", "status": "False", "reason": "NoneStuck", "message": ""}
+STUCK = {"type": "TasksStuck", "status": "True", "reason": "ImagePullBackOff", "message": "not found"}
+
 
 @pytest.mark.parametrize(
     ("before", "after", "news"),
@@ -77,6 +80,9 @@ STRICT, STRICTER = ready("False", "PolicyViolation", "strict"), ready("False", "
         (STRICT, STRICT, None),
         (STRICT, STRICTER, "Warning"),
         (STRICTER, WELL, "Normal"),
+        (None, CALM, None),
+        (CALM, STUCK, "Warning"),
+        (STUCK, CALM, "Normal"),
     ],
 )
 async def test_a_condition_is_told_of_when_it_is_news(

@@ -366,7 +366,9 @@ def test_intervals_are_read_as_kubernetes_writes_them() -> None:
         ({"active": 1, "ready": 1, "terminating": 0}, None),
         ({"terminating": 2}, (False, 2)),
         ({"conditions": [{"type": "FailureTarget", "status": "True"}]}, (True, 0)),
+        ({"conditions": [{"type": "FailureTarget", "status": "False"}]}, None),
         ({"terminating": 1, "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}]}, None),
+        ({"terminating": 1, "conditions": [{"type": "SuccessCriteriaMet", "status": "False"}]}, (False, 1)),
     ],
 )
 def test_a_job_that_loses_pods_is_known(status: Object, expected: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef, TaskWork
-from heed.kube.jobs import delete_after, finished, is_at_work, job_manifest
+from heed.kube.jobs import delete_after, finished, is_at_work, is_watched, job_manifest
 
 MADE, ENDED = "2026-11-01T12:00:00Z", "2026-11-01T13:00:00Z"
 POD = {"spec": {"containers": [{"name": "main", "image": "example"}]}}
@@ -32,6 +32,32 @@ def a_job(*conditions: dict[str, Any], retention: str | None = "60", **metadata:
 
 def seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
+
+
+# ── what a Job is ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_job_says_what_it_is_and_whose() -> None:
+    made = job_manifest(work())
+
+    assert (made["apiVersion"], made["kind"]) == ("batch/v1", "Job")
+    assert made["metadata"]["namespace"] == "demo"
+    assert made["metadata"]["ownerReferences"] == [
+        {"apiVersion": "heed.dev/v1alpha1", "kind": "Agent", "name": "a", "uid": "uid-1", "controller": True}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "watched"),
+    [
+        ({"labels": {names.LABEL_AGENT: "a"}}, True),
+        ({"labels": {"a": "b"}}, False),
+        ({"labels": None}, False),
+        ({}, False),
+    ],
+)
+def test_a_job_is_watched_by_the_label_of_its_agent(metadata: dict[str, Any], watched: bool) -> None:
+    assert is_watched({"metadata": metadata}) is watched
 
 
 # ── what an author may not say ──────────────────────────────────────────────────────────────────────────────────────

@@ -45,6 +45,16 @@ NOON = event_time(warning("Job", "", "", ""))
             "pod a-1-x: 0/3 nodes",
         ),
         (
+            a_pod(conditions=[{**UNSCHEDULABLE, "reason": "SchedulerError"}]),
+            "SchedulerError",
+            "pod a-1-x: 0/3 nodes",
+        ),
+        (
+            a_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]),
+            "Unschedulable",
+            "pod a-1-x: 0/3 nodes",
+        ),
+        (
             a_pod(containerStatuses=[waiting("main", "ErrImagePull", "not found")]),
             "ImagePullBackOff",
             'pod a-1-x: container "main": not found',

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
 from heed.kube import certificates
 from heed.kube.api import Api, ApiError
@@ -23,6 +24,23 @@ BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 
 def issued(server: ApiServer, configuration: str | None = "heed", at: datetime = BEGIN) -> SelfIssued:
     return SelfIssued(server.connect(Api), "system", "webhook", configuration, HOSTS, lambda: at)
+
+
+def test_an_authority_signs_certificates_and_lists_of_revoked_ones_and_enciphers_nothing() -> None:
+    usage = made().authority.extensions.get_extension_for_class(x509.KeyUsage)
+
+    assert usage.critical
+    assert usage.value == x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def made(at: datetime = BEGIN) -> Keys:
