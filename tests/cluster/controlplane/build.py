@@ -101,6 +101,11 @@ def module_cache(folder: Path, packages: Mapping[str, str]) -> Path:
     return _module(folder, packages).cache_folder(folder.name)
 
 
+def go_of(folder: Path, progress: Progress = print) -> str:
+    """The Go that builds a pinned module: the installed one, else a wheel's. Raises Unavailable."""
+    return _go(_module(folder, {}).go_version, progress)
+
+
 def _module(folder: Path, packages: Mapping[str, str]) -> Module:
     return Module(folder, packages, "-s -w")
 

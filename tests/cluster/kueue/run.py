@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.cluster.conftest import free_port
-from tests.cluster.controlplane.build import Unavailable, module_binaries, module_cache
+from tests.cluster.controlplane.build import Unavailable, go_of, module_binaries, module_cache
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 
@@ -129,7 +129,7 @@ def _all_established(plane: ControlPlane) -> bool:
 
 def _source() -> Path:
     """Kueue's own manifests, from the module that the program is built of."""
-    command = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kueue"]
+    command = [go_of(HERE), "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kueue"]
     found = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True).stdout
     return Path(found.strip()) / "config/components"
 
