@@ -78,7 +78,7 @@ async def test_heeds_own_credentials_are_enough_for_all_that_it_does(heed: Conne
         out = names.event_subject("demo", "com.example.y")
         await bus.publish_owed("e", Owed(sequence, 0, out, NOW, event=document), look_first=look_first)
     reader = await bus.open([subject, inbox], 0, "2026-01-01T00:00:00Z")
-    found: list[Any] = []
+    found = list(await reader.read(10, 5.0))
     while len(found) < 2:  # a read ends with what is there
         found += await reader.read(10, 5.0)
     await reader.reached()
