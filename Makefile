@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 4
 
-# A run of the tests starts hundreds of processes: with this set, each of them would compile all modules anew.
+# A run of the tests starts hundreds of processes: with this set, each of them would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet

@@ -68,16 +68,14 @@ async def test_verdicts_come_back_from_one_process() -> None:
 
 
 async def test_a_verdict_brings_its_warnings() -> None:
-    unheard = {
-        **AGENT,
-        "spec": {**AGENT["spec"], "handlers": [{"name": "h", "type": "dev.heed.task.complete"}]},
-    }
+    foreign = {**AGENT, "spec": {**AGENT["spec"], "subscribe": [{"type": ">", "namespace": "shop"}]}}
     async with checking() as checks:
         verdict = await checks.judge(Request("Agent", AGENT), Around())
         assert (verdict.problems, verdict.warnings) == ((), ())
 
-        told = await checks.judge(Request("Agent", unheard), Around())
-        assert told == judge(Request("Agent", unheard), Around())
+        told = await checks.judge(Request("Agent", foreign), Around())
+        assert told == judge(Request("Agent", foreign), Around())
+        assert told.warnings[0].startswith("it waits until it is granted: spec.subscribe[0].namespace")
 
 
 async def test_what_takes_too_long_is_refused_and_others_are_not() -> None:

@@ -63,7 +63,6 @@ async def until(holds: Callable[[], bool]) -> None:
 
 WELL, AWAY = ready("True", "Subscribed"), ready("False", "BrokerUnavailable", "gone")
 STRICT, STRICTER = ready("False", "PolicyViolation", "strict"), ready("False", "PolicyViolation", "stricter")
-
 CALM = {"type": "TasksStuck", "status": "False", "reason": "NoneStuck", "message": ""}
 STUCK = {"type": "TasksStuck", "status": "True", "reason": "ImagePullBackOff", "message": "not found"}
 

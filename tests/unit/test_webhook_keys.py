@@ -26,23 +26,6 @@ def issued(server: ApiServer, configuration: str | None = "heed", at: datetime =
     return SelfIssued(server.connect(Api), "system", "webhook", configuration, HOSTS, lambda: at)
 
 
-def test_an_authority_signs_certificates_and_lists_of_revoked_ones_and_enciphers_nothing() -> None:
-    usage = made().authority.extensions.get_extension_for_class(x509.KeyUsage)
-
-    assert usage.critical
-    assert usage.value == x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 def made(at: datetime = BEGIN) -> Keys:
     keys = due(None, HOSTS, at)
     assert keys is not None
@@ -76,6 +59,23 @@ def trusted(server: ApiServer) -> list[bytes]:
     """What the webhooks of the configuration trust."""
     items = server.at(CONFIGURATION)["webhooks"]
     return [base64.b64decode(item["clientConfig"].get("caBundle", "")) for item in items]
+
+
+def test_an_authority_signs_certificates_and_lists_of_revoked_ones_and_enciphers_nothing() -> None:
+    usage = made().authority.extensions.get_extension_for_class(x509.KeyUsage)
+
+    assert usage.critical
+    assert usage.value == x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 async def test_an_empty_secret_is_filled_and_the_api_server_trusts_what_is_in_it(

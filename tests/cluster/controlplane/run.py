@@ -81,13 +81,15 @@ class ControlPlane:
     def start(self) -> None:
         self._etcd.start()
         self.start_apiserver()
-        for manifest in self._crds:
-            self.kubectl("create", "-f", str(manifest))
-            self.kubectl(
-                "wait", "--for=condition=Established", f"--timeout={PATIENCE:.0f}s", "-f", str(manifest)
-            )
+        self.install(self._crds)
         self._controllers.start()
         self._wait_for("/api/v1/namespaces/default/serviceaccounts/default", self._controllers)
+
+    def install(self, crds: Sequence[Path]) -> None:
+        """New kinds, each manifest one CustomResourceDefinition; returns when all kinds can be used."""
+        if crds:
+            self.kubectl("create", *(f"--filename={manifest}" for manifest in crds))
+            eventually(self._all_established, PATIENCE, what="established CustomResourceDefinitions")
 
     def stop(self) -> None:
         """Ends the three processes and removes their data, logs too."""
@@ -143,6 +145,17 @@ class ControlPlane:
 
     def _process(self, command: Sequence[str]) -> Process:
         return Process(self._spawner, command, self._folder / f"{Path(command[0]).name}.log")
+
+    def _all_established(self) -> bool:
+        """`kubectl wait` would end with an error where one has no conditions yet."""
+        kinds = self.admin.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
+        return all(
+            any(
+                (item["type"], item["status"]) == ("Established", "True")
+                for item in (kind.get("status") or {}).get("conditions") or []
+            )
+            for kind in kinds
+        )
 
     def _wait_for(self, path: str, starting: Process) -> None:
         def answers() -> bool:

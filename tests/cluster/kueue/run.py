@@ -7,28 +7,23 @@ wherever it is built it is used.
 from __future__ import annotations
 
 import base64
-import os
 import shutil
-import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
+from heed.kube.authority import CERTIFICATE, KEY, due
 from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.build import Unavailable, go_of, module_binaries, module_cache
+from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 
@@ -47,39 +42,39 @@ def built() -> Path:
 
 
 @contextmanager
-def kueue(plane: ControlPlane, scratch: Path) -> Iterator[Path]:
-    """Kueue at work. Yields its log."""
-    program, source, port, log = built(), _source(), free_port(), scratch / "kueue.log"
-    for crd in sorted((source / "crd/bases").glob("*.yaml")):
-        plane.kubectl("apply", "--server-side", "-f", str(crd))
-    eventually(lambda: _all_established(plane), what="Kueue's kinds")
+def kueue(plane: ControlPlane, scratch: Path) -> Iterator[None]:
+    """Kueue at work."""
+    program, source = built(), _source()
+    plane.install(sorted((source / "crd/bases").glob("*.yaml")))
     plane.admin.post("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
-    authority = _certificate(scratch)
+    trusted = _certify(scratch)
+    webhooks, health = free_port(), free_port()
     config = scratch / "config.yaml"
-    config.write_text(yaml.safe_dump(_configuration(port, scratch)))
+    config.write_text(yaml.safe_dump(_configuration(webhooks, health, scratch)))
     command = [
+        "env",
+        f"KUBECONFIG={plane.kubeconfig}",
+        f"POD_NAMESPACE={SYSTEM}",
         *_with_etc(scratch),
         str(program),
-        "--config",
-        str(config),
+        f"--config={config}",
         "--feature-gates=VisibilityOnDemand=false",
     ]
-    environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig), "POD_NAMESPACE": SYSTEM}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, cwd=scratch)
+    spawner = Spawner()
+    process = Process(spawner, command, scratch / "kueue.log")
     try:
-        what = f"Kueue's webhooks; log: {log}"
-        eventually(lambda: process.poll() is not None or _listens(port), what=what)
-        assert process.poll() is None, log.read_text()[-3000:]
-        for configuration in _webhooks(source, port, authority):
+        process.start()
+        eventually(lambda: not process.running or _ready(health), what="a ready Kueue")
+        assert process.running, process.log_tail()
+        for configuration in _webhooks(source, webhooks, trusted):
             plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(configuration))
-        yield log
+        yield
     finally:
         plane.kubectl(
             "delete", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "-l", "kueue=test"
         )
-        process.terminate()
-        process.wait()
+        process.stop()
+        spawner.close()
 
 
 def queue(plane: ControlPlane, namespace: str, name: str, cpus: int) -> None:
@@ -113,18 +108,10 @@ def _with_etc(scratch: Path) -> list[str]:
     certificates = upper / "kueue/metrics/certs"
     certificates.mkdir(parents=True)
     work.mkdir()
-    for name in ("tls.crt", "tls.key"):
+    for name in (CERTIFICATE, KEY):
         shutil.copy(scratch / name, certificates)
     mount = f"mount -t overlay kueue -o lowerdir=/etc,upperdir={upper},workdir={work} /etc"
     return ["unshare", "--mount", "--map-root-user", "sh", "-c", f'{mount} && exec "$@"', "sh"]
-
-
-def _all_established(plane: ControlPlane) -> bool:
-    kinds = plane.admin.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions")["items"]
-    conditions = [
-        {item["type"]: item["status"] for item in kind["status"].get("conditions") or []} for kind in kinds
-    ]
-    return all(found.get("Established") == "True" for found in conditions)
 
 
 def _source() -> Path:
@@ -134,20 +121,20 @@ def _source() -> Path:
     return Path(found.strip()) / "config/components"
 
 
-def _configuration(port: int, scratch: Path) -> dict[str, Any]:
+def _configuration(webhooks: int, health: int, scratch: Path) -> dict[str, Any]:
     return {
         "apiVersion": "config.kueue.x-k8s.io/v1beta2",
         "kind": "Configuration",
-        "health": {"healthProbeBindAddress": f"127.0.0.1:{free_port()}"},
+        "health": {"healthProbeBindAddress": f"127.0.0.1:{health}"},
         "metrics": {"bindAddress": "0"},
-        "webhook": {"host": "127.0.0.1", "port": port, "certDir": str(scratch)},
+        "webhook": {"host": "127.0.0.1", "port": webhooks, "certDir": str(scratch)},
         "leaderElection": {"leaderElect": False},
         "internalCertManagement": {"enable": False},
         "integrations": {"frameworks": ["batch/job"]},
     }
 
 
-def _webhooks(source: Path, port: int, authority: bytes) -> Iterator[dict[str, Any]]:
+def _webhooks(source: Path, port: int, trusted: bytes) -> Iterator[dict[str, Any]]:
     """Kueue's own configurations for Jobs, with a URL in the place of a Service."""
     for document in yaml.safe_load_all((source / "webhook/manifests.yaml").read_text()):
         document["metadata"] = {"name": f"kueue-{document['kind'].lower()}", "labels": {"kueue": "test"}}
@@ -156,48 +143,27 @@ def _webhooks(source: Path, port: int, authority: bytes) -> Iterator[dict[str, A
             path = webhook["clientConfig"].pop("service")["path"]
             webhook["clientConfig"] = {
                 "url": f"https://127.0.0.1:{port}{path}",
-                "caBundle": base64.b64encode(authority).decode(),
+                "caBundle": base64.b64encode(trusted).decode(),
             }
         yield document
 
 
-def _listens(port: int) -> bool:
+def _ready(port: int) -> bool:
+    """Whether its webhooks are served: Kueue is not ready before."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as plain:
-            context = ssl.create_default_context()
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            with context.wrap_socket(plain):
-                return True
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
+            return bool(answer.status == 200)
     except OSError:
         return False
 
 
-def _certificate(scratch: Path) -> bytes:
-    """A certificate for 127.0.0.1 that is its own authority, where Kueue looks for it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kueue")])
-    now = datetime.now(UTC)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(alternative, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    written = certificate.public_bytes(serialization.Encoding.PEM)
-    (scratch / "tls.crt").write_bytes(written)
-    (scratch / "tls.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return written
+def _certify(scratch: Path) -> bytes:
+    """A certificate for 127.0.0.1 where Kueue looks for it. Returns the authority to trust, as PEM."""
+    keys = due(None, ["127.0.0.1"], datetime.now(UTC))
+    assert keys is not None
+    for name in (CERTIFICATE, KEY):
+        (scratch / name).write_bytes(keys.data()[name])
+    return keys.trusted
 
 
 def main() -> int:
