@@ -1,4 +1,4 @@
-"""What unit tests share: an API server, and a performer with all that it asks for, for those that need one."""
+"""What unit tests share: an API server, a performer or loops with all that they ask for, for those that need one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.apiserver import ApiServer, api_server
 from tests.unit.inmemory import Bench
+from tests.unit.loops import Lives, lives_at
 
 
 @pytest.fixture
@@ -24,3 +25,10 @@ async def bench() -> AsyncIterator[Bench]:
     yield made
     for performer in made.performers:
         await performer.close()
+
+
+@pytest.fixture
+async def lives(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lives]:
+    """Loops, which are ended in the end."""
+    async with lives_at(monkeypatch) as made:
+        yield made

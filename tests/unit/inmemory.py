@@ -34,6 +34,7 @@ class Reader:
         self.asked: list[tuple[int, float]] = []
         self.released: list[int] = []
         self.closed = False
+        self.looks = 0
         self.floor, self.created, self.pending, self.far = 0, CREATED, 0, 0
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
@@ -47,6 +48,7 @@ class Reader:
         self.released.append(sequence)
 
     async def reached(self) -> int:
+        self.looks += 1
         return self.far
 
     async def close(self) -> None:
@@ -54,10 +56,14 @@ class Reader:
 
 
 class Bus:
-    """Keeps what is published. `trouble` is raised, one by one, instead of publishing."""
+    """Keeps what is published. `trouble` is raised, one by one, instead of publishing.
+
+    It is read by `readers`, one after the other, and then by `reader`.
+    """
 
     def __init__(self, *messages: Received, reader: Reader | None = None) -> None:
         self.reader = reader or Reader()
+        self.readers: deque[Reader] = deque()
         self.messages = {item.sequence: item for item in messages}
         self.results: dict[str, Event | Malformed] = {}
         self.trouble: deque[Exception] = deque()
@@ -72,7 +78,7 @@ class Bus:
         self, subjects: Sequence[str], after: int, since: str, created: str | None = None
     ) -> Reader:
         self.opened.append((tuple(subjects), after, since, created))
-        return self.reader
+        return self.readers.popleft() if self.readers else self.reader
 
     async def fetch(self, sequences: Sequence[int], created: str | None = None) -> Sequence[Received | None]:
         self.fetched.append((list(sequences), created))
@@ -130,13 +136,14 @@ class Runner:
 
 
 class Store:
-    """The home of one ledger. `trouble` is raised, one by one, instead of reading it."""
+    """The home of one ledger. `trouble` is raised, one by one, instead of reading it, `refusals` instead of writing."""
 
     def __init__(self, ledger: Ledger | None = None, size: int = 1000) -> None:
         self.stored = Stored(ledger or Ledger(), "1", size)
         self.trouble: deque[Exception] = deque()
+        self.refusals: deque[Exception] = deque()
         self.commits: list[Ledger] = []
-        self.loads = 0
+        self.loads = self.tries = 0
         self.open = asyncio.Event()
         self.open.set()
 
@@ -147,7 +154,10 @@ class Store:
         return self.stored
 
     async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+        self.tries += 1
         await self.open.wait()
+        if self.refusals:
+            raise self.refusals.popleft()
         assert base.version == self.stored.version
         self.commits.append(ledger)
         self.stored = Stored(ledger, str(int(base.version) + 1), self.stored.size)

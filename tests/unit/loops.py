@@ -1,0 +1,143 @@
+"""A loop over the ports in memory, at a time that stands still: pauses are noted, and over at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from heed.core.decision import Decision
+from heed.core.events import Received
+from heed.core.ledger import Ledger
+from heed.core.program import Program
+from heed.engine import loop as module
+from heed.engine.guarding import Guarded
+from heed.engine.loop import AgentLoop
+from heed.engine.stopping import stop
+from tests.integration.waiting import until
+from tests.unit.builders import program, received
+from tests.unit.inmemory import Bus, Reader, Runner, Store, Watcher
+
+SINCE = "2026-01-01T00:00:00Z"
+ASK = {"name": "ask", "state": {"seen": "${event.id}"}}
+SAY = {"name": "say", "emit": [{"type": "com.example.said", "data": "${event.id}"}]}
+
+
+class Clock:
+    """Stands in for the modules `time` and `asyncio` of the loop."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self.asleep: Callable[[], None] = lambda: None
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, delay: float) -> None:
+        self.slept.append(delay)
+        self.now += delay
+        self.asleep()
+        await asyncio.sleep(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+
+class Life:
+    """One loop and all that it asks for."""
+
+    def __init__(
+        self,
+        agent: Program,
+        ledger: Ledger | None,
+        size: int,
+        clock: Clock,
+        bus: Bus | None = None,
+        **more: Any,
+    ) -> None:
+        self.agent, self.clock = agent, clock
+        self.bus, self.runner, self.watcher = bus or Bus(), Runner(), Watcher()
+        self.store = Store(ledger, size)
+        self.loop = AgentLoop(agent, self.store, self.bus, self.runner, self.watcher, since=SINCE, **more)
+        self.running: asyncio.Task[None] | None = None
+
+    @property
+    def reader(self) -> Reader:
+        return self.bus.reader
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.store.stored.ledger
+
+    def begin(self) -> None:
+        self.running = asyncio.create_task(self.loop.run())
+
+    async def reading(self) -> None:
+        """Begin, until the last reader is asked for messages."""
+        self.begin()
+        await until(lambda: bool(self.reader.asked))
+
+    def come(self, *items: Any) -> None:
+        """Events come, all at once; a number is an event at that place."""
+        found = [received(item) if isinstance(item, int) else item for item in items]
+        self.reader.reads.put_nowait(found)
+
+    async def committed(self, count: int = 1) -> Ledger:
+        """The ledger, once it was written so often."""
+        await until(lambda: len(self.watcher.commits) >= count)
+        return self.ledger
+
+    def outcomes(self) -> list[list[tuple[int, str]]]:
+        """What was told of each commit: where the events lie, and what came of them."""
+        return [
+            [(decision.received.sequence, decision.outcome) for decision in decisions]
+            for _, decisions, _ in self.watcher.commits
+        ]
+
+    async def end(self) -> None:
+        if self.running is not None:
+            await stop(self.running)
+
+
+class Lives:
+    """Makes loops, all of them at one clock. `decided` are the places of events, in the order of the decisions."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.made: list[Life] = []
+        self.decided: list[int] = []
+
+    def of(
+        self, *handlers: dict[str, Any], ledger: Ledger | None = None, size: int = 1000, **more: Any
+    ) -> Life:
+        return self.running(program(*(handlers or (ASK,))), ledger, size, **more)
+
+    def running(self, agent: Program, ledger: Ledger | None = None, size: int = 1000, **more: Any) -> Life:
+        self.made.append(Life(agent, ledger, size, self.clock, **more))
+        return self.made[-1]
+
+
+@asynccontextmanager
+async def lives_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lives]:
+    """Loops for which nothing waits longer than it has to."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(module, "asyncio", clock)
+    monkeypatch.setattr(module, "FLUSH_AFTER", 0.001)
+    lives = Lives(clock)
+    decide = Guarded.decide
+
+    async def noted(self: Guarded, ledger: Ledger, event: Received, **more: Any) -> Decision:
+        lives.decided.append(event.sequence)
+        return await decide(self, ledger, event, **more)
+
+    monkeypatch.setattr(Guarded, "decide", noted)
+    try:
+        yield lives
+    finally:
+        for life in lives.made:
+            await life.end()
