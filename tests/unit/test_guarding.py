@@ -21,6 +21,7 @@ SEARCH = {
     "when": "event.data.words.all(w, !event.data.text.contains(w))",
     "state": {"n": "${1}"},
 }
+AGENT = program(SEARCH)
 LONG = {"words": ["xz"] * 1500, "text": "x" * 20_000}
 SHORT = {"words": ["xz"], "text": "x"}
 PROBATION = 3  # decisions
@@ -76,16 +77,14 @@ def used() -> list[int]:
 
 
 async def test_what_is_harmless_is_decided_at_once(guard: Guard) -> None:
-    agent = program(SEARCH)
-
     for event in (received(1, data=SHORT), malformed(2)):
-        assert await guard.of(agent).decide(Ledger(), event) == decide(agent, Ledger(), event)
+        assert await guard.of(AGENT).decide(Ledger(), event) == decide(AGENT, Ledger(), event)
 
     assert (Player.made, guard.pids) == ([], [])
 
 
 async def test_a_worker_is_asked_for_what_may_be_costly(guard: Guard) -> None:
-    agent, event, ledger = program(SEARCH), received(1, data=LONG), Ledger()
+    agent, event, ledger = AGENT, received(1, data=LONG), Ledger()
     one, two = guard.of(agent), guard.of(agent)
 
     decision = await one.decide(ledger, event, ahead=True)
@@ -102,7 +101,7 @@ async def test_whether_an_event_is_costly_is_asked_once(
     guard: Guard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
-    guarded = guard.of(program(SEARCH))
+    guarded = guard.of(AGENT)
     at_once = guarded.at_once
 
     def looking(*args: Any, **more: Any) -> Decision | None:
@@ -127,7 +126,7 @@ async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
 ) -> None:
     Player.script.append(died(-signal.SIGPROF, "spec.handlers[0]", "search"))
 
-    decision = await guard.of(program(SEARCH)).decide(Ledger(), received(7, data=LONG))
+    decision = await guard.of(AGENT).decide(Ledger(), received(7, data=LONG))
 
     said = f"spec.handlers[0]: took more than 1.5 s of CPU time; {REMEDY}"
     assert letter(decision) == ("TooCostly", said, "search")
@@ -147,7 +146,7 @@ async def test_one_that_two_workers_die_of_is_a_dead_letter(
 ) -> None:
     Player.script.extend([died(3, "spec.key", None), died(code, None, None)])
 
-    decision = await guard.of(program(SEARCH)).decide(Ledger(), received(7, data=LONG))
+    decision = await guard.of(AGENT).decide(Ledger(), received(7, data=LONG))
 
     assert letter(decision) == ("TooCostly", f"deciding it: ended two processes ({named}); {REMEDY}", None)
     assert used() == [1, 1]
@@ -155,7 +154,7 @@ async def test_one_that_two_workers_die_of_is_a_dead_letter(
 
 async def test_the_death_of_one_worker_costs_nothing(guard: Guard, died: Any) -> None:
     Player.script.append(died(-signal.SIGKILL, None, None))
-    guarded = guard.of(program(SEARCH))
+    guarded = guard.of(AGENT)
 
     assert (await guarded.decide(Ledger(), received(7, data=LONG))).outcome == "handled"
     await guarded.decide(Ledger(), received(8, data=LONG))
@@ -183,7 +182,7 @@ async def test_one_that_took_too_much_is_decided_apart_for_a_while(
     deaths = [died(-9, None, None)] * 2
     script = {"time": [died(-signal.SIGPROF, None, None)], "two deaths": deaths, "slow": [SLOW + 0.01]}
     Player.script.extend(script[cause])
-    guarded = guard.of(program(SEARCH))
+    guarded = guard.of(AGENT)
     await guarded.decide(Ledger(), received(1, data=LONG))
     before = len(Player.made)
     await guarded.decide(Ledger(), received(2, data=LONG))
@@ -197,7 +196,7 @@ async def test_one_that_took_too_much_is_decided_apart_for_a_while(
 
 
 async def test_slow_again_its_while_begins_anew(guard: Guard) -> None:
-    guarded = guard.of(program(SEARCH))
+    guarded = guard.of(AGENT)
     Player.script.extend([SLOW + 0.01, 0.0, 0.0, SLOW + 0.01])
 
     for sequence in range(1, PROBATION + 9):
@@ -207,7 +206,7 @@ async def test_slow_again_its_while_begins_anew(guard: Guard) -> None:
 
 
 async def test_not_slower_than_it_may_be_it_stays(guard: Guard) -> None:
-    guarded = guard.of(program(SEARCH))
+    guarded = guard.of(AGENT)
     Player.script.append(SLOW)
 
     for sequence in (1, 2):
@@ -217,7 +216,7 @@ async def test_not_slower_than_it_may_be_it_stays(guard: Guard) -> None:
 
 
 async def test_once_closed_nothing_costly_is_decided(guard: Guard) -> None:
-    guarded = guard.of(program(SEARCH))
+    guarded = guard.of(AGENT)
     await guarded.decide(Ledger(), received(1, data=LONG))
 
     await guard.close()

@@ -74,7 +74,7 @@ class _Worker:
                 await worker._frame()
         except (_Died, TimeoutError) as error:
             await worker.end()
-            raise GuardUnavailable(f"a worker was not ready: {error or 'it took too long'}") from None
+            raise GuardUnavailable(f"a worker was not ready: {str(error) or 'it took too long'}") from None
         except BaseException:
             await worker.end()
             raise
