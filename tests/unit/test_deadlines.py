@@ -76,7 +76,7 @@ class Kept:
         self.now, self.delays, self.handles = 0.0, list[float](), list[asyncio.TimerHandle]()
         self.bus, self.runner = Bus(), Runner()
         self.performer = Performer(REF, self.bus, self.runner, Watcher())
-        self.deadlines = Deadlines()
+        self.deadlines: Deadlines | None = None
         monkeypatch.setattr(deadlines_module, "time", SimpleNamespace(time=lambda: self.now))
         loop = asyncio.get_running_loop()
         call_later = loop.call_later
@@ -92,6 +92,12 @@ class Kept:
 
         monkeypatch.setattr(loop, "call_later", noted)
 
+    def begin(self, ledger: Ledger) -> Deadlines:
+        """A life begins now."""
+        self.deadlines = Deadlines(self.performer)
+        self.deadlines.keep(ledger)
+        return self.deadlines
+
     def ring(self) -> None:
         """As if the timer had run out."""
         self.handles[-1]._run()
@@ -101,7 +107,8 @@ class Kept:
 async def kept(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
     made = Kept(monkeypatch)
     yield made
-    made.deadlines.stop()
+    if made.deadlines is not None:
+        made.deadlines.stop()
     await made.performer.close()
 
 
@@ -109,7 +116,7 @@ async def test_what_is_over_its_time_is_ended_at_once_and_the_rest_in_time(kept:
     early, late = pending(deadline=at(10)), pending(deadline=at(40))
     kept.now = seconds(10)
 
-    kept.deadlines.begin(kept.performer, with_tasks(early=early, late=late))
+    kept.begin(with_tasks(early=early, late=late))
     await turns()
 
     assert kept.runner.happened == [("cancel", "early")]
@@ -119,7 +126,7 @@ async def test_what_is_over_its_time_is_ended_at_once_and_the_rest_in_time(kept:
 
 async def test_when_the_timer_rings_it_looks_again(kept: Kept) -> None:
     kept.now = seconds(10)
-    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(40))))
+    kept.begin(with_tasks(t=pending(deadline=at(40))))
     await turns()
     assert kept.runner.happened == []
 
@@ -137,20 +144,20 @@ async def test_when_the_timer_rings_it_looks_again(kept: Kept) -> None:
 async def test_a_timer_is_neither_very_short_nor_very_long(kept: Kept, deadline: float, delay: float) -> None:
     kept.now = seconds(0)
 
-    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(deadline))))
+    kept.begin(with_tasks(t=pending(deadline=at(deadline))))
 
     assert kept.delays == [pytest.approx(delay)]
 
 
 async def test_a_new_ledger_has_a_timer_of_its_own(kept: Kept) -> None:
     kept.now = seconds(0)
-    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(10))))
+    deadlines = kept.begin(with_tasks(t=pending(deadline=at(10))))
 
-    kept.deadlines.keep(with_tasks(u=pending(deadline=at(20))))
+    deadlines.keep(with_tasks(u=pending(deadline=at(20))))
     assert kept.delays == [10.0, 20.0]
     assert [handle.cancelled() for handle in kept.handles] == [True, False]
 
-    kept.deadlines.keep(Ledger())
+    deadlines.keep(Ledger())
     assert kept.handles[-1].cancelled()
     assert len(kept.delays) == 2
 
@@ -158,19 +165,19 @@ async def test_a_new_ledger_has_a_timer_of_its_own(kept: Kept) -> None:
 async def test_a_started_task_has_its_grace_from_when_the_life_began(kept: Kept) -> None:
     kept.now = seconds(100)
 
-    kept.deadlines.begin(kept.performer, with_tasks(t=pending("Started", deadline=at(10))))
+    kept.begin(with_tasks(t=pending("Started", deadline=at(10))))
 
     assert kept.delays == [GRACE]
 
 
 async def test_nothing_rings_where_nothing_has_a_deadline(kept: Kept) -> None:
-    kept.deadlines.begin(kept.performer, with_tasks(t=pending()))
+    kept.begin(with_tasks(t=pending()))
 
     assert kept.delays == []
 
 
 async def test_while_events_wait_the_loop_looks_for_idle_sessions(kept: Kept) -> None:
-    kept.deadlines.begin(kept.performer, Ledger(waiting=Waiting.of({1: "k"})))
+    kept.begin(Ledger(waiting=Waiting.of({1: "k"})))
     assert kept.delays == [IDLE_CHECK]
     assert not kept.performer.settled.is_set()
 
@@ -184,30 +191,27 @@ async def test_a_deadline_before_that_look_comes_first(kept: Kept) -> None:
     kept.now = seconds(0)
     ledger = replace(with_tasks(t=pending(deadline=at(7))), waiting=Waiting.of({1: "k"}))
 
-    kept.deadlines.begin(kept.performer, ledger)
+    deadlines = kept.begin(ledger)
     assert kept.delays == [7.0]
 
-    kept.deadlines.keep(replace(ledger, waiting=Waiting()))
+    deadlines.keep(replace(ledger, waiting=Waiting()))
     kept.ring()
     assert not kept.performer.settled.is_set()
 
 
-async def test_once_stopped_nothing_rings_or_ends(kept: Kept) -> None:
+async def test_once_stopped_nothing_rings(kept: Kept) -> None:
     kept.now = seconds(0)
-    kept.deadlines.begin(kept.performer, with_tasks(t=pending(deadline=at(10))))
+    deadlines = kept.begin(with_tasks(t=pending(deadline=at(10))))
 
-    kept.deadlines.stop()
-    assert kept.handles[-1].cancelled()
-    kept.now = seconds(100)
-    kept.deadlines.keep(with_tasks(t=pending(deadline=at(10)), u=pending(deadline=at(200))))
-    await turns()
-
-    assert kept.runner.happened == []
-    assert len(kept.delays) == 1
+    deadlines.stop()
+    assert [handle.cancelled() for handle in kept.handles] == [True]
+    deadlines.stop()
 
 
-def test_one_that_never_began_may_be_stopped() -> None:
-    Deadlines().stop()
+async def test_what_has_no_deadline_may_be_stopped(kept: Kept) -> None:
+    kept.begin(Ledger()).stop()
+
+    assert kept.delays == []
 
 
 def test_a_deadline_that_is_now_is_due_and_not_the_next() -> None:

@@ -88,7 +88,9 @@ def test_a_worker_whose_answers_nobody_reads_goes_quietly() -> None:
 
 
 def test_a_worker_has_no_more_memory_than_it_was_given_and_its_own() -> None:
-    script = WORKER.replace('print("over", flush=True)', "print(len(bytearray(2**30)), file=sys.stderr)")
+    script = WORKER.replace(
+        'print("over", flush=True)', "print(len(bytearray(2**30 + 2**24)), file=sys.stderr)"
+    )
     process = started("-c", script)
 
     _, printed = process.communicate(b"", PATIENCE)

@@ -18,43 +18,33 @@ SHORTEST, LONGEST = 0.5, 86400.0  # seconds of a timer
 
 
 class Deadlines:
-    """One timer for all deadlines of an Agent."""
+    """One timer for all deadlines of an Agent. Begins as a life does, and ends with it."""
 
-    def __init__(self) -> None:
-        self._performer: Performer | None = None
-        self._ledger = Ledger()
-        self._since = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, performer: Performer, ledger: Ledger) -> None:
-        """A life begins."""
+    def __init__(self, performer: Performer) -> None:
         self._performer, self._since = performer, time.time()
-        self.keep(ledger)
+        self._timer: asyncio.TimerHandle | None = None
 
     def keep(self, ledger: Ledger) -> None:
         """The ledger is this now. Ends what is over its time, and comes back when the next one is."""
-        self._ledger = ledger
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._performer is None or not (ledger.pending_tasks or ledger.waiting.places):
+        self.stop()
+        if not (ledger.pending_tasks or ledger.waiting.places):
             return
         now = time.time()
         for task_id, record in due(ledger, now, self._since):
             self._performer.expire(task_id, record)
         if (at := next_due(ledger, now, self._since)) is not None:
             delay = min(max(at - now, SHORTEST), LONGEST)
-            self._timer = asyncio.get_running_loop().call_later(delay, self._ring)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
 
     def stop(self) -> None:
-        """A life is over."""
-        self._performer = None
+        """It comes back no more, unless a ledger is kept."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
-    def _ring(self) -> None:
-        self.keep(self._ledger)
-        if self._performer is not None and self._ledger.waiting.places:
+    def _ring(self, ledger: Ledger) -> None:
+        self.keep(ledger)
+        if ledger.waiting.places:
             self._performer.settled.set()  # sessions may be idle by now, and make room
 
 

@@ -123,7 +123,7 @@ class _Worker:
 
     async def _send(self, request: Request) -> None:
         assert self._process.stdin is not None
-        data = pickle.dumps(request, pickle.HIGHEST_PROTOCOL)
+        data = pickle.dumps(request)
         self._process.stdin.write(wire.LENGTH.pack(len(data)) + data)
         with suppress(ConnectionError):  # how it ended says the reading
             await self._process.stdin.drain()

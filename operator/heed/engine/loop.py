@@ -61,9 +61,9 @@ class AgentLoop:
         self._pacer = Pacer.of(self._pace.rate, self._pace.burst)
         self._backlog = Backlog(bus, self._pace)
         self._deciding = Deciding((guard or Guard()).of(program), self._backlog, self._pace)
-        self._deadlines = Deadlines()
         self._stored: Stored | None = None
         self._performer: Performer | None = None
+        self._deadlines: Deadlines | None = None
         self._inlet: Inlet | None = None
         self._batches: tuple[Batch, ...] = ()
         self._reached = 0
@@ -158,18 +158,19 @@ class AgentLoop:
         after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
         allowed = self.program.permissions
         performer = Performer(self.program.agent, self._bus, self._runner, self._observer, allowed)
+        deadlines = Deadlines(performer)
         inlet = Inlet(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
-            self._performer, self._inlet, self._reached = performer, inlet, 0
+            self._performer, self._deadlines, self._inlet, self._reached = performer, deadlines, inlet, 0
             owed = owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
-            self._deadlines.begin(performer, ledger)
+            deadlines.keep(ledger)
             performer.perform(owed, again=True)
             await self._runner.resume(_started(ledger))
             await self._follow(inlet, performer)
         finally:
-            self._performer, self._inlet, self._batches = None, None, ()
-            self._deadlines.stop()
+            self._performer, self._deadlines, self._inlet, self._batches = None, None, None, ()
+            deadlines.stop()
             try:
                 await performer.close()
             finally:
@@ -276,6 +277,6 @@ class AgentLoop:
             pacer.spent(self._held.size, time.monotonic())
         self._observer.committed(self.program.agent, batch.decisions, ledger)
         self._observer.measured(self.program.agent, batch.took, took, self._held.size)
-        self._deadlines.keep(ledger)
-        if self._performer is not None:
-            self._performer.keep(ledger)
+        for kept in (self._deadlines, self._performer):
+            if kept is not None:
+                kept.keep(ledger)

@@ -90,7 +90,7 @@ def _members(value: Any) -> Iterator[Any]:
 
 class _Pickler(pickle.Pickler):
     def __init__(self, file: BinaryIO, known: list[Any]) -> None:
-        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        super().__init__(file)
         self._known = {id(item): index for index, item in enumerate(known)}
 
     def persistent_id(self, obj: Any) -> int | None:
