@@ -10,7 +10,7 @@ from heed.api.status import PendingTask
 from heed.core.effects import CancelTask, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger import Ledger
-from heed.engine.performing import FIRST_DELAY
+from heed.engine.performing import FIRST_DELAY, now
 from heed.errors import BusUnavailable, MalformedEvent, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.inmemory import AGENT, FUTURE, INBOX, PAST, Bench, pending, start, turns
@@ -24,6 +24,7 @@ def ended(task_id: str = "t-1", **changes: Any) -> TaskEnd:
 
 
 async def test_a_cancelled_task_is_removed_and_its_failure_told(bench: Bench) -> None:
+    began = now()
     bench.performer().perform([CancelTask("t-1", pending("Cancelling"))])
     await turns()
 
@@ -35,7 +36,7 @@ async def test_a_cancelled_task_is_removed_and_its_failure_told(bench: Bench) ->
         "t-1",
     )
     assert event.data == {"task": "work", "reason": "Cancelled"}
-    assert event.time is not None
+    assert began <= str(event.time) <= now()
 
 
 async def test_a_start_under_way_is_awaited_before_its_cancellation(bench: Bench) -> None:
@@ -79,7 +80,7 @@ async def test_the_end_of_a_task_that_was_cancelled_is_not_told_again(bench: Ben
 
 
 async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> None:
-    performer, record = bench.performer(), pending("Started", deadline=PAST)
+    performer, record, began = bench.performer(), pending("Started", deadline=PAST), now()
 
     performer.expire("t-1", record)
     performer.expire("t-1", record)
@@ -93,6 +94,7 @@ async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> N
         names.digest("deadline", "t-1"),
         "t-1",
     )
+    assert began <= str(event.time) <= now()
     message = f"not done by {PAST}, its timeout after the event that started it"
     assert event.data == {"task": "work", "reason": "DeadlineExceeded", "message": message}
 

@@ -12,12 +12,14 @@ import pytest
 from heed.core.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
+from heed.core.eventtypes import compile_schemas
 from heed.core.ledger import Ledger
 from heed.core.program import Program
 from heed.core.room import Room
 from heed.engine import worker
 from heed.engine.worker import DECIDED, LAST, LENGTH, PLACE, READY, UNKNOWN, Request, Source
 from tests.unit.builders import after, job, program, received
+from tests.unit.test_eventtypes import event_type
 
 COUNT = {"name": "count", "state": {"n": "${state.?n.orValue(0) + 1}"}}
 REF = AgentRef("demo", "other", "uid-9")
@@ -146,6 +148,14 @@ def test_each_expression_tells_its_path_before_it_is_evaluated() -> None:
 
 def test_a_handler_without_a_condition_tells_its_path_too_and_runs() -> None:
     assert places(program(COUNT), received(1), received(2)) == [("spec.handlers[0]", "count")] * 2
+
+
+def test_a_schema_tells_its_event_type_before_data_are_checked() -> None:
+    schemas, _ = compile_schemas([event_type({"required": ["n"]}, name="asked")])
+    made = replace(program(COUNT), schemas=schemas)
+
+    asked, handled = ("EventType demo/asked", None), ("spec.handlers[0]", "count")
+    assert places(made, received(1, data={"n": 1}), received(2, data={})) == [asked, handled, asked]
 
 
 def test_what_a_program_has_not_is_not_put_in() -> None:
