@@ -17,12 +17,13 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tests.cluster.conftest import CRDS, free_port
+from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Operator
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 AGENTS = "/apis/heed.dev/v1alpha1/namespaces/default/agents"
 QUIET = 5.0  # seconds without anything new, after which a watch is opened again

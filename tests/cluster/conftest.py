@@ -5,11 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import os
-import random
-import socket
 import subprocess
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from tests.cluster.helm import Unavailable as NoHelm
 from tests.cluster.helm import helm
 from tests.cluster.operating import LEASE_NAMESPACE, LEASES, Broker, Operator, Stage
 from tests.nats_server import NatsServer, require_nats_server
+from tests.ports import free_port
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 SYSTEM = "heed-system"
@@ -118,17 +116,6 @@ def rights_on_leases(rights: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if "resourceNames" in rule:
                 rule["resourceNames"] = list(LEASES)
     return found
-
-
-def free_port() -> int:
-    """A port that nothing listens on. By chance, and below those that the kernel gives to connections and to whoever
-    asks for any port: so nothing else that runs at the same time takes it before its server does."""
-    by_chance = random.SystemRandom()  # one that is not seeded: several processes ask
-    while True:
-        port = by_chance.randrange(10_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def require_helm() -> Path:

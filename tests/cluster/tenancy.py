@@ -25,7 +25,6 @@ from heed.core.cloudevents import to_json
 from heed.core.events import Event
 from heed.core.values import compact
 from tests.chart.rendering import NAMESPACE
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
@@ -34,6 +33,7 @@ from tests.cluster.operating import Stage
 from tests.cluster.ruling import ASKED, apply
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 ORDERED = "com.example.order.placed"
 NOTED = "com.example.order.noted"

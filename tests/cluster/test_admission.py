@@ -27,9 +27,9 @@ from tests.cluster.admitting import (
     until_asked,
     warned,
 )
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

@@ -30,10 +30,11 @@ from tests.cluster.admitting import (
     handshake,
     until_asked,
 )
-from tests.cluster.conftest import SYSTEM, free_port
+from tests.cluster.conftest import SYSTEM
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Operator
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import free_port, require_helm
+from tests.cluster.conftest import require_helm
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import HEED, Operator
 from tests.cluster.releases import Helm, environment_of, run_test_pod
 from tests.nats_server import find_binary, require_nats_server
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 Contents = dict[str, str]

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.chart.rendering import render
-from tests.cluster.conftest import SYSTEM, free_port
+from tests.cluster.conftest import SYSTEM
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Operator, Stage
 from tests.cluster.releases import run_test_pod
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 Check = Callable[[int], subprocess.CompletedProcess[str]]

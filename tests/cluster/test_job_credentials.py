@@ -16,7 +16,6 @@ from heed import names
 from heed.bus.accounts import OPERATOR_CREDS
 from heed.kube.jobs import QUEUE_LABEL
 from tests.chart.rendering import NAMESPACE
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -27,6 +26,7 @@ from tests.cluster.queueing import QUEUE, admit
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tenancy import make_namespace
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

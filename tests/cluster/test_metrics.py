@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import LEASES, Broker, Operator, Stage
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

@@ -12,7 +12,7 @@ import pytest
 from heed import names
 from heed.kube import rules as kube_rules
 from heed.kube.api import objects_path
-from tests.cluster.conftest import CRDS, free_port
+from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage, totals
@@ -20,6 +20,7 @@ from tests.cluster.ruling import ANSWERS, accepted, apply, emissions, grant, lis
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 STOPPED = "events wait in the stream"

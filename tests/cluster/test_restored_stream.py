@@ -14,13 +14,13 @@ from heed import names
 from heed.bus.connection import Connection, connect
 from heed.core.events import Event
 from heed.settings import Settings
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.cluster.stories import RESEARCHER
 from tests.markdown import ROOT
 from tests.nats_backup import back_up, restore
 from tests.nats_server import NatsServer, require_nats_server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 T = TypeVar("T")

@@ -20,12 +20,12 @@ from heed.bus.connection import connect
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.settings import Settings
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.integration.engine.oracle import read_back
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 

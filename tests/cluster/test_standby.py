@@ -14,7 +14,7 @@ import pytest
 
 from heed import names
 from heed.core.events import Event
-from tests.cluster.conftest import SYSTEM, free_port
+from tests.cluster.conftest import SYSTEM
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -23,6 +23,7 @@ from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tcpproxy import TcpProxy
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 LEASE = "heed"  # the chart's, with the chart's rights

@@ -11,13 +11,13 @@ import pytest
 
 from heed.bus.connection import connect
 from heed.settings import Settings
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage
 from tests.cluster.stories import RESEARCHER
 from tests.nats_server import NatsServer, require_nats_server
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
 

@@ -19,11 +19,11 @@ from urllib.request import urlopen
 from heed import names
 from heed.bus.connection import connect
 from heed.settings import Settings
-from tests.cluster.conftest import free_port
 from tests.cluster.operating import LEASE_NAMESPACE, Operator
 from tests.faults.outage import AGENTS, PATH, Scene, manifest, until
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 Say = Callable[[str], None]
 Happening = Callable[[Scene, Say], Awaitable[None]]

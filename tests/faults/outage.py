@@ -29,13 +29,14 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import HeedError
 from heed.settings import Settings
-from tests.cluster.conftest import CRDS, free_port
+from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Operator
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 AGENTS = 5
 RATE = 20.0  # events a second

@@ -22,7 +22,7 @@ from urllib.request import urlopen
 import yaml
 
 from heed.bus.credentials import Key
-from tests.cluster.conftest import CRDS, SYSTEM, free_port
+from tests.cluster.conftest import CRDS, SYSTEM
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.helm import helm
@@ -33,6 +33,7 @@ from tests.faults.plan import RANDOM, Death
 from tests.faults.tcp_proxy import TcpProxy
 from tests.faults.witness import Witness
 from tests.nats_server import NatsServer
+from tests.ports import free_port
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "heed"
 RELEASE = "heed"

@@ -21,11 +21,11 @@ import pytest
 import yaml
 
 from heed.kube.authority import CERTIFICATE, KEY, due
-from tests.cluster.conftest import free_port
 from tests.cluster.controlplane.build import Unavailable, go_of, module_binaries, module_cache
 from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
+from tests.ports import free_port
 
 SYSTEM = "kueue-system"
 JOB_WEBHOOKS = ("mjob.kb.io", "vjob.kb.io")
