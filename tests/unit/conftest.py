@@ -9,6 +9,7 @@ import pytest
 from tests.unit.apiserver import ApiServer, api_server
 from tests.unit.inmemory import Bench
 from tests.unit.loops import Lives, lives_at
+from tests.unit.pulls import Reading, reading_of
 
 
 @pytest.fixture
@@ -31,4 +32,18 @@ async def bench() -> AsyncIterator[Bench]:
 async def lives(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lives]:
     """Loops, which are ended in the end."""
     async with lives_at(monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+async def reading() -> AsyncIterator[Reading]:
+    """Of a consumer that has nothing to deliver."""
+    async with reading_of() as made:
+        yield made
+
+
+@pytest.fixture
+async def behind() -> AsyncIterator[Reading]:
+    """Of a consumer that has seven messages to deliver, after the hundredth."""
+    async with reading_of(pending=7, floor=100) as made:
         yield made

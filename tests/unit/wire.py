@@ -1,0 +1,175 @@
+"""A connection at whose other end is the test: it notes what is sent, answers as it was told, and plays messages.
+
+All of it is Heed's own but the client library's `Client`, of which no more stands here than Heed asks of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nats.errors
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from heed.bus.connection import Connection
+from heed.settings import Settings
+from tests.unit.inmemory import turns
+
+API = "$JS.API."
+STREAM = "HEED"
+CONSUMER = "mine"
+
+Answer = Mapping[str, Any] | Exception | Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that went out. `body` is its JSON, or else its bytes; None where it has none."""
+
+    subject: str
+    body: Any = None
+    headers: Mapping[str, str] | None = None
+    reply: str = ""
+
+
+class Library(Client):
+    """The client library's part: requests are answered by the test, and what is published goes nowhere."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__()
+        self._wire = wire
+        self.listening: dict[str, Callable[[Msg], Awaitable[None]]] = {}
+        self.trouble: Exception | None = None  # of whatever is published or subscribed to
+
+    async def request(  # type: ignore[no-untyped-def]
+        self, subject: str, payload: bytes = b"", timeout: float = 0.5, old_style=False, headers=None
+    ) -> Msg:
+        self._wire.sent.append(Sent(subject, _body(payload), headers))
+        self._wire.timeouts.append(timeout)
+        answer = await self._wire.answer(subject.removeprefix(API), _body(payload))
+        return Msg(self, data=answer if isinstance(answer, bytes) else json.dumps(answer).encode())
+
+    async def publish(  # type: ignore[no-untyped-def]
+        self, subject: str, payload: bytes = b"", reply: str = "", headers=None
+    ) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+        self._wire.sent.append(Sent(subject, _body(payload), headers, reply))
+
+    async def subscribe(self, subject: str, *_: Any, cb: Any = None, **__: Any) -> Subscription:
+        if self.trouble is not None:
+            raise self.trouble
+        self.listening[subject] = cb
+        return _Listening(self, subject)
+
+
+class _Listening(Subscription):
+    def __init__(self, library: Library, subject: str) -> None:
+        super().__init__(library, subject=subject)
+        self._library = library
+
+    async def unsubscribe(self, limit: int = 0) -> None:
+        if self._library.listening.pop(self.subject, None) is None:
+            raise nats.errors.BadSubscriptionError
+
+
+class Wire(Connection):
+    """A connection that is there. `answers` are by the beginning of the subject, without that of JetStream's API."""
+
+    def __init__(self, answers: Mapping[str, Answer] | None = None, **settings: Any) -> None:
+        super().__init__(Settings(nats_url="nats://broker:4222", **settings), "test")
+        self.answers = dict(answers or {})
+        self.sent: list[Sent] = []
+        self.timeouts: list[float] = []
+        self.library = Library(self)
+        self._client = self.library
+        self._change(connected=True)
+
+    def lose(self) -> None:
+        """The connection is lost."""
+        self._change(connected=False)
+
+    def takes(self, most: int) -> None:
+        """The broker takes messages of so many bytes."""
+        self.library._max_payload = most
+
+    def asked(self, kind: str) -> list[Sent]:
+        """What was asked of JetStream's API so far, of a kind such as CONSUMER.CREATE."""
+        return [item for item in self.sent if item.subject.startswith(f"{API}{kind}.")]
+
+    async def answer(self, subject: str, body: Any) -> Any:
+        found = next((found for begin, found in self.answers.items() if subject.startswith(begin)), None)
+        if found is None:
+            raise nats.errors.NoRespondersError
+        if isinstance(found, Exception):
+            raise found
+        if callable(found):
+            found = found(body)
+            found = await found if asyncio.iscoroutine(found) else found
+        return found
+
+    async def play(
+        self,
+        data: bytes = b"",
+        headers: dict[str, str] | None = None,
+        reply: str = "",
+        subject: str = "",
+        *,
+        settle: bool = True,
+    ) -> None:
+        """A message comes to where somebody listens; `settle`: wait until all that follows from it is done."""
+        [(inbox, callback)] = self.library.listening.items()
+        await callback(Msg(self.library, subject=subject or inbox, reply=reply, data=data, headers=headers))
+        if settle:
+            await turns()
+
+    async def status(self, code: str, description: str = "", unsent: int | str | None = None) -> None:
+        """The server says how a request fares."""
+        headers = {"Status": code, "Description": description}
+        if unsent is not None:
+            headers["Nats-Pending-Messages"] = str(unsent)
+        await self.play(headers=headers)
+
+    async def message(
+        self, sequence: int, delivered: int, pending: int = 0, size: int = 0, **more: Any
+    ) -> None:
+        """The consumer delivers a message."""
+        reply = f"$JS.ACK.{STREAM}.{CONSUMER}.1.{sequence}.{delivered}.{sequence * 1000}.{pending}"
+        await self.play(b"x" * size, reply=reply, **more)
+
+
+def _body(payload: bytes) -> Any:
+    try:
+        return json.loads(payload) if payload else None
+    except ValueError:
+        return payload
+
+
+def consumer(pending: int = 0, floor: int = 0, delivered: int = 0) -> dict[str, Any]:
+    """What the broker says of a consumer."""
+    numbers = {"stream_seq": floor, "consumer_seq": delivered}
+    return {"name": CONSUMER, "delivered": numbers, "num_pending": pending}
+
+
+def refusal(err_code: int = 0, code: int = 400, description: str = "no") -> dict[str, Any]:
+    """The API's answer where it refuses a request."""
+    return {"error": {"code": code, "err_code": err_code, "description": description}}
+
+
+class Clock:
+    """The time of a test's event loop, which only goes on when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+
+    async def on(self, seconds: float) -> None:
+        """So many seconds later."""
+        self.now += seconds
+        await turns()
