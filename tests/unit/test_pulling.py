@@ -67,7 +67,7 @@ async def test_a_subscription_that_cannot_be_made_says_where() -> None:
 async def test_a_connection_that_is_lost_and_made_again_meanwhile_makes_no_reader() -> None:
     def blink(_: Any) -> dict[str, Any]:
         wire.lose()
-        wire._change(connected=True)
+        wire.find()
         return consumer()
 
     wire = Wire({"CONSUMER.CREATE": blink})

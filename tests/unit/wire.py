@@ -95,6 +95,14 @@ class Wire(Connection):
         """The connection is lost."""
         self._change(connected=False)
 
+    def find(self) -> None:
+        """The connection is there again."""
+        self._change(connected=True)
+
+    async def told(self, error: Exception) -> None:
+        """The library says that something went wrong."""
+        await self._callbacks(self.library)["error_cb"](error)
+
     def takes(self, most: int) -> None:
         """The broker takes messages of so many bytes."""
         self.library._max_payload = most
