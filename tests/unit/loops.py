@@ -9,21 +9,37 @@ from typing import Any
 
 import pytest
 
+from heed.api.status import Cursor, Session
 from heed.core.decision import Decision
 from heed.core.events import Received
 from heed.core.ledger import Ledger
 from heed.core.program import Program
+from heed.core.waiting import Waiting
 from heed.engine import loop as module
 from heed.engine.guarding import Guarded
 from heed.engine.loop import AgentLoop
+from heed.engine.pacing import Pace
 from heed.engine.stopping import stop
 from tests.integration.waiting import until
-from tests.unit.builders import program, received
-from tests.unit.inmemory import Bus, Reader, Runner, Store, Watcher
+from tests.unit.builders import at, program, received
+from tests.unit.inmemory import CREATED, Bus, Reader, Runner, Store, Watcher
 
 SINCE = "2026-01-01T00:00:00Z"
 ASK = {"name": "ask", "state": {"seen": "${event.id}"}}
 SAY = {"name": "say", "emit": [{"type": "com.example.said", "data": "${event.id}"}]}
+
+BUDGET = 3_000_000
+TIGHT = Pace(budget=BUDGET, rate=10**9, burst=10**9)
+NO_ROOM = (
+    BUDGET * 2 // 3
+)  # a status of this size has no room for new sessions, and one for those that are there
+THERE = {"there": Session(at(0), at(0), "c")}
+
+
+def at_place(sequence: int, inbox: int | None = None, *, waiting: int = 0, **more: Any) -> Ledger:
+    """A ledger of that stream, with its cursor there, and with some that wait at 1, 2, …"""
+    places = Waiting.of(dict.fromkeys(range(1, waiting + 1), "k"))
+    return Ledger(cursor=Cursor("HEED", sequence, created=CREATED, inbox=inbox), waiting=places, **more)
 
 
 class Clock:
@@ -90,6 +106,16 @@ class Life:
         """The ledger, once it was written so often."""
         await until(lambda: len(self.watcher.commits) >= count)
         return self.ledger
+
+    def failing(self, *errors: Exception) -> None:
+        """The next lives end by these errors, as soon as they read."""
+        self.bus.readers.extend(Reader(error) for error in errors)
+
+    def troubles(self) -> list[tuple[str, float]]:
+        """What was told of each start over, and of nothing else: the error, and for how long it pauses."""
+        told = self.watcher.troubles
+        assert [(agent, what) for agent, what, *_ in told] == [(self.agent.agent, "start over")] * len(told)
+        return [(error, delay) for *_, error, delay in told]
 
     def outcomes(self) -> list[list[tuple[int, str]]]:
         """What was told of each commit: where the events lie, and what came of them."""

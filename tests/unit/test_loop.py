@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 
-from heed.api.status import Cursor, Phase
+from heed.api.status import Phase
 from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd
 from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
 from heed.engine import backlog
+from heed.engine.lag import Lag
 from heed.engine.loop import STEADY
-from heed.engine.pacing import Pace
 from heed.errors import BusUnavailable, HeedError, LedgerConflict, LedgerGone, LedgerUnavailable, ReaderLost
 from tests.integration.waiting import until
 from tests.unit.builders import program, received
 from tests.unit.inmemory import CREATED, FUTURE, PAST, Reader, message, pending, start, turns, with_tasks
-from tests.unit.loops import ASK, SINCE, Life, Lives
+from tests.unit.loops import ASK, NO_ROOM, SINCE, TIGHT, Lives, at_place
 from tests.unit.policies import allowed, policy, restricted
 
 AGENT = AgentRef("demo", "researcher", "5c3b1f9e-uid")
@@ -33,24 +32,6 @@ FULL = 3  # so many wait at most
 def crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few may wait: from 3 on only the inbox is read, until there is but one."""
     monkeypatch.setattr(backlog, "MAX_WAITING", FULL)
-
-
-def at_place(sequence: int, inbox: int | None = None, *, waiting: int = 0, **more: Any) -> Ledger:
-    """A ledger of that stream, with its cursor there, and with some that wait at 1, 2, …"""
-    places = Waiting.of(dict.fromkeys(range(1, waiting + 1), "k"))
-    return Ledger(cursor=Cursor("HEED", sequence, created=CREATED, inbox=inbox), waiting=places, **more)
-
-
-def troubles(life: Life) -> list[tuple[str, float]]:
-    """What was told of each start over: the error, and for how long it pauses."""
-    told = [(error, delay) for agent, what, error, delay in life.watcher.troubles if what == "start over"]
-    assert [(agent, what) for agent, what, *_ in life.watcher.troubles] == [(AGENT, "start over")] * len(told)
-    return told
-
-
-def failing(life: Life, *errors: Exception) -> None:
-    """The next lives end by these errors, as soon as they read."""
-    life.bus.readers.extend(Reader(error) for error in errors)
 
 
 # ── where it begins ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -80,7 +61,7 @@ async def test_an_agent_that_never_was_reads_all_its_subjects_since_it_is_there(
 async def test_it_reads_on_from_its_cursor_and_only_the_inbox_where_too_many_wait(
     lives: Lives, crowd: None, ledger: Ledger, subjects: tuple[str, ...], after: int
 ) -> None:
-    life = lives.of(ledger=ledger, size=2_000_000, pace=Pace(budget=3_000_000))
+    life = lives.of(ledger=ledger, size=NO_ROOM, pace=TIGHT)
 
     await life.reading()
 
@@ -145,6 +126,17 @@ async def test_a_task_that_no_policy_allows_any_more_is_refused(lives: Lives) ->
     assert [(end.task_id, end.reason) for _, end in life.watcher.ends] == [("t", "PolicyViolation")]
 
 
+async def test_from_then_on_there_is_a_lag(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
+    life = lives.of()
+    life.reader.pending = 4
+    seen: list[Lag | None] = []
+    monkeypatch.setattr(life.watcher, "resumed", lambda *_: seen.append(life.loop.lag))
+
+    await life.reading()
+
+    assert seen == [Lag(4, None)]
+
+
 # ── what is asked of it ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -179,7 +171,7 @@ async def test_ends_of_tasks_that_it_waits_for_are_published(lives: Lives) -> No
 
 async def test_between_two_lives_nothing_is_at_hand_and_ends_are_taken_note_of(lives: Lives) -> None:
     life = lives.of(ledger=replace(at_place(5), pending_tasks={"t": pending("Started")}))
-    failing(life, LedgerUnavailable("away"))
+    life.failing(LedgerUnavailable("away"))
     seen: list[Any] = []
 
     def between() -> None:
@@ -241,11 +233,11 @@ async def test_it_starts_over_at_once_where_that_is_part_of_life_and_ever_later_
     lives: Lives, error: Exception, delays: list[float]
 ) -> None:
     life = lives.of()
-    failing(life, *[error] * len(delays))
+    life.failing(*[error] * len(delays))
 
     await life.reading()
 
-    assert troubles(life) == [(str(error), delay) for delay in delays]
+    assert life.troubles() == [(str(error), delay) for delay in delays]
     assert lives.clock.slept == delays
     assert life.store.loads == len(life.bus.opened) == len(delays) + 1
 
@@ -258,7 +250,7 @@ async def test_after_trouble_even_a_conflict_waits(lives: Lives) -> None:
 
     await life.reading()
 
-    assert troubles(life) == [("away", 0.1), ("written", 0.2), ("away", 0.4)]
+    assert life.troubles() == [("away", 0.1), ("written", 0.2), ("away", 0.4)]
 
 
 @pytest.mark.parametrize(("lived", "delay"), [(STEADY, 0.2), (STEADY + 0.1, 0.1)])
@@ -275,18 +267,18 @@ async def test_after_a_life_that_went_well_pauses_begin_anew(
     second.reads.put_nowait(BusUnavailable("away again"))
     await until(lambda: bool(life.reader.asked))
 
-    assert troubles(life) == [("away", 0.1), ("away again", delay)]
+    assert life.troubles() == [("away", 0.1), ("away again", delay)]
 
 
 async def test_so_they_do_after_a_commit(lives: Lives) -> None:
     life = lives.of()
-    failing(life, *[BusUnavailable("away")] * 3)
+    life.failing(*[BusUnavailable("away")] * 3)
     life.bus.readers.append(Reader([received(1)], BusUnavailable("again")))
 
     life.begin()
     await until(lambda: bool(life.reader.asked))
 
-    assert troubles(life) == [("away", 0.1), ("away", 0.2), ("away", 0.4), ("again", 0.1)]
+    assert life.troubles() == [("away", 0.1), ("away", 0.2), ("away", 0.4), ("again", 0.1)]
 
 
 @pytest.mark.parametrize("error", [RuntimeError("our mistake"), BusUnavailable("away")])
@@ -294,7 +286,7 @@ async def test_only_what_is_our_mistake_is_logged_with_its_trace(
     lives: Lives, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     life = lives.of()
-    failing(life, error)
+    life.failing(error)
 
     await life.reading()
 

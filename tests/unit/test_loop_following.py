@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from heed.api.status import Cursor, Owed, Session
+from heed.api.status import Cursor, Owed
 from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
 from heed.engine import backlog, performing
 from heed.engine.lag import Lag
 from heed.engine.pacing import Pace, Pacer
@@ -16,7 +15,7 @@ from heed.errors import LedgerConflict, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.builders import at, job, program, received, task_end
 from tests.unit.inmemory import CREATED, Bus, Reader, message, start, turns, with_tasks
-from tests.unit.loops import SAY, Lives
+from tests.unit.loops import NO_ROOM, SAY, THERE, TIGHT, Lives, at_place
 
 BEGIN = {"name": "begin", "start": [{"task": "work"}]}
 
@@ -186,20 +185,12 @@ async def test_a_start_that_the_ledger_owes_no_more_is_tried_no_more(
 
 # ── no room ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-BUDGET = 3_000_000
-QUICK = Pace(budget=BUDGET, rate=10**9, burst=10**9)
-NO_ROOM = BUDGET * 2 // 3
-THERE = {"there": Session(at(0), at(0), "c")}
-
 
 async def test_ahead_of_those_that_wait_the_inbox_is_decided_and_released(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backlog, "MAX_WAITING", 2)
-    ledger = Ledger(
-        cursor=Cursor("HEED", 5, created=CREATED), waiting=Waiting.of({1: "k", 2: "k"}), sessions=THERE
-    )
-    life = lives.of(ledger=ledger, size=NO_ROOM, pace=QUICK)
+    life = lives.of(ledger=at_place(5, waiting=2, sessions=THERE), size=NO_ROOM, pace=TIGHT)
     await life.reading()
 
     life.come(received(20, inbox=True, correlationid="there"))
@@ -211,7 +202,7 @@ async def test_ahead_of_those_that_wait_the_inbox_is_decided_and_released(
 
 async def test_what_is_being_committed_may_take_the_room_that_is_left(lives: Lives) -> None:
     # Given 100,000 bytes of room, and an event under way that may take them
-    life = lives.of(ledger=Ledger(sessions=THERE), size=NO_ROOM - 100_000, pace=QUICK)
+    life = lives.of(ledger=Ledger(sessions=THERE), size=NO_ROOM - 100_000, pace=TIGHT)
     large = received(1, correlationid="there", id_="x" * 100_000)
     await life.reading()
     life.store.open.clear()

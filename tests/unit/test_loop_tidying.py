@@ -15,20 +15,14 @@ from heed.core.waiting import Waiting
 from heed.engine import backlog, deadlines
 from heed.engine import loop as module
 from heed.engine.pacing import Pace
-from heed.errors import ReaderLost
+from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.waiting import until
 from tests.unit.builders import at, program, received
 from tests.unit.inmemory import CREATED, Reader
-from tests.unit.loops import ASK, Life, Lives
+from tests.unit.loops import ASK, NO_ROOM, THERE, TIGHT, Life, Lives, at_place
 
 LOST = "the stream dropped events before they were read"
-BUDGET = 3_000_000
-NO_ROOM = BUDGET * 2 // 3  # a status of this size has no room for new sessions
 FIRST, LAST = 11, 22  # what the stream holds; a quarter of it ends before 13.75
-
-
-def at_place(sequence: int) -> Ledger:
-    return Ledger(cursor=Cursor("HEED", sequence, created=CREATED))
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[tuple[object, ...]]:
@@ -90,7 +84,8 @@ async def test_what_readers_lost_adds_up_until_it_is_in_a_ledger(
     lives: Lives, caplog: pytest.LogCaptureFixture
 ) -> None:
     life = lives.of(ledger=at_place(5))
-    life.bus.readers.extend([Reader(ReaderLost("a gap", 3)), Reader(ReaderLost("a gap", 2))])
+    life.bus.readers.extend([Reader(ReaderLost("a gap", 3)), Reader(BusUnavailable("away"))])
+    life.bus.readers.append(Reader(ReaderLost("a gap", 2)))
     life.bus.readers.append(Reader([received(6)], ReaderLost("a gap")))
     life.reader.reads.put_nowait([received(7)])
 
@@ -98,7 +93,7 @@ async def test_what_readers_lost_adds_up_until_it_is_in_a_ledger(
     await life.committed(2)
 
     assert moves(life) == [(6, 5), (7, 5)]
-    assert warnings(caplog) == [("demo/researcher", 5, 0, 3), ("demo/researcher", 5, 0, 5)]
+    assert warnings(caplog) == [("demo/researcher", 5, 0, gone) for gone in (3, 3, 5)]
 
 
 async def test_while_too_many_wait_losses_are_counted_when_it_goes_on(
@@ -107,8 +102,7 @@ async def test_while_too_many_wait_losses_are_counted_when_it_goes_on(
     # Given an Agent that reads only its inbox, as three events wait for which there is no room
     monkeypatch.setattr(backlog, "MAX_WAITING", 3)
     waiting = Waiting.of({place: names.waiting_digest("there") for place in (1, 2, 3)})
-    there = {"there": Session(at(0), at(0), "c")}
-    life = lives.of(ledger=replace(at_place(5), waiting=waiting, sessions=there))
+    life = lives.of(ledger=replace(at_place(5), waiting=waiting, sessions=THERE))
     life.bus.messages = {place: received(place, correlationid="there") for place in (1, 2, 3)}
     # and whose stream began further on, and dropped others
     only_inbox = Reader()
@@ -154,10 +148,19 @@ async def test_one_further_on_or_nowhere_yet_stays(lives: Lives, sequence: int) 
 
 async def test_one_that_reads_only_its_inbox_stays(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_WAITING", 1)
-    there = {"there": Session(at(0), at(0), "c")}
-    ledger = replace(at_place(12), waiting=Waiting.of({1: "k"}), sessions=there)
-    life = lives.of(ledger=ledger, size=NO_ROOM, pace=Pace(budget=BUDGET))
+    ledger = replace(at_place(12), waiting=Waiting.of({1: "k"}), sessions=THERE)
+    life = lives.of(ledger=ledger, size=NO_ROOM, pace=TIGHT)
     await life.reading()
+
+    await life.loop.keep_up(FIRST, LAST)
+
+    assert life.reader.looks == 0
+
+
+async def test_so_does_one_that_is_not_followed(lives: Lives) -> None:
+    life = lives.of(ledger=at_place(12))
+    await life.reading()
+    await life.end()
 
     await life.loop.keep_up(FIRST, LAST)
 
@@ -260,7 +263,7 @@ def pressed(lives: Lives, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Li
     monkeypatch.setattr(deadlines, "IDLE_CHECK", 0.0)
     monkeypatch.setattr(deadlines, "SHORTEST", 0.001)
     agent = program(ASK, session={"idleTimeout": "60s"})
-    life = lives.running(agent, ledger, NO_ROOM, pace=Pace(budget=BUDGET))
+    life = lives.running(agent, ledger, NO_ROOM, pace=TIGHT)
     life.bus.messages = {1: received(1, correlationid="new")}
     return life
 

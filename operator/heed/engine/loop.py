@@ -138,12 +138,13 @@ class AgentLoop:
         Else nobody could tell at the next start whether events of this Agent were dropped with it. Raises ReaderLost,
         BusUnavailable.
         """
-        inlet, ledger = self._inlet, self.ledger
-        if inlet is None or ledger is None or self._deciding.ahead or not ledger.cursor.sequence:
+        inlet = self._inlet
+        if inlet is None or self._deciding.ahead:
             return
-        if ledger.cursor.sequence < first + (last - first) // 4 and self._performer is not None:
+        if 0 < self._held.ledger.cursor.sequence < first + (last - first) // 4:
             reached = await inlet.reached()
-            if self._inlet is inlet:  # else all begins anew meanwhile, from the ledger
+            # Else all begins anew meanwhile, from the ledger.
+            if self._inlet is inlet and self._performer is not None:
                 self._reached = reached
                 self._performer.settled.set()
 
@@ -161,7 +162,7 @@ class AgentLoop:
         deadlines = Deadlines(performer)
         inlet = Inlet(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
-            self._performer, self._deadlines, self._inlet, self._reached = performer, deadlines, inlet, 0
+            self._performer, self._deadlines, self._inlet = performer, deadlines, inlet
             owed = owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
             deadlines.keep(ledger)
@@ -169,7 +170,8 @@ class AgentLoop:
             await self._runner.resume(_started(ledger))
             await self._follow(inlet, performer)
         finally:
-            self._performer, self._deadlines, self._inlet, self._batches = None, None, None, ()
+            self._performer, self._deadlines, self._inlet = None, None, None
+            self._batches, self._reached = (), 0
             deadlines.stop()
             try:
                 await performer.close()
