@@ -10,7 +10,6 @@ import pytest
 from heed import names
 from heed.core.effects import TaskEnd
 from heed.kube.jobends import answering_index, intervals, task_end
-from heed.kube.jobpods import losses
 from heed.kube.podends import PodEnd, pod_end
 
 BACKOFF = {
@@ -356,24 +355,7 @@ def test_intervals_are_read_as_kubernetes_writes_them() -> None:
     assert intervals("") == intervals("a-b,-,3-x") == []
 
 
-# -- when to look --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        ({}, None),
-        ({"active": 1, "ready": 1, "terminating": 0}, None),
-        ({"terminating": 2}, (False, 2)),
-        ({"conditions": [{"type": "FailureTarget", "status": "True"}]}, (True, 0)),
-        ({"conditions": [{"type": "FailureTarget", "status": "False"}]}, None),
-        ({"terminating": 1, "conditions": [{"type": "SuccessCriteriaMet", "status": "True"}]}, None),
-        ({"terminating": 1, "conditions": [{"type": "SuccessCriteriaMet", "status": "False"}]}, (False, 1)),
-    ],
-)
-def test_a_job_that_loses_pods_is_known(status: Object, expected: Any) -> None:
-    assert losses({"metadata": {"uid": "job-1"}, "status": status}) == expected
-    assert losses({"metadata": {"uid": "job-1", "deletionTimestamp": at(1)}, "status": status}) is None
+# -- what is remembered -----------------------------------------------------------------------------------------------
 
 
 def test_what_was_seen_of_a_pod_is_a_value() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
+import pytest
+
 from heed.core.effects import AgentRef
 from heed.kube.api import Api
-from heed.kube.jobpods import JobPods
+from heed.kube.jobpods import JobPods, losses
 from tests.integration.waiting import until
 
 JOB = {
@@ -71,3 +73,28 @@ async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
     assert await pods.ends(JOB) == []
     pods.saw(LOSING)
     await until(lambda: cluster.asked == 3)
+
+
+def said(type_: str, status: str = "True") -> dict[str, str]:
+    return {"type": type_, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (None, None),
+        ({}, None),
+        ({"active": 1, "ready": 1, "terminating": 0}, None),
+        ({"terminating": 2, "conditions": None}, (False, 2)),
+        ({"conditions": [said("FailureTarget")]}, (True, 0)),
+        ({"conditions": [said("Suspended"), said("FailureTarget")], "terminating": 3}, (True, 3)),
+        ({"conditions": [said("FailureTarget", "False")]}, None),
+        ({"conditions": [said("FailureTarget", "Unknown")]}, None),
+        ({"terminating": 1, "conditions": [said("SuccessCriteriaMet")]}, None),
+        ({"terminating": 1, "conditions": [said("SuccessCriteriaMet", "False")]}, (False, 1)),
+    ],
+)
+def test_a_job_that_loses_pods_is_known(status: Any, expected: Any) -> None:
+    assert losses({"metadata": {"uid": "job-1"}, "status": status}) == expected
+    deleted = {"uid": "job-1", "deletionTimestamp": "2026-11-01T12:00:00Z"}
+    assert losses({"metadata": deleted, "status": status}) is None

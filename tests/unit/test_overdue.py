@@ -180,23 +180,6 @@ async def test_few_namespaces_are_looked_into_at_a_time() -> None:
         assert set(w.cluster.asked.values()) == {1}
 
 
-async def test_what_is_looked_into_again_is_looked_into_less_and_less_often() -> None:
-    with world() as w:
-        w.cluster.pods = [pulling()]
-        w.overdue.saw(AGENT, a_job(began=1.0))
-        await w.looked()
-        (item,) = w.overdue._waiting.values()
-        pauses = []
-        for _ in range(3):
-            before = item.due
-            await w.looked()
-            await w.until(lambda before=before: item.due > before)
-            pauses.append(item.due - before)
-
-        assert pauses == sorted(pauses)
-        assert pauses[-1] > 3 * PATIENCE
-
-
 async def test_warnings_are_asked_for_only_where_pods_do_not_explain_it() -> None:
     with world() as w:
         w.cluster.warnings = [
