@@ -72,3 +72,72 @@ def test_addresses_name_one_user() -> None:
         login_of(parse_addresses("nats://a:secret@one,nats://c:secret@two"))
     assert "secret" not in str(raised.value)
     assert "secret" not in repr(parse_addresses("nats://a:secret@one"))
+
+
+BAD_HOST = (
+    "there is no host, or its port is no number; write nats://host:4222. Where a comma, / or @ is part of a password, "
+    "percent-encode it (/ as %2F, @ as %40, a comma as %2C, % as %25), or give it in a setting of its own"
+)
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "said"),
+    [
+        ("nats://host:0", 1, BAD_HOST),
+        ("nats://host:65536", 1, BAD_HOST),
+        ("nats://host:http", 1, BAD_HOST),
+        ("nats://host:-1", 1, BAD_HOST),
+        ("nats://:4222", 1, BAD_HOST),
+        ("one,", 2, BAD_HOST),
+        (
+            "one, two, HTTP://three",
+            3,
+            "http:// is not spoken by a NATS server; write nats://, tls://, ws:// or wss://",
+        ),
+        (
+            "a/b@host",
+            1,
+            "a raw /, ? or # stands before the @; where it is part of a password, percent-encode it "
+            "(/ as %2F, @ as %40, a comma as %2C, % as %25), or give it in a setting of its own",
+        ),
+        (
+            "one,a%@host",
+            2,
+            "before the @ stands a % that begins no percent-encoded UTF-8; where it is meant, percent-encode it "
+            "(/ as %2F, @ as %40, a comma as %2C, % as %25), or give it in a setting of its own",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(url: str, place: int, said: str) -> None:
+    with pytest.raises(InvalidSettings) as raised:
+        parse_addresses(url)
+    assert str(raised.value) == f"HEED_NATS_URL, address {place}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("host", "nats://host"),
+        ("host:1", "nats://host:1"),
+        ("host:65535", "nats://host:65535"),
+        (" TLS://host:4222// ", "tls://host:4222"),
+        ("ws://host/path/", "ws://host/path"),
+        ("wss://a:b@[::1]:443", "wss://[::1]:443"),
+    ],
+)
+def test_an_address_has_a_scheme_and_no_slash_at_its_end(given: str, url: str) -> None:
+    [address] = parse_addresses(given)
+    assert address.url == public_url(given) == url
+
+
+@pytest.mark.parametrize(
+    ("urls", "login"),
+    [
+        ("one,two", None),
+        ("one,t@two", Login(token="t")),
+        ("t@one,t@two,three", Login(token="t")),
+        ("u:@one", Login(user="u", password="")),
+    ],
+)
+def test_the_login_is_that_of_any_address(urls: str, login: Login | None) -> None:
+    assert login_of(parse_addresses(urls)) == login

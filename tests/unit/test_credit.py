@@ -1,37 +1,9 @@
 """What the readers of one connection may ask for and hold, together."""
 
-from dataclasses import dataclass, field
-
 import pytest
 
-from heed.bus.credit import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, Credit, Credits
-
-MIB = 1024**2
-ENVELOPE = 256  # what a message counts for beside its data as long as it is in flight
-OBJECTS = 1024  # and once it is here
-
-
-@dataclass
-class Reader:
-    """A reader that asks for more as long as it may, and notes for how much it asked."""
-
-    credits: Credits
-    max_payload: int = MIB
-    asked: list[int] = field(default_factory=list)
-    credit: Credit = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.credit = self.credits.open(self.max_payload, self.asked.append)
-
-    def want(self) -> "Reader":
-        self.credit.want()
-        return self
-
-    def got(self, size: int) -> "Reader":
-        """A message came that counts for so many bytes, and the request is over."""
-        self.credit.came(size - OBJECTS)
-        self.credit.over()
-        return self
+from heed.bus.credit import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, Credits
+from tests.unit.credits import ENVELOPE, MIB, OBJECTS, Reader
 
 
 def test_a_reader_alone_asks_for_as_much_as_ever() -> None:

@@ -105,7 +105,7 @@ def decode_value(name: str, value: str) -> str:
         quoted = _QUOTED.fullmatch(value)
         if quoted is None:
             raise Unreadable("BadEncoding", f"header {name} has unbalanced quotes; percent-encode its value")
-        value = re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL)
+        value = re.sub(r"\\(.)", r"\1", quoted[1])
     # The client puts U+FFFD where a header was not UTF-8; a real one arrives percent-encoded.
     if "\ufffd" not in value:
         if "%" not in value:

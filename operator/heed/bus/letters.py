@@ -91,7 +91,9 @@ class Letters:
         self, connection: Connection, stream: str = names.STREAM, dead: str = names.DEAD_STREAM
     ) -> None:
         self._connection = connection
-        self._bus = JetStreamBus(connection, stream, dead)
+        self._bus = JetStreamBus(
+            connection
+        )  # to store messages; the streams are those that take their subjects
         self._messages = Messages(connection, dead)
         self._stream, self._dead = stream, dead
 

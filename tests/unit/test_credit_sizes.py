@@ -1,0 +1,119 @@
+"""How many bytes a reader may ask for: its turn, its share, and what its next message may need."""
+
+import pytest
+
+from heed.bus.credit import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, Credits
+from tests.unit.credits import ENVELOPE, MIB, Reader
+
+
+@pytest.mark.parametrize(
+    ("read_ahead", "held", "others", "asked"),
+    [
+        (64 * MIB, 0, 0, 8 * MIB),  # the most that one request is good for
+        (16 * MIB, 0, 0, 4 * MIB),  # a quarter may be in flight
+        (64 * MIB, 60 * MIB, 0, 4 * MIB),  # what is left of its share
+        (64 * MIB, 10 * MIB, 3, 4 * MIB),  # a fourth of what may be in flight; its share has room for 6
+        (64 * MIB, 14 * MIB, 3, 2 * MIB),  # what is left of a fourth
+        (8 * MIB, 0, 7, MIB),  # fair, though an eighth of what may be in flight is less
+    ],
+)
+def test_a_turn_is_as_large_as_what_may_be_held_and_as_is_fair(
+    read_ahead: int, held: int, others: int, asked: int
+) -> None:
+    credits = Credits(read_ahead)
+    waiting = [Reader(credits).want().got(2000) for _ in range(others)]
+    assert len(waiting) == others
+    reader = Reader(credits).want().got(held) if held else Reader(credits)
+    reader.credit.least = MIN_REQUEST  # whatever came before says nothing of the next one
+
+    reader.want()
+
+    assert reader.asked[-1] == asked
+
+
+@pytest.mark.parametrize("held", [8 * MIB - MIN_REQUEST, 8 * MIB - MIN_REQUEST + 1])
+def test_a_reader_is_full_when_its_share_has_no_room_for_the_next_message(held: int) -> None:
+    credits = Credits(8 * MIB)
+    reader = Reader(credits).want().got(held)
+    reader.credit.least = MIN_REQUEST
+
+    reader.want()
+
+    assert (len(reader.asked) == 2) is (held == 8 * MIB - MIN_REQUEST)
+
+
+def test_what_may_be_read_ahead_is_never_nothing() -> None:
+    credits = Credits(1)
+
+    assert (credits.held_limit, credits.flight_limit, credits.standing()) == (1, 1, 1)
+    assert Credits().held_limit == 64 * MIB
+
+
+@pytest.mark.parametrize(
+    ("readers", "standing"), [(0, 131_072), (1, 131_072), (64, 131_072), (65, 129_055), (128, 65_536)]
+)
+def test_a_request_for_news_is_a_part_of_an_eighth(readers: int, standing: int) -> None:
+    credits = Credits(64 * MIB)
+    made = [Reader(credits) for _ in range(readers)]
+
+    assert credits.standing() == standing
+
+    for reader in made:
+        reader.credit.close()
+        reader.credit.close()
+    assert credits.standing() == 131_072, "they are gone, each of them once"
+    assert Credits(64 * 1024 * MIB).standing() == MAX_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("size", "least"),
+    [(MIN_REQUEST // 2, MIN_REQUEST), (80_000, 90_288), (8_000_000 - ENVELOPE, 9_000_000)],
+)
+def test_the_next_message_may_be_an_eighth_larger_than_the_largest(size: int, least: int) -> None:
+    reader = Reader(Credits()).want()
+
+    reader.credit.came(size)
+    reader.credit.came(10)
+
+    assert reader.credit.least == least
+
+
+@pytest.mark.parametrize(
+    ("largest", "asked", "least"),
+    [
+        (MIB, 100, 4 * MIN_REQUEST),
+        (MIB, 100_000, 400_000),
+        (MIB, 400_000, MIB + 4096),  # which is what the broker takes today
+        (MIB, MIB + 4095, MIB + 4096),
+        (MIB, MIB + 4096, 4 * (MIB + 4096)),
+    ],
+)
+def test_what_was_too_small_is_four_times_as_much_up_to_what_the_broker_takes(
+    largest: int, asked: int, least: int
+) -> None:
+    reader = Reader(Credits(), largest)
+
+    reader.credit.too_small(asked)
+
+    assert reader.credit.least == least
+
+
+def test_a_request_gives_back_no_more_than_it_was_good_for() -> None:
+    credits = Credits(4 * FAIR_REQUEST)
+    reader, other = Reader(credits).want(), Reader(credits).want()
+
+    reader.credit.came(5 * FAIR_REQUEST)
+    reader.credit.over()
+
+    assert other.asked == [FAIR_REQUEST]
+    assert credits.in_flight == FAIR_REQUEST
+
+
+def test_one_that_waits_wants_nothing_twice() -> None:
+    credits = Credits(4 * FAIR_REQUEST)
+    first, second = Reader(credits).want(), Reader(credits).want().want()
+
+    first.credit.over()
+    second.credit.over()
+
+    assert (len(first.asked), len(second.asked), credits.in_flight) == (1, 1, 0)
