@@ -112,6 +112,7 @@ class Rig:
                 free_port(),
                 log_level="info",
                 metrics_port=free_port(),
+                fork=False,
             )
             try:
                 yield cls(plane, nats, operator)

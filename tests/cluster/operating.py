@@ -26,6 +26,7 @@ from heed.core.events import Event, Malformed
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
+from tests.forking import Forked
 from tests.patience import PATIENCE
 
 HEED = Path(sys.executable).with_name("heed")
@@ -39,7 +40,8 @@ class Operator:
     """`heed operator` as a process, with the rights of the chart's service account and no more.
 
     It is a replica of its own unless it is given another one's lease. Started again it has the same identity, and so
-    its lease back at once, whatever it died of.
+    its lease back at once, whatever it died of. `fork`: see tests/forking.py; not where its memory is measured, or
+    where a library is to come before all others.
     """
 
     def __init__(
@@ -54,8 +56,9 @@ class Operator:
         lease: str | None = None,
         lease_namespace: str = LEASE_NAMESPACE,
         metrics_port: int = 0,
+        fork: bool = True,
     ) -> None:
-        self.identity = identity
+        self.identity, self._fork = identity, fork
         self.log = folder / f"{identity}.log"
         self._port, self._metrics_port = port, metrics_port
         self.environment = {
@@ -69,7 +72,7 @@ class Operator:
             "HEED_LEASE_NAMESPACE": lease_namespace,
             "HEED_IDENTITY": identity,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def pid(self) -> int | None:
@@ -149,6 +152,9 @@ class Operator:
 
     def _launch(self, command: list[str], more: Mapping[str, str] | None = None) -> None:
         environment = {**self.environment, **(more or {})}
+        if self._fork:
+            self._process = Forked(command, environment, self.log)
+            return
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 

@@ -120,6 +120,7 @@ def test_what_an_agent_emits_is_checked_too(stage: Stage) -> None:
     asked(stage, "moon", dead=1)
     asked(stage, "tides", handled=1, dead=1)
 
+    stage.until(lambda s: not s["outbox"], what="an outbox that is sent")
     assert [event.data for event in stage.answers("com.example.echo")] == [{"topic": "tides"}]
 
 

@@ -218,9 +218,9 @@ def caught_by(name: str, tests: Sequence[str], *, first_only: bool = True) -> li
         "-m",
         "pytest",
         "-q",
-        "-rf",
+        "-rfE",
         "--no-header",
-        "--tb=no",
+        "--tb=line",
         "-p",
         "no:cacheprovider",
     ]
@@ -230,11 +230,11 @@ def caught_by(name: str, tests: Sequence[str], *, first_only: bool = True) -> li
     done = subprocess.run(
         command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
-    if done.returncode not in (0, 1):
+    lines = [line.split(" - ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    if done.returncode != (1 if lines else 0):  # an error before a test began, say, notices nothing
         raise RuntimeError(
             f"{name}: pytest ended with {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
         )
-    lines = [line.split(" - ")[0] for line in done.stdout.splitlines() if line.startswith("FAILED ")]
     return [line.removeprefix("FAILED ") for line in lines]
 
 
