@@ -58,7 +58,7 @@ def _become(command: Sequence[str], environment: Mapping[str, str], log: str) ->
     """Be the program, in a process that is nothing else yet."""
     os.environ.clear()
     os.environ.update(environment)
-    for module in list(sys.modules.values()):  # the client of Kubernetes reads the variable when it is imported
+    for module in list(sys.modules.values()):  # the client of Kubernetes read the variable as it was imported
         if hasattr(module, "KUBE_CONFIG_DEFAULT_LOCATION"):
             module.KUBE_CONFIG_DEFAULT_LOCATION = environment.get("KUBECONFIG", "~/.kube/config")
     signal.signal(signal.SIGINT, signal.default_int_handler)

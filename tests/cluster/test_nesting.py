@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 
 import pytest
 
@@ -25,10 +24,7 @@ def post(stage: Stage, name: str, topic: str) -> None:
     text = json.dumps(agent).replace(place, f'{{"topic": {topic}}}')
     admin = stage.plane.admin
     path = f"/apis/heed.dev/v1alpha1/namespaces/{stage.namespace}/agents"
-    request = urllib.request.Request(admin.server + path, method="POST", data=text.encode())
-    request.add_header("Authorization", f"Bearer {admin.token}")
-    request.add_header("Content-Type", "application/json")
-    admin._opener().open(request, timeout=30).close()
+    admin.send("POST", path, text.encode())
 
 
 @pytest.mark.parametrize("topic", [LISTS, MAPS], ids=["lists", "maps"])

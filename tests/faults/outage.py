@@ -131,7 +131,9 @@ class Scene:
         """Everything runs, and the Agents are ready. `environment` is the operator's, beside what it needs."""
         plane = ControlPlane(binaries(lambda line: None), crds=sorted(CRDS.glob("*.yaml")))
         with plane, nats or NatsServer(folder / "nats") as server:
-            operator = Operator(plane.kubeconfig, server.url, folder, free_port(), log_level="info", fork=False)
+            operator = Operator(
+                plane.kubeconfig, server.url, folder, free_port(), log_level="info", fork=False
+            )
             operator.environment.update(environment or {})
             try:
                 operator.start()
