@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from functools import cache
 from typing import Any
 
 import kubernetes_validate
@@ -89,9 +91,15 @@ def check(rendered: Manifests, version: str) -> None:
     assert len(keys) == len(set(keys))
     for item in rendered:
         if item["kind"] not in CUSTOM:
-            kubernetes_validate.validate(item, version, strict=True)
+            validate(json.dumps(item), version)
         assert is_labelled(item)
         assert ("namespace" in item["metadata"]) is (item["kind"] not in CLUSTER_WIDE)
+
+
+@cache
+def validate(item: str, version: str) -> None:
+    """Once for each object: most are the same in many combinations, and the library reads all schemas each time."""
+    kubernetes_validate.validate(json.loads(item), version, strict=True)
 
 
 CLUSTER_WIDE = {
