@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from heed.core.decide import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger import Ledger
 from heed.engine.observers import LogObserver, Observer
+from heed.kube.election import ended
 from heed.kube.operator import run_operator
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
@@ -72,8 +74,10 @@ class Rig:
         common |= {"health_port": self.health, "metrics_port": self.metrics, "namespace": self.namespace}
         self.settings = Settings(**{**common, **more})
         self.operating: asyncio.Task[None] | None = None
+        self._others: set[asyncio.Task[Any]] = set()
 
     def start(self, observer: Observer | None = None) -> None:
+        self._others = asyncio.all_tasks()
         self.operating = asyncio.create_task(run_operator(self.settings, observer))
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -82,6 +86,15 @@ class Rig:
         if not self.operating.done():
             os.kill(os.getpid(), number)
         await asyncio.wait_for(self.operating, SOON)
+
+    async def end(self) -> None:
+        """For a test that fails: by itself nothing that it leaves would end."""
+        if self.operating is None or self.operating.done():
+            return
+        with suppress(Exception):
+            await self.stop()
+        left = asyncio.all_tasks() - self._others - {asyncio.current_task()}
+        await asyncio.gather(*map(ended, left))
 
     async def get(self, port: int, path: str) -> tuple[int, str]:
         """Status and text; 0 where nobody serves."""

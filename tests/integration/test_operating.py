@@ -95,8 +95,7 @@ async def running(server: ApiServer) -> AsyncIterator[Callable[..., Rig]]:
 
     yield made
     for rig in rigs:
-        if rig.operating is not None and not rig.operating.done():
-            await rig.stop()
+        await rig.end()
 
 
 @pytest.mark.parametrize(

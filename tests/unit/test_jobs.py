@@ -8,7 +8,16 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef, TaskWork
-from heed.kube.jobs import delete_after, finished, is_at_work, is_watched, job_manifest
+from heed.kube.jobs import (
+    delete_after,
+    finished,
+    is_at_work,
+    is_watched,
+    job_manifest,
+    owner_name,
+    owner_uid,
+    task_id,
+)
 
 MADE, ENDED = "2026-11-01T12:00:00Z", "2026-11-01T13:00:00Z"
 POD = {"spec": {"containers": [{"name": "main", "image": "example"}]}}
@@ -35,16 +44,6 @@ def seconds(time: str) -> float:
 
 
 # ── what a Job is ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_job_says_what_it_is_and_whose() -> None:
-    made = job_manifest(work())
-
-    assert (made["apiVersion"], made["kind"]) == ("batch/v1", "Job")
-    assert made["metadata"]["namespace"] == "demo"
-    assert made["metadata"]["ownerReferences"] == [
-        {"apiVersion": "heed.dev/v1alpha1", "kind": "Agent", "name": "a", "uid": "uid-1", "controller": True}
-    ]
 
 
 @pytest.mark.parametrize(
@@ -143,3 +142,36 @@ def test_the_retention_of_a_task_is_written_on_its_job_whatever_its_author_says(
     annotations = job_manifest(work(metadata=theirs))["metadata"]["annotations"]
 
     assert annotations == {names.ANNOTATION_RETENTION: "60", "example.com/mine": "yes"}
+
+
+# ── whose it is ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("template", "labels", "found"),
+    [
+        ({"metadata": {"labels": {names.LABEL_TASK_ID: "t-1"}}}, {names.LABEL_TASK_ID: "t-2"}, "t-1"),
+        ({"metadata": {"labels": None}}, {names.LABEL_TASK_ID: "t-2"}, "t-2"),
+        ({"metadata": None}, {names.LABEL_TASK_ID: 3}, "3"),
+        (None, None, ""),
+    ],
+)
+def test_a_job_says_which_task_it_is(template: Any, labels: Any, found: str) -> None:
+    job = {**a_job(labels=labels), "spec": {"template": template}}
+
+    assert task_id(job) == found
+    assert task_id({**job, "spec": None}) == str((labels or {}).get(names.LABEL_TASK_ID, ""))
+
+
+def test_a_job_belongs_to_the_agent_that_controls_it() -> None:
+    agent = {"kind": "Agent", "controller": True, "name": "researcher", "uid": "uid-1"}
+    other = {"kind": "Other", "controller": True, "name": "other", "uid": "uid-2"}
+    friend = {"kind": "Agent", "name": "friend", "uid": "uid-3"}
+
+    for owners, uid, name in (
+        (None, None, ""),
+        ([other, friend], None, ""),
+        ([other, friend, agent], "uid-1", "researcher"),
+    ):
+        job = a_job(ownerReferences=owners)
+        assert (owner_uid(job), owner_name(job)) == (uid, name)
