@@ -99,6 +99,26 @@ async def test_a_reader_is_closed_although_the_broker_is_away(reading: Reading) 
     assert reading.why() == "the connection was lost", "the first reason counts"
 
 
+@pytest.mark.parametrize("trouble", [OSError("gone"), nats.errors.ConnectionClosedError()])
+async def test_what_goes_wrong_at_the_end_is_nobodys_trouble(reading: Reading, trouble: Exception) -> None:
+    reading.wire.library.trouble = trouble
+
+    await reading.pull.close()
+
+    assert reading.why() == "it was closed"
+
+
+async def test_what_a_closed_reader_held_is_free_for_others(behind: Reading) -> None:
+    await behind.wait(limit=1)
+    await behind.deliver(1, 4, of=7)
+    credits = behind.wire.credits
+    assert credits.held > 0 and credits.in_flight > 0
+
+    await behind.pull.close()
+
+    assert (credits.held, credits.in_flight, behind.pull.arrived) == (0, 0, 0)
+
+
 # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -61,6 +61,7 @@ class Library(Client):
         if self.trouble is not None:
             raise self.trouble
         self._wire.sent.append(Sent(subject, _body(payload), headers, reply))
+        self._wire.published(subject, reply)
 
     async def subscribe(self, subject: str, *_: Any, cb: Any = None, **__: Any) -> Subscription:
         if self.trouble is not None:
@@ -111,6 +112,9 @@ class Wire(Connection):
         """What was asked of JetStream's API so far, of a kind such as CONSUMER.CREATE."""
         return [item for item in self.sent if item.subject.startswith(f"{API}{kind}.")]
 
+    def published(self, subject: str, reply: str) -> None:
+        """Something went out that is no request."""
+
     async def answer(self, subject: str, body: Any) -> Any:
         found = next((found for begin, found in self.answers.items() if subject.startswith(begin)), None)
         if found is None:
@@ -148,8 +152,53 @@ class Wire(Connection):
         self, sequence: int, delivered: int, pending: int = 0, size: int = 0, **more: Any
     ) -> None:
         """The consumer delivers a message."""
-        reply = f"$JS.ACK.{STREAM}.{CONSUMER}.1.{sequence}.{delivered}.{sequence * 1000}.{pending}"
-        await self.play(b"x" * size, reply=reply, **more)
+        await self.play(b"x" * size, reply=ack(sequence, delivered, pending), **more)
+
+
+class Shelf(Wire):
+    """A connection to a stream of messages: sequence, subject and headers each. All of them come to whoever asks.
+
+    `made` are the configurations of the consumers that were made.
+    """
+
+    def __init__(self, *messages: tuple[int, str, dict[str, str]], **settings: Any) -> None:
+        super().__init__({"CONSUMER.CREATE": self._make, "CONSUMER.INFO": self._inform}, **settings)
+        self.messages = list(messages)
+        self.made: list[dict[str, Any]] = []
+        self.pending: int | None = None  # what a consumer says that it has to deliver, if that is not all
+        self.before_made: Callable[[], Awaitable[object]] | None = None
+        self._delivered = 0
+        self._delivering: set[asyncio.Task[None]] = set()
+
+    async def _make(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.made.append(request["config"])
+        self._delivered = 0
+        if self.before_made is not None:
+            await self.before_made()
+        return consumer(len(self.messages) if self.pending is None else self.pending)
+
+    def _inform(self, _: Any) -> dict[str, Any]:
+        return consumer(0, delivered=self._delivered)
+
+    def published(self, subject: str, reply: str) -> None:
+        if ".CONSUMER.MSG.NEXT." in subject:
+            task = asyncio.create_task(self._deliver(reply))
+            self._delivering.add(task)
+            task.add_done_callback(self._delivering.discard)
+
+    async def _deliver(self, inbox: str) -> None:
+        for sequence, subject, headers in self.messages[self._delivered :]:
+            self._delivered += 1
+            left = len(self.messages) - self._delivered
+            to = ack(sequence, self._delivered, left)
+            await self.library.listening[inbox](
+                Msg(self.library, subject=subject, reply=to, data=b"data", headers=headers)
+            )
+
+
+def ack(sequence: int, delivered: int, pending: int = 0) -> str:
+    """Where a message of a consumer would be acknowledged."""
+    return f"$JS.ACK.{STREAM}.{CONSUMER}.1.{sequence}.{delivered}.{sequence * 1000}.{pending}"
 
 
 def _body(payload: bytes) -> Any:
