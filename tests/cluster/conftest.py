@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from heed import names
 from tests.cluster.controlplane.build import Unavailable, binaries
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -24,6 +25,8 @@ from tests.ports import free_port
 
 CRDS = Path(__file__).resolve().parents[2] / "crds"
 SYSTEM = "heed-system"
+HEED, BATCH, CORE = f"/apis/{names.API_VERSION}", "/apis/batch/v1", "/api/v1"
+LIVELY = ((HEED, "agents"), (HEED, "agentpolicies"), (HEED, "eventtypes"), (BATCH, "jobs"), (CORE, "pods"))
 LOGS = pytest.StashKey[ControlPlane]()
 _numbers = itertools.count(1)
 
@@ -56,11 +59,12 @@ def kubectl(control_plane: ControlPlane) -> Callable[..., str]:
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> Iterator[str]:
-    """A fresh namespace; deleted afterwards, without waiting for the end of it."""
+    """A fresh namespace. What an operator would find in it goes afterwards; deleting it costs more than most tests."""
     name = f"test-{next(_numbers)}"
     control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
-    control_plane.admin.delete(f"/api/v1/namespaces/{name}")
+    for group, kind in LIVELY:
+        control_plane.admin.delete(f"{group}/namespaces/{name}/{kind}")
 
 
 @pytest.fixture
