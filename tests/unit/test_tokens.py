@@ -139,6 +139,29 @@ def test_what_is_no_seed_is_refused_and_not_shown(seed: str) -> None:
         Key.of_seed(seed)
 
 
+@pytest.mark.parametrize("place", [2, 30, 56])
+def test_a_seed_with_a_wrong_character_is_no_other_key(place: int) -> None:
+    seed = slip(Key.new("user").seed, place)
+
+    message = "a character of this seed is wrong: its checksum differs; copy it again"
+    with pytest.raises(InvalidSettings, match=f"^{re.escape(message)}$"):
+        Key.of_seed(seed)
+
+
+@pytest.mark.parametrize("place", [1, 30, 55])
+def test_an_account_with_a_wrong_character_is_no_other_account(place: int) -> None:
+    account = slip(Key.new("account").public, place)
+
+    message = "a character of the account is wrong: its checksum differs; copy it again"
+    with pytest.raises(InvalidSettings, match=f"^{re.escape(message)}$"):
+        Signer.of(Key.new("account").seed, account)
+
+
+def slip(key: str, place: int) -> str:
+    """The key with another character at one place."""
+    return f"{key[:place]}{'B' if key[place] == 'A' else 'A'}{key[place + 1 :]}"
+
+
 @pytest.mark.parametrize(("kind", "letter"), [("operator", "O"), ("account", "A"), ("user", "U")])
 def test_new_keys_are_of_their_kind_and_each_another(kind: Any, letter: str) -> None:
     one, two = Key.new(kind), Key.new(kind)

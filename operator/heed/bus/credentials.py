@@ -6,6 +6,7 @@ Time comes in as an argument, in seconds since the epoch. No seed is ever part o
 """
 
 import base64
+import binascii
 import hashlib
 import json
 import os
@@ -44,18 +45,28 @@ class Key:
     @classmethod
     def of_seed(cls, seed: str) -> "Key":
         """The key pair of a seed, as `nk` and `nsc` write them. Raises InvalidSettings, which does not show it."""
+        seed = seed.strip()
         try:
-            pair = _pair(seed.strip())
-            return cls(seed.strip(), pair.public_key.decode().rstrip("="))
+            key = cls(seed, _pair(seed).public_key.decode().rstrip("="))
+            right = _is_as_written(seed)
         except (nkeys.NkeysError, ValueError, IndexError):
             raise InvalidSettings(
                 "this is no seed of a NATS key; it begins with S and has 58 characters"
             ) from None
+        if not right:  # the library takes it for the seed of another key
+            raise InvalidSettings("a character of this seed is wrong: its checksum differs; copy it again")
+        return key
 
     def sign(self, message: bytes) -> bytes:
         """The Ed25519 signature."""
         signature: bytes = _pair(self.seed).sign(message)  # type: ignore[no-untyped-call]
         return signature
+
+
+def _is_as_written(key: str) -> bool:
+    """Whether a key in base 32 has the checksum (CRC-16/XMODEM, little endian) that ends it."""
+    raw = base64.b32decode(key + "=" * (-len(key) % 8))
+    return binascii.crc_hqx(raw[:-2], 0) == int.from_bytes(raw[-2:], "little")
 
 
 def _pair(seed: str) -> nkeys.KeyPair:
@@ -88,6 +99,8 @@ class Signer:
             raise InvalidSettings("the seed is not an account's; those begin with SA")
         if account is not None and not re.fullmatch(r"A[A-Z2-7]{55}", account):
             raise InvalidSettings("the account is no public key of an account; those begin with A")
+        if account is not None and not _is_as_written(account):
+            raise InvalidSettings("a character of the account is wrong: its checksum differs; copy it again")
         return cls(key, None if account in (None, key.public) else account)
 
     def credentials(self, name: str, grants: Grants, *, now: int, lifetime: int | None) -> str:
