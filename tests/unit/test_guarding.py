@@ -22,6 +22,8 @@ SEARCH = {
     "state": {"n": "${1}"},
 }
 AGENT = program(SEARCH)
+HEEDED = "event.data.words.all(w, event.note.contains(w))"
+NOTED = program({"state": {"n": 1}}, subscribe=[{"type": "com.example.>", "where": HEEDED}])
 LONG = {"words": ["xz"] * 1500, "text": "x" * 20_000}
 SHORT = {"words": ["xz"], "text": "x"}
 PROBATION = 3  # decisions
@@ -173,6 +175,19 @@ async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guar
     decision = await guard.of(agent).decide(Ledger(), received(7, data=LONG))
 
     assert letter(decision)[1].startswith("spec.subscribe[0].where: took more than")
+
+
+@pytest.mark.parametrize(
+    ("words", "note", "costly"), [(400, 20_000, True), (1, 20_000, False), (400, 1, False)]
+)
+async def test_so_is_one_that_is_costly_only_to_find_out_whether_it_is_heeded(
+    guard: Guard, words: int, note: int, costly: bool
+) -> None:
+    event = received(1, data={"words": ["xz"] * words}, note="x" * note)
+
+    decision = guard.of(NOTED).at_once(Ledger(), event)
+
+    assert decision == (None if costly else decide(NOTED, Ledger(), event))
 
 
 @pytest.mark.parametrize("cause", ["time", "two deaths", "slow"])
