@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.poddelays import Delay, event_time, explained, pod_delay
+from heed.kube.poddelays import Delay, event_delays, event_time, explained, pod_delay
 
 Object = dict[str, Any]
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
@@ -90,19 +90,71 @@ def test_a_pod_says_what_keeps_it(pod: Object, reason: str, words: str) -> None:
     assert pod_delay(pod) == Delay(reason, words)
 
 
+UNSEEN = Delay("Unscheduled", "no scheduler has looked at pod a-1-x", passing=True)
+BEGUN = Delay("ContainerCreating", "the containers of pod a-1-x are being made", passing=True)
+
+
 @pytest.mark.parametrize(
-    "pod",
+    ("pod", "delay"),
     [
-        a_pod(containerStatuses=[waiting("main", "ContainerCreating")]),
-        a_pod(),
-        a_pod(conditions=[{"type": "PodScheduled", "status": "Unknown"}]),
+        (a_pod(containerStatuses=[waiting("main", "ContainerCreating")]), BEGUN),
+        (a_pod(containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "")]), BEGUN),
+        (
+            a_pod(
+                containerStatuses=[
+                    {"name": "main", "state": None},
+                    {"name": "logs", "state": {"waiting": None}},
+                ]
+            ),
+            BEGUN,
+        ),
+        (a_pod(), BEGUN),
+        (a_pod(conditions=[{"type": "Ready", "status": "False", "reason": "x"}, SCHEDULED]), BEGUN),
+        (a_pod(initContainerStatuses=None, containerStatuses=None), BEGUN),
+        (a_pod(conditions=[{"type": "PodScheduled", "status": "Unknown"}]), UNSEEN),
+        (a_pod(conditions=[{"type": "Ready", "status": "True"}]), UNSEEN),
+        ({**a_pod(), "status": {"conditions": None}}, UNSEEN),
+        ({**a_pod(), "status": None}, UNSEEN),
     ],
 )
-def test_what_may_only_be_slow_is_passing(pod: Object) -> None:
-    delay = pod_delay(pod)
+def test_what_may_only_be_slow_is_passing(pod: Object, delay: Delay) -> None:
+    assert pod_delay(pod) == delay
 
-    assert delay is not None
-    assert delay.passing
+
+ENDED = {"lastState": {"terminated": {"exitCode": 7}}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "delay"),
+    [
+        (
+            a_pod(conditions=[{"type": "PodScheduled", "status": "False"}]),
+            Delay("Unschedulable", "pod a-1-x"),
+        ),
+        (
+            a_pod(containerStatuses=[waiting("main", "CrashLoopBackOff", "back-off", **ENDED)]),
+            Delay("CrashLoopBackOff", 'pod a-1-x: container "main": ended with exit code 7'),
+        ),
+        (
+            a_pod(
+                containerStatuses=[
+                    waiting("main", "CrashLoopBackOff", "back-off", lastState={"terminated": None})
+                ]
+            ),
+            Delay("CrashLoopBackOff", 'pod a-1-x: container "main": back-off'),
+        ),
+        (
+            a_pod(containerStatuses=[{"name": "main", "state": {"waiting": {"reason": "Odd"}}}]),
+            Delay("Odd", 'pod a-1-x: container "main"'),
+        ),
+        (
+            a_pod(containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "Odd", "why")]),
+            Delay("Odd", 'pod a-1-x: container "logs": why'),
+        ),
+    ],
+)
+def test_what_is_not_said_is_not_made_up(pod: Object, delay: Delay) -> None:
+    assert pod_delay(pod) == delay
 
 
 def test_an_init_container_at_work_is_no_delay() -> None:
@@ -181,7 +233,85 @@ def test_the_time_of_an_event_is_that_of_its_last_sight() -> None:
     assert event_time({}) == 0
 
 
-@pytest.mark.parametrize(("message", "advice"), [("exceeded quota: small", "quota"), ("nothing known", "")])
-def test_advice_fits_the_words(message: str, advice: str) -> None:
-    assert advice in Delay("FailedCreate", message).advice
-    assert bool(Delay("FailedCreate", message).advice) == bool(advice)
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (warning("Job", "job-1", "FailedCreate", "x"), Delay("FailedCreate", "x")),
+        (
+            {**warning("Job", "job-1", "FailedCreate", "x"), "message": None},
+            Delay("FailedCreate", "FailedCreate"),
+        ),
+        (warning("Pod", "job-1", "FailedMount", "x"), Delay("FailedMount", "pod a-1: x")),
+        (warning("Pod", "job-1", "failed to x", "x"), None),
+        (warning("Pod", "job-1", "", "x"), None),
+        (warning("Node", "job-1", "FailedCreate", "x"), None),
+        ({**warning("Job", "job-1", "FailedCreate", "x"), "involvedObject": None}, None),
+        ({**warning("Job", "job-1", "FailedCreate", "x"), "lastTimestamp": None}, None),
+    ],
+)
+def test_of_warnings_those_about_jobs_and_pods_count(event: Object, expected: Delay | None) -> None:
+    assert event_delays([event], NOON) == ({"job-1": expected} if expected else {})
+    assert event_delays([event], NOON + 1) == {}
+
+
+def test_of_warnings_of_one_time_the_last_one_counts() -> None:
+    events = [
+        warning("Job", "job-1", "FailedCreate", word, second=second)
+        for word, second in (("a", 1), ("b", 1), ("c", 0))
+    ]
+
+    assert event_delays(events, NOON) == {"job-1": Delay("FailedCreate", "b")}
+
+
+def test_each_job_has_its_own_explanation() -> None:
+    slow, wrong = [waiting("main", "ContainerCreating")], [waiting("main", "ErrImagePull")]
+    pods = [
+        a_pod(uid="pod-1", job="job-1", containerStatuses=slow),
+        a_pod(uid="pod-2", job="job-2", containerStatuses=wrong),
+        a_pod(uid="pod-9", job="job-9", containerStatuses=wrong),
+        {"metadata": {"name": "nobodys", "uid": "pod-0", "labels": None}},
+    ]
+    warnings = [
+        warning("Pod", "pod-2", "FailedMount", "not asked"),
+        warning("Pod", "pod-9", "FailedMount", "another's"),
+        warning("Job", "job-3", "FailedCreate", "no quota"),
+    ]
+
+    assert explained(["job-1", "job-2", "job-3", "job-4"], pods, warnings, NOON) == {
+        "job-1": BEGUN,
+        "job-2": Delay("ImagePullBackOff", 'pod a-1-x: container "main"'),
+        "job-3": Delay("FailedCreate", "no quota"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "advice"),
+    [
+        (
+            "FailedCreate",
+            "exceeded quota: small",
+            "raise the quota on pods, or wait until others' share of it is free",
+        ),
+        (
+            "FailedCreate",
+            FORBIDDEN,
+            "give the containers the securityContext that the namespace's Pod Security level wants",
+        ),
+        (
+            "ImagePullBackOff",
+            "",
+            "is the image's name right, and may this namespace pull it (imagePullSecrets)?",
+        ),
+        ("InvalidImageName", "", "correct the image's name"),
+        ("CreateContainerConfigError", "", "make the Secret, ConfigMap or key that the container refers to"),
+        (
+            "Unschedulable",
+            "",
+            "give the cluster room, or change what the pod requests, tolerates and selects",
+        ),
+        ("FailedMount", "", "is there the volume, Secret or ConfigMap that the pod mounts?"),
+        ("FailedCreate", "nothing known", ""),
+    ],
+)
+def test_advice_fits_the_words(reason: str, message: str, advice: str) -> None:
+    assert Delay(reason, message).advice == advice
