@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,20 +13,19 @@ import pytest
 from heed.bus.streamrules import Flaw
 from heed.bus.taskaccess import TaskAccess
 from heed.engine.observers import LogObserver
-from heed.errors import BusUnavailable, InvalidSettings, StreamConflict
+from heed.engine.pacing import Pace
 from heed.kube import operator as operators
-from heed.kube.api import Api, ApiError
-from heed.kube.election import LeaseLost
+from heed.kube.api import Api
 from heed.kube.exposing import Exposition
 from heed.kube.fleet import Fleet
 from heed.kube.health import Health
 from heed.kube.metrics import Metrics
-from heed.kube.operator import Term, _connected, _sweep, _try, _turn
+from heed.kube.operator import Term
 from heed.kube.watching import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer
-from tests.unit.fleets import World, fleet_on, path
+from tests.unit.fleets import fleet_on, path
 from tests.unit.memorybus import MemoryBus
 
 AGENTS = "/apis/heed.dev/v1alpha1/agents"
@@ -168,6 +168,49 @@ async def test_rules_are_known_before_anything_is_watched(server: ApiServer) -> 
     await asyncio.wait({running})
 
 
+async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Any, dict[str, Any]]] = []
+
+    class Noted(Fleet):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            made.append((given, named))
+            super().__init__(*given, **named)
+
+    monkeypatch.setattr(operators, "Fleet", Noted)
+    settings = Settings(
+        namespace="demo", decision_memory=64 * 1024**2, decision_cpu=3, commit_rate=7, batch=5
+    )
+    replica: Any = Replica(server)
+    term = replace(replica.term, settings=settings)
+
+    running = asyncio.create_task(term.run())
+    await until(lambda: replica.watch.fleet is not None)
+
+    ((given, named),) = made
+    assert given == (term.api, term.bus, term.observer, Pace.of(settings))
+    assert (named["guard"].memory, named["guard"].cpu) == (64 * 1024**2, 3)
+    assert (named["watched"], named["access"]) == ("demo", term.access)
+    running.cancel()
+    await asyncio.wait({running})
+
+
+async def test_a_term_sweeps_for_as_long_as_it_lasts(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operators, "SETTLED", 0.01)
+    monkeypatch.setattr(operators, "SWEEP_EVERY", 0.01)
+
+    running = asyncio.create_task(Replica(server, "demo").term.run())
+
+    swept = ("GET", "/apis/heed.dev/v1alpha1/namespaces/demo/agents?limit=500")
+    await until(lambda: server.asked.count(swept) >= 2)
+    running.cancel()
+    await asyncio.wait({running})
+    before = len(server.asked)
+    await server.connect(Api).get("/api/v1/namespaces/demo/pods")
+    assert len(server.asked) == before + 1
+
+
 @pytest.mark.parametrize(
     ("refused", "status", "obstacle"),
     [
@@ -217,92 +260,3 @@ async def test_rules_that_cannot_all_be_read_are_an_obstacle_too(server: ApiServ
     running.cancel()
     await asyncio.wait({running})
     assert replica.health.obstacle is None
-
-
-# --- turn after turn ------------------------------------------------------------------------------------------
-
-
-async def test_a_lost_lease_is_said_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
-    leader: Any = Led(LeaseLost("two holds the lease"), None)
-    term: Any = Replica.__new__(Replica)
-    term.run = None
-
-    await _turn(leader, term)
-    await _turn(leader, term)
-
-    (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("WARNING", "not active any more")
-    assert record.reason == "two holds the lease"  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("error", "ours"), [(RuntimeError("a mistake"), True), (BusUnavailable("no broker"), False)]
-)
-async def test_a_term_that_breaks_is_said_and_followed_by_another_one(
-    caplog: pytest.LogCaptureFixture, error: Exception, ours: bool
-) -> None:
-    leader: Any = Led(error)
-    term: Any = Replica.__new__(Replica)
-    term.run = None
-
-    await _turn(leader, term)
-
-    (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("ERROR", "cannot go on as the active one")
-    assert (record.error, record.retry_in) == (str(error), 0.001)  # type: ignore[attr-defined]
-    assert bool(record.exc_info) is ours
-
-
-@pytest.mark.parametrize("error", [InvalidSettings("no port"), StreamConflict("it is another one")])
-async def test_what_no_other_try_can_mend_ends_the_operator(error: Exception) -> None:
-    leader: Any = Led(error)
-    term: Any = Replica.__new__(Replica)
-    term.run = None
-
-    with pytest.raises(type(error), match=str(error)):
-        await _turn(leader, term)
-
-
-async def test_without_a_broker_nobody_competes() -> None:
-    broker: Any = Broker(BusUnavailable("no"), BusUnavailable("no"), None)
-
-    await asyncio.wait_for(_connected(broker), SOON)
-
-    assert broker.asked == 3
-
-
-# --- sweeps ---------------------------------------------------------------------------------------------------
-
-
-async def test_rules_are_read_again_soon_and_all_is_swept_now_and_then(
-    server: ApiServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(operators, "SETTLED", 0.01)
-    monkeypatch.setattr(operators, "SWEEP_EVERY", 0.01)
-    async with fleet_on(server) as world:
-        await swept(world)
-
-
-async def swept(world: World) -> None:
-    sweeping = asyncio.create_task(_sweep(world.fleet, "demo"))
-    await until(lambda: world.server.count("GET", "/namespaces/demo/agents") >= 2)
-    sweeping.cancel()
-    await asyncio.wait({sweeping})
-
-    listed = [asked.partition("?")[0].rpartition("/")[2] for _, asked in world.server.asked]
-    rules = ["agentpolicies", "eventgrants", "eventtypes"]
-    assert listed[:10] == [*rules, *rules, "agents", *rules]
-
-
-@pytest.mark.parametrize(("error", "ours"), [(RuntimeError("a mistake"), True), (ApiError(500, "no"), False)])
-async def test_a_sweep_that_fails_is_said_and_is_not_the_last_one(
-    caplog: pytest.LogCaptureFixture, error: Exception, ours: bool
-) -> None:
-    async def fails() -> None:
-        raise error
-
-    await _try(fails)
-
-    (record,) = caplog.records
-    assert (record.getMessage(), record.error) == ("cannot sweep", str(error))  # type: ignore[attr-defined]
-    assert bool(record.exc_info) is ours

@@ -160,14 +160,16 @@ class Term:
             self.health.obstacle = None
 
     async def _refusal(self, fleet: Fleet) -> tuple[str, ApiError] | None:
-        what = names.PLURAL
-        try:
-            for what in (names.PLURAL, *KINDS.values()):
-                await self.api.get(objects_path(what, self.settings.namespace), {"limit": "1"})
-            what = "all policies, grants and event types"
-            await fleet.learn_rules()
-        except ApiError as error:
-            return what, error
+        namespace = self.settings.namespace
+        asked: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            (kind, partial(self.api.get, objects_path(kind, namespace), {"limit": "1"}))
+            for kind in (names.PLURAL, *KINDS.values())
+        ]
+        for what, ask in (*asked, ("all policies, grants and event types", fleet.learn_rules)):
+            try:
+                await ask()
+            except ApiError as error:
+                return what, error
         return None
 
 
