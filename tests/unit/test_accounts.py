@@ -1,0 +1,188 @@
+"""The accounts of a broker that comes with Heed: who is in which, and what passes between them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+
+from heed.bus import accounts
+from heed.bus.credentials import Key, read_credentials
+
+NOW = 1_700_000_000
+ANY_NUMBER = {
+    "subs": -1,
+    "data": -1,
+    "payload": -1,
+    "imports": -1,
+    "exports": -1,
+    "wildcards": True,
+    "conn": -1,
+    "leaf": -1,
+}
+STREAMS_OF_ANY_SIZE = {
+    "mem_storage": -1,
+    "disk_storage": -1,
+    "streams": -1,
+    "consumer": -1,
+    "mem_max_stream_bytes": -1,
+    "disk_max_stream_bytes": -1,
+    "max_bytes_required": False,
+}
+API = [
+    "$JS.API.STREAM.INFO.{}",
+    "$JS.API.STREAM.MSG.GET.{}",
+    "$JS.API.CONSUMER.CREATE.{}",
+    "$JS.API.CONSUMER.INFO.{}.*",
+    "$JS.API.CONSUMER.MSG.NEXT.{}.*",
+    "$JS.API.CONSUMER.DELETE.{}.*",
+]
+
+
+def claims(jwt: str) -> dict[str, Any]:
+    """What a token says."""
+    part = jwt.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    assert found["iat"] == NOW
+    return found
+
+
+class Keys:
+    """The keys of a broker, read again."""
+
+    def __init__(self) -> None:
+        self.files = accounts.broker_keys(NOW)
+        text = self.files["auth.conf"]
+        begin = r"operator: (\S+)\nsystem_account: (\S+)\nresolver: MEMORY\n"
+        shape = begin + r"resolver_preload: \{\n((?:  \S+: \S+\n)*)\}\n"
+        found = re.fullmatch(shape, text)
+        assert found is not None
+        self.operator, self.system = claims(found[1]), found[2]
+        lines = [line.split(": ") for line in found[3].splitlines()]
+        self.accounts = {name.strip(): claims(jwt) for name, jwt in lines}
+        self.by_name = {account["name"]: account for account in self.accounts.values()}
+
+    def user(self, file: str) -> dict[str, Any]:
+        jwt, key = read_credentials(self.files[file])
+        found = claims(jwt)
+        assert found["sub"] == key.public
+        assert "exp" not in found
+        return found
+
+
+@pytest.fixture(scope="module")
+def keys() -> Keys:
+    return Keys()
+
+
+def test_there_are_as_many_files_as_are_named(keys: Keys) -> None:
+    assert set(keys.files) == set(accounts.FILES)
+    assert accounts.FILES == (
+        "auth.conf",
+        "account.seed",
+        "account.pub",
+        "streams.seed",
+        "operator.creds",
+        "publisher.creds",
+        "admin.creds",
+    )
+
+
+def test_an_operator_vouches_for_three_accounts(keys: Keys) -> None:
+    root = keys.operator
+    assert (root["name"], root["iss"], root["sub"][0]) == ("heed", root["sub"], "O")
+    assert root["nats"] == {"type": "operator", "version": 2, "system_account": keys.system}
+    assert list(keys.by_name) == ["SYS", "HEED", "HEED_CLIENTS"]
+    for subject, account in keys.accounts.items():
+        assert (account["sub"], account["iss"], subject[0]) == (subject, root["sub"], "A")
+        assert (account["nats"]["type"], account["nats"]["version"]) == ("account", 2)
+    assert keys.by_name["SYS"]["sub"] == keys.system
+
+
+def test_only_the_account_of_the_streams_may_have_some(keys: Keys) -> None:
+    assert keys.by_name["SYS"]["nats"]["limits"] == ANY_NUMBER
+    assert keys.by_name["HEED"]["nats"]["limits"] == {**ANY_NUMBER, **STREAMS_OF_ANY_SIZE}
+    assert keys.by_name["HEED_CLIENTS"]["nats"]["limits"] == ANY_NUMBER
+
+
+def test_clients_may_ask_to_store_messages_and_nothing_else_passes(keys: Keys) -> None:
+    streams, clients = keys.by_name["HEED"], keys.by_name["HEED_CLIENTS"]
+
+    assert streams["nats"]["exports"] == [
+        {"name": "heed", "subject": "heed.>", "type": "service", "token_req": True}
+    ]
+    [imported] = clients["nats"]["imports"]
+    activation = claims(imported.pop("token"))
+    assert imported == {"name": "heed", "subject": "heed.>", "account": streams["sub"], "type": "service"}
+    assert (activation["iss"], activation["sub"], activation["name"]) == (
+        streams["sub"],
+        clients["sub"],
+        "heed",
+    )
+    assert activation["nats"] == {"type": "activation", "version": 2, "subject": "heed.>", "kind": "service"}
+    assert "imports" not in streams["nats"]
+    assert "exports" not in clients["nats"]
+
+
+def test_seeds_are_those_of_the_accounts(keys: Keys) -> None:
+    clients, streams = keys.files["account.seed"], keys.files["streams.seed"]
+    assert clients.endswith("\n") and streams.endswith("\n")
+    assert Key.of_seed(clients).public == keys.files["account.pub"] == keys.by_name["HEED_CLIENTS"]["sub"]
+    assert Key.of_seed(streams).public == keys.by_name["HEED"]["sub"]
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "account"),
+    [
+        ("operator.creds", "heed-operator", "HEED"),
+        ("admin.creds", "heed-admin", "HEED"),
+        ("publisher.creds", "publisher", "HEED_CLIENTS"),
+    ],
+)
+def test_users_belong_to_their_account(keys: Keys, file: str, name: str, account: str) -> None:
+    user = keys.user(file)
+    assert (user["name"], user["iss"]) == (name, keys.by_name[account]["sub"])
+
+
+def test_heed_itself_may_do_what_it_does_and_no_more(keys: Keys) -> None:
+    nats = keys.user("operator.creds")["nats"]
+
+    assert sorted(nats["pub"]["allow"]) == sorted(
+        [
+            "heed.events.>",
+            "heed.inbox.>",
+            "heed-dead.>",
+            "$JS.API.STREAM.CREATE.HEED",
+            "$JS.API.STREAM.CREATE.HEED_DEAD",
+            *(subject.format(stream) for stream in ("HEED", "HEED_DEAD") for subject in API),
+        ]
+    )
+    assert "deny" not in nats["pub"]
+    assert nats["sub"] == {"allow": ["_INBOX.heed.>"]}
+
+
+def test_an_administrator_may_do_everything(keys: Keys) -> None:
+    nats = keys.user("admin.creds")["nats"]
+    assert (nats["pub"], nats["sub"]) == ({"allow": [">"]}, {"allow": [">"]})
+
+
+def test_a_publisher_publishes_events_but_not_heeds_own(keys: Keys) -> None:
+    nats = keys.user("publisher.creds")["nats"]
+    deny = ["heed.events.*.dev.heed.>", "heed.events.*.dev.heed"]
+    assert nats["pub"] == {"allow": ["heed.events.*.>"], "deny": deny}
+    assert nats["sub"] == {"allow": ["_INBOX.>"]}
+
+
+def test_who_may_do_less_is_bound_to_a_namespace_and_types() -> None:
+    publisher = accounts.publisher("demo", "com.example.>")
+    assert publisher.publish == ("heed.events.demo.com.example.>",)
+    assert publisher.deny == ("heed.events.demo.dev.heed.>", "heed.events.demo.dev.heed")
+    assert publisher.subscribe == ("_INBOX.>",)
+
+    observer = accounts.observer("demo", "com.example.>")
+    assert (observer.publish, observer.deny) == ((), ())
+    assert observer.subscribe == ("heed.events.demo.com.example.>",)
+    assert accounts.observer().subscribe == ("heed.events.*.>",)
