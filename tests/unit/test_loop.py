@@ -169,7 +169,9 @@ async def test_ends_of_tasks_that_it_waits_for_are_published(lives: Lives) -> No
     assert {end.task_id for _, end in life.watcher.ends} <= {"started", "cancelling"}
 
 
-async def test_between_two_lives_nothing_is_at_hand_and_ends_are_taken_note_of(lives: Lives) -> None:
+async def test_between_two_lives_nothing_is_at_hand_and_ends_are_taken_note_of(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
     life = lives.of(ledger=replace(at_place(5), pending_tasks={"t": pending("Started")}))
     life.failing(LedgerUnavailable("away"))
     seen: list[Any] = []
@@ -177,10 +179,16 @@ async def test_between_two_lives_nothing_is_at_hand_and_ends_are_taken_note_of(l
     def between() -> None:
         seen.append((life.loop.lag, life.loop.waits("t"), life.loop.report(ended("t"))))
 
+    async def opening(*args: Any) -> Reader:
+        between()
+        return await open_(*args)
+
+    open_ = life.bus.open
+    monkeypatch.setattr(life.bus, "open", opening)
     lives.clock.asleep = between
     await life.reading()
 
-    assert seen == [(None, True, True)]
+    assert seen == [(None, True, True)] * 3
     assert life.bus.published == []
     assert life.runner.resumed == [["t"], ["t"]]
 
