@@ -91,9 +91,7 @@ class Letters:
         self, connection: Connection, stream: str = names.STREAM, dead: str = names.DEAD_STREAM
     ) -> None:
         self._connection = connection
-        self._bus = JetStreamBus(
-            connection
-        )  # to store messages; the streams are those that take their subjects
+        self._bus = JetStreamBus(connection)  # only stores: whichever stream takes a message's subject
         self._messages = Messages(connection, dead)
         self._stream, self._dead = stream, dead
 
