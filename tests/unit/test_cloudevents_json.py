@@ -253,3 +253,11 @@ def test_data_in_a_text_nest_as_deep_as_elsewhere() -> None:
 
     assert parse_event(text(MAX_DEPTH), "no event").id == "1"
     assert refused(parse_event, text(MAX_DEPTH + 1), "no event")[0] == "TooDeep"
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"NaN"])
+def test_who_reads_an_event_says_what_it_was_to_be(text: bytes) -> None:
+    assert refused(parse_event, text, "the event in the outbox is not JSON") == (
+        "NotAnEvent",
+        "the event in the outbox is not JSON",
+    )

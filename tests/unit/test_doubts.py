@@ -103,6 +103,12 @@ def test_in_a_tasks_template_the_task_has_an_id_and_a_name_only() -> None:
     )
 
 
+def test_an_expression_is_tried_on_what_every_event_has() -> None:
+    assert warnings({"when": "event.specversion == '1.0' ? true : dyn(1)"}) == []
+    (found,) = warnings({"when": "event.specversion == '1.0' ? dyn(1) : true"})
+    assert "fails for every event: is int, not a boolean" in found
+
+
 # ── members that never are ──────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -234,6 +234,11 @@ def test_what_may_fit_is_let_through(spec: Any) -> None:
         (container(mountPath="x"), f"{MAIN}.mountPath", "it belongs into volumeMounts[]"),
         (container(frob=1), f"{MAIN}.frob", "see `kubectl explain job.spec.template.spec.containers`"),
         (job(frob=1), "j.frob", "see `kubectl explain job.spec`"),
+        (
+            job(**{"\u017fuspend": True}),
+            "j.\u017fuspend",
+            'did you mean "suspend"?',
+        ),  # a letter that is s in capitals
     ],
 )
 def test_a_field_that_is_not_known_is_doubted(spec: Any, place: str, remedy: str) -> None:

@@ -12,7 +12,7 @@ from heed.core.eventtypes import NO_SCHEMAS
 from heed.core.policy import OPEN
 from heed.core.program import compile_agent
 from heed.errors import InvalidManifest, PolicyViolation
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, job, manifest, program
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, job, manifest, problems, program
 from tests.unit.builders import scope as scope_of
 from tests.unit.policies import allowed, grant, policy, restricted
 
@@ -222,3 +222,20 @@ def test_only_handlers_of_tasks_know_a_task(handler: dict[str, Any], path: str) 
 
     assert [item.path for item in raised.value.problems] == [f"spec.handlers[0].{path}"]
     compile_agent(agent({**handler, "type": names.TASK_FAILED}, tasks={"work": job()}))
+
+
+def test_what_is_wrong_with_a_task_is_said_with_its_place() -> None:
+    wrong = job()
+    wrong["job"]["template"]["spec"]["containers"][0]["Env"] = []
+
+    assert [
+        (item.path, item.message, item.remedy)
+        for item in problems(manifest({}, tasks={"idle": {}, "work": wrong}))
+    ] == [
+        ("spec.tasks.idle", "has no work to do", "give it a `job`"),
+        (
+            "spec.tasks.work.job.template.spec.containers[0].Env",
+            "there is no such field",
+            'did you mean "env"?',
+        ),
+    ]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from heed.core.expressions import Scope
 from heed.core.program import Program
 from heed.core.react import (
     MAX_DECISION_BYTES,
@@ -92,3 +93,16 @@ def test_values_nest_so_deep_and_no_deeper(agent_: Program, path: str) -> None:
         f"spec.handlers[0].{path}: nests deeper than 64 levels; flatten it",
         "h0",
     )
+
+
+@pytest.mark.parametrize("handler", [{"when": "event.id == ''"}, {"state": {"s": "${event.id}"}}])
+def test_without_memory_the_handler_is_named(
+    handler: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starved(self: Any, expression: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(Scope, "evaluate", starved)
+
+    message = "needs too much memory; work on less data, pass references, or shorten the expressions"
+    assert failure(agent(handler)) == ("TooCostly", message, "h0")
