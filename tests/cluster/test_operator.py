@@ -118,7 +118,12 @@ def test_the_same_event_three_times_starts_one_job(stage: Stage) -> None:
     stage.operator.start()
 
     # Then
-    status = stage.until(lambda s: totals(s).get("duplicates") == 3)
+    status = stage.until(
+        lambda s: (
+            totals(s).get("duplicates") == 3
+            and [task["phase"] for task in s["pendingTasks"].values()] == ["Started"]
+        )
+    )
     assert totals(status) == {"handled": 1, "duplicates": 3, "tasksStarted": 1}
     assert len(stage.jobs()) == 1
 

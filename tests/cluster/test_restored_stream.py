@@ -15,11 +15,13 @@ from heed.bus.connection import Connection, connect
 from heed.core.events import Event
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
+from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage, totals
 from tests.cluster.stories import RESEARCHER
 from tests.markdown import ROOT
 from tests.nats_backup import back_up, restore
 from tests.nats_server import NatsServer, require_nats_server
+from tests.patience import PATIENCE
 from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
@@ -114,4 +116,4 @@ def test_agents_go_on_after_a_restore_where_they_are_told_to(stage: Stage) -> No
     assert totals(researcher) == {"handled": 3, "tasksStarted": 3}
     assert set(researcher["sessions"]) == {"c-1", "c-2", "c-3"}
     assert totals(writer) == {"handled": 2}
-    assert len(stage.jobs()) == 3
+    eventually(lambda: len(stage.jobs()) == 3, PATIENCE, what="a Job for each session")
