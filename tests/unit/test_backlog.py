@@ -48,6 +48,13 @@ def test_plenty_of_room_is_not_counted() -> None:
     assert backlog(size=FULL - MOST).room(Batch(Ledger())) == Room(KEPT + MOST, KEPT)
 
 
+def test_before_a_status_was_read_nothing_is_taken() -> None:
+    made = Backlog(Bus(), PACE)
+
+    assert (made.size, made.flying) == (0, 0)
+    assert made.room(Batch(Ledger(), growth=FULL - MOST)) == Room(KEPT + MOST, KEPT)
+
+
 def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
     made = backlog(size=FULL - 1000)
     made.flying = 100

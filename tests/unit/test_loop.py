@@ -156,6 +156,7 @@ async def test_before_its_ledger_is_read_it_may_wait_for_any_task(lives: Lives) 
 async def test_ends_of_tasks_that_it_waits_for_are_published(lives: Lives) -> None:
     tasks = {phase.lower(): pending(phase) for phase in PHASES[1:]}
     life = lives.of(ledger=with_tasks(**tasks))
+    life.store.open.clear()
     await life.reading()
     assert life.loop.stored is life.store.stored
     assert life.loop.ledger is life.ledger
