@@ -154,6 +154,8 @@ async def test_what_is_wrong_is_told_after_every_look_and_logged_by_stream(
     )
     acks = "stream HEED_DEAD: no_ack is true, wanted false; without acknowledgements events get lost; edit the stream"
     assert found == [full, acks]
+    told = [(flaw.stream, flaw.field) for flaw in keeping.told[-1]]
+    assert told == [("HEED", "discard"), ("HEED_DEAD", "no_ack")]
     assert said(caplog, "error") == [("ERROR", "stream loses or refuses events", words) for words in found]
 
     keeping.wire.answers |= {"STREAM.INFO.HEED": there(EVENTS), "STREAM.INFO.HEED_DEAD": there(DEAD)}

@@ -5,6 +5,7 @@ from typing import Any
 import nats.errors
 import pytest
 
+from heed.bus.bounds import Bounds, Surveyor
 from heed.bus.connection import ApiRefused
 from heed.bus.pulling import Pull
 from heed.errors import BusUnavailable
@@ -117,6 +118,20 @@ async def test_what_a_closed_reader_held_is_free_for_others(behind: Reading) -> 
     await behind.pull.close()
 
     assert (credits.held, credits.in_flight, behind.pull.arrived) == (0, 0, 0)
+
+
+async def test_a_reader_that_must_miss_nothing_begins_where_its_consumer_does() -> None:
+    stream = {"created": "then", "state": {"first_seq": 1, "last_seq": 107, "messages": 107}}
+    wire = Wire({"CONSUMER.CREATE": consumer(pending=1, floor=100), "STREAM.INFO": stream})
+    surveyor = Surveyor(wire, STREAM)
+    pull = await Pull.open(wire, STREAM, WANTED, surveyor)
+    await wire.message(107, 1)
+
+    await pull.begin(surveyor, Bounds("then", 1, 107))
+
+    assert (pull.floor, pull.reached, len(await pull.take(5, 0))) == (100, 100, 1)
+    assert len(wire.asked("STREAM.INFO")) == 1, "with one to come, and one that came, nothing is missing"
+    await pull.close()
 
 
 # ── requests ────────────────────────────────────────────────────────────────────────────────────────────────────────
