@@ -23,8 +23,8 @@ from heed.bus.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import InvalidSettings
+from heed.kube import admission, brokerkeys, checking
 from heed.kube import api as apis
-from heed.kube import brokerkeys
 from heed.kube import operator as operators
 from heed.kube.authority import due
 from heed.kube.operator import FAREWELL
@@ -48,6 +48,8 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(operators, "ClusterWatch", Watch)
     monkeypatch.setattr(apis, "TLS_END", 0)
     monkeypatch.setattr(brokerkeys, "RETRY", 0.01)
+    monkeypatch.setattr(checking, "HUNG", SOON)  # on a busy machine a process may take long to start
+    monkeypatch.setattr(admission, "WITHIN", SOON)
 
 
 @pytest.fixture

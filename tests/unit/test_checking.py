@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from heed.core.admission import Around, Request, judge
+from heed.kube import checking as checks_
 from heed.kube.checking import Checks, CheckUnavailable
-from tests.integration.waiting import until
+from tests.integration.waiting import SOON, until
 
 COMMON = {"apiVersion": "heed.dev/v1alpha1", "metadata": {"name": "it", "namespace": "demo"}}
 AGENT = {
@@ -27,6 +28,12 @@ WRONG = {
 }
 POLICY: dict[str, Any] = {**COMMON, "kind": "AgentPolicy", "spec": {"agentSelector": {}, "emissions": []}}
 MANY = Around(policies=[POLICY] * 50_000)  # takes seconds to read
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a process may take long to start."""
+    monkeypatch.setattr(checks_, "HUNG", SOON)
 
 
 @asynccontextmanager
