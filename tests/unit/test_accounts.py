@@ -73,7 +73,7 @@ class Keys:
         return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def keys() -> Keys:
     return Keys()
 
