@@ -27,6 +27,7 @@ CRDS = Path(__file__).resolve().parents[2] / "crds"
 SYSTEM = "heed-system"
 HEED, BATCH, CORE = f"/apis/{names.API_VERSION}", "/apis/batch/v1", "/api/v1"
 LIVELY = ((HEED, "agents"), (HEED, "agentpolicies"), (HEED, "eventtypes"), (BATCH, "jobs"), (CORE, "pods"))
+BACKGROUND = b'{"propagationPolicy": "Background"}'
 LOGS = pytest.StashKey[ControlPlane]()
 _numbers = itertools.count(1)
 
@@ -64,7 +65,8 @@ def namespace(control_plane: ControlPlane) -> Iterator[str]:
     control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     for group, kind in LIVELY:
-        control_plane.admin.delete(f"{group}/namespaces/{name}/{kind}")
+        # The answer holds what was deleted, which may nest deeper than `json` reads.
+        control_plane.admin.send("DELETE", f"{group}/namespaces/{name}/{kind}", BACKGROUND)
 
 
 @pytest.fixture
