@@ -197,7 +197,7 @@ async def test_ahead_of_those_that_wait_the_inbox_is_decided_and_released(
 
     assert (await life.committed()).cursor == Cursor("HEED", 5, at(20), CREATED, 20)
     assert life.outcomes() == [[(20, "handled")]]
-    assert life.reader.released == [20]
+    await until(lambda: life.reader.released == [20])
 
 
 async def test_what_is_being_committed_may_take_the_room_that_is_left(lives: Lives) -> None:
