@@ -50,7 +50,7 @@ async def test_what_comes_together_is_committed_together_and_told(lives: Lives) 
     assert life.outcomes() == [[(1, "handled"), (2, "handled"), (3, "ignored")]]
     assert (ledger.totals.handled, ledger.totals.ignored, ledger.cursor.sequence) == (2, 1, 3)
     assert [(agent, told) for agent, _, told in life.watcher.commits] == [(life.agent.agent, ledger)]
-    assert life.reader.released == [3]
+    await until(lambda: life.reader.released == [3])
     assert life.loop.ledger is ledger
 
 
