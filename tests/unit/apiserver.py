@@ -38,6 +38,7 @@ class ApiServer:
         self.objects: dict[Key, Object] = {}
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[Object] = []  # of what was written
+        self.media: list[tuple[str, str]] = []  # of each request: what is accepted, and what it is itself
         self.refuse: Callable[[str, str], Refusal | None] = lambda method, path: None
         self.open = asyncio.Event()  # answers wait for it
         self.open.set()
@@ -92,6 +93,7 @@ class ApiServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Any request."""
         body = await request.json() if request.can_read_body else None
+        self.media.append((request.headers["Accept"], request.headers.get("Content-Type", "")))
         self.asked.append((request.method, request.path_qs))
         if body is not None:
             self.bodies.append(body)

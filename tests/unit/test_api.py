@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.api import Api, ApiError
+from heed.kube.api import METADATA, Api, ApiError
 from tests.unit.apiserver import ApiServer
 
 CLAIM = "/api/v1/namespaces/demo/configmaps/it"
@@ -46,3 +46,23 @@ async def test_a_deletion_is_of_one_object_where_its_uid_is_known(
     await server.connect(Api).delete(CLAIM, uid)
 
     assert server.bodies == [expected]
+
+
+async def test_each_request_says_what_it_is_and_what_it_accepts(server: ApiServer) -> None:
+    server.add(CLAIM)
+    api, all_of_them = server.connect(Api), CLAIM.rpartition("/")[0]
+
+    await api.get(CLAIM)
+    await api.list(all_of_them, accept=METADATA)
+    await api.create(all_of_them, {"metadata": {"name": "other"}})
+    await api.merge(CLAIM, {"data": {}})
+    await api.delete(CLAIM)
+
+    json = "application/json"
+    assert server.media == [
+        (json, json),
+        (METADATA, json),
+        (json, json),
+        (json, "application/merge-patch+json"),
+        (json, json),
+    ]

@@ -55,6 +55,16 @@ def test_an_empty_secret_is_filled_with_keys_that_a_client_accepts() -> None:
     assert due(keys, HOSTS, BEGIN) is None
 
 
+def test_an_authority_is_replaced_before_a_client_whose_clock_is_ahead_finds_it_over() -> None:
+    keys = made()
+    end = keys.authority.not_valid_after_utc - SKEW
+
+    assert (anew := due(keys, HOSTS, end)) is not None
+    assert keys.authority not in anew.bundle
+    assert (next_ := due(keys, HOSTS, end - timedelta(microseconds=1))) is not None
+    assert keys.authority in next_.bundle
+
+
 def test_a_client_whose_clock_is_behind_accepts_them_too() -> None:
     keys = made()
 

@@ -19,6 +19,7 @@ class Jobs:
         self.running: dict[str, TaskWork] = {}
         self.ended: dict[str, TaskEnd] = {}
         self.made: Counter[str] = Counter()
+        self.cancelled: set[str] = set()
         self.watchers: list[Report] = []
 
     def create(self, work: TaskWork) -> None:
@@ -43,6 +44,7 @@ class Jobs:
 
     def delete(self, task_id: str) -> None:
         """Fine where there is none."""
+        self.cancelled |= {task_id} & self.there
         self.running.pop(task_id, None)
         self.ended.pop(task_id, None)
 

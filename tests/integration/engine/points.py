@@ -67,6 +67,15 @@ class Doors:
 
         self.traps.append(trap)
 
+    def wait(self, point: str, event: asyncio.Event) -> None:
+        """Nobody comes past it before the event."""
+
+        async def trap(name: str) -> None:
+            if name == point:
+                await event.wait()
+
+        self.traps.append(trap)
+
     def fail(self, point: str, error: Exception, times: int = 1) -> None:
         """The first so many times, an error comes instead of an answer."""
 

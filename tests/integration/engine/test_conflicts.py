@@ -162,10 +162,37 @@ async def test_two_loops_on_one_ledger_make_everything_once(world: World) -> Non
             await world.send("stop", f"s{number % 7}")
             await world.send("over", f"s{(number + 3) % 7}")
 
-    await world.check()
+    await world.check(fenced=False)
     conflicts = [name for life in (one, other) for _, name in life.watcher.troubles]
     assert set(conflicts) <= {"LedgerConflict"}
     assert conflicts
+
+
+async def test_a_loop_that_comes_late_makes_again_only_what_the_other_has_cancelled(world: World) -> None:
+    # Given two loops that no Lease keeps apart, the second of which has read what is owed, and goes no further
+    early, late, first, second = Doors(), Doors(), asyncio.Event(), asyncio.Event()
+    early.wait("before start", first)
+    late.wait("before open", second)
+    life = await world.live(early)
+    await world.send("both", "kept")
+    await world.send("both", "given up")
+    await until(lambda: len(life.loop.ledger.pending_tasks if life.loop.ledger else {}) == 2)
+    await world.live(late)
+    await until(lambda: late.count("before open") == 1)
+
+    # When the first makes both, and cancels one of them
+    first.set()
+    await until(lambda: len(world.jobs.made) == 2)
+    await world.send("stop", "given up")
+    await until(lambda: early.count("after cancel") == 1)
+    second.set()
+
+    # Then
+    await until(lambda: sorted(world.jobs.made.values()) == [1, 2])
+    [again] = (task_id for task_id, count in world.jobs.made.items() if count == 2)
+    world.jobs.finish(again)
+    await world.check(fenced=False)
+    assert again in world.jobs.cancelled
 
 
 async def test_an_observer_that_breaks_loses_no_effect(world: World) -> None:
