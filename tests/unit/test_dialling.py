@@ -12,12 +12,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from nats.aio.client import Client
 
 from heed.bus.connection import Connection, NotPermitted, connect
 from heed.bus.credentials import Grants, Key, Signer, read_credentials
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
+from tests.integration.waiting import until
 from tests.patience import PATIENCE
+from tests.unit.inmemory import turns
 
 INFO = {
     "server_id": "S",
@@ -226,3 +229,49 @@ async def test_waiting_for_a_connection_says_why_there_is_none(greeter: Greeter)
     await asyncio.wait_for(connection.dial(1), PATIENCE)
     await connection.ready(0)
     await connection.close()
+
+
+async def test_a_connection_that_is_lost_before_anybody_looked_is_made_again(
+    greeter: Greeter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a loop so busy that the library is done, and the connection lost, before the next step
+    connect_as_ever = Client.connect
+
+    async def connect_slowly(client: Client, **options: Any) -> None:
+        await connect_as_ever(client, **options)
+        greeter.hang_up()
+        await until(lambda: not client.is_connected)
+
+    monkeypatch.setattr(Client, "connect", connect_slowly)
+
+    connection = await dialled(greeter)
+    await connection.ready(PATIENCE)
+
+    assert connection.is_connected and connection.server_version == (2, 14, 3)
+    assert len(greeter.connects) == 2
+    await connection.close()
+
+
+async def test_a_request_goes_out_once_there_is_a_connection(greeter: Greeter) -> None:
+    greeter.forbids = b'Permissions Violation for Publish to "a.b"'
+    connection = Connection(Settings(nats_url=greeter.url), "me")
+    asking = asyncio.create_task(connection.request("a.b", timeout=PATIENCE))
+    await turns()
+    assert not asking.done()
+
+    await asyncio.wait_for(connection.dial(1), PATIENCE)
+
+    with pytest.raises(NotPermitted):
+        await asking
+    await connection.close()
+
+
+async def test_a_request_without_a_connection_says_so(greeter: Greeter) -> None:
+    connection = Connection(Settings(nats_url=greeter.url), "me")
+
+    with pytest.raises(BusUnavailable, match=r"^no connection to .*; is the broker running\?$"):
+        await connection.request("a.b", timeout=0)
+
+    await connection.close()
+    with pytest.raises(BusUnavailable, match="ConnectionClosedError"):
+        await connection.request("a.b", timeout=PATIENCE)

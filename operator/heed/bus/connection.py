@@ -132,7 +132,9 @@ class Connection:
         headers: dict[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> Msg:
-        """A request's reply. Raises BusUnavailable, also as soon as the connection is lost."""
+        """A request's reply; it waits for a connection first. Raises BusUnavailable, also as soon as that is lost."""
+        if not self._closing:
+            await self.ready(timeout)
         loop = asyncio.get_running_loop()
         scope = asyncio.timeout(None)
         unwatch = self.watch(lambda: None if self.is_connected else scope.reschedule(loop.time()))
@@ -192,14 +194,17 @@ class Connection:
             if not dialling.done():
                 raise BusUnavailable(f"cannot connect to {self.url}: {_why_not(self._failures)}")
             await dialling
-        except nats.errors.Error as error:
-            raise InvalidSettings(f"HEED_NATS_URL={self.url}: {error}; write nats://host:4222") from None
+        except BaseException as error:
+            self._client = Client()  # so that nothing that the other one still says is listened to
+            await _hang_up(client, dialling)
+            if isinstance(error, nats.errors.Error):
+                message = f"HEED_NATS_URL={self.url}: {error}; write nats://host:4222"
+                raise InvalidSettings(message) from None
+            raise
         finally:
             giving_up.cancel()
-            if not client.is_connected:
-                self._client = Client()  # so that nothing that the other one still says is listened to
-                await _hang_up(client, dialling)
-        self._change(connected=True)
+        if client.is_connected:  # else it was lost again meanwhile, and the library is dialling
+            self._change(connected=True)
 
     async def close(self) -> None:
         """Close it for good, within seconds whatever the broker does. What waits on it is woken."""

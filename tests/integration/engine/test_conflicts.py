@@ -163,9 +163,9 @@ async def test_two_loops_on_one_ledger_make_everything_once(world: World) -> Non
             await world.send("over", f"s{(number + 3) % 7}")
 
     await world.check(fenced=False)
-    conflicts = [name for life in (one, other) for _, name in life.watcher.troubles]
-    assert set(conflicts) <= {"LedgerConflict"}
-    assert conflicts
+    troubles = {name for life in (one, other) for _, name in life.watcher.troubles}
+    assert "LedgerConflict" in troubles
+    assert troubles <= {"LedgerConflict", "LedgerUnavailable"}  # which a slow answer is, too
 
 
 async def test_a_loop_that_comes_late_makes_again_only_what_the_other_has_cancelled(world: World) -> None:
