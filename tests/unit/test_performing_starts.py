@@ -13,7 +13,7 @@ from heed.engine.performing import STARTS_AT_ONCE
 from heed.errors import TaskRefused, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.builders import after, job, only_task, program, received
-from tests.unit.inmemory import INBOX, Bench, pending, start, turns, with_tasks
+from tests.unit.inmemory import AGENT, INBOX, Bench, pending, start, turns, with_tasks
 from tests.unit.policies import allowed, policy
 
 # ── starts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -28,6 +28,7 @@ async def test_no_more_starts_at_once_than_so_many(bench: Bench) -> None:
     bench.runner.open.set()
     await turns()
     assert len(bench.runner.started) == STARTS_AT_ONCE + 3
+    assert {work.agent for work, _ in bench.runner.started} == {AGENT}
 
 
 async def test_a_start_that_is_refused_ends_the_task_and_is_made(bench: Bench) -> None:

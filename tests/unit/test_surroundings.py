@@ -10,8 +10,9 @@ import pytest
 
 from heed import names
 from heed.core.admission import Around, Request
-from heed.kube.api import Answer
+from heed.kube.api import Answer, Api, ApiError, objects_path
 from heed.kube.surroundings import AGENTS, BYTES, FIRST_PAGE, Surroundings
+from tests.unit.apiserver import ApiServer
 
 
 def granted(*namespaces: str) -> Request:
@@ -82,3 +83,90 @@ async def test_requests_that_come_at_once_look_one_after_the_other() -> None:
     await asyncio.gather(*(surroundings.of(granted("a"), "shop") for _ in range(4)))
 
     assert lists.most == 1
+
+
+# ── of which kinds, and of whose ────────────────────────────────────────────────────────────────────────────────────
+
+
+KINDS = [names.KIND, names.AGENT_POLICY, names.EVENT_GRANT, names.EVENT_TYPE]
+
+
+@pytest.fixture
+def everything(server: ApiServer) -> ApiServer:
+    """One object of each kind, named like its namespace, in each of three namespaces."""
+    for namespace in ("a", "b", "shop"):
+        for kind in KINDS:
+            path = objects_path(names.PLURALS[kind], namespace)
+            server.add(f"{path}/{namespace}", spec={"of": kind}, status={"much": 1})
+    return server
+
+
+async def seen(server: ApiServer, request: Request) -> dict[str, list[tuple[str, str]]]:
+    """Of each kind of object that is around: the kind that its spec says, and its namespace."""
+    found = await Surroundings(server.connect(Api)).of(request, "shop")
+    kinds = {"policies": found.policies, "grants": found.grants, "types": found.types, "agents": found.agents}
+    assert all(
+        set(item) == {"apiVersion", "kind", "metadata", "spec"} for items in kinds.values() for item in items
+    )
+    return {
+        name: [(item["kind"], item["metadata"]["namespace"]) for item in items]
+        for name, items in kinds.items()
+        if items
+    }
+
+
+@pytest.mark.parametrize(
+    ("subscribe", "granting"),
+    [
+        ([{"namespace": "b"}, {"namespace": "a"}, {"namespace": "b"}, {}], ["a", "b"]),
+        ([{"namespace": "shop"}], []),
+        ([{"namespace": "Not a name"}, {"namespace": 7}, "a"], []),
+        ({"namespace": "a"}, []),
+        (None, []),
+    ],
+)
+async def test_an_agent_is_judged_by_its_policies_and_by_grants_of_those_it_hears(
+    everything: ApiServer, subscribe: Any, granting: list[str]
+) -> None:
+    found = await seen(everything, Request(names.KIND, {"spec": {"subscribe": subscribe}}))
+
+    grants = [(names.EVENT_GRANT, namespace) for namespace in granting]
+    assert found == {
+        "policies": [(names.AGENT_POLICY, "shop")],
+        **({"grants": grants} if grants else {}),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_object_without_a_spec_is_no_reason_to_break(everything: ApiServer, kind: str) -> None:
+    found = await seen(everything, Request(kind, {}, {}))
+
+    expected = {
+        names.KIND: {"policies": [(names.AGENT_POLICY, "shop")]},
+        names.AGENT_POLICY: {"policies": [(names.AGENT_POLICY, "shop")], "agents": [(names.KIND, "shop")]},
+        names.EVENT_GRANT: {"grants": [(names.EVENT_GRANT, "shop")]},
+        names.EVENT_TYPE: {"types": [(names.EVENT_TYPE, "shop")]},
+    }
+    assert found == expected[kind]
+
+
+async def test_a_grant_that_changes_matters_to_those_it_named(everything: ApiServer) -> None:
+    assert await seen(everything, granted("b", "a")) == {
+        "grants": [(names.EVENT_GRANT, "shop")],
+        "agents": [(names.KIND, "a"), (names.KIND, "b")],
+    }
+
+
+@pytest.mark.parametrize("request_", [Request(names.EVENT_GRANT, {}), Request("ConfigMap", {}, {})])
+async def test_nothing_is_read_for_what_nothing_can_break(everything: ApiServer, request_: Request) -> None:
+    assert await seen(everything, request_) == {}
+    assert everything.asked == []
+
+
+async def test_a_kind_that_is_not_there_has_no_objects(everything: ApiServer) -> None:
+    everything.refuse = lambda method, path: 404 if names.PLURALS[names.AGENT_POLICY] in path else None
+    assert await seen(everything, Request(names.KIND, {})) == {}
+
+    everything.refuse = lambda method, path: 403
+    with pytest.raises(ApiError):
+        await seen(everything, Request(names.KIND, {}))
