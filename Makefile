@@ -5,6 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 WORKERS ?= 4
+ACTIONLINT := 1.7.12
 
 # A run of the tests starts hundreds of processes: with this set, each of them would compile all modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -63,7 +64,7 @@ test: $(STAMP_test) ## Run every test, from nothing: builds a real control plane
 unit: $(STAMP_test) ## Run the quick tests only
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit $(ARGS)
 
-check: lint types layers ## Lint, format, types and layers (make -k check: all, whatever fails)
+check: lint types layers workflows ## Lint, format, types, layers and workflows (make -k check: all, whatever fails)
 
 lint: $(STAMP_check)
 	$(BIN)/ruff check .
@@ -74,6 +75,17 @@ types: $(STAMP_check)
 
 layers: $(STAMP_check)
 	$(BIN)/lint-imports --no-logo
+
+# What shellcheck and pyflakes would add depends on whether a machine has them, so they are not asked.
+workflows: | $(BIN)/python
+	@if [ ! -x $(BIN)/actionlint-$(ACTIONLINT) ]; then \
+	  command -v go >/dev/null || { echo "workflows: not checked; actionlint is built with go, which is not installed"; exit 0; }; \
+	  GOBIN=$(abspath $(BIN)) go install github.com/rhysd/actionlint/cmd/actionlint@v$(ACTIONLINT) \
+	    && mv $(BIN)/actionlint $(BIN)/actionlint-$(ACTIONLINT) \
+	    || { echo "workflows: not checked; actionlint $(ACTIONLINT) could not be built"; test -z "$$CI"; exit; }; \
+	fi; \
+	echo "$(BIN)/actionlint-$(ACTIONLINT)"; \
+	$(BIN)/actionlint-$(ACTIONLINT) -shellcheck= -pyflakes=
 
 verify: $(STAMP_check) ## Are generated and locked files current?
 	$(BIN)/heed crds --check --output crds --output charts/heed/files/crds
@@ -150,4 +162,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers verify cluster cluster-down e2e bench faults scenarios kueue mutants format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants format generate lock clean help
