@@ -15,16 +15,17 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-# Each set contains the one before it; installing a larger one satisfies the smaller ones too.
+# Installing a larger set satisfies the smaller ones that it contains.
 STAMP_demo  := $(VENV)/.installed-demo
 STAMP_test  := $(VENV)/.installed-test
 STAMP_check := $(VENV)/.installed-check
 STAMP_mutants := $(VENV)/.installed-mutants
+STAMP_package := $(VENV)/.installed-package
 STAMP_lock  := $(VENV)/.installed-lock
 WITHIN_test  := $(STAMP_demo)
 WITHIN_check := $(STAMP_demo) $(STAMP_test)
 WITHIN_mutants := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
-WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_mutants)
+WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_mutants) $(STAMP_package)
 
 ##@ Use it
 
@@ -90,6 +91,7 @@ workflows: | $(BIN)/python
 verify: $(STAMP_check) ## Are generated and locked files current?
 	$(BIN)/heed crds --check --output crds --output charts/heed/files/crds
 	$(BIN)/python -m tests.jobfields --check
+	$(BIN)/python .ci/release.py version --check
 	$(BIN)/python requirements/lock.py --check
 
 cluster: $(STAMP_test) ## Bring up a real node on this machine, as root, without Docker; INSTALL=1 installs what is missing
@@ -120,13 +122,29 @@ kueue: $(STAMP_test) ## Build the real Kueue, once, ten minutes, and see Jobs wa
 mutants: $(STAMP_mutants) ## Which one-line changes of the code does no test notice? Hours; goes on where it stopped; ARGS="--sample 500"
 	$(BIN)/python -m tests.mutation run $(ARGS)
 
+build: $(STAMP_package) ## Build wheel and sdist into dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+
+installed: build ## Install the wheel apart from this checkout, and run the demo with it
+	@set -e; folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; \
+	$(PYTHON) -m venv "$$folder/venv"; \
+	pip="$$folder/venv/bin/python -m pip --disable-pip-version-check --quiet"; \
+	$$pip install --require-hashes --requirement requirements/demo.txt; \
+	$$pip install --no-deps --no-index dist/heed-*.whl; \
+	cd "$$folder"; \
+	test "$$(venv/bin/heed --version)" = "heed, version $$(venv/bin/python -c 'from importlib.metadata import version; print(version("heed"))')"; \
+	venv/bin/heed --version; \
+	venv/bin/heed demo --example "$(CURDIR)/examples/research"
+
 ##@ Change it
 
 format: $(STAMP_check) ## Format the code and apply safe fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(STAMP_check) ## Write the CRDs and what else is generated
+generate: $(STAMP_check) ## Write the CRDs, the version (of pyproject.toml) and what else is generated
+	$(BIN)/python .ci/release.py version
 	$(BIN)/heed crds --output crds --output charts/heed/files/crds
 	$(BIN)/python -m tests.jobfields
 	$(BIN)/python -m tests.e2e.rbac_page
@@ -162,4 +180,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants build installed format generate lock clean help

@@ -26,7 +26,7 @@ COMPILE = [
 
 
 def wanted() -> dict[str, list[str]]:
-    """What each set asks for directly. Every set but `build` contains the one before it."""
+    """What each set asks for directly. From `runtime` to `mutants`, each contains the one before it."""
     document = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
     project, groups = document["project"], document["dependency-groups"]
     build = document["build-system"]["requires"]
@@ -35,6 +35,7 @@ def wanted() -> dict[str, list[str]]:
     test = [*demo, *groups["test"]]
     check = [*test, *groups["check"]]
     mutants = [*check, *groups["mutants"]]
+    package = groups["package"]
     return {
         "build": build,
         "runtime": runtime,
@@ -42,7 +43,8 @@ def wanted() -> dict[str, list[str]]:
         "test": test,
         "check": check,
         "mutants": mutants,
-        EVERYTHING: [*mutants, *groups["lock"]],
+        "package": [*build, *package],
+        EVERYTHING: [*mutants, *package, *groups["lock"]],
     }
 
 

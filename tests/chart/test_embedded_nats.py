@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from heed import __version__
 from heed.bus.accounts import OPERATOR_CREDS, PUBLISHER_CREDS, broker_keys
 from heed.bus.connection import connect
 from heed.bus.jetstream import JetStreamBus
@@ -158,7 +159,7 @@ def test_changed_configuration_restarts_the_server_and_a_new_chart_does_not() ->
         return render(ON, *values)[POD]["spec"]["template"]
 
     assert template() != template("nats.embedded.storage.size=8Gi")
-    assert "0.1.0" not in str(template("nats.embedded.image.tag=x"))
+    assert __version__ not in str(template("nats.embedded.image.tag=x"))
 
 
 def test_pod_takes_what_pods_take() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from heed import __version__
 from heed.kube.election import Candidacy, candidacy
 from heed.settings import Settings, StreamSettings
 from tests.chart.rendering import Manifests, Refused, render
@@ -39,7 +40,7 @@ def test_image() -> None:
     assert container["image"] == f"registry.example.com/heed:two@{digest}"
     assert container["imagePullPolicy"] == "Never"
     (plain,) = render().pod()["containers"]
-    assert plain["image"] == "heed:0.1.0"
+    assert plain["image"] == f"heed:{__version__}"
 
 
 def test_probes_ask_where_the_operator_answers() -> None:
