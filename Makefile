@@ -20,12 +20,13 @@ STAMP_demo  := $(VENV)/.installed-demo
 STAMP_test  := $(VENV)/.installed-test
 STAMP_check := $(VENV)/.installed-check
 STAMP_mutants := $(VENV)/.installed-mutants
+STAMP_docs  := $(VENV)/.installed-docs
 STAMP_package := $(VENV)/.installed-package
 STAMP_lock  := $(VENV)/.installed-lock
 WITHIN_test  := $(STAMP_demo)
 WITHIN_check := $(STAMP_demo) $(STAMP_test)
 WITHIN_mutants := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
-WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_mutants) $(STAMP_package)
+WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_mutants) $(STAMP_docs) $(STAMP_package)
 
 ##@ Use it
 
@@ -122,6 +123,9 @@ kueue: $(STAMP_test) ## Build the real Kueue, once, ten minutes, and see Jobs wa
 mutants: $(STAMP_mutants) ## Which one-line changes of the code does no test notice? Hours; goes on where it stopped; ARGS="--sample 500"
 	$(BIN)/python -m tests.mutation run $(ARGS)
 
+docs: $(STAMP_docs) ## Build the site of the documentation into site/; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 build: $(STAMP_package) ## Build wheel and sdist into dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
@@ -153,7 +157,7 @@ lock: $(STAMP_lock) ## Pin the requirements again; ARGS=--upgrade takes the newe
 	$(BIN)/python requirements/lock.py $(ARGS)
 
 clean: ## Remove .venv, caches and build results
-	rm -rf $(VENV) build dist operator/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site operator/*.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 ##@ Help
@@ -180,4 +184,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants build installed format generate lock clean help
+.PHONY: demo image venv test unit check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants docs build installed format generate lock clean help

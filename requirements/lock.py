@@ -35,7 +35,7 @@ def wanted() -> dict[str, list[str]]:
     test = [*demo, *groups["test"]]
     check = [*test, *groups["check"]]
     mutants = [*check, *groups["mutants"]]
-    package = groups["package"]
+    docs, package = groups["docs"], groups["package"]
     return {
         "build": build,
         "runtime": runtime,
@@ -43,8 +43,9 @@ def wanted() -> dict[str, list[str]]:
         "test": test,
         "check": check,
         "mutants": mutants,
+        "docs": [*build, *docs],
         "package": [*build, *package],
-        EVERYTHING: [*mutants, *package, *groups["lock"]],
+        EVERYTHING: [*mutants, *docs, *package, *groups["lock"]],
     }
 
 
