@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-IMPORTED = ("heed.cli.main", "heed.cli.operator", "heed.kube.operator")
+IMPORTED = ("heed.cli.main", "heed.cli.operator", "heed.kube.manager")
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(list(IMPORTED))
 

@@ -1,4 +1,4 @@
-"""Writes operator/heed/core/jobfields.py: the fields of a JobSpec, from the API definitions of Kubernetes.
+"""Writes operator/heed/core/schema/job_fields.py: the fields of a JobSpec, from the API definitions of Kubernetes.
 
     python -m tests.jobfields [--check]
 
@@ -19,7 +19,7 @@ from typing import Any, Final
 import kubernetes_validate
 
 VERSION: Final = "1.37"
-TARGET: Final = Path(__file__).parents[1] / "operator/heed/core/jobfields.py"
+TARGET: Final = Path(__file__).parents[1] / "operator/heed/core/schema/job_fields.py"
 ROOT: Final = "JobSpec"
 HEADER: Final = '''"""The fields of a JobSpec and of all within it, and their types, as Kubernetes {version} has them.
 

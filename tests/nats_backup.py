@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
 
 
 async def back_up(connection: Connection) -> tuple[dict[str, Any], list[bytes]]:

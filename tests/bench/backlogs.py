@@ -14,7 +14,7 @@ from typing import Any
 import nats
 
 from heed import names
-from heed.bus.cloudevents import encode
+from heed.bus.codec.cloudevents import encode
 from heed.core.events import Event
 from tests.bench.rig import Rig
 

@@ -11,11 +11,11 @@ import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from heed import names
-from heed.bus.cloudevents import encode
-from heed.bus.connection import connect
-from heed.bus.streams import ensure_streams
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
+from heed.bus.codec.cloudevents import encode
 from heed.core.events import Event
-from heed.kube.api import Api, agent_path
+from heed.kube.client.client import Api, agent_path
 from heed.settings import Settings
 from tests.bench.rig import Rig, Seen
 from tests.cluster.controlplane.waiting import eventually

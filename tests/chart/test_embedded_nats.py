@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from heed import __version__
-from heed.bus.accounts import OPERATOR_CREDS, PUBLISHER_CREDS, broker_keys
-from heed.bus.connection import connect
+from heed.bus.auth.accounts import OPERATOR_CREDS, PUBLISHER_CREDS, broker_keys
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
-from heed.core.cloudevents import build
+from heed.core.codec.cloudevents_json import build
 from heed.core.events import Event
 from heed.settings import Settings, StreamSettings
 from tests.chart.rendering import Refused, render

@@ -11,8 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from heed.api.parsing import parse_agent
-from heed.core.program import compile_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
 from tests.chart.rendering import Manifest, Manifests, notes, render
 
 # The oldest one that the chart accepts, and the one that the tests run on.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed import __version__
-from heed.kube.election import Candidacy, candidacy
+from heed.kube.leader.election import Candidacy, candidacy
 from heed.settings import Settings, StreamSettings
 from tests.chart.rendering import Manifests, Refused, render
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from heed.kube.admission import serving_admission
-from heed.kube.api import Api
-from heed.kube.certificates import SelfIssued
+from heed.kube.client.client import Api
+from heed.kube.webhook.certificates import SelfIssued
+from heed.kube.webhook.server import serving_admission
 from heed.settings import Settings
 from tests.cluster.conftest import SYSTEM, require_helm
 from tests.cluster.controlplane.api import ApiError

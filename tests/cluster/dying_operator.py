@@ -9,16 +9,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heed.core.decide import Decision
+from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect
-from heed.core.ledger import Ledger
-from heed.engine.observers import LogObserver
-from heed.kube import operator
-from heed.kube.api import Answer
-from heed.kube.fencing import FencedApi
-from heed.kube.operator import run_operator
+from heed.core.ledger.ledger import Ledger
+from heed.engine.observer import LogObserver
+from heed.kube import manager
+from heed.kube.client.client import Answer
+from heed.kube.leader.fencing import FencedApi
+from heed.kube.manager import run_operator
+from heed.logging import configure_logging
 from heed.settings import Settings
-from heed.telemetry import configure_logging
 
 
 class Dying(LogObserver):
@@ -67,5 +67,5 @@ if __name__ == "__main__":
     settings = Settings.from_environment()
     configure_logging("text", settings.log_level)
     Faltering.point = sys.argv[1]
-    operator.FencedApi = Faltering  # type: ignore[misc]
+    manager.FencedApi = Faltering  # type: ignore[misc]
     asyncio.run(run_operator(settings, Dying(sys.argv[1])))

@@ -14,7 +14,7 @@ import yaml
 from nats.aio.client import Client
 
 from heed import names
-from heed.bus.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, FILES
+from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, FILES
 from tests.chart.rendering import NAMESPACE, render
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import HEED, Operator

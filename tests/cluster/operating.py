@@ -19,8 +19,8 @@ import nats
 import yaml
 
 from heed import names
-from heed.bus.cloudevents import decode
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
+from heed.bus.codec.cloudevents import decode
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Malformed
 from heed.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from heed.kube.jobs import QUEUE_LABEL
+from heed.kube.jobs.manifest import QUEUE_LABEL
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.patience import PATIENCE

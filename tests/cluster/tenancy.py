@@ -21,9 +21,9 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
 from heed.api.conditions import condition_of
-from heed.core.cloudevents import to_json
+from heed.core.codec.canonical_json import compact
+from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
-from heed.core.values import compact
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError

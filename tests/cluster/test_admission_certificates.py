@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from heed.kube.api import Api
-from heed.kube.authority import SETTLED, Keys, due, keys_of
-from heed.kube.certificates import Tls
+from heed.kube.client.client import Api
+from heed.kube.webhook.ca import SETTLED, Keys, due, keys_of
+from heed.kube.webhook.certificates import Tls
 from heed.settings import Settings
 from tests.cluster.admitting import (
     CONFIGURATIONS,

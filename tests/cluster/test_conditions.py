@@ -12,10 +12,10 @@ import nats
 import pytest
 
 from heed import names
-from heed.bus.streams import ensure_streams
-from heed.kube.api import agent_path
-from heed.kube.standing import Patience
-from heed.kube.troubles import Trouble
+from heed.bus.client.streams import ensure_streams
+from heed.kube.client.client import agent_path
+from heed.kube.status.loop_health import Patience
+from heed.kube.status.reasons import Trouble
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import totals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from heed import names
-from heed.kube.api import agent_path, jobs_path
+from heed.kube.client.client import agent_path, jobs_path
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.denying import denying
 from tests.cluster.operating import Stage, totals

@@ -12,16 +12,16 @@ from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRec
 from kubernetes.config import kube_config
 
 from heed import names
-from heed.bus.connection import connect
-from heed.bus.streams import ensure_streams
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.core.events import Event
 from heed.errors import BusUnavailable
-from heed.kube.api import Api, ApiError, agent_path, agents_path
-from heed.kube.contact import Contact
-from heed.kube.election import Candidacy, Election, LeaseLost
-from heed.kube.fencing import FencedApi, FencedBus
-from heed.kube.lease import LeaseLock, leases_path
-from heed.kube.watching import ClusterWatch
+from heed.kube.client.client import Api, ApiError, agent_path, agents_path
+from heed.kube.client.reachability import Contact
+from heed.kube.leader.election import Candidacy, Election, LeaseLost
+from heed.kube.leader.fencing import FencedApi, FencedBus
+from heed.kube.leader.lease_lock import LeaseLock, leases_path
+from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker

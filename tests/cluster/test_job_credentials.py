@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.accounts import OPERATOR_CREDS
-from heed.kube.jobs import QUEUE_LABEL
+from heed.bus.auth.accounts import OPERATOR_CREDS
+from heed.kube.jobs.manifest import QUEUE_LABEL
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.pods import PodPhases

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.kube.api import jobs_path
-from heed.kube.jobs import QUEUE_LABEL
+from heed.kube.client.client import jobs_path
+from heed.kube.jobs.manifest import QUEUE_LABEL
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.denying import denying

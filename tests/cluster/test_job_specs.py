@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.jobfields import FIELDS, VERSION
+from heed.core.schema.job_fields import FIELDS, VERSION
 from tests import jobfields
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube import joblists, jobs
-from heed.kube.api import Api, ApiError, jobs_path
-from heed.kube.joblists import JobLists
+from heed.kube.client.client import Api, ApiError, jobs_path
+from heed.kube.jobs import lister
+from heed.kube.jobs import manifest as jobs
+from heed.kube.jobs.lister import JobLists
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker
 from tests.cluster.stories import RESEARCHER
@@ -67,7 +68,7 @@ async def test_agents_that_begin_at_once_share_a_list(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch, named: int
 ) -> None:
     # Given
-    monkeypatch.setattr(joblists, "NAMED", named)
+    monkeypatch.setattr(lister, "NAMED", named)
     agents = [ref(body) for body in await five_agents(watchless)]
     lists, seen = JobLists(watchless.api), {agent: list[Any]() for agent in agents}
     requests = requests_of(watchless.api, monkeypatch)

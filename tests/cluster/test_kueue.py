@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.jobs import QUEUE_LABEL
+from heed.kube.jobs.manifest import QUEUE_LABEL
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.kueue.run import built, kueue, queue

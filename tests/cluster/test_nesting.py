@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from heed.kube.saying import INVALID
+from heed.kube.status.ready import INVALID
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Stage
 from tests.cluster.stories import RESEARCHER

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from heed.kube.api import Answer, Api, agent_path, jobs_path
-from heed.kube.standing import Patience
+from heed.kube.client.client import Answer, Api, agent_path, jobs_path
+from heed.kube.status.loop_health import Patience
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals

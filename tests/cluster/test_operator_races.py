@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.api import ApiError, agent_path, jobs_path
+from heed.kube.client.client import ApiError, agent_path, jobs_path
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals
 from tests.cluster.stories import RESEARCHER, researcher, with_handler

@@ -11,7 +11,7 @@ import pytest
 
 from heed import names
 from heed.core.events import Event
-from heed.kube.api import ApiError, jobs_path
+from heed.kube.client.client import ApiError, jobs_path
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals
 from tests.cluster.stories import with_handler

@@ -10,8 +10,8 @@ import pytest
 
 from heed import names
 from heed.core.events import Event
-from heed.kube import jobs
-from heed.kube.standing import Patience
+from heed.kube.jobs import manifest
+from heed.kube.status.loop_health import Patience
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker
@@ -47,7 +47,7 @@ async def show(watchless: Watchless, name: str, member: str, *, over: bool = Fal
     async def look() -> dict[str, Any] | None:
         job = await watchless.job(name)
         there = (job.get("status") or {}).get(member)
-        return job if there and (not over or jobs.finished(job)) else None
+        return job if there and (not over or manifest.finished(job)) else None
 
     watchless.fleet.observe_job(await watchless.until(look, f"{member} of Job {name}"))
 

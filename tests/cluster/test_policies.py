@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.kube import rules as kube_rules
-from heed.kube.api import objects_path
+from heed.kube.client.client import objects_path
+from heed.kube.controller import policy_cache
 from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
@@ -214,7 +214,7 @@ def test_an_operator_of_one_namespace_says_that_it_knows_no_grants_of_others(
 # --- what is missing, or was missed ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plural", kube_rules.KINDS.values())
+@pytest.mark.parametrize("plural", policy_cache.KINDS.values())
 def test_an_operator_without_one_of_the_definitions_waits_and_says_so(
     control_plane: ControlPlane,
     operator_kubeconfig: Path,
@@ -266,13 +266,13 @@ async def test_a_burst_of_changes_compiles_an_agent_once_and_the_same_again_not_
 ) -> None:
     # Given
     compiled: list[int] = []
-    compile_agent = kube_rules.compile_agent
+    compile_agent = policy_cache.compile_agent
 
     def counting(agent: Any, *rest: Any) -> Any:
         compiled.append(agent.metadata.generation)
         return compile_agent(agent, *rest)
 
-    monkeypatch.setattr(kube_rules, "compile_agent", counting)
+    monkeypatch.setattr(policy_cache, "compile_agent", counting)
     await watchless.create()
     await watchless.running()
     path = objects_path(names.AGENT_POLICIES, watchless.namespace)

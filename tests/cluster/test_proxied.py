@@ -10,8 +10,8 @@ import pytest
 import yaml
 from kubernetes.config import kube_config
 
-from heed.kube.api import Api, agent_path, agents_path
-from heed.kube.watching import ClusterWatch
+from heed.kube.client.client import Api, agent_path, agents_path
+from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.stories import RESEARCHER

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from heed import names
-from heed.bus.connection import Connection, connect
+from heed.bus.client.connection import Connection, connect
 from heed.core.events import Event
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.kube import api as kube_api
-from heed.kube import runner as kube_runner
-from heed.kube import searches
-from heed.kube.api import ApiError, jobs_path
+from heed.kube.client import client
+from heed.kube.client.client import ApiError, jobs_path
+from heed.kube.jobs import runner as kube_runner
+from heed.kube.jobs import search
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Stage, totals
@@ -66,7 +66,7 @@ async def test_a_sweep_finds_nothing_wrong_where_nothing_is_wrong(
 
 
 async def test_more_jobs_than_a_page_holds(watchless: Watchless, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube_api, "PAGE", 2)
+    monkeypatch.setattr(client, "PAGE", 2)
     await watchless.create()
     for number in range(5):
         await watchless.ask(f"q-{number}", f"c-{number}")
@@ -130,7 +130,7 @@ async def test_a_job_is_not_called_lost_by_an_api_server_that_does_not_say_so(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a Job that the watch shows as deleted while nobody can say whether it is there
-    monkeypatch.setattr(searches, "RETRY_S", 0.05)
+    monkeypatch.setattr(search, "RETRY_S", 0.05)
     await watchless.create()
     await watchless.ask("q-1")
     job = await watchless.started()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.settings import Settings

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from heed.api.status import Counts, Cursor, Session, Totals
-from heed.core.ledger import Ledger, dump
-from heed.core.waiting import Waiting
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger, dump
 from heed.errors import LedgerConflict
-from heed.kube.api import Api, agent_path, agents_path
-from heed.kube.ledger import StatusLedger
+from heed.kube.client.client import Api, agent_path, agents_path
+from heed.kube.status.ledger_store import StatusLedger
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT, ref

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from heed import names
-from heed.kube.standing import Patience
+from heed.kube.status.loop_health import Patience
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually

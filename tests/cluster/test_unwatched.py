@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.kube import searches
-from heed.kube.api import jobs_path
+from heed.kube.client.client import jobs_path
+from heed.kube.jobs import search
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals
@@ -26,7 +26,7 @@ NO_LABEL = {"metadata": {"labels": {names.LABEL_AGENT: None}}}
 async def watchless(
     control_plane: ControlPlane, broker: Broker, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Watchless]:
-    monkeypatch.setattr(searches, "RETRY_S", 0.05)
+    monkeypatch.setattr(search, "RETRY_S", 0.05)
     async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
         yield watchless
 

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from heed import names
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
 from heed.core.effects import AgentRef
 from heed.core.events import Event
-from heed.engine.observers import LogObserver
-from heed.engine.pacing import Pace
-from heed.kube.api import Api, agent_path, agents_path, jobs_path
-from heed.kube.fleet import Fleet
-from heed.kube.standing import Patience
+from heed.engine.observer import LogObserver
+from heed.engine.rate_limit import Pace
+from heed.kube.client.client import Api, agent_path, agents_path, jobs_path
+from heed.kube.controller.agents import Fleet
+from heed.kube.status.loop_health import Patience
 from heed.settings import Settings
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE

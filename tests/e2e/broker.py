@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
-from heed.bus.cloudevents import decode, encode
+from heed.bus.codec.cloudevents import decode, encode
 from heed.core.events import Event, Malformed
 from tests.e2e.cluster import Cluster
 from tests.e2e.release import NAMESPACE, NATS

@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.bus.connection import ApiRefused, Connection, connect
-from heed.bus.messages import NO_MESSAGE
-from heed.core.ledger import load, owed_effects
-from heed.core.program import compile_agent
+from heed.api.validation import parse_agent
+from heed.bus.client.connection import ApiRefused, Connection, connect
+from heed.bus.client.stored_messages import NO_MESSAGE
+from heed.core.compiler.program import compile_agent
+from heed.core.ledger.ledger import load, owed_effects
 from heed.settings import Settings
 from tests.faults.agents import NAMESPACES, SPECS
 from tests.faults.judging import Findings, incarnation, judge, world

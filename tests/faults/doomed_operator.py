@@ -19,16 +19,15 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from heed.bus import connection as connections
-from heed.bus import streams
+from heed.bus.client import connection, streams
 from heed.bus.jetstream import JetStreamBus
-from heed.core.ledger import owed_effects
-from heed.kube import operator
-from heed.kube.fleet import Fleet
-from heed.kube.ledger import StatusLedger
-from heed.kube.runner import JobRunner
+from heed.core.ledger.ledger import owed_effects
+from heed.kube import manager
+from heed.kube.controller.agents import Fleet
+from heed.kube.jobs.runner import JobRunner
+from heed.kube.status.ledger_store import StatusLedger
+from heed.logging import configure_logging
 from heed.settings import Settings
-from heed.telemetry import configure_logging
 
 CALLS = ("load", "open", "resume", "commit", "start", "cancel", "emit", "letter", "end")
 STARTING = ("connected", "streams ensured", "agent seen")
@@ -126,7 +125,7 @@ def build(doors: Doors) -> None:
     enclose(JobRunner, "start", lambda _: "start", doors)
     enclose(JobRunner, "cancel", lambda _: "cancel", doors)
     enclose(JobRunner, "resume", lambda _: "resume", doors)
-    follow(connections.connect, then(connections.connect, doors, "connected"))
+    follow(connection.connect, then(connection.connect, doors, "connected"))
     follow(streams.ensure_streams, then(streams.ensure_streams, doors, "streams ensured"))
     observe = Fleet.observe
 
@@ -135,8 +134,8 @@ def build(doors: Doors) -> None:
         doors.at("agent seen")
 
     Fleet.observe = observed  # type: ignore[method-assign]
-    assert operator.SWEEP_EVERY > SWEEP_EVERY
-    operator.SWEEP_EVERY = SWEEP_EVERY
+    assert manager.SWEEP_EVERY > SWEEP_EVERY
+    manager.SWEEP_EVERY = SWEEP_EVERY
 
 
 def main() -> None:
@@ -144,7 +143,7 @@ def main() -> None:
     settings = Settings.from_environment()
     configure_logging("text", settings.log_level)
     build(Doors.from_environment())
-    asyncio.run(operator.run_operator(settings))
+    asyncio.run(manager.run_operator(settings))
 
 
 if __name__ == "__main__":

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.bus.connection import Connection
+from heed.api.validation import parse_agent
+from heed.bus.client.connection import Connection
+from heed.bus.consumer.publish_dedup import MESSAGE_ID
 from heed.bus.jetstream import message_id
-from heed.bus.lookup import MESSAGE_ID
-from heed.core.cloudevents import parse_event
+from heed.core.codec.cloudevents_json import parse_event
+from heed.core.compiler.program import Program, compile_agent
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import Event
-from heed.core.jobcontract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
-from heed.core.ledger import Ledger, dump, load, owed_effects, settle, total_decided
-from heed.core.program import Program, compile_agent
+from heed.core.ledger.ledger import Ledger, dump, load, owed_effects, settle, total_decided
+from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
 from tests.integration.waiting import SOON

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from heed import names
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
 from heed.settings import Settings
 from tests.cluster.operating import LEASE_NAMESPACE, Operator
 from tests.faults.outage import AGENTS, PATH, Scene, manifest, until

@@ -16,15 +16,15 @@ from typing import Any
 from uuid import uuid4
 
 from heed import names
+from heed.bus.consumer.pull import Pull
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.pulling import Pull
-from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
-from heed.engine import deadlines, loop
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
+from heed.engine import loop, task_deadlines
 from heed.engine.batch import Batch, still_owed
 from heed.engine.ports import Reader, Stored, TaskRunner
-from heed.local import ledger as local
-from heed.local.ledger import KeyValueLedger
+from heed.local import ledger_store
+from heed.local.ledger_store import KeyValueLedger
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "tests/integration/engine"
@@ -97,7 +97,7 @@ def no_fence() -> None:
     """A ledger is written whatever its home holds by now."""
 
     async def over(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
-        value = local._record(self._known or await self.identify(), ledger)
+        value = ledger_store._record(self._known or await self.identify(), ledger)
         return Stored(ledger, str(await self._bucket.put(self._key, value)), len(value))
 
     KeyValueLedger.commit = over  # type: ignore[method-assign]
@@ -152,7 +152,7 @@ def waiting_overtaken() -> None:
 
 def deadlines_forgotten() -> None:
     """Nobody looks at the deadlines of tasks."""
-    deadlines.due = lambda ledger, now, since: iter(())  # type: ignore[assignment]
+    task_deadlines.due = lambda ledger, now, since: iter(())  # type: ignore[assignment]
 
 
 MUTANTS: dict[str, Mutant] = {

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 import yaml
 
-from heed.bus.credentials import Key
+from heed.bus.auth.jwt import Key
 from tests.cluster.conftest import CRDS, SYSTEM
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane

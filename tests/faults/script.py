@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from heed import names
-from heed.bus.cloudevents import encode
+from heed.bus.codec.cloudevents import encode
 from heed.bus.jetstream import message_id
-from heed.core.cloudevents import to_json
+from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
 from tests.faults.agents import DOMAIN, NAMESPACES
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.parsing import parse_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
 from heed.core.effects import StartTask
 from heed.core.events import Event, Malformed, Received
-from heed.core.ledger import count, owed_effects, settle
-from heed.core.program import compile_agent
+from heed.core.ledger.ledger import count, owed_effects, settle
 from tests.faults.agents import DOMAIN, manifest
 from tests.faults.judging import Incarnation, World, judge
 from tests.faults.people import Deletion

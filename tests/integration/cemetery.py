@@ -10,11 +10,11 @@ from click.testing import CliRunner, Result
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.connection import Connection
-from heed.bus.deadletters import Original, dead_letter
+from heed.bus.client.connection import Connection
+from heed.bus.codec.dead_letter import Original, dead_letter
+from heed.bus.consumer.reader import receive
+from heed.bus.dead_letters import Letters, Selection
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.letters import Letters, Selection
-from heed.bus.reader import receive
 from heed.cli.main import main
 from heed.core.events import Event, Received
 from tests.integration.engine.oracle import message_ids, opened

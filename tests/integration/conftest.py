@@ -6,9 +6,9 @@ from uuid import uuid4
 
 import pytest
 
-from heed.bus.connection import Connection, connect
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
 from heed.settings import Settings
 from tests.integration.cemetery import Cemetery, Run, running
 from tests.nats_server import NatsServer, require_nats_server

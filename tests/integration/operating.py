@@ -13,13 +13,13 @@ from uuid import uuid4
 from aiohttp import ClientError, ClientSession
 
 from heed import names
-from heed.core.decide import Decision
+from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef
-from heed.core.ledger import Ledger
-from heed.engine.observers import LogObserver, Observer
-from heed.kube.election import ended
-from heed.kube.operator import run_operator
-from heed.kube.watching import ClusterWatch
+from heed.core.ledger.ledger import Ledger
+from heed.engine.observer import LogObserver, Observer
+from heed.kube.leader.election import ended
+from heed.kube.manager import run_operator
+from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
 from tests.ports import free_port

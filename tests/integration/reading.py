@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Received
 from heed.engine.ports import Reader

@@ -12,11 +12,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heed import names
-from heed.bus.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, OPERATOR_CREDS, broker_keys
-from heed.bus.connection import Connection, connect
-from heed.bus.credentials import Grants, Signer
-from heed.bus.streams import ensure_streams
-from heed.bus.taskaccess import TaskAccess
+from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, OPERATOR_CREDS, broker_keys
+from heed.bus.auth.jwt import Grants, Signer
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
+from heed.bus.task_credentials import TaskAccess
 from heed.core.effects import AgentRef, TaskWork
 from heed.settings import Settings
 from tests.nats_server import NatsServer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from heed.kube.api import Api, ApiError
+from heed.kube.client.client import Api, ApiError
 
 DEAD = "http://127.0.0.1:9"
 

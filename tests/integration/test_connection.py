@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heed.bus.addresses import public_url
-from heed.bus.connection import Connection, connect
+from heed.bus.client.addresses import public_url
+from heed.bus.client.connection import Connection, connect
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until

@@ -15,17 +15,17 @@ from click.testing import CliRunner
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.accounts import FILES, OPERATOR_CREDS, PUBLISHER_CREDS, STREAMS_SEED, observer
-from heed.bus.cloudevents import decode
-from heed.bus.connection import Connection, NotPermitted, connect
-from heed.bus.credentials import Signer, read_credentials
+from heed.bus.auth.accounts import FILES, OPERATOR_CREDS, PUBLISHER_CREDS, STREAMS_SEED, observer
+from heed.bus.auth.jwt import Signer, read_credentials
+from heed.bus.client.connection import Connection, NotPermitted, connect
+from heed.bus.codec.cloudevents import decode
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.taskaccess import TaskAccess
+from heed.bus.task_credentials import TaskAccess
 from heed.cli.main import main
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event, Malformed
-from heed.core.jobcontract import broker_environment
-from heed.engine.results import with_published_result
+from heed.core.tasks.job_contract import broker_environment
+from heed.engine.published_results import with_published_result
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 from tests.cluster.controlplane.build import Unavailable, module_binaries

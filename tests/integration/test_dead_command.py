@@ -8,8 +8,8 @@ import yaml
 
 from heed import names
 from heed.api.status import Letter
-from heed.bus.connection import Connection
-from heed.bus.letters import Letters, Selection
+from heed.bus.client.connection import Connection
+from heed.bus.dead_letters import Letters, Selection
 from heed.core.events import Event, Malformed
 from tests.integration.cemetery import (
     AGENT,

@@ -11,10 +11,10 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter
-from heed.bus.connection import connect
-from heed.bus.letters import Letters
-from heed.bus.streams import ensure_streams
-from heed.cli.choosing import COMPLETION_TIMEOUT
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
+from heed.bus.dead_letters import Letters
+from heed.cli.dead.options import COMPLETION_TIMEOUT
 from heed.core.events import Event
 from heed.settings import Settings, StreamSettings
 from tests.integration.cemetery import (
@@ -95,7 +95,7 @@ async def test_a_broker_that_takes_no_more_is_told_and_the_rest_can_be_made_up_f
 async def test_a_broker_that_fails_is_not_asked_for_the_rest(
     own_server: NatsServer, alone: Cemetery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heed.cli.redriving.BATCH", 2)
+    monkeypatch.setattr("heed.cli.dead.redrive.BATCH", 2)
     letters = [await alone.bury(str(number)) for number in range(5)]
     info = await alone.connection.api(f"STREAM.INFO.{names.STREAM}")
     full = {"max_msgs": info["state"]["messages"], "discard": "new"}

@@ -10,12 +10,12 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.cloudevents import decode, encode
-from heed.bus.connection import Connection, connect
-from heed.bus.deadletters import read_original
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
+from heed.bus.codec.cloudevents import decode, encode
+from heed.bus.codec.dead_letter import read_original
+from heed.bus.codec.redrive_headers import write_redrive
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.redrives import write_redrive
-from heed.bus.streams import ensure_streams
 from heed.core.events import Event, Redrive
 from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import until

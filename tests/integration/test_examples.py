@@ -16,16 +16,16 @@ import yaml
 from click.testing import CliRunner
 
 from heed import names
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
-from heed.cli.files import load_agents
 from heed.cli.main import main
-from heed.cli.scenario import read_events
+from heed.cli.manifest_files import load_agents
+from heed.cli.simulate.scenario import read_events
 from heed.core.events import Event
-from heed.core.expectations import mismatches
-from heed.core.ledger import dump
-from heed.local.ledger import KeyValueLedger, open_ledgers
+from heed.core.ledger.ledger import dump
+from heed.core.simulation.assertions import mismatches
+from heed.local.ledger_store import KeyValueLedger, open_ledgers
 from heed.settings import Settings
 from tests.integration.local.examples import Life, life
 from tests.markdown import ROOT, blocks, commands, section

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed import names
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
+from heed.bus.client.streams import ensure_streams
+from heed.bus.codec.redrive_headers import write_redrive
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.redrives import write_redrive
-from heed.bus.streams import ensure_streams
 from heed.core.events import Event, Redrive
 from heed.errors import BusUnavailable, StreamReplaced
 from heed.settings import StreamSettings

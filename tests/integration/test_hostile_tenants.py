@@ -15,8 +15,8 @@ import nats.errors
 import pytest
 
 from heed import names
-from heed.bus import accounts
-from heed.bus.credentials import Grants, Key, Signer, read_credentials, token
+from heed.bus.auth import accounts
+from heed.bus.auth.jwt import Grants, Key, Signer, read_credentials, token
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.events import Event
 from tests.integration.secured import SecuredBroker, User, event_headers, work

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
-from heed.bus.connection import Connection, connect
-from heed.bus.credentials import Key
-from heed.bus.streams import ensure_streams
+from heed.bus.auth.jwt import Key
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 from tests.integration.waiting import until

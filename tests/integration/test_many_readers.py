@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.connection import Connection, connect
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import OPENING, JetStreamBus
-from heed.bus.streams import ensure_streams
 from heed.core.events import Event, Received
 from heed.engine.ports import Reader
 from heed.settings import Settings

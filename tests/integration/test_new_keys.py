@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from heed import names
-from heed.bus import accounts
-from heed.bus.connection import Connection, connect
+from heed.bus.auth import accounts
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
 from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.settings import Settings, StreamSettings

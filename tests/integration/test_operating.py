@@ -19,15 +19,16 @@ from aiohttp import ClientSession
 from kubernetes.aio.config import kube_config
 
 from heed import names
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import InvalidSettings
-from heed.kube import admission, brokerkeys, checking
-from heed.kube import api as apis
-from heed.kube import operator as operators
-from heed.kube.authority import due
-from heed.kube.operator import FAREWELL
+from heed.kube import broker_keys, manager
+from heed.kube.client import client
+from heed.kube.manager import FAREWELL
+from heed.kube.webhook import review_pool
+from heed.kube.webhook import server as admission
+from heed.kube.webhook.ca import due
 from tests.integration.operating import Listening, Rig, Watch
 from tests.integration.secured import SecuredBroker
 from tests.integration.waiting import SOON, until
@@ -45,23 +46,23 @@ START = {"name": "begin", "type": ASKED, "start": [{"task": "work"}]}
 
 @pytest.fixture(autouse=True)
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "ClusterWatch", Watch)
-    monkeypatch.setattr(apis, "TLS_END", 0)
-    monkeypatch.setattr(brokerkeys, "RETRY", 0.01)
-    monkeypatch.setattr(checking, "HUNG", SOON)  # on a busy machine a process may take long to start
+    monkeypatch.setattr(manager, "ClusterWatch", Watch)
+    monkeypatch.setattr(client, "TLS_END", 0)
+    monkeypatch.setattr(broker_keys, "RETRY", 0.01)
+    monkeypatch.setattr(review_pool, "HUNG", SOON)  # on a busy machine a process may take long to start
     monkeypatch.setattr(admission, "WITHIN", SOON)
 
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     """Those to the broker that the operator makes."""
-    made, connect = list[Connection](), operators.connect
+    made, connect = list[Connection](), manager.connect
 
     async def noted(*given: Any, **named: Any) -> Connection:
         made.append(await connect(*given, **named))
         return made[-1]
 
-    monkeypatch.setattr(operators, "connect", noted)
+    monkeypatch.setattr(manager, "connect", noted)
     return made
 
 

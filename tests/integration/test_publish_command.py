@@ -12,9 +12,9 @@ import yaml
 from click.testing import CliRunner, Result
 
 from heed import names
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
 from heed.cli.publish import publish
 from heed.core.events import Event, Received
 from heed.settings import Settings

@@ -11,13 +11,13 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.cloudevents import decode
-from heed.bus.connection import Connection, connect
-from heed.bus.deadletters import original_of, size_of
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
+from heed.bus.codec.cloudevents import decode
+from heed.bus.codec.dead_letter import original_of, size_of
+from heed.bus.dead_letters import Letters, Selection
 from heed.bus.jetstream import JetStreamBus, message_id
-from heed.bus.letters import Letters, Selection
-from heed.bus.streams import ensure_streams
-from heed.core.cloudevents import to_json
+from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent, StreamConflict
 from heed.settings import Settings, StreamSettings

@@ -4,7 +4,7 @@ import asyncio
 from datetime import datetime
 
 from heed import names
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Malformed
 from tests.integration.reading import BEGINNING, collect, data, send

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed import names
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
+from heed.bus.consumer.pull import Pull
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.pulling import Pull
 from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, collect, data, encoded, read_until_lost, send

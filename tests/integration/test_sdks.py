@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
 from tests.cluster.controlplane.build import Unavailable
 from tests.nats_server import NatsServer
 from tests.sdks.sending import HERE, SENDERS, Message, Sender, sent

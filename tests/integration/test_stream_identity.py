@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus import streams
-from heed.bus.bounds import Surveyor
-from heed.bus.connection import Connection
+from heed.bus.client import streams
+from heed.bus.client.connection import Connection
+from heed.bus.client.stream_bounds import Surveyor
+from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams, keep_streams
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
 from heed.settings import StreamSettings
 from tests.integration.conftest import connected

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus import streams
-from heed.bus.connection import Connection, connect
-from heed.bus.streamrules import Flaw
-from heed.bus.streams import ensure_streams
+from heed.bus.client import streams
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.streams import ensure_streams
 from heed.errors import StreamConflict
 from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import until
@@ -71,7 +71,7 @@ async def test_other_limits_are_kept_and_logged(broker: Connection, caplog: pyte
         await ensure_streams(broker, replace(SETTINGS, max_bytes=60_000_000))
 
     assert (await config_of(broker, names.STREAM))["max_bytes"] == 50_000_000
-    [record] = [item for item in caplog.records if item.name == "heed.bus.streams"]
+    [record] = [item for item in caplog.records if item.name == "heed.bus.client.streams"]
     assert vars(record)["field"] == "max_bytes"
     assert vars(record)["found"] == 50_000_000
 

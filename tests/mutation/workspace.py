@@ -23,7 +23,7 @@ from mutmut.mutation.file_mutation import mutate_file_contents
 from tests.mutation.children import IMPORTED_FIRST, MUTATED
 
 TREE = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "engine", "bus", "kube")
+PACKAGES = ("core", "sandbox", "engine", "bus", "kube")
 ORIGINAL = "__mutmut_orig"
 
 

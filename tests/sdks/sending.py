@@ -24,7 +24,7 @@ from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1.conversion import to_binary, to_structured
 from cloudevents.v1.http import CloudEvent as FormerCloudEvent
 
-from heed.bus.deadletters import Original, read_original
+from heed.bus.codec.dead_letter import Original, read_original
 from tests.cluster.controlplane.build import Unavailable, module_binaries
 
 HERE = Path(__file__).resolve().parent

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from aiohttp import web
 from kubernetes.aio import client
 
-from heed.kube.api import Api
-from heed.kube.authority import due
+from heed.kube.client.client import Api
+from heed.kube.webhook.ca import due
 from tests.unit.builders import merged
 
 Object = dict[str, Any]

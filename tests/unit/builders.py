@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.core.cloudevents import parse_event
-from heed.core.decide import Decision, decide
+from heed.api.validation import parse_agent
+from heed.core.cel.expression import Scope
+from heed.core.cel.variables import VARIABLES
+from heed.core.codec.cloudevents_json import parse_event
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.decision.decide import Decision, decide
 from heed.core.events import Event, Malformed, Received
-from heed.core.expressions import Scope
-from heed.core.ledger import Ledger
-from heed.core.program import Program, compile_agent
-from heed.core.vocabulary import VARIABLES
+from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed, InvalidManifest, Problem
 
 ASKED = "com.example.question.asked"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from heed.bus.credit import Credit, Credits
+from heed.bus.client.flow_control import Credit, Credits
 
 MIB = 1024**2
 ENVELOPE = 256  # what a message counts for beside its data as long as it is in flight

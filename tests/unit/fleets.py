@@ -9,11 +9,11 @@ from typing import Any
 from heed import names
 from heed.api.conditions import condition_of
 from heed.core.effects import AgentRef
-from heed.engine.observers import LogObserver
-from heed.engine.pacing import Pace
-from heed.kube.api import Api
-from heed.kube.fleet import Fleet
-from heed.kube.standing import Patience
+from heed.engine.observer import LogObserver
+from heed.engine.rate_limit import Pace
+from heed.kube.client.client import Api
+from heed.kube.controller.agents import Fleet
+from heed.kube.status.loop_health import Patience
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
 from tests.unit.builders import manifest

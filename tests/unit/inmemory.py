@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from heed.api.status import Cause, Owed, PendingTask, Phase
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, Malformed, Received
-from heed.core.ledger import Ledger
-from heed.core.policy import OPEN, Permissions
-from heed.engine.observers import LogObserver
-from heed.engine.performing import Performer
+from heed.core.ledger.ledger import Ledger
+from heed.core.policy.permissions import OPEN, Permissions
+from heed.engine.effect_executor import Performer
+from heed.engine.observer import LogObserver
 from heed.engine.ports import Stored
 from tests.unit.builders import after, job, only_task, program, received
 

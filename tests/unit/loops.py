@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 
 from heed.api.status import Cursor, Session
-from heed.core.decision import Decision
+from heed.core.compiler.program import Program
+from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.core.waiting import Waiting
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
 from heed.engine import loop as module
-from heed.engine.guarding import Guarded
 from heed.engine.loop import AgentLoop
-from heed.engine.pacing import Pace
-from heed.engine.stopping import stop
+from heed.engine.rate_limit import Pace
+from heed.sandbox.decision_pool import Guarded
+from heed.util.aio import stop
 from tests.integration.waiting import until
 from tests.unit.builders import at, program, received
 from tests.unit.inmemory import CREATED, Bus, Reader, Runner, Store, Watcher

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from heed.api.status import Owed
-from heed.core.cloudevents import parse_event
+from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, Received
 from heed.errors import BusUnavailable, ReaderLost
 from tests.unit.builders import ASKED, at, received

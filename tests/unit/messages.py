@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.cloudevents import decode
+from heed.bus.codec.cloudevents import decode
+from heed.core.codec.strict_json import Unreadable
 from heed.core.events import Event, Malformed
-from heed.core.strictjson import Unreadable
 
 TYPE = "com.example.order.placed"
 SUBJECT = names.event_subject("demo", TYPE)

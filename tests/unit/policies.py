@@ -5,10 +5,10 @@ from typing import Any
 
 from heed import names
 from heed.api.agent import Metadata
-from heed.api.parsing import parse_agent
 from heed.api.policy import AgentPolicy, EventGrant, parse_grant, parse_policy
-from heed.core.policy import Permissions, permissions
-from heed.core.program import Program, compile_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.policy.permissions import Permissions, permissions
 from heed.errors import InvalidManifest
 from tests.unit.builders import AGENT, NAMESPACE, manifest
 

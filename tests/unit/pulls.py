@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus.credit import MAX_REQUEST, READ_AHEAD
-from heed.bus.pulling import Arrival, Pull
+from heed.bus.client.flow_control import MAX_REQUEST, READ_AHEAD
+from heed.bus.consumer.pull import Arrival, Pull
 from heed.errors import ReaderLost
 from tests.unit.inmemory import turns
 from tests.unit.wire import API, CONSUMER, STREAM, Wire, consumer

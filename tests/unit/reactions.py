@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from heed.core.events import Event
-from heed.core.program import Program
-from heed.core.react import (
+from heed.core.compiler.program import Program
+from heed.core.decision.handlers import (
     Reacted,
     agent_variable,
     event_variable,
     react,
 )
+from heed.core.events import Event
 from tests.unit.builders import ASKED, failure_of, job, program
 
 TASKS = {"work": job("${input}"), "other": job()}

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from heed import names
+from heed.core.compiler.program import Program
 from heed.core.effects import TaskWork
 from heed.core.events import Event
-from heed.core.program import Program
-from heed.core.simulation import Answer, Message, Run, simulate
+from heed.core.simulation.simulator import Answer, Message, Run, simulate
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, job, program
 
 STOP, HALT = "com.example.stop", "com.example.halt"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus import accounts
-from heed.bus.credentials import Key, read_credentials
+from heed.bus.auth import accounts
+from heed.bus.auth.jwt import Key, read_credentials
 
 NOW = 1_700_000_000
 ANY_NUMBER = {

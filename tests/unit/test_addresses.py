@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.bus.addresses import Login, login_of, parse_addresses, public_url
+from heed.bus.client.addresses import Login, login_of, parse_addresses, public_url
 from heed.errors import InvalidSettings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from heed.core.admission import FINE, Around, Request, Verdict, judge, passes
+from heed.core.compiler.admission import FINE, Around, Request, Verdict, judge, passes
 
 Document = dict[str, Any]
 

@@ -12,12 +12,12 @@ import pytest
 from aiohttp import ClientSession, web
 
 from heed import names
-from heed.core.admission import Verdict
+from heed.core.compiler.admission import Verdict
 from heed.errors import Problem
-from heed.kube import admission as webhooks
-from heed.kube.admission import MAX_BODY, REVIEW, Admission, _Asked, _asked, _review
-from heed.kube.api import Api
-from heed.kube.checking import Checks
+from heed.kube.client.client import Api
+from heed.kube.webhook import server as webhooks
+from heed.kube.webhook.review_pool import Checks
+from heed.kube.webhook.server import MAX_BODY, REVIEW, Admission, _Asked, _asked, _review
 from tests.unit.apiserver import ApiServer, Object
 
 AGENT: Object = {

@@ -11,9 +11,9 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
-from heed.kube.admission import AT_ONCE, Admission
-from heed.kube.checking import Checks
-from heed.kube.serving import serving
+from heed.kube.webhook.review_pool import Checks
+from heed.kube.webhook.server import AT_ONCE, Admission
+from heed.util.http_server import serving
 from tests.integration.waiting import until
 
 KIND = {"group": "heed.dev", "version": "v1alpha1", "kind": "Other"}

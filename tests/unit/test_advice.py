@@ -6,8 +6,8 @@ import pytest
 
 from heed import names
 from heed.api.agent import Agent
-from heed.api.parsing import parse_agent
-from heed.core.advice import ANY, advise, direct_types
+from heed.api.validation import parse_agent
+from heed.core.compiler.lint import ANY, advise, direct_types
 from heed.errors import Problem
 from tests.unit.builders import ASKED, NAMESPACE, job, manifest
 

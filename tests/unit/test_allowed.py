@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from heed.api.parsing import parse_agent
-from heed.core.allowed import check_allowed
-from heed.core.policy import OPEN, Permissions
+from heed.api.validation import parse_agent
+from heed.core.compiler.authorization import check_allowed
+from heed.core.policy.permissions import OPEN, Permissions
 from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
 from tests.unit.builders import job, manifest
 from tests.unit.policies import allowed, grant, policy

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from heed.core.answers import answering, parse_script
 from heed.core.effects import AgentRef, TaskWork
-from heed.core.simulation import Answer
+from heed.core.simulation.simulator import Answer
+from heed.core.simulation.task_stubs import answering, parse_script
 from heed.errors import InvalidManifest
 
 DOCUMENT: dict[str, Any] = {

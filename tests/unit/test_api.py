@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.api import METADATA, Api, ApiError
+from heed.kube.client.client import METADATA, Api, ApiError
 from tests.unit.apiserver import ApiServer
 
 CLAIM = "/api/v1/namespaces/demo/configmaps/it"

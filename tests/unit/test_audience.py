@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.audience import Listener, unheeded
+from heed.core.compiler.audience import Listener, unheeded
 from tests.unit.builders import program
 
 OPEN = [{"type": "com.example.order.*"}, {"type": "com.example.question.asked"}]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.api.parsing import parse_agent
-from heed.core.program import compile_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
 from heed.errors import InvalidManifest, Problem
 from tests.unit.builders import ASKED, job, manifest, problems, program
 

@@ -6,14 +6,14 @@ import pytest
 
 from heed import names
 from heed.api.status import Cursor, Session
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger import Ledger
-from heed.core.room import Room
-from heed.core.waiting import MAX_WAITING, Waiting
-from heed.engine.backlog import AT_ONCE, EACH, MOST, Backlog, only_inbox
+from heed.core.ledger.deferred import MAX_WAITING, Waiting
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import Batch
-from heed.engine.pacing import Pace
+from heed.engine.deferred_queue import AT_ONCE, EACH, MOST, Backlog, only_inbox
+from heed.engine.rate_limit import Pace
 from tests.unit.builders import received
 from tests.unit.inmemory import CREATED, Bus, message, pending, sequences
 

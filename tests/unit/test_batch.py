@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from heed.core.decision import PLACE, SHELL, Decision
+from heed.core.decision.model import PLACE, SHELL, Decision
 from heed.core.effects import CancelTask, Effect, StartTask
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import Batch, still_owed
-from heed.engine.pacing import Pace
+from heed.engine.rate_limit import Pace
 from tests.unit.builders import received
 from tests.unit.inmemory import message, pending, with_tasks
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.bounds import (
+from heed.core.cel.polynomial import (
     BUDGET,
     EXTENT,
     NONE,

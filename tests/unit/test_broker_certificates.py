@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from heed.bus.options import options
+from heed.bus.client.connect_options import options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 

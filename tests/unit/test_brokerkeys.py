@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from heed.bus import accounts
+from heed.bus.auth import accounts
 from heed.errors import InvalidSettings
-from heed.kube import brokerkeys, election
-from heed.kube.api import Api
-from heed.kube.brokerkeys import broker_keys
-from heed.kube.health import Health
-from heed.kube.watching import ClusterWatch
+from heed.kube import broker_keys as brokerkeys
+from heed.kube.broker_keys import broker_keys
+from heed.kube.client.client import Api
+from heed.kube.leader import election
+from heed.kube.probes import Health
+from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.credentials import Grants, Key, Signer, read_credentials
-from heed.bus.options import api_prefix, options
+from heed.bus.auth.jwt import Grants, Key, Signer, read_credentials
+from heed.bus.client.connect_options import api_prefix, options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 

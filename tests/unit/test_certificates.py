@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from heed.errors import InvalidSettings
-from heed.kube.authority import SETTLED, SKEW, Keys, due, keys_of
-from heed.kube.certificates import Folder, Found, NoCertificate, SelfIssued, Tls, source_of
+from heed.kube.webhook.ca import SETTLED, SKEW, Keys, due, keys_of
+from heed.kube.webhook.certificates import Folder, Found, NoCertificate, SelfIssued, Tls, source_of
 from heed.settings import Settings
 from tests.integration.waiting import until
 

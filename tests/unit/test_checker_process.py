@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from heed.core.admission import Around, Request, judge
-from heed.engine.worker import LENGTH, read_frame
-from heed.kube import checker
-from heed.kube.checker import answer, frame
+from heed.core.compiler.admission import Around, Request, judge
+from heed.kube.webhook import review_worker
+from heed.kube.webhook.review_worker import answer, frame
+from heed.sandbox.decision_worker import LENGTH, read_frame
 from tests.patience import PATIENCE
 from tests.unit.test_admission import agent, policy
 
@@ -65,7 +65,7 @@ def test_the_look_at_others_is_a_short_one(monkeypatch: pytest.MonkeyPatch) -> N
     strict = policy("x.other")
     assert any("stops Agent" in item for item in asked(strict, agents=[agent()])["warnings"])
 
-    monkeypatch.setattr(checker, "LOOK_AROUND", -1.0)
+    monkeypatch.setattr(review_worker, "LOOK_AROUND", -1.0)
 
     assert asked(strict, agents=[agent()])["warnings"] == (
         "there are more Agents than were looked at; see their condition Ready",
@@ -85,7 +85,7 @@ def test_what_takes_too_much_memory_is_a_problem(monkeypatch: pytest.MonkeyPatch
     def exhausts(*_: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(checker, "judge", exhausts)
+    monkeypatch.setattr(review_worker, "judge", exhausts)
 
     (problem,) = asked(agent())["problems"]
     assert (problem["path"], problem["message"], problem["remedy"]) == (
@@ -101,7 +101,7 @@ def test_a_mistake_of_ours_is_no_verdict(
     def breaks(*_: Any) -> None:
         raise ValueError("x" * 1000)
 
-    monkeypatch.setattr(checker, "judge", breaks)
+    monkeypatch.setattr(review_worker, "judge", breaks)
 
     assert asked(agent()) == {"mistake": f"ValueError('{'x' * 488}"}
     assert "ValueError" in capsys.readouterr().err
@@ -114,7 +114,7 @@ class Checker:
     """The process, with pipes to it."""
 
     def __init__(self, memory: int = MEMORY, cpu: float = 30.0) -> None:
-        argv = [sys.executable, "-m", "heed.kube.checker", str(memory), str(cpu)]
+        argv = [sys.executable, "-m", "heed.kube.webhook.review_worker", str(memory), str(cpu)]
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
         )

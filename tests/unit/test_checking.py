@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from heed.core.admission import Around, Request, judge
-from heed.kube import checking as checks_
-from heed.kube.checking import Checks, CheckUnavailable
+from heed.core.compiler.admission import Around, Request, judge
+from heed.kube.webhook import review_pool
+from heed.kube.webhook.review_pool import Checks, CheckUnavailable
 from tests.integration.waiting import SOON, until
 
 COMMON = {"apiVersion": "heed.dev/v1alpha1", "metadata": {"name": "it", "namespace": "demo"}}
@@ -33,7 +33,7 @@ MANY = Around(policies=[POLICY] * 50_000)  # takes seconds to read
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a process may take long to start."""
-    monkeypatch.setattr(checks_, "HUNG", SOON)
+    monkeypatch.setattr(review_pool, "HUNG", SOON)
 
 
 @asynccontextmanager

@@ -11,11 +11,11 @@ from heed.api.agent import (
     Handler,
     TaskSpec,
 )
-from heed.core import checks
-from heed.core.checks import Compiler
-from heed.core.templates import compile_template
-from heed.core.values import INT_MAX, INT_MIN
-from heed.core.vocabulary import OF_EVENTS
+from heed.core.cel.template import compile_template
+from heed.core.cel.variables import OF_EVENTS
+from heed.core.codec.canonical_json import INT_MAX, INT_MIN
+from heed.core.compiler import validation
+from heed.core.compiler.validation import Compiler
 from heed.errors import Problem
 from tests.unit.builders import ASKED, job, manifest
 
@@ -89,7 +89,7 @@ def test_only_what_is_known_in_a_place_compiles_there() -> None:
 
 
 def test_a_name_is_that_of_one_handler() -> None:
-    found = said(checks.check_names, spec({"name": "a"}, {"name": "b"}, {"name": "a"}, {"name": "a"}))
+    found = said(validation.check_names, spec({"name": "a"}, {"name": "b"}, {"name": "a"}, {"name": "a"}))
 
     assert found == [
         f'spec.handlers[{index}].name: "a" is the name of spec.handlers[0] too; give each handler its own name'
@@ -100,7 +100,7 @@ def test_a_name_is_that_of_one_handler() -> None:
 def test_what_comes_anyway_needs_no_subscription() -> None:
     subscribe = [{"type": "a"}, {"type": "dev.heed.task.failed"}, {"type": "dev.heed.taskforce.x"}]
 
-    assert said(checks.check_names, spec(subscribe=subscribe)) == [
+    assert said(validation.check_names, spec(subscribe=subscribe)) == [
         "spec.subscribe[1].type: task events come through the inbox and need no subscription; "
         "remove it; a handler with that `type` gets them"
     ]
@@ -123,18 +123,20 @@ def test_what_comes_anyway_needs_no_subscription() -> None:
 def test_a_key_is_a_string(source: str | None, problem: str | None) -> None:
     key = Compiler([]).expression(source, "key")
 
-    assert said(checks.check_key, key) == ([] if problem is None else [f"spec.session.key: {problem}"])
+    assert said(validation.check_key, key) == ([] if problem is None else [f"spec.session.key: {problem}"])
 
 
 def test_a_task_has_work_to_do() -> None:
     broken: dict[str, Any] = {"template": {"spec": {"containers": []}}}
 
-    assert said(checks.check_work, TaskSpec(), None, "here") == ["here: has no work to do; give it a `job`"]
-    assert said(checks.check_work, TaskSpec(job=broken), None, "here") == []
-    assert said(checks.check_work, TaskSpec(job=broken), compile_template(broken), "here") == [
+    assert said(validation.check_work, TaskSpec(), None, "here") == [
+        "here: has no work to do; give it a `job`"
+    ]
+    assert said(validation.check_work, TaskSpec(job=broken), None, "here") == []
+    assert said(validation.check_work, TaskSpec(job=broken), compile_template(broken), "here") == [
         "here.job.template.spec.containers: there is no container; a job needs at least one container"
     ]
-    assert said(checks.check_work, TaskSpec(**job()), compile_template(job()["job"]), "here") == []
+    assert said(validation.check_work, TaskSpec(**job()), compile_template(job()["job"]), "here") == []
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,7 @@ def test_a_task_has_work_to_do() -> None:
     ],
 )
 def test_a_task_that_is_named_exists(task: str | None, tasks: dict[str, Any], problems: list[str]) -> None:
-    assert said(checks.check_task, task, "here", spec(tasks=tasks)) == problems
+    assert said(validation.check_task, task, "here", spec(tasks=tasks)) == problems
 
 
 # ── handlers ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,7 +194,7 @@ NO_STATE = "here.state: is neither a map nor one ${CEL} that yields a map; write
     ],
 )
 def test_what_a_handler_does_makes_sense(fields: dict[str, Any], problems: list[str]) -> None:
-    assert said(checks.check_handler, handler(**fields), "here", spec(tasks={"work": job()})) == problems
+    assert said(validation.check_handler, handler(**fields), "here", spec(tasks={"work": job()})) == problems
 
 
 @pytest.mark.parametrize(
@@ -217,7 +219,7 @@ def test_what_a_handler_does_makes_sense(fields: dict[str, Any], problems: list[
     ],
 )
 def test_what_is_said_of_an_event_can_be_sent(fields: dict[str, Any], problems: list[str]) -> None:
-    assert said(checks.check_emitted, Emit.model_validate(fields), "here") == problems
+    assert said(validation.check_emitted, Emit.model_validate(fields), "here") == problems
 
 
 ONE_OF = "here: needs either `task` or `from`; give exactly one of `task` and `from`"
@@ -240,7 +242,7 @@ FROM = "here.from: is not one ${CEL}; write `from: ${…}` with an expression th
 def test_an_item_is_one_thing_or_where_many_come_from(
     value: str | None, many: str | None, problems: list[str]
 ) -> None:
-    assert said(checks.check_one_of, "here", "task", value, many) == problems
+    assert said(validation.check_one_of, "here", "task", value, many) == problems
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,7 @@ def test_an_item_is_one_thing_or_where_many_come_from(
     ],
 )
 def test_values_reach_the_operator_as_they_are_written(value: Any, problems: list[str]) -> None:
-    assert said(checks.check_values, value, "here") == problems
+    assert said(validation.check_values, value, "here") == problems
 
 
 @pytest.mark.parametrize("box", [lambda value: [value], lambda value: {"a": value}])
@@ -268,5 +270,5 @@ def test_values_are_looked_at_down_to_a_hundred_levels(box: Any) -> None:
             value = box(value)
         return value
 
-    assert len(said(checks.check_values, nested(100), "here")) == 1
-    assert said(checks.check_values, nested(101), "here") == []
+    assert len(said(validation.check_values, nested(100), "here")) == 1
+    assert said(validation.check_values, nested(101), "here") == []

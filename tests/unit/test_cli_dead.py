@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from heed import names
-from heed.bus.deadletters import DeadLetter
-from heed.bus.letters import Found, Mark
-from heed.cli.letters import MAX_SHOWN, age, details, row, show_letter, summary
+from heed.bus.codec.dead_letter import DeadLetter
+from heed.bus.dead_letters import Found, Mark
+from heed.cli.dead.render import MAX_SHOWN, age, details, row, show_letter, summary
 from heed.cli.main import main
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from heed import __version__
 from heed.cli.main import COMMANDS, main
 from heed.cli.output import paint
-from heed.cli.program import program
-from heed.core.visible import visible
+from heed.cli.prog_name import program
 from heed.errors import InvalidManifest, LedgerConflict, Problem
+from heed.util.terminal import visible
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "operator")}
 HEED = [sys.executable, "-c", "from heed.cli.main import main; main(prog_name='heed')"]
@@ -207,8 +207,8 @@ def test_the_operator_takes_options_over_the_environment(monkeypatch: pytest.Mon
     async def run_operator(settings: Settings) -> None:
         seen.append(settings)
 
-    monkeypatch.setattr("heed.kube.operator.run_operator", run_operator)
-    monkeypatch.setattr("heed.telemetry.configure_logging", lambda form, level: None)
+    monkeypatch.setattr("heed.kube.manager.run_operator", run_operator)
+    monkeypatch.setattr("heed.logging.configure_logging", lambda form, level: None)
     environment = {"HEED_NATS_URL": "nats://a", "HEED_NAMESPACE": "demo", "HEED_BATCH": "7"}
 
     result = heed(

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.cloudevents import decode, encode_value
-from heed.core.cloudevents import MAX_LENGTH
+from heed.bus.codec.cloudevents import decode, encode_value
+from heed.core.codec.cloudevents_json import MAX_LENGTH
 from heed.core.events import Event, Malformed
 from tests.unit.messages import (
     DOCUMENT,

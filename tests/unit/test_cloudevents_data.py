@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from heed.bus.cloudevents import decode, encode, from_json, to_json
-from heed.core.cloudevents import form_of
+from heed.bus.codec.cloudevents import decode, encode, from_json, to_json
+from heed.core.codec.cloudevents_json import form_of
+from heed.core.codec.strict_json import MAX_DEPTH
 from heed.core.events import Event, Malformed
-from heed.core.strictjson import MAX_DEPTH
 from heed.errors import MalformedEvent
 from tests.unit.messages import DOCUMENT, STRUCTURED, SUBJECT, TYPE, binary, event_of, refusal_of, structured
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.cloudevents import (
+from heed.core.codec.cloudevents_json import (
     form_of,
     read_data,
     to_json,

@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from heed.core.cloudevents import (
+from heed.core.codec.cloudevents_json import (
     MAX_LENGTH,
     build,
     from_json,
     parse_event,
     to_json,
 )
+from heed.core.codec.strict_json import MAX_DEPTH
 from heed.core.events import Event
-from heed.core.strictjson import MAX_DEPTH
 from tests.unit.messages import refused
 
 REQUIRED = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "com.example.x"}

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.bus.cloudevents import decode, encode, from_json, to_json
+from heed.bus.codec.cloudevents import decode, encode, from_json, to_json
 from heed.core.events import Event, Malformed
 from tests.unit.messages import HEADERS, STRUCTURED, SUBJECT
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus.cloudevents import STRUCTURED, decode, decode_value, encode, encode_value
-from heed.core.cloudevents import to_json
+from heed.bus.codec.cloudevents import STRUCTURED, decode, decode_value, encode, encode_value
+from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
 from tests.unit.messages import SUBJECT, TYPE, refused
 

@@ -7,12 +7,12 @@ import pytest
 
 from heed.api.conditions import EVENTS_EXPIRED, READY, SATURATED, Condition, condition_of, with_condition
 from heed.api.status import Cursor, Totals
-from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
-from heed.kube.ledger import changed_conditions
-from heed.kube.saying import Known, Word, changes, known
-from heed.kube.standing import UNDECIDED
-from heed.kube.troubles import Trouble
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
+from heed.kube.status.ledger_store import changed_conditions
+from heed.kube.status.loop_health import UNDECIDED
+from heed.kube.status.ready import Known, Word, changes, known
+from heed.kube.status.reasons import Trouble
 
 NOON, LATER = "2026-01-31T12:00:00.000000Z", "2026-01-31T13:00:00.000000Z"
 AWAY = Trouble("BrokerUnavailable", "no connection; events wait")

@@ -10,7 +10,7 @@ import pytest
 
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
 from heed.local.console import WIDTH, Console, ConsoleLog, Form, short
 from tests.unit.builders import fold, program, received

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.core.bounds import (
+from heed.core.cel.ast import Call, Constant, UnknownSyntax, syntax_of
+from heed.core.cel.cost import COSTLY, cost_of
+from heed.core.cel.expression import compile_expression
+from heed.core.cel.polynomial import (
     BUDGET,
     NODE,
     Allowance,
@@ -19,9 +22,6 @@ from heed.core.bounds import (
     times,
     without,
 )
-from heed.core.cost import COSTLY, cost_of
-from heed.core.expressions import compile_expression
-from heed.core.syntax import Call, Constant, UnknownSyntax, syntax_of
 from tests.unit.builders import job, program
 from tests.unit.test_expressions import json_values
 

@@ -6,10 +6,10 @@ evaluation takes 2000 and each operation in it 100; a value is 32 beside its tex
 
 import pytest
 
-from heed.core.bounds import EXTENT, LENGTH, TOO_MUCH, Bound, constant
-from heed.core.cost import COSTLY, FREE, Cost, cost_of, literal, rendered, together
-from heed.core.expressions import compile_expression
-from heed.core.syntax import Call, Constant, Fold, Literal, Name, Node, Select
+from heed.core.cel.ast import Call, Constant, Fold, Literal, Name, Node, Select
+from heed.core.cel.cost import COSTLY, FREE, Cost, cost_of, literal, rendered, together
+from heed.core.cel.expression import compile_expression
+from heed.core.cel.polynomial import EXTENT, LENGTH, TOO_MUCH, Bound, constant
 
 
 def written(bound: Bound) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.bus.credit import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, Credits
+from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, Credits
 from tests.unit.credits import ENVELOPE, MIB, Reader
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from heed.bus import reader
+from heed.bus.consumer import reader
+from heed.bus.consumer.reader import CursorReader, stream_time
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.reader import CursorReader, stream_time
 from heed.core.events import Event, Malformed
 from heed.errors import ReaderLost
 from tests.unit.inmemory import turns

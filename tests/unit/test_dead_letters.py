@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed.api.status import Letter, Owed
-from heed.bus.deadletters import (
+from heed.bus.codec.dead_letter import (
     DeadLetter,
     Original,
     dead_letter,
@@ -17,7 +17,7 @@ from heed.bus.deadletters import (
     read_original,
     size_of,
 )
-from heed.bus.redrives import write_redrive
+from heed.bus.codec.redrive_headers import write_redrive
 from heed.core.events import Redrive
 from tests.unit.messages import SUBJECT, TYPE
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
-from heed.engine import deadlines as deadlines_module
-from heed.engine.deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, Deadlines, due, next_due
-from heed.engine.performing import Performer
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
+from heed.engine import task_deadlines
+from heed.engine.effect_executor import Performer
+from heed.engine.task_deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, Deadlines, due, next_due
 from tests.unit.builders import after, at, job, program, received
 from tests.unit.inmemory import AGENT as REF
 from tests.unit.inmemory import Bus, Runner, Watcher, pending, turns, with_tasks
@@ -77,7 +77,7 @@ class Kept:
         self.bus, self.runner = Bus(), Runner()
         self.performer = Performer(REF, self.bus, self.runner, Watcher())
         self.deadlines: Deadlines | None = None
-        monkeypatch.setattr(deadlines_module, "time", SimpleNamespace(time=lambda: self.now))
+        monkeypatch.setattr(task_deadlines, "time", SimpleNamespace(time=lambda: self.now))
         loop = asyncio.get_running_loop()
         call_later = loop.call_later
 

@@ -8,15 +8,15 @@ import pytest
 from heed import names
 from heed.api.policy import parse_event_type
 from heed.api.status import Cause, Cursor, Letter, PendingTask, Session, Totals
-from heed.core.decide import decide
-from heed.core.decision import Decision
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import decide
+from heed.core.decision.model import Decision
 from heed.core.events import Malformed, Received
-from heed.core.eventtypes import compile_schemas
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.core.room import Room
-from heed.core.waiting import Waiting
-from heed.core.window import Window
+from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger
+from heed.core.schema.registry import compile_schemas
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, job, program, received, task_end
 from tests.unit.policies import document
 

@@ -7,11 +7,11 @@ import pytest
 
 from heed import names
 from heed.api.agent import MAX_EXPRESSION, MAX_EXPRESSIONS, MAX_EXPRESSIONS_LENGTH, MAX_TEMPLATE_VALUES
-from heed.core import expressions
-from heed.core.decide import decide
-from heed.core.expressions import ExpressionError, compile_expression
-from heed.core.ledger import Ledger
-from heed.core.react import NEEDS_GUARD
+from heed.core.cel import expression
+from heed.core.cel.expression import ExpressionError, compile_expression
+from heed.core.decision.decide import decide
+from heed.core.decision.handlers import NEEDS_GUARD
+from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 from tests.unit.builders import (
     after,
@@ -235,7 +235,7 @@ def test_no_memory_is_a_letter_that_names_the_handler(place: str, monkeypatch: p
     def broken(self: Any, scope: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(expressions.Scope, "evaluate", broken)
+    monkeypatch.setattr(expression.Scope, "evaluate", broken)
 
     assert letter(starved, received(1)) == ("TooCostly", "h0")
     assert states(fold(starved, [received(1)])[-1].ledger) == {}

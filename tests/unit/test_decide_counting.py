@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.core.decide import decide
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import decide
 from heed.core.effects import Publish
 from heed.core.events import Event, Received
-from heed.core.ledger import Ledger, settle, total_decided
-from heed.core.program import Program
-from heed.core.window import SIZE as REMEMBERED_EVENTS
+from heed.core.ledger.dedup_window import SIZE as REMEMBERED_EVENTS
+from heed.core.ledger.ledger import Ledger, settle, total_decided
 from tests.unit.builders import (
     AGENT,
     ASKED,

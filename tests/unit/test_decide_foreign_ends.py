@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.decide import Decision, decide
+from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Received, Redrive
-from heed.core.ledger import Ledger, dump, owed_effects, settle
-from heed.core.room import Room
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger, dump, owed_effects, settle
 from heed.engine.batch import still_owed
 from tests.unit.builders import (
     AGENT,

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from heed.core.decide import decide
-from heed.core.ledger import Ledger
-from heed.core.program import Program
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import decide
+from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import job, program, received
 
 MISSING = 'there is no "missing"; guard it with has(…) or use .?missing.orValue(…)'

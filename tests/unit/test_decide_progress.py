@@ -7,12 +7,12 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter
-from heed.bus.taskaccess import task_grants
-from heed.core.decide import Decision, decide
+from heed.bus.task_credentials import task_grants
+from heed.core.decision.decide import Decision, decide
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger import Ledger
-from heed.core.policy import Aspect, Permissions
-from heed.core.tasks import work_of
+from heed.core.ledger.ledger import Ledger
+from heed.core.policy.permissions import Aspect, Permissions
+from heed.core.tasks.work import work_of
 from tests.unit.builders import (
     AGENT,
     NAMESPACE,

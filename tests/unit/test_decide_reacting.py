@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.decide import Decision, decide
+from heed.core.decision.decide import Decision, decide
+from heed.core.decision.handlers import MAX_STATE_BYTES
 from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
-from heed.core.ledger import Ledger, dump, load, owed_effects
-from heed.core.react import MAX_STATE_BYTES
+from heed.core.ledger.ledger import Ledger, dump, load, owed_effects
 from tests.unit.builders import (
     AGENT,
     ASKED,
@@ -449,8 +449,8 @@ def test_bytes_are_base64_to_expressions_so_that_no_zero_cuts_them_off() -> None
 # ── identity ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SCRIPT = """
-from heed.core.ledger import dump
-from heed.core.values import compact
+from heed.core.ledger.ledger import dump
+from heed.core.codec.canonical_json import compact
 from tests.unit.builders import after, job, program, received
 agent = program(
     {"state": {"b": {"y": 1, "x": "${event.data}"}, "a": 1}, "start": [{"task": "work", "input": {"z": 1, "a": 2}}],

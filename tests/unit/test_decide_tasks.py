@@ -8,11 +8,11 @@ import pytest
 
 from heed import names
 from heed.api.status import PendingTask
-from heed.core.decide import decide
+from heed.core.decision.decide import decide
 from heed.core.effects import CancelTask, StartTask, TaskEnd
 from heed.core.events import Received
-from heed.core.ledger import Ledger, owed_effects, settle
-from heed.core.tasks import end_event, end_subject, work_of
+from heed.core.ledger.ledger import Ledger, owed_effects, settle
+from heed.core.tasks.work import end_event, end_subject, work_of
 from tests.unit.builders import (
     AGENT,
     ASKED,

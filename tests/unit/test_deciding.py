@@ -9,18 +9,18 @@ import pytest
 
 from heed import names
 from heed.api.status import Session
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger import Ledger
-from heed.core.room import Room
-from heed.core.waiting import MAX_WAITING, Waiting
-from heed.engine import deciding as module
-from heed.engine.backlog import Backlog
+from heed.core.ledger.deferred import MAX_WAITING, Waiting
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger
+from heed.engine import batching as module
 from heed.engine.batch import Batch
-from heed.engine.deciding import TURN, Deciding
-from heed.engine.guarding import Guard
-from heed.engine.inlet import Inlet
-from heed.engine.pacing import Pace
+from heed.engine.batching import TURN, Deciding
+from heed.engine.deferred_queue import Backlog
+from heed.engine.rate_limit import Pace
+from heed.engine.read_buffer import Inlet
+from heed.sandbox.decision_pool import Guard
 from tests.unit.builders import at, program, received
 from tests.unit.inmemory import Bus, Reader, sequences, turns
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from heed.bus.connection import Connection, NotPermitted, connect
-from heed.bus.credentials import Grants, Key, Signer, read_credentials
+from heed.bus.auth.jwt import Grants, Key, Signer, read_credentials
+from heed.bus.client.connection import Connection, NotPermitted, connect
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 from tests.integration.waiting import until
@@ -204,7 +204,7 @@ async def test_a_loss_and_a_return_are_logged_counted_and_told(
     await connection.close()
 
     assert changes.empty(), "nobody watches any more"
-    ours = [item for item in caplog.records if item.name == "heed.bus.connection"]
+    ours = [item for item in caplog.records if item.name == "heed.bus.client.connection"]
     lost = [item for item in ours if item.message == "broker lost"]
     back = [item for item in ours if item.message == "broker reconnected"]
     assert [len(lost), len(back)] == [2, 2]

@@ -14,16 +14,16 @@ import pytest
 import yaml
 
 from heed.api.agent import Agent
-from heed.api.manifests import parse_manifests
-from heed.api.parsing import parse_agent
+from heed.api.manifest.document import parse_manifests
 from heed.api.status import AgentStatus
+from heed.api.validation import parse_agent
 from heed.cli.main import COMMANDS, main
-from heed.core.advice import advise
-from heed.core.answers import parse_script
-from heed.core.doubts import doubts
-from heed.core.expectations import check_expectation
-from heed.core.jobcontract import environment
-from heed.local.rules import read_rules
+from heed.core.compiler.expression_lint import doubts
+from heed.core.compiler.lint import advise
+from heed.core.simulation.assertions import check_expectation
+from heed.core.simulation.task_stubs import parse_script
+from heed.core.tasks.job_contract import environment
+from heed.local.policy_loader import read_rules
 from heed.settings import Settings, StreamSettings
 from tests.markdown import ROOT, anchors, blocks, commands, links
 
@@ -262,7 +262,7 @@ def test_every_reason_of_a_failed_task_is_explained() -> None:
     source = "".join(
         file.read_text()
         for folder in ("core", "kube")
-        for file in (ROOT / "operator/heed" / folder).glob("*.py")
+        for file in (ROOT / "operator/heed" / folder).rglob("*.py")
     )
     reasons = set(
         re.findall(

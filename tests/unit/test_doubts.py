@@ -9,18 +9,18 @@ import yaml
 from click.testing import CliRunner
 
 from heed import names
-from heed.api.parsing import parse_agent
 from heed.api.policy import EventType, parse_event_type
 from heed.api.status import Cause, PendingTask
+from heed.api.validation import parse_agent
 from heed.cli.main import main
-from heed.core.admission import Around, Request, judge
-from heed.core.doubts import doubts
+from heed.core.compiler.admission import Around, Request, judge
+from heed.core.compiler.expression_lint import doubts
+from heed.core.compiler.program import compile_agent
+from heed.core.compiler.unguarded_members import guard
+from heed.core.compiler.unknown_members import OF_ENDS
 from heed.core.effects import AgentRef, TaskEnd
-from heed.core.eventtypes import compile_schemas
-from heed.core.guards import guard
-from heed.core.members import OF_ENDS
-from heed.core.program import compile_agent
-from heed.core.tasks import end_event
+from heed.core.schema.registry import compile_schemas
+from heed.core.tasks.work import end_event
 from tests.unit.builders import ASKED, job, manifest, problems
 
 TASKS = {"research": job("${input.topic}")}

@@ -9,15 +9,15 @@ import sys
 import pytest
 from kubernetes.aio.leaderelection.electionconfig import Config
 
-from heed.kube import election, lease
-from heed.kube.api import Api
-from heed.kube.election import (
+from heed.kube.client.client import Api
+from heed.kube.leader import election, lease_lock
+from heed.kube.leader.election import (
     Candidacy,
     Election,
     LeaseLost,
     Unopposed,
 )
-from heed.kube.lease import LeaseLock
+from heed.kube.leader.lease_lock import LeaseLock
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer
 
@@ -47,7 +47,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         return config
 
     monkeypatch.setattr(election, "_config", quick)
-    monkeypatch.setattr(lease, "RELEASE_RETRY", 0.01)
+    monkeypatch.setattr(lease_lock, "RELEASE_RETRY", 0.01)
     return seconds
 
 
@@ -218,7 +218,7 @@ async def test_a_lease_that_another_one_has_taken_is_lost_when_the_work_is_over(
 async def test_a_lease_that_cannot_be_renewed_is_lost(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease, "RENEW_DEADLINE", 0.3)
+    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.3)
     work = Work()
     leading = asyncio.create_task(candidate(server).lead(work))
     await asyncio.wait_for(work.begun.wait(), SOON)
@@ -234,7 +234,7 @@ async def test_nobody_takes_the_lease_again_while_the_work_of_a_lost_term_ends(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a term that is over because its lease could not be renewed, and work that takes its time to end
-    monkeypatch.setattr(lease, "RENEW_DEADLINE", 0.2)
+    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.2)
     one = candidate(server)
     work = Work(one)
     work.may_end.clear()

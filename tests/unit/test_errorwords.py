@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.expressions import ExpressionError, Scope, compile_expression, out_of_memory, weight
-from heed.core.slips import function_instead, no_list, no_map, readable, remedies
+from heed.core.cel.diagnostics import function_instead, no_list, no_map, readable, remedies
+from heed.core.cel.expression import ExpressionError, Scope, compile_expression, out_of_memory, weight
 from tests.unit.builders import scope
 
 BOOLEAN = "what stands before ? has to be true or false; compare it with something"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.eventtypes import (
+from heed.core.schema.registry import (
     NO_SCHEMAS,
     Compiled,
     Finding,

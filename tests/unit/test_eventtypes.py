@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.parsing import parse_agent
 from heed.api.policy import EventType, parse_event_type
-from heed.core.decide import Decision, decide
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.decision.decide import Decision, decide
+from heed.core.decision.handlers import NEEDS_GUARD
 from heed.core.events import Received, Redrive
-from heed.core.eventtypes import NO_SCHEMAS, Schemas, compile_schemas
-from heed.core.ledger import Ledger, total_decided
-from heed.core.program import Program, compile_agent
-from heed.core.react import NEEDS_GUARD
+from heed.core.ledger.ledger import Ledger, total_decided
+from heed.core.schema.registry import NO_SCHEMAS, Schemas, compile_schemas
 from heed.errors import DecisionFailed
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, emitted, fold, manifest, received, states
 from tests.unit.policies import allowed, grant

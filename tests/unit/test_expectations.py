@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.expectations import NOTHING, Mismatch, check_expectation, mismatches, unmet
+from heed.core.simulation.assertions import NOTHING, Mismatch, check_expectation, mismatches, unmet
 from heed.errors import InvalidManifest
 
 ALL = "agents, outcomes, emitted, tasks, deadLetters, unheard, pending"

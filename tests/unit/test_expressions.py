@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.api.agent import MAX_EXPRESSION
-from heed.core.expressions import ExpressionError, Scope, compile_expression
-from heed.core.strictjson import MAX_DEPTH
+from heed.core.cel.expression import ExpressionError, Scope, compile_expression
+from heed.core.codec.strict_json import MAX_DEPTH
 from tests.unit.builders import scope
 
 

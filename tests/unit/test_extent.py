@@ -10,8 +10,8 @@ from heed.api.agent import (
     MAX_TEMPLATE_VALUES,
     AgentSpec,
 )
-from heed.core import checks
-from heed.core.checks import Compiler
+from heed.core.compiler import validation
+from heed.core.compiler.validation import Compiler
 from heed.errors import Problem
 from tests.unit.builders import manifest
 
@@ -47,8 +47,8 @@ def test_so_many_values_there_may_be_in_templates(kind: str) -> None:
     # what is there besides: the state of the handler or none, the maps and lists themselves, the fields of a start
     besides = {"list": 2, "map": 2, "job": 3, "input": 5}[kind]
 
-    assert said(checks.check_extent, filled(MAX_TEMPLATE_VALUES - besides)) == []
-    assert said(checks.check_extent, filled(MAX_TEMPLATE_VALUES - besides + 1)) == [VALUES]
+    assert said(validation.check_extent, filled(MAX_TEMPLATE_VALUES - besides)) == []
+    assert said(validation.check_extent, filled(MAX_TEMPLATE_VALUES - besides + 1)) == [VALUES]
 
 
 @pytest.mark.parametrize("place", ["state", "when", "where", "job"])
@@ -64,18 +64,18 @@ def test_so_many_expressions_there_may_be(place: str) -> None:
             return spec({**one, "when": "true"})
         return spec(one, subscribe=[{"type": "a", "where": "true"}])
 
-    assert said(checks.check_extent, filled(MAX_EXPRESSIONS)) == []
-    assert said(checks.check_extent, filled(MAX_EXPRESSIONS + 1)) == [EXPRESSIONS]
+    assert said(validation.check_extent, filled(MAX_EXPRESSIONS)) == []
+    assert said(validation.check_extent, filled(MAX_EXPRESSIONS + 1)) == [EXPRESSIONS]
 
 
 def test_so_many_characters_of_expressions_there_may_be() -> None:
     whole = ["${" + "x" * 1024 + "}"] * (MAX_EXPRESSIONS_LENGTH // 1024 - 1)
 
-    assert said(checks.check_extent, spec({"state": {"x": [*whole, "${" + "x" * 1024 + "}"]}})) == []
-    assert said(checks.check_extent, spec({"state": {"x": [*whole, "${" + "x" * 1025 + "}"]}})) == [
+    assert said(validation.check_extent, spec({"state": {"x": [*whole, "${" + "x" * 1024 + "}"]}})) == []
+    assert said(validation.check_extent, spec({"state": {"x": [*whole, "${" + "x" * 1025 + "}"]}})) == [
         EXPRESSIONS
     ]
 
 
 def test_what_cannot_be_read_is_told_where_it_is_compiled() -> None:
-    assert said(checks.check_extent, spec({"state": {"x": "${", "y": "${1}"}})) == []
+    assert said(validation.check_extent, spec({"state": {"x": "${", "y": "${1}"}})) == []

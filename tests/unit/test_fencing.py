@@ -12,8 +12,8 @@ from heed.api.status import Owed
 from heed.bus.jetstream import JetStreamBus, Stored
 from heed.core.events import Event
 from heed.errors import BusUnavailable
-from heed.kube.api import ApiError
-from heed.kube.fencing import MESSAGE, FencedApi, FencedBus
+from heed.kube.client.client import ApiError
+from heed.kube.leader.fencing import MESSAGE, FencedApi, FencedBus
 from tests.unit.apiserver import ApiServer
 
 CLAIMS = "/api/v1/namespaces/demo/configmaps"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from heed.engine.loop import AgentLoop
-from heed.kube import fleet as fleets
-from heed.kube.generations import choose
-from heed.kube.lastvalid import last_valid
-from heed.kube.standing import Patience
-from heed.kube.troubles import Trouble
+from heed.kube.controller import agents
+from heed.kube.controller.generation import choose
+from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.status.loop_health import Patience
+from heed.kube.status.reasons import Trouble
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
 from tests.unit.fleets import NOTE, World, fleet_on, path, ref
@@ -305,7 +305,7 @@ async def test_a_loop_that_starts_over_for_long_is_in_trouble(server: ApiServer)
 async def test_a_mistake_of_ours_is_said_and_the_agent_is_looked_at_again(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(fleets, "RETRY", 0.001)
+    monkeypatch.setattr(agents, "RETRY", 0.001)
     tries = 0
 
     def breaks(*given: Any) -> Any:
@@ -315,7 +315,7 @@ async def test_a_mistake_of_ours_is_said_and_the_agent_is_looked_at_again(
             raise RuntimeError("a mistake")
         return choose(*given)
 
-    monkeypatch.setattr(fleets, "choose", breaks)
+    monkeypatch.setattr(agents, "choose", breaks)
     world.create()
     await world.running()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.kube.standing import Patience
+from heed.kube.status.loop_health import Patience
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
 from tests.unit.builders import job

@@ -1,6 +1,6 @@
 """What a consumer left out: others' messages, or ours that the stream dropped unread."""
 
-from heed.bus.gaps import Gaps
+from heed.bus.consumer.gaps import Gaps
 
 
 def gaps(*arrivals: tuple[int, int], floor: int = 0, pending: int = 0, attended: bool = True) -> Gaps:

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 import heed
-from heed.core.decision import Decision
-from heed.core.ledger import Ledger
-from heed.engine import guarding, worker
-from heed.engine.guarding import Guard, _Died, _Worker
-from heed.engine.worker import Request, Source
+from heed.core.decision.model import Decision
+from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
+from heed.sandbox import decision_pool, decision_worker
+from heed.sandbox.decision_pool import Guard, _Died, _Worker
+from heed.sandbox.decision_worker import Request, Source
 from tests.integration.waiting import until
 from tests.unit.builders import program, received
 
@@ -27,7 +27,7 @@ AGENT = program({"state": {"seen": "${event.id}"}})
 EVENT, LEDGER = received(7), Ledger()
 REQUEST = Request(3, AGENT.agent, AGENT.generation, None, LEDGER, EVENT, {"ahead": True})
 DECISION = Decision(EVENT, LEDGER, "handled", handlers=("h0",))
-ANSWER = worker.packed(DECISION, worker.landmarks(LEDGER, EVENT))
+ANSWER = decision_worker.packed(DECISION, decision_worker.landmarks(LEDGER, EVENT))
 PYTHON = sys.executable
 AT = b'@["spec.handlers[0]", "search"]'
 
@@ -71,7 +71,7 @@ class Stage:
     def heard(self) -> list[Any]:
         """What they were asked."""
         with (self.folder / "heard").open("rb") as source:
-            return [pickle.loads(data) for data in iter(lambda: worker.read_frame(source), None)]
+            return [pickle.loads(data) for data in iter(lambda: decision_worker.read_frame(source), None)]
 
     def asked(self) -> list[int]:
         """Who was asked, by pids in order."""
@@ -105,7 +105,14 @@ async def test_a_worker_gets_its_limits_and_nothing_of_our_environment(
 
     made = await stage.worker('say(b"!"); hear()')
 
-    assert given(made, "cmdline")[-6:] == [sys.executable, "-P", "-m", "heed.engine.worker", "64", "1.5"]
+    assert given(made, "cmdline")[-6:] == [
+        sys.executable,
+        "-P",
+        "-m",
+        "heed.sandbox.decision_worker",
+        "64",
+        "1.5",
+    ]
     assert dict(item.split("=", 1) for item in given(made, "environ")) == {
         "PATH": os.defpath,
         "PYTHONPATH": str(Path(heed.__file__).parent.parent),
@@ -137,7 +144,7 @@ async def test_one_that_ends_before_it_is_ready_is_none(stage: Stage, does: str,
 
 
 async def test_nor_is_one_that_does_not_get_ready(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarding, "START", 0.2)
+    monkeypatch.setattr(decision_pool, "START", 0.2)
 
     with pytest.raises(GuardUnavailable, match=r"^a worker was not ready: it took too long$"):
         await stage.worker(
@@ -227,7 +234,7 @@ async def test_of_one_that_dies_is_known_what_it_was_at(
 
 
 async def test_one_that_hangs_is_ended(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guarding, "HUNG", 0.05)
+    monkeypatch.setattr(decision_pool, "HUNG", 0.05)
     made = await stage.worker(f'say(b"!", {AT!r}); hear(); time.sleep(999)')
 
     with pytest.raises(_Died) as caught:
@@ -267,13 +274,13 @@ PLAIN = 'say(b"!")\nwhile True:\n    hear(); say(b"=" + ANSWER)'
 async def test_a_slow_agent_is_apart_for_so_many_decisions_and_then_not(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarding, "PROBATION", 3)
+    monkeypatch.setattr(decision_pool, "PROBATION", 3)
     stage.plays(PLAIN)
     guard = Guard(64, 1.5)
     assert guard.pids == []
 
     for slow in (-1.0, *[10.0**6] * 5):  # seconds that a decision may take
-        monkeypatch.setattr(guarding, "SLOW", slow)
+        monkeypatch.setattr(decision_pool, "SLOW", slow)
         assert await guard.decide(AGENT, REQUEST) == DECISION
 
     common, apart = guard.pids

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from heed.core.decide import Decision, decide
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.engine import guarding
-from heed.engine.guarding import SLOW, Guard
-from heed.engine.worker import Request
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
+from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
+from heed.sandbox import decision_pool
+from heed.sandbox.decision_pool import SLOW, Guard
+from heed.sandbox.decision_worker import Request
 from tests.unit.builders import malformed, program, received
 
 SEARCH = {
@@ -62,15 +62,15 @@ class Player:
 @pytest.fixture
 async def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
     Player.made, Player.script, Player.clock = [], deque(), 1000.0
-    monkeypatch.setattr(guarding, "_Worker", Player)
-    monkeypatch.setattr(guarding, "PROBATION", PROBATION)
+    monkeypatch.setattr(decision_pool, "_Worker", Player)
+    monkeypatch.setattr(decision_pool, "PROBATION", PROBATION)
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: Player.clock)
     return Guard(memory=64, cpu=1.5)
 
 
 @pytest.fixture
 def died() -> Any:
-    return guarding._Died
+    return decision_pool._Died
 
 
 def used() -> list[int]:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from heed.core.guards import Guards, guard, null_on_the_way, unasked
-from heed.core.places import places_of
-from heed.core.program import Program
+from heed.core.compiler.expression_sites import places_of
+from heed.core.compiler.program import Program
+from heed.core.compiler.unguarded_members import Guards, guard, null_on_the_way, unasked
 from tests.unit.builders import ASKED, job, program
 from tests.unit.test_eventtypes import event_type, schemas
 

@@ -7,14 +7,14 @@ import pytest
 
 from heed import names
 from heed.api.status import Cause, Cursor, Letter, Owed, PendingTask, Session, TaskRate, Totals
-from heed.core import handling
-from heed.core.decision import Decision, Outcome
+from heed.core.compiler.program import Program
+from heed.core.decision import transition
+from heed.core.decision.model import Decision, Outcome
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Event, Redrive
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.core.waiting import Waiting
-from heed.core.window import Window
+from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, job, program, received
 from tests.unit.policies import allowed, policy, restricted
@@ -57,8 +57,11 @@ def handled(
 ) -> Decision:
     came = received(5, type_, data)
     assert isinstance(came.event, Event)
-    reactions, variables = handling.reactions_to(agent, came.event), handling.variables_of(agent, came.event)
-    return handling.handled(agent, LEDGER, came, came.event, key, reactions, variables, **more)
+    reactions, variables = (
+        transition.reactions_to(agent, came.event),
+        transition.variables_of(agent, came.event),
+    )
+    return transition.handled(agent, LEDGER, came, came.event, key, reactions, variables, **more)
 
 
 # ── what handlers did ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -175,7 +178,7 @@ def test_tasks_of_a_minute_are_counted_where_a_policy_limits_them() -> None:
 def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attempt: int) -> None:
     came = replace(received(5), redrive=redrive)
 
-    found = handling.dead(
+    found = transition.dead(
         AGENT_, LEDGER, came, DecisionFailed("Code", "m" * 1001, "h"), task="{}", digest="d2"
     )
 
@@ -193,13 +196,13 @@ def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attemp
 
 @pytest.mark.parametrize("length", [0, 999, 1000])
 def test_a_letter_says_all_of_a_cause_that_is_short(length: int) -> None:
-    letter = handling.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m" * length)).letter
+    letter = transition.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m" * length)).letter
 
     assert letter == Letter("Code", "m" * length, None, 3, 1, None)
 
 
 def test_a_letter_without_a_digest_is_not_remembered() -> None:
-    found = handling.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m"))
+    found = transition.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m"))
 
     assert found.ledger.recent_events == LEDGER.recent_events
     assert found.letter == Letter("Code", "m", None, 3, 1, None)
@@ -209,7 +212,7 @@ def test_a_letter_without_a_digest_is_not_remembered() -> None:
 def test_counting_changes_one_total(outcome: Outcome) -> None:
     came, before = received(5), getattr(LEDGER.totals, outcome)
 
-    assert handling.counted(LEDGER, came, outcome) == Decision(
+    assert transition.counted(LEDGER, came, outcome) == Decision(
         came, replace(LEDGER, totals=replace(LEDGER.totals, **{outcome: before + 1})), outcome
     )
 
@@ -220,7 +223,7 @@ def test_counting_changes_one_total(outcome: Outcome) -> None:
 def test_expressions_have_a_task_and_an_input_only_where_there_is_one() -> None:
     event = Event("e1", "/shop", ASKED)
 
-    assert handling.variables_of(AGENT_, event) == {
+    assert transition.variables_of(AGENT_, event) == {
         "event": {
             **{"id": "e1", "source": "/shop", "type": ASKED, "specversion": "1.0"},
             **{"correlationid": "e1", "data": None},
@@ -238,13 +241,13 @@ LISTENING = program({"type": STOP}, {"type": "com.example.>"}, {}, {"type": "com
     ("type_", "handlers"), [(ASKED, ["h1", "h2"]), (STOP, ["h0", "h1", "h3"]), ("com.other", [])]
 )
 def test_handlers_react_to_their_type_in_listed_order(type_: str, handlers: list[str]) -> None:
-    found = handling.reactions_to(LISTENING, Event("e", "/x", type_))
+    found = transition.reactions_to(LISTENING, Event("e", "/x", type_))
 
     assert [item.name for item in found] == handlers
 
 
 def test_a_session_that_only_hears_is_the_last_one_touched() -> None:
-    ledger = handling.touched(LEDGER, "s", LEDGER.sessions["s"])
+    ledger = transition.touched(LEDGER, "s", LEDGER.sessions["s"])
 
     assert ledger == replace(
         LEDGER, sessions={"z": LEDGER.sessions["z"], "s": replace(LEDGER.sessions["s"], last_event_at=at(5))}

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from heed.api.status import Letter
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef
-from heed.core.ledger import Ledger
-from heed.engine.observers import LogObserver
-from heed.kube import happenings
-from heed.kube.api import Answer, Api, ApiError
-from heed.kube.happenings import MAX_MESSAGE, Happenings, happening
+from heed.core.ledger.ledger import Ledger
+from heed.engine.observer import LogObserver
+from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.status import event_recorder
+from heed.kube.status.event_recorder import MAX_MESSAGE, Happenings, happening
 from tests.patience import PATIENCE
 from tests.unit.builders import received
 
@@ -133,7 +133,7 @@ async def test_data_of_events_is_not_told() -> None:
 async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(happenings, "DELAYS", (0.001, 0.001))
+    monkeypatch.setattr(event_recorder, "DELAYS", (0.001, 0.001))
     away = ApiError(0, "the API server does not answer")
     api = Events(away, away, ApiError(409, "exists", "AlreadyExists"), ApiError(403, "no"), away, away, away)
     telling = Happenings(api, LogObserver())
@@ -158,12 +158,12 @@ async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFix
     api = Events()
     telling = Happenings(api, LogObserver())
 
-    for number in range(happenings.MOST + 10):
+    for number in range(event_recorder.MOST + 10):
         telling.became(AgentRef("demo", f"agent-{number}", f"uid-{number}"), WELL, AWAY)
 
     assert "too much happens to tell of it" in caplog.text
     await until(lambda: not telling._telling)
-    assert len(api.taken) == happenings.MOST
+    assert len(api.taken) == event_recorder.MOST
     await telling.close()
 
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from heed.api.status import Cursor
-from heed.core.ledger import Ledger
-from heed.engine.inlet import READ_AT_ONCE, Inlet
+from heed.core.ledger.ledger import Ledger
+from heed.engine.read_buffer import READ_AT_ONCE, Inlet
 from heed.errors import ReaderLost
 from tests.patience import PATIENCE
 from tests.unit.builders import received

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.connection import ApiRefused
+from heed.bus.client.connection import ApiRefused
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced

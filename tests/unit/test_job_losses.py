@@ -9,10 +9,10 @@ from urllib.parse import unquote
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube import jobpods
-from heed.kube.api import Api
-from heed.kube.jobpods import JobPods
-from heed.kube.runner import JobRunner
+from heed.kube.client.client import Api
+from heed.kube.jobs import pods as jobpods
+from heed.kube.jobs.pods import JobPods
+from heed.kube.jobs.runner import JobRunner
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer, Object
 

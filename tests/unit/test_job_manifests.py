@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.credentials import Key, Signer
-from heed.bus.taskaccess import TaskAccess
+from heed.bus.auth.jwt import Key, Signer
+from heed.bus.task_credentials import TaskAccess
 from heed.core.effects import AgentRef, TaskWork
-from heed.core.jobcontract import environment, task_document_json
-from heed.kube import jobs
-from heed.kube.jobs import job_manifest
+from heed.core.tasks.job_contract import environment, task_document_json
+from heed.kube.jobs import manifest
+from heed.kube.jobs.manifest import job_manifest
 
 SESSION = "$(HOME)"
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -231,7 +231,7 @@ def a_job(**metadata: Any) -> dict[str, Any]:
 
 
 def test_the_secret_of_a_job_goes_with_it() -> None:
-    assert jobs.secret_manifest(a_job(), "SECRET") == {
+    assert manifest.secret_manifest(a_job(), "SECRET") == {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -250,8 +250,8 @@ def test_the_secret_of_a_job_goes_with_it() -> None:
     [({names.ANNOTATION_SUSPENDED: "credentials"}, True), ({"a": "b"}, False), (None, False)],
 )
 def test_a_job_that_waits_for_its_credentials_is_marked(annotations: Any, awaits: bool) -> None:
-    assert jobs.awaits_credentials(a_job(annotations=annotations)) is awaits
-    assert jobs.awaits_credentials(a_job()) is False
+    assert manifest.awaits_credentials(a_job(annotations=annotations)) is awaits
+    assert manifest.awaits_credentials(a_job()) is False
 
 
 @pytest.mark.parametrize(
@@ -268,12 +268,12 @@ def test_a_job_is_let_run_unless_its_author_or_a_queue_holds_it(
 ) -> None:
     job, task = a_job(labels=labels), work({} if suspend is None else {"suspend": suspend})
 
-    assert jobs.resumed(task, job) == resumed
-    assert jobs.release(task, job) == {
+    assert manifest.resumed(task, job) == resumed
+    assert manifest.release(task, job) == {
         "metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}},
         **resumed,
     }
-    assert jobs.is_queued(job) is bool(labels and all(labels.values()))
+    assert manifest.is_queued(job) is bool(labels and all(labels.values()))
 
 
 @pytest.mark.parametrize(
@@ -287,4 +287,4 @@ def test_a_job_is_let_run_unless_its_author_or_a_queue_holds_it(
     ],
 )
 def test_a_job_has_started_where_a_pod_of_it_was_ready(status: Any, started: bool) -> None:
-    assert jobs.has_started({**a_job(), "status": status}) is started
+    assert manifest.has_started({**a_job(), "status": status}) is started

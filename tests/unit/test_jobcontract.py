@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from heed.core import jobcontract
+from heed.core.codec.strict_json import MAX_DEPTH
 from heed.core.effects import AgentRef, TaskWork
-from heed.core.jobcontract import RESULT_LIMIT
-from heed.core.strictjson import MAX_DEPTH
+from heed.core.tasks import job_contract
+from heed.core.tasks.job_contract import RESULT_LIMIT
 
 WORK = TaskWork(
     agent=AgentRef("demo", "clerk", "uid"),
@@ -34,8 +34,8 @@ GIVEN = {
 
 
 def test_a_container_knows_what_it_works_on() -> None:
-    assert jobcontract.environment(WORK) == GIVEN
-    assert jobcontract.environment(WORK, task_file="/a", result_file="/b") == {
+    assert job_contract.environment(WORK) == GIVEN
+    assert job_contract.environment(WORK, task_file="/a", result_file="/b") == {
         **GIVEN,
         "HEED_TASK_FILE": "/a",
         "HEED_RESULT_FILE": "/b",
@@ -47,7 +47,7 @@ def test_a_container_knows_what_it_works_on() -> None:
     [({"correlationid": 7}, "7"), ({"correlationid": ""}, ""), ({}, None), (None, None), ("x", None)],
 )
 def test_the_flow_is_given_where_it_is_known(event: Any, correlation: str | None) -> None:
-    found = jobcontract.environment(replace(WORK, document={"event": event}))
+    found = job_contract.environment(replace(WORK, document={"event": event}))
 
     assert found.get("HEED_CORRELATION_ID") == correlation
     assert len(found) == (7 if correlation is None else 8)
@@ -63,8 +63,8 @@ def test_a_container_that_may_publish_knows_where() -> None:
         "HEED_INBOX_PREFIX": "_INBOX.heed-task.demo.clerk.work-1",
     }
 
-    assert jobcontract.broker_environment(WORK, "nats://x", None) == expected
-    assert jobcontract.broker_environment(WORK, "nats://x", "/creds") == {
+    assert job_contract.broker_environment(WORK, "nats://x", None) == expected
+    assert job_contract.broker_environment(WORK, "nats://x", "/creds") == {
         **expected,
         "HEED_NATS_CREDENTIALS": "/creds",
         "NATS_CREDS": "/creds",
@@ -74,9 +74,9 @@ def test_a_container_that_may_publish_knows_where() -> None:
 def test_a_task_file_is_the_same_line_for_the_same_work() -> None:
     line = '{"event":{"correlationid":"c1","id":"e1"},"input":"é","task":{"id":"work-1"}}'
 
-    assert jobcontract.task_document_json(WORK) == line
+    assert job_contract.task_document_json(WORK) == line
     turned = dict(reversed(WORK.document.items()))
-    assert jobcontract.task_document_json(replace(WORK, document=turned)) == line
+    assert job_contract.task_document_json(replace(WORK, document=turned)) == line
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_task_file_is_the_same_line_for_the_same_work() -> None:
     ],
 )
 def test_kubernetes_puts_variables_in_some_places(path: str, expands: bool) -> None:
-    assert jobcontract.expands_variables(path) is expands
+    assert job_contract.expands_variables(path) is expands
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,12 @@ def test_kubernetes_puts_variables_in_some_places(path: str, expands: bool) -> N
     ],
 )
 def test_of_a_result_the_last_bytes_are_left(content: bytes, text: str) -> None:
-    assert jobcontract.result_text(content) == text
+    assert job_contract.result_text(content) == text
 
 
 @pytest.mark.parametrize(("text", "clean"), [("é", "é"), ("a\0b", "a\ufffdb"), ("a\ud800b", "a?b"), ("", "")])
 def test_any_text_is_made_one_that_an_event_can_carry(text: str, clean: str) -> None:
-    assert jobcontract.clean_text(text) == clean
+    assert job_contract.clean_text(text) == clean
 
 
 @pytest.mark.parametrize(
@@ -138,12 +138,12 @@ def test_any_text_is_made_one_that_an_event_can_carry(text: str, clean: str) -> 
     ],
 )
 def test_a_result_is_json_where_an_event_can_carry_it(text: str, result: Any) -> None:
-    assert jobcontract.parse_result(text) == result
+    assert job_contract.parse_result(text) == result
 
 
 def test_a_result_nests_as_deep_as_fits_into_its_event() -> None:
     most = MAX_DEPTH - 4
     fits, deeper = "[" * most + "]" * most, "[" * (most + 1) + "]" * (most + 1)
 
-    assert isinstance(jobcontract.parse_result(fits), list)
-    assert jobcontract.parse_result(deeper) == deeper
+    assert isinstance(job_contract.parse_result(fits), list)
+    assert job_contract.parse_result(deeper) == deeper

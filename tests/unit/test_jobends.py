@@ -9,8 +9,8 @@ import pytest
 
 from heed import names
 from heed.core.effects import TaskEnd
-from heed.kube.jobends import answering_index, intervals, task_end
-from heed.kube.podends import PodEnd, pod_end
+from heed.kube.jobs.outcome import answering_index, intervals, task_end
+from heed.kube.jobs.pod_outcome import PodEnd, pod_end
 
 BACKOFF = {
     "type": "Failed",

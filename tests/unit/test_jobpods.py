@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube.api import Api
-from heed.kube.jobpods import JobPods, losses
+from heed.kube.client.client import Api
+from heed.kube.jobs.pods import JobPods, losses
 from tests.integration.waiting import until
 
 JOB = {

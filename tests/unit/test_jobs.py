@@ -8,7 +8,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef, TaskWork
-from heed.kube.jobs import (
+from heed.kube.jobs.manifest import (
     delete_after,
     finished,
     is_at_work,

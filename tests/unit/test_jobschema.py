@@ -9,17 +9,17 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from heed.api.parsing import parse_agent
-from heed.bus.taskaccess import TaskAccess
-from heed.core.advice import advise
+from heed.api.validation import parse_agent
+from heed.bus.task_credentials import TaskAccess
+from heed.core.codec.canonical_json import canonical
+from heed.core.compiler.lint import advise
 from heed.core.effects import AgentRef, TaskWork
 from heed.core.events import Event
-from heed.core.jobfields import FIELDS
-from heed.core.jobschema import job_doubts, job_mistakes, why_no_job
-from heed.core.simulation import Answer, Message, simulate
-from heed.core.values import canonical
+from heed.core.schema.job_fields import FIELDS
+from heed.core.schema.job_spec import job_doubts, job_mistakes, why_no_job
+from heed.core.simulation.simulator import Answer, Message, simulate
 from heed.errors import Problem
-from heed.kube.jobs import job_manifest, release
+from heed.kube.jobs.manifest import job_manifest, release
 from tests import jobfields
 from tests.unit.builders import AGENT, NAMESPACE, manifest, problems, program, received
 

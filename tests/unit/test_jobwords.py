@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.jobschema import job_doubts, job_mistakes, why_no_job
-from heed.core.templates import compile_template
+from heed.core.cel.template import compile_template
+from heed.core.schema.job_spec import job_doubts, job_mistakes, why_no_job
 from tests.unit.test_jobschema import container, job, pod, work
 
 POD, MAIN = "j.template.spec", "j.template.spec.containers[0]"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.accepting import Judgement, judged
+from heed.kube.status.accepted import Judgement, judged
 
 AT = "2026-11-01T12:00:00.123456Z"
 WRITTEN = {

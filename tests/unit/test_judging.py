@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from heed.api.policy import parse_event_type
-from heed.core.admission import FINE, Around, Request, Verdict, judge, passes, problems_of
-from heed.core.eventtypes import compile_type
+from heed.core.compiler.admission import FINE, Around, Request, Verdict, judge, passes, problems_of
+from heed.core.schema.registry import compile_type
 from heed.errors import Problem
 
 Document = dict[str, Any]

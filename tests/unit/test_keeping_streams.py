@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus.streamrules import Flaw
-from heed.bus.streams import keep_streams
+from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.streams import keep_streams
 from heed.settings import StreamSettings
 from tests.unit.inmemory import turns
 from tests.unit.wire import Clock, Wire, refusal
@@ -54,7 +54,7 @@ def said(caplog: pytest.LogCaptureFixture, *fields: str) -> list[tuple[Any, ...]
     return [
         (item.levelname, item.message, *(vars(item).get(name) for name in fields))
         for item in caplog.records
-        if item.name == "heed.bus.streams"
+        if item.name == "heed.bus.client.streams"
     ]
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from heed.api.status import Cursor
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import Batch
-from heed.engine.inlet import Inlet
 from heed.engine.lag import Lag, lag_of
+from heed.engine.read_buffer import Inlet
 from tests.unit.builders import at, received
 from tests.unit.inmemory import Reader, turns
 

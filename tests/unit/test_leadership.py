@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from heed.kube import election
-from heed.kube.api import Api
-from heed.kube.election import (
+from heed.kube.client.client import Api
+from heed.kube.leader import election
+from heed.kube.leader.election import (
     Candidacy,
     Election,
     Unopposed,

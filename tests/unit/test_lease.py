@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from heed.kube import lease as leases
-from heed.kube.api import Answer, Api, ApiError
-from heed.kube.contact import Contact
-from heed.kube.lease import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded, leases_path
+from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.client.reachability import Contact
+from heed.kube.leader import lease_lock
+from heed.kube.leader.lease_lock import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded, leases_path
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer, Object
 from tests.unit.replicas import Clock
@@ -39,7 +39,7 @@ def lock(server: ApiServer, contact: Contact) -> LeaseLock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(leases, "time", clock)
+    monkeypatch.setattr(lease_lock, "time", clock)
     return clock
 
 
@@ -240,7 +240,7 @@ async def test_a_standby_that_sees_another_holder_may_take_it_later(
 async def test_without_a_renewal_it_lapses(
     server: ApiServer, lock: LeaseLock, contact: Contact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "RENEW_DEADLINE", 0.2)
+    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.2)
     await made(lock)
 
     await asyncio.wait_for(lock.lapsed(), SOON)
@@ -292,7 +292,7 @@ async def test_what_another_one_has_taken_stays_with_it(server: ApiServer, lock:
 async def test_a_write_of_others_meanwhile_has_it_tried_again(
     server: ApiServer, lock: LeaseLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "RELEASE_RETRY", 0.001)
+    monkeypatch.setattr(lease_lock, "RELEASE_RETRY", 0.001)
     await made(lock)
 
     def touched(method: str, path: str) -> None:
@@ -323,7 +323,7 @@ async def test_an_api_server_that_is_away_keeps_nobody_from_ending(
 
 
 async def test_no_request_takes_longer_than_others_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(lease_lock, "REQUEST_TIMEOUT", 0.01)
 
     async def never() -> Answer:
         await asyncio.Event().wait()
@@ -338,7 +338,7 @@ async def test_no_request_takes_longer_than_others_may_wait(monkeypatch: pytest.
 async def test_writes_are_bounded_too(
     server: ApiServer, lock: LeaseLock, contact: Contact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases, "REQUEST_TIMEOUT", 0.05)
+    monkeypatch.setattr(lease_lock, "REQUEST_TIMEOUT", 0.05)
     server.open.clear()
 
     assert not await made(lock)

@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heed import names
-from heed.core.decide import decide
+from heed.core.codec.canonical_json import compact
+from heed.core.decision.decide import decide
 from heed.core.events import Received
-from heed.core.ledger import Ledger, abandoned, dump, load, owed_effects, patch, settle
-from heed.core.values import compact
+from heed.core.ledger.ledger import Ledger, abandoned, dump, load, owed_effects, patch, settle
 from tests.unit.builders import (
     UID,
     after,

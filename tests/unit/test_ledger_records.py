@@ -17,11 +17,11 @@ from heed.api.status import (
     TaskRate,
     Totals,
 )
-from heed.core import ledger as ledgers
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
-from heed.core.ledger import Ledger, dump, load, owed_effects, patch, settle
-from heed.core.waiting import Waiting
-from heed.core.window import Window
+from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger, dump, load, owed_effects, patch, settle
 from tests.unit.builders import at
 
 OWED = PendingTask(

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from heed.bus.connection import ApiRefused
-from heed.bus.deadletters import DeadLetter
-from heed.bus.letters import Found, Letters, Mark, Selection
+from heed.bus.client.connection import ApiRefused
+from heed.bus.codec.dead_letter import DeadLetter
+from heed.bus.dead_letters import Found, Letters, Mark, Selection
 from heed.errors import BusUnavailable, StreamMissing
 from tests.unit.inmemory import turns
 from tests.unit.messages import SUBJECT

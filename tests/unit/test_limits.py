@@ -6,10 +6,10 @@ import pytest
 
 from heed import names
 from heed.api.status import Cause, Cursor, PendingTask, Session, TaskRate
-from heed.core import limits
-from heed.core.ledger import Ledger
-from heed.core.policy import Cap, Limits
-from heed.core.react import Reacted, Wanted, Wish
+from heed.core.decision import quotas
+from heed.core.decision.handlers import Reacted, Wanted, Wish
+from heed.core.ledger.ledger import Ledger
+from heed.core.policy.permissions import Cap, Limits
 from tests.unit.builders import at, failure_of
 
 MINUTE = "2026-01-31T12:01:00Z"
@@ -49,7 +49,7 @@ def test_so_many_tasks_may_be_pending(
     starts: int, cancelled: dict[str, PendingTask], pending: int | None
 ) -> None:
     def check() -> None:
-        limits.check_starts(
+        quotas.check_starts(
             Limits(pending_tasks=cap(5)), Ledger(pending_tasks=HELD), cancelled, wishes(starts)
         )
 
@@ -63,7 +63,7 @@ def test_so_many_tasks_may_be_pending(
 def test_what_starts_nothing_is_within_every_limit() -> None:
     ledger = Ledger(Cursor("S", 1, at(60)), pending_tasks=HELD, task_rate=TaskRate(MINUTE, 9))
 
-    limits.check_starts(Limits(pending_tasks=cap(0), tasks_per_minute=cap(0)), ledger, {}, wishes(0))
+    quotas.check_starts(Limits(pending_tasks=cap(0), tasks_per_minute=cap(0)), ledger, {}, wishes(0))
 
 
 @pytest.mark.parametrize(
@@ -80,18 +80,18 @@ def test_so_many_tasks_may_start_in_a_minute(time: float, known: TaskRate | None
     ledger = Ledger(Cursor("S", 1, at(time)), task_rate=known)
     limited = Limits(tasks_per_minute=cap(5))
 
-    limits.check_starts(limited, ledger, {}, wishes(5 - so_far))
-    assert failure_of(limits.check_starts, limited, ledger, {}, wishes(6 - so_far)) == (
+    quotas.check_starts(limited, ledger, {}, wishes(5 - so_far))
+    assert failure_of(quotas.check_starts, limited, ledger, {}, wishes(6 - so_far)) == (
         "PolicyViolation",
         f"{SAYS} 5 tasks per minute; {so_far} have started, and {6 - so_far} more would",
         "last",
     )
-    assert limits.rate(limited, ledger, 2) == TaskRate(f"{at(time)[:16]}:00Z", so_far + 2)
-    assert limits.rate(Limits(), ledger, 2) is None
+    assert quotas.rate(limited, ledger, 2) == TaskRate(f"{at(time)[:16]}:00Z", so_far + 2)
+    assert quotas.rate(Limits(), ledger, 2) is None
 
 
 def test_before_the_first_event_no_minute_has_begun() -> None:
-    assert limits.rate(Limits(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
+    assert quotas.rate(Limits(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
 
 
 SESSION = Session(at(0), at(0), "c")
@@ -114,7 +114,7 @@ def test_so_many_sessions_there_may_be(
 ) -> None:
     def check() -> None:
         limited = Limits(sessions=None if most is None else cap(most))
-        limits.check_session(
+        quotas.check_session(
             limited, Ledger(sessions=before), "s", kept, Reacted({}, handlers=["first", "last"])
         )
 
@@ -131,7 +131,7 @@ def test_so_many_sessions_there_may_be(
 def test_events_may_be_so_far_from_their_origin(most: int | None, hops: int, fits: bool) -> None:
     def check() -> None:
         emits = [Wanted("first", {}), Wanted("last", {})]
-        limits.check_hops(Limits(hops=None if most is None else cap(most)), hops, Reacted({}, emits=emits))
+        quotas.check_hops(Limits(hops=None if most is None else cap(most)), hops, Reacted({}, emits=emits))
 
     if fits:
         check()

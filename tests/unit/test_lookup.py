@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus import lookup
-from heed.bus.lookup import Lookup
+from heed.bus.consumer import publish_dedup
+from heed.bus.consumer.publish_dedup import Lookup
 from heed.errors import BusUnavailable
 from tests.unit.inmemory import turns
 from tests.unit.wire import STREAM, Clock, Shelf
@@ -197,7 +197,7 @@ async def test_so_many_subjects_are_remembered_those_that_were_asked_for_last() 
 async def test_a_subject_with_too_many_messages_is_not_remembered(
     ids: int, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lookup, "IDS", 3)
+    monkeypatch.setattr(publish_dedup, "IDS", 3)
     shelf = Shelf(*holding(*map(str, range(ids))))
     seen = Lookup(shelf)
 

@@ -11,8 +11,8 @@ import pytest
 
 from heed.api.status import Phase
 from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd
-from heed.core.ledger import Ledger
-from heed.engine import backlog
+from heed.core.ledger.ledger import Ledger
+from heed.engine import deferred_queue
 from heed.engine.lag import Lag
 from heed.engine.loop import STEADY
 from heed.errors import BusUnavailable, HeedError, LedgerConflict, LedgerGone, LedgerUnavailable, ReaderLost
@@ -31,7 +31,7 @@ FULL = 3  # so many wait at most
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few may wait: from 3 on only the inbox is read, until there is but one."""
-    monkeypatch.setattr(backlog, "MAX_WAITING", FULL)
+    monkeypatch.setattr(deferred_queue, "MAX_WAITING", FULL)
 
 
 # ── where it begins ─────────────────────────────────────────────────────────────────────────────────────────────────

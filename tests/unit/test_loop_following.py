@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from heed.api.status import Cursor, Owed
-from heed.core.ledger import Ledger
-from heed.engine import backlog, performing
+from heed.core.ledger.ledger import Ledger
+from heed.engine import deferred_queue, effect_executor
 from heed.engine.lag import Lag
-from heed.engine.pacing import Pace, Pacer
+from heed.engine.rate_limit import Pace, Pacer
 from heed.errors import LedgerConflict, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.builders import at, job, program, received, task_end
@@ -167,7 +167,7 @@ async def test_a_task_whose_time_is_over_when_it_is_decided_is_ended_at_once(liv
 async def test_a_start_that_the_ledger_owes_no_more_is_tried_no_more(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(performing, "FIRST_DELAY", 10**6)
+    monkeypatch.setattr(effect_executor, "FIRST_DELAY", 10**6)
     agent = program(BEGIN, tasks={"work": job()})
     life = lives.running(agent, with_tasks(t=start().record))
     life.runner.trouble.append(TaskUnavailable("no room"))
@@ -189,7 +189,7 @@ async def test_a_start_that_the_ledger_owes_no_more_is_tried_no_more(
 async def test_ahead_of_those_that_wait_the_inbox_is_decided_and_released(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backlog, "MAX_WAITING", 2)
+    monkeypatch.setattr(deferred_queue, "MAX_WAITING", 2)
     life = lives.of(ledger=at_place(5, waiting=2, sessions=THERE), size=NO_ROOM, pace=TIGHT)
     await life.reading()
 

@@ -10,11 +10,11 @@ import pytest
 
 from heed import names
 from heed.api.status import Cursor, Session, Totals
-from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
-from heed.engine import backlog, deadlines
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
+from heed.engine import deferred_queue, task_deadlines
 from heed.engine import loop as module
-from heed.engine.pacing import Pace
+from heed.engine.rate_limit import Pace
 from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.waiting import until
 from tests.unit.builders import at, program, received
@@ -100,7 +100,7 @@ async def test_while_too_many_wait_losses_are_counted_when_it_goes_on(
     lives: Lives, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an Agent that reads only its inbox, as three events wait for which there is no room
-    monkeypatch.setattr(backlog, "MAX_WAITING", 3)
+    monkeypatch.setattr(deferred_queue, "MAX_WAITING", 3)
     waiting = Waiting.of({place: names.waiting_digest("there") for place in (1, 2, 3)})
     life = lives.of(ledger=replace(at_place(5), waiting=waiting, sessions=THERE))
     life.bus.messages = {place: received(place, correlationid="there") for place in (1, 2, 3)}
@@ -147,7 +147,7 @@ async def test_one_further_on_or_nowhere_yet_stays(lives: Lives, sequence: int) 
 
 
 async def test_one_that_reads_only_its_inbox_stays(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "MAX_WAITING", 1)
+    monkeypatch.setattr(deferred_queue, "MAX_WAITING", 1)
     ledger = replace(at_place(12), waiting=Waiting.of({1: "k"}), sessions=THERE)
     life = lives.of(ledger=ledger, size=NO_ROOM, pace=TIGHT)
     await life.reading()
@@ -263,8 +263,8 @@ def full_of(*idle: float, waiting: str | None = "new") -> Ledger:
 
 def pressed(lives: Lives, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Life:
     """An Agent without room, whose sessions are idle after a minute, and who looks for that at once."""
-    monkeypatch.setattr(deadlines, "IDLE_CHECK", 0.0)
-    monkeypatch.setattr(deadlines, "SHORTEST", 0.001)
+    monkeypatch.setattr(task_deadlines, "IDLE_CHECK", 0.0)
+    monkeypatch.setattr(task_deadlines, "SHORTEST", 0.001)
     agent = program(ASK, session={"idleTimeout": "60s"})
     life = lives.running(agent, ledger, NO_ROOM, pace=TIGHT)
     life.bus.messages = {1: received(1, correlationid="new")}

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from heed.bus.bounds import Bounds
-from heed.bus.losses import NEGLECT, UNHURRIED, Losses
+from heed.bus.client.stream_bounds import Bounds
+from heed.bus.consumer.loss_detector import NEGLECT, UNHURRIED, Losses
 from heed.errors import BusUnavailable, StreamMissing
 from tests.unit.inmemory import turns
 

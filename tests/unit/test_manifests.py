@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.api.manifests import Manifest, UnreadableManifest, parse_manifests
-from heed.api.yamltext import MAX_DEPTH, MAX_VALUES, YamlError, read_documents
+from heed.api.manifest.document import Manifest, UnreadableManifest, parse_manifests
+from heed.api.manifest.yaml import MAX_DEPTH, MAX_VALUES, YamlError, read_documents
 from heed.cli.output import to_yaml
 from heed.errors import InvalidManifest, Problem
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.members import Members, unknown_members
-from heed.core.places import places_of
+from heed.core.compiler.expression_sites import places_of
+from heed.core.compiler.unknown_members import Members, unknown_members
 from tests.unit.builders import job, program
 
 TASKS = {"work": job(), "other": job()}

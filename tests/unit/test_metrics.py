@@ -10,18 +10,18 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from heed.api.status import Letter, Session, Totals
-from heed.bus.streamrules import Flaw
-from heed.core.decision import Decision
+from heed.bus.client.stream_rules import Flaw
+from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Event, Received
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.engine.lag import Lag
-from heed.engine.observers import LogObserver
+from heed.engine.observer import LogObserver
 from heed.engine.ports import Stored
 from heed.errors import BusUnavailable
-from heed.kube.exposing import Exposition
-from heed.kube.figures import MOST, OTHER, Distribution, Tally
-from heed.kube.metrics import Metrics, Sight
+from heed.kube.metrics.collector import Metrics, Sight
+from heed.kube.metrics.exporter import Exposition
+from heed.kube.metrics.instruments import MOST, OTHER, Distribution, Tally
 from tests.markdown import ROOT, blocks
 from tests.unit.replicas import Led
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.kube.nesting import LEVELS, _shallow, loads, read
+from heed.kube.client.deep_json import LEVELS, _shallow, loads, read
 
 DEEP = 9_000
 TEXTS = st.text(alphabet='ab"\\[]{},: é\n')

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from heed.api.status import Cursor, Letter
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Received
-from heed.core.jobcontract import REASON_LOST
-from heed.core.ledger import Ledger
-from heed.engine.observers import LogObserver
+from heed.core.ledger.ledger import Ledger
+from heed.core.tasks.job_contract import REASON_LOST
+from heed.engine.observer import LogObserver
 from tests.unit.builders import received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")

@@ -8,13 +8,13 @@ import pytest
 
 from heed import names
 from heed.api.status import Cause, PendingTask
-from heed.core import outgoings
+from heed.core.compiler.program import Program
+from heed.core.decision import outputs
+from heed.core.decision.handlers import Reacted, Wish
+from heed.core.decision.outputs import MAX_WORK_BYTES
 from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event
-from heed.core.ledger import Ledger
-from heed.core.outgoings import MAX_WORK_BYTES
-from heed.core.program import Program
-from heed.core.react import Reacted, Wish
+from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, job, program, received
 from tests.unit.policies import allowed, policy, restricted
 
@@ -37,7 +37,7 @@ def started(*wishes: Wish, cause: Event | None = None, agent: Program = AGENT_) 
     reacted = Reacted({}, starts=list(wishes))
     variables = {"event": {}, "agent": {}, "session": SESSION, "task": {}, "input": {}}
     cause = cause or event()
-    return outgoings.started(agent, "o", received(5), cause, "s1", variables, reacted)
+    return outputs.started(agent, "o", received(5), cause, "s1", variables, reacted)
 
 
 # ── tasks that start ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +95,7 @@ def test_tasks_of_one_decision_are_told_apart_by_their_place() -> None:
         names.task_id("o", 5, 1, "work"),
         names.task_id("o", 5, 2, "brief"),
     ]
-    assert outgoings.starts(found) == [StartTask(key, record) for key, record in found.items()]
+    assert outputs.starts(found) == [StartTask(key, record) for key, record in found.items()]
 
 
 def test_a_trace_is_passed_on_as_far_as_it_is_one() -> None:
@@ -192,8 +192,8 @@ HELD = {
 def test_only_tasks_of_the_session_are_stopped_and_once(
     reacted: Reacted, stopped: list[str], phase: Any
 ) -> None:
-    found = outgoings.cancelled(Ledger(pending_tasks=HELD), "s1", reacted)
+    found = outputs.cancelled(Ledger(pending_tasks=HELD), "s1", reacted)
 
     assert found == {key: replace(HELD[key], phase=phase, owed=None) for key in stopped}
     record = None if phase == "Abandoned" else found.get("a1")
-    assert outgoings.cancels(found)[:1] == [CancelTask("a1", record)][: len(stopped)]
+    assert outputs.cancels(found)[:1] == [CancelTask("a1", record)][: len(stopped)]

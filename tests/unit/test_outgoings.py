@@ -9,14 +9,14 @@ import pytest
 from heed import names
 from heed.api.policy import parse_event_type
 from heed.api.status import Cause, Owed, PendingTask
-from heed.core import outgoings
+from heed.core.codec.canonical_json import compact
+from heed.core.compiler.program import Program
+from heed.core.decision import outputs
+from heed.core.decision.handlers import MAX_DECISION_BYTES, Reacted, Wanted, Wish
+from heed.core.decision.outputs import MAX_EMITTED_BYTES
 from heed.core.effects import Publish
 from heed.core.events import MAX_HOPS, Event
-from heed.core.eventtypes import compile_schemas
-from heed.core.outgoings import MAX_EMITTED_BYTES
-from heed.core.program import Program
-from heed.core.react import MAX_DECISION_BYTES, Reacted, Wanted, Wish
-from heed.core.values import compact
+from heed.core.schema.registry import compile_schemas
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
 from tests.unit.policies import allowed, document, policy, restricted
 
@@ -30,7 +30,7 @@ def event(data: Any = None, **extensions: Any) -> Event:
 def emitted(*wanted: dict[str, Any], cause: Event | None = None, agent: Program = AGENT_) -> dict[str, Owed]:
     """The messages of events that the handler `h` wants emitted, on an event at place 5 of a stream."""
     reacted = Reacted({}, emits=[Wanted("h", item) for item in wanted])
-    return outgoings.emitted(agent, "o", received(5), cause or event(), "c1", reacted)
+    return outputs.emitted(agent, "o", received(5), cause or event(), "c1", reacted)
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -64,7 +64,7 @@ def test_an_event_that_is_emitted_says_where_it_comes_from() -> None:
         Owed(5, 1, "heed.inbox.demo.clerk.x.z", at(5)),
     ]
     assert list(found) == keys
-    assert outgoings.publishes(found) == [Publish(key, item) for key, item in found.items()]
+    assert outputs.publishes(found) == [Publish(key, item) for key, item in found.items()]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_events_that_do_not_fit_a_type_that_only_warns_are_counted() -> None:
     schemas, _ = compile_schemas([parse_event_type(document(names.EVENT_TYPE, spec))])
     reacted = Reacted({}, emits=[Wanted("h", {"type": "x.y", "data": data}) for data in values], misfits=2)
 
-    outgoings.emitted(replace(AGENT_, schemas=schemas), "o", received(5), event(), "c1", reacted)
+    outputs.emitted(replace(AGENT_, schemas=schemas), "o", received(5), event(), "c1", reacted)
 
     assert reacted.misfits == 4
 
@@ -181,8 +181,8 @@ TASK = PendingTask("work", "s1", "job", at(0), Cause("e0", 0, "c0"), input="é",
 def test_so_many_things_may_be_wanted_and_no_more() -> None:
     wish, wanted, most = Wish("h", "work", None), Wanted("h", {}), MAX_DECISION_BYTES // 512
 
-    outgoings.check_count(Reacted({}, starts=[wish] * (most - 1), emits=[wanted]))
-    assert failure_of(outgoings.check_count, Reacted({}, starts=[wish] * (most - 1), emits=[wanted] * 2)) == (
+    outputs.check_count(Reacted({}, starts=[wish] * (most - 1), emits=[wanted]))
+    assert failure_of(outputs.check_count, Reacted({}, starts=[wish] * (most - 1), emits=[wanted] * 2)) == (
         "DecisionTooLarge",
         f"{most - 1} tasks and 2 events are more than one decision can hold; let several events do it",
         None,
@@ -194,8 +194,8 @@ def test_what_is_started_and_emitted_takes_so_much_room_and_no_more() -> None:
     room = MAX_DECISION_BYTES - 3 * 512 - 200 - len(compact("é").encode()) - len("null")
     sent = Owed(5, 0, "s", at(5), event="é" * (room // 2) + "x" * (room % 2))
 
-    outgoings.check_size(small, {"m": sent})
-    assert failure_of(outgoings.check_size, small, {"m": replace(sent, event=f"{sent.event}x")}) == (
+    outputs.check_size(small, {"m": sent})
+    assert failure_of(outputs.check_size, small, {"m": replace(sent, event=f"{sent.event}x")}) == (
         "DecisionTooLarge",
         "2 tasks and 1 events of one decision would take 393217 bytes, more than 393216; "
         "pass references, or let several events do it",

@@ -11,10 +11,10 @@ from typing import Any
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.kube.api import Api, ApiError
-from heed.kube.overdue import NAMESPACES, Overdue, awaits_pods
-from heed.kube.standing import UNDECIDED
-from heed.kube.troubles import Trouble
+from heed.kube.client.client import Api, ApiError
+from heed.kube.controller.stuck_tasks import NAMESPACES, Overdue, awaits_pods
+from heed.kube.status.loop_health import UNDECIDED
+from heed.kube.status.reasons import Trouble
 from tests.integration.waiting import SOON
 
 PATIENCE = 0.05

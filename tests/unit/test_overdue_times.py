@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from heed.kube import overdue
-from heed.kube.overdue import _has_retried, _since
+from heed.kube.controller import stuck_tasks
+from heed.kube.controller.stuck_tasks import _has_retried, _since
 from tests.unit.test_overdue import AGENT, FOREVER, a_job, world
 
 BEGAN, MADE = "2026-11-01T12:00:10Z", "2026-11-01T12:00:00Z"
@@ -42,7 +42,7 @@ def test_a_job_waits_since_it_began_and_from_now_on_where_pods_of_it_have_ended(
 async def test_what_is_looked_into_again_is_looked_into_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(overdue, "_now", lambda: 1000.0)
+    monkeypatch.setattr(stuck_tasks, "_now", lambda: 1000.0)
     with world(FOREVER) as w:
         w.overdue.saw(AGENT, a_job())
         (item,) = w.overdue._waiting.values()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.engine.pacing import Pace, Pacer
+from heed.engine.rate_limit import Pace, Pacer
 from heed.settings import Settings
 
 PACE = Pace(rate=100, burst=500)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.expressions import compile_expression
-from heed.core.paths import EACH, Path, Reads, blocked, looped, reads_of, shown
+from heed.core.cel.expression import compile_expression
+from heed.core.cel.member_paths import EACH, Path, Reads, blocked, looped, reads_of, shown
 
 
 def reads(source: str) -> Reads:

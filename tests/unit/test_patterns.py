@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.core.patterns import covers, matches, overlap
+from heed.core.type_patterns import covers, matches, overlap
 
 token = st.sampled_from(["a", "b", "com", "*"])
 types = st.lists(st.sampled_from(["a", "b", "com"]), min_size=1, max_size=4).map(".".join)

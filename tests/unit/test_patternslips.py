@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from heed.core.patternslips import pattern_slip
-from heed.core.schemas import Checker
+from heed.core.schema.pattern_diagnostics import pattern_slip
+from heed.core.schema.validator import Checker
 
 AROUND = " looks around, which is not supported; check what is around in another pattern (allOf, not)"
 BACK = " refers back to a group, which is not supported; write out what it stands for"

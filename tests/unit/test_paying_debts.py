@@ -12,7 +12,7 @@ import pytest
 from heed import names
 from heed.api.status import Letter, Owed
 from heed.bus.jetstream import JetStreamBus, Stored, message_id
-from heed.core.cloudevents import to_json
+from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
 from tests.unit.wire import Sent, Shelf, refusal

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from heed.core.effects import CancelTask, Effect
-from heed.engine.performing import FIRST_DELAY, LAST_DELAY, is_over, now
+from heed.engine.effect_executor import FIRST_DELAY, LAST_DELAY, is_over, now
 from heed.errors import BusUnavailable, TaskUnavailable
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
@@ -82,7 +82,7 @@ async def test_the_pauses_double_up_to_a_limit(bench: Bench, monkeypatch: pytest
     async def at_once(delay: float, over: asyncio.Event | None) -> None:
         await asyncio.sleep(0)
 
-    monkeypatch.setattr("heed.engine.performing._pause", at_once)
+    monkeypatch.setattr("heed.engine.effect_executor._pause", at_once)
     bench.bus.trouble.extend(BusUnavailable("away") for _ in range(8))
 
     bench.performer().perform([message(0)])

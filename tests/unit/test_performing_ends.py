@@ -9,8 +9,8 @@ from heed import names
 from heed.api.status import PendingTask
 from heed.core.effects import CancelTask, TaskEnd
 from heed.core.events import Event
-from heed.core.ledger import Ledger
-from heed.engine.performing import FIRST_DELAY, now
+from heed.core.ledger.ledger import Ledger
+from heed.engine.effect_executor import FIRST_DELAY, now
 from heed.errors import BusUnavailable, MalformedEvent, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.inmemory import AGENT, FUTURE, INBOX, PAST, Bench, pending, start, turns

@@ -9,7 +9,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import StartTask
-from heed.engine.performing import STARTS_AT_ONCE
+from heed.engine.effect_executor import STARTS_AT_ONCE
 from heed.errors import TaskRefused, TaskUnavailable
 from tests.integration.waiting import until
 from tests.unit.builders import after, job, only_task, program, received

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.policy import OPEN, Aspect, Cap, Permissions, Visible
+from heed.core.policy.permissions import OPEN, Aspect, Cap, Permissions, Visible
 from tests.unit.policies import allowed, grant, policy
 
 STRICT = ("demo/strict",)

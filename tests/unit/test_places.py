@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.places import Place, places_of
-from heed.core.trial import tried
-from heed.core.vocabulary import ALL, OF_EVENTS, OF_TASKS
+from heed.core.cel.variables import ALL, OF_EVENTS, OF_TASKS
+from heed.core.compiler.expression_sites import Place, places_of
+from heed.core.compiler.trial_evaluation import tried
 from tests.unit.builders import ASKED, job, program
 
 FAILED = names.TASK_FAILED

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.poddelays import Delay, event_delays, event_time, explained, pod_delay
+from heed.kube.jobs.pod_delays import Delay, event_delays, event_time, explained, pod_delay
 
 Object = dict[str, Any]
 SCHEDULED = {"type": "PodScheduled", "status": "True"}

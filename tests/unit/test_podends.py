@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.podends import PodEnd, pod_end
+from heed.kube.jobs.pod_outcome import PodEnd, pod_end
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 MADE = "2026-11-01T12:00:00Z"

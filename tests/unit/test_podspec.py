@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.podspec import holds_expression, images, pod_of, service_accounts
+from heed.core.policy.pod_rules import holds_expression, images, pod_of, service_accounts
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from heed import names
 from heed.api.policy import AgentPolicy, closed_policy, parse_policy
-from heed.core.podspec import glob_matches
-from heed.core.policy import OPEN, Permissions
+from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.policy.pod_rules import glob_matches
 from heed.errors import InvalidManifest
 from tests.unit.builders import NAMESPACE
 from tests.unit.policies import allowed, document, grant, policy

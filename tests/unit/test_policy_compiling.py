@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.allowed import check_allowed
-from heed.core.policy import OPEN
+from heed.core.compiler.authorization import check_allowed
+from heed.core.policy.permissions import OPEN
 from heed.errors import InvalidManifest, PolicyViolation, Problem
 from tests.unit.builders import job, manifest, program
 from tests.unit.policies import allowed, grant, policy, refusal, restricted

@@ -8,12 +8,12 @@ import pytest
 
 from heed import names
 from heed.api.status import TaskRate
-from heed.core.decide import Decision, decide
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger import Ledger, dump, load, patch, settle
-from heed.core.policy import OPEN
-from heed.core.program import Program
+from heed.core.ledger.ledger import Ledger, dump, load, patch, settle
+from heed.core.policy.permissions import OPEN
 from tests.unit.builders import ASKED, at, emitted, fold, job, merged, only_task, received, stored, task_end
 from tests.unit.policies import allowed, grant, policy, restricted
 

@@ -10,9 +10,11 @@ from click.testing import CliRunner, Result
 from heed.api.agent import Agent
 from heed.api.policy import AgentPolicy, EventGrant, EventType
 from heed.cli.main import main
-from heed.core import checks, eventtypes, templates
-from heed.core.expressions import Expression, compile_expression
-from heed.core.schemas import Checker
+from heed.core.cel import template
+from heed.core.cel.expression import Expression, compile_expression
+from heed.core.compiler import validation
+from heed.core.schema import registry
+from heed.core.schema.validator import Checker
 
 AGENT = """\
 apiVersion: heed.dev/v1alpha1
@@ -255,9 +257,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(f"compile {source}")
         return compile_expression(source, **more)
 
-    monkeypatch.setattr(eventtypes, "Checker", Counted)
-    monkeypatch.setattr(templates, "compile_expression", compiling)
-    monkeypatch.setattr(checks, "compile_expression", compiling)
+    monkeypatch.setattr(registry, "Checker", Counted)
+    monkeypatch.setattr(template, "compile_expression", compiling)
+    monkeypatch.setattr(validation, "compile_expression", compiling)
     return seen
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.core.patterns import covers, matches
+from heed.core.type_patterns import covers, matches
 from tests.unit.policies import allowed, grant, policy
 
 PATTERNS = st.builds(

@@ -2,10 +2,10 @@
 
 import pytest
 
-from heed.core.expressions import compile_expression
-from heed.core.places import Place
-from heed.core.precision import imprecise
-from heed.core.vocabulary import ALL
+from heed.core.cel.expression import compile_expression
+from heed.core.cel.variables import ALL
+from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.format_precision import imprecise
 
 
 def found(source: str) -> list[tuple[str, int]]:

@@ -6,11 +6,11 @@ import pytest
 
 from heed import names
 from heed.api.agent import Agent
-from heed.api.parsing import parse_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
 from heed.core.effects import AgentRef
-from heed.core.eventtypes import NO_SCHEMAS
-from heed.core.policy import OPEN
-from heed.core.program import compile_agent
+from heed.core.policy.permissions import OPEN
+from heed.core.schema.registry import NO_SCHEMAS
 from heed.errors import InvalidManifest, PolicyViolation
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, job, manifest, problems, program
 from tests.unit.builders import scope as scope_of

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.bounds import NONE, plus, scaled
-from heed.core.program import Program
+from heed.core.cel.polynomial import NONE, plus, scaled
+from heed.core.compiler.program import Program
 from tests.unit.builders import ASKED, job, program
 
 COSTLY = "event.data.all(a, event.data.all(b, event.data.all(c, a == b && b == c)))"

@@ -3,7 +3,7 @@
 import pytest
 
 from heed.errors import InvalidSettings
-from heed.proxies import proxy_for
+from heed.util.http_proxy import proxy_for
 
 PROXIES = {"HTTP_PROXY": "http://plain:1", "HTTPS_PROXY": "http://secure:2"}
 

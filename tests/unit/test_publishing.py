@@ -8,7 +8,7 @@ import nats.errors
 import pytest
 
 from heed import names
-from heed.bus.connection import ApiRefused, NotPermitted
+from heed.bus.client.connection import ApiRefused, NotPermitted
 from heed.bus.jetstream import JetStreamBus, Stored, message_id
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus.bounds import Bounds, Surveyor
-from heed.bus.pulling import Pull
+from heed.bus.client.stream_bounds import Bounds, Surveyor
+from heed.bus.consumer.pull import Pull
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing
 from tests.unit.inmemory import turns
 from tests.unit.pulls import WANTED, Reading, news

@@ -5,9 +5,9 @@ from typing import Any
 import nats.errors
 import pytest
 
-from heed.bus.bounds import Bounds, Surveyor
-from heed.bus.connection import ApiRefused
-from heed.bus.pulling import Pull
+from heed.bus.client.connection import ApiRefused
+from heed.bus.client.stream_bounds import Bounds, Surveyor
+from heed.bus.consumer.pull import Pull
 from heed.errors import BusUnavailable
 from tests.unit.pulls import SECOND, WANTED, Reading, news, reading_of, turn
 from tests.unit.wire import API, CONSUMER, STREAM, Clock, Sent, Wire, consumer, refusal

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.events import Event
-from heed.core.program import Program
-from heed.core.react import (
+from heed.core.codec.canonical_json import compact
+from heed.core.compiler.program import Program
+from heed.core.decision.handlers import (
     Reacted,
     Wanted,
     Wish,
@@ -16,7 +16,7 @@ from heed.core.react import (
     event_variable,
     react,
 )
-from heed.core.values import compact
+from heed.core.events import Event
 from heed.errors import DecisionFailed
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
 from tests.unit.reactions import agent, failure, reacted

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from heed.core.expressions import Scope
-from heed.core.program import Program
-from heed.core.react import (
+from heed.core.cel.expression import Scope
+from heed.core.codec.strict_json import MAX_DEPTH
+from heed.core.compiler.program import Program
+from heed.core.decision.handlers import (
     MAX_DECISION_BYTES,
     MAX_STATE_BYTES,
 )
-from heed.core.strictjson import MAX_DEPTH
 from tests.unit.reactions import agent, failure, reacted
 
 KEEPS, REPEATS = agent({}), agent({"state": {"n": "${event.data}"}})

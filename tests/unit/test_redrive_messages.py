@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.bus.cloudevents import encode_value
-from heed.bus.deadletters import DeadLetter, redriven
-from heed.bus.reader import receive
-from heed.bus.redrives import read_redrive, write_redrive
+from heed.bus.codec.cloudevents import encode_value
+from heed.bus.codec.dead_letter import DeadLetter, redriven
+from heed.bus.codec.redrive_headers import read_redrive, write_redrive
+from heed.bus.consumer.reader import receive
 from heed.core.events import Event, Malformed, Redrive
 from tests.unit.messages import HEADERS, SUBJECT, TYPE, refusal_of
 

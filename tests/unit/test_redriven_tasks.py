@@ -7,8 +7,8 @@ import pytest
 
 from heed import names
 from heed.api.status import Cause, PendingTask
+from heed.core.decision.redrive import digest_of, task_kept, task_of, task_variable
 from heed.core.events import Event, Received, Redrive
-from heed.core.redrives import digest_of, task_kept, task_of, task_variable
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
 from tests.unit.policies import allowed, grant, restricted
 

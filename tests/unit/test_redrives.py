@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.core.decide import decide
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
+from heed.core.decision.decide import decide
+from heed.core.decision.explain import why_ignored
 from heed.core.events import Received, Redrive
-from heed.core.ignoring import why_ignored
-from heed.core.ledger import Ledger, total_decided
-from heed.core.program import compile_agent
+from heed.core.ledger.ledger import Ledger, total_decided
 from tests.unit.builders import (
     AGENT,
     ASKED,

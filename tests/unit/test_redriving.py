@@ -9,8 +9,8 @@ import nats.errors
 import pytest
 
 from heed import names
-from heed.bus.deadletters import DeadLetter
-from heed.bus.letters import Found, Letters, Mark, Outcome, settled
+from heed.bus.codec.dead_letter import DeadLetter
+from heed.bus.dead_letters import Found, Letters, Mark, Outcome, settled
 from heed.errors import StreamConflict, StreamMissing
 from tests.unit.messages import HEADERS, SUBJECT, TYPE
 from tests.unit.wire import Wire, refusal

@@ -3,9 +3,9 @@
 import pytest
 
 from heed.errors import LedgerUnavailable
-from heed.kube.api import ApiError
-from heed.kube.refusals import refused_job, refuser_of
-from heed.kube.troubles import trouble_of_loop
+from heed.kube.client.client import ApiError
+from heed.kube.client.refusals import refused_job, refuser_of
+from heed.kube.status.reasons import trouble_of_loop
 
 POLICY = (
     "jobs.batch \"a-1\" is forbidden: ValidatingAdmissionPolicy 'teams' with binding 'teams-demo' denied request: "

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.telemetry import Repeats, configure_logging
+from heed.logging import Repeats, configure_logging
 
 
 class Log:

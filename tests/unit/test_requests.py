@@ -7,7 +7,7 @@ from typing import Any
 import nats.errors
 import pytest
 
-from heed.bus.connection import ApiRefused, NoAnswer, NotPermitted
+from heed.bus.client.connection import ApiRefused, NoAnswer, NotPermitted
 from heed.errors import BusUnavailable
 from tests.unit.inmemory import turns
 from tests.unit.wire import Sent, Wire, refusal

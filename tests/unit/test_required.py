@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.eventtypes import Rule
-from heed.core.required import is_required
+from heed.core.schema.registry import Rule
+from heed.core.schema.required_members import is_required
 
 TYPE = "com.example.asked"
 

@@ -6,7 +6,7 @@ import pytest
 
 from heed.core.effects import TaskEnd
 from heed.core.events import Event, Malformed
-from heed.engine.results import with_published_result
+from heed.engine.published_results import with_published_result
 from tests.unit.inmemory import AGENT, Bus
 
 END = TaskEnd("t-1", "run-1", "2026-01-31T12:00:00Z", True, result="small", message="done", published=True)

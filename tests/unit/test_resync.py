@@ -11,11 +11,11 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
-from heed.kube import jobs
-from heed.kube.api import Api
-from heed.kube.joblists import selector_of
-from heed.kube.resync import resync
-from heed.kube.runner import JobRunner
+from heed.kube.client.client import Api
+from heed.kube.controller.job_resync import resync
+from heed.kube.jobs import manifest as jobs
+from heed.kube.jobs.lister import selector_of
+from heed.kube.jobs.runner import JobRunner
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
 

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from heed.kube import reviewing
-from heed.kube.reviewing import Review, without_ledger
-from heed.kube.rules import Rules
+from heed.kube.controller import recompile
+from heed.kube.controller.policy_cache import Rules
+from heed.kube.controller.recompile import Review, without_ledger
 from tests.unit.test_rules import ALL, Object, Objects, agent, quiet, until
 
 Name = tuple[str, str]
@@ -54,8 +54,8 @@ class Desk:
 
 @pytest.fixture
 async def desk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(reviewing, "GATHER", 0.02)
-    monkeypatch.setattr(reviewing, "RETRY", 0.001)
+    monkeypatch.setattr(recompile, "GATHER", 0.02)
+    monkeypatch.setattr(recompile, "RETRY", 0.001)
     desk = Desk()
     yield desk
     desk.open.set()
@@ -101,7 +101,7 @@ async def test_a_rule_is_said_to_be_in_force_when_all_agents_were_compiled_anew(
 async def test_an_agent_that_takes_too_long_is_not_waited_for(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reviewing, "WAIT", 0.01)
+    monkeypatch.setattr(recompile, "WAIT", 0.01)
     desk.see("it")
     desk.open.clear()
 

@@ -12,14 +12,14 @@ import pytest
 
 from heed import names
 from heed.api.conditions import condition_of
-from heed.core.policy import OPEN
+from heed.core.policy.permissions import OPEN
 from heed.errors import NOT_GRANTED, PolicyViolation
-from heed.kube import accepting
-from heed.kube import rules as kube_rules
-from heed.kube.api import Answer, Api, ApiError
-from heed.kube.generations import choose
-from heed.kube.lastvalid import last_valid
-from heed.kube.rules import KINDS, Rules
+from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.controller import policy_cache
+from heed.kube.controller.generation import choose
+from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.controller.policy_cache import KINDS, Rules
+from heed.kube.status import accepted as accepting
 from tests.patience import PATIENCE
 
 Object = dict[str, Any]
@@ -520,7 +520,7 @@ async def test_a_mistake_of_ours_in_reading_closes(
     def breaks(_: Any) -> Any:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setitem(kube_rules._PARSERS, kind, breaks)  # type: ignore[misc]
+    monkeypatch.setitem(policy_cache._PARSERS, kind, breaks)  # type: ignore[misc]
     body = api.add(
         kind, "it", **(ALL if kind == "AgentPolicy" else {"from": [{"namespace": "demo"}], "types": [">"]})
     )

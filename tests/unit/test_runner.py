@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.credentials import Key, Signer
-from heed.bus.taskaccess import TaskAccess
+from heed.bus.auth.jwt import Key, Signer
+from heed.bus.task_credentials import TaskAccess
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.errors import TaskUnavailable
-from heed.kube import jobs, searches
-from heed.kube.api import Api
-from heed.kube.runner import AT_ONCE, JobRunner
+from heed.kube.client.client import Api
+from heed.kube.jobs import manifest, search
+from heed.kube.jobs.runner import AT_ONCE, JobRunner
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
 
@@ -31,7 +31,7 @@ def work(id_: str = "t-1", publish: tuple[str, ...] | None = None, **spec: Any) 
 
 def add(server: ApiServer, id_: str, *, watched: bool = True, **status: Any) -> str:
     """A Job of the Agent's; one that nobody watches has lost its labels. Returns its path."""
-    made = jobs.job_manifest(work(id_))
+    made = manifest.job_manifest(work(id_))
     path = f"{JOBS}/{made['metadata']['name']}"
     metadata = {**made["metadata"], **({} if watched else {"labels": None})}
     server.add(path, metadata=metadata, spec=made["spec"], status=status)
@@ -103,7 +103,7 @@ async def test_a_job_that_may_not_publish_runs_at_once(server: ApiServer, access
     await runner.start(work())
 
     assert server.asked == [("POST", f"{JOBS}?fieldValidation=Strict")]
-    assert server.bodies == [jobs.job_manifest(work())]
+    assert server.bodies == [manifest.job_manifest(work())]
     assert "suspend" not in server.bodies[0]["spec"]
     runner.close()
 
@@ -154,7 +154,7 @@ async def test_what_is_not_there_is_lost_however_many_there_are(server: ApiServe
 async def test_a_job_that_no_watch_shows_is_looked_for_until_it_is_over(
     server: ApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searches, "RETRY_S", 0.001)
+    monkeypatch.setattr(search, "RETRY_S", 0.001)
     path = add(server, "t-1", watched=False)
     add(server, "t-2")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.cli.samples import sample_data
+from heed.cli.sample_data import sample_data
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube import saying
-from heed.kube.api import Answer, Api, ApiError
-from heed.kube.saying import AT_ONCE, Saying, Word
-from heed.kube.standing import UNDECIDED, Verdict
-from heed.kube.troubles import Trouble
+from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.status import ready as saying
+from heed.kube.status.loop_health import UNDECIDED, Verdict
+from heed.kube.status.ready import AT_ONCE, Saying, Word
+from heed.kube.status.reasons import Trouble
 from tests.patience import PATIENCE
 
 BETWEEN = 1000.0

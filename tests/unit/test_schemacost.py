@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.bounds import NODE
-from heed.core.schemacost import DIALECT, MAX_BYTES, SchemaRefused, limit_of
+from heed.core.cel.polynomial import NODE
+from heed.core.schema.cost import DIALECT, MAX_BYTES, SchemaRefused, limit_of
 
 RECURSIVE = 1e30
 

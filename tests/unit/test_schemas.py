@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.core.schemacost import MAX_BYTES, SchemaRefused, limit_of
-from heed.core.schemas import MAX_MESSAGE, Checker
+from heed.core.schema.cost import MAX_BYTES, SchemaRefused, limit_of
+from heed.core.schema.validator import MAX_MESSAGE, Checker
 
 ORDER = {
     "type": "object",

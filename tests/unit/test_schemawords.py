@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.schemacost import SchemaRefused
-from heed.core.schemas import MAX_MESSAGE, Checker, shortened
+from heed.core.schema.cost import SchemaRefused
+from heed.core.schema.validator import MAX_MESSAGE, Checker, shortened
 
 LONG = "x" * 100
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.cloudevents import decode
+from heed.bus.codec.cloudevents import decode
 from heed.core.events import Event
 from tests.sdks.sending import EVENTS, HERE, SOURCE, TYPE, Message, subject
 from tests.unit.messages import event_of

@@ -6,8 +6,8 @@ import pytest
 
 from heed.core.effects import AgentRef
 from heed.errors import TaskUnavailable
-from heed.kube import searches
-from heed.kube.searches import Searches, longer
+from heed.kube.jobs import search
+from heed.kube.jobs.search import Searches, longer
 from tests.integration.waiting import until
 
 AGENT = AgentRef("demo", "researcher", "uid")
@@ -34,7 +34,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searches, "RETRY_S", 0.001)
+    monkeypatch.setattr(search, "RETRY_S", 0.001)
 
 
 async def test_it_looks_until_there_is_no_need_to() -> None:
@@ -63,7 +63,7 @@ async def test_news_of_a_task_that_is_looked_for_have_it_looked_for_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a search whose next look is far away
-    monkeypatch.setattr(searches, "RETRY_S", 3600.0)
+    monkeypatch.setattr(search, "RETRY_S", 3600.0)
     world = World(True, False)
     world.searches.begin("work-1")
     await until(lambda: world.looks == 1)
@@ -90,7 +90,7 @@ async def test_after_the_end_nothing_is_looked_for() -> None:
 
 
 def test_it_looks_less_and_less_often_but_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searches, "RETRY_S", 5.0)
+    monkeypatch.setattr(search, "RETRY_S", 5.0)
     delays = [0.0]
     for _ in range(6):
         delays.append(longer(delays[-1]))

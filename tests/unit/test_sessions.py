@@ -7,14 +7,14 @@ import pytest
 
 from heed import names
 from heed.api.status import Cause, Cursor, PendingTask, RecentTask, Session, TaskRate, Totals
-from heed.core import sessions
+from heed.core.cel.expression import Scope
+from heed.core.compiler.program import Program
+from heed.core.decision import sessions
+from heed.core.decision.sessions import MAX_KEY
 from heed.core.events import Event, Received, Redrive
-from heed.core.expressions import Scope
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.core.sessions import MAX_KEY
-from heed.core.waiting import Waiting
-from heed.core.window import Window
+from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
 
 PLAIN = program({}, session={"idleTimeout": "60s"})

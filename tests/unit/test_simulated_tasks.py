@@ -2,7 +2,7 @@
 
 from heed import names
 from heed.core.effects import TaskWork
-from heed.core.simulation import Answer
+from heed.core.simulation.simulator import Answer
 from tests.unit.builders import AGENT, NAMESPACE, job, program
 from tests.unit.simulations import HALT, STOP, WORKER, in_turn, message, run, state, stream, told
 

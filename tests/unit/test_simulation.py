@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.core.simulation import Answer, Run, identified
+from heed.core.simulation.simulator import Answer, Run, identified
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
 from tests.unit.simulations import STOP, WORKER, message, run, stream
 

@@ -4,8 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from heed.core.expressions import ExpressionError, compile_expression
-from heed.core.slips import FUNCTIONS
+from heed.core.cel.diagnostics import FUNCTIONS
+from heed.core.cel.expression import ExpressionError, compile_expression
 from tests.markdown import ROOT
 from tests.unit.builders import scope
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from heed.kube import contact as contacts
-from heed.kube import election, watching
-from heed.kube.api import ApiError
-from heed.kube.contact import Contact
-from heed.kube.election import Candidacy, candidacy
-from heed.kube.health import Health
-from heed.kube.lease import LEASE_DURATION, taken
-from heed.kube.watching import ClusterWatch, WatchEnded
+from heed.kube import watch as watching
+from heed.kube.client import reachability
+from heed.kube.client.client import ApiError
+from heed.kube.client.reachability import Contact
+from heed.kube.leader import election
+from heed.kube.leader.election import Candidacy, candidacy
+from heed.kube.leader.lease_lock import LEASE_DURATION, taken
+from heed.kube.probes import Health
+from heed.kube.watch import ClusterWatch, WatchEnded
 from heed.settings import Settings
 from tests.unit.replicas import Clock, Led
 
@@ -85,7 +86,7 @@ def test_no_lease_means_no_election(value: str) -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(contacts, "time", clock)
+    monkeypatch.setattr(reachability, "time", clock)
     return clock
 
 

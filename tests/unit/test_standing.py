@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from heed.bus.streamrules import Flaw
+from heed.bus.client.stream_rules import Flaw
 from heed.core.effects import AgentRef, Effect, Publish, TaskEnd
-from heed.core.ledger import Ledger
-from heed.engine.observers import LogObserver
+from heed.core.ledger.ledger import Ledger
+from heed.engine.observer import LogObserver
 from heed.errors import (
     BusUnavailable,
     HeedError,
@@ -22,10 +22,10 @@ from heed.errors import (
     StreamReplaced,
     TaskUnavailable,
 )
-from heed.kube.api import ApiError
-from heed.kube.saying import INVALID
-from heed.kube.standing import UNDECIDED, Patience, Standing, Standings, Undecided
-from heed.kube.troubles import (
+from heed.kube.client.client import ApiError
+from heed.kube.status.loop_health import UNDECIDED, Patience, Standing, Standings, Undecided
+from heed.kube.status.ready import INVALID
+from heed.kube.status.reasons import (
     START_OVER,
     Trouble,
     trouble_of_effect,
@@ -257,7 +257,7 @@ def test_a_stuck_effect_says_why(what: str, error: BaseException, says: Sequence
 
 def test_every_reason_is_explained() -> None:
     root = Path(__file__).parents[2]
-    sources = [root / "operator/heed" / name for name in ("kube/troubles.py", "api/conditions.py")]
+    sources = [root / "operator/heed" / name for name in ("kube/status/reasons.py", "api/conditions.py")]
     text = "".join(source.read_text() for source in sources)
     reasons = {"Subscribed", INVALID, *re.findall(r'(?:Trouble\(|reason=)"(\w+)"', text)}
     explained = (root / "docs/operations.md").read_text()

@@ -9,11 +9,11 @@ import pytest
 
 from heed.api.status import Cursor, Totals
 from heed.core.effects import AgentRef
-from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
-from heed.kube.api import Api
-from heed.kube.ledger import MAX_MOVES, StatusLedger
+from heed.kube.client.client import Api
+from heed.kube.status.ledger_store import MAX_MOVES, StatusLedger
 from tests.unit.apiserver import ApiServer
 
 AGENT = AgentRef("demo", "researcher", "uid-1")

@@ -5,7 +5,7 @@ import gc
 
 import pytest
 
-from heed.engine.stopping import stop
+from heed.util.aio import stop
 from tests.unit.inmemory import turns
 
 

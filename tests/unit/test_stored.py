@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from heed.bus.connection import ApiRefused
-from heed.bus.deadletters import Original
-from heed.bus.messages import AT_ONCE, CHUNK, TOGETHER, Messages, stored_at
+from heed.bus.client.connection import ApiRefused
+from heed.bus.client.stored_messages import AT_ONCE, CHUNK, TOGETHER, Messages, stored_at
+from heed.bus.codec.dead_letter import Original
 from tests.unit.inmemory import turns
 from tests.unit.wire import Sent, Wire, refusal
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus.connection import ApiRefused
-from heed.bus.streams import ensure_streams
+from heed.bus.client.connection import ApiRefused
+from heed.bus.client.streams import ensure_streams
 from heed.errors import StreamConflict
 from heed.settings import StreamSettings
 from tests.unit.wire import Sent, Wire, refusal
@@ -83,7 +83,7 @@ def said(caplog: pytest.LogCaptureFixture, *fields: str) -> list[tuple[Any, ...]
     return [
         (item.levelname, item.message, *(vars(item).get(name) for name in fields))
         for item in caplog.records
-        if item.name == "heed.bus.streams"
+        if item.name == "heed.bus.client.streams"
     ]
 
 

@@ -4,7 +4,15 @@ from typing import Any
 
 import pytest
 
-from heed.core.strictjson import MAX_DEPTH, Unreadable, check_value, check_zeros, depth_of, parse, shortened
+from heed.core.codec.strict_json import (
+    MAX_DEPTH,
+    Unreadable,
+    check_value,
+    check_zeros,
+    depth_of,
+    parse,
+    shortened,
+)
 
 TOO_DEEP = ("TooDeep", "data nest deeper than 64 levels; flatten them")
 SURROGATE = ("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.bus.subjects import covers, disjoint, matches, overlap
+from heed.bus.codec.subject_patterns import covers, disjoint, matches, overlap
 
 TOKENS = st.sampled_from(["a", "b", "*"])
 PATTERNS = st.builds(

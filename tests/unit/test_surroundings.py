@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.admission import Around, Request
-from heed.kube.api import Answer, Api, ApiError, objects_path
-from heed.kube.surroundings import AGENTS, BYTES, FIRST_PAGE, Surroundings
+from heed.core.compiler.admission import Around, Request
+from heed.kube.client.client import Answer, Api, ApiError, objects_path
+from heed.kube.webhook.cluster_context import AGENTS, BYTES, FIRST_PAGE, Surroundings
 from tests.unit.apiserver import ApiServer
 
 

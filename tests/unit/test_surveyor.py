@@ -8,8 +8,8 @@ from typing import Any
 import nats.errors
 import pytest
 
-from heed.bus.bounds import Bounds, Surveyor, check_place
-from heed.bus.connection import ApiRefused
+from heed.bus.client.connection import ApiRefused
+from heed.bus.client.stream_bounds import Bounds, Surveyor, check_place
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced
 from tests.unit.inmemory import turns
 from tests.unit.wire import Clock, Sent, Wire, refusal

@@ -2,8 +2,7 @@
 
 import pytest
 
-from heed.core.expressions import compile_expression
-from heed.core.syntax import (
+from heed.core.cel.ast import (
     Call,
     Constant,
     Fold,
@@ -15,6 +14,7 @@ from heed.core.syntax import (
     nodes_of,
     syntax_of,
 )
+from heed.core.cel.expression import compile_expression
 
 EVENT = Name("event")
 ONE = Constant(b"", "int")

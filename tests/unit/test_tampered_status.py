@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from heed import names
-from heed.core.decide import decide
+from heed.core.decision.decide import decide
 from heed.core.events import Event, Malformed, Received
-from heed.core.ledger import Ledger
-from heed.core.waiting import Waiting
+from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, program
 
 LISTENER = program({"name": "hear", "type": ASKED, "state": {"heard": "${event.data}"}})

@@ -8,13 +8,13 @@ import pytest
 
 from heed import names
 from heed.api.status import Cause, Cursor, Letter, PendingTask, RecentTask, Session, Totals
-from heed.core.decision import Decision
+from heed.core.decision.model import Decision
+from heed.core.decision.task_events import decide_task_event
 from heed.core.effects import CancelTask, Publish
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger import Ledger
-from heed.core.room import Room
-from heed.core.taskevents import decide_task_event
-from heed.core.window import Window
+from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, NAMESPACE, at, job, program, received, task_end
 
 NOTE: dict[str, Any] = {"when": "event.data.?result.orValue(1) != 0 && event.data.?percent.orValue(1) != 0"}

@@ -10,7 +10,7 @@ from heed import names
 from heed.api.status import Cause, PendingTask
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
-from heed.core.tasks import end_event, end_subject, in_few_words, owed_work, progress_event, work_of
+from heed.core.tasks.work import end_event, end_subject, in_few_words, owed_work, progress_event, work_of
 from tests.unit.builders import at
 
 AGENT = AgentRef("demo", "clerk", "uid")

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.expressions import ExpressionError
-from heed.core.templates import TemplateError, Yields, compile_template, is_single, sources
+from heed.core.cel.expression import ExpressionError
+from heed.core.cel.template import TemplateError, Yields, compile_template, is_single, sources
 from tests.unit.builders import scope
 from tests.unit.test_cost_bounds import bounds_of
 

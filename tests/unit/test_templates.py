@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heed.core.templates import TemplateError, compile_template, is_single
+from heed.core.cel.template import TemplateError, compile_template, is_single
 from tests.unit.builders import scope
 
 

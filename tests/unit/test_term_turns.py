@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from heed.errors import BusUnavailable, InvalidSettings, StreamConflict
-from heed.kube import operator as operators
-from heed.kube.api import ApiError
-from heed.kube.election import LeaseLost
-from heed.kube.operator import _connected, _sweep, _try, _turn
+from heed.kube import manager
+from heed.kube.client.client import ApiError
+from heed.kube.leader.election import LeaseLost
+from heed.kube.manager import _connected, _sweep, _try, _turn
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer
 from tests.unit.fleets import World, fleet_on
@@ -20,7 +20,7 @@ from tests.unit.test_terms import Broker, Led, Replica
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(operators, "RETRY", 0.001)
+    monkeypatch.setattr(manager, "RETRY", 0.001)
 
 
 async def test_a_lost_lease_is_said_and_no_error(caplog: pytest.LogCaptureFixture) -> None:
@@ -78,8 +78,8 @@ async def test_without_a_broker_nobody_competes() -> None:
 async def test_rules_are_read_again_soon_and_all_is_swept_now_and_then(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operators, "SETTLED", 0.01)
-    monkeypatch.setattr(operators, "SWEEP_EVERY", 0.01)
+    monkeypatch.setattr(manager, "SETTLED", 0.01)
+    monkeypatch.setattr(manager, "SWEEP_EVERY", 0.01)
     async with fleet_on(server) as world:
         await swept(world)
 

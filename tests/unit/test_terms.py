@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from heed.bus.streamrules import Flaw
-from heed.bus.taskaccess import TaskAccess
-from heed.engine.observers import LogObserver
-from heed.engine.pacing import Pace
-from heed.kube import operator as operators
-from heed.kube.api import Api
-from heed.kube.exposing import Exposition
-from heed.kube.fleet import Fleet
-from heed.kube.health import Health
-from heed.kube.metrics import Metrics
-from heed.kube.operator import Term
-from heed.kube.watching import ClusterWatch
+from heed.bus.client.stream_rules import Flaw
+from heed.bus.task_credentials import TaskAccess
+from heed.engine.observer import LogObserver
+from heed.engine.rate_limit import Pace
+from heed.kube import manager
+from heed.kube.client.client import Api
+from heed.kube.controller.agents import Fleet
+from heed.kube.manager import Term
+from heed.kube.metrics.collector import Metrics
+from heed.kube.metrics.exporter import Exposition
+from heed.kube.probes import Health
+from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer
@@ -111,9 +111,9 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         found.append(told)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(operators, "ensure_streams", ensured)
-    monkeypatch.setattr(operators, "keep_streams", kept)
-    monkeypatch.setattr(operators, "RETRY", 0.001)
+    monkeypatch.setattr(manager, "ensure_streams", ensured)
+    monkeypatch.setattr(manager, "keep_streams", kept)
+    monkeypatch.setattr(manager, "RETRY", 0.001)
     return found
 
 
@@ -176,7 +176,7 @@ async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pyt
             made.append((given, named))
             super().__init__(*given, **named)
 
-    monkeypatch.setattr(operators, "Fleet", Noted)
+    monkeypatch.setattr(manager, "Fleet", Noted)
     settings = Settings(
         namespace="demo", decision_memory=64 * 1024**2, decision_cpu=3, commit_rate=7, batch=5
     )
@@ -197,8 +197,8 @@ async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pyt
 async def test_a_term_sweeps_for_as_long_as_it_lasts(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(operators, "SETTLED", 0.01)
-    monkeypatch.setattr(operators, "SWEEP_EVERY", 0.01)
+    monkeypatch.setattr(manager, "SETTLED", 0.01)
+    monkeypatch.setattr(manager, "SWEEP_EVERY", 0.01)
 
     running = asyncio.create_task(Replica(server, "demo").term.run())
 

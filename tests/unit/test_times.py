@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.core.expressions import compile_expression
-from heed.core.times import duration_text, timestamp_text
+from heed.core.cel.expression import compile_expression
+from heed.core.cel.timestamps import duration_text, timestamp_text
 from tests.unit.builders import after, fold, program, received, scope
 
 NANOSECONDS = st.one_of(st.integers(0, 999_999_999), st.sampled_from([0, 1, 500, 120_000, 500_000_000]))

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from heed.bus import accounts
-from heed.bus.credentials import Grants, Key, Signer, credentials_file, read_credentials, token
-from heed.bus.taskaccess import TaskAccess, task_grants
+from heed.bus.auth import accounts
+from heed.bus.auth.jwt import Grants, Key, Signer, credentials_file, read_credentials, token
+from heed.bus.task_credentials import TaskAccess, task_grants
 from heed.core.effects import AgentRef, TaskWork
 from heed.errors import InvalidSettings
 from heed.settings import Settings

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.cloudevents import to_json
-from heed.core.decide import decide
+from heed.core.codec.cloudevents_json import to_json
+from heed.core.decision.decide import decide
+from heed.core.decision.explain import why_ignored
 from heed.core.effects import AgentRef
 from heed.core.events import Event
-from heed.core.ignoring import why_ignored
-from heed.core.ledger import Ledger, dump
-from heed.core.simulation import Answer, Message, simulate
-from heed.core.transcript import transcript
+from heed.core.ledger.ledger import Ledger, dump
+from heed.core.simulation.report import transcript
+from heed.core.simulation.simulator import Answer, Message, simulate
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, job, malformed, program, received
 
 STOP = "com.example.stop"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from heed.core.decide import decide
-from heed.core.ledger import Ledger
-from heed.core.program import Program
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import decide
+from heed.core.ledger.ledger import Ledger
 from tests.markdown import ROOT, blocks
 from tests.unit.builders import emitted, job, program, received, task_end
 

@@ -12,8 +12,8 @@ from heed.errors import (
     StreamReplaced,
     TaskUnavailable,
 )
-from heed.kube.api import ApiError
-from heed.kube.troubles import (
+from heed.kube.client.client import ApiError
+from heed.kube.status.reasons import (
     Trouble,
     refused_by,
     remedy_of,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from heed.engine.turns import turns
+from heed.util.cpu_turns import turns
 
 
 class Rounds:

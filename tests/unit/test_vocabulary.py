@@ -2,8 +2,8 @@
 
 import pytest
 
-from heed.core.expressions import ExpressionError, compile_expression
-from heed.core.vocabulary import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, VARIABLES, Vocabulary, suggestion
+from heed.core.cel.expression import ExpressionError, compile_expression
+from heed.core.cel.variables import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, VARIABLES, Vocabulary, suggestion
 
 
 def refusal(source: str, known: Vocabulary) -> str | None:

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from heed import names
 from heed.api.status import Session
-from heed.core.decide import Decision, decide
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
 from heed.core.events import Received
-from heed.core.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
-from heed.core.program import Program
-from heed.core.room import Room
-from heed.core.waiting import MAX_WAITING, Waiting
+from heed.core.ledger.deferred import MAX_WAITING, Waiting
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
 from tests.unit.builders import after, at, fold, job, merged, program, received, stored, task_end
 
 CLOSE = "com.example.close"

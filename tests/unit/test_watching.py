@@ -9,8 +9,8 @@ import kopf
 import pytest
 
 from heed import names
-from heed.kube import watching
-from heed.kube.watching import ClusterWatch, _kopf_settings, _login_through, _registry
+from heed.kube import watch as watching
+from heed.kube.watch import ClusterWatch, _kopf_settings, _login_through, _registry
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
 

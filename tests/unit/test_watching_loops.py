@@ -10,16 +10,16 @@ import pytest
 from aiohttp import ClientSession
 
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.errors import POLICY_VIOLATION, InvalidManifest, PolicyViolation, Problem
-from heed.kube import watching
-from heed.kube.api import Api
-from heed.kube.generations import choose
-from heed.kube.happenings import Happenings
-from heed.kube.health import Health, serving_health
-from heed.kube.lastvalid import last_valid
-from heed.kube.metrics import Metrics
-from heed.kube.standing import Standings
+from heed.kube import watch
+from heed.kube.client.client import Api
+from heed.kube.controller.generation import choose
+from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.metrics.collector import Metrics
+from heed.kube.probes import Health, serving_health
+from heed.kube.status.event_recorder import Happenings
+from heed.kube.status.loop_health import Standings
 from heed.settings import Settings
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
@@ -160,7 +160,7 @@ def test_what_does_not_run_is_said_with_all_its_problems(
 
 async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     leader = Led(active=False, wrong="the lease has not been read yet")
-    health = Health(leader, watching.ClusterWatch(Settings()))
+    health = Health(leader, watch.ClusterWatch(Settings()))
     health.connection = type("Connected", (), {"is_connected": True})  # type: ignore[assignment]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -190,7 +190,7 @@ async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_of_what_kopf_says_only_news_are_logged(message: str, news: bool) -> None:
-    watching.ClusterWatch(Settings())
-    logger = logging.getLogger(watching.CHATTY[0])
+    watch.ClusterWatch(Settings())
+    logger = logging.getLogger(watch.CHATTY[0])
 
     assert bool(logger.filter(logging.makeLogRecord({"msg": message}))) is news

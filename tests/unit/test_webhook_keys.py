@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from heed.kube import certificates
-from heed.kube.api import Api, ApiError
-from heed.kube.authority import SETTLED, Keys, due, keys_of
-from heed.kube.certificates import Folder, NoCertificate, SelfIssued
+from heed.kube.client.client import Api, ApiError
+from heed.kube.webhook import certificates
+from heed.kube.webhook.ca import SETTLED, Keys, due, keys_of
+from heed.kube.webhook.certificates import Folder, NoCertificate, SelfIssued
 from tests.unit.apiserver import ApiServer, Object
 
 HOSTS = ["heed-webhook.system.svc"]

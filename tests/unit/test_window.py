@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.core.window import Window
+from heed.core.ledger.dedup_window import Window
 
 LAST = 500
 SEEN = [f"digest-{number}" for number in range(2 * LAST + 200)]

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from heed.core.decide import Decision, decide
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
-from heed.core.eventtypes import compile_schemas
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.core.room import Room
-from heed.engine import worker
-from heed.engine.worker import DECIDED, LAST, LENGTH, PLACE, READY, UNKNOWN, Request, Source
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger
+from heed.core.schema.registry import compile_schemas
+from heed.sandbox import decision_worker
+from heed.sandbox.decision_worker import DECIDED, LAST, LENGTH, PLACE, READY, UNKNOWN, Request, Source
 from tests.unit.builders import after, job, program, received
 from tests.unit.test_eventtypes import event_type
 
@@ -32,7 +32,7 @@ def framed(data: bytes) -> bytes:
 def frames(data: bytes) -> list[tuple[bytes, bytes]]:
     """What a worker wrote: kind and content."""
     source, found = io.BytesIO(data), list[tuple[bytes, bytes]]()
-    while (frame := worker.read_frame(source)) is not None:
+    while (frame := decision_worker.read_frame(source)) is not None:
         found.append((frame[:1], frame[1:]))
     return found
 
@@ -45,7 +45,7 @@ def request(number: int, made: Program | None, event: Received, ledger: Ledger |
 def served(*requests: Request, cpu: float = 60.0) -> list[tuple[bytes, bytes]]:
     """The answers of a worker to requests."""
     asked, answers = io.BytesIO(b"".join(framed(pickle.dumps(item)) for item in requests)), io.BytesIO()
-    worker._Worker(asked, answers, cpu).serve()
+    decision_worker._Worker(asked, answers, cpu).serve()
     return frames(answers.getvalue())
 
 
@@ -57,10 +57,10 @@ def test_a_decision_comes_back_the_same_and_what_it_did_not_touch_is_not_sent() 
     ledger = after(made, received(1, correlationid="a", data="x" * 5000))
     event = received(2, correlationid="b", data="y" * 5000)
     decision = decide(made, ledger, event)
-    known = worker.landmarks(ledger, event)
+    known = decision_worker.landmarks(ledger, event)
 
-    data = worker.packed(decision, known)
-    again = worker.unpacked(data, worker.landmarks(ledger, event))
+    data = decision_worker.packed(decision, known)
+    again = decision_worker.unpacked(data, decision_worker.landmarks(ledger, event))
 
     assert again == decision
     assert again.received is event
@@ -72,7 +72,7 @@ def test_landmarks_are_what_both_sides_have() -> None:
     ledger = after(program(COUNT), received(1))
     event = received(2)
 
-    known = worker.landmarks(ledger, event)
+    known = decision_worker.landmarks(ledger, event)
 
     assert known[:2] == [event, event.event]
     ids = {id(item) for item in known}
@@ -82,31 +82,33 @@ def test_landmarks_are_what_both_sides_have() -> None:
 
 
 def test_what_a_worker_may_say_is_made_of_classes_of_heed_only() -> None:
-    assert worker.unpacked(worker.packed(decide(program(COUNT), Ledger(), received(1)), []), [])
+    assert decision_worker.unpacked(
+        decision_worker.packed(decide(program(COUNT), Ledger(), received(1)), []), []
+    )
     with pytest.raises(pickle.UnpicklingError, match=r"^collections\.OrderedDict is no part of a decision$"):
-        worker.unpacked(b"ccollections\nOrderedDict\n)R.", [])
+        decision_worker.unpacked(b"ccollections\nOrderedDict\n)R.", [])
     with pytest.raises(
-        pickle.UnpicklingError, match=r"^heed\.engine\.worker\.main is no part of a decision$"
+        pickle.UnpicklingError, match=r"^heed\.sandbox\.decision_worker\.main is no part of a decision$"
     ):
-        worker.unpacked(b"cheed.engine.worker\nmain\n.", [])
+        decision_worker.unpacked(b"cheed.sandbox.decision_worker\nmain\n.", [])
     with pytest.raises(
-        pickle.UnpicklingError, match=r"^heed\.engine\.worker\.Path is no part of a decision$"
+        pickle.UnpicklingError, match=r"^heed\.sandbox\.decision_worker\.Path is no part of a decision$"
     ):
-        worker.unpacked(b"cheed.engine.worker\nPath\n.", [])
+        decision_worker.unpacked(b"cheed.sandbox.decision_worker\nPath\n.", [])
     with pytest.raises(pickle.UnpicklingError, match=r"^this is no decision$"):
-        worker.unpacked(pickle.dumps(7), [])
+        decision_worker.unpacked(pickle.dumps(7), [])
 
 
 @pytest.mark.parametrize("missing", [1, 3, 4, 6])
 def test_a_frame_that_is_cut_off_is_the_end(missing: int) -> None:
     whole = framed(b"abc")
 
-    assert worker.read_frame(io.BytesIO(whole)) == b"abc"
-    assert worker.read_frame(io.BytesIO(whole[:-missing])) is None
+    assert decision_worker.read_frame(io.BytesIO(whole)) == b"abc"
+    assert decision_worker.read_frame(io.BytesIO(whole[:-missing])) is None
 
 
 def test_an_empty_frame_is_no_end() -> None:
-    assert worker.read_frame(io.BytesIO(framed(b"") + framed(b"abc"))) == b""
+    assert decision_worker.read_frame(io.BytesIO(framed(b"") + framed(b"abc"))) == b""
 
 
 # ── how far a decision has come ─────────────────────────────────────────────────────────────────────────────────────
@@ -115,7 +117,7 @@ def test_an_empty_frame_is_no_end() -> None:
 def places(made: Program, *events: Received) -> list[tuple[str, str | None]]:
     """What a program that is watched tells while it decides, with the same outcome."""
     told: list[tuple[str, str | None]] = []
-    watched = worker.watched(made, lambda path, handler: told.append((path, handler)))
+    watched = decision_worker.watched(made, lambda path, handler: told.append((path, handler)))
     ledger = Ledger()
     for event in events:
         decision = decide(watched, ledger, event)
@@ -159,7 +161,7 @@ def test_a_schema_tells_its_event_type_before_data_are_checked() -> None:
 
 
 def test_what_a_program_has_not_is_not_put_in() -> None:
-    made = worker.watched(program(COUNT), lambda path, handler: None)
+    made = decision_worker.watched(program(COUNT), lambda path, handler: None)
 
     assert made.key is None
     assert [item.where for item in made.subscriptions] == [None]
@@ -178,7 +180,7 @@ def test_a_worker_is_ready_and_says_where_it_is_before_its_answer() -> None:
     assert ready == (READY, b"")
     assert place == (PLACE, json.dumps(["spec.handlers[0]", "count"]).encode())
     assert kind == DECIDED
-    assert worker.unpacked(answer, worker.landmarks(Ledger(), event)) == wanted
+    assert decision_worker.unpacked(answer, decision_worker.landmarks(Ledger(), event)) == wanted
 
 
 def test_a_program_that_it_does_not_know_is_asked_for_and_then_kept() -> None:
@@ -202,7 +204,7 @@ def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
 
     *_, (kind, answer) = served(request(0, made, received(3)))
 
-    decision = worker.unpacked(answer, worker.landmarks(Ledger(), received(3)))
+    decision = decision_worker.unpacked(answer, decision_worker.landmarks(Ledger(), received(3)))
     assert kind == DECIDED
     assert decision.letter is not None
     assert decision.letter.generation == 7
@@ -216,12 +218,12 @@ def test_keyword_arguments_reach_the_decision() -> None:
 
     *_, (_, answer) = served(asked)
 
-    assert worker.unpacked(answer, worker.landmarks(busy, received(3))).outcome == "waiting"
+    assert decision_worker.unpacked(answer, decision_worker.landmarks(busy, received(3))).outcome == "waiting"
 
 
 def test_the_programs_used_latest_are_kept() -> None:
     made, event = program(COUNT), received(1)
-    first = [request(number, made, event) for number in range(worker._PROGRAMS)]
+    first = [request(number, made, event) for number in range(decision_worker._PROGRAMS)]
     again = [request(0, None, event), request(99, made, event)]
 
     *_, (newest, _), (used, _), (oldest, _) = (
@@ -236,9 +238,9 @@ def test_the_programs_used_latest_are_kept() -> None:
 
 
 def test_one_that_has_grown_too_large_says_that_it_was_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    spare = worker._SPARE
+    spare = decision_worker._SPARE
     sizes = iter([1000, 1000 + spare, 1001 + spare, 0])
-    monkeypatch.setattr(worker, "address_space", lambda: next(sizes))
+    monkeypatch.setattr(decision_worker, "address_space", lambda: next(sizes))
     made = program(COUNT)
 
     kinds = [kind for kind, _ in served(*(request(0, made, received(number)) for number in (1, 2, 3)))]
@@ -247,7 +249,7 @@ def test_one_that_has_grown_too_large_says_that_it_was_the_last(monkeypatch: pyt
 
 
 def test_where_the_system_does_not_say_how_large_it_is_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "address_space", lambda: None)
+    monkeypatch.setattr(decision_worker, "address_space", lambda: None)
     made = program(COUNT)
 
     assert [kind for kind, _ in served(request(0, made, received(1)))][-1] == DECIDED
@@ -260,7 +262,7 @@ def test_the_time_of_a_decision_is_limited_while_it_is_made(monkeypatch: pytest.
         seen.append(signal.getitimer(signal.ITIMER_PROF)[0])
         return decide(*args, **more)
 
-    monkeypatch.setattr(worker, "decide", looking)
+    monkeypatch.setattr(decision_worker, "decide", looking)
     served(request(0, program(COUNT), received(1)), cpu=50.0)
 
     assert seen == [pytest.approx(50.0, abs=5.0)]
@@ -268,7 +270,7 @@ def test_the_time_of_a_decision_is_limited_while_it_is_made(monkeypatch: pytest.
 
 
 def test_the_limit_is_lifted_also_after_an_error() -> None:
-    with pytest.raises(KeyError), worker.cpu_limit(30):
+    with pytest.raises(KeyError), decision_worker.cpu_limit(30):
         raise KeyError
 
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
@@ -278,7 +280,7 @@ def test_the_address_space_is_counted_in_bytes() -> None:
     with open("/proc/self/status") as status:
         (kilobytes,) = (int(line.split()[1]) for line in status if line.startswith("VmSize"))
 
-    found = worker.address_space()
+    found = decision_worker.address_space()
 
     assert found is not None
     assert abs(found - kilobytes * 1024) < 64 * 1024**2

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from heed.engine.worker import DECIDED, PLACE, READY
+from heed.sandbox.decision_worker import DECIDED, PLACE, READY
 from tests.patience import PATIENCE
 from tests.unit.builders import program, received
 from tests.unit.test_worker import COUNT, framed, frames, request
 
 LIMITS = """
 import json, resource, sys
-from heed.engine import worker
+from heed.sandbox import decision_worker as worker
 if sys.argv[1] == "unknown":
     worker.address_space = lambda: None
 own = worker.address_space() or 0
@@ -46,7 +46,7 @@ def test_where_the_size_is_unknown_only_dumps_are_forbidden() -> None:
 
 WORKER = """
 import os, signal, sys
-from heed.engine import worker
+from heed.sandbox import decision_worker as worker
 
 worker.main(int(sys.argv[1]), float(sys.argv[2]))
 print("over", flush=True)
@@ -61,7 +61,9 @@ def started(*argv: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
-@pytest.mark.parametrize("argv", [("-m", "heed.engine.worker"), ("-c", WORKER)], ids=["module", "main"])
+@pytest.mark.parametrize(
+    "argv", [("-m", "heed.sandbox.decision_worker"), ("-c", WORKER)], ids=["module", "main"]
+)
 def test_a_worker_serves_until_its_input_ends(argv: tuple[str, ...]) -> None:
     event = received(3)
     process = started(*argv)

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
 from heed.settings import Settings
 from tests.unit.inmemory import turns
 

@@ -9,9 +9,9 @@ from pydantic.alias_generators import to_camel
 from heed import names
 from heed.api.agent import Model, Namespace, TypePattern
 from heed.api.conditions import Condition
-from heed.api.parsing import check_kind, problem_of
 from heed.api.selectors import LabelSelector
 from heed.api.status import Free, FreeMap
+from heed.api.validation import check_kind, problem_of
 from heed.errors import InvalidManifest
 
 MAX_RULES: Final = 64

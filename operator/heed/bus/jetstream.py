@@ -12,17 +12,17 @@ import nats.errors
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.bounds import Bounds, Surveyor, check_place, missing
-from heed.bus.cloudevents import STRUCTURED, encode
-from heed.bus.connection import ApiRefused, Connection, NotPermitted
-from heed.bus.deadletters import MAX_HEADERS, UNPUBLISHABLE, Original, dead_letter, size_of
-from heed.bus.lookup import MESSAGE_ID, Lookup
-from heed.bus.messages import Messages
-from heed.bus.pulling import Pull
-from heed.bus.reader import CursorReader, receive_stored
-from heed.bus.streams import NOT_FOUND
-from heed.bus.subjects import disjoint
-from heed.core.cloudevents import parse_event
+from heed.bus.client.connection import ApiRefused, Connection, NotPermitted
+from heed.bus.client.stored_messages import Messages
+from heed.bus.client.stream_bounds import Bounds, Surveyor, check_place, missing
+from heed.bus.client.streams import NOT_FOUND
+from heed.bus.codec.cloudevents import STRUCTURED, encode
+from heed.bus.codec.dead_letter import MAX_HEADERS, UNPUBLISHABLE, Original, dead_letter, size_of
+from heed.bus.codec.subject_patterns import disjoint
+from heed.bus.consumer.publish_dedup import MESSAGE_ID, Lookup
+from heed.bus.consumer.pull import Pull
+from heed.bus.consumer.reader import CursorReader, receive_stored
+from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, Malformed, Received
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import yaml
 
-from heed.bus import accounts
+from heed.bus.auth import accounts
 from heed.cli.output import Failure
 
 

@@ -7,7 +7,7 @@ import click
 import yaml
 
 from heed import names
-from heed.api.crd import crds as definitions
+from heed.api.crd.schema import crds as definitions
 
 HEADER = "# Generated from operator/heed/api by `heed crds`; do not edit.\n"
 

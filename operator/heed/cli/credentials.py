@@ -7,8 +7,8 @@ from typing import Final, TextIO
 import click
 
 from heed import names
-from heed.bus.accounts import reserved
-from heed.bus.credentials import Grants, Signer
+from heed.bus.auth.accounts import reserved
+from heed.bus.auth.jwt import Grants, Signer
 from heed.cli.output import BadInput
 from heed.errors import InvalidSettings
 

@@ -11,7 +11,7 @@ import click
 import heed
 from heed.cli.dev import make_console, publish_command
 from heed.cli.output import failure_of, to_yaml
-from heed.cli.program import program
+from heed.cli.prog_name import program
 from heed.errors import HeedError
 from heed.local.assembly import workbench
 from heed.local.console import Console, short

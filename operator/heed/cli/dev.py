@@ -16,19 +16,19 @@ from typing import Any
 import click
 
 from heed.api.agent import Agent
-from heed.bus.addresses import public_url
-from heed.cli.broker import VARIABLE, check_url
+from heed.bus.client.addresses import public_url
+from heed.cli.broker_url import VARIABLE, check_url
 from heed.cli.output import failure_of
-from heed.cli.program import program
-from heed.cli.samples import sample_data
-from heed.core.patterns import matches
-from heed.engine.performing import now
+from heed.cli.prog_name import program
+from heed.cli.sample_data import sample_data
+from heed.core.type_patterns import matches
+from heed.engine.effect_executor import now
 from heed.errors import HeedError, InvalidSettings
 from heed.local.assembly import workbench
 from heed.local.console import Console, ConsoleLog, Form
-from heed.local.server import PORT
+from heed.local.nats_server import PORT
+from heed.logging import configure_logging
 from heed.settings import Settings
-from heed.telemetry import configure_logging
 
 
 @click.command()

@@ -78,8 +78,8 @@ def operator(**options: Any) -> None:
     """
     settings = settings_of(options)
     gc.disable()  # what is imported stays: nothing to look for while it comes, nor ever after
-    from heed.kube.operator import run_operator  # kopf and kubernetes: half a second
-    from heed.telemetry import configure_logging
+    from heed.kube.manager import run_operator  # kopf and kubernetes: half a second
+    from heed.logging import configure_logging
 
     gc.freeze()
     gc.enable()

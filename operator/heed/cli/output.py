@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, TypeVar
 
 import click
 
-from heed.core.visible import CONTROL, visible
 from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
+from heed.util.terminal import CONTROL, visible
 
 Form = Literal["text", "json", "yaml"]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -64,7 +64,7 @@ def to_yaml(value: Any) -> str:
     """A JSON value as YAML that any reader, kubectl's too, reads back as the same value."""
     import yaml  # 15 ms that most commands need not pay
 
-    from heed.api.yamltext import is_word
+    from heed.api.manifest.yaml import is_word
 
     class Dumper(yaml.SafeDumper):
         def ignore_aliases(self, data: Any) -> bool:

@@ -15,13 +15,13 @@ from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
 from heed import names
-from heed.bus.connection import NoAnswer, connect
+from heed.bus.client.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, Stored
-from heed.cli.broker import Broker, BrokerChoice, broker_option
+from heed.cli.broker_url import Broker, BrokerChoice, broker_option
 from heed.cli.output import BadInput, Failure, failure_of
-from heed.cli.typechecks import check_event
-from heed.core.audience import unheeded
-from heed.core.cloudevents import build, form_of, read_data
+from heed.cli.schema_check import check_event
+from heed.core.codec.cloudevents_json import build, form_of, read_data
+from heed.core.compiler.audience import unheeded
 from heed.core.events import Event
 from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
 from heed.settings import Settings

@@ -6,14 +6,14 @@ from typing import Literal
 
 import click
 
-from heed.api.manifests import Manifest, NotAManifest, UnreadableManifest
-from heed.api.parsing import parse_agent
-from heed.cli.files import LoadedAgent, read_manifests, shown, sources, twice
+from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifest
+from heed.api.validation import parse_agent
+from heed.cli.manifest_files import LoadedAgent, read_manifests, shown, sources, twice
 from heed.cli.output import Form, output_option, paint, show_data
-from heed.core.visible import visible
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
-from heed.local.manifests import warnings
-from heed.local.rules import Rules, read_rules
+from heed.local.manifest_loader import warnings
+from heed.local.policy_loader import Rules, read_rules
+from heed.util.terminal import visible
 
 Severity = Literal["error", "warning"]
 

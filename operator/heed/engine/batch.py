@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from heed.core.decide import Decision
+from heed.core.decision.decide import Decision
 from heed.core.effects import Effect, StartTask
-from heed.core.ledger import Ledger
-from heed.engine.pacing import Pace
+from heed.core.ledger.ledger import Ledger
+from heed.engine.rate_limit import Pace
 
 _LET_GO: Final = Ledger()
 

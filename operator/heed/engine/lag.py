@@ -6,9 +6,9 @@ Taken from what the loop holds in memory anyway, so that asking a thousand quiet
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import Batch
-from heed.engine.inlet import Inlet
+from heed.engine.read_buffer import Inlet
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,23 +12,23 @@ import logging
 import time
 from dataclasses import replace
 
+from heed.core.compiler.program import Program
+from heed.core.decision.sessions import without_idle
 from heed.core.effects import TaskEnd
-from heed.core.ledger import Ledger, beyond, identified, owed_effects, settle
-from heed.core.program import Program
-from heed.core.sessions import without_idle
-from heed.engine.backlog import Backlog, only_inbox
+from heed.core.ledger.ledger import Ledger, beyond, identified, owed_effects, settle
 from heed.engine.batch import Batch, still_owed
-from heed.engine.deadlines import Deadlines
-from heed.engine.deciding import Deciding
-from heed.engine.guarding import Guard
-from heed.engine.inlet import Inlet
+from heed.engine.batching import Deciding
+from heed.engine.deferred_queue import Backlog, only_inbox
+from heed.engine.effect_executor import FIRST_DELAY, LAST_DELAY, Performer, now
 from heed.engine.lag import Lag, lag_of
-from heed.engine.observers import Observer
-from heed.engine.pacing import Pace, Pacer
-from heed.engine.performing import FIRST_DELAY, LAST_DELAY, Performer, now
+from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
-from heed.engine.stopping import stop
+from heed.engine.rate_limit import Pace, Pacer
+from heed.engine.read_buffer import Inlet
+from heed.engine.task_deadlines import Deadlines
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
+from heed.sandbox.decision_pool import Guard
+from heed.util.aio import stop
 
 log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit

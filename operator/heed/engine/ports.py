@@ -7,7 +7,7 @@ from typing import Protocol
 from heed.api.status import Owed
 from heed.core.effects import TaskEnd, TaskWork
 from heed.core.events import Event, Malformed, Received
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,21 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from heed.bus.connection import connect
+from heed.bus.client.connection import connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
-from heed.engine.guarding import Guard
-from heed.engine.performing import now
-from heed.engine.stopping import stop
+from heed.engine.effect_executor import now
 from heed.local import presence
-from heed.local.claims import Claims
+from heed.local.agent_claims import Claims
 from heed.local.console import Console
-from heed.local.dev import Workbench, pace_for
-from heed.local.files import exclusive
-from heed.local.ledger import ConnectedBucket
-from heed.local.server import local_server
-from heed.local.unheeded import watch_unheeded
+from heed.local.dev_server import Workbench, pace_for
+from heed.local.ledger_store import ConnectedBucket
+from heed.local.nats_server import local_server
+from heed.local.process.state_files import exclusive
+from heed.local.unheeded_events import watch_unheeded
+from heed.sandbox.decision_pool import Guard
 from heed.settings import Settings
+from heed.util.aio import stop
 
 ATTEMPTS: Final = 3  # connections tried to a broker that somebody named
 BEGINNING: Final = "1970-01-01T00:00:00Z"

@@ -9,15 +9,15 @@ from typing import Any, Final, Literal, TextIO
 
 import click
 
-from heed.core.decide import Decision
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision
+from heed.core.decision.explain import why_ignored
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json, Received
-from heed.core.ignoring import why_ignored
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.core.visible import visible
+from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
-from heed.telemetry import TextFormatter
+from heed.logging import TextFormatter
+from heed.util.terminal import visible
 
 WIDTH: Final = 160  # characters of data in a line of text, where the terminal is not wider
 Form = Literal["text", "json"]

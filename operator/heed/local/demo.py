@@ -10,15 +10,15 @@ from typing import Any, Final
 
 from heed import names
 from heed.bus.jetstream import JetStreamBus
-from heed.core.cloudevents import from_json
+from heed.core.codec.cloudevents_json import from_json
 from heed.core.events import Event
-from heed.core.ledger import Ledger, dump
-from heed.core.patterns import matches
+from heed.core.ledger.ledger import Ledger, dump
+from heed.core.type_patterns import matches
+from heed.engine.effect_executor import now
 from heed.engine.loop import AgentLoop
-from heed.engine.performing import now
 from heed.errors import HeedError, InvalidSettings, MalformedEvent
 from heed.local.console import Console
-from heed.local.dev import Workbench
+from heed.local.dev_server import Workbench
 
 QUIET: Final = 3.0  # seconds to let the rest come to an end once the follow-up event is there
 GLANCE: Final = 0.05

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from heed.core.audience import Listener
+from heed.core.compiler.audience import Listener
 from heed.errors import HeedError
-from heed.local.children import started
-from heed.local.files import read_json, write_atomically
-from heed.local.ports import server_info
+from heed.local.process.child import started
+from heed.local.process.ports import server_info
+from heed.local.process.state_files import read_json, write_atomically
 
 FOLDER: Final = ".heed"
 FILE: Final = "dev.json"

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from heed.kube.authority import CERTIFICATE, KEY, due
+from heed.kube.webhook.ca import CERTIFICATE, KEY, due
 from tests.cluster.controlplane.build import Unavailable, go_of, module_binaries, module_cache
 from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.run import ControlPlane

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from heed.bus.connection import Connection
-from heed.engine.guarding import Guard
+from heed.bus.client.connection import Connection
+from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.world import World, world_on
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from heed.core.decide import Decision
-from heed.core.program import Program
-from heed.engine.guarding import Guard
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision
+from heed.sandbox.decision_pool import Guard
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
 from tests.unit.builders import program
@@ -26,9 +26,9 @@ SHORT = {"words": ["xz"] * 1500, "text": "x" * 20_000}
 STAND_IN = """#!{python}
 import os, sys
 from dataclasses import replace
-from heed.core.expressions import Scope
-from heed.core.schemas import Checker
-from heed.engine import worker
+from heed.core.cel.expression import Scope
+from heed.core.schema.validator import Checker
+from heed.sandbox import decision_worker as worker
 
 class Library:
     def eval(self, *given):

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from heed import names
-from heed.bus import reader
-from heed.bus.connection import Connection
+from heed.bus.client.connection import Connection
+from heed.bus.consumer import reader
+from heed.bus.consumer.publish_dedup import MESSAGE_ID
+from heed.bus.consumer.pull import Pull
 from heed.bus.jetstream import message_id
-from heed.bus.lookup import MESSAGE_ID
-from heed.bus.pulling import Pull
-from heed.core.cloudevents import parse_event
-from heed.core.decide import Decision, decide
+from heed.core.codec.cloudevents_json import parse_event
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
-from heed.core.ledger import Ledger, dump, identified, owed_effects, settle, total_decided
-from heed.core.program import Program
+from heed.core.ledger.ledger import Ledger, dump, identified, owed_effects, settle, total_decided
 from tests.integration.waiting import SOON
 
 

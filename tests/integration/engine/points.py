@@ -13,7 +13,7 @@ from heed.api.status import Owed
 from heed.bus.jetstream import JetStreamBus
 from heed.core.effects import TaskWork
 from heed.core.events import Event, Received
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import LedgerStore, Reader, Stored, TaskRunner
 
 Trap = Callable[[str], Awaitable[None]]

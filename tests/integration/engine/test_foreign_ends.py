@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.core.program import compile_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
 from heed.errors import TaskUnavailable
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import HANDLERS, World, handler, manifest

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from heed.core.decide import Decision, decide
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.engine import guarding
-from heed.engine.guarding import Guard
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
+from heed.core.ledger.ledger import Ledger
+from heed.sandbox import decision_pool
+from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.guards import LONG, SEARCH, SHORT
 from tests.integration.engine.world import IN, World
 from tests.unit.builders import program, received
@@ -29,7 +29,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         begun.append(args[2].sequence)
         return decide(*args, **more)
 
-    monkeypatch.setattr(guarding, "decide", counting)
+    monkeypatch.setattr(decision_pool, "decide", counting)
     return begun
 
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from heed.api.policy import EventType
-from heed.core.decide import decide
-from heed.core.eventtypes import compile_schemas
-from heed.core.ledger import Ledger
-from heed.core.program import Program
-from heed.engine.guarding import Guard
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import decide
+from heed.core.ledger.ledger import Ledger
+from heed.core.schema.registry import compile_schemas
+from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.guards import letter, of, stand_in
 from tests.unit.builders import received
 from tests.unit.test_eventtypes import ANSWERED, event_type

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from heed.cli.files import load_agents
-from heed.cli.scenario import read_events, read_script
-from heed.core.answers import answering
-from heed.core.decide import decide
+from heed.cli.manifest_files import load_agents
+from heed.cli.simulate.scenario import read_events, read_script
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import decide
 from heed.core.events import Received
-from heed.core.ledger import Ledger, dump, patch, settle
-from heed.core.program import Program
-from heed.core.simulation import simulate
-from heed.engine.guarding import Guard
-from heed.engine.worker import Request
+from heed.core.ledger.ledger import Ledger, dump, patch, settle
+from heed.core.simulation.simulator import simulate
+from heed.core.simulation.task_stubs import answering
+from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_worker import Request
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, letter, of, stand_in
 from tests.markdown import ROOT
 from tests.unit.builders import job, malformed, only_task, received, task_end

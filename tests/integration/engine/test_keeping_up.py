@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from heed import names
-from heed.bus.reader import CursorReader
-from heed.bus.streams import ensure_streams
+from heed.bus.client.streams import ensure_streams
+from heed.bus.consumer.reader import CursorReader
 from heed.core.events import Event, Received
-from heed.engine.pacing import Pace
+from heed.engine.rate_limit import Pace
 from heed.errors import LedgerConflict
 from heed.settings import StreamSettings
 from tests.integration.engine.points import Doors

@@ -10,17 +10,17 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from heed import names
-from heed.bus.credentials import Key, Signer
-from heed.bus.taskaccess import TaskAccess
+from heed.bus.auth.jwt import Key, Signer
+from heed.bus.task_credentials import TaskAccess
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import Stored
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
-from heed.kube import api as kube_api
-from heed.kube import jobs
-from heed.kube.api import Api
-from heed.kube.ledger import StatusLedger
-from heed.kube.runner import JobRunner
+from heed.kube.client import client as kube_api
+from heed.kube.client.client import Api
+from heed.kube.jobs import manifest as jobs
+from heed.kube.jobs.runner import JobRunner
+from heed.kube.status.ledger_store import StatusLedger
 from tests.integration.waiting import SOON, until
 
 AGENT = AgentRef("demo", "researcher", "uid-1")

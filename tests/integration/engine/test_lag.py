@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime
 
-from heed.engine.inlet import READ_AT_ONCE
+from heed.engine.read_buffer import READ_AT_ONCE
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import Life, World
 from tests.integration.waiting import until

@@ -5,7 +5,7 @@ import random
 
 from heed import names
 from heed.core.events import Event
-from heed.core.ledger import total_decided
+from heed.core.ledger.ledger import total_decided
 from heed.errors import BusUnavailable
 from tests.integration.engine.world import IN, World, connected, world_on
 from tests.integration.waiting import SOON, until

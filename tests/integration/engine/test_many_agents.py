@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from heed.bus.connection import Connection, connect
-from heed.bus.streams import ensure_streams
-from heed.core.ledger import total_decided
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
+from heed.core.ledger.ledger import total_decided
 from heed.settings import Settings
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, world_on

@@ -6,11 +6,11 @@ import time
 from collections.abc import Sequence
 
 from heed import names
+from heed.core.codec.canonical_json import compact
 from heed.core.events import Event, Received
-from heed.core.ledger import Ledger, dump
-from heed.core.values import compact
-from heed.engine.inlet import READ_AT_ONCE, Inlet
-from heed.engine.pacing import Pace, Pacer
+from heed.core.ledger.ledger import Ledger, dump
+from heed.engine.rate_limit import Pace, Pacer
+from heed.engine.read_buffer import READ_AT_ONCE, Inlet
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import QUICK, World
 from tests.integration.waiting import until

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from heed.api.parsing import parse_agent
-from heed.core.ledger import Ledger
-from heed.core.program import compile_agent
-from heed.engine.guarding import Guard
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
+from heed.core.ledger.ledger import Ledger
 from heed.errors import TaskUnavailable
+from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.guards import SEARCH, SHORT, letter
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, manifest

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.bus.letters import Found, Letters, Selection
-from heed.bus.lookup import MESSAGE_ID
-from heed.core.ledger import Ledger
-from heed.core.program import compile_agent
+from heed.api.validation import parse_agent
+from heed.bus.consumer.publish_dedup import MESSAGE_ID
+from heed.bus.dead_letters import Found, Letters, Selection
+from heed.core.compiler.program import compile_agent
+from heed.core.ledger.ledger import Ledger
 from tests.integration.cemetery import Run
 from tests.integration.engine.oracle import opened
 from tests.integration.engine.world import AGENT, HANDLERS, IN, OUT, World, emit, handler, manifest

@@ -2,10 +2,10 @@
 
 import pytest
 
-from heed.core import waiting
-from heed.core.ledger import Ledger, total_decided
-from heed.engine import backlog
-from heed.engine.pacing import Pace
+from heed.core.ledger import deferred
+from heed.core.ledger.ledger import Ledger, total_decided
+from heed.engine import deferred_queue
+from heed.engine.rate_limit import Pace
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import Life, World
 from tests.integration.waiting import until
@@ -107,7 +107,7 @@ async def test_when_very_many_wait_the_inbox_is_read_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given an Agent that may let 20 events wait
-    for module in (waiting, backlog):
+    for module in (deferred, deferred_queue):
         monkeypatch.setattr(module, "MAX_WAITING", 20)
     await offer(world, "ask", range(SESSIONS))
     life = await world.live(pace=SMALL)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from heed.engine import loop, performing
+from heed.engine import effect_executor, loop
 from heed.errors import (
     BusUnavailable,
     HeedError,
@@ -133,8 +133,8 @@ def test_whatever_happens_in_whatever_order(nats_server: NatsServer, monkeypatch
         (loop, "FLUSH_AFTER", 0.02),
         (loop, "FIRST_DELAY", 0.01),
         (loop, "LAST_DELAY", 0.1),
-        (performing, "FIRST_DELAY", 0.01),
-        (performing, "LAST_DELAY", 0.1),
+        (effect_executor, "FIRST_DELAY", 0.01),
+        (effect_executor, "LAST_DELAY", 0.1),
     ]:
         monkeypatch.setattr(module, name, value)
     seed = int(os.environ.get("HEED_SEED", random.randrange(2**32)))

@@ -6,9 +6,9 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.core.cloudevents import to_json
+from heed.core.codec.canonical_json import compact
+from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
-from heed.core.values import compact
 from tests.integration.engine.world import AGENT, World
 from tests.integration.reading import BEGINNING
 from tests.integration.waiting import until

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.parsing import parse_agent
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import compile_agent
 from heed.core.effects import TaskEnd
 from heed.core.events import Event
-from heed.core.jobcontract import REASON_LOST
-from heed.core.program import compile_agent
-from heed.engine.performing import now
+from heed.core.tasks.job_contract import REASON_LOST
+from heed.engine.effect_executor import now
 from heed.errors import TaskUnavailable
-from heed.local.processes import ProcessRunner
+from heed.local.process.runner import ProcessRunner
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World, end_of_run, manifest
 from tests.integration.waiting import SOON, until

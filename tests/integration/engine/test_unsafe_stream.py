@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from heed.bus.connection import Connection, connect
-from heed.bus.streams import ensure_streams
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
 from heed.core.events import Event
-from heed.core.ledger import Ledger, total_decided
+from heed.core.ledger.ledger import Ledger, total_decided
 from heed.settings import Settings
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, world_on

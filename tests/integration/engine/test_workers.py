@@ -9,10 +9,10 @@ import sys
 
 import pytest
 
-from heed.core.ledger import Ledger
-from heed.engine.guarding import Guard
-from heed.engine.worker import unpacked
+from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
+from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_worker import unpacked
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, gone, letter, of
 from tests.integration.waiting import until
 from tests.markdown import ROOT
@@ -121,10 +121,10 @@ async def test_nothing_is_left_when_the_guard_is_closed() -> None:
         ("builtins", "dict"),
         ("heedless", "Decision"),
         ("heed", "__file__"),
-        ("heed.engine.worker", "os.getpid"),
-        ("heed.engine.worker", "io.BytesIO"),
-        ("heed.engine.worker", "address_space"),
-        ("heed.engine.worker", "Path"),
+        ("heed.sandbox.decision_worker", "os.getpid"),
+        ("heed.sandbox.decision_worker", "io.BytesIO"),
+        ("heed.sandbox.decision_worker", "address_space"),
+        ("heed.sandbox.decision_worker", "Path"),
     ],
 )
 def test_nothing_but_classes_of_heed_is_made_of_what_a_worker_says(module: str, name: str) -> None:
@@ -145,8 +145,8 @@ def test_what_is_no_decision_is_not_taken_for_one() -> None:
 PARENT = """
 import asyncio, sys
 sys.path[:0] = {path!r}
-from heed.core.ledger import Ledger
-from heed.engine.guarding import Guard
+from heed.core.ledger.ledger import Ledger
+from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, of
 from tests.unit.builders import received
 

@@ -11,24 +11,24 @@ from typing import Any
 from nats.js.kv import KeyValue
 
 from heed import names
-from heed.api.parsing import parse_agent
-from heed.bus.connection import Connection, connect
+from heed.api.validation import parse_agent
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.streams import ensure_streams
-from heed.core.decide import Decision
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.events import Event
-from heed.core.ledger import Ledger, dump, owed_effects, total_decided
-from heed.core.program import Program, compile_agent
-from heed.engine.guarding import Guard
+from heed.core.ledger.ledger import Ledger, dump, owed_effects, total_decided
 from heed.engine.loop import AgentLoop
-from heed.engine.observers import LogObserver
-from heed.engine.pacing import Pace
+from heed.engine.observer import LogObserver
 from heed.engine.ports import Stored, TaskRunner
-from heed.engine.stopping import stop
+from heed.engine.rate_limit import Pace
 from heed.errors import HeedError
-from heed.local.ledger import KeyValueLedger, open_ledgers
+from heed.local.ledger_store import KeyValueLedger, open_ledgers
+from heed.sandbox.decision_pool import Guard
 from heed.settings import Settings, StreamSettings
+from heed.util.aio import stop
 from tests.integration.engine.cluster import Jobs, JobsRunner
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, read_back
 from tests.integration.engine.points import Bus, Doors, Runner, Store

@@ -9,10 +9,10 @@ from typing import Any
 
 from heed import names
 from heed.core.events import Event
-from heed.engine.performing import now
+from heed.engine.effect_executor import now
 from heed.local.assembly import workbench
 from heed.local.console import Console
-from heed.local.dev import Workbench
+from heed.local.dev_server import Workbench
 from heed.settings import Settings
 from tests.integration.local.runs import until
 

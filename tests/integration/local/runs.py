@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
-from heed.local.processes import ProcessRunner
+from heed.local.process.runner import ProcessRunner
 from tests.patience import PATIENCE
 
 AGENT = AgentRef("demo", "researcher", "uid-1")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from heed.cli.broker import find_broker
+from heed.cli.broker_url import find_broker
 from heed.cli.main import main
 from heed.local import presence
 from heed.local.presence import ForeignServer

@@ -11,16 +11,16 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from heed.local.claims import AgentTaken, Claims
-from heed.local.ledger import open_ledgers
+from heed.local.agent_claims import AgentTaken, Claims
+from heed.local.ledger_store import open_ledgers
 from tests.nats_server import NatsServer
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
 import nats
-from heed.local.claims import Claims
-from heed.local.ledger import open_ledgers
+from heed.local.agent_claims import Claims
+from heed.local.ledger_store import open_ledgers
 
 async def main():
     client = await nats.connect(sys.argv[1])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heed.core.jobcontract import RESULT_LIMIT, environment, parse_result, result_text
-from heed.core.strictjson import check_value
+from heed.core.codec.strict_json import check_value
+from heed.core.tasks.job_contract import RESULT_LIMIT, environment, parse_result, result_text
 from tests.integration.local.runs import work
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))

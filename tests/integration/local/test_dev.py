@@ -16,10 +16,10 @@ import pytest
 
 from heed import names
 from heed.local import assembly
-from heed.local.children import started
-from heed.local.claims import AgentTaken, Claims
-from heed.local.dev import PACE, pace_for
-from heed.local.manifests import files, load
+from heed.local.agent_claims import AgentTaken, Claims
+from heed.local.dev_server import PACE, pace_for
+from heed.local.manifest_loader import files, load
+from heed.local.process.child import started
 from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, asked, edit, life, write_example
 from tests.integration.local.runs import until
 from tests.nats_server import require_nats_server

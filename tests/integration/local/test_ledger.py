@@ -9,9 +9,9 @@ import pytest
 from nats.aio.client import Client
 
 from heed.api.status import Cursor, Totals
-from heed.core.ledger import Ledger
+from heed.core.ledger.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
-from heed.local.ledger import BUCKET, KeyValueLedger, open_ledgers
+from heed.local.ledger_store import BUCKET, KeyValueLedger, open_ledgers
 from tests.integration.local.runs import until
 from tests.nats_server import NatsServer
 

@@ -11,10 +11,10 @@ import nats
 import pytest
 
 from heed.errors import InvalidSettings
-from heed.local import server
-from heed.local.children import started
-from heed.local.files import exclusive
-from heed.local.server import local_server
+from heed.local import nats_server
+from heed.local.nats_server import local_server
+from heed.local.process.child import started
+from heed.local.process.state_files import exclusive
 from tests.integration.local.runs import until
 from tests.nats_server import NatsServer, require_nats_server
 
@@ -27,7 +27,7 @@ def _server() -> None:
 ONE_LIFE = """
 import asyncio, sys
 from pathlib import Path
-from heed.local.server import local_server
+from heed.local.nats_server import local_server
 
 async def main():
     async with local_server(Path(sys.argv[1]), port=None) as server:
@@ -74,10 +74,10 @@ async def test_a_broker_that_holds_the_port_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_port_that_the_folder_had_and_somebody_took_is_said(tmp_path: Path) -> None:
-    async with local_server(tmp_path, port=server.PORT) as first:
+    async with local_server(tmp_path, port=nats_server.PORT) as first:
         pass
     with socket.create_server(("127.0.0.1", first.port)):
-        async with local_server(tmp_path, port=server.PORT) as second:
+        async with local_server(tmp_path, port=nats_server.PORT) as second:
             assert second.port != first.port
             assert second.note is not None and second.note.startswith(f"port {first.port} is held by")
 
@@ -101,7 +101,7 @@ async def test_without_a_server_the_error_names_both_remedies(
 
 
 async def test_a_server_that_ends_at_once_is_quoted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(server, "LOOPBACK", "no such host")
+    monkeypatch.setattr(nats_server, "LOOPBACK", "no such host")
 
     with pytest.raises(InvalidSettings, match=r"ended with code 1; it said:\n(?s:.*)no such host"):
         async with local_server(tmp_path, port=None):

@@ -1,0 +1,219 @@
+"""The CustomResourceDefinitions, generated from the models: structural schemas and the rules a server can check."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel, TypeAdapter
+
+from heed import names
+from heed.api.agent import Agent, AgentSpec
+from heed.api.crd import rules as crdrules
+from heed.api.policy import (
+    AcceptedStatus,
+    AgentPolicy,
+    AgentPolicySpec,
+    EventGrant,
+    EventGrantSpec,
+    EventType,
+    EventTypeSpec,
+)
+from heed.api.status import AgentStatus
+
+Schema = dict[str, Any]
+
+_KEPT: Final = frozenset(
+    {
+        "type",
+        "description",
+        "properties",
+        "required",
+        "items",
+        "additionalProperties",
+        "enum",
+        "pattern",
+        "format",
+        "default",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "maxProperties",
+        "minimum",
+        "maximum",
+    }
+)
+
+_LIST_MAPS: Final = {"spec.handlers": ["name"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What of a CRD differs from one kind to another. `spec` and `status` are JSON Schemas of pydantic's."""
+
+    kind: str
+    plural: str
+    short_names: tuple[str, ...]
+    description: str
+    spec: Schema
+    status: Schema
+    rules: crdrules.Rules
+    columns: tuple[crdrules.Column, ...]
+    counted: tuple[str, ...] = ()  # maps of numbers in the status, which columns show as 0 from the start
+
+
+def agent_crd() -> dict[str, Any]:
+    """The CRD of Agents."""
+    return _crd(
+        Kind(
+            kind=names.KIND,
+            plural=names.PLURAL,
+            short_names=("ag",),
+            description=Agent.__doc__ or "",
+            spec=AgentSpec.model_json_schema(by_alias=True),
+            status=TypeAdapter(AgentStatus).json_schema(by_alias=True),
+            rules=crdrules.AGENT,
+            columns=crdrules.AGENT_COLUMNS,
+            counted=("totals", "counts"),
+        )
+    )
+
+
+def crds() -> list[dict[str, Any]]:
+    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes."""
+    return [
+        agent_crd(),
+        _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, crdrules.POLICY),
+        _accepted_crd(names.EVENT_GRANTS, ("eg",), EventGrant, EventGrantSpec, crdrules.GRANT),
+        _accepted_crd(
+            names.EVENT_TYPES, ("et",), EventType, EventTypeSpec, crdrules.TYPE, crdrules.TYPE_COLUMNS
+        ),
+    ]
+
+
+def _accepted_crd(
+    plural: str,
+    short_names: tuple[str, ...],
+    model: type[BaseModel],
+    spec: type[BaseModel],
+    rules: crdrules.Rules,
+    columns: tuple[crdrules.Column, ...] = (),
+) -> dict[str, Any]:
+    """The CRD of a kind that the operator accepts or not."""
+    return _crd(
+        Kind(
+            kind=model.__name__,
+            plural=plural,
+            short_names=short_names,
+            description=model.__doc__ or "",
+            spec=spec.model_json_schema(by_alias=True),
+            status=AcceptedStatus.model_json_schema(by_alias=True),
+            rules=rules,
+            columns=(*columns, *crdrules.ACCEPTED_COLUMNS),
+        )
+    )
+
+
+def _crd(kind: Kind) -> dict[str, Any]:
+    schema: Schema = {
+        "description": kind.description.strip(),
+        "type": "object",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": _structural(kind.spec),
+            "status": _structural(kind.status),
+        },
+    }
+    for name in kind.counted:
+        numbers = schema["properties"]["status"]["properties"][name]
+        numbers["default"] = {}
+        for number in numbers["properties"].values():
+            number["default"] = 0
+    _add_rules(schema, "", kind.rules)
+    version = {
+        "name": names.VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": name, "type": type_, "jsonPath": path} | ({"priority": priority} if priority else {})
+            for name, type_, path, priority in kind.columns
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{kind.plural}.{names.GROUP}"},
+        "spec": {
+            "group": names.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "plural": kind.plural,
+                "singular": kind.kind.lower(),
+                "kind": kind.kind,
+                "listKind": f"{kind.kind}List",
+                "shortNames": list(kind.short_names),
+                "categories": ["heed"],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def _structural(schema: Schema) -> Schema:
+    """A JSON Schema of pydantic's as Kubernetes takes it: no references, no unions with null, no titles."""
+    return _converted(schema, schema.get("$defs", {}))
+
+
+def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    schema = _resolved(schema, definitions)
+    converted: Schema = {}
+    for key, value in schema.items():
+        if key == "patternProperties":
+            converted["additionalProperties"] = _converted(next(iter(value.values())), definitions)
+        elif key == "properties":
+            converted[key] = {name: _converted(item, definitions) for name, item in value.items()}
+        elif key == "items" or (key == "additionalProperties" and isinstance(value, dict)):
+            converted[key] = _converted(value, definitions)
+        elif key == "const":
+            converted["enum"] = [value]
+        elif (key in _KEPT and key != "additionalProperties") or key.startswith("x-kubernetes-"):
+            converted[key] = copy.deepcopy(value)
+    if converted.get("default", 0) in (None, False, [], {}):
+        converted.pop("default", None)
+    if converted.get("type") == "integer":
+        converted["format"] = "int64"
+    return converted
+
+
+def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    """The schema with its reference or its one alternative to null put in place; what stands beside it wins."""
+    if "$ref" in schema:
+        target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
+        return _resolved(
+            {**target, **{key: value for key, value in schema.items() if key != "$ref"}}, definitions
+        )
+    for union in ("anyOf", "allOf"):
+        if union in schema:
+            (one,) = (item for item in schema[union] if item.get("type") != "null")
+            rest = {key: value for key, value in schema.items() if key != union}
+            return _resolved({**_resolved(one, definitions), **rest}, definitions)
+    return schema
+
+
+def _add_rules(schema: Schema, path: str, rules: crdrules.Rules) -> None:
+    if own := rules.get(path):
+        schema["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in own]
+    if keys := _LIST_MAPS.get(path):
+        schema["x-kubernetes-list-type"] = "map"
+        schema["x-kubernetes-list-map-keys"] = keys
+    for name, item in schema.get("properties", {}).items():
+        _add_rules(item, f"{path}.{name}" if path else name, rules)
+    if isinstance(schema.get("items"), dict):
+        _add_rules(schema["items"], f"{path}[]", rules)
+    if isinstance(schema.get("additionalProperties"), dict):
+        _add_rules(schema["additionalProperties"], f"{path}{{}}", rules)

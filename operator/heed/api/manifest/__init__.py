@@ -1,0 +1,1 @@
+"""Manifests as text: documents, lines, YAML."""

@@ -1,0 +1,120 @@
+"""Manifests as people write them: documents of YAML or JSON that know in which line each of their fields stands.
+
+The API server has no lines, so the operator names fields by path; whatever reads files adds file and line to that.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import yaml
+
+from heed import names
+from heed.api.manifest.yaml import Tree, YamlError, members, read_documents
+from heed.errors import InvalidManifest, Problem
+
+
+class UnreadableManifest(InvalidManifest):
+    """Text that is no YAML kubectl would take. `line` and `column` count from 1."""
+
+    def __init__(self, source: str, line: int, column: int, message: str, remedy: str = "") -> None:
+        super().__init__([Problem(f"{source}:{line}:{column}", message, remedy)])
+        self.source, self.line, self.column = source, line, column
+        self.message, self.remedy = message, remedy
+
+
+class NotAManifest(UnreadableManifest):
+    """A document of some other kind of file: among the files of a folder it is passed over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One document. `source` is the name of the file it stands in, `line` where it begins."""
+
+    document: dict[str, Any]
+    source: str
+    line: int
+    _tree: Tree = field(repr=False, compare=False)
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether it is an Agent, if perhaps with mistakes; what other groups call an Agent is theirs."""
+        return self.rule is None and self._is_ours(names.KIND)
+
+    @property
+    def rule(self) -> str | None:
+        """Which kind of rule around Agents it is, if perhaps with mistakes: AgentPolicy, EventGrant or EventType."""
+        kind = self.document.get("kind")
+        return kind if kind in names.RULES and self._is_ours(str(kind)) else None
+
+    def _is_ours(self, kind: str) -> bool:
+        version = self.document.get("apiVersion")
+        if isinstance(version, str) and version:
+            return version.partition("/")[0] == names.GROUP
+        return self.document.get("kind") == kind
+
+    @property
+    def name(self) -> str:
+        """`metadata.name`, or nothing where there is none."""
+        metadata = self.document.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, dict) else None
+        return name if isinstance(name, str) else ""
+
+    @property
+    def title(self) -> str:
+        """What people call it: `Agent researcher`."""
+        kind = self.document.get("kind")
+        return f"{kind if isinstance(kind, str) and kind else 'document'} {self.name}".rstrip()
+
+    def line_of(self, path: str) -> int:
+        """The line of a field such as `spec.handlers[2].when`, or of its nearest parent that exists."""
+        return self._tree.line_of(path)
+
+    def misread(self) -> list[Problem]:
+        """Keys under spec that YAML takes for something else than what is written: `on` for true, as kubectl does."""
+        spec = self._tree.member("spec")
+        return [] if spec is None else list(_misread(spec.node, "spec"))
+
+    def located(self, problems: Sequence[Problem]) -> InvalidManifest:
+        """Problems of this document as an error that names file and line too."""
+        return InvalidManifest(
+            [replace(item, path=f"{self.source}:{self.line_of(item.path)}: {item.path}") for item in problems]
+        )
+
+
+def _misread(node: yaml.Node, path: str) -> Iterator[Problem]:
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from _misread(item, f"{path}[{index}]")
+    for name, key, value in members(node):
+        here = f"{path}.{name}"
+        if name in ("true", "false") and key.value != name:
+            yield Problem(here, f"YAML reads the key {key.value} as {name}", f'quote it: "{key.value}"')
+        yield from _misread(value, here)
+
+
+def parse_manifests(text: str, source: str) -> list[Manifest]:
+    """The documents of a text; empty ones are left out, a `List`'s items are documents. Raises UnreadableManifest."""
+    try:
+        trees = read_documents(text)
+    except YamlError as error:
+        raise UnreadableManifest(source, error.line, error.column, error.message, error.remedy) from None
+    return [_manifest(item, source) for tree in trees for item in _unpacked(tree)]
+
+
+def _unpacked(tree: Tree) -> list[Tree]:
+    """What `kubectl get -o yaml` puts into one List, one by one."""
+    if not isinstance(tree.value, dict) or not str(tree.value.get("kind", "")).endswith("List"):
+        return [tree]
+    items = tree.member("items")
+    if items is None or not isinstance(items.value, list):
+        return [tree]
+    return [items.item(index) for index in range(len(items.value))]
+
+
+def _manifest(tree: Tree, source: str) -> Manifest:
+    if not isinstance(tree.value, dict):
+        kind = "a list" if isinstance(tree.value, list) else "a single value"
+        remedy = "a manifest has apiVersion, kind, metadata and spec"
+        raise NotAManifest(source, tree.line, 1, f"the document is {kind}, not a map", remedy)
+    return Manifest(tree.value, source, tree.line, tree)

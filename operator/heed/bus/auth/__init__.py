@@ -1,0 +1,1 @@
+"""Accounts, users and their permissions on a NATS server in JWT mode."""

@@ -1,0 +1,159 @@
+"""The broker's accounts, and the users that an installation begins with: all that nats-server needs for JWT mode.
+
+There are two accounts. The streams live in one, where only Heed and those who run it have users. Publishers and Jobs
+have theirs in the other one, which may ask the first one to store messages (a service import), and nothing else.
+
+That is not for tidiness. The server confirms each stored message with a message of its own, which the permissions of
+the publisher do not bound, and which in the streams' own account could be stored, too. From the other account
+confirmations come back to that account, where no stream listens, and are not handed on by the import a second time.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from heed import names
+from heed.bus.auth.jwt import VERSION, Grants, Key, Signer, token
+
+AUTH_CONF: Final = "auth.conf"
+ACCOUNT_SEED: Final = "account.seed"
+ACCOUNT_PUBLIC: Final = "account.pub"
+STREAMS_SEED: Final = "streams.seed"
+OPERATOR_CREDS: Final = "operator.creds"
+PUBLISHER_CREDS: Final = "publisher.creds"
+ADMIN_CREDS: Final = "admin.creds"
+FILES: Final = (
+    AUTH_CONF,
+    ACCOUNT_SEED,
+    ACCOUNT_PUBLIC,
+    STREAMS_SEED,
+    OPERATOR_CREDS,
+    PUBLISHER_CREDS,
+    ADMIN_CREDS,
+)
+
+_STREAMS: Final = (names.STREAM, names.DEAD_STREAM)
+_READING: Final = (
+    "STREAM.INFO.{}",
+    "STREAM.MSG.GET.{}",
+    "CONSUMER.CREATE.{}",
+    "CONSUMER.INFO.{}.*",
+    "CONSUMER.MSG.NEXT.{}.*",
+    "CONSUMER.DELETE.{}.*",
+)
+_UNLIMITED: Final = {
+    "subs": -1,
+    "data": -1,
+    "payload": -1,
+    "imports": -1,
+    "exports": -1,
+    "wildcards": True,
+    "conn": -1,
+    "leaf": -1,
+}
+_JETSTREAM: Final = {
+    "mem_storage": -1,
+    "disk_storage": -1,
+    "streams": -1,
+    "consumer": -1,
+    "mem_max_stream_bytes": -1,
+    "disk_max_stream_bytes": -1,
+    "max_bytes_required": False,
+}
+
+# What `heed operator` does, and no more. The streams are made, never changed or deleted.
+OPERATOR: Final = Grants(
+    publish=(
+        "heed.events.>",
+        "heed.inbox.>",
+        f"{names.DEAD_STREAM_SUBJECTS[0]}",
+        *(f"$JS.API.STREAM.CREATE.{stream}" for stream in _STREAMS),
+        *("$JS.API." + item.format(stream) for stream in _STREAMS for item in _READING),
+    ),
+    subscribe=(f"{names.INBOX_PREFIX}.>",),
+)
+# Everything in the streams' account: for people, never for programs.
+ADMIN: Final = Grants(publish=(">",), subscribe=(">",))
+
+
+def publisher(namespace: str = "*", pattern: str = ">") -> Grants:
+    """May publish broadcast events of a namespace, of types that match a pattern, and learns that they are stored."""
+    return Grants(
+        publish=(names.event_subject(namespace, pattern),),
+        deny=reserved(namespace),
+        subscribe=("_INBOX.>",),
+    )
+
+
+def observer(namespace: str = "*", pattern: str = ">") -> Grants:
+    """Sees broadcast events of a namespace as they come, and publishes nothing, not even requests.
+
+    A user of the streams' account: in the other one, only what its own users publish would be seen.
+    """
+    return Grants(subscribe=(names.event_subject(namespace, pattern),))
+
+
+def reserved(namespace: str) -> tuple[str, ...]:
+    """The broadcast subjects of Heed's own types, which nobody else publishes."""
+    return (names.event_subject(namespace, "dev.heed.>"), names.event_subject(namespace, "dev.heed"))
+
+
+def broker_keys(now: int) -> Mapping[str, str]:
+    """New keys of a whole broker, by file name (FILES). The keys of the NATS operator are thrown away.
+
+    Whoever has `auth.conf` can run such a broker; all others are secret, but for ACCOUNT_PUBLIC.
+    """
+    root, system = Key.new("operator"), Key.new("account")
+    streams, clients = Key.new("account"), Key.new("account")
+    jwts = {
+        system.public: _account(root, system, "SYS", {}, now),
+        streams.public: _account(root, streams, "HEED", _exporting(), now),
+        clients.public: _account(root, clients, "HEED_CLIENTS", _importing(streams, clients, now), now),
+    }
+    heed, tenants = Signer(streams), Signer(clients)
+    return {
+        AUTH_CONF: _configuration(_operator(root, system, now), system.public, jwts),
+        ACCOUNT_SEED: clients.seed + "\n",
+        ACCOUNT_PUBLIC: clients.public,
+        STREAMS_SEED: streams.seed + "\n",
+        OPERATOR_CREDS: heed.credentials("heed-operator", OPERATOR, now=now, lifetime=None),
+        ADMIN_CREDS: heed.credentials("heed-admin", ADMIN, now=now, lifetime=None),
+        PUBLISHER_CREDS: tenants.credentials("publisher", publisher(), now=now, lifetime=None),
+    }
+
+
+def _operator(root: Key, system: Key, now: int) -> str:
+    nats = {"type": "operator", "version": VERSION, "system_account": system.public}
+    return token(root, root.public, "heed", nats, now=now)
+
+
+def _account(root: Key, account: Key, name: str, more: Mapping[str, Any], now: int) -> str:
+    limits = {**_UNLIMITED, **more.get("limits", {})}
+    nats = {"type": "account", "version": VERSION, **more, "limits": limits}
+    return token(root, account.public, name, nats, now=now)
+
+
+def _exporting() -> dict[str, Any]:
+    subject = names.STREAM_SUBJECTS[0]
+    return {
+        "limits": _JETSTREAM,
+        "exports": [{"name": "heed", "subject": subject, "type": "service", "token_req": True}],
+    }
+
+
+def _importing(streams: Key, clients: Key, now: int) -> dict[str, Any]:
+    subject = names.STREAM_SUBJECTS[0]
+    activation = {"type": "activation", "version": VERSION, "subject": subject, "kind": "service"}
+    imported = {
+        "name": "heed",
+        "subject": subject,
+        "account": streams.public,
+        "token": token(streams, clients.public, "heed", activation, now=now),
+        "type": "service",
+    }
+    return {"imports": [imported]}
+
+
+def _configuration(operator: str, system: str, jwts: Mapping[str, str]) -> str:
+    """The part of nats-server's configuration that is about who is who; `include` it."""
+    accounts = "".join(f"  {account}: {jwt}\n" for account, jwt in jwts.items())
+    return f"operator: {operator}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{\n{accounts}}}\n"

@@ -1,0 +1,85 @@
+"""How the broker is to be dialled, by the settings: servers, who we are, whom we trust, and how patiently."""
+
+import base64
+import random
+import re
+import ssl
+from typing import Any, Final
+
+from nats.aio.client import Server
+
+from heed import names
+from heed.bus.client.addresses import parse_addresses
+from heed.bus.client.login import existing_file, login_options
+from heed.errors import InvalidSettings
+from heed.settings import Settings
+
+FIRST_PAUSE: Final = 0.05
+DOUBLINGS: Final = 7  # the longest pause between two tries is FIRST_PAUSE * 2**DOUBLINGS
+PING_INTERVAL: Final = 20
+
+
+def options(settings: Settings, name: str, credentials: str | None = None) -> dict[str, Any]:
+    """The client library's options. `credentials` is the content of a .creds file. Raises InvalidSettings."""
+    chosen: dict[str, Any] = {
+        "servers": [address.url for address in parse_addresses(settings.nats_url)],
+        "name": name,
+        "inbox_prefix": names.INBOX_PREFIX,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 1,
+        "reconnect_to_server_handler": _next_server,
+        "ping_interval": PING_INTERVAL,
+    }
+    if credentials is not None:
+        chosen |= _in_memory(credentials)
+    else:
+        chosen |= login_options(settings)
+    if settings.nats_ca is not None or settings.nats_cert is not None:
+        chosen["tls"] = _tls(settings)
+    return chosen
+
+
+def api_prefix(domain: str | None) -> str:
+    """What subjects of the JetStream API begin with. Raises InvalidSettings for what names no domain."""
+    if domain is None:
+        return "$JS.API"
+    if not re.fullmatch(r"[^\s.*>]+", domain):
+        raise InvalidSettings(f"HEED_NATS_DOMAIN={domain!r}: a domain has no dots, spaces, * and >")
+    return f"$JS.{domain}.API"
+
+
+def _in_memory(credentials: str) -> dict[str, Any]:
+    """Credentials that are in no file: the library asks for the token, and for a signature of the server's nonce."""
+    from heed.bus.auth.jwt import read_credentials  # nkeys: not everybody has credentials
+
+    jwt, key = read_credentials(credentials)
+    return {
+        "user_jwt_cb": lambda: bytearray(jwt.encode()),
+        "signature_cb": lambda nonce: base64.b64encode(key.sign(nonce.encode())),
+    }
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    """Whom we trust (else those whom the system trusts), and our own certificate for brokers that ask for one."""
+    ca, certificate, key = settings.nats_ca, settings.nats_cert, settings.nats_key
+    try:
+        context = ssl.create_default_context(cafile=None if ca is None else existing_file(ca, "HEED_NATS_CA"))
+    except (ssl.SSLError, OSError) as error:
+        raise InvalidSettings(f"HEED_NATS_CA={ca}: {error}; give a file of CA certificates in PEM") from None
+    if certificate is not None:
+        try:
+            context.load_cert_chain(
+                existing_file(certificate, "HEED_NATS_CERT"),
+                None if key is None else existing_file(key, "HEED_NATS_KEY"),
+            )
+        except (ssl.SSLError, OSError) as error:
+            remedy = "give a certificate and, in HEED_NATS_KEY, its key in PEM"
+            raise InvalidSettings(f"HEED_NATS_CERT={certificate}: {error}; {remedy}") from None
+    return context
+
+
+def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
+    """The server that failed least, after a pause that grows with its failures; jitter keeps a herd apart."""
+    server = min(servers, key=lambda item: item.reconnects)
+    pause = FIRST_PAUSE * 2 ** min(server.reconnects, DOUBLINGS)
+    return server, pause * random.uniform(0.5, 1)

@@ -1,0 +1,210 @@
+"""The two streams: made where they are missing, and checked, never changed, where they exist.
+
+Whoever runs the broker may have made them with other limits, which is fine, or as something that loses events or
+refuses what Heed does, which is not.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from heed import names
+from heed.bus.client.connection import ApiRefused, Connection
+from heed.bus.client.stream_rules import NO_POWERS, RULES, Flaw, Rule, flaws, refusals
+from heed.errors import BusUnavailable, StreamConflict
+from heed.settings import StreamSettings
+
+log = logging.getLogger(__name__)
+
+NOT_FOUND: Final = 10059
+NAME_IN_USE: Final = 10058
+SUBJECTS_OVERLAP: Final = 10065
+LOOK_EVERY: Final = 15.0
+RETRY: Final = 5.0
+MIN_SERVER: Final = (2, 14)
+MIN_PAYLOAD: Final = 8192  # bytes; less holds no dead letter's cause beside the headers of an event
+GOOD_PAYLOAD: Final = 256 * 1024  # bytes; an emitted event may have 192 KiB
+_SECOND: Final = 1_000_000_000
+# One reader per Agent is one consumer; from nats-server 2.15 on, a stream that says nothing takes no more than 1000.
+MAX_CONSUMERS: Final = 100_000
+_LIMITS: Final = (
+    "max_consumers",
+    "max_bytes",
+    "max_age",
+    "num_replicas",
+    "duplicate_window",
+    "storage",
+    "discard",
+)
+
+
+async def ensure_streams(connection: Connection, settings: StreamSettings) -> None:
+    """Make or check both streams. Safe to run in several processes. Raises StreamConflict, BusUnavailable."""
+    check_broker(connection)
+    for wanted, rules in _wanted(settings):
+        info = await _ensure(connection, wanted)
+        config = wanted if info is None else info["config"]
+        if found := flaws(wanted, config, rules):
+            raise StreamConflict("\n".join(map(str, found)))
+        _compare(config, wanted)
+
+
+def check_broker(connection: Connection) -> None:
+    """Say what of a broker is less than Heed is made for. Raises StreamConflict where that is too little."""
+    version, most = connection.server_version, connection.max_payload
+    extra: dict[str, Any] = {"url": connection.url}
+    if version and version < MIN_SERVER:
+        older = {
+            "version": ".".join(map(str, version)),
+            "wanted": ".".join(map(str, MIN_SERVER)) + " or newer",
+        }
+        log.warning("nats-server is older than Heed is tested with; upgrade it", extra={**extra, **older})
+    if most < MIN_PAYLOAD:
+        raise StreamConflict(
+            f"the broker takes messages of {most} bytes at most, and Heed needs {MIN_PAYLOAD}; raise its max_payload"
+        )
+    if most < GOOD_PAYLOAD:
+        sizes = {"max_payload": most, "wanted": GOOD_PAYLOAD}
+        log.warning(
+            "the broker takes less than Agents may emit; raise its max_payload", extra={**extra, **sizes}
+        )
+
+
+async def keep_streams(
+    connection: Connection, settings: StreamSettings, found: Callable[[Sequence[Flaw]], None]
+) -> None:
+    """Make streams again that went missing, until cancelled: look after every reconnection, and now and then.
+
+    `found` is told after every look what else is wrong with them. It stops nobody who has been able to use them so far.
+    """
+    changed = asyncio.Event()
+    unwatch = connection.watch(changed.set)
+    try:
+        while True:
+            changed.clear()
+            kept = connection.is_connected and await _keep(connection, settings, found)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY if kept else RETRY):
+                    await changed.wait()
+    finally:
+        unwatch()
+
+
+async def _keep(
+    connection: Connection, settings: StreamSettings, found: Callable[[Sequence[Flaw]], None]
+) -> bool:
+    """Whether it has been found out how the streams are."""
+    try:
+        wrong: list[Flaw] = []
+        for wanted, rules in _wanted(settings):
+            wrong += await _look(connection, wanted, rules)
+        found(wrong)
+    except StreamConflict as error:  # a stream that is missing cannot be made
+        log.error("stream cannot be made", extra={"error": str(error)})
+    except Exception as error:  # also a mistake of ours: nobody would miss this
+        known = isinstance(error, BusUnavailable)
+        log.warning("cannot check the streams", extra={"error": str(error)}, exc_info=not known)
+        return False
+    return True
+
+
+async def _look(connection: Connection, wanted: Mapping[str, Any], rules: Sequence[Rule]) -> Sequence[Flaw]:
+    """What is wrong with a stream, which is made where it is missing. Raises StreamConflict, BusUnavailable."""
+    name = wanted["name"]
+    if (info := await _ensure(connection, wanted)) is None:
+        lost = "what it held, and what was published since"
+        log.warning("stream was missing and was made anew", extra={"stream": name, "lost": lost})
+        return ()
+    wrong = (*flaws(wanted, info["config"], rules), *refusals(name, info["config"], info["state"]))
+    for flaw in wrong:
+        log.error("stream loses or refuses events", extra={"error": str(flaw)})
+    return wrong
+
+
+def _wanted(settings: StreamSettings) -> list[tuple[dict[str, Any], tuple[Rule, ...]]]:
+    return [(_events_stream(settings), (*RULES, *NO_POWERS)), (_dead_stream(settings), RULES)]
+
+
+async def _ensure(connection: Connection, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the broker says of a stream, or None where it had to be made. Raises StreamConflict, BusUnavailable."""
+    found = await _info(connection, wanted["name"])
+    return await _create(connection, wanted) if found is None else found
+
+
+async def _info(connection: Connection, name: str) -> dict[str, Any] | None:
+    try:
+        return await connection.api(f"STREAM.INFO.{name}")
+    except ApiRefused as error:
+        if error.err_code == NOT_FOUND:
+            return None
+        raise
+
+
+async def _create(connection: Connection, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Make a stream. Where someone was quicker, what the broker says of theirs."""
+    name = wanted["name"]
+    try:
+        await connection.api(f"STREAM.CREATE.{name}", wanted)
+    except ApiRefused as error:
+        if error.err_code == SUBJECTS_OVERLAP:
+            remedy = (
+                "another stream takes some of them; see nats stream ls --subjects, and change or delete it"
+            )
+            subjects = json.dumps(wanted["subjects"])
+            raise StreamConflict(f"stream {name}: subjects {subjects} overlap: {remedy}") from None
+        if "consumers" in error.description and wanted["max_consumers"] > 0:
+            return await _create(connection, {**wanted, "max_consumers": -1})  # the account allows fewer
+        # Someone with other settings was quicker: theirs is as good as any that was there before.
+        if error.err_code != NAME_IN_USE or (found := await _info(connection, name)) is None:
+            raise
+        return found
+    log.info("stream created", extra={"stream": name})
+    return None
+
+
+def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for field in _LIMITS:
+        if found.get(field) != wanted[field]:
+            extra = {
+                "stream": wanted["name"],
+                "field": field,
+                "found": found.get(field),
+                "wanted": wanted[field],
+            }
+            log.warning("stream has another limit, which is kept", extra=extra)
+
+
+def _events_stream(settings: StreamSettings) -> dict[str, Any]:
+    stream = _stream(names.STREAM, names.STREAM_SUBJECTS, settings.max_bytes, settings.max_age, settings)
+    return {**stream, "description": "Events of Heed's Agents"}
+
+
+def _dead_stream(settings: StreamSettings) -> dict[str, Any]:
+    limits = (settings.dead_max_bytes, settings.dead_max_age)
+    stream = _stream(names.DEAD_STREAM, names.DEAD_STREAM_SUBJECTS, *limits, settings)
+    return {**stream, "description": "Events that Heed's Agents could not decide"}
+
+
+def _stream(
+    name: str, subjects: tuple[str, ...], max_bytes: int, max_age: int, settings: StreamSettings
+) -> dict[str, Any]:
+    window = min(settings.duplicate_window, max_age) if max_age else settings.duplicate_window
+    return {
+        "name": name,
+        "subjects": list(subjects),
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "max_consumers": MAX_CONSUMERS,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": -1,
+        "max_bytes": max_bytes or -1,
+        "max_age": max_age * _SECOND,
+        "num_replicas": settings.replicas,
+        "duplicate_window": window * _SECOND,
+        "allow_direct": True,
+    }

@@ -1,0 +1,1 @@
+"""CloudEvents, dead letters and redrives as NATS messages; subject patterns."""

@@ -1,0 +1,197 @@
+"""Dead letters: the original message, unchanged, with its cause in headers, to be understood and redriven."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from heed import names
+from heed.api.status import Letter, Owed
+from heed.bus.codec import redrive_headers
+from heed.bus.codec.cloudevents import decode_value, encode_value
+from heed.core.codec.strict_json import Unreadable
+from heed.core.events import Redrive
+
+PREFIX: Final = "Heed-Dead-"
+LOST: Final = "Heed-Dead-Lost"
+TASK: Final = "Heed-Dead-Task"
+UNPUBLISHABLE: Final = "Unpublishable"
+TASK_LOST: Final = "Heed-Dead-Task-Lost"
+MAX_MESSAGE: Final = 1024
+MAX_HEADERS: Final = 65_535  # JetStream's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """A message as its stream holds it."""
+
+    subject: str
+    headers: dict[str, str]
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A letter as its stream holds it. `id` is its sequence there, `at` (RFC 3339, UTC) when it was stored.
+
+    The payload is empty where only headers were read. What a header should say and does not is None.
+    """
+
+    id: int
+    at: str
+    namespace: str
+    agent: str
+    headers: Mapping[str, str]
+    payload: bytes = b""
+
+    def cause(self, name: str) -> str | None:
+        """What `Heed-Dead-<name>` says."""
+        value = self.headers.get(PREFIX + name)
+        try:
+            return None if value is None else decode_value(PREFIX + name, value)
+        except Unreadable:
+            return value
+
+    def number(self, name: str) -> int | None:
+        """What `Heed-Dead-<name>` says, where that is a number."""
+        return number(self.headers.get(PREFIX + name, ""))
+
+    @property
+    def attempt(self) -> int:
+        """1, and one more for every time that the event was redriven."""
+        return self.number("Attempt") or 1
+
+    @property
+    def type(self) -> str | None:
+        """The type that the event was sent as."""
+        return names.type_of_subject(self.cause("Subject") or "")
+
+    @property
+    def key(self) -> str:
+        """What a redrive of this letter is known by."""
+        found = self.headers.get("Nats-Msg-Id", "")
+        return found if redrive_headers.is_letter_id(found) else names.digest("dead-letter", self.id)
+
+    @property
+    def redrive(self) -> Redrive:
+        """What sending it again is."""
+        return Redrive(self.key, self.attempt + 1, self.cause("Task"), self.cause("Subject"))
+
+    @property
+    def refusal(self) -> str | None:
+        """Why it cannot be redriven, or None."""
+        if self.cause("Code") == UNPUBLISHABLE:
+            return "the Agent emitted it, and the broker can never take it; publish something smaller, then drop it"
+        original = f"{names.STREAM} {self.headers.get(PREFIX + 'Sequence', '?')} may still hold the event"
+        if LOST in self.headers:
+            return f"not all of the event fitted into the letter; publish it anew ({original})"
+        if TASK_LOST in self.headers:
+            return f"the record of the task that it ended did not fit into the letter ({original})"
+        if self.type is None or not names.is_type(self.type):
+            return "the letter does not say of which type the event was"
+        if self.type.startswith(names.TASK_EVENTS) and self.cause("Code") == "ReservedType":
+            # On a redrive subject it would be believed to be an end of a task, which its publisher may not send.
+            return "it was published as an end of a task where nobody may; drop it"
+        return None
+
+
+def number(text: str) -> int | None:
+    """The number that a header says, if it says one."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
+
+
+def original_of(letter: DeadLetter) -> Original:
+    """The message as it was sent, as far as the letter has it."""
+    return Original(letter.cause("Subject") or "", _theirs(letter.headers), letter.payload)
+
+
+def redriven(letter: DeadLetter) -> Original:
+    """The message again, for the Agent whose letter it is; the letter has no `refusal`."""
+    original = original_of(letter)
+    subject = names.redrive_subject(letter.namespace, letter.agent, letter.type or "")
+    headers = redrive_headers.write_redrive(letter.redrive)
+    return Original(subject, {**original.headers, **headers}, original.payload)
+
+
+def read_original(message: Mapping[str, Any]) -> Original:
+    """The message in an answer of STREAM.MSG.GET."""
+    block = base64.b64decode(message.get("hdrs") or b"")
+    return Original(message["subject"], _headers(block), base64.b64decode(message.get("data") or b""))
+
+
+def dead_letter(
+    owed: Owed, letter: Letter, original: Original | None, max_payload: int
+) -> tuple[dict[str, str], bytes]:
+    """Headers and payload of the letter. What does not fit is left out, and a header says so.
+
+    First the payload goes, as the headers tell what the event was; then a task's record; then the original's headers.
+    """
+    cause, most = _cause(owed, letter, original), min(MAX_HEADERS, max_payload)
+    if original is None:
+        return _fitting({**cause, LOST: "true"}, most), b""
+    headers = _fitting({**_theirs(original.headers), **cause}, most)
+    only_cause = _fitting({**cause, LOST: "true"}, most)
+    if size_of(headers) > most:
+        headers = only_cause
+    if size_of(headers) + len(original.payload) <= max_payload:
+        return headers, original.payload
+    headers = _fitting({**headers, LOST: "true"}, most)
+    return (headers if size_of(headers) <= most else only_cause), b""
+
+
+def size_of(headers: Mapping[str, str]) -> int:
+    """The bytes that headers take on the wire (ADR-4)."""
+    return 14 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
+
+
+def _cause(owed: Owed, letter: Letter, original: Original | None) -> dict[str, str]:
+    values: dict[str, str | int | None] = {
+        "Code": letter.code,
+        "Message": _shortened(letter.message),
+        "Handler": letter.handler,
+        "Generation": letter.generation,
+        "Attempt": letter.attempt,
+        "Sequence": owed.sequence,
+        "Subject": redrive_headers.first_subject(original.subject, original.headers) if original else None,
+        "Time": owed.at,
+        "Task": letter.task,
+    }
+    return {
+        PREFIX + name: encode_value(_storable(value)) for name, value in values.items() if value is not None
+    }
+
+
+def _theirs(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if not _is_ours(name)}
+
+
+def _fitting(headers: dict[str, str], most: int) -> dict[str, str]:
+    if size_of(headers) <= most or TASK not in headers:
+        return headers
+    return {**{name: value for name, value in headers.items() if name != TASK}, TASK_LOST: "true"}
+
+
+def _storable(value: str | int) -> str | int:
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+def _shortened(message: str) -> str:
+    """At most 1 KiB when written as a header."""
+    while len(encode_value(_storable(message))) > MAX_MESSAGE:
+        message = message[: len(message) * 3 // 4] + "…"
+    return message
+
+
+def _is_ours(name: str) -> bool:
+    # The broker acts on Nats- headers, and causes and redrives that the sender wrote are none.
+    return name.lower().startswith(("nats-", PREFIX.lower(), redrive_headers.PREFIX.lower()))
+
+
+def _headers(block: bytes) -> dict[str, str]:
+    """`NATS/1.0`, then one header a line. Of a name that comes twice the client knows only one, so it is with us."""
+    headers: dict[str, str] = {}
+    for line in block.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon and name.strip():
+            headers[name.strip().decode(errors="replace")] = value.strip().decode(errors="replace")
+    return headers

@@ -1,0 +1,142 @@
+"""Watches one consumer for messages that the stream drops before they are read.
+
+Reading goes on meanwhile; only what comes after a doubtful place waits until the stream was asked. A reader that is up
+to date never waits, and never asks.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import Final
+
+from heed.bus.client.stream_bounds import Bounds, Surveyor
+from heed.bus.consumer.gaps import Gaps, lost
+from heed.errors import BusUnavailable, StreamMissing
+
+NEGLECT: Final = 1.0  # seconds without a request in which no stream drops what an idle reader got meanwhile
+UNHURRIED: Final = 1.0  # seconds; so that many readers share one question
+
+
+class Losses:
+    """What is known of one consumer's messages. `news` is told that more may be read.
+
+    `fail` is told why the reader is lost, and how many messages are gone for certain.
+    """
+
+    def __init__(
+        self, surveyor: Surveyor, fail: Callable[[str, int], None], news: Callable[[], None]
+    ) -> None:
+        self._surveyor, self._fail, self._news = surveyor, fail, news
+        self._gaps = Gaps()
+        self._floor = 0
+        self._first: int | None = None  # sequence of the first arrival
+        self._begun = False
+        self._attended = (
+            False  # since the latest arrival nothing can have been dropped unread, as far as is known
+        )
+        self._attended_until = -math.inf  # by the request that the server has
+        self._unsure = False  # that has to be found out
+        self._settling: asyncio.Task[None] | None = None
+
+    @property
+    def sure(self) -> int:
+        """How many arrivals may be handed out."""
+        return self._gaps.sure if self._begun else 0
+
+    def made(self, floor: int, pending: int) -> None:
+        """The consumer was made: it begins after `floor`, with so many messages to come."""
+        self._gaps, self._floor = Gaps(floor, pending), floor
+
+    def begin(self, before: Bounds, after: Bounds) -> int:
+        """The sequence after which nothing is missing; what the stream dropped up to there may have been ours.
+
+        `before` was asked for before the consumer was made, and `after` when it had been asked for messages, and the
+        first one had come if any was to come. A stream that drops messages all the time may have dropped some in
+        between; to begin anew because of that would never come to an end.
+        """
+        gaps, known = self._gaps, self._floor
+        if self._first is None and not gaps.pending:
+            known = gaps.sequence = max(known, before.last)  # up to there, there was nothing for us
+        floor = self._floor if after.first <= known + 1 else min(after.first, self._first or after.first) - 1
+        gaps.sequence = max(gaps.sequence, floor)
+        gaps.trust_first()
+        self._begun = self._attended = True
+        self._unsure = False
+        self._look()
+        return floor
+
+    def asked(self, until: float) -> None:
+        """The consumer is asked for messages until then, by the loop's clock."""
+        self._attended = self.is_attended()
+        self._unsure = not self._attended
+        self._attended_until = until
+        self._look()
+
+    def arrived(self, sequence: int, pending: int, *, more: bool) -> None:
+        """A message came; `more`: the request goes on."""
+        if self._first is None:
+            self._first = sequence
+        doubtful = self._gaps.arrived(sequence, pending, attended=self._attended)
+        self._attended, self._unsure = True, False
+        if not more:
+            self._attended_until = -math.inf  # others may be coming, and fast
+        if doubtful:
+            self._look()
+
+    def ended(self) -> None:
+        """The request is over; more would have come if there had been more."""
+        self._attended_until = min(self._attended_until, asyncio.get_running_loop().time())
+
+    def is_attended(self) -> bool:
+        """Whether the consumer has been asked for more ever since the latest arrival, but for moments."""
+        return self._attended and asyncio.get_running_loop().time() < self._attended_until + NEGLECT
+
+    async def silence(self) -> None:
+        """All that came was handed out, and for a while nothing came."""
+        if self._gaps.pending:
+            count, position = self._gaps.count, self._gaps.sequence
+            first = await self._ask(0)
+            if first is not None and count == self._gaps.count and first > position + 1:
+                self._fail(lost(position, first), 0)
+
+    def nothing_missed(self) -> bool:
+        """Whether all of ours that the stream holds no more has come, as far as it was sent."""
+        return not self._gaps.pending and self.is_attended()
+
+    def stop(self) -> None:
+        """Watch no more."""
+        self._begun = False
+        if self._settling is not None:
+            self._settling.cancel()
+
+    def _look(self) -> None:
+        if not self._begun or not (self._unsure or self._is_doubtful()):
+            return
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle())
+        elif self._is_doubtful():
+            self._surveyor.hurry()
+
+    def _is_doubtful(self) -> bool:
+        return self._gaps.sure < self._gaps.count
+
+    async def _settle(self) -> None:
+        """Find out whether something of ours was dropped, while it still can be seen."""
+        while self._begun and (self._unsure or self._is_doubtful()):
+            count, position, self._unsure = self._gaps.count, self._gaps.sequence, False
+            if (first := await self._ask(0 if self._is_doubtful() else UNHURRIED)) is None:
+                return
+            if (loss := self._gaps.settle(count, first)) is not None:
+                self._fail(loss.reason, loss.gone)
+                return
+            if first <= position + 1 and not self._unsure:
+                self._attended = True
+            self._news()
+
+    async def _ask(self, within: float) -> int | None:
+        """The first sequence that the stream holds now. None: it cannot be known, and the reader is lost."""
+        try:
+            return (await self._surveyor.fresh(within)).first
+        except (BusUnavailable, StreamMissing) as error:
+            self._fail(str(error), 0)
+            return None

@@ -1,0 +1,311 @@
+"""Reading a stream through a throw-away consumer: no acknowledgements, no redelivery, and no gap goes unseen.
+
+A request for news lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one
+small message per half minute. What is known to be there is asked for when the reader's turn comes (`credit.py`).
+
+The consumer counts what it delivers: a number left out means that messages were lost on the way, and then (as with a
+lost connection or consumer, or messages that the stream dropped unread) there is nothing to repair: the reader is lost.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from heed.bus.client.connection import Connection
+from heed.bus.client.stream_bounds import Bounds, Surveyor
+from heed.bus.consumer.loss_detector import Losses
+from heed.errors import BusUnavailable, ReaderLost
+
+EXPIRY: Final = 30.0  # of a request for news
+TURN: Final = 2.0  # seconds for which what is known to be there may take to come
+PATIENCE: Final = 5.0  # beyond either, until a request counts as lost
+BATCH: Final = 500
+INACTIVE: Final = 120.0
+FIRST: Final = 1.0  # seconds that a message which is there may take to come
+A_WHILE: Final = 1.0  # seconds between two looks whether it still waits for its turn
+_SECOND: Final = 1_000_000_000
+
+
+@dataclass(slots=True)  # not frozen: one is made for every message
+class Arrival:
+    """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come.
+
+    `size` is what it counts for in the reader's credit, until it is released.
+    """
+
+    message: Msg
+    sequence: int
+    at: int
+    pending: int
+    size: int
+
+
+class Pull:
+    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message, `pending` how many
+    messages there were for it when it was made, `to_come` how many it had not sent when it last said so.
+
+    With a surveyor, it is lost where the stream dropped messages of its before they were read.
+    """
+
+    def __init__(self, connection: Connection, stream: str, surveyor: Surveyor | None = None) -> None:
+        self.floor = 0
+        self.pending = self.to_come = 0
+        self.reached = 0  # the sequence of the latest message that was taken
+        self._connection = connection
+        self._client = connection.client
+        self._stream = stream
+        self._consumer = ""
+        self._inbox = self._client.new_inbox()
+        self._subscription: Subscription | None = None
+        self._arrivals: deque[Arrival] = deque()
+        self._news = asyncio.Event()
+        self._losses = Losses(surveyor, self._fail, self._news.set) if surveyor else None
+        self._delivered = 0  # consumer sequence of the latest arrival
+        self._asked = 0  # messages that the server still may send for the request it has
+        self._batch = 0  # what that request asked for
+        self._bytes = 0
+        self._stopped_short = False  # by a message larger than that
+        self._asking: asyncio.Task[None] | None = None
+        self._overdue: asyncio.TimerHandle | None = None
+        self._credit = connection.credits.open(connection.max_payload, self._take_turn)
+        self._failure: ReaderLost | None = None
+        self._unwatch = connection.watch(lambda: self._fail("the connection was lost"))
+
+    @classmethod
+    async def open(
+        cls,
+        connection: Connection,
+        stream: str,
+        config: Mapping[str, Any],
+        surveyor: Surveyor | None = None,
+    ) -> "Pull":
+        """Make a consumer; `config` says what it reads and from where. Raises ApiRefused, BusUnavailable."""
+        await connection.ready()
+        pull = cls(connection, stream, surveyor)
+        try:
+            await pull._create(config)
+        except BaseException:
+            await pull.close()
+            raise
+        return pull
+
+    async def begin(self, surveyor: Surveyor, before: Bounds) -> None:
+        """Ask for the first messages, and see that the stream still is the one that was seen before this was made.
+
+        Then all that comes is from that stream, as a consumer goes with its stream. Raises ReaderLost, BusUnavailable,
+        StreamMissing.
+        """
+        assert self._losses is not None
+        self._ask_for_news()
+        if self.pending and not self._arrivals and self._failure is None:
+            await self._wait(FIRST)
+        after = await surveyor.fresh()
+        if after.created != before.created:
+            raise BusUnavailable(f"stream {self._stream} was replaced just now; trying again will help")
+        self.check()
+        self.floor = self.reached = self._losses.begin(before, after)
+
+    async def take(self, limit: int, timeout: float) -> list[Arrival]:
+        """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost.
+
+        The time for which others have their turn does not count. What is taken has to be released.
+        """
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout
+        while (ready := self._ready()) <= 0:
+            self.check()
+            self._ask_for_more()
+            if (now := clock()) >= end and not self._credit.queued:
+                if self._losses is not None and not self._arrivals:
+                    await self._losses.silence()
+                    self.check()
+                return []
+            await self._wait(max(end - now, A_WHILE))
+        taken = [self._arrivals.popleft() for _ in range(min(limit, ready))]
+        self.reached = taken[-1].sequence if taken else self.reached
+        self._ask_for_more()  # it comes while these are being decided
+        return taken
+
+    def release(self, size: int) -> None:
+        """So many bytes of what was taken are durable, or of no use: there is room for others."""
+        self._credit.durable(size)
+
+    @property
+    def arrived(self) -> int:
+        """How many messages came that were not taken yet."""
+        return len(self._arrivals)
+
+    def check(self) -> None:
+        """Raises ReaderLost where it is lost."""
+        if self._failure is not None:
+            raise ReaderLost(str(self._failure), self._failure.gone)
+
+    async def has_seen_all(self) -> bool:
+        """Whether all that the consumer has sent was taken; it has nothing more to send, and missed nothing.
+
+        Raises ReaderLost where it may have missed something that the stream dropped, and BusUnavailable.
+        """
+        if self._arrivals:
+            return False
+        if self._losses is None or not self._losses.nothing_missed():
+            self._fail("the stream dropped messages, perhaps before they were read")
+        self.check()
+        info = await self._info()
+        return int(info["delivered"]["consumer_seq"]) == self._delivered - len(self._arrivals)
+
+    async def is_through(self) -> bool:
+        """Whether the consumer has nothing more to send, and all that it has sent was taken. Raises BusUnavailable."""
+        info = await self._info()
+        sent = int(info["delivered"]["consumer_seq"])
+        return not info["num_pending"] and sent == self._delivered and not self._arrivals
+
+    async def _info(self) -> dict[str, Any]:
+        return await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+
+    async def close(self) -> None:
+        """Drop the consumer, without waiting for it. Never raises for a broker that is away."""
+        self._unwatch()
+        self._fail("it was closed")
+        self._credit.close()
+        self._arrivals.clear()
+        if self._asking is not None:
+            self._asking.cancel()
+        if self._losses is not None:
+            self._losses.stop()
+        with contextlib.suppress(nats.errors.Error, OSError):
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
+            if self._consumer and self._connection.is_connected:
+                subject = self._connection.api_subject(f"CONSUMER.DELETE.{self._stream}.{self._consumer}")
+                await self._client.publish(subject)
+
+    async def _create(self, config: Mapping[str, Any]) -> None:
+        try:
+            self._subscription = await self._client.subscribe(self._inbox, cb=self._on_message)
+        except nats.errors.Error as error:
+            raise BusUnavailable(f"cannot subscribe at {self._connection.url}: {error!r}") from error
+        wanted = {
+            "ack_policy": "none",
+            "mem_storage": True,
+            "num_replicas": 1,
+            "inactive_threshold": int(INACTIVE * _SECOND),
+            "description": self._connection.name,
+            **config,
+        }
+        request = {"stream_name": self._stream, "config": wanted}
+        info = await self._connection.api(f"CONSUMER.CREATE.{self._stream}", request)
+        self._consumer = info["name"]
+        self.floor = self.reached = int(info["delivered"]["stream_seq"])
+        self.pending = self.to_come = int(info["num_pending"])
+        if self._losses is not None:
+            self._losses.made(self.floor, self.pending)
+        if self._failure is not None:
+            raise BusUnavailable(str(self._failure))
+
+    def _ask_for_more(self) -> None:
+        """See that there is a request at the server, or that it will be sent when its turn comes."""
+        if self._asked > 0 or len(self._arrivals) >= BATCH or self._failure is not None:
+            return
+        if self.to_come or self._stopped_short:
+            self._credit.want()
+        else:
+            self._ask_for_news()
+
+    def _ask_for_news(self) -> None:
+        self._ask(BATCH, self._connection.credits.standing(), EXPIRY)
+
+    def _take_turn(self, size: int) -> None:
+        self._ask(max(1, min(BATCH, self.to_come)), size, TURN)
+
+    def _ask(self, batch: int, size: int, expiry: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._asked, self._batch, self._bytes = batch, batch, size
+        self._overdue = loop.call_later(expiry + PATIENCE, self._fail, "the server forgot a request")
+        request = {"batch": batch, "max_bytes": size, "expires": int(expiry * _SECOND)}
+        self._asking = asyncio.create_task(self._send(request))
+        if self._losses is not None:
+            self._losses.asked(loop.time() + expiry)
+
+    async def _send(self, request: Mapping[str, int]) -> None:
+        subject = self._connection.api_subject(f"CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}")
+        try:
+            await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+        except (nats.errors.Error, OSError) as error:
+            self._fail(f"a request could not be sent: {error!r}")
+
+    async def _wait(self, timeout: float) -> None:
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._news.wait()
+
+    async def _on_message(self, message: Msg) -> None:
+        # What a publisher sent may well carry a Status header; only the server's own messages have no reply subject.
+        if self._failure is None:
+            if message.reply:
+                self._accept(message)
+            else:
+                self._on_status(message.headers or {})
+        self._news.set()
+
+    def _accept(self, message: Msg) -> None:
+        tokens = message.reply.split(".")
+        # $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<consumer sequence>.<time>.<pending>
+        first = 5 if len(tokens) == 9 else 7
+        sequence, delivered, at, pending = map(int, tokens[first : first + 4])
+        if delivered != self._delivered + 1:
+            self._fail(f"message {self._delivered + 1} of its consumer is missing, {delivered} came")
+            return
+        self._delivered, self.to_come = delivered, pending
+        self._asked -= 1
+        self._stopped_short = False
+        self._arrivals.append(Arrival(message, sequence, at, pending, self._credit.came(len(message.data))))
+        if self._losses is not None:
+            self._losses.arrived(sequence, pending, more=self._asked > 0)
+        if self._asked <= 0:
+            self._end_request()
+
+    def _on_status(self, headers: Mapping[str, str]) -> None:
+        code, description = headers.get("Status", ""), headers.get("Description", "")
+        ended = code == "409" and description.lower().endswith(("batch completed", "maxbytes"))
+        if ended or code in ("404", "408"):
+            # Says how much of the request was not delivered; may come before the last message that was.
+            unsent = headers.get("Nats-Pending-Messages", "")
+            self._asked -= int(unsent) if unsent.isdecimal() else self._asked
+            if not ended:
+                self.to_come = 0  # whatever was thought to be there
+            elif unsent == str(self._batch):
+                self._stopped_short = True
+                self._credit.too_small(self._bytes)
+            if self._asked <= 0:
+                self._end_request()
+                if self._losses is not None:
+                    self._losses.ended()
+        elif code == "503":
+            self._fail("its consumer is gone")
+        elif code != "100":
+            self._fail(f"{code} {description}".strip() or "an answer without a status")
+
+    def _ready(self) -> int:
+        """How many arrivals can be taken."""
+        arrived = len(self._arrivals)
+        return arrived if self._losses is None else self._losses.sure - self._delivered + arrived
+
+    def _end_request(self) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        self._credit.over()
+
+    def _fail(self, reason: str, gone: int = 0) -> None:
+        self._failure = self._failure or ReaderLost(f"reader of stream {self._stream}: {reason}", gone)
+        self._end_request()
+        self._credit.stop()
+        self._news.set()

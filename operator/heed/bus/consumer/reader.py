@@ -1,0 +1,172 @@
+"""The reader of one Agent: events from a point in the stream on, decoded, in order and without gaps."""
+
+import asyncio
+from collections import deque
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from heed import names
+from heed.bus.client.stored_messages import Messages
+from heed.bus.client.stream_bounds import Bounds, Surveyor
+from heed.bus.codec.cloudevents import decode
+from heed.bus.codec.dead_letter import Original
+from heed.bus.codec.redrive_headers import read_redrive
+from heed.bus.codec.subject_patterns import matches
+from heed.bus.consumer.pull import Arrival, Pull
+from heed.core.events import Malformed, Received
+from heed.errors import ReaderLost, StreamMissing
+from heed.util.cpu_turns import turns
+
+TURN: Final = 0.005  # seconds of decoding
+_EPOCH: Final = datetime(1970, 1, 1)
+
+
+class CursorReader:
+    """Implements `ports.Reader` for `subjects`. `exact`: whether the consumer matches no more than these."""
+
+    def __init__(
+        self,
+        pull: Pull,
+        surveyor: Surveyor,
+        messages: Messages,
+        created: str,
+        subjects: Sequence[str],
+        *,
+        exact: bool,
+    ) -> None:
+        self._pull, self._surveyor, self._messages = pull, surveyor, messages
+        self._created = created
+        self._subjects = tuple(subjects)
+        self._exact = exact
+        self._decoding = False  # what was taken is not handed out yet
+        self._held: deque[tuple[int, int]] = deque()  # sequences and sizes of what was handed out
+
+    @property
+    def floor(self) -> int:
+        """The stream sequence before the first message that can still be read."""
+        return self._pull.floor
+
+    @property
+    def created(self) -> str:
+        """When the stream was created, in the broker's own words."""
+        return self._created
+
+    @property
+    def pending(self) -> int:
+        """How many messages are still to be handed out, as of the latest one that came."""
+        return self._pull.to_come + self._pull.arrived
+
+    async def read(self, limit: int, timeout: float) -> Sequence[Received]:
+        """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + timeout
+        while arrivals := await self._pull.take(limit, max(0.0, end - clock())):
+            self._decoding = True
+            found = await self._decoded(arrivals)
+            self._decoding = False
+            if found:
+                return found
+        return ()
+
+    async def _decoded(self, arrivals: Sequence[Arrival]) -> list[Received]:
+        """In turns with others: a few megabytes of intricate JSON may take a second."""
+        clock = asyncio.get_running_loop().time
+        found, end = list[Received](), 0.0
+        for item in arrivals:
+            if clock() > end:
+                await turns().take()
+                end = clock() + TURN
+            if self._is_wanted(item.message.subject):
+                found.append(received(item))
+                self._held.append((item.sequence, item.size))
+            else:
+                self._pull.release(item.size)
+        return found
+
+    def release(self, sequence: int) -> None:
+        """What was handed out up to `sequence` is durable: there is room for more, here and for other readers."""
+        size = 0
+        while self._held and self._held[0][0] <= sequence:
+            size += self._held.popleft()[1]
+        if size:
+            self._pull.release(size)
+
+    async def reached(self) -> int:
+        """A sequence up to which everything on the subjects was handed out, whoever else's the last ones were.
+
+        Raises ReaderLost, also where the stream has dropped what was not yet read, and BusUnavailable.
+        """
+        self._pull.check()
+        if self._decoding:
+            return 0
+        position = self._pull.reached
+        last = (await self._bounds()).last
+        if last <= position or await self._is_behind(position, last):
+            return position
+        # What the stream holds after it was searched, it held while it was: then the search has missed nothing.
+        if (await self._bounds()).first > position + 1 and not await self._pull.has_seen_all():
+            return position
+        self._pull.check()
+        return last
+
+    async def _bounds(self) -> Bounds:
+        try:
+            return await self._surveyor.fresh()
+        except StreamMissing as error:
+            raise ReaderLost(str(error)) from None
+
+    async def _is_behind(self, position: int, last: int) -> bool:
+        """Whether the stream holds something after `position` up to `last` that was not handed out then."""
+        for subject in self._subjects:
+            following = await self._messages.next(subject, position + 1)
+            if following is not None and following <= last:
+                return True
+        return False
+
+    async def close(self) -> None:
+        """Drop the consumer. Never raises for a broker that is away."""
+        await self._pull.close()
+
+    def _is_wanted(self, subject: str) -> bool:
+        return self._exact or any(matches(pattern, subject) for pattern in self._subjects)
+
+
+def received(arrival: Arrival) -> Received:
+    """A message of a consumer, decoded."""
+    message = arrival.message
+    return receive(
+        arrival.sequence, stream_time(arrival.at), message.subject, message.headers or {}, message.data
+    )
+
+
+def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], payload: bytes) -> Received:
+    """A stream's message, decoded. Whether it is a redriven dead letter, only a redrive subject can say."""
+    event, redrive = decode(headers, payload, subject), None
+    if names.is_redrive(subject):
+        found = read_redrive(subject, headers)
+        event, redrive = (found, None) if isinstance(found, Malformed) else (event, found)
+    return Received(sequence, at, subject, event, redrive)
+
+
+def receive_stored(sequence: int, at: str, original: Original) -> Received:
+    """A message that was asked for by its place, decoded as if a reader had brought it."""
+    headers = {name: value for name, value in original.headers.items() if _is_token(name)}
+    return receive(sequence, at, original.subject, headers, original.payload)
+
+
+def _is_token(name: str) -> bool:
+    # Headers of other names the client library keeps from readers.
+    return name.isascii() and not any(map(str.isspace, name))
+
+
+def stream_time(nanoseconds: int) -> str:
+    """RFC 3339 in UTC with microseconds, always six digits of them: the same text in every process."""
+    seconds, microseconds = divmod(nanoseconds // 1000, 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat(timespec="seconds")

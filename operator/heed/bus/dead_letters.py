@@ -1,0 +1,265 @@
+"""The dead letters of a broker: finding them, sending them again, dropping them.
+
+A redrive is a message on the Agent's redrive subject, and then a mark beside the letter. Both have derived ids, and
+what was sent and not marked is looked for before anything is sent: however often a redrive is broken off and repeated,
+a letter is sent once.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from heed import names
+from heed.bus.client.connection import ApiRefused, Connection
+from heed.bus.client.stored_messages import Messages
+from heed.bus.client.streams import NOT_FOUND
+from heed.bus.codec.dead_letter import PREFIX, DeadLetter, Original, number, redriven
+from heed.bus.codec.subject_patterns import covers
+from heed.bus.consumer.publish_dedup import MESSAGE_ID
+from heed.bus.consumer.pull import BATCH, Arrival, Pull
+from heed.bus.consumer.reader import stream_time
+from heed.bus.jetstream import JetStreamBus
+from heed.engine.effect_executor import now
+from heed.errors import BusUnavailable, MalformedEvent, ReaderLost, StreamConflict, StreamMissing
+
+OF_LETTER: Final = PREFIX + "Letter"
+REDRIVEN_SEQUENCE: Final = PREFIX + "Redriven-Sequence"
+REDRIVEN_TIME: Final = PREFIX + "Redriven-Time"
+STALL: Final = 5.0
+GONE: Final = 10057  # of a message that is to be deleted
+
+State = Literal["redriven", "already", "refused", "failed", "planned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters. What is None or empty narrows nothing down."""
+
+    namespace: str | None = None
+    agent: str | None = None
+    codes: Collection[str] = ()
+    redriven: bool | None = None
+
+    @property
+    def of(self) -> str:
+        """The tokens of namespace and Agent in a subject pattern."""
+        return f"{self.namespace or '*'}.{self.agent or '*'}"
+
+    def holds(self, letter: DeadLetter, mark: "Mark | None") -> bool:
+        """Whether a letter is one of these."""
+        return (
+            self.namespace in (None, letter.namespace)
+            and self.agent in (None, letter.agent)
+            and (not self.codes or letter.cause("Code") in self.codes)
+            and self.redriven in (None, mark is not None)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """That a letter was redriven: the sequence of the mark, that of the event in its stream, and when (RFC 3339)."""
+
+    id: int
+    sequence: int
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A letter, and how it was redriven if it was."""
+
+    letter: DeadLetter
+    mark: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a letter that was to be redriven. `sequence` is the event's in its stream."""
+
+    letter: DeadLetter
+    state: State
+    sequence: int | None = None
+    reason: str | None = None
+
+
+class Letters:
+    """The dead letters that a broker holds. All methods raise BusUnavailable and StreamMissing."""
+
+    def __init__(
+        self, connection: Connection, stream: str = names.STREAM, dead: str = names.DEAD_STREAM
+    ) -> None:
+        self._connection = connection
+        self._bus = JetStreamBus(connection)  # only stores: whichever stream takes a message's subject
+        self._messages = Messages(connection, dead)
+        self._stream, self._dead = stream, dead
+
+    async def find(self, selection: Selection, *, payloads: bool = False) -> AsyncGenerator[list[Found]]:
+        """The letters of a selection, in batches, oldest first."""
+        marks = await self._marks(selection)
+        subject = f"heed-dead.{selection.of}"
+        async with aclosing(self._read(self._dead, subject, headers_only=not payloads)) as batches:
+            async for arrivals in batches:
+                letters = [_letter(item) for item in arrivals]
+                yield [
+                    Found(letter, mark)
+                    for letter in letters
+                    if selection.holds(letter, mark := marks.get(letter.id))
+                ]
+
+    async def get(self, ids: Sequence[int]) -> list[Found | None]:
+        """The letters of these ids, in their order; None for what is not there, or is no letter."""
+        try:
+            messages = await self._messages.get_all(ids)
+        except ApiRefused as error:
+            raise self._missing(self._dead, error) from None
+        letters = [message and _stored(id_, *message) for id_, message in zip(ids, messages, strict=True)]
+        owners = {(letter.namespace, letter.agent) for letter in letters if letter}
+        marks: dict[int, Mark] = {}
+        for namespace, agent in owners:
+            marks |= await self._marks(Selection(namespace, agent))
+        return [Found(letter, marks.get(letter.id)) if letter else None for letter in letters]
+
+    async def check(self) -> None:
+        """Whether the streams take what a redrive writes. Raises StreamConflict."""
+        await self._check(self._stream, "heed.redrive.>", names.STREAM_SUBJECTS[0])
+        await self._check(self._dead, names.redriven_subject("*", "*"), names.DEAD_STREAM_SUBJECTS[0])
+
+    async def sent(self, selection: Selection) -> dict[str, int]:
+        """Where the stream holds letters that were sent again, by Nats-Msg-Id."""
+        found: dict[str, int] = {}
+        subject = f"heed.redrive.{selection.of}.>"
+        async with aclosing(self._read(self._stream, subject, headers_only=True)) as batches:
+            async for arrivals in batches:
+                found |= {_header(item, MESSAGE_ID): item.sequence for item in arrivals}
+        return found
+
+    async def redrive(self, found: Sequence[Found], sent: Mapping[str, int]) -> list[Outcome]:
+        """Send letters again that were not, and mark them. They come to stand in the stream in this order.
+
+        `sent` is what an earlier try may have sent without marking it. What fails is told, not raised.
+        """
+        return await asyncio.gather(*(self._redrive(item, sent) for item in found))
+
+    async def drop(self, ids: Iterable[int]) -> None:
+        """Delete letters, or marks, by their sequences; fine where they are gone.
+
+        The letter goes first: without its mark it would look as if nobody had redriven it.
+        """
+        await asyncio.gather(*(self._delete(id_) for id_ in ids))
+
+    async def _redrive(self, found: Found, sent: Mapping[str, int]) -> Outcome:
+        letter = found.letter
+        if (done := settled(found)) is not None:
+            return done
+        message, redrive = redriven(letter), letter.redrive
+        id_ = names.redrive_id(redrive.letter, redrive.attempt)
+        try:
+            if (sequence := sent.get(id_)) is None:
+                headers = {**message.headers, MESSAGE_ID: id_}
+                sequence = (await self._bus.store(message.subject, headers, message.payload)).sequence
+        except MalformedEvent as error:
+            return Outcome(letter, "refused", reason=str(error))
+        except BusUnavailable as error:
+            return Outcome(letter, "failed", reason=str(error))
+        try:
+            await self._mark(letter, sequence)
+        except (BusUnavailable, MalformedEvent) as error:
+            return Outcome(letter, "failed", sequence, f"it was redriven, but not marked: {error}")
+        return Outcome(letter, "redriven", sequence)
+
+    async def _mark(self, letter: DeadLetter, sequence: int) -> None:
+        headers = {
+            OF_LETTER: str(letter.id),
+            REDRIVEN_SEQUENCE: str(sequence),
+            REDRIVEN_TIME: now(),
+            MESSAGE_ID: names.redriven_id(letter.key, letter.redrive.attempt),
+        }
+        await self._bus.store(names.redriven_subject(letter.namespace, letter.agent), headers, b"")
+
+    async def _marks(self, selection: Selection) -> dict[int, Mark]:
+        marks: dict[int, Mark] = {}
+        subject = f"heed-dead.{selection.of}.redriven"
+        async with aclosing(self._read(self._dead, subject, headers_only=True)) as batches:
+            async for arrivals in batches:
+                for item in arrivals:
+                    of, sequence = (number(_header(item, name)) for name in (OF_LETTER, REDRIVEN_SEQUENCE))
+                    if of is not None and sequence is not None:
+                        marks[of] = Mark(item.sequence, sequence, _header(item, REDRIVEN_TIME))
+        return marks
+
+    async def _read(self, stream: str, subject: str, *, headers_only: bool) -> AsyncGenerator[list[Arrival]]:
+        """What a stream holds on a subject now."""
+        config = {"filter_subjects": [subject], "deliver_policy": "all", "headers_only": headers_only}
+        try:
+            pull = await Pull.open(self._connection, stream, config)
+        except ApiRefused as error:
+            raise self._missing(stream, error) from None
+        try:
+            remaining = pull.pending
+            while remaining > 0:
+                arrivals = await pull.take(min(BATCH, remaining), STALL)
+                if not arrivals and await pull.is_through():
+                    break  # the stream has dropped the others meanwhile
+                if not arrivals:
+                    raise BusUnavailable(f"stream {stream} stopped in the middle; trying again may help")
+                # Letters may be dropped meanwhile, and then fewer come than there were.
+                remaining = min(remaining - len(arrivals), arrivals[-1].pending)
+                yield arrivals
+                pull.release(sum(item.size for item in arrivals))
+        except ReaderLost as error:
+            raise BusUnavailable(str(error)) from error
+        finally:
+            await pull.close()
+
+    async def _delete(self, id_: int) -> None:
+        request = {"seq": id_, "no_erase": True}
+        try:
+            await self._connection.api(f"STREAM.MSG.DELETE.{self._dead}", request)
+        except ApiRefused as error:
+            if error.err_code != GONE:
+                raise
+
+    async def _check(self, stream: str, wanted: str, remedy: str) -> None:
+        try:
+            info = await self._connection.api(f"STREAM.INFO.{stream}")
+        except ApiRefused as error:
+            raise self._missing(stream, error) from None
+        subjects = info["config"].get("subjects") or []
+        if not any(covers(subject, wanted) for subject in subjects):
+            taken = ", ".join(subjects) or "none"
+            message = f"stream {stream} takes the subjects {taken}, and a redrive writes {wanted}"
+            raise StreamConflict(f"{message}; add {remedy} to the stream's subjects")
+
+    def _missing(self, stream: str, error: ApiRefused) -> BusUnavailable | StreamMissing:
+        if error.err_code != NOT_FOUND:
+            return error
+        return StreamMissing(
+            f"{self._connection.url} has no stream {stream}; the operator or `heed dev` makes it, "
+            "so this may be another broker than theirs"
+        )
+
+
+def settled(found: Found) -> Outcome | None:
+    """What there is to say of a letter that cannot be redriven, or was before."""
+    if found.mark is not None:
+        return Outcome(found.letter, "already", found.mark.sequence)
+    refusal = found.letter.refusal
+    return None if refusal is None else Outcome(found.letter, "refused", reason=refusal)
+
+
+def _letter(arrival: Arrival) -> DeadLetter:
+    message = arrival.message
+    _, namespace, agent = message.subject.split(".")
+    at = stream_time(arrival.at)
+    return DeadLetter(arrival.sequence, at, namespace, agent, message.headers or {}, message.data)
+
+
+def _stored(id_: int, message: Original, at: str) -> DeadLetter | None:
+    _, namespace, agent, *rest = message.subject.split(".")
+    return None if rest else DeadLetter(id_, at, namespace, agent, message.headers, message.payload)
+
+
+def _header(arrival: Arrival, name: str) -> str:
+    return (arrival.message.headers or {}).get(name, "")

@@ -1,0 +1,77 @@
+"""What a Job gets to talk to the broker with: where it is, and, where the broker asks for that, who the Job is."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from heed import names
+from heed.bus.auth import accounts
+from heed.bus.auth.jwt import Grants, Signer
+from heed.bus.client.addresses import public_url
+from heed.core.effects import TaskWork
+from heed.errors import InvalidSettings
+from heed.settings import NATS_URL, Settings
+
+GRACE = 300  # seconds that credentials outlive their task: for what is said last, and clocks that differ
+SUBSCRIPTIONS = 32  # of one Job at a time
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAccess:
+    """The broker's URL for Jobs, and what signs their credentials; without it they need none, or get none from us."""
+
+    url: str = NATS_URL
+    signer: Signer | None = None
+    lifetime: int = 24 * 3600  # seconds, of tasks without a timeout
+
+    @classmethod
+    def of(cls, settings: Settings, keys: Mapping[str, str] | None = None) -> "TaskAccess":
+        """What the settings say; `keys` are a broker's own (see accounts.FILES). Raises InvalidSettings."""
+        url = settings.task_nats_url or public_url(settings.nats_url)
+        return cls(url, _signer(settings, keys), settings.credentials_lifetime)
+
+    def credentials(self, work: TaskWork) -> str:
+        """A .creds file of the Job's own, for now and its task's timeout. It is secret."""
+        assert self.signer is not None
+        lifetime = self.lifetime if work.timeout is None else work.timeout + GRACE
+        name = f"job {work.agent}/{work.id}"
+        return self.signer.credentials(name, task_grants(work), now=int(time.time()), lifetime=lifetime)
+
+
+def task_grants(work: TaskWork) -> Grants:
+    """A Job may say how its task goes and what came of it, and broadcast what its Agent may emit; nothing else."""
+    agent = work.agent
+    said = (
+        names.task_subject(agent.namespace, agent.name, work.id, type_)
+        for type_ in (names.TASK_PROGRESS, names.TASK_RESULT)
+    )
+    events = (
+        names.event_subject(agent.namespace, pattern)
+        for pattern in work.publish or ()
+        if names.is_pattern(pattern)
+    )
+    return Grants(
+        publish=(*said, *events),
+        deny=accounts.reserved(agent.namespace),
+        subscribe=(f"{names.task_inbox(agent.namespace, agent.name, work.id)}.>",),
+        subscriptions=SUBSCRIPTIONS,
+    )
+
+
+def _signer(settings: Settings, keys: Mapping[str, str] | None) -> Signer | None:
+    if keys is not None:
+        return Signer.of(keys[accounts.ACCOUNT_SEED], keys[accounts.ACCOUNT_PUBLIC])
+    if settings.nats_signing_key is None:
+        return None
+    path = Path(settings.nats_signing_key)
+    try:
+        seed = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(
+            f"HEED_NATS_SIGNING_KEY={path}: {type(error).__name__}; give a file with a seed"
+        ) from None
+    try:
+        return Signer.of(seed, (settings.nats_account or "").strip() or None)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"HEED_NATS_SIGNING_KEY={path}, HEED_NATS_ACCOUNT: {error}") from None

@@ -1,0 +1,132 @@
+"""A simulation told to people."""
+
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import click
+
+from heed.api.agent import job_containers
+from heed.cli.output import inline, paint, show_table
+from heed.util.terminal import visible
+
+Json = Mapping[str, Any]
+
+WIDTH: Final = 300  # characters of a value, where the terminal is not wider
+SHORT: Final = 100  # characters of a command
+_COLOURS: Final = {"handled": "green", "deadLettered": "red"}
+_ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)"}
+_COLUMNS: Final = {
+    "HANDLED": "handled",
+    "IGNORED": "ignored",
+    "STALE": "stale",
+    "DUPLICATES": "duplicates",
+    "DEAD": "deadLettered",
+    "EMITTED": "emitted",
+    "TASKS": "tasksStarted",
+}
+
+
+def narrate(report: Json) -> None:
+    """Print a transcript."""
+    unheard = {item["sequence"]: item["why"] for item in report["unheard"]}
+    for step in report["events"]:
+        event = step["event"]
+        head = (
+            f"#{step['sequence']}  {paint(visible(event['type']), 'cyan', bold=True)}  {visible(event['id'])}"
+        )
+        click.echo(head + _ORIGINS[step["origin"]])
+        for delivery in step["deliveries"]:
+            for line in _delivery(delivery):
+                click.echo(f"    {line}")
+        if (why := unheard.get(step["sequence"])) is not None:
+            click.echo(paint(f"    {visible(why)}", "red"))
+        elif not step["deliveries"]:
+            click.echo("    no Agent heeds it")
+    if report["events"]:
+        click.echo()
+    _end(report)
+
+
+def _delivery(delivery: Json) -> Iterator[str]:
+    outcome = paint(delivery["outcome"], _COLOURS.get(delivery["outcome"], "yellow"))
+    session = "" if delivery["session"] is None else f", session {visible(delivery['session'])}"
+    handlers = f" by {', '.join(delivery['handlers'])}" if delivery["handlers"] else ""
+    why = "" if delivery["why"] is None else f": {visible(delivery['why'])}"
+    yield f"{delivery['agent']}: {outcome}{handlers}{session}{why}"
+    if delivery["handlers"]:
+        yield from _changes(delivery["before"], delivery["after"])
+    for task in delivery["tasks"]:
+        yield f"  start   {paint(task['id'], bold=True)}  {_brief(task['input'])}"
+        if command := _command(task["spec"]):
+            yield f"          {command}"
+    for event in delivery["emitted"]:
+        data = "" if "data" not in event else f"  {_brief(event['data'])}"
+        yield f"  emit    {paint(visible(event['type']), bold=True)}{data}"
+    for task_id in delivery["cancelled"]:
+        yield f"  cancel  {task_id}"
+    if (letter := delivery["letter"]) is not None:
+        where = f" in {letter['handler']}" if letter["handler"] else ""
+        yield paint(f"  dead letter: {letter['code']}{where}: {visible(letter['message'])}", "red")
+
+
+def _command(spec: Any) -> str:
+    """What the first container of a Job runs; -o json shows all of it."""
+    containers = job_containers(spec) if isinstance(spec, dict) else []
+    if not containers:
+        return ""
+    words = [*_words(containers[0].get("command")), *_words(containers[0].get("args"))]
+    image = containers[0].get("image")
+    text = " ".join([*([f"{image}:"] if isinstance(image, str) else []), *map(shlex.quote, words)])
+    text = visible(text.replace("\n", "⏎"))
+    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+
+
+def _brief(value: Any) -> str:
+    """A value in one line, which a terminal that is wider shows more of."""
+    return inline(value, max(WIDTH, shutil.get_terminal_size().columns))
+
+
+def _words(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _changes(before: Json | None, after: Json | None) -> Iterator[str]:
+    """The state as a diff by key."""
+    old, new = before or {}, after or {}
+    for key in sorted({*old, *new}):
+        name = visible(key)
+        if key not in new:
+            yield paint(f"  state   - {name}: {_brief(old[key])}", "red")
+        elif key not in old:
+            yield paint(f"  state   + {name}: {_brief(new[key])}", "green")
+        elif old[key] != new[key]:
+            change = f"{_brief(old[key])} → {_brief(new[key])}"
+            yield paint(f"  state   ~ {name}: {change}", "yellow")
+    if before is not None and after is None:
+        yield "  session ended"
+
+
+def _end(report: Json) -> None:
+    rows = [
+        [name, *(str(status["totals"].get(total, 0)) for total in _COLUMNS.values())]
+        for name, status in report["agents"].items()
+    ]
+    show_table(["AGENT", *_COLUMNS], rows)
+    for name, status in report["agents"].items():
+        for key, session in status["sessions"].items():
+            click.echo(f"{name}: session {visible(key)} remembers {_brief(session['state'])}")
+    for task in report["pending"]:
+        hint = f"--complete {task['task']}=JSON would end it"
+        click.echo(
+            paint(
+                f"{task['agent']}: {task['id']} is pending in session {visible(task['session'])}; {hint}",
+                "yellow",
+            )
+        )
+    for letter in report["letters"]:
+        text = f"{letter['agent']}: dead letter #{letter['sequence']} {letter['type']}: {letter['code']}"
+        click.echo(paint(visible(text), "red"))
+    if report["waiting"]:
+        click.echo(paint(f"stopped; {report['waiting']} messages were waiting", "yellow"))

@@ -1,0 +1,1 @@
+"""Expressions and templates in CEL: parsing, evaluation, cost, and messages about them."""

@@ -1,0 +1,311 @@
+"""CEL: compiled once per generation, evaluated to JSON values.
+
+A broken evaluation gives cel-cpp a value of type ERROR whose plain value is a truthy string, so every result's type is
+checked before it is believed. Results are converted as CEL's own JSON mapping says (bytes as base64, timestamps as
+RFC 3339, durations in seconds, both to the nanosecond).
+"""
+
+import base64
+import math
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Final
+
+from cel_expr_python import cel
+from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
+
+from heed.api.agent import MAX_EXPRESSION
+from heed.core.cel.ast import Call, Node, UnknownSyntax, nodes_of, syntax_of
+from heed.core.cel.cost import COSTLY, Cost, cost_of, rendered
+from heed.core.cel.diagnostics import (
+    LITERALS,
+    NAMESPACES,
+    NO_LIST,
+    NO_MAP,
+    function_instead,
+    no_list,
+    no_map,
+    readable,
+    remedies,
+)
+from heed.core.cel.member_paths import blocked, looped, reads_of
+from heed.core.cel.timestamps import duration_text, timestamp_text
+from heed.core.cel.variables import ALL, VARIABLES, Vocabulary, suggestion
+from heed.errors import DecisionFailed
+
+_ERROR = cel.Type.ERROR
+_UNDECLARED = re.compile(r":(\d+): undeclared reference to '([^'.]+)[^']*'")
+_UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
+_HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_CODE_BEFORE: Final = re.compile(r"^[A-Z_]{5,}: ")  # absl's status codes
+_CODE_AFTER: Final = re.compile(r" *\[[A-Z_]{5,}\]$")
+_DOUBLING = re.compile(r"\bopt(?:Flat)?Map\b")
+_MAX_DOUBLING: Final = 5  # each such macro doubles what it is called on
+_MAX_COMPILED: Final = 64 * 1024  # bytes; a thousand characters come to about twenty thousand
+
+
+# Overloads that cel-cpp's checker knows and its runtime does not.
+_UNIMPLEMENTED: Final = {
+    b"int64_to_duration": "write duration('60s'), or duration(string(x) + 's')",
+    b"duration_to_int64": "write x.getSeconds(), which is all of its seconds",
+}
+
+
+class ExpressionError(Exception):
+    """An expression that does not compile, or whose evaluation failed; the message is for its author."""
+
+
+@cache
+def _environment(variables: tuple[str, ...] = VARIABLES) -> Any:
+    extensions = [
+        ext_strings.ExtStrings(),
+        ext_math.ExtMath(),
+        ext_optional.ExtOptional(),
+        ext_encoders.ExtEncoders(),
+    ]
+    return cel.NewEnv(variables=dict.fromkeys(variables, cel.Type.DYN), extensions=extensions)
+
+
+class Scope:
+    """The variables of an evaluation. Converting them is the costly part, so one scope serves many expressions."""
+
+    __slots__ = ("_activation", "variables")
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self.variables = variables
+        self._activation: Any = None
+
+    def evaluate(self, expression: "Expression") -> Any:
+        """cel's own value of a compiled expression. Raises ExpressionError."""
+        try:
+            if self._activation is None:
+                self._activation = _environment().Activation(dict(self.variables))
+            value = expression.compiled.eval(self._activation)
+        except MemoryError:
+            raise out_of_memory() from None
+        except Exception as error:
+            raise ExpressionError(self._explained(expression, str(error))) from None
+        if value.type() == _ERROR:
+            raise ExpressionError(self._explained(expression, _error_in(value)))
+        return value
+
+    def _explained(self, expression: "Expression", text: str | None) -> str:
+        """An error of cel-cpp for people, with the member that is null or no map where that is the reason."""
+        if text is None:
+            return _UNRESOLVED
+        if any(sign in text for sign in (*NO_MAP, NO_LIST)):
+            with suppress(UnknownSyntax, RecursionError):
+                reads = reads_of(expression.syntax())
+                if NO_LIST in text:
+                    if (over := looped(reads, self.variables)) is not None:
+                        return no_list(*over)
+                elif (found := blocked(reads, self.variables)) is not None:
+                    return no_map(*found, optional="overloads" in text)
+        return _explain(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A compiled CEL expression, and what evaluating it may cost."""
+
+    source: str
+    compiled: Any
+    cost: Cost
+
+    @property
+    def type(self) -> str:
+        """CEL's name for the type of its value, without that of items: `LIST`. DYN where it depends on data."""
+        return str(self.compiled.return_type().name()).partition("<")[0]
+
+    @property
+    def valued(self) -> Cost:
+        """What its value as JSON may cost."""
+        return rendered(self.cost, optionals=self._may_be_optional)
+
+    @property
+    def _may_be_optional(self) -> bool:
+        return "?" in self.source or "optional" in self.source
+
+    def syntax(self, *, typed: bool = False) -> Node:
+        """What it consists of: for checks and messages, read anew each time. Raises UnknownSyntax."""
+        return syntax_of(self.compiled.serialize(), typed=typed)
+
+    def value(self, scope: Scope) -> Any:
+        """Its value as JSON. Raises ExpressionError."""
+        value = scope.evaluate(self)
+        if self._may_be_optional:
+            _refuse_optionals(value)
+        try:
+            return _converted(value)
+        except RecursionError:
+            raise ExpressionError("nests too deep; flatten it") from None
+        except (TypeError, ValueError, OverflowError, RuntimeError, SystemError) as error:
+            raise ExpressionError(f"cannot be written as JSON: {error}"[:500]) from None
+
+    def holds(self, scope: Scope) -> bool:
+        """Whether it is true. Raises ExpressionError, also where it is no boolean."""
+        value = scope.evaluate(self)
+        answer = value.value()
+        if answer is not True and answer is not False:
+            raise ExpressionError(
+                f"is {value.type().name().lower()}, not a boolean; compare it with something"
+            )
+        return answer
+
+
+def compile_expression(source: str, *, condition: bool = False, known: Vocabulary = ALL) -> Expression:
+    """Compile CEL over what is `known` in a place. Raises ExpressionError that says what may have been meant."""
+    if len(source) > MAX_EXPRESSION:
+        raise ExpressionError(f"has {len(source)} characters, more than {MAX_EXPRESSION}; shorten it")
+    if _doublings(source) > _MAX_DOUBLING:
+        raise ExpressionError(f"has more than {_MAX_DOUBLING} of optMap and optFlatMap; split it")
+    try:
+        compiled = _environment(known.variables).compile(source)
+    except Exception as error:
+        raise ExpressionError(_explain(str(error), known.variables)) from None
+    type_ = compiled.return_type()
+    if condition and type_ not in (cel.Type.BOOL, cel.Type.DYN):
+        raise ExpressionError(f"is {type_.name().lower()}, not a boolean; compare it with something")
+    serialized = compiled.serialize()
+    if len(serialized) > _MAX_COMPILED:
+        raise ExpressionError("is too much once its macros are written out; shorten or split it")
+    return Expression(source, compiled, _checked(serialized, known))
+
+
+def weight(source: str) -> int:
+    """About how many characters an expression has once its macros are written out."""
+    return len(source) << min(_doublings(source), _MAX_DOUBLING + 1)
+
+
+def _doublings(source: str) -> int:
+    return len(_DOUBLING.findall(source))
+
+
+def _checked(serialized: bytes, known: Vocabulary) -> Cost:
+    """The cost of an expression that can work. Raises ExpressionError for one that fails whatever the data are."""
+    try:
+        syntax = syntax_of(serialized)
+        if any(name.encode() in serialized for name in known.variables if known.members(name)):
+            if (problem := known.unknown(reads_of(syntax))) is not None:
+                raise ExpressionError(problem)
+        if any(overload in serialized for overload in _UNIMPLEMENTED):
+            _check_implemented(syntax_of(serialized, typed=True))
+        return cost_of(syntax)
+    except (UnknownSyntax, RecursionError):
+        return COSTLY
+
+
+def _check_implemented(syntax: Node) -> None:
+    """Raise ExpressionError where a function passes the type check and has no implementation."""
+    for node in nodes_of(syntax):
+        if isinstance(node, Call) and len(node.overloads) == 1:
+            if (remedy := _UNIMPLEMENTED.get(node.overloads[0].encode())) is not None:
+                raise ExpressionError(f"{node.function}(…) cannot do this; {remedy}")
+
+
+def out_of_memory(handler: str | None = None) -> DecisionFailed:
+    """Why a decision is a dead letter for which there is no memory."""
+    message = "needs too much memory; work on less data, pass references, or shorten the expressions"
+    return DecisionFailed("TooCostly", message, handler)
+
+
+def _error_in(value: Any) -> str | None:
+    """What a value of type ERROR says; an optional has that type too, but nothing to say."""
+    try:
+        return str(value.plain_value())
+    except TypeError:
+        return None
+
+
+def _refuse_optionals(value: Any) -> None:
+    """Raise ExpressionError where a list or map holds an optional: the library cannot convert it."""
+    if value.type() == cel.Type.ERROR:
+        raise ExpressionError(_UNRESOLVED)
+    if value.type().name().startswith(("MAP", "LIST")):
+        items = value.value()
+        for item in items.values() if isinstance(items, dict) else items:
+            _refuse_optionals(item)
+
+
+def _explain(text: str, variables: tuple[str, ...] = VARIABLES) -> str:
+    """An error of cel-cpp in a line for people."""
+    if unknown := _UNDECLARED.search(text):
+        name, line = unknown[2], text[unknown.end() :].partition("\n | ")[2].partition("\n")[0]
+        if name in LITERALS:
+            return f'unknown variable or function "{name}"; write {LITERALS[name]}'
+        if (function := _called(name, line, int(unknown[1]) - 1)) is not None:
+            return f'unknown function "{function}"; {function_instead(function.rpartition(".")[2])}'
+        return f'unknown variable or function "{name}"; {suggestion(name, variables)}'
+    if headline := _HEADLINE.search(text):
+        message = _CODE_AFTER.sub("", headline[3]).strip()
+        line = text[headline.end() :].partition("\n | ")[2].partition("\n")[0]
+        place = f"{readable(message)} (line {headline[1]}, column {headline[2]})"
+        return "; ".join([place, *remedies(message, line[: int(headline[2]) - 1])])
+    text = _CODE_AFTER.sub("", _CODE_BEFORE.sub("", text))
+    if missing := re.search(r'Key not found in map : "(.*)"', text):
+        return f'there is no "{missing[1]}"; guard it with has(…) or use .?{missing[1]}.orValue(…)'
+    return "; ".join([text[:500], *remedies(text[:500])])
+
+
+class _HoldsTimes(Exception):
+    """Of plain values: they hold times, which are not exact."""
+
+
+def _converted(value: Any) -> Any:
+    """A value of cel's as JSON. Raises ExpressionError for what JSON cannot hold."""
+    try:
+        return _json(value.plain_value())
+    except _HoldsTimes:
+        return _exact(value)
+
+
+def _called(name: str, line: str, place: int) -> str | None:
+    """The function that an unknown name is, or is the namespace of at its place; None where it is a variable."""
+    if re.search(rf"(?<!\w){re.escape(name)}\s*\(", line):
+        return name
+    found = re.compile(rf"{name}\.\w+(?=\s*\()").match(line, place) if name in NAMESPACES else None
+    return found[0] if found else None
+
+
+def _json(value: Any) -> Any:
+    """A plain CEL value as JSON. Raises ExpressionError for what JSON cannot hold."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ExpressionError(f"is {value}, which JSON cannot hold")
+        return value
+    if isinstance(value, Mapping):
+        return {_key(key): _json(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, bytes | bytearray):
+        return base64.b64encode(value).decode()
+    if isinstance(value, datetime | timedelta):
+        raise _HoldsTimes
+    raise ExpressionError(f"is a {type(value).__name__}, which JSON cannot hold")
+
+
+def _exact(value: Any) -> Any:
+    """A value of cel's as JSON that holds times: these to the nanosecond, as `string()` writes them."""
+    name = value.type().name()
+    if name == "TIMESTAMP":
+        return timestamp_text(repr(value))
+    if name == "DURATION":
+        return duration_text(repr(value))
+    if name.startswith("LIST"):
+        return [_exact(item) for item in value.value()]
+    if name.startswith("MAP"):
+        items = value.value()
+        return {_key(key): _exact(items[key]) for key in sorted(items, key=str)}
+    return _json(value.plain_value())
+
+
+def _key(key: Any) -> str:
+    if not isinstance(key, str):
+        raise ExpressionError(f"has the map key {key!r}; JSON keys are strings")
+    return key

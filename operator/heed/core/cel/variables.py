@@ -1,0 +1,47 @@
+"""What expressions may read in one place of a manifest: variables, and the members of those that have no others."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from heed.core.cel.member_paths import EACH, Reads
+
+VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The variables of a place. `task` are the members of that variable there."""
+
+    variables: tuple[str, ...] = VARIABLES
+    task: tuple[str, ...] = ("id", "name", "kind", "startedAt")
+
+    def members(self, variable: str) -> tuple[str, ...] | None:
+        """All members of a variable; None where they depend on the event or the session."""
+        return {
+            "task": self.task,
+            "session": ("key", "startedAt"),
+            "agent": ("name", "namespace", "labels"),
+        }.get(variable)
+
+    def unknown(self, reads: Reads) -> str | None:
+        """What is wrong with a read of a member that there never is; None where there is nothing."""
+        for path in reads.values:
+            members = self.members(path[0])
+            if members is not None and path[1] not in (*members, EACH) and path[:2] not in reads.asked:
+                return f'{path[0]} has no member "{path[1]}"; {suggestion(path[1], members)}'
+        return None
+
+
+ALL: Final = Vocabulary()
+OF_EVENTS: Final = Vocabulary(("event", "agent"))
+OF_OTHERS: Final = Vocabulary(("event", "state", "agent", "session"))
+OF_TASKS: Final = Vocabulary(task=("id", "name"))  # of a task's template
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Which of the known names may have been meant."""
+    known = tuple(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    return f'did you mean "{near[0]}"?' if near else f"known here are {', '.join(known) or 'none'}"

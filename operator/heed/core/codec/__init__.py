@@ -1,0 +1,1 @@
+"""Values as text: canonical JSON, strict JSON, CloudEvents in JSON."""

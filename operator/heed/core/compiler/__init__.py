@@ -1,0 +1,1 @@
+"""Manifests compiled to programs: validation, authorization, lint, admission."""

@@ -1,0 +1,250 @@
+"""Whether a manifest is to be let in: what is wrong with it, and what is allowed but unlikely to be meant.
+
+It judges as the operator will when it sees the object, so that a mistake is heard of by who makes it, and not only in a
+condition. Only what is new is judged: an object whose spec stays as it is passes, whatever is wrong with it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from heed import names
+from heed.api.policy import (
+    AgentPolicy,
+    EventGrant,
+    EventType,
+    closed_policy,
+    parse_event_type,
+    parse_grant,
+    parse_policy,
+)
+from heed.api.validation import parse_agent
+from heed.core.compiler.authorization import check_allowed
+from heed.core.compiler.expression_lint import doubts
+from heed.core.compiler.lint import advise
+from heed.core.compiler.program import compile_agent
+from heed.core.policy.permissions import permissions
+from heed.core.schema.registry import Compiled, Refused, compile_type
+from heed.errors import NOT_GRANTED, InvalidManifest, Problem
+
+Document = Mapping[str, Any]
+_NAMED: Final = 5  # Agents that a warning names
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What somebody wants to be stored: an object, and the one that it takes the place of."""
+
+    kind: str
+    new: Document
+    old: Document | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Objects that matter to a request, as far as they were looked at. `complete`: that is all of them."""
+
+    policies: Sequence[Document] = ()
+    grants: Sequence[Document] = ()
+    types: Sequence[Document] = ()
+    agents: Sequence[Document] = ()
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """It is let in where there are no problems. Warnings are for people, whether it is or not."""
+
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+FINE: Final = Verdict()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Policies and grants, parsed. Those that cannot be read count as the operator has them count."""
+
+    policies: tuple[AgentPolicy, ...] = field(default=())
+    grants: tuple[EventGrant, ...] = field(default=())
+
+
+def passes(request: Request) -> bool:
+    """Whether there is nothing new to judge: finalizers, annotations and conditions are nobody's mistake."""
+    if (request.new.get("metadata") or {}).get("deletionTimestamp"):
+        return True
+    return request.old is not None and _spec(request) == _spec(request, old=True) and not _relabelled(request)
+
+
+def judge(request: Request, around: Around, go_on: Callable[[], bool] = lambda: True) -> Verdict:
+    """What there is to say of a request. Whoever is in a hurry ends the look at other objects by `go_on`."""
+    if passes(request):
+        return FINE
+    try:
+        match request.kind:
+            case names.KIND:
+                return _agent(request, around, go_on)
+            case names.AGENT_POLICY:
+                return Verdict((), tuple(_of_policy(request, around, go_on)))
+            case names.EVENT_GRANT:
+                return Verdict((), tuple(_of_grant(request, around, go_on)))
+            case names.EVENT_TYPE:
+                return _event_type(request, around)
+    except InvalidManifest as error:
+        return Verdict(error.problems)
+    return FINE
+
+
+def _spec(request: Request, *, old: bool = False) -> Any:
+    return ((request.old if old else request.new) or {}).get("spec")
+
+
+def _relabelled(request: Request) -> bool:
+    """Whether other policies may select an Agent now."""
+    return request.kind == names.KIND and _labels(request.new) != _labels(request.old or {})
+
+
+def _labels(document: Document) -> Any:
+    return (document.get("metadata") or {}).get("labels") or {}
+
+
+# ── Agents ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _agent(request: Request, around: Around, go_on: Callable[[], bool]) -> Verdict:
+    """A missing grant is no reason to refuse: those who give it may come later, and the Agent waits for them."""
+    agent = parse_agent(request.new)
+    rules = _rules(around)
+    warnings: Iterable[Problem] = ()
+    try:
+        program = compile_agent(agent, permissions(agent.metadata, rules.policies, rules.grants))
+    except InvalidManifest as error:
+        problems = error.problems
+    else:
+        problems, warnings = (), doubts(program, go_on, knows_types=False)
+    if request.old is not None and _spec(request) == _spec(request, old=True):
+        return Verdict((), tuple(map(str, problems)))  # only its labels are new
+    refused = tuple(item for item in problems if item.reason != NOT_GRANTED)
+    waits = [f"it waits until it is granted: {item}" for item in problems if item.reason == NOT_GRANTED]
+    advice = advise(agent, expressions=warnings)
+    return Verdict(refused, (*waits, *(str(item) for item in advice if not _of_a_laptop(item))))
+
+
+def _of_a_laptop(advice: Problem) -> bool:
+    """Whether it is about running the Agent without a cluster."""
+    return advice.path.endswith("].command")
+
+
+# ── policies, grants and types ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_policy(request: Request, around: Around, go_on: Callable[[], bool]) -> Iterator[str]:
+    policy, before = parse_policy(request.new), _rules(around)
+    name = policy.metadata.name
+    others = tuple(item for item in before.policies if item.metadata.name != name)
+    yield from _stopped(before, _Rules((*others, policy), before.grants), around, go_on)
+
+
+def _of_grant(request: Request, around: Around, go_on: Callable[[], bool]) -> Iterator[str]:
+    grant, before = parse_grant(request.new), _rules(around)
+    others = tuple(item for item in before.grants if _key(item) != _key(grant))
+    yield from _stopped(before, _Rules(before.policies, (*others, grant)), around, go_on)
+
+
+def _stopped(before: _Rules, after: _Rules, around: Around, go_on: Callable[[], bool]) -> Iterator[str]:
+    """Warnings that name the Agents which could not run any more."""
+    found = 0
+    complete = around.complete
+    for document in around.agents:
+        if not go_on():
+            complete = False
+            break
+        if (problem := _newly_refused(document, before, after)) is not None:
+            found += 1
+            if found <= _NAMED:
+                metadata = document["metadata"]
+                yield f"stops Agent {metadata['namespace']}/{metadata['name']}: {problem}"
+    if found > _NAMED:
+        yield f"stops {found - _NAMED} more Agents"
+    if not complete:
+        yield "there are more Agents than were looked at; see their condition Ready"
+
+
+def _newly_refused(document: Document, before: _Rules, after: _Rules) -> Problem | None:
+    try:
+        agent = parse_agent(document)
+    except InvalidManifest:
+        return None
+    old = permissions(agent.metadata, before.policies, before.grants)
+    new = permissions(agent.metadata, after.policies, after.grants)
+    if old == new:
+        return None
+    problems, known = list[Problem](), list[Problem]()
+    check_allowed(problems, agent, new)
+    check_allowed(known, agent, old)
+    places = {(item.path, item.reason) for item in known}
+    return next((item for item in problems if (item.path, item.reason) not in places), None)
+
+
+def _event_type(request: Request, around: Around) -> Verdict:
+    item = parse_event_type(request.new)
+    problems = tuple(problems_of(compile_type(item)))
+    return Verdict(problems, tuple(_rivals(item, around)))
+
+
+def problems_of(compiled: Compiled | Refused) -> Iterator[Problem]:
+    """What is wrong with an EventType: its schema, or examples that do not fit it."""
+    if isinstance(compiled, Refused):
+        yield _placed(compiled.message)
+        return
+    for index, example in enumerate(compiled.item.spec.examples):
+        if (finding := compiled.check(example)) is not None:
+            remedy = "correct the example, or the schema"
+            yield Problem(f"spec.examples[{index}]", finding.message, remedy)
+
+
+def _placed(message: str) -> Problem:
+    """A message that begins with its place."""
+    path, _, text = message.partition(": ")
+    return Problem(path, text) if text and path.startswith("spec.") else Problem("spec.schema", message)
+
+
+def _rivals(item: EventType, around: Around) -> Iterator[str]:
+    """Of several that describe one type the oldest counts."""
+    for document in around.types:
+        try:
+            other = parse_event_type(document)
+        except InvalidManifest:
+            continue
+        if other.spec.type != item.spec.type or _key(other) == _key(item):
+            continue
+        name = f"EventType {'/'.join(_key(other))}"
+        if _age(other) < _age(item):
+            yield f"has no effect: {name}, which is older, describes {item.spec.type} already"
+            return
+        yield f"takes effect instead of {name}, which is younger"
+
+
+def _age(item: EventType) -> tuple[str, str]:
+    """To be compared; what was never stored is younger than all."""
+    return item.metadata.creation_timestamp or "~", item.metadata.name
+
+
+def _rules(around: Around) -> _Rules:
+    policies, grants = list[AgentPolicy](), list[EventGrant]()
+    for document in around.policies:
+        try:
+            policies.append(parse_policy(document))
+        except InvalidManifest:
+            policies.append(closed_policy(document))
+    for document in around.grants:
+        try:
+            grants.append(parse_grant(document))
+        except InvalidManifest:
+            continue
+    return _Rules(tuple(policies), tuple(grants))
+
+
+def _key(item: AgentPolicy | EventGrant | EventType) -> tuple[str, str]:
+    return item.metadata.namespace, item.metadata.name

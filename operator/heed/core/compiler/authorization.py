@@ -1,0 +1,42 @@
+"""Whether a manifest keeps to what its Agent may do, as far as that can be said before any event comes."""
+
+from collections.abc import Iterator, Sequence
+
+from heed import names
+from heed.api.agent import Agent, Subscription
+from heed.core.policy.permissions import OPEN, Permissions
+from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
+
+_REMEDY = "change it, or ask who may change the policy"
+
+
+def check_allowed(problems: list[Problem], agent: Agent, permissions: Permissions) -> None:
+    """Add what is not allowed to the problems. What depends on expressions is decided when they are evaluated."""
+    own, spec = agent.metadata.namespace, agent.spec
+    problems += _subscriptions(spec.subscribe, own, permissions)
+    if permissions == OPEN:
+        return
+    for name, task in spec.tasks.items():
+        path = f"spec.tasks.{name}"
+        problems += _against(path, permissions.kind_problem("job"))
+        if task.job is not None:
+            problems += _against(f"{path}.job", permissions.job_problem(task.job, literal=True))
+    for index, handler in enumerate(spec.handlers):
+        for place, item in enumerate(handler.emit):
+            if item.type is not None and "${" not in item.type:
+                path = f"spec.handlers[{index}].emit[{place}].type"
+                problems += _against(path, permissions.emission_problem(item.type))
+
+
+def _subscriptions(items: Sequence[Subscription], own: str, permissions: Permissions) -> Iterator[Problem]:
+    for index, item in enumerate(items):
+        path, namespace = f"spec.subscribe[{index}]", item.namespace or own
+        yield from _against(f"{path}.type", permissions.policy_problem(item.type, namespace))
+        if namespace != own and (refused := permissions.grant_problem(item.type, namespace)) is not None:
+            remedy = f"ask those of {namespace} for an {names.EVENT_GRANT} from namespace {own}"
+            yield Problem(f"{path}.namespace", refused, remedy, NOT_GRANTED)
+
+
+def _against(path: str, refused: str | None) -> Iterator[Problem]:
+    if refused is not None:
+        yield Problem(path, refused, _REMEDY, POLICY_VIOLATION)

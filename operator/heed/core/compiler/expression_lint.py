@@ -1,0 +1,88 @@
+"""What in an Agent's expressions compiles and can hardly be meant, told before any event comes."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from heed import names
+from heed.core.cel.member_paths import Comparison
+from heed.core.cel.variables import suggestion
+from heed.core.compiler.expression_sites import Place, places_of
+from heed.core.compiler.format_precision import imprecise
+from heed.core.compiler.program import Program
+from heed.core.compiler.trial_evaluation import tried
+from heed.core.compiler.unguarded_members import Guards, null_on_the_way, unasked
+from heed.core.compiler.unknown_members import Members, unknown_members
+from heed.core.type_patterns import matches
+from heed.errors import Problem
+
+
+def doubts(
+    program: Program, go_on: Callable[[], bool] = lambda: True, *, knows_types: bool = True
+) -> Iterator[Problem]:
+    """Warnings about an Agent that compiles. Whoever is in a hurry ends the look by `go_on`.
+
+    `knows_types`: the program has been given the event types that there are; else nothing is said of data.
+    """
+    places, members = list(places_of(program)), Members.of(program)
+    guards = Guards.of(program, places)
+    for place in places:
+        if not go_on():
+            return
+        yield from (unknown := list(unknown_members(place, members)))
+        yield from _never_equal(place, program)
+        if knows_types:
+            yield from unasked(place, guards)
+            yield from null_on_the_way(place, program)
+        yield from imprecise(place)
+        yield from () if unknown else tried(program, place)
+    yield from _unheard_failures(program, places)
+
+
+# ── comparisons that never hold ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _never_equal(place: Place, program: Program) -> Iterator[Problem]:
+    """Names of tasks and types of events that are compared with what they never are."""
+    for item in place.reads.comparisons:
+        for value in item.values:
+            if item.path == ("task", "name") and value not in program.tasks:
+                yield Problem(
+                    place.path,
+                    f'compares task.name with "{value}", which is no task',
+                    suggestion(value, sorted(program.tasks)),
+                )
+            elif item.path == ("event", "type") and place.pattern and not matches(place.pattern, value):
+                yield Problem(
+                    place.path,
+                    f'compares event.type with "{value}", and sees events of {place.pattern} only',
+                    "correct one of them",
+                )
+
+
+# ── tasks whose failure nobody hears of ─────────────────────────────────────────────────────────────────────────────
+
+
+def _may_be(comparisons: Sequence[Comparison], task: str) -> bool:
+    """Whether a condition may hold for the failure of a task, as far as it compares names and types."""
+    for path, wanted in ((("task", "name"), task), (("event", "type"), names.TASK_FAILED)):
+        found = [item for item in comparisons if item.path == path]
+        equal = {value for item in found if item.equal for value in item.values}
+        unequal = {value for item in found if not item.equal for value in item.values}
+        if wanted in unequal or (equal and wanted not in equal):
+            return False
+    return True
+
+
+def _unheard_failures(program: Program, places: Sequence[Place]) -> Iterator[Problem]:
+    conditions = {place.handler: place.reads for place in places if place.condition}
+    hearing = [
+        conditions.get(index)
+        for index, reaction in enumerate(program.reactions)
+        if matches(reaction.pattern, names.TASK_FAILED)
+    ]
+    for name in program.tasks:
+        if not any(reads is None or _may_be(reads.comparisons, name) for reads in hearing):
+            yield Problem(
+                f"spec.tasks.{name}",
+                "no handler reacts to its failure",
+                f"add one with the type {names.TASK_FAILED}, or {names.TASK_EVENTS}*",
+            )

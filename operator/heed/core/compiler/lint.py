@@ -1,0 +1,143 @@
+"""What is no mistake in an Agent, but is unlikely to be meant."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Set
+from typing import Any, Final
+
+from heed import names
+from heed.api.agent import Agent, TaskSpec
+from heed.core.schema.job_spec import job_doubts
+from heed.core.type_patterns import overlap
+from heed.errors import Problem
+
+ANY: Final = ">"
+
+
+def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
+    """The types that Agents send to one Agent only, by namespace and receiver; ANY for what only an event can tell."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for agent in agents:
+        for handler in agent.spec.handlers:
+            for emit in handler.emit:
+                if emit.to is not None:
+                    receiver = ANY if "${" in emit.to else emit.to
+                    type_ = ANY if emit.type is None or "${" in emit.type else emit.type
+                    found.setdefault((agent.metadata.namespace, receiver), set()).add(type_)
+    return found
+
+
+def advise(
+    agent: Agent,
+    direct: Set[str] = frozenset(),
+    expressions: Iterable[Problem] = (),
+) -> list[Problem]:
+    """Warnings about an Agent. `direct` are the types that other Agents are known to send to it alone.
+
+    `expressions` are the `doubts` about its program, where it compiles.
+    """
+    return [
+        *expressions,
+        *_undelivered(agent, direct),
+        *_unsaid(agent),
+        *_unstarted(agent),
+        *(problem for name, task in agent.spec.tasks.items() for problem in _task(name, task)),
+    ]
+
+
+def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
+    sources = [item.type for item in agent.spec.subscribe] + [names.TASK_EVENTS + ">", *direct]
+    for index, handler in enumerate(agent.spec.handlers):
+        if not any(overlap(source, handler.type) for source in sources):
+            yield Problem(
+                f"spec.handlers[{index}].type",
+                f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
+                _nearest(handler.type, [*sources, *names.HEARD_OF_TASKS])
+                or "add the type to spec.subscribe, or correct it",
+            )
+
+
+def _nearest(type_: str, known: Iterable[str]) -> str | None:
+    """A question for the type that may have been meant."""
+    near = difflib.get_close_matches(type_, dict.fromkeys(known), n=1, cutoff=0.85)
+    return f"did you mean {near[0]}? Else add the type to spec.subscribe" if near else None
+
+
+def _unsaid(agent: Agent) -> Iterator[Problem]:
+    if any(task.publish for task in agent.spec.tasks.values()):
+        return
+    for index, handler in enumerate(agent.spec.handlers):
+        if handler.type == names.TASK_PROGRESS:
+            yield Problem(
+                f"spec.handlers[{index}].type",
+                "no task may publish its progress",
+                "set publish: true on the task, or remove the handler",
+            )
+
+
+def _unstarted(agent: Agent) -> Iterator[Problem]:
+    starts = [start for handler in agent.spec.handlers for start in handler.start]
+    if any(start.from_ is not None for start in starts):
+        return
+    started = {start.task for start in starts}
+    for name in agent.spec.tasks:
+        if name not in started:
+            yield Problem(f"spec.tasks.{name}", "no handler starts this task", "remove it, or start it")
+
+
+def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
+    job = task.job or {}
+    yield from _job(job, f"spec.tasks.{name}.job")
+    template = job.get("template")
+    pod = template.get("spec") if isinstance(template, dict) else None
+    if not isinstance(pod, dict):
+        return
+    path = f"spec.tasks.{name}.job.template.spec"
+    for field in ("initContainers", "containers"):
+        items = pod.get(field)
+        for index, container in enumerate(items if isinstance(items, list) else ()):
+            if isinstance(container, dict):
+                yield from _container(container, f"{path}.{field}[{index}]", runs=field == "containers")
+
+
+def _job(job: dict[str, Any], path: str) -> Iterator[Problem]:
+    yield from job_doubts(job, path)
+    if job.get("ttlSecondsAfterFinished") is not None:
+        message = "has no effect: Heed deletes the Job, once its end was handled"
+        yield Problem(f"{path}.ttlSecondsAfterFinished", message, "set the task's `retention`")
+
+    metadata = job.get("metadata")
+    for field, given in (metadata if isinstance(metadata, dict) else {}).items():
+        for key in filter(names.is_own_key, given if isinstance(given, dict) else ()):
+            yield Problem(
+                f"{path}.metadata.{field}.{key}",
+                f"is not passed on: {names.GROUP}/… are Heed's own",
+                "remove it, or choose another prefix",
+            )
+
+
+def _container(container: dict[str, Any], path: str, *, runs: bool) -> Iterator[Problem]:
+    image = container.get("image")
+    if not isinstance(image, str) or not image:
+        yield Problem(
+            f"{path}.image", "is missing; a cluster cannot run this task", "name an image with its tag"
+        )
+    elif "${" not in image and _is_floating(image):
+        yield Problem(
+            f"{path}.image",
+            f"{image} may be another image tomorrow",
+            "give it a version as its tag, or a digest",
+        )
+    if runs and not container.get("command"):
+        yield Problem(
+            f"{path}.command",
+            "is missing, so `heed dev` cannot run this task: it has no image to ask for the entry point",
+            "write the image's entry point here",
+        )
+
+
+def _is_floating(image: str) -> bool:
+    """Whether an image reference has neither a digest nor a tag but latest. A colon before a slash is a port's."""
+    if "@" in image:
+        return False
+    _, colon, tag = image.rpartition("/")[2].partition(":")
+    return not colon or tag == "latest"

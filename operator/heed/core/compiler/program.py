@@ -1,0 +1,276 @@
+"""An Agent compiled for deciding: every expression and template parsed once per generation, every mistake found."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from heed import names
+from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, seconds
+from heed.api.agent import Subscription as Subscribe
+from heed.core.cel.cost import RENDER, SCOPE
+from heed.core.cel.expression import Expression
+from heed.core.cel.polynomial import EXTENT, NONE, Bound, Limit, peak, plus, scaled, times
+from heed.core.cel.template import Template, compile_template
+from heed.core.cel.variables import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, Vocabulary
+from heed.core.compiler import validation
+from heed.core.compiler.authorization import check_allowed
+from heed.core.compiler.validation import Compiler
+from heed.core.effects import AgentRef
+from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.schema.registry import NO_SCHEMAS, Schemas
+from heed.core.tasks.job_contract import expands_variables
+from heed.core.type_patterns import matches
+from heed.errors import DecisionFailed, InvalidManifest, Problem, refused
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A pattern over types of a namespace (None: the Agent's own), and a condition."""
+
+    pattern: str
+    where: Expression | None
+    namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A kind of work, its template, its limits in seconds, and whether it may publish."""
+
+    name: str
+    kind: str
+    template: Template
+    timeout: int | None
+    retention: int
+    publish: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A task to start: a name with an input, or a template that yields a list of those."""
+
+    task: str | None
+    input: Template | None
+    many: Template | None
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An event to emit: a template of {type, data, subject, to}, or one that yields a list of those."""
+
+    one: Template | None
+    many: Template | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A compiled handler. `path` is where it stands in the manifest."""
+
+    name: str
+    path: str
+    pattern: str
+    when: Expression | None
+    state: Template | None
+    start: tuple[Start, ...]
+    emit: tuple[Emit, ...]
+    cancel: tuple[str, ...]
+    end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything that `decide` needs to know of an Agent.
+
+    With `careful`, decisions on more data than `limit` allows fail with the code NEEDS_GUARD instead of being made.
+    With `verdict`, they fail with that.
+    """
+
+    agent: AgentRef
+    labels: Mapping[str, str]
+    generation: int
+    subscriptions: tuple[Subscription, ...]
+    key: Expression | None  # None: the default, the event's correlationid
+    idle_timeout: int
+    tasks: Mapping[str, Task]
+    reactions: tuple[Reaction, ...]
+    manifest: Agent  # what it was compiled from
+    opening: Limit  # on what it takes to find an event's session
+    limit: Limit  # on all of a decision
+    reads_others: bool = False  # whether it reads events of other namespaces
+    permissions: Permissions = OPEN
+    schemas: Schemas = NO_SCHEMAS
+    careful: bool = False
+    verdict: DecisionFailed | None = None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The stream subjects that the Agent reads: its subscriptions, and what is for it alone."""
+        own = self.agent.namespace
+        events = (names.event_subject(item.namespace or own, item.pattern) for item in self.subscriptions)
+        return (*dict.fromkeys(events), *self.inbox)
+
+    def is_met(self, subscription: Subscription, type_: str, subject: str) -> bool:
+        """Whether an event of a type, published on a subject, is one of a subscription's; conditions aside."""
+        if not matches(subscription.pattern, type_):
+            return False
+        namespace = subscription.namespace or self.agent.namespace
+        return subject.startswith("heed.events.") and names.namespace_of_subject(subject) == namespace
+
+    def hears(self, namespace: str) -> bool:
+        """Whether the Agent reads events of a namespace at all."""
+        return namespace == self.agent.namespace or any(
+            item.namespace == namespace for item in self.subscriptions
+        )
+
+    @property
+    def inbox(self) -> tuple[str, ...]:
+        """The subjects of messages for this Agent alone: task ends, direct messages, redriven letters, progress."""
+        namespace, name = self.agent.namespace, self.agent.name
+        return (
+            names.inbox_subject(namespace, name, ">"),
+            names.redrive_subject(namespace, name, ">"),
+            names.task_subject(namespace, name, "*", names.TASK_PROGRESS),
+        )
+
+    @property
+    def emissions(self) -> tuple[str, ...]:
+        """The patterns over the types of events that the Agent, and so its tasks, may emit."""
+        aspect = self.permissions.emissions
+        return (">",) if aspect is None else tuple(aspect.allowed)
+
+
+def compile_agent(agent: Agent, permissions: Permissions = OPEN, schemas: Schemas = NO_SCHEMAS) -> Program:
+    """Compile an Agent, that may do what `permissions` say and whose events are to fit `schemas`.
+
+    Raises InvalidManifest with every problem found, PolicyViolation where all of them are that it is not allowed.
+    """
+    problems: list[Problem] = []
+    compiler, spec = Compiler(problems, OF_EVENTS), agent.spec
+    validation.check_extent(compiler, spec)
+    if problems:
+        raise InvalidManifest(problems)
+    subscriptions = tuple(
+        _subscription(compiler, item, f"spec.subscribe[{index}].where", agent.metadata.namespace)
+        for index, item in enumerate(spec.subscribe)
+    )
+    key = compiler.expression(spec.session.key, "spec.session.key")
+    validation.check_key(compiler, key)
+    tasks = {name: _task(Compiler(problems, OF_TASKS), name, task) for name, task in spec.tasks.items()}
+    reactions = tuple(
+        _reaction(Compiler(problems, _of_handler(item)), item, f"spec.handlers[{i}]", spec)
+        for i, item in enumerate(spec.handlers)
+    )
+    validation.check_names(compiler, spec)
+    check_allowed(problems, agent, permissions)
+    if problems:
+        raise refused(problems)
+    key = None if spec.session.key == SessionSpec().key else key
+    opening = _opening(subscriptions, key)
+    return Program(
+        agent=AgentRef(agent.metadata.namespace, agent.metadata.name, agent.metadata.uid),
+        labels=agent.metadata.labels,
+        generation=agent.metadata.generation,
+        subscriptions=subscriptions,
+        key=key,
+        idle_timeout=seconds(spec.session.idle_timeout),
+        tasks=tasks,
+        reactions=reactions,
+        manifest=agent,
+        opening=Limit.of(opening),
+        limit=Limit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
+        reads_others=any(item.namespace for item in subscriptions),
+        permissions=permissions,
+        schemas=schemas,
+    )
+
+
+def _subscription(compiler: Compiler, item: Subscribe, path: str, own: str) -> Subscription:
+    where = compiler.expression(item.where, path, condition=True)
+    return Subscription(item.type, where, None if item.namespace == own else item.namespace)
+
+
+def _opening(subscriptions: Iterable[Subscription], key: Expression | None) -> Bound:
+    """The work of finding out whether an event is heeded, and in which session."""
+    return plus(
+        *(item.where.cost.work for item in subscriptions if item.where), key.valued.work if key else NONE
+    )
+
+
+def _work(reaction: Reaction, tasks: Mapping[str, Task]) -> Bound:
+    """What a handler may do at most, the tasks that it starts included."""
+    started = [_rendering(item.input) for item in reaction.start if item.input]
+    emitted = [_rendering(item.one or item.many) for item in reaction.emit]
+    tasks_of = [_starting(item, tasks) for item in reaction.start]
+    when = reaction.when.cost.work if reaction.when else NONE
+    return plus(scaled(EXTENT, SCOPE), when, _rendering(reaction.state), *started, *emitted, *tasks_of)
+
+
+def _starting(start: Start, tasks: Mapping[str, Task]) -> Bound:
+    """A task's template and document, once or for each item of a list. Its input is no more than fits, or refused."""
+    one = [tasks[start.task]] if start.task is not None else list(tasks.values())
+    work = plus(scaled(EXTENT, SCOPE + 2 * RENDER), peak(*(_rendering(task.template) for task in one)))
+    if start.many is None:
+        return work
+    return plus(_rendering(start.many), times(start.many.cost.length, work))
+
+
+def _rendering(template: Template | None) -> Bound:
+    return plus(template.cost.work, scaled(template.cost.size, RENDER)) if template else NONE
+
+
+def _of_handler(handler: Handler) -> Vocabulary:
+    """The variables of a handler: `task` and `input` only where it may react to an event of a task."""
+    return ALL if any(matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS) else OF_OTHERS
+
+
+def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
+    path = f"spec.tasks.{name}"
+    template = compiler.template(task.job, f"{path}.job", expands_variables)
+    validation.check_work(compiler, task, template, path)
+    return Task(
+        name=name,
+        kind="job",
+        template=template or compile_template({}),
+        timeout=None if task.timeout is None else seconds(task.timeout),
+        retention=seconds(task.retention),
+        publish=task.publish,
+    )
+
+
+def _reaction(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> Reaction:
+    validation.check_handler(compiler, handler, path, spec)
+    return Reaction(
+        name=handler.name,
+        path=path,
+        pattern=handler.type,
+        when=compiler.expression(handler.when, f"{path}.when", condition=True),
+        state=compiler.template(handler.state, f"{path}.state"),
+        start=tuple(_starts(compiler, handler, f"{path}.start", spec)),
+        emit=tuple(_emits(compiler, handler, f"{path}.emit")),
+        cancel=tuple(item.task for item in handler.cancel),
+        end=handler.end,
+    )
+
+
+def _starts(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> Iterator[Start]:
+    for index, item in enumerate(handler.start):
+        here = f"{path}[{index}]"
+        validation.check_one_of(compiler, here, "task", item.task, item.from_)
+        validation.check_task(compiler, item.task, f"{here}.task", spec)
+        validation.check_values(compiler, item.input, f"{here}.input")
+        yield Start(
+            task=item.task,
+            input=compiler.template(item.input, f"{here}.input"),
+            many=compiler.template(item.from_, f"{here}.from"),
+        )
+
+
+def _emits(compiler: Compiler, handler: Handler, path: str) -> Iterator[Emit]:
+    for index, item in enumerate(handler.emit):
+        here = f"{path}[{index}]"
+        validation.check_one_of(compiler, here, "type", item.type, item.from_)
+        validation.check_emitted(compiler, item, here)
+        parts = {"type": item.type, "data": item.data, "subject": item.subject, "to": item.to}
+        given = {key: value for key, value in parts.items() if value is not None}
+        yield Emit(
+            one=None if item.type is None else compiler.template(given, here),
+            many=compiler.template(item.from_, f"{here}.from"),
+        )

@@ -1,0 +1,153 @@
+"""Members that conditions read and that events need not have, and the guards that hold whatever comes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from heed import names
+from heed.core.cel.member_paths import EACH, Path, shown
+from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.program import Program
+from heed.core.compiler.unknown_members import ATTRIBUTES, OF_ENDS
+from heed.core.schema.required_members import is_required
+from heed.core.type_patterns import matches, overlap
+from heed.errors import Problem
+
+_DATA = ("event", "data")
+_IN_EVERY_END = {names.TASK_COMPLETED: ("task", "result"), names.TASK_FAILED: ("task", "reason")}
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """What an Agent's conditions ask for or read before others: of subscriptions in their order, of handlers."""
+
+    program: Program
+    wheres: tuple[frozenset[Path] | None, ...]
+    whens: dict[int, frozenset[Path]]
+
+    @classmethod
+    def of(cls, program: Program, places: Sequence[Place]) -> "Guards":
+        """Of an Agent, whose expressions these are."""
+        conditions = [place for place in places if place.condition]
+        wheres = {item.path: _with_parts(item.reads.all()) for item in conditions if item.handler is None}
+        whens = {
+            item.handler: _with_parts(item.reads.values) for item in conditions if item.handler is not None
+        }
+        paths = (f"spec.subscribe[{index}].where" for index in range(len(program.subscriptions)))
+        return cls(program, tuple(wheres.get(path) for path in paths), whens)
+
+    def asked_before(self, path: Path, place: Place) -> bool:
+        """Whether every subscription that brings events to a handler has asked for a member, or read it."""
+        if place.handler is None or place.pattern is None:
+            return False
+        bringing = [
+            known
+            for item, known in zip(self.program.subscriptions, self.wheres, strict=True)
+            if overlap(item.pattern, place.pattern)
+        ]
+        return bool(bringing) and all(known is not None and path in known for known in bringing)
+
+    def others(self, place: Place) -> list[int]:
+        """The other handlers that the events of a handler may come to."""
+        return [
+            index
+            for index, reaction in enumerate(self.program.reactions)
+            if place.handler not in (None, index) and overlap(reaction.pattern, place.pattern or "")
+        ]
+
+    def all_read(self, handlers: list[int], path: Path) -> bool:
+        """Whether the conditions of these handlers, if there are any, all need a member."""
+        return bool(handlers) and all(path in self.whens.get(handler, ()) for handler in handlers)
+
+
+def _with_parts(paths: Iterable[Path]) -> frozenset[Path]:
+    """Paths, and all that they begin with."""
+    return frozenset(path[:length] for path in paths for length in range(1, len(path) + 1))
+
+
+def unasked(place: Place, guards: Guards) -> Iterator[Problem]:
+    """Conditions that break, and so make a dead letter, where an event lacks a member; each by its first one.
+
+    Where all of several handlers read it in their conditions they tell events apart by it, and it is to be there.
+    """
+    if not place.condition:
+        return
+    told, others = set[Path](), guards.others(place)
+    for path in place.reads.values:
+        missing = next((part for part in _parts(path) if not _is_there(part, place, guards)), None)
+        if missing is None or missing in told:
+            continue
+        told.add(missing)
+        if not guards.all_read(others, missing):
+            yield Problem(
+                place.path,
+                f"reads {shown(missing)}, {_which_need_not(missing)}: an event without it is dead-lettered"
+                + (f", although spec.handlers[{others[0]}] may react to it" if others else ""),
+                f"write {guard(path)} && …",
+            )
+
+
+def _parts(path: Path) -> Iterator[Path]:
+    """The members on the way to one, as far as they depend on the event; not those of elements."""
+    end = path.index(EACH) if EACH in path else len(path)
+    first = 3 if path[:2] == _DATA else 2
+    if path[0] in ("event", "task"):
+        yield from (path[:length] for length in range(first, end + 1))
+
+
+def _is_there(path: Path, place: Place, guards: Guards) -> bool:
+    """Whether a member is asked for, or has to be there when the condition is evaluated."""
+    if path in place.reads.asked:
+        return True
+    if path[0] == "task":
+        return place.of_tasks
+    if place.of_tasks:
+        return path[:2] != _DATA or _in_every_end(path, place)
+    if path[:2] == _DATA:
+        known = is_required(guards.program.schemas.rules, place.pattern or "", path[2:])
+    else:
+        known = path[1] in ATTRIBUTES
+    return known or guards.asked_before(path, place)
+
+
+def _in_every_end(path: Path, place: Place) -> bool:
+    """Whether the data of all ends that come here have a member; what a result or progress holds is the task's."""
+    ends = [type_ for type_ in OF_ENDS if matches(place.pattern or "", type_)]
+    known = {name for end in OF_ENDS.values() for name in end}
+    return len(path) > 3 or path[2] not in known or all(path[2] in _IN_EVERY_END[end] for end in ends)
+
+
+def _which_need_not(path: Path) -> str:
+    if path[0] == "task":
+        return "which only events of tasks have"
+    if path[:2] == _DATA:
+        return "which nothing asks for and no EventType here requires"
+    return "which not every event has"
+
+
+def guard(path: Path) -> str:
+    """A condition that holds for what has a member, whatever stands on the way to it."""
+    parts = list(_parts(path))
+    asked = [f"has({shown(part)})" for part in parts]
+    maps = [f"type({shown(part)}) == map" for part in parts[:-1]]
+    return " && ".join(item for pair in zip(asked, [*maps, ""], strict=True) for item in pair if item)
+
+
+def null_on_the_way(place: Place, program: Program) -> Iterator[Problem]:
+    """Members that are asked for where what they are of may be null, or a text."""
+    told = set[Path]()
+    reads = place.reads
+    for path in (*reads.asked, *reads.values):
+        if path[:2] != _DATA or place.of_tasks or EACH in path:
+            continue
+        for length in range(3, len(path)):
+            part = path[:length]
+            required = is_required(program.schemas.rules, place.pattern or "", path[2 : length + 1])
+            if part not in reads.asked or part in reads.maps or part in told or required:
+                continue
+            told.add(part)
+            optional = f"{shown(part[:-1])}.?{part[-1]}.orValue(null)"
+            yield Problem(
+                place.path,
+                f"reads {shown(path[: length + 1])}, an error where {shown(part)} is null or a text",
+                f"ask for type({optional}) == map first",
+            )

@@ -1,0 +1,152 @@
+"""Members that expressions read and that never are: of variables, of events, of the state, of inputs."""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from heed import names
+from heed.core.cel.ast import Call, Constant, Literal, Node, UnknownSyntax
+from heed.core.cel.member_paths import EACH, Path, shown
+from heed.core.cel.template import Template
+from heed.core.cel.variables import suggestion
+from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.program import Program
+from heed.core.type_patterns import matches
+from heed.errors import Problem
+
+ATTRIBUTES: Final = ("id", "source", "type", "specversion", "correlationid", "data")  # of every event
+OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema")
+OF_ENDS: Final = {
+    names.TASK_COMPLETED: ("task", "result", "message"),
+    names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod"),
+}
+_EXTENSION: Final = re.compile(r"[a-z0-9]+")
+Names = frozenset[str] | None  # None: which ones, only events can tell
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The names that an Agent may set in its state, and those of each task's input."""
+
+    state: Names
+    inputs: dict[str, Names]
+    publishes: bool  # whether a task may send progress, whose data are its own
+
+    @classmethod
+    def of(cls, program: Program) -> "Members":
+        """Of an Agent's manifest."""
+        spec = program.manifest.spec
+        reactions = list(zip(spec.handlers, program.reactions, strict=True))
+        state = _union(_names(handler.state, reaction.state) for handler, reaction in reactions)
+        inputs: dict[str, list[Names]] = {name: [] for name in spec.tasks}
+        starts = [pair for handler, made in reactions for pair in zip(handler.start, made.start, strict=True)]
+        for start, compiled in starts:
+            if start.task in inputs:
+                inputs[start.task].append(_names(start.input, compiled.input))
+        dynamic = any(start.from_ is not None for start, _ in starts)
+        known = {name: None if dynamic else _union(found) for name, found in inputs.items()}
+        return cls(state, known, any(task.publish for task in spec.tasks.values()))
+
+    def input_at(self, place: Place) -> Names:
+        """The names that `input` may have at a place."""
+        return self.inputs.get(place.task) if place.task is not None else _union(self.inputs.values())
+
+
+def unknown_members(place: Place, members: Members) -> Iterator[Problem]:
+    """Each once, by its first names; those that make an error are told when the expression is compiled."""
+    paths = [path[:3] for path in place.reads.all() if len(path) > 1 and path[1] != EACH]
+    yield from dict.fromkeys(problem for path in paths for problem in _unknown(place, path, members))
+
+
+def _unknown(place: Place, path: Path, members: Members) -> Iterator[Problem]:
+    variable, name = path[:2]
+    fixed = place.known.members(variable)
+    if fixed is not None:
+        if name not in fixed:
+            yield Problem(place.path, f'{variable} never has a member "{name}"', suggestion(name, fixed))
+    elif variable == "event":
+        yield from _of_event(place, path, members)
+    elif variable == "state" and members.state is not None and name not in members.state:
+        known = sorted(members.state)
+        remedy = suggestion(name, known) if known else "write it in the `state` of a handler"
+        yield Problem(place.path, f"no handler sets {shown(path[:2])}", remedy)
+    elif variable == "input" and (given := members.input_at(place)) and name not in given:
+        yield Problem(place.path, f"no start gives {shown(path[:2])}", suggestion(name, sorted(given)))
+
+
+def _of_event(place: Place, path: Path, members: Members) -> Iterator[Problem]:
+    name, known = path[1], (*ATTRIBUTES, *OPTIONAL)
+    has_member = len(path) > 2 and path[2] != EACH
+    if name == "data":
+        if place.of_tasks and has_member:
+            yield from _of_end(place, path, members)
+    elif name in known:
+        if has_member:
+            yield Problem(
+                place.path, f"{shown(path[:2])} is a text, which has no members", "read it as a whole"
+            )
+    elif not _EXTENSION.fullmatch(name):
+        message = f'no event has an attribute "{name}": their names are of lower-case letters and digits'
+        yield Problem(place.path, message, suggestion(name.lower(), known))
+    elif has_member:
+        message = f"{shown(path[:2])} would be an extension attribute, which has no members"
+        yield Problem(place.path, message, suggestion(name, known))
+    elif path not in place.reads.asked and (near := [item for item in known if _one_slip(name, item)]):
+        message = f'"{name}" is no attribute of CloudEvents, so it would be an extension that senders set'
+        yield Problem(place.path, message, f'did you mean "{near[0]}"?')
+
+
+def _of_end(place: Place, path: Path, members: Members) -> Iterator[Problem]:
+    """A member of the data of a task's end that no such event has."""
+    heard = [type_ for type_ in names.HEARD_OF_TASKS if matches(place.pattern or "", type_)]
+    if names.TASK_PROGRESS in heard and (members.publishes or len(heard) == 1):
+        return
+    known = tuple(dict.fromkeys(name for type_ in heard for name in OF_ENDS.get(type_, ())))
+    if path[2] not in known:
+        yield Problem(place.path, f"the end of a task has no {shown(path)}", suggestion(path[2], known))
+
+
+def _one_slip(one: str, other: str) -> bool:
+    """Whether they differ by a letter more or less, or by the order of letters."""
+    return sorted(one) == sorted(other) or one in _shorter(other) or other in _shorter(one)
+
+
+def _shorter(name: str) -> set[str]:
+    return {name[:index] + name[index + 1 :] for index in range(len(name))}
+
+
+# ── what handlers set and give ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _union(sets: Iterable[Names]) -> Names:
+    result: frozenset[str] = frozenset()
+    for each in sets:
+        if each is None:
+            return None
+        result |= each
+    return result
+
+
+def _names(written: Any, compiled: Template | None) -> Names:
+    """The names in the map that a template yields, as far as they stand there."""
+    if written is None:
+        return frozenset()
+    if isinstance(written, dict):
+        return frozenset(written)
+    if compiled is None or len(compiled.expressions) != 1:
+        return None
+    try:
+        return _keys(compiled.expressions[0][1].syntax())
+    except UnknownSyntax:
+        return None
+
+
+def _keys(syntax: Node) -> Names:
+    match syntax:
+        case Literal(items=items, is_list=False):
+            keys = [key for key in items[::2] if isinstance(key, Constant) and key.kind == "string"]
+            return frozenset(key.text.decode() for key in keys) if 2 * len(keys) == len(items) else None
+        case Call(function="_?_:_", arguments=(_, yes, no)):
+            return _union((_keys(yes), _keys(no)))
+    return None

@@ -1,0 +1,222 @@
+"""What can be said of an Agent before any event comes: every mistake as a Problem with its field and remedy."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from heed import names
+from heed.api.agent import (
+    MAX_EXPRESSIONS,
+    MAX_EXPRESSIONS_LENGTH,
+    MAX_TEMPLATE_VALUES,
+    AgentSpec,
+    Emit,
+    Handler,
+    TaskSpec,
+)
+from heed.core.cel.expression import Expression, ExpressionError, compile_expression, weight
+from heed.core.cel.template import Guard, Template, TemplateError, compile_template, is_single, sources
+from heed.core.cel.variables import ALL, Vocabulary, suggestion
+from heed.core.codec.canonical_json import INT_MAX, INT_MIN
+from heed.core.schema.job_spec import job_mistakes
+from heed.core.type_patterns import matches
+from heed.errors import Problem
+
+T = TypeVar("T")
+
+_KEYS: Final = ("STRING", "DYN")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """Compiles what stands in one place, over what is known there, and collects problems as it goes."""
+
+    problems: list[Problem]
+    known: Vocabulary = ALL
+
+    def expression(self, source: str | None, path: str, *, condition: bool = False) -> Expression | None:
+        """A compiled expression; None where there is none, or a problem with it."""
+        if source is None:
+            return None
+        return self._try(path, lambda: compile_expression(source, condition=condition, known=self.known))
+
+    def template(self, value: Any, path: str, guard: Guard | None = None) -> Template | None:
+        """A compiled template; None where there is none, or a problem with it."""
+        if value is None:
+            return None
+        return self._try(path, lambda: compile_template(value, guard=guard, known=self.known))
+
+    def problem(self, path: str, message: str, remedy: str = "") -> None:
+        """Note a problem."""
+        self.problems.append(Problem(path, message, remedy))
+
+    def _try(self, path: str, compile_: Callable[[], T]) -> T | None:
+        try:
+            return compile_()
+        except ExpressionError as error:
+            self.problem(path, str(error))
+        except TemplateError as error:
+            self.problem(path + error.path, error.message)
+        except RecursionError:
+            self.problem(path, "nests too deep", "flatten it")
+        return None
+
+
+def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
+    """There are no more expressions and values than can be compiled while other Agents wait."""
+    if _values(_templates(spec)) > MAX_TEMPLATE_VALUES:
+        message = f"has more than {MAX_TEMPLATE_VALUES} values in templates"
+        compiler.problem("spec", message, "make several Agents of it, or let tasks read them elsewhere")
+        return
+    count = length = 0
+    for source in _sources(spec):
+        count, length = count + 1, length + weight(source)
+        if count > MAX_EXPRESSIONS or length > MAX_EXPRESSIONS_LENGTH:
+            message = (
+                f"has more than {MAX_EXPRESSIONS} expressions, or {MAX_EXPRESSIONS_LENGTH} characters of them "
+                "(each optMap doubles its expression)"
+            )
+            compiler.problem("spec", message, "make several Agents of it")
+            return
+
+
+def _sources(spec: AgentSpec) -> Iterator[str]:
+    """Every expression as it is written. What cannot be read is reported where it is compiled."""
+    yield from (item.where for item in spec.subscribe if item.where)
+    yield from (item.when for item in spec.handlers if item.when)
+    for template in _templates(spec):
+        with suppress(ExpressionError, RecursionError):
+            yield from sources(template)
+
+
+def _templates(spec: AgentSpec) -> list[Any]:
+    templates: list[Any] = [task.job for task in spec.tasks.values()]
+    for handler in spec.handlers:
+        templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
+    return templates
+
+
+def _values(templates: list[Any]) -> int:
+    """How many values there are, the lists and maps that hold others among them."""
+    count, left = 0, list(templates)
+    while left and count <= MAX_TEMPLATE_VALUES:
+        match left.pop():
+            case dict() as found:
+                left.extend(found.values())
+            case list() as found:
+                left.extend(found)
+        count += 1
+    return count
+
+
+def check_names(compiler: Compiler, spec: AgentSpec) -> None:
+    """Handlers have names of their own, and nobody subscribes to what comes anyway."""
+    seen: dict[str, int] = {}
+    for index, handler in enumerate(spec.handlers):
+        if handler.name in seen:
+            compiler.problem(
+                f"spec.handlers[{index}].name",
+                f'"{handler.name}" is the name of spec.handlers[{seen[handler.name]}] too',
+                "give each handler its own name",
+            )
+        seen.setdefault(handler.name, index)
+    for index, item in enumerate(spec.subscribe):
+        if item.type.startswith(names.TASK_EVENTS):
+            compiler.problem(
+                f"spec.subscribe[{index}].type",
+                "task events come through the inbox and need no subscription",
+                "remove it; a handler with that `type` gets them",
+            )
+
+
+def check_key(compiler: Compiler, key: Expression | None) -> None:
+    """A session's key is a string, as far as its type is known."""
+    if key is not None and (found := key.compiled.return_type().name()) not in _KEYS:
+        remedy = "wrap it in string(…)" if found in ("INT", "UINT", "DOUBLE", "BOOL") else "yield a string"
+        compiler.problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
+
+
+def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
+    """A task has work to do, which can be a Job once its template is rendered. None: its template is a problem."""
+    if task.job is None:
+        compiler.problem(path, "has no work to do", "give it a `job`")
+    elif template is not None:
+        compiler.problems.extend(job_mistakes(template.shape, f"{path}.job"))
+
+
+def check_handler(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> None:
+    """What a handler does makes sense."""
+    if handler.type.startswith(names.TASK_EVENTS) and not any(
+        matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS
+    ):
+        message = f"no task sends {handler.type}, and {names.TASK_EVENTS}* is reserved for what tasks send"
+        compiler.problem(f"{path}.type", message, suggestion(handler.type, names.HEARD_OF_TASKS))
+    if handler.end and handler.start:
+        message, remedy = (
+            "a handler that ends its session cannot start tasks",
+            "start them in another handler",
+        )
+        compiler.problem(f"{path}.end", message, remedy)
+    for index, cancel in enumerate(handler.cancel):
+        check_task(compiler, cancel.task, f"{path}.cancel[{index}].task", spec)
+    state = handler.state
+    if state is not None and not isinstance(state, dict) and not _is_single(state):
+        message = "is neither a map nor one ${CEL} that yields a map"
+        compiler.problem(f"{path}.state", message, "write `state: {key: value}`")
+    check_values(compiler, state, f"{path}.state")
+
+
+def check_task(compiler: Compiler, task: str | None, path: str, spec: AgentSpec) -> None:
+    """A task that is named exists."""
+    if task is not None and task not in spec.tasks:
+        known = ", ".join(sorted(spec.tasks)) or "none"
+        compiler.problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
+
+
+def check_emitted(compiler: Compiler, emit: Emit, path: str) -> None:
+    """What is said literally of an emitted event can be sent."""
+    if emit.type is not None and "${" not in emit.type:
+        if not names.is_type(emit.type):
+            remedy = "use dot-separated tokens, such as com.example.done"
+            compiler.problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
+        elif emit.type.startswith(names.TASK_EVENTS):
+            message = f"{names.TASK_EVENTS}* is reserved for the ends of tasks"
+            compiler.problem(f"{path}.type", message, "choose a type of your own")
+    if emit.to is not None and "${" not in emit.to and not names.is_name(emit.to):
+        compiler.problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")
+    check_values(compiler, emit.data, f"{path}.data")
+
+
+def check_one_of(compiler: Compiler, path: str, name: str, value: str | None, many: str | None) -> None:
+    """An item says either what it is, or where many come from."""
+    if (value is None) == (many is None):
+        compiler.problem(path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`")
+    if many is not None and not _is_single(many):
+        remedy = "write `from: ${…}` with an expression that yields a list"
+        compiler.problem(f"{path}.from", "is not one ${CEL}", remedy)
+
+
+def check_values(compiler: Compiler, value: Any, path: str, depth: int = 0) -> None:
+    """Literal values reach the operator as they are written: Kubernetes drops nulls and rounds large integers."""
+    if depth > 100:
+        return
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if item is None:
+                remedy = 'write "${null}": Kubernetes drops null members from manifests'
+                compiler.problem(f"{path}.{key}", "is null", remedy)
+            check_values(compiler, item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            check_values(compiler, item, f"{path}[{index}]", depth + 1)
+    elif isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
+        compiler.problem(path, f"{value} does not fit 64 bits", "write it as a string")
+
+
+def _is_single(value: Any) -> bool:
+    """Whether it is one ${CEL}; what cannot be parsed is reported where it is compiled."""
+    try:
+        return isinstance(value, str) and value.startswith("${") and is_single(value)
+    except ExpressionError:
+        return True

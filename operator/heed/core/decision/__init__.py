@@ -1,0 +1,1 @@
+"""The decision on one event: a pure function of program, ledger and event."""

@@ -1,0 +1,24 @@
+"""Why an Agent ignored an event: for people, after the decision."""
+
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision
+from heed.core.events import Event
+from heed.core.type_patterns import matches
+
+
+def why_ignored(program: Program, decision: Decision) -> str | None:
+    """What kept the event from being handled, or None where nothing did."""
+    event = decision.received.event
+    if decision.outcome != "ignored" or not isinstance(event, Event):
+        return None
+    reactions = [item for item in program.reactions if matches(item.pattern, event.type)]
+    if not reactions:
+        return f"no handler has a type that matches {event.type}"
+    if decision.session is None:  # it never came to the handlers
+        asked = [
+            f"spec.subscribe[{index}].where"
+            for index, item in enumerate(program.subscriptions)
+            if item.where is not None and program.is_met(item, event.type, decision.received.origin)
+        ]
+        return f"{', '.join(asked)} was false" if asked else f"no subscription has the type {event.type}"
+    return f"{', '.join(f'{item.path}.when' for item in reactions if item.when)} was false"

@@ -1,0 +1,168 @@
+"""Sessions: which one an event belongs to, when one is kept, when one is forgotten."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from heed import names
+from heed.api.status import Cursor, PendingTask, RecentTask, Session
+from heed.api.validation import kind_of
+from heed.core.cel.expression import ExpressionError, Scope
+from heed.core.codec.canonical_json import compact
+from heed.core.compiler.program import Program
+from heed.core.events import Event, Received
+from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.ledger import Ledger
+from heed.errors import DecisionFailed
+
+MAX_KEY: Final = 256
+
+
+@lru_cache(maxsize=256)
+def later(time: str, seconds: int) -> str:
+    """An RFC 3339 time so many seconds later, in the stream's own form."""
+    moment = datetime.fromisoformat(time) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def subscribed(program: Program, received: Received, event: Event, scope: Scope) -> bool:
+    """Whether a subscription matches; what was sent to this Agent alone needs none. Raises DecisionFailed.
+
+    A redriven broadcast event meets the subscriptions of now, as if it were published afresh.
+    """
+    origin = received.origin
+    if names.is_inbox(origin):
+        return True
+    for index, item in enumerate(program.subscriptions):
+        if not program.is_met(item, event.type, origin):
+            continue
+        try:
+            if item.where is None or item.where.holds(scope):
+                return True
+        except ExpressionError as error:
+            raise DecisionFailed("ExpressionFailed", f"spec.subscribe[{index}].where: {error}") from None
+    return False
+
+
+def session_key(program: Program, event: Event, scope: Scope) -> str:
+    """The key of the event's session. Raises DecisionFailed."""
+    try:
+        key = event.correlationid if program.key is None else program.key.value(scope)
+    except ExpressionError as error:
+        raise DecisionFailed("ExpressionFailed", f"spec.session.key: {error}") from None
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
+        what = f"yields {_what_came(key)}, not a string of 1 to {MAX_KEY} characters"
+        remedy = "write string(…)" if isinstance(key, bool | int | float) else "choose another key"
+        raise DecisionFailed("BadSessionKey", f"spec.session.key: {what}; {remedy}")
+    return key
+
+
+def _what_came(key: Any) -> str:
+    """A key that is none, in a few words: what it is, and no more of it than a log may hold."""
+    if not isinstance(key, str):
+        text = f" ({compact(key)})" if isinstance(key, bool | int | float) else ""
+        return f"{kind_of(key)}{text}"
+    return f"a string of {len(key)} characters" if key else "an empty string"
+
+
+def session_of(ledger: Ledger, key: str, received: Received, event: Event) -> Session:
+    """The session of a key, or a new one that begins with this event."""
+    return ledger.sessions.get(key) or Session(received.at, received.at, event.correlationid)
+
+
+def touched(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
+    """The session that an event of now belongs to. The cursor's time never goes back, so order and times agree."""
+    now = ledger.cursor.time or session.last_event_at
+    return Session(session.started_at, now, session.correlationid, state)
+
+
+def advanced(program: Program, ledger: Ledger, received: Received, *, ahead: bool = False) -> Ledger:
+    """The ledger with its cursor on this event, and without the sessions that have been idle too long by now.
+
+    `ahead`: only the inbox is read, so the cursor stays where it is.
+    """
+    cursor, now = ledger.cursor, max(received.at, ledger.cursor.time or "")
+    sequence = cursor.sequence if ahead else max(cursor.sequence, received.sequence)
+    inbox = max(cursor.inbox or 0, received.sequence) if ahead else cursor.inbox
+    if inbox is not None and inbox <= sequence:
+        inbox = None
+    moved = Ledger(
+        Cursor(cursor.stream, sequence, now, cursor.created, inbox),
+        ledger.totals,
+        ledger.sessions,
+        ledger.pending_tasks,
+        ledger.waiting,
+        ledger.recent_tasks,
+        ledger.recent_events,
+        ledger.outbox,
+        ledger.task_rate,
+    )
+    return without_idle(program, moved, now)
+
+
+def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:
+    """The ledger without the sessions that no event came for since `now` less the idle timeout."""
+    oldest = next(iter(ledger.sessions.values()), None)
+    if oldest is None:
+        return ledger
+    limit = later(f"{now[:19]}Z", -program.idle_timeout)  # whole seconds: computed once for many events
+    if oldest.last_event_at >= limit:
+        return ledger
+    busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
+    expired = [key for key, item in ledger.sessions.items() if item.last_event_at < limit and key not in busy]
+    if not expired:
+        return ledger
+    return replace(
+        ledger,
+        sessions=ledgers.without(ledger.sessions, expired),
+        totals=ledgers.count(ledger.totals, sessions_expired=len(expired)),
+    )
+
+
+def kept(
+    sessions: Mapping[str, Session], tasks: Mapping[str, PendingTask], key: str, session: Session
+) -> dict[str, Session]:
+    """The sessions with one, touched just now, in its new form. It exists while it has state or tasks."""
+    sessions = dict(sessions)
+    sessions.pop(key, None)
+    if session.state or _has_tasks(tasks, key):
+        sessions[key] = session
+    return sessions
+
+
+def _has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:
+    return any(task.session == key and task.phase != "Abandoned" for task in tasks.values())
+
+
+def task_ended(
+    ledger: Ledger, task_id: str, received: Received, event: Event, *, may_run: bool = False
+) -> Ledger:
+    """The ledger that waits for a task no more. Its session goes with its last task where it has no state.
+
+    What `may_run` all the same stays in it until it is stopped.
+    """
+    record = ledger.pending_tasks[task_id]
+    completed = event.type == names.TASK_COMPLETED
+    recent = RecentTask(
+        id=task_id,
+        task=record.task,
+        session=record.session,
+        outcome="Completed" if completed else "Failed",
+        started_at=record.started_at,
+        ended_at=received.at,
+        reason=None if completed else _reason(event.data),
+    )
+    return replace(
+        ledger,
+        pending_tasks={**ledger.pending_tasks, task_id: ledgers.abandoned(record)}
+        if may_run
+        else ledgers.without(ledger.pending_tasks, [task_id]),
+        recent_tasks=(*ledger.recent_tasks, recent)[-ledgers.RECENT_TASKS :],
+        totals=ledgers.count(ledger.totals, **{"tasks_completed" if completed else "tasks_failed": 1}),
+    )
+
+
+def _reason(data: Any) -> str:
+    return str(data.get("reason") or "Unknown")[:100] if isinstance(data, dict) else "Unknown"

@@ -1,0 +1,226 @@
+"""The ledger: what an Agent has decided and still owes. It is a value; every change makes a new one."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from heed import names
+from heed.api.status import Counts, Cursor, Owed, PendingTask, RecentTask, Session, TaskRate, Totals
+from heed.core.codec.canonical_json import canonical, merge_patch
+from heed.core.effects import CancelTask, Effect, Publish, StartTask
+from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.deferred import Waiting
+
+RECENT_TASKS: Final = 10
+
+
+# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# for every event.
+@dataclass(slots=True)
+class Ledger:
+    """The durable side of an Agent. Sessions stand in the order of their latest event."""
+
+    cursor: Cursor = Cursor(names.STREAM)
+    totals: Totals = Totals()
+    sessions: Mapping[str, Session] = field(default_factory=dict)
+    pending_tasks: Mapping[str, PendingTask] = field(default_factory=dict)
+    waiting: Waiting = Waiting()
+    recent_tasks: tuple[RecentTask, ...] = ()
+    recent_events: Window = Window()
+    outbox: Mapping[str, Owed] = field(default_factory=dict)
+    task_rate: TaskRate | None = None
+
+
+_MAPS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
+    "sessions": ("sessions", TypeAdapter(Session)),
+    "pending_tasks": ("pendingTasks", TypeAdapter(PendingTask)),
+    "outbox": ("outbox", TypeAdapter(Owed)),
+}
+_NAMES: Final = tuple(item.name for item in fields(Totals))
+_CURSOR = TypeAdapter(Cursor)
+_TOTALS = TypeAdapter(Totals)
+_COUNTS = TypeAdapter(Counts)
+_TASK_RATE = TypeAdapter(TaskRate | None)
+_RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
+
+
+def load(written: Mapping[str, Any]) -> Ledger:
+    """The ledger in an Agent's status, or an empty one where there is none yet.
+
+    Where someone took the cursor away to begin anew with another stream, what waits in the old one is lost.
+    """
+    status: dict[str, Any] = canonical(dict(written), stored=True)
+    waiting = status.get("waiting", {})
+    if "cursor" not in status and waiting:
+        totals = dict(status.get("totals", {}))
+        status["totals"] = {**totals, "expired": totals.get("expired", 0) + len(waiting)}
+        waiting = {}
+    maps = {
+        name: {key: adapter.validate_python(record) for key, record in status.get(alias, {}).items()}
+        for name, (alias, adapter) in _MAPS.items()
+    }
+    maps["sessions"] = dict(
+        sorted(maps["sessions"].items(), key=lambda item: (item[1].last_event_at, item[0]))
+    )
+    return Ledger(
+        cursor=_CURSOR.validate_python(status.get("cursor", {"stream": names.STREAM})),
+        totals=_TOTALS.validate_python(status.get("totals", {})),
+        recent_tasks=_RECENT_TASKS.validate_python(status.get("recentTasks", ())),
+        recent_events=Window.of(status.get("recentEvents", ())),
+        waiting=Waiting.of({int(place): key for place, key in waiting.items()}),
+        task_rate=_TASK_RATE.validate_python(status.get("taskRate")),
+        **maps,
+    )
+
+
+def dump(ledger: Ledger) -> dict[str, Any]:
+    """The ledger as the JSON of a status."""
+    maps = {
+        alias: {key: _record(adapter, record) for key, record in getattr(ledger, name).items()}
+        for name, (alias, adapter) in _MAPS.items()
+    }
+    return {**_plain(ledger), **maps, "waiting": _places(ledger)}
+
+
+def patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
+    """The JSON merge patch of a status from `base` to `ledger`; it costs what changed, not what is there."""
+    plain = _plain(ledger)
+    # Where the cursor was never written, or was taken away to begin anew, so may be anything else.
+    changes = plain if base.cursor.time is None else merge_patch(_plain(base), plain)
+    if base.task_rate is not None and ledger.task_rate is None:
+        changes["taskRate"] = None
+    for name, (alias, adapter) in _MAPS.items():
+        if inner := _map_patch(adapter, getattr(base, name), getattr(ledger, name)):
+            changes[alias] = inner
+    if base.waiting is not ledger.waiting and (inner := merge_patch(_places(base), _places(ledger))):
+        changes["waiting"] = inner
+    return dict(changes)
+
+
+def _map_patch(adapter: TypeAdapter[Any], base: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    if base is new:
+        return {}
+    changes: dict[str, Any] = {key: None for key in base if key not in new}
+    for key, record in new.items():
+        if key not in base:
+            changes[key] = _record(adapter, record)
+        elif base[key] is not record:
+            inner = merge_patch(_record(adapter, base[key]), _record(adapter, record))
+            if inner:
+                changes[key] = inner
+    return changes
+
+
+def _record(adapter: TypeAdapter[Any], record: Any) -> Any:
+    return canonical(adapter.dump_python(record, by_alias=True))
+
+
+def _places(ledger: Ledger) -> dict[str, str]:
+    return {str(place): key for place, key in ledger.waiting.places.items()}
+
+
+def _plain(ledger: Ledger) -> dict[str, Any]:
+    """Everything of a status but its maps."""
+    counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox), len(ledger.waiting))
+    rate = {} if ledger.task_rate is None else {"taskRate": _record(_TASK_RATE, ledger.task_rate)}
+    return {
+        **rate,
+        "cursor": _record(_CURSOR, ledger.cursor),
+        "totals": _record(_TOTALS, ledger.totals),
+        "counts": _record(_COUNTS, counts),
+        "recentTasks": [
+            canonical(task) for task in _RECENT_TASKS.dump_python(ledger.recent_tasks, by_alias=True)
+        ],
+        "recentEvents": ledger.recent_events.digests(),
+    }
+
+
+def count(totals: Totals, **more: int) -> Totals:
+    """Totals with some of them grown."""
+    return Totals(*[getattr(totals, name) + more.get(name, 0) for name in _NAMES])  # faster than `replace`
+
+
+def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """A map without some keys."""
+    left = dict(records)
+    for key in keys:
+        left.pop(key, None)
+    return left
+
+
+def abandoned(record: PendingTask) -> PendingTask:
+    """What a ledger keeps of a task that has ended for it, and is still to be stopped: little."""
+    return replace(record, phase="Abandoned", input=None, owed=None)
+
+
+def cancel(task_id: str, record: PendingTask) -> CancelTask:
+    """The effect that stops a task which is Cancelling or Abandoned."""
+    return CancelTask(task_id, None if record.phase == "Abandoned" else record)
+
+
+def owed_effects(ledger: Ledger) -> list[Effect]:
+    """Every effect that the ledger still owes, in the order of its decisions. After a crash this is all there is."""
+    owed: list[tuple[tuple[int, int], Effect]] = []
+    for key, message in ledger.outbox.items():
+        owed.append(((message.sequence, message.index), Publish(key, message)))
+    for key, task in ledger.pending_tasks.items():
+        place = (task.cause.sequence, -1)
+        if task.phase == "Owed":
+            owed.append((place, StartTask(key, task)))
+        elif task.phase in ("Cancelling", "Abandoned"):
+            owed.append((place, cancel(key, task)))
+    return [effect for _, effect in sorted(owed, key=lambda item: item[0])]
+
+
+def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
+    """The ledger after effects were made: it owes them no more. The same object where nothing changes."""
+    outbox, tasks = dict(ledger.outbox), dict(ledger.pending_tasks)
+    changed = False
+    for effect in done:
+        match effect:
+            case Publish(id=key) if key in outbox:
+                del outbox[key]
+            case StartTask(id=key) if key in tasks and tasks[key].phase == "Owed":
+                tasks[key] = replace(tasks[key], phase="Started", owed=None)
+            case CancelTask(id=key) if key in tasks and tasks[key].phase == "Abandoned":
+                del tasks[key]
+            case _:
+                continue
+        changed = True
+    return replace(ledger, outbox=outbox, pending_tasks=tasks) if changed else ledger
+
+
+def identified(ledger: Ledger, created: str) -> Ledger:
+    """The ledger whose cursor belongs to the stream created then. The same object where that is known."""
+    if ledger.cursor.created is not None:
+        return ledger
+    return replace(ledger, cursor=replace(ledger.cursor, created=created))
+
+
+def beyond(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
+    """The ledger of a stream that begins after `floor`: what the cursor had not reached is gone, and counted.
+
+    So are `gone` events that the stream dropped from its middle, unless that many are missing at its beginning. The
+    same object where nothing is. A ledger without a cursor has missed nothing else: it begins where the stream does.
+    """
+    missed = max(0, floor - ledger.cursor.sequence) if ledger.cursor.sequence else 0
+    if not (expired := max(missed, gone)):
+        return ledger
+    cursor = replace(ledger.cursor, sequence=floor) if missed else ledger.cursor
+    return replace(ledger, cursor=cursor, totals=count(ledger.totals, expired=expired))
+
+
+def dropped(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
+    """The ledger in which these events wait no more, as the stream has dropped them."""
+    waiting = ledger.waiting
+    for sequence in sequences:
+        waiting = waiting.left(sequence)
+    missed = len(ledger.waiting) - len(waiting)
+    return replace(ledger, waiting=waiting, totals=count(ledger.totals, expired=missed))
+
+
+def total_decided(totals: Totals) -> int:
+    """How many events the totals account for: every delivered one is in exactly one of these."""
+    return totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered

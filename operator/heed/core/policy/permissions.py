@@ -1,0 +1,242 @@
+"""What one Agent may do: all policies that select it and all grants to its namespace, compiled into one value.
+
+The semantics are those of NetworkPolicy, aspect by aspect: what no policy names is open; what one names is restricted
+to what any of them allows. Permissions are plain data: they can be compared, and sent to another process.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from heed import names
+from heed.api.agent import Metadata
+from heed.api.policy import AgentPolicy, EventGrant, PolicyLimits
+from heed.core.policy.pod_rules import glob_matches, holds_expression, images, pod_of, service_accounts
+from heed.core.type_patterns import covers, matches
+
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """Events of a namespace: those whose type matches a pattern."""
+
+    namespace: str
+    pattern: str
+
+    def holds(self, namespace: str, pattern: str) -> bool:
+        """Whether all that a subscription would see is among them."""
+        return self.namespace == namespace and covers(self.pattern, pattern)
+
+    def __str__(self) -> str:
+        return f"{self.pattern} of {self.namespace}"
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """One thing that policies restrict: what they allow of it, and who they are (`demo/strict`)."""
+
+    allowed: tuple[Any, ...]
+    policies: tuple[str, ...]
+
+    def refusal(self, what: str) -> str:
+        """Why `what` is refused, in a sentence that names the policies."""
+        shown = [str(item) for item in self.allowed[:_SHOWN]]
+        more = f" and {len(self.allowed) - _SHOWN} more" if len(self.allowed) > _SHOWN else ""
+        allowed = ", ".join(shown) + more if shown else "nothing"
+        return f"{_named(self.policies)} no {what}; allowed: {allowed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """The most that there may be of something, and the policies that say so."""
+
+    most: int
+    policies: tuple[str, ...]
+
+    def refusal(self, what: str) -> str:
+        """Why there may not be more."""
+        return f"{_named(self.policies)} at most {self.most} {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much there may be; None is as much as there is room for."""
+
+    sessions: Cap | None = None
+    pending_tasks: Cap | None = None
+    tasks_per_minute: Cap | None = None
+    hops: Cap | None = None
+
+
+NO_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What an Agent may do. An aspect that is None is not restricted. `namespace` is the Agent's."""
+
+    namespace: str = ""
+    subscriptions: Aspect | None = None  # of Visible
+    emissions: Aspect | None = None  # of patterns
+    kinds: Aspect | None = None
+    images: Aspect | None = None  # of globs
+    service_accounts: Aspect | None = None
+    limits: Limits = NO_LIMITS
+    grants: tuple[Visible, ...] = ()  # of other namespaces, to this one
+
+    def grant_problem(self, pattern: str, namespace: str) -> str | None:
+        """Why the Agent may not see these events of another namespace, as far as that is for grants to say."""
+        if any(grant.holds(namespace, pattern) for grant in self.grants):
+            return None
+        granted = [str(grant.pattern) for grant in self.grants if grant.namespace == namespace]
+        shown = f"granted: {', '.join(granted[:_SHOWN])}" if granted else "nothing is granted"
+        mine = f" to {self.namespace}" if self.namespace else ""
+        return f"no EventGrant of namespace {namespace} grants {pattern}{mine}; {shown}"
+
+    def policy_problem(self, pattern: str, namespace: str | None = None) -> str | None:
+        """Why the Agent may not subscribe, as far as that is for policies to say. None is its own namespace."""
+        namespace = namespace or self.namespace
+        aspect = self.subscriptions
+        if aspect is None or any(item.holds(namespace, pattern) for item in aspect.allowed):
+            return None
+        return aspect.refusal(f"subscription to {Visible(namespace, pattern)}")
+
+    def subscription_problem(self, pattern: str, namespace: str | None = None) -> str | None:
+        """Why the Agent may not subscribe to events of a namespace (None: its own), or None where it may."""
+        refused = self.policy_problem(pattern, namespace)
+        if refused is not None or namespace is None or namespace == self.namespace:
+            return refused
+        return self.grant_problem(pattern, namespace)
+
+    def emission_problem(self, type_: str) -> str | None:
+        """Why the Agent may not emit events of a type, or None where it may."""
+        aspect = self.emissions
+        if aspect is None or any(matches(pattern, type_) for pattern in aspect.allowed):
+            return None
+        return aspect.refusal(f"emission of {type_}")
+
+    def publishing_problem(self, patterns: Iterable[str]) -> str | None:
+        """Why a task of the Agent may not broadcast all types of these patterns, or None where it may."""
+        aspect = self.emissions
+        for pattern in patterns:
+            if aspect is not None and not any(covers(allowed, pattern) for allowed in aspect.allowed):
+                return aspect.refusal(f"emission of {pattern} by a task")
+        return None
+
+    def kind_problem(self, kind: str) -> str | None:
+        """Why the Agent may not start tasks of a kind, or None where it may."""
+        aspect = self.kinds
+        return None if aspect is None or kind in aspect.allowed else aspect.refusal(f"task of kind {kind}")
+
+    def job_problem(self, spec: Mapping[str, Any], *, literal: bool = False) -> str | None:
+        """Why a Job of this JobSpec may not be started, or None where it may.
+
+        With `literal`, it is a template: what depends on expressions is passed over, and to be asked again.
+        """
+        if self.images is None and self.service_accounts is None:
+            return None
+        return next(self._job_problems(spec, literal), None)
+
+    def _job_problems(self, spec: Mapping[str, Any], literal: bool) -> Iterator[str]:
+        pod = pod_of(spec)
+        checks = (
+            (self.images, "image", glob_matches, images(pod)),
+            (self.service_accounts, "service account", str.__eq__, service_accounts(pod)),
+        )
+        for aspect, noun, allows, found in checks:
+            if aspect is None:
+                continue
+            for value in found:
+                if literal and holds_expression(value):
+                    continue
+                if not (isinstance(value, str) and any(allows(item, value) for item in aspect.allowed)):
+                    yield aspect.refusal(f"{noun} {value if isinstance(value, str) else 'that is no string'}")
+
+
+OPEN: Final = Permissions()
+
+
+def permissions(
+    agent: Metadata, policies: Iterable[AgentPolicy], grants: Iterable[EventGrant] = ()
+) -> Permissions:
+    """What an Agent may do by the policies of its namespace that select it, and the grants of others to it.
+
+    `policies` and `grants` may be more than concern it. A policy that cannot be read is to come as `closed_policy`.
+    """
+    selecting = sorted(
+        (
+            item
+            for item in policies
+            if item.metadata.namespace == agent.namespace and item.spec.agent_selector.selects(agent.labels)
+        ),
+        key=lambda item: item.metadata.name,
+    )
+    own = agent.namespace
+    return Permissions(
+        namespace=own,
+        subscriptions=_aspect(
+            selecting,
+            lambda spec: spec.subscriptions,
+            lambda item: Visible(item.namespace or own, item.type),
+        ),
+        emissions=_aspect(selecting, lambda spec: spec.emissions, lambda item: item.type),
+        kinds=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.kinds),
+        images=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.images),
+        service_accounts=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.service_accounts),
+        limits=Limits(
+            sessions=_cap(selecting, lambda limits: limits.sessions),
+            pending_tasks=_cap(selecting, lambda limits: limits.pending_tasks),
+            tasks_per_minute=_cap(selecting, lambda limits: limits.tasks_per_minute),
+            hops=_cap(selecting, lambda limits: limits.hops),
+        ),
+        grants=tuple(_granted(own, grants)),
+    )
+
+
+def _aspect(
+    policies: Sequence[AgentPolicy],
+    field: Callable[[Any], Sequence[Any] | None],
+    item: Callable[[Any], Any] = str,
+) -> Aspect | None:
+    """The union of what the policies that have a field allow; None where none has it."""
+    having = [policy for policy in policies if field(policy.spec) is not None]
+    if not having:
+        return None
+    allowed = dict.fromkeys(item(each) for policy in having for each in field(policy.spec) or ())
+    return Aspect(tuple(allowed), tuple(map(_name, having)))
+
+
+def _cap(policies: Sequence[AgentPolicy], field: Callable[[PolicyLimits], int | None]) -> Cap | None:
+    """The largest of a limit, where one is set."""
+    found = {
+        _name(policy): most
+        for policy in policies
+        if policy.spec.limits is not None and (most := field(policy.spec.limits)) is not None
+    }
+    if not found:
+        return None
+    most = max(found.values())
+    return Cap(most, tuple(name for name, limit in found.items() if limit == most))
+
+
+def _granted(namespace: str, grants: Iterable[EventGrant]) -> list[Visible]:
+    """What other namespaces grant to this one, in an order of its own."""
+    found = {
+        Visible(grant.metadata.namespace, type_)
+        for grant in grants
+        if any(item.namespace == namespace for item in grant.spec.from_)
+        for type_ in grant.spec.types
+    }
+    return sorted(found, key=lambda item: (item.namespace, item.pattern))
+
+
+def _name(policy: AgentPolicy) -> str:
+    return f"{policy.metadata.namespace}/{policy.metadata.name}"
+
+
+def _named(policies: Sequence[str]) -> str:
+    """The beginning of a sentence about what policies allow."""
+    if len(policies) == 1:
+        return f"{names.AGENT_POLICY} {policies[0]} allows"
+    return f"AgentPolicies {', '.join(policies)} allow"

@@ -1,0 +1,1 @@
+"""JSON Schemas of event types, and what data and Jobs have to look like."""

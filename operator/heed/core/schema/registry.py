@@ -1,0 +1,158 @@
+"""What event types say of the data of events, compiled: one checker for each type of a namespace."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple
+
+from heed import names
+from heed.api.policy import EventType
+from heed.core.codec.cloudevents_json import form_of
+from heed.core.schema.cost import SchemaRefused
+from heed.core.schema.validator import Checker
+
+Mode = Literal["Enforce", "Warn"]
+Key = tuple[str, str]  # namespace, type
+_KEPT: Final = 1024  # compiled schemas, of all namespaces
+_YOUNGEST: Final = "~"  # after every timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Data that does not fit its type."""
+
+    mode: Mode
+    message: str
+
+
+class Rule(NamedTuple):
+    """An EventType that counts. `schema` is JSON."""
+
+    namespace: str
+    name: str
+    type: str
+    mode: Mode
+    schema: str
+
+
+class Refused(NamedTuple):
+    """An EventType that checks nothing, and why; `reason` is Invalid or Conflict."""
+
+    item: EventType
+    message: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Schemas:
+    """The checkers of types, by namespace and type. It travels between processes as the rules it was made of."""
+
+    rules: tuple[Rule, ...] = ()
+    _checkers: Mapping[Key, tuple[Rule, Checker]] = field(default_factory=dict, repr=False, compare=False)
+    tell: Callable[[str], None] | None = field(default=None, compare=False)  # is told what is about to check
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def __reduce__(self) -> tuple[Callable[[tuple[Rule, ...]], "Schemas"], tuple[tuple[Rule, ...]]]:
+        return _schemas_of, (self.rules,)
+
+    def harmless(self, namespace: str, type_: str, data: Any) -> bool:
+        """Whether these data can be checked without harm to others: within a tenth of a second or so."""
+        found = self._checkers.get((namespace, type_))
+        return found is None or isinstance(data, bytes) or found[1].limit.allows(data)
+
+    def check(
+        self, namespace: str, type_: str, data: Any, datacontenttype: str | None = None
+    ) -> Finding | None:
+        """What is wrong with the data of an event of a type, if anything."""
+        found = self._checkers.get((namespace, type_))
+        if found is None:
+            return None
+        rule, checker = found
+        if self.tell is not None:
+            self.tell(f"EventType {namespace}/{rule.name}")
+        if isinstance(data, bytes) or form_of(datacontenttype) != "json":
+            problem: str | None = f"data: are {datacontenttype or 'bytes'}, not JSON"
+        else:
+            problem = checker.problem(data)
+        if problem is None:
+            return None
+        return Finding(rule.mode, f"EventType {namespace}/{rule.name} of {type_}: {problem}")
+
+
+NO_SCHEMAS: Final = Schemas()
+
+
+class Compiled(NamedTuple):
+    """An EventType whose schema can be used."""
+
+    item: EventType
+    rule: Rule
+    checker: Checker
+
+    @property
+    def key(self) -> Key:
+        """The namespace and the type that it is for."""
+        return self.rule.namespace, self.rule.type
+
+    def check(self, data: Any) -> Finding | None:
+        """What is wrong with data in JSON, if anything."""
+        return Schemas((self.rule,), {self.key: (self.rule, self.checker)}).check(*self.key, data)
+
+
+def compile_type(item: EventType) -> Compiled | Refused:
+    """The checker of one type, or why it checks nothing."""
+    namespace, type_ = item.metadata.namespace, item.spec.type
+    schema = json.dumps(item.spec.schema_, ensure_ascii=False, separators=(",", ":"))
+    try:
+        checker = _checker(type_, schema)
+    except SchemaRefused as error:
+        return Refused(item, f"spec.schema{error.path}: {error.message}", "Invalid")
+    return Compiled(item, Rule(namespace, item.metadata.name, type_, item.spec.mode, schema), checker)
+
+
+def compile_schemas(types: Iterable[EventType]) -> tuple[Schemas, Sequence[Refused]]:
+    """The checkers of these types, and those that check nothing. Of several for one type, the oldest counts."""
+    return together(compile_type(item) for item in types)
+
+
+def together(types: Iterable[Compiled | Refused]) -> tuple[Schemas, Sequence[Refused]]:
+    """The same, of types that are compiled already."""
+    checkers: dict[Key, tuple[Rule, Checker]] = {}
+    refused: list[Refused] = []
+    for each in sorted(types, key=lambda each: _age(each.item)):
+        if isinstance(each, Refused):
+            refused.append(each)
+        elif (other := checkers.get(each.key)) is not None:
+            message = f"EventType {other[0].name} describes {each.rule.type} already; the oldest one counts"
+            refused.append(Refused(each.item, message, "Conflict"))
+        else:
+            checkers[each.key] = each.rule, each.checker
+    return _schemas(checkers), refused
+
+
+def _age(item: EventType) -> tuple[str, str, str]:
+    metadata = item.metadata
+    return metadata.namespace, metadata.creation_timestamp or _YOUNGEST, metadata.name
+
+
+def _checker(type_: str, schema: str) -> Checker:
+    """Raises SchemaRefused."""
+    if type_.startswith(names.TASK_EVENTS):
+        raise SchemaRefused("", f"{type_} is an event of Heed's own, which is not checked")
+    return _compiled(schema)
+
+
+@lru_cache(maxsize=_KEPT)
+def _compiled(schema: str) -> Checker:
+    return Checker(json.loads(schema))
+
+
+def _schemas(checkers: Mapping[Key, tuple[Rule, Checker]]) -> Schemas:
+    return Schemas(tuple(rule for rule, _ in checkers.values()), checkers) if checkers else NO_SCHEMAS
+
+
+def _schemas_of(rules: tuple[Rule, ...]) -> Schemas:
+    return _schemas({(rule.namespace, rule.type): (rule, _compiled(rule.schema)) for rule in rules})

@@ -1,0 +1,1 @@
+"""Event sequences played through the decision, with stubbed tasks and expectations."""

@@ -1,0 +1,120 @@
+"""A simulation as JSON: for machines, for expectations, and for the text that people read."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
+
+from heed.core.codec.cloudevents_json import to_json
+from heed.core.compiler.audience import Listener, unheeded
+from heed.core.compiler.program import Program
+from heed.core.decision.explain import why_ignored
+from heed.core.ledger import ledger as ledgers
+from heed.core.simulation.simulator import Delivery, Run, Step
+
+Json = dict[str, Any]
+
+OUTCOMES: Final = {
+    "handled": "handled",
+    "ignored": "ignored",
+    "duplicates": "duplicate",
+    "stale": "stale",
+    "dead_lettered": "deadLettered",
+}
+STARTED: Final = ("agent", "id", "task", "input", "spec")
+LETTER: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
+UNHEARD: Final = ("sequence", "id", "type", "why")
+PENDING: Final = ("agent", "id", "task", "session", "input")
+
+
+def transcript(run: Run) -> Json:
+    """`events` in the order of the stream, `agents` with their status, and what is left over.
+
+    {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
+    after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
+    [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, type, code, message, handler}],
+    unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, session, input}], waiting: count}
+    """
+    events = [_step(step, run) for step in run.steps]
+    deliveries = [delivery for event in events for delivery in event["deliveries"]]
+    outcomes = Counter(delivery["outcome"] for delivery in deliveries)
+    return {
+        "events": events,
+        "agents": {str(agent): ledgers.dump(ledger) for agent, ledger in run.ledgers.items()},
+        "outcomes": dict(sorted(outcomes.items())),
+        "emitted": [event for delivery in deliveries for event in delivery["emitted"]],
+        "tasks": [{"agent": item["agent"], **task} for item in deliveries for task in item["tasks"]],
+        "letters": list(_letters(run)),
+        "unheard": list(_unheard(run)),
+        "pending": list(_pending(run)),
+        "waiting": run.waiting,
+    }
+
+
+def _step(step: Step, run: Run) -> Json:
+    return {
+        "sequence": step.sequence,
+        "time": step.at,
+        "origin": step.message.origin,
+        "subject": step.message.subject,
+        "event": to_json(step.message.event),
+        "deliveries": [_delivery(item, run.programs[item.agent]) for item in step.deliveries],
+    }
+
+
+def _delivery(delivery: Delivery, program: Program) -> Json:
+    decision = delivery.decision
+    letter = decision.letter
+    return {
+        "agent": str(delivery.agent),
+        "outcome": OUTCOMES[decision.outcome],
+        "why": why_ignored(program, decision),
+        "session": decision.session,
+        "handlers": list(decision.handlers),
+        "before": decision.before,
+        "after": decision.after,
+        "tasks": [
+            {"id": work.id, "task": work.task, "input": work.document.get("input"), "spec": work.spec}
+            for work in delivery.started
+        ],
+        "emitted": [to_json(event) for event in delivery.emitted],
+        "cancelled": list(delivery.cancelled),
+        "letter": None
+        if letter is None
+        else {"code": letter.code, "message": letter.message, "handler": letter.handler},
+    }
+
+
+def _letters(run: Run) -> Iterator[Json]:
+    for step in run.steps:
+        for delivery in step.deliveries:
+            if (letter := delivery.decision.letter) is not None:
+                yield {
+                    "agent": str(delivery.agent),
+                    "sequence": step.sequence,
+                    "id": step.message.event.id,
+                    "type": step.message.event.type,
+                    "code": letter.code,
+                    "message": letter.message,
+                    "handler": letter.handler,
+                }
+
+
+def _unheard(run: Run) -> Iterator[Json]:
+    """The given events that no Agent heeds: what Agents emit may be for others."""
+    listeners = [Listener.of(program) for program in run.programs.values()]
+    for step in run.steps:
+        if step.message.origin == "given" and (why := unheeded(listeners, step.message.subject)):
+            event = step.message.event
+            yield {"sequence": step.sequence, "id": event.id, "type": event.type, "why": why}
+
+
+def _pending(run: Run) -> Iterator[Json]:
+    for agent, ledger in run.ledgers.items():
+        for task_id, record in ledger.pending_tasks.items():
+            yield {
+                "agent": str(agent),
+                "id": task_id,
+                "task": record.task,
+                "session": record.session,
+                "input": record.input,
+            }

@@ -1,0 +1,277 @@
+"""A virtual stream: events and Agents in, all that the Agents would make of them out. Pure, so it repeats exactly.
+
+The Agents decide with the operator's own `decide`; only the world around them is made up. Every message is settled
+before the next: what is emitted is in the stream at once, and a task ends as soon as it starts, or after the given
+event that its answer names, as `Answers` say. With a `shuffle` seed, whatever waits to be stored is stored in some
+other order, which the seed fixes.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+from heed import names
+from heed.core.codec.cloudevents_json import parse_event
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
+from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd, TaskWork
+from heed.core.events import Event, Received
+from heed.core.ledger import ledger
+from heed.core.ledger.ledger import Ledger
+from heed.core.schema.job_spec import why_no_job
+from heed.core.tasks.job_contract import REASON_INVALID
+from heed.core.tasks.work import end_event, end_subject, work_of
+from heed.core.type_patterns import matches
+
+EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
+LIMIT: Final = 10_000
+_CLOCK: Final = (
+    datetime(1970, 1, 2, tzinfo=UTC),
+    datetime(2200, 1, 1, tzinfo=UTC),
+)  # times a stream may have
+
+Origin = Literal["given", "emitted", "task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a task ends: with a result, or with a reason to have failed; `after` a given event with that id, if any."""
+
+    result: Any = None
+    reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    cause: str | None = None
+    container: str | None = None
+    after: str | None = None
+
+
+Answers = Callable[[TaskWork], Answer | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is to be stored in the stream. `task` names the task that says it, by its Agent's oldest one that runs."""
+
+    subject: str
+    event: Event
+    origin: Origin = "given"
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one Agent made of one message. `started` are the tasks with their rendered specs."""
+
+    agent: AgentRef
+    decision: Decision
+    started: tuple[TaskWork, ...]
+    emitted: tuple[Event, ...]
+    cancelled: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A message in its place in the stream, and what came of it. `at` is RFC 3339."""
+
+    sequence: int
+    at: str
+    message: Message
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished simulation. `waiting` messages were not stored: the run stopped before them."""
+
+    steps: tuple[Step, ...]
+    programs: Mapping[AgentRef, Program]
+    ledgers: Mapping[AgentRef, Ledger]
+    waiting: int
+
+    def busiest(self, count: int = 5) -> list[tuple[str, int]]:
+        """The types with the most messages."""
+        return Counter(step.message.event.type for step in self.steps).most_common(count)
+
+
+def identified(program: Program) -> Program:
+    """The program with a uid, which a manifest lacks; names of tasks and events derive from it."""
+    if program.agent.uid:
+        return program
+    return replace(program, agent=replace(program.agent, uid=str(program.agent)))
+
+
+def simulate(
+    programs: Sequence[Program],
+    given: Sequence[Message],
+    answers: Answers,
+    *,
+    limit: int = LIMIT,
+    shuffle: str | None = None,
+) -> Run:
+    """Store the given messages one by one, each after all that came of the one before, at most `limit` in all."""
+    world = _World([identified(program) for program in programs], answers, list(given), shuffle)
+    steps: list[Step] = []
+    while len(steps) < limit and (message := world.next()) is not None:
+        steps.append(world.store(message))
+    return Run(
+        steps=tuple(steps),
+        programs={program.agent: program for program in world.programs},
+        ledgers=world.ledgers,
+        waiting=len(world.given) + len(world.caused),
+    )
+
+
+@dataclass(slots=True)
+class _World:
+    """The stream, its clock, and the Agents' ledgers."""
+
+    programs: list[Program]
+    answers: Answers
+    given: list[Message]
+    shuffle: str | None
+    ledgers: dict[AgentRef, Ledger] = field(init=False)
+    caused: list[Message] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+    stored: set[str] = field(default_factory=set)  # ids of given events
+    held: list[tuple[AgentRef, str, Answer]] = field(default_factory=list)  # ends that wait for a given event
+    sequence: int = 0
+    clock: datetime = EPOCH
+
+    def __post_init__(self) -> None:
+        self.ledgers = {program.agent: Ledger() for program in self.programs}
+
+    def next(self) -> Message | None:
+        """The next message to store, if any."""
+        if not self.caused:
+            self._release()
+        if self.shuffle is not None and self.caused:
+            choice = int(names.digest(self.shuffle, self.sequence), 16)
+            choice %= len(self.caused) + bool(self.given)
+            return self.given.pop(0) if choice == len(self.caused) else self.caused.pop(choice)
+        waiting = self.caused or self.given
+        return waiting.pop(0) if waiting else None
+
+    def store(self, message: Message) -> Step:
+        """Put a message into the stream, and let every Agent that reads its subject decide it."""
+        self.sequence += 1
+        self.clock = _later(self.clock, message.event.time if message.origin == "given" else None)
+        at = _text(self.clock)
+        if message.task is not None:
+            message = self._said(message, message.task)
+        if message.event.time is None:
+            message = replace(message, event=replace(message.event, time=at))
+        received = Received(self.sequence, at, message.subject, message.event)
+        readers = [program for program in self.programs if _reads(program, message.subject)]
+        deliveries = tuple(self._deliver(program, received) for program in readers)
+        if message.origin == "given":
+            self.stored.add(message.event.id)
+        return Step(self.sequence, at, message, deliveries)
+
+    def _release(self) -> None:
+        """Report the ends that waited for a given event, which is stored and settled now."""
+        due = [item for item in self.held if item[2].after in self.stored]
+        self.held = [item for item in self.held if item[2].after not in self.stored]
+        for agent, task_id, answer in due:
+            self._end(agent, task_id, answer, _text(self.clock), "simulated")
+
+    def _said(self, message: Message, task: str) -> Message:
+        """A message of a task, with the task's id; that of none where none of its name runs."""
+        agents = {program.agent: program for program in self.programs if _reads(program, message.subject)}
+        running = [
+            (agent, task_id)
+            for agent in agents
+            for task_id, record in self.ledgers[agent].pending_tasks.items()
+            if record.task == task
+        ]
+        agent, task_id = running[0] if running else (next(iter(agents)), f"{task}-none")
+        event = replace(message.event, subject=task_id)
+        if event.type == names.TASK_PROGRESS:
+            subject = names.task_subject(agent.namespace, agent.name, task_id, event.type)
+            return replace(message, subject=subject, event=event)
+        self.ended.add(task_id)
+        return replace(message, event=event)
+
+    def _deliver(self, program: Program, received: Received) -> Delivery:
+        agent = program.agent
+        decision = decide(program, self.ledgers[agent], received)
+        self.ledgers[agent] = ledger.settle(decision.ledger, decision.effects)
+        started = tuple(_works(agent, decision))
+        published = tuple(_published(decision))
+        self.caused.extend(published)
+        for work in started:
+            self._answer(agent, work, received.at)
+        cancelled = tuple(effect for effect in decision.effects if isinstance(effect, CancelTask))
+        for effect in cancelled:
+            if effect.record is not None:
+                reason = Answer(reason="Cancelled")
+                self._end(agent, effect.id, reason, received.at, "cancelled")
+        emitted = tuple(message.event for message in published)
+        return Delivery(agent, decision, started, emitted, tuple(effect.id for effect in cancelled))
+
+    def _answer(self, agent: AgentRef, work: TaskWork, at: str) -> None:
+        why = why_no_job(work) if work.kind == "job" else None
+        answer = self.answers(work) if why is None else Answer(reason=REASON_INVALID, message=why)
+        if answer is None:
+            return
+        if answer.after is None or answer.after in self.stored:
+            self._end(agent, work.id, answer, at, "simulated")
+        else:
+            self.held.append((agent, work.id, answer))
+
+    def _end(self, agent: AgentRef, task_id: str, answer: Answer, at: str, cause: str) -> None:
+        """Report a task's end, once."""
+        record = self.ledgers[agent].pending_tasks.get(task_id)
+        if record is None or task_id in self.ended:
+            return
+        self.ended.add(task_id)
+        end = TaskEnd(
+            task_id=task_id,
+            id=names.digest(cause, task_id),
+            at=at,
+            completed=answer.reason is None,
+            result=answer.result,
+            reason=answer.reason,
+            message=answer.message,
+            exit_code=answer.exit_code,
+            cause=answer.cause,
+            container=answer.container,
+        )
+        event = end_event(agent, record, end)
+        self.caused.append(Message(end_subject(agent, event), event, "task"))
+
+
+def _text(clock: datetime) -> str:
+    """A time as the stream writes it."""
+    return clock.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _later(clock: datetime, time: str | None) -> datetime:
+    """The stream's clock at the next message: the message's own time, or else a second later; never back."""
+    usual = clock + timedelta(seconds=1)
+    try:
+        given = None if time is None else datetime.fromisoformat(time).astimezone(UTC)
+    except (ValueError, OverflowError):  # a leap second, or an hour before the year 1
+        return usual
+    if given is None or not clock < given or not _CLOCK[0] < given < _CLOCK[1]:
+        return usual
+    return given
+
+
+def _reads(program: Program, subject: str) -> bool:
+    return any(matches(pattern, subject) for pattern in program.subjects)
+
+
+def _works(agent: AgentRef, decision: Decision) -> Iterator[TaskWork]:
+    for effect in decision.effects:
+        if isinstance(effect, StartTask):
+            yield work_of(agent, effect.id, effect.record)
+
+
+def _published(decision: Decision) -> Iterator[Message]:
+    for effect in decision.effects:
+        if isinstance(effect, Publish) and effect.owed.event is not None:
+            event = parse_event(effect.owed.event.encode(), "an emitted event cannot be read")
+            yield Message(effect.owed.subject, event, "emitted")

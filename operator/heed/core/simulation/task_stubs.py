@@ -1,0 +1,160 @@
+"""How tasks end in a simulation: a script of rules, of which the first that fits a task's start answers it.
+
+A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; then either `result` (strings may hold
+${CEL}) or `reason` with `message?`, `exitCode?`, `cause?` and `container?`; times?: how often it applies; run?: the one
+start that it answers, counted among those that task and `when` fit; after?: the id of a given event that the task ends
+after}.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from heed.api.validation import problem_of
+from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
+from heed.core.cel.template import Template, TemplateError, compile_template
+from heed.core.effects import TaskWork
+from heed.core.simulation.simulator import Answer
+from heed.errors import InvalidManifest, Problem
+
+
+class _RuleModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    task: str
+    when: Annotated[str, Field(min_length=1)] | None = None
+    result: Any = None
+    reason: Annotated[str, Field(min_length=1)] | None = None
+    message: str | None = None
+    exit_code: Annotated[int | None, Field(alias="exitCode")] = None
+    cause: str | None = None
+    container: str | None = None
+    times: Annotated[int, Field(ge=1)] | None = None
+    run: Annotated[int, Field(ge=1)] | None = None
+    after: Annotated[str, Field(min_length=1)] | None = None
+
+
+_SCRIPT = TypeAdapter(list[_RuleModel])
+
+
+@dataclass(slots=True)
+class Rule:
+    """One line of a script. `left` counts how often it may still answer; `path` is where it stands.
+
+    `run` is the number of the only start that it answers, `fitted` how many have fitted it, `after` the id of the given
+    event that the task's end comes after.
+    """
+
+    task: str
+    path: str = ""
+    when: Expression | None = None
+    result: Template | None = None
+    failure: Answer | None = None
+    left: int | None = None
+    run: int | None = None
+    after: str | None = None
+    fitted: int = 0
+
+    def fits(self, work: TaskWork) -> bool:
+        """Whether it would answer this start; counts it. Raises InvalidManifest where the condition breaks."""
+        if self.task != work.task or self.left == 0:
+            return False
+        try:
+            if self.when is not None and not self.when.holds(Scope(_variables(work))):
+                return False
+        except ExpressionError as error:
+            raise InvalidManifest([Problem(f"{self.path}.when", str(error))]) from None
+        self.fitted += 1
+        return self.run is None or self.run == self.fitted
+
+    def answer(self, work: TaskWork) -> Answer:
+        """The end of a task that it fits. Raises InvalidManifest where an expression breaks."""
+        try:
+            result = None if self.result is None else self.result.render(Scope(_variables(work)))
+        except TemplateError as error:
+            raise InvalidManifest([Problem(f"{self.path}.result{error.path}", error.message)]) from None
+        if self.left is not None:
+            self.left -= 1
+        return replace(self.failure or Answer(result=result), after=self.after)
+
+
+def answering(rules: Iterable[Rule]) -> Callable[[TaskWork], Answer | None]:
+    """What answers tasks by rules, the first that fits."""
+    script = list(rules)
+
+    def answer(work: TaskWork) -> Answer | None:
+        found: Rule | None = None
+        for rule in script:
+            # Rules that answer one start count all of them, whichever rule comes first.
+            if (found is None or rule.run is not None) and rule.fits(work) and found is None:
+                found = rule
+        return None if found is None else found.answer(work)
+
+    return answer
+
+
+def parse_script(document: Any, tasks: Sequence[str], events: Collection[str] | None = None) -> list[Rule]:
+    """The rules of a script over these known tasks and ids of given events (None: any).
+
+    Raises InvalidManifest with paths.
+    """
+    try:
+        models = _SCRIPT.validate_python(document)
+    except ValidationError as error:
+        raise InvalidManifest(
+            [problem_of(item, _RuleModel) for item in error.errors(include_url=False)]
+        ) from None
+    problems: list[Problem] = []
+    rules = [_rule(model, f"[{index}]", tasks, problems) for index, model in enumerate(models)]
+    problems += _unknown_events(models, events)
+    if problems:
+        raise InvalidManifest(problems)
+    return rules
+
+
+def _unknown_events(models: Sequence[_RuleModel], events: Collection[str] | None) -> Iterator[Problem]:
+    for index, model in enumerate(models):
+        if events is not None and model.after is not None and model.after not in events:
+            near = difflib.get_close_matches(model.after, list(events), n=1)
+            remedy = f'did you mean "{near[0]}"?' if near else "name the id of one, such as line-1"
+            yield Problem(f"[{index}].after", f'no given event has the id "{model.after}"', remedy)
+
+
+def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Problem]) -> Rule:
+    if model.task not in tasks:
+        known = ", ".join(tasks) or "none"
+        problems.append(Problem(f"{path}.task", f'no Agent has a task "{model.task}"', f"tasks are: {known}"))
+    if model.reason is not None and "result" in model.model_fields_set:
+        problems.append(Problem(path, "has a result and a reason", "a task completes or fails, not both"))
+    details = (model.message, model.exit_code, model.cause, model.container)
+    if model.reason is None and any(detail is not None for detail in details):
+        problems.append(Problem(path, "has no reason", "give a failed task a `reason`, such as JobFailed"))
+    if model.run is not None and model.times is not None:
+        problems.append(Problem(path, "has run and times", "run is one start, times the first so many"))
+    rule = Rule(model.task, path, left=model.times, run=model.run, after=model.after)
+    if model.reason is not None:
+        rule.failure = Answer(None, model.reason, *details)
+    try:
+        rule.when = None if model.when is None else compile_expression(model.when, condition=True)
+    except ExpressionError as error:
+        problems.append(Problem(f"{path}.when", str(error)))
+    try:
+        rule.result = compile_template(model.result)
+    except TemplateError as error:
+        problems.append(Problem(f"{path}.result{error.path}", error.message))
+    return rule
+
+
+def _variables(work: TaskWork) -> dict[str, Any]:
+    event = work.document.get("event") or {}
+    return {
+        "input": work.document.get("input"),
+        "session": work.document.get("session"),
+        "event": {"correlationid": event.get("id"), **event},
+        "task": work.document.get("task"),
+        "agent": work.document.get("agent"),
+        "state": {},
+    }

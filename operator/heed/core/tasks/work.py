@@ -1,0 +1,117 @@
+"""Tasks between their start and their end: what a runner gets, and the event that its report becomes."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from heed import names
+from heed.api.status import PendingTask
+from heed.core.codec.canonical_json import canonical, compact
+from heed.core.codec.cloudevents_json import from_json, to_json
+from heed.core.codec.strict_json import check_zeros
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.events import Event
+from heed.errors import MalformedEvent
+
+
+def owed_work(
+    spec: Any,
+    document: dict[str, Any],
+    timeout: int | None,
+    retention: int,
+    publish: tuple[str, ...] | None = None,
+) -> str:
+    """What a pending task carries until it has started."""
+    owed = {"spec": spec, "document": document, "timeout": timeout, "retention": retention}
+    return compact(owed if publish is None else {**owed, "publish": publish})
+
+
+def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
+    """The work that an Owed task stands for."""
+    owed = json.loads(record.owed or "{}")
+    return TaskWork(
+        agent=agent,
+        id=task_id,
+        task=record.task,
+        kind=record.kind,
+        session=record.session,
+        spec=canonical(owed["spec"], stored=True),  # an int32 that came as 2.0 is refused as such
+        document=owed["document"],
+        timeout=owed["timeout"],
+        retention=owed["retention"],
+        publish=tuple(owed["publish"]) if "publish" in owed else None,
+    )
+
+
+def progress_event(task_id: str, record: PendingTask, event: Event) -> Event:
+    """What a task said, as its Agent sees it: with the task's place in the flow of events, whatever it claims."""
+    cause = record.cause
+    own: dict[str, Any] = {
+        "correlationid": cause.correlationid,
+        "causationid": cause.id,
+        "heedhops": cause.hops + 1,
+    }
+    return replace(event, subject=task_id, extensions={**event.extensions, **own})
+
+
+def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
+    """The event that tells an Agent how its task ended; it goes to the Agent's inbox.
+
+    A result that no event could carry makes it a failure, so that the task ends in any case.
+    """
+    event = _end_event(agent, record, end)
+    try:
+        from_json(to_json(event))
+        check_zeros(event.data)
+    except MalformedEvent as error:
+        return _end_event(
+            agent, record, replace(end, completed=False, reason="BadResult", message=str(error))
+        )
+    return event
+
+
+def in_few_words(record: PendingTask, end: TaskEnd, why: str) -> tuple[PendingTask, TaskEnd]:
+    """The same end without all that may be large, for a broker that refused its event."""
+    reason = "BadResult" if end.completed else end.reason
+    cause = replace(record.cause, traceparent=None, tracestate=None)
+    short = replace(end, completed=False, result=None, reason=reason, message=why)
+    return replace(record, cause=cause), short
+
+
+def _end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
+    data: dict[str, Any]
+    if end.completed:
+        data = {"result": end.result, "message": end.message}
+    else:
+        data = {
+            "reason": end.reason,
+            "message": end.message,
+            "exitCode": end.exit_code,
+            "cause": end.cause,
+            "container": end.container,
+            "pod": end.pod,
+        }
+    cause = record.cause
+    extensions: dict[str, Any] = {
+        "correlationid": cause.correlationid,
+        "causationid": cause.id,
+        "heedhops": cause.hops + 1,
+    }
+    extensions |= {
+        name: value for name in ("traceparent", "tracestate") if (value := getattr(cause, name)) is not None
+    }
+    return Event(
+        id=end.id,
+        source=names.agent_source(agent.namespace, agent.name),
+        type=names.TASK_COMPLETED if end.completed else names.TASK_FAILED,
+        subject=end.task_id,
+        time=end.at,
+        datacontenttype="application/json",
+        data={"task": record.task, **{key: value for key, value in data.items() if value is not None}},
+        extensions=extensions,
+    )
+
+
+def end_subject(agent: AgentRef, event: Event) -> str:
+    """Where a task's end event is published."""
+    return names.inbox_subject(agent.namespace, agent.name, event.type)

@@ -1,0 +1,74 @@
+"""Deciding what has been read: one event after the other, some of them only when there is room, in small turns."""
+
+import time
+
+from heed.core.decision.model import Decision
+from heed.core.events import Received
+from heed.core.ledger.headroom import Room
+from heed.engine.batch import Batch
+from heed.engine.deferred_queue import Backlog, only_inbox
+from heed.engine.rate_limit import Pace
+from heed.engine.read_buffer import Inlet
+from heed.sandbox.decision_pool import Guarded
+from heed.util.cpu_turns import turns
+
+TURN = 0.002  # seconds of deciding
+
+
+class Deciding:
+    """Fills batches. `ahead`: only the inbox is read, as too many other events wait."""
+
+    def __init__(self, guarded: Guarded, backlog: Backlog, pace: Pace) -> None:
+        self.ahead = False
+        self._guarded, self._backlog, self._pace = guarded, backlog, pace
+
+    def is_full(self, batch: Batch) -> bool:
+        """Whether a batch has to be committed first; so many may wait that there is no place for one more."""
+        return batch.full(self._pace) or only_inbox(batch.ledger, self.ahead) != self.ahead
+
+    async def some(self, inlet: Inlet, batch: Batch) -> bool:
+        """Decide as many events as one turn has time for. False where there was nothing to do."""
+        if not (self._backlog.next or inlet.unread) or self.is_full(batch):
+            return False
+        await turns().take()
+        at = time.monotonic()
+        end = at + TURN
+        while (self._backlog.next or inlet.unread) and not self.is_full(batch) and at < end:
+            if self._backlog.next:
+                await self._one_that_waited(batch)
+            else:
+                await self._one(inlet, batch)
+            began, at = at, time.monotonic()
+            batch.took.append(at - began)
+        return True
+
+    async def _one(self, inlet: Inlet, batch: Batch) -> None:
+        received, room = inlet.unread[0], self._backlog.room(batch)
+        decision = await self._decide(batch, received, room)
+        if decision.outcome == "waiting" and await self._may_fit(batch, received):
+            batch.closed = True
+            return
+        inlet.unread.popleft()
+        batch.add(decision)
+
+    async def _one_that_waited(self, batch: Batch) -> None:
+        """What waited either can be decided now, or stays where it is."""
+        received = self._backlog.next[0]
+        decision = await self._decide(batch, received, self._backlog.room(batch))
+        if decision.outcome != "waiting":
+            self._backlog.next.popleft()
+            batch.add(decision)
+        elif await self._may_fit(batch, received):
+            batch.closed = True
+        else:
+            self._backlog.next.popleft()
+
+    async def _may_fit(self, batch: Batch, received: Received) -> bool:
+        """Whether it had to wait only because nobody knows yet how much the decisions before it will take."""
+        room = self._backlog.room_at_best()
+        if not (batch.growth or self._backlog.flying) or self._backlog.scarce(room):
+            return False
+        return (await self._decide(batch, received, room)).outcome != "waiting"
+
+    async def _decide(self, batch: Batch, received: Received, room: Room | None) -> Decision:
+        return await self._guarded.decide(batch.ledger, received, room=room, ahead=self.ahead)

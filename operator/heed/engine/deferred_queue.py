@@ -1,0 +1,93 @@
+"""The events of one Agent that wait for room in its status: what room there is, and who comes next."""
+
+from collections import deque
+
+from heed import names
+from heed.core.events import Received
+from heed.core.ledger.deferred import MAX_WAITING
+from heed.core.ledger.headroom import Room
+from heed.core.ledger.ledger import Ledger, dropped
+from heed.engine.batch import Batch
+from heed.engine.ports import EventBus
+from heed.engine.rate_limit import Pace
+
+MOST = 576 * 1024  # bytes: more than any one decision can add
+AT_ONCE = 500
+EACH = 512  # about the bytes that a session takes, for a guess how many fit
+
+
+class Backlog:
+    """What waits. `size` is the object as it was last read or written, in bytes; `flying` what is being committed.
+
+    After one look at those that wait, the next one is worth it only when the status was written again.
+    """
+
+    def __init__(self, bus: EventBus, pace: Pace) -> None:
+        self.next: deque[Received] = deque()
+        self.size = 0
+        self.flying = 0
+        self._bus, self._pace = bus, pace
+        self._in_vain = False
+
+    def committed(self, size: int) -> None:
+        """The status was written."""
+        self.size, self.flying = size, 0
+        self._in_vain = False
+
+    def clear(self) -> None:
+        """Begin anew, from the ledger."""
+        self.next.clear()
+        self.flying, self._in_vain = 0, False
+
+    def room(self, batch: Batch) -> Room | None:
+        """What may be added on top of a batch at the least; None where that is plenty."""
+        return self._room(self.flying + batch.growth)
+
+    def room_at_best(self) -> Room | None:
+        """The same if nothing that is not yet committed took any."""
+        return self._room(0)
+
+    def scarce(self, room: Room | None) -> bool:
+        """Whether so little is left that it is not worth a commit to find out how much."""
+        return room is not None and room.to_open < self._pace.budget // 32
+
+    def _room(self, taken: int) -> Room | None:
+        left, kept = self._pace.budget - self.size - taken, self._pace.budget // 3
+        return None if left - kept > MOST else Room(left, kept)
+
+    def crowded(self, ledger: Ledger) -> bool:
+        """Whether messages that are owed have to go out before anything else may be decided."""
+        return self.size > self._pace.budget and bool(ledger.outbox)
+
+    async def fetch(self, batch: Batch) -> None:
+        """Get the events that may go on now, and as many as may fit of those that waited longest.
+
+        Raises StreamMissing, StreamReplaced, BusUnavailable.
+        """
+        if not batch.ledger.waiting.places or self.next or self._in_vain:
+            return
+        self._in_vain = True
+        if not (places := self._places(batch)):
+            return
+        found = await self._bus.fetch(places, batch.ledger.cursor.created)
+        gone = [place for place, received in zip(places, found, strict=False) if received is None]
+        if gone:
+            batch.ledger = dropped(batch.ledger, gone)
+        self.next.extend(received for received in found if received is not None)
+
+    def _places(self, batch: Batch) -> list[int]:
+        """First the events of sessions that exist by now: they ask for little, and may be what makes room."""
+        ledger, room = batch.ledger, self.room(batch)
+        there = {names.waiting_digest(key) for key in ledger.sessions}
+        going_on = [place for place, key in ledger.waiting.places.items() if key in there][:AT_ONCE]
+        if self.scarce(room) and (ledger.sessions or ledger.pending_tasks):
+            return going_on
+        free = MOST if room is None else max(0, room.to_open)
+        opening = ledger.waiting.first(min(AT_ONCE, free // EACH + 1))
+        return list(dict.fromkeys((*going_on, *opening)))
+
+
+def only_inbox(ledger: Ledger, ahead: bool) -> bool:
+    """Whether so many events wait that only the inbox may be read on, in which the ends of tasks make room."""
+    places = ledger.waiting.places
+    return bool(places) and len(places) >= (MAX_WAITING * 9 // 10 if ahead else MAX_WAITING)

@@ -1,0 +1,292 @@
+"""Makes effects real, after they are durable in the ledger, again and again until they are made.
+
+Everything here may happen twice: names derive from the decision, so a second time changes nothing. What was made is
+handed back to the loop, whose next commit strikes it from what the ledger owes. A start is given up once its task is
+over (it ended, was cancelled, is past its deadline): later it would find nothing of the first one, and start a second.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from heed import names
+from heed.api.status import Owed, PendingTask
+from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd, TaskWork
+from heed.core.ledger.ledger import Ledger
+from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.schema.job_spec import why_no_job
+from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
+from heed.core.tasks.work import end_event, end_subject, in_few_words, work_of
+from heed.engine.observer import Observer
+from heed.engine.ports import EventBus, TaskRunner
+from heed.engine.published_results import with_published_result
+from heed.errors import POLICY_VIOLATION, HeedError, MalformedEvent, TaskRefused
+from heed.util.aio import stop
+
+log = logging.getLogger("heed.agent")
+FIRST_DELAY = 0.1
+LAST_DELAY = 5.0
+STARTS_AT_ONCE = 16
+T = TypeVar("T")
+
+
+def now() -> str:
+    """The time as RFC 3339 in UTC."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def is_over(deadline: str) -> bool:
+    """Whether a time, as the ledger has it, has passed."""
+    return datetime.fromisoformat(deadline).astimezone(UTC) <= datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start of a task under way. `over`: it is not to be tried any more."""
+
+    making: "asyncio.Task[None]"
+    over: asyncio.Event
+
+
+class Performer:
+    """Performs the effects of one Agent. Lives from one reading of the ledger to the next."""
+
+    def __init__(
+        self,
+        agent: AgentRef,
+        bus: EventBus,
+        runner: TaskRunner,
+        observer: Observer,
+        permissions: Permissions = OPEN,
+    ) -> None:
+        self.settled, self._permissions = asyncio.Event(), permissions
+        self._agent, self._bus, self._runner, self._observer = agent, bus, runner, observer
+        self._done: list[Effect] = []
+        self._ends: set[str] = set()
+        self._starts: dict[str, Start] = {}
+        self._over: set[str] = set()
+        self._running: set[asyncio.Task[None]] = set()
+        self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._freed = asyncio.Event()
+
+    def perform(self, effects: Iterable[Effect], *, again: bool = False) -> None:
+        """Begin to make effects, in order. `again`: they may have been made by someone who did not live to say so."""
+        for effect in effects:
+            if isinstance(effect, StartTask):
+                over = asyncio.Event()
+                making = self._spawn(self._until_made(effect, again, over))
+                self._starts[effect.id] = Start(making, over)
+            else:
+                _ = self._spawn(self._until_made(effect, again))
+
+    def keep(self, ledger: Ledger) -> None:
+        """The ledger is this now: give up the starts that it does not owe any more."""
+        for task_id in self._starts:
+            record = ledger.pending_tasks.get(task_id)
+            if record is None or record.phase != "Owed":
+                self._give_up(task_id)
+
+    def report(self, record: PendingTask, end: TaskEnd) -> None:
+        """Begin to publish the end of a pending task; once for each task. Its start is given up."""
+        if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
+            self.expire(end.task_id, record)  # who removed it may not have lived to say why
+        elif end.task_id not in self._ends:
+            self._ends.add(end.task_id)
+            if record.phase == "Owed":
+                self._give_up(end.task_id)
+            # A try under way may make anew what was lost meanwhile.
+            anew = end.reason == REASON_LOST and end.task_id in self._starts
+            _ = self._spawn(
+                self._persist("publish the end of a task", lambda attempt: self._end(record, end, anew=anew))
+            )
+
+    def expire(self, task_id: str, record: PendingTask) -> None:
+        """Begin to end a task that is over its time; its failed event follows."""
+        if task_id not in self._ends:
+            self._ends.add(task_id)
+            self._give_up(task_id)
+            _ = self._spawn(
+                self._persist("end a task at its deadline", lambda attempt: self._expire(task_id, record))
+            )
+
+    def take(self) -> list[Effect]:
+        """What was made since the last call."""
+        done, self._done = self._done, []
+        self.settled.clear()
+        return done
+
+    def has_room(self, limit: int) -> bool:
+        """Whether fewer than `limit` messages are under way.
+
+        Starts of tasks do not count: a quota may hold them up until tasks end, and whoever reads no further would
+        never hear of that. They are bounded by the status that has to remember them.
+        """
+        return len(self._running) - len(self._starts) < limit
+
+    async def room(self, limit: int, patience: float) -> bool:
+        """Wait until fewer than `limit` messages are under way.
+
+        False where that takes longer than `patience` seconds and some were made, which may be struck off meanwhile.
+        """
+        while not self.has_room(limit):
+            self._freed.clear()
+            try:
+                async with asyncio.timeout(patience if self._done else None):
+                    await self._freed.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    async def close(self) -> None:
+        """Stop. What was under way is still owed by the ledger."""
+        await asyncio.gather(*(stop(task) for task in list(self._running)))
+
+    def _spawn(self, making: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        task = asyncio.create_task(making)
+        self._running.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._freed.set()
+
+    async def _until_made(self, effect: Effect, again: bool, over: asyncio.Event | None = None) -> None:
+        what = type(effect).__name__
+        made = await self._persist(what, lambda attempt: self._make(effect, again or attempt > 0), over)
+        if over is not None:
+            self._starts.pop(effect.id, None)
+        if made:
+            self._observer.performed(self._agent, effect)
+            self._done.append(effect)
+            self._freed.set()
+            self.settled.set()
+
+    async def _make(self, effect: Effect, again: bool) -> bool:
+        """Make it; False where it is too late for that, and the ledger owes it until the task's end is there."""
+        match effect:
+            case Publish():
+                self._check_own(effect.owed)
+                await self._bus.publish_owed(effect.id, effect.owed, look_first=again)
+            case StartTask():
+                return await self._start(effect, again)
+            case CancelTask():
+                await self._cancel(effect)
+        return True
+
+    async def _start(self, effect: StartTask, again: bool) -> bool:
+        try:
+            async with self._starting:
+                if effect.id in self._over:
+                    return False
+                work = work_of(self._agent, effect.id, effect.record)
+                await self._check_possible(work)
+                await self._check_allowed(work)
+                await self._runner.start(work, look_first=again)
+        except TaskRefused as error:
+            end_id = names.digest("refused", effect.id)
+            end = TaskEnd(effect.id, end_id, now(), False, reason=error.reason, message=error.message)
+            await self._publish_end(effect.record, end)
+        return True
+
+    def _check_own(self, owed: Owed) -> None:
+        """Raise MalformedEvent for what no decision has left: who can write a status is not to speak for others."""
+        if not names.is_left_by(owed.subject, self._agent.namespace, self._agent.name):
+            remedy = "somebody wrote the status; take it out of there"
+            raise MalformedEvent(
+                f"status.outbox has a message for {owed.subject}, not {self._agent}'s; {remedy}"
+            )
+
+    async def _check_possible(self, work: TaskWork) -> None:
+        """Raise TaskRefused for what no cluster takes, however often it is tried."""
+        if work.kind == "job" and (why := why_no_job(work)) is not None:
+            await self._runner.cancel(work.id)  # an earlier release may have started it
+            raise TaskRefused(REASON_INVALID, why)
+
+    async def _check_allowed(self, work: TaskWork) -> None:
+        """Raise TaskRefused for what was decided before a policy that does not allow it."""
+        allowed = self._permissions
+        refused = (
+            allowed.kind_problem(work.kind)
+            or allowed.job_problem(work.spec)
+            or allowed.publishing_problem(work.publish or ())
+        )
+        if refused is not None:
+            # Whoever decided it may have started it, and not lived to say so.
+            await self._runner.cancel(work.id)
+            raise TaskRefused(POLICY_VIOLATION, refused)
+
+    async def _cancel(self, effect: CancelTask) -> None:
+        self._ends.add(effect.id)
+        await self._remove(effect.id)
+        if effect.record is not None:
+            end = TaskEnd(effect.id, names.digest("cancelled", effect.id), now(), False, reason="Cancelled")
+            await self._publish_end(effect.record, end)
+
+    async def _expire(self, task_id: str, record: PendingTask) -> None:
+        await self._remove(task_id)
+        message = f"not done by {record.deadline}, its timeout after the event that started it"
+        end_id = names.digest("deadline", task_id)
+        await self._publish_end(
+            record, TaskEnd(task_id, end_id, now(), False, reason=REASON_DEADLINE, message=message)
+        )
+
+    async def _remove(self, task_id: str) -> None:
+        self._give_up(task_id)
+        await self._started_or_not(task_id)
+        await self._runner.cancel(task_id)
+
+    async def _end(self, record: PendingTask, end: TaskEnd, *, anew: bool) -> None:
+        await self._started_or_not(end.task_id)
+        if anew:
+            await self._runner.cancel(end.task_id)
+        await self._publish_end(record, end)
+
+    def _give_up(self, task_id: str) -> None:
+        """See that the start of a task is not tried any more; a try under way comes to its end."""
+        self._over.add(task_id)
+        if (start := self._starts.get(task_id)) is not None:
+            start.over.set()
+
+    async def _started_or_not(self, task_id: str) -> None:
+        """Until no try to start a task is under way, which could come after its own cancellation."""
+        if (start := self._starts.get(task_id)) is not None:
+            await asyncio.wait({start.making})
+
+    async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:
+        end = await with_published_result(self._bus, self._agent, end)
+        event = end_event(self._agent, record, end)
+        try:
+            await self._bus.publish(end_subject(self._agent, event), event)
+        except MalformedEvent as error:  # it ended, whatever the broker thinks of its result
+            record, end = in_few_words(record, end, str(error))
+            event = end_event(self._agent, record, end)
+            await self._bus.publish(end_subject(self._agent, event), event)
+        self._observer.reported(self._agent, end)
+
+    async def _persist(
+        self, what: str, attempt: Callable[[int], Awaitable[T]], over: asyncio.Event | None = None
+    ) -> T | None:
+        """What an attempt comes to, as soon as one does; None where it is `over` before."""
+        delay, tries = FIRST_DELAY, 0
+        while over is None or not over.is_set():
+            try:
+                return await attempt(tries)
+            except Exception as error:  # also a mistake of ours: an effect must not vanish with it
+                if not isinstance(error, HeedError):
+                    log.exception("effect broke", extra={"agent": str(self._agent), "effect": what})
+                self._observer.troubled(self._agent, what, error, delay)
+            await _pause(delay, over)
+            delay, tries = min(delay * 2, LAST_DELAY), tries + 1
+        return None
+
+
+async def _pause(delay: float, over: asyncio.Event | None) -> None:
+    """Sleep, but not longer than until it is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(delay):
+            await (over or asyncio.Event()).wait()

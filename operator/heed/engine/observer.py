@@ -1,0 +1,77 @@
+"""Who may watch a loop: logs, the console of `heed dev`, tests. Watching changes nothing."""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from heed.core.decision.decide import Decision
+from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.ledger.ledger import Ledger
+from heed.core.tasks.job_contract import REASON_LOST
+
+log = logging.getLogger("heed.agent")
+
+
+class Observer(Protocol):
+    """Called by a loop, after the fact."""
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """The loop loaded its ledger and performs what it still owes."""
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """Decisions are durable. None of them where only settled effects were written."""
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """What a commit took: seconds for each of its decisions and for the write; bytes of the object."""
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """An effect was made."""
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """A task's end was published to the Agent's inbox."""
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """Something failed and will be tried again after so many seconds."""
+
+
+class LogObserver:
+    """Writes one line per commit, per effect that people care about and per trouble."""
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        extra = {"agent": str(agent), "sequence": ledger.cursor.sequence, "owed": len(owed)}
+        log.info("agent resumed", extra=extra)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        for decision in decisions:
+            if decision.letter is not None:
+                extra = {
+                    "agent": str(agent),
+                    "sequence": decision.received.sequence,
+                    "code": decision.letter.code,
+                    "handler": decision.letter.handler,
+                    "cause": decision.letter.message,
+                }
+                log.warning("event dead-lettered", extra=extra)
+        extra = {"agent": str(agent), "events": len(decisions), "sequence": ledger.cursor.sequence}
+        log.debug("ledger committed", extra=extra)
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """Figures are for metrics."""
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        log.debug(
+            "effect made", extra={"agent": str(agent), "effect": type(effect).__name__, "id": effect.id}
+        )
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        extra = {"agent": str(agent), "task": end.task_id, "completed": end.completed, "reason": end.reason}
+        log.log(logging.WARNING if end.reason == REASON_LOST else logging.INFO, "task ended", extra=extra)
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        extra = {
+            "agent": str(agent),
+            "what": what,
+            "error": f"{type(error).__name__}: {error}",
+            "retry_in": delay,
+        }
+        log.warning("trying again", extra=extra)

@@ -1,0 +1,87 @@
+"""What a reader hands out, waiting to be decided.
+
+One read is always under way and never cut off, since it may hold messages.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from heed.core.events import Received
+from heed.core.ledger.ledger import Ledger
+from heed.engine.ports import Reader
+from heed.util.aio import stop
+
+READ_AT_ONCE = 500
+IDLE = 60.0  # seconds that one read may wait for a message
+
+
+class Inlet:
+    """A queue that fills itself from a reader. A read that fails raises from `arrived`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.unread: deque[Received] = deque()
+        self._reader = reader
+        self._reading = self._read()
+
+    @property
+    def created(self) -> str:
+        """The stream that is read, by its time of creation."""
+        return self._reader.created
+
+    @property
+    def floor(self) -> int:
+        """The sequence before the first message that could still be read."""
+        return self._reader.floor
+
+    @property
+    def pending(self) -> int:
+        """How many messages are still to come, as far as is known."""
+        return self._reader.pending
+
+    def release(self, ledger: Ledger, *, ahead: bool) -> None:
+        """A ledger is durable, and with it what was decided for it. `ahead`: only the inbox is read."""
+        cursor = ledger.cursor
+        self._reader.release(cursor.inbox or 0 if ahead else cursor.sequence)
+
+    async def reached(self) -> int:
+        """A sequence up to which everything is in `unread`, or was. Raises ReaderLost, BusUnavailable."""
+        return await self._reader.reached()
+
+    def _read(self) -> "asyncio.Task[None]":
+        return asyncio.create_task(self._fill())
+
+    async def _fill(self) -> None:
+        self.unread.extend(await self._reader.read(READ_AT_ONCE, IDLE))
+
+    def arrived(self) -> bool:
+        """Whether there is something to decide; begins the next read where the last one is over. Raises its error.
+
+        As long as there is a whole read to decide, no further one begins: a backlog stays in the stream.
+        """
+        if self._reading.done() and len(self.unread) < READ_AT_ONCE:
+            if self.unread and self._reading.exception() is not None:
+                return True  # what came before the reader was lost is none the worse for it
+            self._reading.result()
+            self._reading = self._read()
+        return bool(self.unread)
+
+    async def wait(
+        self,
+        timeout: float | None = None,
+        wake: asyncio.Event | None = None,
+        until: "asyncio.Task[None] | None" = None,
+    ) -> None:
+        """Until a read is over, so many seconds have gone by, `wake` is set, or a task is done."""
+        waking = asyncio.create_task(wake.wait()) if wake else None
+        tasks: set[asyncio.Task[Any]] = {task for task in (self._reading, waking, until) if task is not None}
+        try:
+            await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if waking:
+                waking.cancel()
+
+    async def close(self) -> None:
+        """Stop reading. What was not decided is read again from the cursor."""
+        await stop(self._reading)
+        await self._reader.close()

@@ -1,0 +1,71 @@
+"""Deadlines of tasks, kept from the ledger alone: whoever runs the Agent now ends what is over its time.
+
+A Job has a deadline of its own, and knows better how it ended: so a task that was started gets a little longer here.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from heed.api.status import PendingTask
+from heed.core.ledger.ledger import Ledger
+from heed.engine.effect_executor import Performer
+
+GRACE = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
+IDLE_CHECK = 60.0  # seconds between looks for idle sessions while events wait for their room
+SHORTEST, LONGEST = 0.5, 86400.0  # seconds of a timer
+
+
+class Deadlines:
+    """One timer for all deadlines of an Agent. Begins as a life does, and ends with it."""
+
+    def __init__(self, performer: Performer) -> None:
+        self._performer, self._since = performer, time.time()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def keep(self, ledger: Ledger) -> None:
+        """The ledger is this now. Ends what is over its time, and comes back when the next one is."""
+        self.stop()
+        if not (ledger.pending_tasks or ledger.waiting.places):
+            return
+        now = time.time()
+        for task_id, record in due(ledger, now, self._since):
+            self._performer.expire(task_id, record)
+        if (at := next_due(ledger, now, self._since)) is not None:
+            delay = min(max(at - now, SHORTEST), LONGEST)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
+
+    def stop(self) -> None:
+        """It comes back no more, unless a ledger is kept."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ring(self, ledger: Ledger) -> None:
+        self.keep(ledger)
+        if ledger.waiting.places:
+            self._performer.settled.set()  # sessions may be idle by now, and make room
+
+
+def due(ledger: Ledger, now: float, since: float) -> Iterator[tuple[str, PendingTask]]:
+    """The tasks that are over their time. `now`, and `since` when the loop began, are in seconds of the epoch."""
+    for task_id, record in ledger.pending_tasks.items():
+        if (at := _ends_at(record, since)) is not None and at <= now:
+            yield task_id, record
+
+
+def next_due(ledger: Ledger, now: float, since: float) -> float | None:
+    """When there is something to do next, in seconds of the epoch; None where nothing ever is."""
+    ends = (_ends_at(record, since) for record in ledger.pending_tasks.values())
+    times = [at for at in ends if at is not None and at > now]
+    if ledger.waiting.places:
+        times.append(now + IDLE_CHECK)
+    return min(times, default=None)
+
+
+def _ends_at(record: PendingTask, since: float) -> float | None:
+    if record.deadline is None or record.phase not in ("Owed", "Started"):
+        return None
+    deadline = datetime.fromisoformat(record.deadline).astimezone(UTC).timestamp()
+    return deadline if record.phase == "Owed" else max(deadline, since) + GRACE

@@ -1,0 +1,85 @@
+"""The keys of a broker that comes with Heed: in a Secret, which whichever replica is first fills, once.
+
+This has to happen before anybody is elected, since a replica without a broker stands by for nothing; two replicas that
+fill it at once are told apart by the API server (compare-and-swap). What is in it is never changed by Heed again:
+empty it, and start broker and operator anew, for new keys.
+"""
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+from heed.bus.auth import accounts
+from heed.errors import InvalidSettings
+from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.leader.election import own_namespace
+from heed.kube.probes import Health
+from heed.settings import Settings
+
+log = logging.getLogger("heed.broker")
+RETRY: Final = 2.0  # seconds
+REMEDIES: Final = {
+    403: "let Heed's service account get and patch it",
+    404: "create it, empty; the chart does",
+}
+
+
+async def broker_keys(api: Api, settings: Settings, health: Health) -> Mapping[str, str] | None:
+    """The content of the Secret that the settings name, by file name, filled by us where it was empty.
+
+    Waits for as long as the Secret cannot be read. None where no Secret is named. Raises InvalidSettings.
+    """
+    if settings.nats_keys_secret is None:
+        return None
+    namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
+    path = f"{CORE}/namespaces/{namespace}/secrets/{settings.nats_keys_secret}"
+    secret = f"{namespace}/{settings.nats_keys_secret}"
+    while True:
+        try:
+            keys = await _read_or_fill(api, path)
+        except ApiError as error:
+            if error.status == 409:
+                continue  # somebody else has filled it
+            reason = f"{error}; {REMEDIES.get(error.status, 'trying again')}"
+            wrong = f"no keys for the broker in Secret {secret}: {reason}"
+            if wrong != health.keyless:
+                log.warning("no keys for the broker yet", extra={"secret": secret, "error": reason})
+            health.keyless = wrong
+            await asyncio.sleep(RETRY)
+        else:
+            health.keyless = None
+            return keys
+
+
+async def _read_or_fill(api: Api, path: str) -> Mapping[str, str]:
+    """Raises ApiError, also (409) where someone else was quicker; InvalidSettings."""
+    secret = (await api.get(path)).body
+    if found := _content(secret):
+        return found
+    keys = accounts.broker_keys(int(time.time()))
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
+    version = secret["metadata"]["resourceVersion"]
+    await api.merge(path, {"metadata": {"resourceVersion": version}, "data": data})
+    log.info("keys for the broker made", extra={"secret": path.rpartition("/")[2]})
+    return keys
+
+
+def _content(secret: Mapping[str, Any]) -> Mapping[str, str]:
+    """What the Secret holds; nothing where it is empty. Raises InvalidSettings where it is neither of both."""
+    data: Mapping[str, str] = {name: text for name, text in (secret.get("data") or {}).items() if text}
+    if not data:
+        return {}
+    name = secret["metadata"]["name"]
+    if missing := [key for key in accounts.FILES if key not in data]:
+        raise InvalidSettings(
+            f"Secret {name} holds something, but not {', '.join(missing)}; empty it for new keys, "
+            "or fill it with what `heed broker-keys` prints"
+        )
+    try:
+        return {key: base64.b64decode(data[key], validate=True).decode() for key in accounts.FILES}
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"Secret {name} cannot be read: {error}; empty it for new keys") from None

@@ -1,0 +1,1 @@
+"""The API server: requests, answers that nest deep, reachability, and who refused."""

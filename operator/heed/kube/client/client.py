@@ -1,0 +1,218 @@
+"""The few requests that Heed makes of the API server, as plain JSON, with every failure turned into one error type."""
+
+import asyncio
+import logging
+import os
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from kubernetes.aio import client, config
+from kubernetes.aio.client.exceptions import ApiException
+from kubernetes.aio.config import ConfigException
+from kubernetes.aio.config.incluster_config import SERVICE_HOST_ENV_NAME as SERVICE_HOST
+
+from heed import names
+from heed.errors import HeedError, InvalidSettings
+from heed.kube.client.deep_json import loads
+from heed.util.http_proxy import proxy_for
+
+TIMEOUT = 15.0
+TLS_END = 0.25  # seconds
+PAGE = 500
+JSON = "application/json"
+METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+MERGE_PATCH = "application/merge-patch+json"
+AGENTS = f"/apis/{names.API_VERSION}"
+JOBS = "/apis/batch/v1"
+CORE = "/api/v1"
+KUBECONFIG_LOG = "kubernetes.aio.config.kube_config"
+_NAME = re.compile(r"[-a-z0-9.]{1,253}")
+
+
+class ApiError(HeedError):
+    """The API server refused (`status` is HTTP's), or did not answer (0: it may have done it all the same).
+
+    `reason` is that of the answer's Status (meta/v1 StatusReason), where it has one.
+    """
+
+    def __init__(self, status: int, message: str, reason: str = "") -> None:
+        super().__init__(f"{status}: {message}" if status else message)
+        self.status, self.message, self.reason = status, message, reason
+
+    @property
+    def already_exists(self) -> bool:
+        """Whether a create found the name taken; a 409 may also be a quota's counter that others wrote meanwhile."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether what was asked for may have been done all the same."""
+        return self.status == 0 or self.status >= 500
+
+
+Answered = Callable[[str, int, float], None]  # method, HTTP status (0: no answer), seconds
+
+
+def _unobserved(method: str, status: int, seconds: float) -> None:
+    """Nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A decoded response and its size in bytes."""
+
+    body: dict[str, Any]
+    size: int
+
+
+class Api:
+    """A connection to the API server."""
+
+    def __init__(self, client_: client.ApiClient) -> None:
+        self._client = client_
+        self.observe: Answered = _unobserved
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None) -> "Api":
+        """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig (the order of
+        client-go). Raises InvalidSettings."""
+        configuration = client.Configuration()
+        logging.getLogger(KUBECONFIG_LOG).setLevel(logging.ERROR)  # what it warns of is raised, too
+        try:
+            if kubeconfig is None and not os.environ.get("KUBECONFIG") and SERVICE_HOST in os.environ:
+                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+            else:
+                await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+        except (ConfigException, OSError) as error:
+            message = (
+                f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
+            )
+            raise InvalidSettings(message) from None
+        configuration.connection_pool_maxsize = 100
+        # A kubeconfig's own proxy-url comes first. aiohttp's own reading of the environment knows no networks.
+        configuration.proxy = configuration.proxy or proxy_for(configuration.host, os.environ)
+        configuration.client_session_kwargs = {"trust_env": False}
+        return cls(client.ApiClient(configuration))
+
+    @property
+    def proxy(self) -> str | None:
+        """The URL of the HTTP proxy on the way to the API server; None for none."""
+        found: str | None = self._client.configuration.proxy
+        return found
+
+    async def close(self) -> None:
+        """Close the connections, and give those with TLS the moment that they need to end."""
+        await self._client.close()  # type: ignore[no-untyped-call]
+        await asyncio.sleep(TLS_END)
+
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
+        """GET. Raises ApiError."""
+        return await self._request("GET", path, query=query)
+
+    async def list(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
+    ) -> list[dict[str, Any]]:
+        """GET all items of a collection; METADATA leaves out spec and status. Raises ApiError."""
+        return [item async for page in self.pages(path, query, accept=accept) for item in page]
+
+    async def pages(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
+    ) -> AsyncIterator[Sequence[dict[str, Any]]]:
+        """The same, a page at a time, for those who need not have all in memory. Raises ApiError."""
+        page = {**(query or {}), "limit": str(PAGE)}
+        while True:
+            body = (await self._request("GET", path, query=page, accept=accept)).body
+            yield body["items"] or []  # no metadata at all is null
+            if not (more := body["metadata"].get("continue")):
+                return
+            page["continue"] = more
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """POST; a field that the API server does not know is refused, where it would drop it. Raises ApiError."""
+        query = {"fieldValidation": "Strict"}
+        return await self._request("POST", path, query=query, body=body, content_type=JSON)
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+        """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""
+        return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
+
+    async def delete(self, path: str, uid: str | None = None) -> Answer:
+        """DELETE, dependents in the background; with a `uid` no other object of that name. Raises ApiError."""
+        options = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
+        return await self._request("DELETE", path, body=options, content_type=JSON)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        content_type: str | None = None,
+        accept: str = JSON,
+    ) -> Answer:
+        headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                parameters = await self._client.param_serialize(
+                    method,
+                    path,
+                    query_params=list((query or {}).items()),
+                    header_params=headers,
+                    body=body,
+                    auth_settings=["BearerToken"],
+                )
+                response = (await self._client.call_api(*parameters, _preload_content=False)).response
+                content = await response.read()
+        except ApiException as error:
+            self.observe(method, error.status or 0, time.monotonic() - began)
+            raise ApiError(error.status or 0, str(error.reason)) from None
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self.observe(method, 0, time.monotonic() - began)
+            raise ApiError(0, f"the API server does not answer: {type(error).__name__}: {error}") from None
+        self.observe(method, response.status, time.monotonic() - began)
+        return _answer(response.status, content)
+
+
+def _answer(status: int, content: bytes) -> Answer:
+    try:
+        body = loads(content)
+    except ValueError:
+        body = {"message": content[:200].decode(errors="replace")}
+    if status >= 400:
+        raise ApiError(status, str(body.get("message") or body), str(body.get("reason") or ""))
+    return Answer(body, len(content))
+
+
+def agent_path(namespace: str, name: str, subresource: str = "") -> str:
+    """The path of an Agent, or of its status."""
+    return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}/{name}" + (
+        f"/{subresource}" if subresource else ""
+    )
+
+
+def agents_path(namespace: str | None) -> str:
+    """The path of a namespace's Agents, or of all."""
+    return objects_path(names.PLURAL, namespace)
+
+
+def objects_path(plural: str, namespace: str | None) -> str:
+    """The path of Heed's other objects of a kind in a namespace, or of all."""
+    return f"{AGENTS}/namespaces/{namespace}/{plural}" if namespace else f"{AGENTS}/{plural}"
+
+
+def jobs_path(namespace: str | None, name: str = "") -> str:
+    """The path of a namespace's Jobs, of one, or of all.
+
+    Raises ApiError 404 for what can name no Job: names come from statuses too, and `..` would lead to other namespaces.
+    """
+    if namespace is None:
+        return f"{JOBS}/jobs"
+    if name and _NAME.fullmatch(name) is None:
+        raise ApiError(404, f"no Job can be named {name!r}")
+    return f"{JOBS}/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")

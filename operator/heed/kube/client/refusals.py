@@ -1,0 +1,72 @@
+"""Who refused a request to the API server: an admission policy or webhook, by name. Pure.
+
+Only the message says so: a denial's HTTP status is its author's choice (a policy's `reason` is 401, 403, 413 or 422, a
+webhook's code anything from 400 on), and a 403 is also a missing right or a full quota.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from heed.core.tasks.job_contract import REASON_INVALID
+from heed.errors import TaskRefused
+from heed.kube.client.client import ApiError
+
+# As k8s.io/apiserver words denials: admission/plugin/policy (dispatchers), admission/plugin/webhook/errors.
+_POLICY: Final = re.compile(
+    r"(?P<kind>(?:Validating|Mutating)AdmissionPolicy|policy) ['\"](?P<name>[^'\"]+)['\"]"
+    r"(?: with binding ['\"](?P<binding>[^'\"]+)['\"])? denied request: ?(?P<why>.*)",
+    re.DOTALL,
+)
+_WEBHOOK: Final = re.compile(
+    r'admission webhook "(?P<name>[^"]+)" denied the request:?(?: without explanation)? ?(?P<why>.*)',
+    re.DOTALL,
+)
+_QUOTA: Final = "exceeded quota"  # also the words of webhooks that keep quotas of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Refuser:
+    """An admission policy or webhook that denied a request, and why."""
+
+    kind: str
+    name: str
+    binding: str | None
+    why: str
+
+    def __str__(self) -> str:
+        binding = f' (binding "{self.binding}")' if self.binding else ""
+        return f'{self.kind} "{self.name}"{binding}'
+
+
+def refuser_of(error: ApiError) -> Refuser | None:
+    """Who denied a request in admission; None where nobody did, or where it cannot be told."""
+    if error.status < 400:
+        return None
+    if found := _POLICY.search(error.message):
+        kind = "MutatingAdmissionPolicy" if found["kind"] == "policy" else found["kind"]
+        return Refuser(kind, found["name"], found["binding"], found["why"].strip())
+    if found := _WEBHOOK.search(error.message):
+        return Refuser("admission webhook", found["name"], None, found["why"].strip())
+    return None
+
+
+def is_quota(error: ApiError) -> bool:
+    """Whether a quota is full: a refusal that passes."""
+    return _QUOTA in error.message
+
+
+def refused_job(task: str, error: ApiError) -> TaskRefused | None:
+    """What a refusal of its Job means for a task; None where it may pass: a quota, a right, the API server's load.
+
+    A denial in admission is taken for final, whatever status it comes with: it is said of this very Job, which never
+    changes. A webhook that could not be asked is no denial (`failed calling webhook`, 500).
+    """
+    path = f"spec.tasks.{task}.job"
+    if error.status == 429 or error.status >= 500 or is_quota(error):
+        return None
+    if (refuser := refuser_of(error)) is not None:
+        return TaskRefused(
+            REASON_INVALID, f"{path}: refused by {refuser}: {refuser.why or 'without a reason'}"
+        )
+    return TaskRefused(REASON_INVALID, f"{path}: {error.message}") if error.status in (400, 422) else None

@@ -1,0 +1,333 @@
+"""All Agents of the cluster: which generation of each runs here, and what its conditions say of it."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from heed.bus.task_credentials import TaskAccess
+from heed.core.compiler.program import Program
+from heed.core.effects import AgentRef
+from heed.engine.loop import AgentLoop
+from heed.engine.observer import Observer
+from heed.engine.ports import EventBus
+from heed.engine.rate_limit import Pace
+from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
+from heed.kube.client.client import METADATA, Api, ApiError, agent_path, agents_path
+from heed.kube.controller.generation import choose
+from heed.kube.controller.job_resync import resync
+from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.controller.policy_cache import Basis, Rules
+from heed.kube.controller.recompile import Review, without_ledger
+from heed.kube.controller.stuck_tasks import Overdue
+from heed.kube.jobs import manifest
+from heed.kube.jobs.lister import JobLists
+from heed.kube.jobs.runner import JobRunner
+from heed.kube.metrics.collector import Sight
+from heed.kube.status.event_recorder import Happenings
+from heed.kube.status.ledger_store import StatusLedger
+from heed.kube.status.loop_health import Patience, Standings
+from heed.kube.status.ready import Saying, Word, stuck_tasks, version
+from heed.kube.status.reasons import Trouble
+from heed.sandbox.decision_pool import Guard
+from heed.util.aio import stop
+
+log = logging.getLogger("heed.fleet")
+Body = Mapping[str, Any]
+Name = tuple[str, str]
+RETRY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What of an Agent was seen that its loop depends on. A change of labels makes no new generation."""
+
+    uid: str
+    generation: int
+    labels: Mapping[str, str]
+    version: int = field(compare=False)
+
+    @classmethod
+    def of(cls, body: Body) -> "_Sight":
+        metadata = body["metadata"]
+        labels = dict(metadata.get("labels") or {})
+        return cls(metadata["uid"], metadata["generation"], labels, version(body))
+
+
+@dataclass(slots=True)
+class _Running:
+    """A generation of an Agent at work."""
+
+    program: Program
+    basis: Basis
+    body: Body
+    loop: AgentLoop
+    runner: JobRunner
+    store: StatusLedger
+    task: asyncio.Task[None]
+
+
+class Fleet:
+    """Starts, restarts and stops the loops of Agents as their objects change."""
+
+    def __init__(
+        self,
+        api: Api,
+        bus: EventBus,
+        observer: Observer,
+        pace: Pace,
+        *,
+        guard: Guard | None = None,
+        patience: Patience | None = None,
+        watched: str | None = None,
+        access: TaskAccess | None = None,
+    ) -> None:
+        patience = patience or Patience()
+        self._access = access or TaskAccess()
+        self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
+        self._happenings = Happenings(api, observer)
+        self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)
+        self._saying.rewrote = self._rewrote
+        self._saying.refused = self._happenings.refused
+        self._overdue = Overdue(api, self._waits, self._saying.look, patience.pods)
+        self._standings = Standings(self._happenings, self._saying.look, patience)
+        self._rules = Rules(api, watched)
+        self._review = Review(self._rules, self._reconcile_again)
+        self._words: dict[Name, tuple[AgentRef, Word]] = {}
+        self._running: dict[Name, _Running] = {}
+        self._seen: dict[Name, _Sight] = {}
+        self._latest: dict[Name, Body | None] = {}
+        self._reconciling: dict[Name, asyncio.Task[None]] = {}
+        self._lists, self._orphans = JobLists(api), set[str]()
+
+    def observe(self, body: Body, *, deleted: bool = False) -> None:
+        """An Agent was seen as `body`, or seen to be gone. Returns at once; only the latest sight counts.
+
+        One that is being deleted is gone: its Jobs are going too, and nobody is to react to that.
+        """
+        body, deleted = without_ledger(body), deleted or "deletionTimestamp" in body["metadata"]
+        name = (body["metadata"]["namespace"], body["metadata"]["name"])
+        sight, before = _Sight.of(body), self._seen.get(name)
+        if deleted and before is not None and before.uid != sight.uid:
+            return
+        if not deleted and before is not None and sight.version < before.version:
+            return  # a late sight, of this Agent or of an earlier one of its name
+        self._seen[name] = sight
+        self._review.saw(name, None if deleted else body)
+        if not deleted and name in self._words:
+            self._saying.hear(_agent(body), body)
+        if not deleted and before == sight:
+            return
+        self._reconcile_soon(name, None if deleted else body)
+
+    def observe_job(self, job: Body, *, deleted: bool = False) -> None:
+        """A Job of one of the Agents was seen. Where its Agent does not run yet, its loop will look for it."""
+        running = self._running.get((job["metadata"]["namespace"], manifest.owner_name(job)))
+        if running is not None and manifest.owner_uid(job) == running.program.agent.uid:
+            running.runner.observe(job, deleted=deleted)
+
+    def observe_rule(self, rule: Body, *, deleted: bool = False) -> None:
+        """A policy, a grant or an event type was seen as `rule`, or seen to be gone."""
+        if self._rules.observe(rule, deleted=deleted):
+            self._review.soon()
+
+    def beset(self, trouble: Trouble | None) -> None:
+        """Something troubles all Agents, or does not any more, whatever their loops do."""
+        if self._standings.beset(trouble):
+            self._saying.look_at_all()
+
+    async def learn_rules(self) -> None:
+        """Read all policies, grants and event types: before any Agent is shown, and now and then. Raises ApiError."""
+        await self._rules.relist()
+        self._review.soon()
+
+    async def sweep(self, namespace: str | None) -> None:
+        """Find Agents and Jobs that vanished while no watch was looking. Raises ApiError."""
+        known = list(self._running.values())
+        items = await self._api.list(agents_path(namespace), accept=METADATA)
+        alive = {item["metadata"]["uid"] for item in items}
+        for running in known:
+            if running.program.agent.uid not in alive:
+                self.observe(running.body, deleted=True)
+            elif running.task.done():
+                await self._begin_again(running.program.agent)
+        runners = {running.program.agent: running.runner for running in self._running.values()}
+        self._orphans &= await resync(self._api, namespace, runners)
+        await self._keep_up()
+
+    async def _keep_up(self) -> None:
+        """See that no quiet Agent's cursor falls off the old end of the stream."""
+        with suppress(BusUnavailable, StreamMissing):  # it is looked at again later
+            first, last = await self._bus.bounds()
+            for running in list(self._running.values()):
+                with suppress(ReaderLost):
+                    await running.loop.keep_up(first, last)
+
+    def sights(self) -> Iterator[Sight]:
+        """What is known of each Agent now. Asks nobody."""
+        stuck = self._overdue.counts()
+        for name, (agent, _) in self._words.items():
+            loop = self._running[name].loop if name in self._running else None
+            stored, lag = (loop.stored, loop.lag) if loop else (None, None)
+            refused = self._saying.is_refused(agent)
+            yield Sight(agent, self._saying.ready(agent), stored, lag, stuck.get(agent, 0), refused)
+
+    def unwritten(self) -> str | None:
+        """Whose status the API server refuses to take, in words."""
+        return self._saying.unwritten()
+
+    async def close(self) -> None:
+        """Stop all loops; their ledgers say how to go on."""
+        await self._review.close()
+        await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
+        await asyncio.gather(*(self._stop(name) for name in list(self._running)))
+        self._standings.close()
+        self._overdue.close()
+        await self._saying.close()
+        await self._rules.close()
+        await self._happenings.close()
+        await self._guard.close()
+
+    async def _begin_again(self, agent: AgentRef) -> None:
+        """A loop was told that its Agent is gone, and it is not."""
+        try:
+            body = (await self._api.get(agent_path(agent.namespace, agent.name))).body
+        except ApiError as error:
+            log.warning("cannot read an agent", extra={"agent": str(agent), "error": str(error)})
+            return
+        self._seen.pop((agent.namespace, agent.name), None)
+        self.observe(body)
+
+    def _reconcile_soon(self, name: Name, body: Body | None) -> None:
+        self._latest[name] = body
+        if name not in self._reconciling:
+            self._reconciling[name] = asyncio.ensure_future(self._reconcile_latest(name))
+
+    def _reconcile_again(self, name: Name, body: Body) -> "asyncio.Task[None]":
+        self._reconcile_soon(name, body)
+        return self._reconciling[name]
+
+    async def _reconcile_latest(self, name: Name) -> None:
+        try:
+            while name in self._latest:
+                await self._reconcile_once(name, self._latest.pop(name))
+        finally:
+            del self._reconciling[name]  # without a turn of others since the last look at what is new
+
+    async def _reconcile_once(self, name: Name, body: Body | None) -> None:
+        try:
+            if body is not None:
+                await self._reconcile(name, body)
+                return
+            await self._leave(name)
+            if name not in self._latest:  # else another one of that name has been seen meanwhile
+                self._seen.pop(name, None)
+        except Exception as error:  # also a mistake of ours: an Agent must not stay as it was for ever
+            extra = {"agent": "/".join(name), "error": str(error)}
+            log.warning("cannot reconcile", extra=extra, exc_info=not isinstance(error, HeedError))
+            self._latest.setdefault(name, body)
+            await asyncio.sleep(RETRY)
+
+    async def _reconcile(self, name: Name, body: Body) -> None:
+        """Run the generation that may run now, and say so."""
+        if name in self._words and self._words[name][0] != _agent(body):
+            await self._leave(name)  # it was another one of that name
+        basis = self._review.basis(name, body, kept := self._kept(name, body))
+        choice = choose(body, kept, basis.compiled, self._rules.watched)
+        if choice.program is None:
+            await self._stop(name)
+        if choice.error is not None:  # first, since it holds what to go back to
+            self._say(name, body, choice.word)
+        if choice.program is not None:
+            await self._run(name, choice.body, choice.program, basis)
+        if choice.error is None:
+            self._say(name, body, choice.word)
+        choice.log()
+
+    def _kept(self, name: Name, body: Body) -> str | None:
+        """The last valid spec of an Agent before this generation, if that is worth going back to."""
+        if (running := self._running.get(name)) is not None:
+            valid = running.body["metadata"]["generation"]
+            return last_valid(running.body) if valid != body["metadata"]["generation"] else None
+        if (said := self._words.get(name)) is not None:
+            return said[1].last_valid_spec
+        kept: str | None = (body.get("status") or {}).get("lastValidSpec")
+        return kept
+
+    def _say(self, name: Name, body: Body, word: Word) -> None:
+        agent = _agent(body)
+        self._words[name] = (agent, word)
+        self._overdue.begin(agent, said=stuck_tasks(body) is not None)
+        self._saying.begin(agent, body)
+
+    def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
+        """A condition was written on top of a version of the Agent, whose ledger stayed as it was."""
+        running = self._running.get((agent.namespace, agent.name))
+        if running is not None and running.program.agent == agent:
+            running.store.moved(before, body)
+
+    def _wanted(self, agent: AgentRef) -> Word | None:
+        """What is to be said of an Agent, as far as is known now."""
+        said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
+        if word is None or said_of != agent:
+            return None
+        return word.under(self._standings.verdict(agent)).beside(self._overdue.verdict(agent))
+
+    def _waits(self, agent: AgentRef, task_id: str) -> bool:
+        running = self._running.get((agent.namespace, agent.name))
+        return running is not None and running.program.agent == agent and running.loop.waits(task_id)
+
+    async def _run(self, name: Name, body: Body, program: Program, basis: Basis) -> None:
+        """See that exactly this runs."""
+        running = self._running.get(name)
+        if running is not None and not running.task.done():
+            there = running.program
+            if (there.generation, there.labels, running.basis) == (program.generation, program.labels, basis):
+                return
+        await self._stop(name)
+        runner = JobRunner(self._api, program.agent, self._lists, self._orphans, self._access)
+        store = StatusLedger(self._api, program.agent)
+        loop = AgentLoop(
+            program,
+            store,
+            self._bus,
+            runner,
+            self._standings,
+            since=body["metadata"]["creationTimestamp"],
+            pace=self._pace,
+            guard=self._guard,
+        )
+        runner.report, runner.waits = loop.report, loop.waits
+        runner.seen = lambda job, deleted: self._overdue.saw(program.agent, job, deleted=deleted)
+        runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
+        task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
+        task.add_done_callback(lambda done: _ended(program.agent, done))
+        self._running[name] = _Running(program, basis, body, loop, runner, store, task)
+        self._standings.began(program.agent)
+
+    async def _leave(self, name: Name) -> None:
+        """An Agent is gone."""
+        await self._stop(name)
+        if (said := self._words.pop(name, None)) is not None:
+            self._standings.forget(said[0])
+            self._overdue.forget(said[0])
+            self._happenings.forget(said[0])
+            await self._saying.forget(said[0])
+
+    async def _stop(self, name: Name) -> None:
+        if (running := self._running.pop(name, None)) is not None:
+            await stop(running.task)
+            running.runner.close()
+
+
+def _agent(body: Body) -> AgentRef:
+    metadata = body["metadata"]
+    return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
+def _ended(agent: AgentRef, task: "asyncio.Task[None]") -> None:
+    """A loop ends when its Agent is gone. Anything else is a mistake of ours, and is said aloud."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("agent loop broke", extra={"agent": str(agent)}, exc_info=error)

@@ -1,0 +1,92 @@
+"""Which generation of an Agent may run now: its own, else the last valid one, else none. And what is to be said of it.
+
+A generation that is invalid, or that policies do not allow, lets the last valid one run on, if that is allowed. One
+that ran and is not allowed any more stops: there is none to go back to.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from heed.core.compiler.program import Program
+from heed.errors import INVALID, NOT_GRANTED, InvalidManifest, PolicyViolation
+from heed.kube.controller.last_valid_spec import restored
+from heed.kube.status.ready import Word
+
+log = logging.getLogger("heed.fleet")
+Body = Mapping[str, Any]
+STOPPED: Final = "the Agent is stopped, and its events wait in the stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What may run (`program`, compiled from `body`), what is to be said, and why it is not the present generation."""
+
+    word: Word
+    body: Body
+    program: Program | None
+    error: InvalidManifest | None = None
+    unfit: InvalidManifest | None = None  # why it is not the last valid one either
+
+    def log(self) -> None:
+        """Say in the log what runs, or what is wrong."""
+        metadata = self.body["metadata"]
+        extra: dict[str, Any] = {
+            "agent": f"{metadata['namespace']}/{metadata['name']}",
+            "generation": self.word.generation,
+        }
+        if self.error is None:
+            log.info("agent subscribed", extra=extra)
+            return
+        extra["problems"] = [str(problem) for problem in self.error.problems]
+        log.warning("agent invalid" if self.error.reason == INVALID else "agent not allowed", extra=extra)
+        if self.unfit is not None:
+            extra["problems"] = [str(problem) for problem in self.unfit.problems]
+            log.warning("last valid spec may not run", extra=extra)
+
+
+def choose(
+    body: Body, kept: str | None, compiled: Callable[[Body], Program], watched: str | None = None
+) -> Choice:
+    """Choose for an Agent seen as `body`, with the last valid spec as it was `kept`.
+
+    `watched` is the only namespace that is known, if there is one.
+    """
+    generation = body["metadata"]["generation"]
+    try:
+        program = compiled(body)
+    except InvalidManifest as failure:
+        error = failure
+    else:
+        return Choice(Word(generation, "True", "Subscribed", _subscribed(program)), body, program)
+    message, unfit = str(error), None
+    if kept is not None:
+        try:
+            body = restored(body, kept)
+            program = compiled(body)
+        except InvalidManifest as failure:
+            unfit = failure
+        else:
+            word = Word(generation, "False", error.reason, _hinted(message, error, watched), kept)
+            return Choice(word, body, program, error)
+    if isinstance(unfit, PolicyViolation):
+        message += (
+            f"\nthe last valid generation, {body['metadata']['generation']}, may not run either: {unfit}"
+        )
+    if error.reason != INVALID or isinstance(unfit, PolicyViolation):
+        message += f"\n{STOPPED}"
+    word = Word(generation, "False", error.reason, _hinted(message, unfit or error, watched), kept)
+    return Choice(word, body, None, error, unfit)
+
+
+def _hinted(message: str, error: InvalidManifest, watched: str | None) -> str:
+    """What is granted elsewhere is not known to an operator that watches one namespace."""
+    if watched is None or all(problem.reason != NOT_GRANTED for problem in error.problems):
+        return message
+    return f"{message}\nthis operator watches namespace {watched} only, and knows no EventGrant of others"
+
+
+def _subscribed(program: Program) -> str:
+    patterns = len({(item.namespace, item.pattern) for item in program.subscriptions})
+    return f"{patterns} pattern{'s' if patterns != 1 else ''}, {len(program.reactions)} handlers"

@@ -1,0 +1,290 @@
+"""What is known of policies, grants and event types in one term: what they make of each Agent, and which they concern.
+
+They are listed before any Agent runs, since an Agent that ran before its policy is known would run without one. After
+that the watch shows them one by one. A policy that cannot be read restricts all the same, see `closed_policy`.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+from heed import names
+from heed.api.agent import Metadata
+from heed.api.policy import (
+    AgentPolicy,
+    EventGrant,
+    EventType,
+    closed_policy,
+    parse_event_type,
+    parse_grant,
+    parse_policy,
+)
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.policy.permissions import Permissions, permissions
+from heed.core.schema.registry import Schemas
+from heed.errors import INVALID, InvalidManifest
+from heed.kube.client.client import Api, objects_path
+from heed.kube.controller.event_type_cache import IN_FORCE, Types
+from heed.kube.controller.last_valid_spec import heard
+from heed.kube.status.accepted import Accepting, Judgement
+from heed.kube.status.ready import version
+
+log = logging.getLogger("heed.rules")
+Body = Mapping[str, Any]
+Key = tuple[str, str, str]  # kind, namespace, name
+Alike = tuple[frozenset[tuple[str, str]], frozenset[str]]  # labels, and namespaces that are heard
+Rule = AgentPolicy | EventGrant | EventType
+K = TypeVar("K")
+V = TypeVar("V")
+ALIKE: Final = 10_000  # sorts of Agents in a namespace of which permissions are remembered
+SEEN: Final = ("name", "namespace", "uid", "generation", "resourceVersion")
+KINDS: Final = {kind: names.PLURALS[kind] for kind in names.RULES}
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an Agent is compiled with beside its manifest. With equal ones it makes the same program."""
+
+    permissions: Permissions
+    schemas: Schemas  # of the namespaces that it hears
+
+    def compiled(self, agent: Body) -> Program:
+        """The program of an Agent's object. Raises InvalidManifest, PolicyViolation."""
+        return compile_agent(parse_agent(agent), self.permissions, self.schemas)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The namespaces whose Agents may have another basis now, and the objects of which something is to be said."""
+
+    concerned: Collection[str]
+    unsaid: Collection[Key]
+
+    def __bool__(self) -> bool:
+        return bool(self.concerned or self.unsaid)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An object as it was last seen. `rule` is what it stands for; of one that cannot be read, None or a substitute.
+
+    Without a judgement it has to be compared with others first.
+    """
+
+    uid: str
+    seen: Body  # without its spec
+    rule: Rule | None
+    judgement: Judgement | None
+
+
+class Rules:
+    """Of all namespaces, or of the one that is watched: what others grant is not known then, and so is not granted."""
+
+    def __init__(self, api: Api, watched: str | None = None) -> None:
+        self.watched = watched
+        self._api, self._accepting = api, Accepting(api, self._wrote)
+        self._known: dict[Key, _Known] = {}
+        self._policies: defaultdict[str, dict[str, AgentPolicy]] = defaultdict(dict)
+        self._grants: defaultdict[str, dict[Key, EventGrant]] = defaultdict(dict)  # by whom they are for
+        self._permissions: defaultdict[str, dict[Alike, Permissions]] = defaultdict(dict)
+        self._types = Types()
+        self._concerned: set[str] = set()
+        self._unsaid: set[Key] = set()  # changed, and not handed out yet
+        self._awaited: set[Key] = set()  # handed out, and not to be said yet
+        self._listing = asyncio.Lock()
+        self._deleted: set[str] | None = None  # uids, while a list is under way
+
+    def observe(self, body: Body, *, deleted: bool = False) -> bool:
+        """An object was seen as `body`, or seen to be gone. Returns whether it may concern Agents, see `changes`."""
+        metadata = body["metadata"]
+        key = (body["kind"], metadata["namespace"], metadata["name"])
+        before = self._known.get(key)
+        if deleted:
+            return self._forget(key, metadata["uid"])
+        if before is not None and version(body) < version(before.seen):
+            return False  # a late sight, of this one or of an earlier one of its name
+        seen = _without_spec(body)
+        if before is not None and _generation(before.seen) == _generation(body):
+            self._known[key] = replace(before, seen=seen)
+            if key not in self._awaited:
+                self.say((key,))
+            return False
+        if before is not None:
+            self._remove(key, before)
+        rule, judgement = _read(body)
+        self._known[key] = _Known(metadata["uid"], seen, rule, judgement)
+        self._place(key, rule)
+        self._unsaid.add(key)
+        return True
+
+    def changes(self) -> Changes:
+        """What changed since the last call."""
+        concerned = self._concerned | self._hearers(self._types.changed)
+        for namespace in self._types.changed:
+            for name, judgement in self._types.judgements(namespace).items():
+                key = (names.EVENT_TYPE, namespace, name)
+                if self._known[key].judgement != judgement:
+                    self._known[key] = replace(self._known[key], judgement=judgement)
+                    self._unsaid.add(key)
+        found = Changes(concerned, self._unsaid)
+        self._awaited |= self._unsaid
+        self._concerned, self._unsaid, self._types.changed = set(), set(), set()
+        return found
+
+    def say(self, keys: Iterable[Key]) -> None:
+        """Have written of these objects whether they count. What has changed again since is for later."""
+        for key in keys:
+            self._awaited.discard(key)
+            known = self._known.get(key)
+            if known is not None and known.judgement is not None and key not in self._unsaid:
+                self._accepting.say(KINDS[key[0]], known.seen, known.judgement)
+
+    def basis(self, agent: Body, kept: str | None = None) -> Basis:
+        """What an Agent, as an object with the last valid spec as it was `kept`, is to be compiled with now.
+
+        Of grants and types only what its subscriptions need: nobody can stir up Agents by granting them something.
+        """
+        metadata = agent["metadata"]
+        namespace, labels = metadata["namespace"], metadata.get("labels") or {}
+        others = heard(agent, kept)
+        alike = self._permissions[namespace]
+        if (may := alike.get(key := (frozenset(labels.items()), others))) is None:
+            who = Metadata.model_construct(name=metadata["name"], namespace=namespace, labels=dict(labels))
+            if len(alike) >= ALIKE:
+                alike.clear()
+            grants = self._grants.get(namespace, {}).values()
+            needed = [grant for grant in grants if grant.metadata.namespace in others]
+            may = alike[key] = permissions(who, self._policies.get(namespace, {}).values(), needed)
+        return Basis(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
+
+    async def relist(self) -> None:
+        """Read them all anew, and find what nobody told was deleted. Raises ApiError."""
+        async with self._listing:
+            for kind in KINDS:
+                await self._relist(kind)
+        await self.prepare()
+
+    async def prepare(self) -> None:
+        """Do now, and with turns of others, what would else keep them waiting later."""
+        await self._types.prepare()
+
+    async def close(self) -> None:
+        """Write nothing more."""
+        await self._accepting.close()
+
+    def _wrote(self, body: Body) -> None:
+        """The watch is about to show it; another generation is left to that."""
+        key = (body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])
+        known = self._known.get(key)
+        if known is not None and _generation(known.seen) == _generation(body):
+            if version(body) > version(known.seen):
+                self._known[key] = replace(known, seen=_without_spec(body))
+
+    async def _relist(self, kind: str) -> None:
+        known = {key: item.uid for key, item in self._known.items() if key[0] == kind}
+        self._deleted = set()
+        found: set[str] = set()
+        try:
+            async for page in self._api.pages(objects_path(KINDS[kind], self.watched)):
+                for body in page:
+                    found.add(body["metadata"]["uid"])
+                    if body["metadata"]["uid"] not in self._deleted:
+                        self.observe({"kind": kind, "apiVersion": names.API_VERSION, **body})
+        finally:
+            self._deleted = None
+        for key, uid in known.items():
+            if uid not in found:
+                self._forget(key, uid)
+
+    def _forget(self, key: Key, uid: str) -> bool:
+        if self._deleted is not None:
+            self._deleted.add(uid)
+        known = self._known.get(key)
+        if known is None or known.uid != uid:
+            return False
+        self._remove(key, known)
+        return True
+
+    def _remove(self, key: Key, known: _Known) -> None:
+        del self._known[key]
+        self._accepting.forget(known.uid)
+        _, namespace, name = key
+        match known.rule:
+            case AgentPolicy():
+                _drop(self._policies, namespace, name)
+                self._concern(namespace)
+            case EventGrant(spec=spec):
+                for item in spec.from_:
+                    _drop(self._grants, item.namespace, key)
+                    self._concern(item.namespace)
+            case EventType():
+                self._types.remove(namespace, name)
+
+    def _place(self, key: Key, rule: Rule | None) -> None:
+        _, namespace, name = key
+        match rule:
+            case AgentPolicy():
+                self._policies[namespace][name] = rule
+                self._concern(namespace)
+            case EventGrant(spec=spec):
+                for item in spec.from_:
+                    self._grants[item.namespace][key] = rule
+                    self._concern(item.namespace)
+            case EventType():
+                self._types.put(rule)
+
+    def _concern(self, namespace: str) -> None:
+        self._concerned.add(namespace)
+        self._permissions.pop(namespace, None)
+
+    def _hearers(self, namespaces: Collection[str]) -> set[str]:
+        """Whose Agents may hear events of these namespaces: their own, and those they are granted to."""
+        granted = {
+            to
+            for to, grants in self._grants.items()
+            if any(grant.metadata.namespace in namespaces for grant in grants.values())
+        }
+        return granted | set(namespaces)
+
+
+def _drop(by_namespace: dict[str, dict[K, V]], namespace: str, key: K) -> None:
+    """Without an empty map that stays: whoever grants may name any number of namespaces, one after the other."""
+    inner = by_namespace.get(namespace, {})
+    inner.pop(key, None)
+    if not inner:
+        by_namespace.pop(namespace, None)
+
+
+def _without_spec(body: Body) -> Body:
+    """What has to be remembered of an object; the rest may be large."""
+    metadata = {name: body["metadata"][name] for name in SEEN if name in body["metadata"]}
+    return {"metadata": metadata, "status": body.get("status") or {}}
+
+
+def _generation(body: Body) -> tuple[str, int]:
+    metadata = body["metadata"]
+    return metadata["uid"], metadata.get("generation", 0)
+
+
+_PARSERS: Final[Mapping[str, Callable[[Body], Rule]]] = {
+    names.AGENT_POLICY: parse_policy,
+    names.EVENT_GRANT: parse_grant,
+    names.EVENT_TYPE: parse_event_type,
+}
+
+
+def _read(body: Body) -> tuple[Rule | None, Judgement | None]:
+    """What an object stands for, and what is to be said of it as far as it alone can tell."""
+    try:
+        rule = _PARSERS[body["kind"]](body)
+        return rule, None if isinstance(rule, EventType) else IN_FORCE
+    except Exception as error:  # also a mistake of ours: what is in one of them is nothing to the others
+        if not isinstance(error, InvalidManifest):
+            log.exception("cannot read a rule", extra={"rule": f"{body['kind']} {body['metadata']['name']}"})
+        closed = closed_policy(body) if body["kind"] == names.AGENT_POLICY else None
+        effect = "it selects Agents all the same, and allows them nothing" if closed else "it has no effect"
+        return closed, Judgement(False, INVALID, f"{error}\n{effect}")

@@ -1,0 +1,103 @@
+"""Which Agents are to be compiled anew when policies, grants or event types change: those whose basis is another one.
+
+A burst of changes is one, and Agents are looked at one by one, so that the others go on meanwhile.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from typing import Any, Final
+
+from heed.kube.controller.policy_cache import Basis, Key, Rules
+from heed.util.aio import stop
+
+log = logging.getLogger("heed.rules")
+Body = Mapping[str, Any]
+Name = tuple[str, str]
+GATHER: Final = 0.2  # seconds that changes are gathered
+RETRY: Final = 5.0  # seconds after a mistake of ours
+WAIT: Final = 10.0  # seconds for Agents to be compiled anew
+NEEDED: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
+
+
+class Review:
+    """Knows all Agents as they were last seen, and what each was last compiled with. `again` compiles one anew.
+
+    When that is done, what changed is said to be accepted: it is in force then.
+    """
+
+    def __init__(self, rules: Rules, again: Callable[[Name, Body], "asyncio.Task[None]"]) -> None:
+        self._rules, self._again = rules, again
+        self._bodies: dict[Name, Body] = {}
+        self._bases: dict[Name, tuple[str | None, Basis]] = {}  # with the last valid spec, where that may run
+        self._reviewing: asyncio.Task[None] | None = None
+        self._saying: set[asyncio.Task[None]] = set()
+
+    def saw(self, name: Name, body: Body | None) -> None:
+        """An Agent was seen; None: it is gone."""
+        if body is None:
+            self._bodies.pop(name, None)
+            self._bases.pop(name, None)
+        else:
+            self._bodies[name] = body
+
+    def basis(self, name: Name, body: Body, kept: str | None = None) -> Basis:
+        """What an Agent is to be compiled with now, with the last valid spec as it was `kept`."""
+        basis = self._rules.basis(body, kept)
+        if name in self._bodies:
+            self._bases[name] = kept, basis
+        return basis
+
+    def soon(self) -> None:
+        """Rules have changed."""
+        if self._reviewing is None or self._reviewing.done():
+            self._reviewing = asyncio.create_task(self._review())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._reviewing is not None:
+            await stop(self._reviewing)
+        await asyncio.gather(*(stop(task) for task in list(self._saying)))
+
+    async def _review(self) -> None:
+        while True:
+            await asyncio.sleep(GATHER)
+            try:
+                await self._rules.prepare()
+                if not (changes := self._rules.changes()):
+                    return
+            except Exception:  # a mistake of ours must not be the last change that is noticed
+                log.exception("cannot review rules")
+                await asyncio.sleep(RETRY)
+                continue
+            working = [task async for task in self._compile_anew(changes.concerned)]
+            saying = asyncio.create_task(self._say_when(working, changes.unsaid))
+            self._saying.add(saying)
+            saying.add_done_callback(self._saying.discard)
+
+    async def _compile_anew(self, namespaces: Collection[str]) -> "AsyncIterator[asyncio.Task[None]]":
+        for name in [name for name in self._bodies if name[0] in namespaces]:
+            body = self._bodies.get(name)
+            if body is not None and self._has_another_basis(name, body):
+                yield self._again(name, body)
+            await asyncio.sleep(0)
+
+    def _has_another_basis(self, name: Name, body: Body) -> bool:
+        kept, before = self._bases.get(name, (None, None))
+        try:
+            return self._rules.basis(body, kept) != before
+        except Exception:  # a mistake of ours; compiling will show it, again and again
+            return True
+
+    async def _say_when(self, working: "Collection[asyncio.Task[None]]", unsaid: Collection[Key]) -> None:
+        """One Agent that cannot be compiled is no reason to say nothing of a rule."""
+        if working:
+            await asyncio.wait(working, timeout=WAIT)
+        self._rules.say(unsaid)
+
+
+def without_ledger(body: Body) -> Body:
+    """What of an Agent's object has to be remembered: all but the ledger and who manages which field."""
+    metadata, status = body["metadata"], body.get("status") or {}
+    kept = {key: value for key, value in metadata.items() if key != "managedFields"}
+    return {**body, "metadata": kept, "status": {key: status[key] for key in NEEDED if key in status}}

@@ -1,0 +1,284 @@
+"""Started tasks that do not get to run: Jobs none of whose pods runs, a minute after they should, and the first cause.
+
+Jobs are watched anyway, and say how many of their pods are ready, so a task that starts costs an entry here and no
+request. Only what is overdue is looked up, in one list of pending pods, and where those do not explain it one of
+warnings, for all overdue Jobs of a namespace together, a few namespaces at a time, and less and less often.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from heed.core.effects import AgentRef
+from heed.kube.client.client import CORE, PAGE, Api, ApiError
+from heed.kube.jobs import manifest
+from heed.kube.jobs.lister import selector_of
+from heed.kube.jobs.pod_delays import Delay, explained
+from heed.kube.status.loop_health import UNDECIDED, Verdict
+from heed.kube.status.reasons import Trouble
+
+log = logging.getLogger("heed.jobs")
+Job = Mapping[str, Any]
+QUIET: Final = 10  # times the patience, until what is merely slow is overdue, too
+NAMESPACES: Final = 8  # looked into in one round
+PAGES: Final = 2  # of 500 pods, or warnings, of one namespace
+LONGEST: Final = 10  # times the patience between two looks at the same Job
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A Job without a pod that runs. `since` is in seconds since the epoch, `due` monotonic."""
+
+    agent: AgentRef
+    task_id: str
+    job: str
+    uid: str
+    retried: bool  # pods of it have ended; it makes the next one when it likes
+    since: float
+    due: float
+    has_pods: bool = False
+    looks: int = 0
+    delay: Delay | None = None  # what is said of it
+    known: Delay | None = None  # what was found last, and is no more than that
+
+
+class Overdue:
+    """The overdue tasks of all Agents. `waits` says whether an Agent still waits for a task; `changed` that a verdict
+    may be another one now. `patience` is in seconds."""
+
+    def __init__(
+        self,
+        api: Api,
+        waits: Callable[[AgentRef, str], bool],
+        changed: Callable[[AgentRef], None],
+        patience: float,
+    ) -> None:
+        self._api, self._waits, self._changed, self._patience = api, waits, changed, patience
+        self._waiting: dict[str, _Waiting] = {}
+        self._said: dict[AgentRef, Trouble] = {}
+        self._unsure: dict[AgentRef, float] = {}
+        self._looker: asyncio.Task[None] | None = None
+        self._sooner, self._next = asyncio.Event(), 0.0
+
+    def saw(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> Delay | None:
+        """A Job of an Agent was seen. Returns what kept it from running until now, as far as that is known."""
+        uid = job["metadata"]["uid"]
+        if deleted or not awaits_pods(job) or not self._waits(agent, manifest.task_id(job)):
+            return self._leave(uid)
+        if uid not in self._waiting:
+            self._waiting[uid] = item = _waiting(agent, job, self._patience)
+            self._look_by(item.due)
+        self._waiting[uid].has_pods = _has_pods(job)
+        return None
+
+    def begin(self, agent: AgentRef, *, said: bool) -> None:
+        """An Agent begins. `said`: its status has tasks that are stuck, which stands until there was time to look."""
+        if said and agent not in self._said:
+            self._unsure[agent] = _now() + self._patience
+            self._look_by(self._unsure[agent])
+
+    def verdict(self, agent: AgentRef) -> Verdict:
+        """What is to be said of an Agent's tasks."""
+        if (said := self._said.get(agent)) is not None:
+            return said
+        return UNDECIDED if agent in self._unsure else None
+
+    def counts(self) -> Mapping[AgentRef, int]:
+        """How many tasks of each Agent are known not to get to run."""
+        return Counter(item.agent for item in self._waiting.values() if item.delay is not None)
+
+    def forget(self, agent: AgentRef) -> None:
+        """An Agent is gone."""
+        self._waiting = {uid: item for uid, item in self._waiting.items() if item.agent != agent}
+        self._said.pop(agent, None)
+        self._unsure.pop(agent, None)
+
+    def close(self) -> None:
+        """Stop looking."""
+        if self._looker is not None:
+            self._looker.cancel()
+
+    def _look_by(self, due: float) -> None:
+        if self._looker is None:
+            self._looker = asyncio.create_task(self._look_as_due())
+        elif due < self._next:
+            self._sooner.set()
+
+    async def _look_as_due(self) -> None:
+        """As long as there is anything to look at."""
+        try:
+            while (due := self._earliest()) is not None:
+                self._next = due
+                self._sooner.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(due):
+                        await self._sooner.wait()
+                        continue
+                try:
+                    await self._round()
+                except Exception:  # a mistake of ours: nobody would miss the looks
+                    log.exception("cannot look why tasks do not run")
+                await asyncio.sleep(self._patience / 10)
+        finally:
+            self._looker = None
+
+    def _earliest(self) -> float | None:
+        return min((*self._unsure.values(), *(item.due for item in self._waiting.values())), default=None)
+
+    async def _round(self) -> None:
+        """Look at what is due, and settle what was only waited for."""
+        now = _now()
+        settled = {agent for agent, due in self._unsure.items() if due <= now}
+        by_namespace = defaultdict[str, list[_Waiting]](list)
+        for item in [item for item in self._waiting.values() if item.due <= now]:
+            if self._waits(item.agent, item.task_id):
+                by_namespace[item.agent.namespace].append(item)
+            else:
+                del self._waiting[item.uid]
+            settled.add(item.agent)
+        some = list(by_namespace.items())[:NAMESPACES]
+        await asyncio.gather(*(self._look(namespace, items) for namespace, items in some))
+        for agent in settled:
+            self._unsure.pop(agent, None)
+            self._conclude(agent)
+
+    async def _look(self, namespace: str, items: Sequence[_Waiting]) -> None:
+        """Find the causes of the delays of some Jobs of a namespace."""
+        try:
+            delays, complete = await self._causes(namespace, items)
+        except ApiError as error:
+            extra = {"namespace": namespace, "error": str(error)}
+            log.warning("cannot look why tasks do not run", extra=extra)
+            delays, complete = {}, False
+        for item in items:
+            item.looks += 1
+            item.due = _now() + self._patience * min(2 ** (item.looks - 1), LONGEST)
+            if item.uid in delays:
+                item.known = delays[item.uid]
+            if complete or item.uid in delays:
+                item.delay = self._worth_saying(item, delays.get(item.uid))
+
+    def _worth_saying(self, item: _Waiting, delay: Delay | None) -> Delay | None:
+        """A delay, unless it may still pass by itself."""
+        long = time.time() - item.since >= self._patience * QUIET
+        if delay is None and long and not (item.retried or item.has_pods):
+            return Delay(
+                "NoPod", "it has no pod, and no Kubernetes Event says why; is the controller manager at work?"
+            )
+        return delay if delay is not None and (long or not delay.passing) else None
+
+    async def _causes(
+        self, namespace: str, items: Sequence[_Waiting]
+    ) -> tuple[dict[str, Delay | None], bool]:
+        """The delays that are known, by the Job's uid, and whether that is all there is to know. Raises ApiError."""
+        wanted, since = [item.uid for item in items], min(item.since for item in items) - 1
+        query = {
+            "labelSelector": selector_of({item.agent for item in items}),
+            "fieldSelector": "status.phase=Pending",
+        }
+        pods, all_pods = await self._some(f"{CORE}/namespaces/{namespace}/pods", query)
+        found = explained(wanted, pods, None, since)
+        if all(uid in found and not _is_passing(found[uid]) for uid in wanted):
+            return found, all_pods
+        warnings, all_warnings = await self._warnings(namespace)
+        return explained(wanted, pods, warnings, since), all_pods and all_warnings
+
+    async def _warnings(self, namespace: str) -> tuple[list[dict[str, Any]], bool]:
+        """The Kubernetes Events that warn of something. Without the right to list them pods alone say much."""
+        try:
+            return await self._some(
+                f"{CORE}/namespaces/{namespace}/events", {"fieldSelector": "type=Warning"}
+            )
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            return [], False
+
+    async def _some(self, path: str, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:
+        """The first items of a collection, and whether they are all. Raises ApiError."""
+        found: list[dict[str, Any]] = []
+        pages = 0
+        async for page in self._api.pages(path, query):
+            found += page
+            pages += 1
+            if pages == PAGES:
+                return found, len(page) < PAGE
+        return found, True
+
+    def _leave(self, uid: str) -> Delay | None:
+        """A Job waits no more. While others of its Agent do, what is said of them waits for the next look."""
+        if (left := self._waiting.pop(uid, None)) is None:
+            return None
+        if left.delay is not None and not self._stuck(left.agent):
+            self._conclude(left.agent)
+        return left.known
+
+    def _stuck(self, agent: AgentRef) -> list[_Waiting]:
+        return [item for item in self._waiting.values() if item.agent == agent and item.delay is not None]
+
+    def _conclude(self, agent: AgentRef) -> None:
+        """Say what is known of an Agent's tasks: the cause of the one that waits longest."""
+        first = min(self._stuck(agent), key=lambda item: item.since, default=None)
+        self._said.pop(agent, None)
+        if first is not None and first.delay is not None:
+            self._said[agent] = _trouble(first.job, first.delay)
+        self._changed(agent)
+
+
+def awaits_pods(job: Job) -> bool:
+    """Whether a Job is to have a pod that runs, and has none: not over, not suspended, not being deleted."""
+    status = job.get("status") or {}
+    return manifest.is_at_work(job) and not job["spec"].get("suspend") and not status.get("ready")
+
+
+def _waiting(agent: AgentRef, job: Job, patience: float) -> _Waiting:
+    since = _since(job)
+    left = max(0.0, patience - max(0.0, time.time() - since))
+    metadata = job["metadata"]
+    return _Waiting(
+        agent,
+        manifest.task_id(job),
+        metadata["name"],
+        metadata["uid"],
+        _has_retried(job),
+        since,
+        _now() + left,
+    )
+
+
+def _trouble(job: str, delay: Delay) -> Trouble:
+    remedy = f"; {delay.advice}" if delay.advice else ""
+    return Trouble(delay.reason, f"Job {job} has no pod that runs: {delay.message}{remedy}")
+
+
+def _is_passing(delay: Delay | None) -> bool:
+    return delay is not None and delay.passing
+
+
+def _has_pods(job: Job) -> bool:
+    status = job.get("status") or {}
+    return bool(status.get("active") or status.get("terminating"))
+
+
+def _has_retried(job: Job) -> bool:
+    status = job.get("status") or {}
+    return any(status.get(count) for count in ("failed", "succeeded", "terminating"))
+
+
+def _since(job: Job) -> float:
+    """When a Job began to wait: when it was to begin, or, where pods of it have ended, now."""
+    status = job.get("status") or {}
+    if _has_retried(job):
+        return time.time()
+    at = status.get("startTime") or job["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(str(at)).astimezone(UTC).timestamp()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

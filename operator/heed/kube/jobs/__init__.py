@@ -1,0 +1,1 @@
+"""Tasks as Jobs: manifests, the runner, pods, outcomes, credentials."""

@@ -1,0 +1,87 @@
+"""Credentials for Jobs: a Job is made suspended, gets its Secret, which it owns, and only then may run.
+
+So no Job runs without its credentials, and no Secret stays behind without its Job, whenever we die in between. Heed may
+create Secrets and not read them: that one is there already, only AlreadyExists says. A quota refuses before it comes
+to that, and the Secret of an earlier try may be what fills it. A Job of which that is not known is let go on: its pods
+wait for the Secret themselves, and one that is ready has found it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from heed.bus.task_credentials import TaskAccess
+from heed.core.effects import TaskWork
+from heed.errors import TaskUnavailable
+from heed.kube.client.client import CORE, Api, ApiError, jobs_path
+from heed.kube.client.refusals import refuser_of
+from heed.kube.jobs import manifest
+
+Job = Mapping[str, Any]
+
+
+class Credentials:
+    """Gives the Jobs of one Agent their Secrets."""
+
+    def __init__(self, api: Api, access: TaskAccess) -> None:
+        self._api, self._access = api, access
+        self._bare: set[str] = set()  # uids of Jobs that certainly have no Secret
+
+    def made(self, job: Job) -> None:
+        """A Job was made just now, so it has no Secret yet."""
+        if manifest.awaits_credentials(job):
+            self._bare.add(job["metadata"]["uid"])
+
+    async def release(self, job: Job, work: TaskWork) -> None:
+        """Create the Secret of a Job that waits for it, and let the Job run. Raises TaskUnavailable."""
+        name = job["metadata"]["name"]
+        if self._access.signer is None:
+            raise TaskUnavailable(
+                f"Job {name} waits for credentials, and no key is set any more that could sign them"
+            )
+        try:
+            await self._store(job, work)
+        except ApiError as error:
+            if not await self._may_have_it(job, work, error):
+                raise _unavailable(name, error) from _shown(error)
+        await self._merge(job, manifest.release(work, job))
+        self._bare.discard(job["metadata"]["uid"])
+
+    async def _store(self, job: Job, work: TaskWork) -> None:
+        secret = manifest.secret_manifest(job, self._access.credentials(work))
+        try:
+            await self._api.create(f"{CORE}/namespaces/{job['metadata']['namespace']}/secrets", secret)
+        except ApiError as error:
+            if not error.already_exists:
+                raise
+
+    async def _may_have_it(self, job: Job, work: TaskWork, error: ApiError) -> bool:
+        """Whether a Job whose Secret was refused has one of an earlier try. Where it may, its pods are let find out."""
+        uid = job["metadata"]["uid"]
+        if error.is_unanswered:
+            self._bare.discard(uid)
+            return False
+        if uid in self._bare:
+            return False
+        if manifest.has_started(job):
+            return True
+        if job["spec"].get("suspend") and (patch := manifest.resumed(work, job)):
+            await self._merge(job, patch)
+        return False
+
+    async def _merge(self, job: Job, patch: Mapping[str, Any]) -> None:
+        try:
+            await self._api.merge(jobs_path(job["metadata"]["namespace"], job["metadata"]["name"]), patch)
+        except ApiError as error:
+            raise TaskUnavailable(str(error)) from error
+
+
+def _shown(error: ApiError) -> ApiError | None:
+    """The error as a cause, unless its message may show what was refused."""
+    return None if error.status in (400, 422) else error
+
+
+def _unavailable(job: str, error: ApiError) -> TaskUnavailable:
+    if _shown(error) is not None:
+        return TaskUnavailable(str(error))
+    by = f" by {refuser}" if (refuser := refuser_of(error)) else ""
+    return TaskUnavailable(f"the Secret of Job {job} was refused with status {error.status}{by}")

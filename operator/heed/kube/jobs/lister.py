@@ -1,0 +1,60 @@
+"""Lists of an Agent's Jobs, shared by all Agents of a namespace that want theirs at the same time.
+
+For a list by label the API server reads every Job of the namespace: 28 ms where there are 3,000, for each Agent that
+begins. A thousand Agents begin at once whenever another replica takes over.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from heed import names
+from heed.core.effects import AgentRef
+from heed.kube.client.client import Api, jobs_path
+from heed.kube.jobs import manifest
+
+Job = Mapping[str, Any]
+Saw = Callable[[Job], None]
+NAMED: Final = 100  # Agents in one selector; beyond that, those of all
+
+
+class JobLists:
+    """One list at a time for each namespace. Who comes while it is being made, waits for the next one."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._next: dict[str, tuple[dict[AgentRef, list[Saw]], asyncio.Task[None]]] = {}
+        self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def show(self, agent: AgentRef, saw: Saw) -> None:
+        """Call `saw` with every Job of an Agent that is there after this call. Raises ApiError."""
+        if agent.namespace not in self._next:
+            wanted: dict[AgentRef, list[Saw]] = {}
+            listing = asyncio.create_task(self._list(agent.namespace, wanted))
+            listing.add_done_callback(_looked_at)
+            self._next[agent.namespace] = wanted, listing
+        wanted, listing = self._next[agent.namespace]
+        wanted.setdefault(agent, []).append(saw)
+        await asyncio.shield(listing)
+
+    async def _list(self, namespace: str, wanted: Mapping[AgentRef, list[Saw]]) -> None:
+        async with self._turns[namespace]:
+            del self._next[namespace]
+            by_owner = {agent.uid: saws for agent, saws in wanted.items()}
+            async for page in self._api.pages(jobs_path(namespace), {"labelSelector": selector_of(wanted)}):
+                for job in page:
+                    for saw in by_owner.get(manifest.owner_uid(job) or "", ()):
+                        saw(job)
+
+
+def selector_of(wanted: Iterable[AgentRef]) -> str:
+    """A label selector for what belongs to some Agents, or, where those are many, to any."""
+    found = sorted({agent.name for agent in wanted})
+    return f"{names.LABEL_AGENT} in ({','.join(found)})" if len(found) <= NAMED else names.LABEL_AGENT
+
+
+def _looked_at(listing: asyncio.Task[None]) -> None:
+    """All who waited may have gone; then nobody is interested in an error."""
+    if not listing.cancelled():
+        _ = listing.exception()

@@ -1,0 +1,236 @@
+"""Jobs as plain manifests, and what they say of themselves. Pure."""
+
+import copy
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from heed import names
+from heed.bus.task_credentials import TaskAccess
+from heed.core.effects import TaskWork
+from heed.core.tasks.job_contract import (
+    TERMINATION_LOG,
+    broker_environment,
+    environment,
+    task_document_json,
+)
+
+VOLUME: Final = "heed-task"
+MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
+CREDENTIALS: Final = "nats.creds"
+NATS_VOLUME: Final = "heed-nats"
+NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
+CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS}"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+_SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
+
+
+def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, Any]:
+    """The Job of a task: the author's rendered spec, and what the Job contract adds to it.
+
+    One that needs credentials is suspended, and marked, until they are there.
+    """
+    access = access or TaskAccess()
+    spec = copy.deepcopy(work.spec)
+    own = spec.pop("metadata", None) or {}
+    annotations = {**_of_author(own.get("annotations")), names.ANNOTATION_RETENTION: str(work.retention)}
+    if work.publish is not None:
+        annotations[names.ANNOTATION_PUBLISHES] = "true"
+    if needs_credentials(work, access):
+        annotations[names.ANNOTATION_SUSPENDED] = "credentials"
+        spec["suspend"] = True
+    spec.pop("ttlSecondsAfterFinished", None)  # a completion must not be lost to a TTL while nobody looks
+    if work.timeout is not None:
+        limit = spec.get("activeDeadlineSeconds")
+        spec["activeDeadlineSeconds"] = work.timeout if limit is None else min(work.timeout, limit)
+    labels = _labels(work)
+    template = _mapping(spec, "template")
+    metadata = _mapping(template, "metadata")
+    metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    metadata["annotations"] = {
+        **(metadata.get("annotations") or {}),
+        names.ANNOTATION_TASK: task_document_json(work),
+    }
+    _complete_pod(_mapping(template, "spec"), work, access)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": names.job_name(work.agent.name, work.id),
+            "namespace": work.agent.namespace,
+            "labels": {**_of_author(own.get("labels")), **labels},
+            "annotations": annotations,
+            "ownerReferences": [_owner(work)],
+        },
+        "spec": spec,
+    }
+
+
+def needs_credentials(work: TaskWork, access: TaskAccess) -> bool:
+    """Whether a task's Job has to have a Secret before it may run."""
+    return work.publish is not None and access.signer is not None
+
+
+def awaits_credentials(job: Mapping[str, Any]) -> bool:
+    """Whether a Job was made suspended by us, and its Secret may not be there yet."""
+    return names.ANNOTATION_SUSPENDED in (job["metadata"].get("annotations") or {})
+
+
+def secret_manifest(job: Mapping[str, Any], credentials: str) -> dict[str, Any]:
+    """The Secret with the credentials of a Job, which goes when the Job goes."""
+    metadata = job["metadata"]
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": secret_name(metadata["name"]),
+            "namespace": metadata["namespace"],
+            "labels": {names.LABEL_TASK_ID: task_id(job)},
+            "ownerReferences": [owner],
+        },
+        "immutable": True,
+        "stringData": {CREDENTIALS: credentials},
+    }
+
+
+def secret_name(job: str) -> str:
+    """The name of the Secret of a Job."""
+    return f"{job}-nats"
+
+
+def release(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch that lets a Job run whose Secret is there, unless its author or a queue wants it suspended."""
+    patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
+    return {**patch, **resumed(work, job)}
+
+
+def resumed(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
+    """The patch that lets the pods of a Job come, unless its author or a queue wants it suspended."""
+    waits = work.spec.get("suspend") or is_queued(job)
+    return {} if waits else {"spec": {"suspend": False}}
+
+
+def is_queued(job: Mapping[str, Any]) -> bool:
+    """Whether Kueue decides when a Job may run: it has a queue, of its author's or by the namespace's default."""
+    return bool((job["metadata"].get("labels") or {}).get(QUEUE_LABEL))
+
+
+def has_started(job: Mapping[str, Any]) -> bool:
+    """Whether a pod of a Job is or was ready, and so had all its volumes."""
+    status = job.get("status") or {}
+    return bool(status.get("ready") or status.get("succeeded"))
+
+
+def _of_author(given: Mapping[str, str] | None) -> dict[str, str]:
+    """The labels or annotations of a Job that its author may set: all but Heed's own."""
+    return {key: value for key, value in (given or {}).items() if not names.is_own_key(key)}
+
+
+def _labels(work: TaskWork) -> dict[str, str]:
+    return {
+        names.LABEL_AGENT: work.agent.name,
+        names.LABEL_TASK: work.task,
+        names.LABEL_TASK_ID: work.id,
+        names.LABEL_SESSION: names.session_hash(work.session),
+    }
+
+
+def _owner(work: TaskWork) -> dict[str, Any]:
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": work.agent.name,
+        "uid": work.agent.uid,
+        "controller": True,
+    }
+
+
+def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskAccess) -> None:
+    """Defaults that are safe, the task file, credentials, and the HEED_* variables of every container."""
+    pod.setdefault("restartPolicy", "Never")
+    pod.setdefault("automountServiceAccountToken", False)
+    field = {
+        "path": "task.json",
+        "fieldRef": {"fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"},
+    }
+    volumes: list[dict[str, Any]] = [{"name": VOLUME, "downwardAPI": {"items": [field]}}]
+    mounts: list[dict[str, Any]] = [MOUNT]
+    if identified := needs_credentials(work, access):
+        secret = secret_name(names.job_name(work.agent.name, work.id))
+        volumes.append({"name": NATS_VOLUME, "secret": {"secretName": secret}})
+        mounts.append(NATS_MOUNT)
+    broker: dict[str, str] = {}
+    if work.publish is not None:
+        broker = broker_environment(work, access.url, CREDENTIALS_FILE if identified else None)
+    pod["volumes"] = [*(pod.get("volumes") or []), *volumes]
+    for container in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
+        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
+        container["volumeMounts"] = [*(container.get("volumeMounts") or []), *mounts]
+        variables = environment(work, result_file=container.get("terminationMessagePath") or TERMINATION_LOG)
+        variables |= broker
+        own = [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
+        container["env"] = [*own, *(container.get("env") or [])]
+
+
+def _mapping(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    if not isinstance(parent.get(key), dict):
+        parent[key] = {}
+    inner: dict[str, Any] = parent[key]
+    return inner
+
+
+def owner_uid(job: Mapping[str, Any]) -> str | None:
+    """The uid of the Agent that a Job belongs to."""
+    owners = job["metadata"].get("ownerReferences") or []
+    return next(
+        (owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller")),
+        None,
+    )
+
+
+def owner_name(job: Mapping[str, Any]) -> str:
+    """The name of the Agent that a Job belongs to; empty where it belongs to none."""
+    owners = job["metadata"].get("ownerReferences") or []
+    return next((str(owner["name"]) for owner in owners if owner.get("uid") == owner_uid(job)), "")
+
+
+def task_id(job: Mapping[str, Any]) -> str:
+    """The id of the task that a Job is; empty, and so nobody's, where it says none.
+
+    Its pod template says so too, and is never changed: anyone may take a label away.
+    """
+    template = ((job.get("spec") or {}).get("template") or {}).get("metadata") or {}
+    for metadata in (template, job["metadata"]):
+        if found := (metadata.get("labels") or {}).get(names.LABEL_TASK_ID):
+            return str(found)
+    return ""
+
+
+def is_watched(job: Mapping[str, Any]) -> bool:
+    """Whether a Job has the label that all watches and lists of Jobs ask for: anyone may take it away."""
+    return names.LABEL_AGENT in (job["metadata"].get("labels") or {})
+
+
+def is_at_work(job: Mapping[str, Any]) -> bool:
+    """Whether a Job is neither over nor being deleted."""
+    return finished(job) is None and "deletionTimestamp" not in job["metadata"]
+
+
+def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The condition that says that a Job is over, or None while it is not."""
+    conditions = (job.get("status") or {}).get("conditions") or []
+    over = (
+        item for item in conditions if item["type"] in ("Complete", "Failed") and item["status"] == "True"
+    )
+    return next(over, None)
+
+
+def delete_after(job: Mapping[str, Any]) -> float:
+    """When (seconds since the epoch) a finished Job's retention is over."""
+    condition = finished(job)
+    at = (condition or {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
+    retention = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_RETENTION, "3600")
+    ended = datetime.fromisoformat(at).astimezone(UTC).timestamp()
+    return ended + (int(retention) if _SECONDS.fullmatch(retention) else 3600)

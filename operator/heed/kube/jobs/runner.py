@@ -1,0 +1,283 @@
+"""Tasks as Kubernetes Jobs: created from the ledger's orders, watched until their end, deleted after retention."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+from heed import names
+from heed.api.status import PendingTask
+from heed.bus.task_credentials import TaskAccess
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.tasks.job_contract import REASON_LOST
+from heed.engine.effect_executor import now
+from heed.errors import TaskRefused, TaskUnavailable
+from heed.kube.client.client import Api, ApiError, jobs_path
+from heed.kube.client.refusals import refused_job
+from heed.kube.jobs import manifest
+from heed.kube.jobs.credentials import Credentials
+from heed.kube.jobs.lister import Job, JobLists
+from heed.kube.jobs.outcome import task_end
+from heed.kube.jobs.pod_delays import Delay
+from heed.kube.jobs.pods import JobPods
+from heed.kube.jobs.search import Searches
+
+log = logging.getLogger("heed.jobs")
+RETRY = 5.0
+AT_ONCE = 16  # looks for single Jobs
+Report = Callable[[TaskEnd], bool]
+Seen = Callable[[Job, bool], Delay | None]  # the Job, and whether it is gone
+Pending = Mapping[str, PendingTask]
+
+
+class JobRunner:
+    """The Jobs of one Agent. `report` says whether the Agent still waits for the task.
+
+    `pending` gives the tasks that its ledger holds, None before it was read. `seen` is told of every Job that is seen,
+    and knows what has kept one from running until then. All Agents share `lists` of Jobs, and
+    `orphans`: the uids of the Jobs without a task that were reported in this process.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        agent: AgentRef,
+        lists: JobLists | None = None,
+        orphans: set[str] | None = None,
+        access: TaskAccess | None = None,
+    ) -> None:
+        self.report: Report = lambda end: False
+        self.waits: Callable[[str], bool] = lambda task_id: True
+        self.pending: Callable[[], Pending | None] = lambda: None
+        self.seen: Seen = lambda job, deleted: None
+        self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
+        self._access = access or TaskAccess()
+        self._pods = JobPods(api, agent)
+        self._closed = False
+        self._orphans: set[str] = set() if orphans is None else orphans
+        self._deletions: dict[str, asyncio.Task[None]] = {}
+        self._readings: dict[str, asyncio.Task[None]] = {}
+        self._searches = Searches(agent, self._find_again)
+        self._starts: dict[str, asyncio.Event] = {}
+        self._credentials = Credentials(api, self._access)
+
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Create the Job, and what it needs to run; one that is already there is checked to be ours."""
+        with self._starting(work.id):
+            job = await self._existing(work) if look_first else None
+            if job is None and self.waits(work.id):
+                job = await self._create(work)
+            if job is not None and manifest.awaits_credentials(job) and manifest.finished(job) is None:
+                await self._credentials.release(job, work)
+
+    async def _create(self, work: TaskWork) -> Job:
+        """The Job, made now or by an earlier try. Raises TaskRefused, TaskUnavailable.
+
+        A quota, a webhook, or the API server's load refuses before the name is looked up: no refusal means that there
+        is no such Job.
+        """
+        try:
+            job: Job = (
+                await self._api.create(
+                    jobs_path(work.agent.namespace), manifest.job_manifest(work, self._access)
+                )
+            ).body
+            self._credentials.made(job)
+            return job
+        except ApiError as error:
+            if (found := await self._existing(work, error)) is not None:
+                return found
+            if error.status != 409 and (refused := refused_job(work.task, error)) is not None:
+                raise refused from None
+            raise TaskUnavailable(str(error)) from error
+
+    async def _existing(self, work: TaskWork, refusal: ApiError | None = None) -> Job | None:
+        """The Job of a task, if there is one; `refusal` is why to look. Raises TaskRefused, TaskUnavailable."""
+        try:
+            job = await self._named(work.id)
+        except ApiError as error:
+            if refusal is None:
+                raise TaskUnavailable(str(error)) from error
+            raise TaskUnavailable(f"{refusal}; whether there is a Job already: {error}") from refusal
+        if job is not None and not self._is_of(job, work.id):
+            name = job["metadata"]["name"]
+            raise TaskRefused(
+                "NameTaken", f"there is a Job {name} that is not Heed's; delete it or rename the agent"
+            )
+        return job
+
+    async def _named(self, task_id: str) -> Job | None:
+        """The task's Job, or else the one that has its name; None where there is none. Raises ApiError."""
+        taken: Job | None = None
+        for name in names.job_names(self._agent.name, task_id):
+            try:
+                job = (await self._api.get(jobs_path(self._agent.namespace, name))).body
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                continue
+            if self._is_of(job, task_id):
+                return job
+            taken = taken or (job if name == names.job_name(self._agent.name, task_id) else None)
+        return taken
+
+    def _is_of(self, job: Job, task_id: str) -> bool:
+        return manifest.owner_uid(job) == self._agent.uid and manifest.task_id(job) == task_id
+
+    @contextmanager
+    def _starting(self, task_id: str) -> Iterator[None]:
+        """A start is under way, which a deletion has to wait for."""
+        over = self._starts[task_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            over.set()
+            del self._starts[task_id]
+
+    async def cancel(self, task_id: str) -> None:
+        """Delete the Job; one that only has its name is somebody's, and stays. Raises TaskUnavailable."""
+        if (starting := self._starts.get(task_id)) is not None:
+            await starting.wait()  # else it may come after its deletion
+        try:
+            job = await self._named(task_id)
+            if job is not None and self._is_of(job, task_id):
+                metadata = job["metadata"]
+                await self._api.delete(jobs_path(self._agent.namespace, metadata["name"]), metadata["uid"])
+        except ApiError as error:
+            if error.status != 404:
+                raise TaskUnavailable(str(error)) from error
+
+    async def resume(self, task_ids: Sequence[str]) -> None:
+        """Compare the Agent's tasks with all its Jobs; started ones without a Job are lost."""
+        comparison = Comparison(self, task_ids)
+        try:
+            await self._lists.show(self._agent, comparison.saw)
+        except ApiError as error:
+            raise TaskUnavailable(str(error)) from error
+        await comparison.conclude()
+
+    def observe(self, job: Job, *, deleted: bool = False) -> None:
+        """A Job was seen: report its end if it has one, and delete it once its retention is over.
+
+        One that is `deleted` may only have lost its label, and so be out of the watch's sight.
+        """
+        if self._closed:
+            return
+        name, task_id = job["metadata"]["name"], manifest.task_id(job)
+        delay = self.seen(job, deleted)
+        if manifest.finished(job) is not None:
+            if name not in self._readings:
+                reading = self._readings[name] = asyncio.ensure_future(self._read(job, delay))
+                reading.add_done_callback(lambda _: self._readings.pop(name, None))
+        elif deleted and self.waits(task_id):
+            self._searches.begin(task_id)
+        elif self.waits(task_id):
+            self._pods.saw(job)
+        if deleted:
+            self._pods.forget(job["metadata"]["uid"])
+            self._forget(name)
+
+    async def find(self, task_ids: Iterable[str]) -> None:
+        """Look for the Jobs of started tasks by their names. What is not there is lost. Raises TaskUnavailable."""
+        left = iter(task_ids)
+        while some := list(islice(left, AT_ONCE)):
+            for task_id, unseen in zip(
+                some, await asyncio.gather(*map(self._find_or_lose, some)), strict=True
+            ):
+                if unseen:
+                    self._searches.go_on(task_id)
+
+    def report_orphan(self, job: Job) -> None:
+        """A Job of the Agent's is at work, and no task waits for it. It may be of use to someone: it is left alone."""
+        name, uid = job["metadata"]["name"], job["metadata"]["uid"]
+        if uid not in self._orphans:
+            self._orphans.add(uid)
+            remedy = f"if it is of no use: kubectl delete job -n {self._agent.namespace} {name}"
+            extra = {"agent": str(self._agent), "job": name, "uid": uid, "remedy": remedy}
+            log.warning("job without a pending task", extra=extra)
+
+    def close(self) -> None:
+        """Stop what is under way, for good; another runner's resume finds it again."""
+        self._closed = True
+        self._pods.close()
+        self._searches.close()
+        for task in (*self._readings.values(), *self._deletions.values()):
+            task.cancel()
+
+    async def _find_again(self, task_id: str) -> bool:
+        return self.waits(task_id) and await self._find_or_lose(task_id)
+
+    async def _find_or_lose(self, task_id: str) -> bool:
+        """Look for a task's Job. Whether one is there, not over, and out of every watch's sight."""
+        try:
+            job = await self._named(task_id)
+        except ApiError as error:
+            raise TaskUnavailable(str(error)) from error
+        if job is None or not self._is_of(job, task_id):
+            self._lost(task_id)
+            return False
+        self.observe(job)
+        return manifest.finished(job) is None and not manifest.is_watched(job)
+
+    def _lost(self, task_id: str) -> None:
+        message = "the Job is gone; it was deleted by someone else than Heed"
+        end = TaskEnd(
+            task_id, names.digest("lost", task_id), now(), False, reason=REASON_LOST, message=message
+        )
+        self.report(end)
+
+    def _forget(self, name: str) -> None:
+        if task := self._deletions.pop(name, None):
+            task.cancel()
+
+    async def _read(self, job: Job, delay: Delay | None) -> None:
+        """Report a finished Job, with the message that its pod left."""
+        condition = manifest.finished(job)
+        assert condition is not None
+        if self.waits(manifest.task_id(job)):
+            self.report(task_end(job, condition, await self._pods.ends(job), delay))
+        name = job["metadata"]["name"]
+        if name not in self._deletions:
+            self._deletions[name] = asyncio.create_task(self._delete(job))
+
+    async def _delete(self, job: Job) -> None:
+        """Delete a Job when its retention is over and its end is in the ledger."""
+        await asyncio.sleep(max(0.0, manifest.delete_after(job) - time.time()))
+        while True:
+            if not self.waits(manifest.task_id(job)):
+                try:
+                    return await self.cancel(manifest.task_id(job))
+                except TaskUnavailable as error:
+                    log.warning("cannot delete job", extra={"agent": str(self._agent), "error": str(error)})
+            await asyncio.sleep(RETRY)
+
+
+class Comparison:
+    """Of an Agent's tasks with its Jobs. It begins before the Jobs are listed: what changes meanwhile is no finding."""
+
+    def __init__(self, runner: JobRunner, started: Iterable[str] | None = None) -> None:
+        self._runner, self._pending = runner, runner.pending()
+        self._missing = set(_started(self._pending or {}) if started is None else started)
+        self._unknown: list[Job] = []
+
+    def saw(self, job: Job) -> None:
+        """A Job of the Agent's is there."""
+        self._runner.observe(job)
+        task_id = manifest.task_id(job)
+        self._missing.discard(task_id)
+        if manifest.is_at_work(job) and self._pending is not None and task_id not in self._pending:
+            self._unknown.append(job)
+
+    async def conclude(self) -> None:
+        """All Jobs were seen. Raises TaskUnavailable."""
+        pending = self._runner.pending() or {}
+        for job in self._unknown:
+            if manifest.task_id(job) not in pending:
+                self._runner.report_orphan(job)
+        await self._runner.find(task_id for task_id in self._missing if self._runner.waits(task_id))
+
+
+def _started(pending: Pending) -> list[str]:
+    return [task_id for task_id, record in pending.items() if record.phase == "Started"]

@@ -1,0 +1,77 @@
+"""A last look at the lease before anything leaves the process.
+
+Ledger writes are fenced by the API server itself: a replica that was replaced loses them. Creating a Job and publishing
+an event are not: their names make a second time harmless, as long as the first one can still be found. A process that
+was stopped for long and goes on in the middle of an effect may come after the Job was deleted, or after the broker has
+forgotten the message's id. So it looks at its own clock first.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kubernetes.aio import client
+
+from heed.api.status import Owed
+from heed.bus.client.connection import Connection
+from heed.bus.jetstream import JetStreamBus, Stored
+from heed.core.events import Event
+from heed.errors import BusUnavailable
+from heed.kube.client.client import Answer, Api, ApiError
+
+MESSAGE = "this replica is not the active one any more"
+
+
+class FencedApi(Api):
+    """Reads always; writes only while `may_write`."""
+
+    def __init__(self, client_: client.ApiClient) -> None:
+        super().__init__(client_)
+        self.may_write: Callable[[], bool] = lambda: False
+
+    @classmethod
+    async def connect(cls, kubeconfig: str | None = None) -> "FencedApi":
+        """See Api. Raises InvalidSettings."""
+        connected = await super().connect(kubeconfig)
+        assert isinstance(connected, cls)
+        return connected
+
+    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+        """See Api. Raises ApiError."""
+        self._check()
+        return await super().create(path, body)
+
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+        """See Api. Raises ApiError."""
+        self._check()
+        return await super().merge(path, patch)
+
+    async def delete(self, path: str, uid: str | None = None) -> Answer:
+        """See Api. Raises ApiError."""
+        self._check()
+        return await super().delete(path, uid)
+
+    def _check(self) -> None:
+        if not self.may_write():
+            raise ApiError(0, MESSAGE)
+
+
+class FencedBus(JetStreamBus):
+    """Reads always; publishes only while `may_publish`."""
+
+    def __init__(self, connection: Connection, may_publish: Callable[[], bool]) -> None:
+        super().__init__(connection)
+        self._may_publish = may_publish
+
+    async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> Stored:
+        """See JetStreamBus. Raises BusUnavailable, MalformedEvent."""
+        self._check()
+        return await super().send(subject, event, deduplicate=deduplicate)
+
+    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+        """See JetStreamBus. Raises BusUnavailable, MalformedEvent."""
+        self._check()
+        await super().publish_owed(id, owed, look_first=look_first)
+
+    def _check(self) -> None:
+        if not self._may_publish():
+            raise BusUnavailable(MESSAGE)

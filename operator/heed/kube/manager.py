@@ -1,0 +1,209 @@
+"""The operator: wires the parts together, stands by, and runs the Agents for as long as it is the active replica.
+
+connect ─▶ stand by ─▶ elected ─▶ run the Agents ─▶ lease lost ─┐
+              ▲                                                 │ in the same process
+              └─────────────────────────────────────────────────┘
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from heed import names
+from heed.bus.auth.accounts import OPERATOR_CREDS
+from heed.bus.client.connection import Connection, connect
+from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.streams import ensure_streams, keep_streams
+from heed.bus.task_credentials import TaskAccess
+from heed.engine.observer import LogObserver, Observer
+from heed.engine.ports import EventBus
+from heed.engine.rate_limit import Pace
+from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
+from heed.kube.broker_keys import broker_keys
+from heed.kube.client.client import Api, ApiError, objects_path
+from heed.kube.controller.agents import Fleet
+from heed.kube.controller.policy_cache import KINDS
+from heed.kube.leader.election import Leadership, LeaseLost, ended, leadership
+from heed.kube.leader.fencing import FencedApi, FencedBus
+from heed.kube.metrics.collector import Metrics
+from heed.kube.metrics.exporter import Exposition, serving_metrics
+from heed.kube.probes import Health, serving_health
+from heed.kube.status.reasons import trouble_of_streams
+from heed.kube.watch import ClusterWatch
+from heed.kube.webhook.server import serving_admission
+from heed.sandbox.decision_pool import Guard
+from heed.settings import Settings
+
+log = logging.getLogger("heed.operator")
+SWEEP_EVERY = 300.0  # seconds
+SETTLED = 10.0  # seconds until all watches have surely begun
+RETRY = 5.0  # seconds
+FAREWELL = 5.0  # seconds for the watch to end before the process does
+
+
+async def run_operator(settings: Settings, observer: Observer | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raises InvalidSettings, StreamConflict."""
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+    operating = asyncio.create_task(_operate(settings, observer or LogObserver()))
+    stopping = asyncio.create_task(told_to_stop.wait())
+    await asyncio.wait({operating, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    broke = operating.done()
+    stopping.cancel()
+    await ended(operating)
+    if broke:
+        operating.result()
+
+
+async def _operate(settings: Settings, observer: Observer) -> None:
+    """Connect, then stand by and run, turn after turn."""
+    async with AsyncExitStack() as closing:
+        api, apart, asked = await FencedApi.connect(), await Api.connect(), await Api.connect()
+        closing.push_async_callback(api.close)
+        closing.push_async_callback(apart.close)
+        closing.push_async_callback(asked.close)
+        leader, watch = leadership(settings, apart), ClusterWatch(settings, api.proxy)
+        api.may_write = leader.holds
+        health, metrics = Health(leader, watch), Metrics(observer)
+        api.observe = apart.observe = asked.observe = metrics.answered
+        exposition = Exposition(metrics, leader)
+        await closing.enter_async_context(serving_health(settings.health_port, health))
+        await closing.enter_async_context(serving_metrics(settings.metrics_port, exposition))
+        await closing.enter_async_context(serving_admission(settings, asked))
+        closing.push_async_callback(watch.ended, FAREWELL)
+        keys = await broker_keys(apart, settings, health)
+        access = TaskAccess.of(settings, keys)
+        credentials = None if keys is None else keys[OPERATOR_CREDS]
+        connection = await connect(settings, "heed-operator", credentials=credentials)
+        health.connection = connection
+        exposition.connection = connection
+        closing.push_async_callback(connection.close)
+        bus = FencedBus(connection, leader.holds)
+        term = Term(settings, metrics, api, bus, connection, watch, health, exposition, access)
+        while True:
+            await watch.ended()
+            await _connected(connection)
+            await _turn(leader, term)
+
+
+async def _turn(leader: Leadership, term: "Term") -> None:
+    """Stand by, be elected, run, and lose it again. Raises InvalidSettings, StreamConflict."""
+    try:
+        await leader.lead(term.run)
+    except (InvalidSettings, StreamConflict):
+        raise
+    except LeaseLost as lost:
+        log.warning("not active any more", extra={"reason": str(lost)})
+    except Exception as error:  # also a mistake of ours: another replica, or another try, may do better
+        extra = {"error": str(error), "retry_in": RETRY}
+        log.error("cannot go on as the active one", extra=extra, exc_info=not isinstance(error, HeedError))
+        await asyncio.sleep(RETRY)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """What the active replica does, from its election until it is not any more."""
+
+    settings: Settings
+    observer: Observer
+    api: Api
+    bus: EventBus
+    connection: Connection
+    watch: ClusterWatch
+    health: Health
+    exposition: Exposition
+    access: TaskAccess
+
+    async def run(self) -> None:
+        """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
+        await ensure_streams(self.connection, self.settings.stream)
+        pace, namespace, access = Pace.of(self.settings), self.settings.namespace, self.access
+        guard = Guard(self.settings.decision_memory, self.settings.decision_cpu)
+        fleet = Fleet(self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access)
+        beside: list[asyncio.Task[None]] = []
+        try:
+            await self._served(fleet)
+            self.exposition.agents, self.health.detail = fleet, fleet.unwritten
+            beside.append(asyncio.create_task(_sweep(fleet, namespace)))
+            keeping = keep_streams(self.connection, self.settings.stream, partial(self._looked, fleet))
+            beside.append(asyncio.create_task(keeping))
+            log.info("operator active", extra={"nats": self.connection.url, "namespace": namespace or "all"})
+            await self.watch.run(fleet)
+        finally:
+            self.exposition.agents, self.health.detail = None, lambda: None
+            for task in beside:
+                task.cancel()
+            await fleet.close()
+            self.exposition.flaws, self.health.concern = (), None
+
+    def _looked(self, fleet: Fleet, wrong: Sequence[Flaw]) -> None:
+        """The streams were looked at: whatever is wrong with them is every Agent's trouble."""
+        self.exposition.flaws = wrong
+        self.health.concern = "; ".join(map(str, wrong)) or None
+        fleet.beset(trouble_of_streams(wrong))
+
+    async def _served(self, fleet: Fleet) -> None:
+        """Wait until the API server has listed what no Agent may run without: the CRDs are there, and our rights."""
+        try:
+            while (refusal := await self._refusal(fleet)) is not None:
+                what, error = refusal
+                self.health.obstacle = f"cannot list {what}: {error}{_remedy(error)}"
+                extra = {"error": f"{error}{_remedy(error)}", "retry_in": RETRY}
+                log.warning(f"cannot list {what} yet", extra=extra)
+                await asyncio.sleep(RETRY)
+        finally:
+            self.health.obstacle = None
+
+    async def _refusal(self, fleet: Fleet) -> tuple[str, ApiError] | None:
+        namespace = self.settings.namespace
+        asked: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            (kind, partial(self.api.get, objects_path(kind, namespace), {"limit": "1"}))
+            for kind in (names.PLURAL, *KINDS.values())
+        ]
+        for what, ask in (*asked, ("all policies, grants and event types", fleet.learn_rules)):
+            try:
+                await ask()
+            except ApiError as error:
+                return what, error
+        return None
+
+
+async def _connected(connection: Connection) -> None:
+    """A replica without a broker would be of no use as the active one."""
+    while True:
+        with suppress(BusUnavailable):
+            return await connection.ready()
+
+
+def _remedy(error: ApiError) -> str:
+    match error.status:
+        case 404:
+            return "; apply the custom resource definitions of this version (`heed crds`)"
+        case 403:
+            return "; give the operator the rights that its chart grants"
+    return ""
+
+
+async def _sweep(fleet: Fleet, namespace: str | None) -> None:
+    """kopf makes up no deletion that it missed while its watch was down; this finds them.
+
+    Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
+    """
+    await asyncio.sleep(SETTLED)
+    await _try(fleet.learn_rules)
+    while True:
+        await asyncio.sleep(SWEEP_EVERY)
+        await _try(fleet.learn_rules)
+        await _try(partial(fleet.sweep, namespace))
+
+
+async def _try(sweep: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await sweep()
+    except Exception as error:  # also a mistake of ours: nobody would miss the sweeps
+        log.warning("cannot sweep", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))

@@ -1,0 +1,99 @@
+"""What the operator counts while it works. An observer of loops that passes everything on.
+
+What an Agent's ledger counts is not counted again: it is read from there when somebody asks (`exposing.py`).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from heed.core.decision.decide import Decision
+from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.ledger.ledger import Ledger
+from heed.engine.lag import Lag
+from heed.engine.observer import Observer
+from heed.engine.ports import Stored
+from heed.kube.metrics.instruments import Distribution, Tally
+
+DECIDE: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 0.01, 0.05, 0.25, 1.0, 2.5)  # seconds
+ANSWER: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)  # seconds
+COMPLETED: Final = "Completed"
+NO_ANSWER: Final = "none"
+_EFFECTS: Final = {"StartTask": "start", "CancelTask": "cancel", "Publish": "publish"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is known of an Agent now: its condition `Ready`, its loop's ledger and lag, where there is one, how many of
+    its tasks do not get to run, and whether its status is refused."""
+
+    agent: AgentRef
+    ready: tuple[str, str]  # status, reason
+    stored: Stored | None
+    lag: Lag | None
+    stuck: int = 0
+    refused: bool = False
+
+
+class Metrics:
+    """The operator's figures since the process began. Called from one event loop."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.decide = Distribution(DECIDE)
+        self.commit = Distribution(ANSWER)
+        self.written = 0  # bytes of Agents' objects
+        self.effects = Tally("effect")
+        for effect in _EFFECTS.values():
+            self.effects.add(effect, count=0)
+        self.ends = Tally("reason")
+        self.letters = Tally("code")
+        self.troubles = Tally("what", "error")
+        self.requests = Tally("method", "code")
+        self.answers: dict[str, Distribution] = {}
+
+    def answered(self, method: str, status: int, seconds: float) -> None:
+        """The API server answered a request; a status of 0: it did not."""
+        self.requests.add(method, str(status) if status else NO_ANSWER)
+        if (answers := self.answers.get(method)) is None:
+            answers = self.answers[method] = Distribution(ANSWER)
+        answers.add((seconds,))
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """See Observer."""
+        self._observer.resumed(agent, ledger, owed)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """See Observer."""
+        self._observer.committed(agent, decisions, ledger)
+        for decision in decisions:
+            if decision.letter is not None:
+                self.letters.add(decision.letter.code)
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """See Observer."""
+        self._observer.measured(agent, decided, commit, size)
+        self.decide.add(decided)
+        self.commit.add((commit,))
+        self.written += size
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """See Observer."""
+        self._observer.performed(agent, effect)
+        self.effects.add(_EFFECTS[type(effect).__name__])
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """See Observer."""
+        self._observer.reported(agent, end)
+        self.ends.add(COMPLETED if end.completed else end.reason or "Failed")
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """See Observer."""
+        self._observer.troubled(agent, what, error, delay)
+        self.troubles.add(_label(what), type(error).__name__)
+
+
+def _label(what: str) -> str:
+    """`start over` is start_over, and `StartTask` start_task."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])| ", "_", what).lower()

@@ -1,0 +1,240 @@
+"""The page /metrics of a replica, in Prometheus' format; docs/metrics.md says what each metric means.
+
+What a scrape shows of Agents is read from the loops' memory at that moment, so a quiet Agent costs nothing in between,
+and the series of one that is gone are gone with it. The page is made in a thread: for many Agents it takes a while.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from heed import __version__
+from heed.bus.client.connection import Connection
+from heed.bus.client.stream_rules import Flaw
+from heed.engine.ports import Stored
+from heed.kube.leader.election import Leadership
+from heed.kube.metrics.collector import Metrics, Sight
+from heed.kube.metrics.instruments import Distribution, Labels, Tally
+from heed.util.http_server import serving
+
+AGENT: Final = ("namespace", "agent")
+KINDS: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+Series = tuple[Sequence[str], float]
+
+
+class Agents(Protocol):
+    """Who knows the Agents: the fleet of the active replica."""
+
+    def sights(self) -> Iterable[Sight]: ...
+
+
+class Exposition:
+    """A registry of its own. `connection` and `agents` come and go with what the replica does."""
+
+    def __init__(self, metrics: Metrics, leadership: Leadership) -> None:
+        self.connection: Connection | None = None
+        self.agents: Agents | None = None
+        self.flaws: Sequence[Flaw] = ()  # of the streams
+        self._metrics, self._leadership = metrics, leadership
+        self._sights: Sequence[Sight] = ()
+        self._turn = asyncio.Lock()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+
+    async def page(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type, as a client accepts it. It shows the Agents at one moment."""
+        encode, content_type = choose_encoder(accept)
+        async with self._turn:
+            self._sights = tuple(self.agents.sights()) if self.agents else ()
+            try:
+                return await asyncio.to_thread(encode, self.registry), content_type
+            finally:
+                self._sights = ()  # they hold whole ledgers
+
+    def describe(self) -> Iterator[Metric]:
+        """Every metric, without its series."""
+        for metric in self.collect():
+            metric.samples.clear()
+            yield metric
+
+    def collect(self) -> Iterator[Metric]:
+        """For prometheus_client; in any thread."""
+        yield from self._of_the_replica()
+        yield from self._of_the_work()
+        yield from _of_agents(self._sights)
+
+    def _of_the_replica(self) -> Iterator[Metric]:
+        connection = self.connection
+        connected = connection is not None and connection.is_connected
+        errors = {(kind,): count for kind, count in dict(connection.errors if connection else ()).items()}
+        yield _gauge(
+            "heed_build_info", "The version that runs, as a label", ("version",), [((__version__,), 1)]
+        )
+        yield _gauge(
+            "heed_leader", "Whether this is the active replica", (), [((), self._leadership.holds())]
+        )
+        yield _gauge("heed_nats_connected", "Whether there is a connection to NATS", (), [((), connected)])
+        yield _counter("heed_nats_errors_total", "What went wrong with NATS, by kind", ("kind",), errors)
+        flaws = Counter((flaw.stream, flaw.field) for flaw in self.flaws)
+        help = "What makes a stream lose or refuse events, by field of its configuration"
+        yield _gauge("heed_stream_flaws", help, ("stream", "field"), flaws.items())
+        requests = "Requests to the API server that were answered, or not (code none)"
+        yield _tally("heed_api_requests_total", requests, self._metrics.requests)
+        answers = {(method,): answers for method, answers in self._metrics.answers.copy().items()}
+        yield _histogram(
+            "heed_api_request_duration_seconds", "How long requests to it took", ("method",), answers
+        )
+
+    def _of_the_work(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield _histogram(
+            "heed_decide_duration_seconds", "How long deciding an event took", (), {(): metrics.decide}
+        )
+        yield _histogram(
+            "heed_commit_duration_seconds", "How long writing a ledger took", (), {(): metrics.commit}
+        )
+        written = "Bytes of the Agents' objects that were written by commits"
+        yield _counter("heed_status_written_bytes_total", written, (), {(): metrics.written})
+        yield _tally("heed_effects_total", "Effects that were made", metrics.effects)
+        yield _tally("heed_tasks_ended_total", "Ends of tasks that were published, by reason", metrics.ends)
+        yield _tally("heed_dead_letters_total", "Events that could not be decided, by cause", metrics.letters)
+        yield _tally("heed_troubles_total", "What failed and was to be tried again", metrics.troubles)
+
+
+def _of_agents(sights: Sequence[Sight]) -> Iterator[Metric]:
+    """The metrics of every Agent."""
+    ready = Counter(sight.ready for sight in sights)
+    yield _gauge("heed_agents", "Agents by their condition Ready", ("ready", "reason"), ready.items())
+    rows = [((sight.agent.namespace, sight.agent.name), sight.ready[0] == "True") for sight in sights]
+    refused = "Agents whose status the API server refuses to take"
+    yield _gauge("heed_refused_statuses", refused, (), [((), sum(sight.refused for sight in sights))])
+    yield _gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT, rows)
+    stored = [
+        ((sight.agent.namespace, sight.agent.name), sight.stored)
+        for sight in sights
+        if sight.stored is not None
+    ]
+    stuck = [((sight.agent.namespace, sight.agent.name), sight.stuck) for sight in sights if sight.stored]
+    yield _gauge("heed_stuck_tasks", "Started tasks none of whose pods gets to run", AGENT, stuck)
+    yield from _of_totals(stored)
+    yield from _of_sizes(stored)
+    yield from _of_lags(sights)
+
+
+def _of_totals(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
+    """What ledgers count. They go on where another replica left off."""
+    totals = [(agent, stored.ledger.totals) for agent, stored in rows]
+    events = {
+        (*agent, outcome): getattr(total, outcome)
+        for agent, total in totals
+        for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered")
+    }
+    yield _counter("heed_events_total", "Decided events by outcome", (*AGENT, "outcome"), events)
+    ended = {
+        (*agent, outcome): getattr(total, f"tasks_{outcome}")
+        for agent, total in totals
+        for outcome in ("completed", "failed")
+    }
+    yield _counter("heed_task_results_total", "Ends of pending tasks", (*AGENT, "outcome"), ended)
+    for name, field, help in (
+        ("heed_events_emitted_total", "emitted", "Events that handlers emitted"),
+        (
+            "heed_events_expired_total",
+            "expired",
+            "Places of the stream dropped unread: at most so many events",
+        ),
+        ("heed_schema_warnings_total", "schema_warnings", "Events that broke an EventType in mode Warn"),
+        ("heed_tasks_started_total", "tasks_started", "Tasks that handlers started"),
+        ("heed_sessions_expired_total", "sessions_expired", "Sessions forgotten after their idle timeout"),
+    ):
+        yield _counter(name, help, AGENT, {agent: getattr(total, field) for agent, total in totals})
+
+
+def _of_sizes(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
+    """What is there now."""
+    yield _gauge(
+        "heed_status_bytes",
+        "Bytes of an Agent's whole object",
+        AGENT,
+        [(agent, stored.size) for agent, stored in rows],
+    )
+    for name, field, help in (
+        ("heed_sessions", "sessions", "Sessions that an Agent remembers"),
+        ("heed_pending_tasks", "pending_tasks", "Tasks that an Agent waits for"),
+        ("heed_waiting_events", "waiting", "Events that wait for room in the status"),
+        ("heed_outbox_messages", "outbox", "Messages that are owed to the broker"),
+    ):
+        yield _gauge(
+            name, help, AGENT, [(agent, len(getattr(stored.ledger, field))) for agent, stored in rows]
+        )
+
+
+def _of_lags(sights: Sequence[Sight]) -> Iterator[Metric]:
+    rows = [((item.agent.namespace, item.agent.name), item.lag) for item in sights]
+    lags, now = [(agent, lag) for agent, lag in rows if lag is not None], datetime.now(UTC)
+    yield _gauge(
+        "heed_cursor_lag_events",
+        "Events beyond the cursor",
+        AGENT,
+        [(agent, lag.events) for agent, lag in lags],
+    )
+    help = "How long ago the stream stored the oldest event beyond the cursor; 0 without one"
+    yield _gauge(
+        "heed_cursor_lag_seconds", help, AGENT, [(agent, _age(lag.since, now)) for agent, lag in lags]
+    )
+
+
+def _age(since: str | None, now: datetime) -> float:
+    return max(0.0, (now - datetime.fromisoformat(since)).total_seconds()) if since else 0.0
+
+
+def _gauge(name: str, help: str, labels: Labels, series: Iterable[Series]) -> Metric:
+    family = GaugeMetricFamily(name, help, labels=labels)
+    for values, value in series:
+        family.add_metric(values, value)
+    return family
+
+
+def _counter(name: str, help: str, labels: Labels, series: Mapping[Any, float]) -> Metric:
+    family = CounterMetricFamily(name, help, labels=labels)
+    for values, value in series.items():
+        family.add_metric(values, value)
+    return family
+
+
+def _tally(name: str, help: str, tally: Tally) -> Metric:
+    return _counter(name, help, tally.names, tally.counts.copy())
+
+
+def _histogram(name: str, help: str, labels: Labels, series: Mapping[Any, Distribution]) -> Metric:
+    family = HistogramMetricFamily(name, help, labels=labels)
+    for values, distribution in series.items():
+        family.add_metric(values, distribution.buckets(), distribution.total)
+    return family
+
+
+@asynccontextmanager
+async def serving_metrics(port: int, exposition: Exposition) -> AsyncIterator[None]:
+    """Serve /metrics on a port (0: do not). Raises InvalidSettings."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        page, content_type = await exposition.page(request.headers.get("Accept", ""))
+        return web.Response(body=page, headers={"Content-Type": content_type})
+
+    async with serving(port, [web.get("/metrics", metrics)], variable="HEED_METRICS_PORT", what="metrics"):
+        yield

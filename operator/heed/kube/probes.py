@@ -1,0 +1,69 @@
+"""Probes that tell the truth: /healthz is about this process alone, /readyz about all that it needs.
+
+Liveness never speaks of the broker or the API server: a restart brings neither back. Readiness is the same for the
+active replica and its standby, as either does what it is there for; the word says which one it is.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from heed.bus.client.connection import Connection
+from heed.kube.leader.election import Leadership
+from heed.kube.watch import ClusterWatch
+from heed.util.http_server import serving
+
+
+class Health:
+    """What the probes ask. `connection` comes once there is one; `obstacle` is what the active one waits for.
+
+    `detail` tells of what is wrong for some Agents: no reason to be unready for the others.
+    """
+
+    def __init__(self, leadership: Leadership, watch: ClusterWatch) -> None:
+        self._leadership, self._watch = leadership, watch
+        self.connection: Connection | None = None
+        self.obstacle: str | None = None
+        self.detail: Callable[[], str | None] = lambda: None
+        self.keyless: str | None = None  # why there are no keys for the broker, which comes before it
+        self.concern: str | None = None  # what is wrong, and no reason to take it for unready
+
+    def stuck(self) -> str | None:
+        """Why this process can never go on without a restart, or None."""
+        return self._watch.stuck()
+
+    def missing(self) -> str | None:
+        """What is missing now, in plain words, or None."""
+        connected = self.connection is not None and self.connection.is_connected
+        active = self._leadership.holds()
+        wrong = (
+            None if connected else self.keyless or "not connected to NATS",
+            self._leadership.missing(),
+            self.obstacle or self._watch.missing() if active else None,
+        )
+        return "; ".join(filter(None, wrong)) or None
+
+    def role(self) -> str:
+        """Whether it is `active` or the `standby`, and what is wrong all the same."""
+        role = "active" if self._leadership.holds() else "standby"
+        return "; ".join(filter(None, (role, self.concern, self.detail())))
+
+
+@asynccontextmanager
+async def serving_health(port: int, health: Health) -> AsyncIterator[None]:
+    """Serve the probes on a port (0: do not). Raises InvalidSettings."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return _answer(health.stuck(), "ok")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _answer(health.stuck() or health.missing(), health.role())
+
+    routes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    async with serving(port, routes, variable="HEED_HEALTH_PORT", what="probes"):
+        yield
+
+
+def _answer(wrong: str | None, fine: str) -> web.Response:
+    return web.Response(text=f"{wrong or fine}\n", status=503 if wrong else 200)

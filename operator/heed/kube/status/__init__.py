@@ -1,0 +1,1 @@
+"""What is written to an Agent: the ledger, conditions, Kubernetes Events."""

@@ -1,0 +1,219 @@
+"""Kubernetes Events on an Agent: what `kubectl describe agent`, and whatever collects Events, shows of its life.
+
+They are news for people, and nothing depends on them: one that the API server does not take after a few tries is
+dropped, as is one too many. Data of events never goes into them.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from heed import names
+from heed.api.conditions import READY
+from heed.core.decision.decide import Decision
+from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.ledger.ledger import Ledger
+from heed.engine.effect_executor import now
+from heed.engine.observer import Observer
+from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.status.ready import REJECTED
+from heed.util.aio import stop
+
+log = logging.getLogger("heed.happenings")
+Condition = Mapping[str, Any]
+CONTROLLER: Final = f"{names.GROUP}/operator"
+MAX_MESSAGE: Final = 1024  # bytes; more is refused
+AT_ONCE: Final = 8  # writes of all Agents together
+MOST: Final = 1000  # that wait for their turn
+DELAYS: Final = (1.0, 5.0, 30.0)  # seconds before another try
+EVERY: Final = 60.0  # seconds between two Events about an Agent's dead letters of one code
+TOLD_OF: Final = {
+    "PolicyViolation": True,
+    "SchemaViolation": False,
+}  # whether the cause is free of events' data
+
+
+@dataclass(slots=True)
+class _Letters:
+    """Dead letters of one code that were not told of yet, and the clock for when they are."""
+
+    timer: asyncio.TimerHandle
+    count: int = 0
+    note: str = ""
+
+
+class Happenings:
+    """An observer of loops that passes everything on, and tells of dead letters; the reconciler tells of conditions."""
+
+    def __init__(self, api: Api, observer: Observer, *, every: float = EVERY) -> None:
+        self._api, self._observer, self._every = api, observer, every
+        self._instance = socket.gethostname()[:128] or CONTROLLER
+        self._letters: dict[tuple[AgentRef, str], _Letters] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    def became(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
+        """A condition of the reconciler's was written. An Agent that is well from the start is no news."""
+        fine = "True" if now.get("type", READY) == READY else "False"
+        was, well = before or {}, now["status"] == fine
+        if well and was.get("status") in (None, fine):
+            return
+        if _said(was) != _said(now):
+            type_: Literal["Normal", "Warning"] = "Normal" if well else "Warning"
+            self._tell(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
+
+    def refused(self, agent: AgentRef, reason: str, note: str) -> None:
+        """What is to be said in an Agent's status is refused."""
+        self._tell(agent, "Warning", reason, "Reconcile", note)
+
+    def forget(self, agent: AgentRef) -> None:
+        """An Agent is gone."""
+        for key in [key for key in self._letters if key[0] == agent]:
+            self._letters.pop(key).timer.cancel()
+
+    async def close(self) -> None:
+        """Stop; what was not told by now never is."""
+        for letters in self._letters.values():
+            letters.timer.cancel()
+        self._letters.clear()
+        await asyncio.gather(*(stop(task) for task in list(self._telling)))
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """See Observer."""
+        self._observer.resumed(agent, ledger, owed)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """See Observer."""
+        self._observer.committed(agent, decisions, ledger)
+        for decision in decisions:
+            if decision.letter is not None and decision.letter.code in TOLD_OF:
+                self._died(agent, decision)
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """See Observer."""
+        self._observer.measured(agent, decided, commit, size)
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """See Observer."""
+        self._observer.performed(agent, effect)
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """See Observer."""
+        self._observer.reported(agent, end)
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """See Observer."""
+        self._observer.troubled(agent, what, error, delay)
+
+    def _died(self, agent: AgentRef, decision: Decision) -> None:
+        """The first dead letter of a code is told of at once, and those of the next minute together."""
+        assert decision.letter is not None
+        code, note = decision.letter.code, _cause(agent, decision)
+        if (letters := self._letters.get((agent, code))) is not None:
+            letters.count, letters.note = letters.count + 1, note
+            return
+        self._told_of(agent, code, 1, note)
+
+    def _told_of(self, agent: AgentRef, code: str, count: int, note: str) -> None:
+        events = (
+            "an event was dead-lettered" if count == 1 else f"{count} events were dead-lettered, the last"
+        )
+        self._tell(agent, "Warning", code, "Decide", f"{events} {note}")
+        timer = asyncio.get_running_loop().call_later(self._every, self._ring, agent, code)
+        self._letters[agent, code] = _Letters(timer)
+
+    def _ring(self, agent: AgentRef, code: str) -> None:
+        letters = self._letters.pop((agent, code))
+        if letters.count:
+            self._told_of(agent, code, letters.count, letters.note)
+
+    def _tell(
+        self, agent: AgentRef, type_: Literal["Normal", "Warning"], reason: str, action: str, note: str
+    ) -> None:
+        """At some time soon, or never."""
+        if len(self._telling) >= MOST:
+            log.warning("too much happens to tell of it", extra={"agent": str(agent), "reason": reason})
+            return
+        telling = asyncio.create_task(
+            self._create(happening(agent, type_, reason, action, note, now(), self._instance))
+        )
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def _create(self, event: Mapping[str, Any]) -> None:
+        """A second try under the same name makes no second Event."""
+        path = f"{CORE}/namespaces/{event['metadata']['namespace']}/events"
+        for delay in (*DELAYS, None):
+            try:
+                async with self._room:
+                    await self._api.create(path, event)
+                return
+            except ApiError as error:
+                if error.already_exists:
+                    return
+                again = error.is_unanswered or error.status in (409, 429)
+                if delay is None or not again:
+                    extra = {
+                        "agent": event["involvedObject"]["name"],
+                        "reason": event["reason"],
+                        "error": str(error),
+                    }
+                    log.warning("cannot tell of what happened", extra=extra)
+                    return
+            await asyncio.sleep(delay)
+
+
+def happening(
+    agent: AgentRef, type_: str, reason: str, action: str, note: str, at: str, instance: str
+) -> dict[str, Any]:
+    """An Event (core/v1) on an Agent, at a time (RFC 3339, microseconds). Its name follows from the rest."""
+    identity = names.digest(agent.uid, type_, reason, note, at, size=8)
+    second = at[:19] + "Z"
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"namespace": agent.namespace, "name": f"{agent.name}.{identity}"},
+        "eventTime": at,
+        "firstTimestamp": second,
+        "lastTimestamp": second,
+        "count": 1,
+        "type": type_,
+        "reason": reason,
+        "action": action,
+        "message": _short(note) or reason,
+        "involvedObject": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "namespace": agent.namespace,
+            "name": agent.name,
+            "uid": agent.uid,
+        },
+        "source": {"component": CONTROLLER},
+        "reportingComponent": CONTROLLER,  # as core/v1 calls the reportingController
+        "reportingInstance": instance,
+    }
+
+
+def _said(ready: Condition) -> tuple[Any, ...]:
+    """What is news of a condition; of a manifest that may not run also other words."""
+    reason = ready.get("reason")
+    return ready.get("status"), reason, ready.get("message") if reason in REJECTED else None
+
+
+def _cause(agent: AgentRef, decision: Decision) -> str:
+    """What became of an event, without its data."""
+    assert decision.letter is not None
+    letter = decision.letter
+    handler = f" by handler {letter.handler}" if letter.handler else ""
+    cause = f": {letter.message}" if TOLD_OF[letter.code] else ""
+    remedy = f"heed dead list -n {agent.namespace} --agent {agent.name} --code {letter.code}"
+    return f"at sequence {decision.received.sequence}{handler}{cause}; see `{remedy}`"
+
+
+def _short(note: str) -> str:
+    """A text of at most MAX_MESSAGE bytes."""
+    raw = note.encode(errors="replace")
+    return note if len(raw) <= MAX_MESSAGE else raw[: MAX_MESSAGE - 3].decode(errors="ignore") + "…"

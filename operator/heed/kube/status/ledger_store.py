@@ -1,0 +1,129 @@
+"""The ledger's home in the cluster: the Agent's status subresource, fenced by resourceVersion.
+
+The conditions that follow from the ledger alone go with it, in the same write. The reconciler writes another one into
+the same list, so what was there is known by the version that it was read at. Where its write was fenced by the version
+that a ledger is based on, the ledger is the same still, and the next commit goes on from there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Final, NoReturn
+
+from heed.api import conditions
+from heed.core.effects import AgentRef
+from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.ledger import Ledger
+from heed.engine.effect_executor import now
+from heed.engine.ports import Stored
+from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
+from heed.kube.client.client import Answer, Api, ApiError, agent_path
+
+Conditions = list[dict[str, Any]]
+MAX_MOVES: Final = 8  # of the reconciler that are remembered, between two commits
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """The conditions of an Agent at a version, and its generation."""
+
+    version: str
+    conditions: Conditions
+    generation: int
+
+
+class StatusLedger:
+    """The ledger of one Agent. A write carries only what changed, and the resourceVersion it is based on."""
+
+    def __init__(self, api: Api, agent: AgentRef) -> None:
+        self._api, self._agent = api, agent
+        self._said: _Said | None = None
+        self._moves: dict[str, str] = {}  # from a version to the next one, with the same ledger
+
+    async def load(self) -> Stored:
+        """Read the Agent. Raises LedgerGone also where another Agent now bears the name."""
+        try:
+            answer = await self._api.get(agent_path(self._agent.namespace, self._agent.name))
+        except ApiError as error:
+            _refuse(error)
+        self._check_same(answer)
+        return self._stored(answer, ledgers.load(answer.body.get("status") or {}))
+
+    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+        """One merge patch of the status. What others wrote since `base` makes it a LedgerConflict."""
+        version = base.version
+        while version in self._moves:
+            version = self._moves[version]
+        status = ledgers.patch(base.ledger, ledger)
+        if (changed := self._changed_conditions(version, base, ledger)) is not None:
+            status["conditions"] = changed
+        patch: dict[str, Any] = {
+            "metadata": {"resourceVersion": version, "uid": self._agent.uid},
+            "status": status,
+        }
+        try:
+            answer = await self._api.merge(
+                agent_path(self._agent.namespace, self._agent.name, "status"), patch
+            )
+        except ApiError as error:
+            _refuse(error)
+        return self._stored(answer, ledger)
+
+    def moved(self, before: str, body: Mapping[str, Any]) -> None:
+        """The reconciler's write, fenced by the version `before`, made `body` of the Agent and kept its ledger."""
+        version = body["metadata"]["resourceVersion"]
+        if version == before:
+            return
+        self._moves[before] = version
+        while len(self._moves) > MAX_MOVES:
+            del self._moves[next(iter(self._moves))]
+        if self._said is not None and self._said.version == before:
+            self._said = _said(body)
+
+    def _changed_conditions(self, version: str, base: Stored, ledger: Ledger) -> Conditions | None:
+        """All conditions, where the ledger changes one of them. What they were is not known of every version."""
+        if self._said is None or self._said.version != version:
+            return None
+        return changed_conditions(self._said.conditions, base.ledger, ledger, now(), self._said.generation)
+
+    def _check_same(self, answer: Answer) -> None:
+        uid = answer.body["metadata"]["uid"]
+        if uid != self._agent.uid:
+            raise LedgerGone(f"agent {self._agent} is another one now: uid {uid}")
+
+    def _stored(self, answer: Answer, ledger: Ledger) -> Stored:
+        self._said = _said(answer.body)
+        return Stored(ledger, self._said.version, answer.size)
+
+
+def _said(body: Mapping[str, Any]) -> _Said:
+    metadata, status = body["metadata"], body.get("status") or {}
+    return _Said(metadata["resourceVersion"], status.get("conditions") or [], metadata.get("generation", 0))
+
+
+def changed_conditions(
+    known: Conditions, base: Ledger, ledger: Ledger, at: str, generation: int
+) -> Conditions | None:
+    """The conditions after the ledger went from `base` to `ledger` at a time (RFC 3339); None where none changes."""
+    at, total = at[:19] + "Z", ledger.totals.expired
+    lately = _lately(base) if total > base.totals.expired else None
+    news = (
+        conditions.saturated(known, len(ledger.waiting), at, generation),
+        conditions.expired(known, total, lately, at, generation),
+    )
+    if not any(news):
+        return None
+    return reduce(conditions.with_condition, filter(None, news), known)
+
+
+def _lately(base: Ledger) -> str:
+    cursor = base.cursor
+    return f"after sequence {cursor.sequence}" + (f" of {cursor.time[:19]}Z" if cursor.time else "")
+
+
+def _refuse(error: ApiError) -> NoReturn:
+    if error.status == 404:
+        raise LedgerGone(error.message) from None
+    if error.status == 409:
+        raise LedgerConflict(error.message) from None
+    raise LedgerUnavailable(str(error)) from error

@@ -1,0 +1,217 @@
+"""How the loops of the Agents do: which of them has been in trouble for longer than a hiccup.
+
+Nothing is asked and nothing polled: an Agent that does well costs nothing here, and one in trouble a timer.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from heed.core.decision.decide import Decision
+from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.ledger.ledger import Ledger, owed_effects
+from heed.engine.observer import Observer
+from heed.kube.status.reasons import EFFECTS, START_OVER, Trouble, trouble_of_effect, trouble_of_loop
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """In seconds. `loop`: until a loop that starts over is in trouble, or one that went on is not any more."""
+
+    loop: float = 10.0
+    effects: float = 30.0  # until effects of a kind of which none could be made are stuck
+    between: float = 10.0  # two writes of an Agent's condition
+    pods: float = 60.0  # until a task none of whose pods runs is overdue
+
+
+class Undecided:
+    """Too early to say: what was said stands."""
+
+
+UNDECIDED: Final = Undecided()
+Verdict = Trouble | Undecided | None  # None: all is well
+
+
+@dataclass(slots=True)
+class Standing:
+    """How one loop does. Times are monotonic, in seconds."""
+
+    patience: Patience
+    _since: float | None = None  # the loop has shown no success since then
+    _trouble: Trouble | None = None  # why it started over last
+    _resumed: float | None = None  # it has been going on since then
+    _stuck: dict[str, tuple[float, Trouble]] = field(
+        default_factory=dict
+    )  # kinds of effects: since when, why
+
+    @property
+    def is_well(self) -> bool:
+        """Whether there is nothing to remember."""
+        return self._since is None and not self._stuck
+
+    def began(self, now: float) -> None:
+        """A new loop has everything to show yet, unless the one before left it in trouble."""
+        if self._since is None:
+            self._since, self._trouble = now, None
+        self._resumed = None
+
+    def troubled(self, what: str, error: BaseException, now: float) -> None:
+        """The loop, or an effect, failed."""
+        if what == START_OVER:
+            self._since = now if self._since is None else self._since
+            self._trouble, self._resumed = trouble_of_loop(error), None
+        else:
+            since = self._stuck[what][0] if what in self._stuck else now
+            self._stuck[what] = (since, trouble_of_effect(what, error))
+
+    def resumed(self, owed: Collection[str], now: float) -> None:
+        """The loop has its ledger and its reader. `owed`: the kinds of effects that it still owes."""
+        if self._since is not None:
+            self._resumed = now
+        self._stuck = {what: stuck for what, stuck in self._stuck.items() if what in owed}
+
+    def committed(self) -> None:
+        """The loop did what it is there for."""
+        self._since = self._trouble = self._resumed = None
+
+    def owes(self, kinds: Collection[str]) -> None:
+        """These kinds of effects are still owed: what is not, be it made or given up, is stuck no more."""
+        self._stuck = {
+            what: stuck for what, stuck in self._stuck.items() if what in kinds or what not in EFFECTS
+        }
+
+    def made(self, what: str) -> None:
+        """An effect of a kind was made."""
+        self._stuck.pop(what, None)
+
+    def told_end(self) -> None:
+        """A task's end was published."""
+        self._stuck = {what: stuck for what, stuck in self._stuck.items() if what in EFFECTS}
+
+    def verdict(self, now: float) -> Verdict:
+        """What is to be said now."""
+        if self._since is not None and self._resumed is not None:
+            if now < self._resumed + self.patience.loop:
+                return UNDECIDED
+            self.committed()
+        if self._since is not None:
+            lasts = now >= self._since + self.patience.loop
+            return self._trouble if self._trouble is not None and lasts else UNDECIDED
+        since, trouble = min(self._stuck.values(), key=_oldest, default=(now, None))
+        return trouble if now >= since + self.patience.effects else None
+
+    def next_look(self, now: float) -> float | None:
+        """When the verdict may become another one by itself, if ever."""
+        times = [since + self.patience.effects for since, _ in self._stuck.values()]
+        if self._since is not None:
+            times.append((self._since if self._resumed is None else self._resumed) + self.patience.loop)
+        return min((time for time in times if time > now), default=None)
+
+
+class Standings:
+    """An observer of loops that passes everything on, and calls `changed` when a verdict may be another one."""
+
+    def __init__(
+        self, observer: Observer, changed: Callable[[AgentRef], None], patience: Patience | None = None
+    ) -> None:
+        self._observer, self._changed, self._patience = observer, changed, patience or Patience()
+        self._common: Trouble | None = None
+        self._standings: dict[AgentRef, Standing] = {}
+        self._timers: dict[AgentRef, asyncio.TimerHandle] = {}
+
+    def verdict(self, agent: AgentRef) -> Verdict:
+        """What is to be said of an Agent now."""
+        standing = self._standings.get(agent)
+        verdict = standing.verdict(_now()) if standing is not None else None
+        return verdict if self._common is None or isinstance(verdict, Trouble) else self._common
+
+    def beset(self, trouble: Trouble | None) -> bool:
+        """What troubles all Agents, as long as they have none of their own. Returns whether that is news."""
+        news, self._common = trouble != self._common, trouble
+        return news
+
+    def began(self, agent: AgentRef) -> None:
+        """A loop begins."""
+        self._standings.setdefault(agent, Standing(self._patience)).began(_now())
+        self._look(agent)
+
+    def forget(self, agent: AgentRef) -> None:
+        """An Agent is gone."""
+        self._standings.pop(agent, None)
+        self._set_timer(agent, None)
+
+    def close(self) -> None:
+        """Forget all."""
+        for agent in list(self._standings):
+            self.forget(agent)
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """See Observer."""
+        self._observer.resumed(agent, ledger, owed)
+        if (standing := self._standings.get(agent)) is not None:
+            standing.resumed({type(effect).__name__ for effect in owed}, _now())
+            self._look(agent)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """See Observer."""
+        self._observer.committed(agent, decisions, ledger)
+        if (standing := self._standings.get(agent)) is not None:
+            standing.committed()
+            if not standing.is_well:
+                standing.owes({type(effect).__name__ for effect in owed_effects(ledger)})
+            self._look(agent)
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """See Observer."""
+        self._observer.measured(agent, decided, commit, size)
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """See Observer."""
+        self._observer.performed(agent, effect)
+        if (standing := self._standings.get(agent)) is not None:
+            standing.made(type(effect).__name__)
+            self._look(agent)
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """See Observer."""
+        self._observer.reported(agent, end)
+        if (standing := self._standings.get(agent)) is not None:
+            standing.told_end()
+            self._look(agent)
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """See Observer."""
+        self._observer.troubled(agent, what, error, delay)
+        self._standings.setdefault(agent, Standing(self._patience)).troubled(what, error, _now())
+        self._look(agent)
+
+    def _look(self, agent: AgentRef) -> None:
+        """Have the verdict heard, and set the clock for the next one."""
+        standing, now = self._standings[agent], _now()
+        verdict = self.verdict(agent)
+        if standing.is_well:
+            del self._standings[agent]
+        self._set_timer(agent, standing.next_look(now))
+        if not isinstance(verdict, Undecided):
+            self._changed(agent)
+
+    def _set_timer(self, agent: AgentRef, at: float | None) -> None:
+        timer = self._timers.get(agent)
+        if timer is not None and timer.when() != at:
+            timer.cancel()
+            del self._timers[agent]
+        if at is not None and agent not in self._timers:
+            self._timers[agent] = asyncio.get_running_loop().call_at(at, self._ring, agent)
+
+    def _ring(self, agent: AgentRef) -> None:
+        del self._timers[agent]
+        self._look(agent)
+
+
+def _oldest(stuck: tuple[float, Trouble]) -> float:
+    return stuck[0]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

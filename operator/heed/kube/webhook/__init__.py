@@ -1,0 +1,1 @@
+"""The admission webhook: server, review processes, certificates."""

@@ -1,0 +1,286 @@
+"""The webhook's certificate: where it comes from, and how it is replaced under a running server.
+
+Either Heed is its own authority: the keys are in a Secret that all replicas share (whoever is first fills it, by
+compare-and-swap), and what to trust is patched into the webhook's configuration, again when somebody took it out. Or
+somebody else, such as cert-manager, keeps a folder up to date. Keys are never written to a disk.
+"""
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import logging
+import os
+import re
+import ssl
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from heed.errors import HeedError, InvalidSettings
+from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.leader.election import own_namespace
+from heed.kube.webhook.ca import CERTIFICATE, KEY, Keys, due, keys_of
+from heed.settings import Settings
+
+log = logging.getLogger("heed.webhook")
+CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+LOOK: Final = 30.0  # seconds between two looks at the Secret and the configuration, or at the folder
+RETRY: Final = 2.0  # seconds, while there is no certificate yet
+CLASHES: Final = 5  # other replicas that are quicker, one after the other
+_HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+class NoCertificate(HeedError):
+    """There is no certificate that can be used; the message says what is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A certificate with its chain and key, as PEM, and what is wrong all the same, or None."""
+
+    pem: bytes
+    trouble: str | None = None
+
+
+class Source(Protocol):
+    """Where the certificate comes from."""
+
+    async def current(self) -> Found:
+        """What to serve now. Raises ApiError, NoCertificate."""
+        ...
+
+
+class Tls:
+    """The TLS of a server whose certificate may be replaced at any time; before the first one, handshakes fail."""
+
+    def __init__(self) -> None:
+        self.context = _context()
+        self.context.sni_callback = self._choose  # also asked where the client names no host
+        self._current: ssl.SSLContext | None = None
+        self._pem = b""
+        self.ready = asyncio.Event()
+
+    def use(self, pem: bytes) -> bool:
+        """Serve another certificate from now on. Returns whether it is a new one. Raises NoCertificate."""
+        if pem == self._pem:
+            return False
+        loaded = _context()
+        with _as_file(pem) as path:
+            try:
+                loaded.load_cert_chain(path, password=_no_password)
+            except (ssl.SSLError, ValueError) as error:
+                raise NoCertificate(f"certificate and key cannot be used: {error}") from None
+        self._current, self._pem = loaded, pem
+        self.ready.set()
+        return True
+
+    async def keep(self, source: Source, look: float = LOOK) -> None:
+        """Serve what the source has, for ever. What goes wrong is said, and tried again."""
+        said: str | None = None
+        while True:
+            try:
+                found = await source.current()
+                if self.use(found.pem):
+                    log.info("webhook certificate in use")
+                trouble, mistake = found.trouble, False
+            except Exception as error:  # also a mistake of ours: what is served now is good for months
+                trouble, mistake = str(error), not isinstance(error, HeedError)
+            if trouble is not None and trouble != said:
+                extra = {"error": trouble, "serving": self.ready.is_set()}
+                log.warning("cannot look after the webhook's certificate", extra=extra, exc_info=mistake)
+            said = trouble
+            await asyncio.sleep(look if self.ready.is_set() else min(look, RETRY))
+
+    def _choose(self, connection: ssl.SSLObject, _host: str | None, _context: ssl.SSLContext) -> None:
+        if self._current is not None:
+            connection.context = self._current
+
+
+def source_of(settings: Settings, api: Api) -> Source:
+    """Where the settings say that the certificate comes from. Raises InvalidSettings."""
+    if settings.webhook_certificate is not None:
+        if settings.webhook_secret is not None:
+            raise InvalidSettings(
+                "HEED_WEBHOOK_CERTIFICATE and HEED_WEBHOOK_SECRET are two ways to a certificate; choose one"
+            )
+        return Folder(Path(settings.webhook_certificate))
+    if settings.webhook_secret is None or settings.webhook_service is None:
+        raise InvalidSettings(
+            f"HEED_WEBHOOK_PORT={settings.webhook_port} needs a certificate: set HEED_WEBHOOK_SECRET and "
+            "HEED_WEBHOOK_SERVICE for one of Heed's own, or HEED_WEBHOOK_CERTIFICATE to a folder with one"
+        )
+    namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
+    hosts = _hosts(settings.webhook_service, namespace)
+    return SelfIssued(api, namespace, settings.webhook_secret, settings.webhook_configuration, hosts)
+
+
+def _hosts(text: str, namespace: str) -> list[str]:
+    hosts: list[str] = []
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        with suppress(ValueError):
+            hosts.append(str(ipaddress.ip_address(item)))
+            continue
+        if not _HOST.fullmatch(item):
+            message = f"HEED_WEBHOOK_SERVICE={text!r}: {item!r} is no name of a Service, no DNS name and no IP address"
+            raise InvalidSettings(f"{message}; separate several by commas")
+        service = f"{item}.{namespace}.svc"
+        hosts += [item] if "." in item else [service, f"{service}.cluster.local"]
+    if not hosts:
+        raise InvalidSettings("HEED_WEBHOOK_SERVICE names nothing; name the webhook's Service")
+    return hosts
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder with `tls.crt` and `tls.key` that somebody else keeps up to date, such as a mounted Secret."""
+
+    path: Path
+
+    async def current(self) -> Found:
+        """See Source. What is read while it is being replaced may not fit together; the next look finds it whole."""
+        try:
+            return Found(b"\n".join((self.path / name).read_bytes() for name in (CERTIFICATE, KEY)))
+        except OSError as error:
+            remedy = "HEED_WEBHOOK_CERTIFICATE is the folder of tls.crt and tls.key"
+            message = f"{error.filename}: {error.strerror}; {remedy}"
+            raise NoCertificate(message) from None
+
+
+@dataclass(frozen=True, slots=True)
+class SelfIssued:
+    """A certificate from an authority of our own, both in a Secret. `hosts` are what the certificate is for."""
+
+    api: Api
+    namespace: str
+    secret: str
+    configuration: str | None
+    hosts: Sequence[str]
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    async def current(self) -> Found:
+        """See Source. It fits the bundle in the configuration, but where that could not be written."""
+        for _ in range(CLASHES):
+            try:
+                if (found := await self._look()) is not None:
+                    return found
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+        raise NoCertificate(f"the Secret {self._place} or the webhook's configuration changes all the time")
+
+    async def _look(self) -> Found | None:
+        """One look at all there is; None where something was written, and another look is needed."""
+        # In this order: what is then read from the Secret is not older than the bundle that it is compared with.
+        configuration, trouble = await self._configuration()
+        secret = await self._read(self._secret_path, f"Secret {self._place}")
+        keys = keys_of(_decoded(secret.get("data") or {}))
+        trusted = None if self.configuration is None else _bundle(configuration)
+        if (new := due(keys, self.hosts, self.clock(), trusted)) is not None or keys is None:
+            assert new is not None
+            await self._store(secret, new)
+            return None
+        if configuration is not None and configuration.get("webhooks") and trusted != keys.trusted:
+            try:
+                await self._trust(configuration, keys)
+            except ApiError as error:
+                if error.status == 409:
+                    raise
+                trouble = f"ValidatingWebhookConfiguration {self.configuration} cannot be written: {error}"
+        return Found(keys.served, trouble)
+
+    async def _configuration(self) -> tuple[dict[str, Any] | None, str | None]:
+        """The webhook's configuration, or what is wrong with it."""
+        if self.configuration is None:
+            return None, None
+        what = f"ValidatingWebhookConfiguration {self.configuration}"
+        try:
+            return await self._read(f"{CONFIGURATIONS}/{self.configuration}", what), None
+        except NoCertificate as error:
+            return None, str(error)
+
+    async def _read(self, path: str, what: str) -> dict[str, Any]:
+        try:
+            return (await self.api.get(path)).body
+        except ApiError as error:
+            if error.status in (403, 404):
+                message = f"{what} cannot be read: {error}; the chart makes it, and the right to read it"
+                raise NoCertificate(message) from None
+            raise
+
+    async def _store(self, secret: Mapping[str, Any], keys: Keys) -> None:
+        data = {name: base64.b64encode(value).decode() for name, value in keys.data().items()}
+        await self.api.merge(self._secret_path, {"metadata": _fence(secret), "data": data})
+        until = keys.certificate.not_valid_after_utc.isoformat()
+        log.info("webhook keys written", extra={"secret": self._place, "certificate_until": until})
+
+    async def _trust(self, configuration: Mapping[str, Any], keys: Keys) -> None:
+        """Have the API server trust what we serve. A merge patch replaces a list, so all of it goes there."""
+        bundle = base64.b64encode(keys.trusted).decode()
+        webhooks = [
+            {**item, "clientConfig": {**item["clientConfig"], "caBundle": bundle}}
+            for item in configuration.get("webhooks") or []
+        ]
+        path = f"{CONFIGURATIONS}/{self.configuration}"
+        await self.api.merge(path, {"metadata": _fence(configuration), "webhooks": webhooks})
+        log.info("webhook authority is trusted", extra={"configuration": self.configuration})
+
+    @property
+    def _secret_path(self) -> str:
+        return f"{CORE}/namespaces/{self.namespace}/secrets/{self.secret}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self.namespace}/{self.secret}"
+
+
+def _fence(body: Mapping[str, Any]) -> dict[str, str]:
+    return {name: body["metadata"][name] for name in ("uid", "resourceVersion")}
+
+
+def _bundle(configuration: Mapping[str, Any] | None) -> bytes:
+    """What all webhooks of a configuration trust; nothing where they differ."""
+    items = (configuration or {}).get("webhooks") or []
+    found = {_decoded({"": item["clientConfig"].get("caBundle") or ""}).get("", b"") for item in items}
+    return found.pop() if len(found) == 1 else b""
+
+
+def _decoded(data: Mapping[str, str]) -> dict[str, bytes]:
+    decoded: dict[str, bytes] = {}
+    for name, value in data.items():
+        with suppress(binascii.Error):
+            decoded[name] = base64.b64decode(value)
+    return decoded
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _no_password() -> str:
+    """Without this a key with a password would ask for it on the terminal."""
+    raise ValueError("the key has a password; it has to be without one")
+
+
+@contextmanager
+def _as_file(pem: bytes) -> Iterator[str]:
+    """`ssl` wants a path: one that is only in memory where the system has that."""
+    if sys.platform == "linux":
+        number = os.memfd_create("certificate")
+        try:
+            os.write(number, pem)
+            yield f"/proc/self/fd/{number}"
+        finally:
+            os.close(number)
+    else:
+        with tempfile.NamedTemporaryFile() as file:  # readable by its owner only
+            file.write(pem)
+            file.flush()
+            yield file.name

@@ -1,0 +1,104 @@
+"""What there is in the cluster that a manifest has to fit: read when somebody asks, and no more than is needed."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from heed import names
+from heed.api.policy import MAX_RULES
+from heed.core.compiler.admission import Around, Request
+from heed.kube.client.client import Api, ApiError, objects_path
+
+AGENTS: Final = 300  # that a policy or a grant may concern
+BYTES: Final = 8 * 1024**2  # of them, with their ledgers, which may be large
+PAGE_BYTES: Final = 2 * 1024**2
+PAGE: Final = 100
+FIRST_PAGE: Final = 8  # as long as nobody knows how large they are
+Body = dict[str, Any]
+
+
+class Surroundings:
+    """Of requests: nothing is kept between them."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._turn = asyncio.Lock()
+
+    async def of(self, request: Request, namespace: str) -> Around:
+        """What matters to a request about an object of a namespace. Raises ApiError."""
+        match request.kind:
+            case names.KIND:
+                others = [item for item in _heard(request.new) if item != namespace]
+                policies, grants = await asyncio.gather(
+                    self._all(names.AGENT_POLICY, namespace), self._all(names.EVENT_GRANT, *others)
+                )
+                return Around(policies=policies, grants=grants)
+            case names.AGENT_POLICY:
+                policies = await self._all(names.AGENT_POLICY, namespace)
+                agents, complete = await self._agents([namespace])
+                return Around(policies=policies, agents=agents, complete=complete)
+            case names.EVENT_GRANT if request.old is not None:
+                grants = await self._all(names.EVENT_GRANT, namespace)
+                agents, complete = await self._agents(_granted(request.old))
+                return Around(grants=grants, agents=agents, complete=complete)
+            case names.EVENT_TYPE:
+                return Around(types=await self._all(names.EVENT_TYPE, namespace))
+        return Around()
+
+    async def _all(self, kind: str, *namespaces: str) -> list[Body]:
+        """All objects of namespaces; none where the kind is not there. Raises ApiError."""
+        found = list[Body]()
+        for namespace in namespaces:
+            try:
+                async for page in self._api.pages(objects_path(names.PLURALS[kind], namespace)):
+                    found += (_slim(item, kind) for item in page)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+        return found
+
+    async def _agents(self, namespaces: Iterable[str]) -> tuple[list[Body], bool]:
+        """Agents of namespaces, and whether those are all: so many, so many bytes, and for one request at a time."""
+        found, size = list[Body](), 0
+        async with self._turn:
+            for namespace in namespaces:
+                query: dict[str, str] = {}
+                while True:
+                    if len(found) >= AGENTS or size >= BYTES:
+                        return found, False
+                    query["limit"] = str(_page(len(found), size))
+                    answer = await self._api.get(objects_path(names.PLURAL, namespace), query)
+                    found += (_slim(item, names.KIND) for item in answer.body["items"] or [])
+                    size += answer.size
+                    if not (more := answer.body["metadata"].get("continue")):
+                        break
+                    query["continue"] = more
+        return found, True
+
+
+def _page(count: int, size: int) -> int:
+    """How many Agents to ask for next, where `count` had `size` bytes."""
+    return max(1, min(PAGE, AGENTS - count, PAGE_BYTES * count // size)) if count else FIRST_PAGE
+
+
+def _heard(agent: Mapping[str, Any]) -> list[str]:
+    """The namespaces that an Agent's subscriptions name."""
+    return _namespaces((agent.get("spec") or {}).get("subscribe"))
+
+
+def _granted(grant: Mapping[str, Any]) -> list[str]:
+    """The namespaces that a grant names."""
+    return _namespaces((grant.get("spec") or {}).get("from"))
+
+
+def _namespaces(items: Any) -> list[str]:
+    """What a manifest's list says of them; it was not judged yet."""
+    listed = items if isinstance(items, list) else []
+    found = {item.get("namespace") for item in listed[:MAX_RULES] if isinstance(item, dict)}
+    return sorted(item for item in found if isinstance(item, str) and names.is_name(item))
+
+
+def _slim(item: Body, kind: str) -> Body:
+    """An object of a list, without what nothing is judged by."""
+    metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
+    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": item.get("spec")}

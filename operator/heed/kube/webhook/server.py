@@ -1,0 +1,218 @@
+"""Validating admission: the API server asks before it stores an Agent, a policy, a grant or an event type.
+
+Every replica answers, from the start of its process to the end, whatever becomes of the broker or the election. Nothing
+is kept between requests: what a manifest has to fit is read when it comes. What could not be judged is an HTTP error,
+so the `failurePolicy` of the webhook's configuration decides: whoever installs Heed, and not Heed.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from heed import names
+from heed.api.validation import kind_of
+from heed.core.compiler.admission import FINE, Request, Verdict, passes
+from heed.errors import HeedError, Problem
+from heed.kube.client.client import Api
+from heed.kube.client.deep_json import read
+from heed.kube.webhook.certificates import LOOK, Tls, source_of
+from heed.kube.webhook.cluster_context import Surroundings
+from heed.kube.webhook.review_pool import Checks
+from heed.settings import Settings
+from heed.util.aio import stop
+from heed.util.http_server import serving
+from heed.util.terminal import visible
+
+log = logging.getLogger("heed.webhook")
+REVIEW: Final = "admission.k8s.io/v1"
+MAX_BODY: Final = 8 * 1024**2  # bytes: an object of 3 MiB, as it was and as it is to be
+AT_ONCE: Final = 8  # requests; the API server hears at once that there are too many
+WITHIN: Final = 10.0  # seconds; the API server itself waits 5, or as long as its configuration says
+MAX_MESSAGE: Final = 8 * 1024  # characters
+MAX_CAUSES: Final = 32
+MAX_WARNING, MAX_WARNINGS = 250, 12  # the API server cuts at 256 characters, and at 4 KiB of all
+TOO_DEEP: Final = Verdict((Problem("spec", "nests too deep", "flatten it"),))
+Body = dict[str, Any]
+
+
+class _Malformed(HeedError):
+    """What came is no AdmissionReview that we know."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request, and what is needed to answer it."""
+
+    uid: str
+    namespace: str
+    name: str
+    request: Request | None  # None: not ours to judge
+    cut: bool = False  # it nests deeper than can be read
+
+
+@asynccontextmanager
+async def serving_admission(
+    settings: Settings, api: Api, *, host: str | None = None, look: float = LOOK
+) -> AsyncIterator[None]:
+    """Serve the webhook on its port (0: do not), and look after its certificate every `look` seconds.
+
+    `api` should be a connection of its own. Raises InvalidSettings.
+    """
+    if not settings.webhook_port:
+        yield
+        return
+    async with AsyncExitStack() as closing:
+        tls, checks = Tls(), Checks()
+        closing.push_async_callback(checks.close)
+        keeping = asyncio.create_task(tls.keep(source_of(settings, api), look))
+        closing.push_async_callback(stop, keeping)
+        admission = Admission(api, checks, settings.namespace)
+        server = serving(
+            settings.webhook_port,
+            [web.post("/validate", admission.validate)],
+            variable="HEED_WEBHOOK_PORT",
+            what="webhook",
+            host=host,
+            tls=tls.context,
+            body=MAX_BODY,
+        )
+        await closing.enter_async_context(server)
+        yield
+
+
+class Admission:
+    """Answers AdmissionReviews. `watched` is the one namespace whose Agents run here; None: all."""
+
+    def __init__(self, api: Api, checks: Checks, watched: str | None = None) -> None:
+        self._surroundings, self._checks, self._watched = Surroundings(api), checks, watched
+        self._under_way = 0
+
+    async def validate(self, http: web.Request) -> web.Response:
+        """POST /validate."""
+        if self._under_way >= AT_ONCE:
+            return _error(503, "too many requests at once")
+        self._under_way += 1
+        try:
+            async with asyncio.timeout(WITHIN):
+                asked = _asked(await http.read())
+                verdict = await self._verdict(asked)
+        except _Malformed as error:
+            return _error(400, str(error))
+        except (web.RequestPayloadError, ConnectionError) as error:
+            return _error(400, f"the request broke off: {error}")
+        except TimeoutError:
+            return _error(503, f"not judged within {WITHIN:g} s")
+        except HeedError as error:
+            log.warning("cannot judge a manifest", extra={"error": str(error)})
+            return _error(503, str(error))
+        except web.HTTPException:
+            raise
+        except Exception as error:  # a mistake of ours; whoever asked learns nothing from it
+            log.error("cannot judge a manifest", extra={"error": str(error)}, exc_info=error)
+            return _error(500, "a mistake of Heed's; its log says more")
+        finally:
+            self._under_way -= 1
+        if verdict.problems:
+            extra = {"object": f"{asked.namespace}/{asked.name}", "problems": len(verdict.problems)}
+            log.info("manifest refused", extra=extra)
+        return web.json_response(_review(asked, verdict))
+
+    async def _verdict(self, asked: _Asked) -> Verdict:
+        if asked.request is None or self._watched not in (None, asked.namespace) or passes(asked.request):
+            return FINE
+        if asked.cut:
+            return TOO_DEEP
+        around = await self._surroundings.of(asked.request, asked.namespace)
+        try:
+            return await self._checks.judge(asked.request, around)
+        except RecursionError:  # it cannot even be passed on
+            return TOO_DEEP
+
+
+# ── AdmissionReview ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _asked(data: bytes) -> _Asked:
+    """What the API server asks. Raises _Malformed."""
+    try:
+        review, cut = read(data)
+    except ValueError:
+        raise _Malformed("this is no JSON") from None
+    if not isinstance(review, dict) or review.get("apiVersion") != REVIEW:
+        raise _Malformed(f"this is no AdmissionReview of {REVIEW}")
+    request = _field(review, "request", dict)
+    kind = _field(request, "kind", dict)
+    uid, operation = _field(request, "uid", str), _field(request, "operation", str)
+    namespace, name = request.get("namespace") or "", request.get("name") or ""
+    if not (isinstance(namespace, str) and isinstance(name, str)):
+        raise _Malformed("request.namespace and request.name are strings")
+    ours = (
+        kind.get("group") == names.GROUP
+        and kind.get("kind") in names.PLURALS
+        and not request.get("subResource")
+    )
+    if not ours or operation not in ("CREATE", "UPDATE"):
+        return _Asked(uid, namespace, name, None)
+    if not names.is_name(namespace):
+        raise _Malformed("request.namespace is no namespace")
+    new = _field(request, "object", dict)
+    old = _field(request, "oldObject", dict) if operation == "UPDATE" else None
+    metadata = {"namespace": namespace, "name": name, **_field(new, "metadata", dict)}
+    if not metadata["name"]:  # one whose name is still to be made
+        metadata["name"] = f"{metadata.get('generateName') or 'x'}x"
+    request = Request(kind["kind"], {**new, "metadata": metadata}, old)
+    return _Asked(uid, namespace, metadata["name"], request, cut)
+
+
+def _field(body: Body, name: str, type_: type[Any]) -> Any:
+    value = body.get(name)
+    if not isinstance(value, type_):
+        raise _Malformed(f"{name} is {kind_of(value)}")
+    return value
+
+
+def _review(asked: _Asked, verdict: Verdict) -> Body:
+    response: Body = {"uid": asked.uid, "allowed": not verdict.problems}
+    if verdict.problems:
+        response["status"] = _status(asked, verdict)
+    if verdict.warnings:
+        shown = [_cut(item, MAX_WARNING) for item in verdict.warnings[:MAX_WARNINGS]]
+        left = len(verdict.warnings) - MAX_WARNINGS
+        response["warnings"] = (
+            [*shown, f"and {left} warning{'s' if left > 1 else ''} more"] if left > 0 else shown
+        )
+    return {"apiVersion": REVIEW, "kind": "AdmissionReview", "response": response}
+
+
+def _status(asked: _Asked, verdict: Verdict) -> Body:
+    """As the API server says it of its own rules: kubectl shows the causes, other clients the message."""
+    assert asked.request is not None
+    causes = [
+        {
+            "reason": "FieldValueInvalid",
+            "field": item.path,
+            "message": _cut("; ".join(filter(None, (item.message, item.remedy))), MAX_WARNING * 4),
+        }
+        for item in verdict.problems[:MAX_CAUSES]
+    ]
+    return {
+        "status": "Failure",
+        "code": 422,
+        "reason": "Invalid",
+        "message": _cut("\n".join(["", *(f"  {item}" for item in verdict.problems)]), MAX_MESSAGE),
+        "details": {"group": names.GROUP, "kind": asked.request.kind, "name": asked.name, "causes": causes},
+    }
+
+
+def _cut(text: str, most: int) -> str:
+    text = visible(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _error(status: int, message: str) -> web.Response:
+    return web.Response(status=status, text=f"{message}\n")

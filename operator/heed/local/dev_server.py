@@ -1,0 +1,286 @@
+"""Agents from files, run without a cluster: one loop each, changed when their manifests change.
+
+A reload swaps an Agent's loop and nothing else: its ledger stays, and so do the children that run its tasks. An edit
+that is not valid changes nothing at all.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from heed.api.agent import Agent
+from heed.bus.jetstream import JetStreamBus
+from heed.core.compiler.audience import Listener
+from heed.core.compiler.program import Program, Subscription
+from heed.core.effects import AgentRef
+from heed.engine.effect_executor import now
+from heed.engine.loop import AgentLoop
+from heed.engine.rate_limit import Pace
+from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
+from heed.local import presence
+from heed.local.agent_claims import AgentTaken, Claims
+from heed.local.console import Console
+from heed.local.ledger_store import Bucket, KeyValueLedger
+from heed.local.manifest_loader import Found, Mistake, files, load, warnings
+from heed.local.policy_loader import NO_RULES
+from heed.local.process.runner import ProcessRunner, default_slots
+from heed.sandbox.decision_pool import Guard
+from heed.util.aio import stop
+
+POLL = 0.5  # seconds between two looks at the manifests
+PACE = Pace(budget=640 * 1024)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
+
+
+def pace_for(max_payload: int) -> Pace:
+    """The pace on a broker that takes messages of so many bytes: a smaller one has smaller ledgers."""
+    return replace(PACE, budget=min(PACE.budget, max_payload * 5 // 8))
+
+
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Running:
+    """An Agent at work. The runner outlives its loops."""
+
+    found: Found
+    program: Program
+    loop: AgentLoop
+    runner: ProcessRunner
+    task: "asyncio.Task[None]"
+
+
+class Workbench:
+    """The Agents of some files and folders, on one broker. `url` is the broker's, `server` its id if it is our own."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        folder: Path,
+        broker: tuple[str, str | None],
+        bus: JetStreamBus,
+        ledgers: Bucket,
+        claims: Claims,
+        console: Console,
+        guard: Guard,
+    ) -> None:
+        (self.url, self.server), self.bus = broker, bus
+        self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
+        self._claims = claims
+        self._slots, self._guard = default_slots(), guard
+        self.pace = PACE
+        self._running: dict[Key, _Running] = {}
+        self._rules = NO_RULES
+        self._seen: object = None
+        self._mistaken = False
+        self._warned: list[Problem] = []
+
+    @property
+    def loops(self) -> dict[Key, AgentLoop]:
+        """The loops that run now."""
+        return {key: running.loop for key, running in self._running.items()}
+
+    @property
+    def agents(self) -> list[Agent]:
+        """What they run."""
+        return [running.found.agent for running in self._running.values()]
+
+    @property
+    def listeners(self) -> list[Listener]:
+        """What they listen for."""
+        return [Listener.of(running.program) for running in self._running.values()]
+
+    async def refresh(self) -> bool:
+        """Read the manifests if one of them changed, and run what they say. Returns whether one had."""
+        seen = _stamps(self._paths)
+        if seen == self._seen:
+            return False
+        agents, rules, mistakes = load(self._paths)
+        if self._seen is None or not any(mistake.of_rule for mistake in mistakes):
+            self._rules = rules
+        await self._apply(agents, mistakes, first=self._seen is None)
+        self._warn()
+        presence.write(presence.own(self._folder, self.url, self.server, self.listeners))
+        self._seen = seen
+        return True
+
+    async def watch(self, stopping: asyncio.Event) -> None:
+        """Follow changes of the manifests until `stopping` is set."""
+        while not stopping.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await stopping.wait()
+                    return
+            try:
+                await self.refresh()
+            except HeedError as error:
+                self._console.say(f"cannot reload now, trying again: {error}")
+
+    async def close(self) -> None:
+        """Stop all loops and children; ledgers and folders say how to go on."""
+        for key in list(self._running):
+            await self._stop(key)
+        await self._guard.close()
+
+    def _warn(self) -> None:
+        """Show what is hardly meant in what runs, unless it was shown before."""
+        running = [(item.found.manifest, item.program) for item in self._running.values()]
+        found = [
+            located
+            for manifest, problem in warnings(running)
+            for located in manifest.located([problem]).problems
+        ]
+        self._console.warnings([problem for problem in found if problem not in self._warned])
+        self._warned = found
+
+    async def _apply(self, agents: Sequence[Found], mistakes: list[Mistake], *, first: bool) -> None:
+        for found in agents:
+            mistakes += await self._put(found, first=first)
+        broken = {mistake.file for mistake in mistakes}
+        there = {found.key for found in agents}
+        for key, running in list(self._running.items()):
+            if key not in there and running.found.file not in broken:
+                await self._stop(key)
+                self._console.say(
+                    f"{'/'.join(key)} is in no file any more and has stopped; its ledger is kept"
+                )
+        if mistakes:
+            problems = [problem for mistake in mistakes for problem in mistake.problems]
+            self._console.problems(problems, self._kept())
+        elif self._mistaken:
+            self._console.say("no mistakes any more")
+        elif first and not self._running:
+            where = ", ".join(map(str, self._paths))
+            self._console.say(f"there is no Agent in {where}; write one, it will be started")
+        self._mistaken = bool(mistakes)
+
+    def _kept(self) -> str:
+        running = [
+            f"{item.program.agent} generation {item.program.generation}" for item in self._running.values()
+        ]
+        return (
+            f"still running: {', '.join(running)}"
+            if running
+            else "nothing runs; mend it, it will be read again"
+        )
+
+    async def _put(self, found: Found, *, first: bool) -> list[Mistake]:
+        """Run this Agent, unless it runs as it is. Returns what is wrong with it.
+
+        Raises AgentTaken at the start, when there is nothing yet that could go on.
+        """
+        old = self._running.get(found.key)
+        if old is not None and (old.found.agent, old.found.file) == (found.agent, found.file):
+            if self._rules_hold(old):
+                return []
+        try:
+            program = self._rules.compile(found.agent)
+        except InvalidManifest as error:
+            if old is not None:
+                await self._go_on(old)
+            return [Mistake(found.file, found.manifest.located(error.problems).problems)]
+        try:
+            await self._claims.take(*found.key)
+        except AgentTaken as error:
+            if first:
+                raise
+            problem = Problem("metadata.name", str(error))
+            return [Mistake(found.file, found.manifest.located([problem]).problems)]
+        await self._start(found, program, old)
+        return []
+
+    def _rules_hold(self, running: _Running) -> bool:
+        """Whether it runs under the rules of now."""
+        program = running.program
+        may = self._rules.permissions(running.found.agent.metadata)
+        return (program.permissions, program.schemas) == (may, self._rules.schemas)
+
+    async def _go_on(self, old: _Running) -> None:
+        """Let an Agent whose edit is not valid run as it was, if that is allowed now."""
+        if self._rules_hold(old):
+            return
+        try:
+            await self._start(old.found, self._rules.compile(old.found.agent), old)
+        except PolicyViolation:
+            await self._stop(old.found.key)
+            self._console.say(
+                f"{old.program.agent} is not allowed any more and has stopped; its ledger is kept"
+            )
+
+    async def _start(self, found: Found, program: Program, old: _Running | None) -> None:
+        namespace, name = found.key
+        ledger = KeyValueLedger(self._ledgers, namespace, name, since=now())
+        identity = await ledger.identify()
+        agent = AgentRef(namespace, name, identity.uid)
+        program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
+        runner = await self._runner_of(found, agent, old)
+        self._console.introduced(program)
+        loop = AgentLoop(
+            program,
+            ledger,
+            self.bus,
+            runner,
+            self._console,
+            since=identity.since,
+            pace=self.pace,
+            guard=self._guard,
+        )
+        task = asyncio.create_task(loop.run(), name=f"agent {agent}")
+        task.add_done_callback(self._ended)
+        self._running[found.key] = _Running(found, program, loop, runner, task)
+        heeds = ", ".join(map(_shown, program.subscriptions))
+        self._console.say(f"{agent} generation {program.generation} heeds {heeds}")
+
+    async def _runner_of(self, found: Found, agent: AgentRef, old: _Running | None) -> ProcessRunner:
+        """The runner that goes on, where only the loop changes."""
+        if old is not None:
+            await stop(old.task)
+            if old.found.file == found.file and old.program.agent == agent:
+                return old.runner
+            await old.runner.close()
+        return ProcessRunner(
+            agent,
+            self._folder,
+            base=found.file.parent,
+            report=lambda end: (current := self._running.get(found.key)) and current.loop.report(end),
+            output=lambda task_id, line: self._console.output(agent, task_id, line),
+            now=now,
+            slots=self._slots,
+            nats_url=self.url,
+        )
+
+    async def _stop(self, key: Key) -> None:
+        running = self._running.pop(key)
+        await stop(running.task)
+        await running.runner.close()
+        self._claims.release(*key)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        if task.cancelled():
+            return
+        error = task.exception()
+        reason = (
+            f"broke: {error!r}; please report this"
+            if error
+            else "stopped: its ledger is gone; start heed dev anew"
+        )
+        self._console.say(f"{task.get_name()} {reason}")
+
+
+def _shown(item: Subscription) -> str:
+    return f"{item.pattern} of {item.namespace}" if item.namespace else item.pattern
+
+
+def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
+    """What tells that a file changed."""
+    stamps = []
+    for path in files(paths):
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append((path, 0, 0))
+        else:
+            stamps.append((path, status.st_mtime_ns, status.st_size))
+    return stamps

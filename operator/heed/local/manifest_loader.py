@@ -1,0 +1,116 @@
+"""The Agents in files and folders and what rules them, with every mistake as file:line, where an editor finds it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from heed.api.agent import Agent
+from heed.api.manifest.document import Manifest, NotAManifest, parse_manifests
+from heed.api.validation import parse_agent
+from heed.core.compiler.expression_lint import doubts
+from heed.core.compiler.lint import ANY, advise, direct_types
+from heed.core.compiler.program import Program
+from heed.errors import InvalidManifest, Problem
+from heed.local.policy_loader import Rules, read_rules
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A well-formed Agent and where it stands."""
+
+    file: Path
+    agent: Agent
+    manifest: Manifest
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.agent.metadata.namespace, self.agent.metadata.name
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Why a file, or an Agent in it, is not run. The problems' paths begin with file:line."""
+
+    file: Path
+    problems: tuple[Problem, ...]
+    of_rule: bool = False  # whether it is about what rules Agents, and no Agent
+
+
+def files(paths: Iterable[Path]) -> list[Path]:
+    """The files that the paths mean: themselves, and what is not hidden of the manifests in folders, in order."""
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            found[path] = None
+            continue
+        inner = (item for item in sorted(path.rglob("*")) if item.suffix in SUFFIXES and item.is_file())
+        found.update((item, None) for item in inner if not _hidden(item.relative_to(path)))
+    return list(found)
+
+
+def load(paths: Sequence[Path]) -> tuple[list[Found], Rules, list[Mistake]]:
+    """The Agents of all files, the rules beside them, and the mistakes in both. Never raises for what it reads.
+
+    Documents of other kinds are passed over.
+    """
+    agents: dict[tuple[str, str], Found] = {}
+    mistakes: list[Mistake] = []
+    rules: list[Manifest] = []
+    for file, manifest in _manifests(paths, mistakes):
+        if manifest.is_agent:
+            _add(file, manifest, agents, mistakes)
+        elif manifest.rule is not None:
+            rules.append(manifest)
+    read, wrong = read_rules(rules)
+    for manifest, problem in wrong:
+        mistakes.append(Mistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True))
+    return list(agents.values()), read, mistakes
+
+
+def warnings(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manifest, Problem]]:
+    """What is valid in Agents, and hardly meant, seeing all of them. Paths are those of fields."""
+    direct = direct_types(program.manifest for _, program in items)
+    for manifest, program in items:
+        agent = program.manifest
+        namespace, name = agent.metadata.namespace, agent.metadata.name
+        known = direct.get((namespace, name), set()) | direct.get((namespace, ANY), set())
+        for problem in (*manifest.misread(), *advise(agent, known, doubts(program))):
+            yield manifest, problem
+
+
+def _manifests(paths: Sequence[Path], mistakes: list[Mistake]) -> Iterator[tuple[Path, Manifest]]:
+    for file in files(paths):
+        try:
+            manifests = parse_manifests(file.read_text(encoding="utf-8"), str(file))
+        except InvalidManifest as error:
+            if file in paths or not (file.suffix == ".json" or isinstance(error, NotAManifest)):
+                mistakes.append(Mistake(file, error.problems))  # other YAML and JSON lie around in folders
+        except (OSError, UnicodeDecodeError) as error:
+            mistakes.append(_unreadable(file, error))
+        else:
+            yield from ((file, manifest) for manifest in manifests)
+
+
+def _add(
+    file: Path, manifest: Manifest, agents: dict[tuple[str, str], Found], mistakes: list[Mistake]
+) -> None:
+    try:
+        found = Found(file, parse_agent(manifest.document), manifest)
+        if (first := agents.setdefault(found.key, found)) is not found:
+            what = f"{'/'.join(found.key)} is in {first.manifest.source}:{first.manifest.line} too"
+            raise InvalidManifest([Problem("metadata.name", what, "give one of them another name")])
+    except InvalidManifest as error:
+        mistakes.append(Mistake(file, manifest.located(error.problems).problems))
+
+
+def _unreadable(file: Path, error: OSError | UnicodeDecodeError) -> Mistake:
+    reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+    return Mistake(file, (Problem(f"{file}:1", f"cannot be read: {reason}", "check its name and rights"),))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

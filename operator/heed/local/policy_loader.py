@@ -1,0 +1,98 @@
+"""Policies, grants and event types that stand in files beside Agents: what they make of each Agent.
+
+They count as in a cluster that has these objects and no others.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from heed.api.agent import Agent, Metadata
+from heed.api.manifest.document import Manifest
+from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_rule
+from heed.core.compiler.admission import problems_of
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.policy.permissions import Permissions, Visible, permissions
+from heed.core.schema.registry import NO_SCHEMAS, Compiled, Schemas, compile_type, together
+from heed.errors import NOT_GRANTED, InvalidManifest, Problem
+
+Mistakes = list[tuple[Manifest, Problem]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What there is beside Agents."""
+
+    policies: tuple[AgentPolicy, ...] = ()
+    grants: tuple[EventGrant, ...] = ()
+    schemas: Schemas = NO_SCHEMAS
+
+    def permissions(self, agent: Metadata) -> Permissions:
+        """What an Agent may do."""
+        return permissions(agent, self.policies, self.grants)
+
+    def compile(self, agent: Agent) -> Program:
+        """An Agent under these rules. Raises InvalidManifest, PolicyViolation."""
+        return compile_agent(agent, self.permissions(agent.metadata), self.schemas)
+
+    def compile_as_granted(self, agent: Agent) -> tuple[Program, Sequence[Problem]]:
+        """The same as if all was granted that other namespaces may grant, and what they would have to grant.
+
+        Raises InvalidManifest for what is wrong with it otherwise.
+        """
+        may = self.permissions(agent.metadata)
+        try:
+            return compile_agent(agent, may, self.schemas), ()
+        except InvalidManifest as error:
+            if error.reason != NOT_GRANTED:
+                raise
+            missing = [Visible(item.namespace, item.type) for item in agent.spec.subscribe if item.namespace]
+            granted = replace(may, grants=(*may.grants, *missing))
+            return compile_agent(agent, granted, self.schemas), error.problems
+
+
+NO_RULES = Rules()
+
+
+def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
+    """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
+    mistakes: Mistakes = []
+    seen: dict[tuple[str, str, str], Manifest] = {}
+    policies, grants, types = list[AgentPolicy](), list[EventGrant](), list[tuple[Manifest, Compiled]]()
+    for manifest in manifests:
+        if manifest.rule is None:
+            continue
+        try:
+            rule = _read(manifest, manifest.rule)
+        except InvalidManifest as error:
+            mistakes += [(manifest, problem) for problem in error.problems]
+            continue
+        metadata = manifest.document["metadata"]
+        key = manifest.rule, metadata.get("namespace") or "default", metadata["name"]
+        if (first := seen.setdefault(key, manifest)) is not manifest:
+            what = f"{key[1]}/{key[2]} is in {first.source}:{first.line} too"
+            mistakes.append((manifest, Problem("metadata.name", what, f"give each {key[0]} its own name")))
+            continue
+        match rule:
+            case AgentPolicy():
+                policies.append(rule)
+            case EventGrant():
+                grants.append(rule)
+            case Compiled():
+                types.append((manifest, rule))
+    schemas, conflicts = together(item for _, item in types)
+    for each in conflicts:
+        source = next(manifest for manifest, compiled in types if compiled.item is each.item)
+        mistakes.append((source, Problem("spec.type", each.message)))
+    return Rules(tuple(policies), tuple(grants), schemas), mistakes
+
+
+def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | Compiled:
+    """A rule, ready to be used: read once, and compiled once where it is a type. Raises InvalidManifest."""
+    rule = parse_rule(manifest.document, kind)
+    if not isinstance(rule, EventType):
+        return rule
+    compiled = compile_type(rule)
+    if problems := list(problems_of(compiled)):
+        raise InvalidManifest(problems)
+    assert isinstance(compiled, Compiled)
+    return compiled

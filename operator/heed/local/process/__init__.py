@@ -1,0 +1,1 @@
+"""Tasks as child processes on this machine."""

@@ -1,0 +1,54 @@
+"""Events that no Agent heeds, noticed as they are stored, so that somebody who mistyped one hears of it."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+
+from heed import names
+from heed.bus.jetstream import JetStreamBus
+from heed.core.compiler.audience import Listener, unheeded
+from heed.core.events import Event, Received
+from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
+from heed.local.console import Console
+
+BATCH = 200
+WAIT = 1.0  # seconds for an event to come; one that comes is read at once
+PAUSE = 1.0  # seconds after the reader was lost
+
+
+async def watch_unheeded(
+    bus: JetStreamBus,
+    namespaces: Iterable[str] | None,
+    listeners: Callable[[], Sequence[Listener]],
+    console: Console,
+    after: int,
+    since: str,
+) -> None:
+    """Tell of every event from a place in the stream on that none of the Agents of now heeds, until cancelled.
+
+    `namespaces` None: of all. What the Agents themselves emit may be for others.
+    """
+    subjects = [f"heed.{kind}.{space}.>" for space in namespaces or "*" for kind in ("events", "inbox")]
+    while True:
+        try:
+            reader = await bus.open(subjects, after, since)
+            try:
+                while True:
+                    for received in await reader.read(BATCH, WAIT):
+                        _tell(received, listeners(), console)
+                        after = received.sequence
+            finally:
+                await reader.close()
+        except (StreamReplaced, StreamMissing):
+            after = 0
+        except (ReaderLost, BusUnavailable):
+            pass
+        await asyncio.sleep(PAUSE)
+
+
+def _tell(received: Received, listeners: Sequence[Listener], console: Console) -> None:
+    event = received.event
+    if isinstance(event, Event) and (agent := names.agent_of_source(event.source)) is not None:
+        if agent in [(item.namespace, item.name) for item in listeners]:
+            return
+    if (why := unheeded(listeners, received.subject)) is not None:
+        console.unheeded(received, why)

@@ -1,0 +1,1 @@
+"""Costly decisions, in processes under limits of the kernel."""
