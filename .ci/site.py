@@ -42,7 +42,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             if not target.exists() or not target.is_relative_to(ROOT):
                 return found[0]
             kind = "tree" if target.is_dir() else "blob"
-            return f"{config.repo_url.rstrip('/')}/{kind}/main/{target.relative_to(ROOT)}{anchor}"
+            repository = f"{config.repo_url.rstrip('/')}/{kind}/main" if config.repo_url else ROOT.as_uri()
+            return f"{repository}/{target.relative_to(ROOT)}{anchor}"
         return os.path.relpath(target, (docs / page.file.src_uri).parent) + anchor
 
     return LINK.sub(led, markdown)

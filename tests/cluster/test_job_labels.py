@@ -78,6 +78,7 @@ def test_a_job_that_a_queue_suspends_is_the_queues_to_resume(stage: Stage, pods:
         admit(stage.plane, job)
         pods.wait_for_pod(stage.namespace, job["metadata"]["name"])
         admit(stage.plane, job, runs=False)
+        pods.wait_until_gone(stage.namespace, job["metadata"]["name"])
         admit(stage.plane, job)
         pods.succeed(stage.namespace, job["metadata"]["name"], '{"answer": "42"}')
 

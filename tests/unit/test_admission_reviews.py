@@ -15,9 +15,11 @@ from heed import names
 from heed.core.compiler.admission import Verdict
 from heed.errors import Problem
 from heed.kube.client.client import Api
+from heed.kube.webhook import review_pool
 from heed.kube.webhook import server as webhooks
 from heed.kube.webhook.review_pool import Checks
 from heed.kube.webhook.server import MAX_BODY, REVIEW, Admission, _Asked, _asked, _review
+from tests.integration.waiting import SOON
 from tests.unit.apiserver import ApiServer, Object
 
 AGENT: Object = {
@@ -220,7 +222,9 @@ class Webhook:
 
 
 @pytest.fixture
-async def checks() -> AsyncIterator[Checks]:
+async def checks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Checks]:
+    for module, limit in ((review_pool, "HUNG"), (webhooks, "WITHIN")):
+        monkeypatch.setattr(module, limit, SOON)  # on a busy machine a process takes long to start
     checks = Checks()
     yield checks
     await checks.close()
@@ -263,6 +267,27 @@ async def test_an_agent_is_let_in_or_refused_by_its_manifest(
     assert cause["field"] == "spec.handlers[0].when"
     (record,) = [item for item in caplog.records if item.getMessage() == "manifest refused"]
     assert (record.object, record.problems) == ("demo/it", 1)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "where"),
+    [
+        ("backofflimit", 0, "spec.tasks.work.job.backofflimit"),
+        ("activeDeadlineSeconds", "300", "spec.tasks.work.job.activeDeadlineSeconds"),
+    ],
+)
+async def test_a_job_that_no_cluster_takes_is_refused_at_its_field(
+    hook: Webhook, field: str, value: Any, where: str
+) -> None:
+    job = {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}
+    spec: Object = {**AGENT["spec"], "tasks": {"work": {"job": job}}}
+    assert (await hook.ask(json.dumps(review({**AGENT, "spec": spec}))))[1]["allowed"]
+
+    spec = {**spec, "tasks": {"work": {"job": {**job, field: value}}}}
+    _, response = await hook.ask(json.dumps(review({**AGENT, "spec": spec})))
+
+    assert not response["allowed"]
+    assert [cause["field"] for cause in response["status"]["details"]["causes"]] == [where]
 
 
 async def test_policies_around_it_count(server: ApiServer, hook: Webhook) -> None:

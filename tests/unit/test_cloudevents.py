@@ -85,7 +85,7 @@ def test_what_is_no_single_event_is_refused(
     assert refusal_of(decode(headers, payload, SUBJECT)) == code
 
 
-# ── the media type of the data, unprefixed (as the Go SDK and HTTP's headers have it) ────────────────────────────────
+# ── the media type of the data, unprefixed (as the JavaScript SDK and HTTP have it, and the Go SDK reads it) ─────────
 
 
 @pytest.mark.parametrize("name", ["content-type", "Content-Type", "CONTENT-TYPE"])

@@ -28,6 +28,14 @@ class PodPhases:
             what=f"an unfinished pod of Job {namespace}/{job_name}",
         )
 
+    def wait_until_gone(self, namespace: str, job_name: str) -> None:
+        """No pod of the Job is there any more, as its controller sees to it where the Job is suspended."""
+        eventually(
+            lambda: not self.of_job(namespace, job_name),
+            PATIENCE,
+            what=f"the end of the pods of Job {namespace}/{job_name}",
+        )
+
     def of_job(self, namespace: str, job_name: str) -> list[dict[str, Any]]:
         """All pods the Job has now."""
         path = f"{_pods(namespace)}?labelSelector=batch.kubernetes.io/job-name={job_name}"
