@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced
 from tests.unit.inmemory import turns
-from tests.unit.wire import Sent, Wire, consumer, refusal
+from tests.unit.wire import Sent, Wire, consumer, refusal, stored_message
 
 SUBJECT = "heed.events.demo.a.b"
 EVENT = Event("1", "/s", "a.b", {"n": 1}, datacontenttype="application/json")
@@ -141,10 +140,7 @@ async def test_the_bounds_are_asked_for_once_a_second(messages: int, bounds: tup
 
 def stored(sequence: int) -> dict[str, Any]:
     """A message at a place."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
-    block = base64.b64encode(f"NATS/1.0\r\n{lines}\r\n".encode()).decode()
-    message = {"subject": SUBJECT, "seq": sequence, "hdrs": block, "time": "2026-01-31T12:00:00Z"}
-    return {"message": {**message, "data": base64.b64encode(b'{"n":1}').decode()}}
+    return stored_message(SUBJECT, b'{"n":1}', HEADERS, sequence=sequence)
 
 
 async def test_places_are_fetched_and_the_stream_is_looked_at_after_that() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import re
 from typing import Any
 
@@ -15,7 +14,7 @@ from heed.bus.dead_letters import Found, Letters, Mark, Selection
 from heed.errors import BusUnavailable, StreamMissing
 from tests.unit.inmemory import turns
 from tests.unit.messages import SUBJECT
-from tests.unit.wire import Clock, Sent, Shelf, Wire, consumer, refusal
+from tests.unit.wire import Clock, Sent, Shelf, Wire, consumer, refusal, stored_message
 
 NOW = "2026-01-31T12:00:00.000000Z"
 DEAD = "heed-dead.demo.researcher"
@@ -184,10 +183,7 @@ async def test_letters_that_are_dropped_meanwhile_are_not_waited_for(
 
 def stored(subject: str) -> dict[str, Any]:
     """A message at a place of the stream."""
-    block = base64.b64encode(b"NATS/1.0\r\nHeed-Dead-Code: x\r\n\r\n").decode()
-    return {
-        "message": {"subject": subject, "hdrs": block, "time": NOW, "data": base64.b64encode(b"d").decode()}
-    }
+    return stored_message(subject, b"d", {"Heed-Dead-Code": "x"}, time=NOW)
 
 
 async def test_letters_are_got_by_their_ids_and_a_mark_is_none() -> None:

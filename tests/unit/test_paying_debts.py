@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import replace
 from typing import Any
@@ -15,7 +14,7 @@ from heed.bus.jetstream import JetStreamBus, Stored, message_id
 from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
-from tests.unit.wire import Sent, Shelf, refusal
+from tests.unit.wire import Sent, Shelf, refusal, stored_message
 
 AT = "2026-01-31T12:00:00.000000Z"
 A_MINUTE_EARLIER = "2026-01-31T11:59:00.000000Z"
@@ -33,9 +32,7 @@ def owed(event: Event = EVENT, subject: str = SUBJECT) -> Owed:
 
 def original(request: dict[str, Any]) -> dict[str, Any]:
     """The stream's message at a place."""
-    block = base64.b64encode(b"NATS/1.0\r\nce-id: theirs\r\n\r\n").decode()
-    message = {"subject": SUBJECT, "seq": request["seq"], "hdrs": block, "time": AT}
-    return {"message": {**message, "data": base64.b64encode(b"their data").decode()}}
+    return stored_message(SUBJECT, b"their data", {"ce-id": "theirs"}, sequence=request["seq"], time=AT)
 
 
 @pytest.fixture
@@ -156,8 +153,7 @@ async def test_a_letter_fits_with_its_id_to_the_last_byte(shelf: Shelf) -> None:
     """Of all sizes around the broker's limit, none is refused and none is cut for nothing."""
     sizes = []
     for size in range(7800, 8192):
-        data = base64.b64encode(b"x" * size).decode()
-        shelf.answers["STREAM.MSG.GET.HEED"] = {"message": {"subject": SUBJECT, "time": AT, "data": data}}
+        shelf.answers["STREAM.MSG.GET.HEED"] = stored_message(SUBJECT, b"x" * size, time=AT)
         await JetStreamBus(shelf).publish_owed("id", LETTER, look_first=False)
         message = stored(shelf)[-1]
         headers = sum(len(f"{name}: {value}\r\n") for name, value in (message.headers or {}).items())

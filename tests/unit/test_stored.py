@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from heed.bus.client.connection import ApiRefused
 from heed.bus.client.stored_messages import AT_ONCE, CHUNK, TOGETHER, Messages, stored_at
 from heed.bus.codec.dead_letter import Original
 from tests.unit.inmemory import turns
-from tests.unit.wire import Sent, Wire, refusal
+from tests.unit.wire import Sent, Wire, refusal, stored_message
 
 GET = "$JS.API.STREAM.MSG.GET.HEED"
 TIME = "2026-01-31T12:00:00.123456789Z"
@@ -21,9 +20,7 @@ NONE = refusal(10037, 404, "no message found")
 
 def message(sequence: int = 7, subject: str = "a.b", data: bytes = b"x") -> dict[str, Any]:
     """The broker's answer."""
-    block = base64.b64encode(b"NATS/1.0\r\nX-One: 1\r\n\r\n").decode()
-    found = {"subject": subject, "seq": sequence, "hdrs": block, "time": TIME}
-    return {"message": {**found, "data": base64.b64encode(data).decode()}}
+    return stored_message(subject, data, {"X-One": "1"}, sequence=sequence, time=TIME)
 
 
 async def test_a_message_is_asked_for_by_its_place() -> None:

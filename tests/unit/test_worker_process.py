@@ -16,11 +16,11 @@ from tests.unit.test_worker import COUNT, framed, frames, request
 
 LIMITS = """
 import json, resource, sys
-from heed.sandbox import decision_worker as worker
+from heed.sandbox import decision_worker
 if sys.argv[1] == "unknown":
-    worker.address_space = lambda: None
-own = worker.address_space() or 0
-worker.limit_memory(2**30)
+    decision_worker.address_space = lambda: None
+own = decision_worker.address_space() or 0
+decision_worker.limit_memory(2**30)
 memory, core = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_CORE)
 print(json.dumps([memory[0] - own, memory[1] - own, core]))
 """
@@ -46,9 +46,9 @@ def test_where_the_size_is_unknown_only_dumps_are_forbidden() -> None:
 
 WORKER = """
 import os, signal, sys
-from heed.sandbox import decision_worker as worker
+from heed.sandbox import decision_worker
 
-worker.main(int(sys.argv[1]), float(sys.argv[2]))
+decision_worker.main(int(sys.argv[1]), float(sys.argv[2]))
 print("over", flush=True)
 os._exit(0 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN else 9)
 """

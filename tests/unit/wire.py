@@ -6,6 +6,7 @@ All of it is Heed's own but the client library's `Client`, of which no more stan
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -199,6 +200,24 @@ class Shelf(Wire):
 def ack(sequence: int, delivered: int, pending: int = 0) -> str:
     """Where a message of a consumer would be acknowledged."""
     return f"$JS.ACK.{STREAM}.{CONSUMER}.1.{sequence}.{delivered}.{sequence * 1000}.{pending}"
+
+
+def stored_message(
+    subject: str,
+    data: bytes,
+    headers: Mapping[str, str] | None = None,
+    *,
+    sequence: int = 7,
+    time: str = "2026-01-31T12:00:00Z",
+) -> dict[str, Any]:
+    """The API's answer to STREAM.MSG.GET."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+    block = {"hdrs": _base64(f"NATS/1.0\r\n{lines}\r\n".encode())} if headers else {}
+    return {"message": {"subject": subject, "seq": sequence, **block, "data": _base64(data), "time": time}}
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def _body(payload: bytes) -> Any:

@@ -118,6 +118,8 @@ class Connection:
 
     async def ready(self, timeout: float = TIMEOUT) -> None:
         """Wait until there is a connection. Raises BusUnavailable."""
+        if self.is_connected:
+            return
         try:
             async with asyncio.timeout(timeout):
                 await self._connected.wait()
