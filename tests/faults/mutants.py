@@ -162,7 +162,7 @@ MUTANTS: dict[str, Mutant] = {
     "cursor-apart": Mutant(
         "cursor and state are one write",
         cursor_apart,
-        ("tests/integration/local/test_ledger.py",),
+        ("tests/integration/local/test_ledger_store.py",),
     ),
     "no-gap-check": Mutant(
         "a gap in what is delivered loses the reader",
@@ -197,10 +197,12 @@ MUTANTS: dict[str, Mutant] = {
         "a cursor belongs to one stream", any_stream_will_do, ("tests/integration/test_stream_identity.py",)
     ),
     "waiting-overtaken": Mutant(
-        "a session's events stay in order while they wait", waiting_overtaken, ("tests/unit/test_waiting.py",)
+        "a session's events stay in order while they wait",
+        waiting_overtaken,
+        ("tests/unit/test_deferred.py",),
     ),
     "deadlines-forgotten": Mutant(
-        "Heed itself keeps the deadlines of tasks", deadlines_forgotten, (f"{ENGINE}/test_deadlines.py",)
+        "Heed itself keeps the deadlines of tasks", deadlines_forgotten, (f"{ENGINE}/test_task_deadlines.py",)
     ),
 }
 

@@ -23,7 +23,7 @@ from heed.core.cel.polynomial import (
     without,
 )
 from tests.unit.builders import job, program
-from tests.unit.test_expressions import json_values
+from tests.unit.test_expression import json_values
 
 SMALL = {
     "kind": "order",

@@ -19,7 +19,7 @@ from heed.core.schema.registry import compile_schemas
 from heed.sandbox import decision_worker
 from heed.sandbox.decision_worker import DECIDED, LAST, LENGTH, PLACE, READY, UNKNOWN, Request, Source
 from tests.unit.builders import after, job, program, received
-from tests.unit.test_eventtypes import event_type
+from tests.unit.test_event_types import event_type
 
 COUNT = {"name": "count", "state": {"n": "${state.?n.orValue(0) + 1}"}}
 REF = AgentRef("demo", "other", "uid-9")

@@ -12,7 +12,7 @@ import pytest
 from heed.sandbox.decision_worker import DECIDED, PLACE, READY
 from tests.patience import PATIENCE
 from tests.unit.builders import program, received
-from tests.unit.test_worker import COUNT, framed, frames, request
+from tests.unit.test_decision_worker import COUNT, framed, frames, request
 
 LIMITS = """
 import json, resource, sys

@@ -283,6 +283,15 @@ def test_the_tests_that_the_security_page_names_exist() -> None:
     assert {name for name in named if f"def {name}(" not in source} == set()
 
 
+def test_the_files_of_tests_that_the_pages_name_exist() -> None:
+    pages = "".join((DOCS / page).read_text() for page in ("guarantees.md", "testing.md"))
+    named = set(re.findall(r"`(test_\w+)[`:]", pages))
+    files = {file.stem for file in (ROOT / "tests").rglob("test_*.py")}
+
+    assert len(named) > 20
+    assert named <= files
+
+
 def test_the_variables_of_a_job_are_explained() -> None:
     shown = set(re.findall(r"`(HEED_\w+)`", "".join(row[0] for row in _rows("tasks.md", "`HEED_"))))
     code = {name for name in environment.__globals__ if name.startswith("ENV_")}

@@ -6,7 +6,7 @@ import pytest
 
 from heed.core.cel.template import compile_template
 from heed.core.schema.job_spec import job_doubts, job_mistakes, why_no_job
-from tests.unit.test_jobschema import container, job, pod, work
+from tests.unit.test_job_spec import container, job, pod, work
 
 POD, MAIN = "j.template.spec", "j.template.spec.containers[0]"
 LIST = "write a list: items that begin with `- `"

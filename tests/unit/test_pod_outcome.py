@@ -1,4 +1,4 @@
-"""How one pod ended, member by member; which one of a Job's pods counts is told in test_jobends."""
+"""How one pod ended, member by member; which one of a Job's pods counts is told in test_job_outcome."""
 
 from __future__ import annotations
 

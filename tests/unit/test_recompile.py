@@ -10,7 +10,7 @@ import pytest
 from heed.kube.controller import recompile
 from heed.kube.controller.policy_cache import Rules
 from heed.kube.controller.recompile import Review, without_ledger
-from tests.unit.test_rules import ALL, Object, Objects, agent, quiet, until
+from tests.unit.test_policy_cache import ALL, Object, Objects, agent, quiet, until
 
 Name = tuple[str, str]
 

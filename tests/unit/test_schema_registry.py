@@ -19,7 +19,7 @@ from heed.core.schema.registry import (
     together,
 )
 from tests.unit.builders import ASKED, NAMESPACE
-from tests.unit.test_eventtypes import event_type, schemas
+from tests.unit.test_event_types import event_type, schemas
 
 NUMBER = {"type": "integer"}
 RECURSIVE = {"items": {"$ref": "#"}}

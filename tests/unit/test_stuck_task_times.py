@@ -10,7 +10,7 @@ import pytest
 
 from heed.kube.controller import stuck_tasks
 from heed.kube.controller.stuck_tasks import _has_retried, _since
-from tests.unit.test_overdue import AGENT, FOREVER, a_job, world
+from tests.unit.test_stuck_tasks import AGENT, FOREVER, a_job, world
 
 BEGAN, MADE = "2026-11-01T12:00:10Z", "2026-11-01T12:00:00Z"
 

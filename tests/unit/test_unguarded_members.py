@@ -9,7 +9,7 @@ from heed.core.compiler.expression_sites import places_of
 from heed.core.compiler.program import Program
 from heed.core.compiler.unguarded_members import Guards, guard, null_on_the_way, unasked
 from tests.unit.builders import ASKED, job, program
-from tests.unit.test_eventtypes import event_type, schemas
+from tests.unit.test_event_types import event_type, schemas
 
 NOTHING = "which nothing asks for and no EventType here requires"
 NOT_EVERY = "which not every event has"

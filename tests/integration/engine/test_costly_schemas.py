@@ -14,7 +14,7 @@ from heed.core.schema.registry import compile_schemas
 from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.guards import letter, of, stand_in
 from tests.unit.builders import received
-from tests.unit.test_eventtypes import ANSWERED, event_type
+from tests.unit.test_event_types import ANSWERED, event_type
 
 TREE = {"properties": {"in": {"items": {"$ref": "#"}}, "name": {"type": "string"}}}
 SLOW = {"properties": {"text": {"pattern": "(a|b)*a(a|b){40}c"}}}

@@ -15,7 +15,7 @@ from heed.local import presence
 from heed.local.presence import ForeignServer
 from heed.settings import NATS_URL
 from tests.integration.local.examples import ASKED, life, write_example
-from tests.integration.local.test_dev import heed_dev
+from tests.integration.local.test_dev_server import heed_dev
 from tests.nats_server import NatsServer, require_nats_server
 
 
