@@ -242,8 +242,9 @@ class Clock:
     """The time of a test's event loop, which only goes on when the test says so."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: self.now)
+        loop = asyncio.get_running_loop()
+        self.now = float(int(loop.time()))  # timers that run already keep their distance, to a second
+        monkeypatch.setattr(loop, "time", lambda: self.now)
 
     async def on(self, seconds: float) -> None:
         """So many seconds later."""
