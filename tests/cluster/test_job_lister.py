@@ -12,8 +12,8 @@ import pytest
 from heed.core.effects import AgentRef
 from heed.kube.client.client import Api, ApiError, jobs_path
 from heed.kube.jobs import lister
-from heed.kube.jobs import manifest as jobs
 from heed.kube.jobs.lister import JobLists
+from heed.kube.jobs.manifest import owner_uid
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker
 from tests.cluster.stories import RESEARCHER
@@ -81,7 +81,7 @@ async def test_agents_that_begin_at_once_share_a_list(
     # Then each saw what is its own
     assert len(requests) == 2
     assert [len(found) for found in seen.values()] == [2, 1, 1, 1, 1]
-    assert all(jobs.owner_uid(job) == agent.uid for agent, found in seen.items() for job in found)
+    assert all(owner_uid(job) == agent.uid for agent, found in seen.items() for job in found)
 
 
 async def test_a_shared_list_that_fails_fails_for_all(

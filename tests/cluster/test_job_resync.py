@@ -12,8 +12,8 @@ import pytest
 from heed import names
 from heed.kube.client import client
 from heed.kube.client.client import ApiError, jobs_path
-from heed.kube.jobs import runner as kube_runner
 from heed.kube.jobs import search
+from heed.kube.jobs.runner import JobRunner
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Stage, totals
@@ -198,7 +198,7 @@ async def test_a_finished_job_stays_as_long_as_its_end_is_not_in_the_ledger(
     watchless: Watchless, pods: PodPhases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a Job that is kept no longer than need be, and a ledger that does not move
-    monkeypatch.setattr(kube_runner, "RETRY", 0.05)
+    monkeypatch.setattr("heed.kube.jobs.runner.RETRY", 0.05)
     manifest = copy.deepcopy(RESEARCHER)
     manifest["spec"]["tasks"]["research"]["retention"] = "0s"
     body = await watchless.create(manifest)
@@ -206,7 +206,7 @@ async def test_a_finished_job_stays_as_long_as_its_end_is_not_in_the_ledger(
     job = await watchless.started()
     await watchless.fleet.close()
     done = await finish(watchless, pods, job["metadata"]["name"])
-    runner = kube_runner.JobRunner(watchless.api, ref(body))
+    runner = JobRunner(watchless.api, ref(body))
     looked: list[str] = []
     waiting = True
 

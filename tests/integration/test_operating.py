@@ -27,7 +27,7 @@ from heed.kube import broker_keys, manager
 from heed.kube.client import client
 from heed.kube.manager import FAREWELL
 from heed.kube.webhook import review_pool
-from heed.kube.webhook import server as admission
+from heed.kube.webhook import server as webhook_server
 from heed.kube.webhook.ca import due
 from tests.integration.operating import Listening, Rig, Watch
 from tests.integration.secured import SecuredBroker
@@ -50,7 +50,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "TLS_END", 0)
     monkeypatch.setattr(broker_keys, "RETRY", 0.01)
     monkeypatch.setattr(review_pool, "HUNG", SOON)  # on a busy machine a process may take long to start
-    monkeypatch.setattr(admission, "WITHIN", SOON)
+    monkeypatch.setattr(webhook_server, "WITHIN", SOON)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.deferred import Waiting
 from heed.core.ledger.ledger import Ledger
-from heed.engine import loop as module
+from heed.engine import loop
 from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import Pace
 from heed.sandbox.decision_pool import Guarded
@@ -151,9 +151,9 @@ class Lives:
 async def lives_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lives]:
     """Loops for which nothing waits longer than it has to."""
     clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    monkeypatch.setattr(module, "asyncio", clock)
-    monkeypatch.setattr(module, "FLUSH_AFTER", 0.001)
+    monkeypatch.setattr(loop, "time", clock)
+    monkeypatch.setattr(loop, "asyncio", clock)
+    monkeypatch.setattr(loop, "FLUSH_AFTER", 0.001)
     lives = Lives(clock)
     decide = Guarded.decide
 

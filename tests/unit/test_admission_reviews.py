@@ -16,7 +16,7 @@ from heed.core.compiler.admission import Verdict
 from heed.errors import Problem
 from heed.kube.client.client import Api
 from heed.kube.webhook import review_pool
-from heed.kube.webhook import server as webhooks
+from heed.kube.webhook import server as webhook_server
 from heed.kube.webhook.review_pool import Checks
 from heed.kube.webhook.server import MAX_BODY, REVIEW, Admission, _Asked, _asked, _review
 from tests.integration.waiting import SOON
@@ -129,7 +129,7 @@ def test_an_object_without_a_name_or_namespace_has_those_of_the_request(
     ],
 )
 def test_what_is_no_review_is_refused_with_the_reason(data: bytes, complaint: str) -> None:
-    with pytest.raises(webhooks._Malformed) as malformed:
+    with pytest.raises(webhook_server._Malformed) as malformed:
         _asked(data)
 
     assert str(malformed.value) == complaint
@@ -223,7 +223,7 @@ class Webhook:
 
 @pytest.fixture
 async def checks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Checks]:
-    for module, limit in ((review_pool, "HUNG"), (webhooks, "WITHIN")):
+    for module, limit in ((review_pool, "HUNG"), (webhook_server, "WITHIN")):
         monkeypatch.setattr(module, limit, SOON)  # on a busy machine a process takes long to start
     checks = Checks()
     yield checks
@@ -339,7 +339,7 @@ async def test_where_the_surroundings_cannot_be_read_nothing_is_judged(
 async def test_what_takes_too_long_is_not_judged(
     server: ApiServer, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhooks, "WITHIN", 0.05)
+    monkeypatch.setattr(webhook_server, "WITHIN", 0.05)
     server.open.clear()
 
     assert await hook.ask() == (503, "not judged within 0.05 s\n")
@@ -361,7 +361,7 @@ async def test_a_mistake_of_ours_is_not_shown(
 
 async def test_after_an_error_there_is_room_again(server: ApiServer, hook: Webhook) -> None:
     server.refuse = lambda method, path: 500
-    answers = [await hook.ask() for _ in range(webhooks.AT_ONCE + 1)]
+    answers = [await hook.ask() for _ in range(webhook_server.AT_ONCE + 1)]
     assert {status for status, _ in answers} == {503}
     server.refuse = lambda method, path: None
 
@@ -370,10 +370,10 @@ async def test_after_an_error_there_is_room_again(server: ApiServer, hook: Webho
 
 async def test_only_so_many_are_judged_at_once(server: ApiServer, hook: Webhook) -> None:
     server.open.clear()
-    asking = [asyncio.create_task(hook.ask()) for _ in range(webhooks.AT_ONCE)]
-    while len(server.asked) < webhooks.AT_ONCE:  # noqa: ASYNC110
+    asking = [asyncio.create_task(hook.ask()) for _ in range(webhook_server.AT_ONCE)]
+    while len(server.asked) < webhook_server.AT_ONCE:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
     assert await hook.ask() == (503, "too many requests at once\n")
     server.open.set()
-    assert [status for status, _ in await asyncio.gather(*asking)] == [200] * webhooks.AT_ONCE
+    assert [status for status, _ in await asyncio.gather(*asking)] == [200] * webhook_server.AT_ONCE

@@ -14,7 +14,7 @@ from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_WAITING, Waiting
 from heed.core.ledger.headroom import Room
 from heed.core.ledger.ledger import Ledger
-from heed.engine import batching as module
+from heed.engine import batching
 from heed.engine.batch import Batch
 from heed.engine.batching import TURN, Deciding
 from heed.engine.deferred_queue import Backlog
@@ -62,7 +62,7 @@ class Desk:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time in which every look at an event takes the same, and little."""
     ticks = itertools.count(1000)
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(ticks) * 1e-5))
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: next(ticks) * 1e-5))
 
 
 def event(sequence: int, session: str = "a", **more: Any) -> Received:
@@ -123,7 +123,7 @@ def test_a_batch_is_full_where_as_many_wait_as_may_or_few_enough_again(
 
 async def test_a_turn_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(100 + number * TURN / 2 for number in range(100))
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     desk, batch = Desk(), Batch(THERE)
 
     assert await desk.some(batch, event(1), event(2), event(3)) == (True, [3])

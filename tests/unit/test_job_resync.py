@@ -13,8 +13,8 @@ from heed import names
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.kube.client.client import Api
 from heed.kube.controller.job_resync import resync
-from heed.kube.jobs import manifest as jobs
 from heed.kube.jobs.lister import selector_of
+from heed.kube.jobs.manifest import job_manifest, owner_name, owner_uid
 from heed.kube.jobs.runner import JobRunner
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
@@ -41,7 +41,7 @@ class Runner(JobRunner):
 
 def add(server: ApiServer, agent: AgentRef, task: str, namespace: str | None = None, **status: Any) -> Object:
     """A Job of a task."""
-    manifest = jobs.job_manifest(TaskWork(agent, task, "work", "job", "s", SPEC, {"input": None}, None, 3600))
+    manifest = job_manifest(TaskWork(agent, task, "work", "job", "s", SPEC, {"input": None}, None, 3600))
     name = manifest["metadata"]["name"]
     path = f"/apis/batch/v1/namespaces/{namespace or agent.namespace}/jobs/{name}"
     metadata = {**manifest["metadata"], "namespace": namespace or agent.namespace}
@@ -138,11 +138,11 @@ def test_of_many_agents_the_selector_names_none() -> None:
 
 def test_the_owner_of_a_job_is_the_agent_that_controls_it() -> None:
     made: Object = {"metadata": {}}
-    assert (jobs.owner_uid(made), jobs.owner_name(made)) == (None, "")
+    assert (owner_uid(made), owner_name(made)) == (None, "")
 
     made["metadata"]["ownerReferences"] = [
         {"kind": "Agent", "name": "wrong", "uid": "1"},
         {"kind": "Other", "name": "other", "uid": "2", "controller": True},
         {"kind": "Agent", "name": "right", "uid": "3", "controller": True},
     ]
-    assert (jobs.owner_uid(made), jobs.owner_name(made)) == ("3", "right")
+    assert (owner_uid(made), owner_name(made)) == ("3", "right")

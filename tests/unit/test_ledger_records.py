@@ -18,10 +18,24 @@ from heed.api.status import (
     Totals,
 )
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
-from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.dedup_window import Window
 from heed.core.ledger.deferred import Waiting
-from heed.core.ledger.ledger import Ledger, dump, load, owed_effects, patch, settle
+from heed.core.ledger.ledger import (
+    Ledger,
+    abandoned,
+    beyond,
+    cancel,
+    count,
+    dropped,
+    dump,
+    identified,
+    load,
+    owed_effects,
+    patch,
+    settle,
+    total_decided,
+    without,
+)
 from tests.unit.builders import at
 
 OWED = PendingTask(
@@ -258,28 +272,26 @@ def test_what_was_made_is_owed_no_more_and_only_that() -> None:
 
 
 def test_totals_grow_by_what_is_counted() -> None:
-    assert ledgers.count(Totals(handled=1, stale=2), handled=3, emitted=4) == Totals(
-        handled=4, stale=2, emitted=4
-    )
-    assert ledgers.total_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 31
+    assert count(Totals(handled=1, stale=2), handled=3, emitted=4) == Totals(handled=4, stale=2, emitted=4)
+    assert total_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 31
 
 
 def test_keys_that_are_taken_out_need_not_be_there() -> None:
     records = {"a": 1, "b": 2}
 
-    assert ledgers.without(records, ["a", "z"]) == {"b": 2}
+    assert without(records, ["a", "z"]) == {"b": 2}
     assert records == {"a": 1, "b": 2}
 
 
 def test_a_task_that_is_given_up_is_kept_in_few_words() -> None:
-    assert ledgers.abandoned(OWED) == replace(OWED, phase="Abandoned", input=None, owed=None)
-    assert ledgers.cancel("t", OWED) == CancelTask("t", OWED)
-    assert ledgers.cancel("t", ledgers.abandoned(OWED)) == CancelTask("t", None)
+    assert abandoned(OWED) == replace(OWED, phase="Abandoned", input=None, owed=None)
+    assert cancel("t", OWED) == CancelTask("t", OWED)
+    assert cancel("t", abandoned(OWED)) == CancelTask("t", None)
 
 
 def test_a_cursor_belongs_to_the_first_stream_that_it_meets() -> None:
-    assert ledgers.identified(Ledger(), "now") == Ledger(Cursor(names.STREAM, created="now"))
-    assert ledgers.identified(WHOLE, "now") is WHOLE
+    assert identified(Ledger(), "now") == Ledger(Cursor(names.STREAM, created="now"))
+    assert identified(WHOLE, "now") is WHOLE
 
 
 @pytest.mark.parametrize(
@@ -287,7 +299,7 @@ def test_a_cursor_belongs_to_the_first_stream_that_it_meets() -> None:
     [(7, 0, 7, 0), (6, 0, 7, 0), (8, 0, 8, 1), (10, 2, 10, 3), (10, 5, 10, 5), (7, 5, 7, 5)],
 )
 def test_what_the_stream_dropped_has_expired(floor: int, gone: int, sequence: int, expired: int) -> None:
-    found = ledgers.beyond(WHOLE, floor, gone)
+    found = beyond(WHOLE, floor, gone)
 
     cursor, totals = replace(WHOLE.cursor, sequence=sequence), replace(WHOLE.totals, expired=expired)
     assert found == replace(WHOLE, cursor=cursor, totals=totals)
@@ -295,12 +307,12 @@ def test_what_the_stream_dropped_has_expired(floor: int, gone: int, sequence: in
 
 
 def test_a_ledger_without_a_cursor_has_missed_what_went_from_the_middle_only() -> None:
-    assert ledgers.beyond(Ledger(), 9) == Ledger()
-    assert ledgers.beyond(Ledger(), 9, 2) == Ledger(totals=Totals(expired=2))
-    assert ledgers.beyond(replace(Ledger(), cursor=Cursor("S", 1)), 2).totals.expired == 1
+    assert beyond(Ledger(), 9) == Ledger()
+    assert beyond(Ledger(), 9, 2) == Ledger(totals=Totals(expired=2))
+    assert beyond(replace(Ledger(), cursor=Cursor("S", 1)), 2).totals.expired == 1
 
 
 def test_what_the_stream_dropped_waits_no_more() -> None:
-    assert ledgers.dropped(WHOLE, [2, 3]) == replace(
+    assert dropped(WHOLE, [2, 3]) == replace(
         WHOLE, waiting=Waiting.of({10: "llll"}), totals=replace(WHOLE.totals, expired=1)
     )

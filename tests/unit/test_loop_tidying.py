@@ -12,8 +12,7 @@ from heed import names
 from heed.api.status import Cursor, Session, Totals
 from heed.core.ledger.deferred import Waiting
 from heed.core.ledger.ledger import Ledger
-from heed.engine import deferred_queue, task_deadlines
-from heed.engine import loop as module
+from heed.engine import deferred_queue, loop, task_deadlines
 from heed.engine.rate_limit import Pace
 from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.waiting import until
@@ -274,7 +273,7 @@ def pressed(lives: Lives, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Li
 async def test_while_events_wait_idle_sessions_make_room_for_them(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "now", lambda: at(100))
+    monkeypatch.setattr(loop, "now", lambda: at(100))
     life = pressed(lives, monkeypatch, full_of(39, 40))
     life.store.open.clear()
     await life.reading()
@@ -292,7 +291,7 @@ async def test_while_events_wait_idle_sessions_make_room_for_them(
 async def test_while_none_waits_idle_sessions_go_with_the_next_event_only(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "now", lambda: at(100))
+    monkeypatch.setattr(loop, "now", lambda: at(100))
     life = pressed(lives, monkeypatch, full_of(39, waiting=None))
     life.reader.far = 8
     await life.reading()

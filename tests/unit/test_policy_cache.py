@@ -19,7 +19,7 @@ from heed.kube.controller import policy_cache
 from heed.kube.controller.generation import choose
 from heed.kube.controller.last_valid_spec import last_valid
 from heed.kube.controller.policy_cache import KINDS, Rules
-from heed.kube.status import accepted as accepting
+from heed.kube.status import accepted
 from tests.patience import PATIENCE
 
 Object = dict[str, Any]
@@ -123,8 +123,8 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Objects:
-    monkeypatch.setattr(accepting, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(accepting, "LAST_DELAY", 0.001)
+    monkeypatch.setattr(accepted, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(accepted, "LAST_DELAY", 0.001)
     return Objects()
 
 

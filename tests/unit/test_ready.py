@@ -9,7 +9,7 @@ import pytest
 
 from heed.core.effects import AgentRef
 from heed.kube.client.client import Answer, Api, ApiError
-from heed.kube.status import ready as saying
+from heed.kube.status import ready
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.ready import AT_ONCE, Saying, Word
 from heed.kube.status.reasons import Trouble
@@ -118,8 +118,8 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saying, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(saying, "LAST_DELAY", 0.001)
+    monkeypatch.setattr(ready, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(ready, "LAST_DELAY", 0.001)
 
 
 WELL: Object = {

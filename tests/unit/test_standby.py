@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import kopf
 import pytest
 
-from heed.kube import watch as watching
 from heed.kube.client import reachability
 from heed.kube.client.client import ApiError
 from heed.kube.client.reachability import Contact
@@ -169,7 +170,7 @@ class Nobody:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
     for name in ("BEAT", "LOOK", "GRACE", "TLS_END", "END_WITHIN"):
-        monkeypatch.setattr(watching, name, 0.02)
+        monkeypatch.setattr(f"heed.kube.watch.{name}", 0.02)
 
 
 class Shown:
@@ -181,7 +182,7 @@ class Shown:
 
     def observe(self, body: Any, *, deleted: bool = False) -> None:
         self.seen.append((body["name"], deleted))
-        self.threads.add(watching.threading.current_thread())
+        self.threads.add(threading.current_thread())
 
     def observe_job(self, job: Any, *, deleted: bool = False) -> None:
         self.observe(job, deleted=deleted)
@@ -206,7 +207,7 @@ async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_t
         await stop_flag.wait()
         await agent(event={"type": "DELETED", "object": {"name": "late"}})
 
-    monkeypatch.setattr(watching.kopf, "operator", sees)
+    monkeypatch.setattr(kopf, "operator", sees)
     watch, shown = ClusterWatch(Settings()), Shown()
 
     # When
@@ -220,7 +221,7 @@ async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_t
 
     # Then
     assert shown.seen == [*((number, False) for number in range(100)), ("job", True), *[("rule", False)] * 3]
-    assert shown.threads == {watching.threading.main_thread()}
+    assert shown.threads == {threading.main_thread()}
 
 
 @pytest.mark.usefixtures("impatient")
@@ -228,7 +229,7 @@ async def test_a_watch_that_dies_ends_the_term_with_its_reason(monkeypatch: pyte
     async def dies(**_: Any) -> None:
         raise RuntimeError("Error in the watch-stream")
 
-    monkeypatch.setattr(watching.kopf, "operator", dies)
+    monkeypatch.setattr(kopf, "operator", dies)
     watch = ClusterWatch(Settings())
 
     with pytest.raises(WatchEnded, match=r"by itself: RuntimeError\('Error in the watch-stream'\)"):
@@ -246,7 +247,7 @@ async def test_a_watch_that_just_ends_is_not_taken_for_one_that_watches(
     async def ends(**_: Any) -> None:
         return None
 
-    monkeypatch.setattr(watching.kopf, "operator", ends)
+    monkeypatch.setattr(kopf, "operator", ends)
 
     with pytest.raises(WatchEnded, match="by itself"):
         await ClusterWatch(Settings()).run(Nobody())
@@ -257,13 +258,13 @@ async def test_a_thread_that_hangs_ends_the_term_and_the_process_is_not_alive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a thread that does not turn any more, and cannot be ended
-    enough = watching.threading.Event()
+    enough = threading.Event()
 
     async def hangs(**_: Any) -> None:
         await asyncio.to_thread(lambda: None)
         enough.wait()
 
-    monkeypatch.setattr(watching.kopf, "operator", hangs)
+    monkeypatch.setattr(kopf, "operator", hangs)
     watch = ClusterWatch(Settings())
 
     # Then the term ends
@@ -291,7 +292,7 @@ async def test_a_watch_that_is_cancelled_before_it_began_leaves_no_thread(
     async def waits(stop_flag: asyncio.Event, **_: Any) -> None:
         await stop_flag.wait()
 
-    monkeypatch.setattr(watching.kopf, "operator", waits)
+    monkeypatch.setattr(kopf, "operator", waits)
     watch = ClusterWatch(Settings())
     for _ in range(20):
         running = asyncio.create_task(watch.run(Nobody()))
@@ -299,7 +300,7 @@ async def test_a_watch_that_is_cancelled_before_it_began_leaves_no_thread(
         running.cancel()
         await asyncio.wait({running})
         await watch.ended()
-    await _until(lambda: all(thread.name != "kopf" for thread in watching.threading.enumerate()))
+    await _until(lambda: all(thread.name != "kopf" for thread in threading.enumerate()))
 
 
 async def _until(holds: Any) -> None:

@@ -9,7 +9,6 @@ import kopf
 import pytest
 
 from heed import names
-from heed.kube import watch as watching
 from heed.kube.watch import ClusterWatch, _kopf_settings, _login_through, _registry
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
@@ -111,9 +110,9 @@ class Kopf:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.given: dict[str, Any] = {}
-        monkeypatch.setattr(watching.kopf, "operator", self._run)
+        monkeypatch.setattr(kopf, "operator", self._run)
         for name in ("GRACE", "TLS_END", "BEAT"):
-            monkeypatch.setattr(watching, name, 0.001)
+            monkeypatch.setattr(f"heed.kube.watch.{name}", 0.001)
 
     async def _run(self, **given: Any) -> None:
         self.given = given

@@ -28,7 +28,7 @@ import os, sys
 from dataclasses import replace
 from heed.core.cel.expression import Scope
 from heed.core.schema.validator import Checker
-from heed.sandbox import decision_worker as worker
+from heed.sandbox import decision_worker
 
 class Library:
     def eval(self, *given):
@@ -39,9 +39,9 @@ def put_in():
     Scope.evaluate = lambda self, expression: evaluate(self, replace(expression, compiled=Library()))
     Checker.problem = Library.eval
 
-serve = worker._Worker.serve
-worker._Worker.serve = lambda self: (put_in(), serve(self))
-worker.main(int(sys.argv[-2]), float(sys.argv[-1]))
+serve = decision_worker._Worker.serve
+decision_worker._Worker.serve = lambda self: (put_in(), serve(self))
+decision_worker.main(int(sys.argv[-2]), float(sys.argv[-1]))
 """
 
 

@@ -16,9 +16,9 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import Stored
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
-from heed.kube.client import client as kube_api
+from heed.kube.client import client as kube_client
 from heed.kube.client.client import Api
-from heed.kube.jobs import manifest as jobs
+from heed.kube.jobs.manifest import awaits_credentials, job_manifest
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.status.ledger_store import StatusLedger
 from tests.integration.waiting import SOON, until
@@ -83,7 +83,7 @@ def work() -> TaskWork:
 
 def job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> dict[str, Any]:
     """A Job as the API server has it."""
-    manifest = jobs.job_manifest(work())
+    manifest = job_manifest(work())
     manifest["metadata"]["ownerReferences"][0]["uid"] = uid
     for labelled in (manifest["metadata"], manifest["spec"]["template"]["metadata"]):
         labelled["labels"][names.LABEL_TASK_ID] = task
@@ -96,7 +96,7 @@ async def test_writing_a_ledger(
     api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
     if answer == "hang":
-        monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
+        monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
     server.answers = lambda request: answer
 
     expected = {404: LedgerGone, 409: LedgerConflict}
@@ -117,7 +117,7 @@ async def test_a_task_that_cannot_be_started(
     api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
     if answer == "hang":
-        monkeypatch.setattr(kube_api, "TIMEOUT", 0.2)
+        monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
     server.answers = refusing(answer)
 
     with pytest.raises(TaskRefused if answer in (400, 422) else TaskUnavailable):
@@ -374,7 +374,7 @@ async def test_a_job_whose_secret_was_refused_once_gets_it_though_its_own_place_
 
     # Then
     assert store.secret and not store.job["spec"]["suspend"]
-    assert not jobs.awaits_credentials(store.job)
+    assert not awaits_credentials(store.job)
 
 
 async def test_a_secret_that_fills_the_quota_itself_is_found_by_the_pods_that_need_it(
@@ -389,11 +389,11 @@ async def test_a_secret_that_fills_the_quota_itself_is_found_by_the_pods_that_ne
     # When
     with pytest.raises(TaskUnavailable, match="exceeded quota"):
         await runner.start(PUBLISHING, look_first=True)
-    assert not store.job["spec"]["suspend"] and jobs.awaits_credentials(store.job)
+    assert not store.job["spec"]["suspend"] and awaits_credentials(store.job)
     await runner.start(PUBLISHING, look_first=True)
 
     # Then
-    assert not jobs.awaits_credentials(store.job)
+    assert not awaits_credentials(store.job)
 
 
 async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: Api, server: Server) -> None:
@@ -404,14 +404,14 @@ async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: Api, s
     for _ in range(2):
         with pytest.raises(TaskUnavailable, match="exceeded quota"):
             await runner.start(PUBLISHING, look_first=True)
-    assert jobs.awaits_credentials(store.job) and store.patches == [{"spec": {"suspend": False}}]
+    assert awaits_credentials(store.job) and store.patches == [{"spec": {"suspend": False}}]
 
     # When
     store.refusal = None
     await runner.start(PUBLISHING, look_first=True)
 
     # Then
-    assert store.secret and not jobs.awaits_credentials(store.job)
+    assert store.secret and not awaits_credentials(store.job)
 
 
 async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_run(
