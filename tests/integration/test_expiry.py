@@ -61,6 +61,15 @@ async def flood(connection: Connection, namespace: str, numbers: range) -> None:
     await connection.client.flush()
 
 
+async def flood_beside_others(server: NatsServer, namespace: str, total: int, others: int) -> None:
+    """Flood a namespace with `total` events, and with each hundred of them publish `others` hundreds in another one."""
+    async with connected(server) as publisher:
+        for start in range(0, total, 100):
+            await flood(publisher, namespace, range(start, start + 100))
+            for _ in range(others):
+                await flood(publisher, FOREIGN, range(100))
+
+
 async def purge(connection: Connection, before: int) -> None:
     """Drop everything before a sequence, as limits would."""
     await connection.api("STREAM.PURGE.HEED", {"seq": before})
@@ -278,15 +287,8 @@ async def test_in_a_full_stream_under_a_flood_every_event_is_read_once_or_counte
     await limit(own, 3000)
     total = 40_000
 
-    async def publish() -> None:
-        async with connected(own_server) as publisher:
-            for start in range(0, total, 100):
-                await flood(publisher, namespace, range(start, start + 100))
-                for _ in range(others):
-                    await flood(publisher, FOREIGN, range(100))
-
     # When a reader that now and then is left behind reads on from its cursor whenever it is lost
-    publishing = asyncio.create_task(publish())
+    publishing = asyncio.create_task(flood_beside_others(own_server, namespace, total, others))
     read: list[Received] = []
     expired: list[range] = []
     cursor = pauses = 0

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from itertools import zip_longest
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -155,23 +154,26 @@ def _difference(
     if type(before) is not type(after):
         return before, after, path
     found: list[tuple[object, object, tuple[ast.AST, ...]]] = []
-    for name in before._fields:
-        if name == "name" and len(path) == 1:
-            continue
-        one, other = getattr(before, name, None), getattr(after, name, None)
+    for one, other in _parts(before, after, skip="name" if len(path) == 1 else None):
         if isinstance(one, ast.AST) and isinstance(other, ast.AST):
             found.extend(filter(None, [_difference(one, other, path)]))
-        elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-            for left, right in zip_longest(one, other):
-                if isinstance(left, ast.AST) and isinstance(right, ast.AST):
-                    found.extend(filter(None, [_difference(left, right, path)]))
-                elif left != right:
-                    found.append((before, after, path))
         elif one != other:
             found.append((before, after, path))
     if len(found) > 1:
         return before, after, path
     return found[0] if found else None
+
+
+def _parts(before: ast.AST, after: ast.AST, skip: str | None) -> Iterator[tuple[object, object]]:
+    """The fields of two nodes of one type, pair by pair, and the items of those that are lists of one length."""
+    for name in before._fields:
+        if name == skip:
+            continue
+        one, other = getattr(before, name, None), getattr(after, name, None)
+        if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+            yield from zip(one, other, strict=True)
+        else:
+            yield one, other
 
 
 def _is_text(before: object, path: tuple[ast.AST, ...]) -> bool:

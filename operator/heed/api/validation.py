@@ -53,12 +53,8 @@ def problem_of(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:
     match error["type"]:
         case "missing":
             return Problem(path, "is missing", "add it")
-        case "extra_forbidden" if last in ("true", "on", "True"):
-            return Problem(
-                path, "there is no such field (YAML reads an unquoted `on` as true)", "the field is `type`"
-            )
         case "extra_forbidden":
-            return Problem(path, "there is no such field", _near(location, model))
+            return _unknown_field(path, location, model)
         case "invalid_key":
             remedy = "YAML reads an unquoted on, off, yes or no as a boolean; handlers say `type`"
             return Problem(path, "is not a string", remedy)
@@ -80,6 +76,14 @@ def problem_of(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:
         case _:
             message = error["msg"][:1].lower() + error["msg"][1:]
             return Problem(path, message, "see `heed crds` for what belongs there")
+
+
+def _unknown_field(path: str, location: list[int | str], model: type[BaseModel]) -> Problem:
+    if location and str(location[-1]) in ("true", "on", "True"):
+        return Problem(
+            path, "there is no such field (YAML reads an unquoted `on` as true)", "the field is `type`"
+        )
+    return Problem(path, "there is no such field", _near(location, model))
 
 
 def _misshaped(path: str, last: str, found: Any, kind: str) -> Problem:

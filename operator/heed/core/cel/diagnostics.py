@@ -186,14 +186,19 @@ def _misplaced(token: str, expected: str, before: str) -> Iterator[str]:
             yield "write what has to follow"
 
 
+def _mixed_conditional(function: str, types: list[str]) -> str:
+    """What to do about operands of `?:`: its condition, or else its two branches."""
+    if function == "<jump_condition>" or types[:1] not in (["bool"], ["dyn"]):
+        return "what stands before ? has to be true or false; compare it with something"
+    return "what stands on both sides of : has to be of one type; write dyn(…) around one of them"
+
+
 def _mixed(function: str, types: list[str]) -> str:
     """What to do about operands that do not go together, as far as the message names their types."""
     if function == "<iter_range>":
         return "what this goes over is neither a list nor a map"
-    if function == "<jump_condition>" or (function == "_?_:_" and types[:1] not in (["bool"], ["dyn"])):
-        return "what stands before ? has to be true or false; compare it with something"
-    if function == "_?_:_":
-        return "what stands on both sides of : has to be of one type; write dyn(…) around one of them"
+    if function in ("<jump_condition>", "_?_:_"):
+        return _mixed_conditional(function, types)
     operator = function.replace("_", "").replace("@", "")
     if function in ("_?._", "_[?_]"):
         return (

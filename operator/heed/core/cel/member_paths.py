@@ -103,11 +103,7 @@ def _visit(node: Node, known: Known, reads: Reads) -> None:
                 reads.asked[(*path, name)] = None
             _visit(operand, known, reads)
         case Select() | Name():
-            if (path := _path(node, known)) is None:
-                _inside(node, known, reads)
-            elif len(path) > 1:
-                reads.values[path] = None
-                _defaults(node, known, reads)
+            _member(node, known, reads)
         case Call():
             _call(node, known, reads)
         case Literal(items=items):
@@ -117,6 +113,15 @@ def _visit(node: Node, known: Known, reads: Reads) -> None:
             _fold(node, known, reads)
         case Constant():
             pass
+
+
+def _member(node: Select | Name, known: Known, reads: Reads) -> None:
+    """A member that is read, or a variable; a variable alone is no path to a member."""
+    if (path := _path(node, known)) is None:
+        _inside(node, known, reads)
+    elif len(path) > 1:
+        reads.values[path] = None
+        _defaults(node, known, reads)
 
 
 def _inside(node: Node, known: Known, reads: Reads) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from math import isfinite
 from typing import Final, NoReturn
 
@@ -45,13 +46,10 @@ def parse(text: bytes, code: str, message: str, levels: int = MAX_DEPTH) -> Json
 def check_value(value: object) -> None:
     """Raise MalformedEvent for what JSON or CEL could not hold. `value` nests no deeper than MAX_DEPTH."""
     if isinstance(value, str):
-        if _SURROGATE.search(value):
-            raise Unreadable("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")
+        _check_text(value)
     elif isinstance(value, dict):
         for key, item in value.items():
-            if not isinstance(key, str):
-                raise Unreadable("BadData", f"data hold the key {shortened(key)}; make it a string")
-            check_value(key)
+            _check_key(key)
             check_value(item)
     elif isinstance(value, list):
         for item in value:
@@ -65,6 +63,17 @@ def check_value(value: object) -> None:
         raise Unreadable("BadData", f"data hold a {type(value).__name__}; send JSON")
 
 
+def _check_text(value: str) -> None:
+    if _SURROGATE.search(value):
+        raise Unreadable("BadData", "data hold a lone surrogate, which is no Unicode text; drop it")
+
+
+def _check_key(key: object) -> None:
+    if not isinstance(key, str):
+        raise Unreadable("BadData", f"data hold the key {shortened(key)}; make it a string")
+    check_value(key)
+
+
 def check_zeros(value: object) -> None:
     """Raise MalformedEvent for U+0000: CEL's binding ends a text there, so that `admin\\0x` would equal `admin`."""
     if isinstance(value, str):
@@ -74,13 +83,15 @@ def check_zeros(value: object) -> None:
         for key in value:
             if "\0" in key:
                 check_zeros(key)
-        for item in value.values():
-            if isinstance(item, str | dict | list):
-                check_zeros(item)
+        _check_zeros_of(value.values())
     elif isinstance(value, list):
-        for item in value:
-            if isinstance(item, str | dict | list):
-                check_zeros(item)
+        _check_zeros_of(value)
+
+
+def _check_zeros_of(items: Iterable[object]) -> None:
+    for item in items:
+        if isinstance(item, str | dict | list):
+            check_zeros(item)
 
 
 def depth_of(value: object) -> int:

@@ -158,8 +158,6 @@ def _said(error: jsonschema_rs.ValidationError) -> str:
             return f"does not match the pattern {_quoted(pattern)}"
         case Kind.Format(format=name):
             return f"is no {shortened(name)}"
-        case Kind.PropertyNames():
-            return "has a field whose name is not allowed (propertyNames)"
         case Kind.Not():
             return _denied(error.kind.schema)
         case Kind.FalseSchema():
@@ -183,6 +181,8 @@ def _bounded(error: jsonschema_rs.ValidationError) -> str:
         "minProperties": "has fewer fields than",
         "maxProperties": "has more fields than",
     }
+    if isinstance(error.kind, Kind.PropertyNames):
+        return "has a field whose name is not allowed (propertyNames)"
     if (word := words.get(error.kind.name)) is not None:
         return f"{word} {_quoted(error.kind.value)}"
     return f"does not fit {error.kind.name}"
