@@ -14,6 +14,7 @@ from heed.kube.client import client
 from heed.kube.client.client import ApiError, jobs_path
 from heed.kube.jobs import search
 from heed.kube.jobs.runner import JobRunner
+from heed.util.backoff import Backoff
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Stage, totals
@@ -130,7 +131,7 @@ async def test_a_job_is_not_called_lost_by_an_api_server_that_does_not_say_so(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a Job that the watch shows as deleted while nobody can say whether it is there
-    monkeypatch.setattr(search, "RETRY_S", 0.05)
+    monkeypatch.setattr(search, "BACKOFF", Backoff(0.05, 60.0))
     await watchless.create()
     await watchless.ask("q-1")
     job = await watchless.started()
@@ -198,7 +199,7 @@ async def test_a_finished_job_stays_as_long_as_its_end_is_not_in_the_ledger(
     watchless: Watchless, pods: PodPhases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a Job that is kept no longer than need be, and a ledger that does not move
-    monkeypatch.setattr("heed.kube.jobs.runner.RETRY", 0.05)
+    monkeypatch.setattr("heed.kube.jobs.runner.RETRY_DELAY_S", 0.05)
     manifest = copy.deepcopy(RESEARCHER)
     manifest["spec"]["tasks"]["research"]["retention"] = "0s"
     body = await watchless.create(manifest)

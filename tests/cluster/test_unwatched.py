@@ -12,6 +12,7 @@ import pytest
 from heed import names
 from heed.kube.client.client import jobs_path
 from heed.kube.jobs import search
+from heed.util.backoff import Backoff
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals
@@ -26,7 +27,7 @@ NO_LABEL = {"metadata": {"labels": {names.LABEL_AGENT: None}}}
 async def watchless(
     control_plane: ControlPlane, broker: Broker, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Watchless]:
-    monkeypatch.setattr(search, "RETRY_S", 0.05)
+    monkeypatch.setattr(search, "BACKOFF", Backoff(0.05, 60.0))
     async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
         yield watchless
 

@@ -48,7 +48,7 @@ START = {"name": "begin", "type": ASKED, "start": [{"task": "work"}]}
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "ClusterWatch", Watch)
     monkeypatch.setattr(client, "TLS_END", 0)
-    monkeypatch.setattr(broker_keys, "RETRY", 0.01)
+    monkeypatch.setattr(broker_keys, "RETRY_DELAY_S", 0.01)
     monkeypatch.setattr(review_pool, "HUNG", SOON)  # on a busy machine a process may take long to start
     monkeypatch.setattr(webhook_server, "WITHIN", SOON)
 

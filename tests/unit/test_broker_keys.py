@@ -13,7 +13,7 @@ import pytest
 
 from heed.bus.auth import accounts
 from heed.errors import InvalidSettings
-from heed.kube.broker_keys import RETRY, broker_keys
+from heed.kube.broker_keys import RETRY_DELAY_S, broker_keys
 from heed.kube.client.client import Api
 from heed.kube.leader import election
 from heed.kube.probes import Health
@@ -34,7 +34,7 @@ def health() -> Health:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.kube.broker_keys.RETRY", 0.001)
+    monkeypatch.setattr("heed.kube.broker_keys.RETRY_DELAY_S", 0.001)
 
 
 def encoded(**files: str) -> dict[str, str]:
@@ -160,7 +160,7 @@ async def test_between_two_looks_it_waits(
     with suppress(asyncio.CancelledError):
         await broker_keys(server.connect(Api), SETTINGS, health)
 
-    assert naps == [RETRY]
+    assert naps == [RETRY_DELAY_S]
 
 
 @pytest.mark.parametrize(

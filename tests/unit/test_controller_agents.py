@@ -305,7 +305,7 @@ async def test_a_loop_that_starts_over_for_long_is_in_trouble(server: ApiServer)
 async def test_a_mistake_of_ours_is_said_and_the_agent_is_looked_at_again(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(agents, "RETRY", 0.001)
+    monkeypatch.setattr(agents, "RETRY_DELAY_S", 0.001)
     tries = 0
 
     def breaks(*given: Any) -> Any:

@@ -10,8 +10,9 @@ from heed.api.status import PendingTask
 from heed.core.effects import CancelTask, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
-from heed.engine.effect_executor import FIRST_DELAY, now
+from heed.engine.effect_executor import RETRY_BACKOFF
 from heed.errors import BusUnavailable, MalformedEvent, TaskUnavailable
+from heed.util.clock import timestamp
 from tests.integration.waiting import until
 from tests.unit.inmemory import AGENT, FUTURE, INBOX, PAST, Bench, pending, start, turns
 
@@ -24,7 +25,7 @@ def ended(task_id: str = "t-1", **changes: Any) -> TaskEnd:
 
 
 async def test_a_cancelled_task_is_removed_and_its_failure_told(bench: Bench) -> None:
-    began = now()
+    began = timestamp()
     bench.performer().perform([CancelTask("t-1", pending("Cancelling"))])
     await turns()
 
@@ -36,7 +37,7 @@ async def test_a_cancelled_task_is_removed_and_its_failure_told(bench: Bench) ->
         "t-1",
     )
     assert event.data == {"task": "work", "reason": "Cancelled"}
-    assert began <= str(event.time) <= now()
+    assert began <= str(event.time) <= timestamp()
 
 
 async def test_a_start_under_way_is_awaited_before_its_cancellation(bench: Bench) -> None:
@@ -80,7 +81,7 @@ async def test_the_end_of_a_task_that_was_cancelled_is_not_told_again(bench: Ben
 
 
 async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> None:
-    performer, record, began = bench.performer(), pending("Started", deadline=PAST), now()
+    performer, record, began = bench.performer(), pending("Started", deadline=PAST), timestamp()
 
     performer.expire("t-1", record)
     performer.expire("t-1", record)
@@ -94,7 +95,7 @@ async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> N
         names.digest("deadline", "t-1"),
         "t-1",
     )
-    assert began <= str(event.time) <= now()
+    assert began <= str(event.time) <= timestamp()
     message = f"not done by {PAST}, its timeout after the event that started it"
     assert event.data == {"task": "work", "reason": "DeadlineExceeded", "message": message}
 
@@ -144,7 +145,7 @@ async def test_an_end_that_cannot_be_published_now_is_tried_again(bench: Bench) 
     bench.performer().report(pending("Started"), ended())
     await until(lambda: bool(bench.bus.published))
 
-    assert bench.watcher.troubles == [(AGENT, "publish the end of a task", "away", FIRST_DELAY)]
+    assert bench.watcher.troubles == [(AGENT, "publish the end of a task", "away", RETRY_BACKOFF.first_s)]
 
 
 async def test_so_is_the_end_at_a_deadline(bench: Bench) -> None:
@@ -153,7 +154,7 @@ async def test_so_is_the_end_at_a_deadline(bench: Bench) -> None:
     bench.performer().expire("t-1", pending("Started", deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
-    assert bench.watcher.troubles == [(AGENT, "end a task at its deadline", "away", FIRST_DELAY)]
+    assert bench.watcher.troubles == [(AGENT, "end a task at its deadline", "away", RETRY_BACKOFF.first_s)]
 
 
 async def test_an_end_that_the_broker_does_not_take_is_told_in_few_words(bench: Bench) -> None:

@@ -47,7 +47,7 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         return config
 
     monkeypatch.setattr(election, "_config", quick)
-    monkeypatch.setattr(lease_lock, "RELEASE_RETRY", 0.01)
+    monkeypatch.setattr(lease_lock, "RELEASE_RETRY_DELAY_S", 0.01)
     return seconds
 
 

@@ -133,7 +133,7 @@ async def test_data_of_events_is_not_told() -> None:
 async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then_dropped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(event_recorder, "DELAYS", (0.001, 0.001))
+    monkeypatch.setattr(event_recorder, "RETRY_DELAYS_S", (0.001, 0.001))
     away = ApiError(0, "the API server does not answer")
     api = Events(away, away, ApiError(409, "exists", "AlreadyExists"), ApiError(403, "no"), away, away, away)
     telling = Happenings(api, LogObserver())

@@ -62,7 +62,7 @@ async def test_a_look_that_fails_only_says_less(server: ApiServer, caplog: pytes
 async def test_the_ends_of_a_finished_job_are_asked_for_until_there_is_an_answer(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("heed.kube.jobs.pods.RETRY_S", 0.001)
+    monkeypatch.setattr("heed.kube.jobs.pods.RETRY_DELAY_S", 0.001)
     add_pod(server, "first", 3)
     pods = JobPods(server.connect(Api), AGENT)
     server.refuse = lambda method, path: 500 if len(server.asked) < 3 else None

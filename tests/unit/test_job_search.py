@@ -1,13 +1,15 @@
 """Searches for Jobs that no watch shows: one for each task, as long as need be, and none after the end."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from heed.core.effects import AgentRef
 from heed.errors import TaskUnavailable
 from heed.kube.jobs import search
-from heed.kube.jobs.search import Searches, longer
+from heed.kube.jobs.search import Searches
+from heed.util.backoff import Backoff
 from tests.integration.waiting import until
 
 AGENT = AgentRef("demo", "researcher", "uid")
@@ -34,7 +36,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "RETRY_S", 0.001)
+    monkeypatch.setattr(search, "BACKOFF", Backoff(0.001, 60.0))
 
 
 async def test_it_looks_until_there_is_no_need_to() -> None:
@@ -63,7 +65,7 @@ async def test_news_of_a_task_that_is_looked_for_have_it_looked_for_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a search whose next look is far away
-    monkeypatch.setattr(search, "RETRY_S", 3600.0)
+    monkeypatch.setattr(search, "BACKOFF", Backoff(3600.0, 3600.0))
     world = World(True, False)
     world.searches.begin("work-1")
     await until(lambda: world.looks == 1)
@@ -89,10 +91,38 @@ async def test_after_the_end_nothing_is_looked_for() -> None:
     assert world.looks == looks
 
 
-def test_it_looks_less_and_less_often_but_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "RETRY_S", 5.0)
-    delays = [0.0]
-    for _ in range(6):
-        delays.append(longer(delays[-1]))
+async def delays_of(
+    monkeypatch: pytest.MonkeyPatch, world: World, begin: Callable[[str], None]
+) -> list[float]:
+    """The delays before each look of a search that ends, at once."""
+    slept: list[float] = []
+    nap = asyncio.sleep
 
-    assert delays == [0, 5, 10, 20, 40, 60, 60]
+    async def sleep(delay: float) -> None:
+        slept.append(delay)
+        await nap(0)
+
+    monkeypatch.setattr(search, "BACKOFF", Backoff(first_s=5.0, last_s=60.0))
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    begin("work-1")
+    while world.at_work():
+        await nap(0)
+    return slept
+
+
+async def test_it_looks_less_and_less_often_but_every_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(*[True] * 6, False)
+
+    assert await delays_of(monkeypatch, world, world.searches.begin) == [0, 5, 10, 20, 40, 60, 60]
+
+
+async def test_where_it_cannot_tell_it_looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(True, True, TaskUnavailable("away"), TaskUnavailable("away"), True, False)
+
+    assert await delays_of(monkeypatch, world, world.searches.begin) == [0, 5, 10, 5, 5, 10]
+
+
+async def test_after_a_look_of_others_the_next_one_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(True, False)
+
+    assert await delays_of(monkeypatch, world, world.searches.go_on) == [5, 10]

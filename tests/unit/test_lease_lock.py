@@ -292,7 +292,7 @@ async def test_what_another_one_has_taken_stays_with_it(server: ApiServer, lock:
 async def test_a_write_of_others_meanwhile_has_it_tried_again(
     server: ApiServer, lock: LeaseLock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_lock, "RELEASE_RETRY", 0.001)
+    monkeypatch.setattr(lease_lock, "RELEASE_RETRY_DELAY_S", 0.001)
     await made(lock)
 
     def touched(method: str, path: str) -> None:

@@ -12,6 +12,7 @@ from heed.engine import deferred_queue, effect_executor
 from heed.engine.lag import Lag
 from heed.engine.rate_limit import Pace, Pacer
 from heed.errors import LedgerConflict, TaskUnavailable
+from heed.util.backoff import Backoff
 from tests.integration.waiting import until
 from tests.unit.builders import at, job, program, received, task_end
 from tests.unit.inmemory import CREATED, Bus, Reader, message, start, turns, with_tasks
@@ -167,7 +168,7 @@ async def test_a_task_whose_time_is_over_when_it_is_decided_is_ended_at_once(liv
 async def test_a_start_that_the_ledger_owes_no_more_is_tried_no_more(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(effect_executor, "FIRST_DELAY", 10**6)
+    monkeypatch.setattr(effect_executor, "RETRY_BACKOFF", Backoff(10**6, 10**6))
     agent = program(BEGIN, tasks={"work": job()})
     life = lives.running(agent, with_tasks(t=start().record))
     life.runner.trouble.append(TaskUnavailable("no room"))

@@ -273,7 +273,7 @@ def pressed(lives: Lives, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Li
 async def test_while_events_wait_idle_sessions_make_room_for_them(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "now", lambda: at(100))
+    monkeypatch.setattr(loop, "timestamp", lambda: at(100))
     life = pressed(lives, monkeypatch, full_of(39, 40))
     life.store.open.clear()
     await life.reading()
@@ -291,7 +291,7 @@ async def test_while_events_wait_idle_sessions_make_room_for_them(
 async def test_while_none_waits_idle_sessions_go_with_the_next_event_only(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "now", lambda: at(100))
+    monkeypatch.setattr(loop, "timestamp", lambda: at(100))
     life = pressed(lives, monkeypatch, full_of(39, waiting=None))
     life.reader.far = 8
     await life.reading()

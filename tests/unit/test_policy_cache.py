@@ -20,6 +20,7 @@ from heed.kube.controller.generation import choose
 from heed.kube.controller.last_valid_spec import last_valid
 from heed.kube.controller.policy_cache import KINDS, Rules
 from heed.kube.status import accepted
+from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
 
 Object = dict[str, Any]
@@ -123,8 +124,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Objects:
-    monkeypatch.setattr(accepted, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(accepted, "LAST_DELAY", 0.001)
+    monkeypatch.setattr(accepted, "WRITE_BACKOFF", Backoff(0.001, 0.001))
     return Objects()
 
 

@@ -13,6 +13,7 @@ from heed.kube.status import ready
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.ready import AT_ONCE, Saying, Word
 from heed.kube.status.reasons import Trouble
+from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
 
 BETWEEN = 1000.0
@@ -118,8 +119,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "FIRST_DELAY", 0.001)
-    monkeypatch.setattr(ready, "LAST_DELAY", 0.001)
+    monkeypatch.setattr(ready, "WRITE_BACKOFF", Backoff(0.001, 0.001))
 
 
 WELL: Object = {

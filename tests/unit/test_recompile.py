@@ -55,7 +55,7 @@ class Desk:
 @pytest.fixture
 async def desk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
     monkeypatch.setattr(recompile, "GATHER", 0.02)
-    monkeypatch.setattr(recompile, "RETRY", 0.001)
+    monkeypatch.setattr(recompile, "RETRY_DELAY_S", 0.001)
     desk = Desk()
     yield desk
     desk.open.set()

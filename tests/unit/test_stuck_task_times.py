@@ -42,7 +42,7 @@ def test_a_job_waits_since_it_began_and_from_now_on_where_pods_of_it_have_ended(
 async def test_what_is_looked_into_again_is_looked_into_less_and_less_often(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stuck_tasks, "_now", lambda: 1000.0)
+    monkeypatch.setattr(stuck_tasks, "loop_time", lambda: 1000.0)
     with world(FOREVER) as w:
         w.overdue.saw(AGENT, a_job())
         (item,) = w.overdue._waiting.values()

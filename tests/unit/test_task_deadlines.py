@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,7 +76,7 @@ class Kept:
         self.bus, self.runner = Bus(), Runner()
         self.performer = Performer(REF, self.bus, self.runner, Watcher())
         self.deadlines: Deadlines | None = None
-        monkeypatch.setattr(task_deadlines, "time", SimpleNamespace(time=lambda: self.now))
+        monkeypatch.setattr(task_deadlines, "unix_time", lambda: self.now)
         loop = asyncio.get_running_loop()
         call_later = loop.call_later
 

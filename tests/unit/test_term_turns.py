@@ -20,7 +20,7 @@ from tests.unit.test_terms import Broker, Led, Replica
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manager, "RETRY", 0.001)
+    monkeypatch.setattr(manager, "RETRY_DELAY_S", 0.001)
 
 
 async def test_a_lost_lease_is_said_and_no_error(caplog: pytest.LogCaptureFixture) -> None:

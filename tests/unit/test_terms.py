@@ -113,7 +113,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
     monkeypatch.setattr(manager, "ensure_streams", ensured)
     monkeypatch.setattr(manager, "keep_streams", kept)
-    monkeypatch.setattr(manager, "RETRY", 0.001)
+    monkeypatch.setattr(manager, "RETRY_DELAY_S", 0.001)
     return found
 
 

@@ -21,8 +21,8 @@ from heed.bus.consumer.publish_dedup import MESSAGE_ID
 from heed.bus.consumer.pull import BATCH, Arrival, Pull
 from heed.bus.consumer.reader import stream_time
 from heed.bus.jetstream import JetStreamBus
-from heed.engine.effect_executor import now
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost, StreamConflict, StreamMissing
+from heed.util.clock import timestamp
 
 OF_LETTER: Final = PREFIX + "Letter"
 REDRIVEN_SEQUENCE: Final = PREFIX + "Redriven-Sequence"
@@ -173,7 +173,7 @@ class Letters:
         headers = {
             OF_LETTER: str(letter.id),
             REDRIVEN_SEQUENCE: str(sequence),
-            REDRIVEN_TIME: now(),
+            REDRIVEN_TIME: timestamp(),
             MESSAGE_ID: names.redriven_id(letter.key, letter.redrive.attempt),
         }
         await self._bus.store(names.redriven_subject(letter.namespace, letter.agent), headers, b"")

@@ -1,6 +1,5 @@
 """What a Job gets to talk to the broker with: where it is, and, where the broker asks for that, who the Job is."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from heed.bus.client.addresses import public_url
 from heed.core.effects import TaskWork
 from heed.errors import InvalidSettings
 from heed.settings import NATS_URL, Settings
+from heed.util.clock import unix_time
 
 GRACE = 300  # seconds that credentials outlive their task: for what is said last, and clocks that differ
 SUBSCRIPTIONS = 32  # of one Job at a time
@@ -36,7 +36,7 @@ class TaskAccess:
         assert self.signer is not None
         lifetime = self.lifetime if work.timeout is None else work.timeout + GRACE
         name = f"job {work.agent}/{work.id}"
-        return self.signer.credentials(name, task_grants(work), now=int(time.time()), lifetime=lifetime)
+        return self.signer.credentials(name, task_grants(work), now=int(unix_time()), lifetime=lifetime)
 
 
 def task_grants(work: TaskWork) -> Grants:

@@ -1,6 +1,5 @@
 """`heed broker-keys`: all that a nats-server and Heed need to know each other, as a Secret."""
 
-import time
 from pathlib import Path
 
 import click
@@ -8,6 +7,7 @@ import yaml
 
 from heed.bus.auth import accounts
 from heed.cli.output import Failure
+from heed.util.clock import unix_time
 
 
 @click.command("broker-keys")
@@ -30,7 +30,7 @@ def broker_keys(name: str, namespace: str, output: Path | None) -> None:
       heed broker-keys -n heed-system | kubectl apply -f -
       heed broker-keys --output keys && nats-server -js -c keys/auth.conf
     """
-    keys = accounts.broker_keys(int(time.time()))
+    keys = accounts.broker_keys(int(unix_time()))
     if output is None:
         secret = {
             "apiVersion": "v1",

@@ -1,7 +1,6 @@
 """`heed credentials`: a .creds file for a publisher or an observer, signed with an account's key."""
 
 import re
-import time
 from typing import Final, TextIO
 
 import click
@@ -11,6 +10,7 @@ from heed.bus.auth.accounts import reserved
 from heed.bus.auth.jwt import Grants, Signer
 from heed.cli.output import BadInput
 from heed.errors import InvalidSettings
+from heed.util.clock import unix_time
 
 _DURATION: Final = re.compile(r"(\d+)([smhd])")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -79,7 +79,7 @@ def credentials(
         ),
     )
     signer = _signer(key, account)
-    now = int(time.time())
+    now = int(unix_time())
     click.echo(signer.credentials(name, grants, now=now, lifetime=_seconds(lifetime)), nl=False)
 
 

@@ -22,13 +22,13 @@ from heed.cli.output import failure_of
 from heed.cli.prog_name import program
 from heed.cli.sample_data import sample_data
 from heed.core.type_patterns import matches
-from heed.engine.effect_executor import now
 from heed.errors import HeedError, InvalidSettings
 from heed.local.assembly import workbench
 from heed.local.console import Console, ConsoleLog, Form
 from heed.local.nats_server import PORT
 from heed.logging import configure_logging
 from heed.settings import Settings
+from heed.util.clock import timestamp
 
 
 @click.command()
@@ -79,7 +79,7 @@ def _check_given(paths: Sequence[Path], url: str | None) -> None:
 def make_console(form: Form = "text") -> Console:
     """The console on standard output, which shows warnings too."""
     configure_logging("text", "warning")
-    console = Console(sys.stdout, now, form=form, color=colors())
+    console = Console(sys.stdout, timestamp, form=form, color=colors())
     logging.getLogger().handlers[:] = [ConsoleLog(console)]
     return console
 

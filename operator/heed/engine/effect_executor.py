@@ -26,22 +26,18 @@ from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.published_results import with_published_result
 from heed.errors import POLICY_VIOLATION, HeedError, MalformedEvent, TaskRefused
 from heed.util.aio import stop
+from heed.util.backoff import Backoff
+from heed.util.clock import now, timestamp
 
 log = logging.getLogger("heed.agent")
-FIRST_DELAY = 0.1
-LAST_DELAY = 5.0
+RETRY_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 STARTS_AT_ONCE = 16
 T = TypeVar("T")
 
 
-def now() -> str:
-    """The time as RFC 3339 in UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def is_over(deadline: str) -> bool:
     """Whether a time, as the ledger has it, has passed."""
-    return datetime.fromisoformat(deadline).astimezone(UTC) <= datetime.now(UTC)
+    return datetime.fromisoformat(deadline).astimezone(UTC) <= now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +185,7 @@ class Performer:
                 await self._runner.start(work, look_first=again)
         except TaskRefused as error:
             end_id = names.digest("refused", effect.id)
-            end = TaskEnd(effect.id, end_id, now(), False, reason=error.reason, message=error.message)
+            end = TaskEnd(effect.id, end_id, timestamp(), False, reason=error.reason, message=error.message)
             await self._publish_end(effect.record, end)
         return True
 
@@ -224,7 +220,9 @@ class Performer:
         self._ends.add(effect.id)
         await self._remove(effect.id)
         if effect.record is not None:
-            end = TaskEnd(effect.id, names.digest("cancelled", effect.id), now(), False, reason="Cancelled")
+            end = TaskEnd(
+                effect.id, names.digest("cancelled", effect.id), timestamp(), False, reason="Cancelled"
+            )
             await self._publish_end(effect.record, end)
 
     async def _expire(self, task_id: str, record: PendingTask) -> None:
@@ -232,7 +230,7 @@ class Performer:
         message = f"not done by {record.deadline}, its timeout after the event that started it"
         end_id = names.digest("deadline", task_id)
         await self._publish_end(
-            record, TaskEnd(task_id, end_id, now(), False, reason=REASON_DEADLINE, message=message)
+            record, TaskEnd(task_id, end_id, timestamp(), False, reason=REASON_DEADLINE, message=message)
         )
 
     async def _remove(self, task_id: str) -> None:
@@ -272,16 +270,17 @@ class Performer:
         self, what: str, attempt: Callable[[int], Awaitable[T]], over: asyncio.Event | None = None
     ) -> T | None:
         """What an attempt comes to, as soon as one does; None where it is `over` before."""
-        delay, tries = FIRST_DELAY, 0
+        tries = 0
         while over is None or not over.is_set():
             try:
                 return await attempt(tries)
             except Exception as error:  # also a mistake of ours: an effect must not vanish with it
                 if not isinstance(error, HeedError):
                     log.exception("effect broke", extra={"agent": str(self._agent), "effect": what})
+                tries += 1
+                delay = RETRY_BACKOFF.delay(tries)
                 self._observer.troubled(self._agent, what, error, delay)
             await _pause(delay, over)
-            delay, tries = min(delay * 2, LAST_DELAY), tries + 1
         return None
 
 

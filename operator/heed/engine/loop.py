@@ -19,7 +19,7 @@ from heed.core.ledger.ledger import Ledger, beyond, identified, owed_effects, se
 from heed.engine.batch import Batch, still_owed
 from heed.engine.batching import Deciding
 from heed.engine.deferred_queue import Backlog, only_inbox
-from heed.engine.effect_executor import FIRST_DELAY, LAST_DELAY, Performer, now
+from heed.engine.effect_executor import Performer
 from heed.engine.lag import Lag, lag_of
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
@@ -29,10 +29,13 @@ from heed.engine.task_deadlines import Deadlines
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 from heed.sandbox.decision_pool import Guard
 from heed.util.aio import stop
+from heed.util.backoff import Backoff
+from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.agent")
 FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
 STEADY = 60.0  # seconds after which a pass counts as one that went well
+RESTART_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 
 
 def _started(ledger: Ledger) -> list[str]:
@@ -70,7 +73,7 @@ class AgentLoop:
         self._gone = (
             0  # events that the stream dropped from behind the cursor's place, and no ledger counts yet
         )
-        self._delay = 0.0
+        self._restarts = 0  # in a row, with nothing committed in between
 
     @property
     def stored(self) -> Stored | None:
@@ -109,13 +112,14 @@ class AgentLoop:
     async def _pause(self, error: Exception, lived: float) -> None:
         """Before starting over: not at all where it is part of life, longer and longer where nothing comes of it."""
         if lived > STEADY:
-            self._delay = 0.0
+            self._restarts = 0
         ordinary = isinstance(error, LedgerConflict | ReaderLost)
         self._gone += error.gone if isinstance(error, ReaderLost) else 0
-        delay = self._delay if ordinary else max(self._delay, FIRST_DELAY)
+        self._restarts = self._restarts if ordinary else max(self._restarts, 1)
+        delay = RESTART_BACKOFF.delay(self._restarts)
         self._observer.troubled(self.program.agent, "start over", error, delay)
         await asyncio.sleep(delay)
-        self._delay = min(max(delay * 2, FIRST_DELAY), LAST_DELAY)
+        self._restarts += 1
 
     def waits(self, task_id: str) -> bool:
         """Whether the Agent waits for a task's end; it may, as long as its ledger has not been read."""
@@ -222,7 +226,7 @@ class AgentLoop:
         if self._reached > ledger.cursor.sequence and not inlet.unread:
             ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
         if ledger.waiting.places:
-            ledger = without_idle(self.program, ledger, now())
+            ledger = without_idle(self.program, ledger, timestamp())
         return ledger
 
     def _most_owed(self) -> int:
@@ -271,7 +275,7 @@ class AgentLoop:
         self._backlog.flying, began = batch.growth, time.monotonic()
         self._stored = await self._store.commit(self._held, ledger)
         took = time.monotonic() - began
-        self._delay = 0.0
+        self._restarts = 0
         if not self._deciding.ahead:  # what is beyond the cursor is counted when it goes on
             self._gone = 0
         self._backlog.committed(self._held.size)

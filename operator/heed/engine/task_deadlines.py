@@ -4,13 +4,13 @@ A Job has a deadline of its own, and knows better how it ended: so a task that w
 """
 
 import asyncio
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from heed.api.status import PendingTask
 from heed.core.ledger.ledger import Ledger
 from heed.engine.effect_executor import Performer
+from heed.util.clock import unix_time
 
 GRACE = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
 IDLE_CHECK = 60.0  # seconds between looks for idle sessions while events wait for their room
@@ -21,7 +21,7 @@ class Deadlines:
     """One timer for all deadlines of an Agent. Begins as a life does, and ends with it."""
 
     def __init__(self, performer: Performer) -> None:
-        self._performer, self._since = performer, time.time()
+        self._performer, self._since = performer, unix_time()
         self._timer: asyncio.TimerHandle | None = None
 
     def keep(self, ledger: Ledger) -> None:
@@ -29,7 +29,7 @@ class Deadlines:
         self.stop()
         if not (ledger.pending_tasks or ledger.waiting.places):
             return
-        now = time.time()
+        now = unix_time()
         for task_id, record in due(ledger, now, self._since):
             self._performer.expire(task_id, record)
         if (at := next_due(ledger, now, self._since)) is not None:

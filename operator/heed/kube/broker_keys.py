@@ -9,7 +9,6 @@ import asyncio
 import base64
 import binascii
 import logging
-import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,9 +18,10 @@ from heed.kube.client.client import CORE, Api, ApiError
 from heed.kube.leader.election import own_namespace
 from heed.kube.probes import Health
 from heed.settings import Settings
+from heed.util.clock import unix_time
 
 log = logging.getLogger("heed.broker")
-RETRY: Final = 2.0  # seconds
+RETRY_DELAY_S: Final = 2.0
 REMEDIES: Final = {
     403: "let Heed's service account get and patch it",
     404: "create it, empty; the chart does",
@@ -49,7 +49,7 @@ async def broker_keys(api: Api, settings: Settings, health: Health) -> Mapping[s
             if wrong != health.keyless:
                 log.warning("no keys for the broker yet", extra={"secret": secret, "error": reason})
             health.keyless = wrong
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_DELAY_S)
         else:
             health.keyless = None
             return keys
@@ -60,7 +60,7 @@ async def _read_or_fill(api: Api, path: str) -> Mapping[str, str]:
     secret = (await api.get(path)).body
     if found := _content(secret):
         return found
-    keys = accounts.broker_keys(int(time.time()))
+    keys = accounts.broker_keys(int(unix_time()))
     data = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
     version = secret["metadata"]["resourceVersion"]
     await api.merge(path, {"metadata": {"resourceVersion": version}, "data": data})

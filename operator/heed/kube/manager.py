@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from heed import names
 from heed.bus.auth.accounts import OPERATOR_CREDS
@@ -41,7 +42,7 @@ from heed.settings import Settings
 log = logging.getLogger("heed.operator")
 SWEEP_EVERY = 300.0  # seconds
 SETTLED = 10.0  # seconds until all watches have surely begun
-RETRY = 5.0  # seconds
+RETRY_DELAY_S: Final = 5.0
 FAREWELL = 5.0  # seconds for the watch to end before the process does
 
 
@@ -100,9 +101,9 @@ async def _turn(leader: Leadership, term: "Term") -> None:
     except LeaseLost as lost:
         log.warning("not active any more", extra={"reason": str(lost)})
     except Exception as error:  # also a mistake of ours: another replica, or another try, may do better
-        extra = {"error": str(error), "retry_in": RETRY}
+        extra = {"error": str(error), "retry_in": RETRY_DELAY_S}
         log.error("cannot go on as the active one", extra=extra, exc_info=not isinstance(error, HeedError))
-        await asyncio.sleep(RETRY)
+        await asyncio.sleep(RETRY_DELAY_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +154,9 @@ class Term:
             while (refusal := await self._refusal(fleet)) is not None:
                 what, error = refusal
                 self.health.obstacle = f"cannot list {what}: {error}{_remedy(error)}"
-                extra = {"error": f"{error}{_remedy(error)}", "retry_in": RETRY}
+                extra = {"error": f"{error}{_remedy(error)}", "retry_in": RETRY_DELAY_S}
                 log.warning(f"cannot list {what} yet", extra=extra)
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_DELAY_S)
         finally:
             self.health.obstacle = None
 

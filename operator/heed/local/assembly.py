@@ -10,7 +10,6 @@ from typing import Final
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.engine.effect_executor import now
 from heed.local import presence
 from heed.local.agent_claims import Claims
 from heed.local.console import Console
@@ -22,6 +21,7 @@ from heed.local.unheeded_events import watch_unheeded
 from heed.sandbox.decision_pool import Guard
 from heed.settings import Settings
 from heed.util.aio import stop
+from heed.util.clock import timestamp
 
 ATTEMPTS: Final = 3  # connections tried to a broker that somebody named
 BEGINNING: Final = "1970-01-01T00:00:00Z"
@@ -66,7 +66,7 @@ async def workbench(
         bench.pace = pace_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()
-        watching = asyncio.create_task(_watch(bench, console, now(), (await bus.bounds())[1]))
+        watching = asyncio.create_task(_watch(bench, console, timestamp(), (await bus.bounds())[1]))
         stack.push_async_callback(stop, watching)
         yield bench
 

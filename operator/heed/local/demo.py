@@ -14,11 +14,11 @@ from heed.core.codec.cloudevents_json import from_json
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump
 from heed.core.type_patterns import matches
-from heed.engine.effect_executor import now
 from heed.engine.loop import AgentLoop
 from heed.errors import HeedError, InvalidSettings, MalformedEvent
 from heed.local.console import Console
 from heed.local.dev_server import Workbench
+from heed.util.clock import timestamp
 
 QUIET: Final = 3.0  # seconds to let the rest come to an end once the follow-up event is there
 GLANCE: Final = 0.05
@@ -51,7 +51,7 @@ def _items(file: Path) -> list[Any]:
 
 
 def _event(item: Any, file: Path) -> Event:
-    made_up = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/heed/demo", "time": now()}
+    made_up = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/heed/demo", "time": timestamp()}
     try:
         return from_json({**made_up, **item})
     except (MalformedEvent, TypeError) as error:
@@ -60,7 +60,7 @@ def _event(item: Any, file: Path) -> Event:
 
 async def run_example(bench: Workbench, events: Sequence[Event], console: Console, deadline: float) -> Event:
     """Publish the events and wait for one that the Agents broadcast in turn. Raises DemoFailed after `deadline` s."""
-    begun = now()
+    begun = timestamp()
     for event in events:
         console.event(event)
         for namespace in listening(bench, event):

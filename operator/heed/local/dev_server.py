@@ -15,7 +15,6 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
-from heed.engine.effect_executor import now
 from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import Pace
 from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
@@ -28,6 +27,7 @@ from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
 from heed.sandbox.decision_pool import Guard
 from heed.util.aio import stop
+from heed.util.clock import timestamp
 
 POLL = 0.5  # seconds between two looks at the manifests
 PACE = Pace(budget=640 * 1024)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
@@ -211,7 +211,7 @@ class Workbench:
 
     async def _start(self, found: Found, program: Program, old: _Running | None) -> None:
         namespace, name = found.key
-        ledger = KeyValueLedger(self._ledgers, namespace, name, since=now())
+        ledger = KeyValueLedger(self._ledgers, namespace, name, since=timestamp())
         identity = await ledger.identify()
         agent = AgentRef(namespace, name, identity.uid)
         program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
@@ -246,7 +246,7 @@ class Workbench:
             base=found.file.parent,
             report=lambda end: (current := self._running.get(found.key)) and current.loop.report(end),
             output=lambda task_id, line: self._console.output(agent, task_id, line),
-            now=now,
+            now=timestamp,
             slots=self._slots,
             nats_url=self.url,
         )

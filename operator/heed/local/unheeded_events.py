@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from heed import names
 from heed.bus.jetstream import JetStreamBus
@@ -12,7 +13,7 @@ from heed.local.console import Console
 
 BATCH = 200
 WAIT = 1.0  # seconds for an event to come; one that comes is read at once
-PAUSE = 1.0  # seconds after the reader was lost
+RETRY_DELAY_S: Final = 1.0  # after the reader was lost
 
 
 async def watch_unheeded(
@@ -42,7 +43,7 @@ async def watch_unheeded(
             after = 0
         except (ReaderLost, BusUnavailable):
             pass
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(RETRY_DELAY_S)
 
 
 def _tell(received: Received, listeners: Sequence[Listener], console: Console) -> None:

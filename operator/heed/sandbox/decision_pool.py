@@ -27,6 +27,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed, GuardUnavailable
 from heed.sandbox import decision_worker
 from heed.sandbox.decision_worker import Request
+from heed.util.clock import loop_time
 
 log = logging.getLogger("heed.guard")
 MEMORY: Final = 256 * 1024**2  # bytes
@@ -191,7 +192,7 @@ class Guard:
         async with (lane := self._apart if uid in self._probation else self._common).free:
             for last in (False, True):
                 worker = await self._worker(lane)
-                began = asyncio.get_running_loop().time()
+                began = loop_time()
                 try:
                     decision = await worker.decide(request, program)
                 except _Died as death:
@@ -200,7 +201,7 @@ class Guard:
                         self._probation[uid] = PROBATION
                         return self._condemned(program, request, death)
                 else:
-                    self._judge(uid, asyncio.get_running_loop().time() - began)
+                    self._judge(uid, loop_time() - began)
                     return decision
         raise AssertionError("unreachable")
 

@@ -1,1 +1,1 @@
-"""What has no place above it: tasks and turns of the event loop, terminals, HTTP servers and proxies."""
+"""What has no place above it: clocks, backoff, tasks and turns of the event loop, terminals, HTTP."""

@@ -21,6 +21,7 @@ from heed.errors import (
     ReaderLost,
     TaskUnavailable,
 )
+from heed.util.backoff import Backoff
 from tests.integration.engine.points import POINTS, Doors
 from tests.integration.engine.world import AGENT, Life, World, connected, world_on
 from tests.integration.waiting import until
@@ -131,10 +132,8 @@ class Story:
 def test_whatever_happens_in_whatever_order(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in [
         (loop, "FLUSH_AFTER", 0.02),
-        (loop, "FIRST_DELAY", 0.01),
-        (loop, "LAST_DELAY", 0.1),
-        (effect_executor, "FIRST_DELAY", 0.01),
-        (effect_executor, "LAST_DELAY", 0.1),
+        (loop, "RESTART_BACKOFF", Backoff(0.01, 0.1)),
+        (effect_executor, "RETRY_BACKOFF", Backoff(0.01, 0.1)),
     ]:
         monkeypatch.setattr(module, name, value)
     seed = int(os.environ.get("HEED_SEED", random.randrange(2**32)))

@@ -13,9 +13,9 @@ from heed.core.compiler.program import compile_agent
 from heed.core.effects import TaskEnd
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_LOST
-from heed.engine.effect_executor import now
 from heed.errors import TaskUnavailable
 from heed.local.process.runner import ProcessRunner
+from heed.util.clock import timestamp
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World, end_of_run, manifest
 from tests.integration.waiting import SOON, until
@@ -23,7 +23,7 @@ from tests.integration.waiting import SOON, until
 
 def lost(task_id: str) -> TaskEnd:
     """The end of a task whose Job is gone."""
-    return TaskEnd(task_id, names.digest("lost", task_id), now(), False, reason=REASON_LOST)
+    return TaskEnd(task_id, names.digest("lost", task_id), timestamp(), False, reason=REASON_LOST)
 
 
 async def only_task(world: World) -> str:
@@ -264,7 +264,7 @@ open(os.environ['HEED_RESULT_FILE'], 'w').write(str(n * 2)); raise SystemExit(n 
         base=tmp_path,
         report=lambda end: world.lives[-1].loop.report(end),
         output=lambda task, line: None,
-        now=now,
+        now=timestamp,
     )
     try:
         for number in range(6):

@@ -9,11 +9,11 @@ from typing import Any
 
 from heed import names
 from heed.core.events import Event
-from heed.engine.effect_executor import now
 from heed.local.assembly import workbench
 from heed.local.console import Console
 from heed.local.dev_server import Workbench
 from heed.settings import Settings
+from heed.util.clock import timestamp
 from tests.integration.local.runs import until
 
 ASKED, ANSWERED, FAILED = (f"com.example.question.{what}" for what in ("asked", "answered", "failed"))
@@ -81,7 +81,7 @@ def asked(topic: str, correlation: str) -> Event:
         source="/test",
         type=ASKED,
         data={"topic": topic},
-        time=now(),
+        time=timestamp(),
         datacontenttype="application/json",
         extensions={"correlationid": correlation},
     )
@@ -125,7 +125,7 @@ class Life:
 async def life(*paths: Path, folder: Path) -> AsyncIterator[Life]:
     """Agents from `paths`, with their state in `folder`."""
     stream = io.StringIO()
-    console = Console(stream, now, form="json")
+    console = Console(stream, timestamp, form="json")
     async with workbench(paths, folder, console, Settings(), url=None, port=None) as bench:
         yield Life(bench, stream)
 

@@ -238,7 +238,7 @@ async def test_an_event_that_no_agent_heeds_is_shown_with_what_was_meant(
 async def test_what_comes_first_is_shown_also_where_the_brokers_clock_is_behind(
     example: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(assembly, "now", lambda: "2099-01-01T00:00:00Z")
+    monkeypatch.setattr(assembly, "timestamp", lambda: "2099-01-01T00:00:00Z")
 
     async with life(example, folder=tmp_path / "state") as one:
         event = replace(asked("tides", "q-1"), type="com.example.nobody")

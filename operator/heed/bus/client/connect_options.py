@@ -1,7 +1,6 @@
 """How the broker is to be dialled, by the settings: servers, who we are, whom we trust, and how patiently."""
 
 import base64
-import random
 import re
 import ssl
 from typing import Any, Final
@@ -13,9 +12,9 @@ from heed.bus.client.addresses import parse_addresses
 from heed.bus.client.login import existing_file, login_options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
+from heed.util.backoff import Backoff
 
-FIRST_PAUSE: Final = 0.05
-DOUBLINGS: Final = 7  # the longest pause between two tries is FIRST_PAUSE * 2**DOUBLINGS
+DIAL_BACKOFF: Final = Backoff(first_s=0.05, last_s=6.4, jitter=0.5)
 PING_INTERVAL: Final = 20
 
 
@@ -81,5 +80,4 @@ def _tls(settings: Settings) -> ssl.SSLContext:
 def _next_server(servers: list[Server], _info: dict[str, Any]) -> tuple[Server, float]:
     """The server that failed least, after a pause that grows with its failures; jitter keeps a herd apart."""
     server = min(servers, key=lambda item: item.reconnects)
-    pause = FIRST_PAUSE * 2 ** min(server.reconnects, DOUBLINGS)
-    return server, pause * random.uniform(0.5, 1)
+    return server, DIAL_BACKOFF.delay(server.reconnects + 1)

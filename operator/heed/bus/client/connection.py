@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import random
 import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -23,11 +22,13 @@ from heed.bus.client.connect_options import api_prefix, options
 from heed.bus.client.flow_control import Credits
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
+from heed.util.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
 TIMEOUT: Final = 5.0
 CLOSE_TIMEOUT: Final = 2.0
+DIAL_AGAIN_BACKOFF: Final = Backoff(first_s=2.0, last_s=2.0, jitter=0.5)
 NOT_FOUND: Final = 404
 _REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
@@ -263,7 +264,7 @@ class Connection:
         log.warning(
             "broker closed the connection", extra={"url": self.url, "error": str(self._client.last_error)}
         )
-        await asyncio.sleep(1 + random.random())
+        await asyncio.sleep(DIAL_AGAIN_BACKOFF.delay(1))
         await self.dial()
 
     def _change(self, *, connected: bool) -> None:

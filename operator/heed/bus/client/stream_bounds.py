@@ -13,6 +13,7 @@ from typing import Final
 from heed.bus.client.connection import ApiRefused, Connection
 from heed.bus.client.streams import NOT_FOUND
 from heed.errors import StreamMissing, StreamReplaced
+from heed.util.clock import loop_time
 
 PAUSE: Final = 0.01  # seconds between two requests in the long run; STREAM.INFO took 0.2 ms
 BURST: Final = 0.1  # seconds' worth of them that may go out at once
@@ -46,7 +47,7 @@ class Surveyor:
 
     async def fresh(self, within: float = 0.0) -> Bounds:
         """The bounds, asked for after this call, `within` so many seconds. Raises StreamMissing, BusUnavailable."""
-        due = asyncio.get_running_loop().time() + within
+        due = loop_time() + within
         if self._next is None:
             self._due = due
             self._next = asyncio.create_task(self._ask())
@@ -63,7 +64,7 @@ class Surveyor:
 
     async def recent(self) -> Bounds:
         """The bounds as of RECENT seconds ago at most, for whoever only wants a rough idea. Raises as `fresh`."""
-        if self._latest is not None and asyncio.get_running_loop().time() - self._latest[0] < RECENT:
+        if self._latest is not None and loop_time() - self._latest[0] < RECENT:
             return self._latest[1]
         return await self.fresh()
 

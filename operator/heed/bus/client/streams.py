@@ -23,7 +23,7 @@ NOT_FOUND: Final = 10059
 NAME_IN_USE: Final = 10058
 SUBJECTS_OVERLAP: Final = 10065
 LOOK_EVERY: Final = 15.0
-RETRY: Final = 5.0
+RETRY_DELAY_S: Final = 5.0
 MIN_SERVER: Final = (2, 14)
 MIN_PAYLOAD: Final = 8192  # bytes; less holds no dead letter's cause beside the headers of an event
 GOOD_PAYLOAD: Final = 256 * 1024  # bytes; an emitted event may have 192 KiB
@@ -87,7 +87,7 @@ async def keep_streams(
             changed.clear()
             kept = connection.is_connected and await _keep(connection, settings, found)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY if kept else RETRY):
+                async with asyncio.timeout(LOOK_EVERY if kept else RETRY_DELAY_S):
                     await changed.wait()
     finally:
         unwatch()

@@ -12,6 +12,7 @@ from typing import Final
 from heed.bus.client.stream_bounds import Bounds, Surveyor
 from heed.bus.consumer.gaps import Gaps, lost
 from heed.errors import BusUnavailable, StreamMissing
+from heed.util.clock import loop_time
 
 NEGLECT: Final = 1.0  # seconds without a request in which no stream drops what an idle reader got meanwhile
 UNHURRIED: Final = 1.0  # seconds; so that many readers share one question
@@ -85,11 +86,11 @@ class Losses:
 
     def ended(self) -> None:
         """The request is over; more would have come if there had been more."""
-        self._attended_until = min(self._attended_until, asyncio.get_running_loop().time())
+        self._attended_until = min(self._attended_until, loop_time())
 
     def is_attended(self) -> bool:
         """Whether the consumer has been asked for more ever since the latest arrival, but for moments."""
-        return self._attended and asyncio.get_running_loop().time() < self._attended_until + NEGLECT
+        return self._attended and loop_time() < self._attended_until + NEGLECT
 
     async def silence(self) -> None:
         """All that came was handed out, and for a while nothing came."""

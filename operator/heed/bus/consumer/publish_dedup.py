@@ -13,6 +13,7 @@ from typing import Any, Final
 from heed.bus.client.connection import Connection
 from heed.bus.consumer.pull import BATCH, Pull
 from heed.errors import BusUnavailable, ReaderLost
+from heed.util.clock import loop_time
 
 SUBJECTS: Final = 32
 IDS: Final = 200_000
@@ -43,7 +44,7 @@ class Lookup:
 
         Start times are all of one format, RFC 3339 in UTC. Raises BusUnavailable.
         """
-        asked_at = asyncio.get_running_loop().time()
+        asked_at = loop_time()
         key = (stream, subject)
         seen = self._seen.get(key)
         if seen is None or start < seen.start:  # type: ignore[operator]  # one stream, one kind of start
@@ -61,7 +62,7 @@ class Lookup:
 
     async def _extend(self, stream: str, subject: str, seen: _Seen) -> None:
         config = {"filter_subjects": [subject], "headers_only": True, **_from(seen)}
-        began = asyncio.get_running_loop().time()
+        began = loop_time()
         pull = await Pull.open(self._connection, stream, config)
         try:
             remaining = pull.pending

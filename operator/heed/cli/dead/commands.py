@@ -5,7 +5,6 @@ import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 import click
@@ -22,6 +21,7 @@ from heed.cli.output import BadInput, Failure, Form, failure_of, output_option, 
 from heed.cli.prog_name import program
 from heed.errors import HeedError
 from heed.settings import Settings
+from heed.util.clock import now
 
 SHOWN: Final = 20  # letters that a command which works on many tells of one by one
 T = TypeVar("T")
@@ -86,8 +86,8 @@ def list_letters(
         show_data([summary(found) for found in newest], output)
         return
     if newest:
-        now = datetime.now(UTC)
-        show_table(HEADERS, [row(found, now) for found in newest])
+        at = now()
+        show_table(HEADERS, [row(found, at) for found in newest])
     hidden = count - len(newest)
     more = f"; {hidden} older ones are not shown, --limit 0 shows all" if hidden else ""
     following = f"\n{program()} dead show ID says what is in one" if newest else ""
@@ -110,7 +110,7 @@ def show(id_: int, broker: BrokerChoice, output: Form) -> None:
     if found is None:
         raise Failure(str(Told(id_, None, None, "missing")))
     if output == "text":
-        show_letter(found, datetime.now(UTC))
+        show_letter(found, now())
     else:
         show_data(details(found), output)
 

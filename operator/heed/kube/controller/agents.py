@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from heed.bus.task_credentials import TaskAccess
 from heed.core.compiler.program import Program
@@ -37,7 +37,7 @@ from heed.util.aio import stop
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
 Name = tuple[str, str]
-RETRY = 5.0
+RETRY_DELAY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ class Fleet:
             extra = {"agent": "/".join(name), "error": str(error)}
             log.warning("cannot reconcile", extra=extra, exc_info=not isinstance(error, HeedError))
             self._latest.setdefault(name, body)
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_DELAY_S)
 
     async def _reconcile(self, name: Name, body: Body) -> None:
         """Run the generation that may run now, and say so."""

@@ -15,7 +15,7 @@ log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
 Name = tuple[str, str]
 GATHER: Final = 0.2  # seconds that changes are gathered
-RETRY: Final = 5.0  # seconds after a mistake of ours
+RETRY_DELAY_S: Final = 5.0  # after a mistake of ours
 WAIT: Final = 10.0  # seconds for Agents to be compiled anew
 NEEDED: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
 
@@ -68,7 +68,7 @@ class Review:
                     return
             except Exception:  # a mistake of ours must not be the last change that is noticed
                 log.exception("cannot review rules")
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_DELAY_S)
                 continue
             working = [task async for task in self._compile_anew(changes.concerned)]
             saying = asyncio.create_task(self._say_when(working, changes.unsaid))

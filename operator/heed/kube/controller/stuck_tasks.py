@@ -7,7 +7,6 @@ warnings, for all overdue Jobs of a namespace together, a few namespaces at a ti
 
 import asyncio
 import logging
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,13 +21,15 @@ from heed.kube.jobs.lister import selector_of
 from heed.kube.jobs.pod_delays import Delay, explained
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.reasons import Trouble
+from heed.util.backoff import Backoff
+from heed.util.clock import loop_time, unix_time
 
 log = logging.getLogger("heed.jobs")
 Job = Mapping[str, Any]
 QUIET: Final = 10  # times the patience, until what is merely slow is overdue, too
 NAMESPACES: Final = 8  # looked into in one round
 PAGES: Final = 2  # of 500 pods, or warnings, of one namespace
-LONGEST: Final = 10  # times the patience between two looks at the same Job
+LONGEST: Final = 10  # times the patience between two looks at the same Job, at last
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class Overdue:
         patience: float,
     ) -> None:
         self._api, self._waits, self._changed, self._patience = api, waits, changed, patience
+        self._backoff = Backoff(first_s=patience, last_s=patience * LONGEST)
         self._waiting: dict[str, _Waiting] = {}
         self._said: dict[AgentRef, Trouble] = {}
         self._unsure: dict[AgentRef, float] = {}
@@ -80,7 +82,7 @@ class Overdue:
     def begin(self, agent: AgentRef, *, said: bool) -> None:
         """An Agent begins. `said`: its status has tasks that are stuck, which stands until there was time to look."""
         if said and agent not in self._said:
-            self._unsure[agent] = _now() + self._patience
+            self._unsure[agent] = loop_time() + self._patience
             self._look_by(self._unsure[agent])
 
     def verdict(self, agent: AgentRef) -> Verdict:
@@ -133,7 +135,7 @@ class Overdue:
 
     async def _round(self) -> None:
         """Look at what is due, and settle what was only waited for."""
-        now = _now()
+        now = loop_time()
         settled = {agent for agent, due in self._unsure.items() if due <= now}
         by_namespace = defaultdict[str, list[_Waiting]](list)
         for item in [item for item in self._waiting.values() if item.due <= now]:
@@ -158,7 +160,7 @@ class Overdue:
             delays, complete = {}, False
         for item in items:
             item.looks += 1
-            item.due = _now() + self._patience * min(2 ** (item.looks - 1), LONGEST)
+            item.due = loop_time() + self._backoff.delay(item.looks)
             if item.uid in delays:
                 item.known = delays[item.uid]
             if complete or item.uid in delays:
@@ -166,7 +168,7 @@ class Overdue:
 
     def _worth_saying(self, item: _Waiting, delay: Delay | None) -> Delay | None:
         """A delay, unless it may still pass by itself."""
-        long = time.time() - item.since >= self._patience * QUIET
+        long = unix_time() - item.since >= self._patience * QUIET
         if delay is None and long and not (item.retried or item.has_pods):
             return Delay(
                 "NoPod", "it has no pod, and no Kubernetes Event says why; is the controller manager at work?"
@@ -239,7 +241,7 @@ def awaits_pods(job: Job) -> bool:
 
 def _waiting(agent: AgentRef, job: Job, patience: float) -> _Waiting:
     since = _since(job)
-    left = max(0.0, patience - max(0.0, time.time() - since))
+    left = max(0.0, patience - max(0.0, unix_time() - since))
     metadata = job["metadata"]
     return _Waiting(
         agent,
@@ -248,7 +250,7 @@ def _waiting(agent: AgentRef, job: Job, patience: float) -> _Waiting:
         metadata["uid"],
         _has_retried(job),
         since,
-        _now() + left,
+        loop_time() + left,
     )
 
 
@@ -275,10 +277,6 @@ def _since(job: Job) -> float:
     """When a Job began to wait: when it was to begin, or, where pods of it have ended, now."""
     status = job.get("status") or {}
     if _has_retried(job):
-        return time.time()
+        return unix_time()
     at = status.get("startTime") or job["metadata"]["creationTimestamp"]
     return datetime.fromisoformat(str(at)).astimezone(UTC).timestamp()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

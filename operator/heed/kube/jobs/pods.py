@@ -17,7 +17,7 @@ from heed.kube.jobs.pod_outcome import PodEnd, pod_end
 
 log = logging.getLogger("heed.jobs")
 Job = Mapping[str, Any]
-RETRY_S: Final = 5.0
+RETRY_DELAY_S: Final = 5.0
 
 
 class JobPods:
@@ -48,7 +48,7 @@ class JobPods:
                 there = await self._read(job)
             except ApiError as error:
                 log.warning("cannot read pods", extra={"agent": str(self._agent), "error": str(error)})
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_DELAY_S)
             else:
                 return list((self._lost.get(uid, {}) | there).values())
 

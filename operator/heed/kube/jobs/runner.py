@@ -2,17 +2,16 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from typing import Final
 
 from heed import names
 from heed.api.status import PendingTask
 from heed.bus.task_credentials import TaskAccess
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import REASON_LOST
-from heed.engine.effect_executor import now
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube.client.client import Api, ApiError, jobs_path
 from heed.kube.client.refusals import refused_job
@@ -23,9 +22,10 @@ from heed.kube.jobs.outcome import task_end
 from heed.kube.jobs.pod_delays import Delay
 from heed.kube.jobs.pods import JobPods
 from heed.kube.jobs.search import Searches
+from heed.util.clock import timestamp, unix_time
 
 log = logging.getLogger("heed.jobs")
-RETRY = 5.0
+RETRY_DELAY_S: Final = 5.0
 AT_ONCE = 16  # looks for single Jobs
 Report = Callable[[TaskEnd], bool]
 Seen = Callable[[Job, bool], Delay | None]  # the Job, and whether it is gone
@@ -224,7 +224,7 @@ class JobRunner:
     def _lost(self, task_id: str) -> None:
         message = "the Job is gone; it was deleted by someone else than Heed"
         end = TaskEnd(
-            task_id, names.digest("lost", task_id), now(), False, reason=REASON_LOST, message=message
+            task_id, names.digest("lost", task_id), timestamp(), False, reason=REASON_LOST, message=message
         )
         self.report(end)
 
@@ -244,14 +244,14 @@ class JobRunner:
 
     async def _delete(self, job: Job) -> None:
         """Delete a Job when its retention is over and its end is in the ledger."""
-        await asyncio.sleep(max(0.0, manifest.delete_after(job) - time.time()))
+        await asyncio.sleep(max(0.0, manifest.delete_after(job) - unix_time()))
         while True:
             if not self.waits(manifest.task_id(job)):
                 try:
                     return await self.cancel(manifest.task_id(job))
                 except TaskUnavailable as error:
                     log.warning("cannot delete job", extra={"agent": str(self._agent), "error": str(error)})
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_DELAY_S)
 
 
 class Comparison:

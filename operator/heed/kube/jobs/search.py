@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from heed.core.effects import AgentRef
 from heed.errors import TaskUnavailable
+from heed.util.backoff import Backoff
 
 log = logging.getLogger("heed.jobs")
-RETRY_S = 5.0
-MOST_S: Final = 60.0
+BACKOFF = Backoff(first_s=5.0, last_s=60.0)
 
 
 class Searches:
@@ -23,12 +22,12 @@ class Searches:
 
     def begin(self, task_id: str) -> None:
         """Look for a task's Job now, and go on as long as need be. One that is under way begins anew."""
-        self._begin(task_id, 0.0)
+        self._begin(task_id, 0)
 
     def go_on(self, task_id: str) -> None:
         """It was looked for just now: go on, unless that is what is being done."""
         if task_id not in self._searches:
-            self._begin(task_id, RETRY_S)
+            self._begin(task_id, 1)
 
     def close(self) -> None:
         """Stop, for good."""
@@ -36,31 +35,27 @@ class Searches:
         for search in self._searches.values():
             search.cancel()
 
-    def _begin(self, task_id: str, delay: float) -> None:
+    def _begin(self, task_id: str, looks: int) -> None:
         if self._closed:
             return
         if (before := self._searches.pop(task_id, None)) is not None:
             before.cancel()
-        search = self._searches[task_id] = asyncio.create_task(self._search(task_id, delay))
+        search = self._searches[task_id] = asyncio.create_task(self._search(task_id, looks))
         search.add_done_callback(lambda done: self._forget(task_id, done))
 
     def _forget(self, task_id: str, done: asyncio.Task[None]) -> None:
         if self._searches.get(task_id) is done:
             del self._searches[task_id]
 
-    async def _search(self, task_id: str, delay: float) -> None:
+    async def _search(self, task_id: str, looks: int) -> None:
+        """`looks` is how many there have been already."""
         while True:
-            await asyncio.sleep(delay)
+            await asyncio.sleep(BACKOFF.delay(looks))
             try:
                 if not await self._look(task_id):
                     return
             except TaskUnavailable as error:
                 log.warning("cannot look for a job", extra={"agent": str(self._agent), "error": str(error)})
-                delay = RETRY_S
+                looks = 1
             else:
-                delay = longer(delay)
-
-
-def longer(delay: float) -> float:
-    """The seconds until the look after the next one."""
-    return min(max(2 * delay, RETRY_S), MOST_S)
+                looks += 1

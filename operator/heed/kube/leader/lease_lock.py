@@ -14,15 +14,15 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
-from heed.engine.effect_executor import now as timestamp
 from heed.kube.client.client import Answer, Api, ApiError
 from heed.kube.client.reachability import Contact
+from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.election")
 LEASE_DURATION: Final = 15  # seconds without a renewal after which another one may take the Lease
 RENEW_DEADLINE: Final = 10  # seconds without a renewal after which the active one gives up
 REQUEST_TIMEOUT: Final = 5.0
-RELEASE_RETRY: Final = 0.1
+RELEASE_RETRY_DELAY_S: Final = 0.1
 LEASES: Final = "/apis/coordination.k8s.io/v1"
 
 
@@ -66,7 +66,7 @@ class LeaseLock(BaseLock):
                     self._renewed_at = None
                     log.info("lease released", extra={"identity": self.identity})
                     return
-                await asyncio.sleep(RELEASE_RETRY)
+                await asyncio.sleep(RELEASE_RETRY_DELAY_S)
 
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """BaseLock: whether the Lease could be read, and its record or the error."""

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from aiohttp import web
@@ -28,6 +28,7 @@ from heed.engine.ports import Stored
 from heed.kube.leader.election import Leadership
 from heed.kube.metrics.collector import Metrics, Sight
 from heed.kube.metrics.instruments import Distribution, Labels, Tally
+from heed.util.clock import now
 from heed.util.http_server import serving
 
 AGENT: Final = ("namespace", "agent")
@@ -186,7 +187,7 @@ def _of_sizes(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
 
 def _of_lags(sights: Sequence[Sight]) -> Iterator[Metric]:
     rows = [((item.agent.namespace, item.agent.name), item.lag) for item in sights]
-    lags, now = [(agent, lag) for agent, lag in rows if lag is not None], datetime.now(UTC)
+    lags, at = [(agent, lag) for agent, lag in rows if lag is not None], now()
     yield _gauge(
         "heed_cursor_lag_events",
         "Events beyond the cursor",
@@ -195,7 +196,7 @@ def _of_lags(sights: Sequence[Sight]) -> Iterator[Metric]:
     )
     help = "How long ago the stream stored the oldest event beyond the cursor; 0 without one"
     yield _gauge(
-        "heed_cursor_lag_seconds", help, AGENT, [(agent, _age(lag.since, now)) for agent, lag in lags]
+        "heed_cursor_lag_seconds", help, AGENT, [(agent, _age(lag.since, at)) for agent, lag in lags]
     )
 
 

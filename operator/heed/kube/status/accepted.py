@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed.api.conditions import MAX_MESSAGE, Condition, with_condition
-from heed.engine.effect_executor import now
 from heed.kube.client.client import Api, ApiError, objects_path
 from heed.kube.status.ready import version
 from heed.util.aio import stop
+from heed.util.backoff import Backoff
+from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
 ACCEPTED: Final = "Accepted"
 AT_ONCE: Final = 8  # writes of all of them together
-FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between tries to write
+WRITE_BACKOFF = Backoff(first_s=1.0, last_s=30.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Accepting:
         uid, before = metadata["uid"], self._wanted.get(metadata["uid"])
         if before is not None and version(body) < version(before.seen):
             body = before.seen
-        if judged(body, judgement, now()) is None:
+        if judged(body, judgement, timestamp()) is None:
             self._wanted.pop(uid, None)
             return
         path = f"{objects_path(plural, metadata['namespace'])}/{metadata['name']}/status"
@@ -95,26 +96,27 @@ class Accepting:
         await asyncio.gather(*(stop(writer) for writer in list(self._writers.values())))
 
     async def _write(self, uid: str) -> None:
-        delay = FIRST_DELAY
+        failures = 0
         try:
             while (wanted := self._wanted.get(uid)) is not None:
                 try:
                     await self._write_once(uid, wanted)
-                    delay = FIRST_DELAY
+                    failures = 0
                 except Exception as error:  # also a mistake of ours: it must not end what is to be said later
                     if isinstance(error, ApiError) and error.status == 404:
                         self.forget(uid)
                         return
+                    failures += 1
+                    delay = WRITE_BACKOFF.delay(failures)
                     _complain(wanted, error, delay)
                     await asyncio.sleep(delay)
-                    delay = min(delay * 2, LAST_DELAY)
         finally:
             self._writers.pop(uid, None)  # without a turn of others since the last look at what is wanted
 
     async def _write_once(self, uid: str, wanted: _Wanted) -> None:
         """Raises ApiError, 409 where somebody else has written since."""
         async with self._room:
-            status = judged(wanted.seen, wanted.judgement, now())
+            status = judged(wanted.seen, wanted.judgement, timestamp())
             if status is not None and self._wanted.get(uid) is wanted:
                 fence = {"uid": uid, "resourceVersion": wanted.seen["metadata"]["resourceVersion"]}
                 answer = await self._api.merge(wanted.path, {"metadata": fence, "status": status})

@@ -16,11 +16,11 @@ from heed.api.conditions import READY
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger
-from heed.engine.effect_executor import now
 from heed.engine.observer import Observer
 from heed.kube.client.client import CORE, Api, ApiError
 from heed.kube.status.ready import REJECTED
 from heed.util.aio import stop
+from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.happenings")
 Condition = Mapping[str, Any]
@@ -28,7 +28,7 @@ CONTROLLER: Final = f"{names.GROUP}/operator"
 MAX_MESSAGE: Final = 1024  # bytes; more is refused
 AT_ONCE: Final = 8  # writes of all Agents together
 MOST: Final = 1000  # that wait for their turn
-DELAYS: Final = (1.0, 5.0, 30.0)  # seconds before another try
+RETRY_DELAYS_S: Final = (1.0, 5.0, 30.0)  # before the second, third and last try
 EVERY: Final = 60.0  # seconds between two Events about an Agent's dead letters of one code
 TOLD_OF: Final = {
     "PolicyViolation": True,
@@ -138,7 +138,7 @@ class Happenings:
             log.warning("too much happens to tell of it", extra={"agent": str(agent), "reason": reason})
             return
         telling = asyncio.create_task(
-            self._create(happening(agent, type_, reason, action, note, now(), self._instance))
+            self._create(happening(agent, type_, reason, action, note, timestamp(), self._instance))
         )
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
@@ -146,7 +146,7 @@ class Happenings:
     async def _create(self, event: Mapping[str, Any]) -> None:
         """A second try under the same name makes no second Event."""
         path = f"{CORE}/namespaces/{event['metadata']['namespace']}/events"
-        for delay in (*DELAYS, None):
+        for delay in (*RETRY_DELAYS_S, None):
             try:
                 async with self._room:
                     await self._api.create(path, event)

@@ -14,10 +14,10 @@ from heed.api import conditions
 from heed.core.effects import AgentRef
 from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.ledger import Ledger
-from heed.engine.effect_executor import now
 from heed.engine.ports import Stored
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.client.client import Answer, Api, ApiError, agent_path
+from heed.util.clock import timestamp
 
 Conditions = list[dict[str, Any]]
 MAX_MOVES: Final = 8  # of the reconciler that are remembered, between two commits
@@ -84,7 +84,9 @@ class StatusLedger:
         """All conditions, where the ledger changes one of them. What they were is not known of every version."""
         if self._said is None or self._said.version != version:
             return None
-        return changed_conditions(self._said.conditions, base.ledger, ledger, now(), self._said.generation)
+        return changed_conditions(
+            self._said.conditions, base.ledger, ledger, timestamp(), self._said.generation
+        )
 
     def _check_same(self, answer: Answer) -> None:
         uid = answer.body["metadata"]["uid"]

@@ -13,6 +13,7 @@ from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger, owed_effects
 from heed.engine.observer import Observer
 from heed.kube.status.reasons import EFFECTS, START_OVER, Trouble, trouble_of_effect, trouble_of_loop
+from heed.util.clock import loop_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Standings:
     def verdict(self, agent: AgentRef) -> Verdict:
         """What is to be said of an Agent now."""
         standing = self._standings.get(agent)
-        verdict = standing.verdict(_now()) if standing is not None else None
+        verdict = standing.verdict(loop_time()) if standing is not None else None
         return verdict if self._common is None or isinstance(verdict, Trouble) else self._common
 
     def beset(self, trouble: Trouble | None) -> bool:
@@ -133,7 +134,7 @@ class Standings:
 
     def began(self, agent: AgentRef) -> None:
         """A loop begins."""
-        self._standings.setdefault(agent, Standing(self._patience)).began(_now())
+        self._standings.setdefault(agent, Standing(self._patience)).began(loop_time())
         self._look(agent)
 
     def forget(self, agent: AgentRef) -> None:
@@ -150,7 +151,7 @@ class Standings:
         """See Observer."""
         self._observer.resumed(agent, ledger, owed)
         if (standing := self._standings.get(agent)) is not None:
-            standing.resumed({type(effect).__name__ for effect in owed}, _now())
+            standing.resumed({type(effect).__name__ for effect in owed}, loop_time())
             self._look(agent)
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
@@ -183,12 +184,12 @@ class Standings:
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """See Observer."""
         self._observer.troubled(agent, what, error, delay)
-        self._standings.setdefault(agent, Standing(self._patience)).troubled(what, error, _now())
+        self._standings.setdefault(agent, Standing(self._patience)).troubled(what, error, loop_time())
         self._look(agent)
 
     def _look(self, agent: AgentRef) -> None:
         """Have the verdict heard, and set the clock for the next one."""
-        standing, now = self._standings[agent], _now()
+        standing, now = self._standings[agent], loop_time()
         verdict = self.verdict(agent)
         if standing.is_well:
             del self._standings[agent]
@@ -211,7 +212,3 @@ class Standings:
 
 def _oldest(stuck: tuple[float, Trouble]) -> float:
     return stuck[0]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
-from kubernetes.aio.utils.retry import Backoff, retry_on_conflict
+from kubernetes.aio.utils import retry
 
 from heed.api.conditions import (
     MAX_MESSAGE,
@@ -23,12 +23,13 @@ from heed.api.conditions import (
     with_condition,
 )
 from heed.core.effects import AgentRef
-from heed.engine.effect_executor import now
 from heed.errors import INVALID, NOT_GRANTED, POLICY_VIOLATION
 from heed.kube.client.client import Api, ApiError, agent_path
 from heed.kube.status.loop_health import Undecided, Verdict
 from heed.kube.status.reasons import Trouble, remedy_of
 from heed.util.aio import stop
+from heed.util.backoff import Backoff
+from heed.util.clock import loop_time, timestamp
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
@@ -37,10 +38,12 @@ Refused = Callable[[AgentRef, str, str], None]  # reason and note of an Event
 Became = Callable[[AgentRef, Mapping[str, Any] | None, Mapping[str, Any]], None]
 AT_ONCE: Final = 16  # writes of all Agents together
 REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the manifest, not what the loop does
-FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # seconds between tries to write
+WRITE_BACKOFF = Backoff(first_s=1.0, last_s=30.0)
 TELL_AGAIN_S: Final = 1800.0  # Kubernetes keeps Events for an hour
 MAX_SAID: Final = 200  # characters, so that an Event has room for the rest
-CONFLICTS: Final = Backoff(steps=8, duration=0.01, factor=1.5, jitter=1.0)  # a busy loop writes all the time
+CONFLICTS: Final = retry.Backoff(
+    steps=8, duration=0.01, factor=1.5, jitter=1.0
+)  # a busy loop writes all the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +230,7 @@ class Saying:
     def begin(self, agent: AgentRef, body: Body) -> None:
         """A generation begins, seen as `body`: what is there is compared word by word."""
         word = self._wanted(agent)
-        if word is None or changes(body, word, now()) is None:
+        if word is None or changes(body, word, timestamp()) is None:
             self._learn(agent, body)
         else:
             self._known.pop(agent, None)
@@ -292,7 +295,7 @@ class Saying:
         return None if word is None or (there is not None and there.says(word)) else word
 
     async def _say(self, agent: AgentRef) -> None:
-        delay = FIRST_DELAY
+        failures = 0
         try:
             while (word := self._news(agent)) is not None:
                 if (pause := self._pause(agent, word)) > 0:
@@ -302,12 +305,13 @@ class Saying:
                     if not await self._write(agent):
                         return
                     self._refusals.pop(agent, None)
-                    delay = FIRST_DELAY
+                    failures = 0
                 except Exception as error:  # also a mistake of ours: it must not end what is to be said later
+                    failures += 1
+                    delay = WRITE_BACKOFF.delay(failures)
                     _complain(agent, word, error, delay)
                     self._note(agent, word, error)
                     await asyncio.sleep(delay)
-                    delay = min(delay * 2, LAST_DELAY)
         finally:
             self._refusals.pop(agent, None)
             self._writers.pop(agent, None)  # without a turn of others since the last look at what is wanted
@@ -316,7 +320,7 @@ class Saying:
         """A write failed: where that is a refusal, tell of it now, and now and then as long as it lasts."""
         if not (isinstance(error, ApiError) and is_refusal(error)):
             return
-        now = asyncio.get_running_loop().time()
+        now = loop_time()
         before = self._refusals.get(agent)
         told = before.told if before is not None and now < before.told + TELL_AGAIN_S else now
         self._refusals[agent] = _Refusal(told, str(error))
@@ -331,7 +335,7 @@ class Saying:
         there = self._known.get(agent)
         if there is None or there.generation != word.generation or agent not in self._written:
             return 0.0
-        return self._written[agent] + self._between - asyncio.get_running_loop().time()
+        return self._written[agent] + self._between - loop_time()
 
     async def _write(self, agent: AgentRef) -> bool:
         """Write what is wanted when its turn comes. False where the Agent is gone. Raises ApiError."""
@@ -339,7 +343,7 @@ class Saying:
             if self._news(agent) is None:
                 return True
             try:
-                return await retry_on_conflict(lambda: self._read_and_write(agent), CONFLICTS)
+                return await retry.retry_on_conflict(lambda: self._read_and_write(agent), CONFLICTS)
             except ApiError as error:
                 if error.status == 404:
                     return False
@@ -351,14 +355,14 @@ class Saying:
         if metadata["uid"] != agent.uid:
             return False
         self._learn(agent, body)
-        if (word := self._news(agent)) is None or (status := changes(body, word, now())) is None:
+        if (word := self._news(agent)) is None or (status := changes(body, word, timestamp())) is None:
             return True
         fence = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
         path = agent_path(agent.namespace, agent.name, "status")
         answer = await self._api.merge(path, {"metadata": fence, "status": status})
         self.rewrote(agent, fence["resourceVersion"], answer.body)
         self._learn(agent, answer.body)
-        self._written[agent] = asyncio.get_running_loop().time()
+        self._written[agent] = loop_time()
         before = (body.get("status") or {}).get("conditions") or []
         for type_ in (READY, TASKS_STUCK):
             if (new := condition_of(status["conditions"], type_)) is not None:

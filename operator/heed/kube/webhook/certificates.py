@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -27,11 +27,12 @@ from heed.kube.client.client import CORE, Api, ApiError
 from heed.kube.leader.election import own_namespace
 from heed.kube.webhook.ca import CERTIFICATE, KEY, Keys, due, keys_of
 from heed.settings import Settings
+from heed.util.clock import now
 
 log = logging.getLogger("heed.webhook")
 CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 LOOK: Final = 30.0  # seconds between two looks at the Secret and the configuration, or at the folder
-RETRY: Final = 2.0  # seconds, while there is no certificate yet
+RETRY_DELAY_S: Final = 2.0  # while there is no certificate yet
 CLASHES: Final = 5  # other replicas that are quicker, one after the other
 _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
@@ -95,7 +96,7 @@ class Tls:
                 extra = {"error": trouble, "serving": self.ready.is_set()}
                 log.warning("cannot look after the webhook's certificate", extra=extra, exc_info=mistake)
             said = trouble
-            await asyncio.sleep(look if self.ready.is_set() else min(look, RETRY))
+            await asyncio.sleep(look if self.ready.is_set() else min(look, RETRY_DELAY_S))
 
     def _choose(self, connection: ssl.SSLObject, _host: str | None, _context: ssl.SSLContext) -> None:
         if self._current is not None:
@@ -161,7 +162,7 @@ class SelfIssued:
     secret: str
     configuration: str | None
     hosts: Sequence[str]
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], datetime] = now
 
     async def current(self) -> Found:
         """See Source. It fits the bundle in the configuration, but where that could not be written."""

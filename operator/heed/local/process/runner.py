@@ -34,11 +34,12 @@ from heed.errors import TaskRefused, TaskUnavailable
 from heed.local.process.attempt import Outcome, Plan, attempt, plan
 from heed.local.process.task_dir import TaskFolder, storing
 from heed.settings import NATS_URL
+from heed.util.backoff import Backoff
+from heed.util.clock import loop_time
 
 log = logging.getLogger("heed.local")
 
-FIRST_DELAY: Final = 0.1
-LAST_DELAY: Final = 5.0
+ATTEMPT_BACKOFF: Final = Backoff(first_s=0.1, last_s=5.0)
 SWEEP_EVERY: Final = 60.0  # seconds
 SWEEP_FLOOR: Final = 600  # seconds that an end is kept at least: its Agent may not have it in its ledger yet
 
@@ -194,7 +195,7 @@ class ProcessRunner:
                     )
                 if tried == planned.backoff_limit:
                     return self._exhausted(work, outcome, text)
-                delay = min(2**tried * FIRST_DELAY, LAST_DELAY)
+                delay = ATTEMPT_BACKOFF.delay(tried + 1)
                 line(f"heed: exit code {outcome.exit_code}, next attempt in {delay:g} s")
                 await asyncio.sleep(delay)
         raise AssertionError("there is always an attempt more or an end")
@@ -225,7 +226,7 @@ class ProcessRunner:
 
     def _sweep(self, keep: Sequence[str]) -> None:
         """Remove what nobody will ask for any more: finished tasks past their retention. Not at every start."""
-        clock = asyncio.get_running_loop().time()
+        clock = loop_time()
         if clock < self._next_sweep:
             return
         self._next_sweep = clock + SWEEP_EVERY
