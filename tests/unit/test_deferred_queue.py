@@ -1,5 +1,6 @@
 """What room a status has, which of the events that wait come next, and when looking for them is worth it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -197,7 +198,7 @@ async def test_where_nothing_was_dropped_the_ledger_stays_the_same_object() -> N
 class Few(Bus):
     """Holds two messages at once."""
 
-    async def fetch(self, sequences, created=None):  # type: ignore[no-untyped-def]
+    async def fetch(self, sequences: Sequence[int], created: str | None = None) -> Sequence[Received | None]:
         return await super().fetch(sequences[:2], created)
 
 

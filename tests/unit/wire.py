@@ -48,16 +48,21 @@ class Library(Client):
         self.listening: dict[str, Callable[[Msg], Awaitable[None]]] = {}
         self.trouble: Exception | None = None  # of whatever is published or subscribed to
 
-    async def request(  # type: ignore[no-untyped-def]
-        self, subject: str, payload: bytes = b"", timeout: float = 0.5, old_style=False, headers=None
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
     ) -> Msg:
         self._wire.sent.append(Sent(subject, _body(payload), headers))
         self._wire.timeouts.append(timeout)
         answer = await self._wire.answer(subject.removeprefix(API), _body(payload))
         return Msg(self, data=answer if isinstance(answer, bytes) else json.dumps(answer).encode())
 
-    async def publish(  # type: ignore[no-untyped-def]
-        self, subject: str, payload: bytes = b"", reply: str = "", headers=None
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
         if self.trouble is not None:
             raise self.trouble

@@ -17,7 +17,7 @@ import pytest
 from heed import names
 from heed.local import assembly
 from heed.local.agent_claims import AgentTaken, Claims
-from heed.local.dev_server import PACE, pace_for
+from heed.local.dev_server import PACE, Workbench, pace_for
 from heed.local.manifest_loader import files, load
 from heed.local.process.child import started
 from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, asked, edit, life, write_example
@@ -306,7 +306,7 @@ def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     assert "No such file" in str(mistakes[0].problems[0])
 
 
-def _started(bench) -> bool:  # type: ignore[no-untyped-def]
+def _started(bench: Workbench) -> bool:
     (loop,) = bench.loops.values()
     return loop.ledger is not None and any(
         task.phase == "Started" for task in loop.ledger.pending_tasks.values()

@@ -3,7 +3,10 @@
 import asyncio
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.integration.local.runs import Bench, job, python, until, work
 
@@ -31,7 +34,7 @@ async def test_a_job_may_answer_in_plain_text_or_not_at_all(bench: Bench) -> Non
     assert silent.completed
 
 
-async def test_a_job_sees_the_contract_and_little_else(bench: Bench, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_a_job_sees_the_contract_and_little_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_SECRET", "hunter2")
     container = {
         "env": [{"name": "DEPTH", "value": "3"}, {"name": "WHERE", "value": "$(HEED_TASK)/$(DEPTH)"}]
@@ -183,7 +186,7 @@ async def test_who_leaves_the_process_group_cannot_hold_up_the_end(bench: Bench,
     os.kill(int((tmp_path / "away").read_text()), 9)
 
 
-async def test_a_fan_out_takes_turns(benches, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+async def test_a_fan_out_takes_turns(benches: Callable[..., Bench], tmp_path: Path) -> None:
     bench = benches(slots=2)
     (tmp_path / "busy").mkdir()
     script = "mkdir busy/$HEED_TASK_ID; ls busy | wc -l; sleep 0.05; rmdir busy/$HEED_TASK_ID"
