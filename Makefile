@@ -19,14 +19,16 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 STAMP_demo  := $(VENV)/.installed-demo
 STAMP_test  := $(VENV)/.installed-test
 STAMP_check := $(VENV)/.installed-check
+STAMP_coverage := $(VENV)/.installed-coverage
 STAMP_mutants := $(VENV)/.installed-mutants
 STAMP_docs  := $(VENV)/.installed-docs
 STAMP_package := $(VENV)/.installed-package
 STAMP_lock  := $(VENV)/.installed-lock
 WITHIN_test  := $(STAMP_demo)
 WITHIN_check := $(STAMP_demo) $(STAMP_test)
+WITHIN_coverage := $(STAMP_demo) $(STAMP_test)
 WITHIN_mutants := $(STAMP_demo) $(STAMP_test) $(STAMP_check)
-WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_mutants) $(STAMP_docs) $(STAMP_package)
+WITHIN_lock  := $(STAMP_demo) $(STAMP_test) $(STAMP_check) $(STAMP_coverage) $(STAMP_mutants) $(STAMP_docs) $(STAMP_package)
 
 ##@ Use it
 
@@ -65,6 +67,12 @@ test: $(STAMP_test) ## Run every test, from nothing: builds a real control plane
 
 unit: $(STAMP_test) ## Run the quick tests only
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit $(ARGS)
+
+# Each process writes what it ran into a file of its own, also where a test fails: the figures are shown all the same.
+coverage: $(STAMP_coverage) ## Which lines and branches do unit and integration tests run? A summary, and htmlcov/index.html
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -p tests.coverage_of_children -n $(WORKERS) tests/unit tests/integration $(ARGS); \
+	tests=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage html --quiet && $(BIN)/coverage report && exit $$tests
 
 check: lint types layers workflows ## Lint, format, types, layers and workflows (make -k check: all, whatever fails)
 
@@ -184,4 +192,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants docs build installed format generate lock clean help
+.PHONY: demo image venv test unit coverage check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants docs build installed format generate lock clean help

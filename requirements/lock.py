@@ -26,7 +26,7 @@ COMPILE = [
 
 
 def wanted() -> dict[str, list[str]]:
-    """What each set asks for directly. From `runtime` to `mutants`, each contains the one before it."""
+    """What each set asks for directly. From `runtime` to `mutants`, each contains those before it, but `coverage`."""
     document = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
     project, groups = document["project"], document["dependency-groups"]
     build = document["build-system"]["requires"]
@@ -34,6 +34,7 @@ def wanted() -> dict[str, list[str]]:
     demo = [*runtime, *build, *project["optional-dependencies"]["dev-server"]]
     test = [*demo, *groups["test"]]
     check = [*test, *groups["check"]]
+    coverage = [*test, *groups["coverage"]]
     mutants = [*check, *groups["mutants"]]
     docs, package = groups["docs"], groups["package"]
     return {
@@ -42,10 +43,11 @@ def wanted() -> dict[str, list[str]]:
         "demo": demo,
         "test": test,
         "check": check,
+        "coverage": coverage,
         "mutants": mutants,
         "docs": [*build, *docs],
         "package": [*build, *package],
-        EVERYTHING: [*mutants, *docs, *package, *groups["lock"]],
+        EVERYTHING: [*mutants, *groups["coverage"], *docs, *package, *groups["lock"]],
     }
 
 
