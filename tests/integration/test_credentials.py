@@ -14,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from heed import names
+from heed.api.manifest.yaml import read_documents
 from heed.api.status import Letter, Owed
 from heed.bus.auth.accounts import FILES, OPERATOR_CREDS, PUBLISHER_CREDS, STREAMS_SEED, observer
 from heed.bus.auth.jwt import Signer, read_credentials
@@ -216,6 +217,15 @@ def test_keys_made_by_the_command_are_a_secret_as_heed_fills_one() -> None:
     assert secret["kind"] == "Secret"
     assert secret["metadata"] == {"name": "heed-nats-keys", "namespace": "there"}
     assert set(secret["stringData"]) == set(FILES)
+
+
+def test_a_secret_of_keys_is_for_kubectl_what_it_is_for_python() -> None:
+    # Both are names that Kubernetes allows, and numbers to a reader of YAML in Go.
+    made = CliRunner().invoke(main, ["broker-keys", "--name", "25921e05", "--namespace", "08"])
+
+    [secret] = read_documents(made.stdout)
+    assert secret.value["metadata"] == {"name": "25921e05", "namespace": "08"}
+    assert secret.value == yaml.safe_load(made.stdout)
 
 
 def test_keys_in_a_folder_are_for_their_owner_only_and_never_overwritten(tmp_path: Path) -> None:

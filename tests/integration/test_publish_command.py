@@ -12,6 +12,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from heed import names
+from heed.api.manifest.yaml import read_documents
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
@@ -106,6 +107,12 @@ def test_programs_are_told_where_the_event_is(
         "subject": f"heed.inbox.{namespace}.researcher.{TYPE}",
         "duplicate": False,
     }
+
+
+def test_an_id_that_kubectl_would_take_for_a_number_is_quoted(run: Run) -> None:
+    [said] = read_documents(run(TYPE, "--id", "25921e05", "-o", "yaml").output)
+
+    assert said.value["id"] == "25921e05"
 
 
 def test_data_come_from_a_file_or_standard_input(

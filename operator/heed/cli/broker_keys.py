@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import click
-import yaml
 
 from heed.bus.auth import accounts
-from heed.cli.output import Failure
+from heed.cli.output import Failure, to_yaml
 from heed.util.clock import unix_time
 
 
@@ -39,7 +38,7 @@ def broker_keys(name: str, namespace: str, output: Path | None) -> None:
             "type": "Opaque",
             "stringData": dict(keys),
         }
-        click.echo(yaml.safe_dump(secret, sort_keys=False, width=10_000), nl=False)
+        click.echo(to_yaml(secret), nl=False)
         return
     try:
         output.mkdir(mode=0o700, parents=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 from cloudevents.core.exceptions import CloudEventValidationError
 from cloudevents.core.v1.event import CloudEvent
 
@@ -18,7 +17,7 @@ from heed import names
 from heed.bus.client.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, Stored
 from heed.cli.broker_url import Broker, BrokerChoice, broker_option
-from heed.cli.output import BadInput, Failure, failure_of
+from heed.cli.output import BadInput, Failure, failure_of, to_yaml
 from heed.cli.schema_check import check_event
 from heed.core.codec.cloudevents_json import build, form_of, read_data
 from heed.core.compiler.audience import unheeded
@@ -213,7 +212,7 @@ def _show(result: dict[str, Any], type_: str, output: str) -> None:
     if output == "json":
         click.echo(json.dumps(result, indent=2))
     elif output == "yaml":
-        click.echo(yaml.safe_dump(result, sort_keys=False), nl=False)
+        click.echo(to_yaml(result), nl=False)
     elif result["duplicate"]:
         first = f"{result['stream']} {result['sequence']}"
         click.echo(
