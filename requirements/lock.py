@@ -57,12 +57,14 @@ def digest() -> str:
 
 
 def compile_set(folder: Path, name: str, requirements: list[str], options: list[str]) -> None:
+    """Have pip-compile write NAME.txt in a folder; pins that it finds there stay, but for --upgrade."""
     (folder / f"{name}.in").write_text("\n".join(requirements) + "\n")
     command = [sys.executable, "-m", "piptools", "compile", *COMPILE, *options]
     subprocess.run([*command, "--output-file", f"{name}.txt", f"{name}.in"], cwd=folder, check=True)
 
 
 def lock(upgrade: bool) -> None:
+    """Write every set, and the fingerprint of what they were made from."""
     sets = wanted()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -81,6 +83,7 @@ def lock(upgrade: bool) -> None:
 
 
 def check() -> int:
+    """Whether the sets are current, as an exit code."""
     if DIGEST.exists() and DIGEST.read_text().strip() == digest():
         return 0
     print("pyproject.toml's dependencies have changed since requirements/ was written: run `make lock`")
@@ -88,6 +91,7 @@ def check() -> int:
 
 
 def main() -> int:
+    """The command line; its exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true", help="only say whether the files are current")
     parser.add_argument("--upgrade", action="store_true", help="take the newest versions that fit")

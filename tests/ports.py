@@ -6,8 +6,11 @@ from contextlib import suppress
 
 
 def free_port() -> int:
-    """A port that nothing listens on. By chance, and below those that the kernel gives to connections and to whoever
-    asks for any port: so nothing else that runs at the same time takes it before its server does."""
+    """A port that nothing listens on.
+
+    By chance, and below those that the kernel gives to connections and to whoever asks for any port: so nothing else
+    that runs at the same time takes it before its server does.
+    """
     by_chance = random.SystemRandom()  # one that is not seeded: several processes ask
     while True:
         port = by_chance.randrange(10_000, 32_000)

@@ -11,6 +11,7 @@ LINES, STEPS = 2000, 4
 
 
 async def main(topic: str) -> None:
+    """Write a report about a topic, say after each part how far it is, and publish it at last."""
     broker = await nats.connect(
         os.environ["HEED_NATS_URL"],
         user_credentials=os.environ.get("HEED_NATS_CREDENTIALS"),  # there only where the broker asks for them

@@ -46,7 +46,7 @@ NATIVE = {("serviceaccount", "default"), ("configmap", "kube-root-ca.crt")}
 
 @pytest.fixture(scope="module")
 def plane(control_plane: ControlPlane) -> Iterator[ControlPlane]:
-    """A control plane of its own, without the CRDs: here the chart brings them. (The other one says if it can run.)"""
+    """A control plane of its own, without the CRDs: here the chart brings them. The other one says if it can run."""
     try:
         with ControlPlane(binaries(print)) as running:
             yield running

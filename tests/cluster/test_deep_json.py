@@ -49,7 +49,7 @@ _STATUS = ("--subresource=status", "--type=merge", "-p", '{"status": {"condition
 
 
 def _until_invalid(stage: Stage) -> None:
-    """kubectl reads it; we could not."""
+    """Wait for the condition by kubectl, which reads what this process could not."""
 
     def reason() -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].reason}'

@@ -41,8 +41,10 @@ def forwarded(cluster: Cluster, namespace: str, target: str, port: int) -> Itera
 
 
 class Broker:
-    """Who may do everything with it. Blocking. Each operation has a way there of its own: a way through a kubelet or
-    an API server ends with them."""
+    """A client of the broker that may do everything. Blocking.
+
+    Each operation has a way there of its own: a way through a kubelet or an API server ends with them.
+    """
 
     def __init__(self, cluster: Cluster, credentials: Path) -> None:
         self._cluster, self._credentials = cluster, str(credentials)

@@ -18,8 +18,11 @@ SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """A death of the operator. `recovered` is seconds until the first commit after it; None where the next death came
-    before that. `disturbed`: a server was away or a wire broken meanwhile."""
+    """A death of the operator.
+
+    `recovered` is seconds until the first commit after it; None where the next death came before that. `disturbed`: a
+    server was away or a wire broken meanwhile.
+    """
 
     point: str
     at: float

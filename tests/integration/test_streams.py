@@ -253,7 +253,6 @@ async def test_a_server_that_is_new_enough_is_not_talked_about(
 @asynccontextmanager
 async def as_version(server: NatsServer, version: bytes) -> AsyncIterator[str]:
     """The URL of the server, by a way on which it says to be of another version."""
-
     served = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

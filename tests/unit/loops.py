@@ -37,7 +37,7 @@ THERE = {"there": Session(at(0), at(0), "c")}
 
 
 def at_place(sequence: int, inbox: int | None = None, *, waiting: int = 0, **more: Any) -> Ledger:
-    """A ledger of that stream, with its cursor there, and with some that wait at 1, 2, …"""
+    """A ledger of that stream, with its cursor there, and with some that wait, from 1 on."""
     places = Waiting.of(dict.fromkeys(range(1, waiting + 1), "k"))
     return Ledger(cursor=Cursor("HEED", sequence, created=CREATED, inbox=inbox), waiting=places, **more)
 

@@ -214,7 +214,7 @@ async def test_what_does_not_fit_even_at_best_waits() -> None:
 
 
 def queued(*keys: str) -> Ledger:
-    """The same ledger with events that wait at 1, 2, …"""
+    """The same ledger with events that wait, from 1 on."""
     places = {place: names.waiting_digest(key) for place, key in enumerate(keys, 1)}
     return replace(THERE, cursor=replace(THERE.cursor, sequence=50), waiting=Waiting.of(places))
 

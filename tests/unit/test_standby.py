@@ -126,6 +126,8 @@ def test_each_cause_is_logged_once_a_minute(clock: Clock, caplog: pytest.LogCapt
 
 
 class Connected:
+    """A connection to the broker that is up."""
+
     is_connected = True
 
 
@@ -156,6 +158,8 @@ def test_everything_that_is_missing_is_named() -> None:
 
 
 class Nobody:
+    """A watcher that is to be shown nothing."""
+
     def observe(self, body: Any, *, deleted: bool = False) -> None:
         raise AssertionError(body)
 

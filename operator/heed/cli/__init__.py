@@ -1,0 +1,1 @@
+"""The command line: one module or package for each command of `heed`."""

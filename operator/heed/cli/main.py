@@ -146,7 +146,9 @@ def _module(name: str) -> str:
 )
 @click.version_option(__version__, prog_name="heed")
 def main() -> None:
-    """Heed runs event-driven agents on Kubernetes: an Agent is a resource that says which CloudEvents it heeds,
-    what it remembers, how it reacts, and which Jobs it starts.
+    """Heed runs event-driven agents on Kubernetes.
+
+    An Agent is a resource that says which CloudEvents it heeds, what it remembers, how it reacts, and which Jobs it
+    starts.
     """
     logging.getLogger("heed").addHandler(logging.NullHandler())  # commands say themselves what went wrong

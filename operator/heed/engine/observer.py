@@ -38,10 +38,12 @@ class LogObserver:
     """Writes one line per commit, per effect that people care about and per trouble."""
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """At info: from which sequence on, and how many effects are owed."""
         extra = {"agent": str(agent), "sequence": ledger.cursor.sequence, "owed": len(owed)}
         log.info("agent resumed", extra=extra)
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """At warning each dead letter, at debug the commit."""
         for decision in decisions:
             if decision.letter is not None:
                 extra = {
@@ -59,15 +61,18 @@ class LogObserver:
         """Figures are for metrics."""
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """At debug."""
         log.debug(
             "effect made", extra={"agent": str(agent), "effect": type(effect).__name__, "id": effect.id}
         )
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """At info, and at warning where the task's work was lost."""
         extra = {"agent": str(agent), "task": end.task_id, "completed": end.completed, "reason": end.reason}
         log.log(logging.WARNING if end.reason == REASON_LOST else logging.INFO, "task ended", extra=extra)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """At warning, with the error and the seconds until it is tried again."""
         extra = {
             "agent": str(agent),
             "what": what,

@@ -35,19 +35,20 @@ class LedgerStore(Protocol):
 class Reader(Protocol):
     """One pass over an Agent's subjects, from a point in the stream on, without gaps.
 
-    `floor` is the stream sequence before the first message that can still be read: where it is beyond the cursor, the
-    stream has dropped what lies between. `created` tells the stream from another one of its name. `pending` is how many
-    messages are still to be handed out, as far as the broker has said by now.
+    Whatever lies between the cursor it was opened at and its `floor` was dropped by the stream.
     """
 
     @property
-    def floor(self) -> int: ...
+    def floor(self) -> int:
+        """The stream sequence before the first message that can still be read."""
 
     @property
-    def created(self) -> str: ...
+    def created(self) -> str:
+        """When the stream was created, which tells it from another one of its name."""
 
     @property
-    def pending(self) -> int: ...
+    def pending(self) -> int:
+        """How many messages are still to be handed out, as far as the broker has said by now."""
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""

@@ -191,7 +191,7 @@ def _remedy(error: ApiError) -> str:
 
 
 async def _sweep(fleet: Fleet, namespace: str | None) -> None:
-    """kopf makes up no deletion that it missed while its watch was down; this finds them.
+    """Find deletions that kopf missed while its watch was down: it makes up none of them.
 
     Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
     """

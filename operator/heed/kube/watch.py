@@ -45,11 +45,14 @@ class WatchEnded(HeedError):
 class Watcher(Protocol):
     """Who is shown what happens in the cluster."""
 
-    def observe(self, body: Any, *, deleted: bool = False) -> None: ...
+    def observe(self, body: Any, *, deleted: bool = False) -> None:
+        """An Agent was listed, added, changed or deleted. `body` is the object as JSON."""
 
-    def observe_job(self, job: Any, *, deleted: bool = False) -> None: ...
+    def observe_job(self, job: Any, *, deleted: bool = False) -> None:
+        """The same of a Job with Heed's labels."""
 
-    def observe_rule(self, rule: Any, *, deleted: bool = False) -> None: ...
+    def observe_rule(self, rule: Any, *, deleted: bool = False) -> None:
+        """The same of an AgentPolicy, an AgentGrant or an EventType."""
 
 
 class ClusterWatch:
@@ -219,7 +222,7 @@ def _is_news(record: logging.LogRecord) -> bool:
 
 
 def _login_through(proxy: str, registry: kopf.OperatorRegistry) -> None:
-    """kopf's own login, with a proxy that it does not see by itself."""
+    """Log in as kopf does, with a proxy that it does not see by itself."""
 
     @kopf.on.login(registry=registry)
     def login(**facts: Any) -> kopf.ConnectionInfo | None:

@@ -16,8 +16,11 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 class ApiError(Exception):
-    """The API server refused. `status` is the HTTP status, `reason` the word for machines (`Conflict`), `answer` all
-    that it said, empty where that is no JSON."""
+    """The API server refused.
+
+    `status` is the HTTP status, `reason` the word for machines (`Conflict`), `answer` all that it said, empty where
+    that is no JSON.
+    """
 
     def __init__(self, status: int, reason: str, message: str, answer: dict[str, Any]) -> None:
         super().__init__(f"{status} {reason}: {message}")

@@ -1,9 +1,8 @@
-"""Finds or builds the real control plane (etcd, kube-apiserver, kube-controller-manager) the cluster tests use, and
-what a node runs beside it, for the end-to-end tests.
+"""Finds or builds the real control plane (etcd, kube-apiserver, kube-controller-manager) that the cluster tests use.
 
-Runs before anything is installed, so it needs only the standard library. The versions are those of go.mod, the
-only place where they are written. Results are cached outside the tree; a change of go.mod, go.sum or the flags
-below makes a new cache folder.
+What a node runs beside it, for the end-to-end tests, is built as well. Runs before anything is installed, so it needs
+only the standard library. The versions are those of go.mod, the only place where they are written. Results are cached
+outside the tree; a change of go.mod, go.sum or the flags below makes a new cache folder.
 """
 
 from __future__ import annotations
@@ -66,6 +65,8 @@ class Module:
 
 @dataclass(frozen=True)
 class Binaries:
+    """The executables of one control plane."""
+
     etcd: Path
     kube_apiserver: Path
     kube_controller_manager: Path

@@ -58,8 +58,11 @@ class Process:
 
 
 class Spawner:
-    """Starts children from one thread of its own: Linux sends the parent-death signal when the *thread* that
-    forked ends, and a test may start a server from a short-lived worker thread."""
+    """Starts children from one thread of its own.
+
+    Linux sends the parent-death signal when the *thread* that forked ends, and a test may start a server from a
+    short-lived worker thread.
+    """
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="control-plane-spawner")

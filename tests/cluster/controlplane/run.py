@@ -48,8 +48,11 @@ class KubectlError(Exception):
 
 
 class ControlPlane:
-    """Use as a context manager. `crds` are manifests to be there before the controller manager: its garbage
-    collector learns about kinds that come later only every 30 s. Raises Unavailable without kubectl."""
+    """A running control plane, as a context manager. Raises Unavailable without kubectl.
+
+    `crds` are manifests to be there before the controller manager: its garbage collector learns about kinds that come
+    later only every 30 s.
+    """
 
     def __init__(self, programs: Binaries, crds: Sequence[Path] = ()) -> None:
         self._kubectl = _kubectl()

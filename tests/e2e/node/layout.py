@@ -16,8 +16,11 @@ VOLUMES = 16
 
 @dataclass(frozen=True)
 class Layout:
-    """The node's folder, what its cgroups and the machine's end of the wire are called (at most 15 characters), and
-    the two addresses of the wire: the machine's and the node's."""
+    """Where the node is: its folder, its names and the addresses of its wire.
+
+    `name` is what its cgroups and the machine's end of the wire are called, at most 15 characters; the two addresses
+    are the machine's and the node's.
+    """
 
     root: Path
     name: str

@@ -207,8 +207,10 @@ def supervisor(layout: Layout) -> int | None:
 
 
 def processes(layout: Layout) -> list[int]:
-    """The programs of the node that are there: those that name its folder and count as its own namespace does, and the
-    supervisor's parent. Killed ones stay for a moment."""
+    """The programs of the node that are there; killed ones stay for a moment.
+
+    They are those that name its folder and count as its own namespace does, and the supervisor's parent.
+    """
     here = os.readlink("/proc/self/ns/pid")
     found = []
     for process in Path("/proc").glob("[0-9]*"):

@@ -1,5 +1,6 @@
-"""The NATS protocol binding of CloudEvents (1.0.3-wip): both content modes in, and out binary mode, or structured mode
-for what binary mode cannot say.
+"""The NATS protocol binding of CloudEvents (1.0.3-wip): events from messages, and messages from events.
+
+Both content modes are read. Binary mode is written, and structured mode for what binary mode cannot say.
 
 Written by hand because the SDK for Python has no such binding, and makes up ids where they are missing. The Go SDK's
 binding, and the HTTP headers of other SDKs that people put on NATS messages, name the media type of the data in an

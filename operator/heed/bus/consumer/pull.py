@@ -49,8 +49,10 @@ class Arrival:
 
 
 class Pull:
-    """An ephemeral consumer of one stream. `floor` is the stream sequence before its first message, `pending` how many
-    messages there were for it when it was made, `to_come` how many it had not sent when it last said so.
+    """An ephemeral pull consumer of one stream.
+
+    `floor` is the stream sequence before its first message, `pending` how many messages there were for it when it was
+    made, `to_come` how many it had not sent when it last said so.
 
     With a surveyor, it is lost where the stream dropped messages of its before they were read.
     """

@@ -211,8 +211,10 @@ def _matched(pattern: bytes, text: Bound) -> tuple[Bound, Bound]:
 
 
 def _fold(fold: Fold, known: Known, depth: int) -> Cost:
-    """The bounds of the body are those without its variable for each element, and those with it for all of them
-    together: polynomials without negative coefficients grow no faster in parts than at once.
+    """The cost of a macro over a list or a map.
+
+    The bounds of the body are those without its variable for each element, and those with it for all of them together:
+    polynomials without negative coefficients grow no faster in parts than at once.
     """
     over, start = _cost(fold.over, known, depth), _cost(fold.start, known, depth)
     if isinstance(fold.over, Literal) and not fold.over.items:  # how optMap names a value

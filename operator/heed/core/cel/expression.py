@@ -80,7 +80,7 @@ class Scope:
         self._activation: Any = None
 
     def evaluate(self, expression: "Expression") -> Any:
-        """cel's own value of a compiled expression. Raises ExpressionError."""
+        """The value of a compiled expression, of a type of cel's own. Raises ExpressionError."""
         try:
             if self._activation is None:
                 self._activation = _environment().Activation(dict(self.variables))

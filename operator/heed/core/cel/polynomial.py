@@ -63,6 +63,7 @@ def peak(*bounds: Bound) -> Bound:
 
 
 def without(bound: Bound, other: Bound) -> Bound:
+    """What a bound has beyond another one, coefficient by coefficient; none of them is negative."""
     return {
         powers: factor - other.get(powers, 0.0)
         for powers, factor in bound.items()

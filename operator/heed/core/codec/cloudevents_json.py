@@ -175,8 +175,9 @@ def _is_time(value: str) -> bool:
 
 @lru_cache(maxsize=256)
 def form_of(datacontenttype: str | None) -> Form:
-    """What a content type makes of bytes: JSON (also where none is given), text in UTF-8, a document (text where it is
-    UTF-8, else bytes), or bytes.
+    """What a content type makes of bytes.
+
+    JSON (also where none is given), text in UTF-8, a document (text where it is UTF-8, else bytes), or bytes.
     """
     if datacontenttype is None:
         return "json"

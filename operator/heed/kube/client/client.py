@@ -78,8 +78,10 @@ class Api:
 
     @classmethod
     async def connect(cls, kubeconfig: str | None = None) -> "Api":
-        """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig (the order of
-        client-go). Raises InvalidSettings."""
+        """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig.
+
+        This is the order of client-go. Raises InvalidSettings.
+        """
         configuration = client.Configuration()
         logging.getLogger(KUBECONFIG_LOG).setLevel(logging.ERROR)  # what it warns of is raised, too
         try:

@@ -52,7 +52,7 @@ class _Json:
 
 
 def have_kopf_read_so() -> None:
-    """kopf has no setting for how it reads: its watches, and, by aiohttp's default, what they begin with."""
+    """Have kopf read JSON so, which no setting does: its watches, and, by aiohttp's default, what they begin with."""
     api: Any = import_module("kopf._cogs.clients.api")  # half a second, which others need not spend
     assert api.json.loads("1") == 1
     api.json = _Json

@@ -50,8 +50,11 @@ class _Waiting:
 
 
 class Overdue:
-    """The overdue tasks of all Agents. `waits` says whether an Agent still waits for a task; `changed` that a verdict
-    may be another one now. `patience` is in seconds."""
+    """The overdue tasks of all Agents.
+
+    `waits` says whether an Agent still waits for a task; `changed` is called when a verdict may be another one now.
+    `patience` is in seconds.
+    """
 
     def __init__(
         self,

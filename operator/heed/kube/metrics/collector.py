@@ -25,8 +25,11 @@ _EFFECTS: Final = {"StartTask": "start", "CancelTask": "cancel", "Publish": "pub
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What is known of an Agent now: its condition `Ready`, its loop's ledger and lag, where there is one, how many of
-    its tasks do not get to run, and whether its status is refused."""
+    """What is known of an Agent now.
+
+    Its condition `Ready`, its loop's ledger and lag, where there is one, how many of its tasks do not get to run, and
+    whether its status is refused.
+    """
 
     agent: AgentRef
     ready: tuple[str, str]  # status, reason

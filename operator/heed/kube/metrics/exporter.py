@@ -39,7 +39,8 @@ Series = tuple[Sequence[str], float]
 class Agents(Protocol):
     """Who knows the Agents: the fleet of the active replica."""
 
-    def sights(self) -> Iterable[Sight]: ...
+    def sights(self) -> Iterable[Sight]:
+        """One for each Agent, as it is now."""
 
 
 class Exposition:

@@ -92,7 +92,10 @@ def refused_by(error: BaseException) -> ApiError | None:
 
 
 def _is_too_large(refusal: ApiError) -> bool:
-    """etcd's limit comes back as 500: `etcdserver: request is too large`, or gRPC's `message larger than max`."""
+    """Whether the object is too large.
+
+    The limit of etcd comes back as 500: `etcdserver: request is too large`, or gRPC's `message larger than max`.
+    """
     text = refusal.message.lower()
     return refusal.status == 413 or "too large" in text or "larger than max" in text
 

@@ -58,9 +58,9 @@ def inherited() -> dict[str, str]:
 
 
 class ProcessRunner:
-    """The TaskRunner of one Agent. `folder` is the root of all state; `base` is where the manifest lies. Children that
-    may publish are told `nats_url`.
+    """The TaskRunner of one Agent: its tasks are child processes.
 
+    `folder` is the root of all state; `base` is where the manifest lies. Children that may publish are told `nats_url`.
     `report` is told each end, again after a restart; `output` is told (task id, line). `now` gives RFC 3339.
     """
 
