@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from heed import names
-from heed.bus.consumer.pull import Pull
+from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import JetStreamBus
 from heed.core.ledger.deferred import Waiting
 from heed.core.ledger.ledger import Ledger
@@ -65,14 +65,14 @@ def cursor_apart() -> None:
 
 def no_gap_check() -> None:
     """Whatever number the consumer gives a message, it counts as the next one."""
-    accept = Pull._accept
+    accept = PullConsumer._accept
 
-    def blind(self: Pull, message: Any) -> None:
+    def blind(self: PullConsumer, message: Any) -> None:
         tokens = message.reply.split(".")
         self._delivered = int(tokens[6 if len(tokens) == 9 else 8]) - 1
         accept(self, message)
 
-    Pull._accept = blind  # type: ignore[method-assign]
+    PullConsumer._accept = blind  # type: ignore[method-assign]
 
 
 def no_resync() -> None:

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 
 import yaml
 
-from heed.bus.auth.jwt import Key
+from heed.bus.auth.jwt import NatsKey
 from tests.cluster.conftest import CRDS, SYSTEM
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
@@ -64,7 +64,7 @@ class DoomedOperator(Operator):
         self.passed = folder / "passed.log"
         self.passed.touch()
         seed = folder / "account.seed"  # the broker asks for no credentials, and Jobs get theirs all the same
-        seed.write_text(Key.new("account").seed)
+        seed.write_text(NatsKey.new("account").seed)
         seed.chmod(0o600)
         self._more = {
             "HEED_NATS_SIGNING_KEY": str(seed),

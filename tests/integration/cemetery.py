@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from heed import names
 from heed.api.status import Letter, Owed
 from heed.bus.client.connection import Connection
-from heed.bus.codec.dead_letter import Original, dead_letter
+from heed.bus.codec.dead_letter import OriginalMessage, dead_letter
 from heed.bus.consumer.reader import receive
-from heed.bus.dead_letters import Letters, Selection
+from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus
 from heed.cli.main import main
 from heed.core.events import Event, Received
@@ -74,7 +74,7 @@ class Cemetery:
 
     async def pending(self) -> list[int]:
         """Letters that nobody redrove."""
-        found = Letters(self.connection).find(Selection(self.namespace, redriven=False))
+        found = DeadLetterStore(self.connection).find(DeadLetterFilter(self.namespace, redriven=False))
         return [item.letter.id async for batch in found for item in batch]
 
 
@@ -98,7 +98,7 @@ def events(received: list[Received]) -> list[str]:
 async def bury_quickly(cemetery: Cemetery, subject: str, dead: str, number: int) -> None:
     """A letter of an event that was in the stream once."""
     headers = {"ce-id": str(number), "ce-source": "/test", "ce-type": TYPE, "ce-specversion": "1.0"}
-    original = Original(subject, headers, b'{"topic": "tides"}')
+    original = OriginalMessage(subject, headers, b'{"topic": "tides"}')
     written, payload = dead_letter(Owed(number, 0, dead, NOW, letter=CAUSE), CAUSE, original, 10**6)
     id = names.letter_id(cemetery.namespace, number)
     await cemetery.bus.store(dead, {**written, "Nats-Msg-Id": id}, payload)

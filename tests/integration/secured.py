@@ -13,10 +13,10 @@ from nats.aio.msg import Msg
 
 from heed import names
 from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, OPERATOR_CREDS, broker_keys
-from heed.bus.auth.jwt import Grants, Signer
+from heed.bus.auth.jwt import SubjectPermissions, UserSigner
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskWork
 from heed.settings import Settings
 from tests.nats_server import NatsServer
@@ -28,18 +28,18 @@ class SecuredBroker:
 
     def __init__(self, folder: Path) -> None:
         self.keys: Mapping[str, str] = broker_keys(int(time.time()))
-        self.signer = Signer.of(self.keys[ACCOUNT_SEED])
+        self.signer = UserSigner.of(self.keys[ACCOUNT_SEED])
         self.folder = folder
         (folder / AUTH_CONF).write_text(self.keys[AUTH_CONF])
         self.server = NatsServer(folder / "nats", "-c", str(folder / AUTH_CONF))
 
-    def minted(self, grants: Grants, lifetime: int | None = 600) -> str:
+    def minted(self, grants: SubjectPermissions, lifetime: int | None = 600) -> str:
         """Credentials of a client with any permissions."""
         return self.signer.credentials("test", grants, now=int(time.time()), lifetime=lifetime)
 
     def of_job(self, work: TaskWork) -> str:
         """Credentials as a Job gets them."""
-        return TaskAccess(self.server.url, self.signer).credentials(work)
+        return TaskCredentials(self.server.url, self.signer).credentials(work)
 
     @asynccontextmanager
     async def user(self, credentials: str | None, prefix: str = "_INBOX") -> AsyncIterator["User"]:

@@ -17,11 +17,11 @@ from heed import names
 from heed.api.manifest.yaml import read_documents
 from heed.api.status import Letter, Owed
 from heed.bus.auth.accounts import FILES, OPERATOR_CREDS, PUBLISHER_CREDS, STREAMS_SEED, observer
-from heed.bus.auth.jwt import Signer, read_credentials
+from heed.bus.auth.jwt import UserSigner, read_credentials
 from heed.bus.client.connection import Connection, NotPermitted, connect
 from heed.bus.codec.cloudevents import decode
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.cli.main import main
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event, Malformed
@@ -132,7 +132,7 @@ async def test_a_publisher_publishes_as_ever_and_learns_that_it_is_stored(
 
 
 async def test_an_observer_sees_what_it_may_and_says_nothing(broker: SecuredBroker, admin: User) -> None:
-    signer = Signer.of(broker.keys[STREAMS_SEED])
+    signer = UserSigner.of(broker.keys[STREAMS_SEED])
     credentials = signer.credentials("board", observer("demo"), now=int(time.time()), lifetime=60)
     async with broker.user(credentials) as watcher:
         seen = await watcher.client.subscribe("heed.events.demo.>")
@@ -247,7 +247,7 @@ def test_a_seed_that_cannot_sign_is_refused_and_not_shown(tmp_path: Path, conten
     seed.write_text(content)
 
     with pytest.raises(InvalidSettings) as refused:
-        TaskAccess.of(Settings(nats_signing_key=str(seed)))
+        TaskCredentials.of(Settings(nats_signing_key=str(seed)))
 
     assert "HEED_NATS_SIGNING_KEY" in str(refused.value)
     assert not content or content not in str(refused.value)
@@ -255,17 +255,17 @@ def test_a_seed_that_cannot_sign_is_refused_and_not_shown(tmp_path: Path, conten
 
 
 def test_jobs_are_told_no_password_that_is_heeds() -> None:
-    access = TaskAccess.of(Settings(nats_url="nats://heed:secret@broker:4222"))
+    access = TaskCredentials.of(Settings(nats_url="nats://heed:secret@broker:4222"))
 
     assert access.url == "nats://broker:4222"
     assert access.signer is None
 
 
 def test_no_key_shows_its_seed(broker: SecuredBroker) -> None:
-    signer: Signer = broker.signer
+    signer: UserSigner = broker.signer
 
     assert signer.key.seed not in repr(signer)
-    assert signer.key.seed not in repr(TaskAccess(signer=signer))
+    assert signer.key.seed not in repr(TaskCredentials(signer=signer))
 
 
 def test_credentials_of_a_job_live_a_little_longer_than_its_task(broker: SecuredBroker) -> None:

@@ -9,7 +9,7 @@ import yaml
 from heed import names
 from heed.api.status import Letter
 from heed.bus.client.connection import Connection
-from heed.bus.dead_letters import Letters, Selection
+from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.core.events import Event, Malformed
 from tests.integration.cemetery import (
     AGENT,
@@ -261,7 +261,7 @@ async def test_thousands_of_letters_are_sent_exactly_once_and_in_their_order(
         )
     order = [
         found.letter.headers["ce-id"]
-        async for batch in Letters(cemetery.connection).find(Selection(cemetery.namespace))
+        async for batch in DeadLetterStore(cemetery.connection).find(DeadLetterFilter(cemetery.namespace))
         for found in batch
     ]
     assert len(set(order)) == 5000

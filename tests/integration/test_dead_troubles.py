@@ -13,7 +13,7 @@ from heed import names
 from heed.api.status import Letter
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
-from heed.bus.dead_letters import Letters
+from heed.bus.dead_letters import DeadLetterStore
 from heed.cli.dead.options import COMPLETION_TIMEOUT
 from heed.core.events import Event
 from heed.settings import Settings, StreamSettings
@@ -50,7 +50,7 @@ async def test_a_redrive_that_was_broken_off_before_its_mark_is_found_long_after
     heed_dead, letter = running(own_server), await alone.bury("1")
     await heed_dead("redrive", "--id", letter)
     [mark] = await places(alone.connection, names.redriven_subject(alone.namespace, AGENT))
-    await Letters(alone.connection).drop([mark])
+    await DeadLetterStore(alone.connection).drop([mark])
     assert await alone.pending() == [letter]
     probe = names.event_subject(alone.namespace, "probe")
 

@@ -16,7 +16,7 @@ import pytest
 
 from heed import names
 from heed.bus.auth import accounts
-from heed.bus.auth.jwt import Grants, Key, Signer, read_credentials, token
+from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, read_credentials, token
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.events import Event
 from tests.integration.secured import SecuredBroker, User, event_headers, work
@@ -271,7 +271,7 @@ async def test_credentials_that_expire_end_the_connection_and_make_no_other_one(
     broker: SecuredBroker,
 ) -> None:
     async with broker.heed():
-        brief = broker.minted(Grants((OWN_EVENTS,), (), ("_INBOX.>",)), lifetime=2)
+        brief = broker.minted(SubjectPermissions((OWN_EVENTS,), (), ("_INBOX.>",)), lifetime=2)
         async with broker.user(brief) as user:
             await user.request(OWN_EVENTS, "now")
             await until(lambda: user.client.is_closed)
@@ -292,19 +292,19 @@ async def _is_refused(broker: SecuredBroker, credentials: str) -> bool:
 def _forged(broker: SecuredBroker, how: str) -> str:
     """Credentials that somebody made who has no account's key."""
     now = int(time.time())
-    grants = Grants((">",), (), (">",))
-    mine = Key.new("account")
+    grants = SubjectPermissions((">",), (), (">",))
+    mine = NatsKey.new("account")
     if how == "own account":
-        return Signer(mine).credentials("me", grants, now=now, lifetime=600)
+        return UserSigner(mine).credentials("me", grants, now=now, lifetime=600)
     if how == "own key, claimed to be of the clients' account":
-        return Signer(mine, broker.signer.key.public).credentials("me", grants, now=now, lifetime=600)
+        return UserSigner(mine, broker.signer.key.public).credentials("me", grants, now=now, lifetime=600)
     if how == "clients' key, claimed to be of the streams' account":
         streams = _issuer(broker.keys[accounts.OPERATOR_CREDS])
-        return Signer(broker.signer.key, streams).credentials("me", grants, now=now, lifetime=600)
+        return UserSigner(broker.signer.key, streams).credentials("me", grants, now=now, lifetime=600)
     good = broker.of_job(MALLORY)
     jwt, _user = read_credentials(good)
     if how == "another user's seed":
-        return good.replace(read_credentials(good)[1].seed, Key.new("user").seed)
+        return good.replace(read_credentials(good)[1].seed, NatsKey.new("user").seed)
     head, claims, signature = jwt.split(".")
     changed = json.loads(base64.urlsafe_b64decode(claims + "=="))
     changed["nats"]["pub"] = {"allow": [">"]}
@@ -354,7 +354,7 @@ async def test_what_signs_jobs_reads_nothing_and_deletes_nothing(broker: Secured
     """The worst that a stolen account.seed can do is to publish: the streams are another account's."""
     await admin.request("heed.events.alice.com.example.x", "kept")
 
-    async with broker.user(broker.minted(Grants((">",), (), (">",)))) as thief:
+    async with broker.user(broker.minted(SubjectPermissions((">",), (), (">",)))) as thief:
         for subject in (
             "$JS.API.STREAM.PURGE.HEED",
             "$JS.API.STREAM.INFO.HEED",
@@ -372,7 +372,7 @@ async def test_what_signs_jobs_reads_nothing_and_deletes_nothing(broker: Secured
 
 
 def test_a_token_says_who_signed_it() -> None:
-    account, user = Key.new("account"), Key.new("user")
+    account, user = NatsKey.new("account"), NatsKey.new("user")
 
     claims = json.loads(
         base64.urlsafe_b64decode(token(account, user.public, "u", {}, now=7, expiry=9).split(".")[1] + "==")

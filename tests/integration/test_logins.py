@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from heed.bus.auth.jwt import Key
+from heed.bus.auth.jwt import NatsKey
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.errors import BusUnavailable, InvalidSettings
@@ -78,9 +78,9 @@ async def test_a_token_has_settings_of_its_own(with_token: NatsServer, tmp_path:
 
 
 async def test_an_nkey_is_a_file_with_its_seed(tmp_path: Path) -> None:
-    key = Key.new("user")
+    key = NatsKey.new("user")
     (tmp_path / "user.nk").write_text(key.seed + "\n")
-    (tmp_path / "other.nk").write_text(Key.new("account").seed)
+    (tmp_path / "other.nk").write_text(NatsKey.new("account").seed)
     with server(tmp_path, f"users: [{{nkey: {key.public}}}]") as found:
         settings = Settings(nats_url=found.url)
 

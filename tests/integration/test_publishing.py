@@ -15,7 +15,7 @@ from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.codec.cloudevents import decode
 from heed.bus.codec.dead_letter import original_of, size_of
-from heed.bus.dead_letters import Letters, Selection
+from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
@@ -304,7 +304,9 @@ async def test_an_owed_event_that_the_broker_never_takes_ends_as_one_dead_letter
     # Then it is in no stream of events, and once among the Agent's dead letters
     assert await stored(JetStreamBus(narrow), subject) == []
     found = [
-        item async for batch in Letters(narrow).find(Selection(namespace), payloads=True) for item in batch
+        item
+        async for batch in DeadLetterStore(narrow).find(DeadLetterFilter(namespace), payloads=True)
+        for item in batch
     ]
     [letter] = [item.letter for item in found]
     assert (letter.agent, letter.cause("Code"), letter.cause("Sequence")) == ("agent", "Unpublishable", "7")
@@ -336,7 +338,9 @@ async def test_a_dead_letter_of_an_event_that_is_nearly_all_headers_fits_the_bro
     await bus.publish_owed("id", letter, look_first=False)
 
     # Then it is there, without what does not fit
-    [found] = [item async for batch in Letters(narrow).find(Selection(namespace)) for item in batch]
+    [found] = [
+        item async for batch in DeadLetterStore(narrow).find(DeadLetterFilter(namespace)) for item in batch
+    ]
     assert (found.letter.cause("Code"), found.letter.cause("Sequence")) == ("BadEvent", str(sequence))
     assert found.letter.headers["Heed-Dead-Lost"] == "true"
     assert "ce-ext" not in found.letter.headers
@@ -367,4 +371,4 @@ async def test_what_the_broker_takes_after_all_is_not_dead_lettered(
     await JetStreamBus(narrow).publish_owed("id", owed(emitted(namespace), subject, 7), look_first=False)
 
     assert len(await stored(JetStreamBus(narrow), subject)) == 1
-    assert [batch async for batch in Letters(narrow).find(Selection(namespace)) if batch] == []
+    assert [batch async for batch in DeadLetterStore(narrow).find(DeadLetterFilter(namespace)) if batch] == []

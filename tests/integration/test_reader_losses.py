@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.bus.client.connection import Connection
-from heed.bus.consumer.pull import Pull
+from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import JetStreamBus
 from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.conftest import connected
@@ -63,7 +63,7 @@ async def test_a_consumer_that_is_gone_before_it_is_asked_loses_the_reader(
 ) -> None:
     # Given a consumer that goes while the server has no request for it, so that it can tell nobody
     wanted = {"deliver_policy": "all", "filter_subjects": [names.event_subject(namespace, ">")]}
-    pull = await Pull.open(own, names.STREAM, wanted)
+    pull = await PullConsumer.open(own, names.STREAM, wanted)
     [consumer] = (await own.api("CONSUMER.NAMES.HEED"))["consumers"]
     await own.api(f"CONSUMER.DELETE.HEED.{consumer}")
 

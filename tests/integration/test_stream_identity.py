@@ -11,7 +11,7 @@ import pytest
 from heed import names
 from heed.bus.client import streams
 from heed.bus.client.connection import Connection
-from heed.bus.client.stream_bounds import Surveyor
+from heed.bus.client.stream_bounds import StreamBoundsCache
 from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.jetstream import JetStreamBus
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
@@ -235,7 +235,7 @@ async def test_who_asks_while_an_answer_is_on_its_way_gets_the_next_one(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a question that has been asked and is not answered yet
-    surveyor, asked, answer = Surveyor(connection, names.STREAM), [], asyncio.Event()
+    surveyor, asked, answer = StreamBoundsCache(connection, names.STREAM), [], asyncio.Event()
     api = Connection.api
 
     async def slow(self: Connection, subject: str, request: Any = None) -> dict[str, Any]:
@@ -261,7 +261,7 @@ async def test_who_asks_while_an_answer_is_on_its_way_gets_the_next_one(
 async def test_an_answer_that_fails_fails_for_all_who_wait_for_it_and_for_nobody_after(
     own: Connection,
 ) -> None:
-    surveyor = Surveyor(own, names.STREAM)
+    surveyor = StreamBoundsCache(own, names.STREAM)
     await own.api("STREAM.DELETE.HEED")
 
     outcomes = await asyncio.gather(*(surveyor.fresh() for _ in range(20)), return_exceptions=True)

@@ -13,7 +13,7 @@ import pytest
 from heed import names
 from heed.bus.client import streams
 from heed.bus.client.connection import Connection, connect
-from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import ensure_streams
 from heed.errors import StreamConflict
 from heed.settings import Settings, StreamSettings
@@ -141,9 +141,9 @@ class Kept:
     """What is told of the streams by whoever keeps them."""
 
     def __init__(self) -> None:
-        self.told: list[Sequence[Flaw]] = []
+        self.told: list[Sequence[StreamFlaw]] = []
 
-    def found(self, flaws: Sequence[Flaw]) -> None:
+    def found(self, flaws: Sequence[StreamFlaw]) -> None:
         self.told.append(flaws)
 
     def says(self, *words: str) -> bool:

@@ -24,7 +24,7 @@ from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1.conversion import to_binary, to_structured
 from cloudevents.v1.http import CloudEvent as FormerCloudEvent
 
-from heed.bus.codec.dead_letter import Original, read_original
+from heed.bus.codec.dead_letter import OriginalMessage, read_original
 from tests.cluster.controlplane.build import Unavailable, module_binaries
 
 HERE = Path(__file__).resolve().parent
@@ -182,7 +182,7 @@ def _data(item: Mapping[str, Any]) -> Any:
     return item.get("text")
 
 
-async def received(url: str, after: int, count: int) -> list[Original]:
+async def received(url: str, after: int, count: int) -> list[OriginalMessage]:
     """The stream's messages behind a sequence."""
     client = await nats.connect(url)
     try:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from heed.bus.client.flow_control import Credit, Credits
+from heed.bus.client.flow_control import CreditPool, ReaderCredit
 
 MIB = 1024**2
 ENVELOPE = 256  # what a message counts for beside its data as long as it is in flight
@@ -13,10 +13,10 @@ OBJECTS = 1024  # and once it is here
 class Reader:
     """A reader that asks for more as long as it may, and notes for how much it asked."""
 
-    credits: Credits
+    credits: CreditPool
     max_payload: int = MIB
     asked: list[int] = field(default_factory=list)
-    credit: Credit = field(init=False)
+    credit: ReaderCredit = field(init=False)
 
     def __post_init__(self) -> None:
         self.credit = self.credits.open(self.max_payload, self.asked.append)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from heed.bus.client.flow_control import MAX_REQUEST, READ_AHEAD
-from heed.bus.consumer.pull import Arrival, Pull
+from heed.bus.consumer.pull import PullConsumer, PulledMessage
 from heed.errors import ReaderLost
 from tests.unit.inmemory import turns
 from tests.unit.wire import API, CONSUMER, STREAM, Wire, consumer
@@ -23,11 +23,11 @@ WANTED = {"filter_subjects": ["heed.events.>"], "deliver_policy": "all"}
 class Reading:
     """A pull, and the wire that it is on."""
 
-    def __init__(self, wire: Wire, pull: Pull) -> None:
+    def __init__(self, wire: Wire, pull: PullConsumer) -> None:
         self.wire, self.pull = wire, pull
-        self.taking: asyncio.Task[list[Arrival]] | None = None
+        self.taking: asyncio.Task[list[PulledMessage]] | None = None
 
-    async def wait(self, limit: int = 100, timeout: float = 60.0) -> asyncio.Task[list[Arrival]]:
+    async def wait(self, limit: int = 100, timeout: float = 60.0) -> asyncio.Task[list[PulledMessage]]:
         """Somebody waits for arrivals, instead of who did before."""
         if self.taking is not None:
             self.taking.cancel()
@@ -35,7 +35,7 @@ class Reading:
         await turns()
         return self.taking
 
-    async def take(self, limit: int = 100) -> list[Arrival]:
+    async def take(self, limit: int = 100) -> list[PulledMessage]:
         """What there is to take now."""
         taking = await self.wait(limit)
         assert taking.done()
@@ -83,7 +83,7 @@ async def reading_of(
 ) -> AsyncIterator[Reading]:
     """A reader whose consumer has so many messages to deliver, after a place."""
     wire = Wire({"CONSUMER.CREATE": consumer(pending, floor)}, read_ahead=read_ahead)
-    made = Reading(wire, await Pull.open(wire, STREAM, WANTED))
+    made = Reading(wire, await PullConsumer.open(wire, STREAM, WANTED))
     yield made
     await made.pull.close()
     if made.taking is not None:

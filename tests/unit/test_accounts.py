@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from heed.bus.auth import accounts
-from heed.bus.auth.jwt import Key, read_credentials
+from heed.bus.auth.jwt import NatsKey, read_credentials
 
 NOW = 1_700_000_000
 ANY_NUMBER = {
@@ -130,8 +130,8 @@ def test_clients_may_ask_to_store_messages_and_nothing_else_passes(keys: Keys) -
 def test_seeds_are_those_of_the_accounts(keys: Keys) -> None:
     clients, streams = keys.files["account.seed"], keys.files["streams.seed"]
     assert clients.endswith("\n") and streams.endswith("\n")
-    assert Key.of_seed(clients).public == keys.files["account.pub"] == keys.by_name["HEED_CLIENTS"]["sub"]
-    assert Key.of_seed(streams).public == keys.by_name["HEED"]["sub"]
+    assert NatsKey.of_seed(clients).public == keys.files["account.pub"] == keys.by_name["HEED_CLIENTS"]["sub"]
+    assert NatsKey.of_seed(streams).public == keys.by_name["HEED"]["sub"]
 
 
 @pytest.mark.parametrize(

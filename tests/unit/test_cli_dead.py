@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from heed import names
 from heed.bus.codec.dead_letter import DeadLetter
-from heed.bus.dead_letters import Found, Mark
+from heed.bus.dead_letters import DeadLetterEntry, RedriveMark
 from heed.cli.dead.render import MAX_SHOWN, age, details, row, show_letter, summary
 from heed.cli.main import main
 
@@ -32,13 +32,15 @@ def heed(*arguments: str, env: dict[str, str] | None = None) -> Result:
     return CliRunner().invoke(main, ["dead", *arguments], env=variables)
 
 
-def found(payload: bytes = b'{"n": 1}', mark: Mark | None = None, **headers: str) -> Found:
+def found(payload: bytes = b'{"n": 1}', mark: RedriveMark | None = None, **headers: str) -> DeadLetterEntry:
     """A letter that Agent demo/researcher wrote five minutes ago."""
     ours = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Found(DeadLetter(12, AT, "demo", "researcher", {**EVENT, **CAUSE, **ours}, payload), mark)
+    return DeadLetterEntry(
+        DeadLetter(12, AT, "demo", "researcher", {**EVENT, **CAUSE, **ours}, payload), mark
+    )
 
 
-def shown(item: Found, capsys: pytest.CaptureFixture[str]) -> str:
+def shown(item: DeadLetterEntry, capsys: pytest.CaptureFixture[str]) -> str:
     show_letter(item, NOW)
     return capsys.readouterr().out
 
@@ -112,14 +114,14 @@ def test_a_time_that_is_none_has_no_age() -> None:
 
 
 def test_a_line_says_what_somebody_looks_for() -> None:
-    mark = Mark(20, 99, "2026-01-31T11:59:00.000000Z")
+    mark = RedriveMark(20, 99, "2026-01-31T11:59:00.000000Z")
 
     assert row(found(), NOW) == ["12", "5m", "demo/researcher", "a.b", "TemplateFailed", "begin", "1", "-"]
     assert row(found(mark=mark, Heed_Dead_Attempt="2"), NOW)[-2:] == ["2", "60s ago"]
 
 
 def test_a_letter_that_says_nothing_has_a_line_all_the_same() -> None:
-    bare = Found(DeadLetter(1, AT, "demo", "x", {}), None)
+    bare = DeadLetterEntry(DeadLetter(1, AT, "demo", "x", {}), None)
 
     assert row(bare, NOW) == ["1", "5m", "demo/x", "?", "?", "-", "1", "-"]
     assert summary(bare)["refusal"] == "the letter does not say of which type the event was"
@@ -147,7 +149,7 @@ def test_a_letter_shows_its_cause_its_event_and_what_can_be_done(capsys: pytest.
 
 
 def test_a_redriven_letter_says_when_and_as_what(capsys: pytest.CaptureFixture[str]) -> None:
-    text = shown(found(mark=Mark(20, 99, AT)), capsys)
+    text = shown(found(mark=RedriveMark(20, 99, AT)), capsys)
 
     assert f"as HEED 99 at {AT}" in text
     assert "It was redriven already." in text
@@ -188,7 +190,9 @@ def test_bytes_are_shown_in_hex_and_much_of_anything_is_cut(capsys: pytest.Captu
 
 
 def test_programs_get_the_event_and_its_cause() -> None:
-    document = json.loads(json.dumps(details(found(mark=Mark(20, 99, AT), Heed_Dead_Task='{"id":"t"}'))))
+    document = json.loads(
+        json.dumps(details(found(mark=RedriveMark(20, 99, AT), Heed_Dead_Task='{"id":"t"}')))
+    )
 
     assert document == {
         "id": 12,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.auth.jwt import Grants, Key, Signer, read_credentials
+from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, read_credentials
 from heed.bus.client.connect_options import api_prefix, options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
@@ -108,7 +108,7 @@ def test_the_way_to_log_in_that_the_settings_name(
 
 
 def test_an_nkey_is_the_seed_in_its_file(tmp_path: Path) -> None:
-    key = Key.new("user")
+    key = NatsKey.new("user")
 
     assert login(Settings(nats_nkey=written(tmp_path, "seed", f" {key.seed} \n"))) == {
         "nkeys_seed_str": key.seed
@@ -174,7 +174,7 @@ def test_a_file_that_holds_no_secret_is_named(tmp_path: Path, content: bytes, sa
 
 
 def test_an_nkey_has_to_be_a_users(tmp_path: Path) -> None:
-    account = written(tmp_path, "account", Key.new("account").seed)
+    account = written(tmp_path, "account", NatsKey.new("account").seed)
     nothing = written(tmp_path, "nothing", "S3CRET")
 
     wrong = "the seed is not a user's; those begin with SU"
@@ -200,8 +200,8 @@ def test_a_secret_is_read_anew_and_the_former_one_is_good_while_it_is_replaced(t
 
 
 def test_credentials_in_memory_take_the_place_of_a_login() -> None:
-    signer = Signer(Key.new("account"))
-    text = signer.credentials("me", Grants(), now=1, lifetime=None)
+    signer = UserSigner(NatsKey.new("account"))
+    text = signer.credentials("me", SubjectPermissions(), now=1, lifetime=None)
     jwt = text.splitlines()[1]
 
     chosen = options(replace(SETTINGS, nats_token="t"), "test", text)

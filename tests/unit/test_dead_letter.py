@@ -10,7 +10,7 @@ import pytest
 from heed.api.status import Letter, Owed
 from heed.bus.codec.dead_letter import (
     DeadLetter,
-    Original,
+    OriginalMessage,
     dead_letter,
     number,
     original_of,
@@ -40,8 +40,8 @@ PLENTY = 1_000_000
 WITHOUT_TASK = {name: value for name, value in CAUSE.items() if name != "Heed-Dead-Task"}
 
 
-def original(headers: dict[str, str] | None = None, payload: bytes = b"data") -> Original:
-    return Original(SUBJECT, {"ce-id": "1"} if headers is None else headers, payload)
+def original(headers: dict[str, str] | None = None, payload: bytes = b"data") -> OriginalMessage:
+    return OriginalMessage(SUBJECT, {"ce-id": "1"} if headers is None else headers, payload)
 
 
 def test_a_letter_has_the_cause_and_the_original_as_it_was() -> None:
@@ -78,7 +78,7 @@ def test_headers_that_mean_something_to_the_broker_or_heed_are_not_taken_over(na
 
 
 def test_of_a_redriven_event_the_letter_says_where_it_came_first() -> None:
-    again = Original(
+    again = OriginalMessage(
         f"heed.redrive.demo.researcher.{TYPE}", write_redrive(Redrive("x", 2, None, SUBJECT)), b""
     )
 
@@ -193,5 +193,5 @@ def test_a_number_is_of_plain_digits(text: str, found: int | None) -> None:
 def test_an_original_is_read_from_the_brokers_answer(block: bytes, headers: dict[str, str]) -> None:
     answer: dict[str, Any] = {"subject": "s", "hdrs": base64.b64encode(block).decode(), "data": "AP8="}
 
-    assert read_original(answer) == Original("s", headers, b"\x00\xff")
-    assert read_original({"subject": "s"}) == Original("s", {}, b"")
+    assert read_original(answer) == OriginalMessage("s", headers, b"\x00\xff")
+    assert read_original({"subject": "s"}) == OriginalMessage("s", {}, b"")

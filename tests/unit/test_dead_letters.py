@@ -10,7 +10,7 @@ import pytest
 
 from heed.bus.client.connection import ApiRefused
 from heed.bus.codec.dead_letter import DeadLetter
-from heed.bus.dead_letters import Found, Letters, Mark, Selection
+from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore, RedriveMark
 from heed.errors import BusUnavailable, StreamMissing
 from tests.unit.inmemory import turns
 from tests.unit.messages import SUBJECT
@@ -74,32 +74,36 @@ def buried() -> Graves:
     return made
 
 
-async def found(letters: Letters, selection: Selection, **options: Any) -> list[tuple[int, Mark | None]]:
+async def found(
+    letters: DeadLetterStore, selection: DeadLetterFilter, **options: Any
+) -> list[tuple[int, RedriveMark | None]]:
     return [
         (item.letter.id, item.mark) async for batch in letters.find(selection, **options) for item in batch
     ]
 
 
-MARK = Mark(8, 77, NOW)
+MARK = RedriveMark(8, 77, NOW)
 
 
 @pytest.mark.parametrize(
     ("selection", "of", "ids"),
     [
-        (Selection(), "*.*", [3, 5, 4]),
-        (Selection("demo"), "demo.*", [3, 5, 4]),
-        (Selection("demo", "writer"), "demo.writer", [4]),
-        (Selection(agent="researcher"), "*.researcher", [3, 5]),
-        (Selection(codes=["Other", "None"]), "*.*", [5]),
-        (Selection(redriven=True), "*.*", [3]),
-        (Selection(redriven=False), "*.*", [5, 4]),
-        (Selection("other"), "other.*", []),
+        (DeadLetterFilter(), "*.*", [3, 5, 4]),
+        (DeadLetterFilter("demo"), "demo.*", [3, 5, 4]),
+        (DeadLetterFilter("demo", "writer"), "demo.writer", [4]),
+        (DeadLetterFilter(agent="researcher"), "*.researcher", [3, 5]),
+        (DeadLetterFilter(codes=["Other", "None"]), "*.*", [5]),
+        (DeadLetterFilter(redriven=True), "*.*", [3]),
+        (DeadLetterFilter(redriven=False), "*.*", [5, 4]),
+        (DeadLetterFilter("other"), "other.*", []),
     ],
 )
-async def test_letters_are_found_with_their_marks(selection: Selection, of: str, ids: list[int]) -> None:
+async def test_letters_are_found_with_their_marks(
+    selection: DeadLetterFilter, of: str, ids: list[int]
+) -> None:
     graves = buried()
 
-    items = await found(Letters(graves), selection)
+    items = await found(DeadLetterStore(graves), selection)
 
     assert items == [(id_, MARK if id_ == 3 else None) for id_ in ids]
     assert graves.read() == [
@@ -113,7 +117,7 @@ async def test_letters_are_found_with_their_marks(selection: Selection, of: str,
 async def test_payloads_are_read_where_they_are_wanted() -> None:
     graves = buried()
 
-    await found(Letters(graves, dead="OTHER"), Selection(), payloads=True)
+    await found(DeadLetterStore(graves, dead="OTHER"), DeadLetterFilter(), payloads=True)
 
     assert graves.read() == [
         ("OTHER", "heed-dead.*.*.redriven", True),
@@ -122,7 +126,9 @@ async def test_payloads_are_read_where_they_are_wanted() -> None:
 
 
 async def test_a_letter_says_whose_it_is_and_when_it_was_stored() -> None:
-    [[first, *_]] = [batch async for batch in Letters(buried()).find(Selection("demo", "researcher"))]
+    [[first, *_]] = [
+        batch async for batch in DeadLetterStore(buried()).find(DeadLetterFilter("demo", "researcher"))
+    ]
 
     assert first.letter == DeadLetter(3, "1970-01-01T00:00:00.000003Z", "demo", "researcher", CAUSE, b"data")
 
@@ -134,8 +140,8 @@ async def test_what_was_sent_again_is_known_by_its_id() -> None:
         "heed.redrive.demo.other.a": [(7, {"Nats-Msg-Id": "y"})],
     }
 
-    assert await Letters(graves).sent(Selection("demo", "researcher")) == {"x": 5, "": 6}
-    assert await Letters(graves, stream="OTHER").sent(Selection()) == {"x": 5, "": 6, "y": 7}
+    assert await DeadLetterStore(graves).sent(DeadLetterFilter("demo", "researcher")) == {"x": 5, "": 6}
+    assert await DeadLetterStore(graves, stream="OTHER").sent(DeadLetterFilter()) == {"x": 5, "": 6, "y": 7}
 
     assert graves.read() == [
         ("HEED", "heed.redrive.demo.researcher.>", True),
@@ -152,7 +158,7 @@ async def test_what_was_sent_again_is_known_by_its_id() -> None:
 )
 async def test_a_stream_that_cannot_be_read_says_why(answer: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error) as raised:
-        await found(Letters(Wire({"CONSUMER.CREATE": answer})), Selection())
+        await found(DeadLetterStore(Wire({"CONSUMER.CREATE": answer})), DeadLetterFilter())
     assert (type(raised.value), str(raised.value)) == (error, words)
 
 
@@ -165,7 +171,7 @@ async def test_letters_that_are_dropped_meanwhile_are_not_waited_for(
     graves.pending = 2
     if not dropped:
         graves.answers["CONSUMER.INFO"] = consumer(2)
-    sending = asyncio.create_task(Letters(graves).sent(Selection()))
+    sending = asyncio.create_task(DeadLetterStore(graves).sent(DeadLetterFilter()))
     await turns()
     await clock.on(5.1)
 
@@ -193,11 +199,13 @@ async def test_letters_are_got_by_their_ids_and_a_mark_is_none() -> None:
         stored(places[request["seq"]]) if request["seq"] in places else refusal(10037, 404)
     )
 
-    first, gone, mark, last = await Letters(graves).get([3, 99, 8, 4])
+    first, gone, mark, last = await DeadLetterStore(graves).get([3, 99, 8, 4])
 
-    assert first == Found(DeadLetter(3, NOW, "demo", "researcher", {"Heed-Dead-Code": "x"}, b"d"), MARK)
+    assert first == DeadLetterEntry(
+        DeadLetter(3, NOW, "demo", "researcher", {"Heed-Dead-Code": "x"}, b"d"), MARK
+    )
     assert (gone, mark) == (None, None)
-    assert last == Found(DeadLetter(4, NOW, "demo", "writer", {"Heed-Dead-Code": "x"}, b"d"), None)
+    assert last == DeadLetterEntry(DeadLetter(4, NOW, "demo", "writer", {"Heed-Dead-Code": "x"}, b"d"), None)
     assert {item.subject for item in graves.asked("STREAM.MSG.GET")} == {"$JS.API.STREAM.MSG.GET.HEED_DEAD"}
     assert sorted(graves.read()) == [
         ("HEED_DEAD", f"{DEAD}.redriven", True),
@@ -207,17 +215,17 @@ async def test_letters_are_got_by_their_ids_and_a_mark_is_none() -> None:
 
 async def test_letters_of_no_stream_are_not_got() -> None:
     with pytest.raises(StreamMissing) as raised:
-        await Letters(Wire({"STREAM.MSG.GET": NO_STREAM})).get([3])
+        await DeadLetterStore(Wire({"STREAM.MSG.GET": NO_STREAM})).get([3])
     assert str(raised.value) == MISSING.format("HEED_DEAD")
 
 
 async def test_letters_are_deleted_and_need_not_be_there() -> None:
     wire = Wire({"STREAM.MSG.DELETE": lambda request: refusal(10057) if request["seq"] == 4 else {}})
 
-    await Letters(wire).drop([3, 4])
+    await DeadLetterStore(wire).drop([3, 4])
 
     subject = "$JS.API.STREAM.MSG.DELETE.HEED_DEAD"
     assert wire.sent == [Sent(subject, {"seq": seq, "no_erase": True}) for seq in (3, 4)]
     wire.answers["STREAM.MSG.DELETE"] = refusal(10058)
     with pytest.raises(ApiRefused):
-        await Letters(wire).drop([3])
+        await DeadLetterStore(wire).drop([3])

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from heed.bus.auth.jwt import Grants, Key, Signer, read_credentials
+from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, read_credentials
 from heed.bus.client.connection import Connection, NotPermitted, connect
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
@@ -109,7 +109,7 @@ async def test_a_broker_is_told_who_we_are(greeter: Greeter) -> None:
 
 
 async def test_credentials_that_are_given_are_those_that_are_shown(greeter: Greeter) -> None:
-    text = Signer(Key.new("account")).credentials("me", Grants(), now=1, lifetime=None)
+    text = UserSigner(NatsKey.new("account")).credentials("me", SubjectPermissions(), now=1, lifetime=None)
     token, key = read_credentials(text)
 
     connection = await connect(Settings(nats_url=greeter.url), "me", 2, credentials=text)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heed.api.status import Owed
-from heed.bus.jetstream import JetStreamBus, Stored
+from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.kube.client.client import ApiError
@@ -95,9 +95,9 @@ class Sent:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-        async def send(_: Any, subject: str, event: Event, *, deduplicate: bool = True) -> Stored:
+        async def send(_: Any, subject: str, event: Event, *, deduplicate: bool = True) -> PubAck:
             self.calls.append((subject, event, deduplicate))
-            return Stored("HEED", 7, False)
+            return PubAck("HEED", 7, False)
 
         async def publish_owed(_: Any, id: str, owed: Owed, *, look_first: bool) -> None:
             self.calls.append((id, owed, look_first))
@@ -123,8 +123,8 @@ async def test_events_are_published_only_by_the_active_one(monkeypatch: pytest.M
     assert sent.calls == []
 
     active = True
-    assert await bus.send("s", EVENT) == Stored("HEED", 7, False)
-    assert await bus.send("s", EVENT, deduplicate=False) == Stored("HEED", 7, False)
+    assert await bus.send("s", EVENT) == PubAck("HEED", 7, False)
+    assert await bus.send("s", EVENT, deduplicate=False) == PubAck("HEED", 7, False)
     await bus.publish_owed("1", OWED, look_first=True)
     await bus.publish_owed("2", OWED, look_first=False)
     assert sent.calls == [("s", EVENT, True), ("s", EVENT, False), ("1", OWED, True), ("2", OWED, False)]

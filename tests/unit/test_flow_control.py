@@ -2,18 +2,18 @@
 
 import pytest
 
-from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, Credits
+from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, CreditPool
 from tests.unit.credits import ENVELOPE, MIB, OBJECTS, Reader
 
 
 def test_a_reader_alone_asks_for_as_much_as_ever() -> None:
-    reader = Reader(Credits()).want()
+    reader = Reader(CreditPool()).want()
 
     assert reader.asked == [MAX_REQUEST]
 
 
 def test_what_is_in_flight_is_bounded_for_all_together() -> None:
-    credits = Credits()
+    credits = CreditPool()
     readers = [Reader(credits).want() for _ in range(200)]
 
     assert 0 < sum(sum(reader.asked) for reader in readers) <= READ_AHEAD // 4
@@ -21,7 +21,7 @@ def test_what_is_in_flight_is_bounded_for_all_together() -> None:
 
 
 def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others() -> None:
-    credits = Credits(4 * FAIR_REQUEST)  # one may be in flight
+    credits = CreditPool(4 * FAIR_REQUEST)  # one may be in flight
     readers = [Reader(credits).want() for _ in range(3)]
     turns = []
 
@@ -37,7 +37,7 @@ def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others
 
 
 def test_bytes_that_came_make_room_for_the_next_one_before_the_request_is_over() -> None:
-    credits = Credits(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST)
     first, second = Reader(credits).want(), Reader(credits).want()
     assert second.asked == []
 
@@ -49,7 +49,7 @@ def test_bytes_that_came_make_room_for_the_next_one_before_the_request_is_over()
 
 
 def test_one_that_holds_its_share_waits_until_some_of_it_is_durable() -> None:
-    credits = Credits(8 * MIB)
+    credits = CreditPool(8 * MIB)
     others = [Reader(credits).want().got(MIB) for _ in range(7)]
     reader = Reader(credits).want().got(MIB)
     assert others
@@ -62,7 +62,7 @@ def test_one_that_holds_its_share_waits_until_some_of_it_is_durable() -> None:
 
 
 def test_the_share_grows_as_others_need_none() -> None:
-    credits = Credits(8 * MIB)
+    credits = CreditPool(8 * MIB)
     others = [Reader(credits).want().got(MIB) for _ in range(7)]
     reader = Reader(credits).want().got(MIB)
     for other in others:
@@ -74,7 +74,7 @@ def test_the_share_grows_as_others_need_none() -> None:
 
 
 def test_one_that_is_stuck_with_its_share_stops_nobody() -> None:
-    credits = Credits(4 * MIB)
+    credits = CreditPool(4 * MIB)
     stuck = [Reader(credits).want().got(MIB) for _ in range(100)]
     assert credits.held == 100 * MIB, "each may hold one message, whatever the others hold"
 
@@ -85,7 +85,7 @@ def test_one_that_is_stuck_with_its_share_stops_nobody() -> None:
 
 
 def test_a_message_larger_than_what_was_asked_for_is_asked_for_at_last() -> None:
-    credits = Credits(4 * MIB)  # one MiB in flight
+    credits = CreditPool(4 * MIB)  # one MiB in flight
     reader, size = Reader(credits), 60 * MIB  # stored when the broker took more than it does today
 
     for _ in range(10):
@@ -101,7 +101,7 @@ def test_a_message_larger_than_what_was_asked_for_is_asked_for_at_last() -> None
 
 
 def test_what_needs_more_than_may_be_in_flight_has_it_for_itself() -> None:
-    credits = Credits(4 * MIB)
+    credits = CreditPool(4 * MIB)
     small, large = Reader(credits).want(), Reader(credits)
     large.credit.too_small(20 * MIB)
     large.want()
@@ -117,7 +117,7 @@ def test_what_needs_more_than_may_be_in_flight_has_it_for_itself() -> None:
 
 
 def test_a_guess_is_forgotten_when_the_message_has_come() -> None:
-    reader = Reader(Credits())
+    reader = Reader(CreditPool())
     reader.credit.too_small(MIB // 2)
     assert reader.credit.least > MIB
 
@@ -128,7 +128,7 @@ def test_a_guess_is_forgotten_when_the_message_has_come() -> None:
 
 @pytest.mark.parametrize("count", [1, 60, 1000, 5000])
 def test_all_that_wait_for_news_may_be_answered_at_once(count: int) -> None:
-    credits = Credits()
+    credits = CreditPool()
     for _ in range(count):
         Reader(credits)
 
@@ -137,7 +137,7 @@ def test_all_that_wait_for_news_may_be_answered_at_once(count: int) -> None:
 
 @pytest.mark.parametrize("how", ["queued", "asked", "holding"])
 def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
-    credits = Credits(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST)
     other = Reader(credits).want() if how == "queued" else None
     reader = Reader(credits).want()
     if how == "holding":
@@ -154,7 +154,7 @@ def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
 
 
 def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
-    credits = Credits(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST)
     reader, other = Reader(credits).want().got(2000), Reader(credits)
     reader.want()
     other.want()
@@ -171,7 +171,7 @@ def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
 
 
 def test_a_small_message_takes_more_here_than_on_its_way() -> None:
-    credits = Credits(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST)
     reader = Reader(credits).want()
     asked = credits.in_flight
 

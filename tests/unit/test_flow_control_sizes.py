@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, Credits
+from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, CreditPool
 from tests.unit.credits import ENVELOPE, MIB, Reader
 
 
@@ -20,7 +20,7 @@ from tests.unit.credits import ENVELOPE, MIB, Reader
 def test_a_turn_is_as_large_as_what_may_be_held_and_as_is_fair(
     read_ahead: int, held: int, others: int, asked: int
 ) -> None:
-    credits = Credits(read_ahead)
+    credits = CreditPool(read_ahead)
     waiting = [Reader(credits).want().got(2000) for _ in range(others)]
     assert len(waiting) == others
     reader = Reader(credits).want().got(held) if held else Reader(credits)
@@ -33,7 +33,7 @@ def test_a_turn_is_as_large_as_what_may_be_held_and_as_is_fair(
 
 @pytest.mark.parametrize("held", [8 * MIB - MIN_REQUEST, 8 * MIB - MIN_REQUEST + 1])
 def test_a_reader_is_full_when_its_share_has_no_room_for_the_next_message(held: int) -> None:
-    credits = Credits(8 * MIB)
+    credits = CreditPool(8 * MIB)
     reader = Reader(credits).want().got(held)
     reader.credit.least = MIN_REQUEST
 
@@ -43,17 +43,17 @@ def test_a_reader_is_full_when_its_share_has_no_room_for_the_next_message(held: 
 
 
 def test_what_may_be_read_ahead_is_never_nothing() -> None:
-    credits = Credits(1)
+    credits = CreditPool(1)
 
     assert (credits.held_limit, credits.flight_limit, credits.standing()) == (1, 1, 1)
-    assert Credits().held_limit == 64 * MIB
+    assert CreditPool().held_limit == 64 * MIB
 
 
 @pytest.mark.parametrize(
     ("readers", "standing"), [(0, 131_072), (1, 131_072), (64, 131_072), (65, 129_055), (128, 65_536)]
 )
 def test_a_request_for_news_is_a_part_of_an_eighth(readers: int, standing: int) -> None:
-    credits = Credits(64 * MIB)
+    credits = CreditPool(64 * MIB)
     made = [Reader(credits) for _ in range(readers)]
 
     assert credits.standing() == standing
@@ -62,7 +62,7 @@ def test_a_request_for_news_is_a_part_of_an_eighth(readers: int, standing: int) 
         reader.credit.close()
         reader.credit.close()
     assert credits.standing() == 131_072, "they are gone, each of them once"
-    assert Credits(64 * 1024 * MIB).standing() == MAX_REQUEST
+    assert CreditPool(64 * 1024 * MIB).standing() == MAX_REQUEST
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_request_for_news_is_a_part_of_an_eighth(readers: int, standing: int) 
     [(MIN_REQUEST // 2, MIN_REQUEST), (80_000, 90_288), (8_000_000 - ENVELOPE, 9_000_000)],
 )
 def test_the_next_message_may_be_an_eighth_larger_than_the_largest(size: int, least: int) -> None:
-    reader = Reader(Credits()).want()
+    reader = Reader(CreditPool()).want()
 
     reader.credit.came(size)
     reader.credit.came(10)
@@ -91,7 +91,7 @@ def test_the_next_message_may_be_an_eighth_larger_than_the_largest(size: int, le
 def test_what_was_too_small_is_four_times_as_much_up_to_what_the_broker_takes(
     largest: int, asked: int, least: int
 ) -> None:
-    reader = Reader(Credits(), largest)
+    reader = Reader(CreditPool(), largest)
 
     reader.credit.too_small(asked)
 
@@ -99,7 +99,7 @@ def test_what_was_too_small_is_four_times_as_much_up_to_what_the_broker_takes(
 
 
 def test_a_request_gives_back_no_more_than_it_was_good_for() -> None:
-    credits = Credits(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST)
     reader, other = Reader(credits).want(), Reader(credits).want()
 
     reader.credit.came(5 * FAIR_REQUEST)
@@ -110,7 +110,7 @@ def test_a_request_gives_back_no_more_than_it_was_good_for() -> None:
 
 
 def test_one_that_waits_wants_nothing_twice() -> None:
-    credits = Credits(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST)
     first, second = Reader(credits).want(), Reader(credits).want().want()
 
     first.credit.over()

@@ -1,11 +1,11 @@
 """What a consumer left out: others' messages, or ours that the stream dropped unread."""
 
-from heed.bus.consumer.gaps import Gaps
+from heed.bus.consumer.gaps import GapDetector
 
 
-def gaps(*arrivals: tuple[int, int], floor: int = 0, pending: int = 0, attended: bool = True) -> Gaps:
+def gaps(*arrivals: tuple[int, int], floor: int = 0, pending: int = 0, attended: bool = True) -> GapDetector:
     """After arrivals of (sequence, pending)."""
-    result = Gaps(floor, pending)
+    result = GapDetector(floor, pending)
     for sequence, left in arrivals:
         result.arrived(sequence, left, attended=attended)
     return result

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.auth.jwt import Key, Signer
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.auth.jwt import NatsKey, UserSigner
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskWork
 from heed.core.tasks.job_contract import environment, task_document_json
 from heed.kube.jobs import manifest
@@ -18,7 +18,7 @@ from heed.kube.jobs.manifest import job_manifest
 
 SESSION = "$(HOME)"
 AGENT = AgentRef("demo", "researcher", "uid-1")
-SIGNING = TaskAccess("nats://jobs.example:4222", Signer(Key.new("account")))
+SIGNING = TaskCredentials("nats://jobs.example:4222", UserSigner(NatsKey.new("account")))
 FILE = {
     "name": "heed-task",
     "downwardAPI": {
@@ -199,7 +199,7 @@ def _subject(type_: str) -> str:
 def test_without_anything_to_sign_with_a_job_that_publishes_is_not_suspended() -> None:
     spec = {"template": {"spec": {"containers": [{"name": "main"}]}}}
 
-    made = job_manifest(work(spec, publish=()), TaskAccess("nats://open.example"))
+    made = job_manifest(work(spec, publish=()), TaskCredentials("nats://open.example"))
 
     assert "suspend" not in made["spec"]
     assert made["metadata"]["annotations"] == {

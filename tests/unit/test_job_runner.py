@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.bus.auth.jwt import Key, Signer
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.auth.jwt import NatsKey, UserSigner
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.errors import TaskUnavailable
 from heed.kube.client.client import Api
@@ -21,7 +21,7 @@ from tests.unit.apiserver import ApiServer
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 JOBS, SECRETS = "/apis/batch/v1/namespaces/demo/jobs", "/api/v1/namespaces/demo/secrets"
-SIGNING = TaskAccess("nats://jobs.example:4222", Signer(Key.new("account")))
+SIGNING = TaskCredentials("nats://jobs.example:4222", UserSigner(NatsKey.new("account")))
 LATE = {"type": "Failed", "status": "True", "reason": "Late", "lastTransitionTime": "2099-01-01T00:00:00Z"}
 
 
@@ -42,7 +42,7 @@ def add(server: ApiServer, id_: str, *, watched: bool = True, **status: Any) -> 
 class Runner(JobRunner):
     """Waits for every task whose end it was not told of."""
 
-    def __init__(self, server: ApiServer, access: TaskAccess | None = None) -> None:
+    def __init__(self, server: ApiServer, access: TaskCredentials | None = None) -> None:
         super().__init__(server.connect(Api), AGENT, access=access)
         self.ends: dict[str, TaskEnd] = {}
         self.seen_jobs: list[tuple[str, bool]] = []
@@ -97,8 +97,10 @@ async def test_a_job_that_may_publish_gets_its_credentials_and_may_run_then(serv
     runner.close()
 
 
-@pytest.mark.parametrize("access", [None, TaskAccess(), SIGNING])
-async def test_a_job_that_may_not_publish_runs_at_once(server: ApiServer, access: TaskAccess | None) -> None:
+@pytest.mark.parametrize("access", [None, TaskCredentials(), SIGNING])
+async def test_a_job_that_may_not_publish_runs_at_once(
+    server: ApiServer, access: TaskCredentials | None
+) -> None:
     runner = Runner(server, access)
 
     await runner.start(work())

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heed.api.validation import parse_agent
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.codec.canonical_json import canonical
 from heed.core.compiler.lint import advise
 from heed.core.effects import AgentRef, TaskWork
@@ -270,7 +270,7 @@ def test_whatever_stands_anywhere_it_is_refused_with_a_reason_or_makes_a_job(
     spec = canonical(spec, stored=True)
 
     if why_no_job(work(spec, timeout=10)) is None:
-        access = TaskAccess(url="nats://127.0.0.1:4222", signer=object())  # type: ignore[arg-type]
+        access = TaskCredentials(url="nats://127.0.0.1:4222", signer=object())  # type: ignore[arg-type]
         made = job_manifest(work(spec, timeout=10), access)
         json.dumps(made)
         assert made["spec"]["activeDeadlineSeconds"] <= 10
@@ -299,8 +299,8 @@ def test_labels_and_annotations_of_the_author_are_on_the_job_and_ours_win() -> N
         }
     }
 
-    made = job_manifest(work(spec, timeout=10), TaskAccess())["metadata"]
-    silent = job_manifest(replace(work(spec), publish=None), TaskAccess())["metadata"]
+    made = job_manifest(work(spec, timeout=10), TaskCredentials())["metadata"]
+    silent = job_manifest(replace(work(spec), publish=None), TaskCredentials())["metadata"]
 
     assert made["labels"] == {
         "team": "a",

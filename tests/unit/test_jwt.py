@@ -11,8 +11,15 @@ from typing import Any
 import pytest
 
 from heed.bus.auth import accounts
-from heed.bus.auth.jwt import Grants, Key, Signer, credentials_file, read_credentials, token
-from heed.bus.task_credentials import TaskAccess, task_grants
+from heed.bus.auth.jwt import (
+    NatsKey,
+    SubjectPermissions,
+    UserSigner,
+    credentials_file,
+    read_credentials,
+    token,
+)
+from heed.bus.task_credentials import TaskCredentials, task_grants
 from heed.core.effects import AgentRef, TaskWork
 from heed.errors import InvalidSettings
 from heed.settings import Settings
@@ -40,7 +47,7 @@ def claims_of(text: str) -> dict[str, Any]:
 
 
 def test_a_token_says_who_says_what_of_whom_and_is_signed() -> None:
-    signer = Key.new("account")
+    signer = NatsKey.new("account")
 
     jwt = token(signer, "UABC", "me", {"type": "user"}, now=100, expiry=160)
 
@@ -61,14 +68,14 @@ def test_a_token_says_who_says_what_of_whom_and_is_signed() -> None:
 
 
 def test_a_token_without_an_end_has_none() -> None:
-    assert "exp" not in parts(token(Key.new("account"), "UABC", "me", {}, now=100))[1]
+    assert "exp" not in parts(token(NatsKey.new("account"), "UABC", "me", {}, now=100))[1]
 
 
 def test_a_user_may_do_what_was_granted_and_nothing_else() -> None:
-    key = Key.new("account")
-    grants = Grants(("a.>", "b"), ("a.c",), ("d.>",), 7)
+    key = NatsKey.new("account")
+    grants = SubjectPermissions(("a.>", "b"), ("a.c",), ("d.>",), 7)
 
-    claims = claims_of(Signer(key).credentials("me", grants, now=100, lifetime=60))
+    claims = claims_of(UserSigner(key).credentials("me", grants, now=100, lifetime=60))
 
     assert (claims["iat"], claims["exp"], claims["name"], claims["iss"]) == (100, 160, "me", key.public)
     assert claims["sub"].startswith("U")
@@ -87,39 +94,41 @@ def test_a_user_may_do_what_was_granted_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("grants", "publish", "subscribe"),
     [
-        (Grants(), {"deny": [">"]}, {"deny": [">"]}),
-        (Grants(deny=("x",)), {"deny": [">"]}, {"deny": [">"]}),
-        (Grants(("a",)), {"allow": ["a"]}, {"deny": [">"]}),
-        (Grants(subscribe=("a",)), {"deny": [">"]}, {"allow": ["a"]}),
+        (SubjectPermissions(), {"deny": [">"]}, {"deny": [">"]}),
+        (SubjectPermissions(deny=("x",)), {"deny": [">"]}, {"deny": [">"]}),
+        (SubjectPermissions(("a",)), {"allow": ["a"]}, {"deny": [">"]}),
+        (SubjectPermissions(subscribe=("a",)), {"deny": [">"]}, {"allow": ["a"]}),
     ],
 )
 def test_an_empty_grant_allows_nothing(
-    grants: Grants, publish: dict[str, Any], subscribe: dict[str, Any]
+    grants: SubjectPermissions, publish: dict[str, Any], subscribe: dict[str, Any]
 ) -> None:
-    claims = claims_of(Signer(Key.new("account")).credentials("me", grants, now=1, lifetime=None))
+    claims = claims_of(UserSigner(NatsKey.new("account")).credentials("me", grants, now=1, lifetime=None))
 
     assert (claims["nats"]["pub"], claims["nats"]["sub"]) == (publish, subscribe)
     assert "exp" not in claims
 
 
 def test_a_signing_key_names_its_account() -> None:
-    account, signing = Key.new("account"), Key.new("account")
+    account, signing = NatsKey.new("account"), NatsKey.new("account")
 
-    def issuer(signer: Signer) -> Any:
-        return claims_of(signer.credentials("me", Grants(), now=1, lifetime=1))["nats"].get("issuer_account")
+    def issuer(signer: UserSigner) -> Any:
+        return claims_of(signer.credentials("me", SubjectPermissions(), now=1, lifetime=1))["nats"].get(
+            "issuer_account"
+        )
 
-    assert issuer(Signer.of(signing.seed, account.public)) == account.public
-    assert issuer(Signer.of(account.seed, account.public)) is None
-    assert issuer(Signer.of(account.seed)) is None
+    assert issuer(UserSigner.of(signing.seed, account.public)) == account.public
+    assert issuer(UserSigner.of(account.seed, account.public)) is None
+    assert issuer(UserSigner.of(account.seed)) is None
 
 
 def test_what_cannot_sign_is_refused() -> None:
-    seed, account = Key.new("account").seed, Key.new("account").public
+    seed, account = NatsKey.new("account").seed, NatsKey.new("account").public
 
     with pytest.raises(InvalidSettings, match=r"^the seed is not an account's; those begin with SA$"):
-        Signer.of(Key.new("user").seed)
+        UserSigner.of(NatsKey.new("user").seed)
     for wrong in (
-        Key.new("user").public,
+        NatsKey.new("user").public,
         account[:-1],
         f"{account}A",
         f"{account[:-1]}1",
@@ -129,32 +138,32 @@ def test_what_cannot_sign_is_refused() -> None:
         with pytest.raises(
             InvalidSettings, match=r"^the account is no public key of an account; those begin with A$"
         ):
-            Signer.of(seed, wrong)
+            UserSigner.of(seed, wrong)
 
 
 @pytest.mark.parametrize("seed", ["", "S", "SA", "SUAM", "x" * 58, "ä"])
 def test_what_is_no_seed_is_refused_and_not_shown(seed: str) -> None:
     message = "this is no seed of a NATS key; it begins with S and has 58 characters"
     with pytest.raises(InvalidSettings, match=f"^{re.escape(message)}$"):
-        Key.of_seed(seed)
+        NatsKey.of_seed(seed)
 
 
 @pytest.mark.parametrize("place", [2, 30, 56])
 def test_a_seed_with_a_wrong_character_is_no_other_key(place: int) -> None:
-    seed = slip(Key.new("user").seed, place)
+    seed = slip(NatsKey.new("user").seed, place)
 
     message = "a character of this seed is wrong: its checksum differs; copy it again"
     with pytest.raises(InvalidSettings, match=f"^{re.escape(message)}$"):
-        Key.of_seed(seed)
+        NatsKey.of_seed(seed)
 
 
 @pytest.mark.parametrize("place", [1, 30, 55])
 def test_an_account_with_a_wrong_character_is_no_other_account(place: int) -> None:
-    account = slip(Key.new("account").public, place)
+    account = slip(NatsKey.new("account").public, place)
 
     message = "a character of the account is wrong: its checksum differs; copy it again"
     with pytest.raises(InvalidSettings, match=f"^{re.escape(message)}$"):
-        Signer.of(Key.new("account").seed, account)
+        UserSigner.of(NatsKey.new("account").seed, account)
 
 
 def slip(key: str, place: int) -> str:
@@ -164,17 +173,17 @@ def slip(key: str, place: int) -> str:
 
 @pytest.mark.parametrize(("kind", "letter"), [("operator", "O"), ("account", "A"), ("user", "U")])
 def test_new_keys_are_of_their_kind_and_each_another(kind: Any, letter: str) -> None:
-    one, two = Key.new(kind), Key.new(kind)
+    one, two = NatsKey.new(kind), NatsKey.new(kind)
 
     assert one.seed != two.seed
     assert (one.seed[:2], len(one.seed)) == (f"S{letter}", 58)
     assert (one.public[0], len(one.public)) == (letter, 56)
-    assert Key.of_seed(f" {one.seed}\n") == one
+    assert NatsKey.of_seed(f" {one.seed}\n") == one
     assert one.seed not in repr(one)
 
 
 def test_a_credentials_file_is_read_again() -> None:
-    user = Key.new("user")
+    user = NatsKey.new("user")
     text = credentials_file("a.b.c", user)
 
     assert read_credentials(text) == ("a.b.c", user)
@@ -205,7 +214,7 @@ def test_a_job_may_tell_of_its_task_and_broadcast_what_its_agent_may() -> None:
 
 @pytest.mark.parametrize(("timeout", "lifetime"), [(60, 360), (None, 1000)])
 def test_credentials_of_a_job_outlive_its_task_a_little(timeout: int | None, lifetime: int) -> None:
-    access = TaskAccess("nats://x", Signer(Key.new("account")), 1000)
+    access = TaskCredentials("nats://x", UserSigner(NatsKey.new("account")), 1000)
     work = TaskWork(WORK.agent, "t-1", "work", "job", "s", {}, {}, timeout, 600, None)
     before = int(time.time())
 
@@ -221,23 +230,26 @@ def test_credentials_of_a_job_outlive_its_task_a_little(timeout: int | None, lif
 def test_jobs_are_told_the_url_without_a_login_or_their_own() -> None:
     given = Settings(nats_url="nats://u:p@one:4222", credentials_lifetime=7)
 
-    assert TaskAccess.of(given) == TaskAccess("nats://one:4222", None, 7)
-    assert TaskAccess.of(Settings(nats_url="nats://u:p@one", task_nats_url="tls://jobs")).url == "tls://jobs"
+    assert TaskCredentials.of(given) == TaskCredentials("nats://one:4222", None, 7)
+    assert (
+        TaskCredentials.of(Settings(nats_url="nats://u:p@one", task_nats_url="tls://jobs")).url
+        == "tls://jobs"
+    )
 
 
 def test_what_signs_for_jobs_is_in_a_file_or_among_the_brokers_keys(tmp_path: Path) -> None:
-    account, signing = Key.new("account"), Key.new("account")
+    account, signing = NatsKey.new("account"), NatsKey.new("account")
     path = tmp_path / "seed"
     path.write_text(f"{signing.seed}\n")
     keys = {accounts.ACCOUNT_SEED: account.seed, accounts.ACCOUNT_PUBLIC: account.public}
 
-    def signer(account: str | None = None, keys: dict[str, str] | None = None) -> Signer | None:
-        return TaskAccess.of(Settings(nats_signing_key=str(path), nats_account=account), keys).signer
+    def signer(account: str | None = None, keys: dict[str, str] | None = None) -> UserSigner | None:
+        return TaskCredentials.of(Settings(nats_signing_key=str(path), nats_account=account), keys).signer
 
-    assert signer(f" {account.public}\n") == Signer(signing, account.public)
-    assert signer(" ") == Signer(signing)
-    assert signer() == Signer(signing)
-    assert signer(keys=keys) == Signer(account)
+    assert signer(f" {account.public}\n") == UserSigner(signing, account.public)
+    assert signer(" ") == UserSigner(signing)
+    assert signer() == UserSigner(signing)
+    assert signer(keys=keys) == UserSigner(account)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +273,6 @@ def test_a_signing_key_that_cannot_be_used_is_named(
         path.write_bytes(content)
 
     with pytest.raises(InvalidSettings) as caught:
-        TaskAccess.of(Settings(nats_signing_key=str(path), nats_account=account))
+        TaskCredentials.of(Settings(nats_signing_key=str(path), nats_account=account))
 
     assert str(caught.value) == said.format(path=path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import keep_streams
 from heed.settings import StreamSettings
 from tests.unit.inmemory import turns
@@ -31,7 +31,7 @@ class Keeping:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.wire = Wire({"STREAM.INFO.HEED_DEAD": there(DEAD), "STREAM.INFO.HEED": there(EVENTS)})
-        self.told: list[Sequence[Flaw]] = []
+        self.told: list[Sequence[StreamFlaw]] = []
         self.task = asyncio.create_task(keep_streams(self.wire, StreamSettings(), self.told.append))
 
     def looks(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.stream_rules import StreamFlaw
 from heed.core.effects import AgentRef, Effect, Publish, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import LogObserver
@@ -364,7 +364,7 @@ async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
 
 async def test_what_troubles_all_is_said_of_those_that_do_well() -> None:
     watched = Watched(Patience(loop=0.0))
-    flaw = Flaw("HEED", "max_msgs_per_subject", "max_msgs_per_subject is 1, wanted -1; edit the stream")
+    flaw = StreamFlaw("HEED", "max_msgs_per_subject", "max_msgs_per_subject is 1, wanted -1; edit the stream")
     common = trouble_of_streams([flaw])
     assert common is not None
     assert str(flaw) in common.message

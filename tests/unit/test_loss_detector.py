@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from heed.bus.client.stream_bounds import Bounds
-from heed.bus.consumer.loss_detector import NEGLECT, UNHURRIED, Losses
+from heed.bus.client.stream_bounds import StreamBounds
+from heed.bus.consumer.loss_detector import NEGLECT, UNHURRIED, LossDetector
 from heed.errors import BusUnavailable, StreamMissing
 from tests.unit.inmemory import turns
 
@@ -22,12 +22,12 @@ class Survey:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def fresh(self, within: float = 0.0) -> Bounds:
+    async def fresh(self, within: float = 0.0) -> StreamBounds:
         self.asked.append(within)
         await self.open.wait()
         if self.error is not None:
             raise self.error
-        return Bounds("then", self.first, 1000)
+        return StreamBounds("then", self.first, 1000)
 
     def hurry(self) -> None:
         self.hurried += 1
@@ -40,7 +40,7 @@ class Watched:
         self.survey = Survey()
         self.failures: list[tuple[str, int]] = []
         self.news = 0
-        self.losses = Losses(
+        self.losses = LossDetector(
             self.survey,  # type: ignore[arg-type]
             lambda reason, gone: self.failures.append((reason, gone)),
             self.told,
@@ -52,7 +52,7 @@ class Watched:
     def begun(self, floor: int = 10, pending: int = 0, first: int = 1, last: int = 10) -> int:
         self.losses.made(floor, pending)
         self.losses.asked(self.later())
-        return self.losses.begin(Bounds("then", first, last), Bounds("then", first, last))
+        return self.losses.begin(StreamBounds("then", first, last), StreamBounds("then", first, last))
 
     def later(self, seconds: float = 1000.0) -> float:
         return asyncio.get_running_loop().time() + seconds
@@ -70,7 +70,7 @@ async def test_nothing_is_handed_out_before_it_began_and_all_without_gaps_after(
     watched.losses.arrived(11, 1, more=True)
     assert watched.losses.sure == 0
 
-    floor = watched.losses.begin(Bounds("then", 1, 10), Bounds("then", 1, 11))
+    floor = watched.losses.begin(StreamBounds("then", 1, 10), StreamBounds("then", 1, 11))
 
     assert (floor, watched.losses.sure) == (10, 1)
     watched.losses.arrived(12, 0, more=True)
@@ -82,13 +82,13 @@ async def test_nothing_is_handed_out_before_it_began_and_all_without_gaps_after(
 async def test_a_consumer_begins_where_the_stream_does(watched: Watched, first: int, floor: int) -> None:
     watched.losses.made(10, 3)
 
-    assert watched.losses.begin(Bounds("then", 1, 10), Bounds("then", first, 40)) == floor
+    assert watched.losses.begin(StreamBounds("then", 1, 10), StreamBounds("then", first, 40)) == floor
 
 
 async def test_with_nothing_to_come_all_up_to_the_end_was_others(watched: Watched) -> None:
     watched.losses.made(10, 0)
 
-    assert watched.losses.begin(Bounds("then", 1, 30), Bounds("then", 31, 30)) == 10
+    assert watched.losses.begin(StreamBounds("then", 1, 30), StreamBounds("then", 31, 30)) == 10
     watched.losses.arrived(32, 0, more=True)
     assert watched.losses.sure == 1
 
@@ -97,7 +97,7 @@ async def test_what_came_first_is_not_behind_the_floor(watched: Watched) -> None
     watched.losses.made(10, 3)
     watched.losses.arrived(15, 2, more=True)
 
-    assert watched.losses.begin(Bounds("then", 1, 10), Bounds("then", 18, 40)) == 14
+    assert watched.losses.begin(StreamBounds("then", 1, 10), StreamBounds("then", 18, 40)) == 14
     assert watched.losses.sure == 1
     assert watched.survey.asked == []
 

@@ -10,7 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from heed.api.status import Letter, Session, Totals
-from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.stream_rules import StreamFlaw
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Event, Received
@@ -153,7 +153,10 @@ def test_a_standby_says_so_and_knows_no_agents() -> None:
 
 def test_flaws_of_the_streams_are_series_for_as_long_as_they_are_there() -> None:
     replica = Replica()
-    replica.exposition.flaws = (Flaw("HEED", "discard", "it is full"), Flaw("HEED_DEAD", "sealed", "it is"))
+    replica.exposition.flaws = (
+        StreamFlaw("HEED", "discard", "it is full"),
+        StreamFlaw("HEED_DEAD", "sealed", "it is"),
+    )
 
     assert replica.value("heed_stream_flaws", stream="HEED", field="discard") == 1
     assert replica.value("heed_stream_flaws", stream="HEED_DEAD", field="sealed") == 1

@@ -10,7 +10,7 @@ import pytest
 
 from heed import names
 from heed.api.status import Letter, Owed
-from heed.bus.jetstream import JetStreamBus, Stored, message_id
+from heed.bus.jetstream import JetStreamBus, PubAck, message_id
 from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
@@ -218,7 +218,7 @@ async def test_nobody_gets_a_letter_about_what_is_not_theirs(shelf: Shelf, sourc
 async def test_a_duplicate_stands_where_the_first_one_does(shelf: Shelf) -> None:
     shelf.answers["heed."] = {"stream": "HEED", "seq": 4, "duplicate": True}
 
-    assert await JetStreamBus(shelf).send(SUBJECT, EVENT) == Stored("HEED", 4, True)
+    assert await JetStreamBus(shelf).send(SUBJECT, EVENT) == PubAck("HEED", 4, True)
 
     assert len(stored(shelf)) == 1
     assert shelf.asked("STREAM.MSG.GET") == [Sent("$JS.API.STREAM.MSG.GET.HEED", {"seq": 4})]

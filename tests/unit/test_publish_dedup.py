@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed.bus.consumer import publish_dedup
-from heed.bus.consumer.publish_dedup import Lookup
+from heed.bus.consumer.publish_dedup import PublishDedup
 from heed.errors import BusUnavailable
 from tests.unit.inmemory import turns
 from tests.unit.wire import STREAM, Clock, Shelf
@@ -43,7 +43,7 @@ def from_sequence(sequence: int) -> dict[str, Any]:
 async def test_headers_are_read_from_where_it_may_be(start: int | str, begin: dict[str, Any]) -> None:
     shelf = Shelf(*holding("a", "b"), (9, SUBJECT, {}))
 
-    assert await Lookup(shelf).stored(STREAM, SUBJECT, start, "b")
+    assert await PublishDedup(shelf).stored(STREAM, SUBJECT, start, "b")
 
     assert read(shelf) == [{"filter_subjects": [SUBJECT], "headers_only": True, **begin}]
     assert [item.subject for item in shelf.asked("CONSUMER.CREATE")] == ["$JS.API.CONSUMER.CREATE.HEED"]
@@ -53,7 +53,7 @@ async def test_headers_are_read_from_where_it_may_be(start: int | str, begin: di
 
 async def test_only_what_came_since_is_read_for_one_that_was_not_there() -> None:
     shelf = Shelf(*holding("a", "b", first=5))
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     assert await seen.stored(STREAM, SUBJECT, 3, "a")
     assert await seen.stored(STREAM, SUBJECT, 4, "b")
     assert len(shelf.made) == 1
@@ -69,7 +69,7 @@ async def test_only_what_came_since_is_read_for_one_that_was_not_there() -> None
 
 async def test_an_empty_subject_is_read_from_the_same_place_again() -> None:
     shelf = Shelf()
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
 
     assert not await seen.stored(STREAM, SUBJECT, 3, "a")
     assert not await seen.stored(STREAM, SUBJECT, 3, "a")
@@ -79,7 +79,7 @@ async def test_an_empty_subject_is_read_from_the_same_place_again() -> None:
 
 async def test_who_looks_further_back_reads_from_there() -> None:
     shelf = Shelf(*holding("b", first=5))
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     assert await seen.stored(STREAM, SUBJECT, 5, "b")
 
     shelf.messages = holding("a", "b", first=4)
@@ -91,7 +91,7 @@ async def test_who_looks_further_back_reads_from_there() -> None:
 
 async def test_subjects_and_streams_are_told_apart() -> None:
     shelf = Shelf(*holding("a"))
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     for stream, subject in (("HEED", "x"), ("HEED", "y"), ("HEED_DEAD", "x")):
         assert await seen.stored(stream, subject, 1, "a")
 
@@ -109,7 +109,7 @@ async def test_no_pass_is_made_for_what_was_asked_before_the_latest_one_began(
     clock, go = Clock(monkeypatch), asyncio.Event()
     shelf = Shelf(*holding("a"))
     shelf.before_made = go.wait
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     looking = [asyncio.create_task(seen.stored(STREAM, SUBJECT, 1, "first"))]
     await clock.on(1)
     looking += [asyncio.create_task(seen.stored(STREAM, SUBJECT, 1, f"{n}")) for n in range(10)]
@@ -125,7 +125,7 @@ async def test_no_pass_is_made_for_what_was_asked_before_the_latest_one_began(
 async def test_a_pass_that_began_just_then_may_have_missed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     Clock(monkeypatch)
     shelf = Shelf()
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     await seen.stored(STREAM, SUBJECT, 1, "a")
     shelf.messages = holding("a")
 
@@ -136,7 +136,7 @@ async def test_what_the_stream_dropped_meanwhile_is_not_waited_for(monkeypatch: 
     clock = Clock(monkeypatch)
     shelf = Shelf(*holding("a"))
     shelf.pending = 3
-    looking = asyncio.create_task(Lookup(shelf).stored(STREAM, SUBJECT, 1, "b"))
+    looking = asyncio.create_task(PublishDedup(shelf).stored(STREAM, SUBJECT, 1, "b"))
     await turns()
 
     await clock.on(4.9)
@@ -151,7 +151,7 @@ async def test_a_stream_that_stops_in_the_middle_is_an_error(monkeypatch: pytest
     shelf = Shelf()
     shelf.pending = 3
     shelf.answers["CONSUMER.INFO"] = {"delivered": {"consumer_seq": 0}, "num_pending": 3}
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     looking = asyncio.create_task(seen.stored(STREAM, SUBJECT, 1, "b"))
     await turns()
     await clock.on(5.1)
@@ -165,7 +165,7 @@ async def test_a_stream_that_stops_in_the_middle_is_an_error(monkeypatch: pytest
 async def test_a_connection_that_is_lost_is_an_error() -> None:
     shelf = Shelf()
     shelf.pending = 3
-    looking = asyncio.create_task(Lookup(shelf).stored(STREAM, SUBJECT, 1, "b"))
+    looking = asyncio.create_task(PublishDedup(shelf).stored(STREAM, SUBJECT, 1, "b"))
     await turns()
     shelf.lose()
 
@@ -178,7 +178,7 @@ async def test_a_connection_that_is_lost_is_an_error() -> None:
 
 async def test_so_many_subjects_are_remembered_those_that_were_asked_for_last() -> None:
     shelf = Shelf(*holding("a"))
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
     for number in range(32):
         await seen.stored(STREAM, f"s{number}", 1, "a")
     await seen.stored(STREAM, "s0", 1, "a")
@@ -199,7 +199,7 @@ async def test_a_subject_with_too_many_messages_is_not_remembered(
 ) -> None:
     monkeypatch.setattr(publish_dedup, "IDS", 3)
     shelf = Shelf(*holding(*map(str, range(ids))))
-    seen = Lookup(shelf)
+    seen = PublishDedup(shelf)
 
     for _ in range(2):
         assert await seen.stored(STREAM, SUBJECT, 1, "0")

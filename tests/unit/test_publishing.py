@@ -9,7 +9,7 @@ import pytest
 
 from heed import names
 from heed.bus.client.connection import ApiRefused, NotPermitted
-from heed.bus.jetstream import JetStreamBus, Stored, message_id
+from heed.bus.jetstream import JetStreamBus, PubAck, message_id
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
 from tests.unit.wire import Sent, Wire, refusal
@@ -59,10 +59,10 @@ async def test_a_duplicate_is_the_message_that_is_there_if_it_is_on_that_subject
 
     assert wire.sent[1] == Sent("$JS.API.STREAM.MSG.GET.HEED", {"seq": 5})
     if subject == SUBJECT:
-        assert (found, wire.sent[2:]) == (Stored("HEED", 5, duplicate=True), [])
+        assert (found, wire.sent[2:]) == (PubAck("HEED", 5, duplicate=True), [])
     else:
         assert (found, wire.sent[2:]) == (
-            Stored("HEED", 9, duplicate=False),
+            PubAck("HEED", 9, duplicate=False),
             [Sent(SUBJECT, {"n": 1}, HEADERS)],
         )
 
@@ -71,7 +71,7 @@ async def test_who_may_not_see_what_is_there_believes_that_it_is_a_duplicate() -
     wire = storing({"stream": "HEED", "seq": 5, "duplicate": True})
     wire.answers["STREAM.MSG.GET"] = NotPermitted("no")
 
-    assert await JetStreamBus(wire).send(SUBJECT, EVENT) == Stored("HEED", 5, duplicate=True)
+    assert await JetStreamBus(wire).send(SUBJECT, EVENT) == PubAck("HEED", 5, duplicate=True)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ async def test_no_more_is_sent_than_the_broker_takes(
     storing_it = JetStreamBus(wire).store(SUBJECT, headers, b"x" * payload)
 
     if is_taken:
-        assert await storing_it == Stored("HEED", 7, duplicate=False)
+        assert await storing_it == PubAck("HEED", 7, duplicate=False)
     else:
         with pytest.raises(MalformedEvent) as raised:
             await storing_it

@@ -6,8 +6,8 @@ import nats.errors
 import pytest
 
 from heed.bus.client.connection import ApiRefused
-from heed.bus.client.stream_bounds import Bounds, Surveyor
-from heed.bus.consumer.pull import Pull
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
+from heed.bus.consumer.pull import PullConsumer
 from heed.errors import BusUnavailable
 from tests.unit.pulls import SECOND, WANTED, Reading, news, reading_of, turn
 from tests.unit.wire import API, CONSUMER, STREAM, Clock, Sent, Wire, consumer, refusal
@@ -37,7 +37,7 @@ async def test_a_consumer_is_kept_in_memory_needs_no_acknowledgements_and_goes_s
 async def test_what_is_wanted_of_a_consumer_comes_before_what_is_usual() -> None:
     wire = Wire({"CONSUMER.CREATE": consumer()})
 
-    pull = await Pull.open(wire, STREAM, {"num_replicas": 3, "headers_only": True})
+    pull = await PullConsumer.open(wire, STREAM, {"num_replicas": 3, "headers_only": True})
 
     [made] = wire.asked("CONSUMER.CREATE")
     assert (made.body["config"]["num_replicas"], made.body["config"]["headers_only"]) == (3, True)
@@ -48,7 +48,7 @@ async def test_a_consumer_that_cannot_be_made_leaves_nothing_behind() -> None:
     wire = Wire({"CONSUMER.CREATE": refusal(10059, 404)})
 
     with pytest.raises(ApiRefused):
-        await Pull.open(wire, STREAM, WANTED)
+        await PullConsumer.open(wire, STREAM, WANTED)
 
     assert wire.library.listening == {}
     assert [item.subject for item in wire.sent] == [f"{API}CONSUMER.CREATE.{STREAM}"]
@@ -59,7 +59,7 @@ async def test_a_subscription_that_cannot_be_made_says_where() -> None:
     wire.library.trouble = nats.errors.ConnectionClosedError()
 
     with pytest.raises(BusUnavailable) as raised:
-        await Pull.open(wire, STREAM, WANTED)
+        await PullConsumer.open(wire, STREAM, WANTED)
 
     assert str(raised.value) == "cannot subscribe at nats://broker:4222: ConnectionClosedError()"
     assert wire.sent == []
@@ -74,7 +74,7 @@ async def test_a_connection_that_is_lost_and_made_again_meanwhile_makes_no_reade
     wire = Wire({"CONSUMER.CREATE": blink})
 
     with pytest.raises(BusUnavailable) as raised:
-        await Pull.open(wire, STREAM, WANTED)
+        await PullConsumer.open(wire, STREAM, WANTED)
 
     assert str(raised.value) == f"reader of stream {STREAM}: the connection was lost"
     assert wire.asked("CONSUMER.DELETE") != [], "the consumer is there all the same"
@@ -123,11 +123,11 @@ async def test_what_a_closed_reader_held_is_free_for_others(behind: Reading) -> 
 async def test_a_reader_that_must_miss_nothing_begins_where_its_consumer_does() -> None:
     stream = {"created": "then", "state": {"first_seq": 1, "last_seq": 107, "messages": 107}}
     wire = Wire({"CONSUMER.CREATE": consumer(pending=1, floor=100), "STREAM.INFO": stream})
-    surveyor = Surveyor(wire, STREAM)
-    pull = await Pull.open(wire, STREAM, WANTED, surveyor)
+    surveyor = StreamBoundsCache(wire, STREAM)
+    pull = await PullConsumer.open(wire, STREAM, WANTED, surveyor)
     await wire.message(107, 1)
 
-    await pull.begin(surveyor, Bounds("then", 1, 107))
+    await pull.begin(surveyor, StreamBounds("then", 1, 107))
 
     assert (pull.floor, pull.reached, len(await pull.take(5, 0))) == (100, 100, 1)
     assert len(wire.asked("STREAM.INFO")) == 1, "with one to come, and one that came, nothing is missing"

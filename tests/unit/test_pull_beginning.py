@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from heed.bus.client.stream_bounds import Bounds, Surveyor
-from heed.bus.consumer.pull import Pull
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
+from heed.bus.consumer.pull import PullConsumer
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing
 from tests.unit.inmemory import turns
 from tests.unit.pulls import WANTED, Reading, news
 from tests.unit.wire import STREAM, Clock, Wire, consumer, refusal
 
-BEFORE = Bounds("then", 1, 100)
+BEFORE = StreamBounds("then", 1, 100)
 
 
 def stream(first: int = 1, last: int = 100, created: str = "then") -> dict[str, Any]:
@@ -29,7 +29,7 @@ def stream(first: int = 1, last: int = 100, created: str = "then") -> dict[str, 
 async def watched(pending: int = 0, floor: int = 100, **info: Any) -> AsyncIterator[Reading]:
     """A reader that is watched for losses, of a stream that holds 1 to 100."""
     wire = Wire({"CONSUMER.CREATE": consumer(pending, floor), "STREAM.INFO": stream(**info)})
-    made = Reading(wire, await Pull.open(wire, STREAM, WANTED, Surveyor(wire, STREAM)))
+    made = Reading(wire, await PullConsumer.open(wire, STREAM, WANTED, StreamBoundsCache(wire, STREAM)))
     yield made
     await made.pull.close()
     if made.taking is not None:
@@ -37,7 +37,7 @@ async def watched(pending: int = 0, floor: int = 100, **info: Any) -> AsyncItera
 
 
 async def begun(reading: Reading) -> None:
-    await reading.pull.begin(Surveyor(reading.wire, STREAM), BEFORE)
+    await reading.pull.begin(StreamBoundsCache(reading.wire, STREAM), BEFORE)
 
 
 def surveys(reading: Reading) -> int:

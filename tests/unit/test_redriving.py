@@ -10,7 +10,7 @@ import pytest
 
 from heed import names
 from heed.bus.codec.dead_letter import DeadLetter
-from heed.bus.dead_letters import Found, Letters, Mark, Outcome, settled
+from heed.bus.dead_letters import DeadLetterEntry, DeadLetterStore, RedriveMark, RedriveOutcome, settled
 from heed.errors import StreamConflict, StreamMissing
 from tests.unit.messages import HEADERS, SUBJECT, TYPE
 from tests.unit.wire import Wire, refusal
@@ -18,7 +18,7 @@ from tests.unit.wire import Wire, refusal
 NOW = "2026-01-31T12:00:00.000000Z"
 DEAD = "heed-dead.demo.researcher"
 NO_STREAM = refusal(10059, 404)
-MARK = Mark(8, 77, NOW)
+MARK = RedriveMark(8, 77, NOW)
 CAUSE = {"Heed-Dead-Code": "TemplateFailed", "Heed-Dead-Subject": SUBJECT, "Heed-Dead-Sequence": "7"}
 MISSING = (
     "nats://broker:4222 has no stream {}; the operator or `heed dev` makes it, "
@@ -65,10 +65,10 @@ async def test_streams_have_to_take_what_a_redrive_writes(
     )
 
     if words is None:
-        await Letters(wire).check()
+        await DeadLetterStore(wire).check()
     else:
         with pytest.raises(StreamConflict) as raised:
-            await Letters(wire).check()
+            await DeadLetterStore(wire).check()
         assert str(raised.value) == words
 
 
@@ -78,7 +78,7 @@ async def test_streams_have_to_be_there(stream: str) -> None:
     answers = {"STREAM.INFO.HEED_DEAD": there, "STREAM.INFO.HEED": there}
     wire = Wire({**answers, f"STREAM.INFO.{stream}": NO_STREAM})
     with pytest.raises(StreamMissing) as raised:
-        await Letters(wire).check()
+        await DeadLetterStore(wire).check()
     assert str(raised.value) == MISSING.format(stream)
 
 
@@ -102,10 +102,10 @@ def broker(event: Any = None, mark: Any = None) -> Wire:
 async def test_a_letter_is_sent_once_and_marked(sent: dict[str, int]) -> None:
     wire = broker()
 
-    [outcome] = await Letters(wire).redrive([Found(letter(), None)], sent)
+    [outcome] = await DeadLetterStore(wire).redrive([DeadLetterEntry(letter(), None)], sent)
 
     place = sent.get(ID, 70)
-    assert outcome == Outcome(letter(), "redriven", place)
+    assert outcome == RedriveOutcome(letter(), "redriven", place)
     *again, mark = wire.sent
     assert mark.subject == "heed-dead.demo.researcher.redriven" and mark.body is None
     headers = dict(mark.headers or {})
@@ -166,21 +166,23 @@ CLOSED = nats.errors.ConnectionClosedError()
 async def test_what_fails_is_told_with_how_far_it_came(
     event: Any, mark: Any, outcome: tuple[Any, ...]
 ) -> None:
-    [told] = await Letters(broker(event, mark)).redrive([Found(letter(), None)], {})
+    [told] = await DeadLetterStore(broker(event, mark)).redrive([DeadLetterEntry(letter(), None)], {})
 
-    assert told == Outcome(letter(), *outcome)
+    assert told == RedriveOutcome(letter(), *outcome)
 
 
 def test_what_was_redriven_or_cannot_be_is_settled() -> None:
     lost = letter(**{"Heed-Dead-Lost": "true"})
 
-    assert settled(Found(letter(), None)) is None
-    assert settled(Found(letter(), MARK)) == Outcome(letter(), "already", 77)
-    assert settled(Found(lost, MARK)) == Outcome(lost, "already", 77)
-    assert settled(Found(lost, None)) == Outcome(lost, "refused", reason=lost.refusal)
+    assert settled(DeadLetterEntry(letter(), None)) is None
+    assert settled(DeadLetterEntry(letter(), MARK)) == RedriveOutcome(letter(), "already", 77)
+    assert settled(DeadLetterEntry(lost, MARK)) == RedriveOutcome(lost, "already", 77)
+    assert settled(DeadLetterEntry(lost, None)) == RedriveOutcome(lost, "refused", reason=lost.refusal)
 
 
 async def test_what_is_settled_is_not_sent() -> None:
     wire = broker()
-    assert await Letters(wire).redrive([Found(letter(), MARK)], {}) == [Outcome(letter(), "already", 77)]
+    assert await DeadLetterStore(wire).redrive([DeadLetterEntry(letter(), MARK)], {}) == [
+        RedriveOutcome(letter(), "already", 77)
+    ]
     assert wire.sent == []

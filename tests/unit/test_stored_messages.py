@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from heed.bus.client.connection import ApiRefused
-from heed.bus.client.stored_messages import AT_ONCE, CHUNK, TOGETHER, Messages, stored_at
-from heed.bus.codec.dead_letter import Original
+from heed.bus.client.stored_messages import AT_ONCE, CHUNK, TOGETHER, StoredMessages, stored_at
+from heed.bus.codec.dead_letter import OriginalMessage
 from tests.unit.inmemory import turns
 from tests.unit.wire import Sent, Wire, refusal, stored_message
 
@@ -26,16 +26,16 @@ def message(sequence: int = 7, subject: str = "a.b", data: bytes = b"x") -> dict
 async def test_a_message_is_asked_for_by_its_place() -> None:
     wire = Wire({"STREAM.MSG.GET": message()})
 
-    found = await Messages(wire, "HEED").get(7)
+    found = await StoredMessages(wire, "HEED").get(7)
 
-    assert found == (Original("a.b", {"X-One": "1"}, b"x"), "2026-01-31T12:00:00.123456Z")
+    assert found == (OriginalMessage("a.b", {"X-One": "1"}, b"x"), "2026-01-31T12:00:00.123456Z")
     assert wire.sent == [Sent(GET, {"seq": 7})]
 
 
 async def test_the_next_on_a_subject_is_asked_for_from_a_place_on() -> None:
     wire = Wire({"STREAM.MSG.GET": message(9)})
 
-    assert await Messages(wire, "HEED").next("a.*", 7) == 9
+    assert await StoredMessages(wire, "HEED").next("a.*", 7) == 9
 
     assert wire.sent == [Sent(GET, {"seq": 7, "next_by_subj": "a.*"})]
 
@@ -43,14 +43,14 @@ async def test_the_next_on_a_subject_is_asked_for_from_a_place_on() -> None:
 async def test_the_last_on_a_subject_comes_with_its_place() -> None:
     wire = Wire({"STREAM.MSG.GET": message(9)})
 
-    assert await Messages(wire, "HEED").last("a.b") == (9, Original("a.b", {"X-One": "1"}, b"x"))
+    assert await StoredMessages(wire, "HEED").last("a.b") == (9, OriginalMessage("a.b", {"X-One": "1"}, b"x"))
 
     assert wire.sent == [Sent(GET, {"last_by_subj": "a.b"})]
 
 
 async def test_what_is_not_there_is_none_and_what_is_refused_is_raised() -> None:
     wire = Wire({"STREAM.MSG.GET": NONE})
-    messages = Messages(wire, "HEED")
+    messages = StoredMessages(wire, "HEED")
     assert (await messages.get(1), await messages.next("a", 1), await messages.last("a")) == (
         None,
         None,
@@ -83,7 +83,7 @@ async def test_no_more_is_asked_for_at_once_than_may_come_at_once(
     go = asyncio.Event()
     wire = Wire({"STREAM.MSG.GET": wait}, read_ahead=read_ahead)
     wire.takes(takes)
-    asking = asyncio.create_task(Messages(wire, "HEED").get_all(range(100)))
+    asking = asyncio.create_task(StoredMessages(wire, "HEED").get_all(range(100)))
     await turns(200)
     assert len(wire.sent) == at_once
 
@@ -92,8 +92,8 @@ async def test_no_more_is_asked_for_at_once_than_may_come_at_once(
 
 
 async def test_as_many_are_fetched_as_may_be_held_and_one_at_least() -> None:
-    def of(size: int) -> Messages:
-        return Messages(Wire({"STREAM.MSG.GET": message(data=b"x" * size)}), "HEED")
+    def of(size: int) -> StoredMessages:
+        return StoredMessages(Wire({"STREAM.MSG.GET": message(data=b"x" * size)}), "HEED")
 
     assert (CHUNK, TOGETHER) == (16, 8 * 1024**2)
     assert await of(10).get_first([]) == []
@@ -110,7 +110,7 @@ async def test_they_come_in_order_with_none_where_one_is_gone() -> None:
 
     wire = Wire({"STREAM.MSG.GET": answer})
 
-    found = await Messages(wire, "HEED").get_first([3, 2, 1])
+    found = await StoredMessages(wire, "HEED").get_first([3, 2, 1])
 
     assert [item and item[0].payload for item in found] == [b"3", None, b"1"]
 
@@ -124,7 +124,7 @@ async def test_one_that_fails_ends_the_others() -> None:
 
     tasks = asyncio.all_tasks()
     with pytest.raises(ApiRefused):
-        await Messages(Wire({"STREAM.MSG.GET": answer}), "HEED").get_all([1, 2, 3])
+        await StoredMessages(Wire({"STREAM.MSG.GET": answer}), "HEED").get_all([1, 2, 3])
     await turns()
 
     assert asyncio.all_tasks() == tasks

@@ -9,7 +9,7 @@ import nats.errors
 import pytest
 
 from heed.bus.client.connection import ApiRefused
-from heed.bus.client.stream_bounds import Bounds, Surveyor, check_place
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_place
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced
 from tests.unit.inmemory import turns
 from tests.unit.wire import Clock, Sent, Wire, refusal
@@ -28,13 +28,13 @@ class Asked:
 
     def __init__(self) -> None:
         self.wire = Wire({"STREAM.INFO": lambda _: stream(last=self.questions)})
-        self.surveyor = Surveyor(self.wire, "HEED")
+        self.surveyor = StreamBoundsCache(self.wire, "HEED")
 
     @property
     def questions(self) -> int:
         return len(self.wire.sent)
 
-    async def wait(self, within: float = 0.0) -> asyncio.Task[Bounds]:
+    async def wait(self, within: float = 0.0) -> asyncio.Task[StreamBounds]:
         """Somebody wants to know."""
         waiting = asyncio.create_task(self.surveyor.fresh(within))
         await turns()
@@ -48,14 +48,14 @@ def asked() -> Asked:
 
 @pytest.mark.parametrize(
     ("answer", "bounds"),
-    [(stream(), Bounds("then", 3, 9)), (stream(messages=0), Bounds("then", 10, 9))],
+    [(stream(), StreamBounds("then", 3, 9)), (stream(messages=0), StreamBounds("then", 10, 9))],
 )
 async def test_a_stream_reaches_from_its_first_message_to_its_last(
-    answer: dict[str, Any], bounds: Bounds
+    answer: dict[str, Any], bounds: StreamBounds
 ) -> None:
     wire = Wire({"STREAM.INFO": answer})
 
-    assert await Surveyor(wire, "HEED").fresh() == bounds
+    assert await StreamBoundsCache(wire, "HEED").fresh() == bounds
 
     assert wire.sent == [Sent("$JS.API.STREAM.INFO.HEED")]
 
@@ -78,7 +78,7 @@ async def test_a_stream_reaches_from_its_first_message_to_its_last(
     ],
 )
 async def test_all_who_wait_are_told_what_went_wrong(answer: Any, error: type[Exception], words: str) -> None:
-    surveyor = Surveyor(Wire({"STREAM.INFO": answer}), "HEED")
+    surveyor = StreamBoundsCache(Wire({"STREAM.INFO": answer}), "HEED")
 
     found = await asyncio.gather(surveyor.fresh(), surveyor.fresh(), return_exceptions=True)
 
@@ -234,7 +234,7 @@ TO_ITS_END, TO_NOTHING = PATCH % '{"sequence":9}', PATCH % "null"
     ],
 )
 def test_a_place_is_one_of_a_stream(place: int, created: str | None, words: str | None) -> None:
-    bounds = Bounds("then", 3, 9)
+    bounds = StreamBounds("then", 3, 9)
 
     if words is None:
         check_place("HEED", bounds, place, created)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from heed.bus.client.stream_rules import Flaw
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.client.stream_rules import StreamFlaw
+from heed.bus.task_credentials import TaskCredentials
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import Pace
 from heed.kube import manager
@@ -29,7 +29,7 @@ from tests.unit.fleets import fleet_on, path
 from tests.unit.memorybus import MemoryBus
 
 AGENTS = "/apis/heed.dev/v1alpha1/agents"
-FLAWS = (Flaw("HEED", "discard", "it is full"), Flaw("HEED_DEAD", "sealed", "it is"))
+FLAWS = (StreamFlaw("HEED", "discard", "it is full"), StreamFlaw("HEED_DEAD", "sealed", "it is"))
 
 
 class Led:
@@ -95,7 +95,7 @@ class Replica:
             self.watch,
             self.health,
             self.exposition,
-            TaskAccess(),
+            TaskCredentials(),
         )
 
 
@@ -107,7 +107,7 @@ def streams(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     async def ensured(connection: Any, settings: Any) -> None:
         found.append(("ensured", settings))
 
-    async def kept(connection: Any, settings: Any, told: Callable[[Sequence[Flaw]], None]) -> None:
+    async def kept(connection: Any, settings: Any, told: Callable[[Sequence[StreamFlaw]], None]) -> None:
         found.append(told)
         await asyncio.Event().wait()
 

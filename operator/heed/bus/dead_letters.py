@@ -13,12 +13,12 @@ from typing import Final, Literal
 
 from heed import names
 from heed.bus.client.connection import ApiRefused, Connection
-from heed.bus.client.stored_messages import Messages
+from heed.bus.client.stored_messages import StoredMessages
 from heed.bus.client.streams import NOT_FOUND
-from heed.bus.codec.dead_letter import PREFIX, DeadLetter, Original, number, redriven
+from heed.bus.codec.dead_letter import PREFIX, DeadLetter, OriginalMessage, number, redriven
 from heed.bus.codec.subject_patterns import covers
 from heed.bus.consumer.publish_dedup import MESSAGE_ID
-from heed.bus.consumer.pull import BATCH, Arrival, Pull
+from heed.bus.consumer.pull import BATCH, PullConsumer, PulledMessage
 from heed.bus.consumer.reader import stream_time
 from heed.bus.jetstream import JetStreamBus
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost, StreamConflict, StreamMissing
@@ -34,7 +34,7 @@ State = Literal["redriven", "already", "refused", "failed", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class DeadLetterFilter:
     """Which letters. What is None or empty narrows nothing down."""
 
     namespace: str | None = None
@@ -47,7 +47,7 @@ class Selection:
         """The tokens of namespace and Agent in a subject pattern."""
         return f"{self.namespace or '*'}.{self.agent or '*'}"
 
-    def holds(self, letter: DeadLetter, mark: "Mark | None") -> bool:
+    def holds(self, letter: DeadLetter, mark: "RedriveMark | None") -> bool:
         """Whether a letter is one of these."""
         return (
             self.namespace in (None, letter.namespace)
@@ -58,7 +58,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class RedriveMark:
     """That a letter was redriven: the sequence of the mark, that of the event in its stream, and when (RFC 3339)."""
 
     id: int
@@ -67,15 +67,15 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DeadLetterEntry:
     """A letter, and how it was redriven if it was."""
 
     letter: DeadLetter
-    mark: Mark | None
+    mark: RedriveMark | None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RedriveOutcome:
     """What became of a letter that was to be redriven. `sequence` is the event's in its stream."""
 
     letter: DeadLetter
@@ -84,7 +84,7 @@ class Outcome:
     reason: str | None = None
 
 
-class Letters:
+class DeadLetterStore:
     """The dead letters that a broker holds. All methods raise BusUnavailable and StreamMissing."""
 
     def __init__(
@@ -92,10 +92,12 @@ class Letters:
     ) -> None:
         self._connection = connection
         self._bus = JetStreamBus(connection)  # only stores: whichever stream takes a message's subject
-        self._messages = Messages(connection, dead)
+        self._messages = StoredMessages(connection, dead)
         self._stream, self._dead = stream, dead
 
-    async def find(self, selection: Selection, *, payloads: bool = False) -> AsyncGenerator[list[Found]]:
+    async def find(
+        self, selection: DeadLetterFilter, *, payloads: bool = False
+    ) -> AsyncGenerator[list[DeadLetterEntry]]:
         """The letters of a selection, in batches, oldest first."""
         marks = await self._marks(selection)
         subject = f"heed-dead.{selection.of}"
@@ -103,12 +105,12 @@ class Letters:
             async for arrivals in batches:
                 letters = [_letter(item) for item in arrivals]
                 yield [
-                    Found(letter, mark)
+                    DeadLetterEntry(letter, mark)
                     for letter in letters
                     if selection.holds(letter, mark := marks.get(letter.id))
                 ]
 
-    async def get(self, ids: Sequence[int]) -> list[Found | None]:
+    async def get(self, ids: Sequence[int]) -> list[DeadLetterEntry | None]:
         """The letters of these ids, in their order; None for what is not there, or is no letter."""
         try:
             messages = await self._messages.get_all(ids)
@@ -116,17 +118,17 @@ class Letters:
             raise self._missing(self._dead, error) from None
         letters = [message and _stored(id_, *message) for id_, message in zip(ids, messages, strict=True)]
         owners = {(letter.namespace, letter.agent) for letter in letters if letter}
-        marks: dict[int, Mark] = {}
+        marks: dict[int, RedriveMark] = {}
         for namespace, agent in owners:
-            marks |= await self._marks(Selection(namespace, agent))
-        return [Found(letter, marks.get(letter.id)) if letter else None for letter in letters]
+            marks |= await self._marks(DeadLetterFilter(namespace, agent))
+        return [DeadLetterEntry(letter, marks.get(letter.id)) if letter else None for letter in letters]
 
     async def check(self) -> None:
         """Whether the streams take what a redrive writes. Raises StreamConflict."""
         await self._check(self._stream, "heed.redrive.>", names.STREAM_SUBJECTS[0])
         await self._check(self._dead, names.redriven_subject("*", "*"), names.DEAD_STREAM_SUBJECTS[0])
 
-    async def sent(self, selection: Selection) -> dict[str, int]:
+    async def sent(self, selection: DeadLetterFilter) -> dict[str, int]:
         """Where the stream holds letters that were sent again, by Nats-Msg-Id."""
         found: dict[str, int] = {}
         subject = f"heed.redrive.{selection.of}.>"
@@ -135,7 +137,9 @@ class Letters:
                 found |= {_header(item, MESSAGE_ID): item.sequence for item in arrivals}
         return found
 
-    async def redrive(self, found: Sequence[Found], sent: Mapping[str, int]) -> list[Outcome]:
+    async def redrive(
+        self, found: Sequence[DeadLetterEntry], sent: Mapping[str, int]
+    ) -> list[RedriveOutcome]:
         """Send letters again that were not, and mark them. They come to stand in the stream in this order.
 
         `sent` is what an earlier try may have sent without marking it. What fails is told, not raised.
@@ -149,7 +153,7 @@ class Letters:
         """
         await asyncio.gather(*(self._delete(id_) for id_ in ids))
 
-    async def _redrive(self, found: Found, sent: Mapping[str, int]) -> Outcome:
+    async def _redrive(self, found: DeadLetterEntry, sent: Mapping[str, int]) -> RedriveOutcome:
         letter = found.letter
         if (done := settled(found)) is not None:
             return done
@@ -160,14 +164,14 @@ class Letters:
                 headers = {**message.headers, MESSAGE_ID: id_}
                 sequence = (await self._bus.store(message.subject, headers, message.payload)).sequence
         except MalformedEvent as error:
-            return Outcome(letter, "refused", reason=str(error))
+            return RedriveOutcome(letter, "refused", reason=str(error))
         except BusUnavailable as error:
-            return Outcome(letter, "failed", reason=str(error))
+            return RedriveOutcome(letter, "failed", reason=str(error))
         try:
             await self._mark(letter, sequence)
         except (BusUnavailable, MalformedEvent) as error:
-            return Outcome(letter, "failed", sequence, f"it was redriven, but not marked: {error}")
-        return Outcome(letter, "redriven", sequence)
+            return RedriveOutcome(letter, "failed", sequence, f"it was redriven, but not marked: {error}")
+        return RedriveOutcome(letter, "redriven", sequence)
 
     async def _mark(self, letter: DeadLetter, sequence: int) -> None:
         headers = {
@@ -178,22 +182,24 @@ class Letters:
         }
         await self._bus.store(names.redriven_subject(letter.namespace, letter.agent), headers, b"")
 
-    async def _marks(self, selection: Selection) -> dict[int, Mark]:
-        marks: dict[int, Mark] = {}
+    async def _marks(self, selection: DeadLetterFilter) -> dict[int, RedriveMark]:
+        marks: dict[int, RedriveMark] = {}
         subject = f"heed-dead.{selection.of}.redriven"
         async with aclosing(self._read(self._dead, subject, headers_only=True)) as batches:
             async for arrivals in batches:
                 for item in arrivals:
                     of, sequence = (number(_header(item, name)) for name in (OF_LETTER, REDRIVEN_SEQUENCE))
                     if of is not None and sequence is not None:
-                        marks[of] = Mark(item.sequence, sequence, _header(item, REDRIVEN_TIME))
+                        marks[of] = RedriveMark(item.sequence, sequence, _header(item, REDRIVEN_TIME))
         return marks
 
-    async def _read(self, stream: str, subject: str, *, headers_only: bool) -> AsyncGenerator[list[Arrival]]:
+    async def _read(
+        self, stream: str, subject: str, *, headers_only: bool
+    ) -> AsyncGenerator[list[PulledMessage]]:
         """What a stream holds on a subject now."""
         config = {"filter_subjects": [subject], "deliver_policy": "all", "headers_only": headers_only}
         try:
-            pull = await Pull.open(self._connection, stream, config)
+            pull = await PullConsumer.open(self._connection, stream, config)
         except ApiRefused as error:
             raise self._missing(stream, error) from None
         try:
@@ -241,25 +247,25 @@ class Letters:
         )
 
 
-def settled(found: Found) -> Outcome | None:
+def settled(found: DeadLetterEntry) -> RedriveOutcome | None:
     """What there is to say of a letter that cannot be redriven, or was before."""
     if found.mark is not None:
-        return Outcome(found.letter, "already", found.mark.sequence)
+        return RedriveOutcome(found.letter, "already", found.mark.sequence)
     refusal = found.letter.refusal
-    return None if refusal is None else Outcome(found.letter, "refused", reason=refusal)
+    return None if refusal is None else RedriveOutcome(found.letter, "refused", reason=refusal)
 
 
-def _letter(arrival: Arrival) -> DeadLetter:
+def _letter(arrival: PulledMessage) -> DeadLetter:
     message = arrival.message
     _, namespace, agent = message.subject.split(".")
     at = stream_time(arrival.at)
     return DeadLetter(arrival.sequence, at, namespace, agent, message.headers or {}, message.data)
 
 
-def _stored(id_: int, message: Original, at: str) -> DeadLetter | None:
+def _stored(id_: int, message: OriginalMessage, at: str) -> DeadLetter | None:
     _, namespace, agent, *rest = message.subject.split(".")
     return None if rest else DeadLetter(id_, at, namespace, agent, message.headers, message.payload)
 
 
-def _header(arrival: Arrival, name: str) -> str:
+def _header(arrival: PulledMessage, name: str) -> str:
     return (arrival.message.headers or {}).get(name, "")

@@ -13,14 +13,14 @@ import nats.errors
 from heed import names
 from heed.api.status import Letter, Owed
 from heed.bus.client.connection import ApiRefused, Connection, NotPermitted
-from heed.bus.client.stored_messages import Messages
-from heed.bus.client.stream_bounds import Bounds, Surveyor, check_place, missing
+from heed.bus.client.stored_messages import StoredMessages
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_place, missing
 from heed.bus.client.streams import NOT_FOUND
 from heed.bus.codec.cloudevents import STRUCTURED, encode
-from heed.bus.codec.dead_letter import MAX_HEADERS, UNPUBLISHABLE, Original, dead_letter, size_of
+from heed.bus.codec.dead_letter import MAX_HEADERS, UNPUBLISHABLE, OriginalMessage, dead_letter, size_of
 from heed.bus.codec.subject_patterns import disjoint
-from heed.bus.consumer.publish_dedup import MESSAGE_ID, Lookup
-from heed.bus.consumer.pull import Pull
+from heed.bus.consumer.publish_dedup import MESSAGE_ID, PublishDedup
+from heed.bus.consumer.pull import PullConsumer
 from heed.bus.consumer.reader import CursorReader, receive_stored
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, Malformed, Received
@@ -34,7 +34,7 @@ OPENING: Final = 16  # readers that are opened at the same time, also after a lo
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class PubAck:
     """Where a message stands in its stream; a duplicate was dropped, and stands where the first one does."""
 
     stream: str
@@ -51,10 +51,10 @@ class JetStreamBus:
         self._connection = connection
         self._stream = stream
         self._dead_stream = dead
-        self._lookup = Lookup(connection)
+        self._lookup = PublishDedup(connection)
         self._opening = asyncio.Semaphore(OPENING)
-        self._surveyor = Surveyor(connection, stream)
-        self._messages = Messages(connection, stream)
+        self._surveyor = StreamBoundsCache(connection, stream)
+        self._messages = StoredMessages(connection, stream)
 
     async def open(
         self, subjects: Sequence[str], after: int, since: str, created: str | None = None
@@ -70,14 +70,14 @@ class JetStreamBus:
             bounds = await self._surveyor.fresh()
             check_place(self._stream, bounds, after, created)
             async with self._opening:
-                pull = await Pull.open(self._connection, self._stream, config, self._surveyor)
+                pull = await PullConsumer.open(self._connection, self._stream, config, self._surveyor)
                 await self._begin(pull, bounds, after)
         except ApiRefused as error:
             raise missing(self._stream) if error.err_code == NOT_FOUND else error from None
         exact = set(filters) <= set(subjects)
         return CursorReader(pull, self._surveyor, self._messages, bounds.created, subjects, exact=exact)
 
-    async def _begin(self, pull: Pull, bounds: Bounds, after: int) -> None:
+    async def _begin(self, pull: PullConsumer, bounds: StreamBounds, after: int) -> None:
         try:
             if pull.floor < after:
                 lagging = f"a replica of stream {self._stream} lags behind; trying again will help"
@@ -128,7 +128,7 @@ class JetStreamBus:
         """
         return (await self.send(subject, event, deduplicate=deduplicate)).sequence
 
-    async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> Stored:
+    async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> PubAck:
         """Publish an event and return all that the broker says of it. Raises as `publish`."""
         headers, payload = encode(event)
         if deduplicate:
@@ -166,18 +166,20 @@ class JetStreamBus:
             return
         extra = {"subject": owed.subject, "sequence": owed.sequence, "id": id, "error": str(error)}
         log.error("event cannot be published, dead-lettered", extra=extra)
-        original = Original(owed.subject, STRUCTURED, (owed.event or "").encode())
+        original = OriginalMessage(owed.subject, STRUCTURED, (owed.event or "").encode())
         await self._store_letter(letter_id, grave, Letter(UNPUBLISHABLE, str(error)), original)
 
     async def _is_dead(self, id: str, owed: Owed) -> bool:
         return await self._lookup.stored(self._dead_stream, owed.subject, _earlier(owed.at), id)
 
-    async def _store_letter(self, id: str, owed: Owed, letter: Letter, original: Original | None) -> None:
+    async def _store_letter(
+        self, id: str, owed: Owed, letter: Letter, original: OriginalMessage | None
+    ) -> None:
         most = self._connection.max_payload - len(MESSAGE_ID + id) - 4
         headers, payload = dead_letter(owed, letter, original, most)
         await self.store(owed.subject, {**headers, MESSAGE_ID: id}, payload)
 
-    async def store(self, subject: str, headers: dict[str, str], payload: bytes) -> Stored:
+    async def store(self, subject: str, headers: dict[str, str], payload: bytes) -> PubAck:
         """Publish a message as it is. Raises BusUnavailable, MalformedEvent."""
         # A message beyond the limit would make the broker end the connection.
         size, most = size_of(headers), self._connection.max_payload
@@ -205,7 +207,7 @@ class JetStreamBus:
             return await self.store(subject, others, payload)
         return stored
 
-    async def _taken(self, stored: Stored, subject: str) -> bool:
+    async def _taken(self, stored: PubAck, subject: str) -> bool:
         """Whether the message that is said to be ours is another's: ids count in the whole stream, for everybody."""
         try:
             first = await self._connection.api(f"STREAM.MSG.GET.{stored.stream}", {"seq": stored.sequence})
@@ -219,7 +221,7 @@ def message_id(subject: str, event: Event) -> str:
     return names.digest(subject, event.source, event.id)
 
 
-def _stored(subject: str, answer: bytes) -> Stored:
+def _stored(subject: str, answer: bytes) -> PubAck:
     try:
         ack: Mapping[str, Any] = json.loads(answer)
     except ValueError:
@@ -229,7 +231,7 @@ def _stored(subject: str, answer: bytes) -> Stored:
         if refused.err_code in TOO_LARGE:
             raise MalformedEvent(f"{refused}; send a reference to the data instead")
         raise refused
-    return Stored(str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate")))
+    return PubAck(str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate")))
 
 
 def _start(after: int, since: str) -> dict[str, Any]:

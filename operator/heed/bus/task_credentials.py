@@ -6,7 +6,7 @@ from pathlib import Path
 
 from heed import names
 from heed.bus.auth import accounts
-from heed.bus.auth.jwt import Grants, Signer
+from heed.bus.auth.jwt import SubjectPermissions, UserSigner
 from heed.bus.client.addresses import public_url
 from heed.core.effects import TaskWork
 from heed.errors import InvalidSettings
@@ -18,15 +18,15 @@ SUBSCRIPTIONS = 32  # of one Job at a time
 
 
 @dataclass(frozen=True, slots=True)
-class TaskAccess:
+class TaskCredentials:
     """The broker's URL for Jobs, and what signs their credentials; without it they need none, or get none from us."""
 
     url: str = NATS_URL
-    signer: Signer | None = None
+    signer: UserSigner | None = None
     lifetime: int = 24 * 3600  # seconds, of tasks without a timeout
 
     @classmethod
-    def of(cls, settings: Settings, keys: Mapping[str, str] | None = None) -> "TaskAccess":
+    def of(cls, settings: Settings, keys: Mapping[str, str] | None = None) -> "TaskCredentials":
         """What the settings say; `keys` are a broker's own (see accounts.FILES). Raises InvalidSettings."""
         url = settings.task_nats_url or public_url(settings.nats_url)
         return cls(url, _signer(settings, keys), settings.credentials_lifetime)
@@ -39,7 +39,7 @@ class TaskAccess:
         return self.signer.credentials(name, task_grants(work), now=int(unix_time()), lifetime=lifetime)
 
 
-def task_grants(work: TaskWork) -> Grants:
+def task_grants(work: TaskWork) -> SubjectPermissions:
     """A Job may say how its task goes and what came of it, and broadcast what its Agent may emit; nothing else."""
     agent = work.agent
     said = (
@@ -51,7 +51,7 @@ def task_grants(work: TaskWork) -> Grants:
         for pattern in work.publish or ()
         if names.is_pattern(pattern)
     )
-    return Grants(
+    return SubjectPermissions(
         publish=(*said, *events),
         deny=accounts.reserved(agent.namespace),
         subscribe=(f"{names.task_inbox(agent.namespace, agent.name, work.id)}.>",),
@@ -59,9 +59,9 @@ def task_grants(work: TaskWork) -> Grants:
     )
 
 
-def _signer(settings: Settings, keys: Mapping[str, str] | None) -> Signer | None:
+def _signer(settings: Settings, keys: Mapping[str, str] | None) -> UserSigner | None:
     if keys is not None:
-        return Signer.of(keys[accounts.ACCOUNT_SEED], keys[accounts.ACCOUNT_PUBLIC])
+        return UserSigner.of(keys[accounts.ACCOUNT_SEED], keys[accounts.ACCOUNT_PUBLIC])
     if settings.nats_signing_key is None:
         return None
     path = Path(settings.nats_signing_key)
@@ -72,6 +72,6 @@ def _signer(settings: Settings, keys: Mapping[str, str] | None) -> Signer | None
             f"HEED_NATS_SIGNING_KEY={path}: {type(error).__name__}; give a file with a seed"
         ) from None
     try:
-        return Signer.of(seed, (settings.nats_account or "").strip() or None)
+        return UserSigner.of(seed, (settings.nats_account or "").strip() or None)
     except InvalidSettings as error:
         raise InvalidSettings(f"HEED_NATS_SIGNING_KEY={path}, HEED_NATS_ACCOUNT: {error}") from None

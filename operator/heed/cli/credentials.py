@@ -7,7 +7,7 @@ import click
 
 from heed import names
 from heed.bus.auth.accounts import reserved
-from heed.bus.auth.jwt import Grants, Signer
+from heed.bus.auth.jwt import SubjectPermissions, UserSigner
 from heed.cli.output import BadInput
 from heed.errors import InvalidSettings
 from heed.util.clock import unix_time
@@ -70,7 +70,7 @@ def credentials(
         raise BadInput("nothing is allowed yet; give --publish PATTERN, --subscribe PATTERN or both")
     if namespace is not None and not names.is_name(namespace):
         raise BadInput(f"--namespace {namespace}: no namespace has such a name")
-    grants = Grants(
+    grants = SubjectPermissions(
         publish=tuple(_subject(pattern, namespace) for pattern in publish),
         deny=reserved(namespace or "*"),
         subscribe=(
@@ -89,9 +89,9 @@ def _subject(pattern: str, namespace: str | None) -> str:
     return pattern if namespace is None else names.event_subject(namespace, pattern)
 
 
-def _signer(key: TextIO, account: str | None) -> Signer:
+def _signer(key: TextIO, account: str | None) -> UserSigner:
     try:
-        return Signer.of(key.read(), (account or "").strip() or None)
+        return UserSigner.of(key.read(), (account or "").strip() or None)
     except InvalidSettings as error:
         raise BadInput(f"--key: {error}") from None
     except UnicodeDecodeError:

@@ -15,7 +15,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from heed import names
 from heed.bus.client.connection import NoAnswer, connect
-from heed.bus.jetstream import JetStreamBus, Stored
+from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.cli.broker_url import Broker, BrokerChoice, broker_option
 from heed.cli.output import BadInput, Failure, failure_of, to_yaml
 from heed.cli.schema_check import check_event
@@ -105,7 +105,7 @@ def publish(
         click.echo(f"warning: {warning}", err=True)
 
 
-def _doubts(stored: Stored, subject: str, broker: Broker) -> Iterator[str]:
+def _doubts(stored: PubAck, subject: str, broker: Broker) -> Iterator[str]:
     """Why the event may be heard by nobody, as far as that can be known from here."""
     if stored.stream != names.STREAM:
         yield (
@@ -132,7 +132,7 @@ def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
         click.echo(f"warning: {finding.message}", err=True)
 
 
-async def _publish(settings: Settings, subject: str, event: Event, *, deduplicate: bool) -> Stored:
+async def _publish(settings: Settings, subject: str, event: Event, *, deduplicate: bool) -> PubAck:
     connection = await connect(settings, "heed publish", attempts=1)
     try:
         return await JetStreamBus(connection).send(subject, event, deduplicate=deduplicate)

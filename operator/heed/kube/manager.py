@@ -17,9 +17,9 @@ from typing import Final
 from heed import names
 from heed.bus.auth.accounts import OPERATOR_CREDS
 from heed.bus.client.connection import Connection, connect
-from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import ensure_streams, keep_streams
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.engine.observer import LogObserver, Observer
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import Pace
@@ -78,7 +78,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         await closing.enter_async_context(serving_admission(settings, asked))
         closing.push_async_callback(watch.ended, FAREWELL)
         keys = await broker_keys(apart, settings, health)
-        access = TaskAccess.of(settings, keys)
+        access = TaskCredentials.of(settings, keys)
         credentials = None if keys is None else keys[OPERATOR_CREDS]
         connection = await connect(settings, "heed-operator", credentials=credentials)
         health.connection = connection
@@ -118,7 +118,7 @@ class Term:
     watch: ClusterWatch
     health: Health
     exposition: Exposition
-    access: TaskAccess
+    access: TaskCredentials
 
     async def run(self) -> None:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
@@ -142,7 +142,7 @@ class Term:
             await fleet.close()
             self.exposition.flaws, self.health.concern = (), None
 
-    def _looked(self, fleet: Fleet, wrong: Sequence[Flaw]) -> None:
+    def _looked(self, fleet: Fleet, wrong: Sequence[StreamFlaw]) -> None:
         """The streams were looked at: whatever is wrong with them is every Agent's trouble."""
         self.exposition.flaws = wrong
         self.health.concern = "; ".join(map(str, wrong)) or None

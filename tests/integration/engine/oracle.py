@@ -9,7 +9,7 @@ from heed import names
 from heed.bus.client.connection import Connection
 from heed.bus.consumer import reader
 from heed.bus.consumer.publish_dedup import MESSAGE_ID
-from heed.bus.consumer.pull import Pull
+from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program
@@ -95,10 +95,10 @@ async def message_ids(connection: Connection, stream: str, subject: str) -> list
 
 
 @asynccontextmanager
-async def opened(connection: Connection, stream: str, subjects: Sequence[str]) -> AsyncIterator[Pull]:
+async def opened(connection: Connection, stream: str, subjects: Sequence[str]) -> AsyncIterator[PullConsumer]:
     """A consumer that begins at the beginning; its `pending` says how many messages there are."""
     config = {"filter_subjects": list(subjects), "deliver_policy": "all"}
-    pull = await Pull.open(connection, stream, config)
+    pull = await PullConsumer.open(connection, stream, config)
     try:
         yield pull
     finally:

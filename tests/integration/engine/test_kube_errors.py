@@ -10,8 +10,8 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from heed import names
-from heed.bus.auth.jwt import Key, Signer
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.auth.jwt import NatsKey, UserSigner
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import Stored
@@ -269,7 +269,7 @@ async def test_a_job_that_another_one_replaces_meanwhile_stays(api: Api, server:
     assert [method for method, _ in server.requests] == ["GET", "DELETE", "GET"]
 
 
-SIGNING = TaskAccess(signer=Signer(Key.new("account")))
+SIGNING = TaskCredentials(signer=UserSigner(NatsKey.new("account")))
 
 
 def suspended() -> dict[str, Any]:

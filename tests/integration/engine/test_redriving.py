@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.api.validation import parse_agent
 from heed.bus.consumer.publish_dedup import MESSAGE_ID
-from heed.bus.dead_letters import Found, Letters, Selection
+from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore
 from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import Ledger
 from tests.integration.cemetery import Run
@@ -31,12 +31,14 @@ def change(world: World, *handlers: dict[str, Any], where: str | None = None) ->
     world.program = compile_agent(parse_agent(document))
 
 
-async def letters(world: World, count: int) -> list[Found]:
+async def letters(world: World, count: int) -> list[DeadLetterEntry]:
     """The Agent's letters, once there are so many."""
-    found: list[Found] = []
+    found: list[DeadLetterEntry] = []
 
     async def are_there() -> bool:
-        batches = Letters(world.connection).find(Selection(world.namespace, AGENT), payloads=True)
+        batches = DeadLetterStore(world.connection).find(
+            DeadLetterFilter(world.namespace, AGENT), payloads=True
+        )
         found[:] = [item async for batch in batches for item in batch]
         return len(found) >= count
 

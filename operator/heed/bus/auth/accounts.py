@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heed import names
-from heed.bus.auth.jwt import VERSION, Grants, Key, Signer, token
+from heed.bus.auth.jwt import VERSION, NatsKey, SubjectPermissions, UserSigner, token
 
 AUTH_CONF: Final = "auth.conf"
 ACCOUNT_SEED: Final = "account.seed"
@@ -61,7 +61,7 @@ _JETSTREAM: Final = {
 }
 
 # What `heed operator` does, and no more. The streams are made, never changed or deleted.
-OPERATOR: Final = Grants(
+OPERATOR: Final = SubjectPermissions(
     publish=(
         "heed.events.>",
         "heed.inbox.>",
@@ -72,24 +72,24 @@ OPERATOR: Final = Grants(
     subscribe=(f"{names.INBOX_PREFIX}.>",),
 )
 # Everything in the streams' account: for people, never for programs.
-ADMIN: Final = Grants(publish=(">",), subscribe=(">",))
+ADMIN: Final = SubjectPermissions(publish=(">",), subscribe=(">",))
 
 
-def publisher(namespace: str = "*", pattern: str = ">") -> Grants:
+def publisher(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     """May publish broadcast events of a namespace, of types that match a pattern, and learns that they are stored."""
-    return Grants(
+    return SubjectPermissions(
         publish=(names.event_subject(namespace, pattern),),
         deny=reserved(namespace),
         subscribe=("_INBOX.>",),
     )
 
 
-def observer(namespace: str = "*", pattern: str = ">") -> Grants:
+def observer(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     """Sees broadcast events of a namespace as they come, and publishes nothing, not even requests.
 
     A user of the streams' account: in the other one, only what its own users publish would be seen.
     """
-    return Grants(subscribe=(names.event_subject(namespace, pattern),))
+    return SubjectPermissions(subscribe=(names.event_subject(namespace, pattern),))
 
 
 def reserved(namespace: str) -> tuple[str, ...]:
@@ -102,14 +102,14 @@ def broker_keys(now: int) -> Mapping[str, str]:
 
     Whoever has `auth.conf` can run such a broker; all others are secret, but for ACCOUNT_PUBLIC.
     """
-    root, system = Key.new("operator"), Key.new("account")
-    streams, clients = Key.new("account"), Key.new("account")
+    root, system = NatsKey.new("operator"), NatsKey.new("account")
+    streams, clients = NatsKey.new("account"), NatsKey.new("account")
     jwts = {
         system.public: _account(root, system, "SYS", {}, now),
         streams.public: _account(root, streams, "HEED", _exporting(), now),
         clients.public: _account(root, clients, "HEED_CLIENTS", _importing(streams, clients, now), now),
     }
-    heed, tenants = Signer(streams), Signer(clients)
+    heed, tenants = UserSigner(streams), UserSigner(clients)
     return {
         AUTH_CONF: _configuration(_operator(root, system, now), system.public, jwts),
         ACCOUNT_SEED: clients.seed + "\n",
@@ -121,12 +121,12 @@ def broker_keys(now: int) -> Mapping[str, str]:
     }
 
 
-def _operator(root: Key, system: Key, now: int) -> str:
+def _operator(root: NatsKey, system: NatsKey, now: int) -> str:
     nats = {"type": "operator", "version": VERSION, "system_account": system.public}
     return token(root, root.public, "heed", nats, now=now)
 
 
-def _account(root: Key, account: Key, name: str, more: Mapping[str, Any], now: int) -> str:
+def _account(root: NatsKey, account: NatsKey, name: str, more: Mapping[str, Any], now: int) -> str:
     limits = {**_UNLIMITED, **more.get("limits", {})}
     nats = {"type": "account", "version": VERSION, **more, "limits": limits}
     return token(root, account.public, name, nats, now=now)
@@ -140,7 +140,7 @@ def _exporting() -> dict[str, Any]:
     }
 
 
-def _importing(streams: Key, clients: Key, now: int) -> dict[str, Any]:
+def _importing(streams: NatsKey, clients: NatsKey, now: int) -> dict[str, Any]:
     subject = names.STREAM_SUBJECTS[0]
     activation = {"type": "activation", "version": VERSION, "subject": subject, "kind": "service"}
     imported = {

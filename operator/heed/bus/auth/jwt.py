@@ -31,19 +31,19 @@ VERSION: Final = 2  # of the claims
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class NatsKey:
     """A key pair as its seed, which is secret. `public` is what others know it by."""
 
     seed: str = field(repr=False)
     public: str
 
     @classmethod
-    def new(cls, kind: Kind) -> "Key":
+    def new(cls, kind: Kind) -> "NatsKey":
         """A new one."""
         return cls.of_seed(nkeys.encode_seed(os.urandom(32), _PREFIXES[kind]).decode())  # type: ignore[no-untyped-call]
 
     @classmethod
-    def of_seed(cls, seed: str) -> "Key":
+    def of_seed(cls, seed: str) -> "NatsKey":
         """The key pair of a seed, as `nk` and `nsc` write them. Raises InvalidSettings, which does not show it."""
         seed = seed.strip()
         try:
@@ -75,7 +75,7 @@ def _pair(seed: str) -> nkeys.KeyPair:
 
 
 @dataclass(frozen=True, slots=True)
-class Grants:
+class SubjectPermissions:
     """What a user may publish and subscribe to, as NATS subjects with wildcards; nothing else. `deny` wins."""
 
     publish: tuple[str, ...] = ()
@@ -85,16 +85,16 @@ class Grants:
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class UserSigner:
     """What signs users: an account's own key, or a signing key of an account, which then has to be named."""
 
-    key: Key
+    key: NatsKey
     account: str | None = None
 
     @classmethod
-    def of(cls, seed: str, account: str | None = None) -> "Signer":
+    def of(cls, seed: str, account: str | None = None) -> "UserSigner":
         """The signer with a seed. Raises InvalidSettings for another one than an account's."""
-        key = Key.of_seed(seed)
+        key = NatsKey.of_seed(seed)
         if not key.public.startswith("A"):
             raise InvalidSettings("the seed is not an account's; those begin with SA")
         if account is not None and not re.fullmatch(r"A[A-Z2-7]{55}", account):
@@ -103,9 +103,9 @@ class Signer:
             raise InvalidSettings("a character of the account is wrong: its checksum differs; copy it again")
         return cls(key, None if account in (None, key.public) else account)
 
-    def credentials(self, name: str, grants: Grants, *, now: int, lifetime: int | None) -> str:
+    def credentials(self, name: str, grants: SubjectPermissions, *, now: int, lifetime: int | None) -> str:
         """A new user: the content of a .creds file, good for `lifetime` seconds (None: for ever). It is secret."""
-        user = Key.new("user")
+        user = NatsKey.new("user")
         nats = {
             **_permissions(grants),
             "subs": grants.subscriptions,
@@ -124,7 +124,7 @@ class Signer:
         return credentials_file(token(self.key, user.public, name, nats, now=now, expiry=expiry), user)
 
 
-def _permissions(grants: Grants) -> dict[str, Any]:
+def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
     """An empty list would allow everything."""
     publish: dict[str, Any] = {"allow": list(grants.publish)} if grants.publish else {"deny": [">"]}
     if grants.publish and grants.deny:
@@ -133,7 +133,7 @@ def _permissions(grants: Grants) -> dict[str, Any]:
 
 
 def token(
-    signer: Key, subject: str, name: str, nats: dict[str, Any], *, now: int, expiry: int | None = None
+    signer: NatsKey, subject: str, name: str, nats: dict[str, Any], *, now: int, expiry: int | None = None
 ) -> str:
     """A JWT in which `signer` says something about the key `subject`; `nats` is what."""
     claims: dict[str, Any] = {"iat": now, "iss": signer.public, "name": name, "sub": subject, "nats": nats}
@@ -144,7 +144,7 @@ def token(
     return f"{signed}.{_encoded(signer.sign(signed.encode()))}"
 
 
-def credentials_file(jwt: str, user: Key) -> str:
+def credentials_file(jwt: str, user: NatsKey) -> str:
     """The content of a .creds file, as every NATS client reads it."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
@@ -154,12 +154,12 @@ def credentials_file(jwt: str, user: Key) -> str:
     )
 
 
-def read_credentials(text: str) -> tuple[str, Key]:
+def read_credentials(text: str) -> tuple[str, NatsKey]:
     """The JWT and the key in a .creds file. Raises InvalidSettings, which does not show them."""
     jwt, seed = _JWT.search(text), _SEED.search(text)
     if jwt is None or seed is None:
         raise InvalidSettings("these are no NATS credentials; write them with `heed credentials` or nsc")
-    return jwt[1], Key.of_seed(seed[1])
+    return jwt[1], NatsKey.of_seed(seed[1])
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 
 from heed.bus.client.addresses import public_url
 from heed.bus.client.connect_options import api_prefix, options
-from heed.bus.client.flow_control import Credits
+from heed.bus.client.flow_control import CreditPool
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 from heed.util.backoff import Backoff
@@ -76,12 +76,12 @@ class Connection:
         self.name = name
         self.epoch = 0
         self.errors: Counter[str] = Counter()
-        self.credits = Credits(settings.read_ahead)
+        self.credits = CreditPool(settings.read_ahead)
         self._options = options(settings, name, credentials)
         self._api_prefix = api_prefix(settings.nats_domain)
         self._client = Client()
         self._watchers: set[Callable[[], None]] = set()
-        self._asked: set[_Asked] = set()
+        self._asked: set[_PendingRequest] = set()
         self._connected = asyncio.Event()
         self._closing = False
         self._failures: deque[Exception] = deque(maxlen=100)
@@ -141,7 +141,7 @@ class Connection:
         loop = asyncio.get_running_loop()
         scope = asyncio.timeout(None)
         unwatch = self.watch(lambda: None if self.is_connected else scope.reschedule(loop.time()))
-        asked = _Asked(subject.lower(), lambda: scope.reschedule(loop.time()))
+        asked = _PendingRequest(subject.lower(), lambda: scope.reschedule(loop.time()))
         self._asked.add(asked)
         try:
             async with scope:
@@ -277,7 +277,7 @@ class Connection:
             changed()
 
 
-class _Asked:
+class _PendingRequest:
     """A request that is under way; the server says to which subject, not to which request, it refused something."""
 
     def __init__(self, subject: str, wake: Callable[[], None]) -> None:

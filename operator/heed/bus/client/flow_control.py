@@ -26,7 +26,7 @@ _CONTROL: Final = 4096  # subjects of a message, which the broker counts too
 _FEW: Final = 64  # readers; so that the first of many to come ask for no more than the last
 
 
-class Credits:
+class CreditPool:
     """The budgets of one connection."""
 
     def __init__(self, read_ahead: int = READ_AHEAD) -> None:
@@ -35,18 +35,18 @@ class Credits:
         self.in_flight = 0
         self._standing = max(1, read_ahead // _STANDING_PART)
         self._readers = 0
-        self._busy: set[Credit] = set()  # those that hold something, wait for their turn or have it
-        self._queue: deque[Credit] = deque()
+        self._busy: set[ReaderCredit] = set()  # those that hold something, wait for their turn or have it
+        self._queue: deque[ReaderCredit] = deque()
 
     @property
     def held(self) -> int:
         """Bytes that are here and not durable."""
         return sum(credit.held for credit in self._busy)
 
-    def open(self, max_payload: int, ask: Callable[[int], None]) -> "Credit":
+    def open(self, max_payload: int, ask: Callable[[int], None]) -> "ReaderCredit":
         """The credit of one more reader; `ask` is called with the bytes that it may ask for, when its turn comes."""
         self._readers += 1
-        return Credit(self, max_payload, ask)
+        return ReaderCredit(self, max_payload, ask)
 
     def standing(self) -> int:
         """Bytes that a request may ask for without a turn."""
@@ -56,13 +56,13 @@ class Credits:
         """Bytes that each of those that are busy may hold."""
         return self.held_limit // max(1, len(self._busy))
 
-    def queue(self, credit: "Credit") -> None:
+    def queue(self, credit: "ReaderCredit") -> None:
         """Give a reader its turn after those that wait."""
         self._queue.append(credit)
         self.touch(credit)
         self.serve()
 
-    def touch(self, credit: "Credit") -> None:
+    def touch(self, credit: "ReaderCredit") -> None:
         """Take note of whether a reader is busy."""
         if credit.is_busy:
             self._busy.add(credit)
@@ -81,7 +81,7 @@ class Credits:
             self.in_flight += size
             credit.take_turn(size)
 
-    def withdraw(self, credit: "Credit") -> None:
+    def withdraw(self, credit: "ReaderCredit") -> None:
         """A reader has no use for its turn any more."""
         if credit.queued:
             self._queue.remove(credit)
@@ -90,21 +90,21 @@ class Credits:
         self.touch(credit)
         self.serve()
 
-    def leave(self, credit: "Credit") -> None:
+    def leave(self, credit: "ReaderCredit") -> None:
         """A reader is gone."""
         self._readers -= 1
         self._busy.discard(credit)
 
-    def _portion(self, credit: "Credit") -> int:
+    def _portion(self, credit: "ReaderCredit") -> int:
         """As much as fits while others get their turn as well."""
         fair = max(FAIR_REQUEST, self.flight_limit // len(self._busy))
         return min(MAX_REQUEST, self.share() - credit.held, fair)
 
 
-class Credit:
+class ReaderCredit:
     """What one reader may ask for. `held` is what came and is not durable; `least` what its next message may need."""
 
-    def __init__(self, credits: Credits, max_payload: int, ask: Callable[[int], None]) -> None:
+    def __init__(self, credits: CreditPool, max_payload: int, ask: Callable[[int], None]) -> None:
         self.held = 0
         self.least = MIN_REQUEST
         self._credits, self._ask = credits, ask

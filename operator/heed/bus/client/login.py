@@ -116,11 +116,11 @@ def _with_nkeys(path: str, variable: str) -> str:
 
 
 def _nkey_options(path: str) -> dict[str, Any]:
-    from heed.bus.auth.jwt import Key  # nkeys: not everybody has credentials
+    from heed.bus.auth.jwt import NatsKey  # nkeys: not everybody has credentials
 
     seed = _secret(path, "HEED_NATS_NKEY").strip()
     try:
-        key = Key.of_seed(seed)
+        key = NatsKey.of_seed(seed)
     except InvalidSettings as error:
         raise InvalidSettings(f"HEED_NATS_NKEY={path}: {error}") from None
     if not key.public.startswith("U"):

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from heed.bus.client.connection import ApiRefused, Connection
-from heed.bus.codec.dead_letter import Original, read_original
+from heed.bus.codec.dead_letter import OriginalMessage, read_original
 
 NO_MESSAGE: Final = 10037
 AT_ONCE: Final = 64
@@ -19,7 +19,7 @@ TOGETHER: Final = 8 * 1024**2  # bytes of messages that are held at once
 ENVELOPE: Final = 8192  # bytes of an answer beside the message in base64
 
 
-class Messages:
+class StoredMessages:
     """The messages of one stream. All methods raise BusUnavailable."""
 
     def __init__(self, connection: Connection, stream: str) -> None:
@@ -28,21 +28,21 @@ class Messages:
         most = connection.credits.flight_limit // (connection.max_payload * 4 // 3 + ENVELOPE)
         self._asking = asyncio.Semaphore(max(1, min(AT_ONCE, most)))
 
-    async def get(self, sequence: int) -> tuple[Original, str] | None:
+    async def get(self, sequence: int) -> tuple[OriginalMessage, str] | None:
         """The message at a place, as it was sent, and when it was stored; None where the stream has dropped it."""
         message = await self._get({"seq": sequence})
         return None if message is None else (read_original(message), stored_at(message["time"]))
 
-    async def get_first(self, sequences: Sequence[int]) -> list[tuple[Original, str] | None]:
+    async def get_first(self, sequences: Sequence[int]) -> list[tuple[OriginalMessage, str] | None]:
         """The messages at the first of many places, in order: as many as may be held at once, and one at least."""
-        found: list[tuple[Original, str] | None] = []
+        found: list[tuple[OriginalMessage, str] | None] = []
         room = TOGETHER
         while room > 0 and (following := sequences[len(found) : len(found) + CHUNK]):
             found += (got := await self.get_all(following))
             room -= sum(len(item[0].payload) for item in got if item)
         return found
 
-    async def get_all(self, sequences: Sequence[int]) -> list[tuple[Original, str] | None]:
+    async def get_all(self, sequences: Sequence[int]) -> list[tuple[OriginalMessage, str] | None]:
         """The messages at many places, in order."""
         getting = [asyncio.create_task(self.get(sequence)) for sequence in sequences]
         try:
@@ -56,7 +56,7 @@ class Messages:
         message = await self._get({"seq": sequence, "next_by_subj": subject})
         return None if message is None else int(message["seq"])
 
-    async def last(self, subject: str) -> tuple[int, Original] | None:
+    async def last(self, subject: str) -> tuple[int, OriginalMessage] | None:
         """The latest message on a subject, as it was sent, with its place; None where there is none."""
         message = await self._get({"last_by_subj": subject})
         return None if message is None else (int(message["seq"]), read_original(message))

@@ -22,7 +22,7 @@ _HELP: Final = "docs/operations.md#streams"
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class StreamBounds:
     """A stream holds `first` to `last`; an empty one has `first` = `last` + 1.
 
     `created` is the time of its creation in the broker's own words: another time means another stream.
@@ -33,19 +33,19 @@ class Bounds:
     last: int
 
 
-class Surveyor:
+class StreamBoundsCache:
     """Asks for the bounds of one stream."""
 
     def __init__(self, connection: Connection, stream: str) -> None:
         self._connection, self._stream = connection, stream
-        self._next: asyncio.Task[Bounds] | None = None  # not yet asked for
+        self._next: asyncio.Task[StreamBounds] | None = None  # not yet asked for
         self._due = 0.0  # when it has to be
         self._hurry = asyncio.Event()
         self._asking = asyncio.Lock()
         self._not_before = 0.0
-        self._latest: tuple[float, Bounds] | None = None
+        self._latest: tuple[float, StreamBounds] | None = None
 
-    async def fresh(self, within: float = 0.0) -> Bounds:
+    async def fresh(self, within: float = 0.0) -> StreamBounds:
         """The bounds, asked for after this call, `within` so many seconds. Raises StreamMissing, BusUnavailable."""
         due = loop_time() + within
         if self._next is None:
@@ -62,13 +62,13 @@ class Surveyor:
         self._due = 0.0
         self._hurry.set()
 
-    async def recent(self) -> Bounds:
+    async def recent(self) -> StreamBounds:
         """The bounds as of RECENT seconds ago at most, for whoever only wants a rough idea. Raises as `fresh`."""
         if self._latest is not None and loop_time() - self._latest[0] < RECENT:
             return self._latest[1]
         return await self.fresh()
 
-    async def _ask(self) -> Bounds:
+    async def _ask(self) -> StreamBounds:
         clock = asyncio.get_running_loop().time
         async with self._asking:
             while (delay := max(self._due, self._not_before) - clock()) > 0:
@@ -83,7 +83,7 @@ class Surveyor:
             self._latest = (at, bounds)
             return bounds
 
-    async def _request(self) -> Bounds:
+    async def _request(self) -> StreamBounds:
         try:
             info = await self._connection.api(f"STREAM.INFO.{self._stream}")
         except ApiRefused as error:
@@ -92,7 +92,7 @@ class Surveyor:
             raise
         last = int(info["state"]["last_seq"])
         first = int(info["state"]["first_seq"]) if info["state"]["messages"] else last + 1
-        return Bounds(str(info["created"]), first, last)
+        return StreamBounds(str(info["created"]), first, last)
 
 
 def missing(stream: str) -> StreamMissing:
@@ -103,7 +103,7 @@ def missing(stream: str) -> StreamMissing:
     )
 
 
-def check_place(stream: str, bounds: Bounds, place: int, created: str | None) -> None:
+def check_place(stream: str, bounds: StreamBounds, place: int, created: str | None) -> None:
     """Whether a stream is the one, created then, that reached `place` once. Raises StreamReplaced."""
     if created is not None and created != bounds.created:
         raise StreamReplaced(
@@ -125,7 +125,7 @@ def _patch(cursor: str) -> str:
     return f"kubectl patch agent NAME --subresource=status --type=merge -p '{patch}'"
 
 
-def _seen(asked: "asyncio.Task[Bounds]") -> None:
+def _seen(asked: "asyncio.Task[StreamBounds]") -> None:
     """All who waited may have gone; then nobody is interested in an error."""
     if not asked.cancelled():
         _ = asked.exception()

@@ -9,7 +9,7 @@ from heed.bus.codec.subject_patterns import covers
 
 
 @dataclass(frozen=True, slots=True)
-class Flaw:
+class StreamFlaw:
     """Something about a stream that costs events. `field` is that of its configuration, in the broker's words."""
 
     stream: str
@@ -21,7 +21,7 @@ class Flaw:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class StreamRule:
     """A field that must have one of the values. A field that is not there counts as the first of them."""
 
     field: str
@@ -30,36 +30,38 @@ class Rule:
 
 
 RULES: Final = (
-    Rule(
+    StreamRule(
         "retention",
         ("limits",),
         "every Agent reads for itself; delete the stream, or give Heed another broker",
     ),
-    Rule("mirror", (None,), "a mirror takes no events; connect Heed to the stream's origin"),
-    Rule("sealed", (False,), "a sealed stream takes no events; delete it"),
-    Rule("no_ack", (False,), "without acknowledgements events get lost; edit the stream"),
-    Rule("max_msgs_per_subject", (-1, 0), "it drops events that were not read yet; edit the stream"),
-    Rule("subject_transform", (None,), "subjects say who an event is for; edit the stream"),
+    StreamRule("mirror", (None,), "a mirror takes no events; connect Heed to the stream's origin"),
+    StreamRule("sealed", (False,), "a sealed stream takes no events; delete it"),
+    StreamRule("no_ack", (False,), "without acknowledgements events get lost; edit the stream"),
+    StreamRule("max_msgs_per_subject", (-1, 0), "it drops events that were not read yet; edit the stream"),
+    StreamRule("subject_transform", (None,), "subjects say who an event is for; edit the stream"),
 )
 # Who may publish anything at all could otherwise delete every event with a header, or have the server publish anywhere.
 NO_POWERS: Final = (
-    Rule("allow_msg_schedules", (False,), "publishers could reach every subject; make the stream anew"),
-    Rule("allow_rollup_hdrs", (False,), "publishers could delete all events; edit the stream"),
+    StreamRule("allow_msg_schedules", (False,), "publishers could reach every subject; make the stream anew"),
+    StreamRule("allow_rollup_hdrs", (False,), "publishers could delete all events; edit the stream"),
 )
 
 
-def flaws(wanted: Mapping[str, Any], config: Mapping[str, Any], rules: Sequence[Rule]) -> tuple[Flaw, ...]:
+def flaws(
+    wanted: Mapping[str, Any], config: Mapping[str, Any], rules: Sequence[StreamRule]
+) -> tuple[StreamFlaw, ...]:
     """What is wrong with a stream's configuration, where `wanted` is how Heed would make it."""
     return (*_broken(wanted["name"], config, rules), *_uncovered(wanted, config))
 
 
-def refusals(name: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[Flaw, ...]:
+def refusals(name: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[StreamFlaw, ...]:
     """That a stream is full and refuses what is new: one more message of the usual size."""
     if config.get("discard") != "new" or not (messages := state["messages"]):
         return ()
     limits = (("max_bytes", state["bytes"], state["bytes"] // messages), ("max_msgs", messages, 1))
     return tuple(
-        Flaw(name, "discard", _refuses(field, config[field], there))
+        StreamFlaw(name, "discard", _refuses(field, config[field], there))
         for field, there, more in limits
         if 0 < config.get(field, -1) < there + more
     )
@@ -72,17 +74,17 @@ def _refuses(field: str, limit: int, there: int) -> str:
     )
 
 
-def _broken(name: str, config: Mapping[str, Any], rules: Sequence[Rule]) -> Iterator[Flaw]:
+def _broken(name: str, config: Mapping[str, Any], rules: Sequence[StreamRule]) -> Iterator[StreamFlaw]:
     for rule in rules:
         found = config.get(rule.field, rule.allowed[0])  # the server leaves out fields that are false
         if found not in rule.allowed:
             is_so = f"{rule.field} is {json.dumps(found)}, wanted {json.dumps(rule.allowed[0])}"
-            yield Flaw(name, rule.field, f"{is_so}; {rule.remedy}")
+            yield StreamFlaw(name, rule.field, f"{is_so}; {rule.remedy}")
 
 
-def _uncovered(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[Flaw]:
+def _uncovered(wanted: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[StreamFlaw]:
     subjects = config.get("subjects") or []
     for subject in wanted["subjects"]:
         if not any(covers(item, subject) for item in subjects):
             are = f"subjects are {json.dumps(subjects)}, wanted {subject}"
-            yield Flaw(wanted["name"], "subjects", f"{are}; add it to the stream")
+            yield StreamFlaw(wanted["name"], "subjects", f"{are}; add it to the stream")

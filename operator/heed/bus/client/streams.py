@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.bus.client.connection import ApiRefused, Connection
-from heed.bus.client.stream_rules import NO_POWERS, RULES, Flaw, Rule, flaws, refusals
+from heed.bus.client.stream_rules import NO_POWERS, RULES, StreamFlaw, StreamRule, flaws, refusals
 from heed.errors import BusUnavailable, StreamConflict
 from heed.settings import StreamSettings
 
@@ -74,7 +74,7 @@ def check_broker(connection: Connection) -> None:
 
 
 async def keep_streams(
-    connection: Connection, settings: StreamSettings, found: Callable[[Sequence[Flaw]], None]
+    connection: Connection, settings: StreamSettings, found: Callable[[Sequence[StreamFlaw]], None]
 ) -> None:
     """Make streams again that went missing, until cancelled: look after every reconnection, and now and then.
 
@@ -94,11 +94,11 @@ async def keep_streams(
 
 
 async def _keep(
-    connection: Connection, settings: StreamSettings, found: Callable[[Sequence[Flaw]], None]
+    connection: Connection, settings: StreamSettings, found: Callable[[Sequence[StreamFlaw]], None]
 ) -> bool:
     """Whether it has been found out how the streams are."""
     try:
-        wrong: list[Flaw] = []
+        wrong: list[StreamFlaw] = []
         for wanted, rules in _wanted(settings):
             wrong += await _look(connection, wanted, rules)
         found(wrong)
@@ -111,7 +111,9 @@ async def _keep(
     return True
 
 
-async def _look(connection: Connection, wanted: Mapping[str, Any], rules: Sequence[Rule]) -> Sequence[Flaw]:
+async def _look(
+    connection: Connection, wanted: Mapping[str, Any], rules: Sequence[StreamRule]
+) -> Sequence[StreamFlaw]:
     """What is wrong with a stream, which is made where it is missing. Raises StreamConflict, BusUnavailable."""
     name = wanted["name"]
     if (info := await _ensure(connection, wanted)) is None:
@@ -124,7 +126,7 @@ async def _look(connection: Connection, wanted: Mapping[str, Any], rules: Sequen
     return wrong
 
 
-def _wanted(settings: StreamSettings) -> list[tuple[dict[str, Any], tuple[Rule, ...]]]:
+def _wanted(settings: StreamSettings) -> list[tuple[dict[str, Any], tuple[StreamRule, ...]]]:
     return [(_events_stream(settings), (*RULES, *NO_POWERS)), (_dead_stream(settings), RULES)]
 
 

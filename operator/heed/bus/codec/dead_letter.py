@@ -22,7 +22,7 @@ MAX_HEADERS: Final = 65_535  # JetStream's own limit
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class OriginalMessage:
     """A message as its stream holds it."""
 
     subject: str
@@ -100,27 +100,27 @@ def number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
-def original_of(letter: DeadLetter) -> Original:
+def original_of(letter: DeadLetter) -> OriginalMessage:
     """The message as it was sent, as far as the letter has it."""
-    return Original(letter.cause("Subject") or "", _theirs(letter.headers), letter.payload)
+    return OriginalMessage(letter.cause("Subject") or "", _theirs(letter.headers), letter.payload)
 
 
-def redriven(letter: DeadLetter) -> Original:
+def redriven(letter: DeadLetter) -> OriginalMessage:
     """The message again, for the Agent whose letter it is; the letter has no `refusal`."""
     original = original_of(letter)
     subject = names.redrive_subject(letter.namespace, letter.agent, letter.type or "")
     headers = redrive_headers.write_redrive(letter.redrive)
-    return Original(subject, {**original.headers, **headers}, original.payload)
+    return OriginalMessage(subject, {**original.headers, **headers}, original.payload)
 
 
-def read_original(message: Mapping[str, Any]) -> Original:
+def read_original(message: Mapping[str, Any]) -> OriginalMessage:
     """The message in an answer of STREAM.MSG.GET."""
     block = base64.b64decode(message.get("hdrs") or b"")
-    return Original(message["subject"], _headers(block), base64.b64decode(message.get("data") or b""))
+    return OriginalMessage(message["subject"], _headers(block), base64.b64decode(message.get("data") or b""))
 
 
 def dead_letter(
-    owed: Owed, letter: Letter, original: Original | None, max_payload: int
+    owed: Owed, letter: Letter, original: OriginalMessage | None, max_payload: int
 ) -> tuple[dict[str, str], bytes]:
     """Headers and payload of the letter. What does not fit is left out, and a header says so.
 
@@ -144,7 +144,7 @@ def size_of(headers: Mapping[str, str]) -> int:
     return 14 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
-def _cause(owed: Owed, letter: Letter, original: Original | None) -> dict[str, str]:
+def _cause(owed: Owed, letter: Letter, original: OriginalMessage | None) -> dict[str, str]:
     values: dict[str, str | int | None] = {
         "Code": letter.code,
         "Message": _shortened(letter.message),

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class _Doubt:
+class _PossibleGap:
     """Before the arrival `count`, the sequences after `after` were left out; `gone` of them were ours for certain."""
 
     count: int
@@ -25,21 +25,21 @@ class _Doubt:
 
 
 @dataclass(frozen=True, slots=True)
-class Loss:
+class MessageLoss:
     """What is missing, in words, and how many messages for certain."""
 
     reason: str
     gone: int = 0
 
 
-class Gaps:
+class GapDetector:
     """The arrivals of one consumer. `count` of them came, the last one at `sequence`, with `pending` still to come."""
 
     def __init__(self, sequence: int = 0, pending: int = 0) -> None:
         self.sequence = sequence
         self.pending = pending
         self.count = 0
-        self._doubts: deque[_Doubt] = deque()
+        self._doubts: deque[_PossibleGap] = deque()
 
     def arrived(self, sequence: int, pending: int, *, attended: bool) -> bool:
         """A message came. `attended`: since the one before, the consumer was asked for more all the time.
@@ -50,7 +50,7 @@ class Gaps:
         left_out, gone = sequence > self.sequence + 1, self.pending - 1 - pending
         doubtful = gone > 0 or (left_out and (self.pending > 0 or not attended))
         if doubtful:
-            self._doubts.append(_Doubt(self.count, self.sequence, max(0, gone)))
+            self._doubts.append(_PossibleGap(self.count, self.sequence, max(0, gone)))
         self.sequence, self.pending = sequence, pending
         return doubtful
 
@@ -64,7 +64,7 @@ class Gaps:
         if self._doubts and self._doubts[0].count == 1:
             self._doubts.popleft()
 
-    def settle(self, count: int, first: int) -> Loss | None:
+    def settle(self, count: int, first: int) -> MessageLoss | None:
         """What is missing before the first `count` arrivals, or None.
 
         `first`: the first sequence that the stream holds, asked for after these arrivals had come.
@@ -72,14 +72,14 @@ class Gaps:
         while self._doubts and self._doubts[0].count <= count:
             doubt = self._doubts[0]
             if doubt.gone:
-                return Loss(_dropped(doubt), doubt.gone)
+                return MessageLoss(_dropped(doubt), doubt.gone)
             if first > doubt.after + 1:
-                return Loss(lost(doubt.after, first))
+                return MessageLoss(lost(doubt.after, first))
             self._doubts.popleft()
         return None
 
 
-def _dropped(doubt: _Doubt) -> str:
+def _dropped(doubt: _PossibleGap) -> str:
     return f"after {doubt.after} the stream dropped {doubt.gone} messages before they were read"
 
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from heed.bus.client.stream_bounds import Bounds, Surveyor
-from heed.bus.consumer.gaps import Gaps, lost
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
+from heed.bus.consumer.gaps import GapDetector, lost
 from heed.errors import BusUnavailable, StreamMissing
 from heed.util.clock import loop_time
 
@@ -18,17 +18,17 @@ NEGLECT: Final = 1.0  # seconds without a request in which no stream drops what 
 UNHURRIED: Final = 1.0  # seconds; so that many readers share one question
 
 
-class Losses:
+class LossDetector:
     """What is known of one consumer's messages. `news` is told that more may be read.
 
     `fail` is told why the reader is lost, and how many messages are gone for certain.
     """
 
     def __init__(
-        self, surveyor: Surveyor, fail: Callable[[str, int], None], news: Callable[[], None]
+        self, surveyor: StreamBoundsCache, fail: Callable[[str, int], None], news: Callable[[], None]
     ) -> None:
         self._surveyor, self._fail, self._news = surveyor, fail, news
-        self._gaps = Gaps()
+        self._gaps = GapDetector()
         self._floor = 0
         self._first: int | None = None  # sequence of the first arrival
         self._begun = False
@@ -46,9 +46,9 @@ class Losses:
 
     def made(self, floor: int, pending: int) -> None:
         """The consumer was made: it begins after `floor`, with so many messages to come."""
-        self._gaps, self._floor = Gaps(floor, pending), floor
+        self._gaps, self._floor = GapDetector(floor, pending), floor
 
-    def begin(self, before: Bounds, after: Bounds) -> int:
+    def begin(self, before: StreamBounds, after: StreamBounds) -> int:
         """The sequence after which nothing is missing; what the stream dropped up to there may have been ours.
 
         `before` was asked for before the consumer was made, and `after` when it had been asked for messages, and the

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heed.bus.client.connection import Connection
-from heed.bus.consumer.pull import BATCH, Pull
+from heed.bus.consumer.pull import BATCH, PullConsumer
 from heed.errors import BusUnavailable, ReaderLost
 from heed.util.clock import loop_time
 
@@ -22,7 +22,7 @@ MESSAGE_ID: Final = "Nats-Msg-Id"
 
 
 @dataclass(slots=True)
-class _Seen:
+class _SeenIds:
     """Message ids on a subject from `start` (a sequence, or a time) to the sequence `end`; 0 before the first."""
 
     start: int | str
@@ -32,12 +32,12 @@ class _Seen:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Lookup:
+class PublishDedup:
     """What is stored on subjects. `stored` may be called at the same time for many messages."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._seen: OrderedDict[tuple[str, str], _Seen] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, str], _SeenIds] = OrderedDict()
 
     async def stored(self, stream: str, subject: str, start: int | str, message_id: str) -> bool:
         """Whether `subject` holds a message of that Nats-Msg-Id, from `start` (a sequence or a time) on.
@@ -48,7 +48,7 @@ class Lookup:
         key = (stream, subject)
         seen = self._seen.get(key)
         if seen is None or start < seen.start:  # type: ignore[operator]  # one stream, one kind of start
-            seen = self._seen[key] = _Seen(start)
+            seen = self._seen[key] = _SeenIds(start)
         self._seen.move_to_end(key)
         while len(self._seen) > SUBJECTS:
             self._seen.popitem(last=False)
@@ -60,10 +60,10 @@ class Lookup:
             del self._seen[key]
         return found
 
-    async def _extend(self, stream: str, subject: str, seen: _Seen) -> None:
+    async def _extend(self, stream: str, subject: str, seen: _SeenIds) -> None:
         config = {"filter_subjects": [subject], "headers_only": True, **_from(seen)}
         began = loop_time()
-        pull = await Pull.open(self._connection, stream, config)
+        pull = await PullConsumer.open(self._connection, stream, config)
         try:
             remaining = pull.pending
             while remaining > 0:
@@ -85,7 +85,7 @@ class Lookup:
             await pull.close()
 
 
-def _from(seen: _Seen) -> Mapping[str, Any]:
+def _from(seen: _SeenIds) -> Mapping[str, Any]:
     if seen.end:
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": seen.end + 1}
     if isinstance(seen.start, int):

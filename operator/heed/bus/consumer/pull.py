@@ -20,8 +20,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from heed.bus.client.connection import Connection
-from heed.bus.client.stream_bounds import Bounds, Surveyor
-from heed.bus.consumer.loss_detector import Losses
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
+from heed.bus.consumer.loss_detector import LossDetector
 from heed.errors import BusUnavailable, ReaderLost
 
 EXPIRY: Final = 30.0  # of a request for news
@@ -35,7 +35,7 @@ _SECOND: Final = 1_000_000_000
 
 
 @dataclass(slots=True)  # not frozen: one is made for every message
-class Arrival:
+class PulledMessage:
     """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come.
 
     `size` is what it counts for in the reader's credit, until it is released.
@@ -48,7 +48,7 @@ class Arrival:
     size: int
 
 
-class Pull:
+class PullConsumer:
     """An ephemeral pull consumer of one stream.
 
     `floor` is the stream sequence before its first message, `pending` how many messages there were for it when it was
@@ -57,7 +57,9 @@ class Pull:
     With a surveyor, it is lost where the stream dropped messages of its before they were read.
     """
 
-    def __init__(self, connection: Connection, stream: str, surveyor: Surveyor | None = None) -> None:
+    def __init__(
+        self, connection: Connection, stream: str, surveyor: StreamBoundsCache | None = None
+    ) -> None:
         self.floor = 0
         self.pending = self.to_come = 0
         self.reached = 0  # the sequence of the latest message that was taken
@@ -67,9 +69,9 @@ class Pull:
         self._consumer = ""
         self._inbox = self._client.new_inbox()
         self._subscription: Subscription | None = None
-        self._arrivals: deque[Arrival] = deque()
+        self._arrivals: deque[PulledMessage] = deque()
         self._news = asyncio.Event()
-        self._losses = Losses(surveyor, self._fail, self._news.set) if surveyor else None
+        self._losses = LossDetector(surveyor, self._fail, self._news.set) if surveyor else None
         self._delivered = 0  # consumer sequence of the latest arrival
         self._asked = 0  # messages that the server still may send for the request it has
         self._batch = 0  # what that request asked for
@@ -87,8 +89,8 @@ class Pull:
         connection: Connection,
         stream: str,
         config: Mapping[str, Any],
-        surveyor: Surveyor | None = None,
-    ) -> "Pull":
+        surveyor: StreamBoundsCache | None = None,
+    ) -> "PullConsumer":
         """Make a consumer; `config` says what it reads and from where. Raises ApiRefused, BusUnavailable."""
         await connection.ready()
         pull = cls(connection, stream, surveyor)
@@ -99,7 +101,7 @@ class Pull:
             raise
         return pull
 
-    async def begin(self, surveyor: Surveyor, before: Bounds) -> None:
+    async def begin(self, surveyor: StreamBoundsCache, before: StreamBounds) -> None:
         """Ask for the first messages, and see that the stream still is the one that was seen before this was made.
 
         Then all that comes is from that stream, as a consumer goes with its stream. Raises ReaderLost, BusUnavailable,
@@ -115,7 +117,7 @@ class Pull:
         self.check()
         self.floor = self.reached = self._losses.begin(before, after)
 
-    async def take(self, limit: int, timeout: float) -> list[Arrival]:
+    async def take(self, limit: int, timeout: float) -> list[PulledMessage]:
         """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost.
 
         The time for which others have their turn does not count. What is taken has to be released.
@@ -269,7 +271,9 @@ class Pull:
         self._delivered, self.to_come = delivered, pending
         self._asked -= 1
         self._stopped_short = False
-        self._arrivals.append(Arrival(message, sequence, at, pending, self._credit.came(len(message.data))))
+        self._arrivals.append(
+            PulledMessage(message, sequence, at, pending, self._credit.came(len(message.data)))
+        )
         if self._losses is not None:
             self._losses.arrived(sequence, pending, more=self._asked > 0)
         if self._asked <= 0:

@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Final
 
 from heed import names
-from heed.bus.client.stored_messages import Messages
-from heed.bus.client.stream_bounds import Bounds, Surveyor
+from heed.bus.client.stored_messages import StoredMessages
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
 from heed.bus.codec.cloudevents import decode
-from heed.bus.codec.dead_letter import Original
+from heed.bus.codec.dead_letter import OriginalMessage
 from heed.bus.codec.redrive_headers import read_redrive
 from heed.bus.codec.subject_patterns import matches
-from heed.bus.consumer.pull import Arrival, Pull
+from heed.bus.consumer.pull import PullConsumer, PulledMessage
 from heed.core.events import Malformed, Received
 from heed.errors import ReaderLost, StreamMissing
 from heed.util.cpu_turns import turns
@@ -28,9 +28,9 @@ class CursorReader:
 
     def __init__(
         self,
-        pull: Pull,
-        surveyor: Surveyor,
-        messages: Messages,
+        pull: PullConsumer,
+        surveyor: StreamBoundsCache,
+        messages: StoredMessages,
         created: str,
         subjects: Sequence[str],
         *,
@@ -70,7 +70,7 @@ class CursorReader:
                 return found
         return ()
 
-    async def _decoded(self, arrivals: Sequence[Arrival]) -> list[Received]:
+    async def _decoded(self, arrivals: Sequence[PulledMessage]) -> list[Received]:
         """In turns with others: a few megabytes of intricate JSON may take a second."""
         clock = asyncio.get_running_loop().time
         found, end = list[Received](), 0.0
@@ -111,7 +111,7 @@ class CursorReader:
         self._pull.check()
         return last
 
-    async def _bounds(self) -> Bounds:
+    async def _bounds(self) -> StreamBounds:
         try:
             return await self._surveyor.fresh()
         except StreamMissing as error:
@@ -133,7 +133,7 @@ class CursorReader:
         return self._exact or any(matches(pattern, subject) for pattern in self._subjects)
 
 
-def received(arrival: Arrival) -> Received:
+def received(arrival: PulledMessage) -> Received:
     """A message of a consumer, decoded."""
     message = arrival.message
     return receive(
@@ -150,7 +150,7 @@ def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], pa
     return Received(sequence, at, subject, event, redrive)
 
 
-def receive_stored(sequence: int, at: str, original: Original) -> Received:
+def receive_stored(sequence: int, at: str, original: OriginalMessage) -> Received:
     """A message that was asked for by its place, decoded as if a reader had brought it."""
     headers = {name: value for name, value in original.headers.items() if _is_token(name)}
     return receive(sequence, at, original.subject, headers, original.payload)

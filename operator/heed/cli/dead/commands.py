@@ -11,7 +11,7 @@ import click
 
 from heed import names
 from heed.bus.client.connection import connect
-from heed.bus.dead_letters import Letters, Selection
+from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.cli.broker_url import BrokerChoice, broker_option
 from heed.cli.dead import redrive as redriving
 from heed.cli.dead.options import choice, complete_ids, filters, state_option
@@ -198,11 +198,11 @@ def drop(
         raise click.exceptions.Exit(1)
 
 
-def _run(broker: BrokerChoice, work: Callable[[Letters], Awaitable[T]]) -> T:
+def _run(broker: BrokerChoice, work: Callable[[DeadLetterStore], Awaitable[T]]) -> T:
     async def run(settings: Settings) -> T:
         connection = await connect(settings, "heed dead", attempts=1)
         try:
-            return await work(Letters(connection))
+            return await work(DeadLetterStore(connection))
         finally:
             await connection.close()
             redriving.progress(None)
@@ -215,11 +215,11 @@ def _run(broker: BrokerChoice, work: Callable[[Letters], Awaitable[T]]) -> T:
 
 def _selection(
     namespace: str | None, agent: str | None, codes: Sequence[str], redriven: bool | None
-) -> Selection:
+) -> DeadLetterFilter:
     for option, value in (("--namespace", namespace), ("--agent", agent)):
         if value is not None and not names.is_name(value):
             raise BadInput(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
-    return Selection(namespace, agent, frozenset(codes), redriven)
+    return DeadLetterFilter(namespace, agent, frozenset(codes), redriven)
 
 
 def _check_choice(ids: Sequence[int], everything: bool) -> None:

@@ -14,7 +14,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from heed.bus.client.connection import connect
-from heed.bus.dead_letters import Found, Letters, Selection
+from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore
 from heed.cli.broker_url import BrokerChoice, find_broker
 from heed.cli.output import Command
 from heed.settings import Settings
@@ -38,7 +38,7 @@ def complete_ids(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     )
 
 
-def _complete_values(value: Callable[[Found], str | None]) -> Complete:
+def _complete_values(value: Callable[[DeadLetterEntry], str | None]) -> Complete:
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         return _items(((value(found) or "", "") for found in _newest(ctx)), incomplete)
 
@@ -102,7 +102,7 @@ def _items(pairs: Iterable[tuple[str, str]], incomplete: str) -> list[Completion
     return [CompletionItem(value, help=text or None) for value, text in offered.items() if value]
 
 
-def _newest(ctx: click.Context) -> list[Found]:
+def _newest(ctx: click.Context) -> list[DeadLetterEntry]:
     logging.getLogger("heed").addHandler(logging.NullHandler())  # nothing may be written between the words
     with suppress(Exception):
         chosen: BrokerChoice = ctx.params.get("broker") or BrokerChoice(None, None)
@@ -110,12 +110,12 @@ def _newest(ctx: click.Context) -> list[Found]:
     return []
 
 
-async def _find(settings: Settings) -> list[Found]:
+async def _find(settings: Settings) -> list[DeadLetterEntry]:
     async with asyncio.timeout(float(os.environ.get(COMPLETION_TIMEOUT) or COMPLETION_TIMEOUT_S)):
         connection = await connect(settings, "heed completion", attempts=1)
         try:
-            found: list[Found] = []
-            async for batch in Letters(connection).find(Selection()):
+            found: list[DeadLetterEntry] = []
+            async for batch in DeadLetterStore(connection).find(DeadLetterFilter()):
                 found = [*found, *batch][-NEWEST:]
             return found
         finally:

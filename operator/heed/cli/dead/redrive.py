@@ -10,7 +10,7 @@ from typing import Final, Literal
 import click
 
 from heed import names
-from heed.bus.dead_letters import Found, Letters, Outcome, Selection, settled
+from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore, RedriveOutcome, settled
 from heed.cli.dead.render import line
 from heed.cli.prog_name import program
 
@@ -53,16 +53,20 @@ class Told:
         return self.outcome in ("refused", "failed", "missing")
 
 
-async def newest(letters: Letters, selection: Selection, limit: int | None) -> tuple[int, list[Found]]:
+async def newest(
+    letters: DeadLetterStore, selection: DeadLetterFilter, limit: int | None
+) -> tuple[int, list[DeadLetterEntry]]:
     """How many letters there are, and the newest ones, which come last."""
-    count, kept = 0, deque[Found](maxlen=limit)
+    count, kept = 0, deque[DeadLetterEntry](maxlen=limit)
     async for batch in letters.find(selection):
         count += len(batch)
         kept.extend(batch)
     return count, list(kept)
 
 
-async def redrive(letters: Letters, selection: Selection, ids: Sequence[int], *, dry_run: bool) -> list[Told]:
+async def redrive(
+    letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int], *, dry_run: bool
+) -> list[Told]:
     """Redrive these letters of the selection, or where none are named all that are pending.
 
     Stops after the batch in which the broker failed.
@@ -72,7 +76,7 @@ async def redrive(letters: Letters, selection: Selection, ids: Sequence[int], *,
     told: list[Told] = []
     async for batch in _chosen(letters, selection, ids, told, payloads=not dry_run):
         if dry_run:
-            outcomes = [settled(found) or Outcome(found.letter, "planned") for found in batch]
+            outcomes = [settled(found) or RedriveOutcome(found.letter, "planned") for found in batch]
         else:
             outcomes = await letters.redrive(batch, sent)
         told += map(_told, outcomes)
@@ -83,7 +87,7 @@ async def redrive(letters: Letters, selection: Selection, ids: Sequence[int], *,
 
 
 async def droppable(
-    letters: Letters, selection: Selection, ids: Sequence[int]
+    letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int]
 ) -> tuple[list[tuple[int, int | None]], list[Told]]:
     """The letters of a selection that may be dropped, each with its mark; and what of `ids` there is not."""
     missing: list[Told] = []
@@ -95,7 +99,7 @@ async def droppable(
     return found, missing
 
 
-async def drop(letters: Letters, found: Sequence[tuple[int, int | None]]) -> None:
+async def drop(letters: DeadLetterStore, found: Sequence[tuple[int, int | None]]) -> None:
     """Delete letters, each with its mark."""
     for start in range(0, len(found), BATCH):
         batch = found[start : start + BATCH]
@@ -104,8 +108,13 @@ async def drop(letters: Letters, found: Sequence[tuple[int, int | None]]) -> Non
 
 
 async def _chosen(
-    letters: Letters, selection: Selection, ids: Sequence[int], told: list[Told], *, payloads: bool
-) -> AsyncGenerator[list[Found]]:
+    letters: DeadLetterStore,
+    selection: DeadLetterFilter,
+    ids: Sequence[int],
+    told: list[Told],
+    *,
+    payloads: bool,
+) -> AsyncGenerator[list[DeadLetterEntry]]:
     """Letters in batches; what of `ids` is not there, `told` is told."""
     if not ids:
         async for batch in letters.find(selection, payloads=payloads):
@@ -119,7 +128,7 @@ async def _chosen(
         yield there
 
 
-def _told(outcome: Outcome) -> Told:
+def _told(outcome: RedriveOutcome) -> Told:
     letter = outcome.letter
     agent = f"{letter.namespace}/{letter.agent}"
     return Told(letter.id, agent, letter.type, outcome.state, outcome.sequence, outcome.reason)

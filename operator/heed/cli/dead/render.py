@@ -10,8 +10,8 @@ import click
 
 from heed import names
 from heed.bus.codec.cloudevents import decode, to_json
-from heed.bus.codec.dead_letter import LOST, Original, original_of
-from heed.bus.dead_letters import Found
+from heed.bus.codec.dead_letter import LOST, OriginalMessage, original_of
+from heed.bus.dead_letters import DeadLetterEntry
 from heed.cli.output import paint
 from heed.cli.prog_name import program
 from heed.core.events import Event, Malformed
@@ -22,7 +22,7 @@ MAX_SHOWN: Final = 10_000  # characters of one event's data in front of people
 _WIDTH: Final = 16
 
 
-def row(found: Found, now: datetime) -> list[str]:
+def row(found: DeadLetterEntry, now: datetime) -> list[str]:
     """The cells of a letter in a table."""
     letter, mark = found.letter, found.mark
     cells = (
@@ -38,7 +38,7 @@ def row(found: Found, now: datetime) -> list[str]:
     return [line(cell) for cell in cells]
 
 
-def summary(found: Found) -> dict[str, Any]:
+def summary(found: DeadLetterEntry) -> dict[str, Any]:
     """A letter for machines, without what is in it."""
     letter, mark = found.letter, found.mark
     return {
@@ -60,7 +60,7 @@ def summary(found: Found) -> dict[str, Any]:
     }
 
 
-def details(found: Found) -> dict[str, Any]:
+def details(found: DeadLetterEntry) -> dict[str, Any]:
     """A letter for machines, in full. What cannot be read as an event is there as it came."""
     event, original = _read(found)
     document: dict[str, Any] = {**summary(found), "task": _task(found), "event": None, "malformed": None}
@@ -72,7 +72,7 @@ def details(found: Found) -> dict[str, Any]:
     return document
 
 
-def show_letter(found: Found, now: datetime) -> None:
+def show_letter(found: DeadLetterEntry, now: datetime) -> None:
     """Print a letter in full, for people."""
     letter, (event, original) = found.letter, _read(found)
     click.echo(paint(f"Dead letter {letter.id} of {line(f'{letter.namespace}/{letter.agent}')}", bold=True))
@@ -107,12 +107,12 @@ def line(text: str) -> str:
     return visible(text).replace("\t", "\\t").replace("\n", "\\n")
 
 
-def _read(found: Found) -> tuple[Event | Malformed, Original]:
+def _read(found: DeadLetterEntry) -> tuple[Event | Malformed, OriginalMessage]:
     original = original_of(found.letter)
     return decode(original.headers, original.payload, original.subject), original
 
 
-def _task(found: Found) -> Any:
+def _task(found: DeadLetterEntry) -> Any:
     text = found.letter.cause("Task")
     try:
         return None if text is None else json.loads(text)
@@ -120,7 +120,7 @@ def _task(found: Found) -> Any:
         return text
 
 
-def _cause(found: Found, now: datetime) -> Iterator[tuple[str, Any]]:
+def _cause(found: DeadLetterEntry, now: datetime) -> Iterator[tuple[str, Any]]:
     letter, mark = found.letter, found.mark
     for name in ("Code", "Message", "Handler", "Generation"):
         yield name.lower(), letter.cause(name)
@@ -161,7 +161,7 @@ def _data(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _next(found: Found) -> str:
+def _next(found: DeadLetterEntry) -> str:
     letter = found.letter
     if found.mark is not None:
         return f"It was redriven already. {program()} dead drop --id {letter.id} removes it."

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
 from heed.engine.loop import AgentLoop
@@ -82,10 +82,10 @@ class Fleet:
         guard: Guard | None = None,
         patience: Patience | None = None,
         watched: str | None = None,
-        access: TaskAccess | None = None,
+        access: TaskCredentials | None = None,
     ) -> None:
         patience = patience or Patience()
-        self._access = access or TaskAccess()
+        self._access = access or TaskCredentials()
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
         self._happenings = Happenings(api, observer)
         self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)

@@ -9,7 +9,7 @@ wait for the Secret themselves, and one that is ready has found it.
 from collections.abc import Mapping
 from typing import Any
 
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import TaskWork
 from heed.errors import TaskUnavailable
 from heed.kube.client.client import CORE, Api, ApiError, jobs_path
@@ -22,7 +22,7 @@ Job = Mapping[str, Any]
 class Credentials:
     """Gives the Jobs of one Agent their Secrets."""
 
-    def __init__(self, api: Api, access: TaskAccess) -> None:
+    def __init__(self, api: Api, access: TaskCredentials) -> None:
         self._api, self._access = api, access
         self._bare: set[str] = set()  # uids of Jobs that certainly have no Secret
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from heed import names
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import TaskWork
 from heed.core.tasks.job_contract import (
     TERMINATION_LOG,
@@ -26,12 +26,12 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
 
 
-def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, Any]:
+def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[str, Any]:
     """The Job of a task: the author's rendered spec, and what the Job contract adds to it.
 
     One that needs credentials is suspended, and marked, until they are there.
     """
-    access = access or TaskAccess()
+    access = access or TaskCredentials()
     spec = copy.deepcopy(work.spec)
     own = spec.pop("metadata", None) or {}
     annotations = {**_of_author(own.get("annotations")), names.ANNOTATION_RETENTION: str(work.retention)}
@@ -67,7 +67,7 @@ def job_manifest(work: TaskWork, access: TaskAccess | None = None) -> dict[str, 
     }
 
 
-def needs_credentials(work: TaskWork, access: TaskAccess) -> bool:
+def needs_credentials(work: TaskWork, access: TaskCredentials) -> bool:
     """Whether a task's Job has to have a Secret before it may run."""
     return work.publish is not None and access.signer is not None
 
@@ -147,7 +147,7 @@ def _owner(work: TaskWork) -> dict[str, Any]:
     }
 
 
-def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskAccess) -> None:
+def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskCredentials) -> None:
     """Defaults that are safe, the task file, credentials, and the HEED_* variables of every container."""
     pod.setdefault("restartPolicy", "Never")
     pod.setdefault("automountServiceAccountToken", False)

@@ -9,7 +9,7 @@ from typing import Final
 
 from heed import names
 from heed.api.status import PendingTask
-from heed.bus.task_credentials import TaskAccess
+from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import REASON_LOST
 from heed.errors import TaskRefused, TaskUnavailable
@@ -46,14 +46,14 @@ class JobRunner:
         agent: AgentRef,
         lists: JobLists | None = None,
         orphans: set[str] | None = None,
-        access: TaskAccess | None = None,
+        access: TaskCredentials | None = None,
     ) -> None:
         self.report: Report = lambda end: False
         self.waits: Callable[[str], bool] = lambda task_id: True
         self.pending: Callable[[], Pending | None] = lambda: None
         self.seen: Seen = lambda job, deleted: None
         self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
-        self._access = access or TaskAccess()
+        self._access = access or TaskCredentials()
         self._pods = JobPods(api, agent)
         self._closed = False
         self._orphans: set[str] = set() if orphans is None else orphans

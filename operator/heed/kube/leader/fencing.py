@@ -13,7 +13,7 @@ from kubernetes.aio import client
 
 from heed.api.status import Owed
 from heed.bus.client.connection import Connection
-from heed.bus.jetstream import JetStreamBus, Stored
+from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.kube.client.client import Answer, Api, ApiError
@@ -62,7 +62,7 @@ class FencedBus(JetStreamBus):
         super().__init__(connection)
         self._may_publish = may_publish
 
-    async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> Stored:
+    async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> PubAck:
         """See JetStreamBus. Raises BusUnavailable, MalformedEvent."""
         self._check()
         return await super().send(subject, event, deduplicate=deduplicate)

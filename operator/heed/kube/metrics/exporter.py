@@ -23,7 +23,7 @@ from prometheus_client.metrics_core import (
 
 from heed import __version__
 from heed.bus.client.connection import Connection
-from heed.bus.client.stream_rules import Flaw
+from heed.bus.client.stream_rules import StreamFlaw
 from heed.engine.ports import Stored
 from heed.kube.leader.election import Leadership
 from heed.kube.metrics.collector import Metrics, Sight
@@ -49,7 +49,7 @@ class Exposition:
     def __init__(self, metrics: Metrics, leadership: Leadership) -> None:
         self.connection: Connection | None = None
         self.agents: Agents | None = None
-        self.flaws: Sequence[Flaw] = ()  # of the streams
+        self.flaws: Sequence[StreamFlaw] = ()  # of the streams
         self._metrics, self._leadership = metrics, leadership
         self._sights: Sequence[Sight] = ()
         self._turn = asyncio.Lock()
