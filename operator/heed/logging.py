@@ -38,7 +38,7 @@ class TextFormatter(logging.Formatter):
 
 
 @dataclass(slots=True)
-class _Cause:
+class _RepeatedCause:
     """What was written of one cause since `began`, and how much was not."""
 
     began: float
@@ -46,7 +46,7 @@ class _Cause:
     left_out: int = 0
 
 
-class Repeats(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Passes a warning or an error once in PERIOD seconds, and no more than MOST different ones of the same cause.
 
     A cause is a logger's message with its kind of error, whoever it happened to. What else a record says (an Agent, a
@@ -62,7 +62,7 @@ class Repeats(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._causes: OrderedDict[tuple[str, ...], _Cause] = OrderedDict()
+        self._causes: OrderedDict[tuple[str, ...], _RepeatedCause] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be written."""
@@ -74,19 +74,19 @@ class Repeats(logging.Filter):
             return True
         return self._is_new(self._current(key, record), fact)
 
-    def _current(self, key: tuple[str, ...], record: logging.LogRecord) -> _Cause:
+    def _current(self, key: tuple[str, ...], record: logging.LogRecord) -> _RepeatedCause:
         cause = self._causes.get(key)
         if cause is not None and self._clock() < cause.began + self.PERIOD:
             return cause
         if cause is not None and cause.left_out:
             vars(record)["repeated"] = cause.left_out
-        self._causes[key] = following = _Cause(self._clock())
+        self._causes[key] = following = _RepeatedCause(self._clock())
         self._causes.move_to_end(key)
         if len(self._causes) > self.REMEMBERED:
             self._causes.popitem(last=False)
         return following
 
-    def _is_new(self, cause: _Cause, fact: int) -> bool:
+    def _is_new(self, cause: _RepeatedCause, fact: int) -> bool:
         if fact in cause.facts or len(cause.facts) >= self.MOST:
             cause.left_out += 1
             return False
@@ -125,6 +125,6 @@ def configure_logging(form: str, level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     if root.level > logging.DEBUG:
-        handler.addFilter(Repeats())
+        handler.addFilter(RepeatFilter())
     for noisy in ("kopf", "asyncio", "aiohttp"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))

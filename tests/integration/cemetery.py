@@ -9,7 +9,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import Connection
 from heed.bus.codec.dead_letter import OriginalMessage, dead_letter
 from heed.bus.consumer.reader import receive
@@ -24,8 +24,10 @@ from tests.nats_server import NatsServer
 AGENT = "researcher"
 TYPE = "com.example.asked"
 NOW = "2026-01-31T12:00:00.000000Z"
-CAUSE = Letter("TemplateFailed", "spec.handlers[0].state: no such key: topic", "begin", 3)
-TASK = Letter("ExpressionFailed", "broken", "conclude", 3, task='{"id":"t-1","name":"t","input":{"é":1}}')
+CAUSE = DeadLetterCause("TemplateFailed", "spec.handlers[0].state: no such key: topic", "begin", 3)
+TASK = DeadLetterCause(
+    "ExpressionFailed", "broken", "conclude", 3, task='{"id":"t-1","name":"t","input":{"é":1}}'
+)
 PROGRAM = [sys.executable, "-c", "from heed.cli.main import main; main(prog_name='heed')"]
 PATHS = {"PYTHONPATH": str(Path(__file__).parents[2] / "operator")}
 Run = Callable[..., Awaitable[Result]]
@@ -39,17 +41,17 @@ class Cemetery:
         self.bus = JetStreamBus(connection)
 
     async def bury(
-        self, id: str, cause: Letter = CAUSE, agent: str = AGENT, type_: str = TYPE, data: Any = None
+        self, id: str, cause: DeadLetterCause = CAUSE, agent: str = AGENT, type_: str = TYPE, data: Any = None
     ) -> int:
         """An event, and its letter; the letter's id."""
         event = Event(id, "/test", type_, data, datacontenttype="application/json")
         sequence = await self.bus.publish(names.event_subject(self.namespace, type_), event)
         return await self.write(sequence, cause, agent)
 
-    async def write(self, sequence: int, cause: Letter = CAUSE, agent: str = AGENT) -> int:
+    async def write(self, sequence: int, cause: DeadLetterCause = CAUSE, agent: str = AGENT) -> int:
         """The letter of the event at a place of the stream."""
         subject = names.dead_subject(self.namespace, agent)
-        owed = Owed(sequence, 0, subject, NOW, letter=cause)
+        owed = OutboxMessage(sequence, 0, subject, NOW, letter=cause)
         await self.bus.publish_owed(names.letter_id(f"uid-{agent}", sequence), owed, look_first=False)
         last = await self.connection.api(f"STREAM.MSG.GET.{names.DEAD_STREAM}", {"last_by_subj": subject})
         return int(last["message"]["seq"])
@@ -99,7 +101,7 @@ async def bury_quickly(cemetery: Cemetery, subject: str, dead: str, number: int)
     """A letter of an event that was in the stream once."""
     headers = {"ce-id": str(number), "ce-source": "/test", "ce-type": TYPE, "ce-specversion": "1.0"}
     original = OriginalMessage(subject, headers, b'{"topic": "tides"}')
-    written, payload = dead_letter(Owed(number, 0, dead, NOW, letter=CAUSE), CAUSE, original, 10**6)
+    written, payload = dead_letter(OutboxMessage(number, 0, dead, NOW, letter=CAUSE), CAUSE, original, 10**6)
     id = names.letter_id(cemetery.namespace, number)
     await cemetery.bus.store(dead, {**written, "Nats-Msg-Id": id}, payload)
 

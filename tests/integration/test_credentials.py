@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from heed import names
 from heed.api.manifest.yaml import read_documents
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.auth.accounts import FILES, OPERATOR_CREDS, PUBLISHER_CREDS, STREAMS_SEED, observer
 from heed.bus.auth.jwt import UserSigner, read_credentials
 from heed.bus.client.connection import Connection, NotPermitted, connect
@@ -72,12 +72,14 @@ async def test_heeds_own_credentials_are_enough_for_all_that_it_does(heed: Conne
 
     sequence = await bus.publish(subject, event)
     await bus.publish(inbox, event)
-    owed = Owed(sequence, 0, dead, NOW, letter=Letter("TemplateFailed", "broken"))
+    owed = OutboxMessage(sequence, 0, dead, NOW, letter=DeadLetterCause("TemplateFailed", "broken"))
     for look_first in (False, True):
         await bus.publish_owed("letter-1", owed, look_first=look_first)
         document = json.dumps({"specversion": "1.0", "id": "e", "source": "/a", "type": "com.example.y"})
         out = names.event_subject("demo", "com.example.y")
-        await bus.publish_owed("e", Owed(sequence, 0, out, NOW, event=document), look_first=look_first)
+        await bus.publish_owed(
+            "e", OutboxMessage(sequence, 0, out, NOW, event=document), look_first=look_first
+        )
     reader = await bus.open([subject, inbox], 0, "2026-01-01T00:00:00Z")
     found = list(await reader.read(10, 5.0))
     while len(found) < 2:  # a read ends with what is there

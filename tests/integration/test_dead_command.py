@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from heed import names
-from heed.api.status import Letter
+from heed.api.status import DeadLetterCause
 from heed.bus.client.connection import Connection
 from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.core.events import Event, Malformed
@@ -145,7 +145,7 @@ async def test_a_letter_of_a_redriven_event_is_its_next_attempt(heed_dead: Run, 
     # Given an event that failed again
     await heed_dead("redrive", "--id", await cemetery.bury("1"))
     [received] = await cemetery.redriven()
-    second = await cemetery.write(received.sequence, Letter("TemplateFailed", "still", attempt=2))
+    second = await cemetery.write(received.sequence, DeadLetterCause("TemplateFailed", "still", attempt=2))
 
     # When that letter is redriven too
     assert await cemetery.pending() == [second]
@@ -178,7 +178,7 @@ async def test_what_cannot_be_redriven_is_told_and_the_others_go_on(
 ) -> None:
     sound = await cemetery.bury("1")
     lost = await cemetery.bury("2", data="x" * 1_048_200)
-    untold = await cemetery.bury("3", Letter("Broken", "m" * 5000, task='"' + "é" * 50_000 + '"'))
+    untold = await cemetery.bury("3", DeadLetterCause("Broken", "m" * 5000, task='"' + "é" * 50_000 + '"'))
 
     plan, done = [
         await heed_dead("redrive", "--all", "-n", cemetery.namespace, *options)
@@ -224,7 +224,7 @@ async def test_only_what_the_options_leave_is_redriven(heed_dead: Run, cemetery:
 async def test_what_was_malformed_is_sent_as_it_came(heed_dead: Run, cemetery: Cemetery) -> None:
     subject = names.event_subject(cemetery.namespace, TYPE)
     stored = await cemetery.bus.store(subject, {"X-Own": "kept"}, b"no event\xff")
-    letter = await cemetery.write(stored.sequence, Letter("NotAnEvent", "it is none"))
+    letter = await cemetery.write(stored.sequence, DeadLetterCause("NotAnEvent", "it is none"))
 
     result = await heed_dead("redrive", "--id", letter)
 
@@ -238,7 +238,9 @@ async def test_what_was_malformed_is_sent_as_it_came(heed_dead: Run, cemetery: C
 async def test_an_end_of_a_task_that_nobody_may_send_is_not_sent_for_them(
     heed_dead: Run, cemetery: Cemetery
 ) -> None:
-    letter = await cemetery.bury("1", Letter("ReservedType", "not yours"), type_=names.TASK_COMPLETED)
+    letter = await cemetery.bury(
+        "1", DeadLetterCause("ReservedType", "not yours"), type_=names.TASK_COMPLETED
+    )
 
     result = await heed_dead("redrive", "--id", letter)
 

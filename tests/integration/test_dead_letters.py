@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import pytest
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.codec.cloudevents import decode, encode
@@ -21,7 +21,9 @@ from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
 
-LETTER = Letter("TemplateFailed", 'spec.handlers[0].state: no such key: "né"', handler="begin", generation=3)
+LETTER = DeadLetterCause(
+    "TemplateFailed", 'spec.handlers[0].state: no such key: "né"', handler="begin", generation=3
+)
 EVENT = Event(
     "1", "/shop", "a.b", {"n": 1}, extensions={"correlationid": "flow"}, datacontenttype="application/json"
 )
@@ -56,9 +58,9 @@ async def letters(connection: Connection, dead: str) -> list[tuple[dict[str, str
         sequence = message["seq"] + 1
 
 
-def owed(dead: str, sequence: int, letter: Letter = LETTER, at: str = NOW) -> Owed:
+def owed(dead: str, sequence: int, letter: DeadLetterCause = LETTER, at: str = NOW) -> OutboxMessage:
     """A dead letter in an outbox."""
-    return Owed(sequence, 0, dead, at, letter=letter)
+    return OutboxMessage(sequence, 0, dead, at, letter=letter)
 
 
 async def test_a_letter_is_the_original_with_its_cause(
@@ -168,8 +170,8 @@ async def test_a_tasks_record_that_is_too_large_is_left_out_and_the_event_is_not
 ) -> None:
     sequence = await bus.publish(subject, EVENT)
     small, large = (
-        Letter("Broken", "m", task='{"task": "t"}'),
-        Letter("Broken", "m" * 5000, task="é" * 50_000),
+        DeadLetterCause("Broken", "m", task='{"task": "t"}'),
+        DeadLetterCause("Broken", "m" * 5000, task="é" * 50_000),
     )
 
     await bus.publish_owed("small", owed(dead, sequence, small), look_first=False)

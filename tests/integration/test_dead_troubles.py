@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed import names
-from heed.api.status import Letter
+from heed.api.status import DeadLetterCause
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.dead_letters import DeadLetterStore
@@ -214,7 +214,7 @@ async def test_somebody_at_a_terminal_is_asked(
 async def test_a_shell_can_complete_letters_and_their_causes(
     nats_server: NatsServer, cemetery: Cemetery
 ) -> None:
-    letter = await cemetery.bury("1", Letter("OnlyHere" + cemetery.namespace[-6:], "m"))
+    letter = await cemetery.bury("1", DeadLetterCause("OnlyHere" + cemetery.namespace[-6:], "m"))
 
     def complete(*words: str) -> str:
         variables = {"COMP_WORDS": " ".join(["heed", "dead", *words]), "COMP_CWORD": str(len(words) + 1)}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.codec.cloudevents import decode
@@ -62,9 +62,11 @@ async def stored(bus: JetStreamBus, *subjects: str) -> list[Event]:
     return events
 
 
-def owed(event: Event, subject: str, sequence: int = 0) -> Owed:
+def owed(event: Event, subject: str, sequence: int = 0) -> OutboxMessage:
     """An emitted event in an outbox."""
-    return Owed(sequence, 0, subject, "2026-01-31T12:00:00.000000Z", event=json.dumps(to_json(event)))
+    return OutboxMessage(
+        sequence, 0, subject, "2026-01-31T12:00:00.000000Z", event=json.dumps(to_json(event))
+    )
 
 
 async def test_an_event_arrives_as_it_was_published(bus: JetStreamBus, subject: str) -> None:
@@ -240,7 +242,7 @@ async def test_a_later_look_sees_what_came_in_between(
 
 async def test_an_outbox_that_holds_no_event_is_malformed(bus: JetStreamBus, subject: str) -> None:
     with pytest.raises(MalformedEvent, match="id in the outbox is not JSON"):
-        await bus.publish_owed("id", Owed(1, 0, subject, BEGINNING, event="{"), look_first=False)
+        await bus.publish_owed("id", OutboxMessage(1, 0, subject, BEGINNING, event="{"), look_first=False)
 
 
 async def test_an_id_that_somebody_took_on_another_subject_suppresses_nothing(
@@ -332,8 +334,12 @@ async def test_a_dead_letter_of_an_event_that_is_nearly_all_headers_fits_the_bro
     sequence = (await bus.store(subject, headers, b"")).sequence
 
     # When its letter is owed
-    letter = Owed(
-        sequence, 0, names.dead_subject(namespace, "agent"), BEGINNING, letter=Letter("BadEvent", "é" * 900)
+    letter = OutboxMessage(
+        sequence,
+        0,
+        names.dead_subject(namespace, "agent"),
+        BEGINNING,
+        letter=DeadLetterCause("BadEvent", "é" * 900),
     )
     await bus.publish_owed("id", letter, look_first=False)
 

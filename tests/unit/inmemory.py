@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from heed.api.status import Cause, Owed, PendingTask, Phase
+from heed.api.status import OutboxMessage, PendingTask, Phase, TaskCause
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, Malformed, Received
@@ -68,7 +68,7 @@ class Bus:
         self.results: dict[str, Event | Malformed] = {}
         self.trouble: deque[Exception] = deque()
         self.published: list[tuple[str, Event]] = []
-        self.owed: list[tuple[str, Owed, bool]] = []
+        self.owed: list[tuple[str, OutboxMessage, bool]] = []
         self.fetched: list[tuple[list[int], str | None]] = []
         self.opened: list[tuple[tuple[str, ...], int, str, str | None]] = []
         self.open_to_all = asyncio.Event()
@@ -97,7 +97,7 @@ class Bus:
         self.published.append((subject, event))
         return len(self.published)
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         await self.open_to_all.wait()
         if self.trouble:
             raise self.trouble.popleft()
@@ -198,7 +198,7 @@ def pending(
     phase: Phase = "Owed", *, deadline: str | None = None, owed: str | None = None, sequence: int = 1
 ) -> PendingTask:
     """A task that an event at `sequence` started."""
-    cause = Cause(f"e{sequence}", sequence, f"e{sequence}")
+    cause = TaskCause(f"e{sequence}", sequence, f"e{sequence}")
     at = "2026-01-31T12:00:01Z"
     return PendingTask("work", "s", "job", at, cause, deadline=deadline, phase=phase, owed=owed)
 
@@ -216,7 +216,7 @@ def start(task_id: str = "t-1", **changes: Any) -> StartTask:
 
 def message(index: int, subject: str = "heed.events.demo.com.example.out") -> Publish:
     """A message that the Agent owes."""
-    owed = Owed(1, index, subject, "2026-01-31T12:00:01Z", event="{}")
+    owed = OutboxMessage(1, index, subject, "2026-01-31T12:00:01Z", event="{}")
     return Publish(f"m-{index}", owed)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from heed.api.status import Owed
+from heed.api.status import OutboxMessage
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, Received
 from heed.errors import BusUnavailable, ReaderLost
@@ -58,7 +58,7 @@ class MemoryBus:
         self.add(Received(sequence, at(sequence), subject, event))
         return sequence
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         self._check()
         self.sent.append((owed.subject, parse_event((owed.event or "").encode(), "no event")))
 

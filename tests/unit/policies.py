@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from heed import names
-from heed.api.agent import Metadata
+from heed.api.agent import AgentMetadata
 from heed.api.policy import AgentPolicy, EventGrant, parse_grant, parse_policy
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
@@ -32,7 +32,7 @@ def grant(namespace: str, *types: str, to: str = NAMESPACE) -> EventGrant:
 
 def allowed(*policies: AgentPolicy, grants: Sequence[EventGrant] = (), **labels: str) -> Permissions:
     """What these let the Agent of `builders.manifest` do, with these labels."""
-    return permissions(Metadata(name=AGENT, namespace=NAMESPACE, labels=labels), policies, grants)
+    return permissions(AgentMetadata(name=AGENT, namespace=NAMESPACE, labels=labels), policies, grants)
 
 
 def restricted(may: Permissions, *handlers: dict[str, Any], **spec: Any) -> Program:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.codec.dead_letter import (
     DeadLetter,
     OriginalMessage,
@@ -22,8 +22,8 @@ from heed.core.events import Redrive
 from tests.unit.messages import SUBJECT, TYPE
 
 AT = "2026-01-31T12:00:00.000000Z"
-LETTER = Letter("TemplateFailed", "no such key: é", "begin", 3, 2, task='{"id":"t"}')
-OWED = Owed(7, 0, "heed-dead.demo.researcher", AT, letter=LETTER)
+LETTER = DeadLetterCause("TemplateFailed", "no such key: é", "begin", 3, 2, task='{"id":"t"}')
+OWED = OutboxMessage(7, 0, "heed-dead.demo.researcher", AT, letter=LETTER)
 CAUSE = {
     "Heed-Dead-Code": "TemplateFailed",
     "Heed-Dead-Message": "no%20such%20key:%20%C3%A9",
@@ -49,9 +49,11 @@ def test_a_letter_has_the_cause_and_the_original_as_it_was() -> None:
 
 
 def test_what_is_not_known_is_not_there() -> None:
-    short = Letter("BadEvent", "no")
+    short = DeadLetterCause("BadEvent", "no")
 
-    headers, payload = dead_letter(Owed(7, 0, "s", AT, letter=short), short, original({}, b""), PLENTY)
+    headers, payload = dead_letter(
+        OutboxMessage(7, 0, "s", AT, letter=short), short, original({}, b""), PLENTY
+    )
 
     names = ("Code", "Message", "Generation", "Attempt", "Sequence", "Subject", "Time")
     assert set(headers) == {f"Heed-Dead-{name}" for name in names}
@@ -97,7 +99,7 @@ def test_of_a_redriven_event_the_letter_says_where_it_came_first() -> None:
     ],
 )
 def test_a_message_is_cut_where_it_is_longer_than_a_kibibyte_as_a_header(message: str, written: str) -> None:
-    headers, _ = dead_letter(OWED, Letter("BadEvent", message), original(), PLENTY)
+    headers, _ = dead_letter(OWED, DeadLetterCause("BadEvent", message), original(), PLENTY)
 
     assert headers["Heed-Dead-Message"] == written
 

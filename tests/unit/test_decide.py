@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.api.policy import parse_event_type
-from heed.api.status import Cause, Cursor, Letter, PendingTask, Session, Totals
+from heed.api.status import Cursor, DeadLetterCause, PendingTask, Session, TaskCause, Totals
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.decision.model import Decision
@@ -101,7 +101,7 @@ def test_what_is_no_event_is_a_letter() -> None:
     for subject in (names.event_subject(NAMESPACE, ASKED), names.inbox_subject(NAMESPACE, AGENT, ASKED)):
         found = decide(PLAIN, LEDGER, Received(9, at(9), subject, Malformed("BadData", "no JSON")))
 
-        assert found.letter == Letter("BadData", "no JSON", None, 3, 1, None)
+        assert found.letter == DeadLetterCause("BadData", "no JSON", None, 3, 1, None)
         assert found.ledger.totals == replace(LEDGER.totals, dead_lettered=2)
         assert found.ledger.recent_events == LEDGER.recent_events
 
@@ -155,7 +155,9 @@ def broken(error: BaseException) -> Program:
 def test_a_mistake_of_heeds_own_costs_one_event() -> None:
     found = decide(broken(KeyError("x")), LEDGER, received(9))
 
-    assert found.letter == Letter("Undecidable", "KeyError: 'x'; please report this", None, 3, 1, None)
+    assert found.letter == DeadLetterCause(
+        "Undecidable", "KeyError: 'x'; please report this", None, 3, 1, None
+    )
     assert found.ledger.totals == replace(LEDGER.totals, dead_lettered=2)
 
 
@@ -163,7 +165,7 @@ def test_no_memory_costs_one_event() -> None:
     found = decide(broken(MemoryError()), LEDGER, received(9))
 
     message = "needs too much memory; work on less data, pass references, or shorten the expressions"
-    assert found.letter == Letter("TooCostly", message, None, 3, 1, None)
+    assert found.letter == DeadLetterCause("TooCostly", message, None, 3, 1, None)
     assert found.ledger.totals == replace(LEDGER.totals, dead_lettered=2)
 
 
@@ -229,7 +231,7 @@ def test_what_adds_nothing_needs_no_room() -> None:
 
 
 def test_the_first_session_needs_no_room_but_a_task_that_is_pending_counts() -> None:
-    task = PendingTask("work", "z", "job", at(1), Cause("e1", 1, "c"), phase="Abandoned")
+    task = PendingTask("work", "z", "job", at(1), TaskCause("e1", 1, "c"), phase="Abandoned")
     empty = replace(LEDGER, sessions={})
 
     assert decide(PLAIN, empty, received(9, data=7), room=NO_ROOM).outcome == "handled"

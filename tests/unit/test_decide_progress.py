@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Letter
+from heed.api.status import DeadLetterCause
 from heed.bus.task_credentials import task_grants
 from heed.core.decision.decide import Decision, decide
 from heed.core.events import Event, Received, Redrive
@@ -167,7 +167,7 @@ def test_a_handler_that_breaks_costs_the_message_and_not_the_task_and_it_can_be_
 
     decision = decided(ledger, broken)
 
-    assert isinstance(decision.letter, Letter)
+    assert isinstance(decision.letter, DeadLetterCause)
     assert (decision.letter.code, decision.letter.handler) == ("TemplateFailed", "note")
     assert only_task(decision.ledger) == task_id
     subject = names.redrive_subject(NAMESPACE, AGENT, names.TASK_PROGRESS)

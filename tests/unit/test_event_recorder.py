@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.status import Letter
+from heed.api.status import DeadLetterCause
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
@@ -51,7 +51,7 @@ def ready(status: str, reason: str, message: str = "") -> dict[str, str]:
 
 def dead(code: str, message: str = "the cause") -> Decision:
     decision = Decision(received(7), Ledger(), "dead_lettered")
-    decision.letter = Letter(code, message, "begin", 1, 1, None)
+    decision.letter = DeadLetterCause(code, message, "begin", 1, 1, None)
     return decision
 
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from heed import names
 from heed.api.policy import EventType, parse_event_type
-from heed.api.status import Cause, PendingTask
+from heed.api.status import PendingTask, TaskCause
 from heed.api.validation import parse_agent
 from heed.cli.main import main
 from heed.core.compiler.admission import Around, Request, judge
@@ -457,7 +457,7 @@ def test_who_is_in_a_hurry_is_told_less() -> None:
 
 def test_all_that_an_end_of_a_task_says_may_be_asked_for() -> None:
     agent, at = AgentRef("demo", "researcher", "uid-1"), "2026-11-01T12:00:00Z"
-    record = PendingTask("research", "s-1", "job", at, Cause("1", 1, "c-1"))
+    record = PendingTask("research", "s-1", "job", at, TaskCause("1", 1, "c-1"))
     done = TaskEnd("t", "e", at, True, result="r", message="m")
     failed = TaskEnd(
         "t", "e", at, False, reason="r", message="m", exit_code=1, cause="c", container="c", pod="p"

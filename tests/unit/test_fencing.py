@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.status import Owed
+from heed.api.status import OutboxMessage
 from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
@@ -19,7 +19,7 @@ from tests.unit.apiserver import ApiServer
 CLAIMS = "/api/v1/namespaces/demo/configmaps"
 CLAIM = f"{CLAIMS}/it"
 EVENT = Event("1", "/test", "com.example.a")
-OWED = Owed(3, 0, "heed.events.demo.com.example.a", "2026-11-01T12:00:00Z", event="{}")
+OWED = OutboxMessage(3, 0, "heed.events.demo.com.example.a", "2026-11-01T12:00:00Z", event="{}")
 Write = Callable[[FencedApi], Awaitable[Any]]
 WRITES: dict[str, Write] = {
     "POST": lambda api: api.create(CLAIMS, {"metadata": {"name": "other"}}),
@@ -99,7 +99,7 @@ class Sent:
             self.calls.append((subject, event, deduplicate))
             return PubAck("HEED", 7, False)
 
-        async def publish_owed(_: Any, id: str, owed: Owed, *, look_first: bool) -> None:
+        async def publish_owed(_: Any, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
             self.calls.append((id, owed, look_first))
 
         monkeypatch.setattr(JetStreamBus, "__init__", lambda _, connection: self.calls.append((connection,)))

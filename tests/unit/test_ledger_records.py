@@ -7,13 +7,13 @@ import pytest
 
 from heed import names
 from heed.api.status import (
-    Cause,
     Cursor,
-    Letter,
-    Owed,
+    DeadLetterCause,
+    OutboxMessage,
     PendingTask,
     RecentTask,
     Session,
+    TaskCause,
     TaskRate,
     Totals,
 )
@@ -39,7 +39,7 @@ from heed.core.ledger.ledger import (
 from tests.unit.builders import at
 
 OWED = PendingTask(
-    "work", "s", "job", at(1), Cause("e1", 4, "c1", 2, "00-1"), at(9), input={"n": 1}, owed="{}"
+    "work", "s", "job", at(1), TaskCause("e1", 4, "c1", 2, "00-1"), at(9), input={"n": 1}, owed="{}"
 )
 WHOLE = Ledger(
     cursor=Cursor("S", 7, at(7), "made", 9),
@@ -49,7 +49,9 @@ WHOLE = Ledger(
     waiting=Waiting.of({2: "kkkk", 10: "llll"}),
     recent_tasks=(RecentTask("t0", "work", "s", "Failed", at(1), at(2), "JobFailed"),),
     recent_events=Window.of(["d1", "d2"]),
-    outbox={"m": Owed(5, 1, "subject", at(5), letter=Letter("Code", "message", "h", 3, 2, "{}"))},
+    outbox={
+        "m": OutboxMessage(5, 1, "subject", at(5), letter=DeadLetterCause("Code", "message", "h", 3, 2, "{}"))
+    },
     task_rate=TaskRate(at(0), 6),
 )
 STATUS: dict[str, Any] = {
@@ -228,7 +230,7 @@ def test_effects_are_owed_in_the_order_of_decisions_tasks_before_events() -> Non
         "stop": task(2, "Cancelling"),
     }
     events = {
-        key: Owed(sequence, index, "s", at(0))
+        key: OutboxMessage(sequence, index, "s", at(0))
         for key, sequence, index in (("b", 5, 1), ("a", 5, 0), ("z", 3, 0))
     }
 

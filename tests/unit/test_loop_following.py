@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heed.api.status import Cursor, Owed
+from heed.api.status import Cursor, OutboxMessage
 from heed.core.ledger.ledger import Ledger
 from heed.engine import deferred_queue, effect_executor
 from heed.engine.lag import Lag
@@ -28,7 +28,7 @@ class HoldingBus(Bus):
         super().__init__()
         self.held: set[str] = set()
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         await until(lambda: id not in self.held)
         await super().publish_owed(id, owed, look_first=look_first)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from heed.api.status import Letter, Session, Totals
+from heed.api.status import DeadLetterCause, Session, Totals
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
@@ -168,7 +168,7 @@ def test_flaws_of_the_streams_are_series_for_as_long_as_they_are_there() -> None
 def test_what_happens_is_counted_where_it_belongs() -> None:
     replica = Replica()
     received = Received(3, "2026-11-01T12:00:00Z", "heed.events.demo.a", Event("1", "/s", "a"))
-    letter = Letter("BadExpression", "no")
+    letter = DeadLetterCause("BadExpression", "no")
     metrics = replica.metrics
 
     metrics.committed(AGENT, [Decision(received, Ledger(), "dead_lettered", letter=letter)], Ledger())

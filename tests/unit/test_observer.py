@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.status import Cursor, Letter
+from heed.api.status import Cursor, DeadLetterCause
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Received
@@ -46,7 +46,7 @@ def test_a_loop_that_resumes_says_from_where(observer: LogObserver, caplog: pyte
 
 def test_a_commit_names_its_dead_letters(observer: LogObserver, caplog: pytest.LogCaptureFixture) -> None:
     event: Received = received(3)
-    letter = Letter("TemplateFailed", "no such key", "begin")
+    letter = DeadLetterCause("TemplateFailed", "no such key", "begin")
     observer.committed(
         AGENT,
         [Decision(event, ledger(8), "dead_lettered", letter=letter), Decision(event, ledger(8), "handled")],

@@ -8,7 +8,7 @@ import pytest
 
 from heed import names
 from heed.api.policy import parse_event_type
-from heed.api.status import Cause, Owed, PendingTask
+from heed.api.status import OutboxMessage, PendingTask, TaskCause
 from heed.core.codec.canonical_json import compact
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
@@ -27,7 +27,9 @@ def event(data: Any = None, **extensions: Any) -> Event:
     return Event("e5", "/shop", ASKED, data, extensions=extensions)
 
 
-def emitted(*wanted: dict[str, Any], cause: Event | None = None, agent: Program = AGENT_) -> dict[str, Owed]:
+def emitted(
+    *wanted: dict[str, Any], cause: Event | None = None, agent: Program = AGENT_
+) -> dict[str, OutboxMessage]:
     """The messages of events that the handler `h` wants emitted, on an event at place 5 of a stream."""
     reacted = Reacted({}, emits=[Wanted("h", item) for item in wanted])
     return outputs.emitted(agent, "o", received(5), cause or event(), "c1", reacted)
@@ -60,8 +62,8 @@ def test_an_event_that_is_emitted_says_where_it_comes_from() -> None:
         {**common, "id": keys[1], "type": "x.z"},
     ]
     assert [replace(item, event=None) for item in found.values()] == [
-        Owed(5, 0, "heed.events.demo.x.y", at(5)),
-        Owed(5, 1, "heed.inbox.demo.clerk.x.z", at(5)),
+        OutboxMessage(5, 0, "heed.events.demo.x.y", at(5)),
+        OutboxMessage(5, 1, "heed.inbox.demo.clerk.x.z", at(5)),
     ]
     assert list(found) == keys
     assert outputs.publishes(found) == [Publish(key, item) for key, item in found.items()]
@@ -175,7 +177,7 @@ def test_events_that_do_not_fit_a_type_that_only_warns_are_counted() -> None:
 # ── one decision ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-TASK = PendingTask("work", "s1", "job", at(0), Cause("e0", 0, "c0"), input="é", owed="ü" * 100)
+TASK = PendingTask("work", "s1", "job", at(0), TaskCause("e0", 0, "c0"), input="é", owed="ü" * 100)
 
 
 def test_so_many_things_may_be_wanted_and_no_more() -> None:
@@ -192,7 +194,7 @@ def test_so_many_things_may_be_wanted_and_no_more() -> None:
 def test_what_is_started_and_emitted_takes_so_much_room_and_no_more() -> None:
     small = {"t": TASK, "u": replace(TASK, owed=None, input=None)}
     room = MAX_DECISION_BYTES - 3 * 512 - 200 - len(compact("é").encode()) - len("null")
-    sent = Owed(5, 0, "s", at(5), event="é" * (room // 2) + "x" * (room % 2))
+    sent = OutboxMessage(5, 0, "s", at(5), event="é" * (room // 2) + "x" * (room % 2))
 
     outputs.check_size(small, {"m": sent})
     assert failure_of(outputs.check_size, small, {"m": replace(sent, event=f"{sent.event}x")}) == (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cause, PendingTask
+from heed.api.status import PendingTask, TaskCause
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
 from heed.core.decision.handlers import Reacted, Wish
@@ -56,7 +56,7 @@ def test_a_task_that_starts_carries_all_that_it_takes() -> None:
         session="s1",
         kind="job",
         started_at=at(5),
-        cause=Cause("e5", 5, "c5", 3, "00-1", "a=b"),
+        cause=TaskCause("e5", 5, "c5", 3, "00-1", "a=b"),
         deadline=None,
         phase="Owed",
         input="tides",
@@ -102,7 +102,9 @@ def test_a_trace_is_passed_on_as_far_as_it_is_one() -> None:
     (record,) = started(Wish("h", "brief", None), cause=event(traceparent="x" * 600, tracestate=7)).values()
 
     assert (record.cause.traceparent, record.cause.tracestate) == ("x" * 512, "7")
-    assert started(Wish("h", "brief", None))[names.task_id("o", 5, 0, "brief")].cause == Cause("e5", 5, "e5")
+    assert started(Wish("h", "brief", None))[names.task_id("o", 5, 0, "brief")].cause == TaskCause(
+        "e5", 5, "e5"
+    )
 
 
 def test_a_template_that_breaks_is_a_failure_of_the_handler_that_starts() -> None:
@@ -166,7 +168,7 @@ def test_more_than_fits_is_not_rendered_to_its_end() -> None:
 
 
 def task(name: str, session: str = "s1", phase: Any = "Started") -> PendingTask:
-    return PendingTask(name, session, "job", at(0), Cause("e0", 0, "c0"), phase=phase, input=1, owed="{}")
+    return PendingTask(name, session, "job", at(0), TaskCause("e0", 0, "c0"), phase=phase, input=1, owed="{}")
 
 
 HELD = {

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.jetstream import JetStreamBus, PubAck, message_id
 from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
@@ -22,12 +22,12 @@ SUBJECT = names.event_subject("demo", "a.b")
 GRAVE = names.dead_subject("demo", "it")
 EVENT = Event("1", names.agent_source("demo", "it"), "a.b", {"n": 1}, datacontenttype="application/json")
 LARGE = replace(EVENT, data={"n": "x" * 9000})
-LETTER = Owed(7, 0, GRAVE, AT, letter=Letter("BadEvent", "what was wrong"))
+LETTER = OutboxMessage(7, 0, GRAVE, AT, letter=DeadLetterCause("BadEvent", "what was wrong"))
 
 
-def owed(event: Event = EVENT, subject: str = SUBJECT) -> Owed:
+def owed(event: Event = EVENT, subject: str = SUBJECT) -> OutboxMessage:
     """An event that the decision of the event at 7 owes."""
-    return Owed(7, 0, subject, AT, event=json.dumps(to_json(event)))
+    return OutboxMessage(7, 0, subject, AT, event=json.dumps(to_json(event)))
 
 
 def original(request: dict[str, Any]) -> dict[str, Any]:

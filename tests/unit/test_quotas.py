@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cause, Cursor, PendingTask, Session, TaskRate
+from heed.api.status import Cursor, PendingTask, Session, TaskCause, TaskRate
 from heed.core.decision import quotas
 from heed.core.decision.handlers import Reacted, Wanted, Wish
 from heed.core.ledger.ledger import Ledger
@@ -21,7 +21,7 @@ def cap(most: int) -> Cap:
 
 
 def task(phase: Any = "Started") -> PendingTask:
-    return PendingTask("work", "s", "job", at(0), Cause("e0", 0, "c0"), phase=phase)
+    return PendingTask("work", "s", "job", at(0), TaskCause("e0", 0, "c0"), phase=phase)
 
 
 def wishes(count: int) -> Reacted:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from heed import names
-from heed.api.status import Cause, PendingTask
+from heed.api.status import PendingTask, TaskCause
 from heed.core.decision.redrive import digest_of, task_kept, task_of, task_variable
 from heed.core.events import Event, Received, Redrive
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
@@ -18,7 +18,9 @@ READS = restricted(
     {},
     subscribe=[{"type": ASKED}, {"type": ASKED, "namespace": "shop"}],
 )
-RECORD = PendingTask("work", "s", "job", at(1), Cause("e1", 1, "c1", 4), phase="Started", input=7, owed=None)
+RECORD = PendingTask(
+    "work", "s", "job", at(1), TaskCause("e1", 1, "c1", 4), phase="Started", input=7, owed=None
+)
 KEPT = {"session": "s", "input": 7, "id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
 
 

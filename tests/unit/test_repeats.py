@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.logging import Repeats, configure_logging
+from heed.logging import RepeatFilter, configure_logging
 
 
 class Log:
@@ -14,7 +14,7 @@ class Log:
     def __init__(self) -> None:
         self.now = 1000.0
         self.lines: list[logging.LogRecord] = []
-        self._filter = Repeats(lambda: self.now)
+        self._filter = RepeatFilter(lambda: self.now)
 
     def warn(
         self, message: str, *, level: int = logging.WARNING, name: str = "heed.agent", **extra: Any
@@ -76,12 +76,14 @@ def test_the_same_trouble_of_a_thousand_agents_is_summed_up(log: Log) -> None:
             log.warn("trying again", agent=f"demo/a{number}", error=f"ApiError: PATCH agents/a{number}: 503")
 
     outage()
-    assert len(log.lines) == Repeats.MOST
-    log.now += Repeats.PERIOD
+    assert len(log.lines) == RepeatFilter.MOST
+    log.now += RepeatFilter.PERIOD
     outage()
 
-    assert len(log.lines) == 2 * Repeats.MOST
-    assert log.repeated == [None] * Repeats.MOST + [1000 - Repeats.MOST] + [None] * (Repeats.MOST - 1)
+    assert len(log.lines) == 2 * RepeatFilter.MOST
+    assert log.repeated == [None] * RepeatFilter.MOST + [1000 - RepeatFilter.MOST] + [None] * (
+        RepeatFilter.MOST - 1
+    )
 
 
 def test_other_trouble_is_told_although_one_kind_has_used_up_its_lines(log: Log) -> None:
@@ -112,11 +114,11 @@ def test_a_record_that_cannot_be_read_is_left_to_the_formatter(log: Log) -> None
 
 
 def test_causes_are_not_remembered_for_ever(log: Log) -> None:
-    for number in range(Repeats.REMEMBERED + 1):
+    for number in range(RepeatFilter.REMEMBERED + 1):
         log.warn("trouble", name=f"heed.x{number}")
 
     assert log.warn("trouble", name="heed.x0"), "the oldest one was forgotten"
-    assert not log.warn("trouble", name=f"heed.x{Repeats.REMEMBERED}")
+    assert not log.warn("trouble", name=f"heed.x{RepeatFilter.REMEMBERED}")
 
 
 @pytest.mark.parametrize(("level", "lines"), [("info", 1), ("debug", 3)])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cause, Cursor, PendingTask, RecentTask, Session, TaskRate, Totals
+from heed.api.status import Cursor, PendingTask, RecentTask, Session, TaskCause, TaskRate, Totals
 from heed.core.cel.expression import Scope
 from heed.core.compiler.program import Program
 from heed.core.decision import sessions
@@ -26,7 +26,9 @@ def scope(data: Any = None) -> Scope:
 
 
 def task(session: str, phase: Any = "Started") -> PendingTask:
-    return PendingTask("work", session, "job", at(1), Cause("e1", 1, "c1"), phase=phase, input=7, owed="{}")
+    return PendingTask(
+        "work", session, "job", at(1), TaskCause("e1", 1, "c1"), phase=phase, input=7, owed="{}"
+    )
 
 
 # ── which one ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cause, Cursor, Letter, PendingTask, RecentTask, Session, Totals
+from heed.api.status import Cursor, DeadLetterCause, PendingTask, RecentTask, Session, TaskCause, Totals
 from heed.core.decision.model import Decision
 from heed.core.decision.task_events import decide_task_event
 from heed.core.effects import CancelTask, Publish
@@ -36,7 +36,9 @@ AGENT_ = program(
     tasks={"work": job(publish=True)},
 )
 SOURCE = names.agent_source(NAMESPACE, AGENT)
-RECORD = PendingTask("work", "s", "job", at(1), Cause("e1", 1, "c1", 4), phase="Started", input=7, owed=None)
+RECORD = PendingTask(
+    "work", "s", "job", at(1), TaskCause("e1", 1, "c1", 4), phase="Started", input=7, owed=None
+)
 LEDGER = Ledger(
     cursor=Cursor("S", 5, at(5)),
     totals=Totals(handled=1, tasks_started=1),
@@ -124,7 +126,7 @@ def test_a_broadcast_event_of_a_task_is_a_letter() -> None:
     found = decided(came)
 
     message = "dev.heed.task.completed is for the ends of tasks; choose a type of your own"
-    assert found.letter == Letter("ReservedType", message, None, 3, 1, None)
+    assert found.letter == DeadLetterCause("ReservedType", message, None, 3, 1, None)
     assert (found.ledger.pending_tasks, found.ledger.totals.dead_lettered) == ({"t": RECORD}, 1)
 
 
@@ -137,7 +139,7 @@ def test_an_end_whose_handler_breaks_is_a_letter_with_its_task_and_the_session_i
 
     message = MISSING + "guard it with has(…) or use .?result.orValue(…)"
     assert found.letter is not None
-    assert replace(found.letter, task=None) == Letter("TemplateFailed", message, "done", 3, 1, None)
+    assert replace(found.letter, task=None) == DeadLetterCause("TemplateFailed", message, "done", 3, 1, None)
     assert json.loads(found.letter.task or "") == KEPT
     assert found.ledger.pending_tasks == {}
     assert found.ledger.sessions == {"z": LEDGER.sessions["z"], "s": Session(at(1), at(5), "c1", {"n": 1})}

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cause, PendingTask
+from heed.api.status import PendingTask, TaskCause
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.tasks.work import end_event, end_subject, in_few_words, owed_work, progress_event, work_of
 from tests.unit.builders import at
 
 AGENT = AgentRef("demo", "clerk", "uid")
-CAUSE = Cause("e1", 1, "c1", 4, "00-1", "a=b")
+CAUSE = TaskCause("e1", 1, "c1", 4, "00-1", "a=b")
 RECORD = PendingTask("work", "s", "job", at(1), CAUSE)
 FLOW: dict[str, str | int] = {"correlationid": "c1", "causationid": "e1", "heedhops": 5}
 TRACE: dict[str, str | int] = {"traceparent": "00-1", "tracestate": "a=b"}
@@ -103,7 +103,7 @@ def test_a_failure_says_all_that_is_known() -> None:
 
 
 def test_what_is_not_known_is_not_said() -> None:
-    bare = replace(RECORD, cause=Cause("e1", 1, "c1"))
+    bare = replace(RECORD, cause=TaskCause("e1", 1, "c1"))
 
     completed = end_event(AGENT, bare, TaskEnd("t", "id", at(9), completed=True))
     failed = end_event(AGENT, bare, TaskEnd("t", "id", at(9), completed=False))
@@ -132,5 +132,5 @@ def test_a_result_that_no_event_could_carry_is_a_failure(result: Any, message: s
 def test_an_end_in_few_words_has_nothing_that_may_be_large(end: TaskEnd, reason: str) -> None:
     record, short = in_few_words(RECORD, end, "too large")
 
-    assert record == replace(RECORD, cause=Cause("e1", 1, "c1", 4))
+    assert record == replace(RECORD, cause=TaskCause("e1", 1, "c1", 4))
     assert short == replace(end, completed=False, result=None, reason=reason, message="too large")

@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cause, Cursor, Letter, Owed, PendingTask, Session, TaskRate, Totals
+from heed.api.status import (
+    Cursor,
+    DeadLetterCause,
+    OutboxMessage,
+    PendingTask,
+    Session,
+    TaskCause,
+    TaskRate,
+    Totals,
+)
 from heed.core.compiler.program import Program
 from heed.core.decision import transition
 from heed.core.decision.model import Decision, Outcome
@@ -38,7 +47,7 @@ HANDLERS: tuple[dict[str, Any], ...] = (
 )
 TASKS = {"work": job(), "old": job()}
 AGENT_ = program(*HANDLERS, tasks=TASKS)
-RUNS = PendingTask("old", "s", "job", at(1), Cause("e1", 1, "c1"), phase="Started", input=1)
+RUNS = PendingTask("old", "s", "job", at(1), TaskCause("e1", 1, "c1"), phase="Started", input=1)
 LEDGER = Ledger(
     cursor=Cursor("S", 5, at(5), "made"),
     totals=Totals(handled=7, ignored=2, emitted=3, tasks_started=4, schema_warnings=1, dead_lettered=5),
@@ -46,7 +55,7 @@ LEDGER = Ledger(
     pending_tasks={"t": RUNS},
     waiting=Waiting.of({2: "x"}),
     recent_events=Window.of(["d1"]),
-    outbox={"m": Owed(4, 0, "subject", at(4), event="{}")},
+    outbox={"m": OutboxMessage(4, 0, "subject", at(4), event="{}")},
     task_rate=TaskRate(MINUTE, 1),
 )
 ORIGIN = f"{UID}@made"
@@ -183,8 +192,8 @@ def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attemp
     )
 
     key = names.letter_id(ORIGIN, 5)
-    letter = Letter("Code", "m" * 1000, "h", 3, attempt, "{}")
-    owed = Owed(5, 0, names.dead_subject(NAMESPACE, AGENT), at(5), letter=letter)
+    letter = DeadLetterCause("Code", "m" * 1000, "h", 3, attempt, "{}")
+    owed = OutboxMessage(5, 0, names.dead_subject(NAMESPACE, AGENT), at(5), letter=letter)
     ledger = replace(
         LEDGER,
         totals=replace(LEDGER.totals, dead_lettered=6),
@@ -198,14 +207,14 @@ def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attemp
 def test_a_letter_says_all_of_a_cause_that_is_short(length: int) -> None:
     letter = transition.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m" * length)).letter
 
-    assert letter == Letter("Code", "m" * length, None, 3, 1, None)
+    assert letter == DeadLetterCause("Code", "m" * length, None, 3, 1, None)
 
 
 def test_a_letter_without_a_digest_is_not_remembered() -> None:
     found = transition.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m"))
 
     assert found.ledger.recent_events == LEDGER.recent_events
-    assert found.letter == Letter("Code", "m", None, 3, 1, None)
+    assert found.letter == DeadLetterCause("Code", "m", None, 3, 1, None)
 
 
 @pytest.mark.parametrize("outcome", ["handled", "ignored", "duplicates", "stale", "dead_lettered"])

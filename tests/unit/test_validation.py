@@ -7,8 +7,8 @@ import pytest
 from heed import names
 from heed.api.agent import (
     AgentSpec,
-    Emit,
-    Handler,
+    EmitSpec,
+    HandlerSpec,
     TaskSpec,
 )
 from heed.core.cel.template import compile_template
@@ -24,8 +24,8 @@ def spec(*handlers: dict[str, Any], **fields: Any) -> AgentSpec:
     return AgentSpec.model_validate(manifest(*(handlers or ({},)), **fields)["spec"])
 
 
-def handler(**fields: Any) -> Handler:
-    return Handler.model_validate({"name": "h", "type": ASKED, **fields})
+def handler(**fields: Any) -> HandlerSpec:
+    return HandlerSpec.model_validate({"name": "h", "type": ASKED, **fields})
 
 
 def said(check: Any, *arguments: Any, **options: Any) -> list[str]:
@@ -219,7 +219,7 @@ def test_what_a_handler_does_makes_sense(fields: dict[str, Any], problems: list[
     ],
 )
 def test_what_is_said_of_an_event_can_be_sent(fields: dict[str, Any], problems: list[str]) -> None:
-    assert said(validation.check_emitted, Emit.model_validate(fields), "here") == problems
+    assert said(validation.check_emitted, EmitSpec.model_validate(fields), "here") == problems
 
 
 ONE_OF = "here: needs either `task` or `from`; give exactly one of `task` and `from`"

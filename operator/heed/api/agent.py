@@ -74,7 +74,7 @@ class Model(BaseModel):
     )
 
 
-class Subscription(Model):
+class SubscriptionSpec(Model):
     """Broadcast events that it heeds, of the Agent's namespace or of one that grants them."""
 
     type: Annotated[
@@ -134,7 +134,7 @@ class TaskSpec(Model):
     ] = False
 
 
-class Start(Model):
+class StartSpec(Model):
     """A task to start. Exactly one of `task` and `from`."""
 
     task: Annotated[Label | None, Field(description="Name of a task in spec.tasks.")] = None
@@ -151,7 +151,7 @@ class Start(Model):
     ] = None
 
 
-class Emit(Model):
+class EmitSpec(Model):
     """An event to emit. Exactly one of `type` and `from`."""
 
     type: Annotated[
@@ -180,7 +180,7 @@ class Emit(Model):
     ] = None
 
 
-class Cancel(Model):
+class CancelSpec(Model):
     """Pending tasks of the session to cancel."""
 
     task: Annotated[
@@ -188,7 +188,7 @@ class Cancel(Model):
     ]
 
 
-class Handler(Model):
+class HandlerSpec(Model):
     """One reaction. Within it: `state`, then `start`, `emit`, `cancel`, `end`."""
 
     name: Annotated[Label, Field(description="Unique among the handlers; shown in dead letters and traces.")]
@@ -209,9 +209,9 @@ class Handler(Model):
             'Strings may hold ${CEL}, and "${null}" removes a key; or one ${CEL} that yields the map.'
         ),
     ] = None
-    start: Annotated[list[Start], Field(max_length=MAX_ITEMS, description="Tasks to start.")] = []
-    emit: Annotated[list[Emit], Field(max_length=MAX_ITEMS, description="Events to emit.")] = []
-    cancel: Annotated[list[Cancel], Field(max_length=MAX_ITEMS, description="Tasks to cancel.")] = []
+    start: Annotated[list[StartSpec], Field(max_length=MAX_ITEMS, description="Tasks to start.")] = []
+    emit: Annotated[list[EmitSpec], Field(max_length=MAX_ITEMS, description="Events to emit.")] = []
+    cancel: Annotated[list[CancelSpec], Field(max_length=MAX_ITEMS, description="Tasks to cancel.")] = []
     end: Annotated[
         StrictBool,
         Field(description="Forget the session: its state goes, its pending tasks are cancelled unheard."),
@@ -222,7 +222,7 @@ class AgentSpec(Model):
     """Which events the Agent heeds, what it remembers, how it reacts."""
 
     subscribe: Annotated[
-        list[Subscription],
+        list[SubscriptionSpec],
         Field(
             min_length=1,
             max_length=MAX_SUBSCRIPTIONS,
@@ -237,7 +237,7 @@ class AgentSpec(Model):
         Field(max_length=MAX_TASKS, description="The work that handlers may start, by name."),
     ] = {}
     handlers: Annotated[
-        list[Handler],
+        list[HandlerSpec],
         Field(
             min_length=1,
             max_length=MAX_HANDLERS,
@@ -246,7 +246,7 @@ class AgentSpec(Model):
     ]
 
 
-class Metadata(BaseModel):
+class AgentMetadata(BaseModel):
     """The part of Kubernetes' object metadata that an Agent's decisions may depend on."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
@@ -263,7 +263,7 @@ class Agent(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
-    metadata: Metadata
+    metadata: AgentMetadata
     spec: AgentSpec
 
 

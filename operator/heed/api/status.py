@@ -101,7 +101,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class TaskCause:
     """The event that made the Agent start a task, as far as the task's end event needs it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
@@ -124,7 +124,7 @@ class PendingTask:
     session: Annotated[str, Field(description="Key of the session that started it.")]
     kind: Annotated[str, Field(description="What runs it, such as job.")]
     started_at: Annotated[Time, Field(description="Stream time of the event that started it.")]
-    cause: Cause
+    cause: TaskCause
     deadline: Annotated[Time | None, Field(description="When it will have timed out.")] = None
     phase: Annotated[
         Phase,
@@ -156,7 +156,7 @@ class RecentTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterCause:
     """Why an event could not be decided."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
@@ -170,7 +170,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class OutboxMessage:
     """A message owed to the broker: an emitted event, or a dead letter (whose original is in the stream)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
@@ -180,7 +180,7 @@ class Owed:
     subject: Annotated[str, Field(description="Where it is to be published.")]
     at: Annotated[Time, Field(description="Stream time of the event whose decision owes it.")]
     event: Annotated[str | None, Field(description="The event as CloudEvents JSON.")] = None
-    letter: Annotated[Letter | None, Field(description="Set where this is a dead letter.")] = None
+    letter: Annotated[DeadLetterCause | None, Field(description="Set where this is a dead letter.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +257,6 @@ class AgentStatus:
         Field(description="Digests of source and id of the events decided lately, to know duplicates by."),
     ] = field(default_factory=list)
     outbox: Annotated[
-        dict[str, Owed],
+        dict[str, OutboxMessage],
         Field(description="Messages owed to the broker, by id; normally empty.", json_schema_extra=_ATOMIC),
     ] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Any, Final
 import nats.errors
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import ApiRefused, Connection, NotPermitted
 from heed.bus.client.stored_messages import StoredMessages
 from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_place, missing
@@ -135,7 +135,7 @@ class JetStreamBus:
             headers[MESSAGE_ID] = message_id(subject, event)
         return await self.store(subject, headers, payload)
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         """Publish a message of an outbox. Raises BusUnavailable, and MalformedEvent for what holds no event.
 
         An event that the broker can never take ends as a dead letter of the Agent that emitted it.
@@ -159,7 +159,9 @@ class JetStreamBus:
                 raise
             await self._bury(id, replace(owed, subject=names.dead_subject(*agent)), owed, error, look_first)
 
-    async def _bury(self, id: str, grave: Owed, owed: Owed, error: MalformedEvent, look_first: bool) -> None:
+    async def _bury(
+        self, id: str, grave: OutboxMessage, owed: OutboxMessage, error: MalformedEvent, look_first: bool
+    ) -> None:
         """Store the dead letter of an event that can never be published; also under an id that derives."""
         letter_id = names.digest("unpublishable", id)
         if look_first and await self._is_dead(letter_id, grave):
@@ -167,13 +169,13 @@ class JetStreamBus:
         extra = {"subject": owed.subject, "sequence": owed.sequence, "id": id, "error": str(error)}
         log.error("event cannot be published, dead-lettered", extra=extra)
         original = OriginalMessage(owed.subject, STRUCTURED, (owed.event or "").encode())
-        await self._store_letter(letter_id, grave, Letter(UNPUBLISHABLE, str(error)), original)
+        await self._store_letter(letter_id, grave, DeadLetterCause(UNPUBLISHABLE, str(error)), original)
 
-    async def _is_dead(self, id: str, owed: Owed) -> bool:
+    async def _is_dead(self, id: str, owed: OutboxMessage) -> bool:
         return await self._lookup.stored(self._dead_stream, owed.subject, _earlier(owed.at), id)
 
     async def _store_letter(
-        self, id: str, owed: Owed, letter: Letter, original: OriginalMessage | None
+        self, id: str, owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessage | None
     ) -> None:
         most = self._connection.max_payload - len(MESSAGE_ID + id) - 4
         headers, payload = dead_letter(owed, letter, original, most)

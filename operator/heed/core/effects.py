@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from heed.api.status import Owed, PendingTask
+from heed.api.status import OutboxMessage, PendingTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Publish:
     """Publish a message of the outbox: an emitted event or a dead letter."""
 
     id: str
-    owed: Owed
+    owed: OutboxMessage
 
 
 Effect = StartTask | CancelTask | Publish

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from heed import names
-from heed.api.status import Owed, PendingTask
+from heed.api.status import OutboxMessage, PendingTask
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import OPEN, Permissions
@@ -189,7 +189,7 @@ class Performer:
             await self._publish_end(effect.record, end)
         return True
 
-    def _check_own(self, owed: Owed) -> None:
+    def _check_own(self, owed: OutboxMessage) -> None:
         """Raise MalformedEvent for what no decision has left: who can write a status is not to speak for others."""
         if not names.is_left_by(owed.subject, self._agent.namespace, self._agent.name):
             remedy = "somebody wrote the status; take it out of there"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from heed.api.status import Owed
+from heed.api.status import OutboxMessage
 from heed.core.effects import TaskEnd, TaskWork
 from heed.core.events import Event, Malformed, Received
 from heed.core.ledger.ledger import Ledger
@@ -97,7 +97,7 @@ class EventBus(Protocol):
     async def publish(self, subject: str, event: Event) -> int:
         """Publish an event; the id is its Nats-Msg-Id. Returns its stream sequence. Raises BusUnavailable."""
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         """Publish a message of the outbox: an emitted event, or the dead letter of `owed.sequence`.
 
         With `look_first` an earlier try may have stored it, perhaps longer ago than the broker's window for

@@ -6,7 +6,7 @@ They count as in a cluster that has these objects and no others.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from heed.api.agent import Agent, Metadata
+from heed.api.agent import Agent, AgentMetadata
 from heed.api.manifest.document import Manifest
 from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_rule
 from heed.core.compiler.admission import problems_of
@@ -26,7 +26,7 @@ class Rules:
     grants: tuple[EventGrant, ...] = ()
     schemas: Schemas = NO_SCHEMAS
 
-    def permissions(self, agent: Metadata) -> Permissions:
+    def permissions(self, agent: AgentMetadata) -> Permissions:
         """What an Agent may do."""
         return permissions(agent, self.policies, self.grants)
 

@@ -9,7 +9,7 @@ from collections import deque
 from weakref import WeakKeyDictionary
 
 
-class Turns:
+class CpuTurns:
     """Those of one event loop, given in the order in which they were asked for."""
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Turns:
         self._taken = False
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, CpuTurns] = WeakKeyDictionary()
 
 
-def turns() -> Turns:
+def turns() -> CpuTurns:
     """The turns of the running event loop."""
     loop = asyncio.get_running_loop()
     if (found := _turns.get(loop)) is None:
-        found = _turns[loop] = Turns()
+        found = _turns[loop] = CpuTurns()
     return found

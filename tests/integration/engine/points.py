@@ -9,7 +9,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
-from heed.api.status import Owed
+from heed.api.status import OutboxMessage
 from heed.bus.jetstream import JetStreamBus
 from heed.core.effects import TaskWork
 from heed.core.events import Event, Received
@@ -138,7 +138,7 @@ class Bus:
         await self._doors.at("after end")
         return sequence
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         what = "letter" if owed.letter else "emit"
         await self._doors.at(f"before {what}")
         await self._bus.publish_owed(id, owed, look_first=look_first)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.core.codec.canonical_json import compact
 from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
@@ -23,10 +23,10 @@ async def held(world: World, subject: str) -> int:
     return sum((info["state"].get("subjects") or {}).values())
 
 
-def forged(world: World, subject: str) -> Owed:
+def forged(world: World, subject: str) -> OutboxMessage:
     event = Event("f-1", names.agent_source(world.namespace, AGENT), TYPE, {"a": 1})
-    letter = Letter("BadData", "made up") if subject.startswith("heed-dead.") else None
-    return Owed(1, 0, subject, BEGINNING, None if letter else compact(to_json(event)), letter)
+    letter = DeadLetterCause("BadData", "made up") if subject.startswith("heed-dead.") else None
+    return OutboxMessage(1, 0, subject, BEGINNING, None if letter else compact(to_json(event)), letter)
 
 
 @pytest.mark.parametrize("family", ["events", "inbox", "dead"])

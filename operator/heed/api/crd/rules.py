@@ -4,12 +4,12 @@ from typing import Final
 
 from heed.api.selectors import KEY, MAX_KEY
 
-Rules = dict[str, tuple[tuple[str, str], ...]]  # by the place of the schema: rules and their messages
+FieldRules = dict[str, tuple[tuple[str, str], ...]]  # by the place of the schema: rules and their messages
 Column = tuple[str, str, str, int]  # name, type, path, priority
 
 _LABEL: Final = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
 
-AGENT: Final[Rules] = {
+AGENT: Final[FieldRules] = {
     "": (
         (
             f"self.metadata.name.size() <= 63 && self.metadata.name.matches({_LABEL})",
@@ -64,7 +64,7 @@ AGENT: Final[Rules] = {
     ),
 }
 
-_SELECTOR: Final[Rules] = {
+_SELECTOR: Final[FieldRules] = {
     "spec.agentSelector": (
         (
             f"!has(self.matchLabels) || self.matchLabels.all(key, key.size() <= {MAX_KEY} && key.matches('{KEY}'))",
@@ -79,9 +79,9 @@ _SELECTOR: Final[Rules] = {
     ),
 }
 
-POLICY: Final[Rules] = _SELECTOR
-GRANT: Final[Rules] = {}
-TYPE: Final[Rules] = {}
+POLICY: Final[FieldRules] = _SELECTOR
+GRANT: Final[FieldRules] = {}
+TYPE: Final[FieldRules] = {}
 
 AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),

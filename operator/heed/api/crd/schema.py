@@ -8,7 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from heed import names
 from heed.api.agent import Agent, AgentSpec
-from heed.api.crd import rules as crdrules
+from heed.api.crd import rules as field_rules
 from heed.api.policy import (
     AcceptedStatus,
     AgentPolicy,
@@ -48,7 +48,7 @@ _LIST_MAPS: Final = {"spec.handlers": ["name"]}
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class CrdKind:
     """What of a CRD differs from one kind to another. `spec` and `status` are JSON Schemas of pydantic's."""
 
     kind: str
@@ -57,23 +57,23 @@ class Kind:
     description: str
     spec: Schema
     status: Schema
-    rules: crdrules.Rules
-    columns: tuple[crdrules.Column, ...]
+    rules: field_rules.FieldRules
+    columns: tuple[field_rules.Column, ...]
     counted: tuple[str, ...] = ()  # maps of numbers in the status, which columns show as 0 from the start
 
 
 def agent_crd() -> dict[str, Any]:
     """The CRD of Agents."""
     return _crd(
-        Kind(
+        CrdKind(
             kind=names.KIND,
             plural=names.PLURAL,
             short_names=("ag",),
             description=Agent.__doc__ or "",
             spec=AgentSpec.model_json_schema(by_alias=True),
             status=TypeAdapter(AgentStatus).json_schema(by_alias=True),
-            rules=crdrules.AGENT,
-            columns=crdrules.AGENT_COLUMNS,
+            rules=field_rules.AGENT,
+            columns=field_rules.AGENT_COLUMNS,
             counted=("totals", "counts"),
         )
     )
@@ -83,10 +83,10 @@ def crds() -> list[dict[str, Any]]:
     """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes."""
     return [
         agent_crd(),
-        _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, crdrules.POLICY),
-        _accepted_crd(names.EVENT_GRANTS, ("eg",), EventGrant, EventGrantSpec, crdrules.GRANT),
+        _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, field_rules.POLICY),
+        _accepted_crd(names.EVENT_GRANTS, ("eg",), EventGrant, EventGrantSpec, field_rules.GRANT),
         _accepted_crd(
-            names.EVENT_TYPES, ("et",), EventType, EventTypeSpec, crdrules.TYPE, crdrules.TYPE_COLUMNS
+            names.EVENT_TYPES, ("et",), EventType, EventTypeSpec, field_rules.TYPE, field_rules.TYPE_COLUMNS
         ),
     ]
 
@@ -96,12 +96,12 @@ def _accepted_crd(
     short_names: tuple[str, ...],
     model: type[BaseModel],
     spec: type[BaseModel],
-    rules: crdrules.Rules,
-    columns: tuple[crdrules.Column, ...] = (),
+    rules: field_rules.FieldRules,
+    columns: tuple[field_rules.Column, ...] = (),
 ) -> dict[str, Any]:
     """The CRD of a kind that the operator accepts or not."""
     return _crd(
-        Kind(
+        CrdKind(
             kind=model.__name__,
             plural=plural,
             short_names=short_names,
@@ -109,12 +109,12 @@ def _accepted_crd(
             spec=spec.model_json_schema(by_alias=True),
             status=AcceptedStatus.model_json_schema(by_alias=True),
             rules=rules,
-            columns=(*columns, *crdrules.ACCEPTED_COLUMNS),
+            columns=(*columns, *field_rules.ACCEPTED_COLUMNS),
         )
     )
 
 
-def _crd(kind: Kind) -> dict[str, Any]:
+def _crd(kind: CrdKind) -> dict[str, Any]:
     schema: Schema = {
         "description": kind.description.strip(),
         "type": "object",
@@ -205,7 +205,7 @@ def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     return schema
 
 
-def _add_rules(schema: Schema, path: str, rules: crdrules.Rules) -> None:
+def _add_rules(schema: Schema, path: str, rules: field_rules.FieldRules) -> None:
     if own := rules.get(path):
         schema["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in own]
     if keys := _LIST_MAPS.get(path):

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from heed import names
-from heed.api.manifest.yaml import Tree, YamlError, members, read_documents
+from heed.api.manifest.yaml import YamlError, YamlTree, members, read_documents
 from heed.errors import InvalidManifest, Problem
 
 
@@ -34,7 +34,7 @@ class Manifest:
     document: dict[str, Any]
     source: str
     line: int
-    _tree: Tree = field(repr=False, compare=False)
+    _tree: YamlTree = field(repr=False, compare=False)
 
     @property
     def is_agent(self) -> bool:
@@ -102,7 +102,7 @@ def parse_manifests(text: str, source: str) -> list[Manifest]:
     return [_manifest(item, source) for tree in trees for item in _unpacked(tree)]
 
 
-def _unpacked(tree: Tree) -> list[Tree]:
+def _unpacked(tree: YamlTree) -> list[YamlTree]:
     """What `kubectl get -o yaml` puts into one List, one by one."""
     if not isinstance(tree.value, dict) or not str(tree.value.get("kind", "")).endswith("List"):
         return [tree]
@@ -112,7 +112,7 @@ def _unpacked(tree: Tree) -> list[Tree]:
     return [items.item(index) for index in range(len(items.value))]
 
 
-def _manifest(tree: Tree, source: str) -> Manifest:
+def _manifest(tree: YamlTree, source: str) -> Manifest:
     if not isinstance(tree.value, dict):
         kind = "a list" if isinstance(tree.value, list) else "a single value"
         remedy = "a manifest has apiVersion, kind, metadata and spec"

@@ -53,7 +53,7 @@ class YamlError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class YamlTree:
     """A value with the YAML nodes that it was read from."""
 
     value: Any
@@ -64,15 +64,15 @@ class Tree:
         """Where it begins."""
         return int(self.node.start_mark.line) + 1
 
-    def item(self, index: int) -> "Tree":
+    def item(self, index: int) -> "YamlTree":
         """An item of a list."""
-        return Tree(self.value[index], self.node.value[index])
+        return YamlTree(self.value[index], self.node.value[index])
 
-    def member(self, key: str) -> "Tree | None":
+    def member(self, key: str) -> "YamlTree | None":
         """A member of a map, if there is one of its own."""
         nodes = (value for name, _, value in members(self.node) if name == key)
         node = next(nodes, None)
-        return None if node is None else Tree(self.value[key], node)
+        return None if node is None else YamlTree(self.value[key], node)
 
     def line_of(self, path: str) -> int:
         """The line of `spec.handlers[2].when`, or of the nearest of its parents that exists."""
@@ -84,7 +84,7 @@ def is_word(text: str) -> bool:
     return text not in _WORDS and text[:1] not in "+-.0123456789" and text != "<<"
 
 
-def read_documents(text: str) -> list[Tree]:
+def read_documents(text: str) -> list[YamlTree]:
     """Every document of a text that is not empty. Raises YamlError."""
     if len(text) > MAX_CHARACTERS:
         raise YamlError(f"is longer than {MAX_CHARACTERS} characters", 1, 1, "split it")
@@ -96,7 +96,7 @@ def read_documents(text: str) -> list[Tree]:
         raise _explained(error) from None
     except (ValueError, OverflowError):
         raise YamlError("has an escape that is no Unicode character", composer.line + 1, 1) from None
-    trees = (Tree(_Values().value(node, ()), node) for node in nodes)
+    trees = (YamlTree(_ValueReader().value(node, ()), node) for node in nodes)
     return [tree for tree in trees if tree.value is not None]
 
 
@@ -168,7 +168,7 @@ def _fail(node: yaml.Node, message: str, remedy: str = "") -> YamlError:
     return YamlError(message, node.start_mark.line + 1, node.start_mark.column + 1, remedy)
 
 
-class _Values:
+class _ValueReader:
     """Makes values of nodes, no more than MAX_VALUES: aliases of aliases could stand for billions."""
 
     def __init__(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed import names
-from heed.api.status import Letter, Owed
+from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.codec import redrive_headers
 from heed.bus.codec.cloudevents import decode_value, encode_value
 from heed.core.codec.strict_json import Unreadable
@@ -120,7 +120,7 @@ def read_original(message: Mapping[str, Any]) -> OriginalMessage:
 
 
 def dead_letter(
-    owed: Owed, letter: Letter, original: OriginalMessage | None, max_payload: int
+    owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessage | None, max_payload: int
 ) -> tuple[dict[str, str], bytes]:
     """Headers and payload of the letter. What does not fit is left out, and a header says so.
 
@@ -144,7 +144,7 @@ def size_of(headers: Mapping[str, str]) -> int:
     return 14 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
-def _cause(owed: Owed, letter: Letter, original: OriginalMessage | None) -> dict[str, str]:
+def _cause(owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessage | None) -> dict[str, str]:
     values: dict[str, str | int | None] = {
         "Code": letter.code,
         "Message": _shortened(letter.message),

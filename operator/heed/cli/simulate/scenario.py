@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn, TypeVar
 
 from heed import names
-from heed.api.manifest.yaml import Tree, YamlError, read_documents
+from heed.api.manifest.yaml import YamlError, YamlTree, read_documents
 from heed.cli.manifest_files import read_text, shown
 from heed.cli.output import BadInput
 from heed.core.cel.template import Template
@@ -138,7 +138,7 @@ def read_expectation(source: str, agents: Collection[str]) -> dict[str, Any]:
     return _located(source, tree, lambda: check_expectation(tree.value, agents))
 
 
-def _document(source: str) -> Tree:
+def _document(source: str) -> YamlTree:
     """The only document of a YAML file."""
     try:
         trees = read_documents(_text(source))
@@ -149,7 +149,7 @@ def _document(source: str) -> Tree:
     return trees[0]
 
 
-def _located(source: str, tree: Tree, parse_: Callable[[], T]) -> T:
+def _located(source: str, tree: YamlTree, parse_: Callable[[], T]) -> T:
     try:
         return parse_()
     except InvalidManifest as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from heed import names
-from heed.api.agent import Agent, Subscription
+from heed.api.agent import Agent, SubscriptionSpec
 from heed.core.policy.permissions import OPEN, Permissions
 from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
 
@@ -28,7 +28,9 @@ def check_allowed(problems: list[Problem], agent: Agent, permissions: Permission
                 problems += _against(path, permissions.emission_problem(item.type))
 
 
-def _subscriptions(items: Sequence[Subscription], own: str, permissions: Permissions) -> Iterator[Problem]:
+def _subscriptions(
+    items: Sequence[SubscriptionSpec], own: str, permissions: Permissions
+) -> Iterator[Problem]:
     for index, item in enumerate(items):
         path, namespace = f"spec.subscribe[{index}]", item.namespace or own
         yield from _against(f"{path}.type", permissions.policy_problem(item.type, namespace))

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from heed import names
-from heed.api.agent import Agent, AgentSpec, Handler, SessionSpec, TaskSpec, seconds
-from heed.api.agent import Subscription as Subscribe
+from heed.api.agent import Agent, AgentSpec, HandlerSpec, SessionSpec, SubscriptionSpec, TaskSpec, seconds
 from heed.core.cel.cost import RENDER, SCOPE
 from heed.core.cel.expression import Expression
 from heed.core.cel.polynomial import EXTENT, NONE, Bound, Limit, peak, plus, scaled, times
@@ -182,7 +181,7 @@ def compile_agent(agent: Agent, permissions: Permissions = OPEN, schemas: Schema
     )
 
 
-def _subscription(compiler: Compiler, item: Subscribe, path: str, own: str) -> Subscription:
+def _subscription(compiler: Compiler, item: SubscriptionSpec, path: str, own: str) -> Subscription:
     where = compiler.expression(item.where, path, condition=True)
     return Subscription(item.type, where, None if item.namespace == own else item.namespace)
 
@@ -216,7 +215,7 @@ def _rendering(template: Template | None) -> Bound:
     return plus(template.cost.work, scaled(template.cost.size, RENDER)) if template else NONE
 
 
-def _of_handler(handler: Handler) -> Vocabulary:
+def _of_handler(handler: HandlerSpec) -> Vocabulary:
     """The variables of a handler: `task` and `input` only where it may react to an event of a task."""
     return ALL if any(matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS) else OF_OTHERS
 
@@ -235,7 +234,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
     )
 
 
-def _reaction(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> Reaction:
+def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> Reaction:
     validation.check_handler(compiler, handler, path, spec)
     return Reaction(
         name=handler.name,
@@ -250,7 +249,7 @@ def _reaction(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) 
     )
 
 
-def _starts(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> Iterator[Start]:
+def _starts(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> Iterator[Start]:
     for index, item in enumerate(handler.start):
         here = f"{path}[{index}]"
         validation.check_one_of(compiler, here, "task", item.task, item.from_)
@@ -263,7 +262,7 @@ def _starts(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) ->
         )
 
 
-def _emits(compiler: Compiler, handler: Handler, path: str) -> Iterator[Emit]:
+def _emits(compiler: Compiler, handler: HandlerSpec, path: str) -> Iterator[Emit]:
     for index, item in enumerate(handler.emit):
         here = f"{path}[{index}]"
         validation.check_one_of(compiler, here, "type", item.type, item.from_)

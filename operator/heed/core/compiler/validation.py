@@ -11,8 +11,8 @@ from heed.api.agent import (
     MAX_EXPRESSIONS_LENGTH,
     MAX_TEMPLATE_VALUES,
     AgentSpec,
-    Emit,
-    Handler,
+    EmitSpec,
+    HandlerSpec,
     TaskSpec,
 )
 from heed.core.cel.expression import Expression, ExpressionError, compile_expression, weight
@@ -145,7 +145,7 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
         compiler.problems.extend(job_mistakes(template.shape, f"{path}.job"))
 
 
-def check_handler(compiler: Compiler, handler: Handler, path: str, spec: AgentSpec) -> None:
+def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:
     """What a handler does makes sense."""
     if handler.type.startswith(names.TASK_EVENTS) and not any(
         matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS
@@ -174,7 +174,7 @@ def check_task(compiler: Compiler, task: str | None, path: str, spec: AgentSpec)
         compiler.problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
 
 
-def check_emitted(compiler: Compiler, emit: Emit, path: str) -> None:
+def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
     """What is said literally of an emitted event can be sent."""
     if emit.type is not None and "${" not in emit.type:
         if not names.is_type(emit.type):

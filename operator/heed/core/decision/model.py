@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from heed.api.status import Letter
+from heed.api.status import DeadLetterCause
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
@@ -32,7 +32,7 @@ class Decision:
     handlers: tuple[str, ...] = ()
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
-    letter: Letter | None = None
+    letter: DeadLetterCause | None = None
     state_size: int = 0  # bytes of the session's state as JSON, where it was handled
 
     @property

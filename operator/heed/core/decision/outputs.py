@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from heed import names
-from heed.api.status import Cause, Owed, PendingTask
+from heed.api.status import OutboxMessage, PendingTask, TaskCause
 from heed.core.cel.expression import Scope
 from heed.core.cel.template import TemplateError
 from heed.core.codec.canonical_json import compact
@@ -133,14 +133,14 @@ def _document(
     }
 
 
-def _cause(received: Received, event: Event) -> Cause:
+def _cause(received: Received, event: Event) -> TaskCause:
     trace = {name: str(value)[:512] for name in _TRACE if (value := event.extensions.get(name)) is not None}
-    return Cause(event.id, received.sequence, event.correlationid, event.hops, **trace)
+    return TaskCause(event.id, received.sequence, event.correlationid, event.hops, **trace)
 
 
 def emitted(
     program: Program, origin: str, received: Received, event: Event, correlationid: str, reacted: Reacted
-) -> dict[str, Owed]:
+) -> dict[str, OutboxMessage]:
     """The events that the handlers emitted, for the outbox. Raises DecisionFailed."""
     if not reacted.emits:
         return {}
@@ -148,14 +148,14 @@ def emitted(
         message = f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
         raise DecisionFailed("HopLimit", message, reacted.emits[0].handler)
     quotas.check_hops(program.permissions.limits, event.hops, reacted)
-    owed: dict[str, Owed] = {}
+    owed: dict[str, OutboxMessage] = {}
     size = 0
     for index, wanted in enumerate(reacted.emits):
         key = names.event_id(origin, received.sequence, index)
         try:
             new = _event(program, received, event, correlationid, key, wanted.event)
             subject = _subject(program, new.type, wanted.event.get("to"))
-            owed[key] = Owed(received.sequence, index, subject, received.at, event=_body(new))
+            owed[key] = OutboxMessage(received.sequence, index, subject, received.at, event=_body(new))
             reacted.misfits += misfits(program, program.agent.namespace, new)
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, wanted.handler) from None
@@ -188,7 +188,7 @@ def check_count(reacted: Reacted) -> None:
         raise DecisionFailed("DecisionTooLarge", message)
 
 
-def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, Owed]) -> None:
+def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxMessage]) -> None:
     """Raise DecisionFailed where one event would make more than a ledger can take: it could never be committed."""
     size = sum(map(_task_size, started.values())) + sum(map(_event_size, emitted.values()))
     if size > MAX_DECISION_BYTES:
@@ -203,11 +203,11 @@ def _task_size(task: PendingTask) -> int:
     return _ENVELOPE + len((task.owed or "").encode()) + len(compact(task.input).encode())
 
 
-def _event_size(owed: Owed) -> int:
+def _event_size(owed: OutboxMessage) -> int:
     return _ENVELOPE + len((owed.event or "").encode())
 
 
-def publishes(owed: Mapping[str, Owed]) -> list[Publish]:
+def publishes(owed: Mapping[str, OutboxMessage]) -> list[Publish]:
     """The effects that publish these messages."""
     return [Publish(key, message) for key, message in owed.items()]
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from heed import names
-from heed.api.status import Letter, Owed, Session
+from heed.api.status import DeadLetterCause, OutboxMessage, Session
 from heed.core.compiler.program import Program, Reaction
 from heed.core.decision import outputs, quotas, sessions
 from heed.core.decision.handlers import Reacted, agent_variable, event_variable, react
@@ -118,10 +118,12 @@ def dead(
 ) -> Decision:
     """A dead letter: the message itself stays in the stream, the ledger owes the letter with its cause."""
     attempt = received.redrive.attempt if received.redrive else 1
-    letter = Letter(failure.code, failure.message[:1000], failure.handler, program.generation, attempt, task)
+    letter = DeadLetterCause(
+        failure.code, failure.message[:1000], failure.handler, program.generation, attempt, task
+    )
     key = names.letter_id(names.origin(program.agent.uid, ledger.cursor.created), received.sequence)
     subject = names.dead_subject(program.agent.namespace, program.agent.name)
-    owed = Owed(received.sequence, 0, subject, received.at, letter=letter)
+    owed = OutboxMessage(received.sequence, 0, subject, received.at, letter=letter)
     recent = ledger.recent_events.with_digest(digest)
     ledger = replace(ledger, outbox={**ledger.outbox, key: owed}, recent_events=recent)
     decision = counted(ledger, received, "dead_lettered")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from heed import names
-from heed.api.status import Counts, Cursor, Owed, PendingTask, RecentTask, Session, TaskRate, Totals
+from heed.api.status import Counts, Cursor, OutboxMessage, PendingTask, RecentTask, Session, TaskRate, Totals
 from heed.core.codec.canonical_json import canonical, merge_patch
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.dedup_window import Window
@@ -29,14 +29,14 @@ class Ledger:
     waiting: Waiting = Waiting()
     recent_tasks: tuple[RecentTask, ...] = ()
     recent_events: Window = Window()
-    outbox: Mapping[str, Owed] = field(default_factory=dict)
+    outbox: Mapping[str, OutboxMessage] = field(default_factory=dict)
     task_rate: TaskRate | None = None
 
 
 _MAPS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
     "sessions": ("sessions", TypeAdapter(Session)),
     "pending_tasks": ("pendingTasks", TypeAdapter(PendingTask)),
-    "outbox": ("outbox", TypeAdapter(Owed)),
+    "outbox": ("outbox", TypeAdapter(OutboxMessage)),
 }
 _NAMES: Final = tuple(item.name for item in fields(Totals))
 _CURSOR = TypeAdapter(Cursor)

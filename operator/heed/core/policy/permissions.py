@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed import names
-from heed.api.agent import Metadata
+from heed.api.agent import AgentMetadata
 from heed.api.policy import AgentPolicy, EventGrant, PolicyLimits
 from heed.core.policy.pod_rules import glob_matches, holds_expression, images, pod_of, service_accounts
 from heed.core.type_patterns import covers, matches
@@ -158,7 +158,7 @@ OPEN: Final = Permissions()
 
 
 def permissions(
-    agent: Metadata, policies: Iterable[AgentPolicy], grants: Iterable[EventGrant] = ()
+    agent: AgentMetadata, policies: Iterable[AgentPolicy], grants: Iterable[EventGrant] = ()
 ) -> Permissions:
     """What an Agent may do by the policies of its namespace that select it, and the grants of others to it.
 

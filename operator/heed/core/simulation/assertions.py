@@ -13,7 +13,17 @@ from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
 
-from heed.api.status import AgentStatus, Cause, Counts, Cursor, Owed, PendingTask, RecentTask, Session, Totals
+from heed.api.status import (
+    AgentStatus,
+    Counts,
+    Cursor,
+    OutboxMessage,
+    PendingTask,
+    RecentTask,
+    Session,
+    TaskCause,
+    Totals,
+)
 from heed.core.simulation.report import LETTER, OUTCOMES, PENDING, STARTED, UNHEARD
 from heed.errors import InvalidManifest, Problem
 
@@ -48,7 +58,11 @@ _ITEMS: Final = {  # events may have any extension
 }
 _RECONCILED: Final = ("observed_generation", "conditions", "last_valid_spec")  # no ledger holds these
 _RECORDS: Final[dict[str, type[Any]]] = {"cursor": Cursor, "totals": Totals, "counts": Counts}
-_BY_KEY: Final[dict[str, type[Any]]] = {"sessions": Session, "pendingTasks": PendingTask, "outbox": Owed}
+_BY_KEY: Final[dict[str, type[Any]]] = {
+    "sessions": Session,
+    "pendingTasks": PendingTask,
+    "outbox": OutboxMessage,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +131,7 @@ def _strange_status(status: Any, path: str) -> Iterator[Problem]:
             for key, record in value.items():
                 yield from _unknown(record, _fields(_BY_KEY[name]), f"{here}.{key}", "field")
                 cause = record.get("cause") if name == "pendingTasks" and isinstance(record, dict) else None
-                yield from _unknown(cause, _fields(Cause), f"{here}.{key}.cause", "field")
+                yield from _unknown(cause, _fields(TaskCause), f"{here}.{key}.cause", "field")
         elif name == "recentTasks" and isinstance(value, list):
             for index, record in enumerate(value):
                 yield from _unknown(record, _fields(RecentTask), f"{here}[{index}]", "field")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from heed import names
-from heed.api.agent import Metadata
+from heed.api.agent import AgentMetadata
 from heed.api.policy import (
     AgentPolicy,
     EventGrant,
@@ -153,7 +153,9 @@ class Rules:
         others = heard(agent, kept)
         alike = self._permissions[namespace]
         if (may := alike.get(key := (frozenset(labels.items()), others))) is None:
-            who = Metadata.model_construct(name=metadata["name"], namespace=namespace, labels=dict(labels))
+            who = AgentMetadata.model_construct(
+                name=metadata["name"], namespace=namespace, labels=dict(labels)
+            )
             if len(alike) >= ALIKE:
                 alike.clear()
             grants = self._grants.get(namespace, {}).values()

@@ -11,7 +11,7 @@ from typing import Any
 
 from kubernetes.aio import client
 
-from heed.api.status import Owed
+from heed.api.status import OutboxMessage
 from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
@@ -67,7 +67,7 @@ class FencedBus(JetStreamBus):
         self._check()
         return await super().send(subject, event, deduplicate=deduplicate)
 
-    async def publish_owed(self, id: str, owed: Owed, *, look_first: bool) -> None:
+    async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         """See JetStreamBus. Raises BusUnavailable, MalformedEvent."""
         self._check()
         await super().publish_owed(id, owed, look_first=look_first)
