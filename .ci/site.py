@@ -23,6 +23,13 @@ HOME = "index.md"
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
 
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Pages lead to their source only where it is known where that is."""
+    if not config.repo_url:
+        config.edit_uri = None
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """The README, as a page of the site."""
     files.append(File.generated(config, HOME, content=(ROOT / "README.md").read_text()))
