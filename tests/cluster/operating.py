@@ -22,7 +22,7 @@ from heed import names
 from heed.bus.client.connection import connect
 from heed.bus.codec.cloudevents import decode
 from heed.bus.jetstream import JetStreamBus
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
@@ -192,7 +192,7 @@ class Broker:
     def events(self, subject: str) -> list[Event]:
         """The well-formed events that a stream holds on a subject."""
         found = (decode(headers, payload, subject) for _, headers, payload, subject in self.messages(subject))
-        return [event for event in found if not isinstance(event, Malformed)]
+        return [event for event in found if not isinstance(event, MalformedMessage)]
 
     def letters(self, namespace: str, agent: str) -> list[dict[str, str]]:
         """The headers of an Agent's dead letters."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from heed.api.status import Counts, Cursor, Session, Totals
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger, dump
 from heed.errors import LedgerConflict
 from heed.kube.client.client import Api, agent_path, agents_path
@@ -62,8 +62,8 @@ async def home(control_plane: ControlPlane, namespace: str) -> AsyncIterator[Hom
         await api.close()
 
 
-def waiting(count: int) -> Waiting:
-    return Waiting.of({100 + number: f"key-{number}" for number in range(count)})
+def waiting(count: int) -> DeferredEvents:
+    return DeferredEvents.of({100 + number: f"key-{number}" for number in range(count)})
 
 
 def sessions(first: int, last: int) -> dict[str, Session]:

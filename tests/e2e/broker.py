@@ -15,7 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
 from heed.bus.codec.cloudevents import decode, encode
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from tests.e2e.cluster import Cluster
 from tests.e2e.release import NAMESPACE, NATS
 
@@ -82,7 +82,7 @@ class Broker:
                     found += await pull.fetch(min(pending - len(found), 500), timeout=10)
                 await pull.unsubscribe()
             decoded = (decode(dict(m.headers or {}), m.data, m.subject) for m in found)
-            return [event for event in decoded if not isinstance(event, Malformed)]
+            return [event for event in decoded if not isinstance(event, MalformedMessage)]
 
         return asyncio.run(act())
 

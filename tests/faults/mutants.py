@@ -18,7 +18,7 @@ from uuid import uuid4
 from heed import names
 from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import JetStreamBus
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import loop, task_deadlines
 from heed.engine.batch import Batch, still_owed
@@ -147,7 +147,7 @@ def any_stream_will_do() -> None:
 
 def waiting_overtaken() -> None:
     """An event goes on although earlier ones of its session still wait."""
-    Waiting.blocks = lambda self, key, sequence: False  # type: ignore[method-assign]
+    DeferredEvents.blocks = lambda self, key, sequence: False  # type: ignore[method-assign]
 
 
 def deadlines_forgotten() -> None:

@@ -11,7 +11,7 @@ from heed import names
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import StartTask
-from heed.core.events import Event, Malformed, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import count, owed_effects, settle
 from tests.faults.agents import DOMAIN, manifest
 from tests.faults.judging import Incarnation, World, judge
@@ -39,7 +39,7 @@ def world() -> World:
     program = compile_agent(parse_agent(body))
     asked = [received(1, DOMAIN + "order.placed", {"item": "tea"})]
     asked += [received(number, DOMAIN + "order.work", WORK) for number in (2, 3)]
-    nonsense = Malformed("NotAnEvent", "no event")
+    nonsense = MalformedMessage("NotAnEvent", "no event")
     asked.append(Received(4, "2026-11-01T12:00:04.000000Z", asked[0].subject, nonsense))
     task_id = first_task(folded(program, asked, CREATED))
     asked.append(received(5, names.TASK_COMPLETED, {"task": "pack", "result": {"value": 7}}, task_id))

@@ -24,7 +24,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.bus.task_credentials import TaskCredentials
 from heed.cli.main import main
 from heed.core.effects import AgentRef, TaskEnd
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from heed.core.tasks.job_contract import broker_environment
 from heed.engine.published_results import with_published_result
 from heed.errors import InvalidSettings
@@ -192,7 +192,7 @@ async def test_the_results_of_others_are_not_looked_for(heed: Connection, admin:
     quiet = TaskEnd("t-1", "end-1", NOW, True, result="short")
 
     assert await with_published_result(JetStreamBus(heed), AGENT, quiet) is quiet
-    assert not isinstance(await JetStreamBus(heed).last(RESULT), Malformed)
+    assert not isinstance(await JetStreamBus(heed).last(RESULT), MalformedMessage)
 
 
 async def test_credentials_made_by_the_command_work(

@@ -10,7 +10,7 @@ from heed import names
 from heed.api.status import DeadLetterCause
 from heed.bus.client.connection import Connection
 from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from tests.integration.cemetery import (
     AGENT,
     CAUSE,
@@ -230,7 +230,7 @@ async def test_what_was_malformed_is_sent_as_it_came(heed_dead: Run, cemetery: C
 
     assert result.exit_code == 0, result.output
     [received] = await cemetery.redriven()
-    assert isinstance(received.event, Malformed) and received.event.code == "NotAnEvent"
+    assert isinstance(received.event, MalformedMessage) and received.event.code == "NotAnEvent"
     assert received.subject == names.redrive_subject(cemetery.namespace, AGENT, TYPE)
     assert received.redrive is not None and received.redrive.attempt == 2
 

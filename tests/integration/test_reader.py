@@ -6,7 +6,7 @@ from datetime import datetime
 from heed import names
 from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from tests.integration.reading import BEGINNING, collect, data, send
 from tests.integration.waiting import SOON
 
@@ -94,7 +94,7 @@ async def test_a_malformed_message_is_handed_over_as_such(
     bad, good = await collect(reader, 2)
     await reader.close()
 
-    assert isinstance(bad.event, Malformed)
+    assert isinstance(bad.event, MalformedMessage)
     assert bad.event.code == "NotAnEvent"
     assert data([good]) == [1]
 

@@ -12,7 +12,7 @@ from heed.core.cel.variables import VARIABLES
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision, decide
-from heed.core.events import Event, Malformed, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed, InvalidManifest, Problem
 
@@ -87,7 +87,7 @@ def received(
 def malformed(sequence: int) -> Received:
     """A message that is no event."""
     return Received(
-        sequence, at(sequence), names.event_subject(NAMESPACE, ASKED), Malformed("BadData", "no JSON")
+        sequence, at(sequence), names.event_subject(NAMESPACE, ASKED), MalformedMessage("BadData", "no JSON")
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from heed.api.status import OutboxMessage, PendingTask, Phase, TaskCause
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, Effect, Publish, StartTask, TaskEnd, TaskWork
-from heed.core.events import Event, Malformed, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import OPEN, Permissions
 from heed.engine.effect_executor import Performer
@@ -65,7 +65,7 @@ class Bus:
         self.reader = reader or Reader()
         self.readers: deque[Reader] = deque()
         self.messages = {item.sequence: item for item in messages}
-        self.results: dict[str, Event | Malformed] = {}
+        self.results: dict[str, Event | MalformedMessage] = {}
         self.trouble: deque[Exception] = deque()
         self.published: list[tuple[str, Event]] = []
         self.owed: list[tuple[str, OutboxMessage, bool]] = []
@@ -87,7 +87,7 @@ class Bus:
     async def bounds(self) -> tuple[int, int]:
         return 1, max(self.messages, default=0)
 
-    async def last(self, subject: str) -> Event | Malformed | None:
+    async def last(self, subject: str) -> Event | MalformedMessage | None:
         return self.results.get(subject)
 
     async def publish(self, subject: str, event: Event) -> int:

@@ -13,7 +13,7 @@ from heed.api.status import Cursor, Session
 from heed.core.compiler.program import Program
 from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import loop
 from heed.engine.loop import AgentLoop
@@ -38,7 +38,7 @@ THERE = {"there": Session(at(0), at(0), "c")}
 
 def at_place(sequence: int, inbox: int | None = None, *, waiting: int = 0, **more: Any) -> Ledger:
     """A ledger of that stream, with its cursor there, and with some that wait, from 1 on."""
-    places = Waiting.of(dict.fromkeys(range(1, waiting + 1), "k"))
+    places = DeferredEvents.of(dict.fromkeys(range(1, waiting + 1), "k"))
     return Ledger(cursor=Cursor("HEED", sequence, created=CREATED, inbox=inbox), waiting=places, **more)
 
 

@@ -7,7 +7,7 @@ from heed import names
 from heed.core.compiler.program import Program
 from heed.core.effects import TaskWork
 from heed.core.events import Event
-from heed.core.simulation.simulator import Answer, Message, Run, simulate
+from heed.core.simulation.simulator import SimulatedMessage, SimulationRun, StubbedEnd, simulate
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, job, program
 
 STOP, HALT = "com.example.stop", "com.example.halt"
@@ -27,39 +27,39 @@ WORKER = program(
 )
 
 
-def message(id_: str, type_: str = ASKED, *, time: str | None = None, **extensions: Any) -> Message:
+def message(id_: str, type_: str = ASKED, *, time: str | None = None, **extensions: Any) -> SimulatedMessage:
     """A given event that everybody may read."""
-    return Message(
+    return SimulatedMessage(
         names.event_subject(NAMESPACE, type_), Event(id_, "/test", type_, time=time, extensions=extensions)
     )
 
 
-def told(id_: str, type_: str, data: Any = None, *, task: str = "work") -> Message:
+def told(id_: str, type_: str, data: Any = None, *, task: str = "work") -> SimulatedMessage:
     """What a task of the Agent says."""
     event = Event(id_, names.agent_source(NAMESPACE, AGENT), type_, data)
-    return Message(names.inbox_subject(NAMESPACE, AGENT, type_), event, task=task)
+    return SimulatedMessage(names.inbox_subject(NAMESPACE, AGENT, type_), event, task=task)
 
 
 def run(
-    *given: Message,
-    answer: Answer | Callable[[TaskWork], Answer | None] | None = None,
+    *given: SimulatedMessage,
+    answer: StubbedEnd | Callable[[TaskWork], StubbedEnd | None] | None = None,
     agents: tuple[Program, ...] = (WORKER,),
     **options: Any,
-) -> Run:
+) -> SimulationRun:
     """A simulation in which every task ends like that."""
     return simulate(agents, given, answer if callable(answer) else lambda work: answer, **options)
 
 
-def in_turn(*answers: Answer) -> Callable[[TaskWork], Answer]:
+def in_turn(*answers: StubbedEnd) -> Callable[[TaskWork], StubbedEnd]:
     """The first task ends like the first of these, and so on."""
     left = iter(answers)
     return lambda work: next(left)
 
 
-def stream(run_: Run) -> list[str]:
+def stream(run_: SimulationRun) -> list[str]:
     """The types of what was stored, in order."""
     return [step.message.event.type.rpartition(".")[2] for step in run_.steps]
 
 
-def state(run_: Run, session: str) -> Any:
+def state(run_: SimulationRun, session: str) -> Any:
     return run_.ledgers[WORKER.agent].sessions[session].state

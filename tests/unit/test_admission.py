@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from heed.core.compiler.admission import FINE, Around, Request, Verdict, judge, passes
+from heed.core.compiler.admission import (
+    FINE,
+    AdmissionRequest,
+    AdmissionVerdict,
+    ClusterContext,
+    judge,
+    passes,
+)
 
 Document = dict[str, Any]
 
@@ -40,11 +47,11 @@ def event_type(schema: Any, *examples: Any, name: str = "asked", **metadata: Any
     return document("EventType", spec, name, **metadata)
 
 
-def judged(new: Document, old: Document | None = None, **around: Any) -> Verdict:
-    return judge(Request(new["kind"], new, old), Around(**around))
+def judged(new: Document, old: Document | None = None, **around: Any) -> AdmissionVerdict:
+    return judge(AdmissionRequest(new["kind"], new, old), ClusterContext(**around))
 
 
-def paths(verdict: Verdict) -> list[str]:
+def paths(verdict: AdmissionVerdict) -> list[str]:
     return [item.path for item in verdict.problems]
 
 
@@ -56,7 +63,7 @@ def test_what_stays_as_it_is_passes_however_wrong_it_is() -> None:
 
     assert paths(judged(wrong)) == ["spec.handlers[0].when"]
     assert judged(agent("nothing", annotations={"a": "b"}, finalizers=["x"]), wrong) == FINE
-    assert passes(Request("Agent", {**wrong, "status": {"totals": {}}}, wrong))
+    assert passes(AdmissionRequest("Agent", {**wrong, "status": {"totals": {}}}, wrong))
 
 
 def test_what_is_on_its_way_out_passes() -> None:
@@ -136,15 +143,15 @@ def test_a_narrower_grant_names_the_agents_that_it_stops() -> None:
 
 def test_many_are_counted_and_a_look_that_was_cut_short_says_so() -> None:
     agents = [agent(name=f"a{number}") for number in range(9)]
-    request = Request("AgentPolicy", policy())
+    request = AdmissionRequest("AgentPolicy", policy())
 
-    assert judge(request, Around(agents=agents)).warnings[-1] == "stops 4 more Agents"
+    assert judge(request, ClusterContext(agents=agents)).warnings[-1] == "stops 4 more Agents"
 
     steps = iter([True, True, False])
-    cut = judge(request, Around(agents=agents), lambda: next(steps)).warnings
+    cut = judge(request, ClusterContext(agents=agents), lambda: next(steps)).warnings
     assert [item.partition(":")[0] for item in cut[:2]] == ["stops Agent demo/a0", "stops Agent demo/a1"]
     assert "more Agents than were looked at" in cut[2]
-    assert "more Agents than were looked at" in judge(request, Around(complete=False)).warnings[0]
+    assert "more Agents than were looked at" in judge(request, ClusterContext(complete=False)).warnings[0]
 
 
 # --- types --------------------------------------------------------------------------------------------------

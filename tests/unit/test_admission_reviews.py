@@ -12,7 +12,7 @@ import pytest
 from aiohttp import ClientSession, web
 
 from heed import names
-from heed.core.compiler.admission import Verdict
+from heed.core.compiler.admission import AdmissionVerdict
 from heed.errors import Problem
 from heed.kube.client.client import Api
 from heed.kube.webhook import review_pool
@@ -139,7 +139,7 @@ def test_what_is_no_review_is_refused_with_the_reason(data: bytes, complaint: st
 
 
 def answered(*problems: Problem, warnings: tuple[str, ...] = ()) -> Object:
-    found: Object = _review(asked(), Verdict(problems, warnings))
+    found: Object = _review(asked(), AdmissionVerdict(problems, warnings))
     assert (found["apiVersion"], found["kind"]) == (REVIEW, "AdmissionReview")
     return found["response"]  # type: ignore[no-any-return]
 
@@ -348,7 +348,7 @@ async def test_what_takes_too_long_is_not_judged(
 async def test_a_mistake_of_ours_is_not_shown(
     hook: Webhook, checks: Checks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def breaks(*_: Any) -> Verdict:
+    async def breaks(*_: Any) -> AdmissionVerdict:
         raise ValueError("a secret")
 
     monkeypatch.setattr(checks, "judge", breaks)

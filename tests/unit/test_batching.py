@@ -11,8 +11,8 @@ from heed import names
 from heed.api.status import Session
 from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING, Waiting
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine import batching
 from heed.engine.batch import Batch
@@ -40,11 +40,13 @@ class Desk:
         self.pace = Pace(**{"budget": BUDGET, **pace})
         self.backlog = Backlog(Bus(), self.pace)
         self.backlog.committed(size)
-        self.asked: list[tuple[int, Room | None, bool]] = []
+        self.asked: list[tuple[int, Headroom | None, bool]] = []
         self.guarded = Guard().of(AGENT)
         self.deciding = Deciding(self, self.backlog, self.pace)  # type: ignore[arg-type]
 
-    async def decide(self, ledger: Ledger, event: Received, *, room: Room | None, ahead: bool) -> Decision:
+    async def decide(
+        self, ledger: Ledger, event: Received, *, room: Headroom | None, ahead: bool
+    ) -> Decision:
         self.asked.append((event.sequence, room, ahead))
         return await self.guarded.decide(ledger, event, room=room, ahead=ahead)
 
@@ -70,7 +72,7 @@ def event(sequence: int, session: str = "a", **more: Any) -> Received:
 
 
 def waiting(count: int) -> Ledger:
-    return Ledger(waiting=Waiting(dict.fromkeys(range(1, count + 1), "k")))
+    return Ledger(waiting=DeferredEvents(dict.fromkeys(range(1, count + 1), "k")))
 
 
 def outcomes(batch: Batch) -> list[tuple[int, str]]:
@@ -141,8 +143,8 @@ async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> N
     grown = batch.decisions[0].growth
     kept = BUDGET // 3
     assert desk.asked == [
-        (20_000, Room(kept + 100_000, kept), True),
-        (20_001, Room(kept + 100_000 - grown, kept), True),
+        (20_000, Headroom(kept + 100_000, kept), True),
+        (20_001, Headroom(kept + 100_000 - grown, kept), True),
     ]
 
 
@@ -216,7 +218,7 @@ async def test_what_does_not_fit_even_at_best_waits() -> None:
 def queued(*keys: str) -> Ledger:
     """The same ledger with events that wait, from 1 on."""
     places = {place: names.waiting_digest(key) for place, key in enumerate(keys, 1)}
-    return replace(THERE, cursor=replace(THERE.cursor, sequence=50), waiting=Waiting.of(places))
+    return replace(THERE, cursor=replace(THERE.cursor, sequence=50), waiting=DeferredEvents.of(places))
 
 
 async def test_what_waited_is_decided_before_what_is_unread() -> None:

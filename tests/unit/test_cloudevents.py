@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.bus.codec.cloudevents import decode, encode_value
 from heed.core.codec.cloudevents_json import MAX_LENGTH
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from tests.unit.messages import (
     DOCUMENT,
     HEADERS,
@@ -133,7 +133,7 @@ def test_what_a_content_type_without_prefix_meant_is_said(
 ) -> None:
     refused = decode(headers, b"hello", SUBJECT)
     assert refusal_of(refused) == code
-    assert isinstance(refused, Malformed)
+    assert isinstance(refused, MalformedMessage)
     assert said in refused.message
 
 

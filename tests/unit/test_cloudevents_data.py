@@ -9,7 +9,7 @@ import pytest
 from heed.bus.codec.cloudevents import decode, encode, from_json, to_json
 from heed.core.codec.cloudevents_json import form_of
 from heed.core.codec.strict_json import MAX_DEPTH
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from heed.errors import MalformedEvent
 from tests.unit.messages import DOCUMENT, STRUCTURED, SUBJECT, TYPE, binary, event_of, refusal_of, structured
 
@@ -129,7 +129,7 @@ def test_the_deepest_json_allowed_passes_every_form() -> None:
 
 def test_the_remedy_for_large_numbers_is_named() -> None:
     refused = binary(b'{"a": 9223372036854775808}')
-    assert isinstance(refused, Malformed)
+    assert isinstance(refused, MalformedMessage)
     assert "9223372036854775808" in refused.message
     assert "send it as a string" in refused.message
 

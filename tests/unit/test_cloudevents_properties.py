@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from heed import names
 from heed.bus.codec.cloudevents import decode, encode, from_json, to_json
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from tests.unit.messages import HEADERS, STRUCTURED, SUBJECT
 
 # ── properties ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -86,7 +86,7 @@ def test_what_is_written_as_json_is_read_the_same(event: Event) -> None:
 @example(None, b'{"specversion":' + b"[" * 2000, SUBJECT)
 @example({**HEADERS, "ce-time": "٢٠٢٦-01-01T00:00:00Z"}, b"", SUBJECT)
 def test_nothing_makes_decoding_raise(headers: dict[str, str] | None, payload: bytes, subject: str) -> None:
-    assert isinstance(decode(headers, payload, subject), Event | Malformed)
+    assert isinstance(decode(headers, payload, subject), Event | MalformedMessage)
 
 
 def sdk_event(event: Event) -> CloudEvent:

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.compiler.admission import Around, Request
+from heed.core.compiler.admission import AdmissionRequest, ClusterContext
 from heed.kube.client.client import Answer, Api, ApiError, objects_path
 from heed.kube.webhook.cluster_context import AGENTS, BYTES, FIRST_PAGE, Surroundings
 from tests.unit.apiserver import ApiServer
 
 
-def granted(*namespaces: str) -> Request:
+def granted(*namespaces: str) -> AdmissionRequest:
     """A grant that is about to become another one."""
-    return Request(names.EVENT_GRANT, {}, {"spec": {"from": [{"namespace": name} for name in namespaces]}})
+    return AdmissionRequest(
+        names.EVENT_GRANT, {}, {"spec": {"from": [{"namespace": name} for name in namespaces]}}
+    )
 
 
 class Lists:
@@ -45,7 +47,7 @@ class Lists:
         yield []
 
 
-async def around(lists: Lists) -> Around:
+async def around(lists: Lists) -> ClusterContext:
     return await Surroundings(lists).of(granted(*lists.count), "shop")  # type: ignore[arg-type]
 
 
@@ -101,7 +103,7 @@ def everything(server: ApiServer) -> ApiServer:
     return server
 
 
-async def seen(server: ApiServer, request: Request) -> dict[str, list[tuple[str, str]]]:
+async def seen(server: ApiServer, request: AdmissionRequest) -> dict[str, list[tuple[str, str]]]:
     """Of each kind of object that is around: the kind that its spec says, and its namespace."""
     found = await Surroundings(server.connect(Api)).of(request, "shop")
     kinds = {"policies": found.policies, "grants": found.grants, "types": found.types, "agents": found.agents}
@@ -128,7 +130,7 @@ async def seen(server: ApiServer, request: Request) -> dict[str, list[tuple[str,
 async def test_an_agent_is_judged_by_its_policies_and_by_grants_of_those_it_hears(
     everything: ApiServer, subscribe: Any, granting: list[str]
 ) -> None:
-    found = await seen(everything, Request(names.KIND, {"spec": {"subscribe": subscribe}}))
+    found = await seen(everything, AdmissionRequest(names.KIND, {"spec": {"subscribe": subscribe}}))
 
     grants = [(names.EVENT_GRANT, namespace) for namespace in granting]
     assert found == {
@@ -139,7 +141,7 @@ async def test_an_agent_is_judged_by_its_policies_and_by_grants_of_those_it_hear
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_object_without_a_spec_is_no_reason_to_break(everything: ApiServer, kind: str) -> None:
-    found = await seen(everything, Request(kind, {}, {}))
+    found = await seen(everything, AdmissionRequest(kind, {}, {}))
 
     expected = {
         names.KIND: {"policies": [(names.AGENT_POLICY, "shop")]},
@@ -157,16 +159,20 @@ async def test_a_grant_that_changes_matters_to_those_it_named(everything: ApiSer
     }
 
 
-@pytest.mark.parametrize("request_", [Request(names.EVENT_GRANT, {}), Request("ConfigMap", {}, {})])
-async def test_nothing_is_read_for_what_nothing_can_break(everything: ApiServer, request_: Request) -> None:
+@pytest.mark.parametrize(
+    "request_", [AdmissionRequest(names.EVENT_GRANT, {}), AdmissionRequest("ConfigMap", {}, {})]
+)
+async def test_nothing_is_read_for_what_nothing_can_break(
+    everything: ApiServer, request_: AdmissionRequest
+) -> None:
     assert await seen(everything, request_) == {}
     assert everything.asked == []
 
 
 async def test_a_kind_that_is_not_there_has_no_objects(everything: ApiServer) -> None:
     everything.refuse = lambda method, path: 404 if names.PLURALS[names.AGENT_POLICY] in path else None
-    assert await seen(everything, Request(names.KIND, {})) == {}
+    assert await seen(everything, AdmissionRequest(names.KIND, {})) == {}
 
     everything.refuse = lambda method, path: 403
     with pytest.raises(ApiError):
-        await seen(everything, Request(names.KIND, {}))
+        await seen(everything, AdmissionRequest(names.KIND, {}))

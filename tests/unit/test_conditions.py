@@ -7,7 +7,7 @@ import pytest
 
 from heed.api.conditions import EVENTS_EXPIRED, READY, SATURATED, Condition, condition_of, with_condition
 from heed.api.status import Cursor, Totals
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.kube.status.ledger_store import changed_conditions
 from heed.kube.status.loop_health import UNDECIDED
@@ -31,7 +31,7 @@ def body(*conditions: dict[str, Any], **status: Any) -> dict[str, Any]:
 
 
 def ledger(waiting: int = 0, expired: int = 0, sequence: int = 40) -> Ledger:
-    places = Waiting.of({100 + number: f"key-{number}" for number in range(waiting)})
+    places = DeferredEvents.of({100 + number: f"key-{number}" for number in range(waiting)})
     cursor = Cursor("HEED", sequence, "2026-01-31T11:59:58.123456Z")
     return Ledger(cursor=cursor, totals=Totals(expired=expired), waiting=places)
 

@@ -13,9 +13,9 @@ from heed.core.cel.expression import compile_expression
 from heed.core.cel.polynomial import (
     BUDGET,
     NODE,
-    Allowance,
     Bound,
-    Limit,
+    DataLimit,
+    RemainingLimit,
     extent_of,
     peak,
     plus,
@@ -41,7 +41,7 @@ MANY = {
 
 def allows(source: str, data: Any) -> bool:
     """Whether an expression's value may be looked for at once, on these data."""
-    return Limit.of(compile_expression(source).valued.work).allows({"event": {"data": data}})
+    return DataLimit.of(compile_expression(source).valued.work).allows({"event": {"data": data}})
 
 
 # ── what anyone writes ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -69,7 +69,7 @@ def test_ordinary_expressions_on_ordinary_data_are_harmless(source: str) -> None
     "source", ["event.data.kind == 'order'", "has(state.x)", "event.data.words.size() > 3"]
 )
 def test_what_looks_at_data_without_going_through_them_is_harmless_on_any(source: str) -> None:
-    assert Limit.of(compile_expression(source).cost.work).is_none
+    assert DataLimit.of(compile_expression(source).cost.work).is_none
 
 
 # ── what multiplies ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -189,8 +189,8 @@ def test_bounds_of_sums_and_products_hold(one: Bound, other: Bound, extent: int,
 def test_the_short_look_at_data_allows_what_the_long_one_does(fixed: Any, changing: Any) -> None:
     extent = extent_of([fixed, changing])[0]
     for most in (1, extent // 2, extent - NODE - 1, extent, extent * 40):
-        limit = Limit({(1, 0): BUDGET / (most + 0.5)}, most)
-        for allowed in (limit.allows(fixed, changing), Allowance(limit, fixed).allows(changing)):
+        limit = DataLimit({(1, 0): BUDGET / (most + 0.5)}, most)
+        for allowed in (limit.allows(fixed, changing), RemainingLimit(limit, fixed).allows(changing)):
             assert allowed or extent > most
             assert not allowed or extent - NODE <= most
 

@@ -12,7 +12,7 @@ import pytest
 from heed.bus.consumer import reader
 from heed.bus.consumer.reader import CursorReader, stream_time
 from heed.bus.jetstream import JetStreamBus
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from heed.errors import ReaderLost
 from tests.unit.inmemory import turns
 from tests.unit.wire import Clock, Wire, ack, consumer, refusal
@@ -81,7 +81,7 @@ async def test_a_message_without_headers_is_no_event(reading: Read) -> None:
 
     [found] = await reading.reader.read(10, 0)
 
-    assert isinstance(found.event, Malformed) and found.event.code == "NotAnEvent"
+    assert isinstance(found.event, MalformedMessage) and found.event.code == "NotAnEvent"
 
 
 async def test_a_limit_leaves_the_rest(reading: Read) -> None:

@@ -11,10 +11,10 @@ from heed.api.status import Cursor, DeadLetterCause, PendingTask, Session, TaskC
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.decision.model import Decision
-from heed.core.events import Malformed, Received
-from heed.core.ledger.dedup_window import Window
-from heed.core.ledger.deferred import Waiting
-from heed.core.ledger.headroom import Room
+from heed.core.events import MalformedMessage, Received
+from heed.core.ledger.dedup_window import DedupWindow
+from heed.core.ledger.deferred import DeferredEvents
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, job, program, received, task_end
@@ -30,7 +30,7 @@ LEDGER = Ledger(
     cursor=Cursor("S", 5, at(5), None, 8),
     totals=Totals(handled=2, ignored=3, duplicates=1, dead_lettered=1, schema_warnings=4),
     sessions={"a": Session(at(1), at(4), "a", {"n": 1})},
-    recent_events=Window.of([names.event_digest("/shop", "known")]),
+    recent_events=DedupWindow.of([names.event_digest("/shop", "known")]),
 )
 
 
@@ -90,7 +90,7 @@ def test_a_duplicate_is_counted() -> None:
         replace(received(9), subject=names.inbox_subject(NAMESPACE, "other", ASKED)),
         replace(received(9), subject=names.inbox_subject("other", AGENT, ASKED)),
         replace(received(9), subject=names.event_subject("other", ASKED)),
-        Received(9, at(9), names.event_subject("other", ASKED), Malformed("BadData", "no JSON")),
+        Received(9, at(9), names.event_subject("other", ASKED), MalformedMessage("BadData", "no JSON")),
     ],
 )
 def test_what_does_not_concern_the_agent_is_ignored_and_counted(came: Received) -> None:
@@ -99,7 +99,7 @@ def test_what_does_not_concern_the_agent_is_ignored_and_counted(came: Received) 
 
 def test_what_is_no_event_is_a_letter() -> None:
     for subject in (names.event_subject(NAMESPACE, ASKED), names.inbox_subject(NAMESPACE, AGENT, ASKED)):
-        found = decide(PLAIN, LEDGER, Received(9, at(9), subject, Malformed("BadData", "no JSON")))
+        found = decide(PLAIN, LEDGER, Received(9, at(9), subject, MalformedMessage("BadData", "no JSON")))
 
         assert found.letter == DeadLetterCause("BadData", "no JSON", None, 3, 1, None)
         assert found.ledger.totals == replace(LEDGER.totals, dead_lettered=2)
@@ -171,7 +171,7 @@ def test_no_memory_costs_one_event() -> None:
 
 # ── what waits ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-NO_ROOM = Room(0, 0)
+NO_ROOM = Headroom(0, 0)
 
 
 def test_an_event_that_has_to_wait_leaves_its_place_only() -> None:
@@ -179,12 +179,12 @@ def test_an_event_that_has_to_wait_leaves_its_place_only() -> None:
 
     found = decide(PLAIN, LEDGER, came, room=NO_ROOM)
 
-    waits = replace(moved(9), waiting=Waiting.of({9: names.waiting_digest("new")}))
+    waits = replace(moved(9), waiting=DeferredEvents.of({9: names.waiting_digest("new")}))
     assert found == Decision(came, waits, "waiting", session="new")
 
 
 def test_what_waited_and_is_decided_waits_no_more_whatever_becomes_of_it() -> None:
-    waiting = Waiting.of({3: names.waiting_digest("e3"), 4: "xxxx"})
+    waiting = DeferredEvents.of({3: names.waiting_digest("e3"), 4: "xxxx"})
     ledger = replace(LEDGER, waiting=waiting)
 
     for came, outcome in (
@@ -192,7 +192,7 @@ def test_what_waited_and_is_decided_waits_no_more_whatever_becomes_of_it() -> No
         (received(3, "com.other"), "ignored"),
         (received(3, id_="known"), "duplicates"),
         (
-            Received(3, at(3), names.event_subject(NAMESPACE, ASKED), Malformed("BadData", "no")),
+            Received(3, at(3), names.event_subject(NAMESPACE, ASKED), MalformedMessage("BadData", "no")),
             "dead_lettered",
         ),
     ):
@@ -207,7 +207,7 @@ def growth(data: Any = "x") -> int:
 
 @pytest.mark.parametrize(("spare", "outcome"), [(0, "handled"), (-1, "waiting")])
 def test_a_new_session_takes_what_is_not_kept_for_others(spare: int, outcome: str) -> None:
-    room = Room(growth() + 100 + spare, 100)
+    room = Headroom(growth() + 100 + spare, 100)
 
     assert decide(PLAIN, LEDGER, received(9, data="x"), room=room).outcome == outcome
 
@@ -217,7 +217,7 @@ def test_a_session_that_exists_takes_what_it_adds_out_of_most_of_what_is_kept(
     spare: int, outcome: str
 ) -> None:
     before, after = len('{"n":1}'), len('{"n":"xxxx"}')
-    room = Room(after - before + 25 + spare, 100)
+    room = Headroom(after - before + 25 + spare, 100)
 
     came = received(9, data="xxxx", correlationid="a")
 
@@ -226,7 +226,8 @@ def test_a_session_that_exists_takes_what_it_adds_out_of_most_of_what_is_kept(
 
 def test_what_adds_nothing_needs_no_room() -> None:
     assert (
-        decide(PLAIN, LEDGER, received(9, data=2, correlationid="a"), room=Room(-50, 0)).outcome == "handled"
+        decide(PLAIN, LEDGER, received(9, data=2, correlationid="a"), room=Headroom(-50, 0)).outcome
+        == "handled"
     )
 
 
@@ -242,23 +243,23 @@ def test_the_first_session_needs_no_room_but_a_task_that_is_pending_counts() -> 
 
 
 def test_who_opens_a_session_waits_behind_those_that_came_before_and_not_behind_later_ones() -> None:
-    plenty = Room(10**6, 0)
+    plenty = Headroom(10**6, 0)
 
     for place, outcome in ((3, "waiting"), (20, "handled")):
-        ledger = replace(LEDGER, waiting=Waiting.of({place: "xxxx"}))
+        ledger = replace(LEDGER, waiting=DeferredEvents.of({place: "xxxx"}))
         assert decide(PLAIN, ledger, received(9, data=7), room=plenty).outcome == outcome
         assert decide(PLAIN, ledger, received(9, data=7, correlationid="a"), room=plenty).outcome == "handled"
 
 
 def test_an_event_waits_behind_an_earlier_one_of_its_session() -> None:
     for place, outcome in ((3, "waiting"), (20, "handled")):
-        ledger = replace(LEDGER, waiting=Waiting.of({place: names.waiting_digest("a")}))
+        ledger = replace(LEDGER, waiting=DeferredEvents.of({place: names.waiting_digest("a")}))
         assert decide(PLAIN, ledger, received(9, data=7, correlationid="a")).outcome == outcome
 
 
 def test_the_end_of_a_task_and_what_leaves_no_session_do_not_wait() -> None:
     fleeting = program({"emit": [{"type": "x.y"}]}, tasks={"work": job()})
-    ledger = replace(LEDGER, waiting=Waiting.of({3: "xxxx"}))
+    ledger = replace(LEDGER, waiting=DeferredEvents.of({3: "xxxx"}))
 
-    assert decide(fleeting, ledger, received(9, data=7), room=Room(10**6, 0)).outcome == "handled"
+    assert decide(fleeting, ledger, received(9, data=7), room=Headroom(10**6, 0)).outcome == "handled"
     assert decide(fleeting, ledger, task_end(9, "t"), room=NO_ROOM).outcome == "stale"

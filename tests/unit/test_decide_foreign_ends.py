@@ -10,7 +10,7 @@ from heed import names
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Received, Redrive
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dump, owed_effects, settle
 from heed.engine.batch import still_owed
 from tests.unit.builders import (
@@ -247,8 +247,10 @@ def test_where_its_result_has_no_room_it_is_a_letter_and_stopped() -> None:
     ledger = begun()
     task = only_task(ledger)
 
-    full = decide(WORKING, ledger, told(2, task), room=Room(0, 0))
-    fits = decide(WORKING, ledger, told(2, task), room=Room(decide(WORKING, ledger, told(2, task)).growth, 0))
+    full = decide(WORKING, ledger, told(2, task), room=Headroom(0, 0))
+    fits = decide(
+        WORKING, ledger, told(2, task), room=Headroom(decide(WORKING, ledger, told(2, task)).growth, 0)
+    )
 
     assert full.letter is not None
     assert full.letter.code == "StatusFull"

@@ -11,7 +11,7 @@ from heed.bus.task_credentials import task_grants
 from heed.core.decision.decide import Decision, decide
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger
-from heed.core.policy.permissions import Aspect, Permissions
+from heed.core.policy.permissions import AllowList, Permissions
 from heed.core.tasks.work import work_of
 from tests.unit.builders import (
     AGENT,
@@ -202,7 +202,7 @@ def test_a_task_that_may_publish_is_owed_with_the_patterns_that_its_agent_may_em
 
 
 def test_a_task_may_broadcast_no_more_than_policies_let_its_agent_emit() -> None:
-    allowed = Aspect(("com.example.moved", "com.example.b.>"), ("demo/strict",))
+    allowed = AllowList(("com.example.moved", "com.example.b.>"), ("demo/strict",))
     restricted = replace(REPORTING, permissions=Permissions(NAMESPACE, emissions=allowed))
 
     ledger = after(restricted, received(1, data={"topic": "tides"}))
@@ -229,7 +229,7 @@ def test_what_a_task_may_broadcast_is_checked_again_before_it_gets_credentials(
 ) -> None:
     """A policy may have come since; and whoever can write a status is not to make themselves more powerful."""
     allowed = Permissions(
-        NAMESPACE, emissions=Aspect(("com.example.moved", "com.example.b.>"), ("demo/strict",))
+        NAMESPACE, emissions=AllowList(("com.example.moved", "com.example.b.>"), ("demo/strict",))
     )
 
     found = allowed.publishing_problem(owed)

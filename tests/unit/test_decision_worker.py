@@ -13,7 +13,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from heed.sandbox import decision_worker
@@ -214,7 +214,7 @@ def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
 
 def test_keyword_arguments_reach_the_decision() -> None:
     busy = after(program(COUNT), received(1))
-    asked = replace(request(0, program(COUNT), received(3), busy), more={"room": Room(0, 0)})
+    asked = replace(request(0, program(COUNT), received(3), busy), more={"room": Headroom(0, 0)})
 
     *_, (_, answer) = served(asked)
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from heed.core.ledger.dedup_window import Window
+from heed.core.ledger.dedup_window import DedupWindow
 
 LAST = 500
 SEEN = [f"digest-{number}" for number in range(2 * LAST + 200)]
 
 
-def grown(digests: list[str], window: Window | None = None) -> Window:
-    window = window or Window()
+def grown(digests: list[str], window: DedupWindow | None = None) -> DedupWindow:
+    window = window or DedupWindow()
     for digest in digests:
         window = window.with_digest(digest)
     return window
@@ -20,7 +20,7 @@ def grown(digests: list[str], window: Window | None = None) -> Window:
 )
 @pytest.mark.parametrize("loaded", [0, 1, LAST - 1, LAST, LAST + 200])
 def test_it_holds_the_last_500_and_no_more(loaded: int, count: int) -> None:
-    window = grown(SEEN[loaded:count], Window.of(SEEN[: min(loaded, count)]))
+    window = grown(SEEN[loaded:count], DedupWindow.of(SEEN[: min(loaded, count)]))
 
     last = SEEN[:count][-LAST:]
     assert window.digests() == last
@@ -29,7 +29,7 @@ def test_it_holds_the_last_500_and_no_more(loaded: int, count: int) -> None:
 
 
 def test_every_step_of_it_is_exact() -> None:
-    window = Window.of(SEEN[:LAST])
+    window = DedupWindow.of(SEEN[:LAST])
 
     for count in range(LAST + 1, LAST + 140):
         window = window.with_digest(SEEN[count - 1])
@@ -50,5 +50,5 @@ def test_one_more_leaves_the_window_before_it_as_it_was() -> None:
 
 
 def test_a_window_is_equal_to_one_that_came_to_hold_the_same_in_another_way() -> None:
-    assert grown(SEEN[:LAST]) == Window.of(SEEN[:LAST])
-    assert grown(SEEN[:3]) != Window.of([SEEN[1], SEEN[0], SEEN[2]])
+    assert grown(SEEN[:LAST]) == DedupWindow.of(SEEN[:LAST])
+    assert grown(SEEN[:3]) != DedupWindow.of([SEEN[1], SEEN[0], SEEN[2]])

@@ -10,8 +10,8 @@ from heed.api.status import Session
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING, Waiting
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
 from tests.unit.builders import after, at, fold, job, merged, program, received, stored, task_end
 
@@ -27,7 +27,7 @@ WORKER = program(
     {"name": "done", "type": names.TASK_COMPLETED, "state": {"a": "${event.data.result}"}},
     tasks={"work": job()},
 )
-NONE, PLENTY = Room(0, 0), Room(10**6, 3000)
+NONE, PLENTY = Headroom(0, 0), Headroom(10**6, 3000)
 BUSY = Ledger(sessions={"busy": Session(at(0), at(0), "busy", {"n": []})})
 
 
@@ -86,8 +86,8 @@ def test_it_goes_on_waiting_without_a_trace_while_there_is_none() -> None:
 def test_a_session_that_exists_goes_on_with_what_is_kept_for_it() -> None:
     ledger = after(AGENT, opened(1, "a"))
 
-    new = decide(AGENT, ledger, opened(2, "b"), room=Room(1200, 1200))
-    old = decide(AGENT, ledger, opened(2, "a"), room=Room(1200, 1200))
+    new = decide(AGENT, ledger, opened(2, "b"), room=Headroom(1200, 1200))
+    old = decide(AGENT, ledger, opened(2, "a"), room=Headroom(1200, 1200))
 
     assert (new.outcome, old.outcome) == ("waiting", "handled")
 
@@ -96,7 +96,7 @@ def test_what_ends_a_session_never_waits_for_room() -> None:
     agent = program({"state": {"n": "x" * 3000}}, {"type": CLOSE, "end": True})
     ledger = after(agent, opened(1, "a"))
 
-    assert decide(agent, ledger, closed(2, "a"), room=Room(0, 0)).outcome == "handled"
+    assert decide(agent, ledger, closed(2, "a"), room=Headroom(0, 0)).outcome == "handled"
 
 
 def test_events_of_a_session_stay_in_order_behind_its_first() -> None:
@@ -132,7 +132,7 @@ def test_the_end_of_a_task_is_decided_with_the_last_bit_of_room() -> None:
     ledger = after(WORKER, opened(1, "a"))
     (task,) = ledger.pending_tasks
 
-    decision = decide(WORKER, ledger, task_end(2, task, "short"), room=Room(1000, 1000))
+    decision = decide(WORKER, ledger, task_end(2, task, "short"), room=Headroom(1000, 1000))
 
     assert decision.outcome == "handled"
 
@@ -141,7 +141,7 @@ def test_the_end_of_a_task_that_cannot_fit_is_a_dead_letter_and_its_task_is_over
     ledger = after(WORKER, opened(1, "a"))
     (task,) = ledger.pending_tasks
 
-    decision = decide(WORKER, ledger, task_end(2, task, "long"), room=Room(10, 1000))
+    decision = decide(WORKER, ledger, task_end(2, task, "long"), room=Headroom(10, 1000))
 
     assert decision.letter is not None
     assert decision.letter.code == "StatusFull"
@@ -242,7 +242,7 @@ def test_with_room_or_without_every_session_goes_through_the_same(
     taken: list[Decision] = []
     ledger, left = BUSY, iter(rooms)
 
-    def take(event: Received, room: Room | None) -> bool:
+    def take(event: Received, room: Headroom | None) -> bool:
         nonlocal ledger
         decision = decide(AGENT, ledger, event, room=room)
         ledger = decision.ledger
@@ -270,7 +270,7 @@ def test_with_room_or_without_every_session_goes_through_the_same(
 
 
 def test_places_stay_in_order_however_they_come() -> None:
-    waiting_ = Waiting.of({5: "x", 2: "y"}).joined(4, "k").joined(9, "k")
+    waiting_ = DeferredEvents.of({5: "x", 2: "y"}).joined(4, "k").joined(9, "k")
 
     assert list(waiting_.places) == [2, 4, 5, 9]
     assert waiting_.joined(4, "k") is waiting_
@@ -280,7 +280,7 @@ def test_places_stay_in_order_however_they_come() -> None:
 
 
 def test_more_events_than_may_wait_are_letters_that_say_so_and_are_remembered() -> None:
-    full = replace(BUSY, waiting=Waiting.of(dict.fromkeys(range(1, MAX_WAITING + 1), "x")))
+    full = replace(BUSY, waiting=DeferredEvents.of(dict.fromkeys(range(1, MAX_WAITING + 1), "x")))
     late = opened(MAX_WAITING + 1, "a")
 
     last = decide(AGENT, dropped(full, [1]), late, room=NONE)
@@ -307,11 +307,11 @@ def test_what_is_given_up_adds_to_what_was_lost_before() -> None:
 
 def test_however_places_come_and_go_what_is_left_is_the_same() -> None:
     one, two = names.waiting_digest("one"), names.waiting_digest("two")
-    all_ = Waiting().joined(3, "one").joined(1, "two").joined(7, "one")
+    all_ = DeferredEvents().joined(3, "one").joined(1, "two").joined(7, "one")
 
-    assert all_ == Waiting.of({1: two, 3: one, 7: one})
-    assert all_.left(3) == Waiting.of({1: two, 7: one})
-    assert all_.left(3).left(7) == Waiting.of({1: two})
-    assert all_.left(1).left(3).left(7) == Waiting()
+    assert all_ == DeferredEvents.of({1: two, 3: one, 7: one})
+    assert all_.left(3) == DeferredEvents.of({1: two, 7: one})
+    assert all_.left(3).left(7) == DeferredEvents.of({1: two})
+    assert all_.left(1).left(3).left(7) == DeferredEvents()
     assert [all_.first(count) for count in (0, 1, 2, 9)] == [[], [1], [1, 3], [1, 3, 7]]
     assert [all_.blocks("one", sequence) for sequence in (2, 3, 4)] == [False, False, True]

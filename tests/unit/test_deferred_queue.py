@@ -9,8 +9,8 @@ from heed import names
 from heed.api.status import Cursor, Session
 from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING, Waiting
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import Batch
 from heed.engine.deferred_queue import AT_ONCE, EACH, MOST, Backlog, only_inbox
@@ -28,7 +28,7 @@ FULL = BUDGET - KEPT  # a status of this size has no room for new sessions
 def waiting(*places: int, key: str = "k") -> Ledger:
     """A ledger in which events wait, each of a session of its own unless they are said to be of one."""
     digests = {place: names.waiting_digest(f"{key}-{place}") for place in places}
-    return Ledger(cursor=Cursor("HEED", 99, created=CREATED), waiting=Waiting.of(digests))
+    return Ledger(cursor=Cursor("HEED", 99, created=CREATED), waiting=DeferredEvents.of(digests))
 
 
 def backlog(bus: Bus | None = None, size: int = 0, pace: Pace = PACE) -> Backlog:
@@ -46,14 +46,14 @@ def all_of(places: range) -> list[Received]:
 
 def test_plenty_of_room_is_not_counted() -> None:
     assert backlog(size=FULL - MOST - 1).room(Batch(Ledger())) is None
-    assert backlog(size=FULL - MOST).room(Batch(Ledger())) == Room(KEPT + MOST, KEPT)
+    assert backlog(size=FULL - MOST).room(Batch(Ledger())) == Headroom(KEPT + MOST, KEPT)
 
 
 def test_before_a_status_was_read_nothing_is_taken() -> None:
     made = Backlog(Bus(), PACE)
 
     assert (made.size, made.flying) == (0, 0)
-    assert made.room(Batch(Ledger(), growth=FULL - MOST)) == Room(KEPT + MOST, KEPT)
+    assert made.room(Batch(Ledger(), growth=FULL - MOST)) == Headroom(KEPT + MOST, KEPT)
 
 
 def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
@@ -61,12 +61,12 @@ def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
     made.flying = 100
     batch = Batch(Ledger(), growth=30)
 
-    assert made.room(batch) == Room(KEPT + 870, KEPT)
-    assert made.room_at_best() == Room(KEPT + 1000, KEPT)
+    assert made.room(batch) == Headroom(KEPT + 870, KEPT)
+    assert made.room_at_best() == Headroom(KEPT + 1000, KEPT)
 
 
 def test_a_third_is_kept_for_those_that_are_there() -> None:
-    assert backlog(size=90, pace=Pace(budget=101)).room_at_best() == Room(11, 33)
+    assert backlog(size=90, pace=Pace(budget=101)).room_at_best() == Headroom(11, 33)
 
 
 def test_a_commit_says_the_size_anew_and_nothing_flies_any_more() -> None:
@@ -82,12 +82,12 @@ def test_a_commit_says_the_size_anew_and_nothing_flies_any_more() -> None:
     ("room", "scarce"),
     [
         (None, False),
-        (Room(KEPT + BUDGET // 32, KEPT), False),
-        (Room(KEPT + BUDGET // 32 - 1, KEPT), True),
-        (Room(0, KEPT), True),
+        (Headroom(KEPT + BUDGET // 32, KEPT), False),
+        (Headroom(KEPT + BUDGET // 32 - 1, KEPT), True),
+        (Headroom(0, KEPT), True),
     ],
 )
-def test_less_than_a_32nd_is_scarce(room: Room | None, scarce: bool) -> None:
+def test_less_than_a_32nd_is_scarce(room: Headroom | None, scarce: bool) -> None:
     assert backlog().scarce(room) is scarce
 
 
@@ -153,7 +153,7 @@ async def test_events_of_sessions_that_exist_come_first_and_only_once() -> None:
 
 async def test_of_those_too_no_more_at_once_than_so_many() -> None:
     bus, digest = Bus(), names.waiting_digest("k")
-    places = Waiting.of(dict.fromkeys(range(1, AT_ONCE + 9), digest))
+    places = DeferredEvents.of(dict.fromkeys(range(1, AT_ONCE + 9), digest))
 
     await backlog(bus, size=FULL).fetch(Batch(Ledger(sessions={"k": SESSION}, waiting=places)))
 
@@ -271,7 +271,7 @@ async def test_a_look_that_found_nobody_to_ask_for_was_a_look() -> None:
 def test_only_the_inbox_is_read_on_from_so_many_until_a_tenth_of_them_is_gone(
     count: int, ahead: bool, only: bool
 ) -> None:
-    assert only_inbox(Ledger(waiting=Waiting(dict.fromkeys(range(count), "k"))), ahead) is only
+    assert only_inbox(Ledger(waiting=DeferredEvents(dict.fromkeys(range(count), "k"))), ahead) is only
 
 
 def test_a_decision_that_waits_needs_no_more_than_its_place() -> None:

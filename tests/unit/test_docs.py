@@ -251,7 +251,7 @@ def _codes() -> Iterator[str]:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
                 first = node.args[0]
-                if node.func.id in ("Unreadable", "Malformed", "DecisionFailed") and isinstance(
+                if node.func.id in ("Unreadable", "MalformedMessage", "DecisionFailed") and isinstance(
                     first, ast.Constant
                 ):
                     yield str(first.value)

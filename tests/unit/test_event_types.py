@@ -14,7 +14,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.decision.handlers import NEEDS_GUARD
 from heed.core.events import Received, Redrive
 from heed.core.ledger.ledger import Ledger, total_decided
-from heed.core.schema.registry import NO_SCHEMAS, Schemas, compile_schemas
+from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import DecisionFailed
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, emitted, fold, manifest, received, states
 from tests.unit.policies import allowed, grant
@@ -37,7 +37,7 @@ def event_type(schema: dict[str, Any], type_: str = ASKED, **more: Any) -> Event
     )
 
 
-def schemas(*types: EventType) -> Schemas:
+def schemas(*types: EventType) -> SchemaRegistry:
     """The checkers of types that are all in order."""
     found, refused = compile_schemas(types)
     assert refused == []

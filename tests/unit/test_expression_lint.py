@@ -13,7 +13,7 @@ from heed.api.policy import EventType, parse_event_type
 from heed.api.status import PendingTask, TaskCause
 from heed.api.validation import parse_agent
 from heed.cli.main import main
-from heed.core.compiler.admission import Around, Request, judge
+from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
 from heed.core.compiler.expression_lint import doubts
 from heed.core.compiler.program import compile_agent
 from heed.core.compiler.unguarded_members import guard
@@ -439,7 +439,7 @@ def test_validate_says_so_with_the_line_and_strict_fails(tmp_path: Path) -> None
 def test_the_webhook_says_so_but_of_data_whose_types_it_does_not_know() -> None:
     document = manifest(START, {"when": PUSHED, "state": {"a": "${state.anser}"}}, tasks=TASKS)
 
-    verdict = judge(Request(names.KIND, document), Around())
+    verdict = judge(AdmissionRequest(names.KIND, document), ClusterContext())
 
     assert verdict.problems == ()
     assert any("no handler sets state.anser" in item for item in verdict.warnings)
@@ -450,7 +450,7 @@ def test_the_webhook_says_so_but_of_data_whose_types_it_does_not_know() -> None:
 def test_who_is_in_a_hurry_is_told_less() -> None:
     document = manifest(START, FAILED, {"state": {"a": "${state.anser}"}}, tasks=TASKS)
 
-    verdict = judge(Request(names.KIND, document), Around(), lambda: False)
+    verdict = judge(AdmissionRequest(names.KIND, document), ClusterContext(), lambda: False)
 
     assert not any("state.anser" in item for item in verdict.warnings)
 

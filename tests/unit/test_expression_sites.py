@@ -6,7 +6,7 @@ import pytest
 
 from heed import names
 from heed.core.cel.variables import ALL, OF_EVENTS, OF_TASKS
-from heed.core.compiler.expression_sites import Place, places_of
+from heed.core.compiler.expression_sites import ExpressionSite, places_of
 from heed.core.compiler.trial_evaluation import tried
 from tests.unit.builders import ASKED, job, program
 
@@ -56,7 +56,7 @@ def test_every_expression_is_found_in_the_order_of_the_manifest() -> None:
 def test_some_places_see_events_of_tasks_only(pattern: str | None, of_tasks: bool) -> None:
     (first, *_) = places_of(WHOLE)
 
-    assert Place("x", first.expression, ALL, pattern).of_tasks is of_tasks
+    assert ExpressionSite("x", first.expression, ALL, pattern).of_tasks is of_tasks
 
 
 ALWAYS = "spec.handlers[0].when: fails for every event:"

@@ -4,14 +4,14 @@ import pytest
 
 from heed.core.cel.expression import compile_expression
 from heed.core.cel.variables import ALL
-from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.format_precision import imprecise
 
 
 def found(source: str) -> list[tuple[str, int]]:
     """The clauses that round, and the places of their arguments, checked with the words that go with them."""
     result = []
-    for problem in imprecise(Place("spec.x", compile_expression(source), ALL)):
+    for problem in imprecise(ExpressionSite("spec.x", compile_expression(source), ALL)):
         clause, number = problem.message[:2], int(problem.message.split("argument ")[1].split()[0])
         how = {"%s": "keeps six digits of a double", "%d": "writes a double such as 2.0 as 2.000000"}[clause]
         remedy = {"%s": "write string(…) around it, or ${…} in the text", "%d": "write int(…) around it"}[

@@ -17,7 +17,7 @@ from heed.core.effects import AgentRef, TaskWork
 from heed.core.events import Event
 from heed.core.schema.job_fields import FIELDS
 from heed.core.schema.job_spec import job_doubts, job_mistakes, why_no_job
-from heed.core.simulation.simulator import Answer, Message, simulate
+from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
 from heed.errors import Problem
 from heed.kube.jobs.manifest import job_manifest, release
 from tests import jobfields
@@ -212,7 +212,9 @@ def test_a_simulation_ends_such_a_task_as_the_operator_does() -> None:
     assert isinstance(asked.event, Event)
 
     # When
-    run = simulate([started], [Message(asked.subject, asked.event)], lambda _: Answer(result="done"))
+    run = simulate(
+        [started], [SimulatedMessage(asked.subject, asked.event)], lambda _: StubbedEnd(result="done")
+    )
 
     # Then
     (ledger,) = run.ledgers.values()

@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 
 from heed.api.policy import parse_event_type
-from heed.core.compiler.admission import FINE, Around, Request, Verdict, judge, passes, problems_of
+from heed.core.compiler.admission import (
+    FINE,
+    AdmissionRequest,
+    AdmissionVerdict,
+    ClusterContext,
+    judge,
+    passes,
+    problems_of,
+)
 from heed.core.schema.registry import compile_type
 from heed.errors import Problem
 
@@ -41,8 +49,8 @@ def event_type(
     return document("EventType", {"type": type_, "schema": {}, **spec}, name, **metadata)
 
 
-def judged(new: Document, old: Document | None = None, **around: Any) -> Verdict:
-    return judge(Request(new["kind"], new, old), Around(**around))
+def judged(new: Document, old: Document | None = None, **around: Any) -> AdmissionVerdict:
+    return judge(AdmissionRequest(new["kind"], new, old), ClusterContext(**around))
 
 
 DONE = "AgentPolicy demo/strict allows no emission of x.done; allowed: x.none"
@@ -68,7 +76,7 @@ EMITS = Problem("spec.handlers[0].emit[0].type", DONE, REMEDY, "PolicyViolation"
     ],
 )
 def test_only_what_is_new_is_judged(new: Document, old: Document | None, is_passed: bool) -> None:
-    assert passes(Request(str(new.get("kind", "Agent")), new, old)) is is_passed
+    assert passes(AdmissionRequest(str(new.get("kind", "Agent")), new, old)) is is_passed
 
 
 @pytest.mark.parametrize("kind", ["Agent", "AgentPolicy", "EventGrant", "EventType"])
@@ -82,19 +90,19 @@ def test_what_cannot_be_read_is_refused(kind: str) -> None:
 
 
 def test_an_agent_is_refused_for_what_it_may_not_do() -> None:
-    assert judged(agent(), policies=[policy("x.none")]) == Verdict((EMITS,), ())
+    assert judged(agent(), policies=[policy("x.none")]) == AdmissionVerdict((EMITS,), ())
 
 
 def test_an_agent_that_only_got_other_labels_is_warned() -> None:
     old = agent()
     new = {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}
 
-    assert judged(new, old, policies=[policy("x.none")]) == Verdict((), (str(EMITS),))
+    assert judged(new, old, policies=[policy("x.none")]) == AdmissionVerdict((), (str(EMITS),))
     assert judged(new, old) == FINE
 
 
 def test_an_agent_that_waits_for_a_grant_is_told() -> None:
-    assert judged(agent(hears="shop")) == Verdict(
+    assert judged(agent(hears="shop")) == AdmissionVerdict(
         (),
         (
             "it waits until it is granted: spec.subscribe[0].namespace: no EventGrant of namespace shop grants x.asked "
@@ -124,7 +132,7 @@ def test_advice_and_doubts_are_warnings_but_nothing_of_laptops() -> None:
 def test_a_policy_says_whom_it_stops_and_why() -> None:
     agents = [agent("a"), agent("b", emits="x.none"), document("Agent", None, "c")]
 
-    assert judged(policy("x.none"), agents=agents) == Verdict((), (f"stops Agent demo/a: {EMITS}",))
+    assert judged(policy("x.none"), agents=agents) == AdmissionVerdict((), (f"stops Agent demo/a: {EMITS}",))
     assert judged(policy("x.none"), agents=agents, policies=[policy("x.done", name="other")]) == FINE
 
 
@@ -146,7 +154,9 @@ def test_a_look_that_was_not_complete_says_so() -> None:
     said = "there are more Agents than were looked at; see their condition Ready"
 
     assert judged(policy("x.none"), complete=False).warnings == (said,)
-    hurried = judge(Request("AgentPolicy", policy("x.none")), Around(agents=[agent()]), lambda: False)
+    hurried = judge(
+        AdmissionRequest("AgentPolicy", policy("x.none")), ClusterContext(agents=[agent()]), lambda: False
+    )
     assert hurried.warnings == (said,)
 
 
@@ -155,7 +165,7 @@ def test_a_grant_that_gives_less_says_whom_it_stops() -> None:
 
     found = judged(grant("y"), grant("x.>"), grants=[grant("x.>")], agents=[heard])
 
-    assert found == Verdict(
+    assert found == AdmissionVerdict(
         (),
         (
             "stops Agent demo/it: spec.subscribe[0].namespace: no EventGrant of namespace shop grants x.asked to demo; "
@@ -190,7 +200,7 @@ DAY, NEXT = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
 def test_of_types_that_describe_one_type_the_oldest_counts(
     mine: Document, other: Document, said: tuple[str, ...]
 ) -> None:
-    assert judged(mine, types=[other]) == Verdict((), said)
+    assert judged(mine, types=[other]) == AdmissionVerdict((), said)
 
 
 def test_after_an_older_one_no_other_is_named() -> None:

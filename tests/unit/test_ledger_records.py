@@ -18,8 +18,8 @@ from heed.api.status import (
     Totals,
 )
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
-from heed.core.ledger.dedup_window import Window
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.dedup_window import DedupWindow
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import (
     Ledger,
     abandoned,
@@ -46,9 +46,9 @@ WHOLE = Ledger(
     totals=Totals(handled=1, tasks_started=2, sessions_expired=3, dead_lettered=4),
     sessions={"b": Session(at(1), at(3), "c1", {"n": 1}), "a": Session(at(1), at(4), "c2", {})},
     pending_tasks={"t": OWED},
-    waiting=Waiting.of({2: "kkkk", 10: "llll"}),
+    waiting=DeferredEvents.of({2: "kkkk", 10: "llll"}),
     recent_tasks=(RecentTask("t0", "work", "s", "Failed", at(1), at(2), "JobFailed"),),
-    recent_events=Window.of(["d1", "d2"]),
+    recent_events=DedupWindow.of(["d1", "d2"]),
     outbox={
         "m": OutboxMessage(5, 1, "subject", at(5), letter=DeadLetterCause("Code", "message", "h", 3, 2, "{}"))
     },
@@ -166,7 +166,7 @@ def test_what_waits_in_a_stream_that_was_given_up_has_expired(totals: dict[str, 
         ({"totals": replace(WHOLE.totals, handled=2)}, {"totals": {"handled": 2}}),
         ({"task_rate": TaskRate(at(0), 7)}, {"taskRate": {"started": 7}}),
         ({"task_rate": None}, {"taskRate": None}),
-        ({"recent_events": Window.of(["d2"])}, {"recentEvents": ["d2"]}),
+        ({"recent_events": DedupWindow.of(["d2"])}, {"recentEvents": ["d2"]}),
         ({"recent_tasks": ()}, {"recentTasks": []}),
         (
             {"sessions": {"a": WHOLE.sessions["a"]}},
@@ -194,10 +194,10 @@ def test_what_waits_in_a_stream_that_was_given_up_has_expired(totals: dict[str, 
         ),
         ({"outbox": {}}, {"outbox": {"m": None}, "counts": {"outbox": 0}}),
         (
-            {"waiting": Waiting.of({10: "llll", 11: "mmmm", 12: "nnnn"})},
+            {"waiting": DeferredEvents.of({10: "llll", 11: "mmmm", 12: "nnnn"})},
             {"waiting": {"2": None, "11": "mmmm", "12": "nnnn"}, "counts": {"waiting": 3}},
         ),
-        ({"waiting": Waiting.of({2: "kkkk", 10: "llll"})}, {}),
+        ({"waiting": DeferredEvents.of({2: "kkkk", 10: "llll"})}, {}),
     ],
 )
 def test_a_patch_says_what_changed_and_nothing_else(change: dict[str, Any], written: dict[str, Any]) -> None:
@@ -316,5 +316,5 @@ def test_a_ledger_without_a_cursor_has_missed_what_went_from_the_middle_only() -
 
 def test_what_the_stream_dropped_waits_no_more() -> None:
     assert dropped(WHOLE, [2, 3]) == replace(
-        WHOLE, waiting=Waiting.of({10: "llll"}), totals=replace(WHOLE.totals, expired=1)
+        WHOLE, waiting=DeferredEvents.of({10: "llll"}), totals=replace(WHOLE.totals, expired=1)
     )

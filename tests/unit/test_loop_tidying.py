@@ -10,7 +10,7 @@ import pytest
 
 from heed import names
 from heed.api.status import Cursor, Session, Totals
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import deferred_queue, loop, task_deadlines
 from heed.engine.rate_limit import Pace
@@ -100,7 +100,7 @@ async def test_while_too_many_wait_losses_are_counted_when_it_goes_on(
 ) -> None:
     # Given an Agent that reads only its inbox, as three events wait for which there is no room
     monkeypatch.setattr(deferred_queue, "MAX_WAITING", 3)
-    waiting = Waiting.of({place: names.waiting_digest("there") for place in (1, 2, 3)})
+    waiting = DeferredEvents.of({place: names.waiting_digest("there") for place in (1, 2, 3)})
     life = lives.of(ledger=replace(at_place(5), waiting=waiting, sessions=THERE))
     life.bus.messages = {place: received(place, correlationid="there") for place in (1, 2, 3)}
     # and whose stream began further on, and dropped others
@@ -147,7 +147,7 @@ async def test_one_further_on_or_nowhere_yet_stays(lives: Lives, sequence: int) 
 
 async def test_one_that_reads_only_its_inbox_stays(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deferred_queue, "MAX_WAITING", 1)
-    ledger = replace(at_place(12), waiting=Waiting.of({1: "k"}), sessions=THERE)
+    ledger = replace(at_place(12), waiting=DeferredEvents.of({1: "k"}), sessions=THERE)
     life = lives.of(ledger=ledger, size=NO_ROOM, pace=TIGHT)
     await life.reading()
 
@@ -256,7 +256,7 @@ async def test_nor_is_how_far_this_one_had_come_to_the_next(lives: Lives) -> Non
 def full_of(*idle: float, waiting: str | None = "new") -> Ledger:
     """A ledger with sessions that were touched then, and an event at 1 that waits for room."""
     sessions = {f"s{index}": Session(at(0), at(time), "c") for index, time in enumerate(idle)}
-    places = Waiting.of({1: names.waiting_digest(waiting)} if waiting else {})
+    places = DeferredEvents.of({1: names.waiting_digest(waiting)} if waiting else {})
     return replace(at_place(5), sessions=sessions, waiting=places)
 
 
@@ -285,7 +285,7 @@ async def test_while_events_wait_idle_sessions_make_room_for_them(
     assert [list(written.sessions) for written in life.store.commits] == [["s1"], ["s1", "new"]]
     assert [written.totals.sessions_expired for written in life.store.commits] == [1, 1]
     assert life.outcomes() == [[], [(1, "handled")]]
-    assert (ledger.waiting, ledger.totals) == (Waiting(), Totals(handled=1, sessions_expired=1))
+    assert (ledger.waiting, ledger.totals) == (DeferredEvents(), Totals(handled=1, sessions_expired=1))
 
 
 async def test_while_none_waits_idle_sessions_go_with_the_next_event_only(

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from heed.core.cel.expression import compile_expression
-from heed.core.cel.member_paths import EACH, Path, Reads, blocked, looped, reads_of, shown
+from heed.core.cel.member_paths import EACH, MemberReads, Path, blocked, looped, reads_of, shown
 
 
-def reads(source: str) -> Reads:
+def reads(source: str) -> MemberReads:
     """What an expression does with members."""
     return reads_of(compile_expression(source).syntax())
 

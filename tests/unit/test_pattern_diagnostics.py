@@ -5,7 +5,7 @@ import re
 import pytest
 
 from heed.core.schema.pattern_diagnostics import pattern_slip
-from heed.core.schema.validator import Checker
+from heed.core.schema.validator import SchemaValidator
 
 AROUND = " looks around, which is not supported; check what is around in another pattern (allOf, not)"
 BACK = " refers back to a group, which is not supported; write out what it stands for"
@@ -100,4 +100,4 @@ def test_what_is_to_be_written_instead_can_be_used(pattern: str) -> None:
     elif "least count" in slip:
         better = pattern.replace("{,", "{0,")
 
-    assert Checker({"pattern": better}).problem("") is not None or "0," in better
+    assert SchemaValidator({"pattern": better}).problem("") is not None or "0," in better

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from heed.core.policy.permissions import OPEN, Aspect, Cap, Permissions, Visible
+from heed.core.policy.permissions import OPEN, AllowList, Permissions, Quota, VisibleEvents
 from tests.unit.policies import allowed, grant, policy
 
 STRICT = ("demo/strict",)
 MAY = Permissions(
     namespace="demo",
-    subscriptions=Aspect((Visible("demo", "a.*"), Visible("shop", "b.>")), STRICT),
-    emissions=Aspect(("x.*", "y"), STRICT),
-    kinds=Aspect(("job",), STRICT),
-    images=Aspect(("example/*",), STRICT),
-    service_accounts=Aspect(("worker",), ("demo/a", "demo/b")),
-    grants=(Visible("shop", "b.c.*"), Visible("shop", "d"), Visible("else", ">")),
+    subscriptions=AllowList((VisibleEvents("demo", "a.*"), VisibleEvents("shop", "b.>")), STRICT),
+    emissions=AllowList(("x.*", "y"), STRICT),
+    kinds=AllowList(("job",), STRICT),
+    images=AllowList(("example/*",), STRICT),
+    service_accounts=AllowList(("worker",), ("demo/a", "demo/b")),
+    grants=(VisibleEvents("shop", "b.c.*"), VisibleEvents("shop", "d"), VisibleEvents("else", ">")),
 )
 NOT_A = "AgentPolicy demo/strict allows no"
 
@@ -45,7 +45,7 @@ def test_a_grant_is_of_a_namespace() -> None:
     )
     assert OPEN.grant_problem("d", "bank") == "no EventGrant of namespace bank grants d; nothing is granted"
     assert OPEN.subscription_problem("d") is None
-    many = Permissions(grants=tuple(Visible("shop", name) for name in "abcdefg"))
+    many = Permissions(grants=tuple(VisibleEvents("shop", name) for name in "abcdefg"))
     assert (
         many.grant_problem("x", "shop") == "no EventGrant of namespace shop grants x; granted: a, b, c, d, e"
     )
@@ -123,12 +123,12 @@ def test_each_aspect_of_a_job_may_be_restricted_alone() -> None:
     ("count", "shown"), [(0, "nothing"), (1, "a"), (5, "a, b, c, d, e"), (7, "a, b, c, d, e and 2 more")]
 )
 def test_a_refusal_shows_five_of_what_is_allowed(count: int, shown: str) -> None:
-    assert Aspect(tuple("abcdefg"[:count]), STRICT).refusal("x") == f"{NOT_A} x; allowed: {shown}"
+    assert AllowList(tuple("abcdefg"[:count]), STRICT).refusal("x") == f"{NOT_A} x; allowed: {shown}"
 
 
 def test_a_cap_says_who_set_it() -> None:
-    assert Cap(3, STRICT).refusal("hops") == "AgentPolicy demo/strict allows at most 3 hops"
-    assert Cap(3, ("a/b", "c/d")).refusal("hops") == "AgentPolicies a/b, c/d allow at most 3 hops"
+    assert Quota(3, STRICT).refusal("hops") == "AgentPolicy demo/strict allows at most 3 hops"
+    assert Quota(3, ("a/b", "c/d")).refusal("hops") == "AgentPolicies a/b, c/d allow at most 3 hops"
 
 
 # ── how they come about ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -150,19 +150,25 @@ def test_all_aspects_of_policies_that_select_an_agent_are_united_in_the_order_of
 
     both = ("demo/a", "demo/b")
     assert found.namespace == "demo"
-    assert found.subscriptions == Aspect((Visible("demo", "a.*"), Visible("shop", "b")), ("demo/b",))
-    assert found.emissions == Aspect(("y", "z", "x"), both)
-    assert found.kinds == Aspect(("job",), ("demo/b",))
-    assert found.images == Aspect(("i/*",), ("demo/b",))
-    assert found.service_accounts == Aspect(("s",), ("demo/b",))
-    assert found.limits.sessions == Cap(5, both)
-    assert found.limits.pending_tasks == Cap(9, ("demo/a",))
-    assert found.limits.tasks_per_minute == Cap(7, ("demo/b",))
-    assert found.limits.hops == Cap(8, ("demo/b",))
-    assert found.grants == (Visible("bank", "m"), Visible("shop", "b"), Visible("shop", "q"))
+    assert found.subscriptions == AllowList(
+        (VisibleEvents("demo", "a.*"), VisibleEvents("shop", "b")), ("demo/b",)
+    )
+    assert found.emissions == AllowList(("y", "z", "x"), both)
+    assert found.kinds == AllowList(("job",), ("demo/b",))
+    assert found.images == AllowList(("i/*",), ("demo/b",))
+    assert found.service_accounts == AllowList(("s",), ("demo/b",))
+    assert found.limits.sessions == Quota(5, both)
+    assert found.limits.pending_tasks == Quota(9, ("demo/a",))
+    assert found.limits.tasks_per_minute == Quota(7, ("demo/b",))
+    assert found.limits.hops == Quota(8, ("demo/b",))
+    assert found.grants == (
+        VisibleEvents("bank", "m"),
+        VisibleEvents("shop", "b"),
+        VisibleEvents("shop", "q"),
+    )
 
 
 def test_what_no_policy_names_is_open() -> None:
     assert allowed() == Permissions(namespace="demo")
-    assert allowed(policy(tasks={"kinds": []})).kinds == Aspect((), STRICT)
+    assert allowed(policy(tasks={"kinds": []})).kinds == AllowList((), STRICT)
     assert allowed(policy(tasks={"kinds": []})).images is None

@@ -14,7 +14,7 @@ from heed.core.cel import template
 from heed.core.cel.expression import Expression, compile_expression
 from heed.core.compiler import validation
 from heed.core.schema import registry
-from heed.core.schema.validator import Checker
+from heed.core.schema.validator import SchemaValidator
 
 AGENT = """\
 apiVersion: heed.dev/v1alpha1
@@ -248,7 +248,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(model, "model_validate", parsing)
 
-    class Counted(Checker):
+    class Counted(SchemaValidator):
         def __init__(self, schema: Any) -> None:
             seen.append(f"compile {schema['title']}")
             super().__init__(schema)
@@ -257,7 +257,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(f"compile {source}")
         return compile_expression(source, **more)
 
-    monkeypatch.setattr(registry, "Checker", Counted)
+    monkeypatch.setattr(registry, "SchemaValidator", Counted)
     monkeypatch.setattr(template, "compile_expression", compiling)
     monkeypatch.setattr(validation, "compile_expression", compiling)
     return seen

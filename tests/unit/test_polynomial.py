@@ -10,9 +10,9 @@ from heed.core.cel.polynomial import (
     EXTENT,
     NONE,
     TOO_MUCH,
-    Allowance,
     Bound,
-    Limit,
+    DataLimit,
+    RemainingLimit,
     constant,
     extent_of,
     peak,
@@ -109,7 +109,7 @@ def test_what_is_left_without_another_is_never_negative() -> None:
     ],
 )
 def test_a_limit_is_the_largest_extent_that_is_within_the_budget(work: Bound, always: int) -> None:
-    limit = Limit.of(work)
+    limit = DataLimit.of(work)
 
     assert (limit.work, limit.always) == (work, always)
     assert limit.is_none is (always == LARGEST)
@@ -120,12 +120,12 @@ def test_just_as_much_as_the_budget_is_allowed_and_no_more() -> None:
     extent, length = extent_of([data])
 
     for powers, measure in (((1, 0), extent), ((0, 1), length), ((1, 1), extent * length)):
-        assert Limit.of({powers: BUDGET / measure}).allows(data)
-        assert not Limit.of({powers: BUDGET / (measure - 0.5)}).allows(data)
+        assert DataLimit.of({powers: BUDGET / measure}).allows(data)
+        assert not DataLimit.of({powers: BUDGET / (measure - 0.5)}).allows(data)
 
 
 def test_values_count_together() -> None:
-    limit = Limit.of({(1, 0): BUDGET / 500})
+    limit = DataLimit.of({(1, 0): BUDGET / 500})
 
     assert limit.allows("x" * 200) and limit.allows("x" * 200, "y" * 100)
     assert not limit.allows("x" * 200, "y" * 300)
@@ -135,10 +135,10 @@ def test_values_count_together() -> None:
 def test_an_allowance_has_less_left_for_more_that_stays_the_same(allowed: bool) -> None:
     fixed, changing = {"labels": "x" * 300}, {"data": "y" * 300}
     extent = extent_of([fixed, changing])[0]
-    limit = Limit.of({(1, 0): BUDGET / (extent - (not allowed) * 0.5)})
+    limit = DataLimit.of({(1, 0): BUDGET / (extent - (not allowed) * 0.5)})
 
-    assert Allowance(limit, fixed).allows(changing) is allowed
-    assert Allowance(limit, {}).allows(changing)
+    assert RemainingLimit(limit, fixed).allows(changing) is allowed
+    assert RemainingLimit(limit, {}).allows(changing)
 
 
 def test_a_short_look_at_their_bytes_is_enough_where_data_are_few() -> None:
@@ -147,19 +147,19 @@ def test_a_short_look_at_their_bytes_is_enough_where_data_are_few() -> None:
     size = 33 * len(marshal.dumps((data,), 2))
     changing = 33 * (len(marshal.dumps("xy", 2)) + len(marshal.dumps(data, 2)))
 
-    assert Limit(constant(TOO_MUCH), size).allows(data)
-    assert not Limit(constant(TOO_MUCH), size - 1).allows(data)
-    assert Allowance(Limit(constant(TOO_MUCH), changing), "xy").allows(data)
-    assert not Allowance(Limit(constant(TOO_MUCH), changing - 1), "xy").allows(data)
+    assert DataLimit(constant(TOO_MUCH), size).allows(data)
+    assert not DataLimit(constant(TOO_MUCH), size - 1).allows(data)
+    assert RemainingLimit(DataLimit(constant(TOO_MUCH), changing), "xy").allows(data)
+    assert not RemainingLimit(DataLimit(constant(TOO_MUCH), changing - 1), "xy").allows(data)
 
 
 def test_the_short_look_counts_a_value_as_often_as_it_is_there() -> None:
     text = "x" * 1000
     data = [text] * 100
-    limit = Limit(constant(TOO_MUCH), extent_of([data])[0] - 1)
+    limit = DataLimit(constant(TOO_MUCH), extent_of([data])[0] - 1)
 
     assert not limit.allows(data)
-    assert not Allowance(limit, None).allows(data)
+    assert not RemainingLimit(limit, None).allows(data)
 
 
 # ── how much a value is ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from heed.core.effects import TaskEnd
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from heed.engine.published_results import with_published_result
 from tests.unit.inmemory import AGENT, Bus
 
@@ -13,7 +13,7 @@ END = TaskEnd("t-1", "run-1", "2026-01-31T12:00:00Z", True, result="small", mess
 SUBJECT = "heed.tasks.demo.researcher.t-1.dev.heed.task.result"
 
 
-async def end(given: TaskEnd, found: Event | Malformed | None) -> TaskEnd:
+async def end(given: TaskEnd, found: Event | MalformedMessage | None) -> TaskEnd:
     bus = Bus()
     if found is not None:
         bus.results[SUBJECT] = found
@@ -42,7 +42,7 @@ async def test_one_that_published_nothing_has_the_result_that_it_wrote() -> None
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        (Malformed("BadData", "no JSON"), "the published result is no event: no JSON"),
+        (MalformedMessage("BadData", "no JSON"), "the published result is no event: no JSON"),
         (
             Event("r", "/task", "dev.heed.task.result", b"\x00", datacontenttype="image/png"),
             "the published result is image/png; publish JSON or text",
@@ -50,7 +50,7 @@ async def test_one_that_published_nothing_has_the_result_that_it_wrote() -> None
     ],
 )
 async def test_a_result_that_cannot_be_read_makes_the_end_a_failure(
-    found: Event | Malformed, message: str
+    found: Event | MalformedMessage, message: str
 ) -> None:
     failed = replace(END, completed=False, result=None, reason="BadResult", message=message)
 

@@ -9,15 +9,15 @@ from heed.api.status import Cursor, PendingTask, Session, TaskCause, TaskRate
 from heed.core.decision import quotas
 from heed.core.decision.handlers import Reacted, Wanted, Wish
 from heed.core.ledger.ledger import Ledger
-from heed.core.policy.permissions import Cap, Limits
+from heed.core.policy.permissions import Quota, Quotas
 from tests.unit.builders import at, failure_of
 
 MINUTE = "2026-01-31T12:01:00Z"
 SAYS = "AgentPolicy demo/strict allows at most"
 
 
-def cap(most: int) -> Cap:
-    return Cap(most, ("demo/strict",))
+def cap(most: int) -> Quota:
+    return Quota(most, ("demo/strict",))
 
 
 def task(phase: Any = "Started") -> PendingTask:
@@ -50,7 +50,7 @@ def test_so_many_tasks_may_be_pending(
 ) -> None:
     def check() -> None:
         quotas.check_starts(
-            Limits(pending_tasks=cap(5)), Ledger(pending_tasks=HELD), cancelled, wishes(starts)
+            Quotas(pending_tasks=cap(5)), Ledger(pending_tasks=HELD), cancelled, wishes(starts)
         )
 
     if pending is None:
@@ -63,7 +63,7 @@ def test_so_many_tasks_may_be_pending(
 def test_what_starts_nothing_is_within_every_limit() -> None:
     ledger = Ledger(Cursor("S", 1, at(60)), pending_tasks=HELD, task_rate=TaskRate(MINUTE, 9))
 
-    quotas.check_starts(Limits(pending_tasks=cap(0), tasks_per_minute=cap(0)), ledger, {}, wishes(0))
+    quotas.check_starts(Quotas(pending_tasks=cap(0), tasks_per_minute=cap(0)), ledger, {}, wishes(0))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_what_starts_nothing_is_within_every_limit() -> None:
 )
 def test_so_many_tasks_may_start_in_a_minute(time: float, known: TaskRate | None, so_far: int) -> None:
     ledger = Ledger(Cursor("S", 1, at(time)), task_rate=known)
-    limited = Limits(tasks_per_minute=cap(5))
+    limited = Quotas(tasks_per_minute=cap(5))
 
     quotas.check_starts(limited, ledger, {}, wishes(5 - so_far))
     assert failure_of(quotas.check_starts, limited, ledger, {}, wishes(6 - so_far)) == (
@@ -87,11 +87,11 @@ def test_so_many_tasks_may_start_in_a_minute(time: float, known: TaskRate | None
         "last",
     )
     assert quotas.rate(limited, ledger, 2) == TaskRate(f"{at(time)[:16]}:00Z", so_far + 2)
-    assert quotas.rate(Limits(), ledger, 2) is None
+    assert quotas.rate(Quotas(), ledger, 2) is None
 
 
 def test_before_the_first_event_no_minute_has_begun() -> None:
-    assert quotas.rate(Limits(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
+    assert quotas.rate(Quotas(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
 
 
 SESSION = Session(at(0), at(0), "c")
@@ -113,7 +113,7 @@ def test_so_many_sessions_there_may_be(
     most: int | None, before: dict[str, Session], kept: dict[str, Session], fits: bool
 ) -> None:
     def check() -> None:
-        limited = Limits(sessions=None if most is None else cap(most))
+        limited = Quotas(sessions=None if most is None else cap(most))
         quotas.check_session(
             limited, Ledger(sessions=before), "s", kept, Reacted({}, handlers=["first", "last"])
         )
@@ -131,7 +131,7 @@ def test_so_many_sessions_there_may_be(
 def test_events_may_be_so_far_from_their_origin(most: int | None, hops: int, fits: bool) -> None:
     def check() -> None:
         emits = [Wanted("first", {}), Wanted("last", {})]
-        quotas.check_hops(Limits(hops=None if most is None else cap(most)), hops, Reacted({}, emits=emits))
+        quotas.check_hops(Quotas(hops=None if most is None else cap(most)), hops, Reacted({}, emits=emits))
 
     if fits:
         check()

@@ -11,7 +11,7 @@ from heed.bus.codec.cloudevents import encode_value
 from heed.bus.codec.dead_letter import DeadLetter, redriven
 from heed.bus.codec.redrive_headers import read_redrive, write_redrive
 from heed.bus.consumer.reader import receive
-from heed.core.events import Event, Malformed, Redrive
+from heed.core.events import Event, MalformedMessage, Redrive
 from tests.unit.messages import HEADERS, SUBJECT, TYPE, refusal_of
 
 REDRIVEN = names.redrive_subject("demo", "researcher", TYPE)
@@ -70,7 +70,7 @@ def test_other_headers_are_refused_with_a_remedy(headers: dict[str, str]) -> Non
     refused = read_redrive(REDRIVEN, {**valid, **headers})
 
     assert refusal_of(refused) == "BadRedrive"
-    assert isinstance(refused, Malformed) and "heed dead redrive" in refused.message
+    assert isinstance(refused, MalformedMessage) and "heed dead redrive" in refused.message
 
 
 def test_headers_of_a_redrive_are_believed_on_redrive_subjects_only() -> None:
@@ -88,7 +88,7 @@ def test_headers_of_a_redrive_are_believed_on_redrive_subjects_only() -> None:
 def test_a_redrive_subject_without_its_headers_carries_no_event() -> None:
     received = receive(8, NOW, REDRIVEN, HEADERS, b"")
 
-    assert isinstance(received.event, Malformed) and refusal_of(received.event) == "BadRedrive"
+    assert isinstance(received.event, MalformedMessage) and refusal_of(received.event) == "BadRedrive"
     assert received.redrive is None
 
 
@@ -97,7 +97,7 @@ def test_a_redriven_event_still_has_to_be_of_its_subjects_type() -> None:
 
     received = receive(8, NOW, names.redrive_subject("demo", "researcher", "a.b"), headers, b"")
 
-    assert isinstance(received.event, Malformed) and refusal_of(received.event) == "TypeMismatch"
+    assert isinstance(received.event, MalformedMessage) and refusal_of(received.event) == "TypeMismatch"
     assert received.redrive == Redrive(LETTER, 2)
 
 
@@ -165,4 +165,4 @@ def test_a_type_that_its_subject_did_not_allow_is_not_made_good_by_a_redrive() -
 
     # Then it is refused again
     received = receive(8, NOW, message.subject, message.headers, message.payload)
-    assert isinstance(received.event, Malformed) and received.event.code == "TypeMismatch"
+    assert isinstance(received.event, MalformedMessage) and received.event.code == "TypeMismatch"

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from heed.core.schema.registry import Rule
+from heed.core.schema.registry import SchemaSource
 from heed.core.schema.required_members import is_required
 
 TYPE = "com.example.asked"
 
 
-def rule(schema: Any, type_: str = TYPE) -> Rule:
+def rule(schema: Any, type_: str = TYPE) -> SchemaSource:
     """An EventType that counts."""
-    return Rule("demo", "it", type_, "Enforce", json.dumps(schema))
+    return SchemaSource("demo", "it", type_, "Enforce", json.dumps(schema))
 
 
 def needs(*names: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.compiler.admission import Around, Request, judge
+from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
 from heed.kube.webhook import review_pool
 from heed.kube.webhook.review_pool import Checks, CheckUnavailable
 from tests.integration.waiting import SOON, until
@@ -27,7 +27,7 @@ WRONG = {
     "spec": {"subscribe": [{"type": ">"}], "handlers": [{"name": "h", "type": ">", "when": "nothing"}]},
 }
 POLICY: dict[str, Any] = {**COMMON, "kind": "AgentPolicy", "spec": {"agentSelector": {}, "emissions": []}}
-MANY = Around(policies=[POLICY] * 50_000)  # takes seconds to read
+MANY = ClusterContext(policies=[POLICY] * 50_000)  # takes seconds to read
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +56,9 @@ def _alive(pid: int) -> bool:
     return True
 
 
-async def refusal(checks: Checks, manifest: dict[str, Any], around: Around | None = None) -> str:
+async def refusal(checks: Checks, manifest: dict[str, Any], around: ClusterContext | None = None) -> str:
     """Why a manifest is refused; nothing where it is not."""
-    verdict = await checks.judge(Request(manifest["kind"], manifest), around or Around())
+    verdict = await checks.judge(AdmissionRequest(manifest["kind"], manifest), around or ClusterContext())
     return "\n".join(map(str, verdict.problems))
 
 
@@ -77,11 +77,11 @@ async def test_verdicts_come_back_from_one_process() -> None:
 async def test_a_verdict_brings_its_warnings() -> None:
     foreign = {**AGENT, "spec": {**AGENT["spec"], "subscribe": [{"type": ">", "namespace": "shop"}]}}
     async with checking() as checks:
-        verdict = await checks.judge(Request("Agent", AGENT), Around())
+        verdict = await checks.judge(AdmissionRequest("Agent", AGENT), ClusterContext())
         assert (verdict.problems, verdict.warnings) == ((), ())
 
-        told = await checks.judge(Request("Agent", foreign), Around())
-        assert told == judge(Request("Agent", foreign), Around())
+        told = await checks.judge(AdmissionRequest("Agent", foreign), ClusterContext())
+        assert told == judge(AdmissionRequest("Agent", foreign), ClusterContext())
         assert told.warnings[0].startswith("it waits until it is granted: spec.subscribe[0].namespace")
 
 
@@ -140,7 +140,7 @@ async def test_an_answer_that_nobody_waits_for_is_nobody_elses() -> None:
 async def test_a_mistake_of_ours_refuses_nothing() -> None:
     async with checking() as checks:
         with pytest.raises(CheckUnavailable, match="KeyError"):
-            await refusal(checks, AGENT, Around(policies=[{"spec": {}}]))
+            await refusal(checks, AGENT, ClusterContext(policies=[{"spec": {}}]))
 
         assert await refusal(checks, AGENT) == ""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.compiler.admission import Around, Request, judge
+from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
 from heed.kube.webhook import review_worker
 from heed.kube.webhook.review_worker import answer, frame
 from heed.sandbox.decision_worker import LENGTH, read_frame
@@ -37,7 +37,7 @@ def asked(new: Any, **around: Any) -> dict[str, Any]:
 
 
 def expected(new: Any, **around: Any) -> dict[str, Any]:
-    found: dict[str, Any] = asdict(judge(Request(new["kind"], new), Around(**around)))
+    found: dict[str, Any] = asdict(judge(AdmissionRequest(new["kind"], new), ClusterContext(**around)))
     return found
 
 

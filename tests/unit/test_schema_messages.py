@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.schema.cost import SchemaRefused
-from heed.core.schema.validator import MAX_MESSAGE, Checker, shortened
+from heed.core.schema.validator import MAX_MESSAGE, SchemaValidator, shortened
 
 LONG = "x" * 100
 
@@ -78,7 +78,7 @@ LONG = "x" * 100
     ],
 )
 def test_each_keyword_has_its_words(schema: dict[str, Any], data: Any, said: str) -> None:
-    assert Checker(schema).problem(data) == f"data: {said}"
+    assert SchemaValidator(schema).problem(data) == f"data: {said}"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_each_keyword_has_its_words(schema: dict[str, Any], data: Any, said: str
     ],
 )
 def test_a_mistake_has_its_place(schema: dict[str, Any], data: Any, said: str) -> None:
-    assert Checker(schema).problem(data) == said
+    assert SchemaValidator(schema).problem(data) == said
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_a_mistake_has_its_place(schema: dict[str, Any], data: Any, said: str) -
     ],
 )
 def test_what_fits_has_no_problem(schema: dict[str, Any], data: Any) -> None:
-    assert Checker(schema).problem(data) is None
+    assert SchemaValidator(schema).problem(data) is None
 
 
 def test_the_same_checker_explains_each_of_many_data() -> None:
-    checker = Checker({"anyOf": [{"type": "string"}], "properties": {"a": {"type": "null"}}})
+    checker = SchemaValidator({"anyOf": [{"type": "string"}], "properties": {"a": {"type": "null"}}})
 
     for _ in range(2):
         assert checker.problem({"a": 1}) == "data.a: is a number, not null"
@@ -163,12 +163,12 @@ def test_a_place_and_a_message_are_cut() -> None:
     for _ in range(6):
         schema, data = {"additionalProperties": schema}, {LONG: data}
     place = shortened("data" + f".{'x' * 39}…" * 6, 200)
-    assert Checker(schema).problem(data) == f'{place}: is not "{"x" * 58}…'
+    assert SchemaValidator(schema).problem(data) == f'{place}: is not "{"x" * 58}…'
 
     many: dict[str, Any] = {"additionalProperties": {"enum": [LONG, LONG + "a", LONG + "b", LONG + "c"]}}
     for _ in range(5):
         many: dict[str, Any] = {"additionalProperties": many}
-    found = Checker(many).problem(data) or ""
+    found = SchemaValidator(many).problem(data) or ""
     assert len(found) == MAX_MESSAGE and found.startswith(f'{place}: is none of "{"x" * 58}…, "x')
 
 
@@ -177,7 +177,7 @@ def test_a_place_and_a_message_are_cut() -> None:
 def test_data_that_the_library_cannot_read_have_a_problem_and_no_exception(
     schema: dict[str, Any], data: Any
 ) -> None:
-    assert Checker(schema).problem(data) == (
+    assert SchemaValidator(schema).problem(data) == (
         "data: cannot be checked, as they nest too deep or hold numbers beyond 64 bits"
     )
 
@@ -190,8 +190,8 @@ UNTOLD = "data: do not fit the schema"
 def test_where_a_reference_leads_into_an_alternative_the_mistake_is_not_named() -> None:
     schema = {"properties": {"a": {"oneOf": [{"type": "string"}]}, "b": {"$ref": "#/properties/a/oneOf/0"}}}
 
-    assert Checker(schema).problem({"b": 1}) == UNTOLD
-    assert Checker(schema).problem({"b": "x"}) is None
+    assert SchemaValidator(schema).problem({"b": 1}) == UNTOLD
+    assert SchemaValidator(schema).problem({"b": "x"}) is None
 
 
 def test_where_alternatives_in_each_other_make_a_copy_too_long_it_is_neither() -> None:
@@ -201,8 +201,11 @@ def test_where_alternatives_in_each_other_make_a_copy_too_long_it_is_neither() -
             schema = {"anyOf": [schema]}
         return schema
 
-    assert Checker(alternatives(3)).problem(1) == "data: fits none of its alternatives (anyOf)"
-    assert Checker(alternatives(7)).problem(1) in (UNTOLD, "data: fits none of its alternatives (anyOf)")
+    assert SchemaValidator(alternatives(3)).problem(1) == "data: fits none of its alternatives (anyOf)"
+    assert SchemaValidator(alternatives(7)).problem(1) in (
+        UNTOLD,
+        "data: fits none of its alternatives (anyOf)",
+    )
 
 
 # ── schemas that are none ───────────────────────────────────────────────────────────────────────────────────────────
@@ -241,7 +244,7 @@ def test_a_schema_that_is_none_is_refused_with_its_place(
     schema: dict[str, Any], path: str, said: str
 ) -> None:
     with pytest.raises(SchemaRefused) as caught:
-        Checker(schema)
+        SchemaValidator(schema)
 
     assert (caught.value.path, caught.value.message) == (path, said)
 
@@ -252,7 +255,7 @@ def test_the_place_of_such_a_mistake_is_cut() -> None:
         schema = {"properties": {"n" * 70: schema}}
 
     with pytest.raises(SchemaRefused) as caught:
-        Checker(schema)
+        SchemaValidator(schema)
 
     assert caught.value.path == shortened(f".properties.{'n' * 70}" * 4 + ".minimum", 256)
     assert len(caught.value.path) == 256
@@ -260,7 +263,7 @@ def test_the_place_of_such_a_mistake_is_cut() -> None:
 
 def test_what_the_library_cannot_read_is_refused_too() -> None:
     with pytest.raises(SchemaRefused) as caught:
-        Checker({"const": {1: 2}})
+        SchemaValidator({"const": {1: 2}})
 
     assert caught.value.message.startswith("cannot be used: Dict key must be str")
 

@@ -9,11 +9,11 @@ import pytest
 from heed import names
 from heed.core.schema.registry import (
     NO_SCHEMAS,
-    Compiled,
-    Finding,
-    Refused,
-    Rule,
-    Schemas,
+    CompiledEventType,
+    RefusedEventType,
+    SchemaMismatch,
+    SchemaRegistry,
+    SchemaSource,
     compile_schemas,
     compile_type,
     together,
@@ -26,7 +26,7 @@ RECURSIVE = {"items": {"$ref": "#"}}
 SAID = "EventType demo/numbers of com.example.question.asked: "
 
 
-def numbers(**more: Any) -> Schemas:
+def numbers(**more: Any) -> SchemaRegistry:
     """One type, of whole numbers."""
     return schemas(event_type(NUMBER, name="numbers", **more))
 
@@ -52,7 +52,7 @@ def numbers(**more: Any) -> Schemas:
 def test_what_does_not_fit_is_found_with_the_types_mode(
     mode: Any, data: Any, content: str | None, said: str | None
 ) -> None:
-    expected = None if said is None else Finding(mode, SAID + said)
+    expected = None if said is None else SchemaMismatch(mode, SAID + said)
 
     assert numbers(mode=mode).check(NAMESPACE, ASKED, data, content) == expected
 
@@ -74,7 +74,7 @@ def test_a_type_is_one_of_its_namespace_only() -> None:
 def test_who_wants_to_know_is_told_what_is_about_to_check() -> None:
     told: list[str] = []
     found = numbers()
-    listening = Schemas(found.rules, found._checkers, told.append)
+    listening = SchemaRegistry(found.rules, found._checkers, told.append)
 
     for type_ in (ASKED, "com.example.other"):
         listening.check(NAMESPACE, type_, 7)
@@ -97,12 +97,12 @@ def test_a_type_is_compiled_to_its_rule() -> None:
     schema = {"title": "é", "type": "integer"}
     found = compile_type(event_type(schema, name="numbers", namespace="shop", mode="Warn"))
 
-    assert isinstance(found, Compiled)
-    assert found.rule == Rule("shop", "numbers", ASKED, "Warn", '{"title":"é","type":"integer"}')
+    assert isinstance(found, CompiledEventType)
+    assert found.rule == SchemaSource("shop", "numbers", ASKED, "Warn", '{"title":"é","type":"integer"}')
     assert json.loads(found.rule.schema) == schema
     assert found.key == ("shop", ASKED)
     assert found.check(7) is None
-    assert found.check("x") == Finding(
+    assert found.check("x") == SchemaMismatch(
         "Warn", f"EventType shop/numbers of {ASKED}: data: is a string, not integer"
     )
 
@@ -127,8 +127,8 @@ def test_a_type_is_compiled_to_its_rule() -> None:
 def test_what_cannot_be_used_is_refused_with_its_place(schema: Any, type_: str, message: str) -> None:
     item = event_type(schema, type_)
 
-    assert compile_type(item) == Refused(item, message, "Invalid")
-    assert compile_schemas([item]) == (NO_SCHEMAS, [Refused(item, message, "Invalid")])
+    assert compile_type(item) == RefusedEventType(item, message, "Invalid")
+    assert compile_schemas([item]) == (NO_SCHEMAS, [RefusedEventType(item, message, "Invalid")])
 
 
 # ── which count ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -182,7 +182,7 @@ def test_the_oldest_that_can_be_used_counts(items: list[Any], counts: list[str],
 def test_a_copy_in_another_process_checks_the_same_and_tells_nobody() -> None:
     told: list[str] = []
     found = numbers()
-    copy = pickle.loads(pickle.dumps(Schemas(found.rules, found._checkers, told.append)))
+    copy = pickle.loads(pickle.dumps(SchemaRegistry(found.rules, found._checkers, told.append)))
 
     assert copy == found
     assert copy.check(NAMESPACE, ASKED, "x") == found.check(NAMESPACE, ASKED, "x")

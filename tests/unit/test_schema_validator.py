@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.core.schema.cost import MAX_BYTES, SchemaRefused, limit_of
-from heed.core.schema.validator import MAX_MESSAGE, Checker
+from heed.core.schema.validator import MAX_MESSAGE, SchemaValidator
 
 ORDER = {
     "type": "object",
@@ -32,13 +32,13 @@ ORDER = {
 
 def problem(schema: dict[str, Any], data: Any) -> str | None:
     """What a schema has against data."""
-    return Checker(schema).problem(data)
+    return SchemaValidator(schema).problem(data)
 
 
 def refusal(schema: dict[str, Any]) -> str:
     """Why a schema is not taken."""
     with pytest.raises(SchemaRefused) as caught:
-        Checker(schema)
+        SchemaValidator(schema)
     return f"{caught.value.path}: {caught.value.message}"
 
 
@@ -230,7 +230,7 @@ def test_a_schema_that_would_take_too_much_is_refused(schema: dict[str, Any]) ->
 )
 def test_what_refers_to_itself_works_and_is_never_taken_for_harmless(schema: dict[str, Any]) -> None:
     assert not limit_of(schema).allows(1)
-    Checker(schema).problem([[{"next": {"next": None}}]])
+    SchemaValidator(schema).problem([[{"next": {"next": None}}]])
 
 
 def test_a_tree_is_checked_to_its_leaves() -> None:
@@ -330,4 +330,4 @@ def test_what_a_file_says_makes_no_difference(tmp_path: Path) -> None:
     ],
 )
 def test_what_only_looks_like_a_reference_is_taken(schema: dict[str, Any]) -> None:
-    Checker(schema)
+    SchemaValidator(schema)

@@ -12,8 +12,8 @@ from heed.core.compiler.program import Program
 from heed.core.decision import sessions
 from heed.core.decision.sessions import MAX_KEY
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger.dedup_window import Window
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.dedup_window import DedupWindow
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
 
@@ -163,9 +163,9 @@ LEDGER = Ledger(
     totals=Totals(handled=3),
     sessions={"a": Session(at(4), at(4), "c", {"n": 1})},
     pending_tasks={"t": task("a")},
-    waiting=Waiting.of({2: "x"}),
+    waiting=DeferredEvents.of({2: "x"}),
     recent_tasks=(RecentTask("t0", "work", "a", "Completed", at(1), at(2)),),
-    recent_events=Window.of(["d"]),
+    recent_events=DedupWindow.of(["d"]),
     outbox={},
     task_rate=TaskRate(at(0), 2),
 )

@@ -2,7 +2,7 @@
 
 from heed import names
 from heed.core.effects import TaskWork
-from heed.core.simulation.simulator import Answer
+from heed.core.simulation.simulator import StubbedEnd
 from tests.unit.builders import AGENT, NAMESPACE, job, program
 from tests.unit.simulations import HALT, STOP, WORKER, in_turn, message, run, state, stream, told
 
@@ -25,10 +25,13 @@ def test_a_task_that_is_not_answered_stays_pending() -> None:
 
 
 def test_an_answer_is_all_that_an_agent_hears_of_an_end() -> None:
-    failed = run(message("a"), answer=Answer(None, "JobFailed", "sorry", 3, "OOMKilled", "main"))
+    failed = run(message("a"), answer=StubbedEnd(None, "JobFailed", "sorry", 3, "OOMKilled", "main"))
 
-    assert state(run(message("a"), answer=Answer(result=[1])), "a")["got"] == {"task": "work", "result": [1]}
-    assert state(run(message("a"), answer=Answer()), "a")["got"] == {"task": "work"}
+    assert state(run(message("a"), answer=StubbedEnd(result=[1])), "a")["got"] == {
+        "task": "work",
+        "result": [1],
+    }
+    assert state(run(message("a"), answer=StubbedEnd()), "a")["got"] == {"task": "work"}
     assert state(failed, "a")["lost"] == {
         "task": "work",
         "reason": "JobFailed",
@@ -40,7 +43,7 @@ def test_an_answer_is_all_that_an_agent_hears_of_an_end() -> None:
 
 
 def test_an_end_has_an_id_that_derives_from_its_task() -> None:
-    first, end, _ = run(message("a"), answer=Answer()).steps
+    first, end, _ = run(message("a"), answer=StubbedEnd()).steps
     (task,) = [work.id for work in first.deliveries[0].started]
 
     assert end.message.event.id == names.digest("simulated", task)
@@ -57,7 +60,7 @@ def test_a_task_that_can_be_no_job_fails_whatever_the_answer() -> None:
         tasks={"work": {"job": {"parallelism": "${event.type}", **job()["job"]}}},
     )
 
-    finished = run(message("a"), answer=Answer(result=1), agents=(agent,))
+    finished = run(message("a"), answer=StubbedEnd(result=1), agents=(agent,))
 
     (session,) = finished.ledgers[agent.agent].sessions.values()
     assert session.state["lost"] == {
@@ -87,8 +90,8 @@ def test_the_task_of_a_session_that_ended_is_stopped_and_not_heard_of_again() ->
 
 
 def test_an_end_may_wait_for_a_given_event_and_all_that_comes_of_it() -> None:
-    def late(work: TaskWork) -> Answer:
-        return Answer(after="b") if work.document["input"] == "a" else Answer()
+    def late(work: TaskWork) -> StubbedEnd:
+        return StubbedEnd(after="b") if work.document["input"] == "a" else StubbedEnd()
 
     assert stream(run(message("a"), message("b"), message("c", STOP), answer=late)) == [
         *("asked", "asked", "completed", "done", "completed", "done", "stop")
@@ -96,20 +99,20 @@ def test_an_end_may_wait_for_a_given_event_and_all_that_comes_of_it() -> None:
 
 
 def test_an_end_that_waits_for_an_event_that_was_stored_before_does_not_wait() -> None:
-    def late(work: TaskWork) -> Answer:
-        return Answer(after="a")
+    def late(work: TaskWork) -> StubbedEnd:
+        return StubbedEnd(after="a")
 
     assert stream(run(message("a"), message("b"), answer=late)) == ["asked", "completed", "done"] * 2
 
 
 def test_an_end_that_waits_for_what_never_comes_is_pending() -> None:
-    assert stream(run(message("a"), message("b", STOP), answer=Answer(after="z"))) == ["asked", "stop"]
+    assert stream(run(message("a"), message("b", STOP), answer=StubbedEnd(after="z"))) == ["asked", "stop"]
 
 
 def test_an_end_that_waits_is_not_told_once_its_task_was_cancelled() -> None:
     halted = message("b", HALT, correlationid="a")
 
-    assert stream(run(message("a"), halted, message("c", STOP), answer=Answer(after="c"))) == [
+    assert stream(run(message("a"), halted, message("c", STOP), answer=StubbedEnd(after="c"))) == [
         *("asked", "halt", "failed", "stop")
     ]
 
@@ -120,7 +123,10 @@ def test_only_given_events_release_an_end() -> None:
 
     for id_ in ends:
         finished = run(
-            message("a"), message("b"), message("c", STOP), answer=in_turn(Answer(), Answer(after=id_))
+            message("a"),
+            message("b"),
+            message("c", STOP),
+            answer=in_turn(StubbedEnd(), StubbedEnd(after=id_)),
         )
         assert stream(finished) == ["asked", "completed", "done", "asked", "stop"]
 
@@ -142,7 +148,7 @@ def test_a_task_that_runs_says_how_far_it_is() -> None:
 def test_the_end_that_a_task_tells_is_its_only_one() -> None:
     done = told("d", names.TASK_COMPLETED, {"result": 1})
 
-    finished = run(message("a"), done, message("b", STOP), answer=Answer(after="b"))
+    finished = run(message("a"), done, message("b", STOP), answer=StubbedEnd(after="b"))
 
     assert stream(finished) == ["asked", "completed", "done", "stop"]
     assert state(finished, "a")["got"] == {"result": 1}

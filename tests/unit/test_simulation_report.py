@@ -13,7 +13,7 @@ from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump
 from heed.core.simulation.report import transcript
-from heed.core.simulation.simulator import Answer, Message, simulate
+from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, job, malformed, program, received
 
 STOP = "com.example.stop"
@@ -31,16 +31,16 @@ TELLER = program(
 ME = f"{NAMESPACE}/{AGENT}"
 
 
-def given(id_: str, type_: str = ASKED, data: Any = None, **more: Any) -> Message:
-    return Message(names.event_subject(NAMESPACE, type_), Event(id_, "/test", type_, data, **more))
+def given(id_: str, type_: str = ASKED, data: Any = None, **more: Any) -> SimulatedMessage:
+    return SimulatedMessage(names.event_subject(NAMESPACE, type_), Event(id_, "/test", type_, data, **more))
 
 
-def told(*messages: Message, answer: Answer | None = None, limit: int = 99) -> dict[str, Any]:
+def told(*messages: SimulatedMessage, answer: StubbedEnd | None = None, limit: int = 99) -> dict[str, Any]:
     return transcript(simulate([TELLER], messages, lambda work: answer, limit=limit))
 
 
 def test_a_transcript_tells_a_simulation_in_full() -> None:
-    run = simulate([TELLER], [given("a", data={"topic": "tides"})], lambda work: Answer(result=42))
+    run = simulate([TELLER], [given("a", data={"topic": "tides"})], lambda work: StubbedEnd(result=42))
     found = transcript(run)
     begun, emitted, ended = run.steps
     (task,) = begun.deliveries[0].started
@@ -129,7 +129,7 @@ def test_what_is_left_over_is_told() -> None:
 
 def test_outcomes_are_counted_in_the_order_of_their_names() -> None:
     asked = given("a", data={"topic": "tides"})
-    gone = Message(
+    gone = SimulatedMessage(
         names.inbox_subject(NAMESPACE, AGENT, names.TASK_FAILED),
         Event("x", "/x", names.TASK_FAILED, subject="no"),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.core.simulation.simulator import Answer, Run, identified
+from heed.core.simulation.simulator import SimulationRun, StubbedEnd, identified
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
 from tests.unit.simulations import STOP, WORKER, message, run, stream
 
@@ -48,13 +48,13 @@ def test_a_given_time_moves_the_clock_and_never_back(time: str, at: str) -> None
 
 
 def test_after_a_given_time_the_clock_goes_on_from_there() -> None:
-    steps = run(message("a", time="2030-01-01T00:00:00Z"), message("b"), answer=Answer()).steps
+    steps = run(message("a", time="2030-01-01T00:00:00Z"), message("b"), answer=StubbedEnd()).steps
 
     assert [step.at[:19] for step in steps] == [f"2030-01-01T00:00:0{second}" for second in range(6)]
 
 
 def test_what_a_task_or_an_agent_says_has_the_time_of_its_cause_and_does_not_move_the_clock() -> None:
-    steps = run(message("a"), answer=Answer()).steps
+    steps = run(message("a"), answer=StubbedEnd()).steps
 
     assert [
         (step.message.origin, step.at[17:19], (step.message.event.time or "")[17:19]) for step in steps
@@ -69,7 +69,7 @@ def test_what_a_task_or_an_agent_says_has_the_time_of_its_cause_and_does_not_mov
 
 
 def test_all_that_comes_of_an_event_comes_before_the_next_one() -> None:
-    assert stream(run(message("a"), message("b"), answer=Answer())) == ["asked", "completed", "done"] * 2
+    assert stream(run(message("a"), message("b"), answer=StubbedEnd())) == ["asked", "completed", "done"] * 2
 
 
 def test_a_message_is_delivered_to_those_that_read_its_subject() -> None:
@@ -84,26 +84,26 @@ def test_a_message_is_delivered_to_those_that_read_its_subject() -> None:
 def test_it_stops_at_its_limit_and_says_what_was_not_stored() -> None:
     given = [message("a"), message("b"), message("c")]
 
-    runs = [run(*given, answer=Answer(), limit=limit) for limit in (0, 1, 2, 3, 9)]
+    runs = [run(*given, answer=StubbedEnd(), limit=limit) for limit in (0, 1, 2, 3, 9)]
 
     assert [(len(item.steps), item.waiting) for item in runs] == [(0, 3), (1, 3), (2, 3), (3, 2), (9, 0)]
 
 
 def test_types_are_counted_the_most_frequent_first() -> None:
-    finished = run(message("a"), message("b"), message("c", STOP), answer=Answer())
+    finished = run(message("a"), message("b"), message("c", STOP), answer=StubbedEnd())
 
     assert finished.busiest(2) == [(ASKED, 2), (names.TASK_COMPLETED, 2)]
     assert finished.busiest() == [(ASKED, 2), (names.TASK_COMPLETED, 2), ("x.done", 2), (STOP, 1)]
-    assert Run(tuple(run(*(message("e", f"com.x{n}") for n in range(7))).steps), {}, {}, 0).busiest() == [
-        (f"com.x{n}", 1) for n in range(5)
-    ]
+    assert SimulationRun(
+        tuple(run(*(message("e", f"com.x{n}") for n in range(7))).steps), {}, {}, 0
+    ).busiest() == [(f"com.x{n}", 1) for n in range(5)]
 
 
 @pytest.mark.parametrize("seed", ["1", "2", "3"])
 def test_a_shuffled_run_repeats_itself(seed: str) -> None:
     given = [message(id_) for id_ in "abcdef"]
 
-    one, other = (run(*given, answer=Answer(), shuffle=seed) for _ in range(2))
+    one, other = (run(*given, answer=StubbedEnd(), shuffle=seed) for _ in range(2))
 
     assert stream(one) == stream(other)
     assert sorted(stream(one)) == sorted(["asked", "completed", "done"] * 6)
@@ -112,7 +112,7 @@ def test_a_shuffled_run_repeats_itself(seed: str) -> None:
 
 def test_shuffled_events_come_in_another_order_and_given_ones_in_theirs() -> None:
     given = [message(id_) for id_ in "abcdef"]
-    runs = [run(*given, answer=Answer(), shuffle=str(seed)) for seed in range(12)]
+    runs = [run(*given, answer=StubbedEnd(), shuffle=str(seed)) for seed in range(12)]
 
     assert len({tuple(stream(item)) for item in runs}) == 12
     for item in runs:

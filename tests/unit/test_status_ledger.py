@@ -9,7 +9,7 @@ import pytest
 
 from heed.api.status import Cursor, Totals
 from heed.core.effects import AgentRef
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.client.client import Api
@@ -33,7 +33,7 @@ def on(ledger: Ledger, sequence: int) -> Ledger:
 
 
 def saturated(ledger: Ledger) -> Ledger:
-    return replace(ledger, waiting=Waiting.of({100: "key"}))
+    return replace(ledger, waiting=DeferredEvents.of({100: "key"}))
 
 
 def conditions(server: ApiServer) -> list[dict[str, Any]]:
@@ -127,7 +127,7 @@ async def test_what_the_ledger_means_for_a_condition_goes_with_it(server: ApiSer
     ]
     assert conditions(server)[1]["observedGeneration"] == 3
 
-    await home.commit(full, replace(full.ledger, waiting=Waiting()))
+    await home.commit(full, replace(full.ledger, waiting=DeferredEvents()))
     assert [(item["type"], item["status"]) for item in conditions(server)] == [
         ("Ready", "True"),
         ("Saturated", "False"),

@@ -6,8 +6,8 @@ import pytest
 
 from heed import names
 from heed.core.decision.decide import decide
-from heed.core.events import Event, Malformed, Received
-from heed.core.ledger.deferred import Waiting
+from heed.core.events import Event, MalformedMessage, Received
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, program
 
@@ -16,7 +16,7 @@ LISTENER = program({"name": "hear", "type": ASKED, "state": {"heard": "${event.d
 
 def made_to_wait(subject: str) -> tuple[Ledger, Received]:
     """A status in which somebody wrote that the event at 5 waits for room."""
-    ledger = Ledger(waiting=Waiting.of({5: names.waiting_digest("s")}))
+    ledger = Ledger(waiting=DeferredEvents.of({5: names.waiting_digest("s")}))
     ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=9, time=at(9)))
     return ledger, Received(5, at(5), subject, Event("e-1", "/else", ASKED, "secret"))
 
@@ -44,7 +44,7 @@ def test_what_is_for_others_is_not_decided_though_it_waits(subject: str) -> None
 def test_a_message_of_others_that_waits_is_no_letter_of_the_agents(namespace: str, outcome: str) -> None:
     """A letter holds the whole message, and can be redriven to whose it is."""
     ledger, received = made_to_wait(names.event_subject(namespace, ASKED))
-    received = replace(received, event=Malformed("BadData", "not JSON"))
+    received = replace(received, event=MalformedMessage("BadData", "not JSON"))
 
     decision = decide(LISTENER, ledger, received)
 

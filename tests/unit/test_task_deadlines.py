@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import task_deadlines
 from heed.engine.effect_executor import Performer
@@ -176,7 +176,7 @@ async def test_nothing_rings_where_nothing_has_a_deadline(kept: Kept) -> None:
 
 
 async def test_while_events_wait_the_loop_looks_for_idle_sessions(kept: Kept) -> None:
-    kept.begin(Ledger(waiting=Waiting.of({1: "k"})))
+    kept.begin(Ledger(waiting=DeferredEvents.of({1: "k"})))
     assert kept.delays == [IDLE_CHECK]
     assert not kept.performer.settled.is_set()
 
@@ -188,12 +188,12 @@ async def test_while_events_wait_the_loop_looks_for_idle_sessions(kept: Kept) ->
 
 async def test_a_deadline_before_that_look_comes_first(kept: Kept) -> None:
     kept.now = seconds(0)
-    ledger = replace(with_tasks(t=pending(deadline=at(7))), waiting=Waiting.of({1: "k"}))
+    ledger = replace(with_tasks(t=pending(deadline=at(7))), waiting=DeferredEvents.of({1: "k"}))
 
     deadlines = kept.begin(ledger)
     assert kept.delays == [7.0]
 
-    deadlines.keep(replace(ledger, waiting=Waiting()))
+    deadlines.keep(replace(ledger, waiting=DeferredEvents()))
     kept.ring()
     assert not kept.performer.settled.is_set()
 

@@ -12,8 +12,8 @@ from heed.core.decision.model import Decision
 from heed.core.decision.task_events import decide_task_event
 from heed.core.effects import CancelTask, Publish
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger.dedup_window import Window
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.dedup_window import DedupWindow
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from tests.unit.builders import AGENT, NAMESPACE, at, job, program, received, task_end
 
@@ -44,13 +44,13 @@ LEDGER = Ledger(
     totals=Totals(handled=1, tasks_started=1),
     sessions={"s": Session(at(1), at(1), "c1", {"n": 1}), "z": Session(at(1), at(2), "cz", {"n": 1})},
     pending_tasks={"t": RECORD},
-    recent_events=Window.of(["d1"]),
+    recent_events=DedupWindow.of(["d1"]),
 )
 KEPT = {"session": "s", "input": 7, "id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
 MISSING = 'spec.handlers[0].state.d: ${event.data.result}: there is no "result"; '
 
 
-def decided(came: Received, ledger: Ledger = LEDGER, room: Room | None = None) -> Decision:
+def decided(came: Received, ledger: Ledger = LEDGER, room: Headroom | None = None) -> Decision:
     assert isinstance(came.event, Event)
     return decide_task_event(AGENT_, ledger, came, came.event, room)
 
@@ -174,8 +174,8 @@ FULL = "the Agent's status is full; end sessions, or remember less"
 def test_what_tasks_say_takes_all_room_and_no_more(came: Received) -> None:
     growth = decided(came).growth
 
-    assert decided(came, room=Room(growth, growth)).outcome == "handled"
-    full = decided(came, room=Room(growth - 1, 0)).letter
+    assert decided(came, room=Headroom(growth, growth)).outcome == "handled"
+    full = decided(came, room=Headroom(growth - 1, 0)).letter
     assert full is not None
     assert (full.code, full.message, full.handler) == ("StatusFull", FULL, None)
     assert json.loads(full.task or "") == KEPT
@@ -195,7 +195,7 @@ def test_progress_is_decided_in_the_session_of_its_task(subject: str | None) -> 
         LEDGER,
         totals=Totals(handled=2, tasks_started=1),
         sessions={"z": LEDGER.sessions["z"], "s": Session(at(1), at(5), "c1", state)},
-        recent_events=Window.of(["d1", names.progress_digest("t", "/worker", "p1")]),
+        recent_events=DedupWindow.of(["d1", names.progress_digest("t", "/worker", "p1")]),
     )
     assert (found.received, found.handlers) == (came, ("on",))
 
@@ -216,7 +216,7 @@ def test_progress_that_cannot_be_decided_is_a_letter_with_its_task_and_is_rememb
     assert (found.letter.code, found.letter.handler) == ("TemplateFailed", "on")
     assert json.loads(found.letter.task or "") == KEPT
     assert found.ledger.pending_tasks == {"t": RECORD}
-    assert found.ledger.recent_events == Window.of(["d1", names.progress_digest("t", "/worker", "p1")])
+    assert found.ledger.recent_events == DedupWindow.of(["d1", names.progress_digest("t", "/worker", "p1")])
 
 
 # ── redrives ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +239,7 @@ def test_an_end_that_is_redriven_has_its_task_from_the_letter() -> None:
     found = decided(again({"result": 3}), GONE)
 
     assert found.after == {"n": 1, "seen": seen(), "d": 3}
-    assert found.ledger.recent_events == Window.of(["d1", DIGEST])
+    assert found.ledger.recent_events == DedupWindow.of(["d1", DIGEST])
     assert found.ledger.totals == Totals(handled=2, tasks_started=1)
     assert decided(again({"result": 3}), found.ledger).outcome == "duplicates"
     assert decided(again({"result": 3}, attempt=3), found.ledger).outcome == "handled"
@@ -250,4 +250,4 @@ def test_an_end_that_breaks_again_keeps_its_task() -> None:
 
     assert found.letter is not None
     assert (found.letter.task, found.letter.attempt) == (json.dumps(KEPT), 2)
-    assert found.ledger.recent_events == Window.of(["d1", DIGEST])
+    assert found.ledger.recent_events == DedupWindow.of(["d1", DIGEST])

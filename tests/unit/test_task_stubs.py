@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef, TaskWork
-from heed.core.simulation.simulator import Answer
+from heed.core.simulation.simulator import StubbedEnd
 from heed.core.simulation.task_stubs import answering, parse_script
 from heed.errors import InvalidManifest
 
@@ -52,20 +52,20 @@ def refusal(*rules: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("rule", "answer"),
     [
-        ({}, Answer()),
-        ({"result": None}, Answer()),
-        ({"result": 0}, Answer(result=0)),
+        ({}, StubbedEnd()),
+        ({"result": None}, StubbedEnd()),
+        ({"result": 0}, StubbedEnd(result=0)),
         (
             {"result": {"n": "${input.n + 1}", "text": "of ${input.text}"}},
-            Answer(result={"n": 8, "text": "of tides"}),
+            StubbedEnd(result={"n": 8, "text": "of tides"}),
         ),
         (
             {"result": "${session.key} ${event.type} ${task.id} ${agent.name}"},
-            Answer(result="s1 com.example.asked work-1 clerk"),
+            StubbedEnd(result="s1 com.example.asked work-1 clerk"),
         ),
-        ({"result": "${event.correlationid}"}, Answer(result="e1")),
-        ({"result": "${state}"}, Answer(result={})),
-        ({"reason": "Unlucky"}, Answer(reason="Unlucky")),
+        ({"result": "${event.correlationid}"}, StubbedEnd(result="e1")),
+        ({"result": "${state}"}, StubbedEnd(result={})),
+        ({"reason": "Unlucky"}, StubbedEnd(reason="Unlucky")),
         (
             {
                 "reason": "JobFailed",
@@ -74,38 +74,38 @@ def refusal(*rules: dict[str, Any]) -> str:
                 "cause": "OOMKilled",
                 "container": "main",
             },
-            Answer(None, "JobFailed", "sorry", 3, "OOMKilled", "main"),
+            StubbedEnd(None, "JobFailed", "sorry", 3, "OOMKilled", "main"),
         ),
-        ({"reason": "JobFailed", "exitCode": 0}, Answer(reason="JobFailed", exit_code=0)),
-        ({"reason": "JobFailed", "after": "e2"}, Answer(reason="JobFailed", after="e2")),
-        ({"result": 1, "after": "e2"}, Answer(result=1, after="e2")),
-        ({"when": "input.n == 7 && event.correlationid == 'e1'", "result": 1}, Answer(result=1)),
+        ({"reason": "JobFailed", "exitCode": 0}, StubbedEnd(reason="JobFailed", exit_code=0)),
+        ({"reason": "JobFailed", "after": "e2"}, StubbedEnd(reason="JobFailed", after="e2")),
+        ({"result": 1, "after": "e2"}, StubbedEnd(result=1, after="e2")),
+        ({"when": "input.n == 7 && event.correlationid == 'e1'", "result": 1}, StubbedEnd(result=1)),
         ({"when": "input.n == 8", "result": 1}, None),
         ({"task": "other", "result": 1}, None),
     ],
 )
-def test_a_rule_answers_the_starts_that_it_fits(rule: dict[str, Any], answer: Answer | None) -> None:
+def test_a_rule_answers_the_starts_that_it_fits(rule: dict[str, Any], answer: StubbedEnd | None) -> None:
     assert script(rule)(work()) == answer
 
 
 def test_the_flow_of_an_event_is_its_own_where_it_has_one() -> None:
     answer = script({"result": "${event.correlationid}"})
 
-    assert answer(work(event={"id": "e1", "correlationid": "c1"})) == Answer(result="c1")
+    assert answer(work(event={"id": "e1", "correlationid": "c1"})) == StubbedEnd(result="c1")
 
 
 def test_a_task_without_a_file_is_answered_all_the_same() -> None:
     bare = TaskWork(AgentRef("demo", "clerk", "uid"), "work-1", "work", "job", "s1", {}, {}, None, 60)
 
-    assert script({"result": "${input}"})(bare) == Answer(result=None)
-    assert script({"result": "${event}"})(bare) == Answer(result={"correlationid": None})
+    assert script({"result": "${input}"})(bare) == StubbedEnd(result=None)
+    assert script({"result": "${event}"})(bare) == StubbedEnd(result={"correlationid": None})
 
 
 def test_the_first_rule_that_fits_answers() -> None:
     answer = script({"when": "input.n > 7", "result": 1}, {"result": 2}, {"result": 3})
 
-    assert answer(work()) == Answer(result=2)
-    assert answer(work(input={"n": 8})) == Answer(result=1)
+    assert answer(work()) == StubbedEnd(result=2)
+    assert answer(work(input={"n": 8})) == StubbedEnd(result=1)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
@@ -114,13 +114,13 @@ def test_a_rule_answers_so_many_times(times: int) -> None:
 
     found = [answer(work()) for _ in range(4)]
 
-    assert found == [Answer(result=1)] * times + [Answer(result=2)] * (4 - times)
+    assert found == [StubbedEnd(result=1)] * times + [StubbedEnd(result=2)] * (4 - times)
 
 
 def test_a_start_that_a_rule_does_not_fit_uses_nothing_up() -> None:
     answer = script({"times": 1, "when": "input.n == 7", "result": 1})
 
-    assert [answer(work(input={"n": n})) for n in (6, 7, 7)] == [None, Answer(result=1), None]
+    assert [answer(work(input={"n": n})) for n in (6, 7, 7)] == [None, StubbedEnd(result=1), None]
     assert [answer(work("other"))] == [None]
 
 
@@ -134,7 +134,7 @@ def test_a_rule_for_one_start_counts_those_that_it_fits() -> None:
 
     found = [answer(work(input={"n": n})) for n in (7, 6, 7, 7, 6)]
 
-    assert found == [Answer(result=text) for text in ("any", "any", "second seven", "fourth", "any")]
+    assert found == [StubbedEnd(result=text) for text in ("any", "any", "second seven", "fourth", "any")]
 
 
 def test_what_an_earlier_rule_answers_counts_for_the_later_ones_that_wait_for_their_start_only() -> None:
@@ -142,7 +142,7 @@ def test_what_an_earlier_rule_answers_counts_for_the_later_ones_that_wait_for_th
         {"times": 1, "result": "first"}, {"times": 1, "result": "next"}, {"run": 2, "result": "second"}
     )
 
-    assert [answer(work()) for _ in range(3)] == [Answer(result="first"), Answer(result="next"), None]
+    assert [answer(work()) for _ in range(3)] == [StubbedEnd(result="first"), StubbedEnd(result="next"), None]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.cel.expression import ExpressionError
-from heed.core.cel.template import TemplateError, Yields, compile_template, is_single, sources
+from heed.core.cel.template import ExpressionSlot, TemplateError, compile_template, is_single, sources
 from tests.unit.builders import scope
 from tests.unit.test_cost_bounds import bounds_of
 
@@ -29,19 +29,23 @@ def refusal(template: Any, path: str = "") -> tuple[str, str]:
         ("text", "text", []),
         ("$${a}", "${a}", []),
         ([1, None, {"a": "$${"}], [1, None, {"a": "${"}], []),
-        ("${event.n}", Yields("DYN"), [("", "event.n")]),
-        ("${ size(event) }", Yields("INT"), [("", "size(event)")]),
-        ("${[1]}", Yields("LIST"), [("", "[1]")]),
-        ("${{'a': 1}}", Yields("MAP"), [("", "{'a': 1}")]),
-        ("${true}", Yields("BOOL"), [("", "true")]),
-        (" ${true}", Yields("STRING", alone=False), [("", "true")]),
-        ("${1}${event.n}", Yields("STRING", alone=False), [("", "1"), ("", "event.n")]),
+        ("${event.n}", ExpressionSlot("DYN"), [("", "event.n")]),
+        ("${ size(event) }", ExpressionSlot("INT"), [("", "size(event)")]),
+        ("${[1]}", ExpressionSlot("LIST"), [("", "[1]")]),
+        ("${{'a': 1}}", ExpressionSlot("MAP"), [("", "{'a': 1}")]),
+        ("${true}", ExpressionSlot("BOOL"), [("", "true")]),
+        (" ${true}", ExpressionSlot("STRING", alone=False), [("", "true")]),
+        ("${1}${event.n}", ExpressionSlot("STRING", alone=False), [("", "1"), ("", "event.n")]),
         (
             {"a": "x", "b": ["${1}", {"c": "-${event.s}"}, 7]},
-            {"a": "x", "b": [Yields("INT"), {"c": Yields("STRING", alone=False)}, 7]},
+            {"a": "x", "b": [ExpressionSlot("INT"), {"c": ExpressionSlot("STRING", alone=False)}, 7]},
             [(".b[0]", "1"), (".b[1].c", "event.s")],
         ),
-        ([["${1}"], "${2}"], [[Yields("INT")], Yields("INT")], [("[0][0]", "1"), ("[1]", "2")]),
+        (
+            [["${1}"], "${2}"],
+            [[ExpressionSlot("INT")], ExpressionSlot("INT")],
+            [("[0][0]", "1"), ("[1]", "2")],
+        ),
     ],
 )
 def test_a_template_knows_its_shape_and_its_expressions(

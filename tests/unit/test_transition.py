@@ -21,8 +21,8 @@ from heed.core.decision import transition
 from heed.core.decision.model import Decision, Outcome
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Event, Redrive
-from heed.core.ledger.dedup_window import Window
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.dedup_window import DedupWindow
+from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, job, program, received
@@ -53,8 +53,8 @@ LEDGER = Ledger(
     totals=Totals(handled=7, ignored=2, emitted=3, tasks_started=4, schema_warnings=1, dead_lettered=5),
     sessions={"s": Session(at(1), at(2), "c1", {"n": 1}), "z": Session(at(1), at(3), "cz", {"n": 1})},
     pending_tasks={"t": RUNS},
-    waiting=Waiting.of({2: "x"}),
-    recent_events=Window.of(["d1"]),
+    waiting=DeferredEvents.of({2: "x"}),
+    recent_events=DedupWindow.of(["d1"]),
     outbox={"m": OutboxMessage(4, 0, "subject", at(4), event="{}")},
     task_rate=TaskRate(MINUTE, 1),
 )
@@ -89,7 +89,7 @@ def test_what_handlers_did_becomes_a_ledger_and_effects() -> None:
         totals=replace(LEDGER.totals, handled=8, emitted=5, tasks_started=5),
         sessions={"z": LEDGER.sessions["z"], "s": Session(at(1), at(5), "c1", state)},
         pending_tasks={"t": stopped, work: started},
-        recent_events=Window.of(["d1", "d2"]),
+        recent_events=DedupWindow.of(["d1", "d2"]),
         outbox=outbox,
         task_rate=None,
     )
@@ -198,7 +198,7 @@ def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attemp
         LEDGER,
         totals=replace(LEDGER.totals, dead_lettered=6),
         outbox={**LEDGER.outbox, key: owed},
-        recent_events=Window.of(["d1", "d2"]),
+        recent_events=DedupWindow.of(["d1", "d2"]),
     )
     assert found == Decision(came, ledger, "dead_lettered", (Publish(key, owed),), letter=letter)
 

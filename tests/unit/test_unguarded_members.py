@@ -7,7 +7,7 @@ import pytest
 
 from heed.core.compiler.expression_sites import places_of
 from heed.core.compiler.program import Program
-from heed.core.compiler.unguarded_members import Guards, guard, null_on_the_way, unasked
+from heed.core.compiler.unguarded_members import MemberGuards, guard, null_on_the_way, unasked
 from tests.unit.builders import ASKED, job, program
 from tests.unit.test_event_types import event_type, schemas
 
@@ -25,7 +25,7 @@ def agent(*handlers: dict[str, Any], **spec: Any) -> Program:
 def missing(agent: Program) -> list[str]:
     """What its conditions read and nothing asks for."""
     places = list(places_of(agent))
-    guards = Guards.of(agent, places)
+    guards = MemberGuards.of(agent, places)
     return [str(problem) for place in places for problem in unasked(place, guards)]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.compiler.expression_sites import places_of
-from heed.core.compiler.unknown_members import Members, unknown_members
+from heed.core.compiler.unknown_members import KnownMembers, unknown_members
 from tests.unit.builders import job, program
 
 TASKS = {"work": job(), "other": job()}
@@ -19,7 +19,7 @@ COMPLETED, FAILED, ANY = (f"dev.heed.task.{name}" for name in ("completed", "fai
 def found(*handlers: dict[str, Any], **spec: Any) -> list[str]:
     """What is said of an Agent's expressions, in the order of the manifest."""
     agent = program(*handlers, **{"tasks": TASKS, **spec})
-    members = Members.of(agent)
+    members = KnownMembers.of(agent)
     return [str(problem) for place in places_of(agent) for problem in unknown_members(place, members)]
 
 

@@ -23,7 +23,7 @@ from heed.bus.consumer.publish_dedup import MESSAGE_ID, PublishDedup
 from heed.bus.consumer.pull import PullConsumer
 from heed.bus.consumer.reader import CursorReader, receive_stored
 from heed.core.codec.cloudevents_json import parse_event
-from heed.core.events import Event, Malformed, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class JetStreamBus:
             for sequence, item in zip(sequences, found, strict=False)
         ]
 
-    async def last(self, subject: str) -> Event | Malformed | None:
+    async def last(self, subject: str) -> Event | MalformedMessage | None:
         """The latest event on a subject; None where there is none. Raises BusUnavailable."""
         found = await self._messages.last(subject)
         return None if found is None else receive_stored(found[0], "", found[1]).event

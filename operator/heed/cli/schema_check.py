@@ -7,12 +7,12 @@ from heed import names
 from heed.api.manifest.document import Manifest
 from heed.cli.manifest_files import read_manifests, sources
 from heed.core.events import Event
-from heed.core.schema.registry import Finding
+from heed.core.schema.registry import SchemaMismatch
 from heed.errors import InvalidManifest
 from heed.local.policy_loader import read_rules
 
 
-def check_event(event: Event, namespace: str, paths: Sequence[str]) -> Finding | None:
+def check_event(event: Event, namespace: str, paths: Sequence[str]) -> SchemaMismatch | None:
     """What is wrong with the event's data. A type that names no namespace is taken to be of the event's.
 
     Raises InvalidSettings, InvalidManifest.

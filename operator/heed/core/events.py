@@ -42,7 +42,7 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class Malformed:
+class MalformedMessage:
     """A message that is no event Heed can take, with the reason."""
 
     code: str
@@ -66,7 +66,7 @@ class Received:
     sequence: int
     at: str
     subject: str
-    event: Event | Malformed
+    event: Event | MalformedMessage
     redrive: Redrive | None = None
 
     @property

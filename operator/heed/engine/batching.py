@@ -4,7 +4,7 @@ import time
 
 from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.headroom import Headroom
 from heed.engine.batch import Batch
 from heed.engine.deferred_queue import Backlog, only_inbox
 from heed.engine.rate_limit import Pace
@@ -70,5 +70,5 @@ class Deciding:
             return False
         return (await self._decide(batch, received, room)).outcome != "waiting"
 
-    async def _decide(self, batch: Batch, received: Received, room: Room | None) -> Decision:
+    async def _decide(self, batch: Batch, received: Received, room: Headroom | None) -> Decision:
         return await self._guarded.decide(batch.ledger, received, room=room, ahead=self.ahead)

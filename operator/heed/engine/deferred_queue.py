@@ -5,7 +5,7 @@ from collections import deque
 from heed import names
 from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_WAITING
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dropped
 from heed.engine.batch import Batch
 from heed.engine.ports import EventBus
@@ -39,21 +39,21 @@ class Backlog:
         self.next.clear()
         self.flying, self._in_vain = 0, False
 
-    def room(self, batch: Batch) -> Room | None:
+    def room(self, batch: Batch) -> Headroom | None:
         """What may be added on top of a batch at the least; None where that is plenty."""
         return self._room(self.flying + batch.growth)
 
-    def room_at_best(self) -> Room | None:
+    def room_at_best(self) -> Headroom | None:
         """The same if nothing that is not yet committed took any."""
         return self._room(0)
 
-    def scarce(self, room: Room | None) -> bool:
+    def scarce(self, room: Headroom | None) -> bool:
         """Whether so little is left that it is not worth a commit to find out how much."""
         return room is not None and room.to_open < self._pace.budget // 32
 
-    def _room(self, taken: int) -> Room | None:
+    def _room(self, taken: int) -> Headroom | None:
         left, kept = self._pace.budget - self.size - taken, self._pace.budget // 3
-        return None if left - kept > MOST else Room(left, kept)
+        return None if left - kept > MOST else Headroom(left, kept)
 
     def crowded(self, ledger: Ledger) -> bool:
         """Whether messages that are owed have to go out before anything else may be decided."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from heed.api.status import OutboxMessage
 from heed.core.effects import TaskEnd, TaskWork
-from heed.core.events import Event, Malformed, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 
 
@@ -91,7 +91,7 @@ class EventBus(Protocol):
     async def bounds(self) -> tuple[int, int]:
         """The first and the last sequence of the stream, roughly as of now. Raises StreamMissing, BusUnavailable."""
 
-    async def last(self, subject: str) -> Event | Malformed | None:
+    async def last(self, subject: str) -> Event | MalformedMessage | None:
         """The latest event on a subject; None where there is none. Raises BusUnavailable."""
 
     async def publish(self, subject: str, event: Event) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from heed import names
 from heed.core.effects import AgentRef, TaskEnd
-from heed.core.events import Malformed
+from heed.core.events import MalformedMessage
 from heed.engine.ports import EventBus
 
 BAD_RESULT = "BadResult"
@@ -24,7 +24,7 @@ async def with_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) ->
     event = await bus.last(names.task_subject(agent.namespace, agent.name, end.task_id, names.TASK_RESULT))
     if event is None:
         return end
-    if isinstance(event, Malformed):
+    if isinstance(event, MalformedMessage):
         return _failed(end, f"the published result is no event: {event.message}")
     if isinstance(event.data, bytes):
         return _failed(end, f"the published result is {event.datacontenttype}; publish JSON or text")

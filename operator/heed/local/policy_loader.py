@@ -11,8 +11,8 @@ from heed.api.manifest.document import Manifest
 from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_rule
 from heed.core.compiler.admission import problems_of
 from heed.core.compiler.program import Program, compile_agent
-from heed.core.policy.permissions import Permissions, Visible, permissions
-from heed.core.schema.registry import NO_SCHEMAS, Compiled, Schemas, compile_type, together
+from heed.core.policy.permissions import Permissions, VisibleEvents, permissions
+from heed.core.schema.registry import NO_SCHEMAS, CompiledEventType, SchemaRegistry, compile_type, together
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 
 Mistakes = list[tuple[Manifest, Problem]]
@@ -24,7 +24,7 @@ class Rules:
 
     policies: tuple[AgentPolicy, ...] = ()
     grants: tuple[EventGrant, ...] = ()
-    schemas: Schemas = NO_SCHEMAS
+    schemas: SchemaRegistry = NO_SCHEMAS
 
     def permissions(self, agent: AgentMetadata) -> Permissions:
         """What an Agent may do."""
@@ -45,7 +45,9 @@ class Rules:
         except InvalidManifest as error:
             if error.reason != NOT_GRANTED:
                 raise
-            missing = [Visible(item.namespace, item.type) for item in agent.spec.subscribe if item.namespace]
+            missing = [
+                VisibleEvents(item.namespace, item.type) for item in agent.spec.subscribe if item.namespace
+            ]
             granted = replace(may, grants=(*may.grants, *missing))
             return compile_agent(agent, granted, self.schemas), error.problems
 
@@ -57,7 +59,11 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
     """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
     mistakes: Mistakes = []
     seen: dict[tuple[str, str, str], Manifest] = {}
-    policies, grants, types = list[AgentPolicy](), list[EventGrant](), list[tuple[Manifest, Compiled]]()
+    policies, grants, types = (
+        list[AgentPolicy](),
+        list[EventGrant](),
+        list[tuple[Manifest, CompiledEventType]](),
+    )
     for manifest in manifests:
         if manifest.rule is None:
             continue
@@ -77,7 +83,7 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
                 policies.append(rule)
             case EventGrant():
                 grants.append(rule)
-            case Compiled():
+            case CompiledEventType():
                 types.append((manifest, rule))
     schemas, conflicts = together(item for _, item in types)
     for each in conflicts:
@@ -86,7 +92,7 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
     return Rules(tuple(policies), tuple(grants), schemas), mistakes
 
 
-def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | Compiled:
+def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | CompiledEventType:
     """A rule, ready to be used: read once, and compiled once where it is a type. Raises InvalidManifest."""
     rule = parse_rule(manifest.document, kind)
     if not isinstance(rule, EventType):
@@ -94,5 +100,5 @@ def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | Compiled:
     compiled = compile_type(rule)
     if problems := list(problems_of(compiled)):
         raise InvalidManifest(problems)
-    assert isinstance(compiled, Compiled)
+    assert isinstance(compiled, CompiledEventType)
     return compiled

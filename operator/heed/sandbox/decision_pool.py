@@ -22,7 +22,7 @@ import heed
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.decision.handlers import NEEDS_GUARD
-from heed.core.events import Malformed, Received
+from heed.core.events import MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed, GuardUnavailable
 from heed.sandbox import decision_worker
@@ -271,7 +271,7 @@ class Guarded:
     def at_once(self, ledger: Ledger, received: Received, **more: Any) -> Decision | None:
         """The same, if it is known to be harmless; None where it may be costly."""
         event, opening = received.event, self._program.opening
-        if not (isinstance(event, Malformed) or opening.is_none):
+        if not (isinstance(event, MalformedMessage) or opening.is_none):
             if not opening.allows(event.data, dict(event.extensions), dict(self._program.labels)):
                 return None
         decision = decide(self._careful, ledger, received, **more)

@@ -24,13 +24,13 @@ from typing import Any, BinaryIO, Final
 from heed.api.agent import Agent
 from heed.core.cel.expression import Expression, Scope, compile_expression
 from heed.core.cel.template import Template
-from heed.core.compiler.program import Program, Task, compile_agent
+from heed.core.compiler.program import Program, TaskTemplate, compile_agent
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import Permissions
-from heed.core.schema.registry import Schemas
+from heed.core.schema.registry import SchemaRegistry
 
 READY, PLACE, DECIDED, LAST, UNKNOWN = b"!", b"@", b"=", b".", b"?"
 LENGTH: Final = struct.Struct(">I")
@@ -46,7 +46,7 @@ class Source:
 
     manifest: Agent
     permissions: Permissions
-    schemas: Schemas
+    schemas: SchemaRegistry
 
     @classmethod
     def of(cls, program: Program) -> "Source":
@@ -169,7 +169,7 @@ def watched(program: Program, tell: Tell) -> Program:
     )
 
 
-def _told(task: Task, tell: Tell) -> Template:
+def _told(task: TaskTemplate, tell: Tell) -> Template:
     def render(scope: Scope) -> Any:
         tell(f"spec.tasks.{task.name}", None)
         return task.template.render(scope)

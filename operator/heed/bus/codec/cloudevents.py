@@ -26,7 +26,7 @@ from heed.core.codec.cloudevents_json import (
     write_data,
 )
 from heed.core.codec.strict_json import Unreadable, shortened
-from heed.core.events import Event, Extension, Malformed
+from heed.core.events import Event, Extension, MalformedMessage
 
 __all__ = ["STRUCTURED", "decode", "encode", "encode_value", "from_json", "to_json"]
 
@@ -39,19 +39,19 @@ _RAW = re.compile(r'[^"%\ufffd]*')  # stands for itself
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
-def decode(headers: Mapping[str, str] | None, payload: bytes, subject: str) -> Event | Malformed:
+def decode(headers: Mapping[str, str] | None, payload: bytes, subject: str) -> Event | MalformedMessage:
     """The event in a message, or why there is none. Its type has to be what the subject says. Never raises."""
     try:
         event = _read(headers or {}, payload)
     except Unreadable as error:
-        return Malformed(error.code, str(error))
+        return MalformedMessage(error.code, str(error))
     expected = names.type_of_subject(subject)
     if event.type == expected:
         return event
     # Who may publish what is a matter of subjects; a type that is not its subject's would walk around that.
     where = f"of type {expected}" if expected else "that carries no events"
     message = f"type {event.type} came on subject {subject} {where}; publish it on the subject of its type"
-    return Malformed("TypeMismatch", message)
+    return MalformedMessage("TypeMismatch", message)
 
 
 def encode(event: Event) -> tuple[dict[str, str], bytes]:

@@ -10,7 +10,7 @@ from typing import Final
 from heed import names
 from heed.bus.codec.cloudevents import decode_value, encode_value
 from heed.core.codec.strict_json import Unreadable, parse
-from heed.core.events import Malformed, Redrive
+from heed.core.events import MalformedMessage, Redrive
 
 PREFIX: Final = "Heed-Redrive-"
 LETTER: Final = "Heed-Redrive-Letter"
@@ -31,7 +31,7 @@ def write_redrive(redrive: Redrive) -> dict[str, str]:
     return headers if redrive.task is None else {**headers, TASK: encode_value(redrive.task)}
 
 
-def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | Malformed:
+def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | MalformedMessage:
     """What the headers of a message on a redrive subject say. Never raises."""
     letter, attempt, task = headers.get(LETTER, ""), headers.get(ATTEMPT, ""), headers.get(TASK)
     if not is_letter_id(letter):
@@ -65,6 +65,6 @@ def first_subject(subject: str, headers: Mapping[str, str]) -> str:
     return first if names.type_of_subject(first) == names.type_of_subject(subject) else subject
 
 
-def _malformed(reason: str) -> Malformed:
+def _malformed(reason: str) -> MalformedMessage:
     message = f"{reason}; dead letters are sent again with `heed dead redrive`"
-    return Malformed("BadRedrive", message)
+    return MalformedMessage("BadRedrive", message)

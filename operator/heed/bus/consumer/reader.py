@@ -15,7 +15,7 @@ from heed.bus.codec.dead_letter import OriginalMessage
 from heed.bus.codec.redrive_headers import read_redrive
 from heed.bus.codec.subject_patterns import matches
 from heed.bus.consumer.pull import PullConsumer, PulledMessage
-from heed.core.events import Malformed, Received
+from heed.core.events import MalformedMessage, Received
 from heed.errors import ReaderLost, StreamMissing
 from heed.util.cpu_turns import turns
 
@@ -146,7 +146,7 @@ def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], pa
     event, redrive = decode(headers, payload, subject), None
     if names.is_redrive(subject):
         found = read_redrive(subject, headers)
-        event, redrive = (found, None) if isinstance(found, Malformed) else (event, found)
+        event, redrive = (found, None) if isinstance(found, MalformedMessage) else (event, found)
     return Received(sequence, at, subject, event, redrive)
 
 

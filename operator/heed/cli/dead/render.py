@@ -14,7 +14,7 @@ from heed.bus.codec.dead_letter import LOST, OriginalMessage, original_of
 from heed.bus.dead_letters import DeadLetterEntry
 from heed.cli.output import paint
 from heed.cli.prog_name import program
-from heed.core.events import Event, Malformed
+from heed.core.events import Event, MalformedMessage
 from heed.util.terminal import visible
 
 HEADERS: Final = ("ID", "AGE", "AGENT", "TYPE", "CODE", "HANDLER", "ATTEMPT", "REDRIVEN")
@@ -107,7 +107,7 @@ def line(text: str) -> str:
     return visible(text).replace("\t", "\\t").replace("\n", "\\n")
 
 
-def _read(found: DeadLetterEntry) -> tuple[Event | Malformed, OriginalMessage]:
+def _read(found: DeadLetterEntry) -> tuple[Event | MalformedMessage, OriginalMessage]:
     original = original_of(found.letter)
     return decode(original.headers, original.payload, original.subject), original
 

@@ -12,9 +12,9 @@ from heed.cli.simulate.scenario import option_rules, read_events, read_expectati
 from heed.core.compiler.program import Program
 from heed.core.simulation.assertions import NOTHING, Mismatch, unmet
 from heed.core.simulation.report import transcript
-from heed.core.simulation.simulator import LIMIT, Message, Run
+from heed.core.simulation.simulator import LIMIT, SimulatedMessage, SimulationRun
 from heed.core.simulation.simulator import simulate as run_simulation
-from heed.core.simulation.task_stubs import Rule, answering
+from heed.core.simulation.task_stubs import TaskStub, answering
 from heed.util.terminal import visible
 
 
@@ -104,7 +104,7 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
         raise click.exceptions.Exit(1)
 
 
-def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> Run:
+def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> SimulationRun:
     given = read_events(events, programs, _namespace(programs, options["namespace"]))
     until = options["until"]
     return run_simulation(
@@ -116,7 +116,9 @@ def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> R
     )
 
 
-def _rules(programs: Sequence[Program], given: Sequence[Message], options: dict[str, Any]) -> list[Rule]:
+def _rules(
+    programs: Sequence[Program], given: Sequence[SimulatedMessage], options: dict[str, Any]
+) -> list[TaskStub]:
     tasks = list(dict.fromkeys(name for program in programs for name in program.tasks))
     rules = list(option_rules(options["completed"], options["failed"], tasks))
     if options["script"] is None:
@@ -135,7 +137,7 @@ def _namespace(programs: Sequence[Program], chosen: str | None) -> str:
     return chosen or found[0]
 
 
-def _check_end(run: Run, report: dict[str, Any], until: int | None) -> None:
+def _check_end(run: SimulationRun, report: dict[str, Any], until: int | None) -> None:
     looped = [letter for letter in report["letters"] if letter["code"] == "HopLimit"]
     if run.waiting and until is None:
         ended = f"stopped after {len(run.steps)} messages"

@@ -14,8 +14,8 @@ from heed.core.codec.cloudevents_json import OPTIONAL, REQUIRED, from_json
 from heed.core.codec.strict_json import MAX_DEPTH, parse
 from heed.core.compiler.program import Program
 from heed.core.simulation.assertions import check_expectation
-from heed.core.simulation.simulator import Answer, Message
-from heed.core.simulation.task_stubs import Rule, parse_script
+from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd
+from heed.core.simulation.task_stubs import TaskStub, parse_script
 from heed.core.tasks.job_contract import parse_result
 from heed.errors import InvalidManifest, InvalidSettings, MalformedEvent, Problem
 
@@ -24,7 +24,7 @@ _MEMBERS: Final = (*REQUIRED, *OPTIONAL, "data", "data_base64", "to", "task", "c
 _OF_TASKS: Final = (names.TASK_PROGRESS, names.TASK_COMPLETED, names.TASK_FAILED)
 
 
-def read_events(source: str, programs: Sequence[Program], namespace: str) -> list[Message]:
+def read_events(source: str, programs: Sequence[Program], namespace: str) -> list[SimulatedMessage]:
     """The events of a file of JSON lines; blank lines and # comments are skipped. Raises BadInput with file:line."""
     lines = _text(source).split("\n")
     return [
@@ -41,7 +41,9 @@ def _text(source: str) -> str:
         raise BadInput(str(error)) from None
 
 
-def _message(line: str, place: str, number: int, programs: Sequence[Program], namespace: str) -> Message:
+def _message(
+    line: str, place: str, number: int, programs: Sequence[Program], namespace: str
+) -> SimulatedMessage:
     document = _json_line(line, place)
     to, task = document.pop("to", None), document.pop("task", None)
     speaker = "/simulate" if task is None else names.agent_source(namespace, str(to))
@@ -56,11 +58,11 @@ def _message(line: str, place: str, number: int, programs: Sequence[Program], na
             f"{', '.join(_OF_TASKS)}"
         )
     if to is None:
-        return Message(names.event_subject(namespace, event.type), event)
+        return SimulatedMessage(names.event_subject(namespace, event.type), event)
     known = [program.agent.name for program in programs if program.agent.namespace == namespace]
     if to not in known:
         raise BadInput(f'{place}: "to" is {json.dumps(to)}, none of the given Agents: {", ".join(known)}')
-    return Message(names.inbox_subject(namespace, to, event.type), event, task=task)
+    return SimulatedMessage(names.inbox_subject(namespace, to, event.type), event, task=task)
 
 
 def _meant(document: dict[str, Any]) -> Iterator[str]:
@@ -89,14 +91,14 @@ def _why_not_json(line: str) -> str:
     return "is not JSON"
 
 
-def option_rules(completed: Sequence[str], failed: Sequence[str], tasks: Sequence[str]) -> Iterator[Rule]:
+def option_rules(completed: Sequence[str], failed: Sequence[str], tasks: Sequence[str]) -> Iterator[TaskStub]:
     """The rules of --complete TASK=JSON and --fail TASK=REASON. Raises BadInput."""
     for text in completed:
         task, value = _pair("--complete", text, "TASK=JSON", tasks)
-        yield Rule(task, result=_constant(_result(text, value)))
+        yield TaskStub(task, result=_constant(_result(text, value)))
     for text in failed:
         task, reason = _pair("--fail", text, "TASK=REASON", tasks)
-        yield Rule(task, failure=Answer(reason=reason))
+        yield TaskStub(task, failure=StubbedEnd(reason=reason))
 
 
 def _constant(value: Any) -> Template:
@@ -123,7 +125,7 @@ def _result(text: str, value: str) -> Any:
     return result
 
 
-def read_script(source: str, tasks: Sequence[str], events: Collection[str]) -> list[Rule]:
+def read_script(source: str, tasks: Sequence[str], events: Collection[str]) -> list[TaskStub]:
     """The rules of a script for these tasks and given events. Raises BadInput with file:line."""
     tree = _document(source)
     rules = _located(source, tree, lambda: parse_script(tree.value, tasks, events))

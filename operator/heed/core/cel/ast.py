@@ -83,14 +83,14 @@ Node = Constant | Name | Select | Call | Literal | Fold
 
 
 @dataclass(frozen=True, slots=True)
-class _Facts:
+class _TypeFacts:
     """What the type checker found out, by the number of a node."""
 
     overloads: Mapping[int, tuple[str, ...]]
     types: Mapping[int, str]
 
 
-_NOTHING: Final = _Facts({}, {})
+_NOTHING: Final = _TypeFacts({}, {})
 
 
 def syntax_of(serialized: bytes, *, typed: bool = False) -> Node:
@@ -119,30 +119,30 @@ def nodes_of(syntax: Node) -> Iterator[Node]:
                 left += [node.over, node.start, node.goes_on, node.step, node.result]
 
 
-def _node(data: bytes, facts: _Facts) -> Node:
+def _node(data: bytes, facts: _TypeFacts) -> Node:
     for number, value in _fields(data):
         if number in _READERS and isinstance(value, bytes):
             return _READERS[number](value, facts, data)
     raise UnknownSyntax("an expression of no kind")
 
 
-def _constant(data: bytes, _facts: _Facts, _around: bytes) -> Node:
+def _constant(data: bytes, _facts: _TypeFacts, _around: bytes) -> Node:
     for number, value in _fields(data):
         kind = _CONSTANTS.get(number, "other")
         return Constant(value if kind in ("string", "bytes") and isinstance(value, bytes) else b"", kind)
     return Constant(b"", "other")
 
 
-def _name(data: bytes, _facts: _Facts, _around: bytes) -> Node:
+def _name(data: bytes, _facts: _TypeFacts, _around: bytes) -> Node:
     return Name(_one(data, 1).decode())
 
 
-def _select(data: bytes, facts: _Facts, _around: bytes) -> Node:
+def _select(data: bytes, facts: _TypeFacts, _around: bytes) -> Node:
     asks = any(number == 3 for number, _ in _fields(data))
     return Select(_node(_one(data, 1), facts), asks, _one(data, 2).decode())
 
 
-def _call(data: bytes, facts: _Facts, around: bytes) -> Node:
+def _call(data: bytes, facts: _TypeFacts, around: bytes) -> Node:
     arguments = [
         _node(value, facts)
         for number, value in _fields(data)
@@ -151,23 +151,23 @@ def _call(data: bytes, facts: _Facts, around: bytes) -> Node:
     return Call(_one(data, 2).decode(), tuple(arguments), facts.overloads.get(_id(around), ()))
 
 
-def _list(data: bytes, facts: _Facts, _around: bytes) -> Node:
+def _list(data: bytes, facts: _TypeFacts, _around: bytes) -> Node:
     return _literal([value for number, value in _fields(data) if number == 1], facts, is_list=True)
 
 
-def _map(data: bytes, facts: _Facts, _around: bytes) -> Node:
+def _map(data: bytes, facts: _TypeFacts, _around: bytes) -> Node:
     entries = [value for number, value in _fields(data) if number == 2 and isinstance(value, bytes)]
     items = [value for entry in entries for number, value in _fields(entry) if number in (3, 4)]
     return _literal(items, facts, is_list=False)
 
 
-def _literal(items: list[int | bytes], facts: _Facts, *, is_list: bool) -> Literal:
+def _literal(items: list[int | bytes], facts: _TypeFacts, *, is_list: bool) -> Literal:
     found = [item for item in items if isinstance(item, bytes)]
     types = tuple(facts.types.get(_id(item), "other") for item in found) if facts.types else ()
     return Literal(tuple(_node(item, facts) for item in found), is_list, types)
 
 
-def _fold(data: bytes, facts: _Facts, _around: bytes) -> Node:
+def _fold(data: bytes, facts: _TypeFacts, _around: bytes) -> Node:
     parts = {number: value for number, value in _fields(data) if isinstance(value, bytes)}
     return Fold(
         over=_node(parts[2], facts),
@@ -180,7 +180,7 @@ def _fold(data: bytes, facts: _Facts, _around: bytes) -> Node:
     )
 
 
-_READERS: Final[dict[int, Callable[[bytes, _Facts, bytes], Node]]] = {
+_READERS: Final[dict[int, Callable[[bytes, _TypeFacts, bytes], Node]]] = {
     3: _constant,
     4: _name,
     5: _select,
@@ -199,7 +199,7 @@ def _id(node: bytes) -> int:
     return next((value for number, value in _fields(node) if number == 2 and isinstance(value, int)), 0)
 
 
-def _facts(checked: bytes) -> _Facts:
+def _facts(checked: bytes) -> _TypeFacts:
     """The checker's two maps, whose entries are messages of a key and a value."""
     overloads: dict[int, tuple[str, ...]] = {}
     types: dict[int, str] = {}
@@ -215,7 +215,7 @@ def _facts(checked: bytes) -> _Facts:
                 overloads[key] = tuple(
                     item.decode() for part, item in _fields(value) if part == 3 and isinstance(item, bytes)
                 )
-    return _Facts(overloads, types)
+    return _TypeFacts(overloads, types)
 
 
 def _type(data: bytes) -> str:

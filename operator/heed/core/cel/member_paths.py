@@ -18,7 +18,7 @@ _OPTIONAL: Final = ("_?._", "_[?_]")
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class LiteralComparison:
     """A path that is compared with literal strings: equal to one of them, or to none."""
 
     path: Path
@@ -27,7 +27,7 @@ class Comparison:
 
 
 @dataclass(slots=True)
-class Reads:
+class MemberReads:
     """What an expression does with members, in the order of reading.
 
     `values` have to be there, or it fails; `asked` are asked for by has(), `in` or `.?`; `maps` are asked whether they
@@ -38,16 +38,16 @@ class Reads:
     asked: dict[Path, None] = field(default_factory=dict)
     maps: dict[Path, None] = field(default_factory=dict)
     over: dict[Path, None] = field(default_factory=dict)
-    comparisons: list[Comparison] = field(default_factory=list)
+    comparisons: list[LiteralComparison] = field(default_factory=list)
 
     def all(self) -> Iterator[Path]:
         """Every path, whether it has to be there or not."""
         yield from dict.fromkeys((*self.values, *self.asked))
 
 
-def reads_of(syntax: Node) -> Reads:
+def reads_of(syntax: Node) -> MemberReads:
     """What an expression reads."""
-    reads = Reads()
+    reads = MemberReads()
     _visit(syntax, {}, reads)
     return reads
 
@@ -65,7 +65,7 @@ def shown(path: Path) -> str:
     return text
 
 
-def blocked(reads: Reads, variables: Mapping[str, Any]) -> tuple[Path, str, Path] | None:
+def blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str, Path] | None:
     """The first path that is null or no map where something reads a member of it, what it is, and that member."""
     for path in (*reads.values, *reads.asked):
         value: Any = variables
@@ -80,7 +80,7 @@ def blocked(reads: Reads, variables: Mapping[str, Any]) -> tuple[Path, str, Path
     return None
 
 
-def looped(reads: Reads, variables: Mapping[str, Any]) -> tuple[Path, str] | None:
+def looped(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str] | None:
     """The first path that a macro goes over and that is no list and no map, and what it is."""
     for path in reads.over:
         value: Any = variables
@@ -96,7 +96,7 @@ def looped(reads: Reads, variables: Mapping[str, Any]) -> tuple[Path, str] | Non
 Known = Mapping[str, Path | None]  # what variables of macros stand for
 
 
-def _visit(node: Node, known: Known, reads: Reads) -> None:
+def _visit(node: Node, known: Known, reads: MemberReads) -> None:
     match node:
         case Select(operand=operand, asks=True, field=name):
             if (path := _path(operand, known)) is not None:
@@ -115,7 +115,7 @@ def _visit(node: Node, known: Known, reads: Reads) -> None:
             pass
 
 
-def _member(node: Select | Name, known: Known, reads: Reads) -> None:
+def _member(node: Select | Name, known: Known, reads: MemberReads) -> None:
     """A member that is read, or a variable; a variable alone is no path to a member."""
     if (path := _path(node, known)) is None:
         _inside(node, known, reads)
@@ -124,13 +124,13 @@ def _member(node: Select | Name, known: Known, reads: Reads) -> None:
         _defaults(node, known, reads)
 
 
-def _inside(node: Node, known: Known, reads: Reads) -> None:
+def _inside(node: Node, known: Known, reads: MemberReads) -> None:
     """What stands before a member of something that is no path."""
     if isinstance(node, Select):
         _visit(node.operand, known, reads)
 
 
-def _defaults(node: Node, known: Known, reads: Reads) -> None:
+def _defaults(node: Node, known: Known, reads: MemberReads) -> None:
     """What stands before a member of a path where that is an optional with its default."""
     match node:
         case Select(operand=operand) | Call(function="_[_]" | "dyn" | "value", arguments=(operand, *_)):
@@ -139,7 +139,7 @@ def _defaults(node: Node, known: Known, reads: Reads) -> None:
             _visit(node, known, reads)
 
 
-def _call(call: Call, known: Known, reads: Reads) -> None:
+def _call(call: Call, known: Known, reads: MemberReads) -> None:
     arguments = call.arguments
     if call.function in _OPTIONAL and isinstance(arguments[1], Constant):
         if (path := _path(call, known)) is not None:
@@ -158,7 +158,7 @@ def _call(call: Call, known: Known, reads: Reads) -> None:
         _visit(argument, known, reads)
 
 
-def _compare(call: Call, known: Known, reads: Reads) -> None:
+def _compare(call: Call, known: Known, reads: MemberReads) -> None:
     one, other = call.arguments
     for side, against in ((one, other), (other, one)):
         match side, against:
@@ -171,10 +171,10 @@ def _compare(call: Call, known: Known, reads: Reads) -> None:
             case _, Constant(kind="string", text=text):
                 if (path := _path(side, known)) is not None:
                     equal = call.function == "_==_"
-                    reads.comparisons.append(Comparison(path, (text.decode(errors="replace"),), equal))
+                    reads.comparisons.append(LiteralComparison(path, (text.decode(errors="replace"),), equal))
 
 
-def _among(call: Call, known: Known, reads: Reads) -> None:
+def _among(call: Call, known: Known, reads: MemberReads) -> None:
     wanted, among = call.arguments
     match wanted, among:
         case Constant(kind="string", text=text), _ if (path := _path(among, known)) is not None:
@@ -183,10 +183,10 @@ def _among(call: Call, known: Known, reads: Reads) -> None:
             values = [item for item in items if isinstance(item, Constant) and item.kind == "string"]
             if values and len(values) == len(items):
                 texts = tuple(item.text.decode(errors="replace") for item in values)
-                reads.comparisons.append(Comparison(path, texts, True))
+                reads.comparisons.append(LiteralComparison(path, texts, True))
 
 
-def _fold(fold: Fold, known: Known, reads: Reads) -> None:
+def _fold(fold: Fold, known: Known, reads: MemberReads) -> None:
     _visit(fold.over, known, reads)
     _visit(fold.start, known, reads)
     over = _path(fold.over, known)

@@ -76,14 +76,14 @@ def _within(bound: Bound, extent: float, length: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
+class DataLimit:
     """Which data some work stays within the budget on."""
 
     work: Bound
     always: int  # the largest extent at which it does, however long its lists are; -1: none
 
     @classmethod
-    def of(cls, work: Bound) -> "Limit":
+    def of(cls, work: Bound) -> "DataLimit":
         """The limit for so much work."""
         low, high = -1, _LARGEST
         while low < high:
@@ -101,12 +101,12 @@ class Limit:
         return self.always >= _roughly(values) or _within(self.work, *extent_of(list(values)))
 
 
-class Allowance:
+class RemainingLimit:
     """A limit for values of which some stay the same. A look at their size as bytes answers most often."""
 
     __slots__ = ("_fixed", "_left", "_limit")
 
-    def __init__(self, limit: Limit, fixed: Any) -> None:
+    def __init__(self, limit: DataLimit, fixed: Any) -> None:
         self._limit, self._fixed = limit, fixed
         self._left = limit.always - _roughly(fixed)
 

@@ -22,7 +22,7 @@ class TemplateError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Yields:
+class ExpressionSlot:
     """The place of an expression in a template's shape. One that is not `alone` in its string becomes text.
 
     `type` is CEL's name for what it yields, DYN where only an event can tell.
@@ -103,11 +103,11 @@ def _string(text: str, path: str, guarded: bool, known: Vocabulary) -> Template:
         return Template(lambda scope: plain, True, literal(plain), plain)
     found = tuple((path, part) for part in parts if isinstance(part, Expression))
     if len(parts) == 1 and isinstance(parts[0], Expression):
-        yields = Yields(parts[0].type)
+        yields = ExpressionSlot(parts[0].type)
         return Template(_valued(parts[0], path, guarded), False, parts[0].valued, yields, found)
     pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
     cost = together([_cost(part) for part in parts])
-    text_of = Yields("STRING", alone=False)
+    text_of = ExpressionSlot("STRING", alone=False)
     return Template(
         lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost, text_of, found
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from heed.core.cel.member_paths import EACH, Reads
+from heed.core.cel.member_paths import EACH, MemberReads
 
 VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
 
@@ -25,7 +25,7 @@ class Vocabulary:
             "agent": ("name", "namespace", "labels"),
         }.get(variable)
 
-    def unknown(self, reads: Reads) -> str | None:
+    def unknown(self, reads: MemberReads) -> str | None:
         """What is wrong with a read of a member that there never is; None where there is nothing."""
         for path in reads.values:
             members = self.members(path[0])

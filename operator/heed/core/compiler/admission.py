@@ -24,7 +24,7 @@ from heed.core.compiler.expression_lint import doubts
 from heed.core.compiler.lint import advise
 from heed.core.compiler.program import compile_agent
 from heed.core.policy.permissions import permissions
-from heed.core.schema.registry import Compiled, Refused, compile_type
+from heed.core.schema.registry import CompiledEventType, RefusedEventType, compile_type
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 
 Document = Mapping[str, Any]
@@ -32,7 +32,7 @@ _NAMED: Final = 5  # Agents that a warning names
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AdmissionRequest:
     """What somebody wants to be stored: an object, and the one that it takes the place of."""
 
     kind: str
@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class ClusterContext:
     """Objects that matter to a request, as far as they were looked at. `complete`: that is all of them."""
 
     policies: Sequence[Document] = ()
@@ -52,32 +52,34 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AdmissionVerdict:
     """It is let in where there are no problems. Warnings are for people, whether it is or not."""
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
-FINE: Final = Verdict()
+FINE: Final = AdmissionVerdict()
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class _ParsedPolicies:
     """Policies and grants, parsed. Those that cannot be read count as the operator has them count."""
 
     policies: tuple[AgentPolicy, ...] = field(default=())
     grants: tuple[EventGrant, ...] = field(default=())
 
 
-def passes(request: Request) -> bool:
+def passes(request: AdmissionRequest) -> bool:
     """Whether there is nothing new to judge: finalizers, annotations and conditions are nobody's mistake."""
     if (request.new.get("metadata") or {}).get("deletionTimestamp"):
         return True
     return request.old is not None and _spec(request) == _spec(request, old=True) and not _relabelled(request)
 
 
-def judge(request: Request, around: Around, go_on: Callable[[], bool] = lambda: True) -> Verdict:
+def judge(
+    request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool] = lambda: True
+) -> AdmissionVerdict:
     """What there is to say of a request. Whoever is in a hurry ends the look at other objects by `go_on`."""
     if passes(request):
         return FINE
@@ -86,21 +88,21 @@ def judge(request: Request, around: Around, go_on: Callable[[], bool] = lambda: 
             case names.KIND:
                 return _agent(request, around, go_on)
             case names.AGENT_POLICY:
-                return Verdict((), tuple(_of_policy(request, around, go_on)))
+                return AdmissionVerdict((), tuple(_of_policy(request, around, go_on)))
             case names.EVENT_GRANT:
-                return Verdict((), tuple(_of_grant(request, around, go_on)))
+                return AdmissionVerdict((), tuple(_of_grant(request, around, go_on)))
             case names.EVENT_TYPE:
                 return _event_type(request, around)
     except InvalidManifest as error:
-        return Verdict(error.problems)
+        return AdmissionVerdict(error.problems)
     return FINE
 
 
-def _spec(request: Request, *, old: bool = False) -> Any:
+def _spec(request: AdmissionRequest, *, old: bool = False) -> Any:
     return ((request.old if old else request.new) or {}).get("spec")
 
 
-def _relabelled(request: Request) -> bool:
+def _relabelled(request: AdmissionRequest) -> bool:
     """Whether other policies may select an Agent now."""
     return request.kind == names.KIND and _labels(request.new) != _labels(request.old or {})
 
@@ -112,7 +114,7 @@ def _labels(document: Document) -> Any:
 # ── Agents ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _agent(request: Request, around: Around, go_on: Callable[[], bool]) -> Verdict:
+def _agent(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool]) -> AdmissionVerdict:
     """A missing grant is no reason to refuse: those who give it may come later, and the Agent waits for them."""
     agent = parse_agent(request.new)
     rules = _rules(around)
@@ -124,11 +126,11 @@ def _agent(request: Request, around: Around, go_on: Callable[[], bool]) -> Verdi
     else:
         problems, warnings = (), doubts(program, go_on, knows_types=False)
     if request.old is not None and _spec(request) == _spec(request, old=True):
-        return Verdict((), tuple(map(str, problems)))  # only its labels are new
+        return AdmissionVerdict((), tuple(map(str, problems)))  # only its labels are new
     refused = tuple(item for item in problems if item.reason != NOT_GRANTED)
     waits = [f"it waits until it is granted: {item}" for item in problems if item.reason == NOT_GRANTED]
     advice = advise(agent, expressions=warnings)
-    return Verdict(refused, (*waits, *(str(item) for item in advice if not _of_a_laptop(item))))
+    return AdmissionVerdict(refused, (*waits, *(str(item) for item in advice if not _of_a_laptop(item))))
 
 
 def _of_a_laptop(advice: Problem) -> bool:
@@ -139,20 +141,22 @@ def _of_a_laptop(advice: Problem) -> bool:
 # ── policies, grants and types ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_policy(request: Request, around: Around, go_on: Callable[[], bool]) -> Iterator[str]:
+def _of_policy(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool]) -> Iterator[str]:
     policy, before = parse_policy(request.new), _rules(around)
     name = policy.metadata.name
     others = tuple(item for item in before.policies if item.metadata.name != name)
-    yield from _stopped(before, _Rules((*others, policy), before.grants), around, go_on)
+    yield from _stopped(before, _ParsedPolicies((*others, policy), before.grants), around, go_on)
 
 
-def _of_grant(request: Request, around: Around, go_on: Callable[[], bool]) -> Iterator[str]:
+def _of_grant(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool]) -> Iterator[str]:
     grant, before = parse_grant(request.new), _rules(around)
     others = tuple(item for item in before.grants if _key(item) != _key(grant))
-    yield from _stopped(before, _Rules(before.policies, (*others, grant)), around, go_on)
+    yield from _stopped(before, _ParsedPolicies(before.policies, (*others, grant)), around, go_on)
 
 
-def _stopped(before: _Rules, after: _Rules, around: Around, go_on: Callable[[], bool]) -> Iterator[str]:
+def _stopped(
+    before: _ParsedPolicies, after: _ParsedPolicies, around: ClusterContext, go_on: Callable[[], bool]
+) -> Iterator[str]:
     """Warnings that name the Agents which could not run any more."""
     found = 0
     complete = around.complete
@@ -171,7 +175,7 @@ def _stopped(before: _Rules, after: _Rules, around: Around, go_on: Callable[[], 
         yield "there are more Agents than were looked at; see their condition Ready"
 
 
-def _newly_refused(document: Document, before: _Rules, after: _Rules) -> Problem | None:
+def _newly_refused(document: Document, before: _ParsedPolicies, after: _ParsedPolicies) -> Problem | None:
     try:
         agent = parse_agent(document)
     except InvalidManifest:
@@ -187,15 +191,15 @@ def _newly_refused(document: Document, before: _Rules, after: _Rules) -> Problem
     return next((item for item in problems if (item.path, item.reason) not in places), None)
 
 
-def _event_type(request: Request, around: Around) -> Verdict:
+def _event_type(request: AdmissionRequest, around: ClusterContext) -> AdmissionVerdict:
     item = parse_event_type(request.new)
     problems = tuple(problems_of(compile_type(item)))
-    return Verdict(problems, tuple(_rivals(item, around)))
+    return AdmissionVerdict(problems, tuple(_rivals(item, around)))
 
 
-def problems_of(compiled: Compiled | Refused) -> Iterator[Problem]:
+def problems_of(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:
     """What is wrong with an EventType: its schema, or examples that do not fit it."""
-    if isinstance(compiled, Refused):
+    if isinstance(compiled, RefusedEventType):
         yield _placed(compiled.message)
         return
     for index, example in enumerate(compiled.item.spec.examples):
@@ -210,7 +214,7 @@ def _placed(message: str) -> Problem:
     return Problem(path, text) if text and path.startswith("spec.") else Problem("spec.schema", message)
 
 
-def _rivals(item: EventType, around: Around) -> Iterator[str]:
+def _rivals(item: EventType, around: ClusterContext) -> Iterator[str]:
     """Of several that describe one type the oldest counts."""
     for document in around.types:
         try:
@@ -231,7 +235,7 @@ def _age(item: EventType) -> tuple[str, str]:
     return item.metadata.creation_timestamp or "~", item.metadata.name
 
 
-def _rules(around: Around) -> _Rules:
+def _rules(around: ClusterContext) -> _ParsedPolicies:
     policies, grants = list[AgentPolicy](), list[EventGrant]()
     for document in around.policies:
         try:
@@ -243,7 +247,7 @@ def _rules(around: Around) -> _Rules:
             grants.append(parse_grant(document))
         except InvalidManifest:
             continue
-    return _Rules(tuple(policies), tuple(grants))
+    return _ParsedPolicies(tuple(policies), tuple(grants))
 
 
 def _key(item: AgentPolicy | EventGrant | EventType) -> tuple[str, str]:

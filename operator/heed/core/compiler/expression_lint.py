@@ -3,14 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from heed import names
-from heed.core.cel.member_paths import Comparison
+from heed.core.cel.member_paths import LiteralComparison
 from heed.core.cel.variables import suggestion
-from heed.core.compiler.expression_sites import Place, places_of
+from heed.core.compiler.expression_sites import ExpressionSite, places_of
 from heed.core.compiler.format_precision import imprecise
 from heed.core.compiler.program import Program
 from heed.core.compiler.trial_evaluation import tried
-from heed.core.compiler.unguarded_members import Guards, null_on_the_way, unasked
-from heed.core.compiler.unknown_members import Members, unknown_members
+from heed.core.compiler.unguarded_members import MemberGuards, null_on_the_way, unasked
+from heed.core.compiler.unknown_members import KnownMembers, unknown_members
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
@@ -22,8 +22,8 @@ def doubts(
 
     `knows_types`: the program has been given the event types that there are; else nothing is said of data.
     """
-    places, members = list(places_of(program)), Members.of(program)
-    guards = Guards.of(program, places)
+    places, members = list(places_of(program)), KnownMembers.of(program)
+    guards = MemberGuards.of(program, places)
     for place in places:
         if not go_on():
             return
@@ -40,7 +40,7 @@ def doubts(
 # ── comparisons that never hold ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _never_equal(place: Place, program: Program) -> Iterator[Problem]:
+def _never_equal(place: ExpressionSite, program: Program) -> Iterator[Problem]:
     """Names of tasks and types of events that are compared with what they never are."""
     for item in place.reads.comparisons:
         for value in item.values:
@@ -61,7 +61,7 @@ def _never_equal(place: Place, program: Program) -> Iterator[Problem]:
 # ── tasks whose failure nobody hears of ─────────────────────────────────────────────────────────────────────────────
 
 
-def _may_be(comparisons: Sequence[Comparison], task: str) -> bool:
+def _may_be(comparisons: Sequence[LiteralComparison], task: str) -> bool:
     """Whether a condition may hold for the failure of a task, as far as it compares names and types."""
     for path, wanted in ((("task", "name"), task), (("event", "type"), names.TASK_FAILED)):
         found = [item for item in comparisons if item.path == path]
@@ -72,7 +72,7 @@ def _may_be(comparisons: Sequence[Comparison], task: str) -> bool:
     return True
 
 
-def _unheard_failures(program: Program, places: Sequence[Place]) -> Iterator[Problem]:
+def _unheard_failures(program: Program, places: Sequence[ExpressionSite]) -> Iterator[Problem]:
     conditions = {place.handler: place.reads for place in places if place.condition}
     hearing = [
         conditions.get(index)

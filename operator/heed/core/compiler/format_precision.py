@@ -9,7 +9,7 @@ from typing import Final
 
 from heed.core.cel.ast import Call, Constant, Literal, Node, nodes_of
 from heed.core.cel.member_paths import reads_of
-from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.expression_sites import ExpressionSite
 from heed.errors import Problem
 
 _CLAUSE: Final = re.compile(r"%(?:%|(?:\.\d+)?([a-zA-Z]))")
@@ -26,7 +26,7 @@ _TEXTS: Final = {
 }
 
 
-def imprecise(place: Place) -> Iterator[Problem]:
+def imprecise(place: ExpressionSite) -> Iterator[Problem]:
     """The arguments of `format` that may be written otherwise than they are."""
     for node in nodes_of(place.syntax) if place.syntax is not None else ():
         match node:
@@ -42,7 +42,7 @@ def _clauses(text: Node) -> list[str]:
 
 
 def _of_format(
-    place: Place, clauses: list[str], items: tuple[Node, ...], types: tuple[str, ...]
+    place: ExpressionSite, clauses: list[str], items: tuple[Node, ...], types: tuple[str, ...]
 ) -> Iterator[Problem]:
     for index, (item, type_) in enumerate(zip(items, types, strict=True)):
         clause = clauses[index] if index < len(clauses) else "s"

@@ -7,7 +7,7 @@ from heed import names
 from heed.api.agent import Agent, AgentSpec, HandlerSpec, SessionSpec, SubscriptionSpec, TaskSpec, seconds
 from heed.core.cel.cost import RENDER, SCOPE
 from heed.core.cel.expression import Expression
-from heed.core.cel.polynomial import EXTENT, NONE, Bound, Limit, peak, plus, scaled, times
+from heed.core.cel.polynomial import EXTENT, NONE, Bound, DataLimit, peak, plus, scaled, times
 from heed.core.cel.template import Template, compile_template
 from heed.core.cel.variables import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, Vocabulary
 from heed.core.compiler import validation
@@ -15,7 +15,7 @@ from heed.core.compiler.authorization import check_allowed
 from heed.core.compiler.validation import Compiler
 from heed.core.effects import AgentRef
 from heed.core.policy.permissions import OPEN, Permissions
-from heed.core.schema.registry import NO_SCHEMAS, Schemas
+from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
 from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed, InvalidManifest, Problem, refused
@@ -31,7 +31,7 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TaskTemplate:
     """A kind of work, its template, its limits in seconds, and whether it may publish."""
 
     name: str
@@ -43,7 +43,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartTemplate:
     """A task to start: a name with an input, or a template that yields a list of those."""
 
     task: str | None
@@ -52,7 +52,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Emit:
+class EmitTemplate:
     """An event to emit: a template of {type, data, subject, to}, or one that yields a list of those."""
 
     one: Template | None
@@ -60,7 +60,7 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
-class Reaction:
+class CompiledHandler:
     """A compiled handler. `path` is where it stands in the manifest."""
 
     name: str
@@ -68,8 +68,8 @@ class Reaction:
     pattern: str
     when: Expression | None
     state: Template | None
-    start: tuple[Start, ...]
-    emit: tuple[Emit, ...]
+    start: tuple[StartTemplate, ...]
+    emit: tuple[EmitTemplate, ...]
     cancel: tuple[str, ...]
     end: bool
 
@@ -88,14 +88,14 @@ class Program:
     subscriptions: tuple[Subscription, ...]
     key: Expression | None  # None: the default, the event's correlationid
     idle_timeout: int
-    tasks: Mapping[str, Task]
-    reactions: tuple[Reaction, ...]
+    tasks: Mapping[str, TaskTemplate]
+    reactions: tuple[CompiledHandler, ...]
     manifest: Agent  # what it was compiled from
-    opening: Limit  # on what it takes to find an event's session
-    limit: Limit  # on all of a decision
+    opening: DataLimit  # on what it takes to find an event's session
+    limit: DataLimit  # on all of a decision
     reads_others: bool = False  # whether it reads events of other namespaces
     permissions: Permissions = OPEN
-    schemas: Schemas = NO_SCHEMAS
+    schemas: SchemaRegistry = NO_SCHEMAS
     careful: bool = False
     verdict: DecisionFailed | None = None
 
@@ -136,7 +136,9 @@ class Program:
         return (">",) if aspect is None else tuple(aspect.allowed)
 
 
-def compile_agent(agent: Agent, permissions: Permissions = OPEN, schemas: Schemas = NO_SCHEMAS) -> Program:
+def compile_agent(
+    agent: Agent, permissions: Permissions = OPEN, schemas: SchemaRegistry = NO_SCHEMAS
+) -> Program:
     """Compile an Agent, that may do what `permissions` say and whose events are to fit `schemas`.
 
     Raises InvalidManifest with every problem found, PolicyViolation where all of them are that it is not allowed.
@@ -173,8 +175,8 @@ def compile_agent(agent: Agent, permissions: Permissions = OPEN, schemas: Schema
         tasks=tasks,
         reactions=reactions,
         manifest=agent,
-        opening=Limit.of(opening),
-        limit=Limit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
+        opening=DataLimit.of(opening),
+        limit=DataLimit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
         reads_others=any(item.namespace for item in subscriptions),
         permissions=permissions,
         schemas=schemas,
@@ -193,7 +195,7 @@ def _opening(subscriptions: Iterable[Subscription], key: Expression | None) -> B
     )
 
 
-def _work(reaction: Reaction, tasks: Mapping[str, Task]) -> Bound:
+def _work(reaction: CompiledHandler, tasks: Mapping[str, TaskTemplate]) -> Bound:
     """What a handler may do at most, the tasks that it starts included."""
     started = [_rendering(item.input) for item in reaction.start if item.input]
     emitted = [_rendering(item.one or item.many) for item in reaction.emit]
@@ -202,7 +204,7 @@ def _work(reaction: Reaction, tasks: Mapping[str, Task]) -> Bound:
     return plus(scaled(EXTENT, SCOPE), when, _rendering(reaction.state), *started, *emitted, *tasks_of)
 
 
-def _starting(start: Start, tasks: Mapping[str, Task]) -> Bound:
+def _starting(start: StartTemplate, tasks: Mapping[str, TaskTemplate]) -> Bound:
     """A task's template and document, once or for each item of a list. Its input is no more than fits, or refused."""
     one = [tasks[start.task]] if start.task is not None else list(tasks.values())
     work = plus(scaled(EXTENT, SCOPE + 2 * RENDER), peak(*(_rendering(task.template) for task in one)))
@@ -220,11 +222,11 @@ def _of_handler(handler: HandlerSpec) -> Vocabulary:
     return ALL if any(matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS) else OF_OTHERS
 
 
-def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
+def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
     path = f"spec.tasks.{name}"
     template = compiler.template(task.job, f"{path}.job", expands_variables)
     validation.check_work(compiler, task, template, path)
-    return Task(
+    return TaskTemplate(
         name=name,
         kind="job",
         template=template or compile_template({}),
@@ -234,9 +236,9 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> Task:
     )
 
 
-def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> Reaction:
+def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> CompiledHandler:
     validation.check_handler(compiler, handler, path, spec)
-    return Reaction(
+    return CompiledHandler(
         name=handler.name,
         path=path,
         pattern=handler.type,
@@ -249,27 +251,27 @@ def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSp
     )
 
 
-def _starts(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> Iterator[Start]:
+def _starts(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> Iterator[StartTemplate]:
     for index, item in enumerate(handler.start):
         here = f"{path}[{index}]"
         validation.check_one_of(compiler, here, "task", item.task, item.from_)
         validation.check_task(compiler, item.task, f"{here}.task", spec)
         validation.check_values(compiler, item.input, f"{here}.input")
-        yield Start(
+        yield StartTemplate(
             task=item.task,
             input=compiler.template(item.input, f"{here}.input"),
             many=compiler.template(item.from_, f"{here}.from"),
         )
 
 
-def _emits(compiler: Compiler, handler: HandlerSpec, path: str) -> Iterator[Emit]:
+def _emits(compiler: Compiler, handler: HandlerSpec, path: str) -> Iterator[EmitTemplate]:
     for index, item in enumerate(handler.emit):
         here = f"{path}[{index}]"
         validation.check_one_of(compiler, here, "type", item.type, item.from_)
         validation.check_emitted(compiler, item, here)
         parts = {"type": item.type, "data": item.data, "subject": item.subject, "to": item.to}
         given = {key: value for key, value in parts.items() if value is not None}
-        yield Emit(
+        yield EmitTemplate(
             one=None if item.type is None else compiler.template(given, here),
             many=compiler.template(item.from_, f"{here}.from"),
         )

@@ -10,8 +10,8 @@ from typing import Any, Final
 from heed import names
 from heed.core.cel.diagnostics import NO_MAP
 from heed.core.cel.expression import ExpressionError, Scope
-from heed.core.cel.polynomial import Limit
-from heed.core.compiler.expression_sites import Place
+from heed.core.cel.polynomial import DataLimit
+from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
 from heed.errors import DecisionFailed, Problem
 
@@ -20,20 +20,20 @@ _SIGNS: Final = ("o matching overload", *NO_MAP, "not a map", "not a boolean")
 _MOST: Final = 1000  # how many times the budget of one expression may be spent on an Agent's in all
 
 
-def tried(program: Program, place: Place) -> Iterator[Problem]:
+def tried(program: Program, place: ExpressionSite) -> Iterator[Problem]:
     """Why an expression fails, whatever the data are."""
     variables = _variables(program, place)
     if _is_cheap(place, variables) and (error := _error(place, Scope(variables))) is not None:
         yield Problem(place.path, f"fails for every event: {error}")
 
 
-def _is_cheap(place: Place, variables: dict[str, Any]) -> bool:
+def _is_cheap(place: ExpressionSite, variables: dict[str, Any]) -> bool:
     """Whether a thousand of these are as harmless as one decision in the operator's own process."""
     work = {powers: factor * _MOST for powers, factor in place.expression.cost.work.items()}
-    return Limit(work, -1).allows(variables)
+    return DataLimit(work, -1).allows(variables)
 
 
-def _error(place: Place, scope: Scope) -> str | None:
+def _error(place: ExpressionSite, scope: Scope) -> str | None:
     try:
         value = scope.evaluate(place.expression)
         answer = value.value() if place.condition else True
@@ -46,7 +46,7 @@ def _error(place: Place, scope: Scope) -> str | None:
     return None
 
 
-def _variables(program: Program, place: Place) -> dict[str, Any]:
+def _variables(program: Program, place: ExpressionSite) -> dict[str, Any]:
     """What is known of every event at a place: attributes and not data."""
     of_task = {"id": "task-0123456789abcdef", "name": place.task or "task"}
     if place.task is None:
@@ -64,7 +64,7 @@ def _variables(program: Program, place: Place) -> dict[str, Any]:
     }
 
 
-def _event(place: Place) -> dict[str, Any]:
+def _event(place: ExpressionSite) -> dict[str, Any]:
     return {
         "id": "0123456789abcdef",
         "source": "/somewhere",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from heed import names
 from heed.core.cel.member_paths import EACH, Path, shown
-from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
 from heed.core.compiler.unknown_members import ATTRIBUTES, OF_ENDS
 from heed.core.schema.required_members import is_required
@@ -17,7 +17,7 @@ _IN_EVERY_END = {names.TASK_COMPLETED: ("task", "result"), names.TASK_FAILED: ("
 
 
 @dataclass(frozen=True, slots=True)
-class Guards:
+class MemberGuards:
     """What an Agent's conditions ask for or read before others: of subscriptions in their order, of handlers."""
 
     program: Program
@@ -25,7 +25,7 @@ class Guards:
     whens: dict[int, frozenset[Path]]
 
     @classmethod
-    def of(cls, program: Program, places: Sequence[Place]) -> "Guards":
+    def of(cls, program: Program, places: Sequence[ExpressionSite]) -> "MemberGuards":
         """Of an Agent, whose expressions these are."""
         conditions = [place for place in places if place.condition]
         wheres = {item.path: _with_parts(item.reads.all()) for item in conditions if item.handler is None}
@@ -35,7 +35,7 @@ class Guards:
         paths = (f"spec.subscribe[{index}].where" for index in range(len(program.subscriptions)))
         return cls(program, tuple(wheres.get(path) for path in paths), whens)
 
-    def asked_before(self, path: Path, place: Place) -> bool:
+    def asked_before(self, path: Path, place: ExpressionSite) -> bool:
         """Whether every subscription that brings events to a handler has asked for a member, or read it."""
         if place.handler is None or place.pattern is None:
             return False
@@ -46,7 +46,7 @@ class Guards:
         ]
         return bool(bringing) and all(known is not None and path in known for known in bringing)
 
-    def others(self, place: Place) -> list[int]:
+    def others(self, place: ExpressionSite) -> list[int]:
         """The other handlers that the events of a handler may come to."""
         return [
             index
@@ -64,7 +64,7 @@ def _with_parts(paths: Iterable[Path]) -> frozenset[Path]:
     return frozenset(path[:length] for path in paths for length in range(1, len(path) + 1))
 
 
-def unasked(place: Place, guards: Guards) -> Iterator[Problem]:
+def unasked(place: ExpressionSite, guards: MemberGuards) -> Iterator[Problem]:
     """Conditions that break, and so make a dead letter, where an event lacks a member; each by its first one.
 
     Where all of several handlers read it in their conditions they tell events apart by it, and it is to be there.
@@ -94,7 +94,7 @@ def _parts(path: Path) -> Iterator[Path]:
         yield from (path[:length] for length in range(first, end + 1))
 
 
-def _is_there(path: Path, place: Place, guards: Guards) -> bool:
+def _is_there(path: Path, place: ExpressionSite, guards: MemberGuards) -> bool:
     """Whether a member is asked for, or has to be there when the condition is evaluated."""
     if path in place.reads.asked:
         return True
@@ -109,7 +109,7 @@ def _is_there(path: Path, place: Place, guards: Guards) -> bool:
     return known or guards.asked_before(path, place)
 
 
-def _in_every_end(path: Path, place: Place) -> bool:
+def _in_every_end(path: Path, place: ExpressionSite) -> bool:
     """Whether the data of all ends that come here have a member; what a result or progress holds is the task's."""
     ends = [type_ for type_ in OF_ENDS if matches(place.pattern or "", type_)]
     known = {name for end in OF_ENDS.values() for name in end}
@@ -132,7 +132,7 @@ def guard(path: Path) -> str:
     return " && ".join(item for pair in zip(asked, [*maps, ""], strict=True) for item in pair if item)
 
 
-def null_on_the_way(place: Place, program: Program) -> Iterator[Problem]:
+def null_on_the_way(place: ExpressionSite, program: Program) -> Iterator[Problem]:
     """Members that are asked for where what they are of may be null, or a text."""
     told = set[Path]()
     reads = place.reads

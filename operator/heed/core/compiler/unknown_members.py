@@ -10,7 +10,7 @@ from heed.core.cel.ast import Call, Constant, Literal, Node, UnknownSyntax
 from heed.core.cel.member_paths import EACH, Path, shown
 from heed.core.cel.template import Template
 from heed.core.cel.variables import suggestion
-from heed.core.compiler.expression_sites import Place
+from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
 from heed.core.type_patterns import matches
 from heed.errors import Problem
@@ -26,7 +26,7 @@ Names = frozenset[str] | None  # None: which ones, only events can tell
 
 
 @dataclass(frozen=True, slots=True)
-class Members:
+class KnownMembers:
     """The names that an Agent may set in its state, and those of each task's input."""
 
     state: Names
@@ -34,7 +34,7 @@ class Members:
     publishes: bool  # whether a task may send progress, whose data are its own
 
     @classmethod
-    def of(cls, program: Program) -> "Members":
+    def of(cls, program: Program) -> "KnownMembers":
         """Of an Agent's manifest."""
         spec = program.manifest.spec
         reactions = list(zip(spec.handlers, program.reactions, strict=True))
@@ -48,18 +48,18 @@ class Members:
         known = {name: None if dynamic else _union(found) for name, found in inputs.items()}
         return cls(state, known, any(task.publish for task in spec.tasks.values()))
 
-    def input_at(self, place: Place) -> Names:
+    def input_at(self, place: ExpressionSite) -> Names:
         """The names that `input` may have at a place."""
         return self.inputs.get(place.task) if place.task is not None else _union(self.inputs.values())
 
 
-def unknown_members(place: Place, members: Members) -> Iterator[Problem]:
+def unknown_members(place: ExpressionSite, members: KnownMembers) -> Iterator[Problem]:
     """Each once, by its first names; those that make an error are told when the expression is compiled."""
     paths = [path[:3] for path in place.reads.all() if len(path) > 1 and path[1] != EACH]
     yield from dict.fromkeys(problem for path in paths for problem in _unknown(place, path, members))
 
 
-def _unknown(place: Place, path: Path, members: Members) -> Iterator[Problem]:
+def _unknown(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterator[Problem]:
     variable, name = path[:2]
     fixed = place.known.members(variable)
     if fixed is not None:
@@ -75,7 +75,7 @@ def _unknown(place: Place, path: Path, members: Members) -> Iterator[Problem]:
         yield Problem(place.path, f"no start gives {shown(path[:2])}", suggestion(name, sorted(given)))
 
 
-def _of_event(place: Place, path: Path, members: Members) -> Iterator[Problem]:
+def _of_event(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterator[Problem]:
     name, known = path[1], (*ATTRIBUTES, *OPTIONAL)
     has_member = len(path) > 2 and path[2] != EACH
     if name == "data":
@@ -97,7 +97,7 @@ def _of_event(place: Place, path: Path, members: Members) -> Iterator[Problem]:
         yield Problem(place.path, message, f'did you mean "{near[0]}"?')
 
 
-def _of_end(place: Place, path: Path, members: Members) -> Iterator[Problem]:
+def _of_end(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterator[Problem]:
     """A member of the data of a task's end that no such event has."""
     heard = [type_ for type_ in names.HEARD_OF_TASKS if matches(place.pattern or "", type_)]
     if names.TASK_PROGRESS in heard and (members.publishes or len(heard) == 1):

@@ -16,10 +16,10 @@ from heed.core.decision import redrive, schema_check, sessions
 from heed.core.decision.model import SHELL, Decision
 from heed.core.decision.task_events import decide_task_event
 from heed.core.decision.transition import counted, dead, handled, reactions_to, variables_of
-from heed.core.events import Event, Malformed, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.deferred import MAX_WAITING
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 
@@ -27,7 +27,7 @@ __all__ = ["Decision", "decide"]
 
 
 def decide(
-    program: Program, ledger: Ledger, received: Received, *, room: Room | None = None, ahead: bool = False
+    program: Program, ledger: Ledger, received: Received, *, room: Headroom | None = None, ahead: bool = False
 ) -> Decision:
     """Decide one event of the stream. Whatever the event is, the cursor moves past it and one total grows.
 
@@ -46,13 +46,13 @@ def decide(
     return replace(decision, ledger=replace(decision.ledger, waiting=waiting))
 
 
-def _decide(program: Program, ledger: Ledger, received: Received, room: Room | None) -> Decision:
+def _decide(program: Program, ledger: Ledger, received: Received, room: Headroom | None) -> Decision:
     event, agent = received.event, program.agent
     if names.is_inbox(received.subject) and not names.is_inbox_of(
         received.subject, agent.namespace, agent.name
     ):  # nobody reads another one's; but who can write the status can have anything wait
         return counted(ledger, received, "ignored")
-    if isinstance(event, Malformed):
+    if isinstance(event, MalformedMessage):
         if not program.hears(names.namespace_of_subject(received.origin)):
             return counted(ledger, received, "ignored")
         return dead(program, ledger, received, DecisionFailed(event.code, event.message))
@@ -68,7 +68,7 @@ def _decide(program: Program, ledger: Ledger, received: Received, room: Room | N
 
 
 def _decide_event(
-    program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None
+    program: Program, ledger: Ledger, received: Received, event: Event, room: Headroom | None
 ) -> Decision:
     digest = redrive.digest_of(program, received, event)
     if digest in ledger.recent_events:
@@ -93,7 +93,7 @@ def _decide_event(
     return decision
 
 
-def _must_wait(decision: Decision, ledger: Ledger, key: str, room: Room | None) -> bool:
+def _must_wait(decision: Decision, ledger: Ledger, key: str, room: Headroom | None) -> bool:
     """Whether there is no room for a decision, or others that would open a session have waited longer."""
     if decision.outcome != "handled":
         return False

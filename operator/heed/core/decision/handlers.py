@@ -7,11 +7,11 @@ from typing import Any, Final
 
 from heed.api.validation import kind_of
 from heed.core.cel.expression import ExpressionError, Scope, out_of_memory
-from heed.core.cel.polynomial import Allowance
+from heed.core.cel.polynomial import RemainingLimit
 from heed.core.cel.template import Template, TemplateError
 from heed.core.codec.canonical_json import canonical, compact
 from heed.core.codec.strict_json import MAX_DEPTH, Unreadable, check_zeros, depth_of
-from heed.core.compiler.program import Emit, Program, Reaction, Start
+from heed.core.compiler.program import CompiledHandler, EmitTemplate, Program, StartTemplate
 from heed.core.events import Event
 from heed.errors import DecisionFailed
 
@@ -91,7 +91,10 @@ def agent_variable(program: Program) -> dict[str, Any]:
 
 
 def react(
-    program: Program, reactions: Iterable[Reaction], variables: Mapping[str, Any], state: Mapping[str, Any]
+    program: Program,
+    reactions: Iterable[CompiledHandler],
+    variables: Mapping[str, Any],
+    state: Mapping[str, Any],
 ) -> Reacted:
     """Run the handlers whose condition holds. `variables` are all of an expression's but `state`.
 
@@ -101,7 +104,7 @@ def react(
         raise program.verdict
     reacted = Reacted(dict(state))
     scope = Scope({**variables, "state": reacted.state})
-    allowance = Allowance(program.limit, variables) if program.careful else None
+    allowance = RemainingLimit(program.limit, variables) if program.careful else None
     checked = None
     for reaction in reactions:
         if allowance is not None and reacted.state is not checked:
@@ -127,7 +130,7 @@ def check_harmless(is_harmless: bool) -> None:
         raise DecisionFailed(NEEDS_GUARD, "deciding this may be costly")
 
 
-def _holds(reaction: Reaction, scope: Scope) -> bool:
+def _holds(reaction: CompiledHandler, scope: Scope) -> bool:
     assert reaction.when is not None
     try:
         return reaction.when.holds(scope)
@@ -135,7 +138,7 @@ def _holds(reaction: Reaction, scope: Scope) -> bool:
         raise DecisionFailed("ExpressionFailed", f"{reaction.path}.when: {error}") from None
 
 
-def _run(reaction: Reaction, variables: Mapping[str, Any], reacted: Reacted, scope: Scope) -> Scope:
+def _run(reaction: CompiledHandler, variables: Mapping[str, Any], reacted: Reacted, scope: Scope) -> Scope:
     """Add one handler's doing to what was done; returns the scope that the next handler sees."""
     first = not reacted.handlers
     reacted.handlers.append(reaction.name)
@@ -183,14 +186,14 @@ def _check_made(reacted: Reacted, items: Sequence[Any]) -> None:
         raise DecisionFailed("DecisionTooLarge", message)
 
 
-def _render(template: Template, scope: Scope, reaction: Reaction, where: str) -> Any:
+def _render(template: Template, scope: Scope, reaction: CompiledHandler, where: str) -> Any:
     try:
         return template.render(scope)
     except TemplateError as error:
         raise TemplateError(error.path, f"{reaction.path}.{where}{error.path}: {error.message}") from None
 
 
-def _merged(state: Mapping[str, Any], change: Any, reaction: Reaction) -> dict[str, Any]:
+def _merged(state: Mapping[str, Any], change: Any, reaction: CompiledHandler) -> dict[str, Any]:
     if not isinstance(change, dict):
         raise DecisionFailed("BadState", f"{reaction.path}.state: yields {kind_of(change)}, not a map")
     merged = {**state, **_canonical(change, f"{reaction.path}.state")}
@@ -214,7 +217,7 @@ def _check_zeros(value: Any, prefix: str = "") -> None:
         raise DecisionFailed(error.code, f"{prefix}{error}") from None
 
 
-def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Sequence[Wish]:
+def _wishes(start: StartTemplate, scope: Scope, reaction: CompiledHandler, index: int) -> Sequence[Wish]:
     path = f"start[{index}]"
     if start.many is None:
         value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
@@ -234,7 +237,9 @@ def _wishes(start: Start, scope: Scope, reaction: Reaction, index: int) -> Seque
     ]
 
 
-def _events(emit: Emit, scope: Scope, reaction: Reaction, index: int) -> Sequence[dict[str, Any]]:
+def _events(
+    emit: EmitTemplate, scope: Scope, reaction: CompiledHandler, index: int
+) -> Sequence[dict[str, Any]]:
     path = f"emit[{index}]"
     if emit.one is not None:
         return [_render(emit.one, scope, reaction, path)]

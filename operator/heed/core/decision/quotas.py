@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from heed.api.status import PendingTask, Session, TaskRate
 from heed.core.decision.handlers import Reacted
 from heed.core.ledger.ledger import Ledger
-from heed.core.policy.permissions import Cap, Limits
+from heed.core.policy.permissions import Quota, Quotas
 from heed.errors import POLICY_VIOLATION, DecisionFailed
 
 
 def check_starts(
-    limits: Limits, ledger: Ledger, cancelled: Mapping[str, PendingTask], reacted: Reacted
+    limits: Quotas, ledger: Ledger, cancelled: Mapping[str, PendingTask], reacted: Reacted
 ) -> None:
     """Raise DecisionFailed for more tasks than may be pending, or be started in a minute."""
     if not reacted.starts:
@@ -34,7 +34,7 @@ def check_starts(
 
 
 def check_session(
-    limits: Limits, ledger: Ledger, key: str, kept: Mapping[str, Session], reacted: Reacted
+    limits: Quotas, ledger: Ledger, key: str, kept: Mapping[str, Session], reacted: Reacted
 ) -> None:
     """Raise DecisionFailed where a decision would open one more session than there may be."""
     cap = limits.sessions
@@ -43,14 +43,14 @@ def check_session(
     raise _refused(cap, "sessions", "this event would open another one", reacted.handlers[-1])
 
 
-def check_hops(limits: Limits, hops: int, reacted: Reacted) -> None:
+def check_hops(limits: Quotas, hops: int, reacted: Reacted) -> None:
     """Raise DecisionFailed where what is emitted would be further from its origin than it may be."""
     if (cap := limits.hops) is not None and hops >= cap.most:
         happened = f"the event is {hops} decisions from its origin"
         raise _refused(cap, "hops", happened, reacted.emits[0].handler)
 
 
-def rate(limits: Limits, ledger: Ledger, started: int) -> TaskRate | None:
+def rate(limits: Quotas, ledger: Ledger, started: int) -> TaskRate | None:
     """The count of tasks after `started` more; None where nothing limits it."""
     if limits.tasks_per_minute is None:
         return None
@@ -65,5 +65,5 @@ def _rate(ledger: Ledger) -> TaskRate:
     return known if known is not None and known.minute == minute else TaskRate(minute)
 
 
-def _refused(cap: Cap, what: str, because: str, handler: str) -> DecisionFailed:
+def _refused(cap: Quota, what: str, because: str, handler: str) -> DecisionFailed:
     return DecisionFailed(POLICY_VIOLATION, f"{cap.refusal(what)}; {because}", handler)

@@ -11,14 +11,14 @@ from heed.core.decision.model import Decision
 from heed.core.decision.transition import counted, dead, handled, reactions_to, touched, variables_of
 from heed.core.events import Event, Received
 from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.headroom import Room
+from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
 
 
 def decide_task_event(
-    program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None
+    program: Program, ledger: Ledger, received: Received, event: Event, room: Headroom | None
 ) -> Decision:
     """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do."""
     if not names.is_inbox(received.origin):
@@ -56,7 +56,7 @@ def _stopping(decision: Decision, task_id: str) -> Decision:
 
 
 def _decide_progress(
-    program: Program, ledger: Ledger, received: Received, event: Event, room: Room | None, task_id: str
+    program: Program, ledger: Ledger, received: Received, event: Event, room: Headroom | None, task_id: str
 ) -> Decision:
     """What a pending task says of itself. Which task that is, the subject says: the broker lets nobody else use it."""
     record = ledger.pending_tasks.get(task_id)
@@ -83,7 +83,7 @@ def _decide_of_task(
     ledger: Ledger,
     received: Received,
     event: Event,
-    room: Room | None,
+    room: Headroom | None,
     task_id: str,
     record: PendingTask,
     digest: str | None = None,

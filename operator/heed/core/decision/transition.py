@@ -5,7 +5,7 @@ from typing import Any
 
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage, Session
-from heed.core.compiler.program import Program, Reaction
+from heed.core.compiler.program import CompiledHandler, Program
 from heed.core.decision import outputs, quotas, sessions
 from heed.core.decision.handlers import Reacted, agent_variable, event_variable, react
 from heed.core.decision.model import Decision, Outcome
@@ -25,7 +25,7 @@ def handled(
     received: Received,
     event: Event,
     key: str,
-    reactions: list[Reaction],
+    reactions: list[CompiledHandler],
     variables: Variables,
     digest: str | None = None,
 ) -> Decision:
@@ -130,7 +130,7 @@ def dead(
     return replace(decision, effects=(Publish(key, owed),), letter=letter)
 
 
-def reactions_to(program: Program, event: Event) -> list[Reaction]:
+def reactions_to(program: Program, event: Event) -> list[CompiledHandler]:
     """The handlers of the event's type, in listed order."""
     return [reaction for reaction in program.reactions if matches(reaction.pattern, event.type)]
 

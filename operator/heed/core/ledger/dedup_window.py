@@ -13,14 +13,14 @@ _OWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Window:
+class DedupWindow:
     """The last SIZE digests, oldest first."""
 
     shared: Mapping[str, int] = field(default_factory=dict)  # digest to place
     own: Mapping[str, None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, digests: Iterable[str]) -> "Window":
+    def of(cls, digests: Iterable[str]) -> "DedupWindow":
         """A window of these, oldest first."""
         latest = list(digests)[-SIZE:]
         return cls({digest: place for place, digest in enumerate(latest)})
@@ -33,7 +33,7 @@ class Window:
         return digest in self.own or self.shared.get(digest, -1) >= self._passed
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Window) and self.digests() == other.digests()
+        return isinstance(other, DedupWindow) and self.digests() == other.digests()
 
     def __len__(self) -> int:
         return min(SIZE, len(self.shared) + len(self.own))
@@ -41,13 +41,13 @@ class Window:
     def __hash__(self) -> int:
         raise TypeError("a Window is compared, not hashed")
 
-    def with_digest(self, digest: str | None) -> "Window":
+    def with_digest(self, digest: str | None) -> "DedupWindow":
         """The window with one more digest that is not in it; the same for None."""
         if digest is None:
             return self
         if len(self.own) < _OWN:
-            return Window(self.shared, {**self.own, digest: None})
-        return Window.of([*self.digests(), digest])
+            return DedupWindow(self.shared, {**self.own, digest: None})
+        return DedupWindow.of([*self.digests(), digest])
 
     def digests(self) -> list[str]:
         """All digests, oldest first."""

@@ -10,14 +10,14 @@ MAX_WAITING: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class DeferredEvents:
     """The places of events that wait, in the order of the stream, each with the digest of its session's key."""
 
     places: dict[int, str] = field(default_factory=dict)
     keys: Mapping[str, int] = field(default_factory=dict)  # how many wait for each digest
 
     @classmethod
-    def of(cls, places: Mapping[int, str]) -> "Waiting":
+    def of(cls, places: Mapping[int, str]) -> "DeferredEvents":
         """The same, from places in any order."""
         keys: dict[str, int] = {}
         for key in places.values():
@@ -41,7 +41,7 @@ class Waiting:
             place < sequence for place, found in self.places.items() if found == digest
         )
 
-    def joined(self, sequence: int, key: str) -> "Waiting":
+    def joined(self, sequence: int, key: str) -> "DeferredEvents":
         """With one more; the same where it waits already."""
         if sequence in self.places:
             return self
@@ -49,9 +49,9 @@ class Waiting:
         places = {**self.places, sequence: digest}
         if self.places and sequence < next(reversed(self.places)):
             places = dict(sorted(places.items()))
-        return Waiting(places, {**self.keys, digest: self.keys.get(digest, 0) + 1})
+        return DeferredEvents(places, {**self.keys, digest: self.keys.get(digest, 0) + 1})
 
-    def left(self, sequence: int) -> "Waiting":
+    def left(self, sequence: int) -> "DeferredEvents":
         """Without one that was decided."""
         if sequence not in self.places:
             return self
@@ -60,4 +60,4 @@ class Waiting:
         keys[digest] -= 1
         if not keys[digest]:
             del keys[digest]
-        return Waiting(places, keys)
+        return DeferredEvents(places, keys)

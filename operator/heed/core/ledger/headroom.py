@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Headroom:
     """`left`: bytes that the status may still grow. `kept`: how many of them are for sessions that exist."""
 
     left: int

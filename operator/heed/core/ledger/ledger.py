@@ -10,8 +10,8 @@ from heed import names
 from heed.api.status import Counts, Cursor, OutboxMessage, PendingTask, RecentTask, Session, TaskRate, Totals
 from heed.core.codec.canonical_json import canonical, merge_patch
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
-from heed.core.ledger.dedup_window import Window
-from heed.core.ledger.deferred import Waiting
+from heed.core.ledger.dedup_window import DedupWindow
+from heed.core.ledger.deferred import DeferredEvents
 
 RECENT_TASKS: Final = 10
 
@@ -26,9 +26,9 @@ class Ledger:
     totals: Totals = Totals()
     sessions: Mapping[str, Session] = field(default_factory=dict)
     pending_tasks: Mapping[str, PendingTask] = field(default_factory=dict)
-    waiting: Waiting = Waiting()
+    waiting: DeferredEvents = DeferredEvents()
     recent_tasks: tuple[RecentTask, ...] = ()
-    recent_events: Window = Window()
+    recent_events: DedupWindow = DedupWindow()
     outbox: Mapping[str, OutboxMessage] = field(default_factory=dict)
     task_rate: TaskRate | None = None
 
@@ -68,8 +68,8 @@ def load(written: Mapping[str, Any]) -> Ledger:
         cursor=_CURSOR.validate_python(status.get("cursor", {"stream": names.STREAM})),
         totals=_TOTALS.validate_python(status.get("totals", {})),
         recent_tasks=_RECENT_TASKS.validate_python(status.get("recentTasks", ())),
-        recent_events=Window.of(status.get("recentEvents", ())),
-        waiting=Waiting.of({int(place): key for place, key in waiting.items()}),
+        recent_events=DedupWindow.of(status.get("recentEvents", ())),
+        waiting=DeferredEvents.of({int(place): key for place, key in waiting.items()}),
         task_rate=_TASK_RATE.validate_python(status.get("taskRate")),
         **maps,
     )

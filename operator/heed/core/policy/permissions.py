@@ -18,7 +18,7 @@ _SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Visible:
+class VisibleEvents:
     """Events of a namespace: those whose type matches a pattern."""
 
     namespace: str
@@ -33,7 +33,7 @@ class Visible:
 
 
 @dataclass(frozen=True, slots=True)
-class Aspect:
+class AllowList:
     """One thing that policies restrict: what they allow of it, and who they are (`demo/strict`)."""
 
     allowed: tuple[Any, ...]
@@ -48,7 +48,7 @@ class Aspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class Quota:
     """The most that there may be of something, and the policies that say so."""
 
     most: int
@@ -60,16 +60,16 @@ class Cap:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Quotas:
     """How much there may be; None is as much as there is room for."""
 
-    sessions: Cap | None = None
-    pending_tasks: Cap | None = None
-    tasks_per_minute: Cap | None = None
-    hops: Cap | None = None
+    sessions: Quota | None = None
+    pending_tasks: Quota | None = None
+    tasks_per_minute: Quota | None = None
+    hops: Quota | None = None
 
 
-NO_LIMITS: Final = Limits()
+NO_LIMITS: Final = Quotas()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,13 @@ class Permissions:
     """What an Agent may do. An aspect that is None is not restricted. `namespace` is the Agent's."""
 
     namespace: str = ""
-    subscriptions: Aspect | None = None  # of Visible
-    emissions: Aspect | None = None  # of patterns
-    kinds: Aspect | None = None
-    images: Aspect | None = None  # of globs
-    service_accounts: Aspect | None = None
-    limits: Limits = NO_LIMITS
-    grants: tuple[Visible, ...] = ()  # of other namespaces, to this one
+    subscriptions: AllowList | None = None  # of Visible
+    emissions: AllowList | None = None  # of patterns
+    kinds: AllowList | None = None
+    images: AllowList | None = None  # of globs
+    service_accounts: AllowList | None = None
+    limits: Quotas = NO_LIMITS
+    grants: tuple[VisibleEvents, ...] = ()  # of other namespaces, to this one
 
     def grant_problem(self, pattern: str, namespace: str) -> str | None:
         """Why the Agent may not see these events of another namespace, as far as that is for grants to say."""
@@ -100,7 +100,7 @@ class Permissions:
         aspect = self.subscriptions
         if aspect is None or any(item.holds(namespace, pattern) for item in aspect.allowed):
             return None
-        return aspect.refusal(f"subscription to {Visible(namespace, pattern)}")
+        return aspect.refusal(f"subscription to {VisibleEvents(namespace, pattern)}")
 
     def subscription_problem(self, pattern: str, namespace: str | None = None) -> str | None:
         """Why the Agent may not subscribe to events of a namespace (None: its own), or None where it may."""
@@ -178,13 +178,13 @@ def permissions(
         subscriptions=_aspect(
             selecting,
             lambda spec: spec.subscriptions,
-            lambda item: Visible(item.namespace or own, item.type),
+            lambda item: VisibleEvents(item.namespace or own, item.type),
         ),
         emissions=_aspect(selecting, lambda spec: spec.emissions, lambda item: item.type),
         kinds=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.kinds),
         images=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.images),
         service_accounts=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.service_accounts),
-        limits=Limits(
+        limits=Quotas(
             sessions=_cap(selecting, lambda limits: limits.sessions),
             pending_tasks=_cap(selecting, lambda limits: limits.pending_tasks),
             tasks_per_minute=_cap(selecting, lambda limits: limits.tasks_per_minute),
@@ -198,16 +198,16 @@ def _aspect(
     policies: Sequence[AgentPolicy],
     field: Callable[[Any], Sequence[Any] | None],
     item: Callable[[Any], Any] = str,
-) -> Aspect | None:
+) -> AllowList | None:
     """The union of what the policies that have a field allow; None where none has it."""
     having = [policy for policy in policies if field(policy.spec) is not None]
     if not having:
         return None
     allowed = dict.fromkeys(item(each) for policy in having for each in field(policy.spec) or ())
-    return Aspect(tuple(allowed), tuple(map(_name, having)))
+    return AllowList(tuple(allowed), tuple(map(_name, having)))
 
 
-def _cap(policies: Sequence[AgentPolicy], field: Callable[[PolicyLimits], int | None]) -> Cap | None:
+def _cap(policies: Sequence[AgentPolicy], field: Callable[[PolicyLimits], int | None]) -> Quota | None:
     """The largest of a limit, where one is set."""
     found = {
         _name(policy): most
@@ -217,13 +217,13 @@ def _cap(policies: Sequence[AgentPolicy], field: Callable[[PolicyLimits], int | 
     if not found:
         return None
     most = max(found.values())
-    return Cap(most, tuple(name for name, limit in found.items() if limit == most))
+    return Quota(most, tuple(name for name, limit in found.items() if limit == most))
 
 
-def _granted(namespace: str, grants: Iterable[EventGrant]) -> list[Visible]:
+def _granted(namespace: str, grants: Iterable[EventGrant]) -> list[VisibleEvents]:
     """What other namespaces grant to this one, in an order of its own."""
     found = {
-        Visible(grant.metadata.namespace, type_)
+        VisibleEvents(grant.metadata.namespace, type_)
         for grant in grants
         if any(item.namespace == namespace for item in grant.spec.from_)
         for type_ in grant.spec.types

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from heed.core.cel.polynomial import NODE, TOO_MUCH, Limit, constant, repeated
+from heed.core.cel.polynomial import NODE, TOO_MUCH, DataLimit, constant, repeated
 from heed.core.codec.strict_json import MAX_DEPTH, depth_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -50,26 +50,26 @@ class SchemaRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _ValidationWork:
     """Nanoseconds for each value of the data, and for each character."""
 
     node: float = 0.0
     text: float = 0.0
 
-    def __add__(self, other: "_Work") -> "_Work":
-        return _Work(min(self.node + other.node, _MOST), min(self.text + other.text, _MOST))
+    def __add__(self, other: "_ValidationWork") -> "_ValidationWork":
+        return _ValidationWork(min(self.node + other.node, _MOST), min(self.text + other.text, _MOST))
 
-    def times(self, factor: float) -> "_Work":
-        return _Work(self.node * factor, self.text * factor)
+    def times(self, factor: float) -> "_ValidationWork":
+        return _ValidationWork(self.node * factor, self.text * factor)
 
 
-def limit_of(schema: Mapping[str, Any]) -> Limit:
+def limit_of(schema: Mapping[str, Any]) -> DataLimit:
     """Which data are harmless to check. None are where the schema refers to itself. Raises SchemaRefused."""
     if depth_of(schema) > MAX_DEPTH:
         raise SchemaRefused("", f"nests deeper than {MAX_DEPTH} levels; flatten it, or use $defs")
     if (size := len(json.dumps(schema, separators=(",", ":"), ensure_ascii=False).encode())) > MAX_BYTES:
         raise SchemaRefused("", f"has {size} bytes; {MAX_BYTES} are allowed")
-    document = _Document(schema)
+    document = _SchemaDocument(schema)
     work = document.work_of("#", schema)
     if max(work.node, work.text) > MAX_WORK:
         message = "its references, patterns or unevaluated… multiply to more than can be checked; simplify it"
@@ -77,31 +77,31 @@ def limit_of(schema: Mapping[str, Any]) -> Limit:
     if document.patterns > MAX_PATTERNS:
         raise SchemaRefused("", "its patterns are too large together; shorten or drop some")
     if document.recursive:
-        return Limit.of(constant(TOO_MUCH))
+        return DataLimit.of(constant(TOO_MUCH))
     node = _LOOKS * work.node + _READ
-    return Limit.of({(1, 0): node / NODE + work.text, (0, 0): node})
+    return DataLimit.of({(1, 0): node / NODE + work.text, (0, 0): node})
 
 
-class _Document:
+class _SchemaDocument:
     """A schema being looked through. Every subschema is looked at once, and again in sum wherever it is referred to."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
-        self._known: dict[str, _Work | None] = {}
+        self._known: dict[str, _ValidationWork | None] = {}
         self._anchors: dict[str, str] = {}
         self.recursive = False
         self.patterns = 0.0
         self._depth = 0
         self._find_anchors("#", root)
 
-    def work_of(self, pointer: str, schema: Any) -> _Work:
+    def work_of(self, pointer: str, schema: Any) -> _ValidationWork:
         """The work of all that a subschema does, at the data's value and below. Raises SchemaRefused."""
         if pointer in self._known:
             if (known := self._known[pointer]) is None:
                 self.recursive = True
-            return known or _Work(_KEYWORD)
+            return known or _ValidationWork(_KEYWORD)
         if not isinstance(schema, dict):
-            return _Work(_KEYWORD)
+            return _ValidationWork(_KEYWORD)
         if self._depth == _DEEPEST:
             message = f"nests, its references followed, deeper than {_DEEPEST} levels; flatten it"
             raise SchemaRefused(_path(pointer), message)
@@ -119,25 +119,25 @@ class _Document:
         self._depth -= 1
         return work
 
-    def _own(self, pointer: str, schema: dict[str, Any]) -> _Work:
+    def _own(self, pointer: str, schema: dict[str, Any]) -> _ValidationWork:
         """The work of a schema's own keywords, without subschemas."""
         if pointer != "#" and "$id" in schema and isinstance(schema["$id"], str):
             raise SchemaRefused(_path(pointer), "has an $id of its own; refer to it as #/$defs/… instead")
         if (dialect := schema.get("$schema")) is not None and str(dialect).rstrip("#") != DIALECT:
             raise SchemaRefused(f"{_path(pointer)}.$schema", f"is another dialect; write {DIALECT}")
-        work = _Work(_KEYWORD * (1 + len(schema)), 1.0 + (_TEXT if "format" in schema else 0.0))
+        work = _ValidationWork(_KEYWORD * (1 + len(schema)), 1.0 + (_TEXT if "format" in schema else 0.0))
         if schema.get("format") == "regex":  # patterns that come with an event: each one is compiled
-            work += _Work(0.0, _COMPILED)
+            work += _ValidationWork(0.0, _COMPILED)
         for keyword, more in _HEAVY.items():
             if keyword in schema and not (keyword == "multipleOf" and isinstance(schema[keyword], int)):
-                work += _Work(more)
+                work += _ValidationWork(more)
         for keyword in ("enum", "const", "required", "dependentRequired"):
             if keyword in schema:
-                work += _Work(_COMPARED * _values(schema[keyword]))
+                work += _ValidationWork(_COMPARED * _values(schema[keyword]))
         for pattern in _patterns(schema):
             repeated = _repeated(pattern)
             self.patterns += repeated
-            work += _Work(_KEYWORD, repeated)
+            work += _ValidationWork(_KEYWORD, repeated)
         return work
 
     def _target(self, reference: str, place: str) -> tuple[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
-from heed.core.cel.template import Yields
+from heed.core.cel.template import ExpressionSlot
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.effects import TaskWork
 from heed.core.schema.job_fields import FIELDS, VERSION
@@ -58,7 +58,7 @@ _YIELDED: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
+class _FieldMistake:
     """Something about a field. A `certain` one is a mistake whatever the release of Kubernetes."""
 
     problem: Problem
@@ -93,13 +93,13 @@ def _idle(job: Mapping[str, Any], path: str) -> Iterator[Problem]:
         yield Problem(f"{path}.template.spec.containers", "there is no container", remedy)
 
 
-def _check(value: Any, type_: str, path: str, root: str) -> Iterator[_Finding]:
+def _check(value: Any, type_: str, path: str, root: str) -> Iterator[_FieldMistake]:
     """What there is to say of a value in the place of a type. `root` is the path of the whole."""
     if value is None:
         return
     if (kind := _kind(value)) is not None and kind not in _taken(type_):
-        yield _Finding(_misplaced(value, kind, type_, path))
-    elif isinstance(value, Yields):
+        yield _FieldMistake(_misplaced(value, kind, type_, path))
+    elif isinstance(value, ExpressionSlot):
         return
     elif type_.startswith("[]"):
         for index, item in enumerate(value):
@@ -111,10 +111,10 @@ def _check(value: Any, type_: str, path: str, root: str) -> Iterator[_Finding]:
     elif type_ in _TYPES:
         yield from _members(value, type_, path, root)
     elif type_ in _RANGES and not _RANGES[type_][0] <= value <= _RANGES[type_][1]:
-        yield _Finding(Problem(path, f"{value} does not fit {type_[3:]} bits", "write a smaller number"))
+        yield _FieldMistake(Problem(path, f"{value} does not fit {type_[3:]} bits", "write a smaller number"))
 
 
-def _members(value: Mapping[str, Any], type_: str, path: str, root: str) -> Iterator[_Finding]:
+def _members(value: Mapping[str, Any], type_: str, path: str, root: str) -> Iterator[_FieldMistake]:
     known = _fields(type_)
     for name, item in value.items():
         if name in known:
@@ -123,7 +123,7 @@ def _members(value: Mapping[str, Any], type_: str, path: str, root: str) -> Iter
             yield _unknown(name, type_, path, root)
     for name in _required(type_):
         if value.get(name) is None:
-            yield _Finding(Problem(f"{path}.{name}", "is missing", "add it"))
+            yield _FieldMistake(Problem(f"{path}.{name}", "is missing", "add it"))
 
 
 @cache
@@ -146,7 +146,7 @@ def _taken(type_: str) -> tuple[str, ...]:
 def _kind(value: Any) -> str | None:
     """What a value is; None for what an expression yields of which nothing is known."""
     match value:
-        case Yields():
+        case ExpressionSlot():
             return _YIELDED.get(value.type)
         case bool():
             return BOOLEAN
@@ -167,7 +167,7 @@ def _kind(value: Any) -> str | None:
 
 def _misplaced(value: Any, kind: str, type_: str, path: str) -> Problem:
     wanted = _NAMES.get(type_) or _taken(type_)[0]
-    if isinstance(value, Yields):
+    if isinstance(value, ExpressionSlot):
         return Problem(path, f"yields {kind}, not {wanted}", _conversion(value, wanted))
     return Problem(path, f"is {_shown(value, kind)}, not {wanted}", _remedy(value, kind, type_))
 
@@ -177,7 +177,7 @@ def _shown(value: Any, kind: str) -> str:
     return kind if kind in (LIST, MAP) else f"{kind} ({text[:40]}{'…' * (len(text) > 40)})"
 
 
-def _conversion(value: Yields, wanted: str) -> str:
+def _conversion(value: ExpressionSlot, wanted: str) -> str:
     if not value.alone:
         return "a string that is one ${…} and nothing else keeps the type of its value"
     if value.type == "DURATION" and wanted == WHOLE:
@@ -204,15 +204,15 @@ def _remedy(value: Any, kind: str, type_: str) -> str:
     return "write a map: `name: value`" if taken == (MAP,) else f"write {_NAMES.get(type_) or taken[0]}"
 
 
-def _unknown(name: str, type_: str, path: str, root: str) -> _Finding:
+def _unknown(name: str, type_: str, path: str, root: str) -> _FieldMistake:
     here, known = f"{path}.{name}", _fields(type_)
     if type_ == METADATA:
         remedy = "Heed names the Job; set `labels` and `annotations`"
-        return _Finding(Problem(here, "cannot be set", remedy))
+        return _FieldMistake(Problem(here, "cannot be set", remedy))
     if (right := {_folded(field): field for field in known}.get(_folded(name))) is not None:
-        return _Finding(Problem(here, "there is no such field", f'did you mean "{right}"?'))
+        return _FieldMistake(Problem(here, "there is no such field", f'did you mean "{right}"?'))
     message = f"Kubernetes {VERSION} has no such field, and an API server that has none refuses the Job"
-    return _Finding(Problem(here, message, _meant(name, type_, path, root)), certain=False)
+    return _FieldMistake(Problem(here, message, _meant(name, type_, path, root)), certain=False)
 
 
 def _meant(name: str, type_: str, path: str, root: str) -> str:

@@ -10,7 +10,7 @@ from heed import names
 from heed.api.policy import EventType
 from heed.core.codec.cloudevents_json import form_of
 from heed.core.schema.cost import SchemaRefused
-from heed.core.schema.validator import Checker
+from heed.core.schema.validator import SchemaValidator
 
 Mode = Literal["Enforce", "Warn"]
 Key = tuple[str, str]  # namespace, type
@@ -19,14 +19,14 @@ _YOUNGEST: Final = "~"  # after every timestamp
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SchemaMismatch:
     """Data that does not fit its type."""
 
     mode: Mode
     message: str
 
 
-class Rule(NamedTuple):
+class SchemaSource(NamedTuple):
     """An EventType that counts. `schema` is JSON."""
 
     namespace: str
@@ -36,7 +36,7 @@ class Rule(NamedTuple):
     schema: str
 
 
-class Refused(NamedTuple):
+class RefusedEventType(NamedTuple):
     """An EventType that checks nothing, and why; `reason` is Invalid or Conflict."""
 
     item: EventType
@@ -45,17 +45,21 @@ class Refused(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Schemas:
+class SchemaRegistry:
     """The checkers of types, by namespace and type. It travels between processes as the rules it was made of."""
 
-    rules: tuple[Rule, ...] = ()
-    _checkers: Mapping[Key, tuple[Rule, Checker]] = field(default_factory=dict, repr=False, compare=False)
+    rules: tuple[SchemaSource, ...] = ()
+    _checkers: Mapping[Key, tuple[SchemaSource, SchemaValidator]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
     tell: Callable[[str], None] | None = field(default=None, compare=False)  # is told what is about to check
 
     def __bool__(self) -> bool:
         return bool(self.rules)
 
-    def __reduce__(self) -> tuple[Callable[[tuple[Rule, ...]], "Schemas"], tuple[tuple[Rule, ...]]]:
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[tuple[SchemaSource, ...]], "SchemaRegistry"], tuple[tuple[SchemaSource, ...]]]:
         return _schemas_of, (self.rules,)
 
     def harmless(self, namespace: str, type_: str, data: Any) -> bool:
@@ -65,7 +69,7 @@ class Schemas:
 
     def check(
         self, namespace: str, type_: str, data: Any, datacontenttype: str | None = None
-    ) -> Finding | None:
+    ) -> SchemaMismatch | None:
         """What is wrong with the data of an event of a type, if anything."""
         found = self._checkers.get((namespace, type_))
         if found is None:
@@ -79,55 +83,59 @@ class Schemas:
             problem = checker.problem(data)
         if problem is None:
             return None
-        return Finding(rule.mode, f"EventType {namespace}/{rule.name} of {type_}: {problem}")
+        return SchemaMismatch(rule.mode, f"EventType {namespace}/{rule.name} of {type_}: {problem}")
 
 
-NO_SCHEMAS: Final = Schemas()
+NO_SCHEMAS: Final = SchemaRegistry()
 
 
-class Compiled(NamedTuple):
+class CompiledEventType(NamedTuple):
     """An EventType whose schema can be used."""
 
     item: EventType
-    rule: Rule
-    checker: Checker
+    rule: SchemaSource
+    checker: SchemaValidator
 
     @property
     def key(self) -> Key:
         """The namespace and the type that it is for."""
         return self.rule.namespace, self.rule.type
 
-    def check(self, data: Any) -> Finding | None:
+    def check(self, data: Any) -> SchemaMismatch | None:
         """What is wrong with data in JSON, if anything."""
-        return Schemas((self.rule,), {self.key: (self.rule, self.checker)}).check(*self.key, data)
+        return SchemaRegistry((self.rule,), {self.key: (self.rule, self.checker)}).check(*self.key, data)
 
 
-def compile_type(item: EventType) -> Compiled | Refused:
+def compile_type(item: EventType) -> CompiledEventType | RefusedEventType:
     """The checker of one type, or why it checks nothing."""
     namespace, type_ = item.metadata.namespace, item.spec.type
     schema = json.dumps(item.spec.schema_, ensure_ascii=False, separators=(",", ":"))
     try:
         checker = _checker(type_, schema)
     except SchemaRefused as error:
-        return Refused(item, f"spec.schema{error.path}: {error.message}", "Invalid")
-    return Compiled(item, Rule(namespace, item.metadata.name, type_, item.spec.mode, schema), checker)
+        return RefusedEventType(item, f"spec.schema{error.path}: {error.message}", "Invalid")
+    return CompiledEventType(
+        item, SchemaSource(namespace, item.metadata.name, type_, item.spec.mode, schema), checker
+    )
 
 
-def compile_schemas(types: Iterable[EventType]) -> tuple[Schemas, Sequence[Refused]]:
+def compile_schemas(types: Iterable[EventType]) -> tuple[SchemaRegistry, Sequence[RefusedEventType]]:
     """The checkers of these types, and those that check nothing. Of several for one type, the oldest counts."""
     return together(compile_type(item) for item in types)
 
 
-def together(types: Iterable[Compiled | Refused]) -> tuple[Schemas, Sequence[Refused]]:
+def together(
+    types: Iterable[CompiledEventType | RefusedEventType],
+) -> tuple[SchemaRegistry, Sequence[RefusedEventType]]:
     """The same, of types that are compiled already."""
-    checkers: dict[Key, tuple[Rule, Checker]] = {}
-    refused: list[Refused] = []
+    checkers: dict[Key, tuple[SchemaSource, SchemaValidator]] = {}
+    refused: list[RefusedEventType] = []
     for each in sorted(types, key=lambda each: _age(each.item)):
-        if isinstance(each, Refused):
+        if isinstance(each, RefusedEventType):
             refused.append(each)
         elif (other := checkers.get(each.key)) is not None:
             message = f"EventType {other[0].name} describes {each.rule.type} already; the oldest one counts"
-            refused.append(Refused(each.item, message, "Conflict"))
+            refused.append(RefusedEventType(each.item, message, "Conflict"))
         else:
             checkers[each.key] = each.rule, each.checker
     return _schemas(checkers), refused
@@ -138,7 +146,7 @@ def _age(item: EventType) -> tuple[str, str, str]:
     return metadata.namespace, metadata.creation_timestamp or _YOUNGEST, metadata.name
 
 
-def _checker(type_: str, schema: str) -> Checker:
+def _checker(type_: str, schema: str) -> SchemaValidator:
     """Raises SchemaRefused."""
     if type_.startswith(names.TASK_EVENTS):
         raise SchemaRefused("", f"{type_} is an event of Heed's own, which is not checked")
@@ -146,13 +154,13 @@ def _checker(type_: str, schema: str) -> Checker:
 
 
 @lru_cache(maxsize=_KEPT)
-def _compiled(schema: str) -> Checker:
-    return Checker(json.loads(schema))
+def _compiled(schema: str) -> SchemaValidator:
+    return SchemaValidator(json.loads(schema))
 
 
-def _schemas(checkers: Mapping[Key, tuple[Rule, Checker]]) -> Schemas:
-    return Schemas(tuple(rule for rule, _ in checkers.values()), checkers) if checkers else NO_SCHEMAS
+def _schemas(checkers: Mapping[Key, tuple[SchemaSource, SchemaValidator]]) -> SchemaRegistry:
+    return SchemaRegistry(tuple(rule for rule, _ in checkers.values()), checkers) if checkers else NO_SCHEMAS
 
 
-def _schemas_of(rules: tuple[Rule, ...]) -> Schemas:
+def _schemas_of(rules: tuple[SchemaSource, ...]) -> SchemaRegistry:
     return _schemas({(rule.namespace, rule.type): (rule, _compiled(rule.schema)) for rule in rules})

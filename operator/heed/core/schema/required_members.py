@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from heed.core.schema.registry import Rule
+from heed.core.schema.registry import SchemaSource
 from heed.core.type_patterns import matches
 
 _DEPTH: Final = 32  # references and alternatives that are followed
 
 
-def is_required(rules: Iterable[Rule], pattern: str, path: tuple[str, ...]) -> bool:
+def is_required(rules: Iterable[SchemaSource], pattern: str, path: tuple[str, ...]) -> bool:
     """Whether an EventType of what a pattern matches requires a member of the data."""
     return any(matches(pattern, rule.type) and _required_by(rule.schema, path) for rule in rules)
 

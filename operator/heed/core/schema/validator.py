@@ -15,7 +15,7 @@ import jsonschema_rs
 from jsonschema_rs import ValidationErrorKind as Kind
 
 from heed.api.validation import kind_of
-from heed.core.cel.polynomial import Limit
+from heed.core.cel.polynomial import DataLimit
 from heed.core.schema.cost import MAX_BYTES, SchemaRefused, limit_of
 from heed.core.schema.pattern_diagnostics import pattern_slip
 
@@ -31,12 +31,12 @@ _AMONG: Final = {
 }
 
 
-class Checker:
+class SchemaValidator:
     """Checks data against one schema. `limit` is on the data that are harmless to check."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """Raises SchemaRefused."""
-        self.limit: Final[Limit] = limit_of(schema)
+        self.limit: Final[DataLimit] = limit_of(schema)
         self._schema: Final = dict(schema)
         self._validator: Final = _validator(self._schema)
         self._explaining: jsonschema_rs.Validator | None = None

@@ -28,12 +28,12 @@ from heed.core.simulation.report import LETTER, OUTCOMES, PENDING, STARTED, UNHE
 from heed.errors import InvalidManifest, Problem
 
 
-class _Nothing:
+class _Missing:
     def __repr__(self) -> str:
         return "nothing"
 
 
-NOTHING: Final = _Nothing()
+NOTHING: Final = _Missing()
 _LISTS: Final = {
     "emitted": "type",
     "tasks": "task",

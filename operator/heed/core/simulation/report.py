@@ -9,7 +9,7 @@ from heed.core.compiler.audience import Listener, unheeded
 from heed.core.compiler.program import Program
 from heed.core.decision.explain import why_ignored
 from heed.core.ledger import ledger as ledgers
-from heed.core.simulation.simulator import Delivery, Run, Step
+from heed.core.simulation.simulator import Delivery, SimulationRun, SimulationStep
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ UNHEARD: Final = ("sequence", "id", "type", "why")
 PENDING: Final = ("agent", "id", "task", "session", "input")
 
 
-def transcript(run: Run) -> Json:
+def transcript(run: SimulationRun) -> Json:
     """`events` in the order of the stream, `agents` with their status, and what is left over.
 
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
@@ -50,7 +50,7 @@ def transcript(run: Run) -> Json:
     }
 
 
-def _step(step: Step, run: Run) -> Json:
+def _step(step: SimulationStep, run: SimulationRun) -> Json:
     return {
         "sequence": step.sequence,
         "time": step.at,
@@ -84,7 +84,7 @@ def _delivery(delivery: Delivery, program: Program) -> Json:
     }
 
 
-def _letters(run: Run) -> Iterator[Json]:
+def _letters(run: SimulationRun) -> Iterator[Json]:
     for step in run.steps:
         for delivery in step.deliveries:
             if (letter := delivery.decision.letter) is not None:
@@ -99,7 +99,7 @@ def _letters(run: Run) -> Iterator[Json]:
                 }
 
 
-def _unheard(run: Run) -> Iterator[Json]:
+def _unheard(run: SimulationRun) -> Iterator[Json]:
     """The given events that no Agent heeds: what Agents emit may be for others."""
     listeners = [Listener.of(program) for program in run.programs.values()]
     for step in run.steps:
@@ -108,7 +108,7 @@ def _unheard(run: Run) -> Iterator[Json]:
             yield {"sequence": step.sequence, "id": event.id, "type": event.type, "why": why}
 
 
-def _pending(run: Run) -> Iterator[Json]:
+def _pending(run: SimulationRun) -> Iterator[Json]:
     for agent, ledger in run.ledgers.items():
         for task_id, record in ledger.pending_tasks.items():
             yield {

@@ -36,7 +36,7 @@ Origin = Literal["given", "emitted", "task"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StubbedEnd:
     """How a task ends: with a result, or with a reason to have failed; `after` a given event with that id, if any."""
 
     result: Any = None
@@ -48,11 +48,11 @@ class Answer:
     after: str | None = None
 
 
-Answers = Callable[[TaskWork], Answer | None]
+Answers = Callable[[TaskWork], StubbedEnd | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class SimulatedMessage:
     """What is to be stored in the stream. `task` names the task that says it, by its Agent's oldest one that runs."""
 
     subject: str
@@ -73,20 +73,20 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SimulationStep:
     """A message in its place in the stream, and what came of it. `at` is RFC 3339."""
 
     sequence: int
     at: str
-    message: Message
+    message: SimulatedMessage
     deliveries: tuple[Delivery, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class SimulationRun:
     """A finished simulation. `waiting` messages were not stored: the run stopped before them."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[SimulationStep, ...]
     programs: Mapping[AgentRef, Program]
     ledgers: Mapping[AgentRef, Ledger]
     waiting: int
@@ -105,18 +105,18 @@ def identified(program: Program) -> Program:
 
 def simulate(
     programs: Sequence[Program],
-    given: Sequence[Message],
+    given: Sequence[SimulatedMessage],
     answers: Answers,
     *,
     limit: int = LIMIT,
     shuffle: str | None = None,
-) -> Run:
+) -> SimulationRun:
     """Store the given messages one by one, each after all that came of the one before, at most `limit` in all."""
-    world = _World([identified(program) for program in programs], answers, list(given), shuffle)
-    steps: list[Step] = []
+    world = _SimulatedWorld([identified(program) for program in programs], answers, list(given), shuffle)
+    steps: list[SimulationStep] = []
     while len(steps) < limit and (message := world.next()) is not None:
         steps.append(world.store(message))
-    return Run(
+    return SimulationRun(
         steps=tuple(steps),
         programs={program.agent: program for program in world.programs},
         ledgers=world.ledgers,
@@ -125,25 +125,27 @@ def simulate(
 
 
 @dataclass(slots=True)
-class _World:
+class _SimulatedWorld:
     """The stream, its clock, and the Agents' ledgers."""
 
     programs: list[Program]
     answers: Answers
-    given: list[Message]
+    given: list[SimulatedMessage]
     shuffle: str | None
     ledgers: dict[AgentRef, Ledger] = field(init=False)
-    caused: list[Message] = field(default_factory=list)
+    caused: list[SimulatedMessage] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)  # ids of given events
-    held: list[tuple[AgentRef, str, Answer]] = field(default_factory=list)  # ends that wait for a given event
+    held: list[tuple[AgentRef, str, StubbedEnd]] = field(
+        default_factory=list
+    )  # ends that wait for a given event
     sequence: int = 0
     clock: datetime = EPOCH
 
     def __post_init__(self) -> None:
         self.ledgers = {program.agent: Ledger() for program in self.programs}
 
-    def next(self) -> Message | None:
+    def next(self) -> SimulatedMessage | None:
         """The next message to store, if any."""
         if not self.caused:
             self._release()
@@ -154,7 +156,7 @@ class _World:
         waiting = self.caused or self.given
         return waiting.pop(0) if waiting else None
 
-    def store(self, message: Message) -> Step:
+    def store(self, message: SimulatedMessage) -> SimulationStep:
         """Put a message into the stream, and let every Agent that reads its subject decide it."""
         self.sequence += 1
         self.clock = _later(self.clock, message.event.time if message.origin == "given" else None)
@@ -168,7 +170,7 @@ class _World:
         deliveries = tuple(self._deliver(program, received) for program in readers)
         if message.origin == "given":
             self.stored.add(message.event.id)
-        return Step(self.sequence, at, message, deliveries)
+        return SimulationStep(self.sequence, at, message, deliveries)
 
     def _release(self) -> None:
         """Report the ends that waited for a given event, which is stored and settled now."""
@@ -177,7 +179,7 @@ class _World:
         for agent, task_id, answer in due:
             self._end(agent, task_id, answer, _text(self.clock), "simulated")
 
-    def _said(self, message: Message, task: str) -> Message:
+    def _said(self, message: SimulatedMessage, task: str) -> SimulatedMessage:
         """A message of a task, with the task's id; that of none where none of its name runs."""
         agents = {program.agent: program for program in self.programs if _reads(program, message.subject)}
         running = [
@@ -206,14 +208,14 @@ class _World:
         cancelled = tuple(effect for effect in decision.effects if isinstance(effect, CancelTask))
         for effect in cancelled:
             if effect.record is not None:
-                reason = Answer(reason="Cancelled")
+                reason = StubbedEnd(reason="Cancelled")
                 self._end(agent, effect.id, reason, received.at, "cancelled")
         emitted = tuple(message.event for message in published)
         return Delivery(agent, decision, started, emitted, tuple(effect.id for effect in cancelled))
 
     def _answer(self, agent: AgentRef, work: TaskWork, at: str) -> None:
         why = why_no_job(work) if work.kind == "job" else None
-        answer = self.answers(work) if why is None else Answer(reason=REASON_INVALID, message=why)
+        answer = self.answers(work) if why is None else StubbedEnd(reason=REASON_INVALID, message=why)
         if answer is None:
             return
         if answer.after is None or answer.after in self.stored:
@@ -221,7 +223,7 @@ class _World:
         else:
             self.held.append((agent, work.id, answer))
 
-    def _end(self, agent: AgentRef, task_id: str, answer: Answer, at: str, cause: str) -> None:
+    def _end(self, agent: AgentRef, task_id: str, answer: StubbedEnd, at: str, cause: str) -> None:
         """Report a task's end, once."""
         record = self.ledgers[agent].pending_tasks.get(task_id)
         if record is None or task_id in self.ended:
@@ -240,7 +242,7 @@ class _World:
             container=answer.container,
         )
         event = end_event(agent, record, end)
-        self.caused.append(Message(end_subject(agent, event), event, "task"))
+        self.caused.append(SimulatedMessage(end_subject(agent, event), event, "task"))
 
 
 def _text(clock: datetime) -> str:
@@ -270,8 +272,8 @@ def _works(agent: AgentRef, decision: Decision) -> Iterator[TaskWork]:
             yield work_of(agent, effect.id, effect.record)
 
 
-def _published(decision: Decision) -> Iterator[Message]:
+def _published(decision: Decision) -> Iterator[SimulatedMessage]:
     for effect in decision.effects:
         if isinstance(effect, Publish) and effect.owed.event is not None:
             event = parse_event(effect.owed.event.encode(), "an emitted event cannot be read")
-            yield Message(effect.owed.subject, event, "emitted")
+            yield SimulatedMessage(effect.owed.subject, event, "emitted")

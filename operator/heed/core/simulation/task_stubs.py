@@ -17,11 +17,11 @@ from heed.api.validation import problem_of
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.template import Template, TemplateError, compile_template
 from heed.core.effects import TaskWork
-from heed.core.simulation.simulator import Answer
+from heed.core.simulation.simulator import StubbedEnd
 from heed.errors import InvalidManifest, Problem
 
 
-class _RuleModel(BaseModel):
+class _StubModel(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     task: str
@@ -37,11 +37,11 @@ class _RuleModel(BaseModel):
     after: Annotated[str, Field(min_length=1)] | None = None
 
 
-_SCRIPT = TypeAdapter(list[_RuleModel])
+_SCRIPT = TypeAdapter(list[_StubModel])
 
 
 @dataclass(slots=True)
-class Rule:
+class TaskStub:
     """One line of a script. `left` counts how often it may still answer; `path` is where it stands.
 
     `run` is the number of the only start that it answers, `fitted` how many have fitted it, `after` the id of the given
@@ -52,7 +52,7 @@ class Rule:
     path: str = ""
     when: Expression | None = None
     result: Template | None = None
-    failure: Answer | None = None
+    failure: StubbedEnd | None = None
     left: int | None = None
     run: int | None = None
     after: str | None = None
@@ -70,7 +70,7 @@ class Rule:
         self.fitted += 1
         return self.run is None or self.run == self.fitted
 
-    def answer(self, work: TaskWork) -> Answer:
+    def answer(self, work: TaskWork) -> StubbedEnd:
         """The end of a task that it fits. Raises InvalidManifest where an expression breaks."""
         try:
             result = None if self.result is None else self.result.render(Scope(_variables(work)))
@@ -78,15 +78,15 @@ class Rule:
             raise InvalidManifest([Problem(f"{self.path}.result{error.path}", error.message)]) from None
         if self.left is not None:
             self.left -= 1
-        return replace(self.failure or Answer(result=result), after=self.after)
+        return replace(self.failure or StubbedEnd(result=result), after=self.after)
 
 
-def answering(rules: Iterable[Rule]) -> Callable[[TaskWork], Answer | None]:
+def answering(rules: Iterable[TaskStub]) -> Callable[[TaskWork], StubbedEnd | None]:
     """What answers tasks by rules, the first that fits."""
     script = list(rules)
 
-    def answer(work: TaskWork) -> Answer | None:
-        found: Rule | None = None
+    def answer(work: TaskWork) -> StubbedEnd | None:
+        found: TaskStub | None = None
         for rule in script:
             # Rules that answer one start count all of them, whichever rule comes first.
             if (found is None or rule.run is not None) and rule.fits(work) and found is None:
@@ -96,7 +96,9 @@ def answering(rules: Iterable[Rule]) -> Callable[[TaskWork], Answer | None]:
     return answer
 
 
-def parse_script(document: Any, tasks: Sequence[str], events: Collection[str] | None = None) -> list[Rule]:
+def parse_script(
+    document: Any, tasks: Sequence[str], events: Collection[str] | None = None
+) -> list[TaskStub]:
     """The rules of a script over these known tasks and ids of given events (None: any).
 
     Raises InvalidManifest with paths.
@@ -105,7 +107,7 @@ def parse_script(document: Any, tasks: Sequence[str], events: Collection[str] | 
         models = _SCRIPT.validate_python(document)
     except ValidationError as error:
         raise InvalidManifest(
-            [problem_of(item, _RuleModel) for item in error.errors(include_url=False)]
+            [problem_of(item, _StubModel) for item in error.errors(include_url=False)]
         ) from None
     problems: list[Problem] = []
     rules = [_rule(model, f"[{index}]", tasks, problems) for index, model in enumerate(models)]
@@ -115,7 +117,7 @@ def parse_script(document: Any, tasks: Sequence[str], events: Collection[str] | 
     return rules
 
 
-def _unknown_events(models: Sequence[_RuleModel], events: Collection[str] | None) -> Iterator[Problem]:
+def _unknown_events(models: Sequence[_StubModel], events: Collection[str] | None) -> Iterator[Problem]:
     for index, model in enumerate(models):
         if events is not None and model.after is not None and model.after not in events:
             near = difflib.get_close_matches(model.after, list(events), n=1)
@@ -123,7 +125,7 @@ def _unknown_events(models: Sequence[_RuleModel], events: Collection[str] | None
             yield Problem(f"[{index}].after", f'no given event has the id "{model.after}"', remedy)
 
 
-def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Problem]) -> Rule:
+def _rule(model: _StubModel, path: str, tasks: Sequence[str], problems: list[Problem]) -> TaskStub:
     if model.task not in tasks:
         known = ", ".join(tasks) or "none"
         problems.append(Problem(f"{path}.task", f'no Agent has a task "{model.task}"', f"tasks are: {known}"))
@@ -134,9 +136,9 @@ def _rule(model: _RuleModel, path: str, tasks: Sequence[str], problems: list[Pro
         problems.append(Problem(path, "has no reason", "give a failed task a `reason`, such as JobFailed"))
     if model.run is not None and model.times is not None:
         problems.append(Problem(path, "has run and times", "run is one start, times the first so many"))
-    rule = Rule(model.task, path, left=model.times, run=model.run, after=model.after)
+    rule = TaskStub(model.task, path, left=model.times, run=model.run, after=model.after)
     if model.reason is not None:
-        rule.failure = Answer(None, model.reason, *details)
+        rule.failure = StubbedEnd(None, model.reason, *details)
     try:
         rule.when = None if model.when is None else compile_expression(model.when, condition=True)
     except ExpressionError as error:

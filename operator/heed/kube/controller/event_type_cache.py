@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from heed.api.policy import EventType
-from heed.core.schema.registry import NO_SCHEMAS, Schemas, compile_schemas
+from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import INVALID
 from heed.kube.status.accepted import Judgement
 from heed.util.cpu_turns import turns
@@ -22,7 +22,7 @@ class Types:
     def __init__(self) -> None:
         self.changed: set[str] = set()
         self._types: defaultdict[str, dict[str, EventType]] = defaultdict(dict)
-        self._compiled: dict[tuple[str, ...], tuple[Schemas, Mapping[str, Judgement]]] = {}
+        self._compiled: dict[tuple[str, ...], tuple[SchemaRegistry, Mapping[str, Judgement]]] = {}
 
     def put(self, type_: EventType) -> None:
         """There is a type, or another generation of it."""
@@ -43,7 +43,7 @@ class Types:
                 await turns().take()
                 _failure(item)
 
-    def of(self, namespaces: Iterable[str]) -> Schemas:
+    def of(self, namespaces: Iterable[str]) -> SchemaRegistry:
         """What checks the events of these namespaces."""
         return self._schemas(tuple(name for name in sorted(namespaces) if self._types.get(name)))[0]
 
@@ -55,7 +55,7 @@ class Types:
         self.changed.add(namespace)
         self._compiled = {names: value for names, value in self._compiled.items() if namespace not in names}
 
-    def _schemas(self, namespaces: tuple[str, ...]) -> tuple[Schemas, Mapping[str, Judgement]]:
+    def _schemas(self, namespaces: tuple[str, ...]) -> tuple[SchemaRegistry, Mapping[str, Judgement]]:
         if not namespaces:
             return NO_SCHEMAS, {}
         if (found := self._compiled.get(namespaces)) is None:
@@ -66,7 +66,7 @@ class Types:
         return found
 
 
-def _compiled(types: Sequence[EventType]) -> tuple[Schemas, Mapping[str, Judgement]]:
+def _compiled(types: Sequence[EventType]) -> tuple[SchemaRegistry, Mapping[str, Judgement]]:
     try:
         schemas, problems = compile_schemas(types)
     except Exception:  # whatever is in one of them, it is nothing to the others

@@ -25,7 +25,7 @@ from heed.api.policy import (
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, permissions
-from heed.core.schema.registry import Schemas
+from heed.core.schema.registry import SchemaRegistry
 from heed.errors import INVALID, InvalidManifest
 from heed.kube.client.client import Api, objects_path
 from heed.kube.controller.event_type_cache import IN_FORCE, Types
@@ -50,7 +50,7 @@ class Basis:
     """What an Agent is compiled with beside its manifest. With equal ones it makes the same program."""
 
     permissions: Permissions
-    schemas: Schemas  # of the namespaces that it hears
+    schemas: SchemaRegistry  # of the namespaces that it hears
 
     def compiled(self, agent: Body) -> Program:
         """The program of an Agent's object. Raises InvalidManifest, PolicyViolation."""

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.policy import MAX_RULES
-from heed.core.compiler.admission import Around, Request
+from heed.core.compiler.admission import AdmissionRequest, ClusterContext
 from heed.kube.client.client import Api, ApiError, objects_path
 
 AGENTS: Final = 300  # that a policy or a grant may concern
@@ -24,7 +24,7 @@ class Surroundings:
         self._api = api
         self._turn = asyncio.Lock()
 
-    async def of(self, request: Request, namespace: str) -> Around:
+    async def of(self, request: AdmissionRequest, namespace: str) -> ClusterContext:
         """What matters to a request about an object of a namespace. Raises ApiError."""
         match request.kind:
             case names.KIND:
@@ -32,18 +32,18 @@ class Surroundings:
                 policies, grants = await asyncio.gather(
                     self._all(names.AGENT_POLICY, namespace), self._all(names.EVENT_GRANT, *others)
                 )
-                return Around(policies=policies, grants=grants)
+                return ClusterContext(policies=policies, grants=grants)
             case names.AGENT_POLICY:
                 policies = await self._all(names.AGENT_POLICY, namespace)
                 agents, complete = await self._agents([namespace])
-                return Around(policies=policies, agents=agents, complete=complete)
+                return ClusterContext(policies=policies, agents=agents, complete=complete)
             case names.EVENT_GRANT if request.old is not None:
                 grants = await self._all(names.EVENT_GRANT, namespace)
                 agents, complete = await self._agents(_granted(request.old))
-                return Around(grants=grants, agents=agents, complete=complete)
+                return ClusterContext(grants=grants, agents=agents, complete=complete)
             case names.EVENT_TYPE:
-                return Around(types=await self._all(names.EVENT_TYPE, namespace))
-        return Around()
+                return ClusterContext(types=await self._all(names.EVENT_TYPE, namespace))
+        return ClusterContext()
 
     async def _all(self, kind: str, *namespaces: str) -> list[Body]:
         """All objects of namespaces; none where the kind is not there. Raises ApiError."""

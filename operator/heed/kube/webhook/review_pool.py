@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import heed
-from heed.core.compiler.admission import Around, Request, Verdict
+from heed.core.compiler.admission import AdmissionRequest, AdmissionVerdict, ClusterContext
 from heed.errors import HeedError, Problem
 from heed.kube.webhook.review_worker import frame
 from heed.sandbox.decision_worker import LENGTH
@@ -55,7 +55,7 @@ class Checks:
         """Of the process, while there is one."""
         return self._process.pid if self._process is not None else None
 
-    async def judge(self, request: Request, around: Around) -> Verdict:
+    async def judge(self, request: AdmissionRequest, around: ClusterContext) -> AdmissionVerdict:
         """See `core.admission.judge`; what ends the process is a problem too. Raises CheckUnavailable."""
         question = frame({"request": _fields(request), "around": _fields(around)})
         async with self._free:
@@ -74,7 +74,7 @@ class Checks:
         self._closed = True
         await self._end()
 
-    async def _ask(self, question: bytes) -> Verdict:
+    async def _ask(self, question: bytes) -> AdmissionVerdict:
         process = await self._started()
         try:
             async with asyncio.timeout(HUNG):
@@ -91,7 +91,7 @@ class Checks:
         if "mistake" in said:
             raise CheckUnavailable(f"checking it failed: {said['mistake']}")
         problems = tuple(Problem(**item) for item in said["problems"])
-        return Verdict(problems, tuple(said["warnings"]))
+        return AdmissionVerdict(problems, tuple(said["warnings"]))
 
     async def _started(self) -> asyncio.subprocess.Process:
         if self._closed:
@@ -156,17 +156,17 @@ async def _answer(process: asyncio.subprocess.Process, question: bytes) -> dict[
     return said
 
 
-def _fields(value: Request | Around) -> dict[str, Any]:
+def _fields(value: AdmissionRequest | ClusterContext) -> dict[str, Any]:
     """The members of a record, not copied."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-def _condemned(death: _Died, cpu: float) -> Verdict:
+def _condemned(death: _Died, cpu: float) -> AdmissionVerdict:
     if death.code == -signal.SIGPROF:
         what = f"checking it takes more than {cpu:g} s of CPU time"
     else:
         what = f"checking it ended two processes ({_named(death.code)})"
-    return Verdict((Problem("spec", what, "make it smaller, or several of it"),))
+    return AdmissionVerdict((Problem("spec", what, "make it smaller, or several of it"),))
 
 
 def _named(code: int) -> str:

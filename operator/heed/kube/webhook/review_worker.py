@@ -16,7 +16,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from heed.core.cel.expression import compile_expression
-from heed.core.compiler.admission import Around, Request, Verdict, judge
+from heed.core.compiler.admission import AdmissionRequest, AdmissionVerdict, ClusterContext, judge
 from heed.errors import Problem
 from heed.sandbox.decision_worker import LENGTH, address_space, cpu_limit, limit_memory, read_frame
 
@@ -35,12 +35,14 @@ def answer(data: bytes) -> dict[str, Any]:
     until = time.monotonic() + LOOK_AROUND
     try:
         question = json.loads(data)
-        request, around = Request(**question["request"]), Around(**question["around"])
+        request, around = AdmissionRequest(**question["request"]), ClusterContext(**question["around"])
         return asdict(judge(request, around, lambda: time.monotonic() < until))
     except RecursionError:
-        return asdict(Verdict((Problem("spec", "nests too deep", "flatten it"),)))
+        return asdict(AdmissionVerdict((Problem("spec", "nests too deep", "flatten it"),)))
     except MemoryError:
-        return asdict(Verdict((Problem("spec", "takes too much memory to check", "make it smaller"),)))
+        return asdict(
+            AdmissionVerdict((Problem("spec", "takes too much memory to check", "make it smaller"),))
+        )
     except Exception as error:
         traceback.print_exc()
         return {"mistake": repr(error)[:500]}

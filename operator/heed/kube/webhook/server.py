@@ -16,7 +16,7 @@ from aiohttp import web
 
 from heed import names
 from heed.api.validation import kind_of
-from heed.core.compiler.admission import FINE, Request, Verdict, passes
+from heed.core.compiler.admission import FINE, AdmissionRequest, AdmissionVerdict, passes
 from heed.errors import HeedError, Problem
 from heed.kube.client.client import Api
 from heed.kube.client.deep_json import read
@@ -36,7 +36,7 @@ WITHIN: Final = 10.0  # seconds; the API server itself waits 5, or as long as it
 MAX_MESSAGE: Final = 8 * 1024  # characters
 MAX_CAUSES: Final = 32
 MAX_WARNING, MAX_WARNINGS = 250, 12  # the API server cuts at 256 characters, and at 4 KiB of all
-TOO_DEEP: Final = Verdict((Problem("spec", "nests too deep", "flatten it"),))
+TOO_DEEP: Final = AdmissionVerdict((Problem("spec", "nests too deep", "flatten it"),))
 Body = dict[str, Any]
 
 
@@ -51,7 +51,7 @@ class _Asked:
     uid: str
     namespace: str
     name: str
-    request: Request | None  # None: not ours to judge
+    request: AdmissionRequest | None  # None: not ours to judge
     cut: bool = False  # it nests deeper than can be read
 
 
@@ -122,7 +122,7 @@ class Admission:
             log.info("manifest refused", extra=extra)
         return web.json_response(_review(asked, verdict))
 
-    async def _verdict(self, asked: _Asked) -> Verdict:
+    async def _verdict(self, asked: _Asked) -> AdmissionVerdict:
         if asked.request is None or self._watched not in (None, asked.namespace) or passes(asked.request):
             return FINE
         if asked.cut:
@@ -165,7 +165,7 @@ def _asked(data: bytes) -> _Asked:
     metadata = {"namespace": namespace, "name": name, **_field(new, "metadata", dict)}
     if not metadata["name"]:  # one whose name is still to be made
         metadata["name"] = f"{metadata.get('generateName') or 'x'}x"
-    request = Request(kind["kind"], {**new, "metadata": metadata}, old)
+    request = AdmissionRequest(kind["kind"], {**new, "metadata": metadata}, old)
     return _Asked(uid, namespace, metadata["name"], request, cut)
 
 
@@ -176,7 +176,7 @@ def _field(body: Body, name: str, type_: type[Any]) -> Any:
     return value
 
 
-def _review(asked: _Asked, verdict: Verdict) -> Body:
+def _review(asked: _Asked, verdict: AdmissionVerdict) -> Body:
     response: Body = {"uid": asked.uid, "allowed": not verdict.problems}
     if verdict.problems:
         response["status"] = _status(asked, verdict)
@@ -189,7 +189,7 @@ def _review(asked: _Asked, verdict: Verdict) -> Body:
     return {"apiVersion": REVIEW, "kind": "AdmissionReview", "response": response}
 
 
-def _status(asked: _Asked, verdict: Verdict) -> Body:
+def _status(asked: _Asked, verdict: AdmissionVerdict) -> Body:
     """As the API server says it of its own rules: kubectl shows the causes, other clients the message."""
     assert asked.request is not None
     causes = [
