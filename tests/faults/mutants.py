@@ -24,11 +24,11 @@ from heed.engine import loop, task_deadlines
 from heed.engine.batch import Batch, still_owed
 from heed.engine.ports import Reader, Stored, TaskRunner
 from heed.local import ledger_store
-from heed.local.ledger_store import KeyValueLedger
+from heed.local.ledger_store import KeyValueLedgerStore
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "tests/integration/engine"
-_commit = KeyValueLedger.commit
+_commit = KeyValueLedgerStore.commit
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,11 @@ def effects_before_commit() -> None:
 def cursor_apart() -> None:
     """First the cursor is written, then what the events up to it came to."""
 
-    async def twice(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
+    async def twice(self: KeyValueLedgerStore, base: Stored, ledger: Ledger) -> Stored:
         moved = await _commit(self, base, replace(base.ledger, cursor=ledger.cursor))
         return await _commit(self, moved, ledger)
 
-    KeyValueLedger.commit = twice  # type: ignore[method-assign]
+    KeyValueLedgerStore.commit = twice  # type: ignore[method-assign]
 
 
 def no_gap_check() -> None:
@@ -96,20 +96,20 @@ def no_resync() -> None:
 def no_fence() -> None:
     """A ledger is written whatever its home holds by now."""
 
-    async def over(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
+    async def over(self: KeyValueLedgerStore, base: Stored, ledger: Ledger) -> Stored:
         value = ledger_store._record(self._known or await self.identify(), ledger)
         return Stored(ledger, str(await self._bucket.put(self._key, value)), len(value))
 
-    KeyValueLedger.commit = over  # type: ignore[method-assign]
+    KeyValueLedgerStore.commit = over  # type: ignore[method-assign]
 
 
 def outbox_cleared_early() -> None:
     """What is to be published is struck off by the commit that decides it."""
 
-    async def forgetful(self: KeyValueLedger, base: Stored, ledger: Ledger) -> Stored:
+    async def forgetful(self: KeyValueLedgerStore, base: Stored, ledger: Ledger) -> Stored:
         return await _commit(self, base, replace(ledger, outbox={}))
 
-    KeyValueLedger.commit = forgetful  # type: ignore[method-assign]
+    KeyValueLedgerStore.commit = forgetful  # type: ignore[method-assign]
 
 
 def dedupe_without_source() -> None:

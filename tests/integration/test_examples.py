@@ -25,7 +25,7 @@ from heed.cli.simulate.scenario import read_events
 from heed.core.events import Event
 from heed.core.ledger.ledger import dump
 from heed.core.simulation.assertions import mismatches
-from heed.local.ledger_store import KeyValueLedger, open_ledgers
+from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.settings import Settings
 from tests.integration.local.examples import Life, life
 from tests.markdown import ROOT, blocks, commands, section
@@ -321,7 +321,7 @@ async def _statuses(example: str, url: str) -> list[dict[str, Any]]:
             item.agent.metadata
             for item in load_agents([str(ROOT / "examples" / example / MANIFESTS[example])])
         ]
-        stores = [KeyValueLedger(bucket, item.namespace, item.name, since="") for item in agents]
+        stores = [KeyValueLedgerStore(bucket, item.namespace, item.name, since="") for item in agents]
         return [dump((await store.load()).ledger) for store in stores]
     finally:
         await connection.close()

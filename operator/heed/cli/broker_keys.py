@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from heed.bus.auth import accounts
-from heed.cli.output import Failure, to_yaml
+from heed.cli.output import CliError, to_yaml
 from heed.util.clock import unix_time
 
 
@@ -43,7 +43,7 @@ def broker_keys(name: str, namespace: str, output: Path | None) -> None:
     try:
         output.mkdir(mode=0o700, parents=True)
     except FileExistsError:
-        raise Failure(f"{output} is there already; name a new folder, keys are never overwritten") from None
+        raise CliError(f"{output} is there already; name a new folder, keys are never overwritten") from None
     for file, content in keys.items():
         path = output / file
         path.touch(mode=0o600)

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from heed import __version__
-from heed.cli.output import Failure, failure_of
+from heed.cli.output import CliError, failure_of
 from heed.errors import HeedError
 
 COMMANDS: Final[dict[str, dict[str, str]]] = {
@@ -60,7 +60,7 @@ class LazyGroup(click.Group):
             command = getattr(importlib.import_module(_module(cmd_name)), cmd_name.replace("-", "_"))
         except ModuleNotFoundError as error:
             missing = error.name or str(error)
-            raise Failure(f"heed {cmd_name} needs the Python package {missing}; install it first") from error
+            raise CliError(f"heed {cmd_name} needs the Python package {missing}; install it first") from error
         assert isinstance(command, click.Command)
         return command
 
@@ -120,9 +120,9 @@ def _broke(error: Exception) -> str:
     return f"{message}; please report it with what HEED_DEBUG=1 shows"
 
 
-def _failure(message: str, error: Exception) -> Failure:
+def _failure(message: str, error: Exception) -> CliError:
     _show_traceback(error)
-    return Failure(message or type(error).__name__)
+    return CliError(message or type(error).__name__)
 
 
 def _show_traceback(error: Exception) -> None:

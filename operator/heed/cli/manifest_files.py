@@ -12,7 +12,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, InvalidSettings, Problem
 from heed.local.manifest_loader import files
-from heed.local.policy_loader import NO_RULES, Rules, read_rules
+from heed.local.policy_loader import NO_RULES, PolicySet, read_rules
 
 STDIN: Final = "-"
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -106,7 +106,7 @@ def _manifests(paths: Sequence[str], problems: list[Problem]) -> Iterator[Manife
             problems.extend(error.problems)
 
 
-def load_agent(manifest: Manifest, rules: Rules = NO_RULES) -> LoadedAgent:
+def load_agent(manifest: Manifest, rules: PolicySet = NO_RULES) -> LoadedAgent:
     """One Agent, checked as the operator checks it. Raises InvalidManifest with paths only."""
     agent = parse_agent(manifest.document)
     return LoadedAgent(manifest, agent, rules.compile(agent))

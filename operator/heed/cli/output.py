@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 FORMS: Final = ("text", "json", "yaml")
 
 
-class Failure(click.ClickException):
+class CliError(click.ClickException):
     """A failure for people, in red on standard error."""
 
     def show(self, file: Any = None) -> None:
@@ -25,17 +25,17 @@ class Failure(click.ClickException):
             click.echo(paint(visible(line), "red"), file=file, err=file is None)
 
 
-class BadInput(Failure):
+class BadInput(CliError):
     """Input other than manifests that cannot be used; like a wrong option."""
 
     exit_code = 2
 
 
-def failure_of(error: HeedError) -> Failure:
+def failure_of(error: HeedError) -> CliError:
     """An error as every command shows it: its message alone; 2 where an option, a setting or a file cannot be used."""
     if isinstance(error, InvalidManifest):
-        return Failure("\n".join(map(str, error.problems)))
-    kind = BadInput if isinstance(error, InvalidSettings | MalformedEvent) else Failure
+        return CliError("\n".join(map(str, error.problems)))
+    kind = BadInput if isinstance(error, InvalidSettings | MalformedEvent) else CliError
     return kind(str(error) or type(error).__name__)
 
 

@@ -17,7 +17,7 @@ from heed import names
 from heed.bus.client.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.cli.broker_url import Broker, BrokerChoice, broker_option
-from heed.cli.output import BadInput, Failure, failure_of, to_yaml
+from heed.cli.output import BadInput, CliError, failure_of, to_yaml
 from heed.cli.schema_check import check_event
 from heed.core.codec.cloudevents_json import build, form_of, read_data
 from heed.core.compiler.audience import unheeded
@@ -96,7 +96,7 @@ def publish(
         stored = asyncio.run(_publish(found.settings, where, event, deduplicate=msg_id))
     except NoAnswer as error:
         message = f"no stream takes {where}; start `heed dev` or the operator first, which makes it ({error})"
-        raise Failure(message) from None
+        raise CliError(message) from None
     except HeedError as error:
         raise failure_of(error) from None
     result = {"id": event.id, "stream": stored.stream, "sequence": stored.sequence, "subject": where}
@@ -127,7 +127,7 @@ def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
     except InvalidSettings as error:
         raise failure_of(error) from None
     if finding is not None and finding.mode == "Enforce":
-        raise Failure(f"not published, since it would be dead-lettered: {finding.message}")
+        raise CliError(f"not published, since it would be dead-lettered: {finding.message}")
     if finding is not None:
         click.echo(f"warning: {finding.message}", err=True)
 

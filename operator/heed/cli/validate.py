@@ -12,14 +12,14 @@ from heed.cli.manifest_files import LoadedAgent, read_manifests, shown, sources,
 from heed.cli.output import Form, output_option, paint, show_data
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 from heed.local.manifest_loader import warnings
-from heed.local.policy_loader import Rules, read_rules
+from heed.local.policy_loader import PolicySet, read_rules
 from heed.util.terminal import visible
 
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ValidationFinding:
     """One thing to say about a manifest. `agent` is namespace/name, or nothing where that is not known."""
 
     file: str
@@ -37,10 +37,10 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ValidationReport:
     """What came out for one set of files."""
 
-    findings: list[Finding]
+    findings: list[ValidationFinding]
     valid: list[LoadedAgent]
     rules: list[Manifest]
     skipped: list[Manifest]
@@ -84,9 +84,9 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
         raise click.exceptions.Exit(1)
 
 
-def check(paths: Sequence[str]) -> Checked:
+def check(paths: Sequence[str]) -> ValidationReport:
     """Everything there is to say about the Agents in these files, and what rules them. Raises InvalidSettings."""
-    checked = Checked([], [], [], [])
+    checked = ValidationReport([], [], [], [])
     files = sources(paths)
     manifests = [manifest for source in files for manifest in _read(source, source in paths, checked)]
     rules, mistakes = read_rules(manifests)
@@ -103,23 +103,27 @@ def check(paths: Sequence[str]) -> Checked:
         checked.findings.append(_finding(manifest, problem, "error"))
     if not (checked.findings or checked.valid or checked.rules):
         remedy = "an Agent has apiVersion heed.dev/v1alpha1 and kind Agent"
-        checked.findings.append(Finding(shown(files[0]), 1, "", "there is no Agent", remedy, "error", None))
+        checked.findings.append(
+            ValidationFinding(shown(files[0]), 1, "", "there is no Agent", remedy, "error", None)
+        )
     checked.findings.extend(_warnings(checked.valid))
     return checked
 
 
-def _read(source: str, is_named: bool, checked: Checked) -> list[Manifest]:
+def _read(source: str, is_named: bool, checked: ValidationReport) -> list[Manifest]:
     """The documents of a file. One that is found in a folder may be something else altogether."""
     try:
         return read_manifests(source)
     except UnreadableManifest as error:
         if is_named or not isinstance(error, NotAManifest):
-            found = Finding(error.source, error.line, "", error.message, error.remedy, "error", None)
+            found = ValidationFinding(
+                error.source, error.line, "", error.message, error.remedy, "error", None
+            )
             checked.findings.append(found)
         return []
 
 
-def _check(manifest: Manifest, rules: Rules, checked: Checked) -> None:
+def _check(manifest: Manifest, rules: PolicySet, checked: ValidationReport) -> None:
     """One Agent. What other namespaces would have to grant may be granted in the cluster, where files cannot tell."""
     try:
         agent = parse_agent(manifest.document)
@@ -134,21 +138,23 @@ def _check(manifest: Manifest, rules: Rules, checked: Checked) -> None:
         checked.findings.append(_finding(manifest, problem, severity))
 
 
-def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[Finding]:
+def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[ValidationFinding]:
     for manifest, problem in warnings([(item.manifest, item.program) for item in valid]):
         yield _finding(manifest, problem, "warning")
 
 
-def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> Finding:
+def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> ValidationFinding:
     line = manifest.line_of(problem.path)
     agent = None
     if manifest.name and manifest.rule is None:
         metadata = manifest.document["metadata"]
         agent = f"{metadata.get('namespace') or 'default'}/{manifest.name}"
-    return Finding(manifest.source, line, problem.path, problem.message, problem.remedy, severity, agent)
+    return ValidationFinding(
+        manifest.source, line, problem.path, problem.message, problem.remedy, severity, agent
+    )
 
 
-def _show(checked: Checked) -> None:
+def _show(checked: ValidationReport) -> None:
     for manifest in checked.skipped:
         click.echo(
             f"{visible(manifest.source)}:{manifest.line}: {visible(manifest.title)}: skipped, not an Agent"
@@ -168,7 +174,7 @@ def _show(checked: Checked) -> None:
             click.echo(paint(f"{place} Agent {item.program.agent} is valid ({counts})", "green"))
 
 
-def _is_about(finding: Finding, item: LoadedAgent) -> bool:
+def _is_about(finding: ValidationFinding, item: LoadedAgent) -> bool:
     return (
         finding.severity == "error"
         and finding.file == item.manifest.source

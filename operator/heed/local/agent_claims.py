@@ -31,7 +31,7 @@ class AgentTaken(HeedError):
     """Another `heed dev` runs the Agent on this broker."""
 
 
-class Claims:
+class AgentClaims:
     """What one process claims on a broker. `folder` is the state folder that it runs on."""
 
     def __init__(self, bucket: Bucket, client: Client, folder: Path) -> None:

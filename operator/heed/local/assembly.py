@@ -11,9 +11,9 @@ from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
 from heed.local import presence
-from heed.local.agent_claims import Claims
+from heed.local.agent_claims import AgentClaims
 from heed.local.console import Console
-from heed.local.dev_server import Workbench, pace_for
+from heed.local.dev_server import DevServer, pace_for
 from heed.local.ledger_store import ConnectedBucket
 from heed.local.nats_server import local_server
 from heed.local.process.state_files import exclusive
@@ -36,7 +36,7 @@ async def workbench(
     *,
     url: str | None,
     port: int | None,
-) -> AsyncIterator[Workbench]:
+) -> AsyncIterator[DevServer]:
     """A workbench whose Agents run, on the broker at `url`, or on one of its own at `port` (None: any free one).
 
     Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable, AgentTaken.
@@ -56,13 +56,13 @@ async def workbench(
         await ensure_streams(connection, settings.stream)
         ledgers = ConnectedBucket(connection, settings.nats_domain)
         await ledgers.open()
-        claims = Claims(ledgers, connection.client, folder)
+        claims = AgentClaims(ledgers, connection.client, folder)
         await claims.open()
         following = asyncio.create_task(claims.follow(connection))
         stack.push_async_callback(stop, following)
         guard = Guard(settings.decision_memory, settings.decision_cpu)
         bus = JetStreamBus(connection)
-        bench = Workbench(paths, folder, (url, server), bus, ledgers, claims, console, guard)
+        bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, guard)
         bench.pace = pace_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()
@@ -71,7 +71,7 @@ async def workbench(
         yield bench
 
 
-async def _watch(bench: Workbench, console: Console, since: str, last: int) -> None:
+async def _watch(bench: DevServer, console: Console, since: str, last: int) -> None:
     """Tell of what no Agent heeds: on a broker of many, only of the namespaces of these Agents.
 
     `since` is when it began, `last` what the stream held then. Of one that was empty everything is told: an event may

@@ -17,7 +17,7 @@ from heed.core.type_patterns import matches
 from heed.engine.loop import AgentLoop
 from heed.errors import HeedError, InvalidSettings, MalformedEvent
 from heed.local.console import Console
-from heed.local.dev_server import Workbench
+from heed.local.dev_server import DevServer
 from heed.util.clock import timestamp
 
 QUIET: Final = 3.0  # seconds to let the rest come to an end once the follow-up event is there
@@ -58,7 +58,7 @@ def _event(item: Any, file: Path) -> Event:
         raise InvalidSettings(f"{file}: {error}") from None
 
 
-async def run_example(bench: Workbench, events: Sequence[Event], console: Console, deadline: float) -> Event:
+async def run_example(bench: DevServer, events: Sequence[Event], console: Console, deadline: float) -> Event:
     """Publish the events and wait for one that the Agents broadcast in turn. Raises DemoFailed after `deadline` s."""
     begun = timestamp()
     for event in events:
@@ -80,7 +80,7 @@ def status(loop: AgentLoop) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "recentEvents" and value not in ({}, [])}
 
 
-def listening(bench: Workbench, event: Event) -> list[str]:
+def listening(bench: DevServer, event: Event) -> list[str]:
     """The namespaces in which somebody listens for it. Raises InvalidSettings."""
     found = {
         agent.metadata.namespace: None
@@ -106,7 +106,7 @@ async def _followed(bus: JetStreamBus, agents: Iterable[tuple[str, str]], begun:
         await reader.close()
 
 
-async def _settled(bench: Workbench) -> None:
+async def _settled(bench: DevServer) -> None:
     """Until nothing is pending, or for a while: an example may leave something pending on purpose."""
     with suppress(TimeoutError):
         async with asyncio.timeout(QUIET):

@@ -19,10 +19,10 @@ from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import Pace
 from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
 from heed.local import presence
-from heed.local.agent_claims import AgentTaken, Claims
+from heed.local.agent_claims import AgentClaims, AgentTaken
 from heed.local.console import Console
-from heed.local.ledger_store import Bucket, KeyValueLedger
-from heed.local.manifest_loader import Found, Mistake, files, load, warnings
+from heed.local.ledger_store import Bucket, KeyValueLedgerStore
+from heed.local.manifest_loader import FoundAgent, ManifestMistake, files, load, warnings
 from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
 from heed.sandbox.decision_pool import Guard
@@ -42,17 +42,17 @@ Key = tuple[str, str]
 
 
 @dataclass(slots=True)
-class _Running:
+class _RunningAgent:
     """An Agent at work. The runner outlives its loops."""
 
-    found: Found
+    found: FoundAgent
     program: Program
     loop: AgentLoop
     runner: ProcessRunner
     task: "asyncio.Task[None]"
 
 
-class Workbench:
+class DevServer:
     """The Agents of some files and folders, on one broker. `url` is the broker's, `server` its id if it is our own."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Workbench:
         broker: tuple[str, str | None],
         bus: JetStreamBus,
         ledgers: Bucket,
-        claims: Claims,
+        claims: AgentClaims,
         console: Console,
         guard: Guard,
     ) -> None:
@@ -71,7 +71,7 @@ class Workbench:
         self._claims = claims
         self._slots, self._guard = default_slots(), guard
         self.pace = PACE
-        self._running: dict[Key, _Running] = {}
+        self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
         self._seen: object = None
         self._mistaken = False
@@ -135,7 +135,9 @@ class Workbench:
         self._console.warnings([problem for problem in found if problem not in self._warned])
         self._warned = found
 
-    async def _apply(self, agents: Sequence[Found], mistakes: list[Mistake], *, first: bool) -> None:
+    async def _apply(
+        self, agents: Sequence[FoundAgent], mistakes: list[ManifestMistake], *, first: bool
+    ) -> None:
         for found in agents:
             mistakes += await self._put(found, first=first)
         broken = {mistake.file for mistake in mistakes}
@@ -166,7 +168,7 @@ class Workbench:
             else "nothing runs; mend it, it will be read again"
         )
 
-    async def _put(self, found: Found, *, first: bool) -> list[Mistake]:
+    async def _put(self, found: FoundAgent, *, first: bool) -> list[ManifestMistake]:
         """Run this Agent, unless it runs as it is. Returns what is wrong with it.
 
         Raises AgentTaken at the start, when there is nothing yet that could go on.
@@ -180,24 +182,24 @@ class Workbench:
         except InvalidManifest as error:
             if old is not None:
                 await self._go_on(old)
-            return [Mistake(found.file, found.manifest.located(error.problems).problems)]
+            return [ManifestMistake(found.file, found.manifest.located(error.problems).problems)]
         try:
             await self._claims.take(*found.key)
         except AgentTaken as error:
             if first:
                 raise
             problem = Problem("metadata.name", str(error))
-            return [Mistake(found.file, found.manifest.located([problem]).problems)]
+            return [ManifestMistake(found.file, found.manifest.located([problem]).problems)]
         await self._start(found, program, old)
         return []
 
-    def _rules_hold(self, running: _Running) -> bool:
+    def _rules_hold(self, running: _RunningAgent) -> bool:
         """Whether it runs under the rules of now."""
         program = running.program
         may = self._rules.permissions(running.found.agent.metadata)
         return (program.permissions, program.schemas) == (may, self._rules.schemas)
 
-    async def _go_on(self, old: _Running) -> None:
+    async def _go_on(self, old: _RunningAgent) -> None:
         """Let an Agent whose edit is not valid run as it was, if that is allowed now."""
         if self._rules_hold(old):
             return
@@ -209,9 +211,9 @@ class Workbench:
                 f"{old.program.agent} is not allowed any more and has stopped; its ledger is kept"
             )
 
-    async def _start(self, found: Found, program: Program, old: _Running | None) -> None:
+    async def _start(self, found: FoundAgent, program: Program, old: _RunningAgent | None) -> None:
         namespace, name = found.key
-        ledger = KeyValueLedger(self._ledgers, namespace, name, since=timestamp())
+        ledger = KeyValueLedgerStore(self._ledgers, namespace, name, since=timestamp())
         identity = await ledger.identify()
         agent = AgentRef(namespace, name, identity.uid)
         program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
@@ -229,11 +231,13 @@ class Workbench:
         )
         task = asyncio.create_task(loop.run(), name=f"agent {agent}")
         task.add_done_callback(self._ended)
-        self._running[found.key] = _Running(found, program, loop, runner, task)
+        self._running[found.key] = _RunningAgent(found, program, loop, runner, task)
         heeds = ", ".join(map(_shown, program.subscriptions))
         self._console.say(f"{agent} generation {program.generation} heeds {heeds}")
 
-    async def _runner_of(self, found: Found, agent: AgentRef, old: _Running | None) -> ProcessRunner:
+    async def _runner_of(
+        self, found: FoundAgent, agent: AgentRef, old: _RunningAgent | None
+    ) -> ProcessRunner:
         """The runner that goes on, where only the loop changes."""
         if old is not None:
             await stop(old.task)

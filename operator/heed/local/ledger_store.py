@@ -110,7 +110,7 @@ async def open_ledgers(js: JetStreamContext) -> KeyValue:
             return await js.key_value(BUCKET)
 
 
-class KeyValueLedger:
+class KeyValueLedgerStore:
     """The LedgerStore of one Agent in a KV bucket. `since` (RFC 3339) counts where the Agent was never seen before."""
 
     def __init__(self, bucket: Bucket, namespace: str, agent: str, *, since: str) -> None:

@@ -12,13 +12,13 @@ from heed.core.compiler.expression_lint import doubts
 from heed.core.compiler.lint import ANY, advise, direct_types
 from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, Problem
-from heed.local.policy_loader import Rules, read_rules
+from heed.local.policy_loader import PolicySet, read_rules
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundAgent:
     """A well-formed Agent and where it stands."""
 
     file: Path
@@ -32,7 +32,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class ManifestMistake:
     """Why a file, or an Agent in it, is not run. The problems' paths begin with file:line."""
 
     file: Path
@@ -52,13 +52,13 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def load(paths: Sequence[Path]) -> tuple[list[Found], Rules, list[Mistake]]:
+def load(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
     """The Agents of all files, the rules beside them, and the mistakes in both. Never raises for what it reads.
 
     Documents of other kinds are passed over.
     """
-    agents: dict[tuple[str, str], Found] = {}
-    mistakes: list[Mistake] = []
+    agents: dict[tuple[str, str], FoundAgent] = {}
+    mistakes: list[ManifestMistake] = []
     rules: list[Manifest] = []
     for file, manifest in _manifests(paths, mistakes):
         if manifest.is_agent:
@@ -67,7 +67,9 @@ def load(paths: Sequence[Path]) -> tuple[list[Found], Rules, list[Mistake]]:
             rules.append(manifest)
     read, wrong = read_rules(rules)
     for manifest, problem in wrong:
-        mistakes.append(Mistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True))
+        mistakes.append(
+            ManifestMistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True)
+        )
     return list(agents.values()), read, mistakes
 
 
@@ -82,13 +84,15 @@ def warnings(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manife
             yield manifest, problem
 
 
-def _manifests(paths: Sequence[Path], mistakes: list[Mistake]) -> Iterator[tuple[Path, Manifest]]:
+def _manifests(paths: Sequence[Path], mistakes: list[ManifestMistake]) -> Iterator[tuple[Path, Manifest]]:
     for file in files(paths):
         try:
             manifests = parse_manifests(file.read_text(encoding="utf-8"), str(file))
         except InvalidManifest as error:
             if file in paths or not (file.suffix == ".json" or isinstance(error, NotAManifest)):
-                mistakes.append(Mistake(file, error.problems))  # other YAML and JSON lie around in folders
+                mistakes.append(
+                    ManifestMistake(file, error.problems)
+                )  # other YAML and JSON lie around in folders
         except (OSError, UnicodeDecodeError) as error:
             mistakes.append(_unreadable(file, error))
         else:
@@ -96,20 +100,22 @@ def _manifests(paths: Sequence[Path], mistakes: list[Mistake]) -> Iterator[tuple
 
 
 def _add(
-    file: Path, manifest: Manifest, agents: dict[tuple[str, str], Found], mistakes: list[Mistake]
+    file: Path, manifest: Manifest, agents: dict[tuple[str, str], FoundAgent], mistakes: list[ManifestMistake]
 ) -> None:
     try:
-        found = Found(file, parse_agent(manifest.document), manifest)
+        found = FoundAgent(file, parse_agent(manifest.document), manifest)
         if (first := agents.setdefault(found.key, found)) is not found:
             what = f"{'/'.join(found.key)} is in {first.manifest.source}:{first.manifest.line} too"
             raise InvalidManifest([Problem("metadata.name", what, "give one of them another name")])
     except InvalidManifest as error:
-        mistakes.append(Mistake(file, manifest.located(error.problems).problems))
+        mistakes.append(ManifestMistake(file, manifest.located(error.problems).problems))
 
 
-def _unreadable(file: Path, error: OSError | UnicodeDecodeError) -> Mistake:
+def _unreadable(file: Path, error: OSError | UnicodeDecodeError) -> ManifestMistake:
     reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-    return Mistake(file, (Problem(f"{file}:1", f"cannot be read: {reason}", "check its name and rights"),))
+    return ManifestMistake(
+        file, (Problem(f"{file}:1", f"cannot be read: {reason}", "check its name and rights"),)
+    )
 
 
 def _hidden(path: Path) -> bool:

@@ -19,7 +19,7 @@ Mistakes = list[tuple[Manifest, Problem]]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class PolicySet:
     """What there is beside Agents."""
 
     policies: tuple[AgentPolicy, ...] = ()
@@ -52,10 +52,10 @@ class Rules:
             return compile_agent(agent, granted, self.schemas), error.problems
 
 
-NO_RULES = Rules()
+NO_RULES = PolicySet()
 
 
-def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
+def read_rules(manifests: Iterable[Manifest]) -> tuple[PolicySet, Mistakes]:
     """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
     mistakes: Mistakes = []
     seen: dict[tuple[str, str, str], Manifest] = {}
@@ -89,7 +89,7 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[Rules, Mistakes]:
     for each in conflicts:
         source = next(manifest for manifest, compiled in types if compiled.item is each.item)
         mistakes.append((source, Problem("spec.type", each.message)))
-    return Rules(tuple(policies), tuple(grants), schemas), mistakes
+    return PolicySet(tuple(policies), tuple(grants), schemas), mistakes
 
 
 def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | CompiledEventType:

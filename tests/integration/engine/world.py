@@ -25,7 +25,7 @@ from heed.engine.observer import LogObserver
 from heed.engine.ports import Stored, TaskRunner
 from heed.engine.rate_limit import Pace
 from heed.errors import HeedError
-from heed.local.ledger_store import KeyValueLedger, open_ledgers
+from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.sandbox.decision_pool import Guard
 from heed.settings import Settings, StreamSettings
 from heed.util.aio import stop
@@ -137,9 +137,9 @@ class World:
         self.program = compile_agent(parse_agent(manifest(self.namespace, identity.uid)))
         return self
 
-    def store(self) -> KeyValueLedger:
+    def store(self) -> KeyValueLedgerStore:
         """The real home of the ledger."""
-        return KeyValueLedger(self.ledgers, self.namespace, AGENT, since=BEGINNING)
+        return KeyValueLedgerStore(self.ledgers, self.namespace, AGENT, since=BEGINNING)
 
     async def live(
         self, doors: Doors | None = None, pace: Pace = QUICK, runner: TaskRunner | None = None

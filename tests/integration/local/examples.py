@@ -11,7 +11,7 @@ from heed import names
 from heed.core.events import Event
 from heed.local.assembly import workbench
 from heed.local.console import Console
-from heed.local.dev_server import Workbench
+from heed.local.dev_server import DevServer
 from heed.settings import Settings
 from heed.util.clock import timestamp
 from tests.integration.local.runs import until
@@ -90,7 +90,7 @@ def asked(topic: str, correlation: str) -> Event:
 class Life:
     """One life of `heed dev` in this process."""
 
-    def __init__(self, bench: Workbench, stream: io.StringIO) -> None:
+    def __init__(self, bench: DevServer, stream: io.StringIO) -> None:
         self.bench, self._stream = bench, stream
 
     def told(self, kind: str, **facts: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from heed.local.agent_claims import AgentTaken, Claims
+from heed.local.agent_claims import AgentClaims, AgentTaken
 from heed.local.ledger_store import open_ledgers
 from tests.nats_server import NatsServer
 
@@ -42,8 +42,8 @@ async def clients(own_server: NatsServer) -> AsyncIterator[list[Client]]:
         await client.close()
 
 
-async def claims(client: Client, folder: str = "folder") -> Claims:
-    made = Claims(await open_ledgers(client.jetstream()), client, Path(folder))
+async def claims(client: Client, folder: str = "folder") -> AgentClaims:
+    made = AgentClaims(await open_ledgers(client.jetstream()), client, Path(folder))
     await made.open()
     return made
 

@@ -16,8 +16,8 @@ import pytest
 
 from heed import names
 from heed.local import assembly
-from heed.local.agent_claims import AgentTaken, Claims
-from heed.local.dev_server import PACE, Workbench, pace_for
+from heed.local.agent_claims import AgentClaims, AgentTaken
+from heed.local.dev_server import PACE, DevServer, pace_for
 from heed.local.manifest_loader import files, load
 from heed.local.process.child import started
 from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, asked, edit, life, write_example
@@ -88,7 +88,7 @@ async def test_a_connection_that_the_broker_ends_for_good_is_made_again_and_all_
 
         assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
         await until(lambda: holder._client is connection.client, "it answers for its claims again")
-        another = Claims(one.bench._ledgers, connection.client, tmp_path)
+        another = AgentClaims(one.bench._ledgers, connection.client, tmp_path)
         with pytest.raises(AgentTaken):
             await another.take("demo", "researcher")
 
@@ -306,7 +306,7 @@ def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
     assert "No such file" in str(mistakes[0].problems[0])
 
 
-def _started(bench: Workbench) -> bool:
+def _started(bench: DevServer) -> bool:
     (loop,) = bench.loops.values()
     return loop.ledger is not None and any(
         task.phase == "Started" for task in loop.ledger.pending_tasks.values()

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from heed.api.status import Cursor, Totals
 from heed.core.ledger.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
-from heed.local.ledger_store import BUCKET, KeyValueLedger, open_ledgers
+from heed.local.ledger_store import BUCKET, KeyValueLedgerStore, open_ledgers
 from tests.integration.local.runs import until
 from tests.nats_server import NatsServer
 
@@ -33,9 +33,9 @@ async def connected(server: NatsServer) -> AsyncIterator[Client]:
         await client.close()
 
 
-async def store(client: Client, since: str = SINCE, timeout: float = 5) -> KeyValueLedger:
+async def store(client: Client, since: str = SINCE, timeout: float = 5) -> KeyValueLedgerStore:
     bucket = await open_ledgers(client.jetstream(timeout=timeout))
-    return KeyValueLedger(bucket, "demo", "researcher", since=since)
+    return KeyValueLedgerStore(bucket, "demo", "researcher", since=since)
 
 
 def decided(ledger: Ledger, sequence: int) -> Ledger:

@@ -13,7 +13,7 @@ import pytest
 
 from heed.core.effects import AgentRef
 from heed.local.process import child
-from heed.local.process.task_dir import TaskFolder
+from heed.local.process.task_dir import TaskDir
 from tests.integration.local.runs import Bench, job, until, work
 
 Benches = Callable[..., Bench]
@@ -246,6 +246,6 @@ def _survivor(folder: Path, start: str | None) -> "subprocess.Popen[bytes]":
 
 
 def _write_down(folder: Path, pid: int, start: str | None) -> None:
-    task = TaskFolder(folder / "tasks" / "demo" / "researcher" / "research-1")
+    task = TaskDir(folder / "tasks" / "demo" / "researcher" / "research-1")
     task.prepare(work(job(counting(folder))))
     (task.path / "pid.json").write_text(json.dumps({"pid": pid, "start": start}))

@@ -15,9 +15,9 @@ from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.cli.broker_url import BrokerChoice, broker_option
 from heed.cli.dead import redrive as redriving
 from heed.cli.dead.options import choice, complete_ids, filters, state_option
-from heed.cli.dead.redrive import Told
+from heed.cli.dead.redrive import RedriveReport
 from heed.cli.dead.render import HEADERS, details, row, show_letter, summary
-from heed.cli.output import BadInput, Failure, Form, failure_of, output_option, paint, show_data, show_table
+from heed.cli.output import BadInput, CliError, Form, failure_of, output_option, paint, show_data, show_table
 from heed.cli.prog_name import program
 from heed.errors import HeedError
 from heed.settings import Settings
@@ -27,14 +27,14 @@ SHOWN: Final = 20  # letters that a command which works on many tells of one by 
 T = TypeVar("T")
 
 
-class _InOrder(click.Group):
+class _OrderedGroup(click.Group):
     """Its commands in the order in which they are used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
 
-@click.group(cls=_InOrder)
+@click.group(cls=_OrderedGroup)
 def dead() -> None:
     """Look at dead letters: events that an Agent could not decide, each with its cause.
 
@@ -108,7 +108,7 @@ def show(id_: int, broker: BrokerChoice, output: Form) -> None:
     """
     [found] = _run(broker, lambda letters: letters.get([id_]))
     if found is None:
-        raise Failure(str(Told(id_, None, None, "missing")))
+        raise CliError(str(RedriveReport(id_, None, None, "missing")))
     if output == "text":
         show_letter(found, now())
     else:
@@ -192,7 +192,7 @@ def drop(
         _show_told(missing)
         click.echo(f"{'would drop' if dry_run else 'dropped'} {_letters(len(found))}")
     else:
-        told = [Told(id_, None, None, "planned" if dry_run else "dropped") for id_, _ in found]
+        told = [RedriveReport(id_, None, None, "planned" if dry_run else "dropped") for id_, _ in found]
         show_data([{"id": item.id, "outcome": item.outcome} for item in (*told, *missing)], output)
     if missing:
         raise click.exceptions.Exit(1)
@@ -236,7 +236,7 @@ def _confirm(count: int, *, yes: bool) -> None:
     click.confirm(f"Delete {_letters(count)} for good?", abort=True, err=True)
 
 
-def _show_told(told: Sequence[Told]) -> None:
+def _show_told(told: Sequence[RedriveReport]) -> None:
     """Each of a few letters, then how many there are of each kind; what is bad goes to standard error."""
     good = [item for item in told if not item.is_bad]
     bad = [item for item in told if item.is_bad]

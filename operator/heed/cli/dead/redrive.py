@@ -26,7 +26,7 @@ OUTCOMES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RedriveReport:
     """What became of one letter, to be told. `sequence` is where its event is in the stream now."""
 
     id: int
@@ -66,14 +66,14 @@ async def newest(
 
 async def redrive(
     letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int], *, dry_run: bool
-) -> list[Told]:
+) -> list[RedriveReport]:
     """Redrive these letters of the selection, or where none are named all that are pending.
 
     Stops after the batch in which the broker failed.
     """
     await letters.check()
     sent = {} if dry_run else await letters.sent(selection)
-    told: list[Told] = []
+    told: list[RedriveReport] = []
     async for batch in _chosen(letters, selection, ids, told, payloads=not dry_run):
         if dry_run:
             outcomes = [settled(found) or RedriveOutcome(found.letter, "planned") for found in batch]
@@ -88,9 +88,9 @@ async def redrive(
 
 async def droppable(
     letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int]
-) -> tuple[list[tuple[int, int | None]], list[Told]]:
+) -> tuple[list[tuple[int, int | None]], list[RedriveReport]]:
     """The letters of a selection that may be dropped, each with its mark; and what of `ids` there is not."""
-    missing: list[Told] = []
+    missing: list[RedriveReport] = []
     found = [
         (item.letter.id, item.mark.id if item.mark else None)
         async for batch in _chosen(letters, selection, ids, missing, payloads=False)
@@ -111,7 +111,7 @@ async def _chosen(
     letters: DeadLetterStore,
     selection: DeadLetterFilter,
     ids: Sequence[int],
-    told: list[Told],
+    told: list[RedriveReport],
     *,
     payloads: bool,
 ) -> AsyncGenerator[list[DeadLetterEntry]]:
@@ -124,14 +124,17 @@ async def _chosen(
         part = wanted[start : start + BATCH]
         found = dict(zip(part, await letters.get(part), strict=True))
         there = [item for item in found.values() if item and selection.holds(item.letter, item.mark)]
-        told += [Told(id_, None, None, "missing") for id_ in sorted({*part} - {it.letter.id for it in there})]
+        told += [
+            RedriveReport(id_, None, None, "missing")
+            for id_ in sorted({*part} - {it.letter.id for it in there})
+        ]
         yield there
 
 
-def _told(outcome: RedriveOutcome) -> Told:
+def _told(outcome: RedriveOutcome) -> RedriveReport:
     letter = outcome.letter
     agent = f"{letter.namespace}/{letter.agent}"
-    return Told(letter.id, agent, letter.type, outcome.state, outcome.sequence, outcome.reason)
+    return RedriveReport(letter.id, agent, letter.type, outcome.state, outcome.sequence, outcome.reason)
 
 
 def progress(count: int | None) -> None:

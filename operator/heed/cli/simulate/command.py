@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from heed.cli.manifest_files import STDIN, load_agents
-from heed.cli.output import BadInput, Failure, Form, inline, output_option, paint, show_data
+from heed.cli.output import BadInput, CliError, Form, inline, output_option, paint, show_data
 from heed.cli.simulate.render import narrate
 from heed.cli.simulate.scenario import option_rules, read_events, read_expectation, read_script
 from heed.core.compiler.program import Program
@@ -99,7 +99,7 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
     if expected is not None and (differences or not surprises):
         _show_check(differences, output)
     if surprises:
-        raise Failure("\n".join(surprises))
+        raise CliError("\n".join(surprises))
     if differences:
         raise click.exceptions.Exit(1)
 
@@ -146,7 +146,7 @@ def _check_end(run: SimulationRun, report: dict[str, Any], until: int | None) ->
     else:
         return
     types = ", ".join(f"{type_} ({count} times)" for type_, count in run.busiest())
-    raise Failure(
+    raise CliError(
         f"{ended}: the Agents seem to be in an endless loop of {types}; look at the first messages with --until 20"
     )
 

@@ -27,7 +27,7 @@ _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class AttemptPlan:
     """How a job is run here. `deadline` is in seconds; `ignored` names what only a cluster can do."""
 
     argv: tuple[str, ...]
@@ -39,14 +39,16 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class AttemptOutcome:
     """How an attempt ended: the exit code as a shell gives it, and the end of what it wrote to stderr."""
 
     exit_code: int
     errors: str
 
 
-def plan(work: TaskWork, base: Path, contract: Mapping[str, str], inherited: Mapping[str, str]) -> Plan:
+def plan(
+    work: TaskWork, base: Path, contract: Mapping[str, str], inherited: Mapping[str, str]
+) -> AttemptPlan:
     """The command, environment and limits of a job. `contract` are its HEED_* variables. Raises TaskRefused."""
     path = f"spec.tasks.{work.task}.job"
     _refuse_unsupported(work.spec, path)
@@ -65,7 +67,7 @@ def plan(work: TaskWork, base: Path, contract: Mapping[str, str], inherited: Map
         for limit in (work.timeout, _count(work.spec, "activeDeadlineSeconds", path))
         if limit is not None
     ]
-    return Plan(
+    return AttemptPlan(
         argv=tuple(_expand(part, own) for part in command),
         directory=base / _text(container.get("workingDir") or ".", f"{at}.workingDir"),
         environment={
@@ -152,7 +154,7 @@ def _expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replaced, text)
 
 
-async def attempt(plan: Plan, started: Callable[[Process], None], line: Line) -> Outcome:
+async def attempt(plan: AttemptPlan, started: Callable[[Process], None], line: Line) -> AttemptOutcome:
     """Run the command once. Nothing of its process group is left afterwards, also not when this is cancelled."""
     tail: deque[str] = deque()
     async with AsyncExitStack() as stack:
@@ -163,16 +165,16 @@ async def attempt(plan: Plan, started: Callable[[Process], None], line: Line) ->
         except OSError as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
             message = f"{error.strerror}: {error.filename or plan.argv[0]}"
-            return Outcome(code, f"{message}{NO_IMAGE}" if _is_missing(error, plan) else message)
+            return AttemptOutcome(code, f"{message}{NO_IMAGE}" if _is_missing(error, plan) else message)
         try:
             started(process)
             code = await process.wait()
         finally:
             await end_group(process)
-    return Outcome(code if code >= 0 else 128 - code, "\n".join(tail))
+    return AttemptOutcome(code if code >= 0 else 128 - code, "\n".join(tail))
 
 
-def _is_missing(error: OSError, plan: Plan) -> bool:
+def _is_missing(error: OSError, plan: AttemptPlan) -> bool:
     """Whether it is the command that is not there, and not its folder."""
     return isinstance(error, FileNotFoundError) and error.filename in (None, plan.argv[0])
 

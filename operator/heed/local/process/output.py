@@ -19,7 +19,7 @@ Line = Callable[[str], None]
 
 
 @dataclass(slots=True)
-class Pipe:
+class OutputPipe:
     """A pipe's end for a child to write to."""
 
     writing: int
@@ -32,10 +32,10 @@ class Pipe:
 
 
 @asynccontextmanager
-async def pipe(line: Line) -> AsyncIterator[Pipe]:
+async def pipe(line: Line) -> AsyncIterator[OutputPipe]:
     """A pipe whose lines go to `line`. On leaving, everything written before has been handed on."""
     reading, writing = os.pipe()
-    ours, stream = Pipe(writing), asyncio.StreamReader()
+    ours, stream = OutputPipe(writing), asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
     )

@@ -31,8 +31,8 @@ from heed.core.tasks.job_contract import (
     result_text,
 )
 from heed.errors import TaskRefused, TaskUnavailable
-from heed.local.process.attempt import Outcome, Plan, attempt, plan
-from heed.local.process.task_dir import TaskFolder, storing
+from heed.local.process.attempt import AttemptOutcome, AttemptPlan, attempt, plan
+from heed.local.process.task_dir import TaskDir, storing
 from heed.settings import NATS_URL
 from heed.util.backoff import Backoff
 from heed.util.clock import loop_time
@@ -123,8 +123,8 @@ class ProcessRunner:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _folder(self, task_id: str) -> TaskFolder:
-        return TaskFolder(self._root / task_id)
+    def _folder(self, task_id: str) -> TaskDir:
+        return TaskDir(self._root / task_id)
 
     def _resume(self, task_id: str) -> None:
         folder = self._folder(task_id)
@@ -140,7 +140,7 @@ class ProcessRunner:
                 end = self._failed(task_id, error.reason, error.message)
         self._report(end)
 
-    def _begin(self, work: TaskWork, folder: TaskFolder) -> None:
+    def _begin(self, work: TaskWork, folder: TaskDir) -> None:
         contract = environment(work, task_file=str(folder.task_file), result_file=str(folder.result_file))
         if work.publish is not None:
             contract |= broker_environment(work, self._nats_url, None)
@@ -151,7 +151,7 @@ class ProcessRunner:
         self._running[work.id] = task
         task.add_done_callback(lambda _: self._running.pop(work.id, None))
 
-    async def _run(self, work: TaskWork, planned: Plan, folder: TaskFolder) -> None:
+    async def _run(self, work: TaskWork, planned: AttemptPlan, folder: TaskDir) -> None:
         async with self._slots:
             end = await self._until_it_ends(work, planned, folder)
         try:
@@ -161,7 +161,7 @@ class ProcessRunner:
         self._running.pop(work.id, None)
         self._report(end)
 
-    async def _until_it_ends(self, work: TaskWork, planned: Plan, folder: TaskFolder) -> TaskEnd:
+    async def _until_it_ends(self, work: TaskWork, planned: AttemptPlan, folder: TaskDir) -> TaskEnd:
         try:
             async with asyncio.timeout(planned.deadline):
                 return await self._attempts(work, planned, folder)
@@ -171,7 +171,7 @@ class ProcessRunner:
         except OSError as error:
             return self._failed(work.id, type(error).__name__, f"{folder.path}: {error.strerror}")
 
-    async def _attempts(self, work: TaskWork, planned: Plan, folder: TaskFolder) -> TaskEnd:
+    async def _attempts(self, work: TaskWork, planned: AttemptPlan, folder: TaskDir) -> TaskEnd:
         with folder.log() as keep:
 
             def line(text: str) -> None:
@@ -200,7 +200,7 @@ class ProcessRunner:
                 await asyncio.sleep(delay)
         raise AssertionError("there is always an attempt more or an end")
 
-    def _answer(self, task_id: str, folder: TaskFolder, line: Callable[[str], None]) -> str:
+    def _answer(self, task_id: str, folder: TaskDir, line: Callable[[str], None]) -> str:
         content = folder.result()
         if len(content) > RESULT_LIMIT:
             extra = {"task": task_id, "bytes": len(content), "limit": RESULT_LIMIT}
@@ -211,7 +211,7 @@ class ProcessRunner:
             )
         return result_text(content)
 
-    def _exhausted(self, work: TaskWork, outcome: Outcome, text: str) -> TaskEnd:
+    def _exhausted(self, work: TaskWork, outcome: AttemptOutcome, text: str) -> TaskEnd:
         message = text if text.strip() else clean_text(outcome.errors)
         container = str(next(iter(job_containers(work.spec)), {}).get("name") or "") or None
         end = self._failed(work.id, REASON_BACKOFF_LIMIT, message or None)
@@ -232,7 +232,7 @@ class ProcessRunner:
         self._next_sweep = clock + SWEEP_EVERY
         now, kept = self._now(), {*keep, *self._running}
         with storing(str(self._root)):
-            folders = [TaskFolder(path) for path in self._root.iterdir()] if self._root.is_dir() else []
+            folders = [TaskDir(path) for path in self._root.iterdir()] if self._root.is_dir() else []
         for folder in folders:
             if folder.path.name not in kept and folder.expired(now, SWEEP_FLOOR):
                 folder.remove()

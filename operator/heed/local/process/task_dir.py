@@ -30,7 +30,7 @@ def storing(what: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskFolder:
+class TaskDir:
     """A task's folder, which need not exist."""
 
     path: Path
