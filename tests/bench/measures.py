@@ -15,7 +15,7 @@ from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.codec.cloudevents import encode
 from heed.core.events import Event
-from heed.kube.client.client import Api, agent_path
+from heed.kube.client.client import KubeApi, agent_path
 from heed.settings import Settings
 from tests.bench.rig import Rig, Seen
 from tests.cluster.controlplane.waiting import eventually
@@ -46,7 +46,7 @@ def raw_patches(rig: Rig, count: int) -> Figures:
     name, _ = rig.new_agent()
 
     async def act() -> float:
-        api = await Api.connect(str(rig.plane.kubeconfig))
+        api = await KubeApi.connect(str(rig.plane.kubeconfig))
         begun = time.perf_counter()
         for number in range(count):
             patch = {"status": {"cursor": {"stream": names.STREAM, "sequence": number}}}

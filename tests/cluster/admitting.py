@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from heed.kube.client.client import Api
-from heed.kube.webhook.certificates import SelfIssued
+from heed.kube.client.client import KubeApi
+from heed.kube.webhook.certificates import SelfIssuedCertificate
 from heed.kube.webhook.server import serving_admission
 from heed.settings import Settings
 from tests.cluster.conftest import SYSTEM, require_helm
@@ -80,9 +80,9 @@ class Hook:
         """Set its failurePolicy."""
         self.change(f'[{{"op": "replace", "path": "/webhooks/0/failurePolicy", "value": "{policy}"}}]')
 
-    def source(self, api: Api, **more: Any) -> SelfIssued:
+    def source(self, api: KubeApi, **more: Any) -> SelfIssuedCertificate:
         """What a replica has its certificate from."""
-        return SelfIssued(api, self.namespace, SECRET, self.name, [HOST], **more)
+        return SelfIssuedCertificate(api, self.namespace, SECRET, self.name, [HOST], **more)
 
     def _objects(self) -> list[dict[str, Any]]:
         named = {"name": "webhook", "namespace": self.namespace}
@@ -194,7 +194,7 @@ class Replica:
     async def _serve(self) -> None:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
         self._stop = lambda: loop.call_soon_threadsafe(over.set)
-        api = await Api.connect(str(self._hook.kubeconfig))
+        api = await KubeApi.connect(str(self._hook.kubeconfig))
         try:
             async with serving_admission(self._settings, api, host=HOST, look=self._look):
                 self._up.set()

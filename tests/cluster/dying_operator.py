@@ -14,8 +14,8 @@ from heed.core.effects import AgentRef, Effect
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import LogObserver
 from heed.kube import manager
-from heed.kube.client.client import Answer
-from heed.kube.leader.fencing import FencedApi
+from heed.kube.client.client import ApiResponse
+from heed.kube.leader.fencing import FencedKubeApi
 from heed.kube.manager import run_operator
 from heed.logging import configure_logging
 from heed.settings import Settings
@@ -38,12 +38,12 @@ class Dying(LogObserver):
             _die()
 
 
-class Faltering(FencedApi):
+class Faltering(FencedKubeApi):
     """Dies around the requests that give a Job its credentials."""
 
     point = ""
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         if self.point == "before-secret" and path.endswith("/secrets"):
             _die()
         answer = await super().create(path, body)
@@ -51,7 +51,7 @@ class Faltering(FencedApi):
             _die()
         return answer
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
         answer = await super().merge(path, patch)
         if self.point == "after-release" and "/jobs/" in path:
             _die()
@@ -67,5 +67,5 @@ if __name__ == "__main__":
     settings = Settings.from_environment()
     configure_logging("text", settings.log_level)
     Faltering.point = sys.argv[1]
-    manager.FencedApi = Faltering  # type: ignore[misc]
+    manager.FencedKubeApi = Faltering  # type: ignore[misc]
     asyncio.run(run_operator(settings, Dying(sys.argv[1])))

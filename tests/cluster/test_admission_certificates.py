@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from heed.kube.client.client import Api
-from heed.kube.webhook.ca import SETTLED, Keys, due, keys_of
-from heed.kube.webhook.certificates import Tls
+from heed.kube.client.client import KubeApi
+from heed.kube.webhook.ca import SETTLED, WebhookKeys, due, keys_of
+from heed.kube.webhook.certificates import ServerTls
 from heed.settings import Settings
 from tests.cluster.admitting import (
     CONFIGURATIONS,
@@ -61,7 +61,7 @@ def webhook(hook: Hook) -> Iterator[Hook]:
 
 
 async def test_replicas_that_race_for_an_empty_secret_end_up_with_one_authority(hook: Hook) -> None:
-    apis = [await Api.connect(str(hook.kubeconfig)) for _ in range(5)]
+    apis = [await KubeApi.connect(str(hook.kubeconfig)) for _ in range(5)]
     try:
         found = await asyncio.gather(*(hook.source(api).current() for api in apis))
     finally:
@@ -109,9 +109,9 @@ async def test_through_a_change_of_authority_every_connection_is_trusted(hook: H
     begin = datetime.now(UTC) - timedelta(minutes=30)
     put(hook, aged(begin))
     now = [begin]
-    apis = [await Api.connect(str(hook.kubeconfig)) for _ in range(2)]
+    apis = [await KubeApi.connect(str(hook.kubeconfig)) for _ in range(2)]
     sources = [hook.source(api, clock=lambda: now[0]) for api in apis]
-    replicas = [Tls(), Tls()]
+    replicas = [ServerTls(), ServerTls()]
     servers = [await asyncio.start_server(hang_up, HOST, 0, ssl=each.context) for each in replicas]
     ports = [server.sockets[0].getsockname()[1] for server in servers]
     authorities = list[int]()
@@ -191,7 +191,7 @@ def test_a_folder_of_somebody_else_is_served_too(hook: Hook, tmp_path: Path) -> 
     assert hook.bundle() == keys.trusted
 
 
-def aged(now: datetime) -> Keys:
+def aged(now: datetime) -> WebhookKeys:
     """Keys whose authority is due to be replaced now, and whose certificate is not."""
     keys = due(None, [HOST], now - timedelta(days=2435))
     assert keys is not None
@@ -200,12 +200,12 @@ def aged(now: datetime) -> Keys:
     return renewed
 
 
-def authority_of(keys: Keys) -> bytes:
+def authority_of(keys: WebhookKeys) -> bytes:
     """The authority that signs, as PEM."""
     return keys.authority.public_bytes(serialization.Encoding.PEM)
 
 
-def put(hook: Hook, keys: Keys) -> None:
+def put(hook: Hook, keys: WebhookKeys) -> None:
     """Have them in the Secret."""
     data = {name: base64.b64encode(value).decode() for name, value in keys.data().items()}
     hook.plane.admin.patch(f"/api/v1/namespaces/{hook.namespace}/secrets/{SECRET}", {"data": data})

@@ -16,10 +16,10 @@ from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.core.events import Event
 from heed.errors import BusUnavailable
-from heed.kube.client.client import Api, ApiError, agent_path, agents_path
-from heed.kube.client.reachability import Contact
+from heed.kube.client.client import ApiError, KubeApi, agent_path, agents_path
+from heed.kube.client.reachability import Reachability
 from heed.kube.leader.election import Candidacy, Election, LeaseLost
-from heed.kube.leader.fencing import FencedApi, FencedBus
+from heed.kube.leader.fencing import FencedBus, FencedKubeApi
 from heed.kube.leader.lease_lock import LeaseLock, leases_path
 from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
@@ -52,7 +52,7 @@ class Work:
 class Ballot:
     """A lease of its own, in the test's namespace."""
 
-    def __init__(self, api: Api, namespace: str) -> None:
+    def __init__(self, api: KubeApi, namespace: str) -> None:
         self.api, self.namespace, self.lease = api, namespace, f"lease-{next(_numbers)}"
         self.path = leases_path(namespace, self.lease)
 
@@ -60,7 +60,7 @@ class Ballot:
         return Election(self.api, Candidacy(self.namespace, self.lease, identity))
 
     def lock(self, identity: str) -> LeaseLock:
-        return LeaseLock(self.api, self.namespace, self.lease, identity, Contact("the lease"))
+        return LeaseLock(self.api, self.namespace, self.lease, identity, Reachability("the lease"))
 
     async def spec(self) -> dict[str, Any]:
         spec: dict[str, Any] = (await self.api.get(self.path)).body["spec"]
@@ -72,14 +72,14 @@ class Ballot:
 
 
 @pytest.fixture
-async def api(control_plane: ControlPlane) -> AsyncIterator[Api]:
-    api = await Api.connect(str(control_plane.kubeconfig))
+async def api(control_plane: ControlPlane) -> AsyncIterator[KubeApi]:
+    api = await KubeApi.connect(str(control_plane.kubeconfig))
     yield api
     await api.close()
 
 
 @pytest.fixture
-def ballot(api: Api, namespace: str) -> Ballot:
+def ballot(api: KubeApi, namespace: str) -> Ballot:
     return Ballot(api, namespace)
 
 
@@ -197,7 +197,7 @@ async def test_a_replica_that_was_replaced_writes_nothing_more(
     ballot: Ballot, control_plane: ControlPlane, broker: Broker
 ) -> None:
     # Given what the work of a term writes with
-    api = await FencedApi.connect(str(control_plane.kubeconfig))
+    api = await FencedKubeApi.connect(str(control_plane.kubeconfig))
     connection = await connect(Settings(nats_url=broker.url), "test", attempts=3)
     await ensure_streams(connection, Settings().stream)
     one, work = ballot.candidate("one"), Work()
@@ -246,7 +246,7 @@ class Seen:
 
 
 async def test_the_watch_can_be_begun_again_in_one_process(
-    api: Api, control_plane: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch
+    api: KubeApi, control_plane: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given; the client that kopf logs in with read KUBECONFIG when it was imported
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(control_plane.kubeconfig))

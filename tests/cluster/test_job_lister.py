@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import Api, ApiError, jobs_path
+from heed.kube.client.client import ApiError, KubeApi, jobs_path
 from heed.kube.jobs import lister
-from heed.kube.jobs.lister import JobLists
+from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.manifest import owner_uid
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker
@@ -40,7 +40,7 @@ async def five_agents(watchless: Watchless) -> list[dict[str, Any]]:
     return bodies
 
 
-def requests_of(api: Api, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def requests_of(api: KubeApi, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The requests that are made from now on."""
     requests, act = list[str](), api._request
 
@@ -70,7 +70,7 @@ async def test_agents_that_begin_at_once_share_a_list(
     # Given
     monkeypatch.setattr(lister, "NAMED", named)
     agents = [ref(body) for body in await five_agents(watchless)]
-    lists, seen = JobLists(watchless.api), {agent: list[Any]() for agent in agents}
+    lists, seen = JobLister(watchless.api), {agent: list[Any]() for agent in agents}
     requests = requests_of(watchless.api, monkeypatch)
 
     # When they ask at the same time, and again after that
@@ -88,7 +88,7 @@ async def test_a_shared_list_that_fails_fails_for_all(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agents = [AgentRef(watchless.namespace, f"agent-{number}", f"uid-{number}") for number in range(3)]
-    lists = JobLists(watchless.api)
+    lists = JobLister(watchless.api)
 
     async def refusing(*_: Any, **__: Any) -> Any:
         raise ApiError(403, "no")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.client.client import Answer, Api, agent_path, jobs_path
+from heed.kube.client.client import ApiResponse, KubeApi, agent_path, jobs_path
 from heed.kube.status.loop_health import Patience
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -30,11 +30,11 @@ class Conflicts:
         self.made: Counter[str] = Counter()
         self.refused = 0
         self._watchless, self._jobs = watchless, jobs_path(watchless.namespace)
-        api: Api = watchless.fleet._api
+        api: KubeApi = watchless.fleet._api
         self._create = api.create
         monkeypatch.setattr(api, "create", self._creating)
 
-    async def _creating(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def _creating(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         try:
             answer = await self._create(path, body)
         except Exception:

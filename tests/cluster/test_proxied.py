@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kubernetes.config import kube_config
 
-from heed.kube.client.client import Api, agent_path, agents_path
+from heed.kube.client.client import KubeApi, agent_path, agents_path
 from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
@@ -74,7 +74,7 @@ async def test_requests_and_watches_go_through_the_proxy_of_the_kubeconfig(
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(path))
 
     # When it is asked for something
-    api = await Api.connect(str(path))
+    api = await KubeApi.connect(str(path))
     await api.create(agents_path(namespace), RESEARCHER)
     assert len(proxy.asked) == 1
 

@@ -13,8 +13,8 @@ from heed.api.status import Counts, Cursor, Session, Totals
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger, dump
 from heed.errors import LedgerConflict
-from heed.kube.client.client import Api, agent_path, agents_path
-from heed.kube.status.ledger_store import StatusLedger
+from heed.kube.client.client import KubeApi, agent_path, agents_path
+from heed.kube.status.ledger_store import StatusLedgerStore
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT, ref
@@ -35,9 +35,9 @@ READY = {
 class Home:
     """An Agent that nobody runs, with the home of its ledger."""
 
-    def __init__(self, api: Api, namespace: str, body: dict[str, Any]) -> None:
+    def __init__(self, api: KubeApi, namespace: str, body: dict[str, Any]) -> None:
         self.api, self.path = api, agent_path(namespace, AGENT)
-        self.store = StatusLedger(api, ref(body))
+        self.store = StatusLedgerStore(api, ref(body))
 
     async def agent(self) -> dict[str, Any]:
         return (await self.api.get(self.path)).body
@@ -55,7 +55,7 @@ class Home:
 
 @pytest.fixture
 async def home(control_plane: ControlPlane, namespace: str) -> AsyncIterator[Home]:
-    api = await Api.connect(str(control_plane.kubeconfig))
+    api = await KubeApi.connect(str(control_plane.kubeconfig))
     try:
         yield Home(api, namespace, (await api.create(agents_path(namespace), RESEARCHER)).body)
     finally:
@@ -93,7 +93,7 @@ async def test_saturated_is_written_with_the_ledger_that_it_follows_from(home: H
     assert (await home.agent())["status"]["counts"]["waiting"] == 3
 
     # And a restart reads them, and then decides them all
-    stored = await StatusLedger(home.api, ref(await home.agent())).load()
+    stored = await StatusLedgerStore(home.api, ref(await home.agent())).load()
     assert stored.ledger.waiting == waiting(3)
     await home.store.commit(await home.store.load(), LEDGER)
 
@@ -165,7 +165,7 @@ async def test_a_write_on_top_of_somebody_elses_does_not_move_a_ledger(home: Hom
 async def test_a_commit_on_a_base_that_another_reading_gave_leaves_the_conditions_alone(home: Home) -> None:
     await home.store.load()
     await home.write(conditions=[READY])
-    base = await StatusLedger(home.api, ref(await home.agent())).load()
+    base = await StatusLedgerStore(home.api, ref(await home.agent())).load()
 
     await home.store.commit(base, replace(LEDGER, waiting=waiting(1)))
 

@@ -16,8 +16,8 @@ from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import Pace
-from heed.kube.client.client import Api, agent_path, agents_path, jobs_path
-from heed.kube.controller.agents import Fleet
+from heed.kube.client.client import KubeApi, agent_path, agents_path, jobs_path
+from heed.kube.controller.agents import AgentController
 from heed.kube.status.loop_health import Patience
 from heed.settings import Settings
 from tests.cluster.stories import RESEARCHER
@@ -30,7 +30,7 @@ AGENT = "researcher"
 class Watchless:
     """One namespace, one Agent, one fleet. `api` is the administrator's; the fleet's may have fewer rights."""
 
-    def __init__(self, api: Api, fleet: Fleet, bus: JetStreamBus, namespace: str) -> None:
+    def __init__(self, api: KubeApi, fleet: AgentController, bus: JetStreamBus, namespace: str) -> None:
         self.api, self.fleet, self.bus, self.namespace = api, fleet, bus, namespace
 
     async def create(self, manifest: dict[str, Any] = RESEARCHER) -> dict[str, Any]:
@@ -156,11 +156,11 @@ async def watchless_fleet(
 ) -> AsyncIterator[Watchless]:
     """A fleet with an administrator's rights, or with those of a kubeconfig."""
     settings = Settings(nats_url=broker)
-    api, own = await Api.connect(str(admin)), await Api.connect(str(kubeconfig or admin))
+    api, own = await KubeApi.connect(str(admin)), await KubeApi.connect(str(kubeconfig or admin))
     connection = await connect(settings, "test", attempts=3)
     await ensure_streams(connection, settings.stream)
     bus = JetStreamBus(connection)
-    fleet = Fleet(own, bus, LogObserver(), Pace(), patience=patience)
+    fleet = AgentController(own, bus, LogObserver(), Pace(), patience=patience)
     try:
         yield Watchless(api, fleet, bus, namespace)
     finally:

@@ -23,9 +23,9 @@ from heed.bus.client import connection, streams
 from heed.bus.jetstream import JetStreamBus
 from heed.core.ledger.ledger import owed_effects
 from heed.kube import manager
-from heed.kube.controller.agents import Fleet
+from heed.kube.controller.agents import AgentController
 from heed.kube.jobs.runner import JobRunner
-from heed.kube.status.ledger_store import StatusLedger
+from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.logging import configure_logging
 from heed.settings import Settings
 
@@ -117,8 +117,8 @@ def then(function: Call, doors: Doors, point: str) -> Call:
 
 def build(doors: Doors) -> None:
     """All doors there are."""
-    enclose(StatusLedger, "load", lambda _: "load", doors)
-    enclose(StatusLedger, "commit", lambda _: "commit", doors)
+    enclose(StatusLedgerStore, "load", lambda _: "load", doors)
+    enclose(StatusLedgerStore, "commit", lambda _: "commit", doors)
     enclose(JetStreamBus, "open", lambda _: "open", doors)
     enclose(JetStreamBus, "publish", lambda _: "end", doors)
     enclose(JetStreamBus, "publish_owed", lambda args: "letter" if args[2].letter else "emit", doors)
@@ -127,13 +127,13 @@ def build(doors: Doors) -> None:
     enclose(JobRunner, "resume", lambda _: "resume", doors)
     follow(connection.connect, then(connection.connect, doors, "connected"))
     follow(streams.ensure_streams, then(streams.ensure_streams, doors, "streams ensured"))
-    observe = Fleet.observe
+    observe = AgentController.observe
 
     def observed(*args: Any, **kwargs: Any) -> None:
         observe(*args, **kwargs)
         doors.at("agent seen")
 
-    Fleet.observe = observed  # type: ignore[method-assign]
+    AgentController.observe = observed  # type: ignore[method-assign]
     assert manager.SWEEP_EVERY > SWEEP_EVERY
     manager.SWEEP_EVERY = SWEEP_EVERY
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from heed.kube.client.client import Api, ApiError
+from heed.kube.client.client import ApiError, KubeApi
 
 DEAD = "http://127.0.0.1:9"
 
@@ -60,7 +60,7 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def asked(path: str) -> None:
-    api = await Api.connect(path)
+    api = await KubeApi.connect(path)
     try:
         await api.get("/version")
     finally:
@@ -89,7 +89,7 @@ async def test_a_network_in_no_proxy_is_an_exception(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", recorder.url)
     monkeypatch.setenv("NO_PROXY", "10.96.0.0/12")
-    api = await Api.connect(kubeconfig(tmp_path, "https://10.96.0.1"))
+    api = await KubeApi.connect(kubeconfig(tmp_path, "https://10.96.0.1"))
     assert api.proxy is None
     await api.close()
 

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from aiohttp import web
 from kubernetes.aio import client
 
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.webhook.ca import due
 from tests.unit.builders import merged
 
 Object = dict[str, Any]
 Key = tuple[str, str, str, str]  # group and version, plural, namespace, name
 Refusal = int | tuple[int, Object]
-A = TypeVar("A", bound=Api)
+A = TypeVar("A", bound=KubeApi)
 CREATED = "2026-11-01T12:00:00Z"
 _PATH = re.compile(
     r"/(?P<group>api/v1|apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[^/]+)"
@@ -44,7 +44,7 @@ class ApiServer:
         self.open.set()
         self.host = ""
         self._versions, self._uids = itertools.count(1), itertools.count(1)
-        self._clients: list[Api] = []
+        self._clients: list[KubeApi] = []
 
     def add(self, path: str, **body: Any) -> Object:
         """An object that is there already; returned as it is."""

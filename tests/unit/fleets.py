@@ -11,8 +11,8 @@ from heed.api.conditions import condition_of
 from heed.core.effects import AgentRef
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import Pace
-from heed.kube.client.client import Api
-from heed.kube.controller.agents import Fleet
+from heed.kube.client.client import KubeApi
+from heed.kube.controller.agents import AgentController
 from heed.kube.status.loop_health import Patience
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
@@ -38,8 +38,8 @@ class World:
 
     def __init__(self, server: ApiServer, patience: Patience, watched: str | None) -> None:
         self.server, self.bus = server, MemoryBus()
-        self.fleet = Fleet(
-            server.connect(Api), self.bus, LogObserver(), QUICK, patience=patience, watched=watched
+        self.fleet = AgentController(
+            server.connect(KubeApi), self.bus, LogObserver(), QUICK, patience=patience, watched=watched
         )
 
     def add(self, *handlers: Object, name: str = "researcher", **spec: Any) -> Object:

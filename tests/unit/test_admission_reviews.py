@@ -14,11 +14,11 @@ from aiohttp import ClientSession, web
 from heed import names
 from heed.core.compiler.admission import AdmissionVerdict
 from heed.errors import Problem
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.webhook import review_pool
 from heed.kube.webhook import server as webhook_server
 from heed.kube.webhook.review_pool import Checks
-from heed.kube.webhook.server import MAX_BODY, REVIEW, Admission, _Asked, _asked, _review
+from heed.kube.webhook.server import MAX_BODY, REVIEW, AdmissionServer, _asked, _ParsedReview, _review
 from tests.integration.waiting import SOON
 from tests.unit.apiserver import ApiServer, Object
 
@@ -47,7 +47,7 @@ def review(new: Any = AGENT, **request: Any) -> Object:
     return {"apiVersion": REVIEW, "kind": "AdmissionReview", "request": {**given, **request}}
 
 
-def asked(new: Any = AGENT, **request: Any) -> _Asked:
+def asked(new: Any = AGENT, **request: Any) -> _ParsedReview:
     return _asked(json.dumps(review(new, **request)).encode())
 
 
@@ -129,7 +129,7 @@ def test_an_object_without_a_name_or_namespace_has_those_of_the_request(
     ],
 )
 def test_what_is_no_review_is_refused_with_the_reason(data: bytes, complaint: str) -> None:
-    with pytest.raises(webhook_server._Malformed) as malformed:
+    with pytest.raises(webhook_server._MalformedReview) as malformed:
         _asked(data)
 
     assert str(malformed.value) == complaint
@@ -210,7 +210,7 @@ class Webhook:
     """The webhook before an API server."""
 
     def __init__(self, server: ApiServer, url: str, checks: Checks, watched: str | None) -> None:
-        self.url, self.admission = url, Admission(server.connect(Api), checks, watched)
+        self.url, self.admission = url, AdmissionServer(server.connect(KubeApi), checks, watched)
 
     async def ask(self, data: Any = None) -> tuple[int, Any]:
         async with (

@@ -14,9 +14,9 @@ import pytest
 from heed.bus.auth import accounts
 from heed.errors import InvalidSettings
 from heed.kube.broker_keys import RETRY_DELAY_S, broker_keys
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.leader import election
-from heed.kube.probes import Health
+from heed.kube.probes import ProbeState
 from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import until
@@ -28,8 +28,8 @@ SETTINGS = Settings(nats_keys_secret="keys", lease_namespace="system")
 
 
 @pytest.fixture
-def health() -> Health:
-    return Health(Led(active=False), ClusterWatch(Settings()))
+def health() -> ProbeState:
+    return ProbeState(Led(active=False), ClusterWatch(Settings()))
 
 
 @pytest.fixture
@@ -46,19 +46,21 @@ def a_set(word: str = "x") -> dict[str, str]:
     return {name: f"{word} of {name}" for name in accounts.FILES}
 
 
-async def test_without_a_secret_in_the_settings_nobody_is_asked(server: ApiServer, health: Health) -> None:
-    assert await broker_keys(server.connect(Api), Settings(), health) is None
+async def test_without_a_secret_in_the_settings_nobody_is_asked(
+    server: ApiServer, health: ProbeState
+) -> None:
+    assert await broker_keys(server.connect(KubeApi), Settings(), health) is None
     assert server.asked == []
 
 
 async def test_an_empty_secret_is_filled_once_and_read_by_all_who_come_later(
-    server: ApiServer, health: Health, caplog: pytest.LogCaptureFixture
+    server: ApiServer, health: ProbeState, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     server.add(SECRET, data=None)
 
-    made = await broker_keys(server.connect(Api), SETTINGS, health)
-    again = await broker_keys(server.connect(Api), SETTINGS, health)
+    made = await broker_keys(server.connect(KubeApi), SETTINGS, health)
+    again = await broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert made is not None
     assert set(made) == set(accounts.FILES)
@@ -69,11 +71,11 @@ async def test_an_empty_secret_is_filled_once_and_read_by_all_who_come_later(
     assert [(r.getMessage(), r.secret) for r in caplog.records] == [("keys for the broker made", "keys")]  # type: ignore[attr-defined]
 
 
-async def test_keys_are_good_from_now_on(server: ApiServer, health: Health) -> None:
+async def test_keys_are_good_from_now_on(server: ApiServer, health: ProbeState) -> None:
     server.add(SECRET, data={"auth.conf": ""})
     begun = int(time.time())
 
-    made = await broker_keys(server.connect(Api), SETTINGS, health)
+    made = await broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert made is not None
     jwt = made[accounts.OPERATOR_CREDS].splitlines()[1]
@@ -83,7 +85,7 @@ async def test_keys_are_good_from_now_on(server: ApiServer, health: Health) -> N
     assert isinstance(claims["iat"], int)
 
 
-async def test_who_is_slower_takes_what_the_other_one_made(server: ApiServer, health: Health) -> None:
+async def test_who_is_slower_takes_what_the_other_one_made(server: ApiServer, health: ProbeState) -> None:
     # Given a Secret that somebody fills between our look and our write
     server.add(SECRET, data={})
     theirs = a_set("theirs")
@@ -95,7 +97,7 @@ async def test_who_is_slower_takes_what_the_other_one_made(server: ApiServer, he
 
     server.refuse = filled_meanwhile
 
-    assert await broker_keys(server.connect(Api), SETTINGS, health) == theirs
+    assert await broker_keys(server.connect(KubeApi), SETTINGS, health) == theirs
     assert server.count("PATCH") == 1
     assert health.keyless is None
 
@@ -110,14 +112,14 @@ async def test_who_is_slower_takes_what_the_other_one_made(server: ApiServer, he
     ],
 )
 async def test_a_secret_that_cannot_be_read_is_waited_for_and_the_probe_says_why(
-    server: ApiServer, health: Health, caplog: pytest.LogCaptureFixture, status: int, remedy: str
+    server: ApiServer, health: ProbeState, caplog: pytest.LogCaptureFixture, status: int, remedy: str
 ) -> None:
     # Given
     server.add(SECRET, data=encoded(**a_set()))
     server.refuse = lambda method, path: status
 
     # When
-    waiting = asyncio.create_task(broker_keys(server.connect(Api), SETTINGS, health))
+    waiting = asyncio.create_task(broker_keys(server.connect(KubeApi), SETTINGS, health))
     await until(lambda: len(server.asked) > 3)
 
     # Then
@@ -134,11 +136,11 @@ async def test_a_secret_that_cannot_be_read_is_waited_for_and_the_probe_says_why
 
 @pytest.mark.usefixtures("quick")
 async def test_another_reason_is_said_too(
-    server: ApiServer, health: Health, caplog: pytest.LogCaptureFixture
+    server: ApiServer, health: ProbeState, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.refuse = lambda method, path: 403 if len(server.asked) < 3 else 500
 
-    waiting = asyncio.create_task(broker_keys(server.connect(Api), SETTINGS, health))
+    waiting = asyncio.create_task(broker_keys(server.connect(KubeApi), SETTINGS, health))
     await until(lambda: len(caplog.records) == 2)
     waiting.cancel()
 
@@ -146,7 +148,7 @@ async def test_another_reason_is_said_too(
 
 
 async def test_between_two_looks_it_waits(
-    server: ApiServer, health: Health, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, health: ProbeState, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naps: list[float] = []
 
@@ -158,7 +160,7 @@ async def test_between_two_looks_it_waits(
     server.refuse = lambda method, path: 500
 
     with suppress(asyncio.CancelledError):
-        await broker_keys(server.connect(Api), SETTINGS, health)
+        await broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert naps == [RETRY_DELAY_S]
 
@@ -172,7 +174,7 @@ async def test_between_two_looks_it_waits(
 )
 async def test_the_secret_is_beside_the_lease(
     server: ApiServer,
-    health: Health,
+    health: ProbeState,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     settings: dict[str, str],
@@ -182,7 +184,7 @@ async def test_the_secret_is_beside_the_lease(
     monkeypatch.setattr(election, "_POD_NAMESPACE", tmp_path / "namespace")
     server.add(f"/api/v1/namespaces/{namespace}/secrets/keys", data=encoded(**a_set()))
 
-    found = await broker_keys(server.connect(Api), Settings(nats_keys_secret="keys", **settings), health)  # type: ignore[arg-type]
+    found = await broker_keys(server.connect(KubeApi), Settings(nats_keys_secret="keys", **settings), health)  # type: ignore[arg-type]
 
     assert found == a_set()
 
@@ -192,12 +194,14 @@ async def test_the_secret_is_beside_the_lease(
     [("team", "/api/v1/namespaces/team/secrets/keys"), (None, "/api/v1/namespaces/default/secrets/keys")],
 )
 async def test_outside_a_cluster_it_is_beside_the_agents(
-    server: ApiServer, health: Health, namespace: str | None, path: str
+    server: ApiServer, health: ProbeState, namespace: str | None, path: str
 ) -> None:
     server.add(path, data=encoded(**a_set()))
 
     assert (
-        await broker_keys(server.connect(Api), Settings(nats_keys_secret="keys", namespace=namespace), health)
+        await broker_keys(
+            server.connect(KubeApi), Settings(nats_keys_secret="keys", namespace=namespace), health
+        )
         == a_set()
     )
 
@@ -229,18 +233,18 @@ NAMED = "Secret keys {}".format
     ],
 )
 async def test_a_secret_that_is_neither_empty_nor_whole_is_refused(
-    server: ApiServer, health: Health, data: dict[str, str], complaint: str
+    server: ApiServer, health: ProbeState, data: dict[str, str], complaint: str
 ) -> None:
     server.add(SECRET, data=data)
 
     with pytest.raises(InvalidSettings) as refused:
-        await broker_keys(server.connect(Api), SETTINGS, health)
+        await broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert str(refused.value) == complaint
     assert server.count("PATCH") == 0
 
 
-async def test_what_else_is_in_the_secret_is_nobodys_key(server: ApiServer, health: Health) -> None:
+async def test_what_else_is_in_the_secret_is_nobodys_key(server: ApiServer, health: ProbeState) -> None:
     server.add(SECRET, data=encoded(**a_set(), more="x"))
 
-    assert await broker_keys(server.connect(Api), SETTINGS, health) == a_set()
+    assert await broker_keys(server.connect(KubeApi), SETTINGS, health) == a_set()

@@ -17,8 +17,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from heed.errors import InvalidSettings
-from heed.kube.webhook.ca import SETTLED, SKEW, Keys, due, keys_of
-from heed.kube.webhook.certificates import Folder, Found, NoCertificate, SelfIssued, Tls, source_of
+from heed.kube.webhook.ca import SETTLED, SKEW, WebhookKeys, due, keys_of
+from heed.kube.webhook.certificates import (
+    CertificateFolder,
+    NoCertificate,
+    SelfIssuedCertificate,
+    ServedCertificate,
+    ServerTls,
+    source_of,
+)
 from heed.settings import Settings
 from tests.integration.waiting import until
 
@@ -27,13 +34,15 @@ DAY = timedelta(days=1)
 HOSTS = ["heed-webhook.heed-system.svc", "127.0.0.1"]
 
 
-def made(at: datetime = BEGIN) -> Keys:
+def made(at: datetime = BEGIN) -> WebhookKeys:
     keys = due(None, HOSTS, at)
     assert keys is not None
     return keys
 
 
-def accepted(keys: Keys, bundle: tuple[x509.Certificate, ...], at: datetime, host: str = HOSTS[0]) -> bool:
+def accepted(
+    keys: WebhookKeys, bundle: tuple[x509.Certificate, ...], at: datetime, host: str = HOSTS[0]
+) -> bool:
     """Whether a client that trusts the bundle accepts what is served, at a time."""
     verifier = PolicyBuilder().store(Store(list(bundle))).time(at.replace(tzinfo=None))
     try:
@@ -172,7 +181,7 @@ def test_what_does_not_fit_together_is_no_key(name: str, damage: str) -> None:
 
 
 @asynccontextmanager
-async def serving(tls: Tls) -> AsyncIterator[int]:
+async def serving(tls: ServerTls) -> AsyncIterator[int]:
     """A server with that TLS; yields its port."""
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -188,7 +197,7 @@ async def serving(tls: Tls) -> AsyncIterator[int]:
         server.close()
 
 
-async def greeted(port: int, keys: Keys, host: str = HOSTS[0], **options: Any) -> bool:
+async def greeted(port: int, keys: WebhookKeys, host: str = HOSTS[0], **options: Any) -> bool:
     """Whether a client that trusts the keys' bundle gets through."""
     client = ssl.create_default_context(cadata=keys.trusted.decode())
     for name, value in options.items():
@@ -205,7 +214,7 @@ async def greeted(port: int, keys: Keys, host: str = HOSTS[0], **options: Any) -
 
 
 async def test_the_certificate_is_exchanged_under_a_running_server() -> None:
-    first, second, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), Tls()
+    first, second, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), ServerTls()
     async with serving(tls) as port:
         assert not await greeted(port, first)
 
@@ -220,7 +229,7 @@ async def test_the_certificate_is_exchanged_under_a_running_server() -> None:
 
 
 async def test_tls_before_1_2_is_refused() -> None:
-    keys, tls = made(datetime.now(UTC)), Tls()
+    keys, tls = made(datetime.now(UTC)), ServerTls()
     tls.use(keys.served)
     async with serving(tls) as port:
         assert await greeted(port, keys, maximum_version=ssl.TLSVersion.TLSv1_2)
@@ -232,7 +241,7 @@ async def test_tls_before_1_2_is_refused() -> None:
 
 
 async def test_what_cannot_be_used_leaves_the_last_one_in_use() -> None:
-    keys, others, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), Tls()
+    keys, others, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), ServerTls()
     tls.use(keys.served)
     locked = keys.key.private_bytes(
         serialization.Encoding.PEM,
@@ -253,8 +262,8 @@ async def test_what_cannot_be_used_leaves_the_last_one_in_use() -> None:
 
 
 async def test_a_folder_is_read_again_and_again(tmp_path: Path) -> None:
-    first, second, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), Tls()
-    keeping = asyncio.create_task(tls.keep(Folder(tmp_path), look=0.01))
+    first, second, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), ServerTls()
+    keeping = asyncio.create_task(tls.keep(CertificateFolder(tmp_path), look=0.01))
     try:
         async with serving(tls) as port:
             for keys in (first, second):
@@ -266,16 +275,16 @@ async def test_a_folder_is_read_again_and_again(tmp_path: Path) -> None:
 
 
 async def test_trouble_is_said_once_and_survived(caplog: pytest.LogCaptureFixture) -> None:
-    keys, tls = made(datetime.now(UTC)), Tls()
-    answers: list[Found | Exception] = [
+    keys, tls = made(datetime.now(UTC)), ServerTls()
+    answers: list[ServedCertificate | Exception] = [
         NoCertificate("no Secret"),
         NoCertificate("no Secret"),
         RuntimeError("a mistake"),
-        Found(keys.served, "cannot be written"),
+        ServedCertificate(keys.served, "cannot be written"),
     ]
 
     class Source:
-        async def current(self) -> Found:
+        async def current(self) -> ServedCertificate:
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
             if isinstance(answer, Exception):
                 raise answer
@@ -319,7 +328,7 @@ def test_a_service_stands_for_its_names_in_the_operators_namespace() -> None:
 
     source = source_of(settings, None)  # type: ignore[arg-type]
 
-    assert isinstance(source, SelfIssued)
+    assert isinstance(source, SelfIssuedCertificate)
     assert source.namespace == "heed-system"
     assert source.hosts == [
         "heed-webhook.heed-system.svc",

@@ -10,8 +10,8 @@ import pytest
 
 from heed import names
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext
-from heed.kube.client.client import Answer, Api, ApiError, objects_path
-from heed.kube.webhook.cluster_context import AGENTS, BYTES, FIRST_PAGE, Surroundings
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi, objects_path
+from heed.kube.webhook.cluster_context import AGENTS, BYTES, FIRST_PAGE, ClusterContextReader
 from tests.unit.apiserver import ApiServer
 
 
@@ -30,7 +30,7 @@ class Lists:
         self.limits: list[int] = []
         self.most = self.under_way = 0
 
-    async def get(self, path: str, query: Mapping[str, str]) -> Answer:
+    async def get(self, path: str, query: Mapping[str, str]) -> ApiResponse:
         namespace = path.split("/")[-2]
         begin, limit = int(query.get("continue", 0)), int(query["limit"])
         end = min(begin + limit, self.count[namespace])
@@ -41,14 +41,14 @@ class Lists:
         self.under_way -= 1
         items = [{"metadata": {"name": str(number)}, "status": {"much": 1}} for number in range(begin, end)]
         more = {"continue": str(end)} if end < self.count[namespace] else {}
-        return Answer({"items": items, "metadata": more}, len(items) * self.size)
+        return ApiResponse({"items": items, "metadata": more}, len(items) * self.size)
 
     async def pages(self, path: str) -> Any:
         yield []
 
 
 async def around(lists: Lists) -> ClusterContext:
-    return await Surroundings(lists).of(granted(*lists.count), "shop")  # type: ignore[arg-type]
+    return await ClusterContextReader(lists).of(granted(*lists.count), "shop")  # type: ignore[arg-type]
 
 
 async def test_all_agents_are_looked_at_without_their_ledgers() -> None:
@@ -80,7 +80,7 @@ async def test_large_agents_come_in_small_pages_and_end_the_look_early() -> None
 
 async def test_requests_that_come_at_once_look_one_after_the_other() -> None:
     lists = Lists(1_000, a=50)
-    surroundings = Surroundings(lists)  # type: ignore[arg-type]
+    surroundings = ClusterContextReader(lists)  # type: ignore[arg-type]
 
     await asyncio.gather(*(surroundings.of(granted("a"), "shop") for _ in range(4)))
 
@@ -105,7 +105,7 @@ def everything(server: ApiServer) -> ApiServer:
 
 async def seen(server: ApiServer, request: AdmissionRequest) -> dict[str, list[tuple[str, str]]]:
     """Of each kind of object that is around: the kind that its spec says, and its namespace."""
-    found = await Surroundings(server.connect(Api)).of(request, "shop")
+    found = await ClusterContextReader(server.connect(KubeApi)).of(request, "shop")
     kinds = {"policies": found.policies, "grants": found.grants, "types": found.types, "agents": found.agents}
     assert all(
         set(item) == {"apiVersion", "kind", "metadata", "spec"} for items in kinds.values() for item in items

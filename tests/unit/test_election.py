@@ -9,13 +9,13 @@ import sys
 import pytest
 from kubernetes.aio.leaderelection.electionconfig import Config
 
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.leader import election, lease_lock
 from heed.kube.leader.election import (
     Candidacy,
     Election,
     LeaseLost,
-    Unopposed,
+    NoElection,
 )
 from heed.kube.leader.lease_lock import LeaseLock
 from tests.integration.waiting import SOON, until
@@ -52,13 +52,13 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def candidate(server: ApiServer, identity: str = "one") -> Election:
-    return Election(server.connect(Api), Candidacy("system", "heed", identity))
+    return Election(server.connect(KubeApi), Candidacy("system", "heed", identity))
 
 
 class Work:
     """Goes on for ever; an end may take it a while."""
 
-    def __init__(self, place: Election | Unopposed | None = None) -> None:
+    def __init__(self, place: Election | NoElection | None = None) -> None:
         self.place = place
         self.begun, self.ending, self.may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.may_end.set()
@@ -78,7 +78,7 @@ class Work:
 
 async def asked_by_others(server: ApiServer) -> int:
     """How often others ask for something while we do so for a while."""
-    own, before = server.connect(Api), len(server.asked)
+    own, before = server.connect(KubeApi), len(server.asked)
     for _ in range(20):
         await own.list("/api/v1/namespaces")
     return len(server.asked) - before - 20

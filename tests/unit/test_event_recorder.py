@@ -13,7 +13,7 @@ from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import LogObserver
-from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import event_recorder
 from heed.kube.status.event_recorder import MAX_MESSAGE, Happenings, happening
 from tests.patience import PATIENCE
@@ -24,7 +24,7 @@ OTHER = AgentRef("demo", "writer", "uid-2")
 AT = "2026-01-31T12:00:00.123456Z"
 
 
-class Events(Api):
+class Events(KubeApi):
     """Takes Events, or refuses them."""
 
     def __init__(self, *refusals: ApiError) -> None:
@@ -32,13 +32,13 @@ class Events(Api):
         self.tries: list[str] = []
         self._refusals = list(refusals)
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         assert path == f"/api/v1/namespaces/{body['metadata']['namespace']}/events"
         self.tries.append(body["metadata"]["name"])
         if self._refusals:
             raise self._refusals.pop(0)
         self.taken.append(body)
-        return Answer({}, 0)
+        return ApiResponse({}, 0)
 
     @property
     def messages(self) -> list[str]:

@@ -13,14 +13,14 @@ from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.kube.client.client import ApiError
-from heed.kube.leader.fencing import MESSAGE, FencedApi, FencedBus
+from heed.kube.leader.fencing import MESSAGE, FencedBus, FencedKubeApi
 from tests.unit.apiserver import ApiServer
 
 CLAIMS = "/api/v1/namespaces/demo/configmaps"
 CLAIM = f"{CLAIMS}/it"
 EVENT = Event("1", "/test", "com.example.a")
 OWED = OutboxMessage(3, 0, "heed.events.demo.com.example.a", "2026-11-01T12:00:00Z", event="{}")
-Write = Callable[[FencedApi], Awaitable[Any]]
+Write = Callable[[FencedKubeApi], Awaitable[Any]]
 WRITES: dict[str, Write] = {
     "POST": lambda api: api.create(CLAIMS, {"metadata": {"name": "other"}}),
     "PATCH": lambda api: api.merge(CLAIM, {"data": {"a": "b"}}),
@@ -31,7 +31,7 @@ WRITES: dict[str, Write] = {
 @pytest.mark.parametrize("method", WRITES)
 async def test_writes_are_made_only_by_the_active_one(server: ApiServer, method: str) -> None:
     server.add(CLAIM)
-    api = server.connect(FencedApi)
+    api = server.connect(FencedKubeApi)
 
     with pytest.raises(ApiError) as refused:
         await WRITES[method](api)
@@ -50,7 +50,7 @@ async def test_writes_are_made_only_by_the_active_one(server: ApiServer, method:
 
 async def test_what_is_written_is_what_was_given(server: ApiServer) -> None:
     server.add(CLAIM, data={"c": "d"})
-    api = server.connect(FencedApi)
+    api = server.connect(FencedKubeApi)
     api.may_write = lambda: True
 
     await WRITES["POST"](api)
@@ -66,7 +66,7 @@ async def test_what_is_written_is_what_was_given(server: ApiServer) -> None:
 
 async def test_reads_are_free(server: ApiServer) -> None:
     server.add(CLAIM)
-    api = server.connect(FencedApi)
+    api = server.connect(FencedKubeApi)
 
     assert (await api.get(CLAIM)).body["metadata"]["name"] == "it"
     assert [item["metadata"]["name"] for item in await api.list(CLAIMS)] == ["it"]
@@ -81,9 +81,9 @@ async def test_a_connection_is_one_that_is_fenced(tmp_path: Path, monkeypatch: p
         "users: [{name: u, user: {}}]\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"
     )
 
-    api = await FencedApi.connect(str(config))
+    api = await FencedKubeApi.connect(str(config))
 
-    assert isinstance(api, FencedApi)
+    assert isinstance(api, FencedKubeApi)
     with pytest.raises(ApiError, match=MESSAGE):
         await api.delete(CLAIM)
     await api.close()

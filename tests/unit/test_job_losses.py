@@ -9,8 +9,8 @@ from urllib.parse import unquote
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import Api
-from heed.kube.jobs.pods import JobPods
+from heed.kube.client.client import KubeApi
+from heed.kube.jobs.pods import JobPodReader
 from heed.kube.jobs.runner import JobRunner
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer, Object
@@ -36,7 +36,7 @@ def add_pod(server: ApiServer, name: str, code: int) -> None:
 async def test_pods_are_asked_for_by_their_job(server: ApiServer) -> None:
     add_pod(server, "first", 3)
 
-    (end,) = await JobPods(server.connect(Api), AGENT).ends(LOSING)
+    (end,) = await JobPodReader(server.connect(KubeApi), AGENT).ends(LOSING)
 
     assert (end.pod, end.exit_code, end.container) == ("first", 3, "main")
     assert [(method, unquote(asked)) for method, asked in server.asked] == [
@@ -46,7 +46,7 @@ async def test_pods_are_asked_for_by_their_job(server: ApiServer) -> None:
 
 async def test_a_look_that_fails_only_says_less(server: ApiServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", "heed.jobs")
-    pods = JobPods(server.connect(Api), AGENT)
+    pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.refuse = lambda method, path: 403
 
     pods.saw(LOSING)
@@ -64,7 +64,7 @@ async def test_the_ends_of_a_finished_job_are_asked_for_until_there_is_an_answer
 ) -> None:
     monkeypatch.setattr("heed.kube.jobs.pods.RETRY_DELAY_S", 0.001)
     add_pod(server, "first", 3)
-    pods = JobPods(server.connect(Api), AGENT)
+    pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.refuse = lambda method, path: 500 if len(server.asked) < 3 else None
 
     (end,) = await pods.ends(LOSING)
@@ -75,7 +75,7 @@ async def test_the_ends_of_a_finished_job_are_asked_for_until_there_is_an_answer
 
 
 async def test_each_loss_is_looked_at_once(server: ApiServer) -> None:
-    pods = JobPods(server.connect(Api), AGENT)
+    pods = JobPodReader(server.connect(KubeApi), AGENT)
     for _ in range(2):
         pods.saw(LOSING)
         pods.saw(LOSING)
@@ -89,7 +89,7 @@ async def test_each_loss_is_looked_at_once(server: ApiServer) -> None:
 
 @pytest.mark.parametrize("end", ["forget", "close"])
 async def test_a_look_ends_with_its_job_or_its_runner(server: ApiServer, end: str) -> None:
-    pods = JobPods(server.connect(Api), AGENT)
+    pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.open.clear()
     pods.saw(LOSING)
     (look,) = pods._looks.values()
@@ -108,7 +108,7 @@ async def test_a_look_ends_with_its_job_or_its_runner(server: ApiServer, end: st
 
 async def test_the_end_of_a_job_waits_for_a_look_that_is_under_way(server: ApiServer) -> None:
     add_pod(server, "first", 3)
-    pods = JobPods(server.connect(Api), AGENT)
+    pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.open.clear()
     pods.saw(LOSING)
     await until(lambda: len(server.asked) == 1)

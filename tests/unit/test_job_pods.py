@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import Api
-from heed.kube.jobs.pods import JobPods, losses
+from heed.kube.client.client import KubeApi
+from heed.kube.jobs.pods import JobPodReader, losses
 from tests.integration.waiting import until
 
 JOB = {
@@ -19,7 +19,7 @@ JOB = {
 LOSING = {**JOB, "status": {"terminating": 1}}
 
 
-class Cluster(Api):
+class Cluster(KubeApi):
     """The pods of a Job that are there, and how often they were asked for."""
 
     def __init__(self, *pods: Mapping[str, Any]) -> None:
@@ -38,9 +38,9 @@ def a_pod(name: str, phase: str, code: int, text: str = "") -> Mapping[str, Any]
     return {"metadata": {"name": name, "creationTimestamp": "2026-11-01T12:00:00Z"}, "status": status}
 
 
-async def remembered(cluster: Cluster) -> JobPods:
+async def remembered(cluster: Cluster) -> JobPodReader:
     """The pods of a Job that was seen as it lost some."""
-    pods = JobPods(cluster, AgentRef("demo", "researcher", "uid-1"))
+    pods = JobPodReader(cluster, AgentRef("demo", "researcher", "uid-1"))
     pods.saw(LOSING)
     await until(lambda: cluster.asked == 1 and not pods._looks)
     return pods

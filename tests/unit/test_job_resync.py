@@ -11,7 +11,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.controller.job_resync import resync
 from heed.kube.jobs.lister import selector_of
 from heed.kube.jobs.manifest import job_manifest, owner_name, owner_uid
@@ -27,7 +27,7 @@ class Runner(JobRunner):
     """Waits for some tasks, and notes what it is told."""
 
     def __init__(self, server: ApiServer, agent: AgentRef, **phases: str) -> None:
-        super().__init__(server.connect(Api), agent)
+        super().__init__(server.connect(KubeApi), agent)
         self.ends: list[tuple[str, str | None]] = []
         records: Any = {task: SimpleNamespace(phase=phase) for task, phase in phases.items()}
         self.pending = lambda: records
@@ -64,7 +64,7 @@ async def test_started_tasks_without_a_job_are_lost_and_those_with_one_are_not(
 ) -> None:
     there = [add(server, ONE, "a"), add(server, TWO, "d")]
 
-    seen = await resync(server.connect(Api), None, runners)
+    seen = await resync(server.connect(KubeApi), None, runners)
 
     assert seen == {item["metadata"]["uid"] for item in there}
     assert runners[ONE].ends == [("b", "JobLost")]
@@ -79,7 +79,7 @@ async def test_one_namespace_is_listed_where_one_is_watched(
     add(server, ONE, "a")
     elsewhere = add(server, TWO, "d")
 
-    seen = await resync(server.connect(Api), "demo", runners)
+    seen = await resync(server.connect(KubeApi), "demo", runners)
 
     assert elsewhere["metadata"]["uid"] not in seen
     assert runners[TWO].ends == []  # it is found by its name
@@ -91,7 +91,7 @@ async def test_a_job_that_is_over_is_told(server: ApiServer, runners: dict[Agent
     ]
     add(server, ONE, "a", conditions=over)
 
-    await resync(server.connect(Api), None, runners)
+    await resync(server.connect(KubeApi), None, runners)
     await until(lambda: len(runners[ONE].ends) == 2)
 
     assert sorted(runners[ONE].ends) == [("a", "Late"), ("b", "JobLost")]
@@ -102,13 +102,13 @@ async def test_a_job_of_another_namespace_is_not_an_agents_whoever_owns_it(
 ) -> None:
     add(server, ONE, "a", namespace="shop")
 
-    await resync(server.connect(Api), None, runners)
+    await resync(server.connect(KubeApi), None, runners)
 
     assert sorted(runners[ONE].ends) == [("a", "JobLost"), ("b", "JobLost")]
 
 
 async def test_where_nobody_runs_nobody_is_asked(server: ApiServer) -> None:
-    assert await resync(server.connect(Api), None, {}) == set()
+    assert await resync(server.connect(KubeApi), None, {}) == set()
     assert server.asked == []
 
 
@@ -117,7 +117,7 @@ async def test_one_agent_whose_jobs_cannot_be_looked_for_keeps_nobody_else_from_
 ) -> None:
     server.refuse = lambda method, path: 403 if "/demo/jobs/" in path else None
 
-    await resync(server.connect(Api), None, runners)
+    await resync(server.connect(KubeApi), None, runners)
 
     assert (runners[ONE].ends, runners[TWO].ends) == ([], [("d", "JobLost")])
     (record,) = caplog.records

@@ -12,7 +12,7 @@ from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.errors import TaskUnavailable
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.jobs import manifest, search
 from heed.kube.jobs.runner import AT_ONCE, JobRunner
 from heed.util.backoff import Backoff
@@ -43,7 +43,7 @@ class Runner(JobRunner):
     """Waits for every task whose end it was not told of."""
 
     def __init__(self, server: ApiServer, access: TaskCredentials | None = None) -> None:
-        super().__init__(server.connect(Api), AGENT, access=access)
+        super().__init__(server.connect(KubeApi), AGENT, access=access)
         self.ends: dict[str, TaskEnd] = {}
         self.seen_jobs: list[tuple[str, bool]] = []
         self.waits = lambda task: task not in self.ends

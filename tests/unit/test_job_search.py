@@ -8,7 +8,7 @@ import pytest
 from heed.core.effects import AgentRef
 from heed.errors import TaskUnavailable
 from heed.kube.jobs import search
-from heed.kube.jobs.search import Searches
+from heed.kube.jobs.search import JobSearches
 from heed.util.backoff import Backoff
 from tests.integration.waiting import until
 
@@ -20,7 +20,7 @@ class World:
 
     def __init__(self, *answers: bool | Exception) -> None:
         self.looks, self.answers = 0, list(answers)
-        self.searches = Searches(AGENT, self.look)
+        self.searches = JobSearches(AGENT, self.look)
 
     async def look(self, task_id: str) -> bool:
         self.looks += 1

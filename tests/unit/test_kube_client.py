@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.client.client import METADATA, Api, ApiError
+from heed.kube.client.client import METADATA, ApiError, KubeApi
 from tests.unit.apiserver import ApiServer
 
 CLAIM = "/api/v1/namespaces/demo/configmaps/it"
@@ -26,7 +26,7 @@ async def test_a_refusal_has_the_reason_and_the_message_of_its_body(
     server.refuse = lambda method, path: (403, body)
 
     with pytest.raises(ApiError) as refused:
-        await server.connect(Api).get(CLAIM)
+        await server.connect(KubeApi).get(CLAIM)
 
     assert (refused.value.status, refused.value.reason, refused.value.message) == (403, reason, message)
 
@@ -43,14 +43,14 @@ async def test_a_deletion_is_of_one_object_where_its_uid_is_known(
 ) -> None:
     server.add(CLAIM)
 
-    await server.connect(Api).delete(CLAIM, uid)
+    await server.connect(KubeApi).delete(CLAIM, uid)
 
     assert server.bodies == [expected]
 
 
 async def test_each_request_says_what_it_is_and_what_it_accepts(server: ApiServer) -> None:
     server.add(CLAIM)
-    api, all_of_them = server.connect(Api), CLAIM.rpartition("/")[0]
+    api, all_of_them = server.connect(KubeApi), CLAIM.rpartition("/")[0]
 
     await api.get(CLAIM)
     await api.list(all_of_them, accept=METADATA)

@@ -9,12 +9,12 @@ from contextlib import suppress
 
 import pytest
 
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.leader import election
 from heed.kube.leader.election import (
     Candidacy,
     Election,
-    Unopposed,
+    NoElection,
     candidacy,
     ended,
     leadership,
@@ -36,7 +36,7 @@ async def test_without_an_election_the_api_server_is_asked_for_the_probe(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(election, "ASK_EVERY", 0.01)
-    alone = Unopposed(server.connect(Api), "team")
+    alone = NoElection(server.connect(KubeApi), "team")
     assert alone.holds()
     assert alone.missing() == "the list of Agents has not been read yet"
     work = Work(alone)
@@ -57,7 +57,7 @@ async def test_without_an_election_what_is_wrong_is_said(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(election, "ASK_EVERY", 0.01)
-    alone = Unopposed(server.connect(Api), None)
+    alone = NoElection(server.connect(KubeApi), None)
     server.refuse = lambda method, path: 403
 
     leading = asyncio.create_task(alone.lead(Work()))
@@ -75,7 +75,7 @@ async def test_without_an_election_what_the_work_raises_is_raised(server: ApiSer
         raise RuntimeError("a mistake")
 
     with pytest.raises(RuntimeError, match="a mistake"):
-        await Unopposed(server.connect(Api), None).lead(breaks)
+        await NoElection(server.connect(KubeApi), None).lead(breaks)
 
 
 # --- the settings -------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_the_settings_choose_the_way_to_lead() -> None:
 
     assert isinstance(elected, Election)
     assert elected.missing() == "the lease system/heed-operator has not been read yet"
-    assert isinstance(leadership(Settings(lease=None), None), Unopposed)  # type: ignore[arg-type]
+    assert isinstance(leadership(Settings(lease=None), None), NoElection)  # type: ignore[arg-type]
     assert candidacy(Settings(lease="other", lease_namespace="system", namespace="team", identity="one")) == (
         Candidacy("system", "other", "one")
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from heed.kube.client.client import Answer, Api, ApiError
-from heed.kube.client.reachability import Contact
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi
+from heed.kube.client.reachability import Reachability
 from heed.kube.leader import lease_lock
 from heed.kube.leader.lease_lock import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded, leases_path
 from tests.integration.waiting import SOON, until
@@ -27,13 +27,13 @@ THEIRS: Object = {
 
 
 @pytest.fixture
-def contact() -> Contact:
-    return Contact("the lease system/heed")
+def contact() -> Reachability:
+    return Reachability("the lease system/heed")
 
 
 @pytest.fixture
-def lock(server: ApiServer, contact: Contact) -> LeaseLock:
-    return LeaseLock(server.connect(Api), "system", "heed", "one", contact)
+def lock(server: ApiServer, contact: Reachability) -> LeaseLock:
+    return LeaseLock(server.connect(KubeApi), "system", "heed", "one", contact)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ async def renewed(lock: LeaseLock) -> bool:
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-async def test_a_lease_that_is_not_there_is_no_failure(lock: LeaseLock, contact: Contact) -> None:
+async def test_a_lease_that_is_not_there_is_no_failure(lock: LeaseLock, contact: Reachability) -> None:
     there, error = await looked(lock)
 
     assert there is False
@@ -68,7 +68,7 @@ async def test_a_lease_that_is_not_there_is_no_failure(lock: LeaseLock, contact:
 
 
 async def test_a_lease_that_cannot_be_read_is_one(
-    server: ApiServer, lock: LeaseLock, contact: Contact
+    server: ApiServer, lock: LeaseLock, contact: Reachability
 ) -> None:
     server.refuse = lambda method, path: 403
 
@@ -89,7 +89,7 @@ async def test_a_lease_that_cannot_be_read_is_one(
     ],
 )
 async def test_who_holds_it_is_told_to_the_client(
-    server: ApiServer, lock: LeaseLock, contact: Contact, spec: Any, record: Any
+    server: ApiServer, lock: LeaseLock, contact: Reachability, spec: Any, record: Any
 ) -> None:
     server.add(PATH, spec=spec)
 
@@ -103,7 +103,7 @@ async def test_who_holds_it_is_told_to_the_client(
 # --- writing ------------------------------------------------------------------------------------------------
 
 
-async def test_a_lease_is_made(server: ApiServer, lock: LeaseLock, contact: Contact) -> None:
+async def test_a_lease_is_made(server: ApiServer, lock: LeaseLock, contact: Reachability) -> None:
     assert not lock.holds()
 
     assert await made(lock)
@@ -155,7 +155,7 @@ async def test_a_lease_of_others_that_ran_out_is_taken(server: ApiServer, lock: 
 
 
 async def test_who_was_slower_has_not_failed_and_does_not_hold_it(
-    server: ApiServer, lock: LeaseLock, contact: Contact
+    server: ApiServer, lock: LeaseLock, contact: Reachability
 ) -> None:
     server.add(PATH, spec=THEIRS)
     assert not await made(lock)
@@ -171,7 +171,7 @@ async def test_who_was_slower_has_not_failed_and_does_not_hold_it(
 
 
 async def test_a_write_that_is_refused_is_a_failure(
-    server: ApiServer, lock: LeaseLock, contact: Contact
+    server: ApiServer, lock: LeaseLock, contact: Reachability
 ) -> None:
     server.refuse = lambda method, path: 500
 
@@ -238,7 +238,7 @@ async def test_a_standby_that_sees_another_holder_may_take_it_later(
 
 
 async def test_without_a_renewal_it_lapses(
-    server: ApiServer, lock: LeaseLock, contact: Contact, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, lock: LeaseLock, contact: Reachability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.2)
     await made(lock)
@@ -325,7 +325,7 @@ async def test_an_api_server_that_is_away_keeps_nobody_from_ending(
 async def test_no_request_takes_longer_than_others_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_lock, "REQUEST_TIMEOUT", 0.01)
 
-    async def never() -> Answer:
+    async def never() -> ApiResponse:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -336,7 +336,7 @@ async def test_no_request_takes_longer_than_others_may_wait(monkeypatch: pytest.
 
 
 async def test_writes_are_bounded_too(
-    server: ApiServer, lock: LeaseLock, contact: Contact, monkeypatch: pytest.MonkeyPatch
+    server: ApiServer, lock: LeaseLock, contact: Reachability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_lock, "REQUEST_TIMEOUT", 0.05)
     server.open.clear()

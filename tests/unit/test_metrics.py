@@ -19,9 +19,9 @@ from heed.engine.lag import Lag
 from heed.engine.observer import LogObserver
 from heed.engine.ports import Stored
 from heed.errors import BusUnavailable
-from heed.kube.metrics.collector import Metrics, Sight
-from heed.kube.metrics.exporter import Exposition
-from heed.kube.metrics.instruments import MOST, OTHER, Distribution, Tally
+from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
+from heed.kube.metrics.exporter import MetricsPage
+from heed.kube.metrics.instruments import MOST, OTHER, Histogram, LabelledCounter
 from tests.markdown import ROOT, blocks
 from tests.unit.replicas import Led
 
@@ -36,9 +36,9 @@ class Place(Led):
 
     def __init__(self, *, leads: bool) -> None:
         super().__init__(active=leads)
-        self.seen: list[Sight] = []
+        self.seen: list[AgentSnapshot] = []
 
-    def sights(self) -> Iterable[Sight]:
+    def sights(self) -> Iterable[AgentSnapshot]:
         return self.seen
 
 
@@ -47,8 +47,8 @@ class Replica:
 
     def __init__(self, *, leads: bool = True) -> None:
         self.place = Place(leads=leads)
-        self.metrics = Metrics(LogObserver())
-        self.exposition = Exposition(self.metrics, self.place)
+        self.metrics = OperatorMetrics(LogObserver())
+        self.exposition = MetricsPage(self.metrics, self.place)
         self.exposition.agents = self.place if leads else None
 
     def samples(self, accept: str = "") -> dict[tuple[str, Mapping[str, str]], float]:
@@ -63,18 +63,18 @@ class Replica:
         return self.samples().get((name, frozenset(labels.items())))  # type: ignore[arg-type]
 
 
-def sight(**totals: int) -> Sight:
+def sight(**totals: int) -> AgentSnapshot:
     """An Agent with one session that has two events before it."""
     ledger = Ledger(totals=Totals(**totals), sessions={"s": SESSION})
     stored, lag = Stored(ledger, "1", 4096), Lag(2, "2026-11-01T12:00:00Z")
-    return Sight(AGENT, ("True", "Subscribed"), stored, lag, stuck=3)
+    return AgentSnapshot(AGENT, ("True", "Subscribed"), stored, lag, stuck=3)
 
 
 # --- figures ----------------------------------------------------------------------------------------------------
 
 
 def test_a_distribution_counts_each_value_up_to_every_bound_that_holds_it() -> None:
-    distribution = Distribution((0.1, 1.0))
+    distribution = Histogram((0.1, 1.0))
 
     distribution.add([0.1, 0.5, 0.5])
     distribution.add([3.0])
@@ -84,7 +84,7 @@ def test_a_distribution_counts_each_value_up_to_every_bound_that_holds_it() -> N
 
 
 def test_labels_cannot_become_many() -> None:
-    tally = Tally("reason")
+    tally = LabelledCounter("reason")
 
     for number in range(MOST + 50):
         tally.add(f"made-up-{number}")
@@ -116,7 +116,7 @@ def test_the_page_shows_an_agents_ledger() -> None:
 
 def test_the_page_counts_statuses_that_the_api_server_refuses() -> None:
     replica = Replica()
-    replica.place.seen = [sight(), Sight(AGENT, ("True", "Subscribed"), None, None, refused=True)]
+    replica.place.seen = [sight(), AgentSnapshot(AGENT, ("True", "Subscribed"), None, None, refused=True)]
 
     assert replica.value("heed_refused_statuses") == 1
     replica.place.seen = []
@@ -136,7 +136,7 @@ def test_the_series_of_an_agent_go_with_it() -> None:
 
 def test_an_agent_that_does_not_run_is_not_ready_and_has_no_figures() -> None:
     replica = Replica()
-    replica.place.seen = [Sight(AGENT, ("False", "Invalid"), None, None)]
+    replica.place.seen = [AgentSnapshot(AGENT, ("False", "Invalid"), None, None)]
 
     of_agent = {name for name, labels in replica.samples() if ("agent", "researcher") in labels}
 

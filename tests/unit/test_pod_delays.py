@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.jobs.pod_delays import Delay, event_delays, event_time, explained, pod_delay
+from heed.kube.jobs.pod_delays import PodDelay, event_delays, event_time, explained, pod_delay
 
 Object = dict[str, Any]
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
@@ -87,11 +87,11 @@ NOON = event_time(warning("Job", "", "", ""))
     ],
 )  # fmt: skip
 def test_a_pod_says_what_keeps_it(pod: Object, reason: str, words: str) -> None:
-    assert pod_delay(pod) == Delay(reason, words)
+    assert pod_delay(pod) == PodDelay(reason, words)
 
 
-UNSEEN = Delay("Unscheduled", "no scheduler has looked at pod a-1-x", passing=True)
-BEGUN = Delay("ContainerCreating", "the containers of pod a-1-x are being made", passing=True)
+UNSEEN = PodDelay("Unscheduled", "no scheduler has looked at pod a-1-x", passing=True)
+BEGUN = PodDelay("ContainerCreating", "the containers of pod a-1-x are being made", passing=True)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ BEGUN = Delay("ContainerCreating", "the containers of pod a-1-x are being made",
         ({**a_pod(), "status": None}, UNSEEN),
     ],
 )
-def test_what_may_only_be_slow_is_passing(pod: Object, delay: Delay) -> None:
+def test_what_may_only_be_slow_is_passing(pod: Object, delay: PodDelay) -> None:
     assert pod_delay(pod) == delay
 
 
@@ -129,11 +129,11 @@ ENDED = {"lastState": {"terminated": {"exitCode": 7}}}
     [
         (
             a_pod(conditions=[{"type": "PodScheduled", "status": "False"}]),
-            Delay("Unschedulable", "pod a-1-x"),
+            PodDelay("Unschedulable", "pod a-1-x"),
         ),
         (
             a_pod(containerStatuses=[waiting("main", "CrashLoopBackOff", "back-off", **ENDED)]),
-            Delay("CrashLoopBackOff", 'pod a-1-x: container "main": ended with exit code 7'),
+            PodDelay("CrashLoopBackOff", 'pod a-1-x: container "main": ended with exit code 7'),
         ),
         (
             a_pod(
@@ -141,19 +141,19 @@ ENDED = {"lastState": {"terminated": {"exitCode": 7}}}
                     waiting("main", "CrashLoopBackOff", "back-off", lastState={"terminated": None})
                 ]
             ),
-            Delay("CrashLoopBackOff", 'pod a-1-x: container "main": back-off'),
+            PodDelay("CrashLoopBackOff", 'pod a-1-x: container "main": back-off'),
         ),
         (
             a_pod(containerStatuses=[{"name": "main", "state": {"waiting": {"reason": "Odd"}}}]),
-            Delay("Odd", 'pod a-1-x: container "main"'),
+            PodDelay("Odd", 'pod a-1-x: container "main"'),
         ),
         (
             a_pod(containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "Odd", "why")]),
-            Delay("Odd", 'pod a-1-x: container "logs": why'),
+            PodDelay("Odd", 'pod a-1-x: container "logs": why'),
         ),
     ],
 )
-def test_what_is_not_said_is_not_made_up(pod: Object, delay: Delay) -> None:
+def test_what_is_not_said_is_not_made_up(pod: Object, delay: PodDelay) -> None:
     assert pod_delay(pod) == delay
 
 
@@ -183,7 +183,7 @@ def test_a_pod_that_is_held_back_on_purpose_is_no_delay() -> None:
 def test_a_reason_that_is_no_word_is_replaced() -> None:
     delay = pod_delay(a_pod(containerStatuses=[waiting("main", "rpc error: x", "why")]))
 
-    assert delay == Delay("PodPending", 'pod a-1-x: container "main": why')
+    assert delay == PodDelay("PodPending", 'pod a-1-x: container "main": why')
 
 
 def test_a_job_without_a_pod_is_explained_by_the_latest_warning_about_it() -> None:
@@ -195,7 +195,7 @@ def test_a_job_without_a_pod_is_explained_by_the_latest_warning_about_it() -> No
         warning("Deployment", "job-1", "FailedCreate", "no Job", second=9),
     ]
 
-    found = Delay("FailedCreate", FORBIDDEN)
+    found = PodDelay("FailedCreate", FORBIDDEN)
     assert explained(["job-1"], [], warnings, NOON) == {"job-1": found}
     assert "securityContext" in found.advice
 
@@ -210,7 +210,7 @@ def test_a_job_that_got_its_pod_is_not_explained_by_what_was_before() -> None:
 
     assert explained(["job-1"], [a_pod(initContainerStatuses=[running])], early, NOON) == {"job-1": None}
     found = explained(["job-1"], [a_pod(containerStatuses=[waiting("main", "ErrImagePull")])], early, NOON)
-    assert found["job-1"] == Delay("ImagePullBackOff", 'pod a-1-x: container "main"')
+    assert found["job-1"] == PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"')
 
 
 def test_a_pod_that_is_only_slow_is_explained_by_warnings_about_it() -> None:
@@ -220,7 +220,7 @@ def test_a_pod_that_is_only_slow_is_explained_by_warnings_about_it() -> None:
     slow = explained(["job-1"], [pod], None, NOON)["job-1"]
     assert slow is not None
     assert slow.passing
-    found = Delay("FailedMount", 'pod a-1: secret "keys" not found')
+    found = PodDelay("FailedMount", 'pod a-1: secret "keys" not found')
     assert explained(["job-1"], [pod], warnings, NOON) == {"job-1": found}
     assert "mounts" in found.advice
 
@@ -236,12 +236,12 @@ def test_the_time_of_an_event_is_that_of_its_last_sight() -> None:
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
-        (warning("Job", "job-1", "FailedCreate", "x"), Delay("FailedCreate", "x")),
+        (warning("Job", "job-1", "FailedCreate", "x"), PodDelay("FailedCreate", "x")),
         (
             {**warning("Job", "job-1", "FailedCreate", "x"), "message": None},
-            Delay("FailedCreate", "FailedCreate"),
+            PodDelay("FailedCreate", "FailedCreate"),
         ),
-        (warning("Pod", "job-1", "FailedMount", "x"), Delay("FailedMount", "pod a-1: x")),
+        (warning("Pod", "job-1", "FailedMount", "x"), PodDelay("FailedMount", "pod a-1: x")),
         (warning("Pod", "job-1", "failed to x", "x"), None),
         (warning("Pod", "job-1", "", "x"), None),
         (warning("Node", "job-1", "FailedCreate", "x"), None),
@@ -249,7 +249,7 @@ def test_the_time_of_an_event_is_that_of_its_last_sight() -> None:
         ({**warning("Job", "job-1", "FailedCreate", "x"), "lastTimestamp": None}, None),
     ],
 )
-def test_of_warnings_those_about_jobs_and_pods_count(event: Object, expected: Delay | None) -> None:
+def test_of_warnings_those_about_jobs_and_pods_count(event: Object, expected: PodDelay | None) -> None:
     assert event_delays([event], NOON) == ({"job-1": expected} if expected else {})
     assert event_delays([event], NOON + 1) == {}
 
@@ -260,7 +260,7 @@ def test_of_warnings_of_one_time_the_last_one_counts() -> None:
         for word, second in (("a", 1), ("b", 1), ("c", 0))
     ]
 
-    assert event_delays(events, NOON) == {"job-1": Delay("FailedCreate", "b")}
+    assert event_delays(events, NOON) == {"job-1": PodDelay("FailedCreate", "b")}
 
 
 def test_each_job_has_its_own_explanation() -> None:
@@ -279,8 +279,8 @@ def test_each_job_has_its_own_explanation() -> None:
 
     assert explained(["job-1", "job-2", "job-3", "job-4"], pods, warnings, NOON) == {
         "job-1": BEGUN,
-        "job-2": Delay("ImagePullBackOff", 'pod a-1-x: container "main"'),
-        "job-3": Delay("FailedCreate", "no quota"),
+        "job-2": PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"'),
+        "job-3": PodDelay("FailedCreate", "no quota"),
     }
 
 
@@ -314,4 +314,4 @@ def test_each_job_has_its_own_explanation() -> None:
     ],
 )
 def test_advice_fits_the_words(reason: str, message: str, advice: str) -> None:
-    assert Delay(reason, message).advice == advice
+    assert PodDelay(reason, message).advice == advice

@@ -14,11 +14,11 @@ from heed import names
 from heed.api.conditions import condition_of
 from heed.core.policy.permissions import OPEN
 from heed.errors import NOT_GRANTED, PolicyViolation
-from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.controller import policy_cache
 from heed.kube.controller.generation import choose
 from heed.kube.controller.last_valid_spec import last_valid
-from heed.kube.controller.policy_cache import KINDS, Rules
+from heed.kube.controller.policy_cache import KINDS, PolicyCache
 from heed.kube.status import accepted
 from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
@@ -28,7 +28,7 @@ PLACED = "com.example.order.placed"
 _uids = itertools.count(1)
 
 
-class Objects(Api):
+class Objects(KubeApi):
     """Rules in memory with their versions: lists, and patches of the status with a precondition. Nothing else."""
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Objects(Api):
         await asyncio.sleep(0)
         yield items
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
         *_, namespace, plural, name, status = path.split("/")
         assert status == "status"
         await asyncio.sleep(0)
@@ -91,7 +91,7 @@ class Objects(Api):
             raise ApiError(409, "the object has been modified")
         self.writes.append(name)
         found["status"] = {**found["status"], **patch["status"]}
-        return Answer(self._touch(found), 0)
+        return ApiResponse(self._touch(found), 0)
 
     def _touch(self, found: Object) -> Object:
         self.version += 1
@@ -129,8 +129,8 @@ def api(monkeypatch: pytest.MonkeyPatch) -> Objects:
 
 
 @pytest.fixture
-async def rules(api: Objects) -> AsyncIterator[Rules]:
-    rules = Rules(api)
+async def rules(api: Objects) -> AsyncIterator[PolicyCache]:
+    rules = PolicyCache(api)
     yield rules
     await rules.close()
 
@@ -142,7 +142,7 @@ BROKEN: Object = {"agentSelector": {"matchExpressions": [{"key": "a", "operator"
 # --- what is known -------------------------------------------------------------------------------------------------
 
 
-async def test_without_rules_everything_is_open_in_the_own_namespace(rules: Rules) -> None:
+async def test_without_rules_everything_is_open_in_the_own_namespace(rules: PolicyCache) -> None:
     basis = rules.basis(agent())
 
     basis.compiled(agent())
@@ -153,7 +153,7 @@ async def test_without_rules_everything_is_open_in_the_own_namespace(rules: Rule
 
 
 async def test_a_policy_concerns_the_agents_of_its_namespace_and_only_news_concern_anybody(
-    rules: Rules, api: Objects
+    rules: PolicyCache, api: Objects
 ) -> None:
     # Given
     policy = api.add("AgentPolicy", "strict", **ALL, emissions=[])
@@ -175,14 +175,14 @@ async def test_a_policy_concerns_the_agents_of_its_namespace_and_only_news_conce
     assert rules.basis(agent()).permissions.emissions is None
 
 
-async def test_a_policy_that_cannot_be_read_allows_nothing(rules: Rules, api: Objects) -> None:
+async def test_a_policy_that_cannot_be_read_allows_nothing(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "broken", **BROKEN))
 
     with pytest.raises(PolicyViolation, match="demo/broken"):
         rules.basis(agent()).compiled(agent())
 
 
-async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: Rules, api: Objects) -> None:
+async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: PolicyCache, api: Objects) -> None:
     # Given
     listens = agent(subscribe=[{"type": "com.example.order.placed", "namespace": "shop"}])
     spec = {"from": [{"namespace": "demo"}, {"namespace": "other"}], "types": ["com.example.order.*"]}
@@ -202,7 +202,9 @@ async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: Rules, a
         rules.basis(listens).compiled(listens)
 
 
-async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(rules: Rules, api: Objects) -> None:
+async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(
+    rules: PolicyCache, api: Objects
+) -> None:
     # Given
     rules.observe(
         api.add("EventGrant", "orders", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]})
@@ -231,7 +233,7 @@ async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(rules: R
 
 
 async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_it(
-    rules: Rules, api: Objects
+    rules: PolicyCache, api: Objects
 ) -> None:
     # Given one that hears the shop, and, as it was last valid, the bank
     hears = agent(subscribe=[{"type": PLACED, "namespace": "shop"}])
@@ -263,7 +265,7 @@ async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_i
     "kept", ["", "[]", '{"spec": 1}', '{"generation": 1, "spec": 7}', "[" * 100_000, '{"generation": "x"}']
 )
 async def test_a_last_valid_spec_that_somebody_else_wrote_is_none_to_go_back_to(
-    rules: Rules, kept: str
+    rules: PolicyCache, kept: str
 ) -> None:
     wrong = agent(handlers=[{"name": "ask", "type": "a..b"}])
 
@@ -273,7 +275,7 @@ async def test_a_last_valid_spec_that_somebody_else_wrote_is_none_to_go_back_to(
     assert choice.word.reason == "Invalid" and "spec.handlers[0].type" in choice.word.message
 
 
-async def test_nothing_is_kept_of_namespaces_that_were_named_once(rules: Rules, api: Objects) -> None:
+async def test_nothing_is_kept_of_namespaces_that_were_named_once(rules: PolicyCache, api: Objects) -> None:
     grant = api.add("EventGrant", "it", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]})
     others = [
         api.add("AgentPolicy", "it", "bank", **ALL),
@@ -292,7 +294,7 @@ async def test_nothing_is_kept_of_namespaces_that_were_named_once(rules: Rules, 
     assert not (rules._grants or rules._policies or rules._types._types or rules._known)
 
 
-async def test_a_list_finds_what_nobody_showed(rules: Rules, api: Objects) -> None:
+async def test_a_list_finds_what_nobody_showed(rules: PolicyCache, api: Objects) -> None:
     # Given one that is known and gone, and one that is not known
     gone = api.add("AgentPolicy", "gone", **ALL, emissions=[])
     rules.observe(gone)
@@ -307,7 +309,9 @@ async def test_a_list_finds_what_nobody_showed(rules: Rules, api: Objects) -> No
         rules.basis(agent("other")).compiled(agent("other"))
 
 
-async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(rules: Rules, api: Objects) -> None:
+async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(
+    rules: PolicyCache, api: Objects
+) -> None:
     # Given
     leaving = api.add("AgentPolicy", "leaving", **ALL, emissions=[])
     edited = api.add("AgentPolicy", "edited", "other", **ALL, emissions=[])
@@ -331,7 +335,7 @@ async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(rules: Rule
         rules.basis(agent("third")).compiled(agent("third"))
 
 
-async def test_another_one_of_the_same_name_is_another_one(rules: Rules, api: Objects) -> None:
+async def test_another_one_of_the_same_name_is_another_one(rules: PolicyCache, api: Objects) -> None:
     # Given one that was replaced while nobody looked
     first = api.add("AgentPolicy", "strict", **ALL, emissions=[])
     rules.observe(first)
@@ -363,7 +367,7 @@ async def test_another_one_of_the_same_name_is_another_one(rules: Rules, api: Ob
     ],
 )
 async def test_the_newest_generation_that_is_valid_and_allowed_runs(
-    rules: Rules, api: Objects, emits: tuple[str, str], runs: int | None, reason: str
+    rules: PolicyCache, api: Objects, emits: tuple[str, str], runs: int | None, reason: str
 ) -> None:
     rules.observe(api.add("AgentPolicy", "orders", **ALL, emissions=[{"type": "com.example.order.*"}]))
     first, second = (
@@ -382,7 +386,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
     assert (choice.word.last_valid_spec is None) == (runs == 2)
 
 
-async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: Rules, api: Objects) -> None:
+async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "none", **ALL, emissions=[]))
 
     choice = choose(agent(), None, rules.basis(agent()).compiled)
@@ -398,7 +402,7 @@ async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: Rules
 # --- what is said of them ------------------------------------------------------------------------------------------
 
 
-async def test_each_is_said_to_be_accepted_once(rules: Rules, api: Objects) -> None:
+async def test_each_is_said_to_be_accepted_once(rules: PolicyCache, api: Objects) -> None:
     # Given
     bodies = [
         api.add("AgentPolicy", "strict", **ALL),
@@ -419,7 +423,7 @@ async def test_each_is_said_to_be_accepted_once(rules: Rules, api: Objects) -> N
 
 
 async def test_one_that_cannot_be_read_is_said_to_be_invalid_with_every_mistake_and_its_effect(
-    rules: Rules, api: Objects
+    rules: PolicyCache, api: Objects
 ) -> None:
     bodies = [api.add("AgentPolicy", "broken", **BROKEN), api.add("EventGrant", "broken", types=["a..b"])]
 
@@ -437,7 +441,7 @@ async def test_one_that_cannot_be_read_is_said_to_be_invalid_with_every_mistake_
 
 
 async def test_what_cannot_be_written_is_tried_again_and_what_others_wrote_is_kept(
-    rules: Rules, api: Objects, caplog: pytest.LogCaptureFixture
+    rules: PolicyCache, api: Objects, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an API server that does not answer, and one who writes another condition between our sight and our write
     body = api.add("AgentPolicy", "strict", **ALL)
@@ -461,7 +465,7 @@ async def test_what_cannot_be_written_is_tried_again_and_what_others_wrote_is_ke
 
 
 async def test_what_is_said_of_a_type_waits_for_a_comparison_with_the_others(
-    rules: Rules, api: Objects
+    rules: PolicyCache, api: Objects
 ) -> None:
     # Given
     first = api.add("EventType", "first", type=PLACED, schema={})
@@ -489,7 +493,7 @@ async def test_what_is_said_of_a_type_waits_for_a_comparison_with_the_others(
 
 @pytest.mark.parametrize("levels", [100, 300, 480])
 async def test_a_type_that_nests_too_deep_is_nothing_to_the_others(
-    rules: Rules, api: Objects, levels: int
+    rules: PolicyCache, api: Objects, levels: int
 ) -> None:
     # Given one that Python can just read, and not write
     deep = api.add("EventType", "deep", type=PLACED, schema={})
@@ -515,7 +519,7 @@ async def test_a_type_that_nests_too_deep_is_nothing_to_the_others(
 
 @pytest.mark.parametrize("kind", ["AgentPolicy", "EventGrant"])
 async def test_a_mistake_of_ours_in_reading_closes(
-    rules: Rules, api: Objects, kind: str, monkeypatch: pytest.MonkeyPatch
+    rules: PolicyCache, api: Objects, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(_: Any) -> Any:
         raise RuntimeError("a mistake")
@@ -532,7 +536,7 @@ async def test_a_mistake_of_ours_in_reading_closes(
     assert (permissions.emissions is not None) == (kind == "AgentPolicy")
 
 
-async def test_what_changed_again_is_not_said_to_be_in_force(rules: Rules, api: Objects) -> None:
+async def test_what_changed_again_is_not_said_to_be_in_force(rules: PolicyCache, api: Objects) -> None:
     body = api.add("AgentPolicy", "strict", **ALL)
     rules.observe(body)
     changes = rules.changes()
@@ -550,7 +554,7 @@ async def test_what_changed_again_is_not_said_to_be_in_force(rules: Rules, api: 
     await until(lambda: bool(api.writes))
 
 
-async def test_one_that_is_gone_is_not_written_of(rules: Rules, api: Objects) -> None:
+async def test_one_that_is_gone_is_not_written_of(rules: PolicyCache, api: Objects) -> None:
     first, second = (api.add("AgentPolicy", name, **ALL) for name in ("first", "second"))
     rules.observe(first)
     api.remove(first)
@@ -565,6 +569,6 @@ async def test_one_that_is_gone_is_not_written_of(rules: Rules, api: Objects) ->
     assert api.writes == []
 
 
-async def quiet(rules: Rules) -> None:
+async def quiet(rules: PolicyCache) -> None:
     """Until nothing more is to be written."""
     await until(lambda: not rules._accepting._writers)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import ready
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.ready import AT_ONCE, Saying, Word
@@ -21,7 +21,7 @@ AWAY = Trouble("BrokerUnavailable", "no connection")
 Object = dict[str, Any]
 
 
-class Objects(Api):
+class Objects(KubeApi):
     """Agents in memory with their versions: what an API server makes of a merge patch with a precondition."""
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Objects(Api):
         found["status"] = {k: v for k, v in {**found["status"], **status}.items() if v is not None}
         return copy.deepcopy(found)
 
-    async def get(self, path: str, query: Any = None) -> Answer:
+    async def get(self, path: str, query: Any = None) -> ApiResponse:
         self.reads += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
@@ -61,18 +61,18 @@ class Objects(Api):
                 raise error
             if path not in self.objects:
                 raise ApiError(404, "not found")
-            return Answer(copy.deepcopy(self.objects[path]), 100)
+            return ApiResponse(copy.deepcopy(self.objects[path]), 100)
         finally:
             self._at_once -= 1
 
-    async def merge(self, path: str, patch: Any) -> Answer:
+    async def merge(self, path: str, patch: Any) -> ApiResponse:
         path = path.removesuffix("/status")
         self.before_merge(path)
         if patch["metadata"]["resourceVersion"] != self.objects[path]["metadata"]["resourceVersion"]:
             raise ApiError(409, "the object has been modified")
         assert patch["metadata"]["uid"] == self.objects[path]["metadata"]["uid"]
         self.writes += 1
-        return Answer(self.touch(path, **patch["status"]), 100)
+        return ApiResponse(self.touch(path, **patch["status"]), 100)
 
 
 class Talk:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed.kube.controller import recompile
-from heed.kube.controller.policy_cache import Rules
-from heed.kube.controller.recompile import Review, without_ledger
+from heed.kube.controller.policy_cache import PolicyCache
+from heed.kube.controller.recompile import Recompiler, without_ledger
 from tests.unit.test_policy_cache import ALL, Object, Objects, agent, quiet, until
 
 Name = tuple[str, str]
@@ -20,8 +20,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.api = Objects()
-        self.rules = Rules(self.api)
-        self.review = Review(self.rules, self._again)
+        self.rules = PolicyCache(self.api)
+        self.review = Recompiler(self.rules, self._again)
         self.asked: list[Name] = []
         self.open = asyncio.Event()
         self.open.set()

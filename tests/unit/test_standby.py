@@ -13,11 +13,11 @@ import pytest
 
 from heed.kube.client import reachability
 from heed.kube.client.client import ApiError
-from heed.kube.client.reachability import Contact
+from heed.kube.client.reachability import Reachability
 from heed.kube.leader import election
 from heed.kube.leader.election import Candidacy, candidacy
 from heed.kube.leader.lease_lock import LEASE_DURATION, taken
-from heed.kube.probes import Health
+from heed.kube.probes import ProbeState
 from heed.kube.watch import ClusterWatch, WatchEnded
 from heed.settings import Settings
 from tests.unit.replicas import Clock, Led
@@ -92,7 +92,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_an_answer_counts_for_a_while(clock: Clock) -> None:
-    contact = Contact("the lease")
+    contact = Reachability("the lease")
     assert contact.missing() == "the lease has not been read yet"
 
     contact.answered()
@@ -108,7 +108,7 @@ def test_an_answer_counts_for_a_while(clock: Clock) -> None:
 
 
 def test_a_refusal_comes_with_its_remedy() -> None:
-    contact = Contact("the lease a/b", {403: "grant it"})
+    contact = Reachability("the lease a/b", {403: "grant it"})
 
     contact.failed(ApiError(403, "cannot get leases"))
 
@@ -116,7 +116,7 @@ def test_a_refusal_comes_with_its_remedy() -> None:
 
 
 def test_each_cause_is_logged_once_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    contact = Contact("the lease")
+    contact = Reachability("the lease")
     for _ in range(31):
         contact.failed(ApiError(403, "no right"))
         contact.failed(ApiError(0, "no answer"))
@@ -131,8 +131,8 @@ class Connected:
     is_connected = True
 
 
-def health_of(led: Led, connection: Any = Connected) -> Health:
-    health = Health(led, ClusterWatch(Settings()))
+def health_of(led: Led, connection: Any = Connected) -> ProbeState:
+    health = ProbeState(led, ClusterWatch(Settings()))
     health.connection = connection
     return health
 
@@ -285,8 +285,8 @@ async def test_a_thread_that_hangs_ends_the_term_and_the_process_is_not_alive(
     assert watch.stuck() is None
 
 
-def health_like(watch: ClusterWatch) -> Health:
-    return Health(Led(), watch)
+def health_like(watch: ClusterWatch) -> ProbeState:
+    return ProbeState(Led(), watch)
 
 
 @pytest.mark.usefixtures("impatient")

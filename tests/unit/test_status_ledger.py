@@ -12,8 +12,8 @@ from heed.core.effects import AgentRef
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
-from heed.kube.client.client import Api
-from heed.kube.status.ledger_store import MAX_MOVES, StatusLedger
+from heed.kube.client.client import KubeApi
+from heed.kube.status.ledger_store import MAX_MOVES, StatusLedgerStore
 from tests.unit.apiserver import ApiServer
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -22,10 +22,10 @@ CURSOR = {"stream": "HEED", "sequence": 7}
 READY = {"type": "Ready", "status": "True", "reason": "Subscribed"}
 
 
-def there(server: ApiServer, **status: Any) -> StatusLedger:
+def there(server: ApiServer, **status: Any) -> StatusLedgerStore:
     """The home of the Agent's ledger, which has this status."""
     server.add(PATH, metadata={"uid": "uid-1", "generation": 3}, status={"cursor": CURSOR, **status})
-    return StatusLedger(server.connect(Api), AGENT)
+    return StatusLedgerStore(server.connect(KubeApi), AGENT)
 
 
 def on(ledger: Ledger, sequence: int) -> Ledger:
@@ -51,7 +51,7 @@ async def test_a_ledger_is_read_with_its_version_and_size(server: ApiServer) -> 
 async def test_an_agent_without_a_status_has_an_empty_ledger(server: ApiServer) -> None:
     server.add(PATH, metadata={"uid": "uid-1"})
 
-    stored = await StatusLedger(server.connect(Api), AGENT).load()
+    stored = await StatusLedgerStore(server.connect(KubeApi), AGENT).load()
 
     assert (stored.ledger.cursor, stored.ledger.totals) == (Ledger().cursor, Totals())
 
@@ -146,7 +146,7 @@ async def test_a_ledger_that_changes_no_condition_leaves_them_alone(server: ApiS
 async def test_without_knowing_the_conditions_of_its_version_none_are_written(server: ApiServer) -> None:
     home = there(server)
     base = await home.load()
-    other = StatusLedger(server.connect(Api), AGENT)
+    other = StatusLedgerStore(server.connect(KubeApi), AGENT)
 
     await other.commit(base, saturated(base.ledger))
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.kube.client.client import Api, ApiError
-from heed.kube.controller.stuck_tasks import NAMESPACES, Overdue, awaits_pods
+from heed.kube.client.client import ApiError, KubeApi
+from heed.kube.controller.stuck_tasks import NAMESPACES, StuckTaskDetector, awaits_pods
 from heed.kube.status.loop_health import UNDECIDED
 from heed.kube.status.reasons import Trouble
 from tests.integration.waiting import SOON
@@ -24,7 +24,7 @@ OTHER = AgentRef("demo", "writer", "uid-2")
 Object = dict[str, Any]
 
 
-class Cluster(Api):
+class Cluster(KubeApi):
     """What is there, by namespace: pending pods and warnings; and what was asked for."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class World:
         self.cluster = Cluster()
         self.gone = set[str]()
         self.changes = 0
-        self.overdue = Overdue(
+        self.overdue = StuckTaskDetector(
             self.cluster, lambda agent, task: task not in self.gone, self._changed, patience
         )
 

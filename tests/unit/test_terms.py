@@ -15,12 +15,12 @@ from heed.bus.task_credentials import TaskCredentials
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import Pace
 from heed.kube import manager
-from heed.kube.client.client import Api
-from heed.kube.controller.agents import Fleet
-from heed.kube.manager import Term
-from heed.kube.metrics.collector import Metrics
-from heed.kube.metrics.exporter import Exposition
-from heed.kube.probes import Health
+from heed.kube.client.client import KubeApi
+from heed.kube.controller.agents import AgentController
+from heed.kube.manager import LeaderTerm
+from heed.kube.metrics.collector import OperatorMetrics
+from heed.kube.metrics.exporter import MetricsPage
+from heed.kube.probes import ProbeState
 from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
@@ -69,7 +69,7 @@ class Watch(ClusterWatch):
 
     def __init__(self) -> None:
         super().__init__(Settings())
-        self.fleet: Fleet | None = None
+        self.fleet: AgentController | None = None
 
     async def run(self, watcher: Any) -> None:
         self.fleet = watcher
@@ -83,13 +83,13 @@ class Replica:
         leader: Any = Led()
         broker: Any = Broker()
         self.watch, self.bus = Watch(), MemoryBus()
-        self.health = Health(leader, self.watch)
-        metrics = Metrics(LogObserver())
-        self.exposition = Exposition(metrics, leader)
-        self.term = Term(
+        self.health = ProbeState(leader, self.watch)
+        metrics = OperatorMetrics(LogObserver())
+        self.exposition = MetricsPage(metrics, leader)
+        self.term = LeaderTerm(
             Settings(namespace=namespace),
             metrics,
-            server.connect(Api),
+            server.connect(KubeApi),
             self.bus,
             broker,
             self.watch,
@@ -171,12 +171,12 @@ async def test_rules_are_known_before_anything_is_watched(server: ApiServer) -> 
 async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[Any, dict[str, Any]]] = []
 
-    class Noted(Fleet):
+    class Noted(AgentController):
         def __init__(self, *given: Any, **named: Any) -> None:
             made.append((given, named))
             super().__init__(*given, **named)
 
-    monkeypatch.setattr(manager, "Fleet", Noted)
+    monkeypatch.setattr(manager, "AgentController", Noted)
     settings = Settings(
         namespace="demo", decision_memory=64 * 1024**2, decision_cpu=3, commit_rate=7, batch=5
     )
@@ -207,7 +207,7 @@ async def test_a_term_sweeps_for_as_long_as_it_lasts(
     running.cancel()
     await asyncio.wait({running})
     before = len(server.asked)
-    await server.connect(Api).get("/api/v1/namespaces/demo/pods")
+    await server.connect(KubeApi).get("/api/v1/namespaces/demo/pods")
     assert len(server.asked) == before + 1
 
 

@@ -13,11 +13,11 @@ from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.errors import POLICY_VIOLATION, InvalidManifest, PolicyViolation, Problem
 from heed.kube import watch
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.controller.generation import choose
 from heed.kube.controller.last_valid_spec import last_valid
-from heed.kube.metrics.collector import Metrics
-from heed.kube.probes import Health, serving_health
+from heed.kube.metrics.collector import OperatorMetrics
+from heed.kube.probes import ProbeState, serving_health
 from heed.kube.status.event_recorder import Happenings
 from heed.kube.status.loop_health import Standings
 from heed.settings import Settings
@@ -45,7 +45,7 @@ def observers(noting: Any) -> list[Any]:
     return [
         Happenings(None, noting),  # type: ignore[arg-type]
         Standings(noting, lambda agent: None),
-        Metrics(noting),
+        OperatorMetrics(noting),
     ]
 
 
@@ -75,7 +75,7 @@ async def test_what_a_loop_tells_is_passed_on(which: int) -> None:
 
 
 async def test_a_refused_status_is_a_warning_about_the_agent(server: ApiServer) -> None:
-    telling = Happenings(server.connect(Api), Noting())
+    telling = Happenings(server.connect(KubeApi), Noting())
 
     telling.refused(AGENT, "StatusRefused", "no room")
     await until(lambda: bool(server.of("events")))
@@ -160,7 +160,7 @@ def test_what_does_not_run_is_said_with_all_its_problems(
 
 async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     leader = Led(active=False, wrong="the lease has not been read yet")
-    health = Health(leader, watch.ClusterWatch(Settings()))
+    health = ProbeState(leader, watch.ClusterWatch(Settings()))
     health.connection = type("Connected", (), {"is_connected": True})  # type: ignore[assignment]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from heed.kube.client.client import Api, ApiError
+from heed.kube.client.client import ApiError, KubeApi
 from heed.kube.webhook import certificates
-from heed.kube.webhook.ca import SETTLED, Keys, due, keys_of
-from heed.kube.webhook.certificates import Folder, NoCertificate, SelfIssued
+from heed.kube.webhook.ca import SETTLED, WebhookKeys, due, keys_of
+from heed.kube.webhook.certificates import CertificateFolder, NoCertificate, SelfIssuedCertificate
 from tests.unit.apiserver import ApiServer, Object
 
 HOSTS = ["heed-webhook.system.svc"]
@@ -22,21 +22,25 @@ CONFIGURATION = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigur
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def issued(server: ApiServer, configuration: str | None = "heed", at: datetime = BEGIN) -> SelfIssued:
-    return SelfIssued(server.connect(Api), "system", "webhook", configuration, HOSTS, lambda: at)
+def issued(
+    server: ApiServer, configuration: str | None = "heed", at: datetime = BEGIN
+) -> SelfIssuedCertificate:
+    return SelfIssuedCertificate(
+        server.connect(KubeApi), "system", "webhook", configuration, HOSTS, lambda: at
+    )
 
 
-def made(at: datetime = BEGIN) -> Keys:
+def made(at: datetime = BEGIN) -> WebhookKeys:
     keys = due(None, HOSTS, at)
     assert keys is not None
     return keys
 
 
-def encoded(keys: Keys) -> dict[str, str]:
+def encoded(keys: WebhookKeys) -> dict[str, str]:
     return {name: base64.b64encode(value).decode() for name, value in keys.data().items()}
 
 
-def stored(server: ApiServer) -> Keys:
+def stored(server: ApiServer) -> WebhookKeys:
     """The keys that are in the Secret now."""
     keys = keys_of({name: base64.b64decode(value) for name, value in server.at(SECRET)["data"].items()})
     assert keys is not None
@@ -288,7 +292,7 @@ async def test_others_that_are_quicker_all_the_time_are_trouble(server: ApiServe
 
 async def test_the_clock_is_that_of_now(server: ApiServer) -> None:
     server.add(SECRET)
-    source = SelfIssued(server.connect(Api), "system", "webhook", None, HOSTS)
+    source = SelfIssuedCertificate(server.connect(KubeApi), "system", "webhook", None, HOSTS)
 
     await source.current()
 
@@ -301,12 +305,12 @@ async def test_a_folder_without_a_certificate_says_which_file_is_missing(tmp_pat
     (tmp_path / "tls.crt").write_bytes(keys.data()["tls.crt"])
 
     with pytest.raises(NoCertificate) as missing:
-        await Folder(tmp_path).current()
+        await CertificateFolder(tmp_path).current()
 
     assert str(missing.value) == (
         f"{tmp_path / 'tls.key'}: No such file or directory; "
         "HEED_WEBHOOK_CERTIFICATE is the folder of tls.crt and tls.key"
     )
     (tmp_path / "tls.key").write_bytes(keys.data()["tls.key"])
-    found: Any = await Folder(tmp_path).current()
+    found: Any = await CertificateFolder(tmp_path).current()
     assert (found.pem, found.trouble) == (keys.data()["tls.crt"] + b"\n" + keys.data()["tls.key"], None)

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from heed.bus.auth import accounts
 from heed.errors import InvalidSettings
-from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.client.client import CORE, ApiError, KubeApi
 from heed.kube.leader.election import own_namespace
-from heed.kube.probes import Health
+from heed.kube.probes import ProbeState
 from heed.settings import Settings
 from heed.util.clock import unix_time
 
@@ -28,7 +28,7 @@ REMEDIES: Final = {
 }
 
 
-async def broker_keys(api: Api, settings: Settings, health: Health) -> Mapping[str, str] | None:
+async def broker_keys(api: KubeApi, settings: Settings, health: ProbeState) -> Mapping[str, str] | None:
     """The content of the Secret that the settings name, by file name, filled by us where it was empty.
 
     Waits for as long as the Secret cannot be read. None where no Secret is named. Raises InvalidSettings.
@@ -55,7 +55,7 @@ async def broker_keys(api: Api, settings: Settings, health: Health) -> Mapping[s
             return keys
 
 
-async def _read_or_fill(api: Api, path: str) -> Mapping[str, str]:
+async def _read_or_fill(api: KubeApi, path: str) -> Mapping[str, str]:
     """Raises ApiError, also (409) where someone else was quicker; InvalidSettings."""
     secret = (await api.get(path)).body
     if found := _content(secret):

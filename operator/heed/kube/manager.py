@@ -25,14 +25,14 @@ from heed.engine.ports import EventBus
 from heed.engine.rate_limit import Pace
 from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
 from heed.kube.broker_keys import broker_keys
-from heed.kube.client.client import Api, ApiError, objects_path
-from heed.kube.controller.agents import Fleet
+from heed.kube.client.client import ApiError, KubeApi, objects_path
+from heed.kube.controller.agents import AgentController
 from heed.kube.controller.policy_cache import KINDS
 from heed.kube.leader.election import Leadership, LeaseLost, ended, leadership
-from heed.kube.leader.fencing import FencedApi, FencedBus
-from heed.kube.metrics.collector import Metrics
-from heed.kube.metrics.exporter import Exposition, serving_metrics
-from heed.kube.probes import Health, serving_health
+from heed.kube.leader.fencing import FencedBus, FencedKubeApi
+from heed.kube.metrics.collector import OperatorMetrics
+from heed.kube.metrics.exporter import MetricsPage, serving_metrics
+from heed.kube.probes import ProbeState, serving_health
 from heed.kube.status.reasons import trouble_of_streams
 from heed.kube.watch import ClusterWatch
 from heed.kube.webhook.server import serving_admission
@@ -64,15 +64,15 @@ async def run_operator(settings: Settings, observer: Observer | None = None) -> 
 async def _operate(settings: Settings, observer: Observer) -> None:
     """Connect, then stand by and run, turn after turn."""
     async with AsyncExitStack() as closing:
-        api, apart, asked = await FencedApi.connect(), await Api.connect(), await Api.connect()
+        api, apart, asked = await FencedKubeApi.connect(), await KubeApi.connect(), await KubeApi.connect()
         closing.push_async_callback(api.close)
         closing.push_async_callback(apart.close)
         closing.push_async_callback(asked.close)
         leader, watch = leadership(settings, apart), ClusterWatch(settings, api.proxy)
         api.may_write = leader.holds
-        health, metrics = Health(leader, watch), Metrics(observer)
+        health, metrics = ProbeState(leader, watch), OperatorMetrics(observer)
         api.observe = apart.observe = asked.observe = metrics.answered
-        exposition = Exposition(metrics, leader)
+        exposition = MetricsPage(metrics, leader)
         await closing.enter_async_context(serving_health(settings.health_port, health))
         await closing.enter_async_context(serving_metrics(settings.metrics_port, exposition))
         await closing.enter_async_context(serving_admission(settings, asked))
@@ -85,14 +85,14 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         exposition.connection = connection
         closing.push_async_callback(connection.close)
         bus = FencedBus(connection, leader.holds)
-        term = Term(settings, metrics, api, bus, connection, watch, health, exposition, access)
+        term = LeaderTerm(settings, metrics, api, bus, connection, watch, health, exposition, access)
         while True:
             await watch.ended()
             await _connected(connection)
             await _turn(leader, term)
 
 
-async def _turn(leader: Leadership, term: "Term") -> None:
+async def _turn(leader: Leadership, term: "LeaderTerm") -> None:
     """Stand by, be elected, run, and lose it again. Raises InvalidSettings, StreamConflict."""
     try:
         await leader.lead(term.run)
@@ -107,17 +107,17 @@ async def _turn(leader: Leadership, term: "Term") -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
+class LeaderTerm:
     """What the active replica does, from its election until it is not any more."""
 
     settings: Settings
     observer: Observer
-    api: Api
+    api: KubeApi
     bus: EventBus
     connection: Connection
     watch: ClusterWatch
-    health: Health
-    exposition: Exposition
+    health: ProbeState
+    exposition: MetricsPage
     access: TaskCredentials
 
     async def run(self) -> None:
@@ -125,7 +125,9 @@ class Term:
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = Pace.of(self.settings), self.settings.namespace, self.access
         guard = Guard(self.settings.decision_memory, self.settings.decision_cpu)
-        fleet = Fleet(self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access)
+        fleet = AgentController(
+            self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access
+        )
         beside: list[asyncio.Task[None]] = []
         try:
             await self._served(fleet)
@@ -142,13 +144,13 @@ class Term:
             await fleet.close()
             self.exposition.flaws, self.health.concern = (), None
 
-    def _looked(self, fleet: Fleet, wrong: Sequence[StreamFlaw]) -> None:
+    def _looked(self, fleet: AgentController, wrong: Sequence[StreamFlaw]) -> None:
         """The streams were looked at: whatever is wrong with them is every Agent's trouble."""
         self.exposition.flaws = wrong
         self.health.concern = "; ".join(map(str, wrong)) or None
         fleet.beset(trouble_of_streams(wrong))
 
-    async def _served(self, fleet: Fleet) -> None:
+    async def _served(self, fleet: AgentController) -> None:
         """Wait until the API server has listed what no Agent may run without: the CRDs are there, and our rights."""
         try:
             while (refusal := await self._refusal(fleet)) is not None:
@@ -160,7 +162,7 @@ class Term:
         finally:
             self.health.obstacle = None
 
-    async def _refusal(self, fleet: Fleet) -> tuple[str, ApiError] | None:
+    async def _refusal(self, fleet: AgentController) -> tuple[str, ApiError] | None:
         namespace = self.settings.namespace
         asked: list[tuple[str, Callable[[], Awaitable[object]]]] = [
             (kind, partial(self.api.get, objects_path(kind, namespace), {"limit": "1"}))
@@ -190,7 +192,7 @@ def _remedy(error: ApiError) -> str:
     return ""
 
 
-async def _sweep(fleet: Fleet, namespace: str | None) -> None:
+async def _sweep(fleet: AgentController, namespace: str | None) -> None:
     """Find deletions that kopf missed while its watch was down: it makes up none of them.
 
     Rules are read again soon: what was deleted between their first list and the watch of them is in neither.

@@ -15,7 +15,7 @@ from heed.kube.watch import ClusterWatch
 from heed.util.http_server import serving
 
 
-class Health:
+class ProbeState:
     """What the probes ask. `connection` comes once there is one; `obstacle` is what the active one waits for.
 
     `detail` tells of what is wrong for some Agents: no reason to be unready for the others.
@@ -51,7 +51,7 @@ class Health:
 
 
 @asynccontextmanager
-async def serving_health(port: int, health: Health) -> AsyncIterator[None]:
+async def serving_health(port: int, health: ProbeState) -> AsyncIterator[None]:
     """Serve the probes on a port (0: do not). Raises InvalidSettings."""
 
     async def healthz(_: web.Request) -> web.Response:

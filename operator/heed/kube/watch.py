@@ -60,14 +60,14 @@ class ClusterWatch:
 
     def __init__(self, settings: Settings, proxy: str | None = None) -> None:
         self._settings, self._proxy = settings, proxy
-        self._thread: _Thread | None = None
+        self._thread: _KopfThread | None = None
         for chatty in CHATTY:
             logging.getLogger(chatty).addFilter(_is_news)
         have_kopf_read_so()
 
     async def run(self, watcher: Watcher) -> None:
         """Show the watcher what happens, until cancelled; then nothing more, at once. Raises WatchEnded."""
-        thread = self._thread = _Thread(self._settings, watcher, self._proxy)
+        thread = self._thread = _KopfThread(self._settings, watcher, self._proxy)
         thread.start()
         try:
             await thread.until_over()
@@ -89,7 +89,7 @@ class ClusterWatch:
         return self._thread.stuck() if self._thread is not None else None
 
 
-class _Thread:
+class _KopfThread:
     """One run of kopf. All methods are for the main loop, but those that say otherwise."""
 
     def __init__(self, settings: Settings, watcher: Watcher, proxy: str | None) -> None:

@@ -17,10 +17,10 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import Stored
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
 from heed.kube.client import client as kube_client
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.jobs.manifest import awaits_credentials, job_manifest
 from heed.kube.jobs.runner import JobRunner
-from heed.kube.status.ledger_store import StatusLedger
+from heed.kube.status.ledger_store import StatusLedgerStore
 from tests.integration.waiting import SOON, until
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -60,7 +60,7 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def api(server: Server) -> AsyncIterator[Api]:
+async def api(server: Server) -> AsyncIterator[KubeApi]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
@@ -69,7 +69,7 @@ async def api(server: Server) -> AsyncIterator[Api]:
     await site.start()
     configuration = client.Configuration()
     configuration.host = site._server and f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr,attr-defined]
-    api = Api(client.ApiClient(configuration))
+    api = KubeApi(client.ApiClient(configuration))
     yield api
     server.hanging.set()
     await api.close()
@@ -93,7 +93,7 @@ def job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> d
 
 @pytest.mark.parametrize("answer", [401, 403, 404, 409, 413, 429, 500, 503, 504, "cut", "garbage", "hang"])
 async def test_writing_a_ledger(
-    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
+    api: KubeApi, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
     if answer == "hang":
         monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
@@ -101,7 +101,7 @@ async def test_writing_a_ledger(
 
     expected = {404: LedgerGone, 409: LedgerConflict}
     with pytest.raises(expected.get(answer, LedgerUnavailable)):  # type: ignore[call-overload]
-        await StatusLedger(api, AGENT).commit(BASE, Ledger())
+        await StatusLedgerStore(api, AGENT).commit(BASE, Ledger())
 
 
 REFUSALS = [400, 401, 403, 404, 409, 422, 429, 500, 503, "cut", "garbage"]
@@ -114,7 +114,7 @@ def refusing(answer: Any, found: Any = 404) -> Answers:
 
 @pytest.mark.parametrize("answer", [*REFUSALS, "hang"])
 async def test_a_task_that_cannot_be_started(
-    api: Api, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
+    api: KubeApi, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
     if answer == "hang":
         monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
@@ -125,7 +125,9 @@ async def test_a_task_that_cannot_be_started(
 
 
 @pytest.mark.parametrize("answer", REFUSALS)
-async def test_no_refusal_says_that_the_job_is_not_there(api: Api, server: Server, answer: int | str) -> None:
+async def test_no_refusal_says_that_the_job_is_not_there(
+    api: KubeApi, server: Server, answer: int | str
+) -> None:
     server.answers = refusing(answer, (200, job()))
 
     await JobRunner(api, AGENT).start(work())
@@ -135,7 +137,7 @@ async def test_no_refusal_says_that_the_job_is_not_there(api: Api, server: Serve
 
 @pytest.mark.parametrize("answer", [400, 403, 422])
 async def test_a_refused_task_has_not_failed_while_nobody_can_say_whether_its_job_is_there(
-    api: Api, server: Server, answer: int
+    api: KubeApi, server: Server, answer: int
 ) -> None:
     server.answers = refusing(answer, 500)
 
@@ -146,7 +148,7 @@ async def test_a_refused_task_has_not_failed_while_nobody_can_say_whether_its_jo
 @pytest.mark.parametrize("answer", [400, 403, 409, 422])
 @pytest.mark.parametrize("theirs", [job(uid="uid-of-another"), job(task="other")])
 async def test_a_job_of_others_under_the_name_fails_the_task(
-    api: Api, server: Server, answer: int, theirs: dict[str, Any]
+    api: KubeApi, server: Server, answer: int, theirs: dict[str, Any]
 ) -> None:
     server.answers = refusing(answer, (200, theirs))
 
@@ -156,7 +158,7 @@ async def test_a_job_of_others_under_the_name_fails_the_task(
     assert refused.value.reason == "NameTaken"
 
 
-async def test_what_an_earlier_try_may_have_made_is_looked_for_first(api: Api, server: Server) -> None:
+async def test_what_an_earlier_try_may_have_made_is_looked_for_first(api: KubeApi, server: Server) -> None:
     server.answers = lambda request: (200, job())
     runner = JobRunner(api, AGENT)
 
@@ -187,7 +189,7 @@ def under(name: str) -> Answers:
 
 @pytest.mark.parametrize("name", [NEW_NAME, OLD_NAME])
 async def test_a_job_that_an_earlier_release_named_is_found_and_cancelled(
-    api: Api, server: Server, name: str
+    api: KubeApi, server: Server, name: str
 ) -> None:
     server.answers = under(name)
     runner = JobRunner(api, LONG)
@@ -206,7 +208,7 @@ async def test_a_job_that_an_earlier_release_named_is_found_and_cancelled(
     assert name in deleted
 
 
-async def test_a_job_whose_task_is_over_is_not_made(api: Api, server: Server) -> None:
+async def test_a_job_whose_task_is_over_is_not_made(api: KubeApi, server: Server) -> None:
     server.answers = lambda request: 404
     runner = JobRunner(api, AGENT)
     runner.waits = lambda task_id: False
@@ -216,7 +218,7 @@ async def test_a_job_whose_task_is_over_is_not_made(api: Api, server: Server) ->
     assert [method for method, _ in server.requests] == ["GET"]
 
 
-async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: Api, server: Server) -> None:
+async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: KubeApi, server: Server) -> None:
     # Given a try whose answer takes long
     asked, answered = asyncio.Event(), asyncio.Event()
 
@@ -245,7 +247,7 @@ async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: Api, se
 
 @pytest.mark.parametrize("other", [job(uid="uid-2"), job(task="research-2"), job(task=None)])
 async def test_a_job_that_only_has_the_name_is_not_deleted(
-    api: Api, server: Server, other: dict[str, Any]
+    api: KubeApi, server: Server, other: dict[str, Any]
 ) -> None:
     server.answers = lambda request: (200, other)
 
@@ -254,7 +256,7 @@ async def test_a_job_that_only_has_the_name_is_not_deleted(
     assert [method for method, _ in server.requests] == ["GET"]
 
 
-async def test_a_job_that_another_one_replaces_meanwhile_stays(api: Api, server: Server) -> None:
+async def test_a_job_that_another_one_replaces_meanwhile_stays(api: KubeApi, server: Server) -> None:
     # Given a Job that is gone before its deletion arrives, whose name somebody has taken
     found = job()
     server.answers = lambda request: (200, found) if request.method == "GET" else 409
@@ -287,7 +289,7 @@ FULL = (403, {"message": "exceeded quota: q, used: count/secrets=1", "reason": "
 
 @pytest.mark.parametrize("answer", [400, 422, 401, 403, 404, 429, 500, "cut", QUOTA_BUSY])
 async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_are_not_shown(
-    api: Api, server: Server, answer: Any
+    api: KubeApi, server: Server, answer: Any
 ) -> None:
     secrets: list[str] = []
 
@@ -307,7 +309,7 @@ async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_
     assert "PATCH" not in [method for method, _ in server.requests]
 
 
-async def test_credentials_that_an_earlier_try_stored_are_good(api: Api, server: Server) -> None:
+async def test_credentials_that_an_earlier_try_stored_are_good(api: KubeApi, server: Server) -> None:
     def answers(request: web.Request) -> Any:
         return (
             200 if request.method == "PATCH" else EXISTS if request.method == "POST" else (200, suspended())
@@ -357,7 +359,7 @@ PUBLISHING = replace(work(), publish=(">",))
 
 
 async def test_a_job_whose_secret_was_refused_once_gets_it_though_its_own_place_fills_the_quota(
-    api: Api, server: Server
+    api: KubeApi, server: Server
 ) -> None:
     # Given a quota that the Job fills, and one on Secrets that has no room
     store = Store(full=True)
@@ -378,7 +380,7 @@ async def test_a_job_whose_secret_was_refused_once_gets_it_though_its_own_place_
 
 
 async def test_a_secret_that_fills_the_quota_itself_is_found_by_the_pods_that_need_it(
-    api: Api, server: Server
+    api: KubeApi, server: Server
 ) -> None:
     # Given a Secret that an earlier process stored, which nobody may read, in a quota that it fills
     store = Store(full=True, ready=1)
@@ -396,7 +398,7 @@ async def test_a_secret_that_fills_the_quota_itself_is_found_by_the_pods_that_ne
     assert not awaits_credentials(store.job)
 
 
-async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: Api, server: Server) -> None:
+async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: KubeApi, server: Server) -> None:
     # Given a Job of an earlier process without a Secret, which the new one cannot know
     store = Store(full=True)
     store.job, store.refusal, server.answers = suspended(), FULL, store.answers
@@ -415,7 +417,7 @@ async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: Api, s
 
 
 async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_run(
-    api: Api, server: Server
+    api: KubeApi, server: Server
 ) -> None:
     server.answers = lambda request: 409 if request.method == "POST" else (200, suspended())
 
@@ -424,7 +426,7 @@ async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_ru
 
 
 @pytest.mark.parametrize("answer", [403, 409, 429, 500, "cut"])
-async def test_cancelling_a_task(api: Api, server: Server, answer: int | str) -> None:
+async def test_cancelling_a_task(api: KubeApi, server: Server, answer: int | str) -> None:
     server.answers = lambda request: answer
 
     with pytest.raises(TaskUnavailable):
@@ -435,7 +437,7 @@ async def test_cancelling_a_task(api: Api, server: Server, answer: int | str) ->
 
 
 @pytest.mark.parametrize("answer", [403, 410, 429, 500, "cut", "garbage"])
-async def test_a_list_that_fails_loses_no_job(api: Api, server: Server, answer: int | str) -> None:
+async def test_a_list_that_fails_loses_no_job(api: KubeApi, server: Server, answer: int | str) -> None:
     # Given a list whose second page does not come
     first = (200, {"items": [job()], "metadata": {"continue": "more"}})
     server.answers = lambda request: answer if "continue" in request.query else first
@@ -449,7 +451,7 @@ async def test_a_list_that_fails_loses_no_job(api: Api, server: Server, answer: 
     assert ends == []
 
 
-async def test_a_job_on_a_later_page_is_found(api: Api, server: Server) -> None:
+async def test_a_job_on_a_later_page_is_found(api: KubeApi, server: Server) -> None:
     pages = {None: ([], "1"), "1": ([job(task="research-1")], "2"), "2": (None, "")}
 
     def page(request: web.Request) -> Any:
@@ -467,7 +469,7 @@ async def test_a_job_on_a_later_page_is_found(api: Api, server: Server) -> None:
 
 
 async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_not_heard(
-    api: Api, server: Server
+    api: KubeApi, server: Server
 ) -> None:
     done = job(
         conditions=[{"type": "Complete", "status": "True", "lastTransitionTime": "2099-01-01T00:00:00Z"}]
@@ -496,7 +498,7 @@ async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_no
 
 
 async def test_a_job_is_deleted_when_its_retention_is_over_and_its_end_is_known(
-    api: Api, server: Server
+    api: KubeApi, server: Server
 ) -> None:
     # Given Jobs that are over: one just now, one whose end is not in the ledger, and some of which all is known
     there: dict[str, Any] = {}
@@ -532,7 +534,9 @@ async def test_a_job_is_deleted_when_its_retention_is_over_and_its_end_is_known(
     assert deleted == old
 
 
-async def test_nothing_is_created_whose_fields_the_api_server_would_drop(api: Api, server: Server) -> None:
+async def test_nothing_is_created_whose_fields_the_api_server_would_drop(
+    api: KubeApi, server: Server
+) -> None:
     server.answers = lambda request: (201, job())
 
     await JobRunner(api, AGENT).start(work())

@@ -62,14 +62,14 @@ def _unobserved(method: str, status: int, seconds: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiResponse:
     """A decoded response and its size in bytes."""
 
     body: dict[str, Any]
     size: int
 
 
-class Api:
+class KubeApi:
     """A connection to the API server."""
 
     def __init__(self, client_: client.ApiClient) -> None:
@@ -77,7 +77,7 @@ class Api:
         self.observe: Answered = _unobserved
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None) -> "Api":
+    async def connect(cls, kubeconfig: str | None = None) -> "KubeApi":
         """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig.
 
         This is the order of client-go. Raises InvalidSettings.
@@ -111,7 +111,7 @@ class Api:
         await self._client.close()  # type: ignore[no-untyped-call]
         await asyncio.sleep(TLS_END)
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> Answer:
+    async def get(self, path: str, query: Mapping[str, str] | None = None) -> ApiResponse:
         """GET. Raises ApiError."""
         return await self._request("GET", path, query=query)
 
@@ -133,16 +133,16 @@ class Api:
                 return
             page["continue"] = more
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """POST; a field that the API server does not know is refused, where it would drop it. Raises ApiError."""
         query = {"fieldValidation": "Strict"}
         return await self._request("POST", path, query=query, body=body, content_type=JSON)
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
         """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""
         return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
-    async def delete(self, path: str, uid: str | None = None) -> Answer:
+    async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
         """DELETE, dependents in the background; with a `uid` no other object of that name. Raises ApiError."""
         options = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
         return await self._request("DELETE", path, body=options, content_type=JSON)
@@ -156,7 +156,7 @@ class Api:
         body: Mapping[str, Any] | None = None,
         content_type: str | None = None,
         accept: str = JSON,
-    ) -> Answer:
+    ) -> ApiResponse:
         headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
         began = time.monotonic()
         try:
@@ -181,14 +181,14 @@ class Api:
         return _answer(response.status, content)
 
 
-def _answer(status: int, content: bytes) -> Answer:
+def _answer(status: int, content: bytes) -> ApiResponse:
     try:
         body = loads(content)
     except ValueError:
         body = {"message": content[:200].decode(errors="replace")}
     if status >= 400:
         raise ApiError(status, str(body.get("message") or body), str(body.get("reason") or ""))
-    return Answer(body, len(content))
+    return ApiResponse(body, len(content))
 
 
 def agent_path(namespace: str, name: str, subresource: str = "") -> str:

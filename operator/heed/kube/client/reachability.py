@@ -13,7 +13,7 @@ SAY_AGAIN: Final = 60.0  # seconds between two lines of the log about one cause
 NO_ANSWER: Final = "the API server does not answer: "
 
 
-class Contact:
+class Reachability:
     """The answers to one question, `what`. `remedies` say what helps against a refusal, by its HTTP status."""
 
     def __init__(self, what: str, remedies: Mapping[int, str] | None = None) -> None:

@@ -26,7 +26,7 @@ _QUOTA: Final = "exceeded quota"  # also the words of webhooks that keep quotas 
 
 
 @dataclass(frozen=True, slots=True)
-class Refuser:
+class AdmissionDenial:
     """An admission policy or webhook that denied a request, and why."""
 
     kind: str
@@ -39,15 +39,15 @@ class Refuser:
         return f'{self.kind} "{self.name}"{binding}'
 
 
-def refuser_of(error: ApiError) -> Refuser | None:
+def refuser_of(error: ApiError) -> AdmissionDenial | None:
     """Who denied a request in admission; None where nobody did, or where it cannot be told."""
     if error.status < 400:
         return None
     if found := _POLICY.search(error.message):
         kind = "MutatingAdmissionPolicy" if found["kind"] == "policy" else found["kind"]
-        return Refuser(kind, found["name"], found["binding"], found["why"].strip())
+        return AdmissionDenial(kind, found["name"], found["binding"], found["why"].strip())
     if found := _WEBHOOK.search(error.message):
-        return Refuser("admission webhook", found["name"], None, found["why"].strip())
+        return AdmissionDenial("admission webhook", found["name"], None, found["why"].strip())
     return None
 
 

@@ -15,19 +15,19 @@ from heed.engine.observer import Observer
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import Pace
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
-from heed.kube.client.client import METADATA, Api, ApiError, agent_path, agents_path
+from heed.kube.client.client import METADATA, ApiError, KubeApi, agent_path, agents_path
 from heed.kube.controller.generation import choose
 from heed.kube.controller.job_resync import resync
 from heed.kube.controller.last_valid_spec import last_valid
-from heed.kube.controller.policy_cache import Basis, Rules
-from heed.kube.controller.recompile import Review, without_ledger
-from heed.kube.controller.stuck_tasks import Overdue
+from heed.kube.controller.policy_cache import CompileInputs, PolicyCache
+from heed.kube.controller.recompile import Recompiler, without_ledger
+from heed.kube.controller.stuck_tasks import StuckTaskDetector
 from heed.kube.jobs import manifest
-from heed.kube.jobs.lister import JobLists
+from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.runner import JobRunner
-from heed.kube.metrics.collector import Sight
+from heed.kube.metrics.collector import AgentSnapshot
 from heed.kube.status.event_recorder import Happenings
-from heed.kube.status.ledger_store import StatusLedger
+from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.kube.status.loop_health import Patience, Standings
 from heed.kube.status.ready import Saying, Word, stuck_tasks, version
 from heed.kube.status.reasons import Trouble
@@ -41,7 +41,7 @@ RETRY_DELAY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
+class _ObservedAgent:
     """What of an Agent was seen that its loop depends on. A change of labels makes no new generation."""
 
     uid: str
@@ -50,31 +50,31 @@ class _Sight:
     version: int = field(compare=False)
 
     @classmethod
-    def of(cls, body: Body) -> "_Sight":
+    def of(cls, body: Body) -> "_ObservedAgent":
         metadata = body["metadata"]
         labels = dict(metadata.get("labels") or {})
         return cls(metadata["uid"], metadata["generation"], labels, version(body))
 
 
 @dataclass(slots=True)
-class _Running:
+class _RunningLoop:
     """A generation of an Agent at work."""
 
     program: Program
-    basis: Basis
+    basis: CompileInputs
     body: Body
     loop: AgentLoop
     runner: JobRunner
-    store: StatusLedger
+    store: StatusLedgerStore
     task: asyncio.Task[None]
 
 
-class Fleet:
+class AgentController:
     """Starts, restarts and stops the loops of Agents as their objects change."""
 
     def __init__(
         self,
-        api: Api,
+        api: KubeApi,
         bus: EventBus,
         observer: Observer,
         pace: Pace,
@@ -91,16 +91,16 @@ class Fleet:
         self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)
         self._saying.rewrote = self._rewrote
         self._saying.refused = self._happenings.refused
-        self._overdue = Overdue(api, self._waits, self._saying.look, patience.pods)
+        self._overdue = StuckTaskDetector(api, self._waits, self._saying.look, patience.pods)
         self._standings = Standings(self._happenings, self._saying.look, patience)
-        self._rules = Rules(api, watched)
-        self._review = Review(self._rules, self._reconcile_again)
+        self._rules = PolicyCache(api, watched)
+        self._review = Recompiler(self._rules, self._reconcile_again)
         self._words: dict[Name, tuple[AgentRef, Word]] = {}
-        self._running: dict[Name, _Running] = {}
-        self._seen: dict[Name, _Sight] = {}
+        self._running: dict[Name, _RunningLoop] = {}
+        self._seen: dict[Name, _ObservedAgent] = {}
         self._latest: dict[Name, Body | None] = {}
         self._reconciling: dict[Name, asyncio.Task[None]] = {}
-        self._lists, self._orphans = JobLists(api), set[str]()
+        self._lists, self._orphans = JobLister(api), set[str]()
 
     def observe(self, body: Body, *, deleted: bool = False) -> None:
         """An Agent was seen as `body`, or seen to be gone. Returns at once; only the latest sight counts.
@@ -109,7 +109,7 @@ class Fleet:
         """
         body, deleted = without_ledger(body), deleted or "deletionTimestamp" in body["metadata"]
         name = (body["metadata"]["namespace"], body["metadata"]["name"])
-        sight, before = _Sight.of(body), self._seen.get(name)
+        sight, before = _ObservedAgent.of(body), self._seen.get(name)
         if deleted and before is not None and before.uid != sight.uid:
             return
         if not deleted and before is not None and sight.version < before.version:
@@ -165,14 +165,14 @@ class Fleet:
                 with suppress(ReaderLost):
                     await running.loop.keep_up(first, last)
 
-    def sights(self) -> Iterator[Sight]:
+    def sights(self) -> Iterator[AgentSnapshot]:
         """What is known of each Agent now. Asks nobody."""
         stuck = self._overdue.counts()
         for name, (agent, _) in self._words.items():
             loop = self._running[name].loop if name in self._running else None
             stored, lag = (loop.stored, loop.lag) if loop else (None, None)
             refused = self._saying.is_refused(agent)
-            yield Sight(agent, self._saying.ready(agent), stored, lag, stuck.get(agent, 0), refused)
+            yield AgentSnapshot(agent, self._saying.ready(agent), stored, lag, stuck.get(agent, 0), refused)
 
     def unwritten(self) -> str | None:
         """Whose status the API server refuses to take, in words."""
@@ -279,7 +279,7 @@ class Fleet:
         running = self._running.get((agent.namespace, agent.name))
         return running is not None and running.program.agent == agent and running.loop.waits(task_id)
 
-    async def _run(self, name: Name, body: Body, program: Program, basis: Basis) -> None:
+    async def _run(self, name: Name, body: Body, program: Program, basis: CompileInputs) -> None:
         """See that exactly this runs."""
         running = self._running.get(name)
         if running is not None and not running.task.done():
@@ -288,7 +288,7 @@ class Fleet:
                 return
         await self._stop(name)
         runner = JobRunner(self._api, program.agent, self._lists, self._orphans, self._access)
-        store = StatusLedger(self._api, program.agent)
+        store = StatusLedgerStore(self._api, program.agent)
         loop = AgentLoop(
             program,
             store,
@@ -304,7 +304,7 @@ class Fleet:
         runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
         task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
-        self._running[name] = _Running(program, basis, body, loop, runner, store, task)
+        self._running[name] = _RunningLoop(program, basis, body, loop, runner, store, task)
         self._standings.began(program.agent)
 
     async def _leave(self, name: Name) -> None:

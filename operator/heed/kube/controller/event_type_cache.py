@@ -16,7 +16,7 @@ MOST: Final = 10_000  # sets of namespaces of which the compiled types are remem
 IN_FORCE: Final = Judgement(True, "Accepted", "it is in force")
 
 
-class Types:
+class EventTypeCache:
     """Types by namespace and name. `changed` are the namespaces whose types changed since it was last emptied."""
 
     def __init__(self) -> None:

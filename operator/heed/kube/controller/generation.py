@@ -20,7 +20,7 @@ STOPPED: Final = "the Agent is stopped, and its events wait in the stream"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class GenerationChoice:
     """What may run (`program`, compiled from `body`), what is to be said, and why it is not the present generation."""
 
     word: Word
@@ -48,7 +48,7 @@ class Choice:
 
 def choose(
     body: Body, kept: str | None, compiled: Callable[[Body], Program], watched: str | None = None
-) -> Choice:
+) -> GenerationChoice:
     """Choose for an Agent seen as `body`, with the last valid spec as it was `kept`.
 
     `watched` is the only namespace that is known, if there is one.
@@ -59,7 +59,7 @@ def choose(
     except InvalidManifest as failure:
         error = failure
     else:
-        return Choice(Word(generation, "True", "Subscribed", _subscribed(program)), body, program)
+        return GenerationChoice(Word(generation, "True", "Subscribed", _subscribed(program)), body, program)
     message, unfit = str(error), None
     if kept is not None:
         try:
@@ -69,7 +69,7 @@ def choose(
             unfit = failure
         else:
             word = Word(generation, "False", error.reason, _hinted(message, error, watched), kept)
-            return Choice(word, body, program, error)
+            return GenerationChoice(word, body, program, error)
     if isinstance(unfit, PolicyViolation):
         message += (
             f"\nthe last valid generation, {body['metadata']['generation']}, may not run either: {unfit}"
@@ -77,7 +77,7 @@ def choose(
     if error.reason != INVALID or isinstance(unfit, PolicyViolation):
         message += f"\n{STOPPED}"
     word = Word(generation, "False", error.reason, _hinted(message, unfit or error, watched), kept)
-    return Choice(word, body, None, error, unfit)
+    return GenerationChoice(word, body, None, error, unfit)
 
 
 def _hinted(message: str, error: InvalidManifest, watched: str | None) -> str:

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from heed import names
 from heed.core.effects import AgentRef
 from heed.errors import TaskUnavailable
-from heed.kube.client.client import Api, jobs_path
+from heed.kube.client.client import KubeApi, jobs_path
 from heed.kube.jobs import manifest
-from heed.kube.jobs.runner import Comparison, JobRunner
+from heed.kube.jobs.runner import JobComparison, JobRunner
 
 log = logging.getLogger("heed.jobs")
 
 
-async def resync(api: Api, namespace: str | None, runners: Mapping[AgentRef, JobRunner]) -> set[str]:
+async def resync(api: KubeApi, namespace: str | None, runners: Mapping[AgentRef, JobRunner]) -> set[str]:
     """Tell the runners what nobody told them. Returns the uids of all Jobs seen. Raises ApiError."""
     comparisons = {
-        (agent.namespace, agent.uid): (agent, Comparison(runner)) for agent, runner in runners.items()
+        (agent.namespace, agent.uid): (agent, JobComparison(runner)) for agent, runner in runners.items()
     }  # a Job of another namespace may name any owner
     seen: set[str] = set()
     if comparisons:

@@ -27,8 +27,8 @@ from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, permissions
 from heed.core.schema.registry import SchemaRegistry
 from heed.errors import INVALID, InvalidManifest
-from heed.kube.client.client import Api, objects_path
-from heed.kube.controller.event_type_cache import IN_FORCE, Types
+from heed.kube.client.client import KubeApi, objects_path
+from heed.kube.controller.event_type_cache import IN_FORCE, EventTypeCache
 from heed.kube.controller.last_valid_spec import heard
 from heed.kube.status.accepted import Accepting, Judgement
 from heed.kube.status.ready import version
@@ -46,7 +46,7 @@ KINDS: Final = {kind: names.PLURALS[kind] for kind in names.RULES}
 
 
 @dataclass(frozen=True, slots=True)
-class Basis:
+class CompileInputs:
     """What an Agent is compiled with beside its manifest. With equal ones it makes the same program."""
 
     permissions: Permissions
@@ -58,7 +58,7 @@ class Basis:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
+class PolicyChanges:
     """The namespaces whose Agents may have another basis now, and the objects of which something is to be said."""
 
     concerned: Collection[str]
@@ -69,7 +69,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _CachedObject:
     """An object as it was last seen. `rule` is what it stands for; of one that cannot be read, None or a substitute.
 
     Without a judgement it has to be compared with others first.
@@ -81,17 +81,17 @@ class _Known:
     judgement: Judgement | None
 
 
-class Rules:
+class PolicyCache:
     """Of all namespaces, or of the one that is watched: what others grant is not known then, and so is not granted."""
 
-    def __init__(self, api: Api, watched: str | None = None) -> None:
+    def __init__(self, api: KubeApi, watched: str | None = None) -> None:
         self.watched = watched
         self._api, self._accepting = api, Accepting(api, self._wrote)
-        self._known: dict[Key, _Known] = {}
+        self._known: dict[Key, _CachedObject] = {}
         self._policies: defaultdict[str, dict[str, AgentPolicy]] = defaultdict(dict)
         self._grants: defaultdict[str, dict[Key, EventGrant]] = defaultdict(dict)  # by whom they are for
         self._permissions: defaultdict[str, dict[Alike, Permissions]] = defaultdict(dict)
-        self._types = Types()
+        self._types = EventTypeCache()
         self._concerned: set[str] = set()
         self._unsaid: set[Key] = set()  # changed, and not handed out yet
         self._awaited: set[Key] = set()  # handed out, and not to be said yet
@@ -116,12 +116,12 @@ class Rules:
         if before is not None:
             self._remove(key, before)
         rule, judgement = _read(body)
-        self._known[key] = _Known(metadata["uid"], seen, rule, judgement)
+        self._known[key] = _CachedObject(metadata["uid"], seen, rule, judgement)
         self._place(key, rule)
         self._unsaid.add(key)
         return True
 
-    def changes(self) -> Changes:
+    def changes(self) -> PolicyChanges:
         """What changed since the last call."""
         concerned = self._concerned | self._hearers(self._types.changed)
         for namespace in self._types.changed:
@@ -130,7 +130,7 @@ class Rules:
                 if self._known[key].judgement != judgement:
                     self._known[key] = replace(self._known[key], judgement=judgement)
                     self._unsaid.add(key)
-        found = Changes(concerned, self._unsaid)
+        found = PolicyChanges(concerned, self._unsaid)
         self._awaited |= self._unsaid
         self._concerned, self._unsaid, self._types.changed = set(), set(), set()
         return found
@@ -143,7 +143,7 @@ class Rules:
             if known is not None and known.judgement is not None and key not in self._unsaid:
                 self._accepting.say(KINDS[key[0]], known.seen, known.judgement)
 
-    def basis(self, agent: Body, kept: str | None = None) -> Basis:
+    def basis(self, agent: Body, kept: str | None = None) -> CompileInputs:
         """What an Agent, as an object with the last valid spec as it was `kept`, is to be compiled with now.
 
         Of grants and types only what its subscriptions need: nobody can stir up Agents by granting them something.
@@ -161,7 +161,7 @@ class Rules:
             grants = self._grants.get(namespace, {}).values()
             needed = [grant for grant in grants if grant.metadata.namespace in others]
             may = alike[key] = permissions(who, self._policies.get(namespace, {}).values(), needed)
-        return Basis(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
+        return CompileInputs(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
 
     async def relist(self) -> None:
         """Read them all anew, and find what nobody told was deleted. Raises ApiError."""
@@ -211,7 +211,7 @@ class Rules:
         self._remove(key, known)
         return True
 
-    def _remove(self, key: Key, known: _Known) -> None:
+    def _remove(self, key: Key, known: _CachedObject) -> None:
         del self._known[key]
         self._accepting.forget(known.uid)
         _, namespace, name = key

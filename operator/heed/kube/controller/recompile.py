@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from typing import Any, Final
 
-from heed.kube.controller.policy_cache import Basis, Key, Rules
+from heed.kube.controller.policy_cache import CompileInputs, Key, PolicyCache
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.rules")
@@ -20,16 +20,18 @@ WAIT: Final = 10.0  # seconds for Agents to be compiled anew
 NEEDED: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
 
 
-class Review:
+class Recompiler:
     """Knows all Agents as they were last seen, and what each was last compiled with. `again` compiles one anew.
 
     When that is done, what changed is said to be accepted: it is in force then.
     """
 
-    def __init__(self, rules: Rules, again: Callable[[Name, Body], "asyncio.Task[None]"]) -> None:
+    def __init__(self, rules: PolicyCache, again: Callable[[Name, Body], "asyncio.Task[None]"]) -> None:
         self._rules, self._again = rules, again
         self._bodies: dict[Name, Body] = {}
-        self._bases: dict[Name, tuple[str | None, Basis]] = {}  # with the last valid spec, where that may run
+        self._bases: dict[
+            Name, tuple[str | None, CompileInputs]
+        ] = {}  # with the last valid spec, where that may run
         self._reviewing: asyncio.Task[None] | None = None
         self._saying: set[asyncio.Task[None]] = set()
 
@@ -41,7 +43,7 @@ class Review:
         else:
             self._bodies[name] = body
 
-    def basis(self, name: Name, body: Body, kept: str | None = None) -> Basis:
+    def basis(self, name: Name, body: Body, kept: str | None = None) -> CompileInputs:
         """What an Agent is to be compiled with now, with the last valid spec as it was `kept`."""
         basis = self._rules.basis(body, kept)
         if name in self._bodies:

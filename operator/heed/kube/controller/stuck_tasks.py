@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import CORE, PAGE, Api, ApiError
+from heed.kube.client.client import CORE, PAGE, ApiError, KubeApi
 from heed.kube.jobs import manifest
 from heed.kube.jobs.lister import selector_of
-from heed.kube.jobs.pod_delays import Delay, explained
+from heed.kube.jobs.pod_delays import PodDelay, explained
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
@@ -33,7 +33,7 @@ LONGEST: Final = 10  # times the patience between two looks at the same Job, at 
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _UnstartedJob:
     """A Job without a pod that runs. `since` is in seconds since the epoch, `due` monotonic."""
 
     agent: AgentRef
@@ -45,11 +45,11 @@ class _Waiting:
     due: float
     has_pods: bool = False
     looks: int = 0
-    delay: Delay | None = None  # what is said of it
-    known: Delay | None = None  # what was found last, and is no more than that
+    delay: PodDelay | None = None  # what is said of it
+    known: PodDelay | None = None  # what was found last, and is no more than that
 
 
-class Overdue:
+class StuckTaskDetector:
     """The overdue tasks of all Agents.
 
     `waits` says whether an Agent still waits for a task; `changed` is called when a verdict may be another one now.
@@ -58,20 +58,20 @@ class Overdue:
 
     def __init__(
         self,
-        api: Api,
+        api: KubeApi,
         waits: Callable[[AgentRef, str], bool],
         changed: Callable[[AgentRef], None],
         patience: float,
     ) -> None:
         self._api, self._waits, self._changed, self._patience = api, waits, changed, patience
         self._backoff = Backoff(first_s=patience, last_s=patience * LONGEST)
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, _UnstartedJob] = {}
         self._said: dict[AgentRef, Trouble] = {}
         self._unsure: dict[AgentRef, float] = {}
         self._looker: asyncio.Task[None] | None = None
         self._sooner, self._next = asyncio.Event(), 0.0
 
-    def saw(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> Delay | None:
+    def saw(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> PodDelay | None:
         """A Job of an Agent was seen. Returns what kept it from running until now, as far as that is known."""
         uid = job["metadata"]["uid"]
         if deleted or not awaits_pods(job) or not self._waits(agent, manifest.task_id(job)):
@@ -140,7 +140,7 @@ class Overdue:
         """Look at what is due, and settle what was only waited for."""
         now = loop_time()
         settled = {agent for agent, due in self._unsure.items() if due <= now}
-        by_namespace = defaultdict[str, list[_Waiting]](list)
+        by_namespace = defaultdict[str, list[_UnstartedJob]](list)
         for item in [item for item in self._waiting.values() if item.due <= now]:
             if self._waits(item.agent, item.task_id):
                 by_namespace[item.agent.namespace].append(item)
@@ -153,7 +153,7 @@ class Overdue:
             self._unsure.pop(agent, None)
             self._conclude(agent)
 
-    async def _look(self, namespace: str, items: Sequence[_Waiting]) -> None:
+    async def _look(self, namespace: str, items: Sequence[_UnstartedJob]) -> None:
         """Find the causes of the delays of some Jobs of a namespace."""
         try:
             delays, complete = await self._causes(namespace, items)
@@ -169,18 +169,18 @@ class Overdue:
             if complete or item.uid in delays:
                 item.delay = self._worth_saying(item, delays.get(item.uid))
 
-    def _worth_saying(self, item: _Waiting, delay: Delay | None) -> Delay | None:
+    def _worth_saying(self, item: _UnstartedJob, delay: PodDelay | None) -> PodDelay | None:
         """A delay, unless it may still pass by itself."""
         long = unix_time() - item.since >= self._patience * QUIET
         if delay is None and long and not (item.retried or item.has_pods):
-            return Delay(
+            return PodDelay(
                 "NoPod", "it has no pod, and no Kubernetes Event says why; is the controller manager at work?"
             )
         return delay if delay is not None and (long or not delay.passing) else None
 
     async def _causes(
-        self, namespace: str, items: Sequence[_Waiting]
-    ) -> tuple[dict[str, Delay | None], bool]:
+        self, namespace: str, items: Sequence[_UnstartedJob]
+    ) -> tuple[dict[str, PodDelay | None], bool]:
         """The delays that are known, by the Job's uid, and whether that is all there is to know. Raises ApiError."""
         wanted, since = [item.uid for item in items], min(item.since for item in items) - 1
         query = {
@@ -216,7 +216,7 @@ class Overdue:
                 return found, len(page) < PAGE
         return found, True
 
-    def _leave(self, uid: str) -> Delay | None:
+    def _leave(self, uid: str) -> PodDelay | None:
         """A Job waits no more. While others of its Agent do, what is said of them waits for the next look."""
         if (left := self._waiting.pop(uid, None)) is None:
             return None
@@ -224,7 +224,7 @@ class Overdue:
             self._conclude(left.agent)
         return left.known
 
-    def _stuck(self, agent: AgentRef) -> list[_Waiting]:
+    def _stuck(self, agent: AgentRef) -> list[_UnstartedJob]:
         return [item for item in self._waiting.values() if item.agent == agent and item.delay is not None]
 
     def _conclude(self, agent: AgentRef) -> None:
@@ -242,11 +242,11 @@ def awaits_pods(job: Job) -> bool:
     return manifest.is_at_work(job) and not job["spec"].get("suspend") and not status.get("ready")
 
 
-def _waiting(agent: AgentRef, job: Job, patience: float) -> _Waiting:
+def _waiting(agent: AgentRef, job: Job, patience: float) -> _UnstartedJob:
     since = _since(job)
     left = max(0.0, patience - max(0.0, unix_time() - since))
     metadata = job["metadata"]
-    return _Waiting(
+    return _UnstartedJob(
         agent,
         manifest.task_id(job),
         metadata["name"],
@@ -257,12 +257,12 @@ def _waiting(agent: AgentRef, job: Job, patience: float) -> _Waiting:
     )
 
 
-def _trouble(job: str, delay: Delay) -> Trouble:
+def _trouble(job: str, delay: PodDelay) -> Trouble:
     remedy = f"; {delay.advice}" if delay.advice else ""
     return Trouble(delay.reason, f"Job {job} has no pod that runs: {delay.message}{remedy}")
 
 
-def _is_passing(delay: Delay | None) -> bool:
+def _is_passing(delay: PodDelay | None) -> bool:
     return delay is not None and delay.passing
 
 

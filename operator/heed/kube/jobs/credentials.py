@@ -12,17 +12,17 @@ from typing import Any
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import TaskWork
 from heed.errors import TaskUnavailable
-from heed.kube.client.client import CORE, Api, ApiError, jobs_path
+from heed.kube.client.client import CORE, ApiError, KubeApi, jobs_path
 from heed.kube.client.refusals import refuser_of
 from heed.kube.jobs import manifest
 
 Job = Mapping[str, Any]
 
 
-class Credentials:
+class JobCredentials:
     """Gives the Jobs of one Agent their Secrets."""
 
-    def __init__(self, api: Api, access: TaskCredentials) -> None:
+    def __init__(self, api: KubeApi, access: TaskCredentials) -> None:
         self._api, self._access = api, access
         self._bare: set[str] = set()  # uids of Jobs that certainly have no Secret
 

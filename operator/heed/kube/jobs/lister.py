@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.kube.client.client import Api, jobs_path
+from heed.kube.client.client import KubeApi, jobs_path
 from heed.kube.jobs import manifest
 
 Job = Mapping[str, Any]
@@ -19,10 +19,10 @@ Saw = Callable[[Job], None]
 NAMED: Final = 100  # Agents in one selector; beyond that, those of all
 
 
-class JobLists:
+class JobLister:
     """One list at a time for each namespace. Who comes while it is being made, waits for the next one."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._next: dict[str, tuple[dict[AgentRef, list[Saw]], asyncio.Task[None]]] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -12,7 +12,7 @@ from heed import names
 from heed.core.effects import TaskEnd
 from heed.core.tasks.job_contract import REASON_BACKOFF_LIMIT, clean_text, parse_result
 from heed.kube.jobs.manifest import task_id
-from heed.kube.jobs.pod_delays import Delay
+from heed.kube.jobs.pod_delays import PodDelay
 from heed.kube.jobs.pod_outcome import PodEnd
 
 Job = Mapping[str, Any]
@@ -29,7 +29,7 @@ def answering_container(job: Job) -> str:
 
 
 def task_end(
-    job: Job, condition: Mapping[str, Any], ends: Sequence[PodEnd], delay: Delay | None = None
+    job: Job, condition: Mapping[str, Any], ends: Sequence[PodEnd], delay: PodDelay | None = None
 ) -> TaskEnd:
     """How a finished Job ended, by its condition Complete or Failed. `delay`: what kept its pods from running."""
     if condition["type"] == "Complete":

@@ -29,7 +29,7 @@ Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Delay:
+class PodDelay:
     """Why there is no pod that runs: `reason` is CamelCase. One that is `passing` may only take its time."""
 
     reason: str
@@ -49,7 +49,7 @@ def job_uid(pod: Object) -> str:
     return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_UID, ""))
 
 
-def pod_delay(pod: Object) -> Delay | None:
+def pod_delay(pod: Object) -> PodDelay | None:
     """Why a pod that is Pending does not run; None where it is at work, or held back on purpose (scheduling gates)."""
     status = pod.get("status") or {}
     scheduled: Object = next(
@@ -62,21 +62,21 @@ def pod_delay(pod: Object) -> Delay | None:
             str(scheduled.get("reason") or "Unschedulable"), pod, str(scheduled.get("message") or "")
         )
     if scheduled.get("status") != "True":
-        return Delay("Unscheduled", f"no scheduler has looked at pod {_name(pod)}", passing=True)
+        return PodDelay("Unscheduled", f"no scheduler has looked at pod {_name(pod)}", passing=True)
     init = status.get("initContainerStatuses") or []
     if any("running" in (item.get("state") or {}) and not item.get("started") for item in init):
         return None  # an init container works; one that has `started` is a sidecar
     return _of_containers(pod, [*init, *(status.get("containerStatuses") or [])])
 
 
-def _of_containers(pod: Object, statuses: Iterable[Object]) -> Delay:
+def _of_containers(pod: Object, statuses: Iterable[Object]) -> PodDelay:
     for item in statuses:
         waiting = (item.get("state") or {}).get("waiting") or {}
         reason = str(waiting.get("reason") or "")
         if reason and reason not in STARTING:
             message = str(waiting.get("message") or "")
             return _said(reason, pod, f'container "{item["name"]}": {_last_end(item) or message}')
-    return Delay("ContainerCreating", f"the containers of pod {_name(pod)} are being made", passing=True)
+    return PodDelay("ContainerCreating", f"the containers of pod {_name(pod)} are being made", passing=True)
 
 
 def _last_end(status: Object) -> str:
@@ -88,24 +88,24 @@ def _last_end(status: Object) -> str:
     return f"ended with exit code {ended.get('exitCode')}" + (f": {text}" if text else "")
 
 
-def _said(reason: str, pod: Object, message: str) -> Delay:
+def _said(reason: str, pod: Object, message: str) -> PodDelay:
     reason = "ImagePullBackOff" if reason in IMAGE else reason
     reason = reason if _REASON.fullmatch(reason) else "PodPending"
-    return Delay(reason, f"pod {_name(pod)}: {message}".rstrip(": "))
+    return PodDelay(reason, f"pod {_name(pod)}: {message}".rstrip(": "))
 
 
 def explained(
     wanted: Iterable[str], pods: Sequence[Object], warnings: Iterable[Object] | None, since: float
-) -> dict[str, Delay | None]:
+) -> dict[str, PodDelay | None]:
     """Why some Jobs have no pod that runs, as far as their pending pods say, and warnings since a time. By uid.
 
     None for a Job that has a pod at work; one of which nothing is known is missing.
     """
     pods = [pod for pod in pods if job_uid(pod) in set(wanted)]
-    by_pods: dict[str, Delay | None] = {job_uid(pod): pod_delay(pod) for pod in pods}
+    by_pods: dict[str, PodDelay | None] = {job_uid(pod): pod_delay(pod) for pod in pods}
     said = event_delays(warnings or (), since)
     by_events = {job_uid(pod): said[pod["metadata"]["uid"]] for pod in pods if pod["metadata"]["uid"] in said}
-    found: dict[str, Delay | None] = {}
+    found: dict[str, PodDelay | None] = {}
     for uid in wanted:
         own = by_pods.get(uid)
         if own is not None and own.passing:
@@ -117,9 +117,9 @@ def explained(
     return found
 
 
-def event_delays(events: Iterable[Object], since: float) -> dict[str, Delay]:
+def event_delays(events: Iterable[Object], since: float) -> dict[str, PodDelay]:
     """What Kubernetes Events of type Warning say since a time: the latest, by the uid of the object it is about."""
-    found: dict[str, tuple[float, Delay]] = {}
+    found: dict[str, tuple[float, PodDelay]] = {}
     for event in events:
         about, at = event.get("involvedObject") or {}, event_time(event)
         reason = str(event.get("reason") or "")
@@ -130,7 +130,7 @@ def event_delays(events: Iterable[Object], since: float) -> dict[str, Delay]:
         uid = str(about.get("uid") or "")
         if uid not in found or found[uid][0] <= at:
             pod = f"pod {about.get('name')}: " if about["kind"] == "Pod" else ""
-            found[uid] = at, Delay(reason, f"{pod}{event.get('message') or reason}")
+            found[uid] = at, PodDelay(reason, f"{pod}{event.get('message') or reason}")
     return {uid: delay for uid, (_, delay) in found.items()}
 
 

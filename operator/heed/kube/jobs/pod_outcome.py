@@ -47,7 +47,7 @@ class PodEnd:
 
 
 @dataclass(frozen=True, slots=True)
-class _Exit:
+class _ContainerExit:
     """The end of a container."""
 
     container: str
@@ -92,7 +92,7 @@ def _success(pod: Pod, answering: str) -> PodEnd:
     )
 
 
-def _failure(pod: Pod, exit_: _Exit | None, cause: str, why: str, at: str) -> PodEnd:
+def _failure(pod: Pod, exit_: _ContainerExit | None, cause: str, why: str, at: str) -> PodEnd:
     return PodEnd(
         _name(pod),
         at,
@@ -107,7 +107,7 @@ def _failure(pod: Pod, exit_: _Exit | None, cause: str, why: str, at: str) -> Po
     )
 
 
-def _exits(pod: Pod, answering: str) -> list[_Exit]:
+def _exits(pod: Pod, answering: str) -> list[_ContainerExit]:
     """The containers that ended with an error, the one that ended the pod first.
 
     An init container that fails keeps all others from running. Else the word of the answering container counts, and of
@@ -128,12 +128,12 @@ def _exits(pod: Pod, answering: str) -> list[_Exit]:
     return [*init, *main]
 
 
-def _errors(statuses: Iterable[Mapping[str, Any]]) -> Iterable[_Exit]:
+def _errors(statuses: Iterable[Mapping[str, Any]]) -> Iterable[_ContainerExit]:
     for item in statuses:
         state, last = item.get("state") or {}, item.get("lastState") or {}
         ended = state.get("terminated") or last.get("terminated") or {}
         if ended and ended.get("exitCode") != 0:
-            yield _Exit(
+            yield _ContainerExit(
                 item["name"],
                 int(ended.get("exitCode") or 0),
                 str(ended.get("reason") or CAUSE_ERROR),
@@ -142,7 +142,7 @@ def _errors(statuses: Iterable[Mapping[str, Any]]) -> Iterable[_Exit]:
             )
 
 
-def _disruption(pod: Pod, exit_: _Exit | None) -> tuple[str, str, str] | None:
+def _disruption(pod: Pod, exit_: _ContainerExit | None) -> tuple[str, str, str] | None:
     """Cause, words and time of what ended the pod as a whole; None where a container ended it."""
     status = pod.get("status") or {}
     target = _condition(pod, DISRUPTION)
@@ -156,7 +156,7 @@ def _disruption(pod: Pod, exit_: _Exit | None) -> tuple[str, str, str] | None:
     return str(target.get("reason") or DISRUPTION), str(target.get("message") or ""), at
 
 
-def _words(pod: Pod, exit_: _Exit) -> str:
+def _words(pod: Pod, exit_: _ContainerExit) -> str:
     """What is to be said before a container's own words; nothing where those are enough."""
     if exit_.reason != OUT_OF_MEMORY:
         return "" if exit_.text else f'container "{exit_.container}" ended with exit code {exit_.code}'
@@ -172,7 +172,7 @@ def _words(pod: Pod, exit_: _Exit) -> str:
     return f'container "{exit_.container}" ran out of memory ({above})'
 
 
-def _ended_by_deletion(pod: Pod, exit_: _Exit) -> bool:
+def _ended_by_deletion(pod: Pod, exit_: _ContainerExit) -> bool:
     """Whether a container ended after the deletion of its pod was asked for."""
     metadata = pod["metadata"]
     if not (deadline := metadata.get("deletionTimestamp")) or not exit_.at:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.client.client import CORE, ApiError, KubeApi
 from heed.kube.jobs.outcome import answering_container
 from heed.kube.jobs.pod_outcome import PodEnd, pod_end
 
@@ -20,10 +20,10 @@ Job = Mapping[str, Any]
 RETRY_DELAY_S: Final = 5.0
 
 
-class JobPods:
+class JobPodReader:
     """How pods ended, by Job. Those that are gone are remembered to say more of an end; nothing depends on it."""
 
-    def __init__(self, api: Api, agent: AgentRef) -> None:
+    def __init__(self, api: KubeApi, agent: AgentRef) -> None:
         self._api, self._agent = api, agent
         self._looks: dict[str, asyncio.Task[None]] = {}
         self._losses: dict[str, tuple[bool, int]] = {}

@@ -13,22 +13,22 @@ from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import REASON_LOST
 from heed.errors import TaskRefused, TaskUnavailable
-from heed.kube.client.client import Api, ApiError, jobs_path
+from heed.kube.client.client import ApiError, KubeApi, jobs_path
 from heed.kube.client.refusals import refused_job
 from heed.kube.jobs import manifest
-from heed.kube.jobs.credentials import Credentials
-from heed.kube.jobs.lister import Job, JobLists
+from heed.kube.jobs.credentials import JobCredentials
+from heed.kube.jobs.lister import Job, JobLister
 from heed.kube.jobs.outcome import task_end
-from heed.kube.jobs.pod_delays import Delay
-from heed.kube.jobs.pods import JobPods
-from heed.kube.jobs.search import Searches
+from heed.kube.jobs.pod_delays import PodDelay
+from heed.kube.jobs.pods import JobPodReader
+from heed.kube.jobs.search import JobSearches
 from heed.util.clock import timestamp, unix_time
 
 log = logging.getLogger("heed.jobs")
 RETRY_DELAY_S: Final = 5.0
 AT_ONCE = 16  # looks for single Jobs
 Report = Callable[[TaskEnd], bool]
-Seen = Callable[[Job, bool], Delay | None]  # the Job, and whether it is gone
+Seen = Callable[[Job, bool], PodDelay | None]  # the Job, and whether it is gone
 Pending = Mapping[str, PendingTask]
 
 
@@ -42,9 +42,9 @@ class JobRunner:
 
     def __init__(
         self,
-        api: Api,
+        api: KubeApi,
         agent: AgentRef,
-        lists: JobLists | None = None,
+        lists: JobLister | None = None,
         orphans: set[str] | None = None,
         access: TaskCredentials | None = None,
     ) -> None:
@@ -52,16 +52,16 @@ class JobRunner:
         self.waits: Callable[[str], bool] = lambda task_id: True
         self.pending: Callable[[], Pending | None] = lambda: None
         self.seen: Seen = lambda job, deleted: None
-        self._api, self._agent, self._lists = api, agent, lists or JobLists(api)
+        self._api, self._agent, self._lists = api, agent, lists or JobLister(api)
         self._access = access or TaskCredentials()
-        self._pods = JobPods(api, agent)
+        self._pods = JobPodReader(api, agent)
         self._closed = False
         self._orphans: set[str] = set() if orphans is None else orphans
         self._deletions: dict[str, asyncio.Task[None]] = {}
         self._readings: dict[str, asyncio.Task[None]] = {}
-        self._searches = Searches(agent, self._find_again)
+        self._searches = JobSearches(agent, self._find_again)
         self._starts: dict[str, asyncio.Event] = {}
-        self._credentials = Credentials(api, self._access)
+        self._credentials = JobCredentials(api, self._access)
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Create the Job, and what it needs to run; one that is already there is checked to be ours."""
@@ -151,7 +151,7 @@ class JobRunner:
 
     async def resume(self, task_ids: Sequence[str]) -> None:
         """Compare the Agent's tasks with all its Jobs; started ones without a Job are lost."""
-        comparison = Comparison(self, task_ids)
+        comparison = JobComparison(self, task_ids)
         try:
             await self._lists.show(self._agent, comparison.saw)
         except ApiError as error:
@@ -232,7 +232,7 @@ class JobRunner:
         if task := self._deletions.pop(name, None):
             task.cancel()
 
-    async def _read(self, job: Job, delay: Delay | None) -> None:
+    async def _read(self, job: Job, delay: PodDelay | None) -> None:
         """Report a finished Job, with the message that its pod left."""
         condition = manifest.finished(job)
         assert condition is not None
@@ -254,7 +254,7 @@ class JobRunner:
             await asyncio.sleep(RETRY_DELAY_S)
 
 
-class Comparison:
+class JobComparison:
     """Of an Agent's tasks with its Jobs. It begins before the Jobs are listed: what changes meanwhile is no finding."""
 
     def __init__(self, runner: JobRunner, started: Iterable[str] | None = None) -> None:

@@ -12,7 +12,7 @@ log = logging.getLogger("heed.jobs")
 BACKOFF = Backoff(first_s=5.0, last_s=60.0)
 
 
-class Searches:
+class JobSearches:
     """The searches of one Agent. `look` says whether to look again, and raises TaskUnavailable where it cannot tell."""
 
     def __init__(self, agent: AgentRef, look: Callable[[str], Awaitable[bool]]) -> None:

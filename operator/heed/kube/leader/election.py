@@ -23,8 +23,8 @@ from kubernetes.aio.leaderelection import leaderelection
 from kubernetes.aio.leaderelection.electionconfig import Config
 
 from heed.errors import HeedError
-from heed.kube.client.client import Api, ApiError, agents_path
-from heed.kube.client.reachability import Contact
+from heed.kube.client.client import ApiError, KubeApi, agents_path
+from heed.kube.client.reachability import Reachability
 from heed.kube.leader.lease_lock import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded
 from heed.settings import Settings
 from heed.util.aio import stop
@@ -79,10 +79,10 @@ def candidacy(settings: Settings) -> Candidacy | None:
     return Candidacy(namespace, settings.lease, settings.identity or own_identity())
 
 
-def leadership(settings: Settings, api: Api) -> Leadership:
+def leadership(settings: Settings, api: KubeApi) -> Leadership:
     """The election that the settings ask for. `api` should be a connection of its own, which no work can hold up."""
     standing = candidacy(settings)
-    return Unopposed(api, settings.namespace) if standing is None else Election(api, standing)
+    return NoElection(api, settings.namespace) if standing is None else Election(api, standing)
 
 
 def own_namespace() -> str | None:
@@ -101,9 +101,9 @@ def own_identity() -> str:
 class Election:
     """A candidate for a Lease, term after term."""
 
-    def __init__(self, api: Api, candidacy: Candidacy) -> None:
+    def __init__(self, api: KubeApi, candidacy: Candidacy) -> None:
         self._api, self._candidacy = api, candidacy
-        self._contact = Contact(f"the lease {candidacy.namespace}/{candidacy.lease}", REMEDIES)
+        self._contact = Reachability(f"the lease {candidacy.namespace}/{candidacy.lease}", REMEDIES)
         self._lock: LeaseLock | None = None
         # It says every two seconds what is wrong; `Contact` does so once.
         logging.getLogger(leaderelection.__name__).setLevel(logging.CRITICAL)
@@ -168,12 +168,12 @@ def _config(lock: LeaseLock) -> Config:
     return Config(lock, LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD, nothing, None)  # type: ignore[arg-type]
 
 
-class Unopposed:
+class NoElection:
     """No election: this process is the active one, and nobody stands by. The API server is asked for the probe only."""
 
-    def __init__(self, api: Api, namespace: str | None) -> None:
+    def __init__(self, api: KubeApi, namespace: str | None) -> None:
         self._api, self._path = api, agents_path(namespace)
-        self._contact = Contact("the list of Agents")
+        self._contact = Reachability("the list of Agents")
 
     def holds(self) -> bool:
         """Always."""

@@ -16,12 +16,12 @@ from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
-from heed.kube.client.client import Answer, Api, ApiError
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 
 MESSAGE = "this replica is not the active one any more"
 
 
-class FencedApi(Api):
+class FencedKubeApi(KubeApi):
     """Reads always; writes only while `may_write`."""
 
     def __init__(self, client_: client.ApiClient) -> None:
@@ -29,23 +29,23 @@ class FencedApi(Api):
         self.may_write: Callable[[], bool] = lambda: False
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None) -> "FencedApi":
+    async def connect(cls, kubeconfig: str | None = None) -> "FencedKubeApi":
         """See Api. Raises InvalidSettings."""
         connected = await super().connect(kubeconfig)
         assert isinstance(connected, cls)
         return connected
 
-    async def create(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """See Api. Raises ApiError."""
         self._check()
         return await super().create(path, body)
 
-    async def merge(self, path: str, patch: Mapping[str, Any]) -> Answer:
+    async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
         """See Api. Raises ApiError."""
         self._check()
         return await super().merge(path, patch)
 
-    async def delete(self, path: str, uid: str | None = None) -> Answer:
+    async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
         """See Api. Raises ApiError."""
         self._check()
         return await super().delete(path, uid)

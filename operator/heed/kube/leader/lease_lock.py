@@ -14,8 +14,8 @@ from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.leaderelectionrecord import LeaderElectionRecord
 from kubernetes.aio.leaderelection.resourcelock.baselock import BaseLock
 
-from heed.kube.client.client import Answer, Api, ApiError
-from heed.kube.client.reachability import Contact
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi
+from heed.kube.client.reachability import Reachability
 from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.election")
@@ -29,7 +29,7 @@ LEASES: Final = "/apis/coordination.k8s.io/v1"
 class LeaseLock(BaseLock):
     """One candidacy for a Lease: from standing by to the loss of it."""
 
-    def __init__(self, api: Api, namespace: str, name: str, identity: str, contact: Contact) -> None:
+    def __init__(self, api: KubeApi, namespace: str, name: str, identity: str, contact: Reachability) -> None:
         super().__init__(name, namespace, identity)
         self._api, self._contact = api, contact
         self._path = leases_path(namespace, name)
@@ -103,7 +103,7 @@ class LeaseLock(BaseLock):
         """Seconds for which it is ours without another renewal."""
         return 0.0 if self._renewed_at is None else self._renewed_at + RENEW_DEADLINE - time.monotonic()
 
-    def _read(self, answer: Answer) -> str | None:
+    def _read(self, answer: ApiResponse) -> str | None:
         self._spec = answer.body.get("spec") or {}
         self._version = answer.body["metadata"]["resourceVersion"]
         holder: str | None = self._spec.get("holderIdentity")
@@ -112,7 +112,7 @@ class LeaseLock(BaseLock):
     def _fenced(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         return {"metadata": {"resourceVersion": self._version}, "spec": spec}
 
-    async def _write(self, request: Awaitable[Answer]) -> bool:
+    async def _write(self, request: Awaitable[ApiResponse]) -> bool:
         began = time.monotonic()  # when it is answered says nothing of when the others saw it
         try:
             answer = await bounded(request)
@@ -128,7 +128,7 @@ class LeaseLock(BaseLock):
         return True
 
 
-async def bounded(request: Awaitable[Answer]) -> Answer:
+async def bounded(request: Awaitable[ApiResponse]) -> ApiResponse:
     """A request that gives up early enough for another try before the deadline. Raises ApiError."""
     try:
         async with asyncio.timeout(REQUEST_TIMEOUT):

@@ -14,7 +14,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.lag import Lag
 from heed.engine.observer import Observer
 from heed.engine.ports import Stored
-from heed.kube.metrics.instruments import Distribution, Tally
+from heed.kube.metrics.instruments import Histogram, LabelledCounter
 
 DECIDE: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 0.01, 0.05, 0.25, 1.0, 2.5)  # seconds
 ANSWER: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)  # seconds
@@ -24,7 +24,7 @@ _EFFECTS: Final = {"StartTask": "start", "CancelTask": "cancel", "Publish": "pub
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class AgentSnapshot:
     """What is known of an Agent now.
 
     Its condition `Ready`, its loop's ledger and lag, where there is one, how many of its tasks do not get to run, and
@@ -39,28 +39,28 @@ class Sight:
     refused: bool = False
 
 
-class Metrics:
+class OperatorMetrics:
     """The operator's figures since the process began. Called from one event loop."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self.decide = Distribution(DECIDE)
-        self.commit = Distribution(ANSWER)
+        self.decide = Histogram(DECIDE)
+        self.commit = Histogram(ANSWER)
         self.written = 0  # bytes of Agents' objects
-        self.effects = Tally("effect")
+        self.effects = LabelledCounter("effect")
         for effect in _EFFECTS.values():
             self.effects.add(effect, count=0)
-        self.ends = Tally("reason")
-        self.letters = Tally("code")
-        self.troubles = Tally("what", "error")
-        self.requests = Tally("method", "code")
-        self.answers: dict[str, Distribution] = {}
+        self.ends = LabelledCounter("reason")
+        self.letters = LabelledCounter("code")
+        self.troubles = LabelledCounter("what", "error")
+        self.requests = LabelledCounter("method", "code")
+        self.answers: dict[str, Histogram] = {}
 
     def answered(self, method: str, status: int, seconds: float) -> None:
         """The API server answered a request; a status of 0: it did not."""
         self.requests.add(method, str(status) if status else NO_ANSWER)
         if (answers := self.answers.get(method)) is None:
-            answers = self.answers[method] = Distribution(ANSWER)
+            answers = self.answers[method] = Histogram(ANSWER)
         answers.add((seconds,))
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:

@@ -26,8 +26,8 @@ from heed.bus.client.connection import Connection
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.engine.ports import Stored
 from heed.kube.leader.election import Leadership
-from heed.kube.metrics.collector import Metrics, Sight
-from heed.kube.metrics.instruments import Distribution, Labels, Tally
+from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
+from heed.kube.metrics.instruments import Histogram, LabelledCounter, Labels
 from heed.util.clock import now
 from heed.util.http_server import serving
 
@@ -36,22 +36,22 @@ KINDS: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 Series = tuple[Sequence[str], float]
 
 
-class Agents(Protocol):
+class AgentSnapshots(Protocol):
     """Who knows the Agents: the fleet of the active replica."""
 
-    def sights(self) -> Iterable[Sight]:
+    def sights(self) -> Iterable[AgentSnapshot]:
         """One for each Agent, as it is now."""
 
 
-class Exposition:
+class MetricsPage:
     """A registry of its own. `connection` and `agents` come and go with what the replica does."""
 
-    def __init__(self, metrics: Metrics, leadership: Leadership) -> None:
+    def __init__(self, metrics: OperatorMetrics, leadership: Leadership) -> None:
         self.connection: Connection | None = None
-        self.agents: Agents | None = None
+        self.agents: AgentSnapshots | None = None
         self.flaws: Sequence[StreamFlaw] = ()  # of the streams
         self._metrics, self._leadership = metrics, leadership
-        self._sights: Sequence[Sight] = ()
+        self._sights: Sequence[AgentSnapshot] = ()
         self._turn = asyncio.Lock()
         self.registry = CollectorRegistry()
         self.registry.register(self)
@@ -118,7 +118,7 @@ class Exposition:
         yield _tally("heed_troubles_total", "What failed and was to be tried again", metrics.troubles)
 
 
-def _of_agents(sights: Sequence[Sight]) -> Iterator[Metric]:
+def _of_agents(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     """The metrics of every Agent."""
     ready = Counter(sight.ready for sight in sights)
     yield _gauge("heed_agents", "Agents by their condition Ready", ("ready", "reason"), ready.items())
@@ -186,7 +186,7 @@ def _of_sizes(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
         )
 
 
-def _of_lags(sights: Sequence[Sight]) -> Iterator[Metric]:
+def _of_lags(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     rows = [((item.agent.namespace, item.agent.name), item.lag) for item in sights]
     lags, at = [(agent, lag) for agent, lag in rows if lag is not None], now()
     yield _gauge(
@@ -219,11 +219,11 @@ def _counter(name: str, help: str, labels: Labels, series: Mapping[Any, float]) 
     return family
 
 
-def _tally(name: str, help: str, tally: Tally) -> Metric:
+def _tally(name: str, help: str, tally: LabelledCounter) -> Metric:
     return _counter(name, help, tally.names, tally.counts.copy())
 
 
-def _histogram(name: str, help: str, labels: Labels, series: Mapping[Any, Distribution]) -> Metric:
+def _histogram(name: str, help: str, labels: Labels, series: Mapping[Any, Histogram]) -> Metric:
     family = HistogramMetricFamily(name, help, labels=labels)
     for values, distribution in series.items():
         family.add_metric(values, distribution.buckets(), distribution.total)
@@ -231,7 +231,7 @@ def _histogram(name: str, help: str, labels: Labels, series: Mapping[Any, Distri
 
 
 @asynccontextmanager
-async def serving_metrics(port: int, exposition: Exposition) -> AsyncIterator[None]:
+async def serving_metrics(port: int, exposition: MetricsPage) -> AsyncIterator[None]:
     """Serve /metrics on a port (0: do not). Raises InvalidSettings."""
 
     async def metrics(request: web.Request) -> web.Response:

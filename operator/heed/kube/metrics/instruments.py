@@ -14,7 +14,7 @@ MOST: Final = 200
 OTHER: Final = "Other"
 
 
-class Tally:
+class LabelledCounter:
     """Counts by label values. Whatever comes as a label, there are no more than MOST; the rest is counted as OTHER."""
 
     def __init__(self, *names: str) -> None:
@@ -28,7 +28,7 @@ class Tally:
         self.counts[labels] = self.counts.get(labels, 0) + count
 
 
-class Distribution:
+class Histogram:
     """How many values there were up to each of some bounds, and their sum: a histogram's state."""
 
     def __init__(self, bounds: Sequence[float]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed.api.conditions import MAX_MESSAGE, Condition, with_condition
-from heed.kube.client.client import Api, ApiError, objects_path
+from heed.kube.client.client import ApiError, KubeApi, objects_path
 from heed.kube.status.ready import version
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
@@ -66,7 +66,7 @@ class Accepting:
     `wrote` is shown each object as it is after a write.
     """
 
-    def __init__(self, api: Api, wrote: Callable[[Body], None]) -> None:
+    def __init__(self, api: KubeApi, wrote: Callable[[Body], None]) -> None:
         self._api, self._wrote = api, wrote
         self._wanted: dict[str, _Wanted] = {}
         self._writers: dict[str, asyncio.Task[None]] = {}

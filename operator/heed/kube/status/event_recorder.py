@@ -17,7 +17,7 @@ from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import Observer
-from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.client.client import CORE, ApiError, KubeApi
 from heed.kube.status.ready import REJECTED
 from heed.util.aio import stop
 from heed.util.clock import timestamp
@@ -48,7 +48,7 @@ class _Letters:
 class Happenings:
     """An observer of loops that passes everything on, and tells of dead letters; the reconciler tells of conditions."""
 
-    def __init__(self, api: Api, observer: Observer, *, every: float = EVERY) -> None:
+    def __init__(self, api: KubeApi, observer: Observer, *, every: float = EVERY) -> None:
         self._api, self._observer, self._every = api, observer, every
         self._instance = socket.gethostname()[:128] or CONTROLLER
         self._letters: dict[tuple[AgentRef, str], _Letters] = {}

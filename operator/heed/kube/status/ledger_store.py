@@ -16,7 +16,7 @@ from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import Stored
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
-from heed.kube.client.client import Answer, Api, ApiError, agent_path
+from heed.kube.client.client import ApiError, ApiResponse, KubeApi, agent_path
 from heed.util.clock import timestamp
 
 Conditions = list[dict[str, Any]]
@@ -24,7 +24,7 @@ MAX_MOVES: Final = 8  # of the reconciler that are remembered, between two commi
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _KnownConditions:
     """The conditions of an Agent at a version, and its generation."""
 
     version: str
@@ -32,12 +32,12 @@ class _Said:
     generation: int
 
 
-class StatusLedger:
+class StatusLedgerStore:
     """The ledger of one Agent. A write carries only what changed, and the resourceVersion it is based on."""
 
-    def __init__(self, api: Api, agent: AgentRef) -> None:
+    def __init__(self, api: KubeApi, agent: AgentRef) -> None:
         self._api, self._agent = api, agent
-        self._said: _Said | None = None
+        self._said: _KnownConditions | None = None
         self._moves: dict[str, str] = {}  # from a version to the next one, with the same ledger
 
     async def load(self) -> Stored:
@@ -88,19 +88,21 @@ class StatusLedger:
             self._said.conditions, base.ledger, ledger, timestamp(), self._said.generation
         )
 
-    def _check_same(self, answer: Answer) -> None:
+    def _check_same(self, answer: ApiResponse) -> None:
         uid = answer.body["metadata"]["uid"]
         if uid != self._agent.uid:
             raise LedgerGone(f"agent {self._agent} is another one now: uid {uid}")
 
-    def _stored(self, answer: Answer, ledger: Ledger) -> Stored:
+    def _stored(self, answer: ApiResponse, ledger: Ledger) -> Stored:
         self._said = _said(answer.body)
         return Stored(ledger, self._said.version, answer.size)
 
 
-def _said(body: Mapping[str, Any]) -> _Said:
+def _said(body: Mapping[str, Any]) -> _KnownConditions:
     metadata, status = body["metadata"], body.get("status") or {}
-    return _Said(metadata["resourceVersion"], status.get("conditions") or [], metadata.get("generation", 0))
+    return _KnownConditions(
+        metadata["resourceVersion"], status.get("conditions") or [], metadata.get("generation", 0)
+    )
 
 
 def changed_conditions(

@@ -24,7 +24,7 @@ from heed.api.conditions import (
 )
 from heed.core.effects import AgentRef
 from heed.errors import INVALID, NOT_GRANTED, POLICY_VIOLATION
-from heed.kube.client.client import Api, ApiError, agent_path
+from heed.kube.client.client import ApiError, KubeApi, agent_path
 from heed.kube.status.loop_health import Undecided, Verdict
 from heed.kube.status.reasons import Trouble, remedy_of
 from heed.util.aio import stop
@@ -213,7 +213,7 @@ class Saying:
 
     def __init__(
         self,
-        api: Api,
+        api: KubeApi,
         wanted: Callable[[AgentRef], Word | None],
         between: float,
         became: Became = _nobody,

@@ -26,7 +26,7 @@ BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.ke
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
+class WebhookKeys:
     """An authority and what it issued. The bundle's last authority is the one whose key this is."""
 
     bundle: tuple[x509.Certificate, ...]
@@ -59,7 +59,7 @@ class Keys:
         }
 
 
-def keys_of(data: Mapping[str, bytes]) -> Keys | None:
+def keys_of(data: Mapping[str, bytes]) -> WebhookKeys | None:
     """What a Secret holds; None for nothing that can be used."""
     try:
         authority_key, key = (
@@ -76,10 +76,12 @@ def keys_of(data: Mapping[str, bytes]) -> Keys | None:
     fits = (
         authority_key.public_key() == bundle[-1].public_key() and key.public_key() == certificate.public_key()
     )
-    return Keys(bundle, authority_key, certificate, key) if fits else None
+    return WebhookKeys(bundle, authority_key, certificate, key) if fits else None
 
 
-def due(keys: Keys | None, hosts: Sequence[str], now: datetime, trusted: bytes | None = None) -> Keys | None:
+def due(
+    keys: WebhookKeys | None, hosts: Sequence[str], now: datetime, trusted: bytes | None = None
+) -> WebhookKeys | None:
     """What has to take the place of `keys` now, or None.
 
     `hosts` are DNS names and IP addresses. `trusted` is the bundle that the API server has, where that is known: no
@@ -107,10 +109,10 @@ def due(keys: Keys | None, hosts: Sequence[str], now: datetime, trusted: bytes |
     return replace(keys, bundle=alive) if alive != keys.bundle else None
 
 
-def _made(hosts: Sequence[str], now: datetime) -> Keys:
+def _made(hosts: Sequence[str], now: datetime) -> WebhookKeys:
     authority, authority_key = _authority(now)
     certificate, key = _issue(authority, authority_key, hosts, now)
-    return Keys((authority,), authority_key, certificate, key)
+    return WebhookKeys((authority,), authority_key, certificate, key)
 
 
 def _authority(now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from heed.errors import HeedError, InvalidSettings
-from heed.kube.client.client import CORE, Api, ApiError
+from heed.kube.client.client import CORE, ApiError, KubeApi
 from heed.kube.leader.election import own_namespace
-from heed.kube.webhook.ca import CERTIFICATE, KEY, Keys, due, keys_of
+from heed.kube.webhook.ca import CERTIFICATE, KEY, WebhookKeys, due, keys_of
 from heed.settings import Settings
 from heed.util.clock import now
 
@@ -42,22 +42,22 @@ class NoCertificate(HeedError):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ServedCertificate:
     """A certificate with its chain and key, as PEM, and what is wrong all the same, or None."""
 
     pem: bytes
     trouble: str | None = None
 
 
-class Source(Protocol):
+class CertificateSource(Protocol):
     """Where the certificate comes from."""
 
-    async def current(self) -> Found:
+    async def current(self) -> ServedCertificate:
         """What to serve now. Raises ApiError, NoCertificate."""
         ...
 
 
-class Tls:
+class ServerTls:
     """The TLS of a server whose certificate may be replaced at any time; before the first one, handshakes fail."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Tls:
         self.ready.set()
         return True
 
-    async def keep(self, source: Source, look: float = LOOK) -> None:
+    async def keep(self, source: CertificateSource, look: float = LOOK) -> None:
         """Serve what the source has, for ever. What goes wrong is said, and tried again."""
         said: str | None = None
         while True:
@@ -103,14 +103,14 @@ class Tls:
             connection.context = self._current
 
 
-def source_of(settings: Settings, api: Api) -> Source:
+def source_of(settings: Settings, api: KubeApi) -> CertificateSource:
     """Where the settings say that the certificate comes from. Raises InvalidSettings."""
     if settings.webhook_certificate is not None:
         if settings.webhook_secret is not None:
             raise InvalidSettings(
                 "HEED_WEBHOOK_CERTIFICATE and HEED_WEBHOOK_SECRET are two ways to a certificate; choose one"
             )
-        return Folder(Path(settings.webhook_certificate))
+        return CertificateFolder(Path(settings.webhook_certificate))
     if settings.webhook_secret is None or settings.webhook_service is None:
         raise InvalidSettings(
             f"HEED_WEBHOOK_PORT={settings.webhook_port} needs a certificate: set HEED_WEBHOOK_SECRET and "
@@ -118,7 +118,9 @@ def source_of(settings: Settings, api: Api) -> Source:
         )
     namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
     hosts = _hosts(settings.webhook_service, namespace)
-    return SelfIssued(api, namespace, settings.webhook_secret, settings.webhook_configuration, hosts)
+    return SelfIssuedCertificate(
+        api, namespace, settings.webhook_secret, settings.webhook_configuration, hosts
+    )
 
 
 def _hosts(text: str, namespace: str) -> list[str]:
@@ -138,15 +140,17 @@ def _hosts(text: str, namespace: str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class CertificateFolder:
     """A folder with `tls.crt` and `tls.key` that somebody else keeps up to date, such as a mounted Secret."""
 
     path: Path
 
-    async def current(self) -> Found:
+    async def current(self) -> ServedCertificate:
         """See Source. What is read while it is being replaced may not fit together; the next look finds it whole."""
         try:
-            return Found(b"\n".join((self.path / name).read_bytes() for name in (CERTIFICATE, KEY)))
+            return ServedCertificate(
+                b"\n".join((self.path / name).read_bytes() for name in (CERTIFICATE, KEY))
+            )
         except OSError as error:
             remedy = "HEED_WEBHOOK_CERTIFICATE is the folder of tls.crt and tls.key"
             message = f"{error.filename}: {error.strerror}; {remedy}"
@@ -154,17 +158,17 @@ class Folder:
 
 
 @dataclass(frozen=True, slots=True)
-class SelfIssued:
+class SelfIssuedCertificate:
     """A certificate from an authority of our own, both in a Secret. `hosts` are what the certificate is for."""
 
-    api: Api
+    api: KubeApi
     namespace: str
     secret: str
     configuration: str | None
     hosts: Sequence[str]
     clock: Callable[[], datetime] = now
 
-    async def current(self) -> Found:
+    async def current(self) -> ServedCertificate:
         """See Source. It fits the bundle in the configuration, but where that could not be written."""
         for _ in range(CLASHES):
             try:
@@ -175,7 +179,7 @@ class SelfIssued:
                     raise
         raise NoCertificate(f"the Secret {self._place} or the webhook's configuration changes all the time")
 
-    async def _look(self) -> Found | None:
+    async def _look(self) -> ServedCertificate | None:
         """One look at all there is; None where something was written, and another look is needed."""
         # In this order: what is then read from the Secret is not older than the bundle that it is compared with.
         configuration, trouble = await self._configuration()
@@ -193,7 +197,7 @@ class SelfIssued:
                 if error.status == 409:
                     raise
                 trouble = f"ValidatingWebhookConfiguration {self.configuration} cannot be written: {error}"
-        return Found(keys.served, trouble)
+        return ServedCertificate(keys.served, trouble)
 
     async def _configuration(self) -> tuple[dict[str, Any] | None, str | None]:
         """The webhook's configuration, or what is wrong with it."""
@@ -214,13 +218,13 @@ class SelfIssued:
                 raise NoCertificate(message) from None
             raise
 
-    async def _store(self, secret: Mapping[str, Any], keys: Keys) -> None:
+    async def _store(self, secret: Mapping[str, Any], keys: WebhookKeys) -> None:
         data = {name: base64.b64encode(value).decode() for name, value in keys.data().items()}
         await self.api.merge(self._secret_path, {"metadata": _fence(secret), "data": data})
         until = keys.certificate.not_valid_after_utc.isoformat()
         log.info("webhook keys written", extra={"secret": self._place, "certificate_until": until})
 
-    async def _trust(self, configuration: Mapping[str, Any], keys: Keys) -> None:
+    async def _trust(self, configuration: Mapping[str, Any], keys: WebhookKeys) -> None:
         """Have the API server trust what we serve. A merge patch replaces a list, so all of it goes there."""
         bundle = base64.b64encode(keys.trusted).decode()
         webhooks = [

@@ -7,7 +7,7 @@ from typing import Any, Final
 from heed import names
 from heed.api.policy import MAX_RULES
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext
-from heed.kube.client.client import Api, ApiError, objects_path
+from heed.kube.client.client import ApiError, KubeApi, objects_path
 
 AGENTS: Final = 300  # that a policy or a grant may concern
 BYTES: Final = 8 * 1024**2  # of them, with their ledgers, which may be large
@@ -17,10 +17,10 @@ FIRST_PAGE: Final = 8  # as long as nobody knows how large they are
 Body = dict[str, Any]
 
 
-class Surroundings:
+class ClusterContextReader:
     """Of requests: nothing is kept between them."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._turn = asyncio.Lock()
 

@@ -18,10 +18,10 @@ from heed import names
 from heed.api.validation import kind_of
 from heed.core.compiler.admission import FINE, AdmissionRequest, AdmissionVerdict, passes
 from heed.errors import HeedError, Problem
-from heed.kube.client.client import Api
+from heed.kube.client.client import KubeApi
 from heed.kube.client.deep_json import read
-from heed.kube.webhook.certificates import LOOK, Tls, source_of
-from heed.kube.webhook.cluster_context import Surroundings
+from heed.kube.webhook.certificates import LOOK, ServerTls, source_of
+from heed.kube.webhook.cluster_context import ClusterContextReader
 from heed.kube.webhook.review_pool import Checks
 from heed.settings import Settings
 from heed.util.aio import stop
@@ -40,12 +40,12 @@ TOO_DEEP: Final = AdmissionVerdict((Problem("spec", "nests too deep", "flatten i
 Body = dict[str, Any]
 
 
-class _Malformed(HeedError):
+class _MalformedReview(HeedError):
     """What came is no AdmissionReview that we know."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ParsedReview:
     """A request, and what is needed to answer it."""
 
     uid: str
@@ -57,7 +57,7 @@ class _Asked:
 
 @asynccontextmanager
 async def serving_admission(
-    settings: Settings, api: Api, *, host: str | None = None, look: float = LOOK
+    settings: Settings, api: KubeApi, *, host: str | None = None, look: float = LOOK
 ) -> AsyncIterator[None]:
     """Serve the webhook on its port (0: do not), and look after its certificate every `look` seconds.
 
@@ -67,11 +67,11 @@ async def serving_admission(
         yield
         return
     async with AsyncExitStack() as closing:
-        tls, checks = Tls(), Checks()
+        tls, checks = ServerTls(), Checks()
         closing.push_async_callback(checks.close)
         keeping = asyncio.create_task(tls.keep(source_of(settings, api), look))
         closing.push_async_callback(stop, keeping)
-        admission = Admission(api, checks, settings.namespace)
+        admission = AdmissionServer(api, checks, settings.namespace)
         server = serving(
             settings.webhook_port,
             [web.post("/validate", admission.validate)],
@@ -85,11 +85,11 @@ async def serving_admission(
         yield
 
 
-class Admission:
+class AdmissionServer:
     """Answers AdmissionReviews. `watched` is the one namespace whose Agents run here; None: all."""
 
-    def __init__(self, api: Api, checks: Checks, watched: str | None = None) -> None:
-        self._surroundings, self._checks, self._watched = Surroundings(api), checks, watched
+    def __init__(self, api: KubeApi, checks: Checks, watched: str | None = None) -> None:
+        self._surroundings, self._checks, self._watched = ClusterContextReader(api), checks, watched
         self._under_way = 0
 
     async def validate(self, http: web.Request) -> web.Response:
@@ -101,7 +101,7 @@ class Admission:
             async with asyncio.timeout(WITHIN):
                 asked = _asked(await http.read())
                 verdict = await self._verdict(asked)
-        except _Malformed as error:
+        except _MalformedReview as error:
             return _error(400, str(error))
         except (web.RequestPayloadError, ConnectionError) as error:
             return _error(400, f"the request broke off: {error}")
@@ -122,7 +122,7 @@ class Admission:
             log.info("manifest refused", extra=extra)
         return web.json_response(_review(asked, verdict))
 
-    async def _verdict(self, asked: _Asked) -> AdmissionVerdict:
+    async def _verdict(self, asked: _ParsedReview) -> AdmissionVerdict:
         if asked.request is None or self._watched not in (None, asked.namespace) or passes(asked.request):
             return FINE
         if asked.cut:
@@ -137,46 +137,46 @@ class Admission:
 # ── AdmissionReview ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _asked(data: bytes) -> _Asked:
+def _asked(data: bytes) -> _ParsedReview:
     """What the API server asks. Raises _Malformed."""
     try:
         review, cut = read(data)
     except ValueError:
-        raise _Malformed("this is no JSON") from None
+        raise _MalformedReview("this is no JSON") from None
     if not isinstance(review, dict) or review.get("apiVersion") != REVIEW:
-        raise _Malformed(f"this is no AdmissionReview of {REVIEW}")
+        raise _MalformedReview(f"this is no AdmissionReview of {REVIEW}")
     request = _field(review, "request", dict)
     kind = _field(request, "kind", dict)
     uid, operation = _field(request, "uid", str), _field(request, "operation", str)
     namespace, name = request.get("namespace") or "", request.get("name") or ""
     if not (isinstance(namespace, str) and isinstance(name, str)):
-        raise _Malformed("request.namespace and request.name are strings")
+        raise _MalformedReview("request.namespace and request.name are strings")
     ours = (
         kind.get("group") == names.GROUP
         and kind.get("kind") in names.PLURALS
         and not request.get("subResource")
     )
     if not ours or operation not in ("CREATE", "UPDATE"):
-        return _Asked(uid, namespace, name, None)
+        return _ParsedReview(uid, namespace, name, None)
     if not names.is_name(namespace):
-        raise _Malformed("request.namespace is no namespace")
+        raise _MalformedReview("request.namespace is no namespace")
     new = _field(request, "object", dict)
     old = _field(request, "oldObject", dict) if operation == "UPDATE" else None
     metadata = {"namespace": namespace, "name": name, **_field(new, "metadata", dict)}
     if not metadata["name"]:  # one whose name is still to be made
         metadata["name"] = f"{metadata.get('generateName') or 'x'}x"
     request = AdmissionRequest(kind["kind"], {**new, "metadata": metadata}, old)
-    return _Asked(uid, namespace, metadata["name"], request, cut)
+    return _ParsedReview(uid, namespace, metadata["name"], request, cut)
 
 
 def _field(body: Body, name: str, type_: type[Any]) -> Any:
     value = body.get(name)
     if not isinstance(value, type_):
-        raise _Malformed(f"{name} is {kind_of(value)}")
+        raise _MalformedReview(f"{name} is {kind_of(value)}")
     return value
 
 
-def _review(asked: _Asked, verdict: AdmissionVerdict) -> Body:
+def _review(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
     response: Body = {"uid": asked.uid, "allowed": not verdict.problems}
     if verdict.problems:
         response["status"] = _status(asked, verdict)
@@ -189,7 +189,7 @@ def _review(asked: _Asked, verdict: AdmissionVerdict) -> Body:
     return {"apiVersion": REVIEW, "kind": "AdmissionReview", "response": response}
 
 
-def _status(asked: _Asked, verdict: AdmissionVerdict) -> Body:
+def _status(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
     """As the API server says it of its own rules: kubectl shows the causes, other clients the message."""
     assert asked.request is not None
     causes = [
