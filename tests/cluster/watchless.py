@@ -15,7 +15,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.engine.observer import LogObserver
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi, agent_path, agents_path, jobs_path
 from heed.kube.controller.agents import AgentController
 from heed.kube.status.loop_health import Patience
@@ -160,7 +160,7 @@ async def watchless_fleet(
     connection = await connect(settings, "test", attempts=3)
     await ensure_streams(connection, settings.stream)
     bus = JetStreamBus(connection)
-    fleet = AgentController(own, bus, LogObserver(), Pace(), patience=patience)
+    fleet = AgentController(own, bus, LogObserver(), CommitRate(), patience=patience)
     try:
         yield Watchless(api, fleet, bus, namespace)
     finally:

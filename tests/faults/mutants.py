@@ -21,8 +21,8 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import loop, task_deadlines
-from heed.engine.batch import Batch, still_owed
-from heed.engine.ports import Reader, Stored, TaskRunner
+from heed.engine.batch import DecisionBatch, still_owed
+from heed.engine.ports import Reader, StoredLedger, TaskRunner
 from heed.local import ledger_store
 from heed.local.ledger_store import KeyValueLedgerStore
 
@@ -44,7 +44,7 @@ def effects_before_commit() -> None:
     """What a decision asks for is done while nobody would know of it after a crash."""
     commit = loop.AgentLoop._commit
 
-    async def early(self: loop.AgentLoop, ledger: Ledger, batch: Batch) -> None:
+    async def early(self: loop.AgentLoop, ledger: Ledger, batch: DecisionBatch) -> None:
         if self._performer is not None:
             self._performer.perform(still_owed(ledger, batch.decisions))
         await commit(self, ledger, batch)
@@ -56,7 +56,7 @@ def effects_before_commit() -> None:
 def cursor_apart() -> None:
     """First the cursor is written, then what the events up to it came to."""
 
-    async def twice(self: KeyValueLedgerStore, base: Stored, ledger: Ledger) -> Stored:
+    async def twice(self: KeyValueLedgerStore, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         moved = await _commit(self, base, replace(base.ledger, cursor=ledger.cursor))
         return await _commit(self, moved, ledger)
 
@@ -96,9 +96,9 @@ def no_resync() -> None:
 def no_fence() -> None:
     """A ledger is written whatever its home holds by now."""
 
-    async def over(self: KeyValueLedgerStore, base: Stored, ledger: Ledger) -> Stored:
+    async def over(self: KeyValueLedgerStore, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         value = ledger_store._record(self._known or await self.identify(), ledger)
-        return Stored(ledger, str(await self._bucket.put(self._key, value)), len(value))
+        return StoredLedger(ledger, str(await self._bucket.put(self._key, value)), len(value))
 
     KeyValueLedgerStore.commit = over  # type: ignore[method-assign]
 
@@ -106,7 +106,7 @@ def no_fence() -> None:
 def outbox_cleared_early() -> None:
     """What is to be published is struck off by the commit that decides it."""
 
-    async def forgetful(self: KeyValueLedgerStore, base: Stored, ledger: Ledger) -> Stored:
+    async def forgetful(self: KeyValueLedgerStore, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         return await _commit(self, base, replace(ledger, outbox={}))
 
     KeyValueLedgerStore.commit = forgetful  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ from heed import names
 from heed.api.conditions import condition_of
 from heed.core.effects import AgentRef
 from heed.engine.observer import LogObserver
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.agents import AgentController
 from heed.kube.status.loop_health import Patience
@@ -19,7 +19,7 @@ from tests.unit.apiserver import ApiServer, Object
 from tests.unit.builders import manifest
 from tests.unit.memorybus import MemoryBus
 
-QUICK = Pace(rate=10**9, burst=10**9)
+QUICK = CommitRate(rate=10**9, burst=10**9)
 NOTE = {"name": "note", "state": {"seen": "${event.id}"}}
 START = {"name": "begin", "start": [{"task": "work"}]}
 FOREVER = Patience(loop=1000, effects=1000, between=0, pods=1000)

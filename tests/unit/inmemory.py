@@ -12,9 +12,9 @@ from heed.core.effects import AgentRef, Effect, Publish, StartTask, TaskEnd, Tas
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import OPEN, Permissions
-from heed.engine.effect_executor import Performer
+from heed.engine.effect_executor import EffectExecutor
 from heed.engine.observer import LogObserver
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from tests.unit.builders import after, job, only_task, program, received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -139,7 +139,7 @@ class Store:
     """The home of one ledger. `trouble` is raised, one by one, instead of reading it, `refusals` instead of writing."""
 
     def __init__(self, ledger: Ledger | None = None, size: int = 1000) -> None:
-        self.stored = Stored(ledger or Ledger(), "1", size)
+        self.stored = StoredLedger(ledger or Ledger(), "1", size)
         self.trouble: deque[Exception] = deque()
         self.refusals: deque[Exception] = deque()
         self.commits: list[Ledger] = []
@@ -147,20 +147,20 @@ class Store:
         self.open = asyncio.Event()
         self.open.set()
 
-    async def load(self) -> Stored:
+    async def load(self) -> StoredLedger:
         self.loads += 1
         if self.trouble:
             raise self.trouble.popleft()
         return self.stored
 
-    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+    async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         self.tries += 1
         await self.open.wait()
         if self.refusals:
             raise self.refusals.popleft()
         assert base.version == self.stored.version
         self.commits.append(ledger)
-        self.stored = Stored(ledger, str(int(base.version) + 1), self.stored.size)
+        self.stored = StoredLedger(ledger, str(int(base.version) + 1), self.stored.size)
         return self.stored
 
 
@@ -236,10 +236,10 @@ class Bench:
 
     def __init__(self) -> None:
         self.bus, self.runner, self.watcher = Bus(), Runner(), Watcher()
-        self.performers: list[Performer] = []
+        self.performers: list[EffectExecutor] = []
 
-    def performer(self, permissions: Permissions = OPEN) -> Performer:
-        self.performers.append(Performer(AGENT, self.bus, self.runner, self.watcher, permissions))
+    def performer(self, permissions: Permissions = OPEN) -> EffectExecutor:
+        self.performers.append(EffectExecutor(AGENT, self.bus, self.runner, self.watcher, permissions))
         return self.performers[-1]
 
     def ends(self) -> list[tuple[str, str | None, Any]]:

@@ -17,7 +17,7 @@ from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import loop
 from heed.engine.loop import AgentLoop
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.sandbox.decision_pool import Guarded
 from heed.util.aio import stop
 from tests.integration.waiting import until
@@ -29,7 +29,7 @@ ASK = {"name": "ask", "state": {"seen": "${event.id}"}}
 SAY = {"name": "say", "emit": [{"type": "com.example.said", "data": "${event.id}"}]}
 
 BUDGET = 3_000_000
-TIGHT = Pace(budget=BUDGET, rate=10**9, burst=10**9)
+TIGHT = CommitRate(budget=BUDGET, rate=10**9, burst=10**9)
 NO_ROOM = (
     BUDGET * 2 // 3
 )  # a status of this size has no room for new sessions, and one for those that are there

@@ -7,8 +7,8 @@ import pytest
 from heed.core.decision.model import PLACE, SHELL, Decision
 from heed.core.effects import CancelTask, Effect, StartTask
 from heed.core.ledger.ledger import Ledger
-from heed.engine.batch import Batch, still_owed
-from heed.engine.rate_limit import Pace
+from heed.engine.batch import DecisionBatch, still_owed
+from heed.engine.rate_limit import CommitRate
 from tests.unit.builders import received
 from tests.unit.inmemory import message, pending, with_tasks
 
@@ -19,7 +19,7 @@ def handled(sequence: int, ledger: Ledger | None = None, state_size: int = 0) ->
 
 def test_a_batch_stands_on_its_last_decision_and_grows_by_each() -> None:
     first, second = Ledger(), Ledger()
-    batch = Batch(Ledger())
+    batch = DecisionBatch(Ledger())
 
     batch.add(one := handled(1, first, state_size=7))
     batch.add(two := Decision(received(2), second, "waiting"))
@@ -30,7 +30,7 @@ def test_a_batch_stands_on_its_last_decision_and_grows_by_each() -> None:
 
 
 def test_the_ledgers_in_between_are_let_go() -> None:
-    batch = Batch(Ledger())
+    batch = DecisionBatch(Ledger())
     ledgers = [Ledger() for _ in range(3)]
 
     for number, ledger in enumerate(ledgers):
@@ -41,7 +41,7 @@ def test_the_ledgers_in_between_are_let_go() -> None:
 
 
 def test_a_new_batch_is_empty_and_open() -> None:
-    batch = Batch(ledger := Ledger())
+    batch = DecisionBatch(ledger := Ledger())
 
     assert (batch.ledger, batch.decisions, batch.growth, batch.closed, batch.took) == (
         ledger,
@@ -50,28 +50,28 @@ def test_a_new_batch_is_empty_and_open() -> None:
         False,
         [],
     )
-    assert not batch.full(Pace())
+    assert not batch.full(CommitRate())
 
 
 @pytest.mark.parametrize(("decisions", "full"), [(1, False), (2, True), (3, True)])
 def test_a_batch_is_full_of_so_many_decisions(decisions: int, full: bool) -> None:
-    batch = Batch(Ledger())
+    batch = DecisionBatch(Ledger())
     for number in range(decisions):
         batch.add(handled(number))
 
-    assert batch.full(Pace(batch=2)) is full
+    assert batch.full(CommitRate(batch=2)) is full
 
 
 @pytest.mark.parametrize(("growth", "full"), [(SHELL + 1, False), (SHELL, True), (SHELL - 1, True)])
 def test_a_batch_is_full_once_it_adds_so_many_bytes(growth: int, full: bool) -> None:
-    batch = Batch(Ledger())
+    batch = DecisionBatch(Ledger())
     batch.add(handled(1))
 
-    assert batch.full(Pace(growth=growth)) is full
+    assert batch.full(CommitRate(growth=growth)) is full
 
 
 def test_a_closed_batch_is_full_whatever_is_in_it() -> None:
-    assert Batch(Ledger(), closed=True).full(Pace())
+    assert DecisionBatch(Ledger(), closed=True).full(CommitRate())
 
 
 def test_a_start_is_still_owed_only_where_the_ledger_owes_it() -> None:

@@ -15,11 +15,11 @@ from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine import batching
-from heed.engine.batch import Batch
-from heed.engine.batching import TURN, Deciding
-from heed.engine.deferred_queue import Backlog
-from heed.engine.rate_limit import Pace
-from heed.engine.read_buffer import Inlet
+from heed.engine.batch import DecisionBatch
+from heed.engine.batching import TURN, DecisionBatcher
+from heed.engine.deferred_queue import DeferredQueue
+from heed.engine.rate_limit import CommitRate
+from heed.engine.read_buffer import ReadBuffer
 from heed.sandbox.decision_pool import Guard
 from tests.unit.builders import at, program, received
 from tests.unit.inmemory import Bus, Reader, sequences, turns
@@ -37,12 +37,12 @@ class Desk:
     """One Agent that decides what it is given, at a time that is given."""
 
     def __init__(self, size: int = 0, **pace: Any) -> None:
-        self.pace = Pace(**{"budget": BUDGET, **pace})
-        self.backlog = Backlog(Bus(), self.pace)
+        self.pace = CommitRate(**{"budget": BUDGET, **pace})
+        self.backlog = DeferredQueue(Bus(), self.pace)
         self.backlog.committed(size)
         self.asked: list[tuple[int, Headroom | None, bool]] = []
         self.guarded = Guard().of(AGENT)
-        self.deciding = Deciding(self, self.backlog, self.pace)  # type: ignore[arg-type]
+        self.deciding = DecisionBatcher(self, self.backlog, self.pace)  # type: ignore[arg-type]
 
     async def decide(
         self, ledger: Ledger, event: Received, *, room: Headroom | None, ahead: bool
@@ -50,9 +50,9 @@ class Desk:
         self.asked.append((event.sequence, room, ahead))
         return await self.guarded.decide(ledger, event, room=room, ahead=ahead)
 
-    async def some(self, batch: Batch, *unread: Received) -> tuple[bool, list[int]]:
+    async def some(self, batch: DecisionBatch, *unread: Received) -> tuple[bool, list[int]]:
         """Whether it decided something, and what is left unread."""
-        inlet = Inlet(Reader(unread) if unread else Reader())
+        inlet = ReadBuffer(Reader(unread) if unread else Reader())
         await turns()
         try:
             return await self.deciding.some(inlet, batch), sequences(inlet.unread)
@@ -75,12 +75,12 @@ def waiting(count: int) -> Ledger:
     return Ledger(waiting=DeferredEvents(dict.fromkeys(range(1, count + 1), "k")))
 
 
-def outcomes(batch: Batch) -> list[tuple[int, str]]:
+def outcomes(batch: DecisionBatch) -> list[tuple[int, str]]:
     return [(item.received.sequence, item.outcome) for item in batch.decisions]
 
 
 async def test_what_is_unread_is_decided_in_order() -> None:
-    desk, batch = Desk(), Batch(THERE)
+    desk, batch = Desk(), DecisionBatch(THERE)
 
     assert await desk.some(batch, event(1), event(2, "b"), event(3)) == (True, [])
 
@@ -91,14 +91,14 @@ async def test_what_is_unread_is_decided_in_order() -> None:
 
 
 async def test_where_nothing_is_there_nothing_is_done() -> None:
-    desk, batch = Desk(), Batch(THERE)
+    desk, batch = Desk(), DecisionBatch(THERE)
 
     assert await desk.some(batch) == (False, [])
     assert (batch.decisions, batch.took) == ([], [])
 
 
 async def test_a_full_batch_takes_no_more() -> None:
-    desk, batch = Desk(batch=2), Batch(THERE)
+    desk, batch = Desk(batch=2), DecisionBatch(THERE)
 
     assert await desk.some(batch, event(1), event(2), event(3)) == (True, [3])
     assert await desk.some(batch, event(3)) == (False, [3])
@@ -120,13 +120,13 @@ def test_a_batch_is_full_where_as_many_wait_as_may_or_few_enough_again(
     desk = Desk()
     desk.deciding.ahead = ahead
 
-    assert desk.deciding.is_full(Batch(waiting(count))) is full
+    assert desk.deciding.is_full(DecisionBatch(waiting(count))) is full
 
 
 async def test_a_turn_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(100 + number * TURN / 2 for number in range(100))
     monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    desk, batch = Desk(), Batch(THERE)
+    desk, batch = Desk(), DecisionBatch(THERE)
 
     assert await desk.some(batch, event(1), event(2), event(3)) == (True, [3])
 
@@ -134,7 +134,7 @@ async def test_a_turn_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> None:
-    desk, batch = Desk(size=FULL - 100_000), Batch(THERE)
+    desk, batch = Desk(size=FULL - 100_000), DecisionBatch(THERE)
     desk.deciding.ahead = True
     batch.ledger = replace(THERE, waiting=waiting(MAX_WAITING).waiting)
 
@@ -152,7 +152,7 @@ async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> N
 
 
 async def test_one_without_room_waits_and_the_next_is_decided() -> None:
-    desk, batch = Desk(size=FULL), Batch(THERE)
+    desk, batch = Desk(size=FULL), DecisionBatch(THERE)
 
     assert await desk.some(batch, event(1, "new"), event(2, "there")) == (True, [])
 
@@ -163,7 +163,7 @@ async def test_one_without_room_waits_and_the_next_is_decided() -> None:
 
 async def test_where_only_what_is_not_committed_takes_the_room_the_batch_is_closed() -> None:
     # 100,000 bytes are free, but nobody knows yet how much of them the commit under way has taken
-    desk, batch = Desk(size=FULL - 100_000), Batch(THERE)
+    desk, batch = Desk(size=FULL - 100_000), DecisionBatch(THERE)
     desk.backlog.flying = 100_000
 
     assert await desk.some(batch, event(1, "new"), event(2, "there")) == (True, [1, 2])
@@ -174,7 +174,7 @@ async def test_where_only_what_is_not_committed_takes_the_room_the_batch_is_clos
 
 
 async def test_so_it_is_for_what_the_batch_itself_adds() -> None:
-    desk, batch = Desk(size=FULL - 100_000), Batch(THERE, growth=100_000)
+    desk, batch = Desk(size=FULL - 100_000), DecisionBatch(THERE, growth=100_000)
 
     assert await desk.some(batch, event(1, "new")) == (True, [1])
 
@@ -182,7 +182,7 @@ async def test_so_it_is_for_what_the_batch_itself_adds() -> None:
 
 
 async def test_where_nothing_is_uncommitted_it_waits() -> None:
-    desk, batch = Desk(size=FULL - 10), Batch(THERE)
+    desk, batch = Desk(size=FULL - 10), DecisionBatch(THERE)
 
     await desk.some(batch, event(1, "new"))
 
@@ -191,7 +191,7 @@ async def test_where_nothing_is_uncommitted_it_waits() -> None:
 
 
 async def test_where_room_is_scarce_in_any_case_it_waits() -> None:
-    desk, batch = Desk(size=FULL - BUDGET // 32 + 1), Batch(THERE)
+    desk, batch = Desk(size=FULL - BUDGET // 32 + 1), DecisionBatch(THERE)
     desk.backlog.flying = 10**6
 
     await desk.some(batch, event(1, "new"))
@@ -201,7 +201,7 @@ async def test_where_room_is_scarce_in_any_case_it_waits() -> None:
 
 
 async def test_what_does_not_fit_even_at_best_waits() -> None:
-    desk, batch = Desk(size=190_000, budget=300_000), Batch(THERE)
+    desk, batch = Desk(size=190_000, budget=300_000), DecisionBatch(THERE)
     desk.backlog.flying = 10_000
     large = received(1, data={"of": "new", "more": "x" * 10_000})
 
@@ -222,7 +222,7 @@ def queued(*keys: str) -> Ledger:
 
 
 async def test_what_waited_is_decided_before_what_is_unread() -> None:
-    desk, batch = Desk(), Batch(queued("a", "b"))
+    desk, batch = Desk(), DecisionBatch(queued("a", "b"))
     desk.backlog.next.extend([event(1, "a"), event(2, "b")])
 
     assert await desk.some(batch, event(60)) == (True, [])
@@ -233,7 +233,7 @@ async def test_what_waited_is_decided_before_what_is_unread() -> None:
 
 
 async def test_what_waited_is_enough_to_do() -> None:
-    desk, batch = Desk(), Batch(queued("a"))
+    desk, batch = Desk(), DecisionBatch(queued("a"))
     desk.backlog.next.append(event(1, "a"))
 
     assert await desk.some(batch) == (True, [])
@@ -241,7 +241,7 @@ async def test_what_waited_is_enough_to_do() -> None:
 
 
 async def test_one_that_waited_without_room_stays_where_it_is() -> None:
-    desk, batch = Desk(size=FULL), Batch(queued("new", "there"))
+    desk, batch = Desk(size=FULL), DecisionBatch(queued("new", "there"))
     desk.backlog.next.extend([event(1, "new"), event(2, "there")])
 
     await desk.some(batch)
@@ -253,7 +253,7 @@ async def test_one_that_waited_without_room_stays_where_it_is() -> None:
 
 
 async def test_one_that_waited_and_may_fit_after_the_commit_closes_the_batch() -> None:
-    desk, batch = Desk(size=FULL - 100_000), Batch(queued("new"))
+    desk, batch = Desk(size=FULL - 100_000), DecisionBatch(queued("new"))
     desk.backlog.flying = 100_000
     desk.backlog.next.append(event(1, "new"))
 

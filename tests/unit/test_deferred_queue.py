@@ -12,15 +12,15 @@ from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
-from heed.engine.batch import Batch
-from heed.engine.deferred_queue import AT_ONCE, EACH, MOST, Backlog, only_inbox
-from heed.engine.rate_limit import Pace
+from heed.engine.batch import DecisionBatch
+from heed.engine.deferred_queue import AT_ONCE, EACH, MOST, DeferredQueue, only_inbox
+from heed.engine.rate_limit import CommitRate
 from tests.unit.builders import received
 from tests.unit.inmemory import CREATED, Bus, message, pending, sequences
 
 BUDGET = 3_000_000
 KEPT = 1_000_000
-PACE = Pace(budget=BUDGET)
+PACE = CommitRate(budget=BUDGET)
 SESSION = Session("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z", "c")
 FULL = BUDGET - KEPT  # a status of this size has no room for new sessions
 
@@ -31,8 +31,8 @@ def waiting(*places: int, key: str = "k") -> Ledger:
     return Ledger(cursor=Cursor("HEED", 99, created=CREATED), waiting=DeferredEvents.of(digests))
 
 
-def backlog(bus: Bus | None = None, size: int = 0, pace: Pace = PACE) -> Backlog:
-    made = Backlog(bus or Bus(), pace)
+def backlog(bus: Bus | None = None, size: int = 0, pace: CommitRate = PACE) -> DeferredQueue:
+    made = DeferredQueue(bus or Bus(), pace)
     made.committed(size)
     return made
 
@@ -45,28 +45,28 @@ def all_of(places: range) -> list[Received]:
 
 
 def test_plenty_of_room_is_not_counted() -> None:
-    assert backlog(size=FULL - MOST - 1).room(Batch(Ledger())) is None
-    assert backlog(size=FULL - MOST).room(Batch(Ledger())) == Headroom(KEPT + MOST, KEPT)
+    assert backlog(size=FULL - MOST - 1).room(DecisionBatch(Ledger())) is None
+    assert backlog(size=FULL - MOST).room(DecisionBatch(Ledger())) == Headroom(KEPT + MOST, KEPT)
 
 
 def test_before_a_status_was_read_nothing_is_taken() -> None:
-    made = Backlog(Bus(), PACE)
+    made = DeferredQueue(Bus(), PACE)
 
     assert (made.size, made.flying) == (0, 0)
-    assert made.room(Batch(Ledger(), growth=FULL - MOST)) == Headroom(KEPT + MOST, KEPT)
+    assert made.room(DecisionBatch(Ledger(), growth=FULL - MOST)) == Headroom(KEPT + MOST, KEPT)
 
 
 def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
     made = backlog(size=FULL - 1000)
     made.flying = 100
-    batch = Batch(Ledger(), growth=30)
+    batch = DecisionBatch(Ledger(), growth=30)
 
     assert made.room(batch) == Headroom(KEPT + 870, KEPT)
     assert made.room_at_best() == Headroom(KEPT + 1000, KEPT)
 
 
 def test_a_third_is_kept_for_those_that_are_there() -> None:
-    assert backlog(size=90, pace=Pace(budget=101)).room_at_best() == Headroom(11, 33)
+    assert backlog(size=90, pace=CommitRate(budget=101)).room_at_best() == Headroom(11, 33)
 
 
 def test_a_commit_says_the_size_anew_and_nothing_flies_any_more() -> None:
@@ -107,7 +107,7 @@ async def test_those_that_waited_longest_are_fetched_from_the_ledgers_stream() -
     bus = Bus(*all_of(range(1, 4)))
     made = backlog(bus)
 
-    await made.fetch(Batch(waiting(3, 1, 2)))
+    await made.fetch(DecisionBatch(waiting(3, 1, 2)))
 
     assert bus.fetched == [([1, 2, 3], CREATED)]
     assert sequences(made.next) == [1, 2, 3]
@@ -116,7 +116,7 @@ async def test_those_that_waited_longest_are_fetched_from_the_ledgers_stream() -
 async def test_no_more_at_once_than_so_many() -> None:
     bus = Bus()
 
-    await backlog(bus).fetch(Batch(waiting(*range(1, AT_ONCE + 2))))
+    await backlog(bus).fetch(DecisionBatch(waiting(*range(1, AT_ONCE + 2))))
 
     assert bus.fetched[0][0] == list(range(1, AT_ONCE + 1))
 
@@ -124,18 +124,18 @@ async def test_no_more_at_once_than_so_many() -> None:
 @pytest.mark.parametrize(("free", "places"), [(EACH - 1, 1), (EACH, 2), (5 * EACH, 6)])
 async def test_no_more_than_may_fit(free: int, places: int) -> None:
     bus = Bus()
-    pace = Pace(budget=3 * EACH)  # so small that nothing is scarce
+    pace = CommitRate(budget=3 * EACH)  # so small that nothing is scarce
 
     await backlog(bus, size=pace.budget - pace.budget // 3 - free, pace=pace).fetch(
-        Batch(waiting(*range(1, 90)))
+        DecisionBatch(waiting(*range(1, 90)))
     )
 
     assert bus.fetched[0][0] == list(range(1, places + 1))
 
 
 async def test_what_is_decided_meanwhile_is_taken_off_the_room() -> None:
-    bus, batch = Bus(), Batch(waiting(*range(1, 90)), growth=2 * EACH)
-    pace = Pace(budget=3 * EACH)
+    bus, batch = Bus(), DecisionBatch(waiting(*range(1, 90)), growth=2 * EACH)
+    pace = CommitRate(budget=3 * EACH)
 
     await backlog(bus, size=pace.budget - pace.budget // 3 - 5 * EACH, pace=pace).fetch(batch)
 
@@ -146,7 +146,7 @@ async def test_events_of_sessions_that_exist_come_first_and_only_once() -> None:
     bus = Bus()
     ledger = replace(waiting(1, 2, 3, 4), sessions={"k-3": SESSION, "k-4": SESSION, "other": SESSION})
 
-    await backlog(bus).fetch(Batch(ledger))
+    await backlog(bus).fetch(DecisionBatch(ledger))
 
     assert bus.fetched[0][0] == [3, 4, 1, 2]
 
@@ -155,7 +155,7 @@ async def test_of_those_too_no_more_at_once_than_so_many() -> None:
     bus, digest = Bus(), names.waiting_digest("k")
     places = DeferredEvents.of(dict.fromkeys(range(1, AT_ONCE + 9), digest))
 
-    await backlog(bus, size=FULL).fetch(Batch(Ledger(sessions={"k": SESSION}, waiting=places)))
+    await backlog(bus, size=FULL).fetch(DecisionBatch(Ledger(sessions={"k": SESSION}, waiting=places)))
 
     assert bus.fetched[0][0] == list(range(1, AT_ONCE + 1))
 
@@ -172,13 +172,13 @@ async def test_of_those_too_no_more_at_once_than_so_many() -> None:
 async def test_where_room_is_scarce_only_what_may_make_room(ledger: Ledger, asked: list[int] | None) -> None:
     bus = Bus()
 
-    await backlog(bus, size=FULL).fetch(Batch(ledger))
+    await backlog(bus, size=FULL).fetch(DecisionBatch(ledger))
 
     assert bus.fetched == ([] if asked is None else [(asked, ledger.cursor.created)])
 
 
 async def test_what_the_stream_has_dropped_waits_no_more() -> None:
-    made, batch = backlog(Bus(received(2))), Batch(waiting(1, 2, 3))
+    made, batch = backlog(Bus(received(2))), DecisionBatch(waiting(1, 2, 3))
 
     await made.fetch(batch)
 
@@ -188,7 +188,7 @@ async def test_what_the_stream_has_dropped_waits_no_more() -> None:
 
 
 async def test_where_nothing_was_dropped_the_ledger_stays_the_same_object() -> None:
-    batch = Batch(ledger := waiting(1))
+    batch = DecisionBatch(ledger := waiting(1))
 
     await backlog(Bus(received(1))).fetch(batch)
 
@@ -203,7 +203,7 @@ class Few(Bus):
 
 
 async def test_one_that_gets_fewer_than_it_asked_for_takes_them() -> None:
-    made, batch = backlog(Few(*all_of(range(1, 4)))), Batch(waiting(1, 2, 3))
+    made, batch = backlog(Few(*all_of(range(1, 4)))), DecisionBatch(waiting(1, 2, 3))
 
     await made.fetch(batch)
 
@@ -218,11 +218,11 @@ async def test_nothing_is_fetched_while_nothing_waits_or_some_are_there_already(
     bus = Bus(received(1))
     made = backlog(bus)
 
-    await made.fetch(Batch(Ledger()))
+    await made.fetch(DecisionBatch(Ledger()))
     assert bus.fetched == []
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
     made.committed(0)
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
 
     assert len(bus.fetched) == 1
 
@@ -230,19 +230,19 @@ async def test_nothing_is_fetched_while_nothing_waits_or_some_are_there_already(
 async def test_a_second_look_is_worth_it_only_after_a_commit_or_anew() -> None:
     bus = Bus(received(1))
     made = backlog(bus)
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
     made.next.clear()
 
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
     assert len(bus.fetched) == 1
     made.committed(0)
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
     assert len(bus.fetched) == 2
 
     made.flying = 7
     made.clear()
     assert (made.flying, list(made.next)) == (0, [])
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
     assert len(bus.fetched) == 3
 
 
@@ -250,9 +250,9 @@ async def test_a_look_that_found_nobody_to_ask_for_was_a_look() -> None:
     bus = Bus()
     made = backlog(bus, size=FULL)
     busy = replace(waiting(1), pending_tasks={"t": pending()})
-    await made.fetch(Batch(busy))
+    await made.fetch(DecisionBatch(busy))
 
-    await made.fetch(Batch(waiting(1)))
+    await made.fetch(DecisionBatch(waiting(1)))
 
     assert bus.fetched == []
 

@@ -6,21 +6,23 @@ from heed.api.status import Cursor
 from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
-from heed.engine.batch import Batch
+from heed.engine.batch import DecisionBatch
 from heed.engine.lag import Lag, lag_of
-from heed.engine.read_buffer import Inlet
+from heed.engine.read_buffer import ReadBuffer
 from tests.unit.builders import at, received
 from tests.unit.inmemory import Reader, turns
 
 
-def batch(*numbers: int) -> Batch:
-    return Batch(Ledger(), [Decision(received(number), Ledger(), "handled") for number in numbers])
+def batch(*numbers: int) -> DecisionBatch:
+    return DecisionBatch(Ledger(), [Decision(received(number), Ledger(), "handled") for number in numbers])
 
 
-async def lag(cursor: Cursor, batches: Sequence[Batch], *reads: Sequence[Received], pending: int = 0) -> Lag:
+async def lag(
+    cursor: Cursor, batches: Sequence[DecisionBatch], *reads: Sequence[Received], pending: int = 0
+) -> Lag:
     reader = Reader(*reads)
     reader.pending = pending
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await turns()
     try:
         return lag_of(Ledger(cursor=cursor), batches, inlet)

@@ -10,7 +10,7 @@ from heed.api.status import Cursor, OutboxMessage
 from heed.core.ledger.ledger import Ledger
 from heed.engine import deferred_queue, effect_executor
 from heed.engine.lag import Lag
-from heed.engine.rate_limit import Pace, Pacer
+from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.errors import LedgerConflict, TaskUnavailable
 from heed.util.backoff import Backoff
 from tests.integration.waiting import until
@@ -123,7 +123,7 @@ async def test_while_one_batch_is_committed_the_next_is_decided_on_top_of_it(liv
 
 
 async def test_the_next_one_holds_no_more_than_a_batch_may(lives: Lives) -> None:
-    life = lives.of(pace=Pace(batch=2))
+    life = lives.of(pace=CommitRate(batch=2))
     await life.reading()
     life.store.open.clear()
     life.come(1, 2, 3, 4, 5)
@@ -231,7 +231,11 @@ async def test_what_is_being_committed_may_take_the_room_that_is_left(lives: Liv
 async def test_a_commit_that_took_too_much_holds_the_next_one_back(lives: Lives, whose: str) -> None:
     # Given a loop that has just written more than it may in a moment
     little = 10**6
-    pace = Pace(rate=little, burst=little) if whose == "own" else Pace(shared=Pacer.of(little, little))
+    pace = (
+        CommitRate(rate=little, burst=little)
+        if whose == "own"
+        else CommitRate(shared=CommitRateLimiter.of(little, little))
+    )
     life = lives.of(size=1_010_000, pace=replace(pace, budget=10**9))
     await life.reading()
     life.come(1)
@@ -252,7 +256,7 @@ async def test_a_commit_that_took_too_much_holds_the_next_one_back(lives: Lives,
 
 
 async def test_a_full_batch_just_waits_for_that(lives: Lives) -> None:
-    life = lives.of(size=3000, pace=Pace(rate=1000, burst=1000, batch=1))
+    life = lives.of(size=3000, pace=CommitRate(rate=1000, burst=1000, batch=1))
     await life.reading()
 
     life.come(1, 2)
@@ -263,7 +267,7 @@ async def test_a_full_batch_just_waits_for_that(lives: Lives) -> None:
 
 
 async def test_of_two_paces_the_slower_one_counts(lives: Lives) -> None:
-    pace = Pace(rate=1000, burst=1000, batch=1, shared=Pacer.of(500, 1000))
+    pace = CommitRate(rate=1000, burst=1000, batch=1, shared=CommitRateLimiter.of(500, 1000))
     life = lives.of(size=3000, pace=pace)
     await life.reading()
 
@@ -285,7 +289,7 @@ async def test_of_two_paces_the_slower_one_counts(lives: Lives) -> None:
 async def test_with_as_many_messages_under_way_as_may_nothing_more_is_decided(
     lives: Lives, limit: int, size: int, free: bool
 ) -> None:
-    life = lives.of(ledger=owing(0, 1), size=size, pace=Pace(owed=limit, budget=600_000))
+    life = lives.of(ledger=owing(0, 1), size=size, pace=CommitRate(owed=limit, budget=600_000))
     life.bus.open_to_all.clear()
     await life.reading()
     life.come(received(5, "org.example.other"))
@@ -303,7 +307,7 @@ async def test_what_was_made_meanwhile_is_struck_though_nothing_is_decided(lives
     # Given an Agent with as many messages under way as may, one of which does not get out
     bus = HoldingBus()
     bus.held = {"m-1"}
-    life = lives.of(ledger=owing(0, 1), size=3000, pace=Pace(owed=1, rate=1000, burst=1000), bus=bus)
+    life = lives.of(ledger=owing(0, 1), size=3000, pace=CommitRate(owed=1, rate=1000, burst=1000), bus=bus)
     life.store.open.clear()
     await life.reading()
     life.come(5)

@@ -13,7 +13,7 @@ from heed.api.status import Cursor, Session, Totals
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import deferred_queue, loop, task_deadlines
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, ReaderLost
 from tests.integration.waiting import until
 from tests.unit.builders import at, program, received
@@ -184,7 +184,7 @@ async def test_where_nothing_is_beyond_its_cursor_nothing_is_written_and_it_read
 
 async def test_the_cursor_moves_only_once_all_that_came_before_is_decided(lives: Lives) -> None:
     # Given three events, the first of which is being committed
-    life = lives.of(ledger=at_place(12), pace=Pace(batch=1))
+    life = lives.of(ledger=at_place(12), pace=CommitRate(batch=1))
     life.reader.far = 100
     await life.reading()
     life.store.open.clear()

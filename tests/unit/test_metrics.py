@@ -17,7 +17,7 @@ from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
 from heed.engine.lag import Lag
 from heed.engine.observer import LogObserver
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from heed.errors import BusUnavailable
 from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
 from heed.kube.metrics.exporter import MetricsPage
@@ -66,7 +66,7 @@ class Replica:
 def sight(**totals: int) -> AgentSnapshot:
     """An Agent with one session that has two events before it."""
     ledger = Ledger(totals=Totals(**totals), sessions={"s": SESSION})
-    stored, lag = Stored(ledger, "1", 4096), Lag(2, "2026-11-01T12:00:00Z")
+    stored, lag = StoredLedger(ledger, "1", 4096), Lag(2, "2026-11-01T12:00:00Z")
     return AgentSnapshot(AGENT, ("True", "Subscribed"), stored, lag, stuck=3)
 
 

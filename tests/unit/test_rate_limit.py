@@ -3,14 +3,14 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.engine.rate_limit import Pace, Pacer
+from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.settings import Settings
 
-PACE = Pace(rate=100, burst=500)
+PACE = CommitRate(rate=100, burst=500)
 
 
 def test_a_quiet_agents_first_write_goes_out_at_once_however_large() -> None:
-    pacer = Pacer.of(PACE.rate, PACE.burst)
+    pacer = CommitRateLimiter.of(PACE.rate, PACE.burst)
 
     assert pacer.delay(1000.0) == 0
     pacer.spent(10_000, 1000.0)
@@ -19,7 +19,7 @@ def test_a_quiet_agents_first_write_goes_out_at_once_however_large() -> None:
 
 
 def test_an_overdrawn_bucket_is_waited_out_to_the_moment() -> None:
-    pacer = Pacer.of(PACE.rate, PACE.burst)
+    pacer = CommitRateLimiter.of(PACE.rate, PACE.burst)
     pacer.spent(700, 10.0)
 
     assert pacer.delay(10.0) == 2.0
@@ -28,7 +28,7 @@ def test_an_overdrawn_bucket_is_waited_out_to_the_moment() -> None:
 
 
 def test_silence_saves_up_no_more_than_the_burst() -> None:
-    pacer = Pacer.of(PACE.rate, PACE.burst)
+    pacer = CommitRateLimiter.of(PACE.rate, PACE.burst)
     pacer.spent(1, 0.0)
 
     assert pacer.delay(1e9) == 0
@@ -38,7 +38,7 @@ def test_silence_saves_up_no_more_than_the_burst() -> None:
 
 
 def test_a_clock_that_began_long_ago_does_not_matter() -> None:
-    early, late = Pacer.of(PACE.rate, PACE.burst), Pacer.of(PACE.rate, PACE.burst)
+    early, late = CommitRateLimiter.of(PACE.rate, PACE.burst), CommitRateLimiter.of(PACE.rate, PACE.burst)
     early.delay(5.0)
     late.delay(5e6)
     early.spent(900, 5.0)
@@ -58,7 +58,7 @@ def test_an_agents_budget_and_that_of_all_are_those_of_the_settings() -> None:
         status_budget=7,
     )
 
-    pace = Pace.of(settings)
+    pace = CommitRate.of(settings)
 
     assert (pace.rate, pace.burst, pace.batch, pace.owed, pace.budget) == (1, 2, 5, 6, 7)
     assert pace.shared is not None
@@ -67,7 +67,7 @@ def test_an_agents_budget_and_that_of_all_are_those_of_the_settings() -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 5000), st.floats(0, 30)), min_size=1, max_size=50))
 def test_bytes_never_exceed_burst_and_rate_and_one_write(writes: list[tuple[int, float]]) -> None:
-    pacer, now, before, total = Pacer.of(PACE.rate, PACE.burst), 0.0, 0, 0
+    pacer, now, before, total = CommitRateLimiter.of(PACE.rate, PACE.burst), 0.0, 0, 0
 
     for size, pause in writes:
         now += pause

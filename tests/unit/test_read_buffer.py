@@ -6,7 +6,7 @@ import pytest
 
 from heed.api.status import Cursor
 from heed.core.ledger.ledger import Ledger
-from heed.engine.read_buffer import READ_AT_ONCE, Inlet
+from heed.engine.read_buffer import READ_AT_ONCE, ReadBuffer
 from heed.errors import ReaderLost
 from tests.patience import PATIENCE
 from tests.unit.builders import received
@@ -15,7 +15,7 @@ from tests.unit.inmemory import CREATED, Reader, sequences, turns
 
 async def test_it_reads_at_once_and_what_came_is_there() -> None:
     reader = Reader([received(1), received(2)])
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     assert not inlet.arrived()
 
     await turns()
@@ -27,7 +27,7 @@ async def test_it_reads_at_once_and_what_came_is_there() -> None:
 
 async def test_each_read_asks_for_so_many_and_waits_so_long() -> None:
     reader = Reader([received(1)])
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await turns()
     inlet.arrived()
     await turns()
@@ -41,7 +41,7 @@ async def test_each_read_asks_for_so_many_and_waits_so_long() -> None:
 )
 async def test_a_whole_read_is_decided_before_the_next_begins(unread: int, reads: int) -> None:
     reader = Reader([received(number) for number in range(1, unread + 1)])
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await turns()
 
     assert inlet.arrived()
@@ -53,7 +53,7 @@ async def test_a_whole_read_is_decided_before_the_next_begins(unread: int, reads
 
 async def test_what_came_before_the_reader_was_lost_is_handed_on_first() -> None:
     reader = Reader([received(1)], ReaderLost("a gap"))
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await turns()
     assert inlet.arrived()
     await turns()
@@ -70,7 +70,7 @@ async def test_what_came_before_the_reader_was_lost_is_handed_on_first() -> None
 
 async def test_a_read_that_found_nothing_is_followed_by_another() -> None:
     reader = Reader([], [received(3)])
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await turns()
 
     assert not inlet.arrived()
@@ -90,7 +90,7 @@ async def test_a_read_that_found_nothing_is_followed_by_another() -> None:
 )
 async def test_what_is_durable_is_released(cursor: Cursor, ahead: bool, released: int) -> None:
     reader = Reader()
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
 
     inlet.release(Ledger(cursor=cursor), ahead=ahead)
 
@@ -101,7 +101,7 @@ async def test_what_is_durable_is_released(cursor: Cursor, ahead: bool, released
 async def test_it_says_what_its_reader_says() -> None:
     reader = Reader()
     reader.floor, reader.pending, reader.far = 3, 4, 5
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
 
     assert (inlet.created, inlet.floor, inlet.pending, await inlet.reached()) == (CREATED, 3, 4, 5)
     await inlet.close()
@@ -109,7 +109,7 @@ async def test_it_says_what_its_reader_says() -> None:
 
 async def test_closed_it_reads_no_more() -> None:
     reader = Reader()
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await turns()
 
     await inlet.close()
@@ -125,7 +125,7 @@ async def test_closed_it_reads_no_more() -> None:
 
 async def test_it_waits_for_a_read() -> None:
     reader = Reader()
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     waiting = asyncio.create_task(inlet.wait())
     await turns()
     assert not waiting.done()
@@ -138,7 +138,7 @@ async def test_it_waits_for_a_read() -> None:
 
 
 async def test_it_waits_no_longer_than_it_is_told() -> None:
-    inlet = Inlet(Reader())
+    inlet = ReadBuffer(Reader())
 
     await asyncio.wait_for(inlet.wait(timeout=0.001), PATIENCE)
 
@@ -146,7 +146,7 @@ async def test_it_waits_no_longer_than_it_is_told() -> None:
 
 
 async def test_an_event_that_is_set_wakes_it_and_leaves_nothing_behind() -> None:
-    inlet, wake = Inlet(Reader()), asyncio.Event()
+    inlet, wake = ReadBuffer(Reader()), asyncio.Event()
     before = len(asyncio.all_tasks())
     waiting = asyncio.create_task(inlet.wait(wake=wake))
     await turns()
@@ -161,7 +161,7 @@ async def test_an_event_that_is_set_wakes_it_and_leaves_nothing_behind() -> None
 
 
 async def test_one_that_gives_up_waiting_leaves_nothing_behind() -> None:
-    inlet = Inlet(Reader())
+    inlet = ReadBuffer(Reader())
     await turns()
     before = len(asyncio.all_tasks())
 
@@ -173,7 +173,7 @@ async def test_one_that_gives_up_waiting_leaves_nothing_behind() -> None:
 
 
 async def test_a_task_that_is_done_ends_the_wait() -> None:
-    inlet, over = Inlet(Reader()), asyncio.Event()
+    inlet, over = ReadBuffer(Reader()), asyncio.Event()
 
     async def until_over() -> None:
         await over.wait()

@@ -11,8 +11,8 @@ import pytest
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import task_deadlines
-from heed.engine.effect_executor import Performer
-from heed.engine.task_deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, Deadlines, due, next_due
+from heed.engine.effect_executor import EffectExecutor
+from heed.engine.task_deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, TaskDeadlines, due, next_due
 from tests.unit.builders import after, at, job, program, received
 from tests.unit.inmemory import AGENT as REF
 from tests.unit.inmemory import Bus, Runner, Watcher, pending, turns, with_tasks
@@ -74,8 +74,8 @@ class Kept:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.delays, self.handles = 0.0, list[float](), list[asyncio.TimerHandle]()
         self.bus, self.runner = Bus(), Runner()
-        self.performer = Performer(REF, self.bus, self.runner, Watcher())
-        self.deadlines: Deadlines | None = None
+        self.performer = EffectExecutor(REF, self.bus, self.runner, Watcher())
+        self.deadlines: TaskDeadlines | None = None
         monkeypatch.setattr(task_deadlines, "unix_time", lambda: self.now)
         loop = asyncio.get_running_loop()
         call_later = loop.call_later
@@ -91,9 +91,9 @@ class Kept:
 
         monkeypatch.setattr(loop, "call_later", noted)
 
-    def begin(self, ledger: Ledger) -> Deadlines:
+    def begin(self, ledger: Ledger) -> TaskDeadlines:
         """A life begins now."""
-        self.deadlines = Deadlines(self.performer)
+        self.deadlines = TaskDeadlines(self.performer)
         self.deadlines.keep(ledger)
         return self.deadlines
 

@@ -13,7 +13,7 @@ import pytest
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.task_credentials import TaskCredentials
 from heed.engine.observer import LogObserver
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.kube import manager
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.agents import AgentController
@@ -187,7 +187,7 @@ async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pyt
     await until(lambda: replica.watch.fleet is not None)
 
     ((given, named),) = made
-    assert given == (term.api, term.bus, term.observer, Pace.of(settings))
+    assert given == (term.api, term.bus, term.observer, CommitRate.of(settings))
     assert (named["guard"].memory, named["guard"].cpu) == (64 * 1024**2, 3)
     assert (named["watched"], named["access"]) == ("demo", term.access)
     running.cancel()

@@ -7,13 +7,13 @@ from typing import Final
 from heed.core.decision.decide import Decision
 from heed.core.effects import Effect, StartTask
 from heed.core.ledger.ledger import Ledger
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 
 _LET_GO: Final = Ledger()
 
 
 @dataclass(slots=True)
-class Batch:
+class DecisionBatch:
     """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more.
 
     Of the ledgers that they made only the last one is kept: each has a part of its own, in memory for nothing.
@@ -32,7 +32,7 @@ class Batch:
         self.decisions.append(decision)
         self.growth += decision.growth
 
-    def full(self, pace: Pace) -> bool:
+    def full(self, pace: CommitRate) -> bool:
         """Whether it has to be committed before anything else is decided."""
         return self.closed or len(self.decisions) >= pace.batch or self.growth >= pace.growth
 

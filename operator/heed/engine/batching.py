@@ -5,28 +5,28 @@ import time
 from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.headroom import Headroom
-from heed.engine.batch import Batch
-from heed.engine.deferred_queue import Backlog, only_inbox
-from heed.engine.rate_limit import Pace
-from heed.engine.read_buffer import Inlet
+from heed.engine.batch import DecisionBatch
+from heed.engine.deferred_queue import DeferredQueue, only_inbox
+from heed.engine.rate_limit import CommitRate
+from heed.engine.read_buffer import ReadBuffer
 from heed.sandbox.decision_pool import Guarded
 from heed.util.cpu_turns import turns
 
 TURN = 0.002  # seconds of deciding
 
 
-class Deciding:
+class DecisionBatcher:
     """Fills batches. `ahead`: only the inbox is read, as too many other events wait."""
 
-    def __init__(self, guarded: Guarded, backlog: Backlog, pace: Pace) -> None:
+    def __init__(self, guarded: Guarded, backlog: DeferredQueue, pace: CommitRate) -> None:
         self.ahead = False
         self._guarded, self._backlog, self._pace = guarded, backlog, pace
 
-    def is_full(self, batch: Batch) -> bool:
+    def is_full(self, batch: DecisionBatch) -> bool:
         """Whether a batch has to be committed first; so many may wait that there is no place for one more."""
         return batch.full(self._pace) or only_inbox(batch.ledger, self.ahead) != self.ahead
 
-    async def some(self, inlet: Inlet, batch: Batch) -> bool:
+    async def some(self, inlet: ReadBuffer, batch: DecisionBatch) -> bool:
         """Decide as many events as one turn has time for. False where there was nothing to do."""
         if not (self._backlog.next or inlet.unread) or self.is_full(batch):
             return False
@@ -42,7 +42,7 @@ class Deciding:
             batch.took.append(at - began)
         return True
 
-    async def _one(self, inlet: Inlet, batch: Batch) -> None:
+    async def _one(self, inlet: ReadBuffer, batch: DecisionBatch) -> None:
         received, room = inlet.unread[0], self._backlog.room(batch)
         decision = await self._decide(batch, received, room)
         if decision.outcome == "waiting" and await self._may_fit(batch, received):
@@ -51,7 +51,7 @@ class Deciding:
         inlet.unread.popleft()
         batch.add(decision)
 
-    async def _one_that_waited(self, batch: Batch) -> None:
+    async def _one_that_waited(self, batch: DecisionBatch) -> None:
         """What waited either can be decided now, or stays where it is."""
         received = self._backlog.next[0]
         decision = await self._decide(batch, received, self._backlog.room(batch))
@@ -63,12 +63,12 @@ class Deciding:
         else:
             self._backlog.next.popleft()
 
-    async def _may_fit(self, batch: Batch, received: Received) -> bool:
+    async def _may_fit(self, batch: DecisionBatch, received: Received) -> bool:
         """Whether it had to wait only because nobody knows yet how much the decisions before it will take."""
         room = self._backlog.room_at_best()
         if not (batch.growth or self._backlog.flying) or self._backlog.scarce(room):
             return False
         return (await self._decide(batch, received, room)).outcome != "waiting"
 
-    async def _decide(self, batch: Batch, received: Received, room: Headroom | None) -> Decision:
+    async def _decide(self, batch: DecisionBatch, received: Received, room: Headroom | None) -> Decision:
         return await self._guarded.decide(batch.ledger, received, room=room, ahead=self.ahead)

@@ -7,22 +7,22 @@ from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_WAITING
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dropped
-from heed.engine.batch import Batch
+from heed.engine.batch import DecisionBatch
 from heed.engine.ports import EventBus
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 
 MOST = 576 * 1024  # bytes: more than any one decision can add
 AT_ONCE = 500
 EACH = 512  # about the bytes that a session takes, for a guess how many fit
 
 
-class Backlog:
+class DeferredQueue:
     """What waits. `size` is the object as it was last read or written, in bytes; `flying` what is being committed.
 
     After one look at those that wait, the next one is worth it only when the status was written again.
     """
 
-    def __init__(self, bus: EventBus, pace: Pace) -> None:
+    def __init__(self, bus: EventBus, pace: CommitRate) -> None:
         self.next: deque[Received] = deque()
         self.size = 0
         self.flying = 0
@@ -39,7 +39,7 @@ class Backlog:
         self.next.clear()
         self.flying, self._in_vain = 0, False
 
-    def room(self, batch: Batch) -> Headroom | None:
+    def room(self, batch: DecisionBatch) -> Headroom | None:
         """What may be added on top of a batch at the least; None where that is plenty."""
         return self._room(self.flying + batch.growth)
 
@@ -59,7 +59,7 @@ class Backlog:
         """Whether messages that are owed have to go out before anything else may be decided."""
         return self.size > self._pace.budget and bool(ledger.outbox)
 
-    async def fetch(self, batch: Batch) -> None:
+    async def fetch(self, batch: DecisionBatch) -> None:
         """Get the events that may go on now, and as many as may fit of those that waited longest.
 
         Raises StreamMissing, StreamReplaced, BusUnavailable.
@@ -75,7 +75,7 @@ class Backlog:
             batch.ledger = dropped(batch.ledger, gone)
         self.next.extend(received for received in found if received is not None)
 
-    def _places(self, batch: Batch) -> list[int]:
+    def _places(self, batch: DecisionBatch) -> list[int]:
         """First the events of sessions that exist by now: they ask for little, and may be what makes room."""
         ledger, room = batch.ledger, self.room(batch)
         there = {names.waiting_digest(key) for key in ledger.sessions}

@@ -41,14 +41,14 @@ def is_over(deadline: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class TaskStart:
     """The start of a task under way. `over`: it is not to be tried any more."""
 
     making: "asyncio.Task[None]"
     over: asyncio.Event
 
 
-class Performer:
+class EffectExecutor:
     """Performs the effects of one Agent. Lives from one reading of the ledger to the next."""
 
     def __init__(
@@ -63,7 +63,7 @@ class Performer:
         self._agent, self._bus, self._runner, self._observer = agent, bus, runner, observer
         self._done: list[Effect] = []
         self._ends: set[str] = set()
-        self._starts: dict[str, Start] = {}
+        self._starts: dict[str, TaskStart] = {}
         self._over: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
@@ -75,7 +75,7 @@ class Performer:
             if isinstance(effect, StartTask):
                 over = asyncio.Event()
                 making = self._spawn(self._until_made(effect, again, over))
-                self._starts[effect.id] = Start(making, over)
+                self._starts[effect.id] = TaskStart(making, over)
             else:
                 _ = self._spawn(self._until_made(effect, again))
 

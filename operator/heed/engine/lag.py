@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heed.core.ledger.ledger import Ledger
-from heed.engine.batch import Batch
-from heed.engine.read_buffer import Inlet
+from heed.engine.batch import DecisionBatch
+from heed.engine.read_buffer import ReadBuffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Lag:
     since: str | None
 
 
-def lag_of(ledger: Ledger, batches: Sequence[Batch], inlet: Inlet) -> Lag:
+def lag_of(ledger: Ledger, batches: Sequence[DecisionBatch], inlet: ReadBuffer) -> Lag:
     """The lag of a loop whose ledger is durable, and which has decided `batches` on top of it.
 
     Events that wait for room are durable, as such, and may be decided once more: they do not count.

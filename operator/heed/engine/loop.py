@@ -16,16 +16,16 @@ from heed.core.compiler.program import Program
 from heed.core.decision.sessions import without_idle
 from heed.core.effects import TaskEnd
 from heed.core.ledger.ledger import Ledger, beyond, identified, owed_effects, settle
-from heed.engine.batch import Batch, still_owed
-from heed.engine.batching import Deciding
-from heed.engine.deferred_queue import Backlog, only_inbox
-from heed.engine.effect_executor import Performer
+from heed.engine.batch import DecisionBatch, still_owed
+from heed.engine.batching import DecisionBatcher
+from heed.engine.deferred_queue import DeferredQueue, only_inbox
+from heed.engine.effect_executor import EffectExecutor
 from heed.engine.lag import Lag, lag_of
 from heed.engine.observer import Observer
-from heed.engine.ports import EventBus, LedgerStore, Stored, TaskRunner
-from heed.engine.rate_limit import Pace, Pacer
-from heed.engine.read_buffer import Inlet
-from heed.engine.task_deadlines import Deadlines
+from heed.engine.ports import EventBus, LedgerStore, StoredLedger, TaskRunner
+from heed.engine.rate_limit import CommitRate, CommitRateLimiter
+from heed.engine.read_buffer import ReadBuffer
+from heed.engine.task_deadlines import TaskDeadlines
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 from heed.sandbox.decision_pool import Guard
 from heed.util.aio import stop
@@ -55,20 +55,20 @@ class AgentLoop:
         observer: Observer,
         *,
         since: str,
-        pace: Pace | None = None,
+        pace: CommitRate | None = None,
         guard: Guard | None = None,
     ) -> None:
         self.program = program
         self._store, self._bus, self._runner, self._observer = store, bus, runner, observer
-        self._since, self._pace = since, pace or Pace()
-        self._pacer = Pacer.of(self._pace.rate, self._pace.burst)
-        self._backlog = Backlog(bus, self._pace)
-        self._deciding = Deciding((guard or Guard()).of(program), self._backlog, self._pace)
-        self._stored: Stored | None = None
-        self._performer: Performer | None = None
-        self._deadlines: Deadlines | None = None
-        self._inlet: Inlet | None = None
-        self._batches: tuple[Batch, ...] = ()
+        self._since, self._pace = since, pace or CommitRate()
+        self._pacer = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
+        self._backlog = DeferredQueue(bus, self._pace)
+        self._deciding = DecisionBatcher((guard or Guard()).of(program), self._backlog, self._pace)
+        self._stored: StoredLedger | None = None
+        self._performer: EffectExecutor | None = None
+        self._deadlines: TaskDeadlines | None = None
+        self._inlet: ReadBuffer | None = None
+        self._batches: tuple[DecisionBatch, ...] = ()
         self._reached = 0
         self._gone = (
             0  # events that the stream dropped from behind the cursor's place, and no ledger counts yet
@@ -76,7 +76,7 @@ class AgentLoop:
         self._restarts = 0  # in a row, with nothing committed in between
 
     @property
-    def stored(self) -> Stored | None:
+    def stored(self) -> StoredLedger | None:
         """The ledger and its home as last read or committed; None before the first reading."""
         return self._stored
 
@@ -91,7 +91,7 @@ class AgentLoop:
         return self._stored.ledger if self._stored else None
 
     @property
-    def _held(self) -> Stored:
+    def _held(self) -> StoredLedger:
         assert self._stored is not None, "the ledger is read before anything else"
         return self._stored
 
@@ -162,9 +162,9 @@ class AgentLoop:
         subjects = self.program.inbox if self._deciding.ahead else self.program.subjects
         after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
         allowed = self.program.permissions
-        performer = Performer(self.program.agent, self._bus, self._runner, self._observer, allowed)
-        deadlines = Deadlines(performer)
-        inlet = Inlet(await self._bus.open(subjects, after, self._since, cursor.created))
+        performer = EffectExecutor(self.program.agent, self._bus, self._runner, self._observer, allowed)
+        deadlines = TaskDeadlines(performer)
+        inlet = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
             self._performer, self._deadlines, self._inlet = performer, deadlines, inlet
             owed = owed_effects(ledger)
@@ -182,10 +182,10 @@ class AgentLoop:
             finally:
                 await inlet.close()
 
-    async def _follow(self, inlet: Inlet, performer: Performer) -> None:
+    async def _follow(self, inlet: ReadBuffer, performer: EffectExecutor) -> None:
         """The loop itself. While one batch is being committed, the next is already decided, on top of it."""
         written = identified(self._held.ledger, inlet.created)
-        batch = Batch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
+        batch = DecisionBatch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
         while only_inbox(written, self._deciding.ahead) == self._deciding.ahead:
             self._batches = (batch,)
             if await performer.room(self._most_owed(), FLUSH_AFTER):
@@ -197,7 +197,7 @@ class AgentLoop:
             ledger = self._tidied(settle(batch.ledger, performer.take()), inlet)
             if ledger is written:
                 continue
-            following = Batch(ledger)
+            following = DecisionBatch(ledger)
             self._batches = (batch, following)
             committing = asyncio.create_task(self._commit(ledger, batch))
             try:
@@ -221,7 +221,7 @@ class AgentLoop:
             )
         return moved
 
-    def _tidied(self, ledger: Ledger, inlet: Inlet) -> Ledger:
+    def _tidied(self, ledger: Ledger, inlet: ReadBuffer) -> Ledger:
         """The ledger, moved on by what is known without an event: the same object where that is nothing."""
         if self._reached > ledger.cursor.sequence and not inlet.unread:
             ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
@@ -233,7 +233,9 @@ class AgentLoop:
         """How many messages may be under way before nothing more is read."""
         return 1 if self._backlog.crowded(self._held.ledger) else self._pace.owed
 
-    async def _something_to_do(self, inlet: Inlet, performer: Performer, batch: Batch) -> None:
+    async def _something_to_do(
+        self, inlet: ReadBuffer, performer: EffectExecutor, batch: DecisionBatch
+    ) -> None:
         """Until there are events to decide, or effects have been settled for a while without any event coming."""
         while not (inlet.arrived() or batch.decisions or self._backlog.next):
             await inlet.wait(wake=performer.settled)
@@ -242,7 +244,7 @@ class AgentLoop:
                 inlet.arrived()
                 return
 
-    async def _decide_what_comes(self, inlet: Inlet, batch: Batch) -> None:
+    async def _decide_what_comes(self, inlet: ReadBuffer, batch: DecisionBatch) -> None:
         """Decide what is there, and what still comes while the pacer holds the commit back."""
         while True:
             while await self._deciding.some(inlet, batch):
@@ -255,7 +257,9 @@ class AgentLoop:
                     return None
                 await inlet.wait(timeout=delay)
 
-    async def _decide_meanwhile(self, inlet: Inlet, batch: Batch, committing: "asyncio.Task[None]") -> None:
+    async def _decide_meanwhile(
+        self, inlet: ReadBuffer, batch: DecisionBatch, committing: "asyncio.Task[None]"
+    ) -> None:
         """Decide what is there until the commit is over."""
         while not committing.done():
             if inlet.arrived() and await self._deciding.some(inlet, batch):
@@ -271,7 +275,7 @@ class AgentLoop:
         shared = self._pace.shared
         return max(self._pacer.delay(at), shared.delay(at) if shared else 0.0)
 
-    async def _commit(self, ledger: Ledger, batch: Batch) -> None:
+    async def _commit(self, ledger: Ledger, batch: DecisionBatch) -> None:
         self._backlog.flying, began = batch.growth, time.monotonic()
         self._stored = await self._store.commit(self._held, ledger)
         took = time.monotonic() - began

@@ -11,7 +11,7 @@ from heed.core.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredLedger:
     """A ledger as its home holds it. `version` is the home's own (resourceVersion, KV revision)."""
 
     ledger: Ledger
@@ -22,10 +22,10 @@ class Stored:
 class LedgerStore(Protocol):
     """The home of one Agent's ledger."""
 
-    async def load(self) -> Stored:
+    async def load(self) -> StoredLedger:
         """Read it. Raises LedgerGone, LedgerUnavailable."""
 
-    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+    async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         """Compare-and-swap: write `ledger` if the home still is at `base.version`.
 
         Raises LedgerConflict, LedgerGone, LedgerUnavailable (the write may have happened: load again).

@@ -8,7 +8,7 @@ from heed.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class CommitRate:
     """Limits of one Agent's loop. `rate` is bytes per second, `burst`, `growth` and `budget` are bytes.
 
     `shared` is what all Agents of the operator may write together.
@@ -20,10 +20,10 @@ class Pace:
     growth: int = 256 * 1024  # most bytes of owed effects that one commit may add
     owed: int = 2000  # most messages under way before the loop reads no further
     budget: int = 1024 * 1024  # most bytes of the whole object; events that would need more wait
-    shared: Pacer | None = None
+    shared: CommitRateLimiter | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> Pace:
+    def of(cls, settings: Settings) -> CommitRate:
         """The pace of every Agent of a process; they share one bucket."""
         return cls(
             settings.commit_rate,
@@ -31,12 +31,12 @@ class Pace:
             settings.batch,
             owed=settings.outbox_limit,
             budget=settings.status_budget,
-            shared=Pacer.of(settings.operator_commit_rate, settings.operator_commit_burst),
+            shared=CommitRateLimiter.of(settings.operator_commit_rate, settings.operator_commit_burst),
         )
 
 
 @dataclass(slots=True)
-class Pacer:
+class CommitRateLimiter:
     """A token bucket of bytes that may be overdrawn once: a quiet Agent's first event commits at once."""
 
     rate: int
@@ -45,7 +45,7 @@ class Pacer:
     updated: float = 0.0
 
     @classmethod
-    def of(cls, rate: int, burst: int) -> Pacer:
+    def of(cls, rate: int, burst: int) -> CommitRateLimiter:
         """A full bucket."""
         return cls(rate, burst, burst)
 

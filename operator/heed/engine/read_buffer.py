@@ -16,7 +16,7 @@ READ_AT_ONCE = 500
 IDLE = 60.0  # seconds that one read may wait for a message
 
 
-class Inlet:
+class ReadBuffer:
     """A queue that fills itself from a reader. A read that fails raises from `arrived`."""
 
     def __init__(self, reader: Reader) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from heed.api.status import PendingTask
 from heed.core.ledger.ledger import Ledger
-from heed.engine.effect_executor import Performer
+from heed.engine.effect_executor import EffectExecutor
 from heed.util.clock import unix_time
 
 GRACE = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
@@ -17,10 +17,10 @@ IDLE_CHECK = 60.0  # seconds between looks for idle sessions while events wait f
 SHORTEST, LONGEST = 0.5, 86400.0  # seconds of a timer
 
 
-class Deadlines:
+class TaskDeadlines:
     """One timer for all deadlines of an Agent. Begins as a life does, and ends with it."""
 
-    def __init__(self, performer: Performer) -> None:
+    def __init__(self, performer: EffectExecutor) -> None:
         self._performer, self._since = performer, unix_time()
         self._timer: asyncio.TimerHandle | None = None
 

@@ -22,7 +22,7 @@ from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.task_credentials import TaskCredentials
 from heed.engine.observer import LogObserver, Observer
 from heed.engine.ports import EventBus
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
 from heed.kube.broker_keys import broker_keys
 from heed.kube.client.client import ApiError, KubeApi, objects_path
@@ -123,7 +123,7 @@ class LeaderTerm:
     async def run(self) -> None:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
-        pace, namespace, access = Pace.of(self.settings), self.settings.namespace, self.access
+        pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
         guard = Guard(self.settings.decision_memory, self.settings.decision_cpu)
         fleet = AgentController(
             self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access

@@ -16,7 +16,7 @@ from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
 from heed.engine.loop import AgentLoop
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
 from heed.local import presence
 from heed.local.agent_claims import AgentClaims, AgentTaken
@@ -30,10 +30,12 @@ from heed.util.aio import stop
 from heed.util.clock import timestamp
 
 POLL = 0.5  # seconds between two looks at the manifests
-PACE = Pace(budget=640 * 1024)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
+PACE = CommitRate(
+    budget=640 * 1024
+)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
 
 
-def pace_for(max_payload: int) -> Pace:
+def pace_for(max_payload: int) -> CommitRate:
     """The pace on a broker that takes messages of so many bytes: a smaller one has smaller ledgers."""
     return replace(PACE, budget=min(PACE.budget, max_payload * 5 // 8))
 

@@ -28,7 +28,7 @@ from heed import names
 from heed.bus.client.connection import Connection
 from heed.core.codec.canonical_json import compact
 from heed.core.ledger.ledger import Ledger, dump, load
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 
 BUCKET: Final = "HEED_LEDGERS"
@@ -124,19 +124,19 @@ class KeyValueLedgerStore:
         self._known = AgentIdentity(record["uid"], record["since"])
         return self._known
 
-    async def load(self) -> Stored:
+    async def load(self) -> StoredLedger:
         """The ledger, an empty one where there was none. Raises LedgerGone, LedgerUnavailable."""
         record, version, size = await self._read()
         if self._known is not None and record["uid"] != self._known.uid:
             raise LedgerGone(f"the ledger of {self._key} was thrown away; start anew")
-        return Stored(load(record["status"]), str(version), size)
+        return StoredLedger(load(record["status"]), str(version), size)
 
-    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+    async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         """Write `ledger` if the bucket still is at `base.version`. Raises LedgerConflict, LedgerUnavailable."""
         value = _record(self._known or await self.identify(), ledger)
         async with _answering():
             revision = await self._bucket.update(self._key, value, last=int(base.version))
-        return Stored(ledger, str(revision), len(value))
+        return StoredLedger(ledger, str(revision), len(value))
 
     async def _read(self) -> tuple[dict[str, Any], int, int]:
         """The record, its revision and its size."""

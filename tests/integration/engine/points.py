@@ -14,7 +14,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.effects import TaskWork
 from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
-from heed.engine.ports import LedgerStore, Reader, Stored, TaskRunner
+from heed.engine.ports import LedgerStore, Reader, StoredLedger, TaskRunner
 
 Trap = Callable[[str], Awaitable[None]]
 POINTS = [
@@ -100,11 +100,11 @@ class Store:
     def __init__(self, store: LedgerStore, doors: Doors) -> None:
         self._store, self._doors = store, doors
 
-    async def load(self) -> Stored:
+    async def load(self) -> StoredLedger:
         await self._doors.at("before load")
         return await self._store.load()
 
-    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+    async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         await self._doors.at("before commit")
         stored = await self._store.commit(base, ledger)
         self._doors.ledgers.append(ledger)

@@ -10,7 +10,7 @@ from heed import names
 from heed.bus.client.streams import ensure_streams
 from heed.bus.consumer.reader import CursorReader
 from heed.core.events import Event, Received
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.errors import LedgerConflict
 from heed.settings import StreamSettings
 from tests.integration.engine.points import Doors
@@ -82,7 +82,7 @@ async def test_what_was_read_and_is_not_decided_is_not_passed_over(alone: World)
             await going_on.wait()
 
     doors.traps.append(trap)
-    life = await alone.live(doors, Pace(QUICK.rate, QUICK.burst, batch=1))
+    life = await alone.live(doors, CommitRate(QUICK.rate, QUICK.burst, batch=1))
     await until(lambda: life.loop._inlet is not None and len(life.loop._inlet.unread) > 0)
     await until(lambda: doors.count("before commit") == 1)
 

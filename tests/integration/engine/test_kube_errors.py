@@ -14,7 +14,7 @@ from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.ledger.ledger import Ledger
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
 from heed.kube.client import client as kube_client
 from heed.kube.client.client import KubeApi
@@ -24,7 +24,7 @@ from heed.kube.status.ledger_store import StatusLedgerStore
 from tests.integration.waiting import SOON, until
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
-BASE = Stored(Ledger(), "7", 100)
+BASE = StoredLedger(Ledger(), "7", 100)
 Answers = Callable[[web.Request], Any]
 
 

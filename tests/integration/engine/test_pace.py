@@ -9,8 +9,8 @@ from heed import names
 from heed.core.codec.canonical_json import compact
 from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger, dump
-from heed.engine.rate_limit import Pace, Pacer
-from heed.engine.read_buffer import READ_AT_ONCE, Inlet
+from heed.engine.rate_limit import CommitRate, CommitRateLimiter
+from heed.engine.read_buffer import READ_AT_ONCE, ReadBuffer
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import QUICK, World
 from tests.integration.waiting import until
@@ -40,7 +40,7 @@ async def test_slow_effects_hold_back_the_reading_and_the_ledger_stays_small(wor
             await permits.acquire()
 
     doors.traps.append(slow)
-    pace = Pace(rate=10**9, burst=10**9, batch=10, owed=20)
+    pace = CommitRate(rate=10**9, burst=10**9, batch=10, owed=20)
     await burst(world, 300)
     await world.live(doors, pace)
 
@@ -66,7 +66,7 @@ async def test_at_the_limit_what_was_made_is_settled_without_reading_on(world: W
 
     doors.traps.append(some_hang)
     await burst(world, 120)
-    await world.live(doors, Pace(rate=10**9, burst=10**9, batch=30, owed=10))
+    await world.live(doors, CommitRate(rate=10**9, burst=10**9, batch=30, owed=10))
 
     def settled() -> bool:
         last = doors.ledgers[-1] if doors.ledgers else Ledger()
@@ -83,7 +83,7 @@ async def test_at_the_limit_what_was_made_is_settled_without_reading_on(world: W
 
 async def test_a_commit_grows_the_ledger_by_no_more_than_it_may(world: World) -> None:
     await burst(world, 100, "ask")
-    life = await world.live(pace=Pace(rate=10**9, burst=10**9, growth=10_000))
+    life = await world.live(pace=CommitRate(rate=10**9, burst=10**9, growth=10_000))
 
     await world.check()
 
@@ -92,7 +92,7 @@ async def test_a_commit_grows_the_ledger_by_no_more_than_it_may(world: World) ->
 
 async def test_where_writes_are_dear_batches_grow(world: World) -> None:
     # Given a rate that pays for some ten writes a second
-    pace = Pace(rate=30_000, burst=3_000)
+    pace = CommitRate(rate=30_000, burst=3_000)
     life = await world.live(pace=pace)
     clock = asyncio.get_running_loop().time
     began = clock()
@@ -111,9 +111,9 @@ async def test_where_writes_are_dear_batches_grow(world: World) -> None:
 
 async def test_a_commit_waits_while_all_agents_together_have_written_too_much(world: World) -> None:
     # Given a budget of all Agents that others have overdrawn for a long time
-    shared = Pacer.of(rate=1, burst=1)
+    shared = CommitRateLimiter.of(rate=1, burst=1)
     shared.spent(10**6, time.monotonic())
-    life = await world.live(pace=Pace(rate=10**9, burst=10**9, shared=shared))
+    life = await world.live(pace=CommitRate(rate=10**9, burst=10**9, shared=shared))
 
     # When an event comes, and one more when there is something to spend again
     await world.send("none", "one")
@@ -130,7 +130,7 @@ async def test_a_commit_waits_while_all_agents_together_have_written_too_much(wo
 
 
 async def test_one_event_of_a_quiet_agent_is_committed_at_once(world: World) -> None:
-    life = await world.live(pace=Pace(rate=1, burst=1))
+    life = await world.live(pace=CommitRate(rate=1, burst=1))
 
     await world.send("none")
 
@@ -151,7 +151,7 @@ async def test_a_backlog_is_left_in_the_stream_and_not_held_in_memory() -> None:
             pass
 
     reader = Endless()
-    inlet = Inlet(reader)
+    inlet = ReadBuffer(reader)
     await inlet.wait()
 
     # When
@@ -169,7 +169,7 @@ async def test_a_backlog_is_left_in_the_stream_and_not_held_in_memory() -> None:
 
 async def test_a_batch_larger_than_a_read_and_a_read_larger_than_a_batch(world: World) -> None:
     await burst(world, 700)
-    small = await world.live(pace=Pace(QUICK.rate, QUICK.burst, batch=7))
+    small = await world.live(pace=CommitRate(QUICK.rate, QUICK.burst, batch=7))
     await until(lambda: small.doors.count("after commit") > 20)
     await small.end()
 

@@ -5,13 +5,13 @@ import pytest
 from heed.core.ledger import deferred
 from heed.core.ledger.ledger import Ledger, total_decided
 from heed.engine import deferred_queue
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import Life, World
 from tests.integration.waiting import until
 
 BUDGET = 30_000
-SMALL = Pace(rate=10**9, burst=10**9, budget=BUDGET)
+SMALL = CommitRate(rate=10**9, burst=10**9, budget=BUDGET)
 SESSIONS = 150
 
 
@@ -82,7 +82,7 @@ async def test_a_budget_for_nothing_lets_one_session_in_after_the_other(world: W
     await offer(world, "note", range(10))
     await offer(world, "over", range(10))
 
-    await world.live(pace=Pace(rate=10**9, burst=10**9, budget=1000))
+    await world.live(pace=CommitRate(rate=10**9, burst=10**9, budget=1000))
 
     assert (await settled(world)).totals.handled == 20
 

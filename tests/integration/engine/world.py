@@ -22,8 +22,8 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump, owed_effects, total_decided
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import LogObserver
-from heed.engine.ports import Stored, TaskRunner
-from heed.engine.rate_limit import Pace
+from heed.engine.ports import StoredLedger, TaskRunner
+from heed.engine.rate_limit import CommitRate
 from heed.errors import HeedError
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.sandbox.decision_pool import Guard
@@ -37,7 +37,7 @@ from tests.integration.waiting import SOON, until
 
 AGENT = "researcher"
 IN, OUT = "com.example.in.", "com.example.out."
-QUICK = Pace(rate=10**9, burst=10**9)
+QUICK = CommitRate(rate=10**9, burst=10**9)
 
 
 def handler(on: str, **reaction: Any) -> dict[str, Any]:
@@ -142,7 +142,7 @@ class World:
         return KeyValueLedgerStore(self.ledgers, self.namespace, AGENT, since=BEGINNING)
 
     async def live(
-        self, doors: Doors | None = None, pace: Pace = QUICK, runner: TaskRunner | None = None
+        self, doors: Doors | None = None, pace: CommitRate = QUICK, runner: TaskRunner | None = None
     ) -> Life:
         """Begin a life."""
         doors, watcher, jobs = doors or Doors(), Watcher(), JobsRunner(self.jobs)
@@ -192,7 +192,7 @@ class World:
         subject = names.inbox_subject(self.namespace, AGENT, event.type)
         return await self.bus.publish(subject, event, deduplicate=False)
 
-    async def stored(self) -> Stored:
+    async def stored(self) -> StoredLedger:
         """The ledger as its home holds it."""
         return await self.store().load()
 

@@ -13,7 +13,7 @@ from heed.core.effects import AgentRef
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus
-from heed.engine.rate_limit import Pace
+from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
 from heed.kube.client.client import METADATA, ApiError, KubeApi, agent_path, agents_path
 from heed.kube.controller.generation import choose
@@ -77,7 +77,7 @@ class AgentController:
         api: KubeApi,
         bus: EventBus,
         observer: Observer,
-        pace: Pace,
+        pace: CommitRate,
         *,
         guard: Guard | None = None,
         patience: Patience | None = None,

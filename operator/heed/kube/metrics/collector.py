@@ -13,7 +13,7 @@ from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.engine.lag import Lag
 from heed.engine.observer import Observer
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from heed.kube.metrics.instruments import Histogram, LabelledCounter
 
 DECIDE: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 0.01, 0.05, 0.25, 1.0, 2.5)  # seconds
@@ -33,7 +33,7 @@ class AgentSnapshot:
 
     agent: AgentRef
     ready: tuple[str, str]  # status, reason
-    stored: Stored | None
+    stored: StoredLedger | None
     lag: Lag | None
     stuck: int = 0
     refused: bool = False

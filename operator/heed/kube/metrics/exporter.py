@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import (
 from heed import __version__
 from heed.bus.client.connection import Connection
 from heed.bus.client.stream_rules import StreamFlaw
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from heed.kube.leader.election import Leadership
 from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
 from heed.kube.metrics.instruments import Histogram, LabelledCounter, Labels
@@ -138,7 +138,7 @@ def _of_agents(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     yield from _of_lags(sights)
 
 
-def _of_totals(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
+def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
     """What ledgers count. They go on where another replica left off."""
     totals = [(agent, stored.ledger.totals) for agent, stored in rows]
     events = {
@@ -167,7 +167,7 @@ def _of_totals(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
         yield _counter(name, help, AGENT, {agent: getattr(total, field) for agent, total in totals})
 
 
-def _of_sizes(rows: Sequence[tuple[Labels, Stored]]) -> Iterator[Metric]:
+def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
     """What is there now."""
     yield _gauge(
         "heed_status_bytes",

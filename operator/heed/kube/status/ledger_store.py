@@ -14,7 +14,7 @@ from heed.api import conditions
 from heed.core.effects import AgentRef
 from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.ledger import Ledger
-from heed.engine.ports import Stored
+from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi, agent_path
 from heed.util.clock import timestamp
@@ -40,7 +40,7 @@ class StatusLedgerStore:
         self._said: _KnownConditions | None = None
         self._moves: dict[str, str] = {}  # from a version to the next one, with the same ledger
 
-    async def load(self) -> Stored:
+    async def load(self) -> StoredLedger:
         """Read the Agent. Raises LedgerGone also where another Agent now bears the name."""
         try:
             answer = await self._api.get(agent_path(self._agent.namespace, self._agent.name))
@@ -49,7 +49,7 @@ class StatusLedgerStore:
         self._check_same(answer)
         return self._stored(answer, ledgers.load(answer.body.get("status") or {}))
 
-    async def commit(self, base: Stored, ledger: Ledger) -> Stored:
+    async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         """One merge patch of the status. What others wrote since `base` makes it a LedgerConflict."""
         version = base.version
         while version in self._moves:
@@ -80,7 +80,7 @@ class StatusLedgerStore:
         if self._said is not None and self._said.version == before:
             self._said = _said(body)
 
-    def _changed_conditions(self, version: str, base: Stored, ledger: Ledger) -> Conditions | None:
+    def _changed_conditions(self, version: str, base: StoredLedger, ledger: Ledger) -> Conditions | None:
         """All conditions, where the ledger changes one of them. What they were is not known of every version."""
         if self._said is None or self._said.version != version:
             return None
@@ -93,9 +93,9 @@ class StatusLedgerStore:
         if uid != self._agent.uid:
             raise LedgerGone(f"agent {self._agent} is another one now: uid {uid}")
 
-    def _stored(self, answer: ApiResponse, ledger: Ledger) -> Stored:
+    def _stored(self, answer: ApiResponse, ledger: Ledger) -> StoredLedger:
         self._said = _said(answer.body)
-        return Stored(ledger, self._said.version, answer.size)
+        return StoredLedger(ledger, self._said.version, answer.size)
 
 
 def _said(body: Mapping[str, Any]) -> _KnownConditions:
