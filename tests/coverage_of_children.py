@@ -26,7 +26,7 @@ def pytest_configure() -> None:
             options["env"] = {SETTINGS: os.environ[SETTINGS], **environment}
         begin(self, args, *more, **options)
 
-    subprocess.Popen.__init__ = begin_measured  # type: ignore[method-assign, assignment]
+    subprocess.Popen.__init__ = begin_measured  # type: ignore[method-assign]
 
 
 def _is_python(args: Any) -> bool:

@@ -60,7 +60,7 @@ def _become(command: Sequence[str], environment: Mapping[str, str], log: str) ->
     os.environ.update(environment)
     for module in list(sys.modules.values()):  # the client of Kubernetes read the variable as it was imported
         if hasattr(module, "KUBE_CONFIG_DEFAULT_LOCATION"):
-            module.KUBE_CONFIG_DEFAULT_LOCATION = environment.get("KUBECONFIG", "~/.kube/config")
+            setattr(module, "KUBE_CONFIG_DEFAULT_LOCATION", environment.get("KUBECONFIG", "~/.kube/config"))  # noqa: B010
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(log, "ab") as file:
         for descriptor in (1, 2):

@@ -59,7 +59,8 @@ class Hook:
 
     def configuration(self) -> dict[str, Any]:
         """As the API server has it."""
-        return self.plane.admin.get(f"{CONFIGURATIONS}/{self.name}")
+        found: dict[str, Any] = self.plane.admin.get(f"{CONFIGURATIONS}/{self.name}")
+        return found
 
     def bundle(self) -> bytes:
         """What it trusts."""

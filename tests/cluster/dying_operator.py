@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unittest.mock import patch
 
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect
@@ -67,5 +68,5 @@ if __name__ == "__main__":
     settings = Settings.from_environment()
     configure_logging("text", settings.log_level)
     Faltering.point = sys.argv[1]
-    manager.FencedKubeApi = Faltering  # type: ignore[misc]
-    asyncio.run(run_operator(settings, Dying(sys.argv[1])))
+    with patch.object(manager, "FencedKubeApi", Faltering):
+        asyncio.run(run_operator(settings, Dying(sys.argv[1])))

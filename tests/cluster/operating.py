@@ -211,7 +211,7 @@ class Broker:
             try:
                 jetstream = client.jetstream()
                 pull = await jetstream.pull_subscribe(subject, stream=stream)
-                pending = (await pull.consumer_info()).num_pending
+                pending = (await pull.consumer_info()).num_pending or 0
                 found = await pull.fetch(pending, timeout=PATIENCE) if pending else []
                 while len(found) < pending:
                     found += await pull.fetch(pending - len(found), timeout=PATIENCE)

@@ -255,7 +255,7 @@ def test_a_grant_that_is_narrowed_names_who_stops(webhook: Hook) -> None:
     # Given an Agent that hears events of another namespace, whose grants the webhook sees too
     kubectl, shop = webhook.plane.kubectl, f"{webhook.namespace}-shop"
     kubectl("create", "namespace", shop)
-    grant = {
+    grant: dict[str, Any] = {
         "apiVersion": "heed.dev/v1alpha1",
         "kind": "EventGrant",
         "metadata": {"name": "to-readers", "namespace": shop},

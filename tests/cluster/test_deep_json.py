@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from heed.kube.status.ready import INVALID
+from heed.errors import INVALID
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Stage
 from tests.cluster.stories import RESEARCHER
@@ -54,7 +54,7 @@ def _until_invalid(stage: Stage) -> None:
     def reason() -> bool:
         path = '{.status.conditions[?(@.type=="Ready")].reason}'
         found = stage.plane.kubectl("get", "agent", "deep", "-n", stage.namespace, "-o", f"jsonpath={path}")
-        return found == INVALID
+        return bool(found == INVALID)
 
     eventually(reason, what="an Agent that is said to be invalid")
 

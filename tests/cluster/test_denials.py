@@ -6,6 +6,7 @@ import pytest
 
 from heed import names
 from heed.kube.client.client import agent_path, jobs_path
+from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.denying import denying
 from tests.cluster.operating import Stage, totals
@@ -34,9 +35,9 @@ def test_a_job_that_a_policy_denies_fails_its_task_and_names_the_policy(stage: S
 
     # Then it has failed, once, and says who refused it
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
-    assert event.data["reason"] == "InvalidJob"
+    assert data_of(event)["reason"] == "InvalidJob"
     expected = f'refused by ValidatingAdmissionPolicy "{policy}" (binding "{policy}"): a Job needs a team'
-    assert event.data["message"] == f"spec.tasks.research.job: {expected}"
+    assert data_of(event)["message"] == f"spec.tasks.research.job: {expected}"
     assert stage.jobs() == []
 
 

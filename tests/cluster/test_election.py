@@ -146,7 +146,7 @@ async def test_a_lease_that_a_person_deletes_is_made_again(ballot: Ballot) -> No
 
     async def again() -> bool:
         try:
-            return (await ballot.spec())["holderIdentity"] == "one"
+            return bool((await ballot.spec())["holderIdentity"] == "one")
         except ApiError:
             return False
 

@@ -17,8 +17,8 @@ from tests.cluster.watchless import AGENT
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.cluster
-LONG = {"type": "object", "properties": {"topic": {"type": "string", "minLength": 5}}}
-SHORT = {"type": "object", "properties": {"topic": {"type": "string", "maxLength": 4}}}
+LONG: dict[str, Any] = {"type": "object", "properties": {"topic": {"type": "string", "minLength": 5}}}
+SHORT: dict[str, Any] = {"type": "object", "properties": {"topic": {"type": "string", "maxLength": 4}}}
 _numbers = itertools.count()
 
 

@@ -66,11 +66,12 @@ class Keyed:
     def secret(self, job: dict[str, Any]) -> dict[str, Any] | None:
         path = f"/api/v1/namespaces/{self.stage.namespace}/secrets/{job['metadata']['name']}-nats"
         try:
-            return self.plane.admin.get(path)
+            found: dict[str, Any] = self.plane.admin.get(path)
         except ApiError as error:
             if error.status != 404:
                 raise
             return None
+        return found
 
     def credentials(self, job: dict[str, Any]) -> str:
         """What the Job's containers find in HEED_NATS_CREDENTIALS."""

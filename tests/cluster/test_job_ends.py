@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.events import Event
+from tests.builders.events import data_of
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
@@ -35,7 +35,7 @@ def failure(stage: Stage) -> dict[str, Any]:
     """What the Agent was told of its failed task."""
     stage.until(lambda s: totals(s).get("tasksFailed") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
-    return dict(event.data)
+    return data_of(event)
 
 
 def begin(stage: Stage, pod: dict[str, Any] | None = None, **spec: Any) -> str:
@@ -112,7 +112,7 @@ async def test_a_pod_that_made_room_for_another_is_told_of_although_it_is_gone(
         await watchless.until(lambda: job_with(watchless, name, "terminating"), "its loss")
     )
     (running,) = watchless.fleet._running.values()
-    await watchless.until(lambda: true(running.runner._pods._lost), "a look at it")
+    await watchless.until(lambda: true(bool(running.runner._pods._lost)), "a look at it")
 
     # And the kubelet ends it, and it is gone before the Job has failed
     pods.report(pod, phase="Failed", containerStatuses=[state("main", 143)])
@@ -125,10 +125,9 @@ async def test_a_pod_that_made_room_for_another_is_told_of_although_it_is_gone(
     # Then the cause is known all the same
     assert pods.of_job(watchless.namespace, name) == []
     event = await watchless.bus.last(names.inbox_subject(watchless.namespace, AGENT, names.TASK_FAILED))
-    assert isinstance(event, Event)
-    assert event.data["cause"] == "PreemptionByScheduler"
+    assert data_of(event)["cause"] == "PreemptionByScheduler"
     expected = f"pod {pod['metadata']['name']}: PreemptionByScheduler: preempting"
-    assert event.data["message"] == f"{expected}; Job has reached the specified backoff limit"
+    assert data_of(event)["message"] == f"{expected}; Job has reached the specified backoff limit"
 
 
 async def job_with(watchless: Watchless, name: str, member: str) -> dict[str, Any] | None:

@@ -220,7 +220,9 @@ async def test_a_change_of_labels_takes_effect(watchless: Watchless) -> None:
     await watchless.status(lambda s: s["sessions"].get("c-3", {}).get("state") == {"team": "green"})
 
 
-async def test_a_change_seen_at_the_very_end_of_a_reconciliation_is_not_missed(watchless: Watchless) -> None:
+async def test_a_change_seen_at_the_very_end_of_a_reconciliation_is_not_missed(
+    watchless: Watchless, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Given a change that is seen in the turn in which the reconciliation of the one before is over
     body = await watchless.add()
     changed = await watchless.edit(handlers(MORE), show=False)
@@ -232,7 +234,7 @@ async def test_a_change_seen_at_the_very_end_of_a_reconciliation_is_not_missed(w
         if seen["metadata"]["generation"] == 1:
             asyncio.get_running_loop().call_soon(fleet.observe, changed)
 
-    fleet._reconcile = then_look  # type: ignore[method-assign]
+    monkeypatch.setattr(fleet, "_reconcile", then_look)
     fleet.observe(body)
 
     # Then

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heed import names
+from heed.core.compiler.program import compile_agent
 from heed.kube.client.client import objects_path
 from heed.kube.controller import policy_cache
 from tests.cluster.conftest import CRDS
@@ -110,15 +112,14 @@ def test_an_operator_that_begins_runs_nothing_before_it_knows_the_policies(stage
     stage.ask("q-1")
 
     # When the operator is started again, several times
+    def refused_more_often_than(so_far: int) -> bool:
+        return stage.operator.log.read_text().count("agent not allowed") > so_far
+
     for _ in range(3):
         stage.operator.kill()
         said = stage.operator.log.read_text().count("agent not allowed")
         stage.operator.start()
-        eventually(
-            lambda said=said: stage.operator.log.read_text().count("agent not allowed") > said,
-            PATIENCE,
-            what="a look at the Agent",
-        )
+        eventually(partial(refused_more_often_than, said), PATIENCE, what="a look at the Agent")
 
     # Then it never ran
     assert f"agent resumed  agent={stage.namespace}/" not in stage.operator.log.read_text()
@@ -266,7 +267,6 @@ async def test_a_burst_of_changes_compiles_an_agent_once_and_the_same_again_not_
 ) -> None:
     # Given
     compiled: list[int] = []
-    compile_agent = policy_cache.compile_agent
 
     def counting(agent: Any, *rest: Any) -> Any:
         compiled.append(agent.metadata.generation)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.events import Event
 from heed.kube.jobs import manifest
 from heed.kube.status.loop_health import Patience
+from tests.builders.events import data_of
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker
@@ -176,7 +176,6 @@ async def test_a_deadline_says_what_kept_the_task_until_then(watchless: Watchles
     # Then its end says so, although the pod is gone
     await watchless.status(lambda s: (s.get("totals") or {}).get("tasksFailed") == 1)
     event = await watchless.bus.last(names.inbox_subject(watchless.namespace, AGENT, names.TASK_FAILED))
-    assert isinstance(event, Event)
-    data = event.data
+    data = data_of(event)
     assert (data["reason"], data["cause"]) == ("DeadlineExceeded", "ImagePullBackOff")
     assert 'container "main": not found' in data["message"]

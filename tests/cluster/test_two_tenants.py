@@ -32,6 +32,7 @@ from tests.cluster.tenancy import (
 )
 
 pytestmark = pytest.mark.cluster
+NOTHING_FITS: dict[str, Any] = {"not": {}}
 
 
 @pytest.fixture(scope="module")
@@ -177,8 +178,8 @@ def test_rules_of_a_namespace_say_nothing_of_another(tenants: Tenants) -> None:
     tenants.apply(
         policy("nothing", emissions=[], subscriptions=[], tasks={"kinds": [], "images": []}),
         policy("none", limits={"sessions": 1, "pendingTasks": 0, "tasksPerMinute": 0}),
-        event_type("order", ORDERED, **{"not": {}}),
-        event_type("noted", NOTED, **{"not": {}}),
+        event_type("order", ORDERED, **NOTHING_FITS),
+        event_type("noted", NOTED, **NOTHING_FITS),
     )
     tenants.apply(researcher("bound"))
     tenants.ready(tenants.a, "bound", "PolicyViolation")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
 
 from heed import names
-from heed.kube.client.client import jobs_path
+from heed.kube.client.client import ApiResponse, jobs_path
 from heed.kube.jobs import search
 from heed.util.backoff import Backoff
 from tests.cluster.controlplane.pods import PodPhases
@@ -53,12 +53,12 @@ def looks_for(watchless: Watchless, path: str) -> list[str]:
     """Grows with every look of the fleet for one object."""
     api, get, looks = watchless.fleet._api, watchless.fleet._api.get, list[str]()
 
-    async def counted(asked: str, query: Any = None) -> Any:
+    async def counted(asked: str, query: Mapping[str, str] | None = None) -> ApiResponse:
         if asked == path:
             looks.append(asked)
         return await get(asked, query)
 
-    api.get = counted  # type: ignore[method-assign]
+    api.get = counted  # type: ignore[assignment,method-assign]
     return looks
 
 
@@ -95,7 +95,7 @@ async def test_one_that_was_unwatched_before_the_operator_came_is_looked_for(
     again["metadata"]["generation"] += 1
     watchless.fleet.observe(again)
     await watchless.running(2)
-    await watchless.until(lambda: true(under_way(watchless)), "a search")
+    await watchless.until(lambda: true(bool(under_way(watchless))), "a search")
 
     # When
     await asyncio.to_thread(pods.succeed, watchless.namespace, name, '{"answer": "the moon"}')
@@ -127,7 +127,7 @@ async def test_one_that_has_its_label_is_the_watchs_again(watchless: Watchless, 
     else:
         looks = looks_for(watchless, path)
         watchless.fleet.observe_job(job, deleted=True)
-        await watchless.until(lambda: true(looks), "a look")
+        await watchless.until(lambda: true(bool(looks)), "a look")
 
     await watchless.until(lambda: true(not under_way(watchless)), "the end of the search")
 

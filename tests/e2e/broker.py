@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nats
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
@@ -76,8 +77,8 @@ class Broker:
                 pull = await client.jetstream().pull_subscribe(
                     subject, stream=names.STREAM, config=UNACKNOWLEDGED
                 )
-                pending = (await pull.consumer_info()).num_pending
-                found = []
+                pending = (await pull.consumer_info()).num_pending or 0
+                found: list[Msg] = []
                 while len(found) < pending:
                     found += await pull.fetch(min(pending - len(found), 500), timeout=10)
                 await pull.unsubscribe()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.broker import Broker
 from tests.e2e.cluster import Cluster, totals
@@ -75,7 +76,7 @@ def test_questions_two_agents_cooperate(
         lambda: broker.events(namespace, "com.example.trip.planned"), PATIENCE, what="a plan", every=0.5
     )
     assert planned.extensions["correlationid"] == "trip-1"
-    assert planned.data["stops"] == 2  # type: ignore[index]
+    assert data_of(planned)["stops"] == 2
 
 
 def test_orders_joins_jobs_that_run_side_by_side(

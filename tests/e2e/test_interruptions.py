@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import ANSWERED, slow
 from tests.e2e.asking import question
@@ -39,8 +40,8 @@ def assert_all_answered(cluster: Cluster, broker: Broker, namespace: str, topics
     expected = {"handled": 2 * count, "emitted": count, "tasksStarted": count, "tasksCompleted": count}
     assert totals(status) == expected
     assert status["pendingTasks"] == status["sessions"] == {}
-    answers = [event.data["answer"] for event in broker.events(namespace, ANSWERED)]  # type: ignore[index]
-    assert sorted(answers) == sorted(topics)  # type: ignore[type-var]
+    answers = [data_of(event)["answer"] for event in broker.events(namespace, ANSWERED)]
+    assert sorted(answers) == sorted(topics)
     assert len(cluster.items("jobs", "-n", namespace)) == count
 
 

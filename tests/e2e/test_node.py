@@ -14,6 +14,7 @@ import pytest
 from tests.e2e.node import machine
 from tests.e2e.node.bringing import bring_up, kubectl, node_programs
 from tests.e2e.node.demands import PATH
+from tests.e2e.node.images import Failed
 from tests.e2e.node.layout import Layout
 
 pytestmark = pytest.mark.skipif(
@@ -88,7 +89,7 @@ def test_addresses_that_the_machine_uses_are_refused() -> None:
     taken = Layout.from_environment()
     second = Layout.at(ROOT, NAME, taken.node_address.rpartition(".")[0])
 
-    with pytest.raises(machine.Failed, match="HEED_NODE_SUBNET"):
+    with pytest.raises(Failed, match="HEED_NODE_SUBNET"):
         bring_up(second, node_programs())
 
     machine.stop(second)

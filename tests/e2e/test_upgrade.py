@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from heed.core.events import Event
+from tests.builders.events import data_of
 from tests.e2e.agents import TOCK, counter
 from tests.e2e.asking import tick
 from tests.e2e.broker import Broker
@@ -57,7 +58,7 @@ def test_an_upgrade_under_load_loses_nothing(
     )
     assert totals(status) == {"handled": events, "emitted": events}
     assert status["sessions"]["all"]["state"] == {"count": events}
-    told = [event.data["tick"] for event in broker.events(namespace, TOCK)]  # type: ignore[index]
-    assert sorted(told) == list(range(events))  # type: ignore[type-var]
+    told = [data_of(event)["tick"] for event in broker.events(namespace, TOCK)]
+    assert sorted(told) == list(range(events))
 
     release.upgrade(TAG)

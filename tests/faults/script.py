@@ -70,7 +70,7 @@ def _story(dice: random.Random) -> list[tuple[str, Any]]:
         story.append(("order.work", _work(dice)))
         if dice.random() < 0.15:
             story.append(("order.stopped", {}))
-    others = (
+    others: tuple[tuple[str, dict[str, Any]], ...] = (
         ("order.chat", {"left": dice.randint(0, 3)}),
         ("order.broken", {}),
         ("order.broken-late", {}),

@@ -104,7 +104,8 @@ def test_a_message_that_is_not_there_once_is_found(world: World, what: str) -> N
         ([*there, there[0]], "in the stream 2 times"),
         ([*there, "x"], "decided 0 times"),
     ):
-        (finding,) = judge(replace(world, **{what: amiss}))
+        changed: dict[str, Any] = {what: amiss}
+        (finding,) = judge(replace(world, **changed))
         assert says in finding
 
 

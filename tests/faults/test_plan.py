@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.doomed_operator import POINTS
-from tests.faults.plan import LEAVES_DEBTS, RANDOM, RECOVERING, Size, plan
+from tests.faults.doomed_operator import POINTS, RECOVERING
+from tests.faults.plan import LEAVES_DEBTS, RANDOM, Size, plan
 from tests.faults.report import Kill, recoveries, recovery_rows
 from tests.faults.script import MESSAGE_ID, script
 

@@ -108,7 +108,7 @@ async def bury_quickly(cemetery: Cemetery, subject: str, dead: str, number: int)
 
 async def places(connection: Connection, subject: str) -> list[int]:
     """The sequences of dead letters or marks on a subject."""
-    found, sequence = [], 1
+    found, sequence = list[int](), 1
     while True:
         try:
             request = {"seq": sequence, "next_by_subj": subject}

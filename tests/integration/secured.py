@@ -55,7 +55,7 @@ class SecuredBroker:
                     inbox_prefix=prefix,
                     error_cb=user.failed,
                     allow_reconnect=False,
-                    connect_timeout=PATIENCE,
+                    connect_timeout=round(PATIENCE),
                     **options,
                 )
                 yield user

@@ -73,10 +73,10 @@ async def test_heeds_own_credentials_are_enough_for_all_that_it_does(heed: Conne
     sequence = await bus.publish(subject, event)
     await bus.publish(inbox, event)
     owed = OutboxMessage(sequence, 0, dead, NOW, letter=DeadLetterCause("TemplateFailed", "broken"))
+    document = json.dumps({"specversion": "1.0", "id": "e", "source": "/a", "type": "com.example.y"})
+    out = names.event_subject("demo", "com.example.y")
     for look_first in (False, True):
         await bus.publish_owed("letter-1", owed, look_first=look_first)
-        document = json.dumps({"specversion": "1.0", "id": "e", "source": "/a", "type": "com.example.y"})
-        out = names.event_subject("demo", "com.example.y")
         await bus.publish_owed(
             "e", OutboxMessage(sequence, 0, out, NOW, event=document), look_first=look_first
         )

@@ -44,7 +44,7 @@ def dead(namespace: str) -> str:
 
 async def letters(connection: Connection, dead: str) -> list[tuple[dict[str, str], bytes]]:
     """Headers and payload of the letters on a subject."""
-    found, sequence = [], 1
+    found, sequence = list[tuple[dict[str, str], bytes]](), 1
     while True:
         try:
             answer = await connection.api("STREAM.MSG.GET.HEED_DEAD", {"seq": sequence, "next_by_subj": dead})

@@ -403,7 +403,7 @@ async def test_a_reader_at_the_moving_end_of_a_full_stream_gets_its_events_and_r
         await until(lambda: _begins_after(bus, cursor))
 
         # When it reads on, and events come for it now and then
-        floors, read = [], []
+        floors, read = list[int](), list[Received]()
         while len(read) < 20:
             reader = await bus.open(subjects, cursor, BEGINNING)
             cursor = max(cursor, reader.floor)

@@ -208,7 +208,7 @@ async def test_large_messages_fetched_by_their_places_do_not_cost_the_connection
     await publish(narrow, namespace, *[900_000] * 20)
     async with connected(narrow) as connection:
         bus = JetStreamBus(connection)
-        places, found = list(range(1, 21)), []
+        places, found = list(range(1, 21)), list[Received | None]()
 
         while len(found) < len(places):
             got = await bus.fetch(places[len(found) :])

@@ -19,7 +19,7 @@ from aiohttp import ClientSession
 from kubernetes.aio.config import kube_config
 
 from heed import names
-from heed.bus.client.connection import Connection
+from heed.bus.client.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import InvalidSettings
@@ -56,7 +56,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     """Those to the broker that the operator makes."""
-    made, connect = list[Connection](), manager.connect
+    made = list[Connection]()
 
     async def noted(*given: Any, **named: Any) -> Connection:
         made.append(await connect(*given, **named))

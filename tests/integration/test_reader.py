@@ -58,7 +58,7 @@ async def test_a_limit_holds_back_the_rest_for_the_next_read(bus: JetStreamBus, 
     await send(bus, namespace, *range(5))
     reader = await bus.open([names.event_subject(namespace, ">")], 0, BEGINNING)
 
-    sizes, numbers = [], []
+    sizes, numbers = list[int](), list[object]()
     while len(numbers) < 5:
         received = await reader.read(2, SOON)
         sizes.append(len(received))

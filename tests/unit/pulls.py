@@ -27,17 +27,22 @@ class Reading:
         self.wire, self.pull = wire, pull
         self.taking: asyncio.Task[list[PulledMessage]] | None = None
 
-    async def wait(self, limit: int = 100, timeout: float = 60.0) -> asyncio.Task[list[PulledMessage]]:
+    async def wait(self, limit: int = 100, timeout: float = 60.0) -> None:
         """Somebody waits for arrivals, instead of who did before."""
         if self.taking is not None:
             self.taking.cancel()
         self.taking = asyncio.create_task(self.pull.take(limit, timeout))
         await turns()
+
+    async def waiting(self, limit: int = 100, timeout: float = 60.0) -> asyncio.Task[list[PulledMessage]]:
+        """The same, and the task in which it is done."""
+        await self.wait(limit, timeout)
+        assert self.taking is not None
         return self.taking
 
     async def take(self, limit: int = 100) -> list[PulledMessage]:
         """What there is to take now."""
-        taking = await self.wait(limit)
+        taking = await self.waiting(limit)
         assert taking.done()
         return taking.result()
 

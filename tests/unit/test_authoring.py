@@ -205,7 +205,8 @@ def test_a_mistake_around_the_spec_is_found_at_its_place(
 
 
 def test_a_key_that_yaml_made_a_boolean_is_explained() -> None:
-    document = manifest({"state": {"n": 1}, True: ASKED})
+    handler: dict[Any, Any] = {"state": {"n": 1}, True: ASKED}
+    document = manifest(handler)
 
     assert "YAML reads an unquoted on" in str(one(document))
 

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -32,7 +33,7 @@ def heed(*arguments: str, env: dict[str, str] | None = None) -> Result:
     return CliRunner().invoke(main, ["dead", *arguments], env=variables)
 
 
-def found(payload: bytes = b'{"n": 1}', mark: RedriveMark | None = None, **headers: str) -> DeadLetterEntry:
+def found(payload: bytes = b'{"n": 1}', mark: RedriveMark | None = None, **headers: Any) -> DeadLetterEntry:
     """A letter that Agent demo/researcher wrote five minutes ago."""
     ours = {name.replace("_", "-"): value for name, value in headers.items()}
     return DeadLetterEntry(
@@ -166,7 +167,7 @@ def test_a_redriven_letter_says_when_and_as_what(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_letter_shows_what_else_there_is(
-    capsys: pytest.CaptureFixture[str], headers: dict[str, str], words: str
+    capsys: pytest.CaptureFixture[str], headers: dict[str, Any], words: str
 ) -> None:
     assert words in shown(found(**headers), capsys)
 
@@ -181,7 +182,7 @@ def test_what_is_no_event_is_shown_as_it_came(capsys: pytest.CaptureFixture[str]
 
 
 def test_bytes_are_shown_in_hex_and_much_of_anything_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    octets = {"ce_datacontenttype": "application/octet-stream"}
+    octets: dict[str, Any] = {"ce_datacontenttype": "application/octet-stream"}
 
     assert "3 bytes: ff 00 fe" in shown(found(b"\xff\0\xfe", **octets), capsys)
     text = shown(found(json.dumps("x" * 20_000).encode()), capsys)

@@ -144,7 +144,8 @@ def test_what_a_content_type_without_prefix_meant_is_said(
 def test_required_attributes_are_never_made_up(name: str) -> None:
     assert refusal_of(structured(**{name: None})) == "MissingAttribute"
     assert refusal_of(structured(**{name: ""})) == "MissingAttribute"
-    assert refusal_of(binary(**{name: ""})) == "MissingAttribute"
+    empty: dict[str, Any] = {name: ""}
+    assert refusal_of(binary(**empty)) == "MissingAttribute"
     headers = {header: value for header, value in HEADERS.items() if header != f"ce-{name}"}
     assert refusal_of(decode(headers, b"", SUBJECT)) == "MissingAttribute"
 

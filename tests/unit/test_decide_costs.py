@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.api.agent import MAX_EXPRESSION, MAX_EXPRESSIONS, MAX_EXPRESSIONS_LENGTH, MAX_TEMPLATE_VALUES
 from heed.core.cel import expression
-from heed.core.cel.expression import ExpressionError, compile_expression
+from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.decision.decide import decide
 from heed.core.decision.handlers import NEEDS_GUARD
 from heed.core.ledger.ledger import Ledger
@@ -60,9 +60,13 @@ def test_tasks_are_not_rendered_beyond_what_one_decision_may_make(monkeypatch: p
         {"start": [{"from": "${event.data.map(item, {'task': 'work', 'input': item})}"}]},
         tasks={"work": job("x" * 50_000, "${input}")},
     )
-    rendered = []
+    rendered: list[Scope] = []
     task = many.tasks["work"]
-    render = lambda scope: rendered.append(1) or task.template.render(scope)  # noqa: E731
+
+    def render(scope: Scope) -> Any:
+        rendered.append(scope)
+        return task.template.render(scope)
+
     counting = replace(many, tasks={"work": replace(task, template=replace(task.template, render=render))})
 
     assert letter(counting, received(1, data=list(range(700)))) == ("DecisionTooLarge", None)
@@ -173,7 +177,7 @@ def test_state_counts_as_data_do() -> None:
 
 
 def test_state_that_grew_in_the_same_decision_counts_too() -> None:
-    handlers = [
+    handlers: list[dict[str, Any]] = [
         {"state": {"text": "${event.data.words.join('') + event.data.text}"}},
         {"state": {"text": "${state.text + state.text + state.text + state.text + state.text}"}},
         {"state": {"text": "${state.text + state.text + state.text + state.text + state.text}"}},
@@ -181,13 +185,13 @@ def test_state_that_grew_in_the_same_decision_counts_too() -> None:
     ]
     few = {"words": ["xz"] * 40, "text": "x" * 4000}
 
-    assert careful(*handlers).limit.allows(received(1, data=few).event.data)  # type: ignore[union-attr]
+    assert careful(*handlers).limit.allows(few)
     assert letter(careful(*handlers), received(1, data=few)) == (NEEDS_GUARD, None)
 
 
 def test_the_input_of_a_task_counts_when_it_starts_and_when_it_ends() -> None:
     tasks = {"work": job("${input.words.all(w, !input.text.contains(w)) ? 'yes' : 'no'}")}
-    handlers = [
+    handlers: list[dict[str, Any]] = [
         {"start": [{"task": "work", "input": "${event.data.map(d, {'words': d.words, 'text': d.text})[0]}"}]},
         {
             "type": names.TASK_COMPLETED,
@@ -215,7 +219,10 @@ def test_a_verdict_is_the_letter_of_what_the_handlers_would_have_got() -> None:
 
 
 def test_the_end_of_a_task_takes_it_out_of_the_ledger_whatever_the_verdict() -> None:
-    handlers = [{"start": [{"task": "work"}]}, {"type": names.TASK_COMPLETED, "state": {"n": "${1}"}}]
+    handlers: list[dict[str, Any]] = [
+        {"start": [{"task": "work"}]},
+        {"type": names.TASK_COMPLETED, "state": {"n": "${1}"}},
+    ]
     running = program(*handlers, tasks={"work": job()})
     ledger = after(running, received(1))
     verdict = DecisionFailed("TooCostly", "took too long")

@@ -248,7 +248,7 @@ def test_handlers_before_the_failing_one_leave_nothing_either() -> None:
     code, message, handler = letter(decision)
     assert (code, handler) == ("ExpressionFailed", "broken")
     assert message.startswith("spec.handlers[1].when: there is no")
-    assert decision.ledger.sessions == decision.ledger.pending_tasks == {}
+    assert (decision.ledger.sessions, decision.ledger.pending_tasks) == ({}, {})
 
 
 @pytest.mark.parametrize("count", [200, 5000])
@@ -375,7 +375,8 @@ def test_two_agents_that_feed_each_other_come_to_an_end() -> None:
         if decision.outcome == "dead_lettered":
             break
         (again,) = emitted(decision)
-        event = received(rounds + 1, id_=again.id, source=again.source, **again.extensions)
+        extensions: dict[str, Any] = {**again.extensions}
+        event = received(rounds + 1, id_=again.id, source=again.source, **extensions)
         ledger = decision.ledger
 
     assert rounds == MAX_HOPS + 1

@@ -9,7 +9,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.decision.decide import decide
 from heed.core.decision.explain import why_ignored
-from heed.core.events import Received, Redrive
+from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, total_decided
 from tests.unit.builders import (
     AGENT,
@@ -32,8 +32,8 @@ MENDED = program({"name": "note", "state": {"x": "${event.id}"}})
 
 def again(original: Received, sequence: int, attempt: int = 2, task: str | None = None) -> Received:
     """The same message, redriven."""
-    assert not isinstance(original.event, type(None))
-    subject = names.redrive_subject(NAMESPACE, AGENT, original.event.type)  # type: ignore[union-attr]
+    assert isinstance(original.event, Event)
+    subject = names.redrive_subject(NAMESPACE, AGENT, original.event.type)
     redrive = Redrive("letter-1", attempt, task, original.subject)
     return replace(original, sequence=sequence, subject=subject, redrive=redrive)
 

@@ -105,7 +105,7 @@ async def test_a_broker_is_told_who_we_are(greeter: Greeter) -> None:
     assert (connection.max_payload, connection.server_version) == (4096, (2, 14, 3))
     assert connection.is_connected and connection.epoch == 1 and connection.errors == {}
     await connection.close()
-    assert not connection.is_connected and connection.server_version == ()
+    assert (connection.is_connected, connection.server_version) == (False, ())
 
 
 async def test_credentials_that_are_given_are_those_that_are_shown(greeter: Greeter) -> None:

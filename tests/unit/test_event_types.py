@@ -12,7 +12,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision, decide
 from heed.core.decision.handlers import NEEDS_GUARD
-from heed.core.events import Received, Redrive
+from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, total_decided
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import DecisionFailed
@@ -121,9 +121,9 @@ def test_a_duplicate_is_counted_once_as_a_warning() -> None:
     ],
 )
 def test_data_that_are_not_json_fit_no_schema(data: Any, content: str | None, problem: str) -> None:
-    event = received(1, data=data)
-    event = replace(event, event=replace(event.event, datacontenttype=content))  # type: ignore[type-var]
-    letter = one(typed(event_type(TOPIC)), event).letter
+    message = received(1)
+    other = Event("e1", "/shop", ASKED, data, datacontenttype=content)
+    letter = one(typed(event_type(TOPIC)), replace(message, event=other)).letter
     assert letter is not None and letter.message.endswith(problem)
 
 

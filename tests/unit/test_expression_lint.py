@@ -21,6 +21,7 @@ from heed.core.compiler.unknown_members import OF_ENDS
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.schema.registry import compile_schemas
 from heed.core.tasks.work import end_event
+from tests.builders.events import data_of
 from tests.unit.builders import ASKED, job, manifest, problems
 
 TASKS = {"research": job("${input.topic}")}
@@ -463,6 +464,7 @@ def test_all_that_an_end_of_a_task_says_may_be_asked_for() -> None:
         "t", "e", at, False, reason="r", message="m", exit_code=1, cause="c", container="c", pod="p"
     )
 
-    assert {
-        end_event(agent, record, end).type: set(end_event(agent, record, end).data) for end in (done, failed)
-    } == {type_: set(members) for type_, members in OF_ENDS.items()}
+    ends = [end_event(agent, record, end) for end in (done, failed)]
+    assert {event.type: set(data_of(event)) for event in ends} == {
+        type_: set(members) for type_, members in OF_ENDS.items()
+    }

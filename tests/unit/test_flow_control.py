@@ -23,7 +23,7 @@ def test_what_is_in_flight_is_bounded_for_all_together() -> None:
 def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others() -> None:
     credits = CreditPool(4 * FAIR_REQUEST)  # one may be in flight
     readers = [Reader(credits).want() for _ in range(3)]
-    turns = []
+    turns: list[Reader] = []
 
     for _ in range(9):
         [at_work] = [

@@ -22,17 +22,17 @@ LOSING = {**JOB, "status": {"terminating": 1}}
 class Cluster(KubeApi):
     """The pods of a Job that are there, and how often they were asked for."""
 
-    def __init__(self, *pods: Mapping[str, Any]) -> None:
+    def __init__(self, *pods: dict[str, Any]) -> None:
         self.pods, self.asked = pods, 0
 
     async def pages(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = ""
-    ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+    ) -> AsyncIterator[Sequence[dict[str, Any]]]:
         self.asked += 1
         yield self.pods
 
 
-def a_pod(name: str, phase: str, code: int, text: str = "") -> Mapping[str, Any]:
+def a_pod(name: str, phase: str, code: int, text: str = "") -> dict[str, Any]:
     ended = {"exitCode": code, "reason": "Error", "message": text, "finishedAt": "2026-11-01T12:10:00Z"}
     status = {"phase": phase, "containerStatuses": [{"name": "main", "state": {"terminated": ended}}]}
     return {"metadata": {"name": name, "creationTimestamp": "2026-11-01T12:00:00Z"}, "status": status}

@@ -115,6 +115,7 @@ async def test_a_secret_that_is_refused_is_told_of_without_its_content(server: A
     runner = Runner(server, SIGNING)
     why = 'admission webhook "vault.example" denied the request: SECRET'
     said: Any = {"message": why}
+    job: dict[str, Any] = {}
     for status, message in (
         (422, 'the Secret of Job {} was refused with status 422 by admission webhook "vault.example"'),
         (400, 'the Secret of Job {} was refused with status 400 by admission webhook "vault.example"'),

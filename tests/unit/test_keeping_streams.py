@@ -17,7 +17,7 @@ from tests.unit.wire import Clock, Wire, refusal
 MISSING = refusal(10059, 404, "stream not found")
 EVENTS = {"name": "HEED", "subjects": ["heed.>"], "retention": "limits"}
 DEAD = {**EVENTS, "name": "HEED_DEAD", "subjects": ["heed-dead.>"]}
-FULL = {"discard": "new", "max_msgs": 1}
+FULL: dict[str, Any] = {"discard": "new", "max_msgs": 1}
 
 
 def there(config: dict[str, Any], messages: int = 1, **changes: Any) -> dict[str, Any]:

@@ -10,8 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from heed import names
+from heed.api.status import Phase
 from heed.core.codec.canonical_json import compact
 from heed.core.decision.decide import decide
+from heed.core.decision.model import Outcome
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, abandoned, dump, load, owed_effects, patch, settle
 from tests.unit.builders import (
@@ -92,9 +94,9 @@ def events(sequence: list[Step]) -> list[Received]:
     return found
 
 
-def run(sequence: list[Step], between: Callable[[Ledger], Ledger]) -> tuple[list[str], Ledger]:
+def run(sequence: list[Step], between: Callable[[Ledger], Ledger]) -> tuple[list[Outcome], Ledger]:
     """Outcomes and last ledger of a run in which `between` happens to the ledger before every event."""
-    ledger, outcomes = Ledger(), []
+    ledger, outcomes = Ledger(), list[Outcome]()
     for step, event in zip(sequence, events(sequence), strict=True):
         decision = decide(AGENT, between(ledger), event)
         outcomes.append(decision.outcome)
@@ -291,7 +293,7 @@ def test_counts_are_those_of_the_maps() -> None:
 
 
 @pytest.mark.parametrize("phase", ["Started", "Cancelling", "Abandoned"])
-def test_a_start_that_was_made_changes_only_a_task_that_owes_it(phase: str) -> None:
+def test_a_start_that_was_made_changes_only_a_task_that_owes_it(phase: Phase) -> None:
     ledger = after(AGENT, received(1, START, {"n": 1}))
     [start] = owed_effects(ledger)
     [(key, task)] = ledger.pending_tasks.items()

@@ -13,6 +13,7 @@ from heed.core.effects import AgentRef, Effect, Publish, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import LogObserver
 from heed.errors import (
+    INVALID,
     BusUnavailable,
     HeedError,
     LedgerConflict,
@@ -24,7 +25,6 @@ from heed.errors import (
 )
 from heed.kube.client.client import ApiError
 from heed.kube.status.loop_health import UNDECIDED, Patience, Standing, Standings, Undecided
-from heed.kube.status.ready import INVALID
 from heed.kube.status.reasons import (
     START_OVER,
     Trouble,

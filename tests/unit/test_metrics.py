@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import fields
 
 import pytest
@@ -51,16 +51,16 @@ class Replica:
         self.exposition = MetricsPage(self.metrics, self.place)
         self.exposition.agents = self.place if leads else None
 
-    def samples(self, accept: str = "") -> dict[tuple[str, Mapping[str, str]], float]:
+    def samples(self, accept: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         page, _ = asyncio.run(self.exposition.page(accept))
         return {
-            (sample.name, frozenset(sample.labels.items())): sample.value  # type: ignore[misc]
+            (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(page.decode())
             for sample in family.samples
         }
 
     def value(self, name: str, **labels: str) -> float | None:
-        return self.samples().get((name, frozenset(labels.items())))  # type: ignore[arg-type]
+        return self.samples().get((name, frozenset(labels.items())))
 
 
 def sight(**totals: int) -> AgentSnapshot:

@@ -65,7 +65,7 @@ class Objects(KubeApi):
     def accepted(self, body: Object) -> tuple[str, str, str] | None:
         key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
         found = condition_of(self.objects[key]["status"].get("conditions") or [], "Accepted")
-        return found and (found["status"], found["reason"], found["message"])
+        return (found["status"], found["reason"], found["message"]) if found else None
 
     async def pages(
         self, path: str, query: Any = None, *, accept: str = ""
@@ -136,6 +136,7 @@ async def rules(api: Objects) -> AsyncIterator[PolicyCache]:
 
 
 ALL: Object = {"agentSelector": {}}
+FROM_OTHER: Object = {"from": [{"namespace": "other"}], "types": [">"]}
 BROKEN: Object = {"agentSelector": {"matchExpressions": [{"key": "a", "operator": "Is"}]}, "emissions": "all"}
 
 
@@ -406,7 +407,7 @@ async def test_each_is_said_to_be_accepted_once(rules: PolicyCache, api: Objects
     # Given
     bodies = [
         api.add("AgentPolicy", "strict", **ALL),
-        api.add("EventGrant", "orders", **{"from": [{"namespace": "other"}], "types": [">"]}),
+        api.add("EventGrant", "orders", **FROM_OTHER),
         api.add("EventType", "placed", type=PLACED, schema={"type": "object"}),
     ]
 
@@ -524,7 +525,7 @@ async def test_a_mistake_of_ours_in_reading_closes(
     def breaks(_: Any) -> Any:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setitem(policy_cache._PARSERS, kind, breaks)  # type: ignore[misc]
+    monkeypatch.setitem(policy_cache._PARSERS, kind, breaks)
     body = api.add(
         kind, "it", **(ALL if kind == "AgentPolicy" else {"from": [{"namespace": "demo"}], "types": [">"]})
     )

@@ -40,7 +40,9 @@ def test_an_emission_is_allowed_if_one_policy_that_says_anything_allows_it(
     lists: list[list[str] | None], type_: str
 ) -> None:
     policies = [
-        policy(f"p{n}", **({} if patterns is None else {"emissions": [{"type": item} for item in patterns]}))
+        policy(f"p{n}")
+        if patterns is None
+        else policy(f"p{n}", emissions=[{"type": item} for item in patterns])
         for n, patterns in enumerate(lists)
     ]
     saying = [patterns for patterns in lists if patterns is not None]

@@ -95,7 +95,7 @@ async def test_a_message_that_comes_after_all_makes_no_next_one_large() -> None:
 async def test_any_other_answer_loses_the_reader(
     reading: Reading, headers: dict[str, str] | None, why: str
 ) -> None:
-    taking = await reading.wait()
+    taking = await reading.waiting()
 
     await reading.wire.play(headers=headers)
 
@@ -162,7 +162,7 @@ async def test_taking_ends_with_nothing_after_its_time(
     reading: Reading, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
-    taking = await reading.wait(timeout=3)
+    taking = await reading.waiting(timeout=3)
     await clock.on(2.9)
     assert not taking.done()
 
@@ -178,7 +178,7 @@ async def test_the_time_for_which_others_have_their_turn_does_not_count(
     async with reading_of(pending=7) as reading:
         credits = reading.wire.credits
         credits.in_flight = credits.flight_limit
-        taking = await reading.wait(timeout=3)
+        taking = await reading.waiting(timeout=3)
         for _ in range(10):
             await clock.on(1.1)
         assert not taking.done() and reading.asked == []

@@ -121,7 +121,7 @@ async def test_it_begins_where_the_stream_does_if_that_is_later(first: int, floo
 async def test_before_it_has_begun_nothing_can_be_taken() -> None:
     async with watched(2) as reading:
         await reading.wire.message(101, 1, 1)
-        taking = await reading.wait()
+        taking = await reading.waiting()
         assert not taking.done()
         assert reading.pull.arrived == 1
 
@@ -178,7 +178,7 @@ async def test_when_nothing_comes_that_should_the_stream_is_asked(
         await begun(reading)
         await reading.take()
         reading.wire.answers["STREAM.INFO"] = stream(first, 200)
-        taking = await reading.wait(timeout=1)
+        taking = await reading.waiting(timeout=1)
         await clock.on(1.1)
 
         if lost:

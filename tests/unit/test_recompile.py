@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -41,13 +42,13 @@ class Desk:
         """Until everything has been looked at."""
         await until(lambda: self.review._reviewing is None or self.review._reviewing.done())
 
-    def _again(self, name: Name, body: Object) -> asyncio.Task[None]:
+    def _again(self, name: Name, body: Mapping[str, Any]) -> asyncio.Task[None]:
         self.asked.append(name)
         task = asyncio.create_task(self._compile(name, body))
         self.working.append(task)
         return task
 
-    async def _compile(self, name: Name, body: Object) -> None:
+    async def _compile(self, name: Name, body: Mapping[str, Any]) -> None:
         await self.open.wait()
         self.review.basis(name, body)
 

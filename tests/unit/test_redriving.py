@@ -26,10 +26,10 @@ MISSING = (
 )
 
 
-def letter(id: int = 12, namespace: str = "demo", agent: str = "researcher", **more: str) -> DeadLetter:
+def letter(id: int = 12, namespace: str = "demo", agent: str = "researcher", **headers: Any) -> DeadLetter:
     """A dead letter; its original is an event."""
     own = {"Nats-Msg-Id": names.letter_id("uid", id)}
-    return DeadLetter(id, NOW, namespace, agent, {**HEADERS, **CAUSE, **own, **more}, b"{}")
+    return DeadLetter(id, NOW, namespace, agent, {**HEADERS, **CAUSE, **own, **headers}, b"{}")
 
 
 # ── whether the streams take a redrive ──────────────────────────────────────────────────────────────────────────────
@@ -172,7 +172,8 @@ async def test_what_fails_is_told_with_how_far_it_came(
 
 
 def test_what_was_redriven_or_cannot_be_is_settled() -> None:
-    lost = letter(**{"Heed-Dead-Lost": "true"})
+    lost_header: dict[str, Any] = {"Heed-Dead-Lost": "true"}
+    lost = letter(**lost_header)
 
     assert settled(DeadLetterEntry(letter(), None)) is None
     assert settled(DeadLetterEntry(letter(), MARK)) == RedriveOutcome(letter(), "already", 77)

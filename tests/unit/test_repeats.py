@@ -58,7 +58,12 @@ def test_the_same_trouble_is_told_once_a_minute_with_the_number_of_those_left_ou
     ],
 )
 def test_different_facts_are_told_each(log: Log, other: dict[str, Any]) -> None:
-    first = {"agent": "demo/a", "task": "t-1", "error": "ApiError: 503 unavailable", "what": "start over"}
+    first: dict[str, Any] = {
+        "agent": "demo/a",
+        "task": "t-1",
+        "error": "ApiError: 503 unavailable",
+        "what": "start over",
+    }
     assert log.warn("trying again", **first)
     assert not log.warn("trying again", **first)
 

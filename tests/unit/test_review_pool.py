@@ -17,7 +17,7 @@ from heed.kube.webhook.review_pool import Checks, CheckUnavailable
 from tests.integration.waiting import SOON, until
 
 COMMON = {"apiVersion": "heed.dev/v1alpha1", "metadata": {"name": "it", "namespace": "demo"}}
-AGENT = {
+AGENT: dict[str, Any] = {
     **COMMON,
     "kind": "Agent",
     "spec": {"subscribe": [{"type": ">"}], "handlers": [{"name": "h", "type": ">", "when": "true"}]},
@@ -119,7 +119,7 @@ async def test_what_ends_two_processes_is_refused() -> None:
             pid = checks.pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
-            await until(lambda pid=pid: asking.done() or checks.pid != pid)  # type: ignore[misc]
+            await until(lambda pid=pid: asking.done() or checks.pid != pid)
 
         assert "ended two processes (SIGKILL)" in await asking
         assert await refusal(checks, AGENT) == ""

@@ -167,7 +167,7 @@ def test_a_place_and_a_message_are_cut() -> None:
 
     many: dict[str, Any] = {"additionalProperties": {"enum": [LONG, LONG + "a", LONG + "b", LONG + "c"]}}
     for _ in range(5):
-        many: dict[str, Any] = {"additionalProperties": many}
+        many = {"additionalProperties": many}
     found = SchemaValidator(many).problem(data) or ""
     assert len(found) == MAX_MESSAGE and found.startswith(f'{place}: is none of "{"x" * 58}…, "x')
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import threading
 import time
 from pathlib import Path
@@ -58,7 +60,7 @@ def in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "namespace"
     file.write_text("system\n")
     monkeypatch.setattr(election, "_POD_NAMESPACE", file)
-    monkeypatch.setattr(election.socket, "gethostname", lambda: "heed-abc")
+    monkeypatch.setattr(socket, "gethostname", lambda: "heed-abc")
 
 
 @pytest.mark.usefixtures("in_a_pod")
@@ -71,7 +73,7 @@ def test_outside_a_cluster_the_lease_is_where_the_agents_are_and_bears_the_proce
 
     assert here is not None
     assert here.namespace == "team"
-    assert here.identity.endswith(f"-{election.os.getpid()}")
+    assert here.identity.endswith(f"-{os.getpid()}")
     anywhere = candidacy(Settings())
     assert anywhere is not None and anywhere.namespace == "default"
 

@@ -291,7 +291,7 @@ async def test_an_agent_that_is_gone_is_forgotten() -> None:
 
 
 def test_only_a_job_that_should_have_a_pod_awaits_one() -> None:
-    failed = {"conditions": [{"type": "Failed", "status": "True"}]}
+    failed: dict[str, Any] = {"conditions": [{"type": "Failed", "status": "True"}]}
     suspended = a_job() | {"spec": {"suspend": True}}
     deleted = a_job()
     deleted["metadata"]["deletionTimestamp"] = "2026-11-01T12:00:00Z"

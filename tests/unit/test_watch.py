@@ -43,7 +43,11 @@ def test_kopf_is_patient_with_the_api_server_and_leaves_the_process_alone(
 
 
 def activities(registry: kopf.OperatorRegistry, kind: str) -> list[Any]:
-    return [item for item in registry._activities.get_all_handlers() if item.activity.value == kind]
+    return [
+        item
+        for item in registry._activities.get_all_handlers()
+        if item.activity and item.activity.value == kind
+    ]
 
 
 def test_kopf_is_shown_agents_their_jobs_and_the_rules() -> None:
@@ -52,6 +56,7 @@ def test_kopf_is_shown_agents_their_jobs_and_the_rules() -> None:
     watched = [
         (item.selector.group, item.selector.version, item.selector.any_name, item.labels)
         for item in registry._watching.get_all_handlers()
+        if item.selector
     ]
     ours = (names.GROUP, names.VERSION)
     assert watched == [
@@ -68,7 +73,7 @@ async def test_kopf_says_when_its_watches_have_ended() -> None:
     registry = _registry(lambda event: None, lambda event: None, lambda event: None, over)
     (cleanup,) = activities(registry, "cleanup")
 
-    await cleanup.fn()  # type: ignore[call-arg]
+    await cleanup.fn()
 
     assert over.is_set()
 
@@ -88,7 +93,7 @@ def test_kopf_goes_through_the_proxy(
     _login_through("http://proxy.example:3128", registry)
     (handler,) = activities(registry, "authentication")
 
-    made: Any = handler.fn(logger="x")  # type: ignore[call-arg]
+    made: Any = handler.fn(logger="x")
 
     assert facts == [{"logger": "x"}]
     assert (made and (made.server, made.proxy_url)) == (

@@ -21,6 +21,8 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
+from typing import Self
+
 from tests.cluster.controlplane.api import Api, ApiError
 from tests.cluster.controlplane.build import Binaries, Unavailable, binaries
 from tests.cluster.controlplane.processes import Process, Spawner
@@ -70,7 +72,7 @@ class ControlPlane:
         self._apiserver = self._process(self._apiserver_command(programs))
         self._controllers = self._process(self._controllers_command(programs))
 
-    def __enter__(self) -> ControlPlane:
+    def __enter__(self) -> Self:
         try:
             self.start()
         except BaseException:

@@ -54,7 +54,7 @@ def _start(root: Path, name: str, command: list[str], environment: dict[str, str
 
 
 def _ended() -> list[int]:
-    ended = []
+    ended: list[int] = []
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from heed.api.status import OutboxMessage
 from heed.bus.jetstream import JetStreamBus
 from heed.core.effects import TaskWork
-from heed.core.events import Event, Received
+from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import LedgerStore, Reader, StoredLedger, TaskRunner
 
@@ -131,6 +131,9 @@ class Bus:
 
     async def bounds(self) -> tuple[int, int]:
         return await self._bus.bounds()
+
+    async def last(self, subject: str) -> Event | MalformedMessage | None:
+        return await self._bus.last(subject)
 
     async def publish(self, subject: str, event: Event) -> int:
         await self._doors.at("before end")

@@ -100,11 +100,12 @@ async def test_a_bomb_before_any_handler_says_where_it_is(guard: Guard) -> None:
 
 
 async def test_the_end_of_a_task_that_cannot_be_decided_leaves_the_ledger(guard: Guard) -> None:
-    handlers = [{"start": [{"task": "work"}]}, {**SEARCH, "type": "dev.heed.task.completed"}]
-    hostile = of("hostile", *handlers, tasks={"work": job()})
+    starts: dict[str, Any] = {"start": [{"task": "work"}]}
+    ends: dict[str, Any] = {**SEARCH, "type": "dev.heed.task.completed"}
+    hostile = of("hostile", starts, ends, tasks={"work": job()})
     ledger = decide(hostile, Ledger(), received(1)).ledger
     searching = "event.data.result.words.all(w, !event.data.result.text.contains(w))"
-    hostile = of("hostile", handlers[0], {**handlers[1], "when": searching}, tasks={"work": job()})
+    hostile = of("hostile", starts, {**ends, "when": searching}, tasks={"work": job()})
 
     decision = await guard.of(hostile).decide(ledger, task_end(2, only_task(ledger), LONG))
 

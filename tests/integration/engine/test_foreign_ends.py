@@ -111,9 +111,7 @@ async def test_what_a_start_under_way_still_makes_is_removed(world: World, dies:
 
     # When another tells the end of its task before it is made
     await world.end_of(task)
-    await until(
-        lambda: life.loop.ledger is not None and life.loop.ledger.pending_tasks[task].phase == "Abandoned"
-    )
+    await until(lambda: life.loop.ledger.pending_tasks[task].phase == "Abandoned")
     assert not world.jobs.made
     go_on.set()
     if dies:

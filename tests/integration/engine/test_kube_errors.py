@@ -68,7 +68,7 @@ async def api(server: Server) -> AsyncIterator[KubeApi]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     configuration = client.Configuration()
-    configuration.host = site._server and f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"  # type: ignore[union-attr,attr-defined]
+    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
     api = KubeApi(client.ApiClient(configuration))
     yield api
     server.hanging.set()
@@ -99,8 +99,8 @@ async def test_writing_a_ledger(
         monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
     server.answers = lambda request: answer
 
-    expected = {404: LedgerGone, 409: LedgerConflict}
-    with pytest.raises(expected.get(answer, LedgerUnavailable)):  # type: ignore[call-overload]
+    expected: dict[int | str, type[Exception]] = {404: LedgerGone, 409: LedgerConflict}
+    with pytest.raises(expected.get(answer, LedgerUnavailable)):
         await StatusLedgerStore(api, AGENT).commit(BASE, Ledger())
 
 

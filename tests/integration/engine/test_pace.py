@@ -140,12 +140,18 @@ async def test_one_event_of_a_quiet_agent_is_committed_at_once(world: World) -> 
 async def test_a_backlog_is_left_in_the_stream_and_not_held_in_memory() -> None:
     # Given a reader that always has more, and a loop that takes little at a time
     class Endless:
-        read_so_far = 0
+        read_so_far, floor, created, pending = 0, 0, "then", 1
 
         async def read(self, limit: int, timeout: float) -> Sequence[Received]:
             self.read_so_far += limit
             event = Event("e", "/test", "a.b")
             return [Received(1, "2026-11-01T00:00:00Z", names.event_subject("n", "a.b"), event)] * limit
+
+        def release(self, sequence: int) -> None:
+            pass
+
+        async def reached(self) -> int:
+            return 0
 
         async def close(self) -> None:
             pass

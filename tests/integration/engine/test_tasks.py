@@ -11,11 +11,11 @@ from heed import names
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import TaskEnd
-from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_LOST
 from heed.errors import TaskUnavailable
 from heed.local.process.runner import ProcessRunner
 from heed.util.clock import timestamp
+from tests.builders.events import data_of
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import AGENT, World, end_of_run, manifest
 from tests.integration.waiting import SOON, until
@@ -315,8 +315,7 @@ async def test_what_can_never_be_a_job_fails_its_task_at_once(
     ledger = await world.check()
     assert [task.reason for task in ledger.recent_tasks] == ["InvalidJob"]
     end = await world.bus.last(names.inbox_subject(world.namespace, AGENT, names.TASK_FAILED))
-    assert isinstance(end, Event)
-    assert said in end.data["message"]
+    assert said in data_of(end)["message"]
     assert not world.jobs.made
     assert life.watcher.troubles == []
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ async def test_a_job_may_answer_in_plain_text_or_not_at_all(bench: Bench) -> Non
 
 async def test_a_job_sees_the_contract_and_little_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_SECRET", "hunter2")
-    container = {
+    container: dict[str, Any] = {
         "env": [{"name": "DEPTH", "value": "3"}, {"name": "WHERE", "value": "$(HEED_TASK)/$(DEPTH)"}]
     }
 
@@ -64,7 +65,10 @@ async def test_a_job_sees_the_contract_and_little_else(bench: Bench, monkeypatch
 
 
 async def test_arguments_refer_to_variables_as_in_kubernetes(bench: Bench) -> None:
-    container = {"command": ["echo"], "args": ["$(HEED_TASK_ID)", "$(NOBODY)", "$$(HEED_TASK_ID)"]}
+    container: dict[str, Any] = {
+        "command": ["echo"],
+        "args": ["$(HEED_TASK_ID)", "$(NOBODY)", "$$(HEED_TASK_ID)"],
+    }
 
     await bench.run(job("", **container))
 
