@@ -3,12 +3,9 @@
 from typing import Any
 
 from heed.core.compiler.program import Program
-from heed.core.decision.handlers import (
-    Reacted,
-    agent_variable,
-    event_variable,
-    react,
-)
+from heed.core.decision.event_variables import agent_variable, event_variable
+from heed.core.decision.handlers import react
+from heed.core.decision.model import HandlerResult
 from heed.core.events import Event
 from tests.unit.builders import ASKED, failure_of, job, program
 
@@ -19,7 +16,7 @@ def agent(*handlers: dict[str, Any]) -> Program:
     return program(*({"name": f"h{index}", **handler} for index, handler in enumerate(handlers)), tasks=TASKS)
 
 
-def reacted(program_: Program, data: Any = None, state: dict[str, Any] | None = None) -> Reacted:
+def reacted(program_: Program, data: Any = None, state: dict[str, Any] | None = None) -> HandlerResult:
     """What all handlers of an Agent make of an event with these data."""
     event = event_variable(Event("e1", "/shop", ASKED, data))
     variables = {

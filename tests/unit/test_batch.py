@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from heed.core.decision.model import PLACE, SHELL, Decision
+from heed.core.decision.model import DEFERRED_BYTES, SESSION_BYTES, Decision
 from heed.core.effects import CancelTask, Effect, StartTask
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch, still_owed
@@ -26,7 +26,7 @@ def test_a_batch_stands_on_its_last_decision_and_grows_by_each() -> None:
 
     assert batch.ledger is second
     assert batch.decisions == [one, two]
-    assert batch.growth == SHELL + 7 + PLACE
+    assert batch.growth == SESSION_BYTES + 7 + DEFERRED_BYTES
 
 
 def test_the_ledgers_in_between_are_let_go() -> None:
@@ -62,7 +62,9 @@ def test_a_batch_is_full_of_so_many_decisions(decisions: int, full: bool) -> Non
     assert batch.full(CommitRate(batch=2)) is full
 
 
-@pytest.mark.parametrize(("growth", "full"), [(SHELL + 1, False), (SHELL, True), (SHELL - 1, True)])
+@pytest.mark.parametrize(
+    ("growth", "full"), [(SESSION_BYTES + 1, False), (SESSION_BYTES, True), (SESSION_BYTES - 1, True)]
+)
 def test_a_batch_is_full_once_it_adds_so_many_bytes(growth: int, full: bool) -> None:
     batch = DecisionBatch(Ledger())
     batch.add(handled(1))

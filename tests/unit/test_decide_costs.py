@@ -10,7 +10,7 @@ from heed.api.agent import MAX_EXPRESSION, MAX_EXPRESSIONS, MAX_EXPRESSIONS_LENG
 from heed.core.cel import expression
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.decision.decide import decide
-from heed.core.decision.handlers import NEEDS_GUARD
+from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 from tests.unit.builders import (

@@ -11,7 +11,7 @@ from heed.api.policy import EventType, parse_event_type
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision, decide
-from heed.core.decision.handlers import NEEDS_GUARD
+from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, total_decided
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas

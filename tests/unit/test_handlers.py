@@ -8,14 +8,9 @@ import pytest
 from heed import names
 from heed.core.codec.canonical_json import compact
 from heed.core.compiler.program import Program
-from heed.core.decision.handlers import (
-    Reacted,
-    Wanted,
-    Wish,
-    agent_variable,
-    event_variable,
-    react,
-)
+from heed.core.decision.event_variables import agent_variable, event_variable
+from heed.core.decision.handlers import react
+from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.events import Event
 from heed.errors import DecisionFailed
 from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
@@ -95,26 +90,30 @@ BUSY = agent(
 
 
 def test_everything_that_handlers_do_is_collected_in_order() -> None:
-    wishes = [Wish("h2", "work", {"n": 7}), Wish("h2", "other", None), Wish("h2", "work", 1)]
+    wishes = [
+        StartRequest("h2", "work", {"n": 7}),
+        StartRequest("h2", "other", None),
+        StartRequest("h2", "work", 1),
+    ]
     events: list[dict[str, Any]] = [
         {"type": "x.7", "data": {"n": 7, "old": 1}, "subject": "s", "to": "other"},
         {"type": "x.y"},
         {"type": "x.z", "data": 1, "subject": "a", "to": "b"},
     ]
 
-    assert reacted(BUSY, {"n": 7}, {"old": 1}) == Reacted(
+    assert reacted(BUSY, {"n": 7}, {"old": 1}) == HandlerResult(
         state={"old": 1, "n": 7},
         state_size=len('{"n":7,"old":1}'),
         made=sum(len(compact(item)) for item in [*(wish.input for wish in wishes), *events]),
         handlers=["h0", "h2"],
         starts=wishes,
-        emits=[Wanted("h2", item) for item in events],
+        emits=[EmitRequest("h2", item) for item in events],
         cancels={"other"},
     )
 
 
 def test_where_no_condition_holds_nothing_is_done() -> None:
-    assert reacted(agent({"when": "false"}), state={"n": 1}) == Reacted({"n": 1})
+    assert reacted(agent({"when": "false"}), state={"n": 1}) == HandlerResult({"n": 1})
 
 
 def test_the_state_that_was_given_stays_as_it_is() -> None:
@@ -140,7 +139,7 @@ def test_the_end_of_a_session_drops_its_state_its_starts_and_its_cancellations_b
 
     assert found.ended
     assert (found.state, found.state_size, found.cancels) == ({}, 2, set())
-    assert found.starts == [Wish("h2", "other", None)]
+    assert found.starts == [StartRequest("h2", "other", None)]
     assert [item.event for item in found.emits] == [{"type": "x.y"}, {"type": "x.last", "data": 1}]
     assert found.handlers == ["h0", "h1", "h2"]
 

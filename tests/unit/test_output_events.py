@@ -8,31 +8,42 @@ import pytest
 
 from heed import names
 from heed.api.policy import parse_event_type
-from heed.api.status import OutboxMessage, PendingTask, TaskCause
+from heed.api.status import OutboxMessage, PendingTask, Session, TaskCause
 from heed.core.codec.canonical_json import compact
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
-from heed.core.decision.handlers import MAX_DECISION_BYTES, Reacted, Wanted, Wish
-from heed.core.decision.outputs import MAX_EMITTED_BYTES
+from heed.core.decision.handlers import MAX_DECISION_BYTES
+from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
+from heed.core.decision.outputs import MAX_EMITTED_BYTES, Outputs
+from heed.core.decision.step import Step
 from heed.core.effects import Publish
 from heed.core.events import MAX_HOPS, Event
+from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, program, received
 from tests.unit.policies import allowed, document, policy, restricted
+from tests.unit.steps import handled, routed
 
 AGENT_ = program({})
+ORIGIN = names.origin(UID, None)
 
 
 def event(data: Any = None, **extensions: Any) -> Event:
     return Event("e5", "/shop", ASKED, data, extensions=extensions)
 
 
+def step(agent: Program, cause: Event, reacted: HandlerResult) -> Step:
+    """What handlers did on an event at place 5 of a stream, in a session of the flow `c1`."""
+    ledger = Ledger(sessions={"s1": Session(at(0), at(0), "c1")})
+    return handled(routed(agent, replace(received(5), event=cause), ledger), reacted)
+
+
 def emitted(
     *wanted: dict[str, Any], cause: Event | None = None, agent: Program = AGENT_
 ) -> dict[str, OutboxMessage]:
     """The messages of events that the handler `h` wants emitted, on an event at place 5 of a stream."""
-    reacted = Reacted({}, emits=[Wanted("h", item) for item in wanted])
-    return outputs.emitted(agent, "o", received(5), cause or event(), "c1", reacted)
+    reacted = HandlerResult({}, emits=[EmitRequest("h", item) for item in wanted])
+    return outputs.render_events(step(agent, cause or event(), reacted))
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -45,7 +56,7 @@ def test_an_event_that_is_emitted_says_where_it_comes_from() -> None:
         {"type": "x.y", "data": {"n": 1}, "subject": "s"}, {"type": "x.z", "to": "clerk"}, cause=cause
     )
 
-    keys = [names.event_id("o", 5, index) for index in (0, 1)]
+    keys = [names.event_id(ORIGIN, 5, index) for index in (0, 1)]
     bodies = [json.loads(item.event or "") for item in found.values()]
     source = names.agent_source(NAMESPACE, AGENT)
     flow = {
@@ -66,7 +77,7 @@ def test_an_event_that_is_emitted_says_where_it_comes_from() -> None:
         OutboxMessage(5, 1, "heed.inbox.demo.clerk.x.z", at(5)),
     ]
     assert list(found) == keys
-    assert outputs.publishes(found) == [Publish(key, item) for key, item in found.items()]
+    assert Outputs({}, {}, found).effects == tuple(Publish(key, item) for key, item in found.items())
 
 
 @pytest.mark.parametrize(
@@ -167,9 +178,11 @@ def test_events_that_do_not_fit_a_type_that_only_warns_are_counted() -> None:
     values: list[Any] = [1, {}, "x"]
     spec = {"type": "x.y", "schema": {"type": "object"}, "mode": "Warn"}
     schemas, _ = compile_schemas([parse_event_type(document(names.EVENT_TYPE, spec))])
-    reacted = Reacted({}, emits=[Wanted("h", {"type": "x.y", "data": data}) for data in values], misfits=2)
+    reacted = HandlerResult(
+        {}, emits=[EmitRequest("h", {"type": "x.y", "data": data}) for data in values], misfits=2
+    )
 
-    outputs.emitted(replace(AGENT_, schemas=schemas), "o", received(5), event(), "c1", reacted)
+    outputs.render_events(step(replace(AGENT_, schemas=schemas), event(), reacted))
 
     assert reacted.misfits == 4
 
@@ -181,10 +194,12 @@ TASK = PendingTask("work", "s1", "job", at(0), TaskCause("e0", 0, "c0"), input="
 
 
 def test_so_many_things_may_be_wanted_and_no_more() -> None:
-    wish, wanted, most = Wish("h", "work", None), Wanted("h", {}), MAX_DECISION_BYTES // 512
+    wish, wanted, most = StartRequest("h", "work", None), EmitRequest("h", {}), MAX_DECISION_BYTES // 512
 
-    outputs.check_count(Reacted({}, starts=[wish] * (most - 1), emits=[wanted]))
-    assert failure_of(outputs.check_count, Reacted({}, starts=[wish] * (most - 1), emits=[wanted] * 2)) == (
+    outputs.check_count(HandlerResult({}, starts=[wish] * (most - 1), emits=[wanted]))
+    assert failure_of(
+        outputs.check_count, HandlerResult({}, starts=[wish] * (most - 1), emits=[wanted] * 2)
+    ) == (
         "DecisionTooLarge",
         f"{most - 1} tasks and 2 events are more than one decision can hold; let several events do it",
         None,

@@ -10,13 +10,14 @@ from heed import names
 from heed.api.status import PendingTask, TaskCause
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
-from heed.core.decision.handlers import Reacted, Wish
-from heed.core.decision.outputs import MAX_WORK_BYTES
+from heed.core.decision.model import HandlerResult, StartRequest
+from heed.core.decision.outputs import MAX_WORK_BYTES, Outputs
 from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, job, program, received
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, job, program, received
 from tests.unit.policies import allowed, policy, restricted
+from tests.unit.steps import handled, routed
 
 TASKS = {
     "work": job("${input}", "${task.id}"),
@@ -24,6 +25,7 @@ TASKS = {
     "fussy": job("${input.n}"),
 }
 AGENT_ = program({}, tasks=TASKS)
+ORIGIN = names.origin(UID, None)
 SESSION = {"key": "s1", "startedAt": at(0)}
 NO_DATA = ("data", "data_base64")
 
@@ -32,12 +34,14 @@ def event(data: Any = None, **extensions: Any) -> Event:
     return Event("e5", "/shop", ASKED, data, extensions=extensions)
 
 
-def started(*wishes: Wish, cause: Event | None = None, agent: Program = AGENT_) -> dict[str, PendingTask]:
+def started(
+    *wishes: StartRequest, cause: Event | None = None, agent: Program = AGENT_
+) -> dict[str, PendingTask]:
     """The tasks that these wishes are, on an event at place 5 of a stream."""
-    reacted = Reacted({}, starts=list(wishes))
+    reacted = HandlerResult({}, starts=list(wishes))
     variables = {"event": {}, "agent": {}, "session": SESSION, "task": {}, "input": {}}
-    cause = cause or event()
-    return outputs.started(agent, "o", received(5), cause, "s1", variables, reacted)
+    came = replace(received(5), event=cause or event())
+    return outputs.render_tasks(handled(routed(agent, came), reacted, **variables))
 
 
 # ── tasks that start ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -46,9 +50,9 @@ def started(*wishes: Wish, cause: Event | None = None, agent: Program = AGENT_) 
 def test_a_task_that_starts_carries_all_that_it_takes() -> None:
     cause = event({"n": 1}, correlationid="c5", heedhops=3, traceparent="00-1", tracestate="a=b")
 
-    found = started(Wish("h", "work", "tides"), cause=cause)
+    found = started(StartRequest("h", "work", "tides"), cause=cause)
 
-    id_ = names.task_id("o", 5, 0, "work")
+    id_ = names.task_id(ORIGIN, 5, 0, "work")
     (record,) = found.values()
     assert list(found) == [id_]
     assert replace(record, owed=None) == PendingTask(
@@ -80,7 +84,7 @@ def test_a_task_that_starts_carries_all_that_it_takes() -> None:
 
 
 def test_a_task_has_the_limits_of_its_kind_of_work() -> None:
-    (record,) = started(Wish("h", "brief", None)).values()
+    (record,) = started(StartRequest("h", "brief", None)).values()
 
     assert (record.deadline, record.input) == (at(95), None)
     owed = json.loads(record.owed or "")
@@ -88,27 +92,31 @@ def test_a_task_has_the_limits_of_its_kind_of_work() -> None:
 
 
 def test_tasks_of_one_decision_are_told_apart_by_their_place() -> None:
-    found = started(Wish("h", "work", "a"), Wish("h", "work", "a"), Wish("h", "brief", None))
+    found = started(
+        StartRequest("h", "work", "a"), StartRequest("h", "work", "a"), StartRequest("h", "brief", None)
+    )
 
     assert list(found) == [
-        names.task_id("o", 5, 0, "work"),
-        names.task_id("o", 5, 1, "work"),
-        names.task_id("o", 5, 2, "brief"),
+        names.task_id(ORIGIN, 5, 0, "work"),
+        names.task_id(ORIGIN, 5, 1, "work"),
+        names.task_id(ORIGIN, 5, 2, "brief"),
     ]
-    assert outputs.starts(found) == [StartTask(key, record) for key, record in found.items()]
+    assert Outputs({}, found, {}).effects == tuple(StartTask(key, record) for key, record in found.items())
 
 
 def test_a_trace_is_passed_on_as_far_as_it_is_one() -> None:
-    (record,) = started(Wish("h", "brief", None), cause=event(traceparent="x" * 600, tracestate=7)).values()
+    (record,) = started(
+        StartRequest("h", "brief", None), cause=event(traceparent="x" * 600, tracestate=7)
+    ).values()
 
     assert (record.cause.traceparent, record.cause.tracestate) == ("x" * 512, "7")
-    assert started(Wish("h", "brief", None))[names.task_id("o", 5, 0, "brief")].cause == TaskCause(
+    assert started(StartRequest("h", "brief", None))[names.task_id(ORIGIN, 5, 0, "brief")].cause == TaskCause(
         "e5", 5, "e5"
     )
 
 
 def test_a_template_that_breaks_is_a_failure_of_the_handler_that_starts() -> None:
-    assert failure_of(started, Wish("first", "work", "x"), Wish("second", "fussy", {})) == (
+    assert failure_of(started, StartRequest("first", "work", "x"), StartRequest("second", "fussy", {})) == (
         "TemplateFailed",
         "spec.tasks.fussy.job.template.spec.containers[0].args[0]: ${input.n}: "
         'there is no "n"; guard it with has(…) or use .?n.orValue(…)',
@@ -120,8 +128,8 @@ def test_what_a_policy_does_not_allow_is_not_started() -> None:
     tasks = {"work": {"job": {"template": {"spec": {"containers": [{"name": "a", "image": "${input}"}]}}}}}
     agent = restricted(allowed(policy(tasks={"images": ["example/*"]})), {}, tasks=tasks)
 
-    assert len(started(Wish("h", "work", "example/a"), agent=agent)) == 1
-    assert failure_of(started, Wish("h", "work", "evil/a"), agent=agent) == (
+    assert len(started(StartRequest("h", "work", "example/a"), agent=agent)) == 1
+    assert failure_of(started, StartRequest("h", "work", "evil/a"), agent=agent) == (
         "PolicyViolation",
         "spec.tasks.work.job: AgentPolicy demo/strict allows no image evil/a; allowed: example/*",
         "h",
@@ -131,24 +139,27 @@ def test_what_a_policy_does_not_allow_is_not_started() -> None:
 def test_data_that_make_a_task_too_large_are_left_in_the_stream() -> None:
     empty = len(
         (
-            started(Wish("h", "brief", None), cause=event(""))[names.task_id("o", 5, 0, "brief")].owed or ""
+            started(StartRequest("h", "brief", None), cause=event(""))[
+                names.task_id(ORIGIN, 5, 0, "brief")
+            ].owed
+            or ""
         ).encode()
     )
     most = "é" * ((MAX_WORK_BYTES - empty) // 2) + "x" * ((MAX_WORK_BYTES - empty) % 2)
 
-    (fits,) = started(Wish("h", "brief", None), cause=event(most)).values()
-    (slim,) = started(Wish("h", "brief", None), cause=event(most + "x")).values()
+    (fits,) = started(StartRequest("h", "brief", None), cause=event(most)).values()
+    (slim,) = started(StartRequest("h", "brief", None), cause=event(most + "x")).values()
 
     assert len((fits.owed or "").encode()) == MAX_WORK_BYTES
     assert json.loads(fits.owed or "")["document"]["event"]["data"] == most
     document = json.loads(slim.owed or "")["document"]["event"]
     assert document["heeddatainstream"] is True and not {*NO_DATA} & {*document}
-    (raw,) = started(Wish("h", "brief", None), cause=event(b"\xff" * MAX_WORK_BYTES)).values()
+    (raw,) = started(StartRequest("h", "brief", None), cause=event(b"\xff" * MAX_WORK_BYTES)).values()
     assert not {*NO_DATA} & {*json.loads(raw.owed or "")["document"]["event"]}
 
 
 def test_an_input_that_makes_a_task_too_large_is_refused() -> None:
-    assert failure_of(started, Wish("h", "brief", "x" * MAX_WORK_BYTES)) == (
+    assert failure_of(started, StartRequest("h", "brief", "x" * MAX_WORK_BYTES)) == (
         "InputTooLarge",
         "what task brief is given exceeds 196608 bytes; pass large input by reference",
         "h",
@@ -156,7 +167,7 @@ def test_an_input_that_makes_a_task_too_large_is_refused() -> None:
 
 
 def test_more_than_fits_is_not_rendered_to_its_end() -> None:
-    wish = Wish("h", "brief", "x" * 100_000)
+    wish = StartRequest("h", "brief", "x" * 100_000)
 
     code, message, _ = failure_of(started, *[wish] * 9)
 
@@ -184,18 +195,18 @@ HELD = {
 @pytest.mark.parametrize(
     ("reacted", "stopped", "phase"),
     [
-        (Reacted({}), [], None),
-        (Reacted({}, cancels={"c"}), [], None),
-        (Reacted({}, cancels={"a"}), ["a1", "a2"], "Cancelling"),
-        (Reacted({}, cancels={"a", "b"}), ["a1", "a2", "b1"], "Cancelling"),
-        (Reacted({}, ended=True), ["a1", "a2", "a3", "b1"], "Abandoned"),
+        (HandlerResult({}), [], None),
+        (HandlerResult({}, cancels={"c"}), [], None),
+        (HandlerResult({}, cancels={"a"}), ["a1", "a2"], "Cancelling"),
+        (HandlerResult({}, cancels={"a", "b"}), ["a1", "a2", "b1"], "Cancelling"),
+        (HandlerResult({}, ended=True), ["a1", "a2", "a3", "b1"], "Abandoned"),
     ],
 )
 def test_only_tasks_of_the_session_are_stopped_and_once(
-    reacted: Reacted, stopped: list[str], phase: Any
+    reacted: HandlerResult, stopped: list[str], phase: Any
 ) -> None:
-    found = outputs.cancelled(Ledger(pending_tasks=HELD), "s1", reacted)
+    found = outputs.cancel_tasks(Ledger(pending_tasks=HELD), "s1", reacted)
 
     assert found == {key: replace(HELD[key], phase=phase, owed=None) for key in stopped}
     record = None if phase == "Abandoned" else found.get("a1")
-    assert outputs.cancels(found)[:1] == [CancelTask("a1", record)][: len(stopped)]
+    assert Outputs(found, {}, {}).effects[:1] == (CancelTask("a1", record),)[: len(stopped)]

@@ -7,7 +7,7 @@ import pytest
 from heed import names
 from heed.api.status import Cursor, PendingTask, Session, TaskCause, TaskRate
 from heed.core.decision import quotas
-from heed.core.decision.handlers import Reacted, Wanted, Wish
+from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import Quota, Quotas
 from tests.unit.builders import at, failure_of
@@ -24,11 +24,10 @@ def task(phase: Any = "Started") -> PendingTask:
     return PendingTask("work", "s", "job", at(0), TaskCause("e0", 0, "c0"), phase=phase)
 
 
-def wishes(count: int) -> Reacted:
+def wishes(count: int) -> HandlerResult:
     """So many tasks that are to start, the last of them by another handler."""
-    return Reacted(
-        {}, starts=[Wish("first", "work", None)] * (count - 1) + [Wish("last", "work", None)] * bool(count)
-    )
+    first, last = StartRequest("first", "work", None), StartRequest("last", "work", None)
+    return HandlerResult({}, starts=[first] * (count - 1) + [last] * bool(count))
 
 
 HELD = {"a": task(), "b": task("Owed"), "c": task("Cancelling"), "d": task("Abandoned")}
@@ -115,7 +114,7 @@ def test_so_many_sessions_there_may_be(
     def check() -> None:
         limited = Quotas(sessions=None if most is None else cap(most))
         quotas.check_session(
-            limited, Ledger(sessions=before), "s", kept, Reacted({}, handlers=["first", "last"])
+            limited, Ledger(sessions=before), "s", kept, HandlerResult({}, handlers=["first", "last"])
         )
 
     if fits:
@@ -130,8 +129,10 @@ def test_so_many_sessions_there_may_be(
 )
 def test_events_may_be_so_far_from_their_origin(most: int | None, hops: int, fits: bool) -> None:
     def check() -> None:
-        emits = [Wanted("first", {}), Wanted("last", {})]
-        quotas.check_hops(Quotas(hops=None if most is None else cap(most)), hops, Reacted({}, emits=emits))
+        emits = [EmitRequest("first", {}), EmitRequest("last", {})]
+        quotas.check_hops(
+            Quotas(hops=None if most is None else cap(most)), hops, HandlerResult({}, emits=emits)
+        )
 
     if fits:
         check()

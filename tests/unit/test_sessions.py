@@ -6,16 +6,14 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cursor, PendingTask, RecentTask, Session, TaskCause, TaskRate, Totals
+from heed.api.status import Cursor, PendingTask, Session, TaskCause, Totals
 from heed.core.cel.expression import Scope
 from heed.core.compiler.program import Program
 from heed.core.decision import sessions
 from heed.core.decision.sessions import MAX_KEY
-from heed.core.events import Event, Received, Redrive
-from heed.core.ledger.dedup_window import DedupWindow
-from heed.core.ledger.deferred import DeferredEvents
+from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
+from tests.unit.builders import ASKED, at, failure_of, program, received
 
 PLAIN = program({}, session={"idleTimeout": "60s"})
 EVENT = Event("e5", "/shop", ASKED, extensions={"correlationid": "c5"})
@@ -79,42 +77,6 @@ def test_a_key_that_breaks_says_where() -> None:
     )
 
 
-# ── which events ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-CHOOSY = program(
-    {},
-    subscribe=[
-        {"type": "com.other"},
-        {"type": ASKED, "where": "event.data == 1"},
-        {"type": "com.example.>", "where": "event.data.n == 2"},
-    ],
-)
-
-
-def heeded(data: Any, subject: str | None = None, redrive: Redrive | None = None) -> bool:
-    event = replace(EVENT, data=data)
-    came = Received(5, at(5), subject or names.event_subject(NAMESPACE, ASKED), event, redrive)
-    return sessions.subscribed(CHOOSY, came, event, scope(data))
-
-
-def test_an_event_is_heeded_where_a_subscription_takes_it() -> None:
-    assert [heeded(data) for data in (1, {"n": 2}, {"n": 3})] == [True, True, False]
-    assert failure_of(heeded, 5) == (
-        "ExpressionFailed",
-        "spec.subscribe[2].where: event.data is a number, not a map; "
-        "ask first: type(event.data) == map && has(event.data.n)",
-        None,
-    )
-
-
-def test_what_is_for_the_agent_alone_needs_no_subscription() -> None:
-    assert heeded({"n": 3}, names.inbox_subject(NAMESPACE, AGENT, ASKED))
-    redriven = names.redrive_subject(NAMESPACE, AGENT, ASKED)
-    assert heeded({"n": 3}, redriven, Redrive("l", 2))
-    assert heeded({"n": 3}, redriven, Redrive("l", 2, subject=names.inbox_subject(NAMESPACE, AGENT, ASKED)))
-    assert not heeded({"n": 3}, redriven, Redrive("l", 2, subject=names.event_subject(NAMESPACE, ASKED)))
-
-
 # ── how it goes on ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 OLD = Session(at(1), at(3), "c1", {"n": 1})
@@ -156,58 +118,10 @@ def test_a_session_exists_while_it_has_state_or_tasks(
     assert list(before) == ["a", "z"]
 
 
-# ── the cursor ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-LEDGER = Ledger(
-    cursor=Cursor("S", 4, at(4), "made", None),
-    totals=Totals(handled=3),
-    sessions={"a": Session(at(4), at(4), "c", {"n": 1})},
-    pending_tasks={"t": task("a")},
-    waiting=DeferredEvents.of({2: "x"}),
-    recent_tasks=(RecentTask("t0", "work", "a", "Completed", at(1), at(2)),),
-    recent_events=DedupWindow.of(["d"]),
-    outbox={},
-    task_rate=TaskRate(at(0), 2),
+TWO = Ledger(
+    cursor=Cursor("S", 5, at(5)),
+    sessions={"s": Session(at(1), at(2), "c1", {"n": 1}), "z": Session(at(1), at(3), "cz", {"n": 1})},
 )
-
-
-def test_the_cursor_moves_and_everything_else_stays() -> None:
-    moved = sessions.advanced(PLAIN, LEDGER, received(5))
-
-    assert moved == replace(LEDGER, cursor=Cursor("S", 5, at(5), "made", None))
-
-
-@pytest.mark.parametrize(
-    ("ahead", "before", "sequence", "after"),
-    [
-        (False, (4, None), 5, (5, None)),
-        (False, (4, None), 3, (4, None)),
-        (False, (4, 9), 5, (5, 9)),
-        (False, (4, 9), 8, (8, 9)),
-        (False, (4, 9), 9, (9, None)),
-        (False, (4, 9), 10, (10, None)),
-        (True, (4, None), 7, (4, 7)),
-        (True, (4, 9), 7, (4, 9)),
-        (True, (4, 6), 7, (4, 7)),
-        (True, (4, None), 4, (4, None)),
-        (True, (0, None), 1, (0, 1)),
-    ],
-)
-def test_the_inbox_alone_may_be_ahead(
-    ahead: bool, before: tuple[int, int | None], sequence: int, after: tuple[int, int | None]
-) -> None:
-    cursor = replace(LEDGER.cursor, sequence=before[0], inbox=before[1])
-
-    found = sessions.advanced(
-        PLAIN, replace(LEDGER, cursor=cursor), received(sequence, time=20), ahead=ahead
-    ).cursor
-
-    assert found == Cursor("S", after[0], at(20), "made", after[1])
-
-
-def test_the_time_of_the_cursor_never_goes_back() -> None:
-    assert sessions.advanced(PLAIN, LEDGER, received(5, time=3)).cursor.time == at(4)
-    assert sessions.advanced(PLAIN, Ledger(), received(5, time=3)).cursor.time == at(3)
 
 
 # ── what is forgotten ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -249,53 +163,10 @@ def test_a_time_is_moved_by_seconds_in_the_streams_own_form() -> None:
     assert sessions.later("2026-01-31T12:00:00Z", -60) == "2026-01-31T11:59:00.000000Z"
 
 
-# ── ends of tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_session_that_only_hears_is_the_last_one_touched() -> None:
+    ledger = sessions.with_touched(TWO, "s", TWO.sessions["s"])
 
-
-def ended(type_: str, data: Any = None, *, may_run: bool = False) -> Ledger:
-    """A ledger of two tasks, after the end of one."""
-    ledger = Ledger(totals=Totals(tasks_started=2), pending_tasks={"t": task("a"), "u": task("b")})
-    event = Event("e5", "/x", type_, data)
-    return sessions.task_ended(ledger, "t", received(5), event, may_run=may_run)
-
-
-def test_a_task_that_completed_is_waited_for_no_more() -> None:
-    assert ended(names.TASK_COMPLETED, {"reason": "none"}) == Ledger(
-        totals=Totals(tasks_started=2, tasks_completed=1),
-        pending_tasks={"u": task("b")},
-        recent_tasks=(RecentTask("t", "work", "a", "Completed", at(1), at(5), None),),
+    assert ledger == replace(
+        TWO, sessions={"z": TWO.sessions["z"], "s": replace(TWO.sessions["s"], last_event_at=at(5))}
     )
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        ({"reason": "JobFailed"}, "JobFailed"),
-        ({"reason": "x" * 101}, "x" * 100),
-        ({"reason": 7}, "7"),
-        ({"reason": ""}, "Unknown"),
-        ({}, "Unknown"),
-        (None, "Unknown"),
-        ("JobFailed", "Unknown"),
-    ],
-)
-def test_a_task_that_failed_is_remembered_with_its_reason(data: Any, reason: str) -> None:
-    assert ended(names.TASK_FAILED, data) == Ledger(
-        totals=Totals(tasks_started=2, tasks_failed=1),
-        pending_tasks={"u": task("b")},
-        recent_tasks=(RecentTask("t", "work", "a", "Failed", at(1), at(5), reason),),
-    )
-
-
-def test_what_may_still_run_is_kept_until_it_is_stopped() -> None:
-    left = ended(names.TASK_COMPLETED, may_run=True).pending_tasks
-
-    assert left == {"t": replace(task("a", "Abandoned"), input=None, owed=None), "u": task("b")}
-
-
-def test_the_last_ten_ends_are_remembered() -> None:
-    ledger = Ledger(pending_tasks={f"t{n}": task("a") for n in range(12)})
-    for n in range(12):
-        ledger = sessions.task_ended(ledger, f"t{n}", received(n), Event("e", "/x", names.TASK_COMPLETED))
-
-    assert [item.id for item in ledger.recent_tasks] == [f"t{n}" for n in range(2, 12)]
+    assert list(ledger.sessions) == ["z", "s"]

@@ -21,7 +21,7 @@ from typing import Any, Final
 import heed
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
-from heed.core.decision.handlers import NEEDS_GUARD
+from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.events import MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed, GuardUnavailable

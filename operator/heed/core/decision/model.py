@@ -1,6 +1,7 @@
 """What became of one event, as `decide` says it."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from heed.api.status import DeadLetterCause
@@ -10,9 +11,45 @@ from heed.core.ledger.ledger import Ledger
 
 Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered", "waiting", "passed"]
 
-ENVELOPE: Final = 512  # about the bytes of a record beside its content
-SHELL: Final = 200  # about the bytes of a session beside its state
-PLACE: Final = 24  # bytes of the place of an event that waits
+RECORD_BYTES: Final = 512  # about what a pending task or an owed message takes beside its content
+SESSION_BYTES: Final = 200  # about what a session takes beside its state
+DEFERRED_BYTES: Final = 24  # what the place of a deferred event takes
+
+
+@dataclass(frozen=True, slots=True)
+class StartRequest:
+    """A task that a handler wants started."""
+
+    handler: str
+    task: str
+    input: Any
+
+
+@dataclass(frozen=True, slots=True)
+class EmitRequest:
+    """An event that a handler wants emitted: {type, data, subject, to} as rendered."""
+
+    handler: str
+    event: dict[str, Any]
+
+
+@dataclass(slots=True)
+class HandlerResult:
+    """What the handlers did with a session, in order. `ended` says that what was there before is to be dropped.
+
+    `state_size` is in bytes of JSON, known where a handler ran; `made` is about what they started and emitted,
+    `misfits` how many of the events do not fit a type that only warns.
+    """
+
+    state: dict[str, Any]
+    state_size: int = 0
+    made: int = 0
+    handlers: list[str] = field(default_factory=list)
+    starts: list[StartRequest] = field(default_factory=list)
+    emits: list[EmitRequest] = field(default_factory=list)
+    cancels: set[str] = field(default_factory=set)
+    ended: bool = False
+    misfits: int = 0
 
 
 # Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
@@ -39,14 +76,19 @@ class Decision:
     def growth(self) -> int:
         """About how many bytes it adds to the status. A state that was there before counts whole."""
         if self.outcome == "waiting":
-            return PLACE
-        size = SHELL + self.state_size
-        for effect in self.effects:
-            match effect:
-                case StartTask(record=record):
-                    size += ENVELOPE + len(record.owed or "")
-                case Publish(owed=owed):
-                    size += ENVELOPE + len(owed.event or "")
-                case _:
-                    pass
-        return size
+            return DEFERRED_BYTES
+        return growth_of(self.effects, self.state_size)
+
+
+def growth_of(effects: Iterable[Effect], state_size: int) -> int:
+    """About how many bytes of status these effects and a session with so large a state take."""
+    size = SESSION_BYTES + state_size
+    for effect in effects:
+        match effect:
+            case StartTask(record=record):
+                size += RECORD_BYTES + len(record.owed or "")
+            case Publish(owed=owed):
+                size += RECORD_BYTES + len(owed.event or "")
+            case _:
+                pass
+    return size

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from heed import names
@@ -11,12 +11,15 @@ from heed.core.cel.expression import Scope
 from heed.core.cel.template import TemplateError
 from heed.core.codec.canonical_json import compact
 from heed.core.codec.cloudevents_json import from_json, to_json
-from heed.core.compiler.program import Program
+from heed.core.compiler.program import Program, TaskTemplate
 from heed.core.decision import quotas
-from heed.core.decision.handlers import MAX_DECISION_BYTES, Reacted, Wish, check_harmless
+from heed.core.decision.guard import check_harmless
+from heed.core.decision.handlers import MAX_DECISION_BYTES
+from heed.core.decision.model import RECORD_BYTES, HandlerResult, StartRequest
 from heed.core.decision.schema_check import misfits
 from heed.core.decision.sessions import later
-from heed.core.effects import CancelTask, Publish, StartTask
+from heed.core.decision.step import Step
+from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.ledger import Ledger
@@ -25,68 +28,78 @@ from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
 
 MAX_WORK_BYTES: Final = 192 * 1024
 MAX_EMITTED_BYTES: Final = 192 * 1024
-_ENVELOPE: Final = 512  # about what a record takes beside its content
 _TRACE: Final = ("traceparent", "tracestate")
 
 
-def cancelled(ledger: Ledger, key: str, reacted: Reacted) -> dict[str, PendingTask]:
+@dataclass(slots=True)
+class Outputs:
+    """Everything that leaves an Agent by one decision, each by its id: tasks to stop and to start, messages to send."""
+
+    cancelled: dict[str, PendingTask]
+    started: dict[str, PendingTask]
+    emitted: dict[str, OutboxMessage]
+
+    @property
+    def effects(self) -> tuple[Effect, ...]:
+        """The same as effects: starts, then messages, then stops."""
+        return (
+            *(StartTask(task_id, record) for task_id, record in self.started.items()),
+            *(Publish(key, message) for key, message in self.emitted.items()),
+            *(ledgers.cancel(task_id, record) for task_id, record in self.cancelled.items()),
+        )
+
+
+def render_outputs(step: Step) -> Outputs:
+    """What the handlers want started, emitted and stopped, rendered. Raises DecisionFailed."""
+    ledger, result = step.ledger, step.result
+    check_count(result)
+    cancelled = cancel_tasks(ledger, step.key or "", result)
+    quotas.check_starts(step.program.permissions.limits, ledger, cancelled, result)
+    outputs = Outputs(cancelled, render_tasks(step), render_events(step))
+    check_size(outputs.started, outputs.emitted)
+    return outputs
+
+
+def cancel_tasks(ledger: Ledger, key: str, result: HandlerResult) -> dict[str, PendingTask]:
     """The session's tasks that are to be stopped: all of them, unheard, where it ended; else the named ones."""
-    phase: Literal["Abandoned", "Cancelling"] = "Abandoned" if reacted.ended else "Cancelling"
+    phase: Literal["Abandoned", "Cancelling"] = "Abandoned" if result.ended else "Cancelling"
     return {
         task_id: replace(task, phase=phase, owed=None)
         for task_id, task in ledger.pending_tasks.items()
         if task.session == key
-        and (reacted.ended or task.task in reacted.cancels)
+        and (result.ended or task.task in result.cancels)
         and task.phase not in ("Abandoned", phase)
     }
 
 
-def cancels(records: Mapping[str, PendingTask]) -> list[CancelTask]:
-    """The effects that stop these tasks."""
-    return [ledgers.cancel(task_id, record) for task_id, record in records.items()]
-
-
-def started(
-    program: Program,
-    origin: str,
-    received: Received,
-    event: Event,
-    key: str,
-    variables: Mapping[str, Any],
-    reacted: Reacted,
-) -> dict[str, PendingTask]:
+def render_tasks(step: Step) -> dict[str, PendingTask]:
     """The tasks that the handlers started, rendered. Raises DecisionFailed."""
+    program, result, origin = step.program, step.result, step.origin
     records: dict[str, PendingTask] = {}
     size = 0
-    for index, wish in enumerate(reacted.starts):
-        task_id = names.task_id(origin, received.sequence, index, wish.task)
+    for index, request in enumerate(result.starts):
+        task_id = names.task_id(origin, step.received.sequence, index, request.task)
         scope = {
-            **variables,
-            "state": reacted.state,
-            "task": {"id": task_id, "name": wish.task},
-            "input": wish.input,
+            **step.variables,
+            "state": result.state,
+            "task": {"id": task_id, "name": request.task},
+            "input": request.input,
         }
-        if program.careful and wish.input is not None:
+        if program.careful and request.input is not None:
             check_harmless(program.limit.allows(scope))
         try:
-            records[task_id] = _pending(program, received, event, key, scope, wish)
+            records[task_id] = _pending(step, scope, request)
         except DecisionFailed as failure:
-            raise DecisionFailed(failure.code, failure.message, wish.handler) from None
+            raise DecisionFailed(failure.code, failure.message, request.handler) from None
         size += _task_size(records[task_id])
         if size > MAX_DECISION_BYTES:
             check_size(records, {})  # no need to make them all
     return records
 
 
-def starts(records: Mapping[str, PendingTask]) -> list[StartTask]:
-    """The effects that start these tasks."""
-    return [StartTask(task_id, record) for task_id, record in records.items()]
-
-
-def _pending(
-    program: Program, received: Received, event: Event, key: str, variables: Mapping[str, Any], wish: Wish
-) -> PendingTask:
-    task = program.tasks[wish.task]
+def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) -> PendingTask:
+    program, received = step.program, step.received
+    task = program.tasks[request.task]
     try:
         spec = task.template.render(Scope(variables))
     except TemplateError as error:
@@ -94,33 +107,33 @@ def _pending(
         raise DecisionFailed("TemplateFailed", message) from None
     if (refused := program.permissions.job_problem(spec)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, f"spec.tasks.{task.name}.{task.kind}: {refused}")
-    publish = program.emissions if task.publish else None
-    owed = owed_work(spec, _document(program, event, variables), task.timeout, task.retention, publish)
-    if len(owed.encode()) > MAX_WORK_BYTES:
-        slim = _document(program, event, variables, with_data=False)
-        owed = owed_work(spec, slim, task.timeout, task.retention, publish)
-    if len(owed.encode()) > MAX_WORK_BYTES:
-        message = (
-            f"what task {task.name} is given exceeds {MAX_WORK_BYTES} bytes; pass large input by reference"
-        )
-        raise DecisionFailed("InputTooLarge", message)
     return PendingTask(
         task=task.name,
-        session=key,
+        session=step.key or "",
         kind=task.kind,
         started_at=received.at,
-        cause=_cause(received, event),
+        cause=_cause(received, step.event),
         deadline=None if task.timeout is None else later(received.at, task.timeout),
-        input=wish.input,
-        owed=owed,
+        input=request.input,
+        owed=_work(step, task, spec, variables),
     )
 
 
-def _document(
-    program: Program, event: Event, variables: Mapping[str, Any], *, with_data: bool = True
-) -> dict[str, Any]:
-    """The task file. Where the event's data would make it too large, it is left out and `heeddatainstream` says so."""
-    document = to_json(event)
+def _work(step: Step, task: TaskTemplate, spec: Any, variables: Mapping[str, Any]) -> str:
+    """What the ledger owes a task as JSON, without the event's data where they would make it too large."""
+    publish = step.program.emissions if task.publish else None
+    for with_data in (True, False):
+        document = _document(step, variables, with_data=with_data)
+        work = owed_work(spec, document, task.timeout, task.retention, publish)
+        if len(work.encode()) <= MAX_WORK_BYTES:
+            return work
+    message = f"what task {task.name} is given exceeds {MAX_WORK_BYTES} bytes; pass large input by reference"
+    raise DecisionFailed("InputTooLarge", message)
+
+
+def _document(step: Step, variables: Mapping[str, Any], *, with_data: bool) -> dict[str, Any]:
+    """The task file; without the event's data, `heeddatainstream` says that they are in the stream."""
+    document, agent = to_json(step.event), step.program.agent
     if not with_data:
         document = {name: value for name, value in document.items() if name not in ("data", "data_base64")}
         document["heeddatainstream"] = True
@@ -129,7 +142,7 @@ def _document(
         "input": variables["input"],
         "event": document,
         "session": variables["session"],
-        "agent": {"name": program.agent.name, "namespace": program.agent.namespace},
+        "agent": {"name": agent.name, "namespace": agent.namespace},
     }
 
 
@@ -138,27 +151,26 @@ def _cause(received: Received, event: Event) -> TaskCause:
     return TaskCause(event.id, received.sequence, event.correlationid, event.hops, **trace)
 
 
-def emitted(
-    program: Program, origin: str, received: Received, event: Event, correlationid: str, reacted: Reacted
-) -> dict[str, OutboxMessage]:
+def render_events(step: Step) -> dict[str, OutboxMessage]:
     """The events that the handlers emitted, for the outbox. Raises DecisionFailed."""
-    if not reacted.emits:
+    program, received, event, result = step.program, step.received, step.event, step.result
+    if not result.emits:
         return {}
     if event.hops >= MAX_HOPS:
         message = f"the event is {event.hops} decisions from its origin; Agents may be in a loop"
-        raise DecisionFailed("HopLimit", message, reacted.emits[0].handler)
-    quotas.check_hops(program.permissions.limits, event.hops, reacted)
+        raise DecisionFailed("HopLimit", message, result.emits[0].handler)
+    quotas.check_hops(program.permissions.limits, event.hops, result)
     owed: dict[str, OutboxMessage] = {}
-    size = 0
-    for index, wanted in enumerate(reacted.emits):
+    origin, size = step.origin, 0
+    for index, request in enumerate(result.emits):
         key = names.event_id(origin, received.sequence, index)
         try:
-            new = _event(program, received, event, correlationid, key, wanted.event)
-            subject = _subject(program, new.type, wanted.event.get("to"))
+            new = _event(step, key, request.event)
+            subject = _subject(program, new.type, request.event.get("to"))
             owed[key] = OutboxMessage(received.sequence, index, subject, received.at, event=_body(new))
-            reacted.misfits += misfits(program, program.agent.namespace, new)
+            result.misfits += misfits(program, program.agent.namespace, new)
         except DecisionFailed as failure:
-            raise DecisionFailed(failure.code, failure.message, wanted.handler) from None
+            raise DecisionFailed(failure.code, failure.message, request.handler) from None
         size += _event_size(owed[key])
         if size > MAX_DECISION_BYTES:
             check_size({}, owed)
@@ -178,11 +190,11 @@ def _body(event: Event) -> str:
     return body
 
 
-def check_count(reacted: Reacted) -> None:
+def check_count(result: HandlerResult) -> None:
     """Raise DecisionFailed, before anything is rendered, for more than could ever pass `check_size`."""
-    if (len(reacted.starts) + len(reacted.emits)) * _ENVELOPE > MAX_DECISION_BYTES:
+    if (len(result.starts) + len(result.emits)) * RECORD_BYTES > MAX_DECISION_BYTES:
         message = (
-            f"{len(reacted.starts)} tasks and {len(reacted.emits)} events are more than one decision can hold; "
+            f"{len(result.starts)} tasks and {len(result.emits)} events are more than one decision can hold; "
             "let several events do it"
         )
         raise DecisionFailed("DecisionTooLarge", message)
@@ -200,27 +212,16 @@ def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxM
 
 
 def _task_size(task: PendingTask) -> int:
-    return _ENVELOPE + len((task.owed or "").encode()) + len(compact(task.input).encode())
+    return RECORD_BYTES + len((task.owed or "").encode()) + len(compact(task.input).encode())
 
 
 def _event_size(owed: OutboxMessage) -> int:
-    return _ENVELOPE + len((owed.event or "").encode())
+    return RECORD_BYTES + len((owed.event or "").encode())
 
 
-def publishes(owed: Mapping[str, OutboxMessage]) -> list[Publish]:
-    """The effects that publish these messages."""
-    return [Publish(key, message) for key, message in owed.items()]
-
-
-def _event(
-    program: Program,
-    received: Received,
-    cause: Event,
-    correlationid: str,
-    key: str,
-    wanted: Mapping[str, Any],
-) -> Event:
-    type_, subject = wanted.get("type"), wanted.get("subject")
+def _event(step: Step, key: str, request: Mapping[str, Any]) -> Event:
+    program, cause = step.program, step.event
+    type_, subject = request.get("type"), request.get("subject")
     if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(names.TASK_EVENTS):
         raise DecisionFailed(
             "BadType", f"{compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*"
@@ -230,17 +231,17 @@ def _event(
     if subject is not None and (not isinstance(subject, str) or not subject):
         raise DecisionFailed("BadSubject", "the subject of an emitted event must be a non-empty string")
     trace = {name: value for name in _TRACE if (value := cause.extensions.get(name)) is not None}
-    data = wanted.get("data")
+    data = request.get("data")
     return Event(
         id=key,
         source=names.agent_source(program.agent.namespace, program.agent.name),
         type=type_,
         subject=subject,
-        time=received.at,
+        time=step.received.at,
         datacontenttype=None if data is None else "application/json",
         data=data,
         extensions={
-            "correlationid": correlationid,
+            "correlationid": step.session.correlationid,
             "causationid": cause.id,
             "heedhops": cause.hops + 1,
             **trace,

@@ -7,19 +7,19 @@ stays in the ledger depends on the world.
 from collections.abc import Mapping
 
 from heed.api.status import PendingTask, Session, TaskRate
-from heed.core.decision.handlers import Reacted
+from heed.core.decision.model import HandlerResult
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import Quota, Quotas
 from heed.errors import POLICY_VIOLATION, DecisionFailed
 
 
 def check_starts(
-    limits: Quotas, ledger: Ledger, cancelled: Mapping[str, PendingTask], reacted: Reacted
+    limits: Quotas, ledger: Ledger, cancelled: Mapping[str, PendingTask], result: HandlerResult
 ) -> None:
     """Raise DecisionFailed for more tasks than may be pending, or be started in a minute."""
-    if not reacted.starts:
+    if not result.starts:
         return
-    handler, count = reacted.starts[-1].handler, len(reacted.starts)
+    handler, count = result.starts[-1].handler, len(result.starts)
     if (cap := limits.pending_tasks) is not None:
         tasks = {**ledger.pending_tasks, **cancelled}.values()
         pending = sum(task.phase != "Abandoned" for task in tasks)
@@ -34,20 +34,20 @@ def check_starts(
 
 
 def check_session(
-    limits: Quotas, ledger: Ledger, key: str, kept: Mapping[str, Session], reacted: Reacted
+    limits: Quotas, ledger: Ledger, key: str, kept: Mapping[str, Session], result: HandlerResult
 ) -> None:
     """Raise DecisionFailed where a decision would open one more session than there may be."""
     cap = limits.sessions
     if cap is None or key in ledger.sessions or key not in kept or len(kept) <= cap.most:
         return
-    raise _refused(cap, "sessions", "this event would open another one", reacted.handlers[-1])
+    raise _refused(cap, "sessions", "this event would open another one", result.handlers[-1])
 
 
-def check_hops(limits: Quotas, hops: int, reacted: Reacted) -> None:
+def check_hops(limits: Quotas, hops: int, result: HandlerResult) -> None:
     """Raise DecisionFailed where what is emitted would be further from its origin than it may be."""
     if (cap := limits.hops) is not None and hops >= cap.most:
         happened = f"the event is {hops} decisions from its origin"
-        raise _refused(cap, "hops", happened, reacted.emits[0].handler)
+        raise _refused(cap, "hops", happened, result.emits[0].handler)
 
 
 def rate(limits: Quotas, ledger: Ledger, started: int) -> TaskRate | None:

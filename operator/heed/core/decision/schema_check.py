@@ -2,23 +2,12 @@
 
 from typing import Final
 
-from heed import names
 from heed.core.compiler.program import Program
-from heed.core.decision.handlers import check_harmless
-from heed.core.events import Event, Received
+from heed.core.decision.guard import check_harmless
+from heed.core.events import Event
 from heed.errors import DecisionFailed
 
 SCHEMA_VIOLATION: Final = "SchemaViolation"
-
-
-def heard_misfits(program: Program, received: Received, event: Event) -> int:
-    """See `misfits`, of an event that came. What no subscription is for is not looked at."""
-    origin = received.origin
-    if not names.is_inbox(origin) and not any(
-        program.is_met(item, event.type, origin) for item in program.subscriptions
-    ):
-        return 0
-    return misfits(program, names.namespace_of_subject(origin), event)
 
 
 def misfits(program: Program, namespace: str, event: Event) -> int:

@@ -6,8 +6,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
-from heed import names
-from heed.api.status import Cursor, PendingTask, RecentTask, Session
+from heed.api.status import PendingTask, Session
 from heed.api.validation import kind_of
 from heed.core.cel.expression import ExpressionError, Scope
 from heed.core.codec.canonical_json import compact
@@ -25,25 +24,6 @@ def later(time: str, seconds: int) -> str:
     """An RFC 3339 time so many seconds later, in the stream's own form."""
     moment = datetime.fromisoformat(time) + timedelta(seconds=seconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def subscribed(program: Program, received: Received, event: Event, scope: Scope) -> bool:
-    """Whether a subscription matches; what was sent to this Agent alone needs none. Raises DecisionFailed.
-
-    A redriven broadcast event meets the subscriptions of now, as if it were published afresh.
-    """
-    origin = received.origin
-    if names.is_inbox(origin):
-        return True
-    for index, item in enumerate(program.subscriptions):
-        if not program.is_met(item, event.type, origin):
-            continue
-        try:
-            if item.where is None or item.where.holds(scope):
-                return True
-        except ExpressionError as error:
-            raise DecisionFailed("ExpressionFailed", f"spec.subscribe[{index}].where: {error}") from None
-    return False
 
 
 def session_key(program: Program, event: Event, scope: Scope) -> str:
@@ -78,30 +58,6 @@ def touched(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
     return Session(session.started_at, now, session.correlationid, state)
 
 
-def advanced(program: Program, ledger: Ledger, received: Received, *, ahead: bool = False) -> Ledger:
-    """The ledger with its cursor on this event, and without the sessions that have been idle too long by now.
-
-    `ahead`: only the inbox is read, so the cursor stays where it is.
-    """
-    cursor, now = ledger.cursor, max(received.at, ledger.cursor.time or "")
-    sequence = cursor.sequence if ahead else max(cursor.sequence, received.sequence)
-    inbox = max(cursor.inbox or 0, received.sequence) if ahead else cursor.inbox
-    if inbox is not None and inbox <= sequence:
-        inbox = None
-    moved = Ledger(
-        Cursor(cursor.stream, sequence, now, cursor.created, inbox),
-        ledger.totals,
-        ledger.sessions,
-        ledger.pending_tasks,
-        ledger.waiting,
-        ledger.recent_tasks,
-        ledger.recent_events,
-        ledger.outbox,
-        ledger.task_rate,
-    )
-    return without_idle(program, moved, now)
-
-
 def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:
     """The ledger without the sessions that no event came for since `now` less the idle timeout."""
     oldest = next(iter(ledger.sessions.values()), None)
@@ -121,6 +77,12 @@ def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:
     )
 
 
+def with_touched(ledger: Ledger, key: str, session: Session) -> Ledger:
+    """The ledger with a session that heard of something and was not changed by it."""
+    session = touched(ledger, session, session.state)
+    return replace(ledger, sessions=kept(ledger.sessions, ledger.pending_tasks, key, session))
+
+
 def kept(
     sessions: Mapping[str, Session], tasks: Mapping[str, PendingTask], key: str, session: Session
 ) -> dict[str, Session]:
@@ -134,35 +96,3 @@ def kept(
 
 def _has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:
     return any(task.session == key and task.phase != "Abandoned" for task in tasks.values())
-
-
-def task_ended(
-    ledger: Ledger, task_id: str, received: Received, event: Event, *, may_run: bool = False
-) -> Ledger:
-    """The ledger that waits for a task no more. Its session goes with its last task where it has no state.
-
-    What `may_run` all the same stays in it until it is stopped.
-    """
-    record = ledger.pending_tasks[task_id]
-    completed = event.type == names.TASK_COMPLETED
-    recent = RecentTask(
-        id=task_id,
-        task=record.task,
-        session=record.session,
-        outcome="Completed" if completed else "Failed",
-        started_at=record.started_at,
-        ended_at=received.at,
-        reason=None if completed else _reason(event.data),
-    )
-    return replace(
-        ledger,
-        pending_tasks={**ledger.pending_tasks, task_id: ledgers.abandoned(record)}
-        if may_run
-        else ledgers.without(ledger.pending_tasks, [task_id]),
-        recent_tasks=(*ledger.recent_tasks, recent)[-ledgers.RECENT_TASKS :],
-        totals=ledgers.count(ledger.totals, **{"tasks_completed" if completed else "tasks_failed": 1}),
-    )
-
-
-def _reason(data: Any) -> str:
-    return str(data.get("reason") or "Unknown")[:100] if isinstance(data, dict) else "Unknown"

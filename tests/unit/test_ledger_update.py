@@ -6,27 +6,16 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import (
-    Cursor,
-    DeadLetterCause,
-    OutboxMessage,
-    PendingTask,
-    Session,
-    TaskCause,
-    TaskRate,
-    Totals,
-)
+from heed.api.status import Cursor, OutboxMessage, PendingTask, Session, TaskCause, TaskRate, Totals
 from heed.core.compiler.program import Program
-from heed.core.decision import transition
-from heed.core.decision.model import Decision, Outcome
+from heed.core.decision.model import Decision
 from heed.core.effects import CancelTask, Publish, StartTask
-from heed.core.events import Event, Redrive
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
-from heed.errors import DecisionFailed
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, job, program, received
+from tests.unit.builders import ASKED, UID, at, failure_of, job, program, received
 from tests.unit.policies import allowed, policy, restricted
+from tests.unit.steps import admitted, finished, routed
 
 STOP, MINUTE = "com.example.stop", "2026-01-31T12:00:00Z"
 HANDLERS: tuple[dict[str, Any], ...] = (
@@ -53,7 +42,7 @@ LEDGER = Ledger(
     totals=Totals(handled=7, ignored=2, emitted=3, tasks_started=4, schema_warnings=1, dead_lettered=5),
     sessions={"s": Session(at(1), at(2), "c1", {"n": 1}), "z": Session(at(1), at(3), "cz", {"n": 1})},
     pending_tasks={"t": RUNS},
-    waiting=DeferredEvents.of({2: "x"}),
+    waiting=DeferredEvents.of({9: "x"}),
     recent_events=DedupWindow.of(["d1"]),
     outbox={"m": OutboxMessage(4, 0, "subject", at(4), event="{}")},
     task_rate=TaskRate(MINUTE, 1),
@@ -62,15 +51,14 @@ ORIGIN = f"{UID}@made"
 
 
 def handled(
-    data: Any = None, *, key: str = "s", type_: str = ASKED, agent: Program = AGENT_, **more: Any
+    data: Any = None,
+    *,
+    key: str = "s",
+    type_: str = ASKED,
+    agent: Program = AGENT_,
+    digest: str | None = None,
 ) -> Decision:
-    came = received(5, type_, data)
-    assert isinstance(came.event, Event)
-    reactions, variables = (
-        transition.reactions_to(agent, came.event),
-        transition.variables_of(agent, came.event),
-    )
-    return transition.handled(agent, LEDGER, came, came.event, key, reactions, variables, **more)
+    return finished(admitted(routed(agent, received(5, type_, data), LEDGER, digest=digest), key))
 
 
 # ── what handlers did ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -178,87 +166,3 @@ def test_tasks_of_a_minute_are_counted_where_a_policy_limits_them() -> None:
 
     assert handled("act", agent=agent).ledger.task_rate == TaskRate(MINUTE, 2)
     assert handled("x", agent=agent).ledger.task_rate == TaskRate(MINUTE, 1)
-
-
-# ── what could not be decided ───────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.parametrize(("redrive", "attempt"), [(None, 1), (Redrive("l", 4), 4)])
-def test_a_letter_is_owed_with_all_that_is_known(redrive: Redrive | None, attempt: int) -> None:
-    came = replace(received(5), redrive=redrive)
-
-    found = transition.dead(
-        AGENT_, LEDGER, came, DecisionFailed("Code", "m" * 1001, "h"), task="{}", digest="d2"
-    )
-
-    key = names.letter_id(ORIGIN, 5)
-    letter = DeadLetterCause("Code", "m" * 1000, "h", 3, attempt, "{}")
-    owed = OutboxMessage(5, 0, names.dead_subject(NAMESPACE, AGENT), at(5), letter=letter)
-    ledger = replace(
-        LEDGER,
-        totals=replace(LEDGER.totals, dead_lettered=6),
-        outbox={**LEDGER.outbox, key: owed},
-        recent_events=DedupWindow.of(["d1", "d2"]),
-    )
-    assert found == Decision(came, ledger, "dead_lettered", (Publish(key, owed),), letter=letter)
-
-
-@pytest.mark.parametrize("length", [0, 999, 1000])
-def test_a_letter_says_all_of_a_cause_that_is_short(length: int) -> None:
-    letter = transition.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m" * length)).letter
-
-    assert letter == DeadLetterCause("Code", "m" * length, None, 3, 1, None)
-
-
-def test_a_letter_without_a_digest_is_not_remembered() -> None:
-    found = transition.dead(AGENT_, LEDGER, received(5), DecisionFailed("Code", "m"))
-
-    assert found.ledger.recent_events == LEDGER.recent_events
-    assert found.letter == DeadLetterCause("Code", "m", None, 3, 1, None)
-
-
-@pytest.mark.parametrize("outcome", ["handled", "ignored", "duplicates", "stale", "dead_lettered"])
-def test_counting_changes_one_total(outcome: Outcome) -> None:
-    came, before = received(5), getattr(LEDGER.totals, outcome)
-
-    assert transition.counted(LEDGER, came, outcome) == Decision(
-        came, replace(LEDGER, totals=replace(LEDGER.totals, **{outcome: before + 1})), outcome
-    )
-
-
-# ── what handlers see ───────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_expressions_have_a_task_and_an_input_only_where_there_is_one() -> None:
-    event = Event("e1", "/shop", ASKED)
-
-    assert transition.variables_of(AGENT_, event) == {
-        "event": {
-            **{"id": "e1", "source": "/shop", "type": ASKED, "specversion": "1.0"},
-            **{"correlationid": "e1", "data": None},
-        },
-        "agent": {"name": AGENT, "namespace": NAMESPACE, "labels": {}},
-        "task": {},
-        "input": {},
-    }
-
-
-LISTENING = program({"type": STOP}, {"type": "com.example.>"}, {}, {"type": "com.example.*"})
-
-
-@pytest.mark.parametrize(
-    ("type_", "handlers"), [(ASKED, ["h1", "h2"]), (STOP, ["h0", "h1", "h3"]), ("com.other", [])]
-)
-def test_handlers_react_to_their_type_in_listed_order(type_: str, handlers: list[str]) -> None:
-    found = transition.reactions_to(LISTENING, Event("e", "/x", type_))
-
-    assert [item.name for item in found] == handlers
-
-
-def test_a_session_that_only_hears_is_the_last_one_touched() -> None:
-    ledger = transition.touched(LEDGER, "s", LEDGER.sessions["s"])
-
-    assert ledger == replace(
-        LEDGER, sessions={"z": LEDGER.sessions["z"], "s": replace(LEDGER.sessions["s"], last_event_at=at(5))}
-    )
-    assert list(ledger.sessions) == ["z", "s"]

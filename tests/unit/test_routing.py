@@ -8,14 +8,18 @@ import pytest
 
 from heed import names
 from heed.api.status import Cursor, DeadLetterCause, PendingTask, RecentTask, Session, TaskCause, Totals
-from heed.core.decision.model import Decision
-from heed.core.decision.task_events import decide_task_event
+from heed.core.compiler.program import Program
+from heed.core.decision.decide import Decision, decide
+from heed.core.decision.routing import event_digest, route, task_of_letter
+from heed.core.decision.step import Step, TaskContext
 from heed.core.effects import CancelTask, Publish
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import AGENT, NAMESPACE, at, job, program, received, task_end
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, job, program, received, task_end
+from tests.unit.policies import allowed, grant, restricted
+from tests.unit.steps import routed
 
 NOTE: dict[str, Any] = {"when": "event.data.?result.orValue(1) != 0 && event.data.?percent.orValue(1) != 0"}
 SEEN = "${[task.id, task.name, task.kind, task.startedAt, string(input), event.subject]}"
@@ -51,8 +55,8 @@ MISSING = 'spec.handlers[0].state.d: ${event.data.result}: there is no "result";
 
 
 def decided(came: Received, ledger: Ledger = LEDGER, room: Headroom | None = None) -> Decision:
-    assert isinstance(came.event, Event)
-    return decide_task_event(AGENT_, ledger, came, came.event, room)
+    ledger = replace(ledger, cursor=Cursor("S", 4, at(4)))
+    return decide(AGENT_, ledger, came, room=room)
 
 
 def said(data: Any = None, *, task: str = "t", type_: str = names.TASK_PROGRESS, **more: Any) -> Received:
@@ -181,6 +185,11 @@ def test_what_tasks_say_takes_all_room_and_no_more(came: Received) -> None:
     assert json.loads(full.task or "") == KEPT
 
 
+@pytest.mark.parametrize("came", [task_end(5, "t", 0), said({"percent": 0})])
+def test_what_no_handler_takes_needs_no_room(came: Received) -> None:
+    assert decided(came, room=Headroom(0, 0)).outcome == "ignored"
+
+
 # ── progress ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -251,3 +260,136 @@ def test_an_end_that_breaks_again_keeps_its_task() -> None:
     assert found.letter is not None
     assert (found.letter.task, found.letter.attempt) == (json.dumps(KEPT), 2)
     assert found.ledger.recent_events == DedupWindow.of(["d1", DIGEST])
+
+
+def letter(task: str | None) -> Received:
+    """The end of a task, by a letter that is redriven and keeps this."""
+    subject = names.redrive_subject(NAMESPACE, AGENT, names.TASK_COMPLETED)
+    return Received(5, at(5), subject, Event("e", "/x", names.TASK_COMPLETED), Redrive("letter", 2, task))
+
+
+@pytest.mark.parametrize(
+    "task", ["", "{", "[]", "{}", "7", json.dumps({**KEPT, "session": None} | {"id": 1})]
+)
+def test_a_task_of_a_letter_is_read_as_far_as_it_can_be(task: str) -> None:
+    readable = task.startswith('{"')
+    message = "the task that came with the letter cannot be read; redrive it with `heed dead redrive`"
+
+    if readable:
+        variable = {"id": "1", "name": "work", "kind": "job", "startedAt": at(1)}
+        assert task_of_letter(letter(task)) == TaskContext("None", variable, 7)
+    else:
+        assert failure_of(task_of_letter, letter(task)) == ("BadRedrive", message, None)
+
+
+@pytest.mark.parametrize("missing", ["session", "input", "id", "name", "kind", "startedAt"])
+def test_a_task_of_a_letter_is_whole(missing: str) -> None:
+    task = json.dumps({name: value for name, value in KEPT.items() if name != missing})
+
+    assert failure_of(task_of_letter, letter(task))[0] == "BadRedrive"
+
+
+def test_what_is_no_redrive_has_no_task() -> None:
+    assert failure_of(task_of_letter, received(5))[0] == "BadRedrive"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_a_letter_keeps_is_what_it_gives_back(ended: bool) -> None:
+    kept = TaskContext.of("t", RECORD, ended=ended)
+    variable = {"id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
+
+    assert kept == TaskContext("s", variable, 7, ended, limited=True)
+    assert json.loads(kept.kept) == KEPT
+    assert task_of_letter(letter(kept.kept)) == TaskContext("s", variable, 7)
+
+
+# ── the dedup window ────────────────────────────────────────────────────────────────────────────────────────────────
+
+READS = restricted(
+    allowed(grants=[grant("shop", ">")]),
+    {},
+    subscribe=[{"type": ASKED}, {"type": ASKED, "namespace": "shop"}],
+)
+
+
+def digest(agent: Program, came: Received) -> str:
+    """What an event is remembered by."""
+    return event_digest(routed(agent, came))
+
+
+def test_events_of_other_namespaces_are_remembered_apart() -> None:
+    event = Event("i", "/shop", ASKED)
+    theirs = Received(5, at(5), names.event_subject("shop", ASKED), event)
+    ours = Received(5, at(5), names.event_subject(NAMESPACE, ASKED), event)
+
+    assert digest(READS, ours) == names.event_digest("/shop", "i")
+    assert digest(READS, theirs) == names.event_digest("shop /shop", "i")
+    assert digest(AGENT_, theirs) == names.event_digest("/shop", "i")
+    assert digest(READS, replace(theirs, redrive=Redrive("l", 3))) == names.redrive_digest("l", 3)
+
+
+# ── ends in the ledger ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def task(session: str, phase: Any = "Started") -> PendingTask:
+    return PendingTask(
+        "work", session, "job", at(1), TaskCause("e1", 1, "c1"), phase=phase, input=7, owed="{}"
+    )
+
+
+def ended(type_: str, data: Any = None, *, may_run: bool = False) -> Ledger:
+    """A ledger of two tasks, after the end of one."""
+    ledger = Ledger(totals=Totals(tasks_started=2), pending_tasks={"t": task("a"), "u": task("b")})
+    return without_task(ledger, "t", type_, data, may_run=may_run)
+
+
+def without_task(
+    ledger: Ledger, task_id: str, type_: str, data: Any = None, *, may_run: bool = False
+) -> Ledger:
+    source = "/x" if may_run else SOURCE
+    step = Step(AGENT_, received(5, type_, data, inbox=True, subject=task_id, source=source), ledger, None)
+    assert route(step) is None
+    assert step.stop == (CancelTask(task_id, None) if may_run else None)
+    return step.ledger
+
+
+def test_a_task_that_completed_is_waited_for_no_more() -> None:
+    assert ended(names.TASK_COMPLETED, {"reason": "none"}) == Ledger(
+        totals=Totals(tasks_started=2, tasks_completed=1),
+        pending_tasks={"u": task("b")},
+        recent_tasks=(RecentTask("t", "work", "a", "Completed", at(1), at(5), None),),
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"reason": "JobFailed"}, "JobFailed"),
+        ({"reason": "x" * 101}, "x" * 100),
+        ({"reason": 7}, "7"),
+        ({"reason": ""}, "Unknown"),
+        ({}, "Unknown"),
+        (None, "Unknown"),
+        ("JobFailed", "Unknown"),
+    ],
+)
+def test_a_task_that_failed_is_remembered_with_its_reason(data: Any, reason: str) -> None:
+    assert ended(names.TASK_FAILED, data) == Ledger(
+        totals=Totals(tasks_started=2, tasks_failed=1),
+        pending_tasks={"u": task("b")},
+        recent_tasks=(RecentTask("t", "work", "a", "Failed", at(1), at(5), reason),),
+    )
+
+
+def test_what_may_still_run_is_kept_until_it_is_stopped() -> None:
+    left = ended(names.TASK_COMPLETED, may_run=True).pending_tasks
+
+    assert left == {"t": replace(task("a", "Abandoned"), input=None, owed=None), "u": task("b")}
+
+
+def test_the_last_ten_ends_are_remembered() -> None:
+    ledger = Ledger(pending_tasks={f"t{n}": task("a") for n in range(12)})
+    for n in range(12):
+        ledger = without_task(ledger, f"t{n}", names.TASK_COMPLETED)
+
+    assert [item.id for item in ledger.recent_tasks] == [f"t{n}" for n in range(2, 12)]

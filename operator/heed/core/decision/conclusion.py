@@ -1,0 +1,81 @@
+"""How a decision ends: what became of the event is counted; it is a dead letter, or left in the stream to wait."""
+
+from dataclasses import replace
+from typing import Final
+
+from heed import names
+from heed.api.status import DeadLetterCause, OutboxMessage
+from heed.core.decision.model import Decision, Outcome
+from heed.core.decision.sessions import with_touched
+from heed.core.decision.step import Step
+from heed.core.effects import Publish
+from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.deferred import MAX_WAITING
+from heed.errors import DecisionFailed
+
+_COUNTED: Final = frozenset(
+    ("ignored", "duplicates", "stale", "dead_lettered")
+)  # a handled event is counted already
+_MAX_MESSAGE: Final = 1000  # characters of a letter's cause
+
+
+def defer(step: Step) -> Outcome:
+    """Nothing is decided yet: the ledger notes where the event is in the stream. Raises DecisionFailed: Saturated.
+
+    What was found out about the event is dropped: it is looked at again when it waits no more.
+    """
+    step.ledger, waiting, sequence = step.opened, step.opened.waiting, step.received.sequence
+    if len(waiting) >= MAX_WAITING and sequence not in waiting:
+        message = f"{MAX_WAITING} events wait for room already; redrive it later"
+        raise DecisionFailed("Saturated", message)
+    step.ledger = replace(step.ledger, waiting=waiting.joined(sequence, step.key or ""))
+    return "waiting"
+
+
+def write_letter(step: Step, failure: DecisionFailed) -> Outcome:
+    """A dead letter: the message itself stays in the stream, the ledger owes the letter with its cause."""
+    program, received, redrive = step.program, step.received, step.received.redrive
+    if step.task is not None and step.task.ended:
+        step.ledger = with_touched(step.ledger, step.task.session, step.session)
+    task = redrive.task if redrive and redrive.task else step.task.kept if step.task else None
+    letter = DeadLetterCause(
+        failure.code,
+        failure.message[:_MAX_MESSAGE],
+        failure.handler,
+        program.generation,
+        redrive.attempt if redrive else 1,
+        task,
+    )
+    key = names.letter_id(step.origin, received.sequence)
+    subject = names.dead_subject(program.agent.namespace, program.agent.name)
+    owed = OutboxMessage(received.sequence, 0, subject, received.at, letter=letter)
+    step.ledger = replace(
+        step.ledger,
+        outbox={**step.ledger.outbox, key: owed},
+        recent_events=step.ledger.recent_events.with_digest(step.digest),
+    )
+    step.effects, step.letter = (Publish(key, owed),), letter
+    return "dead_lettered"
+
+
+def conclude(step: Step, outcome: Outcome) -> Decision:
+    """The decision on an event of which this became."""
+    ledger = step.ledger
+    if outcome == "ignored" and step.key is not None and step.key in ledger.sessions:
+        ledger = with_touched(ledger, step.key, step.session)
+    if outcome in _COUNTED:
+        ledger = replace(ledger, totals=ledgers.count(ledger.totals, **{outcome: 1}))
+    if step.waited and outcome != "waiting":
+        ledger = replace(ledger, waiting=ledger.waiting.left(step.received.sequence))
+    effects = step.effects if step.stop is None else (*step.effects, step.stop)
+    decision = Decision(step.received, ledger, outcome, effects, letter=step.letter)
+    match outcome:
+        case "handled":
+            decision.session, decision.handlers = step.key, tuple(step.result.handlers)
+            decision.before, decision.after = step.before, step.after
+            decision.state_size = step.result.state_size
+        case "ignored":
+            decision.session, decision.before, decision.after = step.key, step.before, step.before
+        case "waiting":
+            decision.session = step.key
+    return decision

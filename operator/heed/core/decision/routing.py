@@ -1,0 +1,153 @@
+"""Routing: whose event it is, which task it is of, and whether the dedup window knows it.
+
+There are four ways to a session: an event that was broadcast or sent to the Agent, the end of one of its tasks, the
+progress of one, and the end of a task whose letter is redriven. From here on they are decided alike.
+"""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from heed import names
+from heed.api.status import PendingTask, RecentTask
+from heed.core.decision.model import Outcome
+from heed.core.decision.step import Step, TaskContext
+from heed.core.events import Event, MalformedMessage, Received
+from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.ledger import Ledger
+from heed.core.tasks.work import progress_event
+from heed.errors import DecisionFailed
+
+
+def route(step: Step) -> Outcome | None:
+    """Find out what kind of event it is. Raises DecisionFailed.
+
+    An inbox is read by its Agent alone, but who can write a status can have any event of the stream deferred.
+    """
+    received, agent = step.received, step.program.agent
+    if names.is_inbox(received.subject) and not names.is_inbox_of(
+        received.subject, agent.namespace, agent.name
+    ):
+        return "ignored"
+    if isinstance(received.event, MalformedMessage):
+        if not step.program.hears(names.namespace_of_subject(received.origin)):
+            return "ignored"
+        raise DecisionFailed(received.event.code, received.event.message)
+    step.event = received.event
+    if step.event.type.startswith(names.TASK_EVENTS):
+        return _route_task_event(step)
+    return _deduplicate(step, event_digest(step))
+
+
+def _deduplicate(step: Step, digest: str) -> Outcome | None:
+    """Note what the event is remembered by, and whether the dedup window remembers it."""
+    step.digest = digest
+    return "duplicates" if digest in step.ledger.recent_events else None
+
+
+def event_digest(step: Step) -> str:
+    """What the event is remembered by. A letter was remembered when it was written, so a redrive has its own digest.
+
+    Events of another namespace are remembered apart: none of them makes an event of this one a duplicate.
+    """
+    event, own = step.event, step.program.agent.namespace
+    if (redrive := step.received.redrive) is not None:
+        return names.redrive_digest(redrive.letter, redrive.attempt)
+    source = event.source
+    if step.program.reads_others and (other := names.namespace_of_subject(step.received.subject)) != own:
+        source = f"{other} {source}"
+    return names.event_digest(source, event.id)
+
+
+def _route_task_event(step: Step) -> Outcome | None:
+    received = step.received
+    if not names.is_inbox(received.origin):
+        message = f"{step.event.type} is for the ends of tasks; choose a type of your own"
+        raise DecisionFailed("ReservedType", message)
+    if received.redrive is not None and received.redrive.task is not None:
+        return _route_redriven_end(step)
+    if (task_id := names.task_of_subject(received.subject)) is not None:
+        return _route_progress(step, task_id)
+    return _route_end(step, step.event.subject or "")
+
+
+def _route_redriven_end(step: Step) -> Outcome | None:
+    """The end of a task that has left the ledger since: the letter kept what its handlers see of it."""
+    if (outcome := _deduplicate(step, event_digest(step))) is not None:
+        return outcome
+    step.task = task_of_letter(step.received)
+    return None
+
+
+def _route_progress(step: Step, task_id: str) -> Outcome | None:
+    """What a pending task says. Its subject says which task that is: the broker lets only that task publish there."""
+    event = step.event
+    record = _pending(step.ledger, task_id)
+    if record is None or event.type != names.TASK_PROGRESS or event.subject not in (None, task_id):
+        return "stale"
+    if (outcome := _deduplicate(step, names.progress_digest(task_id, event.source, event.id))) is not None:
+        return outcome
+    step.event = progress_event(task_id, record, event)
+    step.task = TaskContext.of(task_id, record, ended=False)
+    return None
+
+
+def _route_end(step: Step, task_id: str) -> Outcome | None:
+    """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do.
+
+    An end that the operator did not write itself says nothing about the work, which may still run: it is stopped.
+    """
+    event, agent = step.event, step.program.agent
+    record = _pending(step.ledger, task_id)
+    if record is None or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED):
+        return "stale"
+    step.task = TaskContext.of(task_id, record, ended=True)
+    pending: dict[str, PendingTask] = ledgers.without(step.ledger.pending_tasks, [task_id])
+    if event.source != names.agent_source(agent.namespace, agent.name):
+        abandoned = ledgers.abandoned(record)
+        pending = {**step.ledger.pending_tasks, task_id: abandoned}
+        step.stop = ledgers.cancel(task_id, abandoned)
+    step.ledger = _ended(step, task_id, record, pending)
+    return None
+
+
+def _pending(ledger: Ledger, task_id: str) -> PendingTask | None:
+    """The task, unless the ledger has given it up or does not know it."""
+    record = ledger.pending_tasks.get(task_id)
+    return None if record is None or record.phase == "Abandoned" else record
+
+
+def _ended(step: Step, task_id: str, record: PendingTask, pending: dict[str, PendingTask]) -> Ledger:
+    """The ledger with a task among those that ended lately, and with these still pending."""
+    ledger, completed = step.ledger, step.event.type == names.TASK_COMPLETED
+    recent = RecentTask(
+        id=task_id,
+        task=record.task,
+        session=record.session,
+        outcome="Completed" if completed else "Failed",
+        started_at=record.started_at,
+        ended_at=step.received.at,
+        reason=None if completed else _reason(step.event),
+    )
+    return replace(
+        ledger,
+        pending_tasks=pending,
+        recent_tasks=(*ledger.recent_tasks, recent)[-ledgers.RECENT_TASKS :],
+        totals=ledgers.count(ledger.totals, **{"tasks_completed" if completed else "tasks_failed": 1}),
+    )
+
+
+def _reason(event: Event) -> str:
+    data = event.data
+    return str(data.get("reason") or "Unknown")[:100] if isinstance(data, dict) else "Unknown"
+
+
+def task_of_letter(received: Received) -> TaskContext:
+    """The task that a redriven letter kept, see `TaskContext.kept`. Raises DecisionFailed: BadRedrive."""
+    try:
+        record: dict[str, Any] = json.loads((received.redrive and received.redrive.task) or "")
+        task = {name: str(record[name]) for name in ("id", "name", "kind", "startedAt")}
+        return TaskContext(str(record["session"]), task, record["input"])
+    except (ValueError, KeyError, TypeError):
+        message = "the task that came with the letter cannot be read; redrive it with `heed dead redrive`"
+        raise DecisionFailed("BadRedrive", message) from None

@@ -1,0 +1,76 @@
+"""Admission: whether an event fits its schema, is subscribed to, in which session it belongs, and whether it may go on.
+
+The event of a task needs none of that: it belongs to the session that started the task.
+"""
+
+from dataclasses import replace
+
+from heed import names
+from heed.core.cel.expression import ExpressionError, Scope
+from heed.core.decision.event_variables import variables_of
+from heed.core.decision.model import Outcome
+from heed.core.decision.schema_check import misfits
+from heed.core.decision.sessions import session_key, session_of
+from heed.core.decision.step import Step, TaskContext
+from heed.core.ledger import ledger as ledgers
+from heed.core.type_patterns import matches
+from heed.errors import DecisionFailed
+
+
+def admit(step: Step) -> Outcome | None:
+    """Find the event's handlers, its variables and its session. Raises DecisionFailed."""
+    event_type = step.event.type
+    step.reactions = [item for item in step.program.reactions if matches(item.pattern, event_type)]
+    return _admit_event(step) if step.task is None else _admit_task_event(step, step.task)
+
+
+def _admit_task_event(step: Step, task: TaskContext) -> Outcome | None:
+    step.key = task.session
+    step.session = session_of(step.ledger, task.session, step.received, step.event)
+    step.variables = variables_of(step.program, step.event)
+    step.variables |= {"task": task.variable, "input": task.input}
+    return None
+
+
+def _admit_event(step: Step) -> Outcome | None:
+    ledger = step.ledger
+    if step.program.schemas and step.reactions and _heard_misfits(step):
+        step.ledger = replace(ledger, totals=ledgers.count(ledger.totals, schema_warnings=1))
+    step.variables = variables_of(step.program, step.event)
+    scope = Scope(step.variables)
+    if not _is_subscribed(step, scope) or not step.reactions:
+        return "ignored"
+    step.key = session_key(step.program, step.event, scope)
+    if ledger.waiting.places and ledger.waiting.blocks(step.key, step.received.sequence):
+        return "waiting"
+    step.session = session_of(ledger, step.key, step.received, step.event)
+    return None
+
+
+def _heard_misfits(step: Step) -> int:
+    """See `misfits`. Events that no subscription is for are not looked at."""
+    program, origin = step.program, step.received.origin
+    if not names.is_inbox(origin) and not any(
+        program.is_met(item, step.event.type, origin) for item in program.subscriptions
+    ):
+        return 0
+    return misfits(program, names.namespace_of_subject(origin), step.event)
+
+
+def _is_subscribed(step: Step, scope: Scope) -> bool:
+    """Whether a subscription matches; what was sent to this Agent alone needs none. Raises DecisionFailed.
+
+    A redriven broadcast event meets the subscriptions of now, as if it were published afresh.
+    """
+    program, origin = step.program, step.received.origin
+    if names.is_inbox(origin):
+        return True
+    for index, item in enumerate(program.subscriptions):
+        if not program.is_met(item, step.event.type, origin):
+            continue
+        try:
+            if item.where is None or item.where.holds(scope):
+                return True
+        except ExpressionError as error:
+            raise DecisionFailed("ExpressionFailed", f"spec.subscribe[{index}].where: {error}") from None
+    return False

@@ -1,0 +1,90 @@
+"""The value that goes through the stages of a decision: what one event is decided with, and what came of it so far."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from heed import names
+from heed.api.status import DeadLetterCause, PendingTask, Session
+from heed.core.codec.canonical_json import compact
+from heed.core.compiler.program import CompiledHandler, Program
+from heed.core.decision.model import HandlerResult
+from heed.core.effects import CancelTask, Effect
+from heed.core.events import Event, Received
+from heed.core.ledger.headroom import Headroom
+from heed.core.ledger.ledger import Ledger
+
+
+@dataclass(slots=True)
+class TaskContext:
+    """The task that an event is of: its session's key, the `task` of expressions, its input.
+
+    `ended`: the event ended it. `limited`: where the status has no headroom for what its handlers do, that is an error.
+    """
+
+    session: str
+    variable: dict[str, str]
+    input: Any
+    ended: bool = False
+    limited: bool = False
+
+    @classmethod
+    def of(cls, task_id: str, record: PendingTask, *, ended: bool) -> "TaskContext":
+        """The context of a task that is pending, or was until its end came."""
+        variable = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
+        return cls(record.session, variable, record.input, ended, limited=True)
+
+    @property
+    def kept(self) -> str:
+        """What a dead letter keeps of the task: {session, input, id, name, kind, startedAt} as JSON.
+
+        By the time that the letter is redriven, the task may have left the ledger.
+        """
+        return compact({"session": self.session, "input": self.input, **self.variable})
+
+
+# Not frozen: the stages fill one in, and `decide` lets go of it. A new record for each stage would cost as much as all
+# of them.
+@dataclass(slots=True)
+class Step:
+    """One event on its way to a decision. Every field says which stage fills it in; none is seen from outside `decide`.
+
+    `opened` is the ledger with the event behind its cursor and nothing else of it; `ledger` is what will be kept.
+    """
+
+    program: Program
+    received: Received
+    opened: Ledger
+    headroom: Headroom | None  # None: whatever is decided fits into the status
+    ledger: Ledger = field(init=False)
+    # open
+    waited: bool = False  # the event was deferred before: it leaves the queue as soon as it is decided
+    # route
+    event: Event = field(init=False)
+    digest: str | None = None  # what the dedup window remembers the event by
+    task: TaskContext | None = None
+    stop: CancelTask | None = None  # the task may still run although its end was heard
+    # admit
+    reactions: list[CompiledHandler] = field(init=False)
+    variables: dict[str, Any] = field(init=False)
+    key: str | None = None  # of the session; None as long as the event is in none
+    session: Session = field(init=False)
+    # run handlers
+    before: dict[str, Any] | None = None  # the session's state, None where there was no session
+    result: HandlerResult = field(init=False)
+    # apply, or the dead letter
+    after: dict[str, Any] | None = None
+    effects: tuple[Effect, ...] = ()
+    letter: DeadLetterCause | None = None
+
+    def __post_init__(self) -> None:
+        self.ledger = self.opened
+
+    @property
+    def origin(self) -> str:
+        """What all names derive from that this Agent gives to tasks, events and letters of the stream."""
+        return names.origin(self.program.agent.uid, self.ledger.cursor.created)
+
+    def reopen(self) -> None:
+        """Drop what routing found out and changed: after an unexpected error it is not to be relied on."""
+        self.ledger = self.opened
+        self.digest = self.task = self.stop = None

@@ -1,0 +1,21 @@
+"""What the expressions of an Agent see of an event."""
+
+from heed.core.decision.event_variables import variables_of
+from heed.core.events import Event
+from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
+
+AGENT_ = program({})
+
+
+def test_expressions_have_a_task_and_an_input_only_where_there_is_one() -> None:
+    event = Event("e1", "/shop", ASKED)
+
+    assert variables_of(AGENT_, event) == {
+        "event": {
+            **{"id": "e1", "source": "/shop", "type": ASKED, "specversion": "1.0"},
+            **{"correlationid": "e1", "data": None},
+        },
+        "agent": {"name": AGENT, "namespace": NAMESPACE, "labels": {}},
+        "task": {},
+        "input": {},
+    }
