@@ -1,19 +1,23 @@
 """Who decides what: at once, in a worker that all share, or apart; and what becomes of an event that workers die of."""
 
 import asyncio
+import json
+import pickle
 import signal
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
-from heed.sandbox import decision_pool
+from heed.sandbox import decision_pool, decision_worker, supervisor
 from heed.sandbox.decision_pool import SLOW, Guard
 from heed.sandbox.decision_worker import Request
+from heed.sandbox.supervisor import WorkerDied, WorkerSpec
+from heed.sandbox.worker import ANSWER, PLACE
 from tests.unit.builders import malformed, program, received
 
 SEARCH = {
@@ -30,30 +34,51 @@ PROBATION = 3  # decisions
 REMEDY = "work on less data, pass references, or shorten the expressions"
 
 
+@dataclass(frozen=True)
+class Death:
+    """How a worker ends, and what it is at."""
+
+    code: int | None
+    place: str | None = None
+    handler: str | None = None
+
+
 class Player:
-    """Stands in for a worker: does what is next in `script` (an error to raise, or seconds to take)."""
+    """Stands in for a worker: does what is next in `script` (to die, or to take seconds)."""
 
     made: list["Player"]
-    script: deque[Exception | float]
+    script: deque[Death | float]
     clock: float
 
     def __init__(self) -> None:
         self.usable, self.pid, self.requests = True, len(Player.made) + 1, list[Request]()
+        self.says: deque[Death | tuple[bytes, bytes]] = deque()
         Player.made.append(self)
 
     @classmethod
-    async def started(cls, memory: int, cpu: float) -> "Player":
-        assert (memory, cpu) == (64, 1.5)
+    async def started(cls, spec: WorkerSpec) -> "Player":
+        assert (spec.module, spec.memory, spec.cpu) == ("heed.sandbox.decision_worker", 64, 1.5)
         return cls()
 
-    async def decide(self, request: Request, program_: Program) -> Decision:
+    async def send(self, data: bytes) -> None:
+        request: Request = pickle.loads(data)
         self.requests.append(request)
         done = Player.script.popleft() if Player.script else 0.0
-        if isinstance(done, Exception):
-            self.usable = False
-            raise done
-        Player.clock += done
-        return Decision(request.received, request.ledger, "handled", handlers=(program_.agent.uid,))
+        if isinstance(done, Death):
+            if done.place is not None:
+                self.says.append((PLACE, json.dumps([done.place, done.handler]).encode()))
+            self.says.append(done)
+        else:
+            Player.clock += done
+            made = Decision(request.received, request.ledger, "handled", handlers=(request.agent.uid,))
+            known = decision_worker.landmarks(request.ledger, request.received)
+            self.says.append((ANSWER, decision_worker.packed(made, known)))
+
+    async def receive(self) -> tuple[bytes, bytes]:
+        said = self.says.popleft()
+        if isinstance(said, Death):
+            raise WorkerDied(said.code)
+        return said
 
     async def end(self) -> None:
         self.usable = False
@@ -61,16 +86,11 @@ class Player:
 
 @pytest.fixture
 async def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
-    Player.made, Player.script, Player.clock = [], deque(), 1000.0
-    monkeypatch.setattr(decision_pool, "_Worker", Player)
+    Player.made, Player.script, Player.clock = [], deque(), asyncio.get_running_loop().time()
+    monkeypatch.setattr(supervisor, "WorkerProcess", Player)
     monkeypatch.setattr(decision_pool, "PROBATION", PROBATION)
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: Player.clock)
     return Guard(memory=64, cpu=1.5)
-
-
-@pytest.fixture
-def died() -> Any:
-    return decision_pool._Died
 
 
 def used() -> list[int]:
@@ -126,9 +146,9 @@ def letter(decision: Decision) -> tuple[str, str, str | None]:
 
 
 async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
-    guard: Guard, died: Any, caplog: pytest.LogCaptureFixture
+    guard: Guard, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Player.script.append(died(-signal.SIGPROF, "spec.handlers[0]", "search"))
+    Player.script.append(Death(-signal.SIGPROF, "spec.handlers[0]", "search"))
 
     decision = await guard.of(AGENT).decide(Ledger(), received(7, data=LONG))
 
@@ -146,9 +166,9 @@ async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
     [(-signal.SIGKILL, "SIGKILL"), (3, "exit code 3"), (0, "exit code 0"), (None, "it hung")],
 )
 async def test_one_that_two_workers_die_of_is_a_dead_letter(
-    guard: Guard, died: Any, code: int | None, named: str
+    guard: Guard, code: int | None, named: str
 ) -> None:
-    Player.script.extend([died(3, "spec.key", None), died(code, None, None)])
+    Player.script.extend([Death(3, "spec.key", None), Death(code, None, None)])
 
     decision = await guard.of(AGENT).decide(Ledger(), received(7, data=LONG))
 
@@ -156,8 +176,8 @@ async def test_one_that_two_workers_die_of_is_a_dead_letter(
     assert used() == [1, 1]
 
 
-async def test_the_death_of_one_worker_costs_nothing(guard: Guard, died: Any) -> None:
-    Player.script.append(died(-signal.SIGKILL, None, None))
+async def test_the_death_of_one_worker_costs_nothing(guard: Guard) -> None:
+    Player.script.append(Death(-signal.SIGKILL, None, None))
     guarded = guard.of(AGENT)
 
     assert (await guarded.decide(Ledger(), received(7, data=LONG))).outcome == "handled"
@@ -167,12 +187,12 @@ async def test_the_death_of_one_worker_costs_nothing(guard: Guard, died: Any) ->
     assert guard.pids == [2]
 
 
-async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guard: Guard, died: Any) -> None:
+async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guard: Guard) -> None:
     where = f"!({SEARCH['when']})"  # were it asked, the event would be ignored
     agent = program(
         SEARCH, subscribe=[{"type": "com.example.>", "where": where}], session={"key": f"string({where})"}
     )
-    Player.script.append(died(-signal.SIGPROF, "spec.subscribe[0].where", None))
+    Player.script.append(Death(-signal.SIGPROF, "spec.subscribe[0].where", None))
 
     decision = await guard.of(agent).decide(Ledger(), received(7, data=LONG))
 
@@ -193,11 +213,13 @@ async def test_what_is_costly_only_to_find_out_whether_it_is_heeded_is_not_decid
 
 
 @pytest.mark.parametrize("cause", ["time", "two deaths", "slow"])
-async def test_one_that_took_too_much_is_decided_apart_for_a_while(
-    guard: Guard, died: Any, cause: str
-) -> None:
-    deaths = [died(-9, None, None)] * 2
-    script = {"time": [died(-signal.SIGPROF, None, None)], "two deaths": deaths, "slow": [SLOW + 0.01]}
+async def test_one_that_took_too_much_is_decided_apart_for_a_while(guard: Guard, cause: str) -> None:
+    deaths: list[Death | float] = [Death(-9)] * 2
+    script: dict[str, list[Death | float]] = {
+        "time": [Death(-signal.SIGPROF)],
+        "two deaths": deaths,
+        "slow": [SLOW + 0.01],
+    }
     Player.script.extend(script[cause])
     guarded = guard.of(AGENT)
     await guarded.decide(Ledger(), received(1, data=LONG))

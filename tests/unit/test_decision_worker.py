@@ -17,7 +17,8 @@ from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from heed.sandbox import decision_worker
-from heed.sandbox.decision_worker import DECIDED, LAST, LENGTH, PLACE, READY, UNKNOWN, Request, Source
+from heed.sandbox.decision_worker import DecisionWorker, Request, Source
+from heed.sandbox.worker import ANSWER, PLACE, READY, UNKNOWN, framed, read_frame
 from tests.unit.builders import after, job, program, received
 from tests.unit.test_event_types import event_type
 
@@ -25,14 +26,10 @@ COUNT = {"name": "count", "state": {"n": "${state.?n.orValue(0) + 1}"}}
 REF = AgentRef("demo", "other", "uid-9")
 
 
-def framed(data: bytes) -> bytes:
-    return LENGTH.pack(len(data)) + data
-
-
 def frames(data: bytes) -> list[tuple[bytes, bytes]]:
     """What a worker wrote: kind and content."""
     source, found = io.BytesIO(data), list[tuple[bytes, bytes]]()
-    while (frame := decision_worker.read_frame(source)) is not None:
+    while (frame := read_frame(source)) is not None:
         found.append((frame[:1], frame[1:]))
     return found
 
@@ -45,7 +42,7 @@ def request(number: int, made: Program | None, event: Received, ledger: Ledger |
 def served(*requests: Request, cpu: float = 60.0) -> list[tuple[bytes, bytes]]:
     """The answers of a worker to requests."""
     asked, answers = io.BytesIO(b"".join(framed(pickle.dumps(item)) for item in requests)), io.BytesIO()
-    decision_worker._Worker(asked, answers, cpu).serve()
+    DecisionWorker(asked, answers, cpu).serve()
     return frames(answers.getvalue())
 
 
@@ -92,23 +89,11 @@ def test_what_a_worker_may_say_is_made_of_classes_of_heed_only() -> None:
     ):
         decision_worker.unpacked(b"cheed.sandbox.decision_worker\nmain\n.", [])
     with pytest.raises(
-        pickle.UnpicklingError, match=r"^heed\.sandbox\.decision_worker\.Path is no part of a decision$"
+        pickle.UnpicklingError, match=r"^heed\.sandbox\.decision_worker\.Agent is no part of a decision$"
     ):
-        decision_worker.unpacked(b"cheed.sandbox.decision_worker\nPath\n.", [])
+        decision_worker.unpacked(b"cheed.sandbox.decision_worker\nAgent\n.", [])
     with pytest.raises(pickle.UnpicklingError, match=r"^this is no decision$"):
         decision_worker.unpacked(pickle.dumps(7), [])
-
-
-@pytest.mark.parametrize("missing", [1, 3, 4, 6])
-def test_a_frame_that_is_cut_off_is_the_end(missing: int) -> None:
-    whole = framed(b"abc")
-
-    assert decision_worker.read_frame(io.BytesIO(whole)) == b"abc"
-    assert decision_worker.read_frame(io.BytesIO(whole[:-missing])) is None
-
-
-def test_an_empty_frame_is_no_end() -> None:
-    assert decision_worker.read_frame(io.BytesIO(framed(b"") + framed(b"abc"))) == b""
 
 
 # ── how far a decision has come ─────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +164,7 @@ def test_a_worker_is_ready_and_says_where_it_is_before_its_answer() -> None:
 
     assert ready == (READY, b"")
     assert place == (PLACE, json.dumps(["spec.handlers[0]", "count"]).encode())
-    assert kind == DECIDED
+    assert kind == ANSWER
     assert decision_worker.unpacked(answer, decision_worker.landmarks(Ledger(), event)) == wanted
 
 
@@ -196,7 +181,7 @@ def test_a_program_that_it_does_not_know_is_asked_for_and_then_kept() -> None:
         )
     ]
 
-    assert kinds == [READY, UNKNOWN, PLACE, DECIDED, PLACE, DECIDED, UNKNOWN]
+    assert kinds == [READY, UNKNOWN, PLACE, ANSWER, PLACE, ANSWER, UNKNOWN]
 
 
 def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
@@ -205,7 +190,7 @@ def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
     *_, (kind, answer) = served(request(0, made, received(3)))
 
     decision = decision_worker.unpacked(answer, decision_worker.landmarks(Ledger(), received(3)))
-    assert kind == DECIDED
+    assert kind == ANSWER
     assert decision.letter is not None
     assert decision.letter.generation == 7
     (letter,) = decision.ledger.outbox.values()
@@ -234,25 +219,7 @@ def test_the_programs_used_latest_are_kept() -> None:
         if item[0] != PLACE
     )
 
-    assert (newest, used, oldest) == (DECIDED, DECIDED, UNKNOWN)
-
-
-def test_one_that_has_grown_too_large_says_that_it_was_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    spare = decision_worker._SPARE
-    sizes = iter([1000, 1000 + spare, 1001 + spare, 0])
-    monkeypatch.setattr(decision_worker, "address_space", lambda: next(sizes))
-    made = program(COUNT)
-
-    kinds = [kind for kind, _ in served(*(request(0, made, received(number)) for number in (1, 2, 3)))]
-
-    assert kinds == [READY, PLACE, DECIDED, PLACE, LAST]
-
-
-def test_where_the_system_does_not_say_how_large_it_is_it_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decision_worker, "address_space", lambda: None)
-    made = program(COUNT)
-
-    assert [kind for kind, _ in served(request(0, made, received(1)))][-1] == DECIDED
+    assert (newest, used, oldest) == (ANSWER, ANSWER, UNKNOWN)
 
 
 def test_the_time_of_a_decision_is_limited_while_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,20 +234,3 @@ def test_the_time_of_a_decision_is_limited_while_it_is_made(monkeypatch: pytest.
 
     assert seen == [pytest.approx(50.0, abs=5.0)]
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
-
-
-def test_the_limit_is_lifted_also_after_an_error() -> None:
-    with pytest.raises(KeyError), decision_worker.cpu_limit(30):
-        raise KeyError
-
-    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
-
-
-def test_the_address_space_is_counted_in_bytes() -> None:
-    with open("/proc/self/status") as status:
-        (kilobytes,) = (int(line.split()[1]) for line in status if line.startswith("VmSize"))
-
-    found = decision_worker.address_space()
-
-    assert found is not None
-    assert abs(found - kilobytes * 1024) < 64 * 1024**2

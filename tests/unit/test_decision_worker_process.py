@@ -1,48 +1,15 @@
 """A worker as a process of its own: its limits, what it prints, and how it ends."""
 
-import json
 import pickle
-import resource
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
-from heed.sandbox.decision_worker import DECIDED, PLACE, READY
+from heed.sandbox.worker import ANSWER, PLACE, READY, framed
 from tests.patience import PATIENCE
 from tests.unit.builders import program, received
-from tests.unit.test_decision_worker import COUNT, framed, frames, request
-
-LIMITS = """
-import json, resource, sys
-from heed.sandbox import decision_worker
-if sys.argv[1] == "unknown":
-    decision_worker.address_space = lambda: None
-own = decision_worker.address_space() or 0
-decision_worker.limit_memory(2**30)
-memory, core = resource.getrlimit(resource.RLIMIT_AS), resource.getrlimit(resource.RLIMIT_CORE)
-print(json.dumps([memory[0] - own, memory[1] - own, core]))
-"""
-
-
-def limits(size: str) -> Any:
-    """The limits of memory of a process, beyond its own size where that is known, and those of core dumps."""
-    done = subprocess.run([sys.executable, "-c", LIMITS, size], capture_output=True, check=True)
-    return json.loads(done.stdout)
-
-
-def test_a_limit_of_memory_is_counted_from_what_is_there_and_nothing_is_dumped() -> None:
-    soft, hard, core = limits("known")
-
-    assert abs(soft - 2**30) < 2**24
-    assert hard == soft
-    assert core == [0, 0]
-
-
-def test_where_the_size_is_unknown_only_dumps_are_forbidden() -> None:
-    assert limits("unknown") == [*resource.getrlimit(resource.RLIMIT_AS), [0, 0]]
-
+from tests.unit.test_decision_worker import COUNT, frames, request
 
 WORKER = """
 import os, signal, sys
@@ -71,7 +38,7 @@ def test_a_worker_serves_until_its_input_ends(argv: tuple[str, ...]) -> None:
     said, printed = process.communicate(framed(pickle.dumps(request(0, program(COUNT), event))), PATIENCE)
 
     kinds = [kind for kind, _ in frames(said)]
-    assert (process.returncode, kinds) == (0, [READY, PLACE, DECIDED]), printed
+    assert (process.returncode, kinds) == (0, [READY, PLACE, ANSWER]), printed
     # What anybody prints goes elsewhere.
     assert printed == (b"over\n" if "-c" in argv else b"")
 

@@ -16,8 +16,8 @@ import pytest
 
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
 from heed.kube.webhook import review_worker
-from heed.kube.webhook.review_worker import answer, frame
-from heed.sandbox.decision_worker import LENGTH, read_frame
+from heed.kube.webhook.review_worker import answer
+from heed.sandbox.worker import ANSWER, READY, framed, read_frame
 from tests.patience import PATIENCE
 from tests.unit.test_admission import agent, policy
 
@@ -42,10 +42,6 @@ def expected(new: Any, **around: Any) -> dict[str, Any]:
 
 
 # --- one answer -----------------------------------------------------------------------------------------------
-
-
-def test_a_frame_is_its_length_and_json() -> None:
-    assert frame({"a": "é"}) == LENGTH.pack(15) + b'{"a": "\\u00e9"}'
 
 
 @pytest.mark.parametrize("new", [agent(), WRONG])
@@ -118,14 +114,20 @@ class Checker:
         self.process = subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
         )
+        assert self.process.stdout is not None
+        assert read_frame(self.process.stdout) == READY  # type: ignore[arg-type]
 
     def ask(self, new: Any, **around: Any) -> dict[str, Any] | None:
         """The answer; None where the process ended instead."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(frame(question(new, **around)))
+        self.process.stdin.write(framed(json.dumps(question(new, **around)).encode()))
         self.process.stdin.flush()
         data = read_frame(self.process.stdout)  # type: ignore[arg-type]
-        return None if data is None else json.loads(data)
+        if data is None:
+            return None
+        assert data[:1] == ANSWER
+        found: dict[str, Any] = json.loads(data[1:])
+        return found
 
     def end(self) -> int:
         assert self.process.stdin is not None
@@ -156,7 +158,6 @@ def test_one_process_answers_one_after_the_other_and_ends_with_its_input(process
     for new in (agent(), WRONG, agent()):
         said = process.ask(new)
         assert said is not None
-        assert said.pop("last") is False
         assert said == json.loads(json.dumps(expected(new)))
 
     process.process.send_signal(signal.SIGINT)  # of a terminal: it is for others
@@ -188,7 +189,7 @@ def test_what_is_too_large_for_its_memory_is_a_problem_and_no_end() -> None:
 def test_nobody_there_to_hear_the_answer_is_no_error(process: Checker) -> None:
     assert process.process.stdout is not None and process.process.stdin is not None
     process.process.stdout.close()
-    process.process.stdin.write(frame(question(agent())))
+    process.process.stdin.write(framed(json.dumps(question(agent())).encode()))
     process.process.stdin.close()
 
     assert process.process.wait(PATIENCE) == 0

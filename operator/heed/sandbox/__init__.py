@@ -1,1 +1,1 @@
-"""Costly decisions, in processes under limits of the kernel."""
+"""Processes under limits of the kernel: costly decisions are made in them, and manifests judged."""

@@ -1,24 +1,14 @@
 """The process in which costly decisions are made: it may run out of time or memory, and nobody else is harmed.
 
-    python -m heed.sandbox.decision_worker MEMORY CPU
-
-Reads requests from standard input and ends with it. Each answer is a frame whose first byte says what it is; where the
-work on a request is (PLACE) goes before it, so that whoever finds us dead knows what we died of. MEMORY is bytes of
-address space beyond our own, CPU seconds for one decision; the kernel enforces both.
+See `sandbox.worker` for what it reads and writes. CPU is for one decision; to compile a program takes what it takes.
 """
 
 import io
 import json
-import os
 import pickle
-import resource
-import signal
-import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from heed.api.agent import Agent
@@ -31,11 +21,9 @@ from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import Permissions
 from heed.core.schema.registry import SchemaRegistry
+from heed.sandbox.worker import PLACE, Worker, cpu_limit, run
 
-READY, PLACE, DECIDED, LAST, UNKNOWN = b"!", b"@", b"=", b".", b"?"
-LENGTH: Final = struct.Struct(">I")
 _PROGRAMS: Final = 64  # compiled and kept
-_SPARE: Final = 64 * 1024**2  # bytes that a decision may leave behind; more would be missing for the next
 
 Tell = Callable[[str, str | None], None]
 
@@ -180,34 +168,24 @@ def _told(task: TaskTemplate, tell: Tell) -> Template:
 # ── the process ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class _Worker:
-    """Answers requests, one after the other. `memory` and `cpu` as in the module's docstring."""
+class DecisionWorker(Worker):
+    """Answers requests with decisions. One that knows a program by its number only is told its source."""
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO, cpu: float) -> None:
-        self._requests, self._answers, self._cpu = requests, answers, cpu
+        super().__init__(requests, answers, cpu)
         self._programs: dict[int, Program] = {}
         self._told: tuple[str, str | None] | None = None
-        self._enough = (address_space() or 0) + _SPARE
 
-    def serve(self) -> None:
-        """Until there are no more requests, or this process has grown too large for another one."""
-        self._say(READY)
-        while (data := read_frame(self._requests)) is not None:
-            request: Request = pickle.loads(data)
-            program = self._program(request)
-            if program is None:
-                self._say(UNKNOWN)
-                continue
-            answer = self._decided(program, request)
-            last = (address_space() or 0) > self._enough
-            self._say(LAST if last else DECIDED, answer)
-            if last:
-                return
+    def answer(self, request: bytes) -> bytes | None:
+        """A decision, packed; None where its program is unknown."""
+        asked: Request = pickle.loads(request)
+        program = self._program(asked)
+        return None if program is None else self._decided(program, asked)
 
     def _decided(self, program: Program, request: Request) -> bytes:
         self._told = None
         known = landmarks(request.ledger, request.received)
-        with cpu_limit(self._cpu):
+        with cpu_limit(self.cpu):
             return packed(decide(program, request.ledger, request.received, **request.more), known)
 
     def _program(self, request: Request) -> Program | None:
@@ -225,61 +203,16 @@ class _Worker:
     def _tell(self, path: str, handler: str | None) -> None:
         if self._told != (path, handler):
             self._told = path, handler
-            self._say(PLACE, json.dumps([path, handler]).encode())
-
-    def _say(self, kind: bytes, data: bytes = b"") -> None:
-        self._answers.write(LENGTH.pack(len(data) + 1) + kind + data)
-        self._answers.flush()
-
-
-def read_frame(source: BinaryIO) -> bytes | None:
-    """The next frame; None at the end."""
-    head = source.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    data = source.read(length)
-    return data if len(data) == length else None
-
-
-@contextmanager
-def cpu_limit(seconds: float) -> Iterator[None]:
-    """End the process where what runs within takes more CPU time: SIGPROF is left to do what it does by default."""
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def address_space() -> int | None:
-    """Bytes of this process' address space; None where the system does not say."""
-    try:
-        pages = Path("/proc/self/statm").read_text().split()[0]
-    except OSError:
-        return None
-    return int(pages) * resource.getpagesize()
-
-
-def limit_memory(more: int) -> None:
-    """Allow this process so many bytes of address space beyond its own of now, and no core dumps."""
-    own = address_space()
-    if own is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (own + more, own + more))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            self.say(PLACE, json.dumps([path, handler]).encode())
 
 
 def main(memory: int, cpu: float) -> None:
     """Serve until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for those who stop us
-    requests, answers = os.fdopen(0, "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
-    compile_expression("[event].map(x, x)").value(Scope({"event": {}}))  # what is loaded late is ours, too
-    limit_memory(memory)
-    try:
-        _Worker(requests, answers, cpu).serve()
-    except BrokenPipeError:
-        os._exit(0)  # nobody waits for the answer
+    run(DecisionWorker, memory, cpu, warm_up=_evaluate_something)
+
+
+def _evaluate_something() -> None:
+    compile_expression("[event].map(x, x)").value(Scope({"event": {}}))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,8 @@ def put_in():
     Scope.evaluate = lambda self, expression: evaluate(self, replace(expression, compiled=Library()))
     Checker.problem = Library.eval
 
-serve = decision_worker._Worker.serve
-decision_worker._Worker.serve = lambda self: (put_in(), serve(self))
+serve = decision_worker.DecisionWorker.serve
+decision_worker.DecisionWorker.serve = lambda self: (put_in(), serve(self))
 decision_worker.main(int(sys.argv[-2]), float(sys.argv[-1]))
 """
 

@@ -121,10 +121,10 @@ async def test_nothing_is_left_when_the_guard_is_closed() -> None:
         ("builtins", "dict"),
         ("heedless", "Decision"),
         ("heed", "__file__"),
-        ("heed.sandbox.decision_worker", "os.getpid"),
+        ("heed.sandbox.decision_worker", "sys.getsizeof"),
         ("heed.sandbox.decision_worker", "io.BytesIO"),
-        ("heed.sandbox.decision_worker", "address_space"),
-        ("heed.sandbox.decision_worker", "Path"),
+        ("heed.sandbox.worker", "address_space"),
+        ("heed.sandbox.decision_worker", "Agent"),
     ],
 )
 def test_nothing_but_classes_of_heed_is_made_of_what_a_worker_says(module: str, name: str) -> None:
