@@ -5,13 +5,13 @@ progress of one, and the end of a task whose letter is redriven. From here on th
 """
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask, RecentTask
 from heed.core.decision.model import Outcome
 from heed.core.decision.step import Step, TaskContext
+from heed.core.effects import CancelTask
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.ledger import Ledger
@@ -102,24 +102,7 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
     if record is None or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED):
         return "stale"
     step.task = TaskContext.of(task_id, record, ended=True)
-    pending: dict[str, PendingTask] = ledgers.without(step.ledger.pending_tasks, [task_id])
-    if event.source != names.agent_source(agent.namespace, agent.name):
-        abandoned = ledgers.abandoned(record)
-        pending = {**step.ledger.pending_tasks, task_id: abandoned}
-        step.stop = ledgers.cancel(task_id, abandoned)
-    step.ledger = _ended(step, task_id, record, pending)
-    return None
-
-
-def _pending(ledger: Ledger, task_id: str) -> PendingTask | None:
-    """The task, unless the ledger has given it up or does not know it."""
-    record = ledger.pending_tasks.get(task_id)
-    return None if record is None or record.phase == "Abandoned" else record
-
-
-def _ended(step: Step, task_id: str, record: PendingTask, pending: dict[str, PendingTask]) -> Ledger:
-    """The ledger with a task among those that ended lately, and with these still pending."""
-    ledger, completed = step.ledger, step.event.type == names.TASK_COMPLETED
+    completed = event.type == names.TASK_COMPLETED
     recent = RecentTask(
         id=task_id,
         task=record.task,
@@ -127,14 +110,18 @@ def _ended(step: Step, task_id: str, record: PendingTask, pending: dict[str, Pen
         outcome="Completed" if completed else "Failed",
         started_at=record.started_at,
         ended_at=step.received.at,
-        reason=None if completed else _reason(step.event),
+        reason=None if completed else _reason(event),
     )
-    return replace(
-        ledger,
-        pending_tasks=pending,
-        recent_tasks=(*ledger.recent_tasks, recent)[-ledgers.RECENT_TASKS :],
-        totals=ledgers.count(ledger.totals, **{"tasks_completed" if completed else "tasks_failed": 1}),
-    )
+    may_run = event.source != names.agent_source(agent.namespace, agent.name)
+    step.ledger = ledgers.end_task(step.ledger, recent, may_run=may_run)
+    step.stop = CancelTask(task_id, None) if may_run else None
+    return None
+
+
+def _pending(ledger: Ledger, task_id: str) -> PendingTask | None:
+    """The task, unless the ledger has given it up or does not know it."""
+    record = ledger.pending_tasks.get(task_id)
+    return None if record is None or record.phase == "Abandoned" else record
 
 
 def _reason(event: Event) -> str:

@@ -160,6 +160,21 @@ def cancel(task_id: str, record: PendingTask) -> CancelTask:
     return CancelTask(task_id, None if record.phase == "Abandoned" else record)
 
 
+def end_task(ledger: Ledger, recent: RecentTask, *, may_run: bool) -> Ledger:
+    """The ledger that waits for a task no more, and counts it among those that ended lately.
+
+    What `may_run` all the same stays in it, Abandoned, until it is stopped.
+    """
+    tasks, task_id = ledger.pending_tasks, recent.id
+    total = "tasks_completed" if recent.outcome == "Completed" else "tasks_failed"
+    return replace(
+        ledger,
+        pending_tasks={**tasks, task_id: abandoned(tasks[task_id])} if may_run else without(tasks, [task_id]),
+        recent_tasks=(*ledger.recent_tasks, recent)[-RECENT_TASKS:],
+        totals=count(ledger.totals, **{total: 1}),
+    )
+
+
 def owed_effects(ledger: Ledger) -> list[Effect]:
     """Every effect that the ledger still owes, in the order of its decisions. After a crash this is all there is."""
     owed: list[tuple[tuple[int, int], Effect]] = []
