@@ -68,7 +68,7 @@ class PolicyViolation(InvalidManifest):
     """A manifest that policies, or missing grants, do not allow; there is nothing else wrong with it."""
 
 
-def refused(problems: Sequence[Problem]) -> InvalidManifest:
+def manifest_error(problems: Sequence[Problem]) -> InvalidManifest:
     """The error for these problems: PolicyViolation where no other is among them."""
     error = InvalidManifest(problems)
     return error if error.reason == INVALID else PolicyViolation(problems)

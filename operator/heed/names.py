@@ -18,7 +18,7 @@ EVENT_GRANT: Final = "EventGrant"
 EVENT_GRANTS: Final = "eventgrants"
 EVENT_TYPE: Final = "EventType"
 EVENT_TYPES: Final = "eventtypes"
-RULES: Final = (AGENT_POLICY, EVENT_GRANT, EVENT_TYPE)
+RULE_KINDS: Final = (AGENT_POLICY, EVENT_GRANT, EVENT_TYPE)
 PLURALS: Final = {
     KIND: PLURAL,
     AGENT_POLICY: AGENT_POLICIES,
@@ -32,12 +32,12 @@ DEAD_STREAM: Final = "HEED_DEAD"
 STREAM_SUBJECTS: Final = ("heed.>",)
 DEAD_STREAM_SUBJECTS: Final = ("heed-dead.>",)
 
-TASK_EVENTS: Final = "dev.heed.task."
+TASK_TYPE_PREFIX: Final = "dev.heed.task."
 TASK_COMPLETED: Final = "dev.heed.task.completed"
 TASK_FAILED: Final = "dev.heed.task.failed"
 TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its end
 TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
-HEARD_OF_TASKS: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
+HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
 TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"
@@ -65,22 +65,22 @@ _TOKEN = r"[^\s.*>\x00-\x20\x7f]+"
 _TYPE = re.compile(rf"{_TOKEN}(\.{_TOKEN})*")
 _SOURCE = re.compile(rf"/apis/{re.escape(API_VERSION)}/namespaces/([^/]+)/{PLURAL}/([^/]+)")
 _PATTERN = re.compile(rf"(({_TOKEN}|\*)\.)*({_TOKEN}|\*|>)")
-TYPE_MAX_LENGTH: Final = 255
-MAX_LABEL: Final = 63
+MAX_TYPE_CHARS: Final = 255
+MAX_DNS_LABEL_CHARS: Final = 63
 # Room for `-<index>` of an Indexed Job (an int32), and `-<5 characters>` of a pod.
-MAX_JOB_NAME: Final = MAX_LABEL - 17
+MAX_JOB_NAME_CHARS: Final = MAX_DNS_LABEL_CHARS - 17
 _DIGITS: Final = 16  # of the digest that ends a task id
 
 
 @lru_cache(maxsize=4096)
 def is_type(value: str) -> bool:
     """Whether `value` may be a CloudEvents type here: dot-separated tokens that are plain NATS subject tokens."""
-    return len(value) <= TYPE_MAX_LENGTH and _TYPE.fullmatch(value) is not None
+    return len(value) <= MAX_TYPE_CHARS and _TYPE.fullmatch(value) is not None
 
 
 def is_pattern(value: str) -> bool:
     """Whether `value` is a NATS pattern over types (`*` for one token, a last `>` for one or more)."""
-    return len(value) <= TYPE_MAX_LENGTH and _PATTERN.fullmatch(value) is not None
+    return len(value) <= MAX_TYPE_CHARS and _PATTERN.fullmatch(value) is not None
 
 
 def is_name(value: str) -> bool:
@@ -245,17 +245,17 @@ def job_name(agent: str, task: str) -> str:
     `<job>-<index>` is a DNS label for every index, as Indexed Jobs need it, and `<job>-<index>-<5 characters>` is one.
     """
     whole = f"{agent}-{task}"
-    if len(whole) <= MAX_JOB_NAME:
+    if len(whole) <= MAX_JOB_NAME_CHARS:
         return whole
     name, digits = task[: -_DIGITS - 1], task[-_DIGITS:]
-    room = MAX_JOB_NAME - _DIGITS - 2
+    room = MAX_JOB_NAME_CHARS - _DIGITS - 2
     of_agent = min(len(agent), max(room // 2, room - len(name)))
     return f"{agent[:of_agent].rstrip('-')}-{name[: room - of_agent].rstrip('-')}-{digits}"
 
 
 def job_names(agent: str, task: str) -> tuple[str, ...]:
     """The names that the Job of a task id may have: the one it gets, and that of releases which left no room."""
-    room = MAX_LABEL - len(task) - 1
+    room = MAX_DNS_LABEL_CHARS - len(task) - 1
     return tuple(dict.fromkeys((job_name(agent, task), f"{agent[:room].rstrip('-')}-{task}")))
 
 

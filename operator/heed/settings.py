@@ -7,7 +7,7 @@ from typing import Any
 
 from heed.errors import InvalidSettings
 
-NATS_URL = "nats://127.0.0.1:4222"
+DEFAULT_NATS_URL = "nats://127.0.0.1:4222"
 _AT_LEAST_ONE = frozenset(
     (
         "commit_rate",
@@ -44,7 +44,7 @@ class StreamSettings:
 class Settings:
     """All settings. Rates and budgets are in bytes per second and bytes."""
 
-    nats_url: str = field(default=NATS_URL, repr=False)  # which may hold a password
+    nats_url: str = field(default=DEFAULT_NATS_URL, repr=False)  # which may hold a password
     nats_credentials: str | None = None  # path of a .creds file
     nats_user: str | None = None
     nats_password: str | None = field(default=None, repr=False)

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from heed import names
-from heed.api.conditions import condition_of
+from heed.api.conditions import find_condition
 from heed.core.events import Event
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
@@ -72,7 +72,7 @@ def ready(
     """The condition Ready of an Agent, once it says this."""
 
     def look() -> dict[str, Any] | None:
-        found = condition_of(stage.status(name).get("conditions") or [], "Ready")
+        found = find_condition(stage.status(name).get("conditions") or [], "Ready")
         fits = found and (found["status"], found["reason"]) == (status, reason) and says in found["message"]
         return dict(found) if found and fits else None
 
@@ -87,7 +87,7 @@ def accepted(
 
     def look() -> dict[str, Any] | None:
         body = plane.admin.get(f"/apis/{names.API_VERSION}/namespaces/{namespace}/{plural}/{name}")
-        found = condition_of((body.get("status") or {}).get("conditions") or [], "Accepted")
+        found = find_condition((body.get("status") or {}).get("conditions") or [], "Accepted")
         if found is None or body["status"]["observedGeneration"] != generation:
             return None
         return dict(found) if (found["status"], found["reason"]) == (status, reason) else None

@@ -20,7 +20,7 @@ from nats.aio.client import Client
 from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
-from heed.api.conditions import condition_of
+from heed.api.conditions import find_condition
 from heed.core.codec.canonical_json import compact
 from heed.core.codec.cloudevents_json import to_json
 from heed.core.events import Event
@@ -89,7 +89,7 @@ class Tenants:
         """The message of the condition Ready, once it has this reason."""
 
         def look() -> dict[str, Any] | None:
-            found = condition_of(self.of(namespace).status(name).get("conditions") or [], "Ready")
+            found = find_condition(self.of(namespace).status(name).get("conditions") or [], "Ready")
             seen[:] = [found]
             return dict(found) if found and found["reason"] == reason else None
 

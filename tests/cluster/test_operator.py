@@ -7,7 +7,7 @@ import json
 import pytest
 
 from heed import names
-from heed.api.conditions import condition_of
+from heed.api.conditions import find_condition
 from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -47,7 +47,7 @@ def test_the_first_events_of_new_agents_meet_no_conflict_of_the_operators_own_ma
     for number in range(5):
         stage.apply({**RESEARCHER, "metadata": {"name": f"new-{number}"}})
         stage.until(
-            lambda s: (condition_of(s.get("conditions") or [], "Ready") or {}).get("status") == "True",
+            lambda s: (find_condition(s.get("conditions") or [], "Ready") or {}).get("status") == "True",
             f"new-{number}",
         )
     before = stage.operator.log.read_text()

@@ -90,7 +90,7 @@ async def _emitted(connection: Connection) -> list[str]:
 
 def _is_emitted(headers: Mapping[str, str]) -> bool:
     ours = headers.get("ce-source", "").startswith(f"/apis/{names.API_VERSION}/")
-    return ours and not headers["ce-type"].startswith(names.TASK_EVENTS)
+    return ours and not headers["ce-type"].startswith(names.TASK_TYPE_PREFIX)
 
 
 def judge(world: World) -> Findings:
@@ -181,7 +181,7 @@ def _ends(item: Incarnation) -> Iterator[tuple[str, dict[str, Any]]]:
         event = decision.received.event
         if (
             isinstance(event, Event)
-            and event.type.startswith(names.TASK_EVENTS)
+            and event.type.startswith(names.TASK_TYPE_PREFIX)
             and decision.outcome != "stale"
         ):
             yield event.subject or "", event.data if isinstance(event.data, dict) else {}

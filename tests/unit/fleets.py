@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from heed import names
-from heed.api.conditions import condition_of
+from heed.api.conditions import find_condition
 from heed.core.effects import AgentRef
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import CommitRate
@@ -72,7 +72,7 @@ class World:
         return self.server.at(path(name)).get("status") or {}
 
     def condition(self, name: str = "researcher", type_: str = "Ready") -> Object:
-        return dict(condition_of(self.status(name).get("conditions") or [], type_) or {})
+        return dict(find_condition(self.status(name).get("conditions") or [], type_) or {})
 
     async def says(self, status: str, reason: str, name: str = "researcher", type_: str = "Ready") -> Object:
         """A condition, once it says this."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.conditions import EVENTS_EXPIRED, READY, SATURATED, Condition, condition_of, with_condition
+from heed.api.conditions import EVENTS_EXPIRED, READY, SATURATED, Condition, find_condition, set_condition
 from heed.api.status import Cursor, Totals
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
@@ -42,8 +42,8 @@ def ledger(waiting: int = 0, expired: int = 0, sequence: int = 40) -> Ledger:
 def test_a_status_that_stays_keeps_its_time_and_one_that_changes_gets_a_new_one() -> None:
     new = Condition(type=READY, status="False", reason="Invalid", last_transition_time=LATER)
 
-    (changed,) = with_condition([ready("True")], new)
-    (same,) = with_condition([ready("False", "EffectsStuck")], new)
+    (changed,) = set_condition([ready("True")], new)
+    (same,) = set_condition([ready("False", "EffectsStuck")], new)
 
     assert changed["lastTransitionTime"] == LATER
     assert same["lastTransitionTime"] == NOON
@@ -54,11 +54,11 @@ def test_a_condition_takes_the_place_of_its_like_and_leaves_the_others_alone() -
     others = [{"type": "A", "status": "True"}, {"type": "Z", "status": "True"}]
     new = Condition(type=READY, status="False", reason="Invalid", last_transition_time=LATER)
 
-    conditions = with_condition([others[0], ready(), others[1]], new)
+    conditions = set_condition([others[0], ready(), others[1]], new)
 
     assert [item["type"] for item in conditions] == ["A", READY, "Z"]
     assert [conditions[0], conditions[2]] == others
-    assert [item["type"] for item in with_condition(others, new)] == ["A", "Z", READY]
+    assert [item["type"] for item in set_condition(others, new)] == ["A", "Z", READY]
 
 
 # --- what follows from the ledger --------------------------------------------------------------------------------
@@ -75,8 +75,8 @@ def test_saturated_comes_with_the_first_event_that_waits_and_goes_with_the_last(
 
     # Then it says how many, and what to do
     assert conditions is not None
-    assert condition_of(conditions, READY) == ready()
-    found = condition_of(conditions, SATURATED)
+    assert find_condition(conditions, READY) == ready()
+    found = find_condition(conditions, SATURATED)
     assert found is not None
     assert (found["status"], found["reason"]) == ("True", "WaitingForRoom")
     assert found["message"].startswith("3 events wait ")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import MAX_EXPRESSION, MAX_EXPRESSIONS, MAX_EXPRESSIONS_LENGTH, MAX_TEMPLATE_VALUES
+from heed.api.agent import MAX_EXPRESSION_CHARS, MAX_EXPRESSIONS, MAX_EXPRESSIONS_CHARS, MAX_TEMPLATE_VALUES
 from heed.core.cel import expression
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.decision.decide import decide
@@ -85,16 +85,16 @@ def test_one_thing_too_large_is_called_by_its_name() -> None:
 @pytest.mark.parametrize(
     "handler",
     [
-        {"when": "true || " + "x" * MAX_EXPRESSION},
-        {"state": {"a": ["${true || " + "x" * MAX_EXPRESSION + "}"]}},
-        {"emit": [{"type": "com.example.out", "data": "so ${true || " + "x" * MAX_EXPRESSION + "}"}]},
-        {"start": [{"task": "work", "input": "${true || " + "x" * MAX_EXPRESSION + "}"}]},
+        {"when": "true || " + "x" * MAX_EXPRESSION_CHARS},
+        {"state": {"a": ["${true || " + "x" * MAX_EXPRESSION_CHARS + "}"]}},
+        {"emit": [{"type": "com.example.out", "data": "so ${true || " + "x" * MAX_EXPRESSION_CHARS + "}"}]},
+        {"start": [{"task": "work", "input": "${true || " + "x" * MAX_EXPRESSION_CHARS + "}"}]},
     ],
 )
 def test_no_expression_is_longer_than_allowed_wherever_it_stands(handler: dict[str, Any]) -> None:
     found = str(problems(manifest(handler, tasks={"work": job()})))
 
-    assert str(MAX_EXPRESSION) in found
+    assert str(MAX_EXPRESSION_CHARS) in found
 
 
 def test_text_around_expressions_may_be_long() -> None:
@@ -106,7 +106,7 @@ def test_text_around_expressions_may_be_long() -> None:
     [
         {f"k{number}": "${1}" for number in range(MAX_EXPRESSIONS + 1)},
         {"k": "${1}" * (MAX_EXPRESSIONS + 1)},
-        {f"k{number}": f"${{'{'x' * 1000}'}}" for number in range(MAX_EXPRESSIONS_LENGTH // 1000 + 1)},
+        {f"k{number}": f"${{'{'x' * 1000}'}}" for number in range(MAX_EXPRESSIONS_CHARS // 1000 + 1)},
         {
             f"k{number}": "${optional.of('" + "x" * 500 + "')" + ".optMap(a, a)" * 5 + "}"
             for number in range(10)

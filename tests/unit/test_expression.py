@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.api.agent import MAX_EXPRESSION
+from heed.api.agent import MAX_EXPRESSION_CHARS
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.codec.strict_json import MAX_DEPTH
 from tests.unit.builders import scope
@@ -122,9 +122,9 @@ def test_a_mistake_is_explained_in_one_line(source: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "'" + "x" * MAX_EXPRESSION + "'",
-        "1" + " " * MAX_EXPRESSION,
-        "1 // " + "x" * MAX_EXPRESSION,
+        "'" + "x" * MAX_EXPRESSION_CHARS + "'",
+        "1" + " " * MAX_EXPRESSION_CHARS,
+        "1 // " + "x" * MAX_EXPRESSION_CHARS,
         "+".join(["1"] * 100),
         "[" * 100 + "]" * 100,
         "true ? 1 : " * 100 + "2",

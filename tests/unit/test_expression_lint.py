@@ -86,7 +86,7 @@ def test_what_can_never_work_is_a_mistake(handler: dict[str, Any], said: str) ->
             {"type": type_}
             for type_ in ("dev.heed.task.*", "dev.heed.task.>", "dev.heed.>", "dev.heed.*.failed")
         ),
-        *({"type": type_} for type_ in names.HEARD_OF_TASKS),
+        *({"type": type_} for type_ in names.HANDLED_TASK_TYPES),
         {"type": "dev.heed.task.*", "when": 'has(task.nme) && task.nme == "x"'},
         {"state": {"a": "${duration(event.data.d)}", "b": "${int(event.data.d)}"}},
         {"state": {"a": "${agent.labels.team}", "b": "${session.key}"}},

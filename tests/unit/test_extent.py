@@ -6,7 +6,7 @@ import pytest
 
 from heed.api.agent import (
     MAX_EXPRESSIONS,
-    MAX_EXPRESSIONS_LENGTH,
+    MAX_EXPRESSIONS_CHARS,
     MAX_TEMPLATE_VALUES,
     AgentSpec,
 )
@@ -69,7 +69,7 @@ def test_so_many_expressions_there_may_be(place: str) -> None:
 
 
 def test_so_many_characters_of_expressions_there_may_be() -> None:
-    whole = ["${" + "x" * 1024 + "}"] * (MAX_EXPRESSIONS_LENGTH // 1024 - 1)
+    whole = ["${" + "x" * 1024 + "}"] * (MAX_EXPRESSIONS_CHARS // 1024 - 1)
 
     assert said(validation.check_extent, spec({"state": {"x": [*whole, "${" + "x" * 1024 + "}"]}})) == []
     assert said(validation.check_extent, spec({"state": {"x": [*whole, "${" + "x" * 1025 + "}"]}})) == [

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed.api.manifest.document import Manifest, UnreadableManifest, parse_manifests
-from heed.api.manifest.yaml import MAX_DEPTH, MAX_VALUES, YamlError, read_documents
+from heed.api.manifest.yaml import MAX_YAML_DEPTH, MAX_YAML_VALUES, YamlError, read_documents
 from heed.cli.output import to_yaml
 from heed.errors import InvalidManifest, Problem
 
@@ -159,7 +159,7 @@ def test_json_may_be_indented_with_tabs() -> None:
         ("? [a]\n: 1", "is no key"),
         ("- 1", "agent.yaml:1:1: the document is a list, not a map"),
         ("a: 1\n---\nword", "agent.yaml:3:1: the document is a single value"),
-        ("[" * 5000, f"nests deeper than {MAX_DEPTH} levels"),
+        ("[" * 5000, f"nests deeper than {MAX_YAML_DEPTH} levels"),
         ("x: !!python/object:os.system {}", "as a tag"),
         ("x: !!binary aGk=", "as a tag"),
     ],
@@ -175,7 +175,7 @@ def test_aliases_of_aliases_are_bounded() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
 
-    with pytest.raises(InvalidManifest, match=f"more than {MAX_VALUES} values"):
+    with pytest.raises(InvalidManifest, match=f"more than {MAX_YAML_VALUES} values"):
         only("\n".join(lines))
 
 

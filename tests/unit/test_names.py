@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.api.agent import DNS_LABEL
+from heed.api.agent import DNS_LABEL_PATTERN
 
-LABEL = re.compile(DNS_LABEL)
+LABEL = re.compile(DNS_LABEL_PATTERN)
 
 
 def labels(size: int) -> st.SearchStrategy[str]:

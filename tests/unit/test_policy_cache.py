@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.conditions import condition_of
+from heed.api.conditions import find_condition
 from heed.core.policy.permissions import OPEN
 from heed.errors import NOT_GRANTED, PolicyViolation
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
@@ -64,7 +64,7 @@ class Objects(KubeApi):
 
     def accepted(self, body: Object) -> tuple[str, str, str] | None:
         key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
-        found = condition_of(self.objects[key]["status"].get("conditions") or [], "Accepted")
+        found = find_condition(self.objects[key]["status"].get("conditions") or [], "Accepted")
         return (found["status"], found["reason"], found["message"]) if found else None
 
     async def pages(

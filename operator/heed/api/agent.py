@@ -7,26 +7,26 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, W
 from pydantic.alias_generators import to_camel
 
 from heed import names
-from heed.api.status import Free, FreeMap
+from heed.api.status import FreeJson, FreeMap
 
-MAX_EXPRESSION = 1024
+MAX_EXPRESSION_CHARS = 1024
 MAX_EXPRESSIONS = 1000  # of one Agent
-MAX_EXPRESSIONS_LENGTH = 64 * 1024  # characters of them all
+MAX_EXPRESSIONS_CHARS = 64 * 1024  # characters of them all
 MAX_TEMPLATE_VALUES = 10_000  # in all templates of an Agent: literals, lists and maps
 MAX_HANDLERS = 64
 MAX_SUBSCRIPTIONS = 32
-MAX_ITEMS = 16
+MAX_LIST_ITEMS = 16
 MAX_TASKS = 32
-MAX_LABEL = 40
-DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-MAX_DURATION = 3650 * 86400  # seconds; a date so far away can still be written
-DURATION = r"^([0-9]+(s|m|h|d))+$"
+MAX_LABEL_CHARS = 40
+DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+MAX_DURATION_S = 3650 * 86400  # seconds; a date so far away can still be written
+DURATION_PATTERN = r"^([0-9]+(s|m|h|d))+$"
 
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _PATTERN_SCHEMA = r"^([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?$|^>$"
 
 
-def seconds(duration: str) -> int:
+def parse_duration(duration: str) -> int:
     """The seconds of a duration such as `90s`, `10m`, `1h30m` or `7d`."""
     return sum(
         int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"([0-9]+)(s|m|h|d)", duration)
@@ -34,8 +34,8 @@ def seconds(duration: str) -> int:
 
 
 def _bounded(duration: str) -> str:
-    if seconds(duration) > MAX_DURATION:
-        raise ValueError(f"is too long; use at most {MAX_DURATION // 86400}d")
+    if parse_duration(duration) > MAX_DURATION_S:
+        raise ValueError(f"is too long; use at most {MAX_DURATION_S // 86400}d")
     return duration
 
 
@@ -50,16 +50,16 @@ def _type_pattern(value: str) -> str:
 
 TypePattern = Annotated[
     str,
-    Field(max_length=names.TYPE_MAX_LENGTH),
+    Field(max_length=names.MAX_TYPE_CHARS),
     AfterValidator(_type_pattern),
     WithJsonSchema(
-        {"type": "string", "maxLength": names.TYPE_MAX_LENGTH, "minLength": 1, "pattern": _PATTERN_SCHEMA}
+        {"type": "string", "maxLength": names.MAX_TYPE_CHARS, "minLength": 1, "pattern": _PATTERN_SCHEMA}
     ),
 ]
-Cel = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION)]
-Duration = Annotated[str, Field(pattern=DURATION, max_length=32), AfterValidator(_bounded)]
-Label = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=MAX_LABEL)]
-Namespace = Annotated[str, Field(pattern=DNS_LABEL, min_length=1, max_length=63)]
+Cel = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS)]
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32), AfterValidator(_bounded)]
+Label = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, min_length=1, max_length=MAX_LABEL_CHARS)]
+Namespace = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, min_length=1, max_length=63)]
 
 
 class Model(BaseModel):
@@ -139,13 +139,13 @@ class StartSpec(Model):
 
     task: Annotated[Label | None, Field(description="Name of a task in spec.tasks.")] = None
     input: Annotated[
-        Free, Field(description="What the task works on: any value; strings may hold ${CEL}.")
+        FreeJson, Field(description="What the task works on: any value; strings may hold ${CEL}.")
     ] = None
     from_: Annotated[
         str | None,
         Field(
             alias="from",
-            max_length=MAX_EXPRESSION,
+            max_length=MAX_EXPRESSION_CHARS,
             description="One ${CEL} that yields a list of {task, input}, to start several or none.",
         ),
     ] = None
@@ -156,16 +156,19 @@ class EmitSpec(Model):
 
     type: Annotated[
         str | None,
-        Field(max_length=names.TYPE_MAX_LENGTH, description="The CloudEvents type; may hold ${CEL}."),
+        Field(max_length=names.MAX_TYPE_CHARS, description="The CloudEvents type; may hold ${CEL}."),
     ] = None
-    data: Annotated[Free, Field(description="The event's data: any value; strings may hold ${CEL}.")] = None
+    data: Annotated[FreeJson, Field(description="The event's data: any value; strings may hold ${CEL}.")] = (
+        None
+    )
     subject: Annotated[
-        str | None, Field(max_length=MAX_EXPRESSION, description="The CloudEvents subject; may hold ${CEL}.")
+        str | None,
+        Field(max_length=MAX_EXPRESSION_CHARS, description="The CloudEvents subject; may hold ${CEL}."),
     ] = None
     to: Annotated[
         str | None,
         Field(
-            max_length=MAX_EXPRESSION,
+            max_length=MAX_EXPRESSION_CHARS,
             description="Name of the only Agent in this namespace that gets the event; may hold ${CEL}. "
             "Without it the event is broadcast.",
         ),
@@ -174,7 +177,7 @@ class EmitSpec(Model):
         str | None,
         Field(
             alias="from",
-            max_length=MAX_EXPRESSION,
+            max_length=MAX_EXPRESSION_CHARS,
             description="One ${CEL} that yields a list of {type, data, subject, to}, to emit several or none.",
         ),
     ] = None
@@ -203,15 +206,15 @@ class HandlerSpec(Model):
         ),
     ] = None
     state: Annotated[
-        Free,
+        FreeJson,
         Field(
             description="Map merged into the session's state by top-level key. "
             'Strings may hold ${CEL}, and "${null}" removes a key; or one ${CEL} that yields the map.'
         ),
     ] = None
-    start: Annotated[list[StartSpec], Field(max_length=MAX_ITEMS, description="Tasks to start.")] = []
-    emit: Annotated[list[EmitSpec], Field(max_length=MAX_ITEMS, description="Events to emit.")] = []
-    cancel: Annotated[list[CancelSpec], Field(max_length=MAX_ITEMS, description="Tasks to cancel.")] = []
+    start: Annotated[list[StartSpec], Field(max_length=MAX_LIST_ITEMS, description="Tasks to start.")] = []
+    emit: Annotated[list[EmitSpec], Field(max_length=MAX_LIST_ITEMS, description="Events to emit.")] = []
+    cancel: Annotated[list[CancelSpec], Field(max_length=MAX_LIST_ITEMS, description="Tasks to cancel.")] = []
     end: Annotated[
         StrictBool,
         Field(description="Forget the session: its state goes, its pending tasks are cancelled unheard."),
@@ -251,8 +254,8 @@ class AgentMetadata(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
-    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)]
-    namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "default"
+    name: Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)]
+    namespace: Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)] = "default"
     uid: str = ""
     generation: int = 0
     labels: dict[str, str] = {}

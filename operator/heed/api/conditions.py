@@ -14,7 +14,7 @@ SATURATED: Final = "Saturated"
 EVENTS_EXPIRED: Final = "EventsExpired"
 TASKS_STUCK: Final = "TasksStuck"
 TASKS_RUN: Final = "TasksRun"  # its reason where it is over
-MAX_MESSAGE: Final = 4096
+MAX_CONDITION_CHARS: Final = 4096
 
 Status = Literal["True", "False", "Unknown"]
 Item = Mapping[str, Any]
@@ -35,9 +35,9 @@ class Condition(BaseModel):
     observed_generation: Annotated[int, Field(description="The generation it speaks of.")] = 0
 
 
-def with_condition(conditions: Sequence[Item], new: Condition) -> list[dict[str, Any]]:
+def set_condition(conditions: Sequence[Item], new: Condition) -> list[dict[str, Any]]:
     """The conditions with `new` in place of its like; a status that did not change keeps its transition time."""
-    old = condition_of(conditions, new.type)
+    old = find_condition(conditions, new.type)
     if old is not None and old.get("status") == new.status and old.get("lastTransitionTime"):
         new = new.model_copy(update={"last_transition_time": old["lastTransitionTime"]})
     written = new.model_dump(by_alias=True)
@@ -46,14 +46,16 @@ def with_condition(conditions: Sequence[Item], new: Condition) -> list[dict[str,
     return [written if item is old else dict(item) for item in conditions]
 
 
-def condition_of(conditions: Sequence[Item], type_: str) -> Item | None:
+def find_condition(conditions: Sequence[Item], type_: str) -> Item | None:
     """The condition of a type, if there is one."""
     return next((item for item in conditions if item.get("type") == type_), None)
 
 
-def saturated(conditions: Sequence[Item], waiting: int, at: str, generation: int) -> Condition | None:
+def saturated_condition(
+    conditions: Sequence[Item], waiting: int, at: str, generation: int
+) -> Condition | None:
     """What is to be said of `waiting` events for which the status has no room; None where that is nothing new."""
-    old = condition_of(conditions, SATURATED)
+    old = find_condition(conditions, SATURATED)
     if waiting:
         events = "1 event waits" if waiting == 1 else f"{waiting} events wait"
         remedy = "end sessions, remember less in each, or give them a shorter idleTimeout"
@@ -80,14 +82,14 @@ def saturated(conditions: Sequence[Item], waiting: int, at: str, generation: int
     return room if _is_news(old, room) else None
 
 
-def expired(
+def expired_condition(
     conditions: Sequence[Item], count: int, lately: str | None, at: str, generation: int
 ) -> Condition | None:
     """What is to be said of `count` places that the stream had dropped unread; None where that is nothing new.
 
     `lately` says where in the stream, if more of them have just been found.
     """
-    old = condition_of(conditions, EVENTS_EXPIRED)
+    old = find_condition(conditions, EVENTS_EXPIRED)
     said = f"the stream dropped at most {count} of the Agent's events before they were read"
     if not count or (lately is None and old is not None and str(old.get("message")).startswith(said)):
         return None

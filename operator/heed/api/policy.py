@@ -10,15 +10,15 @@ from heed import names
 from heed.api.agent import Model, Namespace, TypePattern
 from heed.api.conditions import Condition
 from heed.api.selectors import LabelSelector
-from heed.api.status import Free, FreeMap
-from heed.api.validation import check_kind, problem_of
+from heed.api.status import FreeJson, FreeMap
+from heed.api.validation import check_kind, explain_error
 from heed.errors import InvalidManifest
 
-MAX_RULES: Final = 64
-MAX_IMAGE: Final = 512
+MAX_POLICY_ITEMS: Final = 64
+MAX_IMAGE_CHARS: Final = 512
 MAX_EXAMPLES: Final = 16
-SUBDOMAIN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
-TYPE: Final = r"^[^\s.*>]+(\.[^\s.*>]+)*$"
+SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+EVENT_TYPE_PATTERN: Final = r"^[^\s.*>]+(\.[^\s.*>]+)*$"
 
 
 def _exact_type(value: str) -> str:
@@ -29,12 +29,12 @@ def _exact_type(value: str) -> str:
     return value
 
 
-Kind = Literal["job"]
-ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE)]
-ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN, min_length=1, max_length=253)]
+TaskKind = Literal["job"]
+ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
+ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 Limit = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 EventTypeName = Annotated[
-    str, Field(pattern=TYPE, max_length=names.TYPE_MAX_LENGTH), AfterValidator(_exact_type)
+    str, Field(pattern=EVENT_TYPE_PATTERN, max_length=names.MAX_TYPE_CHARS), AfterValidator(_exact_type)
 ]
 
 
@@ -59,19 +59,19 @@ class AllowedTasks(Model):
     """What may run as a task. What is not given is not restricted; an empty list allows nothing."""
 
     kinds: Annotated[
-        list[Kind] | None, Field(max_length=MAX_RULES, description="Kinds of tasks, such as job.")
+        list[TaskKind] | None, Field(max_length=MAX_POLICY_ITEMS, description="Kinds of tasks, such as job.")
     ] = None
     images: Annotated[
         list[ImagePattern] | None,
         Field(
-            max_length=MAX_RULES,
+            max_length=MAX_POLICY_ITEMS,
             description="Images of containers and image volumes, as the pod writes them; * stands for any characters.",
         ),
     ] = None
     service_accounts: Annotated[
         list[ServiceAccount] | None,
         Field(
-            max_length=MAX_RULES,
+            max_length=MAX_POLICY_ITEMS,
             description="ServiceAccounts that pods may run as; one that names none runs as default.",
         ),
     ] = None
@@ -98,11 +98,14 @@ class AgentPolicySpec(Model):
     ]
     subscriptions: Annotated[
         list[AllowedSubscription] | None,
-        Field(max_length=MAX_RULES, description="What may be subscribed to; an empty list allows nothing."),
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="What may be subscribed to; an empty list allows nothing.",
+        ),
     ] = None
     emissions: Annotated[
         list[AllowedEmission] | None,
-        Field(max_length=MAX_RULES, description="What may be emitted; an empty list allows nothing."),
+        Field(max_length=MAX_POLICY_ITEMS, description="What may be emitted; an empty list allows nothing."),
     ] = None
     tasks: Annotated[AllowedTasks | None, Field(description="What may run as a task.")] = None
     limits: Annotated[PolicyLimits | None, Field(description="How much of it.")] = None
@@ -119,13 +122,15 @@ class EventGrantSpec(Model):
 
     from_: Annotated[
         list[GrantedNamespace],
-        Field(alias="from", min_length=1, max_length=MAX_RULES, description="Whose Agents may subscribe."),
+        Field(
+            alias="from", min_length=1, max_length=MAX_POLICY_ITEMS, description="Whose Agents may subscribe."
+        ),
     ]
     types: Annotated[
         list[TypePattern],
         Field(
             min_length=1,
-            max_length=MAX_RULES,
+            max_length=MAX_POLICY_ITEMS,
             description="NATS patterns; a subscription must lie within one.",
         ),
     ]
@@ -145,7 +150,7 @@ class EventTypeSpec(Model):
             description="JSON Schema 2020-12 of the event's data. References stay within it: nothing is ever fetched.",
         ),
     ]
-    examples: list[Free] = Field(
+    examples: list[FreeJson] = Field(
         default_factory=list,
         max_length=MAX_EXAMPLES,
         description="Data as it may be; each must fit the schema.",
@@ -241,7 +246,7 @@ def _parse(document: Mapping[str, Any], model: type[R], kind: str) -> R:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        problems = [problem_of(item, model) for item in error.errors(include_url=False)]
+        problems = [explain_error(item, model) for item in error.errors(include_url=False)]
         raise InvalidManifest(problems) from None
 
 

@@ -7,14 +7,16 @@ from pydantic import Field, model_validator
 
 from heed.api.agent import Model
 
-MAX_LABELS: Final = 32
-MAX_VALUES: Final = 64
-MAX_KEY: Final = 317  # a prefix of 253 characters, a slash, a name of 63
-KEY: Final = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
-VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
+MAX_MATCH_LABELS: Final = 32
+MAX_REQUIREMENT_VALUES: Final = 64
+MAX_LABEL_KEY_CHARS: Final = 317  # a prefix of 253 characters, a slash, a name of 63
+LABEL_KEY_PATTERN: Final = (
+    r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+)
+LABEL_VALUE_PATTERN: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 
-LabelKey = Annotated[str, Field(pattern=KEY, min_length=1, max_length=MAX_KEY)]
-LabelValue = Annotated[str, Field(pattern=VALUE, max_length=63)]
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY_PATTERN, min_length=1, max_length=MAX_LABEL_KEY_CHARS)]
+LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 
 
@@ -24,7 +26,7 @@ class Requirement(Model):
     key: Annotated[LabelKey, Field(description="The label.")]
     operator: Annotated[Operator, Field(description="In, NotIn, Exists or DoesNotExist.")]
     values: list[LabelValue] = Field(
-        default_factory=list, max_length=MAX_VALUES, description="What In and NotIn compare with."
+        default_factory=list, max_length=MAX_REQUIREMENT_VALUES, description="What In and NotIn compare with."
     )
 
     @model_validator(mode="after")
@@ -50,10 +52,10 @@ class LabelSelector(Model):
     """Selects by label (metav1.LabelSelector); an empty one selects everything."""
 
     match_labels: dict[LabelKey, LabelValue] = Field(
-        default_factory=dict, max_length=MAX_LABELS, description="Labels that all must be there."
+        default_factory=dict, max_length=MAX_MATCH_LABELS, description="Labels that all must be there."
     )
     match_expressions: list[Requirement] = Field(
-        default_factory=list, max_length=MAX_LABELS, description="Conditions that all must hold."
+        default_factory=list, max_length=MAX_MATCH_LABELS, description="Conditions that all must hold."
     )
 
     def selects(self, labels: Mapping[str, str]) -> bool:

@@ -16,7 +16,7 @@ _CONFIG = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 _ATOMIC: Final[dict[str, Any]] = {"x-kubernetes-map-type": "atomic"}
 
 Time = Annotated[str, Field(description="RFC 3339, UTC.", json_schema_extra={"format": "date-time"})]
-Free = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
+FreeJson = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
 FreeMap = Annotated[
     dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
 ]
@@ -134,7 +134,7 @@ class PendingTask:
             "end will be stale."
         ),
     ] = "Owed"
-    input: Annotated[Free, Field(description="What the handler passed in.")] = None
+    input: Annotated[FreeJson, Field(description="What the handler passed in.")] = None
     owed: Annotated[
         str | None, Field(description="JSON of what it takes to start the task; kept while Owed.")
     ] = None

@@ -31,7 +31,7 @@ def parse_agent(document: Mapping[str, Any]) -> Agent:
     try:
         return Agent.model_validate(document)
     except ValidationError as error:
-        raise InvalidManifest([problem_of(item) for item in error.errors(include_url=False)]) from None
+        raise InvalidManifest([explain_error(item) for item in error.errors(include_url=False)]) from None
 
 
 def check_kind(document: Mapping[str, Any], kind: str) -> None:
@@ -45,7 +45,7 @@ def check_kind(document: Mapping[str, Any], kind: str) -> None:
             raise InvalidManifest([Problem(field, f"is {found}", remedy)])
 
 
-def problem_of(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:
+def explain_error(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:
     """An error of pydantic in Heed's words. `model` is what the location begins in, or lists of it."""
     location = [part for part in error["loc"] if part != "[key]"]
     path = field_path(location)
@@ -95,10 +95,10 @@ def _misshaped(path: str, last: str, found: Any, kind: str) -> Problem:
         remedy = f"write {found}s for seconds" if whole else "write a duration such as 90s, 10m, 1h30m or 7d"
     elif kind == "string_type" and isinstance(found, dict | list):
         remedy = f"write one string; quote it where {'a brace' if isinstance(found, dict) else 'a bracket'} begins it"
-    return Problem(path, f"is {kind_of(found)}, not {wanted}", remedy)
+    return Problem(path, f"is {json_kind(found)}, not {wanted}", remedy)
 
 
-def kind_of(value: Any) -> str:
+def json_kind(value: Any) -> str:
     """What a JSON value is, in words for people."""
     kinds = {
         bool: "a boolean",

@@ -10,7 +10,7 @@ from heed.bus.auth.jwt import SubjectPermissions, UserSigner
 from heed.bus.client.addresses import public_url
 from heed.core.effects import TaskWork
 from heed.errors import InvalidSettings
-from heed.settings import NATS_URL, Settings
+from heed.settings import DEFAULT_NATS_URL, Settings
 from heed.util.clock import unix_time
 
 GRACE = 300  # seconds that credentials outlive their task: for what is said last, and clocks that differ
@@ -21,7 +21,7 @@ SUBSCRIPTIONS = 32  # of one Job at a time
 class TaskCredentials:
     """The broker's URL for Jobs, and what signs their credentials; without it they need none, or get none from us."""
 
-    url: str = NATS_URL
+    url: str = DEFAULT_NATS_URL
     signer: UserSigner | None = None
     lifetime: int = 24 * 3600  # seconds, of tasks without a timeout
 

@@ -12,7 +12,7 @@ from heed.cli.output import Command
 from heed.errors import InvalidSettings
 from heed.local import presence
 from heed.local.presence import Presence
-from heed.settings import NATS_URL, Settings
+from heed.settings import DEFAULT_NATS_URL, Settings
 
 VARIABLE: Final = "HEED_NATS_URL"
 _FOLDER: Final = f"{__name__}.folder"  # among what a click context carries
@@ -56,7 +56,7 @@ def broker_option(command: Command) -> Command:
         metavar="URL",
         callback=choose,
         help=f"URL of the broker.  [env var: {VARIABLE}; default: that of the `heed dev` of this folder, "
-        f"else {NATS_URL}]",
+        f"else {DEFAULT_NATS_URL}]",
     )
     folder = click.option(
         "--dir",

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeVar
 import click
 
 from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
-from heed.util.terminal import CONTROL, visible
+from heed.util.terminal import CONTROL_CHARACTERS, visible
 
 Form = Literal["text", "json", "yaml"]
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,7 +72,7 @@ def to_yaml(value: Any) -> str:
 
     def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
         style = "|" if "\n" in data else None if is_word(data) else '"'
-        if CONTROL.search(data):
+        if CONTROL_CHARACTERS.search(data):
             style = '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
 

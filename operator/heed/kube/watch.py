@@ -246,7 +246,7 @@ def _registry(
     async def rule(event: kopf.RawEvent, **_: Any) -> None:
         rule_seen(event)
 
-    for kind in names.RULES:
+    for kind in names.RULE_KINDS:
         kopf.on.event(names.GROUP, names.VERSION, names.PLURALS[kind], registry=registry)(rule)
 
     @kopf.on.cleanup(registry=registry)

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from heed.errors import InvalidSettings
 
-PORTS: Final = {"http": 80, "https": 443}
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HOST_AND_PORT: Final = re.compile(r"(?:\[([^\]]*)\]|([^:]*)):(\d*)")
 _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -20,7 +20,7 @@ _Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
 def proxy_for(url: str, environment: Mapping[str, str]) -> str | None:
     """The proxy's URL; None to connect directly. Raises InvalidSettings for a proxy that cannot be used."""
     parts = urlsplit(url)
-    if parts.scheme not in PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         return None
     variable = f"{parts.scheme.upper()}_PROXY"
     if variable == "HTTP_PROXY" and "REQUEST_METHOD" in environment:
@@ -38,7 +38,7 @@ def _variable(environment: Mapping[str, str], name: str) -> str:
 def _checked(proxy: str, variable: str) -> str:
     url = proxy if "://" in proxy else f"http://{proxy}"
     parts = urlsplit(url)
-    if parts.scheme not in PORTS:
+    if parts.scheme not in DEFAULT_PORTS:
         raise InvalidSettings(
             f"{variable}: {parts.scheme}:// is not supported; give an http:// or https:// proxy"
         )
@@ -49,7 +49,7 @@ def _checked(proxy: str, variable: str) -> str:
 
 def _is_direct(parts: SplitResult, exceptions: str) -> bool:
     host = (parts.hostname or "").lower()
-    port = parts.port or PORTS[parts.scheme]
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
     ip = _ip(host)
     if host == "localhost" or (ip is not None and ip.is_loopback):
         return True

@@ -9,8 +9,8 @@ from aiohttp import web
 
 from heed.errors import InvalidSettings
 
-BODY: Final = 64 * 1024
-FAREWELL: Final = 2.0  # seconds that a request under way has left when the server ends
+MAX_BODY_BYTES: Final = 64 * 1024
+SHUTDOWN_TIMEOUT_S: Final = 2.0  # seconds that a request under way has left when the server ends
 
 
 @asynccontextmanager
@@ -22,7 +22,7 @@ async def serving(
     what: str,
     host: str | None = None,
     tls: ssl.SSLContext | None = None,
-    body: int = BODY,
+    body: int = MAX_BODY_BYTES,
 ) -> AsyncIterator[None]:
     """Serve `what` on a port (0: do not), which `variable` sets. Raises InvalidSettings where it is taken.
 
@@ -33,7 +33,9 @@ async def serving(
         return
     application = web.Application(client_max_size=body)
     application.add_routes(routes)
-    runner = web.AppRunner(application, access_log=None, handler_cancellation=True, shutdown_timeout=FAREWELL)
+    runner = web.AppRunner(
+        application, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT_S
+    )
     await runner.setup()
     try:
         try:

@@ -13,7 +13,7 @@ from heed.cli.broker_url import find_broker
 from heed.cli.main import main
 from heed.local import presence
 from heed.local.presence import ForeignServer
-from heed.settings import NATS_URL
+from heed.settings import DEFAULT_NATS_URL
 from tests.integration.local.examples import ASKED, life, write_example
 from tests.integration.local.test_dev_server import heed_dev
 from tests.nats_server import NatsServer, require_nats_server
@@ -84,7 +84,7 @@ async def test_where_no_dev_runs_any_more_the_usual_broker_is_meant_and_that_is_
 
     found = find_broker(None, project / ".heed")
 
-    assert (found.settings.nats_url, found.dev) == (NATS_URL, None)
+    assert (found.settings.nats_url, found.dev) == (DEFAULT_NATS_URL, None)
     assert found.note is not None and f"no `heed dev` runs in {project / '.heed'}" in found.note
 
 

@@ -2,14 +2,14 @@
 
 from typing import Final
 
-from heed.api.selectors import KEY, MAX_KEY
+from heed.api.selectors import LABEL_KEY_PATTERN, MAX_LABEL_KEY_CHARS
 
 FieldRules = dict[str, tuple[tuple[str, str], ...]]  # by the place of the schema: rules and their messages
 Column = tuple[str, str, str, int]  # name, type, path, priority
 
 _LABEL: Final = "'^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
 
-AGENT: Final[FieldRules] = {
+AGENT_RULES: Final[FieldRules] = {
     "": (
         (
             f"self.metadata.name.size() <= 63 && self.metadata.name.matches({_LABEL})",
@@ -67,7 +67,8 @@ AGENT: Final[FieldRules] = {
 _SELECTOR: Final[FieldRules] = {
     "spec.agentSelector": (
         (
-            f"!has(self.matchLabels) || self.matchLabels.all(key, key.size() <= {MAX_KEY} && key.matches('{KEY}'))",
+            f"!has(self.matchLabels) || self.matchLabels.all(key, "
+            f"key.size() <= {MAX_LABEL_KEY_CHARS} && key.matches('{LABEL_KEY_PATTERN}'))",
             "the keys of matchLabels must be label keys, such as app or example.com/team",
         ),
     ),
@@ -79,9 +80,9 @@ _SELECTOR: Final[FieldRules] = {
     ),
 }
 
-POLICY: Final[FieldRules] = _SELECTOR
-GRANT: Final[FieldRules] = {}
-TYPE: Final[FieldRules] = {}
+POLICY_RULES: Final[FieldRules] = _SELECTOR
+GRANT_RULES: Final[FieldRules] = {}
+EVENT_TYPE_RULES: Final[FieldRules] = {}
 
 AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
@@ -96,7 +97,7 @@ AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 
-TYPE_COLUMNS: Final[tuple[Column, ...]] = (
+EVENT_TYPE_COLUMNS: Final[tuple[Column, ...]] = (
     ("Type", "string", ".spec.type", 0),
     ("Mode", "string", ".spec.mode", 0),
 )

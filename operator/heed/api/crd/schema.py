@@ -72,7 +72,7 @@ def agent_crd() -> dict[str, Any]:
             description=Agent.__doc__ or "",
             spec=AgentSpec.model_json_schema(by_alias=True),
             status=TypeAdapter(AgentStatus).json_schema(by_alias=True),
-            rules=field_rules.AGENT,
+            rules=field_rules.AGENT_RULES,
             columns=field_rules.AGENT_COLUMNS,
             counted=("totals", "counts"),
         )
@@ -83,10 +83,15 @@ def crds() -> list[dict[str, Any]]:
     """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes."""
     return [
         agent_crd(),
-        _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, field_rules.POLICY),
-        _accepted_crd(names.EVENT_GRANTS, ("eg",), EventGrant, EventGrantSpec, field_rules.GRANT),
+        _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, field_rules.POLICY_RULES),
+        _accepted_crd(names.EVENT_GRANTS, ("eg",), EventGrant, EventGrantSpec, field_rules.GRANT_RULES),
         _accepted_crd(
-            names.EVENT_TYPES, ("et",), EventType, EventTypeSpec, field_rules.TYPE, field_rules.TYPE_COLUMNS
+            names.EVENT_TYPES,
+            ("et",),
+            EventType,
+            EventTypeSpec,
+            field_rules.EVENT_TYPE_RULES,
+            field_rules.EVENT_TYPE_COLUMNS,
         ),
     ]
 

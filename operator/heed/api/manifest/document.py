@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from heed import names
-from heed.api.manifest.yaml import YamlError, YamlTree, members, read_documents
+from heed.api.manifest.yaml import YamlError, YamlTree, map_members, read_documents
 from heed.errors import InvalidManifest, Problem
 
 
@@ -45,7 +45,7 @@ class Manifest:
     def rule(self) -> str | None:
         """Which kind of rule around Agents it is, if perhaps with mistakes: AgentPolicy, EventGrant or EventType."""
         kind = self.document.get("kind")
-        return kind if kind in names.RULES and self._is_ours(str(kind)) else None
+        return kind if kind in names.RULE_KINDS and self._is_ours(str(kind)) else None
 
     def _is_ours(self, kind: str) -> bool:
         version = self.document.get("apiVersion")
@@ -86,7 +86,7 @@ def _misread(node: yaml.Node, path: str) -> Iterator[Problem]:
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):
             yield from _misread(item, f"{path}[{index}]")
-    for name, key, value in members(node):
+    for name, key, value in map_members(node):
         here = f"{path}.{name}"
         if name in ("true", "false") and key.value != name:
             yield Problem(here, f"YAML reads the key {key.value} as {name}", f'quote it: "{key.value}"')

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import yaml
 
-MAX_CHARACTERS: Final = 4 * 1024 * 1024
-MAX_DEPTH: Final = 100
-MAX_VALUES: Final = 100_000  # of one document, aliases counted at every use
+MAX_MANIFEST_CHARS: Final = 4 * 1024 * 1024
+MAX_YAML_DEPTH: Final = 100
+MAX_YAML_VALUES: Final = 100_000  # of one document, aliases counted at every use
 
 _PLAIN: Final = "plain"
 _CORE: Final = "tag:yaml.org,2002:"
@@ -70,7 +70,7 @@ class YamlTree:
 
     def member(self, key: str) -> "YamlTree | None":
         """A member of a map, if there is one of its own."""
-        nodes = (value for name, _, value in members(self.node) if name == key)
+        nodes = (value for name, _, value in map_members(self.node) if name == key)
         node = next(nodes, None)
         return None if node is None else YamlTree(self.value[key], node)
 
@@ -86,8 +86,8 @@ def is_word(text: str) -> bool:
 
 def read_documents(text: str) -> list[YamlTree]:
     """Every document of a text that is not empty. Raises YamlError."""
-    if len(text) > MAX_CHARACTERS:
-        raise YamlError(f"is longer than {MAX_CHARACTERS} characters", 1, 1, "split it")
+    if len(text) > MAX_MANIFEST_CHARS:
+        raise YamlError(f"is longer than {MAX_MANIFEST_CHARS} characters", 1, 1, "split it")
     text = text.removeprefix("\ufeff")
     composer = _composer(_without_tabs(text))
     try:
@@ -120,9 +120,9 @@ class _Composer(yaml.BaseLoader):
     def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
         """The next node."""
         self.depth += 1
-        if self.depth > MAX_DEPTH:
+        if self.depth > MAX_YAML_DEPTH:
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise YamlError(f"nests deeper than {MAX_DEPTH} levels", mark.line + 1, mark.column + 1)
+            raise YamlError(f"nests deeper than {MAX_YAML_DEPTH} levels", mark.line + 1, mark.column + 1)
         try:
             return super().compose_node(parent, index)
         finally:
@@ -169,7 +169,7 @@ def _fail(node: yaml.Node, message: str, remedy: str = "") -> YamlError:
 
 
 class _ValueReader:
-    """Makes values of nodes, no more than MAX_VALUES: aliases of aliases could stand for billions."""
+    """Makes values of nodes, no more than MAX_YAML_VALUES: aliases of aliases could stand for billions."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -177,16 +177,16 @@ class _ValueReader:
     def value(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> Any:
         """The value of a node. `above` are the nodes that it is in."""
         self.made += 1
-        if self.made > MAX_VALUES:
-            raise _fail(node, f"stands for more than {MAX_VALUES} values", "use fewer aliases")
+        if self.made > MAX_YAML_VALUES:
+            raise _fail(node, f"stands for more than {MAX_YAML_VALUES} values", "use fewer aliases")
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         if node.tag not in _KEPT:
             raise _foreign(node)
         if node in above:
             raise _fail(node, "holds itself through an alias", "write it out")
-        if len(above) > MAX_DEPTH:
-            raise _fail(node, f"nests deeper than {MAX_DEPTH} levels")
+        if len(above) > MAX_YAML_DEPTH:
+            raise _fail(node, f"nests deeper than {MAX_YAML_DEPTH} levels")
         inner = (*above, node)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, inner) for item in node.value]
@@ -195,7 +195,7 @@ class _ValueReader:
     def _map(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
-        for name, key, item in members(node):
+        for name, key, item in map_members(node):
             if name in values:
                 message, remedy = f'has the key "{name}" twice', f"the other one is in line {lines[name]}"
                 raise _fail(key, message, remedy)
@@ -209,7 +209,7 @@ class _ValueReader:
         return values
 
 
-def members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+def map_members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
     """A map's own members: name, node of the key, node of the value."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
@@ -290,7 +290,7 @@ def _find(node: yaml.Node, path: str, line: int) -> tuple[int, int]:
         if found and int(found[1]) < len(node.value):
             item = node.value[int(found[1])]
             return _find(item, path[found.end() :], item.start_mark.line + 1)
-    for name, key, value in members(node):
+    for name, key, value in map_members(node):
         if path.startswith(name) and path[len(name) : len(name) + 1] in ("", ".", "["):
             rest = path[len(name) :].removeprefix(".")
             best = min(best, _find(value, rest, key.start_mark.line + 1))

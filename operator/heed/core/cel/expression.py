@@ -18,7 +18,7 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
-from heed.api.agent import MAX_EXPRESSION
+from heed.api.agent import MAX_EXPRESSION_CHARS
 from heed.core.cel.ast import Call, Node, UnknownSyntax, nodes_of, syntax_of
 from heed.core.cel.cost import COSTLY, Cost, cost_of, rendered
 from heed.core.cel.diagnostics import (
@@ -159,8 +159,8 @@ class Expression:
 
 def compile_expression(source: str, *, condition: bool = False, known: Vocabulary = ALL) -> Expression:
     """Compile CEL over what is `known` in a place. Raises ExpressionError that says what may have been meant."""
-    if len(source) > MAX_EXPRESSION:
-        raise ExpressionError(f"has {len(source)} characters, more than {MAX_EXPRESSION}; shorten it")
+    if len(source) > MAX_EXPRESSION_CHARS:
+        raise ExpressionError(f"has {len(source)} characters, more than {MAX_EXPRESSION_CHARS}; shorten it")
     if _doublings(source) > _MAX_DOUBLING:
         raise ExpressionError(f"has more than {_MAX_DOUBLING} of optMap and optFlatMap; split it")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from heed.api.validation import kind_of
+from heed.api.validation import json_kind
 from heed.core.cel.ast import Call, Constant, Fold, Literal, Name, Node, Select
 
 Path = tuple[str, ...]
@@ -73,7 +73,7 @@ def blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str
             if not isinstance(value, Mapping):
                 if part == EACH:
                     break
-                return path[:index], kind_of(value), path[: index + 1]
+                return path[:index], json_kind(value), path[: index + 1]
             value = value.get(part, _MISSING)
             if value is _MISSING:
                 break
@@ -87,7 +87,7 @@ def looped(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str]
         for part in path:
             value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
         if value is not _MISSING and not isinstance(value, Mapping | list):
-            return path, kind_of(value)
+            return path, json_kind(value)
     return None
 
 

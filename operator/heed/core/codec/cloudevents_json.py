@@ -128,7 +128,7 @@ def _check_required(attributes: Mapping[str, Any]) -> None:
         raise Unreadable("BadSpecVersion", f"specversion is {version!r}; send CloudEvents {SPECVERSION}")
     if not names.is_type(attributes["type"]):
         remedy = (
-            f"use dot-separated tokens without spaces, * and >, at most {names.TYPE_MAX_LENGTH} characters"
+            f"use dot-separated tokens without spaces, * and >, at most {names.MAX_TYPE_CHARS} characters"
         )
         raise Unreadable("BadType", f"type {shortened(attributes['type'])} cannot be a subject; {remedy}")
     time = attributes.get("time")

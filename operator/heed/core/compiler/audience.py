@@ -60,7 +60,7 @@ def unheeded(listeners: Sequence[Listener], subject: str) -> str | None:
     What tasks say of themselves concerns the ledger, whether a handler wants it or not.
     """
     type_ = names.type_of_subject(subject)
-    if type_ is None or type_.startswith(names.TASK_EVENTS):
+    if type_ is None or type_.startswith(names.TASK_TYPE_PREFIX):
         return None
     if any(listener.heeds(subject, type_) for listener in listeners):
         return None
@@ -82,7 +82,7 @@ def _unaddressed(listeners: Sequence[Listener], subject: str, type_: str) -> str
     namespace, agent = subject.split(".")[2:4]
     for listener in listeners:
         if (listener.namespace, listener.name) == (namespace, agent):
-            known = [item for item in listener.handlers if not item.startswith(names.TASK_EVENTS)]
+            known = [item for item in listener.handlers if not item.startswith(names.TASK_TYPE_PREFIX)]
             return f"Agent {listener} has no handler for it{_near(type_, known)}"
     known = [item.name for item in listeners if item.namespace == namespace]
     return f"there is no Agent {agent} in namespace {namespace}{_near(agent, known)}"

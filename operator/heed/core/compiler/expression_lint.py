@@ -84,5 +84,5 @@ def _unheard_failures(program: Program, places: Sequence[ExpressionSite]) -> Ite
             yield Problem(
                 f"spec.tasks.{name}",
                 "no handler reacts to its failure",
-                f"add one with the type {names.TASK_FAILED}, or {names.TASK_EVENTS}*",
+                f"add one with the type {names.TASK_FAILED}, or {names.TASK_TYPE_PREFIX}*",
             )

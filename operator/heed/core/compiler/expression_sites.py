@@ -49,7 +49,7 @@ class ExpressionSite:
     @property
     def of_tasks(self) -> bool:
         """Whether it sees events of tasks only."""
-        return self.pattern is not None and covers(f"{names.TASK_EVENTS}>", self.pattern)
+        return self.pattern is not None and covers(f"{names.TASK_TYPE_PREFIX}>", self.pattern)
 
 
 def places_of(program: Program) -> Iterator[ExpressionSite]:

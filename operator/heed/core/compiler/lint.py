@@ -45,13 +45,13 @@ def advise(
 
 
 def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
-    sources = [item.type for item in agent.spec.subscribe] + [names.TASK_EVENTS + ">", *direct]
+    sources = [item.type for item in agent.spec.subscribe] + [names.TASK_TYPE_PREFIX + ">", *direct]
     for index, handler in enumerate(agent.spec.handlers):
         if not any(overlap(source, handler.type) for source in sources):
             yield Problem(
                 f"spec.handlers[{index}].type",
                 f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
-                _nearest(handler.type, [*sources, *names.HEARD_OF_TASKS])
+                _nearest(handler.type, [*sources, *names.HANDLED_TASK_TYPES])
                 or "add the type to spec.subscribe, or correct it",
             )
 

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from heed import names
-from heed.api.agent import Agent, AgentSpec, HandlerSpec, SessionSpec, SubscriptionSpec, TaskSpec, seconds
+from heed.api.agent import (
+    Agent,
+    AgentSpec,
+    HandlerSpec,
+    SessionSpec,
+    SubscriptionSpec,
+    TaskSpec,
+    parse_duration,
+)
 from heed.core.cel.cost import RENDER, SCOPE
 from heed.core.cel.expression import Expression
 from heed.core.cel.polynomial import EXTENT, NONE, Bound, DataLimit, peak, plus, scaled, times
@@ -18,7 +26,7 @@ from heed.core.policy.permissions import OPEN, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
 from heed.core.type_patterns import matches
-from heed.errors import DecisionFailed, InvalidManifest, Problem, refused
+from heed.errors import DecisionFailed, InvalidManifest, Problem, manifest_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,7 @@ def compile_agent(
     validation.check_names(compiler, spec)
     check_allowed(problems, agent, permissions)
     if problems:
-        raise refused(problems)
+        raise manifest_error(problems)
     key = None if spec.session.key == SessionSpec().key else key
     opening = _opening(subscriptions, key)
     return Program(
@@ -171,7 +179,7 @@ def compile_agent(
         generation=agent.metadata.generation,
         subscriptions=subscriptions,
         key=key,
-        idle_timeout=seconds(spec.session.idle_timeout),
+        idle_timeout=parse_duration(spec.session.idle_timeout),
         tasks=tasks,
         reactions=reactions,
         manifest=agent,
@@ -219,7 +227,7 @@ def _rendering(template: Template | None) -> Bound:
 
 def _of_handler(handler: HandlerSpec) -> Vocabulary:
     """The variables of a handler: `task` and `input` only where it may react to an event of a task."""
-    return ALL if any(matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS) else OF_OTHERS
+    return ALL if any(matches(handler.type, type_) for type_ in names.HANDLED_TASK_TYPES) else OF_OTHERS
 
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
@@ -230,8 +238,8 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
         name=name,
         kind="job",
         template=template or compile_template({}),
-        timeout=None if task.timeout is None else seconds(task.timeout),
-        retention=seconds(task.retention),
+        timeout=None if task.timeout is None else parse_duration(task.timeout),
+        retention=parse_duration(task.retention),
         publish=task.publish,
     )
 

@@ -99,7 +99,7 @@ def _of_event(place: ExpressionSite, path: Path, members: KnownMembers) -> Itera
 
 def _of_end(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterator[Problem]:
     """A member of the data of a task's end that no such event has."""
-    heard = [type_ for type_ in names.HEARD_OF_TASKS if matches(place.pattern or "", type_)]
+    heard = [type_ for type_ in names.HANDLED_TASK_TYPES if matches(place.pattern or "", type_)]
     if names.TASK_PROGRESS in heard and (members.publishes or len(heard) == 1):
         return
     known = tuple(dict.fromkeys(name for type_ in heard for name in OF_ENDS.get(type_, ())))

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from heed import names
 from heed.api.agent import (
     MAX_EXPRESSIONS,
-    MAX_EXPRESSIONS_LENGTH,
+    MAX_EXPRESSIONS_CHARS,
     MAX_TEMPLATE_VALUES,
     AgentSpec,
     EmitSpec,
@@ -72,9 +72,9 @@ def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
     count = length = 0
     for source in _sources(spec):
         count, length = count + 1, length + weight(source)
-        if count > MAX_EXPRESSIONS or length > MAX_EXPRESSIONS_LENGTH:
+        if count > MAX_EXPRESSIONS or length > MAX_EXPRESSIONS_CHARS:
             message = (
-                f"has more than {MAX_EXPRESSIONS} expressions, or {MAX_EXPRESSIONS_LENGTH} characters of them "
+                f"has more than {MAX_EXPRESSIONS} expressions, or {MAX_EXPRESSIONS_CHARS} characters of them "
                 "(each optMap doubles its expression)"
             )
             compiler.problem("spec", message, "make several Agents of it")
@@ -122,7 +122,7 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
             )
         seen.setdefault(handler.name, index)
     for index, item in enumerate(spec.subscribe):
-        if item.type.startswith(names.TASK_EVENTS):
+        if item.type.startswith(names.TASK_TYPE_PREFIX):
             compiler.problem(
                 f"spec.subscribe[{index}].type",
                 "task events come through the inbox and need no subscription",
@@ -147,11 +147,13 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
 
 def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:
     """What a handler does makes sense."""
-    if handler.type.startswith(names.TASK_EVENTS) and not any(
-        matches(handler.type, type_) for type_ in names.HEARD_OF_TASKS
+    if handler.type.startswith(names.TASK_TYPE_PREFIX) and not any(
+        matches(handler.type, type_) for type_ in names.HANDLED_TASK_TYPES
     ):
-        message = f"no task sends {handler.type}, and {names.TASK_EVENTS}* is reserved for what tasks send"
-        compiler.problem(f"{path}.type", message, suggestion(handler.type, names.HEARD_OF_TASKS))
+        message = (
+            f"no task sends {handler.type}, and {names.TASK_TYPE_PREFIX}* is reserved for what tasks send"
+        )
+        compiler.problem(f"{path}.type", message, suggestion(handler.type, names.HANDLED_TASK_TYPES))
     if handler.end and handler.start:
         message, remedy = (
             "a handler that ends its session cannot start tasks",
@@ -180,8 +182,8 @@ def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
         if not names.is_type(emit.type):
             remedy = "use dot-separated tokens, such as com.example.done"
             compiler.problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
-        elif emit.type.startswith(names.TASK_EVENTS):
-            message = f"{names.TASK_EVENTS}* is reserved for the ends of tasks"
+        elif emit.type.startswith(names.TASK_TYPE_PREFIX):
+            message = f"{names.TASK_TYPE_PREFIX}* is reserved for the ends of tasks"
             compiler.problem(f"{path}.type", message, "choose a type of your own")
     if emit.to is not None and "${" not in emit.to and not names.is_name(emit.to):
         compiler.problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")

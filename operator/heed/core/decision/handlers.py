@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from heed.api.validation import kind_of
+from heed.api.validation import json_kind
 from heed.core.cel.expression import ExpressionError, Scope, out_of_memory
 from heed.core.cel.polynomial import RemainingLimit
 from heed.core.cel.template import Template, TemplateError
@@ -130,7 +130,7 @@ def _render(template: Template, scope: Scope, reaction: CompiledHandler, where: 
 
 def _merge(state: Mapping[str, Any], change: Any, reaction: CompiledHandler) -> dict[str, Any]:
     if not isinstance(change, dict):
-        raise DecisionFailed("BadState", f"{reaction.path}.state: yields {kind_of(change)}, not a map")
+        raise DecisionFailed("BadState", f"{reaction.path}.state: yields {json_kind(change)}, not a map")
     merged = {**state, **_canonicalize(change, f"{reaction.path}.state")}
     return {key: value for key, value in merged.items() if key not in change or change[key] is not None}
 
@@ -185,7 +185,7 @@ def _render_emits(
 def _check_list(items: Any, known: set[str], path: str) -> list[dict[str, Any]]:
     """A rendered `from`: a list of maps with known members only."""
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-        raise DecisionFailed("BadList", f"{path}: yields {kind_of(items)}, not a list of maps")
+        raise DecisionFailed("BadList", f"{path}: yields {json_kind(items)}, not a list of maps")
     for item in items:
         if unknown := set(item) - known:
             allowed = ", ".join(sorted(known))

@@ -222,7 +222,7 @@ def _event_size(owed: OutboxMessage) -> int:
 def _event(step: Step, key: str, request: Mapping[str, Any]) -> Event:
     program, cause = step.program, step.event
     type_, subject = request.get("type"), request.get("subject")
-    if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(names.TASK_EVENTS):
+    if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(names.TASK_TYPE_PREFIX):
         raise DecisionFailed(
             "BadType", f"{compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*"
         )

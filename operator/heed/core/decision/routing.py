@@ -34,7 +34,7 @@ def route(step: Step) -> Outcome | None:
             return "ignored"
         raise DecisionFailed(received.event.code, received.event.message)
     step.event = received.event
-    if step.event.type.startswith(names.TASK_EVENTS):
+    if step.event.type.startswith(names.TASK_TYPE_PREFIX):
         return _route_task_event(step)
     return _deduplicate(step, event_digest(step))
 

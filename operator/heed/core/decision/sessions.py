@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from heed.api.status import PendingTask, Session
-from heed.api.validation import kind_of
+from heed.api.validation import json_kind
 from heed.core.cel.expression import ExpressionError, Scope
 from heed.core.codec.canonical_json import compact
 from heed.core.compiler.program import Program
@@ -43,7 +43,7 @@ def _what_came(key: Any) -> str:
     """A key that is none, in a few words: what it is, and no more of it than a log may hold."""
     if not isinstance(key, str):
         text = f" ({compact(key)})" if isinstance(key, bool | int | float) else ""
-        return f"{kind_of(key)}{text}"
+        return f"{json_kind(key)}{text}"
     return f"a string of {len(key)} characters" if key else "an empty string"
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import jsonschema_rs
 from jsonschema_rs import ValidationErrorKind as Kind
 
-from heed.api.validation import kind_of
+from heed.api.validation import json_kind
 from heed.core.cel.polynomial import DataLimit
 from heed.core.schema.cost import MAX_BYTES, SchemaRefused, limit_of
 from heed.core.schema.pattern_diagnostics import pattern_slip
@@ -145,7 +145,7 @@ def _place(path: list[str | int]) -> str:
 def _said(error: jsonschema_rs.ValidationError) -> str:
     match error.kind:
         case Kind.Type(types=types):
-            return f"is {kind_of(error.instance)}, not {' or '.join(types)}"
+            return f"is {json_kind(error.instance)}, not {' or '.join(types)}"
         case Kind.Required(property=name):
             return f"lacks {_quoted(name)}"
         case Kind.AdditionalProperties(unexpected=names) | Kind.UnevaluatedProperties(unexpected=names):

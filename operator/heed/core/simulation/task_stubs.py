@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from heed.api.validation import problem_of
+from heed.api.validation import explain_error
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.template import Template, TemplateError, compile_template
 from heed.core.effects import TaskWork
@@ -107,7 +107,7 @@ def parse_script(
         models = _SCRIPT.validate_python(document)
     except ValidationError as error:
         raise InvalidManifest(
-            [problem_of(item, _StubModel) for item in error.errors(include_url=False)]
+            [explain_error(item, _StubModel) for item in error.errors(include_url=False)]
         ) from None
     problems: list[Problem] = []
     rules = [_rule(model, f"[{index}]", tasks, problems) for index, model in enumerate(models)]

@@ -42,7 +42,7 @@ K = TypeVar("K")
 V = TypeVar("V")
 ALIKE: Final = 10_000  # sorts of Agents in a namespace of which permissions are remembered
 SEEN: Final = ("name", "namespace", "uid", "generation", "resourceVersion")
-KINDS: Final = {kind: names.PLURALS[kind] for kind in names.RULES}
+KINDS: Final = {kind: names.PLURALS[kind] for kind in names.RULE_KINDS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from heed.api.conditions import MAX_MESSAGE, Condition, with_condition
+from heed.api.conditions import MAX_CONDITION_CHARS, Condition, set_condition
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 from heed.kube.status.ready import version
 from heed.util.aio import stop
@@ -49,13 +49,13 @@ def judged(body: Body, judgement: Judgement, at: str) -> dict[str, Any] | None:
         type=ACCEPTED,
         status="True" if judgement.accepted else "False",
         reason=judgement.reason,
-        message=judgement.message[:MAX_MESSAGE],
+        message=judgement.message[:MAX_CONDITION_CHARS],
         last_transition_time=at[:19] + "Z",
         observed_generation=generation,
     )
     new: dict[str, Any] = {
         "observedGeneration": generation,
-        "conditions": with_condition(old.get("conditions") or [], condition),
+        "conditions": set_condition(old.get("conditions") or [], condition),
     }
     return new if any(old.get(key) != value for key, value in new.items()) else None
 

@@ -112,12 +112,12 @@ def changed_conditions(
     at, total = at[:19] + "Z", ledger.totals.expired
     lately = _lately(base) if total > base.totals.expired else None
     news = (
-        conditions.saturated(known, len(ledger.waiting), at, generation),
-        conditions.expired(known, total, lately, at, generation),
+        conditions.saturated_condition(known, len(ledger.waiting), at, generation),
+        conditions.expired_condition(known, total, lately, at, generation),
     )
     if not any(news):
         return None
-    return reduce(conditions.with_condition, filter(None, news), known)
+    return reduce(conditions.set_condition, filter(None, news), known)
 
 
 def _lately(base: Ledger) -> str:

@@ -14,13 +14,13 @@ from typing import Any, Final, Literal
 from kubernetes.aio.utils import retry
 
 from heed.api.conditions import (
-    MAX_MESSAGE,
+    MAX_CONDITION_CHARS,
     READY,
     TASKS_RUN,
     TASKS_STUCK,
     Condition,
-    condition_of,
-    with_condition,
+    find_condition,
+    set_condition,
 )
 from heed.core.effects import AgentRef
 from heed.errors import INVALID, NOT_GRANTED, POLICY_VIOLATION
@@ -95,14 +95,14 @@ class Known:
         if self.generation != word.generation or self.status is None:
             return False
         if self.reason in REJECTED:  # also as long as nothing is known of the loop
-            return (self.reason, self.message) == (word.reason, word.message[:MAX_MESSAGE])
+            return (self.reason, self.message) == (word.reason, word.message[:MAX_CONDITION_CHARS])
         return not word.settled or (self.status, self.reason) == (word.status, word.reason)
 
 
 def known(body: Body) -> Known:
     """What an Agent's object says."""
     status = body.get("status") or {}
-    ready = condition_of(status.get("conditions") or [], READY) or {}
+    ready = find_condition(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
     status_, reason, message = (ready.get(name) for name in ("status", "reason", "message"))
     return Known(version(body), generation, status_, reason, message, stuck_tasks(body))
@@ -110,7 +110,7 @@ def known(body: Body) -> Known:
 
 def stuck_tasks(body: Body) -> Trouble | None:
     """What an Agent's object says of tasks that do not get to run."""
-    found = condition_of((body.get("status") or {}).get("conditions") or [], TASKS_STUCK) or {}
+    found = find_condition((body.get("status") or {}).get("conditions") or [], TASKS_STUCK) or {}
     if found.get("status") != "True":
         return None
     return Trouble(str(found.get("reason")), str(found.get("message")))
@@ -118,7 +118,7 @@ def stuck_tasks(body: Body) -> Trouble | None:
 
 def _short(trouble: Trouble | None) -> Trouble | None:
     """A trouble as a condition holds it."""
-    return trouble and Trouble(trouble.reason, trouble.message[:MAX_MESSAGE])
+    return trouble and Trouble(trouble.reason, trouble.message[:MAX_CONDITION_CHARS])
 
 
 def version(body: Body) -> int:
@@ -131,7 +131,7 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
     """The members of an Agent's status that a word changes, at a time (RFC 3339). None: nothing."""
     old = body.get("status") or {}
     conditions = old.get("conditions") or []
-    ready = condition_of(conditions, READY)
+    ready = find_condition(conditions, READY)
     if (
         not word.settled
         and ready is not None
@@ -143,13 +143,13 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
         type=READY,
         status=word.status,
         reason=word.reason,
-        message=word.message[:MAX_MESSAGE],
+        message=word.message[:MAX_CONDITION_CHARS],
         last_transition_time=at[:19] + "Z",
         observed_generation=word.generation,
     )
     new: dict[str, Any] = {
         "observedGeneration": word.generation,
-        "conditions": _with_tasks(with_condition(conditions, condition), word, at),
+        "conditions": _with_tasks(set_condition(conditions, condition), word, at),
         "lastValidSpec": word.last_valid_spec,
     }
     return new if any(old.get(key) != value for key, value in new.items()) else None
@@ -158,7 +158,7 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
 def _with_tasks(conditions: list[dict[str, Any]], word: Word, at: str) -> list[dict[str, Any]]:
     """The conditions with what there is to say of the tasks; nothing as long as none was ever stuck."""
     tasks = word.tasks
-    if isinstance(tasks, Undecided) or (tasks is None and condition_of(conditions, TASKS_STUCK) is None):
+    if isinstance(tasks, Undecided) or (tasks is None and find_condition(conditions, TASKS_STUCK) is None):
         return conditions
     new = Condition(
         type=TASKS_STUCK,
@@ -170,10 +170,10 @@ def _with_tasks(conditions: list[dict[str, Any]], word: Word, at: str) -> list[d
         last_transition_time=at[:19] + "Z",
         observed_generation=word.generation,
     )
-    old = condition_of(conditions, TASKS_STUCK)
+    old = find_condition(conditions, TASKS_STUCK)
     if tasks is None and old is not None and old.get("status") == "False":
         return conditions
-    return with_condition(conditions, new.model_copy(update={"message": new.message[:MAX_MESSAGE]}))
+    return set_condition(conditions, new.model_copy(update={"message": new.message[:MAX_CONDITION_CHARS]}))
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -365,8 +365,8 @@ class Saying:
         self._written[agent] = loop_time()
         before = (body.get("status") or {}).get("conditions") or []
         for type_ in (READY, TASKS_STUCK):
-            if (new := condition_of(status["conditions"], type_)) is not None:
-                self._became(agent, condition_of(before, type_), new)
+            if (new := find_condition(status["conditions"], type_)) is not None:
+                self._became(agent, find_condition(before, type_), new)
         return True
 
 

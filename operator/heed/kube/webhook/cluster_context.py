@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from heed import names
-from heed.api.policy import MAX_RULES
+from heed.api.policy import MAX_POLICY_ITEMS
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 
@@ -94,7 +94,7 @@ def _granted(grant: Mapping[str, Any]) -> list[str]:
 def _namespaces(items: Any) -> list[str]:
     """What a manifest's list says of them; it was not judged yet."""
     listed = items if isinstance(items, list) else []
-    found = {item.get("namespace") for item in listed[:MAX_RULES] if isinstance(item, dict)}
+    found = {item.get("namespace") for item in listed[:MAX_POLICY_ITEMS] if isinstance(item, dict)}
     return sorted(item for item in found if isinstance(item, str) and names.is_name(item))
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from heed import names
-from heed.api.validation import kind_of
+from heed.api.validation import json_kind
 from heed.core.compiler.admission import FINE, AdmissionRequest, AdmissionVerdict, passes
 from heed.errors import HeedError, Problem
 from heed.kube.client.client import KubeApi
@@ -172,7 +172,7 @@ def _asked(data: bytes) -> _ParsedReview:
 def _field(body: Body, name: str, type_: type[Any]) -> Any:
     value = body.get(name)
     if not isinstance(value, type_):
-        raise _MalformedReview(f"{name} is {kind_of(value)}")
+        raise _MalformedReview(f"{name} is {json_kind(value)}")
     return value
 
 

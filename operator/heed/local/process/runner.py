@@ -33,7 +33,7 @@ from heed.core.tasks.job_contract import (
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.local.process.attempt import AttemptOutcome, AttemptPlan, attempt, plan
 from heed.local.process.task_dir import TaskDir, storing
-from heed.settings import NATS_URL
+from heed.settings import DEFAULT_NATS_URL
 from heed.util.backoff import Backoff
 from heed.util.clock import loop_time
 
@@ -74,7 +74,7 @@ class ProcessRunner:
         output: Output,
         now: Callable[[], str],
         slots: asyncio.Semaphore | None = None,
-        nats_url: str = NATS_URL,
+        nats_url: str = DEFAULT_NATS_URL,
     ) -> None:
         self._agent, self._base, self._now = agent, base.resolve(), now
         self._root = folder.resolve() / "tasks" / agent.namespace / agent.name
