@@ -21,10 +21,10 @@ from heed.kube.leader.election import ended
 from heed.kube.manager import run_operator
 from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
+from tests.builders.agents import manifest
 from tests.integration.waiting import SOON, until
 from tests.ports import free_port
 from tests.unit.apiserver import ApiServer
-from tests.unit.builders import manifest
 
 
 class Watch(ClusterWatch):

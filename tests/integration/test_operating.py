@@ -29,13 +29,13 @@ from heed.kube.manager import FAREWELL
 from heed.kube.webhook import review_pool
 from heed.kube.webhook import server as webhook_server
 from heed.kube.webhook.ca import due
+from tests.builders.agents import job, manifest
 from tests.integration.operating import Listening, Rig, Watch
 from tests.integration.secured import SecuredBroker
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
 from tests.ports import free_port
 from tests.unit.apiserver import ApiServer, api_server
-from tests.unit.builders import job, manifest
 
 ASKED, ANSWERED = "com.example.question.asked", "com.example.question.answered"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/system/leases/heed"

@@ -17,7 +17,7 @@ from kubernetes.aio import client
 
 from heed.kube.client.client import KubeApi
 from heed.kube.webhook.ca import due
-from tests.unit.builders import merged
+from tests.builders.values import merged
 
 Object = dict[str, Any]
 Key = tuple[str, str, str, str]  # group and version, plural, namespace, name

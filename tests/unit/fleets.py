@@ -14,9 +14,9 @@ from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.agents import AgentController
 from heed.kube.status.loop_health import Patience
+from tests.builders.agents import manifest
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
-from tests.unit.builders import manifest
 from tests.unit.memorybus import MemoryBus
 
 QUICK = CommitRate(rate=10**9, burst=10**9)

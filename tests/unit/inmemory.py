@@ -15,7 +15,9 @@ from heed.core.policy.permissions import OPEN, Permissions
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger
-from tests.unit.builders import after, job, only_task, program, received
+from tests.builders.agents import job, program
+from tests.builders.decisions import after, only_task
+from tests.builders.events import received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 INBOX = "heed.inbox.demo.researcher."

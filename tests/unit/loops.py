@@ -20,8 +20,9 @@ from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import CommitRate
 from heed.sandbox.decision_pool import Guarded
 from heed.util.aio import stop
+from tests.builders.agents import program
+from tests.builders.events import at, received
 from tests.integration.waiting import until
-from tests.unit.builders import at, program, received
 from tests.unit.inmemory import CREATED, Bus, Reader, Runner, Store, Watcher
 
 SINCE = "2026-01-01T00:00:00Z"

@@ -10,7 +10,8 @@ from heed.api.status import OutboxMessage
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, Received
 from heed.errors import BusUnavailable, ReaderLost
-from tests.unit.builders import ASKED, at, received
+from tests.builders.agents import ASKED
+from tests.builders.events import at, received
 
 CREATED = "2026-11-01T00:00:00Z"
 

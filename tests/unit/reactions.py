@@ -7,7 +7,8 @@ from heed.core.decision.event_variables import agent_variable, event_variable
 from heed.core.decision.handlers import react
 from heed.core.decision.model import HandlerResult
 from heed.core.events import Event
-from tests.unit.builders import ASKED, failure_of, job, program
+from tests.builders.agents import ASKED, job, program
+from tests.builders.decisions import failure_of
 
 TASKS = {"work": job("${input}"), "other": job()}
 

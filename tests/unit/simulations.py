@@ -8,7 +8,7 @@ from heed.core.compiler.program import Program
 from heed.core.effects import TaskWork
 from heed.core.events import Event
 from heed.core.simulation.simulator import SimulatedMessage, SimulationRun, StubbedEnd, simulate
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 
 STOP, HALT = "com.example.stop", "com.example.halt"
 WORKER = program(

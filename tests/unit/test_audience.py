@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.core.compiler.audience import Listener, unheeded
-from tests.unit.builders import program
+from tests.builders.agents import program
 
 OPEN = [{"type": "com.example.order.*"}, {"type": "com.example.question.asked"}]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.errors import InvalidManifest, Problem
-from tests.unit.builders import ASKED, job, manifest, problems, program
+from tests.builders.agents import ASKED, job, manifest, problems, program
 
 WORK = {"work": job()}
 

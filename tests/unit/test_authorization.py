@@ -10,8 +10,8 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.authorization import check_allowed
 from heed.core.policy.permissions import OPEN, Permissions
 from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
-from tests.unit.builders import job, manifest
-from tests.unit.policies import allowed, grant, policy
+from tests.builders.agents import job, manifest
+from tests.builders.policies import allowed, grant, policy
 
 REMEDY = "change it, or ask who may change the policy"
 BEGIN: dict[str, Any] = {"name": "begin", "start": [{"task": "look"}]}

@@ -9,7 +9,7 @@ from heed.core.effects import CancelTask, Effect, StartTask
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch, still_owed
 from heed.engine.rate_limit import CommitRate
-from tests.unit.builders import received
+from tests.builders.events import received
 from tests.unit.inmemory import message, pending, with_tasks
 
 

@@ -21,7 +21,8 @@ from heed.engine.deferred_queue import DeferredQueue
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
 from heed.sandbox.decision_pool import Guard
-from tests.unit.builders import at, program, received
+from tests.builders.agents import program
+from tests.builders.events import at, received
 from tests.unit.inmemory import Bus, Reader, sequences, turns
 
 AGENT = program(

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed.core.codec.canonical_json import canonical, compact, merge_patch
-from tests.unit.builders import merged, stored
+from tests.builders.values import merged, stored
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | numbers | st.text(max_size=5)

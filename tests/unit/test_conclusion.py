@@ -15,7 +15,8 @@ from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
-from tests.unit.builders import AGENT, NAMESPACE, UID, at, program, received
+from tests.builders.agents import AGENT, NAMESPACE, UID, program
+from tests.builders.events import at, received
 
 AGENT_ = program({})
 LEDGER = Ledger(

@@ -13,7 +13,9 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
 from heed.local.console import WIDTH, Console, ConsoleLog, Form, short
-from tests.unit.builders import fold, program, received
+from tests.builders.agents import program
+from tests.builders.decisions import fold
+from tests.builders.events import received
 
 AGENT = AgentRef("default", "greeter", "uid")
 EVIL = "\x1b]0;owned\x07 \x9b2J \u202etxt"

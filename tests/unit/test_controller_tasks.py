@@ -9,9 +9,9 @@ import pytest
 
 from heed import names
 from heed.kube.status.loop_health import Patience
+from tests.builders.agents import job
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
-from tests.unit.builders import job
 from tests.unit.fleets import NOTE, START, World, fleet_on, path, ref
 
 JOBS = "/apis/batch/v1/namespaces/demo/jobs"

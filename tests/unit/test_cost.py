@@ -22,7 +22,7 @@ from heed.core.cel.polynomial import (
     times,
     without,
 )
-from tests.unit.builders import job, program
+from tests.builders.agents import job, program
 from tests.unit.test_expression import json_values
 
 SMALL = {

@@ -17,8 +17,9 @@ from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, job, program, received, task_end
-from tests.unit.policies import document
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.events import at, received, task_end
+from tests.builders.policies import document
 
 PLAIN = program({"state": {"n": "${event.data}"}})
 CHOOSY = program(

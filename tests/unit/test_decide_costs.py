@@ -13,18 +13,9 @@ from heed.core.decision.decide import decide
 from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
-from tests.unit.builders import (
-    after,
-    fold,
-    job,
-    manifest,
-    only_task,
-    problems,
-    program,
-    received,
-    states,
-    task_end,
-)
+from tests.builders.agents import job, manifest, problems, program
+from tests.builders.decisions import after, fold, only_task, states
+from tests.builders.events import received, task_end
 
 
 def letter(program_: Any, *events: Any) -> tuple[str, str | None]:

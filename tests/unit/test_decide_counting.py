@@ -14,21 +14,9 @@ from heed.core.effects import Publish
 from heed.core.events import Event, Received
 from heed.core.ledger.dedup_window import SIZE as REMEMBERED_EVENTS
 from heed.core.ledger.ledger import Ledger, settle, total_decided
-from tests.unit.builders import (
-    AGENT,
-    ASKED,
-    NAMESPACE,
-    after,
-    at,
-    fold,
-    job,
-    malformed,
-    only_task,
-    program,
-    received,
-    states,
-    task_end,
-)
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.decisions import after, fold, only_task, states
+from tests.builders.events import at, malformed, received, task_end
 
 COUNTING = program({"state": {"n": "${state.?n.orValue(0) + 1}"}})
 WORKING = program(

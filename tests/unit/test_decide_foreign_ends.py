@@ -13,19 +13,9 @@ from heed.core.events import Received, Redrive
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dump, owed_effects, settle
 from heed.engine.batch import still_owed
-from tests.unit.builders import (
-    AGENT,
-    NAMESPACE,
-    after,
-    emitted,
-    fold,
-    job,
-    only_task,
-    program,
-    received,
-    states,
-    task_end,
-)
+from tests.builders.agents import AGENT, NAMESPACE, job, program
+from tests.builders.decisions import after, emitted, fold, only_task, states
+from tests.builders.events import received, task_end
 
 HALT, MORE = "com.example.halt", "com.example.more"
 BEGIN = {

@@ -7,7 +7,8 @@ import pytest
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import job, program, received
+from tests.builders.agents import job, program
+from tests.builders.events import received
 
 MISSING = 'there is no "missing"; guard it with has(…) or use .?missing.orValue(…)'
 DATA = {"text": "A b", "number": 7, "big": "x" * 200_000}

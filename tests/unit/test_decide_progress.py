@@ -13,21 +13,9 @@ from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import AllowList, Permissions
 from heed.core.tasks.work import work_of
-from tests.unit.builders import (
-    AGENT,
-    NAMESPACE,
-    after,
-    at,
-    emitted,
-    fold,
-    job,
-    only_task,
-    program,
-    received,
-    states,
-    task_end,
-    work,
-)
+from tests.builders.agents import AGENT, NAMESPACE, job, program
+from tests.builders.decisions import after, emitted, fold, only_task, states, work
+from tests.builders.events import at, received, task_end
 
 REPORTING = program(
     {"name": "begin", "start": [{"task": "work", "input": "${event.data}"}]},

@@ -12,20 +12,10 @@ from heed.core.decision.handlers import MAX_STATE_BYTES
 from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
 from heed.core.ledger.ledger import Ledger, dump, load, owed_effects
-from tests.unit.builders import (
-    AGENT,
-    ASKED,
-    NAMESPACE,
-    after,
-    emitted,
-    fold,
-    job,
-    program,
-    received,
-    states,
-    stored,
-    work,
-)
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.decisions import after, emitted, fold, states, work
+from tests.builders.events import received
+from tests.builders.values import stored
 
 
 def on_one(*handlers: dict[str, Any], data: Any = None, **spec: Any) -> Decision:
@@ -452,7 +442,9 @@ def test_bytes_are_base64_to_expressions_so_that_no_zero_cuts_them_off() -> None
 SCRIPT = """
 from heed.core.ledger.ledger import dump
 from heed.core.codec.canonical_json import compact
-from tests.unit.builders import after, job, program, received
+from tests.builders.agents import job, program
+from tests.builders.decisions import after
+from tests.builders.events import received
 agent = program(
     {"state": {"b": {"y": 1, "x": "${event.data}"}, "a": 1}, "start": [{"task": "work", "input": {"z": 1, "a": 2}}],
      "emit": [{"type": "x.y", "data": "${event.data}"}]},

@@ -11,20 +11,10 @@ from heed.core.decision.decide import decide
 from heed.core.decision.explain import why_ignored
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, total_decided
-from tests.unit.builders import (
-    AGENT,
-    ASKED,
-    NAMESPACE,
-    after,
-    emitted,
-    fold,
-    job,
-    manifest,
-    program,
-    received,
-    task_end,
-)
-from tests.unit.policies import allowed, grant
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, manifest, program
+from tests.builders.decisions import after, emitted, fold
+from tests.builders.events import received, task_end
+from tests.builders.policies import allowed, grant
 
 BROKEN = program({"name": "note", "state": {"x": "${event.data.missing}"}})
 MENDED = program({"name": "note", "state": {"x": "${event.id}"}})

@@ -13,22 +13,9 @@ from heed.core.effects import CancelTask, StartTask, TaskEnd
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, owed_effects, settle
 from heed.core.tasks.work import end_event, end_subject, work_of
-from tests.unit.builders import (
-    AGENT,
-    ASKED,
-    NAMESPACE,
-    after,
-    at,
-    emitted,
-    fold,
-    job,
-    only_task,
-    program,
-    received,
-    states,
-    task_end,
-    work,
-)
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.decisions import after, emitted, fold, only_task, states, work
+from tests.builders.events import at, received, task_end
 
 STOP, HALT = "com.example.stop", "com.example.halt"
 WORKING = program(

@@ -18,7 +18,8 @@ from heed.sandbox.decision_pool import SLOW, Guard
 from heed.sandbox.decision_worker import Request
 from heed.sandbox.supervisor import WorkerDied, WorkerSpec
 from heed.sandbox.worker import ANSWER, PLACE
-from tests.unit.builders import malformed, program, received
+from tests.builders.agents import program
+from tests.builders.events import malformed, received
 
 SEARCH = {
     "name": "search",

@@ -19,8 +19,9 @@ from heed.sandbox.decision_pool import Guard, _Conversation
 from heed.sandbox.decision_worker import Request, Source
 from heed.sandbox.supervisor import Supervisor, WorkerDied, WorkerProcess, WorkerSpec
 from heed.sandbox.worker import read_frame
+from tests.builders.agents import program
+from tests.builders.events import received
 from tests.patience import PATIENCE
-from tests.unit.builders import program, received
 
 AGENT = program({"state": {"seen": "${event.id}"}})
 EVENT, LEDGER = received(7), Ledger()

@@ -19,7 +19,9 @@ from heed.core.schema.registry import compile_schemas
 from heed.sandbox import decision_worker
 from heed.sandbox.decision_worker import DecisionWorker, Request, Source
 from heed.sandbox.worker import ANSWER, PLACE, READY, UNKNOWN, framed, read_frame
-from tests.unit.builders import after, job, program, received
+from tests.builders.agents import job, program
+from tests.builders.decisions import after
+from tests.builders.events import received
 from tests.unit.test_event_types import event_type
 
 COUNT = {"name": "count", "state": {"n": "${state.?n.orValue(0) + 1}"}}

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from heed.sandbox.worker import ANSWER, PLACE, READY, framed
+from tests.builders.agents import program
+from tests.builders.events import received
 from tests.patience import PATIENCE
-from tests.unit.builders import program, received
 from tests.unit.test_decision_worker import COUNT, frames, request
 
 WORKER = """

@@ -13,7 +13,10 @@ from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
-from tests.unit.builders import after, at, fold, job, merged, program, received, stored, task_end
+from tests.builders.agents import job, program
+from tests.builders.decisions import after, fold
+from tests.builders.events import at, received, task_end
+from tests.builders.values import merged, stored
 
 CLOSE = "com.example.close"
 NOTES = "${state.?n.orValue([]) + [event.id]}"

@@ -15,7 +15,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
 from heed.engine.deferred_queue import AT_ONCE, EACH, MOST, DeferredQueue, only_inbox
 from heed.engine.rate_limit import CommitRate
-from tests.unit.builders import received
+from tests.builders.events import received
 from tests.unit.inmemory import CREATED, Bus, message, pending, sequences
 
 BUDGET = 3_000_000

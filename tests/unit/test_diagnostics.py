@@ -6,8 +6,8 @@ import pytest
 
 from heed.core.cel.diagnostics import FUNCTIONS
 from heed.core.cel.expression import ExpressionError, compile_expression
+from tests.builders.expressions import scope
 from tests.markdown import ROOT
-from tests.unit.builders import scope
 
 STATE = {"none": None, "text": "x", "number": 3, "part": 1.5, "list": [1]}
 

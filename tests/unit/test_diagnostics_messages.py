@@ -6,7 +6,7 @@ import pytest
 
 from heed.core.cel.diagnostics import function_instead, no_list, no_map, readable, remedies
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression, out_of_memory, weight
-from tests.unit.builders import scope
+from tests.builders.expressions import scope
 
 BOOLEAN = "what stands before ? has to be true or false; compare it with something"
 BRANCHES = "what stands on both sides of : has to be of one type; write dyn(…) around one of them"

@@ -11,10 +11,12 @@ from heed import names
 from heed.core.effects import StartTask
 from heed.engine.effect_executor import STARTS_AT_ONCE
 from heed.errors import TaskRefused, TaskUnavailable
+from tests.builders.agents import job, program
+from tests.builders.decisions import after, only_task
+from tests.builders.events import received
+from tests.builders.policies import allowed, policy
 from tests.integration.waiting import until
-from tests.unit.builders import after, job, only_task, program, received
 from tests.unit.inmemory import AGENT, INBOX, Bench, pending, start, turns, with_tasks
-from tests.unit.policies import allowed, policy
 
 # ── starts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -16,8 +16,8 @@ from heed.engine.observer import LogObserver
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import event_recorder
 from heed.kube.status.event_recorder import MAX_MESSAGE, Happenings, happening
+from tests.builders.events import received
 from tests.patience import PATIENCE
-from tests.unit.builders import received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 OTHER = AgentRef("demo", "writer", "uid-2")

@@ -16,8 +16,10 @@ from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, total_decided
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import DecisionFailed
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, emitted, fold, manifest, received, states
-from tests.unit.policies import allowed, grant
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, manifest
+from tests.builders.decisions import emitted, fold, states
+from tests.builders.events import received
+from tests.builders.policies import allowed, grant
 
 ANSWERED = "com.example.question.answered"
 TOPIC = {"type": "object", "required": ["topic"], "properties": {"topic": {"type": "string"}}}

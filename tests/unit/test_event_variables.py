@@ -2,7 +2,7 @@
 
 from heed.core.decision.event_variables import variables_of
 from heed.core.events import Event
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
 
 AGENT_ = program({})
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from heed.api.agent import MAX_EXPRESSION_CHARS
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.codec.strict_json import MAX_DEPTH
-from tests.unit.builders import scope
+from tests.builders.expressions import scope
 
 
 def value(source: str, **variables: Any) -> Any:

@@ -21,8 +21,8 @@ from heed.core.compiler.unknown_members import OF_ENDS
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.schema.registry import compile_schemas
 from heed.core.tasks.work import end_event
+from tests.builders.agents import ASKED, job, manifest, problems
 from tests.builders.events import data_of
-from tests.unit.builders import ASKED, job, manifest, problems
 
 TASKS = {"research": job("${input.topic}")}
 START = {"state": {"answer": "x"}, "start": [{"task": "research", "input": {"topic": "x"}}]}

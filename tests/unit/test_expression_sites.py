@@ -8,7 +8,7 @@ from heed import names
 from heed.core.cel.variables import ALL, OF_EVENTS, OF_TASKS
 from heed.core.compiler.expression_sites import ExpressionSite, places_of
 from heed.core.compiler.trial_evaluation import tried
-from tests.unit.builders import ASKED, job, program
+from tests.builders.agents import ASKED, job, program
 
 FAILED = names.TASK_FAILED
 WHOLE = program(

@@ -13,7 +13,7 @@ from heed.api.agent import (
 from heed.core.compiler import validation
 from heed.core.compiler.validation import Compiler
 from heed.errors import Problem
-from tests.unit.builders import manifest
+from tests.builders.agents import manifest
 
 
 def spec(*handlers: dict[str, Any], **fields: Any) -> AgentSpec:

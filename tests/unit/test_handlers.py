@@ -13,7 +13,7 @@ from heed.core.decision.handlers import react
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.events import Event
 from heed.errors import DecisionFailed
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
 from tests.unit.reactions import agent, failure, reacted
 
 # ── what expressions see ────────────────────────────────────────────────────────────────────────────────────────────

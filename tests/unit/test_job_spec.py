@@ -21,7 +21,8 @@ from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulat
 from heed.errors import Problem
 from heed.kube.jobs.manifest import job_manifest, release
 from tests import jobfields
-from tests.unit.builders import AGENT, NAMESPACE, manifest, problems, program, received
+from tests.builders.agents import AGENT, NAMESPACE, manifest, problems, program
+from tests.builders.events import received
 
 PATH = "spec.tasks.work.job"
 POD = f"{PATH}.template.spec"

@@ -9,7 +9,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
 from heed.engine.lag import Lag, lag_of
 from heed.engine.read_buffer import ReadBuffer
-from tests.unit.builders import at, received
+from tests.builders.events import at, received
 from tests.unit.inmemory import Reader, turns
 
 

@@ -16,19 +16,10 @@ from heed.core.decision.decide import decide
 from heed.core.decision.model import Outcome
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, abandoned, dump, load, owed_effects, patch, settle
-from tests.unit.builders import (
-    UID,
-    after,
-    fold,
-    job,
-    malformed,
-    merged,
-    program,
-    received,
-    states,
-    stored,
-    task_end,
-)
+from tests.builders.agents import UID, job, program
+from tests.builders.decisions import after, fold, states
+from tests.builders.events import malformed, received, task_end
+from tests.builders.values import merged, stored
 
 SET, START, STOP, HALT, BREAK = (f"com.example.{name}" for name in ("set", "start", "stop", "halt", "break"))
 

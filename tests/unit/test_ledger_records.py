@@ -36,7 +36,7 @@ from heed.core.ledger.ledger import (
     total_decided,
     without,
 )
-from tests.unit.builders import at
+from tests.builders.events import at
 
 OWED = PendingTask(
     "work", "s", "job", at(1), TaskCause("e1", 4, "c1", 2, "00-1"), at(9), input={"n": 1}, owed="{}"

@@ -13,8 +13,10 @@ from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import ASKED, UID, at, failure_of, job, program, received
-from tests.unit.policies import allowed, policy, restricted
+from tests.builders.agents import ASKED, UID, job, program
+from tests.builders.decisions import failure_of
+from tests.builders.events import at, received
+from tests.builders.policies import allowed, policy, restricted
 from tests.unit.steps import admitted, finished, routed
 
 STOP, MINUTE = "com.example.stop", "2026-01-31T12:00:00Z"

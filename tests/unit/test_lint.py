@@ -9,7 +9,7 @@ from heed.api.agent import Agent
 from heed.api.validation import parse_agent
 from heed.core.compiler.lint import ANY, advise, direct_types
 from heed.errors import Problem
-from tests.unit.builders import ASKED, NAMESPACE, job, manifest
+from tests.builders.agents import ASKED, NAMESPACE, job, manifest
 
 
 def agent(*handlers: dict[str, Any], **spec: Any) -> Agent:

@@ -16,11 +16,12 @@ from heed.engine import deferred_queue
 from heed.engine.lag import Lag
 from heed.engine.loop import STEADY
 from heed.errors import BusUnavailable, HeedError, LedgerConflict, LedgerGone, LedgerUnavailable, ReaderLost
+from tests.builders.agents import program
+from tests.builders.events import received
+from tests.builders.policies import allowed, policy, restricted
 from tests.integration.waiting import until
-from tests.unit.builders import program, received
 from tests.unit.inmemory import CREATED, FUTURE, PAST, Reader, message, pending, start, turns, with_tasks
 from tests.unit.loops import ASK, NO_ROOM, SINCE, TIGHT, Lives, at_place
-from tests.unit.policies import allowed, policy, restricted
 
 AGENT = AgentRef("demo", "researcher", "5c3b1f9e-uid")
 INBOX, ALL = program(ASK).inbox, program(ASK).subjects

@@ -13,8 +13,9 @@ from heed.engine.lag import Lag
 from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.errors import LedgerConflict, TaskUnavailable
 from heed.util.backoff import Backoff
+from tests.builders.agents import job, program
+from tests.builders.events import at, received, task_end
 from tests.integration.waiting import until
-from tests.unit.builders import at, job, program, received, task_end
 from tests.unit.inmemory import CREATED, Bus, Reader, message, start, turns, with_tasks
 from tests.unit.loops import NO_ROOM, SAY, THERE, TIGHT, Lives, at_place
 

@@ -15,8 +15,9 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine import deferred_queue, loop, task_deadlines
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, ReaderLost
+from tests.builders.agents import program
+from tests.builders.events import at, received
 from tests.integration.waiting import until
-from tests.unit.builders import at, program, received
 from tests.unit.inmemory import CREATED, Reader
 from tests.unit.loops import ASK, NO_ROOM, THERE, TIGHT, Life, Lives, at_place
 

@@ -12,7 +12,7 @@ from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.job_contract import REASON_LOST
 from heed.engine.observer import LogObserver
-from tests.unit.builders import received
+from tests.builders.events import received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 AT = "2026-01-31T12:00:00.123456Z"

@@ -12,7 +12,8 @@ from heed.core.events import Received
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import at, program, received
+from tests.builders.agents import program
+from tests.builders.events import at, received
 
 PLAIN = program({}, session={"idleTimeout": "60s"})
 TASK = PendingTask("work", "a", "job", at(1), TaskCause("e1", 1, "c1"), phase="Started")

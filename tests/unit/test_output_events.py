@@ -20,8 +20,10 @@ from heed.core.effects import Publish
 from heed.core.events import MAX_HOPS, Event
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, program, received
-from tests.unit.policies import allowed, document, policy, restricted
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, program
+from tests.builders.decisions import failure_of
+from tests.builders.events import at, received
+from tests.builders.policies import allowed, document, policy, restricted
 from tests.unit.steps import handled, routed
 
 AGENT_ = program({})

@@ -15,8 +15,10 @@ from heed.core.decision.outputs import MAX_WORK_BYTES, Outputs
 from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, at, failure_of, job, program, received
-from tests.unit.policies import allowed, policy, restricted
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, job, program
+from tests.builders.decisions import failure_of
+from tests.builders.events import at, received
+from tests.builders.policies import allowed, policy, restricted
 from tests.unit.steps import handled, routed
 
 TASKS = {

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.policy.permissions import OPEN, AllowList, Permissions, Quota, VisibleEvents
-from tests.unit.policies import allowed, grant, policy
+from tests.builders.policies import allowed, grant, policy
 
 STRICT = ("demo/strict",)
 MAY = Permissions(

@@ -9,8 +9,8 @@ from heed.api.policy import AgentPolicy, closed_policy, parse_policy
 from heed.core.policy.permissions import OPEN, Permissions
 from heed.core.policy.pod_rules import glob_matches
 from heed.errors import InvalidManifest
-from tests.unit.builders import NAMESPACE
-from tests.unit.policies import allowed, document, grant, policy
+from tests.builders.agents import NAMESPACE
+from tests.builders.policies import allowed, document, grant, policy
 
 IMAGE = "ghcr.io/example/work:1"
 RESTRICTIONS: dict[str, Any] = {

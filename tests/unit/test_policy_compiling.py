@@ -7,8 +7,8 @@ import pytest
 from heed.core.compiler.authorization import check_allowed
 from heed.core.policy.permissions import OPEN
 from heed.errors import InvalidManifest, PolicyViolation, Problem
-from tests.unit.builders import job, manifest, program
-from tests.unit.policies import allowed, grant, policy, refusal, restricted
+from tests.builders.agents import job, manifest, program
+from tests.builders.policies import allowed, grant, policy, refusal, restricted
 
 NOTE: dict[str, Any] = {"state": {"n": 1}}
 

@@ -14,8 +14,11 @@ from heed.core.effects import CancelTask
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, dump, load, patch, settle
 from heed.core.policy.permissions import OPEN
-from tests.unit.builders import ASKED, at, emitted, fold, job, merged, only_task, received, stored, task_end
-from tests.unit.policies import allowed, grant, policy, restricted
+from tests.builders.agents import ASKED, job
+from tests.builders.decisions import emitted, fold, only_task
+from tests.builders.events import at, received, task_end
+from tests.builders.policies import allowed, grant, policy, restricted
+from tests.builders.values import merged, stored
 
 ANY_TASK = {"from": "${event.data.tasks}"}
 STARTING = {"name": "go", "start": [{"task": "work", "input": "${event.data}"}]}

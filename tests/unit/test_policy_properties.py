@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.core.type_patterns import covers, matches
-from tests.unit.policies import allowed, grant, policy
+from tests.builders.policies import allowed, grant, policy
 
 PATTERNS = st.builds(
     lambda tokens, tail: ".".join([*tokens, *tail]),

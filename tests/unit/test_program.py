@@ -12,9 +12,9 @@ from heed.core.effects import AgentRef
 from heed.core.policy.permissions import OPEN
 from heed.core.schema.registry import NO_SCHEMAS
 from heed.errors import InvalidManifest, PolicyViolation
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, UID, job, manifest, problems, program
-from tests.unit.builders import scope as scope_of
-from tests.unit.policies import allowed, grant, policy, restricted
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, job, manifest, problems, program
+from tests.builders.expressions import scope as scope_of
+from tests.builders.policies import allowed, grant, policy, restricted
 
 STOP = "com.example.stop"
 SCOPE = scope_of(event={"id": "e1", "data": {"n": 1}}, state={"n": 2}, task={"id": "t"}, input="i")

@@ -7,7 +7,7 @@ import pytest
 
 from heed.core.cel.polynomial import NONE, plus, scaled
 from heed.core.compiler.program import Program
-from tests.unit.builders import ASKED, job, program
+from tests.builders.agents import ASKED, job, program
 
 COSTLY = "event.data.all(a, event.data.all(b, event.data.all(c, a == b && b == c)))"
 MANY = [1] * 400

@@ -10,7 +10,8 @@ from heed.core.decision import quotas
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import Quota, Quotas
-from tests.unit.builders import at, failure_of
+from tests.builders.decisions import failure_of
+from tests.builders.events import at
 
 MINUTE = "2026-01-31T12:01:00Z"
 SAYS = "AgentPolicy demo/strict allows at most"

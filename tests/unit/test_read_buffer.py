@@ -8,8 +8,8 @@ from heed.api.status import Cursor
 from heed.core.ledger.ledger import Ledger
 from heed.engine.read_buffer import READ_AT_ONCE, ReadBuffer
 from heed.errors import ReaderLost
+from tests.builders.events import received
 from tests.patience import PATIENCE
-from tests.unit.builders import received
 from tests.unit.inmemory import CREATED, Reader, sequences, turns
 
 

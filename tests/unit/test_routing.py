@@ -17,8 +17,10 @@ from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, job, program, received, task_end
-from tests.unit.policies import allowed, grant, restricted
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.decisions import failure_of
+from tests.builders.events import at, received, task_end
+from tests.builders.policies import allowed, grant, restricted
 from tests.unit.steps import routed
 
 NOTE: dict[str, Any] = {"when": "event.data.?result.orValue(1) != 0 && event.data.?percent.orValue(1) != 0"}

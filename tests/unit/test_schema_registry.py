@@ -18,7 +18,7 @@ from heed.core.schema.registry import (
     compile_type,
     together,
 )
-from tests.unit.builders import ASKED, NAMESPACE
+from tests.builders.agents import ASKED, NAMESPACE
 from tests.unit.test_event_types import event_type, schemas
 
 NUMBER = {"type": "integer"}

@@ -8,7 +8,9 @@ import pytest
 from heed import names
 from heed.core.decision.session_admission import admit
 from heed.core.events import Event, Received, Redrive
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, failure_of, program, received
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
+from tests.builders.decisions import failure_of
+from tests.builders.events import at, received
 from tests.unit.steps import routed
 
 EVENT = Event("e5", "/shop", ASKED, extensions={"correlationid": "c5"})

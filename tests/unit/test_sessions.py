@@ -13,7 +13,9 @@ from heed.core.decision import sessions
 from heed.core.decision.sessions import MAX_KEY
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import ASKED, at, failure_of, program, received
+from tests.builders.agents import ASKED, program
+from tests.builders.decisions import failure_of
+from tests.builders.events import at, received
 
 PLAIN = program({}, session={"idleTimeout": "60s"})
 EVENT = Event("e5", "/shop", ASKED, extensions={"correlationid": "c5"})

@@ -3,7 +3,7 @@
 from heed import names
 from heed.core.effects import TaskWork
 from heed.core.simulation.simulator import StubbedEnd
-from tests.unit.builders import AGENT, NAMESPACE, job, program
+from tests.builders.agents import AGENT, NAMESPACE, job, program
 from tests.unit.simulations import HALT, STOP, WORKER, in_turn, message, run, state, stream, told
 
 # ── how tasks end ───────────────────────────────────────────────────────────────────────────────────────────────────

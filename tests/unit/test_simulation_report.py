@@ -14,7 +14,8 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump
 from heed.core.simulation.report import transcript
 from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, job, malformed, program, received
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
+from tests.builders.events import malformed, received
 
 STOP = "com.example.stop"
 TELLER = program(

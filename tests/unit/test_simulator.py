@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.core.effects import AgentRef
 from heed.core.simulation.simulator import SimulationRun, StubbedEnd, identified
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, program
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
 from tests.unit.simulations import STOP, WORKER, message, run, stream
 
 # ── the clock ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -9,7 +9,8 @@ from heed.core.decision.decide import decide
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
-from tests.unit.builders import AGENT, ASKED, NAMESPACE, at, program
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
+from tests.builders.events import at
 
 LISTENER = program({"name": "hear", "type": ASKED, "state": {"heard": "${event.data}"}})
 

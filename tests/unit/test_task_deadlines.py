@@ -13,7 +13,9 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine import task_deadlines
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.task_deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, TaskDeadlines, due, next_due
-from tests.unit.builders import after, at, job, program, received
+from tests.builders.agents import job, program
+from tests.builders.decisions import after
+from tests.builders.events import at, received
 from tests.unit.inmemory import AGENT as REF
 from tests.unit.inmemory import Bus, Runner, Watcher, pending, turns, with_tasks
 

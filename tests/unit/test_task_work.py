@@ -11,7 +11,7 @@ from heed.api.status import PendingTask, TaskCause
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.tasks.work import end_event, end_subject, in_few_words, owed_work, progress_event, work_of
-from tests.unit.builders import at
+from tests.builders.events import at
 
 AGENT = AgentRef("demo", "clerk", "uid")
 CAUSE = TaskCause("e1", 1, "c1", 4, "00-1", "a=b")

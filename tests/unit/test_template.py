@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed.core.cel.template import TemplateError, compile_template, is_single
-from tests.unit.builders import scope
+from tests.builders.expressions import scope
 
 
 def render(template: Any, **variables: Any) -> Any:

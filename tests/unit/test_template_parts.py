@@ -6,7 +6,7 @@ import pytest
 
 from heed.core.cel.expression import ExpressionError
 from heed.core.cel.template import ExpressionSlot, TemplateError, compile_template, is_single, sources
-from tests.unit.builders import scope
+from tests.builders.expressions import scope
 from tests.unit.test_cost_bounds import bounds_of
 
 EVENT = {"n": 3, "s": "$x", "list": ["$a", {"k$": "$b", "n": 1}]}

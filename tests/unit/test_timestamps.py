@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from heed.core.cel.expression import compile_expression
 from heed.core.cel.timestamps import duration_text, timestamp_text
-from tests.unit.builders import after, fold, program, received, scope
+from tests.builders.agents import program
+from tests.builders.decisions import after, fold
+from tests.builders.events import received
+from tests.builders.expressions import scope
 
 NANOSECONDS = st.one_of(st.integers(0, 999_999_999), st.sampled_from([0, 1, 500, 120_000, 500_000_000]))
 TIMESTAMP = compile_expression("[timestamp(event.data)]")

@@ -9,8 +9,10 @@ import yaml
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.ledger.ledger import Ledger
+from tests.builders.agents import job, program
+from tests.builders.decisions import emitted
+from tests.builders.events import received, task_end
 from tests.markdown import ROOT, blocks
-from tests.unit.builders import emitted, job, program, received, task_end
 
 PLACED, ORDERED = "com.example.order.placed", "com.example.basket.ordered"
 SHAPES: list[Any] = [None, "text", "", 3, 1.5, True, [], [1], {}]

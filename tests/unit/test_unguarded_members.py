@@ -8,7 +8,7 @@ import pytest
 from heed.core.compiler.expression_sites import places_of
 from heed.core.compiler.program import Program
 from heed.core.compiler.unguarded_members import MemberGuards, guard, null_on_the_way, unasked
-from tests.unit.builders import ASKED, job, program
+from tests.builders.agents import ASKED, job, program
 from tests.unit.test_event_types import event_type, schemas
 
 NOTHING = "which nothing asks for and no EventType here requires"

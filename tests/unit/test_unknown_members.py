@@ -6,7 +6,7 @@ import pytest
 
 from heed.core.compiler.expression_sites import places_of
 from heed.core.compiler.unknown_members import KnownMembers, unknown_members
-from tests.unit.builders import job, program
+from tests.builders.agents import job, program
 
 TASKS = {"work": job(), "other": job()}
 ATTRIBUTES = (

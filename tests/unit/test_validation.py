@@ -17,7 +17,7 @@ from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.compiler import validation
 from heed.core.compiler.validation import Compiler
 from heed.errors import Problem
-from tests.unit.builders import ASKED, job, manifest
+from tests.builders.agents import ASKED, job, manifest
 
 
 def spec(*handlers: dict[str, Any], **fields: Any) -> AgentSpec:

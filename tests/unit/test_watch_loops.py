@@ -21,9 +21,9 @@ from heed.kube.probes import ProbeState, serving_health
 from heed.kube.status.event_recorder import Happenings
 from heed.kube.status.loop_health import Standings
 from heed.settings import Settings
+from tests.builders.agents import manifest, program
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
-from tests.unit.builders import manifest, program
 from tests.unit.replicas import Led
 
 AGENT = AgentRef("demo", "researcher", "uid-1")

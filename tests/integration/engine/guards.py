@@ -10,9 +10,9 @@ import pytest
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision
 from heed.sandbox.decision_pool import Guard
+from tests.builders.agents import program
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
-from tests.unit.builders import program
 
 SEARCH = {
     "name": "search",

@@ -10,9 +10,10 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.ledger.ledger import Ledger
 from heed.sandbox import decision_pool
 from heed.sandbox.decision_pool import Guard
+from tests.builders.agents import program
+from tests.builders.events import received
 from tests.integration.engine.guards import LONG, SEARCH, SHORT
 from tests.integration.engine.world import IN, World
-from tests.unit.builders import program, received
 
 
 def searching(world: World) -> Program:

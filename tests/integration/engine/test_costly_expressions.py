@@ -17,9 +17,11 @@ from heed.core.simulation.simulator import simulate
 from heed.core.simulation.task_stubs import answering
 from heed.sandbox.decision_pool import Guard
 from heed.sandbox.decision_worker import Request
+from tests.builders.agents import job
+from tests.builders.decisions import only_task
+from tests.builders.events import malformed, received, task_end
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, letter, of, stand_in
 from tests.markdown import ROOT
-from tests.unit.builders import job, malformed, only_task, received, task_end
 
 DOUBLING = {
     "name": "double",

@@ -12,8 +12,8 @@ from heed.core.decision.decide import decide
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from heed.sandbox.decision_pool import Guard
+from tests.builders.events import received
 from tests.integration.engine.guards import letter, of, stand_in
-from tests.unit.builders import received
 from tests.unit.test_event_types import ANSWERED, event_type
 
 TREE = {"properties": {"in": {"items": {"$ref": "#"}}, "name": {"type": "string"}}}

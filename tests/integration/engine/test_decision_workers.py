@@ -13,11 +13,11 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
 from heed.sandbox.decision_pool import Guard
 from heed.sandbox.decision_worker import unpacked
+from tests.builders.events import received
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, gone, letter, of
 from tests.integration.waiting import until
 from tests.markdown import ROOT
 from tests.patience import PATIENCE
-from tests.unit.builders import received
 
 
 async def test_no_process_is_started_for_what_is_harmless(guard: Guard) -> None:
@@ -148,7 +148,7 @@ sys.path[:0] = {path!r}
 from heed.core.ledger.ledger import Ledger
 from heed.sandbox.decision_pool import Guard
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, of
-from tests.unit.builders import received
+from tests.builders.events import received
 
 async def main():
     guard = Guard(cpu=5)

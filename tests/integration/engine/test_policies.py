@@ -11,12 +11,12 @@ from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import Ledger
 from heed.errors import TaskUnavailable
 from heed.sandbox.decision_pool import Guard
+from tests.builders.events import received
+from tests.builders.policies import allowed, policy, restricted
 from tests.integration.engine.guards import SEARCH, SHORT, letter
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, manifest
 from tests.integration.waiting import until
-from tests.unit.builders import received
-from tests.unit.policies import allowed, policy, restricted
 
 TEMPLATED = {
     "template": {"spec": {"containers": [{"name": "main", "image": "${input}", "command": ["true"]}]}}

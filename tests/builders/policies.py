@@ -10,7 +10,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, permissions
 from heed.errors import InvalidManifest
-from tests.unit.builders import AGENT, NAMESPACE, manifest
+from tests.builders.agents import AGENT, NAMESPACE, manifest
 
 
 def document(kind: str, spec: Any, name: str = "it", namespace: str = NAMESPACE) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def grant(namespace: str, *types: str, to: str = NAMESPACE) -> EventGrant:
 
 
 def allowed(*policies: AgentPolicy, grants: Sequence[EventGrant] = (), **labels: str) -> Permissions:
-    """What these let the Agent of `builders.manifest` do, with these labels."""
+    """What these let the Agent of `agents.manifest` do, with these labels."""
     return permissions(AgentMetadata(name=AGENT, namespace=NAMESPACE, labels=labels), policies, grants)
 
 

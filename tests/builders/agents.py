@@ -1,0 +1,45 @@
+"""Agents as manifests and compiled: a test names the handlers that matter to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from heed import names
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import Program, compile_agent
+from heed.errors import InvalidManifest, Problem
+
+ASKED = "com.example.question.asked"
+NAMESPACE, AGENT, UID = "demo", "researcher", "5c3b1f9e-uid"
+
+
+def job(*args: str, **more: Any) -> dict[str, Any]:
+    """A task that is a job."""
+    container = {"name": "main", "image": "example/work:1", "args": list(args)}
+    return {"job": {"template": {"spec": {"containers": [container]}}}, **more}
+
+
+def manifest(*handlers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    """An Agent that heeds com.example.>, with these handlers, and names for those that have none."""
+    named = [{"name": f"h{index}", "type": ASKED, **handler} for index, handler in enumerate(handlers)]
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "metadata": {"name": AGENT, "namespace": NAMESPACE, "uid": UID, "generation": 3},
+        "spec": {"subscribe": [{"type": "com.example.>"}], "handlers": named, **spec},
+    }
+
+
+def program(*handlers: dict[str, Any], **spec: Any) -> Program:
+    """The Program of such an Agent."""
+    return compile_agent(parse_agent(manifest(*handlers, **spec)))
+
+
+def problems(document: Mapping[str, Any]) -> list[Problem]:
+    """What is wrong with a manifest, none of it where it can be run."""
+    try:
+        compile_agent(parse_agent(document))
+    except InvalidManifest as error:
+        return list(error.problems)
+    return []
