@@ -262,6 +262,22 @@ async def test_an_id_that_somebody_took_on_another_subject_suppresses_nothing(
     assert stored.subject == subject
 
 
+async def test_an_id_that_outlived_its_message_suppresses_nothing(
+    connection: Connection, bus: JetStreamBus, subject: str
+) -> None:
+    # Given an event whose message is gone, while the broker still knows its id
+    stream = connection.client.jetstream()
+    first = await bus.publish(subject, EVENT)
+    await stream.purge_stream(names.STREAM, subject=subject)
+
+    # When it is published again
+    again = await bus.publish(subject, EVENT)
+
+    # Then it is in the stream: what is acknowledged is stored
+    assert again > first
+    assert await stored(bus, subject) == [EVENT]
+
+
 # ── what can never be published ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -6,9 +6,11 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from cloudevents.core.bindings.http import to_binary_event
+from cloudevents.core.v1.event import CloudEvent
 
 from heed.bus.codec.cloudevents import decode
-from heed.core.events import Event
+from heed.core.events import Event, MalformedMessage
 from tests.sdks.sending import EVENTS, HERE, SOURCE, TYPE, Message, subject
 from tests.unit.messages import event_of
 
@@ -63,6 +65,16 @@ def test_what_an_sdk_sent_is_read_as_it_was_meant(message: Message) -> None:
     if "time" in item:
         assert event.time is not None
         assert datetime.fromisoformat(event.time) == datetime.fromisoformat(item["time"])
+
+
+@pytest.mark.parametrize(("text", "wanted"), [("12345", 12345), ('{"a": 1}', {"a": 1}), ("hello", "BadData")])
+def test_a_bare_text_that_python_2_sends_as_json_is_not_that_text(text: str, wanted: Any) -> None:
+    attributes = {"id": "1", "source": SOURCE, "type": TYPE, "specversion": "1.0"}
+    sent = to_binary_event(CloudEvent({**attributes, "datacontenttype": "application/json"}, text))
+
+    found = decode(sent.headers, sent.body, subject())
+
+    assert (found.code if isinstance(found, MalformedMessage) else found.data) == wanted
 
 
 def test_every_sender_is_there_with_every_event() -> None:

@@ -13,7 +13,7 @@ import nats.errors
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import ApiRefused, Connection, NotPermitted
-from heed.bus.client.stored_messages import StoredMessages
+from heed.bus.client.stored_messages import NO_MESSAGE, StoredMessages
 from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_place, missing
 from heed.bus.client.streams import NOT_FOUND
 from heed.bus.codec.cloudevents import STRUCTURED, encode
@@ -203,19 +203,29 @@ class JetStreamBus:
         except ApiRefused:
             self._connection.errors["refused"] += 1
             raise
-        if stored.duplicate and await self._taken(stored, subject):
-            log.warning("a message id was taken on another subject", extra={"subject": subject})
+        if stored.duplicate and (why := await self._why_not_stored(stored, subject)):
+            log.warning(why, extra={"subject": subject})
             others = {name: value for name, value in headers.items() if name != MESSAGE_ID}
             return await self.store(subject, others, payload)
         return stored
 
-    async def _taken(self, stored: PubAck, subject: str) -> bool:
-        """Whether the message that is said to be ours is another's: ids count in the whole stream, for everybody."""
+    async def _why_not_stored(self, duplicate: PubAck, subject: str) -> str | None:
+        """Why a message that the broker dropped as a duplicate is not in the stream; None where it is.
+
+        Ids count in the whole stream, for everybody, and outlive a message that was purged, deleted or dropped.
+        """
         try:
-            first = await self._connection.api(f"STREAM.MSG.GET.{stored.stream}", {"seq": stored.sequence})
+            first = await self._connection.api(
+                f"STREAM.MSG.GET.{duplicate.stream}", {"seq": duplicate.sequence}
+            )
         except NotPermitted:  # a publisher, who is told that it is a duplicate, and not of what
-            return False
-        return bool(first["message"]["subject"] != subject)
+            return None
+        except ApiRefused as error:
+            if error.err_code != NO_MESSAGE:
+                raise
+            return "a message id outlived its message"
+        taken = first["message"]["subject"] != subject
+        return "a message id was taken on another subject" if taken else None
 
 
 def message_id(subject: str, event: Event) -> str:
