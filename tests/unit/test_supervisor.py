@@ -126,6 +126,7 @@ async def test_it_gets_its_limits_and_nothing_of_our_environment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET", "of the operator")
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # `make coverage` would hand that on itself
     supervisor = stage.supervisor()
 
     await stage.ask(supervisor)
