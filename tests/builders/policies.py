@@ -8,7 +8,7 @@ from heed.api.agent import AgentMetadata
 from heed.api.policy import AgentPolicy, EventGrant, parse_grant, parse_policy
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
-from heed.core.policy.permissions import Permissions, permissions
+from heed.core.policy.permissions import Permissions, resolve_permissions
 from heed.errors import InvalidManifest
 from tests.builders.agents import AGENT, NAMESPACE, manifest
 
@@ -32,7 +32,9 @@ def grant(namespace: str, *types: str, to: str = NAMESPACE) -> EventGrant:
 
 def allowed(*policies: AgentPolicy, grants: Sequence[EventGrant] = (), **labels: str) -> Permissions:
     """What these let the Agent of `agents.manifest` do, with these labels."""
-    return permissions(AgentMetadata(name=AGENT, namespace=NAMESPACE, labels=labels), policies, grants)
+    return resolve_permissions(
+        AgentMetadata(name=AGENT, namespace=NAMESPACE, labels=labels), policies, grants
+    )
 
 
 def restricted(may: Permissions, *handlers: dict[str, Any], **spec: Any) -> Program:

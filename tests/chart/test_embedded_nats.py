@@ -18,7 +18,7 @@ from heed.bus.auth.accounts import OPERATOR_CREDS, PUBLISHER_CREDS, broker_keys
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.core.codec.cloudevents_json import build
+from heed.core.codec.cloudevents_json import build_event
 from heed.core.events import Event
 from heed.settings import Settings, StreamSettings
 from tests.chart.rendering import Refused, render
@@ -265,7 +265,7 @@ async def test_real_server_knows_the_keys_that_the_operator_makes(started: str, 
 
 
 def event(type_: str) -> Event:
-    return build({"specversion": "1.0", "id": "1", "source": "/test", "type": type_}, None)
+    return build_event({"specversion": "1.0", "id": "1", "source": "/test", "type": type_}, None)
 
 
 def greeting(url: str) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from heed import names
 from heed.api.conditions import find_condition
-from heed.core.codec.canonical_json import compact
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.controlplane.api import ApiError
@@ -263,7 +263,13 @@ def owed(agent_: str, namespace: str, subject: str, type_: str = ORDERED) -> dic
     """A message as the status holds it until it is published."""
     event = Event(f"f-{len(subject)}", names.agent_source(namespace, agent_), type_, {"n": 666})
     at = "2026-01-01T00:00:00.000000Z"
-    return {"sequence": 1, "index": 0, "subject": subject, "at": at, "event": compact(to_json(event))}
+    return {
+        "sequence": 1,
+        "index": 0,
+        "subject": subject,
+        "at": at,
+        "event": dump_compact(event_to_json(event)),
+    }
 
 
 def pending(deadline: str = "2026-01-01T00:00:01.000000Z", phase: str = "Started") -> dict[str, Any]:

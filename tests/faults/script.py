@@ -15,7 +15,7 @@ from typing import Any
 from heed import names
 from heed.bus.codec.cloudevents import encode
 from heed.bus.jetstream import message_id
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from tests.faults.agents import DOMAIN, NAMESPACES
 
@@ -108,7 +108,7 @@ def _sending(dice: random.Random, namespace: str, story: int, number: int, type_
     if dice.random() < 0.1:
         headers, payload = (
             {"Content-Type": "application/cloudevents+json"},
-            json.dumps(to_json(event)).encode(),
+            json.dumps(event_to_json(event)).encode(),
         )
     if dice.random() < 0.6:
         headers[MESSAGE_ID] = message_id(subject, event)

@@ -24,7 +24,7 @@ from heed.cli.manifest_files import load_agents
 from heed.cli.simulate.scenario import read_events
 from heed.core.events import Event
 from heed.core.ledger.ledger import dump
-from heed.core.simulation.assertions import mismatches
+from heed.core.simulation.assertions import find_mismatches
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.settings import Settings
 from tests.integration.local.examples import Life, life
@@ -188,14 +188,14 @@ async def test_its_events_lead_on_the_local_adapters_to_what_was_simulated(
 
     assert len(emitted) == len(wanted["emitted"])
     for event in wanted["emitted"]:
-        assert any(not list(mismatches(event, found)) for found in emitted), (event, emitted)
+        assert any(not list(find_mismatches(event, found)) for found in emitted), (event, emitted)
     assert sum(len(item["effects"]) for item in one.told("decided")) == len(emitted) + _tasks(wanted)
 
 
 def _remaining(one: Life, wanted: dict[str, Any]) -> list[Any]:
     """What the ledgers still lack."""
     found = {key[1]: dump(loop.ledger) if loop.ledger else {} for key, loop in one.bench.loops.items()}
-    return list(mismatches(wanted["agents"], found))
+    return list(find_mismatches(wanted["agents"], found))
 
 
 def _tasks(wanted: dict[str, Any]) -> int:
@@ -233,7 +233,7 @@ async def test_what_its_readme_says_to_type_runs_on_a_laptop(example: str, tmp_p
 
     assert len(broadcast) == len(wanted)
     for outcome in wanted:
-        assert any(not list(mismatches(outcome, found)) for found in broadcast), (outcome, broadcast)
+        assert any(not list(find_mismatches(outcome, found)) for found in broadcast), (outcome, broadcast)
     for status in statuses:
         assert status["pendingTasks"] == {}
         remembered = [session["state"] for session in status["sessions"].values()]

@@ -17,7 +17,7 @@ from heed.bus.codec.cloudevents import decode
 from heed.bus.codec.dead_letter import original_of, size_of
 from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus, message_id
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent, StreamConflict
 from heed.settings import Settings, StreamSettings
@@ -65,7 +65,7 @@ async def stored(bus: JetStreamBus, *subjects: str) -> list[Event]:
 def owed(event: Event, subject: str, sequence: int = 0) -> OutboxMessage:
     """An emitted event in an outbox."""
     return OutboxMessage(
-        sequence, 0, subject, "2026-01-31T12:00:00.000000Z", event=json.dumps(to_json(event))
+        sequence, 0, subject, "2026-01-31T12:00:00.000000Z", event=json.dumps(event_to_json(event))
     )
 
 

@@ -11,7 +11,7 @@ from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
-from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger
@@ -240,7 +240,7 @@ class Bench:
         self.bus, self.runner, self.watcher = Bus(), Runner(), Watcher()
         self.performers: list[EffectExecutor] = []
 
-    def performer(self, permissions: Permissions = OPEN) -> EffectExecutor:
+    def performer(self, permissions: Permissions = UNRESTRICTED) -> EffectExecutor:
         self.performers.append(EffectExecutor(AGENT, self.bus, self.runner, self.watcher, permissions))
         return self.performers[-1]
 

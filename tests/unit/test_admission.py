@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from heed.core.compiler.admission import (
-    FINE,
+    ADMITTED,
     AdmissionRequest,
     AdmissionVerdict,
     ClusterContext,
+    is_unchanged,
     judge,
-    passes,
 )
 
 Document = dict[str, Any]
@@ -62,14 +62,14 @@ def test_what_stays_as_it_is_passes_however_wrong_it_is() -> None:
     wrong = agent("nothing")
 
     assert paths(judged(wrong)) == ["spec.handlers[0].when"]
-    assert judged(agent("nothing", annotations={"a": "b"}, finalizers=["x"]), wrong) == FINE
-    assert passes(AdmissionRequest("Agent", {**wrong, "status": {"totals": {}}}, wrong))
+    assert judged(agent("nothing", annotations={"a": "b"}, finalizers=["x"]), wrong) == ADMITTED
+    assert is_unchanged(AdmissionRequest("Agent", {**wrong, "status": {"totals": {}}}, wrong))
 
 
 def test_what_is_on_its_way_out_passes() -> None:
     leaving = agent("nothing", deletionTimestamp="2026-11-01T00:00:00Z")
 
-    assert judged(leaving, agent()) == FINE
+    assert judged(leaving, agent()) == ADMITTED
 
 
 def test_a_new_spec_is_judged_also_where_the_old_one_was_wrong() -> None:
@@ -95,7 +95,7 @@ def test_policies_of_other_namespaces_and_for_other_agents_are_nothing_to_it() -
         policy(agentSelector={"matchLabels": {"team": "a"}}),
     ]
 
-    assert judged(agent(), policies=others) == FINE
+    assert judged(agent(), policies=others) == ADMITTED
     assert paths(judged(agent(), policies=[policy("x.other")])) == ["spec.handlers[0].emit[0].type"]
 
 
@@ -113,7 +113,7 @@ def test_a_missing_grant_is_a_warning_and_a_policy_is_not() -> None:
     assert waiting.problems == ()
     assert "waits until it is granted: spec.subscribe[0].namespace" in waiting.warnings[0]
 
-    assert judged(agent(hears="shop"), grants=[grant("x.>")]) == FINE
+    assert judged(agent(hears="shop"), grants=[grant("x.>")]) == ADMITTED
 
     both = judged(agent(hears="shop"), policies=[policy("x.done", subscriptions=[])])
     assert paths(both) == ["spec.subscribe[0].type"]
@@ -127,9 +127,9 @@ def test_a_policy_names_only_agents_that_it_newly_stops() -> None:
     assert [item.partition(":")[0] for item in verdict.warnings] == ["stops Agent demo/b"]
 
     # one that was stopped already is no news, and neither is one that another policy lets run
-    assert judged(policy("x.done"), policy("x.none"), agents=agents, policies=[policy("x.none")]) == FINE
+    assert judged(policy("x.done"), policy("x.none"), agents=agents, policies=[policy("x.none")]) == ADMITTED
     generous = policy("x.>", name="generous")
-    assert judged(policy("x.done"), agents=agents, policies=[generous]) == FINE
+    assert judged(policy("x.done"), agents=agents, policies=[generous]) == ADMITTED
 
 
 def test_a_narrower_grant_names_the_agents_that_it_stops() -> None:
@@ -138,7 +138,7 @@ def test_a_narrower_grant_names_the_agents_that_it_stops() -> None:
     verdict = judged(grant("x.sold"), grant("x.>"), grants=[grant("x.>")], agents=agents)
 
     assert "stops Agent demo/it: spec.subscribe[0].namespace" in verdict.warnings[0]
-    assert judged(grant("x.asked"), grant("x.>"), grants=[grant("x.>")], agents=agents) == FINE
+    assert judged(grant("x.asked"), grant("x.>"), grants=[grant("x.>")], agents=agents) == ADMITTED
 
 
 def test_many_are_counted_and_a_look_that_was_cut_short_says_so() -> None:
@@ -160,7 +160,7 @@ def test_many_are_counted_and_a_look_that_was_cut_short_says_so() -> None:
 def test_a_schema_and_its_examples_are_judged() -> None:
     schema = {"type": "object", "properties": {"topic": {"type": "string"}}}
 
-    assert judged(event_type(schema, {"topic": "tides"}, {})) == FINE
+    assert judged(event_type(schema, {"topic": "tides"}, {})) == ADMITTED
     assert paths(judged(event_type(schema, {}, {"topic": 7}, []))) == ["spec.examples[1]", "spec.examples[2]"]
     assert paths(judged(event_type({"type": "objekt"}, {"topic": 7})))[0].startswith("spec.schema")
 
@@ -183,4 +183,4 @@ def test_the_older_of_two_types_counts() -> None:
 
 
 def test_what_is_not_ours_is_fine() -> None:
-    assert judged(document("Other", {})) == FINE
+    assert judged(document("Other", {})) == ADMITTED

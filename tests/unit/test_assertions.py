@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.simulation.assertions import NOTHING, Mismatch, check_expectation, mismatches, unmet
+from heed.core.simulation.assertions import NOTHING, Mismatch, check_expectation, find_mismatches, find_unmet
 from heed.errors import InvalidManifest
 
 ALL = "agents, outcomes, emitted, tasks, deadLetters, unheard, pending"
@@ -214,7 +214,7 @@ TRANSCRIPT: dict[str, Any] = {
 def test_a_transcript_lacks_what_is_expected_and_not_there(
     expected: dict[str, Any], lacking: list[tuple[str, Any, Any]]
 ) -> None:
-    assert unmet(expected, TRANSCRIPT) == [Mismatch(*item) for item in lacking]
+    assert find_unmet(expected, TRANSCRIPT) == [Mismatch(*item) for item in lacking]
 
 
 @pytest.mark.parametrize(
@@ -236,11 +236,13 @@ def test_a_transcript_lacks_what_is_expected_and_not_there(
     ],
 )
 def test_values_are_compared_as_in_json(expected: Any, found: Any, same: bool) -> None:
-    assert list(mismatches(expected, found, "here")) == ([] if same else [Mismatch("here", expected, found)])
+    assert list(find_mismatches(expected, found, "here")) == (
+        [] if same else [Mismatch("here", expected, found)]
+    )
 
 
 def test_a_path_begins_with_the_name_of_what_is_compared() -> None:
-    assert list(mismatches({"a": {"b": [1]}}, {"a": {"b": [2]}})) == [Mismatch("a.b[0]", 1, 2)]
+    assert list(find_mismatches({"a": {"b": [1]}}, {"a": {"b": [2]}})) == [Mismatch("a.b[0]", 1, 2)]
 
 
 def test_nothing_is_called_nothing() -> None:

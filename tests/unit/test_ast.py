@@ -11,8 +11,8 @@ from heed.core.cel.ast import (
     Node,
     Select,
     UnknownSyntax,
-    nodes_of,
-    syntax_of,
+    parse_syntax,
+    walk_nodes,
 )
 from heed.core.cel.expression import compile_expression
 
@@ -123,15 +123,15 @@ def test_with_types_a_map_has_those_of_keys_and_values_in_turn() -> None:
 
 def test_types_are_found_at_any_depth() -> None:
     typed = tree("event.all(x, [1 + size(x)] == [2])", typed=True)
-    found = {node.function: node.overloads for node in nodes_of(typed) if isinstance(node, Call)}
+    found = {node.function: node.overloads for node in walk_nodes(typed) if isinstance(node, Call)}
 
     assert found["_+_"] == ("add_int64",) and found["_==_"] == ("equals",)
-    assert [node.types for node in nodes_of(typed) if isinstance(node, Literal)] == [("int",), ("int",)]
+    assert [node.types for node in walk_nodes(typed) if isinstance(node, Literal)] == [("int",), ("int",)]
 
 
 def test_all_nodes_are_found_once() -> None:
     source = "{'a': [has(event.b), 1]}.all(x, event.c > x) ? 'y' : event.d['z']"
-    found = list(nodes_of(tree(source)))
+    found = list(walk_nodes(tree(source)))
     names = sorted(node.name for node in found if isinstance(node, Name))
     fields = sorted(node.field for node in found if isinstance(node, Select))
     texts = sorted(node.text for node in found if isinstance(node, Constant) and node.kind == "string")
@@ -176,13 +176,13 @@ UNKNOWN = [  # fields of newer versions, of every wire type
 
 @pytest.mark.parametrize("more", UNKNOWN)
 def test_fields_that_are_not_known_are_passed_over(more: bytes) -> None:
-    assert syntax_of(more + serialised(more + name(b"a"), more)) == Name("a")
+    assert parse_syntax(more + serialised(more + name(b"a"), more)) == Name("a")
 
 
 @pytest.mark.parametrize("kind", [3, 4, 6, 7])
 def test_a_field_of_a_wire_type_that_there_is_not_is_unknown_syntax(kind: int) -> None:
     with pytest.raises(UnknownSyntax, match=f"wire type {kind}"):
-        syntax_of(serialised(varint(99 << 3 | kind) + name(b"a")))
+        parse_syntax(serialised(varint(99 << 3 | kind) + name(b"a")))
 
 
 @pytest.mark.parametrize(
@@ -202,19 +202,19 @@ def test_a_field_of_a_wire_type_that_there_is_not_is_unknown_syntax(kind: int) -
 )
 def test_what_is_no_expression_is_unknown_syntax(data: bytes, said: str) -> None:
     with pytest.raises(UnknownSyntax, match=said):
-        syntax_of(data)
+        parse_syntax(data)
 
 
 def test_a_constant_of_a_type_that_is_not_known_is_another_without_a_text() -> None:
-    assert syntax_of(serialised(field(3, field(8, b"text")))) == Constant(b"", "other")
-    assert syntax_of(serialised(field(3, b""))) == Constant(b"", "other")
+    assert parse_syntax(serialised(field(3, field(8, b"text")))) == Constant(b"", "other")
+    assert parse_syntax(serialised(field(3, b""))) == Constant(b"", "other")
 
 
 def test_a_fold_may_name_two_variables() -> None:
     parts = {1: b"key", 2: name(b"over"), 3: b"sum", 4: name(b"a"), 5: name(b"b"), 6: name(b"c")}
     data = b"".join(field(number, part) for number, part in parts.items())
 
-    fold = syntax_of(serialised(field(9, data + field(7, name(b"d")) + field(8, b"value"))))
+    fold = parse_syntax(serialised(field(9, data + field(7, name(b"d")) + field(8, b"value"))))
 
     each = ("key", "value")
     assert fold == Fold(Name("over"), each, "sum", Name("a"), Name("b"), Name("c"), Name("d"))
@@ -227,7 +227,7 @@ def test_large_numbers_of_nodes_keep_their_types() -> None:
 
     for number in (1, 127, 128, 300, 2**21 + 5):
         items = field(7, field(1, name(b"a", number)) + field(1, name(b"b", number + 1)))
-        literal = syntax_of(serialised(items, facts(number)), typed=True)
+        literal = parse_syntax(serialised(items, facts(number)), typed=True)
         assert isinstance(literal, Literal)
         assert literal.types == ("string", "other")
 
@@ -237,7 +237,7 @@ def test_a_node_without_a_number_and_facts_that_are_none_have_no_types() -> None
     strange = field(3, field(1, b"1")) + field(3, field(1, 2) + field(2, 5)) + field(2, 7)
     items = field(7, b"".join(field(1, name(b"a", number)) for number in (0, 1, 2)))
 
-    literal = syntax_of(serialised(items, strange + entry), typed=True)
+    literal = parse_syntax(serialised(items, strange + entry), typed=True)
 
     assert isinstance(literal, Literal)
     assert literal.types == ("other", "string", "other")
@@ -261,7 +261,7 @@ def test_a_node_without_a_number_and_facts_that_are_none_have_no_types() -> None
     ],
 )
 def test_a_type_has_a_name(type_: bytes, name_: str) -> None:
-    literal = syntax_of(
+    literal = parse_syntax(
         serialised(field(7, field(1, name(b"a", 7))), field(3, field(1, 7) + field(2, type_))), typed=True
     )
 

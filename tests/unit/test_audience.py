@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.compiler.audience import Listener, unheeded
+from heed.core.compiler.audience import Listener, explain_unheeded
 from tests.builders.agents import program
 
 OPEN = [{"type": "com.example.order.*"}, {"type": "com.example.question.asked"}]
@@ -58,20 +58,20 @@ def listener(*types: str, name: str = "clerk", subscribe: Any = OPEN) -> Listene
     ],
 )
 def test_where_nobody_heeds_an_event_the_likely_mistake_is_named(subject: str, why: str | None) -> None:
-    assert unheeded([listener()], subject) == why
+    assert explain_unheeded([listener()], subject) == why
 
 
 def test_one_agent_that_heeds_it_is_enough() -> None:
     deaf = listener("com.example.hint", name="deaf")
 
-    assert unheeded([deaf, listener()], "heed.events.demo.com.example.order.placed") is None
-    assert unheeded([deaf], "heed.events.demo.com.example.order.placed") is not None
+    assert explain_unheeded([deaf, listener()], "heed.events.demo.com.example.order.placed") is None
+    assert explain_unheeded([deaf], "heed.events.demo.com.example.order.placed") is not None
 
 
 def test_a_subscription_alone_does_not_heed() -> None:
     one = listener("com.example.order.placed", subscribe=[{"type": ">"}])
 
-    assert unheeded([one], names.event_subject("demo", "com.example.order.placd")) == (
+    assert explain_unheeded([one], names.event_subject("demo", "com.example.order.placd")) == (
         "no Agent heeds it; did you mean com.example.order.placed?"
     )
 
@@ -79,25 +79,28 @@ def test_a_subscription_alone_does_not_heed() -> None:
 def test_a_handler_of_everything_is_no_reason_to_ask_for_a_subscription() -> None:
     one = listener(">")
 
-    assert unheeded([one], names.event_subject("demo", "org.nothing")) == (
+    assert explain_unheeded([one], names.event_subject("demo", "org.nothing")) == (
         "no Agent heeds it; known are com.example.question.asked"
     )
 
 
 def test_without_agents_there_is_nothing_to_mean() -> None:
-    assert unheeded([], names.event_subject("demo", "org.nothing")) == "no Agent heeds it"
+    assert explain_unheeded([], names.event_subject("demo", "org.nothing")) == "no Agent heeds it"
 
 
 def test_each_subscription_is_looked_at_for_what_may_have_been_meant() -> None:
     many = [Listener("shop", "a", (("shop", "x.one"), ("demo", "x.two"), ("demo", "y.*")), ("y.three", "z"))]
 
-    assert unheeded(many, names.event_subject("demo", "a.b")) == "no Agent heeds it; known are x.two, y.three"
+    assert (
+        explain_unheeded(many, names.event_subject("demo", "a.b"))
+        == "no Agent heeds it; known are x.two, y.three"
+    )
 
 
 def test_no_more_than_five_types_are_named() -> None:
     def known(count: int) -> str | None:
         patterns = tuple(("demo", f"x.{name}") for name in "abcdefg"[:count])
-        return unheeded([Listener("demo", "a", patterns, ())], names.event_subject("demo", "other"))
+        return explain_unheeded([Listener("demo", "a", patterns, ())], names.event_subject("demo", "other"))
 
     assert known(5) == "no Agent heeds it; known are x.a, x.b, x.c, x.d, x.e"
     assert known(6) == "no Agent heeds it; known are x.a, x.b, x.c, x.d, x.e, …"
@@ -107,7 +110,7 @@ def test_no_more_than_five_types_are_named() -> None:
     "subject", ["other.subject", "heed.events.demo", "heed.events.demo.dev.heed.task.completed"]
 )
 def test_what_is_no_event_of_a_type_of_its_own_needs_nobody_to_heed_it(subject: str) -> None:
-    assert unheeded([listener()], subject) is None
+    assert explain_unheeded([listener()], subject) is None
 
 
 def test_a_listener_is_what_its_program_says() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from heed.api.validation import parse_agent
-from heed.core.compiler.authorization import check_allowed
-from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.compiler.authorization import check_permissions
+from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
 from tests.builders.agents import job, manifest
 from tests.builders.policies import allowed, grant, policy
@@ -19,7 +19,7 @@ BEGIN: dict[str, Any] = {"name": "begin", "start": [{"task": "look"}]}
 
 def found(may: Permissions, *handlers: dict[str, Any], **spec: Any) -> list[Problem]:
     problems: list[Problem] = []
-    check_allowed(problems, parse_agent(manifest(*handlers, **spec)), may)
+    check_permissions(problems, parse_agent(manifest(*handlers, **spec)), may)
     return problems
 
 
@@ -35,7 +35,7 @@ OWN = policy("own", subscriptions=[{"type": "com.example.>"}])
 
 
 def test_who_is_bound_by_nothing_may_do_everything() -> None:
-    assert found(OPEN, BEGIN, tasks=TASKS) == []
+    assert found(UNRESTRICTED, BEGIN, tasks=TASKS) == []
 
 
 def test_each_task_and_each_job_is_looked_at() -> None:

@@ -11,7 +11,7 @@ from heed import names
 from heed.api.status import Session
 from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
+from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine import batching
@@ -109,9 +109,9 @@ async def test_a_full_batch_takes_no_more() -> None:
 @pytest.mark.parametrize(
     ("count", "ahead", "full"),
     [
-        (MAX_WAITING - 1, False, False),
-        (MAX_WAITING, False, True),
-        (MAX_WAITING, True, False),
+        (MAX_DEFERRED_EVENTS - 1, False, False),
+        (MAX_DEFERRED_EVENTS, False, True),
+        (MAX_DEFERRED_EVENTS, True, False),
         (1, True, True),
     ],
 )
@@ -137,7 +137,7 @@ async def test_a_turn_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> None:
     desk, batch = Desk(size=FULL - 100_000), DecisionBatch(THERE)
     desk.deciding.ahead = True
-    batch.ledger = replace(THERE, waiting=waiting(MAX_WAITING).waiting)
+    batch.ledger = replace(THERE, waiting=waiting(MAX_DEFERRED_EVENTS).waiting)
 
     await desk.some(batch, event(20_000, "there", inbox=True), event(20_001, "there", inbox=True))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heed.core.codec.canonical_json import canonical, compact, merge_patch
+from heed.core.codec.canonical_json import canonicalize, dump_compact, merge_patch
 from tests.builders.values import merged, stored
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -23,36 +23,36 @@ json_maps = st.dictionaries(st.sampled_from("abcd"), json_values, max_size=4)
 @given(json_maps)
 @example({"n": 1e20, "m": -(2.0**63), "k": 2.0**63, "z": -0.0})
 def test_a_canonical_value_survives_the_api_server(value: dict[str, Any]) -> None:
-    kept = canonical(value)
+    kept = canonicalize(value)
 
-    again = canonical(stored({"state": kept})["state"], stored=True)
+    again = canonicalize(stored({"state": kept})["state"], stored=True)
 
-    assert compact(again) == compact(kept)
+    assert dump_compact(again) == dump_compact(kept)
 
 
 @given(json_values)
 def test_canonical_twice_is_canonical_once(value: Any) -> None:
-    once = canonical(value)
+    once = canonicalize(value)
 
-    assert compact(canonical(once)) == compact(once)
+    assert dump_compact(canonicalize(once)) == dump_compact(once)
 
 
 def test_nulls_go_from_maps_at_any_depth_and_stay_in_lists() -> None:
     value = {"a": None, "b": {"c": None, "d": [None, {"e": None}]}}
 
-    assert canonical(value) == {"b": {"d": [None, {}]}}
+    assert canonicalize(value) == {"b": {"d": [None, {}]}}
 
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
 def test_an_integer_beyond_64_bits_is_refused_unless_the_server_made_it(value: int) -> None:
-    assert canonical([value], stored=True) == [float(value)]
+    assert canonicalize([value], stored=True) == [float(value)]
     with pytest.raises(OverflowError, match="keep it as a string"):
-        canonical({"n": [value]})
+        canonicalize({"n": [value]})
 
 
 @pytest.mark.parametrize("value", [True, False, 0, "1.0", 0.5, 1e300, 2.0**63])
 def test_what_comes_back_as_it_is_is_left_alone(value: Any) -> None:
-    assert canonical(value) is value
+    assert canonicalize(value) is value
 
 
 @given(json_maps, json_maps)
@@ -63,14 +63,14 @@ def test_what_comes_back_as_it_is_is_left_alone(value: Any) -> None:
 @example({"a": [{"b": 0}]}, {"a": [{"b": False}]})
 @example({"a": {"b": {"c": 1}}}, {"a": {"b": [1]}})
 def test_a_patch_turns_the_old_map_into_the_new_one(old: dict[str, Any], new: dict[str, Any]) -> None:
-    old, new = canonical(old), canonical(new)
+    old, new = canonicalize(old), canonicalize(new)
 
-    assert compact(merged(old, merge_patch(old, new))) == compact(new)
+    assert dump_compact(merged(old, merge_patch(old, new))) == dump_compact(new)
 
 
 @given(json_maps)
 def test_nothing_changed_makes_an_empty_patch(value: dict[str, Any]) -> None:
-    value = canonical(value)
+    value = canonicalize(value)
 
     assert merge_patch(value, json.loads(json.dumps(value))) == {}
 
@@ -86,12 +86,12 @@ def test_a_patch_holds_only_what_changed() -> None:
 
 @given(json_values)
 def test_compact_is_the_same_for_the_same_value(value: Any) -> None:
-    assert compact(json.loads(compact(value))) == compact(value)
+    assert dump_compact(json.loads(dump_compact(value))) == dump_compact(value)
 
 
 def test_compact_refuses_what_is_no_json() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        compact({"n": float("nan")})
+        dump_compact({"n": float("nan")})
 
 
 # ── each rule by itself ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -119,12 +119,12 @@ def exactly(value: Any) -> str:
     ],
 )
 def test_whole_floats_of_64_bits_are_integers(value: Any, kept: Any) -> None:
-    assert exactly(canonical(value)) == exactly(kept)
-    assert exactly(canonical(value, stored=True)) == exactly(kept)
+    assert exactly(canonicalize(value)) == exactly(kept)
+    assert exactly(canonicalize(value, stored=True)) == exactly(kept)
 
 
 def test_what_the_server_made_of_large_floats_is_made_floats_again_wherever_it_stands() -> None:
-    assert exactly(canonical({"a": [2**63], "b": {"c": -(2**63) - 1}}, stored=True)) == exactly(
+    assert exactly(canonicalize({"a": [2**63], "b": {"c": -(2**63) - 1}}, stored=True)) == exactly(
         {"a": [2.0**63], "b": {"c": -(2.0**63)}}
     )
 
@@ -135,11 +135,11 @@ def test_what_the_server_made_of_large_floats_is_made_floats_again_wherever_it_s
 )
 def test_an_integer_that_would_be_another_one_later_is_named(value: int, place: Any) -> None:
     with pytest.raises(OverflowError, match=f"^integer {value} does not fit 64 bits; keep it as a string$"):
-        canonical(place(value))
+        canonicalize(place(value))
 
 
 def test_compact_is_short_sorted_and_as_it_is_read() -> None:
-    assert compact({"b": [1, 2.5, None, True], "a": {"ü": "é\n"}}) == (
+    assert dump_compact({"b": [1, 2.5, None, True], "a": {"ü": "é\n"}}) == (
         '{"a":{"ü":"é\\n"},"b":[1,2.5,null,true]}'
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.bus.codec.cloudevents import decode, encode_value
-from heed.core.codec.cloudevents_json import MAX_LENGTH
+from heed.core.codec.cloudevents_json import MAX_ATTRIBUTE_CHARS
 from heed.core.events import Event, MalformedMessage
 from tests.unit.messages import (
     DOCUMENT,
@@ -155,10 +155,10 @@ def test_required_attributes_are_never_made_up(name: str) -> None:
     [
         ({"specversion": "0.3"}, "BadSpecVersion"),
         ({"id": 1}, "BadAttribute"),
-        ({"id": "x" * (MAX_LENGTH + 1)}, "TooLong"),
-        ({"source": "x" * (MAX_LENGTH + 1)}, "TooLong"),
-        ({"correlationid": "x" * (MAX_LENGTH + 1)}, "TooLong"),
-        ({"causationid": "x" * (MAX_LENGTH + 1)}, "TooLong"),
+        ({"id": "x" * (MAX_ATTRIBUTE_CHARS + 1)}, "TooLong"),
+        ({"source": "x" * (MAX_ATTRIBUTE_CHARS + 1)}, "TooLong"),
+        ({"correlationid": "x" * (MAX_ATTRIBUTE_CHARS + 1)}, "TooLong"),
+        ({"causationid": "x" * (MAX_ATTRIBUTE_CHARS + 1)}, "TooLong"),
         ({"correlationId": "x"}, "BadAttribute"),
         ({"my_ext": "x"}, "BadAttribute"),
         ({"ext": {}}, "BadAttribute"),

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from heed.bus.codec.cloudevents import decode, encode, from_json, to_json
-from heed.core.codec.cloudevents_json import form_of
-from heed.core.codec.strict_json import MAX_DEPTH
+from heed.bus.codec.cloudevents import decode, encode, event_from_json, event_to_json
+from heed.core.codec.cloudevents_json import choose_form
+from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.events import Event, MalformedMessage
 from heed.errors import MalformedEvent
 from tests.unit.messages import DOCUMENT, STRUCTURED, SUBJECT, TYPE, binary, event_of, refusal_of, structured
@@ -76,7 +76,7 @@ def test_text_in_structured_mode_is_text_whatever_its_content_type(kind: str) ->
         event = event_of(structured(data=text, datacontenttype=kind))
         assert (event.data, event.datacontenttype) == (text, kind)
         assert event_of(decode(*encode(event), SUBJECT)) == event
-        assert from_json(to_json(event)) == event
+        assert event_from_json(event_to_json(event)) == event
 
 
 def test_text_that_binary_mode_would_make_bytes_of_is_sent_in_structured_mode() -> None:
@@ -108,7 +108,7 @@ def nested(levels: int) -> bytes:
         (b"1" * 5000, "NumberOutOfRange"),
         (rb'"\ud800"', "BadData"),
         (rb'{"\udfff": 1}', "BadData"),
-        (nested(MAX_DEPTH + 1), "TooDeep"),
+        (nested(MAX_JSON_DEPTH + 1), "TooDeep"),
         (nested(100_000), "TooDeep"),
     ],
 )
@@ -122,9 +122,9 @@ def test_json_that_cannot_be_kept_exactly_is_refused(body: bytes, code: str) -> 
 
 
 def test_the_deepest_json_allowed_passes_every_form() -> None:
-    event = event_of(binary(nested(MAX_DEPTH)))
-    envelope = json.dumps(to_json(event)).encode()
-    assert event_of(decode(STRUCTURED, envelope, SUBJECT)) == from_json(to_json(event)) == event
+    event = event_of(binary(nested(MAX_JSON_DEPTH)))
+    envelope = json.dumps(event_to_json(event)).encode()
+    assert event_of(decode(STRUCTURED, envelope, SUBJECT)) == event_from_json(event_to_json(event)) == event
 
 
 def test_the_remedy_for_large_numbers_is_named() -> None:
@@ -163,7 +163,7 @@ def test_data_that_are_no_text_cannot_be_of_a_textual_content_type(kind: str) ->
     with pytest.raises(MalformedEvent, match="send a string"):
         encode(event)
     with pytest.raises(MalformedEvent, match="send a string"):
-        to_json(event)
+        event_to_json(event)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_data_that_are_no_text_cannot_be_of_a_textual_content_type(kind: str) ->
 )
 def test_from_json_checks_documents_that_no_parser_saw(data: Any) -> None:
     with pytest.raises(MalformedEvent):
-        from_json({**DOCUMENT, "data": data})
+        event_from_json({**DOCUMENT, "data": data})
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_from_json_checks_documents_that_no_parser_saw(data: Any) -> None:
 )
 def test_from_json_raises_for_what_is_no_event(document: dict[str, Any]) -> None:
     with pytest.raises(MalformedEvent):
-        from_json(document)
+        event_from_json(document)
 
 
 def test_implied_content_types_are_written_down_in_binary_mode() -> None:
@@ -207,4 +207,4 @@ def test_implied_content_types_are_written_down_in_binary_mode() -> None:
     ],
 )
 def test_content_types_have_one_of_four_forms(kind: str | None, form: str) -> None:
-    assert form_of(kind) == form
+    assert choose_form(kind) == form

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from heed.core.codec.cloudevents_json import (
-    form_of,
+    choose_form,
+    event_to_json,
     read_data,
-    to_json,
     write_data,
 )
 from heed.core.events import Event
@@ -39,7 +39,7 @@ from tests.unit.messages import refused
     ],
 )
 def test_a_content_type_says_what_bytes_are(kind: str | None, form: str) -> None:
-    assert form_of(kind) == form
+    assert choose_form(kind) == form
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,7 @@ def test_data_that_do_not_suit_their_content_type_are_not_written(
 ) -> None:
     assert refused(write_data, Event("1", "/", "x", data, datacontenttype=kind)) == ("BadData", message)
     if isinstance(data, list):
-        assert refused(to_json, Event("1", "/", "x", data, datacontenttype=kind)) == ("BadData", message)
+        assert refused(event_to_json, Event("1", "/", "x", data, datacontenttype=kind)) == (
+            "BadData",
+            message,
+        )

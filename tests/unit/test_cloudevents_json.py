@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from heed.core.codec.cloudevents_json import (
-    MAX_LENGTH,
-    build,
-    from_json,
+    MAX_ATTRIBUTE_CHARS,
+    build_event,
+    event_from_json,
+    event_to_json,
     parse_event,
-    to_json,
 )
-from heed.core.codec.strict_json import MAX_DEPTH
+from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.events import Event
 from tests.unit.messages import refused
 
@@ -51,25 +51,25 @@ def nested(depth: int) -> Any:
 
 
 def test_every_attribute_is_written_in_a_fixed_order_and_read_again() -> None:
-    assert to_json(EVENT) == FULL
-    assert list(to_json(EVENT)) == list(FULL)
-    assert from_json(FULL) == EVENT
+    assert event_to_json(EVENT) == FULL
+    assert list(event_to_json(EVENT)) == list(FULL)
+    assert event_from_json(FULL) == EVENT
 
 
 def test_what_is_not_said_is_not_made_up() -> None:
     bare = Event("1", "/shop", "com.example.x")
 
-    assert to_json(bare) == REQUIRED
-    assert from_json(REQUIRED) == bare
-    assert from_json({**REQUIRED, "subject": None, "data": None, "x": None}) == bare
+    assert event_to_json(bare) == REQUIRED
+    assert event_from_json(REQUIRED) == bare
+    assert event_from_json({**REQUIRED, "subject": None, "data": None, "x": None}) == bare
 
 
 def test_bytes_are_base64() -> None:
     raw = Event("1", "/shop", "com.example.x", b"\x00\xff", datacontenttype="application/octet-stream")
     document = {**REQUIRED, "datacontenttype": "application/octet-stream", "data_base64": "AP8="}
 
-    assert to_json(raw) == document
-    assert from_json(document) == raw
+    assert event_to_json(raw) == document
+    assert event_from_json(document) == raw
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_bytes_are_base64() -> None:
     ],
 )
 def test_data_are_what_their_content_type_makes_of_them(more: dict[str, Any], data: Any) -> None:
-    assert from_json({**REQUIRED, **more}).data == data
+    assert event_from_json({**REQUIRED, **more}).data == data
 
 
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,23 +179,23 @@ RFC = "is not RFC 3339; write it like 2026-01-31T12:00:00Z"
     ],
 )
 def test_what_is_no_event_is_refused_with_what_to_do(more: dict[Any, Any], code: str, message: str) -> None:
-    assert refused(from_json, {**REQUIRED, **more}) == (code, message)
+    assert refused(event_from_json, {**REQUIRED, **more}) == (code, message)
 
 
 @pytest.mark.parametrize(
     "more",
     [
-        {"id": "é" * MAX_LENGTH, "source": "x" * MAX_LENGTH},
-        {"correlationid": "é" * MAX_LENGTH, "causationid": "x" * MAX_LENGTH},
+        {"id": "é" * MAX_ATTRIBUTE_CHARS, "source": "x" * MAX_ATTRIBUTE_CHARS},
+        {"correlationid": "é" * MAX_ATTRIBUTE_CHARS, "causationid": "x" * MAX_ATTRIBUTE_CHARS},
         {"subject": "é" * 5000, "traceparent": "x" * 5000, "other": "x" * 5000},
         {"x": 2**31 - 1, "y": -(2**31), "z": False},
         {"other": "", "correlationid": ""},
         {"a0": "\u2028\xa0"},
-        {"data": nested(MAX_DEPTH)},
+        {"data": nested(MAX_JSON_DEPTH)},
     ],
 )
 def test_what_is_an_event_is_read(more: dict[str, Any]) -> None:
-    assert to_json(from_json({**REQUIRED, **more})) == {**REQUIRED, **more}
+    assert event_to_json(event_from_json({**REQUIRED, **more})) == {**REQUIRED, **more}
 
 
 @pytest.mark.parametrize(
@@ -219,16 +219,16 @@ def test_a_time_is_that_of_rfc_3339(time: str, is_time: bool) -> None:
     document = {**REQUIRED, "time": time}
 
     if is_time:
-        assert from_json(document).time == time
+        assert event_from_json(document).time == time
     else:
-        assert refused(from_json, document)[0] == "BadTime"
+        assert refused(event_from_json, document)[0] == "BadTime"
 
 
 def test_attributes_are_all_that_an_event_is_built_of() -> None:
-    assert build({**REQUIRED, "subject": "s", "x": 1}, b"raw") == Event(
+    assert build_event({**REQUIRED, "subject": "s", "x": 1}, b"raw") == Event(
         "1", "/shop", "com.example.x", b"raw", "s", extensions={"x": 1}
     )
-    assert refused(build, {**REQUIRED, "data": "x"}, None) == (
+    assert refused(build_event, {**REQUIRED, "data": "x"}, None) == (
         "BadAttribute",
         "attribute name 'data' is not allowed; use only a-z and 0-9",
     )
@@ -251,8 +251,8 @@ def test_data_in_a_text_nest_as_deep_as_elsewhere() -> None:
         data = "[" * depth + "]" * depth
         return f'{{"specversion":"1.0","id":"1","source":"/","type":"x","data":{data}}}'.encode()
 
-    assert parse_event(text(MAX_DEPTH), "no event").id == "1"
-    assert refused(parse_event, text(MAX_DEPTH + 1), "no event")[0] == "TooDeep"
+    assert parse_event(text(MAX_JSON_DEPTH), "no event").id == "1"
+    assert refused(parse_event, text(MAX_JSON_DEPTH + 1), "no event")[0] == "TooDeep"
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"NaN"])

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.bus.codec.cloudevents import decode, encode, from_json, to_json
+from heed.bus.codec.cloudevents import decode, encode, event_from_json, event_to_json
 from heed.core.events import Event, MalformedMessage
 from tests.unit.messages import HEADERS, STRUCTURED, SUBJECT
 
@@ -75,8 +75,8 @@ def test_what_is_sent_in_binary_mode_arrives_the_same(event: Event) -> None:
 
 @given(events())
 def test_what_is_written_as_json_is_read_the_same(event: Event) -> None:
-    document = to_json(event)
-    assert from_json(json.loads(json.dumps(document))) == event
+    document = event_to_json(event)
+    assert event_from_json(json.loads(json.dumps(document))) == event
     assert decode(STRUCTURED, json.dumps(document).encode(), names.event_subject("demo", event.type)) == event
 
 
@@ -91,7 +91,7 @@ def test_nothing_makes_decoding_raise(headers: dict[str, str] | None, payload: b
 
 def sdk_event(event: Event) -> CloudEvent:
     """The same event as the SDK's."""
-    document = JSONFormat().read(None, json.dumps(to_json(event)))
+    document = JSONFormat().read(None, json.dumps(event_to_json(event)))
     assert isinstance(document, CloudEvent)
     return document
 

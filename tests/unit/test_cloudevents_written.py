@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.bus.codec.cloudevents import STRUCTURED, decode, decode_value, encode, encode_value
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from tests.unit.messages import SUBJECT, TYPE, refused
 
@@ -167,7 +167,7 @@ def test_quotes_are_taken_off_before_percents_are_decoded(header: str, value: st
 
 
 def test_what_structured_mode_holds_is_the_event_in_json() -> None:
-    assert to_json(event(b"\xff", extensions={"b": 1, "a": True})) == {
+    assert event_to_json(event(b"\xff", extensions={"b": 1, "a": True})) == {
         "specversion": "1.0",
         "id": "1",
         "source": "/s",

@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.core.cel.ast import Call, Constant, UnknownSyntax, syntax_of
+from heed.core.cel.ast import Call, Constant, UnknownSyntax, parse_syntax
 from heed.core.cel.cost import COSTLY, cost_of
 from heed.core.cel.expression import compile_expression
 from heed.core.cel.polynomial import (
-    BUDGET,
-    NODE,
+    NODE_EXTENT,
+    WORK_BUDGET,
     Bound,
     DataLimit,
     RemainingLimit,
-    extent_of,
+    measure_extent,
     peak,
     plus,
     times,
@@ -187,12 +187,12 @@ def test_bounds_of_sums_and_products_hold(one: Bound, other: Bound, extent: int,
 
 @given(json_values, json_values)
 def test_the_short_look_at_data_allows_what_the_long_one_does(fixed: Any, changing: Any) -> None:
-    extent = extent_of([fixed, changing])[0]
-    for most in (1, extent // 2, extent - NODE - 1, extent, extent * 40):
-        limit = DataLimit({(1, 0): BUDGET / (most + 0.5)}, most)
+    extent = measure_extent([fixed, changing])[0]
+    for most in (1, extent // 2, extent - NODE_EXTENT - 1, extent, extent * 40):
+        limit = DataLimit({(1, 0): WORK_BUDGET / (most + 0.5)}, most)
         for allowed in (limit.allows(fixed, changing), RemainingLimit(limit, fixed).allows(changing)):
             assert allowed or extent > most
-            assert not allowed or extent - NODE <= most
+            assert not allowed or extent - NODE_EXTENT <= most
 
 
 # ── syntax ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -201,7 +201,7 @@ def test_the_short_look_at_data_allows_what_the_long_one_does(fixed: Any, changi
 @given(st.binary(max_size=60))
 def test_no_bytes_are_taken_for_syntax_that_are_none(data: bytes) -> None:
     with contextlib.suppress(UnknownSyntax):
-        syntax_of(data)
+        parse_syntax(data)
 
 
 def test_a_function_that_nobody_has_measured_is_too_much() -> None:
@@ -209,4 +209,4 @@ def test_a_function_that_nobody_has_measured_is_too_much() -> None:
 
 
 def test_extents_count_every_value_and_key_and_the_longest_list() -> None:
-    assert extent_of({"a": [1, None, "xyz"], "é": b"12"}) == (32 * 8 + 1 + 3 + 1 + 4, 3)
+    assert measure_extent({"a": [1, None, "xyz"], "é": b"12"}) == (32 * 8 + 1 + 3 + 1 + 4, 3)

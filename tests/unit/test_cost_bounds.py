@@ -7,7 +7,7 @@ evaluation takes 2000 and each operation in it 100; a value is 32 beside its tex
 import pytest
 
 from heed.core.cel.ast import Call, Constant, Fold, Literal, Name, Node, Select
-from heed.core.cel.cost import COSTLY, FREE, Cost, cost_of, literal, rendered, together
+from heed.core.cel.cost import COSTLY, FREE, Cost, collection_cost, cost_of, literal_cost, rendered_cost
 from heed.core.cel.expression import compile_expression
 from heed.core.cel.polynomial import EXTENT, LENGTH, TOO_MUCH, Bound, constant
 
@@ -237,20 +237,25 @@ SOME = Cost(EXTENT, LENGTH, constant(7), constant(5))
 
 
 def test_a_literal_of_a_manifest_has_its_own_extent_and_no_work() -> None:
-    assert bounds_of(literal("ab")) == ("34", "0", "0", "0")
-    assert bounds_of(literal({"a": [1, 2, 3]})) == ("193", "3", "3", "0")
+    assert bounds_of(literal_cost("ab")) == ("34", "0", "0", "0")
+    assert bounds_of(literal_cost({"a": [1, 2, 3]})) == ("193", "3", "3", "0")
 
 
 def test_a_list_is_as_much_as_its_items_and_a_map_has_its_keys_too() -> None:
-    assert bounds_of(together([])) == ("32", "0", "0", "0")
-    assert bounds_of(together([SOME, literal("ab")])) == ("66 + E", "2", "7 + L", "5")
-    assert bounds_of(together([SOME, literal("ab")], keys="abcd")) == ("134 + E", "2", "7 + L", "5")
-    assert bounds_of(together([FREE, SOME, SOME])) == ("32 + 2 E", "3", "7 + L", "10")
+    assert bounds_of(collection_cost([])) == ("32", "0", "0", "0")
+    assert bounds_of(collection_cost([SOME, literal_cost("ab")])) == ("66 + E", "2", "7 + L", "5")
+    assert bounds_of(collection_cost([SOME, literal_cost("ab")], keys="abcd")) == (
+        "134 + E",
+        "2",
+        "7 + L",
+        "5",
+    )
+    assert bounds_of(collection_cost([FREE, SOME, SOME])) == ("32 + 2 E", "3", "7 + L", "10")
 
 
 def test_a_value_as_json_is_read_through_and_four_times_where_it_may_hold_optionals() -> None:
-    assert bounds_of(rendered(SOME)) == ("E", "L", "7", "5 + 16 E")
-    assert bounds_of(rendered(SOME, optionals=True)) == ("E", "L", "7", "5 + 64 E")
+    assert bounds_of(rendered_cost(SOME)) == ("E", "L", "7", "5 + 16 E")
+    assert bounds_of(rendered_cost(SOME, optionals=True)) == ("E", "L", "7", "5 + 64 E")
 
 
 @pytest.mark.parametrize(

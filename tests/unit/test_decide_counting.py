@@ -12,7 +12,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.effects import Publish
 from heed.core.events import Event, Received
-from heed.core.ledger.dedup_window import SIZE as REMEMBERED_EVENTS
+from heed.core.ledger.dedup_window import DEDUP_WINDOW_SIZE as REMEMBERED_EVENTS
 from heed.core.ledger.ledger import Ledger, settle, total_decided
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import after, fold, only_task, states

@@ -441,7 +441,7 @@ def test_bytes_are_base64_to_expressions_so_that_no_zero_cuts_them_off() -> None
 
 SCRIPT = """
 from heed.core.ledger.ledger import dump
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from tests.builders.agents import job, program
 from tests.builders.decisions import after
 from tests.builders.events import received
@@ -450,7 +450,7 @@ agent = program(
      "emit": [{"type": "x.y", "data": "${event.data}"}]},
     tasks={"work": job("${input.z}")},
 )
-print(compact(dump(after(agent, received(1, data={"k": 1, "j": [2]}), received(2, correlationid="e1", data={})))))
+print(dump_compact(dump(after(agent, received(1, data={"k": 1, "j": [2]}), received(2, correlationid="e1", data={})))))
 """
 
 

@@ -10,7 +10,7 @@ from heed.api.status import Session
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
+from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
 from tests.builders.agents import job, program
@@ -283,21 +283,21 @@ def test_places_stay_in_order_however_they_come() -> None:
 
 
 def test_more_events_than_may_wait_are_letters_that_say_so_and_are_remembered() -> None:
-    full = replace(BUSY, waiting=DeferredEvents.of(dict.fromkeys(range(1, MAX_WAITING + 1), "x")))
-    late = opened(MAX_WAITING + 1, "a")
+    full = replace(BUSY, waiting=DeferredEvents.of(dict.fromkeys(range(1, MAX_DEFERRED_EVENTS + 1), "x")))
+    late = opened(MAX_DEFERRED_EVENTS + 1, "a")
 
     last = decide(AGENT, dropped(full, [1]), late, room=NONE)
     refused = decide(AGENT, full, late, room=NONE)
-    again = decide(AGENT, refused.ledger, replace(late, sequence=MAX_WAITING + 2), room=NONE)
+    again = decide(AGENT, refused.ledger, replace(late, sequence=MAX_DEFERRED_EVENTS + 2), room=NONE)
 
-    assert (last.outcome, len(last.ledger.waiting)) == ("waiting", MAX_WAITING)
+    assert (last.outcome, len(last.ledger.waiting)) == ("waiting", MAX_DEFERRED_EVENTS)
     assert refused.letter is not None
     assert (refused.letter.code, refused.letter.message) == (
         "Saturated",
         "10000 events wait for room already; redrive it later",
     )
     assert (refused.ledger.waiting, again.outcome) == (full.waiting, "duplicates")
-    assert decide(AGENT, refused.ledger, opened(MAX_WAITING, "b"), room=NONE).outcome == "waiting"
+    assert decide(AGENT, refused.ledger, opened(MAX_DEFERRED_EVENTS, "b"), room=NONE).outcome == "waiting"
 
 
 def test_what_is_given_up_adds_to_what_was_lost_before() -> None:

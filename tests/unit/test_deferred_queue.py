@@ -9,7 +9,7 @@ from heed import names
 from heed.api.status import Cursor, Session
 from heed.core.decision.model import Decision
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING, DeferredEvents
+from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
@@ -261,10 +261,10 @@ async def test_a_look_that_found_nobody_to_ask_for_was_a_look() -> None:
     ("count", "ahead", "only"),
     [
         (0, False, False),
-        (MAX_WAITING - 1, False, False),
-        (MAX_WAITING, False, True),
-        (MAX_WAITING * 9 // 10 - 1, True, False),
-        (MAX_WAITING * 9 // 10, True, True),
+        (MAX_DEFERRED_EVENTS - 1, False, False),
+        (MAX_DEFERRED_EVENTS, False, True),
+        (MAX_DEFERRED_EVENTS * 9 // 10 - 1, True, False),
+        (MAX_DEFERRED_EVENTS * 9 // 10, True, True),
         (0, True, False),
     ],
 )

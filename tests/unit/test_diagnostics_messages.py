@@ -4,8 +4,20 @@ from typing import Any
 
 import pytest
 
-from heed.core.cel.diagnostics import function_instead, no_list, no_map, readable, remedies
-from heed.core.cel.expression import ExpressionError, Scope, compile_expression, out_of_memory, weight
+from heed.core.cel.diagnostics import (
+    explain_no_list,
+    explain_no_map,
+    find_remedies,
+    readable_message,
+    suggest_function,
+)
+from heed.core.cel.expression import (
+    ExpressionError,
+    Scope,
+    compile_expression,
+    expanded_size,
+    explain_out_of_memory,
+)
 from tests.builders.expressions import scope
 
 BOOLEAN = "what stands before ? has to be true or false; compare it with something"
@@ -259,15 +271,15 @@ def test_what_its_macros_make_too_long_is_refused() -> None:
     ],
 )
 def test_each_opt_map_doubles_what_an_expression_weighs(source: str, characters: int) -> None:
-    assert weight(source) == characters
+    assert expanded_size(source) == characters
 
 
 def test_a_decision_without_memory_is_a_dead_letter_of_its_handler() -> None:
-    failure = out_of_memory("answer")
+    failure = explain_out_of_memory("answer")
 
     assert (failure.code, failure.handler) == ("TooCostly", "answer")
     assert str(failure).startswith("needs too much memory; work on less data")
-    assert out_of_memory().handler is None
+    assert explain_out_of_memory().handler is None
 
 
 def test_a_scope_converts_its_variables_once_and_for_itself() -> None:
@@ -301,36 +313,36 @@ def test_a_scope_converts_its_variables_once_and_for_itself() -> None:
     ],
 )
 def test_for_a_function_that_there_is_not_the_nearest_is_named(name: str, instead: str) -> None:
-    assert function_instead(name) == instead
+    assert suggest_function(name) == instead
 
 
 def test_what_is_no_list_or_no_map_is_asked_for_as_it_can_be() -> None:
-    assert no_list(("event", "data"), "null") == (
+    assert explain_no_list(("event", "data"), "null") == (
         "event.data is null, not a list or a map; ask first: type(event.data) == list ? … : []"
     )
-    assert no_list(("event", "data", "a"), "a string") == (
+    assert explain_no_list(("event", "data", "a"), "a string") == (
         "event.data.a is a string, not a list or a map; "
         "ask first: type(event.data.?a.orValue(null)) == list ? … : []"
     )
     path, member = ("event", "data", "a"), ("event", "data", "a", "b")
-    assert no_map(path, "null", member, optional=False) == (
+    assert explain_no_map(path, "null", member, optional=False) == (
         "event.data.a is null, not a map; ask first: type(event.data.a) == map && has(event.data.a.b)"
     )
-    assert no_map(path, "null", member, optional=True) == (
+    assert explain_no_map(path, "null", member, optional=True) == (
         "event.data.a is null, not a map; "
         "ask first: type(event.data.?a.orValue(null)) == map ? event.data.a.?b.orValue(…) : …"
     )
-    assert no_map(path[:2], "a list", path, optional=True) == (
+    assert explain_no_map(path[:2], "a list", path, optional=True) == (
         "event.data is a list, not a map; ask first: type(event.data) == map ? event.data.?a.orValue(…) : …"
     )
 
 
 def test_lists_of_tokens_are_left_out() -> None:
-    assert readable("Syntax error: mismatched input 'x' expecting {'[', '{', IDENTIFIER}") == (
+    assert readable_message("Syntax error: mismatched input 'x' expecting {'[', '{', IDENTIFIER}") == (
         "Syntax error: mismatched input 'x'"
     )
-    assert readable("mismatched input '<EOF>' expecting ':'") == "it ends too early expecting ':'"
-    assert readable("nothing {of} this") == "nothing {of} this"
+    assert readable_message("mismatched input '<EOF>' expecting ':'") == "it ends too early expecting ':'"
+    assert readable_message("nothing {of} this") == "nothing {of} this"
 
 
 @pytest.mark.parametrize(
@@ -351,4 +363,4 @@ def test_lists_of_tokens_are_left_out() -> None:
     ],
 )
 def test_what_to_do_about_a_message(message: str, before: str, found: list[str]) -> None:
-    assert list(remedies(message, before)) == found
+    assert list(find_remedies(message, before)) == found

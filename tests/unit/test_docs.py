@@ -18,11 +18,11 @@ from heed.api.manifest.document import parse_manifests
 from heed.api.status import AgentStatus
 from heed.api.validation import parse_agent
 from heed.cli.main import COMMANDS, main
-from heed.core.compiler.expression_lint import doubts
-from heed.core.compiler.lint import advise
+from heed.core.compiler.expression_lint import lint_expressions
+from heed.core.compiler.lint import lint_agent
 from heed.core.simulation.assertions import check_expectation
 from heed.core.simulation.task_stubs import parse_script
-from heed.core.tasks.job_contract import environment
+from heed.core.tasks.job_contract import task_environment
 from heed.local.policy_loader import read_rules
 from heed.settings import Settings, StreamSettings
 from tests.markdown import ROOT, anchors, blocks, commands, links
@@ -92,7 +92,7 @@ def test_manifests_give_no_warnings(page: Path) -> None:
         for document in documents:
             if agent := _agent(document):
                 parsed = parse_agent(agent)
-                found = advise(parsed, expressions=doubts(rules.compile(parsed)))
+                found = lint_agent(parsed, expressions=lint_expressions(rules.compile(parsed)))
                 assert whole or all(item.path.startswith("spec.tasks.") for item in found), found
                 assert not whole or found == [], found
 
@@ -294,9 +294,9 @@ def test_the_files_of_tests_that_the_pages_name_exist() -> None:
 
 def test_the_variables_of_a_job_are_explained() -> None:
     shown = set(re.findall(r"`(HEED_\w+)`", "".join(row[0] for row in _rows("tasks.md", "`HEED_"))))
-    code = {name for name in environment.__globals__ if name.startswith("ENV_")}
+    code = {name for name in task_environment.__globals__ if name.startswith("ENV_")}
 
-    assert shown == {environment.__globals__[name] for name in code}
+    assert shown == {task_environment.__globals__[name] for name in code}
 
 
 def test_the_fields_of_the_status_are_explained() -> None:

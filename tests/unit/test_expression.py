@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from heed.api.agent import MAX_EXPRESSION_CHARS
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
-from heed.core.codec.strict_json import MAX_DEPTH
+from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from tests.builders.expressions import scope
 
 
@@ -162,7 +162,7 @@ def test_data_go_through_an_expression_unchanged(data: Any) -> None:
 
 
 def test_the_deepest_data_an_event_may_have_go_through() -> None:
-    assert value("event.data", event={"data": nested(MAX_DEPTH)}) == nested(MAX_DEPTH)
+    assert value("event.data", event={"data": nested(MAX_JSON_DEPTH)}) == nested(MAX_JSON_DEPTH)
 
 
 @pytest.mark.parametrize(

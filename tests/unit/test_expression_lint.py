@@ -14,10 +14,10 @@ from heed.api.status import PendingTask, TaskCause
 from heed.api.validation import parse_agent
 from heed.cli.main import main
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
-from heed.core.compiler.expression_lint import doubts
+from heed.core.compiler.expression_lint import lint_expressions
 from heed.core.compiler.program import compile_agent
-from heed.core.compiler.unguarded_members import guard
-from heed.core.compiler.unknown_members import OF_ENDS
+from heed.core.compiler.unguarded_members import suggest_guard
+from heed.core.compiler.unknown_members import END_MEMBERS
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.schema.registry import compile_schemas
 from heed.core.tasks.work import end_event
@@ -44,7 +44,7 @@ def warnings(*handlers: dict[str, Any], types: Iterable[EventType] = (), **spec:
     spec = {"tasks": TASKS, **spec}
     agent = parse_agent(manifest(START, FAILED, *handlers, **spec))
     program = compile_agent(agent, schemas=compile_schemas(types)[0])
-    return [str(item) for item in doubts(program)]
+    return [str(item) for item in lint_expressions(program)]
 
 
 def mistakes(*handlers: dict[str, Any], **spec: Any) -> list[str]:
@@ -263,7 +263,7 @@ def test_what_all_handlers_read_tells_events_apart() -> None:
     one, other = ({"when": f"event.data.kind == '{kind}'"} for kind in "ab")
     agent = manifest(one, other)
 
-    assert list(doubts(compile_agent(parse_agent(agent)))) == []
+    assert list(lint_expressions(compile_agent(parse_agent(agent)))) == []
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_what_it_does_not_require_need_not_be(schema: dict[str, Any]) -> None:
 
 
 def test_the_guard_of_a_path_is_written_out() -> None:
-    assert guard(("event", "data", "a", "b-c")) == (
+    assert suggest_guard(("event", "data", "a", "b-c")) == (
         'has(event.data.a) && type(event.data.a) == map && has(event.data.a["b-c"])'
     )
 
@@ -410,7 +410,7 @@ def test_a_task_whose_failure_nobody_hears_of_gives_a_warning(reaction: dict[str
     other = {"type": names.TASK_FAILED, "when": "task.name == 'other'"}
     agent = compile_agent(parse_agent(manifest(START, other, reaction, tasks=tasks)))
 
-    found = [str(item) for item in doubts(agent)]
+    found = [str(item) for item in lint_expressions(agent)]
 
     expected = (
         "spec.tasks.research: no handler reacts to its failure; "
@@ -466,5 +466,5 @@ def test_all_that_an_end_of_a_task_says_may_be_asked_for() -> None:
 
     ends = [end_event(agent, record, end) for end in (done, failed)]
     assert {event.type: set(data_of(event)) for event in ends} == {
-        type_: set(members) for type_, members in OF_ENDS.items()
+        type_: set(members) for type_, members in END_MEMBERS.items()
     }

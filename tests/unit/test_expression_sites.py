@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.cel.variables import ALL, OF_EVENTS, OF_TASKS
-from heed.core.compiler.expression_sites import ExpressionSite, places_of
-from heed.core.compiler.trial_evaluation import tried
+from heed.core.cel.variables import ALL_VARIABLES, SUBSCRIPTION_VARIABLES, TASK_VARIABLES
+from heed.core.compiler.expression_sites import ExpressionSite, find_sites
+from heed.core.compiler.trial_evaluation import try_expressions
 from tests.builders.agents import ASKED, job, program
 
 FAILED = names.TASK_FAILED
@@ -27,16 +27,23 @@ WHOLE = program(
 
 
 def test_every_expression_is_found_in_the_order_of_the_manifest() -> None:
-    first = (ALL, ASKED, 0, None)
+    first = (ALL_VARIABLES, ASKED, 0, None)
     found = [
         (item.path, item.condition, item.known, item.pattern, item.handler, item.task)
-        for item in places_of(WHOLE)
+        for item in find_sites(WHOLE)
     ]
 
     assert found == [
-        ("spec.subscribe[1].where", True, OF_EVENTS, ASKED, None, None),
-        ("spec.session.key", False, OF_EVENTS, None, None, None),
-        ("spec.tasks.work.job.template.spec.containers[0].args[0]", False, OF_TASKS, None, None, "work"),
+        ("spec.subscribe[1].where", True, SUBSCRIPTION_VARIABLES, ASKED, None, None),
+        ("spec.session.key", False, SUBSCRIPTION_VARIABLES, None, None, None),
+        (
+            "spec.tasks.work.job.template.spec.containers[0].args[0]",
+            False,
+            TASK_VARIABLES,
+            None,
+            None,
+            "work",
+        ),
         ("spec.handlers[0].when", True, *first),
         ("spec.handlers[0].state.a", False, *first),
         ("spec.handlers[0].state.b[0]", False, *first),
@@ -45,7 +52,7 @@ def test_every_expression_is_found_in_the_order_of_the_manifest() -> None:
         ("spec.handlers[0].emit[0].type", False, *first),
         ("spec.handlers[0].emit[0].to", False, *first),
         ("spec.handlers[0].emit[2].from", False, *first),
-        ("spec.handlers[1].when", True, ALL, FAILED, 1, None),
+        ("spec.handlers[1].when", True, ALL_VARIABLES, FAILED, 1, None),
     ]
 
 
@@ -54,9 +61,9 @@ def test_every_expression_is_found_in_the_order_of_the_manifest() -> None:
     [(FAILED, True), ("dev.heed.task.*", True), ("dev.heed.>", False), (">", False), (None, False)],
 )
 def test_some_places_see_events_of_tasks_only(pattern: str | None, of_tasks: bool) -> None:
-    (first, *_) = places_of(WHOLE)
+    (first, *_) = find_sites(WHOLE)
 
-    assert ExpressionSite("x", first.expression, ALL, pattern).of_tasks is of_tasks
+    assert ExpressionSite("x", first.expression, ALL_VARIABLES, pattern).of_tasks is of_tasks
 
 
 ALWAYS = "spec.handlers[0].when: fails for every event:"
@@ -65,7 +72,7 @@ ALWAYS = "spec.handlers[0].when: fails for every event:"
 def told(handler: dict[str, Any], **spec: Any) -> list[str]:
     """What is said of the expressions of an Agent, each tried by itself."""
     agent = program(handler, **spec)
-    return [str(item) for place in places_of(agent) for item in tried(agent, place)]
+    return [str(item) for place in find_sites(agent) for item in try_expressions(agent, place)]
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,17 @@
 import pytest
 
 from heed.core.cel.expression import compile_expression
-from heed.core.cel.variables import ALL
+from heed.core.cel.variables import ALL_VARIABLES
 from heed.core.compiler.expression_sites import ExpressionSite
-from heed.core.compiler.format_precision import imprecise
+from heed.core.compiler.format_precision import find_imprecise_formats
 
 
 def found(source: str) -> list[tuple[str, int]]:
     """The clauses that round, and the places of their arguments, checked with the words that go with them."""
     result = []
-    for problem in imprecise(ExpressionSite("spec.x", compile_expression(source), ALL)):
+    for problem in find_imprecise_formats(
+        ExpressionSite("spec.x", compile_expression(source), ALL_VARIABLES)
+    ):
         clause, number = problem.message[:2], int(problem.message.split("argument ")[1].split()[0])
         how = {"%s": "keeps six digits of a double", "%d": "writes a double such as 2.0 as 2.000000"}[clause]
         remedy = {"%s": "write string(…) around it, or ${…} in the text", "%d": "write int(…) around it"}[

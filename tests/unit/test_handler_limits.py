@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.cel.expression import Scope
-from heed.core.codec.strict_json import MAX_DEPTH
+from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.compiler.program import Program
 from heed.core.decision.handlers import (
     MAX_DECISION_BYTES,
@@ -84,7 +84,7 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.parametrize(("agent_", "path"), [(REPEATS, "state"), (STARTS, "start[0].input")])
 def test_values_nest_so_deep_and_no_deeper(agent_: Program, path: str) -> None:
-    fits = nested(MAX_DEPTH - (path == "state"))
+    fits = nested(MAX_JSON_DEPTH - (path == "state"))
     data, deeper = (fits, [fits]) if path == "state" else ([fits, 1], [[fits], 1])
 
     assert reacted(agent_, data).handlers == ["h0"]

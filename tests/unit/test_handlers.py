@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.decision.event_variables import agent_variable, event_variable
 from heed.core.decision.handlers import react
@@ -104,7 +104,7 @@ def test_everything_that_handlers_do_is_collected_in_order() -> None:
     assert reacted(BUSY, {"n": 7}, {"old": 1}) == HandlerResult(
         state={"old": 1, "n": 7},
         state_size=len('{"n":7,"old":1}'),
-        made=sum(len(compact(item)) for item in [*(wish.input for wish in wishes), *events]),
+        made=sum(len(dump_compact(item)) for item in [*(wish.input for wish in wishes), *events]),
         handlers=["h0", "h2"],
         starts=wishes,
         emits=[EmitRequest("h2", item) for item in events],

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from heed.core.codec.strict_json import MAX_DEPTH
+from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.effects import AgentRef, TaskWork
 from heed.core.tasks import job_contract
-from heed.core.tasks.job_contract import RESULT_LIMIT
+from heed.core.tasks.job_contract import MAX_RESULT_BYTES
 
 WORK = TaskWork(
     agent=AgentRef("demo", "clerk", "uid"),
@@ -34,8 +34,8 @@ GIVEN = {
 
 
 def test_a_container_knows_what_it_works_on() -> None:
-    assert job_contract.environment(WORK) == GIVEN
-    assert job_contract.environment(WORK, task_file="/a", result_file="/b") == {
+    assert job_contract.task_environment(WORK) == GIVEN
+    assert job_contract.task_environment(WORK, task_file="/a", result_file="/b") == {
         **GIVEN,
         "HEED_TASK_FILE": "/a",
         "HEED_RESULT_FILE": "/b",
@@ -47,7 +47,7 @@ def test_a_container_knows_what_it_works_on() -> None:
     [({"correlationid": 7}, "7"), ({"correlationid": ""}, ""), ({}, None), (None, None), ("x", None)],
 )
 def test_the_flow_is_given_where_it_is_known(event: Any, correlation: str | None) -> None:
-    found = job_contract.environment(replace(WORK, document={"event": event}))
+    found = job_contract.task_environment(replace(WORK, document={"event": event}))
 
     assert found.get("HEED_CORRELATION_ID") == correlation
     assert len(found) == (7 if correlation is None else 8)
@@ -105,14 +105,14 @@ def test_kubernetes_puts_variables_in_some_places(path: str, expands: bool) -> N
     ("content", "text"),
     [
         (b"", ""),
-        (b"x" * RESULT_LIMIT, "x" * RESULT_LIMIT),
-        (b"y" + b"x" * RESULT_LIMIT, "x" * RESULT_LIMIT),
+        (b"x" * MAX_RESULT_BYTES, "x" * MAX_RESULT_BYTES),
+        (b"y" + b"x" * MAX_RESULT_BYTES, "x" * MAX_RESULT_BYTES),
         (b"\xff\0a", "\ufffd\ufffda"),
-        ("é".encode() + b"x" * (RESULT_LIMIT - 1), "\ufffd" + "x" * (RESULT_LIMIT - 1)),
+        ("é".encode() + b"x" * (MAX_RESULT_BYTES - 1), "\ufffd" + "x" * (MAX_RESULT_BYTES - 1)),
     ],
 )
 def test_of_a_result_the_last_bytes_are_left(content: bytes, text: str) -> None:
-    assert job_contract.result_text(content) == text
+    assert job_contract.cut_result(content) == text
 
 
 @pytest.mark.parametrize(("text", "clean"), [("é", "é"), ("a\0b", "a\ufffdb"), ("a\ud800b", "a?b"), ("", "")])
@@ -142,7 +142,7 @@ def test_a_result_is_json_where_an_event_can_carry_it(text: str, result: Any) ->
 
 
 def test_a_result_nests_as_deep_as_fits_into_its_event() -> None:
-    most = MAX_DEPTH - 4
+    most = MAX_JSON_DEPTH - 4
     fits, deeper = "[" * most + "]" * most, "[" * (most + 1) + "]" * (most + 1)
 
     assert isinstance(job_contract.parse_result(fits), list)

@@ -12,7 +12,7 @@ from heed import names
 from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskWork
-from heed.core.tasks.job_contract import environment, task_document_json
+from heed.core.tasks.job_contract import task_document_json, task_environment
 from heed.kube.jobs import manifest
 from heed.kube.jobs.manifest import job_manifest
 
@@ -49,7 +49,7 @@ def work(
 
 def variables(task: TaskWork, result_file: str = "/dev/termination-log") -> list[dict[str, str]]:
     """What every container gets; Kubernetes expands $(…), so a dollar is two of them."""
-    found = environment(task, result_file=result_file)
+    found = task_environment(task, result_file=result_file)
     return [{"name": name, "value": value.replace("$", "$$")} for name, value in found.items()]
 
 

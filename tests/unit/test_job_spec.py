@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from heed.api.validation import parse_agent
 from heed.bus.task_credentials import TaskCredentials
-from heed.core.codec.canonical_json import canonical
-from heed.core.compiler.lint import advise
+from heed.core.codec.canonical_json import canonicalize
+from heed.core.compiler.lint import lint_agent
 from heed.core.effects import AgentRef, TaskWork
 from heed.core.events import Event
 from heed.core.schema.job_fields import FIELDS
-from heed.core.schema.job_spec import job_doubts, job_mistakes, why_no_job
+from heed.core.schema.job_spec import check_job_spec, explain_no_job, lint_job_spec
 from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
 from heed.errors import Problem
 from heed.kube.jobs.manifest import job_manifest, release
@@ -147,7 +147,7 @@ RIGHT: list[dict[str, Any]] = [
 @pytest.mark.parametrize("spec", RIGHT)
 def test_what_may_be_a_job_is_let_through(spec: dict[str, Any]) -> None:
     assert problems(agent(spec)) == []
-    assert job_doubts(spec, PATH) == []
+    assert lint_job_spec(spec, PATH) == []
 
 
 DOUBTS: list[tuple[dict[str, Any], str, str]] = [
@@ -166,7 +166,7 @@ DOUBTS: list[tuple[dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("spec", "path", "remedy"), DOUBTS)
 def test_what_a_newer_release_may_have_is_a_warning(spec: dict[str, Any], path: str, remedy: str) -> None:
     assert problems(agent(spec)) == []
-    (found,) = [item for item in advise(parse_agent(agent(spec))) if "Kubernetes" in item.message]
+    (found,) = [item for item in lint_agent(parse_agent(agent(spec))) if "Kubernetes" in item.message]
 
     assert found.path == path
     assert "Kubernetes 1.37 has no such field" in found.message
@@ -174,7 +174,7 @@ def test_what_a_newer_release_may_have_is_a_warning(spec: dict[str, Any], path: 
 
 
 def test_a_ttl_that_has_no_effect_is_a_warning() -> None:
-    advice = advise(parse_agent(agent(job(ttlSecondsAfterFinished=60))))
+    advice = lint_agent(parse_agent(agent(job(ttlSecondsAfterFinished=60))))
 
     assert f"{PATH}.ttlSecondsAfterFinished: has no effect" in "\n".join(map(str, advice))
 
@@ -199,7 +199,7 @@ def work(spec: Any, timeout: int | None = None) -> TaskWork:
     ],
 )
 def test_what_can_never_be_a_job_is_said_in_a_line(spec: Any, said: str) -> None:
-    assert said in (why_no_job(work(spec, timeout=600)) or "")
+    assert said in (explain_no_job(work(spec, timeout=600)) or "")
 
 
 def test_a_simulation_ends_such_a_task_as_the_operator_does() -> None:
@@ -270,9 +270,9 @@ def test_whatever_stands_anywhere_it_is_refused_with_a_reason_or_makes_a_job(
     for key in place[:-1]:
         inner = inner[key]
     inner[place[-1]] = value
-    spec = canonical(spec, stored=True)
+    spec = canonicalize(spec, stored=True)
 
-    if why_no_job(work(spec, timeout=10)) is None:
+    if explain_no_job(work(spec, timeout=10)) is None:
         access = TaskCredentials(url="nats://127.0.0.1:4222", signer=object())  # type: ignore[arg-type]
         made = job_manifest(work(spec, timeout=10), access)
         json.dumps(made)
@@ -288,7 +288,7 @@ def test_every_type_of_the_table_is_known() -> None:
         for type_ in fields.values():
             inner = type_.removesuffix("!").replace("[]", "").replace("{}", "")
             assert inner[0].islower() or inner in FIELDS, type_
-    assert job_mistakes(FULL, PATH) == job_doubts(FULL, PATH) == []
+    assert check_job_spec(FULL, PATH) == lint_job_spec(FULL, PATH) == []
 
 
 # ── the Job's own metadata ───────────────────────────────────────────────────────────────────────────────────────────
@@ -317,7 +317,7 @@ def test_labels_and_annotations_of_the_author_are_on_the_job_and_ours_win() -> N
 
 
 def test_a_label_that_is_not_passed_on_is_a_warning() -> None:
-    advice = advise(parse_agent(agent(job(metadata={"labels": {"heed.dev/team": "a", "team": "b"}}))))
+    advice = lint_agent(parse_agent(agent(job(metadata={"labels": {"heed.dev/team": "a", "team": "b"}}))))
 
     assert [item.path for item in advice if "not passed on" in item.message] == [
         f"{PATH}.metadata.labels.heed.dev/team"

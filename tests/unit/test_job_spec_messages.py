@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.cel.template import compile_template
-from heed.core.schema.job_spec import job_doubts, job_mistakes, why_no_job
+from heed.core.schema.job_spec import check_job_spec, explain_no_job, lint_job_spec
 from tests.unit.test_job_spec import container, job, pod, work
 
 POD, MAIN = "j.template.spec", "j.template.spec.containers[0]"
@@ -20,7 +20,7 @@ X37, X38 = "x" * 37, "x" * 38
 
 def mistakes(spec: Any) -> list[str]:
     """What makes a Job impossible, before it is rendered."""
-    return [str(item) for item in job_mistakes(compile_template(spec).shape, "j")]
+    return [str(item) for item in check_job_spec(compile_template(spec).shape, "j")]
 
 
 def port(value: Any) -> dict[str, Any]:
@@ -242,7 +242,7 @@ def test_what_may_fit_is_let_through(spec: Any) -> None:
     ],
 )
 def test_a_field_that_is_not_known_is_doubted(spec: Any, place: str, remedy: str) -> None:
-    assert [str(item) for item in job_doubts(spec, "j")] == [f"{place}: {NO_FIELD}; {remedy}"]
+    assert [str(item) for item in lint_job_spec(spec, "j")] == [f"{place}: {NO_FIELD}; {remedy}"]
     assert mistakes(spec) == []
 
 
@@ -264,10 +264,10 @@ def test_the_end_of_a_task_tells_of_three_mistakes() -> None:
         ),
     ]
 
-    assert why_no_job(work(job())) is None
-    assert why_no_job(work(job(**few))) == "; ".join(said)
-    assert why_no_job(work(job(**few, backoffLimit="x"))) == "; ".join(said) + " (and 1 more)"
+    assert explain_no_job(work(job())) is None
+    assert explain_no_job(work(job(**few))) == "; ".join(said)
+    assert explain_no_job(work(job(**few, backoffLimit="x"))) == "; ".join(said) + " (and 1 more)"
     assert (
-        why_no_job(work(job(**few, backoffLimit="x", podFailurePolicy=1)))
+        explain_no_job(work(job(**few, backoffLimit="x", podFailurePolicy=1)))
         == "; ".join(said) + " (and 2 more)"
     )

@@ -6,13 +6,13 @@ import pytest
 
 from heed.api.policy import parse_event_type
 from heed.core.compiler.admission import (
-    FINE,
+    ADMITTED,
     AdmissionRequest,
     AdmissionVerdict,
     ClusterContext,
+    check_event_type,
+    is_unchanged,
     judge,
-    passes,
-    problems_of,
 )
 from heed.core.schema.registry import compile_type
 from heed.errors import Problem
@@ -76,7 +76,7 @@ EMITS = Problem("spec.handlers[0].emit[0].type", DONE, REMEDY, "PolicyViolation"
     ],
 )
 def test_only_what_is_new_is_judged(new: Document, old: Document | None, is_passed: bool) -> None:
-    assert passes(AdmissionRequest(str(new.get("kind", "Agent")), new, old)) is is_passed
+    assert is_unchanged(AdmissionRequest(str(new.get("kind", "Agent")), new, old)) is is_passed
 
 
 @pytest.mark.parametrize("kind", ["Agent", "AgentPolicy", "EventGrant", "EventType"])
@@ -98,7 +98,7 @@ def test_an_agent_that_only_got_other_labels_is_warned() -> None:
     new = {**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}
 
     assert judged(new, old, policies=[policy("x.none")]) == AdmissionVerdict((), (str(EMITS),))
-    assert judged(new, old) == FINE
+    assert judged(new, old) == ADMITTED
 
 
 def test_an_agent_that_waits_for_a_grant_is_told() -> None:
@@ -109,7 +109,7 @@ def test_an_agent_that_waits_for_a_grant_is_told() -> None:
             "to demo; nothing is granted; ask those of shop for an EventGrant from namespace demo",
         ),
     )
-    assert judged(agent(hears="shop"), grants=[{"kind": "EventGrant"}, grant("x.asked")]) == FINE
+    assert judged(agent(hears="shop"), grants=[{"kind": "EventGrant"}, grant("x.asked")]) == ADMITTED
 
 
 def test_advice_and_doubts_are_warnings_but_nothing_of_laptops() -> None:
@@ -133,7 +133,7 @@ def test_a_policy_says_whom_it_stops_and_why() -> None:
     agents = [agent("a"), agent("b", emits="x.none"), document("Agent", None, "c")]
 
     assert judged(policy("x.none"), agents=agents) == AdmissionVerdict((), (f"stops Agent demo/a: {EMITS}",))
-    assert judged(policy("x.none"), agents=agents, policies=[policy("x.done", name="other")]) == FINE
+    assert judged(policy("x.none"), agents=agents, policies=[policy("x.done", name="other")]) == ADMITTED
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_grant_that_gives_less_says_whom_it_stops() -> None:
         ),
     )
     others = [grant("x.>"), grant("x.asked", name="more")]
-    assert judged(grant("y"), grant("x.>"), grants=others, agents=[heard]) == FINE
+    assert judged(grant("y"), grant("x.>"), grants=others, agents=[heard]) == ADMITTED
 
 
 # ── event types ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -215,7 +215,7 @@ def test_after_an_older_one_no_other_is_named() -> None:
 def test_examples_fit_their_schema() -> None:
     item = parse_event_type(event_type(schema={"type": "object"}, examples=[{}, 7, "x"]))
 
-    found = list(problems_of(compile_type(item)))
+    found = list(check_event_type(compile_type(item)))
 
     assert [(problem.path, problem.remedy) for problem in found] == [
         ("spec.examples[1]", "correct the example, or the schema"),

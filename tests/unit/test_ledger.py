@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from heed import names
 from heed.api.status import Phase
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.decision.decide import decide
 from heed.core.decision.model import Outcome
 from heed.core.events import Received
@@ -124,7 +124,7 @@ def test_restarts_between_events_change_nothing(
     again, restarted = run(sequence, restart)
 
     assert again == outcomes
-    assert compact(stored(dump(restarted))) == compact(stored(dump(ledger)))
+    assert dump_compact(stored(dump(restarted))) == dump_compact(stored(dump(ledger)))
 
 
 @settings(max_examples=150)
@@ -142,8 +142,10 @@ def test_the_patch_of_a_batch_turns_the_stored_status_into_the_new_one(
 
     changes = patch(base, new)
 
-    assert compact(merged(dump(base), changes)) == compact(dump(new))
-    assert compact(stored(merged(stored(dump(base)), normal(changes)))) == compact(stored(dump(new)))
+    assert dump_compact(merged(dump(base), changes)) == dump_compact(dump(new))
+    assert dump_compact(stored(merged(stored(dump(base)), normal(changes)))) == dump_compact(
+        stored(dump(new))
+    )
 
 
 def normal(changes: dict[str, Any]) -> dict[str, Any]:
@@ -263,7 +265,7 @@ def test_a_quiet_commit_is_small() -> None:
     base = after(AGENT, *(received(n, SET, {"a": "x" * 1000}) for n in range(1, 40)))
     new = decide(AGENT, base, received(40, "com.example.none", time=40)).ledger
 
-    assert len(compact(patch(base, new))) < 200
+    assert len(dump_compact(patch(base, new))) < 200
 
 
 def test_nothing_decided_is_nothing_to_write() -> None:

@@ -7,7 +7,7 @@ import pytest
 from heed import names
 from heed.api.agent import Agent
 from heed.api.validation import parse_agent
-from heed.core.compiler.lint import ANY, advise, direct_types
+from heed.core.compiler.lint import ANY_TYPE, direct_types, lint_agent
 from heed.errors import Problem
 from tests.builders.agents import ASKED, NAMESPACE, job, manifest
 
@@ -17,7 +17,7 @@ def agent(*handlers: dict[str, Any], **spec: Any) -> Agent:
 
 
 def advice(*handlers: dict[str, Any], direct: frozenset[str] = frozenset(), **spec: Any) -> list[str]:
-    return [str(item) for item in advise(agent(*handlers, **spec), direct)]
+    return [str(item) for item in lint_agent(agent(*handlers, **spec), direct)]
 
 
 def container(**fields: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ PATH = "spec.tasks.work.job.template.spec"
         (">", [], []),
         (names.TASK_COMPLETED, [], []),
         ("org.other", ["org.*"], []),
-        ("org.other", [ANY], []),
+        ("org.other", [ANY_TYPE], []),
         (
             "org.other",
             [],
@@ -96,9 +96,9 @@ def test_what_agents_send_to_one_of_them_only_is_known() -> None:
     )
 
     assert direct_types([sending, agent(), sending]) == {
-        (NAMESPACE, "clerk"): {"x.one", "x.two", ANY},
-        (NAMESPACE, ANY): {"x.three"},
-        (NAMESPACE, "scribe"): {ANY, "x.four"},
+        (NAMESPACE, "clerk"): {"x.one", "x.two", ANY_TYPE},
+        (NAMESPACE, ANY_TYPE): {"x.three"},
+        (NAMESPACE, "scribe"): {ANY_TYPE, "x.four"},
     }
 
 
@@ -173,7 +173,7 @@ def test_an_image_is_named_with_what_tells_it_apart(image: Any, said: list[str])
         (task,) = good.spec.tasks.values()
         assert task.job is not None
         task.job["template"]["spec"]["containers"][0]["image"] = image
-        assert [str(item) for item in advise(good)] == said
+        assert [str(item) for item in lint_agent(good)] == said
     else:
         assert advice(START, tasks=tasks) == said
 
@@ -210,7 +210,7 @@ def test_what_only_an_event_can_tell_needs_no_advice(shape: Any) -> None:
     given = agent(START, tasks=container())
     given.spec.tasks["work"] = given.spec.tasks["work"].model_copy(update={"job": shape})
 
-    assert advise(given) == []
+    assert lint_agent(given) == []
 
 
 # ── Jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -242,4 +242,4 @@ def test_a_field_that_may_be_of_a_newer_kubernetes_is_told() -> None:
 def test_doubts_about_expressions_come_first() -> None:
     doubt = Problem("spec.session.key", "is odd")
 
-    assert advise(agent(START, tasks={**container(), "idle": job()}), expressions=[doubt])[0] == doubt
+    assert lint_agent(agent(START, tasks={**container(), "idle": job()}), expressions=[doubt])[0] == doubt

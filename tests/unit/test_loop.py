@@ -32,7 +32,7 @@ FULL = 3  # so many wait at most
 @pytest.fixture
 def crowd(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few may wait: from 3 on only the inbox is read, until there is but one."""
-    monkeypatch.setattr(deferred_queue, "MAX_WAITING", FULL)
+    monkeypatch.setattr(deferred_queue, "MAX_DEFERRED_EVENTS", FULL)
 
 
 # ── where it begins ─────────────────────────────────────────────────────────────────────────────────────────────────

@@ -191,7 +191,7 @@ async def test_a_start_that_the_ledger_owes_no_more_is_tried_no_more(
 async def test_ahead_of_those_that_wait_the_inbox_is_decided_and_released(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deferred_queue, "MAX_WAITING", 2)
+    monkeypatch.setattr(deferred_queue, "MAX_DEFERRED_EVENTS", 2)
     life = lives.of(ledger=at_place(5, waiting=2, sessions=THERE), size=NO_ROOM, pace=TIGHT)
     await life.reading()
 

@@ -100,7 +100,7 @@ async def test_while_too_many_wait_losses_are_counted_when_it_goes_on(
     lives: Lives, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an Agent that reads only its inbox, as three events wait for which there is no room
-    monkeypatch.setattr(deferred_queue, "MAX_WAITING", 3)
+    monkeypatch.setattr(deferred_queue, "MAX_DEFERRED_EVENTS", 3)
     waiting = DeferredEvents.of({place: names.waiting_digest("there") for place in (1, 2, 3)})
     life = lives.of(ledger=replace(at_place(5), waiting=waiting, sessions=THERE))
     life.bus.messages = {place: received(place, correlationid="there") for place in (1, 2, 3)}
@@ -147,7 +147,7 @@ async def test_one_further_on_or_nowhere_yet_stays(lives: Lives, sequence: int) 
 
 
 async def test_one_that_reads_only_its_inbox_stays(lives: Lives, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deferred_queue, "MAX_WAITING", 1)
+    monkeypatch.setattr(deferred_queue, "MAX_DEFERRED_EVENTS", 1)
     ledger = replace(at_place(12), waiting=DeferredEvents.of({1: "k"}), sessions=THERE)
     life = lives.of(ledger=ledger, size=NO_ROOM, pace=TIGHT)
     await life.reading()

@@ -5,12 +5,20 @@ from typing import Any
 import pytest
 
 from heed.core.cel.expression import compile_expression
-from heed.core.cel.member_paths import EACH, MemberReads, Path, blocked, looped, reads_of, shown
+from heed.core.cel.member_paths import (
+    EACH,
+    MemberReads,
+    Path,
+    find_blocked,
+    find_non_list,
+    find_reads,
+    format_path,
+)
 
 
 def reads(source: str) -> MemberReads:
     """What an expression does with members."""
-    return reads_of(compile_expression(source).syntax())
+    return find_reads(compile_expression(source).syntax())
 
 
 def paths(*shown_: str) -> list[Path]:
@@ -178,7 +186,7 @@ def test_it_is_known_which_texts_a_path_is_compared_with(source: str, comparison
     ],
 )
 def test_a_path_is_shown_as_an_expression_writes_it(path: Path, text: str) -> None:
-    assert shown(path) == text
+    assert format_path(path) == text
 
 
 # ── what stands in the way ──────────────────────────────────────────────────────────────────────────────────────────
@@ -214,7 +222,7 @@ def test_the_first_path_that_is_no_map_is_found(
 ) -> None:
     expected = found and (tuple(found[0].split(".")), found[1], tuple(found[2].split(".")))
 
-    assert blocked(reads(source), {"event": {"data": data}, "state": {}}) == expected
+    assert find_blocked(reads(source), {"event": {"data": data}, "state": {}}) == expected
 
 
 @pytest.mark.parametrize(
@@ -235,4 +243,4 @@ def test_the_first_that_a_macro_cannot_go_over_is_found(
 ) -> None:
     expected = found and (tuple(found[0].split(".")), found[1])
 
-    assert looped(reads(source), {"event": {"data": data}}) == expected
+    assert find_non_list(reads(source), {"event": {"data": data}}) == expected

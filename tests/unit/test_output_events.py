@@ -9,7 +9,7 @@ import pytest
 from heed import names
 from heed.api.policy import parse_event_type
 from heed.api.status import OutboxMessage, PendingTask, Session, TaskCause
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
 from heed.core.decision.handlers import MAX_DECISION_BYTES
@@ -210,7 +210,7 @@ def test_so_many_things_may_be_wanted_and_no_more() -> None:
 
 def test_what_is_started_and_emitted_takes_so_much_room_and_no_more() -> None:
     small = {"t": TASK, "u": replace(TASK, owed=None, input=None)}
-    room = MAX_DECISION_BYTES - 3 * 512 - 200 - len(compact("é").encode()) - len("null")
+    room = MAX_DECISION_BYTES - 3 * 512 - 200 - len(dump_compact("é").encode()) - len("null")
     sent = OutboxMessage(5, 0, "s", at(5), event="é" * (room // 2) + "x" * (room % 2))
 
     outputs.check_size(small, {"m": sent})

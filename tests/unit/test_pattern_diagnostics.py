@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from heed.core.schema.pattern_diagnostics import pattern_slip
+from heed.core.schema.pattern_diagnostics import explain_pattern
 from heed.core.schema.validator import SchemaValidator
 
 AROUND = " looks around, which is not supported; check what is around in another pattern (allOf, not)"
@@ -61,7 +61,7 @@ def no_end(group: str, better: str) -> str:
     ],
 )
 def test_the_first_slip_is_named_with_what_to_write(pattern: str, slip: str) -> None:
-    assert pattern_slip(pattern) == slip
+    assert explain_pattern(pattern) == slip
 
 
 @pytest.mark.parametrize(
@@ -74,26 +74,26 @@ def test_the_first_slip_is_named_with_what_to_write(pattern: str, slip: str) -> 
     ],
 )
 def test_what_is_none_is_not_taken_for_one(pattern: str) -> None:
-    assert pattern_slip(pattern) == UNKNOWN
+    assert explain_pattern(pattern) == UNKNOWN
 
 
 def test_a_bracket_after_an_escaped_backslash_is_one() -> None:
-    assert pattern_slip(r"\\(") == BRACKETS
-    assert pattern_slip(r"\\[a") == OPEN
-    assert pattern_slip(r"\\[z-a]") == "the range z-a in [z-a] goes backwards; write a-z"
-    assert pattern_slip(r"\[abc](") == BRACKETS
+    assert explain_pattern(r"\\(") == BRACKETS
+    assert explain_pattern(r"\\[a") == OPEN
+    assert explain_pattern(r"\\[z-a]") == "the range z-a in [z-a] goes backwards; write a-z"
+    assert explain_pattern(r"\[abc](") == BRACKETS
 
 
 def test_what_is_very_long_is_not_looked_through() -> None:
-    assert pattern_slip("(" * 1000) == BRACKETS
-    assert pattern_slip("(" * 1001) == UNKNOWN
+    assert explain_pattern("(" * 1000) == BRACKETS
+    assert explain_pattern("(" * 1001) == UNKNOWN
 
 
 @pytest.mark.parametrize(
     "pattern", [r"[\w-.]", r"[.-\w]", r"[^a-\d]", r"[\p{L}-x]", "[\\s-_]", "[z-a]", "[a-zA-Y9-0]", "x{,3}"]
 )
 def test_what_is_to_be_written_instead_can_be_used(pattern: str) -> None:
-    slip = pattern_slip(pattern)
+    slip = explain_pattern(pattern)
     better = slip.rpartition(": ")[2]
     if found := re.search(r"range (.*) in .* write (.*)$", slip):
         better = pattern.replace(found[1], found[2])

@@ -11,7 +11,7 @@ import pytest
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.jetstream import JetStreamBus, PubAck, message_id
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
 from tests.unit.wire import Sent, Shelf, refusal, stored_message
@@ -27,7 +27,7 @@ LETTER = OutboxMessage(7, 0, GRAVE, AT, letter=DeadLetterCause("BadEvent", "what
 
 def owed(event: Event = EVENT, subject: str = SUBJECT) -> OutboxMessage:
     """An event that the decision of the event at 7 owes."""
-    return OutboxMessage(7, 0, subject, AT, event=json.dumps(to_json(event)))
+    return OutboxMessage(7, 0, subject, AT, event=json.dumps(event_to_json(event)))
 
 
 def original(request: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ async def test_its_letter_holds_the_event_where_it_fits(shelf: Shelf) -> None:
     await JetStreamBus(shelf).publish_owed("id", owed(), look_first=False)
 
     assert stored(shelf)[-1].subject == GRAVE
-    assert stored(shelf)[-1].body == to_json(EVENT)
+    assert stored(shelf)[-1].body == event_to_json(EVENT)
 
 
 async def test_its_letter_is_stored_once(shelf: Shelf) -> None:

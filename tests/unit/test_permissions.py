@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.policy.permissions import OPEN, AllowList, Permissions, Quota, VisibleEvents
+from heed.core.policy.permissions import UNRESTRICTED, AllowList, Permissions, Quota, VisibleEvents
 from tests.builders.policies import allowed, grant, policy
 
 STRICT = ("demo/strict",)
@@ -43,8 +43,11 @@ def test_a_grant_is_of_a_namespace() -> None:
     assert MAY.grant_problem("d", "bank") == (
         "no EventGrant of namespace bank grants d to demo; nothing is granted"
     )
-    assert OPEN.grant_problem("d", "bank") == "no EventGrant of namespace bank grants d; nothing is granted"
-    assert OPEN.subscription_problem("d") is None
+    assert (
+        UNRESTRICTED.grant_problem("d", "bank")
+        == "no EventGrant of namespace bank grants d; nothing is granted"
+    )
+    assert UNRESTRICTED.subscription_problem("d") is None
     many = Permissions(grants=tuple(VisibleEvents("shop", name) for name in "abcdefg"))
     assert (
         many.grant_problem("x", "shop") == "no EventGrant of namespace shop grants x; granted: a, b, c, d, e"
@@ -57,7 +60,7 @@ def test_a_grant_is_of_a_namespace() -> None:
 )
 def test_an_emission_matches_a_pattern(type_: str, refused: str | None) -> None:
     assert MAY.emission_problem(type_) == refused
-    assert OPEN.emission_problem(type_) is None
+    assert UNRESTRICTED.emission_problem(type_) is None
 
 
 @pytest.mark.parametrize(
@@ -73,11 +76,11 @@ def test_what_a_task_may_broadcast_lies_within_a_pattern(
     patterns: tuple[str, ...], refused: str | None
 ) -> None:
     assert MAY.publishing_problem(patterns) == refused
-    assert OPEN.publishing_problem(patterns) is None
+    assert UNRESTRICTED.publishing_problem(patterns) is None
 
 
 def test_a_kind_of_task_is_one_that_is_named() -> None:
-    assert MAY.kind_problem("job") is OPEN.kind_problem("pod") is None
+    assert MAY.kind_problem("job") is UNRESTRICTED.kind_problem("pod") is None
     assert MAY.kind_problem("pod") == f"{NOT_A} task of kind pod; allowed: job"
 
 
@@ -107,7 +110,7 @@ def test_every_image_and_the_account_of_a_job_are_looked_at(
     job: dict[str, Any], literal: bool, refused: str | None
 ) -> None:
     assert MAY.job_problem(job, literal=literal) == refused
-    assert OPEN.job_problem(job, literal=literal) is None
+    assert UNRESTRICTED.job_problem(job, literal=literal) is None
 
 
 def test_each_aspect_of_a_job_may_be_restricted_alone() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.policy.pod_rules import holds_expression, images, pod_of, service_accounts
+from heed.core.policy.pod_rules import find_pod, holds_expression, pod_images, pod_service_accounts
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from heed.core.policy.pod_rules import holds_expression, images, pod_of, service
     ],
 )
 def test_where_there_is_no_pod_it_is_empty(spec: Any, pod: Any) -> None:
-    assert pod_of(spec) == pod
+    assert find_pod(spec) == pod
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_where_there_is_no_pod_it_is_empty(spec: Any, pod: Any) -> None:
     ],
 )
 def test_every_image_is_seen_and_what_is_not_said_is_none(pod: Any, found: list[Any]) -> None:
-    assert list(images(pod)) == found
+    assert list(pod_images(pod)) == found
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_every_image_is_seen_and_what_is_not_said_is_none(pod: Any, found: list[
     ],
 )
 def test_a_pod_runs_as_what_either_field_names(pod: Any, named: list[Any]) -> None:
-    assert list(service_accounts(pod)) == named
+    assert list(pod_service_accounts(pod)) == named
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from heed import names
 from heed.api.policy import AgentPolicy, closed_policy, parse_policy
-from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.policy.pod_rules import glob_matches
 from heed.errors import InvalidManifest
 from tests.builders.agents import NAMESPACE
@@ -43,8 +43,8 @@ def refused(may: Permissions) -> set[str]:
 
 
 def test_what_no_policy_selects_may_do_everything_in_its_namespace() -> None:
-    assert refused(OPEN) == refused(allowed()) == set()
-    assert allowed().limits == OPEN.limits
+    assert refused(UNRESTRICTED) == refused(allowed()) == set()
+    assert allowed().limits == UNRESTRICTED.limits
 
 
 @pytest.mark.parametrize("aspect", RESTRICTIONS)

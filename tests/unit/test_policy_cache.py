@@ -12,7 +12,7 @@ import pytest
 
 from heed import names
 from heed.api.conditions import find_condition
-from heed.core.policy.permissions import OPEN
+from heed.core.policy.permissions import UNRESTRICTED
 from heed.errors import NOT_GRANTED, PolicyViolation
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.controller import policy_cache
@@ -147,7 +147,7 @@ async def test_without_rules_everything_is_open_in_the_own_namespace(rules: Poli
     basis = rules.basis(agent())
 
     basis.compiled(agent())
-    assert basis.permissions.emissions is OPEN.emissions
+    assert basis.permissions.emissions is UNRESTRICTED.emissions
     with pytest.raises(PolicyViolation) as refused:
         basis.compiled(agent(subscribe=[{"type": ">", "namespace": "shop"}]))
     assert refused.value.reason == NOT_GRANTED

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.compiler.authorization import check_allowed
-from heed.core.policy.permissions import OPEN
+from heed.core.compiler.authorization import check_permissions
+from heed.core.policy.permissions import UNRESTRICTED
 from heed.errors import InvalidManifest, PolicyViolation, Problem
 from tests.builders.agents import job, manifest, program
 from tests.builders.policies import allowed, grant, policy, refusal, restricted
@@ -103,7 +103,7 @@ def test_a_mistake_beside_a_violation_is_a_mistake_first() -> None:
 def test_another_namespace_has_to_grant_its_events_even_where_no_policy_is() -> None:
     subscribe = [{"type": "com.example.>", "namespace": "shop"}]
 
-    error = refusal(OPEN, NOTE, subscribe=subscribe)
+    error = refusal(UNRESTRICTED, NOTE, subscribe=subscribe)
 
     assert isinstance(error, PolicyViolation) and error.reason == "NotGranted"
     assert str(error) == (
@@ -121,7 +121,7 @@ def test_a_policy_weighs_more_than_a_missing_grant() -> None:
 
 
 def test_the_own_namespace_may_be_named_and_needs_no_grant() -> None:
-    agent = restricted(OPEN, NOTE, subscribe=[{"type": "a", "namespace": "demo"}])
+    agent = restricted(UNRESTRICTED, NOTE, subscribe=[{"type": "a", "namespace": "demo"}])
 
     assert agent.subjects == program(NOTE, subscribe=[{"type": "a"}]).subjects
     assert not agent.reads_others
@@ -141,7 +141,7 @@ def test_all_that_is_not_allowed_is_said_at_once() -> None:
     found: list[Problem] = []
 
     error = refusal(may, {"emit": [{"type": "a"}, {"type": "b"}]}, tasks={"work": job(), "more": job()})
-    check_allowed(found, restricted(OPEN, {"emit": [{"type": "a"}]}).manifest, may)
+    check_permissions(found, restricted(UNRESTRICTED, {"emit": [{"type": "a"}]}).manifest, may)
 
     assert error is not None and [item.path for item in error.problems] == [
         "spec.subscribe[0].type",
@@ -159,5 +159,5 @@ def test_a_namespace_is_one_token_of_a_subject() -> None:
     for namespace in ("*", ">", "a.b", "A", ""):
         document = manifest(NOTE, subscribe=[{"type": "a", "namespace": namespace}])
         with pytest.raises(InvalidManifest) as refused:
-            restricted(OPEN, NOTE, subscribe=document["spec"]["subscribe"])
+            restricted(UNRESTRICTED, NOTE, subscribe=document["spec"]["subscribe"])
         assert refused.value.reason == "Invalid"

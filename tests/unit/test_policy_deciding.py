@@ -13,7 +13,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, dump, load, patch, settle
-from heed.core.policy.permissions import OPEN
+from heed.core.policy.permissions import UNRESTRICTED
 from tests.builders.agents import ASKED, job
 from tests.builders.decisions import emitted, fold, only_task
 from tests.builders.events import at, received, task_end
@@ -95,7 +95,7 @@ def test_a_letter_that_is_redriven_meets_the_policy_again() -> None:
     again = Received(2, at(2), subject, event.event, Redrive("f" * 32, 2))
 
     still = decide(agent, refused.ledger, again)
-    allowed_now = decide(replace(agent, permissions=OPEN), refused.ledger, again)
+    allowed_now = decide(replace(agent, permissions=UNRESTRICTED), refused.ledger, again)
 
     violation(still)
     assert [item.type for item in emitted(allowed_now)] == ["x"]
@@ -121,7 +121,7 @@ def test_a_letter_that_is_redriven_meets_the_policy_again() -> None:
 )
 def test_a_rendered_pod_is_checked(task: dict[str, Any], data: Any) -> None:
     agent = replace(
-        restricted(OPEN, STARTING, tasks={"work": task}),
+        restricted(UNRESTRICTED, STARTING, tasks={"work": task}),
         permissions=allowed(policy(tasks={"images": ["example/work*"], "serviceAccounts": ["default"]})),
     )
 
@@ -186,7 +186,7 @@ def test_what_leaves_no_session_needs_no_room_for_one() -> None:
 
 
 def test_sessions_that_are_more_than_a_new_limit_go_on() -> None:
-    before = fold(restricted(OPEN, REMEMBER), [received(n) for n in (1, 2, 3)])[-1].ledger
+    before = fold(restricted(UNRESTRICTED, REMEMBER), [received(n) for n in (1, 2, 3)])[-1].ledger
     fleeting = {"name": "fleeting", "type": "com.example.ping", "emit": [{"type": "x"}]}
     agent = given({"limits": {"sessions": 1}}, REMEMBER, fleeting)
 
@@ -258,7 +258,7 @@ def test_tasks_per_minute_are_counted_by_the_minutes_of_the_stream() -> None:
 
 def test_the_count_is_kept_in_the_status_and_only_while_something_limits_it() -> None:
     limited = given({"limits": {"tasksPerMinute": 5}}, MANY, tasks={"work": job()})
-    open_ = restricted(OPEN, MANY, tasks={"work": job()})
+    open_ = restricted(UNRESTRICTED, MANY, tasks={"work": job()})
 
     counted = first(limited, [0, 0])
     status = stored(dump(counted.ledger))
@@ -275,7 +275,9 @@ def test_a_count_that_nothing_limits_any_more_goes_with_a_cursor_that_was_taken_
     status = {"taskRate": {"minute": at(0)[:16] + ":00Z", "started": 2}}
     before = load(status)
 
-    after = decide(restricted(OPEN, MANY, tasks={"work": job()}), before, received(2, data=[0])).ledger
+    after = decide(
+        restricted(UNRESTRICTED, MANY, tasks={"work": job()}), before, received(2, data=[0])
+    ).ledger
 
     assert "taskRate" not in merged(status, patch(before, after))
 

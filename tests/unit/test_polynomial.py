@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 
 from heed.core.cel.polynomial import (
-    BUDGET,
     EXTENT,
-    NONE,
+    NO_WORK,
     TOO_MUCH,
+    WORK_BUDGET,
     Bound,
     DataLimit,
     RemainingLimit,
     constant,
-    extent_of,
+    measure_extent,
     peak,
     plus,
-    scaled,
+    scale,
     times,
     without,
 )
@@ -27,7 +27,7 @@ LARGEST = 1 << 24
 
 
 def test_a_sum_adds_what_has_the_same_powers() -> None:
-    assert plus() == NONE
+    assert plus() == NO_WORK
     assert plus({(1, 0): 2.0, (0, 1): 3.0}, {(1, 0): 5.0}, constant(1)) == {
         (1, 0): 7.0,
         (0, 1): 3.0,
@@ -36,7 +36,7 @@ def test_a_sum_adds_what_has_the_same_powers() -> None:
 
 
 def test_a_product_adds_the_powers() -> None:
-    assert times(EXTENT, NONE) == NONE
+    assert times(EXTENT, NO_WORK) == NO_WORK
     assert times({(1, 0): 2.0, (0, 1): 3.0}, {(1, 0): 5.0, (0, 1): 7.0}) == {
         (2, 0): 10.0,
         (1, 1): 29.0,
@@ -66,12 +66,12 @@ def test_no_coefficient_gets_beyond_what_can_be_reckoned_with() -> None:
     assert times(constant(1e40), constant(1e40)) == {(0, 0): MOST}
     assert times({(1, 0): 1e40, (0, 0): 1e59}, {(1, 0): 1.0}) == {(2, 0): 1e40, (1, 0): 1e59}
     assert times({(1, 0): MOST, (0, 1): MOST}, {(1, 0): 1.0, (0, 1): 1.0})[(1, 1)] == MOST
-    assert scaled(constant(1e40), 1e40) == {(0, 0): MOST}
+    assert scale(constant(1e40), 1e40) == {(0, 0): MOST}
 
 
 def test_scaled_is_so_many_times_as_much() -> None:
-    assert scaled({(1, 0): 2.0, (0, 2): 3.0}, 4) == {(1, 0): 8.0, (0, 2): 12.0}
-    assert scaled(NONE, 4) == NONE
+    assert scale({(1, 0): 2.0, (0, 2): 3.0}, 4) == {(1, 0): 8.0, (0, 2): 12.0}
+    assert scale(NO_WORK, 4) == NO_WORK
 
 
 def test_the_peak_is_no_less_than_any() -> None:
@@ -94,18 +94,18 @@ def test_what_is_left_without_another_is_never_negative() -> None:
 @pytest.mark.parametrize(
     ("work", "always"),
     [
-        (NONE, LARGEST),
-        (constant(BUDGET), LARGEST),
-        (constant(BUDGET + 1), -1),
-        ({(1, 0): BUDGET + 1.0}, 0),
-        ({(1, 0): float(BUDGET)}, 1),
-        ({(1, 0): BUDGET / 1000}, 1000),
-        ({(0, 1): BUDGET / 1000}, 32_000),  # a value is 32 at least, so a list of a thousand has 32000
+        (NO_WORK, LARGEST),
+        (constant(WORK_BUDGET), LARGEST),
+        (constant(WORK_BUDGET + 1), -1),
+        ({(1, 0): WORK_BUDGET + 1.0}, 0),
+        ({(1, 0): float(WORK_BUDGET)}, 1),
+        ({(1, 0): WORK_BUDGET / 1000}, 1000),
+        ({(0, 1): WORK_BUDGET / 1000}, 32_000),  # a value is 32 at least, so a list of a thousand has 32000
         ({(2, 0): 1.0}, 10_000),
         ({(1, 1): 32.0}, 10_000),
-        ({(0, 2): 1.0, (0, 0): BUDGET - 100.0}, 320),
-        ({(1, 0): BUDGET / LARGEST}, LARGEST),
-        ({(1, 0): BUDGET / (LARGEST - 0.5)}, LARGEST - 1),
+        ({(0, 2): 1.0, (0, 0): WORK_BUDGET - 100.0}, 320),
+        ({(1, 0): WORK_BUDGET / LARGEST}, LARGEST),
+        ({(1, 0): WORK_BUDGET / (LARGEST - 0.5)}, LARGEST - 1),
     ],
 )
 def test_a_limit_is_the_largest_extent_that_is_within_the_budget(work: Bound, always: int) -> None:
@@ -117,15 +117,15 @@ def test_a_limit_is_the_largest_extent_that_is_within_the_budget(work: Bound, al
 
 def test_just_as_much_as_the_budget_is_allowed_and_no_more() -> None:
     data = {"a": [1, "x" * 100]}
-    extent, length = extent_of([data])
+    extent, length = measure_extent([data])
 
     for powers, measure in (((1, 0), extent), ((0, 1), length), ((1, 1), extent * length)):
-        assert DataLimit.of({powers: BUDGET / measure}).allows(data)
-        assert not DataLimit.of({powers: BUDGET / (measure - 0.5)}).allows(data)
+        assert DataLimit.of({powers: WORK_BUDGET / measure}).allows(data)
+        assert not DataLimit.of({powers: WORK_BUDGET / (measure - 0.5)}).allows(data)
 
 
 def test_values_count_together() -> None:
-    limit = DataLimit.of({(1, 0): BUDGET / 500})
+    limit = DataLimit.of({(1, 0): WORK_BUDGET / 500})
 
     assert limit.allows("x" * 200) and limit.allows("x" * 200, "y" * 100)
     assert not limit.allows("x" * 200, "y" * 300)
@@ -134,8 +134,8 @@ def test_values_count_together() -> None:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_an_allowance_has_less_left_for_more_that_stays_the_same(allowed: bool) -> None:
     fixed, changing = {"labels": "x" * 300}, {"data": "y" * 300}
-    extent = extent_of([fixed, changing])[0]
-    limit = DataLimit.of({(1, 0): BUDGET / (extent - (not allowed) * 0.5)})
+    extent = measure_extent([fixed, changing])[0]
+    limit = DataLimit.of({(1, 0): WORK_BUDGET / (extent - (not allowed) * 0.5)})
 
     assert RemainingLimit(limit, fixed).allows(changing) is allowed
     assert RemainingLimit(limit, {}).allows(changing)
@@ -156,7 +156,7 @@ def test_a_short_look_at_their_bytes_is_enough_where_data_are_few() -> None:
 def test_the_short_look_counts_a_value_as_often_as_it_is_there() -> None:
     text = "x" * 1000
     data = [text] * 100
-    limit = DataLimit(constant(TOO_MUCH), extent_of([data])[0] - 1)
+    limit = DataLimit(constant(TOO_MUCH), measure_extent([data])[0] - 1)
 
     assert not limit.allows(data)
     assert not RemainingLimit(limit, None).allows(data)
@@ -187,4 +187,4 @@ def test_the_short_look_counts_a_value_as_often_as_it_is_there() -> None:
     ],
 )
 def test_a_value_is_32_for_itself_and_its_characters(value: Any, extent: int, longest: int) -> None:
-    assert extent_of(value) == (extent, longest)
+    assert measure_extent(value) == (extent, longest)

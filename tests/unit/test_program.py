@@ -9,7 +9,7 @@ from heed.api.agent import Agent
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import AgentRef
-from heed.core.policy.permissions import OPEN
+from heed.core.policy.permissions import UNRESTRICTED
 from heed.core.schema.registry import NO_SCHEMAS
 from heed.errors import InvalidManifest, PolicyViolation
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, job, manifest, problems, program
@@ -50,7 +50,7 @@ def test_a_program_knows_whose_it_is() -> None:
     found = compile_agent(source)
 
     assert (found.agent, found.generation, found.labels) == (AgentRef(NAMESPACE, AGENT, UID), 3, {})
-    assert (found.manifest, found.permissions, found.schemas) == (source, OPEN, NO_SCHEMAS)
+    assert (found.manifest, found.permissions, found.schemas) == (source, UNRESTRICTED, NO_SCHEMAS)
     assert (found.reads_others, found.careful, found.verdict) == (False, False, None)
     labelled = {**manifest({}), "metadata": {"name": "a", "namespace": "b", "uid": "c", "labels": {"d": "e"}}}
     other = compile_agent(parse_agent(labelled))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from heed.core.cel.polynomial import NONE, plus, scaled
+from heed.core.cel.polynomial import NO_WORK, plus, scale
 from heed.core.compiler.program import Program
 from tests.builders.agents import ASKED, job, program
 
@@ -49,7 +49,7 @@ def test_handlers_add_up() -> None:
         found = program(
             *handlers, tasks={"work": job("${input}"), "hard": job(HARD)}, session={"key": "event.id"}
         )
-        assert found.opening.work != NONE
+        assert found.opening.work != NO_WORK
         return found.limit.work, found.opening.work
 
     handler = {
@@ -61,7 +61,7 @@ def test_handlers_add_up() -> None:
     (one, opening), (three, _) = work(handler), work(handler, handler, handler)
 
     alone = {powers: factor - opening.get(powers, 0.0) for powers, factor in one.items()}
-    assert three == pytest.approx(plus(opening, scaled(alone, 3)))
+    assert three == pytest.approx(plus(opening, scale(alone, 3)))
 
 
 def test_a_start_costs_what_its_task_does_and_one_of_many_the_hardest_for_each() -> None:
@@ -95,7 +95,7 @@ def test_even_what_evaluates_nothing_takes_its_time_with_what_it_is_given() -> N
         program({"start": [{"task": "work"}]}, tasks={"work": job()}).limit.work,
     )
 
-    assert program({}).opening.work == NONE
+    assert program({}).opening.work == NO_WORK
     assert 0 < idle[1, 0] < starting[1, 0]
     assert starting[1, 0] > 2 * idle[1, 0], "a start has variables of its own, and a document"
     assert replace(program({}), careful=True).limit == program({}).limit

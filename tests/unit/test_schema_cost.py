@@ -4,23 +4,23 @@ from typing import Any
 
 import pytest
 
-from heed.core.cel.polynomial import NODE
-from heed.core.schema.cost import DIALECT, MAX_BYTES, SchemaRefused, limit_of
+from heed.core.cel.polynomial import NODE_EXTENT
+from heed.core.schema.cost import JSON_SCHEMA_DIALECT, MAX_SCHEMA_BYTES, SchemaRefused, find_limit
 
 RECURSIVE = 1e30
 
 
 def work(schema: dict[str, Any]) -> tuple[float, float]:
     """The nanoseconds for a value of the data, and for a character: looked at three times, and 300 to read it."""
-    bound = limit_of(schema).work
+    bound = find_limit(schema).work
     node = bound[(0, 0)]
-    return round((node - 300) / 3, 6), round(bound[(1, 0)] - node / NODE, 6)
+    return round((node - 300) / 3, 6), round(bound[(1, 0)] - node / NODE_EXTENT, 6)
 
 
 def refusal(schema: dict[str, Any]) -> tuple[str, str]:
     """Where and why a schema is not taken."""
     with pytest.raises(SchemaRefused) as caught:
-        limit_of(schema)
+        find_limit(schema)
     return caught.value.path, caught.value.message
 
 
@@ -156,7 +156,7 @@ def test_what_is_referred_to_often_is_counted_as_often() -> None:
     ],
 )
 def test_no_data_are_harmless_where_a_schema_refers_to_itself(schema: dict[str, Any]) -> None:
-    limit = limit_of(schema)
+    limit = find_limit(schema)
 
     assert (limit.work, limit.always) == ({(0, 0): RECURSIVE}, -1)
 
@@ -211,9 +211,12 @@ def test_an_id_is_the_whole_schemas_only() -> None:
 
 
 def test_there_is_one_dialect() -> None:
-    assert work({"$schema": DIALECT, "items": {"$schema": f"{DIALECT}#"}}) == (150 + 100, 2)
+    assert work({"$schema": JSON_SCHEMA_DIALECT, "items": {"$schema": f"{JSON_SCHEMA_DIALECT}#"}}) == (
+        150 + 100,
+        2,
+    )
     for other in ("http://json-schema.org/draft-07/schema#", "", 7):
-        assert refusal({"$schema": other}) == (".$schema", f"is another dialect; write {DIALECT}")
+        assert refusal({"$schema": other}) == (".$schema", f"is another dialect; write {JSON_SCHEMA_DIALECT}")
         assert refusal({"not": {"$schema": other}})[0] == ".not.$schema"
 
 
@@ -249,12 +252,15 @@ def test_schemas_beside_each_other_do_not_nest() -> None:
 def test_a_schema_has_64_kib_as_it_is_sent() -> None:
     around = len('{"title":""}')
 
-    assert work({"title": "x" * (MAX_BYTES - around)}) == (100, 1)
-    assert work({"title": "é" * ((MAX_BYTES - around) // 2)}) == (100, 1)
-    assert refusal({"title": "x" * (MAX_BYTES - around + 1)}) == ("", "has 65537 bytes; 65536 are allowed")
-    assert refusal({"title": "é" * (MAX_BYTES // 2)}) == (
+    assert work({"title": "x" * (MAX_SCHEMA_BYTES - around)}) == (100, 1)
+    assert work({"title": "é" * ((MAX_SCHEMA_BYTES - around) // 2)}) == (100, 1)
+    assert refusal({"title": "x" * (MAX_SCHEMA_BYTES - around + 1)}) == (
         "",
-        f"has {MAX_BYTES + around} bytes; 65536 are allowed",
+        "has 65537 bytes; 65536 are allowed",
+    )
+    assert refusal({"title": "é" * (MAX_SCHEMA_BYTES // 2)}) == (
+        "",
+        f"has {MAX_SCHEMA_BYTES + around} bytes; 65536 are allowed",
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.schema.cost import SchemaRefused
-from heed.core.schema.validator import MAX_MESSAGE, SchemaValidator, shortened
+from heed.core.schema.validator import MAX_MISMATCH_CHARS, SchemaValidator, shorten_text
 
 LONG = "x" * 100
 
@@ -162,14 +162,14 @@ def test_a_place_and_a_message_are_cut() -> None:
     data: Any = 1
     for _ in range(6):
         schema, data = {"additionalProperties": schema}, {LONG: data}
-    place = shortened("data" + f".{'x' * 39}…" * 6, 200)
+    place = shorten_text("data" + f".{'x' * 39}…" * 6, 200)
     assert SchemaValidator(schema).problem(data) == f'{place}: is not "{"x" * 58}…'
 
     many: dict[str, Any] = {"additionalProperties": {"enum": [LONG, LONG + "a", LONG + "b", LONG + "c"]}}
     for _ in range(5):
         many = {"additionalProperties": many}
     found = SchemaValidator(many).problem(data) or ""
-    assert len(found) == MAX_MESSAGE and found.startswith(f'{place}: is none of "{"x" * 58}…, "x')
+    assert len(found) == MAX_MISMATCH_CHARS and found.startswith(f'{place}: is none of "{"x" * 58}…, "x')
 
 
 @pytest.mark.parametrize("data", [{"a": "\ud800"}, {1: 2}, b"x", [[[b"x"]]]])
@@ -257,7 +257,7 @@ def test_the_place_of_such_a_mistake_is_cut() -> None:
     with pytest.raises(SchemaRefused) as caught:
         SchemaValidator(schema)
 
-    assert caught.value.path == shortened(f".properties.{'n' * 70}" * 4 + ".minimum", 256)
+    assert caught.value.path == shorten_text(f".properties.{'n' * 70}" * 4 + ".minimum", 256)
     assert len(caught.value.path) == 256
 
 
@@ -272,5 +272,5 @@ def test_what_the_library_cannot_read_is_refused_too() -> None:
     ("text", "length", "short"), [("abc", 3, "abc"), ("abcd", 3, "ab…"), ("x" * 81, None, "x" * 79 + "…")]
 )
 def test_a_text_is_cut_with_an_ellipsis(text: str, length: int | None, short: str) -> None:
-    assert (shortened(text) if length is None else shortened(text, length)) == short
-    assert shortened("x" * 80) == "x" * 80
+    assert (shorten_text(text) if length is None else shorten_text(text, length)) == short
+    assert shorten_text("x" * 80) == "x" * 80

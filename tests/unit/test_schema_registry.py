@@ -14,9 +14,9 @@ from heed.core.schema.registry import (
     SchemaMismatch,
     SchemaRegistry,
     SchemaSource,
+    combine_types,
     compile_schemas,
     compile_type,
-    together,
 )
 from tests.builders.agents import ASKED, NAMESPACE
 from tests.unit.test_event_types import event_type, schemas
@@ -139,7 +139,7 @@ EARLY, LATE = "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"
 
 def counting(*items: Any) -> tuple[list[str], list[tuple[str, str, str]]]:
     """The names of the types that count, and the refused with their reasons and messages."""
-    found, refused = together(map(compile_type, items))
+    found, refused = combine_types(map(compile_type, items))
     return [rule.name for rule in found.rules], [
         (each.item.metadata.name, each.reason, each.message) for each in refused
     ]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heed.core.schema.cost import MAX_BYTES, SchemaRefused, limit_of
-from heed.core.schema.validator import MAX_MESSAGE, SchemaValidator
+from heed.core.schema.cost import MAX_SCHEMA_BYTES, SchemaRefused, find_limit
+from heed.core.schema.validator import MAX_MISMATCH_CHARS, SchemaValidator
 
 ORDER = {
     "type": "object",
@@ -90,7 +90,7 @@ def test_a_message_is_short_whatever_the_data_and_the_schema_hold() -> None:
     for _ in range(20):
         deep, schema = {"x" * 300: deep}, {"additionalProperties": schema}
     found = problem(schema, deep)
-    assert found is not None and len(found) <= MAX_MESSAGE and found.startswith("data.xxx")
+    assert found is not None and len(found) <= MAX_MISMATCH_CHARS and found.startswith("data.xxx")
 
 
 def test_alternatives_count_for_what_is_unevaluated() -> None:
@@ -172,7 +172,7 @@ def test_every_mistake_that_there_is_can_be_explained(schema: Any, data: Any) ->
         ({"$ref": "#nope"}, ".$ref: refers to an anchor that does not exist"),
         ({"$schema": "http://json-schema.org/draft-07/schema#"}, ".$schema: is another dialect"),
         ({"$defs": {"a": {"$id": "http://h/x"}}, "properties": {"a": {"$ref": "#/$defs/a"}}}, "has an $id"),
-        ({"title": "x" * MAX_BYTES}, f"bytes; {MAX_BYTES} are allowed"),
+        ({"title": "x" * MAX_SCHEMA_BYTES}, f"bytes; {MAX_SCHEMA_BYTES} are allowed"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_with_a_reason(schema: dict[str, Any], expected: str) -> None:
@@ -229,7 +229,7 @@ def test_a_schema_that_would_take_too_much_is_refused(schema: dict[str, Any]) ->
     ],
 )
 def test_what_refers_to_itself_works_and_is_never_taken_for_harmless(schema: dict[str, Any]) -> None:
-    assert not limit_of(schema).allows(1)
+    assert not find_limit(schema).allows(1)
     SchemaValidator(schema).problem([[{"next": {"next": None}}]])
 
 
@@ -240,11 +240,11 @@ def test_a_tree_is_checked_to_its_leaves() -> None:
 
 
 def test_common_schemas_are_harmless_on_common_data_and_costly_ones_are_not_on_much() -> None:
-    assert limit_of(ORDER).allows({"id": "AB1", "items": [{"price": 1}] * 100})
+    assert find_limit(ORDER).allows({"id": "AB1", "items": [{"price": 1}] * 100})
     options = {"items": {"enum": [{"a": i} for i in range(2000)]}}
-    assert limit_of(options).allows([1])
-    assert not limit_of(options).allows([{"a": 1}] * 2000)
-    assert not limit_of({"pattern": "(a|b)*a(a|b){40}c"}).allows("ab" * 50_000)
+    assert find_limit(options).allows([1])
+    assert not find_limit(options).allows([{"a": 1}] * 2000)
+    assert not find_limit({"pattern": "(a|b)*a(a|b){40}c"}).allows("ab" * 50_000)
 
 
 # ── nothing is fetched ──────────────────────────────────────────────────────────────────────────────────────────────

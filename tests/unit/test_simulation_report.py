@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.decision.decide import decide
 from heed.core.decision.explain import why_ignored
 from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump
-from heed.core.simulation.report import transcript
+from heed.core.simulation.report import build_report
 from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.events import malformed, received
@@ -37,12 +37,12 @@ def given(id_: str, type_: str = ASKED, data: Any = None, **more: Any) -> Simula
 
 
 def told(*messages: SimulatedMessage, answer: StubbedEnd | None = None, limit: int = 99) -> dict[str, Any]:
-    return transcript(simulate([TELLER], messages, lambda work: answer, limit=limit))
+    return build_report(simulate([TELLER], messages, lambda work: answer, limit=limit))
 
 
 def test_a_transcript_tells_a_simulation_in_full() -> None:
     run = simulate([TELLER], [given("a", data={"topic": "tides"})], lambda work: StubbedEnd(result=42))
-    found = transcript(run)
+    found = build_report(run)
     begun, emitted, ended = run.steps
     (task,) = begun.deliveries[0].started
 
@@ -54,7 +54,7 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
         "time": "2026-01-01T00:00:01.000000Z",
         "origin": "given",
         "subject": names.event_subject(NAMESPACE, ASKED),
-        "event": to_json(begun.message.event),
+        "event": event_to_json(begun.message.event),
         "deliveries": [
             {
                 "agent": ME,
@@ -65,7 +65,7 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
                 "before": None,
                 "after": {"topic": "tides"},
                 "tasks": [{"id": task.id, "task": "work", "input": {"topic": "tides"}, "spec": task.spec}],
-                "emitted": [to_json(emitted.message.event)],
+                "emitted": [event_to_json(emitted.message.event)],
                 "cancelled": [],
                 "letter": None,
             }
@@ -75,13 +75,13 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
     assert found["events"][1]["deliveries"] == []
     assert (found["events"][2]["origin"], found["events"][2]["event"]) == (
         "task",
-        to_json(ended.message.event),
+        event_to_json(ended.message.event),
     )
     assert found["events"][2]["deliveries"][0]["before"] == {"topic": "tides"}
     assert found["events"][2]["deliveries"][0]["after"] is None
     assert found["agents"] == {ME: dump(run.ledgers[TELLER.agent])}
     assert found["outcomes"] == {"handled": 2}
-    assert found["emitted"] == [to_json(emitted.message.event)]
+    assert found["emitted"] == [event_to_json(emitted.message.event)]
     assert found["tasks"] == [
         {"agent": ME, "id": task.id, "task": "work", "input": {"topic": "tides"}, "spec": task.spec}
     ]
@@ -211,7 +211,7 @@ def test_what_was_not_ignored_needs_no_reason() -> None:
 def test_agents_are_told_apart_by_namespace_and_name() -> None:
     other = replace(TELLER, agent=AgentRef("shop", "teller", "uid-2"))
 
-    found = transcript(simulate([TELLER, other], [given("a", data={"topic": "x"})], lambda work: None))
+    found = build_report(simulate([TELLER, other], [given("a", data={"topic": "x"})], lambda work: None))
 
     assert list(found["agents"]) == [ME, "shop/teller"]
     assert [item["agent"] for item in found["events"][0]["deliveries"]] == [ME]

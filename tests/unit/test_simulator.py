@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.core.simulation.simulator import SimulationRun, StubbedEnd, identified
+from heed.core.simulation.simulator import SimulationRun, StubbedEnd, with_uid
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
 from tests.unit.simulations import STOP, WORKER, message, run, stream
 
@@ -128,8 +128,8 @@ def test_shuffled_events_come_in_another_order_and_given_ones_in_theirs() -> Non
 def test_a_program_without_a_uid_gets_one() -> None:
     bare = replace(WORKER, agent=AgentRef("demo", "clerk", ""))
 
-    assert identified(bare).agent == AgentRef("demo", "clerk", "demo/clerk")
-    assert identified(WORKER) is WORKER
+    assert with_uid(bare).agent == AgentRef("demo", "clerk", "demo/clerk")
+    assert with_uid(WORKER) is WORKER
     finished = run(message("a"), agents=(bare,))
     assert list(finished.programs) == list(finished.ledgers) == [AgentRef("demo", "clerk", "demo/clerk")]
 

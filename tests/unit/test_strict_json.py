@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from heed.core.codec.strict_json import (
-    MAX_DEPTH,
+    MAX_JSON_DEPTH,
     Unreadable,
+    check_no_nul,
     check_value,
-    check_zeros,
-    depth_of,
-    parse,
-    shortened,
+    measure_depth,
+    parse_json,
+    shorten_json,
 )
 
 TOO_DEEP = ("TooDeep", "data nest deeper than 64 levels; flatten them")
@@ -65,7 +65,7 @@ def brackets(levels: int) -> bytes:
     ],
 )
 def test_what_can_be_kept_exactly_is_read(text: bytes, value: Any) -> None:
-    found = parse(text, "BadData", "no JSON")
+    found = parse_json(text, "BadData", "no JSON")
 
     assert found == value and type(found) is type(value)
 
@@ -74,7 +74,7 @@ def test_what_can_be_kept_exactly_is_read(text: bytes, value: Any) -> None:
     "text", [b"", b"{", b"nul", b"\xff", b"\xef\xbb\xbf1", b"NaN", b"-Infinity", b"[1,]"]
 )
 def test_what_is_no_json_is_told_in_the_callers_words(text: bytes) -> None:
-    assert refusal(parse, text, "NotAnEvent", "write JSON") == ("NotAnEvent", "write JSON")
+    assert refusal(parse_json, text, "NotAnEvent", "write JSON") == ("NotAnEvent", "write JSON")
 
 
 @pytest.mark.parametrize(
@@ -93,20 +93,20 @@ def test_what_is_no_json_is_told_in_the_callers_words(text: bytes) -> None:
     ],
 )
 def test_what_could_not_be_kept_is_refused(text: bytes, said: tuple[str, str]) -> None:
-    assert refusal(parse, text, "BadData", "no JSON") == said
+    assert refusal(parse_json, text, "BadData", "no JSON") == said
 
 
-@pytest.mark.parametrize("levels", [3, 4, MAX_DEPTH, MAX_DEPTH + 1])
+@pytest.mark.parametrize("levels", [3, 4, MAX_JSON_DEPTH, MAX_JSON_DEPTH + 1])
 def test_so_many_levels_are_read_and_no_more(levels: int) -> None:
-    assert depth_of(parse(brackets(levels), "BadData", "no JSON", levels)) == levels
-    assert refusal(parse, brackets(levels + 1), "BadData", "no JSON", levels) == TOO_DEEP
-    assert parse(b"[" * levels + b"]" * levels, "BadData", "no JSON", levels)
-    assert refusal(parse, b"[" * (levels + 1) + b"]" * (levels + 1), "", "", levels) == TOO_DEEP
+    assert measure_depth(parse_json(brackets(levels), "BadData", "no JSON", levels)) == levels
+    assert refusal(parse_json, brackets(levels + 1), "BadData", "no JSON", levels) == TOO_DEEP
+    assert parse_json(b"[" * levels + b"]" * levels, "BadData", "no JSON", levels)
+    assert refusal(parse_json, b"[" * (levels + 1) + b"]" * (levels + 1), "", "", levels) == TOO_DEEP
 
 
 def test_without_a_number_of_levels_there_are_64() -> None:
-    assert parse(brackets(64), "BadData", "no JSON")
-    assert refusal(parse, brackets(65), "BadData", "no JSON") == TOO_DEEP
+    assert parse_json(brackets(64), "BadData", "no JSON")
+    assert refusal(parse_json, brackets(65), "BadData", "no JSON") == TOO_DEEP
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_without_a_number_of_levels_there_are_64() -> None:
     [(None, 0), ("[[", 0), ([], 1), ({}, 1), ([[], {}, 1], 2), ({"a": 1, "b": [{"c": "x"}]}, 3), ((1,), 0)],
 )
 def test_the_depth_is_that_of_the_deepest_list_or_map(value: Any, depth: int) -> None:
-    assert depth_of(value) == depth
+    assert measure_depth(value) == depth
 
 
 def test_depth_is_counted_to_two_levels_beyond_what_is_allowed() -> None:
     for levels in (1, 63, 64, 65, 66):
-        assert depth_of(nested(levels)) == levels
-    assert depth_of(nested(500)) == 66
+        assert measure_depth(nested(levels)) == levels
+    assert measure_depth(nested(500)) == 66
 
 
 # ── documents that no parser saw ────────────────────────────────────────────────────────────────────────────────────
@@ -160,12 +160,12 @@ def test_what_json_could_not_hold_is_refused_wherever_it_stands(value: Any, said
 @pytest.mark.parametrize("value", ["\0", "admin\0x", {"a\0": 1}, {"ok": 1, "b\0": {}}, ["ok", "\0"]])
 def test_the_character_zero_is_refused_wherever_it_stands(value: Any) -> None:
     for place in (value, [1, [value]], {"a": None, "b": value}, {"a": [{"b": value}]}):
-        assert refusal(check_zeros, place) == ZERO
+        assert refusal(check_no_nul, place) == ZERO
 
 
 @pytest.mark.parametrize("value", [None, "", "x", "\\0", 0, [0, None, "a", [True]], {"0": {"a": ["b", 1.5]}}])
 def test_all_else_is_none(value: Any) -> None:
-    check_zeros(value)
+    check_no_nul(value)
 
 
 # ── words ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -185,4 +185,4 @@ def test_all_else_is_none(value: Any) -> None:
     ],
 )
 def test_a_value_in_a_message_has_80_characters_at_most(value: Any, text: str) -> None:
-    assert shortened(value) == text
+    assert shorten_json(value) == text

@@ -7,7 +7,7 @@ import pytest
 
 from heed.core.effects import AgentRef, TaskWork
 from heed.core.simulation.simulator import StubbedEnd
-from heed.core.simulation.task_stubs import answering, parse_script
+from heed.core.simulation.task_stubs import answer_from, parse_script
 from heed.errors import InvalidManifest
 
 DOCUMENT: dict[str, Any] = {
@@ -28,7 +28,7 @@ def work(task: str = "work", **document: Any) -> TaskWork:
 
 def script(*rules: dict[str, Any]) -> Any:
     """What answers by these rules, all of them for the task `work` where they name none."""
-    return answering(parse_script([{"task": "work", **rule} for rule in rules], ["work", "other"]))
+    return answer_from(parse_script([{"task": "work", **rule} for rule in rules], ["work", "other"]))
 
 
 def mistakes(

@@ -10,7 +10,7 @@ from heed import names
 from heed.api.status import PendingTask, TaskCause
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
-from heed.core.tasks.work import end_event, end_subject, in_few_words, owed_work, progress_event, work_of
+from heed.core.tasks.work import end_event, end_subject, owed_work, progress_event, shrink_end, work_of
 from tests.builders.events import at
 
 AGENT = AgentRef("demo", "clerk", "uid")
@@ -130,7 +130,7 @@ def test_a_result_that_no_event_could_carry_is_a_failure(result: Any, message: s
 
 @pytest.mark.parametrize(("end", "reason"), [(COMPLETED, "BadResult"), (FAILED, "JobFailed")])
 def test_an_end_in_few_words_has_nothing_that_may_be_large(end: TaskEnd, reason: str) -> None:
-    record, short = in_few_words(RECORD, end, "too large")
+    record, short = shrink_end(RECORD, end, "too large")
 
     assert record == replace(RECORD, cause=TaskCause("e1", 1, "c1", 4))
     assert short == replace(end, completed=False, result=None, reason=reason, message="too large")

@@ -5,7 +5,13 @@ from typing import Any
 import pytest
 
 from heed.core.cel.expression import ExpressionError
-from heed.core.cel.template import ExpressionSlot, TemplateError, compile_template, is_single, sources
+from heed.core.cel.template import (
+    ExpressionSlot,
+    TemplateError,
+    compile_template,
+    expression_sources,
+    is_single,
+)
 from tests.builders.expressions import scope
 from tests.unit.test_cost_bounds import bounds_of
 
@@ -154,7 +160,7 @@ def test_what_cannot_be_parsed_or_rendered_is_told_with_its_place(template: str,
     ],
 )
 def test_the_sources_of_expressions_are_found_without_compiling_them(template: Any, found: list[str]) -> None:
-    assert list(sources(template)) == found
+    assert list(expression_sources(template)) == found
 
 
 @pytest.mark.parametrize(
@@ -168,6 +174,6 @@ def test_what_is_one_expression_is_known_without_compiling_it(text: str, single:
 def test_what_is_not_closed_has_no_sources() -> None:
     for text in ("${a", "${'a}"):
         with pytest.raises(ExpressionError):
-            list(sources(["${b}", text]))
+            list(expression_sources(["${b}", text]))
         with pytest.raises(ExpressionError):
             is_single(text)

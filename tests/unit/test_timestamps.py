@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.core.cel.expression import compile_expression
-from heed.core.cel.timestamps import duration_text, timestamp_text
+from heed.core.cel.timestamps import format_duration, format_timestamp
 from tests.builders.agents import program
 from tests.builders.decisions import after, fold
 from tests.builders.events import received
@@ -72,9 +72,9 @@ def test_a_time_within_text_is_exact_too() -> None:
 @pytest.mark.parametrize("shown", ["", "1", "yesterday", "1h 3m", "5 minutes", "-", "1.5"])
 def test_what_is_written_otherwise_is_refused(shown: str) -> None:
     with pytest.raises(ValueError, match="is no"):
-        timestamp_text(shown)
+        format_timestamp(shown)
     with pytest.raises(ValueError, match="is no"):
-        duration_text(shown)
+        format_duration(shown)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_what_is_written_otherwise_is_refused(shown: str) -> None:
     ],
 )
 def test_a_timestamp_has_as_many_digits_as_it_needs(shown: str, text: str) -> None:
-    assert timestamp_text(shown) == text
+    assert format_timestamp(shown) == text
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def test_a_timestamp_has_as_many_digits_as_it_needs(shown: str, text: str) -> No
     ],
 )
 def test_a_duration_is_the_sum_of_its_parts_in_seconds(shown: str, text: str) -> None:
-    assert duration_text(shown) == text
+    assert format_duration(shown) == text
 
 
 @pytest.mark.parametrize("shown", ["2026-01-31T12:00:00", "2026-01-31T12:00:00.1234567890Z", "20260131Z"])
 def test_what_is_wrong_with_a_time_is_named(shown: str) -> None:
     with pytest.raises(ValueError, match=f"^{shown} is no timestamp$"):
-        timestamp_text(shown)
+        format_timestamp(shown)
     with pytest.raises(ValueError, match=r"^-1\.5 is no duration$"):
-        duration_text("-1.5")
+        format_duration("-1.5")
     with pytest.raises(ValueError, match=r"^1h! is no duration$"):
-        duration_text("1h!")
+        format_duration("1h!")

@@ -5,9 +5,14 @@ from typing import Any
 
 import pytest
 
-from heed.core.compiler.expression_sites import places_of
+from heed.core.compiler.expression_sites import find_sites
 from heed.core.compiler.program import Program
-from heed.core.compiler.unguarded_members import MemberGuards, guard, null_on_the_way, unasked
+from heed.core.compiler.unguarded_members import (
+    MemberGuards,
+    find_nullable_parents,
+    find_unguarded,
+    suggest_guard,
+)
 from tests.builders.agents import ASKED, job, program
 from tests.unit.test_event_types import event_type, schemas
 
@@ -24,14 +29,14 @@ def agent(*handlers: dict[str, Any], **spec: Any) -> Program:
 
 def missing(agent: Program) -> list[str]:
     """What its conditions read and nothing asks for."""
-    places = list(places_of(agent))
+    places = list(find_sites(agent))
     guards = MemberGuards.of(agent, places)
-    return [str(problem) for place in places for problem in unasked(place, guards)]
+    return [str(problem) for place in places for problem in find_unguarded(place, guards)]
 
 
 def breaking(agent: Program) -> list[str]:
     """What breaks where null is on the way."""
-    return [str(problem) for place in places_of(agent) for problem in null_on_the_way(place, agent)]
+    return [str(problem) for place in find_sites(agent) for problem in find_nullable_parents(place, agent)]
 
 
 def said(place: str, path: str, why: str, remedy: str, other: int | None = None) -> str:
@@ -212,7 +217,7 @@ def test_what_an_event_type_requires_is_there() -> None:
     ],
 )
 def test_a_guard_asks_on_the_way_whether_it_is_a_map(path: tuple[str, ...], text: str) -> None:
-    assert guard(path) == text
+    assert suggest_guard(path) == text
 
 
 # ── null on the way ─────────────────────────────────────────────────────────────────────────────────────────────────

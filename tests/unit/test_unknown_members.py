@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.core.compiler.expression_sites import places_of
-from heed.core.compiler.unknown_members import KnownMembers, unknown_members
+from heed.core.compiler.expression_sites import find_sites
+from heed.core.compiler.unknown_members import KnownMembers, find_unknown_members
 from tests.builders.agents import job, program
 
 TASKS = {"work": job(), "other": job()}
@@ -20,7 +20,7 @@ def found(*handlers: dict[str, Any], **spec: Any) -> list[str]:
     """What is said of an Agent's expressions, in the order of the manifest."""
     agent = program(*handlers, **{"tasks": TASKS, **spec})
     members = KnownMembers.of(agent)
-    return [str(problem) for place in places_of(agent) for problem in unknown_members(place, members)]
+    return [str(problem) for place in find_sites(agent) for problem in find_unknown_members(place, members)]
 
 
 def reading(source: str, **more: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from heed.api.agent import (
     TaskSpec,
 )
 from heed.core.cel.template import compile_template
-from heed.core.cel.variables import OF_EVENTS
+from heed.core.cel.variables import SUBSCRIPTION_VARIABLES
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.compiler import validation
 from heed.core.compiler.validation import Compiler
@@ -76,7 +76,7 @@ def test_a_template_that_does_not_compile_is_a_problem_at_its_place() -> None:
 
 def test_only_what_is_known_in_a_place_compiles_there() -> None:
     problems: list[Problem] = []
-    compiler = Compiler(problems, OF_EVENTS)
+    compiler = Compiler(problems, SUBSCRIPTION_VARIABLES)
 
     assert compiler.template("${event.id}", "here") is not None
     assert compiler.template("${state.n}", "here") is None

@@ -3,7 +3,15 @@
 import pytest
 
 from heed.core.cel.expression import ExpressionError, compile_expression
-from heed.core.cel.variables import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, VARIABLES, Vocabulary, suggestion
+from heed.core.cel.variables import (
+    ALL_VARIABLES,
+    HANDLER_VARIABLES,
+    SUBSCRIPTION_VARIABLES,
+    TASK_VARIABLES,
+    VARIABLES,
+    Vocabulary,
+    suggest_name,
+)
 
 
 def refusal(source: str, known: Vocabulary) -> str | None:
@@ -16,14 +24,14 @@ def refusal(source: str, known: Vocabulary) -> str | None:
 
 
 def test_all_members_of_a_variable_are_known_where_they_do_not_depend_on_an_event() -> None:
-    assert ALL.members("task") == ("id", "name", "kind", "startedAt")
-    assert OF_TASKS.members("task") == ("id", "name")
-    assert ALL.members("session") == ("key", "startedAt")
-    assert ALL.members("agent") == ("name", "namespace", "labels")
-    assert [ALL.members(name) for name in ("event", "state", "input", "other")] == [None] * 4
+    assert ALL_VARIABLES.members("task") == ("id", "name", "kind", "startedAt")
+    assert TASK_VARIABLES.members("task") == ("id", "name")
+    assert ALL_VARIABLES.members("session") == ("key", "startedAt")
+    assert ALL_VARIABLES.members("agent") == ("name", "namespace", "labels")
+    assert [ALL_VARIABLES.members(name) for name in ("event", "state", "input", "other")] == [None] * 4
 
 
-@pytest.mark.parametrize("known", [ALL, OF_TASKS, OF_EVENTS, OF_OTHERS])
+@pytest.mark.parametrize("known", [ALL_VARIABLES, TASK_VARIABLES, SUBSCRIPTION_VARIABLES, HANDLER_VARIABLES])
 def test_a_variable_is_known_in_its_places_only(known: Vocabulary) -> None:
     for name in VARIABLES:
         said = refusal(f"{name}.x == 1 || has({name}.x)", known)
@@ -35,26 +43,26 @@ def test_a_variable_is_known_in_its_places_only(known: Vocabulary) -> None:
 @pytest.mark.parametrize(
     ("source", "known", "said"),
     [
-        ("task.nme", ALL, 'task has no member "nme"; did you mean "name"?'),
-        ("task.kind", ALL, None),
-        ("task.startedAt", OF_TASKS, 'task has no member "startedAt"; known here are id, name'),
-        ("session.kee", ALL, 'session has no member "kee"; did you mean "key"?'),
-        ("session['zzz']", ALL, 'session has no member "zzz"; known here are key, startedAt'),
-        ("agent.labels.x + agent.nme", ALL, 'agent has no member "nme"; did you mean "name"?'),
-        ("agent.labels.x.y", OF_EVENTS, None),
+        ("task.nme", ALL_VARIABLES, 'task has no member "nme"; did you mean "name"?'),
+        ("task.kind", ALL_VARIABLES, None),
+        ("task.startedAt", TASK_VARIABLES, 'task has no member "startedAt"; known here are id, name'),
+        ("session.kee", ALL_VARIABLES, 'session has no member "kee"; did you mean "key"?'),
+        ("session['zzz']", ALL_VARIABLES, 'session has no member "zzz"; known here are key, startedAt'),
+        ("agent.labels.x + agent.nme", ALL_VARIABLES, 'agent has no member "nme"; did you mean "name"?'),
+        ("agent.labels.x.y", SUBSCRIPTION_VARIABLES, None),
         (
             "agent.name + agent.zzz.y",
-            ALL,
+            ALL_VARIABLES,
             'agent has no member "zzz"; known here are name, namespace, labels',
         ),
-        ("has(task.nme) && task.nme == 'x'", ALL, None),
-        ("task.?nme.orValue('x')", ALL, None),
-        ("'nme' in task", ALL, None),
-        ("has(task.nme.x)", ALL, 'task has no member "nme"; did you mean "name"?'),
-        ("task.map(key, task[key])", ALL, None),
-        ("task.all(x, x.y == 1)", ALL, None),
-        ("task == {}", ALL, None),
-        ("event.zzz.y + state.zzz", ALL, None),
+        ("has(task.nme) && task.nme == 'x'", ALL_VARIABLES, None),
+        ("task.?nme.orValue('x')", ALL_VARIABLES, None),
+        ("'nme' in task", ALL_VARIABLES, None),
+        ("has(task.nme.x)", ALL_VARIABLES, 'task has no member "nme"; did you mean "name"?'),
+        ("task.map(key, task[key])", ALL_VARIABLES, None),
+        ("task.all(x, x.y == 1)", ALL_VARIABLES, None),
+        ("task == {}", ALL_VARIABLES, None),
+        ("event.zzz.y + state.zzz", ALL_VARIABLES, None),
     ],
 )
 def test_a_member_that_never_is_cannot_be_read(source: str, known: Vocabulary, said: str | None) -> None:
@@ -74,4 +82,4 @@ def test_a_member_that_never_is_cannot_be_read(source: str, known: Vocabulary, s
 def test_the_nearest_name_is_suggested_or_all_are_listed(
     name: str, known: tuple[str, ...], said: str
 ) -> None:
-    assert suggestion(name, known) == said
+    assert suggest_name(name, known) == said

@@ -19,8 +19,8 @@ from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.cli.broker_url import Broker, BrokerChoice, broker_option
 from heed.cli.output import BadInput, CliError, failure_of, to_yaml
 from heed.cli.schema_check import check_event
-from heed.core.codec.cloudevents_json import build, form_of, read_data
-from heed.core.compiler.audience import unheeded
+from heed.core.codec.cloudevents_json import build_event, choose_form, read_data
+from heed.core.compiler.audience import explain_unheeded
 from heed.core.events import Event
 from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
 from heed.settings import Settings
@@ -112,7 +112,7 @@ def _doubts(stored: PubAck, subject: str, broker: Broker) -> Iterator[str]:
             f"stream {stored.stream} takes {subject}, and Agents read {names.STREAM}: they will not hear of it; "
             f"remove the subject from {stored.stream}, then start `heed dev` or the operator"
         )
-    elif broker.dev is not None and (why := unheeded(broker.dev.listeners, subject)) is not None:
+    elif broker.dev is not None and (why := explain_unheeded(broker.dev.listeners, subject)) is not None:
         yield why
 
 
@@ -146,11 +146,11 @@ def _event(attributes: dict[str, str], data: str | None) -> Event:
     try:
         complete = CloudEvent({"specversion": "1.0", **attributes}).get_attributes()
         texts = {name: _rfc3339(value) for name, value in complete.items() if value is not None}
-        return build(texts, read_data(body, attributes.get("datacontenttype")))
+        return build_event(texts, read_data(body, attributes.get("datacontenttype")))
     except CloudEventValidationError as error:
         raise BadInput(_first(error)) from None
     except MalformedEvent as error:
-        is_json = body and form_of(attributes.get("datacontenttype")) == "json"
+        is_json = body and choose_form(attributes.get("datacontenttype")) == "json"
         raise BadInput((is_json and _why_not_json(data, body)) or str(error)) from None
 
 

@@ -26,7 +26,7 @@ def covers(wide: str, narrow: str) -> bool:
     return len(wanted) == len(tokens)
 
 
-def overlap(one: str, other: str) -> bool:
+def may_overlap(one: str, other: str) -> bool:
     """Whether some type matches both patterns."""
     first, second = one.split("."), other.split(".")
     for left, right in zip(first, second, strict=False):

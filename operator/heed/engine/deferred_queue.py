@@ -4,7 +4,7 @@ from collections import deque
 
 from heed import names
 from heed.core.events import Received
-from heed.core.ledger.deferred import MAX_WAITING
+from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dropped
 from heed.engine.batch import DecisionBatch
@@ -90,4 +90,4 @@ class DeferredQueue:
 def only_inbox(ledger: Ledger, ahead: bool) -> bool:
     """Whether so many events wait that only the inbox may be read on, in which the ends of tasks make room."""
     places = ledger.waiting.places
-    return bool(places) and len(places) >= (MAX_WAITING * 9 // 10 if ahead else MAX_WAITING)
+    return bool(places) and len(places) >= (MAX_DEFERRED_EVENTS * 9 // 10 if ahead else MAX_DEFERRED_EVENTS)

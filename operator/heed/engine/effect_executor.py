@@ -17,10 +17,10 @@ from heed import names
 from heed.api.status import OutboxMessage, PendingTask
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.ledger.ledger import Ledger
-from heed.core.policy.permissions import OPEN, Permissions
-from heed.core.schema.job_spec import why_no_job
+from heed.core.policy.permissions import UNRESTRICTED, Permissions
+from heed.core.schema.job_spec import explain_no_job
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
-from heed.core.tasks.work import end_event, end_subject, in_few_words, work_of
+from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.published_results import with_published_result
@@ -57,7 +57,7 @@ class EffectExecutor:
         bus: EventBus,
         runner: TaskRunner,
         observer: Observer,
-        permissions: Permissions = OPEN,
+        permissions: Permissions = UNRESTRICTED,
     ) -> None:
         self.settled, self._permissions = asyncio.Event(), permissions
         self._agent, self._bus, self._runner, self._observer = agent, bus, runner, observer
@@ -199,7 +199,7 @@ class EffectExecutor:
 
     async def _check_possible(self, work: TaskWork) -> None:
         """Raise TaskRefused for what no cluster takes, however often it is tried."""
-        if work.kind == "job" and (why := why_no_job(work)) is not None:
+        if work.kind == "job" and (why := explain_no_job(work)) is not None:
             await self._runner.cancel(work.id)  # an earlier release may have started it
             raise TaskRefused(REASON_INVALID, why)
 
@@ -261,7 +261,7 @@ class EffectExecutor:
         try:
             await self._bus.publish(end_subject(self._agent, event), event)
         except MalformedEvent as error:  # it ended, whatever the broker thinks of its result
-            record, end = in_few_words(record, end, str(error))
+            record, end = shrink_end(record, end, str(error))
             event = end_event(self._agent, record, end)
             await self._bus.publish(end_subject(self._agent, event), event)
         self._observer.reported(self._agent, end)

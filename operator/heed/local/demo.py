@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.bus.jetstream import JetStreamBus
-from heed.core.codec.cloudevents_json import from_json
+from heed.core.codec.cloudevents_json import event_from_json
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump
 from heed.core.type_patterns import matches
@@ -53,7 +53,7 @@ def _items(file: Path) -> list[Any]:
 def _event(item: Any, file: Path) -> Event:
     made_up = {"specversion": "1.0", "id": str(uuid.uuid4()), "source": "/heed/demo", "time": timestamp()}
     try:
-        return from_json({**made_up, **item})
+        return event_from_json({**made_up, **item})
     except (MalformedEvent, TypeError) as error:
         raise InvalidSettings(f"{file}: {error}") from None
 

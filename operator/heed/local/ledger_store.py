@@ -26,7 +26,7 @@ from nats.js.kv import KeyValue
 
 from heed import names
 from heed.bus.client.connection import Connection
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.ledger.ledger import Ledger, dump, load
 from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
@@ -155,7 +155,7 @@ class KeyValueLedgerStore:
 
 
 def _record(identity: AgentIdentity, ledger: Ledger) -> bytes:
-    return compact({"uid": identity.uid, "since": identity.since, "status": dump(ledger)}).encode()
+    return dump_compact({"uid": identity.uid, "since": identity.since, "status": dump(ledger)}).encode()
 
 
 def _uid(namespace: str, agent: str, since: str) -> str:

@@ -8,8 +8,8 @@ from typing import Final
 from heed.api.agent import Agent
 from heed.api.manifest.document import Manifest, NotAManifest, parse_manifests
 from heed.api.validation import parse_agent
-from heed.core.compiler.expression_lint import doubts
-from heed.core.compiler.lint import ANY, advise, direct_types
+from heed.core.compiler.expression_lint import lint_expressions
+from heed.core.compiler.lint import ANY_TYPE, direct_types, lint_agent
 from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, Problem
 from heed.local.policy_loader import PolicySet, read_rules
@@ -79,8 +79,8 @@ def warnings(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manife
     for manifest, program in items:
         agent = program.manifest
         namespace, name = agent.metadata.namespace, agent.metadata.name
-        known = direct.get((namespace, name), set()) | direct.get((namespace, ANY), set())
-        for problem in (*manifest.misread(), *advise(agent, known, doubts(program))):
+        known = direct.get((namespace, name), set()) | direct.get((namespace, ANY_TYPE), set())
+        for problem in (*manifest.misread(), *lint_agent(agent, known, lint_expressions(program))):
             yield manifest, problem
 
 

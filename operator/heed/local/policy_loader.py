@@ -9,10 +9,16 @@ from dataclasses import dataclass, replace
 from heed.api.agent import Agent, AgentMetadata
 from heed.api.manifest.document import Manifest
 from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_rule
-from heed.core.compiler.admission import problems_of
+from heed.core.compiler.admission import check_event_type
 from heed.core.compiler.program import Program, compile_agent
-from heed.core.policy.permissions import Permissions, VisibleEvents, permissions
-from heed.core.schema.registry import NO_SCHEMAS, CompiledEventType, SchemaRegistry, compile_type, together
+from heed.core.policy.permissions import Permissions, VisibleEvents, resolve_permissions
+from heed.core.schema.registry import (
+    NO_SCHEMAS,
+    CompiledEventType,
+    SchemaRegistry,
+    combine_types,
+    compile_type,
+)
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 
 Mistakes = list[tuple[Manifest, Problem]]
@@ -28,7 +34,7 @@ class PolicySet:
 
     def permissions(self, agent: AgentMetadata) -> Permissions:
         """What an Agent may do."""
-        return permissions(agent, self.policies, self.grants)
+        return resolve_permissions(agent, self.policies, self.grants)
 
     def compile(self, agent: Agent) -> Program:
         """An Agent under these rules. Raises InvalidManifest, PolicyViolation."""
@@ -85,7 +91,7 @@ def read_rules(manifests: Iterable[Manifest]) -> tuple[PolicySet, Mistakes]:
                 grants.append(rule)
             case CompiledEventType():
                 types.append((manifest, rule))
-    schemas, conflicts = together(item for _, item in types)
+    schemas, conflicts = combine_types(item for _, item in types)
     for each in conflicts:
         source = next(manifest for manifest, compiled in types if compiled.item is each.item)
         mistakes.append((source, Problem("spec.type", each.message)))
@@ -98,7 +104,7 @@ def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | CompiledE
     if not isinstance(rule, EventType):
         return rule
     compiled = compile_type(rule)
-    if problems := list(problems_of(compiled)):
+    if problems := list(check_event_type(compiled)):
         raise InvalidManifest(problems)
     assert isinstance(compiled, CompiledEventType)
     return compiled

@@ -6,7 +6,7 @@ from typing import Final
 
 from heed import names
 from heed.bus.jetstream import JetStreamBus
-from heed.core.compiler.audience import Listener, unheeded
+from heed.core.compiler.audience import Listener, explain_unheeded
 from heed.core.events import Event, Received
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
 from heed.local.console import Console
@@ -51,5 +51,5 @@ def _tell(received: Received, listeners: Sequence[Listener], console: Console) -
     if isinstance(event, Event) and (agent := names.agent_of_source(event.source)) is not None:
         if agent in [(item.namespace, item.name) for item in listeners]:
             return
-    if (why := unheeded(listeners, received.subject)) is not None:
+    if (why := explain_unheeded(listeners, received.subject)) is not None:
         console.unheeded(received, why)

@@ -14,7 +14,7 @@ from heed.core.decision.decide import decide
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, dump, patch, settle
 from heed.core.simulation.simulator import simulate
-from heed.core.simulation.task_stubs import answering
+from heed.core.simulation.task_stubs import answer_from
 from heed.sandbox.decision_pool import Guard
 from heed.sandbox.decision_worker import Request
 from tests.builders.agents import job
@@ -166,7 +166,7 @@ def decisions_of(example: Path) -> Iterator[tuple[Program, Ledger, Received]]:
     given = read_events(str(example / "simulate/events.jsonl"), programs, "default")
     ids = [message.event.id for message in given]
     rules = read_script(str(answers), tasks, ids) if answers.exists() else []
-    run = simulate(programs, given, answering(rules))
+    run = simulate(programs, given, answer_from(rules))
     for agent, item in run.programs.items():
         ledger = Ledger()
         for step in run.steps:

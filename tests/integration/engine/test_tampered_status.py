@@ -6,8 +6,8 @@ import pytest
 
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
-from heed.core.codec.canonical_json import compact
-from heed.core.codec.cloudevents_json import to_json
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from tests.integration.engine.world import AGENT, World
 from tests.integration.reading import BEGINNING
@@ -26,7 +26,9 @@ async def held(world: World, subject: str) -> int:
 def forged(world: World, subject: str) -> OutboxMessage:
     event = Event("f-1", names.agent_source(world.namespace, AGENT), TYPE, {"a": 1})
     letter = DeadLetterCause("BadData", "made up") if subject.startswith("heed-dead.") else None
-    return OutboxMessage(1, 0, subject, BEGINNING, None if letter else compact(to_json(event)), letter)
+    return OutboxMessage(
+        1, 0, subject, BEGINNING, None if letter else dump_compact(event_to_json(event)), letter
+    )
 
 
 @pytest.mark.parametrize("family", ["events", "inbox", "dead"])

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed.core.codec.strict_json import check_value
-from heed.core.tasks.job_contract import RESULT_LIMIT, environment, parse_result, result_text
+from heed.core.tasks.job_contract import MAX_RESULT_BYTES, cut_result, parse_result, task_environment
 from tests.integration.local.runs import work
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -24,11 +24,11 @@ def test_every_json_value_comes_back(value: object) -> None:
     assert parse_result(json.dumps(value, ensure_ascii=False)) == value
 
 
-@given(st.binary(max_size=2 * RESULT_LIMIT))
+@given(st.binary(max_size=2 * MAX_RESULT_BYTES))
 @example(b"\0")
 @example(b'"\\u0000"')
 def test_no_answer_breaks_anything_and_all_can_be_passed_on(content: bytes) -> None:
-    result = parse_result(result_text(content))
+    result = parse_result(cut_result(content))
 
     check_value(result)
 
@@ -59,12 +59,12 @@ def test_nothing_said_is_none(text: str) -> None:
 
 
 def test_of_a_large_answer_the_end_is_kept() -> None:
-    assert result_text(b"a" + b"b" * RESULT_LIMIT) == "b" * RESULT_LIMIT
+    assert cut_result(b"a" + b"b" * MAX_RESULT_BYTES) == "b" * MAX_RESULT_BYTES
 
 
 def test_without_a_correlation_the_variable_is_missing() -> None:
     given_work = work({}, document={"event": {"id": "1"}})
 
-    assert "HEED_CORRELATION_ID" not in environment(given_work)
-    assert environment(given_work)["HEED_TASK_FILE"] == "/heed/task.json"
-    assert environment(given_work)["HEED_RESULT_FILE"] == "/dev/termination-log"
+    assert "HEED_CORRELATION_ID" not in task_environment(given_work)
+    assert task_environment(given_work)["HEED_TASK_FILE"] == "/heed/task.json"
+    assert task_environment(given_work)["HEED_RESULT_FILE"] == "/dev/termination-log"

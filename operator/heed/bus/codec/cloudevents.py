@@ -15,20 +15,20 @@ from urllib.parse import quote, unquote_to_bytes
 
 from heed import names
 from heed.core.codec.cloudevents_json import (
-    OPTIONAL,
+    OPTIONAL_ATTRIBUTES,
     SPECVERSION,
-    build,
-    form_of,
-    from_json,
+    build_event,
+    choose_form,
+    event_from_json,
+    event_to_json,
     parse_event,
     read_data,
-    to_json,
     write_data,
 )
-from heed.core.codec.strict_json import Unreadable, shortened
+from heed.core.codec.strict_json import Unreadable, shorten_json
 from heed.core.events import Event, Extension, MalformedMessage
 
-__all__ = ["STRUCTURED", "decode", "encode", "encode_value", "from_json", "to_json"]
+__all__ = ["STRUCTURED", "decode", "encode", "encode_value", "event_from_json", "event_to_json"]
 
 PREFIX: Final = "ce-"
 _STRUCTURED: Final = "application/cloudevents"
@@ -60,11 +60,11 @@ def encode(event: Event) -> tuple[dict[str, str], bytes]:
     In binary mode, except for text that would come back from it as bytes, or as no data at all.
     """
     if isinstance(event.data, str) and not _is_text_of_its_bytes(event.data, event.datacontenttype):
-        return dict(STRUCTURED), _json(to_json(event))
+        return dict(STRUCTURED), _json(event_to_json(event))
     payload = write_data(event)
     attributes: dict[str, Extension] = {"specversion": SPECVERSION}
     attributes |= {"id": event.id, "source": event.source, "type": event.type}
-    attributes |= {name: value for name in OPTIONAL if (value := getattr(event, name)) is not None}
+    attributes |= {name: value for name in OPTIONAL_ATTRIBUTES if (value := getattr(event, name)) is not None}
     if payload and event.datacontenttype is None:
         # What the JSON format implies has to be said in another one (JSON format, section 3.1.2).
         binary = isinstance(event.data, bytes)
@@ -75,7 +75,7 @@ def encode(event: Event) -> tuple[dict[str, str], bytes]:
 
 def _is_text_of_its_bytes(text: str, datacontenttype: str | None) -> bool:
     """Whether text of a content type is read from its UTF-8 bytes as the same text."""
-    form = form_of(datacontenttype)
+    form = choose_form(datacontenttype)
     return form == "json" or (text != "" and (form == "text" or (form == "document" and "\0" not in text)))
 
 
@@ -141,7 +141,7 @@ def _read(headers: Mapping[str, str], payload: bytes) -> Event:
     }
     if content_type:
         return _read_typed(decoded, payload, content_type)
-    return build(decoded, read_data(payload, decoded.get("datacontenttype")))
+    return build_event(decoded, read_data(payload, decoded.get("datacontenttype")))
 
 
 def _read_typed(attributes: dict[str, str], payload: bytes, content_type: str) -> Event:
@@ -157,9 +157,9 @@ def _read_typed(attributes: dict[str, str], payload: bytes, content_type: str) -
         counts = "counts where ce-datacontenttype is absent"
         if given == content_type:
             raise Unreadable(error.code, f"{error} (it came as Content-Type, which {counts})") from None
-        message = f"{error} (Content-Type {shortened(content_type)} {counts}, and here it is there)"
+        message = f"{error} (Content-Type {shorten_json(content_type)} {counts}, and here it is there)"
         raise Unreadable(error.code, message) from None
-    return build(attributes, data)
+    return build_event(attributes, data)
 
 
 def _check_format(content_type: str) -> None:
@@ -177,7 +177,7 @@ def _read_bare(payload: bytes, content_type: str) -> Event:
     message = "there are neither ce- headers nor a CloudEvent in JSON; send ce-id, ce-source, ce-type, ce-specversion"
     if content_type:
         message = (
-            f"there are no ce- headers, and Content-Type {shortened(content_type)} is that of data; for an event "
+            f"there are no ce- headers, and Content-Type {shorten_json(content_type)} is that of data; for an event "
             "in JSON send application/cloudevents+json, else ce-id, ce-source, ce-type, ce-specversion"
         )
     if content_type or b'"specversion"' not in payload:

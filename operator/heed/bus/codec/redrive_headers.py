@@ -9,7 +9,7 @@ from typing import Final
 
 from heed import names
 from heed.bus.codec.cloudevents import decode_value, encode_value
-from heed.core.codec.strict_json import Unreadable, parse
+from heed.core.codec.strict_json import Unreadable, parse_json
 from heed.core.events import MalformedMessage, Redrive
 
 PREFIX: Final = "Heed-Redrive-"
@@ -40,7 +40,7 @@ def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | Malforme
         return _malformed(f"{ATTEMPT} has to be a number from 2 on")
     try:
         task = None if task is None else decode_value(TASK, task)
-        record = {} if task is None else parse(task.encode(), "BadRedrive", "not JSON", _ANY_DEPTH)
+        record = {} if task is None else parse_json(task.encode(), "BadRedrive", "not JSON", _ANY_DEPTH)
     except (Unreadable, UnicodeError, RecursionError):
         return _malformed(f"{TASK} cannot be read")
     if not isinstance(record, dict):

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from heed import names
-from heed.bus.codec.cloudevents import decode, to_json
+from heed.bus.codec.cloudevents import decode, event_to_json
 from heed.bus.codec.dead_letter import LOST, OriginalMessage, original_of
 from heed.bus.dead_letters import DeadLetterEntry
 from heed.cli.output import paint
@@ -65,7 +65,7 @@ def details(found: DeadLetterEntry) -> dict[str, Any]:
     event, original = _read(found)
     document: dict[str, Any] = {**summary(found), "task": _task(found), "event": None, "malformed": None}
     if isinstance(event, Event):
-        return {**document, "event": to_json(event)}
+        return {**document, "event": event_to_json(event)}
     document["malformed"] = {"code": event.code, "message": event.message}
     document["headers"] = original.headers
     document["payload_base64"] = base64.b64encode(original.payload).decode()
@@ -78,7 +78,9 @@ def show_letter(found: DeadLetterEntry, now: datetime) -> None:
     click.echo(paint(f"Dead letter {letter.id} of {line(f'{letter.namespace}/{letter.agent}')}", bold=True))
     _section("Cause", _cause(found, now))
     if isinstance(event, Event):
-        attributes = {name: value for name, value in to_json(event).items() if not name.startswith("data")}
+        attributes = {
+            name: value for name, value in event_to_json(event).items() if not name.startswith("data")
+        }
         kind = {"datacontenttype": event.datacontenttype} if event.datacontenttype else {}
         _section("Event", (attributes | kind).items())
         _block("Data", _lost if LOST in letter.headers else _data(event.data))

@@ -10,11 +10,11 @@ from heed.cli.output import BadInput, CliError, Form, inline, output_option, pai
 from heed.cli.simulate.render import narrate
 from heed.cli.simulate.scenario import option_rules, read_events, read_expectation, read_script
 from heed.core.compiler.program import Program
-from heed.core.simulation.assertions import NOTHING, Mismatch, unmet
-from heed.core.simulation.report import transcript
-from heed.core.simulation.simulator import LIMIT, SimulatedMessage, SimulationRun
+from heed.core.simulation.assertions import NOTHING, Mismatch, find_unmet
+from heed.core.simulation.report import build_report
+from heed.core.simulation.simulator import MAX_SIMULATED_MESSAGES, SimulatedMessage, SimulationRun
 from heed.core.simulation.simulator import simulate as run_simulation
-from heed.core.simulation.task_stubs import TaskStub, answering
+from heed.core.simulation.task_stubs import TaskStub, answer_from
 from heed.util.terminal import visible
 
 
@@ -88,14 +88,14 @@ def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any
     agents = [str(program.agent) for program in programs]
     expected = None if options["expect"] is None else read_expectation(options["expect"], agents)
     run = _run(programs, events, options)
-    report = transcript(run)
+    report = build_report(run)
     if output == "text":
         narrate(report)
     else:
         show_data(report, output)
     _check_end(run, report, options["until"])
     surprises = list(_surprises(report, expected or {}, options))
-    differences = [] if expected is None else unmet(expected, report)
+    differences = [] if expected is None else find_unmet(expected, report)
     if expected is not None and (differences or not surprises):
         _show_check(differences, output)
     if surprises:
@@ -110,8 +110,8 @@ def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> S
     return run_simulation(
         programs,
         given,
-        answering(_rules(programs, given, options)),
-        limit=len(given) + LIMIT if until is None else until,
+        answer_from(_rules(programs, given, options)),
+        limit=len(given) + MAX_SIMULATED_MESSAGES if until is None else until,
         shuffle=options["shuffle"],
     )
 

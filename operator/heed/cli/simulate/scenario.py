@@ -10,8 +10,8 @@ from heed.api.manifest.yaml import YamlError, YamlTree, read_documents
 from heed.cli.manifest_files import read_text, shown
 from heed.cli.output import BadInput
 from heed.core.cel.template import Template
-from heed.core.codec.cloudevents_json import OPTIONAL, REQUIRED, from_json
-from heed.core.codec.strict_json import MAX_DEPTH, parse
+from heed.core.codec.cloudevents_json import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES, event_from_json
+from heed.core.codec.strict_json import MAX_JSON_DEPTH, parse_json
 from heed.core.compiler.program import Program
 from heed.core.simulation.assertions import check_expectation
 from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd
@@ -20,7 +20,16 @@ from heed.core.tasks.job_contract import parse_result
 from heed.errors import InvalidManifest, InvalidSettings, MalformedEvent, Problem
 
 T = TypeVar("T")
-_MEMBERS: Final = (*REQUIRED, *OPTIONAL, "data", "data_base64", "to", "task", "correlationid", "causationid")
+_MEMBERS: Final = (
+    *REQUIRED_ATTRIBUTES,
+    *OPTIONAL_ATTRIBUTES,
+    "data",
+    "data_base64",
+    "to",
+    "task",
+    "correlationid",
+    "causationid",
+)
 _OF_TASKS: Final = (names.TASK_PROGRESS, names.TASK_COMPLETED, names.TASK_FAILED)
 
 
@@ -49,7 +58,7 @@ def _message(
     speaker = "/simulate" if task is None else names.agent_source(namespace, str(to))
     document = {"specversion": "1.0", "id": f"line-{number}", "source": speaker, **document}
     try:
-        event = from_json(document)
+        event = event_from_json(document)
     except MalformedEvent as error:
         raise BadInput("; ".join([f"{place}: {error}", *_meant(document)])) from None
     if task is not None and not (isinstance(task, str) and to is not None and event.type in _OF_TASKS):
@@ -75,7 +84,7 @@ def _meant(document: dict[str, Any]) -> Iterator[str]:
 
 def _json_line(line: str, place: str) -> dict[str, Any]:
     try:
-        document = parse(line.encode(), "NotAnEvent", "", MAX_DEPTH + 1)
+        document = parse_json(line.encode(), "NotAnEvent", "", MAX_JSON_DEPTH + 1)
     except MalformedEvent as error:
         raise BadInput(f"{place}: {str(error) or _why_not_json(line)}") from None
     if not isinstance(document, dict):

@@ -93,7 +93,7 @@ class _TypeFacts:
 _NOTHING: Final = _TypeFacts({}, {})
 
 
-def syntax_of(serialized: bytes, *, typed: bool = False) -> Node:
+def parse_syntax(serialized: bytes, *, typed: bool = False) -> Node:
     """The syntax tree in what `Expression.serialize` yields; `typed`: with overloads and types.
 
     Raises UnknownSyntax.
@@ -105,7 +105,7 @@ def syntax_of(serialized: bytes, *, typed: bool = False) -> Node:
         raise UnknownSyntax(repr(error)) from None
 
 
-def nodes_of(syntax: Node) -> Iterator[Node]:
+def walk_nodes(syntax: Node) -> Iterator[Node]:
     """A node and all in it."""
     left = [syntax]
     while left:

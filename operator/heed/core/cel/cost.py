@@ -15,22 +15,24 @@ from heed.core.cel.ast import Call, Constant, Fold, Literal, Name, Node, Select
 from heed.core.cel.polynomial import (
     EXTENT,
     LENGTH,
-    NODE,
-    NONE,
+    NO_WORK,
+    NODE_EXTENT,
     TOO_MUCH,
     Bound,
     constant,
-    extent_of,
+    max_repetitions,
+    measure_extent,
     peak,
     plus,
-    repeated,
-    scaled,
+    scale,
     times,
     without,
 )
 
-SCOPE: Final = 8  # work per extent of the variables, once per scope
-RENDER: Final = 16  # work per extent of what is rendered: as Python's values, and again as canonical JSON
+SCOPE_WORK: Final = 8  # work per extent of the variables, once per scope
+RENDER_WORK: Final = (
+    16  # work per extent of what is rendered: as Python's values, and again as canonical JSON
+)
 
 _STEP: Final = 100.0  # work of one operation
 _EVALUATION: Final = 2000.0
@@ -48,24 +50,26 @@ class Cost:
     work: Bound
 
 
-FREE: Final = Cost(NONE, NONE, NONE, NONE)
+FREE: Final = Cost(NO_WORK, NO_WORK, NO_WORK, NO_WORK)
 COSTLY: Final = Cost(*(constant(TOO_MUCH),) * 4)
 
 
-def literal(value: Any) -> Cost:
+def literal_cost(value: Any) -> Cost:
     """The cost of what stands in the manifest."""
-    extent, length = extent_of(value)
-    return Cost(constant(extent), constant(length), constant(length), NONE)
+    extent, length = measure_extent(value)
+    return Cost(constant(extent), constant(length), constant(length), NO_WORK)
 
 
-def rendered(cost: Cost, *, optionals: bool = False) -> Cost:
+def rendered_cost(cost: Cost, *, optionals: bool = False) -> Cost:
     """The cost of an expression's value as JSON. Where it may hold optionals, it is looked through for them."""
-    return replace(cost, work=plus(cost.work, scaled(cost.size, 4 * RENDER if optionals else RENDER)))
+    return replace(
+        cost, work=plus(cost.work, scale(cost.size, 4 * RENDER_WORK if optionals else RENDER_WORK))
+    )
 
 
-def together(costs: list[Cost], keys: str = "") -> Cost:
+def collection_cost(costs: list[Cost], keys: str = "") -> Cost:
     """The cost of a list or a map of what costs so much; `keys` are all of the map's."""
-    around = NODE + len(keys) + (NODE * len(costs) if keys else 0)
+    around = NODE_EXTENT + len(keys) + (NODE_EXTENT * len(costs) if keys else 0)
     return Cost(
         plus(constant(around), *(cost.size for cost in costs)),
         constant(len(costs)),
@@ -99,7 +103,7 @@ _RULES: Final[dict[str, tuple[float, float]]] = {
     **dict.fromkeys(("math.@max", "math.@min"), (8, 0)),
     **dict.fromkeys(("string", "substring", "trim", "lowerAscii", "upperAscii", "reverse"), (4, 1)),
     **dict.fromkeys(("bytes", "base64.encode", "base64.decode", "strings.quote"), (8, 2)),
-    "split": (256, NODE + 1),
+    "split": (256, NODE_EXTENT + 1),
 }
 _PARTS: Final = frozenset(
     ("_[_]", "_[?_]", "_?._", "dyn", "value", "or", "orValue", "optional.of", "optional.ofNonZeroValue")
@@ -113,14 +117,14 @@ _COUNT: Final = re.compile(rb"(\)?)\{(\d+)?,?(\d+)?\}")
 def _cost(node: Node, known: Known, depth: int) -> Cost:
     match node:
         case Constant(text=text):
-            return Cost(constant(NODE + len(text)), NONE, NONE, constant(_STEP))
+            return Cost(constant(NODE_EXTENT + len(text)), NO_WORK, NO_WORK, constant(_STEP))
         case Name(name=name):
             return known.get(name) or Cost(EXTENT, LENGTH, LENGTH, constant(_STEP))
         case Select(operand=operand, asks=asks):
             cost = _cost(operand, known, depth)
             return _small(cost.work) if asks else _part(cost)
         case Literal(items=items):
-            cost = together([_cost(item, known, depth) for item in items])
+            cost = collection_cost([_cost(item, known, depth) for item in items])
             return replace(cost, work=plus(cost.work, constant(_STEP)))
         case Call():
             return _call(node, [_cost(item, known, depth) for item in node.arguments])
@@ -129,7 +133,7 @@ def _cost(node: Node, known: Known, depth: int) -> Cost:
 
 
 def _small(work: Bound) -> Cost:
-    return Cost(constant(NODE), NONE, NONE, plus(work, constant(_STEP)))
+    return Cost(constant(NODE_EXTENT), NO_WORK, NO_WORK, plus(work, constant(_STEP)))
 
 
 def _part(cost: Cost) -> Cost:
@@ -139,7 +143,7 @@ def _part(cost: Cost) -> Cost:
 
 def _made(size: Bound, work: Bound) -> Cost:
     """What a function made, of which only the extent is known."""
-    return Cost(size, scaled(size, 1 / NODE), scaled(size, 1 / NODE), plus(work, constant(_STEP)))
+    return Cost(size, scale(size, 1 / NODE_EXTENT), scale(size, 1 / NODE_EXTENT), plus(work, constant(_STEP)))
 
 
 def _call(call: Call, costs: list[Cost]) -> Cost:
@@ -148,9 +152,9 @@ def _call(call: Call, costs: list[Cost]) -> Cost:
         literals = [
             size for item, size in zip(call.arguments, sizes, strict=True) if isinstance(item, Constant)
         ]
-        return _small(plus(before, scaled(literals[0] if literals else plus(*sizes), 4)))
+        return _small(plus(before, scale(literals[0] if literals else plus(*sizes), 4)))
     if call.function == "@in":
-        return _small(plus(before, scaled(sizes[1], 8)))
+        return _small(plus(before, scale(sizes[1], 8)))
     if call.function in _SEARCHES:
         return _small(plus(before, _searched(*sizes[:2])))
     if call.function == "_?_:_":
@@ -159,7 +163,7 @@ def _call(call: Call, costs: list[Cost]) -> Cost:
         return Cost(peak(yes.size, no.size), *lengths, plus(before, constant(_STEP)))
     if call.function == "_+_":
         lengths = plus(*(cost.length for cost in costs)), peak(*(cost.inner for cost in costs))
-        return Cost(plus(*sizes), *lengths, plus(before, scaled(plus(*sizes), 4), constant(_STEP)))
+        return Cost(plus(*sizes), *lengths, plus(before, scale(plus(*sizes), 4), constant(_STEP)))
     if call.function in _PARTS:
         size, length = plus(*sizes), peak(*(cost.length for cost in costs), *(cost.inner for cost in costs))
         return Cost(size, length, length, plus(before, constant(_STEP)))
@@ -170,12 +174,12 @@ def _call(call: Call, costs: list[Cost]) -> Cost:
     if (rule := _RULES.get(call.function)) is None:
         return COSTLY
     total = plus(*sizes)
-    return _made(plus(constant(NODE), scaled(total, rule[1])), plus(before, scaled(total, rule[0])))
+    return _made(plus(constant(NODE_EXTENT), scale(total, rule[1])), plus(before, scale(total, rule[0])))
 
 
 def _searched(text: Bound, wanted: Bound) -> Bound:
     """Looking for a text that is nearly everywhere."""
-    return plus(scaled(plus(text, wanted), 8), scaled(times(text, wanted), 1 / 16))
+    return plus(scale(plus(text, wanted), 8), scale(times(text, wanted), 1 / 16))
 
 
 def _of_text(call: Call, sizes: list[Bound], before: Bound) -> Cost:
@@ -189,25 +193,25 @@ def _of_text(call: Call, sizes: list[Bound], before: Bound) -> Cost:
         made = times(sizes[0], plus(constant(1), sizes[2]))
         searched = _searched(sizes[0], sizes[1])
     elif call.function == "join":
-        made = plus(sizes[0], times(scaled(sizes[0], 1 / NODE), plus(NONE, *sizes[1:])))
-        searched = NONE
+        made = plus(sizes[0], times(scale(sizes[0], 1 / NODE_EXTENT), plus(NO_WORK, *sizes[1:])))
+        searched = NO_WORK
     else:
         text = call.arguments[0]
         plain = isinstance(text, Constant) and _HARMLESS_FORMAT.fullmatch(text.text) is not None
-        made = plus(sizes[0], scaled(sizes[1], 2 if plain else NODE + 1))
-        searched = NONE
-    return _made(plus(made, constant(NODE)), plus(before, searched, scaled(made, 4)))
+        made = plus(sizes[0], scale(sizes[1], 2 if plain else NODE_EXTENT + 1))
+        searched = NO_WORK
+    return _made(plus(made, constant(NODE_EXTENT)), plus(before, searched, scale(made, 4)))
 
 
 def _matched(pattern: bytes, text: Bound) -> tuple[Bound, Bound]:
     """The work of compiling a pattern, and of going through a text with it; counted repetitions multiply both."""
-    counts = [(group, repeated(numbers)) for group, *numbers in _COUNT.findall(pattern)]
+    counts = [(group, max_repetitions(numbers)) for group, *numbers in _COUNT.findall(pattern)]
     nested = 1.0
     for group, count in counts:
         nested *= count if group else 1
     length = (len(pattern) + 1) * nested * max([count for group, count in counts if not group], default=1)
     classes = 50 if b"\\p" in pattern or b"\\P" in pattern else 1
-    return constant(min(300 * classes * length, _BIGGEST_PATTERN)), scaled(text, 10 * length)
+    return constant(min(300 * classes * length, _BIGGEST_PATTERN)), scale(text, 10 * length)
 
 
 def _fold(fold: Fold, known: Known, depth: int) -> Cost:
@@ -223,16 +227,16 @@ def _fold(fold: Fold, known: Known, depth: int) -> Cost:
     if depth == _NESTED:
         return COSTLY
     alone = _body(fold, known, FREE, depth)
-    lengths = scaled(over.size, 1 / NODE)
-    whole = _body(fold, known, Cost(over.size, lengths, lengths, NONE), depth)
+    lengths = scale(over.size, 1 / NODE_EXTENT)
+    whole = _body(fold, known, Cost(over.size, lengths, lengths, NO_WORK), depth)
     work = plus(over.work, start.work, _sum(over.length, alone.work, whole.work))
     if not isinstance(fold.start, Literal):
-        result = _cost(fold.result, {**known, fold.sum: _small(NONE)}, depth)
+        result = _cost(fold.result, {**known, fold.sum: _small(NO_WORK)}, depth)
         return replace(result, work=plus(work, result.work))
     # Every step copies the list so far: a thousand elements take 16 MB, ten thousand 1.6 GB.
-    copied = scaled(times(over.length, over.length), 16)
-    size = plus(constant(NODE), _sum(over.length, alone.size, whole.size))
-    return Cost(size, over.length, scaled(size, 1 / NODE), plus(work, copied))
+    copied = scale(times(over.length, over.length), 16)
+    size = plus(constant(NODE_EXTENT), _sum(over.length, alone.size, whole.size))
+    return Cost(size, over.length, scale(size, 1 / NODE_EXTENT), plus(work, copied))
 
 
 def _sum(length: Bound, alone: Bound, whole: Bound) -> Bound:

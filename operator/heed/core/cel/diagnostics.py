@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from heed.core.cel.member_paths import Path, shown
+from heed.core.cel.member_paths import Path, format_path
 
 WORDS: Final = {"and": "&&", "or": "||", "not": "!", "is": "=="}
 LITERALS: Final = {"True": "true", "False": "false", "None": "null", "NULL": "null", "nil": "null"}
@@ -125,22 +125,22 @@ NO_MAP: Final = ("Applying SELECT to non-message type", "overloads found : _?._"
 NO_LIST: Final = "<iter_range>"
 
 
-def no_list(path: Path, kind: str) -> str:
+def explain_no_list(path: Path, kind: str) -> str:
     """What to do where a macro goes over what is null, or else no list."""
-    optional = f"{shown(path[:-1])}.?{path[-1]}.orValue(null)" if len(path) > 2 else shown(path)
-    return f"{shown(path)} is {kind}, not a list or a map; ask first: type({optional}) == list ? … : []"
+    optional = f"{format_path(path[:-1])}.?{path[-1]}.orValue(null)" if len(path) > 2 else format_path(path)
+    return f"{format_path(path)} is {kind}, not a list or a map; ask first: type({optional}) == list ? … : []"
 
 
-def no_map(path: Path, kind: str, member: Path, *, optional: bool) -> str:
+def explain_no_map(path: Path, kind: str, member: Path, *, optional: bool) -> str:
     """What to do where a member is read of what is null, or no map; `optional`: with `.?`."""
-    place, asked = shown(path), f"type({shown(path)}) == map && has({shown(member)})"
+    place, asked = format_path(path), f"type({format_path(path)}) == map && has({format_path(member)})"
     if optional:
-        parent = f"{shown(path[:-1])}.?{path[-1]}.orValue(null)" if len(path) > 2 else place
+        parent = f"{format_path(path[:-1])}.?{path[-1]}.orValue(null)" if len(path) > 2 else place
         asked = f"type({parent}) == map ? {place}.?{member[-1]}.orValue(…) : …"
     return f"{place} is {kind}, not a map; ask first: {asked}"
 
 
-def function_instead(name: str) -> str:
+def suggest_function(name: str) -> str:
     """What to do where a function is not known: what does the same, or those of a similar name."""
     if (instead := _INSTEAD.get(name)) is not None:
         return instead
@@ -153,13 +153,13 @@ def function_instead(name: str) -> str:
     return "docs/agents.md lists what there is"
 
 
-def readable(message: str) -> str:
+def readable_message(message: str) -> str:
     """A message of the parser without its lists of tokens."""
     message = re.sub(r" expecting \{.*\}$", "", message)
     return message.replace("mismatched input '<EOF>'", "it ends too early")
 
 
-def remedies(message: str, before: str = "") -> Iterator[str]:
+def find_remedies(message: str, before: str = "") -> Iterator[str]:
     """What to do about a message of cel-cpp, if that is known. `before` is the expression's line up to the error."""
     if token := _TOKEN.search(message):
         if token[1] in _TOKENS:

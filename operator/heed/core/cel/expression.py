@@ -19,22 +19,22 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
 from heed.api.agent import MAX_EXPRESSION_CHARS
-from heed.core.cel.ast import Call, Node, UnknownSyntax, nodes_of, syntax_of
-from heed.core.cel.cost import COSTLY, Cost, cost_of, rendered
+from heed.core.cel.ast import Call, Node, UnknownSyntax, parse_syntax, walk_nodes
+from heed.core.cel.cost import COSTLY, Cost, cost_of, rendered_cost
 from heed.core.cel.diagnostics import (
     LITERALS,
     NAMESPACES,
     NO_LIST,
     NO_MAP,
-    function_instead,
-    no_list,
-    no_map,
-    readable,
-    remedies,
+    explain_no_list,
+    explain_no_map,
+    find_remedies,
+    readable_message,
+    suggest_function,
 )
-from heed.core.cel.member_paths import blocked, looped, reads_of
-from heed.core.cel.timestamps import duration_text, timestamp_text
-from heed.core.cel.variables import ALL, VARIABLES, Vocabulary, suggestion
+from heed.core.cel.member_paths import find_blocked, find_non_list, find_reads
+from heed.core.cel.timestamps import format_duration, format_timestamp
+from heed.core.cel.variables import ALL_VARIABLES, VARIABLES, Vocabulary, suggest_name
 from heed.errors import DecisionFailed
 
 _ERROR = cel.Type.ERROR
@@ -86,7 +86,7 @@ class Scope:
                 self._activation = _environment().Activation(dict(self.variables))
             value = expression.compiled.eval(self._activation)
         except MemoryError:
-            raise out_of_memory() from None
+            raise explain_out_of_memory() from None
         except Exception as error:
             raise ExpressionError(self._explained(expression, str(error))) from None
         if value.type() == _ERROR:
@@ -99,12 +99,12 @@ class Scope:
             return _UNRESOLVED
         if any(sign in text for sign in (*NO_MAP, NO_LIST)):
             with suppress(UnknownSyntax, RecursionError):
-                reads = reads_of(expression.syntax())
+                reads = find_reads(expression.syntax())
                 if NO_LIST in text:
-                    if (over := looped(reads, self.variables)) is not None:
-                        return no_list(*over)
-                elif (found := blocked(reads, self.variables)) is not None:
-                    return no_map(*found, optional="overloads" in text)
+                    if (over := find_non_list(reads, self.variables)) is not None:
+                        return explain_no_list(*over)
+                elif (found := find_blocked(reads, self.variables)) is not None:
+                    return explain_no_map(*found, optional="overloads" in text)
         return _explain(text)
 
 
@@ -124,7 +124,7 @@ class Expression:
     @property
     def valued(self) -> Cost:
         """What its value as JSON may cost."""
-        return rendered(self.cost, optionals=self._may_be_optional)
+        return rendered_cost(self.cost, optionals=self._may_be_optional)
 
     @property
     def _may_be_optional(self) -> bool:
@@ -132,7 +132,7 @@ class Expression:
 
     def syntax(self, *, typed: bool = False) -> Node:
         """What it consists of: for checks and messages, read anew each time. Raises UnknownSyntax."""
-        return syntax_of(self.compiled.serialize(), typed=typed)
+        return parse_syntax(self.compiled.serialize(), typed=typed)
 
     def value(self, scope: Scope) -> Any:
         """Its value as JSON. Raises ExpressionError."""
@@ -157,7 +157,9 @@ class Expression:
         return answer
 
 
-def compile_expression(source: str, *, condition: bool = False, known: Vocabulary = ALL) -> Expression:
+def compile_expression(
+    source: str, *, condition: bool = False, known: Vocabulary = ALL_VARIABLES
+) -> Expression:
     """Compile CEL over what is `known` in a place. Raises ExpressionError that says what may have been meant."""
     if len(source) > MAX_EXPRESSION_CHARS:
         raise ExpressionError(f"has {len(source)} characters, more than {MAX_EXPRESSION_CHARS}; shorten it")
@@ -176,7 +178,7 @@ def compile_expression(source: str, *, condition: bool = False, known: Vocabular
     return Expression(source, compiled, _checked(serialized, known))
 
 
-def weight(source: str) -> int:
+def expanded_size(source: str) -> int:
     """About how many characters an expression has once its macros are written out."""
     return len(source) << min(_doublings(source), _MAX_DOUBLING + 1)
 
@@ -188,12 +190,12 @@ def _doublings(source: str) -> int:
 def _checked(serialized: bytes, known: Vocabulary) -> Cost:
     """The cost of an expression that can work. Raises ExpressionError for one that fails whatever the data are."""
     try:
-        syntax = syntax_of(serialized)
+        syntax = parse_syntax(serialized)
         if any(name.encode() in serialized for name in known.variables if known.members(name)):
-            if (problem := known.unknown(reads_of(syntax))) is not None:
+            if (problem := known.unknown(find_reads(syntax))) is not None:
                 raise ExpressionError(problem)
         if any(overload in serialized for overload in _UNIMPLEMENTED):
-            _check_implemented(syntax_of(serialized, typed=True))
+            _check_implemented(parse_syntax(serialized, typed=True))
         return cost_of(syntax)
     except (UnknownSyntax, RecursionError):
         return COSTLY
@@ -201,13 +203,13 @@ def _checked(serialized: bytes, known: Vocabulary) -> Cost:
 
 def _check_implemented(syntax: Node) -> None:
     """Raise ExpressionError where a function passes the type check and has no implementation."""
-    for node in nodes_of(syntax):
+    for node in walk_nodes(syntax):
         if isinstance(node, Call) and len(node.overloads) == 1:
             if (remedy := _UNIMPLEMENTED.get(node.overloads[0].encode())) is not None:
                 raise ExpressionError(f"{node.function}(…) cannot do this; {remedy}")
 
 
-def out_of_memory(handler: str | None = None) -> DecisionFailed:
+def explain_out_of_memory(handler: str | None = None) -> DecisionFailed:
     """Why a decision is a dead letter for which there is no memory."""
     message = "needs too much memory; work on less data, pass references, or shorten the expressions"
     return DecisionFailed("TooCostly", message, handler)
@@ -238,17 +240,17 @@ def _explain(text: str, variables: tuple[str, ...] = VARIABLES) -> str:
         if name in LITERALS:
             return f'unknown variable or function "{name}"; write {LITERALS[name]}'
         if (function := _called(name, line, int(unknown[1]) - 1)) is not None:
-            return f'unknown function "{function}"; {function_instead(function.rpartition(".")[2])}'
-        return f'unknown variable or function "{name}"; {suggestion(name, variables)}'
+            return f'unknown function "{function}"; {suggest_function(function.rpartition(".")[2])}'
+        return f'unknown variable or function "{name}"; {suggest_name(name, variables)}'
     if headline := _HEADLINE.search(text):
         message = _CODE_AFTER.sub("", headline[3]).strip()
         line = text[headline.end() :].partition("\n | ")[2].partition("\n")[0]
-        place = f"{readable(message)} (line {headline[1]}, column {headline[2]})"
-        return "; ".join([place, *remedies(message, line[: int(headline[2]) - 1])])
+        place = f"{readable_message(message)} (line {headline[1]}, column {headline[2]})"
+        return "; ".join([place, *find_remedies(message, line[: int(headline[2]) - 1])])
     text = _CODE_AFTER.sub("", _CODE_BEFORE.sub("", text))
     if missing := re.search(r'Key not found in map : "(.*)"', text):
         return f'there is no "{missing[1]}"; guard it with has(…) or use .?{missing[1]}.orValue(…)'
-    return "; ".join([text[:500], *remedies(text[:500])])
+    return "; ".join([text[:500], *find_remedies(text[:500])])
 
 
 class _HoldsTimes(Exception):
@@ -294,9 +296,9 @@ def _exact(value: Any) -> Any:
     """A value of cel's as JSON that holds times: these to the nanosecond, as `string()` writes them."""
     name = value.type().name()
     if name == "TIMESTAMP":
-        return timestamp_text(repr(value))
+        return format_timestamp(repr(value))
     if name == "DURATION":
-        return duration_text(repr(value))
+        return format_duration(repr(value))
     if name.startswith("LIST"):
         return [_exact(item) for item in value.value()]
     if name.startswith("MAP"):

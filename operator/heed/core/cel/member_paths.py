@@ -45,14 +45,14 @@ class MemberReads:
         yield from dict.fromkeys((*self.values, *self.asked))
 
 
-def reads_of(syntax: Node) -> MemberReads:
+def find_reads(syntax: Node) -> MemberReads:
     """What an expression reads."""
     reads = MemberReads()
     _visit(syntax, {}, reads)
     return reads
 
 
-def shown(path: Path) -> str:
+def format_path(path: Path) -> str:
     """A path as an expression writes it."""
     text = ""
     for part in path:
@@ -65,7 +65,7 @@ def shown(path: Path) -> str:
     return text
 
 
-def blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str, Path] | None:
+def find_blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str, Path] | None:
     """The first path that is null or no map where something reads a member of it, what it is, and that member."""
     for path in (*reads.values, *reads.asked):
         value: Any = variables
@@ -80,7 +80,7 @@ def blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str
     return None
 
 
-def looped(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str] | None:
+def find_non_list(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str] | None:
     """The first path that a macro goes over and that is no list and no map, and what it is."""
     for path in reads.over:
         value: Any = variables

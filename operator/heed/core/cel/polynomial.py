@@ -8,18 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-NODE: Final = 32  # the extent of a value beside its text
-BUDGET: Final = 100_000_000  # work that may be done in the operator's own process for one event
+NODE_EXTENT: Final = 32  # the extent of a value beside its text
+WORK_BUDGET: Final = 100_000_000  # work that may be done in the operator's own process for one event
 TOO_MUCH: Final = 1e30  # for any data
 
 _DEGREE: Final = 5
-_MOST: Final = 1e60  # products of what is beyond all bounds stay numbers
-_LARGEST: Final = 1 << 24  # of an event of 1 MiB
+_MAX_FACTOR: Final = 1e60  # products of what is beyond all bounds stay numbers
+_MAX_EXTENT: Final = 1 << 24  # of an event of 1 MiB
 
 Bound = Mapping[tuple[int, int], float]
 """A polynomial: coefficients, none of them negative, by the powers of the data's extent and of their longest list."""
 
-NONE: Final[Bound] = {}
+NO_WORK: Final[Bound] = {}
 EXTENT: Final[Bound] = {(1, 0): 1.0}
 LENGTH: Final[Bound] = {(0, 1): 1.0}
 
@@ -44,13 +44,13 @@ def times(one: Bound, other: Bound) -> Bound:
     for (i, j), first in one.items():
         for (k, n), second in other.items():
             powers, more = ((i + k, j + n), 1.0) if i + j + k + n <= _DEGREE else ((0, 0), TOO_MUCH)
-            result[powers] = min(result.get(powers, 0.0) + first * second * more, _MOST)
+            result[powers] = min(result.get(powers, 0.0) + first * second * more, _MAX_FACTOR)
     return result
 
 
-def scaled(bound: Bound, factor: float) -> Bound:
+def scale(bound: Bound, factor: float) -> Bound:
     """So many times as much."""
-    return {powers: min(item * factor, _MOST) for powers, item in bound.items()}
+    return {powers: min(item * factor, _MAX_FACTOR) for powers, item in bound.items()}
 
 
 def peak(*bounds: Bound) -> Bound:
@@ -72,7 +72,7 @@ def without(bound: Bound, other: Bound) -> Bound:
 
 
 def _within(bound: Bound, extent: float, length: float) -> bool:
-    return sum(factor * extent**i * length**j for (i, j), factor in bound.items()) <= BUDGET
+    return sum(factor * extent**i * length**j for (i, j), factor in bound.items()) <= WORK_BUDGET
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +85,20 @@ class DataLimit:
     @classmethod
     def of(cls, work: Bound) -> "DataLimit":
         """The limit for so much work."""
-        low, high = -1, _LARGEST
+        low, high = -1, _MAX_EXTENT
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if _within(work, middle, middle / NODE) else (low, middle - 1)
+            low, high = (middle, high) if _within(work, middle, middle / NODE_EXTENT) else (low, middle - 1)
         return cls(work, low)
 
     @property
     def is_none(self) -> bool:
         """Whether all data are harmless that an event may have."""
-        return self.always >= _LARGEST
+        return self.always >= _MAX_EXTENT
 
     def allows(self, *values: Any) -> bool:
         """Whether these JSON values are harmless together."""
-        return self.always >= _roughly(values) or _within(self.work, *extent_of(list(values)))
+        return self.always >= _roughly(values) or _within(self.work, *measure_extent(list(values)))
 
 
 class RemainingLimit:
@@ -117,27 +117,27 @@ class RemainingLimit:
 
 def _roughly(value: Any) -> int:
     """No less than the extent of a JSON value: every value in it is a byte at least."""
-    return (NODE + 1) * len(marshal.dumps(value, 2))
+    return (NODE_EXTENT + 1) * len(marshal.dumps(value, 2))
 
 
-def repeated(numbers: Iterable[str] | Iterable[bytes]) -> int:
+def max_repetitions(numbers: Iterable[str] | Iterable[bytes]) -> int:
     """How often a pattern repeats something at most, by the numbers of a count like {2,5}; one left out is empty."""
     return max([1, *(int(number) for number in numbers if number)])
 
 
-def extent_of(value: Any) -> tuple[int, int]:
-    """How much a JSON value is (its characters, and NODE for each value and each key), and its longest list or map."""
+def measure_extent(value: Any) -> tuple[int, int]:
+    """The extent of a JSON value (its characters, and NODE_EXTENT for each value and key), and its longest list or map."""
     if isinstance(value, str):
-        return NODE + len(value) * (1 if value.isascii() else 4), 0
+        return NODE_EXTENT + len(value) * (1 if value.isascii() else 4), 0
     if isinstance(value, bytes):
-        return NODE + 2 * len(value), 0
+        return NODE_EXTENT + 2 * len(value), 0
     if not isinstance(value, list | Mapping):
-        return NODE, 0
-    extent, longest = NODE, len(value)
+        return NODE_EXTENT, 0
+    extent, longest = NODE_EXTENT, len(value)
     if isinstance(value, Mapping):
-        extent += sum(NODE + len(key) for key in value)
+        extent += sum(NODE_EXTENT + len(key) for key in value)
         value = value.values()
     for item in value:
-        more, length = extent_of(item)
+        more, length = measure_extent(item)
         extent, longest = extent + more, max(longest, length)
     return extent, longest

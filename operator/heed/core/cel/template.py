@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from heed.core.cel.cost import FREE, Cost, literal, together
+from heed.core.cel.cost import FREE, Cost, collection_cost, literal_cost
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
-from heed.core.cel.variables import ALL, Vocabulary
-from heed.core.codec.canonical_json import compact
+from heed.core.cel.variables import ALL_VARIABLES, Vocabulary
+from heed.core.codec.canonical_json import dump_compact
 
 Render = Callable[[Scope], Any]
 Guard = Callable[[str], bool]
@@ -48,7 +48,7 @@ class Template:
 
 
 def compile_template(
-    value: Any, path: str = "", guard: Guard | None = None, known: Vocabulary = ALL
+    value: Any, path: str = "", guard: Guard | None = None, known: Vocabulary = ALL_VARIABLES
 ) -> Template:
     """Parse a template of any JSON shape over what is `known` in a place. Raises TemplateError.
 
@@ -61,7 +61,7 @@ def compile_template(
         members = {key: compile_template(item, f"{path}.{key}", guard, known) for key, item in value.items()}
         if not all(member.constant for member in members.values()):
             renders = [(key, member.render) for key, member in members.items()]
-            cost = together([member.cost for member in members.values()], keys="".join(members))
+            cost = collection_cost([member.cost for member in members.values()], keys="".join(members))
             shape = {key: member.shape for key, member in members.items()}
             inner = _expressions(members.values())
             return Template(
@@ -70,12 +70,12 @@ def compile_template(
     elif isinstance(value, list):
         items = [compile_template(item, f"{path}[{index}]", guard, known) for index, item in enumerate(value)]
         if not all(item.constant for item in items):
-            cost = together([item.cost for item in items])
+            cost = collection_cost([item.cost for item in items])
             shapes = [item.shape for item in items]
             inner = _expressions(items)
             return Template(lambda scope: [item.render(scope) for item in items], False, cost, shapes, inner)
     plain = _unescaped(value)
-    return Template(lambda scope: plain, True, literal(plain), plain)
+    return Template(lambda scope: plain, True, literal_cost(plain), plain)
 
 
 def _expressions(templates: Iterable[Template]) -> tuple[tuple[str, Expression], ...]:
@@ -100,13 +100,13 @@ def _string(text: str, path: str, guarded: bool, known: Vocabulary) -> Template:
         raise TemplateError(path, str(error)) from None
     if all(isinstance(part, str) for part in parts):
         plain = "".join(map(str, parts))
-        return Template(lambda scope: plain, True, literal(plain), plain)
+        return Template(lambda scope: plain, True, literal_cost(plain), plain)
     found = tuple((path, part) for part in parts if isinstance(part, Expression))
     if len(parts) == 1 and isinstance(parts[0], Expression):
         yields = ExpressionSlot(parts[0].type)
         return Template(_valued(parts[0], path, guarded), False, parts[0].valued, yields, found)
     pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
-    cost = together([_cost(part) for part in parts])
+    cost = collection_cost([_cost(part) for part in parts])
     text_of = ExpressionSlot("STRING", alone=False)
     return Template(
         lambda scope: "".join(_text(piece, scope) for piece in pieces), False, cost, text_of, found
@@ -114,12 +114,12 @@ def _string(text: str, path: str, guarded: bool, known: Vocabulary) -> Template:
 
 
 def _cost(part: str | Expression) -> Cost:
-    return literal(part) if isinstance(part, str) else part.valued
+    return literal_cost(part) if isinstance(part, str) else part.valued
 
 
 def _text(piece: str | Render, scope: Scope) -> str:
     value = piece if isinstance(piece, str) else piece(scope)
-    return value if isinstance(value, str) else compact(value)
+    return value if isinstance(value, str) else dump_compact(value)
 
 
 def _valued(expression: Expression, path: str, guarded: bool) -> Render:
@@ -148,13 +148,13 @@ def is_single(text: str) -> bool:
     return [is_expression for is_expression, _ in _pieces(text)] == [True]
 
 
-def sources(value: Any) -> Iterator[str]:
+def expression_sources(value: Any) -> Iterator[str]:
     """The expressions of a template that is not yet parsed, as they are written. Raises ExpressionError."""
     if isinstance(value, str):
         yield from (text for is_expression, text in _pieces(value) if is_expression)
     elif isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from sources(item)
+            yield from expression_sources(item)
 
 
 def _parts(text: str, known: Vocabulary) -> Iterator[str | Expression]:

@@ -20,7 +20,7 @@ _AMOUNT: Final = re.compile(rf"(?:{_PART.pattern})+")
 _TIMESTAMP: Final = re.compile(r"([0-9]{1,4})(-[^.Z]+)(?:\.([0-9]{1,9}))?Z")
 
 
-def timestamp_text(shown: str) -> str:
+def format_timestamp(shown: str) -> str:
     """RFC 3339 in UTC with as many digits as the time has: none, 3, 6 or 9. Raises ValueError."""
     if (found := _TIMESTAMP.fullmatch(shown)) is None:
         raise ValueError(f"{shown} is no timestamp")
@@ -28,7 +28,7 @@ def timestamp_text(shown: str) -> str:
     return f"{year:0>4}{rest}{_digits(int(fraction.ljust(9, '0')))}Z"
 
 
-def duration_text(shown: str) -> str:
+def format_duration(shown: str) -> str:
     """Seconds, such as `5400s` or `-0.000000500s`, with 3, 6 or 9 digits where there are parts. Raises ValueError."""
     amount = shown.removeprefix("-")
     parts = _PART.findall(amount)

@@ -30,17 +30,17 @@ class Vocabulary:
         for path in reads.values:
             members = self.members(path[0])
             if members is not None and path[1] not in (*members, EACH) and path[:2] not in reads.asked:
-                return f'{path[0]} has no member "{path[1]}"; {suggestion(path[1], members)}'
+                return f'{path[0]} has no member "{path[1]}"; {suggest_name(path[1], members)}'
         return None
 
 
-ALL: Final = Vocabulary()
-OF_EVENTS: Final = Vocabulary(("event", "agent"))
-OF_OTHERS: Final = Vocabulary(("event", "state", "agent", "session"))
-OF_TASKS: Final = Vocabulary(task=("id", "name"))  # of a task's template
+ALL_VARIABLES: Final = Vocabulary()
+SUBSCRIPTION_VARIABLES: Final = Vocabulary(("event", "agent"))
+HANDLER_VARIABLES: Final = Vocabulary(("event", "state", "agent", "session"))
+TASK_VARIABLES: Final = Vocabulary(task=("id", "name"))  # of a task's template
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """Which of the known names may have been meant."""
     known = tuple(known)
     near = difflib.get_close_matches(name, known, n=1)

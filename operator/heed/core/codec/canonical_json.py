@@ -13,15 +13,15 @@ _ENCODER = json.JSONEncoder(
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 
 
-def canonical(value: Any, *, stored: bool = False) -> Any:
+def canonicalize(value: Any, *, stored: bool = False) -> Any:
     """`value` without null members of maps, and with whole floats of 64 bits as integers. Lists keep their nulls.
 
     Integers beyond 64 bits raise OverflowError; `stored` ones are what the API server made of large floats.
     """
     if isinstance(value, dict):
-        return {key: canonical(item, stored=stored) for key, item in value.items() if item is not None}
+        return {key: canonicalize(item, stored=stored) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [canonical(item, stored=stored) for item in value]
+        return [canonicalize(item, stored=stored) for item in value]
     if isinstance(value, float):
         return int(value) if value.is_integer() and INT_MIN <= value <= INT_MAX else value
     if isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
@@ -31,7 +31,7 @@ def canonical(value: Any, *, stored: bool = False) -> Any:
     return value
 
 
-def compact(value: Any) -> str:
+def dump_compact(value: Any) -> str:
     """JSON without spaces and with sorted keys: the same text for the same value, in every process."""
     return _ENCODER.encode(value)
 

@@ -14,16 +14,23 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NoReturn
 
 from heed import names
-from heed.core.codec.strict_json import MAX_DEPTH, Unreadable, check_value, depth_of, parse, shortened
+from heed.core.codec.strict_json import (
+    MAX_JSON_DEPTH,
+    Unreadable,
+    check_value,
+    measure_depth,
+    parse_json,
+    shorten_json,
+)
 from heed.core.events import Event, Extension, Json
 
 SPECVERSION: Final = "1.0"
-REQUIRED: Final = ("id", "source", "type", "specversion")
-OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema")
-MAX_LENGTH: Final = 1024
-INT32: Final = (-(2**31), 2**31 - 1)
+REQUIRED_ATTRIBUTES: Final = ("id", "source", "type", "specversion")
+OPTIONAL_ATTRIBUTES: Final = ("subject", "time", "datacontenttype", "dataschema")
+MAX_ATTRIBUTE_CHARS: Final = 1024
+INT32_RANGE: Final = (-(2**31), 2**31 - 1)
 
-_CORE: Final = frozenset((*REQUIRED, *OPTIONAL))
+_CORE: Final = frozenset((*REQUIRED_ATTRIBUTES, *OPTIONAL_ATTRIBUTES))
 _KNOWN: Final = _CORE | {"correlationid", "causationid", "heedhops", "traceparent", "tracestate"}
 _CAPPED: Final = frozenset(("id", "source", "correlationid", "causationid"))
 _NAME = re.compile(r"[a-z0-9]+")
@@ -41,9 +48,9 @@ _DOCUMENT = re.compile(
 Form = Literal["json", "text", "document", "binary"]
 
 
-def to_json(event: Event) -> dict[str, Any]:
+def event_to_json(event: Event) -> dict[str, Any]:
     """The event in the JSON format, with members in a fixed order. Raises MalformedEvent where data do not suit."""
-    optional = {name: value for name in OPTIONAL if (value := getattr(event, name)) is not None}
+    optional = {name: value for name in OPTIONAL_ATTRIBUTES if (value := getattr(event, name)) is not None}
     document = {
         "specversion": SPECVERSION,
         "id": event.id,
@@ -55,24 +62,24 @@ def to_json(event: Event) -> dict[str, Any]:
     if isinstance(event.data, bytes):
         document["data_base64"] = base64.b64encode(event.data).decode()
     elif event.data is not None:
-        if form_of(event.datacontenttype) != "json" and not isinstance(event.data, str):
+        if choose_form(event.datacontenttype) != "json" and not isinstance(event.data, str):
             _refuse_data(event.datacontenttype, event.data)
         document["data"] = event.data
     return document
 
 
-def from_json(document: Mapping[str, Any]) -> Event:
+def event_from_json(document: Mapping[str, Any]) -> Event:
     """The event that a JSON object is, wherever the object came from. Raises MalformedEvent."""
     data = document.get("data")
-    if depth_of(data) > MAX_DEPTH:
-        raise Unreadable("TooDeep", f"data nests deeper than {MAX_DEPTH} levels; flatten them")
+    if measure_depth(data) > MAX_JSON_DEPTH:
+        raise Unreadable("TooDeep", f"data nests deeper than {MAX_JSON_DEPTH} levels; flatten them")
     check_value(data)
     return _read(document)
 
 
 def parse_event(text: bytes, message: str) -> Event:
     """The event in a JSON text; `message` is for what is no JSON. Raises MalformedEvent."""
-    return _read(parse(text, "NotAnEvent", message, MAX_DEPTH + 1))
+    return _read(parse_json(text, "NotAnEvent", message, MAX_JSON_DEPTH + 1))
 
 
 def _read(document: object) -> Event:
@@ -85,13 +92,13 @@ def _read(document: object) -> Event:
     kind = attributes.get("datacontenttype")
     if encoded is not None:
         body = _decode_base64(encoded)
-        return build(attributes, read_data(body, kind) if isinstance(kind, str) else body or None)
-    if isinstance(kind, str) and not isinstance(data, str | None) and form_of(kind) != "json":
+        return build_event(attributes, read_data(body, kind) if isinstance(kind, str) else body or None)
+    if isinstance(kind, str) and not isinstance(data, str | None) and choose_form(kind) != "json":
         _refuse_data(kind, data)
-    return build(attributes, data)
+    return build_event(attributes, data)
 
 
-def build(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
+def build_event(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
     """An event from attributes by name, each of them checked. Raises MalformedEvent."""
     for name, value in attributes.items():
         if not (name in _KNOWN and isinstance(value, str) and _is_harmless(value)):
@@ -115,11 +122,11 @@ def build(attributes: Mapping[str, Any], data: Json | bytes) -> Event:
 
 def _is_harmless(value: str) -> bool:
     """What nearly all attributes are, and need no closer look."""
-    return 0 < len(value) <= MAX_LENGTH and value.isascii() and value.isprintable()
+    return 0 < len(value) <= MAX_ATTRIBUTE_CHARS and value.isascii() and value.isprintable()
 
 
 def _check_required(attributes: Mapping[str, Any]) -> None:
-    for name in REQUIRED:
+    for name in REQUIRED_ATTRIBUTES:
         if not attributes.get(name):
             raise Unreadable(
                 "MissingAttribute", f"attribute {name} is missing or empty; the sender has to set it"
@@ -130,33 +137,33 @@ def _check_required(attributes: Mapping[str, Any]) -> None:
         remedy = (
             f"use dot-separated tokens without spaces, * and >, at most {names.MAX_TYPE_CHARS} characters"
         )
-        raise Unreadable("BadType", f"type {shortened(attributes['type'])} cannot be a subject; {remedy}")
+        raise Unreadable("BadType", f"type {shorten_json(attributes['type'])} cannot be a subject; {remedy}")
     time = attributes.get("time")
     if time is not None and not _is_time(time):
         raise Unreadable(
-            "BadTime", f"time {shortened(time)} is not RFC 3339; write it like 2026-01-31T12:00:00Z"
+            "BadTime", f"time {shorten_json(time)} is not RFC 3339; write it like 2026-01-31T12:00:00Z"
         )
 
 
 def _check_attribute(name: object, value: object) -> None:
     if name not in _CORE and (not isinstance(name, str) or name == "data" or not _NAME.fullmatch(name)):
         raise Unreadable(
-            "BadAttribute", f"attribute name {shortened(name)} is not allowed; use only a-z and 0-9"
+            "BadAttribute", f"attribute name {shorten_json(name)} is not allowed; use only a-z and 0-9"
         )
     if isinstance(value, str):
-        if name in _CAPPED and len(value) > MAX_LENGTH:
+        if name in _CAPPED and len(value) > MAX_ATTRIBUTE_CHARS:
             raise Unreadable(
-                "TooLong", f"attribute {name} has {len(value)} characters; {MAX_LENGTH} are allowed"
+                "TooLong", f"attribute {name} has {len(value)} characters; {MAX_ATTRIBUTE_CHARS} are allowed"
             )
         if _FORBIDDEN.search(value):
             raise Unreadable(
                 "BadAttribute", f"attribute {name} holds control characters or lone surrogates; drop them"
             )
-        if not value and name in OPTIONAL:
+        if not value and name in OPTIONAL_ATTRIBUTES:
             raise Unreadable("MissingAttribute", f"attribute {name} is empty; set it or leave it out")
     elif name in _CORE or not isinstance(value, int):
-        raise Unreadable("BadAttribute", f"attribute {name} is {shortened(value)}; send it as a string")
-    elif not INT32[0] <= value <= INT32[1]:
+        raise Unreadable("BadAttribute", f"attribute {name} is {shorten_json(value)}; send it as a string")
+    elif not INT32_RANGE[0] <= value <= INT32_RANGE[1]:
         raise Unreadable("BadAttribute", f"attribute {name} does not fit 32 bits; send it as a string")
 
 
@@ -174,7 +181,7 @@ def _is_time(value: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def form_of(datacontenttype: str | None) -> Form:
+def choose_form(datacontenttype: str | None) -> Form:
     """What a content type makes of bytes.
 
     JSON (also where none is given), text in UTF-8, a document (text where it is UTF-8, else bytes), or bytes.
@@ -196,12 +203,12 @@ def read_data(body: bytes, datacontenttype: str | None) -> Json | bytes:
     """Data from their bytes; None for none. Raises MalformedEvent."""
     if not body:
         return None
-    form = form_of(datacontenttype)
+    form = choose_form(datacontenttype)
     if form == "binary":
         return body
     if form == "json":
         kind = f"datacontenttype is {datacontenttype}" if datacontenttype else "there is no datacontenttype"
-        return parse(body, "BadData", f"{kind}, but the data are not JSON; name their content type")
+        return parse_json(body, "BadData", f"{kind}, but the data are not JSON; name their content type")
     if form == "document" and b"\0" in body:  # of UTF-16, which without a mark can look like UTF-8
         return body
     try:
@@ -221,7 +228,7 @@ def write_data(event: Event) -> bytes:
     if isinstance(event.data, bytes):
         return event.data
     try:
-        if form_of(event.datacontenttype) == "json":
+        if choose_form(event.datacontenttype) == "json":
             return json.dumps(event.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
         if not isinstance(event.data, str):
             _refuse_data(event.datacontenttype, event.data)

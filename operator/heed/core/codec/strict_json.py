@@ -9,8 +9,8 @@ from typing import Final, NoReturn
 from heed.core.events import Json
 from heed.errors import MalformedEvent
 
-MAX_DEPTH: Final = 64
-INT64: Final = (-(2**63), 2**63 - 1)  # CEL's integers
+MAX_JSON_DEPTH: Final = 64
+INT64_RANGE: Final = (-(2**63), 2**63 - 1)  # CEL's integers
 
 _SHOWN: Final = 24  # digits of a number
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -24,7 +24,7 @@ class Unreadable(MalformedEvent):
         self.code = code
 
 
-def parse(text: bytes, code: str, message: str, levels: int = MAX_DEPTH) -> Json:
+def parse_json(text: bytes, code: str, message: str, levels: int = MAX_JSON_DEPTH) -> Json:
     """JSON from UTF-8: no NaN, integers of 64 bits, no lone surrogates, not too deep. Raises MalformedEvent.
 
     `code` and `message` are for what is no JSON at all.
@@ -32,19 +32,19 @@ def parse(text: bytes, code: str, message: str, levels: int = MAX_DEPTH) -> Json
     try:
         value: Json = _DECODER.decode(text.decode())
     except RecursionError:
-        raise Unreadable("TooDeep", f"data nest deeper than {MAX_DEPTH} levels; flatten them") from None
+        raise Unreadable("TooDeep", f"data nest deeper than {MAX_JSON_DEPTH} levels; flatten them") from None
     except ValueError:
         raise Unreadable(code, message) from None
     # Fewer brackets than levels allowed, and no escapes: nothing more to look for.
-    if text.count(b"[") + text.count(b"{") > levels and depth_of(value) > levels:
-        raise Unreadable("TooDeep", f"data nest deeper than {MAX_DEPTH} levels; flatten them")
+    if text.count(b"[") + text.count(b"{") > levels and measure_depth(value) > levels:
+        raise Unreadable("TooDeep", f"data nest deeper than {MAX_JSON_DEPTH} levels; flatten them")
     if b"\\u" in text:
         check_value(value)
     return value
 
 
 def check_value(value: object) -> None:
-    """Raise MalformedEvent for what JSON or CEL could not hold. `value` nests no deeper than MAX_DEPTH."""
+    """Raise MalformedEvent for what JSON or CEL could not hold. `value` nests no deeper than MAX_JSON_DEPTH."""
     if isinstance(value, str):
         _check_text(value)
     elif isinstance(value, dict):
@@ -70,11 +70,11 @@ def _check_text(value: str) -> None:
 
 def _check_key(key: object) -> None:
     if not isinstance(key, str):
-        raise Unreadable("BadData", f"data hold the key {shortened(key)}; make it a string")
+        raise Unreadable("BadData", f"data hold the key {shorten_json(key)}; make it a string")
     check_value(key)
 
 
-def check_zeros(value: object) -> None:
+def check_no_nul(value: object) -> None:
     """Raise MalformedEvent for U+0000: CEL's binding ends a text there, so that `admin\\0x` would equal `admin`."""
     if isinstance(value, str):
         if "\0" in value:
@@ -82,7 +82,7 @@ def check_zeros(value: object) -> None:
     elif isinstance(value, dict):
         for key in value:
             if "\0" in key:
-                check_zeros(key)
+                check_no_nul(key)
         _check_zeros_of(value.values())
     elif isinstance(value, list):
         _check_zeros_of(value)
@@ -91,14 +91,14 @@ def check_zeros(value: object) -> None:
 def _check_zeros_of(items: Iterable[object]) -> None:
     for item in items:
         if isinstance(item, str | dict | list):
-            check_zeros(item)
+            check_no_nul(item)
 
 
-def depth_of(value: object) -> int:
-    """How deep containers nest, counted no further than a little beyond MAX_DEPTH."""
+def measure_depth(value: object) -> int:
+    """How deep containers nest, counted no further than a little beyond MAX_JSON_DEPTH."""
     level = [value] if isinstance(value, dict | list) else []
     depth = 0
-    while level and depth <= MAX_DEPTH + 1:
+    while level and depth <= MAX_JSON_DEPTH + 1:
         depth += 1
         items = (item for box in level for item in (box.values() if isinstance(box, dict) else box))
         level = [item for item in items if isinstance(item, dict | list)]
@@ -106,7 +106,7 @@ def depth_of(value: object) -> int:
 
 
 def _in_range(value: int) -> int:
-    if not INT64[0] <= value <= INT64[1]:
+    if not INT64_RANGE[0] <= value <= INT64_RANGE[1]:
         bits = value.bit_length()
         _out_of_range(str(value) if bits < 256 else f"of {bits} bits")  # so many digits take their time
     return value
@@ -137,7 +137,7 @@ def _parse_constant(text: str) -> NoReturn:
 _DECODER = json.JSONDecoder(parse_int=_parse_int, parse_float=_parse_float, parse_constant=_parse_constant)
 
 
-def shortened(value: object) -> str:
+def shorten_json(value: object) -> str:
     """A value for an error message."""
     text = ascii(value) if isinstance(value, str | int | float | bool) else type(value).__name__
     return text if len(text) <= 80 else text[:79] + "…"

@@ -19,11 +19,11 @@ from heed.api.policy import (
     parse_policy,
 )
 from heed.api.validation import parse_agent
-from heed.core.compiler.authorization import check_allowed
-from heed.core.compiler.expression_lint import doubts
-from heed.core.compiler.lint import advise
+from heed.core.compiler.authorization import check_permissions
+from heed.core.compiler.expression_lint import lint_expressions
+from heed.core.compiler.lint import lint_agent
 from heed.core.compiler.program import compile_agent
-from heed.core.policy.permissions import permissions
+from heed.core.policy.permissions import resolve_permissions
 from heed.core.schema.registry import CompiledEventType, RefusedEventType, compile_type
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 
@@ -59,7 +59,7 @@ class AdmissionVerdict:
     warnings: tuple[str, ...] = ()
 
 
-FINE: Final = AdmissionVerdict()
+ADMITTED: Final = AdmissionVerdict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class _ParsedPolicies:
     grants: tuple[EventGrant, ...] = field(default=())
 
 
-def passes(request: AdmissionRequest) -> bool:
+def is_unchanged(request: AdmissionRequest) -> bool:
     """Whether there is nothing new to judge: finalizers, annotations and conditions are nobody's mistake."""
     if (request.new.get("metadata") or {}).get("deletionTimestamp"):
         return True
@@ -81,8 +81,8 @@ def judge(
     request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool] = lambda: True
 ) -> AdmissionVerdict:
     """What there is to say of a request. Whoever is in a hurry ends the look at other objects by `go_on`."""
-    if passes(request):
-        return FINE
+    if is_unchanged(request):
+        return ADMITTED
     try:
         match request.kind:
             case names.KIND:
@@ -95,7 +95,7 @@ def judge(
                 return _event_type(request, around)
     except InvalidManifest as error:
         return AdmissionVerdict(error.problems)
-    return FINE
+    return ADMITTED
 
 
 def _spec(request: AdmissionRequest, *, old: bool = False) -> Any:
@@ -120,16 +120,16 @@ def _agent(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[]
     rules = _rules(around)
     warnings: Iterable[Problem] = ()
     try:
-        program = compile_agent(agent, permissions(agent.metadata, rules.policies, rules.grants))
+        program = compile_agent(agent, resolve_permissions(agent.metadata, rules.policies, rules.grants))
     except InvalidManifest as error:
         problems = error.problems
     else:
-        problems, warnings = (), doubts(program, go_on, knows_types=False)
+        problems, warnings = (), lint_expressions(program, go_on, knows_types=False)
     if request.old is not None and _spec(request) == _spec(request, old=True):
         return AdmissionVerdict((), tuple(map(str, problems)))  # only its labels are new
     refused = tuple(item for item in problems if item.reason != NOT_GRANTED)
     waits = [f"it waits until it is granted: {item}" for item in problems if item.reason == NOT_GRANTED]
-    advice = advise(agent, expressions=warnings)
+    advice = lint_agent(agent, expressions=warnings)
     return AdmissionVerdict(refused, (*waits, *(str(item) for item in advice if not _of_a_laptop(item))))
 
 
@@ -180,24 +180,24 @@ def _newly_refused(document: Document, before: _ParsedPolicies, after: _ParsedPo
         agent = parse_agent(document)
     except InvalidManifest:
         return None
-    old = permissions(agent.metadata, before.policies, before.grants)
-    new = permissions(agent.metadata, after.policies, after.grants)
+    old = resolve_permissions(agent.metadata, before.policies, before.grants)
+    new = resolve_permissions(agent.metadata, after.policies, after.grants)
     if old == new:
         return None
     problems, known = list[Problem](), list[Problem]()
-    check_allowed(problems, agent, new)
-    check_allowed(known, agent, old)
+    check_permissions(problems, agent, new)
+    check_permissions(known, agent, old)
     places = {(item.path, item.reason) for item in known}
     return next((item for item in problems if (item.path, item.reason) not in places), None)
 
 
 def _event_type(request: AdmissionRequest, around: ClusterContext) -> AdmissionVerdict:
     item = parse_event_type(request.new)
-    problems = tuple(problems_of(compile_type(item)))
+    problems = tuple(check_event_type(compile_type(item)))
     return AdmissionVerdict(problems, tuple(_rivals(item, around)))
 
 
-def problems_of(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:
+def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:
     """What is wrong with an EventType: its schema, or examples that do not fit it."""
     if isinstance(compiled, RefusedEventType):
         yield _placed(compiled.message)

@@ -54,7 +54,7 @@ class Listener:
         return self.subscribes(names.namespace_of_subject(subject), type_) and self.handles(type_)
 
 
-def unheeded(listeners: Sequence[Listener], subject: str) -> str | None:
+def explain_unheeded(listeners: Sequence[Listener], subject: str) -> str | None:
     """Why none of the Agents heeds an event on this subject, with what to do; None where one does.
 
     What tasks say of themselves concerns the ledger, whether a handler wants it or not.

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Sequence
 
 from heed import names
 from heed.api.agent import Agent, SubscriptionSpec
-from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
 
 _REMEDY = "change it, or ask who may change the policy"
 
 
-def check_allowed(problems: list[Problem], agent: Agent, permissions: Permissions) -> None:
+def check_permissions(problems: list[Problem], agent: Agent, permissions: Permissions) -> None:
     """Add what is not allowed to the problems. What depends on expressions is decided when they are evaluated."""
     own, spec = agent.metadata.namespace, agent.spec
     problems += _subscriptions(spec.subscribe, own, permissions)
-    if permissions == OPEN:
+    if permissions == UNRESTRICTED:
         return
     for name, task in spec.tasks.items():
         path = f"spec.tasks.{name}"

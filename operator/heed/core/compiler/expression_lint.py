@@ -4,36 +4,36 @@ from collections.abc import Callable, Iterator, Sequence
 
 from heed import names
 from heed.core.cel.member_paths import LiteralComparison
-from heed.core.cel.variables import suggestion
-from heed.core.compiler.expression_sites import ExpressionSite, places_of
-from heed.core.compiler.format_precision import imprecise
+from heed.core.cel.variables import suggest_name
+from heed.core.compiler.expression_sites import ExpressionSite, find_sites
+from heed.core.compiler.format_precision import find_imprecise_formats
 from heed.core.compiler.program import Program
-from heed.core.compiler.trial_evaluation import tried
-from heed.core.compiler.unguarded_members import MemberGuards, null_on_the_way, unasked
-from heed.core.compiler.unknown_members import KnownMembers, unknown_members
+from heed.core.compiler.trial_evaluation import try_expressions
+from heed.core.compiler.unguarded_members import MemberGuards, find_nullable_parents, find_unguarded
+from heed.core.compiler.unknown_members import KnownMembers, find_unknown_members
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
 
-def doubts(
+def lint_expressions(
     program: Program, go_on: Callable[[], bool] = lambda: True, *, knows_types: bool = True
 ) -> Iterator[Problem]:
     """Warnings about an Agent that compiles. Whoever is in a hurry ends the look by `go_on`.
 
     `knows_types`: the program has been given the event types that there are; else nothing is said of data.
     """
-    places, members = list(places_of(program)), KnownMembers.of(program)
+    places, members = list(find_sites(program)), KnownMembers.of(program)
     guards = MemberGuards.of(program, places)
     for place in places:
         if not go_on():
             return
-        yield from (unknown := list(unknown_members(place, members)))
+        yield from (unknown := list(find_unknown_members(place, members)))
         yield from _never_equal(place, program)
         if knows_types:
-            yield from unasked(place, guards)
-            yield from null_on_the_way(place, program)
-        yield from imprecise(place)
-        yield from () if unknown else tried(program, place)
+            yield from find_unguarded(place, guards)
+            yield from find_nullable_parents(place, program)
+        yield from find_imprecise_formats(place)
+        yield from () if unknown else try_expressions(program, place)
     yield from _unheard_failures(program, places)
 
 
@@ -48,7 +48,7 @@ def _never_equal(place: ExpressionSite, program: Program) -> Iterator[Problem]:
                 yield Problem(
                     place.path,
                     f'compares task.name with "{value}", which is no task',
-                    suggestion(value, sorted(program.tasks)),
+                    suggest_name(value, sorted(program.tasks)),
                 )
             elif item.path == ("event", "type") and place.pattern and not matches(place.pattern, value):
                 yield Problem(

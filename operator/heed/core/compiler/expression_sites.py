@@ -7,9 +7,9 @@ from functools import cached_property
 from heed import names
 from heed.core.cel.ast import Node, UnknownSyntax
 from heed.core.cel.expression import Expression
-from heed.core.cel.member_paths import MemberReads, reads_of
+from heed.core.cel.member_paths import MemberReads, find_reads
 from heed.core.cel.template import Template
-from heed.core.cel.variables import ALL, OF_EVENTS, OF_TASKS, Vocabulary
+from heed.core.cel.variables import ALL_VARIABLES, SUBSCRIPTION_VARIABLES, TASK_VARIABLES, Vocabulary
 from heed.core.compiler.program import CompiledHandler, Program
 from heed.core.type_patterns import covers
 
@@ -42,7 +42,7 @@ class ExpressionSite:
     def reads(self) -> MemberReads:
         """What the expression reads."""
         try:
-            return MemberReads() if self.syntax is None else reads_of(self.syntax)
+            return MemberReads() if self.syntax is None else find_reads(self.syntax)
         except RecursionError:
             return MemberReads()
 
@@ -52,22 +52,26 @@ class ExpressionSite:
         return self.pattern is not None and covers(f"{names.TASK_TYPE_PREFIX}>", self.pattern)
 
 
-def places_of(program: Program) -> Iterator[ExpressionSite]:
+def find_sites(program: Program) -> Iterator[ExpressionSite]:
     """All expressions of an Agent, in the order of the manifest."""
     for index, item in enumerate(program.subscriptions):
         if item.where is not None:
             path = f"spec.subscribe[{index}].where"
-            yield ExpressionSite(path, item.where, OF_EVENTS, item.pattern, condition=True)
+            yield ExpressionSite(path, item.where, SUBSCRIPTION_VARIABLES, item.pattern, condition=True)
     if program.key is not None:
-        yield ExpressionSite("spec.session.key", program.key, OF_EVENTS)
+        yield ExpressionSite("spec.session.key", program.key, SUBSCRIPTION_VARIABLES)
     for name, task in program.tasks.items():
         for path, expression in task.template.expressions:
-            yield ExpressionSite(f"spec.tasks.{name}.job{path}", expression, OF_TASKS, task=name)
+            yield ExpressionSite(f"spec.tasks.{name}.job{path}", expression, TASK_VARIABLES, task=name)
     for index, reaction in enumerate(program.reactions):
         if reaction.when is not None:
-            yield ExpressionSite(f"{reaction.path}.when", reaction.when, ALL, reaction.pattern, True, index)
+            yield ExpressionSite(
+                f"{reaction.path}.when", reaction.when, ALL_VARIABLES, reaction.pattern, True, index
+            )
         for path, expression in _templates(reaction):
-            yield ExpressionSite(f"{reaction.path}.{path}", expression, ALL, reaction.pattern, handler=index)
+            yield ExpressionSite(
+                f"{reaction.path}.{path}", expression, ALL_VARIABLES, reaction.pattern, handler=index
+            )
 
 
 def _templates(reaction: CompiledHandler) -> Iterator[tuple[str, Expression]]:

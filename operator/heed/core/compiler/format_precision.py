@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from heed.core.cel.ast import Call, Constant, Literal, Node, nodes_of
-from heed.core.cel.member_paths import reads_of
+from heed.core.cel.ast import Call, Constant, Literal, Node, walk_nodes
+from heed.core.cel.member_paths import find_reads
 from heed.core.compiler.expression_sites import ExpressionSite
 from heed.errors import Problem
 
@@ -26,9 +26,9 @@ _TEXTS: Final = {
 }
 
 
-def imprecise(place: ExpressionSite) -> Iterator[Problem]:
+def find_imprecise_formats(place: ExpressionSite) -> Iterator[Problem]:
     """The arguments of `format` that may be written otherwise than they are."""
-    for node in nodes_of(place.syntax) if place.syntax is not None else ():
+    for node in walk_nodes(place.syntax) if place.syntax is not None else ():
         match node:
             case Call(function="format", arguments=(text, Literal(items=items, types=types))):
                 yield from _of_format(place, _clauses(text), items, types)
@@ -56,5 +56,5 @@ def _of_format(
 
 def _is_text(node: Node) -> bool:
     """Whether it is an attribute that is always a text."""
-    paths = [path for path in reads_of(node).values if len(path) == 2]
+    paths = [path for path in find_reads(node).values if len(path) == 2]
     return len(paths) == 1 and paths[0][1] in _TEXTS.get(paths[0][0], ()) and not isinstance(node, Call)

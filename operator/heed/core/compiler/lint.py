@@ -6,11 +6,11 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.agent import Agent, TaskSpec
-from heed.core.schema.job_spec import job_doubts
-from heed.core.type_patterns import overlap
+from heed.core.schema.job_spec import lint_job_spec
+from heed.core.type_patterns import may_overlap
 from heed.errors import Problem
 
-ANY: Final = ">"
+ANY_TYPE: Final = ">"
 
 
 def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
@@ -20,13 +20,13 @@ def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
         for handler in agent.spec.handlers:
             for emit in handler.emit:
                 if emit.to is not None:
-                    receiver = ANY if "${" in emit.to else emit.to
-                    type_ = ANY if emit.type is None or "${" in emit.type else emit.type
+                    receiver = ANY_TYPE if "${" in emit.to else emit.to
+                    type_ = ANY_TYPE if emit.type is None or "${" in emit.type else emit.type
                     found.setdefault((agent.metadata.namespace, receiver), set()).add(type_)
     return found
 
 
-def advise(
+def lint_agent(
     agent: Agent,
     direct: Set[str] = frozenset(),
     expressions: Iterable[Problem] = (),
@@ -47,7 +47,7 @@ def advise(
 def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
     sources = [item.type for item in agent.spec.subscribe] + [names.TASK_TYPE_PREFIX + ">", *direct]
     for index, handler in enumerate(agent.spec.handlers):
-        if not any(overlap(source, handler.type) for source in sources):
+        if not any(may_overlap(source, handler.type) for source in sources):
             yield Problem(
                 f"spec.handlers[{index}].type",
                 f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
@@ -100,7 +100,7 @@ def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
 
 
 def _job(job: dict[str, Any], path: str) -> Iterator[Problem]:
-    yield from job_doubts(job, path)
+    yield from lint_job_spec(job, path)
     if job.get("ttlSecondsAfterFinished") is not None:
         message = "has no effect: Heed deletes the Job, once its end was handled"
         yield Problem(f"{path}.ttlSecondsAfterFinished", message, "set the task's `retention`")

@@ -13,16 +13,22 @@ from heed.api.agent import (
     TaskSpec,
     parse_duration,
 )
-from heed.core.cel.cost import RENDER, SCOPE
+from heed.core.cel.cost import RENDER_WORK, SCOPE_WORK
 from heed.core.cel.expression import Expression
-from heed.core.cel.polynomial import EXTENT, NONE, Bound, DataLimit, peak, plus, scaled, times
+from heed.core.cel.polynomial import EXTENT, NO_WORK, Bound, DataLimit, peak, plus, scale, times
 from heed.core.cel.template import Template, compile_template
-from heed.core.cel.variables import ALL, OF_EVENTS, OF_OTHERS, OF_TASKS, Vocabulary
+from heed.core.cel.variables import (
+    ALL_VARIABLES,
+    HANDLER_VARIABLES,
+    SUBSCRIPTION_VARIABLES,
+    TASK_VARIABLES,
+    Vocabulary,
+)
 from heed.core.compiler import validation
-from heed.core.compiler.authorization import check_allowed
+from heed.core.compiler.authorization import check_permissions
 from heed.core.compiler.validation import Compiler
 from heed.core.effects import AgentRef
-from heed.core.policy.permissions import OPEN, Permissions
+from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
 from heed.core.type_patterns import matches
@@ -102,7 +108,7 @@ class Program:
     opening: DataLimit  # on what it takes to find an event's session
     limit: DataLimit  # on all of a decision
     reads_others: bool = False  # whether it reads events of other namespaces
-    permissions: Permissions = OPEN
+    permissions: Permissions = UNRESTRICTED
     schemas: SchemaRegistry = NO_SCHEMAS
     careful: bool = False
     verdict: DecisionFailed | None = None
@@ -145,14 +151,14 @@ class Program:
 
 
 def compile_agent(
-    agent: Agent, permissions: Permissions = OPEN, schemas: SchemaRegistry = NO_SCHEMAS
+    agent: Agent, permissions: Permissions = UNRESTRICTED, schemas: SchemaRegistry = NO_SCHEMAS
 ) -> Program:
     """Compile an Agent, that may do what `permissions` say and whose events are to fit `schemas`.
 
     Raises InvalidManifest with every problem found, PolicyViolation where all of them are that it is not allowed.
     """
     problems: list[Problem] = []
-    compiler, spec = Compiler(problems, OF_EVENTS), agent.spec
+    compiler, spec = Compiler(problems, SUBSCRIPTION_VARIABLES), agent.spec
     validation.check_extent(compiler, spec)
     if problems:
         raise InvalidManifest(problems)
@@ -162,13 +168,13 @@ def compile_agent(
     )
     key = compiler.expression(spec.session.key, "spec.session.key")
     validation.check_key(compiler, key)
-    tasks = {name: _task(Compiler(problems, OF_TASKS), name, task) for name, task in spec.tasks.items()}
+    tasks = {name: _task(Compiler(problems, TASK_VARIABLES), name, task) for name, task in spec.tasks.items()}
     reactions = tuple(
         _reaction(Compiler(problems, _of_handler(item)), item, f"spec.handlers[{i}]", spec)
         for i, item in enumerate(spec.handlers)
     )
     validation.check_names(compiler, spec)
-    check_allowed(problems, agent, permissions)
+    check_permissions(problems, agent, permissions)
     if problems:
         raise manifest_error(problems)
     key = None if spec.session.key == SessionSpec().key else key
@@ -199,7 +205,7 @@ def _subscription(compiler: Compiler, item: SubscriptionSpec, path: str, own: st
 def _opening(subscriptions: Iterable[Subscription], key: Expression | None) -> Bound:
     """The work of finding out whether an event is heeded, and in which session."""
     return plus(
-        *(item.where.cost.work for item in subscriptions if item.where), key.valued.work if key else NONE
+        *(item.where.cost.work for item in subscriptions if item.where), key.valued.work if key else NO_WORK
     )
 
 
@@ -208,26 +214,32 @@ def _work(reaction: CompiledHandler, tasks: Mapping[str, TaskTemplate]) -> Bound
     started = [_rendering(item.input) for item in reaction.start if item.input]
     emitted = [_rendering(item.one or item.many) for item in reaction.emit]
     tasks_of = [_starting(item, tasks) for item in reaction.start]
-    when = reaction.when.cost.work if reaction.when else NONE
-    return plus(scaled(EXTENT, SCOPE), when, _rendering(reaction.state), *started, *emitted, *tasks_of)
+    when = reaction.when.cost.work if reaction.when else NO_WORK
+    return plus(scale(EXTENT, SCOPE_WORK), when, _rendering(reaction.state), *started, *emitted, *tasks_of)
 
 
 def _starting(start: StartTemplate, tasks: Mapping[str, TaskTemplate]) -> Bound:
     """A task's template and document, once or for each item of a list. Its input is no more than fits, or refused."""
     one = [tasks[start.task]] if start.task is not None else list(tasks.values())
-    work = plus(scaled(EXTENT, SCOPE + 2 * RENDER), peak(*(_rendering(task.template) for task in one)))
+    work = plus(
+        scale(EXTENT, SCOPE_WORK + 2 * RENDER_WORK), peak(*(_rendering(task.template) for task in one))
+    )
     if start.many is None:
         return work
     return plus(_rendering(start.many), times(start.many.cost.length, work))
 
 
 def _rendering(template: Template | None) -> Bound:
-    return plus(template.cost.work, scaled(template.cost.size, RENDER)) if template else NONE
+    return plus(template.cost.work, scale(template.cost.size, RENDER_WORK)) if template else NO_WORK
 
 
 def _of_handler(handler: HandlerSpec) -> Vocabulary:
     """The variables of a handler: `task` and `input` only where it may react to an event of a task."""
-    return ALL if any(matches(handler.type, type_) for type_ in names.HANDLED_TASK_TYPES) else OF_OTHERS
+    return (
+        ALL_VARIABLES
+        if any(matches(handler.type, type_) for type_ in names.HANDLED_TASK_TYPES)
+        else HANDLER_VARIABLES
+    )
 
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:

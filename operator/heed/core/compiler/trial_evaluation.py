@@ -20,7 +20,7 @@ _SIGNS: Final = ("o matching overload", *NO_MAP, "not a map", "not a boolean")
 _MOST: Final = 1000  # how many times the budget of one expression may be spent on an Agent's in all
 
 
-def tried(program: Program, place: ExpressionSite) -> Iterator[Problem]:
+def try_expressions(program: Program, place: ExpressionSite) -> Iterator[Problem]:
     """Why an expression fails, whatever the data are."""
     variables = _variables(program, place)
     if _is_cheap(place, variables) and (error := _error(place, Scope(variables))) is not None:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from heed import names
-from heed.core.cel.member_paths import EACH, Path, shown
+from heed.core.cel.member_paths import EACH, Path, format_path
 from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
-from heed.core.compiler.unknown_members import ATTRIBUTES, OF_ENDS
+from heed.core.compiler.unknown_members import END_MEMBERS, EVENT_MEMBERS
 from heed.core.schema.required_members import is_required
-from heed.core.type_patterns import matches, overlap
+from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
 
 _DATA = ("event", "data")
@@ -42,7 +42,7 @@ class MemberGuards:
         bringing = [
             known
             for item, known in zip(self.program.subscriptions, self.wheres, strict=True)
-            if overlap(item.pattern, place.pattern)
+            if may_overlap(item.pattern, place.pattern)
         ]
         return bool(bringing) and all(known is not None and path in known for known in bringing)
 
@@ -51,7 +51,7 @@ class MemberGuards:
         return [
             index
             for index, reaction in enumerate(self.program.reactions)
-            if place.handler not in (None, index) and overlap(reaction.pattern, place.pattern or "")
+            if place.handler not in (None, index) and may_overlap(reaction.pattern, place.pattern or "")
         ]
 
     def all_read(self, handlers: list[int], path: Path) -> bool:
@@ -64,7 +64,7 @@ def _with_parts(paths: Iterable[Path]) -> frozenset[Path]:
     return frozenset(path[:length] for path in paths for length in range(1, len(path) + 1))
 
 
-def unasked(place: ExpressionSite, guards: MemberGuards) -> Iterator[Problem]:
+def find_unguarded(place: ExpressionSite, guards: MemberGuards) -> Iterator[Problem]:
     """Conditions that break, and so make a dead letter, where an event lacks a member; each by its first one.
 
     Where all of several handlers read it in their conditions they tell events apart by it, and it is to be there.
@@ -80,9 +80,9 @@ def unasked(place: ExpressionSite, guards: MemberGuards) -> Iterator[Problem]:
         if not guards.all_read(others, missing):
             yield Problem(
                 place.path,
-                f"reads {shown(missing)}, {_which_need_not(missing)}: an event without it is dead-lettered"
+                f"reads {format_path(missing)}, {_which_need_not(missing)}: an event without it is dead-lettered"
                 + (f", although spec.handlers[{others[0]}] may react to it" if others else ""),
-                f"write {guard(path)} && …",
+                f"write {suggest_guard(path)} && …",
             )
 
 
@@ -105,14 +105,14 @@ def _is_there(path: Path, place: ExpressionSite, guards: MemberGuards) -> bool:
     if path[:2] == _DATA:
         known = is_required(guards.program.schemas.rules, place.pattern or "", path[2:])
     else:
-        known = path[1] in ATTRIBUTES
+        known = path[1] in EVENT_MEMBERS
     return known or guards.asked_before(path, place)
 
 
 def _in_every_end(path: Path, place: ExpressionSite) -> bool:
     """Whether the data of all ends that come here have a member; what a result or progress holds is the task's."""
-    ends = [type_ for type_ in OF_ENDS if matches(place.pattern or "", type_)]
-    known = {name for end in OF_ENDS.values() for name in end}
+    ends = [type_ for type_ in END_MEMBERS if matches(place.pattern or "", type_)]
+    known = {name for end in END_MEMBERS.values() for name in end}
     return len(path) > 3 or path[2] not in known or all(path[2] in _IN_EVERY_END[end] for end in ends)
 
 
@@ -124,15 +124,15 @@ def _which_need_not(path: Path) -> str:
     return "which not every event has"
 
 
-def guard(path: Path) -> str:
+def suggest_guard(path: Path) -> str:
     """A condition that holds for what has a member, whatever stands on the way to it."""
     parts = list(_parts(path))
-    asked = [f"has({shown(part)})" for part in parts]
-    maps = [f"type({shown(part)}) == map" for part in parts[:-1]]
+    asked = [f"has({format_path(part)})" for part in parts]
+    maps = [f"type({format_path(part)}) == map" for part in parts[:-1]]
     return " && ".join(item for pair in zip(asked, [*maps, ""], strict=True) for item in pair if item)
 
 
-def null_on_the_way(place: ExpressionSite, program: Program) -> Iterator[Problem]:
+def find_nullable_parents(place: ExpressionSite, program: Program) -> Iterator[Problem]:
     """Members that are asked for where what they are of may be null, or a text."""
     told = set[Path]()
     reads = place.reads
@@ -145,9 +145,9 @@ def null_on_the_way(place: ExpressionSite, program: Program) -> Iterator[Problem
             if part not in reads.asked or part in reads.maps or part in told or required:
                 continue
             told.add(part)
-            optional = f"{shown(part[:-1])}.?{part[-1]}.orValue(null)"
+            optional = f"{format_path(part[:-1])}.?{part[-1]}.orValue(null)"
             yield Problem(
                 place.path,
-                f"reads {shown(path[: length + 1])}, an error where {shown(part)} is null or a text",
+                f"reads {format_path(path[: length + 1])}, an error where {format_path(part)} is null or a text",
                 f"ask for type({optional}) == map first",
             )

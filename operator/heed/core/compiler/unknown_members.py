@@ -7,17 +7,17 @@ from typing import Any, Final
 
 from heed import names
 from heed.core.cel.ast import Call, Constant, Literal, Node, UnknownSyntax
-from heed.core.cel.member_paths import EACH, Path, shown
+from heed.core.cel.member_paths import EACH, Path, format_path
 from heed.core.cel.template import Template
-from heed.core.cel.variables import suggestion
+from heed.core.cel.variables import suggest_name
 from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
-ATTRIBUTES: Final = ("id", "source", "type", "specversion", "correlationid", "data")  # of every event
-OPTIONAL: Final = ("subject", "time", "datacontenttype", "dataschema")
-OF_ENDS: Final = {
+EVENT_MEMBERS: Final = ("id", "source", "type", "specversion", "correlationid", "data")  # of every event
+OPTIONAL_MEMBERS: Final = ("subject", "time", "datacontenttype", "dataschema")
+END_MEMBERS: Final = {
     names.TASK_COMPLETED: ("task", "result", "message"),
     names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod"),
 }
@@ -53,7 +53,7 @@ class KnownMembers:
         return self.inputs.get(place.task) if place.task is not None else _union(self.inputs.values())
 
 
-def unknown_members(place: ExpressionSite, members: KnownMembers) -> Iterator[Problem]:
+def find_unknown_members(place: ExpressionSite, members: KnownMembers) -> Iterator[Problem]:
     """Each once, by its first names; those that make an error are told when the expression is compiled."""
     paths = [path[:3] for path in place.reads.all() if len(path) > 1 and path[1] != EACH]
     yield from dict.fromkeys(problem for path in paths for problem in _unknown(place, path, members))
@@ -64,19 +64,21 @@ def _unknown(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterat
     fixed = place.known.members(variable)
     if fixed is not None:
         if name not in fixed:
-            yield Problem(place.path, f'{variable} never has a member "{name}"', suggestion(name, fixed))
+            yield Problem(place.path, f'{variable} never has a member "{name}"', suggest_name(name, fixed))
     elif variable == "event":
         yield from _of_event(place, path, members)
     elif variable == "state" and members.state is not None and name not in members.state:
         known = sorted(members.state)
-        remedy = suggestion(name, known) if known else "write it in the `state` of a handler"
-        yield Problem(place.path, f"no handler sets {shown(path[:2])}", remedy)
+        remedy = suggest_name(name, known) if known else "write it in the `state` of a handler"
+        yield Problem(place.path, f"no handler sets {format_path(path[:2])}", remedy)
     elif variable == "input" and (given := members.input_at(place)) and name not in given:
-        yield Problem(place.path, f"no start gives {shown(path[:2])}", suggestion(name, sorted(given)))
+        yield Problem(
+            place.path, f"no start gives {format_path(path[:2])}", suggest_name(name, sorted(given))
+        )
 
 
 def _of_event(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterator[Problem]:
-    name, known = path[1], (*ATTRIBUTES, *OPTIONAL)
+    name, known = path[1], (*EVENT_MEMBERS, *OPTIONAL_MEMBERS)
     has_member = len(path) > 2 and path[2] != EACH
     if name == "data":
         if place.of_tasks and has_member:
@@ -84,14 +86,14 @@ def _of_event(place: ExpressionSite, path: Path, members: KnownMembers) -> Itera
     elif name in known:
         if has_member:
             yield Problem(
-                place.path, f"{shown(path[:2])} is a text, which has no members", "read it as a whole"
+                place.path, f"{format_path(path[:2])} is a text, which has no members", "read it as a whole"
             )
     elif not _EXTENSION.fullmatch(name):
         message = f'no event has an attribute "{name}": their names are of lower-case letters and digits'
-        yield Problem(place.path, message, suggestion(name.lower(), known))
+        yield Problem(place.path, message, suggest_name(name.lower(), known))
     elif has_member:
-        message = f"{shown(path[:2])} would be an extension attribute, which has no members"
-        yield Problem(place.path, message, suggestion(name, known))
+        message = f"{format_path(path[:2])} would be an extension attribute, which has no members"
+        yield Problem(place.path, message, suggest_name(name, known))
     elif path not in place.reads.asked and (near := [item for item in known if _one_slip(name, item)]):
         message = f'"{name}" is no attribute of CloudEvents, so it would be an extension that senders set'
         yield Problem(place.path, message, f'did you mean "{near[0]}"?')
@@ -102,9 +104,11 @@ def _of_end(place: ExpressionSite, path: Path, members: KnownMembers) -> Iterato
     heard = [type_ for type_ in names.HANDLED_TASK_TYPES if matches(place.pattern or "", type_)]
     if names.TASK_PROGRESS in heard and (members.publishes or len(heard) == 1):
         return
-    known = tuple(dict.fromkeys(name for type_ in heard for name in OF_ENDS.get(type_, ())))
+    known = tuple(dict.fromkeys(name for type_ in heard for name in END_MEMBERS.get(type_, ())))
     if path[2] not in known:
-        yield Problem(place.path, f"the end of a task has no {shown(path)}", suggestion(path[2], known))
+        yield Problem(
+            place.path, f"the end of a task has no {format_path(path)}", suggest_name(path[2], known)
+        )
 
 
 def _one_slip(one: str, other: str) -> bool:

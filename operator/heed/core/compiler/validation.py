@@ -15,11 +15,18 @@ from heed.api.agent import (
     HandlerSpec,
     TaskSpec,
 )
-from heed.core.cel.expression import Expression, ExpressionError, compile_expression, weight
-from heed.core.cel.template import Guard, Template, TemplateError, compile_template, is_single, sources
-from heed.core.cel.variables import ALL, Vocabulary, suggestion
+from heed.core.cel.expression import Expression, ExpressionError, compile_expression, expanded_size
+from heed.core.cel.template import (
+    Guard,
+    Template,
+    TemplateError,
+    compile_template,
+    expression_sources,
+    is_single,
+)
+from heed.core.cel.variables import ALL_VARIABLES, Vocabulary, suggest_name
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
-from heed.core.schema.job_spec import job_mistakes
+from heed.core.schema.job_spec import check_job_spec
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
@@ -33,7 +40,7 @@ class Compiler:
     """Compiles what stands in one place, over what is known there, and collects problems as it goes."""
 
     problems: list[Problem]
-    known: Vocabulary = ALL
+    known: Vocabulary = ALL_VARIABLES
 
     def expression(self, source: str | None, path: str, *, condition: bool = False) -> Expression | None:
         """A compiled expression; None where there is none, or a problem with it."""
@@ -71,7 +78,7 @@ def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
         return
     count = length = 0
     for source in _sources(spec):
-        count, length = count + 1, length + weight(source)
+        count, length = count + 1, length + expanded_size(source)
         if count > MAX_EXPRESSIONS or length > MAX_EXPRESSIONS_CHARS:
             message = (
                 f"has more than {MAX_EXPRESSIONS} expressions, or {MAX_EXPRESSIONS_CHARS} characters of them "
@@ -87,7 +94,7 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     yield from (item.when for item in spec.handlers if item.when)
     for template in _templates(spec):
         with suppress(ExpressionError, RecursionError):
-            yield from sources(template)
+            yield from expression_sources(template)
 
 
 def _templates(spec: AgentSpec) -> list[Any]:
@@ -142,7 +149,7 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
     if task.job is None:
         compiler.problem(path, "has no work to do", "give it a `job`")
     elif template is not None:
-        compiler.problems.extend(job_mistakes(template.shape, f"{path}.job"))
+        compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 
 
 def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:
@@ -153,7 +160,7 @@ def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: Age
         message = (
             f"no task sends {handler.type}, and {names.TASK_TYPE_PREFIX}* is reserved for what tasks send"
         )
-        compiler.problem(f"{path}.type", message, suggestion(handler.type, names.HANDLED_TASK_TYPES))
+        compiler.problem(f"{path}.type", message, suggest_name(handler.type, names.HANDLED_TASK_TYPES))
     if handler.end and handler.start:
         message, remedy = (
             "a handler that ends its session cannot start tasks",

@@ -10,7 +10,7 @@ from heed.core.decision.sessions import with_touched
 from heed.core.decision.step import Step
 from heed.core.effects import Publish
 from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.deferred import MAX_WAITING
+from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
 from heed.errors import DecisionFailed
 
 _COUNTED: Final = frozenset(
@@ -25,8 +25,8 @@ def defer(step: Step) -> Outcome:
     What was found out about the event is dropped: it is looked at again when it waits no more.
     """
     step.ledger, waiting, sequence = step.opened, step.opened.waiting, step.received.sequence
-    if len(waiting) >= MAX_WAITING and sequence not in waiting:
-        message = f"{MAX_WAITING} events wait for room already; redrive it later"
+    if len(waiting) >= MAX_DEFERRED_EVENTS and sequence not in waiting:
+        message = f"{MAX_DEFERRED_EVENTS} events wait for room already; redrive it later"
         raise DecisionFailed("Saturated", message)
     step.ledger = replace(step.ledger, waiting=waiting.joined(sequence, step.key or ""))
     return "waiting"

@@ -15,7 +15,7 @@ One `Step` goes through the stages, each of which either passes it on or says wh
     conclude       what became of the event is counted
 """
 
-from heed.core.cel.expression import out_of_memory
+from heed.core.cel.expression import explain_out_of_memory
 from heed.core.compiler.program import Program
 from heed.core.decision.conclusion import conclude, defer, write_letter
 from heed.core.decision.handlers import run_handlers
@@ -52,7 +52,7 @@ def _outcome(step: Step) -> Outcome:
     except DecisionFailed as error:
         return write_letter(step, error)
     except MemoryError:
-        failure = out_of_memory()
+        failure = explain_out_of_memory()
     except Exception as error:
         failure = DecisionFailed("Undecidable", f"{type(error).__name__}: {error}; please report this")
     step.reopen()

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from heed.core.codec.strict_json import Unreadable, check_zeros
+from heed.core.codec.strict_json import Unreadable, check_no_nul
 from heed.core.compiler.program import Program
 from heed.core.events import Event
 from heed.errors import DecisionFailed
@@ -51,6 +51,6 @@ def variables_of(program: Program, event: Event) -> dict[str, Any]:
 def refuse_zeros(value: Any, prefix: str = "") -> None:
     """Raise DecisionFailed where a text holds U+0000, at which CEL's binding would cut it off."""
     try:
-        check_zeros(value)
+        check_no_nul(value)
     except Unreadable as error:
         raise DecisionFailed(error.code, f"{prefix}{error}") from None

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from heed.api.validation import json_kind
-from heed.core.cel.expression import ExpressionError, Scope, out_of_memory
+from heed.core.cel.expression import ExpressionError, Scope, explain_out_of_memory
 from heed.core.cel.polynomial import RemainingLimit
 from heed.core.cel.template import Template, TemplateError
-from heed.core.codec.canonical_json import canonical, compact
-from heed.core.codec.strict_json import MAX_DEPTH, depth_of
+from heed.core.codec.canonical_json import canonicalize, dump_compact
+from heed.core.codec.strict_json import MAX_JSON_DEPTH, measure_depth
 from heed.core.compiler.program import CompiledHandler, EmitTemplate, Program, StartTemplate
 from heed.core.decision.event_variables import refuse_zeros
 from heed.core.decision.guard import check_harmless
@@ -58,7 +58,7 @@ def react(
         except DecisionFailed as error:
             raise DecisionFailed(error.code, error.message, reaction.name) from None
         except MemoryError:
-            raise out_of_memory(reaction.name) from None
+            raise explain_out_of_memory(reaction.name) from None
         _check_tasks(program, result)
     return result
 
@@ -100,7 +100,7 @@ def _run_handler(
 
 def _measure(state: dict[str, Any]) -> int:
     """The bytes of a state. Raises DecisionFailed where they are too many, before a handler makes more of them."""
-    size = len(compact(state).encode())
+    size = len(dump_compact(state).encode())
     if size > MAX_STATE_BYTES:
         message = (
             f"the session's state would exceed {MAX_STATE_BYTES} bytes; remember references, not contents"
@@ -115,7 +115,7 @@ def _check_made(result: HandlerResult, items: Sequence[Any]) -> None:
     One item alone may be of any size here: what is wrong with it is said later, and better.
     """
     alone = not result.made and len(items) < 2
-    result.made += sum(len(compact(item)) for item in items)
+    result.made += sum(len(dump_compact(item)) for item in items)
     if result.made > MAX_DECISION_BYTES and not alone:
         message = f"what is to be started and emitted exceeds {MAX_DECISION_BYTES} bytes; pass references"
         raise DecisionFailed("DecisionTooLarge", message)
@@ -136,11 +136,11 @@ def _merge(state: Mapping[str, Any], change: Any, reaction: CompiledHandler) -> 
 
 
 def _canonicalize(value: Any, path: str) -> Any:
-    if depth_of(value) > MAX_DEPTH:
-        raise DecisionFailed("TooDeep", f"{path}: nests deeper than {MAX_DEPTH} levels; flatten it")
+    if measure_depth(value) > MAX_JSON_DEPTH:
+        raise DecisionFailed("TooDeep", f"{path}: nests deeper than {MAX_JSON_DEPTH} levels; flatten it")
     refuse_zeros(value, f"{path}: ")
     try:
-        return canonical(value)
+        return canonicalize(value)
     except OverflowError as error:
         raise DecisionFailed("NumberOutOfRange", f"{path}: {error}") from None
 

@@ -1,6 +1,6 @@
 """Applying: what the handlers did goes into a new ledger, and leaves it as effects, if limits and headroom allow it."""
 
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.decision import quotas
 from heed.core.decision.model import SESSION_BYTES, Outcome, growth_of
 from heed.core.decision.outputs import render_outputs
@@ -61,5 +61,5 @@ def _fits(step: Step, *, opens: bool) -> bool:
     limit = headroom.to_open if opens else max(0, headroom.to_go_on)
     if growth <= limit:
         return True
-    there = 0 if opens else len(compact(step.before or {}).encode()) + SESSION_BYTES
+    there = 0 if opens else len(dump_compact(step.before or {}).encode()) + SESSION_BYTES
     return growth - there <= limit

@@ -9,8 +9,8 @@ from heed import names
 from heed.api.status import OutboxMessage, PendingTask, TaskCause
 from heed.core.cel.expression import Scope
 from heed.core.cel.template import TemplateError
-from heed.core.codec.canonical_json import compact
-from heed.core.codec.cloudevents_json import from_json, to_json
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.codec.cloudevents_json import event_from_json, event_to_json
 from heed.core.compiler.program import Program, TaskTemplate
 from heed.core.decision import quotas
 from heed.core.decision.guard import check_harmless
@@ -133,7 +133,7 @@ def _work(step: Step, task: TaskTemplate, spec: Any, variables: Mapping[str, Any
 
 def _document(step: Step, variables: Mapping[str, Any], *, with_data: bool) -> dict[str, Any]:
     """The task file; without the event's data, `heeddatainstream` says that they are in the stream."""
-    document, agent = to_json(step.event), step.program.agent
+    document, agent = event_to_json(step.event), step.program.agent
     if not with_data:
         document = {name: value for name, value in document.items() if name not in ("data", "data_base64")}
         document["heeddatainstream"] = True
@@ -180,8 +180,8 @@ def render_events(step: Step) -> dict[str, OutboxMessage]:
 def _body(event: Event) -> str:
     """The event as the outbox keeps it, proven to be readable again, and not too large. Raises DecisionFailed."""
     try:
-        body = compact(to_json(event))
-        from_json(json.loads(body))
+        body = dump_compact(event_to_json(event))
+        event_from_json(json.loads(body))
     except (MalformedEvent, ValueError) as error:
         raise DecisionFailed("BadEvent", f"{event.type} cannot be emitted: {error}") from None
     if len(body.encode()) > MAX_EMITTED_BYTES:
@@ -212,7 +212,7 @@ def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxM
 
 
 def _task_size(task: PendingTask) -> int:
-    return RECORD_BYTES + len((task.owed or "").encode()) + len(compact(task.input).encode())
+    return RECORD_BYTES + len((task.owed or "").encode()) + len(dump_compact(task.input).encode())
 
 
 def _event_size(owed: OutboxMessage) -> int:
@@ -224,7 +224,8 @@ def _event(step: Step, key: str, request: Mapping[str, Any]) -> Event:
     type_, subject = request.get("type"), request.get("subject")
     if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(names.TASK_TYPE_PREFIX):
         raise DecisionFailed(
-            "BadType", f"{compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*"
+            "BadType",
+            f"{dump_compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*",
         )
     if (refused := program.permissions.emission_problem(type_)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)
@@ -253,5 +254,5 @@ def _subject(program: Program, type_: str, to: Any) -> str:
     if to is None:
         return names.event_subject(program.agent.namespace, type_)
     if not isinstance(to, str) or not names.is_name(to):
-        raise DecisionFailed("BadReceiver", f"`to` is {compact(to)}, not the name of an Agent")
+        raise DecisionFailed("BadReceiver", f"`to` is {dump_compact(to)}, not the name of an Agent")
     return names.inbox_subject(program.agent.namespace, to, type_)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from heed.api.status import PendingTask, Session
 from heed.api.validation import json_kind
 from heed.core.cel.expression import ExpressionError, Scope
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.events import Event, Received
 from heed.core.ledger import ledger as ledgers
@@ -42,7 +42,7 @@ def session_key(program: Program, event: Event, scope: Scope) -> str:
 def _what_came(key: Any) -> str:
     """A key that is none, in a few words: what it is, and no more of it than a log may hold."""
     if not isinstance(key, str):
-        text = f" ({compact(key)})" if isinstance(key, bool | int | float) else ""
+        text = f" ({dump_compact(key)})" if isinstance(key, bool | int | float) else ""
         return f"{json_kind(key)}{text}"
     return f"a string of {len(key)} characters" if key else "an empty string"
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from heed import names
 from heed.api.status import DeadLetterCause, PendingTask, Session
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import CompiledHandler, Program
 from heed.core.decision.model import HandlerResult
 from heed.core.effects import CancelTask, Effect
@@ -39,7 +39,7 @@ class TaskContext:
 
         By the time that the letter is redriven, the task may have left the ledger.
         """
-        return compact({"session": self.session, "input": self.input, **self.variable})
+        return dump_compact({"session": self.session, "input": self.input, **self.variable})
 
 
 # Not frozen: the stages fill one in, and `decide` lets go of it. A new record for each stage would cost as much as all

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-SIZE: Final = 500
+DEDUP_WINDOW_SIZE: Final = 500
 _OWN: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DedupWindow:
-    """The last SIZE digests, oldest first."""
+    """The last DEDUP_WINDOW_SIZE digests, oldest first."""
 
     shared: Mapping[str, int] = field(default_factory=dict)  # digest to place
     own: Mapping[str, None] = field(default_factory=dict)
@@ -22,12 +22,12 @@ class DedupWindow:
     @classmethod
     def of(cls, digests: Iterable[str]) -> "DedupWindow":
         """A window of these, oldest first."""
-        latest = list(digests)[-SIZE:]
+        latest = list(digests)[-DEDUP_WINDOW_SIZE:]
         return cls({digest: place for place, digest in enumerate(latest)})
 
     @property
     def _passed(self) -> int:
-        return max(0, len(self.shared) + len(self.own) - SIZE)
+        return max(0, len(self.shared) + len(self.own) - DEDUP_WINDOW_SIZE)
 
     def __contains__(self, digest: str) -> bool:
         return digest in self.own or self.shared.get(digest, -1) >= self._passed
@@ -36,7 +36,7 @@ class DedupWindow:
         return isinstance(other, DedupWindow) and self.digests() == other.digests()
 
     def __len__(self) -> int:
-        return min(SIZE, len(self.shared) + len(self.own))
+        return min(DEDUP_WINDOW_SIZE, len(self.shared) + len(self.own))
 
     def __hash__(self) -> int:
         raise TypeError("a Window is compared, not hashed")

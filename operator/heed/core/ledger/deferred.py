@@ -6,7 +6,7 @@ from typing import Final
 
 from heed import names
 
-MAX_WAITING: Final = 10_000
+MAX_DEFERRED_EVENTS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

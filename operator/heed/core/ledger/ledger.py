@@ -8,12 +8,12 @@ from pydantic import TypeAdapter
 
 from heed import names
 from heed.api.status import Counts, Cursor, OutboxMessage, PendingTask, RecentTask, Session, TaskRate, Totals
-from heed.core.codec.canonical_json import canonical, merge_patch
+from heed.core.codec.canonical_json import canonicalize, merge_patch
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
 
-RECENT_TASKS: Final = 10
+MAX_RECENT_TASKS: Final = 10
 
 
 # Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
@@ -51,7 +51,7 @@ def load(written: Mapping[str, Any]) -> Ledger:
 
     Where someone took the cursor away to begin anew with another stream, what waits in the old one is lost.
     """
-    status: dict[str, Any] = canonical(dict(written), stored=True)
+    status: dict[str, Any] = canonicalize(dict(written), stored=True)
     waiting = status.get("waiting", {})
     if "cursor" not in status and waiting:
         totals = dict(status.get("totals", {}))
@@ -114,7 +114,7 @@ def _map_patch(adapter: TypeAdapter[Any], base: Mapping[str, Any], new: Mapping[
 
 
 def _record(adapter: TypeAdapter[Any], record: Any) -> Any:
-    return canonical(adapter.dump_python(record, by_alias=True))
+    return canonicalize(adapter.dump_python(record, by_alias=True))
 
 
 def _places(ledger: Ledger) -> dict[str, str]:
@@ -131,7 +131,7 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
         "totals": _record(_TOTALS, ledger.totals),
         "counts": _record(_COUNTS, counts),
         "recentTasks": [
-            canonical(task) for task in _RECENT_TASKS.dump_python(ledger.recent_tasks, by_alias=True)
+            canonicalize(task) for task in _RECENT_TASKS.dump_python(ledger.recent_tasks, by_alias=True)
         ],
         "recentEvents": ledger.recent_events.digests(),
     }
@@ -170,7 +170,7 @@ def end_task(ledger: Ledger, recent: RecentTask, *, may_run: bool) -> Ledger:
     return replace(
         ledger,
         pending_tasks={**tasks, task_id: abandoned(tasks[task_id])} if may_run else without(tasks, [task_id]),
-        recent_tasks=(*ledger.recent_tasks, recent)[-RECENT_TASKS:],
+        recent_tasks=(*ledger.recent_tasks, recent)[-MAX_RECENT_TASKS:],
         totals=count(ledger.totals, **{total: 1}),
     )
 

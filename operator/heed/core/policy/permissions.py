@@ -11,7 +11,13 @@ from typing import Any, Final
 from heed import names
 from heed.api.agent import AgentMetadata
 from heed.api.policy import AgentPolicy, EventGrant, PolicyLimits
-from heed.core.policy.pod_rules import glob_matches, holds_expression, images, pod_of, service_accounts
+from heed.core.policy.pod_rules import (
+    find_pod,
+    glob_matches,
+    holds_expression,
+    pod_images,
+    pod_service_accounts,
+)
 from heed.core.type_patterns import covers, matches
 
 _SHOWN: Final = 5
@@ -69,7 +75,7 @@ class Quotas:
     hops: Quota | None = None
 
 
-NO_LIMITS: Final = Quotas()
+NO_QUOTAS: Final = Quotas()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class Permissions:
     kinds: AllowList | None = None
     images: AllowList | None = None  # of globs
     service_accounts: AllowList | None = None
-    limits: Quotas = NO_LIMITS
+    limits: Quotas = NO_QUOTAS
     grants: tuple[VisibleEvents, ...] = ()  # of other namespaces, to this one
 
     def grant_problem(self, pattern: str, namespace: str) -> str | None:
@@ -139,10 +145,10 @@ class Permissions:
         return next(self._job_problems(spec, literal), None)
 
     def _job_problems(self, spec: Mapping[str, Any], literal: bool) -> Iterator[str]:
-        pod = pod_of(spec)
+        pod = find_pod(spec)
         checks = (
-            (self.images, "image", glob_matches, images(pod)),
-            (self.service_accounts, "service account", str.__eq__, service_accounts(pod)),
+            (self.images, "image", glob_matches, pod_images(pod)),
+            (self.service_accounts, "service account", str.__eq__, pod_service_accounts(pod)),
         )
         for aspect, noun, allows, found in checks:
             if aspect is None:
@@ -154,10 +160,10 @@ class Permissions:
                     yield aspect.refusal(f"{noun} {value if isinstance(value, str) else 'that is no string'}")
 
 
-OPEN: Final = Permissions()
+UNRESTRICTED: Final = Permissions()
 
 
-def permissions(
+def resolve_permissions(
     agent: AgentMetadata, policies: Iterable[AgentPolicy], grants: Iterable[EventGrant] = ()
 ) -> Permissions:
     """What an Agent may do by the policies of its namespace that select it, and the grants of others to it.

@@ -26,14 +26,14 @@ def glob_matches(glob: str, text: str) -> bool:
     return True
 
 
-def pod_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+def find_pod(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """The pod of a JobSpec; an empty one where there is none."""
     template = spec.get("template")
     pod = template.get("spec") if isinstance(template, Mapping) else None
     return pod if isinstance(pod, Mapping) else {}
 
 
-def images(pod: Mapping[str, Any]) -> Iterator[Any]:
+def pod_images(pod: Mapping[str, Any]) -> Iterator[Any]:
     """What a pod would pull: the images of containers of every sort, and of volumes. None where one is not said."""
     for field in ("initContainers", "containers", "ephemeralContainers"):
         for container in _items(pod.get(field)):
@@ -52,7 +52,7 @@ def _items(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def service_accounts(pod: Mapping[str, Any]) -> Iterator[Any]:
+def pod_service_accounts(pod: Mapping[str, Any]) -> Iterator[Any]:
     """What a pod would run as. `serviceAccount` is the old name of the field, which Kubernetes still takes."""
     named = [
         value

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from heed.core.cel.polynomial import NODE, TOO_MUCH, DataLimit, constant, repeated
-from heed.core.codec.strict_json import MAX_DEPTH, depth_of
+from heed.core.cel.polynomial import NODE_EXTENT, TOO_MUCH, DataLimit, constant, max_repetitions
+from heed.core.codec.strict_json import MAX_JSON_DEPTH, measure_depth
 
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-MAX_BYTES: Final = 64 * 1024
-MAX_WORK: Final = 10_000_000.0  # nanoseconds for one value of the data, or one character of it
-MAX_PATTERNS: Final = (
+JSON_SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+MAX_SCHEMA_BYTES: Final = 64 * 1024
+MAX_WORK_NS: Final = 10_000_000.0  # nanoseconds for one value of the data, or one character of it
+MAX_PATTERN_COST: Final = (
     200_000.0  # as of `_repeated`, all together: about a tenth of a second until they are compiled
 )
 
@@ -63,23 +63,25 @@ class _ValidationWork:
         return _ValidationWork(self.node * factor, self.text * factor)
 
 
-def limit_of(schema: Mapping[str, Any]) -> DataLimit:
+def find_limit(schema: Mapping[str, Any]) -> DataLimit:
     """Which data are harmless to check. None are where the schema refers to itself. Raises SchemaRefused."""
-    if depth_of(schema) > MAX_DEPTH:
-        raise SchemaRefused("", f"nests deeper than {MAX_DEPTH} levels; flatten it, or use $defs")
-    if (size := len(json.dumps(schema, separators=(",", ":"), ensure_ascii=False).encode())) > MAX_BYTES:
-        raise SchemaRefused("", f"has {size} bytes; {MAX_BYTES} are allowed")
+    if measure_depth(schema) > MAX_JSON_DEPTH:
+        raise SchemaRefused("", f"nests deeper than {MAX_JSON_DEPTH} levels; flatten it, or use $defs")
+    if (
+        size := len(json.dumps(schema, separators=(",", ":"), ensure_ascii=False).encode())
+    ) > MAX_SCHEMA_BYTES:
+        raise SchemaRefused("", f"has {size} bytes; {MAX_SCHEMA_BYTES} are allowed")
     document = _SchemaDocument(schema)
     work = document.work_of("#", schema)
-    if max(work.node, work.text) > MAX_WORK:
+    if max(work.node, work.text) > MAX_WORK_NS:
         message = "its references, patterns or unevaluated… multiply to more than can be checked; simplify it"
         raise SchemaRefused("", message)
-    if document.patterns > MAX_PATTERNS:
+    if document.patterns > MAX_PATTERN_COST:
         raise SchemaRefused("", "its patterns are too large together; shorten or drop some")
     if document.recursive:
         return DataLimit.of(constant(TOO_MUCH))
     node = _LOOKS * work.node + _READ
-    return DataLimit.of({(1, 0): node / NODE + work.text, (0, 0): node})
+    return DataLimit.of({(1, 0): node / NODE_EXTENT + work.text, (0, 0): node})
 
 
 class _SchemaDocument:
@@ -123,8 +125,10 @@ class _SchemaDocument:
         """The work of a schema's own keywords, without subschemas."""
         if pointer != "#" and "$id" in schema and isinstance(schema["$id"], str):
             raise SchemaRefused(_path(pointer), "has an $id of its own; refer to it as #/$defs/… instead")
-        if (dialect := schema.get("$schema")) is not None and str(dialect).rstrip("#") != DIALECT:
-            raise SchemaRefused(f"{_path(pointer)}.$schema", f"is another dialect; write {DIALECT}")
+        if (dialect := schema.get("$schema")) is not None and str(dialect).rstrip("#") != JSON_SCHEMA_DIALECT:
+            raise SchemaRefused(
+                f"{_path(pointer)}.$schema", f"is another dialect; write {JSON_SCHEMA_DIALECT}"
+            )
         work = _ValidationWork(_KEYWORD * (1 + len(schema)), 1.0 + (_TEXT if "format" in schema else 0.0))
         if schema.get("format") == "regex":  # patterns that come with an event: each one is compiled
             work += _ValidationWork(0.0, _COMPILED)
@@ -202,7 +206,7 @@ def _repeated(pattern: str) -> float:
     """A pattern's length with all that its counts repeat: its automaton may be in so many states at once."""
     length = float(len(pattern) + 1)
     for numbers in _COUNT.findall(pattern):
-        length = min(length * repeated(numbers), _MOST)
+        length = min(length * max_repetitions(numbers), _MOST)
     return length * (50 if "\\p" in pattern or "\\P" in pattern else 2)
 
 

@@ -65,20 +65,20 @@ class _FieldMistake:
     certain: bool = True
 
 
-def job_mistakes(job: Any, path: str) -> list[Problem]:
+def check_job_spec(job: Any, path: str) -> list[Problem]:
     """What makes a Job impossible. `job` is rendered, or the shape of a template, whose expressions may yield much."""
     found = [item.problem for item in _check(job, _ROOT, path, path) if item.certain]
     return found or list(_idle(job, path))
 
 
-def job_doubts(job: Any, path: str) -> list[Problem]:
+def lint_job_spec(job: Any, path: str) -> list[Problem]:
     """Fields of a JobSpec that this release knows nothing of."""
     return [item.problem for item in _check(job, _ROOT, path, path) if not item.certain]
 
 
-def why_no_job(work: TaskWork) -> str | None:
+def explain_no_job(work: TaskWork) -> str | None:
     """Why a task's rendered JobSpec can never be a Job; None where the API server may take it."""
-    found = job_mistakes(work.spec, f"spec.tasks.{work.task}.job")
+    found = check_job_spec(work.spec, f"spec.tasks.{work.task}.job")
     more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
     return "; ".join(map(str, found[:_SHOWN])) + more if found else None
 

@@ -29,7 +29,7 @@ _CONSTRUCTS: Final = (
 )
 
 
-def pattern_slip(pattern: str) -> str:
+def explain_pattern(pattern: str) -> str:
     """What in a pattern cannot be used, with the remedy."""
     if len(pattern) > _LONGEST:
         return _UNKNOWN

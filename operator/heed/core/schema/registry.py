@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from heed import names
 from heed.api.policy import EventType
-from heed.core.codec.cloudevents_json import form_of
+from heed.core.codec.cloudevents_json import choose_form
 from heed.core.schema.cost import SchemaRefused
 from heed.core.schema.validator import SchemaValidator
 
@@ -77,7 +77,7 @@ class SchemaRegistry:
         rule, checker = found
         if self.tell is not None:
             self.tell(f"EventType {namespace}/{rule.name}")
-        if isinstance(data, bytes) or form_of(datacontenttype) != "json":
+        if isinstance(data, bytes) or choose_form(datacontenttype) != "json":
             problem: str | None = f"data: are {datacontenttype or 'bytes'}, not JSON"
         else:
             problem = checker.problem(data)
@@ -121,10 +121,10 @@ def compile_type(item: EventType) -> CompiledEventType | RefusedEventType:
 
 def compile_schemas(types: Iterable[EventType]) -> tuple[SchemaRegistry, Sequence[RefusedEventType]]:
     """The checkers of these types, and those that check nothing. Of several for one type, the oldest counts."""
-    return together(compile_type(item) for item in types)
+    return combine_types(compile_type(item) for item in types)
 
 
-def together(
+def combine_types(
     types: Iterable[CompiledEventType | RefusedEventType],
 ) -> tuple[SchemaRegistry, Sequence[RefusedEventType]]:
     """The same, of types that are compiled already."""

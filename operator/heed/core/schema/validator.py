@@ -16,10 +16,10 @@ from jsonschema_rs import ValidationErrorKind as Kind
 
 from heed.api.validation import json_kind
 from heed.core.cel.polynomial import DataLimit
-from heed.core.schema.cost import MAX_BYTES, SchemaRefused, limit_of
-from heed.core.schema.pattern_diagnostics import pattern_slip
+from heed.core.schema.cost import MAX_SCHEMA_BYTES, SchemaRefused, find_limit
+from heed.core.schema.pattern_diagnostics import explain_pattern
 
-MAX_MESSAGE: Final = 400
+MAX_MISMATCH_CHARS: Final = 400
 _PATTERNS: Final = jsonschema_rs.RegexOptions(size_limit=1024 * 1024)  # linear in the text; no backtracking
 _SCHEMAS: Final = ("not", "if", "then", "else", "additionalProperties", "items", "contains", "propertyNames")
 _LISTS: Final = ("allOf", "prefixItems")
@@ -36,7 +36,7 @@ class SchemaValidator:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """Raises SchemaRefused."""
-        self.limit: Final[DataLimit] = limit_of(schema)
+        self.limit: Final[DataLimit] = find_limit(schema)
         self._schema: Final = dict(schema)
         self._validator: Final = _validator(self._schema)
         self._explaining: jsonschema_rs.Validator | None = None
@@ -47,7 +47,7 @@ class SchemaValidator:
         try:
             if self._validator.is_valid(data):
                 return None
-            return self._explanation(data)[:MAX_MESSAGE]
+            return self._explanation(data)[:MAX_MISMATCH_CHARS]
         except (ValueError, OverflowError, TypeError):
             return "data: cannot be checked, as they nest too deep or hold numbers beyond 64 bits"
 
@@ -74,26 +74,28 @@ def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
         )
     except jsonschema_rs.ValidationError as error:
         path = "".join(f".{part}" for part in error.instance_path)
-        raise SchemaRefused(shortened(path, 256), _mistake(error)) from None
+        raise SchemaRefused(shorten_text(path, 256), _mistake(error)) from None
     except (jsonschema_rs.ReferencingError, ValueError, OverflowError) as error:
-        raise SchemaRefused("", f"cannot be used: {shortened(str(error))}") from None
+        raise SchemaRefused("", f"cannot be used: {shorten_text(str(error))}") from None
 
 
 def _mistake(error: jsonschema_rs.ValidationError) -> str:
     """What is wrong with a schema. It is no secret, so it may be quoted."""
     if error.message.endswith('is not a "regex"'):
         pattern = str(error.instance)
-        return f"{shortened(json.dumps(pattern))} is no pattern that can be used: {pattern_slip(pattern)}"
+        return (
+            f"{shorten_text(json.dumps(pattern))} is no pattern that can be used: {explain_pattern(pattern)}"
+        )
     if error.instance_path[-1:] == ["type"]:
-        return f"is {shortened(json.dumps(error.instance))}; known are {_TYPES}"
+        return f"is {shorten_text(json.dumps(error.instance))}; known are {_TYPES}"
     if error.message.startswith("Invalid URI reference"):
         return "has an $id that is no URI reference; write it like https://example.com/order"
     if isinstance(error.kind, Kind.Referencing):
         return "refers to something that is not in the schema; copy it into $defs"
-    return f"is no JSON Schema: {shortened(error.message, 160)}"
+    return f"is no JSON Schema: {shorten_text(error.message, 160)}"
 
 
-def shortened(text: str, length: int = 80) -> str:
+def shorten_text(text: str, length: int = 80) -> str:
     """A text for an error message."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
@@ -107,7 +109,7 @@ def _explaining(schema: dict[str, Any]) -> jsonschema_rs.Validator | None:
         return _validator(schema)
     try:
         copy = _copy(schema)
-        return _validator(copy) if len(json.dumps(copy)) <= 4 * MAX_BYTES else None
+        return _validator(copy) if len(json.dumps(copy)) <= 4 * MAX_SCHEMA_BYTES else None
     except SchemaRefused:  # a reference leads into a branch that is elsewhere now
         return None
 
@@ -138,8 +140,8 @@ def _copy(schema: Any) -> Any:
 
 def _place(path: list[str | int]) -> str:
     """`data.items[2].price`; what would be long is cut."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{shortened(part, 40)}" for part in path)
-    return shortened("data" + "".join(parts), 200)
+    parts = (f"[{part}]" if isinstance(part, int) else f".{shorten_text(part, 40)}" for part in path)
+    return shorten_text("data" + "".join(parts), 200)
 
 
 def _said(error: jsonschema_rs.ValidationError) -> str:
@@ -157,7 +159,7 @@ def _said(error: jsonschema_rs.ValidationError) -> str:
         case Kind.Pattern(pattern=pattern):
             return f"does not match the pattern {_quoted(pattern)}"
         case Kind.Format(format=name):
-            return f"is no {shortened(name)}"
+            return f"is no {shorten_text(name)}"
         case Kind.Not():
             return _denied(error.kind.schema)
         case Kind.FalseSchema():
@@ -209,4 +211,4 @@ def _listed(values: list[Any]) -> str:
 
 
 def _quoted(value: Any) -> str:
-    return shortened(json.dumps(value, ensure_ascii=False, default=str), 60)
+    return shorten_text(json.dumps(value, ensure_ascii=False, default=str), 60)

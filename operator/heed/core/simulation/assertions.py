@@ -24,7 +24,13 @@ from heed.api.status import (
     TaskCause,
     Totals,
 )
-from heed.core.simulation.report import LETTER, OUTCOMES, PENDING, STARTED, UNHEARD
+from heed.core.simulation.report import (
+    LETTER_FIELDS,
+    OUTCOMES,
+    PENDING_FIELDS,
+    STARTED_FIELDS,
+    UNHEARD_FIELDS,
+)
 from heed.errors import InvalidManifest, Problem
 
 
@@ -51,10 +57,10 @@ _FORMS: Final[dict[str, tuple[type, ...]]] = {
     "pending": (list, int),
 }
 _ITEMS: Final = {  # events may have any extension
-    "tasks": STARTED,
-    "deadLetters": LETTER,
-    "unheard": UNHEARD,
-    "pending": PENDING,
+    "tasks": STARTED_FIELDS,
+    "deadLetters": LETTER_FIELDS,
+    "unheard": UNHEARD_FIELDS,
+    "pending": PENDING_FIELDS,
 }
 _RECONCILED: Final = ("observed_generation", "conditions", "last_valid_spec")  # no ledger holds these
 _RECORDS: Final[dict[str, type[Any]]] = {"cursor": Cursor, "totals": Totals, "counts": Counts}
@@ -154,18 +160,18 @@ def _hint(name: str, names: Collection[str], known: Collection[str]) -> str:
     return f'did you mean "{near[0]}"?' if near else f"known are {', '.join(known)}"
 
 
-def unmet(expected: Mapping[str, Any], transcript: Mapping[str, Any]) -> list[Mismatch]:
+def find_unmet(expected: Mapping[str, Any], transcript: Mapping[str, Any]) -> list[Mismatch]:
     """What a transcript lacks of an expectation."""
     found: list[Mismatch] = []
     for key, value in expected.items():
         if key == "agents":
-            found.extend(mismatches(value, _agents(value, transcript["agents"]), key))
+            found.extend(find_mismatches(value, _agents(value, transcript["agents"]), key))
         elif key == "outcomes":
             counts = {name: transcript["outcomes"].get(name, 0) for name in value}
-            found.extend(mismatches(value, counts, key))
+            found.extend(find_mismatches(value, counts, key))
         else:
             items = transcript["letters" if key == "deadLetters" else key]
-            found.extend(mismatches(value, _shaped(value, items, _LISTS[key]), key))
+            found.extend(find_mismatches(value, _shaped(value, items, _LISTS[key]), key))
     return found
 
 
@@ -188,16 +194,16 @@ def _shaped(expected: Any, items: list[Any], name: str) -> Any:
     return [item[name] if by_name or brief else item for item, by_name in zip(items, plain, strict=True)]
 
 
-def mismatches(expected: Any, found: Any, path: str = "") -> Iterator[Mismatch]:
+def find_mismatches(expected: Any, found: Any, path: str = "") -> Iterator[Mismatch]:
     """Differences, by path: maps may hold more than expected, lists not. An expected null means nothing there."""
     if isinstance(expected, dict) and isinstance(found, Mapping):
         for key, value in expected.items():
-            yield from mismatches(value, found.get(key, NOTHING), f"{path}.{key}" if path else str(key))
+            yield from find_mismatches(value, found.get(key, NOTHING), f"{path}.{key}" if path else str(key))
     elif isinstance(expected, list) and isinstance(found, list):
         for index in range(max(len(expected), len(found))):
             wanted = expected[index] if index < len(expected) else NOTHING
             there = found[index] if index < len(found) else NOTHING
-            yield from mismatches(wanted, there, f"{path}[{index}]")
+            yield from find_mismatches(wanted, there, f"{path}[{index}]")
     elif not _equal(expected, found):
         yield Mismatch(path, expected, found)
 

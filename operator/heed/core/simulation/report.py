@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from heed.core.codec.cloudevents_json import to_json
-from heed.core.compiler.audience import Listener, unheeded
+from heed.core.codec.cloudevents_json import event_to_json
+from heed.core.compiler.audience import Listener, explain_unheeded
 from heed.core.compiler.program import Program
 from heed.core.decision.explain import why_ignored
 from heed.core.ledger import ledger as ledgers
@@ -20,13 +20,13 @@ OUTCOMES: Final = {
     "stale": "stale",
     "dead_lettered": "deadLettered",
 }
-STARTED: Final = ("agent", "id", "task", "input", "spec")
-LETTER: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
-UNHEARD: Final = ("sequence", "id", "type", "why")
-PENDING: Final = ("agent", "id", "task", "session", "input")
+STARTED_FIELDS: Final = ("agent", "id", "task", "input", "spec")
+LETTER_FIELDS: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
+UNHEARD_FIELDS: Final = ("sequence", "id", "type", "why")
+PENDING_FIELDS: Final = ("agent", "id", "task", "session", "input")
 
 
-def transcript(run: SimulationRun) -> Json:
+def build_report(run: SimulationRun) -> Json:
     """`events` in the order of the stream, `agents` with their status, and what is left over.
 
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
@@ -56,7 +56,7 @@ def _step(step: SimulationStep, run: SimulationRun) -> Json:
         "time": step.at,
         "origin": step.message.origin,
         "subject": step.message.subject,
-        "event": to_json(step.message.event),
+        "event": event_to_json(step.message.event),
         "deliveries": [_delivery(item, run.programs[item.agent]) for item in step.deliveries],
     }
 
@@ -76,7 +76,7 @@ def _delivery(delivery: Delivery, program: Program) -> Json:
             {"id": work.id, "task": work.task, "input": work.document.get("input"), "spec": work.spec}
             for work in delivery.started
         ],
-        "emitted": [to_json(event) for event in delivery.emitted],
+        "emitted": [event_to_json(event) for event in delivery.emitted],
         "cancelled": list(delivery.cancelled),
         "letter": None
         if letter is None
@@ -103,7 +103,7 @@ def _unheard(run: SimulationRun) -> Iterator[Json]:
     """The given events that no Agent heeds: what Agents emit may be for others."""
     listeners = [Listener.of(program) for program in run.programs.values()]
     for step in run.steps:
-        if step.message.origin == "given" and (why := unheeded(listeners, step.message.subject)):
+        if step.message.origin == "given" and (why := explain_unheeded(listeners, step.message.subject)):
             event = step.message.event
             yield {"sequence": step.sequence, "id": event.id, "type": event.type, "why": why}
 

@@ -20,13 +20,13 @@ from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd,
 from heed.core.events import Event, Received
 from heed.core.ledger import ledger
 from heed.core.ledger.ledger import Ledger
-from heed.core.schema.job_spec import why_no_job
+from heed.core.schema.job_spec import explain_no_job
 from heed.core.tasks.job_contract import REASON_INVALID
 from heed.core.tasks.work import end_event, end_subject, work_of
 from heed.core.type_patterns import matches
 
-EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
-LIMIT: Final = 10_000
+SIMULATED_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+MAX_SIMULATED_MESSAGES: Final = 10_000
 _CLOCK: Final = (
     datetime(1970, 1, 2, tzinfo=UTC),
     datetime(2200, 1, 1, tzinfo=UTC),
@@ -96,7 +96,7 @@ class SimulationRun:
         return Counter(step.message.event.type for step in self.steps).most_common(count)
 
 
-def identified(program: Program) -> Program:
+def with_uid(program: Program) -> Program:
     """The program with a uid, which a manifest lacks; names of tasks and events derive from it."""
     if program.agent.uid:
         return program
@@ -108,11 +108,11 @@ def simulate(
     given: Sequence[SimulatedMessage],
     answers: Answers,
     *,
-    limit: int = LIMIT,
+    limit: int = MAX_SIMULATED_MESSAGES,
     shuffle: str | None = None,
 ) -> SimulationRun:
     """Store the given messages one by one, each after all that came of the one before, at most `limit` in all."""
-    world = _SimulatedWorld([identified(program) for program in programs], answers, list(given), shuffle)
+    world = _SimulatedWorld([with_uid(program) for program in programs], answers, list(given), shuffle)
     steps: list[SimulationStep] = []
     while len(steps) < limit and (message := world.next()) is not None:
         steps.append(world.store(message))
@@ -140,7 +140,7 @@ class _SimulatedWorld:
         default_factory=list
     )  # ends that wait for a given event
     sequence: int = 0
-    clock: datetime = EPOCH
+    clock: datetime = SIMULATED_START
 
     def __post_init__(self) -> None:
         self.ledgers = {program.agent: Ledger() for program in self.programs}
@@ -214,7 +214,7 @@ class _SimulatedWorld:
         return Delivery(agent, decision, started, emitted, tuple(effect.id for effect in cancelled))
 
     def _answer(self, agent: AgentRef, work: TaskWork, at: str) -> None:
-        why = why_no_job(work) if work.kind == "job" else None
+        why = explain_no_job(work) if work.kind == "job" else None
         answer = self.answers(work) if why is None else StubbedEnd(reason=REASON_INVALID, message=why)
         if answer is None:
             return

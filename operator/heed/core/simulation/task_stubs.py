@@ -81,7 +81,7 @@ class TaskStub:
         return replace(self.failure or StubbedEnd(result=result), after=self.after)
 
 
-def answering(rules: Iterable[TaskStub]) -> Callable[[TaskWork], StubbedEnd | None]:
+def answer_from(rules: Iterable[TaskStub]) -> Callable[[TaskWork], StubbedEnd | None]:
     """What answers tasks by rules, the first that fits."""
     script = list(rules)
 

@@ -9,16 +9,18 @@ import re
 from typing import Final
 
 from heed import names
-from heed.core.codec.strict_json import MAX_DEPTH, parse
+from heed.core.codec.strict_json import MAX_JSON_DEPTH, parse_json
 from heed.core.effects import TaskWork
 from heed.core.events import Json
 from heed.errors import MalformedEvent
 
 TASK_FILE: Final = "/heed/task.json"
 TERMINATION_LOG: Final = "/dev/termination-log"  # core/v1 Container.terminationMessagePath's default
-RESULT_LIMIT: Final = 4096  # bytes; kubelet's MaxContainerTerminationMessageLength
-MESSAGE_LIMIT: Final = 1024  # bytes of a failed container's output that stand in for a termination message
-BACKOFF_LIMIT: Final = 6  # batch/v1 JobSpec.backoffLimit's default
+MAX_RESULT_BYTES: Final = 4096  # bytes; kubelet's MaxContainerTerminationMessageLength
+MAX_MESSAGE_BYTES: Final = (
+    1024  # bytes of a failed container's output that stand in for a termination message
+)
+DEFAULT_BACKOFF_LIMIT: Final = 6  # batch/v1 JobSpec.backoffLimit's default
 
 _LEVELS_AROUND: Final = 4  # of the end event around a result, and of the event in a task file
 
@@ -49,7 +51,7 @@ ENV_EVENTS_SUBJECT: Final = "HEED_EVENTS_SUBJECT"
 ENV_INBOX_PREFIX: Final = "HEED_INBOX_PREFIX"
 
 
-def environment(
+def task_environment(
     work: TaskWork, *, task_file: str = TASK_FILE, result_file: str = TERMINATION_LOG
 ) -> dict[str, str]:
     """The HEED_* variables of a job. `result_file` is the container's terminationMessagePath."""
@@ -98,9 +100,9 @@ def task_document_json(work: TaskWork) -> str:
     return json.dumps(work.document, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
-def result_text(content: bytes) -> str:
-    """What is left of a result: its *last* RESULT_LIMIT bytes, as kubelet's tail.ReadAtMost reads the file."""
-    return clean_text(content[-RESULT_LIMIT:].decode("utf-8", errors="replace"))
+def cut_result(content: bytes) -> str:
+    """What is left of a result: its *last* MAX_RESULT_BYTES bytes, as kubelet's tail.ReadAtMost reads the file."""
+    return clean_text(content[-MAX_RESULT_BYTES:].decode("utf-8", errors="replace"))
 
 
 def clean_text(text: str) -> str:
@@ -117,6 +119,8 @@ def parse_result(text: str) -> Json:
     if not text.strip():
         return None
     try:
-        return parse(text.encode(), "NotJson", "the result is text", levels=MAX_DEPTH - _LEVELS_AROUND)
+        return parse_json(
+            text.encode(), "NotJson", "the result is text", levels=MAX_JSON_DEPTH - _LEVELS_AROUND
+        )
     except (MalformedEvent, UnicodeEncodeError):
         return clean_text(text)

@@ -6,9 +6,9 @@ from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask
-from heed.core.codec.canonical_json import canonical, compact
-from heed.core.codec.cloudevents_json import from_json, to_json
-from heed.core.codec.strict_json import check_zeros
+from heed.core.codec.canonical_json import canonicalize, dump_compact
+from heed.core.codec.cloudevents_json import event_from_json, event_to_json
+from heed.core.codec.strict_json import check_no_nul
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.errors import MalformedEvent
@@ -23,7 +23,7 @@ def owed_work(
 ) -> str:
     """What a pending task carries until it has started."""
     owed = {"spec": spec, "document": document, "timeout": timeout, "retention": retention}
-    return compact(owed if publish is None else {**owed, "publish": publish})
+    return dump_compact(owed if publish is None else {**owed, "publish": publish})
 
 
 def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
@@ -35,7 +35,7 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
         task=record.task,
         kind=record.kind,
         session=record.session,
-        spec=canonical(owed["spec"], stored=True),  # an int32 that came as 2.0 is refused as such
+        spec=canonicalize(owed["spec"], stored=True),  # an int32 that came as 2.0 is refused as such
         document=owed["document"],
         timeout=owed["timeout"],
         retention=owed["retention"],
@@ -61,8 +61,8 @@ def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     """
     event = _end_event(agent, record, end)
     try:
-        from_json(to_json(event))
-        check_zeros(event.data)
+        event_from_json(event_to_json(event))
+        check_no_nul(event.data)
     except MalformedEvent as error:
         return _end_event(
             agent, record, replace(end, completed=False, reason="BadResult", message=str(error))
@@ -70,7 +70,7 @@ def end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
     return event
 
 
-def in_few_words(record: PendingTask, end: TaskEnd, why: str) -> tuple[PendingTask, TaskEnd]:
+def shrink_end(record: PendingTask, end: TaskEnd, why: str) -> tuple[PendingTask, TaskEnd]:
     """The same end without all that may be large, for a broker that refused its event."""
     reason = "BadResult" if end.completed else end.reason
     cause = replace(record.cause, traceparent=None, tracestate=None)

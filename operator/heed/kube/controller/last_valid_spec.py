@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from heed.core.codec.canonical_json import compact
+from heed.core.codec.canonical_json import dump_compact
 from heed.errors import InvalidManifest, Problem
 
 
 def last_valid(body: Mapping[str, Any]) -> str:
     """A spec and its generation as text; as JSON it would lose its nulls in a merge patch."""
-    return compact({"generation": body["metadata"]["generation"], "spec": body["spec"]})
+    return dump_compact({"generation": body["metadata"]["generation"], "spec": body["spec"]})
 
 
 def restored(body: Mapping[str, Any], kept: str) -> dict[str, Any]:

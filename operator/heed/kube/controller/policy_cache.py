@@ -24,7 +24,7 @@ from heed.api.policy import (
 )
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
-from heed.core.policy.permissions import Permissions, permissions
+from heed.core.policy.permissions import Permissions, resolve_permissions
 from heed.core.schema.registry import SchemaRegistry
 from heed.errors import INVALID, InvalidManifest
 from heed.kube.client.client import KubeApi, objects_path
@@ -160,7 +160,7 @@ class PolicyCache:
                 alike.clear()
             grants = self._grants.get(namespace, {}).values()
             needed = [grant for grant in grants if grant.metadata.namespace in others]
-            may = alike[key] = permissions(who, self._policies.get(namespace, {}).values(), needed)
+            may = alike[key] = resolve_permissions(who, self._policies.get(namespace, {}).values(), needed)
         return CompileInputs(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
 
     async def relist(self) -> None:

@@ -12,8 +12,8 @@ from heed.core.effects import TaskWork
 from heed.core.tasks.job_contract import (
     TERMINATION_LOG,
     broker_environment,
-    environment,
     task_document_json,
+    task_environment,
 )
 
 VOLUME: Final = "heed-task"
@@ -168,7 +168,9 @@ def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskCredentials) 
     for container in [*(pod.get("initContainers") or []), *(pod.get("containers") or [])]:
         container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")
         container["volumeMounts"] = [*(container.get("volumeMounts") or []), *mounts]
-        variables = environment(work, result_file=container.get("terminationMessagePath") or TERMINATION_LOG)
+        variables = task_environment(
+            work, result_file=container.get("terminationMessagePath") or TERMINATION_LOG
+        )
         variables |= broker
         own = [{"name": name, "value": value.replace("$", "$$")} for name, value in variables.items()]
         container["env"] = [*own, *(container.get("env") or [])]

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from heed import names
 from heed.api.validation import json_kind
-from heed.core.compiler.admission import FINE, AdmissionRequest, AdmissionVerdict, passes
+from heed.core.compiler.admission import ADMITTED, AdmissionRequest, AdmissionVerdict, is_unchanged
 from heed.errors import HeedError, Problem
 from heed.kube.client.client import KubeApi
 from heed.kube.client.deep_json import read
@@ -123,8 +123,12 @@ class AdmissionServer:
         return web.json_response(_review(asked, verdict))
 
     async def _verdict(self, asked: _ParsedReview) -> AdmissionVerdict:
-        if asked.request is None or self._watched not in (None, asked.namespace) or passes(asked.request):
-            return FINE
+        if (
+            asked.request is None
+            or self._watched not in (None, asked.namespace)
+            or is_unchanged(asked.request)
+        ):
+            return ADMITTED
         if asked.cut:
             return TOO_DEEP
         around = await self._surroundings.of(asked.request, asked.namespace)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from heed.api.agent import job_containers
 from heed.core.effects import TaskWork
-from heed.core.tasks.job_contract import BACKOFF_LIMIT, MESSAGE_LIMIT, REASON_INVALID
+from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT, MAX_MESSAGE_BYTES, REASON_INVALID
 from heed.errors import TaskRefused
 from heed.local.process.child import Process, end_group, spawn
 from heed.local.process.output import Line, pipe
@@ -75,7 +75,7 @@ def plan(
             **{key: value for key, value in inherited.items() if key in INHERITED},
             **own,
         },
-        backoff_limit=BACKOFF_LIMIT if backoff is None else backoff,
+        backoff_limit=DEFAULT_BACKOFF_LIMIT if backoff is None else backoff,
         deadline=min(limits, default=None),
         ignored=tuple(_ignored(work.spec, container)),
     )
@@ -181,7 +181,7 @@ def _is_missing(error: OSError, plan: AttemptPlan) -> bool:
 
 def _keep(tail: deque[str], text: str, line: Line) -> None:
     """Pass a line on, and keep as many of the last ones as may stand in for a message."""
-    tail.append(text[-MESSAGE_LIMIT:])
-    while len(tail) > 1 and sum(len(kept.encode()) + 1 for kept in tail) > MESSAGE_LIMIT:
+    tail.append(text[-MAX_MESSAGE_BYTES:])
+    while len(tail) > 1 and sum(len(kept.encode()) + 1 for kept in tail) > MAX_MESSAGE_BYTES:
         tail.popleft()
     line(text)

@@ -20,15 +20,15 @@ from heed.api.agent import job_containers
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import (
     CAUSE_ERROR,
+    MAX_RESULT_BYTES,
     REASON_BACKOFF_LIMIT,
     REASON_DEADLINE,
     REASON_LOST,
-    RESULT_LIMIT,
     broker_environment,
     clean_text,
-    environment,
+    cut_result,
     parse_result,
-    result_text,
+    task_environment,
 )
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.local.process.attempt import AttemptOutcome, AttemptPlan, attempt, plan
@@ -141,7 +141,9 @@ class ProcessRunner:
         self._report(end)
 
     def _begin(self, work: TaskWork, folder: TaskDir) -> None:
-        contract = environment(work, task_file=str(folder.task_file), result_file=str(folder.result_file))
+        contract = task_environment(
+            work, task_file=str(folder.task_file), result_file=str(folder.result_file)
+        )
         if work.publish is not None:
             contract |= broker_environment(work, self._nats_url, None)
         planned = plan(work, self._base, contract, inherited())
@@ -202,14 +204,14 @@ class ProcessRunner:
 
     def _answer(self, task_id: str, folder: TaskDir, line: Callable[[str], None]) -> str:
         content = folder.result()
-        if len(content) > RESULT_LIMIT:
-            extra = {"task": task_id, "bytes": len(content), "limit": RESULT_LIMIT}
+        if len(content) > MAX_RESULT_BYTES:
+            extra = {"task": task_id, "bytes": len(content), "limit": MAX_RESULT_BYTES}
             log.warning("result cut; return a reference (dataref) to a large one", extra=extra)
             line(
-                f"heed: the result is {len(content)} bytes, of which Kubernetes keeps the last {RESULT_LIMIT}; "
+                f"heed: the result is {len(content)} bytes, of which Kubernetes keeps the last {MAX_RESULT_BYTES}; "
                 "store large results elsewhere and return a reference (dataref)"
             )
-        return result_text(content)
+        return cut_result(content)
 
     def _exhausted(self, work: TaskWork, outcome: AttemptOutcome, text: str) -> TaskEnd:
         message = text if text.strip() else clean_text(outcome.errors)
