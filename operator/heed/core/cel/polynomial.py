@@ -126,7 +126,7 @@ def max_repetitions(numbers: Iterable[str] | Iterable[bytes]) -> int:
 
 
 def measure_extent(value: Any) -> tuple[int, int]:
-    """The extent of a JSON value (its characters, and NODE_EXTENT for each value and key), and its longest list or map."""
+    """The extent of a JSON value (its characters, and NODE_EXTENT per value and key), and its longest list or map."""
     if isinstance(value, str):
         return NODE_EXTENT + len(value) * (1 if value.isascii() else 4), 0
     if isinstance(value, bytes):

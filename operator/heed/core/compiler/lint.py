@@ -14,7 +14,7 @@ ANY_TYPE: Final = ">"
 
 
 def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
-    """The types that Agents send to one Agent only, by namespace and receiver; ANY for what only an event can tell."""
+    """The types sent to one Agent only, by namespace and receiver; ANY_TYPE for what only an event can tell."""
     found: dict[tuple[str, str], set[str]] = {}
     for agent in agents:
         for handler in agent.spec.handlers:
