@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from heed import __version__
-from heed.bus.auth.accounts import OPERATOR_CREDS, PUBLISHER_CREDS, broker_keys
+from heed.bus.auth.accounts import OPERATOR_CREDS, PUBLISHER_CREDS, make_broker_keys
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
@@ -29,7 +29,7 @@ ON = "nats.embedded.enabled=true"
 OPEN = "nats.embedded.auth.enabled=false"
 POD = ("StatefulSet", "heed-nats")
 MIB = 1024**2
-KEYS = broker_keys(int(time.time()))
+KEYS = make_broker_keys(int(time.time()))
 
 
 def test_off_by_default() -> None:

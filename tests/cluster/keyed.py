@@ -14,7 +14,7 @@ import yaml
 from nats.aio.client import Client
 
 from heed import names
-from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, FILES
+from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, KEY_FILES
 from tests.chart.rendering import NAMESPACE, render
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import HEED, Operator
@@ -57,7 +57,7 @@ class KeyedBroker:
     def start(self) -> None:
         """Start the server with `auth.conf`, as its pod would."""
         keys = self.keys
-        assert set(keys) == set(FILES)
+        assert set(keys) == set(KEY_FILES)
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / AUTH_CONF).write_text(keys[AUTH_CONF])
         self._server.start()

@@ -12,7 +12,7 @@ from typing import Any
 from heed import names
 from heed.api.validation import parse_agent
 from heed.bus.client.connection import ApiRefused, Connection, connect
-from heed.bus.client.stored_messages import NO_MESSAGE
+from heed.bus.client.stored_messages import ERR_NO_MESSAGE
 from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import load, owed_effects
 from heed.settings import Settings
@@ -102,6 +102,6 @@ async def _last(connection: Connection, agent: Body) -> int:
             message = answer["message"]
             found.append(int(message["seq"]) if message["time"] >= since else 0)
         except ApiRefused as error:
-            if error.err_code != NO_MESSAGE:
+            if error.err_code != ERR_NO_MESSAGE:
                 raise
     return max(found)

@@ -14,7 +14,7 @@ from typing import Any
 from heed import names
 from heed.api.validation import parse_agent
 from heed.bus.client.connection import Connection
-from heed.bus.consumer.publish_dedup import MESSAGE_ID
+from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program, compile_agent
@@ -84,7 +84,7 @@ async def _emitted(connection: Connection) -> list[str]:
             left -= len(arrivals)
             pull.release(sum(item.size for item in arrivals))
             headers = [item.message.headers or {} for item in arrivals]
-            found += [item[MESSAGE_ID] for item in headers if _is_emitted(item)]
+            found += [item[HEADER_MESSAGE_ID] for item in headers if _is_emitted(item)]
     return found
 
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import Connection
-from heed.bus.codec.dead_letter import OriginalMessage, dead_letter
-from heed.bus.consumer.reader import receive
+from heed.bus.codec.dead_letter import OriginalMessage, encode_dead_letter
+from heed.bus.consumer.reader import decode_message
 from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus
 from heed.cli.main import main
@@ -65,7 +65,9 @@ class Cemetery:
                 for item in await pull.take(500, SOON):
                     message = item.message
                     found.append(
-                        receive(item.sequence, NOW, message.subject, message.headers or {}, message.data)
+                        decode_message(
+                            item.sequence, NOW, message.subject, message.headers or {}, message.data
+                        )
                     )
         return found
 
@@ -101,7 +103,9 @@ async def bury_quickly(cemetery: Cemetery, subject: str, dead: str, number: int)
     """A letter of an event that was in the stream once."""
     headers = {"ce-id": str(number), "ce-source": "/test", "ce-type": TYPE, "ce-specversion": "1.0"}
     original = OriginalMessage(subject, headers, b'{"topic": "tides"}')
-    written, payload = dead_letter(OutboxMessage(number, 0, dead, NOW, letter=CAUSE), CAUSE, original, 10**6)
+    written, payload = encode_dead_letter(
+        OutboxMessage(number, 0, dead, NOW, letter=CAUSE), CAUSE, original, 10**6
+    )
     id = names.letter_id(cemetery.namespace, number)
     await cemetery.bus.store(dead, {**written, "Nats-Msg-Id": id}, payload)
 

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heed import names
-from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, OPERATOR_CREDS, broker_keys
+from heed.bus.auth.accounts import ACCOUNT_SEED, ADMIN_CREDS, AUTH_CONF, OPERATOR_CREDS, make_broker_keys
 from heed.bus.auth.jwt import SubjectPermissions, UserSigner
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
@@ -27,7 +27,7 @@ class SecuredBroker:
     """The server, its keys, and ways to connect."""
 
     def __init__(self, folder: Path) -> None:
-        self.keys: Mapping[str, str] = broker_keys(int(time.time()))
+        self.keys: Mapping[str, str] = make_broker_keys(int(time.time()))
         self.signer = UserSigner.of(self.keys[ACCOUNT_SEED])
         self.folder = folder
         (folder / AUTH_CONF).write_text(self.keys[AUTH_CONF])

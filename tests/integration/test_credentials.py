@@ -16,7 +16,13 @@ from click.testing import CliRunner
 from heed import names
 from heed.api.manifest.yaml import read_documents
 from heed.api.status import DeadLetterCause, OutboxMessage
-from heed.bus.auth.accounts import FILES, OPERATOR_CREDS, PUBLISHER_CREDS, STREAMS_SEED, observer
+from heed.bus.auth.accounts import (
+    KEY_FILES,
+    OPERATOR_CREDS,
+    PUBLISHER_CREDS,
+    STREAMS_SEED,
+    observer_permissions,
+)
 from heed.bus.auth.jwt import UserSigner, read_credentials
 from heed.bus.client.connection import Connection, NotPermitted, connect
 from heed.bus.codec.cloudevents import decode
@@ -135,7 +141,7 @@ async def test_a_publisher_publishes_as_ever_and_learns_that_it_is_stored(
 
 async def test_an_observer_sees_what_it_may_and_says_nothing(broker: SecuredBroker, admin: User) -> None:
     signer = UserSigner.of(broker.keys[STREAMS_SEED])
-    credentials = signer.credentials("board", observer("demo"), now=int(time.time()), lifetime=60)
+    credentials = signer.credentials("board", observer_permissions("demo"), now=int(time.time()), lifetime=60)
     async with broker.user(credentials) as watcher:
         seen = await watcher.client.subscribe("heed.events.demo.>")
         await watcher.client.subscribe("heed.events.other.>")
@@ -218,7 +224,7 @@ def test_keys_made_by_the_command_are_a_secret_as_heed_fills_one() -> None:
     secret = yaml.safe_load(made.stdout)
     assert secret["kind"] == "Secret"
     assert secret["metadata"] == {"name": "heed-nats-keys", "namespace": "there"}
-    assert set(secret["stringData"]) == set(FILES)
+    assert set(secret["stringData"]) == set(KEY_FILES)
 
 
 def test_a_secret_of_keys_is_for_kubectl_what_it_is_for_python() -> None:
@@ -237,7 +243,7 @@ def test_keys_in_a_folder_are_for_their_owner_only_and_never_overwritten(tmp_pat
     second = CliRunner().invoke(main, ["broker-keys", "--output", str(folder)])
 
     assert (first.exit_code, second.exit_code) == (0, 1)
-    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert {path.name for path in folder.iterdir()} == set(KEY_FILES)
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 

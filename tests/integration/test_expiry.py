@@ -50,7 +50,7 @@ def subjects(namespace: str) -> list[str]:
 @pytest.fixture
 def small_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that has no more than ten messages in hand."""
-    monkeypatch.setattr(pull, "BATCH", 5)
+    monkeypatch.setattr(pull, "PULL_BATCH", 5)
 
 
 async def flood(connection: Connection, namespace: str, numbers: range) -> None:
@@ -257,8 +257,8 @@ async def test_a_reader_that_did_not_ask_for_a_while_does_not_trust_a_jump(
     own: Connection, bus: JetStreamBus, namespace: str, subjects: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a reader that is up to date, and whose request runs out while nobody reads
-    monkeypatch.setattr(pull, "EXPIRY", 0.05)
-    monkeypatch.setattr(loss_detector, "NEGLECT", 0.05)
+    monkeypatch.setattr(pull, "NEWS_EXPIRY_S", 0.05)
+    monkeypatch.setattr(loss_detector, "MAX_UNATTENDED_S", 0.05)
     await send(bus, namespace, 0)
     reader = await bus.open(subjects, 0, BEGINNING)
     assert data(await reader.read(10, SOON)) == [0]

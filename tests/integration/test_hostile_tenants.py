@@ -16,7 +16,7 @@ import pytest
 
 from heed import names
 from heed.bus.auth import accounts
-from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, read_credentials, token
+from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, encode_token, read_credentials
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.events import Event
 from tests.integration.secured import SecuredBroker, User, event_headers, work
@@ -193,7 +193,7 @@ def test_in_the_account_of_the_streams_nobody_has_a_user_but_heed_and_who_runs_i
     others = [
         broker.keys[accounts.PUBLISHER_CREDS],
         broker.of_job(MALLORY),
-        broker.minted(accounts.publisher()),
+        broker.minted(accounts.publisher_permissions()),
     ]
 
     assert len(streams) == 1
@@ -375,7 +375,9 @@ def test_a_token_says_who_signed_it() -> None:
     account, user = NatsKey.new("account"), NatsKey.new("user")
 
     claims = json.loads(
-        base64.urlsafe_b64decode(token(account, user.public, "u", {}, now=7, expiry=9).split(".")[1] + "==")
+        base64.urlsafe_b64decode(
+            encode_token(account, user.public, "u", {}, now=7, expiry=9).split(".")[1] + "=="
+        )
     )
 
     assert (claims["iss"], claims["sub"], claims["iat"], claims["exp"]) == (account.public, user.public, 7, 9)

@@ -10,7 +10,7 @@ import pytest
 from heed import names
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
-from heed.bus.jetstream import OPENING, JetStreamBus
+from heed.bus.jetstream import MAX_CONCURRENT_OPENS, JetStreamBus
 from heed.core.events import Event, Received
 from heed.engine.ports import Reader
 from heed.settings import Settings
@@ -196,7 +196,7 @@ async def test_after_a_lost_connection_readers_come_back_few_at_a_time(
             found = await asyncio.gather(*(drain(reader, 5) for reader in readers))
 
         # Then
-        assert most == OPENING < READERS
+        assert most == MAX_CONCURRENT_OPENS < READERS
         assert all(len(items) == 5 for items in found)
         assert connection.errors["disconnected"] == 1
         await close(readers)

@@ -21,7 +21,7 @@ SUBJECT = names.event_subject("demo", "com.example.note")
 
 def keys_in(folder: Path) -> Path:
     """New keys, as files."""
-    files: Mapping[str, str] = accounts.broker_keys(1)
+    files: Mapping[str, str] = accounts.make_broker_keys(1)
     folder.mkdir()
     for name, content in files.items():
         (folder / name).write_text(content)

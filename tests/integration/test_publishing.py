@@ -14,7 +14,7 @@ from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.codec.cloudevents import decode
-from heed.bus.codec.dead_letter import original_of, size_of
+from heed.bus.codec.dead_letter import measure_headers, original_message
 from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.codec.cloudevents_json import event_to_json
@@ -331,7 +331,7 @@ async def test_an_owed_event_that_the_broker_never_takes_ends_as_one_dead_letter
     assert letter.cause("Subject") == subject
     assert "more than the broker takes" in (letter.cause("Message") or "")
     assert "the Agent emitted it" in (letter.refusal or "")
-    original = original_of(letter)
+    original = original_message(letter)
     if whole:
         assert decode(original.headers, original.payload, subject) == event
     else:
@@ -346,7 +346,7 @@ async def test_a_dead_letter_of_an_event_that_is_nearly_all_headers_fits_the_bro
     # Given a message as large as the broker takes, of headers only
     bus, subject = JetStreamBus(narrow), names.event_subject(namespace, EVENT.type)
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": EVENT.type}
-    headers["ce-ext"] = "x" * (narrow.max_payload - size_of({**headers, "ce-ext": ""}))
+    headers["ce-ext"] = "x" * (narrow.max_payload - measure_headers({**headers, "ce-ext": ""}))
     sequence = (await bus.store(subject, headers, b"")).sequence
 
     # When its letter is owed

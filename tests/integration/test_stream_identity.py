@@ -281,7 +281,7 @@ async def _exist(connection: Connection) -> bool:
 async def test_streams_that_are_deleted_are_made_again_with_a_warning(
     own: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(streams, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(streams, "CHECK_INTERVAL_S", 0.05)
     keeping = asyncio.create_task(keep_streams(own, StreamSettings(), lambda _: None))
     await own.api("STREAM.DELETE.HEED")
     await own.api("STREAM.DELETE.HEED_DEAD")
@@ -322,7 +322,7 @@ async def test_a_stream_that_cannot_be_used_any_more_is_said_aloud_and_ends_noth
     own: Connection, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given an operator that runs, and a stream that someone edits
-    monkeypatch.setattr(streams, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(streams, "CHECK_INTERVAL_S", 0.05)
     keeping = asyncio.create_task(keep_streams(own, StreamSettings(), lambda _: None))
     config = (await own.api("STREAM.INFO.HEED"))["config"]
     await own.api("STREAM.UPDATE.HEED", {**config, "subjects": ["heed.events.>"]})

@@ -156,7 +156,7 @@ class Kept:
 
 @pytest.fixture
 async def kept(broker: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
-    monkeypatch.setattr(streams, "LOOK_EVERY", 0.05)
+    monkeypatch.setattr(streams, "CHECK_INTERVAL_S", 0.05)
     await ensure_streams(broker, SETTINGS)
     kept = Kept()
     keeping = asyncio.create_task(streams.keep_streams(broker, SETTINGS, kept.found))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.client.flow_control import MAX_REQUEST, READ_AHEAD
+from heed.bus.client.flow_control import MAX_REQUEST_BYTES, READ_AHEAD_BYTES
 from heed.bus.consumer.pull import PullConsumer, PulledMessage
 from heed.errors import ReaderLost
 from tests.unit.inmemory import turns
@@ -77,14 +77,14 @@ def news(wire: Wire) -> dict[str, int]:
     return {"batch": 500, "max_bytes": wire.credits.standing(), "expires": 30 * SECOND}
 
 
-def turn(batch: int, size: int = MAX_REQUEST) -> dict[str, int]:
+def turn(batch: int, size: int = MAX_REQUEST_BYTES) -> dict[str, int]:
     """A request for what is known to be there."""
     return {"batch": batch, "max_bytes": size, "expires": 2 * SECOND}
 
 
 @asynccontextmanager
 async def reading_of(
-    pending: int = 0, floor: int = 0, read_ahead: int = READ_AHEAD
+    pending: int = 0, floor: int = 0, read_ahead: int = READ_AHEAD_BYTES
 ) -> AsyncIterator[Reading]:
     """A reader whose consumer has so many messages to deliver, after a place."""
     wire = Wire({"CONSUMER.CREATE": consumer(pending, floor)}, read_ahead=read_ahead)

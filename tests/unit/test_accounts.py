@@ -54,7 +54,7 @@ class Keys:
     """The keys of a broker, read again."""
 
     def __init__(self) -> None:
-        self.files = accounts.broker_keys(NOW)
+        self.files = accounts.make_broker_keys(NOW)
         text = self.files["auth.conf"]
         begin = r"operator: (\S+)\nsystem_account: (\S+)\nresolver: MEMORY\n"
         shape = begin + r"resolver_preload: \{\n((?:  \S+: \S+\n)*)\}\n"
@@ -79,8 +79,8 @@ def keys() -> Keys:
 
 
 def test_there_are_as_many_files_as_are_named(keys: Keys) -> None:
-    assert set(keys.files) == set(accounts.FILES)
-    assert accounts.FILES == (
+    assert set(keys.files) == set(accounts.KEY_FILES)
+    assert accounts.KEY_FILES == (
         "auth.conf",
         "account.seed",
         "account.pub",
@@ -177,12 +177,12 @@ def test_a_publisher_publishes_events_but_not_heeds_own(keys: Keys) -> None:
 
 
 def test_who_may_do_less_is_bound_to_a_namespace_and_types() -> None:
-    publisher = accounts.publisher("demo", "com.example.>")
+    publisher = accounts.publisher_permissions("demo", "com.example.>")
     assert publisher.publish == ("heed.events.demo.com.example.>",)
     assert publisher.deny == ("heed.events.demo.dev.heed.>", "heed.events.demo.dev.heed")
     assert publisher.subscribe == ("_INBOX.>",)
 
-    observer = accounts.observer("demo", "com.example.>")
+    observer = accounts.observer_permissions("demo", "com.example.>")
     assert (observer.publish, observer.deny) == ((), ())
     assert observer.subscribe == ("heed.events.demo.com.example.>",)
-    assert accounts.observer().subscribe == ("heed.events.*.>",)
+    assert accounts.observer_permissions().subscribe == ("heed.events.*.>",)

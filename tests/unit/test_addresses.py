@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.bus.client.addresses import Login, login_of, parse_addresses, public_url
+from heed.bus.client.addresses import Login, find_login, parse_addresses, public_url
 from heed.errors import InvalidSettings
 
 
@@ -67,9 +67,9 @@ def test_what_is_no_address_is_an_error_that_shows_no_secret(urls: str, said: st
 
 
 def test_addresses_name_one_user() -> None:
-    assert login_of(parse_addresses("nats://a:b@one,nats://two,nats://a:b@three")) == Login("a", "b")
+    assert find_login(parse_addresses("nats://a:b@one,nats://two,nats://a:b@three")) == Login("a", "b")
     with pytest.raises(InvalidSettings, match="names several users") as raised:
-        login_of(parse_addresses("nats://a:secret@one,nats://c:secret@two"))
+        find_login(parse_addresses("nats://a:secret@one,nats://c:secret@two"))
     assert "secret" not in str(raised.value)
     assert "secret" not in repr(parse_addresses("nats://a:secret@one"))
 
@@ -140,4 +140,4 @@ def test_an_address_has_a_scheme_and_no_slash_at_its_end(given: str, url: str) -
     ],
 )
 def test_the_login_is_that_of_any_address(urls: str, login: Login | None) -> None:
-    assert login_of(parse_addresses(urls)) == login
+    assert find_login(parse_addresses(urls)) == login

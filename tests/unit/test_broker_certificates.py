@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from heed.bus.client.connect_options import options
+from heed.bus.client.connect_options import build_options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 
@@ -48,7 +48,7 @@ def shown(settings: Settings, folder: Path, host: str = HOST) -> str | None:
     theirs.verify_mode = ssl.CERT_OPTIONAL
     theirs.load_verify_locations(str(folder / "me.crt"))
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = options(settings, "test")["tls"].wrap_bio(back, there, server_hostname=host)
+    client = build_options(settings, "test")["tls"].wrap_bio(back, there, server_hostname=host)
     server = theirs.wrap_bio(there, back, server_side=True)
     for side in (client, server) * 3:
         try:
@@ -101,7 +101,7 @@ def test_with_a_certificate_of_our_own_those_are_trusted_that_the_system_trusts(
 def test_a_key_has_to_be_that_of_the_certificate(folder: Path) -> None:
     certificate = str(folder / "me.crt")
     with pytest.raises(InvalidSettings) as raised:
-        options(Settings(nats_cert=certificate, nats_key=str(folder / "other.key")), "test")
+        build_options(Settings(nats_cert=certificate, nats_key=str(folder / "other.key")), "test")
 
     assert str(raised.value).startswith(f"HEED_NATS_CERT={certificate}: ")
     assert str(raised.value).endswith("; give a certificate and, in HEED_NATS_KEY, its key in PEM")

@@ -43,7 +43,7 @@ def encoded(**files: str) -> dict[str, str]:
 
 def a_set(word: str = "x") -> dict[str, str]:
     """Something in every file."""
-    return {name: f"{word} of {name}" for name in accounts.FILES}
+    return {name: f"{word} of {name}" for name in accounts.KEY_FILES}
 
 
 async def test_without_a_secret_in_the_settings_nobody_is_asked(
@@ -63,7 +63,7 @@ async def test_an_empty_secret_is_filled_once_and_read_by_all_who_come_later(
     again = await broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert made is not None
-    assert set(made) == set(accounts.FILES)
+    assert set(made) == set(accounts.KEY_FILES)
     assert again == made
     assert server.at(SECRET)["data"] == encoded(**made)
     assert [method for method, _ in server.asked] == ["GET", "PATCH", "GET"]

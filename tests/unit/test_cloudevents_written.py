@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.bus.codec.cloudevents import STRUCTURED, decode, decode_value, encode, encode_value
+from heed.bus.codec.cloudevents import STRUCTURED_HEADERS, decode, decode_value, encode, encode_value
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from tests.unit.messages import SUBJECT, TYPE, refused
@@ -78,7 +78,7 @@ def test_text_is_in_structured_mode_where_its_bytes_would_be_read_as_something_e
     written = event(text, datacontenttype=kind)
     headers, payload = encode(written)
 
-    assert (headers == STRUCTURED) is structured
+    assert (headers == STRUCTURED_HEADERS) is structured
     found = decode(headers, payload, SUBJECT)
     assert isinstance(found, Event) and found.data == text
 
@@ -93,7 +93,7 @@ def test_structured_mode_is_json_without_blanks_in_utf_8() -> None:
     )
     headers, _ = encode(written)
     headers["Nats-Msg-Id"] = "x"
-    assert encode(written)[0] == STRUCTURED == {"Content-Type": "application/cloudevents+json"}
+    assert encode(written)[0] == STRUCTURED_HEADERS == {"Content-Type": "application/cloudevents+json"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from heed import names
 from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, read_credentials
-from heed.bus.client.connect_options import api_prefix, options
+from heed.bus.client.connect_options import api_prefix, build_options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 
@@ -19,7 +19,7 @@ SETTINGS = Settings(nats_url="nats://one:4222, tls://two:4223")
 
 def refused(settings: Settings) -> str:
     with pytest.raises(InvalidSettings) as caught:
-        options(settings, "test")
+        build_options(settings, "test")
     return str(caught.value)
 
 
@@ -30,7 +30,7 @@ def written(folder: Path, name: str, text: str) -> str:
 
 
 def test_a_connection_is_never_given_up_and_has_a_name() -> None:
-    chosen = options(SETTINGS, "test")
+    chosen = build_options(SETTINGS, "test")
 
     pick = chosen.pop("reconnect_to_server_handler")
     assert callable(pick)
@@ -50,7 +50,7 @@ def test_a_connection_is_never_given_up_and_has_a_name() -> None:
 def test_the_server_that_failed_least_is_next_after_a_pause_that_grows(
     reconnects: int, longest: float
 ) -> None:
-    pick = options(SETTINGS, "test")["reconnect_to_server_handler"]
+    pick = build_options(SETTINGS, "test")["reconnect_to_server_handler"]
     worse, best = SimpleNamespace(reconnects=reconnects + 1), SimpleNamespace(reconnects=reconnects)
 
     picked = [pick([worse, best], {}) for _ in range(200)]
@@ -79,8 +79,8 @@ def test_what_names_no_domain_is_refused(domain: str) -> None:
 
 def login(settings: Settings) -> dict[str, Any]:
     """What the options have beside those of everybody; what reads a secret is asked."""
-    usual = options(SETTINGS, "test")
-    own = {key: value for key, value in options(settings, "test").items() if key not in usual}
+    usual = build_options(SETTINGS, "test")
+    own = {key: value for key, value in build_options(settings, "test").items() if key not in usual}
     return {key: value() if callable(value) else value for key, value in own.items()}
 
 
@@ -186,7 +186,7 @@ def test_an_nkey_has_to_be_a_users(tmp_path: Path) -> None:
 def test_a_secret_is_read_anew_and_the_former_one_is_good_while_it_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("first\n")
-    read = options(Settings(nats_token_file=str(path)), "test")["token"]
+    read = build_options(Settings(nats_token_file=str(path)), "test")["token"]
 
     told = [read()]
     path.write_text("second")
@@ -204,7 +204,7 @@ def test_credentials_in_memory_take_the_place_of_a_login() -> None:
     text = signer.credentials("me", SubjectPermissions(), now=1, lifetime=None)
     jwt = text.splitlines()[1]
 
-    chosen = options(replace(SETTINGS, nats_token="t"), "test", text)
+    chosen = build_options(replace(SETTINGS, nats_token="t"), "test", text)
 
     assert "token" not in chosen
     assert bytes(chosen["user_jwt_cb"]()) == jwt.encode()
@@ -216,7 +216,7 @@ def test_credentials_in_memory_take_the_place_of_a_login() -> None:
 
 
 def test_without_certificates_the_library_chooses_whom_to_trust() -> None:
-    assert "tls" not in options(replace(SETTINGS, nats_key="/nowhere"), "test")
+    assert "tls" not in build_options(replace(SETTINGS, nats_key="/nowhere"), "test")
 
 
 def test_files_that_hold_no_certificates_are_named(tmp_path: Path) -> None:

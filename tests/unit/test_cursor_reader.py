@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from heed.bus.consumer import reader
-from heed.bus.consumer.reader import CursorReader, stream_time
+from heed.bus.consumer.reader import CursorReader, format_stream_time
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, MalformedMessage
 from heed.errors import ReaderLost
@@ -252,4 +252,4 @@ async def test_what_is_being_decoded_was_not_handed_out(
     ],
 )
 def test_times_are_written_with_six_digits_cut_off(nanoseconds: int, time: str) -> None:
-    assert stream_time(nanoseconds) == time
+    assert format_stream_time(nanoseconds) == time

@@ -11,11 +11,11 @@ from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.codec.dead_letter import (
     DeadLetter,
     OriginalMessage,
-    dead_letter,
-    number,
-    original_of,
+    encode_dead_letter,
+    measure_headers,
+    original_message,
+    parse_number,
     read_original,
-    size_of,
 )
 from heed.bus.codec.redrive_headers import write_redrive
 from heed.core.events import Redrive
@@ -45,13 +45,13 @@ def original(headers: dict[str, str] | None = None, payload: bytes = b"data") ->
 
 
 def test_a_letter_has_the_cause_and_the_original_as_it_was() -> None:
-    assert dead_letter(OWED, LETTER, original(), PLENTY) == ({"ce-id": "1", **CAUSE}, b"data")
+    assert encode_dead_letter(OWED, LETTER, original(), PLENTY) == ({"ce-id": "1", **CAUSE}, b"data")
 
 
 def test_what_is_not_known_is_not_there() -> None:
     short = DeadLetterCause("BadEvent", "no")
 
-    headers, payload = dead_letter(
+    headers, payload = encode_dead_letter(
         OutboxMessage(7, 0, "s", AT, letter=short), short, original({}, b""), PLENTY
     )
 
@@ -61,7 +61,7 @@ def test_what_is_not_known_is_not_there() -> None:
 
 
 def test_of_an_original_that_is_gone_the_cause_is_left() -> None:
-    headers, payload = dead_letter(OWED, LETTER, None, PLENTY)
+    headers, payload = encode_dead_letter(OWED, LETTER, None, PLENTY)
 
     known = {name: value for name, value in CAUSE.items() if name != "Heed-Dead-Subject"}
     assert (headers, payload) == ({**known, **LOST}, b"")
@@ -74,7 +74,7 @@ def test_of_an_original_that_is_gone_the_cause_is_left() -> None:
 def test_headers_that_mean_something_to_the_broker_or_heed_are_not_taken_over(name: str) -> None:
     sent = original({name: "x", "Heed-Other": "y", "X-Nats-": "z"})
 
-    headers, _ = dead_letter(OWED, LETTER, sent, PLENTY)
+    headers, _ = encode_dead_letter(OWED, LETTER, sent, PLENTY)
 
     assert headers == {"Heed-Other": "y", "X-Nats-": "z", **CAUSE}
 
@@ -84,7 +84,7 @@ def test_of_a_redriven_event_the_letter_says_where_it_came_first() -> None:
         f"heed.redrive.demo.researcher.{TYPE}", write_redrive(Redrive("x", 2, None, SUBJECT)), b""
     )
 
-    headers, _ = dead_letter(OWED, LETTER, again, PLENTY)
+    headers, _ = encode_dead_letter(OWED, LETTER, again, PLENTY)
 
     assert headers["Heed-Dead-Subject"] == SUBJECT
 
@@ -99,7 +99,7 @@ def test_of_a_redriven_event_the_letter_says_where_it_came_first() -> None:
     ],
 )
 def test_a_message_is_cut_where_it_is_longer_than_a_kibibyte_as_a_header(message: str, written: str) -> None:
-    headers, _ = dead_letter(OWED, DeadLetterCause("BadEvent", message), original(), PLENTY)
+    headers, _ = encode_dead_letter(OWED, DeadLetterCause("BadEvent", message), original(), PLENTY)
 
     assert headers["Heed-Dead-Message"] == written
 
@@ -115,26 +115,26 @@ NO_ORIGINAL = {**CAUSE, **LOST}
 @pytest.mark.parametrize(
     ("most", "headers", "payload"),
     [
-        (size_of(ALL) + 100, ALL, b"x" * 100),
-        (size_of(ALL) + 99, NO_DATA, b""),
-        (size_of(NO_DATA), NO_DATA, b""),
-        (size_of(NO_DATA) - 1, NO_TASK, b""),
-        (size_of(NO_TASK), NO_TASK, b""),
-        (size_of(NO_TASK) - 1, NO_ORIGINAL, b""),
+        (measure_headers(ALL) + 100, ALL, b"x" * 100),
+        (measure_headers(ALL) + 99, NO_DATA, b""),
+        (measure_headers(NO_DATA), NO_DATA, b""),
+        (measure_headers(NO_DATA) - 1, NO_TASK, b""),
+        (measure_headers(NO_TASK), NO_TASK, b""),
+        (measure_headers(NO_TASK) - 1, NO_ORIGINAL, b""),
     ],
 )
 def test_first_the_data_go_then_the_record_of_a_task_and_then_the_headers_of_the_original(
     most: int, headers: dict[str, str], payload: bytes
 ) -> None:
-    assert dead_letter(OWED, LETTER, original(payload=b"x" * 100), most) == (headers, payload)
+    assert encode_dead_letter(OWED, LETTER, original(payload=b"x" * 100), most) == (headers, payload)
 
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_headers_of_the_original_go_where_they_leave_no_room(more: int) -> None:
-    rest = 65_535 - size_of({"ce-x": "", **WITHOUT_TASK, **TASK_LOST})
+    rest = 65_535 - measure_headers({"ce-x": "", **WITHOUT_TASK, **TASK_LOST})
     sent = original({"ce-x": "x" * (rest + more)})
 
-    headers, payload = dead_letter(OWED, LETTER, sent, PLENTY)
+    headers, payload = encode_dead_letter(OWED, LETTER, sent, PLENTY)
 
     if more:
         assert (headers, payload) == ({**CAUSE, **LOST}, b"data")
@@ -143,15 +143,15 @@ def test_headers_of_the_original_go_where_they_leave_no_room(more: int) -> None:
 
 
 def test_the_size_of_headers_is_that_on_the_wire_and_a_little_more() -> None:
-    assert size_of({}) == 14
-    assert size_of({"a": "é", "bc": ""}) == 14 + (1 + 2 + 4) + (2 + 0 + 4)
+    assert measure_headers({}) == 14
+    assert measure_headers({"a": "é", "bc": ""}) == 14 + (1 + 2 + 4) + (2 + 0 + 4)
 
 
 # ── read again ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_letter_that_is_read_again_says_all_of_it() -> None:
-    headers, payload = dead_letter(OWED, LETTER, original(), PLENTY)
+    headers, payload = encode_dead_letter(OWED, LETTER, original(), PLENTY)
     letter = DeadLetter(1, AT, "demo", "researcher", headers, payload)
 
     assert letter.cause("Message") == "no such key: é"
@@ -159,7 +159,7 @@ def test_a_letter_that_is_read_again_says_all_of_it() -> None:
     assert letter.cause("Nothing") is None
     assert (letter.number("Sequence"), letter.number("Code"), letter.attempt) == (7, None, 2)
     assert letter.type == TYPE
-    assert original_of(letter) == original()
+    assert original_message(letter) == original()
 
 
 def test_a_cause_that_cannot_be_decoded_is_shown_as_it_is() -> None:
@@ -179,7 +179,7 @@ def test_a_cause_that_cannot_be_decoded_is_shown_as_it_is() -> None:
     ],
 )
 def test_a_number_is_of_plain_digits(text: str, found: int | None) -> None:
-    assert number(text) == found
+    assert parse_number(text) == found
 
 
 @pytest.mark.parametrize(

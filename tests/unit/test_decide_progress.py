@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.api.status import DeadLetterCause
-from heed.bus.task_credentials import task_grants
+from heed.bus.task_credentials import task_permissions
 from heed.core.decision.decide import Decision, decide
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger
@@ -179,7 +179,7 @@ def test_a_task_that_may_publish_is_owed_with_the_patterns_that_its_agent_may_em
 
     assert work(ledger, task_id)["publish"] == [">"]
     owed = work_of(REPORTING.agent, task_id, ledger.pending_tasks[task_id])
-    grants = task_grants(owed)
+    grants = task_permissions(owed)
     own = f"heed.tasks.{NAMESPACE}.{AGENT}.{task_id}"
     assert grants.publish == (
         f"{own}.dev.heed.task.progress",
@@ -197,7 +197,7 @@ def test_a_task_may_broadcast_no_more_than_policies_let_its_agent_emit() -> None
 
     owed = work_of(REPORTING.agent, only_task(ledger), ledger.pending_tasks[only_task(ledger)])
     assert owed.publish == ("com.example.moved", "com.example.b.>")
-    assert [subject for subject in task_grants(owed).publish if subject.startswith("heed.events.")] == [
+    assert [subject for subject in task_permissions(owed).publish if subject.startswith("heed.events.")] == [
         f"heed.events.{NAMESPACE}.com.example.moved",
         f"heed.events.{NAMESPACE}.com.example.b.>",
     ]
@@ -229,7 +229,7 @@ def test_what_is_no_pattern_is_granted_to_nobody() -> None:
     ledger = begun()
     owed = work_of(REPORTING.agent, only_task(ledger), ledger.pending_tasks[only_task(ledger)])
 
-    grants = task_grants(replace(owed, publish=("a b", "", "x.", "ok.>")))
+    grants = task_permissions(replace(owed, publish=("a b", "", "x.", "ok.>")))
 
     assert [item for item in grants.publish if item.startswith("heed.events.")] == [
         f"heed.events.{NAMESPACE}.ok.>"

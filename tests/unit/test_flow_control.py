@@ -2,26 +2,32 @@
 
 import pytest
 
-from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, READ_AHEAD, CreditPool
+from heed.bus.client.flow_control import (
+    FAIR_REQUEST_BYTES,
+    MAX_REQUEST_BYTES,
+    MIN_REQUEST_BYTES,
+    READ_AHEAD_BYTES,
+    CreditPool,
+)
 from tests.unit.credits import ENVELOPE, MIB, OBJECTS, Reader
 
 
 def test_a_reader_alone_asks_for_as_much_as_ever() -> None:
     reader = Reader(CreditPool()).want()
 
-    assert reader.asked == [MAX_REQUEST]
+    assert reader.asked == [MAX_REQUEST_BYTES]
 
 
 def test_what_is_in_flight_is_bounded_for_all_together() -> None:
     credits = CreditPool()
     readers = [Reader(credits).want() for _ in range(200)]
 
-    assert 0 < sum(sum(reader.asked) for reader in readers) <= READ_AHEAD // 4
+    assert 0 < sum(sum(reader.asked) for reader in readers) <= READ_AHEAD_BYTES // 4
     assert credits.in_flight == sum(sum(reader.asked) for reader in readers)
 
 
 def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others() -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)  # one may be in flight
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)  # one may be in flight
     readers = [Reader(credits).want() for _ in range(3)]
     turns: list[Reader] = []
 
@@ -37,15 +43,15 @@ def test_turns_are_taken_in_order_and_one_that_had_its_turn_waits_for_all_others
 
 
 def test_bytes_that_came_make_room_for_the_next_one_before_the_request_is_over() -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     first, second = Reader(credits).want(), Reader(credits).want()
     assert second.asked == []
 
-    first.credit.came(MIN_REQUEST - 2 * ENVELOPE)
+    first.credit.came(MIN_REQUEST_BYTES - 2 * ENVELOPE)
     assert second.asked == []
-    first.credit.came(MIN_REQUEST)
+    first.credit.came(MIN_REQUEST_BYTES)
 
-    assert second.asked == [2 * MIN_REQUEST]
+    assert second.asked == [2 * MIN_REQUEST_BYTES]
 
 
 def test_one_that_holds_its_share_waits_until_some_of_it_is_durable() -> None:
@@ -132,12 +138,12 @@ def test_all_that_wait_for_news_may_be_answered_at_once(count: int) -> None:
     for _ in range(count):
         Reader(credits)
 
-    assert count * credits.standing() <= READ_AHEAD // 8
+    assert count * credits.standing() <= READ_AHEAD_BYTES // 8
 
 
 @pytest.mark.parametrize("how", ["queued", "asked", "holding"])
 def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     other = Reader(credits).want() if how == "queued" else None
     reader = Reader(credits).want()
     if how == "holding":
@@ -154,7 +160,7 @@ def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
 
 
 def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     reader, other = Reader(credits).want().got(2000), Reader(credits)
     reader.want()
     other.want()
@@ -171,7 +177,7 @@ def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
 
 
 def test_a_small_message_takes_more_here_than_on_its_way() -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     reader = Reader(credits).want()
     asked = credits.in_flight
 

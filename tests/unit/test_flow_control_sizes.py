@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.bus.client.flow_control import FAIR_REQUEST, MAX_REQUEST, MIN_REQUEST, CreditPool
+from heed.bus.client.flow_control import FAIR_REQUEST_BYTES, MAX_REQUEST_BYTES, MIN_REQUEST_BYTES, CreditPool
 from tests.unit.credits import ENVELOPE, MIB, Reader
 
 
@@ -24,22 +24,22 @@ def test_a_turn_is_as_large_as_what_may_be_held_and_as_is_fair(
     waiting = [Reader(credits).want().got(2000) for _ in range(others)]
     assert len(waiting) == others
     reader = Reader(credits).want().got(held) if held else Reader(credits)
-    reader.credit.least = MIN_REQUEST  # whatever came before says nothing of the next one
+    reader.credit.least = MIN_REQUEST_BYTES  # whatever came before says nothing of the next one
 
     reader.want()
 
     assert reader.asked[-1] == asked
 
 
-@pytest.mark.parametrize("held", [8 * MIB - MIN_REQUEST, 8 * MIB - MIN_REQUEST + 1])
+@pytest.mark.parametrize("held", [8 * MIB - MIN_REQUEST_BYTES, 8 * MIB - MIN_REQUEST_BYTES + 1])
 def test_a_reader_is_full_when_its_share_has_no_room_for_the_next_message(held: int) -> None:
     credits = CreditPool(8 * MIB)
     reader = Reader(credits).want().got(held)
-    reader.credit.least = MIN_REQUEST
+    reader.credit.least = MIN_REQUEST_BYTES
 
     reader.want()
 
-    assert (len(reader.asked) == 2) is (held == 8 * MIB - MIN_REQUEST)
+    assert (len(reader.asked) == 2) is (held == 8 * MIB - MIN_REQUEST_BYTES)
 
 
 def test_what_may_be_read_ahead_is_never_nothing() -> None:
@@ -62,12 +62,12 @@ def test_a_request_for_news_is_a_part_of_an_eighth(readers: int, standing: int) 
         reader.credit.close()
         reader.credit.close()
     assert credits.standing() == 131_072, "they are gone, each of them once"
-    assert CreditPool(64 * 1024 * MIB).standing() == MAX_REQUEST
+    assert CreditPool(64 * 1024 * MIB).standing() == MAX_REQUEST_BYTES
 
 
 @pytest.mark.parametrize(
     ("size", "least"),
-    [(MIN_REQUEST // 2, MIN_REQUEST), (80_000, 90_288), (8_000_000 - ENVELOPE, 9_000_000)],
+    [(MIN_REQUEST_BYTES // 2, MIN_REQUEST_BYTES), (80_000, 90_288), (8_000_000 - ENVELOPE, 9_000_000)],
 )
 def test_the_next_message_may_be_an_eighth_larger_than_the_largest(size: int, least: int) -> None:
     reader = Reader(CreditPool()).want()
@@ -81,7 +81,7 @@ def test_the_next_message_may_be_an_eighth_larger_than_the_largest(size: int, le
 @pytest.mark.parametrize(
     ("largest", "asked", "least"),
     [
-        (MIB, 100, 4 * MIN_REQUEST),
+        (MIB, 100, 4 * MIN_REQUEST_BYTES),
         (MIB, 100_000, 400_000),
         (MIB, 400_000, MIB + 4096),  # which is what the broker takes today
         (MIB, MIB + 4095, MIB + 4096),
@@ -99,18 +99,18 @@ def test_what_was_too_small_is_four_times_as_much_up_to_what_the_broker_takes(
 
 
 def test_a_request_gives_back_no_more_than_it_was_good_for() -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     reader, other = Reader(credits).want(), Reader(credits).want()
 
-    reader.credit.came(5 * FAIR_REQUEST)
+    reader.credit.came(5 * FAIR_REQUEST_BYTES)
     reader.credit.over()
 
-    assert other.asked == [FAIR_REQUEST]
-    assert credits.in_flight == FAIR_REQUEST
+    assert other.asked == [FAIR_REQUEST_BYTES]
+    assert credits.in_flight == FAIR_REQUEST_BYTES
 
 
 def test_one_that_waits_wants_nothing_twice() -> None:
-    credits = CreditPool(4 * FAIR_REQUEST)
+    credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     first, second = Reader(credits).want(), Reader(credits).want().want()
 
     first.credit.over()

@@ -15,11 +15,11 @@ from heed.bus.auth.jwt import (
     NatsKey,
     SubjectPermissions,
     UserSigner,
-    credentials_file,
+    encode_token,
     read_credentials,
-    token,
+    render_credentials,
 )
-from heed.bus.task_credentials import TaskCredentials, task_grants
+from heed.bus.task_credentials import TaskCredentials, task_permissions
 from heed.core.effects import AgentRef, TaskWork
 from heed.errors import InvalidSettings
 from heed.settings import Settings
@@ -49,7 +49,7 @@ def claims_of(text: str) -> dict[str, Any]:
 def test_a_token_says_who_says_what_of_whom_and_is_signed() -> None:
     signer = NatsKey.new("account")
 
-    jwt = token(signer, "UABC", "me", {"type": "user"}, now=100, expiry=160)
+    jwt = encode_token(signer, "UABC", "me", {"type": "user"}, now=100, expiry=160)
 
     header, claims, signed, signature = parts(jwt)
     assert header == {"typ": "JWT", "alg": "ed25519-nkey"}
@@ -68,7 +68,7 @@ def test_a_token_says_who_says_what_of_whom_and_is_signed() -> None:
 
 
 def test_a_token_without_an_end_has_none() -> None:
-    assert "exp" not in parts(token(NatsKey.new("account"), "UABC", "me", {}, now=100))[1]
+    assert "exp" not in parts(encode_token(NatsKey.new("account"), "UABC", "me", {}, now=100))[1]
 
 
 def test_a_user_may_do_what_was_granted_and_nothing_else() -> None:
@@ -184,7 +184,7 @@ def test_new_keys_are_of_their_kind_and_each_another(kind: Any, letter: str) -> 
 
 def test_a_credentials_file_is_read_again() -> None:
     user = NatsKey.new("user")
-    text = credentials_file("a.b.c", user)
+    text = render_credentials("a.b.c", user)
 
     assert read_credentials(text) == ("a.b.c", user)
     for cut in ("NATS USER JWT", "USER NKEY SEED"):
@@ -199,14 +199,14 @@ def test_a_credentials_file_is_read_again() -> None:
 
 
 def test_a_job_may_tell_of_its_task_and_broadcast_what_its_agent_may() -> None:
-    grants = task_grants(WORK)
+    grants = task_permissions(WORK)
 
     assert grants.publish == (
         "heed.tasks.demo.researcher.t-1.dev.heed.task.progress",
         "heed.tasks.demo.researcher.t-1.dev.heed.task.result",
         "heed.events.demo.com.x.*",
     )
-    assert grants.deny == accounts.reserved("demo")
+    assert grants.deny == accounts.reserved_subjects("demo")
     assert len(grants.subscribe) == 1
     assert grants.subscribe[0].endswith("demo.researcher.t-1.>")
     assert grants.subscriptions == 32

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed.bus.client.stream_bounds import StreamBounds
-from heed.bus.consumer.loss_detector import NEGLECT, UNHURRIED, LossDetector
+from heed.bus.consumer.loss_detector import MAX_UNATTENDED_S, SHARED_CHECK_DELAY_S, LossDetector
 from heed.errors import BusUnavailable, StreamMissing
 from tests.unit.inmemory import turns
 
@@ -152,10 +152,10 @@ async def test_a_stream_that_cannot_be_asked_loses_the_reader(watched: Watched, 
 async def test_a_doubt_while_it_asks_without_hurry_makes_it_hurry(watched: Watched) -> None:
     watched.begun(pending=0)
     watched.survey.open.clear()
-    watched.losses.asked(watched.later(-2 * NEGLECT))
+    watched.losses.asked(watched.later(-2 * MAX_UNATTENDED_S))
     watched.losses.asked(watched.later())
     await turns()
-    assert watched.survey.asked == [UNHURRIED]
+    assert watched.survey.asked == [SHARED_CHECK_DELAY_S]
 
     watched.losses.arrived(11, 2, more=True)
     watched.losses.arrived(15, 1, more=True)
@@ -167,21 +167,21 @@ async def test_an_idle_reader_that_was_neglected_asks_and_is_attended_again(watc
     watched.begun()
     assert watched.losses.is_attended()
     assert watched.losses.nothing_missed()
-    watched.losses.asked(watched.later(-2 * NEGLECT))
+    watched.losses.asked(watched.later(-2 * MAX_UNATTENDED_S))
     assert not watched.losses.is_attended()
     assert not watched.losses.nothing_missed()
 
     watched.losses.asked(watched.later())
     await turns()
 
-    assert watched.survey.asked == [UNHURRIED]
+    assert watched.survey.asked == [SHARED_CHECK_DELAY_S]
     assert watched.losses.is_attended()
 
 
 async def test_one_behind_which_the_stream_moved_on_is_not_attended_again(watched: Watched) -> None:
     watched.begun()
     watched.survey.first = 12
-    watched.losses.asked(watched.later(-2 * NEGLECT))
+    watched.losses.asked(watched.later(-2 * MAX_UNATTENDED_S))
     watched.losses.asked(watched.later())
     await turns()
 

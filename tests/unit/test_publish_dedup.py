@@ -197,7 +197,7 @@ async def test_so_many_subjects_are_remembered_those_that_were_asked_for_last() 
 async def test_a_subject_with_too_many_messages_is_not_remembered(
     ids: int, passes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_dedup, "IDS", 3)
+    monkeypatch.setattr(publish_dedup, "MAX_IDS_PER_SUBJECT", 3)
     shelf = Shelf(*holding(*map(str, range(ids))))
     seen = PublishDedup(shelf)
 

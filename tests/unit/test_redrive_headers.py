@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from heed import names
 from heed.bus.codec.cloudevents import encode_value
-from heed.bus.codec.dead_letter import DeadLetter, redriven
+from heed.bus.codec.dead_letter import DeadLetter, redriven_message
 from heed.bus.codec.redrive_headers import read_redrive, write_redrive
-from heed.bus.consumer.reader import receive
+from heed.bus.consumer.reader import decode_message
 from heed.core.events import Event, MalformedMessage, Redrive
 from tests.unit.messages import HEADERS, SUBJECT, TYPE, refusal_of
 
@@ -77,17 +77,17 @@ def test_other_headers_are_refused_with_a_remedy(headers: dict[str, str]) -> Non
 def test_headers_of_a_redrive_are_believed_on_redrive_subjects_only() -> None:
     headers = HEADERS | write_redrive(Redrive(LETTER, 2, "{}", SUBJECT))
 
-    again = receive(8, NOW, REDRIVEN, headers, b"")
+    again = decode_message(8, NOW, REDRIVEN, headers, b"")
     assert isinstance(again.event, Event)
     assert again.redrive == Redrive(LETTER, 2, "{}", SUBJECT)
     for subject in (SUBJECT, names.inbox_subject("demo", "researcher", TYPE)):
-        received = receive(8, NOW, subject, headers, b"")
+        received = decode_message(8, NOW, subject, headers, b"")
         assert isinstance(received.event, Event)
         assert received.redrive is None
 
 
 def test_a_redrive_subject_without_its_headers_carries_no_event() -> None:
-    received = receive(8, NOW, REDRIVEN, HEADERS, b"")
+    received = decode_message(8, NOW, REDRIVEN, HEADERS, b"")
 
     assert isinstance(received.event, MalformedMessage) and refusal_of(received.event) == "BadRedrive"
     assert received.redrive is None
@@ -96,7 +96,7 @@ def test_a_redrive_subject_without_its_headers_carries_no_event() -> None:
 def test_a_redriven_event_still_has_to_be_of_its_subjects_type() -> None:
     headers = HEADERS | write_redrive(Redrive(LETTER, 2, subject=SUBJECT))
 
-    received = receive(8, NOW, names.redrive_subject("demo", "researcher", "a.b"), headers, b"")
+    received = decode_message(8, NOW, names.redrive_subject("demo", "researcher", "a.b"), headers, b"")
 
     assert isinstance(received.event, MalformedMessage) and refusal_of(received.event) == "TypeMismatch"
     assert received.redrive == Redrive(LETTER, 2)
@@ -106,7 +106,7 @@ def test_a_redriven_event_still_has_to_be_of_its_subjects_type() -> None:
 
 
 def test_a_redriven_letter_is_the_original_for_its_agent_alone() -> None:
-    message = redriven(letter(Task='{"a": "%C3%A9"}'))
+    message = redriven_message(letter(Task='{"a": "%C3%A9"}'))
 
     assert message.subject == REDRIVEN
     assert message.payload == b'{"n":1}'
@@ -153,8 +153,8 @@ def test_what_was_malformed_goes_where_its_subject_says() -> None:
     broken = letter(b"not json", Code="BadData")
 
     assert broken.refusal is None
-    assert redriven(broken).subject == REDRIVEN
-    assert redriven(broken).payload == b"not json"
+    assert redriven_message(broken).subject == REDRIVEN
+    assert redriven_message(broken).payload == b"not json"
 
 
 def test_a_type_that_its_subject_did_not_allow_is_not_made_good_by_a_redrive() -> None:
@@ -162,8 +162,8 @@ def test_a_type_that_its_subject_did_not_allow_is_not_made_good_by_a_redrive() -
     forged = letter(Code="TypeMismatch", Subject=names.event_subject("demo", "com.example.harmless"))
 
     # When it is redriven
-    message = redriven(forged)
+    message = redriven_message(forged)
 
     # Then it is refused again
-    received = receive(8, NOW, message.subject, message.headers, message.payload)
+    received = decode_message(8, NOW, message.subject, message.headers, message.payload)
     assert isinstance(received.event, MalformedMessage) and received.event.code == "TypeMismatch"

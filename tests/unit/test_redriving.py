@@ -10,7 +10,13 @@ import pytest
 
 from heed import names
 from heed.bus.codec.dead_letter import DeadLetter
-from heed.bus.dead_letters import DeadLetterEntry, DeadLetterStore, RedriveMark, RedriveOutcome, settled
+from heed.bus.dead_letters import (
+    DeadLetterEntry,
+    DeadLetterStore,
+    RedriveMark,
+    RedriveOutcome,
+    settled_outcome,
+)
 from heed.errors import StreamConflict, StreamMissing
 from tests.unit.messages import HEADERS, SUBJECT, TYPE
 from tests.unit.wire import Wire, refusal
@@ -175,10 +181,12 @@ def test_what_was_redriven_or_cannot_be_is_settled() -> None:
     lost_header: dict[str, Any] = {"Heed-Dead-Lost": "true"}
     lost = letter(**lost_header)
 
-    assert settled(DeadLetterEntry(letter(), None)) is None
-    assert settled(DeadLetterEntry(letter(), MARK)) == RedriveOutcome(letter(), "already", 77)
-    assert settled(DeadLetterEntry(lost, MARK)) == RedriveOutcome(lost, "already", 77)
-    assert settled(DeadLetterEntry(lost, None)) == RedriveOutcome(lost, "refused", reason=lost.refusal)
+    assert settled_outcome(DeadLetterEntry(letter(), None)) is None
+    assert settled_outcome(DeadLetterEntry(letter(), MARK)) == RedriveOutcome(letter(), "already", 77)
+    assert settled_outcome(DeadLetterEntry(lost, MARK)) == RedriveOutcome(lost, "already", 77)
+    assert settled_outcome(DeadLetterEntry(lost, None)) == RedriveOutcome(
+        lost, "refused", reason=lost.refusal
+    )
 
 
 async def test_what_is_settled_is_not_sent() -> None:

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from heed.bus.client.connection import ApiRefused
-from heed.bus.client.stored_messages import AT_ONCE, CHUNK, TOGETHER, StoredMessages, stored_at
+from heed.bus.client.stored_messages import (
+    GET_CHUNK,
+    MAX_CONCURRENT_GETS,
+    MAX_HELD_BYTES,
+    StoredMessages,
+    parse_stored_time,
+)
 from heed.bus.codec.dead_letter import OriginalMessage
 from tests.unit.inmemory import turns
 from tests.unit.wire import Sent, Wire, refusal, stored_message
@@ -68,7 +74,7 @@ async def test_what_is_not_there_is_none_and_what_is_refused_is_raised() -> None
     [
         (64 * 1024**2, 1024**2, 11),  # a quarter of what may be read ahead, of messages in base64
         (64 * 1024**2, 64 * 1024**2, 1),
-        (64 * 1024**2, 1000, AT_ONCE),
+        (64 * 1024**2, 1000, MAX_CONCURRENT_GETS),
         (4 * (65_536 * 4 // 3 + 8192) * 3, 65_536, 3),
         (4 * (65_536 * 4 // 3 + 8192) * 3 - 4, 65_536, 2),
     ],
@@ -95,13 +101,13 @@ async def test_as_many_are_fetched_as_may_be_held_and_one_at_least() -> None:
     def of(size: int) -> StoredMessages:
         return StoredMessages(Wire({"STREAM.MSG.GET": message(data=b"x" * size)}), "HEED")
 
-    assert (CHUNK, TOGETHER) == (16, 8 * 1024**2)
+    assert (GET_CHUNK, MAX_HELD_BYTES) == (16, 8 * 1024**2)
     assert await of(10).get_first([]) == []
     assert len(await of(10).get_first(range(100))) == 100
-    assert len(await of(TOGETHER // 32).get_first(range(100))) == 32
-    assert len(await of(TOGETHER // 32 - 1).get_first(range(100))) == 48
-    assert len(await of(TOGETHER // 16).get_first(range(100))) == 16
-    assert len(await of(TOGETHER).get_first(range(3))) == 3
+    assert len(await of(MAX_HELD_BYTES // 32).get_first(range(100))) == 32
+    assert len(await of(MAX_HELD_BYTES // 32 - 1).get_first(range(100))) == 48
+    assert len(await of(MAX_HELD_BYTES // 16).get_first(range(100))) == 16
+    assert len(await of(MAX_HELD_BYTES).get_first(range(3))) == 3
 
 
 async def test_they_come_in_order_with_none_where_one_is_gone() -> None:
@@ -139,4 +145,4 @@ async def test_one_that_fails_ends_the_others() -> None:
     ],
 )
 def test_times_have_six_digits_cut_off(time: str, shown: str) -> None:
-    assert stored_at(time) == shown
+    assert parse_stored_time(time) == shown

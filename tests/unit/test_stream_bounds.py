@@ -9,7 +9,7 @@ import nats.errors
 import pytest
 
 from heed.bus.client.connection import ApiRefused
-from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_place
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_cursor
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced
 from tests.unit.inmemory import turns
 from tests.unit.wire import Clock, Sent, Wire, refusal
@@ -240,8 +240,8 @@ def test_a_place_is_one_of_a_stream(place: int, created: str | None, words: str 
     bounds = StreamBounds("then", 3, 9)
 
     if words is None:
-        check_place("HEED", bounds, place, created)
+        check_cursor("HEED", bounds, place, created)
     else:
         with pytest.raises(StreamReplaced) as raised:
-            check_place("HEED", bounds, place, created)
+            check_cursor("HEED", bounds, place, created)
         assert str(raised.value) == words

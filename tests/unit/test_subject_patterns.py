@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.bus.codec.subject_patterns import covers, disjoint, matches, overlap
+from heed.bus.codec.subject_patterns import covers, matches, merge_patterns, overlap
 
 TOKENS = st.sampled_from(["a", "b", "*"])
 PATTERNS = st.builds(
@@ -33,12 +33,12 @@ SUBJECTS = [".".join(tokens) for size in range(1, 6) for tokens in itertools.pro
     ],
 )
 def test_filters_are_made_disjoint(patterns: list[str], filters: list[str]) -> None:
-    assert disjoint(patterns) == filters
+    assert merge_patterns(patterns) == filters
 
 
 @given(st.lists(PATTERNS, min_size=1, max_size=5))
 def test_disjoint_filters_match_all_that_the_patterns_match(patterns: list[str]) -> None:
-    filters = disjoint(patterns)
+    filters = merge_patterns(patterns)
     assert not any(overlap(one, other) for one, other in itertools.combinations(filters, 2))
     for subject in SUBJECTS:
         if any(matches(pattern, subject) for pattern in patterns):

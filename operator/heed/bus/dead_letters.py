@@ -14,23 +14,29 @@ from typing import Final, Literal
 from heed import names
 from heed.bus.client.connection import ApiRefused, Connection
 from heed.bus.client.stored_messages import StoredMessages
-from heed.bus.client.streams import NOT_FOUND
-from heed.bus.codec.dead_letter import PREFIX, DeadLetter, OriginalMessage, number, redriven
+from heed.bus.client.streams import ERR_STREAM_NOT_FOUND
+from heed.bus.codec.dead_letter import (
+    DEAD_LETTER_PREFIX,
+    DeadLetter,
+    OriginalMessage,
+    parse_number,
+    redriven_message,
+)
 from heed.bus.codec.subject_patterns import covers
-from heed.bus.consumer.publish_dedup import MESSAGE_ID
-from heed.bus.consumer.pull import BATCH, PullConsumer, PulledMessage
-from heed.bus.consumer.reader import stream_time
+from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
+from heed.bus.consumer.pull import PULL_BATCH, PullConsumer, PulledMessage
+from heed.bus.consumer.reader import format_stream_time
 from heed.bus.jetstream import JetStreamBus
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost, StreamConflict, StreamMissing
 from heed.util.clock import timestamp
 
-OF_LETTER: Final = PREFIX + "Letter"
-REDRIVEN_SEQUENCE: Final = PREFIX + "Redriven-Sequence"
-REDRIVEN_TIME: Final = PREFIX + "Redriven-Time"
-STALL: Final = 5.0
-GONE: Final = 10057  # of a message that is to be deleted
+HEADER_LETTER_SEQUENCE: Final = DEAD_LETTER_PREFIX + "Letter"
+HEADER_REDRIVEN_SEQUENCE: Final = DEAD_LETTER_PREFIX + "Redriven-Sequence"
+HEADER_REDRIVEN_TIME: Final = DEAD_LETTER_PREFIX + "Redriven-Time"
+SCAN_STALL_TIMEOUT_S: Final = 5.0
+ERR_MESSAGE_GONE: Final = 10057  # of a message that is to be deleted
 
-State = Literal["redriven", "already", "refused", "failed", "planned"]
+RedriveState = Literal["redriven", "already", "refused", "failed", "planned"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class RedriveOutcome:
     """What became of a letter that was to be redriven. `sequence` is the event's in its stream."""
 
     letter: DeadLetter
-    state: State
+    state: RedriveState
     sequence: int | None = None
     reason: str | None = None
 
@@ -134,7 +140,7 @@ class DeadLetterStore:
         subject = f"heed.redrive.{selection.of}.>"
         async with aclosing(self._read(self._stream, subject, headers_only=True)) as batches:
             async for arrivals in batches:
-                found |= {_header(item, MESSAGE_ID): item.sequence for item in arrivals}
+                found |= {_header(item, HEADER_MESSAGE_ID): item.sequence for item in arrivals}
         return found
 
     async def redrive(
@@ -155,13 +161,13 @@ class DeadLetterStore:
 
     async def _redrive(self, found: DeadLetterEntry, sent: Mapping[str, int]) -> RedriveOutcome:
         letter = found.letter
-        if (done := settled(found)) is not None:
+        if (done := settled_outcome(found)) is not None:
             return done
-        message, redrive = redriven(letter), letter.redrive
+        message, redrive = redriven_message(letter), letter.redrive
         id_ = names.redrive_id(redrive.letter, redrive.attempt)
         try:
             if (sequence := sent.get(id_)) is None:
-                headers = {**message.headers, MESSAGE_ID: id_}
+                headers = {**message.headers, HEADER_MESSAGE_ID: id_}
                 sequence = (await self._bus.store(message.subject, headers, message.payload)).sequence
         except MalformedEvent as error:
             return RedriveOutcome(letter, "refused", reason=str(error))
@@ -175,10 +181,10 @@ class DeadLetterStore:
 
     async def _mark(self, letter: DeadLetter, sequence: int) -> None:
         headers = {
-            OF_LETTER: str(letter.id),
-            REDRIVEN_SEQUENCE: str(sequence),
-            REDRIVEN_TIME: timestamp(),
-            MESSAGE_ID: names.redriven_id(letter.key, letter.redrive.attempt),
+            HEADER_LETTER_SEQUENCE: str(letter.id),
+            HEADER_REDRIVEN_SEQUENCE: str(sequence),
+            HEADER_REDRIVEN_TIME: timestamp(),
+            HEADER_MESSAGE_ID: names.redriven_id(letter.key, letter.redrive.attempt),
         }
         await self._bus.store(names.redriven_subject(letter.namespace, letter.agent), headers, b"")
 
@@ -188,9 +194,12 @@ class DeadLetterStore:
         async with aclosing(self._read(self._dead, subject, headers_only=True)) as batches:
             async for arrivals in batches:
                 for item in arrivals:
-                    of, sequence = (number(_header(item, name)) for name in (OF_LETTER, REDRIVEN_SEQUENCE))
+                    of, sequence = (
+                        parse_number(_header(item, name))
+                        for name in (HEADER_LETTER_SEQUENCE, HEADER_REDRIVEN_SEQUENCE)
+                    )
                     if of is not None and sequence is not None:
-                        marks[of] = RedriveMark(item.sequence, sequence, _header(item, REDRIVEN_TIME))
+                        marks[of] = RedriveMark(item.sequence, sequence, _header(item, HEADER_REDRIVEN_TIME))
         return marks
 
     async def _read(
@@ -205,7 +214,7 @@ class DeadLetterStore:
         try:
             remaining = pull.pending
             while remaining > 0:
-                arrivals = await pull.take(min(BATCH, remaining), STALL)
+                arrivals = await pull.take(min(PULL_BATCH, remaining), SCAN_STALL_TIMEOUT_S)
                 if not arrivals and await pull.is_through():
                     break  # the stream has dropped the others meanwhile
                 if not arrivals:
@@ -224,7 +233,7 @@ class DeadLetterStore:
         try:
             await self._connection.api(f"STREAM.MSG.DELETE.{self._dead}", request)
         except ApiRefused as error:
-            if error.err_code != GONE:
+            if error.err_code != ERR_MESSAGE_GONE:
                 raise
 
     async def _check(self, stream: str, wanted: str, remedy: str) -> None:
@@ -239,7 +248,7 @@ class DeadLetterStore:
             raise StreamConflict(f"{message}; add {remedy} to the stream's subjects")
 
     def _missing(self, stream: str, error: ApiRefused) -> BusUnavailable | StreamMissing:
-        if error.err_code != NOT_FOUND:
+        if error.err_code != ERR_STREAM_NOT_FOUND:
             return error
         return StreamMissing(
             f"{self._connection.url} has no stream {stream}; the operator or `heed dev` makes it, "
@@ -247,7 +256,7 @@ class DeadLetterStore:
         )
 
 
-def settled(found: DeadLetterEntry) -> RedriveOutcome | None:
+def settled_outcome(found: DeadLetterEntry) -> RedriveOutcome | None:
     """What there is to say of a letter that cannot be redriven, or was before."""
     if found.mark is not None:
         return RedriveOutcome(found.letter, "already", found.mark.sequence)
@@ -258,7 +267,7 @@ def settled(found: DeadLetterEntry) -> RedriveOutcome | None:
 def _letter(arrival: PulledMessage) -> DeadLetter:
     message = arrival.message
     _, namespace, agent = message.subject.split(".")
-    at = stream_time(arrival.at)
+    at = format_stream_time(arrival.at)
     return DeadLetter(arrival.sequence, at, namespace, agent, message.headers or {}, message.data)
 
 

@@ -13,24 +13,30 @@ import nats.errors
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.bus.client.connection import ApiRefused, Connection, NotPermitted
-from heed.bus.client.stored_messages import NO_MESSAGE, StoredMessages
-from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_place, missing
-from heed.bus.client.streams import NOT_FOUND
-from heed.bus.codec.cloudevents import STRUCTURED, encode
-from heed.bus.codec.dead_letter import MAX_HEADERS, UNPUBLISHABLE, OriginalMessage, dead_letter, size_of
-from heed.bus.codec.subject_patterns import disjoint
-from heed.bus.consumer.publish_dedup import MESSAGE_ID, PublishDedup
+from heed.bus.client.stored_messages import ERR_NO_MESSAGE, StoredMessages
+from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_cursor, missing_stream
+from heed.bus.client.streams import ERR_STREAM_NOT_FOUND
+from heed.bus.codec.cloudevents import STRUCTURED_HEADERS, encode
+from heed.bus.codec.dead_letter import (
+    MAX_HEADERS_BYTES,
+    UNPUBLISHABLE,
+    OriginalMessage,
+    encode_dead_letter,
+    measure_headers,
+)
+from heed.bus.codec.subject_patterns import merge_patterns
+from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID, PublishDedup
 from heed.bus.consumer.pull import PullConsumer
-from heed.bus.consumer.reader import CursorReader, receive_stored
+from heed.bus.consumer.reader import CursorReader, decode_stored
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, MalformedMessage, Received
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost
 
 log = logging.getLogger(__name__)
 
-TOO_LARGE: Final = (10054, 10097)  # the stream's limit for messages, JetStream's for headers
+ERRS_TOO_LARGE: Final = (10054, 10097)  # the stream's limit for messages, JetStream's for headers
 CLOCK_SKEW: Final = timedelta(minutes=1)  # between the leaders of two streams
-OPENING: Final = 16  # readers that are opened at the same time, also after a lost connection
+MAX_CONCURRENT_OPENS: Final = 16  # readers that are opened at the same time, also after a lost connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,7 @@ class JetStreamBus:
         self._stream = stream
         self._dead_stream = dead
         self._lookup = PublishDedup(connection)
-        self._opening = asyncio.Semaphore(OPENING)
+        self._opening = asyncio.Semaphore(MAX_CONCURRENT_OPENS)
         self._surveyor = StreamBoundsCache(connection, stream)
         self._messages = StoredMessages(connection, stream)
 
@@ -64,16 +70,16 @@ class JetStreamBus:
         `created` is the stream that `after` belongs to, where that is known. Raises StreamMissing, StreamReplaced,
         BusUnavailable.
         """
-        filters = disjoint(subjects)
+        filters = merge_patterns(subjects)
         config = {"filter_subjects": filters, **_start(after, since)}
         try:
             bounds = await self._surveyor.fresh()
-            check_place(self._stream, bounds, after, created)
+            check_cursor(self._stream, bounds, after, created)
             async with self._opening:
                 pull = await PullConsumer.open(self._connection, self._stream, config, self._surveyor)
                 await self._begin(pull, bounds, after)
         except ApiRefused as error:
-            raise missing(self._stream) if error.err_code == NOT_FOUND else error from None
+            raise missing_stream(self._stream) if error.err_code == ERR_STREAM_NOT_FOUND else error from None
         exact = set(filters) <= set(subjects)
         return CursorReader(pull, self._surveyor, self._messages, bounds.created, subjects, exact=exact)
 
@@ -106,19 +112,19 @@ class JetStreamBus:
         try:
             found = await self._messages.get_first(sequences)
         except ApiRefused as error:
-            raise missing(self._stream) if error.err_code == NOT_FOUND else error from None
+            raise missing_stream(self._stream) if error.err_code == ERR_STREAM_NOT_FOUND else error from None
         # Had the stream been replaced before it was asked for them, it would still be another one now.
         last = 0 if created else max(sequences)
-        check_place(self._stream, await self._surveyor.fresh(), last, created)
+        check_cursor(self._stream, await self._surveyor.fresh(), last, created)
         return [
-            None if item is None else receive_stored(sequence, item[1], item[0])
+            None if item is None else decode_stored(sequence, item[1], item[0])
             for sequence, item in zip(sequences, found, strict=False)
         ]
 
     async def last(self, subject: str) -> Event | MalformedMessage | None:
         """The latest event on a subject; None where there is none. Raises BusUnavailable."""
         found = await self._messages.last(subject)
-        return None if found is None else receive_stored(found[0], "", found[1]).event
+        return None if found is None else decode_stored(found[0], "", found[1]).event
 
     async def publish(self, subject: str, event: Event, *, deduplicate: bool = True) -> int:
         """Publish an event and return its stream sequence. Raises BusUnavailable, MalformedEvent.
@@ -132,7 +138,7 @@ class JetStreamBus:
         """Publish an event and return all that the broker says of it. Raises as `publish`."""
         headers, payload = encode(event)
         if deduplicate:
-            headers[MESSAGE_ID] = message_id(subject, event)
+            headers[HEADER_MESSAGE_ID] = message_id(subject, event)
         return await self.store(subject, headers, payload)
 
     async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
@@ -168,7 +174,7 @@ class JetStreamBus:
             return
         extra = {"subject": owed.subject, "sequence": owed.sequence, "id": id, "error": str(error)}
         log.error("event cannot be published, dead-lettered", extra=extra)
-        original = OriginalMessage(owed.subject, STRUCTURED, (owed.event or "").encode())
+        original = OriginalMessage(owed.subject, STRUCTURED_HEADERS, (owed.event or "").encode())
         await self._store_letter(letter_id, grave, DeadLetterCause(UNPUBLISHABLE, str(error)), original)
 
     async def _is_dead(self, id: str, owed: OutboxMessage) -> bool:
@@ -177,20 +183,20 @@ class JetStreamBus:
     async def _store_letter(
         self, id: str, owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessage | None
     ) -> None:
-        most = self._connection.max_payload - len(MESSAGE_ID + id) - 4
-        headers, payload = dead_letter(owed, letter, original, most)
-        await self.store(owed.subject, {**headers, MESSAGE_ID: id}, payload)
+        most = self._connection.max_payload - len(HEADER_MESSAGE_ID + id) - 4
+        headers, payload = encode_dead_letter(owed, letter, original, most)
+        await self.store(owed.subject, {**headers, HEADER_MESSAGE_ID: id}, payload)
 
     async def store(self, subject: str, headers: dict[str, str], payload: bytes) -> PubAck:
         """Publish a message as it is. Raises BusUnavailable, MalformedEvent."""
         # A message beyond the limit would make the broker end the connection.
-        size, most = size_of(headers), self._connection.max_payload
-        if size > MAX_HEADERS or size + len(payload) > most:
+        size, most = measure_headers(headers), self._connection.max_payload
+        if size > MAX_HEADERS_BYTES or size + len(payload) > most:
             message = (
                 f"{size} bytes of attributes and {len(payload)} bytes of data are more than the broker takes"
             )
             raise MalformedEvent(
-                f"{message} ({MAX_HEADERS} and {most} in all); send a reference to the data instead"
+                f"{message} ({MAX_HEADERS_BYTES} and {most} in all); send a reference to the data instead"
             )
         try:
             reply = await self._connection.request(subject, payload, headers)
@@ -205,7 +211,7 @@ class JetStreamBus:
             raise
         if stored.duplicate and (why := await self._why_not_stored(stored, subject)):
             log.warning(why, extra={"subject": subject})
-            others = {name: value for name, value in headers.items() if name != MESSAGE_ID}
+            others = {name: value for name, value in headers.items() if name != HEADER_MESSAGE_ID}
             return await self.store(subject, others, payload)
         return stored
 
@@ -221,7 +227,7 @@ class JetStreamBus:
         except NotPermitted:  # a publisher, who is told that it is a duplicate, and not of what
             return None
         except ApiRefused as error:
-            if error.err_code != NO_MESSAGE:
+            if error.err_code != ERR_NO_MESSAGE:
                 raise
             return "a message id outlived its message"
         taken = first["message"]["subject"] != subject
@@ -240,7 +246,7 @@ def _stored(subject: str, answer: bytes) -> PubAck:
         raise BusUnavailable(f"no stream confirmed the message on {subject}") from None
     if (error := ack.get("error")) is not None:
         refused = ApiRefused(subject, error)
-        if refused.err_code in TOO_LARGE:
+        if refused.err_code in ERRS_TOO_LARGE:
             raise MalformedEvent(f"{refused}; send a reference to the data instead")
         raise refused
     return PubAck(str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate")))

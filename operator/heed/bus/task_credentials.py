@@ -13,8 +13,10 @@ from heed.errors import InvalidSettings
 from heed.settings import DEFAULT_NATS_URL, Settings
 from heed.util.clock import unix_time
 
-GRACE = 300  # seconds that credentials outlive their task: for what is said last, and clocks that differ
-SUBSCRIPTIONS = 32  # of one Job at a time
+CREDENTIALS_GRACE_S = (
+    300  # seconds that credentials outlive their task: for what is said last, and clocks that differ
+)
+MAX_JOB_SUBSCRIPTIONS = 32  # of one Job at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,12 @@ class TaskCredentials:
     def credentials(self, work: TaskWork) -> str:
         """A .creds file of the Job's own, for now and its task's timeout. It is secret."""
         assert self.signer is not None
-        lifetime = self.lifetime if work.timeout is None else work.timeout + GRACE
+        lifetime = self.lifetime if work.timeout is None else work.timeout + CREDENTIALS_GRACE_S
         name = f"job {work.agent}/{work.id}"
-        return self.signer.credentials(name, task_grants(work), now=int(unix_time()), lifetime=lifetime)
+        return self.signer.credentials(name, task_permissions(work), now=int(unix_time()), lifetime=lifetime)
 
 
-def task_grants(work: TaskWork) -> SubjectPermissions:
+def task_permissions(work: TaskWork) -> SubjectPermissions:
     """A Job may say how its task goes and what came of it, and broadcast what its Agent may emit; nothing else."""
     agent = work.agent
     said = (
@@ -53,9 +55,9 @@ def task_grants(work: TaskWork) -> SubjectPermissions:
     )
     return SubjectPermissions(
         publish=(*said, *events),
-        deny=accounts.reserved(agent.namespace),
+        deny=accounts.reserved_subjects(agent.namespace),
         subscribe=(f"{names.task_inbox(agent.namespace, agent.name, work.id)}.>",),
-        subscriptions=SUBSCRIPTIONS,
+        subscriptions=MAX_JOB_SUBSCRIPTIONS,
     )
 
 

@@ -29,7 +29,7 @@ def broker_keys(name: str, namespace: str, output: Path | None) -> None:
       heed broker-keys -n heed-system | kubectl apply -f -
       heed broker-keys --output keys && nats-server -js -c keys/auth.conf
     """
-    keys = accounts.broker_keys(int(unix_time()))
+    keys = accounts.make_broker_keys(int(unix_time()))
     if output is None:
         secret = {
             "apiVersion": "v1",

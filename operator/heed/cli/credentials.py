@@ -6,7 +6,7 @@ from typing import Final, TextIO
 import click
 
 from heed import names
-from heed.bus.auth.accounts import reserved
+from heed.bus.auth.accounts import reserved_subjects
 from heed.bus.auth.jwt import SubjectPermissions, UserSigner
 from heed.cli.output import BadInput
 from heed.errors import InvalidSettings
@@ -72,7 +72,7 @@ def credentials(
         raise BadInput(f"--namespace {namespace}: no namespace has such a name")
     grants = SubjectPermissions(
         publish=tuple(_subject(pattern, namespace) for pattern in publish),
-        deny=reserved(namespace or "*"),
+        deny=reserved_subjects(namespace or "*"),
         subscribe=(
             *(_subject(pattern, namespace) for pattern in subscribe),
             *([f"{inbox}.>"] if publish else []),

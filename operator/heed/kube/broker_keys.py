@@ -60,7 +60,7 @@ async def _read_or_fill(api: KubeApi, path: str) -> Mapping[str, str]:
     secret = (await api.get(path)).body
     if found := _content(secret):
         return found
-    keys = accounts.broker_keys(int(unix_time()))
+    keys = accounts.make_broker_keys(int(unix_time()))
     data = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
     version = secret["metadata"]["resourceVersion"]
     await api.merge(path, {"metadata": {"resourceVersion": version}, "data": data})
@@ -74,12 +74,12 @@ def _content(secret: Mapping[str, Any]) -> Mapping[str, str]:
     if not data:
         return {}
     name = secret["metadata"]["name"]
-    if missing := [key for key in accounts.FILES if key not in data]:
+    if missing := [key for key in accounts.KEY_FILES if key not in data]:
         raise InvalidSettings(
             f"Secret {name} holds something, but not {', '.join(missing)}; empty it for new keys, "
             "or fill it with what `heed broker-keys` prints"
         )
     try:
-        return {key: base64.b64decode(data[key], validate=True).decode() for key in accounts.FILES}
+        return {key: base64.b64decode(data[key], validate=True).decode() for key in accounts.KEY_FILES}
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidSettings(f"Secret {name} cannot be read: {error}; empty it for new keys") from None

@@ -8,7 +8,7 @@ from typing import Any
 from heed import names
 from heed.bus.client.connection import Connection
 from heed.bus.consumer import reader
-from heed.bus.consumer.publish_dedup import MESSAGE_ID
+from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import parse_event
@@ -77,7 +77,7 @@ async def read_back(connection: Connection, subjects: Sequence[str]) -> list[Rec
         count = pull.pending
         found: list[Received] = []
         while len(found) < count:
-            found += map(reader.received, arrivals := await pull.take(500, SOON))
+            found += map(reader.decode_pulled, arrivals := await pull.take(500, SOON))
             pull.release(sum(item.size for item in arrivals))
         return found
 
@@ -89,7 +89,7 @@ async def message_ids(connection: Connection, stream: str, subject: str) -> list
         found: list[str] = []
         while len(found) < count:
             arrivals = await pull.take(500, SOON)
-            found += [(item.message.headers or {})[MESSAGE_ID] for item in arrivals]
+            found += [(item.message.headers or {})[HEADER_MESSAGE_ID] for item in arrivals]
             pull.release(sum(item.size for item in arrivals))
         return found
 

@@ -7,7 +7,7 @@ import pytest
 
 from heed import names
 from heed.api.validation import parse_agent
-from heed.bus.consumer.publish_dedup import MESSAGE_ID
+from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore
 from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import Ledger
@@ -120,7 +120,9 @@ async def test_a_redrive_that_comes_twice_is_decided_once(world: World, heed_dea
     subject = names.redrive_subject(world.namespace, AGENT, IN + "break")
     async with opened(world.connection, names.STREAM, [subject]) as pull:
         [item] = await pull.take(1, SOON)
-    headers = {name: value for name, value in (item.message.headers or {}).items() if name != MESSAGE_ID}
+    headers = {
+        name: value for name, value in (item.message.headers or {}).items() if name != HEADER_MESSAGE_ID
+    }
     await world.bus.store(subject, headers, item.message.data)
     ledger = await world.quiet()
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heed import names
-from heed.bus.auth.jwt import VERSION, NatsKey, SubjectPermissions, UserSigner, token
+from heed.bus.auth.jwt import CLAIMS_VERSION, NatsKey, SubjectPermissions, UserSigner, encode_token
 
 AUTH_CONF: Final = "auth.conf"
 ACCOUNT_SEED: Final = "account.seed"
@@ -21,7 +21,7 @@ STREAMS_SEED: Final = "streams.seed"
 OPERATOR_CREDS: Final = "operator.creds"
 PUBLISHER_CREDS: Final = "publisher.creds"
 ADMIN_CREDS: Final = "admin.creds"
-FILES: Final = (
+KEY_FILES: Final = (
     AUTH_CONF,
     ACCOUNT_SEED,
     ACCOUNT_PUBLIC,
@@ -61,7 +61,7 @@ _JETSTREAM: Final = {
 }
 
 # What `heed operator` does, and no more. The streams are made, never changed or deleted.
-OPERATOR: Final = SubjectPermissions(
+OPERATOR_PERMISSIONS: Final = SubjectPermissions(
     publish=(
         "heed.events.>",
         "heed.inbox.>",
@@ -72,19 +72,19 @@ OPERATOR: Final = SubjectPermissions(
     subscribe=(f"{names.INBOX_PREFIX}.>",),
 )
 # Everything in the streams' account: for people, never for programs.
-ADMIN: Final = SubjectPermissions(publish=(">",), subscribe=(">",))
+ADMIN_PERMISSIONS: Final = SubjectPermissions(publish=(">",), subscribe=(">",))
 
 
-def publisher(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
+def publisher_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     """May publish broadcast events of a namespace, of types that match a pattern, and learns that they are stored."""
     return SubjectPermissions(
         publish=(names.event_subject(namespace, pattern),),
-        deny=reserved(namespace),
+        deny=reserved_subjects(namespace),
         subscribe=("_INBOX.>",),
     )
 
 
-def observer(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
+def observer_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     """Sees broadcast events of a namespace as they come, and publishes nothing, not even requests.
 
     A user of the streams' account: in the other one, only what its own users publish would be seen.
@@ -92,13 +92,13 @@ def observer(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     return SubjectPermissions(subscribe=(names.event_subject(namespace, pattern),))
 
 
-def reserved(namespace: str) -> tuple[str, ...]:
+def reserved_subjects(namespace: str) -> tuple[str, ...]:
     """The broadcast subjects of Heed's own types, which nobody else publishes."""
     return (names.event_subject(namespace, "dev.heed.>"), names.event_subject(namespace, "dev.heed"))
 
 
-def broker_keys(now: int) -> Mapping[str, str]:
-    """New keys of a whole broker, by file name (FILES). The keys of the NATS operator are thrown away.
+def make_broker_keys(now: int) -> Mapping[str, str]:
+    """New keys of a whole broker, by file name (KEY_FILES). The keys of the NATS operator are thrown away.
 
     Whoever has `auth.conf` can run such a broker; all others are secret, but for ACCOUNT_PUBLIC.
     """
@@ -115,21 +115,21 @@ def broker_keys(now: int) -> Mapping[str, str]:
         ACCOUNT_SEED: clients.seed + "\n",
         ACCOUNT_PUBLIC: clients.public,
         STREAMS_SEED: streams.seed + "\n",
-        OPERATOR_CREDS: heed.credentials("heed-operator", OPERATOR, now=now, lifetime=None),
-        ADMIN_CREDS: heed.credentials("heed-admin", ADMIN, now=now, lifetime=None),
-        PUBLISHER_CREDS: tenants.credentials("publisher", publisher(), now=now, lifetime=None),
+        OPERATOR_CREDS: heed.credentials("heed-operator", OPERATOR_PERMISSIONS, now=now, lifetime=None),
+        ADMIN_CREDS: heed.credentials("heed-admin", ADMIN_PERMISSIONS, now=now, lifetime=None),
+        PUBLISHER_CREDS: tenants.credentials("publisher", publisher_permissions(), now=now, lifetime=None),
     }
 
 
 def _operator(root: NatsKey, system: NatsKey, now: int) -> str:
-    nats = {"type": "operator", "version": VERSION, "system_account": system.public}
-    return token(root, root.public, "heed", nats, now=now)
+    nats = {"type": "operator", "version": CLAIMS_VERSION, "system_account": system.public}
+    return encode_token(root, root.public, "heed", nats, now=now)
 
 
 def _account(root: NatsKey, account: NatsKey, name: str, more: Mapping[str, Any], now: int) -> str:
     limits = {**_UNLIMITED, **more.get("limits", {})}
-    nats = {"type": "account", "version": VERSION, **more, "limits": limits}
-    return token(root, account.public, name, nats, now=now)
+    nats = {"type": "account", "version": CLAIMS_VERSION, **more, "limits": limits}
+    return encode_token(root, account.public, name, nats, now=now)
 
 
 def _exporting() -> dict[str, Any]:
@@ -142,12 +142,12 @@ def _exporting() -> dict[str, Any]:
 
 def _importing(streams: NatsKey, clients: NatsKey, now: int) -> dict[str, Any]:
     subject = names.STREAM_SUBJECTS[0]
-    activation = {"type": "activation", "version": VERSION, "subject": subject, "kind": "service"}
+    activation = {"type": "activation", "version": CLAIMS_VERSION, "subject": subject, "kind": "service"}
     imported = {
         "name": "heed",
         "subject": subject,
         "account": streams.public,
-        "token": token(streams, clients.public, "heed", activation, now=now),
+        "token": encode_token(streams, clients.public, "heed", activation, now=now),
         "type": "service",
     }
     return {"imports": [imported]}

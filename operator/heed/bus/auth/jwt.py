@@ -18,7 +18,7 @@ import nkeys
 
 from heed.errors import InvalidSettings
 
-Kind = Literal["operator", "account", "user"]
+KeyKind = Literal["operator", "account", "user"]
 _PREFIXES: Final = {
     "operator": nkeys.PREFIX_BYTE_OPERATOR,
     "account": nkeys.PREFIX_BYTE_ACCOUNT,
@@ -27,7 +27,7 @@ _PREFIXES: Final = {
 _HEADER: Final = {"typ": "JWT", "alg": "ed25519-nkey"}
 _JWT = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s+-+END NATS USER JWT-+")
 _SEED = re.compile(r"-+BEGIN USER NKEY SEED-+\s+(\S+)\s+-+END USER NKEY SEED-+")
-VERSION: Final = 2  # of the claims
+CLAIMS_VERSION: Final = 2  # of the claims
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class NatsKey:
     public: str
 
     @classmethod
-    def new(cls, kind: Kind) -> "NatsKey":
+    def new(cls, kind: KeyKind) -> "NatsKey":
         """A new one."""
         return cls.of_seed(nkeys.encode_seed(os.urandom(32), _PREFIXES[kind]).decode())  # type: ignore[no-untyped-call]
 
@@ -116,12 +116,14 @@ class UserSigner:
                 "WEBSOCKET",
             ],  # no leaf nodes, which forward others' messages
             "type": "user",
-            "version": VERSION,
+            "version": CLAIMS_VERSION,
         }
         if self.account is not None:
             nats["issuer_account"] = self.account
         expiry = None if lifetime is None else now + lifetime
-        return credentials_file(token(self.key, user.public, name, nats, now=now, expiry=expiry), user)
+        return render_credentials(
+            encode_token(self.key, user.public, name, nats, now=now, expiry=expiry), user
+        )
 
 
 def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
@@ -132,7 +134,7 @@ def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
     return {"pub": publish, "sub": {"allow": list(grants.subscribe)} if grants.subscribe else {"deny": [">"]}}
 
 
-def token(
+def encode_token(
     signer: NatsKey, subject: str, name: str, nats: dict[str, Any], *, now: int, expiry: int | None = None
 ) -> str:
     """A JWT in which `signer` says something about the key `subject`; `nats` is what."""
@@ -144,7 +146,7 @@ def token(
     return f"{signed}.{_encoded(signer.sign(signed.encode()))}"
 
 
-def credentials_file(jwt: str, user: NatsKey) -> str:
+def render_credentials(jwt: str, user: NatsKey) -> str:
     """The content of a .creds file, as every NATS client reads it."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"

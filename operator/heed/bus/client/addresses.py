@@ -15,7 +15,7 @@ SCHEMES: Final = ("nats", "tls", "ws", "wss")
 _SCHEME: Final = re.compile(r"([A-Za-z][-+.A-Za-z0-9]*)://")
 _RAW: Final = re.compile(r"[/?#]")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
-ENCODE: Final = (
+ENCODE_REMEDY: Final = (
     "percent-encode it (/ as %2F, @ as %40, a comma as %2C, % as %25), or give it in a setting of its own"
 )
 
@@ -42,7 +42,7 @@ def parse_addresses(urls: str) -> tuple[Address, ...]:
     return tuple(_parse(url.strip(), place) for place, url in enumerate(urls.split(","), 1))
 
 
-def login_of(addresses: tuple[Address, ...]) -> Login | None:
+def find_login(addresses: tuple[Address, ...]) -> Login | None:
     """The one login that the addresses name. Raises InvalidSettings where they name several."""
     found = {address.login for address in addresses if address.login is not None}
     if len(found) > 1:
@@ -67,7 +67,7 @@ def _parse(url: str, place: int) -> Address:
     userinfo, at, host = rest.rpartition("@")
     if _RAW.search(userinfo):
         raise _refused(
-            place, f"a raw /, ? or # stands before the @; where it is part of a password, {ENCODE}"
+            place, f"a raw /, ? or # stands before the @; where it is part of a password, {ENCODE_REMEDY}"
         )
     _check_host(f"{scheme}://{host}", place)
     return Address(f"{scheme}://{host.rstrip('/')}", _login(userinfo, place) if at else None)
@@ -81,7 +81,7 @@ def _check_host(url: str, place: int) -> None:
         good = False
     if not good:
         message = "there is no host, or its port is no number; write nats://host:4222"
-        raise _refused(place, f"{message}. Where a comma, / or @ is part of a password, {ENCODE}")
+        raise _refused(place, f"{message}. Where a comma, / or @ is part of a password, {ENCODE_REMEDY}")
 
 
 def _login(userinfo: str, place: int) -> Login:
@@ -98,7 +98,8 @@ def _decoded(text: str, place: int) -> str:
         except UnicodeError:
             pass
     raise _refused(
-        place, f"before the @ stands a % that begins no percent-encoded UTF-8; where it is meant, {ENCODE}"
+        place,
+        f"before the @ stands a % that begins no percent-encoded UTF-8; where it is meant, {ENCODE_REMEDY}",
     )
 
 

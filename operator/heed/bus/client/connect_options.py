@@ -9,16 +9,16 @@ from nats.aio.client import Server
 
 from heed import names
 from heed.bus.client.addresses import parse_addresses
-from heed.bus.client.login import existing_file, login_options
+from heed.bus.client.login import check_file, login_options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 from heed.util.backoff import Backoff
 
 DIAL_BACKOFF: Final = Backoff(first_s=0.05, last_s=6.4, jitter=0.5)
-PING_INTERVAL: Final = 20
+PING_INTERVAL_S: Final = 20
 
 
-def options(settings: Settings, name: str, credentials: str | None = None) -> dict[str, Any]:
+def build_options(settings: Settings, name: str, credentials: str | None = None) -> dict[str, Any]:
     """The client library's options. `credentials` is the content of a .creds file. Raises InvalidSettings."""
     chosen: dict[str, Any] = {
         "servers": [address.url for address in parse_addresses(settings.nats_url)],
@@ -27,7 +27,7 @@ def options(settings: Settings, name: str, credentials: str | None = None) -> di
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 1,
         "reconnect_to_server_handler": _next_server,
-        "ping_interval": PING_INTERVAL,
+        "ping_interval": PING_INTERVAL_S,
     }
     if credentials is not None:
         chosen |= _in_memory(credentials)
@@ -62,14 +62,14 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     """Whom we trust (else those whom the system trusts), and our own certificate for brokers that ask for one."""
     ca, certificate, key = settings.nats_ca, settings.nats_cert, settings.nats_key
     try:
-        context = ssl.create_default_context(cafile=None if ca is None else existing_file(ca, "HEED_NATS_CA"))
+        context = ssl.create_default_context(cafile=None if ca is None else check_file(ca, "HEED_NATS_CA"))
     except (ssl.SSLError, OSError) as error:
         raise InvalidSettings(f"HEED_NATS_CA={ca}: {error}; give a file of CA certificates in PEM") from None
     if certificate is not None:
         try:
             context.load_cert_chain(
-                existing_file(certificate, "HEED_NATS_CERT"),
-                None if key is None else existing_file(key, "HEED_NATS_KEY"),
+                check_file(certificate, "HEED_NATS_CERT"),
+                None if key is None else check_file(key, "HEED_NATS_KEY"),
             )
         except (ssl.SSLError, OSError) as error:
             remedy = "give a certificate and, in HEED_NATS_KEY, its key in PEM"

@@ -18,7 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from heed.bus.client.addresses import public_url
-from heed.bus.client.connect_options import api_prefix, options
+from heed.bus.client.connect_options import api_prefix, build_options
 from heed.bus.client.flow_control import CreditPool
 from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
@@ -26,10 +26,10 @@ from heed.util.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
-TIMEOUT: Final = 5.0
-CLOSE_TIMEOUT: Final = 2.0
+REQUEST_TIMEOUT_S: Final = 5.0
+CLOSE_TIMEOUT_S: Final = 2.0
 DIAL_AGAIN_BACKOFF: Final = Backoff(first_s=2.0, last_s=2.0, jitter=0.5)
-NOT_FOUND: Final = 404
+CODE_NOT_FOUND: Final = 404
 _REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 
@@ -77,7 +77,7 @@ class Connection:
         self.epoch = 0
         self.errors: Counter[str] = Counter()
         self.credits = CreditPool(settings.read_ahead)
-        self._options = options(settings, name, credentials)
+        self._options = build_options(settings, name, credentials)
         self._api_prefix = api_prefix(settings.nats_domain)
         self._client = Client()
         self._watchers: set[Callable[[], None]] = set()
@@ -117,7 +117,7 @@ class Connection:
         self._watchers.add(changed)
         return lambda: self._watchers.discard(changed)
 
-    async def ready(self, timeout: float = TIMEOUT) -> None:
+    async def ready(self, timeout: float = REQUEST_TIMEOUT_S) -> None:
         """Wait until there is a connection. Raises BusUnavailable."""
         if self.is_connected:
             return
@@ -133,7 +133,7 @@ class Connection:
         subject: str,
         payload: bytes = b"",
         headers: dict[str, str] | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float = REQUEST_TIMEOUT_S,
     ) -> Msg:
         """A request's reply; it waits for a connection first. Raises BusUnavailable, also as soon as that is lost."""
         if not self._closing:
@@ -180,7 +180,7 @@ class Connection:
         answer: dict[str, Any] = json.loads(reply.data)
         if "error" in answer:
             refused = ApiRefused(subject, answer["error"])
-            self.errors["refused"] += refused.code != NOT_FOUND  # which is an answer to a question
+            self.errors["refused"] += refused.code != CODE_NOT_FOUND  # which is an answer to a question
             raise refused
         return answer
 
@@ -298,7 +298,7 @@ async def _hang_up(client: Client, dialling: "asyncio.Task[None]") -> None:
 async def _close(client: Client) -> None:
     # The library asserts that one which is closed has begun to connect; it has not where it refuses an address.
     with contextlib.suppress(TimeoutError, nats.errors.Error, OSError, AssertionError):
-        async with asyncio.timeout(CLOSE_TIMEOUT):
+        async with asyncio.timeout(CLOSE_TIMEOUT_S):
             await client.close()
 
 

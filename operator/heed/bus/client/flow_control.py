@@ -14,26 +14,28 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-READ_AHEAD: Final = 64 * 1024**2  # bytes that all readers together may hold
-_IN_FLIGHT_PART: Final = 4  # of which so many parts may be in flight
-_STANDING_PART: Final = 8
-MAX_REQUEST: Final = 8 * 1024**2
-FAIR_REQUEST: Final = 1024**2  # that a turn is good for, however many wait for theirs
-MIN_REQUEST: Final = 64 * 1024
-_ENVELOPE: Final = 256  # about the bytes of a message beside its data, as the broker counts them
-_OBJECTS: Final = 1024  # about the bytes that a message takes in this process beside its data
-_CONTROL: Final = 4096  # subjects of a message, which the broker counts too
-_FEW: Final = 64  # readers; so that the first of many to come ask for no more than the last
+READ_AHEAD_BYTES: Final = 64 * 1024**2  # bytes that all readers together may hold
+_IN_FLIGHT_DIVISOR: Final = 4  # of which so many parts may be in flight
+_STANDING_DIVISOR: Final = 8
+MAX_REQUEST_BYTES: Final = 8 * 1024**2
+FAIR_REQUEST_BYTES: Final = 1024**2  # that a turn is good for, however many wait for theirs
+MIN_REQUEST_BYTES: Final = 64 * 1024
+_MESSAGE_OVERHEAD_BYTES: Final = (
+    256  # about the bytes of a message beside its data, as the broker counts them
+)
+_OBJECT_OVERHEAD_BYTES: Final = 1024  # about the bytes that a message takes in this process beside its data
+_SUBJECT_OVERHEAD_BYTES: Final = 4096  # subjects of a message, which the broker counts too
+_MIN_SHARES: Final = 64  # readers; so that the first of many to come ask for no more than the last
 
 
 class CreditPool:
     """The budgets of one connection."""
 
-    def __init__(self, read_ahead: int = READ_AHEAD) -> None:
+    def __init__(self, read_ahead: int = READ_AHEAD_BYTES) -> None:
         self.held_limit = read_ahead
-        self.flight_limit = max(1, read_ahead // _IN_FLIGHT_PART)
+        self.flight_limit = max(1, read_ahead // _IN_FLIGHT_DIVISOR)
         self.in_flight = 0
-        self._standing = max(1, read_ahead // _STANDING_PART)
+        self._standing = max(1, read_ahead // _STANDING_DIVISOR)
         self._readers = 0
         self._busy: set[ReaderCredit] = set()  # those that hold something, wait for their turn or have it
         self._queue: deque[ReaderCredit] = deque()
@@ -50,7 +52,7 @@ class CreditPool:
 
     def standing(self) -> int:
         """Bytes that a request may ask for without a turn."""
-        return max(1, min(MAX_REQUEST, self._standing // max(_FEW, self._readers)))
+        return max(1, min(MAX_REQUEST_BYTES, self._standing // max(_MIN_SHARES, self._readers)))
 
     def share(self) -> int:
         """Bytes that each of those that are busy may hold."""
@@ -97,8 +99,8 @@ class CreditPool:
 
     def _portion(self, credit: "ReaderCredit") -> int:
         """As much as fits while others get their turn as well."""
-        fair = max(FAIR_REQUEST, self.flight_limit // len(self._busy))
-        return min(MAX_REQUEST, self.share() - credit.held, fair)
+        fair = max(FAIR_REQUEST_BYTES, self.flight_limit // len(self._busy))
+        return min(MAX_REQUEST_BYTES, self.share() - credit.held, fair)
 
 
 class ReaderCredit:
@@ -106,9 +108,11 @@ class ReaderCredit:
 
     def __init__(self, credits: CreditPool, max_payload: int, ask: Callable[[int], None]) -> None:
         self.held = 0
-        self.least = MIN_REQUEST
+        self.least = MIN_REQUEST_BYTES
         self._credits, self._ask = credits, ask
-        self._largest = max_payload + _CONTROL  # that is sent today; older messages may be larger
+        self._largest = (
+            max_payload + _SUBJECT_OVERHEAD_BYTES
+        )  # that is sent today; older messages may be larger
         self._seen = 0  # bytes of the largest message that came
         self._guessed = False  # that the next one is as large as `least`
         self._turn = 0  # bytes in flight
@@ -137,7 +141,7 @@ class ReaderCredit:
 
     def came(self, size: int) -> int:
         """A message with so many bytes of data came; returns what counts as held."""
-        held, size = size + _OBJECTS, size + _ENVELOPE
+        held, size = size + _OBJECT_OVERHEAD_BYTES, size + _MESSAGE_OVERHEAD_BYTES
         if not self.held:
             self.held = held
             self._credits.touch(self)
@@ -145,7 +149,7 @@ class ReaderCredit:
             self.held += held
         if size > self._seen or self._guessed:
             self._guessed, self._seen = False, max(size, self._seen)
-            self.least = max(MIN_REQUEST, self._seen + self._seen // 8)
+            self.least = max(MIN_REQUEST_BYTES, self._seen + self._seen // 8)
         if self._turn:
             self._give_back(min(size, self._turn))
         return held

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from heed.bus.client.addresses import Login, login_of, parse_addresses
+from heed.bus.client.addresses import Login, find_login, parse_addresses
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 
@@ -22,7 +22,7 @@ def login_options(settings: Settings) -> dict[str, Any]:
         "HEED_NATS_TOKEN": settings.nats_token,
         "HEED_NATS_TOKEN_FILE": settings.nats_token_file,
         "HEED_NATS_USER": settings.nats_user,
-        "HEED_NATS_URL with a user or token": login_of(parse_addresses(settings.nats_url)),
+        "HEED_NATS_URL with a user or token": find_login(parse_addresses(settings.nats_url)),
     }
     named = [name for name, value in ways.items() if value is not None]
     if len(named) > 1:
@@ -34,29 +34,29 @@ def login_options(settings: Settings) -> dict[str, Any]:
         case ["HEED_NATS_NKEY"]:
             return _nkey_options(_with_nkeys(str(settings.nats_nkey), named[0]))
         case ["HEED_NATS_TOKEN_FILE"]:
-            return {"token": read_again(str(settings.nats_token_file), named[0])}
+            return {"token": secret_reader(str(settings.nats_token_file), named[0])}
         case ["HEED_NATS_TOKEN"]:
             return {"token": settings.nats_token}
         case ["HEED_NATS_USER"]:
             return {"user": settings.nats_user, "password": _password(settings)}
         case [_]:
-            return _url_options(login_of(parse_addresses(settings.nats_url)))
+            return _url_options(find_login(parse_addresses(settings.nats_url)))
     return {}
 
 
-def existing_file(path: str, variable: str) -> str:
+def check_file(path: str, variable: str) -> str:
     """The path, at which there has to be a file. Raises InvalidSettings."""
     if not Path(path).is_file():
         raise InvalidSettings(f"{variable}={path}: no such file")
     return path
 
 
-def read_again(path: str, variable: str) -> Callable[[], str]:
+def secret_reader(path: str, variable: str) -> Callable[[], str]:
     """What reads a secret: its file's content without the line's end; the former one while the file cannot be read.
 
     Raises InvalidSettings where it cannot be read now.
     """
-    known = _secret(existing_file(path, variable), variable)
+    known = _secret(check_file(path, variable), variable)
 
     def read() -> str:
         nonlocal known
@@ -99,7 +99,7 @@ def _check_password(settings: Settings) -> None:
 def _password(settings: Settings) -> str | Callable[[], str] | None:
     if settings.nats_password_file is None:
         return settings.nats_password
-    return read_again(settings.nats_password_file, "HEED_NATS_PASSWORD_FILE")
+    return secret_reader(settings.nats_password_file, "HEED_NATS_PASSWORD_FILE")
 
 
 def _url_options(login: Login | None) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _url_options(login: Login | None) -> dict[str, Any]:
 
 
 def _with_nkeys(path: str, variable: str) -> str:
-    existing_file(path, variable)
+    check_file(path, variable)
     if importlib.util.find_spec("nkeys") is None:
         raise InvalidSettings(f"{variable} needs the package nkeys; install nats-py[nkeys]")
     return path

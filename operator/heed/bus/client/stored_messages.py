@@ -12,11 +12,11 @@ from typing import Any, Final
 from heed.bus.client.connection import ApiRefused, Connection
 from heed.bus.codec.dead_letter import OriginalMessage, read_original
 
-NO_MESSAGE: Final = 10037
-AT_ONCE: Final = 64
-CHUNK: Final = 16
-TOGETHER: Final = 8 * 1024**2  # bytes of messages that are held at once
-ENVELOPE: Final = 8192  # bytes of an answer beside the message in base64
+ERR_NO_MESSAGE: Final = 10037
+MAX_CONCURRENT_GETS: Final = 64
+GET_CHUNK: Final = 16
+MAX_HELD_BYTES: Final = 8 * 1024**2  # bytes of messages that are held at once
+REPLY_OVERHEAD_BYTES: Final = 8192  # bytes of an answer beside the message in base64
 
 
 class StoredMessages:
@@ -25,19 +25,19 @@ class StoredMessages:
     def __init__(self, connection: Connection, stream: str) -> None:
         self._connection, self._stream = connection, stream
         # What is asked for at once may come at once, and a connection that falls behind is ended by the broker.
-        most = connection.credits.flight_limit // (connection.max_payload * 4 // 3 + ENVELOPE)
-        self._asking = asyncio.Semaphore(max(1, min(AT_ONCE, most)))
+        most = connection.credits.flight_limit // (connection.max_payload * 4 // 3 + REPLY_OVERHEAD_BYTES)
+        self._asking = asyncio.Semaphore(max(1, min(MAX_CONCURRENT_GETS, most)))
 
     async def get(self, sequence: int) -> tuple[OriginalMessage, str] | None:
         """The message at a place, as it was sent, and when it was stored; None where the stream has dropped it."""
         message = await self._get({"seq": sequence})
-        return None if message is None else (read_original(message), stored_at(message["time"]))
+        return None if message is None else (read_original(message), parse_stored_time(message["time"]))
 
     async def get_first(self, sequences: Sequence[int]) -> list[tuple[OriginalMessage, str] | None]:
         """The messages at the first of many places, in order: as many as may be held at once, and one at least."""
         found: list[tuple[OriginalMessage, str] | None] = []
-        room = TOGETHER
-        while room > 0 and (following := sequences[len(found) : len(found) + CHUNK]):
+        room = MAX_HELD_BYTES
+        while room > 0 and (following := sequences[len(found) : len(found) + GET_CHUNK]):
             found += (got := await self.get_all(following))
             room -= sum(len(item[0].payload) for item in got if item)
         return found
@@ -66,12 +66,12 @@ class StoredMessages:
             async with self._asking:
                 answer = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", request)
         except ApiRefused as error:
-            if error.err_code == NO_MESSAGE:
+            if error.err_code == ERR_NO_MESSAGE:
                 return None
             raise
         return dict(answer["message"])
 
 
-def stored_at(time: str) -> str:
+def parse_stored_time(time: str) -> str:
     """A broker's RFC 3339 time (UTC, up to nine digits of a second) as readers write it: six digits, cut off."""
     return datetime.fromisoformat(time).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from heed.bus.client.connection import ApiRefused, Connection
-from heed.bus.client.streams import NOT_FOUND
+from heed.bus.client.streams import ERR_STREAM_NOT_FOUND
 from heed.errors import StreamMissing, StreamReplaced
 from heed.util.clock import loop_time
 
-PAUSE: Final = 0.01  # seconds between two requests in the long run; STREAM.INFO took 0.2 ms
-BURST: Final = 0.1  # seconds' worth of them that may go out at once
-RECENT: Final = 1.0
+MIN_INTERVAL_S: Final = 0.01  # seconds between two requests in the long run; STREAM.INFO took 0.2 ms
+BURST_S: Final = 0.1  # seconds' worth of them that may go out at once
+MAX_AGE_S: Final = 1.0
 _HELP: Final = "docs/operations.md#streams"
 
 
@@ -63,8 +63,8 @@ class StreamBoundsCache:
         self._hurry.set()
 
     async def recent(self) -> StreamBounds:
-        """The bounds as of RECENT seconds ago at most, for whoever only wants a rough idea. Raises as `fresh`."""
-        if self._latest is not None and loop_time() - self._latest[0] < RECENT:
+        """The bounds as of MAX_AGE_S seconds ago at most, for whoever only wants a rough idea. Raises as `fresh`."""
+        if self._latest is not None and loop_time() - self._latest[0] < MAX_AGE_S:
             return self._latest[1]
         return await self.fresh()
 
@@ -78,7 +78,7 @@ class StreamBoundsCache:
                         await self._hurry.wait()
             self._next = None  # from here on, whoever wants to know has to wait for the next answer
             at = clock()
-            self._not_before = max(self._not_before + PAUSE, at - BURST)
+            self._not_before = max(self._not_before + MIN_INTERVAL_S, at - BURST_S)
             bounds = await self._request()
             self._latest = (at, bounds)
             return bounds
@@ -87,15 +87,15 @@ class StreamBoundsCache:
         try:
             info = await self._connection.api(f"STREAM.INFO.{self._stream}")
         except ApiRefused as error:
-            if error.err_code == NOT_FOUND:
-                raise missing(self._stream) from None
+            if error.err_code == ERR_STREAM_NOT_FOUND:
+                raise missing_stream(self._stream) from None
             raise
         last = int(info["state"]["last_seq"])
         first = int(info["state"]["first_seq"]) if info["state"]["messages"] else last + 1
         return StreamBounds(str(info["created"]), first, last)
 
 
-def missing(stream: str) -> StreamMissing:
+def missing_stream(stream: str) -> StreamMissing:
     """The error of whoever needs a stream that is not there."""
     return StreamMissing(
         f"there is no stream {stream}; a running operator makes it within a minute, without what was in it: "
@@ -103,7 +103,7 @@ def missing(stream: str) -> StreamMissing:
     )
 
 
-def check_place(stream: str, bounds: StreamBounds, place: int, created: str | None) -> None:
+def check_cursor(stream: str, bounds: StreamBounds, place: int, created: str | None) -> None:
     """Whether a stream is the one, created then, that reached `place` once. Raises StreamReplaced."""
     if created is not None and created != bounds.created:
         raise StreamReplaced(

@@ -29,7 +29,7 @@ class StreamRule:
     remedy: str
 
 
-RULES: Final = (
+STREAM_RULES: Final = (
     StreamRule(
         "retention",
         ("limits",),
@@ -42,20 +42,20 @@ RULES: Final = (
     StreamRule("subject_transform", (None,), "subjects say who an event is for; edit the stream"),
 )
 # Who may publish anything at all could otherwise delete every event with a header, or have the server publish anywhere.
-NO_POWERS: Final = (
+PUBLISHER_RULES: Final = (
     StreamRule("allow_msg_schedules", (False,), "publishers could reach every subject; make the stream anew"),
     StreamRule("allow_rollup_hdrs", (False,), "publishers could delete all events; edit the stream"),
 )
 
 
-def flaws(
+def find_flaws(
     wanted: Mapping[str, Any], config: Mapping[str, Any], rules: Sequence[StreamRule]
 ) -> tuple[StreamFlaw, ...]:
     """What is wrong with a stream's configuration, where `wanted` is how Heed would make it."""
     return (*_broken(wanted["name"], config, rules), *_uncovered(wanted, config))
 
 
-def refusals(name: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[StreamFlaw, ...]:
+def find_refusals(name: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[StreamFlaw, ...]:
     """That a stream is full and refuses what is new: one more message of the usual size."""
     if config.get("discard") != "new" or not (messages := state["messages"]):
         return ()

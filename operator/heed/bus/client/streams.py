@@ -13,24 +13,31 @@ from typing import Any, Final
 
 from heed import names
 from heed.bus.client.connection import ApiRefused, Connection
-from heed.bus.client.stream_rules import NO_POWERS, RULES, StreamFlaw, StreamRule, flaws, refusals
+from heed.bus.client.stream_rules import (
+    PUBLISHER_RULES,
+    STREAM_RULES,
+    StreamFlaw,
+    StreamRule,
+    find_flaws,
+    find_refusals,
+)
 from heed.errors import BusUnavailable, StreamConflict
 from heed.settings import StreamSettings
 
 log = logging.getLogger(__name__)
 
-NOT_FOUND: Final = 10059
-NAME_IN_USE: Final = 10058
-SUBJECTS_OVERLAP: Final = 10065
-LOOK_EVERY: Final = 15.0
+ERR_STREAM_NOT_FOUND: Final = 10059
+ERR_STREAM_NAME_IN_USE: Final = 10058
+ERR_SUBJECTS_OVERLAP: Final = 10065
+CHECK_INTERVAL_S: Final = 15.0
 RETRY_DELAY_S: Final = 5.0
-MIN_SERVER: Final = (2, 14)
-MIN_PAYLOAD: Final = 8192  # bytes; less holds no dead letter's cause beside the headers of an event
-GOOD_PAYLOAD: Final = 256 * 1024  # bytes; an emitted event may have 192 KiB
-_SECOND: Final = 1_000_000_000
+MIN_SERVER_VERSION: Final = (2, 14)
+MIN_PAYLOAD_BYTES: Final = 8192  # bytes; less holds no dead letter's cause beside the headers of an event
+RECOMMENDED_PAYLOAD_BYTES: Final = 256 * 1024  # bytes; an emitted event may have 192 KiB
+_SECOND_NS: Final = 1_000_000_000
 # One reader per Agent is one consumer; from nats-server 2.15 on, a stream that says nothing takes no more than 1000.
 MAX_CONSUMERS: Final = 100_000
-_LIMITS: Final = (
+_COMPARED_FIELDS: Final = (
     "max_consumers",
     "max_bytes",
     "max_age",
@@ -47,7 +54,7 @@ async def ensure_streams(connection: Connection, settings: StreamSettings) -> No
     for wanted, rules in _wanted(settings):
         info = await _ensure(connection, wanted)
         config = wanted if info is None else info["config"]
-        if found := flaws(wanted, config, rules):
+        if found := find_flaws(wanted, config, rules):
             raise StreamConflict("\n".join(map(str, found)))
         _compare(config, wanted)
 
@@ -56,18 +63,19 @@ def check_broker(connection: Connection) -> None:
     """Say what of a broker is less than Heed is made for. Raises StreamConflict where that is too little."""
     version, most = connection.server_version, connection.max_payload
     extra: dict[str, Any] = {"url": connection.url}
-    if version and version < MIN_SERVER:
+    if version and version < MIN_SERVER_VERSION:
         older = {
             "version": ".".join(map(str, version)),
-            "wanted": ".".join(map(str, MIN_SERVER)) + " or newer",
+            "wanted": ".".join(map(str, MIN_SERVER_VERSION)) + " or newer",
         }
         log.warning("nats-server is older than Heed is tested with; upgrade it", extra={**extra, **older})
-    if most < MIN_PAYLOAD:
+    if most < MIN_PAYLOAD_BYTES:
         raise StreamConflict(
-            f"the broker takes messages of {most} bytes at most, and Heed needs {MIN_PAYLOAD}; raise its max_payload"
+            f"the broker takes messages of {most} bytes at most, and Heed needs {MIN_PAYLOAD_BYTES}; "
+            "raise its max_payload"
         )
-    if most < GOOD_PAYLOAD:
-        sizes = {"max_payload": most, "wanted": GOOD_PAYLOAD}
+    if most < RECOMMENDED_PAYLOAD_BYTES:
+        sizes = {"max_payload": most, "wanted": RECOMMENDED_PAYLOAD_BYTES}
         log.warning(
             "the broker takes less than Agents may emit; raise its max_payload", extra={**extra, **sizes}
         )
@@ -87,7 +95,7 @@ async def keep_streams(
             changed.clear()
             kept = connection.is_connected and await _keep(connection, settings, found)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY if kept else RETRY_DELAY_S):
+                async with asyncio.timeout(CHECK_INTERVAL_S if kept else RETRY_DELAY_S):
                     await changed.wait()
     finally:
         unwatch()
@@ -120,14 +128,17 @@ async def _look(
         lost = "what it held, and what was published since"
         log.warning("stream was missing and was made anew", extra={"stream": name, "lost": lost})
         return ()
-    wrong = (*flaws(wanted, info["config"], rules), *refusals(name, info["config"], info["state"]))
+    wrong = (*find_flaws(wanted, info["config"], rules), *find_refusals(name, info["config"], info["state"]))
     for flaw in wrong:
         log.error("stream loses or refuses events", extra={"error": str(flaw)})
     return wrong
 
 
 def _wanted(settings: StreamSettings) -> list[tuple[dict[str, Any], tuple[StreamRule, ...]]]:
-    return [(_events_stream(settings), (*RULES, *NO_POWERS)), (_dead_stream(settings), RULES)]
+    return [
+        (_events_stream(settings), (*STREAM_RULES, *PUBLISHER_RULES)),
+        (_dead_stream(settings), STREAM_RULES),
+    ]
 
 
 async def _ensure(connection: Connection, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -140,7 +151,7 @@ async def _info(connection: Connection, name: str) -> dict[str, Any] | None:
     try:
         return await connection.api(f"STREAM.INFO.{name}")
     except ApiRefused as error:
-        if error.err_code == NOT_FOUND:
+        if error.err_code == ERR_STREAM_NOT_FOUND:
             return None
         raise
 
@@ -151,7 +162,7 @@ async def _create(connection: Connection, wanted: Mapping[str, Any]) -> dict[str
     try:
         await connection.api(f"STREAM.CREATE.{name}", wanted)
     except ApiRefused as error:
-        if error.err_code == SUBJECTS_OVERLAP:
+        if error.err_code == ERR_SUBJECTS_OVERLAP:
             remedy = (
                 "another stream takes some of them; see nats stream ls --subjects, and change or delete it"
             )
@@ -160,7 +171,7 @@ async def _create(connection: Connection, wanted: Mapping[str, Any]) -> dict[str
         if "consumers" in error.description and wanted["max_consumers"] > 0:
             return await _create(connection, {**wanted, "max_consumers": -1})  # the account allows fewer
         # Someone with other settings was quicker: theirs is as good as any that was there before.
-        if error.err_code != NAME_IN_USE or (found := await _info(connection, name)) is None:
+        if error.err_code != ERR_STREAM_NAME_IN_USE or (found := await _info(connection, name)) is None:
             raise
         return found
     log.info("stream created", extra={"stream": name})
@@ -168,7 +179,7 @@ async def _create(connection: Connection, wanted: Mapping[str, Any]) -> dict[str
 
 
 def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for field in _LIMITS:
+    for field in _COMPARED_FIELDS:
         if found.get(field) != wanted[field]:
             extra = {
                 "stream": wanted["name"],
@@ -205,8 +216,8 @@ def _stream(
         "max_msgs_per_subject": -1,
         "max_msg_size": -1,
         "max_bytes": max_bytes or -1,
-        "max_age": max_age * _SECOND,
+        "max_age": max_age * _SECOND_NS,
         "num_replicas": settings.replicas,
-        "duplicate_window": window * _SECOND,
+        "duplicate_window": window * _SECOND_NS,
         "allow_direct": True,
     }

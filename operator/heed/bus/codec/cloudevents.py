@@ -28,11 +28,11 @@ from heed.core.codec.cloudevents_json import (
 from heed.core.codec.strict_json import Unreadable, shorten_json
 from heed.core.events import Event, Extension, MalformedMessage
 
-__all__ = ["STRUCTURED", "decode", "encode", "encode_value", "event_from_json", "event_to_json"]
+__all__ = ["STRUCTURED_HEADERS", "decode", "encode", "encode_value", "event_from_json", "event_to_json"]
 
-PREFIX: Final = "ce-"
+ATTRIBUTE_PREFIX: Final = "ce-"
 _STRUCTURED: Final = "application/cloudevents"
-STRUCTURED: Final = {"Content-Type": "application/cloudevents+json"}
+STRUCTURED_HEADERS: Final = {"Content-Type": "application/cloudevents+json"}
 _PLAIN = re.compile(r"[!#$&-~]*")
 _SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _RAW = re.compile(r'[^"%\ufffd]*')  # stands for itself
@@ -60,7 +60,7 @@ def encode(event: Event) -> tuple[dict[str, str], bytes]:
     In binary mode, except for text that would come back from it as bytes, or as no data at all.
     """
     if isinstance(event.data, str) and not _is_text_of_its_bytes(event.data, event.datacontenttype):
-        return dict(STRUCTURED), _json(event_to_json(event))
+        return dict(STRUCTURED_HEADERS), _json(event_to_json(event))
     payload = write_data(event)
     attributes: dict[str, Extension] = {"specversion": SPECVERSION}
     attributes |= {"id": event.id, "source": event.source, "type": event.type}
@@ -70,7 +70,7 @@ def encode(event: Event) -> tuple[dict[str, str], bytes]:
         binary = isinstance(event.data, bytes)
         attributes["datacontenttype"] = "application/octet-stream" if binary else "application/json"
     attributes.update(sorted(event.extensions.items()))
-    return {PREFIX + name: encode_value(value) for name, value in attributes.items()}, payload
+    return {ATTRIBUTE_PREFIX + name: encode_value(value) for name, value in attributes.items()}, payload
 
 
 def _is_text_of_its_bytes(text: str, datacontenttype: str | None) -> bool:
@@ -125,8 +125,8 @@ def _read(headers: Mapping[str, str], payload: bytes) -> Event:
     content_type = ""
     for header, value in headers.items():
         name = header.lower()
-        if name.startswith(PREFIX):
-            attributes.setdefault(name[len(PREFIX) :], value)
+        if name.startswith(ATTRIBUTE_PREFIX):
+            attributes.setdefault(name[len(ATTRIBUTE_PREFIX) :], value)
         elif name == "content-type":
             content_type = content_type or value.strip()
     if content_type and content_type.lower().startswith(_STRUCTURED):
@@ -136,7 +136,7 @@ def _read(headers: Mapping[str, str], payload: bytes) -> Event:
     if not attributes:
         return _read_bare(payload, content_type)
     decoded = {
-        name: value if _RAW.fullmatch(value) else decode_value(PREFIX + name, value)
+        name: value if _RAW.fullmatch(value) else decode_value(ATTRIBUTE_PREFIX + name, value)
         for name, value in attributes.items()
     }
     if content_type:

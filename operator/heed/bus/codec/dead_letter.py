@@ -12,13 +12,13 @@ from heed.bus.codec.cloudevents import decode_value, encode_value
 from heed.core.codec.strict_json import Unreadable
 from heed.core.events import Redrive
 
-PREFIX: Final = "Heed-Dead-"
-LOST: Final = "Heed-Dead-Lost"
-TASK: Final = "Heed-Dead-Task"
+DEAD_LETTER_PREFIX: Final = "Heed-Dead-"
+HEADER_LOST: Final = "Heed-Dead-Lost"
+HEADER_DEAD_TASK: Final = "Heed-Dead-Task"
 UNPUBLISHABLE: Final = "Unpublishable"
-TASK_LOST: Final = "Heed-Dead-Task-Lost"
-MAX_MESSAGE: Final = 1024
-MAX_HEADERS: Final = 65_535  # JetStream's own limit
+HEADER_TASK_LOST: Final = "Heed-Dead-Task-Lost"
+MAX_CAUSE_BYTES: Final = 1024
+MAX_HEADERS_BYTES: Final = 65_535  # JetStream's own limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +46,15 @@ class DeadLetter:
 
     def cause(self, name: str) -> str | None:
         """What `Heed-Dead-<name>` says."""
-        value = self.headers.get(PREFIX + name)
+        value = self.headers.get(DEAD_LETTER_PREFIX + name)
         try:
-            return None if value is None else decode_value(PREFIX + name, value)
+            return None if value is None else decode_value(DEAD_LETTER_PREFIX + name, value)
         except Unreadable:
             return value
 
     def number(self, name: str) -> int | None:
         """What `Heed-Dead-<name>` says, where that is a number."""
-        return number(self.headers.get(PREFIX + name, ""))
+        return parse_number(self.headers.get(DEAD_LETTER_PREFIX + name, ""))
 
     @property
     def attempt(self) -> int:
@@ -82,10 +82,10 @@ class DeadLetter:
         """Why it cannot be redriven, or None."""
         if self.cause("Code") == UNPUBLISHABLE:
             return "the Agent emitted it, and the broker can never take it; publish something smaller, then drop it"
-        original = f"{names.STREAM} {self.headers.get(PREFIX + 'Sequence', '?')} may still hold the event"
-        if LOST in self.headers:
+        original = f"{names.STREAM} {self.headers.get(DEAD_LETTER_PREFIX + 'Sequence', '?')} may still hold the event"
+        if HEADER_LOST in self.headers:
             return f"not all of the event fitted into the letter; publish it anew ({original})"
-        if TASK_LOST in self.headers:
+        if HEADER_TASK_LOST in self.headers:
             return f"the record of the task that it ended did not fit into the letter ({original})"
         if self.type is None or not names.is_type(self.type):
             return "the letter does not say of which type the event was"
@@ -95,19 +95,19 @@ class DeadLetter:
         return None
 
 
-def number(text: str) -> int | None:
+def parse_number(text: str) -> int | None:
     """The number that a header says, if it says one."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
-def original_of(letter: DeadLetter) -> OriginalMessage:
+def original_message(letter: DeadLetter) -> OriginalMessage:
     """The message as it was sent, as far as the letter has it."""
     return OriginalMessage(letter.cause("Subject") or "", _theirs(letter.headers), letter.payload)
 
 
-def redriven(letter: DeadLetter) -> OriginalMessage:
+def redriven_message(letter: DeadLetter) -> OriginalMessage:
     """The message again, for the Agent whose letter it is; the letter has no `refusal`."""
-    original = original_of(letter)
+    original = original_message(letter)
     subject = names.redrive_subject(letter.namespace, letter.agent, letter.type or "")
     headers = redrive_headers.write_redrive(letter.redrive)
     return OriginalMessage(subject, {**original.headers, **headers}, original.payload)
@@ -119,27 +119,27 @@ def read_original(message: Mapping[str, Any]) -> OriginalMessage:
     return OriginalMessage(message["subject"], _headers(block), base64.b64decode(message.get("data") or b""))
 
 
-def dead_letter(
+def encode_dead_letter(
     owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessage | None, max_payload: int
 ) -> tuple[dict[str, str], bytes]:
     """Headers and payload of the letter. What does not fit is left out, and a header says so.
 
     First the payload goes, as the headers tell what the event was; then a task's record; then the original's headers.
     """
-    cause, most = _cause(owed, letter, original), min(MAX_HEADERS, max_payload)
+    cause, most = _cause(owed, letter, original), min(MAX_HEADERS_BYTES, max_payload)
     if original is None:
-        return _fitting({**cause, LOST: "true"}, most), b""
+        return _fitting({**cause, HEADER_LOST: "true"}, most), b""
     headers = _fitting({**_theirs(original.headers), **cause}, most)
-    only_cause = _fitting({**cause, LOST: "true"}, most)
-    if size_of(headers) > most:
+    only_cause = _fitting({**cause, HEADER_LOST: "true"}, most)
+    if measure_headers(headers) > most:
         headers = only_cause
-    if size_of(headers) + len(original.payload) <= max_payload:
+    if measure_headers(headers) + len(original.payload) <= max_payload:
         return headers, original.payload
-    headers = _fitting({**headers, LOST: "true"}, most)
-    return (headers if size_of(headers) <= most else only_cause), b""
+    headers = _fitting({**headers, HEADER_LOST: "true"}, most)
+    return (headers if measure_headers(headers) <= most else only_cause), b""
 
 
-def size_of(headers: Mapping[str, str]) -> int:
+def measure_headers(headers: Mapping[str, str]) -> int:
     """The bytes that headers take on the wire (ADR-4)."""
     return 14 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
@@ -157,7 +157,9 @@ def _cause(owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessa
         "Task": letter.task,
     }
     return {
-        PREFIX + name: encode_value(_storable(value)) for name, value in values.items() if value is not None
+        DEAD_LETTER_PREFIX + name: encode_value(_storable(value))
+        for name, value in values.items()
+        if value is not None
     }
 
 
@@ -166,9 +168,12 @@ def _theirs(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fitting(headers: dict[str, str], most: int) -> dict[str, str]:
-    if size_of(headers) <= most or TASK not in headers:
+    if measure_headers(headers) <= most or HEADER_DEAD_TASK not in headers:
         return headers
-    return {**{name: value for name, value in headers.items() if name != TASK}, TASK_LOST: "true"}
+    return {
+        **{name: value for name, value in headers.items() if name != HEADER_DEAD_TASK},
+        HEADER_TASK_LOST: "true",
+    }
 
 
 def _storable(value: str | int) -> str | int:
@@ -177,14 +182,16 @@ def _storable(value: str | int) -> str | int:
 
 def _shortened(message: str) -> str:
     """At most 1 KiB when written as a header."""
-    while len(encode_value(_storable(message))) > MAX_MESSAGE:
+    while len(encode_value(_storable(message))) > MAX_CAUSE_BYTES:
         message = message[: len(message) * 3 // 4] + "…"
     return message
 
 
 def _is_ours(name: str) -> bool:
     # The broker acts on Nats- headers, and causes and redrives that the sender wrote are none.
-    return name.lower().startswith(("nats-", PREFIX.lower(), redrive_headers.PREFIX.lower()))
+    return name.lower().startswith(
+        ("nats-", DEAD_LETTER_PREFIX.lower(), redrive_headers.REDRIVE_PREFIX.lower())
+    )
 
 
 def _headers(block: bytes) -> dict[str, str]:

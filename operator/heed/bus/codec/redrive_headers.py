@@ -12,39 +12,45 @@ from heed.bus.codec.cloudevents import decode_value, encode_value
 from heed.core.codec.strict_json import Unreadable, parse_json
 from heed.core.events import MalformedMessage, Redrive
 
-PREFIX: Final = "Heed-Redrive-"
-LETTER: Final = "Heed-Redrive-Letter"
-ATTEMPT: Final = "Heed-Redrive-Attempt"
-SUBJECT: Final = "Heed-Redrive-Subject"
-TASK: Final = "Heed-Redrive-Task"
+REDRIVE_PREFIX: Final = "Heed-Redrive-"
+HEADER_LETTER: Final = "Heed-Redrive-Letter"
+HEADER_ATTEMPT: Final = "Heed-Redrive-Attempt"
+HEADER_SUBJECT: Final = "Heed-Redrive-Subject"
+HEADER_REDRIVEN_TASK: Final = "Heed-Redrive-Task"
 
 _LETTER = re.compile(r"[!-~]{1,128}")
-_ANY_DEPTH: Final = 1000  # it was decided from before
+_MAX_RECORD_DEPTH: Final = 1000  # it was decided from before
 _ATTEMPT = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def write_redrive(redrive: Redrive) -> dict[str, str]:
     """The headers of a redriven message."""
-    headers = {LETTER: redrive.letter, ATTEMPT: str(redrive.attempt)}
+    headers = {HEADER_LETTER: redrive.letter, HEADER_ATTEMPT: str(redrive.attempt)}
     if redrive.subject is not None:
-        headers[SUBJECT] = encode_value(redrive.subject)
-    return headers if redrive.task is None else {**headers, TASK: encode_value(redrive.task)}
+        headers[HEADER_SUBJECT] = encode_value(redrive.subject)
+    return headers if redrive.task is None else {**headers, HEADER_REDRIVEN_TASK: encode_value(redrive.task)}
 
 
 def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | MalformedMessage:
     """What the headers of a message on a redrive subject say. Never raises."""
-    letter, attempt, task = headers.get(LETTER, ""), headers.get(ATTEMPT, ""), headers.get(TASK)
+    letter, attempt, task = (
+        headers.get(HEADER_LETTER, ""),
+        headers.get(HEADER_ATTEMPT, ""),
+        headers.get(HEADER_REDRIVEN_TASK),
+    )
     if not is_letter_id(letter):
-        return _malformed(f"{LETTER} has to name a dead letter")
+        return _malformed(f"{HEADER_LETTER} has to name a dead letter")
     if not _ATTEMPT.fullmatch(attempt) or int(attempt) < 2:
-        return _malformed(f"{ATTEMPT} has to be a number from 2 on")
+        return _malformed(f"{HEADER_ATTEMPT} has to be a number from 2 on")
     try:
-        task = None if task is None else decode_value(TASK, task)
-        record = {} if task is None else parse_json(task.encode(), "BadRedrive", "not JSON", _ANY_DEPTH)
+        task = None if task is None else decode_value(HEADER_REDRIVEN_TASK, task)
+        record = (
+            {} if task is None else parse_json(task.encode(), "BadRedrive", "not JSON", _MAX_RECORD_DEPTH)
+        )
     except (Unreadable, UnicodeError, RecursionError):
-        return _malformed(f"{TASK} cannot be read")
+        return _malformed(f"{HEADER_REDRIVEN_TASK} cannot be read")
     if not isinstance(record, dict):
-        return _malformed(f"{TASK} is not the record of a task")
+        return _malformed(f"{HEADER_REDRIVEN_TASK} is not the record of a task")
     first = first_subject(subject, headers)
     return Redrive(letter, int(attempt), task, None if first == subject else first)
 
@@ -59,7 +65,7 @@ def first_subject(subject: str, headers: Mapping[str, str]) -> str:
     if not names.is_redrive(subject):
         return subject
     try:
-        first = decode_value(SUBJECT, headers.get(SUBJECT, ""))
+        first = decode_value(HEADER_SUBJECT, headers.get(HEADER_SUBJECT, ""))
     except Unreadable:
         return subject
     return first if names.type_of_subject(first) == names.type_of_subject(subject) else subject

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 from heed.core.type_patterns import covers, matches
 
-__all__ = ["covers", "disjoint", "matches", "overlap"]
+__all__ = ["covers", "matches", "merge_patterns", "overlap"]
 
 
-def disjoint(patterns: Iterable[str]) -> list[str]:
+def merge_patterns(patterns: Iterable[str]) -> list[str]:
     """Patterns that do not overlap and match at least all that `patterns` match, in a stable order.
 
     A pattern that another one covers goes. Two that overlap partly (`a.*` and `*.b`) give way to one that covers

@@ -74,7 +74,7 @@ class GapDetector:
             if doubt.gone:
                 return MessageLoss(_dropped(doubt), doubt.gone)
             if first > doubt.after + 1:
-                return MessageLoss(lost(doubt.after, first))
+                return MessageLoss(describe_loss(doubt.after, first))
             self._doubts.popleft()
         return None
 
@@ -83,6 +83,6 @@ def _dropped(doubt: _PossibleGap) -> str:
     return f"after {doubt.after} the stream dropped {doubt.gone} messages before they were read"
 
 
-def lost(after: int, first: int) -> str:
+def describe_loss(after: int, first: int) -> str:
     """Words for what is missing after a sequence in a stream that begins with `first` now."""
     return f"the stream dropped messages before they were read: it begins with {first}, {after} was the last one read"

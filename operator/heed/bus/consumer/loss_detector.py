@@ -10,12 +10,14 @@ from collections.abc import Callable
 from typing import Final
 
 from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
-from heed.bus.consumer.gaps import GapDetector, lost
+from heed.bus.consumer.gaps import GapDetector, describe_loss
 from heed.errors import BusUnavailable, StreamMissing
 from heed.util.clock import loop_time
 
-NEGLECT: Final = 1.0  # seconds without a request in which no stream drops what an idle reader got meanwhile
-UNHURRIED: Final = 1.0  # seconds; so that many readers share one question
+MAX_UNATTENDED_S: Final = (
+    1.0  # seconds without a request in which no stream drops what an idle reader got meanwhile
+)
+SHARED_CHECK_DELAY_S: Final = 1.0  # seconds; so that many readers share one question
 
 
 class LossDetector:
@@ -90,7 +92,7 @@ class LossDetector:
 
     def is_attended(self) -> bool:
         """Whether the consumer has been asked for more ever since the latest arrival, but for moments."""
-        return self._attended and loop_time() < self._attended_until + NEGLECT
+        return self._attended and loop_time() < self._attended_until + MAX_UNATTENDED_S
 
     async def silence(self) -> None:
         """All that came was handed out, and for a while nothing came."""
@@ -98,7 +100,7 @@ class LossDetector:
             count, position = self._gaps.count, self._gaps.sequence
             first = await self._ask(0)
             if first is not None and count == self._gaps.count and first > position + 1:
-                self._fail(lost(position, first), 0)
+                self._fail(describe_loss(position, first), 0)
 
     def nothing_missed(self) -> bool:
         """Whether all of ours that the stream holds no more has come, as far as it was sent."""
@@ -125,7 +127,7 @@ class LossDetector:
         """Find out whether something of ours was dropped, while it still can be seen."""
         while self._begun and (self._unsure or self._is_doubtful()):
             count, position, self._unsure = self._gaps.count, self._gaps.sequence, False
-            if (first := await self._ask(0 if self._is_doubtful() else UNHURRIED)) is None:
+            if (first := await self._ask(0 if self._is_doubtful() else SHARED_CHECK_DELAY_S)) is None:
                 return
             if (loss := self._gaps.settle(count, first)) is not None:
                 self._fail(loss.reason, loss.gone)

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heed.bus.client.connection import Connection
-from heed.bus.consumer.pull import BATCH, PullConsumer
+from heed.bus.consumer.pull import PULL_BATCH, PullConsumer
 from heed.errors import BusUnavailable, ReaderLost
 from heed.util.clock import loop_time
 
-SUBJECTS: Final = 32
-IDS: Final = 200_000
-STALL: Final = 5.0
-MESSAGE_ID: Final = "Nats-Msg-Id"
+MAX_SUBJECTS: Final = 32
+MAX_IDS_PER_SUBJECT: Final = 200_000
+STALL_TIMEOUT_S: Final = 5.0
+HEADER_MESSAGE_ID: Final = "Nats-Msg-Id"
 
 
 @dataclass(slots=True)
@@ -50,13 +50,13 @@ class PublishDedup:
         if seen is None or start < seen.start:  # type: ignore[operator]  # one stream, one kind of start
             seen = self._seen[key] = _SeenIds(start)
         self._seen.move_to_end(key)
-        while len(self._seen) > SUBJECTS:
+        while len(self._seen) > MAX_SUBJECTS:
             self._seen.popitem(last=False)
         async with seen.lock:
             if message_id not in seen.ids and seen.read_at <= asked_at:
                 await self._extend(stream, subject, seen)
             found = message_id in seen.ids
-        if len(seen.ids) > IDS and self._seen.get(key) is seen:
+        if len(seen.ids) > MAX_IDS_PER_SUBJECT and self._seen.get(key) is seen:
             del self._seen[key]
         return found
 
@@ -67,7 +67,7 @@ class PublishDedup:
         try:
             remaining = pull.pending
             while remaining > 0:
-                arrivals = await pull.take(min(BATCH, remaining), STALL)
+                arrivals = await pull.take(min(PULL_BATCH, remaining), STALL_TIMEOUT_S)
                 if not arrivals and await pull.is_through():
                     break  # the stream has dropped the others meanwhile
                 if not arrivals:
@@ -75,7 +75,7 @@ class PublishDedup:
                         f"stream {stream} stopped in the middle of {subject}; trying again may help"
                     )
                 remaining -= len(arrivals)
-                seen.ids.update((item.message.headers or {}).get(MESSAGE_ID, "") for item in arrivals)
+                seen.ids.update((item.message.headers or {}).get(HEADER_MESSAGE_ID, "") for item in arrivals)
                 seen.end = arrivals[-1].sequence
                 pull.release(sum(item.size for item in arrivals))
             seen.read_at = began

@@ -24,14 +24,14 @@ from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache
 from heed.bus.consumer.loss_detector import LossDetector
 from heed.errors import BusUnavailable, ReaderLost
 
-EXPIRY: Final = 30.0  # of a request for news
-TURN: Final = 2.0  # seconds for which what is known to be there may take to come
-PATIENCE: Final = 5.0  # beyond either, until a request counts as lost
-BATCH: Final = 500
-INACTIVE: Final = 120.0
-FIRST: Final = 1.0  # seconds that a message which is there may take to come
-A_WHILE: Final = 1.0  # seconds between two looks whether it still waits for its turn
-_SECOND: Final = 1_000_000_000
+NEWS_EXPIRY_S: Final = 30.0  # of a request for news
+TURN_EXPIRY_S: Final = 2.0  # seconds for which what is known to be there may take to come
+OVERDUE_GRACE_S: Final = 5.0  # beyond either, until a request counts as lost
+PULL_BATCH: Final = 500
+INACTIVE_THRESHOLD_S: Final = 120.0
+FIRST_MESSAGE_TIMEOUT_S: Final = 1.0  # seconds that a message which is there may take to come
+TURN_POLL_INTERVAL_S: Final = 1.0  # seconds between two looks whether it still waits for its turn
+_SECOND_NS: Final = 1_000_000_000
 
 
 @dataclass(slots=True)  # not frozen: one is made for every message
@@ -110,7 +110,7 @@ class PullConsumer:
         assert self._losses is not None
         self._ask_for_news()
         if self.pending and not self._arrivals and self._failure is None:
-            await self._wait(FIRST)
+            await self._wait(FIRST_MESSAGE_TIMEOUT_S)
         after = await surveyor.fresh()
         if after.created != before.created:
             raise BusUnavailable(f"stream {self._stream} was replaced just now; trying again will help")
@@ -132,7 +132,7 @@ class PullConsumer:
                     await self._losses.silence()
                     self.check()
                 return []
-            await self._wait(max(end - now, A_WHILE))
+            await self._wait(max(end - now, TURN_POLL_INTERVAL_S))
         taken = [self._arrivals.popleft() for _ in range(min(limit, ready))]
         self.reached = taken[-1].sequence if taken else self.reached
         self._ask_for_more()  # it comes while these are being decided
@@ -200,7 +200,7 @@ class PullConsumer:
             "ack_policy": "none",
             "mem_storage": True,
             "num_replicas": 1,
-            "inactive_threshold": int(INACTIVE * _SECOND),
+            "inactive_threshold": int(INACTIVE_THRESHOLD_S * _SECOND_NS),
             "description": self._connection.name,
             **config,
         }
@@ -216,7 +216,7 @@ class PullConsumer:
 
     def _ask_for_more(self) -> None:
         """See that there is a request at the server, or that it will be sent when its turn comes."""
-        if self._asked > 0 or len(self._arrivals) >= BATCH or self._failure is not None:
+        if self._asked > 0 or len(self._arrivals) >= PULL_BATCH or self._failure is not None:
             return
         if self.to_come or self._stopped_short:
             self._credit.want()
@@ -224,16 +224,16 @@ class PullConsumer:
             self._ask_for_news()
 
     def _ask_for_news(self) -> None:
-        self._ask(BATCH, self._connection.credits.standing(), EXPIRY)
+        self._ask(PULL_BATCH, self._connection.credits.standing(), NEWS_EXPIRY_S)
 
     def _take_turn(self, size: int) -> None:
-        self._ask(max(1, min(BATCH, self.to_come)), size, TURN)
+        self._ask(max(1, min(PULL_BATCH, self.to_come)), size, TURN_EXPIRY_S)
 
     def _ask(self, batch: int, size: int, expiry: float) -> None:
         loop = asyncio.get_running_loop()
         self._asked, self._batch, self._bytes = batch, batch, size
-        self._overdue = loop.call_later(expiry + PATIENCE, self._fail, "the server forgot a request")
-        request = {"batch": batch, "max_bytes": size, "expires": int(expiry * _SECOND)}
+        self._overdue = loop.call_later(expiry + OVERDUE_GRACE_S, self._fail, "the server forgot a request")
+        request = {"batch": batch, "max_bytes": size, "expires": int(expiry * _SECOND_NS)}
         self._asking = asyncio.create_task(self._send(request))
         if self._losses is not None:
             self._losses.asked(loop.time() + expiry)

@@ -19,7 +19,7 @@ from heed.core.events import MalformedMessage, Received
 from heed.errors import ReaderLost, StreamMissing
 from heed.util.cpu_turns import turns
 
-TURN: Final = 0.005  # seconds of decoding
+DECODE_TURN_S: Final = 0.005  # seconds of decoding
 _EPOCH: Final = datetime(1970, 1, 1)
 
 
@@ -77,9 +77,9 @@ class CursorReader:
         for item in arrivals:
             if clock() > end:
                 await turns().take()
-                end = clock() + TURN
+                end = clock() + DECODE_TURN_S
             if self._is_wanted(item.message.subject):
-                found.append(received(item))
+                found.append(decode_pulled(item))
                 self._held.append((item.sequence, item.size))
             else:
                 self._pull.release(item.size)
@@ -133,15 +133,17 @@ class CursorReader:
         return self._exact or any(matches(pattern, subject) for pattern in self._subjects)
 
 
-def received(arrival: PulledMessage) -> Received:
+def decode_pulled(arrival: PulledMessage) -> Received:
     """A message of a consumer, decoded."""
     message = arrival.message
-    return receive(
-        arrival.sequence, stream_time(arrival.at), message.subject, message.headers or {}, message.data
+    return decode_message(
+        arrival.sequence, format_stream_time(arrival.at), message.subject, message.headers or {}, message.data
     )
 
 
-def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], payload: bytes) -> Received:
+def decode_message(
+    sequence: int, at: str, subject: str, headers: Mapping[str, str], payload: bytes
+) -> Received:
     """A stream's message, decoded. Whether it is a redriven dead letter, only a redrive subject can say."""
     event, redrive = decode(headers, payload, subject), None
     if names.is_redrive(subject):
@@ -150,10 +152,10 @@ def receive(sequence: int, at: str, subject: str, headers: Mapping[str, str], pa
     return Received(sequence, at, subject, event, redrive)
 
 
-def receive_stored(sequence: int, at: str, original: OriginalMessage) -> Received:
+def decode_stored(sequence: int, at: str, original: OriginalMessage) -> Received:
     """A message that was asked for by its place, decoded as if a reader had brought it."""
     headers = {name: value for name, value in original.headers.items() if _is_token(name)}
-    return receive(sequence, at, original.subject, headers, original.payload)
+    return decode_message(sequence, at, original.subject, headers, original.payload)
 
 
 def _is_token(name: str) -> bool:
@@ -161,7 +163,7 @@ def _is_token(name: str) -> bool:
     return name.isascii() and not any(map(str.isspace, name))
 
 
-def stream_time(nanoseconds: int) -> str:
+def format_stream_time(nanoseconds: int) -> str:
     """RFC 3339 in UTC with microseconds, always six digits of them: the same text in every process."""
     seconds, microseconds = divmod(nanoseconds // 1000, 1_000_000)
     return f"{_second(seconds)}.{microseconds:06d}Z"

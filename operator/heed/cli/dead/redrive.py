@@ -10,7 +10,13 @@ from typing import Final, Literal
 import click
 
 from heed import names
-from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore, RedriveOutcome, settled
+from heed.bus.dead_letters import (
+    DeadLetterEntry,
+    DeadLetterFilter,
+    DeadLetterStore,
+    RedriveOutcome,
+    settled_outcome,
+)
 from heed.cli.dead.render import line
 from heed.cli.prog_name import program
 
@@ -76,7 +82,7 @@ async def redrive(
     told: list[RedriveReport] = []
     async for batch in _chosen(letters, selection, ids, told, payloads=not dry_run):
         if dry_run:
-            outcomes = [settled(found) or RedriveOutcome(found.letter, "planned") for found in batch]
+            outcomes = [settled_outcome(found) or RedriveOutcome(found.letter, "planned") for found in batch]
         else:
             outcomes = await letters.redrive(batch, sent)
         told += map(_told, outcomes)

@@ -10,7 +10,7 @@ import click
 
 from heed import names
 from heed.bus.codec.cloudevents import decode, event_to_json
-from heed.bus.codec.dead_letter import LOST, OriginalMessage, original_of
+from heed.bus.codec.dead_letter import HEADER_LOST, OriginalMessage, original_message
 from heed.bus.dead_letters import DeadLetterEntry
 from heed.cli.output import paint
 from heed.cli.prog_name import program
@@ -83,10 +83,10 @@ def show_letter(found: DeadLetterEntry, now: datetime) -> None:
         }
         kind = {"datacontenttype": event.datacontenttype} if event.datacontenttype else {}
         _section("Event", (attributes | kind).items())
-        _block("Data", _lost if LOST in letter.headers else _data(event.data))
+        _block("Data", _lost if HEADER_LOST in letter.headers else _data(event.data))
     else:
         _section("Headers", original.headers.items())
-        _block("Payload", _lost if LOST in letter.headers else _data(original.payload))
+        _block("Payload", _lost if HEADER_LOST in letter.headers else _data(original.payload))
     if (task := _task(found)) is not None:
         _block("Task", _data(task))
     click.echo(f"\n{_next(found)}")
@@ -110,7 +110,7 @@ def line(text: str) -> str:
 
 
 def _read(found: DeadLetterEntry) -> tuple[Event | MalformedMessage, OriginalMessage]:
-    original = original_of(found.letter)
+    original = original_message(found.letter)
     return decode(original.headers, original.payload, original.subject), original
 
 
