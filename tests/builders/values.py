@@ -17,6 +17,15 @@ def normalised(value: Any) -> Any:
     return value
 
 
+def json_refusal(value: float) -> str:
+    """Why Python's `json` does not write a number, in its own words: they differ from version to version."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        return str(error)
+    raise AssertionError(f"{value} is JSON")
+
+
 def stored(status: dict[str, Any]) -> dict[str, Any]:
     """A status that has been written to the API server and read again."""
     result: dict[str, Any] = normalised(json.loads(json.dumps(status)))

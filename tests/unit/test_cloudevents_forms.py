@@ -1,5 +1,6 @@
 """What a content type makes of bytes, and the bytes of data: there and back, and what is refused."""
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from heed.core.codec.cloudevents_json import (
     write_data,
 )
 from heed.core.events import Event
+from tests.builders.values import json_refusal
 from tests.unit.messages import refused
 
 
@@ -85,14 +87,14 @@ def test_data_are_written_by_their_content_type(data: Any, kind: str | None, bod
     [
         ([1], "text/plain", "data of text/plain cannot be list; send a string, or application/json"),
         (
-            float("inf"),
+            inf,
             None,
-            "data cannot be written as JSON: Out of range float values are not JSON compliant",
+            f"data cannot be written as JSON: {json_refusal(inf)}",
         ),
         (
-            float("inf"),
+            inf,
             "application/x+json",
-            "data cannot be written as application/x+json: Out of range float values are not JSON compliant",
+            f"data cannot be written as application/x+json: {json_refusal(inf)}",
         ),
     ],
 )

@@ -24,6 +24,7 @@ from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, received
 from tests.builders.policies import allowed, document, policy, restricted
+from tests.builders.values import json_refusal
 from tests.unit.steps import handled, routed
 
 AGENT_ = program({})
@@ -137,7 +138,7 @@ def test_an_event_is_not_emitted_too_far_from_its_origin() -> None:
         (
             {"type": "x", "data": float("nan")},
             "BadEvent",
-            "x cannot be emitted: Out of range float values are not JSON compliant",
+            f"x cannot be emitted: {json_refusal(float('nan'))}",
         ),
     ],
 )
