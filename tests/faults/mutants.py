@@ -21,7 +21,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import loop, task_deadlines
-from heed.engine.batch import DecisionBatch, still_owed
+from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.ports import Reader, StoredLedger, TaskRunner
 from heed.local.ledger_store import KeyValueLedgerStore
 
@@ -45,11 +45,11 @@ def effects_before_commit() -> None:
 
     async def early(self: loop.AgentLoop, ledger: Ledger, batch: DecisionBatch) -> None:
         if self._performer is not None:
-            self._performer.perform(still_owed(ledger, batch.decisions))
+            self._performer.perform(effects_still_owed(ledger, batch.decisions))
         await commit(self, ledger, batch)
 
     loop.AgentLoop._commit = early  # type: ignore[method-assign]
-    loop.still_owed = lambda ledger, decisions: iter(())  # type: ignore[attr-defined]
+    loop.effects_still_owed = lambda ledger, decisions: iter(())  # type: ignore[attr-defined]
 
 
 def cursor_apart() -> None:
@@ -151,7 +151,7 @@ def waiting_overtaken() -> None:
 
 def deadlines_forgotten() -> None:
     """Nobody looks at the deadlines of tasks."""
-    task_deadlines.due = lambda ledger, now, since: iter(())
+    task_deadlines.due_tasks = lambda ledger, now, since: iter(())
 
 
 MUTANTS: dict[str, Mutant] = {

@@ -154,7 +154,7 @@ async def lives_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lives]:
     clock = Clock()
     monkeypatch.setattr(loop, "time", clock)
     monkeypatch.setattr(loop, "asyncio", clock)
-    monkeypatch.setattr(loop, "FLUSH_AFTER", 0.001)
+    monkeypatch.setattr(loop, "FLUSH_DELAY_S", 0.001)
     lives = Lives(clock)
     decide = Guarded.decide
 

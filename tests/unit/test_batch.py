@@ -7,7 +7,7 @@ import pytest
 from heed.core.decision.model import DEFERRED_BYTES, SESSION_BYTES, Decision
 from heed.core.effects import CancelTask, Effect, StartTask
 from heed.core.ledger.ledger import Ledger
-from heed.engine.batch import DecisionBatch, still_owed
+from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.rate_limit import CommitRate
 from tests.builders.events import received
 from tests.unit.inmemory import message, pending, with_tasks
@@ -85,4 +85,4 @@ def test_a_start_is_still_owed_only_where_the_ledger_owes_it() -> None:
         replace(handled(2), effects=(starts[1], others[1], starts[2])),
     ]
 
-    assert list(still_owed(ledger, decisions)) == [others[0], starts[0], others[1]]
+    assert list(effects_still_owed(ledger, decisions)) == [others[0], starts[0], others[1]]

@@ -16,7 +16,7 @@ from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine import batching
 from heed.engine.batch import DecisionBatch
-from heed.engine.batching import TURN, DecisionBatcher
+from heed.engine.batching import DECIDE_TURN_S, DecisionBatcher
 from heed.engine.deferred_queue import DeferredQueue
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
@@ -125,13 +125,13 @@ def test_a_batch_is_full_where_as_many_wait_as_may_or_few_enough_again(
 
 
 async def test_a_turn_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(100 + number * TURN / 2 for number in range(100))
+    clock = iter(100 + number * DECIDE_TURN_S / 2 for number in range(100))
     monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     desk, batch = Desk(), DecisionBatch(THERE)
 
     assert await desk.some(batch, event(1), event(2), event(3)) == (True, [3])
 
-    assert batch.took == [pytest.approx(TURN / 2)] * 2
+    assert batch.took == [pytest.approx(DECIDE_TURN_S / 2)] * 2
 
 
 async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> None:

@@ -12,7 +12,7 @@ from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Received, Redrive
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dump, owed_effects, settle
-from heed.engine.batch import still_owed
+from heed.engine.batch import effects_still_owed
 from tests.builders.agents import AGENT, NAMESPACE, job, program
 from tests.builders.decisions import after, emitted, fold, only_task, states
 from tests.builders.events import received, task_end
@@ -190,7 +190,7 @@ def test_a_start_that_is_still_owed_dies_with_its_task() -> None:
     decision = decide(WORKING, started.ledger, told(2, task))
 
     assert not [effect for effect in owed_effects(decision.ledger) if isinstance(effect, StartTask)]
-    batch = list(still_owed(decision.ledger, [started, decision]))
+    batch = list(effects_still_owed(decision.ledger, [started, decision]))
     assert [type(effect) for effect in batch] == [Publish, CancelTask]
     assert settle(decision.ledger, started.effects) is decision.ledger
     left(decision, task)

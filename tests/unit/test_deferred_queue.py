@@ -13,7 +13,13 @@ from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS, DeferredEvents
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
-from heed.engine.deferred_queue import AT_ONCE, EACH, MOST, DeferredQueue, only_inbox
+from heed.engine.deferred_queue import (
+    MAX_FETCHED_EVENTS,
+    MAX_GROWTH_BYTES,
+    SESSION_BYTES,
+    DeferredQueue,
+    is_inbox_only,
+)
 from heed.engine.rate_limit import CommitRate
 from tests.builders.events import received
 from tests.unit.inmemory import CREATED, Bus, message, pending, sequences
@@ -45,15 +51,19 @@ def all_of(places: range) -> list[Received]:
 
 
 def test_plenty_of_room_is_not_counted() -> None:
-    assert backlog(size=FULL - MOST - 1).room(DecisionBatch(Ledger())) is None
-    assert backlog(size=FULL - MOST).room(DecisionBatch(Ledger())) == Headroom(KEPT + MOST, KEPT)
+    assert backlog(size=FULL - MAX_GROWTH_BYTES - 1).room(DecisionBatch(Ledger())) is None
+    assert backlog(size=FULL - MAX_GROWTH_BYTES).room(DecisionBatch(Ledger())) == Headroom(
+        KEPT + MAX_GROWTH_BYTES, KEPT
+    )
 
 
 def test_before_a_status_was_read_nothing_is_taken() -> None:
     made = DeferredQueue(Bus(), PACE)
 
     assert (made.size, made.flying) == (0, 0)
-    assert made.room(DecisionBatch(Ledger(), growth=FULL - MOST)) == Headroom(KEPT + MOST, KEPT)
+    assert made.room(DecisionBatch(Ledger(), growth=FULL - MAX_GROWTH_BYTES)) == Headroom(
+        KEPT + MAX_GROWTH_BYTES, KEPT
+    )
 
 
 def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
@@ -116,15 +126,17 @@ async def test_those_that_waited_longest_are_fetched_from_the_ledgers_stream() -
 async def test_no_more_at_once_than_so_many() -> None:
     bus = Bus()
 
-    await backlog(bus).fetch(DecisionBatch(waiting(*range(1, AT_ONCE + 2))))
+    await backlog(bus).fetch(DecisionBatch(waiting(*range(1, MAX_FETCHED_EVENTS + 2))))
 
-    assert bus.fetched[0][0] == list(range(1, AT_ONCE + 1))
+    assert bus.fetched[0][0] == list(range(1, MAX_FETCHED_EVENTS + 1))
 
 
-@pytest.mark.parametrize(("free", "places"), [(EACH - 1, 1), (EACH, 2), (5 * EACH, 6)])
+@pytest.mark.parametrize(
+    ("free", "places"), [(SESSION_BYTES - 1, 1), (SESSION_BYTES, 2), (5 * SESSION_BYTES, 6)]
+)
 async def test_no_more_than_may_fit(free: int, places: int) -> None:
     bus = Bus()
-    pace = CommitRate(budget=3 * EACH)  # so small that nothing is scarce
+    pace = CommitRate(budget=3 * SESSION_BYTES)  # so small that nothing is scarce
 
     await backlog(bus, size=pace.budget - pace.budget // 3 - free, pace=pace).fetch(
         DecisionBatch(waiting(*range(1, 90)))
@@ -134,10 +146,10 @@ async def test_no_more_than_may_fit(free: int, places: int) -> None:
 
 
 async def test_what_is_decided_meanwhile_is_taken_off_the_room() -> None:
-    bus, batch = Bus(), DecisionBatch(waiting(*range(1, 90)), growth=2 * EACH)
-    pace = CommitRate(budget=3 * EACH)
+    bus, batch = Bus(), DecisionBatch(waiting(*range(1, 90)), growth=2 * SESSION_BYTES)
+    pace = CommitRate(budget=3 * SESSION_BYTES)
 
-    await backlog(bus, size=pace.budget - pace.budget // 3 - 5 * EACH, pace=pace).fetch(batch)
+    await backlog(bus, size=pace.budget - pace.budget // 3 - 5 * SESSION_BYTES, pace=pace).fetch(batch)
 
     assert bus.fetched[0][0] == [1, 2, 3, 4]
 
@@ -153,11 +165,11 @@ async def test_events_of_sessions_that_exist_come_first_and_only_once() -> None:
 
 async def test_of_those_too_no_more_at_once_than_so_many() -> None:
     bus, digest = Bus(), names.waiting_digest("k")
-    places = DeferredEvents.of(dict.fromkeys(range(1, AT_ONCE + 9), digest))
+    places = DeferredEvents.of(dict.fromkeys(range(1, MAX_FETCHED_EVENTS + 9), digest))
 
     await backlog(bus, size=FULL).fetch(DecisionBatch(Ledger(sessions={"k": SESSION}, waiting=places)))
 
-    assert bus.fetched[0][0] == list(range(1, AT_ONCE + 1))
+    assert bus.fetched[0][0] == list(range(1, MAX_FETCHED_EVENTS + 1))
 
 
 @pytest.mark.parametrize(
@@ -271,8 +283,8 @@ async def test_a_look_that_found_nobody_to_ask_for_was_a_look() -> None:
 def test_only_the_inbox_is_read_on_from_so_many_until_a_tenth_of_them_is_gone(
     count: int, ahead: bool, only: bool
 ) -> None:
-    assert only_inbox(Ledger(waiting=DeferredEvents(dict.fromkeys(range(count), "k"))), ahead) is only
+    assert is_inbox_only(Ledger(waiting=DeferredEvents(dict.fromkeys(range(count), "k"))), ahead) is only
 
 
 def test_a_decision_that_waits_needs_no_more_than_its_place() -> None:
-    assert Decision(received(1), Ledger(), "waiting").growth < EACH
+    assert Decision(received(1), Ledger(), "waiting").growth < SESSION_BYTES

@@ -9,7 +9,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import StartTask
-from heed.engine.effect_executor import STARTS_AT_ONCE
+from heed.engine.effect_executor import MAX_CONCURRENT_STARTS
 from heed.errors import TaskRefused, TaskUnavailable
 from tests.builders.agents import job, program
 from tests.builders.decisions import after, only_task
@@ -23,13 +23,13 @@ from tests.unit.inmemory import AGENT, INBOX, Bench, pending, start, turns, with
 
 async def test_no_more_starts_at_once_than_so_many(bench: Bench) -> None:
     bench.runner.open.clear()
-    bench.performer().perform([start(f"t-{number}") for number in range(STARTS_AT_ONCE + 3)])
+    bench.performer().perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 3)])
     await turns()
 
-    assert bench.runner.at_once == STARTS_AT_ONCE
+    assert bench.runner.at_once == MAX_CONCURRENT_STARTS
     bench.runner.open.set()
     await turns()
-    assert len(bench.runner.started) == STARTS_AT_ONCE + 3
+    assert len(bench.runner.started) == MAX_CONCURRENT_STARTS + 3
     assert {work.agent for work, _ in bench.runner.started} == {AGENT}
 
 
@@ -107,12 +107,12 @@ async def test_a_start_is_given_up_where_the_ledger_does_not_owe_it(bench: Bench
 async def test_one_that_still_waits_for_its_turn_is_not_begun_once_it_is_given_up(bench: Bench) -> None:
     bench.runner.open.clear()
     performer = bench.performer()
-    performer.perform([start(f"t-{number}") for number in range(STARTS_AT_ONCE + 1)])
+    performer.perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 1)])
     await turns()
 
-    performer.keep(with_tasks(**{f"t-{number}": pending() for number in range(STARTS_AT_ONCE)}))
+    performer.keep(with_tasks(**{f"t-{number}": pending() for number in range(MAX_CONCURRENT_STARTS)}))
     bench.runner.open.set()
     await turns()
 
-    assert len(bench.runner.started) == STARTS_AT_ONCE
-    assert len(performer.take()) == STARTS_AT_ONCE
+    assert len(bench.runner.started) == MAX_CONCURRENT_STARTS
+    assert len(performer.take()) == MAX_CONCURRENT_STARTS

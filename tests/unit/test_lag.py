@@ -7,7 +7,7 @@ from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
-from heed.engine.lag import Lag, lag_of
+from heed.engine.lag import Lag, measure_lag
 from heed.engine.read_buffer import ReadBuffer
 from tests.builders.events import at, received
 from tests.unit.inmemory import Reader, turns
@@ -25,7 +25,7 @@ async def lag(
     inlet = ReadBuffer(reader)
     await turns()
     try:
-        return lag_of(Ledger(cursor=cursor), batches, inlet)
+        return measure_lag(Ledger(cursor=cursor), batches, inlet)
     finally:
         await inlet.close()
 

@@ -14,7 +14,7 @@ from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.engine import deferred_queue
 from heed.engine.lag import Lag
-from heed.engine.loop import STEADY
+from heed.engine.loop import STEADY_AFTER_S
 from heed.errors import BusUnavailable, HeedError, LedgerConflict, LedgerGone, LedgerUnavailable, ReaderLost
 from tests.builders.agents import program
 from tests.builders.events import received
@@ -263,7 +263,7 @@ async def test_after_trouble_even_a_conflict_waits(lives: Lives) -> None:
     assert life.troubles() == [("away", 0.1), ("written", 0.2), ("away", 0.4)]
 
 
-@pytest.mark.parametrize(("lived", "delay"), [(STEADY, 0.2), (STEADY + 0.1, 0.1)])
+@pytest.mark.parametrize(("lived", "delay"), [(STEADY_AFTER_S, 0.2), (STEADY_AFTER_S + 0.1, 0.1)])
 async def test_after_a_life_that_went_well_pauses_begin_anew(
     lives: Lives, lived: float, delay: float
 ) -> None:

@@ -263,7 +263,7 @@ def full_of(*idle: float, waiting: str | None = "new") -> Ledger:
 
 def pressed(lives: Lives, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Life:
     """An Agent without room, whose sessions are idle after a minute, and who looks for that at once."""
-    monkeypatch.setattr(task_deadlines, "IDLE_CHECK", 0.0)
+    monkeypatch.setattr(task_deadlines, "IDLE_CHECK_INTERVAL_S", 0.0)
     monkeypatch.setattr(task_deadlines, "SHORTEST", 0.001)
     agent = program(ASK, session={"idleTimeout": "60s"})
     life = lives.running(agent, ledger, NO_ROOM, pace=TIGHT)

@@ -6,7 +6,7 @@ import pytest
 
 from heed.api.status import Cursor
 from heed.core.ledger.ledger import Ledger
-from heed.engine.read_buffer import READ_AT_ONCE, ReadBuffer
+from heed.engine.read_buffer import READ_BATCH, ReadBuffer
 from heed.errors import ReaderLost
 from tests.builders.events import received
 from tests.patience import PATIENCE
@@ -36,9 +36,7 @@ async def test_each_read_asks_for_so_many_and_waits_so_long() -> None:
     await inlet.close()
 
 
-@pytest.mark.parametrize(
-    ("unread", "reads"), [(READ_AT_ONCE - 1, 2), (READ_AT_ONCE, 1), (READ_AT_ONCE + 1, 1)]
-)
+@pytest.mark.parametrize(("unread", "reads"), [(READ_BATCH - 1, 2), (READ_BATCH, 1), (READ_BATCH + 1, 1)])
 async def test_a_whole_read_is_decided_before_the_next_begins(unread: int, reads: int) -> None:
     reader = Reader([received(number) for number in range(1, unread + 1)])
     inlet = ReadBuffer(reader)

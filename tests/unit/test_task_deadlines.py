@@ -12,7 +12,15 @@ from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine import task_deadlines
 from heed.engine.effect_executor import EffectExecutor
-from heed.engine.task_deadlines import GRACE, IDLE_CHECK, LONGEST, SHORTEST, TaskDeadlines, due, next_due
+from heed.engine.task_deadlines import (
+    END_GRACE_S,
+    IDLE_CHECK_INTERVAL_S,
+    LONGEST,
+    SHORTEST,
+    TaskDeadlines,
+    due_tasks,
+    next_deadline,
+)
 from tests.builders.agents import job, program
 from tests.builders.decisions import after
 from tests.builders.events import at, received
@@ -37,34 +45,34 @@ def in_phase(phase: str) -> Ledger:
 def test_a_task_that_never_started_ends_at_its_deadline() -> None:
     ledger = in_phase("Owed")
 
-    assert list(due(ledger, seconds(60.9), since=0)) == []
-    assert [task_id for task_id, _ in due(ledger, seconds(61), since=0)] == list(ledger.pending_tasks)
-    assert next_due(ledger, seconds(0), since=0) == seconds(61)
+    assert list(due_tasks(ledger, seconds(60.9), since=0)) == []
+    assert [task_id for task_id, _ in due_tasks(ledger, seconds(61), since=0)] == list(ledger.pending_tasks)
+    assert next_deadline(ledger, seconds(0), since=0) == seconds(61)
 
 
 def test_a_started_one_gets_time_for_its_own_end_to_arrive() -> None:
     ledger = in_phase("Started")
 
-    assert list(due(ledger, seconds(61 + GRACE) - 0.1, since=0)) == []
-    assert len(list(due(ledger, seconds(61 + GRACE), since=0))) == 1
+    assert list(due_tasks(ledger, seconds(61 + END_GRACE_S) - 0.1, since=0)) == []
+    assert len(list(due_tasks(ledger, seconds(61 + END_GRACE_S), since=0))) == 1
 
 
 def test_after_an_absence_the_time_for_that_begins_anew() -> None:
     ledger, back = in_phase("Started"), seconds(3600)
 
-    assert list(due(ledger, back + GRACE - 0.1, since=back)) == []
-    assert next_due(ledger, back, since=back) == back + GRACE
+    assert list(due_tasks(ledger, back + END_GRACE_S - 0.1, since=back)) == []
+    assert next_deadline(ledger, back, since=back) == back + END_GRACE_S
 
 
 @pytest.mark.parametrize("phase", ["Cancelling", "Abandoned"])
 def test_what_is_being_stopped_has_no_deadline(phase: str) -> None:
-    assert next_due(in_phase(phase), seconds(0), since=0) is None
+    assert next_deadline(in_phase(phase), seconds(0), since=0) is None
 
 
 def test_no_timeout_no_deadline() -> None:
     agent = program({"start": [{"task": "work"}]}, tasks={"work": job()})
 
-    assert next_due(after(agent, received(1)), seconds(0), since=0) is None
+    assert next_deadline(after(agent, received(1)), seconds(0), since=0) is None
 
 
 # ── the timer ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,7 +176,7 @@ async def test_a_started_task_has_its_grace_from_when_the_life_began(kept: Kept)
 
     kept.begin(with_tasks(t=pending("Started", deadline=at(10))))
 
-    assert kept.delays == [GRACE]
+    assert kept.delays == [END_GRACE_S]
 
 
 async def test_nothing_rings_where_nothing_has_a_deadline(kept: Kept) -> None:
@@ -179,13 +187,13 @@ async def test_nothing_rings_where_nothing_has_a_deadline(kept: Kept) -> None:
 
 async def test_while_events_wait_the_loop_looks_for_idle_sessions(kept: Kept) -> None:
     kept.begin(Ledger(waiting=DeferredEvents.of({1: "k"})))
-    assert kept.delays == [IDLE_CHECK]
+    assert kept.delays == [IDLE_CHECK_INTERVAL_S]
     assert not kept.performer.settled.is_set()
 
     kept.ring()
 
     assert kept.performer.settled.is_set()
-    assert kept.delays == [IDLE_CHECK] * 2
+    assert kept.delays == [IDLE_CHECK_INTERVAL_S] * 2
 
 
 async def test_a_deadline_before_that_look_comes_first(kept: Kept) -> None:
@@ -218,6 +226,6 @@ async def test_what_has_no_deadline_may_be_stopped(kept: Kept) -> None:
 def test_a_deadline_that_is_now_is_due_and_not_the_next() -> None:
     ledger = with_tasks(now=pending(deadline=at(5)), later=pending(deadline=at(6)))
 
-    assert [key for key, _ in due(ledger, seconds(5), since=0)] == ["now"]
-    assert next_due(ledger, seconds(5), since=0) == seconds(6)
-    assert next_due(ledger, seconds(6), since=0) is None
+    assert [key for key, _ in due_tasks(ledger, seconds(5), since=0)] == ["now"]
+    assert next_deadline(ledger, seconds(5), since=0) == seconds(6)
+    assert next_deadline(ledger, seconds(6), since=0) is None

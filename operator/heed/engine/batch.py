@@ -37,7 +37,7 @@ class DecisionBatch:
         return self.closed or len(self.decisions) >= pace.batch or self.growth >= pace.growth
 
 
-def still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
+def effects_still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
     """The effects of decisions without the starts of tasks that a later one of them ended again."""
     for decision in decisions:
         for effect in decision.effects:

@@ -6,13 +6,13 @@ from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.headroom import Headroom
 from heed.engine.batch import DecisionBatch
-from heed.engine.deferred_queue import DeferredQueue, only_inbox
+from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
 from heed.sandbox.decision_pool import Guarded
 from heed.util.cpu_turns import turns
 
-TURN = 0.002  # seconds of deciding
+DECIDE_TURN_S = 0.002  # seconds of deciding
 
 
 class DecisionBatcher:
@@ -24,7 +24,7 @@ class DecisionBatcher:
 
     def is_full(self, batch: DecisionBatch) -> bool:
         """Whether a batch has to be committed first; so many may wait that there is no place for one more."""
-        return batch.full(self._pace) or only_inbox(batch.ledger, self.ahead) != self.ahead
+        return batch.full(self._pace) or is_inbox_only(batch.ledger, self.ahead) != self.ahead
 
     async def some(self, inlet: ReadBuffer, batch: DecisionBatch) -> bool:
         """Decide as many events as one turn has time for. False where there was nothing to do."""
@@ -32,7 +32,7 @@ class DecisionBatcher:
             return False
         await turns().take()
         at = time.monotonic()
-        end = at + TURN
+        end = at + DECIDE_TURN_S
         while (self._backlog.next or inlet.unread) and not self.is_full(batch) and at < end:
             if self._backlog.next:
                 await self._one_that_waited(batch)

@@ -11,9 +11,9 @@ from heed.engine.batch import DecisionBatch
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 
-MOST = 576 * 1024  # bytes: more than any one decision can add
-AT_ONCE = 500
-EACH = 512  # about the bytes that a session takes, for a guess how many fit
+MAX_GROWTH_BYTES = 576 * 1024  # bytes: more than any one decision can add
+MAX_FETCHED_EVENTS = 500
+SESSION_BYTES = 512  # about the bytes that a session takes, for a guess how many fit
 
 
 class DeferredQueue:
@@ -53,7 +53,7 @@ class DeferredQueue:
 
     def _room(self, taken: int) -> Headroom | None:
         left, kept = self._pace.budget - self.size - taken, self._pace.budget // 3
-        return None if left - kept > MOST else Headroom(left, kept)
+        return None if left - kept > MAX_GROWTH_BYTES else Headroom(left, kept)
 
     def crowded(self, ledger: Ledger) -> bool:
         """Whether messages that are owed have to go out before anything else may be decided."""
@@ -79,15 +79,17 @@ class DeferredQueue:
         """First the events of sessions that exist by now: they ask for little, and may be what makes room."""
         ledger, room = batch.ledger, self.room(batch)
         there = {names.waiting_digest(key) for key in ledger.sessions}
-        going_on = [place for place, key in ledger.waiting.places.items() if key in there][:AT_ONCE]
+        going_on = [place for place, key in ledger.waiting.places.items() if key in there][
+            :MAX_FETCHED_EVENTS
+        ]
         if self.scarce(room) and (ledger.sessions or ledger.pending_tasks):
             return going_on
-        free = MOST if room is None else max(0, room.to_open)
-        opening = ledger.waiting.first(min(AT_ONCE, free // EACH + 1))
+        free = MAX_GROWTH_BYTES if room is None else max(0, room.to_open)
+        opening = ledger.waiting.first(min(MAX_FETCHED_EVENTS, free // SESSION_BYTES + 1))
         return list(dict.fromkeys((*going_on, *opening)))
 
 
-def only_inbox(ledger: Ledger, ahead: bool) -> bool:
+def is_inbox_only(ledger: Ledger, ahead: bool) -> bool:
     """Whether so many events wait that only the inbox may be read on, in which the ends of tasks make room."""
     places = ledger.waiting.places
     return bool(places) and len(places) >= (MAX_DEFERRED_EVENTS * 9 // 10 if ahead else MAX_DEFERRED_EVENTS)

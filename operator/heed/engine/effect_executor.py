@@ -31,7 +31,7 @@ from heed.util.clock import now, timestamp
 
 log = logging.getLogger("heed.agent")
 RETRY_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
-STARTS_AT_ONCE = 16
+MAX_CONCURRENT_STARTS = 16
 T = TypeVar("T")
 
 
@@ -66,7 +66,7 @@ class EffectExecutor:
         self._starts: dict[str, TaskStart] = {}
         self._over: set[str] = set()
         self._running: set[asyncio.Task[None]] = set()
-        self._starting = asyncio.Semaphore(STARTS_AT_ONCE)
+        self._starting = asyncio.Semaphore(MAX_CONCURRENT_STARTS)
         self._freed = asyncio.Event()
 
     def perform(self, effects: Iterable[Effect], *, again: bool = False) -> None:

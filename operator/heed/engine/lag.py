@@ -22,7 +22,7 @@ class Lag:
     since: str | None
 
 
-def lag_of(ledger: Ledger, batches: Sequence[DecisionBatch], inlet: ReadBuffer) -> Lag:
+def measure_lag(ledger: Ledger, batches: Sequence[DecisionBatch], inlet: ReadBuffer) -> Lag:
     """The lag of a loop whose ledger is durable, and which has decided `batches` on top of it.
 
     Events that wait for room are durable, as such, and may be decided once more: they do not count.

@@ -16,11 +16,11 @@ from heed.core.compiler.program import Program
 from heed.core.decision.sessions import without_idle
 from heed.core.effects import TaskEnd
 from heed.core.ledger.ledger import Ledger, beyond, identified, owed_effects, settle
-from heed.engine.batch import DecisionBatch, still_owed
+from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.batching import DecisionBatcher
-from heed.engine.deferred_queue import DeferredQueue, only_inbox
+from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.effect_executor import EffectExecutor
-from heed.engine.lag import Lag, lag_of
+from heed.engine.lag import Lag, measure_lag
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, LedgerStore, StoredLedger, TaskRunner
 from heed.engine.rate_limit import CommitRate, CommitRateLimiter
@@ -33,8 +33,8 @@ from heed.util.backoff import Backoff
 from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.agent")
-FLUSH_AFTER = 0.25  # seconds that settled effects wait for an event to share their commit
-STEADY = 60.0  # seconds after which a pass counts as one that went well
+FLUSH_DELAY_S = 0.25  # seconds that settled effects wait for an event to share their commit
+STEADY_AFTER_S = 60.0  # seconds after which a pass counts as one that went well
 RESTART_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 
 
@@ -83,7 +83,7 @@ class AgentLoop:
     @property
     def lag(self) -> Lag | None:
         """What has come for the Agent and is not durable yet; None while nothing is read."""
-        return lag_of(self._held.ledger, self._batches, self._inlet) if self._inlet else None
+        return measure_lag(self._held.ledger, self._batches, self._inlet) if self._inlet else None
 
     @property
     def ledger(self) -> Ledger | None:
@@ -111,7 +111,7 @@ class AgentLoop:
 
     async def _pause(self, error: Exception, lived: float) -> None:
         """Before starting over: not at all where it is part of life, longer and longer where nothing comes of it."""
-        if lived > STEADY:
+        if lived > STEADY_AFTER_S:
             self._restarts = 0
         ordinary = isinstance(error, LedgerConflict | ReaderLost)
         self._gone += error.gone if isinstance(error, ReaderLost) else 0
@@ -158,7 +158,7 @@ class AgentLoop:
         ledger, cursor = self._held.ledger, self._held.ledger.cursor
         self._backlog.clear()
         self._backlog.committed(self._held.size)
-        self._deciding.ahead = only_inbox(ledger, ahead=False)
+        self._deciding.ahead = is_inbox_only(ledger, ahead=False)
         subjects = self.program.inbox if self._deciding.ahead else self.program.subjects
         after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
         allowed = self.program.permissions
@@ -186,9 +186,9 @@ class AgentLoop:
         """The loop itself. While one batch is being committed, the next is already decided, on top of it."""
         written = identified(self._held.ledger, inlet.created)
         batch = DecisionBatch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
-        while only_inbox(written, self._deciding.ahead) == self._deciding.ahead:
+        while is_inbox_only(written, self._deciding.ahead) == self._deciding.ahead:
             self._batches = (batch,)
-            if await performer.room(self._most_owed(), FLUSH_AFTER):
+            if await performer.room(self._most_owed(), FLUSH_DELAY_S):
                 await self._backlog.fetch(batch)
                 await self._something_to_do(inlet, performer, batch)
                 await self._decide_what_comes(inlet, batch)
@@ -208,7 +208,7 @@ class AgentLoop:
                 following.closed = False
             finally:
                 await stop(committing)
-            performer.perform(still_owed(ledger, batch.decisions))
+            performer.perform(effects_still_owed(ledger, batch.decisions))
             written, batch = ledger, following
 
     def _beyond(self, ledger: Ledger, floor: int) -> Ledger:
@@ -240,7 +240,7 @@ class AgentLoop:
         while not (inlet.arrived() or batch.decisions or self._backlog.next):
             await inlet.wait(wake=performer.settled)
             if performer.settled.is_set():
-                await inlet.wait(timeout=FLUSH_AFTER)
+                await inlet.wait(timeout=FLUSH_DELAY_S)
                 inlet.arrived()
                 return
 

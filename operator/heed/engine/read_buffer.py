@@ -12,8 +12,8 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import Reader
 from heed.util.aio import stop
 
-READ_AT_ONCE = 500
-IDLE = 60.0  # seconds that one read may wait for a message
+READ_BATCH = 500
+READ_TIMEOUT_S = 60.0  # seconds that one read may wait for a message
 
 
 class ReadBuffer:
@@ -52,14 +52,14 @@ class ReadBuffer:
         return asyncio.create_task(self._fill())
 
     async def _fill(self) -> None:
-        self.unread.extend(await self._reader.read(READ_AT_ONCE, IDLE))
+        self.unread.extend(await self._reader.read(READ_BATCH, READ_TIMEOUT_S))
 
     def arrived(self) -> bool:
         """Whether there is something to decide; begins the next read where the last one is over. Raises its error.
 
         As long as there is a whole read to decide, no further one begins: a backlog stays in the stream.
         """
-        if self._reading.done() and len(self.unread) < READ_AT_ONCE:
+        if self._reading.done() and len(self.unread) < READ_BATCH:
             if self.unread and self._reading.exception() is not None:
                 return True  # what came before the reader was lost is none the worse for it
             self._reading.result()

@@ -12,8 +12,8 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.effect_executor import EffectExecutor
 from heed.util.clock import unix_time
 
-GRACE = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
-IDLE_CHECK = 60.0  # seconds between looks for idle sessions while events wait for their room
+END_GRACE_S = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
+IDLE_CHECK_INTERVAL_S = 60.0  # seconds between looks for idle sessions while events wait for their room
 SHORTEST, LONGEST = 0.5, 86400.0  # seconds of a timer
 
 
@@ -30,9 +30,9 @@ class TaskDeadlines:
         if not (ledger.pending_tasks or ledger.waiting.places):
             return
         now = unix_time()
-        for task_id, record in due(ledger, now, self._since):
+        for task_id, record in due_tasks(ledger, now, self._since):
             self._performer.expire(task_id, record)
-        if (at := next_due(ledger, now, self._since)) is not None:
+        if (at := next_deadline(ledger, now, self._since)) is not None:
             delay = min(max(at - now, SHORTEST), LONGEST)
             self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
 
@@ -48,19 +48,19 @@ class TaskDeadlines:
             self._performer.settled.set()  # sessions may be idle by now, and make room
 
 
-def due(ledger: Ledger, now: float, since: float) -> Iterator[tuple[str, PendingTask]]:
+def due_tasks(ledger: Ledger, now: float, since: float) -> Iterator[tuple[str, PendingTask]]:
     """The tasks that are over their time. `now`, and `since` when the loop began, are in seconds of the epoch."""
     for task_id, record in ledger.pending_tasks.items():
         if (at := _ends_at(record, since)) is not None and at <= now:
             yield task_id, record
 
 
-def next_due(ledger: Ledger, now: float, since: float) -> float | None:
+def next_deadline(ledger: Ledger, now: float, since: float) -> float | None:
     """When there is something to do next, in seconds of the epoch; None where nothing ever is."""
     ends = (_ends_at(record, since) for record in ledger.pending_tasks.values())
     times = [at for at in ends if at is not None and at > now]
     if ledger.waiting.places:
-        times.append(now + IDLE_CHECK)
+        times.append(now + IDLE_CHECK_INTERVAL_S)
     return min(times, default=None)
 
 
@@ -68,4 +68,4 @@ def _ends_at(record: PendingTask, since: float) -> float | None:
     if record.deadline is None or record.phase not in ("Owed", "Started"):
         return None
     deadline = datetime.fromisoformat(record.deadline).astimezone(UTC).timestamp()
-    return deadline if record.phase == "Owed" else max(deadline, since) + GRACE
+    return deadline if record.phase == "Owed" else max(deadline, since) + END_GRACE_S

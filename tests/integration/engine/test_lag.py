@@ -3,7 +3,7 @@
 import asyncio
 from datetime import datetime
 
-from heed.engine.read_buffer import READ_AT_ONCE
+from heed.engine.read_buffer import READ_BATCH
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import Life, World
 from tests.integration.waiting import until
@@ -69,7 +69,7 @@ async def test_what_is_decided_counts_until_it_is_durable(world: World) -> None:
 
 async def test_what_is_still_in_the_stream_counts_too(world: World) -> None:
     # Given more than a loop takes in at once, of which nothing can be committed
-    many = 4 * READ_AT_ONCE
+    many = 4 * READ_BATCH
     for _ in range(0, many, 100):
         await asyncio.gather(*(world.send("note") for _ in range(100)))
     doors = Doors()

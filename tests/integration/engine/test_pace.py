@@ -10,7 +10,7 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger, dump
 from heed.engine.rate_limit import CommitRate, CommitRateLimiter
-from heed.engine.read_buffer import READ_AT_ONCE, ReadBuffer
+from heed.engine.read_buffer import READ_BATCH, ReadBuffer
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import QUICK, World
 from tests.integration.waiting import until
@@ -168,8 +168,8 @@ async def test_a_backlog_is_left_in_the_stream_and_not_held_in_memory() -> None:
         await inlet.wait(timeout=0.001)
 
     # Then
-    assert len(inlet.unread) <= 2 * READ_AT_ONCE
-    assert reader.read_so_far <= 200 * 5 + 2 * READ_AT_ONCE
+    assert len(inlet.unread) <= 2 * READ_BATCH
+    assert reader.read_so_far <= 200 * 5 + 2 * READ_BATCH
     await inlet.close()
 
 

@@ -131,7 +131,7 @@ class Story:
 
 def test_whatever_happens_in_whatever_order(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in [
-        (loop, "FLUSH_AFTER", 0.02),
+        (loop, "FLUSH_DELAY_S", 0.02),
         (loop, "RESTART_BACKOFF", Backoff(0.01, 0.1)),
         (effect_executor, "RETRY_BACKOFF", Backoff(0.01, 0.1)),
     ]:
