@@ -19,7 +19,7 @@ from heed.kube.controller import policy_cache
 from heed.kube.controller.generation import choose
 from heed.kube.controller.last_valid_spec import last_valid
 from heed.kube.controller.policy_cache import KINDS, PolicyCache
-from heed.kube.status import accepted
+from heed.kube.status import condition_writer
 from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
 
@@ -124,7 +124,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch) -> Objects:
-    monkeypatch.setattr(accepted, "WRITE_BACKOFF", Backoff(0.001, 0.001))
+    monkeypatch.setattr(condition_writer, "WRITE_BACKOFF", Backoff(0.001, 0.001))
     return Objects()
 
 
@@ -572,4 +572,4 @@ async def test_one_that_is_gone_is_not_written_of(rules: PolicyCache, api: Objec
 
 async def quiet(rules: PolicyCache) -> None:
     """Until nothing more is to be written."""
-    await until(lambda: not rules._accepting._writers)
+    await until(lambda: not rules._accepted._writers)

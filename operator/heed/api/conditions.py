@@ -35,6 +35,20 @@ class Condition(BaseModel):
     observed_generation: Annotated[int, Field(description="The generation it speaks of.")] = 0
 
 
+def new_condition(
+    type_: str, status: Status, reason: str, message: str, *, at: str, generation: int
+) -> Condition:
+    """A condition of a generation whose status is new at a time (RFC 3339, cut to seconds); a long message is cut."""
+    return Condition(
+        type=type_,
+        status=status,
+        reason=reason,
+        message=message[:MAX_CONDITION_CHARS],
+        last_transition_time=at[:19] + "Z",
+        observed_generation=generation,
+    )
+
+
 def set_condition(conditions: Sequence[Item], new: Condition) -> list[dict[str, Any]]:
     """The conditions with `new` in place of its like; a status that did not change keeps its transition time."""
     old = find_condition(conditions, new.type)
@@ -51,6 +65,11 @@ def find_condition(conditions: Sequence[Item], type_: str) -> Item | None:
     return next((item for item in conditions if item.get("type") == type_), None)
 
 
+def changed_members(old: Item, new: dict[str, Any]) -> dict[str, Any] | None:
+    """The new members of a status, to be written; None where the old one has them all."""
+    return new if any(old.get(name) != value for name, value in new.items()) else None
+
+
 def saturated_condition(
     conditions: Sequence[Item], waiting: int, at: str, generation: int
 ) -> Condition | None:
@@ -60,24 +79,14 @@ def saturated_condition(
         events = "1 event waits" if waiting == 1 else f"{waiting} events wait"
         remedy = "end sessions, remember less in each, or give them a shorter idleTimeout"
         message = f"{events} in the stream until the status has room for more sessions; {remedy}"
-        new = Condition(
-            type=SATURATED,
-            status="True",
-            reason="WaitingForRoom",
-            message=message,
-            last_transition_time=at,
-            observed_generation=generation,
+        new = new_condition(
+            SATURATED, "True", reason="WaitingForRoom", message=message, at=at, generation=generation
         )
         return new if _is_news(old, new) else None
     if old is None:
         return None
-    room = Condition(
-        type=SATURATED,
-        status="False",
-        reason="Room",
-        message="no event waits",
-        last_transition_time=at,
-        observed_generation=generation,
+    room = new_condition(
+        SATURATED, "False", reason="Room", message="no event waits", at=at, generation=generation
     )
     return room if _is_news(old, room) else None
 
@@ -97,13 +106,9 @@ def expired_condition(
         "publish them again if they matter, and give the stream room for longer outages: "
         "HEED_STREAM_MAX_AGE, HEED_STREAM_MAX_BYTES"
     )
-    return Condition(
-        type=EVENTS_EXPIRED,
-        status="True",
-        reason="DroppedByStream",
-        message=f"{said}{f', lately {lately}' if lately else ''}; {remedy}",
-        last_transition_time=at,
-        observed_generation=generation,
+    message = f"{said}{f', lately {lately}' if lately else ''}; {remedy}"
+    return new_condition(
+        EVENTS_EXPIRED, "True", reason="DroppedByStream", message=message, at=at, generation=generation
     )
 
 

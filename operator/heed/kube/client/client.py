@@ -69,6 +69,12 @@ class ApiResponse:
     size: int
 
 
+def resource_version(body: Mapping[str, Any]) -> int:
+    """An object's resourceVersion: those of one kind grow with every write (Kubernetes 1.35, KEP-5504)."""
+    text = str(body["metadata"].get("resourceVersion", ""))
+    return int(text) if text.isdecimal() else 0
+
+
 class KubeApi:
     """A connection to the API server."""
 

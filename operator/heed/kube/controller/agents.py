@@ -15,7 +15,7 @@ from heed.engine.observer import Observer
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
-from heed.kube.client.client import METADATA, ApiError, KubeApi, agent_path, agents_path
+from heed.kube.client.client import METADATA, ApiError, KubeApi, agent_path, agents_path, resource_version
 from heed.kube.controller.generation import choose
 from heed.kube.controller.job_resync import resync
 from heed.kube.controller.last_valid_spec import last_valid
@@ -29,7 +29,8 @@ from heed.kube.metrics.collector import AgentSnapshot
 from heed.kube.status.event_recorder import Happenings
 from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.kube.status.loop_health import Patience, Standings
-from heed.kube.status.ready import Saying, Word, stuck_tasks, version
+from heed.kube.status.ready import Word, stuck_tasks
+from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.sandbox.decision_pool import Guard
 from heed.util.aio import stop
@@ -53,7 +54,7 @@ class _ObservedAgent:
     def of(cls, body: Body) -> "_ObservedAgent":
         metadata = body["metadata"]
         labels = dict(metadata.get("labels") or {})
-        return cls(metadata["uid"], metadata["generation"], labels, version(body))
+        return cls(metadata["uid"], metadata["generation"], labels, resource_version(body))
 
 
 @dataclass(slots=True)
@@ -88,11 +89,16 @@ class AgentController:
         self._access = access or TaskCredentials()
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
         self._happenings = Happenings(api, observer)
-        self._saying = Saying(api, self._wanted, patience.between, self._happenings.became)
-        self._saying.rewrote = self._rewrote
-        self._saying.refused = self._happenings.refused
-        self._overdue = StuckTaskDetector(api, self._waits, self._saying.look, patience.pods)
-        self._standings = Standings(self._happenings, self._saying.look, patience)
+        self._ready = ReadyWriter(
+            api,
+            self._wanted,
+            patience.between,
+            became=self._happenings.became,
+            rewrote=self._rewrote,
+            refused=self._happenings.refused,
+        )
+        self._overdue = StuckTaskDetector(api, self._waits, self._ready.look, patience.pods)
+        self._standings = Standings(self._happenings, self._ready.look, patience)
         self._rules = PolicyCache(api, watched)
         self._review = Recompiler(self._rules, self._reconcile_again)
         self._words: dict[Name, tuple[AgentRef, Word]] = {}
@@ -117,7 +123,7 @@ class AgentController:
         self._seen[name] = sight
         self._review.saw(name, None if deleted else body)
         if not deleted and name in self._words:
-            self._saying.hear(_agent(body), body)
+            self._ready.hear(_agent(body), body)
         if not deleted and before == sight:
             return
         self._reconcile_soon(name, None if deleted else body)
@@ -136,7 +142,7 @@ class AgentController:
     def beset(self, trouble: Trouble | None) -> None:
         """Something troubles all Agents, or does not any more, whatever their loops do."""
         if self._standings.beset(trouble):
-            self._saying.look_at_all()
+            self._ready.look_at_all()
 
     async def learn_rules(self) -> None:
         """Read all policies, grants and event types: before any Agent is shown, and now and then. Raises ApiError."""
@@ -171,12 +177,12 @@ class AgentController:
         for name, (agent, _) in self._words.items():
             loop = self._running[name].loop if name in self._running else None
             stored, lag = (loop.stored, loop.lag) if loop else (None, None)
-            refused = self._saying.is_refused(agent)
-            yield AgentSnapshot(agent, self._saying.ready(agent), stored, lag, stuck.get(agent, 0), refused)
+            refused = self._ready.is_refused(agent)
+            yield AgentSnapshot(agent, self._ready.ready(agent), stored, lag, stuck.get(agent, 0), refused)
 
     def unwritten(self) -> str | None:
         """Whose status the API server refuses to take, in words."""
-        return self._saying.unwritten()
+        return self._ready.unwritten()
 
     async def close(self) -> None:
         """Stop all loops; their ledgers say how to go on."""
@@ -185,7 +191,7 @@ class AgentController:
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
         self._standings.close()
         self._overdue.close()
-        await self._saying.close()
+        await self._ready.close()
         await self._rules.close()
         await self._happenings.close()
         await self._guard.close()
@@ -260,7 +266,7 @@ class AgentController:
         agent = _agent(body)
         self._words[name] = (agent, word)
         self._overdue.begin(agent, said=stuck_tasks(body) is not None)
-        self._saying.begin(agent, body)
+        self._ready.begin(agent, body)
 
     def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
         """A condition was written on top of a version of the Agent, whose ledger stayed as it was."""
@@ -314,7 +320,7 @@ class AgentController:
             self._standings.forget(said[0])
             self._overdue.forget(said[0])
             self._happenings.forget(said[0])
-            await self._saying.forget(said[0])
+            await self._ready.forget(said[0])
 
     async def _stop(self, name: Name) -> None:
         if (running := self._running.pop(name, None)) is not None:

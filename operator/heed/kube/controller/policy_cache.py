@@ -27,11 +27,11 @@ from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, resolve_permissions
 from heed.core.schema.registry import SchemaRegistry
 from heed.errors import INVALID, InvalidManifest
-from heed.kube.client.client import KubeApi, objects_path
+from heed.kube.client.client import KubeApi, objects_path, resource_version
 from heed.kube.controller.event_type_cache import IN_FORCE, EventTypeCache
 from heed.kube.controller.last_valid_spec import heard
-from heed.kube.status.accepted import Accepting, Judgement
-from heed.kube.status.ready import version
+from heed.kube.status.accepted import Judgement
+from heed.kube.status.accepted_writer import AcceptedWriter
 
 log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
@@ -86,7 +86,7 @@ class PolicyCache:
 
     def __init__(self, api: KubeApi, watched: str | None = None) -> None:
         self.watched = watched
-        self._api, self._accepting = api, Accepting(api, self._wrote)
+        self._api, self._accepted = api, AcceptedWriter(api, self._wrote)
         self._known: dict[Key, _CachedObject] = {}
         self._policies: defaultdict[str, dict[str, AgentPolicy]] = defaultdict(dict)
         self._grants: defaultdict[str, dict[Key, EventGrant]] = defaultdict(dict)  # by whom they are for
@@ -105,7 +105,7 @@ class PolicyCache:
         before = self._known.get(key)
         if deleted:
             return self._forget(key, metadata["uid"])
-        if before is not None and version(body) < version(before.seen):
+        if before is not None and resource_version(body) < resource_version(before.seen):
             return False  # a late sight, of this one or of an earlier one of its name
         seen = _without_spec(body)
         if before is not None and _generation(before.seen) == _generation(body):
@@ -141,7 +141,7 @@ class PolicyCache:
             self._awaited.discard(key)
             known = self._known.get(key)
             if known is not None and known.judgement is not None and key not in self._unsaid:
-                self._accepting.say(KINDS[key[0]], known.seen, known.judgement)
+                self._accepted.say(KINDS[key[0]], known.seen, known.judgement)
 
     def basis(self, agent: Body, kept: str | None = None) -> CompileInputs:
         """What an Agent, as an object with the last valid spec as it was `kept`, is to be compiled with now.
@@ -176,14 +176,14 @@ class PolicyCache:
 
     async def close(self) -> None:
         """Write nothing more."""
-        await self._accepting.close()
+        await self._accepted.close()
 
     def _wrote(self, body: Body) -> None:
         """The watch is about to show it; another generation is left to that."""
         key = (body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])
         known = self._known.get(key)
         if known is not None and _generation(known.seen) == _generation(body):
-            if version(body) > version(known.seen):
+            if resource_version(body) > resource_version(known.seen):
                 self._known[key] = replace(known, seen=_without_spec(body))
 
     async def _relist(self, kind: str) -> None:
@@ -213,7 +213,7 @@ class PolicyCache:
 
     def _remove(self, key: Key, known: _CachedObject) -> None:
         del self._known[key]
-        self._accepting.forget(known.uid)
+        self._accepted.forget(known.uid)
         _, namespace, name = key
         match known.rule:
             case AgentPolicy():

@@ -109,7 +109,7 @@ def changed_conditions(
     known: Conditions, base: Ledger, ledger: Ledger, at: str, generation: int
 ) -> Conditions | None:
     """The conditions after the ledger went from `base` to `ledger` at a time (RFC 3339); None where none changes."""
-    at, total = at[:19] + "Z", ledger.totals.expired
+    total = ledger.totals.expired
     lately = _lately(base) if total > base.totals.expired else None
     news = (
         conditions.saturated_condition(known, len(ledger.waiting), at, generation),

@@ -9,9 +9,10 @@ import pytest
 
 from heed.core.effects import AgentRef
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
-from heed.kube.status import ready
+from heed.kube.status import condition_writer
 from heed.kube.status.loop_health import UNDECIDED, Verdict
-from heed.kube.status.ready import AT_ONCE, Saying, Word
+from heed.kube.status.ready import Word
+from heed.kube.status.ready_writer import MAX_CONCURRENT_WRITES, ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
@@ -76,14 +77,17 @@ class Objects(KubeApi):
 
 
 class Talk:
-    """A Saying, what is wanted of it, and what came of it."""
+    """A ReadyWriter, what is wanted of it, and what came of it."""
 
     def __init__(self, between: float = BETWEEN) -> None:
         self.api = Objects()
         self.verdicts: dict[AgentRef, Verdict] = {}
         self.tasks: dict[AgentRef, Verdict] = {}
         self.words: dict[AgentRef, Word] = {}
-        self.saying = Saying(self.api, self.wanted, between)
+        self.told: list[tuple[str, str]] = []  # of refusals: reason and note
+        self.writer = ReadyWriter(
+            self.api, self.wanted, between, refused=lambda agent, *said: self.told.append(said)
+        )
 
     def wanted(self, agent: AgentRef) -> Word | None:
         word = self.words.get(agent)
@@ -93,12 +97,12 @@ class Talk:
         """An Agent is seen for the first time."""
         agent = AgentRef("demo", f"agent-{number}", f"uid-{number}")
         self.words[agent] = Word(generation, "True", "Subscribed", "1 pattern")
-        self.saying.begin(agent, self.api.add(agent, **status))
+        self.writer.begin(agent, self.api.add(agent, **status))
         return agent
 
     def judge(self, agent: AgentRef, verdict: Verdict) -> None:
         self.verdicts[agent] = verdict
-        self.saying.look(agent)
+        self.writer.look(agent)
 
     def ready(self, agent: AgentRef) -> tuple[str, str] | None:
         (found,) = (o for o in self.api.objects.values() if o["metadata"]["name"] == agent.name)
@@ -107,7 +111,7 @@ class Talk:
 
     async def quiet(self) -> None:
         """Until nothing more is under way."""
-        await until(lambda: not self.saying._writers)
+        await until(lambda: not self.writer._writers)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -119,7 +123,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready, "WRITE_BACKOFF", Backoff(0.001, 0.001))
+    monkeypatch.setattr(condition_writer, "WRITE_BACKOFF", Backoff(0.001, 0.001))
 
 
 WELL: Object = {
@@ -156,12 +160,12 @@ async def test_a_thousand_agents_in_trouble_are_written_a_few_at_a_time() -> Non
     talk.api.open.clear()
     for agent in agents:
         talk.judge(agent, AWAY)
-    await until(lambda: talk.api.reads >= AT_ONCE)
+    await until(lambda: talk.api.reads >= MAX_CONCURRENT_WRITES)
     talk.api.open.set()
     await talk.quiet()
 
     # Then
-    assert talk.api.most_at_once == AT_ONCE
+    assert talk.api.most_at_once == MAX_CONCURRENT_WRITES
     assert talk.api.writes == 1000
     assert {talk.ready(agent) for agent in agents} == {("False", "BrokerUnavailable")}
 
@@ -169,11 +173,11 @@ async def test_a_thousand_agents_in_trouble_are_written_a_few_at_a_time() -> Non
 async def test_trouble_that_is_over_before_its_turn_is_never_said() -> None:
     # Given writes that wait for their turn, and one that has read already
     talk = Talk()
-    agents = [talk.begin(number, **WELL) for number in range(AT_ONCE * 3)]
+    agents = [talk.begin(number, **WELL) for number in range(MAX_CONCURRENT_WRITES * 3)]
     talk.api.open.clear()
     for agent in agents:
         talk.judge(agent, AWAY)
-    await until(lambda: talk.api.reads >= AT_ONCE)
+    await until(lambda: talk.api.reads >= MAX_CONCURRENT_WRITES)
 
     # When all is well again
     for agent in agents:
@@ -182,7 +186,7 @@ async def test_trouble_that_is_over_before_its_turn_is_never_said() -> None:
     await talk.quiet()
 
     # Then nothing is written, and most did not even read
-    assert (talk.api.reads, talk.api.writes) == (AT_ONCE, 0)
+    assert (talk.api.reads, talk.api.writes) == (MAX_CONCURRENT_WRITES, 0)
 
 
 async def test_an_agent_that_flaps_is_written_once_in_a_while() -> None:
@@ -200,7 +204,7 @@ async def test_an_agent_that_flaps_is_written_once_in_a_while() -> None:
     # Then
     assert talk.api.writes == 1
     assert talk.ready(agent) == ("False", "BrokerUnavailable")
-    await talk.saying.close()
+    await talk.writer.close()
 
 
 async def test_what_waited_its_while_is_written_if_it_still_is_news() -> None:
@@ -277,7 +281,7 @@ async def test_another_policy_is_news_of_the_same_generation(policy: str, writes
     agent = AgentRef("demo", "agent-1", "uid-1")
     talk.words[agent] = Word(1, "False", "PolicyViolation", policy)
 
-    talk.saying.begin(agent, talk.api.add(agent, **FORBIDDEN))
+    talk.writer.begin(agent, talk.api.add(agent, **FORBIDDEN))
     await talk.quiet()
 
     (found,) = talk.api.objects.values()
@@ -288,11 +292,11 @@ async def test_another_policy_is_news_of_the_same_generation(policy: str, writes
 async def test_every_write_is_told_of_with_what_was_there_before() -> None:
     talk = Talk()
     told: list[tuple[str, str]] = []
-    talk.saying = Saying(
+    talk.writer = ReadyWriter(
         talk.api,
         talk.wanted,
         0,
-        lambda agent, before, now: told.append(((before or {})["reason"], now["reason"])),
+        became=lambda agent, before, now: told.append(((before or {})["reason"], now["reason"])),
     )
     agent = talk.begin(**WELL)
     talk.judge(agent, AWAY)
@@ -311,12 +315,12 @@ async def test_stuck_tasks_are_said_beside_ready_and_taken_back() -> None:
     talk = Talk(between=0)
     told: list[tuple[str, str, str]] = []
     became = lambda agent, before, now: told.append((now["type"], now["status"], now["reason"]))  # noqa: E731
-    talk.saying = Saying(talk.api, talk.wanted, 0, became)
+    talk.writer = ReadyWriter(talk.api, talk.wanted, 0, became=became)
     agent = talk.begin(**WELL)
 
     def says(tasks: Verdict) -> None:
         talk.tasks[agent] = tasks
-        talk.saying.look(agent)
+        talk.writer.look(agent)
 
     # When tasks are stuck, for another cause, and not any more
     for tasks in (PULLING, Trouble("ImagePullBackOff", "Job a-2"), UNDECIDED, None, None):
@@ -354,32 +358,30 @@ async def test_tasks_that_the_status_knows_to_be_stuck_cost_nothing() -> None:
 async def test_a_status_that_is_refused_is_told_of_once_and_over_when_it_is_written() -> None:
     # Given an API server that refuses statuses
     talk = Talk()
-    told: list[tuple[str, str]] = []
-    talk.saying.refused = lambda agent, reason, note: told.append((reason, note))
     agent = talk.begin(**WELL)
     denied = "ValidatingAdmissionPolicy 'no' with binding 'b' denied request: never"
     talk.api.obstacle = lambda: ApiError(422, denied)
-    assert talk.saying.unwritten() is None
+    assert talk.writer.unwritten() is None
 
     # When there is something to say
     talk.judge(agent, AWAY)
     await until(lambda: talk.api.reads >= 10)
 
     # Then that is told once, with what could not be said, and who refused it
-    ((reason, note),) = told
+    ((reason, note),) = talk.told
     assert reason == "StatusRefused"
     assert note.startswith(
         "the condition Ready=False (BrokerUnavailable: no connection) cannot be written: 422: "
     )
     assert 'change ValidatingAdmissionPolicy "no" (binding "b")' in note
-    assert talk.saying.is_refused(agent)
-    assert talk.saying.unwritten() == f"cannot write the status of 1 agent: demo/agent-1: 422: {denied}"
+    assert talk.writer.is_refused(agent)
+    assert talk.writer.unwritten() == f"cannot write the status of 1 agent: demo/agent-1: 422: {denied}"
 
     # And when it is written, that is over
     talk.api.obstacle = lambda: None
     await talk.quiet()
     assert talk.ready(agent) == ("False", "BrokerUnavailable")
-    assert (talk.saying.unwritten(), talk.saying.is_refused(agent)) == (None, False)
+    assert (talk.writer.unwritten(), talk.writer.is_refused(agent)) == (None, False)
 
 
 @pytest.mark.usefixtures("quick")
@@ -388,27 +390,25 @@ async def test_a_refusal_is_over_when_there_is_nothing_more_to_say() -> None:
     agent = talk.begin(**WELL)
     talk.api.obstacle = lambda: ApiError(403, "no")
     talk.judge(agent, AWAY)
-    await until(lambda: talk.saying.is_refused(agent))
+    await until(lambda: talk.writer.is_refused(agent))
 
     talk.judge(agent, None)
     await talk.quiet()
 
-    assert talk.saying.unwritten() is None
+    assert talk.writer.unwritten() is None
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("status", [0, 409, 429, 500])
 async def test_an_api_server_that_is_away_or_busy_refuses_nothing(status: int) -> None:
     talk = Talk()
-    told: list[str] = []
-    talk.saying.refused = lambda agent, reason, note: told.append(reason)
     agent = talk.begin(**WELL)
     talk.api.obstacle = lambda: ApiError(status, "not now")
     talk.judge(agent, AWAY)
     await until(lambda: talk.api.reads >= 10)
 
-    assert (told, talk.saying.unwritten()) == ([], None)
-    await talk.saying.close()
+    assert (talk.told, talk.writer.unwritten()) == ([], None)
+    await talk.writer.close()
 
 
 @pytest.mark.usefixtures("quick")
@@ -458,14 +458,14 @@ async def test_what_someone_else_made_of_it_is_put_right() -> None:
     # When an operator that was stopped and goes on writes what it knew, and a watch shows it
     late = copy.deepcopy(talk.api.objects[path])
     seen = talk.api.touch(path, conditions=[theirs])
-    talk.saying.hear(agent, seen)
+    talk.writer.hear(agent, seen)
     await talk.quiet()
 
     # Then
     assert talk.ready(agent) == ("True", "Subscribed")
 
     # And a late sight of what was before is no reason to do anything
-    talk.saying.hear(agent, late)
-    talk.saying.hear(agent, seen)
+    talk.writer.hear(agent, late)
+    talk.writer.hear(agent, seen)
     await talk.quiet()
     assert (talk.api.reads, talk.api.writes) == (1, 1)

@@ -1,0 +1,84 @@
+"""Writes the condition `Accepted` of policies, grants and types, see `accepted`.
+
+The operator is the only writer of their status, so what was seen is what a write is based on, fenced by its version.
+Reading them one by one is no right of the operator's: where somebody else was faster, the watch brings what they made
+of it.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from heed.kube.client.client import ApiError, KubeApi, objects_path, resource_version
+from heed.kube.status.accepted import ACCEPTED, Judgement, judged
+from heed.kube.status.condition_writer import ConditionWriter
+from heed.util.clock import timestamp
+
+Body = Mapping[str, Any]
+MAX_CONCURRENT_WRITES: Final = 8  # of all of them together
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An object as it was last seen, without its spec, and what is to be said of it."""
+
+    path: str
+    seen: Body
+    judgement: Judgement
+
+
+class AcceptedWriter(ConditionWriter[str, _Wanted]):
+    """Writes what is to be said of each object, by its uid. Of those that need no write nothing is kept.
+
+    `wrote` is shown each object as it is after a write.
+    """
+
+    def __init__(self, api: KubeApi, wrote: Callable[[Body], None]) -> None:
+        super().__init__(api, ACCEPTED, MAX_CONCURRENT_WRITES, logging.getLogger("heed.rules"))
+        self._wrote = wrote
+        self._wanted: dict[str, _Wanted] = {}
+
+    def say(self, plural: str, body: Body, judgement: Judgement) -> None:
+        """This is to be said of an object, seen as `body`. The judgement of an earlier call is void."""
+        metadata = body["metadata"]
+        uid, before = metadata["uid"], self._wanted.get(metadata["uid"])
+        if before is not None and resource_version(body) < resource_version(before.seen):
+            body = before.seen
+        if judged(body, judgement, timestamp()) is None:
+            self._wanted.pop(uid, None)
+            return
+        path = f"{objects_path(plural, metadata['namespace'])}/{metadata['name']}/status"
+        self._wanted[uid] = _Wanted(path, body, judgement)
+        self.look(uid)
+
+    def forget(self, uid: str) -> None:
+        """An object is gone."""
+        self._wanted.pop(uid, None)
+
+    async def close(self) -> None:
+        """Stop."""
+        self._wanted.clear()
+        await super().close()
+
+    def _news(self, key: str) -> _Wanted | None:
+        return self._wanted.get(key)
+
+    async def _write(self, key: str, word: _Wanted) -> bool:
+        status = judged(word.seen, word.judgement, timestamp())
+        if status is not None and self._wanted.get(key) is word:
+            self._wrote(await self._merge(word.path, word.seen, status))
+        if self._wanted.get(key) is word:
+            del self._wanted[key]
+        return True
+
+    def _gone(self, key: str) -> None:
+        self.forget(key)
+
+    def _described(self, key: str, word: _Wanted) -> dict[str, Any]:
+        return {"object": word.path.removesuffix("/status"), "reason": word.judgement.reason}
+
+    def _failed(self, key: str, word: _Wanted, error: Exception, delay: float) -> None:
+        """After a conflict the watch is about to show what was written."""
+        if not (isinstance(error, ApiError) and error.status == 409):
+            super()._failed(key, word, error, delay)

@@ -1,0 +1,111 @@
+"""The writer of conditions: one task for each object that has news, a few writes at a time, again after a failure.
+
+Like a work queue with a rate limiter by key. Each write is fenced by uid and resourceVersion (compare-and-swap), so it
+never undoes what somebody else wrote. What a condition says, and that nothing is written where nothing changes, is the
+business of `ready` and `accepted`.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Mapping
+from typing import Any, Generic, TypeVar
+
+from heed.kube.client.client import ApiError, KubeApi
+from heed.util.aio import stop
+from heed.util.backoff import Backoff
+
+K = TypeVar("K", bound=Hashable)
+W = TypeVar("W")
+WRITE_BACKOFF = Backoff(first_s=1.0, last_s=30.0)
+
+
+class ConditionWriter(ABC, Generic[K, W]):
+    """Writes the news of each object, by its key, until there are none. A subclass says what the news are."""
+
+    def __init__(self, api: KubeApi, type_: str, max_concurrent_writes: int, log: logging.Logger) -> None:
+        self._api, self._type, self._log = api, type_, log
+        self._writers: dict[K, asyncio.Task[None]] = {}
+        self._slots = asyncio.Semaphore(max_concurrent_writes)
+
+    def look(self, key: K) -> None:
+        """There may be news of an object."""
+        if key not in self._writers and self._news(key) is not None:
+            self._writers[key] = asyncio.create_task(self._write_news(key))
+
+    async def close(self) -> None:
+        """Stop."""
+        await asyncio.gather(*(self._stop(key) for key in list(self._writers)))
+
+    @abstractmethod
+    def _news(self, key: K) -> W | None:
+        """What is to be written of an object; None where that is nothing."""
+
+    @abstractmethod
+    async def _write(self, key: K, word: W) -> bool:
+        """Write it, if it still is news. False where the object is gone. Raises ApiError."""
+
+    @abstractmethod
+    def _described(self, key: K, word: W) -> dict[str, Any]:
+        """Fields of a log record about a write."""
+
+    def _pause(self, key: K, word: W) -> float:
+        """Seconds until the object may be written again."""
+        return 0.0
+
+    def _gone(self, key: K) -> None:
+        """The object is not there any more."""
+
+    def _recovered(self, key: K) -> None:
+        """What went wrong with the writes of an object is over."""
+
+    def _failed(self, key: K, word: W, error: Exception, delay: float) -> None:
+        """A write failed, and will be tried again after so many seconds."""
+        extra = self._described(key, word) | {"error": str(error), "retry_in": delay}
+        mistake = not isinstance(error, ApiError)
+        self._log.warning(f"cannot write the condition {self._type}", extra=extra, exc_info=mistake)
+
+    async def _stop(self, key: K) -> None:
+        if (writer := self._writers.get(key)) is not None:
+            await stop(writer)
+            self._writers.pop(key, None)  # it may not even have begun
+
+    async def _merge(
+        self, path: str, base: Mapping[str, Any], status: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The object after a write on top of `base`. Raises ApiError, 409 where somebody has written since."""
+        fence = {name: base["metadata"][name] for name in ("uid", "resourceVersion")}
+        return (await self._api.merge(path, {"metadata": fence, "status": status})).body
+
+    async def _write_news(self, key: K) -> None:
+        failures = 0
+        try:
+            while (word := self._news(key)) is not None:
+                if (pause := self._pause(key, word)) > 0:
+                    await asyncio.sleep(pause)
+                    continue
+                try:
+                    if not await self._write_in_turn(key, word):
+                        return
+                    self._recovered(key)
+                    failures = 0
+                except Exception as error:  # also a mistake of ours: it must not end what is to be said later
+                    failures += 1
+                    delay = WRITE_BACKOFF.delay(failures)
+                    self._failed(key, word, error, delay)
+                    await asyncio.sleep(delay)
+        finally:
+            self._recovered(key)
+            self._writers.pop(key, None)  # without a turn of others since the last look at the news
+
+    async def _write_in_turn(self, key: K, word: W) -> bool:
+        try:
+            async with self._slots:
+                there = await self._write(key, word)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            there = False
+        if not there:
+            self._gone(key)
+        return there
