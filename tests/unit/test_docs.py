@@ -1,11 +1,14 @@
 """The pages say what is so: links lead somewhere, manifests compile, commands and settings exist."""
 
 import ast
+import importlib
 import itertools
 import re
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -314,3 +317,28 @@ def test_decision_records_are_numbered_and_listed() -> None:
 
     assert [int(name[:4]) for name in records] == list(range(1, len(records) + 1))
     assert all(f"]({name})" in (DOCS / "adr/README.md").read_text() for name in records)
+
+
+def written_imports() -> set[tuple[str, str]]:
+    """Module and name of what tests import from heed in programs that they write as text."""
+    texts = {
+        node.value
+        for file in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "import" in node.value
+    }
+    found = set()
+    for text in texts:
+        with suppress(SyntaxError):
+            for node in ast.walk(ast.parse(text)):
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("heed"):
+                    found |= {(str(node.module), alias.name) for alias in node.names}
+    return found
+
+
+def test_programs_that_tests_write_as_text_import_what_there_is() -> None:
+    written = written_imports()
+
+    assert len(written) > 5
+    for module, name in written:
+        assert hasattr(importlib.import_module(module), name) or find_spec(f"{module}.{name}"), (module, name)

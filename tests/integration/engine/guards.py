@@ -27,7 +27,7 @@ STAND_IN = """#!{python}
 import os, sys
 from dataclasses import replace
 from heed.core.cel.expression import Scope
-from heed.core.schema.validator import Checker
+from heed.core.schema.validator import SchemaValidator
 from heed.sandbox import decision_worker
 
 class Library:
@@ -37,7 +37,7 @@ class Library:
 def put_in():
     evaluate = Scope.evaluate
     Scope.evaluate = lambda self, expression: evaluate(self, replace(expression, compiled=Library()))
-    Checker.problem = Library.eval
+    SchemaValidator.problem = Library.eval
 
 serve = decision_worker.DecisionWorker.serve
 decision_worker.DecisionWorker.serve = lambda self: (put_in(), serve(self))

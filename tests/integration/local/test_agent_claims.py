@@ -19,12 +19,12 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 import nats
-from heed.local.agent_claims import Claims
+from heed.local.agent_claims import AgentClaims
 from heed.local.ledger_store import open_ledgers
 
 async def main():
     client = await nats.connect(sys.argv[1])
-    claims = Claims(await open_ledgers(client.jetstream()), client, Path("first"))
+    claims = AgentClaims(await open_ledgers(client.jetstream()), client, Path("first"))
     await claims.open()
     await claims.take("demo", "researcher")
     print("taken", flush=True)
