@@ -1,0 +1,62 @@
+"""`heed crds`: one document for each kind, on standard output or as files that are kept current."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from heed.cli.crds import documents
+from heed.cli.main import main
+
+AGENTS = "heed.dev_agents.yaml"
+
+
+def heed(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, ["crds", *map(str, arguments)])
+
+
+def test_standard_output_is_one_stream_of_documents_and_nothing_else() -> None:
+    result = heed()
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = list(yaml.safe_load_all(result.stdout))
+    assert found == [yaml.safe_load(text) for text in documents().values()]
+    assert {item["kind"] for item in found} == {"CustomResourceDefinition"}
+
+
+def test_a_folder_gets_a_file_for_each_kind(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "crds"
+
+    result = heed("--output", folder)
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert {path.name: path.read_text() for path in folder.iterdir()} == documents()
+    assert result.stderr.splitlines() == [f"wrote {folder / name}" for name in documents()]
+
+
+def test_only_what_is_not_current_is_written(tmp_path: Path) -> None:
+    heed("--output", tmp_path)
+    (tmp_path / AGENTS).write_text("edited: by hand\n")
+
+    result = heed("--output", tmp_path)
+
+    assert result.stderr == f"wrote {tmp_path / AGENTS}\n"
+    assert (tmp_path / AGENTS).read_text() == documents()[AGENTS]
+
+
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("edited: by hand\n")])
+def test_a_check_names_what_is_not_current_and_writes_nothing(
+    tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    current, other = tmp_path / "current", tmp_path / "other"
+    heed("--output", current, "--output", other)
+    change(other / AGENTS)
+    before = {path: path.read_text() for path in other.iterdir()}
+
+    result = heed("--check", "--output", current, "--output", other)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"{other / AGENTS}: not current; run `make generate`\n"
+    assert {path: path.read_text() for path in other.iterdir()} == before
