@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed import __version__
-from heed.kube.leader.election import Candidacy, candidacy
+from heed.kube.leader.election import Candidacy, read_candidacy
 from heed.settings import Settings, StreamSettings
 from tests.chart.rendering import Manifests, Refused, render
 
@@ -113,13 +113,13 @@ def test_replicas_compete_for_a_lease_of_the_releases_name() -> None:
     assert rendered["Deployment"]["spec"]["replicas"] == 3
     assert rendered["Deployment"]["spec"]["strategy"] == {"type": "RollingUpdate"}
     assert rendered.environment()["HEED_IDENTITY"] == {"fieldRef": {"fieldPath": "metadata.name"}}
-    assert candidacy(settings(rendered)) == Candidacy("system", "heed", "from elsewhere")
+    assert read_candidacy(settings(rendered)) == Candidacy("system", "heed", "from elsewhere")
 
 
 def test_without_an_election_there_is_one_and_no_lease() -> None:
     rendered = render("election.enabled=false", "replicas=1")
 
-    assert candidacy(settings(rendered)) is None
+    assert read_candidacy(settings(rendered)) is None
     assert rendered["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
     with pytest.raises(Refused, match=r"replicas: more than 1 needs election\.enabled"):
         render("election.enabled=false")

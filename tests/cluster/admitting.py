@@ -18,7 +18,7 @@ import yaml
 
 from heed.kube.client.client import KubeApi
 from heed.kube.webhook.certificates import SelfIssuedCertificate
-from heed.kube.webhook.server import serving_admission
+from heed.kube.webhook.server import serve_admission
 from heed.settings import Settings
 from tests.cluster.conftest import SYSTEM, require_helm
 from tests.cluster.controlplane.api import ApiError
@@ -197,7 +197,7 @@ class Replica:
         self._stop = lambda: loop.call_soon_threadsafe(over.set)
         api = await KubeApi.connect(str(self._hook.kubeconfig))
         try:
-            async with serving_admission(self._settings, api, host=HOST, look=self._look):
+            async with serve_admission(self._settings, api, host=HOST, look=self._look):
                 self._up.set()
                 await over.wait()
         finally:

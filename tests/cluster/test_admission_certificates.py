@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from heed.kube.client.client import KubeApi
-from heed.kube.webhook.ca import SETTLED, WebhookKeys, due, keys_of
+from heed.kube.webhook.ca import BUNDLE_PROPAGATION, WebhookKeys, parse_keys, renew_keys
 from heed.kube.webhook.certificates import ServerTls
 from heed.settings import Settings
 from tests.cluster.admitting import (
@@ -69,7 +69,7 @@ async def test_replicas_that_race_for_an_empty_secret_end_up_with_one_authority(
 
     assert len({item.pem for item in found}) == 1
     assert [item.trouble for item in found] == [None] * 5
-    keys = keys_of(hook.secret())
+    keys = parse_keys(hook.secret())
     assert keys is not None
     assert found[0].pem == keys.served
     assert hook.bundle() == keys.trusted
@@ -125,7 +125,7 @@ async def test_through_a_change_of_authority_every_connection_is_trusted(hook: H
                 bundle = await asyncio.to_thread(hook.bundle)
                 for port, each in zip(ports, replicas, strict=True):
                     assert not each.ready.is_set() or await handshake(port, bundle), minute
-            keys = keys_of(hook.secret())
+            keys = parse_keys(hook.secret())
             assert keys is not None
             issuer = next(item for item in keys.bundle if item.subject == keys.certificate.issuer)
             authorities.append(keys.bundle.index(issuer))
@@ -141,7 +141,7 @@ async def test_through_a_change_of_authority_every_connection_is_trusted(hook: H
 def test_the_api_server_asks_on_through_a_change_of_authority(hook: Hook) -> None:
     # Given an authority that was joined by another one, which does not sign yet
     lately = datetime.now(UTC) - timedelta(minutes=5)
-    announced = due(aged(lately), [HOST], lately)
+    announced = renew_keys(aged(lately), [HOST], lately)
     assert announced is not None
     put(hook, announced)
     hook.fail("Fail")
@@ -155,7 +155,7 @@ def test_the_api_server_asks_on_through_a_change_of_authority(hook: Hook) -> Non
         asking = threading.Thread(target=_ask_on, args=(hook, said, over))
         asking.start()
         try:
-            signed = due(announced, [HOST], lately + SETTLED, announced.trusted)
+            signed = renew_keys(announced, [HOST], lately + BUNDLE_PROPAGATION, announced.trusted)
             assert signed is not None
             put(hook, signed)
             eventually(lambda: asyncio.run(handshake(hook.port, authority_of(signed))), what="the new one")
@@ -167,7 +167,7 @@ def test_the_api_server_asks_on_through_a_change_of_authority(hook: Hook) -> Non
 
         # Then all of them were answered
         assert [item for item in said if "did you mean" not in item] == []
-    assert keys_of(hook.secret()) is not None
+    assert parse_keys(hook.secret()) is not None
 
 
 def _ask_on(hook: Hook, said: list[str], over: threading.Event) -> None:
@@ -177,7 +177,7 @@ def _ask_on(hook: Hook, said: list[str], over: threading.Event) -> None:
 
 def test_a_folder_of_somebody_else_is_served_too(hook: Hook, tmp_path: Path) -> None:
     # Given a folder whose certificate the API server trusts, as cert-manager sees to it
-    keys = due(None, [HOST], datetime.now(UTC))
+    keys = renew_keys(None, [HOST], datetime.now(UTC))
     assert keys is not None
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).write_bytes(keys.data()[name])
@@ -193,9 +193,9 @@ def test_a_folder_of_somebody_else_is_served_too(hook: Hook, tmp_path: Path) -> 
 
 def aged(now: datetime) -> WebhookKeys:
     """Keys whose authority is due to be replaced now, and whose certificate is not."""
-    keys = due(None, [HOST], now - timedelta(days=2435))
+    keys = renew_keys(None, [HOST], now - timedelta(days=2435))
     assert keys is not None
-    renewed = due(keys, [HOST], now - timedelta(days=5))
+    renewed = renew_keys(keys, [HOST], now - timedelta(days=5))
     assert renewed is not None and renewed.authority == keys.authority
     return renewed
 

@@ -68,7 +68,7 @@ async def test_agents_that_begin_at_once_share_a_list(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch, named: int
 ) -> None:
     # Given
-    monkeypatch.setattr(lister, "NAMED", named)
+    monkeypatch.setattr(lister, "MAX_NAMED_AGENTS", named)
     agents = [ref(body) for body in await five_agents(watchless)]
     lists, seen = JobLister(watchless.api), {agent: list[Any]() for agent in agents}
     requests = requests_of(watchless.api, monkeypatch)

@@ -67,7 +67,7 @@ async def test_a_sweep_finds_nothing_wrong_where_nothing_is_wrong(
 
 
 async def test_more_jobs_than_a_page_holds(watchless: Watchless, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAGE", 2)
+    monkeypatch.setattr(client, "PAGE_SIZE", 2)
     await watchless.create()
     for number in range(5):
         await watchless.ask(f"q-{number}", f"c-{number}")

@@ -215,7 +215,7 @@ def test_an_operator_of_one_namespace_says_that_it_knows_no_grants_of_others(
 # --- what is missing, or was missed ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("plural", policy_cache.KINDS.values())
+@pytest.mark.parametrize("plural", policy_cache.RULE_PLURALS.values())
 def test_an_operator_without_one_of_the_definitions_waits_and_says_so(
     control_plane: ControlPlane,
     operator_kubeconfig: Path,

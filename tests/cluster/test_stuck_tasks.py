@@ -47,7 +47,7 @@ async def show(watchless: Watchless, name: str, member: str, *, over: bool = Fal
     async def look() -> dict[str, Any] | None:
         job = await watchless.job(name)
         there = (job.get("status") or {}).get(member)
-        return job if there and (not over or manifest.finished(job)) else None
+        return job if there and (not over or manifest.finished_condition(job)) else None
 
     watchless.fleet.observe_job(await watchless.until(look, f"{member} of Job {name}"))
 

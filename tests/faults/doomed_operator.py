@@ -134,8 +134,8 @@ def build(doors: Doors) -> None:
         doors.at("agent seen")
 
     AgentController.observe = observed  # type: ignore[method-assign]
-    assert manager.SWEEP_EVERY > SWEEP_EVERY
-    manager.SWEEP_EVERY = SWEEP_EVERY
+    assert manager.SWEEP_INTERVAL_S > SWEEP_EVERY
+    manager.SWEEP_INTERVAL_S = SWEEP_EVERY
 
 
 def main() -> None:

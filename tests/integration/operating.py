@@ -17,7 +17,7 @@ from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import LogObserver, Observer
-from heed.kube.leader.election import ended
+from heed.kube.leader.election import end_task
 from heed.kube.manager import run_operator
 from heed.kube.watch import ClusterWatch
 from heed.settings import Settings
@@ -94,7 +94,7 @@ class Rig:
         with suppress(Exception):
             await self.stop()
         left = asyncio.all_tasks() - self._others - {asyncio.current_task()}
-        await asyncio.gather(*map(ended, left))
+        await asyncio.gather(*map(end_task, left))
 
     async def get(self, port: int, path: str) -> tuple[int, str]:
         """Status and text; 0 where nobody serves."""

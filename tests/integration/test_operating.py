@@ -25,10 +25,10 @@ from heed.core.events import Event
 from heed.errors import InvalidSettings
 from heed.kube import broker_keys, manager
 from heed.kube.client import client
-from heed.kube.manager import FAREWELL
+from heed.kube.manager import WATCH_END_TIMEOUT_S
 from heed.kube.webhook import review_pool
 from heed.kube.webhook import server as webhook_server
-from heed.kube.webhook.ca import due
+from heed.kube.webhook.ca import renew_keys
 from tests.builders.agents import job, manifest
 from tests.integration.operating import Listening, Rig, Watch
 from tests.integration.secured import SecuredBroker
@@ -47,10 +47,10 @@ START = {"name": "begin", "type": ASKED, "start": [{"task": "work"}]}
 @pytest.fixture(autouse=True)
 def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "ClusterWatch", Watch)
-    monkeypatch.setattr(client, "TLS_END", 0)
+    monkeypatch.setattr(client, "TLS_CLOSE_S", 0)
     monkeypatch.setattr(broker_keys, "RETRY_DELAY_S", 0.01)
     monkeypatch.setattr(review_pool, "HUNG", SOON)  # on a busy machine a process may take long to start
-    monkeypatch.setattr(webhook_server, "WITHIN", SOON)
+    monkeypatch.setattr(webhook_server, "REVIEW_TIMEOUT_S", SOON)
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ async def test_an_operator_runs_agents_until_it_is_told_to_end(
     await rig.stop(number)
     assert "holderIdentity" not in rig.server.at(LEASE)["spec"]
     assert await rig.get(rig.health, "/healthz") == await rig.get(rig.metrics, "/metrics") == (0, "")
-    assert Watch.made.waited == [None, FAREWELL]
+    assert Watch.made.waited == [None, WATCH_END_TIMEOUT_S]
     assert not any(connection.is_connected for connection in connections)
 
 
@@ -188,7 +188,7 @@ async def test_a_replica_that_lost_its_lease_stands_by_and_comes_back(
     rig.server.edit(LEASE, spec={"holderIdentity": None})
     await rig.says(200, "active")
     await rig.stop()
-    assert Watch.made.waited == [None, None, FAREWELL]
+    assert Watch.made.waited == [None, None, WATCH_END_TIMEOUT_S]
 
 
 async def test_a_broker_with_keys_of_heeds_own_is_spoken_to_with_them_by_jobs_too(
@@ -225,7 +225,7 @@ async def test_manifests_are_judged_by_what_is_there(
     running: Callable[..., Rig], nats_server: NatsServer, tmp_path: Path
 ) -> None:
     # Given
-    keys = due(None, ["localhost"], datetime.now(UTC))
+    keys = renew_keys(None, ["localhost"], datetime.now(UTC))
     assert keys is not None
     certificate, separator, key = keys.served.partition(b"-----BEGIN PRIVATE KEY-----")
     (tmp_path / "tls.crt").write_bytes(certificate)

@@ -16,7 +16,7 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from heed.kube.client.client import KubeApi
-from heed.kube.webhook.ca import due
+from heed.kube.webhook.ca import renew_keys
 from tests.builders.values import merged
 
 Object = dict[str, Any]
@@ -166,7 +166,7 @@ _FENCES = ("uid", "resourceVersion")
 @cache
 def _some_authority() -> str:
     """Nothing here has TLS, and to load all that the system trusts takes longer than a test."""
-    keys = due(None, ["nobody"], datetime.now(UTC))
+    keys = renew_keys(None, ["nobody"], datetime.now(UTC))
     assert keys is not None
     return keys.trusted.decode()
 

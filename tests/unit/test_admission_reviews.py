@@ -18,7 +18,14 @@ from heed.kube.client.client import KubeApi
 from heed.kube.webhook import review_pool
 from heed.kube.webhook import server as webhook_server
 from heed.kube.webhook.review_pool import Checks
-from heed.kube.webhook.server import MAX_BODY, REVIEW, AdmissionServer, _asked, _ParsedReview, _review
+from heed.kube.webhook.server import (
+    MAX_REVIEW_BYTES,
+    REVIEW_API_VERSION,
+    AdmissionServer,
+    _asked,
+    _ParsedReview,
+    _review,
+)
 from tests.integration.waiting import SOON
 from tests.unit.apiserver import ApiServer, Object
 
@@ -44,7 +51,7 @@ def review(new: Any = AGENT, **request: Any) -> Object:
         "name": "it",
         "object": new,
     }
-    return {"apiVersion": REVIEW, "kind": "AdmissionReview", "request": {**given, **request}}
+    return {"apiVersion": REVIEW_API_VERSION, "kind": "AdmissionReview", "request": {**given, **request}}
 
 
 def asked(new: Any = AGENT, **request: Any) -> _ParsedReview:
@@ -113,9 +120,12 @@ def test_an_object_without_a_name_or_namespace_has_those_of_the_request(
     [
         (b"{", "this is no JSON"),
         (b"\xff", "this is no JSON"),
-        (b"[]", f"this is no AdmissionReview of {REVIEW}"),
-        (json.dumps({**review(), "apiVersion": "v1"}).encode(), f"this is no AdmissionReview of {REVIEW}"),
-        (json.dumps({"apiVersion": REVIEW}).encode(), "request is null"),
+        (b"[]", f"this is no AdmissionReview of {REVIEW_API_VERSION}"),
+        (
+            json.dumps({**review(), "apiVersion": "v1"}).encode(),
+            f"this is no AdmissionReview of {REVIEW_API_VERSION}",
+        ),
+        (json.dumps({"apiVersion": REVIEW_API_VERSION}).encode(), "request is null"),
         (json.dumps(review(kind=[])).encode(), "kind is a list"),
         (json.dumps(review(uid=1)).encode(), "uid is a number"),
         (json.dumps(review(operation=None)).encode(), "operation is null"),
@@ -140,7 +150,7 @@ def test_what_is_no_review_is_refused_with_the_reason(data: bytes, complaint: st
 
 def answered(*problems: Problem, warnings: tuple[str, ...] = ()) -> Object:
     found: Object = _review(asked(), AdmissionVerdict(problems, warnings))
-    assert (found["apiVersion"], found["kind"]) == (REVIEW, "AdmissionReview")
+    assert (found["apiVersion"], found["kind"]) == (REVIEW_API_VERSION, "AdmissionReview")
     return found["response"]  # type: ignore[no-any-return]
 
 
@@ -223,7 +233,7 @@ class Webhook:
 
 @pytest.fixture
 async def checks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Checks]:
-    for module, limit in ((review_pool, "HUNG"), (webhook_server, "WITHIN")):
+    for module, limit in ((review_pool, "HUNG"), (webhook_server, "REVIEW_TIMEOUT_S")):
         monkeypatch.setattr(module, limit, SOON)  # on a busy machine a process takes long to start
     checks = Checks()
     yield checks
@@ -231,7 +241,7 @@ async def checks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Checks]:
 
 
 async def over(server: ApiServer, checks: Checks, watched: str | None = None) -> AsyncIterator[Webhook]:
-    application = web.Application(client_max_size=MAX_BODY)
+    application = web.Application(client_max_size=MAX_REVIEW_BYTES)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     hook = Webhook(server, "", checks, watched)
     application.router.add_post("/validate", hook.admission.validate)
@@ -323,7 +333,7 @@ async def test_what_is_malformed_is_a_bad_request(hook: Webhook) -> None:
 
 
 async def test_what_is_too_large_is_refused(hook: Webhook) -> None:
-    assert (await hook.ask(io.BytesIO(b"x" * (MAX_BODY + 1))))[0] == 413
+    assert (await hook.ask(io.BytesIO(b"x" * (MAX_REVIEW_BYTES + 1))))[0] == 413
 
 
 async def test_where_the_surroundings_cannot_be_read_nothing_is_judged(
@@ -339,7 +349,7 @@ async def test_where_the_surroundings_cannot_be_read_nothing_is_judged(
 async def test_what_takes_too_long_is_not_judged(
     server: ApiServer, hook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook_server, "WITHIN", 0.05)
+    monkeypatch.setattr(webhook_server, "REVIEW_TIMEOUT_S", 0.05)
     server.open.clear()
 
     assert await hook.ask() == (503, "not judged within 0.05 s\n")
@@ -361,7 +371,7 @@ async def test_a_mistake_of_ours_is_not_shown(
 
 async def test_after_an_error_there_is_room_again(server: ApiServer, hook: Webhook) -> None:
     server.refuse = lambda method, path: 500
-    answers = [await hook.ask() for _ in range(webhook_server.AT_ONCE + 1)]
+    answers = [await hook.ask() for _ in range(webhook_server.MAX_CONCURRENT_REVIEWS + 1)]
     assert {status for status, _ in answers} == {503}
     server.refuse = lambda method, path: None
 
@@ -370,10 +380,12 @@ async def test_after_an_error_there_is_room_again(server: ApiServer, hook: Webho
 
 async def test_only_so_many_are_judged_at_once(server: ApiServer, hook: Webhook) -> None:
     server.open.clear()
-    asking = [asyncio.create_task(hook.ask()) for _ in range(webhook_server.AT_ONCE)]
-    while len(server.asked) < webhook_server.AT_ONCE:  # noqa: ASYNC110
+    asking = [asyncio.create_task(hook.ask()) for _ in range(webhook_server.MAX_CONCURRENT_REVIEWS)]
+    while len(server.asked) < webhook_server.MAX_CONCURRENT_REVIEWS:  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
     assert await hook.ask() == (503, "too many requests at once\n")
     server.open.set()
-    assert [status for status, _ in await asyncio.gather(*asking)] == [200] * webhook_server.AT_ONCE
+    assert [status for status, _ in await asyncio.gather(*asking)] == [
+        200
+    ] * webhook_server.MAX_CONCURRENT_REVIEWS

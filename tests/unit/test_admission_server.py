@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 
 from heed.kube.webhook.review_pool import Checks
-from heed.kube.webhook.server import AT_ONCE, AdmissionServer
+from heed.kube.webhook.server import MAX_CONCURRENT_REVIEWS, AdmissionServer
 from heed.util.http_server import serving
 from tests.integration.waiting import until
 
@@ -54,7 +54,7 @@ async def stuck(url: str) -> asyncio.StreamWriter:
 async def test_too_many_at_once_are_told_so_and_others_answered_when_they_are_gone() -> None:
     async with webhook() as url:
         assert (await asked(url))[0] == 200
-        clients = [await stuck(url) for _ in range(AT_ONCE)]
+        clients = [await stuck(url) for _ in range(MAX_CONCURRENT_REVIEWS)]
 
         async def refused() -> bool:
             return await asked(url) == (503, "too many requests at once\n")

@@ -13,7 +13,7 @@ import pytest
 
 from heed.bus.auth import accounts
 from heed.errors import InvalidSettings
-from heed.kube.broker_keys import RETRY_DELAY_S, broker_keys
+from heed.kube.broker_keys import RETRY_DELAY_S, ensure_broker_keys
 from heed.kube.client.client import KubeApi
 from heed.kube.leader import election
 from heed.kube.probes import ProbeState
@@ -49,7 +49,7 @@ def a_set(word: str = "x") -> dict[str, str]:
 async def test_without_a_secret_in_the_settings_nobody_is_asked(
     server: ApiServer, health: ProbeState
 ) -> None:
-    assert await broker_keys(server.connect(KubeApi), Settings(), health) is None
+    assert await ensure_broker_keys(server.connect(KubeApi), Settings(), health) is None
     assert server.asked == []
 
 
@@ -59,8 +59,8 @@ async def test_an_empty_secret_is_filled_once_and_read_by_all_who_come_later(
     caplog.set_level("INFO")
     server.add(SECRET, data=None)
 
-    made = await broker_keys(server.connect(KubeApi), SETTINGS, health)
-    again = await broker_keys(server.connect(KubeApi), SETTINGS, health)
+    made = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
+    again = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert made is not None
     assert set(made) == set(accounts.KEY_FILES)
@@ -75,7 +75,7 @@ async def test_keys_are_good_from_now_on(server: ApiServer, health: ProbeState) 
     server.add(SECRET, data={"auth.conf": ""})
     begun = int(time.time())
 
-    made = await broker_keys(server.connect(KubeApi), SETTINGS, health)
+    made = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert made is not None
     jwt = made[accounts.OPERATOR_CREDS].splitlines()[1]
@@ -97,7 +97,7 @@ async def test_who_is_slower_takes_what_the_other_one_made(server: ApiServer, he
 
     server.refuse = filled_meanwhile
 
-    assert await broker_keys(server.connect(KubeApi), SETTINGS, health) == theirs
+    assert await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health) == theirs
     assert server.count("PATCH") == 1
     assert health.keyless is None
 
@@ -119,7 +119,7 @@ async def test_a_secret_that_cannot_be_read_is_waited_for_and_the_probe_says_why
     server.refuse = lambda method, path: status
 
     # When
-    waiting = asyncio.create_task(broker_keys(server.connect(KubeApi), SETTINGS, health))
+    waiting = asyncio.create_task(ensure_broker_keys(server.connect(KubeApi), SETTINGS, health))
     await until(lambda: len(server.asked) > 3)
 
     # Then
@@ -140,7 +140,7 @@ async def test_another_reason_is_said_too(
 ) -> None:
     server.refuse = lambda method, path: 403 if len(server.asked) < 3 else 500
 
-    waiting = asyncio.create_task(broker_keys(server.connect(KubeApi), SETTINGS, health))
+    waiting = asyncio.create_task(ensure_broker_keys(server.connect(KubeApi), SETTINGS, health))
     await until(lambda: len(caplog.records) == 2)
     waiting.cancel()
 
@@ -160,7 +160,7 @@ async def test_between_two_looks_it_waits(
     server.refuse = lambda method, path: 500
 
     with suppress(asyncio.CancelledError):
-        await broker_keys(server.connect(KubeApi), SETTINGS, health)
+        await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert naps == [RETRY_DELAY_S]
 
@@ -184,7 +184,8 @@ async def test_the_secret_is_beside_the_lease(
     monkeypatch.setattr(election, "_POD_NAMESPACE", tmp_path / "namespace")
     server.add(f"/api/v1/namespaces/{namespace}/secrets/keys", data=encoded(**a_set()))
 
-    found = await broker_keys(server.connect(KubeApi), Settings(nats_keys_secret="keys", **settings), health)  # type: ignore[arg-type]
+    asked = Settings(nats_keys_secret="keys", **settings)  # type: ignore[arg-type]
+    found = await ensure_broker_keys(server.connect(KubeApi), asked, health)
 
     assert found == a_set()
 
@@ -199,7 +200,7 @@ async def test_outside_a_cluster_it_is_beside_the_agents(
     server.add(path, data=encoded(**a_set()))
 
     assert (
-        await broker_keys(
+        await ensure_broker_keys(
             server.connect(KubeApi), Settings(nats_keys_secret="keys", namespace=namespace), health
         )
         == a_set()
@@ -238,7 +239,7 @@ async def test_a_secret_that_is_neither_empty_nor_whole_is_refused(
     server.add(SECRET, data=data)
 
     with pytest.raises(InvalidSettings) as refused:
-        await broker_keys(server.connect(KubeApi), SETTINGS, health)
+        await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert str(refused.value) == complaint
     assert server.count("PATCH") == 0
@@ -247,4 +248,4 @@ async def test_a_secret_that_is_neither_empty_nor_whole_is_refused(
 async def test_what_else_is_in_the_secret_is_nobodys_key(server: ApiServer, health: ProbeState) -> None:
     server.add(SECRET, data=encoded(**a_set(), more="x"))
 
-    assert await broker_keys(server.connect(KubeApi), SETTINGS, health) == a_set()
+    assert await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health) == a_set()

@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from heed.errors import InvalidSettings
-from heed.kube.webhook.ca import SETTLED, SKEW, WebhookKeys, due, keys_of
+from heed.kube.webhook.ca import BUNDLE_PROPAGATION, MAX_CLOCK_SKEW, WebhookKeys, parse_keys, renew_keys
 from heed.kube.webhook.certificates import (
     CertificateFolder,
     NoCertificate,
     SelfIssuedCertificate,
     ServedCertificate,
     ServerTls,
-    source_of,
+    certificate_source,
 )
 from heed.settings import Settings
 from tests.integration.waiting import until
@@ -35,7 +35,7 @@ HOSTS = ["heed-webhook.heed-system.svc", "127.0.0.1"]
 
 
 def made(at: datetime = BEGIN) -> WebhookKeys:
-    keys = due(None, HOSTS, at)
+    keys = renew_keys(None, HOSTS, at)
     assert keys is not None
     return keys
 
@@ -61,31 +61,31 @@ def test_an_empty_secret_is_filled_with_keys_that_a_client_accepts() -> None:
     assert accepted(keys, keys.bundle, BEGIN)
     assert not accepted(keys, made().bundle, BEGIN)
     assert not accepted(keys, keys.bundle, BEGIN, host="heed-webhook.other.svc")
-    assert due(keys, HOSTS, BEGIN) is None
+    assert renew_keys(keys, HOSTS, BEGIN) is None
 
 
 def test_an_authority_is_replaced_before_a_client_whose_clock_is_ahead_finds_it_over() -> None:
     keys = made()
-    end = keys.authority.not_valid_after_utc - SKEW
+    end = keys.authority.not_valid_after_utc - MAX_CLOCK_SKEW
 
-    assert (anew := due(keys, HOSTS, end)) is not None
+    assert (anew := renew_keys(keys, HOSTS, end)) is not None
     assert keys.authority not in anew.bundle
-    assert (next_ := due(keys, HOSTS, end - timedelta(microseconds=1))) is not None
+    assert (next_ := renew_keys(keys, HOSTS, end - timedelta(microseconds=1))) is not None
     assert keys.authority in next_.bundle
 
 
 def test_a_client_whose_clock_is_behind_accepts_them_too() -> None:
     keys = made()
 
-    assert accepted(keys, keys.bundle, BEGIN - SKEW)
-    assert not accepted(keys, keys.bundle, BEGIN - SKEW - DAY)
+    assert accepted(keys, keys.bundle, BEGIN - MAX_CLOCK_SKEW)
+    assert not accepted(keys, keys.bundle, BEGIN - MAX_CLOCK_SKEW - DAY)
 
 
 def test_the_certificate_is_renewed_after_two_thirds_of_its_life_by_the_same_authority() -> None:
     keys = made()
 
-    assert due(keys, HOSTS, BEGIN + 243 * DAY) is None
-    renewed = due(keys, HOSTS, BEGIN + 244 * DAY)
+    assert renew_keys(keys, HOSTS, BEGIN + 243 * DAY) is None
+    renewed = renew_keys(keys, HOSTS, BEGIN + 244 * DAY)
 
     assert renewed is not None
     assert renewed.bundle == keys.bundle
@@ -96,7 +96,7 @@ def test_the_certificate_is_renewed_after_two_thirds_of_its_life_by_the_same_aut
 def test_other_hosts_need_another_certificate() -> None:
     keys = made()
 
-    changed = due(keys, ["other.demo.svc"], BEGIN)
+    changed = renew_keys(keys, ["other.demo.svc"], BEGIN)
 
     assert changed is not None
     assert changed.bundle == keys.bundle
@@ -106,22 +106,22 @@ def test_other_hosts_need_another_certificate() -> None:
 def test_a_new_authority_is_trusted_before_it_signs() -> None:
     # Given an authority that is old, and a certificate that is not
     late = BEGIN + 2435 * DAY
-    keys = due(made(), HOSTS, late - DAY) or made()
+    keys = renew_keys(made(), HOSTS, late - DAY) or made()
 
     # When its successor is due
-    announced = due(keys, HOSTS, late)
+    announced = renew_keys(keys, HOSTS, late)
 
     # Then it is in the bundle, and signs nothing: not now, not before the bundle is known everywhere
     assert announced is not None
     assert announced.bundle[0] == keys.bundle[0] and len(announced.bundle) == 2
     assert announced.certificate == keys.certificate
-    assert due(announced, HOSTS, late, announced.trusted) is None
-    assert due(announced, HOSTS, late + SETTLED, keys.trusted) is None
+    assert renew_keys(announced, HOSTS, late, announced.trusted) is None
+    assert renew_keys(announced, HOSTS, late + BUNDLE_PROPAGATION, keys.trusted) is None
 
     # and then it does
-    signed = due(announced, HOSTS, late + SETTLED, announced.trusted)
+    signed = renew_keys(announced, HOSTS, late + BUNDLE_PROPAGATION, announced.trusted)
     assert signed is not None
-    assert accepted(signed, (signed.authority,), late + SETTLED)
+    assert accepted(signed, (signed.authority,), late + BUNDLE_PROPAGATION)
     assert signed.bundle == announced.bundle
 
 
@@ -133,7 +133,7 @@ def test_through_thirty_years_what_is_served_is_trusted_every_day() -> None:
     for _ in range(30 * 365):
         now += DAY
         pem = b"".join(item.public_bytes(serialization.Encoding.PEM) for item in trusted)
-        new = due(keys, HOSTS, now, pem)
+        new = renew_keys(keys, HOSTS, now, pem)
         if new is not None:
             assert accepted(new, trusted, now), now
             keys = new
@@ -148,10 +148,10 @@ def test_through_thirty_years_what_is_served_is_trusted_every_day() -> None:
 def test_an_expired_certificate_is_replaced_whoever_trusts_it() -> None:
     keys = made()
     late = BEGIN + 2435 * DAY  # nobody looked for years
-    announced = due(keys, HOSTS, late, keys.trusted)
+    announced = renew_keys(keys, HOSTS, late, keys.trusted)
     assert announced is not None
 
-    replaced = due(announced, HOSTS, late, keys.trusted)
+    replaced = renew_keys(announced, HOSTS, late, keys.trusted)
 
     assert replaced is not None
     assert accepted(replaced, replaced.bundle, late)
@@ -160,7 +160,7 @@ def test_an_expired_certificate_is_replaced_whoever_trusts_it() -> None:
 def test_what_a_secret_holds_comes_back() -> None:
     keys = made()
 
-    again = keys_of(keys.data())
+    again = parse_keys(keys.data())
 
     assert again is not None
     assert again.data() == keys.data()
@@ -174,7 +174,7 @@ def test_what_does_not_fit_together_is_no_key(name: str, damage: str) -> None:
     if damage == "missing":
         del data[name]
 
-    assert keys_of(data) is None
+    assert parse_keys(data) is None
 
 
 # --- serving ------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ async def test_trouble_is_said_once_and_survived(caplog: pytest.LogCaptureFixtur
 )
 def test_settings_that_give_no_certificate_are_refused(given: dict[str, str], complaint: str) -> None:
     with pytest.raises(InvalidSettings, match=complaint):
-        source_of(Settings(webhook_port=9443, **given), None)  # type: ignore[arg-type]
+        certificate_source(Settings(webhook_port=9443, **given), None)  # type: ignore[arg-type]
 
 
 def test_a_service_stands_for_its_names_in_the_operators_namespace() -> None:
@@ -326,7 +326,7 @@ def test_a_service_stands_for_its_names_in_the_operators_namespace() -> None:
         lease_namespace="heed-system",
     )
 
-    source = source_of(settings, None)  # type: ignore[arg-type]
+    source = certificate_source(settings, None)  # type: ignore[arg-type]
 
     assert isinstance(source, SelfIssuedCertificate)
     assert source.namespace == "heed-system"

@@ -11,7 +11,12 @@ import pytest
 from heed import names
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi, objects_path
-from heed.kube.webhook.cluster_context import AGENTS, BYTES, FIRST_PAGE, ClusterContextReader
+from heed.kube.webhook.cluster_context import (
+    FIRST_PAGE_SIZE,
+    MAX_CONTEXT_AGENTS,
+    MAX_CONTEXT_BYTES,
+    ClusterContextReader,
+)
 from tests.unit.apiserver import ApiServer
 
 
@@ -61,11 +66,11 @@ async def test_all_agents_are_looked_at_without_their_ledgers() -> None:
     assert not any("status" in item for item in found.agents)
 
 
-@pytest.mark.parametrize(("a", "complete"), [(AGENTS, True), (AGENTS + 1, False)])
+@pytest.mark.parametrize(("a", "complete"), [(MAX_CONTEXT_AGENTS, True), (MAX_CONTEXT_AGENTS + 1, False)])
 async def test_so_many_agents_are_looked_at(a: int, complete: bool) -> None:
     found = await around(Lists(1_000, a=a))
 
-    assert (len(found.agents) >= AGENTS, found.complete) == (True, complete)
+    assert (len(found.agents) >= MAX_CONTEXT_AGENTS, found.complete) == (True, complete)
 
 
 async def test_large_agents_come_in_small_pages_and_end_the_look_early() -> None:
@@ -74,8 +79,8 @@ async def test_large_agents_come_in_small_pages_and_end_the_look_early() -> None
     found = await around(lists)
 
     assert not found.complete
-    assert len(found.agents) * lists.size < BYTES + FIRST_PAGE * lists.size
-    assert lists.limits[0] == FIRST_PAGE and max(lists.limits[1:], default=1) <= 2
+    assert len(found.agents) * lists.size < MAX_CONTEXT_BYTES + FIRST_PAGE_SIZE * lists.size
+    assert lists.limits[0] == FIRST_PAGE_SIZE and max(lists.limits[1:], default=1) <= 2
 
 
 async def test_requests_that_come_at_once_look_one_after_the_other() -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from heed.engine.loop import AgentLoop
 from heed.kube.controller import agents
-from heed.kube.controller.generation import choose
-from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.controller.generation import choose_generation
+from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.status.loop_health import Patience
 from heed.kube.status.reasons import Trouble
 from tests.integration.waiting import until
@@ -225,12 +225,12 @@ async def test_the_last_valid_generation_runs_on_also_after_a_restart(
 
     # Then
     assert (await world.running()) is first
-    assert world.status()["lastValidSpec"] == last_valid(valid)
+    assert world.status()["lastValidSpec"] == dump_last_valid(valid)
     assert world.status()["observedGeneration"] == 2
     world.edit(WRONG, {"name": "more"})
     await until(lambda: world.status()["observedGeneration"] == 3)
     assert (await world.running()) is first
-    assert world.status()["lastValidSpec"] == last_valid(valid)
+    assert world.status()["lastValidSpec"] == dump_last_valid(valid)
 
     # And a fleet that begins there finds it
     await world.fleet.close()
@@ -313,9 +313,9 @@ async def test_a_mistake_of_ours_is_said_and_the_agent_is_looked_at_again(
         tries += 1
         if tries < 3:
             raise RuntimeError("a mistake")
-        return choose(*given)
+        return choose_generation(*given)
 
-    monkeypatch.setattr(agents, "choose", breaks)
+    monkeypatch.setattr(agents, "choose_generation", breaks)
     world.create()
     await world.running()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.kube.client.deep_json import LEVELS, _shallow, loads, read
+from heed.kube.client.deep_json import MAX_OBJECT_DEPTH, _shallow, loads, read_deep
 
 DEEP = 9_000
 TEXTS = st.text(alphabet='ab"\\[]{},: é\n')
@@ -24,18 +24,18 @@ def test_what_stands_beside_the_deep_is_read(begin: str, end: str) -> None:
         json.loads(text)
 
     for given_text in (text, text.encode()):
-        found, cut = read(given_text)
+        found, cut = read_deep(given_text)
         first, second = found["items"]
         assert cut
         assert (first["name"], first["after"], second) == ('a " ]', [1, {"b": 2}], {"name": "c"})
-        assert _depth(first["deep"]) == LEVELS - 3
+        assert _depth(first["deep"]) == MAX_OBJECT_DEPTH - 3
 
 
 def _depth(value: Any) -> int:
     depth = 0
     while isinstance(value, dict | list):
         value, depth = next(iter(value.values() if isinstance(value, dict) else value)), depth + 1
-    assert value == f"${{nests deeper than {LEVELS} levels}}"
+    assert value == f"${{nests deeper than {MAX_OBJECT_DEPTH} levels}}"
     return depth
 
 
@@ -43,7 +43,7 @@ def _depth(value: Any) -> int:
 def test_what_is_not_too_deep_is_read_as_it_is(value: Any) -> None:
     text = json.dumps(value)
 
-    assert read(text) == (value, False)
+    assert read_deep(text) == (value, False)
     assert _shallow(text) == text
 
 

@@ -218,7 +218,7 @@ async def test_a_lease_that_another_one_has_taken_is_lost_when_the_work_is_over(
 async def test_a_lease_that_cannot_be_renewed_is_lost(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.3)
+    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE_S", 0.3)
     work = Work()
     leading = asyncio.create_task(candidate(server).lead(work))
     await asyncio.wait_for(work.begun.wait(), SOON)
@@ -234,7 +234,7 @@ async def test_nobody_takes_the_lease_again_while_the_work_of_a_lost_term_ends(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a term that is over because its lease could not be renewed, and work that takes its time to end
-    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.2)
+    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE_S", 0.2)
     one = candidate(server)
     work = Work(one)
     work.may_end.clear()

@@ -13,7 +13,7 @@ from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.kube.client.client import ApiError
-from heed.kube.leader.fencing import MESSAGE, FencedBus, FencedKubeApi
+from heed.kube.leader.fencing import FENCED_MESSAGE, FencedBus, FencedKubeApi
 from tests.unit.apiserver import ApiServer
 
 CLAIMS = "/api/v1/namespaces/demo/configmaps"
@@ -35,7 +35,7 @@ async def test_writes_are_made_only_by_the_active_one(server: ApiServer, method:
 
     with pytest.raises(ApiError) as refused:
         await WRITES[method](api)
-    assert (refused.value.status, refused.value.message) == (0, MESSAGE)
+    assert (refused.value.status, refused.value.message) == (0, FENCED_MESSAGE)
     assert server.asked == []
 
     api.may_write = lambda: True
@@ -44,7 +44,7 @@ async def test_writes_are_made_only_by_the_active_one(server: ApiServer, method:
     assert [asked for asked, _ in server.asked] == [method]
 
     api.may_write = lambda: False
-    with pytest.raises(ApiError, match=MESSAGE):
+    with pytest.raises(ApiError, match=FENCED_MESSAGE):
         await WRITES[method](api)
 
 
@@ -84,7 +84,7 @@ async def test_a_connection_is_one_that_is_fenced(tmp_path: Path, monkeypatch: p
     api = await FencedKubeApi.connect(str(config))
 
     assert isinstance(api, FencedKubeApi)
-    with pytest.raises(ApiError, match=MESSAGE):
+    with pytest.raises(ApiError, match=FENCED_MESSAGE):
         await api.delete(CLAIM)
     await api.close()
 
@@ -118,7 +118,7 @@ async def test_events_are_published_only_by_the_active_one(monkeypatch: pytest.M
         lambda: bus.publish("s", EVENT),
         lambda: bus.publish_owed("1", OWED, look_first=True),
     ):
-        with pytest.raises(BusUnavailable, match=MESSAGE):
+        with pytest.raises(BusUnavailable, match=FENCED_MESSAGE):
             await publish()
     assert sent.calls == []
 

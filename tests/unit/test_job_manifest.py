@@ -268,8 +268,8 @@ def test_a_job_is_let_run_unless_its_author_or_a_queue_holds_it(
 ) -> None:
     job, task = a_job(labels=labels), work({} if suspend is None else {"suspend": suspend})
 
-    assert manifest.resumed(task, job) == resumed
-    assert manifest.release(task, job) == {
+    assert manifest.resume_patch(task, job) == resumed
+    assert manifest.release_patch(task, job) == {
         "metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}},
         **resumed,
     }

@@ -10,7 +10,7 @@ from heed import names
 from heed.core.effects import AgentRef, TaskWork
 from heed.kube.jobs.manifest import (
     delete_after,
-    finished,
+    finished_condition,
     is_at_work,
     is_watched,
     job_manifest,
@@ -90,21 +90,21 @@ def test_of_the_tasks_timeout_and_the_authors_limit_the_shorter_one_counts(
 def test_only_a_condition_that_is_true_ends_a_job(type_: str) -> None:
     over = condition(type_)
 
-    assert finished(a_job(over)) == over
+    assert finished_condition(a_job(over)) == over
     for status in ("False", "Unknown"):
-        assert finished(a_job(condition(type_, status))) is None
+        assert finished_condition(a_job(condition(type_, status))) is None
         assert is_at_work(a_job(condition(type_, status)))
 
 
 @pytest.mark.parametrize("type_", ["Suspended", "FailureTarget", "SuccessCriteriaMet"])
 def test_a_job_that_is_about_to_end_or_waits_is_not_over(type_: str) -> None:
-    assert finished(a_job(condition(type_))) is None
+    assert finished_condition(a_job(condition(type_))) is None
 
 
 def test_the_condition_that_ended_a_job_is_found_behind_others() -> None:
     over = condition("Failed")
 
-    assert finished(a_job(condition("Complete", "False"), condition("FailureTarget"), over)) == over
+    assert finished_condition(a_job(condition("Complete", "False"), condition("FailureTarget"), over)) == over
 
 
 def test_a_job_that_is_over_or_being_deleted_is_not_at_work() -> None:

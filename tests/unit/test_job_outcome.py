@@ -9,7 +9,7 @@ import pytest
 
 from heed import names
 from heed.core.effects import TaskEnd
-from heed.kube.jobs.outcome import answering_index, intervals, task_end
+from heed.kube.jobs.outcome import answering_index, parse_intervals, task_end
 from heed.kube.jobs.pod_outcome import PodEnd, pod_end
 
 BACKOFF = {
@@ -351,8 +351,8 @@ def test_a_success_policy_names_the_indexes_that_count(
 
 
 def test_intervals_are_read_as_kubernetes_writes_them() -> None:
-    assert intervals("7,1,3-5") == [(1, 1), (3, 5), (7, 7)]
-    assert intervals("") == intervals("a-b,-,3-x") == []
+    assert parse_intervals("7,1,3-5") == [(1, 1), (3, 5), (7, 7)]
+    assert parse_intervals("") == parse_intervals("a-b,-,3-x") == []
 
 
 # -- what is remembered -----------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from heed.core.effects import AgentRef
 from heed.kube.client.client import KubeApi
-from heed.kube.jobs.pods import JobPodReader, losses
+from heed.kube.jobs.pods import JobPodReader, count_losses
 from tests.integration.waiting import until
 
 JOB = {
@@ -95,6 +95,6 @@ def said(type_: str, status: str = "True") -> dict[str, str]:
     ],
 )
 def test_a_job_that_loses_pods_is_known(status: Any, expected: Any) -> None:
-    assert losses({"metadata": {"uid": "job-1"}, "status": status}) == expected
+    assert count_losses({"metadata": {"uid": "job-1"}, "status": status}) == expected
     deleted = {"uid": "job-1", "deletionTimestamp": "2026-11-01T12:00:00Z"}
-    assert losses({"metadata": deleted, "status": status}) is None
+    assert count_losses({"metadata": deleted, "status": status}) is None

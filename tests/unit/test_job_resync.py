@@ -12,8 +12,8 @@ import pytest
 from heed import names
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.kube.client.client import KubeApi
-from heed.kube.controller.job_resync import resync
-from heed.kube.jobs.lister import selector_of
+from heed.kube.controller.job_resync import resync_jobs
+from heed.kube.jobs.lister import label_selector
 from heed.kube.jobs.manifest import job_manifest, owner_name, owner_uid
 from heed.kube.jobs.runner import JobRunner
 from tests.integration.waiting import until
@@ -64,7 +64,7 @@ async def test_started_tasks_without_a_job_are_lost_and_those_with_one_are_not(
 ) -> None:
     there = [add(server, ONE, "a"), add(server, TWO, "d")]
 
-    seen = await resync(server.connect(KubeApi), None, runners)
+    seen = await resync_jobs(server.connect(KubeApi), None, runners)
 
     assert seen == {item["metadata"]["uid"] for item in there}
     assert runners[ONE].ends == [("b", "JobLost")]
@@ -79,7 +79,7 @@ async def test_one_namespace_is_listed_where_one_is_watched(
     add(server, ONE, "a")
     elsewhere = add(server, TWO, "d")
 
-    seen = await resync(server.connect(KubeApi), "demo", runners)
+    seen = await resync_jobs(server.connect(KubeApi), "demo", runners)
 
     assert elsewhere["metadata"]["uid"] not in seen
     assert runners[TWO].ends == []  # it is found by its name
@@ -91,7 +91,7 @@ async def test_a_job_that_is_over_is_told(server: ApiServer, runners: dict[Agent
     ]
     add(server, ONE, "a", conditions=over)
 
-    await resync(server.connect(KubeApi), None, runners)
+    await resync_jobs(server.connect(KubeApi), None, runners)
     await until(lambda: len(runners[ONE].ends) == 2)
 
     assert sorted(runners[ONE].ends) == [("a", "Late"), ("b", "JobLost")]
@@ -102,13 +102,13 @@ async def test_a_job_of_another_namespace_is_not_an_agents_whoever_owns_it(
 ) -> None:
     add(server, ONE, "a", namespace="shop")
 
-    await resync(server.connect(KubeApi), None, runners)
+    await resync_jobs(server.connect(KubeApi), None, runners)
 
     assert sorted(runners[ONE].ends) == [("a", "JobLost"), ("b", "JobLost")]
 
 
 async def test_where_nobody_runs_nobody_is_asked(server: ApiServer) -> None:
-    assert await resync(server.connect(KubeApi), None, {}) == set()
+    assert await resync_jobs(server.connect(KubeApi), None, {}) == set()
     assert server.asked == []
 
 
@@ -117,7 +117,7 @@ async def test_one_agent_whose_jobs_cannot_be_looked_for_keeps_nobody_else_from_
 ) -> None:
     server.refuse = lambda method, path: 403 if "/demo/jobs/" in path else None
 
-    await resync(server.connect(KubeApi), None, runners)
+    await resync_jobs(server.connect(KubeApi), None, runners)
 
     assert (runners[ONE].ends, runners[TWO].ends) == ([], [("d", "JobLost")])
     (record,) = caplog.records
@@ -131,9 +131,9 @@ async def test_one_agent_whose_jobs_cannot_be_looked_for_keeps_nobody_else_from_
 def test_of_many_agents_the_selector_names_none() -> None:
     some = [AgentRef("demo", f"a-{number:03}", "uid") for number in range(101)]
 
-    assert selector_of([TWO, ONE, ONE]) == f"{names.LABEL_AGENT} in (one,two)"
-    assert selector_of(some[:100]).endswith("a-099)")
-    assert selector_of(some) == names.LABEL_AGENT
+    assert label_selector([TWO, ONE, ONE]) == f"{names.LABEL_AGENT} in (one,two)"
+    assert label_selector(some[:100]).endswith("a-099)")
+    assert label_selector(some) == names.LABEL_AGENT
 
 
 def test_the_owner_of_a_job_is_the_agent_that_controls_it() -> None:

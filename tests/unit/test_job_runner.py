@@ -14,7 +14,7 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.errors import TaskUnavailable
 from heed.kube.client.client import KubeApi
 from heed.kube.jobs import manifest, search
-from heed.kube.jobs.runner import AT_ONCE, JobRunner
+from heed.kube.jobs.runner import MAX_CONCURRENT_LOOKUPS, JobRunner
 from heed.util.backoff import Backoff
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
@@ -140,7 +140,10 @@ async def test_a_secret_that_is_refused_is_told_of_without_its_content(server: A
 
 
 async def test_what_is_not_there_is_lost_however_many_there_are(server: ApiServer, runner: Runner) -> None:
-    there, gone = [f"t-{number}" for number in range(3)], [f"g-{number}" for number in range(AT_ONCE + 3)]
+    there, gone = (
+        [f"t-{number}" for number in range(3)],
+        [f"g-{number}" for number in range(MAX_CONCURRENT_LOOKUPS + 3)],
+    )
     for id_ in there:
         add(server, id_)
 

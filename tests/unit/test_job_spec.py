@@ -19,7 +19,7 @@ from heed.core.schema.job_fields import FIELDS
 from heed.core.schema.job_spec import check_job_spec, explain_no_job, lint_job_spec
 from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
 from heed.errors import Problem
-from heed.kube.jobs.manifest import job_manifest, release
+from heed.kube.jobs.manifest import job_manifest, release_patch
 from tests import jobfields
 from tests.builders.agents import AGENT, NAMESPACE, manifest, problems, program
 from tests.builders.events import received
@@ -338,7 +338,7 @@ def test_a_job_that_has_its_credentials_is_resumed_unless_others_want_it_suspend
     labels: dict[str, str], suspend: bool | None, resumed: bool
 ) -> None:
     """The labels are those of the Job as it was created: a namespace's default queue is among them."""
-    patch = release(work(job(suspend=suspend)), {"metadata": {"labels": labels}})
+    patch = release_patch(work(job(suspend=suspend)), {"metadata": {"labels": labels}})
 
     assert patch["metadata"]["annotations"] == {"heed.dev/suspended": None}
     assert ("spec" in patch) == resumed

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.client.client import METADATA, ApiError, KubeApi
+from heed.kube.client.client import METADATA_ONLY, ApiError, KubeApi
 from tests.unit.apiserver import ApiServer
 
 CLAIM = "/api/v1/namespaces/demo/configmaps/it"
@@ -53,7 +53,7 @@ async def test_each_request_says_what_it_is_and_what_it_accepts(server: ApiServe
     api, all_of_them = server.connect(KubeApi), CLAIM.rpartition("/")[0]
 
     await api.get(CLAIM)
-    await api.list(all_of_them, accept=METADATA)
+    await api.list(all_of_them, accept=METADATA_ONLY)
     await api.create(all_of_them, {"metadata": {"name": "other"}})
     await api.merge(CLAIM, {"data": {}})
     await api.delete(CLAIM)
@@ -61,7 +61,7 @@ async def test_each_request_says_what_it_is_and_what_it_accepts(server: ApiServe
     json = "application/json"
     assert server.media == [
         (json, json),
-        (METADATA, json),
+        (METADATA_ONLY, json),
         (json, json),
         (json, "application/merge-patch+json"),
         (json, json),

@@ -15,11 +15,11 @@ from heed.kube.leader.election import (
     Candidacy,
     Election,
     NoElection,
-    candidacy,
-    ended,
-    leadership,
+    end_task,
+    make_leadership,
     own_identity,
     own_namespace,
+    read_candidacy,
 )
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
@@ -35,7 +35,7 @@ AGENTS = "/apis/heed.dev/v1alpha1/namespaces/team/agents?limit=1"
 async def test_without_an_election_the_api_server_is_asked_for_the_probe(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(election, "ASK_EVERY", 0.01)
+    monkeypatch.setattr(election, "PROBE_INTERVAL_S", 0.01)
     alone = NoElection(server.connect(KubeApi), "team")
     assert alone.holds()
     assert alone.missing() == "the list of Agents has not been read yet"
@@ -56,7 +56,7 @@ async def test_without_an_election_the_api_server_is_asked_for_the_probe(
 async def test_without_an_election_what_is_wrong_is_said(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(election, "ASK_EVERY", 0.01)
+    monkeypatch.setattr(election, "PROBE_INTERVAL_S", 0.01)
     alone = NoElection(server.connect(KubeApi), None)
     server.refuse = lambda method, path: 403
 
@@ -82,14 +82,14 @@ async def test_without_an_election_what_the_work_raises_is_raised(server: ApiSer
 
 
 def test_the_settings_choose_the_way_to_lead() -> None:
-    elected = leadership(Settings(lease_namespace="system", identity="one"), None)  # type: ignore[arg-type]
+    elected = make_leadership(Settings(lease_namespace="system", identity="one"), None)  # type: ignore[arg-type]
 
     assert isinstance(elected, Election)
     assert elected.missing() == "the lease system/heed-operator has not been read yet"
-    assert isinstance(leadership(Settings(lease=None), None), NoElection)  # type: ignore[arg-type]
-    assert candidacy(Settings(lease="other", lease_namespace="system", namespace="team", identity="one")) == (
-        Candidacy("system", "other", "one")
-    )
+    assert isinstance(make_leadership(Settings(lease=None), None), NoElection)  # type: ignore[arg-type]
+    assert read_candidacy(
+        Settings(lease="other", lease_namespace="system", namespace="team", identity="one")
+    ) == (Candidacy("system", "other", "one"))
 
 
 def test_outside_a_cluster_there_is_no_namespace_and_a_process_is_a_replica() -> None:
@@ -102,7 +102,7 @@ def test_outside_a_cluster_there_is_no_namespace_and_a_process_is_a_replica() ->
 
 
 async def test_what_ignores_the_first_call_to_end_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(election, "WORK_END", 0.01)
+    monkeypatch.setattr(election, "WORK_END_TIMEOUT_S", 0.01)
     told = 0
 
     async def stubborn() -> None:
@@ -116,7 +116,7 @@ async def test_what_ignores_the_first_call_to_end_is_told_again(monkeypatch: pyt
 
     task = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
-    await asyncio.wait_for(ended(task), SOON)
+    await asyncio.wait_for(end_task(task), SOON)
 
     assert task.done()
     assert told == 3
@@ -135,6 +135,6 @@ async def test_work_that_takes_its_time_to_end_is_told_once() -> None:
 
     task = asyncio.create_task(slow())
     await asyncio.sleep(0)
-    await ended(task)
+    await end_task(task)
 
     assert (task.cancelled(), told) == (True, 1)

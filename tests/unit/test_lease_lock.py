@@ -10,7 +10,13 @@ import pytest
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.client.reachability import Reachability
 from heed.kube.leader import lease_lock
-from heed.kube.leader.lease_lock import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded, leases_path
+from heed.kube.leader.lease_lock import (
+    LEASE_DURATION_S,
+    RENEW_DEADLINE_S,
+    LeaseLock,
+    bound_request,
+    leases_path,
+)
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer, Object
 from tests.unit.replicas import Clock
@@ -116,7 +122,7 @@ async def test_a_lease_is_made(server: ApiServer, lock: LeaseLock, contact: Reac
         "metadata": {"name": "heed"},
         "spec": {
             "holderIdentity": "one",
-            "leaseDurationSeconds": LEASE_DURATION,
+            "leaseDurationSeconds": LEASE_DURATION_S,
             "acquireTime": now,
             "renewTime": now,
             "leaseTransitions": 1,
@@ -193,7 +199,7 @@ async def test_it_is_held_for_a_while_from_when_it_was_asked_for(
     server.refuse = slow
     await made(lock)
 
-    clock.now += RENEW_DEADLINE - 4 - 1
+    clock.now += RENEW_DEADLINE_S - 4 - 1
     assert lock.holds()
     clock.now += 1
     assert not lock.holds()
@@ -240,7 +246,7 @@ async def test_a_standby_that_sees_another_holder_may_take_it_later(
 async def test_without_a_renewal_it_lapses(
     server: ApiServer, lock: LeaseLock, contact: Reachability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE", 0.2)
+    monkeypatch.setattr(lease_lock, "RENEW_DEADLINE_S", 0.2)
     await made(lock)
 
     await asyncio.wait_for(lock.lapsed(), SOON)
@@ -323,14 +329,14 @@ async def test_an_api_server_that_is_away_keeps_nobody_from_ending(
 
 
 async def test_no_request_takes_longer_than_others_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease_lock, "REQUEST_TIMEOUT", 0.01)
+    monkeypatch.setattr(lease_lock, "LEASE_REQUEST_TIMEOUT_S", 0.01)
 
     async def never() -> ApiResponse:
         await asyncio.Event().wait()
         raise AssertionError
 
     with pytest.raises(ApiError) as error:
-        await bounded(never())
+        await bound_request(never())
 
     assert (error.value.status, error.value.message) == (0, "no answer within 0.01 s")
 
@@ -338,7 +344,7 @@ async def test_no_request_takes_longer_than_others_may_wait(monkeypatch: pytest.
 async def test_writes_are_bounded_too(
     server: ApiServer, lock: LeaseLock, contact: Reachability, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lease_lock, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(lease_lock, "LEASE_REQUEST_TIMEOUT_S", 0.3)
     server.open.clear()
 
     assert not await made(lock)

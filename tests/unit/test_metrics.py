@@ -21,7 +21,7 @@ from heed.engine.ports import StoredLedger
 from heed.errors import BusUnavailable
 from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
 from heed.kube.metrics.exporter import MetricsPage
-from heed.kube.metrics.instruments import MOST, OTHER, Histogram, LabelledCounter
+from heed.kube.metrics.instruments import MAX_LABEL_SETS, OTHER_LABEL, Histogram, LabelledCounter
 from tests.markdown import ROOT, blocks
 from tests.unit.replicas import Led
 
@@ -86,12 +86,12 @@ def test_a_distribution_counts_each_value_up_to_every_bound_that_holds_it() -> N
 def test_labels_cannot_become_many() -> None:
     tally = LabelledCounter("reason")
 
-    for number in range(MOST + 50):
+    for number in range(MAX_LABEL_SETS + 50):
         tally.add(f"made-up-{number}")
     tally.add("made-up-0")
 
-    assert len(tally.counts) == MOST + 1
-    assert tally.counts[(OTHER,)] == 50
+    assert len(tally.counts) == MAX_LABEL_SETS + 1
+    assert tally.counts[(OTHER_LABEL,)] == 50
     assert tally.counts[("made-up-0",)] == 2
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.jobs.pod_delays import PodDelay, event_delays, event_time, explained, pod_delay
+from heed.kube.jobs.pod_delays import PodDelay, event_delays, event_time, explain_delay, pod_delay
 
 Object = dict[str, Any]
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
@@ -196,20 +196,25 @@ def test_a_job_without_a_pod_is_explained_by_the_latest_warning_about_it() -> No
     ]
 
     found = PodDelay("FailedCreate", FORBIDDEN)
-    assert explained(["job-1"], [], warnings, NOON) == {"job-1": found}
+    assert explain_delay(["job-1"], [], warnings, NOON) == {"job-1": found}
     assert "securityContext" in found.advice
 
 
 def test_warnings_from_before_the_job_waited_explain_nothing() -> None:
-    assert explained(["job-1"], [], [warning("Job", "job-1", "FailedCreate", "x", second=5)], NOON + 10) == {}
+    assert (
+        explain_delay(["job-1"], [], [warning("Job", "job-1", "FailedCreate", "x", second=5)], NOON + 10)
+        == {}
+    )
 
 
 def test_a_job_that_got_its_pod_is_not_explained_by_what_was_before() -> None:
     early = [warning("Job", "job-1", "FailedCreate", FORBIDDEN)]
     running = {"name": "fetch", "state": {"running": {}}}
 
-    assert explained(["job-1"], [a_pod(initContainerStatuses=[running])], early, NOON) == {"job-1": None}
-    found = explained(["job-1"], [a_pod(containerStatuses=[waiting("main", "ErrImagePull")])], early, NOON)
+    assert explain_delay(["job-1"], [a_pod(initContainerStatuses=[running])], early, NOON) == {"job-1": None}
+    found = explain_delay(
+        ["job-1"], [a_pod(containerStatuses=[waiting("main", "ErrImagePull")])], early, NOON
+    )
     assert found["job-1"] == PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"')
 
 
@@ -217,11 +222,11 @@ def test_a_pod_that_is_only_slow_is_explained_by_warnings_about_it() -> None:
     pod = a_pod(containerStatuses=[waiting("main", "ContainerCreating")])
     warnings = [warning("Pod", "pod-1", "FailedMount", 'secret "keys" not found')]
 
-    slow = explained(["job-1"], [pod], None, NOON)["job-1"]
+    slow = explain_delay(["job-1"], [pod], None, NOON)["job-1"]
     assert slow is not None
     assert slow.passing
     found = PodDelay("FailedMount", 'pod a-1: secret "keys" not found')
-    assert explained(["job-1"], [pod], warnings, NOON) == {"job-1": found}
+    assert explain_delay(["job-1"], [pod], warnings, NOON) == {"job-1": found}
     assert "mounts" in found.advice
 
 
@@ -277,7 +282,7 @@ def test_each_job_has_its_own_explanation() -> None:
         warning("Job", "job-3", "FailedCreate", "no quota"),
     ]
 
-    assert explained(["job-1", "job-2", "job-3", "job-4"], pods, warnings, NOON) == {
+    assert explain_delay(["job-1", "job-2", "job-3", "job-4"], pods, warnings, NOON) == {
         "job-1": BEGUN,
         "job-2": PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"'),
         "job-3": PodDelay("FailedCreate", "no quota"),

@@ -16,9 +16,9 @@ from heed.core.policy.permissions import UNRESTRICTED
 from heed.errors import NOT_GRANTED, PolicyViolation
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.controller import policy_cache
-from heed.kube.controller.generation import choose
-from heed.kube.controller.last_valid_spec import last_valid
-from heed.kube.controller.policy_cache import KINDS, PolicyCache
+from heed.kube.controller.generation import choose_generation
+from heed.kube.controller.last_valid_spec import dump_last_valid
+from heed.kube.controller.policy_cache import RULE_PLURALS, PolicyCache
 from heed.kube.status import condition_writer
 from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
@@ -43,7 +43,7 @@ class Objects(KubeApi):
 
     def put(self, body: Object) -> Object:
         """An object, or another generation of it."""
-        key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
+        key = (RULE_PLURALS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
         old = self.objects.get(key)
         metadata = {
             "uid": f"uid-{next(_uids)}",
@@ -59,11 +59,11 @@ class Objects(KubeApi):
         return self._touch(new)
 
     def remove(self, body: Object) -> Object:
-        key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
+        key = (RULE_PLURALS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
         return copy.deepcopy(self.objects.pop(key))
 
     def accepted(self, body: Object) -> tuple[str, str, str] | None:
-        key = (KINDS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
+        key = (RULE_PLURALS[body["kind"]], body["metadata"]["namespace"], body["metadata"]["name"])
         found = find_condition(self.objects[key]["status"].get("conditions") or [], "Accepted")
         return (found["status"], found["reason"], found["message"]) if found else None
 
@@ -238,7 +238,7 @@ async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_i
 ) -> None:
     # Given one that hears the shop, and, as it was last valid, the bank
     hears = agent(subscribe=[{"type": PLACED, "namespace": "shop"}])
-    kept = last_valid(agent(subscribe=[{"type": PLACED, "namespace": "bank"}]))
+    kept = dump_last_valid(agent(subscribe=[{"type": PLACED, "namespace": "bank"}]))
     rules.observe(api.add("EventGrant", "it", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]}))
     before = rules.basis(hears, kept)
     rules.changes()
@@ -270,7 +270,7 @@ async def test_a_last_valid_spec_that_somebody_else_wrote_is_none_to_go_back_to(
 ) -> None:
     wrong = agent(handlers=[{"name": "ask", "type": "a..b"}])
 
-    choice = choose(wrong, kept, rules.basis(wrong, kept).compiled)
+    choice = choose_generation(wrong, kept, rules.basis(wrong, kept).compiled)
 
     assert choice.program is None
     assert choice.word.reason == "Invalid" and "spec.handlers[0].type" in choice.word.message
@@ -379,7 +379,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
         for number, type_ in enumerate(emits, 1)
     )
 
-    choice = choose(second, last_valid(first), rules.basis(second).compiled)
+    choice = choose_generation(second, dump_last_valid(first), rules.basis(second).compiled)
 
     assert (choice.program and choice.program.generation) == runs
     assert (choice.word.generation, choice.word.reason) == (2, reason)
@@ -390,7 +390,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
 async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "none", **ALL, emissions=[]))
 
-    choice = choose(agent(), None, rules.basis(agent()).compiled)
+    choice = choose_generation(agent(), None, rules.basis(agent()).compiled)
 
     assert choice.program is None
     assert (choice.word.status, choice.word.reason, choice.word.last_valid_spec) == (

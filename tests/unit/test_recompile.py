@@ -55,7 +55,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Desk]:
-    monkeypatch.setattr(recompile, "GATHER", 0.02)
+    monkeypatch.setattr(recompile, "DEBOUNCE_S", 0.02)
     monkeypatch.setattr(recompile, "RETRY_DELAY_S", 0.001)
     desk = Desk()
     yield desk
@@ -102,7 +102,7 @@ async def test_a_rule_is_said_to_be_in_force_when_all_agents_were_compiled_anew(
 async def test_an_agent_that_takes_too_long_is_not_waited_for(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recompile, "WAIT", 0.01)
+    monkeypatch.setattr(recompile, "RECOMPILE_TIMEOUT_S", 0.01)
     desk.see("it")
     desk.open.clear()
 

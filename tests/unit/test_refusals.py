@@ -4,7 +4,7 @@ import pytest
 
 from heed.errors import LedgerUnavailable
 from heed.kube.client.client import ApiError
-from heed.kube.client.refusals import refused_job, refuser_of
+from heed.kube.client.refusals import find_denial, refuse_job
 from heed.kube.status.reasons import trouble_of_loop
 
 POLICY = (
@@ -38,7 +38,7 @@ RIGHTS = 'jobs.batch is forbidden: User "heed" cannot create resource "jobs" in 
     ],
 )
 def test_a_denial_names_who_denied(message: str, who: str, why: str) -> None:
-    refuser = refuser_of(ApiError(422, message))
+    refuser = find_denial(ApiError(422, message))
 
     assert refuser is not None
     assert str(refuser) == who
@@ -56,7 +56,7 @@ def test_a_denial_names_who_denied(message: str, who: str, why: str) -> None:
     ],
 )
 def test_other_refusals_name_nobody(error: ApiError) -> None:
-    assert refuser_of(error) is None
+    assert find_denial(error) is None
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 413, 422])
@@ -73,7 +73,7 @@ def test_other_refusals_name_nobody(error: ApiError) -> None:
 def test_a_denied_job_is_invalid_whatever_the_status_of_the_denial(
     status: int, message: str, said: str
 ) -> None:
-    refused = refused_job("research", ApiError(status, message))
+    refused = refuse_job("research", ApiError(status, message))
 
     assert refused is not None
     assert (refused.reason, refused.message) == ("InvalidJob", f"spec.tasks.research.job: {said}")
@@ -81,7 +81,7 @@ def test_a_denied_job_is_invalid_whatever_the_status_of_the_denial(
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_job_that_is_malformed_is_invalid(status: int) -> None:
-    refused = refused_job("research", ApiError(status, "no container"))
+    refused = refuse_job("research", ApiError(status, "no container"))
 
     assert refused is not None
     assert refused.message == "spec.tasks.research.job: no container"
@@ -100,7 +100,7 @@ def test_a_job_that_is_malformed_is_invalid(status: int) -> None:
     ],
 )
 def test_what_may_pass_is_no_end(error: ApiError) -> None:
-    assert refused_job("research", error) is None
+    assert refuse_job("research", error) is None
 
 
 def test_a_status_that_a_policy_refuses_does_not_send_people_to_the_crds() -> None:

@@ -17,8 +17,8 @@ from heed.kube.client import reachability
 from heed.kube.client.client import ApiError
 from heed.kube.client.reachability import Reachability
 from heed.kube.leader import election
-from heed.kube.leader.election import Candidacy, candidacy
-from heed.kube.leader.lease_lock import LEASE_DURATION, taken
+from heed.kube.leader.election import Candidacy, read_candidacy
+from heed.kube.leader.lease_lock import LEASE_DURATION_S, lease_spec
 from heed.kube.probes import ProbeState
 from heed.kube.watch import ClusterWatch, WatchEnded
 from heed.settings import Settings
@@ -32,13 +32,13 @@ LATER = "2026-11-22T10:00:02.000000Z"
 
 
 def test_a_lease_that_is_taken_is_renewed_and_handed_on_as_client_go_does() -> None:
-    first = taken({}, "one", NOW)
-    renewed = taken(first, "one", LATER)
-    followed = taken(renewed, "two", LATER)
+    first = lease_spec({}, "one", NOW)
+    renewed = lease_spec(first, "one", LATER)
+    followed = lease_spec(renewed, "two", LATER)
 
     assert first == {
         "holderIdentity": "one",
-        "leaseDurationSeconds": LEASE_DURATION,
+        "leaseDurationSeconds": LEASE_DURATION_S,
         "acquireTime": NOW,
         "renewTime": NOW,
         "leaseTransitions": 1,
@@ -52,7 +52,7 @@ def test_a_lease_that_is_taken_is_renewed_and_handed_on_as_client_go_does() -> N
 
 
 def test_a_lease_that_somebody_emptied_can_be_taken() -> None:
-    assert taken({"leaseTransitions": None}, "one", NOW)["leaseTransitions"] == 1
+    assert lease_spec({"leaseTransitions": None}, "one", NOW)["leaseTransitions"] == 1
 
 
 @pytest.fixture
@@ -65,22 +65,22 @@ def in_a_pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("in_a_pod")
 def test_in_a_pod_the_lease_is_beside_it_and_bears_its_name() -> None:
-    assert candidacy(Settings(namespace="team")) == Candidacy("system", "heed-operator", "heed-abc")
+    assert read_candidacy(Settings(namespace="team")) == Candidacy("system", "heed-operator", "heed-abc")
 
 
 def test_outside_a_cluster_the_lease_is_where_the_agents_are_and_bears_the_process() -> None:
-    here = candidacy(Settings(namespace="team"))
+    here = read_candidacy(Settings(namespace="team"))
 
     assert here is not None
     assert here.namespace == "team"
     assert here.identity.endswith(f"-{os.getpid()}")
-    anywhere = candidacy(Settings())
+    anywhere = read_candidacy(Settings())
     assert anywhere is not None and anywhere.namespace == "default"
 
 
 @pytest.mark.parametrize("value", ["", "none"])
 def test_no_lease_means_no_election(value: str) -> None:
-    assert candidacy(Settings.from_environment({"HEED_LEASE": value})) is None
+    assert read_candidacy(Settings.from_environment({"HEED_LEASE": value})) is None
 
 
 # --- what the probes say ------------------------------------------------------------------------------------
@@ -175,7 +175,13 @@ class Nobody:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for long."""
-    for name in ("BEAT", "LOOK", "GRACE", "TLS_END", "END_WITHIN"):
+    for name in (
+        "HEARTBEAT_INTERVAL_S",
+        "HEARTBEAT_CHECK_INTERVAL_S",
+        "KOPF_EXIT_GRACE_S",
+        "TLS_CLOSE_S",
+        "THREAD_END_TIMEOUT_S",
+    ):
         monkeypatch.setattr(f"heed.kube.watch.{name}", 0.02)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from heed import names
 from heed.core.effects import AgentRef
 from heed.kube.client.client import ApiError, KubeApi
-from heed.kube.controller.stuck_tasks import NAMESPACES, StuckTaskDetector, awaits_pods
+from heed.kube.controller.stuck_tasks import MAX_NAMESPACES_PER_ROUND, StuckTaskDetector, awaits_pods
 from heed.kube.status.loop_health import UNDECIDED
 from heed.kube.status.reasons import Trouble
 from tests.integration.waiting import SOON
@@ -170,12 +170,14 @@ async def test_many_tasks_of_a_namespace_are_one_look() -> None:
 
 async def test_few_namespaces_are_looked_into_at_a_time() -> None:
     with world(1.0) as w:
-        agents = [AgentRef(f"ns-{number}", "a", f"agent-{number}") for number in range(2 * NAMESPACES)]
+        agents = [
+            AgentRef(f"ns-{number}", "a", f"agent-{number}") for number in range(2 * MAX_NAMESPACES_PER_ROUND)
+        ]
         for number, agent in enumerate(agents):
             w.overdue.saw(agent, a_job(number, began=1.0))
 
-        await w.until(lambda: w.looks == NAMESPACES)
-        await w.until(lambda: w.looks == 2 * NAMESPACES)
+        await w.until(lambda: w.looks == MAX_NAMESPACES_PER_ROUND)
+        await w.until(lambda: w.looks == 2 * MAX_NAMESPACES_PER_ROUND)
 
         assert set(w.cluster.asked.values()) == {1}
 

@@ -78,8 +78,8 @@ async def test_without_a_broker_nobody_competes() -> None:
 async def test_rules_are_read_again_soon_and_all_is_swept_now_and_then(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager, "SETTLED", 0.01)
-    monkeypatch.setattr(manager, "SWEEP_EVERY", 0.01)
+    monkeypatch.setattr(manager, "WATCH_START_S", 0.01)
+    monkeypatch.setattr(manager, "SWEEP_INTERVAL_S", 0.01)
     async with fleet_on(server) as world:
         await swept(world)
 

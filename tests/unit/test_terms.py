@@ -197,8 +197,8 @@ async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pyt
 async def test_a_term_sweeps_for_as_long_as_it_lasts(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager, "SETTLED", 0.01)
-    monkeypatch.setattr(manager, "SWEEP_EVERY", 0.01)
+    monkeypatch.setattr(manager, "WATCH_START_S", 0.01)
+    monkeypatch.setattr(manager, "SWEEP_INTERVAL_S", 0.01)
 
     running = asyncio.create_task(Replica(server, "demo").term.run())
 

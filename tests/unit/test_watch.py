@@ -116,7 +116,7 @@ class Kopf:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.given: dict[str, Any] = {}
         monkeypatch.setattr(kopf, "operator", self._run)
-        for name in ("GRACE", "TLS_END", "BEAT"):
+        for name in ("KOPF_EXIT_GRACE_S", "TLS_CLOSE_S", "HEARTBEAT_INTERVAL_S"):
             monkeypatch.setattr(f"heed.kube.watch.{name}", 0.001)
 
     async def _run(self, **given: Any) -> None:

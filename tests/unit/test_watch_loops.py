@@ -14,10 +14,10 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import POLICY_VIOLATION, InvalidManifest, PolicyViolation, Problem
 from heed.kube import watch
 from heed.kube.client.client import KubeApi
-from heed.kube.controller.generation import choose
-from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.controller.generation import choose_generation
+from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.metrics.collector import OperatorMetrics
-from heed.kube.probes import ProbeState, serving_health
+from heed.kube.probes import ProbeState, serve_probes
 from heed.kube.status.event_recorder import Happenings
 from heed.kube.status.loop_health import Standings
 from heed.settings import Settings
@@ -121,7 +121,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, Any, Any, A
 def test_what_runs_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
 
-    choose(BODY, None, lambda body: program({"name": "h"})).log()
+    choose_generation(BODY, None, lambda body: program({"name": "h"})).log()
 
     assert logged(caplog) == [("INFO", "agent subscribed", "demo/researcher", 3, None)]
 
@@ -139,12 +139,14 @@ def test_what_does_not_run_is_said_with_all_its_problems(
     def compiled(body: Any) -> Any:
         raise error
 
-    choose(BODY, None, compiled).log()
+    choose_generation(BODY, None, compiled).log()
     (problem,) = error.problems
     assert logged(caplog) == [("WARNING", message, "demo/researcher", 3, [str(problem)])]
 
     caplog.clear()
-    choice = choose(BODY, last_valid({**BODY, "metadata": {**BODY["metadata"], "generation": 2}}), compiled)
+    choice = choose_generation(
+        BODY, dump_last_valid({**BODY, "metadata": {**BODY["metadata"], "generation": 2}}), compiled
+    )
     choice.log()
     assert logged(caplog) == [
         ("WARNING", message, "demo/researcher", 3, [str(problem)]),
@@ -170,7 +172,7 @@ async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/{what}") as answer:
             return answer.status, await answer.text()
 
-    async with serving_health(port, health):
+    async with serve_probes(port, health):
         assert await said("healthz") == (200, "ok\n")
         assert await said("readyz") == (503, "the lease has not been read yet\n")
         leader.wrong, health.concern, health.detail = None, "a stream", lambda: "an agent"
@@ -191,6 +193,6 @@ async def test_the_probes_say_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_of_what_kopf_says_only_news_are_logged(message: str, news: bool) -> None:
     watch.ClusterWatch(Settings())
-    logger = logging.getLogger(watch.CHATTY[0])
+    logger = logging.getLogger(watch.NOISY_LOGGERS[0])
 
     assert bool(logger.filter(logging.makeLogRecord({"msg": message}))) is news

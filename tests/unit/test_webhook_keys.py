@@ -12,7 +12,7 @@ from cryptography import x509
 
 from heed.kube.client.client import ApiError, KubeApi
 from heed.kube.webhook import certificates
-from heed.kube.webhook.ca import SETTLED, WebhookKeys, due, keys_of
+from heed.kube.webhook.ca import BUNDLE_PROPAGATION, WebhookKeys, parse_keys, renew_keys
 from heed.kube.webhook.certificates import CertificateFolder, NoCertificate, SelfIssuedCertificate
 from tests.unit.apiserver import ApiServer, Object
 
@@ -31,7 +31,7 @@ def issued(
 
 
 def made(at: datetime = BEGIN) -> WebhookKeys:
-    keys = due(None, HOSTS, at)
+    keys = renew_keys(None, HOSTS, at)
     assert keys is not None
     return keys
 
@@ -42,7 +42,7 @@ def encoded(keys: WebhookKeys) -> dict[str, str]:
 
 def stored(server: ApiServer) -> WebhookKeys:
     """The keys that are in the Secret now."""
-    keys = keys_of({name: base64.b64decode(value) for name, value in server.at(SECRET)["data"].items()})
+    keys = parse_keys({name: base64.b64decode(value) for name, value in server.at(SECRET)["data"].items()})
     assert keys is not None
     return keys
 
@@ -170,7 +170,7 @@ async def test_a_new_authority_is_announced_and_signs_only_what_the_api_server_t
 ) -> None:
     # Given keys whose authority is old and whose certificate is not
     late = BEGIN + timedelta(days=2435)
-    keys = due(made(), HOSTS, late - timedelta(days=1))
+    keys = renew_keys(made(), HOSTS, late - timedelta(days=1))
     assert keys is not None
     server.add(SECRET, data=encoded(keys))
     server.add(CONFIGURATION, webhooks=webhooks(keys.trusted))
@@ -184,7 +184,7 @@ async def test_a_new_authority_is_announced_and_signs_only_what_the_api_server_t
     assert trusted(server) == [announced.trusted]
 
     # and signs, when it is known everywhere
-    await issued(server, at=late + SETTLED).current()
+    await issued(server, at=late + BUNDLE_PROPAGATION).current()
     signed = stored(server)
     assert signed.certificate != keys.certificate
     signed.certificate.verify_directly_issued_by(signed.authority)
@@ -193,15 +193,15 @@ async def test_a_new_authority_is_announced_and_signs_only_what_the_api_server_t
 async def test_an_authority_that_the_api_server_does_not_trust_does_not_sign(server: ApiServer) -> None:
     # Given an announced authority, and a configuration that can be read and not written
     late = BEGIN + timedelta(days=2435)
-    keys = due(made(), HOSTS, late - timedelta(days=1))
+    keys = renew_keys(made(), HOSTS, late - timedelta(days=1))
     assert keys is not None
-    announced = due(keys, HOSTS, late, keys.trusted)
+    announced = renew_keys(keys, HOSTS, late, keys.trusted)
     assert announced is not None
     server.add(SECRET, data=encoded(announced))
     server.add(CONFIGURATION, webhooks=webhooks(keys.trusted))
     server.refuse = lambda method, path: 403 if method == "PATCH" else None
 
-    found = await issued(server, at=late + SETTLED).current()
+    found = await issued(server, at=late + BUNDLE_PROPAGATION).current()
 
     assert stored(server).certificate == keys.certificate
     assert found.trouble == "ValidatingWebhookConfiguration heed cannot be written: 403: no 403"
@@ -286,7 +286,7 @@ async def test_others_that_are_quicker_all_the_time_are_trouble(server: ApiServe
     assert str(clash.value) == (
         "the Secret system/webhook or the webhook's configuration changes all the time"
     )
-    assert server.count("PATCH") == certificates.CLASHES == 5
+    assert server.count("PATCH") == certificates.MAX_CONFLICTS == 5
     assert {asked for method, asked in server.asked if method == "PATCH"} == {path}
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from heed.bus.auth import accounts
 from heed.errors import InvalidSettings
-from heed.kube.client.client import CORE, ApiError, KubeApi
+from heed.kube.client.client import CORE_API, ApiError, KubeApi
 from heed.kube.leader.election import own_namespace
 from heed.kube.probes import ProbeState
 from heed.settings import Settings
@@ -28,7 +28,9 @@ REMEDIES: Final = {
 }
 
 
-async def broker_keys(api: KubeApi, settings: Settings, health: ProbeState) -> Mapping[str, str] | None:
+async def ensure_broker_keys(
+    api: KubeApi, settings: Settings, health: ProbeState
+) -> Mapping[str, str] | None:
     """The content of the Secret that the settings name, by file name, filled by us where it was empty.
 
     Waits for as long as the Secret cannot be read. None where no Secret is named. Raises InvalidSettings.
@@ -36,7 +38,7 @@ async def broker_keys(api: KubeApi, settings: Settings, health: ProbeState) -> M
     if settings.nats_keys_secret is None:
         return None
     namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
-    path = f"{CORE}/namespaces/{namespace}/secrets/{settings.nats_keys_secret}"
+    path = f"{CORE_API}/namespaces/{namespace}/secrets/{settings.nats_keys_secret}"
     secret = f"{namespace}/{settings.nats_keys_secret}"
     while True:
         try:

@@ -24,26 +24,26 @@ from heed.engine.observer import LogObserver, Observer
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
-from heed.kube.broker_keys import broker_keys
+from heed.kube.broker_keys import ensure_broker_keys
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 from heed.kube.controller.agents import AgentController
-from heed.kube.controller.policy_cache import KINDS
-from heed.kube.leader.election import Leadership, LeaseLost, ended, leadership
+from heed.kube.controller.policy_cache import RULE_PLURALS
+from heed.kube.leader.election import Leadership, LeaseLost, end_task, make_leadership
 from heed.kube.leader.fencing import FencedBus, FencedKubeApi
 from heed.kube.metrics.collector import OperatorMetrics
-from heed.kube.metrics.exporter import MetricsPage, serving_metrics
-from heed.kube.probes import ProbeState, serving_health
+from heed.kube.metrics.exporter import MetricsPage, serve_metrics
+from heed.kube.probes import ProbeState, serve_probes
 from heed.kube.status.reasons import trouble_of_streams
 from heed.kube.watch import ClusterWatch
-from heed.kube.webhook.server import serving_admission
+from heed.kube.webhook.server import serve_admission
 from heed.sandbox.decision_pool import Guard
 from heed.settings import Settings
 
 log = logging.getLogger("heed.operator")
-SWEEP_EVERY = 300.0  # seconds
-SETTLED = 10.0  # seconds until all watches have surely begun
+SWEEP_INTERVAL_S = 300.0  # seconds
+WATCH_START_S = 10.0  # seconds until all watches have surely begun
 RETRY_DELAY_S: Final = 5.0
-FAREWELL = 5.0  # seconds for the watch to end before the process does
+WATCH_END_TIMEOUT_S = 5.0  # seconds for the watch to end before the process does
 
 
 async def run_operator(settings: Settings, observer: Observer | None = None) -> None:
@@ -56,7 +56,7 @@ async def run_operator(settings: Settings, observer: Observer | None = None) -> 
     await asyncio.wait({operating, stopping}, return_when=asyncio.FIRST_COMPLETED)
     broke = operating.done()
     stopping.cancel()
-    await ended(operating)
+    await end_task(operating)
     if broke:
         operating.result()
 
@@ -68,16 +68,16 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         closing.push_async_callback(api.close)
         closing.push_async_callback(apart.close)
         closing.push_async_callback(asked.close)
-        leader, watch = leadership(settings, apart), ClusterWatch(settings, api.proxy)
+        leader, watch = make_leadership(settings, apart), ClusterWatch(settings, api.proxy)
         api.may_write = leader.holds
         health, metrics = ProbeState(leader, watch), OperatorMetrics(observer)
         api.observe = apart.observe = asked.observe = metrics.answered
         exposition = MetricsPage(metrics, leader)
-        await closing.enter_async_context(serving_health(settings.health_port, health))
-        await closing.enter_async_context(serving_metrics(settings.metrics_port, exposition))
-        await closing.enter_async_context(serving_admission(settings, asked))
-        closing.push_async_callback(watch.ended, FAREWELL)
-        keys = await broker_keys(apart, settings, health)
+        await closing.enter_async_context(serve_probes(settings.health_port, health))
+        await closing.enter_async_context(serve_metrics(settings.metrics_port, exposition))
+        await closing.enter_async_context(serve_admission(settings, asked))
+        closing.push_async_callback(watch.ended, WATCH_END_TIMEOUT_S)
+        keys = await ensure_broker_keys(apart, settings, health)
         access = TaskCredentials.of(settings, keys)
         credentials = None if keys is None else keys[OPERATOR_CREDS]
         connection = await connect(settings, "heed-operator", credentials=credentials)
@@ -166,7 +166,7 @@ class LeaderTerm:
         namespace = self.settings.namespace
         asked: list[tuple[str, Callable[[], Awaitable[object]]]] = [
             (kind, partial(self.api.get, objects_path(kind, namespace), {"limit": "1"}))
-            for kind in (names.PLURAL, *KINDS.values())
+            for kind in (names.PLURAL, *RULE_PLURALS.values())
         ]
         for what, ask in (*asked, ("all policies, grants and event types", fleet.learn_rules)):
             try:
@@ -197,10 +197,10 @@ async def _sweep(fleet: AgentController, namespace: str | None) -> None:
 
     Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
     """
-    await asyncio.sleep(SETTLED)
+    await asyncio.sleep(WATCH_START_S)
     await _try(fleet.learn_rules)
     while True:
-        await asyncio.sleep(SWEEP_EVERY)
+        await asyncio.sleep(SWEEP_INTERVAL_S)
         await _try(fleet.learn_rules)
         await _try(partial(fleet.sweep, namespace))
 

@@ -51,7 +51,7 @@ class ProbeState:
 
 
 @asynccontextmanager
-async def serving_health(port: int, health: ProbeState) -> AsyncIterator[None]:
+async def serve_probes(port: int, health: ProbeState) -> AsyncIterator[None]:
     """Serve the probes on a port (0: do not). Raises InvalidSettings."""
 
     async def healthz(_: web.Request) -> web.Response:

@@ -19,23 +19,23 @@ import kopf
 
 from heed import names
 from heed.errors import HeedError
-from heed.kube.client.client import PAGE, TLS_END
-from heed.kube.client.deep_json import have_kopf_read_so
+from heed.kube.client.client import PAGE_SIZE, TLS_CLOSE_S
+from heed.kube.client.deep_json import patch_kopf
 from heed.settings import Settings
 
 log = logging.getLogger("heed.watch")
-BEAT: Final = 5.0  # seconds between two signs of life of the thread
-LOOK: Final = 15.0  # seconds between two looks for one
-MISSES: Final = 4  # looks without one after which the thread hangs
-GRACE: Final = 1.0  # seconds for kopf to tidy up when its watches have ended
-END_WITHIN: Final = 60.0  # seconds until a thread that does not end is beyond hope
-CHATTY: Final = (
+HEARTBEAT_INTERVAL_S: Final = 5.0  # seconds between two signs of life of the thread
+HEARTBEAT_CHECK_INTERVAL_S: Final = 15.0  # seconds between two looks for one
+MAX_MISSED_HEARTBEATS: Final = 4  # looks without one after which the thread hangs
+KOPF_EXIT_GRACE_S: Final = 1.0  # seconds for kopf to tidy up when its watches have ended
+THREAD_END_TIMEOUT_S: Final = 60.0  # seconds until a thread that does not end is beyond hope
+NOISY_LOGGERS: Final = (
     "kopf._core.reactor.running",
     "kopf._core.reactor.observation",
     "kopf._cogs.clients.watching",
 )
 Show = Callable[..., None]
-Seen = Callable[[kopf.RawEvent], None]
+OnRawEvent = Callable[[kopf.RawEvent], None]
 
 
 class WatchEnded(HeedError):
@@ -61,9 +61,9 @@ class ClusterWatch:
     def __init__(self, settings: Settings, proxy: str | None = None) -> None:
         self._settings, self._proxy = settings, proxy
         self._thread: _KopfThread | None = None
-        for chatty in CHATTY:
+        for chatty in NOISY_LOGGERS:
             logging.getLogger(chatty).addFilter(_is_news)
-        have_kopf_read_so()
+        patch_kopf()
 
     async def run(self, watcher: Watcher) -> None:
         """Show the watcher what happens, until cancelled; then nothing more, at once. Raises WatchEnded."""
@@ -125,14 +125,19 @@ class _KopfThread:
         while not self.over.done():
             # By counting: a process that was stopped finds all its clocks late, and nothing wrong.
             misses, beats = (0 if self._beats != beats else misses + 1), self._beats
-            if misses >= MISSES:
-                raise WatchEnded(f"the thread that watches the cluster has hung for {MISSES * LOOK:.0f} s")
-            await asyncio.wait({self.over}, timeout=LOOK)
+            if misses >= MAX_MISSED_HEARTBEATS:
+                hung_s = MAX_MISSED_HEARTBEATS * HEARTBEAT_CHECK_INTERVAL_S
+                raise WatchEnded(f"the thread that watches the cluster has hung for {hung_s:.0f} s")
+            await asyncio.wait({self.over}, timeout=HEARTBEAT_CHECK_INTERVAL_S)
         error = self.over.result()
         raise WatchEnded(f"kopf ended by itself: {error!r}") from error
 
     def stuck(self) -> str | None:
-        if self._told_at is None or self.over.done() or time.monotonic() - self._told_at < END_WITHIN:
+        if (
+            self._told_at is None
+            or self.over.done()
+            or time.monotonic() - self._told_at < THREAD_END_TIMEOUT_S
+        ):
             return None
         return "the thread that watches the cluster does not end; only a restart helps"
 
@@ -159,7 +164,7 @@ class _KopfThread:
             beating.cancel()
             settings.execution.executor.shutdown(wait=False)
             await self._loop.shutdown_asyncgens()  # a watch that is left over
-            await asyncio.sleep(TLS_END)
+            await asyncio.sleep(TLS_CLOSE_S)
 
     async def _operate(self, settings: kopf.OperatorSettings, stop: asyncio.Event) -> None:
         """Run kopf. Told to end, it waits 5 s for tasks of its own that nothing depends on; here it is less."""
@@ -182,7 +187,7 @@ class _KopfThread:
         await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         stop.set()  # where it ends by itself, its own waiter for this flag is one of them
-        await asyncio.wait({running}, timeout=None if self._told_at is None else GRACE)
+        await asyncio.wait({running}, timeout=None if self._told_at is None else KOPF_EXIT_GRACE_S)
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
@@ -203,7 +208,7 @@ class _KopfThread:
         """In the thread's loop: it turns."""
         while True:
             self._beats += 1
-            await asyncio.sleep(BEAT)
+            await asyncio.sleep(HEARTBEAT_INTERVAL_S)
 
     def _pass_on(self, show: Show, event: kopf.RawEvent) -> None:
         """In the thread's loop: have the main loop see it. Keeps the order."""
@@ -231,7 +236,7 @@ def _login_through(proxy: str, registry: kopf.OperatorRegistry) -> None:
 
 
 def _registry(
-    agent_seen: Seen, job_seen: Seen, rule_seen: Seen, over: asyncio.Event
+    agent_seen: OnRawEvent, job_seen: OnRawEvent, rule_seen: OnRawEvent, over: asyncio.Event
 ) -> kopf.OperatorRegistry:
     registry = kopf.get_default_registry().__class__()
 
@@ -275,7 +280,7 @@ def _kopf_settings(heed: Settings) -> kopf.OperatorSettings:
     )  # the last one is how late it notices an outage's end
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 0.5  # our handlers return at once
-    settings.watching.chunk_size = PAGE
+    settings.watching.chunk_size = PAGE_SIZE
     settings.watching.server_timeout = 270
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10

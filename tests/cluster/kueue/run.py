@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import pytest
 import yaml
 
-from heed.kube.webhook.ca import CERTIFICATE, KEY, due
+from heed.kube.webhook.ca import CERTIFICATE, KEY, renew_keys
 from tests.cluster.controlplane.build import Unavailable, go_of, module_binaries, module_cache
 from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.run import ControlPlane
@@ -159,7 +159,7 @@ def _ready(port: int) -> bool:
 
 def _certify(scratch: Path) -> bytes:
     """A certificate for 127.0.0.1 where Kueue looks for it. Returns the authority to trust, as PEM."""
-    keys = due(None, ["127.0.0.1"], datetime.now(UTC))
+    keys = renew_keys(None, ["127.0.0.1"], datetime.now(UTC))
     assert keys is not None
     for name in (CERTIFICATE, KEY):
         (scratch / name).write_bytes(keys.data()[name])

@@ -96,7 +96,7 @@ async def test_writing_a_ledger(
     api: KubeApi, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
     if answer == "hang":
-        monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
+        monkeypatch.setattr(kube_client, "REQUEST_TIMEOUT_S", 0.2)
     server.answers = lambda request: answer
 
     expected: dict[int | str, type[Exception]] = {404: LedgerGone, 409: LedgerConflict}
@@ -117,7 +117,7 @@ async def test_a_task_that_cannot_be_started(
     api: KubeApi, server: Server, monkeypatch: pytest.MonkeyPatch, answer: int | str
 ) -> None:
     if answer == "hang":
-        monkeypatch.setattr(kube_client, "TIMEOUT", 0.2)
+        monkeypatch.setattr(kube_client, "REQUEST_TIMEOUT_S", 0.2)
     server.answers = refusing(answer)
 
     with pytest.raises(TaskRefused if answer in (400, 422) else TaskUnavailable):

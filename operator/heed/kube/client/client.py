@@ -20,15 +20,15 @@ from heed.errors import HeedError, InvalidSettings
 from heed.kube.client.deep_json import loads
 from heed.util.http_proxy import proxy_for
 
-TIMEOUT = 15.0
-TLS_END = 0.25  # seconds
-PAGE = 500
-JSON = "application/json"
-METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+REQUEST_TIMEOUT_S = 15.0
+TLS_CLOSE_S = 0.25  # seconds
+PAGE_SIZE = 500
+JSON_CONTENT_TYPE = "application/json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
-AGENTS = f"/apis/{names.API_VERSION}"
-JOBS = "/apis/batch/v1"
-CORE = "/api/v1"
+HEED_API = f"/apis/{names.API_VERSION}"
+BATCH_API = "/apis/batch/v1"
+CORE_API = "/api/v1"
 KUBECONFIG_LOG = "kubernetes.aio.config.kube_config"
 _NAME = re.compile(r"[-a-z0-9.]{1,253}")
 
@@ -115,23 +115,23 @@ class KubeApi:
     async def close(self) -> None:
         """Close the connections, and give those with TLS the moment that they need to end."""
         await self._client.close()  # type: ignore[no-untyped-call]
-        await asyncio.sleep(TLS_END)
+        await asyncio.sleep(TLS_CLOSE_S)
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> ApiResponse:
         """GET. Raises ApiError."""
         return await self._request("GET", path, query=query)
 
     async def list(
-        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON_CONTENT_TYPE
     ) -> list[dict[str, Any]]:
-        """GET all items of a collection; METADATA leaves out spec and status. Raises ApiError."""
+        """GET all items of a collection; METADATA_ONLY leaves out spec and status. Raises ApiError."""
         return [item async for page in self.pages(path, query, accept=accept) for item in page]
 
     async def pages(
-        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON_CONTENT_TYPE
     ) -> AsyncIterator[Sequence[dict[str, Any]]]:
         """The same, a page at a time, for those who need not have all in memory. Raises ApiError."""
-        page = {**(query or {}), "limit": str(PAGE)}
+        page = {**(query or {}), "limit": str(PAGE_SIZE)}
         while True:
             body = (await self._request("GET", path, query=page, accept=accept)).body
             yield body["items"] or []  # no metadata at all is null
@@ -142,7 +142,7 @@ class KubeApi:
     async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """POST; a field that the API server does not know is refused, where it would drop it. Raises ApiError."""
         query = {"fieldValidation": "Strict"}
-        return await self._request("POST", path, query=query, body=body, content_type=JSON)
+        return await self._request("POST", path, query=query, body=body, content_type=JSON_CONTENT_TYPE)
 
     async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
         """PATCH with a JSON merge patch; `metadata.resourceVersion` in it is a precondition. Raises ApiError."""
@@ -151,7 +151,7 @@ class KubeApi:
     async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
         """DELETE, dependents in the background; with a `uid` no other object of that name. Raises ApiError."""
         options = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
-        return await self._request("DELETE", path, body=options, content_type=JSON)
+        return await self._request("DELETE", path, body=options, content_type=JSON_CONTENT_TYPE)
 
     async def _request(
         self,
@@ -161,12 +161,12 @@ class KubeApi:
         query: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
         content_type: str | None = None,
-        accept: str = JSON,
+        accept: str = JSON_CONTENT_TYPE,
     ) -> ApiResponse:
         headers = {"Accept": accept} | ({"Content-Type": content_type} if content_type else {})
         began = time.monotonic()
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 parameters = await self._client.param_serialize(
                     method,
                     path,
@@ -199,7 +199,7 @@ def _answer(status: int, content: bytes) -> ApiResponse:
 
 def agent_path(namespace: str, name: str, subresource: str = "") -> str:
     """The path of an Agent, or of its status."""
-    return f"{AGENTS}/namespaces/{namespace}/{names.PLURAL}/{name}" + (
+    return f"{HEED_API}/namespaces/{namespace}/{names.PLURAL}/{name}" + (
         f"/{subresource}" if subresource else ""
     )
 
@@ -211,7 +211,7 @@ def agents_path(namespace: str | None) -> str:
 
 def objects_path(plural: str, namespace: str | None) -> str:
     """The path of Heed's other objects of a kind in a namespace, or of all."""
-    return f"{AGENTS}/namespaces/{namespace}/{plural}" if namespace else f"{AGENTS}/{plural}"
+    return f"{HEED_API}/namespaces/{namespace}/{plural}" if namespace else f"{HEED_API}/{plural}"
 
 
 def jobs_path(namespace: str | None, name: str = "") -> str:
@@ -220,7 +220,7 @@ def jobs_path(namespace: str | None, name: str = "") -> str:
     Raises ApiError 404 for what can name no Job: names come from statuses too, and `..` would lead to other namespaces.
     """
     if namespace is None:
-        return f"{JOBS}/jobs"
+        return f"{BATCH_API}/jobs"
     if name and _NAME.fullmatch(name) is None:
         raise ApiError(404, f"no Job can be named {name!r}")
-    return f"{JOBS}/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")
+    return f"{BATCH_API}/namespaces/{namespace}/jobs" + (f"/{name}" if name else "")

@@ -12,17 +12,17 @@ from typing import Any, Final
 
 import aiohttp
 
-LEVELS: Final = 200
-_CUT: Final = json.dumps(f"${{nests deeper than {LEVELS} levels}}")
+MAX_OBJECT_DEPTH: Final = 200
+_CUT: Final = json.dumps(f"${{nests deeper than {MAX_OBJECT_DEPTH} levels}}")
 _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def loads(text: str | bytes) -> Any:
     """As json.loads, but that what nests too deep is cut off. Raises ValueError."""
-    return read(text)[0]
+    return read_deep(text)[0]
 
 
-def read(text: str | bytes) -> tuple[Any, bool]:
+def read_deep(text: str | bytes) -> tuple[Any, bool]:
     """The same, and whether something was cut off. Raises ValueError."""
     try:
         return json.loads(text), False
@@ -36,13 +36,13 @@ def _shallow(text: str) -> str:
         match token[0]:
             case "[" | "{":
                 depth += 1
-                if depth == LEVELS + 1:
+                if depth == MAX_OBJECT_DEPTH + 1:
                     parts += (text[kept : token.start()], _CUT)
             case "]" | "}":
-                if depth == LEVELS + 1:
+                if depth == MAX_OBJECT_DEPTH + 1:
                     kept = token.end()
                 depth -= 1
-    return "".join((*parts, text[kept:] if depth <= LEVELS else ""))
+    return "".join((*parts, text[kept:] if depth <= MAX_OBJECT_DEPTH else ""))
 
 
 class _Json:
@@ -51,7 +51,7 @@ class _Json:
     loads = staticmethod(loads)
 
 
-def have_kopf_read_so() -> None:
+def patch_kopf() -> None:
     """Have kopf read JSON so, which no setting does: its watches, and, by aiohttp's default, what they begin with."""
     api: Any = import_module("kopf._cogs.clients.api")  # half a second, which others need not spend
     assert api.json.loads("1") == 1

@@ -8,9 +8,9 @@ from typing import Final
 from heed.kube.client.client import ApiError
 
 log = logging.getLogger("heed.election")
-LATELY: Final = 10.0  # seconds that an answer counts
-SAY_AGAIN: Final = 60.0  # seconds between two lines of the log about one cause
-NO_ANSWER: Final = "the API server does not answer: "
+ANSWER_VALID_S: Final = 10.0  # seconds that an answer counts
+LOG_INTERVAL_S: Final = 60.0  # seconds between two lines of the log about one cause
+NO_ANSWER_MESSAGE: Final = "the API server does not answer: "
 
 
 class Reachability:
@@ -33,7 +33,7 @@ class Reachability:
         """It was not, or with a refusal. Says so in the log, each cause once a minute."""
         self.error = error
         now = time.monotonic()
-        self._said = {cause: at for cause, at in self._said.items() if now - at < SAY_AGAIN}
+        self._said = {cause: at for cause, at in self._said.items() if now - at < LOG_INTERVAL_S}
         if str(error) not in self._said:
             self._said[str(error)] = now
             log.warning(f"cannot read {self._what}", extra={"error": self._with_remedy(error)})
@@ -41,13 +41,13 @@ class Reachability:
     def missing(self) -> str | None:
         """What is wrong, in plain words, where there was no good answer lately."""
         silence = time.monotonic() - self._since
-        if self._answered and silence <= LATELY:
+        if self._answered and silence <= ANSWER_VALID_S:
             return None
         if self.error is None:
             return f"{self._what} has not been read {'lately' if self._answered else 'yet'}"
         if self.error.status:
             return f"cannot read {self._what}: {self._with_remedy(self.error)}"
-        reason = self.error.message.removeprefix(NO_ANSWER)
+        reason = self.error.message.removeprefix(NO_ANSWER_MESSAGE)
         return f"the API server has not answered for {silence:.0f} s: {reason}"
 
     def _with_remedy(self, error: ApiError) -> str:

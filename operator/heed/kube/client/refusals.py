@@ -39,7 +39,7 @@ class AdmissionDenial:
         return f'{self.kind} "{self.name}"{binding}'
 
 
-def refuser_of(error: ApiError) -> AdmissionDenial | None:
+def find_denial(error: ApiError) -> AdmissionDenial | None:
     """Who denied a request in admission; None where nobody did, or where it cannot be told."""
     if error.status < 400:
         return None
@@ -56,7 +56,7 @@ def is_quota(error: ApiError) -> bool:
     return _QUOTA in error.message
 
 
-def refused_job(task: str, error: ApiError) -> TaskRefused | None:
+def refuse_job(task: str, error: ApiError) -> TaskRefused | None:
     """What a refusal of its Job means for a task; None where it may pass: a quota, a right, the API server's load.
 
     A denial in admission is taken for final, whatever status it comes with: it is said of this very Job, which never
@@ -65,7 +65,7 @@ def refused_job(task: str, error: ApiError) -> TaskRefused | None:
     path = f"spec.tasks.{task}.job"
     if error.status == 429 or error.status >= 500 or is_quota(error):
         return None
-    if (refuser := refuser_of(error)) is not None:
+    if (refuser := find_denial(error)) is not None:
         return TaskRefused(
             REASON_INVALID, f"{path}: refused by {refuser}: {refuser.why or 'without a reason'}"
         )

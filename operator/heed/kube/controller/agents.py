@@ -15,10 +15,17 @@ from heed.engine.observer import Observer
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
-from heed.kube.client.client import METADATA, ApiError, KubeApi, agent_path, agents_path, resource_version
-from heed.kube.controller.generation import choose
-from heed.kube.controller.job_resync import resync
-from heed.kube.controller.last_valid_spec import last_valid
+from heed.kube.client.client import (
+    METADATA_ONLY,
+    ApiError,
+    KubeApi,
+    agent_path,
+    agents_path,
+    resource_version,
+)
+from heed.kube.controller.generation import choose_generation
+from heed.kube.controller.job_resync import resync_jobs
+from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.controller.policy_cache import CompileInputs, PolicyCache
 from heed.kube.controller.recompile import Recompiler, without_ledger
 from heed.kube.controller.stuck_tasks import StuckTaskDetector
@@ -152,7 +159,7 @@ class AgentController:
     async def sweep(self, namespace: str | None) -> None:
         """Find Agents and Jobs that vanished while no watch was looking. Raises ApiError."""
         known = list(self._running.values())
-        items = await self._api.list(agents_path(namespace), accept=METADATA)
+        items = await self._api.list(agents_path(namespace), accept=METADATA_ONLY)
         alive = {item["metadata"]["uid"] for item in items}
         for running in known:
             if running.program.agent.uid not in alive:
@@ -160,7 +167,7 @@ class AgentController:
             elif running.task.done():
                 await self._begin_again(running.program.agent)
         runners = {running.program.agent: running.runner for running in self._running.values()}
-        self._orphans &= await resync(self._api, namespace, runners)
+        self._orphans &= await resync_jobs(self._api, namespace, runners)
         await self._keep_up()
 
     async def _keep_up(self) -> None:
@@ -241,7 +248,7 @@ class AgentController:
         if name in self._words and self._words[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
         basis = self._review.basis(name, body, kept := self._kept(name, body))
-        choice = choose(body, kept, basis.compiled, self._rules.watched)
+        choice = choose_generation(body, kept, basis.compiled, self._rules.watched)
         if choice.program is None:
             await self._stop(name)
         if choice.error is not None:  # first, since it holds what to go back to
@@ -256,7 +263,7 @@ class AgentController:
         """The last valid spec of an Agent before this generation, if that is worth going back to."""
         if (running := self._running.get(name)) is not None:
             valid = running.body["metadata"]["generation"]
-            return last_valid(running.body) if valid != body["metadata"]["generation"] else None
+            return dump_last_valid(running.body) if valid != body["metadata"]["generation"] else None
         if (said := self._words.get(name)) is not None:
             return said[1].last_valid_spec
         kept: str | None = (body.get("status") or {}).get("lastValidSpec")

@@ -12,7 +12,7 @@ from heed.kube.status.accepted import Judgement
 from heed.util.cpu_turns import turns
 
 log = logging.getLogger("heed.rules")
-MOST: Final = 10_000  # sets of namespaces of which the compiled types are remembered
+MAX_CACHED_REGISTRIES: Final = 10_000  # sets of namespaces of which the compiled types are remembered
 IN_FORCE: Final = Judgement(True, "Accepted", "it is in force")
 
 
@@ -59,7 +59,7 @@ class EventTypeCache:
         if not namespaces:
             return NO_SCHEMAS, {}
         if (found := self._compiled.get(namespaces)) is None:
-            if len(self._compiled) >= MOST:
+            if len(self._compiled) >= MAX_CACHED_REGISTRIES:
                 self._compiled.clear()
             types = [item for name in namespaces for item in self._types[name].values()]
             found = self._compiled[namespaces] = _compiled(types)

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from heed.core.compiler.program import Program
 from heed.errors import INVALID, NOT_GRANTED, InvalidManifest, PolicyViolation
-from heed.kube.controller.last_valid_spec import restored
+from heed.kube.controller.last_valid_spec import restore_last_valid
 from heed.kube.status.ready import Word
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
-STOPPED: Final = "the Agent is stopped, and its events wait in the stream"
+STOPPED_MESSAGE: Final = "the Agent is stopped, and its events wait in the stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class GenerationChoice:
             log.warning("last valid spec may not run", extra=extra)
 
 
-def choose(
+def choose_generation(
     body: Body, kept: str | None, compiled: Callable[[Body], Program], watched: str | None = None
 ) -> GenerationChoice:
     """Choose for an Agent seen as `body`, with the last valid spec as it was `kept`.
@@ -63,7 +63,7 @@ def choose(
     message, unfit = str(error), None
     if kept is not None:
         try:
-            body = restored(body, kept)
+            body = restore_last_valid(body, kept)
             program = compiled(body)
         except InvalidManifest as failure:
             unfit = failure
@@ -75,7 +75,7 @@ def choose(
             f"\nthe last valid generation, {body['metadata']['generation']}, may not run either: {unfit}"
         )
     if error.reason != INVALID or isinstance(unfit, PolicyViolation):
-        message += f"\n{STOPPED}"
+        message += f"\n{STOPPED_MESSAGE}"
     word = Word(generation, "False", error.reason, _hinted(message, unfit or error, watched), kept)
     return GenerationChoice(word, body, None, error, unfit)
 

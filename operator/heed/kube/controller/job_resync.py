@@ -13,7 +13,7 @@ from heed.kube.jobs.runner import JobComparison, JobRunner
 log = logging.getLogger("heed.jobs")
 
 
-async def resync(api: KubeApi, namespace: str | None, runners: Mapping[AgentRef, JobRunner]) -> set[str]:
+async def resync_jobs(api: KubeApi, namespace: str | None, runners: Mapping[AgentRef, JobRunner]) -> set[str]:
     """Tell the runners what nobody told them. Returns the uids of all Jobs seen. Raises ApiError."""
     comparisons = {
         (agent.namespace, agent.uid): (agent, JobComparison(runner)) for agent, runner in runners.items()

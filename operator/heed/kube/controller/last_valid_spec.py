@@ -9,12 +9,12 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.errors import InvalidManifest, Problem
 
 
-def last_valid(body: Mapping[str, Any]) -> str:
+def dump_last_valid(body: Mapping[str, Any]) -> str:
     """A spec and its generation as text; as JSON it would lose its nulls in a merge patch."""
     return dump_compact({"generation": body["metadata"]["generation"], "spec": body["spec"]})
 
 
-def restored(body: Mapping[str, Any], kept: str) -> dict[str, Any]:
+def restore_last_valid(body: Mapping[str, Any], kept: str) -> dict[str, Any]:
     """The object as it was when its spec was last valid. Raises InvalidManifest where somebody else wrote `kept`."""
     try:
         valid = json.loads(kept)
@@ -26,12 +26,12 @@ def restored(body: Mapping[str, Any], kept: str) -> dict[str, Any]:
     return {**body, "metadata": {**body["metadata"], "generation": generation}, "spec": spec}
 
 
-def heard(body: Mapping[str, Any], kept: str | None) -> frozenset[str]:
+def heard_namespaces(body: Mapping[str, Any], kept: str | None) -> frozenset[str]:
     """The namespaces that the subscriptions of an object name, and those of its last valid spec."""
     specs = [body.get("spec")]
     if kept is not None:
         with suppress(InvalidManifest):
-            specs.append(restored(body, kept)["spec"])
+            specs.append(restore_last_valid(body, kept)["spec"])
     items = [item for spec in specs if isinstance(spec, dict) for item in spec.get("subscribe") or ()]
     found = (item.get("namespace") for item in items if isinstance(item, dict))
     return frozenset(item for item in found if isinstance(item, str))

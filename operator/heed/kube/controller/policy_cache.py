@@ -29,20 +29,20 @@ from heed.core.schema.registry import SchemaRegistry
 from heed.errors import INVALID, InvalidManifest
 from heed.kube.client.client import KubeApi, objects_path, resource_version
 from heed.kube.controller.event_type_cache import IN_FORCE, EventTypeCache
-from heed.kube.controller.last_valid_spec import heard
+from heed.kube.controller.last_valid_spec import heard_namespaces
 from heed.kube.status.accepted import Judgement
 from heed.kube.status.accepted_writer import AcceptedWriter
 
 log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
 Key = tuple[str, str, str]  # kind, namespace, name
-Alike = tuple[frozenset[tuple[str, str]], frozenset[str]]  # labels, and namespaces that are heard
+PolicySelection = tuple[frozenset[tuple[str, str]], frozenset[str]]  # labels, and namespaces that are heard
 Rule = AgentPolicy | EventGrant | EventType
 K = TypeVar("K")
 V = TypeVar("V")
-ALIKE: Final = 10_000  # sorts of Agents in a namespace of which permissions are remembered
-SEEN: Final = ("name", "namespace", "uid", "generation", "resourceVersion")
-KINDS: Final = {kind: names.PLURALS[kind] for kind in names.RULE_KINDS}
+MAX_CACHED_PERMISSIONS: Final = 10_000  # sorts of Agents in a namespace of which permissions are remembered
+KEPT_METADATA: Final = ("name", "namespace", "uid", "generation", "resourceVersion")
+RULE_PLURALS: Final = {kind: names.PLURALS[kind] for kind in names.RULE_KINDS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class PolicyCache:
         self._known: dict[Key, _CachedObject] = {}
         self._policies: defaultdict[str, dict[str, AgentPolicy]] = defaultdict(dict)
         self._grants: defaultdict[str, dict[Key, EventGrant]] = defaultdict(dict)  # by whom they are for
-        self._permissions: defaultdict[str, dict[Alike, Permissions]] = defaultdict(dict)
+        self._permissions: defaultdict[str, dict[PolicySelection, Permissions]] = defaultdict(dict)
         self._types = EventTypeCache()
         self._concerned: set[str] = set()
         self._unsaid: set[Key] = set()  # changed, and not handed out yet
@@ -141,7 +141,7 @@ class PolicyCache:
             self._awaited.discard(key)
             known = self._known.get(key)
             if known is not None and known.judgement is not None and key not in self._unsaid:
-                self._accepted.say(KINDS[key[0]], known.seen, known.judgement)
+                self._accepted.say(RULE_PLURALS[key[0]], known.seen, known.judgement)
 
     def basis(self, agent: Body, kept: str | None = None) -> CompileInputs:
         """What an Agent, as an object with the last valid spec as it was `kept`, is to be compiled with now.
@@ -150,13 +150,13 @@ class PolicyCache:
         """
         metadata = agent["metadata"]
         namespace, labels = metadata["namespace"], metadata.get("labels") or {}
-        others = heard(agent, kept)
+        others = heard_namespaces(agent, kept)
         alike = self._permissions[namespace]
         if (may := alike.get(key := (frozenset(labels.items()), others))) is None:
             who = AgentMetadata.model_construct(
                 name=metadata["name"], namespace=namespace, labels=dict(labels)
             )
-            if len(alike) >= ALIKE:
+            if len(alike) >= MAX_CACHED_PERMISSIONS:
                 alike.clear()
             grants = self._grants.get(namespace, {}).values()
             needed = [grant for grant in grants if grant.metadata.namespace in others]
@@ -166,7 +166,7 @@ class PolicyCache:
     async def relist(self) -> None:
         """Read them all anew, and find what nobody told was deleted. Raises ApiError."""
         async with self._listing:
-            for kind in KINDS:
+            for kind in RULE_PLURALS:
                 await self._relist(kind)
         await self.prepare()
 
@@ -191,7 +191,7 @@ class PolicyCache:
         self._deleted = set()
         found: set[str] = set()
         try:
-            async for page in self._api.pages(objects_path(KINDS[kind], self.watched)):
+            async for page in self._api.pages(objects_path(RULE_PLURALS[kind], self.watched)):
                 for body in page:
                     found.add(body["metadata"]["uid"])
                     if body["metadata"]["uid"] not in self._deleted:
@@ -263,7 +263,7 @@ def _drop(by_namespace: dict[str, dict[K, V]], namespace: str, key: K) -> None:
 
 def _without_spec(body: Body) -> Body:
     """What has to be remembered of an object; the rest may be large."""
-    metadata = {name: body["metadata"][name] for name in SEEN if name in body["metadata"]}
+    metadata = {name: body["metadata"][name] for name in KEPT_METADATA if name in body["metadata"]}
     return {"metadata": metadata, "status": body.get("status") or {}}
 
 

@@ -14,10 +14,10 @@ from heed.util.aio import stop
 log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
 Name = tuple[str, str]
-GATHER: Final = 0.2  # seconds that changes are gathered
+DEBOUNCE_S: Final = 0.2  # seconds that changes are gathered
 RETRY_DELAY_S: Final = 5.0  # after a mistake of ours
-WAIT: Final = 10.0  # seconds for Agents to be compiled anew
-NEEDED: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
+RECOMPILE_TIMEOUT_S: Final = 10.0  # seconds for Agents to be compiled anew
+KEPT_STATUS_FIELDS: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
 
 
 class Recompiler:
@@ -63,7 +63,7 @@ class Recompiler:
 
     async def _review(self) -> None:
         while True:
-            await asyncio.sleep(GATHER)
+            await asyncio.sleep(DEBOUNCE_S)
             try:
                 await self._rules.prepare()
                 if not (changes := self._rules.changes()):
@@ -94,7 +94,7 @@ class Recompiler:
     async def _say_when(self, working: "Collection[asyncio.Task[None]]", unsaid: Collection[Key]) -> None:
         """One Agent that cannot be compiled is no reason to say nothing of a rule."""
         if working:
-            await asyncio.wait(working, timeout=WAIT)
+            await asyncio.wait(working, timeout=RECOMPILE_TIMEOUT_S)
         self._rules.say(unsaid)
 
 
@@ -102,4 +102,8 @@ def without_ledger(body: Body) -> Body:
     """What of an Agent's object has to be remembered: all but the ledger and who manages which field."""
     metadata, status = body["metadata"], body.get("status") or {}
     kept = {key: value for key, value in metadata.items() if key != "managedFields"}
-    return {**body, "metadata": kept, "status": {key: status[key] for key in NEEDED if key in status}}
+    return {
+        **body,
+        "metadata": kept,
+        "status": {key: status[key] for key in KEPT_STATUS_FIELDS if key in status},
+    }

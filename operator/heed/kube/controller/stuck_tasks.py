@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import CORE, PAGE, ApiError, KubeApi
+from heed.kube.client.client import CORE_API, PAGE_SIZE, ApiError, KubeApi
 from heed.kube.jobs import manifest
-from heed.kube.jobs.lister import selector_of
-from heed.kube.jobs.pod_delays import PodDelay, explained
+from heed.kube.jobs.lister import label_selector
+from heed.kube.jobs.pod_delays import PodDelay, explain_delay
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
@@ -26,10 +26,10 @@ from heed.util.clock import loop_time, unix_time
 
 log = logging.getLogger("heed.jobs")
 Job = Mapping[str, Any]
-QUIET: Final = 10  # times the patience, until what is merely slow is overdue, too
-NAMESPACES: Final = 8  # looked into in one round
-PAGES: Final = 2  # of 500 pods, or warnings, of one namespace
-LONGEST: Final = 10  # times the patience between two looks at the same Job, at last
+SLOW_FACTOR: Final = 10  # times the patience, until what is merely slow is overdue, too
+MAX_NAMESPACES_PER_ROUND: Final = 8  # looked into in one round
+MAX_PAGES_PER_NAMESPACE: Final = 2  # of 500 pods, or warnings, of one namespace
+MAX_INTERVAL_FACTOR: Final = 10  # times the patience between two looks at the same Job, at last
 
 
 @dataclass(slots=True)
@@ -64,7 +64,7 @@ class StuckTaskDetector:
         patience: float,
     ) -> None:
         self._api, self._waits, self._changed, self._patience = api, waits, changed, patience
-        self._backoff = Backoff(first_s=patience, last_s=patience * LONGEST)
+        self._backoff = Backoff(first_s=patience, last_s=patience * MAX_INTERVAL_FACTOR)
         self._waiting: dict[str, _UnstartedJob] = {}
         self._said: dict[AgentRef, Trouble] = {}
         self._unsure: dict[AgentRef, float] = {}
@@ -147,7 +147,7 @@ class StuckTaskDetector:
             else:
                 del self._waiting[item.uid]
             settled.add(item.agent)
-        some = list(by_namespace.items())[:NAMESPACES]
+        some = list(by_namespace.items())[:MAX_NAMESPACES_PER_ROUND]
         await asyncio.gather(*(self._look(namespace, items) for namespace, items in some))
         for agent in settled:
             self._unsure.pop(agent, None)
@@ -171,7 +171,7 @@ class StuckTaskDetector:
 
     def _worth_saying(self, item: _UnstartedJob, delay: PodDelay | None) -> PodDelay | None:
         """A delay, unless it may still pass by itself."""
-        long = unix_time() - item.since >= self._patience * QUIET
+        long = unix_time() - item.since >= self._patience * SLOW_FACTOR
         if delay is None and long and not (item.retried or item.has_pods):
             return PodDelay(
                 "NoPod", "it has no pod, and no Kubernetes Event says why; is the controller manager at work?"
@@ -184,21 +184,21 @@ class StuckTaskDetector:
         """The delays that are known, by the Job's uid, and whether that is all there is to know. Raises ApiError."""
         wanted, since = [item.uid for item in items], min(item.since for item in items) - 1
         query = {
-            "labelSelector": selector_of({item.agent for item in items}),
+            "labelSelector": label_selector({item.agent for item in items}),
             "fieldSelector": "status.phase=Pending",
         }
-        pods, all_pods = await self._some(f"{CORE}/namespaces/{namespace}/pods", query)
-        found = explained(wanted, pods, None, since)
+        pods, all_pods = await self._some(f"{CORE_API}/namespaces/{namespace}/pods", query)
+        found = explain_delay(wanted, pods, None, since)
         if all(uid in found and not _is_passing(found[uid]) for uid in wanted):
             return found, all_pods
         warnings, all_warnings = await self._warnings(namespace)
-        return explained(wanted, pods, warnings, since), all_pods and all_warnings
+        return explain_delay(wanted, pods, warnings, since), all_pods and all_warnings
 
     async def _warnings(self, namespace: str) -> tuple[list[dict[str, Any]], bool]:
         """The Kubernetes Events that warn of something. Without the right to list them pods alone say much."""
         try:
             return await self._some(
-                f"{CORE}/namespaces/{namespace}/events", {"fieldSelector": "type=Warning"}
+                f"{CORE_API}/namespaces/{namespace}/events", {"fieldSelector": "type=Warning"}
             )
         except ApiError as error:
             if error.status != 403:
@@ -212,8 +212,8 @@ class StuckTaskDetector:
         async for page in self._api.pages(path, query):
             found += page
             pages += 1
-            if pages == PAGES:
-                return found, len(page) < PAGE
+            if pages == MAX_PAGES_PER_NAMESPACE:
+                return found, len(page) < PAGE_SIZE
         return found, True
 
     def _leave(self, uid: str) -> PodDelay | None:

@@ -12,8 +12,8 @@ from typing import Any
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import TaskWork
 from heed.errors import TaskUnavailable
-from heed.kube.client.client import CORE, ApiError, KubeApi, jobs_path
-from heed.kube.client.refusals import refuser_of
+from heed.kube.client.client import CORE_API, ApiError, KubeApi, jobs_path
+from heed.kube.client.refusals import find_denial
 from heed.kube.jobs import manifest
 
 Job = Mapping[str, Any]
@@ -43,13 +43,13 @@ class JobCredentials:
         except ApiError as error:
             if not await self._may_have_it(job, work, error):
                 raise _unavailable(name, error) from _shown(error)
-        await self._merge(job, manifest.release(work, job))
+        await self._merge(job, manifest.release_patch(work, job))
         self._bare.discard(job["metadata"]["uid"])
 
     async def _store(self, job: Job, work: TaskWork) -> None:
         secret = manifest.secret_manifest(job, self._access.credentials(work))
         try:
-            await self._api.create(f"{CORE}/namespaces/{job['metadata']['namespace']}/secrets", secret)
+            await self._api.create(f"{CORE_API}/namespaces/{job['metadata']['namespace']}/secrets", secret)
         except ApiError as error:
             if not error.already_exists:
                 raise
@@ -64,7 +64,7 @@ class JobCredentials:
             return False
         if manifest.has_started(job):
             return True
-        if job["spec"].get("suspend") and (patch := manifest.resumed(work, job)):
+        if job["spec"].get("suspend") and (patch := manifest.resume_patch(work, job)):
             await self._merge(job, patch)
         return False
 
@@ -83,5 +83,5 @@ def _shown(error: ApiError) -> ApiError | None:
 def _unavailable(job: str, error: ApiError) -> TaskUnavailable:
     if _shown(error) is not None:
         return TaskUnavailable(str(error))
-    by = f" by {refuser}" if (refuser := refuser_of(error)) else ""
+    by = f" by {refuser}" if (refuser := find_denial(error)) else ""
     return TaskUnavailable(f"the Secret of Job {job} was refused with status {error.status}{by}")

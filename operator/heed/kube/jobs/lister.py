@@ -15,8 +15,8 @@ from heed.kube.client.client import KubeApi, jobs_path
 from heed.kube.jobs import manifest
 
 Job = Mapping[str, Any]
-Saw = Callable[[Job], None]
-NAMED: Final = 100  # Agents in one selector; beyond that, those of all
+OnJob = Callable[[Job], None]
+MAX_NAMED_AGENTS: Final = 100  # Agents in one selector; beyond that, those of all
 
 
 class JobLister:
@@ -24,13 +24,13 @@ class JobLister:
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
-        self._next: dict[str, tuple[dict[AgentRef, list[Saw]], asyncio.Task[None]]] = {}
+        self._next: dict[str, tuple[dict[AgentRef, list[OnJob]], asyncio.Task[None]]] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def show(self, agent: AgentRef, saw: Saw) -> None:
+    async def show(self, agent: AgentRef, saw: OnJob) -> None:
         """Call `saw` with every Job of an Agent that is there after this call. Raises ApiError."""
         if agent.namespace not in self._next:
-            wanted: dict[AgentRef, list[Saw]] = {}
+            wanted: dict[AgentRef, list[OnJob]] = {}
             listing = asyncio.create_task(self._list(agent.namespace, wanted))
             listing.add_done_callback(_looked_at)
             self._next[agent.namespace] = wanted, listing
@@ -38,20 +38,24 @@ class JobLister:
         wanted.setdefault(agent, []).append(saw)
         await asyncio.shield(listing)
 
-    async def _list(self, namespace: str, wanted: Mapping[AgentRef, list[Saw]]) -> None:
+    async def _list(self, namespace: str, wanted: Mapping[AgentRef, list[OnJob]]) -> None:
         async with self._turns[namespace]:
             del self._next[namespace]
             by_owner = {agent.uid: saws for agent, saws in wanted.items()}
-            async for page in self._api.pages(jobs_path(namespace), {"labelSelector": selector_of(wanted)}):
+            async for page in self._api.pages(
+                jobs_path(namespace), {"labelSelector": label_selector(wanted)}
+            ):
                 for job in page:
                     for saw in by_owner.get(manifest.owner_uid(job) or "", ()):
                         saw(job)
 
 
-def selector_of(wanted: Iterable[AgentRef]) -> str:
+def label_selector(wanted: Iterable[AgentRef]) -> str:
     """A label selector for what belongs to some Agents, or, where those are many, to any."""
     found = sorted({agent.name for agent in wanted})
-    return f"{names.LABEL_AGENT} in ({','.join(found)})" if len(found) <= NAMED else names.LABEL_AGENT
+    return (
+        f"{names.LABEL_AGENT} in ({','.join(found)})" if len(found) <= MAX_NAMED_AGENTS else names.LABEL_AGENT
+    )
 
 
 def _looked_at(listing: asyncio.Task[None]) -> None:

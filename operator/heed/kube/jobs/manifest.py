@@ -16,12 +16,12 @@ from heed.core.tasks.job_contract import (
     task_environment,
 )
 
-VOLUME: Final = "heed-task"
-MOUNT: Final = {"name": VOLUME, "mountPath": "/heed", "readOnly": True}
-CREDENTIALS: Final = "nats.creds"
+TASK_VOLUME: Final = "heed-task"
+TASK_MOUNT: Final = {"name": TASK_VOLUME, "mountPath": "/heed", "readOnly": True}
+CREDENTIALS_KEY: Final = "nats.creds"
 NATS_VOLUME: Final = "heed-nats"
 NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
-CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS}"
+CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS_KEY}"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
 
@@ -91,7 +91,7 @@ def secret_manifest(job: Mapping[str, Any], credentials: str) -> dict[str, Any]:
             "ownerReferences": [owner],
         },
         "immutable": True,
-        "stringData": {CREDENTIALS: credentials},
+        "stringData": {CREDENTIALS_KEY: credentials},
     }
 
 
@@ -100,13 +100,13 @@ def secret_name(job: str) -> str:
     return f"{job}-nats"
 
 
-def release(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
+def release_patch(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
     """The patch that lets a Job run whose Secret is there, unless its author or a queue wants it suspended."""
     patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
-    return {**patch, **resumed(work, job)}
+    return {**patch, **resume_patch(work, job)}
 
 
-def resumed(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
+def resume_patch(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
     """The patch that lets the pods of a Job come, unless its author or a queue wants it suspended."""
     waits = work.spec.get("suspend") or is_queued(job)
     return {} if waits else {"spec": {"suspend": False}}
@@ -155,8 +155,8 @@ def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskCredentials) 
         "path": "task.json",
         "fieldRef": {"fieldPath": f"metadata.annotations['{names.ANNOTATION_TASK}']"},
     }
-    volumes: list[dict[str, Any]] = [{"name": VOLUME, "downwardAPI": {"items": [field]}}]
-    mounts: list[dict[str, Any]] = [MOUNT]
+    volumes: list[dict[str, Any]] = [{"name": TASK_VOLUME, "downwardAPI": {"items": [field]}}]
+    mounts: list[dict[str, Any]] = [TASK_MOUNT]
     if identified := needs_credentials(work, access):
         secret = secret_name(names.job_name(work.agent.name, work.id))
         volumes.append({"name": NATS_VOLUME, "secret": {"secretName": secret}})
@@ -217,10 +217,10 @@ def is_watched(job: Mapping[str, Any]) -> bool:
 
 def is_at_work(job: Mapping[str, Any]) -> bool:
     """Whether a Job is neither over nor being deleted."""
-    return finished(job) is None and "deletionTimestamp" not in job["metadata"]
+    return finished_condition(job) is None and "deletionTimestamp" not in job["metadata"]
 
 
-def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def finished_condition(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The condition that says that a Job is over, or None while it is not."""
     conditions = (job.get("status") or {}).get("conditions") or []
     over = (
@@ -231,7 +231,7 @@ def finished(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def delete_after(job: Mapping[str, Any]) -> float:
     """When (seconds since the epoch) a finished Job's retention is over."""
-    condition = finished(job)
+    condition = finished_condition(job)
     at = (condition or {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
     retention = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_RETENTION, "3600")
     ended = datetime.fromisoformat(at).astimezone(UTC).timestamp()

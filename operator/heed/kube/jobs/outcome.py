@@ -17,8 +17,8 @@ from heed.kube.jobs.pod_outcome import PodEnd
 
 Job = Mapping[str, Any]
 Interval = tuple[int, int]  # of indexes, both ends included
-GONE: Final = "the pods are gone, and with them why"
-ON_FAILURE: Final = (
+PODS_GONE_MESSAGE: Final = "the pods are gone, and with them why"
+ON_FAILURE_HINT: Final = (
     "; Kubernetes removes the pod of a Job with restartPolicy OnFailure that fails: use Never to learn more"
 )
 
@@ -75,7 +75,7 @@ def _message(job: Job, condition: Mapping[str, Any], end: PodEnd | None) -> str:
     said = str(condition.get("message") or "")
     if end is None:
         policy = job["spec"]["template"]["spec"].get("restartPolicy")
-        gone = f"{GONE}{ON_FAILURE if policy == 'OnFailure' else ''}"
+        gone = f"{PODS_GONE_MESSAGE}{ON_FAILURE_HINT if policy == 'OnFailure' else ''}"
         unknown = gone if condition.get("reason") == REASON_BACKOFF_LIMIT else ""
         return "; ".join(filter(None, (said, unknown)))
     words = ": ".join(filter(None, (end.why, end.text)))
@@ -95,7 +95,7 @@ def _cause(job: Job, ends: Iterable[PodEnd]) -> PodEnd | None:
     """The pod that tells why a Job failed."""
     failed = [end for end in ends if not end.succeeded]
     if _is_indexed(job):
-        completed = intervals(str((job.get("status") or {}).get("completedIndexes") or ""))
+        completed = parse_intervals(str((job.get("status") or {}).get("completedIndexes") or ""))
         failed = [end for end in failed if end.index is None or not _contains(completed, end.index)]
     return max(failed, key=_order, default=None)
 
@@ -115,10 +115,10 @@ def _lost_result(job: Job) -> str:
 
 def answering_index(job: Job) -> int | None:
     """The index whose result is that of an Indexed Job: the lowest that succeeded, and that a met rule names."""
-    completed = intervals(str((job.get("status") or {}).get("completedIndexes") or ""))
+    completed = parse_intervals(str((job.get("status") or {}).get("completedIndexes") or ""))
     for rule in (job["spec"].get("successPolicy") or {}).get("rules") or []:
         text = rule.get("succeededIndexes")
-        named = [(0, 2**31)] if text is None else intervals(str(text))
+        named = [(0, 2**31)] if text is None else parse_intervals(str(text))
         met = _overlap(named, completed)
         needed = rule.get("succeededCount")
         if met and _count(met) >= (_count(named) if needed is None else int(needed)):
@@ -126,7 +126,7 @@ def answering_index(job: Job) -> int | None:
     return completed[0][0] if completed else None
 
 
-def intervals(text: str) -> list[Interval]:
+def parse_intervals(text: str) -> list[Interval]:
     """Indexes as batch/v1 writes them (`1,3-5,7`), in rising order; what is not so written counts for nothing."""
     found: list[Interval] = []
     for part in filter(None, text.split(",")):

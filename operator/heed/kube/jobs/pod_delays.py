@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-CONTROLLER_UID: Final = "batch.kubernetes.io/controller-uid"
-STARTING: Final = frozenset(("ContainerCreating", "PodInitializing"))
-IMAGE: Final = frozenset(
+CONTROLLER_UID_LABEL: Final = "batch.kubernetes.io/controller-uid"
+STARTING_REASONS: Final = frozenset(("ContainerCreating", "PodInitializing"))
+IMAGE_REASONS: Final = frozenset(
     ("ErrImagePull", "ImagePullBackOff")
 )  # kubelet says the one, then the other, again and again
 REMEDIES: Final = {
@@ -22,8 +22,10 @@ REMEDIES: Final = {
     "Unschedulable": "give the cluster room, or change what the pod requests, tolerates and selects",
     "FailedMount": "is there the volume, Secret or ConfigMap that the pod mounts?",
 }
-SECURITY: Final = "give the containers the securityContext that the namespace's Pod Security level wants"
-QUOTA: Final = "raise the quota on pods, or wait until others' share of it is free"
+SECURITY_REMEDY: Final = (
+    "give the containers the securityContext that the namespace's Pod Security level wants"
+)
+QUOTA_REMEDY: Final = "raise the quota on pods, or wait until others' share of it is free"
 _REASON: Final = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 Object = Mapping[str, Any]
 
@@ -40,13 +42,13 @@ class PodDelay:
     def advice(self) -> str:
         """What to do about it; empty where the message has to be enough."""
         if "violates PodSecurity" in self.message:
-            return SECURITY
-        return QUOTA if "exceeded quota" in self.message else REMEDIES.get(self.reason, "")
+            return SECURITY_REMEDY
+        return QUOTA_REMEDY if "exceeded quota" in self.message else REMEDIES.get(self.reason, "")
 
 
 def job_uid(pod: Object) -> str:
     """The uid of the Job that a pod belongs to."""
-    return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_UID, ""))
+    return str((pod["metadata"].get("labels") or {}).get(CONTROLLER_UID_LABEL, ""))
 
 
 def pod_delay(pod: Object) -> PodDelay | None:
@@ -73,7 +75,7 @@ def _of_containers(pod: Object, statuses: Iterable[Object]) -> PodDelay:
     for item in statuses:
         waiting = (item.get("state") or {}).get("waiting") or {}
         reason = str(waiting.get("reason") or "")
-        if reason and reason not in STARTING:
+        if reason and reason not in STARTING_REASONS:
             message = str(waiting.get("message") or "")
             return _said(reason, pod, f'container "{item["name"]}": {_last_end(item) or message}')
     return PodDelay("ContainerCreating", f"the containers of pod {_name(pod)} are being made", passing=True)
@@ -89,12 +91,12 @@ def _last_end(status: Object) -> str:
 
 
 def _said(reason: str, pod: Object, message: str) -> PodDelay:
-    reason = "ImagePullBackOff" if reason in IMAGE else reason
+    reason = "ImagePullBackOff" if reason in IMAGE_REASONS else reason
     reason = reason if _REASON.fullmatch(reason) else "PodPending"
     return PodDelay(reason, f"pod {_name(pod)}: {message}".rstrip(": "))
 
 
-def explained(
+def explain_delay(
     wanted: Iterable[str], pods: Sequence[Object], warnings: Iterable[Object] | None, since: float
 ) -> dict[str, PodDelay | None]:
     """Why some Jobs have no pod that runs, as far as their pending pods say, and warnings since a time. By uid.

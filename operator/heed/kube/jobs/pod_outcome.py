@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from heed.core.tasks.job_contract import CAUSE_ERROR, clean_text
 
-INDEX: Final = "batch.kubernetes.io/job-completion-index"
-UNKNOWN: Final = (
+INDEX_ANNOTATION: Final = "batch.kubernetes.io/job-completion-index"
+REASON_UNKNOWN: Final = (
     "ContainerStatusUnknown"  # what kubelet says of a container that it lost, with a made-up exit code
 )
-OUT_OF_MEMORY: Final = "OOMKilled"
-DISRUPTION: Final = "DisruptionTarget"
+REASON_OUT_OF_MEMORY: Final = "OOMKilled"
+DISRUPTION_CONDITION: Final = "DisruptionTarget"
 Pod = Mapping[str, Any]
 
 
@@ -69,7 +69,7 @@ def pod_end(pod: Pod, answering: str) -> PodEnd | None:
         return None
     if disruption is not None:
         cause, words, at = disruption
-        code = exit_ if exit_ is not None and exit_.reason != UNKNOWN else None
+        code = exit_ if exit_ is not None and exit_.reason != REASON_UNKNOWN else None
         return _failure(pod, code, cause, f"pod {_name(pod)}: {cause}: {words}".rstrip(": "), at)
     if exit_ is None:
         return _failure(pod, None, "Failed", f"pod {_name(pod)} failed without a word", _last_change(pod))
@@ -103,7 +103,9 @@ def _failure(pod: Pod, exit_: _ContainerExit | None, cause: str, why: str, at: s
         exit_code=exit_.code if exit_ else None,
         text=exit_.text if exit_ else "",
         why=why,
-        deleted=exit_ is not None and _ended_by_deletion(pod, exit_) and _condition(pod, DISRUPTION) is None,
+        deleted=exit_ is not None
+        and _ended_by_deletion(pod, exit_)
+        and _condition(pod, DISRUPTION_CONDITION) is None,
     )
 
 
@@ -145,20 +147,20 @@ def _errors(statuses: Iterable[Mapping[str, Any]]) -> Iterable[_ContainerExit]:
 def _disruption(pod: Pod, exit_: _ContainerExit | None) -> tuple[str, str, str] | None:
     """Cause, words and time of what ended the pod as a whole; None where a container ended it."""
     status = pod.get("status") or {}
-    target = _condition(pod, DISRUPTION)
+    target = _condition(pod, DISRUPTION_CONDITION)
     if reason := status.get("reason"):  # kubelet's own: Evicted, DeadlineExceeded, NodeLost, …
         return str(reason), str(status.get("message") or ""), exit_.at if exit_ else _last_change(pod)
     if target is None:
         return None
     at = str(target.get("lastTransitionTime") or "")
-    if exit_ is not None and exit_.at < at and exit_.reason != UNKNOWN:
+    if exit_ is not None and exit_.at < at and exit_.reason != REASON_UNKNOWN:
         return None
-    return str(target.get("reason") or DISRUPTION), str(target.get("message") or ""), at
+    return str(target.get("reason") or DISRUPTION_CONDITION), str(target.get("message") or ""), at
 
 
 def _words(pod: Pod, exit_: _ContainerExit) -> str:
     """What is to be said before a container's own words; nothing where those are enough."""
-    if exit_.reason != OUT_OF_MEMORY:
+    if exit_.reason != REASON_OUT_OF_MEMORY:
         return "" if exit_.text else f'container "{exit_.container}" ended with exit code {exit_.code}'
     spec = pod.get("spec") or {}
     containers = [*(spec.get("initContainers") or []), *(spec.get("containers") or [])]
@@ -194,7 +196,7 @@ def _last_change(pod: Pod) -> str:
 def _index(pod: Pod) -> int | None:
     metadata = pod["metadata"]
     for marks in (metadata.get("labels") or {}, metadata.get("annotations") or {}):
-        if (found := str(marks.get(INDEX, ""))).isdecimal():
+        if (found := str(marks.get(INDEX_ANNOTATION, ""))).isdecimal():
             return int(found)
     return None
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heed.core.effects import AgentRef
-from heed.kube.client.client import CORE, ApiError, KubeApi
+from heed.kube.client.client import CORE_API, ApiError, KubeApi
 from heed.kube.jobs.outcome import answering_container
 from heed.kube.jobs.pod_outcome import PodEnd, pod_end
 
@@ -31,7 +31,7 @@ class JobPodReader:
 
     def saw(self, job: Job) -> None:
         """A Job was seen that is not over: where it loses pods, have a look at them before they are gone."""
-        uid, loss = job["metadata"]["uid"], losses(job)
+        uid, loss = job["metadata"]["uid"], count_losses(job)
         if loss is None or uid in self._looks or self._losses.get(uid) == loss:
             return
         self._losses[uid] = loss
@@ -76,7 +76,7 @@ class JobPodReader:
 
     async def _read(self, job: Job) -> dict[str, PodEnd]:
         """How those of a Job's pods ended that are there, by name. Raises ApiError."""
-        path = f"{CORE}/namespaces/{self._agent.namespace}/pods"
+        path = f"{CORE_API}/namespaces/{self._agent.namespace}/pods"
         selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"}
         answering = answering_container(job)
         found: dict[str, PodEnd] = {}
@@ -85,7 +85,7 @@ class JobPodReader:
         return found
 
 
-def losses(job: Job) -> tuple[bool, int] | None:
+def count_losses(job: Job) -> tuple[bool, int] | None:
     """Whether a Job is failing, and how many pods it loses just now; None where neither is so."""
     if "deletionTimestamp" in job["metadata"]:
         return None

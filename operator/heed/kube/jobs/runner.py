@@ -14,7 +14,7 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import REASON_LOST
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube.client.client import ApiError, KubeApi, jobs_path
-from heed.kube.client.refusals import refused_job
+from heed.kube.client.refusals import refuse_job
 from heed.kube.jobs import manifest
 from heed.kube.jobs.credentials import JobCredentials
 from heed.kube.jobs.lister import Job, JobLister
@@ -26,7 +26,7 @@ from heed.util.clock import timestamp, unix_time
 
 log = logging.getLogger("heed.jobs")
 RETRY_DELAY_S: Final = 5.0
-AT_ONCE = 16  # looks for single Jobs
+MAX_CONCURRENT_LOOKUPS = 16  # looks for single Jobs
 Report = Callable[[TaskEnd], bool]
 Seen = Callable[[Job, bool], PodDelay | None]  # the Job, and whether it is gone
 Pending = Mapping[str, PendingTask]
@@ -69,7 +69,11 @@ class JobRunner:
             job = await self._existing(work) if look_first else None
             if job is None and self.waits(work.id):
                 job = await self._create(work)
-            if job is not None and manifest.awaits_credentials(job) and manifest.finished(job) is None:
+            if (
+                job is not None
+                and manifest.awaits_credentials(job)
+                and manifest.finished_condition(job) is None
+            ):
                 await self._credentials.release(job, work)
 
     async def _create(self, work: TaskWork) -> Job:
@@ -89,7 +93,7 @@ class JobRunner:
         except ApiError as error:
             if (found := await self._existing(work, error)) is not None:
                 return found
-            if error.status != 409 and (refused := refused_job(work.task, error)) is not None:
+            if error.status != 409 and (refused := refuse_job(work.task, error)) is not None:
                 raise refused from None
             raise TaskUnavailable(str(error)) from error
 
@@ -167,7 +171,7 @@ class JobRunner:
             return
         name, task_id = job["metadata"]["name"], manifest.task_id(job)
         delay = self.seen(job, deleted)
-        if manifest.finished(job) is not None:
+        if manifest.finished_condition(job) is not None:
             if name not in self._readings:
                 reading = self._readings[name] = asyncio.ensure_future(self._read(job, delay))
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
@@ -182,7 +186,7 @@ class JobRunner:
     async def find(self, task_ids: Iterable[str]) -> None:
         """Look for the Jobs of started tasks by their names. What is not there is lost. Raises TaskUnavailable."""
         left = iter(task_ids)
-        while some := list(islice(left, AT_ONCE)):
+        while some := list(islice(left, MAX_CONCURRENT_LOOKUPS)):
             for task_id, unseen in zip(
                 some, await asyncio.gather(*map(self._find_or_lose, some)), strict=True
             ):
@@ -219,7 +223,7 @@ class JobRunner:
             self._lost(task_id)
             return False
         self.observe(job)
-        return manifest.finished(job) is None and not manifest.is_watched(job)
+        return manifest.finished_condition(job) is None and not manifest.is_watched(job)
 
     def _lost(self, task_id: str) -> None:
         message = "the Job is gone; it was deleted by someone else than Heed"
@@ -234,7 +238,7 @@ class JobRunner:
 
     async def _read(self, job: Job, delay: PodDelay | None) -> None:
         """Report a finished Job, with the message that its pod left."""
-        condition = manifest.finished(job)
+        condition = manifest.finished_condition(job)
         assert condition is not None
         if self.waits(manifest.task_id(job)):
             self.report(task_end(job, condition, await self._pods.ends(job), delay))

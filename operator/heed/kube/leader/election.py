@@ -25,15 +25,15 @@ from kubernetes.aio.leaderelection.electionconfig import Config
 from heed.errors import HeedError
 from heed.kube.client.client import ApiError, KubeApi, agents_path
 from heed.kube.client.reachability import Reachability
-from heed.kube.leader.lease_lock import LEASE_DURATION, RENEW_DEADLINE, LeaseLock, bounded
+from heed.kube.leader.lease_lock import LEASE_DURATION_S, RENEW_DEADLINE_S, LeaseLock, bound_request
 from heed.settings import Settings
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.election")
-RETRY_PERIOD: Final = 2  # seconds between two looks at the Lease
-WORK_END: Final = 10.0  # seconds until the work is told again to end
-ASK_EVERY: Final = 5.0
-OFF: Final = ("", "none")
+RETRY_PERIOD_S: Final = 2  # seconds between two looks at the Lease
+WORK_END_TIMEOUT_S: Final = 10.0  # seconds until the work is told again to end
+PROBE_INTERVAL_S: Final = 5.0
+NO_LEASE: Final = ("", "none")
 REMEDIES: Final = {
     403: "grant the operator get, create and patch on leases there, as the chart does",
     404: "create the namespace, or name another one in HEED_LEASE_NAMESPACE",
@@ -71,17 +71,17 @@ class Candidacy:
     identity: str
 
 
-def candidacy(settings: Settings) -> Candidacy | None:
+def read_candidacy(settings: Settings) -> Candidacy | None:
     """What the settings say, and where they are silent the pod; None: no election."""
-    if settings.lease is None or settings.lease in OFF:
+    if settings.lease is None or settings.lease in NO_LEASE:
         return None
     namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
     return Candidacy(namespace, settings.lease, settings.identity or own_identity())
 
 
-def leadership(settings: Settings, api: KubeApi) -> Leadership:
+def make_leadership(settings: Settings, api: KubeApi) -> Leadership:
     """The election that the settings ask for. `api` should be a connection of its own, which no work can hold up."""
-    standing = candidacy(settings)
+    standing = read_candidacy(settings)
     return NoElection(api, settings.namespace) if standing is None else Election(api, standing)
 
 
@@ -142,7 +142,7 @@ async def _while_held(lock: LeaseLock, election: leaderelection.LeaderElection, 
         if not lock.holds():
             await stop(renewing)  # it would take the Lease again as soon as it could, and nobody would work
         broke = working.done()
-        await ended(working)
+        await end_task(working)
         await stop(renewing)
         await stop(lapsing)
         await lock.release()
@@ -152,11 +152,11 @@ async def _while_held(lock: LeaseLock, election: leaderelection.LeaderElection, 
     raise LeaseLost(lock.why_lost())
 
 
-async def ended(task: "asyncio.Task[Any]") -> None:
+async def end_task(task: "asyncio.Task[Any]") -> None:
     """Cancel a task and wait for its end, which may take it a while: it is told again only if nothing comes of it."""
     while not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=WORK_END)
+        await asyncio.wait({task}, timeout=WORK_END_TIMEOUT_S)
     if not task.cancelled():
         task.exception()  # looked at, so that asyncio does not complain
 
@@ -165,7 +165,7 @@ def _config(lock: LeaseLock) -> Config:
     async def nothing() -> None:
         """`lead` takes the two halves of the client's `run` itself."""
 
-    return Config(lock, LEASE_DURATION, RENEW_DEADLINE, RETRY_PERIOD, nothing, None)  # type: ignore[arg-type]
+    return Config(lock, LEASE_DURATION_S, RENEW_DEADLINE_S, RETRY_PERIOD_S, nothing, None)  # type: ignore[arg-type]
 
 
 class NoElection:
@@ -194,9 +194,9 @@ class NoElection:
     async def _keep_asking(self) -> None:
         while True:
             try:
-                await bounded(self._api.get(self._path, {"limit": "1"}))
+                await bound_request(self._api.get(self._path, {"limit": "1"}))
             except ApiError as error:
                 self._contact.failed(error)
             else:
                 self._contact.answered()
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(PROBE_INTERVAL_S)

@@ -18,7 +18,7 @@ from heed.core.events import Event
 from heed.errors import BusUnavailable
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 
-MESSAGE = "this replica is not the active one any more"
+FENCED_MESSAGE = "this replica is not the active one any more"
 
 
 class FencedKubeApi(KubeApi):
@@ -52,7 +52,7 @@ class FencedKubeApi(KubeApi):
 
     def _check(self) -> None:
         if not self.may_write():
-            raise ApiError(0, MESSAGE)
+            raise ApiError(0, FENCED_MESSAGE)
 
 
 class FencedBus(JetStreamBus):
@@ -74,4 +74,4 @@ class FencedBus(JetStreamBus):
 
     def _check(self) -> None:
         if not self._may_publish():
-            raise BusUnavailable(MESSAGE)
+            raise BusUnavailable(FENCED_MESSAGE)

@@ -19,11 +19,11 @@ from heed.kube.client.reachability import Reachability
 from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.election")
-LEASE_DURATION: Final = 15  # seconds without a renewal after which another one may take the Lease
-RENEW_DEADLINE: Final = 10  # seconds without a renewal after which the active one gives up
-REQUEST_TIMEOUT: Final = 5.0
+LEASE_DURATION_S: Final = 15  # seconds without a renewal after which another one may take the Lease
+RENEW_DEADLINE_S: Final = 10  # seconds without a renewal after which the active one gives up
+LEASE_REQUEST_TIMEOUT_S: Final = 5.0
 RELEASE_RETRY_DELAY_S: Final = 0.1
-LEASES: Final = "/apis/coordination.k8s.io/v1"
+COORDINATION_API: Final = "/apis/coordination.k8s.io/v1"
 
 
 class LeaseLock(BaseLock):
@@ -48,7 +48,7 @@ class LeaseLock(BaseLock):
         if self._rival is not None:
             return f"{self._rival} holds the lease"
         cause = self._contact.error or "this process did not get to it"
-        return f"the lease was not renewed for {RENEW_DEADLINE} s: {cause}"
+        return f"the lease was not renewed for {RENEW_DEADLINE_S} s: {cause}"
 
     async def lapsed(self) -> None:
         """Wait until it is not held any more."""
@@ -60,7 +60,9 @@ class LeaseLock(BaseLock):
     async def release(self) -> None:
         """Give it back, where it is held, so that nobody has to wait until it expires. Tries for a short while."""
         with suppress(ApiError):
-            while self.holds() and self._read(await bounded(self._api.get(self._path))) == self.identity:
+            while (
+                self.holds() and self._read(await bound_request(self._api.get(self._path))) == self.identity
+            ):
                 spec = {"holderIdentity": None, "leaseDurationSeconds": 1, "renewTime": timestamp()}
                 if await self._write(self._api.merge(self._path, self._fenced(spec))):
                     self._renewed_at = None
@@ -71,7 +73,7 @@ class LeaseLock(BaseLock):
     async def get(self, name: str, namespace: str) -> tuple[bool, Any]:
         """BaseLock: whether the Lease could be read, and its record or the error."""
         try:
-            answer = await bounded(self._api.get(self._path))
+            answer = await bound_request(self._api.get(self._path))
         except ApiError as error:
             if error.status != 404:
                 self._contact.failed(error)
@@ -85,7 +87,7 @@ class LeaseLock(BaseLock):
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
         """BaseLock: make the Lease, ours. False where that failed."""
-        spec = taken({}, self.identity, timestamp())
+        spec = lease_spec({}, self.identity, timestamp())
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -96,12 +98,12 @@ class LeaseLock(BaseLock):
 
     async def update(self, name: str, namespace: str, updated_record: LeaderElectionRecord) -> bool:
         """BaseLock: take or renew the Lease as it was read last. False where that failed."""
-        spec = taken(self._spec, self.identity, timestamp())
+        spec = lease_spec(self._spec, self.identity, timestamp())
         return await self._write(self._api.merge(self._path, self._fenced(spec)))
 
     def _left(self) -> float:
         """Seconds for which it is ours without another renewal."""
-        return 0.0 if self._renewed_at is None else self._renewed_at + RENEW_DEADLINE - time.monotonic()
+        return 0.0 if self._renewed_at is None else self._renewed_at + RENEW_DEADLINE_S - time.monotonic()
 
     def _read(self, answer: ApiResponse) -> str | None:
         self._spec = answer.body.get("spec") or {}
@@ -115,7 +117,7 @@ class LeaseLock(BaseLock):
     async def _write(self, request: Awaitable[ApiResponse]) -> bool:
         began = time.monotonic()  # when it is answered says nothing of when the others saw it
         try:
-            answer = await bounded(request)
+            answer = await bound_request(request)
         except ApiError as error:
             if error.status == 409:
                 self._contact.answered()  # another one was quicker
@@ -128,21 +130,21 @@ class LeaseLock(BaseLock):
         return True
 
 
-async def bounded(request: Awaitable[ApiResponse]) -> ApiResponse:
+async def bound_request(request: Awaitable[ApiResponse]) -> ApiResponse:
     """A request that gives up early enough for another try before the deadline. Raises ApiError."""
     try:
-        async with asyncio.timeout(REQUEST_TIMEOUT):
+        async with asyncio.timeout(LEASE_REQUEST_TIMEOUT_S):
             return await request
     except TimeoutError:
-        raise ApiError(0, f"no answer within {REQUEST_TIMEOUT:g} s") from None
+        raise ApiError(0, f"no answer within {LEASE_REQUEST_TIMEOUT_S:g} s") from None
 
 
-def taken(spec: Mapping[str, Any], identity: str, now: str) -> dict[str, Any]:
+def lease_spec(spec: Mapping[str, Any], identity: str, now: str) -> dict[str, Any]:
     """The spec of a Lease that `identity` takes or renews; the same fields as client-go writes."""
     ours = spec.get("holderIdentity") == identity
     return {
         "holderIdentity": identity,
-        "leaseDurationSeconds": LEASE_DURATION,
+        "leaseDurationSeconds": LEASE_DURATION_S,
         "acquireTime": (spec.get("acquireTime") if ours else None) or now,
         "renewTime": now,
         "leaseTransitions": (spec.get("leaseTransitions") or 0) + (0 if ours else 1),
@@ -162,4 +164,4 @@ def _as_the_client_says(error: ApiError) -> ApiException:
 
 def leases_path(namespace: str, name: str = "") -> str:
     """The path of a namespace's Leases, or of one."""
-    return f"{LEASES}/namespaces/{namespace}/leases" + (f"/{name}" if name else "")
+    return f"{COORDINATION_API}/namespaces/{namespace}/leases" + (f"/{name}" if name else "")

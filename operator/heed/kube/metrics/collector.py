@@ -16,10 +16,38 @@ from heed.engine.observer import Observer
 from heed.engine.ports import StoredLedger
 from heed.kube.metrics.instruments import Histogram, LabelledCounter
 
-DECIDE: Final = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 0.01, 0.05, 0.25, 1.0, 2.5)  # seconds
-ANSWER: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)  # seconds
-COMPLETED: Final = "Completed"
-NO_ANSWER: Final = "none"
+DECIDE_BUCKETS_S: Final = (
+    1e-5,
+    2.5e-5,
+    5e-5,
+    1e-4,
+    2.5e-4,
+    5e-4,
+    1e-3,
+    2.5e-3,
+    0.01,
+    0.05,
+    0.25,
+    1.0,
+    2.5,
+)  # seconds
+REQUEST_BUCKETS_S: Final = (
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    15.0,
+)  # seconds
+COMPLETED_LABEL: Final = "Completed"
+NO_ANSWER_LABEL: Final = "none"
 _EFFECTS: Final = {"StartTask": "start", "CancelTask": "cancel", "Publish": "publish"}
 
 
@@ -44,8 +72,8 @@ class OperatorMetrics:
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self.decide = Histogram(DECIDE)
-        self.commit = Histogram(ANSWER)
+        self.decide = Histogram(DECIDE_BUCKETS_S)
+        self.commit = Histogram(REQUEST_BUCKETS_S)
         self.written = 0  # bytes of Agents' objects
         self.effects = LabelledCounter("effect")
         for effect in _EFFECTS.values():
@@ -58,9 +86,9 @@ class OperatorMetrics:
 
     def answered(self, method: str, status: int, seconds: float) -> None:
         """The API server answered a request; a status of 0: it did not."""
-        self.requests.add(method, str(status) if status else NO_ANSWER)
+        self.requests.add(method, str(status) if status else NO_ANSWER_LABEL)
         if (answers := self.answers.get(method)) is None:
-            answers = self.answers[method] = Histogram(ANSWER)
+            answers = self.answers[method] = Histogram(REQUEST_BUCKETS_S)
         answers.add((seconds,))
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
@@ -89,7 +117,7 @@ class OperatorMetrics:
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """See Observer."""
         self._observer.reported(agent, end)
-        self.ends.add(COMPLETED if end.completed else end.reason or "Failed")
+        self.ends.add(COMPLETED_LABEL if end.completed else end.reason or "Failed")
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """See Observer."""

@@ -31,8 +31,8 @@ from heed.kube.metrics.instruments import Histogram, LabelledCounter, Labels
 from heed.util.clock import now
 from heed.util.http_server import serving
 
-AGENT: Final = ("namespace", "agent")
-KINDS: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
+AGENT_LABELS: Final = ("namespace", "agent")
+METRIC_FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 Series = tuple[Sequence[str], float]
 
 
@@ -125,14 +125,14 @@ def _of_agents(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     rows = [((sight.agent.namespace, sight.agent.name), sight.ready[0] == "True") for sight in sights]
     refused = "Agents whose status the API server refuses to take"
     yield _gauge("heed_refused_statuses", refused, (), [((), sum(sight.refused for sight in sights))])
-    yield _gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT, rows)
+    yield _gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT_LABELS, rows)
     stored = [
         ((sight.agent.namespace, sight.agent.name), sight.stored)
         for sight in sights
         if sight.stored is not None
     ]
     stuck = [((sight.agent.namespace, sight.agent.name), sight.stuck) for sight in sights if sight.stored]
-    yield _gauge("heed_stuck_tasks", "Started tasks none of whose pods gets to run", AGENT, stuck)
+    yield _gauge("heed_stuck_tasks", "Started tasks none of whose pods gets to run", AGENT_LABELS, stuck)
     yield from _of_totals(stored)
     yield from _of_sizes(stored)
     yield from _of_lags(sights)
@@ -146,13 +146,13 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         for agent, total in totals
         for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered")
     }
-    yield _counter("heed_events_total", "Decided events by outcome", (*AGENT, "outcome"), events)
+    yield _counter("heed_events_total", "Decided events by outcome", (*AGENT_LABELS, "outcome"), events)
     ended = {
         (*agent, outcome): getattr(total, f"tasks_{outcome}")
         for agent, total in totals
         for outcome in ("completed", "failed")
     }
-    yield _counter("heed_task_results_total", "Ends of pending tasks", (*AGENT, "outcome"), ended)
+    yield _counter("heed_task_results_total", "Ends of pending tasks", (*AGENT_LABELS, "outcome"), ended)
     for name, field, help in (
         ("heed_events_emitted_total", "emitted", "Events that handlers emitted"),
         (
@@ -164,7 +164,7 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         ("heed_tasks_started_total", "tasks_started", "Tasks that handlers started"),
         ("heed_sessions_expired_total", "sessions_expired", "Sessions forgotten after their idle timeout"),
     ):
-        yield _counter(name, help, AGENT, {agent: getattr(total, field) for agent, total in totals})
+        yield _counter(name, help, AGENT_LABELS, {agent: getattr(total, field) for agent, total in totals})
 
 
 def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
@@ -172,7 +172,7 @@ def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
     yield _gauge(
         "heed_status_bytes",
         "Bytes of an Agent's whole object",
-        AGENT,
+        AGENT_LABELS,
         [(agent, stored.size) for agent, stored in rows],
     )
     for name, field, help in (
@@ -182,7 +182,7 @@ def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         ("heed_outbox_messages", "outbox", "Messages that are owed to the broker"),
     ):
         yield _gauge(
-            name, help, AGENT, [(agent, len(getattr(stored.ledger, field))) for agent, stored in rows]
+            name, help, AGENT_LABELS, [(agent, len(getattr(stored.ledger, field))) for agent, stored in rows]
         )
 
 
@@ -192,12 +192,12 @@ def _of_lags(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     yield _gauge(
         "heed_cursor_lag_events",
         "Events beyond the cursor",
-        AGENT,
+        AGENT_LABELS,
         [(agent, lag.events) for agent, lag in lags],
     )
     help = "How long ago the stream stored the oldest event beyond the cursor; 0 without one"
     yield _gauge(
-        "heed_cursor_lag_seconds", help, AGENT, [(agent, _age(lag.since, at)) for agent, lag in lags]
+        "heed_cursor_lag_seconds", help, AGENT_LABELS, [(agent, _age(lag.since, at)) for agent, lag in lags]
     )
 
 
@@ -231,7 +231,7 @@ def _histogram(name: str, help: str, labels: Labels, series: Mapping[Any, Histog
 
 
 @asynccontextmanager
-async def serving_metrics(port: int, exposition: MetricsPage) -> AsyncIterator[None]:
+async def serve_metrics(port: int, exposition: MetricsPage) -> AsyncIterator[None]:
     """Serve /metrics on a port (0: do not). Raises InvalidSettings."""
 
     async def metrics(request: web.Request) -> web.Response:

@@ -10,12 +10,12 @@ from itertools import accumulate
 from typing import Final
 
 Labels = tuple[str, ...]
-MOST: Final = 200
-OTHER: Final = "Other"
+MAX_LABEL_SETS: Final = 200
+OTHER_LABEL: Final = "Other"
 
 
 class LabelledCounter:
-    """Counts by label values. Whatever comes as a label, there are no more than MOST; the rest is counted as OTHER."""
+    """Counts by label values: at most MAX_LABEL_SETS of them, whatever comes as a label; the rest as OTHER_LABEL."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -23,8 +23,8 @@ class LabelledCounter:
 
     def add(self, *labels: str, count: int = 1) -> None:
         """Count."""
-        if labels not in self.counts and len(self.counts) >= MOST:
-            labels = (OTHER,) * len(self.names)
+        if labels not in self.counts and len(self.counts) >= MAX_LABEL_SETS:
+            labels = (OTHER_LABEL,) * len(self.names)
         self.counts[labels] = self.counts.get(labels, 0) + count
 
 

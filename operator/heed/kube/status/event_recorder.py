@@ -17,7 +17,7 @@ from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import Observer
-from heed.kube.client.client import CORE, ApiError, KubeApi
+from heed.kube.client.client import CORE_API, ApiError, KubeApi
 from heed.kube.status.ready import REJECTED
 from heed.util.aio import stop
 from heed.util.clock import timestamp
@@ -145,7 +145,7 @@ class Happenings:
 
     async def _create(self, event: Mapping[str, Any]) -> None:
         """A second try under the same name makes no second Event."""
-        path = f"{CORE}/namespaces/{event['metadata']['namespace']}/events"
+        path = f"{CORE_API}/namespaces/{event['metadata']['namespace']}/events"
         for delay in (*RETRY_DELAYS_S, None):
             try:
                 async with self._room:

@@ -15,7 +15,7 @@ from heed.errors import (
     TaskUnavailable,
 )
 from heed.kube.client.client import ApiError
-from heed.kube.client.refusals import is_quota, refuser_of
+from heed.kube.client.refusals import find_denial, is_quota
 
 START_OVER: Final = "start over"  # how a loop calls trouble of its own; other trouble is that of an effect
 EFFECTS: Final = {
@@ -111,7 +111,7 @@ def remedy_of(refusal: ApiError) -> str | None:
     """What to do about a refusal of the API server, where that is known."""
     if is_quota(refusal):
         return "raise the quota, or wait until others' share of it is free"
-    if (refuser := refuser_of(refusal)) is not None:
+    if (refuser := find_denial(refusal)) is not None:
         return f"change {refuser}, or exempt the operator's service account from it"
     match refusal.status:
         case 401:

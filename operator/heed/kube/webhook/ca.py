@@ -18,10 +18,10 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from heed import names
 
-AUTHORITY_LIFE: Final = timedelta(days=3652)
-CERTIFICATE_LIFE: Final = timedelta(days=365)
-SKEW: Final = timedelta(minutes=5)  # that an API server's clock may be behind ours
-SETTLED: Final = timedelta(minutes=10)  # until a bundle is known to every API server
+AUTHORITY_LIFETIME: Final = timedelta(days=3652)
+CERTIFICATE_LIFETIME: Final = timedelta(days=365)
+MAX_CLOCK_SKEW: Final = timedelta(minutes=5)  # that an API server's clock may be behind ours
+BUNDLE_PROPAGATION: Final = timedelta(minutes=10)  # until a bundle is known to every API server
 BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"  # as in a Secret
 
 
@@ -59,7 +59,7 @@ class WebhookKeys:
         }
 
 
-def keys_of(data: Mapping[str, bytes]) -> WebhookKeys | None:
+def parse_keys(data: Mapping[str, bytes]) -> WebhookKeys | None:
     """What a Secret holds; None for nothing that can be used."""
     try:
         authority_key, key = (
@@ -79,7 +79,7 @@ def keys_of(data: Mapping[str, bytes]) -> WebhookKeys | None:
     return WebhookKeys(bundle, authority_key, certificate, key) if fits else None
 
 
-def due(
+def renew_keys(
     keys: WebhookKeys | None, hosts: Sequence[str], now: datetime, trusted: bytes | None = None
 ) -> WebhookKeys | None:
     """What has to take the place of `keys` now, or None.
@@ -87,7 +87,7 @@ def due(
     `hosts` are DNS names and IP addresses. `trusted` is the bundle that the API server has, where that is known: no
     authority signs that is not in it, unless what is served is of no use anyway.
     """
-    if keys is None or keys.authority.not_valid_after_utc <= now + SKEW:
+    if keys is None or keys.authority.not_valid_after_utc <= now + MAX_CLOCK_SKEW:
         return _made(hosts, now)
     if now >= _renewal(keys.authority):
         authority, authority_key = _authority(now)
@@ -95,7 +95,7 @@ def due(
     useless = not any(_issued(keys.certificate, by=item) for item in keys.bundle) or _over(
         keys.certificate, now
     )
-    settled = now - keys.authority.not_valid_before_utc - SKEW >= SETTLED
+    settled = now - keys.authority.not_valid_before_utc - MAX_CLOCK_SKEW >= BUNDLE_PROPAGATION
     may_sign = len(keys.bundle) == 1 or (settled and (trusted is None or _pem(keys.authority) in trusted))
     wanted = (
         now >= _renewal(keys.certificate)
@@ -131,7 +131,7 @@ def _authority(now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivate
         decipher_only=False,
     )
     builder = (
-        _builder(name, name, key, serial, now - SKEW, now + AUTHORITY_LIFE)
+        _builder(name, name, key, serial, now - MAX_CLOCK_SKEW, now + AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
     )
@@ -142,10 +142,10 @@ def _issue(
     authority: x509.Certificate, signing: ec.EllipticCurvePrivateKey, hosts: Sequence[str], now: datetime
 ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     key, serial = ec.generate_private_key(ec.SECP256R1()), x509.random_serial_number()
-    until = min(now + CERTIFICATE_LIFE, authority.not_valid_after_utc)
+    until = min(now + CERTIFICATE_LIFETIME, authority.not_valid_after_utc)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
     builder = (
-        _builder(_name("Heed webhook"), authority.subject, key, serial, now - SKEW, until)
+        _builder(_name("Heed webhook"), authority.subject, key, serial, now - MAX_CLOCK_SKEW, until)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.SubjectAlternativeName(sorted(_general(hosts), key=str)), critical=False)

@@ -23,17 +23,19 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from heed.errors import HeedError, InvalidSettings
-from heed.kube.client.client import CORE, ApiError, KubeApi
+from heed.kube.client.client import CORE_API, ApiError, KubeApi
 from heed.kube.leader.election import own_namespace
-from heed.kube.webhook.ca import CERTIFICATE, KEY, WebhookKeys, due, keys_of
+from heed.kube.webhook.ca import CERTIFICATE, KEY, WebhookKeys, parse_keys, renew_keys
 from heed.settings import Settings
 from heed.util.clock import now
 
 log = logging.getLogger("heed.webhook")
-CONFIGURATIONS: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
-LOOK: Final = 30.0  # seconds between two looks at the Secret and the configuration, or at the folder
+WEBHOOK_CONFIGURATIONS_API: Final = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+CERTIFICATE_CHECK_INTERVAL_S: Final = (
+    30.0  # seconds between two looks at the Secret and the configuration, or at the folder
+)
 RETRY_DELAY_S: Final = 2.0  # while there is no certificate yet
-CLASHES: Final = 5  # other replicas that are quicker, one after the other
+MAX_CONFLICTS: Final = 5  # other replicas that are quicker, one after the other
 _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -81,7 +83,7 @@ class ServerTls:
         self.ready.set()
         return True
 
-    async def keep(self, source: CertificateSource, look: float = LOOK) -> None:
+    async def keep(self, source: CertificateSource, look: float = CERTIFICATE_CHECK_INTERVAL_S) -> None:
         """Serve what the source has, for ever. What goes wrong is said, and tried again."""
         said: str | None = None
         while True:
@@ -103,7 +105,7 @@ class ServerTls:
             connection.context = self._current
 
 
-def source_of(settings: Settings, api: KubeApi) -> CertificateSource:
+def certificate_source(settings: Settings, api: KubeApi) -> CertificateSource:
     """Where the settings say that the certificate comes from. Raises InvalidSettings."""
     if settings.webhook_certificate is not None:
         if settings.webhook_secret is not None:
@@ -170,7 +172,7 @@ class SelfIssuedCertificate:
 
     async def current(self) -> ServedCertificate:
         """See Source. It fits the bundle in the configuration, but where that could not be written."""
-        for _ in range(CLASHES):
+        for _ in range(MAX_CONFLICTS):
             try:
                 if (found := await self._look()) is not None:
                     return found
@@ -184,9 +186,9 @@ class SelfIssuedCertificate:
         # In this order: what is then read from the Secret is not older than the bundle that it is compared with.
         configuration, trouble = await self._configuration()
         secret = await self._read(self._secret_path, f"Secret {self._place}")
-        keys = keys_of(_decoded(secret.get("data") or {}))
+        keys = parse_keys(_decoded(secret.get("data") or {}))
         trusted = None if self.configuration is None else _bundle(configuration)
-        if (new := due(keys, self.hosts, self.clock(), trusted)) is not None or keys is None:
+        if (new := renew_keys(keys, self.hosts, self.clock(), trusted)) is not None or keys is None:
             assert new is not None
             await self._store(secret, new)
             return None
@@ -205,7 +207,7 @@ class SelfIssuedCertificate:
             return None, None
         what = f"ValidatingWebhookConfiguration {self.configuration}"
         try:
-            return await self._read(f"{CONFIGURATIONS}/{self.configuration}", what), None
+            return await self._read(f"{WEBHOOK_CONFIGURATIONS_API}/{self.configuration}", what), None
         except NoCertificate as error:
             return None, str(error)
 
@@ -231,13 +233,13 @@ class SelfIssuedCertificate:
             {**item, "clientConfig": {**item["clientConfig"], "caBundle": bundle}}
             for item in configuration.get("webhooks") or []
         ]
-        path = f"{CONFIGURATIONS}/{self.configuration}"
+        path = f"{WEBHOOK_CONFIGURATIONS_API}/{self.configuration}"
         await self.api.merge(path, {"metadata": _fence(configuration), "webhooks": webhooks})
         log.info("webhook authority is trusted", extra={"configuration": self.configuration})
 
     @property
     def _secret_path(self) -> str:
-        return f"{CORE}/namespaces/{self.namespace}/secrets/{self.secret}"
+        return f"{CORE_API}/namespaces/{self.namespace}/secrets/{self.secret}"
 
     @property
     def _place(self) -> str:

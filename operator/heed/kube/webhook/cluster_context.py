@@ -9,11 +9,11 @@ from heed.api.policy import MAX_POLICY_ITEMS
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 
-AGENTS: Final = 300  # that a policy or a grant may concern
-BYTES: Final = 8 * 1024**2  # of them, with their ledgers, which may be large
-PAGE_BYTES: Final = 2 * 1024**2
-PAGE: Final = 100
-FIRST_PAGE: Final = 8  # as long as nobody knows how large they are
+MAX_CONTEXT_AGENTS: Final = 300  # that a policy or a grant may concern
+MAX_CONTEXT_BYTES: Final = 8 * 1024**2  # of them, with their ledgers, which may be large
+CONTEXT_PAGE_BYTES: Final = 2 * 1024**2
+CONTEXT_PAGE_SIZE: Final = 100
+FIRST_PAGE_SIZE: Final = 8  # as long as nobody knows how large they are
 Body = dict[str, Any]
 
 
@@ -64,7 +64,7 @@ class ClusterContextReader:
             for namespace in namespaces:
                 query: dict[str, str] = {}
                 while True:
-                    if len(found) >= AGENTS or size >= BYTES:
+                    if len(found) >= MAX_CONTEXT_AGENTS or size >= MAX_CONTEXT_BYTES:
                         return found, False
                     query["limit"] = str(_page(len(found), size))
                     answer = await self._api.get(objects_path(names.PLURAL, namespace), query)
@@ -78,7 +78,11 @@ class ClusterContextReader:
 
 def _page(count: int, size: int) -> int:
     """How many Agents to ask for next, where `count` had `size` bytes."""
-    return max(1, min(PAGE, AGENTS - count, PAGE_BYTES * count // size)) if count else FIRST_PAGE
+    return (
+        max(1, min(CONTEXT_PAGE_SIZE, MAX_CONTEXT_AGENTS - count, CONTEXT_PAGE_BYTES * count // size))
+        if count
+        else FIRST_PAGE_SIZE
+    )
 
 
 def _heard(agent: Mapping[str, Any]) -> list[str]:

@@ -19,8 +19,8 @@ from heed.api.validation import json_kind
 from heed.core.compiler.admission import ADMITTED, AdmissionRequest, AdmissionVerdict, is_unchanged
 from heed.errors import HeedError, Problem
 from heed.kube.client.client import KubeApi
-from heed.kube.client.deep_json import read
-from heed.kube.webhook.certificates import LOOK, ServerTls, source_of
+from heed.kube.client.deep_json import read_deep
+from heed.kube.webhook.certificates import CERTIFICATE_CHECK_INTERVAL_S, ServerTls, certificate_source
 from heed.kube.webhook.cluster_context import ClusterContextReader
 from heed.kube.webhook.review_pool import Checks
 from heed.settings import Settings
@@ -29,14 +29,14 @@ from heed.util.http_server import serving
 from heed.util.terminal import visible
 
 log = logging.getLogger("heed.webhook")
-REVIEW: Final = "admission.k8s.io/v1"
-MAX_BODY: Final = 8 * 1024**2  # bytes: an object of 3 MiB, as it was and as it is to be
-AT_ONCE: Final = 8  # requests; the API server hears at once that there are too many
-WITHIN: Final = 10.0  # seconds; the API server itself waits 5, or as long as its configuration says
-MAX_MESSAGE: Final = 8 * 1024  # characters
+REVIEW_API_VERSION: Final = "admission.k8s.io/v1"
+MAX_REVIEW_BYTES: Final = 8 * 1024**2  # bytes: an object of 3 MiB, as it was and as it is to be
+MAX_CONCURRENT_REVIEWS: Final = 8  # requests; the API server hears at once that there are too many
+REVIEW_TIMEOUT_S: Final = 10.0  # seconds; the API server itself waits 5, or as long as its configuration says
+MAX_REVIEW_MESSAGE_CHARS: Final = 8 * 1024  # characters
 MAX_CAUSES: Final = 32
 MAX_WARNING, MAX_WARNINGS = 250, 12  # the API server cuts at 256 characters, and at 4 KiB of all
-TOO_DEEP: Final = AdmissionVerdict((Problem("spec", "nests too deep", "flatten it"),))
+TOO_DEEP_VERDICT: Final = AdmissionVerdict((Problem("spec", "nests too deep", "flatten it"),))
 Body = dict[str, Any]
 
 
@@ -56,8 +56,8 @@ class _ParsedReview:
 
 
 @asynccontextmanager
-async def serving_admission(
-    settings: Settings, api: KubeApi, *, host: str | None = None, look: float = LOOK
+async def serve_admission(
+    settings: Settings, api: KubeApi, *, host: str | None = None, look: float = CERTIFICATE_CHECK_INTERVAL_S
 ) -> AsyncIterator[None]:
     """Serve the webhook on its port (0: do not), and look after its certificate every `look` seconds.
 
@@ -69,7 +69,7 @@ async def serving_admission(
     async with AsyncExitStack() as closing:
         tls, checks = ServerTls(), Checks()
         closing.push_async_callback(checks.close)
-        keeping = asyncio.create_task(tls.keep(source_of(settings, api), look))
+        keeping = asyncio.create_task(tls.keep(certificate_source(settings, api), look))
         closing.push_async_callback(stop, keeping)
         admission = AdmissionServer(api, checks, settings.namespace)
         server = serving(
@@ -79,7 +79,7 @@ async def serving_admission(
             what="webhook",
             host=host,
             tls=tls.context,
-            body=MAX_BODY,
+            body=MAX_REVIEW_BYTES,
         )
         await closing.enter_async_context(server)
         yield
@@ -94,11 +94,11 @@ class AdmissionServer:
 
     async def validate(self, http: web.Request) -> web.Response:
         """POST /validate."""
-        if self._under_way >= AT_ONCE:
+        if self._under_way >= MAX_CONCURRENT_REVIEWS:
             return _error(503, "too many requests at once")
         self._under_way += 1
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(REVIEW_TIMEOUT_S):
                 asked = _asked(await http.read())
                 verdict = await self._verdict(asked)
         except _MalformedReview as error:
@@ -106,7 +106,7 @@ class AdmissionServer:
         except (web.RequestPayloadError, ConnectionError) as error:
             return _error(400, f"the request broke off: {error}")
         except TimeoutError:
-            return _error(503, f"not judged within {WITHIN:g} s")
+            return _error(503, f"not judged within {REVIEW_TIMEOUT_S:g} s")
         except HeedError as error:
             log.warning("cannot judge a manifest", extra={"error": str(error)})
             return _error(503, str(error))
@@ -130,12 +130,12 @@ class AdmissionServer:
         ):
             return ADMITTED
         if asked.cut:
-            return TOO_DEEP
+            return TOO_DEEP_VERDICT
         around = await self._surroundings.of(asked.request, asked.namespace)
         try:
             return await self._checks.judge(asked.request, around)
         except RecursionError:  # it cannot even be passed on
-            return TOO_DEEP
+            return TOO_DEEP_VERDICT
 
 
 # ── AdmissionReview ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -144,11 +144,11 @@ class AdmissionServer:
 def _asked(data: bytes) -> _ParsedReview:
     """What the API server asks. Raises _Malformed."""
     try:
-        review, cut = read(data)
+        review, cut = read_deep(data)
     except ValueError:
         raise _MalformedReview("this is no JSON") from None
-    if not isinstance(review, dict) or review.get("apiVersion") != REVIEW:
-        raise _MalformedReview(f"this is no AdmissionReview of {REVIEW}")
+    if not isinstance(review, dict) or review.get("apiVersion") != REVIEW_API_VERSION:
+        raise _MalformedReview(f"this is no AdmissionReview of {REVIEW_API_VERSION}")
     request = _field(review, "request", dict)
     kind = _field(request, "kind", dict)
     uid, operation = _field(request, "uid", str), _field(request, "operation", str)
@@ -190,7 +190,7 @@ def _review(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
         response["warnings"] = (
             [*shown, f"and {left} warning{'s' if left > 1 else ''} more"] if left > 0 else shown
         )
-    return {"apiVersion": REVIEW, "kind": "AdmissionReview", "response": response}
+    return {"apiVersion": REVIEW_API_VERSION, "kind": "AdmissionReview", "response": response}
 
 
 def _status(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
@@ -208,7 +208,9 @@ def _status(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
         "status": "Failure",
         "code": 422,
         "reason": "Invalid",
-        "message": _cut("\n".join(["", *(f"  {item}" for item in verdict.problems)]), MAX_MESSAGE),
+        "message": _cut(
+            "\n".join(["", *(f"  {item}" for item in verdict.problems)]), MAX_REVIEW_MESSAGE_CHARS
+        ),
         "details": {"group": names.GROUP, "kind": asked.request.kind, "name": asked.name, "causes": causes},
     }
 
