@@ -14,7 +14,7 @@ from heed.api.validation import parse_agent
 from heed.bus.client.connection import ApiRefused, Connection, connect
 from heed.bus.client.stored_messages import ERR_NO_MESSAGE
 from heed.core.compiler.program import compile_agent
-from heed.core.ledger.ledger import load, owed_effects
+from heed.core.ledger.ledger import list_owed_effects, load
 from heed.settings import Settings
 from tests.faults.agents import NAMESPACES, SPECS
 from tests.faults.judging import Findings, incarnation, judge, world
@@ -87,7 +87,7 @@ def _stirring(agent: Body, last: int) -> Iterator[str]:
     ledger = load(agent.get("status") or {})
     if ledger.cursor.sequence < last:
         yield f"{name} at {ledger.cursor.sequence} of {last}"
-    if owed := owed_effects(ledger):
+    if owed := list_owed_effects(ledger):
         yield f"{name} owes {len(owed)}"
     if ledger.pending_tasks:
         yield f"{name} waits for {len(ledger.pending_tasks)} tasks"

@@ -21,7 +21,7 @@ from typing import Any
 
 from heed.bus.client import connection, streams
 from heed.bus.jetstream import JetStreamBus
-from heed.core.ledger.ledger import owed_effects
+from heed.core.ledger.ledger import list_owed_effects
 from heed.kube import manager
 from heed.kube.controller.agents import AgentController
 from heed.kube.jobs.runner import JobRunner
@@ -88,7 +88,7 @@ def enclose(owner: type, method: str, door: Callable[[tuple[Any, ...]], str], do
         finally:
             _caller.reset(token)
         doors.at(f"after {name}")
-        if name == "load" and owed_effects(answer.ledger):
+        if name == "load" and list_owed_effects(answer.ledger):
             doors.at(RECOVERING)
         return answer
 

@@ -20,7 +20,7 @@ from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, dump, load, owed_effects, settle, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided, dump, list_owed_effects, load, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
@@ -101,7 +101,10 @@ def judge(world: World) -> Findings:
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {
-        id for item in world.incarnations if not item.alive for id in _published(owed_effects(item.ledger))
+        id
+        for item in world.incarnations
+        if not item.alive
+        for id in _published(list_owed_effects(item.ledger))
     }
     findings += _once("emitted event", [id for fold in folds for id in fold.emitted], world.emitted, may_miss)
     findings += _once("dead letter", [id for fold in folds for id in fold.letters], world.letters, may_miss)
@@ -120,14 +123,14 @@ def ledger_findings(item: Incarnation) -> Findings:
     ]
     if item.alive and _settled(item.ledger) is not item.ledger:
         wrong.append(f"{item}: something is still owed")
-    decided, delivered = total_decided(item.ledger.totals), len(item.fold.decisions)
+    decided, delivered = count_decided(item.ledger.totals), len(item.fold.decisions)
     if decided != delivered:
         wrong.append(f"{item}: {delivered} events delivered, {decided} in the totals")
     return wrong
 
 
 def _settled(ledger: Ledger) -> Ledger:
-    return settle(ledger, owed_effects(ledger))
+    return settle(ledger, list_owed_effects(ledger))
 
 
 def job_findings(world: World) -> Findings:

@@ -12,7 +12,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import StartTask
 from heed.core.events import Event, MalformedMessage, Received
-from heed.core.ledger.ledger import count, owed_effects, settle
+from heed.core.ledger.ledger import add_to_totals, list_owed_effects, settle
 from tests.faults.agents import DOMAIN, manifest
 from tests.faults.judging import Incarnation, World, judge
 from tests.faults.people import Deletion
@@ -44,7 +44,7 @@ def world() -> World:
     task_id = first_task(folded(program, asked, CREATED))
     asked.append(received(5, names.TASK_COMPLETED, {"task": "pack", "result": {"value": 7}}, task_id))
     fold = folded(program, asked, CREATED)
-    ledger = settle(fold.ledger, owed_effects(fold.ledger))
+    ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
     made = {(NAMESPACE, names.job_name(AGENT, started)): 1 for started in fold.started}
     return World([Incarnation(program, ledger, fold, True)], made, fold.emitted, fold.letters, [])
 
@@ -66,7 +66,7 @@ def test_a_world_as_the_model_has_it_gives_no_finding(world: World) -> None:
 
 def test_an_event_counted_twice_is_found(world: World) -> None:
     ledger = world.incarnations[0].ledger
-    findings = judge(changed(world, ledger=replace(ledger, totals=count(ledger.totals, handled=1))))
+    findings = judge(changed(world, ledger=replace(ledger, totals=add_to_totals(ledger.totals, handled=1))))
     assert any("totals" in finding for finding in findings)
     assert any("5 events delivered, 6 in the totals" in finding for finding in findings)
 
@@ -137,5 +137,5 @@ def with_end(world: World, data: dict[str, Any]) -> World:
     type_ = names.TASK_FAILED if "reason" in data else names.TASK_COMPLETED
     end = received(5, type_, data, first_task(item.fold))
     fold = folded(item.program, [*events[:-1], end], CREATED)
-    ledger = settle(fold.ledger, owed_effects(fold.ledger))
+    ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
     return changed(replace(world, emitted=fold.emitted), fold=fold, ledger=ledger)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from heed.core.compiler.program import Program
-from heed.core.decision.event_variables import agent_variable, event_variable
+from heed.core.decision.event_variables import build_agent_variable, build_event_variable
 from heed.core.decision.handlers import react
 from heed.core.decision.model import HandlerResult
 from heed.core.events import Event
@@ -19,10 +19,10 @@ def agent(*handlers: dict[str, Any]) -> Program:
 
 def reacted(program_: Program, data: Any = None, state: dict[str, Any] | None = None) -> HandlerResult:
     """What all handlers of an Agent make of an event with these data."""
-    event = event_variable(Event("e1", "/shop", ASKED, data))
+    event = build_event_variable(Event("e1", "/shop", ASKED, data))
     variables = {
         "event": event,
-        "agent": agent_variable(program_),
+        "agent": build_agent_variable(program_),
         "session": {"key": "s"},
         "task": {},
         "input": {},

@@ -8,7 +8,7 @@ from heed.core.decision.handlers import run_handlers
 from heed.core.decision.ledger_update import apply
 from heed.core.decision.model import Decision, HandlerResult
 from heed.core.decision.session_admission import admit
-from heed.core.decision.sessions import session_of
+from heed.core.decision.sessions import find_session
 from heed.core.decision.step import Step
 from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
@@ -27,14 +27,14 @@ def routed(
 def admitted(step: Step, key: str) -> Step:
     """The step with its handlers and variables, in the session of this key."""
     assert admit(step) is None
-    step.key, step.session = key, session_of(step.ledger, key, step.received, step.event)
+    step.key, step.session = key, find_session(step.ledger, key, step.received, step.event)
     return step
 
 
 def handled(step: Step, reacted: HandlerResult, **variables: Any) -> Step:
     """The step as if its handlers had done this."""
     step.key = "s1"
-    step.session = session_of(step.ledger, step.key, step.received, step.event)
+    step.session = find_session(step.ledger, step.key, step.received, step.event)
     step.result, step.variables = reacted, variables
     return step
 

@@ -13,7 +13,7 @@ from heed.core.decision.decide import decide
 from heed.core.effects import Publish
 from heed.core.events import Event, Received
 from heed.core.ledger.dedup_window import DEDUP_WINDOW_SIZE as REMEMBERED_EVENTS
-from heed.core.ledger.ledger import Ledger, settle, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided, settle
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import after, fold, only_task, states
 from tests.builders.events import at, malformed, received, task_end
@@ -52,7 +52,7 @@ def test_an_event_is_counted_once_and_passed(event: Received, total: str) -> Non
     assert decision.outcome == total
     assert decision.received is event
     assert getattr(decision.ledger.totals, total) == 1
-    assert total_decided(decision.ledger.totals) == 1
+    assert count_decided(decision.ledger.totals) == 1
     assert decision.ledger.cursor.sequence == 1
 
 
@@ -74,7 +74,7 @@ def test_any_sequence_of_events_adds_up(sequence: list[Received]) -> None:
     decisions = fold(WORKING, sequence)
 
     for number, decision in enumerate(decisions, 1):
-        assert total_decided(decision.ledger.totals) == number
+        assert count_decided(decision.ledger.totals) == number
         assert decision.ledger.cursor.sequence == max(item.sequence for item in sequence[:number])
 
 

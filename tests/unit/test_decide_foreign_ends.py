@@ -11,7 +11,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Received, Redrive
 from heed.core.ledger.headroom import Headroom
-from heed.core.ledger.ledger import Ledger, dump, owed_effects, settle
+from heed.core.ledger.ledger import Ledger, dump, list_owed_effects, settle
 from heed.engine.batch import effects_still_owed
 from tests.builders.agents import AGENT, NAMESPACE, job, program
 from tests.builders.decisions import after, emitted, fold, only_task, states
@@ -52,7 +52,7 @@ def left(decision: Decision, task_id: str) -> None:
     record = decision.ledger.pending_tasks[task_id]
     assert (record.phase, record.input, record.owed) == ("Abandoned", None, None)
     assert decision.effects[-1] == CancelTask(task_id, None)
-    assert [item for item in owed_effects(decision.ledger) if isinstance(item, CancelTask)] == [
+    assert [item for item in list_owed_effects(decision.ledger) if isinstance(item, CancelTask)] == [
         CancelTask(task_id, None)
     ]
     assert settle(decision.ledger, decision.effects).pending_tasks == {}
@@ -189,7 +189,7 @@ def test_a_start_that_is_still_owed_dies_with_its_task() -> None:
 
     decision = decide(WORKING, started.ledger, told(2, task))
 
-    assert not [effect for effect in owed_effects(decision.ledger) if isinstance(effect, StartTask)]
+    assert not [effect for effect in list_owed_effects(decision.ledger) if isinstance(effect, StartTask)]
     batch = list(effects_still_owed(decision.ledger, [started, decision]))
     assert [type(effect) for effect in batch] == [Publish, CancelTask]
     assert settle(decision.ledger, started.effects) is decision.ledger
@@ -285,5 +285,5 @@ def test_whenever_effects_are_made_it_comes_to_the_same(made: bool) -> None:
         ledger = settle(decision.ledger, decision.effects) if made else decision.ledger
 
     plain = fold(agent, events)[-1].ledger
-    assert dump(settle(ledger, owed_effects(ledger))) == dump(settle(plain, owed_effects(plain)))
+    assert dump(settle(ledger, list_owed_effects(ledger))) == dump(settle(plain, list_owed_effects(plain)))
     assert ledger.totals.stale == 1

@@ -11,7 +11,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.decision.handlers import MAX_STATE_BYTES
 from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
-from heed.core.ledger.ledger import Ledger, dump, load, owed_effects
+from heed.core.ledger.ledger import Ledger, dump, list_owed_effects, load
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import after, emitted, fold, states, work
 from tests.builders.events import received
@@ -478,5 +478,5 @@ def test_what_a_decision_wants_is_what_its_ledger_owes() -> None:
 
     assert len(decision.effects) == 3
     assert [type(effect) for effect in decision.effects] == [StartTask, Publish, Publish]
-    assert owed_effects(decision.ledger) == list(decision.effects)
-    assert owed_effects(load(stored(dump(decision.ledger)))) == list(decision.effects)
+    assert list_owed_effects(decision.ledger) == list(decision.effects)
+    assert list_owed_effects(load(stored(dump(decision.ledger)))) == list(decision.effects)

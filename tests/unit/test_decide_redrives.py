@@ -10,7 +10,7 @@ from heed.core.compiler.program import compile_agent
 from heed.core.decision.decide import decide
 from heed.core.decision.explain import why_ignored
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger.ledger import Ledger, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, manifest, program
 from tests.builders.decisions import after, emitted, fold
 from tests.builders.events import received, task_end
@@ -56,7 +56,7 @@ def test_each_failure_is_a_letter_that_counts_the_attempts() -> None:
 
     assert ledger.outbox[next(iter(ledger.outbox))].letter.attempt == 1  # type: ignore[union-attr]
     assert (second.letter.attempt, third.letter.attempt) == (2, 3)  # type: ignore[union-attr]
-    assert total_decided(third.ledger.totals) == 3
+    assert count_decided(third.ledger.totals) == 3
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from heed.api.status import PendingTask
 from heed.core.decision.decide import decide
 from heed.core.effects import CancelTask, StartTask, TaskEnd
 from heed.core.events import Received
-from heed.core.ledger.ledger import Ledger, owed_effects, settle
+from heed.core.ledger.ledger import Ledger, list_owed_effects, settle
 from heed.core.tasks.work import end_event, end_subject, work_of
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import after, emitted, fold, only_task, states, work
@@ -321,7 +321,7 @@ def test_after_a_crash_the_ledger_alone_owes_every_effect_in_order() -> None:
         ],
     )
 
-    owed = owed_effects(decisions[-1].ledger)
+    owed = list_owed_effects(decisions[-1].ledger)
 
     assert [type(effect).__name__ for effect in owed] == ["CancelTask", "StartTask", "Publish"]
     assert owed[1:] == [*decisions[1].effects, *decisions[3].effects]
@@ -338,7 +338,7 @@ def test_what_one_event_started_and_emitted_is_owed_in_its_order() -> None:
     first, second = fold(agent, [received(1), received(2)])
 
     assert len(first.effects) == 4
-    assert owed_effects(second.ledger) == [*first.effects, *second.effects]
+    assert list_owed_effects(second.ledger) == [*first.effects, *second.effects]
 
 
 def test_what_was_made_is_owed_no_more() -> None:
@@ -347,7 +347,7 @@ def test_what_was_made_is_owed_no_more() -> None:
     settled = settle(decision.ledger, decision.effects)
 
     task = only_task(settled)
-    assert owed_effects(settled) == []
+    assert list_owed_effects(settled) == []
     assert settled.pending_tasks[task].phase == "Started"
     assert settled.pending_tasks[task].owed is None
     assert settled.pending_tasks[task].input == TIDES
@@ -376,7 +376,7 @@ def test_a_start_without_its_record_can_not_be_owed() -> None:
     task = only_task(ledger)
     halted: PendingTask = replace(ledger.pending_tasks[task], phase="Cancelling", owed=None)
 
-    assert [type(item) for item in owed_effects(replace(ledger, pending_tasks={task: halted}))] == [
+    assert [type(item) for item in list_owed_effects(replace(ledger, pending_tasks={task: halted}))] == [
         CancelTask
     ]
 

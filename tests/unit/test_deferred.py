@@ -12,7 +12,16 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS, DeferredEvents
 from heed.core.ledger.headroom import Headroom
-from heed.core.ledger.ledger import Ledger, beyond, dropped, dump, identified, load, patch, total_decided
+from heed.core.ledger.ledger import (
+    Ledger,
+    bind_to_stream,
+    count_decided,
+    drop_deferred,
+    dump,
+    load,
+    patch,
+    skip_expired,
+)
 from tests.builders.agents import job, program
 from tests.builders.decisions import after, fold
 from tests.builders.events import at, received, task_end
@@ -58,7 +67,7 @@ def test_a_new_session_waits_where_there_is_no_room_and_the_cursor_goes_on() -> 
     assert (decision.outcome, decision.effects) == ("waiting", ())
     assert decision.ledger.cursor.sequence == 1
     assert decision.ledger.waiting.places == {1: names.waiting_digest("a")}
-    assert total_decided(decision.ledger.totals) == 0
+    assert count_decided(decision.ledger.totals) == 0
     assert list(decision.ledger.sessions) == ["busy"]
 
 
@@ -152,7 +161,7 @@ def test_the_end_of_a_task_that_cannot_fit_is_a_dead_letter_and_its_task_is_over
 
 
 def test_an_event_that_waits_in_vain_is_counted() -> None:
-    ledger = dropped(waiting(opened(1, "a"), opened(2, "b")), [1])
+    ledger = drop_deferred(waiting(opened(1, "a"), opened(2, "b")), [1])
 
     assert list(ledger.waiting.places) == [2]
     assert ledger.totals.expired == 1
@@ -192,37 +201,37 @@ def test_the_inbox_alone_is_read_ahead_and_nothing_of_it_is_decided_twice() -> N
     # Then
     assert [item.outcome for item in decisions] == ["handled", "passed", "passed", "handled"]
     assert decisions[-1].ledger.cursor.inbox is None
-    assert total_decided(decisions[-1].ledger.totals) == 4
+    assert count_decided(decisions[-1].ledger.totals) == 4
     assert decisions[-1].ledger.totals.tasks_completed == 1
 
 
 def test_a_stream_made_anew_gives_other_names_to_the_same_places() -> None:
-    old = decide(WORKER, identified(Ledger(), "2026-01-01T00:00:00Z"), opened(1, "a")).ledger
-    new = decide(WORKER, identified(Ledger(), "2026-01-02T00:00:00Z"), opened(1, "a")).ledger
+    old = decide(WORKER, bind_to_stream(Ledger(), "2026-01-01T00:00:00Z"), opened(1, "a")).ledger
+    new = decide(WORKER, bind_to_stream(Ledger(), "2026-01-02T00:00:00Z"), opened(1, "a")).ledger
 
     assert set(old.pending_tasks).isdisjoint(new.pending_tasks)
-    assert identified(old, "2026-01-02T00:00:00Z") is old
+    assert bind_to_stream(old, "2026-01-02T00:00:00Z") is old
 
 
 def test_what_the_stream_dropped_before_it_was_read_is_counted() -> None:
     ledger = after(AGENT, opened(3, "a"))
 
-    moved = beyond(ledger, 10)
+    moved = skip_expired(ledger, 10)
 
     assert (moved.cursor.sequence, moved.totals.expired) == (10, 7)
-    assert beyond(ledger, 3) is ledger
-    assert beyond(Ledger(), 10).totals.expired == 0
+    assert skip_expired(ledger, 3) is ledger
+    assert skip_expired(Ledger(), 10).totals.expired == 0
 
 
 def test_what_the_stream_dropped_from_its_middle_is_counted_once() -> None:
     ledger = after(AGENT, opened(3, "a"))
 
-    holed = beyond(ledger, 3, gone=4)
+    holed = skip_expired(ledger, 3, gone=4)
     assert (holed.cursor.sequence, holed.totals.expired) == (3, 4)
 
-    assert beyond(ledger, 10, gone=4).totals.expired == 7, "they may be the same ones"
-    assert beyond(ledger, 5, gone=4).totals.expired == 4
-    assert beyond(Ledger(), 10, gone=4).totals.expired == 4
+    assert skip_expired(ledger, 10, gone=4).totals.expired == 7, "they may be the same ones"
+    assert skip_expired(ledger, 5, gone=4).totals.expired == 4
+    assert skip_expired(Ledger(), 10, gone=4).totals.expired == 4
 
 
 @settings(max_examples=200, deadline=None)
@@ -269,7 +278,7 @@ def test_with_room_or_without_every_session_goes_through_the_same(
             (item.received.sequence, item.before, item.after) for item in usual if item.session == session
         ]
         assert mine == theirs
-    assert total_decided(ledger.totals) == len(events)
+    assert count_decided(ledger.totals) == len(events)
 
 
 def test_places_stay_in_order_however_they_come() -> None:
@@ -286,7 +295,7 @@ def test_more_events_than_may_wait_are_letters_that_say_so_and_are_remembered() 
     full = replace(BUSY, waiting=DeferredEvents.of(dict.fromkeys(range(1, MAX_DEFERRED_EVENTS + 1), "x")))
     late = opened(MAX_DEFERRED_EVENTS + 1, "a")
 
-    last = decide(AGENT, dropped(full, [1]), late, room=NONE)
+    last = decide(AGENT, drop_deferred(full, [1]), late, room=NONE)
     refused = decide(AGENT, full, late, room=NONE)
     again = decide(AGENT, refused.ledger, replace(late, sequence=MAX_DEFERRED_EVENTS + 2), room=NONE)
 

@@ -13,7 +13,7 @@ from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision, decide
 from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger.ledger import Ledger, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, manifest
@@ -110,7 +110,7 @@ def test_a_duplicate_is_counted_once_as_a_warning() -> None:
     again = replace(event, sequence=2)
     ledger = fold(typed(event_type(TOPIC, mode="Warn")), [event, again])[-1].ledger
     assert (ledger.totals.duplicates, ledger.totals.schema_warnings) == (1, 1)
-    assert total_decided(ledger.totals) == 2
+    assert count_decided(ledger.totals) == 2
 
 
 @pytest.mark.parametrize(

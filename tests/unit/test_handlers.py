@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
-from heed.core.decision.event_variables import agent_variable, event_variable
+from heed.core.decision.event_variables import build_agent_variable, build_event_variable
 from heed.core.decision.handlers import react
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.events import Event
@@ -33,7 +33,7 @@ def test_expressions_see_all_attributes_of_an_event() -> None:
         extensions,
     )
 
-    assert event_variable(event) == {
+    assert build_event_variable(event) == {
         "id": "e1",
         "source": "/shop",
         "type": ASKED,
@@ -50,7 +50,7 @@ def test_expressions_see_all_attributes_of_an_event() -> None:
 
 
 def test_what_an_event_lacks_is_not_there_but_its_flow_and_its_data() -> None:
-    assert event_variable(Event("e1", "/shop", ASKED)) == {
+    assert build_event_variable(Event("e1", "/shop", ASKED)) == {
         "id": "e1",
         "source": "/shop",
         "type": ASKED,
@@ -61,13 +61,13 @@ def test_what_an_event_lacks_is_not_there_but_its_flow_and_its_data() -> None:
 
 
 def test_bytes_are_base64() -> None:
-    assert event_variable(Event("e1", "/shop", ASKED, b"\x00\xff"))["data"] == "AP8="
+    assert build_event_variable(Event("e1", "/shop", ASKED, b"\x00\xff"))["data"] == "AP8="
 
 
 def test_expressions_see_who_the_agent_is() -> None:
     labelled = replace(agent({}), labels={"team": "a"})
 
-    assert agent_variable(labelled) == {"name": AGENT, "namespace": NAMESPACE, "labels": {"team": "a"}}
+    assert build_agent_variable(labelled) == {"name": AGENT, "namespace": NAMESPACE, "labels": {"team": "a"}}
 
 
 # ── what is collected ───────────────────────────────────────────────────────────────────────────────────────────────

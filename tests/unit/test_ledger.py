@@ -15,7 +15,7 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.core.decision.decide import decide
 from heed.core.decision.model import Outcome
 from heed.core.events import Received
-from heed.core.ledger.ledger import Ledger, abandoned, dump, load, owed_effects, patch, settle
+from heed.core.ledger.ledger import Ledger, abandon_task, dump, list_owed_effects, load, patch, settle
 from tests.builders.agents import UID, job, program
 from tests.builders.decisions import after, fold, states
 from tests.builders.events import malformed, received, task_end
@@ -91,7 +91,7 @@ def run(sequence: list[Step], between: Callable[[Ledger], Ledger]) -> tuple[list
     for step, event in zip(sequence, events(sequence), strict=True):
         decision = decide(AGENT, between(ledger), event)
         outcomes.append(decision.outcome)
-        ledger = settle(decision.ledger, owed_effects(decision.ledger)[: step.made])
+        ledger = settle(decision.ledger, list_owed_effects(decision.ledger)[: step.made])
     return outcomes, ledger
 
 
@@ -138,7 +138,7 @@ def test_the_patch_of_a_batch_turns_the_stored_status_into_the_new_one(
     new = base
     for event in events(sequence)[cut:]:
         new = decide(AGENT, new, event).ledger
-    new = settle(new, owed_effects(new)[::2])
+    new = settle(new, list_owed_effects(new)[::2])
 
     changes = patch(base, new)
 
@@ -162,12 +162,12 @@ def test_a_ledger_says_every_effect_that_its_decisions_wanted_and_that_is_not_ou
     ledger = Ledger()
     for event in events(sequence):
         decision = decide(AGENT, ledger, event)
-        owed = owed_effects(decision.ledger)
+        owed = list_owed_effects(decision.ledger)
         assert all(effect in owed for effect in decision.effects)
         ledger = decision.ledger
 
-    assert owed_effects(settle(ledger, owed_effects(ledger))) == [
-        effect for effect in owed_effects(ledger) if ledger_waits(ledger, effect)
+    assert list_owed_effects(settle(ledger, list_owed_effects(ledger))) == [
+        effect for effect in list_owed_effects(ledger) if ledger_waits(ledger, effect)
     ]
 
 
@@ -288,7 +288,7 @@ def test_counts_are_those_of_the_maps() -> None:
 @pytest.mark.parametrize("phase", ["Started", "Cancelling", "Abandoned"])
 def test_a_start_that_was_made_changes_only_a_task_that_owes_it(phase: Phase) -> None:
     ledger = after(AGENT, received(1, START, {"n": 1}))
-    [start] = owed_effects(ledger)
+    [start] = list_owed_effects(ledger)
     [(key, task)] = ledger.pending_tasks.items()
     later = replace(ledger, pending_tasks={key: replace(task, phase=phase)})
 
@@ -300,7 +300,7 @@ def test_a_cancellation_that_was_made_waits_for_the_end_of_a_task_that_still_cou
     ledger = after(AGENT, received(1, START, {"n": 1}))
     [(key, task)] = ledger.pending_tasks.items()
     counting = replace(ledger, pending_tasks={key: replace(task, phase="Cancelling")})
-    given_up = replace(ledger, pending_tasks={key: abandoned(task)})
+    given_up = replace(ledger, pending_tasks={key: abandon_task(task)})
 
-    assert settle(counting, owed_effects(counting)) is counting
-    assert settle(given_up, owed_effects(given_up)).pending_tasks == {}
+    assert settle(counting, list_owed_effects(counting)) is counting
+    assert settle(given_up, list_owed_effects(given_up)).pending_tasks == {}

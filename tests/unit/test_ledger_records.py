@@ -22,19 +22,19 @@ from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import (
     Ledger,
-    abandoned,
-    beyond,
-    cancel,
-    count,
-    dropped,
+    abandon_task,
+    add_to_totals,
+    bind_to_stream,
+    count_decided,
+    drop_deferred,
+    drop_keys,
     dump,
-    identified,
+    list_owed_effects,
     load,
-    owed_effects,
+    make_cancel,
     patch,
     settle,
-    total_decided,
-    without,
+    skip_expired,
 )
 from tests.builders.events import at
 
@@ -234,7 +234,7 @@ def test_effects_are_owed_in_the_order_of_decisions_tasks_before_events() -> Non
         for key, sequence, index in (("b", 5, 1), ("a", 5, 0), ("z", 3, 0))
     }
 
-    assert owed_effects(Ledger(pending_tasks=tasks, outbox=events)) == [
+    assert list_owed_effects(Ledger(pending_tasks=tasks, outbox=events)) == [
         CancelTask("stop", tasks["stop"]),
         Publish("z", events["z"]),
         StartTask("t5", tasks["t5"]),
@@ -274,26 +274,28 @@ def test_what_was_made_is_owed_no_more_and_only_that() -> None:
 
 
 def test_totals_grow_by_what_is_counted() -> None:
-    assert count(Totals(handled=1, stale=2), handled=3, emitted=4) == Totals(handled=4, stale=2, emitted=4)
-    assert total_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 31
+    assert add_to_totals(Totals(handled=1, stale=2), handled=3, emitted=4) == Totals(
+        handled=4, stale=2, emitted=4
+    )
+    assert count_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 31
 
 
 def test_keys_that_are_taken_out_need_not_be_there() -> None:
     records = {"a": 1, "b": 2}
 
-    assert without(records, ["a", "z"]) == {"b": 2}
+    assert drop_keys(records, ["a", "z"]) == {"b": 2}
     assert records == {"a": 1, "b": 2}
 
 
 def test_a_task_that_is_given_up_is_kept_in_few_words() -> None:
-    assert abandoned(OWED) == replace(OWED, phase="Abandoned", input=None, owed=None)
-    assert cancel("t", OWED) == CancelTask("t", OWED)
-    assert cancel("t", abandoned(OWED)) == CancelTask("t", None)
+    assert abandon_task(OWED) == replace(OWED, phase="Abandoned", input=None, owed=None)
+    assert make_cancel("t", OWED) == CancelTask("t", OWED)
+    assert make_cancel("t", abandon_task(OWED)) == CancelTask("t", None)
 
 
 def test_a_cursor_belongs_to_the_first_stream_that_it_meets() -> None:
-    assert identified(Ledger(), "now") == Ledger(Cursor(names.STREAM, created="now"))
-    assert identified(WHOLE, "now") is WHOLE
+    assert bind_to_stream(Ledger(), "now") == Ledger(Cursor(names.STREAM, created="now"))
+    assert bind_to_stream(WHOLE, "now") is WHOLE
 
 
 @pytest.mark.parametrize(
@@ -301,7 +303,7 @@ def test_a_cursor_belongs_to_the_first_stream_that_it_meets() -> None:
     [(7, 0, 7, 0), (6, 0, 7, 0), (8, 0, 8, 1), (10, 2, 10, 3), (10, 5, 10, 5), (7, 5, 7, 5)],
 )
 def test_what_the_stream_dropped_has_expired(floor: int, gone: int, sequence: int, expired: int) -> None:
-    found = beyond(WHOLE, floor, gone)
+    found = skip_expired(WHOLE, floor, gone)
 
     cursor, totals = replace(WHOLE.cursor, sequence=sequence), replace(WHOLE.totals, expired=expired)
     assert found == replace(WHOLE, cursor=cursor, totals=totals)
@@ -309,12 +311,12 @@ def test_what_the_stream_dropped_has_expired(floor: int, gone: int, sequence: in
 
 
 def test_a_ledger_without_a_cursor_has_missed_what_went_from_the_middle_only() -> None:
-    assert beyond(Ledger(), 9) == Ledger()
-    assert beyond(Ledger(), 9, 2) == Ledger(totals=Totals(expired=2))
-    assert beyond(replace(Ledger(), cursor=Cursor("S", 1)), 2).totals.expired == 1
+    assert skip_expired(Ledger(), 9) == Ledger()
+    assert skip_expired(Ledger(), 9, 2) == Ledger(totals=Totals(expired=2))
+    assert skip_expired(replace(Ledger(), cursor=Cursor("S", 1)), 2).totals.expired == 1
 
 
 def test_what_the_stream_dropped_waits_no_more() -> None:
-    assert dropped(WHOLE, [2, 3]) == replace(
+    assert drop_deferred(WHOLE, [2, 3]) == replace(
         WHOLE, waiting=DeferredEvents.of({10: "llll"}), totals=replace(WHOLE.totals, expired=1)
     )

@@ -86,12 +86,12 @@ def test_so_many_tasks_may_start_in_a_minute(time: float, known: TaskRate | None
         f"{SAYS} 5 tasks per minute; {so_far} have started, and {6 - so_far} more would",
         "last",
     )
-    assert quotas.rate(limited, ledger, 2) == TaskRate(f"{at(time)[:16]}:00Z", so_far + 2)
-    assert quotas.rate(Quotas(), ledger, 2) is None
+    assert quotas.count_starts(limited, ledger, 2) == TaskRate(f"{at(time)[:16]}:00Z", so_far + 2)
+    assert quotas.count_starts(Quotas(), ledger, 2) is None
 
 
 def test_before_the_first_event_no_minute_has_begun() -> None:
-    assert quotas.rate(Quotas(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
+    assert quotas.count_starts(Quotas(tasks_per_minute=cap(1)), Ledger(), 1) == TaskRate(":00Z", 1)
 
 
 SESSION = Session(at(0), at(0), "c")

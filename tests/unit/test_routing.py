@@ -10,7 +10,7 @@ from heed import names
 from heed.api.status import Cursor, DeadLetterCause, PendingTask, RecentTask, Session, TaskCause, Totals
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
-from heed.core.decision.routing import event_digest, route, task_of_letter
+from heed.core.decision.routing import digest_event, read_task, route
 from heed.core.decision.step import Step, TaskContext
 from heed.core.effects import CancelTask, Publish
 from heed.core.events import Event, Received, Redrive
@@ -279,20 +279,20 @@ def test_a_task_of_a_letter_is_read_as_far_as_it_can_be(task: str) -> None:
 
     if readable:
         variable = {"id": "1", "name": "work", "kind": "job", "startedAt": at(1)}
-        assert task_of_letter(letter(task)) == TaskContext("None", variable, 7)
+        assert read_task(letter(task)) == TaskContext("None", variable, 7)
     else:
-        assert failure_of(task_of_letter, letter(task)) == ("BadRedrive", message, None)
+        assert failure_of(read_task, letter(task)) == ("BadRedrive", message, None)
 
 
 @pytest.mark.parametrize("missing", ["session", "input", "id", "name", "kind", "startedAt"])
 def test_a_task_of_a_letter_is_whole(missing: str) -> None:
     task = json.dumps({name: value for name, value in KEPT.items() if name != missing})
 
-    assert failure_of(task_of_letter, letter(task))[0] == "BadRedrive"
+    assert failure_of(read_task, letter(task))[0] == "BadRedrive"
 
 
 def test_what_is_no_redrive_has_no_task() -> None:
-    assert failure_of(task_of_letter, received(5))[0] == "BadRedrive"
+    assert failure_of(read_task, received(5))[0] == "BadRedrive"
 
 
 @pytest.mark.parametrize("ended", [True, False])
@@ -302,7 +302,7 @@ def test_what_a_letter_keeps_is_what_it_gives_back(ended: bool) -> None:
 
     assert kept == TaskContext("s", variable, 7, ended, limited=True)
     assert json.loads(kept.kept) == KEPT
-    assert task_of_letter(letter(kept.kept)) == TaskContext("s", variable, 7)
+    assert read_task(letter(kept.kept)) == TaskContext("s", variable, 7)
 
 
 # ── the dedup window ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -316,7 +316,7 @@ READS = restricted(
 
 def digest(agent: Program, came: Received) -> str:
     """What an event is remembered by."""
-    return event_digest(routed(agent, came))
+    return digest_event(routed(agent, came))
 
 
 def test_events_of_other_namespaces_are_remembered_apart() -> None:

@@ -37,13 +37,13 @@ BY_DATA = program({}, session={"key": "event.data"})
 
 
 def key(program_: Program, data: Any = None) -> str:
-    return sessions.session_key(program_, EVENT, scope(data))
+    return sessions.evaluate_key(program_, EVENT, scope(data))
 
 
 def test_the_key_is_that_of_the_flow_unless_the_agent_says_another_one() -> None:
     assert key(PLAIN) == "c5"
     assert key(BY_DATA, "other") == "other"
-    assert sessions.session_key(PLAIN, Event("e5", "/shop", ASKED), scope()) == "e5"
+    assert sessions.evaluate_key(PLAIN, Event("e5", "/shop", ASKED), scope()) == "e5"
 
 
 @pytest.mark.parametrize("length", [1, MAX_KEY])
@@ -87,15 +87,15 @@ OLD = Session(at(1), at(3), "c1", {"n": 1})
 def test_a_session_that_is_not_there_begins_with_its_event() -> None:
     ledger = Ledger(sessions={"a": OLD})
 
-    assert sessions.session_of(ledger, "a", received(5), EVENT) is OLD
-    assert sessions.session_of(ledger, "b", received(5), EVENT) == Session(at(5), at(5), "c5", {})
+    assert sessions.find_session(ledger, "a", received(5), EVENT) is OLD
+    assert sessions.find_session(ledger, "b", received(5), EVENT) == Session(at(5), at(5), "c5", {})
 
 
 def test_a_session_is_touched_at_the_cursors_time() -> None:
     ledger = Ledger(Cursor(names.STREAM, 5, at(5)))
 
-    assert sessions.touched(ledger, OLD, {"m": 2}) == Session(at(1), at(5), "c1", {"m": 2})
-    assert sessions.touched(Ledger(), OLD, {}) == Session(at(1), at(3), "c1", {})
+    assert sessions.update_session(ledger, OLD, {"m": 2}) == Session(at(1), at(5), "c1", {"m": 2})
+    assert sessions.update_session(Ledger(), OLD, {}) == Session(at(1), at(3), "c1", {})
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_session_exists_while_it_has_state_or_tasks(
 ) -> None:
     session, before = replace(OLD, state=state), {"a": OLD, "z": OLD}
 
-    found = sessions.kept(before, tasks, "a", session)
+    found = sessions.keep_session(before, tasks, "a", session)
 
     assert list(found.items()) == [("z", OLD)] + ([("a", session)] if there else [])
     assert list(before) == ["a", "z"]
@@ -140,7 +140,7 @@ IDLE = Ledger(
     [(60, "abc"), (60.9, "abc"), (61, "bc"), (90.5, "bc"), (91, "c"), (91.9, "c"), (92, "")],
 )
 def test_a_session_is_forgotten_once_it_was_idle_for_longer_than_it_may_be(now: float, left: str) -> None:
-    found = sessions.without_idle(PLAIN, IDLE, at(now))
+    found = sessions.expire_idle_sessions(PLAIN, IDLE, at(now))
 
     assert list(found.sessions) == list(left)
     assert found == replace(
@@ -152,21 +152,21 @@ def test_a_session_is_forgotten_once_it_was_idle_for_longer_than_it_may_be(now: 
 def test_a_session_whose_task_is_pending_is_not_forgotten() -> None:
     tasks = {"t": task("a"), "u": task("b", "Abandoned"), "v": task("c", "Cancelling")}
 
-    found = sessions.without_idle(PLAIN, replace(IDLE, pending_tasks=tasks), at(1000))
+    found = sessions.expire_idle_sessions(PLAIN, replace(IDLE, pending_tasks=tasks), at(1000))
 
     assert list(found.sessions) == ["a", "c"]
     assert found.totals == Totals(sessions_expired=1)
     both = replace(IDLE, pending_tasks={name: task(name) for name in "abc"})
-    assert sessions.without_idle(PLAIN, both, at(1000)) is both
+    assert sessions.expire_idle_sessions(PLAIN, both, at(1000)) is both
 
 
 def test_a_time_is_moved_by_seconds_in_the_streams_own_form() -> None:
-    assert sessions.later("2026-01-31T23:59:59.000001Z", 1) == "2026-02-01T00:00:00.000001Z"
-    assert sessions.later("2026-01-31T12:00:00Z", -60) == "2026-01-31T11:59:00.000000Z"
+    assert sessions.add_seconds("2026-01-31T23:59:59.000001Z", 1) == "2026-02-01T00:00:00.000001Z"
+    assert sessions.add_seconds("2026-01-31T12:00:00Z", -60) == "2026-01-31T11:59:00.000000Z"
 
 
 def test_a_session_that_only_hears_is_the_last_one_touched() -> None:
-    ledger = sessions.with_touched(TWO, "s", TWO.sessions["s"])
+    ledger = sessions.touch_session(TWO, "s", TWO.sessions["s"])
 
     assert ledger == replace(
         TWO, sessions={"z": TWO.sessions["z"], "s": replace(TWO.sessions["s"], last_event_at=at(5))}

@@ -6,7 +6,7 @@ from heed import names
 from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
 from heed.core.ledger.headroom import Headroom
-from heed.core.ledger.ledger import Ledger, dropped
+from heed.core.ledger.ledger import Ledger, drop_deferred
 from heed.engine.batch import DecisionBatch
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
@@ -72,7 +72,7 @@ class DeferredQueue:
         found = await self._bus.fetch(places, batch.ledger.cursor.created)
         gone = [place for place, received in zip(places, found, strict=False) if received is None]
         if gone:
-            batch.ledger = dropped(batch.ledger, gone)
+            batch.ledger = drop_deferred(batch.ledger, gone)
         self.next.extend(received for received in found if received is not None)
 
     def _places(self, batch: DecisionBatch) -> list[int]:

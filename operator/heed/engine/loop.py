@@ -13,9 +13,9 @@ import time
 from dataclasses import replace
 
 from heed.core.compiler.program import Program
-from heed.core.decision.sessions import without_idle
+from heed.core.decision.sessions import expire_idle_sessions
 from heed.core.effects import TaskEnd
-from heed.core.ledger.ledger import Ledger, beyond, identified, owed_effects, settle
+from heed.core.ledger.ledger import Ledger, bind_to_stream, list_owed_effects, settle, skip_expired
 from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.batching import DecisionBatcher
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
@@ -167,7 +167,7 @@ class AgentLoop:
         inlet = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
             self._performer, self._deadlines, self._inlet = performer, deadlines, inlet
-            owed = owed_effects(ledger)
+            owed = list_owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
             deadlines.keep(ledger)
             performer.perform(owed, again=True)
@@ -184,7 +184,7 @@ class AgentLoop:
 
     async def _follow(self, inlet: ReadBuffer, performer: EffectExecutor) -> None:
         """The loop itself. While one batch is being committed, the next is already decided, on top of it."""
-        written = identified(self._held.ledger, inlet.created)
+        written = bind_to_stream(self._held.ledger, inlet.created)
         batch = DecisionBatch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
         while is_inbox_only(written, self._deciding.ahead) == self._deciding.ahead:
             self._batches = (batch,)
@@ -213,7 +213,7 @@ class AgentLoop:
 
     def _beyond(self, ledger: Ledger, floor: int) -> Ledger:
         """The ledger after what the stream dropped unread, which is never passed over in silence."""
-        moved = beyond(ledger, floor, self._gone)
+        moved = skip_expired(ledger, floor, self._gone)
         if moved is not ledger:
             extra = {"agent": str(self.program.agent), "after": ledger.cursor.sequence, "until": floor}
             log.warning(
@@ -226,7 +226,7 @@ class AgentLoop:
         if self._reached > ledger.cursor.sequence and not inlet.unread:
             ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
         if ledger.waiting.places:
-            ledger = without_idle(self.program, ledger, timestamp())
+            ledger = expire_idle_sessions(self.program, ledger, timestamp())
         return ledger
 
     def _most_owed(self) -> int:

@@ -16,7 +16,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
-from heed.core.ledger.ledger import Ledger, dump, identified, owed_effects, settle, total_decided
+from heed.core.ledger.ledger import Ledger, bind_to_stream, count_decided, dump, list_owed_effects, settle
 from tests.integration.waiting import SOON
 
 
@@ -30,7 +30,7 @@ class Fold:
     @property
     def settled(self) -> dict[str, Any]:
         """The status once everything owed has been made."""
-        return dump(settle(self.ledger, owed_effects(self.ledger)))
+        return dump(settle(self.ledger, list_owed_effects(self.ledger)))
 
     @property
     def effects(self) -> list[Effect]:
@@ -58,11 +58,11 @@ class Fold:
 def folded(program: Program, events: list[Received], created: str) -> Fold:
     """Decide everything once, from the beginning of the stream that was created then."""
     decisions: list[Decision] = []
-    ledger = identified(Ledger(), created) if events else Ledger()  # nothing is written without a cause
+    ledger = bind_to_stream(Ledger(), created) if events else Ledger()  # nothing is written without a cause
     for received in events:
         decisions.append(decide(program, ledger, received))
         ledger = decisions[-1].ledger
-    assert total_decided(ledger.totals) == len(events)
+    assert count_decided(ledger.totals) == len(events)
     return Fold(decisions, ledger)
 
 

@@ -5,7 +5,7 @@ import random
 
 from heed import names
 from heed.core.events import Event
-from heed.core.ledger.ledger import total_decided
+from heed.core.ledger.ledger import count_decided
 from heed.errors import BusUnavailable
 from tests.integration.engine.world import IN, World, connected, world_on
 from tests.integration.waiting import SOON, until
@@ -57,14 +57,14 @@ async def test_a_broker_killed_again_and_again_under_load(own_server: NatsServer
         # Then
         ledger = await world.check(60)
         totals = ledger.totals
-        assert total_decided(totals) >= MANY
+        assert count_decided(totals) >= MANY
         assert min(totals.handled, totals.ignored, totals.duplicates, totals.dead_lettered) > 0
         assert ("start over", "ReaderLost") in life.watcher.troubles
 
 
 def _decided(world: World) -> int:
     ledger = world.lives[0].loop.ledger
-    return total_decided(ledger.totals) if ledger else 0
+    return count_decided(ledger.totals) if ledger else 0
 
 
 async def test_a_consumer_that_vanishes_is_replaced(world: World) -> None:

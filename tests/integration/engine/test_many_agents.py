@@ -8,7 +8,7 @@ import pytest
 
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
-from heed.core.ledger.ledger import total_decided
+from heed.core.ledger.ledger import count_decided
 from heed.settings import Settings
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, world_on
@@ -46,7 +46,7 @@ async def worlds(connection: Connection, namespace: str) -> AsyncIterator[list[W
 
 def decided(world: World) -> int:
     ledger = world.lives[0].loop.ledger if world.lives else None
-    return total_decided(ledger.totals) if ledger else 0
+    return count_decided(ledger.totals) if ledger else 0
 
 
 async def test_all_go_on_side_by_side_within_what_may_be_read_ahead(

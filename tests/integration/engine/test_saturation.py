@@ -3,7 +3,7 @@
 import pytest
 
 from heed.core.ledger import deferred
-from heed.core.ledger.ledger import Ledger, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided
 from heed.engine import deferred_queue
 from heed.engine.rate_limit import CommitRate
 from tests.integration.engine.points import Doors
@@ -20,7 +20,7 @@ async def settled(world: World) -> Ledger:
     ledger = await world.quiet()
     fold = await world.fold()
     assert ledger.totals == fold.ledger.totals
-    assert total_decided(ledger.totals) == len(fold.decisions)
+    assert count_decided(ledger.totals) == len(fold.decisions)
     assert {key: session.state for key, session in ledger.sessions.items()} == {
         key: session.state for key, session in fold.ledger.sessions.items()
     }

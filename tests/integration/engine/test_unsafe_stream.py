@@ -8,7 +8,7 @@ import pytest
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided
 from heed.settings import Settings
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, world_on
@@ -37,7 +37,7 @@ async def drop_all_but_the_latest(connection: Connection) -> None:
 
 
 def accounted(ledger: Ledger | None) -> int:
-    return total_decided(ledger.totals) + ledger.totals.expired if ledger else 0
+    return count_decided(ledger.totals) + ledger.totals.expired if ledger else 0
 
 
 @pytest.mark.parametrize("others", [False, True], ids=["at its beginning", "from its middle"])
@@ -68,5 +68,5 @@ async def test_what_is_dropped_before_it_was_read_is_counted(world: World, other
     ledger = await world.quiet(PATIENCE)
     totals = ledger.totals
     assert 0 < totals.expired < EVENTS
-    assert total_decided(totals) + totals.expired == EVENTS
+    assert count_decided(totals) + totals.expired == EVENTS
     assert ("start over", "ReaderLost") in life.watcher.troubles

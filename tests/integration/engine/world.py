@@ -19,7 +19,7 @@ from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, dump, owed_effects, total_decided
+from heed.core.ledger.ledger import Ledger, count_decided, dump, list_owed_effects
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger, TaskRunner
@@ -222,7 +222,7 @@ class World:
         ledger = await self.quiet(timeout)
         fold = await self.fold()
         assert dump(ledger) == fold.settled
-        assert total_decided(ledger.totals) == len(fold.decisions)
+        assert count_decided(ledger.totals) == len(fold.decisions)
         out = names.event_subject(self.namespace, f"{OUT}>")
         assert sorted(await message_ids(self.connection, names.STREAM, out)) == sorted(fold.emitted)
         dead = names.dead_subject(self.namespace, AGENT)
@@ -261,7 +261,7 @@ class World:
     def _owes(self, ledger: Ledger) -> bool:
         tasks = [task.phase for task in ledger.pending_tasks.values()]
         ends = set(self.jobs.ended) & set(ledger.pending_tasks)  # their events are still to come
-        return bool(owed_effects(ledger) or "Cancelling" in tasks or ends or ledger.waiting.places)
+        return bool(list_owed_effects(ledger) or "Cancelling" in tasks or ends or ledger.waiting.places)
 
 
 @asynccontextmanager

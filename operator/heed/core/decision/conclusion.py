@@ -6,7 +6,7 @@ from typing import Final
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.core.decision.model import Decision, Outcome
-from heed.core.decision.sessions import with_touched
+from heed.core.decision.sessions import touch_session
 from heed.core.decision.step import Step
 from heed.core.effects import Publish
 from heed.core.ledger import ledger as ledgers
@@ -36,7 +36,7 @@ def write_letter(step: Step, failure: DecisionFailed) -> Outcome:
     """A dead letter: the message itself stays in the stream, the ledger owes the letter with its cause."""
     program, received, redrive = step.program, step.received, step.received.redrive
     if step.task is not None and step.task.ended:
-        step.ledger = with_touched(step.ledger, step.task.session, step.session)
+        step.ledger = touch_session(step.ledger, step.task.session, step.session)
     task = redrive.task if redrive and redrive.task else step.task.kept if step.task else None
     letter = DeadLetterCause(
         failure.code,
@@ -62,9 +62,9 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
     """The decision on an event of which this became."""
     ledger = step.ledger
     if outcome == "ignored" and step.key is not None and step.key in ledger.sessions:
-        ledger = with_touched(ledger, step.key, step.session)
+        ledger = touch_session(ledger, step.key, step.session)
     if outcome in _COUNTED:
-        ledger = replace(ledger, totals=ledgers.count(ledger.totals, **{outcome: 1}))
+        ledger = replace(ledger, totals=ledgers.add_to_totals(ledger.totals, **{outcome: 1}))
     if step.waited and outcome != "waiting":
         ledger = replace(ledger, waiting=ledger.waiting.left(step.received.sequence))
     effects = step.effects if step.stop is None else (*step.effects, step.stop)

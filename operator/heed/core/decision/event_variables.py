@@ -9,7 +9,7 @@ from heed.core.events import Event
 from heed.errors import DecisionFailed
 
 
-def event_variable(event: Event) -> dict[str, Any]:
+def build_event_variable(event: Event) -> dict[str, Any]:
     """The `event` of expressions: its attributes and `data`; correlationid falls back to the id.
 
     Bytes are given as base64, as in JSON: CEL's binding would cut them off at their first zero. Text with a zero is
@@ -34,7 +34,7 @@ def event_variable(event: Event) -> dict[str, Any]:
     }
 
 
-def agent_variable(program: Program) -> dict[str, Any]:
+def build_agent_variable(program: Program) -> dict[str, Any]:
     """The `agent` of expressions."""
     return {
         "name": program.agent.name,
@@ -43,9 +43,14 @@ def agent_variable(program: Program) -> dict[str, Any]:
     }
 
 
-def variables_of(program: Program, event: Event) -> dict[str, Any]:
+def build_variables(program: Program, event: Event) -> dict[str, Any]:
     """What expressions see of an event and of the Agent; `task` and `input` are empty unless the event is a task's."""
-    return {"event": event_variable(event), "agent": agent_variable(program), "task": {}, "input": {}}
+    return {
+        "event": build_event_variable(event),
+        "agent": build_agent_variable(program),
+        "task": {},
+        "input": {},
+    }
 
 
 def refuse_zeros(value: Any, prefix: str = "") -> None:

@@ -2,9 +2,9 @@
 
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.decision import quotas
-from heed.core.decision.model import SESSION_BYTES, Outcome, growth_of
+from heed.core.decision.model import SESSION_BYTES, Outcome, estimate_growth
 from heed.core.decision.outputs import render_outputs
-from heed.core.decision.sessions import kept, touched
+from heed.core.decision.sessions import keep_session, update_session
 from heed.core.decision.step import Step
 from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.ledger import Ledger
@@ -16,7 +16,7 @@ def apply(step: Step) -> Outcome:
     before, key, result, limits = step.ledger, step.key or "", step.result, step.program.permissions.limits
     outputs = render_outputs(step)
     tasks = {**before.pending_tasks, **outputs.cancelled, **outputs.started}
-    sessions = kept(before.sessions, tasks, key, touched(before, step.session, result.state))
+    sessions = keep_session(before.sessions, tasks, key, update_session(before, step.session, result.state))
     quotas.check_session(limits, before, key, sessions, result)
     step.effects = outputs.effects
     if not _fits(step, opens=key in sessions and key not in before.sessions):
@@ -25,7 +25,7 @@ def apply(step: Step) -> Outcome:
     step.after = dict(result.state) if key in sessions else None
     step.ledger = Ledger(
         cursor=before.cursor,
-        totals=ledgers.count(
+        totals=ledgers.add_to_totals(
             before.totals,
             handled=1,
             emitted=len(outputs.emitted),
@@ -38,7 +38,7 @@ def apply(step: Step) -> Outcome:
         recent_tasks=before.recent_tasks,
         recent_events=before.recent_events.with_digest(step.digest),
         outbox={**before.outbox, **outputs.emitted},
-        task_rate=quotas.rate(limits, before, len(outputs.started)),
+        task_rate=quotas.count_starts(limits, before, len(outputs.started)),
     )
     return "handled"
 
@@ -48,7 +48,8 @@ def _fits(step: Step, *, opens: bool) -> bool:
 
     Raises DecisionFailed for the event of a task, which never waits: it is what makes room. `opens`: a session more.
     """
-    growth, headroom, ledger = growth_of(step.effects, step.result.state_size), step.headroom, step.ledger
+    headroom, ledger = step.headroom, step.ledger
+    growth = estimate_growth(step.effects, step.result.state_size)
     if step.task is not None:
         if step.task.limited and headroom is not None and growth > headroom.left:
             raise DecisionFailed("StatusFull", "the Agent's status is full; end sessions, or remember less")

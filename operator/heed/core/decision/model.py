@@ -77,10 +77,10 @@ class Decision:
         """About how many bytes it adds to the status. A state that was there before counts whole."""
         if self.outcome == "waiting":
             return DEFERRED_BYTES
-        return growth_of(self.effects, self.state_size)
+        return estimate_growth(self.effects, self.state_size)
 
 
-def growth_of(effects: Iterable[Effect], state_size: int) -> int:
+def estimate_growth(effects: Iterable[Effect], state_size: int) -> int:
     """About how many bytes of status these effects and a session with so large a state take."""
     size = SESSION_BYTES + state_size
     for effect in effects:

@@ -3,7 +3,7 @@
 from heed import names
 from heed.api.status import Cursor
 from heed.core.decision.model import Outcome
-from heed.core.decision.sessions import without_idle
+from heed.core.decision.sessions import expire_idle_sessions
 from heed.core.decision.step import Step
 from heed.core.ledger.ledger import Ledger
 
@@ -19,7 +19,7 @@ def open_step(step: Step, *, ahead: bool) -> Outcome | None:
     if not step.waited and not read_ahead and received.sequence <= ledger.cursor.sequence:
         return "duplicates"
     moved = _moved(step, ahead=ahead)
-    step.opened = step.ledger = without_idle(step.program, moved, moved.cursor.time or "")
+    step.opened = step.ledger = expire_idle_sessions(step.program, moved, moved.cursor.time or "")
     return "passed" if read_ahead and not step.waited else None
 
 

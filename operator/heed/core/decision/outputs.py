@@ -16,8 +16,8 @@ from heed.core.decision import quotas
 from heed.core.decision.guard import check_harmless
 from heed.core.decision.handlers import MAX_DECISION_BYTES
 from heed.core.decision.model import RECORD_BYTES, HandlerResult, StartRequest
-from heed.core.decision.schema_check import misfits
-from heed.core.decision.sessions import later
+from heed.core.decision.schema_check import check_schema
+from heed.core.decision.sessions import add_seconds
 from heed.core.decision.step import Step
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
@@ -45,7 +45,7 @@ class Outputs:
         return (
             *(StartTask(task_id, record) for task_id, record in self.started.items()),
             *(Publish(key, message) for key, message in self.emitted.items()),
-            *(ledgers.cancel(task_id, record) for task_id, record in self.cancelled.items()),
+            *(ledgers.make_cancel(task_id, record) for task_id, record in self.cancelled.items()),
         )
 
 
@@ -113,7 +113,7 @@ def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) ->
         kind=task.kind,
         started_at=received.at,
         cause=_cause(received, step.event),
-        deadline=None if task.timeout is None else later(received.at, task.timeout),
+        deadline=None if task.timeout is None else add_seconds(received.at, task.timeout),
         input=request.input,
         owed=_work(step, task, spec, variables),
     )
@@ -168,7 +168,7 @@ def render_events(step: Step) -> dict[str, OutboxMessage]:
             new = _event(step, key, request.event)
             subject = _subject(program, new.type, request.event.get("to"))
             owed[key] = OutboxMessage(received.sequence, index, subject, received.at, event=_body(new))
-            result.misfits += misfits(program, program.agent.namespace, new)
+            result.misfits += check_schema(program, program.agent.namespace, new)
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, request.handler) from None
         size += _event_size(owed[key])

@@ -50,7 +50,7 @@ def check_hops(limits: Quotas, hops: int, result: HandlerResult) -> None:
         raise _refused(cap, "hops", happened, result.emits[0].handler)
 
 
-def rate(limits: Quotas, ledger: Ledger, started: int) -> TaskRate | None:
+def count_starts(limits: Quotas, ledger: Ledger, started: int) -> TaskRate | None:
     """The count of tasks after `started` more; None where nothing limits it."""
     if limits.tasks_per_minute is None:
         return None

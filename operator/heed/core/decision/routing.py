@@ -36,7 +36,7 @@ def route(step: Step) -> Outcome | None:
     step.event = received.event
     if step.event.type.startswith(names.TASK_TYPE_PREFIX):
         return _route_task_event(step)
-    return _deduplicate(step, event_digest(step))
+    return _deduplicate(step, digest_event(step))
 
 
 def _deduplicate(step: Step, digest: str) -> Outcome | None:
@@ -45,7 +45,7 @@ def _deduplicate(step: Step, digest: str) -> Outcome | None:
     return "duplicates" if digest in step.ledger.recent_events else None
 
 
-def event_digest(step: Step) -> str:
+def digest_event(step: Step) -> str:
     """What the event is remembered by. A letter was remembered when it was written, so a redrive has its own digest.
 
     Events of another namespace are remembered apart: none of them makes an event of this one a duplicate.
@@ -73,9 +73,9 @@ def _route_task_event(step: Step) -> Outcome | None:
 
 def _route_redriven_end(step: Step) -> Outcome | None:
     """The end of a task that has left the ledger since: the letter kept what its handlers see of it."""
-    if (outcome := _deduplicate(step, event_digest(step))) is not None:
+    if (outcome := _deduplicate(step, digest_event(step))) is not None:
         return outcome
-    step.task = task_of_letter(step.received)
+    step.task = read_task(step.received)
     return None
 
 
@@ -129,7 +129,7 @@ def _reason(event: Event) -> str:
     return str(data.get("reason") or "Unknown")[:100] if isinstance(data, dict) else "Unknown"
 
 
-def task_of_letter(received: Received) -> TaskContext:
+def read_task(received: Received) -> TaskContext:
     """The task that a redriven letter kept, see `TaskContext.kept`. Raises DecisionFailed: BadRedrive."""
     try:
         record: dict[str, Any] = json.loads((received.redrive and received.redrive.task) or "")

@@ -10,7 +10,7 @@ from heed.errors import DecisionFailed
 SCHEMA_VIOLATION: Final = "SchemaViolation"
 
 
-def misfits(program: Program, namespace: str, event: Event) -> int:
+def check_schema(program: Program, namespace: str, event: Event) -> int:
     """0 where the event's data fit their type in that namespace, 1 where they do not and that is only counted.
 
     Raises DecisionFailed: SchemaViolation where they have to fit; NEEDS_GUARD, of a careful program, where it may be

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from heed import names
 from heed.core.cel.expression import ExpressionError, Scope
-from heed.core.decision.event_variables import variables_of
+from heed.core.decision.event_variables import build_variables
 from heed.core.decision.model import Outcome
-from heed.core.decision.schema_check import misfits
-from heed.core.decision.sessions import session_key, session_of
+from heed.core.decision.schema_check import check_schema
+from heed.core.decision.sessions import evaluate_key, find_session
 from heed.core.decision.step import Step, TaskContext
 from heed.core.ledger import ledger as ledgers
 from heed.core.type_patterns import matches
@@ -26,8 +26,8 @@ def admit(step: Step) -> Outcome | None:
 
 def _admit_task_event(step: Step, task: TaskContext) -> Outcome | None:
     step.key = task.session
-    step.session = session_of(step.ledger, task.session, step.received, step.event)
-    step.variables = variables_of(step.program, step.event)
+    step.session = find_session(step.ledger, task.session, step.received, step.event)
+    step.variables = build_variables(step.program, step.event)
     step.variables |= {"task": task.variable, "input": task.input}
     return None
 
@@ -35,15 +35,15 @@ def _admit_task_event(step: Step, task: TaskContext) -> Outcome | None:
 def _admit_event(step: Step) -> Outcome | None:
     ledger = step.ledger
     if step.program.schemas and step.reactions and _heard_misfits(step):
-        step.ledger = replace(ledger, totals=ledgers.count(ledger.totals, schema_warnings=1))
-    step.variables = variables_of(step.program, step.event)
+        step.ledger = replace(ledger, totals=ledgers.add_to_totals(ledger.totals, schema_warnings=1))
+    step.variables = build_variables(step.program, step.event)
     scope = Scope(step.variables)
     if not _is_subscribed(step, scope) or not step.reactions:
         return "ignored"
-    step.key = session_key(step.program, step.event, scope)
+    step.key = evaluate_key(step.program, step.event, scope)
     if ledger.waiting.places and ledger.waiting.blocks(step.key, step.received.sequence):
         return "waiting"
-    step.session = session_of(ledger, step.key, step.received, step.event)
+    step.session = find_session(ledger, step.key, step.received, step.event)
     return None
 
 
@@ -54,7 +54,7 @@ def _heard_misfits(step: Step) -> int:
         program.is_met(item, step.event.type, origin) for item in program.subscriptions
     ):
         return 0
-    return misfits(program, names.namespace_of_subject(origin), step.event)
+    return check_schema(program, names.namespace_of_subject(origin), step.event)
 
 
 def _is_subscribed(step: Step, scope: Scope) -> bool:

@@ -20,13 +20,13 @@ MAX_KEY: Final = 256
 
 
 @lru_cache(maxsize=256)
-def later(time: str, seconds: int) -> str:
+def add_seconds(time: str, seconds: int) -> str:
     """An RFC 3339 time so many seconds later, in the stream's own form."""
     moment = datetime.fromisoformat(time) + timedelta(seconds=seconds)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def session_key(program: Program, event: Event, scope: Scope) -> str:
+def evaluate_key(program: Program, event: Event, scope: Scope) -> str:
     """The key of the event's session. Raises DecisionFailed."""
     try:
         key = event.correlationid if program.key is None else program.key.value(scope)
@@ -47,23 +47,23 @@ def _what_came(key: Any) -> str:
     return f"a string of {len(key)} characters" if key else "an empty string"
 
 
-def session_of(ledger: Ledger, key: str, received: Received, event: Event) -> Session:
+def find_session(ledger: Ledger, key: str, received: Received, event: Event) -> Session:
     """The session of a key, or a new one that begins with this event."""
     return ledger.sessions.get(key) or Session(received.at, received.at, event.correlationid)
 
 
-def touched(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
+def update_session(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
     """The session that an event of now belongs to. The cursor's time never goes back, so order and times agree."""
     now = ledger.cursor.time or session.last_event_at
     return Session(session.started_at, now, session.correlationid, state)
 
 
-def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:
+def expire_idle_sessions(program: Program, ledger: Ledger, now: str) -> Ledger:
     """The ledger without the sessions that no event came for since `now` less the idle timeout."""
     oldest = next(iter(ledger.sessions.values()), None)
     if oldest is None:
         return ledger
-    limit = later(f"{now[:19]}Z", -program.idle_timeout)  # whole seconds: computed once for many events
+    limit = add_seconds(f"{now[:19]}Z", -program.idle_timeout)  # whole seconds: computed once for many events
     if oldest.last_event_at >= limit:
         return ledger
     busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
@@ -72,18 +72,18 @@ def without_idle(program: Program, ledger: Ledger, now: str) -> Ledger:
         return ledger
     return replace(
         ledger,
-        sessions=ledgers.without(ledger.sessions, expired),
-        totals=ledgers.count(ledger.totals, sessions_expired=len(expired)),
+        sessions=ledgers.drop_keys(ledger.sessions, expired),
+        totals=ledgers.add_to_totals(ledger.totals, sessions_expired=len(expired)),
     )
 
 
-def with_touched(ledger: Ledger, key: str, session: Session) -> Ledger:
+def touch_session(ledger: Ledger, key: str, session: Session) -> Ledger:
     """The ledger with a session that heard of something and was not changed by it."""
-    session = touched(ledger, session, session.state)
-    return replace(ledger, sessions=kept(ledger.sessions, ledger.pending_tasks, key, session))
+    session = update_session(ledger, session, session.state)
+    return replace(ledger, sessions=keep_session(ledger.sessions, ledger.pending_tasks, key, session))
 
 
-def kept(
+def keep_session(
     sessions: Mapping[str, Session], tasks: Mapping[str, PendingTask], key: str, session: Session
 ) -> dict[str, Session]:
     """The sessions with one, touched just now, in its new form. It exists while it has state or tasks."""

@@ -137,12 +137,12 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def count(totals: Totals, **more: int) -> Totals:
+def add_to_totals(totals: Totals, **more: int) -> Totals:
     """Totals with some of them grown."""
     return Totals(*[getattr(totals, name) + more.get(name, 0) for name in _NAMES])  # faster than `replace`
 
 
-def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     """A map without some keys."""
     left = dict(records)
     for key in keys:
@@ -150,12 +150,12 @@ def without(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
     return left
 
 
-def abandoned(record: PendingTask) -> PendingTask:
+def abandon_task(record: PendingTask) -> PendingTask:
     """What a ledger keeps of a task that has ended for it, and is still to be stopped: little."""
     return replace(record, phase="Abandoned", input=None, owed=None)
 
 
-def cancel(task_id: str, record: PendingTask) -> CancelTask:
+def make_cancel(task_id: str, record: PendingTask) -> CancelTask:
     """The effect that stops a task which is Cancelling or Abandoned."""
     return CancelTask(task_id, None if record.phase == "Abandoned" else record)
 
@@ -166,16 +166,17 @@ def end_task(ledger: Ledger, recent: RecentTask, *, may_run: bool) -> Ledger:
     What `may_run` all the same stays in it, Abandoned, until it is stopped.
     """
     tasks, task_id = ledger.pending_tasks, recent.id
+    left = {**tasks, task_id: abandon_task(tasks[task_id])} if may_run else drop_keys(tasks, [task_id])
     total = "tasks_completed" if recent.outcome == "Completed" else "tasks_failed"
     return replace(
         ledger,
-        pending_tasks={**tasks, task_id: abandoned(tasks[task_id])} if may_run else without(tasks, [task_id]),
+        pending_tasks=left,
         recent_tasks=(*ledger.recent_tasks, recent)[-MAX_RECENT_TASKS:],
-        totals=count(ledger.totals, **{total: 1}),
+        totals=add_to_totals(ledger.totals, **{total: 1}),
     )
 
 
-def owed_effects(ledger: Ledger) -> list[Effect]:
+def list_owed_effects(ledger: Ledger) -> list[Effect]:
     """Every effect that the ledger still owes, in the order of its decisions. After a crash this is all there is."""
     owed: list[tuple[tuple[int, int], Effect]] = []
     for key, message in ledger.outbox.items():
@@ -185,7 +186,7 @@ def owed_effects(ledger: Ledger) -> list[Effect]:
         if task.phase == "Owed":
             owed.append((place, StartTask(key, task)))
         elif task.phase in ("Cancelling", "Abandoned"):
-            owed.append((place, cancel(key, task)))
+            owed.append((place, make_cancel(key, task)))
     return [effect for _, effect in sorted(owed, key=lambda item: item[0])]
 
 
@@ -207,14 +208,14 @@ def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
     return replace(ledger, outbox=outbox, pending_tasks=tasks) if changed else ledger
 
 
-def identified(ledger: Ledger, created: str) -> Ledger:
+def bind_to_stream(ledger: Ledger, created: str) -> Ledger:
     """The ledger whose cursor belongs to the stream created then. The same object where that is known."""
     if ledger.cursor.created is not None:
         return ledger
     return replace(ledger, cursor=replace(ledger.cursor, created=created))
 
 
-def beyond(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
+def skip_expired(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
     """The ledger of a stream that begins after `floor`: what the cursor had not reached is gone, and counted.
 
     So are `gone` events that the stream dropped from its middle, unless that many are missing at its beginning. The
@@ -224,18 +225,18 @@ def beyond(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
     if not (expired := max(missed, gone)):
         return ledger
     cursor = replace(ledger.cursor, sequence=floor) if missed else ledger.cursor
-    return replace(ledger, cursor=cursor, totals=count(ledger.totals, expired=expired))
+    return replace(ledger, cursor=cursor, totals=add_to_totals(ledger.totals, expired=expired))
 
 
-def dropped(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
+def drop_deferred(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
     """The ledger in which these events wait no more, as the stream has dropped them."""
     waiting = ledger.waiting
     for sequence in sequences:
         waiting = waiting.left(sequence)
     missed = len(ledger.waiting) - len(waiting)
-    return replace(ledger, waiting=waiting, totals=count(ledger.totals, expired=missed))
+    return replace(ledger, waiting=waiting, totals=add_to_totals(ledger.totals, expired=missed))
 
 
-def total_decided(totals: Totals) -> int:
+def count_decided(totals: Totals) -> int:
     """How many events the totals account for: every delivered one is in exactly one of these."""
     return totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered

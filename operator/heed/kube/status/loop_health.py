@@ -10,7 +10,7 @@ from typing import Final
 
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
-from heed.core.ledger.ledger import Ledger, owed_effects
+from heed.core.ledger.ledger import Ledger, list_owed_effects
 from heed.engine.observer import Observer
 from heed.kube.status.reasons import EFFECTS, START_OVER, Trouble, trouble_of_effect, trouble_of_loop
 from heed.util.clock import loop_time
@@ -160,7 +160,7 @@ class Standings:
         if (standing := self._standings.get(agent)) is not None:
             standing.committed()
             if not standing.is_well:
-                standing.owes({type(effect).__name__ for effect in owed_effects(ledger)})
+                standing.owes({type(effect).__name__ for effect in list_owed_effects(ledger)})
             self._look(agent)
 
     def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
