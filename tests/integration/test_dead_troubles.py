@@ -14,7 +14,7 @@ from heed.api.status import DeadLetterCause
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.dead_letters import DeadLetterStore
-from heed.cli.dead.options import COMPLETION_TIMEOUT
+from heed.cli.dead.options import COMPLETION_TIMEOUT_VARIABLE
 from heed.core.events import Event
 from heed.settings import Settings, StreamSettings
 from tests.integration.cemetery import (
@@ -95,7 +95,7 @@ async def test_a_broker_that_takes_no_more_is_told_and_the_rest_can_be_made_up_f
 async def test_a_broker_that_fails_is_not_asked_for_the_rest(
     own_server: NatsServer, alone: Cemetery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heed.cli.dead.redrive.BATCH", 2)
+    monkeypatch.setattr("heed.cli.dead.redrive.REDRIVE_BATCH", 2)
     letters = [await alone.bury(str(number)) for number in range(5)]
     info = await alone.connection.api(f"STREAM.INFO.{names.STREAM}")
     full = {"max_msgs": info["state"]["messages"], "discard": "new"}
@@ -219,7 +219,7 @@ async def test_a_shell_can_complete_letters_and_their_causes(
     def complete(*words: str) -> str:
         variables = {"COMP_WORDS": " ".join(["heed", "dead", *words]), "COMP_CWORD": str(len(words) + 1)}
         environment = os.environ | PATHS | variables | {"_HEED_COMPLETE": "bash_complete"}
-        environment |= {"HEED_NATS_URL": nats_server.url, COMPLETION_TIMEOUT: str(PATIENCE)}
+        environment |= {"HEED_NATS_URL": nats_server.url, COMPLETION_TIMEOUT_VARIABLE: str(PATIENCE)}
         done = subprocess.run(PROGRAM, env=environment, capture_output=True, text=True, check=False)
         assert done.stderr == ""
         return done.stdout

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from heed.cli.crds import documents
+from heed.cli.crds import crd_files
 from heed.cli.main import main
 
 AGENTS = "heed.dev_agents.yaml"
@@ -22,7 +22,7 @@ def test_standard_output_is_one_stream_of_documents_and_nothing_else() -> None:
 
     assert (result.exit_code, result.stderr) == (0, "")
     found = list(yaml.safe_load_all(result.stdout))
-    assert found == [yaml.safe_load(text) for text in documents().values()]
+    assert found == [yaml.safe_load(text) for text in crd_files().values()]
     assert {item["kind"] for item in found} == {"CustomResourceDefinition"}
 
 
@@ -32,8 +32,8 @@ def test_a_folder_gets_a_file_for_each_kind(tmp_path: Path) -> None:
     result = heed("--output", folder)
 
     assert (result.exit_code, result.stdout) == (0, "")
-    assert {path.name: path.read_text() for path in folder.iterdir()} == documents()
-    assert result.stderr.splitlines() == [f"wrote {folder / name}" for name in documents()]
+    assert {path.name: path.read_text() for path in folder.iterdir()} == crd_files()
+    assert result.stderr.splitlines() == [f"wrote {folder / name}" for name in crd_files()]
 
 
 def test_only_what_is_not_current_is_written(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_only_what_is_not_current_is_written(tmp_path: Path) -> None:
     result = heed("--output", tmp_path)
 
     assert result.stderr == f"wrote {tmp_path / AGENTS}\n"
-    assert (tmp_path / AGENTS).read_text() == documents()[AGENTS]
+    assert (tmp_path / AGENTS).read_text() == crd_files()[AGENTS]
 
 
 @pytest.mark.parametrize("change", [Path.unlink, lambda path: path.write_text("edited: by hand\n")])

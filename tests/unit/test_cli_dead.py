@@ -10,7 +10,14 @@ from click.testing import CliRunner, Result
 from heed import names
 from heed.bus.codec.dead_letter import DeadLetter
 from heed.bus.dead_letters import DeadLetterEntry, RedriveMark
-from heed.cli.dead.render import MAX_SHOWN, age, details, row, show_letter, summary
+from heed.cli.dead.render import (
+    MAX_SHOWN_CHARS,
+    describe_letter,
+    format_age,
+    letter_row,
+    show_letter,
+    summarize_letter,
+)
 from heed.cli.main import main
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -107,31 +114,40 @@ def test_settings_that_cannot_be_used_are_a_mistake_of_the_call() -> None:
     [(-5, "0s"), (59, "59s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7200, "2h"), (86400 * 3, "3d")],
 )
 def test_ages_are_short(seconds: int, text: str) -> None:
-    assert age((NOW - timedelta(seconds=seconds)).isoformat(), NOW) == text
+    assert format_age((NOW - timedelta(seconds=seconds)).isoformat(), NOW) == text
 
 
 def test_a_time_that_is_none_has_no_age() -> None:
-    assert age("", NOW) == "?"
+    assert format_age("", NOW) == "?"
 
 
 def test_a_line_says_what_somebody_looks_for() -> None:
     mark = RedriveMark(20, 99, "2026-01-31T11:59:00.000000Z")
 
-    assert row(found(), NOW) == ["12", "5m", "demo/researcher", "a.b", "TemplateFailed", "begin", "1", "-"]
-    assert row(found(mark=mark, Heed_Dead_Attempt="2"), NOW)[-2:] == ["2", "60s ago"]
+    assert letter_row(found(), NOW) == [
+        "12",
+        "5m",
+        "demo/researcher",
+        "a.b",
+        "TemplateFailed",
+        "begin",
+        "1",
+        "-",
+    ]
+    assert letter_row(found(mark=mark, Heed_Dead_Attempt="2"), NOW)[-2:] == ["2", "60s ago"]
 
 
 def test_a_letter_that_says_nothing_has_a_line_all_the_same() -> None:
     bare = DeadLetterEntry(DeadLetter(1, AT, "demo", "x", {}), None)
 
-    assert row(bare, NOW) == ["1", "5m", "demo/x", "?", "?", "-", "1", "-"]
-    assert summary(bare)["refusal"] == "the letter does not say of which type the event was"
+    assert letter_row(bare, NOW) == ["1", "5m", "demo/x", "?", "?", "-", "1", "-"]
+    assert summarize_letter(bare)["refusal"] == "the letter does not say of which type the event was"
 
 
 def test_nothing_in_a_letter_breaks_the_line_or_steers_the_terminal() -> None:
     hostile = found(Heed_Dead_Code="%1B[2J", Heed_Dead_Handler="a%0Ab%09c")
 
-    assert row(hostile, NOW)[4:6] == ["\\u001b[2J", "a\\nb\\tc"]
+    assert letter_row(hostile, NOW)[4:6] == ["\\u001b[2J", "a\\nb\\tc"]
 
 
 # --- a letter in full ---------------------------------------------------------------------------------------
@@ -186,13 +202,13 @@ def test_bytes_are_shown_in_hex_and_much_of_anything_is_cut(capsys: pytest.Captu
 
     assert "3 bytes: ff 00 fe" in shown(found(b"\xff\0\xfe", **octets), capsys)
     text = shown(found(json.dumps("x" * 20_000).encode()), capsys)
-    assert f"… {20_000 - MAX_SHOWN} more characters" in text
-    assert len(text) < MAX_SHOWN + 2000
+    assert f"… {20_000 - MAX_SHOWN_CHARS} more characters" in text
+    assert len(text) < MAX_SHOWN_CHARS + 2000
 
 
 def test_programs_get_the_event_and_its_cause() -> None:
     document = json.loads(
-        json.dumps(details(found(mark=RedriveMark(20, 99, AT), Heed_Dead_Task='{"id":"t"}')))
+        json.dumps(describe_letter(found(mark=RedriveMark(20, 99, AT), Heed_Dead_Task='{"id":"t"}')))
     )
 
     assert document == {
@@ -218,7 +234,7 @@ def test_programs_get_the_event_and_its_cause() -> None:
 
 
 def test_programs_get_the_bytes_of_what_is_no_event() -> None:
-    document = json.loads(json.dumps(details(found(b"\xff", Heed_Dead_Code="BadData"))))
+    document = json.loads(json.dumps(describe_letter(found(b"\xff", Heed_Dead_Code="BadData"))))
 
     assert document["event"] is None
     assert document["malformed"]["code"] == "BadData"

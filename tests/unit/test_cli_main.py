@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from heed import __version__
 from heed.cli.main import COMMANDS, main
 from heed.cli.output import paint
-from heed.cli.prog_name import program
+from heed.cli.prog_name import program_name
 from heed.errors import InvalidManifest, LedgerConflict, Problem
 from heed.util.terminal import visible
 
@@ -30,7 +30,7 @@ def break_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def check(paths: object) -> NoReturn:
         raise error
 
-    monkeypatch.setattr("heed.cli.validate.check", check)
+    monkeypatch.setattr("heed.cli.validate.check_files", check)
 
 
 def test_help_teaches() -> None:
@@ -274,7 +274,7 @@ def test_next_steps_name_the_program_as_it_was_called(
     monkeypatch.setattr(sys, "argv", [str(tmp_path / called) if "/" in called else called])
     monkeypatch.setenv("PATH", str(tmp_path / path) if path else "")
 
-    assert program() == typed
+    assert program_name() == typed
 
 
 @pytest.mark.parametrize("timeout", ["-1", "0"])

@@ -12,7 +12,7 @@ from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
-from heed.local.console import WIDTH, Console, ConsoleLog, Form, short
+from heed.local.console import MAX_DATA_CHARS, Console, ConsoleLog, Form, shorten_value
 from tests.builders.agents import program
 from tests.builders.decisions import fold
 from tests.builders.events import received
@@ -70,11 +70,11 @@ def test_warnings_are_json_among_json(stream: io.StringIO) -> None:
     }
 
 
-@pytest.mark.parametrize(("columns", "width"), [(80, WIDTH), (240, 240)])
+@pytest.mark.parametrize(("columns", "width"), [(80, MAX_DATA_CHARS), (240, 240)])
 def test_a_wide_terminal_shows_more(monkeypatch: pytest.MonkeyPatch, columns: int, width: int) -> None:
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: terminal_size((columns, 24)))
 
-    assert short("x" * 1000) == f'"{"x" * (width - 1)}… (1002 characters)'
+    assert shorten_value("x" * 1000) == f'"{"x" * (width - 1)}… (1002 characters)'
 
 
 def test_an_ignored_event_is_explained(stream: io.StringIO) -> None:

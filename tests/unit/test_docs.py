@@ -26,7 +26,7 @@ from heed.core.compiler.lint import lint_agent
 from heed.core.simulation.assertions import check_expectation
 from heed.core.simulation.task_stubs import parse_script
 from heed.core.tasks.job_contract import task_environment
-from heed.local.policy_loader import read_rules
+from heed.local.policy_loader import load_policies
 from heed.settings import Settings, StreamSettings
 from tests.markdown import ROOT, anchors, blocks, commands, links
 
@@ -80,7 +80,7 @@ def test_manifests_compile(page: Path) -> None:
     for block in blocks(page.read_text(), "yaml"):
         documents = list(yaml.safe_load_all(block))
         whole = all(isinstance(document, dict) and "apiVersion" in document for document in documents)
-        rules, mistakes = read_rules(parse_manifests(block, page.name) if whole else [])
+        rules, mistakes = load_policies(parse_manifests(block, page.name) if whole else [])
         assert mistakes == []
         for document in documents:
             if agent := _agent(document):
@@ -91,7 +91,7 @@ def test_manifests_give_no_warnings(page: Path) -> None:
     for block in blocks(page.read_text(), "yaml"):
         documents = list(yaml.safe_load_all(block))
         whole = all(isinstance(document, dict) and "apiVersion" in document for document in documents)
-        rules, _ = read_rules(parse_manifests(block, page.name) if whole else [])
+        rules, _ = load_policies(parse_manifests(block, page.name) if whole else [])
         for document in documents:
             if agent := _agent(document):
                 parsed = parse_agent(agent)

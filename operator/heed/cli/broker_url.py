@@ -14,7 +14,7 @@ from heed.local import presence
 from heed.local.presence import Presence
 from heed.settings import DEFAULT_NATS_URL, Settings
 
-VARIABLE: Final = "HEED_NATS_URL"
+URL_VARIABLE: Final = "HEED_NATS_URL"
 _FOLDER: Final = f"{__name__}.folder"  # among what a click context carries
 
 
@@ -55,7 +55,7 @@ def broker_option(command: Command) -> Command:
         "broker",
         metavar="URL",
         callback=choose,
-        help=f"URL of the broker.  [env var: {VARIABLE}; default: that of the `heed dev` of this folder, "
+        help=f"URL of the broker.  [env var: {URL_VARIABLE}; default: that of the `heed dev` of this folder, "
         f"else {DEFAULT_NATS_URL}]",
     )
     folder = click.option(
@@ -65,7 +65,7 @@ def broker_option(command: Command) -> Command:
         is_eager=True,
         expose_value=False,
         callback=_keep,
-        help=f"The folder of that `heed dev`.  [default: {presence.FOLDER} here, or in the nearest folder above]",
+        help=f"The folder of that `heed dev`.  [default: {presence.STATE_FOLDER} here, or in the nearest folder above]",
     )
     return nats(folder(command))
 
@@ -78,14 +78,14 @@ def _keep(ctx: click.Context, param: click.Parameter, folder: Path | None) -> No
 def find_broker(url: str | None, folder: Path | None) -> Broker:
     """The broker that is meant. Raises InvalidSettings, and ForeignServer where a stranger took its place."""
     settings = Settings.from_environment()
-    place = folder or presence.nearest(Path.cwd())
+    place = folder or presence.find_nearest(Path.cwd())
     dev = presence.read(place) if place else None
-    if url is None and os.environ.get(VARIABLE):
+    if url is None and os.environ.get(URL_VARIABLE):
         found = _named(settings, settings.nats_url, dev)
         if dev is None or found.dev is not None:
             return found
         other = f"the `heed dev` of {dev.folder} is at {public_url(dev.url)}, --nats reaches that"
-        return replace(found, note=f"{VARIABLE} names {public_url(settings.nats_url)}; {other}")
+        return replace(found, note=f"{URL_VARIABLE} names {public_url(settings.nats_url)}; {other}")
     if url is not None:
         check_url(url)
         return _named(settings, url, dev)
@@ -101,7 +101,7 @@ def check_url(url: str) -> None:
     try:
         parse_addresses(url)
     except InvalidSettings as error:
-        raise InvalidSettings(str(error).replace(VARIABLE, "--nats", 1)) from None
+        raise InvalidSettings(str(error).replace(URL_VARIABLE, "--nats", 1)) from None
 
 
 def _named(settings: Settings, url: str, dev: Presence | None) -> Broker:

@@ -12,7 +12,7 @@ from heed.api.crd.schema import crds as definitions
 HEADER = "# Generated from operator/heed/api by `heed crds`; do not edit.\n"
 
 
-def documents() -> dict[str, str]:
+def crd_files() -> dict[str, str]:
     """File name to content of every CRD."""
     return {
         f"{names.GROUP}_{crd['spec']['names']['plural']}.yaml": HEADER + _yaml(crd) for crd in definitions()
@@ -39,7 +39,7 @@ def crds(output: tuple[Path, ...], check: bool) -> None:
     stale = [
         folder / name
         for folder in output
-        for name, content in documents().items()
+        for name, content in crd_files().items()
         if not (folder / name).exists() or (folder / name).read_text() != content
     ]
     if check:
@@ -48,7 +48,7 @@ def crds(output: tuple[Path, ...], check: bool) -> None:
         raise SystemExit(1 if stale else 0)
     for path in stale:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(documents()[path.name])
+        path.write_text(crd_files()[path.name])
         click.echo(f"wrote {path}", err=True)
     if not output:
-        click.echo("---\n".join(documents().values()), nl=False)
+        click.echo("---\n".join(crd_files().values()), nl=False)

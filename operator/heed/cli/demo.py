@@ -10,12 +10,12 @@ import click
 
 import heed
 from heed.cli.dev import make_console, publish_command
-from heed.cli.output import failure_of, to_yaml
-from heed.cli.prog_name import program
+from heed.cli.output import to_cli_error, to_yaml
+from heed.cli.prog_name import program_name
 from heed.errors import HeedError
-from heed.local.assembly import workbench
-from heed.local.console import Console, short
-from heed.local.demo import DemoFailed, listening, read_events, run_example, status
+from heed.local.assembly import open_dev_server
+from heed.local.console import Console, shorten_value
+from heed.local.demo import DemoFailed, find_listening, read_events, run_example, status
 from heed.settings import Settings
 
 
@@ -44,7 +44,7 @@ def demo(example: Path | None, timeout: float) -> None:
     try:
         asyncio.run(_demo(example or _research(), timeout, console))
     except HeedError as error:
-        raise failure_of(error) from None
+        raise to_cli_error(error) from None
 
 
 def _research() -> Path:
@@ -59,23 +59,23 @@ async def _demo(example: Path, timeout: float, console: Console) -> None:
     with tempfile.TemporaryDirectory(prefix="heed-demo-") as folder:
         _heading(console, f"An Agent from {example}, on a nats-server of its own")
         settings = Settings.from_environment()
-        async with workbench([example], Path(folder), console, settings, url=None, port=None) as bench:
+        async with open_dev_server([example], Path(folder), console, settings, url=None, port=None) as bench:
             if not bench.agents:
                 raise DemoFailed(f"{example} has no Agent that could be run")
             _heading(console, "An event, and what the Agent makes of it")
             followed = await run_example(bench, events, console, timeout)
             _heading(console, "The event that followed")
-            console.say(f"{followed.type} {short(followed.data)}")
+            console.say(f"{followed.type} {shorten_value(followed.data)}")
             for key, loop in bench.loops.items():
                 _heading(console, f"What Agent {'/'.join(key)} remembers: its status")
                 console.say(to_yaml({"status": status(loop)}).rstrip())
             commands = [
                 publish_command(event.type, namespace, event.data)
                 for event in events
-                for namespace in listening(bench, event)
+                for namespace in find_listening(bench, event)
             ]
     _heading(console, "Next")
-    console.say(f"{shlex.join([program(), 'dev', '-f', str(example)])}    and in another terminal")
+    console.say(f"{shlex.join([program_name(), 'dev', '-f', str(example)])}    and in another terminal")
     for command in commands:
         console.say(command)
     console.say(f"then edit what is in {example}: heed dev reloads it while it runs")

@@ -17,15 +17,15 @@ import click
 
 from heed.api.agent import Agent
 from heed.bus.client.addresses import public_url
-from heed.cli.broker_url import VARIABLE, check_url
-from heed.cli.output import failure_of
-from heed.cli.prog_name import program
+from heed.cli.broker_url import URL_VARIABLE, check_url
+from heed.cli.output import to_cli_error
+from heed.cli.prog_name import program_name
 from heed.cli.sample_data import sample_data
 from heed.core.type_patterns import matches
 from heed.errors import HeedError, InvalidSettings
-from heed.local.assembly import workbench
+from heed.local.assembly import open_dev_server
 from heed.local.console import Console, ConsoleLog, Form
-from heed.local.nats_server import PORT
+from heed.local.nats_server import DEFAULT_PORT
 from heed.logging import configure_logging
 from heed.settings import Settings
 from heed.util.clock import timestamp
@@ -64,7 +64,7 @@ def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: Form) ->
         _check_given(paths, url)
         asyncio.run(_dev(paths, url, folder, console))
     except HeedError as error:
-        raise failure_of(error) from None
+        raise to_cli_error(error) from None
 
 
 def _check_given(paths: Sequence[Path], url: str | None) -> None:
@@ -79,12 +79,12 @@ def _check_given(paths: Sequence[Path], url: str | None) -> None:
 def make_console(form: Form = "text") -> Console:
     """The console on standard output, which shows warnings too."""
     configure_logging("text", "warning")
-    console = Console(sys.stdout, timestamp, form=form, color=colors())
+    console = Console(sys.stdout, timestamp, form=form, color=use_colors())
     logging.getLogger().handlers[:] = [ConsoleLog(console)]
     return console
 
 
-def colors() -> bool | None:
+def use_colors() -> bool | None:
     """Whether to use colours: never where NO_COLOR is set, else (None) on a terminal."""
     return False if os.environ.get("NO_COLOR") else None
 
@@ -113,18 +113,18 @@ async def _work(
     stop: asyncio.Event,
 ) -> None:
     settings = Settings.from_environment()
-    if url is None and os.environ.get(VARIABLE):
+    if url is None and os.environ.get(URL_VARIABLE):
         joined = f"--nats {public_url(settings.nats_url)} would join it"
-        console.say(f"{VARIABLE} is for commands that publish: this starts a broker of its own; {joined}")
-    async with workbench(paths, folder, console, settings, url=url, port=PORT) as bench:
+        console.say(f"{URL_VARIABLE} is for commands that publish: this starts a broker of its own; {joined}")
+    async with open_dev_server(paths, folder, console, settings, url=url, port=DEFAULT_PORT) as bench:
         started.set()
         console.say(f"broker {bench.url}", url=bench.url)
-        for command in suggestions(bench.agents, bench.url):
+        for command in suggest_commands(bench.agents, bench.url):
             console.say(f"try  {click.style(command, bold=True)}", command=command)
         await bench.watch(stop)
 
 
-def suggestions(agents: Iterable[Agent], url: str) -> list[str]:
+def suggest_commands(agents: Iterable[Agent], url: str) -> list[str]:
     """Commands that would make the Agents do something."""
     return [
         publish_command(type_, agent.metadata.namespace, _sample(agent, type_), url)
@@ -135,7 +135,7 @@ def suggestions(agents: Iterable[Agent], url: str) -> list[str]:
 
 def publish_command(type_: str, namespace: str, data: object, url: str | None = None) -> str:
     """What to type to publish an event."""
-    words = [program(), "publish", type_, "--data", json.dumps(data, ensure_ascii=False)]
+    words = [program_name(), "publish", type_, "--data", json.dumps(data, ensure_ascii=False)]
     words += ["-n", namespace] if namespace != "default" else []
     return shlex.join([*words, "--nats", url] if url else words)
 

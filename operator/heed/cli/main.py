@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from heed import __version__
-from heed.cli.output import CliError, failure_of
+from heed.cli.output import CliError, to_cli_error
 from heed.errors import HeedError
 
 COMMANDS: Final[dict[str, dict[str, str]]] = {
@@ -101,7 +101,7 @@ class LazyGroup(click.Group):
             raise click.exceptions.Exit(130) from None
         except HeedError as error:
             _show_traceback(error)
-            raise failure_of(error) from None
+            raise to_cli_error(error) from None
         except OSError as error:
             raise _failure(_system_error(error), error) from None
         except Exception as error:

@@ -11,11 +11,11 @@ from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifes
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, InvalidSettings, Problem
-from heed.local.manifest_loader import files
-from heed.local.policy_loader import NO_RULES, PolicySet, read_rules
+from heed.local.manifest_loader import find_files
+from heed.local.policy_loader import NO_RULES, PolicySet, load_policies
 
 STDIN: Final = "-"
-MAX_BYTES: Final = 64 * 1024 * 1024
+MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class LoadedAgent:
     program: Program
 
 
-def sources(paths: Sequence[str]) -> list[str]:
+def find_sources(paths: Sequence[str]) -> list[str]:
     """The files that paths stand for, each of them once: what `heed dev` finds too. Raises InvalidSettings."""
     found: dict[str, None] = {}
     for path in paths:
-        inner = [path] if path == STDIN else [str(file) for file in files([Path(path)])]
+        inner = [path] if path == STDIN else [str(file) for file in find_files([Path(path)])]
         if not inner:
             raise InvalidSettings(
                 f"{path}: holds no manifests; name a folder with .yaml, .yml or .json files"
@@ -43,10 +43,10 @@ def sources(paths: Sequence[str]) -> list[str]:
 def read_manifests(source: str) -> list[Manifest]:
     """The documents of one file. Raises InvalidSettings, UnreadableManifest."""
     text = read_text(source)
-    return parse_manifests(text, shown(source))
+    return parse_manifests(text, source_name(source))
 
 
-def shown(source: str) -> str:
+def source_name(source: str) -> str:
     """The name of a source for people."""
     return "<stdin>" if source == STDIN else source
 
@@ -55,20 +55,22 @@ def read_text(source: str) -> str:
     """The text of a file or of standard input. Raises InvalidSettings, UnreadableManifest where it is no text."""
     try:
         if source == STDIN:
-            content = sys.stdin.buffer.read(MAX_BYTES + 1)
+            content = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
         else:
             with Path(source).open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
+                content = file.read(MAX_INPUT_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InvalidSettings(f"{source}: cannot be read: {reason}") from None
-    if len(content) > MAX_BYTES:
-        raise InvalidSettings(f"{source}: is larger than {MAX_BYTES} bytes; is it the right file?")
+    if len(content) > MAX_INPUT_BYTES:
+        raise InvalidSettings(f"{source}: is larger than {MAX_INPUT_BYTES} bytes; is it the right file?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise UnreadableManifest(shown(source), line, 1, "is not UTF-8", "save it as UTF-8 text") from None
+        raise UnreadableManifest(
+            source_name(source), line, 1, "is not UTF-8", "save it as UTF-8 text"
+        ) from None
 
 
 def load_agents(paths: Sequence[str]) -> list[LoadedAgent]:
@@ -79,24 +81,24 @@ def load_agents(paths: Sequence[str]) -> list[LoadedAgent]:
     problems: list[Problem] = []
     loaded: list[LoadedAgent] = []
     manifests = list(_manifests(paths, problems))
-    rules, mistakes = read_rules(manifests)
+    rules, mistakes = load_policies(manifests)
     for manifest in manifests:
         if manifest.is_agent:
             try:
                 loaded.append(load_agent(manifest, rules))
             except InvalidManifest as error:
                 problems.extend(manifest.located(error.problems).problems)
-    for manifest, problem in (*mistakes, *twice(loaded)):
+    for manifest, problem in (*mistakes, *duplicate_agents(loaded)):
         problems.extend(manifest.located([problem]).problems)
     if problems:
         raise InvalidManifest(problems)
     if not loaded:
-        raise InvalidSettings(f"{', '.join(map(shown, paths))}: there is no Agent")
+        raise InvalidSettings(f"{', '.join(map(source_name, paths))}: there is no Agent")
     return loaded
 
 
 def _manifests(paths: Sequence[str], problems: list[Problem]) -> Iterator[Manifest]:
-    for source in sources(paths):
+    for source in find_sources(paths):
         try:
             yield from read_manifests(source)
         except NotAManifest as error:
@@ -112,7 +114,7 @@ def load_agent(manifest: Manifest, rules: PolicySet = NO_RULES) -> LoadedAgent:
     return LoadedAgent(manifest, agent, rules.compile(agent))
 
 
-def twice(loaded: Iterable[LoadedAgent]) -> Iterator[tuple[Manifest, Problem]]:
+def duplicate_agents(loaded: Iterable[LoadedAgent]) -> Iterator[tuple[Manifest, Problem]]:
     """The Agents whose name an earlier one has."""
     seen: dict[str, Manifest] = {}
     for item in loaded:

@@ -76,7 +76,7 @@ def operator(**options: Any) -> None:
     Options win over their environment variables. HEED_NATS_CREDENTIALS and HEED_NATS_CA name the files that the
     broker asks for.
     """
-    settings = settings_of(options)
+    settings = read_settings(options)
     gc.disable()  # what is imported stays: nothing to look for while it comes, nor ever after
     from heed.kube.manager import run_operator  # kopf and kubernetes: half a second
     from heed.logging import configure_logging
@@ -87,7 +87,7 @@ def operator(**options: Any) -> None:
     asyncio.run(run_operator(settings))
 
 
-def settings_of(options: dict[str, Any]) -> Settings:
+def read_settings(options: dict[str, Any]) -> Settings:
     """The environment's settings with what the options say. Raises InvalidSettings."""
     given = {name: value for name, value in options.items() if value is not None}
     return replace(Settings.from_environment(), **given)

@@ -10,10 +10,10 @@ import click
 from heed.errors import HeedError, InvalidManifest, InvalidSettings, MalformedEvent
 from heed.util.terminal import CONTROL_CHARACTERS, visible
 
-Form = Literal["text", "json", "yaml"]
+OutputFormat = Literal["text", "json", "yaml"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-FORMS: Final = ("text", "json", "yaml")
+OUTPUT_FORMATS: Final = ("text", "json", "yaml")
 
 
 class CliError(click.ClickException):
@@ -31,7 +31,7 @@ class BadInput(CliError):
     exit_code = 2
 
 
-def failure_of(error: HeedError) -> CliError:
+def to_cli_error(error: HeedError) -> CliError:
     """An error as every command shows it: its message alone; 2 where an option, a setting or a file cannot be used."""
     if isinstance(error, InvalidManifest):
         return CliError("\n".join(map(str, error.problems)))
@@ -44,7 +44,7 @@ def output_option(command: Command) -> Command:
     option = click.option(
         "-o",
         "--output",
-        type=click.Choice(FORMS),
+        type=click.Choice(OUTPUT_FORMATS),
         default="text",
         show_default=True,
         help="Form of the output.",
@@ -52,7 +52,7 @@ def output_option(command: Command) -> Command:
     return option(command)
 
 
-def show_data(value: Any, form: Form) -> None:
+def show_data(value: Any, form: OutputFormat) -> None:
     """Print a JSON value for machines."""
     if form == "yaml":
         click.echo(to_yaml(value), nl=False)
@@ -87,7 +87,7 @@ def paint(text: str, colour: str | None = None, *, bold: bool | None = None) -> 
     return click.style(text, fg=colour, bold=bold)
 
 
-def inline(value: Any, limit: int | None = None) -> str:
+def inline_json(value: Any, limit: int | None = None) -> str:
     """A JSON value in one line, cut after `limit` characters."""
     text = visible(json.dumps(value, ensure_ascii=False))
     return text if limit is None or len(text) <= limit else text[: limit - 1] + "…"

@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
-NAME: Final = "heed"
+DEFAULT_PROG_NAME: Final = "heed"
 
 
-def program() -> str:
+def program_name() -> str:
     """What to type for `heed`: the name where it is on PATH, else the path that it was called by, or a shorter one."""
     called = Path(sys.argv[0])
-    if shutil.which(NAME) or called.name != NAME or not called.is_file():
-        return NAME
+    if shutil.which(DEFAULT_PROG_NAME) or called.name != DEFAULT_PROG_NAME or not called.is_file():
+        return DEFAULT_PROG_NAME
     here = os.path.relpath(called)
     near = here if os.sep in here else os.path.join(os.curdir, here)
     return min(near, str(called.absolute()), key=len)

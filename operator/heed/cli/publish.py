@@ -17,7 +17,7 @@ from heed import names
 from heed.bus.client.connection import NoAnswer, connect
 from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.cli.broker_url import Broker, BrokerChoice, broker_option
-from heed.cli.output import BadInput, CliError, failure_of, to_yaml
+from heed.cli.output import BadInput, CliError, to_cli_error, to_yaml
 from heed.cli.schema_check import check_event
 from heed.core.codec.cloudevents_json import build_event, choose_form, read_data
 from heed.core.compiler.audience import explain_unheeded
@@ -98,7 +98,7 @@ def publish(
         message = f"no stream takes {where}; start `heed dev` or the operator first, which makes it ({error})"
         raise CliError(message) from None
     except HeedError as error:
-        raise failure_of(error) from None
+        raise to_cli_error(error) from None
     result = {"id": event.id, "stream": stored.stream, "sequence": stored.sequence, "subject": where}
     _show({**result, "duplicate": stored.duplicate}, type_, output)
     for warning in _doubts(stored, where, found):
@@ -125,7 +125,7 @@ def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
     except InvalidManifest as error:
         raise BadInput("\n".join(map(str, error.problems))) from None
     except InvalidSettings as error:
-        raise failure_of(error) from None
+        raise to_cli_error(error) from None
     if finding is not None and finding.mode == "Enforce":
         raise CliError(f"not published, since it would be dead-lettered: {finding.message}")
     if finding is not None:

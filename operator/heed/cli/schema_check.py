@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from heed import names
 from heed.api.manifest.document import Manifest
-from heed.cli.manifest_files import read_manifests, sources
+from heed.cli.manifest_files import find_sources, read_manifests
 from heed.core.events import Event
 from heed.core.schema.registry import SchemaMismatch
 from heed.errors import InvalidManifest
-from heed.local.policy_loader import read_rules
+from heed.local.policy_loader import load_policies
 
 
 def check_event(event: Event, namespace: str, paths: Sequence[str]) -> SchemaMismatch | None:
@@ -17,7 +17,7 @@ def check_event(event: Event, namespace: str, paths: Sequence[str]) -> SchemaMis
 
     Raises InvalidSettings, InvalidManifest.
     """
-    rules, mistakes = read_rules(_types(paths, namespace))
+    rules, mistakes = load_policies(_types(paths, namespace))
     if mistakes:
         located = [manifest.located([problem]) for manifest, problem in mistakes]
         raise InvalidManifest([problem for error in located for problem in error.problems])
@@ -25,7 +25,7 @@ def check_event(event: Event, namespace: str, paths: Sequence[str]) -> SchemaMis
 
 
 def _types(paths: Sequence[str], namespace: str) -> Iterator[Manifest]:
-    for source in sources(paths):
+    for source in find_sources(paths):
         for manifest in read_manifests(source):
             if manifest.rule != names.EVENT_TYPE:
                 continue

@@ -8,11 +8,11 @@ import click
 
 from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifest
 from heed.api.validation import parse_agent
-from heed.cli.manifest_files import LoadedAgent, read_manifests, shown, sources, twice
-from heed.cli.output import Form, output_option, paint, show_data
+from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources, read_manifests, source_name
+from heed.cli.output import OutputFormat, output_option, paint, show_data
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
-from heed.local.manifest_loader import warnings
-from heed.local.policy_loader import PolicySet, read_rules
+from heed.local.manifest_loader import lint_manifests
+from heed.local.policy_loader import PolicySet, load_policies
 from heed.util.terminal import visible
 
 Severity = Literal["error", "warning"]
@@ -58,7 +58,7 @@ class ValidationReport:
 )
 @click.option("--strict", is_flag=True, help="Let warnings fail too.")
 @output_option
-def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, output: Form) -> None:
+def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, output: OutputFormat) -> None:
     """Check Agents in FILES as the operator would, and more: what is valid, but hardly meant, gives a warning.
 
     AgentPolicies, EventGrants and EventTypes in FILES are checked too, and Agents by them; a grant that is not there
@@ -74,7 +74,7 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
     paths = [*filenames, *files]
     if not paths:
         raise click.UsageError("Name at least one file: heed validate -f FILE")
-    checked = check(paths)
+    checked = check_files(paths)
     if output == "text":
         _show(checked)
     else:
@@ -84,12 +84,12 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
         raise click.exceptions.Exit(1)
 
 
-def check(paths: Sequence[str]) -> ValidationReport:
+def check_files(paths: Sequence[str]) -> ValidationReport:
     """Everything there is to say about the Agents in these files, and what rules them. Raises InvalidSettings."""
     checked = ValidationReport([], [], [], [])
-    files = sources(paths)
+    files = find_sources(paths)
     manifests = [manifest for source in files for manifest in _read(source, source in paths, checked)]
-    rules, mistakes = read_rules(manifests)
+    rules, mistakes = load_policies(manifests)
     checked.findings.extend(_finding(manifest, problem, "error") for manifest, problem in mistakes)
     wrong = [manifest for manifest, _ in mistakes]
     for manifest in manifests:
@@ -99,12 +99,12 @@ def check(paths: Sequence[str]) -> ValidationReport:
             checked.skipped.append(manifest)
         elif not any(manifest is item for item in wrong):
             checked.rules.append(manifest)
-    for manifest, problem in twice(checked.valid):
+    for manifest, problem in duplicate_agents(checked.valid):
         checked.findings.append(_finding(manifest, problem, "error"))
     if not (checked.findings or checked.valid or checked.rules):
         remedy = "an Agent has apiVersion heed.dev/v1alpha1 and kind Agent"
         checked.findings.append(
-            ValidationFinding(shown(files[0]), 1, "", "there is no Agent", remedy, "error", None)
+            ValidationFinding(source_name(files[0]), 1, "", "there is no Agent", remedy, "error", None)
         )
     checked.findings.extend(_warnings(checked.valid))
     return checked
@@ -139,7 +139,7 @@ def _check(manifest: Manifest, rules: PolicySet, checked: ValidationReport) -> N
 
 
 def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[ValidationFinding]:
-    for manifest, problem in warnings([(item.manifest, item.program) for item in valid]):
+    for manifest, problem in lint_manifests([(item.manifest, item.program) for item in valid]):
         yield _finding(manifest, problem, "warning")
 
 

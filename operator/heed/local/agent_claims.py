@@ -23,8 +23,10 @@ from heed.bus.client.connection import Connection
 from heed.errors import HeedError, LedgerUnavailable
 from heed.local.ledger_store import Bucket
 
-PATIENCE: Final = 2.0  # seconds for a holder to answer; one that is connected and does not, holds on
-TRIES: Final = 10  # of those who claim the same Agent at the same time, one wins each
+CLAIM_REPLY_TIMEOUT_S: Final = (
+    2.0  # seconds for a holder to answer; one that is connected and does not, holds on
+)
+MAX_CLAIM_TRIES: Final = 10  # of those who claim the same Agent at the same time, one wins each
 
 
 class AgentTaken(HeedError):
@@ -80,7 +82,7 @@ class AgentClaims:
 
     async def _take(self, key: str, agent: str) -> None:
         mine = json.dumps({"holder": self._id, "who": self._who}).encode()
-        for _ in range(TRIES):
+        for _ in range(MAX_CLAIM_TRIES):
             try:
                 try:
                     entry = await self._bucket.get(key)
@@ -103,7 +105,9 @@ class AgentClaims:
         if holder in (None, self._id):
             return False
         try:
-            reply = await self._client.request(_subject(str(holder)), key.encode(), timeout=PATIENCE)
+            reply = await self._client.request(
+                _subject(str(holder)), key.encode(), timeout=CLAIM_REPLY_TIMEOUT_S
+            )
         except nats.errors.NoRespondersError:
             return False
         except nats.errors.TimeoutError:

@@ -13,22 +13,22 @@ from heed.bus.jetstream import JetStreamBus
 from heed.local import presence
 from heed.local.agent_claims import AgentClaims
 from heed.local.console import Console
-from heed.local.dev_server import DevServer, pace_for
+from heed.local.dev_server import DevServer, commit_rate_for
 from heed.local.ledger_store import ConnectedBucket
-from heed.local.nats_server import local_server
-from heed.local.process.state_files import exclusive
+from heed.local.nats_server import run_local_server
+from heed.local.process.state_files import lock_folder
 from heed.local.unheeded_events import watch_unheeded
 from heed.sandbox.decision_pool import Guard
 from heed.settings import Settings
 from heed.util.aio import stop
 from heed.util.clock import timestamp
 
-ATTEMPTS: Final = 3  # connections tried to a broker that somebody named
-BEGINNING: Final = "1970-01-01T00:00:00Z"
+CONNECT_ATTEMPTS: Final = 3  # connections tried to a broker that somebody named
+STREAM_BEGINNING: Final = "1970-01-01T00:00:00Z"
 
 
 @asynccontextmanager
-async def workbench(
+async def open_dev_server(
     paths: Sequence[Path],
     folder: Path,
     console: Console,
@@ -42,16 +42,16 @@ async def workbench(
     Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable, AgentTaken.
     """
     async with AsyncExitStack() as stack:
-        stack.enter_context(exclusive(folder))
+        stack.enter_context(lock_folder(folder))
         presence.remove(folder)
         stack.callback(presence.remove, folder)
         server: str | None = None
         if url is None:
-            started = await stack.enter_async_context(local_server(folder / "nats", port=port))
+            started = await stack.enter_async_context(run_local_server(folder / "nats", port=port))
             url, server, settings = started.url, started.id, settings.local(started.url)
             if started.note is not None:
                 console.say(started.note)
-        connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=ATTEMPTS)
+        connection = await connect(replace(settings, nats_url=url), "heed dev", attempts=CONNECT_ATTEMPTS)
         stack.push_async_callback(connection.close)
         await ensure_streams(connection, settings.stream)
         ledgers = ConnectedBucket(connection, settings.nats_domain)
@@ -63,7 +63,7 @@ async def workbench(
         guard = Guard(settings.decision_memory, settings.decision_cpu)
         bus = JetStreamBus(connection)
         bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, guard)
-        bench.pace = pace_for(connection.max_payload)
+        bench.pace = commit_rate_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()
         watching = asyncio.create_task(_watch(bench, console, timestamp(), (await bus.bounds())[1]))
@@ -78,5 +78,5 @@ async def _watch(bench: DevServer, console: Console, since: str, last: int) -> N
     come before this task has its first turn, and the broker's clock may be another.
     """
     own = None if bench.server is not None else {item.namespace for item in bench.listeners}
-    since = since if last else BEGINNING
+    since = since if last else STREAM_BEGINNING
     await watch_unheeded(bench.bus, own, lambda: bench.listeners, console, last, since)

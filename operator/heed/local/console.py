@@ -19,7 +19,7 @@ from heed.errors import Problem
 from heed.logging import TextFormatter
 from heed.util.terminal import visible
 
-WIDTH: Final = 160  # characters of data in a line of text, where the terminal is not wider
+MAX_DATA_CHARS: Final = 160  # characters of data in a line of text, where the terminal is not wider
 Form = Literal["text", "json"]
 Clock = Callable[[], str]
 _LOG: Final = TextFormatter("%(message)s")
@@ -70,9 +70,8 @@ class Console:
         facts = {"task": end.task_id, "completed": end.completed, "result": end.result, "reason": end.reason}
         facts |= {"message": end.message, "exitCode": end.exit_code}
         if end.completed:
-            text = (
-                f"{_green('■ completed')} {end.task_id} {short(end.result) if end.result is not None else ''}"
-            )
+            result = "" if end.result is None else shorten_value(end.result)
+            text = f"{_green('■ completed')} {end.task_id} {result}"
         else:
             code = "" if end.exit_code is None else f" (exit code {end.exit_code})"
             text = f"{_red(f'■ failed {end.reason}')}{code} {end.task_id} {visible(end.message or '')}"
@@ -109,7 +108,7 @@ class Console:
         known = isinstance(event, Event)
         type_ = event.type if isinstance(event, Event) else received.subject
         data = event.data if isinstance(event, Event) else None
-        head = f"{_bold('◀')} {_cyan(visible(type_))} {short(data) if known else ''} {_yellow(visible(why))}"
+        head = f"{_bold('◀')} {_cyan(visible(type_))} {shorten_value(data) if known else ''} {_yellow(visible(why))}"
         facts = {"sequence": received.sequence, "type": type_, "data": _plain(data), "why": why}
         self._tell("unheeded", None, f"{_dim(self._clock()[11:23])} {head}", facts)
 
@@ -126,7 +125,9 @@ class Console:
     def event(self, event: Event) -> None:
         """An event that somebody published."""
         facts = {"type": event.type, "id": event.id, "source": event.source, "data": _plain(event.data)}
-        self._tell("published", None, f"{_bold('→')} {_cyan(visible(event.type))} {short(event.data)}", facts)
+        self._tell(
+            "published", None, f"{_bold('→')} {_cyan(visible(event.type))} {shorten_value(event.data)}", facts
+        )
 
     def _decided(self, agent: AgentRef, decision: Decision) -> None:
         event = decision.received.event
@@ -149,7 +150,7 @@ class Console:
         why = None if program is None else why_ignored(program, decision)
         if why is not None:
             facts["why"] = why
-        head = f"{_bold('◀')} {_cyan(visible(type_))} {short(data) if known else ''} {_outcome(decision)}"
+        head = f"{_bold('◀')} {_cyan(visible(type_))} {shorten_value(data) if known else ''} {_outcome(decision)}"
         head += _dim(f": {visible(why)}") if why else ""
         self._tell(
             "decided", agent, "\n".join([head, *(f"    {line}" for line in _consequences(decision))]), facts
@@ -180,10 +181,10 @@ class ConsoleLog(logging.Handler):
         self._console.logged(record)
 
 
-def short(value: object) -> str:
+def shorten_value(value: object) -> str:
     """A value as JSON, cut to what a line can show."""
     text = visible(json.dumps(_plain(value), ensure_ascii=False, default=str))
-    width = max(WIDTH, shutil.get_terminal_size().columns)
+    width = max(MAX_DATA_CHARS, shutil.get_terminal_size().columns)
     return text if len(text) <= width else f"{text[:width]}… ({len(text)} characters)"
 
 
@@ -208,7 +209,7 @@ def _consequences(decision: Decision) -> list[str]:
         where = f"handler {decision.letter.handler}: " if decision.letter.handler else ""
         lines.append(_red(visible(f"{where}{decision.letter.code}: {decision.letter.message}")))
     if decision.after is not None and decision.after != decision.before:
-        lines.append(f"state {short(decision.after)}")
+        lines.append(f"state {shorten_value(decision.after)}")
     lines += [line for effect in decision.effects if (line := _effect(effect))]
     if decision.outcome == "handled" and decision.before is not None and decision.after is None:
         lines.append(_dim("the session is over"))
@@ -218,12 +219,12 @@ def _consequences(decision: Decision) -> list[str]:
 def _effect(effect: Effect) -> str:
     match effect:
         case StartTask():
-            return f"{_yellow('▶ start')} {effect.id} {short(effect.record.input)}"
+            return f"{_yellow('▶ start')} {effect.id} {shorten_value(effect.record.input)}"
         case CancelTask():
             return f"{_yellow('▶ cancel')} {effect.id}"
         case Publish() if effect.owed.event is not None:
             event = json.loads(effect.owed.event)
-            return f"{_green('▶ emit')} {_cyan(visible(event['type']))} {short(event.get('data'))}"
+            return f"{_green('▶ emit')} {_cyan(visible(event['type']))} {shorten_value(event.get('data'))}"
         case _:
             return ""
 

@@ -20,8 +20,8 @@ from heed.local.console import Console
 from heed.local.dev_server import DevServer
 from heed.util.clock import timestamp
 
-QUIET: Final = 3.0  # seconds to let the rest come to an end once the follow-up event is there
-GLANCE: Final = 0.05
+QUIET_TIMEOUT_S: Final = 3.0  # seconds to let the rest come to an end once the follow-up event is there
+POLL_INTERVAL_S: Final = 0.05
 
 
 class DemoFailed(HeedError):
@@ -63,7 +63,7 @@ async def run_example(bench: DevServer, events: Sequence[Event], console: Consol
     begun = timestamp()
     for event in events:
         console.event(event)
-        for namespace in listening(bench, event):
+        for namespace in find_listening(bench, event):
             await bench.bus.publish(names.event_subject(namespace, event.type), event)
     try:
         async with asyncio.timeout(deadline):
@@ -80,7 +80,7 @@ def status(loop: AgentLoop) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key != "recentEvents" and value not in ({}, [])}
 
 
-def listening(bench: DevServer, event: Event) -> list[str]:
+def find_listening(bench: DevServer, event: Event) -> list[str]:
     """The namespaces in which somebody listens for it. Raises InvalidSettings."""
     found = {
         agent.metadata.namespace: None
@@ -109,9 +109,9 @@ async def _followed(bus: JetStreamBus, agents: Iterable[tuple[str, str]], begun:
 async def _settled(bench: DevServer) -> None:
     """Until nothing is pending, or for a while: an example may leave something pending on purpose."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(QUIET):
+        async with asyncio.timeout(QUIET_TIMEOUT_S):
             while not all(_quiet(loop.ledger) for loop in bench.loops.values()):  # noqa: ASYNC110
-                await asyncio.sleep(GLANCE)
+                await asyncio.sleep(POLL_INTERVAL_S)
 
 
 def _quiet(ledger: Ledger | None) -> bool:

@@ -22,22 +22,22 @@ from heed.local import presence
 from heed.local.agent_claims import AgentClaims, AgentTaken
 from heed.local.console import Console
 from heed.local.ledger_store import Bucket, KeyValueLedgerStore
-from heed.local.manifest_loader import FoundAgent, ManifestMistake, files, load, warnings
+from heed.local.manifest_loader import FoundAgent, ManifestMistake, find_files, lint_manifests, load_manifests
 from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
 from heed.sandbox.decision_pool import Guard
 from heed.util.aio import stop
 from heed.util.clock import timestamp
 
-POLL = 0.5  # seconds between two looks at the manifests
-PACE = CommitRate(
+MANIFEST_POLL_INTERVAL_S = 0.5  # seconds between two looks at the manifests
+DEV_COMMIT_RATE = CommitRate(
     budget=640 * 1024
 )  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
 
 
-def pace_for(max_payload: int) -> CommitRate:
+def commit_rate_for(max_payload: int) -> CommitRate:
     """The pace on a broker that takes messages of so many bytes: a smaller one has smaller ledgers."""
-    return replace(PACE, budget=min(PACE.budget, max_payload * 5 // 8))
+    return replace(DEV_COMMIT_RATE, budget=min(DEV_COMMIT_RATE.budget, max_payload * 5 // 8))
 
 
 Key = tuple[str, str]
@@ -72,7 +72,7 @@ class DevServer:
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
         self._claims = claims
         self._slots, self._guard = default_slots(), guard
-        self.pace = PACE
+        self.pace = DEV_COMMIT_RATE
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
         self._seen: object = None
@@ -99,12 +99,12 @@ class DevServer:
         seen = _stamps(self._paths)
         if seen == self._seen:
             return False
-        agents, rules, mistakes = load(self._paths)
+        agents, rules, mistakes = load_manifests(self._paths)
         if self._seen is None or not any(mistake.of_rule for mistake in mistakes):
             self._rules = rules
         await self._apply(agents, mistakes, first=self._seen is None)
         self._warn()
-        presence.write(presence.own(self._folder, self.url, self.server, self.listeners))
+        presence.write(presence.announce(self._folder, self.url, self.server, self.listeners))
         self._seen = seen
         return True
 
@@ -112,7 +112,7 @@ class DevServer:
         """Follow changes of the manifests until `stopping` is set."""
         while not stopping.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL):
+                async with asyncio.timeout(MANIFEST_POLL_INTERVAL_S):
                     await stopping.wait()
                     return
             try:
@@ -131,7 +131,7 @@ class DevServer:
         running = [(item.found.manifest, item.program) for item in self._running.values()]
         found = [
             located
-            for manifest, problem in warnings(running)
+            for manifest, problem in lint_manifests(running)
             for located in manifest.located([problem]).problems
         ]
         self._console.warnings([problem for problem in found if problem not in self._warned])
@@ -282,7 +282,7 @@ def _shown(item: Subscription) -> str:
 def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
     """What tells that a file changed."""
     stamps = []
-    for path in files(paths):
+    for path in find_files(paths):
         try:
             status = path.stat()
         except OSError:

@@ -12,7 +12,7 @@ from heed.core.compiler.expression_lint import lint_expressions
 from heed.core.compiler.lint import ANY_TYPE, direct_types, lint_agent
 from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, Problem
-from heed.local.policy_loader import PolicySet, read_rules
+from heed.local.policy_loader import PolicySet, load_policies
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
@@ -40,7 +40,7 @@ class ManifestMistake:
     of_rule: bool = False  # whether it is about what rules Agents, and no Agent
 
 
-def files(paths: Iterable[Path]) -> list[Path]:
+def find_files(paths: Iterable[Path]) -> list[Path]:
     """The files that the paths mean: themselves, and what is not hidden of the manifests in folders, in order."""
     found: dict[Path, None] = {}
     for path in paths:
@@ -52,7 +52,7 @@ def files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def load(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
+def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
     """The Agents of all files, the rules beside them, and the mistakes in both. Never raises for what it reads.
 
     Documents of other kinds are passed over.
@@ -65,7 +65,7 @@ def load(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[Manif
             _add(file, manifest, agents, mistakes)
         elif manifest.rule is not None:
             rules.append(manifest)
-    read, wrong = read_rules(rules)
+    read, wrong = load_policies(rules)
     for manifest, problem in wrong:
         mistakes.append(
             ManifestMistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True)
@@ -73,7 +73,7 @@ def load(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[Manif
     return list(agents.values()), read, mistakes
 
 
-def warnings(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manifest, Problem]]:
+def lint_manifests(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manifest, Problem]]:
     """What is valid in Agents, and hardly meant, seeing all of them. Paths are those of fields."""
     direct = direct_types(program.manifest for _, program in items)
     for manifest, program in items:
@@ -85,7 +85,7 @@ def warnings(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manife
 
 
 def _manifests(paths: Sequence[Path], mistakes: list[ManifestMistake]) -> Iterator[tuple[Path, Manifest]]:
-    for file in files(paths):
+    for file in find_files(paths):
         try:
             manifests = parse_manifests(file.read_text(encoding="utf-8"), str(file))
         except InvalidManifest as error:

@@ -20,14 +20,16 @@ from typing import Final
 
 from heed.errors import InvalidSettings
 from heed.local.process import ports
-from heed.local.process.child import Process, end_group, tied_to_us
+from heed.local.process.child import Process, die_with_parent, end_group
 from heed.local.process.ports import LOOPBACK
-from heed.local.process.state_files import lock, read_json
+from heed.local.process.state_files import lock_file, read_json
 
-PORT: Final = 4222
-READY: Final = 15.0  # seconds until a started server must take connections
-STOP: Final = 10.0  # seconds for a server to shut down in peace
-PAYLOAD: Final = 8 * 1024 * 1024  # bytes; a ledger is one message here, and may exceed NATS' default of 1 MiB
+DEFAULT_PORT: Final = 4222
+READY_TIMEOUT_S: Final = 15.0  # seconds until a started server must take connections
+STOP_TIMEOUT_S: Final = 10.0  # seconds for a server to shut down in peace
+MAX_PAYLOAD_BYTES: Final = (
+    8 * 1024 * 1024
+)  # bytes; a ledger is one message here, and may exceed NATS' default of 1 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def find_server() -> str:
 
 
 @asynccontextmanager
-async def local_server(folder: Path, *, port: int | None = PORT) -> AsyncIterator[LocalServer]:
+async def run_local_server(folder: Path, *, port: int | None = DEFAULT_PORT) -> AsyncIterator[LocalServer]:
     """A server whose data lies in `folder`, on the port that it had last, or else on `port`, where that is free.
 
     Where it is not, on one near by, which then is the folder's; with None on any free one, for once. Raises
@@ -69,27 +71,27 @@ async def local_server(folder: Path, *, port: int | None = PORT) -> AsyncIterato
     try:
         yield server
     finally:
-        await end_group(process, STOP)
+        await end_group(process, STOP_TIMEOUT_S)
 
 
 async def _started(binary: str, folder: Path, port: int | None, turn: int) -> tuple[Process, LocalServer]:
     """A server on the best port that nobody takes before it. Raises InvalidSettings."""
     best = None
-    for choice in (ports.ANY,) if port is None else ports.wanted(folder, port):
+    for choice in (ports.ANY_PORT,) if port is None else ports.candidate_ports(folder, port):
         best = choice if best is None else best
-        if not ports.is_free(choice):
+        if not ports.is_port_free(choice):
             continue
         process = await _start(binary, _prepare(folder, choice), turn)
         try:
             server = await _ready(process, folder)
         except InvalidSettings:
-            await end_group(process, STOP)
-            if choice != ports.ANY and not ports.is_free(choice):
+            await end_group(process, STOP_TIMEOUT_S)
+            if choice != ports.ANY_PORT and not ports.is_port_free(choice):
                 continue  # somebody was faster
             raise
         if port is None:
             return process, server
-        ports.remember(folder, server.port)
+        ports.save_last_port(folder, server.port)
         return process, replace(server, note=_displaced(best, server.port))
     raise AssertionError("any port was tried")
 
@@ -97,13 +99,15 @@ async def _started(binary: str, folder: Path, port: int | None, turn: int) -> tu
 def _displaced(best: int | None, port: int) -> str | None:
     if best is None or best == port:
         return None
-    return f"port {best} is held by {ports.holder_of(best)}; this folder's broker takes {port}, and keeps it"
+    return (
+        f"port {best} is held by {ports.find_holder(best)}; this folder's broker takes {port}, and keeps it"
+    )
 
 
 async def _turn(folder: Path) -> int:
     """Lock the folder. The server inherits the lock, so that no second one opens its data before it is really gone."""
-    limit = time.monotonic() + STOP
-    while (descriptor := lock(folder / "lock")) is None:
+    limit = time.monotonic() + STOP_TIMEOUT_S
+    while (descriptor := lock_file(folder / "lock")) is None:
         if time.monotonic() > limit:
             raise InvalidSettings(
                 f"{folder}: another nats-server holds this data; stop it, or give another --dir"
@@ -129,7 +133,7 @@ def _config(folder: Path, port: int) -> str:
         "ports_file_dir": str(folder),
         "log_file": str(folder / "server.log"),
         "log_size_limit": 16 * 1024 * 1024,
-        "max_payload": PAYLOAD,
+        "max_payload": MAX_PAYLOAD_BYTES,
         "jetstream": {"store_dir": str(folder / "data")},
     }
     return json.dumps(settings, indent=2)
@@ -145,12 +149,12 @@ async def _start(binary: str, config: Path, turn: int) -> Process:
             stderr=subprocess.STDOUT,
             pass_fds=(turn,),
             process_group=0,
-            preexec_fn=tied_to_us(signal.SIGTERM),
+            preexec_fn=die_with_parent(signal.SIGTERM),
         )
 
 
 async def _ready(process: Process, folder: Path) -> LocalServer:
-    limit = time.monotonic() + READY
+    limit = time.monotonic() + READY_TIMEOUT_S
     while process.returncode is None and time.monotonic() < limit:
         port = _announced(folder)
         info = None if port is None else await asyncio.to_thread(ports.server_info, port)

@@ -61,7 +61,7 @@ class PolicySet:
 NO_RULES = PolicySet()
 
 
-def read_rules(manifests: Iterable[Manifest]) -> tuple[PolicySet, Mistakes]:
+def load_policies(manifests: Iterable[Manifest]) -> tuple[PolicySet, Mistakes]:
     """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
     mistakes: Mistakes = []
     seen: dict[tuple[str, str, str], Manifest] = {}

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from heed.core.compiler.audience import Listener
 from heed.errors import HeedError
-from heed.local.process.child import started
+from heed.local.process.child import read_start_time
 from heed.local.process.ports import server_info
 from heed.local.process.state_files import read_json, write_atomically
 
-FOLDER: Final = ".heed"
-FILE: Final = "dev.json"
+STATE_FOLDER: Final = ".heed"
+PRESENCE_FILE: Final = "dev.json"
 
 
 class ForeignServer(HeedError):
@@ -56,34 +56,36 @@ def write(presence: Presence) -> None:
         "url": presence.url,
         "server": presence.server,
         "pid": presence.pid,
-        "start": started(presence.pid),
+        "start": read_start_time(presence.pid),
         "listeners": [asdict(item) for item in presence.listeners],
     }
-    write_atomically(presence.folder / FILE, json.dumps(record), mode=0o600)
+    write_atomically(presence.folder / PRESENCE_FILE, json.dumps(record), mode=0o600)
 
 
 def remove(folder: Path) -> None:
     """Nobody runs here any more."""
-    (folder / FILE).unlink(missing_ok=True)
+    (folder / PRESENCE_FILE).unlink(missing_ok=True)
 
 
 def read(folder: Path) -> Presence | None:
     """The `heed dev` that runs on a folder; None where none does, or one of another version."""
-    record = read_json(folder / FILE)
+    record = read_json(folder / PRESENCE_FILE)
     with suppress(KeyError, TypeError, ValueError):
         pid = int(record["pid"])
-        if record["start"] is not None and started(pid) == record["start"]:
+        if record["start"] is not None and read_start_time(pid) == record["start"]:
             listeners = tuple(_listeners(record["listeners"]))
             return Presence(folder, str(record["url"]), record["server"], pid, listeners)
     return None
 
 
-def nearest(start: Path) -> Path | None:
+def find_nearest(start: Path) -> Path | None:
     """The state folder of a folder: in it, or in the nearest of its parents that has one."""
-    return next((path / FOLDER for path in (start, *start.parents) if (path / FOLDER).is_dir()), None)
+    return next(
+        (path / STATE_FOLDER for path in (start, *start.parents) if (path / STATE_FOLDER).is_dir()), None
+    )
 
 
-def own(folder: Path, url: str, server: str | None, listeners: Iterable[Listener]) -> Presence:
+def announce(folder: Path, url: str, server: str | None, listeners: Iterable[Listener]) -> Presence:
     """That this process runs on a folder."""
     return Presence(folder, url, server, os.getpid(), tuple(listeners))
 

@@ -11,8 +11,8 @@ from heed.core.events import Event, Received
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
 from heed.local.console import Console
 
-BATCH = 200
-WAIT = 1.0  # seconds for an event to come; one that comes is read at once
+UNHEEDED_BATCH = 200
+UNHEEDED_READ_TIMEOUT_S = 1.0  # seconds for an event to come; one that comes is read at once
 RETRY_DELAY_S: Final = 1.0  # after the reader was lost
 
 
@@ -34,7 +34,7 @@ async def watch_unheeded(
             reader = await bus.open(subjects, after, since)
             try:
                 while True:
-                    for received in await reader.read(BATCH, WAIT):
+                    for received in await reader.read(UNHEEDED_BATCH, UNHEEDED_READ_TIMEOUT_S):
                         _tell(received, listeners(), console)
                         after = received.sequence
             finally:

@@ -9,7 +9,7 @@ from typing import Any
 
 from heed import names
 from heed.core.events import Event
-from heed.local.assembly import workbench
+from heed.local.assembly import open_dev_server
 from heed.local.console import Console
 from heed.local.dev_server import DevServer
 from heed.settings import Settings
@@ -126,7 +126,7 @@ async def life(*paths: Path, folder: Path) -> AsyncIterator[Life]:
     """Agents from `paths`, with their state in `folder`."""
     stream = io.StringIO()
     console = Console(stream, timestamp, form="json")
-    async with workbench(paths, folder, console, Settings(), url=None, port=None) as bench:
+    async with open_dev_server(paths, folder, console, Settings(), url=None, port=None) as bench:
         yield Life(bench, stream)
 
 

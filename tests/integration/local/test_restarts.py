@@ -81,7 +81,7 @@ async def test_a_task_cut_off_by_a_stop_runs_again(benches: Benches, tmp_path: P
     await first.runner.start(work(job(counting(tmp_path))))
     await until(lambda: len(runs(tmp_path)) == 1, "it runs")
     await first.runner.close()
-    assert child.started(runs(tmp_path)[0]) is None
+    assert child.read_start_time(runs(tmp_path)[0]) is None
 
     second = benches()
     (tmp_path / "go").touch()
@@ -101,7 +101,7 @@ async def test_a_task_cut_off_by_a_crash_dies_with_it_and_runs_again(
     await until(lambda: len(runs(tmp_path)) == 1, "it runs")
     life.kill()
     life.wait()
-    await until(lambda: child.started(runs(tmp_path)[0]) is None, "the child died too")
+    await until(lambda: child.read_start_time(runs(tmp_path)[0]) is None, "the child died too")
 
     bench = benches()
     (tmp_path / "go").touch()
@@ -146,7 +146,7 @@ async def test_the_rest_of_a_dead_childs_group_is_known_by_its_task_file(
     )
     leader.wait()
     rest = int((tmp_path / "rest").read_text())
-    assert child.started(rest) is not None
+    assert child.read_start_time(rest) is not None
     _write_down(tmp_path, leader.pid, "1")
 
     bench = benches()
@@ -154,7 +154,7 @@ async def test_the_rest_of_a_dead_childs_group_is_known_by_its_task_file(
     await bench.runner.resume(["research-1"])
     await bench.end()
 
-    await until(lambda: child.started(rest) is None, "the rest of the group is gone")
+    await until(lambda: child.read_start_time(rest) is None, "the rest of the group is gone")
 
 
 async def test_survivors_are_found_where_there_is_no_proc(
@@ -198,9 +198,9 @@ async def test_cancelling_ends_the_children_and_removes_the_folder(bench: Bench,
     await bench.runner.cancel("research-1")
 
     assert not (bench.tasks / "research-1").exists()
-    assert child.started(runs(tmp_path)[0]) is None
+    assert child.read_start_time(runs(tmp_path)[0]) is None
     await until(
-        lambda: child.started(int((tmp_path / "child").read_text())) is None, "the grandchild is gone"
+        lambda: child.read_start_time(int((tmp_path / "child").read_text())) is None, "the grandchild is gone"
     )
     assert bench.ends == []
 
@@ -241,7 +241,7 @@ def _environment() -> dict[str, str]:
 def _survivor(folder: Path, start: str | None) -> "subprocess.Popen[bytes]":
     """A process that looks as if an earlier life had run it; with `start`, as if its id had been reused."""
     process = subprocess.Popen(["sleep", "300"], process_group=0)
-    _write_down(folder, process.pid, start or child.started(process.pid))
+    _write_down(folder, process.pid, start or child.read_start_time(process.pid))
     return process
 
 

@@ -16,14 +16,23 @@ from heed.cli.broker_url import BrokerChoice, broker_option
 from heed.cli.dead import redrive as redriving
 from heed.cli.dead.options import choice, complete_ids, filters, state_option
 from heed.cli.dead.redrive import RedriveReport
-from heed.cli.dead.render import HEADERS, details, row, show_letter, summary
-from heed.cli.output import BadInput, CliError, Form, failure_of, output_option, paint, show_data, show_table
-from heed.cli.prog_name import program
+from heed.cli.dead.render import TABLE_HEADERS, describe_letter, letter_row, show_letter, summarize_letter
+from heed.cli.output import (
+    BadInput,
+    CliError,
+    OutputFormat,
+    output_option,
+    paint,
+    show_data,
+    show_table,
+    to_cli_error,
+)
+from heed.cli.prog_name import program_name
 from heed.errors import HeedError
 from heed.settings import Settings
 from heed.util.clock import now
 
-SHOWN: Final = 20  # letters that a command which works on many tells of one by one
+MAX_SHOWN_LETTERS: Final = 20  # letters that a command which works on many tells of one by one
 T = TypeVar("T")
 
 
@@ -70,7 +79,7 @@ def list_letters(
     redriven: bool | None,
     limit: int,
     broker: BrokerChoice,
-    output: Form,
+    output: OutputFormat,
 ) -> None:
     """List dead letters, the newest last.
 
@@ -81,16 +90,16 @@ def list_letters(
       heed dead list --code TemplateFailed --limit 0 -o json
     """
     selection = _selection(namespace, agent, codes, redriven)
-    count, newest = _run(broker, lambda letters: redriving.newest(letters, selection, limit or None))
+    count, newest = _run(broker, lambda letters: redriving.newest_letters(letters, selection, limit or None))
     if output != "text":
-        show_data([summary(found) for found in newest], output)
+        show_data([summarize_letter(found) for found in newest], output)
         return
     if newest:
         at = now()
-        show_table(HEADERS, [row(found, at) for found in newest])
+        show_table(TABLE_HEADERS, [letter_row(found, at) for found in newest])
     hidden = count - len(newest)
     more = f"; {hidden} older ones are not shown, --limit 0 shows all" if hidden else ""
-    following = f"\n{program()} dead show ID says what is in one" if newest else ""
+    following = f"\n{program_name()} dead show ID says what is in one" if newest else ""
     click.echo(f"{_letters(count)}{more}{following}", err=True)
 
 
@@ -98,7 +107,7 @@ def list_letters(
 @click.argument("id_", metavar="ID", type=click.IntRange(min=1), shell_complete=complete_ids)
 @broker_option
 @output_option
-def show(id_: int, broker: BrokerChoice, output: Form) -> None:
+def show(id_: int, broker: BrokerChoice, output: OutputFormat) -> None:
     """Show the dead letter ID in full: its cause, its event, and what can be done about it.
 
     \b
@@ -112,7 +121,7 @@ def show(id_: int, broker: BrokerChoice, output: Form) -> None:
     if output == "text":
         show_letter(found, now())
     else:
-        show_data(details(found), output)
+        show_data(describe_letter(found), output)
 
 
 @dead.command()
@@ -128,7 +137,7 @@ def redrive(
     agent: str | None,
     codes: Sequence[str],
     broker: BrokerChoice,
-    output: Form,
+    output: OutputFormat,
 ) -> None:
     """Have Agents decide their letters again.
 
@@ -172,7 +181,7 @@ def drop(
     redriven: bool | None,
     yes: bool,
     broker: BrokerChoice,
-    output: Form,
+    output: OutputFormat,
 ) -> None:
     """Delete dead letters for good. Asks before, unless told --yes.
 
@@ -184,7 +193,7 @@ def drop(
     """
     _check_choice(ids, everything)
     selection = _selection(namespace, agent, codes, redriven)
-    found, missing = _run(broker, lambda letters: redriving.droppable(letters, selection, ids))
+    found, missing = _run(broker, lambda letters: redriving.droppable_letters(letters, selection, ids))
     if found and not dry_run:
         _confirm(len(found), yes=yes)
         _run(broker, lambda letters: redriving.drop(letters, found))
@@ -205,12 +214,12 @@ def _run(broker: BrokerChoice, work: Callable[[DeadLetterStore], Awaitable[T]]) 
             return await work(DeadLetterStore(connection))
         finally:
             await connection.close()
-            redriving.progress(None)
+            redriving.show_progress(None)
 
     try:
         return asyncio.run(run(broker.find().settings))
     except HeedError as error:
-        raise failure_of(error) from None
+        raise to_cli_error(error) from None
 
 
 def _selection(
@@ -224,7 +233,8 @@ def _selection(
 
 def _check_choice(ids: Sequence[int], everything: bool) -> None:
     if bool(ids) == everything:
-        remedy = f"--id ID (`{program()} dead list` shows the ids), or --all, with -n, --agent and --code to narrow it"
+        ids_from = f"`{program_name()} dead list` shows the ids"
+        remedy = f"--id ID ({ids_from}), or --all, with -n, --agent and --code to narrow it"
         raise click.UsageError(f"{'Not both: s' if ids else 'S'}ay which letters: {remedy}")
 
 
@@ -240,13 +250,13 @@ def _show_told(told: Sequence[RedriveReport]) -> None:
     """Each of a few letters, then how many there are of each kind; what is bad goes to standard error."""
     good = [item for item in told if not item.is_bad]
     bad = [item for item in told if item.is_bad]
-    for item in good if len(good) <= SHOWN else ():
+    for item in good if len(good) <= MAX_SHOWN_LETTERS else ():
         click.echo(str(item))
-    for item in bad[:SHOWN]:
+    for item in bad[:MAX_SHOWN_LETTERS]:
         click.echo(paint(str(item), "red"), err=True)
-    if len(bad) > SHOWN:
-        click.echo(paint(f"… and {len(bad) - SHOWN} more; -o json tells all", "red"), err=True)
-    if len(told) > SHOWN:
+    if len(bad) > MAX_SHOWN_LETTERS:
+        click.echo(paint(f"… and {len(bad) - MAX_SHOWN_LETTERS} more; -o json tells all", "red"), err=True)
+    if len(told) > MAX_SHOWN_LETTERS:
         counts = Counter(item.outcome for item in told)
         click.echo(", ".join(f"{count} {redriving.OUTCOMES[outcome]}" for outcome, count in counts.items()))
     if any(item.outcome == "failed" for item in told):

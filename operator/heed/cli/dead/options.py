@@ -19,10 +19,10 @@ from heed.cli.broker_url import BrokerChoice, find_broker
 from heed.cli.output import Command
 from heed.settings import Settings
 
-COMPLETION_TIMEOUT: Final = "HEED_COMPLETION_TIMEOUT"
+COMPLETION_TIMEOUT_VARIABLE: Final = "HEED_COMPLETION_TIMEOUT"
 """The variable with the seconds that the broker has to answer when somebody presses Tab."""
 COMPLETION_TIMEOUT_S: Final = 2.0
-NEWEST: Final = 500
+MAX_COMPLETED_LETTERS: Final = 500
 
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
@@ -111,12 +111,12 @@ def _newest(ctx: click.Context) -> list[DeadLetterEntry]:
 
 
 async def _find(settings: Settings) -> list[DeadLetterEntry]:
-    async with asyncio.timeout(float(os.environ.get(COMPLETION_TIMEOUT) or COMPLETION_TIMEOUT_S)):
+    async with asyncio.timeout(float(os.environ.get(COMPLETION_TIMEOUT_VARIABLE) or COMPLETION_TIMEOUT_S)):
         connection = await connect(settings, "heed completion", attempts=1)
         try:
             found: list[DeadLetterEntry] = []
             async for batch in DeadLetterStore(connection).find(DeadLetterFilter()):
-                found = [*found, *batch][-NEWEST:]
+                found = [*found, *batch][-MAX_COMPLETED_LETTERS:]
             return found
         finally:
             await connection.close()

@@ -17,10 +17,10 @@ from heed.bus.dead_letters import (
     RedriveOutcome,
     settled_outcome,
 )
-from heed.cli.dead.render import line
-from heed.cli.prog_name import program
+from heed.cli.dead.render import one_line
+from heed.cli.prog_name import program_name
 
-BATCH: Final = 500
+REDRIVE_BATCH: Final = 500
 OUTCOMES: Final = {
     "redriven": "redriven",
     "already": "redriven before",
@@ -49,9 +49,9 @@ class RedriveReport:
             "refused": f"cannot be redriven: {self.reason}",
             "failed": f"failed: {self.reason}",
             "planned": f"would be redriven, as an event of type {self.type}",
-            "missing": f"is not among the letters chosen from; `{program()} dead list` shows those that there are",
+            "missing": f"is not among the letters chosen from; `{program_name()} dead list` shows those that there are",
         }
-        return line(f"letter {self.id}{f' of {self.agent}' if self.agent else ''}: {said[self.outcome]}")
+        return one_line(f"letter {self.id}{f' of {self.agent}' if self.agent else ''}: {said[self.outcome]}")
 
     @property
     def is_bad(self) -> bool:
@@ -59,7 +59,7 @@ class RedriveReport:
         return self.outcome in ("refused", "failed", "missing")
 
 
-async def newest(
+async def newest_letters(
     letters: DeadLetterStore, selection: DeadLetterFilter, limit: int | None
 ) -> tuple[int, list[DeadLetterEntry]]:
     """How many letters there are, and the newest ones, which come last."""
@@ -86,13 +86,13 @@ async def redrive(
         else:
             outcomes = await letters.redrive(batch, sent)
         told += map(_told, outcomes)
-        progress(len(told))
+        show_progress(len(told))
         if any(outcome.state == "failed" for outcome in outcomes):
             break
     return told
 
 
-async def droppable(
+async def droppable_letters(
     letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int]
 ) -> tuple[list[tuple[int, int | None]], list[RedriveReport]]:
     """The letters of a selection that may be dropped, each with its mark; and what of `ids` there is not."""
@@ -107,10 +107,10 @@ async def droppable(
 
 async def drop(letters: DeadLetterStore, found: Sequence[tuple[int, int | None]]) -> None:
     """Delete letters, each with its mark."""
-    for start in range(0, len(found), BATCH):
-        batch = found[start : start + BATCH]
+    for start in range(0, len(found), REDRIVE_BATCH):
+        batch = found[start : start + REDRIVE_BATCH]
         await letters.drop(chain((id_ for id_, _ in batch), (mark for _, mark in batch if mark)))
-        progress(start + len(batch))
+        show_progress(start + len(batch))
 
 
 async def _chosen(
@@ -126,8 +126,8 @@ async def _chosen(
         async for batch in letters.find(selection, payloads=payloads):
             yield batch
     wanted = sorted(set(ids))
-    for start in range(0, len(wanted), BATCH):
-        part = wanted[start : start + BATCH]
+    for start in range(0, len(wanted), REDRIVE_BATCH):
+        part = wanted[start : start + REDRIVE_BATCH]
         found = dict(zip(part, await letters.get(part), strict=True))
         there = [item for item in found.values() if item and selection.holds(item.letter, item.mark)]
         told += [
@@ -143,7 +143,7 @@ def _told(outcome: RedriveOutcome) -> RedriveReport:
     return RedriveReport(letter.id, agent, letter.type, outcome.state, outcome.sequence, outcome.reason)
 
 
-def progress(count: int | None) -> None:
+def show_progress(count: int | None) -> None:
     """Tell somebody at a terminal how far it has come; None when it is over."""
     if sys.stderr.isatty():
         click.echo("\r\x1b[K" if count is None else f"\r{count} letters …", nl=False, err=True)

@@ -13,32 +13,32 @@ from heed.bus.codec.cloudevents import decode, event_to_json
 from heed.bus.codec.dead_letter import HEADER_LOST, OriginalMessage, original_message
 from heed.bus.dead_letters import DeadLetterEntry
 from heed.cli.output import paint
-from heed.cli.prog_name import program
+from heed.cli.prog_name import program_name
 from heed.core.events import Event, MalformedMessage
 from heed.util.terminal import visible
 
-HEADERS: Final = ("ID", "AGE", "AGENT", "TYPE", "CODE", "HANDLER", "ATTEMPT", "REDRIVEN")
-MAX_SHOWN: Final = 10_000  # characters of one event's data in front of people
+TABLE_HEADERS: Final = ("ID", "AGE", "AGENT", "TYPE", "CODE", "HANDLER", "ATTEMPT", "REDRIVEN")
+MAX_SHOWN_CHARS: Final = 10_000  # characters of one event's data in front of people
 _WIDTH: Final = 16
 
 
-def row(found: DeadLetterEntry, now: datetime) -> list[str]:
+def letter_row(found: DeadLetterEntry, now: datetime) -> list[str]:
     """The cells of a letter in a table."""
     letter, mark = found.letter, found.mark
     cells = (
         str(letter.id),
-        age(letter.at, now),
+        format_age(letter.at, now),
         f"{letter.namespace}/{letter.agent}",
         letter.type or "?",
         letter.cause("Code") or "?",
         letter.cause("Handler") or "-",
         str(letter.attempt),
-        f"{age(mark.at, now)} ago" if mark else "-",
+        f"{format_age(mark.at, now)} ago" if mark else "-",
     )
-    return [line(cell) for cell in cells]
+    return [one_line(cell) for cell in cells]
 
 
-def summary(found: DeadLetterEntry) -> dict[str, Any]:
+def summarize_letter(found: DeadLetterEntry) -> dict[str, Any]:
     """A letter for machines, without what is in it."""
     letter, mark = found.letter, found.mark
     return {
@@ -60,10 +60,15 @@ def summary(found: DeadLetterEntry) -> dict[str, Any]:
     }
 
 
-def details(found: DeadLetterEntry) -> dict[str, Any]:
+def describe_letter(found: DeadLetterEntry) -> dict[str, Any]:
     """A letter for machines, in full. What cannot be read as an event is there as it came."""
     event, original = _read(found)
-    document: dict[str, Any] = {**summary(found), "task": _task(found), "event": None, "malformed": None}
+    document: dict[str, Any] = {
+        **summarize_letter(found),
+        "task": _task(found),
+        "event": None,
+        "malformed": None,
+    }
     if isinstance(event, Event):
         return {**document, "event": event_to_json(event)}
     document["malformed"] = {"code": event.code, "message": event.message}
@@ -75,7 +80,9 @@ def details(found: DeadLetterEntry) -> dict[str, Any]:
 def show_letter(found: DeadLetterEntry, now: datetime) -> None:
     """Print a letter in full, for people."""
     letter, (event, original) = found.letter, _read(found)
-    click.echo(paint(f"Dead letter {letter.id} of {line(f'{letter.namespace}/{letter.agent}')}", bold=True))
+    click.echo(
+        paint(f"Dead letter {letter.id} of {one_line(f'{letter.namespace}/{letter.agent}')}", bold=True)
+    )
     _section("Cause", _cause(found, now))
     if isinstance(event, Event):
         attributes = {
@@ -92,7 +99,7 @@ def show_letter(found: DeadLetterEntry, now: datetime) -> None:
     click.echo(f"\n{_next(found)}")
 
 
-def age(time: str, now: datetime) -> str:
+def format_age(time: str, now: datetime) -> str:
     """How long ago an RFC 3339 time was, in its largest unit; `?` where it is none."""
     try:
         seconds = int((now - datetime.fromisoformat(time).astimezone(UTC)).total_seconds())
@@ -104,7 +111,7 @@ def age(time: str, now: datetime) -> str:
     return f"{max(0, seconds)}s"
 
 
-def line(text: str) -> str:
+def one_line(text: str) -> str:
     """Text from outside as a part of one line."""
     return visible(text).replace("\t", "\\t").replace("\n", "\\n")
 
@@ -129,7 +136,7 @@ def _cause(found: DeadLetterEntry, now: datetime) -> Iterator[tuple[str, Any]]:
     yield "attempt", letter.attempt
     yield "event", f"{names.STREAM} {letter.cause('Sequence')} on {letter.cause('Subject')}"
     yield "time", letter.cause("Time")
-    yield "letter", f"{letter.at} ({age(letter.at, now)} ago)"
+    yield "letter", f"{letter.at} ({format_age(letter.at, now)} ago)"
     yield "redriven", f"as {names.STREAM} {mark.sequence} at {mark.at}" if mark else "no"
 
 
@@ -137,13 +144,13 @@ def _section(title: str, pairs: Iterable[tuple[str, Any]]) -> None:
     click.echo(f"\n{paint(title, bold=True)}")
     for name, value in pairs:
         if value is not None:
-            click.echo(f"  {line(name):<{_WIDTH}}  {line(str(value))}")
+            click.echo(f"  {one_line(name):<{_WIDTH}}  {one_line(str(value))}")
 
 
 def _block(title: str, text: str) -> None:
     click.echo(f"\n{paint(title, bold=True)}")
-    rest = len(text) - MAX_SHOWN
-    for part in visible(text[:MAX_SHOWN]).split("\n"):
+    rest = len(text) - MAX_SHOWN_CHARS
+    for part in visible(text[:MAX_SHOWN_CHARS]).split("\n"):
         click.echo(f"  {part}".rstrip())
     if rest > 0:
         click.echo(f"  … {rest} more characters; -o json shows all")
@@ -157,7 +164,7 @@ def _data(value: Any) -> str:
         try:
             return value.decode() or "none"
         except UnicodeDecodeError:
-            return f"{len(value)} bytes: {value[:MAX_SHOWN].hex(' ')}"
+            return f"{len(value)} bytes: {value[:MAX_SHOWN_CHARS].hex(' ')}"
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
@@ -166,7 +173,7 @@ def _data(value: Any) -> str:
 def _next(found: DeadLetterEntry) -> str:
     letter = found.letter
     if found.mark is not None:
-        return f"It was redriven already. {program()} dead drop --id {letter.id} removes it."
+        return f"It was redriven already. {program_name()} dead drop --id {letter.id} removes it."
     if letter.refusal is not None:
         return f"It cannot be redriven: {letter.refusal}."
-    return f"When its cause is mended: {program()} dead redrive --id {letter.id}"
+    return f"When its cause is mended: {program_name()} dead redrive --id {letter.id}"

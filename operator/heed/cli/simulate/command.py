@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from heed.cli.manifest_files import STDIN, load_agents
-from heed.cli.output import BadInput, CliError, Form, inline, output_option, paint, show_data
+from heed.cli.output import BadInput, CliError, OutputFormat, inline_json, output_option, paint, show_data
 from heed.cli.simulate.render import narrate
 from heed.cli.simulate.scenario import option_rules, read_events, read_expectation, read_script
 from heed.core.compiler.program import Program
@@ -43,7 +43,7 @@ from heed.util.terminal import visible
 @click.option("--shuffle", metavar="SEED", help="Store waiting messages in another order, fixed by any SEED.")
 @click.option("--until", type=click.IntRange(min=0), metavar="N", help="Stop after N messages of the stream.")
 @output_option
-def simulate(events: str, filenames: Sequence[str], output: Form, **options: Any) -> None:
+def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **options: Any) -> None:
     """Let Agents decide the events in EVENTS (a file, or - for standard input), without cluster or broker.
 
     EVENTS holds one CloudEvent per line, as JSON. Only `type` is needed: a missing id becomes line-<n>, the source
@@ -169,7 +169,7 @@ def _events(count: int) -> str:
     return "1 event was" if count == 1 else f"{count} events were"
 
 
-def _show_check(differences: Sequence[Mismatch], output: Form) -> None:
+def _show_check(differences: Sequence[Mismatch], output: OutputFormat) -> None:
     """Say which expectations were not met, if any; on standard error where the output is for machines."""
     err = output != "text"
     if not differences:
@@ -184,4 +184,4 @@ def _show_check(differences: Sequence[Mismatch], output: Form) -> None:
 
 
 def _value(value: Any) -> str:
-    return "nothing" if value is NOTHING else inline(value)
+    return "nothing" if value is NOTHING else inline_json(value)

@@ -8,13 +8,13 @@ from typing import Any, Final
 import click
 
 from heed.api.agent import job_containers
-from heed.cli.output import inline, paint, show_table
+from heed.cli.output import inline_json, paint, show_table
 from heed.util.terminal import visible
 
 Json = Mapping[str, Any]
 
-WIDTH: Final = 300  # characters of a value, where the terminal is not wider
-SHORT: Final = 100  # characters of a command
+MAX_VALUE_CHARS: Final = 300  # characters of a value, where the terminal is not wider
+MAX_COMMAND_CHARS: Final = 100  # characters of a command
 _COLOURS: Final = {"handled": "green", "deadLettered": "red"}
 _ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)"}
 _COLUMNS: Final = {
@@ -80,12 +80,12 @@ def _command(spec: Any) -> str:
     image = containers[0].get("image")
     text = " ".join([*([f"{image}:"] if isinstance(image, str) else []), *map(shlex.quote, words)])
     text = visible(text.replace("\n", "⏎"))
-    return text if len(text) <= SHORT else text[: SHORT - 1] + "…"
+    return text if len(text) <= MAX_COMMAND_CHARS else text[: MAX_COMMAND_CHARS - 1] + "…"
 
 
 def _brief(value: Any) -> str:
     """A value in one line, which a terminal that is wider shows more of."""
-    return inline(value, max(WIDTH, shutil.get_terminal_size().columns))
+    return inline_json(value, max(MAX_VALUE_CHARS, shutil.get_terminal_size().columns))
 
 
 def _words(value: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn, TypeVar
 
 from heed import names
 from heed.api.manifest.yaml import YamlError, YamlTree, read_documents
-from heed.cli.manifest_files import read_text, shown
+from heed.cli.manifest_files import read_text, source_name
 from heed.cli.output import BadInput
 from heed.core.cel.template import Template
 from heed.core.codec.cloudevents_json import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRIBUTES, event_from_json
@@ -37,7 +37,7 @@ def read_events(source: str, programs: Sequence[Program], namespace: str) -> lis
     """The events of a file of JSON lines; blank lines and # comments are skipped. Raises BadInput with file:line."""
     lines = _text(source).split("\n")
     return [
-        _message(line, f"{shown(source)}:{number}", number, programs, namespace)
+        _message(line, f"{source_name(source)}:{number}", number, programs, namespace)
         for number, line in enumerate(map(str.strip, lines), 1)
         if line and not line.startswith("#")
     ]
@@ -139,7 +139,7 @@ def read_script(source: str, tasks: Sequence[str], events: Collection[str]) -> l
     tree = _document(source)
     rules = _located(source, tree, lambda: parse_script(tree.value, tasks, events))
     for rule in rules:
-        rule.path = f"{shown(source)}:{tree.line_of(rule.path)}: {rule.path}"
+        rule.path = f"{source_name(source)}:{tree.line_of(rule.path)}: {rule.path}"
     return rules
 
 
@@ -154,9 +154,9 @@ def _document(source: str) -> YamlTree:
     try:
         trees = read_documents(_text(source))
     except YamlError as error:
-        _refuse(Problem(f"{shown(source)}:{error.line}:{error.column}", error.message, error.remedy))
+        _refuse(Problem(f"{source_name(source)}:{error.line}:{error.column}", error.message, error.remedy))
     if len(trees) != 1:
-        _refuse(Problem(shown(source), f"holds {len(trees)} documents", "it has to hold one"))
+        _refuse(Problem(source_name(source), f"holds {len(trees)} documents", "it has to hold one"))
     return trees[0]
 
 
@@ -167,7 +167,7 @@ def _located(source: str, tree: YamlTree, parse_: Callable[[], T]) -> T:
         _refuse(
             *(
                 Problem(
-                    f"{shown(source)}:{tree.line_of(item.path)}: {item.path or 'document'}",
+                    f"{source_name(source)}:{tree.line_of(item.path)}: {item.path or 'document'}",
                     item.message,
                     item.remedy,
                 )

@@ -16,12 +16,24 @@ from heed.core.effects import TaskWork
 from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT, MAX_MESSAGE_BYTES, REASON_INVALID
 from heed.errors import TaskRefused
 from heed.local.process.child import Process, end_group, spawn
-from heed.local.process.output import Line, pipe
+from heed.local.process.output import Line, open_pipe
 
-INHERITED: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "VIRTUAL_ENV")
-DEFAULTS: Final = {"PYTHONUNBUFFERED": "1"}  # what is written shows at once, though it goes to no terminal
-NOT_FOUND: Final = 127
-NOT_RUNNABLE: Final = 126
+INHERITED_VARIABLES: Final = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+)
+DEFAULT_ENVIRONMENT: Final = {
+    "PYTHONUNBUFFERED": "1"
+}  # what is written shows at once, though it goes to no terminal
+EXIT_NOT_FOUND: Final = 127
+EXIT_NOT_RUNNABLE: Final = 126
 
 _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
@@ -46,7 +58,7 @@ class AttemptOutcome:
     errors: str
 
 
-def plan(
+def plan_attempt(
     work: TaskWork, base: Path, contract: Mapping[str, str], inherited: Mapping[str, str]
 ) -> AttemptPlan:
     """The command, environment and limits of a job. `contract` are its HEED_* variables. Raises TaskRefused."""
@@ -71,8 +83,8 @@ def plan(
         argv=tuple(_expand(part, own) for part in command),
         directory=base / _text(container.get("workingDir") or ".", f"{at}.workingDir"),
         environment={
-            **DEFAULTS,
-            **{key: value for key, value in inherited.items() if key in INHERITED},
+            **DEFAULT_ENVIRONMENT,
+            **{key: value for key, value in inherited.items() if key in INHERITED_VARIABLES},
             **own,
         },
         backoff_limit=DEFAULT_BACKOFF_LIMIT if backoff is None else backoff,
@@ -113,7 +125,7 @@ def _environment(container: dict[str, Any], at: str, contract: Mapping[str, str]
     return own
 
 
-NO_IMAGE: Final = (
+NO_IMAGE_HINT: Final = (
     "; heed dev uses no image, it runs the command of this machine: install it here, or name its path"
 )
 _NO_SOURCES: Final = "heed dev has no cluster to take it from; give a plain value while developing"
@@ -154,18 +166,18 @@ def _expand(text: str, variables: Mapping[str, str]) -> str:
     return _REFERENCE.sub(replaced, text)
 
 
-async def attempt(plan: AttemptPlan, started: Callable[[Process], None], line: Line) -> AttemptOutcome:
+async def run_attempt(plan: AttemptPlan, started: Callable[[Process], None], line: Line) -> AttemptOutcome:
     """Run the command once. Nothing of its process group is left afterwards, also not when this is cancelled."""
     tail: deque[str] = deque()
     async with AsyncExitStack() as stack:
-        out = await stack.enter_async_context(pipe(line))
-        err = await stack.enter_async_context(pipe(lambda text: _keep(tail, text, line)))
+        out = await stack.enter_async_context(open_pipe(line))
+        err = await stack.enter_async_context(open_pipe(lambda text: _keep(tail, text, line)))
         try:
             process = await spawn(plan.argv, plan.directory, plan.environment, out.writing, err.writing)
         except OSError as error:
-            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+            code = EXIT_NOT_FOUND if isinstance(error, FileNotFoundError) else EXIT_NOT_RUNNABLE
             message = f"{error.strerror}: {error.filename or plan.argv[0]}"
-            return AttemptOutcome(code, f"{message}{NO_IMAGE}" if _is_missing(error, plan) else message)
+            return AttemptOutcome(code, f"{message}{NO_IMAGE_HINT}" if _is_missing(error, plan) else message)
         try:
             started(process)
             code = await process.wait()

@@ -18,7 +18,7 @@ from typing import Final
 
 PROC = Path("/proc")
 PR_SET_PDEATHSIG: Final = 1
-GRACE: Final = 1.0  # seconds between SIGTERM and SIGKILL
+KILL_GRACE_S: Final = 1.0  # seconds between SIGTERM and SIGKILL
 
 Process = asyncio.subprocess.Process
 
@@ -31,7 +31,7 @@ def _prctl() -> Callable[[int, int], int] | None:
     return lambda option, value: int(function(option, value, 0, 0, 0))
 
 
-def tied_to_us(number: int = signal.SIGKILL) -> Callable[[], None] | None:
+def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None] | None:
     """A `preexec_fn` that has the kernel send `number` to the child when we die. None where no kernel does that."""
     prctl, parent = _prctl(), os.getpid()
     if prctl is None:
@@ -57,7 +57,7 @@ async def spawn(
         stdout=out,
         stderr=err,
         process_group=0,
-        preexec_fn=tied_to_us(),
+        preexec_fn=die_with_parent(),
     )
 
 
@@ -67,7 +67,7 @@ def signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-async def end_group(process: Process, grace: float = GRACE) -> None:
+async def end_group(process: Process, grace: float = KILL_GRACE_S) -> None:
     """End a child and whatever is left of its group: SIGTERM where the child still runs, then SIGKILL."""
     try:
         if process.returncode is None:
@@ -80,7 +80,7 @@ async def end_group(process: Process, grace: float = GRACE) -> None:
     await process.wait()
 
 
-def started(pid: int) -> str | None:
+def read_start_time(pid: int) -> str | None:
     """When a process started, in the system's own notation; with the pid, its identity. None where it is gone."""
     if PROC.is_dir():
         fields = _stat(pid)
@@ -96,7 +96,7 @@ def end_leftovers(pid: int, start: str | None, marker: str) -> bool:
 
     Returns whether there was one.
     """
-    leader = start is not None and started(pid) == start
+    leader = start is not None and read_start_time(pid) == start
     if not leader and not any(_marked(member, marker) for member in _members(pid)):
         return False
     signal_group(pid, signal.SIGKILL)

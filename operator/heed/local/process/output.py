@@ -12,8 +12,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-LINE_LIMIT: Final = 16 * 1024  # characters of one line; longer ones are handed on in pieces
-DRAIN: Final = 0.5  # seconds to read what a finished child has written
+MAX_LINE_CHARS: Final = 16 * 1024  # characters of one line; longer ones are handed on in pieces
+DRAIN_TIMEOUT_S: Final = 0.5  # seconds to read what a finished child has written
 
 Line = Callable[[str], None]
 
@@ -32,7 +32,7 @@ class OutputPipe:
 
 
 @asynccontextmanager
-async def pipe(line: Line) -> AsyncIterator[OutputPipe]:
+async def open_pipe(line: Line) -> AsyncIterator[OutputPipe]:
     """A pipe whose lines go to `line`. On leaving, everything written before has been handed on."""
     reading, writing = os.pipe()
     ours, stream = OutputPipe(writing), asyncio.StreamReader()
@@ -45,7 +45,7 @@ async def pipe(line: Line) -> AsyncIterator[OutputPipe]:
     finally:
         ours.shut()
         try:
-            await asyncio.wait({reader}, timeout=DRAIN)
+            await asyncio.wait({reader}, timeout=DRAIN_TIMEOUT_S)
         finally:
             reader.cancel()
             transport.close()
@@ -54,11 +54,11 @@ async def pipe(line: Line) -> AsyncIterator[OutputPipe]:
 
 async def _lines(stream: asyncio.StreamReader, line: Line) -> None:
     decoder, rest = codecs.getincrementaldecoder("utf-8")("replace"), ""
-    while chunk := await stream.read(LINE_LIMIT):
+    while chunk := await stream.read(MAX_LINE_CHARS):
         *whole, rest = (rest + decoder.decode(chunk)).split("\n")
         for text in whole:
             line(text.removesuffix("\r"))
-        if len(rest) > LINE_LIMIT:
+        if len(rest) > MAX_LINE_CHARS:
             line(rest)
             rest = ""
     if rest:

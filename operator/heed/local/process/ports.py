@@ -8,39 +8,39 @@ from pathlib import Path
 from typing import Any, Final
 
 LOOPBACK: Final = "127.0.0.1"
-ANY: Final = -1  # as nats-server understands it
-NEARBY: Final = 50  # ports after the usual one that are tried before just any
-ANSWER: Final = 1.0  # seconds that a server has to say who it is
+ANY_PORT: Final = -1  # as nats-server understands it
+NEARBY_PORTS: Final = 50  # ports after the usual one that are tried before just any
+PORT_REPLY_TIMEOUT_S: Final = 1.0  # seconds that a server has to say who it is
 _COMMAND: Final = 120  # characters of a command line
 _PROC: Final = Path("/proc")
 _LISTENS: Final = "0A"
 
 
-def wanted(folder: Path, port: int) -> Iterator[int]:
+def candidate_ports(folder: Path, port: int) -> Iterator[int]:
     """The ports for a folder's broker, the best one first: its last one, the usual one, those after it, any.
 
     Not all of them are free.
     """
-    yield (first := remembered(folder) or port)
-    yield from (other for other in range(port, port + NEARBY) if other != first)
-    yield ANY
+    yield (first := read_last_port(folder) or port)
+    yield from (other for other in range(port, port + NEARBY_PORTS) if other != first)
+    yield ANY_PORT
 
 
-def remembered(folder: Path) -> int | None:
+def read_last_port(folder: Path) -> int | None:
     """The port that the folder's broker had last."""
     with suppress(OSError, ValueError):
         return int((folder / "port").read_text(encoding="ascii"))
     return None
 
 
-def remember(folder: Path, port: int) -> None:
+def save_last_port(folder: Path, port: int) -> None:
     """Let the folder's broker have this port again next time."""
     (folder / "port").write_text(f"{port}\n", encoding="ascii")
 
 
-def is_free(port: int) -> bool:
+def is_port_free(port: int) -> bool:
     """Whether a server could listen there now."""
-    if port == ANY:
+    if port == ANY_PORT:
         return True
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
@@ -52,8 +52,8 @@ def is_free(port: int) -> bool:
 
 def server_info(port: int, host: str = LOOPBACK) -> Mapping[str, Any] | None:
     """What a NATS server at that port says of itself; None where none answers."""
-    with suppress(OSError, ValueError), socket.create_connection((host, port), ANSWER) as wire:
-        wire.settimeout(ANSWER)
+    with suppress(OSError, ValueError), socket.create_connection((host, port), PORT_REPLY_TIMEOUT_S) as wire:
+        wire.settimeout(PORT_REPLY_TIMEOUT_S)
         with wire.makefile("rb") as lines:
             word, _, said = lines.readline(65_536).partition(b" ")
             found = json.loads(said) if word == b"INFO" else None
@@ -61,7 +61,7 @@ def server_info(port: int, host: str = LOOPBACK) -> Mapping[str, Any] | None:
     return None
 
 
-def holder_of(port: int) -> str:
+def find_holder(port: int) -> str:
     """Who listens on a port, as far as this process may know: the process, and what kind of server it is."""
     info, process = server_info(port), _listener(port)
     server = f'a NATS server named "{info.get("server_name", "?")}"' if info else ""

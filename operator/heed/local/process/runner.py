@@ -31,8 +31,8 @@ from heed.core.tasks.job_contract import (
     task_environment,
 )
 from heed.errors import TaskRefused, TaskUnavailable
-from heed.local.process.attempt import AttemptOutcome, AttemptPlan, attempt, plan
-from heed.local.process.task_dir import TaskDir, storing
+from heed.local.process.attempt import AttemptOutcome, AttemptPlan, plan_attempt, run_attempt
+from heed.local.process.task_dir import TaskDir, translate_disk_errors
 from heed.settings import DEFAULT_NATS_URL
 from heed.util.backoff import Backoff
 from heed.util.clock import loop_time
@@ -40,8 +40,10 @@ from heed.util.clock import loop_time
 log = logging.getLogger("heed.local")
 
 ATTEMPT_BACKOFF: Final = Backoff(first_s=0.1, last_s=5.0)
-SWEEP_EVERY: Final = 60.0  # seconds
-SWEEP_FLOOR: Final = 600  # seconds that an end is kept at least: its Agent may not have it in its ledger yet
+END_SWEEP_INTERVAL_S: Final = 60.0  # seconds
+MIN_END_RETENTION_S: Final = (
+    600  # seconds that an end is kept at least: its Agent may not have it in its ledger yet
+)
 
 Output = Callable[[str, str], None]
 
@@ -51,7 +53,7 @@ def default_slots() -> asyncio.Semaphore:
     return asyncio.Semaphore((os.cpu_count() or 1) * 2)
 
 
-def inherited() -> dict[str, str]:
+def inherited_environment() -> dict[str, str]:
     """Our environment, with the programs beside our interpreter found last, as in an activated venv."""
     path = os.pathsep.join(filter(None, (os.environ.get("PATH"), str(Path(sys.executable).parent))))
     return {**os.environ, "PATH": path}
@@ -146,7 +148,7 @@ class ProcessRunner:
         )
         if work.publish is not None:
             contract |= broker_environment(work, self._nats_url, None)
-        planned = plan(work, self._base, contract, inherited())
+        planned = plan_attempt(work, self._base, contract, inherited_environment())
         folder.end_leftovers()
         folder.prepare(work)
         task = asyncio.create_task(self._run(work, planned, folder), name=f"task {work.id}")
@@ -184,7 +186,7 @@ class ProcessRunner:
                 line(f"heed: not honoured outside a cluster: {', '.join(planned.ignored)}")
             for tried in itertools.count():
                 folder.result_file.write_bytes(b"")
-                outcome = await attempt(planned, folder.begin, line)
+                outcome = await run_attempt(planned, folder.begin, line)
                 text = self._answer(work.id, folder, line)
                 if outcome.exit_code == 0:
                     return TaskEnd(
@@ -231,10 +233,10 @@ class ProcessRunner:
         clock = loop_time()
         if clock < self._next_sweep:
             return
-        self._next_sweep = clock + SWEEP_EVERY
+        self._next_sweep = clock + END_SWEEP_INTERVAL_S
         now, kept = self._now(), {*keep, *self._running}
-        with storing(str(self._root)):
+        with translate_disk_errors(str(self._root)):
             folders = [TaskDir(path) for path in self._root.iterdir()] if self._root.is_dir() else []
         for folder in folders:
-            if folder.path.name not in kept and folder.expired(now, SWEEP_FLOOR):
+            if folder.path.name not in kept and folder.expired(now, MIN_END_RETENTION_S):
                 folder.remove()

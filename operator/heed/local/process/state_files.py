@@ -28,7 +28,7 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def lock(path: Path) -> int | None:
+def lock_file(path: Path) -> int | None:
     """Lock a file and return its descriptor, or None where it is locked. Who inherits the descriptor holds on to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -41,9 +41,9 @@ def lock(path: Path) -> int | None:
 
 
 @contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Hold a folder for this process, and keep it out of git. Raises InvalidSettings where another one holds it."""
-    descriptor = lock(folder / "lock")
+    descriptor = lock_file(folder / "lock")
     if descriptor is None:
         raise InvalidSettings(f"{folder}: another `heed dev` runs here; stop it, or give another --dir")
     try:

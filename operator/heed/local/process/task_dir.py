@@ -16,12 +16,12 @@ from pathlib import Path
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import ENV_TASK_FILE, task_document_json
 from heed.errors import TaskUnavailable
-from heed.local.process.child import Process, end_leftovers, started
+from heed.local.process.child import Process, end_leftovers, read_start_time
 from heed.local.process.state_files import read_json, write_atomically
 
 
 @contextmanager
-def storing(what: str) -> Iterator[None]:
+def translate_disk_errors(what: str) -> Iterator[None]:
     """Have a disk that is full or read-only be a reason to try again. Raises TaskUnavailable."""
     try:
         yield
@@ -52,7 +52,7 @@ class TaskDir:
 
     def prepare(self, work: TaskWork) -> None:
         """Write down what is to be run. Raises TaskUnavailable."""
-        with storing(str(self.path)):
+        with translate_disk_errors(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.task_file, task_document_json(work))
             write_atomically(self.path / "work.json", json.dumps(asdict(work)))
@@ -69,7 +69,7 @@ class TaskDir:
 
     def finish(self, end: TaskEnd) -> None:
         """Write down how the task ended. Raises TaskUnavailable."""
-        with storing(str(self.path)):
+        with translate_disk_errors(str(self.path)):
             write_atomically(self.path / "end.json", json.dumps(asdict(end)))
             (self.path / "pid.json").unlink(missing_ok=True)
 
@@ -83,7 +83,7 @@ class TaskDir:
 
     def begin(self, process: Process) -> None:
         """Write down which child runs, so that it is found again should we die."""
-        record = {"pid": process.pid, "start": started(process.pid)}
+        record = {"pid": process.pid, "start": read_start_time(process.pid)}
         write_atomically(self.path / "pid.json", json.dumps(record))
 
     def end_leftovers(self) -> None:
@@ -103,7 +103,7 @@ class TaskDir:
     def remove(self) -> None:
         """Remove it, and a child left behind. Raises TaskUnavailable."""
         self.end_leftovers()
-        with storing(str(self.path)):
+        with translate_disk_errors(str(self.path)):
             if self.path.exists():
                 shutil.rmtree(self.path)
 
