@@ -1,33 +1,39 @@
-"""Short ways to say "given a policy that …": specs become policies, grants, permissions and programs."""
+"""Short ways to say "given a policy that …": specs become policies, grants, types, permissions and programs."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from heed import names
 from heed.api.agent import AgentMetadata
-from heed.api.policy import AgentPolicy, EventGrant, parse_grant, parse_policy
+from heed.api.policy import (
+    AgentPolicy,
+    EventGrant,
+    EventType,
+    parse_event_type,
+    parse_grant,
+    parse_policy,
+)
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, resolve_permissions
 from heed.errors import InvalidManifest
-from tests.builders.agents import AGENT, NAMESPACE, manifest
-
-
-def document(kind: str, spec: Any, name: str = "it", namespace: str = NAMESPACE) -> dict[str, Any]:
-    """A manifest of one of Heed's kinds."""
-    metadata = {"name": name, "namespace": namespace}
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
+from tests.builders.agents import AGENT, ASKED, NAMESPACE, manifest
+from tests.builders.manifests import event_type_manifest, grant_manifest, policy_manifest
 
 
 def policy(name: str = "strict", namespace: str = NAMESPACE, **spec: Any) -> AgentPolicy:
     """A policy for all Agents of the namespace, unless it has a selector."""
-    return parse_policy(document(names.AGENT_POLICY, {"agentSelector": {}, **spec}, name, namespace))
+    return parse_policy(policy_manifest(name, namespace=namespace, **spec))
 
 
 def grant(namespace: str, *types: str, to: str = NAMESPACE) -> EventGrant:
     """A grant of a namespace's events to another namespace."""
-    spec = {"from": [{"namespace": to}], "types": list(types)}
-    return parse_grant(document(names.EVENT_GRANT, spec, "given", namespace))
+    return parse_grant(grant_manifest(*types, to=to, namespace=namespace))
+
+
+def event_type(schema: Any, type_: str = ASKED, **more: Any) -> EventType:
+    """An EventType of the namespace, named after its type if nothing else is said."""
+    facts = {"name": type_.replace(".", "-"), "created": "2026-01-01T00:00:00Z", **more}
+    return parse_event_type(event_type_manifest(schema, type_=type_, **facts))
 
 
 def allowed(*policies: AgentPolicy, grants: Sequence[EventGrant] = (), **labels: str) -> Permissions:

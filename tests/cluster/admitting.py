@@ -235,28 +235,6 @@ def broken() -> Manifest:
     return agent
 
 
-def policy(**spec: Any) -> Manifest:
-    """A policy for all Agents of its namespace."""
-    body = {"agentSelector": {}, **spec}
-    return {
-        "apiVersion": "heed.dev/v1alpha1",
-        "kind": "AgentPolicy",
-        "metadata": {"name": "strict"},
-        "spec": body,
-    }
-
-
-def event_type(schema: Manifest, *examples: Any, name: str = "asked") -> Manifest:
-    """A description of what is asked."""
-    spec = {"type": "com.example.question.asked", "schema": schema, "examples": list(examples)}
-    return {
-        "apiVersion": "heed.dev/v1alpha1",
-        "kind": "EventType",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-
-
 def apply(hook: Hook, manifest: Manifest, *options: str) -> str:
     """`kubectl apply`; returns what it prints. Raises KubectlError."""
     return hook.plane.kubectl(

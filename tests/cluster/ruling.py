@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any
 
 import yaml
@@ -10,39 +11,18 @@ import yaml
 from heed import names
 from heed.api.conditions import find_condition
 from heed.core.events import Event
+from tests.builders.manifests import event_type_manifest, grant_manifest, policy_manifest
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Stage
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE
 
-ASKED = "com.example.question.asked"
 ANSWERS = "com.example.question.*"
-
-
-def rule(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-    """A manifest."""
-    return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
-def policy(name: str, selector: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-    """An AgentPolicy, of all Agents if nothing else is said."""
-    return rule(names.AGENT_POLICY, name, agentSelector=selector or {}, **spec)
-
-
-def emissions(*patterns: str) -> list[dict[str, str]]:
-    """What may be emitted."""
-    return [{"type": pattern} for pattern in patterns]
-
-
-def grant(name: str, to: str, *types: str) -> dict[str, Any]:
-    """An EventGrant to a namespace."""
-    return rule(names.EVENT_GRANT, name, types=list(types), **{"from": [{"namespace": to}]})
-
-
-def event_type(name: str, type_: str = ASKED, *, mode: str = "Enforce", **schema: Any) -> dict[str, Any]:
-    """An EventType with a schema."""
-    return rule(names.EVENT_TYPE, name, type=type_, mode=mode, schema=schema)
+# kubectl is told the namespace
+policy = partial(policy_manifest, namespace=None)
+grant = partial(grant_manifest, namespace=None)
+event_type = partial(event_type_manifest, namespace=None)
 
 
 def listener(

@@ -24,13 +24,14 @@ from heed.api.conditions import find_condition
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
+from tests.builders.agents import ASKED
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
 from tests.cluster.operating import Stage
-from tests.cluster.ruling import ASKED, apply
+from tests.cluster.ruling import apply
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE
 from tests.ports import free_port

@@ -20,8 +20,6 @@ from tests.cluster.admitting import (
     apply,
     broken,
     denied,
-    event_type,
-    policy,
     researcher,
     stored,
     until_asked,
@@ -30,6 +28,7 @@ from tests.cluster.admitting import (
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.ruling import event_type, policy
 from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
@@ -171,7 +170,7 @@ def test_an_invalid_agent_can_be_mended(hook: Hook) -> None:
 
 
 def test_what_a_policy_forbids_is_refused_by_its_name(webhook: Hook) -> None:
-    apply(webhook, policy(emissions=[{"type": "com.example.question.answered"}]))
+    apply(webhook, policy(emissions=["com.example.question.answered"]))
 
     with pytest.raises(KubectlError) as error:
         apply(webhook, researcher())

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Stage, totals
-from tests.cluster.ruling import emissions, policy, ready
+from tests.cluster.ruling import policy, ready
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT
 from tests.patience import PATIENCE
@@ -27,7 +27,7 @@ def test_describe_shows_why_an_agent_is_not_ready_and_that_it_is_again(stage: St
     stage.apply(policy("strict", emissions=[]))
     ready(stage, "False", "PolicyViolation")
     told(stage, "Warning", "PolicyViolation")
-    stage.apply(policy("strict", emissions=emissions("com.example.>")))
+    stage.apply(policy("strict", emissions=["com.example.>"]))
     ready(stage, "True", "Subscribed")
     told(stage, "Normal", "Subscribed")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.builders.agents import ASKED
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Stage, totals
-from tests.cluster.ruling import ASKED, accepted, event_type, ready
+from tests.cluster.ruling import accepted, event_type, ready
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT
 from tests.patience import PATIENCE
@@ -29,7 +30,7 @@ def test_a_type_is_enforced_from_when_it_is_there_until_it_is_gone(stage: Stage)
     asked(stage, "moon", handled=1)
 
     # When its events get a type
-    stage.apply(event_type("asked", **LONG))
+    stage.apply(event_type(LONG, name="asked"))
     said(stage, "asked", "True", "Accepted")
 
     # Then what does not fit is dead-lettered
@@ -39,7 +40,7 @@ def test_a_type_is_enforced_from_when_it_is_there_until_it_is_gone(stage: Stage)
     assert "SchemaViolation" in letter.values()
 
     # And a change of its mode counts as well as its end
-    stage.apply(event_type("asked", mode="Warn", **LONG))
+    stage.apply(event_type(LONG, name="asked", mode="Warn"))
     said(stage, "asked", "True", "Accepted", generation=2)
     asked(stage, "moon", handled=3)
     assert totals(stage.status())["schemaWarnings"] == 1
@@ -50,10 +51,10 @@ def test_a_type_is_enforced_from_when_it_is_there_until_it_is_gone(stage: Stage)
 def test_of_two_types_for_the_same_events_the_older_one_counts(stage: Stage) -> None:
     # Given
     stage.apply(RESEARCHER)
-    stage.apply(event_type("long", **LONG))
+    stage.apply(event_type(LONG, name="long"))
     said(stage, "long", "True", "Accepted")
     eventually(lambda: seconds(stage, "long"), PATIENCE, what="another second")
-    stage.apply(event_type("short", **SHORT))
+    stage.apply(event_type(SHORT, name="short"))
 
     # Then
     conflict = said(stage, "short", "False", "Conflict")
@@ -69,13 +70,13 @@ def test_of_two_types_for_the_same_events_the_older_one_counts(stage: Stage) -> 
 
 def test_a_type_that_is_wrong_says_so_and_checks_nothing(stage: Stage) -> None:
     stage.apply(RESEARCHER)
-    stage.apply(event_type("asked", **{"$ref": "file:///etc/passwd"}))
+    stage.apply(event_type({"$ref": "file:///etc/passwd"}, name="asked"))
 
     wrong = said(stage, "asked", "False", "Invalid")
     assert "$ref" in wrong["message"]
     asked(stage, "moon", handled=1)
 
-    stage.apply(event_type("asked", **LONG))
+    stage.apply(event_type(LONG, name="asked"))
     said(stage, "asked", "True", "Accepted", generation=2)
     asked(stage, "moon", handled=1, dead=1)
 
@@ -91,7 +92,7 @@ def test_a_type_that_nests_too_deep_is_nothing_to_the_others(stage: Stage, level
 
     # When there are others, and the operator begins anew
     stage.apply(RESEARCHER)
-    stage.apply(event_type("asked", **LONG))
+    stage.apply(event_type(LONG, name="asked"))
     said(stage, "asked", "True", "Accepted")
     stage.operator.kill()
     stage.operator.start()
@@ -112,7 +113,7 @@ def test_what_an_agent_emits_is_checked_too(stage: Stage) -> None:
     manifest = copy.deepcopy(RESEARCHER)
     echo = {"type": "com.example.echo", "data": {"topic": "${event.data.topic}"}}
     manifest["spec"]["handlers"] = [{"name": "echo", "type": ASKED, "emit": [echo]}]
-    stage.apply(event_type("echo", "com.example.echo", **LONG))
+    stage.apply(event_type(LONG, name="echo", type_="com.example.echo"))
     stage.apply(manifest)
     said(stage, "echo", "True", "Accepted")
     ready(stage, "True", "Subscribed")

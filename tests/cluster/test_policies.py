@@ -18,7 +18,7 @@ from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import Broker, Operator, Stage, totals
-from tests.cluster.ruling import ANSWERS, accepted, apply, emissions, grant, listener, order, policy, ready
+from tests.cluster.ruling import ANSWERS, accepted, apply, grant, listener, order, policy, ready
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 from tests.patience import PATIENCE
@@ -55,7 +55,7 @@ def test_a_policy_stops_an_agent_that_runs_and_its_end_lets_it_go_on(stage: Stag
 
     # When a policy comes that does not allow what it emits
     untrusted = {"matchExpressions": [{"key": "trust", "operator": "DoesNotExist"}]}
-    stage.apply(policy("strict", untrusted, emissions=emissions("com.example.else")))
+    stage.apply(policy("strict", agentSelector=untrusted, emissions=["com.example.else"]))
 
     # Then it stops, and says which policy
     stopped = ready(stage, "False", "PolicyViolation")
@@ -68,7 +68,7 @@ def test_a_policy_stops_an_agent_that_runs_and_its_end_lets_it_go_on(stage: Stag
     assert set(stage.status()["sessions"]) == {"c-1"}
 
     # When the policy is changed so that it allows it
-    stage.apply(policy("strict", untrusted, emissions=emissions(ANSWERS)))
+    stage.apply(policy("strict", agentSelector=untrusted, emissions=[ANSWERS]))
 
     # Then it goes on where it was
     ready(stage, "True", "Subscribed")
@@ -79,7 +79,7 @@ def test_a_policy_stops_an_agent_that_runs_and_its_end_lets_it_go_on(stage: Stag
 
 def test_an_edit_that_is_not_allowed_lets_the_last_valid_generation_run_on(stage: Stage) -> None:
     # Given an Agent within its policy
-    stage.apply(policy("strict", emissions=emissions(ANSWERS)))
+    stage.apply(policy("strict", emissions=[ANSWERS]))
     stage.apply(RESEARCHER)
     ready(stage, "True", "Subscribed")
 
@@ -98,7 +98,7 @@ def test_an_edit_that_is_not_allowed_lets_the_last_valid_generation_run_on(stage
     # And when that is not allowed any more either, nothing runs
     stage.apply(policy("strict", emissions=[]))
     ready(stage, "False", "PolicyViolation", says="the last valid generation, 1, may not run either")
-    stage.apply(policy("strict", emissions=emissions("com.example.>")))
+    stage.apply(policy("strict", emissions=["com.example.>"]))
     assert ready(stage, "True", "Subscribed")["observedGeneration"] == 2
     assert "lastValidSpec" not in stage.status()
 
@@ -127,7 +127,7 @@ def test_an_operator_that_begins_runs_nothing_before_it_knows_the_policies(stage
 
 
 def test_labels_of_an_agent_say_which_policies_are_its_own(stage: Stage) -> None:
-    stage.apply(policy("strict", {"matchLabels": {"trust": "none"}}, tasks={"images": []}))
+    stage.apply(policy("strict", agentSelector={"matchLabels": {"trust": "none"}}, tasks={"images": []}))
     stage.apply(RESEARCHER)
     ready(stage, "True", "Subscribed")
 
@@ -168,7 +168,11 @@ def test_events_of_another_namespace_come_as_long_as_they_are_granted(stage: Sta
     order(stage, shop, "o-1")
 
     # When it is granted
-    apply(stage.plane, shop, grant("orders", stage.namespace, "com.example.order.*", "com.example.order.>"))
+    apply(
+        stage.plane,
+        shop,
+        grant("com.example.order.*", "com.example.order.>", name="orders", to=stage.namespace),
+    )
 
     # Then it hears them, also what came since it was created
     ready(stage, "True", "Subscribed")
@@ -181,7 +185,7 @@ def test_events_of_another_namespace_come_as_long_as_they_are_granted(stage: Sta
     order(stage, shop, "o-2")
 
     # Then it hears nothing more, until it is granted again
-    apply(stage.plane, shop, grant("again", stage.namespace, ">"))
+    apply(stage.plane, shop, grant(">", name="again", to=stage.namespace))
     stage.until(lambda s: set(s["sessions"]) == {"o-1", "o-2"})
 
 
@@ -196,7 +200,7 @@ def test_an_operator_of_one_namespace_says_that_it_knows_no_grants_of_others(
 ) -> None:
     # Given a grant that is not to be seen
     monkeypatch.setenv("HEED_NAMESPACE", namespace)
-    apply(control_plane, shop, grant("orders", namespace, ">"))
+    apply(control_plane, shop, grant(">", name="orders", to=namespace))
     operator = Operator(operator_kubeconfig, broker.url, tmp_path, free_port())
     stage = Stage(control_plane, namespace, operator.start(), broker)
     try:
@@ -277,7 +281,7 @@ async def test_a_burst_of_changes_compiles_an_agent_once_and_the_same_again_not_
     await watchless.running()
     path = objects_path(names.AGENT_POLICIES, watchless.namespace)
     made = [
-        (await watchless.api.create(path, policy(f"p-{n}", emissions=emissions("com.example.>")))).body
+        (await watchless.api.create(path, policy(f"p-{n}", emissions=["com.example.>"]))).body
         for n in range(20)
     ]
     loop = next(iter(watchless.fleet._running.values())).loop
@@ -291,7 +295,7 @@ async def test_a_burst_of_changes_compiles_an_agent_once_and_the_same_again_not_
     assert next(iter(watchless.fleet._running.values())).loop is not loop
 
     # And they are shown again, with others that select nobody
-    nobody = policy("nobody", {"matchLabels": {"no": "body"}}, emissions=[])
+    nobody = policy("nobody", agentSelector={"matchLabels": {"no": "body"}}, emissions=[])
     made.append((await watchless.api.create(path, nobody)).body)
     for body in made:
         watchless.fleet.observe_rule(body)
@@ -313,7 +317,7 @@ async def test_an_agent_that_was_stopped_stays_so_over_a_change_of_the_active_re
         await watchless.create()
         await watchless.condition("True", "Subscribed")
         path = objects_path(names.AGENT_POLICIES, namespace)
-        await watchless.api.create(path, policy("strict", emissions=emissions(ANSWERS)))
+        await watchless.api.create(path, policy("strict", emissions=[ANSWERS]))
         await watchless.fleet.learn_rules()
         secret = [
             *RESEARCHER["spec"]["handlers"],
@@ -338,7 +342,7 @@ async def test_an_agent_that_was_stopped_stays_so_over_a_change_of_the_active_re
     async with watchless_fleet(*options) as watchless:
         await watchless.fleet.learn_rules()
         watchless.fleet.observe(await watchless.agent())
-        await watchless.api.merge(f"{path}/strict", {"spec": {"emissions": emissions(ANSWERS)}})
+        await watchless.api.merge(f"{path}/strict", {"spec": {"emissions": [{"type": ANSWERS}]}})
         await watchless.fleet.learn_rules()
         await watchless.running(1)
 

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.builders.agents import ASKED
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET
 from tests.cluster.operating import totals
-from tests.cluster.ruling import ASKED, event_type, grant, policy
+from tests.cluster.ruling import event_type, grant, policy
 from tests.cluster.tenancy import (
     NOTED,
     ORDERED,
@@ -86,8 +87,8 @@ def test_nothing_that_a_tenant_writes_in_its_own_namespace_shows_it_events_of_an
     # Given everything that might look like a permission
     a, b = tenants.a, tenants.b
     tenants.apply(
-        grant("mine", a, ">"),
-        grant("theirs", b, ">"),
+        grant(">", name="mine", to=a),
+        grant(">", name="theirs", to=b),
         policy("all", subscriptions=[{"type": ">", "namespace": b}, {"type": ">"}]),
     )
     patterns = [">", "*.*.*.*", f"heed.events.{b}.>", f"{b}.>", f"events.{b}.>", ORDERED, ASKED]
@@ -178,8 +179,8 @@ def test_rules_of_a_namespace_say_nothing_of_another(tenants: Tenants) -> None:
     tenants.apply(
         policy("nothing", emissions=[], subscriptions=[], tasks={"kinds": [], "images": []}),
         policy("none", limits={"sessions": 1, "pendingTasks": 0, "tasksPerMinute": 0}),
-        event_type("order", ORDERED, **NOTHING_FITS),
-        event_type("noted", NOTED, **NOTHING_FITS),
+        event_type(NOTHING_FITS, name="order", type_=ORDERED),
+        event_type(NOTHING_FITS, name="noted", type_=NOTED),
     )
     tenants.apply(researcher("bound"))
     tenants.ready(tenants.a, "bound", "PolicyViolation")

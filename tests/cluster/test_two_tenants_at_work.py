@@ -16,11 +16,12 @@ import pytest
 from nats.aio.client import Client
 
 from heed import names
+from tests.builders.agents import ASKED
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import totals
-from tests.cluster.ruling import ASKED, emissions, policy
+from tests.cluster.ruling import policy
 from tests.cluster.tenancy import ORDERED, Tenants, agent, ask, bookkeeper, hearing, researcher, tenancy
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
@@ -87,9 +88,7 @@ def test_credentials_of_a_job_are_good_for_its_own_task_and_nothing_else(
     # Given a Job of an Agent that may emit com.mallory.>, and Agents in `b`
     a, b = tenants.a, tenants.b
     tenants.victims(researcher("victim"), agent("witness", hearing(ORDERED)))
-    tenants.apply(
-        policy("spies", emissions=emissions("com.mallory.>", "com.example.question.*")), researcher("spy")
-    )
+    tenants.apply(policy("spies", emissions=["com.mallory.>", "com.example.question.*"]), researcher("spy"))
     tenants.ready(a, "spy")
     ask(tenants, a, "q-1")
     job = tenants.job(a, "spy")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders.manifests import document
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import ASKED, FAILED, slow
 from tests.e2e.asking import question
@@ -13,15 +14,6 @@ from tests.e2e.broker import Broker
 from tests.e2e.cluster import Cluster, CommandFailed, totals
 from tests.e2e.release import NAME, NAMESPACE, Release
 from tests.patience import PATIENCE
-
-
-def rule(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": "heed.dev/v1alpha1",
-        "kind": kind,
-        "metadata": {"name": "rule"},
-        "spec": spec,
-    }
 
 
 @pytest.mark.parametrize(
@@ -35,7 +27,7 @@ def rule(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
 def test_rules_are_accepted(
     cluster: Cluster, release: Release, namespace: str, kind: str, spec: dict[str, Any]
 ) -> None:
-    cluster.apply([rule(kind, spec)], namespace)
+    cluster.apply([document(kind, spec, "rule", None)], namespace)
     cluster.kubectl(
         "wait",
         kind.lower(),
@@ -79,7 +71,9 @@ def test_an_agent_that_a_policy_forbids_stops_and_says_so_in_an_event(
     cluster.until_ready("slow", namespace)
 
     # When
-    cluster.apply([rule("AgentPolicy", {"agentSelector": {}, "subscriptions": []})], namespace)
+    cluster.apply(
+        [document("AgentPolicy", {"agentSelector": {}, "subscriptions": []}, "rule", None)], namespace
+    )
 
     # Then
     cluster.kubectl(

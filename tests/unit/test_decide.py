@@ -19,7 +19,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.events import at, received, task_end
-from tests.builders.policies import document
+from tests.builders.manifests import document
 
 PLAIN = program({"state": {"n": "${event.data}"}})
 CHOOSY = program(

@@ -22,7 +22,7 @@ from heed.sandbox.worker import ANSWER, PLACE, READY, UNKNOWN, framed, read_fram
 from tests.builders.agents import job, program
 from tests.builders.decisions import after
 from tests.builders.events import received
-from tests.unit.test_event_types import event_type
+from tests.builders.policies import event_type
 
 COUNT = {"name": "count", "state": {"n": "${state.?n.orValue(0) + 1}"}}
 REF = AgentRef("demo", "other", "uid-9")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.policy import EventType, parse_event_type
+from heed.api.policy import EventType
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision, decide
@@ -19,24 +19,11 @@ from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, manifest
 from tests.builders.decisions import emitted, fold, states
 from tests.builders.events import received
-from tests.builders.policies import allowed, grant
+from tests.builders.policies import allowed, event_type, grant
 
 ANSWERED = "com.example.question.answered"
 TOPIC = {"type": "object", "required": ["topic"], "properties": {"topic": {"type": "string"}}}
 FITS, MISFITS = {"topic": "tides"}, {"topic": 7}
-
-
-def event_type(schema: dict[str, Any], type_: str = ASKED, **more: Any) -> EventType:
-    """An EventType; `name`, `namespace` and `created` are its metadata's."""
-    metadata = {
-        "name": more.pop("name", type_.replace(".", "-")),
-        "namespace": more.pop("namespace", NAMESPACE),
-        "creationTimestamp": more.pop("created", "2026-01-01T00:00:00Z"),
-    }
-    spec = {"type": type_, "schema": schema, **more}
-    return parse_event_type(
-        {"apiVersion": names.API_VERSION, "kind": names.EVENT_TYPE, "metadata": metadata, "spec": spec}
-    )
 
 
 def schemas(*types: EventType) -> SchemaRegistry:

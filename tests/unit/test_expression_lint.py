@@ -9,7 +9,7 @@ import yaml
 from click.testing import CliRunner
 
 from heed import names
-from heed.api.policy import EventType, parse_event_type
+from heed.api.policy import EventType
 from heed.api.status import PendingTask, TaskCause
 from heed.api.validation import parse_agent
 from heed.cli.main import main
@@ -21,22 +21,13 @@ from heed.core.compiler.unknown_members import END_MEMBERS
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.schema.registry import compile_schemas
 from heed.core.tasks.work import end_event
-from tests.builders.agents import ASKED, job, manifest, problems
+from tests.builders.agents import job, manifest, problems
 from tests.builders.events import data_of
+from tests.builders.policies import event_type
 
 TASKS = {"research": job("${input.topic}")}
 START = {"state": {"answer": "x"}, "start": [{"task": "research", "input": {"topic": "x"}}]}
 FAILED = {"type": names.TASK_FAILED}
-
-
-def event_type(schema: dict[str, Any], type_: str = ASKED) -> EventType:
-    document = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.EVENT_TYPE,
-        "metadata": {"name": "it", "namespace": "demo"},
-        "spec": {"type": type_, "schema": schema},
-    }
-    return parse_event_type(document)
 
 
 def warnings(*handlers: dict[str, Any], types: Iterable[EventType] = (), **spec: Any) -> list[str]:

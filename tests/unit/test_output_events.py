@@ -23,7 +23,8 @@ from heed.core.schema.registry import compile_schemas
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, received
-from tests.builders.policies import allowed, document, policy, restricted
+from tests.builders.manifests import document
+from tests.builders.policies import allowed, policy, restricted
 from tests.builders.values import json_refusal
 from tests.unit.steps import handled, routed
 

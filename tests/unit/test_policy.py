@@ -10,7 +10,8 @@ from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.policy.pod_rules import glob_matches
 from heed.errors import InvalidManifest
 from tests.builders.agents import NAMESPACE
-from tests.builders.policies import allowed, document, grant, policy
+from tests.builders.manifests import document
+from tests.builders.policies import allowed, grant, policy
 
 IMAGE = "ghcr.io/example/work:1"
 RESTRICTIONS: dict[str, Any] = {

@@ -21,6 +21,7 @@ from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.controller.policy_cache import RULE_PLURALS, PolicyCache
 from heed.kube.status import condition_writer
 from heed.util.backoff import Backoff
+from tests.builders.manifests import document
 from tests.patience import PATIENCE
 
 Object = dict[str, Any]
@@ -99,21 +100,12 @@ class Objects(KubeApi):
         return copy.deepcopy(found)
 
 
-def agent(namespace: str = "demo", name: str = "it", generation: int = 1, **spec: Any) -> Object:
-    """An Agent that emits an order for each question."""
-    emit = [{"type": PLACED}]
-    given = {
-        "subscribe": [{"type": "com.example.question"}],
-        "handlers": [{"name": "ask", "type": "com.example.question", "emit": emit}],
-    }
-    metadata = {
-        "name": name,
-        "namespace": namespace,
-        "uid": "uid-of-it",
-        "generation": generation,
-        "labels": {},
-    }
-    return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": given | spec}
+def seen_agent(namespace: str = "demo", name: str = "it", generation: int = 1, **spec: Any) -> Object:
+    """An Agent, as it is seen, that emits an order for each question."""
+    asks = {"name": "ask", "type": "com.example.question", "emit": [{"type": PLACED}]}
+    given = {"subscribe": [{"type": "com.example.question"}], "handlers": [asks], **spec}
+    metadata: dict[str, Any] = {"uid": "uid-of-it", "generation": generation, "labels": {}}
+    return document(names.KIND, given, name, namespace, **metadata)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -144,12 +136,12 @@ BROKEN: Object = {"agentSelector": {"matchExpressions": [{"key": "a", "operator"
 
 
 async def test_without_rules_everything_is_open_in_the_own_namespace(rules: PolicyCache) -> None:
-    basis = rules.basis(agent())
+    basis = rules.basis(seen_agent())
 
-    basis.compiled(agent())
+    basis.compiled(seen_agent())
     assert basis.permissions.emissions is UNRESTRICTED.emissions
     with pytest.raises(PolicyViolation) as refused:
-        basis.compiled(agent(subscribe=[{"type": ">", "namespace": "shop"}]))
+        basis.compiled(seen_agent(subscribe=[{"type": ">", "namespace": "shop"}]))
     assert refused.value.reason == NOT_GRANTED
 
 
@@ -170,22 +162,22 @@ async def test_a_policy_concerns_the_agents_of_its_namespace_and_only_news_conce
 
     # Then the last word counts
     assert rules.changes().concerned == {"demo"}
-    rules.basis(agent()).compiled(agent())
+    rules.basis(seen_agent()).compiled(seen_agent())
     assert rules.observe(api.remove(edited), deleted=True)
     assert rules.changes().concerned == {"demo"}
-    assert rules.basis(agent()).permissions.emissions is None
+    assert rules.basis(seen_agent()).permissions.emissions is None
 
 
 async def test_a_policy_that_cannot_be_read_allows_nothing(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "broken", **BROKEN))
 
     with pytest.raises(PolicyViolation, match="demo/broken"):
-        rules.basis(agent()).compiled(agent())
+        rules.basis(seen_agent()).compiled(seen_agent())
 
 
 async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: PolicyCache, api: Objects) -> None:
     # Given
-    listens = agent(subscribe=[{"type": "com.example.order.placed", "namespace": "shop"}])
+    listens = seen_agent(subscribe=[{"type": "com.example.order.placed", "namespace": "shop"}])
     spec = {"from": [{"namespace": "demo"}, {"namespace": "other"}], "types": ["com.example.order.*"]}
     grant = api.add("EventGrant", "orders", "shop", **spec)
 
@@ -212,9 +204,9 @@ async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(
     )
     rules.changes()
     listening = {
-        "demo": agent(subscribe=[{"type": PLACED, "namespace": "shop"}]),
-        "shop": agent("shop"),
-        "other": agent("other"),
+        "demo": seen_agent(subscribe=[{"type": PLACED, "namespace": "shop"}]),
+        "shop": seen_agent("shop"),
+        "other": seen_agent("other"),
     }
     before = {name: rules.basis(body) for name, body in listening.items()}
 
@@ -237,8 +229,8 @@ async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_i
     rules: PolicyCache, api: Objects
 ) -> None:
     # Given one that hears the shop, and, as it was last valid, the bank
-    hears = agent(subscribe=[{"type": PLACED, "namespace": "shop"}])
-    kept = dump_last_valid(agent(subscribe=[{"type": PLACED, "namespace": "bank"}]))
+    hears = seen_agent(subscribe=[{"type": PLACED, "namespace": "shop"}])
+    kept = dump_last_valid(seen_agent(subscribe=[{"type": PLACED, "namespace": "bank"}]))
     rules.observe(api.add("EventGrant", "it", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]}))
     before = rules.basis(hears, kept)
     rules.changes()
@@ -268,7 +260,7 @@ async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_i
 async def test_a_last_valid_spec_that_somebody_else_wrote_is_none_to_go_back_to(
     rules: PolicyCache, kept: str
 ) -> None:
-    wrong = agent(handlers=[{"name": "ask", "type": "a..b"}])
+    wrong = seen_agent(handlers=[{"name": "ask", "type": "a..b"}])
 
     choice = choose_generation(wrong, kept, rules.basis(wrong, kept).compiled)
 
@@ -305,9 +297,9 @@ async def test_a_list_finds_what_nobody_showed(rules: PolicyCache, api: Objects)
     await rules.relist()
 
     assert rules.changes().concerned == {"demo", "other"}
-    rules.basis(agent()).compiled(agent())
+    rules.basis(seen_agent()).compiled(seen_agent())
     with pytest.raises(PolicyViolation, match="other/new"):
-        rules.basis(agent("other")).compiled(agent("other"))
+        rules.basis(seen_agent("other")).compiled(seen_agent("other"))
 
 
 async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(
@@ -330,10 +322,10 @@ async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(
     await rules.relist()
 
     # Then
-    rules.basis(agent()).compiled(agent())
-    rules.basis(agent("other")).compiled(agent("other"))
+    rules.basis(seen_agent()).compiled(seen_agent())
+    rules.basis(seen_agent("other")).compiled(seen_agent("other"))
     with pytest.raises(PolicyViolation, match="third/coming"):
-        rules.basis(agent("third")).compiled(agent("third"))
+        rules.basis(seen_agent("third")).compiled(seen_agent("third"))
 
 
 async def test_another_one_of_the_same_name_is_another_one(rules: PolicyCache, api: Objects) -> None:
@@ -348,7 +340,7 @@ async def test_another_one_of_the_same_name_is_another_one(rules: PolicyCache, a
     rules.observe(first, deleted=True)
 
     # Then
-    permissions = rules.basis(agent()).permissions
+    permissions = rules.basis(seen_agent()).permissions
     assert permissions.emissions is not None
     assert permissions.emissions.allowed == (">",)
 
@@ -372,7 +364,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
 ) -> None:
     rules.observe(api.add("AgentPolicy", "orders", **ALL, emissions=[{"type": "com.example.order.*"}]))
     first, second = (
-        agent(
+        seen_agent(
             generation=number,
             handlers=[{"name": "ask", "type": "com.example.question", "emit": [{"type": type_}]}],
         )
@@ -390,7 +382,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
 async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "none", **ALL, emissions=[]))
 
-    choice = choose_generation(agent(), None, rules.basis(agent()).compiled)
+    choice = choose_generation(seen_agent(), None, rules.basis(seen_agent()).compiled)
 
     assert choice.program is None
     assert (choice.word.status, choice.word.reason, choice.word.last_valid_spec) == (
@@ -515,7 +507,7 @@ async def test_a_type_that_nests_too_deep_is_nothing_to_the_others(
     assert changes.concerned == {"demo", "shop"}
     assert (api.accepted(deep) or ("", ""))[:2] == ("False", "Invalid")
     assert (api.accepted(other) or ("", ""))[:2] == ("True", "Accepted")
-    rules.basis(agent()).compiled(agent())
+    rules.basis(seen_agent()).compiled(seen_agent())
 
 
 @pytest.mark.parametrize("kind", ["AgentPolicy", "EventGrant"])
@@ -532,7 +524,7 @@ async def test_a_mistake_of_ours_in_reading_closes(
 
     assert rules.observe(body)
 
-    permissions = rules.basis(agent()).permissions
+    permissions = rules.basis(seen_agent()).permissions
     assert permissions.grants == ()
     assert (permissions.emissions is not None) == (kind == "AgentPolicy")
 

@@ -11,7 +11,7 @@ import pytest
 from heed.kube.controller import recompile
 from heed.kube.controller.policy_cache import PolicyCache
 from heed.kube.controller.recompile import Recompiler, without_ledger
-from tests.unit.test_policy_cache import ALL, Object, Objects, agent, quiet, until
+from tests.unit.test_policy_cache import ALL, Object, Objects, quiet, seen_agent, until
 
 Name = tuple[str, str]
 
@@ -30,7 +30,7 @@ class Desk:
 
     def see(self, name: str, namespace: str = "demo") -> None:
         """An Agent that runs."""
-        body = agent(namespace, name)
+        body = seen_agent(namespace, name)
         self.review.saw((namespace, name), body)
         self.review.basis((namespace, name), body)
 
@@ -148,7 +148,7 @@ async def test_a_mistake_of_ours_loses_no_change(
 
 
 def test_of_an_agent_the_ledger_is_not_remembered() -> None:
-    body = agent()
+    body = seen_agent()
     body["metadata"]["managedFields"] = [{}]
     body["status"] = {"sessions": {"a": {}}, "conditions": [], "lastValidSpec": "{}", "cursor": {}}
 

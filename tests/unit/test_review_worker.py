@@ -19,9 +19,9 @@ from heed.kube.webhook import review_worker
 from heed.kube.webhook.review_worker import answer
 from heed.sandbox.worker import ANSWER, READY, framed, read_frame
 from tests.patience import PATIENCE
-from tests.unit.test_admission import agent, policy
+from tests.unit.reviews import allowing, emitter
 
-WRONG = agent("nothing")
+WRONG = emitter(when="nothing")
 MEMORY = 256 * 1024**2
 
 
@@ -44,26 +44,26 @@ def expected(new: Any, **around: Any) -> dict[str, Any]:
 # --- one answer -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("new", [agent(), WRONG])
+@pytest.mark.parametrize("new", [emitter(), WRONG])
 def test_the_answer_is_the_verdict(new: Any) -> None:
     assert asked(new) == expected(new)
     assert bool(asked(new)["problems"]) == (new is WRONG)
 
 
 def test_what_is_around_it_counts() -> None:
-    strict = policy("x.other")
+    strict = allowing("x.other")
 
-    assert asked(agent(), policies=[strict]) == expected(agent(), policies=[strict])
-    assert asked(agent(), policies=[strict])["problems"]
+    assert asked(emitter(), policies=[strict]) == expected(emitter(), policies=[strict])
+    assert asked(emitter(), policies=[strict])["problems"]
 
 
 def test_the_look_at_others_is_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    strict = policy("x.other")
-    assert any("stops Agent" in item for item in asked(strict, agents=[agent()])["warnings"])
+    strict = allowing("x.other")
+    assert any("stops Agent" in item for item in asked(strict, agents=[emitter()])["warnings"])
 
     monkeypatch.setattr(review_worker, "LOOK_AROUND", -1.0)
 
-    assert asked(strict, agents=[agent()])["warnings"] == (
+    assert asked(strict, agents=[emitter()])["warnings"] == (
         "there are more Agents than were looked at; see their condition Ready",
     )
 
@@ -83,7 +83,7 @@ def test_what_takes_too_much_memory_is_a_problem(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(review_worker, "judge", exhausts)
 
-    (problem,) = asked(agent())["problems"]
+    (problem,) = asked(emitter())["problems"]
     assert (problem["path"], problem["message"], problem["remedy"]) == (
         "spec",
         "takes too much memory to check",
@@ -99,7 +99,7 @@ def test_a_mistake_of_ours_is_no_verdict(
 
     monkeypatch.setattr(review_worker, "judge", breaks)
 
-    assert asked(agent()) == {"mistake": f"ValueError('{'x' * 488}"}
+    assert asked(emitter()) == {"mistake": f"ValueError('{'x' * 488}"}
     assert "ValueError" in capsys.readouterr().err
 
 
@@ -155,21 +155,21 @@ def process() -> Iterator[Checker]:
 
 
 def test_one_process_answers_one_after_the_other_and_ends_with_its_input(process: Checker) -> None:
-    for new in (agent(), WRONG, agent()):
+    for new in (emitter(), WRONG, emitter()):
         said = process.ask(new)
         assert said is not None
         assert said == json.loads(json.dumps(expected(new)))
 
     process.process.send_signal(signal.SIGINT)  # of a terminal: it is for others
-    assert process.ask(agent()) is not None
+    assert process.ask(emitter()) is not None
     assert process.end() == 0
 
 
 def test_what_takes_too_long_ends_it() -> None:
     checker_ = Checker(cpu=0.2)
     try:
-        strict = policy("x.other")
-        assert checker_.ask(agent(), policies=[strict] * 10_000) is None
+        strict = allowing("x.other")
+        assert checker_.ask(emitter(), policies=[strict] * 10_000) is None
         assert checker_.process.wait(PATIENCE) == -signal.SIGPROF
     finally:
         checker_.close()
@@ -178,7 +178,7 @@ def test_what_takes_too_long_ends_it() -> None:
 def test_what_is_too_large_for_its_memory_is_a_problem_and_no_end() -> None:
     checker_ = Checker(memory=8 * 1024**2)
     try:
-        said = checker_.ask(agent(), policies=[policy("x.other")] * 20_000)
+        said = checker_.ask(emitter(), policies=[allowing("x.other")] * 20_000)
         assert said is not None
         assert said["problems"][0]["message"] == "takes too much memory to check"
         assert checker_.end() == 0
@@ -189,7 +189,7 @@ def test_what_is_too_large_for_its_memory_is_a_problem_and_no_end() -> None:
 def test_nobody_there_to_hear_the_answer_is_no_error(process: Checker) -> None:
     assert process.process.stdout is not None and process.process.stdin is not None
     process.process.stdout.close()
-    process.process.stdin.write(framed(json.dumps(question(agent())).encode()))
+    process.process.stdin.write(framed(json.dumps(question(emitter())).encode()))
     process.process.stdin.close()
 
     assert process.process.wait(PATIENCE) == 0

@@ -19,7 +19,8 @@ from heed.core.schema.registry import (
     compile_type,
 )
 from tests.builders.agents import ASKED, NAMESPACE
-from tests.unit.test_event_types import event_type, schemas
+from tests.builders.policies import event_type
+from tests.unit.test_event_types import schemas
 
 NUMBER = {"type": "integer"}
 RECURSIVE = {"items": {"$ref": "#"}}

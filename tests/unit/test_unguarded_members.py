@@ -14,7 +14,8 @@ from heed.core.compiler.unguarded_members import (
     suggest_guard,
 )
 from tests.builders.agents import ASKED, job, program
-from tests.unit.test_event_types import event_type, schemas
+from tests.builders.policies import event_type
+from tests.unit.test_event_types import schemas
 
 NOTHING = "which nothing asks for and no EventType here requires"
 NOT_EVERY = "which not every event has"

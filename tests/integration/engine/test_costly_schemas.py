@@ -13,8 +13,9 @@ from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from heed.sandbox.decision_pool import Guard
 from tests.builders.events import received
+from tests.builders.policies import event_type
 from tests.integration.engine.guards import letter, of, stand_in
-from tests.unit.test_event_types import ANSWERED, event_type
+from tests.unit.test_event_types import ANSWERED
 
 TREE = {"properties": {"in": {"items": {"$ref": "#"}}, "name": {"type": "string"}}}
 SLOW = {"properties": {"text": {"pattern": "(a|b)*a(a|b){40}c"}}}
