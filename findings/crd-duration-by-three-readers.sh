@@ -5,9 +5,9 @@
 # Guess: one format, one syntax; what the API server has stored, the controller can read. Or, for who knows JSON Schema:
 # the format is RFC 3339's ISO 8601 duration.
 # Really: the API server takes Go's syntax, ISO's, and days and weeks in words (`1d`, `3 weeks`, `1day2hours`).
-# metav1.Duration, which code generators turn into just that format, reads Go's syntax only: with one stored `1d` not
-# only that object fails to decode, but every list and watch that holds it. A validator outside the cluster wants ISO
-# and refuses `1h`, the only spelling that the controller reads. None of the spellings below is good for all three.
+# metav1.Duration, the Go type that the format is put on (`+kubebuilder:validation:Format=duration`), reads Go's syntax
+# only: one stored `1d` fails to decode, and with it every list that holds it. A validator outside the cluster wants ISO
+# and refuses `1h`, the spelling that the controller reads. None of the spellings below is good for all three.
 # What it means: add a pattern that is Go's syntax, or keep the field a string and check it by a CEL rule.
 # Source: apiextensions-apiserver issue 56, apimachinery issue 131 (both closed as stale); kubeconform issues 300 and 347;
 # JSON Schema validation, section 7.3.1.

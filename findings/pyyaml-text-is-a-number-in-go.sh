@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# PyYAML 6.0.4 and sigs.k8s.io/yaml 1.6.0 (which kubectl, Helm and client-go read manifests with): what one writes as a
-# text, the other reads as a number.
+# PyYAML 6.0.4 and sigs.k8s.io/yaml 1.6.0 (which kubectl reads manifests with): what one writes as a text, the other reads
+# as a number.
 # Guess: both speak YAML 1.1, and a dumper quotes what would be read as something else. `'1_0'` and `'0777'` are quoted.
 # Really: PyYAML goes by YAML 1.1 to the letter (a float has a dot and a signed exponent, an octal begins with 0), and
 # leaves quotes away from what is a number by YAML 1.2 or to Go: a commit `25921e05` becomes 2592100000, the month `08`
