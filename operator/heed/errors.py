@@ -91,23 +91,23 @@ class DecisionFailed(HeedError):
 
 
 class GuardUnavailable(HeedError):
-    """There is no process now in which a costly decision could be made; the event is undecided."""
+    """No sandboxed worker is available for a costly decision now; the event stays undecided."""
 
 
 class LedgerConflict(HeedError):
-    """The ledger was written by someone else since it was read."""
+    """The compare-and-swap failed: the ledger was written by another process since it was read."""
 
 
 class LedgerGone(HeedError):
-    """The Agent whose ledger this is exists no more."""
+    """The Agent that owns this ledger has been deleted."""
 
 
 class LedgerUnavailable(HeedError):
-    """The ledger could not be read or written now. A write may have happened all the same."""
+    """The ledger store could not be read or written now. A write may have happened nevertheless."""
 
 
 class ReaderLost(HeedError):
-    """The reader has a gap or lost its consumer; what it had not yet handed out will be read again.
+    """The reader has a gap or lost its consumer; what it has not returned yet is read again from the cursor.
 
     `gone` is how many events the stream dropped for certain before they were read.
     """
@@ -118,7 +118,7 @@ class ReaderLost(HeedError):
 
 
 class BusUnavailable(HeedError):
-    """The broker did not answer, or did not confirm. A message may have been stored all the same."""
+    """The broker did not answer or did not acknowledge. A message may have been stored nevertheless."""
 
 
 class StreamConflict(HeedError):
@@ -130,7 +130,7 @@ class StreamMissing(HeedError):
 
 
 class StreamReplaced(HeedError):
-    """The stream was made anew, or restored to before the cursor: going on would skip or repeat events."""
+    """The stream was recreated, or restored to before the cursor: going on would skip or repeat events."""
 
 
 class TaskRefused(HeedError):

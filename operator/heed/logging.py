@@ -1,4 +1,4 @@
-"""Logs: one line per fact, with fields. Text for people at a terminal, JSON for collectors.
+"""Structured logs: one line per fact, with fields, as text or JSON.
 
 What is tried again fails again: during an outage every Agent would say so every few seconds. The same warning is
 therefore written once a minute, and the next one tells how many like it were left out.
@@ -39,7 +39,7 @@ class TextFormatter(logging.Formatter):
 
 @dataclass(slots=True)
 class _RepeatedCause:
-    """What was written of one cause since `began`, and how much was not."""
+    """The records of one cause written since `began`, and how many were left out."""
 
     began: float
     facts: set[int] = field(default_factory=set)
@@ -47,7 +47,7 @@ class _RepeatedCause:
 
 
 class RepeatFilter(logging.Filter):
-    """Passes a warning or an error once in PERIOD seconds, and no more than MOST different ones of the same cause.
+    """Rate-limits warnings and errors: equal ones once in PERIOD seconds, and at most MOST different ones per cause.
 
     A cause is a logger's message with its kind of error, whoever it happened to. What else a record says (an Agent, a
     task, a sequence, the words of the error) makes another fact of it; numbers in the words and waiting times do not.
@@ -99,7 +99,7 @@ def _words(text: object) -> str:
 
 
 def _cause_of(record: logging.LogRecord) -> tuple[str, ...]:
-    """What stands before a colon is the kind, what follows tells of the one case."""
+    """The cause of a record: its message with the kind of error, which is what stands before a colon."""
     kinds = (record.getMessage(), *(getattr(record, name, "") for name in ("what", "code", "error")))
     raised = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
     return (record.name, record.levelname, raised, *(_words(kind).partition(":")[0] for kind in kinds))

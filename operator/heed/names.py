@@ -99,7 +99,7 @@ def inbox_subject(namespace: str, agent: str, type_: str) -> str:
 
 
 def task_subject(namespace: str, agent: str, task: str, type_: str) -> str:
-    """The subject of what a running task itself says to its Agent. `task` is its id, or `*`."""
+    """The subject on which a running task publishes to its Agent. `task` is the task's id, or `*`."""
     return f"heed.tasks.{namespace}.{agent}.{task}.{type_}"
 
 
@@ -110,12 +110,12 @@ def task_of_subject(subject: str) -> str | None:
 
 
 def task_inbox(namespace: str, agent: str, task: str) -> str:
-    """The prefix of the subjects on which a task gets its replies."""
+    """The inbox prefix (reply subjects) of a task's own connection."""
     return f"{TASK_INBOX_PREFIX}.{namespace}.{agent}.{task}"
 
 
 def redrive_subject(namespace: str, agent: str, type_: str) -> str:
-    """The subject of dead letters that are to be decided again by the Agent whose they are."""
+    """The subject on which an Agent's redriven dead letters are published."""
     return f"heed.redrive.{namespace}.{agent}.{type_}"
 
 
@@ -125,13 +125,13 @@ def dead_subject(namespace: str, agent: str) -> str:
 
 
 def redriven_subject(namespace: str, agent: str) -> str:
-    """The subject of the marks that say which of an Agent's dead letters were redriven."""
+    """The subject of the markers that record which of an Agent's dead letters were redriven."""
     return f"heed-dead.{namespace}.{agent}.redriven"
 
 
 @lru_cache(maxsize=4096)
 def type_of_subject(subject: str) -> str | None:
-    """The type that a subject's tail says, or None where the subject is not one of ours."""
+    """The event type in a subject's tail, or None where the subject is none of Heed's."""
     skipped = {"events": 3, "inbox": 4, "redrive": 4, "tasks": 5}
     tokens = subject.split(".")
     if len(tokens) < 2 or tokens[0] != "heed" or tokens[1] not in skipped:
@@ -141,7 +141,7 @@ def type_of_subject(subject: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def namespace_of_subject(subject: str) -> str:
-    """The namespace in a subject of ours: the third token, whatever its family."""
+    """The namespace in one of Heed's subjects: the third token in every family."""
     return (subject.split(".", 3)[2:3] or [""])[0]
 
 
@@ -156,7 +156,7 @@ def is_inbox_of(subject: str, namespace: str, agent: str) -> bool:
 
 
 def is_left_by(subject: str, namespace: str, agent: str) -> bool:
-    """Whether an Agent may leave messages there: events in its namespace, and dead letters of its own."""
+    """Whether an Agent may publish on a subject: events in its own namespace, and its own dead letters."""
     events = (f"heed.events.{namespace}.", f"heed.inbox.{namespace}.")
     return subject.startswith(events) or subject == dead_subject(namespace, agent)
 
@@ -183,7 +183,7 @@ def digest(*parts: str | int, size: int = 16) -> str:
 
 
 def event_digest(source: str, id: str) -> str:
-    """What an event is remembered by: 8 bytes as base64, since an Agent's status holds hundreds of them."""
+    """The dedup key of an event, from source and id: 8 bytes as base64, since an Agent's status holds hundreds."""
     # As json.dumps([source, id]) writes it; written out, since it is done for every event.
     text = f"[{encode_basestring_ascii(source)}, {encode_basestring_ascii(id)}]"
     raw = hashlib.blake2b(text.encode(), digest_size=8).digest()
@@ -191,12 +191,12 @@ def event_digest(source: str, id: str) -> str:
 
 
 def progress_digest(task: str, source: str, id: str) -> str:
-    """What a task's message is remembered by: of its own, so that it can stand for no event of anybody else."""
+    """The dedup key of a task's progress message, in a key space of its own: it collides with no other event's."""
     return event_digest(f"progress of {task}", event_digest(source, id))
 
 
 def redrive_digest(letter: str, attempt: int) -> str:
-    """What the redrive of a dead letter is remembered by: each attempt is decided once."""
+    """The dedup key of one redrive attempt of a dead letter, so that each attempt is decided once."""
     return event_digest(f"redrive-{attempt}", letter)
 
 
@@ -211,7 +211,7 @@ def redriven_id(letter: str, attempt: int) -> str:
 
 
 def waiting_digest(key: str) -> str:
-    """What a session's key is known by among thousands of events that wait: 3 bytes as base64.
+    """A short digest of a session key for deferred events: 3 bytes as base64.
 
     Two keys of the same digest only wait for each other.
     """
@@ -220,7 +220,7 @@ def waiting_digest(key: str) -> str:
 
 
 def origin(agent_uid: str, stream_created: str | None) -> str:
-    """What the places that ids derive from belong to: an Agent, and one stream. A stream made anew counts anew."""
+    """The scope in which stream sequences are unique, for derived ids: an Agent's uid, and the stream's creation."""
     return agent_uid if stream_created is None else f"{agent_uid}@{stream_created}"
 
 

@@ -89,7 +89,7 @@ class Settings:
     stream: StreamSettings = field(default_factory=StreamSettings)
 
     def local(self, url: str) -> "Settings":
-        """The same for a broker that `heed dev` started at a URL: it knows no users, so nothing of theirs is sent."""
+        """The settings for the broker that `heed dev` started at a URL: without credentials, as it has no users."""
         theirs = {item.name: item.default for item in fields(self) if item.name.startswith("nats_")}
         return replace(self, **{**theirs, "nats_url": url})  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Conditions by the Kubernetes API conventions: what is to be known of an Agent without reading the rest of its status.
+"""Conditions of an Agent's status, by the Kubernetes API conventions (metav1.Condition).
 
 `Ready` and `TasksStuck` are the reconciler's words. The others follow from the ledger and are written with it.
 """
@@ -50,7 +50,7 @@ def new_condition(
 
 
 def set_condition(conditions: Sequence[Item], new: Condition) -> list[dict[str, Any]]:
-    """The conditions with `new` in place of its like; a status that did not change keeps its transition time."""
+    """The conditions with `new` in place of its type's; lastTransitionTime is kept where `status` is unchanged."""
     old = find_condition(conditions, new.type)
     if old is not None and old.get("status") == new.status and old.get("lastTransitionTime"):
         new = new.model_copy(update={"last_transition_time": old["lastTransitionTime"]})
@@ -73,7 +73,7 @@ def changed_members(old: Item, new: dict[str, Any]) -> dict[str, Any] | None:
 def saturated_condition(
     conditions: Sequence[Item], waiting: int, at: str, generation: int
 ) -> Condition | None:
-    """What is to be said of `waiting` events for which the status has no room; None where that is nothing new."""
+    """The condition Saturated for `waiting` deferred events; None where it would not change."""
     old = find_condition(conditions, SATURATED)
     if waiting:
         events = "1 event waits" if waiting == 1 else f"{waiting} events wait"
@@ -94,7 +94,7 @@ def saturated_condition(
 def expired_condition(
     conditions: Sequence[Item], count: int, lately: str | None, at: str, generation: int
 ) -> Condition | None:
-    """What is to be said of `count` places that the stream had dropped unread; None where that is nothing new.
+    """The condition EventsExpired for `count` sequences that the stream dropped unread; None where it would not change.
 
     `lately` says where in the stream, if more of them have just been found.
     """

@@ -1,4 +1,4 @@
-"""The resources around Agents, v1alpha1: what Agents may do, what other namespaces may see, what events look like."""
+"""The resources that govern Agents, v1alpha1: AgentPolicy, EventGrant and EventType."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -56,7 +56,7 @@ class AllowedEmission(Model):
 
 
 class AllowedTasks(Model):
-    """What may run as a task. What is not given is not restricted; an empty list allows nothing."""
+    """Which tasks may run. An absent list restricts nothing; an empty one allows nothing."""
 
     kinds: Annotated[
         list[TaskKind] | None, Field(max_length=MAX_POLICY_ITEMS, description="Kinds of tasks, such as job.")
@@ -78,7 +78,7 @@ class AllowedTasks(Model):
 
 
 class PolicyLimits(Model):
-    """How much of something an Agent may have. What is not given is not limited."""
+    """Quotas of one Agent. An absent one is no limit."""
 
     sessions: Annotated[Limit | None, Field(description="Sessions remembered at once.")] = None
     pending_tasks: Annotated[Limit | None, Field(description="Tasks pending at once.")] = None
@@ -91,7 +91,7 @@ class PolicyLimits(Model):
 
 
 class AgentPolicySpec(Model):
-    """Which Agents, and what they may do. Each part restricts only what it names; policies add up."""
+    """Selects Agents and restricts them. Each part restricts only what it names; several policies add up."""
 
     agent_selector: Annotated[
         LabelSelector, Field(description="The Agents of the namespace it is for; {} selects all of them.")
@@ -112,13 +112,13 @@ class AgentPolicySpec(Model):
 
 
 class GrantedNamespace(Model):
-    """A namespace whose Agents are let see events."""
+    """A namespace whose Agents may subscribe."""
 
     namespace: Annotated[Namespace, Field(description="The namespace of the Agents.")]
 
 
 class EventGrantSpec(Model):
-    """Which namespaces may see which events of this one."""
+    """Which namespaces may subscribe to which events of this one."""
 
     from_: Annotated[
         list[GrantedNamespace],
@@ -137,7 +137,7 @@ class EventGrantSpec(Model):
 
 
 class EventTypeSpec(Model):
-    """What the data of events of one type looks like."""
+    """The JSON Schema and examples of one event type's data."""
 
     type: Annotated[EventTypeName, Field(description="The CloudEvents type, without wildcards.")]
     description: Annotated[
@@ -200,7 +200,7 @@ class EventType(_Resource):
 
 
 class AcceptedStatus(BaseModel):
-    """What the operator makes of it."""
+    """The status: whether the operator accepts the object."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
@@ -231,7 +231,7 @@ def parse_event_type(document: Mapping[str, Any]) -> EventType:
 
 
 def parse_rule(document: Mapping[str, Any], kind: str) -> AgentPolicy | EventGrant | EventType:
-    """The one of them that a manifest of this kind is. Raises InvalidManifest."""
+    """Parse an AgentPolicy, EventGrant or EventType by its kind. Raises InvalidManifest."""
     match kind:
         case names.AGENT_POLICY:
             return parse_policy(document)
@@ -251,7 +251,7 @@ def _parse(document: Mapping[str, Any], model: type[R], kind: str) -> R:
 
 
 def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
-    """What an AgentPolicy that cannot be read stands for: it selects what its selector says and allows nothing.
+    """The fail-closed substitute of an unreadable AgentPolicy: it keeps the selector and allows nothing.
 
     Where the selector cannot be read either, it selects all Agents of its namespace.
     """

@@ -21,7 +21,7 @@ Operator = Literal["In", "NotIn", "Exists", "DoesNotExist"]
 
 
 class Requirement(Model):
-    """A condition on one label."""
+    """One requirement of a selector (metav1.LabelSelectorRequirement)."""
 
     key: Annotated[LabelKey, Field(description="The label.")]
     operator: Annotated[Operator, Field(description="In, NotIn, Exists or DoesNotExist.")]
@@ -36,7 +36,7 @@ class Requirement(Model):
         return self
 
     def holds(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels fulfil it; as in Kubernetes, NotIn holds where there is no such label."""
+        """Whether labels meet it; as in Kubernetes, NotIn holds where the label is absent."""
         match self.operator:
             case "In":
                 return labels.get(self.key) in self.values

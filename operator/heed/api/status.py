@@ -1,4 +1,4 @@
-"""The ledger's records, which are the Agent's status. One source for the CRD, the core and every store.
+"""The records of an Agent's status, which is its ledger. The CRD, the core and the ledger stores share them.
 
 Plain frozen dataclasses (pydantic reads them through a TypeAdapter): the core builds thousands a second.
 """
@@ -26,7 +26,7 @@ Phase = Literal["Owed", "Started", "Cancelling", "Abandoned"]
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where in the stream the Agent is: the last event it decided."""
+    """The Agent's position in the stream: the last event it decided."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -49,7 +49,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What became of every event the Agent was delivered, and what it did. They only grow."""
+    """Counters of event outcomes and of the Agent's own actions. They never decrease."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -80,7 +80,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class TaskRate:
-    """How many tasks the Agent started lately; kept while an AgentPolicy limits that."""
+    """Tasks started in the current minute; kept while an AgentPolicy limits them."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -102,7 +102,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class TaskCause:
-    """The event that made the Agent start a task, as far as the task's end event needs it."""
+    """The event that started a task, reduced to what the task's end event needs."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -116,7 +116,7 @@ class TaskCause:
 
 @dataclass(frozen=True, slots=True)
 class PendingTask:
-    """A task whose end the Agent waits for."""
+    """A task that is pending: started or to be started, not ended."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -142,7 +142,7 @@ class PendingTask:
 
 @dataclass(frozen=True, slots=True)
 class RecentTask:
-    """A task that ended, for people."""
+    """A task that ended lately, for display."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -157,7 +157,7 @@ class RecentTask:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterCause:
-    """Why an event could not be decided."""
+    """Why an event was dead-lettered."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -171,7 +171,7 @@ class DeadLetterCause:
 
 @dataclass(frozen=True, slots=True)
 class OutboxMessage:
-    """A message owed to the broker: an emitted event, or a dead letter (whose original is in the stream)."""
+    """A message owed to the broker: an emitted event, or a dead letter (its original is in the stream)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -185,7 +185,7 @@ class OutboxMessage:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Sizes, for the columns of kubectl get."""
+    """Sizes for the columns of `kubectl get`."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 
@@ -197,7 +197,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class AgentStatus:
-    """The ledger, and the reconciler's word on the Agent."""
+    """The status of an Agent: its ledger, and the reconciler's conditions."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 

@@ -1,4 +1,4 @@
-"""A manifest's JSON as a typed Agent, with every mistake as a Problem that names the field and the remedy."""
+"""Parsing of manifests into typed Agents: every mistake is a Problem that names field and remedy."""
 
 import difflib
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def parse_agent(document: Mapping[str, Any]) -> Agent:
 
 
 def check_kind(document: Mapping[str, Any], kind: str) -> None:
-    """Raise InvalidManifest for a manifest that says to be something else."""
+    """Raise InvalidManifest for another apiVersion or kind."""
     for field, right in (("apiVersion", names.API_VERSION), ("kind", kind)):
         found = document.get(field)
         if found is None:
@@ -46,7 +46,7 @@ def check_kind(document: Mapping[str, Any], kind: str) -> None:
 
 
 def explain_error(error: ErrorDetails, model: type[BaseModel] = Agent) -> Problem:
-    """An error of pydantic in Heed's words. `model` is what the location begins in, or lists of it."""
+    """A pydantic error as a Problem. `model` is the model that the location starts in."""
     location = [part for part in error["loc"] if part != "[key]"]
     path = field_path(location)
     last = str(location[-1]) if location else ""
@@ -99,7 +99,7 @@ def _misshaped(path: str, last: str, found: Any, kind: str) -> Problem:
 
 
 def json_kind(value: Any) -> str:
-    """What a JSON value is, in words for people."""
+    """The kind of a JSON value for messages: `a string`, `a map`."""
     kinds = {
         bool: "a boolean",
         int: "a number",
@@ -113,7 +113,7 @@ def json_kind(value: Any) -> str:
 
 
 def field_path(location: list[int | str]) -> str:
-    """`spec.handlers[2].when` of a location."""
+    """A pydantic location as a path: `spec.handlers[2].when`."""
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else str(part)

@@ -41,7 +41,7 @@ RedriveState = Literal["redriven", "already", "refused", "failed", "planned"]
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which letters. What is None or empty narrows nothing down."""
+    """Selects dead letters by namespace, Agent, code and state. A field that is None or empty selects all."""
 
     namespace: str | None = None
     agent: str | None = None
@@ -50,11 +50,11 @@ class DeadLetterFilter:
 
     @property
     def of(self) -> str:
-        """The tokens of namespace and Agent in a subject pattern."""
+        """The namespace and Agent tokens of a subject pattern, `*` where any."""
         return f"{self.namespace or '*'}.{self.agent or '*'}"
 
     def holds(self, letter: DeadLetter, mark: "RedriveMark | None") -> bool:
-        """Whether a letter is one of these."""
+        """Whether a letter is selected."""
         return (
             self.namespace in (None, letter.namespace)
             and self.agent in (None, letter.agent)
@@ -65,7 +65,7 @@ class DeadLetterFilter:
 
 @dataclass(frozen=True, slots=True)
 class RedriveMark:
-    """That a letter was redriven: the sequence of the mark, that of the event in its stream, and when (RFC 3339)."""
+    """The marker of a redriven letter: its own sequence, that of the redriven event, and when (RFC 3339)."""
 
     id: int
     sequence: int
@@ -74,7 +74,7 @@ class RedriveMark:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterEntry:
-    """A letter, and how it was redriven if it was."""
+    """A dead letter with its redrive marker, if it has one."""
 
     letter: DeadLetter
     mark: RedriveMark | None
@@ -82,7 +82,7 @@ class DeadLetterEntry:
 
 @dataclass(frozen=True, slots=True)
 class RedriveOutcome:
-    """What became of a letter that was to be redriven. `sequence` is the event's in its stream."""
+    """The result of redriving one letter. `sequence` is the redriven event's in its stream."""
 
     letter: DeadLetter
     state: RedriveState
@@ -91,7 +91,7 @@ class RedriveOutcome:
 
 
 class DeadLetterStore:
-    """The dead letters that a broker holds. All methods raise BusUnavailable and StreamMissing."""
+    """Finds, redrives and drops a broker's dead letters. All methods raise BusUnavailable and StreamMissing."""
 
     def __init__(
         self, connection: Connection, stream: str = names.STREAM, dead: str = names.DEAD_STREAM
@@ -104,7 +104,7 @@ class DeadLetterStore:
     async def find(
         self, selection: DeadLetterFilter, *, payloads: bool = False
     ) -> AsyncGenerator[list[DeadLetterEntry]]:
-        """The letters of a selection, in batches, oldest first."""
+        """The selected letters, in batches, oldest first; with their data only with `payloads`."""
         marks = await self._marks(selection)
         subject = f"heed-dead.{selection.of}"
         async with aclosing(self._read(self._dead, subject, headers_only=not payloads)) as batches:
@@ -117,7 +117,7 @@ class DeadLetterStore:
                 ]
 
     async def get(self, ids: Sequence[int]) -> list[DeadLetterEntry | None]:
-        """The letters of these ids, in their order; None for what is not there, or is no letter."""
+        """The letters with these ids, in the same order; None for one that does not exist or is no letter."""
         try:
             messages = await self._messages.get_all(ids)
         except ApiRefused as error:
@@ -130,12 +130,12 @@ class DeadLetterStore:
         return [DeadLetterEntry(letter, marks.get(letter.id)) if letter else None for letter in letters]
 
     async def check(self) -> None:
-        """Whether the streams take what a redrive writes. Raises StreamConflict."""
+        """Check that the streams accept a redrive's messages. Raises StreamConflict."""
         await self._check(self._stream, "heed.redrive.>", names.STREAM_SUBJECTS[0])
         await self._check(self._dead, names.redriven_subject("*", "*"), names.DEAD_STREAM_SUBJECTS[0])
 
     async def sent(self, selection: DeadLetterFilter) -> dict[str, int]:
-        """Where the stream holds letters that were sent again, by Nats-Msg-Id."""
+        """Redriven messages already in the stream: Nats-Msg-Id to stream sequence."""
         found: dict[str, int] = {}
         subject = f"heed.redrive.{selection.of}.>"
         async with aclosing(self._read(self._stream, subject, headers_only=True)) as batches:
@@ -146,16 +146,16 @@ class DeadLetterStore:
     async def redrive(
         self, found: Sequence[DeadLetterEntry], sent: Mapping[str, int]
     ) -> list[RedriveOutcome]:
-        """Send letters again that were not, and mark them. They come to stand in the stream in this order.
+        """Publish letters again that were not yet, and mark them. They are stored in this order.
 
-        `sent` is what an earlier try may have sent without marking it. What fails is told, not raised.
+        `sent` is what an earlier, interrupted run published without a marker. Failures are returned, not raised.
         """
         return await asyncio.gather(*(self._redrive(item, sent) for item in found))
 
     async def drop(self, ids: Iterable[int]) -> None:
-        """Delete letters, or marks, by their sequences; fine where they are gone.
+        """Delete letters or markers by their sequences. Idempotent.
 
-        The letter goes first: without its mark it would look as if nobody had redriven it.
+        The letter goes first: without its marker it would look as if it had never been redriven.
         """
         await asyncio.gather(*(self._delete(id_) for id_ in ids))
 
@@ -205,7 +205,7 @@ class DeadLetterStore:
     async def _read(
         self, stream: str, subject: str, *, headers_only: bool
     ) -> AsyncGenerator[list[PulledMessage]]:
-        """What a stream holds on a subject now."""
+        """All messages that a stream holds on a subject now, in batches."""
         config = {"filter_subjects": [subject], "deliver_policy": "all", "headers_only": headers_only}
         try:
             pull = await PullConsumer.open(self._connection, stream, config)
@@ -257,7 +257,7 @@ class DeadLetterStore:
 
 
 def settled_outcome(found: DeadLetterEntry) -> RedriveOutcome | None:
-    """What there is to say of a letter that cannot be redriven, or was before."""
+    """The outcome of a letter that needs no redrive (done before) or allows none; None where it is still to do."""
     if found.mark is not None:
         return RedriveOutcome(found.letter, "already", found.mark.sequence)
     refusal = found.letter.refusal

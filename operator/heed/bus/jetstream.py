@@ -1,4 +1,4 @@
-"""The event bus on NATS JetStream: opens readers, publishes events, and pays what an outbox owes, once."""
+"""The event bus on NATS JetStream: opens readers, publishes events, and publishes outbox messages once."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ MAX_CONCURRENT_OPENS: Final = 16  # readers that are opened at the same time, al
 
 @dataclass(frozen=True, slots=True)
 class PubAck:
-    """Where a message stands in its stream; a duplicate was dropped, and stands where the first one does."""
+    """JetStream's publish acknowledgement. A duplicate was dropped; its sequence is that of the first one."""
 
     stream: str
     sequence: int
@@ -122,7 +122,7 @@ class JetStreamBus:
         ]
 
     async def last(self, subject: str) -> Event | MalformedMessage | None:
-        """The latest event on a subject; None where there is none. Raises BusUnavailable."""
+        """The last event on a subject; None where the subject is empty. Raises BusUnavailable."""
         found = await self._messages.last(subject)
         return None if found is None else decode_stored(found[0], "", found[1]).event
 
@@ -135,7 +135,7 @@ class JetStreamBus:
         return (await self.send(subject, event, deduplicate=deduplicate)).sequence
 
     async def send(self, subject: str, event: Event, *, deduplicate: bool = True) -> PubAck:
-        """Publish an event and return all that the broker says of it. Raises as `publish`."""
+        """Publish an event and return the broker's acknowledgement. Raises as `publish`."""
         headers, payload = encode(event)
         if deduplicate:
             headers[HEADER_MESSAGE_ID] = message_id(subject, event)
@@ -188,7 +188,7 @@ class JetStreamBus:
         await self.store(owed.subject, {**headers, HEADER_MESSAGE_ID: id}, payload)
 
     async def store(self, subject: str, headers: dict[str, str], payload: bytes) -> PubAck:
-        """Publish a message as it is. Raises BusUnavailable, MalformedEvent."""
+        """Publish raw headers and payload. Raises BusUnavailable, MalformedEvent where the broker can never take it."""
         # A message beyond the limit would make the broker end the connection.
         size, most = measure_headers(headers), self._connection.max_payload
         if size > MAX_HEADERS_BYTES or size + len(payload) > most:

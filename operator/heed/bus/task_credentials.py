@@ -29,7 +29,7 @@ class TaskCredentials:
 
     @classmethod
     def of(cls, settings: Settings, keys: Mapping[str, str] | None = None) -> "TaskCredentials":
-        """What the settings say; `keys` are a broker's own (see accounts.FILES). Raises InvalidSettings."""
+        """From the settings; `keys` are a broker's own (see accounts.KEY_FILES). Raises InvalidSettings."""
         url = settings.task_nats_url or public_url(settings.nats_url)
         return cls(url, _signer(settings, keys), settings.credentials_lifetime)
 

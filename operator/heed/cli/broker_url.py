@@ -1,4 +1,4 @@
-"""Which broker a command talks to: the one that is named, that of the `heed dev` of this folder, or the usual one."""
+"""The broker a command talks to: the one given, that of this folder's `heed dev`, or the default."""
 
 import os
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ _FOLDER: Final = f"{__name__}.folder"  # among what a click context carries
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A broker. `dev` is the `heed dev` of this machine that runs on it, where one is known; `note` is for people."""
+    """A broker. `dev` is the `heed dev` of this machine on it, if known; `note` is a hint to show."""
 
     settings: Settings
     dev: Presence | None = None
@@ -29,14 +29,14 @@ class Broker:
 
 @dataclass(slots=True)
 class BrokerChoice:
-    """What somebody says of the broker that is meant: nothing, a URL, or the folder of a `heed dev`."""
+    """The options that choose a broker: none, a URL, or the folder of a `heed dev`."""
 
     url: str | None
     folder: Path | None
     _found: Broker | None = None
 
     def find(self) -> Broker:
-        """The broker, once; people are told what they might not expect of it. Raises as `find_broker`."""
+        """Find the broker once, and print its note. Raises as `find_broker`."""
         if self._found is None:
             self._found = find_broker(self.url, self.folder)
             if self._found.note is not None:
@@ -76,7 +76,7 @@ def _keep(ctx: click.Context, param: click.Parameter, folder: Path | None) -> No
 
 
 def find_broker(url: str | None, folder: Path | None) -> Broker:
-    """The broker that is meant. Raises InvalidSettings, and ForeignServer where a stranger took its place."""
+    """Find the broker by the options. Raises InvalidSettings, and ForeignServer where another server took its place."""
     settings = Settings.from_environment()
     place = folder or presence.find_nearest(Path.cwd())
     dev = presence.read(place) if place else None
@@ -105,7 +105,7 @@ def check_url(url: str) -> None:
 
 
 def _named(settings: Settings, url: str, dev: Presence | None) -> Broker:
-    """A broker by its URL. One that `heed dev` started asks for no credentials, and shall be sent none."""
+    """A broker by its URL. To one that `heed dev` started no credentials are sent, as it needs none."""
     if dev is None or dev.url != url:
         return Broker(replace(settings, nats_url=url))
     return Broker(settings.local(url) if dev.server is not None else replace(settings, nats_url=url), dev)

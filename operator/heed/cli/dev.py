@@ -77,7 +77,7 @@ def _check_given(paths: Sequence[Path], url: str | None) -> None:
 
 
 def make_console(form: Form = "text") -> Console:
-    """The console on standard output, which shows warnings too."""
+    """The console on standard output, which also shows log warnings."""
     configure_logging("text", "warning")
     console = Console(sys.stdout, timestamp, form=form, color=use_colors())
     logging.getLogger().handlers[:] = [ConsoleLog(console)]
@@ -125,7 +125,7 @@ async def _work(
 
 
 def suggest_commands(agents: Iterable[Agent], url: str) -> list[str]:
-    """Commands that would make the Agents do something."""
+    """Commands to try: each publishes an event that the Agents heed."""
     return [
         publish_command(type_, agent.metadata.namespace, _sample(agent, type_), url)
         for agent in agents
@@ -134,7 +134,7 @@ def suggest_commands(agents: Iterable[Agent], url: str) -> list[str]:
 
 
 def publish_command(type_: str, namespace: str, data: object, url: str | None = None) -> str:
-    """What to type to publish an event."""
+    """The command line that publishes an event."""
     words = [program_name(), "publish", type_, "--data", json.dumps(data, ensure_ascii=False)]
     words += ["-n", namespace] if namespace != "default" else []
     return shlex.join([*words, "--nats", url] if url else words)

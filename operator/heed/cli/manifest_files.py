@@ -28,7 +28,7 @@ class LoadedAgent:
 
 
 def find_sources(paths: Sequence[str]) -> list[str]:
-    """The files that paths stand for, each of them once: what `heed dev` finds too. Raises InvalidSettings."""
+    """The files named by paths, each once, as `heed dev` finds them. Raises InvalidSettings."""
     found: dict[str, None] = {}
     for path in paths:
         inner = [path] if path == STDIN else [str(file) for file in find_files([Path(path)])]
@@ -47,7 +47,7 @@ def read_manifests(source: str) -> list[Manifest]:
 
 
 def source_name(source: str) -> str:
-    """The name of a source for people."""
+    """The display name of a source."""
     return "<stdin>" if source == STDIN else source
 
 
@@ -74,7 +74,7 @@ def read_text(source: str) -> str:
 
 
 def load_agents(paths: Sequence[str]) -> list[LoadedAgent]:
-    """The Agents in files and folders, under the rules that stand there too.
+    """The Agents in files and folders, compiled with the policies there.
 
     Raises InvalidSettings, InvalidManifest with file, line and every problem.
     """
@@ -115,7 +115,7 @@ def load_agent(manifest: Manifest, rules: PolicySet = NO_RULES) -> LoadedAgent:
 
 
 def duplicate_agents(loaded: Iterable[LoadedAgent]) -> Iterator[tuple[Manifest, Problem]]:
-    """The Agents whose name an earlier one has."""
+    """The Agents with the name of an earlier one."""
     seen: dict[str, Manifest] = {}
     for item in loaded:
         name = str(item.program.agent)

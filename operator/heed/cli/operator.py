@@ -88,6 +88,6 @@ def operator(**options: Any) -> None:
 
 
 def read_settings(options: dict[str, Any]) -> Settings:
-    """The environment's settings with what the options say. Raises InvalidSettings."""
+    """The settings from the environment, overridden by options. Raises InvalidSettings."""
     given = {name: value for name, value in options.items() if value is not None}
     return replace(Settings.from_environment(), **given)

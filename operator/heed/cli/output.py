@@ -17,7 +17,7 @@ OUTPUT_FORMATS: Final = ("text", "json", "yaml")
 
 
 class CliError(click.ClickException):
-    """A failure for people, in red on standard error."""
+    """An error shown in red on standard error."""
 
     def show(self, file: Any = None) -> None:
         """Print it."""
@@ -53,7 +53,7 @@ def output_option(command: Command) -> Command:
 
 
 def show_data(value: Any, form: OutputFormat) -> None:
-    """Print a JSON value for machines."""
+    """Print a value as JSON or YAML."""
     if form == "yaml":
         click.echo(to_yaml(value), nl=False)
     else:

@@ -106,7 +106,7 @@ def publish(
 
 
 def _doubts(stored: PubAck, subject: str, broker: Broker) -> Iterator[str]:
-    """Why the event may be heard by nobody, as far as that can be known from here."""
+    """Warnings that no Agent may heed the event, as far as can be known here."""
     if stored.stream != names.STREAM:
         yield (
             f"stream {stored.stream} takes {subject}, and Agents read {names.STREAM}: they will not hear of it; "

@@ -15,7 +15,7 @@ _OF_LISTS: Final = ("map", "filter", "all", "exists", "exists_one")
 
 
 def sample_data(document: Any) -> dict[str, Any]:
-    """What an event's data might be, for the expressions in a document."""
+    """Sample event data that makes the expressions in a document work."""
     data: dict[str, Any] = {}
     for text in _texts(document):
         for path, value in _members(text):

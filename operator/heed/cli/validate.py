@@ -20,7 +20,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class ValidationFinding:
-    """One thing to say about a manifest. `agent` is namespace/name, or nothing where that is not known."""
+    """An error or warning on a manifest. `agent` is namespace/name, or empty where not known."""
 
     file: str
     line: int
@@ -38,7 +38,7 @@ class ValidationFinding:
 
 @dataclass(frozen=True, slots=True)
 class ValidationReport:
-    """What came out for one set of files."""
+    """The findings of one set of files."""
 
     findings: list[ValidationFinding]
     valid: list[LoadedAgent]
@@ -85,7 +85,7 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
 
 
 def check_files(paths: Sequence[str]) -> ValidationReport:
-    """Everything there is to say about the Agents in these files, and what rules them. Raises InvalidSettings."""
+    """All findings on the Agents and policies in these files. Raises InvalidSettings."""
     checked = ValidationReport([], [], [], [])
     files = find_sources(paths)
     manifests = [manifest for source in files for manifest in _read(source, source in paths, checked)]

@@ -1,4 +1,4 @@
-"""What a decision asks the world for. Every effect can be made again from the ledger alone, with the same names."""
+"""Effects: what a decision asks of the world. All are idempotent, with names derived from the ledger alone."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from heed.api.status import OutboxMessage, PendingTask
 
 @dataclass(frozen=True, slots=True)
 class AgentRef:
-    """Which Agent this is. `uid` tells two Agents of the same name apart."""
+    """An Agent's identity. `uid` distinguishes two Agents of the same name."""
 
     namespace: str
     name: str
@@ -41,7 +41,7 @@ class TaskWork:
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """How a task ended, as its runner saw it.
+    """The end of a task as its runner reports it.
 
     `id` is derived from the run (a Job's uid), so that saying it twice is harmless. `result` is JSON or text.
     `reason` is CamelCase; `at` is RFC 3339. With `published`, the task may have published its result instead.
@@ -72,7 +72,7 @@ class StartTask:
 
 @dataclass(frozen=True, slots=True)
 class CancelTask:
-    """Stop a task. Its failed event follows for `record`; where that is None, its session is over and nobody waits."""
+    """Stop a task. The failed event of `record` follows; None where its session is over and no event is due."""
 
     id: str
     record: PendingTask | None

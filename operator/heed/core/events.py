@@ -1,4 +1,4 @@
-"""Events as the core sees them, and what the stream adds to them."""
+"""Events, and the messages that carry them in the stream."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Extension = str | int | bool
 MAX_HOPS = 64
 
 
-# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# Not frozen, though never changed: freezing makes a record three times as slow to construct, and this one is made
 # for every event.
 @dataclass(slots=True)
 class Event:
@@ -28,12 +28,12 @@ class Event:
 
     @property
     def correlationid(self) -> str:
-        """The Correlation extension's id of the whole flow; an event without one begins a flow of its own."""
+        """The Correlation extension's id of the flow; without one, the event's own id, as it starts a flow."""
         return str(self.extensions.get("correlationid") or self.id)
 
     @property
     def hops(self) -> int:
-        """How many decisions lie between this event and the first of its kind."""
+        """How many decisions lie between this event and the first one of its flow (`heedhops`)."""
         hops = str(self.extensions.get("heedhops", 0))
         if not (hops.isascii() and hops.isdecimal()):
             return 0
@@ -43,7 +43,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class MalformedMessage:
-    """A message that is no event Heed can take, with the reason."""
+    """A message that is no valid event: a CamelCase code, and a sentence why."""
 
     code: str
     message: str
@@ -51,7 +51,7 @@ class MalformedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """That a message is a dead letter sent again: by which letter, for which time, and the task it once ended."""
+    """The redrive a message is: of which dead letter, which attempt, and the task that the event ended at first."""
 
     letter: str
     attempt: int  # 2 for the first redrive
@@ -61,7 +61,7 @@ class Redrive:
 
 @dataclass(slots=True)
 class Received:
-    """A message as the stream holds it: `sequence` and `at` (RFC 3339, UTC) are the stream's own."""
+    """A message in the stream. `sequence` and `at` (RFC 3339, UTC) are the stream's own."""
 
     sequence: int
     at: str
@@ -71,5 +71,5 @@ class Received:
 
     @property
     def origin(self) -> str:
-        """The subject that the event was first published on: of a redriven dead letter not its own."""
+        """The subject of the event's first publication: for a redriven dead letter not the redrive subject."""
         return self.redrive.subject or self.subject if self.redrive is not None else self.subject

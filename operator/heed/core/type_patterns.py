@@ -16,7 +16,7 @@ def matches(pattern: str, type_: str) -> bool:
 
 
 def covers(wide: str, narrow: str) -> bool:
-    """Whether all that `narrow` matches, `wide` matches too."""
+    """Whether `wide` matches everything that `narrow` matches."""
     wanted, tokens = wide.split("."), narrow.split(".")
     for index, token in enumerate(wanted):
         if token == ">":
@@ -27,7 +27,7 @@ def covers(wide: str, narrow: str) -> bool:
 
 
 def may_overlap(one: str, other: str) -> bool:
-    """Whether some type matches both patterns."""
+    """Whether a type can match both patterns."""
     first, second = one.split("."), other.split(".")
     for left, right in zip(first, second, strict=False):
         if ">" in (left, right):

@@ -1,4 +1,4 @@
-"""The decisions that one commit makes durable."""
+"""A batch: the decisions that one commit makes durable."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ _LET_GO: Final = Ledger()
 
 @dataclass(slots=True)
 class DecisionBatch:
-    """Decisions on top of each other. `growth` is about how many bytes they add; `closed`: it takes no more.
+    """Decisions, each on the ledger of the one before. `growth` estimates the bytes they add; `closed`: it is full.
 
     Of the ledgers that they made only the last one is kept: each has a part of its own, in memory for nothing.
     `took` has the seconds of every look at an event.
@@ -27,18 +27,18 @@ class DecisionBatch:
     took: list[float] = field(default_factory=list)
 
     def add(self, decision: Decision) -> None:
-        """Take one more, which was made on this batch's ledger."""
+        """Add a decision made on this batch's ledger."""
         self.ledger, decision.ledger = decision.ledger, _LET_GO
         self.decisions.append(decision)
         self.growth += decision.growth
 
     def full(self, pace: CommitRate) -> bool:
-        """Whether it has to be committed before anything else is decided."""
+        """Whether it must be committed before the next decision."""
         return self.closed or len(self.decisions) >= pace.batch or self.growth >= pace.growth
 
 
 def effects_still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
-    """The effects of decisions without the starts of tasks that a later one of them ended again."""
+    """The effects of a batch, without starts of tasks that a later decision of it ended."""
     for decision in decisions:
         for effect in decision.effects:
             record = ledger.pending_tasks.get(effect.id)

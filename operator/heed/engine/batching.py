@@ -1,4 +1,4 @@
-"""Deciding what has been read: one event after the other, some of them only when there is room, in small turns."""
+"""Fills batches: decides read events in order and in small CPU turns, and defers those without headroom."""
 
 import time
 
@@ -23,11 +23,11 @@ class DecisionBatcher:
         self._guarded, self._backlog, self._pace = guarded, backlog, pace
 
     def is_full(self, batch: DecisionBatch) -> bool:
-        """Whether a batch has to be committed first; so many may wait that there is no place for one more."""
+        """Whether the batch must be committed first, as the list of deferred events may be full."""
         return batch.full(self._pace) or is_inbox_only(batch.ledger, self.ahead) != self.ahead
 
     async def some(self, inlet: ReadBuffer, batch: DecisionBatch) -> bool:
-        """Decide as many events as one turn has time for. False where there was nothing to do."""
+        """Decide as many events as fit into one CPU turn. Returns False where there was nothing to do."""
         if not (self._backlog.next or inlet.unread) or self.is_full(batch):
             return False
         await turns().take()
@@ -52,7 +52,7 @@ class DecisionBatcher:
         batch.add(decision)
 
     async def _one_that_waited(self, batch: DecisionBatch) -> None:
-        """What waited either can be decided now, or stays where it is."""
+        """Decide a deferred event, or leave it deferred."""
         received = self._backlog.next[0]
         decision = await self._decide(batch, received, self._backlog.room(batch))
         if decision.outcome != "waiting":
@@ -64,7 +64,7 @@ class DecisionBatcher:
             self._backlog.next.popleft()
 
     async def _may_fit(self, batch: DecisionBatch, received: Received) -> bool:
-        """Whether it had to wait only because nobody knows yet how much the decisions before it will take."""
+        """Whether it was deferred only because the size of the decisions before it is not known until their commit."""
         room = self._backlog.room_at_best()
         if not (batch.growth or self._backlog.flying) or self._backlog.scarce(room):
             return False

@@ -1,4 +1,4 @@
-"""The events of one Agent that wait for room in its status: what room there is, and who comes next."""
+"""The deferred events of one Agent: the status's headroom, and which of them are fetched next."""
 
 from collections import deque
 
@@ -17,7 +17,7 @@ SESSION_BYTES = 512  # about the bytes that a session takes, for a guess how man
 
 
 class DeferredQueue:
-    """What waits. `size` is the object as it was last read or written, in bytes; `flying` what is being committed.
+    """Deferred events and headroom. `size` is the stored object's bytes, `flying` what is being committed.
 
     After one look at those that wait, the next one is worth it only when the status was written again.
     """
@@ -30,25 +30,25 @@ class DeferredQueue:
         self._in_vain = False
 
     def committed(self, size: int) -> None:
-        """The status was written."""
+        """Note a successful commit."""
         self.size, self.flying = size, 0
         self._in_vain = False
 
     def clear(self) -> None:
-        """Begin anew, from the ledger."""
+        """Reset, to start again from the ledger."""
         self.next.clear()
         self.flying, self._in_vain = 0, False
 
     def room(self, batch: DecisionBatch) -> Headroom | None:
-        """What may be added on top of a batch at the least; None where that is plenty."""
+        """The headroom on top of a batch that is certain; None where it is ample."""
         return self._room(self.flying + batch.growth)
 
     def room_at_best(self) -> Headroom | None:
-        """The same if nothing that is not yet committed took any."""
+        """The headroom if nothing uncommitted took any."""
         return self._room(0)
 
     def scarce(self, room: Headroom | None) -> bool:
-        """Whether so little is left that it is not worth a commit to find out how much."""
+        """Whether so little headroom is left that a commit to measure it is not worthwhile."""
         return room is not None and room.to_open < self._pace.budget // 32
 
     def _room(self, taken: int) -> Headroom | None:
@@ -56,11 +56,11 @@ class DeferredQueue:
         return None if left - kept > MAX_GROWTH_BYTES else Headroom(left, kept)
 
     def crowded(self, ledger: Ledger) -> bool:
-        """Whether messages that are owed have to go out before anything else may be decided."""
+        """Whether the outbox must be published before the next decision."""
         return self.size > self._pace.budget and bool(ledger.outbox)
 
     async def fetch(self, batch: DecisionBatch) -> None:
-        """Get the events that may go on now, and as many as may fit of those that waited longest.
+        """Fetch the deferred events of open sessions, and of the oldest others as many as fit.
 
         Raises StreamMissing, StreamReplaced, BusUnavailable.
         """
@@ -76,7 +76,7 @@ class DeferredQueue:
         self.next.extend(received for received in found if received is not None)
 
     def _places(self, batch: DecisionBatch) -> list[int]:
-        """First the events of sessions that exist by now: they ask for little, and may be what makes room."""
+        """The sequences to fetch: first those of open sessions, as they need little and may free headroom."""
         ledger, room = batch.ledger, self.room(batch)
         there = {names.waiting_digest(key) for key in ledger.sessions}
         going_on = [place for place, key in ledger.waiting.places.items() if key in there][
@@ -90,6 +90,6 @@ class DeferredQueue:
 
 
 def is_inbox_only(ledger: Ledger, ahead: bool) -> bool:
-    """Whether so many events wait that only the inbox may be read on, in which the ends of tasks make room."""
+    """Whether so many events are deferred that only the inbox is read, where task ends free headroom."""
     places = ledger.waiting.places
     return bool(places) and len(places) >= (MAX_DEFERRED_EVENTS * 9 // 10 if ahead else MAX_DEFERRED_EVENTS)

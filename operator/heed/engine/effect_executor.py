@@ -1,4 +1,4 @@
-"""Makes effects real, after they are durable in the ledger, again and again until they are made.
+"""Performs effects after their commit, and retries each until it is made or refused for good.
 
 Everything here may happen twice: names derive from the decision, so a second time changes nothing. What was made is
 handed back to the loop, whose next commit strikes it from what the ledger owes. A start is given up once its task is
@@ -36,20 +36,20 @@ T = TypeVar("T")
 
 
 def is_over(deadline: str) -> bool:
-    """Whether a time, as the ledger has it, has passed."""
+    """Whether a time of the ledger (RFC 3339) has passed."""
     return datetime.fromisoformat(deadline).astimezone(UTC) <= now()
 
 
 @dataclass(frozen=True, slots=True)
 class TaskStart:
-    """The start of a task under way. `over`: it is not to be tried any more."""
+    """A task start in flight. `over` is set when it must not be retried."""
 
     making: "asyncio.Task[None]"
     over: asyncio.Event
 
 
 class EffectExecutor:
-    """Performs the effects of one Agent. Lives from one reading of the ledger to the next."""
+    """Performs the effects of one Agent, from one load of the ledger to the next."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class EffectExecutor:
         self._freed = asyncio.Event()
 
     def perform(self, effects: Iterable[Effect], *, again: bool = False) -> None:
-        """Begin to make effects, in order. `again`: they may have been made by someone who did not live to say so."""
+        """Start performing effects, in order. `again`: a process that crashed may have made them already."""
         for effect in effects:
             if isinstance(effect, StartTask):
                 over = asyncio.Event()
@@ -80,28 +80,28 @@ class EffectExecutor:
                 _ = self._spawn(self._until_made(effect, again))
 
     def keep(self, ledger: Ledger) -> None:
-        """The ledger is this now: give up the starts that it does not owe any more."""
+        """Take note of a new ledger: give up starts that it owes no more."""
         for task_id in self._starts:
             record = ledger.pending_tasks.get(task_id)
             if record is None or record.phase != "Owed":
                 self._give_up(task_id)
 
     def report(self, record: PendingTask, end: TaskEnd) -> None:
-        """Begin to publish the end of a pending task; once for each task. Its start is given up."""
+        """Start publishing the end of a pending task, once per task. Gives up its start."""
         if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
             self.expire(end.task_id, record)  # who removed it may not have lived to say why
         elif end.task_id not in self._ends:
             self._ends.add(end.task_id)
             if record.phase == "Owed":
                 self._give_up(end.task_id)
-            # A try under way may make anew what was lost meanwhile.
+            # An attempt in flight may recreate what was lost meanwhile.
             anew = end.reason == REASON_LOST and end.task_id in self._starts
             _ = self._spawn(
                 self._persist("publish the end of a task", lambda attempt: self._end(record, end, anew=anew))
             )
 
     def expire(self, task_id: str, record: PendingTask) -> None:
-        """Begin to end a task that is over its time; its failed event follows."""
+        """Start ending a task whose deadline has passed; its failed event follows."""
         if task_id not in self._ends:
             self._ends.add(task_id)
             self._give_up(task_id)
@@ -110,21 +110,21 @@ class EffectExecutor:
             )
 
     def take(self) -> list[Effect]:
-        """What was made since the last call."""
+        """The effects made since the last call."""
         done, self._done = self._done, []
         self.settled.clear()
         return done
 
     def has_room(self, limit: int) -> bool:
-        """Whether fewer than `limit` messages are under way.
+        """Whether fewer than `limit` messages are in flight.
 
-        Starts of tasks do not count: a quota may hold them up until tasks end, and whoever reads no further would
+        Starts of tasks do not count: a quota may hold them up until tasks end, and a loop that reads no further would
         never hear of that. They are bounded by the status that has to remember them.
         """
         return len(self._running) - len(self._starts) < limit
 
     async def room(self, limit: int, patience: float) -> bool:
-        """Wait until fewer than `limit` messages are under way.
+        """Wait until fewer than `limit` messages are in flight.
 
         False where that takes longer than `patience` seconds and some were made, which may be struck off meanwhile.
         """
@@ -138,7 +138,7 @@ class EffectExecutor:
         return True
 
     async def close(self) -> None:
-        """Stop. What was under way is still owed by the ledger."""
+        """Stop. The ledger still owes what was in flight."""
         await asyncio.gather(*(stop(task) for task in list(self._running)))
 
     def _spawn(self, making: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
@@ -163,7 +163,7 @@ class EffectExecutor:
             self.settled.set()
 
     async def _make(self, effect: Effect, again: bool) -> bool:
-        """Make it; False where it is too late for that, and the ledger owes it until the task's end is there."""
+        """Make an effect. Returns False where it is too late: the ledger owes it until the task's end is decided."""
         match effect:
             case Publish():
                 self._check_own(effect.owed)
@@ -190,7 +190,7 @@ class EffectExecutor:
         return True
 
     def _check_own(self, owed: OutboxMessage) -> None:
-        """Raise MalformedEvent for what no decision has left: who can write a status is not to speak for others."""
+        """Raise MalformedEvent for a message on subjects of others, which a writer of the status may have put there."""
         if not names.is_left_by(owed.subject, self._agent.namespace, self._agent.name):
             remedy = "somebody wrote the status; take it out of there"
             raise MalformedEvent(
@@ -198,13 +198,13 @@ class EffectExecutor:
             )
 
     async def _check_possible(self, work: TaskWork) -> None:
-        """Raise TaskRefused for what no cluster takes, however often it is tried."""
+        """Raise TaskRefused for a task that no cluster can run."""
         if work.kind == "job" and (why := explain_no_job(work)) is not None:
             await self._runner.cancel(work.id)  # an earlier release may have started it
             raise TaskRefused(REASON_INVALID, why)
 
     async def _check_allowed(self, work: TaskWork) -> None:
-        """Raise TaskRefused for what was decided before a policy that does not allow it."""
+        """Raise TaskRefused for a task decided before a policy that forbids it."""
         allowed = self._permissions
         refused = (
             allowed.kind_problem(work.kind)
@@ -212,7 +212,7 @@ class EffectExecutor:
             or allowed.publishing_problem(work.publish or ())
         )
         if refused is not None:
-            # Whoever decided it may have started it, and not lived to say so.
+            # The process that decided it may have started it, and crashed before committing that.
             await self._runner.cancel(work.id)
             raise TaskRefused(POLICY_VIOLATION, refused)
 
@@ -245,13 +245,13 @@ class EffectExecutor:
         await self._publish_end(record, end)
 
     def _give_up(self, task_id: str) -> None:
-        """See that the start of a task is not tried any more; a try under way comes to its end."""
+        """Stop retrying the start of a task; an attempt in flight is finished."""
         self._over.add(task_id)
         if (start := self._starts.get(task_id)) is not None:
             start.over.set()
 
     async def _started_or_not(self, task_id: str) -> None:
-        """Until no try to start a task is under way, which could come after its own cancellation."""
+        """Wait until no attempt to start a task is in flight, as it could succeed after the cancellation."""
         if (start := self._starts.get(task_id)) is not None:
             await asyncio.wait({start.making})
 
@@ -269,12 +269,12 @@ class EffectExecutor:
     async def _persist(
         self, what: str, attempt: Callable[[int], Awaitable[T]], over: asyncio.Event | None = None
     ) -> T | None:
-        """What an attempt comes to, as soon as one does; None where it is `over` before."""
+        """The result of the first attempt that succeeds, retried with backoff; None where `over` is set first."""
         tries = 0
         while over is None or not over.is_set():
             try:
                 return await attempt(tries)
-            except Exception as error:  # also a mistake of ours: an effect must not vanish with it
+            except Exception as error:  # a bug, too: an effect must not vanish with it
                 if not isinstance(error, HeedError):
                     log.exception("effect broke", extra={"agent": str(self._agent), "effect": what})
                 tries += 1
@@ -285,7 +285,7 @@ class EffectExecutor:
 
 
 async def _pause(delay: float, over: asyncio.Event | None) -> None:
-    """Sleep, but not longer than until it is over."""
+    """Sleep until a delay has passed or `over` is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(delay):
             await (over or asyncio.Event()).wait()

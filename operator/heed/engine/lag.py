@@ -1,4 +1,4 @@
-"""How far an Agent is behind: what has come for it, or is known to come, and is not durable yet.
+"""Consumer lag of an Agent: events that are in the stream for it and not committed yet.
 
 Taken from what the loop holds in memory anyway, so that asking a thousand quiet Agents costs nothing.
 """
@@ -13,7 +13,7 @@ from heed.engine.read_buffer import ReadBuffer
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """So many `events` for the Agent lie beyond its cursor; the oldest that came was stored at `since` (RFC 3339).
+    """`events` beyond the Agent's cursor, the oldest of which was stored at `since` (RFC 3339), where known.
 
     The broker tells with every message how many are still to come, so while an Agent is busy later ones are missing.
     """

@@ -39,7 +39,7 @@ RESTART_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 
 
 def _started(ledger: Ledger) -> list[str]:
-    """The tasks that are known to run, or to have run."""
+    """The pending tasks that have started."""
     return [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
 
 
@@ -77,17 +77,17 @@ class AgentLoop:
 
     @property
     def stored(self) -> StoredLedger | None:
-        """The ledger and its home as last read or committed; None before the first reading."""
+        """The ledger with its version, as last loaded or committed; None before the first load."""
         return self._stored
 
     @property
     def lag(self) -> Lag | None:
-        """What has come for the Agent and is not durable yet; None while nothing is read."""
+        """The lag; None while the loop has no reader."""
         return measure_lag(self._held.ledger, self._batches, self._inlet) if self._inlet else None
 
     @property
     def ledger(self) -> Ledger | None:
-        """The ledger as last read or committed; None before the first reading."""
+        """The ledger as last loaded or committed; None before the first load."""
         return self._stored.ledger if self._stored else None
 
     @property
@@ -96,7 +96,7 @@ class AgentLoop:
         return self._stored
 
     async def run(self) -> None:
-        """Follow the stream until the Agent is gone. Cancel to stop, at any point, without harm."""
+        """Run until the Agent is deleted. Cancelling is safe at any point."""
         while True:
             began = time.monotonic()
             try:
@@ -110,7 +110,7 @@ class AgentLoop:
                 await self._pause(error, time.monotonic() - began)
 
     async def _pause(self, error: Exception, lived: float) -> None:
-        """Before starting over: not at all where it is part of life, longer and longer where nothing comes of it."""
+        """Wait before a restart: not at all for an expected one, with backoff where restarts make no progress."""
         if lived > STEADY_AFTER_S:
             self._restarts = 0
         ordinary = isinstance(error, LedgerConflict | ReaderLost)
@@ -122,14 +122,14 @@ class AgentLoop:
         self._restarts += 1
 
     def waits(self, task_id: str) -> bool:
-        """Whether the Agent waits for a task's end; it may, as long as its ledger has not been read."""
+        """Whether a task is pending, or may be as the ledger is not loaded yet."""
         if self.ledger is None:
             return True
         record = self.ledger.pending_tasks.get(task_id)
         return record is not None and record.phase != "Abandoned"
 
     def report(self, end: TaskEnd) -> bool:
-        """Tell the Agent that a task ended. False where it does not wait for that task (any more)."""
+        """Report a task's end. Returns False where the task is not pending (any more)."""
         if self.ledger is None or not self.waits(end.task_id):
             return False
         if self._performer is not None:
@@ -137,9 +137,9 @@ class AgentLoop:
         return True
 
     async def keep_up(self, first: int, last: int) -> None:
-        """Move the cursor of a quiet Agent on before the stream, which holds `first` to `last`, drops its place.
+        """Advance the cursor of a quiet Agent before the stream, which holds `first` to `last`, drops its position.
 
-        Else nobody could tell at the next start whether events of this Agent were dropped with it. Raises ReaderLost,
+        Otherwise the next start could not tell whether events of this Agent were dropped with it. Raises ReaderLost,
         BusUnavailable.
         """
         inlet = self._inlet
@@ -147,13 +147,13 @@ class AgentLoop:
             return
         if 0 < self._held.ledger.cursor.sequence < first + (last - first) // 4:
             reached = await inlet.reached()
-            # Else all begins anew meanwhile, from the ledger.
+            # Otherwise the loop restarts from the ledger meanwhile.
             if self._inlet is inlet and self._performer is not None:
                 self._reached = reached
                 self._performer.settled.set()
 
     async def _resume_and_follow(self) -> None:
-        """Everything from the ledger alone. Returns to begin anew with other subjects; else ends by an exception."""
+        """Load the ledger, resume what it owes, follow the stream. Returns to read other subjects, else raises."""
         self._stored = await self._store.load()
         ledger, cursor = self._held.ledger, self._held.ledger.cursor
         self._backlog.clear()
@@ -183,7 +183,7 @@ class AgentLoop:
                 await inlet.close()
 
     async def _follow(self, inlet: ReadBuffer, performer: EffectExecutor) -> None:
-        """The loop itself. While one batch is being committed, the next is already decided, on top of it."""
+        """The loop itself: while one batch is being committed, the next is decided on top of it."""
         written = bind_to_stream(self._held.ledger, inlet.created)
         batch = DecisionBatch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
         while is_inbox_only(written, self._deciding.ahead) == self._deciding.ahead:
@@ -212,7 +212,7 @@ class AgentLoop:
             written, batch = ledger, following
 
     def _beyond(self, ledger: Ledger, floor: int) -> Ledger:
-        """The ledger after what the stream dropped unread, which is never passed over in silence."""
+        """The ledger past what the stream dropped unread, which is counted."""
         moved = skip_expired(ledger, floor, self._gone)
         if moved is not ledger:
             extra = {"agent": str(self.program.agent), "after": ledger.cursor.sequence, "until": floor}
@@ -222,7 +222,7 @@ class AgentLoop:
         return moved
 
     def _tidied(self, ledger: Ledger, inlet: ReadBuffer) -> Ledger:
-        """The ledger, moved on by what is known without an event: the same object where that is nothing."""
+        """The ledger after upkeep that needs no event, such as idle sessions; the same object where nothing changes."""
         if self._reached > ledger.cursor.sequence and not inlet.unread:
             ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
         if ledger.waiting.places:
@@ -230,13 +230,13 @@ class AgentLoop:
         return ledger
 
     def _most_owed(self) -> int:
-        """How many messages may be under way before nothing more is read."""
+        """How many messages may be in flight before reading stops (backpressure)."""
         return 1 if self._backlog.crowded(self._held.ledger) else self._pace.owed
 
     async def _something_to_do(
         self, inlet: ReadBuffer, performer: EffectExecutor, batch: DecisionBatch
     ) -> None:
-        """Until there are events to decide, or effects have been settled for a while without any event coming."""
+        """Wait for events to decide, or until made effects have waited FLUSH_DELAY_S for an event's commit."""
         while not (inlet.arrived() or batch.decisions or self._backlog.next):
             await inlet.wait(wake=performer.settled)
             if performer.settled.is_set():
@@ -245,7 +245,7 @@ class AgentLoop:
                 return
 
     async def _decide_what_comes(self, inlet: ReadBuffer, batch: DecisionBatch) -> None:
-        """Decide what is there, and what still comes while the pacer holds the commit back."""
+        """Decide read events, and those that arrive while the rate limiter holds the commit back."""
         while True:
             while await self._deciding.some(inlet, batch):
                 pass
@@ -260,7 +260,7 @@ class AgentLoop:
     async def _decide_meanwhile(
         self, inlet: ReadBuffer, batch: DecisionBatch, committing: "asyncio.Task[None]"
     ) -> None:
-        """Decide what is there until the commit is over."""
+        """Decide read events while a commit is in flight."""
         while not committing.done():
             if inlet.arrived() and await self._deciding.some(inlet, batch):
                 continue
@@ -270,7 +270,7 @@ class AgentLoop:
                 await inlet.wait(until=committing)
 
     def _pause_before_commit(self) -> float:
-        """Seconds until the next write may go out: of this Agent, and of all together."""
+        """Seconds until the rate limits (this Agent's and the process's) allow the next write."""
         at = time.monotonic()
         shared = self._pace.shared
         return max(self._pacer.delay(at), shared.delay(at) if shared else 0.0)

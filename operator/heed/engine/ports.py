@@ -1,4 +1,4 @@
-"""The ports of the loop. Adapters: `kube` and `local` for the ledger and tasks, `bus` for events."""
+"""The loop's ports. Adapters: `kube` and `local` for ledger and tasks, `bus` for events."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from heed.core.ledger.ledger import Ledger
 
 @dataclass(frozen=True, slots=True)
 class StoredLedger:
-    """A ledger as its home holds it. `version` is the home's own (resourceVersion, KV revision)."""
+    """A ledger as its store holds it. `version` is the store's (resourceVersion, KV revision)."""
 
     ledger: Ledger
     version: str
@@ -20,7 +20,7 @@ class StoredLedger:
 
 
 class LedgerStore(Protocol):
-    """The home of one Agent's ledger."""
+    """Stores one Agent's ledger."""
 
     async def load(self) -> StoredLedger:
         """Read it. Raises LedgerGone, LedgerUnavailable."""
@@ -48,29 +48,29 @@ class Reader(Protocol):
 
     @property
     def pending(self) -> int:
-        """How many messages are still to be handed out, as far as the broker has said by now."""
+        """How many messages are still to be read, as of the latest delivery."""
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         """Up to `limit` messages as soon as there is one; none after `timeout` seconds. Raises ReaderLost."""
 
     def release(self, sequence: int) -> None:
-        """What was read up to `sequence` is durable. Until then it counts against what may be read.
+        """Note that everything up to `sequence` is durable. Until then it counts against the read-ahead.
 
         All readers share what may be read and is not durable; one that holds its share reads no further.
         """
 
     async def reached(self) -> int:
-        """A sequence up to which everything on the subjects has been handed out, whoever else's the last ones were.
+        """A sequence up to which every message on the subjects was returned; it may belong to another subject.
 
         Raises ReaderLost, also where the stream has dropped what was not yet read, and BusUnavailable.
         """
 
     async def close(self) -> None:
-        """Drop the consumer. Never raises for a broker that is away."""
+        """Delete the consumer. Never raises, even with the broker unreachable."""
 
 
 class EventBus(Protocol):
-    """Where events come from and go to."""
+    """The event stream: readers, lookups and publishing."""
 
     async def open(
         self, subjects: Sequence[str], after: int, since: str, created: str | None = None
@@ -106,7 +106,7 @@ class EventBus(Protocol):
 
 
 class TaskRunner(Protocol):
-    """What runs tasks. Ends are reported through the callback given to the adapter."""
+    """Runs tasks. Ends are reported through the callback given to the adapter."""
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Start a task; again for the same id changes nothing, as long as the task is not over.
@@ -115,7 +115,7 @@ class TaskRunner(Protocol):
         """
 
     async def cancel(self, task_id: str) -> None:
-        """Stop a task and remove it; fine where there is none. Raises TaskUnavailable."""
+        """Stop a task and remove it. Idempotent. Raises TaskUnavailable."""
 
     async def resume(self, task_ids: Sequence[str]) -> None:
         """The Agent's loop begins and these tasks had been started: report the ends that came meanwhile."""

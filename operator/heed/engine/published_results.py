@@ -1,4 +1,4 @@
-"""Results that a task published itself, because they are larger than what it may write as it ends.
+"""Results that a task published itself, as they exceed a termination message.
 
 A task that may publish has a subject for its result. When it has completed, everything that it published is in the
 stream: the last message there is its result, and what it wrote as it ended is none.
@@ -15,7 +15,7 @@ BAD_RESULT = "BadResult"
 
 
 async def with_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) -> TaskEnd:
-    """The end of a task, with the result that it published, if it did. Raises BusUnavailable.
+    """The end of a task with the result it published, if any. Raises BusUnavailable.
 
     One that cannot be read makes the end a failure: a result that is not there must not look like one.
     """

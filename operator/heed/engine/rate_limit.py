@@ -1,4 +1,4 @@
-"""How often a ledger may be written. etcd stores the whole object at every write, so writes are paid for in bytes."""
+"""The rate limiter of ledger writes, in bytes: etcd stores the whole object at every write."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class CommitRate:
 
     @classmethod
     def of(cls, settings: Settings) -> CommitRate:
-        """The pace of every Agent of a process; they share one bucket."""
+        """The limits of every Agent of a process, with one shared bucket."""
         return cls(
             settings.commit_rate,
             settings.commit_burst,
@@ -37,7 +37,7 @@ class CommitRate:
 
 @dataclass(slots=True)
 class CommitRateLimiter:
-    """A token bucket of bytes that may be overdrawn once: a quiet Agent's first event commits at once."""
+    """A token bucket of bytes that may be overdrawn once, so that a quiet Agent's first event commits at once."""
 
     rate: int
     burst: int
@@ -55,7 +55,7 @@ class CommitRateLimiter:
         return max(0.0, -self.tokens / self.rate)
 
     def spent(self, size: int, now: float) -> None:
-        """A write of so many bytes went out."""
+        """Take `size` bytes for a write."""
         self._fill(now)
         self.tokens -= size
 

@@ -1,4 +1,4 @@
-"""What a reader hands out, waiting to be decided.
+"""Prefetch: what a reader returned and is not decided yet.
 
 One read is always under way and never cut off, since it may hold messages.
 """
@@ -26,7 +26,7 @@ class ReadBuffer:
 
     @property
     def created(self) -> str:
-        """The stream that is read, by its time of creation."""
+        """When the stream that is read was created."""
         return self._reader.created
 
     @property
@@ -36,11 +36,11 @@ class ReadBuffer:
 
     @property
     def pending(self) -> int:
-        """How many messages are still to come, as far as is known."""
+        """How many messages are still to be read, as far as is known."""
         return self._reader.pending
 
     def release(self, ledger: Ledger, *, ahead: bool) -> None:
-        """A ledger is durable, and with it what was decided for it. `ahead`: only the inbox is read."""
+        """Release what a durable ledger covers. `ahead`: only the inbox is read."""
         cursor = ledger.cursor
         self._reader.release(cursor.inbox or 0 if ahead else cursor.sequence)
 
@@ -55,7 +55,7 @@ class ReadBuffer:
         self.unread.extend(await self._reader.read(READ_BATCH, READ_TIMEOUT_S))
 
     def arrived(self) -> bool:
-        """Whether there is something to decide; begins the next read where the last one is over. Raises its error.
+        """Whether there is something to decide. Starts the next read once the last one is done, and raises its error.
 
         As long as there is a whole read to decide, no further one begins: a backlog stays in the stream.
         """
@@ -72,7 +72,7 @@ class ReadBuffer:
         wake: asyncio.Event | None = None,
         until: "asyncio.Task[None] | None" = None,
     ) -> None:
-        """Until a read is over, so many seconds have gone by, `wake` is set, or a task is done."""
+        """Wait for a read, a timeout in seconds, `wake`, or a task, whichever comes first."""
         waking = asyncio.create_task(wake.wait()) if wake else None
         tasks: set[asyncio.Task[Any]] = {task for task in (self._reading, waking, until) if task is not None}
         try:

@@ -1,4 +1,4 @@
-"""Deadlines of tasks, kept from the ledger alone: whoever runs the Agent now ends what is over its time.
+"""Deadlines of tasks, derived from the ledger alone, so that they hold over restarts.
 
 A Job has a deadline of its own, and knows better how it ended: so a task that was started gets a little longer here.
 """
@@ -18,14 +18,14 @@ SHORTEST, LONGEST = 0.5, 86400.0  # seconds of a timer
 
 
 class TaskDeadlines:
-    """One timer for all deadlines of an Agent. Begins as a life does, and ends with it."""
+    """One timer for all deadlines of an Agent, for one run of its loop."""
 
     def __init__(self, performer: EffectExecutor) -> None:
         self._performer, self._since = performer, unix_time()
         self._timer: asyncio.TimerHandle | None = None
 
     def keep(self, ledger: Ledger) -> None:
-        """The ledger is this now. Ends what is over its time, and comes back when the next one is."""
+        """Take note of a new ledger: end tasks past their deadline, and set the timer for the next one."""
         self.stop()
         if not (ledger.pending_tasks or ledger.waiting.places):
             return
@@ -37,7 +37,7 @@ class TaskDeadlines:
             self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
 
     def stop(self) -> None:
-        """It comes back no more, unless a ledger is kept."""
+        """Stop the timer until the next `keep`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -49,14 +49,14 @@ class TaskDeadlines:
 
 
 def due_tasks(ledger: Ledger, now: float, since: float) -> Iterator[tuple[str, PendingTask]]:
-    """The tasks that are over their time. `now`, and `since` when the loop began, are in seconds of the epoch."""
+    """The tasks whose deadline has passed. `now`, and `since` when the loop started, are in seconds since the epoch."""
     for task_id, record in ledger.pending_tasks.items():
         if (at := _ends_at(record, since)) is not None and at <= now:
             yield task_id, record
 
 
 def next_deadline(ledger: Ledger, now: float, since: float) -> float | None:
-    """When there is something to do next, in seconds of the epoch; None where nothing ever is."""
+    """The next deadline in seconds since the epoch; None without one."""
     ends = (_ends_at(record, since) for record in ledger.pending_tasks.values())
     times = [at for at in ends if at is not None and at > now]
     if ledger.waiting.places:

@@ -1,8 +1,8 @@
-"""The keys of a broker that comes with Heed: in a Secret, which whichever replica is first fills, once.
+"""The keys of the embedded broker, in a Secret that the first replica fills once.
 
 This has to happen before anybody is elected, since a replica without a broker stands by for nothing; two replicas that
 fill it at once are told apart by the API server (compare-and-swap). What is in it is never changed by Heed again:
-empty it, and start broker and operator anew, for new keys.
+empty it and restart broker and operator for new keys.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ REMEDIES: Final = {
 async def ensure_broker_keys(
     api: KubeApi, settings: Settings, health: ProbeState
 ) -> Mapping[str, str] | None:
-    """The content of the Secret that the settings name, by file name, filled by us where it was empty.
+    """The content of the configured Secret by file name, filled with new keys if it was empty.
 
     Waits for as long as the Secret cannot be read. None where no Secret is named. Raises InvalidSettings.
     """

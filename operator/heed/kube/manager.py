@@ -1,4 +1,4 @@
-"""The operator: wires the parts together, stands by, and runs the Agents for as long as it is the active replica.
+"""The manager of an operator replica: wires the parts, stands by, and runs the Agents while it is the leader.
 
 connect ─▶ stand by ─▶ elected ─▶ run the Agents ─▶ lease lost ─┐
               ▲                                                 │ in the same process
@@ -93,14 +93,14 @@ async def _operate(settings: Settings, observer: Observer) -> None:
 
 
 async def _turn(leader: Leadership, term: "LeaderTerm") -> None:
-    """Stand by, be elected, run, and lose it again. Raises InvalidSettings, StreamConflict."""
+    """One term: stand by, be elected, run, lose the leadership. Raises InvalidSettings, StreamConflict."""
     try:
         await leader.lead(term.run)
     except (InvalidSettings, StreamConflict):
         raise
     except LeaseLost as lost:
         log.warning("not active any more", extra={"reason": str(lost)})
-    except Exception as error:  # also a mistake of ours: another replica, or another try, may do better
+    except Exception as error:  # a bug, too: another replica, or another term, may succeed
         extra = {"error": str(error), "retry_in": RETRY_DELAY_S}
         log.error("cannot go on as the active one", extra=extra, exc_info=not isinstance(error, HeedError))
         await asyncio.sleep(RETRY_DELAY_S)
@@ -108,7 +108,7 @@ async def _turn(leader: Leadership, term: "LeaderTerm") -> None:
 
 @dataclass(frozen=True, slots=True)
 class LeaderTerm:
-    """What the active replica does, from its election until it is not any more."""
+    """The work of the active replica for one term of leadership."""
 
     settings: Settings
     observer: Observer
@@ -145,13 +145,13 @@ class LeaderTerm:
             self.exposition.flaws, self.health.concern = (), None
 
     def _looked(self, fleet: AgentController, wrong: Sequence[StreamFlaw]) -> None:
-        """The streams were looked at: whatever is wrong with them is every Agent's trouble."""
+        """Note the streams' flaws, which are every Agent's trouble."""
         self.exposition.flaws = wrong
         self.health.concern = "; ".join(map(str, wrong)) or None
         fleet.beset(trouble_of_streams(wrong))
 
     async def _served(self, fleet: AgentController) -> None:
-        """Wait until the API server has listed what no Agent may run without: the CRDs are there, and our rights."""
+        """Wait until policies, grants and event types are listed, which needs the CRDs and the operator's rights."""
         try:
             while (refusal := await self._refusal(fleet)) is not None:
                 what, error = refusal
@@ -177,7 +177,7 @@ class LeaderTerm:
 
 
 async def _connected(connection: Connection) -> None:
-    """A replica without a broker would be of no use as the active one."""
+    """Connect to the broker first, as a replica without one is of no use as the leader."""
     while True:
         with suppress(BusUnavailable):
             return await connection.ready()
@@ -193,7 +193,7 @@ def _remedy(error: ApiError) -> str:
 
 
 async def _sweep(fleet: AgentController, namespace: str | None) -> None:
-    """Find deletions that kopf missed while its watch was down: it makes up none of them.
+    """Resync periodically, as kopf's relist reports no deletions missed during a watch gap.
 
     Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
     """
@@ -208,5 +208,5 @@ async def _sweep(fleet: AgentController, namespace: str | None) -> None:
 async def _try(sweep: Callable[[], Awaitable[None]]) -> None:
     try:
         await sweep()
-    except Exception as error:  # also a mistake of ours: nobody would miss the sweeps
+    except Exception as error:  # a bug, too: the sweeps would end unnoticed
         log.warning("cannot sweep", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))

@@ -1,4 +1,4 @@
-"""Probes that tell the truth: /healthz is about this process alone, /readyz about all that it needs.
+"""The probes: /healthz is about this process alone, /readyz about all that it needs.
 
 Liveness never speaks of the broker or the API server: a restart brings neither back. Readiness is the same for the
 active replica and its standby, as either does what it is there for; the word says which one it is.
@@ -16,7 +16,7 @@ from heed.util.http_server import serving
 
 
 class ProbeState:
-    """What the probes ask. `connection` comes once there is one; `obstacle` is what the active one waits for.
+    """The state behind the probes. `connection` is set once there is one; `obstacle` is what the leader waits for.
 
     `detail` tells of what is wrong for some Agents: no reason to be unready for the others.
     """
@@ -30,11 +30,11 @@ class ProbeState:
         self.concern: str | None = None  # what is wrong, and no reason to take it for unready
 
     def stuck(self) -> str | None:
-        """Why this process can never go on without a restart, or None."""
+        """Why this process needs a restart, or None."""
         return self._watch.stuck()
 
     def missing(self) -> str | None:
-        """What is missing now, in plain words, or None."""
+        """What is missing now, as a sentence, or None."""
         connected = self.connection is not None and self.connection.is_connected
         active = self._leadership.holds()
         wrong = (
@@ -45,7 +45,7 @@ class ProbeState:
         return "; ".join(filter(None, wrong)) or None
 
     def role(self) -> str:
-        """Whether it is `active` or the `standby`, and what is wrong all the same."""
+        """`active` or `standby`, with problems that do not affect readiness."""
         role = "active" if self._leadership.holds() else "standby"
         return "; ".join(filter(None, (role, self.concern, self.detail())))
 

@@ -1,4 +1,4 @@
-"""kopf in a thread and an event loop of its own, one run per term of leadership.
+"""The watch: kopf in a thread with an event loop of its own, one run per term of leadership.
 
 On its end kopf cancels every task that was made in its loop since its start: in the operator's own loop that would be
 the connection to the broker and the election. In the main thread it would take over the signals. Its handlers only
@@ -39,11 +39,11 @@ OnRawEvent = Callable[[kopf.RawEvent], None]
 
 
 class WatchEnded(HeedError):
-    """kopf ended, or hangs, without having been told to end."""
+    """kopf ended or hangs without being told to stop."""
 
 
 class Watcher(Protocol):
-    """Who is shown what happens in the cluster."""
+    """Receives the objects that the watch sees."""
 
     def observe(self, body: Any, *, deleted: bool = False) -> None:
         """An Agent was listed, added, changed or deleted. `body` is the object as JSON."""
@@ -66,7 +66,7 @@ class ClusterWatch:
         patch_kopf()
 
     async def run(self, watcher: Watcher) -> None:
-        """Show the watcher what happens, until cancelled; then nothing more, at once. Raises WatchEnded."""
+        """Pass objects to the watcher until cancelled, then stop at once. Raises WatchEnded."""
         thread = self._thread = _KopfThread(self._settings, watcher, self._proxy)
         thread.start()
         try:
@@ -75,22 +75,22 @@ class ClusterWatch:
             thread.tell_to_end()
 
     async def ended(self, patience: float | None = None) -> None:
-        """Wait until the thread of the last run is gone, not longer than `patience` seconds."""
+        """Wait until the last run's thread has ended, at most `patience` seconds."""
         if self._thread is not None:
             await asyncio.wait({self._thread.over}, timeout=patience)
 
     def missing(self) -> str | None:
-        """Why nothing is seen of the cluster, or None."""
+        """Why the watch sees nothing now, or None."""
         running = self._thread is not None and self._thread.watches
         return None if running else "not watching the cluster yet"
 
     def stuck(self) -> str | None:
-        """Why there will never be another run in this process, or None."""
+        """Why this process cannot start another run, or None."""
         return self._thread.stuck() if self._thread is not None else None
 
 
 class _KopfThread:
-    """One run of kopf. All methods are for the main loop, but those that say otherwise."""
+    """One run of kopf. Methods are called from the main loop unless they say otherwise."""
 
     def __init__(self, settings: Settings, watcher: Watcher, proxy: str | None) -> None:
         self._settings, self._watcher, self._proxy = settings, watcher, proxy
@@ -111,7 +111,7 @@ class _KopfThread:
         threading.Thread(target=self._run, name="kopf", daemon=True).start()
 
     def tell_to_end(self) -> None:
-        """Show nothing more from now on, and have kopf end when it can."""
+        """Stop passing objects on, and tell kopf to stop."""
         self._open = False
         if self._told_at is None:
             self._told_at = time.monotonic()
@@ -221,13 +221,13 @@ class _KopfThread:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not that kopf leaves the signals alone, and not every try in an outage: the election speaks of those."""
+    """A filter of kopf's log: without its note on signals and its retries in an outage, which the election logs."""
     message = str(record.msg)
     return not (message.startswith("OS signals are ignored") or "failed; will retry" in message)
 
 
 def _login_through(proxy: str, registry: kopf.OperatorRegistry) -> None:
-    """Log in as kopf does, with a proxy that it does not see by itself."""
+    """Log in as kopf does, with the HTTP proxy."""
 
     @kopf.on.login(registry=registry)
     def login(**facts: Any) -> kopf.ConnectionInfo | None:

@@ -1,7 +1,7 @@
-"""That no two `heed dev` run the same Agent on the same broker.
+"""Claims on Agents, so that no two `heed dev` run the same Agent on one broker.
 
 A claim is an entry beside the ledgers that names its holder, and the holder answers for it as long as it is connected:
-the claim of one that crashed is nobody's at once, with no clock involved. Whatever a claim misses, the ledger's
+the claim of one that crashed is free at once, with no clock involved. Whatever a claim misses, the ledger's
 compare-and-swap refuses.
 """
 
@@ -34,7 +34,7 @@ class AgentTaken(HeedError):
 
 
 class AgentClaims:
-    """What one process claims on a broker. `folder` is the state folder that it runs on."""
+    """The Agents that one process claims on a broker. `folder` is its state folder."""
 
     def __init__(self, bucket: Bucket, client: Client, folder: Path) -> None:
         self._bucket, self._client = bucket, client
@@ -43,12 +43,12 @@ class AgentClaims:
         self._held: set[str] = set()
 
     async def open(self) -> None:
-        """Begin to answer for what is held."""
+        """Start answering queries about held claims."""
         await self._client.subscribe(_subject(self._id), cb=self._answer)
         await self._client.flush()
 
     async def follow(self, connection: Connection) -> None:
-        """Answer on whichever client a connection has, until cancelled: the broker may close one for good."""
+        """Answer on the connection's current client until cancelled: the broker may close one for good."""
         changed = asyncio.Event()
         unwatch = connection.watch(changed.set)
         try:
@@ -63,7 +63,7 @@ class AgentClaims:
             unwatch()
 
     async def take(self, namespace: str, agent: str) -> None:
-        """Claim an Agent; fine where it is claimed already. Raises AgentTaken, LedgerUnavailable."""
+        """Claim an Agent. Idempotent. Raises AgentTaken, LedgerUnavailable."""
         key = _key(namespace, agent)
         if key in self._held:
             return
@@ -77,7 +77,7 @@ class AgentClaims:
             raise
 
     def release(self, namespace: str, agent: str) -> None:
-        """Claim it no more."""
+        """Release the claim."""
         self._held.discard(_key(namespace, agent))
 
     async def _take(self, key: str, agent: str) -> None:

@@ -1,4 +1,4 @@
-"""The parts of a `heed dev` put together: its state folder, its broker, and the workbench that runs the Agents."""
+"""The composition root of `heed dev`: state folder, broker, and the DevServer that runs the Agents."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -37,7 +37,7 @@ async def open_dev_server(
     url: str | None,
     port: int | None,
 ) -> AsyncIterator[DevServer]:
-    """A workbench whose Agents run, on the broker at `url`, or on one of its own at `port` (None: any free one).
+    """A running DevServer on the broker at `url`, or on its own nats-server at `port` (None: any free port).
 
     Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable, AgentTaken.
     """
@@ -72,7 +72,7 @@ async def open_dev_server(
 
 
 async def _watch(bench: DevServer, console: Console, since: str, last: int) -> None:
-    """Tell of what no Agent heeds: on a broker of many, only of the namespaces of these Agents.
+    """Report unheeded events: on a shared broker, only of the namespaces of these Agents.
 
     `since` is when it began, `last` what the stream held then. Of one that was empty everything is told: an event may
     come before this task has its first turn, and the broker's clock may be another.

@@ -1,4 +1,4 @@
-"""What `heed dev` shows: events, decisions, tasks, their output and state; for eyes, or as lines of JSON."""
+"""The output of `heed dev`: events, decisions, tasks, their output and state, as text or as lines of JSON."""
 
 import json
 import logging
@@ -63,7 +63,7 @@ class Console:
         """Figures are for metrics."""
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
-        """A decision says all that is to be said of its effects."""
+        """Nothing: a decision shows its effects already."""
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """A task ended."""
@@ -165,12 +165,12 @@ class Console:
             )
         elif agent is not None:
             text = f"{_dim(time[11:23])} {click.style(agent.name, fg='blue')} {text}"
-        with suppress(OSError, ValueError):  # nobody reads any more; the Agents go on
+        with suppress(OSError, ValueError):  # standard output is closed; the Agents go on
             click.echo(text, file=self._stream, color=self._color)
 
 
 class ConsoleLog(logging.Handler):
-    """Shows warnings among everything else, instead of in a style of their own."""
+    """A logging handler that prints warnings in the console's style."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(logging.WARNING)
@@ -182,7 +182,7 @@ class ConsoleLog(logging.Handler):
 
 
 def shorten_value(value: object) -> str:
-    """A value as JSON, cut to what a line can show."""
+    """A value as JSON, cut to one line."""
     text = visible(json.dumps(_plain(value), ensure_ascii=False, default=str))
     width = max(MAX_DATA_CHARS, shutil.get_terminal_size().columns)
     return text if len(text) <= width else f"{text[:width]}… ({len(text)} characters)"

@@ -1,4 +1,4 @@
-"""One run of an example, from its first event to what follows from it."""
+"""Runs an example: publishes its events, and waits for the follow-up event."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ POLL_INTERVAL_S: Final = 0.05
 
 
 class DemoFailed(HeedError):
-    """The follow-up event did not come. The message says how far it went."""
+    """The follow-up event did not come; the message says how far the run went."""
 
 
 def read_events(example: Path) -> list[Event]:
@@ -81,7 +81,7 @@ def status(loop: AgentLoop) -> dict[str, Any]:
 
 
 def find_listening(bench: DevServer, event: Event) -> list[str]:
-    """The namespaces in which somebody listens for it. Raises InvalidSettings."""
+    """The namespaces with an Agent that heeds the event. Raises InvalidSettings."""
     found = {
         agent.metadata.namespace: None
         for agent in bench.agents

@@ -1,4 +1,4 @@
-"""Agents from files, run without a cluster: one loop each, changed when their manifests change.
+"""The dev server: runs Agents from files without a cluster, and reloads them when their manifests change.
 
 A reload swaps an Agent's loop and nothing else: its ledger stays, and so do the children that run its tasks. An edit
 that is not valid changes nothing at all.
@@ -32,11 +32,11 @@ from heed.util.clock import timestamp
 MANIFEST_POLL_INTERVAL_S = 0.5  # seconds between two looks at the manifests
 DEV_COMMIT_RATE = CommitRate(
     budget=640 * 1024
-)  # a ledger is one message, and a broker takes 1 MiB if nobody says otherwise
+)  # a ledger is one message, and a broker's default limit is 1 MiB
 
 
 def commit_rate_for(max_payload: int) -> CommitRate:
-    """The pace on a broker that takes messages of so many bytes: a smaller one has smaller ledgers."""
+    """The commit rate and ledger budget on a broker with this `max_payload` in bytes."""
     return replace(DEV_COMMIT_RATE, budget=min(DEV_COMMIT_RATE.budget, max_payload * 5 // 8))
 
 
@@ -45,7 +45,7 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _RunningAgent:
-    """An Agent at work. The runner outlives its loops."""
+    """A running Agent. The runner outlives its loops."""
 
     found: FoundAgent
     program: Program
@@ -81,17 +81,17 @@ class DevServer:
 
     @property
     def loops(self) -> dict[Key, AgentLoop]:
-        """The loops that run now."""
+        """The running loops."""
         return {key: running.loop for key, running in self._running.items()}
 
     @property
     def agents(self) -> list[Agent]:
-        """What they run."""
+        """The running programs."""
         return [running.found.agent for running in self._running.values()]
 
     @property
     def listeners(self) -> list[Listener]:
-        """What they listen for."""
+        """The audiences of the running Agents."""
         return [Listener.of(running.program) for running in self._running.values()]
 
     async def refresh(self) -> bool:
@@ -121,13 +121,13 @@ class DevServer:
                 self._console.say(f"cannot reload now, trying again: {error}")
 
     async def close(self) -> None:
-        """Stop all loops and children; ledgers and folders say how to go on."""
+        """Stop all loops and child processes. Ledgers and folders hold what a restart needs."""
         for key in list(self._running):
             await self._stop(key)
         await self._guard.close()
 
     def _warn(self) -> None:
-        """Show what is hardly meant in what runs, unless it was shown before."""
+        """Show the lint warnings of running Agents that were not shown before."""
         running = [(item.found.manifest, item.program) for item in self._running.values()]
         found = [
             located
@@ -171,7 +171,7 @@ class DevServer:
         )
 
     async def _put(self, found: FoundAgent, *, first: bool) -> list[ManifestMistake]:
-        """Run this Agent, unless it runs as it is. Returns what is wrong with it.
+        """Run this Agent unless it runs unchanged. Returns what is wrong with it.
 
         Raises AgentTaken at the start, when there is nothing yet that could go on.
         """
@@ -196,13 +196,13 @@ class DevServer:
         return []
 
     def _rules_hold(self, running: _RunningAgent) -> bool:
-        """Whether it runs under the rules of now."""
+        """Whether it runs under the current policies."""
         program = running.program
         may = self._rules.permissions(running.found.agent.metadata)
         return (program.permissions, program.schemas) == (may, self._rules.schemas)
 
     async def _go_on(self, old: _RunningAgent) -> None:
-        """Let an Agent whose edit is not valid run as it was, if that is allowed now."""
+        """Keep the last valid version of an Agent running, if it is permitted now."""
         if self._rules_hold(old):
             return
         try:
@@ -240,7 +240,7 @@ class DevServer:
     async def _runner_of(
         self, found: FoundAgent, agent: AgentRef, old: _RunningAgent | None
     ) -> ProcessRunner:
-        """The runner that goes on, where only the loop changes."""
+        """The runner to keep where only the loop restarts."""
         if old is not None:
             await stop(old.task)
             if old.found.file == found.file and old.program.agent == agent:
@@ -280,7 +280,7 @@ def _shown(item: Subscription) -> str:
 
 
 def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
-    """What tells that a file changed."""
+    """The modification times and sizes that reveal changed files."""
     stamps = []
     for path in find_files(paths):
         try:

@@ -1,4 +1,4 @@
-"""Ledgers without a cluster: a JetStream KV bucket, whose revisions are what resourceVersions are to the API server.
+"""The ledger store without a cluster: a JetStream KV bucket, whose revisions serve for compare-and-swap.
 
 Next to each ledger stands who its Agent is. An Agent whose ledger was thrown away is another one with the same name,
 as it would be in a cluster; so its uid depends on when it was first seen.
@@ -37,7 +37,7 @@ _STREAM_NAME_IN_USE: Final = 10058  # JSStreamNameExistErr: two of us made it at
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """Who an Agent is. `since` is when it was first seen, RFC 3339; it reads events stored from then on."""
+    """An Agent's identity. `since` is when it was first seen (RFC 3339); it reads events stored from then on."""
 
     uid: str
     since: str
@@ -54,7 +54,7 @@ async def _answering() -> AsyncIterator[None]:
 
 
 class Bucket(Protocol):
-    """What of a KV bucket is used."""
+    """The part of nats-py's KeyValue that is used."""
 
     async def get(self, key: str, /) -> KeyValue.Entry:
         """The entry. Raises KeyNotFoundError."""
@@ -67,7 +67,7 @@ class Bucket(Protocol):
 
 
 class ConnectedBucket:
-    """The bucket of all ledgers on whichever client a connection has: the broker may close one for good."""
+    """The bucket of all ledgers on the connection's current client: the broker may close one for good."""
 
     def __init__(self, connection: Connection, domain: str | None = None) -> None:
         self._connection, self._domain = connection, domain
@@ -119,7 +119,7 @@ class KeyValueLedgerStore:
         self._known: AgentIdentity | None = None
 
     async def identify(self) -> AgentIdentity:
-        """Who the Agent is, written down on the first call of all. Raises LedgerUnavailable."""
+        """The Agent's identity, stored by the first call ever. Raises LedgerUnavailable."""
         record, _, _ = await self._read()
         self._known = AgentIdentity(record["uid"], record["since"])
         return self._known

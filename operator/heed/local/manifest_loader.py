@@ -1,4 +1,4 @@
-"""The Agents in files and folders and what rules them, with every mistake as file:line, where an editor finds it."""
+"""Loads Agents and policies from files and folders, with mistakes located as file:line."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 @dataclass(frozen=True, slots=True)
 class FoundAgent:
-    """A well-formed Agent and where it stands."""
+    """A well-formed Agent with its location."""
 
     file: Path
     agent: Agent
@@ -33,7 +33,7 @@ class FoundAgent:
 
 @dataclass(frozen=True, slots=True)
 class ManifestMistake:
-    """Why a file, or an Agent in it, is not run. The problems' paths begin with file:line."""
+    """Why a file, or an Agent in it, does not run. The problems' paths begin with file:line."""
 
     file: Path
     problems: tuple[Problem, ...]
@@ -41,7 +41,7 @@ class ManifestMistake:
 
 
 def find_files(paths: Iterable[Path]) -> list[Path]:
-    """The files that the paths mean: themselves, and what is not hidden of the manifests in folders, in order."""
+    """The files named by paths: files themselves, and the manifests in folders that are not hidden, in order."""
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
@@ -53,7 +53,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
-    """The Agents of all files, the rules beside them, and the mistakes in both. Never raises for what it reads.
+    """The Agents and policies of all files, and the mistakes in both. Never raises for their content.
 
     Documents of other kinds are passed over.
     """
@@ -74,7 +74,7 @@ def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, 
 
 
 def lint_manifests(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[Manifest, Problem]]:
-    """What is valid in Agents, and hardly meant, seeing all of them. Paths are those of fields."""
+    """The lint warnings of Agents, seen together. Paths are those of fields."""
     direct = direct_types(program.manifest for _, program in items)
     for manifest, program in items:
         agent = program.manifest

@@ -1,4 +1,4 @@
-"""A real nats-server as a child process, so that `heed dev` needs nothing to be installed or started beforehand.
+"""A real nats-server as a child process, so that `heed dev` needs no broker.
 
 Its streams and ledgers lie in a folder and survive restarts. It listens on the loopback interface only, and it dies
 with us: by SIGTERM on the way out, by the kernel's hand where we have no time for that.
@@ -34,7 +34,7 @@ MAX_PAYLOAD_BYTES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A running server. `id` is new with each start; `note` says why it is not at the port that it should be at."""
+    """A running nats-server. `id` is new with each start; `note` says why it is not at the expected port."""
 
     url: str
     port: int
@@ -44,7 +44,7 @@ class LocalServer:
 
 
 def find_server() -> str:
-    """The path of nats-server: beside our interpreter, or on PATH. Raises InvalidSettings."""
+    """The path of nats-server: beside the interpreter, or on PATH. Raises InvalidSettings."""
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if os.access(beside, os.X_OK) else shutil.which("nats-server")
     if found is None:
@@ -57,7 +57,7 @@ def find_server() -> str:
 
 @asynccontextmanager
 async def run_local_server(folder: Path, *, port: int | None = DEFAULT_PORT) -> AsyncIterator[LocalServer]:
-    """A server whose data lies in `folder`, on the port that it had last, or else on `port`, where that is free.
+    """Run a server with its data in `folder`, on the port it had last, or else on `port`, where free.
 
     Where it is not, on one near by, which then is the folder's; with None on any free one, for once. Raises
     InvalidSettings where there is no server or it does not start.
@@ -75,7 +75,7 @@ async def run_local_server(folder: Path, *, port: int | None = DEFAULT_PORT) -> 
 
 
 async def _started(binary: str, folder: Path, port: int | None, turn: int) -> tuple[Process, LocalServer]:
-    """A server on the best port that nobody takes before it. Raises InvalidSettings."""
+    """Start a server on the first candidate port that is free. Raises InvalidSettings."""
     best = None
     for choice in (ports.ANY_PORT,) if port is None else ports.candidate_ports(folder, port):
         best = choice if best is None else best

@@ -1,4 +1,4 @@
-"""Policies, grants and event types that stand in files beside Agents: what they make of each Agent.
+"""Policies, grants and event types from the files beside Agents.
 
 They count as in a cluster that has these objects and no others.
 """
@@ -26,7 +26,7 @@ Mistakes = list[tuple[Manifest, Problem]]
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """What there is beside Agents."""
+    """The policies, grants and event types to compile Agents with."""
 
     policies: tuple[AgentPolicy, ...] = ()
     grants: tuple[EventGrant, ...] = ()
@@ -37,11 +37,11 @@ class PolicySet:
         return resolve_permissions(agent, self.policies, self.grants)
 
     def compile(self, agent: Agent) -> Program:
-        """An Agent under these rules. Raises InvalidManifest, PolicyViolation."""
+        """Compile an Agent. Raises InvalidManifest, PolicyViolation."""
         return compile_agent(agent, self.permissions(agent.metadata), self.schemas)
 
     def compile_as_granted(self, agent: Agent) -> tuple[Program, Sequence[Problem]]:
-        """The same as if all was granted that other namespaces may grant, and what they would have to grant.
+        """Compile an Agent as if other namespaces granted everything. Also returns the grants it lacks.
 
         Raises InvalidManifest for what is wrong with it otherwise.
         """
@@ -62,7 +62,7 @@ NO_RULES = PolicySet()
 
 
 def load_policies(manifests: Iterable[Manifest]) -> tuple[PolicySet, Mistakes]:
-    """The rules among some documents, and what is wrong with them. Those with mistakes do not count."""
+    """The policies, grants and event types of some documents, and their mistakes. Those with mistakes do not count."""
     mistakes: Mistakes = []
     seen: dict[tuple[str, str, str], Manifest] = {}
     policies, grants, types = (

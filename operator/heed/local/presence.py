@@ -1,4 +1,4 @@
-"""That a `heed dev` runs on a state folder, for commands that look for it: its broker, and what its Agents listen for.
+"""The presence file of a running `heed dev`, for other commands: its broker and its Agents' audiences.
 
 Other processes read it; they believe it as long as the process that wrote it lives, and the broker is the one that it
 started.
@@ -24,12 +24,12 @@ PRESENCE_FILE: Final = "dev.json"
 
 
 class ForeignServer(HeedError):
-    """Another server answers where that of a `heed dev` should."""
+    """Another server answers at the address of a `heed dev`'s."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """A `heed dev` that runs. `server` is the id of the server that it started, None for a broker that it joined."""
+    """A running `heed dev`. `server` is the id of the nats-server it started; None for a broker it joined."""
 
     folder: Path
     url: str
@@ -51,7 +51,7 @@ class Presence:
 
 
 def write(presence: Presence) -> None:
-    """Make it known. The URL may hold a password, so nobody else may read it."""
+    """Write the file, readable by its owner only, as the URL may hold a password."""
     record = {
         "url": presence.url,
         "server": presence.server,
@@ -63,7 +63,7 @@ def write(presence: Presence) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Nobody runs here any more."""
+    """Remove the file."""
     (folder / PRESENCE_FILE).unlink(missing_ok=True)
 
 
@@ -79,14 +79,14 @@ def read(folder: Path) -> Presence | None:
 
 
 def find_nearest(start: Path) -> Path | None:
-    """The state folder of a folder: in it, or in the nearest of its parents that has one."""
+    """The state folder in a folder, or in the nearest parent that has one."""
     return next(
         (path / STATE_FOLDER for path in (start, *start.parents) if (path / STATE_FOLDER).is_dir()), None
     )
 
 
 def announce(folder: Path, url: str, server: str | None, listeners: Iterable[Listener]) -> Presence:
-    """That this process runs on a folder."""
+    """Keep the presence file of this process on a folder."""
     return Presence(folder, url, server, os.getpid(), tuple(listeners))
 
 

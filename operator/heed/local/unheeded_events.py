@@ -1,4 +1,4 @@
-"""Events that no Agent heeds, noticed as they are stored, so that somebody who mistyped one hears of it."""
+"""Watches the stream for events that no Agent heeds, which are often typing mistakes."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ async def watch_unheeded(
     after: int,
     since: str,
 ) -> None:
-    """Tell of every event from a place in the stream on that none of the Agents of now heeds, until cancelled.
+    """Report every event after a sequence that no running Agent heeds, until cancelled.
 
     `namespaces` None: of all. What the Agents themselves emit may be for others.
     """

@@ -5,7 +5,7 @@ from typing import Any
 
 
 async def stop(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task until it is done; what it raised is of no interest any more.
+    """Cancel a task until it is done, and discard what it raised.
 
     One `cancel` may be lost: before Python 3.12, `asyncio.wait_for` swallows one that comes together with its result.
     """

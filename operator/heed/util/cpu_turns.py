@@ -1,4 +1,4 @@
-"""Turns: of all tasks that have much to compute, one goes on per round of the event loop.
+"""Fair CPU turns: of all tasks with much to compute, one runs per iteration of the event loop.
 
 What a round of the loop takes then does not grow with the number of Agents, so answers of the broker and the API server
 are read in time, however much there is to decide.
@@ -10,14 +10,14 @@ from weakref import WeakKeyDictionary
 
 
 class CpuTurns:
-    """Those of one event loop, given in the order in which they were asked for."""
+    """The turns of one event loop, granted in the order of requests."""
 
     def __init__(self) -> None:
         self._taken = False  # in this round
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
-        """Wait for a turn. What the task does then until it waits again should take a few milliseconds."""
+        """Wait for a turn, which should take a few milliseconds."""
         loop = asyncio.get_running_loop()
         if self._taken:
             turn = loop.create_future()

@@ -1,4 +1,4 @@
-"""Small HTTP servers beside the work: probes and metrics."""
+"""A plain HTTP server for probes and metrics."""
 
 import ssl
 from collections.abc import AsyncIterator, Sequence

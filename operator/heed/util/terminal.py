@@ -1,4 +1,4 @@
-"""Text from outside in front of people: nothing in it may steer their terminal."""
+"""Terminal escaping: text from outside must not control a user's terminal."""
 
 import re
 from typing import Final
@@ -9,5 +9,5 @@ CONTROL_CHARACTERS: Final = re.compile(
 
 
 def visible(text: str) -> str:
-    """The text with what would steer a terminal, or cannot be encoded, written as escapes."""
+    """The text with control characters, and characters that cannot be encoded, as escapes."""
     return CONTROL_CHARACTERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -27,10 +27,10 @@ def _server() -> None:
 ONE_LIFE = """
 import asyncio, sys
 from pathlib import Path
-from heed.local.nats_server import local_server
+from heed.local.nats_server import run_local_server
 
 async def main():
-    async with local_server(Path(sys.argv[1]), port=None) as server:
+    async with run_local_server(Path(sys.argv[1]), port=None) as server:
         print(server.pid, flush=True)
         await asyncio.sleep(300)
 

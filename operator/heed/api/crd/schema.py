@@ -49,7 +49,7 @@ _LIST_MAPS: Final = {"spec.handlers": ["name"]}
 
 @dataclass(frozen=True, slots=True)
 class CrdKind:
-    """What of a CRD differs from one kind to another. `spec` and `status` are JSON Schemas of pydantic's."""
+    """What differs between the CRDs of Heed's kinds. `spec` and `status` are JSON Schemas as pydantic writes them."""
 
     kind: str
     plural: str
@@ -104,7 +104,7 @@ def _accepted_crd(
     rules: field_rules.FieldRules,
     columns: tuple[field_rules.Column, ...] = (),
 ) -> dict[str, Any]:
-    """The CRD of a kind that the operator accepts or not."""
+    """The CRD of a kind whose status has only the condition Accepted."""
     return _crd(
         CrdKind(
             kind=model.__name__,
@@ -170,7 +170,7 @@ def _crd(kind: CrdKind) -> dict[str, Any]:
 
 
 def _structural(schema: Schema) -> Schema:
-    """A JSON Schema of pydantic's as Kubernetes takes it: no references, no unions with null, no titles."""
+    """A structural schema from one of pydantic's: no references, no unions with null, no titles."""
     return _converted(schema, schema.get("$defs", {}))
 
 
@@ -196,7 +196,7 @@ def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
-    """The schema with its reference or its one alternative to null put in place; what stands beside it wins."""
+    """The schema with its reference, or its one alternative to null, inlined; members beside it win."""
     if "$ref" in schema:
         target = definitions[schema["$ref"].rsplit("/", 1)[-1]]
         return _resolved(

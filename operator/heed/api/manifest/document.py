@@ -15,7 +15,7 @@ from heed.errors import InvalidManifest, Problem
 
 
 class UnreadableManifest(InvalidManifest):
-    """Text that is no YAML kubectl would take. `line` and `column` count from 1."""
+    """A text that kubectl would not accept as YAML. `line` and `column` count from 1."""
 
     def __init__(self, source: str, line: int, column: int, message: str, remedy: str = "") -> None:
         super().__init__([Problem(f"{source}:{line}:{column}", message, remedy)])
@@ -24,7 +24,7 @@ class UnreadableManifest(InvalidManifest):
 
 
 class NotAManifest(UnreadableManifest):
-    """A document of some other kind of file: among the files of a folder it is passed over."""
+    """A document that is no Kubernetes object: skipped among the files of a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,12 @@ class Manifest:
 
     @property
     def is_agent(self) -> bool:
-        """Whether it is an Agent, if perhaps with mistakes; what other groups call an Agent is theirs."""
+        """Whether it is a heed.dev Agent, valid or not; an Agent of another API group is none."""
         return self.rule is None and self._is_ours(names.KIND)
 
     @property
     def rule(self) -> str | None:
-        """Which kind of rule around Agents it is, if perhaps with mistakes: AgentPolicy, EventGrant or EventType."""
+        """The kind if it is an AgentPolicy, EventGrant or EventType, valid or not; else None."""
         kind = self.document.get("kind")
         return kind if kind in names.RULE_KINDS and self._is_ours(str(kind)) else None
 
@@ -62,7 +62,7 @@ class Manifest:
 
     @property
     def title(self) -> str:
-        """What people call it: `Agent researcher`."""
+        """Kind and name for messages: `Agent researcher`."""
         kind = self.document.get("kind")
         return f"{kind if isinstance(kind, str) and kind else 'document'} {self.name}".rstrip()
 
@@ -71,12 +71,12 @@ class Manifest:
         return self._tree.line_of(path)
 
     def misread(self) -> list[Problem]:
-        """Keys under spec that YAML takes for something else than what is written: `on` for true, as kubectl does."""
+        """Problems with unquoted keys under spec that YAML 1.1 reads as another value: `on` is true, as for kubectl."""
         spec = self._tree.member("spec")
         return [] if spec is None else list(_misread(spec.node, "spec"))
 
     def located(self, problems: Sequence[Problem]) -> InvalidManifest:
-        """Problems of this document as an error that names file and line too."""
+        """An InvalidManifest of these problems, with file and line before each path."""
         return InvalidManifest(
             [replace(item, path=f"{self.source}:{self.line_of(item.path)}: {item.path}") for item in problems]
         )
@@ -103,7 +103,7 @@ def parse_manifests(text: str, source: str) -> list[Manifest]:
 
 
 def _unpacked(tree: YamlTree) -> list[YamlTree]:
-    """What `kubectl get -o yaml` puts into one List, one by one."""
+    """The items of a `List`, as `kubectl get -o yaml` prints it, or the document itself."""
     if not isinstance(tree.value, dict) or not str(tree.value.get("kind", "")).endswith("List"):
         return [tree]
     items = tree.member("items")

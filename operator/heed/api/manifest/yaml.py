@@ -101,7 +101,7 @@ def read_documents(text: str) -> list[YamlTree]:
 
 
 class _Composer(yaml.BaseLoader):
-    """PyYAML's composer that tells plain scalars from quoted ones, and stops at a depth."""
+    """PyYAML's composer, which tells plain scalars from quoted ones here, and stops at MAX_YAML_DEPTH."""
 
     depth = 0
 
@@ -169,7 +169,7 @@ def _fail(node: yaml.Node, message: str, remedy: str = "") -> YamlError:
 
 
 class _ValueReader:
-    """Makes values of nodes, no more than MAX_YAML_VALUES: aliases of aliases could stand for billions."""
+    """Converts nodes to values, at most MAX_YAML_VALUES of them: aliases of aliases could stand for billions."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -218,7 +218,7 @@ def map_members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
 
 
 def _merged(node: yaml.Node) -> Iterator[yaml.Node]:
-    """What a map's `<<` merges into it; earlier ones win, so they come last."""
+    """The maps that `<<` merges into a map, last one first, as earlier ones win."""
     for key, value in reversed(node.value):
         if _is_merge(key):
             yield from reversed(value.value) if isinstance(value, yaml.SequenceNode) else (value,)
@@ -283,7 +283,7 @@ def _bounded(number: float) -> float:
 
 
 def _find(node: yaml.Node, path: str, line: int) -> tuple[int, int]:
-    """How much of a path is left where it leaves the tree, and the line there."""
+    """Follow a path through the tree. Returns what is left of it where it leaves the tree, and the line there."""
     best = (len(path), line)
     if isinstance(node, yaml.SequenceNode):
         found = re.match(r"\[([0-9]{1,6})\]\.?", path)

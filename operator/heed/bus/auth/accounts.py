@@ -76,7 +76,7 @@ ADMIN_PERMISSIONS: Final = SubjectPermissions(publish=(">",), subscribe=(">",))
 
 
 def publisher_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
-    """May publish broadcast events of a namespace, of types that match a pattern, and learns that they are stored."""
+    """Permissions to publish broadcast events of a namespace whose types match a pattern, with acknowledgements."""
     return SubjectPermissions(
         publish=(names.event_subject(namespace, pattern),),
         deny=reserved_subjects(namespace),
@@ -85,7 +85,7 @@ def publisher_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPe
 
 
 def observer_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
-    """Sees broadcast events of a namespace as they come, and publishes nothing, not even requests.
+    """Permissions to see broadcast events of a namespace as they come, and to publish nothing, not even requests.
 
     A user of the streams' account: in the other one, only what its own users publish would be seen.
     """
@@ -93,14 +93,14 @@ def observer_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPer
 
 
 def reserved_subjects(namespace: str) -> tuple[str, ...]:
-    """The broadcast subjects of Heed's own types, which nobody else publishes."""
+    """The broadcast subjects of Heed's own types, reserved for the operator."""
     return (names.event_subject(namespace, "dev.heed.>"), names.event_subject(namespace, "dev.heed"))
 
 
 def make_broker_keys(now: int) -> Mapping[str, str]:
-    """New keys of a whole broker, by file name (KEY_FILES). The keys of the NATS operator are thrown away.
+    """New keys of a broker in JWT mode, by file name (KEY_FILES). The NATS operator's keys are discarded.
 
-    Whoever has `auth.conf` can run such a broker; all others are secret, but for ACCOUNT_PUBLIC.
+    `auth.conf` is what a broker is run with; all other files are secret, except ACCOUNT_PUBLIC.
     """
     root, system = NatsKey.new("operator"), NatsKey.new("account")
     streams, clients = NatsKey.new("account"), NatsKey.new("account")
@@ -154,6 +154,6 @@ def _importing(streams: NatsKey, clients: NatsKey, now: int) -> dict[str, Any]:
 
 
 def _configuration(operator: str, system: str, jwts: Mapping[str, str]) -> str:
-    """The part of nats-server's configuration that is about who is who; `include` it."""
+    """The part of nats-server's configuration with operator, accounts and resolver, for an `include`."""
     accounts = "".join(f"  {account}: {jwt}\n" for account, jwt in jwts.items())
     return f"operator: {operator}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{\n{accounts}}}\n"

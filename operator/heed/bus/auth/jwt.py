@@ -1,6 +1,6 @@
 """Credentials for the broker: signed statements (NATS JWTs) of who someone is, what they may do, and for how long.
 
-The broker believes whoever shows one that an account's key has signed; nothing has to be entered there for a Job that
+The broker accepts every user whose JWT an account's key has signed; nothing has to be entered there for a Job that
 runs for a minute. https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/jwt
 Time comes in as an argument, in seconds since the epoch. No seed is ever part of a message, a log line or a `repr`.
 """
@@ -93,7 +93,7 @@ class UserSigner:
 
     @classmethod
     def of(cls, seed: str, account: str | None = None) -> "UserSigner":
-        """The signer with a seed. Raises InvalidSettings for another one than an account's."""
+        """The signer for an account's seed. Raises InvalidSettings for any other kind of seed."""
         key = NatsKey.of_seed(seed)
         if not key.public.startswith("A"):
             raise InvalidSettings("the seed is not an account's; those begin with SA")
@@ -104,7 +104,7 @@ class UserSigner:
         return cls(key, None if account in (None, key.public) else account)
 
     def credentials(self, name: str, grants: SubjectPermissions, *, now: int, lifetime: int | None) -> str:
-        """A new user: the content of a .creds file, good for `lifetime` seconds (None: for ever). It is secret."""
+        """Credentials of a new user: a .creds file's content, valid for `lifetime` seconds (None: for ever). Secret."""
         user = NatsKey.new("user")
         nats = {
             **_permissions(grants),
@@ -127,7 +127,7 @@ class UserSigner:
 
 
 def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
-    """An empty list would allow everything."""
+    """The permission claims. No subjects is written as a denial of all, as an empty list would allow everything."""
     publish: dict[str, Any] = {"allow": list(grants.publish)} if grants.publish else {"deny": [">"]}
     if grants.publish and grants.deny:
         publish["deny"] = list(grants.deny)
@@ -137,7 +137,7 @@ def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
 def encode_token(
     signer: NatsKey, subject: str, name: str, nats: dict[str, Any], *, now: int, expiry: int | None = None
 ) -> str:
-    """A JWT in which `signer` says something about the key `subject`; `nats` is what."""
+    """A JWT in which `signer` makes the claims `nats` about the key `subject`."""
     claims: dict[str, Any] = {"iat": now, "iss": signer.public, "name": name, "sub": subject, "nats": nats}
     if expiry is not None:
         claims["exp"] = expiry
@@ -147,7 +147,7 @@ def encode_token(
 
 
 def render_credentials(jwt: str, user: NatsKey) -> str:
-    """The content of a .creds file, as every NATS client reads it."""
+    """The content of a .creds file in the format that every NATS client reads."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         "************************* IMPORTANT *************************\n"
@@ -157,7 +157,7 @@ def render_credentials(jwt: str, user: NatsKey) -> str:
 
 
 def read_credentials(text: str) -> tuple[str, NatsKey]:
-    """The JWT and the key in a .creds file. Raises InvalidSettings, which does not show them."""
+    """The JWT and the key in a .creds file. Raises InvalidSettings, whose message shows neither."""
     jwt, seed = _JWT.search(text), _SEED.search(text)
     if jwt is None or seed is None:
         raise InvalidSettings("these are no NATS credentials; write them with `heed credentials` or nsc")

@@ -43,7 +43,7 @@ def parse_addresses(urls: str) -> tuple[Address, ...]:
 
 
 def find_login(addresses: tuple[Address, ...]) -> Login | None:
-    """The one login that the addresses name. Raises InvalidSettings where they name several."""
+    """The login in the addresses, if any. Raises InvalidSettings where they have several."""
     found = {address.login for address in addresses if address.login is not None}
     if len(found) > 1:
         raise InvalidSettings(

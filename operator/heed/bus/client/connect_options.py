@@ -39,7 +39,7 @@ def build_options(settings: Settings, name: str, credentials: str | None = None)
 
 
 def api_prefix(domain: str | None) -> str:
-    """What subjects of the JetStream API begin with. Raises InvalidSettings for what names no domain."""
+    """The subject prefix of the JetStream API, with the domain if any. Raises InvalidSettings for an invalid domain."""
     if domain is None:
         return "$JS.API"
     if not re.fullmatch(r"[^\s.*>]+", domain):
@@ -48,7 +48,7 @@ def api_prefix(domain: str | None) -> str:
 
 
 def _in_memory(credentials: str) -> dict[str, Any]:
-    """Credentials that are in no file: the library asks for the token, and for a signature of the server's nonce."""
+    """Callbacks for credentials in no file: the library asks for the JWT, and to sign the server's nonce."""
     from heed.bus.auth.jwt import read_credentials  # nkeys: not everybody has credentials
 
     jwt, key = read_credentials(credentials)

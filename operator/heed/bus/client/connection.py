@@ -1,7 +1,7 @@
-"""One connection to the broker that is never given up, and that tells at once when it was lost.
+"""A connection to the broker that reconnects for ever, and reports at once when it is lost.
 
 The client library waits out the whole timeout of a pull request that a broken connection swallowed (nats.py #504).
-So whoever waits for the broker also watches the connection.
+So every wait for the broker also watches the connection.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ _REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"', 
 
 
 class ApiRefused(BusUnavailable):
-    """The broker answered with an error; `err_code` is JetStream's own."""
+    """The JetStream API answered with an error: `code` is like HTTP's, `err_code` JetStream's own."""
 
     def __init__(self, subject: str, error: Mapping[str, Any]) -> None:
         super().__init__(f"the broker refused {subject}: {error.get('description', 'no description')}")
@@ -44,17 +44,17 @@ class ApiRefused(BusUnavailable):
 
 
 class NotPermitted(BusUnavailable):
-    """The credentials do not allow to publish there; asking again will not help."""
+    """The credentials do not permit publishing on a subject; a retry will not help."""
 
 
 class NoAnswer(BusUnavailable):
-    """Nobody listens on the subject: there is no such stream, or no JetStream."""
+    """No responders on the subject: there is no such stream, or no JetStream."""
 
 
 async def connect(
     settings: Settings, name: str, attempts: int | None = None, *, credentials: str | None = None
 ) -> "Connection":
-    """Connect, for ever trying; or raise BusUnavailable after `attempts` tries. Raises InvalidSettings.
+    """Connect, retrying for ever, or up to `attempts` times. Raises BusUnavailable after those, InvalidSettings.
 
     `credentials` is the content of a .creds file, instead of the one that the settings name.
     """
@@ -91,34 +91,34 @@ class Connection:
 
     @property
     def client(self) -> Client:
-        """The client of this moment. Do not keep it: the broker may close it for good, and then there is a new one."""
+        """The current client. Do not keep it: a new one takes its place once the broker closes it for good."""
         return self._client
 
     @property
     def is_connected(self) -> bool:
-        """Whether the broker can be reached now, as far as is known."""
+        """Whether the connection is up, as far as the client knows."""
         return self._connected.is_set()
 
     @property
     def max_payload(self) -> int:
-        """The most bytes that the broker takes in one message, headers included."""
+        """The broker's `max_payload` in bytes, which includes headers."""
         return int(self._client.max_payload)
 
     @property
     def server_version(self) -> tuple[int, ...]:
-        """Of the nats-server that it is connected to, such as (2, 15, 1); empty where that is not known."""
+        """The nats-server's version, such as (2, 15, 1); empty while not connected."""
         if not self._client.is_connected:
             return ()
         found = self._client.connected_server_version
         return found.major, found.minor, found.patch
 
     def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
-        """Call `changed` whenever the connection is lost, made again or closed. Returns what ends that."""
+        """Call `changed` whenever the connection is lost, made again or closed. Returns what unsubscribes."""
         self._watchers.add(changed)
         return lambda: self._watchers.discard(changed)
 
     async def ready(self, timeout: float = REQUEST_TIMEOUT_S) -> None:
-        """Wait until there is a connection. Raises BusUnavailable."""
+        """Wait until connected. Raises BusUnavailable after `timeout` seconds."""
         if self.is_connected:
             return
         try:
@@ -170,11 +170,11 @@ class Connection:
             self._asked.discard(asked)
 
     def api_subject(self, subject: str) -> str:
-        """The subject of the JetStream API, of the domain that the settings name, for a kind of request."""
+        """The subject of a JetStream API request, with the configured domain."""
         return f"{self._api_prefix}.{subject}"
 
     async def api(self, subject: str, request: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A request to the JetStream API. Raises ApiRefused, BusUnavailable."""
+        """Send a request to the JetStream API and return its decoded reply. Raises ApiRefused, BusUnavailable."""
         payload = b"" if request is None else json.dumps(request).encode()
         reply = await self.request(self.api_subject(subject), payload)
         answer: dict[str, Any] = json.loads(reply.data)
@@ -210,7 +210,7 @@ class Connection:
             self._change(connected=True)
 
     async def close(self) -> None:
-        """Close it for good, within seconds whatever the broker does. What waits on it is woken."""
+        """Close it for good, within CLOSE_TIMEOUT_S. Pending requests fail."""
         self._closing = True
         if self._redial is not None:
             self._redial.cancel()
@@ -260,7 +260,7 @@ class Connection:
             self._gave_up.set()
 
     async def _dial_again(self) -> None:
-        """The broker ended the connection with an error (such as expired credentials): the library gives up there."""
+        """Connect again where nats-py gives up: the broker ended the connection, as for expired credentials."""
         log.warning(
             "broker closed the connection", extra={"url": self.url, "error": str(self._client.last_error)}
         )
@@ -278,7 +278,7 @@ class Connection:
 
 
 class _PendingRequest:
-    """A request that is under way; the server says to which subject, not to which request, it refused something."""
+    """A request in flight. A permission error names the subject it is for, not the request."""
 
     def __init__(self, subject: str, wake: Callable[[], None]) -> None:
         self.subject, self.refused, self._wake = subject, False, wake
@@ -303,7 +303,7 @@ async def _close(client: Client) -> None:
 
 
 def _why_not(failures: Iterable[Exception]) -> str:
-    """Why no connection came about, and what helps. A broker that refuses us may also just hang up."""
+    """Why no connection was made, and what to do. A broker that refuses the login may also just hang up."""
     reasons = [_reason(error) for error in failures]
     refused = next((reason for reason in reasons if "authorization" in reason.lower()), None)
     if refused is not None:

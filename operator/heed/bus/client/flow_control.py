@@ -1,4 +1,4 @@
-"""How many bytes the readers of one connection ask for and hold, together: flow control by credit.
+"""Credit-based flow control (backpressure): bounds the bytes that all readers of a connection request and hold.
 
 A broker ends a connection that it cannot write to fast enough (a slow consumer; nats-server keeps 64 MiB for one at
 most), and it keeps no reader's request small for the sake of the others. So they share three budgets:
@@ -7,7 +7,7 @@ most), and it keeps no reader's request small for the sake of the others. So the
 - standing: the requests that wait for news. They need no turn, and are small enough for all of them to be answered
   with the same event at once; one that is larger takes a turn.
 - held: here, and not durable yet. A reader that holds its share waits until it has made some of it durable. One that
-  holds nothing may always ask for a message, so one that is stuck with its share stops nobody else.
+  holds nothing may always ask for a message, so a reader that is stuck with its share stops no other one.
 """
 
 from collections import deque
@@ -18,7 +18,7 @@ READ_AHEAD_BYTES: Final = 64 * 1024**2  # bytes that all readers together may ho
 _IN_FLIGHT_DIVISOR: Final = 4  # of which so many parts may be in flight
 _STANDING_DIVISOR: Final = 8
 MAX_REQUEST_BYTES: Final = 8 * 1024**2
-FAIR_REQUEST_BYTES: Final = 1024**2  # that a turn is good for, however many wait for theirs
+FAIR_REQUEST_BYTES: Final = 1024**2  # granted to a turn, however many readers are queued
 MIN_REQUEST_BYTES: Final = 64 * 1024
 _MESSAGE_OVERHEAD_BYTES: Final = (
     256  # about the bytes of a message beside its data, as the broker counts them
@@ -29,7 +29,7 @@ _MIN_SHARES: Final = 64  # readers; so that the first of many to come ask for no
 
 
 class CreditPool:
-    """The budgets of one connection."""
+    """The byte budgets of one connection, shared by its readers."""
 
     def __init__(self, read_ahead: int = READ_AHEAD_BYTES) -> None:
         self.held_limit = read_ahead
@@ -42,37 +42,37 @@ class CreditPool:
 
     @property
     def held(self) -> int:
-        """Bytes that are here and not durable."""
+        """Bytes received by all readers and not durable yet."""
         return sum(credit.held for credit in self._busy)
 
     def open(self, max_payload: int, ask: Callable[[int], None]) -> "ReaderCredit":
-        """The credit of one more reader; `ask` is called with the bytes that it may ask for, when its turn comes."""
+        """Add a reader. `ask` is called with the bytes it may request when its turn comes."""
         self._readers += 1
         return ReaderCredit(self, max_payload, ask)
 
     def standing(self) -> int:
-        """Bytes that a request may ask for without a turn."""
+        """Bytes that a standing request may ask for without a turn."""
         return max(1, min(MAX_REQUEST_BYTES, self._standing // max(_MIN_SHARES, self._readers)))
 
     def share(self) -> int:
-        """Bytes that each of those that are busy may hold."""
+        """Bytes that each busy reader may hold."""
         return self.held_limit // max(1, len(self._busy))
 
     def queue(self, credit: "ReaderCredit") -> None:
-        """Give a reader its turn after those that wait."""
+        """Queue a reader for its turn."""
         self._queue.append(credit)
         self.touch(credit)
         self.serve()
 
     def touch(self, credit: "ReaderCredit") -> None:
-        """Take note of whether a reader is busy."""
+        """Update whether a reader counts as busy."""
         if credit.is_busy:
             self._busy.add(credit)
         else:
             self._busy.discard(credit)
 
     def serve(self) -> None:
-        """Give turns to those that wait, for as long as there is room in flight."""
+        """Grant turns to queued readers while the in-flight budget lasts."""
         while self._queue:
             credit, room = self._queue[0], self.flight_limit - self.in_flight
             least = credit.least
@@ -84,7 +84,7 @@ class CreditPool:
             credit.take_turn(size)
 
     def withdraw(self, credit: "ReaderCredit") -> None:
-        """A reader has no use for its turn any more."""
+        """Remove a reader from the queue."""
         if credit.queued:
             self._queue.remove(credit)
             credit.queued = False
@@ -93,7 +93,7 @@ class CreditPool:
         self.serve()
 
     def leave(self, credit: "ReaderCredit") -> None:
-        """A reader is gone."""
+        """Remove a closed reader."""
         self._readers -= 1
         self._busy.discard(credit)
 
@@ -122,11 +122,11 @@ class ReaderCredit:
 
     @property
     def is_busy(self) -> bool:
-        """Whether it takes part in sharing."""
+        """Whether it takes part in sharing the budget."""
         return bool(self.held or self.queued or self._turn)
 
     def want(self) -> None:
-        """Ask for more when there is room for it. Without effect while it waits."""
+        """Queue for a turn to request more. No effect while queued."""
         if self.queued or self._stopped:
             return
         self._full = bool(self.held) and self.held + self.least > self._credits.share()
@@ -135,12 +135,12 @@ class ReaderCredit:
             self._credits.queue(self)
 
     def take_turn(self, size: int) -> None:
-        """Ask for so many bytes now."""
+        """Request `size` bytes now, in its turn."""
         self.queued, self._turn = False, size
         self._ask(size)
 
     def came(self, size: int) -> int:
-        """A message with so many bytes of data came; returns what counts as held."""
+        """Account for a delivered message with `size` bytes of data. Returns the bytes that count as held."""
         held, size = size + _OBJECT_OVERHEAD_BYTES, size + _MESSAGE_OVERHEAD_BYTES
         if not self.held:
             self.held = held
@@ -155,17 +155,17 @@ class ReaderCredit:
         return held
 
     def too_small(self, asked: int) -> None:
-        """The next message is larger than the bytes that were asked for."""
+        """Note that the next message is larger than the bytes requested."""
         self._guessed, larger = True, max(asked, self.least) * 4
         self.least = min(larger, self._largest) if asked < self._largest else larger
 
     def over(self) -> None:
-        """The request is over; what it did not bring is free for others."""
+        """End the request, and free what it reserved and did not deliver."""
         if self._turn:
             self._give_back(self._turn)
 
     def durable(self, size: int) -> None:
-        """So much of what is held is durable."""
+        """Free `size` held bytes, which are durable now."""
         if self._open:
             self.held -= size
             self._credits.touch(self)
@@ -173,13 +173,13 @@ class ReaderCredit:
                 self.want()
 
     def stop(self) -> None:
-        """Ask for nothing more. What is held stays that until it is durable, or the reader is closed."""
+        """Request nothing more. Held bytes stay held until durable, or until the reader is closed."""
         if not self._stopped:
             self._stopped = True
             self._credits.withdraw(self)
 
     def close(self) -> None:
-        """Take part no more."""
+        """Leave the pool and free everything."""
         self.stop()
         if self._open:
             self._open, self.held = False, 0

@@ -1,6 +1,6 @@
 """Who we are to the broker, by the settings: credentials, an NKey, a token, or a user with a password; one of them.
 
-A secret in a file is read anew at every connect, so that it can be rotated. No error shows a secret.
+A secret in a file is read again at every connect, so that it can be rotated. No error shows a secret.
 """
 
 import importlib.util
@@ -45,14 +45,14 @@ def login_options(settings: Settings) -> dict[str, Any]:
 
 
 def check_file(path: str, variable: str) -> str:
-    """The path, at which there has to be a file. Raises InvalidSettings."""
+    """The path, if a file exists there. Raises InvalidSettings."""
     if not Path(path).is_file():
         raise InvalidSettings(f"{variable}={path}: no such file")
     return path
 
 
 def secret_reader(path: str, variable: str) -> Callable[[], str]:
-    """What reads a secret: its file's content without the line's end; the former one while the file cannot be read.
+    """A function that reads a secret from its file, without the line's end; while unreadable, it returns the last one.
 
     Raises InvalidSettings where it cannot be read now.
     """

@@ -29,12 +29,12 @@ class StoredMessages:
         self._asking = asyncio.Semaphore(max(1, min(MAX_CONCURRENT_GETS, most)))
 
     async def get(self, sequence: int) -> tuple[OriginalMessage, str] | None:
-        """The message at a place, as it was sent, and when it was stored; None where the stream has dropped it."""
+        """The message at a sequence, and when it was stored; None where the stream dropped it."""
         message = await self._get({"seq": sequence})
         return None if message is None else (read_original(message), parse_stored_time(message["time"]))
 
     async def get_first(self, sequences: Sequence[int]) -> list[tuple[OriginalMessage, str] | None]:
-        """The messages at the first of many places, in order: as many as may be held at once, and one at least."""
+        """The messages at the first of many sequences, in order: at least one, at most MAX_HELD_BYTES of them."""
         found: list[tuple[OriginalMessage, str] | None] = []
         room = MAX_HELD_BYTES
         while room > 0 and (following := sequences[len(found) : len(found) + GET_CHUNK]):
@@ -43,7 +43,7 @@ class StoredMessages:
         return found
 
     async def get_all(self, sequences: Sequence[int]) -> list[tuple[OriginalMessage, str] | None]:
-        """The messages at many places, in order."""
+        """The messages at many sequences, in order."""
         getting = [asyncio.create_task(self.get(sequence)) for sequence in sequences]
         try:
             return await asyncio.gather(*getting)
@@ -57,7 +57,7 @@ class StoredMessages:
         return None if message is None else int(message["seq"])
 
     async def last(self, subject: str) -> tuple[int, OriginalMessage] | None:
-        """The latest message on a subject, as it was sent, with its place; None where there is none."""
+        """The last message on a subject, with its sequence; None where there is none."""
         message = await self._get({"last_by_subj": subject})
         return None if message is None else (int(message["seq"]), read_original(message))
 

@@ -46,7 +46,7 @@ class StreamBoundsCache:
         self._latest: tuple[float, StreamBounds] | None = None
 
     async def fresh(self, within: float = 0.0) -> StreamBounds:
-        """The bounds, asked for after this call, `within` so many seconds. Raises StreamMissing, BusUnavailable."""
+        """The bounds as of after this call, requested within `within` seconds. Raises StreamMissing, BusUnavailable."""
         due = loop_time() + within
         if self._next is None:
             self._due = due
@@ -58,12 +58,12 @@ class StreamBoundsCache:
         return await asyncio.shield(self._next)
 
     def hurry(self) -> None:
-        """Whoever waits is in a hurry now."""
+        """Make the pending request due now."""
         self._due = 0.0
         self._hurry.set()
 
     async def recent(self) -> StreamBounds:
-        """The bounds as of MAX_AGE_S seconds ago at most, for whoever only wants a rough idea. Raises as `fresh`."""
+        """The bounds as of at most MAX_AGE_S seconds ago. Raises as `fresh`."""
         if self._latest is not None and loop_time() - self._latest[0] < MAX_AGE_S:
             return self._latest[1]
         return await self.fresh()
@@ -76,7 +76,7 @@ class StreamBoundsCache:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._hurry.wait()
-            self._next = None  # from here on, whoever wants to know has to wait for the next answer
+            self._next = None  # from here on, callers wait for the next answer
             at = clock()
             self._not_before = max(self._not_before + MIN_INTERVAL_S, at - BURST_S)
             bounds = await self._request()
@@ -96,7 +96,7 @@ class StreamBoundsCache:
 
 
 def missing_stream(stream: str) -> StreamMissing:
-    """The error of whoever needs a stream that is not there."""
+    """The error for a stream that does not exist."""
     return StreamMissing(
         f"there is no stream {stream}; a running operator makes it within a minute, without what was in it: "
         "to restore it from a backup, stop the operator first"
@@ -104,7 +104,7 @@ def missing_stream(stream: str) -> StreamMissing:
 
 
 def check_cursor(stream: str, bounds: StreamBounds, place: int, created: str | None) -> None:
-    """Whether a stream is the one, created then, that reached `place` once. Raises StreamReplaced."""
+    """Check that a stream, created at `created`, is the one a cursor at `place` belongs to. Raises StreamReplaced."""
     if created is not None and created != bounds.created:
         raise StreamReplaced(
             f"stream {stream} was created at {bounds.created}, and the cursor belongs to one created at {created}: "
@@ -126,6 +126,6 @@ def _patch(cursor: str) -> str:
 
 
 def _seen(asked: "asyncio.Task[StreamBounds]") -> None:
-    """All who waited may have gone; then nobody is interested in an error."""
+    """Retrieve the error where all callers were cancelled, so that asyncio does not log it."""
     if not asked.cancelled():
         _ = asked.exception()

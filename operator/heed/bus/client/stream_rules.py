@@ -1,4 +1,4 @@
-"""What a stream has to be so that no event is lost in it, refused by it, or turned into something else."""
+"""Rules on a stream's configuration, so that it loses, refuses or changes no event."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +10,7 @@ from heed.bus.codec.subject_patterns import covers
 
 @dataclass(frozen=True, slots=True)
 class StreamFlaw:
-    """Something about a stream that costs events. `field` is that of its configuration, in the broker's words."""
+    """A flaw of a stream that costs events. `field` is the configuration's, in the broker's spelling."""
 
     stream: str
     field: str
@@ -51,12 +51,12 @@ PUBLISHER_RULES: Final = (
 def find_flaws(
     wanted: Mapping[str, Any], config: Mapping[str, Any], rules: Sequence[StreamRule]
 ) -> tuple[StreamFlaw, ...]:
-    """What is wrong with a stream's configuration, where `wanted` is how Heed would make it."""
+    """The flaws of a stream's configuration, where `wanted` is what Heed would create."""
     return (*_broken(wanted["name"], config, rules), *_uncovered(wanted, config))
 
 
 def find_refusals(name: str, config: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[StreamFlaw, ...]:
-    """That a stream is full and refuses what is new: one more message of the usual size."""
+    """The flaw of a full stream with `discard: new`, which would refuse one more message of average size."""
     if config.get("discard") != "new" or not (messages := state["messages"]):
         return ()
     limits = (("max_bytes", state["bytes"], state["bytes"] // messages), ("max_msgs", messages, 1))

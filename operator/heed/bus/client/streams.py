@@ -1,7 +1,7 @@
-"""The two streams: made where they are missing, and checked, never changed, where they exist.
+"""The streams of events and dead letters: created where missing; checked, never changed, where they exist.
 
-Whoever runs the broker may have made them with other limits, which is fine, or as something that loses events or
-refuses what Heed does, which is not.
+An administrator may have created them with other limits, which is fine, or with a configuration that loses events
+or refuses what Heed does, which is not.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ _COMPARED_FIELDS: Final = (
 
 
 async def ensure_streams(connection: Connection, settings: StreamSettings) -> None:
-    """Make or check both streams. Safe to run in several processes. Raises StreamConflict, BusUnavailable."""
+    """Create or check both streams. Idempotent across processes. Raises StreamConflict, BusUnavailable."""
     check_broker(connection)
     for wanted, rules in _wanted(settings):
         info = await _ensure(connection, wanted)
@@ -60,7 +60,7 @@ async def ensure_streams(connection: Connection, settings: StreamSettings) -> No
 
 
 def check_broker(connection: Connection) -> None:
-    """Say what of a broker is less than Heed is made for. Raises StreamConflict where that is too little."""
+    """Warn where the broker's version or limits are below what is expected; raise StreamConflict below the minimum."""
     version, most = connection.server_version, connection.max_payload
     extra: dict[str, Any] = {"url": connection.url}
     if version and version < MIN_SERVER_VERSION:
@@ -84,9 +84,9 @@ def check_broker(connection: Connection) -> None:
 async def keep_streams(
     connection: Connection, settings: StreamSettings, found: Callable[[Sequence[StreamFlaw]], None]
 ) -> None:
-    """Make streams again that went missing, until cancelled: look after every reconnection, and now and then.
+    """Recreate streams that go missing, until cancelled: checks after every reconnect and each CHECK_INTERVAL_S.
 
-    `found` is told after every look what else is wrong with them. It stops nobody who has been able to use them so far.
+    `found` is called after every check with the flaws of existing ones, which stop no running Agent.
     """
     changed = asyncio.Event()
     unwatch = connection.watch(changed.set)
@@ -104,7 +104,7 @@ async def keep_streams(
 async def _keep(
     connection: Connection, settings: StreamSettings, found: Callable[[Sequence[StreamFlaw]], None]
 ) -> bool:
-    """Whether it has been found out how the streams are."""
+    """Check once. Returns whether the check could be made."""
     try:
         wrong: list[StreamFlaw] = []
         for wanted, rules in _wanted(settings):
@@ -112,7 +112,7 @@ async def _keep(
         found(wrong)
     except StreamConflict as error:  # a stream that is missing cannot be made
         log.error("stream cannot be made", extra={"error": str(error)})
-    except Exception as error:  # also a mistake of ours: nobody would miss this
+    except Exception as error:  # a bug, too: the task would end unnoticed
         known = isinstance(error, BusUnavailable)
         log.warning("cannot check the streams", extra={"error": str(error)}, exc_info=not known)
         return False
@@ -142,7 +142,7 @@ def _wanted(settings: StreamSettings) -> list[tuple[dict[str, Any], tuple[Stream
 
 
 async def _ensure(connection: Connection, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the broker says of a stream, or None where it had to be made. Raises StreamConflict, BusUnavailable."""
+    """A stream's info, or None where it had to be created. Raises StreamConflict, BusUnavailable."""
     found = await _info(connection, wanted["name"])
     return await _create(connection, wanted) if found is None else found
 
@@ -157,7 +157,7 @@ async def _info(connection: Connection, name: str) -> dict[str, Any] | None:
 
 
 async def _create(connection: Connection, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Make a stream. Where someone was quicker, what the broker says of theirs."""
+    """Create a stream. Returns the existing one's info where another process was quicker, else None."""
     name = wanted["name"]
     try:
         await connection.api(f"STREAM.CREATE.{name}", wanted)
@@ -170,7 +170,7 @@ async def _create(connection: Connection, wanted: Mapping[str, Any]) -> dict[str
             raise StreamConflict(f"stream {name}: subjects {subjects} overlap: {remedy}") from None
         if "consumers" in error.description and wanted["max_consumers"] > 0:
             return await _create(connection, {**wanted, "max_consumers": -1})  # the account allows fewer
-        # Someone with other settings was quicker: theirs is as good as any that was there before.
+        # A process with other settings was quicker: its stream is as good as one that existed before.
         if error.err_code != ERR_STREAM_NAME_IN_USE or (found := await _info(connection, name)) is None:
             raise
         return found

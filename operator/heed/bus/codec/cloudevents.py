@@ -40,7 +40,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 def decode(headers: Mapping[str, str] | None, payload: bytes, subject: str) -> Event | MalformedMessage:
-    """The event in a message, or why there is none. Its type has to be what the subject says. Never raises."""
+    """The event in a message, or why it is malformed. Its type must agree with the subject. Never raises."""
     try:
         event = _read(headers or {}, payload)
     except Unreadable as error:
@@ -55,7 +55,7 @@ def decode(headers: Mapping[str, str] | None, payload: bytes, subject: str) -> E
 
 
 def encode(event: Event) -> tuple[dict[str, str], bytes]:
-    """Headers and payload of a message. Raises MalformedEvent where the event cannot be written.
+    """Headers and payload, in binary mode, or structured where only that keeps the data. Raises MalformedEvent.
 
     In binary mode, except for text that would come back from it as bytes, or as no data at all.
     """

@@ -23,7 +23,7 @@ MAX_HEADERS_BYTES: Final = 65_535  # JetStream's own limit
 
 @dataclass(frozen=True, slots=True)
 class OriginalMessage:
-    """A message as its stream holds it."""
+    """A message as it was published: subject, headers and payload."""
 
     subject: str
     headers: dict[str, str]
@@ -32,7 +32,7 @@ class OriginalMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A letter as its stream holds it. `id` is its sequence there, `at` (RFC 3339, UTC) when it was stored.
+    """A dead letter as stored in its stream. `id` is its sequence there, `at` (RFC 3339, UTC) when it was stored.
 
     The payload is empty where only headers were read. What a header should say and does not is None.
     """
@@ -45,7 +45,7 @@ class DeadLetter:
     payload: bytes = b""
 
     def cause(self, name: str) -> str | None:
-        """What `Heed-Dead-<name>` says."""
+        """The decoded value of the header `Heed-Dead-<name>`; None where it is absent."""
         value = self.headers.get(DEAD_LETTER_PREFIX + name)
         try:
             return None if value is None else decode_value(DEAD_LETTER_PREFIX + name, value)
@@ -53,33 +53,33 @@ class DeadLetter:
             return value
 
     def number(self, name: str) -> int | None:
-        """What `Heed-Dead-<name>` says, where that is a number."""
+        """The value of the header `Heed-Dead-<name>` as a number; None where it is none."""
         return parse_number(self.headers.get(DEAD_LETTER_PREFIX + name, ""))
 
     @property
     def attempt(self) -> int:
-        """1, and one more for every time that the event was redriven."""
+        """The attempt that failed: 1 for the first delivery, one more per redrive."""
         return self.number("Attempt") or 1
 
     @property
     def type(self) -> str | None:
-        """The type that the event was sent as."""
+        """The event type in the original subject; None where the letter has no usable one."""
         return names.type_of_subject(self.cause("Subject") or "")
 
     @property
     def key(self) -> str:
-        """What a redrive of this letter is known by."""
+        """The id that redrives of this letter derive theirs from."""
         found = self.headers.get("Nats-Msg-Id", "")
         return found if redrive_headers.is_letter_id(found) else names.digest("dead-letter", self.id)
 
     @property
     def redrive(self) -> Redrive:
-        """What sending it again is."""
+        """The redrive that publishes it again."""
         return Redrive(self.key, self.attempt + 1, self.cause("Task"), self.cause("Subject"))
 
     @property
     def refusal(self) -> str | None:
-        """Why it cannot be redriven, or None."""
+        """Why it cannot be redriven, with what to do instead; None where it can be."""
         if self.cause("Code") == UNPUBLISHABLE:
             return "the Agent emitted it, and the broker can never take it; publish something smaller, then drop it"
         original = f"{names.STREAM} {self.headers.get(DEAD_LETTER_PREFIX + 'Sequence', '?')} may still hold the event"
@@ -96,17 +96,17 @@ class DeadLetter:
 
 
 def parse_number(text: str) -> int | None:
-    """The number that a header says, if it says one."""
+    """The number in a header's text (decimal, below 10^19), or None."""
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def original_message(letter: DeadLetter) -> OriginalMessage:
-    """The message as it was sent, as far as the letter has it."""
+    """The message as it was published, as far as the letter holds it."""
     return OriginalMessage(letter.cause("Subject") or "", _theirs(letter.headers), letter.payload)
 
 
 def redriven_message(letter: DeadLetter) -> OriginalMessage:
-    """The message again, for the Agent whose letter it is; the letter has no `refusal`."""
+    """The message to publish on the Agent's redrive subject; the letter must have no `refusal`."""
     original = original_message(letter)
     subject = names.redrive_subject(letter.namespace, letter.agent, letter.type or "")
     headers = redrive_headers.write_redrive(letter.redrive)
@@ -114,7 +114,7 @@ def redriven_message(letter: DeadLetter) -> OriginalMessage:
 
 
 def read_original(message: Mapping[str, Any]) -> OriginalMessage:
-    """The message in an answer of STREAM.MSG.GET."""
+    """The message in a reply to STREAM.MSG.GET (headers and data in base64)."""
     block = base64.b64decode(message.get("hdrs") or b"")
     return OriginalMessage(message["subject"], _headers(block), base64.b64decode(message.get("data") or b""))
 
@@ -122,7 +122,7 @@ def read_original(message: Mapping[str, Any]) -> OriginalMessage:
 def encode_dead_letter(
     owed: OutboxMessage, letter: DeadLetterCause, original: OriginalMessage | None, max_payload: int
 ) -> tuple[dict[str, str], bytes]:
-    """Headers and payload of the letter. What does not fit is left out, and a header says so.
+    """Headers and payload of a dead letter. What does not fit is left out, and a header records that.
 
     First the payload goes, as the headers tell what the event was; then a task's record; then the original's headers.
     """
@@ -140,7 +140,7 @@ def encode_dead_letter(
 
 
 def measure_headers(headers: Mapping[str, str]) -> int:
-    """The bytes that headers take on the wire (ADR-4)."""
+    """The bytes that headers take on the wire (NATS ADR-4)."""
     return 14 + sum(len(name) + len(value.encode()) + 4 for name, value in headers.items())
 
 
@@ -195,7 +195,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _headers(block: bytes) -> dict[str, str]:
-    """`NATS/1.0`, then one header a line. Of a name that comes twice the client knows only one, so it is with us."""
+    """The headers of a raw block: `NATS/1.0`, then one a line. Of a repeated name the last counts, as in nats-py."""
     headers: dict[str, str] = {}
     for line in block.split(b"\r\n")[1:]:
         name, colon, value = line.partition(b":")

@@ -1,6 +1,6 @@
-"""What makes a message a redriven dead letter: headers that are believed on redrive subjects, and nowhere else.
+"""The headers of a redriven dead letter. They are trusted on redrive subjects only.
 
-Anybody can write headers. Who may publish on `heed.redrive.>` is a matter of subject permissions.
+Every publisher can write headers; subject permissions decide who may publish on `heed.redrive.>`.
 """
 
 import re
@@ -32,7 +32,7 @@ def write_redrive(redrive: Redrive) -> dict[str, str]:
 
 
 def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | MalformedMessage:
-    """What the headers of a message on a redrive subject say. Never raises."""
+    """The redrive that a message on a redrive subject describes, or why it is malformed. Never raises."""
     letter, attempt, task = (
         headers.get(HEADER_LETTER, ""),
         headers.get(HEADER_ATTEMPT, ""),
@@ -56,12 +56,12 @@ def read_redrive(subject: str, headers: Mapping[str, str]) -> Redrive | Malforme
 
 
 def is_letter_id(text: str) -> bool:
-    """Whether a text can stand for a dead letter in a header."""
+    """Whether a text is a valid dead letter id for a header: 1 to 128 visible ASCII characters."""
     return _LETTER.fullmatch(text) is not None
 
 
 def first_subject(subject: str, headers: Mapping[str, str]) -> str:
-    """Where an event came first: of a redriven one, what its headers say, if that is a subject of the same type."""
+    """The subject an event was first published on: for a redriven one the header's, if it is of the same type."""
     if not names.is_redrive(subject):
         return subject
     try:

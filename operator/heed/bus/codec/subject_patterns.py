@@ -8,10 +8,10 @@ __all__ = ["covers", "matches", "merge_patterns", "overlap"]
 
 
 def merge_patterns(patterns: Iterable[str]) -> list[str]:
-    """Patterns that do not overlap and match at least all that `patterns` match, in a stable order.
+    """Consumer filters for overlapping patterns: disjoint ones that match at least as much, in a stable order.
 
     A pattern that another one covers goes. Two that overlap partly (`a.*` and `*.b`) give way to one that covers
-    both, and so matches more: whoever reads has to filter by `patterns` again.
+    both, and so matches more: the reader has to filter by `patterns` again.
     """
     result: list[str] = []
     for pattern in dict.fromkeys(patterns):

@@ -1,11 +1,11 @@
-"""Whether what a consumer left out was others', or was ours and has been dropped by the stream unread.
+"""Tells harmless gaps in stream sequences (messages of other subjects) from messages that were dropped unread.
 
-A stream that is full drops its oldest messages, whoever still wants to read them, and the consumer goes on with the
-next one without a gap in its own numbers. What can be seen is that stream sequences were left out. On a stream that
-many share they always are: those are the messages of others. Two things tell the difference.
+A stream that is full drops its oldest messages, read or not, and the consumer goes on with the next one without a
+gap in its own numbers. What can be seen is that stream sequences were left out. On a shared stream they always are:
+those are the messages of other subjects. Two things tell the difference.
 
-- The consumer says with every message how many of ours are still to come. Where it said none, and was asked for more
-  all the time, it would have delivered ours at once: what was left out was others'.
+- The consumer reports with every message how many are still to come. Where it reported none, and a request was open
+  all the time, it would have delivered its own at once: what was left out belongs to other subjects.
 - What the stream still holds after a message has come, it held when that message was sent: then nothing was dropped.
 
 Only where neither can be said, something may be missing.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class _PossibleGap:
-    """Before the arrival `count`, the sequences after `after` were left out; `gone` of them were ours for certain."""
+    """A possible gap before arrival number `count`, after sequence `after`; `gone` messages are lost for certain."""
 
     count: int
     after: int
@@ -26,14 +26,14 @@ class _PossibleGap:
 
 @dataclass(frozen=True, slots=True)
 class MessageLoss:
-    """What is missing, in words, and how many messages for certain."""
+    """A loss: a sentence that says what is missing, and how many messages for certain."""
 
     reason: str
     gone: int = 0
 
 
 class GapDetector:
-    """The arrivals of one consumer. `count` of them came, the last one at `sequence`, with `pending` still to come."""
+    """The arrivals of one consumer: `count` so far, the last one at `sequence`, with `pending` still to come."""
 
     def __init__(self, sequence: int = 0, pending: int = 0) -> None:
         self.sequence = sequence
@@ -42,9 +42,9 @@ class GapDetector:
         self._doubts: deque[_PossibleGap] = deque()
 
     def arrived(self, sequence: int, pending: int, *, attended: bool) -> bool:
-        """A message came. `attended`: since the one before, the consumer was asked for more all the time.
+        """Note an arrival. `attended`: a pull request was open ever since the arrival before.
 
-        Whether something may be missing before it.
+        Returns whether something may be missing before it.
         """
         self.count += 1
         left_out, gone = sequence > self.sequence + 1, self.pending - 1 - pending
@@ -56,16 +56,16 @@ class GapDetector:
 
     @property
     def sure(self) -> int:
-        """How many arrivals have nothing missing before them, as far as is known."""
+        """How many arrivals come before the first possible gap."""
         return self._doubts[0].count - 1 if self._doubts else self.count
 
     def trust_first(self) -> None:
-        """Whatever may be missing before the first arrival was reckoned with already."""
+        """Drop a possible gap before the first arrival: the caller has accounted for it."""
         if self._doubts and self._doubts[0].count == 1:
             self._doubts.popleft()
 
     def settle(self, count: int, first: int) -> MessageLoss | None:
-        """What is missing before the first `count` arrivals, or None.
+        """Resolve possible gaps before the first `count` arrivals. Returns the loss, or None.
 
         `first`: the first sequence that the stream holds, asked for after these arrivals had come.
         """
@@ -84,5 +84,5 @@ def _dropped(doubt: _PossibleGap) -> str:
 
 
 def describe_loss(after: int, first: int) -> str:
-    """Words for what is missing after a sequence in a stream that begins with `first` now."""
+    """A sentence on what is missing after a sequence, where the stream begins with `first` now."""
     return f"the stream dropped messages before they were read: it begins with {first}, {after} was the last one read"

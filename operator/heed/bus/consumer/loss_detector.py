@@ -1,4 +1,4 @@
-"""Watches one consumer for messages that the stream drops before they are read.
+"""Detects messages of one consumer that the stream dropped before they were read.
 
 Reading goes on meanwhile; only what comes after a doubtful place waits until the stream was asked. A reader that is up
 to date never waits, and never asks.
@@ -21,9 +21,9 @@ SHARED_CHECK_DELAY_S: Final = 1.0  # seconds; so that many readers share one que
 
 
 class LossDetector:
-    """What is known of one consumer's messages. `news` is told that more may be read.
+    """Tracks one consumer's deliveries against the stream's bounds. `news` is called when more may be read.
 
-    `fail` is told why the reader is lost, and how many messages are gone for certain.
+    `fail` is called with why the reader is lost, and with how many messages are gone for certain.
     """
 
     def __init__(
@@ -43,19 +43,19 @@ class LossDetector:
 
     @property
     def sure(self) -> int:
-        """How many arrivals may be handed out."""
+        """How many arrivals have no possible gap before them, and may be returned."""
         return self._gaps.sure if self._begun else 0
 
     def made(self, floor: int, pending: int) -> None:
-        """The consumer was made: it begins after `floor`, with so many messages to come."""
+        """Note that the consumer was created: it begins after `floor`, with `pending` messages to come."""
         self._gaps, self._floor = GapDetector(floor, pending), floor
 
     def begin(self, before: StreamBounds, after: StreamBounds) -> int:
-        """The sequence after which nothing is missing; what the stream dropped up to there may have been ours.
+        """Start watching. Returns the sequence after which nothing is missing; up to it, some may have been dropped.
 
         `before` was asked for before the consumer was made, and `after` when it had been asked for messages, and the
         first one had come if any was to come. A stream that drops messages all the time may have dropped some in
-        between; to begin anew because of that would never come to an end.
+        between; starting over because of that would never end.
         """
         gaps, known = self._gaps, self._floor
         if self._first is None and not gaps.pending:
@@ -69,14 +69,14 @@ class LossDetector:
         return floor
 
     def asked(self, until: float) -> None:
-        """The consumer is asked for messages until then, by the loop's clock."""
+        """Note a pull request that the server keeps until a time of the loop's clock."""
         self._attended = self.is_attended()
         self._unsure = not self._attended
         self._attended_until = until
         self._look()
 
     def arrived(self, sequence: int, pending: int, *, more: bool) -> None:
-        """A message came; `more`: the request goes on."""
+        """Note a delivered message; `more`: its pull request is not exhausted."""
         if self._first is None:
             self._first = sequence
         doubtful = self._gaps.arrived(sequence, pending, attended=self._attended)
@@ -87,15 +87,15 @@ class LossDetector:
             self._look()
 
     def ended(self) -> None:
-        """The request is over; more would have come if there had been more."""
+        """Note the end of a pull request that the server ended because there was no more."""
         self._attended_until = min(self._attended_until, loop_time())
 
     def is_attended(self) -> bool:
-        """Whether the consumer has been asked for more ever since the latest arrival, but for moments."""
+        """Whether a pull request was open nearly all the time since the latest arrival."""
         return self._attended and loop_time() < self._attended_until + MAX_UNATTENDED_S
 
     async def silence(self) -> None:
-        """All that came was handed out, and for a while nothing came."""
+        """Look for a loss after a time without arrivals, with all earlier ones returned."""
         if self._gaps.pending:
             count, position = self._gaps.count, self._gaps.sequence
             first = await self._ask(0)
@@ -103,11 +103,11 @@ class LossDetector:
                 self._fail(describe_loss(position, first), 0)
 
     def nothing_missed(self) -> bool:
-        """Whether all of ours that the stream holds no more has come, as far as it was sent."""
+        """Whether every message of this consumer that left the stream had been delivered before."""
         return not self._gaps.pending and self.is_attended()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._begun = False
         if self._settling is not None:
             self._settling.cancel()
@@ -124,7 +124,7 @@ class LossDetector:
         return self._gaps.sure < self._gaps.count
 
     async def _settle(self) -> None:
-        """Find out whether something of ours was dropped, while it still can be seen."""
+        """Ask for the stream's bounds until no possible gap is left, or one turns out to be a loss."""
         while self._begun and (self._unsure or self._is_doubtful()):
             count, position, self._unsure = self._gaps.count, self._gaps.sequence, False
             if (first := await self._ask(0 if self._is_doubtful() else SHARED_CHECK_DELAY_S)) is None:

@@ -1,4 +1,4 @@
-"""Whether a message is already stored, also after the broker's window for duplicates has passed.
+"""Publish dedup beyond the broker's own dedup window: looks up whether a message is stored already.
 
 After a crash every message of an outbox is looked for. So what was seen on a subject is remembered, and the next look
 only reads what came since: an outbox costs one pass over its subjects, headers only, and not one pass per message.
@@ -33,7 +33,7 @@ class _SeenIds:
 
 
 class PublishDedup:
-    """What is stored on subjects. `stored` may be called at the same time for many messages."""
+    """Message ids stored per subject, kept between lookups. `stored` may be called concurrently."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

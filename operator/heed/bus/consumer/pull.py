@@ -1,4 +1,4 @@
-"""Reading a stream through a throw-away consumer: no acknowledgements, no redelivery, and no gap goes unseen.
+"""An ephemeral pull consumer without acks or redelivery, on which no gap goes undetected.
 
 A request for news lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one
 small message per half minute. What is known to be there is asked for when the reader's turn comes (`credit.py`).
@@ -36,7 +36,7 @@ _SECOND_NS: Final = 1_000_000_000
 
 @dataclass(slots=True)  # not frozen: one is made for every message
 class PulledMessage:
-    """A message and what its consumer says of it. `at` is in nanoseconds, `pending` counts what is still to come.
+    """A delivered message with its metadata. `at` is in nanoseconds since the epoch, `pending` counts what is to come.
 
     `size` is what it counts for in the reader's credit, until it is released.
     """
@@ -91,7 +91,7 @@ class PullConsumer:
         config: Mapping[str, Any],
         surveyor: StreamBoundsCache | None = None,
     ) -> "PullConsumer":
-        """Make a consumer; `config` says what it reads and from where. Raises ApiRefused, BusUnavailable."""
+        """Create a consumer; `config` has its filters and start. Raises ApiRefused, BusUnavailable."""
         await connection.ready()
         pull = cls(connection, stream, surveyor)
         try:
@@ -102,7 +102,7 @@ class PullConsumer:
         return pull
 
     async def begin(self, surveyor: StreamBoundsCache, before: StreamBounds) -> None:
-        """Ask for the first messages, and see that the stream still is the one that was seen before this was made.
+        """Send the first pull request, and check that the stream was not replaced while the consumer was created.
 
         Then all that comes is from that stream, as a consumer goes with its stream. Raises ReaderLost, BusUnavailable,
         StreamMissing.
@@ -120,7 +120,7 @@ class PullConsumer:
     async def take(self, limit: int, timeout: float) -> list[PulledMessage]:
         """Up to `limit` arrivals as soon as there is one; none after `timeout` seconds. Raises ReaderLost.
 
-        The time for which others have their turn does not count. What is taken has to be released.
+        Time spent waiting for other readers' turns does not count. What is taken must be released.
         """
         clock = asyncio.get_running_loop().time
         end = clock() + timeout
@@ -139,21 +139,21 @@ class PullConsumer:
         return taken
 
     def release(self, size: int) -> None:
-        """So many bytes of what was taken are durable, or of no use: there is room for others."""
+        """Give back credit: `size` bytes of what was taken are durable, or not needed."""
         self._credit.durable(size)
 
     @property
     def arrived(self) -> int:
-        """How many messages came that were not taken yet."""
+        """How many messages were delivered and not taken yet."""
         return len(self._arrivals)
 
     def check(self) -> None:
-        """Raises ReaderLost where it is lost."""
+        """Raise ReaderLost where the consumer is lost."""
         if self._failure is not None:
             raise ReaderLost(str(self._failure), self._failure.gone)
 
     async def has_seen_all(self) -> bool:
-        """Whether all that the consumer has sent was taken; it has nothing more to send, and missed nothing.
+        """Whether every message the consumer sent was taken, with none pending and none missed.
 
         Raises ReaderLost where it may have missed something that the stream dropped, and BusUnavailable.
         """
@@ -175,7 +175,7 @@ class PullConsumer:
         return await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
 
     async def close(self) -> None:
-        """Drop the consumer, without waiting for it. Never raises for a broker that is away."""
+        """Delete the consumer without waiting for it. Never raises, even with the broker unreachable."""
         self._unwatch()
         self._fail("it was closed")
         self._credit.close()
@@ -215,7 +215,7 @@ class PullConsumer:
             raise BusUnavailable(str(self._failure))
 
     def _ask_for_more(self) -> None:
-        """See that there is a request at the server, or that it will be sent when its turn comes."""
+        """Keep one pull request at the server, or queued until its turn."""
         if self._asked > 0 or len(self._arrivals) >= PULL_BATCH or self._failure is not None:
             return
         if self.to_come or self._stopped_short:

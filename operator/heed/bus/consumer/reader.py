@@ -55,7 +55,7 @@ class CursorReader:
 
     @property
     def pending(self) -> int:
-        """How many messages are still to be handed out, as of the latest one that came."""
+        """How many messages are still to be read, as of the latest one delivered."""
         return self._pull.to_come + self._pull.arrived
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
@@ -71,7 +71,7 @@ class CursorReader:
         return ()
 
     async def _decoded(self, arrivals: Sequence[PulledMessage]) -> list[Received]:
-        """In turns with others: a few megabytes of intricate JSON may take a second."""
+        """Decode in turns with other readers: a few megabytes of intricate JSON may take a second."""
         clock = asyncio.get_running_loop().time
         found, end = list[Received](), 0.0
         for item in arrivals:
@@ -86,7 +86,7 @@ class CursorReader:
         return found
 
     def release(self, sequence: int) -> None:
-        """What was handed out up to `sequence` is durable: there is room for more, here and for other readers."""
+        """Give back the credit of everything read up to `sequence`, which is durable now."""
         size = 0
         while self._held and self._held[0][0] <= sequence:
             size += self._held.popleft()[1]
@@ -94,7 +94,7 @@ class CursorReader:
             self._pull.release(size)
 
     async def reached(self) -> int:
-        """A sequence up to which everything on the subjects was handed out, whoever else's the last ones were.
+        """A sequence up to which every message on the subjects was returned; it may belong to another subject.
 
         Raises ReaderLost, also where the stream has dropped what was not yet read, and BusUnavailable.
         """
@@ -118,7 +118,7 @@ class CursorReader:
             raise ReaderLost(str(error)) from None
 
     async def _is_behind(self, position: int, last: int) -> bool:
-        """Whether the stream holds something after `position` up to `last` that was not handed out then."""
+        """Whether the stream holds a message on the subjects after `position`, up to `last`."""
         for subject in self._subjects:
             following = await self._messages.next(subject, position + 1)
             if following is not None and following <= last:
@@ -126,7 +126,7 @@ class CursorReader:
         return False
 
     async def close(self) -> None:
-        """Drop the consumer. Never raises for a broker that is away."""
+        """Delete the consumer. Never raises, even with the broker unreachable."""
         await self._pull.close()
 
     def _is_wanted(self, subject: str) -> bool:
@@ -134,7 +134,7 @@ class CursorReader:
 
 
 def decode_pulled(arrival: PulledMessage) -> Received:
-    """A message of a consumer, decoded."""
+    """Decode a consumer's delivery."""
     message = arrival.message
     return decode_message(
         arrival.sequence, format_stream_time(arrival.at), message.subject, message.headers or {}, message.data
@@ -144,7 +144,7 @@ def decode_pulled(arrival: PulledMessage) -> Received:
 def decode_message(
     sequence: int, at: str, subject: str, headers: Mapping[str, str], payload: bytes
 ) -> Received:
-    """A stream's message, decoded. Whether it is a redriven dead letter, only a redrive subject can say."""
+    """Decode a stored message. Redrive headers count on redrive subjects only."""
     event, redrive = decode(headers, payload, subject), None
     if names.is_redrive(subject):
         found = read_redrive(subject, headers)
@@ -153,7 +153,7 @@ def decode_message(
 
 
 def decode_stored(sequence: int, at: str, original: OriginalMessage) -> Received:
-    """A message that was asked for by its place, decoded as if a reader had brought it."""
+    """Decode a message that was fetched by sequence as a reader would have."""
     headers = {name: value for name, value in original.headers.items() if _is_token(name)}
     return decode_message(sequence, at, original.subject, headers, original.payload)
 
@@ -164,7 +164,7 @@ def _is_token(name: str) -> bool:
 
 
 def format_stream_time(nanoseconds: int) -> str:
-    """RFC 3339 in UTC with microseconds, always six digits of them: the same text in every process."""
+    """RFC 3339 in UTC with exactly six digits of a second: the same text in every process."""
     seconds, microseconds = divmod(nanoseconds // 1000, 1_000_000)
     return f"{_second(seconds)}.{microseconds:06d}Z"
 

@@ -1,4 +1,4 @@
-"""The options that say which dead letters are meant, and what a shell offers for them.
+"""The options that select dead letters, and their shell completion.
 
 That is what the newest letters hold, if the broker answers in time.
 """
@@ -28,7 +28,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
 def complete_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Letters, newest first, with their causes."""
+    """Complete letter ids, newest first, with their causes."""
     return _items(
         (
             (str(found.letter.id), f"{found.letter.agent} {found.letter.type} {found.letter.cause('Code')}")
@@ -51,7 +51,7 @@ complete_namespaces: Final = _complete_values(lambda found: found.letter.namespa
 
 
 def _with(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
-    """Options that several commands have, in this order."""
+    """A decorator for options that several commands share, in this order."""
 
     def decorate(command: Command) -> Command:
         for option in reversed(options):

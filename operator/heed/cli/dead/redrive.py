@@ -1,4 +1,4 @@
-"""What `heed dead` does with letters, however many there are: a batch at a time, told as it goes on."""
+"""Redrives and drops dead letters in batches, with progress."""
 
 import sys
 from collections import deque
@@ -33,7 +33,7 @@ OUTCOMES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RedriveReport:
-    """What became of one letter, to be told. `sequence` is where its event is in the stream now."""
+    """The report on one letter. `sequence` is its event's in the stream now."""
 
     id: int
     agent: str | None
@@ -55,14 +55,14 @@ class RedriveReport:
 
     @property
     def is_bad(self) -> bool:
-        """Whether somebody has to look at it."""
+        """Whether it needs attention."""
         return self.outcome in ("refused", "failed", "missing")
 
 
 async def newest_letters(
     letters: DeadLetterStore, selection: DeadLetterFilter, limit: int | None
 ) -> tuple[int, list[DeadLetterEntry]]:
-    """How many letters there are, and the newest ones, which come last."""
+    """The number of letters, and the newest ones, in ascending order."""
     count, kept = 0, deque[DeadLetterEntry](maxlen=limit)
     async for batch in letters.find(selection):
         count += len(batch)
@@ -73,7 +73,7 @@ async def newest_letters(
 async def redrive(
     letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int], *, dry_run: bool
 ) -> list[RedriveReport]:
-    """Redrive these letters of the selection, or where none are named all that are pending.
+    """Redrive these letters of the selection, or without ids all pending ones.
 
     Stops after the batch in which the broker failed.
     """
@@ -95,7 +95,7 @@ async def redrive(
 async def droppable_letters(
     letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int]
 ) -> tuple[list[tuple[int, int | None]], list[RedriveReport]]:
-    """The letters of a selection that may be dropped, each with its mark; and what of `ids` there is not."""
+    """The letters of a selection to drop, each with its marker; and the `ids` that do not exist."""
     missing: list[RedriveReport] = []
     found = [
         (item.letter.id, item.mark.id if item.mark else None)
@@ -106,7 +106,7 @@ async def droppable_letters(
 
 
 async def drop(letters: DeadLetterStore, found: Sequence[tuple[int, int | None]]) -> None:
-    """Delete letters, each with its mark."""
+    """Delete letters with their markers."""
     for start in range(0, len(found), REDRIVE_BATCH):
         batch = found[start : start + REDRIVE_BATCH]
         await letters.drop(chain((id_ for id_, _ in batch), (mark for _, mark in batch if mark)))
@@ -121,7 +121,7 @@ async def _chosen(
     *,
     payloads: bool,
 ) -> AsyncGenerator[list[DeadLetterEntry]]:
-    """Letters in batches; what of `ids` is not there, `told` is told."""
+    """The chosen letters in batches. Missing `ids` are added to `told`."""
     if not ids:
         async for batch in letters.find(selection, payloads=payloads):
             yield batch
@@ -144,6 +144,6 @@ def _told(outcome: RedriveOutcome) -> RedriveReport:
 
 
 def show_progress(count: int | None) -> None:
-    """Tell somebody at a terminal how far it has come; None when it is over."""
+    """Show the progress on a terminal; None clears it."""
     if sys.stderr.isatty():
         click.echo("\r\x1b[K" if count is None else f"\r{count} letters …", nl=False, err=True)

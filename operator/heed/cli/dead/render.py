@@ -1,4 +1,4 @@
-"""How dead letters are shown: a line each, one in full, and for machines."""
+"""Renders dead letters: as table rows, in full, and as data."""
 
 import base64
 import json
@@ -39,7 +39,7 @@ def letter_row(found: DeadLetterEntry, now: datetime) -> list[str]:
 
 
 def summarize_letter(found: DeadLetterEntry) -> dict[str, Any]:
-    """A letter for machines, without what is in it."""
+    """A letter as data, without its event."""
     letter, mark = found.letter, found.mark
     return {
         "id": letter.id,
@@ -61,7 +61,7 @@ def summarize_letter(found: DeadLetterEntry) -> dict[str, Any]:
 
 
 def describe_letter(found: DeadLetterEntry) -> dict[str, Any]:
-    """A letter for machines, in full. What cannot be read as an event is there as it came."""
+    """A letter as data, in full. What cannot be read as an event is included raw."""
     event, original = _read(found)
     document: dict[str, Any] = {
         **summarize_letter(found),
@@ -78,7 +78,7 @@ def describe_letter(found: DeadLetterEntry) -> dict[str, Any]:
 
 
 def show_letter(found: DeadLetterEntry, now: datetime) -> None:
-    """Print a letter in full, for people."""
+    """Print a letter in full as text."""
     letter, (event, original) = found.letter, _read(found)
     click.echo(
         paint(f"Dead letter {letter.id} of {one_line(f'{letter.namespace}/{letter.agent}')}", bold=True)
@@ -112,7 +112,7 @@ def format_age(time: str, now: datetime) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text from outside as a part of one line."""
+    """A text from outside, escaped for use within one line."""
     return visible(text).replace("\t", "\\t").replace("\n", "\\n")
 
 

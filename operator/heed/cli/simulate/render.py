@@ -29,7 +29,7 @@ _COLUMNS: Final = {
 
 
 def narrate(report: Json) -> None:
-    """Print a transcript."""
+    """Print a transcript as text."""
     unheard = {item["sequence"]: item["why"] for item in report["unheard"]}
     for step in report["events"]:
         event = step["event"]

@@ -1,4 +1,4 @@
-"""What a compiled expression consists of, its macros expanded: read from cel-cpp's own serialisation.
+"""The syntax tree of a compiled expression, with macros expanded, read from cel-cpp's serialisation (CheckedExpr).
 
 The source's text would not do: a macro can be written in many ways, and a short one stands for a lot.
 Messages: cel.expr.CheckedExpr (checked.proto) and cel.expr.Expr (syntax.proto), in protobuf's wire format.
@@ -15,7 +15,7 @@ _SIZES: Final = {1: 8, 5: 4}  # of the wire types of a fixed size
 
 
 class UnknownSyntax(Exception):
-    """A serialisation that is not what we know."""
+    """A serialisation with an unknown structure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """A field of a map, or with `asks` the question whether it is there."""
+    """A field selection on a map, or with `asks` a presence test (`has`)."""
 
     operand: "Node"
     asks: bool
@@ -56,7 +56,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A list or a map, with all that stands in it: of a map keys and values in turn.
+    """A list or map literal with its items: for a map, keys and values in turn.
 
     `types` names those of the items, as far as they are known before any event comes.
     """
@@ -68,7 +68,7 @@ class Literal:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """What `map`, `filter`, `all`, `exists`, `exists_one` and `optMap` are made of (Expr.Comprehension)."""
+    """A comprehension (Expr.Comprehension), to which `map`, `filter`, `all`, `exists`, `optMap` and others expand."""
 
     over: "Node"
     each: tuple[str, ...]
@@ -84,7 +84,7 @@ Node = Constant | Name | Select | Call | Literal | Fold
 
 @dataclass(frozen=True, slots=True)
 class _TypeFacts:
-    """What the type checker found out, by the number of a node."""
+    """The type checker's results by node id."""
 
     overloads: Mapping[int, tuple[str, ...]]
     types: Mapping[int, str]
@@ -94,7 +94,7 @@ _NOTHING: Final = _TypeFacts({}, {})
 
 
 def parse_syntax(serialized: bytes, *, typed: bool = False) -> Node:
-    """The syntax tree in what `Expression.serialize` yields; `typed`: with overloads and types.
+    """Parse the output of `Expression.serialize`; `typed`: with overloads and types. Raises UnknownSyntax.
 
     Raises UnknownSyntax.
     """
@@ -106,7 +106,7 @@ def parse_syntax(serialized: bytes, *, typed: bool = False) -> Node:
 
 
 def walk_nodes(syntax: Node) -> Iterator[Node]:
-    """A node and all in it."""
+    """A node and all its descendants."""
     left = [syntax]
     while left:
         yield (node := left.pop())

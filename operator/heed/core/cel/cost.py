@@ -1,4 +1,4 @@
-"""What evaluating an expression may cost at worst, known before any event comes.
+"""Upper bounds of an expression's cost, computed at compile time as polynomials in the data's size.
 
 Expressions can do more than their length suggests (macros multiply, a chain of them doubles a text again and again),
 and nothing can stop one that runs. So each Agent knows which data its decisions are harmless on; the engine has others
@@ -42,7 +42,7 @@ _BIGGEST_PATTERN: Final = 60_000_000.0  # work until RE2 has refused a pattern
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Bounds of a value's extent, of its length as a list or map and of those in it, and of the work it makes."""
+    """Upper bounds of a value's extent, its length as a list or map, lengths inside it, and the work to compute it."""
 
     size: Bound
     length: Bound
@@ -55,20 +55,20 @@ COSTLY: Final = Cost(*(constant(TOO_MUCH),) * 4)
 
 
 def literal_cost(value: Any) -> Cost:
-    """The cost of what stands in the manifest."""
+    """The cost of a literal in the manifest."""
     extent, length = measure_extent(value)
     return Cost(constant(extent), constant(length), constant(length), NO_WORK)
 
 
 def rendered_cost(cost: Cost, *, optionals: bool = False) -> Cost:
-    """The cost of an expression's value as JSON. Where it may hold optionals, it is looked through for them."""
+    """The cost of converting an expression's value to JSON, with a search for optionals where it may hold any."""
     return replace(
         cost, work=plus(cost.work, scale(cost.size, 4 * RENDER_WORK if optionals else RENDER_WORK))
     )
 
 
 def collection_cost(costs: list[Cost], keys: str = "") -> Cost:
-    """The cost of a list or a map of what costs so much; `keys` are all of the map's."""
+    """The cost of a list or map with items of these costs; `keys` are the map's."""
     around = NODE_EXTENT + len(keys) + (NODE_EXTENT * len(costs) if keys else 0)
     return Cost(
         plus(constant(around), *(cost.size for cost in costs)),

@@ -1,4 +1,4 @@
-"""The likeliest slips in CEL: what cel-cpp says of them, and what to write instead."""
+"""Messages for common mistakes in CEL: what cel-cpp reports, and what to write instead."""
 
 import difflib
 import re
@@ -126,13 +126,13 @@ NO_LIST: Final = "<iter_range>"
 
 
 def explain_no_list(path: Path, kind: str) -> str:
-    """What to do where a macro goes over what is null, or else no list."""
+    """The remedy where a macro iterates over null, or over something that is no list."""
     optional = f"{format_path(path[:-1])}.?{path[-1]}.orValue(null)" if len(path) > 2 else format_path(path)
     return f"{format_path(path)} is {kind}, not a list or a map; ask first: type({optional}) == list ? … : []"
 
 
 def explain_no_map(path: Path, kind: str, member: Path, *, optional: bool) -> str:
-    """What to do where a member is read of what is null, or no map; `optional`: with `.?`."""
+    """The remedy where a member of null, or of something that is no map, is read; `optional`: with `.?`."""
     place, asked = format_path(path), f"type({format_path(path)}) == map && has({format_path(member)})"
     if optional:
         parent = f"{format_path(path[:-1])}.?{path[-1]}.orValue(null)" if len(path) > 2 else place
@@ -141,7 +141,7 @@ def explain_no_map(path: Path, kind: str, member: Path, *, optional: bool) -> st
 
 
 def suggest_function(name: str) -> str:
-    """What to do where a function is not known: what does the same, or those of a similar name."""
+    """The remedy for an unknown function: an equivalent, or functions of a similar name."""
     if (instead := _INSTEAD.get(name)) is not None:
         return instead
     if name in FUNCTIONS:
@@ -154,13 +154,13 @@ def suggest_function(name: str) -> str:
 
 
 def readable_message(message: str) -> str:
-    """A message of the parser without its lists of tokens."""
+    """A parser's message without its lists of tokens."""
     message = re.sub(r" expecting \{.*\}$", "", message)
     return message.replace("mismatched input '<EOF>'", "it ends too early")
 
 
 def find_remedies(message: str, before: str = "") -> Iterator[str]:
-    """What to do about a message of cel-cpp, if that is known. `before` is the expression's line up to the error."""
+    """Known remedies for a message of cel-cpp. `before` is the expression's line up to the error."""
     if token := _TOKEN.search(message):
         if token[1] in _TOKENS:
             yield _TOKENS[token[1]]

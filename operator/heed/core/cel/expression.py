@@ -71,7 +71,7 @@ def _environment(variables: tuple[str, ...] = VARIABLES) -> Any:
 
 
 class Scope:
-    """The variables of an evaluation. Converting them is the costly part, so one scope serves many expressions."""
+    """An activation: the variables of an evaluation. Their conversion is costly, so many expressions share one."""
 
     __slots__ = ("_activation", "variables")
 
@@ -123,7 +123,7 @@ class Expression:
 
     @property
     def valued(self) -> Cost:
-        """What its value as JSON may cost."""
+        """The cost of its value as JSON."""
         return rendered_cost(self.cost, optionals=self._may_be_optional)
 
     @property
@@ -131,7 +131,7 @@ class Expression:
         return "?" in self.source or "optional" in self.source
 
     def syntax(self, *, typed: bool = False) -> Node:
-        """What it consists of: for checks and messages, read anew each time. Raises UnknownSyntax."""
+        """Its syntax tree, for checks and messages; parsed at each call. Raises UnknownSyntax."""
         return parse_syntax(self.compiled.serialize(), typed=typed)
 
     def value(self, scope: Scope) -> Any:
@@ -179,7 +179,7 @@ def compile_expression(
 
 
 def expanded_size(source: str) -> int:
-    """About how many characters an expression has once its macros are written out."""
+    """The estimated length in characters of an expression with its macros expanded."""
     return len(source) << min(_doublings(source), _MAX_DOUBLING + 1)
 
 
@@ -210,13 +210,13 @@ def _check_implemented(syntax: Node) -> None:
 
 
 def explain_out_of_memory(handler: str | None = None) -> DecisionFailed:
-    """Why a decision is a dead letter for which there is no memory."""
+    """The message of a dead letter for an event whose decision ran out of memory."""
     message = "needs too much memory; work on less data, pass references, or shorten the expressions"
     return DecisionFailed("TooCostly", message, handler)
 
 
 def _error_in(value: Any) -> str | None:
-    """What a value of type ERROR says; an optional has that type too, but nothing to say."""
+    """The error in a value of type ERROR; None for an optional, which has that type too."""
     try:
         return str(value.plain_value())
     except TypeError:
@@ -254,7 +254,7 @@ def _explain(text: str, variables: tuple[str, ...] = VARIABLES) -> str:
 
 
 class _HoldsTimes(Exception):
-    """Of plain values: they hold times, which are not exact."""
+    """Raised for plain values that hold times, which lack nanoseconds."""
 
 
 def _converted(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Which members of the variables an expression reads, which of them it asks for first, what it compares them with.
+"""The member paths of an expression: what it reads, tests for presence and compares with literals.
 
 A path is a variable and the names after it: `event.data.items` is `("event", "data", "items")`. What stands for each
 element of a list or map has the name EACH.
@@ -19,7 +19,7 @@ _OPTIONAL: Final = ("_?._", "_[?_]")
 
 @dataclass(frozen=True, slots=True)
 class LiteralComparison:
-    """A path that is compared with literal strings: equal to one of them, or to none."""
+    """A comparison of a path with literal strings: equal to one of them, or to none."""
 
     path: Path
     values: tuple[str, ...]
@@ -28,7 +28,7 @@ class LiteralComparison:
 
 @dataclass(slots=True)
 class MemberReads:
-    """What an expression does with members, in the order of reading.
+    """The member paths an expression reads, tests and compares, in order of evaluation.
 
     `values` have to be there, or it fails; `asked` are asked for by has(), `in` or `.?`; `maps` are asked whether they
     are a map, or at least not null; macros go over `over`.
@@ -41,19 +41,19 @@ class MemberReads:
     comparisons: list[LiteralComparison] = field(default_factory=list)
 
     def all(self) -> Iterator[Path]:
-        """Every path, whether it has to be there or not."""
+        """All paths, required or optional."""
         yield from dict.fromkeys((*self.values, *self.asked))
 
 
 def find_reads(syntax: Node) -> MemberReads:
-    """What an expression reads."""
+    """Collect the member paths of an expression."""
     reads = MemberReads()
     _visit(syntax, {}, reads)
     return reads
 
 
 def format_path(path: Path) -> str:
-    """A path as an expression writes it."""
+    """A path in CEL's syntax: `event.data.items[]`."""
     text = ""
     for part in path:
         if part == EACH:
@@ -66,7 +66,7 @@ def format_path(path: Path) -> str:
 
 
 def find_blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str, Path] | None:
-    """The first path that is null or no map where something reads a member of it, what it is, and that member."""
+    """The first path that is null or no map where a member of it is read: the path, what it is, and that member."""
     for path in (*reads.values, *reads.asked):
         value: Any = variables
         for index, part in enumerate(path):
@@ -81,7 +81,7 @@ def find_blocked(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path
 
 
 def find_non_list(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Path, str] | None:
-    """The first path that a macro goes over and that is no list and no map, and what it is."""
+    """The first path that a macro iterates over and that is neither list nor map, and what it is."""
     for path in reads.over:
         value: Any = variables
         for part in path:

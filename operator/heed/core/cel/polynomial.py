@@ -1,4 +1,4 @@
-"""Bounds of what a decision may take, as polynomials in how much data there are.
+"""Polynomials in the extent and list length of data: upper bounds of a decision's work.
 
 The unit of work is about a nanosecond or a byte, whichever is more.
 """
@@ -49,12 +49,12 @@ def times(one: Bound, other: Bound) -> Bound:
 
 
 def scale(bound: Bound, factor: float) -> Bound:
-    """So many times as much."""
+    """A bound multiplied by a factor."""
     return {powers: min(item * factor, _MAX_FACTOR) for powers, item in bound.items()}
 
 
 def peak(*bounds: Bound) -> Bound:
-    """No less than any of them."""
+    """The coefficient-wise maximum: no less than any of the bounds."""
     result: dict[tuple[int, int], float] = {}
     for bound in bounds:
         for powers, factor in bound.items():
@@ -77,14 +77,14 @@ def _within(bound: Bound, extent: float, length: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class DataLimit:
-    """Which data some work stays within the budget on."""
+    """The data on which some work stays within WORK_BUDGET."""
 
     work: Bound
     always: int  # the largest extent at which it does, however long its lists are; -1: none
 
     @classmethod
     def of(cls, work: Bound) -> "DataLimit":
-        """The limit for so much work."""
+        """The limit of a bound on work."""
         low, high = -1, _MAX_EXTENT
         while low < high:
             middle = (low + high + 1) // 2
@@ -93,16 +93,16 @@ class DataLimit:
 
     @property
     def is_none(self) -> bool:
-        """Whether all data are harmless that an event may have."""
+        """Whether it allows all data that an event can have."""
         return self.always >= _MAX_EXTENT
 
     def allows(self, *values: Any) -> bool:
-        """Whether these JSON values are harmless together."""
+        """Whether the work on these JSON values together stays within the budget."""
         return self.always >= _roughly(values) or _within(self.work, *measure_extent(list(values)))
 
 
 class RemainingLimit:
-    """A limit for values of which some stay the same. A look at their size as bytes answers most often."""
+    """A DataLimit for values of which some are fixed, with a quick check of their marshalled size first."""
 
     __slots__ = ("_fixed", "_left", "_limit")
 
@@ -111,7 +111,7 @@ class RemainingLimit:
         self._left = limit.always - _roughly(fixed)
 
     def allows(self, changing: Any) -> bool:
-        """Whether it is harmless together with what stays the same."""
+        """Whether a value and the fixed ones together stay within the budget."""
         return self._left >= _roughly(changing) or self._limit.allows(self._fixed, changing)
 
 
@@ -121,7 +121,7 @@ def _roughly(value: Any) -> int:
 
 
 def max_repetitions(numbers: Iterable[str] | Iterable[bytes]) -> int:
-    """How often a pattern repeats something at most, by the numbers of a count like {2,5}; one left out is empty."""
+    """The largest repetition of a pattern's counts such as {2,5}; a number left out is empty."""
     return max([1, *(int(number) for number in numbers if number)])
 
 

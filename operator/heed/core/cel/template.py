@@ -23,7 +23,7 @@ class TemplateError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ExpressionSlot:
-    """The place of an expression in a template's shape. One that is not `alone` in its string becomes text.
+    """A placeholder for an expression in a template's shape. One that is not `alone` in its string becomes text.
 
     `type` is CEL's name for what it yields, DYN where only an event can tell.
     """
@@ -149,7 +149,7 @@ def is_single(text: str) -> bool:
 
 
 def expression_sources(value: Any) -> Iterator[str]:
-    """The expressions of a template that is not yet parsed, as they are written. Raises ExpressionError."""
+    """The source texts of the expressions in an unparsed template. Raises ExpressionError."""
     if isinstance(value, str):
         yield from (text for is_expression, text in _pieces(value) if is_expression)
     elif isinstance(value, dict | list):
@@ -164,7 +164,7 @@ def _parts(text: str, known: Vocabulary) -> Iterator[str | Expression]:
 
 
 def _pieces(text: str) -> Iterator[tuple[bool, str]]:
-    """The same, nothing compiled; True stands before what is an expression."""
+    """The same without compiling: pairs of whether it is an expression, and its text."""
     position, literal = 0, ""
     while (found := text.find("${", position)) >= 0:
         if found > position and text[found - 1] == "$":

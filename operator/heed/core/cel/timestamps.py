@@ -1,4 +1,4 @@
-"""Times as CEL has them, to the nanosecond: the text that `string()` makes of a timestamp or a duration.
+"""CEL timestamps and durations as `string()` writes them, to the nanosecond.
 
 Python's `datetime` and `timedelta` hold microseconds, so a value's exact text comes from how cel-cpp writes it down:
 `2026-01-31T12:00:00.1Z` and, as absl's FormatDuration does, `-1h30m0.5s`, `1.5us`, `0`.

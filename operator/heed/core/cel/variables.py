@@ -1,4 +1,4 @@
-"""What expressions may read in one place of a manifest: variables, and the members of those that have no others."""
+"""The variables that expressions may read at each site of a manifest, with the members of closed ones."""
 
 import difflib
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ VARIABLES: Final = ("event", "state", "task", "input", "agent", "session")
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The variables of a place. `task` are the members of that variable there."""
+    """The variables of a site. `task` has the members of that variable there."""
 
     variables: tuple[str, ...] = VARIABLES
     task: tuple[str, ...] = ("id", "name", "kind", "startedAt")
@@ -26,7 +26,7 @@ class Vocabulary:
         }.get(variable)
 
     def unknown(self, reads: MemberReads) -> str | None:
-        """What is wrong with a read of a member that there never is; None where there is nothing."""
+        """Why a read of a member can never succeed; None where it can."""
         for path in reads.values:
             members = self.members(path[0])
             if members is not None and path[1] not in (*members, EACH) and path[:2] not in reads.asked:
@@ -41,7 +41,7 @@ TASK_VARIABLES: Final = Vocabulary(task=("id", "name"))  # of a task's template
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:
-    """Which of the known names may have been meant."""
+    """A hint at the most similar of the known names."""
     known = tuple(known)
     near = difflib.get_close_matches(name, known, n=1)
     return f'did you mean "{near[0]}"?' if near else f"known here are {', '.join(known) or 'none'}"

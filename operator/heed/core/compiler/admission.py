@@ -1,4 +1,4 @@
-"""Whether a manifest is to be let in: what is wrong with it, and what is allowed but unlikely to be meant.
+"""The admission review of a manifest: problems refuse it, warnings do not.
 
 It judges as the operator will when it sees the object, so that a mistake is heard of by who makes it, and not only in a
 condition. Only what is new is judged: an object whose spec stays as it is passes, whatever is wrong with it.
@@ -33,7 +33,7 @@ _NAMED: Final = 5  # Agents that a warning names
 
 @dataclass(frozen=True, slots=True)
 class AdmissionRequest:
-    """What somebody wants to be stored: an object, and the one that it takes the place of."""
+    """The object under review, and the one it replaces."""
 
     kind: str
     new: Document
@@ -42,7 +42,7 @@ class AdmissionRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClusterContext:
-    """Objects that matter to a request, as far as they were looked at. `complete`: that is all of them."""
+    """Other objects that matter to a request. `complete`: all of them were read."""
 
     policies: Sequence[Document] = ()
     grants: Sequence[Document] = ()
@@ -53,7 +53,7 @@ class ClusterContext:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionVerdict:
-    """It is let in where there are no problems. Warnings are for people, whether it is or not."""
+    """The result of a review: admitted where there are no problems. Warnings are shown in either case."""
 
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -64,14 +64,14 @@ ADMITTED: Final = AdmissionVerdict()
 
 @dataclass(frozen=True, slots=True)
 class _ParsedPolicies:
-    """Policies and grants, parsed. Those that cannot be read count as the operator has them count."""
+    """Parsed policies and grants. Unreadable ones count as in the operator: fail-closed."""
 
     policies: tuple[AgentPolicy, ...] = field(default=())
     grants: tuple[EventGrant, ...] = field(default=())
 
 
 def is_unchanged(request: AdmissionRequest) -> bool:
-    """Whether there is nothing new to judge: finalizers, annotations and conditions are nobody's mistake."""
+    """Whether the review can be skipped: neither spec nor relevant labels changed, or the object is being deleted."""
     if (request.new.get("metadata") or {}).get("deletionTimestamp"):
         return True
     return request.old is not None and _spec(request) == _spec(request, old=True) and not _relabelled(request)
@@ -80,7 +80,7 @@ def is_unchanged(request: AdmissionRequest) -> bool:
 def judge(
     request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool] = lambda: True
 ) -> AdmissionVerdict:
-    """What there is to say of a request. Whoever is in a hurry ends the look at other objects by `go_on`."""
+    """Review a request. The check of other objects stops once `go_on` returns False."""
     if is_unchanged(request):
         return ADMITTED
     try:
@@ -115,7 +115,7 @@ def _labels(document: Document) -> Any:
 
 
 def _agent(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[], bool]) -> AdmissionVerdict:
-    """A missing grant is no reason to refuse: those who give it may come later, and the Agent waits for them."""
+    """Review an Agent. A missing grant only warns: it may be created later, and the Agent waits for it."""
     agent = parse_agent(request.new)
     rules = _rules(around)
     warnings: Iterable[Problem] = ()
@@ -134,7 +134,7 @@ def _agent(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[]
 
 
 def _of_a_laptop(advice: Problem) -> bool:
-    """Whether it is about running the Agent without a cluster."""
+    """Whether a warning concerns `heed dev` only."""
     return advice.path.endswith("].command")
 
 
@@ -157,7 +157,7 @@ def _of_grant(request: AdmissionRequest, around: ClusterContext, go_on: Callable
 def _stopped(
     before: _ParsedPolicies, after: _ParsedPolicies, around: ClusterContext, go_on: Callable[[], bool]
 ) -> Iterator[str]:
-    """Warnings that name the Agents which could not run any more."""
+    """Warnings that name the Agents a change would stop."""
     found = 0
     complete = around.complete
     for document in around.agents:
@@ -198,7 +198,7 @@ def _event_type(request: AdmissionRequest, around: ClusterContext) -> AdmissionV
 
 
 def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:
-    """What is wrong with an EventType: its schema, or examples that do not fit it."""
+    """Problems of an EventType: of its schema, or examples that do not match it."""
     if isinstance(compiled, RefusedEventType):
         yield _placed(compiled.message)
         return
@@ -209,13 +209,13 @@ def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator
 
 
 def _placed(message: str) -> Problem:
-    """A message that begins with its place."""
+    """A problem as one line that begins with its path."""
     path, _, text = message.partition(": ")
     return Problem(path, text) if text and path.startswith("spec.") else Problem("spec.schema", message)
 
 
 def _rivals(item: EventType, around: ClusterContext) -> Iterator[str]:
-    """Of several that describe one type the oldest counts."""
+    """Warnings for other EventTypes of the same type, of which the oldest counts."""
     for document in around.types:
         try:
             other = parse_event_type(document)

@@ -1,4 +1,4 @@
-"""Who an event is for: the Agents that heed it, and what was likely meant where none does.
+"""The audience of an event: the Agents that heed it, and hints where none does.
 
 An Agent heeds an event that one of its subscriptions takes, conditions aside, or that is addressed to it, and that one
 of its handlers has the type of.
@@ -18,7 +18,7 @@ _LISTED: Final = 5  # types that a hint names where none is near
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """What one Agent listens for: subscriptions as (namespace, type pattern), and the patterns of its handlers."""
+    """One Agent's subscriptions as (namespace, type pattern), and the type patterns of its handlers."""
 
     namespace: str
     name: str
@@ -40,11 +40,11 @@ class Listener:
         return f"{self.namespace}/{self.name}"
 
     def handles(self, type_: str) -> bool:
-        """Whether a handler has the type."""
+        """Whether a handler's pattern matches the type."""
         return any(matches(pattern, type_) for pattern in self.handlers)
 
     def subscribes(self, namespace: str, type_: str) -> bool:
-        """Whether a subscription takes the type in that namespace."""
+        """Whether a subscription matches the type in that namespace."""
         return any(space == namespace and matches(pattern, type_) for space, pattern in self.subscriptions)
 
     def heeds(self, subject: str, type_: str) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a manifest keeps to what its Agent may do, as far as that can be said before any event comes."""
+"""Authorization at compile time: checks a manifest against its Agent's permissions."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ _REMEDY = "change it, or ask who may change the policy"
 
 
 def check_permissions(problems: list[Problem], agent: Agent, permissions: Permissions) -> None:
-    """Add what is not allowed to the problems. What depends on expressions is decided when they are evaluated."""
+    """Add problems for what is not permitted. What depends on expressions is checked at decision time."""
     own, spec = agent.metadata.namespace, agent.spec
     problems += _subscriptions(spec.subscribe, own, permissions)
     if permissions == UNRESTRICTED:

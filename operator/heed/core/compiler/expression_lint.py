@@ -1,4 +1,4 @@
-"""What in an Agent's expressions compiles and can hardly be meant, told before any event comes."""
+"""Lint of an Agent's expressions: what compiles, and is hardly meant."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -18,7 +18,7 @@ from heed.errors import Problem
 def lint_expressions(
     program: Program, go_on: Callable[[], bool] = lambda: True, *, knows_types: bool = True
 ) -> Iterator[Problem]:
-    """Warnings about an Agent that compiles. Whoever is in a hurry ends the look by `go_on`.
+    """Warnings about the expressions of a compiled Agent. Stops once `go_on` returns False.
 
     `knows_types`: the program has been given the event types that there are; else nothing is said of data.
     """
@@ -41,7 +41,7 @@ def lint_expressions(
 
 
 def _never_equal(place: ExpressionSite, program: Program) -> Iterator[Problem]:
-    """Names of tasks and types of events that are compared with what they never are."""
+    """Comparisons of task names and event types with values they never have."""
     for item in place.reads.comparisons:
         for value in item.values:
             if item.path == ("task", "name") and value not in program.tasks:
@@ -58,7 +58,7 @@ def _never_equal(place: ExpressionSite, program: Program) -> Iterator[Problem]:
                 )
 
 
-# ── tasks whose failure nobody hears of ─────────────────────────────────────────────────────────────────────────────
+# ── tasks whose failure no handler handles ──────────────────────────────────────────────────────────────────────────
 
 
 def _may_be(comparisons: Sequence[LiteralComparison], task: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where expressions stand in an Agent, and which events they see there."""
+"""The expressions of an Agent with their sites: path, variables, and the events evaluated there."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class ExpressionSite:
 
     @cached_property
     def syntax(self) -> Node | None:
-        """What the expression consists of, with types; None where that cannot be told."""
+        """Its typed syntax tree; None where cel-cpp's serialisation is not understood."""
         try:
             return self.expression.syntax(typed=True)
         except UnknownSyntax:
@@ -40,7 +40,7 @@ class ExpressionSite:
 
     @cached_property
     def reads(self) -> MemberReads:
-        """What the expression reads."""
+        """Its member paths."""
         try:
             return MemberReads() if self.syntax is None else find_reads(self.syntax)
         except RecursionError:
@@ -48,7 +48,7 @@ class ExpressionSite:
 
     @property
     def of_tasks(self) -> bool:
-        """Whether it sees events of tasks only."""
+        """Whether only task events reach it."""
         return self.pattern is not None and covers(f"{names.TASK_TYPE_PREFIX}>", self.pattern)
 
 

@@ -1,4 +1,4 @@
-"""Numbers that `format` does not write as they are: `%s` keeps six digits of a double, and `%d` writes 2.0 as 2.000000.
+"""Lint of `format`'s precision: `%s` keeps six digits of a double, and `%d` writes 2.0 as 2.000000.
 
 Those that stand as `${…}` in a text, and those that `string()` or `int()` make, are exact.
 """
@@ -27,7 +27,7 @@ _TEXTS: Final = {
 
 
 def find_imprecise_formats(place: ExpressionSite) -> Iterator[Problem]:
-    """The arguments of `format` that may be written otherwise than they are."""
+    """Warnings for arguments that `format` may round or pad."""
     for node in walk_nodes(place.syntax) if place.syntax is not None else ():
         match node:
             case Call(function="format", arguments=(text, Literal(items=items, types=types))):

@@ -1,4 +1,4 @@
-"""What is no mistake in an Agent, but is unlikely to be meant."""
+"""Lint of Agents: warnings about what is valid, and hardly meant."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Set

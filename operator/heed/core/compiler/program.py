@@ -1,4 +1,4 @@
-"""An Agent compiled for deciding: every expression and template parsed once per generation, every mistake found."""
+"""The compiler: an Agent's manifest as a program, with every expression and template parsed once per generation."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from heed.errors import DecisionFailed, InvalidManifest, Problem, manifest_error
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A pattern over types of a namespace (None: the Agent's own), and a condition."""
+    """A compiled subscription: a type pattern in a namespace (None: the Agent's own), and a condition."""
 
     pattern: str
     where: Expression | None
@@ -46,7 +46,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class TaskTemplate:
-    """A kind of work, its template, its limits in seconds, and whether it may publish."""
+    """A compiled task: kind, template, timeout and retention in seconds, and whether it may publish."""
 
     name: str
     kind: str
@@ -90,7 +90,7 @@ class CompiledHandler:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything that `decide` needs to know of an Agent.
+    """A compiled Agent: everything that `decide` needs.
 
     With `careful`, decisions on more data than `limit` allows fail with the code NEEDS_GUARD instead of being made.
     With `verdict`, they fail with that.
@@ -115,27 +115,27 @@ class Program:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The stream subjects that the Agent reads: its subscriptions, and what is for it alone."""
+        """The subjects that the Agent reads: its subscriptions and its inbox."""
         own = self.agent.namespace
         events = (names.event_subject(item.namespace or own, item.pattern) for item in self.subscriptions)
         return (*dict.fromkeys(events), *self.inbox)
 
     def is_met(self, subscription: Subscription, type_: str, subject: str) -> bool:
-        """Whether an event of a type, published on a subject, is one of a subscription's; conditions aside."""
+        """Whether a subscription's pattern matches an event of a type on a subject; its condition is not evaluated."""
         if not matches(subscription.pattern, type_):
             return False
         namespace = subscription.namespace or self.agent.namespace
         return subject.startswith("heed.events.") and names.namespace_of_subject(subject) == namespace
 
     def hears(self, namespace: str) -> bool:
-        """Whether the Agent reads events of a namespace at all."""
+        """Whether the Agent subscribes to events of a namespace."""
         return namespace == self.agent.namespace or any(
             item.namespace == namespace for item in self.subscriptions
         )
 
     @property
     def inbox(self) -> tuple[str, ...]:
-        """The subjects of messages for this Agent alone: task ends, direct messages, redriven letters, progress."""
+        """The Agent's inbox subjects: task ends, direct messages, redriven dead letters and progress."""
         namespace, name = self.agent.namespace, self.agent.name
         return (
             names.inbox_subject(namespace, name, ">"),
@@ -145,7 +145,7 @@ class Program:
 
     @property
     def emissions(self) -> tuple[str, ...]:
-        """The patterns over the types of events that the Agent, and so its tasks, may emit."""
+        """Type patterns of the events that the Agent and its tasks may emit."""
         aspect = self.permissions.emissions
         return (">",) if aspect is None else tuple(aspect.allowed)
 
@@ -153,7 +153,7 @@ class Program:
 def compile_agent(
     agent: Agent, permissions: Permissions = UNRESTRICTED, schemas: SchemaRegistry = NO_SCHEMAS
 ) -> Program:
-    """Compile an Agent, that may do what `permissions` say and whose events are to fit `schemas`.
+    """Compile an Agent with its permissions and the schemas of its events. Raises InvalidManifest, PolicyViolation.
 
     Raises InvalidManifest with every problem found, PolicyViolation where all of them are that it is not allowed.
     """

@@ -1,4 +1,4 @@
-"""Members that conditions read and that events need not have, and the guards that hold whatever comes."""
+"""Lint of conditions that read optional members of events without a guard, with the guard to write."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _IN_EVERY_END = {names.TASK_COMPLETED: ("task", "result"), names.TASK_FAILED: ("
 
 @dataclass(frozen=True, slots=True)
 class MemberGuards:
-    """What an Agent's conditions ask for or read before others: of subscriptions in their order, of handlers."""
+    """The members that an Agent's conditions test or read: by subscription, in order, and by handler."""
 
     program: Program
     wheres: tuple[frozenset[Path] | None, ...]
@@ -26,7 +26,7 @@ class MemberGuards:
 
     @classmethod
     def of(cls, program: Program, places: Sequence[ExpressionSite]) -> "MemberGuards":
-        """Of an Agent, whose expressions these are."""
+        """From the expression sites of an Agent."""
         conditions = [place for place in places if place.condition]
         wheres = {item.path: _with_parts(item.reads.all()) for item in conditions if item.handler is None}
         whens = {
@@ -36,7 +36,7 @@ class MemberGuards:
         return cls(program, tuple(wheres.get(path) for path in paths), whens)
 
     def asked_before(self, path: Path, place: ExpressionSite) -> bool:
-        """Whether every subscription that brings events to a handler has asked for a member, or read it."""
+        """Whether every subscription that a handler's events come through tests or reads a member."""
         if place.handler is None or place.pattern is None:
             return False
         bringing = [
@@ -65,7 +65,7 @@ def _with_parts(paths: Iterable[Path]) -> frozenset[Path]:
 
 
 def find_unguarded(place: ExpressionSite, guards: MemberGuards) -> Iterator[Problem]:
-    """Conditions that break, and so make a dead letter, where an event lacks a member; each by its first one.
+    """Warnings for conditions that fail, and so dead-letter an event, where it lacks a member.
 
     Where all of several handlers read it in their conditions they tell events apart by it, and it is to be there.
     """
@@ -125,7 +125,7 @@ def _which_need_not(path: Path) -> str:
 
 
 def suggest_guard(path: Path) -> str:
-    """A condition that holds for what has a member, whatever stands on the way to it."""
+    """A guard expression for a member that is safe for null and texts on the path to it."""
     parts = list(_parts(path))
     asked = [f"has({format_path(part)})" for part in parts]
     maps = [f"type({format_path(part)}) == map" for part in parts[:-1]]
@@ -133,7 +133,7 @@ def suggest_guard(path: Path) -> str:
 
 
 def find_nullable_parents(place: ExpressionSite, program: Program) -> Iterator[Problem]:
-    """Members that are asked for where what they are of may be null, or a text."""
+    """Presence tests of members whose parent may be null or a text."""
     told = set[Path]()
     reads = place.reads
     for path in (*reads.asked, *reads.values):

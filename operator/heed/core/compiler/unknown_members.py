@@ -1,4 +1,4 @@
-"""Members that expressions read and that never are: of variables, of events, of the state, of inputs."""
+"""Lint of reads of members that never exist: of variables, events, state and inputs."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -27,7 +27,7 @@ Names = frozenset[str] | None  # None: which ones, only events can tell
 
 @dataclass(frozen=True, slots=True)
 class KnownMembers:
-    """The names that an Agent may set in its state, and those of each task's input."""
+    """The names an Agent may set in its state, and in each task's input."""
 
     state: Names
     inputs: dict[str, Names]
@@ -35,7 +35,7 @@ class KnownMembers:
 
     @classmethod
     def of(cls, program: Program) -> "KnownMembers":
-        """Of an Agent's manifest."""
+        """From an Agent's manifest."""
         spec = program.manifest.spec
         reactions = list(zip(spec.handlers, program.reactions, strict=True))
         state = _union(_names(handler.state, reaction.state) for handler, reaction in reactions)
@@ -49,12 +49,12 @@ class KnownMembers:
         return cls(state, known, any(task.publish for task in spec.tasks.values()))
 
     def input_at(self, place: ExpressionSite) -> Names:
-        """The names that `input` may have at a place."""
+        """The names that `input` may have at a site."""
         return self.inputs.get(place.task) if place.task is not None else _union(self.inputs.values())
 
 
 def find_unknown_members(place: ExpressionSite, members: KnownMembers) -> Iterator[Problem]:
-    """Each once, by its first names; those that make an error are told when the expression is compiled."""
+    """Warnings for unknown members, each once; those that cannot compile are reported by the compiler."""
     paths = [path[:3] for path in place.reads.all() if len(path) > 1 and path[1] != EACH]
     yield from dict.fromkeys(problem for path in paths for problem in _unknown(place, path, members))
 

@@ -1,4 +1,4 @@
-"""What can be said of an Agent before any event comes: every mistake as a Problem with its field and remedy."""
+"""Validation of an Agent at compile time: every mistake is a Problem with field and remedy."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -37,7 +37,7 @@ _KEYS: Final = ("STRING", "DYN")
 
 @dataclass(frozen=True, slots=True)
 class Compiler:
-    """Compiles what stands in one place, over what is known there, and collects problems as it goes."""
+    """Compiles expressions and templates over a site's variables, and collects problems."""
 
     problems: list[Problem]
     known: Vocabulary = ALL_VARIABLES
@@ -55,7 +55,7 @@ class Compiler:
         return self._try(path, lambda: compile_template(value, guard=guard, known=self.known))
 
     def problem(self, path: str, message: str, remedy: str = "") -> None:
-        """Note a problem."""
+        """Add a problem."""
         self.problems.append(Problem(path, message, remedy))
 
     def _try(self, path: str, compile_: Callable[[], T]) -> T | None:
@@ -71,7 +71,7 @@ class Compiler:
 
 
 def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
-    """There are no more expressions and values than can be compiled while other Agents wait."""
+    """Check the number of expressions and template values against the limits of one Agent."""
     if _values(_templates(spec)) > MAX_TEMPLATE_VALUES:
         message = f"has more than {MAX_TEMPLATE_VALUES} values in templates"
         compiler.problem("spec", message, "make several Agents of it, or let tasks read them elsewhere")
@@ -118,7 +118,7 @@ def _values(templates: list[Any]) -> int:
 
 
 def check_names(compiler: Compiler, spec: AgentSpec) -> None:
-    """Handlers have names of their own, and nobody subscribes to what comes anyway."""
+    """Check that handler names are unique, and that no subscription is for inbox types."""
     seen: dict[str, int] = {}
     for index, handler in enumerate(spec.handlers):
         if handler.name in seen:
@@ -138,14 +138,14 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
 
 
 def check_key(compiler: Compiler, key: Expression | None) -> None:
-    """A session's key is a string, as far as its type is known."""
+    """Check that the session key's type is string, as far as known."""
     if key is not None and (found := key.compiled.return_type().name()) not in _KEYS:
         remedy = "wrap it in string(…)" if found in ("INT", "UINT", "DOUBLE", "BOOL") else "yield a string"
         compiler.problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
 
 
 def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
-    """A task has work to do, which can be a Job once its template is rendered. None: its template is a problem."""
+    """Check a task's kind and its JobSpec template. None: the template did not compile."""
     if task.job is None:
         compiler.problem(path, "has no work to do", "give it a `job`")
     elif template is not None:
@@ -153,7 +153,7 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
 
 
 def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:
-    """What a handler does makes sense."""
+    """Check that a handler's actions are consistent."""
     if handler.type.startswith(names.TASK_TYPE_PREFIX) and not any(
         matches(handler.type, type_) for type_ in names.HANDLED_TASK_TYPES
     ):
@@ -177,14 +177,14 @@ def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: Age
 
 
 def check_task(compiler: Compiler, task: str | None, path: str, spec: AgentSpec) -> None:
-    """A task that is named exists."""
+    """Check that a task exists."""
     if task is not None and task not in spec.tasks:
         known = ", ".join(sorted(spec.tasks)) or "none"
         compiler.problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
 
 
 def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
-    """What is said literally of an emitted event can be sent."""
+    """Check the literal parts of an emitted event."""
     if emit.type is not None and "${" not in emit.type:
         if not names.is_type(emit.type):
             remedy = "use dot-separated tokens, such as com.example.done"
@@ -198,7 +198,7 @@ def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
 
 
 def check_one_of(compiler: Compiler, path: str, name: str, value: str | None, many: str | None) -> None:
-    """An item says either what it is, or where many come from."""
+    """Check that exactly one of a member and `from` is set."""
     if (value is None) == (many is None):
         compiler.problem(path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`")
     if many is not None and not _is_single(many):
@@ -207,7 +207,7 @@ def check_one_of(compiler: Compiler, path: str, name: str, value: str | None, ma
 
 
 def check_values(compiler: Compiler, value: Any, path: str, depth: int = 0) -> None:
-    """Literal values reach the operator as they are written: Kubernetes drops nulls and rounds large integers."""
+    """Check literals for values that Kubernetes changes: it drops nulls and rounds large integers."""
     if depth > 100:
         return
     if isinstance(value, dict):

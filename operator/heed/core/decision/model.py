@@ -52,7 +52,7 @@ class HandlerResult:
     misfits: int = 0
 
 
-# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# Not frozen, though never changed: freezing makes a record three times as slow to construct, and this one is made
 # for every event.
 @dataclass(slots=True)
 class Decision:

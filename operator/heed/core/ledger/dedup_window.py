@@ -1,4 +1,4 @@
-"""The events decided lately, to know duplicates by: exactly the last so many.
+"""The dedup window: digests of exactly the last DEDUP_WINDOW_SIZE decided events.
 
 A window is a large part that many windows share and a small part of its own, so that a new one with one digest more
 costs little. Entries of the shared part that are too old by now are passed over instead of being taken out.
@@ -21,7 +21,7 @@ class DedupWindow:
 
     @classmethod
     def of(cls, digests: Iterable[str]) -> "DedupWindow":
-        """A window of these, oldest first."""
+        """A window of digests, oldest first."""
         latest = list(digests)[-DEDUP_WINDOW_SIZE:]
         return cls({digest: place for place, digest in enumerate(latest)})
 
@@ -42,7 +42,7 @@ class DedupWindow:
         raise TypeError("a Window is compared, not hashed")
 
     def with_digest(self, digest: str | None) -> "DedupWindow":
-        """The window with one more digest that is not in it; the same for None."""
+        """The window with one more digest, which must be new; the same window for None."""
         if digest is None:
             return self
         if len(self.own) < _OWN:

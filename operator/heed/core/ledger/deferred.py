@@ -1,4 +1,4 @@
-"""Events that wait in the stream for room: their places, in the order in which they will be decided."""
+"""Deferred events: they stay in the stream until the status has headroom, and are decided in order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +11,14 @@ MAX_DEFERRED_EVENTS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class DeferredEvents:
-    """The places of events that wait, in the order of the stream, each with the digest of its session's key."""
+    """Stream sequences of deferred events in ascending order, each with a digest of its session key."""
 
     places: dict[int, str] = field(default_factory=dict)
     keys: Mapping[str, int] = field(default_factory=dict)  # how many wait for each digest
 
     @classmethod
     def of(cls, places: Mapping[int, str]) -> "DeferredEvents":
-        """The same, from places in any order."""
+        """From sequences in any order."""
         keys: dict[str, int] = {}
         for key in places.values():
             keys[key] = keys.get(key, 0) + 1
@@ -31,18 +31,18 @@ class DeferredEvents:
         return sequence in self.places
 
     def first(self, count: int) -> list[int]:
-        """The places that have waited longest."""
+        """The oldest `count` sequences."""
         return [sequence for sequence, _ in zip(self.places, range(count), strict=False)]
 
     def blocks(self, key: str, sequence: int) -> bool:
-        """Whether the event at `sequence` has to wait behind an earlier one of its session."""
+        """Whether an earlier event of the same session is deferred, so that the one at `sequence` must be too."""
         digest = names.waiting_digest(key)
         return digest in self.keys and any(
             place < sequence for place, found in self.places.items() if found == digest
         )
 
     def joined(self, sequence: int, key: str) -> "DeferredEvents":
-        """With one more; the same where it waits already."""
+        """With one more deferred event; the same object where it is in already."""
         if sequence in self.places:
             return self
         digest = names.waiting_digest(key)
@@ -52,7 +52,7 @@ class DeferredEvents:
         return DeferredEvents(places, {**self.keys, digest: self.keys.get(digest, 0) + 1})
 
     def left(self, sequence: int) -> "DeferredEvents":
-        """Without one that was decided."""
+        """Without an event that was decided."""
         if sequence not in self.places:
             return self
         places, keys = dict(self.places), dict(self.keys)

@@ -1,4 +1,4 @@
-"""The room that a status has left, since what remembers sessions has a budget.
+"""Headroom: the bytes by which an Agent's status may still grow within its budget.
 
 A session that does not exist yet is opened only out of what is not kept for the others. An event of a session that
 exists may use most of what is kept, and the end of a task all of it, since that is what makes room again. What does not
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """`left`: bytes that the status may still grow. `kept`: how many of them are for sessions that exist."""
+    """`left` bytes may be added to the status; `kept` of them are reserved for open sessions."""
 
     left: int
     kept: int
 
     @property
     def to_open(self) -> int:
-        """What a new session may take."""
+        """Bytes that a new session may take."""
         return self.left - self.kept
 
     @property
     def to_go_on(self) -> int:
-        """What an event may add to a session that exists."""
+        """Bytes that an event may add to an open session."""
         return self.left - self.kept // 4

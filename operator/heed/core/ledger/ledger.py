@@ -1,4 +1,4 @@
-"""The ledger: what an Agent has decided and still owes. It is a value; every change makes a new one."""
+"""The ledger: an Agent's durable state, as an immutable value."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -16,11 +16,11 @@ from heed.core.ledger.deferred import DeferredEvents
 MAX_RECENT_TASKS: Final = 10
 
 
-# Not frozen, though nobody changes one: freezing makes the making of a record three times as slow, and this is made
+# Not frozen, though never changed: freezing makes a record three times as slow to construct, and this one is made
 # for every event.
 @dataclass(slots=True)
 class Ledger:
-    """The durable side of an Agent. Sessions stand in the order of their latest event."""
+    """The durable state of an Agent. Sessions are in the order of their latest event."""
 
     cursor: Cursor = Cursor(names.STREAM)
     totals: Totals = Totals()
@@ -47,9 +47,9 @@ _RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
 
 
 def load(written: Mapping[str, Any]) -> Ledger:
-    """The ledger in an Agent's status, or an empty one where there is none yet.
+    """Parse the ledger of an Agent's status; an empty one where there is none yet.
 
-    Where someone took the cursor away to begin anew with another stream, what waits in the old one is lost.
+    Where the cursor was removed by hand to start with another stream, events deferred in the old one are lost.
     """
     status: dict[str, Any] = canonicalize(dict(written), stored=True)
     waiting = status.get("waiting", {})
@@ -76,7 +76,7 @@ def load(written: Mapping[str, Any]) -> Ledger:
 
 
 def dump(ledger: Ledger) -> dict[str, Any]:
-    """The ledger as the JSON of a status."""
+    """The JSON of a status that holds the ledger."""
     maps = {
         alias: {key: _record(adapter, record) for key, record in getattr(ledger, name).items()}
         for name, (alias, adapter) in _MAPS.items()
@@ -85,9 +85,9 @@ def dump(ledger: Ledger) -> dict[str, Any]:
 
 
 def patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
-    """The JSON merge patch of a status from `base` to `ledger`; it costs what changed, not what is there."""
+    """The JSON merge patch from `base` to `ledger`. Its cost grows with what changed, not with the ledger."""
     plain = _plain(ledger)
-    # Where the cursor was never written, or was taken away to begin anew, so may be anything else.
+    # Where the cursor was never written, or was removed by hand, anything else may be missing, too.
     changes = plain if base.cursor.time is None else merge_patch(_plain(base), plain)
     if base.task_rate is not None and ledger.task_rate is None:
         changes["taskRate"] = None
@@ -122,7 +122,7 @@ def _places(ledger: Ledger) -> dict[str, str]:
 
 
 def _plain(ledger: Ledger) -> dict[str, Any]:
-    """Everything of a status but its maps."""
+    """The members of a status that are no maps."""
     counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox), len(ledger.waiting))
     rate = {} if ledger.task_rate is None else {"taskRate": _record(_TASK_RATE, ledger.task_rate)}
     return {
@@ -138,12 +138,12 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
 
 
 def add_to_totals(totals: Totals, **more: int) -> Totals:
-    """Totals with some of them grown."""
+    """The totals with some counters increased."""
     return Totals(*[getattr(totals, name) + more.get(name, 0) for name in _NAMES])  # faster than `replace`
 
 
 def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """A map without some keys."""
+    """A copy of a map without some keys."""
     left = dict(records)
     for key in keys:
         left.pop(key, None)
@@ -151,7 +151,7 @@ def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]
 
 
 def abandon_task(record: PendingTask) -> PendingTask:
-    """What a ledger keeps of a task that has ended for it, and is still to be stopped: little."""
+    """The record of a task whose end is decided and which is still to be stopped, reduced to what that takes."""
     return replace(record, phase="Abandoned", input=None, owed=None)
 
 
@@ -161,7 +161,7 @@ def make_cancel(task_id: str, record: PendingTask) -> CancelTask:
 
 
 def end_task(ledger: Ledger, recent: RecentTask, *, may_run: bool) -> Ledger:
-    """The ledger that waits for a task no more, and counts it among those that ended lately.
+    """The ledger with a pending task moved to the recent ones.
 
     What `may_run` all the same stays in it, Abandoned, until it is stopped.
     """
@@ -177,7 +177,7 @@ def end_task(ledger: Ledger, recent: RecentTask, *, may_run: bool) -> Ledger:
 
 
 def list_owed_effects(ledger: Ledger) -> list[Effect]:
-    """Every effect that the ledger still owes, in the order of its decisions. After a crash this is all there is."""
+    """All effects that the ledger owes, in the order of their decisions: what a restart performs."""
     owed: list[tuple[tuple[int, int], Effect]] = []
     for key, message in ledger.outbox.items():
         owed.append(((message.sequence, message.index), Publish(key, message)))
@@ -191,7 +191,7 @@ def list_owed_effects(ledger: Ledger) -> list[Effect]:
 
 
 def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
-    """The ledger after effects were made: it owes them no more. The same object where nothing changes."""
+    """The ledger without effects that were made. The same object where nothing changes."""
     outbox, tasks = dict(ledger.outbox), dict(ledger.pending_tasks)
     changed = False
     for effect in done:
@@ -209,14 +209,14 @@ def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
 
 
 def bind_to_stream(ledger: Ledger, created: str) -> Ledger:
-    """The ledger whose cursor belongs to the stream created then. The same object where that is known."""
+    """The ledger with the stream's creation time in its cursor. The same object where it has that."""
     if ledger.cursor.created is not None:
         return ledger
     return replace(ledger, cursor=replace(ledger.cursor, created=created))
 
 
 def skip_expired(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
-    """The ledger of a stream that begins after `floor`: what the cursor had not reached is gone, and counted.
+    """The ledger with its cursor at `floor` at least: what the stream dropped before that is counted as expired.
 
     So are `gone` events that the stream dropped from its middle, unless that many are missing at its beginning. The
     same object where nothing is. A ledger without a cursor has missed nothing else: it begins where the stream does.
@@ -229,7 +229,7 @@ def skip_expired(ledger: Ledger, floor: int, gone: int = 0) -> Ledger:
 
 
 def drop_deferred(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
-    """The ledger in which these events wait no more, as the stream has dropped them."""
+    """The ledger without deferred events that the stream dropped, which are counted as expired."""
     waiting = ledger.waiting
     for sequence in sequences:
         waiting = waiting.left(sequence)
@@ -238,5 +238,5 @@ def drop_deferred(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
 
 
 def count_decided(totals: Totals) -> int:
-    """How many events the totals account for: every delivered one is in exactly one of these."""
+    """How many events were decided: the sum of the totals of which each event increases exactly one."""
     return totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered

@@ -1,4 +1,4 @@
-"""What checking data against a JSON Schema may cost at worst, and which schemas are not taken at all.
+"""Upper bounds of validation cost for JSON Schemas, and the schemas that are refused.
 
 A schema can do more than its length suggests: references multiply, `unevaluatedProperties` looks again at all that is
 below it, patterns repeat. Checking cannot be stopped once it runs. So each schema has a bound, as expressions do; what
@@ -64,7 +64,7 @@ class _ValidationWork:
 
 
 def find_limit(schema: Mapping[str, Any]) -> DataLimit:
-    """Which data are harmless to check. None are where the schema refers to itself. Raises SchemaRefused."""
+    """The data that are cheap enough to validate in the operator; none for a recursive schema. Raises SchemaRefused."""
     if measure_depth(schema) > MAX_JSON_DEPTH:
         raise SchemaRefused("", f"nests deeper than {MAX_JSON_DEPTH} levels; flatten it, or use $defs")
     if (

@@ -66,13 +66,13 @@ class _FieldMistake:
 
 
 def check_job_spec(job: Any, path: str) -> list[Problem]:
-    """What makes a Job impossible. `job` is rendered, or the shape of a template, whose expressions may yield much."""
+    """Mistakes in the JobSpec of a task. `job` is rendered, or a template's shape with slots for expressions."""
     found = [item.problem for item in _check(job, _ROOT, path, path) if item.certain]
     return found or list(_idle(job, path))
 
 
 def lint_job_spec(job: Any, path: str) -> list[Problem]:
-    """Fields of a JobSpec that this release knows nothing of."""
+    """Warnings for JobSpec fields that this release does not know."""
     return [item.problem for item in _check(job, _ROOT, path, path) if not item.certain]
 
 

@@ -30,7 +30,7 @@ _CONSTRUCTS: Final = (
 
 
 def explain_pattern(pattern: str) -> str:
-    """What in a pattern cannot be used, with the remedy."""
+    """Why a pattern cannot be used, with the remedy."""
     if len(pattern) > _LONGEST:
         return _UNKNOWN
     for group in filter(None, _PIECE.findall(pattern)):

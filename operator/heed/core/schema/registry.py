@@ -1,4 +1,4 @@
-"""What event types say of the data of events, compiled: one checker for each type of a namespace."""
+"""The schema registry: a compiled validator per event type and namespace."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,14 +20,14 @@ _YOUNGEST: Final = "~"  # after every timestamp
 
 @dataclass(frozen=True, slots=True)
 class SchemaMismatch:
-    """Data that does not fit its type."""
+    """A mismatch of data with the schema of its type."""
 
     mode: Mode
     message: str
 
 
 class SchemaSource(NamedTuple):
-    """An EventType that counts. `schema` is JSON."""
+    """The source of a validator: an EventType in force. `schema` is JSON."""
 
     namespace: str
     name: str
@@ -37,7 +37,7 @@ class SchemaSource(NamedTuple):
 
 
 class RefusedEventType(NamedTuple):
-    """An EventType that checks nothing, and why; `reason` is Invalid or Conflict."""
+    """An EventType that is not in force, and why; `reason` is Invalid or Conflict."""
 
     item: EventType
     message: str
@@ -46,7 +46,7 @@ class RefusedEventType(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SchemaRegistry:
-    """The checkers of types, by namespace and type. It travels between processes as the rules it was made of."""
+    """Validators by namespace and type. It is pickled as its sources, and compiled again on the other side."""
 
     rules: tuple[SchemaSource, ...] = ()
     _checkers: Mapping[Key, tuple[SchemaSource, SchemaValidator]] = field(
@@ -63,14 +63,14 @@ class SchemaRegistry:
         return _schemas_of, (self.rules,)
 
     def harmless(self, namespace: str, type_: str, data: Any) -> bool:
-        """Whether these data can be checked without harm to others: within a tenth of a second or so."""
+        """Whether data can be validated cheaply, within about 0.1 s."""
         found = self._checkers.get((namespace, type_))
         return found is None or isinstance(data, bytes) or found[1].limit.allows(data)
 
     def check(
         self, namespace: str, type_: str, data: Any, datacontenttype: str | None = None
     ) -> SchemaMismatch | None:
-        """What is wrong with the data of an event of a type, if anything."""
+        """The mismatch of an event's data with its type, or None."""
         found = self._checkers.get((namespace, type_))
         if found is None:
             return None
@@ -98,7 +98,7 @@ class CompiledEventType(NamedTuple):
 
     @property
     def key(self) -> Key:
-        """The namespace and the type that it is for."""
+        """The namespace and event type it validates."""
         return self.rule.namespace, self.rule.type
 
     def check(self, data: Any) -> SchemaMismatch | None:
@@ -107,7 +107,7 @@ class CompiledEventType(NamedTuple):
 
 
 def compile_type(item: EventType) -> CompiledEventType | RefusedEventType:
-    """The checker of one type, or why it checks nothing."""
+    """Compile one EventType, or say why it is refused."""
     namespace, type_ = item.metadata.namespace, item.spec.type
     schema = json.dumps(item.spec.schema_, ensure_ascii=False, separators=(",", ":"))
     try:
@@ -120,14 +120,14 @@ def compile_type(item: EventType) -> CompiledEventType | RefusedEventType:
 
 
 def compile_schemas(types: Iterable[EventType]) -> tuple[SchemaRegistry, Sequence[RefusedEventType]]:
-    """The checkers of these types, and those that check nothing. Of several for one type, the oldest counts."""
+    """Compile EventTypes to a registry. Of several for one type the oldest wins. Also returns the refused ones."""
     return combine_types(compile_type(item) for item in types)
 
 
 def combine_types(
     types: Iterable[CompiledEventType | RefusedEventType],
 ) -> tuple[SchemaRegistry, Sequence[RefusedEventType]]:
-    """The same, of types that are compiled already."""
+    """Combine compiled EventTypes to a registry, as `compile_schemas`."""
     checkers: dict[Key, tuple[SchemaSource, SchemaValidator]] = {}
     refused: list[RefusedEventType] = []
     for each in sorted(types, key=lambda each: _age(each.item)):

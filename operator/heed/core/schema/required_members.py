@@ -1,4 +1,4 @@
-"""Which members the schemas of event types require, as far as that is said plainly."""
+"""Members that the schemas of event types require, as far as they do so directly."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _DEPTH: Final = 32  # references and alternatives that are followed
 
 
 def is_required(rules: Iterable[SchemaSource], pattern: str, path: tuple[str, ...]) -> bool:
-    """Whether an EventType of what a pattern matches requires a member of the data."""
+    """Whether an EventType that a pattern matches requires a member of the data."""
     return any(matches(pattern, rule.type) and _required_by(rule.schema, path) for rule in rules)
 
 

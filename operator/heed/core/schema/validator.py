@@ -1,4 +1,4 @@
-"""A JSON Schema as something that checks data, and says in a sentence what is wrong with them.
+"""A JSON Schema validator that explains a mismatch in one sentence.
 
 Nothing a schema refers to is ever opened: references may only lead into the schema itself, and the library is given a
 retriever that refuses. What it says of a mistake quotes the schema, and never the data: those may be secret.
@@ -32,7 +32,7 @@ _AMONG: Final = {
 
 
 class SchemaValidator:
-    """Checks data against one schema. `limit` is on the data that are harmless to check."""
+    """Validates data against one schema. `limit` bounds the data that are cheap to validate."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         """Raises SchemaRefused."""
@@ -43,7 +43,7 @@ class SchemaValidator:
         self._explained = False
 
     def problem(self, data: Any) -> str | None:
-        """What is wrong with these data, beginning with where; None if they fit."""
+        """The mismatch, beginning with its path; None if the data match."""
         try:
             if self._validator.is_valid(data):
                 return None

@@ -1,4 +1,4 @@
-"""Whether a simulation ended as its author expects: everything expected has to be there, more may be.
+"""Expectations on a simulation: everything expected must be in the transcript, which may have more.
 
 An expectation is a map with any of: `agents` (name to a part of its status), `emitted` (all events in order, as types
 or as parts of events), `tasks` (all started tasks in order, as names or as parts of {agent, task, input, spec}),
@@ -73,7 +73,7 @@ _BY_KEY: Final[dict[str, type[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Where (`agents.researcher.sessions.a.state.topic`) something else was found than expected."""
+    """A path (`agents.researcher.sessions.a.state.topic`) with what was expected and what was found."""
 
     path: str
     expected: Any
@@ -81,7 +81,7 @@ class Mismatch:
 
 
 def check_expectation(expected: Any, agents: Collection[str] | None = None) -> dict[str, Any]:
-    """The expectation, if all that it names can be there. Raises InvalidManifest with paths.
+    """Validate an expectation's shape and names. Raises InvalidManifest with paths.
 
     `agents` are the known ones, as namespace/name; None: any. A name that nothing has would be met by null or 0
     whatever happens.
@@ -161,7 +161,7 @@ def _hint(name: str, names: Collection[str], known: Collection[str]) -> str:
 
 
 def find_unmet(expected: Mapping[str, Any], transcript: Mapping[str, Any]) -> list[Mismatch]:
-    """What a transcript lacks of an expectation."""
+    """The mismatches of a transcript with an expectation."""
     found: list[Mismatch] = []
     for key, value in expected.items():
         if key == "agents":

@@ -1,4 +1,4 @@
-"""A simulation as JSON: for machines, for expectations, and for the text that people read."""
+"""The transcript of a simulation as JSON."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ PENDING_FIELDS: Final = ("agent", "id", "task", "session", "input")
 
 
 def build_report(run: SimulationRun) -> Json:
-    """`events` in the order of the stream, `agents` with their status, and what is left over.
+    """The transcript: `events` in stream order, `agents` with their status, unheard events and pending tasks.
 
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
     after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:

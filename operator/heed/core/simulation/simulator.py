@@ -1,4 +1,4 @@
-"""A virtual stream: events and Agents in, all that the Agents would make of them out. Pure, so it repeats exactly.
+"""The simulator: plays events through Agents on a virtual stream and clock. Pure, so it is repeatable.
 
 The Agents decide with the operator's own `decide`; only the world around them is made up. Every message is settled
 before the next: what is emitted is in the stream at once, and a task ends as soon as it starts, or after the given
@@ -53,7 +53,7 @@ Answers = Callable[[TaskWork], StubbedEnd | None]
 
 @dataclass(frozen=True, slots=True)
 class SimulatedMessage:
-    """What is to be stored in the stream. `task` names the task that says it, by its Agent's oldest one that runs."""
+    """A message to store in the stream. `task` names the task that publishes it: the Agent's oldest running one."""
 
     subject: str
     event: Event
@@ -63,7 +63,7 @@ class SimulatedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one Agent made of one message. `started` are the tasks with their rendered specs."""
+    """One Agent's decision on one message. `started` has the tasks with their rendered specs."""
 
     agent: AgentRef
     decision: Decision
@@ -74,7 +74,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class SimulationStep:
-    """A message in its place in the stream, and what came of it. `at` is RFC 3339."""
+    """A stored message with its deliveries. `at` is RFC 3339."""
 
     sequence: int
     at: str
@@ -97,7 +97,7 @@ class SimulationRun:
 
 
 def with_uid(program: Program) -> Program:
-    """The program with a uid, which a manifest lacks; names of tasks and events derive from it."""
+    """The program with a derived uid, as a manifest has none, and ids of tasks and events need one."""
     if program.agent.uid:
         return program
     return replace(program, agent=replace(program.agent, uid=str(program.agent)))
@@ -111,7 +111,7 @@ def simulate(
     limit: int = MAX_SIMULATED_MESSAGES,
     shuffle: str | None = None,
 ) -> SimulationRun:
-    """Store the given messages one by one, each after all that came of the one before, at most `limit` in all."""
+    """Store messages one by one, each once all consequences of the one before are decided; `limit` messages in all."""
     world = _SimulatedWorld([with_uid(program) for program in programs], answers, list(given), shuffle)
     steps: list[SimulationStep] = []
     while len(steps) < limit and (message := world.next()) is not None:
@@ -126,7 +126,7 @@ def simulate(
 
 @dataclass(slots=True)
 class _SimulatedWorld:
-    """The stream, its clock, and the Agents' ledgers."""
+    """The simulated state: stream, clock, and the Agents' ledgers."""
 
     programs: list[Program]
     answers: Answers

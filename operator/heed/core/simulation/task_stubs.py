@@ -1,4 +1,4 @@
-"""How tasks end in a simulation: a script of rules, of which the first that fits a task's start answers it.
+"""Task stubs: a script whose first matching rule gives a started task its end.
 
 A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; then either `result` (strings may hold
 ${CEL}) or `reason` with `message?`, `exitCode?`, `cause?` and `container?`; times?: how often it applies; run?: the one
@@ -59,7 +59,7 @@ class TaskStub:
     fitted: int = 0
 
     def fits(self, work: TaskWork) -> bool:
-        """Whether it would answer this start; counts it. Raises InvalidManifest where the condition breaks."""
+        """Whether it matches this start, which it counts. Raises InvalidManifest where its condition fails."""
         if self.task != work.task or self.left == 0:
             return False
         try:
@@ -71,7 +71,7 @@ class TaskStub:
         return self.run is None or self.run == self.fitted
 
     def answer(self, work: TaskWork) -> StubbedEnd:
-        """The end of a task that it fits. Raises InvalidManifest where an expression breaks."""
+        """The end of a task that it matches. Raises InvalidManifest where an expression fails."""
         try:
             result = None if self.result is None else self.result.render(Scope(_variables(work)))
         except TemplateError as error:
@@ -82,7 +82,7 @@ class TaskStub:
 
 
 def answer_from(rules: Iterable[TaskStub]) -> Callable[[TaskWork], StubbedEnd | None]:
-    """What answers tasks by rules, the first that fits."""
+    """A function that answers task starts with the first stub that matches."""
     script = list(rules)
 
     def answer(work: TaskWork) -> StubbedEnd | None:

@@ -106,7 +106,7 @@ def cut_result(content: bytes) -> str:
 
 
 def clean_text(text: str) -> str:
-    """Text that an event can carry: for results and messages that come from programs nobody knows."""
+    """A text of a user's program as an event may carry it, without characters that an event cannot hold."""
     return text.encode("utf-8", errors="replace").decode().replace("\0", "\ufffd")
 
 

@@ -1,1 +1,1 @@
-"""The API server: requests, answers that nest deep, reachability, and who refused."""
+"""The client of the API server: requests, deeply nested JSON, reachability, and refusals."""

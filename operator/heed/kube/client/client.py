@@ -1,4 +1,4 @@
-"""The few requests that Heed makes of the API server, as plain JSON, with every failure turned into one error type."""
+"""A small client of the API server: plain JSON, and one error type for every failure."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[-a-z0-9.]{1,253}")
 
 
 class ApiError(HeedError):
-    """The API server refused (`status` is HTTP's), or did not answer (0: it may have done it all the same).
+    """The API server refused a request (`status` is HTTP's), or did not answer (0: it may have been carried out).
 
     `reason` is that of the answer's Status (meta/v1 StatusReason), where it has one.
     """
@@ -45,12 +45,12 @@ class ApiError(HeedError):
 
     @property
     def already_exists(self) -> bool:
-        """Whether a create found the name taken; a 409 may also be a quota's counter that others wrote meanwhile."""
+        """Whether a create met AlreadyExists; a 409 may also be a conflict on a ResourceQuota."""
         return self.status == 409 and self.reason == "AlreadyExists"
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether what was asked for may have been done all the same."""
+        """Whether there was no answer, so that the request may have been carried out."""
         return self.status == 0 or self.status >= 500
 
 
@@ -58,7 +58,7 @@ Answered = Callable[[str, int, float], None]  # method, HTTP status (0: no answe
 
 
 def _unobserved(method: str, status: int, seconds: float) -> None:
-    """Nobody counts."""
+    """No metrics."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +108,12 @@ class KubeApi:
 
     @property
     def proxy(self) -> str | None:
-        """The URL of the HTTP proxy on the way to the API server; None for none."""
+        """The URL of the HTTP proxy to the API server, or None."""
         found: str | None = self._client.configuration.proxy
         return found
 
     async def close(self) -> None:
-        """Close the connections, and give those with TLS the moment that they need to end."""
+        """Close the connections, and wait TLS_CLOSE_S for TLS to shut down."""
         await self._client.close()  # type: ignore[no-untyped-call]
         await asyncio.sleep(TLS_CLOSE_S)
 
@@ -130,7 +130,7 @@ class KubeApi:
     async def pages(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON_CONTENT_TYPE
     ) -> AsyncIterator[Sequence[dict[str, Any]]]:
-        """The same, a page at a time, for those who need not have all in memory. Raises ApiError."""
+        """The items of a collection page by page, to bound memory. Raises ApiError."""
         page = {**(query or {}), "limit": str(PAGE_SIZE)}
         while True:
             body = (await self._request("GET", path, query=page, accept=accept)).body
@@ -140,7 +140,7 @@ class KubeApi:
             page["continue"] = more
 
     async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
-        """POST; a field that the API server does not know is refused, where it would drop it. Raises ApiError."""
+        """POST with strict field validation: unknown fields are refused, not dropped. Raises ApiError."""
         query = {"fieldValidation": "Strict"}
         return await self._request("POST", path, query=query, body=body, content_type=JSON_CONTENT_TYPE)
 
@@ -149,7 +149,7 @@ class KubeApi:
         return await self._request("PATCH", path, body=patch, content_type=MERGE_PATCH)
 
     async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
-        """DELETE, dependents in the background; with a `uid` no other object of that name. Raises ApiError."""
+        """DELETE with background propagation; `uid` is a precondition. Raises ApiError."""
         options = {"propagationPolicy": "Background"} | ({"preconditions": {"uid": uid}} if uid else {})
         return await self._request("DELETE", path, body=options, content_type=JSON_CONTENT_TYPE)
 
@@ -198,24 +198,24 @@ def _answer(status: int, content: bytes) -> ApiResponse:
 
 
 def agent_path(namespace: str, name: str, subresource: str = "") -> str:
-    """The path of an Agent, or of its status."""
+    """The API path of an Agent, or of its status."""
     return f"{HEED_API}/namespaces/{namespace}/{names.PLURAL}/{name}" + (
         f"/{subresource}" if subresource else ""
     )
 
 
 def agents_path(namespace: str | None) -> str:
-    """The path of a namespace's Agents, or of all."""
+    """The API path of a namespace's Agents, or of all."""
     return objects_path(names.PLURAL, namespace)
 
 
 def objects_path(plural: str, namespace: str | None) -> str:
-    """The path of Heed's other objects of a kind in a namespace, or of all."""
+    """The API path of a namespace's objects of another kind of Heed's, or of all."""
     return f"{HEED_API}/namespaces/{namespace}/{plural}" if namespace else f"{HEED_API}/{plural}"
 
 
 def jobs_path(namespace: str | None, name: str = "") -> str:
-    """The path of a namespace's Jobs, of one, or of all.
+    """The API path of one Job, a namespace's Jobs, or all.
 
     Raises ApiError 404 for what can name no Job: names come from statuses too, and `..` would lead to other namespaces.
     """

@@ -1,10 +1,10 @@
-"""JSON of the API server, however deep it nests: one object must not end the reading of all the others.
+"""JSON of the API server with a nesting limit: one deep object must not break lists and watches of all others.
 
 The API server stores ten thousand levels, where a schema keeps what it does not know; functions of Python that call
 themselves give up at one thousand, and with them the reading of a whole list, and the watch. Up to Python 3.11 the
 parser does so, too; later ones have a limit of their own (1,500 levels in 3.12, 10,000 in 3.13) and hand out what
 other code, copy.deepcopy among it, fails at. So what nests too deep is cut off: what is left in its place is no
-template, no schema and no map, so that an object of ours with it is invalid.
+template, no schema and no map, so that one of Heed's objects with it is invalid.
 """
 
 import json
@@ -24,7 +24,7 @@ _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def loads(text: str | bytes) -> Any:
-    """As json.loads, but that what nests too deep is cut off. Raises ValueError."""
+    """As json.loads, with values below MAX_OBJECT_DEPTH replaced by a text. Raises ValueError."""
     return read_deep(text)[0]
 
 
@@ -73,13 +73,13 @@ def _shallow(text: str) -> str:
 
 
 class _Json:
-    """What kopf takes from the module `json` where it reads a watch."""
+    """The part of the module `json` that kopf uses to read a watch."""
 
     loads = staticmethod(loads)
 
 
 def patch_kopf() -> None:
-    """Have kopf read JSON so, which no setting does: its watches, and, by aiohttp's default, what they begin with."""
+    """Patch kopf to read JSON this way, for which it has no setting: its watches, and its lists by way of aiohttp."""
     api: Any = import_module("kopf._cogs.clients.api")  # half a second, which others need not spend
     assert api.json.loads("1") == 1
     api.json = _Json

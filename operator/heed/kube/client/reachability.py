@@ -1,4 +1,4 @@
-"""What the API server last said to a question that is asked every few seconds: for the probe, and for the log."""
+"""Reachability: the latest answer to a periodic request to the API server, for probes and logs."""
 
 import logging
 import time
@@ -14,7 +14,7 @@ NO_ANSWER_MESSAGE: Final = "the API server does not answer: "
 
 
 class Reachability:
-    """The answers to one question, `what`. `remedies` say what helps against a refusal, by its HTTP status."""
+    """Tracks one periodic request, described by `what`. `remedies` has advice by HTTP status of a refusal."""
 
     def __init__(self, what: str, remedies: Mapping[int, str] | None = None) -> None:
         self.error: ApiError | None = None
@@ -24,13 +24,13 @@ class Reachability:
         self._said: dict[str, float] = {}
 
     def answered(self) -> None:
-        """The question was answered."""
+        """Note a success."""
         if self.error is not None and self.missing():
             log.info(f"{self._what} can be read")
         self._answered, self._since, self.error = True, time.monotonic(), None
 
     def failed(self, error: ApiError) -> None:
-        """It was not, or with a refusal. Says so in the log, each cause once a minute."""
+        """Note a failure or refusal, and log each cause once in LOG_INTERVAL_S."""
         self.error = error
         now = time.monotonic()
         self._said = {cause: at for cause, at in self._said.items() if now - at < LOG_INTERVAL_S}
@@ -39,7 +39,7 @@ class Reachability:
             log.warning(f"cannot read {self._what}", extra={"error": self._with_remedy(error)})
 
     def missing(self) -> str | None:
-        """What is wrong, in plain words, where there was no good answer lately."""
+        """The latest failure as a sentence, where there was no success within ANSWER_VALID_S; else None."""
         silence = time.monotonic() - self._since
         if self._answered and silence <= ANSWER_VALID_S:
             return None

@@ -1,4 +1,4 @@
-"""Who refused a request to the API server: an admission policy or webhook, by name. Pure.
+"""Refusals of the API server: which admission policy or webhook denied a request. Pure.
 
 Only the message says so: a denial's HTTP status is its author's choice (a policy's `reason` is 401, 403, 413 or 422, a
 webhook's code anything from 400 on), and a 403 is also a missing right or a full quota.
@@ -40,7 +40,7 @@ class AdmissionDenial:
 
 
 def find_denial(error: ApiError) -> AdmissionDenial | None:
-    """Who denied a request in admission; None where nobody did, or where it cannot be told."""
+    """The admission policy or webhook that denied a request; None where none did, or it is not named."""
     if error.status < 400:
         return None
     if found := _POLICY.search(error.message):
@@ -52,12 +52,12 @@ def find_denial(error: ApiError) -> AdmissionDenial | None:
 
 
 def is_quota(error: ApiError) -> bool:
-    """Whether a quota is full: a refusal that passes."""
+    """Whether a ResourceQuota is exceeded, which is transient."""
     return _QUOTA in error.message
 
 
 def refuse_job(task: str, error: ApiError) -> TaskRefused | None:
-    """What a refusal of its Job means for a task; None where it may pass: a quota, a right, the API server's load.
+    """The TaskRefused for a permanent refusal of a Job; None for a transient one: quota, missing rights, server load.
 
     A denial in admission is taken for final, whatever status it comes with: it is said of this very Job, which never
     changes. A webhook that could not be asked is no denial (`failed calling webhook`, 500).

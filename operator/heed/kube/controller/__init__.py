@@ -1,1 +1,1 @@
-"""Which Agents run, with which generation, policies and event types; their Jobs resynced."""
+"""The controller: reconciles Agents with their generation, policies and event types, and resyncs their Jobs."""

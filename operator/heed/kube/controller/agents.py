@@ -1,4 +1,4 @@
-"""All Agents of the cluster: which generation of each runs here, and what its conditions say of it."""
+"""The controller of Agents: reconciles each Agent's object with a running loop and its conditions."""
 
 import asyncio
 import logging
@@ -50,7 +50,7 @@ RETRY_DELAY_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _ObservedAgent:
-    """What of an Agent was seen that its loop depends on. A change of labels makes no new generation."""
+    """The parts of an Agent's object that its loop depends on. A change of labels makes no new generation."""
 
     uid: str
     generation: int
@@ -66,7 +66,7 @@ class _ObservedAgent:
 
 @dataclass(slots=True)
 class _RunningLoop:
-    """A generation of an Agent at work."""
+    """The running loop of one generation of an Agent."""
 
     program: Program
     basis: CompileInputs
@@ -116,9 +116,9 @@ class AgentController:
         self._lists, self._orphans = JobLister(api), set[str]()
 
     def observe(self, body: Body, *, deleted: bool = False) -> None:
-        """An Agent was seen as `body`, or seen to be gone. Returns at once; only the latest sight counts.
+        """Note an Agent's object, or its deletion. Returns at once; only the latest version counts.
 
-        One that is being deleted is gone: its Jobs are going too, and nobody is to react to that.
+        One that is being deleted counts as gone: its Jobs are going too, and no handler is to react to that.
         """
         body, deleted = without_ledger(body), deleted or "deletionTimestamp" in body["metadata"]
         name = (body["metadata"]["namespace"], body["metadata"]["name"])
@@ -136,28 +136,28 @@ class AgentController:
         self._reconcile_soon(name, None if deleted else body)
 
     def observe_job(self, job: Body, *, deleted: bool = False) -> None:
-        """A Job of one of the Agents was seen. Where its Agent does not run yet, its loop will look for it."""
+        """Note a Job with Heed's labels. Where its Agent has no loop yet, that loop looks for it at its start."""
         running = self._running.get((job["metadata"]["namespace"], manifest.owner_name(job)))
         if running is not None and manifest.owner_uid(job) == running.program.agent.uid:
             running.runner.observe(job, deleted=deleted)
 
     def observe_rule(self, rule: Body, *, deleted: bool = False) -> None:
-        """A policy, a grant or an event type was seen as `rule`, or seen to be gone."""
+        """Note a policy, grant or event type, or its deletion."""
         if self._rules.observe(rule, deleted=deleted):
             self._review.soon()
 
     def beset(self, trouble: Trouble | None) -> None:
-        """Something troubles all Agents, or does not any more, whatever their loops do."""
+        """Set or clear a trouble that all Agents share."""
         if self._standings.beset(trouble):
             self._ready.look_at_all()
 
     async def learn_rules(self) -> None:
-        """Read all policies, grants and event types: before any Agent is shown, and now and then. Raises ApiError."""
+        """Relist policies, grants and event types: before any Agent runs, and periodically. Raises ApiError."""
         await self._rules.relist()
         self._review.soon()
 
     async def sweep(self, namespace: str | None) -> None:
-        """Find Agents and Jobs that vanished while no watch was looking. Raises ApiError."""
+        """Resync: find Agents and Jobs whose deletion no watch reported. Raises ApiError."""
         known = list(self._running.values())
         items = await self._api.list(agents_path(namespace), accept=METADATA_ONLY)
         alive = {item["metadata"]["uid"] for item in items}
@@ -171,7 +171,7 @@ class AgentController:
         await self._keep_up()
 
     async def _keep_up(self) -> None:
-        """See that no quiet Agent's cursor falls off the old end of the stream."""
+        """Advance the cursors of quiet Agents before the stream drops their position."""
         with suppress(BusUnavailable, StreamMissing):  # it is looked at again later
             first, last = await self._bus.bounds()
             for running in list(self._running.values()):
@@ -179,7 +179,7 @@ class AgentController:
                     await running.loop.keep_up(first, last)
 
     def sights(self) -> Iterator[AgentSnapshot]:
-        """What is known of each Agent now. Asks nobody."""
+        """A snapshot of each Agent, from memory."""
         stuck = self._overdue.counts()
         for name, (agent, _) in self._words.items():
             loop = self._running[name].loop if name in self._running else None
@@ -188,11 +188,11 @@ class AgentController:
             yield AgentSnapshot(agent, self._ready.ready(agent), stored, lag, stuck.get(agent, 0), refused)
 
     def unwritten(self) -> str | None:
-        """Whose status the API server refuses to take, in words."""
+        """A sentence on Agents whose status the API server refuses; None where there are none."""
         return self._ready.unwritten()
 
     async def close(self) -> None:
-        """Stop all loops; their ledgers say how to go on."""
+        """Stop all loops. Their ledgers hold what a restart needs."""
         await self._review.close()
         await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
@@ -204,7 +204,7 @@ class AgentController:
         await self._guard.close()
 
     async def _begin_again(self, agent: AgentRef) -> None:
-        """A loop was told that its Agent is gone, and it is not."""
+        """Restart a loop whose Agent was reported gone and still exists."""
         try:
             body = (await self._api.get(agent_path(agent.namespace, agent.name))).body
         except ApiError as error:
@@ -237,14 +237,14 @@ class AgentController:
             await self._leave(name)
             if name not in self._latest:  # else another one of that name has been seen meanwhile
                 self._seen.pop(name, None)
-        except Exception as error:  # also a mistake of ours: an Agent must not stay as it was for ever
+        except Exception as error:  # a bug, too: an Agent must not stay as it was for ever
             extra = {"agent": "/".join(name), "error": str(error)}
             log.warning("cannot reconcile", extra=extra, exc_info=not isinstance(error, HeedError))
             self._latest.setdefault(name, body)
             await asyncio.sleep(RETRY_DELAY_S)
 
     async def _reconcile(self, name: Name, body: Body) -> None:
-        """Run the generation that may run now, and say so."""
+        """Run the generation that may run now, and set its conditions."""
         if name in self._words and self._words[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
         basis = self._review.basis(name, body, kept := self._kept(name, body))
@@ -260,7 +260,7 @@ class AgentController:
         choice.log()
 
     def _kept(self, name: Name, body: Body) -> str | None:
-        """The last valid spec of an Agent before this generation, if that is worth going back to."""
+        """The last valid spec to fall back to, if there is one."""
         if (running := self._running.get(name)) is not None:
             valid = running.body["metadata"]["generation"]
             return dump_last_valid(running.body) if valid != body["metadata"]["generation"] else None
@@ -276,13 +276,13 @@ class AgentController:
         self._ready.begin(agent, body)
 
     def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
-        """A condition was written on top of a version of the Agent, whose ledger stayed as it was."""
+        """Tell the ledger store that a condition write moved the Agent's resourceVersion."""
         running = self._running.get((agent.namespace, agent.name))
         if running is not None and running.program.agent == agent:
             running.store.moved(before, body)
 
     def _wanted(self, agent: AgentRef) -> Word | None:
-        """What is to be said of an Agent, as far as is known now."""
+        """The conditions wanted for an Agent."""
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
         if word is None or said_of != agent:
             return None
@@ -293,7 +293,7 @@ class AgentController:
         return running is not None and running.program.agent == agent and running.loop.waits(task_id)
 
     async def _run(self, name: Name, body: Body, program: Program, basis: CompileInputs) -> None:
-        """See that exactly this runs."""
+        """Make exactly this generation run."""
         running = self._running.get(name)
         if running is not None and not running.task.done():
             there = running.program
@@ -321,7 +321,7 @@ class AgentController:
         self._standings.began(program.agent)
 
     async def _leave(self, name: Name) -> None:
-        """An Agent is gone."""
+        """Forget a deleted Agent."""
         await self._stop(name)
         if (said := self._words.pop(name, None)) is not None:
             self._standings.forget(said[0])
@@ -341,6 +341,6 @@ def _agent(body: Body) -> AgentRef:
 
 
 def _ended(agent: AgentRef, task: "asyncio.Task[None]") -> None:
-    """A loop ends when its Agent is gone. Anything else is a mistake of ours, and is said aloud."""
+    """Log a loop that ended for another reason than its Agent's deletion: a bug."""
     if not task.cancelled() and (error := task.exception()) is not None:
         log.error("agent loop broke", extra={"agent": str(agent)}, exc_info=error)

@@ -1,4 +1,4 @@
-"""The event types of each namespace, as they are known now, compiled when somebody needs them."""
+"""The cache of event types by namespace, compiled on demand."""
 
 import logging
 from collections import defaultdict
@@ -17,7 +17,7 @@ IN_FORCE: Final = Judgement(True, "Accepted", "it is in force")
 
 
 class EventTypeCache:
-    """Types by namespace and name. `changed` are the namespaces whose types changed since it was last emptied."""
+    """Event types by namespace and name. `changed` has the namespaces that changed since the caller emptied it."""
 
     def __init__(self) -> None:
         self.changed: set[str] = set()
@@ -25,30 +25,30 @@ class EventTypeCache:
         self._compiled: dict[tuple[str, ...], tuple[SchemaRegistry, Mapping[str, Judgement]]] = {}
 
     def put(self, type_: EventType) -> None:
-        """There is a type, or another generation of it."""
+        """Add or update an event type."""
         self._types[type_.metadata.namespace][type_.metadata.name] = type_
         self._change(type_.metadata.namespace)
 
     def remove(self, namespace: str, name: str) -> None:
-        """A type is gone."""
+        """Remove an event type."""
         del self._types[namespace][name]
         if not self._types[namespace]:
             del self._types[namespace]
         self._change(namespace)
 
     async def prepare(self) -> None:
-        """Compile what changed, one by one, so that the others go on meanwhile; it is remembered until it is needed."""
+        """Compile changed types one by one between other tasks, ahead of their use."""
         for namespace in list(self.changed):
             for item in list(self._types.get(namespace, {}).values()):
                 await turns().take()
                 _failure(item)
 
     def of(self, namespaces: Iterable[str]) -> SchemaRegistry:
-        """What checks the events of these namespaces."""
+        """The schema registry of some namespaces."""
         return self._schemas(tuple(name for name in sorted(namespaces) if self._types.get(name)))[0]
 
     def judgements(self, namespace: str) -> Mapping[str, Judgement]:
-        """What is to be said of each type of a namespace, by name."""
+        """The judgement on each type of a namespace, by name."""
         return self._schemas((namespace,))[1] if self._types.get(namespace) else {}
 
     def _change(self, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""Which generation of an Agent may run now: its own, else the last valid one, else none. And what is to be said of it.
+"""Chooses the generation of an Agent to run: the current one, else the last valid one, else none; with its conditions.
 
 A generation that is invalid, or that policies do not allow, lets the last valid one run on, if that is allowed. One
 that ran and is not allowed any more stops: there is none to go back to.
@@ -21,7 +21,7 @@ STOPPED_MESSAGE: Final = "the Agent is stopped, and its events wait in the strea
 
 @dataclass(frozen=True, slots=True)
 class GenerationChoice:
-    """What may run (`program`, compiled from `body`), what is to be said, and why it is not the present generation."""
+    """The program to run (compiled from `body`), the conditions for it, and why it is not the current generation."""
 
     word: Word
     body: Body
@@ -30,7 +30,7 @@ class GenerationChoice:
     unfit: InvalidManifest | None = None  # why it is not the last valid one either
 
     def log(self) -> None:
-        """Say in the log what runs, or what is wrong."""
+        """Log what runs, or what is wrong."""
         metadata = self.body["metadata"]
         extra: dict[str, Any] = {
             "agent": f"{metadata['namespace']}/{metadata['name']}",
@@ -49,7 +49,7 @@ class GenerationChoice:
 def choose_generation(
     body: Body, kept: str | None, compiled: Callable[[Body], Program], watched: str | None = None
 ) -> GenerationChoice:
-    """Choose for an Agent seen as `body`, with the last valid spec as it was `kept`.
+    """Choose for an Agent's object. `kept` is the last valid spec in its status.
 
     `watched` is the only namespace that is known, if there is one.
     """
@@ -81,7 +81,7 @@ def choose_generation(
 
 
 def _hinted(message: str, error: InvalidManifest, watched: str | None) -> str:
-    """What is granted elsewhere is not known to an operator that watches one namespace."""
+    """Add a hint for an operator that watches one namespace, as it sees no grants of others."""
     if watched is None or all(problem.reason != NOT_GRANTED for problem in error.problems):
         return message
     return f"{message}\nthis operator watches namespace {watched} only, and knows no EventGrant of others"

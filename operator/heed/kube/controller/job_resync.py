@@ -1,4 +1,4 @@
-"""Pending tasks and Jobs compared, both ways: one list of Jobs for all Agents, however many there are."""
+"""Job resync: compares pending tasks and Jobs both ways, with one list of Jobs for all Agents."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ log = logging.getLogger("heed.jobs")
 
 
 async def resync_jobs(api: KubeApi, namespace: str | None, runners: Mapping[AgentRef, JobRunner]) -> set[str]:
-    """Tell the runners what nobody told them. Returns the uids of all Jobs seen. Raises ApiError."""
+    """Resync all runners with the Jobs that exist. Returns the uids of all Jobs seen. Raises ApiError."""
     comparisons = {
         (agent.namespace, agent.uid): (agent, JobComparison(runner)) for agent, runner in runners.items()
     }  # a Job of another namespace may name any owner

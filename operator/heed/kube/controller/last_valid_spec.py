@@ -1,4 +1,4 @@
-"""The last valid spec, kept in the status only while the current one is invalid, so that a restart finds it."""
+"""The last valid spec, kept in the status while the current one is invalid, so that a restart finds it."""
 
 import json
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from heed.errors import InvalidManifest, Problem
 
 
 def dump_last_valid(body: Mapping[str, Any]) -> str:
-    """A spec and its generation as text; as JSON it would lose its nulls in a merge patch."""
+    """A spec and its generation as a JSON text, as a merge patch would drop nulls."""
     return dump_compact({"generation": body["metadata"]["generation"], "spec": body["spec"]})
 
 
 def restore_last_valid(body: Mapping[str, Any], kept: str) -> dict[str, Any]:
-    """The object as it was when its spec was last valid. Raises InvalidManifest where somebody else wrote `kept`."""
+    """The object with its last valid spec. Raises InvalidManifest where `kept` was not written by `dump_last_valid`."""
     try:
         valid = json.loads(kept)
         generation, spec = int(valid["generation"]), valid["spec"]
@@ -27,7 +27,7 @@ def restore_last_valid(body: Mapping[str, Any], kept: str) -> dict[str, Any]:
 
 
 def heard_namespaces(body: Mapping[str, Any], kept: str | None) -> frozenset[str]:
-    """The namespaces that the subscriptions of an object name, and those of its last valid spec."""
+    """The namespaces named by the subscriptions of an object and of its last valid spec."""
     specs = [body.get("spec")]
     if kept is not None:
         with suppress(InvalidManifest):

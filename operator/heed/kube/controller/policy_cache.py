@@ -1,4 +1,4 @@
-"""What is known of policies, grants and event types in one term: what they make of each Agent, and which they concern.
+"""The cache (informer) of policies, grants and event types: the compile inputs of each Agent, and which ones change.
 
 They are listed before any Agent runs, since an Agent that ran before its policy is known would run without one. After
 that the watch shows them one by one. A policy that cannot be read restricts all the same, see `closed_policy`.
@@ -47,7 +47,7 @@ RULE_PLURALS: Final = {kind: names.PLURALS[kind] for kind in names.RULE_KINDS}
 
 @dataclass(frozen=True, slots=True)
 class CompileInputs:
-    """What an Agent is compiled with beside its manifest. With equal ones it makes the same program."""
+    """What an Agent is compiled with beside its manifest. Equal inputs make equal programs."""
 
     permissions: Permissions
     schemas: SchemaRegistry  # of the namespaces that it hears
@@ -59,7 +59,7 @@ class CompileInputs:
 
 @dataclass(frozen=True, slots=True)
 class PolicyChanges:
-    """The namespaces whose Agents may have another basis now, and the objects of which something is to be said."""
+    """Namespaces whose Agents may have other compile inputs, and objects whose condition Accepted is due."""
 
     concerned: Collection[str]
     unsaid: Collection[Key]
@@ -70,7 +70,7 @@ class PolicyChanges:
 
 @dataclass(frozen=True, slots=True)
 class _CachedObject:
-    """An object as it was last seen. `rule` is what it stands for; of one that cannot be read, None or a substitute.
+    """An object as last seen. `rule` is its parsed form; for an unreadable one a fail-closed substitute, or None.
 
     Without a judgement it has to be compared with others first.
     """
@@ -82,7 +82,7 @@ class _CachedObject:
 
 
 class PolicyCache:
-    """Of all namespaces, or of the one that is watched: what others grant is not known then, and so is not granted."""
+    """Caches all namespaces, or the one that is watched: grants of others are unknown then, and so not granted."""
 
     def __init__(self, api: KubeApi, watched: str | None = None) -> None:
         self.watched = watched
@@ -99,7 +99,7 @@ class PolicyCache:
         self._deleted: set[str] | None = None  # uids, while a list is under way
 
     def observe(self, body: Body, *, deleted: bool = False) -> bool:
-        """An object was seen as `body`, or seen to be gone. Returns whether it may concern Agents, see `changes`."""
+        """Note an object, or its deletion. Returns whether it may concern Agents; see `changes`."""
         metadata = body["metadata"]
         key = (body["kind"], metadata["namespace"], metadata["name"])
         before = self._known.get(key)
@@ -122,7 +122,7 @@ class PolicyCache:
         return True
 
     def changes(self) -> PolicyChanges:
-        """What changed since the last call."""
+        """The changes since the last call."""
         concerned = self._concerned | self._hearers(self._types.changed)
         for namespace in self._types.changed:
             for name, judgement in self._types.judgements(namespace).items():
@@ -136,7 +136,7 @@ class PolicyCache:
         return found
 
     def say(self, keys: Iterable[Key]) -> None:
-        """Have written of these objects whether they count. What has changed again since is for later."""
+        """Write the condition Accepted of these objects, except those that changed again since."""
         for key in keys:
             self._awaited.discard(key)
             known = self._known.get(key)
@@ -144,9 +144,9 @@ class PolicyCache:
                 self._accepted.say(RULE_PLURALS[key[0]], known.seen, known.judgement)
 
     def basis(self, agent: Body, kept: str | None = None) -> CompileInputs:
-        """What an Agent, as an object with the last valid spec as it was `kept`, is to be compiled with now.
+        """The current compile inputs of an Agent's object. `kept` is the last valid spec in its status.
 
-        Of grants and types only what its subscriptions need: nobody can stir up Agents by granting them something.
+        Of grants and types only what its subscriptions need, so that a grant cannot make unrelated Agents recompile.
         """
         metadata = agent["metadata"]
         namespace, labels = metadata["namespace"], metadata.get("labels") or {}
@@ -164,22 +164,22 @@ class PolicyCache:
         return CompileInputs(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
 
     async def relist(self) -> None:
-        """Read them all anew, and find what nobody told was deleted. Raises ApiError."""
+        """Relist all kinds, and find deletions that no watch reported. Raises ApiError."""
         async with self._listing:
             for kind in RULE_PLURALS:
                 await self._relist(kind)
         await self.prepare()
 
     async def prepare(self) -> None:
-        """Do now, and with turns of others, what would else keep them waiting later."""
+        """Compile ahead of use, in turns with other tasks."""
         await self._types.prepare()
 
     async def close(self) -> None:
-        """Write nothing more."""
+        """Stop writing conditions."""
         await self._accepted.close()
 
     def _wrote(self, body: Body) -> None:
-        """The watch is about to show it; another generation is left to that."""
+        """Take note of a condition that was written; another generation is left to the watch."""
         key = (body["kind"], body["metadata"]["namespace"], body["metadata"]["name"])
         known = self._known.get(key)
         if known is not None and _generation(known.seen) == _generation(body):
@@ -244,7 +244,7 @@ class PolicyCache:
         self._permissions.pop(namespace, None)
 
     def _hearers(self, namespaces: Collection[str]) -> set[str]:
-        """Whose Agents may hear events of these namespaces: their own, and those they are granted to."""
+        """The namespaces whose Agents may see events of these: themselves, and those granted to."""
         granted = {
             to
             for to, grants in self._grants.items()
@@ -254,7 +254,7 @@ class PolicyCache:
 
 
 def _drop(by_namespace: dict[str, dict[K, V]], namespace: str, key: K) -> None:
-    """Without an empty map that stays: whoever grants may name any number of namespaces, one after the other."""
+    """Drop an entry and its map once empty, as grants may name any number of namespaces over time."""
     inner = by_namespace.get(namespace, {})
     inner.pop(key, None)
     if not inner:
@@ -262,7 +262,7 @@ def _drop(by_namespace: dict[str, dict[K, V]], namespace: str, key: K) -> None:
 
 
 def _without_spec(body: Body) -> Body:
-    """What has to be remembered of an object; the rest may be large."""
+    """The part of an object to keep; the rest may be large."""
     metadata = {name: body["metadata"][name] for name in KEPT_METADATA if name in body["metadata"]}
     return {"metadata": metadata, "status": body.get("status") or {}}
 
@@ -280,11 +280,11 @@ _PARSERS: Final[Mapping[str, Callable[[Body], Rule]]] = {
 
 
 def _read(body: Body) -> tuple[Rule | None, Judgement | None]:
-    """What an object stands for, and what is to be said of it as far as it alone can tell."""
+    """The parsed object, and the judgement on it where that needs no other object."""
     try:
         rule = _PARSERS[body["kind"]](body)
         return rule, None if isinstance(rule, EventType) else IN_FORCE
-    except Exception as error:  # also a mistake of ours: what is in one of them is nothing to the others
+    except Exception as error:  # a bug, too: one object must not affect the others
         if not isinstance(error, InvalidManifest):
             log.exception("cannot read a rule", extra={"rule": f"{body['kind']} {body['metadata']['name']}"})
         closed = closed_policy(body) if body["kind"] == names.AGENT_POLICY else None

@@ -1,4 +1,4 @@
-"""Which Agents are to be compiled anew when policies, grants or event types change: those whose basis is another one.
+"""Recompiles the Agents whose compile inputs changed with policies, grants or event types.
 
 A burst of changes is one, and Agents are looked at one by one, so that the others go on meanwhile.
 """
@@ -15,13 +15,13 @@ log = logging.getLogger("heed.rules")
 Body = Mapping[str, Any]
 Name = tuple[str, str]
 DEBOUNCE_S: Final = 0.2  # seconds that changes are gathered
-RETRY_DELAY_S: Final = 5.0  # after a mistake of ours
-RECOMPILE_TIMEOUT_S: Final = 10.0  # seconds for Agents to be compiled anew
+RETRY_DELAY_S: Final = 5.0  # after a bug
+RECOMPILE_TIMEOUT_S: Final = 10.0  # seconds for Agents to be recompiled
 KEPT_STATUS_FIELDS: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
 
 
 class Recompiler:
-    """Knows all Agents as they were last seen, and what each was last compiled with. `again` compiles one anew.
+    """Tracks all Agents as last seen, with their compile inputs. `again` recompiles one.
 
     When that is done, what changed is said to be accepted: it is in force then.
     """
@@ -36,7 +36,7 @@ class Recompiler:
         self._saying: set[asyncio.Task[None]] = set()
 
     def saw(self, name: Name, body: Body | None) -> None:
-        """An Agent was seen; None: it is gone."""
+        """Note an Agent's object; None: it was deleted."""
         if body is None:
             self._bodies.pop(name, None)
             self._bases.pop(name, None)
@@ -44,14 +44,14 @@ class Recompiler:
             self._bodies[name] = body
 
     def basis(self, name: Name, body: Body, kept: str | None = None) -> CompileInputs:
-        """What an Agent is to be compiled with now, with the last valid spec as it was `kept`."""
+        """The compile inputs of an Agent now. `kept` is the last valid spec in its status."""
         basis = self._rules.basis(body, kept)
         if name in self._bodies:
             self._bases[name] = kept, basis
         return basis
 
     def soon(self) -> None:
-        """Rules have changed."""
+        """Schedule a review of all Agents after a change."""
         if self._reviewing is None or self._reviewing.done():
             self._reviewing = asyncio.create_task(self._review())
 
@@ -68,7 +68,7 @@ class Recompiler:
                 await self._rules.prepare()
                 if not (changes := self._rules.changes()):
                     return
-            except Exception:  # a mistake of ours must not be the last change that is noticed
+            except Exception:  # a bug must not stop later changes
                 log.exception("cannot review rules")
                 await asyncio.sleep(RETRY_DELAY_S)
                 continue
@@ -88,7 +88,7 @@ class Recompiler:
         kept, before = self._bases.get(name, (None, None))
         try:
             return self._rules.basis(body, kept) != before
-        except Exception:  # a mistake of ours; compiling will show it, again and again
+        except Exception:  # a bug, which each recompilation will log
             return True
 
     async def _say_when(self, working: "Collection[asyncio.Task[None]]", unsaid: Collection[Key]) -> None:
@@ -99,7 +99,7 @@ class Recompiler:
 
 
 def without_ledger(body: Body) -> Body:
-    """What of an Agent's object has to be remembered: all but the ledger and who manages which field."""
+    """An Agent's object without ledger and managedFields."""
     metadata, status = body["metadata"], body.get("status") or {}
     kept = {key: value for key, value in metadata.items() if key != "managedFields"}
     return {

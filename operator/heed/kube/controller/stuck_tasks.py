@@ -1,4 +1,4 @@
-"""Started tasks that do not get to run: Jobs none of whose pods runs, a minute after they should, and the first cause.
+"""Stuck tasks: started Jobs without a running pod after a minute, with the first cause.
 
 Jobs are watched anyway, and say how many of their pods are ready, so a task that starts costs an entry here and no
 request. Only what is overdue is looked up, in one list of pending pods, and where those do not explain it one of
@@ -50,7 +50,7 @@ class _UnstartedJob:
 
 
 class StuckTaskDetector:
-    """The overdue tasks of all Agents.
+    """Detects the stuck tasks of all Agents.
 
     `waits` says whether an Agent still waits for a task; `changed` is called when a verdict may be another one now.
     `patience` is in seconds.
@@ -72,7 +72,7 @@ class StuckTaskDetector:
         self._sooner, self._next = asyncio.Event(), 0.0
 
     def saw(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> PodDelay | None:
-        """A Job of an Agent was seen. Returns what kept it from running until now, as far as that is known."""
+        """Note a Job. Returns the known cause that has kept it from running."""
         uid = job["metadata"]["uid"]
         if deleted or not awaits_pods(job) or not self._waits(agent, manifest.task_id(job)):
             return self._leave(uid)
@@ -83,19 +83,19 @@ class StuckTaskDetector:
         return None
 
     def begin(self, agent: AgentRef, *, said: bool) -> None:
-        """An Agent begins. `said`: its status has tasks that are stuck, which stands until there was time to look."""
+        """Start tracking an Agent. `said`: its status reports stuck tasks, which stands until the first check."""
         if said and agent not in self._said:
             self._unsure[agent] = loop_time() + self._patience
             self._look_by(self._unsure[agent])
 
     def verdict(self, agent: AgentRef) -> Verdict:
-        """What is to be said of an Agent's tasks."""
+        """The verdict for the condition TasksStuck of an Agent."""
         if (said := self._said.get(agent)) is not None:
             return said
         return UNDECIDED if agent in self._unsure else None
 
     def counts(self) -> Mapping[AgentRef, int]:
-        """How many tasks of each Agent are known not to get to run."""
+        """The number of stuck tasks by Agent."""
         return Counter(item.agent for item in self._waiting.values() if item.delay is not None)
 
     def forget(self, agent: AgentRef) -> None:
@@ -127,7 +127,7 @@ class StuckTaskDetector:
                         continue
                 try:
                     await self._round()
-                except Exception:  # a mistake of ours: nobody would miss the looks
+                except Exception:  # a bug: the checks would end unnoticed
                     log.exception("cannot look why tasks do not run")
                 await asyncio.sleep(self._patience / 10)
         finally:
@@ -154,7 +154,7 @@ class StuckTaskDetector:
             self._conclude(agent)
 
     async def _look(self, namespace: str, items: Sequence[_UnstartedJob]) -> None:
-        """Find the causes of the delays of some Jobs of a namespace."""
+        """Find the causes that delay some Jobs of a namespace."""
         try:
             delays, complete = await self._causes(namespace, items)
         except ApiError as error:
@@ -181,7 +181,7 @@ class StuckTaskDetector:
     async def _causes(
         self, namespace: str, items: Sequence[_UnstartedJob]
     ) -> tuple[dict[str, PodDelay | None], bool]:
-        """The delays that are known, by the Job's uid, and whether that is all there is to know. Raises ApiError."""
+        """The known delays by Job uid, and whether all pods and events were read. Raises ApiError."""
         wanted, since = [item.uid for item in items], min(item.since for item in items) - 1
         query = {
             "labelSelector": label_selector({item.agent for item in items}),
@@ -195,7 +195,7 @@ class StuckTaskDetector:
         return explain_delay(wanted, pods, warnings, since), all_pods and all_warnings
 
     async def _warnings(self, namespace: str) -> tuple[list[dict[str, Any]], bool]:
-        """The Kubernetes Events that warn of something. Without the right to list them pods alone say much."""
+        """Kubernetes Events of type Warning; none without the right to list them."""
         try:
             return await self._some(
                 f"{CORE_API}/namespaces/{namespace}/events", {"fieldSelector": "type=Warning"}
@@ -206,7 +206,7 @@ class StuckTaskDetector:
             return [], False
 
     async def _some(self, path: str, query: Mapping[str, str]) -> tuple[list[dict[str, Any]], bool]:
-        """The first items of a collection, and whether they are all. Raises ApiError."""
+        """The first pages of a collection, and whether those are all. Raises ApiError."""
         found: list[dict[str, Any]] = []
         pages = 0
         async for page in self._api.pages(path, query):
@@ -217,7 +217,7 @@ class StuckTaskDetector:
         return found, True
 
     def _leave(self, uid: str) -> PodDelay | None:
-        """A Job waits no more. While others of its Agent do, what is said of them waits for the next look."""
+        """Note a Job that waits no more. While others of its Agent do, the verdict waits for the next check."""
         if (left := self._waiting.pop(uid, None)) is None:
             return None
         if left.delay is not None and not self._stuck(left.agent):
@@ -228,7 +228,7 @@ class StuckTaskDetector:
         return [item for item in self._waiting.values() if item.agent == agent and item.delay is not None]
 
     def _conclude(self, agent: AgentRef) -> None:
-        """Say what is known of an Agent's tasks: the cause of the one that waits longest."""
+        """Set the verdict of an Agent: the cause of the Job that waits longest."""
         first = min(self._stuck(agent), key=lambda item: item.since, default=None)
         self._said.pop(agent, None)
         if first is not None and first.delay is not None:
@@ -237,7 +237,7 @@ class StuckTaskDetector:
 
 
 def awaits_pods(job: Job) -> bool:
-    """Whether a Job is to have a pod that runs, and has none: not over, not suspended, not being deleted."""
+    """Whether a Job should have a running pod and has none: not finished, not suspended, not being deleted."""
     status = job.get("status") or {}
     return manifest.is_at_work(job) and not job["spec"].get("suspend") and not status.get("ready")
 
@@ -277,7 +277,7 @@ def _has_retried(job: Job) -> bool:
 
 
 def _since(job: Job) -> float:
-    """When a Job began to wait: when it was to begin, or, where pods of it have ended, now."""
+    """Since when a Job waits for a pod: its start, or now where pods of it have ended."""
     status = job.get("status") or {}
     if _has_retried(job):
         return unix_time()

@@ -1,4 +1,4 @@
-"""Credentials for Jobs: a Job is made suspended, gets its Secret, which it owns, and only then may run.
+"""Credentials for Jobs: a Job is created suspended, gets a Secret that it owns, and is then resumed.
 
 So no Job runs without its credentials, and no Secret stays behind without its Job, whenever we die in between. Heed may
 create Secrets and not read them: that one is there already, only AlreadyExists says. A quota refuses before it comes
@@ -20,19 +20,19 @@ Job = Mapping[str, Any]
 
 
 class JobCredentials:
-    """Gives the Jobs of one Agent their Secrets."""
+    """Creates the Secrets of one Agent's Jobs."""
 
     def __init__(self, api: KubeApi, access: TaskCredentials) -> None:
         self._api, self._access = api, access
         self._bare: set[str] = set()  # uids of Jobs that certainly have no Secret
 
     def made(self, job: Job) -> None:
-        """A Job was made just now, so it has no Secret yet."""
+        """Note a Job that was created just now and has no Secret yet."""
         if manifest.awaits_credentials(job):
             self._bare.add(job["metadata"]["uid"])
 
     async def release(self, job: Job, work: TaskWork) -> None:
-        """Create the Secret of a Job that waits for it, and let the Job run. Raises TaskUnavailable."""
+        """Create the Secret of a suspended Job, and resume the Job. Raises TaskUnavailable."""
         name = job["metadata"]["name"]
         if self._access.signer is None:
             raise TaskUnavailable(
@@ -55,7 +55,7 @@ class JobCredentials:
                 raise
 
     async def _may_have_it(self, job: Job, work: TaskWork, error: ApiError) -> bool:
-        """Whether a Job whose Secret was refused has one of an earlier try. Where it may, its pods are let find out."""
+        """Whether a Job whose Secret was refused may have one from an earlier attempt."""
         uid = job["metadata"]["uid"]
         if error.is_unanswered:
             self._bare.discard(uid)

@@ -1,4 +1,4 @@
-"""Lists of an Agent's Jobs, shared by all Agents of a namespace that want theirs at the same time.
+"""Lists Jobs for several Agents of a namespace at once: concurrent callers share one request.
 
 For a list by label the API server reads every Job of the namespace: 28 ms where there are 3,000, for each Agent that
 begins. A thousand Agents begin at once whenever another replica takes over.
@@ -20,7 +20,7 @@ MAX_NAMED_AGENTS: Final = 100  # Agents in one selector; beyond that, those of a
 
 
 class JobLister:
-    """One list at a time for each namespace. Who comes while it is being made, waits for the next one."""
+    """One list at a time per namespace. Callers during a list share the next one."""
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
@@ -28,7 +28,7 @@ class JobLister:
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def show(self, agent: AgentRef, saw: OnJob) -> None:
-        """Call `saw` with every Job of an Agent that is there after this call. Raises ApiError."""
+        """Call `saw` with every Job of an Agent, listed after this call. Raises ApiError."""
         if agent.namespace not in self._next:
             wanted: dict[AgentRef, list[OnJob]] = {}
             listing = asyncio.create_task(self._list(agent.namespace, wanted))
@@ -51,7 +51,7 @@ class JobLister:
 
 
 def label_selector(wanted: Iterable[AgentRef]) -> str:
-    """A label selector for what belongs to some Agents, or, where those are many, to any."""
+    """A label selector for the objects of some Agents, or of any where they are more than MAX_NAMED_AGENTS."""
     found = sorted({agent.name for agent in wanted})
     return (
         f"{names.LABEL_AGENT} in ({','.join(found)})" if len(found) <= MAX_NAMED_AGENTS else names.LABEL_AGENT
@@ -59,6 +59,6 @@ def label_selector(wanted: Iterable[AgentRef]) -> str:
 
 
 def _looked_at(listing: asyncio.Task[None]) -> None:
-    """All who waited may have gone; then nobody is interested in an error."""
+    """Retrieve the error where all callers were cancelled, so that asyncio does not log it."""
     if not listing.cancelled():
         _ = listing.exception()

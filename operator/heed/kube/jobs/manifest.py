@@ -1,4 +1,4 @@
-"""Jobs as plain manifests, and what they say of themselves. Pure."""
+"""Builds and reads the manifests of Jobs. Pure."""
 
 import copy
 import re
@@ -27,7 +27,7 @@ _SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone m
 
 
 def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[str, Any]:
-    """The Job of a task: the author's rendered spec, and what the Job contract adds to it.
+    """Build the Job of a task: the author's rendered spec with what the Job contract adds.
 
     One that needs credentials is suspended, and marked, until they are there.
     """
@@ -40,7 +40,7 @@ def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[
     if needs_credentials(work, access):
         annotations[names.ANNOTATION_SUSPENDED] = "credentials"
         spec["suspend"] = True
-    spec.pop("ttlSecondsAfterFinished", None)  # a completion must not be lost to a TTL while nobody looks
+    spec.pop("ttlSecondsAfterFinished", None)  # a completion must not be lost to a TTL while no operator runs
     if work.timeout is not None:
         limit = spec.get("activeDeadlineSeconds")
         spec["activeDeadlineSeconds"] = work.timeout if limit is None else min(work.timeout, limit)
@@ -68,17 +68,17 @@ def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[
 
 
 def needs_credentials(work: TaskWork, access: TaskCredentials) -> bool:
-    """Whether a task's Job has to have a Secret before it may run."""
+    """Whether a task's Job needs a Secret before it may run."""
     return work.publish is not None and access.signer is not None
 
 
 def awaits_credentials(job: Mapping[str, Any]) -> bool:
-    """Whether a Job was made suspended by us, and its Secret may not be there yet."""
+    """Whether Heed created a Job suspended, and its Secret may not exist yet."""
     return names.ANNOTATION_SUSPENDED in (job["metadata"].get("annotations") or {})
 
 
 def secret_manifest(job: Mapping[str, Any], credentials: str) -> dict[str, Any]:
-    """The Secret with the credentials of a Job, which goes when the Job goes."""
+    """The Secret with a Job's credentials, owned by the Job."""
     metadata = job["metadata"]
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": metadata["name"], "uid": metadata["uid"]}
     return {
@@ -101,24 +101,24 @@ def secret_name(job: str) -> str:
 
 
 def release_patch(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The patch that lets a Job run whose Secret is there, unless its author or a queue wants it suspended."""
+    """The patch that resumes a Job whose Secret exists, unless its author or a queue wants it suspended."""
     patch: dict[str, Any] = {"metadata": {"annotations": {names.ANNOTATION_SUSPENDED: None}}}
     return {**patch, **resume_patch(work, job)}
 
 
 def resume_patch(work: TaskWork, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The patch that lets the pods of a Job come, unless its author or a queue wants it suspended."""
+    """The patch that resumes a Job, unless its author or a queue wants it suspended."""
     waits = work.spec.get("suspend") or is_queued(job)
     return {} if waits else {"spec": {"suspend": False}}
 
 
 def is_queued(job: Mapping[str, Any]) -> bool:
-    """Whether Kueue decides when a Job may run: it has a queue, of its author's or by the namespace's default."""
+    """Whether Kueue manages a Job: it has a queue, from its author or by the namespace's default."""
     return bool((job["metadata"].get("labels") or {}).get(QUEUE_LABEL))
 
 
 def has_started(job: Mapping[str, Any]) -> bool:
-    """Whether a pod of a Job is or was ready, and so had all its volumes."""
+    """Whether a pod of a Job is or was ready, and so had all volumes mounted."""
     status = job.get("status") or {}
     return bool(status.get("ready") or status.get("succeeded"))
 
@@ -199,7 +199,7 @@ def owner_name(job: Mapping[str, Any]) -> str:
 
 
 def task_id(job: Mapping[str, Any]) -> str:
-    """The id of the task that a Job is; empty, and so nobody's, where it says none.
+    """The task id of a Job; empty where it has none.
 
     Its pod template says so too, and is never changed: anyone may take a label away.
     """
@@ -211,17 +211,17 @@ def task_id(job: Mapping[str, Any]) -> str:
 
 
 def is_watched(job: Mapping[str, Any]) -> bool:
-    """Whether a Job has the label that all watches and lists of Jobs ask for: anyone may take it away."""
+    """Whether a Job has the label that watches and lists select by, which users can remove."""
     return names.LABEL_AGENT in (job["metadata"].get("labels") or {})
 
 
 def is_at_work(job: Mapping[str, Any]) -> bool:
-    """Whether a Job is neither over nor being deleted."""
+    """Whether a Job is neither finished nor being deleted."""
     return finished_condition(job) is None and "deletionTimestamp" not in job["metadata"]
 
 
 def finished_condition(job: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The condition that says that a Job is over, or None while it is not."""
+    """The condition Complete or Failed of a finished Job, or None."""
     conditions = (job.get("status") or {}).get("conditions") or []
     over = (
         item for item in conditions if item["type"] in ("Complete", "Failed") and item["status"] == "True"

@@ -1,4 +1,4 @@
-"""How a finished Job ended, told from its condition and the ends of its pods: which pod's result and cause count. Pure.
+"""The outcome of a finished Job from its condition and its pods: which pod's result and cause count. Pure.
 
 one pod, or several alike     the last one that succeeded; of a failed Job the last one that failed
 Indexed, completed            the lowest index that succeeded, of those that the success policy's rule names
@@ -24,14 +24,14 @@ ON_FAILURE_HINT: Final = (
 
 
 def answering_container(job: Job) -> str:
-    """The container whose termination message is a pod's result: the first of `containers`, never an init container."""
+    """The container whose termination message is the result: the first of `containers`, no init container."""
     return str(job["spec"]["template"]["spec"]["containers"][0]["name"])
 
 
 def task_end(
     job: Job, condition: Mapping[str, Any], ends: Sequence[PodEnd], delay: PodDelay | None = None
 ) -> TaskEnd:
-    """How a finished Job ended, by its condition Complete or Failed. `delay`: what kept its pods from running."""
+    """The end of a finished Job's task, by its condition. `delay`: what kept its pods from running."""
     if condition["type"] == "Complete":
         return _completed(job, _end_at(job, condition), _answer(job, ends))
     end = _cause(job, ends)
@@ -83,7 +83,7 @@ def _message(job: Job, condition: Mapping[str, Any], end: PodEnd | None) -> str:
 
 
 def _answer(job: Job, ends: Iterable[PodEnd]) -> PodEnd | None:
-    """The pod whose result is the Job's."""
+    """The pod that provides the Job's result."""
     candidates = [end for end in ends if end.succeeded]
     if _is_indexed(job):
         wanted = answering_index(job)
@@ -92,7 +92,7 @@ def _answer(job: Job, ends: Iterable[PodEnd]) -> PodEnd | None:
 
 
 def _cause(job: Job, ends: Iterable[PodEnd]) -> PodEnd | None:
-    """The pod that tells why a Job failed."""
+    """The pod that provides the cause of a Job's failure."""
     failed = [end for end in ends if not end.succeeded]
     if _is_indexed(job):
         completed = parse_intervals(str((job.get("status") or {}).get("completedIndexes") or ""))
@@ -114,7 +114,7 @@ def _lost_result(job: Job) -> str:
 
 
 def answering_index(job: Job) -> int | None:
-    """The index whose result is that of an Indexed Job: the lowest that succeeded, and that a met rule names."""
+    """The index that provides an Indexed Job's result: the lowest that succeeded, and that a met success rule names."""
     completed = parse_intervals(str((job.get("status") or {}).get("completedIndexes") or ""))
     for rule in (job["spec"].get("successPolicy") or {}).get("rules") or []:
         text = rule.get("succeededIndexes")
@@ -127,7 +127,7 @@ def answering_index(job: Job) -> int | None:
 
 
 def parse_intervals(text: str) -> list[Interval]:
-    """Indexes as batch/v1 writes them (`1,3-5,7`), in rising order; what is not so written counts for nothing."""
+    """Parse batch/v1 indexes (`1,3-5,7`) into ascending intervals; malformed parts are ignored."""
     found: list[Interval] = []
     for part in filter(None, text.split(",")):
         first, _, last = part.strip().partition("-")

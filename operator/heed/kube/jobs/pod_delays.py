@@ -1,4 +1,4 @@
-"""Why a Job has no pod that runs, read from its pods and from the Kubernetes Events about both. Pure.
+"""Why a Job has no running pod, from its pods and the Kubernetes Events on both. Pure.
 
 Sources: core/v1 PodStatus; the reasons of the scheduler (Unschedulable), of kubelet (ErrImagePull,
 CreateContainerConfigError, …) and of the Job controller, which says FailedCreate in an Event and nowhere else.
@@ -32,7 +32,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PodDelay:
-    """Why there is no pod that runs: `reason` is CamelCase. One that is `passing` may only take its time."""
+    """Why no pod runs: `reason` is CamelCase; `passing`: it may resolve by itself."""
 
     reason: str
     message: str
@@ -40,7 +40,7 @@ class PodDelay:
 
     @property
     def advice(self) -> str:
-        """What to do about it; empty where the message has to be enough."""
+        """What to do about it; empty where the message suffices."""
         if "violates PodSecurity" in self.message:
             return SECURITY_REMEDY
         return QUOTA_REMEDY if "exceeded quota" in self.message else REMEDIES.get(self.reason, "")
@@ -52,7 +52,7 @@ def job_uid(pod: Object) -> str:
 
 
 def pod_delay(pod: Object) -> PodDelay | None:
-    """Why a pod that is Pending does not run; None where it is at work, or held back on purpose (scheduling gates)."""
+    """Why a pod is Pending; None where it runs, or has scheduling gates."""
     status = pod.get("status") or {}
     scheduled: Object = next(
         (item for item in status.get("conditions") or [] if item["type"] == "PodScheduled"), {}
@@ -82,7 +82,7 @@ def _of_containers(pod: Object, statuses: Iterable[Object]) -> PodDelay:
 
 
 def _last_end(status: Object) -> str:
-    """How a container ended that is being restarted."""
+    """The last end of a container that is being restarted."""
     ended = (status.get("lastState") or {}).get("terminated") or {}
     if not ended:
         return ""
@@ -99,7 +99,7 @@ def _said(reason: str, pod: Object, message: str) -> PodDelay:
 def explain_delay(
     wanted: Iterable[str], pods: Sequence[Object], warnings: Iterable[Object] | None, since: float
 ) -> dict[str, PodDelay | None]:
-    """Why some Jobs have no pod that runs, as far as their pending pods say, and warnings since a time. By uid.
+    """The delays of some Jobs by uid, from their pending pods and from warnings since a time.
 
     None for a Job that has a pod at work; one of which nothing is known is missing.
     """
@@ -120,7 +120,7 @@ def explain_delay(
 
 
 def event_delays(events: Iterable[Object], since: float) -> dict[str, PodDelay]:
-    """What Kubernetes Events of type Warning say since a time: the latest, by the uid of the object it is about."""
+    """The latest Warning Event since a time, by the uid of its object."""
     found: dict[str, tuple[float, PodDelay]] = {}
     for event in events:
         about, at = event.get("involvedObject") or {}, event_time(event)
@@ -137,7 +137,7 @@ def event_delays(events: Iterable[Object], since: float) -> dict[str, PodDelay]:
 
 
 def event_time(event: Object) -> float:
-    """When an Event was last seen, in seconds since the epoch; 0 where it says no time."""
+    """When an Event was last seen, in seconds since the epoch; 0 where it has no time."""
     times = (
         (event.get("series") or {}).get("lastObservedTime"),
         event.get("lastTimestamp"),

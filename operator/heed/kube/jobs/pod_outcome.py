@@ -1,4 +1,4 @@
-"""How one pod of a Job ended: what ended it, which container, and with what words. Pure.
+"""The outcome of one pod of a Job: cause, container and message. Pure.
 
 Sources: core/v1 PodStatus and ContainerStatus; the condition DisruptionTarget (KEP-3329) of pods that are preempted,
 evicted or lost with their node; sidecars as init containers that restart (KEP-753), which end no pod.
@@ -22,7 +22,7 @@ Pod = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class PodEnd:
-    """The end of a pod. `cause` is CamelCase, as Kubernetes gives it; `at` is RFC 3339 and orders ends.
+    """The end of a pod. `cause` is CamelCase, as in Kubernetes; `at` (RFC 3339) orders ends.
 
     `text` is what its container left as it ended: the answer of one that succeeded. `why` is what there is to say
     beside it. `deleted`: the pod only ended because it was being deleted, as a Job deletes those that are left when it
@@ -42,7 +42,7 @@ class PodEnd:
 
     @property
     def order(self) -> tuple[bool, str, str]:
-        """Of two ends the one that tells more about a Job is greater."""
+        """The sort key of ends: the most informative one is the greatest."""
         return not self.deleted, self.at, self.pod
 
 
@@ -58,7 +58,7 @@ class _ContainerExit:
 
 
 def pod_end(pod: Pod, answering: str) -> PodEnd | None:
-    """How a pod ended, or None while it has not. `answering` names the container whose word is the pod's."""
+    """The end of a pod, or None while it runs. `answering` names the container that provides the result."""
     status = pod.get("status") or {}
     if status.get("phase") == "Succeeded":
         return _success(pod, answering)
@@ -145,7 +145,7 @@ def _errors(statuses: Iterable[Mapping[str, Any]]) -> Iterable[_ContainerExit]:
 
 
 def _disruption(pod: Pod, exit_: _ContainerExit | None) -> tuple[str, str, str] | None:
-    """Cause, words and time of what ended the pod as a whole; None where a container ended it."""
+    """Cause, message and time of a disruption of the whole pod; None where a container ended it."""
     status = pod.get("status") or {}
     target = _condition(pod, DISRUPTION_CONDITION)
     if reason := status.get("reason"):  # kubelet's own: Evicted, DeadlineExceeded, NodeLost, …
@@ -159,7 +159,7 @@ def _disruption(pod: Pod, exit_: _ContainerExit | None) -> tuple[str, str, str] 
 
 
 def _words(pod: Pod, exit_: _ContainerExit) -> str:
-    """What is to be said before a container's own words; nothing where those are enough."""
+    """The message's prefix before the container's own text; empty where that suffices."""
     if exit_.reason != REASON_OUT_OF_MEMORY:
         return "" if exit_.text else f'container "{exit_.container}" ended with exit code {exit_.code}'
     spec = pod.get("spec") or {}
@@ -175,7 +175,7 @@ def _words(pod: Pod, exit_: _ContainerExit) -> str:
 
 
 def _ended_by_deletion(pod: Pod, exit_: _ContainerExit) -> bool:
-    """Whether a container ended after the deletion of its pod was asked for."""
+    """Whether a container ended after its pod's deletion was requested."""
     metadata = pod["metadata"]
     if not (deadline := metadata.get("deletionTimestamp")) or not exit_.at:
         return False

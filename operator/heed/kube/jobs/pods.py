@@ -1,4 +1,4 @@
-"""The pods of one Agent's Jobs, read when a Job has ended, and once while it loses some.
+"""Reads the pods of one Agent's Jobs: when a Job has finished, and once while it loses pods.
 
 The pods of a Job that are preempted, evicted or lost with their node are removed as soon as the Job has counted them,
 which is before it says that it has failed; so are those that it deletes itself as it fails. Only they know the cause,
@@ -21,7 +21,7 @@ RETRY_DELAY_S: Final = 5.0
 
 
 class JobPodReader:
-    """How pods ended, by Job. Those that are gone are remembered to say more of an end; nothing depends on it."""
+    """Pod ends by Job. Ends of deleted pods are remembered, best effort, to explain a Job's end."""
 
     def __init__(self, api: KubeApi, agent: AgentRef) -> None:
         self._api, self._agent = api, agent
@@ -30,7 +30,7 @@ class JobPodReader:
         self._lost: dict[str, dict[str, PodEnd]] = {}
 
     def saw(self, job: Job) -> None:
-        """A Job was seen that is not over: where it loses pods, have a look at them before they are gone."""
+        """Note an unfinished Job: where it loses pods, read them before they are deleted."""
         uid, loss = job["metadata"]["uid"], count_losses(job)
         if loss is None or uid in self._looks or self._losses.get(uid) == loss:
             return
@@ -39,7 +39,7 @@ class JobPodReader:
         look.add_done_callback(lambda _: self._looks.pop(uid, None))
 
     async def ends(self, job: Job) -> list[PodEnd]:
-        """How the pods of a finished Job ended. Asks until there is an answer."""
+        """The ends of a finished Job's pods. Retries until the API server answers."""
         uid = job["metadata"]["uid"]
         if (look := self._looks.get(uid)) is not None:
             await asyncio.wait({look})
@@ -53,19 +53,19 @@ class JobPodReader:
                 return list((self._lost.get(uid, {}) | there).values())
 
     def forget(self, uid: str) -> None:
-        """A Job is gone, or nobody waits for it."""
+        """Forget a Job that was deleted, or whose task is not pending."""
         self._losses.pop(uid, None)
         self._lost.pop(uid, None)
         if (look := self._looks.get(uid)) is not None:
             look.cancel()
 
     def close(self) -> None:
-        """Stop what is under way."""
+        """Cancel requests in flight."""
         for look in self._looks.values():
             look.cancel()
 
     async def _look(self, job: Job) -> None:
-        """Remember the pods that failed. Where that fails, less is known of the Job's end."""
+        """Remember failed pods, best effort."""
         try:
             there = await self._read(job)
         except ApiError as error:
@@ -75,7 +75,7 @@ class JobPodReader:
         self._lost.setdefault(job["metadata"]["uid"], {}).update(failed)
 
     async def _read(self, job: Job) -> dict[str, PodEnd]:
-        """How those of a Job's pods ended that are there, by name. Raises ApiError."""
+        """The ends of a Job's existing pods by name. Raises ApiError."""
         path = f"{CORE_API}/namespaces/{self._agent.namespace}/pods"
         selector = {"labelSelector": f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"}
         answering = answering_container(job)
@@ -86,7 +86,7 @@ class JobPodReader:
 
 
 def count_losses(job: Job) -> tuple[bool, int] | None:
-    """Whether a Job is failing, and how many pods it loses just now; None where neither is so."""
+    """Whether a Job is failing, and how many pods it is losing; None where neither."""
     if "deletionTimestamp" in job["metadata"]:
         return None
     status = job.get("status") or {}

@@ -1,4 +1,4 @@
-"""Tasks as Kubernetes Jobs: created from the ledger's orders, watched until their end, deleted after retention."""
+"""The TaskRunner for Kubernetes Jobs: creates them, reports their ends, deletes them after retention."""
 
 import asyncio
 import logging
@@ -64,7 +64,7 @@ class JobRunner:
         self._credentials = JobCredentials(api, self._access)
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
-        """Create the Job, and what it needs to run; one that is already there is checked to be ours."""
+        """Create the Job and what it needs. An existing one is tolerated if it belongs to the task."""
         with self._starting(work.id):
             job = await self._existing(work) if look_first else None
             if job is None and self.waits(work.id):
@@ -77,7 +77,7 @@ class JobRunner:
                 await self._credentials.release(job, work)
 
     async def _create(self, work: TaskWork) -> Job:
-        """The Job, made now or by an earlier try. Raises TaskRefused, TaskUnavailable.
+        """The Job, created now or by an earlier attempt. Raises TaskRefused, TaskUnavailable.
 
         A quota, a webhook, or the API server's load refuses before the name is looked up: no refusal means that there
         is no such Job.
@@ -98,7 +98,7 @@ class JobRunner:
             raise TaskUnavailable(str(error)) from error
 
     async def _existing(self, work: TaskWork, refusal: ApiError | None = None) -> Job | None:
-        """The Job of a task, if there is one; `refusal` is why to look. Raises TaskRefused, TaskUnavailable."""
+        """The task's Job if it exists; `refusal` is the failed create. Raises TaskRefused, TaskUnavailable."""
         try:
             job = await self._named(work.id)
         except ApiError as error:
@@ -113,7 +113,7 @@ class JobRunner:
         return job
 
     async def _named(self, task_id: str) -> Job | None:
-        """The task's Job, or else the one that has its name; None where there is none. Raises ApiError."""
+        """The task's Job, or another one with its name; None where neither exists. Raises ApiError."""
         taken: Job | None = None
         for name in names.job_names(self._agent.name, task_id):
             try:
@@ -132,7 +132,7 @@ class JobRunner:
 
     @contextmanager
     def _starting(self, task_id: str) -> Iterator[None]:
-        """A start is under way, which a deletion has to wait for."""
+        """Mark a start in flight, which a deletion waits for."""
         over = self._starts[task_id] = asyncio.Event()
         try:
             yield
@@ -141,7 +141,7 @@ class JobRunner:
             del self._starts[task_id]
 
     async def cancel(self, task_id: str) -> None:
-        """Delete the Job; one that only has its name is somebody's, and stays. Raises TaskUnavailable."""
+        """Delete the task's Job by uid; another Job of its name stays. Raises TaskUnavailable."""
         if (starting := self._starts.get(task_id)) is not None:
             await starting.wait()  # else it may come after its deletion
         try:
@@ -154,7 +154,7 @@ class JobRunner:
                 raise TaskUnavailable(str(error)) from error
 
     async def resume(self, task_ids: Sequence[str]) -> None:
-        """Compare the Agent's tasks with all its Jobs; started ones without a Job are lost."""
+        """Compare pending tasks with the Agent's Jobs; started ones without a Job are reported lost."""
         comparison = JobComparison(self, task_ids)
         try:
             await self._lists.show(self._agent, comparison.saw)
@@ -163,7 +163,7 @@ class JobRunner:
         await comparison.conclude()
 
     def observe(self, job: Job, *, deleted: bool = False) -> None:
-        """A Job was seen: report its end if it has one, and delete it once its retention is over.
+        """Note a Job: report its end if finished, and delete it after its retention.
 
         One that is `deleted` may only have lost its label, and so be out of the watch's sight.
         """
@@ -184,7 +184,7 @@ class JobRunner:
             self._forget(name)
 
     async def find(self, task_ids: Iterable[str]) -> None:
-        """Look for the Jobs of started tasks by their names. What is not there is lost. Raises TaskUnavailable."""
+        """Look up the Jobs of started tasks by name; missing ones are reported lost. Raises TaskUnavailable."""
         left = iter(task_ids)
         while some := list(islice(left, MAX_CONCURRENT_LOOKUPS)):
             for task_id, unseen in zip(
@@ -194,7 +194,7 @@ class JobRunner:
                     self._searches.go_on(task_id)
 
     def report_orphan(self, job: Job) -> None:
-        """A Job of the Agent's is at work, and no task waits for it. It may be of use to someone: it is left alone."""
+        """Log a running Job without a pending task. It is left alone."""
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         if uid not in self._orphans:
             self._orphans.add(uid)
@@ -203,7 +203,7 @@ class JobRunner:
             log.warning("job without a pending task", extra=extra)
 
     def close(self) -> None:
-        """Stop what is under way, for good; another runner's resume finds it again."""
+        """Cancel requests in flight, for good; another runner's `resume` finds what they were for."""
         self._closed = True
         self._pods.close()
         self._searches.close()
@@ -214,7 +214,7 @@ class JobRunner:
         return self.waits(task_id) and await self._find_or_lose(task_id)
 
     async def _find_or_lose(self, task_id: str) -> bool:
-        """Look for a task's Job. Whether one is there, not over, and out of every watch's sight."""
+        """Look up a task's Job. Returns whether it runs and lacks the label that watches select by."""
         try:
             job = await self._named(task_id)
         except ApiError as error:
@@ -237,7 +237,7 @@ class JobRunner:
             task.cancel()
 
     async def _read(self, job: Job, delay: PodDelay | None) -> None:
-        """Report a finished Job, with the message that its pod left."""
+        """Report a finished Job with its pod's termination message."""
         condition = manifest.finished_condition(job)
         assert condition is not None
         if self.waits(manifest.task_id(job)):
@@ -259,7 +259,7 @@ class JobRunner:
 
 
 class JobComparison:
-    """Of an Agent's tasks with its Jobs. It begins before the Jobs are listed: what changes meanwhile is no finding."""
+    """Compares an Agent's tasks with its Jobs. It starts before the list: changes during the list are ignored."""
 
     def __init__(self, runner: JobRunner, started: Iterable[str] | None = None) -> None:
         self._runner, self._pending = runner, runner.pending()
@@ -267,7 +267,7 @@ class JobComparison:
         self._unknown: list[Job] = []
 
     def saw(self, job: Job) -> None:
-        """A Job of the Agent's is there."""
+        """Note a Job of the Agent in the list."""
         self._runner.observe(job)
         task_id = manifest.task_id(job)
         self._missing.discard(task_id)
@@ -275,7 +275,7 @@ class JobComparison:
             self._unknown.append(job)
 
     async def conclude(self) -> None:
-        """All Jobs were seen. Raises TaskUnavailable."""
+        """Report tasks without a Job after a complete list. Raises TaskUnavailable."""
         pending = self._runner.pending() or {}
         for job in self._unknown:
             if manifest.task_id(job) not in pending:

@@ -1,4 +1,4 @@
-"""Looks for Jobs that no watch shows, by their names: at most one search for each task, less and less often."""
+"""Looks up Jobs that no watch shows, by name: one search per task, with backoff."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ BACKOFF = Backoff(first_s=5.0, last_s=60.0)
 
 
 class JobSearches:
-    """The searches of one Agent. `look` says whether to look again, and raises TaskUnavailable where it cannot tell."""
+    """The searches of one Agent. `look` returns whether to look again; it raises TaskUnavailable to retry."""
 
     def __init__(self, agent: AgentRef, look: Callable[[str], Awaitable[bool]]) -> None:
         self._agent, self._look = agent, look
@@ -21,11 +21,11 @@ class JobSearches:
         self._closed = False
 
     def begin(self, task_id: str) -> None:
-        """Look for a task's Job now, and go on as long as need be. One that is under way begins anew."""
+        """Look up a task's Job now, and repeat while needed. Restarts a search in flight."""
         self._begin(task_id, 0)
 
     def go_on(self, task_id: str) -> None:
-        """It was looked for just now: go on, unless that is what is being done."""
+        """Continue after a lookup elsewhere, unless a search is in flight."""
         if task_id not in self._searches:
             self._begin(task_id, 1)
 

@@ -1,4 +1,4 @@
-"""Which replica is active: the official client's election over a Lease, made strict about time.
+"""Leader election over a Lease: the official client's, with strict deadlines.
 
 `LeaderElection` says who may take the Lease, and when. What it leaves open is closed here:
 
@@ -43,20 +43,20 @@ Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class LeaseLost(HeedError):
-    """The Lease is not ours any more, and the work has ended."""
+    """This replica lost the Lease, and its work has ended."""
 
 
 class Leadership(Protocol):
     """How a replica becomes the active one."""
 
     def holds(self) -> bool:
-        """Whether this replica is the active one, and nobody else can be, as far as its own clock can tell."""
+        """Whether this replica holds the leadership, exclusively by its own clock."""
 
     def missing(self) -> str | None:
-        """What is missing to be the active one or its standby, or None."""
+        """What keeps this replica from being active or standby, or None."""
 
     async def lead(self, work: Work) -> None:
-        """Wait to be elected, then do `work` for as long as that lasts; it has ended on return.
+        """Wait to be elected, then run `work` until the leadership is lost; it has ended on return.
 
         Raises LeaseLost, and what `work` raises. Cancel to stop: the work is ended, then the place given up.
         """
@@ -64,7 +64,7 @@ class Leadership(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Candidacy:
-    """Which Lease a replica competes for, and as whom. No two replicas may have one identity."""
+    """The Lease a replica competes for, and its identity, which must be unique."""
 
     namespace: str
     lease: str
@@ -72,7 +72,7 @@ class Candidacy:
 
 
 def read_candidacy(settings: Settings) -> Candidacy | None:
-    """What the settings say, and where they are silent the pod; None: no election."""
+    """The candidacy by settings, with defaults from the pod; None: no election."""
     if settings.lease is None or settings.lease in NO_LEASE:
         return None
     namespace = settings.lease_namespace or own_namespace() or settings.namespace or "default"
@@ -80,7 +80,7 @@ def read_candidacy(settings: Settings) -> Candidacy | None:
 
 
 def make_leadership(settings: Settings, api: KubeApi) -> Leadership:
-    """The election that the settings ask for. `api` should be a connection of its own, which no work can hold up."""
+    """The configured leader election. `api` should be a connection of its own, which other requests cannot delay."""
     standing = read_candidacy(settings)
     return NoElection(api, settings.namespace) if standing is None else Election(api, standing)
 
@@ -109,11 +109,11 @@ class Election:
         logging.getLogger(leaderelection.__name__).setLevel(logging.CRITICAL)
 
     def holds(self) -> bool:
-        """Whether the Lease is ours, by our own clock."""
+        """Whether this replica holds the Lease, by its own clock."""
         return self._lock is not None and self._lock.holds()
 
     def missing(self) -> str | None:
-        """What keeps us from the Lease, or None; to be held by another is not missing anything."""
+        """What keeps this replica from competing for the Lease, or None; another holder is no obstacle."""
         return self._contact.missing()
 
     async def lead(self, work: Work) -> None:
@@ -140,7 +140,7 @@ async def _while_held(lock: LeaseLock, election: leaderelection.LeaderElection, 
         await asyncio.wait({working, lapsing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         if not lock.holds():
-            await stop(renewing)  # it would take the Lease again as soon as it could, and nobody would work
+            await stop(renewing)  # it would take the Lease again as soon as it could, without work being done
         broke = working.done()
         await end_task(working)
         await stop(renewing)
@@ -153,7 +153,7 @@ async def _while_held(lock: LeaseLock, election: leaderelection.LeaderElection, 
 
 
 async def end_task(task: "asyncio.Task[Any]") -> None:
-    """Cancel a task and wait for its end, which may take it a while: it is told again only if nothing comes of it."""
+    """Cancel a task and wait for its end, cancelling again after WORK_END_TIMEOUT_S."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=WORK_END_TIMEOUT_S)
@@ -169,7 +169,7 @@ def _config(lock: LeaseLock) -> Config:
 
 
 class NoElection:
-    """No election: this process is the active one, and nobody stands by. The API server is asked for the probe only."""
+    """No election: this process is always active. The API server is asked for the probe only."""
 
     def __init__(self, api: KubeApi, namespace: str | None) -> None:
         self._api, self._path = api, agents_path(namespace)

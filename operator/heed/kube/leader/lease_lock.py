@@ -1,4 +1,4 @@
-"""The Lease as the official client's election wants to see it.
+"""The Lease as the lock object of the official client's election.
 
 Every request has a bound, every write is fenced by resourceVersion, and no error is raised.
 """
@@ -27,7 +27,7 @@ COORDINATION_API: Final = "/apis/coordination.k8s.io/v1"
 
 
 class LeaseLock(BaseLock):
-    """One candidacy for a Lease: from standing by to the loss of it."""
+    """One candidacy for a Lease, from standby to its loss."""
 
     def __init__(self, api: KubeApi, namespace: str, name: str, identity: str, contact: Reachability) -> None:
         super().__init__(name, namespace, identity)
@@ -40,25 +40,25 @@ class LeaseLock(BaseLock):
         self._rivalled = asyncio.Event()
 
     def holds(self) -> bool:
-        """Whether the Lease was renewed within the deadline, and nobody else was seen to hold it."""
+        """Whether the Lease was renewed within the deadline, and no other holder was seen."""
         return self._rival is None and self._left() > 0
 
     def why_lost(self) -> str:
-        """Why it is not held any more."""
+        """Why the Lease was lost."""
         if self._rival is not None:
             return f"{self._rival} holds the lease"
         cause = self._contact.error or "this process did not get to it"
         return f"the lease was not renewed for {RENEW_DEADLINE_S} s: {cause}"
 
     async def lapsed(self) -> None:
-        """Wait until it is not held any more."""
+        """Wait until the Lease is lost."""
         while self.holds():
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._left()):
                     await self._rivalled.wait()
 
     async def release(self) -> None:
-        """Give it back, where it is held, so that nobody has to wait until it expires. Tries for a short while."""
+        """Release a held Lease, so that another replica need not wait for its expiry. Retries for a short while."""
         with suppress(ApiError):
             while (
                 self.holds() and self._read(await bound_request(self._api.get(self._path))) == self.identity
@@ -86,7 +86,7 @@ class LeaseLock(BaseLock):
         return True, _record(self._spec)
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
-        """BaseLock: make the Lease, ours. False where that failed."""
+        """BaseLock: create the Lease, held by this replica. False where that failed."""
         spec = lease_spec({}, self.identity, timestamp())
         body = {
             "apiVersion": "coordination.k8s.io/v1",
@@ -102,7 +102,7 @@ class LeaseLock(BaseLock):
         return await self._write(self._api.merge(self._path, self._fenced(spec)))
 
     def _left(self) -> float:
-        """Seconds for which it is ours without another renewal."""
+        """Seconds that the Lease is held without another renewal."""
         return 0.0 if self._renewed_at is None else self._renewed_at + RENEW_DEADLINE_S - time.monotonic()
 
     def _read(self, answer: ApiResponse) -> str | None:
@@ -131,7 +131,7 @@ class LeaseLock(BaseLock):
 
 
 async def bound_request(request: Awaitable[ApiResponse]) -> ApiResponse:
-    """A request that gives up early enough for another try before the deadline. Raises ApiError."""
+    """Bound a request so that another attempt fits before the renew deadline. Raises ApiError."""
     try:
         async with asyncio.timeout(LEASE_REQUEST_TIMEOUT_S):
             return await request
@@ -140,7 +140,7 @@ async def bound_request(request: Awaitable[ApiResponse]) -> ApiResponse:
 
 
 def lease_spec(spec: Mapping[str, Any], identity: str, now: str) -> dict[str, Any]:
-    """The spec of a Lease that `identity` takes or renews; the same fields as client-go writes."""
+    """The spec of a Lease that `identity` takes or renews, with the fields that client-go writes."""
     ours = spec.get("holderIdentity") == identity
     return {
         "holderIdentity": identity,
@@ -152,13 +152,13 @@ def lease_spec(spec: Mapping[str, Any], identity: str, now: str) -> dict[str, An
 
 
 def _record(spec: Mapping[str, Any]) -> LeaderElectionRecord:
-    """The client only compares these; one without a holder is free for everybody."""
+    """The client's record of a Lease, which it only compares; one without a holder is free."""
     fields = ("holderIdentity", "leaseDurationSeconds", "acquireTime", "renewTime")
     return LeaderElectionRecord(*(str(spec[name]) if spec.get(name) else None for name in fields))
 
 
 def _as_the_client_says(error: ApiError) -> ApiException:
-    """It looks for the code in the answer's text, and makes the Lease where that is 404."""
+    """An error as the client expects it: it looks for the code in the text, and creates the Lease on 404."""
     return ApiException(error.status, error.message, body=f'{{"code": {error.status}}}')
 
 

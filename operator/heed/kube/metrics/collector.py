@@ -1,4 +1,4 @@
-"""What the operator counts while it works. An observer of loops that passes everything on.
+"""The operator's metrics: counts what loops and the API client do.
 
 What an Agent's ledger counts is not counted again: it is read from there when somebody asks (`exposing.py`).
 """
@@ -53,7 +53,7 @@ _EFFECTS: Final = {"StartTask": "start", "CancelTask": "cancel", "Publish": "pub
 
 @dataclass(frozen=True, slots=True)
 class AgentSnapshot:
-    """What is known of an Agent now.
+    """An Agent's state at one moment, for metrics.
 
     Its condition `Ready`, its loop's ledger and lag, where there is one, how many of its tasks do not get to run, and
     whether its status is refused.
@@ -68,7 +68,7 @@ class AgentSnapshot:
 
 
 class OperatorMetrics:
-    """The operator's figures since the process began. Called from one event loop."""
+    """The operator's metrics since the process started. For one event loop."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
@@ -85,7 +85,7 @@ class OperatorMetrics:
         self.answers: dict[str, Histogram] = {}
 
     def answered(self, method: str, status: int, seconds: float) -> None:
-        """The API server answered a request; a status of 0: it did not."""
+        """Count a request to the API server; status 0: no answer."""
         self.requests.add(method, str(status) if status else NO_ANSWER_LABEL)
         if (answers := self.answers.get(method)) is None:
             answers = self.answers[method] = Histogram(REQUEST_BUCKETS_S)
@@ -126,5 +126,5 @@ class OperatorMetrics:
 
 
 def _label(what: str) -> str:
-    """`start over` is start_over, and `StartTask` start_task."""
+    """A label value in snake case: `start over` is start_over, `StartTask` is start_task."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])| ", "_", what).lower()

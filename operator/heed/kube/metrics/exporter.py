@@ -37,14 +37,14 @@ Series = tuple[Sequence[str], float]
 
 
 class AgentSnapshots(Protocol):
-    """Who knows the Agents: the fleet of the active replica."""
+    """The source of snapshots: the controller of the active replica."""
 
     def sights(self) -> Iterable[AgentSnapshot]:
         """One for each Agent, as it is now."""
 
 
 class MetricsPage:
-    """A registry of its own. `connection` and `agents` come and go with what the replica does."""
+    """The /metrics page. `connection` and `agents` are set while the replica has them."""
 
     def __init__(self, metrics: OperatorMetrics, leadership: Leadership) -> None:
         self.connection: Connection | None = None
@@ -59,7 +59,7 @@ class MetricsPage:
         GCCollector(registry=self.registry)
 
     async def page(self, accept: str) -> tuple[bytes, str]:
-        """The page and its content type, as a client accepts it. It shows the Agents at one moment."""
+        """The page and its content type, by the client's Accept header. All Agents are shown as of one moment."""
         encode, content_type = choose_encoder(accept)
         async with self._turn:
             self._sights = tuple(self.agents.sights()) if self.agents else ()

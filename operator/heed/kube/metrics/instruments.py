@@ -1,4 +1,4 @@
-"""Figures that grow: counts by label, and distributions.
+"""Metric instruments: counters by label, and histograms.
 
 Not those of prometheus_client, which lock and look labels up for every single value: here a whole commit is added at
 once, from one thread, and labels cannot become many. The library makes the page of them (`exposing.py`).
@@ -29,7 +29,7 @@ class LabelledCounter:
 
 
 class Histogram:
-    """How many values there were up to each of some bounds, and their sum: a histogram's state."""
+    """A histogram: the counts of values by upper bound, and their sum."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)

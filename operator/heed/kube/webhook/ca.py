@@ -1,4 +1,4 @@
-"""Certificates for the webhook: an authority of our own, what it issues, and when either is due to be replaced.
+"""The webhook's certificate authority: CA, serving certificates, and their renewal.
 
 The API server trusts what stands in the `caBundle` of the webhook's configuration. A new authority therefore goes into
 the bundle beside the old one first, and signs only once that bundle has had the time to reach every API server.
@@ -20,14 +20,14 @@ from heed import names
 
 AUTHORITY_LIFETIME: Final = timedelta(days=3652)
 CERTIFICATE_LIFETIME: Final = timedelta(days=365)
-MAX_CLOCK_SKEW: Final = timedelta(minutes=5)  # that an API server's clock may be behind ours
+MAX_CLOCK_SKEW: Final = timedelta(minutes=5)  # that an API server's clock may be behind
 BUNDLE_PROPAGATION: Final = timedelta(minutes=10)  # until a bundle is known to every API server
 BUNDLE, AUTHORITY_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "tls.crt", "tls.key"  # as in a Secret
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookKeys:
-    """An authority and what it issued. The bundle's last authority is the one whose key this is."""
+    """A CA with the certificate it issued. The bundle's last CA is the one with this key."""
 
     bundle: tuple[x509.Certificate, ...]
     authority_key: ec.EllipticCurvePrivateKey
@@ -36,21 +36,21 @@ class WebhookKeys:
 
     @property
     def authority(self) -> x509.Certificate:
-        """The authority that signs."""
+        """The signing CA."""
         return self.bundle[-1]
 
     @property
     def trusted(self) -> bytes:
-        """The bundle as PEM."""
+        """The CA bundle as PEM."""
         return b"".join(map(_pem, self.bundle))
 
     @property
     def served(self) -> bytes:
-        """The certificate and its key as PEM."""
+        """The serving certificate and its key as PEM."""
         return _pem(self.certificate) + _key_pem(self.key)
 
     def data(self) -> dict[str, bytes]:
-        """What a Secret holds of it."""
+        """The data of the Secret."""
         return {
             BUNDLE: self.trusted,
             AUTHORITY_KEY: _key_pem(self.authority_key),
@@ -60,7 +60,7 @@ class WebhookKeys:
 
 
 def parse_keys(data: Mapping[str, bytes]) -> WebhookKeys | None:
-    """What a Secret holds; None for nothing that can be used."""
+    """Parse a Secret's data; None where it is unusable."""
     try:
         authority_key, key = (
             serialization.load_pem_private_key(data[name], None) for name in (AUTHORITY_KEY, KEY)
@@ -82,7 +82,7 @@ def parse_keys(data: Mapping[str, bytes]) -> WebhookKeys | None:
 def renew_keys(
     keys: WebhookKeys | None, hosts: Sequence[str], now: datetime, trusted: bytes | None = None
 ) -> WebhookKeys | None:
-    """What has to take the place of `keys` now, or None.
+    """The keys that must replace `keys` now, or None.
 
     `hosts` are DNS names and IP addresses. `trusted` is the bundle that the API server has, where that is known: no
     authority signs that is not in it, unless what is served is of no use anyway.
@@ -185,7 +185,7 @@ def _name(text: str) -> x509.Name:
 
 
 def _renewal(certificate: x509.Certificate) -> datetime:
-    """Two thirds of its life: enough is left for whatever keeps the new one from being made."""
+    """When to renew: after two thirds of the lifetime, which leaves time for retries."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begin + (end - begin) * 2 / 3
 

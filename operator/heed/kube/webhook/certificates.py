@@ -1,4 +1,4 @@
-"""The webhook's certificate: where it comes from, and how it is replaced under a running server.
+"""The webhook's serving certificate: its source, and its rotation under a running server.
 
 Either Heed is its own authority: the keys are in a Secret that all replicas share (whoever is first fills it, by
 compare-and-swap), and what to trust is patched into the webhook's configuration, again when somebody took it out. Or
@@ -40,27 +40,27 @@ _HOST: Final = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 class NoCertificate(HeedError):
-    """There is no certificate that can be used; the message says what is missing."""
+    """There is no usable certificate; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServedCertificate:
-    """A certificate with its chain and key, as PEM, and what is wrong all the same, or None."""
+    """A certificate with chain and key as PEM, and a problem that does not prevent its use, or None."""
 
     pem: bytes
     trouble: str | None = None
 
 
 class CertificateSource(Protocol):
-    """Where the certificate comes from."""
+    """A source of certificates."""
 
     async def current(self) -> ServedCertificate:
-        """What to serve now. Raises ApiError, NoCertificate."""
+        """The certificate to serve now. Raises ApiError, NoCertificate."""
         ...
 
 
 class ServerTls:
-    """The TLS of a server whose certificate may be replaced at any time; before the first one, handshakes fail."""
+    """Server TLS with a certificate that can be replaced at any time; before the first one, handshakes fail."""
 
     def __init__(self) -> None:
         self.context = _context()
@@ -70,7 +70,7 @@ class ServerTls:
         self.ready = asyncio.Event()
 
     def use(self, pem: bytes) -> bool:
-        """Serve another certificate from now on. Returns whether it is a new one. Raises NoCertificate."""
+        """Serve a certificate from now on. Returns whether it is new. Raises NoCertificate."""
         if pem == self._pem:
             return False
         loaded = _context()
@@ -84,7 +84,7 @@ class ServerTls:
         return True
 
     async def keep(self, source: CertificateSource, look: float = CERTIFICATE_CHECK_INTERVAL_S) -> None:
-        """Serve what the source has, for ever. What goes wrong is said, and tried again."""
+        """Keep serving the source's certificate, for ever. Failures are logged and retried."""
         said: str | None = None
         while True:
             try:
@@ -92,7 +92,7 @@ class ServerTls:
                 if self.use(found.pem):
                     log.info("webhook certificate in use")
                 trouble, mistake = found.trouble, False
-            except Exception as error:  # also a mistake of ours: what is served now is good for months
+            except Exception as error:  # a bug, too: the served certificate is valid for months
                 trouble, mistake = str(error), not isinstance(error, HeedError)
             if trouble is not None and trouble != said:
                 extra = {"error": trouble, "serving": self.ready.is_set()}
@@ -106,7 +106,7 @@ class ServerTls:
 
 
 def certificate_source(settings: Settings, api: KubeApi) -> CertificateSource:
-    """Where the settings say that the certificate comes from. Raises InvalidSettings."""
+    """The configured source of the certificate. Raises InvalidSettings."""
     if settings.webhook_certificate is not None:
         if settings.webhook_secret is not None:
             raise InvalidSettings(
@@ -143,12 +143,12 @@ def _hosts(text: str, namespace: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFolder:
-    """A folder with `tls.crt` and `tls.key` that somebody else keeps up to date, such as a mounted Secret."""
+    """A folder with `tls.crt` and `tls.key` that is kept up to date from outside, such as a mounted Secret."""
 
     path: Path
 
     async def current(self) -> ServedCertificate:
-        """See Source. What is read while it is being replaced may not fit together; the next look finds it whole."""
+        """See CertificateSource. A read during a replacement may mix two versions; the next check finds one."""
         try:
             return ServedCertificate(
                 b"\n".join((self.path / name).read_bytes() for name in (CERTIFICATE, KEY))
@@ -161,7 +161,7 @@ class CertificateFolder:
 
 @dataclass(frozen=True, slots=True)
 class SelfIssuedCertificate:
-    """A certificate from an authority of our own, both in a Secret. `hosts` are what the certificate is for."""
+    """A certificate from Heed's own CA, both in a Secret. `hosts` are its subject alternative names."""
 
     api: KubeApi
     namespace: str
@@ -171,7 +171,7 @@ class SelfIssuedCertificate:
     clock: Callable[[], datetime] = now
 
     async def current(self) -> ServedCertificate:
-        """See Source. It fits the bundle in the configuration, but where that could not be written."""
+        """See CertificateSource. It matches the caBundle in the configuration, unless that could not be written."""
         for _ in range(MAX_CONFLICTS):
             try:
                 if (found := await self._look()) is not None:
@@ -182,7 +182,7 @@ class SelfIssuedCertificate:
         raise NoCertificate(f"the Secret {self._place} or the webhook's configuration changes all the time")
 
     async def _look(self) -> ServedCertificate | None:
-        """One look at all there is; None where something was written, and another look is needed."""
+        """Check Secret and configuration once; None where something was written, and another check is needed."""
         # In this order: what is then read from the Secret is not older than the bundle that it is compared with.
         configuration, trouble = await self._configuration()
         secret = await self._read(self._secret_path, f"Secret {self._place}")
@@ -227,7 +227,7 @@ class SelfIssuedCertificate:
         log.info("webhook keys written", extra={"secret": self._place, "certificate_until": until})
 
     async def _trust(self, configuration: Mapping[str, Any], keys: WebhookKeys) -> None:
-        """Have the API server trust what we serve. A merge patch replaces a list, so all of it goes there."""
+        """Write the caBundle into the configuration. A merge patch replaces lists, so all webhooks are written."""
         bundle = base64.b64encode(keys.trusted).decode()
         webhooks = [
             {**item, "clientConfig": {**item["clientConfig"], "caBundle": bundle}}
@@ -251,7 +251,7 @@ def _fence(body: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _bundle(configuration: Mapping[str, Any] | None) -> bytes:
-    """What all webhooks of a configuration trust; nothing where they differ."""
+    """The caBundle of all webhooks of a configuration; empty where they differ."""
     items = (configuration or {}).get("webhooks") or []
     found = {_decoded({"": item["clientConfig"].get("caBundle") or ""}).get("", b"") for item in items}
     return found.pop() if len(found) == 1 else b""

@@ -1,4 +1,4 @@
-"""What there is in the cluster that a manifest has to fit: read when somebody asks, and no more than is needed."""
+"""Reads the objects of the cluster that a review depends on, on demand and within bounds."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -13,19 +13,19 @@ MAX_CONTEXT_AGENTS: Final = 300  # that a policy or a grant may concern
 MAX_CONTEXT_BYTES: Final = 8 * 1024**2  # of them, with their ledgers, which may be large
 CONTEXT_PAGE_BYTES: Final = 2 * 1024**2
 CONTEXT_PAGE_SIZE: Final = 100
-FIRST_PAGE_SIZE: Final = 8  # as long as nobody knows how large they are
+FIRST_PAGE_SIZE: Final = 8  # while their size is unknown
 Body = dict[str, Any]
 
 
 class ClusterContextReader:
-    """Of requests: nothing is kept between them."""
+    """Reads the context for each request; nothing is cached."""
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._turn = asyncio.Lock()
 
     async def of(self, request: AdmissionRequest, namespace: str) -> ClusterContext:
-        """What matters to a request about an object of a namespace. Raises ApiError."""
+        """The context for a request on an object of a namespace. Raises ApiError."""
         match request.kind:
             case names.KIND:
                 others = [item for item in _heard(request.new) if item != namespace]
@@ -46,7 +46,7 @@ class ClusterContextReader:
         return ClusterContext()
 
     async def _all(self, kind: str, *namespaces: str) -> list[Body]:
-        """All objects of namespaces; none where the kind is not there. Raises ApiError."""
+        """All objects of some namespaces; none where the kind is not installed. Raises ApiError."""
         found = list[Body]()
         for namespace in namespaces:
             try:
@@ -58,7 +58,7 @@ class ClusterContextReader:
         return found
 
     async def _agents(self, namespaces: Iterable[str]) -> tuple[list[Body], bool]:
-        """Agents of namespaces, and whether those are all: so many, so many bytes, and for one request at a time."""
+        """Agents of some namespaces, within bounds, for one request at a time; and whether those are all."""
         found, size = list[Body](), 0
         async with self._turn:
             for namespace in namespaces:
@@ -77,7 +77,7 @@ class ClusterContextReader:
 
 
 def _page(count: int, size: int) -> int:
-    """How many Agents to ask for next, where `count` had `size` bytes."""
+    """The size of the next page of Agents, where `count` had `size` bytes."""
     return (
         max(1, min(CONTEXT_PAGE_SIZE, MAX_CONTEXT_AGENTS - count, CONTEXT_PAGE_BYTES * count // size))
         if count
@@ -96,13 +96,13 @@ def _granted(grant: Mapping[str, Any]) -> list[str]:
 
 
 def _namespaces(items: Any) -> list[str]:
-    """What a manifest's list says of them; it was not judged yet."""
+    """The namespaces in a manifest's list, which is not validated yet."""
     listed = items if isinstance(items, list) else []
     found = {item.get("namespace") for item in listed[:MAX_POLICY_ITEMS] if isinstance(item, dict)}
     return sorted(item for item in found if isinstance(item, str) and names.is_name(item))
 
 
 def _slim(item: Body, kind: str) -> Body:
-    """An object of a list, without what nothing is judged by."""
+    """An object without the parts that reviews do not use."""
     metadata = {key: value for key, value in item["metadata"].items() if key != "managedFields"}
     return {"apiVersion": names.API_VERSION, "kind": kind, "metadata": metadata, "spec": item.get("spec")}

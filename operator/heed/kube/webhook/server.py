@@ -1,8 +1,8 @@
-"""Validating admission: the API server asks before it stores an Agent, a policy, a grant or an event type.
+"""The validating webhook's server: answers AdmissionReviews on Agents, policies, grants and event types.
 
 Every replica answers, from the start of its process to the end, whatever becomes of the broker or the election. Nothing
 is kept between requests: what a manifest has to fit is read when it comes. What could not be judged is an HTTP error,
-so the `failurePolicy` of the webhook's configuration decides: whoever installs Heed, and not Heed.
+so the `failurePolicy` of the webhook's configuration decides, which the installation sets.
 """
 
 import asyncio
@@ -41,17 +41,17 @@ Body = dict[str, Any]
 
 
 class _MalformedReview(HeedError):
-    """What came is no AdmissionReview that we know."""
+    """The body is no AdmissionReview of a known version."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ParsedReview:
-    """A request, and what is needed to answer it."""
+    """A parsed AdmissionReview request."""
 
     uid: str
     namespace: str
     name: str
-    request: AdmissionRequest | None  # None: not ours to judge
+    request: AdmissionRequest | None  # None: another kind or operation
     cut: bool = False  # it nests deeper than can be read
 
 
@@ -112,7 +112,7 @@ class AdmissionServer:
             return _error(503, str(error))
         except web.HTTPException:
             raise
-        except Exception as error:  # a mistake of ours; whoever asked learns nothing from it
+        except Exception as error:  # a bug, which the reply does not disclose
             log.error("cannot judge a manifest", extra={"error": str(error)}, exc_info=error)
             return _error(500, "a mistake of Heed's; its log says more")
         finally:
@@ -142,7 +142,7 @@ class AdmissionServer:
 
 
 def _asked(data: bytes) -> _ParsedReview:
-    """What the API server asks. Raises _Malformed."""
+    """Parse an AdmissionReview. Raises _MalformedReview."""
     try:
         review, cut = read_deep(data)
     except ValueError:
@@ -194,7 +194,7 @@ def _review(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
 
 
 def _status(asked: _ParsedReview, verdict: AdmissionVerdict) -> Body:
-    """As the API server says it of its own rules: kubectl shows the causes, other clients the message."""
+    """The Status of a denial, as the API server builds its own: kubectl shows the causes, other clients the message."""
     assert asked.request is not None
     causes = [
         {

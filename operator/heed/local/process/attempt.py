@@ -1,4 +1,4 @@
-"""One attempt at a job as a child process: which command a JobSpec means here, and how running it went.
+"""One attempt of a job as a child process: its command by the JobSpec, and its outcome.
 
 Only what a laptop can honour is run; what would quietly mean something else than in a cluster is refused.
 """
@@ -40,7 +40,7 @@ _REFERENCE = re.compile(r"\$\$|\$\(([^)]*)\)")
 
 @dataclass(frozen=True, slots=True)
 class AttemptPlan:
-    """How a job is run here. `deadline` is in seconds; `ignored` names what only a cluster can do."""
+    """How to run a job here. `deadline` is in seconds; `ignored` names the fields that need a cluster."""
 
     argv: tuple[str, ...]
     directory: Path
@@ -52,7 +52,7 @@ class AttemptPlan:
 
 @dataclass(frozen=True, slots=True)
 class AttemptOutcome:
-    """How an attempt ended: the exit code as a shell gives it, and the end of what it wrote to stderr."""
+    """The outcome of an attempt: the exit code as in a shell, and the end of its stderr."""
 
     exit_code: int
     errors: str
@@ -167,7 +167,7 @@ def _expand(text: str, variables: Mapping[str, str]) -> str:
 
 
 async def run_attempt(plan: AttemptPlan, started: Callable[[Process], None], line: Line) -> AttemptOutcome:
-    """Run the command once. Nothing of its process group is left afterwards, also not when this is cancelled."""
+    """Run the command once. Its process group is gone afterwards, also on cancellation."""
     tail: deque[str] = deque()
     async with AsyncExitStack() as stack:
         out = await stack.enter_async_context(open_pipe(line))
@@ -192,7 +192,7 @@ def _is_missing(error: OSError, plan: AttemptPlan) -> bool:
 
 
 def _keep(tail: deque[str], text: str, line: Line) -> None:
-    """Pass a line on, and keep as many of the last ones as may stand in for a message."""
+    """Pass a line on, and keep the last ones for the failure message."""
     tail.append(text[-MAX_MESSAGE_BYTES:])
     while len(tail) > 1 and sum(len(kept.encode()) + 1 for kept in tail) > MAX_MESSAGE_BYTES:
         tail.popleft()

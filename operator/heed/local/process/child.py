@@ -1,4 +1,4 @@
-"""Child processes that never outlive their use: own group, tied to our life, found again after a crash.
+"""Child processes in groups of their own, which end with this process and are found again after a crash.
 
 A process id alone is no identity, since ids are reused: nothing is killed by an id from a file before the process's
 start time, or for the rest of a group its HEED_TASK_FILE, has proved that it is the one that was meant.
@@ -32,7 +32,7 @@ def _prctl() -> Callable[[int, int], int] | None:
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> Callable[[], None] | None:
-    """A `preexec_fn` that has the kernel send `number` to the child when we die. None where no kernel does that."""
+    """A `preexec_fn` by which the kernel sends signal `number` when this process dies; None where unsupported."""
     prctl, parent = _prctl(), os.getpid()
     if prctl is None:
         return None
@@ -62,7 +62,7 @@ async def spawn(
 
 
 def signal_group(group: int, number: int) -> None:
-    """Signal a process group; fine where it is gone."""
+    """Signal a process group. Idempotent where it is gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
@@ -81,7 +81,7 @@ async def end_group(process: Process, grace: float = KILL_GRACE_S) -> None:
 
 
 def read_start_time(pid: int) -> str | None:
-    """When a process started, in the system's own notation; with the pid, its identity. None where it is gone."""
+    """When a process started, in ticks since boot (proc(5)): with the pid, its identity. None where it is gone."""
     if PROC.is_dir():
         fields = _stat(pid)
         return fields[19] if fields else None

@@ -1,7 +1,7 @@
-"""What a child writes, line by line, as it writes it.
+"""Reads a child's output line by line, as it is written.
 
-Pipes of our own, not asyncio's: whoever left the child's process group may hold the other end open for ever, and
-neither the child's end nor ours may wait for that.
+Plain pipes, not asyncio's: a process that left the child's group may hold the other end open for ever, and neither
+the child's end nor this process may wait for that.
 """
 
 import asyncio
@@ -20,12 +20,12 @@ Line = Callable[[str], None]
 
 @dataclass(slots=True)
 class OutputPipe:
-    """A pipe's end for a child to write to."""
+    """The end of a pipe for a child to write to."""
 
     writing: int
 
     def shut(self) -> None:
-        """Close our copy of it; the child has its own."""
+        """Close this process's copy; the child has its own."""
         if self.writing >= 0:
             os.close(self.writing)
             self.writing = -1
@@ -33,7 +33,7 @@ class OutputPipe:
 
 @asynccontextmanager
 async def open_pipe(line: Line) -> AsyncIterator[OutputPipe]:
-    """A pipe whose lines go to `line`. On leaving, everything written before has been handed on."""
+    """A pipe whose lines go to `line`. On exit, everything written before has been passed on."""
     reading, writing = os.pipe()
     ours, stream = OutputPipe(writing), asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(

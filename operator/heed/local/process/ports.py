@@ -1,4 +1,4 @@
-"""Ports of this machine: which one a state folder's broker takes, and who holds one that is taken."""
+"""Ports of this machine: the one for a state folder's broker, and the process that holds a taken one."""
 
 import json
 import socket
@@ -17,7 +17,7 @@ _LISTENS: Final = "0A"
 
 
 def candidate_ports(folder: Path, port: int) -> Iterator[int]:
-    """The ports for a folder's broker, the best one first: its last one, the usual one, those after it, any.
+    """The candidate ports of a folder's broker, in order: its last one, the default, those after it, any.
 
     Not all of them are free.
     """
@@ -34,12 +34,12 @@ def read_last_port(folder: Path) -> int | None:
 
 
 def save_last_port(folder: Path, port: int) -> None:
-    """Let the folder's broker have this port again next time."""
+    """Remember the port of a folder's broker."""
     (folder / "port").write_text(f"{port}\n", encoding="ascii")
 
 
 def is_port_free(port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Whether a server could listen on the port now."""
     if port == ANY_PORT:
         return True
     with socket.socket() as probe:
@@ -51,7 +51,7 @@ def is_port_free(port: int) -> bool:
 
 
 def server_info(port: int, host: str = LOOPBACK) -> Mapping[str, Any] | None:
-    """What a NATS server at that port says of itself; None where none answers."""
+    """The INFO of a NATS server at a port; None where none answers."""
     with suppress(OSError, ValueError), socket.create_connection((host, port), PORT_REPLY_TIMEOUT_S) as wire:
         wire.settimeout(PORT_REPLY_TIMEOUT_S)
         with wire.makefile("rb") as lines:
@@ -62,7 +62,7 @@ def server_info(port: int, host: str = LOOPBACK) -> Mapping[str, Any] | None:
 
 
 def find_holder(port: int) -> str:
-    """Who listens on a port, as far as this process may know: the process, and what kind of server it is."""
+    """A description of what listens on a port: the process and the kind of server, as far as visible."""
     info, process = server_info(port), _listener(port)
     server = f'a NATS server named "{info.get("server_name", "?")}"' if info else ""
     known = "" if process is None else f"process {process} ({_command(process)})"

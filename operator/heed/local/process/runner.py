@@ -1,4 +1,4 @@
-"""Runs `job` tasks as child processes, with the contract, the limits and the ends that a cluster's Jobs have.
+"""The TaskRunner for child processes: `job` tasks with the contract, limits and ends of a cluster's Jobs.
 
 Kubernetes' rules (batch/v1 JobSpec) hold: failed attempts are made again up to backoffLimit, the smaller one of
 activeDeadlineSeconds and the task's timeout ends the whole of it. Both count from the first attempt's start here, since
@@ -49,12 +49,12 @@ Output = Callable[[str, str], None]
 
 
 def default_slots() -> asyncio.Semaphore:
-    """How many children may run at once, so that a fan-out of hundreds does not take a laptop down."""
+    """How many child processes may run at once by default, for a fan-out of hundreds on a laptop."""
     return asyncio.Semaphore((os.cpu_count() or 1) * 2)
 
 
 def inherited_environment() -> dict[str, str]:
-    """Our environment, with the programs beside our interpreter found last, as in an activated venv."""
+    """This process's environment, with the interpreter's folder last on PATH, as in an activated venv."""
     path = os.pathsep.join(filter(None, (os.environ.get("PATH"), str(Path(sys.executable).parent))))
     return {**os.environ, "PATH": path}
 
@@ -86,7 +86,7 @@ class ProcessRunner:
         self._next_sweep = 0.0
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
-        """Start a task, or report its end where it had ended. It always looks. Raises TaskRefused, TaskUnavailable."""
+        """Start a task, or report its end where it has ended. Idempotent. Raises TaskRefused, TaskUnavailable."""
         if work.kind != "job":
             raise TaskRefused(
                 "UnsupportedKind", f"spec.tasks.{work.task}.{work.kind}: heed dev runs `job` tasks only"
@@ -112,7 +112,7 @@ class ProcessRunner:
         self._folder(task_id).remove()
 
     async def resume(self, task_ids: Sequence[str]) -> None:
-        """Report the ends of finished tasks, and run again those that the death of an earlier process cut off."""
+        """Report the ends of finished tasks, and run again those that a crash interrupted."""
         for task_id in task_ids:
             if task_id not in self._running:
                 self._resume(task_id)
@@ -229,7 +229,7 @@ class ProcessRunner:
         return names.digest("local-run", self._agent.uid, task_id)
 
     def _sweep(self, keep: Sequence[str]) -> None:
-        """Remove what nobody will ask for any more: finished tasks past their retention. Not at every start."""
+        """Remove finished tasks past their retention, at most once in END_SWEEP_INTERVAL_S."""
         clock = loop_time()
         if clock < self._next_sweep:
             return

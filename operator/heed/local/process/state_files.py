@@ -1,4 +1,4 @@
-"""What `heed dev` keeps on disk: written whole or not at all, and by one process at a time."""
+"""Files of `heed dev`'s state: atomic writes, and locks between processes."""
 
 import fcntl
 import json
@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 def lock_file(path: Path) -> int | None:
-    """Lock a file and return its descriptor, or None where it is locked. Who inherits the descriptor holds on to it."""
+    """Lock a file and return its descriptor; None where it is locked. Child processes that inherit it keep the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -42,7 +42,7 @@ def lock_file(path: Path) -> int | None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process, and keep it out of git. Raises InvalidSettings where another one holds it."""
+    """Lock a folder for this process, and keep it out of git. Raises InvalidSettings where another one has it."""
     descriptor = lock_file(folder / "lock")
     if descriptor is None:
         raise InvalidSettings(f"{folder}: another `heed dev` runs here; stop it, or give another --dir")

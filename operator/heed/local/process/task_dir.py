@@ -1,7 +1,7 @@
-"""The folder of one task: all that outlives the process which runs it.
+"""The folder of one task: everything that outlives the process that runs it.
 
 task.json   what the child reads          result     what it answers
-work.json   what it takes to start anew   log        what it wrote
+work.json   what it takes to restart it   log        what it wrote
 pid.json    the child that runs now       end.json   how it ended, written before anyone is told
 """
 
@@ -22,7 +22,7 @@ from heed.local.process.state_files import read_json, write_atomically
 
 @contextmanager
 def translate_disk_errors(what: str) -> Iterator[None]:
-    """Have a disk that is full or read-only be a reason to try again. Raises TaskUnavailable."""
+    """Translate errors of a full or read-only disk to TaskUnavailable, which is retried."""
     try:
         yield
     except OSError as error:
@@ -31,13 +31,13 @@ def translate_disk_errors(what: str) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class TaskDir:
-    """A task's folder, which need not exist."""
+    """A task's folder, which may not exist."""
 
     path: Path
 
     @property
     def task_file(self) -> Path:
-        """What the child reads."""
+        """The file the child reads its task from."""
         return self.path / "task.json"
 
     @property
@@ -51,7 +51,7 @@ class TaskDir:
         return self.path / "log"
 
     def prepare(self, work: TaskWork) -> None:
-        """Write down what is to be run. Raises TaskUnavailable."""
+        """Store what is to be run. Raises TaskUnavailable."""
         with translate_disk_errors(str(self.path)):
             self.path.mkdir(parents=True, exist_ok=True)
             write_atomically(self.task_file, task_document_json(work))
@@ -68,7 +68,7 @@ class TaskDir:
         return TaskEnd(**found) if found else None
 
     def finish(self, end: TaskEnd) -> None:
-        """Write down how the task ended. Raises TaskUnavailable."""
+        """Store how the task ended. Raises TaskUnavailable."""
         with translate_disk_errors(str(self.path)):
             write_atomically(self.path / "end.json", json.dumps(asdict(end)))
             (self.path / "pid.json").unlink(missing_ok=True)
@@ -82,12 +82,12 @@ class TaskDir:
         return datetime.fromisoformat(end.at) + kept <= datetime.fromisoformat(now)
 
     def begin(self, process: Process) -> None:
-        """Write down which child runs, so that it is found again should we die."""
+        """Store which child runs, so that it is found after a crash."""
         record = {"pid": process.pid, "start": read_start_time(process.pid)}
         write_atomically(self.path / "pid.json", json.dumps(record))
 
     def end_leftovers(self) -> None:
-        """Kill what an earlier run left behind."""
+        """Kill the process group an earlier run left behind."""
         found = read_json(self.path / "pid.json")
         if found:
             end_leftovers(found["pid"], found["start"], f"{ENV_TASK_FILE}={self.task_file}")
@@ -101,7 +101,7 @@ class TaskDir:
             return b""
 
     def remove(self) -> None:
-        """Remove it, and a child left behind. Raises TaskUnavailable."""
+        """Remove the folder, and a child left behind. Raises TaskUnavailable."""
         self.end_leftovers()
         with translate_disk_errors(str(self.path)):
             if self.path.exists():
