@@ -253,7 +253,7 @@ class Writes:
 
 
 def in_trouble(watchless: Watchless, body: dict[str, Any]) -> bool:
-    return isinstance(watchless.fleet._standings.verdict(ref(body)), Trouble)
+    return isinstance(watchless.fleet._health.verdict(ref(body)), Trouble)
 
 
 async def delete_stream(url: str) -> None:

@@ -12,10 +12,9 @@ from heed.api.status import DeadLetterCause
 from heed.core.decision.model import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
-from heed.engine.observer import LogObserver
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import event_recorder
-from heed.kube.status.event_recorder import MAX_MESSAGE, Happenings, happening
+from heed.kube.status.event_recorder import MAX_MESSAGE, EventRecorder, happening
 from tests.builders.events import received
 from tests.patience import PATIENCE
 
@@ -88,7 +87,7 @@ async def test_a_condition_is_told_of_when_it_is_news(
     before: dict[str, str] | None, after: dict[str, str], news: str | None
 ) -> None:
     api = Events()
-    telling = Happenings(api, LogObserver())
+    telling = EventRecorder(api)
 
     telling.became(AGENT, before, after)
     await until(lambda: not telling._telling)
@@ -102,7 +101,7 @@ async def test_a_condition_is_told_of_when_it_is_news(
 async def test_dead_letters_of_a_code_are_told_of_at_once_and_then_together() -> None:
     # Given
     api = Events()
-    telling = Happenings(api, LogObserver(), every=0.05)
+    telling = EventRecorder(api, every=0.05)
 
     # When
     telling.committed(AGENT, [dead("PolicyViolation") for _ in range(5)], Ledger())
@@ -120,7 +119,7 @@ async def test_dead_letters_of_a_code_are_told_of_at_once_and_then_together() ->
 
 async def test_data_of_events_is_not_told() -> None:
     api = Events()
-    telling = Happenings(api, LogObserver())
+    telling = EventRecorder(api)
 
     telling.committed(AGENT, [dead("SchemaViolation", "data.card: 4111 is no string")], Ledger())
     await until(lambda: bool(api.taken))
@@ -136,7 +135,7 @@ async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then
     monkeypatch.setattr(event_recorder, "RETRY_DELAYS_S", (0.001, 0.001))
     away = ApiError(0, "the API server does not answer")
     api = Events(away, away, ApiError(409, "exists", "AlreadyExists"), ApiError(403, "no"), away, away, away)
-    telling = Happenings(api, LogObserver())
+    telling = EventRecorder(api)
 
     telling.became(AGENT, WELL, AWAY)  # the first try was stored, though nobody said so
     await until(lambda: not telling._telling)
@@ -156,7 +155,7 @@ async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then
 
 async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
     api = Events()
-    telling = Happenings(api, LogObserver())
+    telling = EventRecorder(api)
 
     for number in range(event_recorder.MOST + 10):
         telling.became(AgentRef("demo", f"agent-{number}", f"uid-{number}"), WELL, AWAY)
@@ -169,7 +168,7 @@ async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFix
 
 async def test_an_agent_that_is_gone_is_not_told_of_later() -> None:
     api = Events()
-    telling = Happenings(api, LogObserver(), every=0.01)
+    telling = EventRecorder(api, every=0.01)
     telling.committed(AGENT, [dead("PolicyViolation")] * 2, Ledger())
     telling.committed(OTHER, [dead("PolicyViolation")] * 2, Ledger())
 

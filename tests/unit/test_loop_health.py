@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from heed.bus.client.stream_rules import StreamFlaw
-from heed.core.effects import AgentRef, Effect, Publish, TaskEnd
+from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
-from heed.engine.observer import LogObserver
 from heed.errors import (
     INVALID,
     BusUnavailable,
@@ -24,7 +23,7 @@ from heed.errors import (
     TaskUnavailable,
 )
 from heed.kube.client.client import ApiError
-from heed.kube.status.loop_health import UNDECIDED, Patience, Standing, Standings, Undecided
+from heed.kube.status.loop_health import UNDECIDED, LoopHealth, LoopHealthMonitor, Patience, Undecided
 from heed.kube.status.reasons import (
     START_OVER,
     Trouble,
@@ -55,148 +54,148 @@ def full() -> HeedError:
     return caused(TaskUnavailable(), 403, QUOTA)
 
 
-def reason(standing: Standing, now: float) -> str | None:
-    verdict = standing.verdict(now)
+def reason(health: LoopHealth, now: float) -> str | None:
+    verdict = health.verdict(now)
     return verdict.reason if isinstance(verdict, Trouble) else ("?" if verdict is UNDECIDED else None)
 
 
 @pytest.fixture
-def standing() -> Standing:
-    return Standing(Patience())
+def health() -> LoopHealth:
+    return LoopHealth(Patience())
 
 
 # --- the loop --------------------------------------------------------------------------------------------------
 
 
-def test_a_hiccup_is_not_said(standing: Standing) -> None:
-    standing.troubled(START_OVER, AWAY, 100)
-    assert reason(standing, 109.9) == "?"
+def test_a_hiccup_is_not_said(health: LoopHealth) -> None:
+    health.troubled(START_OVER, AWAY, 100)
+    assert reason(health, 109.9) == "?"
 
-    standing.resumed((), 109.9)
-    standing.committed()
+    health.resumed((), 109.9)
+    health.committed()
 
-    assert reason(standing, 200) is None
-    assert standing.is_well
-
-
-def test_trouble_that_lasts_is_said_with_the_latest_cause(standing: Standing) -> None:
-    standing.troubled(START_OVER, ReaderLost("the connection was lost"), 100)
-    standing.troubled(START_OVER, AWAY, 101)
-    standing.troubled(START_OVER, StreamMissing("there is no stream HEED"), 109)
-
-    assert standing.next_look(109) == 110
-    assert reason(standing, 109.9) == "?"
-    assert reason(standing, 110) == "StreamMissing"
+    assert reason(health, 200) is None
+    assert health.is_well
 
 
-def test_a_quiet_agent_is_well_again_when_its_loop_has_gone_on_for_a_while(standing: Standing) -> None:
-    standing.troubled(START_OVER, AWAY, 100)
-    assert reason(standing, 130) == "BrokerUnavailable"
+def test_trouble_that_lasts_is_said_with_the_latest_cause(health: LoopHealth) -> None:
+    health.troubled(START_OVER, ReaderLost("the connection was lost"), 100)
+    health.troubled(START_OVER, AWAY, 101)
+    health.troubled(START_OVER, StreamMissing("there is no stream HEED"), 109)
 
-    standing.resumed((), 130)
-
-    assert reason(standing, 130.1) == "?"
-    assert standing.next_look(130.1) == 140
-    assert reason(standing, 140) is None
-    assert standing.is_well
+    assert health.next_look(109) == 110
+    assert reason(health, 109.9) == "?"
+    assert reason(health, 110) == "StreamMissing"
 
 
-def test_a_commit_is_the_proof_at_once(standing: Standing) -> None:
-    standing.troubled(START_OVER, AWAY, 100)
-    standing.resumed((), 130)
+def test_a_quiet_agent_is_well_again_when_its_loop_has_gone_on_for_a_while(health: LoopHealth) -> None:
+    health.troubled(START_OVER, AWAY, 100)
+    assert reason(health, 130) == "BrokerUnavailable"
 
-    standing.committed()
+    health.resumed((), 130)
 
-    assert reason(standing, 130.1) is None
+    assert reason(health, 130.1) == "?"
+    assert health.next_look(130.1) == 140
+    assert reason(health, 140) is None
+    assert health.is_well
 
 
-def test_a_loop_that_starts_and_breaks_over_and_over_is_in_trouble(standing: Standing) -> None:
+def test_a_commit_is_the_proof_at_once(health: LoopHealth) -> None:
+    health.troubled(START_OVER, AWAY, 100)
+    health.resumed((), 130)
+
+    health.committed()
+
+    assert reason(health, 130.1) is None
+
+
+def test_a_loop_that_starts_and_breaks_over_and_over_is_in_trouble(health: LoopHealth) -> None:
     # Given one whose every commit is refused, a moment after it resumed
     for second in range(100, 140, 5):
-        standing.troubled(START_OVER, refused(500, "etcdserver: request is too large"), second)
-        standing.resumed((), second + 1)
+        health.troubled(START_OVER, refused(500, "etcdserver: request is too large"), second)
+        health.resumed((), second + 1)
 
-    assert reason(standing, 136.5) == "?"
-    standing.troubled(START_OVER, refused(500, "etcdserver: request is too large"), 137)
-    assert reason(standing, 137) == "LedgerTooLarge"
-
-
-def test_of_a_loop_that_just_began_nothing_is_known(standing: Standing) -> None:
-    standing.began(100)
-    assert reason(standing, 1000) == "?"
-
-    standing.resumed((), 1000)
-    assert reason(standing, 1009) == "?"
-    assert reason(standing, 1010) is None
+    assert reason(health, 136.5) == "?"
+    health.troubled(START_OVER, refused(500, "etcdserver: request is too large"), 137)
+    assert reason(health, 137) == "LedgerTooLarge"
 
 
-def test_a_new_loop_inherits_the_trouble_of_the_one_before(standing: Standing) -> None:
-    standing.troubled(START_OVER, AWAY, 100)
-    standing.began(105)
-    standing.troubled(START_OVER, AWAY, 106)
+def test_of_a_loop_that_just_began_nothing_is_known(health: LoopHealth) -> None:
+    health.began(100)
+    assert reason(health, 1000) == "?"
 
-    assert reason(standing, 110) == "BrokerUnavailable"
+    health.resumed((), 1000)
+    assert reason(health, 1009) == "?"
+    assert reason(health, 1010) is None
+
+
+def test_a_new_loop_inherits_the_trouble_of_the_one_before(health: LoopHealth) -> None:
+    health.troubled(START_OVER, AWAY, 100)
+    health.began(105)
+    health.troubled(START_OVER, AWAY, 106)
+
+    assert reason(health, 110) == "BrokerUnavailable"
 
 
 # --- effects ---------------------------------------------------------------------------------------------------
 
 
-def test_effects_are_stuck_when_none_of_their_kind_was_made_for_a_while(standing: Standing) -> None:
-    standing.troubled("StartTask", full(), 100)
-    standing.troubled("StartTask", full(), 125)
-    standing.made("Publish")
+def test_effects_are_stuck_when_none_of_their_kind_was_made_for_a_while(health: LoopHealth) -> None:
+    health.troubled("StartTask", full(), 100)
+    health.troubled("StartTask", full(), 125)
+    health.made("Publish")
 
-    assert reason(standing, 129) is None
-    assert standing.next_look(129) == 130
-    assert reason(standing, 130) == "EffectsStuck"
+    assert reason(health, 129) is None
+    assert health.next_look(129) == 130
+    assert reason(health, 130) == "EffectsStuck"
 
     # And that ends as soon as one of them is made
-    standing.made("StartTask")
-    assert standing.is_well
+    health.made("StartTask")
+    assert health.is_well
 
 
-def test_a_reload_of_the_ledger_does_not_make_stuck_effects_young_again(standing: Standing) -> None:
-    standing.troubled("StartTask", full(), 100)
-    standing.troubled("Publish", AWAY, 100)
-    standing.troubled(START_OVER, LedgerConflict("409"), 120)
-    standing.resumed({"StartTask"}, 120)
-    standing.committed()
+def test_a_reload_of_the_ledger_does_not_make_stuck_effects_young_again(health: LoopHealth) -> None:
+    health.troubled("StartTask", full(), 100)
+    health.troubled("Publish", AWAY, 100)
+    health.troubled(START_OVER, LedgerConflict("409"), 120)
+    health.resumed({"StartTask"}, 120)
+    health.committed()
 
-    assert reason(standing, 130) == "EffectsStuck"
-    standing.made("StartTask")
-    assert standing.is_well, "what is not owed any more is forgotten"
-
-
-def test_an_end_that_was_told_ends_the_trouble_with_ends(standing: Standing) -> None:
-    standing.troubled("publish the end of a task", AWAY, 100)
-    standing.troubled("StartTask", full(), 120)
-    assert reason(standing, 130) == "EffectsStuck"
-
-    standing.told_end()
-
-    assert reason(standing, 130) is None
-    assert reason(standing, 150) == "EffectsStuck"
+    assert reason(health, 130) == "EffectsStuck"
+    health.made("StartTask")
+    assert health.is_well, "what is not owed any more is forgotten"
 
 
-def test_effects_that_are_owed_no_more_are_not_stuck_though_none_was_made(standing: Standing) -> None:
-    standing.troubled("StartTask", full(), 100)
-    standing.troubled("publish the end of a task", AWAY, 120)
-    assert reason(standing, 130) == "EffectsStuck"
+def test_an_end_that_was_told_ends_the_trouble_with_ends(health: LoopHealth) -> None:
+    health.troubled("publish the end of a task", AWAY, 100)
+    health.troubled("StartTask", full(), 120)
+    assert reason(health, 130) == "EffectsStuck"
 
-    standing.owes({"Publish"})
+    health.told_end()
 
-    assert reason(standing, 130) is None
-    assert reason(standing, 150) == "EffectsStuck", "ends are told of no ledger's accord"
+    assert reason(health, 130) is None
+    assert reason(health, 150) == "EffectsStuck"
 
 
-def test_trouble_of_the_loop_comes_before_that_of_effects(standing: Standing) -> None:
-    standing.troubled("Publish", AWAY, 100)
-    standing.troubled(START_OVER, AWAY, 100)
+def test_effects_that_are_owed_no_more_are_not_stuck_though_none_was_made(health: LoopHealth) -> None:
+    health.troubled("StartTask", full(), 100)
+    health.troubled("publish the end of a task", AWAY, 120)
+    assert reason(health, 130) == "EffectsStuck"
 
-    assert reason(standing, 105) == "?"
-    assert reason(standing, 140) == "BrokerUnavailable"
-    standing.committed()
-    assert reason(standing, 140) == "EffectsStuck"
+    health.owes({"Publish"})
+
+    assert reason(health, 130) is None
+    assert reason(health, 150) == "EffectsStuck", "ends are told of no ledger's accord"
+
+
+def test_trouble_of_the_loop_comes_before_that_of_effects(health: LoopHealth) -> None:
+    health.troubled("Publish", AWAY, 100)
+    health.troubled(START_OVER, AWAY, 100)
+
+    assert reason(health, 105) == "?"
+    assert reason(health, 140) == "BrokerUnavailable"
+    health.committed()
+    assert reason(health, 140) == "EffectsStuck"
 
 
 # --- the words -------------------------------------------------------------------------------------------------
@@ -269,82 +268,46 @@ def test_every_reason_is_explained() -> None:
 # --- the observer ------------------------------------------------------------------------------------------------
 
 
-class Heard(LogObserver):
-    """Notes what is passed on."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-
-    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
-        self.calls.append("resumed")
-
-    def committed(self, agent: AgentRef, decisions: Sequence[Any], ledger: Ledger) -> None:
-        self.calls.append("committed")
-
-    def performed(self, agent: AgentRef, effect: Effect) -> None:
-        self.calls.append("performed")
-
-    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
-        self.calls.append("reported")
-
-    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
-        self.calls.append("troubled")
-
-
 class Watched:
-    """Standings whose verdicts a test reads as they change."""
+    """LoopHealthMonitor whose verdicts a test reads as they change."""
 
     def __init__(self, patience: Patience) -> None:
-        self.heard, self.verdicts, self.news = Heard(), list[Any](), asyncio.Event()
-        self.standings = Standings(self.heard, self.changed, patience)
+        self.verdicts, self.news = list[Any](), asyncio.Event()
+        self.monitor = LoopHealthMonitor(self.changed, patience)
 
     def changed(self, agent: AgentRef) -> None:
-        self.verdicts.append(self.standings.verdict(agent))
+        self.verdicts.append(self.monitor.verdict(agent))
         self.news.set()
-
-
-async def test_an_observer_passes_everything_on() -> None:
-    watched = Watched(Patience())
-    standings, publish = watched.standings, Publish("m-1", None)  # type: ignore[arg-type]
-
-    standings.resumed(AGENT, Ledger(), ())
-    standings.committed(AGENT, (), Ledger())
-    standings.performed(AGENT, publish)
-    standings.reported(AGENT, TaskEnd("t-1", "e-1", "", completed=True))
-    standings.troubled(AGENT, START_OVER, AWAY, 0.1)
-
-    assert watched.heard.calls == ["resumed", "committed", "performed", "reported", "troubled"]
-    standings.close()
 
 
 async def test_an_agent_that_is_well_leaves_nothing_behind() -> None:
     watched = Watched(Patience())
-    standings = watched.standings
+    monitor = watched.monitor
 
-    standings.began(AGENT)
-    standings.resumed(AGENT, Ledger(), ())
-    standings.committed(AGENT, (), Ledger())
-    standings.troubled(AGENT, START_OVER, AWAY, 0.1)
-    standings.committed(AGENT, (), Ledger())
+    monitor.began(AGENT)
+    monitor.resumed(AGENT, Ledger(), ())
+    monitor.committed(AGENT, (), Ledger())
+    monitor.troubled(AGENT, START_OVER, AWAY, 0.1)
+    monitor.committed(AGENT, (), Ledger())
 
     assert watched.verdicts == [None, None]
-    assert (standings._standings, standings._timers) == ({}, {})
+    assert (monitor._loops, monitor._timers) == ({}, {})
 
 
 async def test_a_start_given_up_is_in_nobodys_way() -> None:
-    standings = Standings(LogObserver(), lambda agent: None)
-    standings.troubled(AGENT, "StartTask", full(), 0.1)
+    monitor = LoopHealthMonitor(lambda agent: None)
+    monitor.troubled(AGENT, "StartTask", full(), 0.1)
 
-    standings.committed(AGENT, (), Ledger())
+    monitor.committed(AGENT, (), Ledger())
 
-    assert standings._standings == {} and standings._timers == {}
+    assert monitor._loops == {} and monitor._timers == {}
 
 
 async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
     # Given an Agent of which nothing more is heard after its first trouble
     watched = Watched(Patience(loop=0.02))
-    watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
-    assert isinstance(watched.standings.verdict(AGENT), Undecided)
+    watched.monitor.troubled(AGENT, START_OVER, AWAY, 5.0)
+    assert isinstance(watched.monitor.verdict(AGENT), Undecided)
 
     async with asyncio.timeout(PATIENCE):
         await watched.news.wait()
@@ -354,12 +317,12 @@ async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
 
     # When it resumes and stays quiet
     watched.news.clear()
-    watched.standings.resumed(AGENT, Ledger(), ())
+    watched.monitor.resumed(AGENT, Ledger(), ())
     async with asyncio.timeout(PATIENCE):
         await watched.news.wait()
 
     assert watched.verdicts[-1] is None
-    assert (watched.standings._standings, watched.standings._timers) == ({}, {})
+    assert (watched.monitor._loops, watched.monitor._timers) == ({}, {})
 
 
 async def test_what_troubles_all_is_said_of_those_that_do_well() -> None:
@@ -370,26 +333,26 @@ async def test_what_troubles_all_is_said_of_those_that_do_well() -> None:
     assert str(flaw) in common.message
 
     # An Agent that nothing is known of, one that just began, and one with a trouble of its own
-    assert watched.standings.beset(common)
-    assert not watched.standings.beset(trouble_of_streams([flaw])), "that is no news"
-    assert watched.standings.verdict(AGENT) == common
-    watched.standings.began(AGENT)
-    assert watched.standings.verdict(AGENT) == common
-    watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
-    verdict = watched.standings.verdict(AGENT)
+    assert watched.monitor.beset(common)
+    assert not watched.monitor.beset(trouble_of_streams([flaw])), "that is no news"
+    assert watched.monitor.verdict(AGENT) == common
+    watched.monitor.began(AGENT)
+    assert watched.monitor.verdict(AGENT) == common
+    watched.monitor.troubled(AGENT, START_OVER, AWAY, 5.0)
+    verdict = watched.monitor.verdict(AGENT)
     assert isinstance(verdict, Trouble)
     assert verdict.reason == "BrokerUnavailable"
 
-    watched.standings.forget(AGENT)
-    assert watched.standings.beset(trouble_of_streams([]))
-    assert watched.standings.verdict(AGENT) is None
+    watched.monitor.forget(AGENT)
+    assert watched.monitor.beset(trouble_of_streams([]))
+    assert watched.monitor.verdict(AGENT) is None
 
 
 async def test_an_agent_that_is_gone_is_forgotten() -> None:
     watched = Watched(Patience())
-    watched.standings.troubled(AGENT, START_OVER, AWAY, 5.0)
+    watched.monitor.troubled(AGENT, START_OVER, AWAY, 5.0)
 
-    watched.standings.forget(AGENT)
+    watched.monitor.forget(AGENT)
 
-    assert watched.standings.verdict(AGENT) is None
-    assert (watched.standings._standings, watched.standings._timers) == ({}, {})
+    assert watched.monitor.verdict(AGENT) is None
+    assert (watched.monitor._loops, watched.monitor._timers) == ({}, {})

@@ -16,7 +16,6 @@ from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
 from heed.engine.lag import Lag
-from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger
 from heed.errors import BusUnavailable
 from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
@@ -47,7 +46,7 @@ class Replica:
 
     def __init__(self, *, leads: bool = True) -> None:
         self.place = Place(leads=leads)
-        self.metrics = OperatorMetrics(LogObserver())
+        self.metrics = OperatorMetrics()
         self.exposition = MetricsPage(self.metrics, self.place)
         self.exposition.agents = self.place if leads else None
 

@@ -11,7 +11,7 @@ from heed.core.effects import AgentRef, CancelTask, TaskEnd
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.job_contract import REASON_LOST
-from heed.engine.observer import LogObserver
+from heed.engine.observer import LogObserver, Observer, Observers
 from tests.builders.events import received
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -97,3 +97,50 @@ def test_trouble_says_what_failed_and_when_it_is_tried_again(
 
     fields = {"agent": str(AGENT), "what": "StartTask", "error": "ValueError: no room", "retry_in": 0.5}
     assert lines(caplog) == [("WARNING", "trying again", fields)]
+
+
+# ── several of them ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_several_observers_are_told_of_everything_in_their_order() -> None:
+    told: list[tuple[Any, ...]] = []
+
+    class Noting(Observer):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __getattribute__(self, name: str) -> Any:
+            if not hasattr(Observer, name) or name.startswith("__"):
+                return super().__getattribute__(name)
+            return lambda *given: told.append((self.name, name, *given))
+
+    effect, end, trouble = CancelTask("t-1", None), TaskEnd("t-1", "e-1", AT, completed=True), ValueError("x")
+    observers = Observers(Noting("first"), Observers(Noting("second")))
+    calls: list[tuple[Any, ...]] = [
+        ("resumed", AGENT, ledger(7), [effect]),
+        ("committed", AGENT, [], ledger(8)),
+        ("measured", AGENT, [0.1], 0.2, 30),
+        ("performed", AGENT, effect),
+        ("reported", AGENT, end),
+        ("troubled", AGENT, "Publish", trouble, 1.5),
+    ]
+
+    for hook, *given in calls:
+        getattr(observers, hook)(*given)
+
+    assert told == [(name, *call) for call in calls for name in ("first", "second")]
+    assert {hook for hook, *_ in calls} == {name for name in vars(Observer) if not name.startswith("_")}
+
+
+def test_an_observer_that_overrides_nothing_does_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    observer = Observer()
+
+    observer.resumed(AGENT, ledger(7), [])
+    observer.committed(AGENT, [], ledger(7))
+    observer.measured(AGENT, [0.1], 0.2, 30)
+    observer.performed(AGENT, CancelTask("t-1", None))
+    observer.reported(AGENT, TaskEnd("t-1", "e-1", AT, completed=True))
+    observer.troubled(AGENT, "Publish", ValueError("x"), 1.5)
+
+    assert caplog.records == []

@@ -12,7 +12,6 @@ import pytest
 
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.task_credentials import TaskCredentials
-from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import CommitRate
 from heed.kube import manager
 from heed.kube.client.client import KubeApi
@@ -84,7 +83,7 @@ class Replica:
         broker: Any = Broker()
         self.watch, self.bus = Watch(), MemoryBus()
         self.health = ProbeState(leader, self.watch)
-        metrics = OperatorMetrics(LogObserver())
+        metrics = OperatorMetrics()
         self.exposition = MetricsPage(metrics, leader)
         self.term = LeaderTerm(
             Settings(namespace=namespace),

@@ -1,4 +1,4 @@
-"""Who watches loops passes everything on, unchanged; and what choosing a generation leaves in the log."""
+"""What is told of an Agent whose status is refused; what choosing a generation leaves in the log; probes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from heed.core.effects import AgentRef, CancelTask, TaskEnd
-from heed.core.ledger.ledger import Ledger
+from heed.core.effects import AgentRef, TaskEnd
 from heed.errors import POLICY_VIOLATION, InvalidManifest, PolicyViolation, Problem
 from heed.kube import watch
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.generation import choose_generation
 from heed.kube.controller.last_valid_spec import dump_last_valid
-from heed.kube.metrics.collector import OperatorMetrics
 from heed.kube.probes import ProbeState, serve_probes
-from heed.kube.status.event_recorder import Happenings
-from heed.kube.status.loop_health import Standings
+from heed.kube.status.event_recorder import EventRecorder
 from heed.settings import Settings
 from tests.builders.agents import manifest, program
 from tests.integration.waiting import until
@@ -31,51 +28,8 @@ END = TaskEnd("t", "e", "2026-11-01T12:00:00Z", True)
 TROUBLE = ValueError("x")
 
 
-class Noting:
-    """An observer that notes what it is told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *given: self.told.append((name, *given))
-
-
-def observers(noting: Any) -> list[Any]:
-    return [
-        Happenings(None, noting),  # type: ignore[arg-type]
-        Standings(noting, lambda agent: None),
-        OperatorMetrics(noting),
-    ]
-
-
-@pytest.mark.parametrize("which", range(3))
-async def test_what_a_loop_tells_is_passed_on(which: int) -> None:
-    noting = Noting()
-    observer = observers(noting)[which]
-    ledger, effect = Ledger(), CancelTask("t", None)
-
-    observer.resumed(AGENT, ledger, [effect])
-    observer.committed(AGENT, [], ledger)
-    observer.measured(AGENT, [0.1], 0.2, 30)
-    observer.performed(AGENT, effect)
-    observer.reported(AGENT, END)
-    observer.troubled(AGENT, "Publish", TROUBLE, 1.5)
-
-    assert noting.told == [
-        ("resumed", AGENT, ledger, [effect]),
-        ("committed", AGENT, [], ledger),
-        ("measured", AGENT, [0.1], 0.2, 30),
-        ("performed", AGENT, effect),
-        ("reported", AGENT, END),
-        ("troubled", AGENT, "Publish", TROUBLE, 1.5),
-    ]
-    if isinstance(observer, Standings):
-        observer.close()
-
-
 async def test_a_refused_status_is_a_warning_about_the_agent(server: ApiServer) -> None:
-    telling = Happenings(server.connect(KubeApi), Noting())
+    telling = EventRecorder(server.connect(KubeApi))
 
     telling.refused(AGENT, "StatusRefused", "no room")
     await until(lambda: bool(server.of("events")))

@@ -1,8 +1,7 @@
-"""Who may watch a loop: logs, the console of `heed dev`, tests. Watching changes nothing."""
+"""Observers of a loop: logs, metrics, Kubernetes Events, the console of `heed dev`, tests. They change nothing."""
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
@@ -12,8 +11,8 @@ from heed.core.tasks.job_contract import REASON_LOST
 log = logging.getLogger("heed.agent")
 
 
-class Observer(Protocol):
-    """Called by a loop, after the fact."""
+class Observer:
+    """Hooks that a loop calls, after the fact. They do nothing here: override those you need."""
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
         """The loop loaded its ledger and performs what it still owes."""
@@ -34,7 +33,44 @@ class Observer(Protocol):
         """Something failed and will be tried again after so many seconds."""
 
 
-class LogObserver:
+class Observers(Observer):
+    """Several observers as one: each hook is called of one after the other, in their order."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.resumed(agent, ledger, owed)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.committed(agent, decisions, ledger)
+
+    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.measured(agent, decided, commit, size)
+
+    def performed(self, agent: AgentRef, effect: Effect) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.performed(agent, effect)
+
+    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.reported(agent, end)
+
+    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.troubled(agent, what, error, delay)
+
+
+class LogObserver(Observer):
     """Writes one line per commit, per effect that people care about and per trouble."""
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
@@ -56,9 +92,6 @@ class LogObserver:
                 log.warning("event dead-lettered", extra=extra)
         extra = {"agent": str(agent), "events": len(decisions), "sequence": ledger.cursor.sequence}
         log.debug("ledger committed", extra=extra)
-
-    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
-        """Figures are for metrics."""
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         """At debug."""

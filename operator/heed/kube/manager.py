@@ -20,7 +20,7 @@ from heed.bus.client.connection import Connection, connect
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.task_credentials import TaskCredentials
-from heed.engine.observer import LogObserver, Observer
+from heed.engine.observer import LogObserver, Observer, Observers
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, InvalidSettings, StreamConflict
@@ -70,7 +70,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         closing.push_async_callback(asked.close)
         leader, watch = make_leadership(settings, apart), ClusterWatch(settings, api.proxy)
         api.may_write = leader.holds
-        health, metrics = ProbeState(leader, watch), OperatorMetrics(observer)
+        health, metrics = ProbeState(leader, watch), OperatorMetrics()
         api.observe = apart.observe = asked.observe = metrics.answered
         exposition = MetricsPage(metrics, leader)
         await closing.enter_async_context(serve_probes(settings.health_port, health))
@@ -85,7 +85,8 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         exposition.connection = connection
         closing.push_async_callback(connection.close)
         bus = FencedBus(connection, leader.holds)
-        term = LeaderTerm(settings, metrics, api, bus, connection, watch, health, exposition, access)
+        observers = Observers(observer, metrics)
+        term = LeaderTerm(settings, observers, api, bus, connection, watch, health, exposition, access)
         while True:
             await watch.ended()
             await _connected(connection)

@@ -15,6 +15,7 @@ from heed.core.decision.explain import why_ignored
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json, Received
 from heed.core.ledger.ledger import Ledger
+from heed.engine.observer import Observer
 from heed.errors import Problem
 from heed.logging import TextFormatter
 from heed.util.terminal import visible
@@ -25,7 +26,7 @@ Clock = Callable[[], str]
 _LOG: Final = TextFormatter("%(message)s")
 
 
-class Console:
+class Console(Observer):
     """An Observer that prints. `color` None: where the stream is a terminal."""
 
     def __init__(
@@ -58,12 +59,6 @@ class Console:
         """Each event with what was made of it."""
         for decision in decisions:
             self._decided(agent, decision)
-
-    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
-        """Figures are for metrics."""
-
-    def performed(self, agent: AgentRef, effect: Effect) -> None:
-        """Nothing: a decision shows its effects already."""
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """A task ended."""

@@ -11,7 +11,7 @@ from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
 from heed.engine.loop import AgentLoop
-from heed.engine.observer import Observer
+from heed.engine.observer import Observer, Observers
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
@@ -33,9 +33,9 @@ from heed.kube.jobs import manifest
 from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.metrics.collector import AgentSnapshot
-from heed.kube.status.event_recorder import Happenings
+from heed.kube.status.event_recorder import EventRecorder
 from heed.kube.status.ledger_store import StatusLedgerStore
-from heed.kube.status.loop_health import Patience, Standings
+from heed.kube.status.loop_health import LoopHealthMonitor, Patience
 from heed.kube.status.ready import Word, stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
@@ -95,17 +95,18 @@ class AgentController:
         patience = patience or Patience()
         self._access = access or TaskCredentials()
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
-        self._happenings = Happenings(api, observer)
+        self._events = EventRecorder(api)
         self._ready = ReadyWriter(
             api,
             self._wanted,
             patience.between,
-            became=self._happenings.became,
+            became=self._events.became,
             rewrote=self._rewrote,
-            refused=self._happenings.refused,
+            refused=self._events.refused,
         )
         self._overdue = StuckTaskDetector(api, self._waits, self._ready.look, patience.pods)
-        self._standings = Standings(self._happenings, self._ready.look, patience)
+        self._health = LoopHealthMonitor(self._ready.look, patience)
+        self._observer = Observers(observer, self._events, self._health)
         self._rules = PolicyCache(api, watched)
         self._review = Recompiler(self._rules, self._reconcile_again)
         self._words: dict[Name, tuple[AgentRef, Word]] = {}
@@ -148,7 +149,7 @@ class AgentController:
 
     def beset(self, trouble: Trouble | None) -> None:
         """Set or clear a trouble that all Agents share."""
-        if self._standings.beset(trouble):
+        if self._health.beset(trouble):
             self._ready.look_at_all()
 
     async def learn_rules(self) -> None:
@@ -196,11 +197,11 @@ class AgentController:
         await self._review.close()
         await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
-        self._standings.close()
+        self._health.close()
         self._overdue.close()
         await self._ready.close()
         await self._rules.close()
-        await self._happenings.close()
+        await self._events.close()
         await self._guard.close()
 
     async def _begin_again(self, agent: AgentRef) -> None:
@@ -286,7 +287,7 @@ class AgentController:
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
         if word is None or said_of != agent:
             return None
-        return word.under(self._standings.verdict(agent)).beside(self._overdue.verdict(agent))
+        return word.under(self._health.verdict(agent)).beside(self._overdue.verdict(agent))
 
     def _waits(self, agent: AgentRef, task_id: str) -> bool:
         running = self._running.get((agent.namespace, agent.name))
@@ -307,7 +308,7 @@ class AgentController:
             store,
             self._bus,
             runner,
-            self._standings,
+            self._observer,
             since=body["metadata"]["creationTimestamp"],
             pace=self._pace,
             guard=self._guard,
@@ -318,15 +319,15 @@ class AgentController:
         task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
         self._running[name] = _RunningLoop(program, basis, body, loop, runner, store, task)
-        self._standings.began(program.agent)
+        self._health.began(program.agent)
 
     async def _leave(self, name: Name) -> None:
         """Forget a deleted Agent."""
         await self._stop(name)
         if (said := self._words.pop(name, None)) is not None:
-            self._standings.forget(said[0])
+            self._health.forget(said[0])
             self._overdue.forget(said[0])
-            self._happenings.forget(said[0])
+            self._events.forget(said[0])
             await self._ready.forget(said[0])
 
     async def _stop(self, name: Name) -> None:

@@ -1,6 +1,6 @@
 """The operator's metrics: counts what loops and the API client do.
 
-What an Agent's ledger counts is not counted again: it is read from there when somebody asks (`exposing.py`).
+What an Agent's ledger counts is not counted again: it is read from there when somebody asks (`exporter.py`).
 """
 
 import re
@@ -67,11 +67,10 @@ class AgentSnapshot:
     refused: bool = False
 
 
-class OperatorMetrics:
+class OperatorMetrics(Observer):
     """The operator's metrics since the process started. For one event loop."""
 
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
+    def __init__(self) -> None:
         self.decide = Histogram(DECIDE_BUCKETS_S)
         self.commit = Histogram(REQUEST_BUCKETS_S)
         self.written = 0  # bytes of Agents' objects
@@ -91,37 +90,28 @@ class OperatorMetrics:
             answers = self.answers[method] = Histogram(REQUEST_BUCKETS_S)
         answers.add((seconds,))
 
-    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
-        """See Observer."""
-        self._observer.resumed(agent, ledger, owed)
-
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """See Observer."""
-        self._observer.committed(agent, decisions, ledger)
         for decision in decisions:
             if decision.letter is not None:
                 self.letters.add(decision.letter.code)
 
     def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
         """See Observer."""
-        self._observer.measured(agent, decided, commit, size)
         self.decide.add(decided)
         self.commit.add((commit,))
         self.written += size
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         """See Observer."""
-        self._observer.performed(agent, effect)
         self.effects.add(_EFFECTS[type(effect).__name__])
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """See Observer."""
-        self._observer.reported(agent, end)
         self.ends.add(COMPLETED_LABEL if end.completed else end.reason or "Failed")
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """See Observer."""
-        self._observer.troubled(agent, what, error, delay)
         self.troubles.add(_label(what), type(error).__name__)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from heed import names
 from heed.api.conditions import READY
 from heed.core.decision.decide import Decision
-from heed.core.effects import AgentRef, Effect, TaskEnd
+from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import Observer
 from heed.kube.client.client import CORE_API, ApiError, KubeApi
@@ -45,11 +45,11 @@ class _Letters:
     note: str = ""
 
 
-class Happenings:
-    """An observer of loops that passes everything on, and tells of dead letters; the reconciler tells of conditions."""
+class EventRecorder(Observer):
+    """Records Events: of dead letters as an observer of loops, of conditions as the reconciler tells it."""
 
-    def __init__(self, api: KubeApi, observer: Observer, *, every: float = EVERY) -> None:
-        self._api, self._observer, self._every = api, observer, every
+    def __init__(self, api: KubeApi, *, every: float = EVERY) -> None:
+        self._api, self._every = api, every
         self._instance = socket.gethostname()[:128] or CONTROLLER
         self._letters: dict[tuple[AgentRef, str], _Letters] = {}
         self._telling: set[asyncio.Task[None]] = set()
@@ -81,32 +81,11 @@ class Happenings:
         self._letters.clear()
         await asyncio.gather(*(stop(task) for task in list(self._telling)))
 
-    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
-        """See Observer."""
-        self._observer.resumed(agent, ledger, owed)
-
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """See Observer."""
-        self._observer.committed(agent, decisions, ledger)
         for decision in decisions:
             if decision.letter is not None and decision.letter.code in TOLD_OF:
                 self._died(agent, decision)
-
-    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
-        """See Observer."""
-        self._observer.measured(agent, decided, commit, size)
-
-    def performed(self, agent: AgentRef, effect: Effect) -> None:
-        """See Observer."""
-        self._observer.performed(agent, effect)
-
-    def reported(self, agent: AgentRef, end: TaskEnd) -> None:
-        """See Observer."""
-        self._observer.reported(agent, end)
-
-    def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
-        """See Observer."""
-        self._observer.troubled(agent, what, error, delay)
 
     def _died(self, agent: AgentRef, decision: Decision) -> None:
         """The first dead letter of a code is told of at once, and those of the next minute together."""

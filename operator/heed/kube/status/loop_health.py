@@ -35,7 +35,7 @@ Verdict = Trouble | Undecided | None  # None: all is well
 
 
 @dataclass(slots=True)
-class Standing:
+class LoopHealth:
     """How one loop does. Times are monotonic, in seconds."""
 
     patience: Patience
@@ -110,21 +110,19 @@ class Standing:
         return min((time for time in times if time > now), default=None)
 
 
-class Standings:
-    """An observer of loops that passes everything on, and calls `changed` when a verdict may be another one."""
+class LoopHealthMonitor(Observer):
+    """The health of all loops, as an observer of them. Calls `changed` when a verdict may be another one."""
 
-    def __init__(
-        self, observer: Observer, changed: Callable[[AgentRef], None], patience: Patience | None = None
-    ) -> None:
-        self._observer, self._changed, self._patience = observer, changed, patience or Patience()
+    def __init__(self, changed: Callable[[AgentRef], None], patience: Patience | None = None) -> None:
+        self._changed, self._patience = changed, patience or Patience()
         self._common: Trouble | None = None
-        self._standings: dict[AgentRef, Standing] = {}
+        self._loops: dict[AgentRef, LoopHealth] = {}
         self._timers: dict[AgentRef, asyncio.TimerHandle] = {}
 
     def verdict(self, agent: AgentRef) -> Verdict:
         """What is to be said of an Agent now."""
-        standing = self._standings.get(agent)
-        verdict = standing.verdict(loop_time()) if standing is not None else None
+        health = self._loops.get(agent)
+        verdict = health.verdict(loop_time()) if health is not None else None
         return verdict if self._common is None or isinstance(verdict, Trouble) else self._common
 
     def beset(self, trouble: Trouble | None) -> bool:
@@ -134,66 +132,57 @@ class Standings:
 
     def began(self, agent: AgentRef) -> None:
         """A loop begins."""
-        self._standings.setdefault(agent, Standing(self._patience)).began(loop_time())
+        self._loops.setdefault(agent, LoopHealth(self._patience)).began(loop_time())
         self._look(agent)
 
     def forget(self, agent: AgentRef) -> None:
         """An Agent is gone."""
-        self._standings.pop(agent, None)
+        self._loops.pop(agent, None)
         self._set_timer(agent, None)
 
     def close(self) -> None:
         """Forget all."""
-        for agent in list(self._standings):
+        for agent in list(self._loops):
             self.forget(agent)
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
         """See Observer."""
-        self._observer.resumed(agent, ledger, owed)
-        if (standing := self._standings.get(agent)) is not None:
-            standing.resumed({type(effect).__name__ for effect in owed}, loop_time())
+        if (health := self._loops.get(agent)) is not None:
+            health.resumed({type(effect).__name__ for effect in owed}, loop_time())
             self._look(agent)
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """See Observer."""
-        self._observer.committed(agent, decisions, ledger)
-        if (standing := self._standings.get(agent)) is not None:
-            standing.committed()
-            if not standing.is_well:
-                standing.owes({type(effect).__name__ for effect in list_owed_effects(ledger)})
+        if (health := self._loops.get(agent)) is not None:
+            health.committed()
+            if not health.is_well:
+                health.owes({type(effect).__name__ for effect in list_owed_effects(ledger)})
             self._look(agent)
-
-    def measured(self, agent: AgentRef, decided: Sequence[float], commit: float, size: int) -> None:
-        """See Observer."""
-        self._observer.measured(agent, decided, commit, size)
 
     def performed(self, agent: AgentRef, effect: Effect) -> None:
         """See Observer."""
-        self._observer.performed(agent, effect)
-        if (standing := self._standings.get(agent)) is not None:
-            standing.made(type(effect).__name__)
+        if (health := self._loops.get(agent)) is not None:
+            health.made(type(effect).__name__)
             self._look(agent)
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """See Observer."""
-        self._observer.reported(agent, end)
-        if (standing := self._standings.get(agent)) is not None:
-            standing.told_end()
+        if (health := self._loops.get(agent)) is not None:
+            health.told_end()
             self._look(agent)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """See Observer."""
-        self._observer.troubled(agent, what, error, delay)
-        self._standings.setdefault(agent, Standing(self._patience)).troubled(what, error, loop_time())
+        self._loops.setdefault(agent, LoopHealth(self._patience)).troubled(what, error, loop_time())
         self._look(agent)
 
     def _look(self, agent: AgentRef) -> None:
         """Have the verdict heard, and set the clock for the next one."""
-        standing, now = self._standings[agent], loop_time()
+        health, now = self._loops[agent], loop_time()
         verdict = self.verdict(agent)
-        if standing.is_well:
-            del self._standings[agent]
-        self._set_timer(agent, standing.next_look(now))
+        if health.is_well:
+            del self._loops[agent]
+        self._set_timer(agent, health.next_look(now))
         if not isinstance(verdict, Undecided):
             self._changed(agent)
 
