@@ -20,6 +20,7 @@ from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Stage, totals
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import Watchless, ref, true, watchless_fleet
+from tests.unit.owners import Owner
 
 pytestmark = pytest.mark.cluster
 ORPHAN = "job without a pending task"
@@ -207,7 +208,6 @@ async def test_a_finished_job_stays_as_long_as_its_end_is_not_in_the_ledger(
     job = await watchless.started()
     await watchless.fleet.close()
     done = await finish(watchless, pods, job["metadata"]["name"])
-    runner = JobRunner(watchless.api, ref(body))
     looked: list[str] = []
     waiting = True
 
@@ -215,7 +215,7 @@ async def test_a_finished_job_stays_as_long_as_its_end_is_not_in_the_ledger(
         looked.append(task_id)
         return waiting
 
-    runner.waits, runner.report = waits, lambda end: True
+    runner = JobRunner(watchless.api, ref(body), Owner(waits))
 
     # When it is seen, again and again
     for _ in range(3):

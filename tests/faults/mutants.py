@@ -84,12 +84,12 @@ def no_resync() -> None:
         async def resume(self, task_ids: Sequence[str]) -> None:
             """Nothing."""
 
-    init = loop.AgentLoop.__init__
+    run = loop.AgentLoop.run
 
-    def deaf(self: Any, program: Any, store: Any, bus: Any, runner: Any, *rest: Any, **more: Any) -> None:
-        init(self, program, store, bus, Deaf(runner), *rest, **more)
+    async def deaf(self: loop.AgentLoop, runner: TaskRunner) -> None:
+        await run(self, Deaf(runner))
 
-    loop.AgentLoop.__init__ = deaf  # type: ignore[method-assign]
+    loop.AgentLoop.run = deaf  # type: ignore[method-assign]
 
 
 def no_fence() -> None:

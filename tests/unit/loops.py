@@ -79,7 +79,7 @@ class Life:
         self.agent, self.clock = agent, clock
         self.bus, self.runner, self.watcher = bus or Bus(), Runner(), Watcher()
         self.store = Store(ledger, size)
-        self.loop = AgentLoop(agent, self.store, self.bus, self.runner, self.watcher, since=SINCE, **more)
+        self.loop = AgentLoop(agent, self.store, self.bus, self.watcher, since=SINCE, **more)
         self.running: asyncio.Task[None] | None = None
 
     @property
@@ -91,7 +91,7 @@ class Life:
         return self.store.stored.ledger
 
     def begin(self) -> None:
-        self.running = asyncio.create_task(self.loop.run())
+        self.running = asyncio.create_task(self.loop.run(self.runner))
 
     async def reading(self) -> None:
         """Begin, until the last reader is asked for messages."""

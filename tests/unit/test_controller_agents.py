@@ -328,7 +328,7 @@ async def test_a_mistake_of_ours_is_said_and_the_agent_is_looked_at_again(
 async def test_a_loop_that_breaks_is_said_aloud(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def breaks(_: Any) -> None:
+    async def breaks(*_: Any) -> None:
         raise RuntimeError("a mistake")
 
     monkeypatch.setattr(AgentLoop, "run", breaks)

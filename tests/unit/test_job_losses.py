@@ -14,6 +14,7 @@ from heed.kube.jobs.pods import JobPodReader
 from heed.kube.jobs.runner import JobRunner
 from tests.integration.waiting import SOON, until
 from tests.unit.apiserver import ApiServer, Object
+from tests.unit.owners import Owner
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 PODS = "/api/v1/namespaces/demo/pods"
@@ -126,7 +127,7 @@ async def test_the_end_of_a_job_waits_for_a_look_that_is_under_way(server: ApiSe
 def test_a_job_that_no_task_waits_for_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     api: Any = None
     orphans: set[str] = set()
-    runner = JobRunner(api, AGENT, orphans=orphans)
+    runner = JobRunner(api, AGENT, Owner(), orphans=orphans)
 
     for _ in range(2):
         runner.report_orphan(LOSING)

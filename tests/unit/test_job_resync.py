@@ -27,14 +27,14 @@ class Runner(JobRunner):
     """Waits for some tasks, and notes what it is told."""
 
     def __init__(self, server: ApiServer, agent: AgentRef, **phases: str) -> None:
-        super().__init__(server.connect(KubeApi), agent)
+        super().__init__(server.connect(KubeApi), agent, self)
         self.ends: list[tuple[str, str | None]] = []
-        records: Any = {task: SimpleNamespace(phase=phase) for task, phase in phases.items()}
-        self.pending = lambda: records
-        self.waits = lambda task: task in records
-        self.report = self._note
+        self.pending_tasks: Any = {task: SimpleNamespace(phase=phase) for task, phase in phases.items()}
 
-    def _note(self, end: TaskEnd) -> bool:
+    def waits(self, task_id: str) -> bool:
+        return task_id in self.pending_tasks
+
+    def report(self, end: TaskEnd) -> bool:
         self.ends.append((end.task_id, end.reason))
         return True
 

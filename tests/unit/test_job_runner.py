@@ -43,16 +43,21 @@ class Runner(JobRunner):
     """Waits for every task whose end it was not told of."""
 
     def __init__(self, server: ApiServer, access: TaskCredentials | None = None) -> None:
-        super().__init__(server.connect(KubeApi), AGENT, access=access)
         self.ends: dict[str, TaskEnd] = {}
         self.seen_jobs: list[tuple[str, bool]] = []
-        self.waits = lambda task: task not in self.ends
-        self.report = self._note
-        self.seen = lambda job, deleted: self.seen_jobs.append((job["metadata"]["name"], deleted))
+        super().__init__(server.connect(KubeApi), AGENT, self, seen=self._note, access=access)
 
-    def _note(self, end: TaskEnd) -> bool:
+    pending_tasks = None
+
+    def waits(self, task_id: str) -> bool:
+        return task_id not in self.ends
+
+    def report(self, end: TaskEnd) -> bool:
         self.ends[end.task_id] = end
         return True
+
+    def _note(self, job: Any, deleted: bool) -> None:
+        self.seen_jobs.append((job["metadata"]["name"], deleted))
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ came), the loop drops what it holds in memory, loads the ledger and reads again 
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
+from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
 from heed.core.decision.sessions import expire_idle_sessions
 from heed.core.effects import TaskEnd
@@ -51,7 +53,6 @@ class AgentLoop:
         program: Program,
         store: LedgerStore,
         bus: EventBus,
-        runner: TaskRunner,
         observer: Observer,
         *,
         since: str,
@@ -59,7 +60,7 @@ class AgentLoop:
         guard: Guard | None = None,
     ) -> None:
         self.program = program
-        self._store, self._bus, self._runner, self._observer = store, bus, runner, observer
+        self._store, self._bus, self._observer = store, bus, observer
         self._since, self._pace = since, pace or CommitRate()
         self._pacer = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
         self._backlog = DeferredQueue(bus, self._pace)
@@ -91,16 +92,24 @@ class AgentLoop:
         return self._stored.ledger if self._stored else None
 
     @property
+    def pending_tasks(self) -> Mapping[str, PendingTask] | None:
+        """The tasks that the ledger holds; None before the first reading."""
+        return self.ledger.pending_tasks if self.ledger else None
+
+    @property
     def _held(self) -> StoredLedger:
         assert self._stored is not None, "the ledger is read before anything else"
         return self._stored
 
-    async def run(self) -> None:
-        """Run until the Agent is deleted. Cancelling is safe at any point."""
+    async def run(self, runner: TaskRunner) -> None:
+        """Run until the Agent is deleted; `runner` runs its tasks, made with this loop as their owner.
+
+        Cancelling is safe at any point.
+        """
         while True:
             began = time.monotonic()
             try:
-                await self._resume_and_follow()
+                await self._resume_and_follow(runner)
             except LedgerGone:
                 return
             except Exception as error:
@@ -152,7 +161,7 @@ class AgentLoop:
                 self._reached = reached
                 self._performer.settled.set()
 
-    async def _resume_and_follow(self) -> None:
+    async def _resume_and_follow(self, runner: TaskRunner) -> None:
         """Load the ledger, resume what it owes, follow the stream. Returns to read other subjects, else raises."""
         self._stored = await self._store.load()
         ledger, cursor = self._held.ledger, self._held.ledger.cursor
@@ -162,7 +171,7 @@ class AgentLoop:
         subjects = self.program.inbox if self._deciding.ahead else self.program.subjects
         after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
         allowed = self.program.permissions
-        performer = EffectExecutor(self.program.agent, self._bus, self._runner, self._observer, allowed)
+        performer = EffectExecutor(self.program.agent, self._bus, runner, self._observer, allowed)
         deadlines = TaskDeadlines(performer)
         inlet = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
@@ -171,7 +180,7 @@ class AgentLoop:
             self._observer.resumed(self.program.agent, ledger, owed)
             deadlines.keep(ledger)
             performer.perform(owed, again=True)
-            await self._runner.resume(_started(ledger))
+            await runner.resume(_started(ledger))
             await self._follow(inlet, performer)
         finally:
             self._performer, self._deadlines, self._inlet = None, None, None

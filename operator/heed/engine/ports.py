@@ -1,10 +1,10 @@
 """The loop's ports. Adapters: `kube` and `local` for ledger and tasks, `bus` for events."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from heed.api.status import OutboxMessage
+from heed.api.status import OutboxMessage, PendingTask
 from heed.core.effects import TaskEnd, TaskWork
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
@@ -106,7 +106,7 @@ class EventBus(Protocol):
 
 
 class TaskRunner(Protocol):
-    """Runs tasks. Ends are reported through the callback given to the adapter."""
+    """Runs tasks. Their ends are reported to the owner that the adapter was made with."""
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Start a task; again for the same id changes nothing, as long as the task is not over.
@@ -121,4 +121,15 @@ class TaskRunner(Protocol):
         """The Agent's loop begins and these tasks had been started: report the ends that came meanwhile."""
 
 
-ReportEnd = Callable[[TaskEnd], None]
+class TaskOwner(Protocol):
+    """The loop as a runner knows it: whose tasks it runs. It is there before the runner, which is made with it."""
+
+    @property
+    def pending_tasks(self) -> Mapping[str, PendingTask] | None:
+        """Those that the ledger holds; None before it was read."""
+
+    def waits(self, task_id: str) -> bool:
+        """Whether the Agent waits for a task's end; it may, as long as its ledger has not been read."""
+
+    def report(self, end: TaskEnd) -> bool:
+        """Tell the Agent that a task ended. False where it does not wait for that task (any more)."""

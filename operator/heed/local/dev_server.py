@@ -225,13 +225,12 @@ class DevServer:
             program,
             ledger,
             self.bus,
-            runner,
             self._console,
             since=identity.since,
             pace=self.pace,
             guard=self._guard,
         )
-        task = asyncio.create_task(loop.run(), name=f"agent {agent}")
+        task = asyncio.create_task(loop.run(runner), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         self._running[found.key] = _RunningAgent(found, program, loop, runner, task)
         heeds = ", ".join(map(_shown, program.subscriptions))

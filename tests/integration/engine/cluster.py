@@ -57,9 +57,8 @@ class Jobs:
 class JobsRunner:
     """Implements `ports.TaskRunner` on Jobs, for one life of one operator."""
 
-    def __init__(self, jobs: Jobs) -> None:
-        self.jobs = jobs
-        self.report: Report = lambda end: None
+    def __init__(self, jobs: Jobs, report: Report) -> None:
+        self.jobs, self.report = jobs, report
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Create the Job."""

@@ -12,7 +12,7 @@ from kubernetes.aio import client
 from heed import names
 from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
-from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.effects import AgentRef, TaskWork
 from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
@@ -21,7 +21,8 @@ from heed.kube.client.client import KubeApi
 from heed.kube.jobs.manifest import awaits_credentials, job_manifest
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.status.ledger_store import StatusLedgerStore
-from tests.integration.waiting import SOON, until
+from tests.integration.waiting import until
+from tests.unit.owners import Owner
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 BASE = StoredLedger(Ledger(), "7", 100)
@@ -121,7 +122,7 @@ async def test_a_task_that_cannot_be_started(
     server.answers = refusing(answer)
 
     with pytest.raises(TaskRefused if answer in (400, 422) else TaskUnavailable):
-        await JobRunner(api, AGENT).start(work())
+        await JobRunner(api, AGENT, Owner()).start(work())
 
 
 @pytest.mark.parametrize("answer", REFUSALS)
@@ -130,7 +131,7 @@ async def test_no_refusal_says_that_the_job_is_not_there(
 ) -> None:
     server.answers = refusing(answer, (200, job()))
 
-    await JobRunner(api, AGENT).start(work())
+    await JobRunner(api, AGENT, Owner()).start(work())
 
     assert [method for method, _ in server.requests] == ["POST", "GET"]
 
@@ -142,7 +143,7 @@ async def test_a_refused_task_has_not_failed_while_nobody_can_say_whether_its_jo
     server.answers = refusing(answer, 500)
 
     with pytest.raises(TaskUnavailable, match=f"refused: {answer}; whether there is a Job already: 500"):
-        await JobRunner(api, AGENT).start(work())
+        await JobRunner(api, AGENT, Owner()).start(work())
 
 
 @pytest.mark.parametrize("answer", [400, 403, 409, 422])
@@ -153,14 +154,14 @@ async def test_a_job_of_others_under_the_name_fails_the_task(
     server.answers = refusing(answer, (200, theirs))
 
     with pytest.raises(TaskRefused) as refused:
-        await JobRunner(api, AGENT).start(work())
+        await JobRunner(api, AGENT, Owner()).start(work())
 
     assert refused.value.reason == "NameTaken"
 
 
 async def test_what_an_earlier_try_may_have_made_is_looked_for_first(api: KubeApi, server: Server) -> None:
     server.answers = lambda request: (200, job())
-    runner = JobRunner(api, AGENT)
+    runner = JobRunner(api, AGENT, Owner())
 
     await runner.start(work(), look_first=True)
     assert [method for method, _ in server.requests] == ["GET"]
@@ -192,15 +193,14 @@ async def test_a_job_that_an_earlier_release_named_is_found_and_cancelled(
     api: KubeApi, server: Server, name: str
 ) -> None:
     server.answers = under(name)
-    runner = JobRunner(api, LONG)
-    lost: list[TaskEnd] = []
-    runner.report = lambda end: not lost.append(end)  # type: ignore[func-returns-value]
+    owner = Owner()
+    runner = JobRunner(api, LONG, owner)
 
     await runner.start(replace(work(), agent=LONG, id=LONG_TASK), look_first=True)
     await runner.find([LONG_TASK])
     await runner.cancel(LONG_TASK)
 
-    assert lost == []
+    assert owner.ends == []
     assert "POST" not in [method for method, _ in server.requests]
     deleted = [
         path.rpartition("/")[2].partition("?")[0] for method, path in server.requests if method == "DELETE"
@@ -210,8 +210,7 @@ async def test_a_job_that_an_earlier_release_named_is_found_and_cancelled(
 
 async def test_a_job_whose_task_is_over_is_not_made(api: KubeApi, server: Server) -> None:
     server.answers = lambda request: 404
-    runner = JobRunner(api, AGENT)
-    runner.waits = lambda task_id: False
+    runner = JobRunner(api, AGENT, Owner(lambda task_id: False))
 
     await runner.start(work(), look_first=True)
 
@@ -230,7 +229,7 @@ async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: KubeApi
         return 200, job()
 
     server.answers = slow
-    runner = JobRunner(api, AGENT)
+    runner = JobRunner(api, AGENT, Owner())
     starting = asyncio.create_task(runner.start(work()))
     await asked.wait()
 
@@ -251,7 +250,7 @@ async def test_a_job_that_only_has_the_name_is_not_deleted(
 ) -> None:
     server.answers = lambda request: (200, other)
 
-    await JobRunner(api, AGENT).cancel("research-1")
+    await JobRunner(api, AGENT, Owner()).cancel("research-1")
 
     assert [method for method, _ in server.requests] == ["GET"]
 
@@ -260,7 +259,7 @@ async def test_a_job_that_another_one_replaces_meanwhile_stays(api: KubeApi, ser
     # Given a Job that is gone before its deletion arrives, whose name somebody has taken
     found = job()
     server.answers = lambda request: (200, found) if request.method == "GET" else 409
-    runner = JobRunner(api, AGENT)
+    runner = JobRunner(api, AGENT, Owner())
     with pytest.raises(TaskUnavailable):
         await runner.cancel("research-1")
 
@@ -303,7 +302,7 @@ async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_
     server.answers = answers
 
     with pytest.raises(TaskUnavailable) as refused:
-        await JobRunner(api, AGENT, access=SIGNING).start(replace(work(), publish=(">",)))
+        await JobRunner(api, AGENT, Owner(), access=SIGNING).start(replace(work(), publish=(">",)))
 
     assert secrets[0] not in str(refused.value)
     assert "PATCH" not in [method for method, _ in server.requests]
@@ -317,7 +316,7 @@ async def test_credentials_that_an_earlier_try_stored_are_good(api: KubeApi, ser
 
     server.answers = answers
 
-    await JobRunner(api, AGENT, access=SIGNING).start(replace(work(), publish=(">",)))
+    await JobRunner(api, AGENT, Owner(), access=SIGNING).start(replace(work(), publish=(">",)))
 
     assert [method for method, _ in server.requests] == ["POST", "GET", "POST", "PATCH"]
 
@@ -364,7 +363,7 @@ async def test_a_job_whose_secret_was_refused_once_gets_it_though_its_own_place_
     # Given a quota that the Job fills, and one on Secrets that has no room
     store = Store(full=True)
     store.refusal, server.answers = FULL, store.answers
-    runner = JobRunner(api, AGENT, access=SIGNING)
+    runner = JobRunner(api, AGENT, Owner(), access=SIGNING)
     for again in (False, True):
         with pytest.raises(TaskUnavailable, match="exceeded quota"):
             await runner.start(PUBLISHING, look_first=again)
@@ -386,7 +385,7 @@ async def test_a_secret_that_fills_the_quota_itself_is_found_by_the_pods_that_ne
     store = Store(full=True, ready=1)
     store.job, store.secret, store.refusal = suspended(), True, FULL
     server.answers = store.answers
-    runner = JobRunner(api, AGENT, access=SIGNING)
+    runner = JobRunner(api, AGENT, Owner(), access=SIGNING)
 
     # When
     with pytest.raises(TaskUnavailable, match="exceeded quota"):
@@ -402,7 +401,7 @@ async def test_pods_that_wait_for_a_secret_get_it_when_there_is_room(api: KubeAp
     # Given a Job of an earlier process without a Secret, which the new one cannot know
     store = Store(full=True)
     store.job, store.refusal, server.answers = suspended(), FULL, store.answers
-    runner = JobRunner(api, AGENT, access=SIGNING)
+    runner = JobRunner(api, AGENT, Owner(), access=SIGNING)
     for _ in range(2):
         with pytest.raises(TaskUnavailable, match="exceeded quota"):
             await runner.start(PUBLISHING, look_first=True)
@@ -422,7 +421,7 @@ async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_ru
     server.answers = lambda request: 409 if request.method == "POST" else (200, suspended())
 
     with pytest.raises(TaskUnavailable, match="no key is set"):
-        await JobRunner(api, AGENT).start(replace(work(), publish=(">",)))
+        await JobRunner(api, AGENT, Owner()).start(replace(work(), publish=(">",)))
 
 
 @pytest.mark.parametrize("answer", [403, 409, 429, 500, "cut"])
@@ -430,10 +429,10 @@ async def test_cancelling_a_task(api: KubeApi, server: Server, answer: int | str
     server.answers = lambda request: answer
 
     with pytest.raises(TaskUnavailable):
-        await JobRunner(api, AGENT).cancel("research-1")
+        await JobRunner(api, AGENT, Owner()).cancel("research-1")
 
     server.answers = lambda request: 404
-    await JobRunner(api, AGENT).cancel("research-1")
+    await JobRunner(api, AGENT, Owner()).cancel("research-1")
 
 
 @pytest.mark.parametrize("answer", [403, 410, 429, 500, "cut", "garbage"])
@@ -441,14 +440,13 @@ async def test_a_list_that_fails_loses_no_job(api: KubeApi, server: Server, answ
     # Given a list whose second page does not come
     first = (200, {"items": [job()], "metadata": {"continue": "more"}})
     server.answers = lambda request: answer if "continue" in request.query else first
-    runner = JobRunner(api, AGENT)
-    ends: list[TaskEnd] = []
-    runner.report = lambda end: not ends.append(end)  # type: ignore[func-returns-value]
+    owner = Owner()
+    runner = JobRunner(api, AGENT, owner)
 
     with pytest.raises(TaskUnavailable):
         await runner.resume(["research-1", "research-2"])
 
-    assert ends == []
+    assert owner.ends == []
 
 
 async def test_a_job_on_a_later_page_is_found(api: KubeApi, server: Server) -> None:
@@ -459,13 +457,12 @@ async def test_a_job_on_a_later_page_is_found(api: KubeApi, server: Server) -> N
         return 200, {"items": items, "metadata": {"continue": more}}
 
     server.answers = page
-    runner = JobRunner(api, AGENT)
-    ends: list[TaskEnd] = []
-    runner.report = lambda end: not ends.append(end)  # type: ignore[func-returns-value]
+    owner = Owner()
+    runner = JobRunner(api, AGENT, owner)
 
     await runner.resume(["research-1", "research-2"])
 
-    assert [(end.task_id, end.reason) for end in ends] == [("research-2", "JobLost")]
+    assert [(end.task_id, end.reason) for end in owner.ends] == [("research-2", "JobLost")]
 
 
 async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_not_heard(
@@ -478,22 +475,13 @@ async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_no
         200,
         {"items": [done] if "jobs" in request.path else [], "metadata": {}},
     )
-    runner = JobRunner(api, AGENT)
-    ends: list[TaskEnd] = []
-    heard = asyncio.Event()
-
-    def report(end: TaskEnd) -> bool:
-        ends.append(end)
-        heard.set()
-        return True
-
-    runner.report = report
+    owner = Owner()
+    runner = JobRunner(api, AGENT, owner)
     for count in (1, 2):
-        heard.clear()
         await runner.resume(["research-1"])
-        await asyncio.wait_for(heard.wait(), SOON)
-        assert [end.id for end in ends] == ["job-uid"] * count
+        await until(lambda: len(owner.ends) == count)  # noqa: B023
         await asyncio.sleep(0)
+    assert [end.id for end in owner.ends] == ["job-uid"] * 2
     runner.close()
 
 
@@ -517,8 +505,7 @@ async def test_a_job_is_deleted_when_its_retention_is_over_and_its_end_is_known(
         return 200, there.get(name, {"items": [], "metadata": {}})
 
     server.answers = answers
-    runner = JobRunner(api, AGENT)
-    runner.waits = lambda task_id: task_id == "unheard"
+    runner = JobRunner(api, AGENT, Owner(lambda task_id: task_id == "unheard"))
 
     # When they are seen
     runner.observe(ended("young", "2099-01-01T00:00:00Z"))
@@ -539,6 +526,6 @@ async def test_nothing_is_created_whose_fields_the_api_server_would_drop(
 ) -> None:
     server.answers = lambda request: (201, job())
 
-    await JobRunner(api, AGENT).start(work())
+    await JobRunner(api, AGENT, Owner()).start(work())
 
     assert server.requests == [("POST", "/apis/batch/v1/namespaces/demo/jobs?fieldValidation=Strict")]

@@ -145,22 +145,21 @@ class World:
         self, doors: Doors | None = None, pace: CommitRate = QUICK, runner: TaskRunner | None = None
     ) -> Life:
         """Begin a life."""
-        doors, watcher, jobs = doors or Doors(), Watcher(), JobsRunner(self.jobs)
+        doors, watcher = doors or Doors(), Watcher()
         store = self.store()
         await store.identify()
         loop = AgentLoop(
             self.program,
             Store(store, doors),
             Bus(self.bus, doors),
-            Runner(runner or jobs, doors),
             watcher,
             since=BEGINNING,
             pace=pace,
             guard=self.guard,
         )
-        jobs.report = lambda end: loop.report(end)
-        self.jobs.watchers.append(jobs.report)
-        life = Life(loop, doors, watcher, jobs, asyncio.create_task(loop.run()))
+        jobs = JobsRunner(self.jobs, loop.report)
+        self.jobs.watchers.append(loop.report)
+        life = Life(loop, doors, watcher, jobs, asyncio.create_task(loop.run(Runner(runner or jobs, doors))))
         self.lives.append(life)
         return life
 

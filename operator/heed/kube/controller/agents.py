@@ -301,22 +301,26 @@ class AgentController:
             if (there.generation, there.labels, running.basis) == (program.generation, program.labels, basis):
                 return
         await self._stop(name)
-        runner = JobRunner(self._api, program.agent, self._lists, self._orphans, self._access)
         store = StatusLedgerStore(self._api, program.agent)
         loop = AgentLoop(
             program,
             store,
             self._bus,
-            runner,
             self._observer,
             since=body["metadata"]["creationTimestamp"],
             pace=self._pace,
             guard=self._guard,
         )
-        runner.report, runner.waits = loop.report, loop.waits
-        runner.seen = lambda job, deleted: self._overdue.saw(program.agent, job, deleted=deleted)
-        runner.pending = lambda: loop.ledger.pending_tasks if loop.ledger else None
-        task = asyncio.create_task(loop.run(), name=f"agent {program.agent}")
+        runner = JobRunner(
+            self._api,
+            program.agent,
+            loop,
+            seen=lambda job, deleted: self._overdue.saw(program.agent, job, deleted=deleted),
+            lists=self._lists,
+            orphans=self._orphans,
+            access=self._access,
+        )
+        task = asyncio.create_task(loop.run(runner), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
         self._running[name] = _RunningLoop(program, basis, body, loop, runner, store, task)
         self._health.began(program.agent)

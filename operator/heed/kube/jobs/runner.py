@@ -12,6 +12,7 @@ from heed.api.status import PendingTask
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import REASON_LOST
+from heed.engine.ports import TaskOwner
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube.client.client import ApiError, KubeApi, jobs_path
 from heed.kube.client.refusals import refuse_job
@@ -27,31 +28,28 @@ from heed.util.clock import timestamp, unix_time
 log = logging.getLogger("heed.jobs")
 RETRY_DELAY_S: Final = 5.0
 MAX_CONCURRENT_LOOKUPS = 16  # looks for single Jobs
-Report = Callable[[TaskEnd], bool]
 Seen = Callable[[Job, bool], PodDelay | None]  # the Job, and whether it is gone
-Pending = Mapping[str, PendingTask]
 
 
 class JobRunner:
-    """The Jobs of one Agent. `report` says whether the Agent still waits for the task.
+    """The Jobs of one Agent, whose loop is the `owner` of the tasks.
 
-    `pending` gives the tasks that its ledger holds, None before it was read. `seen` is told of every Job that is seen,
-    and knows what has kept one from running until then. All Agents share `lists` of Jobs, and
-    `orphans`: the uids of the Jobs without a task that were reported in this process.
+    `seen` is told of every Job that is seen, and knows what has kept one from running until then. All Agents share
+    `lists` of Jobs, and `orphans`: the uids of the Jobs without a task that were reported in this process.
     """
 
     def __init__(
         self,
         api: KubeApi,
         agent: AgentRef,
+        owner: TaskOwner,
+        *,
+        seen: Seen = lambda job, deleted: None,
         lists: JobLister | None = None,
         orphans: set[str] | None = None,
         access: TaskCredentials | None = None,
     ) -> None:
-        self.report: Report = lambda end: False
-        self.waits: Callable[[str], bool] = lambda task_id: True
-        self.pending: Callable[[], Pending | None] = lambda: None
-        self.seen: Seen = lambda job, deleted: None
+        self.owner, self._seen = owner, seen
         self._api, self._agent, self._lists = api, agent, lists or JobLister(api)
         self._access = access or TaskCredentials()
         self._pods = JobPodReader(api, agent)
@@ -67,7 +65,7 @@ class JobRunner:
         """Create the Job and what it needs. An existing one is tolerated if it belongs to the task."""
         with self._starting(work.id):
             job = await self._existing(work) if look_first else None
-            if job is None and self.waits(work.id):
+            if job is None and self.owner.waits(work.id):
                 job = await self._create(work)
             if (
                 job is not None
@@ -170,14 +168,14 @@ class JobRunner:
         if self._closed:
             return
         name, task_id = job["metadata"]["name"], manifest.task_id(job)
-        delay = self.seen(job, deleted)
+        delay = self._seen(job, deleted)
         if manifest.finished_condition(job) is not None:
             if name not in self._readings:
                 reading = self._readings[name] = asyncio.ensure_future(self._read(job, delay))
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
-        elif deleted and self.waits(task_id):
+        elif deleted and self.owner.waits(task_id):
             self._searches.begin(task_id)
-        elif self.waits(task_id):
+        elif self.owner.waits(task_id):
             self._pods.saw(job)
         if deleted:
             self._pods.forget(job["metadata"]["uid"])
@@ -211,7 +209,7 @@ class JobRunner:
             task.cancel()
 
     async def _find_again(self, task_id: str) -> bool:
-        return self.waits(task_id) and await self._find_or_lose(task_id)
+        return self.owner.waits(task_id) and await self._find_or_lose(task_id)
 
     async def _find_or_lose(self, task_id: str) -> bool:
         """Look up a task's Job. Returns whether it runs and lacks the label that watches select by."""
@@ -230,7 +228,7 @@ class JobRunner:
         end = TaskEnd(
             task_id, names.digest("lost", task_id), timestamp(), False, reason=REASON_LOST, message=message
         )
-        self.report(end)
+        self.owner.report(end)
 
     def _forget(self, name: str) -> None:
         if task := self._deletions.pop(name, None):
@@ -240,8 +238,8 @@ class JobRunner:
         """Report a finished Job with its pod's termination message."""
         condition = manifest.finished_condition(job)
         assert condition is not None
-        if self.waits(manifest.task_id(job)):
-            self.report(task_end(job, condition, await self._pods.ends(job), delay))
+        if self.owner.waits(manifest.task_id(job)):
+            self.owner.report(task_end(job, condition, await self._pods.ends(job), delay))
         name = job["metadata"]["name"]
         if name not in self._deletions:
             self._deletions[name] = asyncio.create_task(self._delete(job))
@@ -250,7 +248,7 @@ class JobRunner:
         """Delete a Job when its retention is over and its end is in the ledger."""
         await asyncio.sleep(max(0.0, manifest.delete_after(job) - unix_time()))
         while True:
-            if not self.waits(manifest.task_id(job)):
+            if not self.owner.waits(manifest.task_id(job)):
                 try:
                     return await self.cancel(manifest.task_id(job))
                 except TaskUnavailable as error:
@@ -262,7 +260,7 @@ class JobComparison:
     """Compares an Agent's tasks with its Jobs. It starts before the list: changes during the list are ignored."""
 
     def __init__(self, runner: JobRunner, started: Iterable[str] | None = None) -> None:
-        self._runner, self._pending = runner, runner.pending()
+        self._runner, self._pending = runner, runner.owner.pending_tasks
         self._missing = set(_started(self._pending or {}) if started is None else started)
         self._unknown: list[Job] = []
 
@@ -276,12 +274,12 @@ class JobComparison:
 
     async def conclude(self) -> None:
         """Report tasks without a Job after a complete list. Raises TaskUnavailable."""
-        pending = self._runner.pending() or {}
+        pending = self._runner.owner.pending_tasks or {}
         for job in self._unknown:
             if manifest.task_id(job) not in pending:
                 self._runner.report_orphan(job)
-        await self._runner.find(task_id for task_id in self._missing if self._runner.waits(task_id))
+        await self._runner.find(task_id for task_id in self._missing if self._runner.owner.waits(task_id))
 
 
-def _started(pending: Pending) -> list[str]:
+def _started(pending: Mapping[str, PendingTask]) -> list[str]:
     return [task_id for task_id, record in pending.items() if record.phase == "Started"]
