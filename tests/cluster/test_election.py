@@ -197,11 +197,10 @@ async def test_a_replica_that_was_replaced_writes_nothing_more(
     ballot: Ballot, control_plane: ControlPlane, broker: Broker
 ) -> None:
     # Given what the work of a term writes with
-    api = await FencedKubeApi.connect(str(control_plane.kubeconfig))
     connection = await connect(Settings(nats_url=broker.url), "test", attempts=3)
     await ensure_streams(connection, Settings().stream)
     one, work = ballot.candidate("one"), Work()
-    api.may_write = one.holds
+    api = await FencedKubeApi.connect(str(control_plane.kubeconfig), may_write=one.holds)
     bus = FencedBus(connection, one.holds)
     subject = names.event_subject(ballot.namespace, "com.example.note")
     agents = agents_path(ballot.namespace)

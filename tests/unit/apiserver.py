@@ -77,11 +77,11 @@ class ApiServer:
         """How often was asked for something."""
         return sum(asked == method and part in path for asked, path in self.asked)
 
-    def connect(self, kind: type[A]) -> A:
+    def connect(self, kind: type[A], **options: Any) -> A:
         """A client of its own."""
         configuration = client.Configuration()
         configuration.host, configuration.ca_cert_data = self.host, _some_authority()
-        made = kind(client.ApiClient(configuration))
+        made = kind(client.ApiClient(configuration), **options)
         self._clients.append(made)
         return made
 

@@ -31,27 +31,27 @@ WRITES: dict[str, Write] = {
 @pytest.mark.parametrize("method", WRITES)
 async def test_writes_are_made_only_by_the_active_one(server: ApiServer, method: str) -> None:
     server.add(CLAIM)
-    api = server.connect(FencedKubeApi)
+    active = False
+    api = server.connect(FencedKubeApi, may_write=lambda: active)
 
     with pytest.raises(ApiError) as refused:
         await WRITES[method](api)
     assert (refused.value.status, refused.value.message) == (0, FENCED_MESSAGE)
     assert server.asked == []
 
-    api.may_write = lambda: True
+    active = True
     answer = await WRITES[method](api)
     assert answer.body["metadata"]["name"] in ("it", "other")
     assert [asked for asked, _ in server.asked] == [method]
 
-    api.may_write = lambda: False
+    active = False
     with pytest.raises(ApiError, match=FENCED_MESSAGE):
         await WRITES[method](api)
 
 
 async def test_what_is_written_is_what_was_given(server: ApiServer) -> None:
     server.add(CLAIM, data={"c": "d"})
-    api = server.connect(FencedKubeApi)
-    api.may_write = lambda: True
+    api = server.connect(FencedKubeApi, may_write=lambda: True)
 
     await WRITES["POST"](api)
     await WRITES["PATCH"](api)

@@ -64,14 +64,16 @@ async def run_operator(settings: Settings, observer: Observer | None = None) -> 
 async def _operate(settings: Settings, observer: Observer) -> None:
     """Connect, then stand by and run, turn after turn."""
     async with AsyncExitStack() as closing:
-        api, apart, asked = await FencedKubeApi.connect(), await KubeApi.connect(), await KubeApi.connect()
-        closing.push_async_callback(api.close)
+        metrics = OperatorMetrics()
+        apart = await KubeApi.connect(observe=metrics.answered)
         closing.push_async_callback(apart.close)
+        asked = await KubeApi.connect(observe=metrics.answered)
         closing.push_async_callback(asked.close)
-        leader, watch = make_leadership(settings, apart), ClusterWatch(settings, api.proxy)
-        api.may_write = leader.holds
-        health, metrics = ProbeState(leader, watch), OperatorMetrics()
-        api.observe = apart.observe = asked.observe = metrics.answered
+        leader = make_leadership(settings, apart)
+        api = await FencedKubeApi.connect(observe=metrics.answered, may_write=leader.holds)
+        closing.push_async_callback(api.close)
+        watch = ClusterWatch(settings, api.proxy)
+        health = ProbeState(leader, watch)
         exposition = MetricsPage(metrics, leader)
         await closing.enter_async_context(serve_probes(settings.health_port, health))
         await closing.enter_async_context(serve_metrics(settings.metrics_port, exposition))

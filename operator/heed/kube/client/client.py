@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -57,7 +57,7 @@ class ApiError(HeedError):
 Answered = Callable[[str, int, float], None]  # method, HTTP status (0: no answer), seconds
 
 
-def _unobserved(method: str, status: int, seconds: float) -> None:
+def unobserved(method: str, status: int, seconds: float) -> None:
     """No metrics."""
 
 
@@ -75,36 +75,38 @@ def resource_version(body: Mapping[str, Any]) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-class KubeApi:
-    """A connection to the API server."""
+async def api_client(kubeconfig: str | None = None) -> client.ApiClient:
+    """A client by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig.
 
-    def __init__(self, client_: client.ApiClient) -> None:
-        self._client = client_
-        self.observe: Answered = _unobserved
+    This is the order of client-go. Raises InvalidSettings.
+    """
+    configuration = client.Configuration()
+    logging.getLogger(KUBECONFIG_LOG).setLevel(logging.ERROR)  # what it warns of is raised, too
+    try:
+        if kubeconfig is None and not os.environ.get("KUBECONFIG") and SERVICE_HOST in os.environ:
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError) as error:
+        message = f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
+        raise InvalidSettings(message) from None
+    configuration.connection_pool_maxsize = 100
+    # A kubeconfig's own proxy-url comes first. aiohttp's own reading of the environment knows no networks.
+    configuration.proxy = configuration.proxy or proxy_for(configuration.host, os.environ)
+    configuration.client_session_kwargs = {"trust_env": False}
+    return client.ApiClient(configuration)
+
+
+class KubeApi:
+    """A connection to the API server. `observe` is told of every answer."""
+
+    def __init__(self, client_: client.ApiClient, observe: Answered = unobserved) -> None:
+        self._client, self._observe = client_, observe
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None) -> "KubeApi":
-        """Connect by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig.
-
-        This is the order of client-go. Raises InvalidSettings.
-        """
-        configuration = client.Configuration()
-        logging.getLogger(KUBECONFIG_LOG).setLevel(logging.ERROR)  # what it warns of is raised, too
-        try:
-            if kubeconfig is None and not os.environ.get("KUBECONFIG") and SERVICE_HOST in os.environ:
-                config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-            else:
-                await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
-        except (ConfigException, OSError) as error:
-            message = (
-                f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
-            )
-            raise InvalidSettings(message) from None
-        configuration.connection_pool_maxsize = 100
-        # A kubeconfig's own proxy-url comes first. aiohttp's own reading of the environment knows no networks.
-        configuration.proxy = configuration.proxy or proxy_for(configuration.host, os.environ)
-        configuration.client_session_kwargs = {"trust_env": False}
-        return cls(client.ApiClient(configuration))
+    async def connect(cls, kubeconfig: str | None = None, *, observe: Answered = unobserved) -> Self:
+        """Connect as `api_client` does. Raises InvalidSettings."""
+        return cls(await api_client(kubeconfig), observe)
 
     @property
     def proxy(self) -> str | None:
@@ -178,12 +180,12 @@ class KubeApi:
                 response = (await self._client.call_api(*parameters, _preload_content=False)).response
                 content = await response.read()
         except ApiException as error:
-            self.observe(method, error.status or 0, time.monotonic() - began)
+            self._observe(method, error.status or 0, time.monotonic() - began)
             raise ApiError(error.status or 0, str(error.reason)) from None
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self.observe(method, 0, time.monotonic() - began)
+            self._observe(method, 0, time.monotonic() - began)
             raise ApiError(0, f"the API server does not answer: {type(error).__name__}: {error}") from None
-        self.observe(method, response.status, time.monotonic() - began)
+        self._observe(method, response.status, time.monotonic() - began)
         return _answer(response.status, content)
 
 

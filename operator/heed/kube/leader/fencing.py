@@ -7,7 +7,7 @@ forgotten the message's id. So it looks at its own clock first.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 from kubernetes.aio import client
 
@@ -16,7 +16,7 @@ from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus, PubAck
 from heed.core.events import Event
 from heed.errors import BusUnavailable
-from heed.kube.client.client import ApiError, ApiResponse, KubeApi
+from heed.kube.client.client import Answered, ApiError, ApiResponse, KubeApi, api_client, unobserved
 
 FENCED_MESSAGE = "this replica is not the active one any more"
 
@@ -24,16 +24,26 @@ FENCED_MESSAGE = "this replica is not the active one any more"
 class FencedKubeApi(KubeApi):
     """Reads always; writes only while `may_write`."""
 
-    def __init__(self, client_: client.ApiClient) -> None:
-        super().__init__(client_)
-        self.may_write: Callable[[], bool] = lambda: False
+    def __init__(
+        self,
+        client_: client.ApiClient,
+        observe: Answered = unobserved,
+        *,
+        may_write: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__(client_, observe)
+        self._may_write = may_write
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None) -> "FencedKubeApi":
-        """See Api. Raises InvalidSettings."""
-        connected = await super().connect(kubeconfig)
-        assert isinstance(connected, cls)
-        return connected
+    async def connect(
+        cls,
+        kubeconfig: str | None = None,
+        *,
+        observe: Answered = unobserved,
+        may_write: Callable[[], bool] = lambda: False,
+    ) -> Self:
+        """Connect as `api_client` does. Raises InvalidSettings."""
+        return cls(await api_client(kubeconfig), observe, may_write=may_write)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """See Api. Raises ApiError."""
@@ -51,7 +61,7 @@ class FencedKubeApi(KubeApi):
         return await super().delete(path, uid)
 
     def _check(self) -> None:
-        if not self.may_write():
+        if not self._may_write():
             raise ApiError(0, FENCED_MESSAGE)
 
 
