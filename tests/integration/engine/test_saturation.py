@@ -108,7 +108,7 @@ async def test_when_very_many_wait_the_inbox_is_read_alone(
 ) -> None:
     # Given an Agent that may let 20 events wait
     for module in (deferred, deferred_queue):
-        monkeypatch.setattr(module, "MAX_WAITING", 20)
+        monkeypatch.setattr(module, "MAX_DEFERRED_EVENTS", 20)
     await offer(world, "ask", range(SESSIONS))
     life = await world.live(pace=SMALL)
     await until(lambda: life.loop.ledger is not None and len(life.loop.ledger.waiting) >= 20)
