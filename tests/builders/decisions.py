@@ -47,7 +47,7 @@ def states(ledger: Ledger) -> dict[str, dict[str, Any]]:
     return {key: session.state for key, session in ledger.sessions.items()}
 
 
-def work(ledger: Ledger, task_id: str) -> dict[str, Any]:
+def owed_work_of(ledger: Ledger, task_id: str) -> dict[str, Any]:
     """What an owed task is given."""
     owed: dict[str, Any] = json.loads(ledger.pending_tasks[task_id].owed or "{}")
     return owed

@@ -17,6 +17,11 @@ def at(seconds: float) -> str:
     return (_START + timedelta(seconds=seconds)).isoformat(timespec="microseconds") + "Z"
 
 
+def event(data: Any = None, **extensions: Any) -> Event:
+    """A question that somebody asked, outside any stream."""
+    return Event("e5", "/shop", ASKED, data, extensions=extensions)
+
+
 def received(
     sequence: int,
     type_: str = ASKED,
@@ -30,9 +35,9 @@ def received(
     **extensions: Any,
 ) -> Received:
     """An event that the stream holds at `sequence`, stored so many seconds after noon."""
-    event = Event(id_ or f"e{sequence}", source, type_, data, subject=subject, extensions=extensions)
+    given = Event(id_ or f"e{sequence}", source, type_, data, subject=subject, extensions=extensions)
     where = names.inbox_subject(NAMESPACE, AGENT, type_) if inbox else names.event_subject(NAMESPACE, type_)
-    return Received(sequence, at(sequence if time is None else time), where, event)
+    return Received(sequence, at(sequence if time is None else time), where, given)
 
 
 def malformed(sequence: int) -> Received:

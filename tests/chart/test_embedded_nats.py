@@ -257,14 +257,14 @@ async def test_real_server_knows_the_keys_that_the_operator_makes(started: str, 
 
     # when the publisher publishes, then the event is stored
     publisher = await connect(settings(PUBLISHER_CREDS), "publisher", attempts=3)
-    stored = await JetStreamBus(publisher).send("heed.events.demo.greeted", event("greeted"))
+    stored = await JetStreamBus(publisher).send("heed.events.demo.greeted", event_of_type("greeted"))
 
     await publisher.close()
     await operator.close()
     assert stored.sequence == 1
 
 
-def event(type_: str) -> Event:
+def event_of_type(type_: str) -> Event:
     return build_event({"specversion": "1.0", "id": "1", "source": "/test", "type": type_}, None)
 
 

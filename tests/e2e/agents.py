@@ -54,11 +54,11 @@ def slow(name: str = "slow", timeout: str = "5m") -> dict[str, Any]:
             "end": True,
         },
     ]
-    tasks = {"echo": {"timeout": timeout, "job": job(["python3", "-c", ECHO])}}
+    tasks = {"echo": {"timeout": timeout, "job": restricted_job(["python3", "-c", ECHO])}}
     return _agent(name, {"subscribe": [{"type": ASKED}], "tasks": tasks, "handlers": handlers})
 
 
-def job(command: list[str], image: str = PYTHON) -> dict[str, Any]:
+def restricted_job(command: list[str], image: str = PYTHON) -> dict[str, Any]:
     """A JobSpec that Pod Security's `restricted` lets in."""
     container = {"name": "main", "image": image, "command": command, "securityContext": CONTAINER_SECURITY}
     return {"backoffLimit": 0, "template": {"spec": {"securityContext": SECURITY, "containers": [container]}}}

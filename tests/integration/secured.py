@@ -19,6 +19,7 @@ from heed.bus.client.streams import ensure_streams
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.effects import AgentRef, TaskWork
 from heed.settings import Settings
+from tests.builders.tasks import task_work
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
 
@@ -113,13 +114,12 @@ class User:
         return [(str(item.subject), item.data or b"") for item in found]
 
 
-def work(
+def spying(
     namespace: str, agent: str = "spy", id: str = "look-1", publish: tuple[str, ...] = (">",), **more: Any
 ) -> TaskWork:
     """A task whose Job may publish."""
-    facts: dict[str, Any] = {"task": "look", "kind": "job", "session": "s", "spec": {}, "document": {}}
-    facts |= {"timeout": 600, "retention": 60, **more}
-    return TaskWork(agent=AgentRef(namespace, agent, "uid"), id=id, publish=publish, **facts)
+    facts = {"task": "look", "spec": {}, "document": {}, "timeout": 600, "retention": 60, **more}
+    return task_work(agent=AgentRef(namespace, agent, "uid"), id=id, publish=publish, **facts)
 
 
 def event_headers(type_: str, id: str = "e-1") -> dict[str, str]:

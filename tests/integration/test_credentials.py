@@ -36,7 +36,7 @@ from heed.engine.published_results import with_published_result
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 from tests.cluster.controlplane.build import Unavailable, module_binaries
-from tests.integration.secured import SecuredBroker, User, event_headers, work
+from tests.integration.secured import SecuredBroker, User, event_headers, spying
 from tests.integration.waiting import until
 from tests.markdown import ROOT, blocks
 from tests.nats_server import require_nats_server
@@ -278,7 +278,7 @@ def test_no_key_shows_its_seed(broker: SecuredBroker) -> None:
 
 def test_credentials_of_a_job_live_a_little_longer_than_its_task(broker: SecuredBroker) -> None:
     def lifetime(timeout: int | None) -> int:
-        jwt, _ = read_credentials(broker.of_job(work("demo", timeout=timeout)))
+        jwt, _ = read_credentials(broker.of_job(spying("demo", timeout=timeout)))
         claims = json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "=="))
         return int(claims["exp"]) - int(claims["iat"])
 
@@ -294,7 +294,7 @@ async def test_the_programs_in_the_docs_work_with_the_credentials_of_a_job(
     if language == "bash":  # built once, for minutes, in which the connection answers its broker
         path = f"{await asyncio.to_thread(nats_command)}:{path}"
     (program,) = blocks((ROOT / "docs" / "progress.md").read_text(), language)
-    job = work("demo", "reporter", "write-1")
+    job = spying("demo", "reporter", "write-1")
     credentials = tmp_path / "nats.creds"
     credentials.write_text(broker.of_job(job))
     contract = broker_environment(job, broker.server.url, str(credentials)) | {"HEED_TASK_ID": job.id}

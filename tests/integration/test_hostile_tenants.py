@@ -19,11 +19,11 @@ from heed.bus.auth import accounts
 from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, encode_token, read_credentials
 from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.events import Event
-from tests.integration.secured import SecuredBroker, User, event_headers, work
+from tests.integration.secured import SecuredBroker, User, event_headers, spying
 from tests.integration.waiting import until
 from tests.nats_server import require_nats_server
 
-MALLORY = work("mallory", publish=("com.mallory.>",))
+MALLORY = spying("mallory", publish=("com.mallory.>",))
 EVENT = "com.mallory.seen"
 OWN_EVENTS = names.event_subject("mallory", EVENT)
 OWN_PROGRESS = names.task_subject("mallory", "spy", "look-1", names.TASK_PROGRESS)

@@ -68,7 +68,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: next(ticks) * 1e-5))
 
 
-def event(sequence: int, session: str = "a", **more: Any) -> Received:
+def of_session(sequence: int, session: str = "a", **more: Any) -> Received:
     return received(sequence, data={"of": session}, **more)
 
 
@@ -83,7 +83,7 @@ def outcomes(batch: DecisionBatch) -> list[tuple[int, str]]:
 async def test_what_is_unread_is_decided_in_order() -> None:
     desk, batch = Desk(), DecisionBatch(THERE)
 
-    assert await desk.some(batch, event(1), event(2, "b"), event(3)) == (True, [])
+    assert await desk.some(batch, of_session(1), of_session(2, "b"), of_session(3)) == (True, [])
 
     assert outcomes(batch) == [(1, "handled"), (2, "handled"), (3, "handled")]
     assert batch.ledger.sessions["a"].state["n"] == 2
@@ -101,8 +101,8 @@ async def test_where_nothing_is_there_nothing_is_done() -> None:
 async def test_a_full_batch_takes_no_more() -> None:
     desk, batch = Desk(batch=2), DecisionBatch(THERE)
 
-    assert await desk.some(batch, event(1), event(2), event(3)) == (True, [3])
-    assert await desk.some(batch, event(3)) == (False, [3])
+    assert await desk.some(batch, of_session(1), of_session(2), of_session(3)) == (True, [3])
+    assert await desk.some(batch, of_session(3)) == (False, [3])
     assert [sequence for sequence, _ in outcomes(batch)] == [1, 2]
 
 
@@ -129,7 +129,7 @@ async def test_a_turn_ends_after_its_time(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     desk, batch = Desk(), DecisionBatch(THERE)
 
-    assert await desk.some(batch, event(1), event(2), event(3)) == (True, [3])
+    assert await desk.some(batch, of_session(1), of_session(2), of_session(3)) == (True, [3])
 
     assert batch.took == [pytest.approx(DECIDE_TURN_S / 2)] * 2
 
@@ -139,7 +139,7 @@ async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> N
     desk.deciding.ahead = True
     batch.ledger = replace(THERE, waiting=waiting(MAX_DEFERRED_EVENTS).waiting)
 
-    await desk.some(batch, event(20_000, "there", inbox=True), event(20_001, "there", inbox=True))
+    await desk.some(batch, of_session(20_000, "there", inbox=True), of_session(20_001, "there", inbox=True))
 
     grown = batch.decisions[0].growth
     kept = BUDGET // 3
@@ -155,7 +155,7 @@ async def test_decisions_know_the_room_and_whether_only_the_inbox_is_read() -> N
 async def test_one_without_room_waits_and_the_next_is_decided() -> None:
     desk, batch = Desk(size=FULL), DecisionBatch(THERE)
 
-    assert await desk.some(batch, event(1, "new"), event(2, "there")) == (True, [])
+    assert await desk.some(batch, of_session(1, "new"), of_session(2, "there")) == (True, [])
 
     assert outcomes(batch) == [(1, "waiting"), (2, "handled")]
     assert list(batch.ledger.waiting.places) == [1]
@@ -167,7 +167,7 @@ async def test_where_only_what_is_not_committed_takes_the_room_the_batch_is_clos
     desk, batch = Desk(size=FULL - 100_000), DecisionBatch(THERE)
     desk.backlog.flying = 100_000
 
-    assert await desk.some(batch, event(1, "new"), event(2, "there")) == (True, [1, 2])
+    assert await desk.some(batch, of_session(1, "new"), of_session(2, "there")) == (True, [1, 2])
 
     assert batch.closed
     assert batch.decisions == []
@@ -177,7 +177,7 @@ async def test_where_only_what_is_not_committed_takes_the_room_the_batch_is_clos
 async def test_so_it_is_for_what_the_batch_itself_adds() -> None:
     desk, batch = Desk(size=FULL - 100_000), DecisionBatch(THERE, growth=100_000)
 
-    assert await desk.some(batch, event(1, "new")) == (True, [1])
+    assert await desk.some(batch, of_session(1, "new")) == (True, [1])
 
     assert batch.closed
 
@@ -185,7 +185,7 @@ async def test_so_it_is_for_what_the_batch_itself_adds() -> None:
 async def test_where_nothing_is_uncommitted_it_waits() -> None:
     desk, batch = Desk(size=FULL - 10), DecisionBatch(THERE)
 
-    await desk.some(batch, event(1, "new"))
+    await desk.some(batch, of_session(1, "new"))
 
     assert outcomes(batch) == [(1, "waiting")]
     assert len(desk.asked) == 1
@@ -195,7 +195,7 @@ async def test_where_room_is_scarce_in_any_case_it_waits() -> None:
     desk, batch = Desk(size=FULL - BUDGET // 32 + 1), DecisionBatch(THERE)
     desk.backlog.flying = 10**6
 
-    await desk.some(batch, event(1, "new"))
+    await desk.some(batch, of_session(1, "new"))
 
     assert outcomes(batch) == [(1, "waiting")]
     assert len(desk.asked) == 1
@@ -224,9 +224,9 @@ def queued(*keys: str) -> Ledger:
 
 async def test_what_waited_is_decided_before_what_is_unread() -> None:
     desk, batch = Desk(), DecisionBatch(queued("a", "b"))
-    desk.backlog.next.extend([event(1, "a"), event(2, "b")])
+    desk.backlog.next.extend([of_session(1, "a"), of_session(2, "b")])
 
-    assert await desk.some(batch, event(60)) == (True, [])
+    assert await desk.some(batch, of_session(60)) == (True, [])
 
     assert outcomes(batch) == [(1, "handled"), (2, "handled"), (60, "handled")]
     assert not desk.backlog.next
@@ -235,7 +235,7 @@ async def test_what_waited_is_decided_before_what_is_unread() -> None:
 
 async def test_what_waited_is_enough_to_do() -> None:
     desk, batch = Desk(), DecisionBatch(queued("a"))
-    desk.backlog.next.append(event(1, "a"))
+    desk.backlog.next.append(of_session(1, "a"))
 
     assert await desk.some(batch) == (True, [])
     assert outcomes(batch) == [(1, "handled")]
@@ -243,7 +243,7 @@ async def test_what_waited_is_enough_to_do() -> None:
 
 async def test_one_that_waited_without_room_stays_where_it_is() -> None:
     desk, batch = Desk(size=FULL), DecisionBatch(queued("new", "there"))
-    desk.backlog.next.extend([event(1, "new"), event(2, "there")])
+    desk.backlog.next.extend([of_session(1, "new"), of_session(2, "there")])
 
     await desk.some(batch)
 
@@ -256,7 +256,7 @@ async def test_one_that_waited_without_room_stays_where_it_is() -> None:
 async def test_one_that_waited_and_may_fit_after_the_commit_closes_the_batch() -> None:
     desk, batch = Desk(size=FULL - 100_000), DecisionBatch(queued("new"))
     desk.backlog.flying = 100_000
-    desk.backlog.next.append(event(1, "new"))
+    desk.backlog.next.append(of_session(1, "new"))
 
     await desk.some(batch)
 

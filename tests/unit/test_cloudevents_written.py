@@ -12,20 +12,20 @@ from tests.unit.messages import SUBJECT, TYPE, refused
 REQUIRED = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": TYPE}
 
 
-def event(data: Any = None, **more: Any) -> Event:
+def small_event(data: Any = None, **more: Any) -> Event:
     return Event("1", "/s", TYPE, data, **more)
 
 
 @pytest.mark.parametrize(
     ("written", "more", "payload"),
     [
-        (event(), {}, b""),
-        (event([1, "é"]), {"ce-datacontenttype": "application/json"}, '[1,"é"]'.encode()),
-        (event(b"\xff"), {"ce-datacontenttype": "application/octet-stream"}, b"\xff"),
-        (event(b""), {}, b""),
-        (event("a", datacontenttype="text/plain"), {"ce-datacontenttype": "text/plain"}, b"a"),
+        (small_event(), {}, b""),
+        (small_event([1, "é"]), {"ce-datacontenttype": "application/json"}, '[1,"é"]'.encode()),
+        (small_event(b"\xff"), {"ce-datacontenttype": "application/octet-stream"}, b"\xff"),
+        (small_event(b""), {}, b""),
+        (small_event("a", datacontenttype="text/plain"), {"ce-datacontenttype": "text/plain"}, b"a"),
         (
-            event(
+            small_event(
                 None,
                 subject="one",
                 time="2026-01-31T12:00:00Z",
@@ -75,7 +75,7 @@ def test_binary_mode_has_the_attributes_in_one_order_and_the_data_as_they_are(
 def test_text_is_in_structured_mode_where_its_bytes_would_be_read_as_something_else(
     text: str, kind: str | None, structured: bool
 ) -> None:
-    written = event(text, datacontenttype=kind)
+    written = small_event(text, datacontenttype=kind)
     headers, payload = encode(written)
 
     assert (headers == STRUCTURED_HEADERS) is structured
@@ -84,7 +84,7 @@ def test_text_is_in_structured_mode_where_its_bytes_would_be_read_as_something_e
 
 
 def test_structured_mode_is_json_without_blanks_in_utf_8() -> None:
-    written = event("é", datacontenttype="image/png", extensions={"a": 7})
+    written = small_event("é", datacontenttype="image/png", extensions={"a": 7})
 
     assert encode(written) == (
         {"Content-Type": "application/cloudevents+json"},
@@ -100,13 +100,13 @@ def test_structured_mode_is_json_without_blanks_in_utf_8() -> None:
     ("written", "code", "message"),
     [
         (
-            event("\ud800", datacontenttype="image/png"),
+            small_event("\ud800", datacontenttype="image/png"),
             "BadData",
             "the event holds a lone surrogate, which is no Unicode text; drop it",
         ),
-        (event(subject="\udfff"), "BadAttribute", "an attribute holds a lone surrogate; drop it"),
+        (small_event(subject="\udfff"), "BadAttribute", "an attribute holds a lone surrogate; drop it"),
         (
-            event(extensions={"a": "x \ud800"}),
+            small_event(extensions={"a": "x \ud800"}),
             "BadAttribute",
             "an attribute holds a lone surrogate; drop it",
         ),
@@ -167,7 +167,7 @@ def test_quotes_are_taken_off_before_percents_are_decoded(header: str, value: st
 
 
 def test_what_structured_mode_holds_is_the_event_in_json() -> None:
-    assert event_to_json(event(b"\xff", extensions={"b": 1, "a": True})) == {
+    assert event_to_json(small_event(b"\xff", extensions={"b": 1, "a": True})) == {
         "specversion": "1.0",
         "id": "1",
         "source": "/s",

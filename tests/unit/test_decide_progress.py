@@ -14,7 +14,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import AllowList, Permissions
 from heed.core.tasks.work import work_of
 from tests.builders.agents import AGENT, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, only_task, states, work
+from tests.builders.decisions import after, emitted, fold, only_task, owed_work_of, states
 from tests.builders.events import at, received, task_end
 
 REPORTING = program(
@@ -177,7 +177,7 @@ def test_a_task_that_may_publish_is_owed_with_the_patterns_that_its_agent_may_em
     ledger = begun()
     task_id = only_task(ledger)
 
-    assert work(ledger, task_id)["publish"] == [">"]
+    assert owed_work_of(ledger, task_id)["publish"] == [">"]
     owed = work_of(REPORTING.agent, task_id, ledger.pending_tasks[task_id])
     grants = task_permissions(owed)
     own = f"heed.tasks.{NAMESPACE}.{AGENT}.{task_id}"
@@ -241,5 +241,5 @@ def test_a_task_that_may_not_publish_is_owed_as_ever() -> None:
 
     ledger = after(silent, received(1))
 
-    assert "publish" not in work(ledger, only_task(ledger))
+    assert "publish" not in owed_work_of(ledger, only_task(ledger))
     assert work_of(silent.agent, only_task(ledger), ledger.pending_tasks[only_task(ledger)]).publish is None

@@ -13,7 +13,7 @@ from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
 from heed.core.ledger.ledger import Ledger, dump, list_owed_effects, load
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, states, work
+from tests.builders.decisions import after, emitted, fold, owed_work_of, states
 from tests.builders.events import received
 from tests.builders.values import stored
 
@@ -337,7 +337,8 @@ def test_a_list_from_data_starts_several() -> None:
 
     assert [item.task for item in ledger.pending_tasks.values()] == ["a", "a", "b"]
     args = [
-        work(ledger, key)["spec"]["template"]["spec"]["containers"][0]["args"] for key in ledger.pending_tasks
+        owed_work_of(ledger, key)["spec"]["template"]["spec"]["containers"][0]["args"]
+        for key in ledger.pending_tasks
     ]
     assert args == [[1], ["$$(X) $${y}"], []]
 

@@ -14,7 +14,7 @@ from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, list_owed_effects, settle
 from heed.core.tasks.work import end_event, end_subject, work_of
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, only_task, states, work
+from tests.builders.decisions import after, emitted, fold, only_task, owed_work_of, states
 from tests.builders.events import at, received, task_end
 
 STOP, HALT = "com.example.stop", "com.example.halt"
@@ -85,7 +85,7 @@ def test_data_too_large_for_the_task_file_stay_in_the_stream() -> None:
 
     ledger = after(small, received(1, data="x" * 300_000))
 
-    event = work(ledger, only_task(ledger))["document"]["event"]
+    event = owed_work_of(ledger, only_task(ledger))["document"]["event"]
     assert "data" not in event
     assert event["heeddatainstream"] is True
 
@@ -95,7 +95,7 @@ def test_bytes_are_given_to_a_task_as_base64() -> None:
 
     ledger = after(small, received(1, data=b"\xff\x00"))
 
-    assert work(ledger, only_task(ledger))["document"]["event"]["data_base64"] == "/wA="
+    assert owed_work_of(ledger, only_task(ledger))["document"]["event"]["data_base64"] == "/wA="
 
 
 def test_a_task_template_sees_the_state_that_all_handlers_left() -> None:
@@ -107,7 +107,7 @@ def test_a_task_template_sees_the_state_that_all_handlers_left() -> None:
 
     ledger = after(agent, received(1))
 
-    assert work(ledger, only_task(ledger))["spec"]["template"]["spec"]["containers"][0]["args"] == [2]
+    assert owed_work_of(ledger, only_task(ledger))["spec"]["template"]["spec"]["containers"][0]["args"] == [2]
 
 
 # ── ending ──────────────────────────────────────────────────────────────────────────────────────────────────────────

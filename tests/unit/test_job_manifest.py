@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,13 +12,16 @@ import pytest
 from heed import names
 from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
-from heed.core.effects import AgentRef, TaskWork
+from heed.core.effects import TaskWork
 from heed.core.tasks.job_contract import task_document_json, task_environment
 from heed.kube.jobs import manifest
 from heed.kube.jobs.manifest import job_manifest
+from tests.builders.tasks import task_work
 
 SESSION = "$(HOME)"
-AGENT = AgentRef("demo", "researcher", "uid-1")
+looking = partial(
+    task_work, id="look-1", task="look", session=SESSION, document={"input": "$(HOME)"}, retention=60
+)
 SIGNING = TaskCredentials("nats://jobs.example:4222", UserSigner(NatsKey.new("account")))
 FILE = {
     "name": "heed-task",
@@ -41,12 +45,6 @@ OWN = {
 NAME = names.job_name("researcher", "look-1")
 
 
-def work(
-    spec: dict[str, Any], publish: tuple[str, ...] | None = None, timeout: int | None = None
-) -> TaskWork:
-    return TaskWork(AGENT, "look-1", "look", "job", SESSION, spec, {"input": "$(HOME)"}, timeout, 60, publish)
-
-
 def variables(task: TaskWork, result_file: str = "/dev/termination-log") -> list[dict[str, str]]:
     """What every container gets; Kubernetes expands $(…), so a dollar is two of them."""
     found = task_environment(task, result_file=result_file)
@@ -54,7 +52,7 @@ def variables(task: TaskWork, result_file: str = "/dev/termination-log") -> list
 
 
 def test_the_least_that_an_author_writes() -> None:
-    task = work({"template": {"spec": {"containers": [{"name": "main", "image": "example"}]}}})
+    task = looking({"template": {"spec": {"containers": [{"name": "main", "image": "example"}]}}})
     before = copy.deepcopy(task.spec)
 
     assert job_manifest(task) == {
@@ -121,7 +119,7 @@ def test_what_an_author_writes_stays_and_what_is_heeds_comes_to_it() -> None:
         "labels": {"a": "b", names.LABEL_AGENT: "forged"},
         "annotations": {"c": "d", names.ANNOTATION_TASK: "x"},
     }
-    task = work(
+    task = looking(
         {
             "metadata": own,
             "backoffLimit": 2,
@@ -199,7 +197,7 @@ def _subject(type_: str) -> str:
 def test_without_anything_to_sign_with_a_job_that_publishes_is_not_suspended() -> None:
     spec = {"template": {"spec": {"containers": [{"name": "main"}]}}}
 
-    made = job_manifest(work(spec, publish=()), TaskCredentials("nats://open.example"))
+    made = job_manifest(looking(spec, publish=()), TaskCredentials("nats://open.example"))
 
     assert "suspend" not in made["spec"]
     assert made["metadata"]["annotations"] == {
@@ -216,7 +214,7 @@ def test_without_anything_to_sign_with_a_job_that_publishes_is_not_suspended() -
 
 
 def test_a_template_that_is_none_is_made_one() -> None:
-    made = job_manifest(work({"template": None}))
+    made = job_manifest(looking({"template": None}))
 
     assert made["spec"]["template"]["metadata"]["labels"] == OWN
     assert made["spec"]["template"]["spec"]["restartPolicy"] == "Never"
@@ -225,13 +223,13 @@ def test_a_template_that_is_none_is_made_one() -> None:
 # ── credentials ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def a_job(**metadata: Any) -> dict[str, Any]:
+def made_job(**metadata: Any) -> dict[str, Any]:
     given = {"name": "r-1", "namespace": "demo", "uid": "u-1", "labels": {names.LABEL_TASK_ID: "look-1"}}
     return {"metadata": {**given, **metadata}}
 
 
 def test_the_secret_of_a_job_goes_with_it() -> None:
-    assert manifest.secret_manifest(a_job(), "SECRET") == {
+    assert manifest.secret_manifest(made_job(), "SECRET") == {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
@@ -250,8 +248,8 @@ def test_the_secret_of_a_job_goes_with_it() -> None:
     [({names.ANNOTATION_SUSPENDED: "credentials"}, True), ({"a": "b"}, False), (None, False)],
 )
 def test_a_job_that_waits_for_its_credentials_is_marked(annotations: Any, awaits: bool) -> None:
-    assert manifest.awaits_credentials(a_job(annotations=annotations)) is awaits
-    assert manifest.awaits_credentials(a_job()) is False
+    assert manifest.awaits_credentials(made_job(annotations=annotations)) is awaits
+    assert manifest.awaits_credentials(made_job()) is False
 
 
 @pytest.mark.parametrize(
@@ -266,7 +264,7 @@ def test_a_job_that_waits_for_its_credentials_is_marked(annotations: Any, awaits
 def test_a_job_is_let_run_unless_its_author_or_a_queue_holds_it(
     labels: Any, suspend: Any, resumed: Any
 ) -> None:
-    job, task = a_job(labels=labels), work({} if suspend is None else {"suspend": suspend})
+    job, task = made_job(labels=labels), looking({} if suspend is None else {"suspend": suspend})
 
     assert manifest.resume_patch(task, job) == resumed
     assert manifest.release_patch(task, job) == {
@@ -287,4 +285,4 @@ def test_a_job_is_let_run_unless_its_author_or_a_queue_holds_it(
     ],
 )
 def test_a_job_has_started_where_a_pod_of_it_was_ready(status: Any, started: bool) -> None:
-    assert manifest.has_started({**a_job(), "status": status}) is started
+    assert manifest.has_started({**made_job(), "status": status}) is started

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.effects import AgentRef, TaskWork
+from heed.core.effects import TaskWork
 from heed.kube.jobs.manifest import (
     delete_after,
     finished_condition,
@@ -18,22 +18,22 @@ from heed.kube.jobs.manifest import (
     owner_uid,
     task_id,
 )
+from tests.builders.tasks import job_spec, task_work
 
 MADE, ENDED = "2026-11-01T12:00:00Z", "2026-11-01T13:00:00Z"
-POD = {"spec": {"containers": [{"name": "main", "image": "example"}]}}
+POD = job_spec()["template"]
 
 
-def work(**spec: Any) -> TaskWork:
-    return TaskWork(
-        AgentRef("demo", "a", "uid-1"), "t-1", "t", "job", "s", {"template": POD, **spec}, {}, None, 60
-    )
+def work_of(**spec: Any) -> TaskWork:
+    """A task with these fields in its JobSpec."""
+    return task_work(job_spec(**spec))
 
 
 def condition(type_: str, status: str = "True", at: str | None = ENDED) -> dict[str, Any]:
     return {"type": type_, "status": status} | ({} if at is None else {"lastTransitionTime": at})
 
 
-def a_job(*conditions: dict[str, Any], retention: str | None = "60", **metadata: Any) -> dict[str, Any]:
+def job_with(*conditions: dict[str, Any], retention: str | None = "60", **metadata: Any) -> dict[str, Any]:
     annotations = {} if retention is None else {names.ANNOTATION_RETENTION: retention}
     metadata = {"name": "a-1", "creationTimestamp": MADE, "annotations": annotations, **metadata}
     return {"metadata": metadata, "spec": {}, "status": {"conditions": list(conditions)}}
@@ -64,7 +64,7 @@ def test_a_job_is_watched_by_the_label_of_its_agent(metadata: dict[str, Any], wa
 
 @pytest.mark.parametrize("ttl", [0, 1, 86_400])
 def test_no_ttl_of_the_author_removes_a_job_before_its_end_was_heard(ttl: int) -> None:
-    tried = work(ttlSecondsAfterFinished=ttl)
+    tried = work_of(ttlSecondsAfterFinished=ttl)
 
     assert "ttlSecondsAfterFinished" not in job_manifest(tried)["spec"]
     assert tried.spec["ttlSecondsAfterFinished"] == ttl  # the next try renders from the same
@@ -78,7 +78,7 @@ def test_of_the_tasks_timeout_and_the_authors_limit_the_shorter_one_counts(
 ) -> None:
     spec = {} if limit is None else {"activeDeadlineSeconds": limit}
 
-    made = job_manifest(replace(work(**spec), timeout=timeout))
+    made = job_manifest(replace(work_of(**spec), timeout=timeout))
 
     assert made["spec"].get("activeDeadlineSeconds") == expected
 
@@ -90,56 +90,59 @@ def test_of_the_tasks_timeout_and_the_authors_limit_the_shorter_one_counts(
 def test_only_a_condition_that_is_true_ends_a_job(type_: str) -> None:
     over = condition(type_)
 
-    assert finished_condition(a_job(over)) == over
+    assert finished_condition(job_with(over)) == over
     for status in ("False", "Unknown"):
-        assert finished_condition(a_job(condition(type_, status))) is None
-        assert is_at_work(a_job(condition(type_, status)))
+        assert finished_condition(job_with(condition(type_, status))) is None
+        assert is_at_work(job_with(condition(type_, status)))
 
 
 @pytest.mark.parametrize("type_", ["Suspended", "FailureTarget", "SuccessCriteriaMet"])
 def test_a_job_that_is_about_to_end_or_waits_is_not_over(type_: str) -> None:
-    assert finished_condition(a_job(condition(type_))) is None
+    assert finished_condition(job_with(condition(type_))) is None
 
 
 def test_the_condition_that_ended_a_job_is_found_behind_others() -> None:
     over = condition("Failed")
 
-    assert finished_condition(a_job(condition("Complete", "False"), condition("FailureTarget"), over)) == over
+    assert (
+        finished_condition(job_with(condition("Complete", "False"), condition("FailureTarget"), over)) == over
+    )
 
 
 def test_a_job_that_is_over_or_being_deleted_is_not_at_work() -> None:
-    assert is_at_work(a_job())
-    assert not is_at_work(a_job(condition("Complete")))
-    assert not is_at_work(a_job(deletionTimestamp=ENDED))
+    assert is_at_work(job_with())
+    assert not is_at_work(job_with(condition("Complete")))
+    assert not is_at_work(job_with(deletionTimestamp=ENDED))
 
 
 # ── how long it is kept ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_retention_counts_from_the_end_of_a_job() -> None:
-    assert delete_after(a_job(condition("Complete"))) == seconds(ENDED) + 60
+    assert delete_after(job_with(condition("Complete"))) == seconds(ENDED) + 60
     assert (
-        delete_after(a_job(condition("Suspended", "False", MADE), condition("Failed"))) == seconds(ENDED) + 60
+        delete_after(job_with(condition("Suspended", "False", MADE), condition("Failed")))
+        == seconds(ENDED) + 60
     )
 
 
 def test_where_no_end_has_a_time_it_counts_from_the_beginning() -> None:
-    assert delete_after(a_job(condition("Complete", at=None))) == seconds(MADE) + 60
+    assert delete_after(job_with(condition("Complete", at=None))) == seconds(MADE) + 60
 
 
 @pytest.mark.parametrize("written", [None, "", "soon", "-1", "1.5", "1e3", "99999999999"])
 def test_a_retention_that_is_none_is_an_hour(written: str | None) -> None:
-    assert delete_after(a_job(condition("Complete"), retention=written)) == seconds(ENDED) + 3600
+    assert delete_after(job_with(condition("Complete"), retention=written)) == seconds(ENDED) + 3600
 
 
 def test_no_retention_at_all_can_be_asked_for() -> None:
-    assert delete_after(a_job(condition("Complete"), retention="0")) == seconds(ENDED)
+    assert delete_after(job_with(condition("Complete"), retention="0")) == seconds(ENDED)
 
 
 def test_the_retention_of_a_task_is_written_on_its_job_whatever_its_author_says() -> None:
     theirs = {"annotations": {names.ANNOTATION_RETENTION: "9", "example.com/mine": "yes"}}
 
-    annotations = job_manifest(work(metadata=theirs))["metadata"]["annotations"]
+    annotations = job_manifest(replace(work_of(metadata=theirs), retention=60))["metadata"]["annotations"]
 
     assert annotations == {names.ANNOTATION_RETENTION: "60", "example.com/mine": "yes"}
 
@@ -157,7 +160,7 @@ def test_the_retention_of_a_task_is_written_on_its_job_whatever_its_author_says(
     ],
 )
 def test_a_job_says_which_task_it_is(template: Any, labels: Any, found: str) -> None:
-    job = {**a_job(labels=labels), "spec": {"template": template}}
+    job = {**job_with(labels=labels), "spec": {"template": template}}
 
     assert task_id(job) == found
     assert task_id({**job, "spec": None}) == str((labels or {}).get(names.LABEL_TASK_ID, ""))
@@ -173,5 +176,5 @@ def test_a_job_belongs_to_the_agent_that_controls_it() -> None:
         ([other, friend], None, ""),
         ([other, friend, agent], "uid-1", "researcher"),
     ):
-        job = a_job(ownerReferences=owners)
+        job = job_with(ownerReferences=owners)
         assert (owner_uid(job), owner_name(job)) == (uid, name)

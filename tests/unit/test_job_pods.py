@@ -32,7 +32,7 @@ class Cluster(KubeApi):
         yield self.pods
 
 
-def a_pod(name: str, phase: str, code: int, text: str = "") -> dict[str, Any]:
+def ended_pod(name: str, phase: str, code: int, text: str = "") -> dict[str, Any]:
     ended = {"exitCode": code, "reason": "Error", "message": text, "finishedAt": "2026-11-01T12:10:00Z"}
     status = {"phase": phase, "containerStatuses": [{"name": "main", "state": {"terminated": ended}}]}
     return {"metadata": {"name": name, "creationTimestamp": "2026-11-01T12:00:00Z"}, "status": status}
@@ -47,15 +47,15 @@ async def remembered(cluster: Cluster) -> JobPodReader:
 
 
 async def test_what_is_read_of_a_pod_at_the_end_counts_more_than_what_was_remembered_of_it() -> None:
-    cluster = Cluster(a_pod("first", "Failed", 1), a_pod("second", "Running", 2))
+    cluster = Cluster(ended_pod("first", "Failed", 1), ended_pod("second", "Running", 2))
     pods = await remembered(cluster)
-    cluster.pods = (a_pod("second", "Failed", 3),)
+    cluster.pods = (ended_pod("second", "Failed", 3),)
 
     assert {end.pod: end.exit_code for end in await pods.ends(JOB)} == {"first": 1, "second": 3}
 
 
 async def test_a_pod_that_succeeded_counts_only_while_it_is_there() -> None:
-    cluster = Cluster(a_pod("first", "Failed", 1), a_pod("second", "Succeeded", 0, "done"))
+    cluster = Cluster(ended_pod("first", "Failed", 1), ended_pod("second", "Succeeded", 0, "done"))
     pods = await remembered(cluster)
     assert {end.pod for end in await pods.ends(JOB)} == {"first", "second"}
     cluster.pods = ()
@@ -64,7 +64,7 @@ async def test_a_pod_that_succeeded_counts_only_while_it_is_there() -> None:
 
 
 async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
-    cluster = Cluster(a_pod("first", "Failed", 1))
+    cluster = Cluster(ended_pod("first", "Failed", 1))
     pods = await remembered(cluster)
     cluster.pods = ()
 

@@ -10,17 +10,18 @@ from urllib.parse import unquote
 import pytest
 
 from heed import names
-from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.effects import AgentRef, TaskEnd
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.job_resync import resync_jobs
 from heed.kube.jobs.lister import label_selector
 from heed.kube.jobs.manifest import job_manifest, owner_name, owner_uid
 from heed.kube.jobs.runner import JobRunner
+from tests.builders.tasks import job_spec, task_work
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
 
 ONE, TWO = AgentRef("demo", "one", "uid-one"), AgentRef("shop", "two", "uid-two")
-SPEC: Object = {"template": {"spec": {"containers": [{"name": "main", "image": "example"}]}}}
+SPEC = job_spec()
 
 
 class Runner(JobRunner):
@@ -41,7 +42,7 @@ class Runner(JobRunner):
 
 def add(server: ApiServer, agent: AgentRef, task: str, namespace: str | None = None, **status: Any) -> Object:
     """A Job of a task."""
-    manifest = job_manifest(TaskWork(agent, task, "work", "job", "s", SPEC, {"input": None}, None, 3600))
+    manifest = job_manifest(task_work(SPEC, agent=agent, id=task))
     name = manifest["metadata"]["name"]
     path = f"/apis/batch/v1/namespaces/{namespace or agent.namespace}/jobs/{name}"
     metadata = {**manifest["metadata"], "namespace": namespace or agent.namespace}

@@ -10,29 +10,25 @@ import pytest
 from heed import names
 from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
-from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.effects import TaskEnd
 from heed.errors import TaskUnavailable
 from heed.kube.client.client import KubeApi
 from heed.kube.jobs import manifest, search
 from heed.kube.jobs.runner import MAX_CONCURRENT_LOOKUPS, JobRunner
 from heed.util.backoff import Backoff
+from tests.builders.tasks import OWNER, task_work
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
 
-AGENT = AgentRef("demo", "researcher", "uid-1")
+AGENT = OWNER
 JOBS, SECRETS = "/apis/batch/v1/namespaces/demo/jobs", "/api/v1/namespaces/demo/secrets"
 SIGNING = TaskCredentials("nats://jobs.example:4222", UserSigner(NatsKey.new("account")))
 LATE = {"type": "Failed", "status": "True", "reason": "Late", "lastTransitionTime": "2099-01-01T00:00:00Z"}
 
 
-def work(id_: str = "t-1", publish: tuple[str, ...] | None = None, **spec: Any) -> TaskWork:
-    given = {"template": {"spec": {"containers": [{"name": "main", "image": "example"}]}}, **spec}
-    return TaskWork(AGENT, id_, "work", "job", "s", given, {"input": None}, None, 3600, publish)
-
-
 def add(server: ApiServer, id_: str, *, watched: bool = True, **status: Any) -> str:
     """A Job of the Agent's; one that nobody watches has lost its labels. Returns its path."""
-    made = manifest.job_manifest(work(id_))
+    made = manifest.job_manifest(task_work(id=id_))
     path = f"{JOBS}/{made['metadata']['name']}"
     metadata = {**made["metadata"], **({} if watched else {"labels": None})}
     server.add(path, metadata=metadata, spec=made["spec"], status=status)
@@ -73,7 +69,7 @@ async def runner(server: ApiServer) -> AsyncIterator[Runner]:
 async def test_a_job_that_may_publish_gets_its_credentials_and_may_run_then(server: ApiServer) -> None:
     runner = Runner(server, SIGNING)
 
-    await runner.start(work(publish=("com.example.*",)))
+    await runner.start(task_work(publish=("com.example.*",)))
 
     (job,), (secret,) = server.of("jobs"), server.of("secrets")
     assert server.asked == [
@@ -108,10 +104,10 @@ async def test_a_job_that_may_not_publish_runs_at_once(
 ) -> None:
     runner = Runner(server, access)
 
-    await runner.start(work())
+    await runner.start(task_work())
 
     assert server.asked == [("POST", f"{JOBS}?fieldValidation=Strict")]
-    assert server.bodies == [manifest.job_manifest(work())]
+    assert server.bodies == [manifest.job_manifest(task_work())]
     assert "suspend" not in server.bodies[0]["spec"]
     runner.close()
 
@@ -129,14 +125,14 @@ async def test_a_secret_that_is_refused_is_told_of_without_its_content(server: A
         server.refuse = lambda method, path, status=status: (status, said) if path == SECRETS else None  # type: ignore[misc]
 
         with pytest.raises(TaskUnavailable) as refused:
-            await runner.start(work(publish=(">",)))
+            await runner.start(task_work(publish=(">",)))
 
         (job,) = server.of("jobs")
         assert str(refused.value) == message.format(job["metadata"]["name"])
     said = {"message": "SECRET"}
     server.refuse = lambda method, path: (422, said) if path == SECRETS else None
     with pytest.raises(TaskUnavailable) as refused:
-        await runner.start(work(publish=(">",)))
+        await runner.start(task_work(publish=(">",)))
     assert str(refused.value) == f"the Secret of Job {job['metadata']['name']} was refused with status 422"
     runner.close()
 

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +13,6 @@ from heed.api.validation import parse_agent
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.codec.canonical_json import canonicalize
 from heed.core.compiler.lint import lint_agent
-from heed.core.effects import AgentRef, TaskWork
 from heed.core.events import Event
 from heed.core.schema.job_fields import FIELDS
 from heed.core.schema.job_spec import check_job_spec, explain_no_job, lint_job_spec
@@ -21,28 +20,15 @@ from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulat
 from heed.errors import Problem
 from heed.kube.jobs.manifest import job_manifest, release_patch
 from tests import jobfields
-from tests.builders.agents import AGENT, NAMESPACE, manifest, problems, program
+from tests.builders.agents import AGENT, manifest, problems, program
 from tests.builders.events import received
+from tests.builders.tasks import job_spec, spec_with_container, spec_with_pod, task_work
 
 PATH = "spec.tasks.work.job"
 POD = f"{PATH}.template.spec"
 
 
-def job(**fields: Any) -> dict[str, Any]:
-    """A JobSpec with one container, and these fields beside `template`."""
-    return {"template": {"spec": {"containers": [{"name": "main", "image": "example/work:1"}]}}, **fields}
-
-
-def pod(**fields: Any) -> dict[str, Any]:
-    """A JobSpec whose pod has these fields."""
-    spec = job()
-    spec["template"]["spec"] |= fields
-    return spec
-
-
-def container(**fields: Any) -> dict[str, Any]:
-    """A JobSpec whose container has these fields."""
-    return pod(containers=[{"name": "main", "image": "example/work:1", **fields}])
+publishing = partial(task_work, publish=(">",))
 
 
 def agent(spec: dict[str, Any]) -> dict[str, Any]:
@@ -60,63 +46,87 @@ def one(found: list[Problem]) -> Problem:
 # ── before any event ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 MISTAKES: list[tuple[dict[str, Any], str, str]] = [
-    (job(backofflimit=0), f"{PATH}.backofflimit", 'there is no such field; did you mean "backoffLimit"?'),
-    (job(backoff_limit=0), f"{PATH}.backoff_limit", 'did you mean "backoffLimit"?'),
-    (container(Env=[]), f"{POD}.containers[0].Env", 'did you mean "env"?'),
     (
-        container(env={"A": "1"}),
+        job_spec(backofflimit=0),
+        f"{PATH}.backofflimit",
+        'there is no such field; did you mean "backoffLimit"?',
+    ),
+    (job_spec(backoff_limit=0), f"{PATH}.backoff_limit", 'did you mean "backoffLimit"?'),
+    (spec_with_container(Env=[]), f"{POD}.containers[0].Env", 'did you mean "env"?'),
+    (
+        spec_with_container(env={"A": "1"}),
         f"{POD}.containers[0].env",
         "is a map, not a list; write a list: `- name: A` with its `value`",
     ),
-    (container(env="A=1"), f"{POD}.containers[0].env", "not a list; write a list"),
-    (container(env=["A=1"]), f"{POD}.containers[0].env[0]", "not a map; write a map: `name: value`"),
+    (spec_with_container(env="A=1"), f"{POD}.containers[0].env", "not a list; write a list"),
     (
-        container(env=[{"name": "A", "value": 1}]),
+        spec_with_container(env=["A=1"]),
+        f"{POD}.containers[0].env[0]",
+        "not a map; write a map: `name: value`",
+    ),
+    (
+        spec_with_container(env=[{"name": "A", "value": 1}]),
         f"{POD}.containers[0].env[0].value",
         "is a whole number (1), not a string; put it in quotes",
     ),
-    (container(env=[{"name": "A", "value": True}]), f"{POD}.containers[0].env[0].value", "put it in quotes"),
-    (container(env=[{"value": "1"}]), f"{POD}.containers[0].env[0].name", "is missing; add it"),
-    (container(env=[None]), f"{POD}.containers[0].env[0].name", "is missing"),
-    (container(command="python"), f"{POD}.containers[0].command", "is a string"),
-    (container(args=["a", 7]), f"{POD}.containers[0].args[1]", "not a string"),
-    (container(image={"name": "x"}), f"{POD}.containers[0].image", "is a map, not a string"),
-    (container(ports=[{"containerPort": "80"}]), f"{POD}.containers[0].ports[0].containerPort", "write 80"),
     (
-        container(resources={"limits": {"cpu": True}}),
+        spec_with_container(env=[{"name": "A", "value": True}]),
+        f"{POD}.containers[0].env[0].value",
+        "put it in quotes",
+    ),
+    (spec_with_container(env=[{"value": "1"}]), f"{POD}.containers[0].env[0].name", "is missing; add it"),
+    (spec_with_container(env=[None]), f"{POD}.containers[0].env[0].name", "is missing"),
+    (spec_with_container(command="python"), f"{POD}.containers[0].command", "is a string"),
+    (spec_with_container(args=["a", 7]), f"{POD}.containers[0].args[1]", "not a string"),
+    (spec_with_container(image={"name": "x"}), f"{POD}.containers[0].image", "is a map, not a string"),
+    (
+        spec_with_container(ports=[{"containerPort": "80"}]),
+        f"{POD}.containers[0].ports[0].containerPort",
+        "write 80",
+    ),
+    (
+        spec_with_container(resources={"limits": {"cpu": True}}),
         f"{POD}.containers[0].resources.limits.cpu",
         "not a quantity",
     ),
     (
-        container(livenessProbe={"httpGet": {"port": 1.5}}),
+        spec_with_container(livenessProbe={"httpGet": {"port": 1.5}}),
         f"{POD}.containers[0].livenessProbe.httpGet.port",
         "",
     ),
     (
-        job(activeDeadlineSeconds="300"),
+        job_spec(activeDeadlineSeconds="300"),
         f"{PATH}.activeDeadlineSeconds",
         'is a string ("300"), not a whole number; write 300 without quotes',
     ),
-    (job(backoffLimit=2.5), f"{PATH}.backoffLimit", "is a number (2.5), not a whole number"),
-    (job(backoffLimit=2**31), f"{PATH}.backoffLimit", "does not fit 32 bits"),
-    (job(suspend="true"), f"{PATH}.suspend", "write true or false, without quotes"),
-    (job(template=[]), f"{PATH}.template", "is a list, not a map"),
+    (job_spec(backoffLimit=2.5), f"{PATH}.backoffLimit", "is a number (2.5), not a whole number"),
+    (job_spec(backoffLimit=2**31), f"{PATH}.backoffLimit", "does not fit 32 bits"),
+    (job_spec(suspend="true"), f"{PATH}.suspend", "write true or false, without quotes"),
+    (job_spec(template=[]), f"{PATH}.template", "is a list, not a map"),
     ({}, f"{PATH}.template", "is missing"),
     ({"template": None}, f"{PATH}.template", "is missing"),
     ({"template": {}}, f"{POD}.containers", "at least one container"),
-    (pod(containers=[]), f"{POD}.containers", "at least one container"),
-    (pod(containers=None), f"{POD}.containers", "is missing"),
-    (pod(containers=[None]), f"{POD}.containers[0].name", "is missing"),
-    (job(metadata={"labels": ["team"]}), f"{PATH}.metadata.labels", "is a list, not a map"),
-    (job(metadata={"labels": {"team": 1}}), f"{PATH}.metadata.labels.team", "put it in quotes"),
-    (job(metadata={"name": "mine"}), f"{PATH}.metadata.name", "cannot be set; Heed names the Job"),
+    (spec_with_pod(containers=[]), f"{POD}.containers", "at least one container"),
+    (spec_with_pod(containers=None), f"{POD}.containers", "is missing"),
+    (spec_with_pod(containers=[None]), f"{POD}.containers[0].name", "is missing"),
+    (job_spec(metadata={"labels": ["team"]}), f"{PATH}.metadata.labels", "is a list, not a map"),
+    (job_spec(metadata={"labels": {"team": 1}}), f"{PATH}.metadata.labels.team", "put it in quotes"),
+    (job_spec(metadata={"name": "mine"}), f"{PATH}.metadata.name", "cannot be set; Heed names the Job"),
     # what an expression yields, where that is known before
-    (job(backoffLimit="${1}0"), f"{PATH}.backoffLimit", "one ${…} and nothing else"),
-    (job(backoffLimit="${string(input.n)}"), f"{PATH}.backoffLimit", "yields a string, not a whole number"),
-    (container(args=["${size(input)}"]), f"{POD}.containers[0].args[0]", "write ${string(…)}"),
-    (container(command="${{'a': input.b}}"), f"{POD}.containers[0].command", "yields a map, not a list"),
-    (job(metadata={"labels": "${[input.x]}"}), f"{PATH}.metadata.labels", "yields a list, not a map"),
-    (job(suspend="$${true}"), f"{PATH}.suspend", "is a string"),
+    (job_spec(backoffLimit="${1}0"), f"{PATH}.backoffLimit", "one ${…} and nothing else"),
+    (
+        job_spec(backoffLimit="${string(input.n)}"),
+        f"{PATH}.backoffLimit",
+        "yields a string, not a whole number",
+    ),
+    (spec_with_container(args=["${size(input)}"]), f"{POD}.containers[0].args[0]", "write ${string(…)}"),
+    (
+        spec_with_container(command="${{'a': input.b}}"),
+        f"{POD}.containers[0].command",
+        "yields a map, not a list",
+    ),
+    (job_spec(metadata={"labels": "${[input.x]}"}), f"{PATH}.metadata.labels", "yields a list, not a map"),
+    (job_spec(suspend="$${true}"), f"{PATH}.suspend", "is a string"),
 ]
 
 
@@ -131,16 +141,20 @@ def test_what_can_never_be_a_job_is_a_mistake_of_the_manifest(
 
 
 RIGHT: list[dict[str, Any]] = [
-    job(backoffLimit=0, activeDeadlineSeconds="${input.seconds}", suspend="${input.later}"),
-    job(backoffLimit="${2}", completions="${int(input.n)}", parallelism="${1.0 * 2.0}"),
-    job(backoffLimit=2.0),  # which the API server hands out as 2
-    job(metadata={"labels": "${input.labels}", "annotations": {"a/b.c": "${input.x} of ${task.id}"}}),
-    job(template="${input.template}"),
-    pod(containers="${input.containers}"),
-    pod(tolerations=[{}], terminationGracePeriodSeconds=None),
-    container(args=None, env="${input.env}", command=["a", None, "${string(1)}", "$${HOME}"]),
-    container(resources={"limits": {"cpu": 1, "memory": "1Gi", "x/y": 0.5}, "requests": "${input.r}"}),
-    container(livenessProbe={"httpGet": {"port": "http"}}, readinessProbe={"httpGet": {"port": 80}}),
+    job_spec(backoffLimit=0, activeDeadlineSeconds="${input.seconds}", suspend="${input.later}"),
+    job_spec(backoffLimit="${2}", completions="${int(input.n)}", parallelism="${1.0 * 2.0}"),
+    job_spec(backoffLimit=2.0),  # which the API server hands out as 2
+    job_spec(metadata={"labels": "${input.labels}", "annotations": {"a/b.c": "${input.x} of ${task.id}"}}),
+    job_spec(template="${input.template}"),
+    spec_with_pod(containers="${input.containers}"),
+    spec_with_pod(tolerations=[{}], terminationGracePeriodSeconds=None),
+    spec_with_container(args=None, env="${input.env}", command=["a", None, "${string(1)}", "$${HOME}"]),
+    spec_with_container(
+        resources={"limits": {"cpu": 1, "memory": "1Gi", "x/y": 0.5}, "requests": "${input.r}"}
+    ),
+    spec_with_container(
+        livenessProbe={"httpGet": {"port": "http"}}, readinessProbe={"httpGet": {"port": 80}}
+    ),
 ]
 
 
@@ -151,12 +165,12 @@ def test_what_may_be_a_job_is_let_through(spec: dict[str, Any]) -> None:
 
 
 DOUBTS: list[tuple[dict[str, Any], str, str]] = [
-    (job(backofLimit=0), f"{PATH}.backofLimit", 'did you mean "backoffLimit"?'),
-    (job(containers=[]), f"{PATH}.containers", "it belongs into template.spec"),
-    (job(restartPolicy="Never"), f"{PATH}.restartPolicy", "it belongs into template.spec"),
-    (pod(command=["x"]), f"{POD}.command", "it belongs into containers[]"),
+    (job_spec(backofLimit=0), f"{PATH}.backofLimit", 'did you mean "backoffLimit"?'),
+    (job_spec(containers=[]), f"{PATH}.containers", "it belongs into template.spec"),
+    (job_spec(restartPolicy="Never"), f"{PATH}.restartPolicy", "it belongs into template.spec"),
+    (spec_with_pod(command=["x"]), f"{POD}.command", "it belongs into containers[]"),
     (
-        container(frobnicate=True),
+        spec_with_container(frobnicate=True),
         f"{POD}.containers[0].frobnicate",
         "see `kubectl explain job.spec.template.spec.containers`",
     ),
@@ -174,7 +188,7 @@ def test_what_a_newer_release_may_have_is_a_warning(spec: dict[str, Any], path: 
 
 
 def test_a_ttl_that_has_no_effect_is_a_warning() -> None:
-    advice = lint_agent(parse_agent(agent(job(ttlSecondsAfterFinished=60))))
+    advice = lint_agent(parse_agent(agent(job_spec(ttlSecondsAfterFinished=60))))
 
     assert f"{PATH}.ttlSecondsAfterFinished: has no effect" in "\n".join(map(str, advice))
 
@@ -182,24 +196,19 @@ def test_a_ttl_that_has_no_effect_is_a_warning() -> None:
 # ── when it is rendered ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def work(spec: Any, timeout: int | None = None) -> TaskWork:
-    ref = AgentRef(NAMESPACE, AGENT, "uid")
-    return TaskWork(ref, "work-1", "work", "job", "s", spec, {"input": None}, timeout, 3600, (">",))
-
-
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (job(activeDeadlineSeconds="300"), f"{PATH}.activeDeadlineSeconds: is a string"),
-        (job(metadata={"labels": ["a"]}), f"{PATH}.metadata.labels: is a list, not a map"),
-        (container(command={"a": 1}), f"{POD}.containers[0].command: is a map, not a list"),
-        (pod(containers=[]), "at least one container"),
+        (job_spec(activeDeadlineSeconds="300"), f"{PATH}.activeDeadlineSeconds: is a string"),
+        (job_spec(metadata={"labels": ["a"]}), f"{PATH}.metadata.labels: is a list, not a map"),
+        (spec_with_container(command={"a": 1}), f"{POD}.containers[0].command: is a map, not a list"),
+        (spec_with_pod(containers=[]), "at least one container"),
         ("no map", f"{PATH}: is a string"),
-        (job(backoffLimit="6", suspend=1, completions=[], parallelism={}), "(and 1 more)"),
+        (job_spec(backoffLimit="6", suspend=1, completions=[], parallelism={}), "(and 1 more)"),
     ],
 )
 def test_what_can_never_be_a_job_is_said_in_a_line(spec: Any, said: str) -> None:
-    assert said in (explain_no_job(work(spec, timeout=600)) or "")
+    assert said in (explain_no_job(publishing(spec, timeout=600)) or "")
 
 
 def test_a_simulation_ends_such_a_task_as_the_operator_does() -> None:
@@ -207,7 +216,7 @@ def test_a_simulation_ends_such_a_task_as_the_operator_does() -> None:
     started = program(
         {"start": [{"task": "work", "input": "${event.data}"}]},
         {"type": "dev.heed.task.failed", "state": {"why": "${event.data.message}"}},
-        tasks={"work": {"timeout": "10m", "job": job(activeDeadlineSeconds="${input.seconds}")}},
+        tasks={"work": {"timeout": "10m", "job": job_spec(activeDeadlineSeconds="${input.seconds}")}},
     )
     asked = received(1, data={"seconds": "300"})
     assert isinstance(asked.event, Event)
@@ -229,7 +238,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 FULL = {
-    **job(activeDeadlineSeconds=5, suspend=True, ttlSecondsAfterFinished=5),
+    **job_spec(activeDeadlineSeconds=5, suspend=True, ttlSecondsAfterFinished=5),
     "metadata": {"labels": {"team": "a"}, "annotations": {"b": "c"}},
     "template": {
         "metadata": {"labels": {"team": "a"}, "annotations": {"b": "c"}},
@@ -272,9 +281,9 @@ def test_whatever_stands_anywhere_it_is_refused_with_a_reason_or_makes_a_job(
     inner[place[-1]] = value
     spec = canonicalize(spec, stored=True)
 
-    if explain_no_job(work(spec, timeout=10)) is None:
+    if explain_no_job(publishing(spec, timeout=10)) is None:
         access = TaskCredentials(url="nats://127.0.0.1:4222", signer=object())  # type: ignore[arg-type]
-        made = job_manifest(work(spec, timeout=10), access)
+        made = job_manifest(publishing(spec, timeout=10), access)
         json.dumps(made)
         assert made["spec"]["activeDeadlineSeconds"] <= 10
 
@@ -302,8 +311,8 @@ def test_labels_and_annotations_of_the_author_are_on_the_job_and_ours_win() -> N
         }
     }
 
-    made = job_manifest(work(spec, timeout=10), TaskCredentials())["metadata"]
-    silent = job_manifest(replace(work(spec), publish=None), TaskCredentials())["metadata"]
+    made = job_manifest(publishing(spec, timeout=10), TaskCredentials())["metadata"]
+    silent = job_manifest(publishing(spec, publish=None), TaskCredentials())["metadata"]
 
     assert made["labels"] == {
         "team": "a",
@@ -317,7 +326,9 @@ def test_labels_and_annotations_of_the_author_are_on_the_job_and_ours_win() -> N
 
 
 def test_a_label_that_is_not_passed_on_is_a_warning() -> None:
-    advice = lint_agent(parse_agent(agent(job(metadata={"labels": {"heed.dev/team": "a", "team": "b"}}))))
+    advice = lint_agent(
+        parse_agent(agent(job_spec(metadata={"labels": {"heed.dev/team": "a", "team": "b"}})))
+    )
 
     assert [item.path for item in advice if "not passed on" in item.message] == [
         f"{PATH}.metadata.labels.heed.dev/team"
@@ -338,7 +349,7 @@ def test_a_job_that_has_its_credentials_is_resumed_unless_others_want_it_suspend
     labels: dict[str, str], suspend: bool | None, resumed: bool
 ) -> None:
     """The labels are those of the Job as it was created: a namespace's default queue is among them."""
-    patch = release_patch(work(job(suspend=suspend)), {"metadata": {"labels": labels}})
+    patch = release_patch(publishing(job_spec(suspend=suspend)), {"metadata": {"labels": labels}})
 
     assert patch["metadata"]["annotations"] == {"heed.dev/suspended": None}
     assert ("spec" in patch) == resumed

@@ -6,7 +6,8 @@ import pytest
 
 from heed.core.cel.template import compile_template
 from heed.core.schema.job_spec import check_job_spec, explain_no_job, lint_job_spec
-from tests.unit.test_job_spec import container, job, pod, work
+from tests.builders.tasks import job_spec, spec_with_container, spec_with_pod
+from tests.unit.test_job_spec import publishing
 
 POD, MAIN = "j.template.spec", "j.template.spec.containers[0]"
 LIST = "write a list: items that begin with `- `"
@@ -24,40 +25,43 @@ def mistakes(spec: Any) -> list[str]:
 
 
 def port(value: Any) -> dict[str, Any]:
-    return container(ports=[{"containerPort": value}])
+    return spec_with_container(ports=[{"containerPort": value}])
 
 
 def variable(value: Any) -> dict[str, Any]:
-    return container(env=[{"name": "A", "value": value}])
+    return spec_with_container(env=[{"name": "A", "value": value}])
 
 
 def cpu(value: Any) -> dict[str, Any]:
-    return container(resources={"limits": {"cpu": value}})
+    return spec_with_container(resources={"limits": {"cpu": value}})
 
 
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (job(backoff_limit=0), 'j.backoff_limit: there is no such field; did you mean "backoffLimit"?'),
+        (job_spec(backoff_limit=0), 'j.backoff_limit: there is no such field; did you mean "backoffLimit"?'),
         (
-            job(**{"back-offLIMIT": 0}),
+            job_spec(**{"back-offLIMIT": 0}),
             'j.back-offLIMIT: there is no such field; did you mean "backoffLimit"?',
         ),
         (
-            container(env={"A": "1"}),
+            spec_with_container(env={"A": "1"}),
             f"{MAIN}.env: is a map, not a list; write a list: `- name: A` with its `value`",
         ),
-        (container(env="A=1"), f'{MAIN}.env: is a string ("A=1"), not a list; {LIST}'),
-        (container(command={"a": 1}), f"{MAIN}.command: is a map, not a list; {LIST}"),
-        (container(ports={"a": 1}), f"{MAIN}.ports: is a map, not a list; {LIST}"),
-        (container(env=["A=1"]), f'{MAIN}.env[0]: is a string ("A=1"), not a map; {MAP}'),
+        (spec_with_container(env="A=1"), f'{MAIN}.env: is a string ("A=1"), not a list; {LIST}'),
+        (spec_with_container(command={"a": 1}), f"{MAIN}.command: is a map, not a list; {LIST}"),
+        (spec_with_container(ports={"a": 1}), f"{MAIN}.ports: is a map, not a list; {LIST}"),
+        (spec_with_container(env=["A=1"]), f'{MAIN}.env[0]: is a string ("A=1"), not a map; {MAP}'),
         (variable(1), f"{MAIN}.env[0].value: is a whole number (1), not a string; {QUOTES}"),
         (variable(2.0), f"{MAIN}.env[0].value: is a whole number (2.0), not a string; {QUOTES}"),
         (variable(1.5), f"{MAIN}.env[0].value: is a number (1.5), not a string; {QUOTES}"),
         (variable(False), f"{MAIN}.env[0].value: is a boolean (false), not a string; {QUOTES}"),
         (variable([1]), f"{MAIN}.env[0].value: is a list, not a string; write a string"),
         (variable({}), f"{MAIN}.env[0].value: is a map, not a string; write a string"),
-        (container(args=["a", None, 7]), f"{MAIN}.args[2]: is a whole number (7), not a string; {QUOTES}"),
+        (
+            spec_with_container(args=["a", None, 7]),
+            f"{MAIN}.args[2]: is a whole number (7), not a string; {QUOTES}",
+        ),
         (
             port(" 80 "),
             f'{MAIN}.ports[0].containerPort: is a string (" 80 "), not a whole number; '
@@ -76,42 +80,42 @@ def cpu(value: Any) -> dict[str, Any]:
         (cpu(True), f"{MAIN}.resources.limits.cpu: is a boolean (true), not a quantity; write a quantity"),
         (cpu([1]), f"{MAIN}.resources.limits.cpu: is a list, not a quantity; write a quantity"),
         (
-            container(livenessProbe={"httpGet": {"port": 1.5}}),
+            spec_with_container(livenessProbe={"httpGet": {"port": 1.5}}),
             f"{MAIN}.livenessProbe.httpGet.port: is a number (1.5), not a whole number or a string; "
             "write a whole number or a string",
         ),
         (
-            job(suspend="yes"),
+            job_spec(suspend="yes"),
             'j.suspend: is a string ("yes"), not a boolean; write true or false, without quotes',
         ),
         (
-            job(suspend=1),
+            job_spec(suspend=1),
             "j.suspend: is a whole number (1), not a boolean; write true or false, without quotes",
         ),
         (
-            job(backoffLimit=2.5),
+            job_spec(backoffLimit=2.5),
             "j.backoffLimit: is a number (2.5), not a whole number; write a whole number",
         ),
-        (job(template=[]), f"j.template: is a list, not a map; {MAP}"),
-        (job(template=X38), f'j.template: is a string ("{X38}"), not a map; {MAP}'),
-        (job(template=X38 + "y"), f'j.template: is a string ("{X38}y…), not a map; {MAP}'),
-        (container(lifecycle=True), f"{MAIN}.lifecycle: is a boolean (true), not a map; {MAP}"),
+        (job_spec(template=[]), f"j.template: is a list, not a map; {MAP}"),
+        (job_spec(template=X38), f'j.template: is a string ("{X38}"), not a map; {MAP}'),
+        (job_spec(template=X38 + "y"), f'j.template: is a string ("{X38}y…), not a map; {MAP}'),
+        (spec_with_container(lifecycle=True), f"{MAIN}.lifecycle: is a boolean (true), not a map; {MAP}"),
         (
-            job(metadata={"labels": {"t": 1}}),
+            job_spec(metadata={"labels": {"t": 1}}),
             f"j.metadata.labels.t: is a whole number (1), not a string; {QUOTES}",
         ),
         (
-            job(metadata={"name": "x"}),
+            job_spec(metadata={"name": "x"}),
             "j.metadata.name: cannot be set; Heed names the Job; set `labels` and `annotations`",
         ),
-        (container(env=[None]), f"{MAIN}.env[0].name: is missing; add it"),
-        (container(env=[{"value": "1"}]), f"{MAIN}.env[0].name: is missing; add it"),
-        (pod(containers=None), f"{POD}.containers: is missing; add it"),
+        (spec_with_container(env=[None]), f"{MAIN}.env[0].name: is missing; add it"),
+        (spec_with_container(env=[{"value": "1"}]), f"{MAIN}.env[0].name: is missing; add it"),
+        (spec_with_pod(containers=None), f"{POD}.containers: is missing; add it"),
         ({"template": None}, "j.template: is missing; add it"),
         ({"template": {"spec": {}}}, f"{POD}.containers: is missing; add it"),
         ({"template": {}}, f"{POD}.containers: {NO_CONTAINER}"),
         ({"template": {"spec": None}}, f"{POD}.containers: {NO_CONTAINER}"),
-        (pod(containers=[]), f"{POD}.containers: {NO_CONTAINER}"),
+        (spec_with_pod(containers=[]), f"{POD}.containers: {NO_CONTAINER}"),
         ("no map", f'j: is a string ("no map"), not a map; {MAP}'),
         ([], f"j: is a list, not a map; {MAP}"),
         (7, f"j: is a whole number (7), not a map; {MAP}"),
@@ -123,7 +127,7 @@ def test_a_mistake_is_told_with_its_place_and_its_remedy(spec: Any, said: str) -
 
 
 def test_all_mistakes_are_told_in_their_order() -> None:
-    found = mistakes(container(volumeMounts=[{}, {"name": 1}]))
+    found = mistakes(spec_with_container(volumeMounts=[{}, {"name": 1}]))
 
     assert found == [
         f"{MAIN}.volumeMounts[0].mountPath: is missing; add it",
@@ -139,9 +143,9 @@ def test_all_mistakes_are_told_in_their_order() -> None:
 def test_a_number_has_the_bits_of_its_field(field: str, bits: int) -> None:
     most = 2 ** (bits - 1)
     for value in (most - 1, -most, 0, 2.0):
-        assert mistakes(job(**{field: value})) == []
+        assert mistakes(job_spec(**{field: value})) == []
     for value in (most, -most - 1):
-        assert mistakes(job(**{field: value})) == [
+        assert mistakes(job_spec(**{field: value})) == [
             f"j.{field}: {value} does not fit {bits} bits; write a smaller number"
         ]
 
@@ -149,46 +153,52 @@ def test_a_number_has_the_bits_of_its_field(field: str, bits: int) -> None:
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        (job(backoffLimit="${1}0"), f"j.backoffLimit: yields a string, not a whole number; {ALONE}"),
-        (job(suspend="${true}!"), f"j.suspend: yields a string, not a boolean; {ALONE}"),
-        (container(command="a ${event.x}"), f"{MAIN}.command: yields a string, not a list; {ALONE}"),
+        (job_spec(backoffLimit="${1}0"), f"j.backoffLimit: yields a string, not a whole number; {ALONE}"),
+        (job_spec(suspend="${true}!"), f"j.suspend: yields a string, not a boolean; {ALONE}"),
         (
-            job(backoffLimit="${string(event.n)}"),
+            spec_with_container(command="a ${event.x}"),
+            f"{MAIN}.command: yields a string, not a list; {ALONE}",
+        ),
+        (
+            job_spec(backoffLimit="${string(event.n)}"),
             "j.backoffLimit: yields a string, not a whole number; write ${int(…)}",
         ),
         (
-            job(backoffLimit="${timestamp(event.n)}"),
+            job_spec(backoffLimit="${timestamp(event.n)}"),
             "j.backoffLimit: yields a string, not a whole number; write ${int(…)}",
         ),
         (
-            job(backoffLimit="${duration('1s')}"),
+            job_spec(backoffLimit="${duration('1s')}"),
             "j.backoffLimit: yields a string, not a whole number; "
             "write ${x.getSeconds()}, which is all of its seconds",
         ),
-        (job(suspend="${1}"), "j.suspend: yields a whole number, not a boolean; write ${bool(…)}"),
+        (job_spec(suspend="${1}"), "j.suspend: yields a whole number, not a boolean; write ${bool(…)}"),
         (
-            container(args=["${size(event)}"]),
+            spec_with_container(args=["${size(event)}"]),
             f"{MAIN}.args[0]: yields a whole number, not a string; write ${{string(…)}}",
         ),
         (
-            container(args=["${2u}"]),
+            spec_with_container(args=["${2u}"]),
             f"{MAIN}.args[0]: yields a whole number, not a string; write ${{string(…)}}",
         ),
         (
-            container(args=["${1 > 2}"]),
+            spec_with_container(args=["${1 > 2}"]),
             f"{MAIN}.args[0]: yields a boolean, not a string; write ${{string(…)}}",
         ),
-        (container(args=["${[1]}"]), f"{MAIN}.args[0]: yields a list, not a string; write ${{string(…)}}"),
         (
-            container(command="${{'a': event.b}}"),
+            spec_with_container(args=["${[1]}"]),
+            f"{MAIN}.args[0]: yields a list, not a string; write ${{string(…)}}",
+        ),
+        (
+            spec_with_container(command="${{'a': event.b}}"),
             f"{MAIN}.command: yields a map, not a list; let the expression yield a list",
         ),
         (
-            container(args="${b'a'}"),
+            spec_with_container(args="${b'a'}"),
             f"{MAIN}.args: yields a string, not a list; let the expression yield a list",
         ),
         (
-            job(metadata={"labels": "${[event.x]}"}),
+            job_spec(metadata={"labels": "${[event.x]}"}),
             "j.metadata.labels: yields a list, not a map; let the expression yield a map",
         ),
         (
@@ -204,16 +214,18 @@ def test_what_an_expression_yields_has_to_fit_where_it_is_known(spec: Any, said:
 @pytest.mark.parametrize(
     "spec",
     [
-        job(backoffLimit="${1.5 * 2.0}"),
-        job(backoffLimit="${2u}", suspend="${1 > 2}", template="${event.t}"),
-        job(backoffLimit="${event.n}", activeDeadlineSeconds="${null}"),
-        container(args=["${event.n} x", "${b'a'}", "${timestamp(event.x)}", None], command="${[1]}"),
-        container(
+        job_spec(backoffLimit="${1.5 * 2.0}"),
+        job_spec(backoffLimit="${2u}", suspend="${1 > 2}", template="${event.t}"),
+        job_spec(backoffLimit="${event.n}", activeDeadlineSeconds="${null}"),
+        spec_with_container(
+            args=["${event.n} x", "${b'a'}", "${timestamp(event.x)}", None], command="${[1]}"
+        ),
+        spec_with_container(
             livenessProbe={"httpGet": {"port": "${'http'}"}}, readinessProbe={"httpGet": {"port": "${80}"}}
         ),
         cpu("${1.5}"),
         cpu(0.5),
-        pod(containers="${event.containers}"),
+        spec_with_pod(containers="${event.containers}"),
         "${event.job}",
     ],
 )
@@ -224,18 +236,26 @@ def test_what_may_fit_is_let_through(spec: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "place", "remedy"),
     [
-        (job(backofLimit=0), "j.backofLimit", 'did you mean "backoffLimit"?'),
-        (container(env=[{"name": "A", "valeu": "x"}]), f"{MAIN}.env[0].valeu", 'did you mean "value"?'),
-        (job(restartPolicy="x"), "j.restartPolicy", "it belongs into template.spec"),
-        (job(image="x"), "j.image", "it belongs into template.spec.containers[]"),
-        (job(mountPath="x"), "j.mountPath", "see `kubectl explain job.spec`"),
-        (pod(command=["x"]), f"{POD}.command", "it belongs into containers[]"),
-        (pod(requests={}), f"{POD}.requests", "it belongs into resources"),
-        (container(mountPath="x"), f"{MAIN}.mountPath", "it belongs into volumeMounts[]"),
-        (container(frob=1), f"{MAIN}.frob", "see `kubectl explain job.spec.template.spec.containers`"),
-        (job(frob=1), "j.frob", "see `kubectl explain job.spec`"),
+        (job_spec(backofLimit=0), "j.backofLimit", 'did you mean "backoffLimit"?'),
         (
-            job(**{"\u017fuspend": True}),
+            spec_with_container(env=[{"name": "A", "valeu": "x"}]),
+            f"{MAIN}.env[0].valeu",
+            'did you mean "value"?',
+        ),
+        (job_spec(restartPolicy="x"), "j.restartPolicy", "it belongs into template.spec"),
+        (job_spec(image="x"), "j.image", "it belongs into template.spec.containers[]"),
+        (job_spec(mountPath="x"), "j.mountPath", "see `kubectl explain job.spec`"),
+        (spec_with_pod(command=["x"]), f"{POD}.command", "it belongs into containers[]"),
+        (spec_with_pod(requests={}), f"{POD}.requests", "it belongs into resources"),
+        (spec_with_container(mountPath="x"), f"{MAIN}.mountPath", "it belongs into volumeMounts[]"),
+        (
+            spec_with_container(frob=1),
+            f"{MAIN}.frob",
+            "see `kubectl explain job.spec.template.spec.containers`",
+        ),
+        (job_spec(frob=1), "j.frob", "see `kubectl explain job.spec`"),
+        (
+            job_spec(**{"\u017fuspend": True}),
             "j.\u017fuspend",
             'did you mean "suspend"?',
         ),  # a letter that is s in capitals
@@ -264,10 +284,10 @@ def test_the_end_of_a_task_tells_of_three_mistakes() -> None:
         ),
     ]
 
-    assert explain_no_job(work(job())) is None
-    assert explain_no_job(work(job(**few))) == "; ".join(said)
-    assert explain_no_job(work(job(**few, backoffLimit="x"))) == "; ".join(said) + " (and 1 more)"
+    assert explain_no_job(publishing(job_spec())) is None
+    assert explain_no_job(publishing(job_spec(**few))) == "; ".join(said)
+    assert explain_no_job(publishing(job_spec(**few, backoffLimit="x"))) == "; ".join(said) + " (and 1 more)"
     assert (
-        explain_no_job(work(job(**few, backoffLimit="x", podFailurePolicy=1)))
+        explain_no_job(publishing(job_spec(**few, backoffLimit="x", podFailurePolicy=1)))
         == "; ".join(said) + " (and 2 more)"
     )

@@ -217,17 +217,17 @@ def test_where_there_was_no_cursor_everything_but_the_maps_is_written() -> None:
 # ── what is owed ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def task(sequence: int, phase: Any) -> PendingTask:
+def owed_at(sequence: int, phase: Any) -> PendingTask:
     return replace(OWED, phase=phase, cause=replace(OWED.cause, sequence=sequence))
 
 
 def test_effects_are_owed_in_the_order_of_decisions_tasks_before_events() -> None:
     tasks = {
-        "t9": task(9, "Owed"),
-        "t5": task(5, "Owed"),
-        "gone": task(5, "Abandoned"),
-        "runs": task(1, "Started"),
-        "stop": task(2, "Cancelling"),
+        "t9": owed_at(9, "Owed"),
+        "t5": owed_at(5, "Owed"),
+        "gone": owed_at(5, "Abandoned"),
+        "runs": owed_at(1, "Started"),
+        "stop": owed_at(2, "Cancelling"),
     }
     events = {
         key: OutboxMessage(sequence, index, "s", at(0))
@@ -247,7 +247,7 @@ def test_effects_are_owed_in_the_order_of_decisions_tasks_before_events() -> Non
 
 def test_what_was_made_is_owed_no_more_and_only_that() -> None:
     tasks = {
-        name: task(1, phase)
+        name: owed_at(1, phase)
         for name, phase in (("o", "Owed"), ("s", "Started"), ("c", "Cancelling"), ("a", "Abandoned"))
     }
     ledger = Ledger(pending_tasks=tasks, outbox=WHOLE.outbox)

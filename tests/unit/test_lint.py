@@ -20,13 +20,15 @@ def advice(*handlers: dict[str, Any], direct: frozenset[str] = frozenset(), **sp
     return [str(item) for item in lint_agent(agent(*handlers, **spec), direct)]
 
 
-def container(**fields: Any) -> dict[str, Any]:
+def tasks_with_container(**fields: Any) -> dict[str, Any]:
     """An Agent's tasks: one that starts, whose one container has these fields."""
     given = {"name": "a", "image": "example/a:1", "command": ["a"], **fields}
-    return {"work": pod(containers=[{key: value for key, value in given.items() if value is not None}])}
+    return {
+        "work": task_with_pod(containers=[{key: value for key, value in given.items() if value is not None}])
+    }
 
 
-def pod(**fields: Any) -> dict[str, Any]:
+def task_with_pod(**fields: Any) -> dict[str, Any]:
     return {"job": {"template": {"spec": fields}}}
 
 
@@ -106,7 +108,7 @@ def test_what_agents_send_to_one_of_them_only_is_known() -> None:
 
 
 def test_a_task_that_no_handler_starts_is_told() -> None:
-    tasks = {**container(), "idle": container()["work"]}
+    tasks = {**tasks_with_container(), "idle": tasks_with_container()["work"]}
 
     assert advice(START, tasks=tasks) == [
         "spec.tasks.idle: no handler starts this task; remove it, or start it"
@@ -125,7 +127,7 @@ def test_a_task_that_no_handler_starts_is_told() -> None:
     ],
 )
 def test_progress_that_no_task_may_publish_is_told(type_: str, publish: bool, said: bool) -> None:
-    tasks = {"work": {**container()["work"], "publish": publish}}
+    tasks = {"work": {**tasks_with_container()["work"], "publish": publish}}
 
     assert (
         advice(START, {"type": type_}, tasks=tasks)
@@ -166,9 +168,9 @@ NO_COMMAND = (
     ],
 )
 def test_an_image_is_named_with_what_tells_it_apart(image: Any, said: list[str]) -> None:
-    tasks = container(image=image)
+    tasks = tasks_with_container(image=image)
     if image == 7:  # found before, as a mistake; advice does not break on it
-        tasks = container(image="a:1")
+        tasks = tasks_with_container(image="a:1")
         good = agent(START, tasks=tasks)
         (task,) = good.spec.tasks.values()
         assert task.job is not None
@@ -180,14 +182,18 @@ def test_an_image_is_named_with_what_tells_it_apart(image: Any, said: list[str])
 
 @pytest.mark.parametrize("command", [None, []])
 def test_a_command_is_needed_where_there_is_no_image_to_ask(command: Any) -> None:
-    assert advice(START, tasks=container(command=command)) == [f"{PATH}.containers[0].command: {NO_COMMAND}"]
+    assert advice(START, tasks=tasks_with_container(command=command)) == [
+        f"{PATH}.containers[0].command: {NO_COMMAND}"
+    ]
 
 
 def test_containers_are_told_apart_and_those_that_come_first_need_no_command() -> None:
     one = {"name": "a", "image": "a:1", "command": ["a"]}
     bare = {"name": "b", "image": "b"}
 
-    assert advice(START, tasks={"work": pod(initContainers=[one, bare], containers=[one, one, bare])}) == [
+    assert advice(
+        START, tasks={"work": task_with_pod(initContainers=[one, bare], containers=[one, one, bare])}
+    ) == [
         f"{PATH}.initContainers[1].image: b {TOMORROW}",
         f"{PATH}.containers[2].image: b {TOMORROW}",
         f"{PATH}.containers[2].command: {NO_COMMAND}",
@@ -207,7 +213,7 @@ def test_containers_are_told_apart_and_those_that_come_first_need_no_command() -
     ],
 )
 def test_what_only_an_event_can_tell_needs_no_advice(shape: Any) -> None:
-    given = agent(START, tasks=container())
+    given = agent(START, tasks=tasks_with_container())
     given.spec.tasks["work"] = given.spec.tasks["work"].model_copy(update={"job": shape})
 
     assert lint_agent(given) == []
@@ -217,7 +223,7 @@ def test_what_only_an_event_can_tell_needs_no_advice(shape: Any) -> None:
 
 
 def test_what_has_no_effect_in_a_job_is_told() -> None:
-    tasks = container()
+    tasks = tasks_with_container()
     metadata = {"labels": {"heed.dev/a": "x", "b": "y"}, "annotations": {"heed.dev/c": "z"}}
     tasks["work"]["job"] |= {"ttlSecondsAfterFinished": 0, "metadata": metadata}
 
@@ -231,7 +237,7 @@ def test_what_has_no_effect_in_a_job_is_told() -> None:
 
 
 def test_a_field_that_may_be_of_a_newer_kubernetes_is_told() -> None:
-    tasks = container()
+    tasks = tasks_with_container()
     tasks["work"]["job"]["frobnication"] = 1
 
     (found,) = advice(START, tasks=tasks)
@@ -242,4 +248,7 @@ def test_a_field_that_may_be_of_a_newer_kubernetes_is_told() -> None:
 def test_doubts_about_expressions_come_first() -> None:
     doubt = Problem("spec.session.key", "is odd")
 
-    assert lint_agent(agent(START, tasks={**container(), "idle": job()}), expressions=[doubt])[0] == doubt
+    assert (
+        lint_agent(agent(START, tasks={**tasks_with_container(), "idle": job()}), expressions=[doubt])[0]
+        == doubt
+    )

@@ -20,9 +20,9 @@ from heed.core.effects import Publish
 from heed.core.events import MAX_HOPS, Event
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
-from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, program
+from tests.builders.agents import AGENT, NAMESPACE, UID, program
 from tests.builders.decisions import failure_of
-from tests.builders.events import at, received
+from tests.builders.events import at, event, received
 from tests.builders.manifests import document
 from tests.builders.policies import allowed, policy, restricted
 from tests.builders.values import json_refusal
@@ -30,10 +30,6 @@ from tests.unit.steps import handled, routed
 
 AGENT_ = program({})
 ORIGIN = names.origin(UID, None)
-
-
-def event(data: Any = None, **extensions: Any) -> Event:
-    return Event("e5", "/shop", ASKED, data, extensions=extensions)
 
 
 def step(agent: Program, cause: Event, reacted: HandlerResult) -> Step:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, job, program
 from tests.builders.decisions import failure_of
-from tests.builders.events import at, received
+from tests.builders.events import at, event, received
 from tests.builders.policies import allowed, policy, restricted
+from tests.builders.tasks import pending_task
 from tests.unit.steps import handled, routed
 
 TASKS = {
@@ -30,10 +32,6 @@ AGENT_ = program({}, tasks=TASKS)
 ORIGIN = names.origin(UID, None)
 SESSION = {"key": "s1", "startedAt": at(0)}
 NO_DATA = ("data", "data_base64")
-
-
-def event(data: Any = None, **extensions: Any) -> Event:
-    return Event("e5", "/shop", ASKED, data, extensions=extensions)
 
 
 def started(
@@ -180,17 +178,14 @@ def test_more_than_fits_is_not_rendered_to_its_end() -> None:
 # ── tasks that are stopped ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def task(name: str, session: str = "s1", phase: Any = "Started") -> PendingTask:
-    return PendingTask(name, session, "job", at(0), TaskCause("e0", 0, "c0"), phase=phase, input=1, owed="{}")
-
-
+held = partial(pending_task, input=1, owed="{}")
 HELD = {
-    "a1": task("a"),
-    "a2": task("a", phase="Owed"),
-    "a3": task("a", phase="Cancelling"),
-    "a4": task("a", phase="Abandoned"),
-    "b1": task("b"),
-    "x1": task("a", "s2"),
+    "a1": held("a", session="s1"),
+    "a2": held("a", session="s1", phase="Owed"),
+    "a3": held("a", session="s1", phase="Cancelling"),
+    "a4": held("a", session="s1", phase="Abandoned"),
+    "b1": held("b", session="s1"),
+    "x1": held("a", session="s2"),
 }
 
 

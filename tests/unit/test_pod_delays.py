@@ -14,7 +14,7 @@ UNSCHEDULABLE = {"type": "PodScheduled", "status": "False", "reason": "Unschedul
 FORBIDDEN = 'Error creating: pods "a-1-x" is forbidden: violates PodSecurity "restricted:latest": …'
 
 
-def a_pod(
+def pending_pod(
     *, conditions: list[Object] | None = None, uid: str = "pod-1", job: str = "job-1", **status: Any
 ) -> Object:
     return {
@@ -40,37 +40,37 @@ NOON = event_time(warning("Job", "", "", ""))
     ("pod", "reason", "words"),
     [
         (
-            a_pod(conditions=[UNSCHEDULABLE]),
+            pending_pod(conditions=[UNSCHEDULABLE]),
             "Unschedulable",
             "pod a-1-x: 0/3 nodes",
         ),
         (
-            a_pod(conditions=[{**UNSCHEDULABLE, "reason": "SchedulerError"}]),
+            pending_pod(conditions=[{**UNSCHEDULABLE, "reason": "SchedulerError"}]),
             "SchedulerError",
             "pod a-1-x: 0/3 nodes",
         ),
         (
-            a_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]),
+            pending_pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "0/3 nodes"}]),
             "Unschedulable",
             "pod a-1-x: 0/3 nodes",
         ),
         (
-            a_pod(containerStatuses=[waiting("main", "ErrImagePull", "not found")]),
+            pending_pod(containerStatuses=[waiting("main", "ErrImagePull", "not found")]),
             "ImagePullBackOff",
             'pod a-1-x: container "main": not found',
         ),
         (
-            a_pod(containerStatuses=[waiting("main", "ImagePullBackOff", "Back-off")]),
+            pending_pod(containerStatuses=[waiting("main", "ImagePullBackOff", "Back-off")]),
             "ImagePullBackOff",
             'pod a-1-x: container "main": Back-off',
         ),
         (
-            a_pod(containerStatuses=[waiting("main", "CreateContainerConfigError", 'secret "s" not found')]),
+            pending_pod(containerStatuses=[waiting("main", "CreateContainerConfigError", 'secret "s" not found')]),
             "CreateContainerConfigError",
             'pod a-1-x: container "main": secret "s" not found',
         ),
         (
-            a_pod(
+            pending_pod(
                 initContainerStatuses=[
                     waiting(
                         "clone",
@@ -97,10 +97,10 @@ BEGUN = PodDelay("ContainerCreating", "the containers of pod a-1-x are being mad
 @pytest.mark.parametrize(
     ("pod", "delay"),
     [
-        (a_pod(containerStatuses=[waiting("main", "ContainerCreating")]), BEGUN),
-        (a_pod(containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "")]), BEGUN),
+        (pending_pod(containerStatuses=[waiting("main", "ContainerCreating")]), BEGUN),
+        (pending_pod(containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "")]), BEGUN),
         (
-            a_pod(
+            pending_pod(
                 containerStatuses=[
                     {"name": "main", "state": None},
                     {"name": "logs", "state": {"waiting": None}},
@@ -108,13 +108,13 @@ BEGUN = PodDelay("ContainerCreating", "the containers of pod a-1-x are being mad
             ),
             BEGUN,
         ),
-        (a_pod(), BEGUN),
-        (a_pod(conditions=[{"type": "Ready", "status": "False", "reason": "x"}, SCHEDULED]), BEGUN),
-        (a_pod(initContainerStatuses=None, containerStatuses=None), BEGUN),
-        (a_pod(conditions=[{"type": "PodScheduled", "status": "Unknown"}]), UNSEEN),
-        (a_pod(conditions=[{"type": "Ready", "status": "True"}]), UNSEEN),
-        ({**a_pod(), "status": {"conditions": None}}, UNSEEN),
-        ({**a_pod(), "status": None}, UNSEEN),
+        (pending_pod(), BEGUN),
+        (pending_pod(conditions=[{"type": "Ready", "status": "False", "reason": "x"}, SCHEDULED]), BEGUN),
+        (pending_pod(initContainerStatuses=None, containerStatuses=None), BEGUN),
+        (pending_pod(conditions=[{"type": "PodScheduled", "status": "Unknown"}]), UNSEEN),
+        (pending_pod(conditions=[{"type": "Ready", "status": "True"}]), UNSEEN),
+        ({**pending_pod(), "status": {"conditions": None}}, UNSEEN),
+        ({**pending_pod(), "status": None}, UNSEEN),
     ],
 )
 def test_what_may_only_be_slow_is_passing(pod: Object, delay: PodDelay) -> None:
@@ -128,15 +128,15 @@ ENDED = {"lastState": {"terminated": {"exitCode": 7}}}
     ("pod", "delay"),
     [
         (
-            a_pod(conditions=[{"type": "PodScheduled", "status": "False"}]),
+            pending_pod(conditions=[{"type": "PodScheduled", "status": "False"}]),
             PodDelay("Unschedulable", "pod a-1-x"),
         ),
         (
-            a_pod(containerStatuses=[waiting("main", "CrashLoopBackOff", "back-off", **ENDED)]),
+            pending_pod(containerStatuses=[waiting("main", "CrashLoopBackOff", "back-off", **ENDED)]),
             PodDelay("CrashLoopBackOff", 'pod a-1-x: container "main": ended with exit code 7'),
         ),
         (
-            a_pod(
+            pending_pod(
                 containerStatuses=[
                     waiting("main", "CrashLoopBackOff", "back-off", lastState={"terminated": None})
                 ]
@@ -144,11 +144,13 @@ ENDED = {"lastState": {"terminated": {"exitCode": 7}}}
             PodDelay("CrashLoopBackOff", 'pod a-1-x: container "main": back-off'),
         ),
         (
-            a_pod(containerStatuses=[{"name": "main", "state": {"waiting": {"reason": "Odd"}}}]),
+            pending_pod(containerStatuses=[{"name": "main", "state": {"waiting": {"reason": "Odd"}}}]),
             PodDelay("Odd", 'pod a-1-x: container "main"'),
         ),
         (
-            a_pod(containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "Odd", "why")]),
+            pending_pod(
+                containerStatuses=[waiting("main", "PodInitializing"), waiting("logs", "Odd", "why")]
+            ),
             PodDelay("Odd", 'pod a-1-x: container "logs": why'),
         ),
     ],
@@ -161,14 +163,14 @@ def test_an_init_container_at_work_is_no_delay() -> None:
     running = {"name": "fetch", "state": {"running": {}}, "started": False}
     main = waiting("main", "PodInitializing")
 
-    assert pod_delay(a_pod(initContainerStatuses=[running], containerStatuses=[main])) is None
+    assert pod_delay(pending_pod(initContainerStatuses=[running], containerStatuses=[main])) is None
 
 
 def test_a_native_sidecar_at_work_explains_nothing() -> None:
     sidecar = {"name": "proxy", "state": {"running": {}}, "started": True}
     main = waiting("main", "ErrImagePull", "not found")
 
-    delay = pod_delay(a_pod(initContainerStatuses=[sidecar], containerStatuses=[main]))
+    delay = pod_delay(pending_pod(initContainerStatuses=[sidecar], containerStatuses=[main]))
 
     assert delay is not None
     assert delay.reason == "ImagePullBackOff"
@@ -177,11 +179,11 @@ def test_a_native_sidecar_at_work_explains_nothing() -> None:
 def test_a_pod_that_is_held_back_on_purpose_is_no_delay() -> None:
     gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}
 
-    assert pod_delay(a_pod(conditions=[gated])) is None
+    assert pod_delay(pending_pod(conditions=[gated])) is None
 
 
 def test_a_reason_that_is_no_word_is_replaced() -> None:
-    delay = pod_delay(a_pod(containerStatuses=[waiting("main", "rpc error: x", "why")]))
+    delay = pod_delay(pending_pod(containerStatuses=[waiting("main", "rpc error: x", "why")]))
 
     assert delay == PodDelay("PodPending", 'pod a-1-x: container "main": why')
 
@@ -211,15 +213,17 @@ def test_a_job_that_got_its_pod_is_not_explained_by_what_was_before() -> None:
     early = [warning("Job", "job-1", "FailedCreate", FORBIDDEN)]
     running = {"name": "fetch", "state": {"running": {}}}
 
-    assert explain_delay(["job-1"], [a_pod(initContainerStatuses=[running])], early, NOON) == {"job-1": None}
+    assert explain_delay(["job-1"], [pending_pod(initContainerStatuses=[running])], early, NOON) == {
+        "job-1": None
+    }
     found = explain_delay(
-        ["job-1"], [a_pod(containerStatuses=[waiting("main", "ErrImagePull")])], early, NOON
+        ["job-1"], [pending_pod(containerStatuses=[waiting("main", "ErrImagePull")])], early, NOON
     )
     assert found["job-1"] == PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"')
 
 
 def test_a_pod_that_is_only_slow_is_explained_by_warnings_about_it() -> None:
-    pod = a_pod(containerStatuses=[waiting("main", "ContainerCreating")])
+    pod = pending_pod(containerStatuses=[waiting("main", "ContainerCreating")])
     warnings = [warning("Pod", "pod-1", "FailedMount", 'secret "keys" not found')]
 
     slow = explain_delay(["job-1"], [pod], None, NOON)["job-1"]
@@ -271,9 +275,9 @@ def test_of_warnings_of_one_time_the_last_one_counts() -> None:
 def test_each_job_has_its_own_explanation() -> None:
     slow, wrong = [waiting("main", "ContainerCreating")], [waiting("main", "ErrImagePull")]
     pods = [
-        a_pod(uid="pod-1", job="job-1", containerStatuses=slow),
-        a_pod(uid="pod-2", job="job-2", containerStatuses=wrong),
-        a_pod(uid="pod-9", job="job-9", containerStatuses=wrong),
+        pending_pod(uid="pod-1", job="job-1", containerStatuses=slow),
+        pending_pod(uid="pod-2", job="job-2", containerStatuses=wrong),
+        pending_pod(uid="pod-9", job="job-9", containerStatuses=wrong),
         {"metadata": {"name": "nobodys", "uid": "pod-0", "labels": None}},
     ]
     warnings = [

@@ -16,14 +16,14 @@ def at(minute: int) -> str:
     return f"2026-11-01T12:{minute:02}:00Z"
 
 
-def container(name: str, at_: int | None = None, where: str = "state", **ended: Any) -> dict[str, Any]:
+def container_status(name: str, at_: int | None = None, where: str = "state", **ended: Any) -> dict[str, Any]:
     """A container's status; without anything it still runs."""
     if at_ is not None:
         ended["finishedAt"] = at(at_)
     return {"name": name, where: {"terminated": ended} if ended else {"running": {}}}
 
 
-def pod(phase: str, *statuses: dict[str, Any], **status: Any) -> dict[str, Any]:
+def pod_with_statuses(phase: str, *statuses: dict[str, Any], **status: Any) -> dict[str, Any]:
     metadata = {"name": "p-1", "creationTimestamp": MADE, **status.pop("metadata", {})}
     spec = status.pop("spec", {})
     return {
@@ -43,13 +43,17 @@ CHANGED = [condition("Ready", 4), {"type": "Odd", "status": "True"}, condition("
 @pytest.mark.parametrize(
     ("statuses", "conditions", "expected"),
     [
-        ([container("main", 3, exitCode=0), container("logs", 9, exitCode=0)], CHANGED, at(3)),
+        ([container_status("main", 3, exitCode=0), container_status("logs", 9, exitCode=0)], CHANGED, at(3)),
         (
-            [container("main", exitCode=0), container("logs", 9, exitCode=1), container("a", 8)],
+            [
+                container_status("main", exitCode=0),
+                container_status("logs", 9, exitCode=1),
+                container_status("a", 8),
+            ],
             CHANGED,
             at(9),
         ),
-        ([container("main", exitCode=0), container("logs")], CHANGED, at(4)),
+        ([container_status("main", exitCode=0), container_status("logs")], CHANGED, at(4)),
         ([], None, MADE),
     ],
 )
@@ -58,15 +62,15 @@ def test_a_pod_that_succeeded_did_so_when_its_answering_container_ended_as_far_a
 ) -> None:
     code = 0 if statuses else None
 
-    found = pod_end(pod("Succeeded", *statuses, conditions=conditions), "main")
+    found = pod_end(pod_with_statuses("Succeeded", *statuses, conditions=conditions), "main")
 
     assert found == PodEnd("p-1", expected, succeeded=True, container="main", exit_code=code)
 
 
 def test_the_answer_of_a_pod_is_what_its_container_left() -> None:
-    ended = container("main", 3, exitCode=0, message='{"answer": 42}')
+    ended = container_status("main", 3, exitCode=0, message='{"answer": 42}')
 
-    found = pod_end(pod("Succeeded", container("logs", 2, message="no"), ended), "main")
+    found = pod_end(pod_with_statuses("Succeeded", container_status("logs", 2, message="no"), ended), "main")
 
     assert found == PodEnd("p-1", at(3), succeeded=True, container="main", exit_code=0, text='{"answer": 42}')
 
@@ -84,7 +88,9 @@ def test_the_answer_of_a_pod_is_what_its_container_left() -> None:
 def test_a_pod_of_an_indexed_job_says_its_index(
     metadata: dict[str, Any], index: int | None, phase: str
 ) -> None:
-    found = pod_end(pod(phase, container("main", 3, exitCode=1), metadata=metadata), "main")
+    found = pod_end(
+        pod_with_statuses(phase, container_status("main", 3, exitCode=1), metadata=metadata), "main"
+    )
 
     assert found is not None and found.index == index
 
@@ -102,19 +108,25 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
     ("given", "expected"),
     [
         (  # its own words are enough
-            pod("Failed", container("main", 3, exitCode=7, reason="Error", message=" no such file \n")),
+            pod_with_statuses(
+                "Failed", container_status("main", 3, exitCode=7, reason="Error", message=" no such file \n")
+            ),
             failed(at(3), "Error", "", container="main", exit_code=7, text="no such file"),
         ),
         (  # no words, no reason, no time
-            pod("Failed", container("main", exitCode=7)),
+            pod_with_statuses("Failed", container_status("main", exitCode=7)),
             failed("", "Error", 'container "main" ended with exit code 7', container="main", exit_code=7),
         ),
         (  # restarted, and known by its last end
-            pod("Running", container("main", 3, "lastState", exitCode=2, reason="Error")),
+            pod_with_statuses(
+                "Running", container_status("main", 3, "lastState", exitCode=2, reason="Error")
+            ),
             failed(at(3), "Error", 'container "main" ended with exit code 2', container="main", exit_code=2),
         ),
         (
-            pod("Failed", container("main", 3, exitCode=137, reason="OOMKilled"), spec=LIMITED),
+            pod_with_statuses(
+                "Failed", container_status("main", 3, exitCode=137, reason="OOMKilled"), spec=LIMITED
+            ),
             failed(
                 at(3),
                 "OOMKilled",
@@ -124,7 +136,9 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
             ),
         ),
         (
-            pod("Failed", container("logs", 3, exitCode=137, reason="OOMKilled"), spec=LIMITED),
+            pod_with_statuses(
+                "Failed", container_status("logs", 3, exitCode=137, reason="OOMKilled"), spec=LIMITED
+            ),
             failed(
                 at(3),
                 "OOMKilled",
@@ -134,35 +148,37 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
             ),
         ),
         (
-            pod("Failed", container("main", 3, exitCode=137), reason="Evicted", message=FULL),
+            pod_with_statuses(
+                "Failed", container_status("main", 3, exitCode=137), reason="Evicted", message=FULL
+            ),
             failed(at(3), "Evicted", f"pod p-1: Evicted: {FULL}", container="main", exit_code=137),
         ),
         (
-            pod("Failed", reason="NodeLost", conditions=CHANGED),
+            pod_with_statuses("Failed", reason="NodeLost", conditions=CHANGED),
             failed(at(4), "NodeLost", "pod p-1: NodeLost"),
         ),
         (
-            pod("Running", container("main"), conditions=[DISRUPTED]),
+            pod_with_statuses("Running", container_status("main"), conditions=[DISRUPTED]),
             failed(at(5), "PreemptionByScheduler", "pod p-1: PreemptionByScheduler: made room"),
         ),
         (
-            pod("Running", conditions=[{"type": "DisruptionTarget", "status": "True"}]),
+            pod_with_statuses("Running", conditions=[{"type": "DisruptionTarget", "status": "True"}]),
             failed("", "DisruptionTarget", "pod p-1: DisruptionTarget"),
         ),
         (  # the exit code of a container that was lost is made up
-            pod(
+            pod_with_statuses(
                 "Failed",
-                container("main", 3, exitCode=137, reason="ContainerStatusUnknown"),
+                container_status("main", 3, exitCode=137, reason="ContainerStatusUnknown"),
                 conditions=[DISRUPTED],
             ),
             failed(at(5), "PreemptionByScheduler", "pod p-1: PreemptionByScheduler: made room"),
         ),
         (
-            pod("Failed", conditions=None),
+            pod_with_statuses("Failed", conditions=None),
             failed(MADE, "Failed", "pod p-1 failed without a word"),
         ),
-        (pod("Running", container("main")), None),
-        (pod("Running", conditions=[{**DISRUPTED, "status": "False"}]), None),
+        (pod_with_statuses("Running", container_status("main")), None),
+        (pod_with_statuses("Running", conditions=[{**DISRUPTED, "status": "False"}]), None),
         ({"metadata": {"name": "p-1"}}, None),
     ],
 )
@@ -180,11 +196,13 @@ def test_a_container_that_ended_after_its_deletion_was_asked_for_did_so_for_that
     metadata: dict[str, Any] = {} if deadline is None else {"deletionTimestamp": at(deadline)}
     metadata |= {} if grace is None else {"deletionGracePeriodSeconds": grace}
 
-    found = pod_end(pod("Failed", container("main", ended, exitCode=143), metadata=metadata), "main")
+    found = pod_end(
+        pod_with_statuses("Failed", container_status("main", ended, exitCode=143), metadata=metadata), "main"
+    )
 
     assert found is not None and found.deleted is deleted
-    disrupted = pod(
-        "Failed", container("main", ended, exitCode=143), metadata=metadata, conditions=[DISRUPTED]
+    disrupted = pod_with_statuses(
+        "Failed", container_status("main", ended, exitCode=143), metadata=metadata, conditions=[DISRUPTED]
     )
     found = pod_end(disrupted, "main")
     assert found is not None and not found.deleted

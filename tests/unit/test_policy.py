@@ -12,6 +12,7 @@ from heed.errors import InvalidManifest
 from tests.builders.agents import NAMESPACE
 from tests.builders.manifests import document
 from tests.builders.policies import allowed, grant, policy
+from tests.builders.tasks import spec_with_pod
 
 IMAGE = "ghcr.io/example/work:1"
 RESTRICTIONS: dict[str, Any] = {
@@ -23,9 +24,9 @@ RESTRICTIONS: dict[str, Any] = {
 }
 
 
-def pod(**spec: Any) -> dict[str, Any]:
+def pulling(**spec: Any) -> dict[str, Any]:
     """A JobSpec with one container of IMAGE, and more."""
-    return {"template": {"spec": {"containers": [{"name": "main", "image": IMAGE}], **spec}}}
+    return spec_with_pod(**{"containers": [{"name": "main", "image": IMAGE}], **spec})
 
 
 def refused(may: Permissions) -> set[str]:
@@ -34,8 +35,8 @@ def refused(may: Permissions) -> set[str]:
         "subscriptions": may.subscription_problem("com.example.a", None),
         "emissions": may.emission_problem("com.example.a"),
         "kinds": may.kind_problem("job"),
-        "images": may.job_problem(pod()) if may.images else None,
-        "service accounts": may.job_problem(pod()) if may.service_accounts else None,
+        "images": may.job_problem(pulling()) if may.images else None,
+        "service accounts": may.job_problem(pulling()) if may.service_accounts else None,
     }
     return {aspect for aspect, problem in asked.items() if problem is not None}
 
@@ -65,7 +66,7 @@ def test_policies_add_up() -> None:
 
     assert [may.emission_problem(type_) is None for type_ in ("a.x", "b.x.y", "c.x")] == [True, True, False]
     assert may.kind_problem("job") is not None  # `one` leaves kinds open, and that opens nothing
-    assert may.job_problem(pod()) is not None
+    assert may.job_problem(pulling()) is not None
     assert may.limits.sessions is not None and may.limits.sessions.most == 5
     assert may.limits.hops is not None and may.limits.hops.most == 2
     assert may == allowed(one, two)
@@ -281,8 +282,8 @@ EVIL = {"name": "x", "image": "evil.io/x"}
 def test_every_image_of_a_pod_counts(more: dict[str, Any]) -> None:
     may = allowed(policy(tasks={"images": ["ghcr.io/example/*"]}))
 
-    assert may.job_problem(pod()) is None
-    assert may.job_problem(pod(**more)) is not None
+    assert may.job_problem(pulling()) is None
+    assert may.job_problem(pulling(**more)) is not None
 
 
 @pytest.mark.parametrize(
@@ -300,15 +301,15 @@ def test_a_pod_runs_as_one_service_account(more: dict[str, Any], runs_as: str) -
     right = allowed(policy(tasks={"serviceAccounts": [runs_as]}))
     wrong = allowed(policy(tasks={"serviceAccounts": ["other", f"{runs_as}s", runs_as[:-1]]}))
 
-    assert right.job_problem(pod(**more)) is None
-    assert runs_as in (wrong.job_problem(pod(**more)) or "")
+    assert right.job_problem(pulling(**more)) is None
+    assert runs_as in (wrong.job_problem(pulling(**more)) or "")
 
 
 def test_the_old_field_of_the_service_account_hides_nothing() -> None:
     may = allowed(policy(tasks={"serviceAccounts": ["quiet"]}))
 
-    assert may.job_problem(pod(serviceAccountName="quiet", serviceAccount="robot")) is not None
-    assert may.job_problem(pod(serviceAccountName=["quiet"])) is not None
+    assert may.job_problem(pulling(serviceAccountName="quiet", serviceAccount="robot")) is not None
+    assert may.job_problem(pulling(serviceAccountName=["quiet"])) is not None
 
 
 # ── messages ────────────────────────────────────────────────────────────────────────────────────────────────────────

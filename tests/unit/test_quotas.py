@@ -1,17 +1,16 @@
 """What the limits of policies allow one decision, on both sides of each of them."""
 
-from typing import Any
-
 import pytest
 
 from heed import names
-from heed.api.status import Cursor, PendingTask, Session, TaskCause, TaskRate
+from heed.api.status import Cursor, PendingTask, Session, TaskRate
 from heed.core.decision import quotas
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import Quota, Quotas
 from tests.builders.decisions import failure_of
 from tests.builders.events import at
+from tests.builders.tasks import pending_task
 
 MINUTE = "2026-01-31T12:01:00Z"
 SAYS = "AgentPolicy demo/strict allows at most"
@@ -21,17 +20,18 @@ def cap(most: int) -> Quota:
     return Quota(most, ("demo/strict",))
 
 
-def task(phase: Any = "Started") -> PendingTask:
-    return PendingTask("work", "s", "job", at(0), TaskCause("e0", 0, "c0"), phase=phase)
-
-
 def wishes(count: int) -> HandlerResult:
     """So many tasks that are to start, the last of them by another handler."""
     first, last = StartRequest("first", "work", None), StartRequest("last", "work", None)
     return HandlerResult({}, starts=[first] * (count - 1) + [last] * bool(count))
 
 
-HELD = {"a": task(), "b": task("Owed"), "c": task("Cancelling"), "d": task("Abandoned")}
+HELD = {
+    "a": pending_task(),
+    "b": pending_task(phase="Owed"),
+    "c": pending_task(phase="Cancelling"),
+    "d": pending_task(phase="Abandoned"),
+}
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,8 @@ HELD = {"a": task(), "b": task("Owed"), "c": task("Cancelling"), "d": task("Aban
         (1, {}, None),
         (2, {}, None),
         (3, {}, 3),
-        (3, {"a": task("Abandoned")}, None),
-        (3, {"a": task("Cancelling")}, 3),
+        (3, {"a": pending_task(phase="Abandoned")}, None),
+        (3, {"a": pending_task(phase="Cancelling")}, 3),
     ],
 )
 def test_so_many_tasks_may_be_pending(

@@ -21,6 +21,7 @@ from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, received, task_end
 from tests.builders.policies import allowed, grant, restricted
+from tests.builders.tasks import session_task
 from tests.unit.steps import routed
 
 NOTE: dict[str, Any] = {"when": "event.data.?result.orValue(1) != 0 && event.data.?percent.orValue(1) != 0"}
@@ -333,15 +334,11 @@ def test_events_of_other_namespaces_are_remembered_apart() -> None:
 # ── ends in the ledger ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def task(session: str, phase: Any = "Started") -> PendingTask:
-    return PendingTask(
-        "work", session, "job", at(1), TaskCause("e1", 1, "c1"), phase=phase, input=7, owed="{}"
-    )
-
-
 def ended(type_: str, data: Any = None, *, may_run: bool = False) -> Ledger:
     """A ledger of two tasks, after the end of one."""
-    ledger = Ledger(totals=Totals(tasks_started=2), pending_tasks={"t": task("a"), "u": task("b")})
+    ledger = Ledger(
+        totals=Totals(tasks_started=2), pending_tasks={"t": session_task("a"), "u": session_task("b")}
+    )
     return without_task(ledger, "t", type_, data, may_run=may_run)
 
 
@@ -358,7 +355,7 @@ def without_task(
 def test_a_task_that_completed_is_waited_for_no_more() -> None:
     assert ended(names.TASK_COMPLETED, {"reason": "none"}) == Ledger(
         totals=Totals(tasks_started=2, tasks_completed=1),
-        pending_tasks={"u": task("b")},
+        pending_tasks={"u": session_task("b")},
         recent_tasks=(RecentTask("t", "work", "a", "Completed", at(1), at(5), None),),
     )
 
@@ -378,7 +375,7 @@ def test_a_task_that_completed_is_waited_for_no_more() -> None:
 def test_a_task_that_failed_is_remembered_with_its_reason(data: Any, reason: str) -> None:
     assert ended(names.TASK_FAILED, data) == Ledger(
         totals=Totals(tasks_started=2, tasks_failed=1),
-        pending_tasks={"u": task("b")},
+        pending_tasks={"u": session_task("b")},
         recent_tasks=(RecentTask("t", "work", "a", "Failed", at(1), at(5), reason),),
     )
 
@@ -386,11 +383,14 @@ def test_a_task_that_failed_is_remembered_with_its_reason(data: Any, reason: str
 def test_what_may_still_run_is_kept_until_it_is_stopped() -> None:
     left = ended(names.TASK_COMPLETED, may_run=True).pending_tasks
 
-    assert left == {"t": replace(task("a", "Abandoned"), input=None, owed=None), "u": task("b")}
+    assert left == {
+        "t": replace(session_task("a", "Abandoned"), input=None, owed=None),
+        "u": session_task("b"),
+    }
 
 
 def test_the_last_ten_ends_are_remembered() -> None:
-    ledger = Ledger(pending_tasks={f"t{n}": task("a") for n in range(12)})
+    ledger = Ledger(pending_tasks={f"t{n}": session_task("a") for n in range(12)})
     for n in range(12):
         ledger = without_task(ledger, f"t{n}", names.TASK_COMPLETED)
 

@@ -10,7 +10,7 @@ from heed.core.schema.cost import JSON_SCHEMA_DIALECT, MAX_SCHEMA_BYTES, SchemaR
 RECURSIVE = 1e30
 
 
-def work(schema: dict[str, Any]) -> tuple[float, float]:
+def work_of_schema(schema: dict[str, Any]) -> tuple[float, float]:
     """The nanoseconds for a value of the data, and for a character: looked at three times, and 300 to read it."""
     bound = find_limit(schema).work
     node = bound[(0, 0)]
@@ -60,7 +60,7 @@ def refusal(schema: dict[str, Any]) -> tuple[str, str]:
     ],
 )
 def test_a_keyword_costs_so_much(schema: dict[str, Any], node: float, text: float) -> None:
-    assert work(schema) == (node, text)
+    assert work_of_schema(schema) == (node, text)
 
 
 # ── what is within ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,38 +72,41 @@ INNER = {"pattern": "ab", "type": "string"}  # 200 for a value, 7 for a characte
     "keyword", ["not", "if", "then", "else", "additionalProperties", "items", "contains", "propertyNames"]
 )
 def test_a_schema_within_costs_its_own(keyword: str) -> None:
-    assert work({keyword: True}) == (150, 1)
-    assert work({keyword: INNER}) == (300, 8)
-    assert work({keyword: {keyword: INNER}}) == (400, 9)
+    assert work_of_schema({keyword: True}) == (150, 1)
+    assert work_of_schema({keyword: INNER}) == (300, 8)
+    assert work_of_schema({keyword: {keyword: INNER}}) == (400, 9)
 
 
 @pytest.mark.parametrize("keyword", ["allOf", "anyOf", "oneOf", "prefixItems"])
 def test_each_of_a_list_costs_its_own(keyword: str) -> None:
-    assert work({keyword: []}) == (100, 1)
-    assert work({keyword: [INNER, False, INNER]}) == (100 + 400 + 50, 1 + 14)
+    assert work_of_schema({keyword: []}) == (100, 1)
+    assert work_of_schema({keyword: [INNER, False, INNER]}) == (100 + 400 + 50, 1 + 14)
 
 
 @pytest.mark.parametrize("keyword", ["properties", "dependentSchemas", "dependencies"])
 def test_each_of_a_map_costs_its_own(keyword: str) -> None:
-    assert work({keyword: {}}) == (100, 1)
-    assert work({keyword: {"a": INNER, "b": False, "c": INNER}}) == (100 + 400 + 50, 1 + 14)
+    assert work_of_schema({keyword: {}}) == (100, 1)
+    assert work_of_schema({keyword: {"a": INNER, "b": False, "c": INNER}}) == (100 + 400 + 50, 1 + 14)
 
 
 def test_a_pattern_of_names_is_one_too() -> None:
-    assert work({"patternProperties": {"ab": INNER, "c": True}}) == (100 + 50 * 2 + 200 + 50, 1 + 6 + 4 + 7)
+    assert work_of_schema({"patternProperties": {"ab": INNER, "c": True}}) == (
+        100 + 50 * 2 + 200 + 50,
+        1 + 6 + 4 + 7,
+    )
 
 
 @pytest.mark.parametrize("keyword", ["unevaluatedProperties", "unevaluatedItems"])
 def test_what_is_unevaluated_has_all_beside_it_looked_at_three_times(keyword: str) -> None:
-    assert work({keyword: False}) == (3 * 150, 3)
-    assert work({keyword: INNER, "allOf": [INNER]}) == (3 * (150 + 400), 3 * 15)
-    assert work({"items": {keyword: False}, "type": "array"}) == (150 + 450, 1 + 3)
+    assert work_of_schema({keyword: False}) == (3 * 150, 3)
+    assert work_of_schema({keyword: INNER, "allOf": [INNER]}) == (3 * (150 + 400), 3 * 15)
+    assert work_of_schema({"items": {keyword: False}, "type": "array"}) == (150 + 450, 1 + 3)
 
 
 @pytest.mark.parametrize("keyword", ["properties", "allOf", "patternProperties", "$defs"])
 @pytest.mark.parametrize("value", [7, "x", None])
 def test_what_is_no_schema_at_all_is_left_to_the_library(keyword: str, value: Any) -> None:
-    assert work({keyword: value}) == (100, 1)
+    assert work_of_schema({keyword: value}) == (100, 1)
 
 
 # ── references ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +126,7 @@ def test_what_is_no_schema_at_all_is_left_to_the_library(keyword: str, value: An
     ],
 )
 def test_a_reference_costs_what_stands_where_it_leads(schema: dict[str, Any], keywords: int) -> None:
-    assert work(schema) == (50 * (1 + keywords) + 200, 8)
+    assert work_of_schema(schema) == (50 * (1 + keywords) + 200, 8)
 
 
 @pytest.mark.parametrize("anchor", ["$anchor", "$dynamicAnchor"])
@@ -137,12 +140,15 @@ def test_a_reference_costs_what_stands_where_it_leads(schema: dict[str, Any], ke
     ],
 )
 def test_an_anchor_is_found_wherever_it_stands(anchor: str, place: Any) -> None:
-    assert work({"$ref": "#it", **place({anchor: "it", "pattern": "ab"})}) == (150 + 200, 8)
+    assert work_of_schema({"$ref": "#it", **place({anchor: "it", "pattern": "ab"})}) == (150 + 200, 8)
 
 
 def test_what_is_referred_to_often_is_counted_as_often() -> None:
-    assert work({"allOf": [{"$ref": "#/$defs/a"}] * 3, "$defs": {"a": INNER}}) == (150 + 3 * 300, 1 + 3 * 8)
-    assert work({"items": INNER, "contains": {"$ref": "#/items"}}) == (150 + 200 + 300, 1 + 7 + 8)
+    assert work_of_schema({"allOf": [{"$ref": "#/$defs/a"}] * 3, "$defs": {"a": INNER}}) == (
+        150 + 3 * 300,
+        1 + 3 * 8,
+    )
+    assert work_of_schema({"items": INNER, "contains": {"$ref": "#/items"}}) == (150 + 200 + 300, 1 + 7 + 8)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_a_reference_that_leads_nowhere_is_refused(keyword: str, reference: str,
 
 
 def test_a_reference_may_lead_to_an_item_of_a_list() -> None:
-    assert work({"$ref": "#/allOf/1", "allOf": [True, INNER]}) == (150 + 50 + 200 + 200, 1 + 7 + 7)
+    assert work_of_schema({"$ref": "#/allOf/1", "allOf": [True, INNER]}) == (150 + 50 + 200 + 200, 1 + 7 + 7)
 
 
 # ── what is not taken ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -199,11 +205,11 @@ def test_an_anchor_that_is_there_twice_is_refused_at_the_second() -> None:
     schema = {"$anchor": "a", "$defs": {"x": {"$anchor": "b"}}, "items": {"$dynamicAnchor": "a"}}
 
     assert refusal(schema) == (".items", "has an anchor that is elsewhere, too; rename one")
-    assert work({"$anchor": "a", "$dynamicAnchor": "a"}) == (150, 1)
+    assert work_of_schema({"$anchor": "a", "$dynamicAnchor": "a"}) == (150, 1)
 
 
 def test_an_id_is_the_whole_schemas_only() -> None:
-    assert work({"$id": "https://example.com/a", "items": {"$id": 7}}) == (150 + 100, 2)
+    assert work_of_schema({"$id": "https://example.com/a", "items": {"$id": 7}}) == (150 + 100, 2)
     assert refusal({"items": {"$id": "https://example.com/a"}}) == (
         ".items",
         "has an $id of its own; refer to it as #/$defs/… instead",
@@ -211,7 +217,9 @@ def test_an_id_is_the_whole_schemas_only() -> None:
 
 
 def test_there_is_one_dialect() -> None:
-    assert work({"$schema": JSON_SCHEMA_DIALECT, "items": {"$schema": f"{JSON_SCHEMA_DIALECT}#"}}) == (
+    assert work_of_schema(
+        {"$schema": JSON_SCHEMA_DIALECT, "items": {"$schema": f"{JSON_SCHEMA_DIALECT}#"}}
+    ) == (
         150 + 100,
         2,
     )
@@ -235,9 +243,9 @@ def chain(length: int) -> dict[str, Any]:
 
 
 def test_a_schema_nests_64_levels_and_128_with_its_references() -> None:
-    assert work(nested(64)) == (63 * 100 + 50, 64)
+    assert work_of_schema(nested(64)) == (63 * 100 + 50, 64)
     assert refusal(nested(65)) == ("", "nests deeper than 64 levels; flatten it, or use $defs")
-    assert work(chain(127)) == (150 + 126 * 100 + 50, 128)
+    assert work_of_schema(chain(127)) == (150 + 126 * 100 + 50, 128)
     path, said = refusal(chain(128))
     assert (path, said) == (
         ".$defs.a127",
@@ -246,14 +254,14 @@ def test_a_schema_nests_64_levels_and_128_with_its_references() -> None:
 
 
 def test_schemas_beside_each_other_do_not_nest() -> None:
-    assert work({"allOf": [{"not": {}}] * 200}) == (100 + 200 * 150, 1 + 200 * 2)
+    assert work_of_schema({"allOf": [{"not": {}}] * 200}) == (100 + 200 * 150, 1 + 200 * 2)
 
 
 def test_a_schema_has_64_kib_as_it_is_sent() -> None:
     around = len('{"title":""}')
 
-    assert work({"title": "x" * (MAX_SCHEMA_BYTES - around)}) == (100, 1)
-    assert work({"title": "é" * ((MAX_SCHEMA_BYTES - around) // 2)}) == (100, 1)
+    assert work_of_schema({"title": "x" * (MAX_SCHEMA_BYTES - around)}) == (100, 1)
+    assert work_of_schema({"title": "é" * ((MAX_SCHEMA_BYTES - around) // 2)}) == (100, 1)
     assert refusal({"title": "x" * (MAX_SCHEMA_BYTES - around + 1)}) == (
         "",
         "has 65537 bytes; 65536 are allowed",
@@ -274,26 +282,26 @@ def test_ten_milliseconds_for_a_value_are_allowed_and_no_more() -> None:
         **{f"x-{n}": n for n in range(73)},
     }
 
-    assert work(most) == (10_000_000, 1 + 2 * 331)
+    assert work_of_schema(most) == (10_000_000, 1 + 2 * 331)
     assert refusal({**most, "type": "number"}) == ("", MUCH)
 
 
 def test_ten_milliseconds_for_a_character_are_allowed_and_no_more() -> None:
-    assert work({"allOf": [{"format": "regex"}] * 9})[1] == 1 + 9 * 1_000_201
+    assert work_of_schema({"allOf": [{"format": "regex"}] * 9})[1] == 1 + 9 * 1_000_201
     assert refusal({"allOf": [{"format": "regex"}] * 10}) == ("", MUCH)
 
 
 def test_patterns_are_limited_all_together() -> None:
     said = ("", "its patterns are too large together; shorten or drop some")
 
-    assert work({"pattern": "aa{10000}"})[1] == 200_001
+    assert work_of_schema({"pattern": "aa{10000}"})[1] == 200_001
     assert refusal({"pattern": "aaa{10000}"}) == said
-    assert work({"allOf": [{"pattern": "aa{5000}"}] * 2})[1] == 3 + 2 * 90_000
+    assert work_of_schema({"allOf": [{"pattern": "aa{5000}"}] * 2})[1] == 3 + 2 * 90_000
     assert refusal({"allOf": [{"pattern": "aa{5000}"}] * 3}) == said
     assert refusal({"pattern": "aaa{9999}", "patternProperties": {"a{9}": True}}) == said
     # what is referred to is compiled once
     once = {"allOf": [{"$ref": "#/$defs/a"}] * 3, "$defs": {"a": {"pattern": "aa{5000}"}}}
-    assert work(once)[1] == 1 + 3 * (2 + 90_000)
+    assert work_of_schema(once)[1] == 1 + 3 * (2 + 90_000)
 
 
 def test_the_place_of_a_mistake_is_cut() -> None:

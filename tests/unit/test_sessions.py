@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cursor, PendingTask, Session, TaskCause, Totals
+from heed.api.status import Cursor, PendingTask, Session, Totals
 from heed.core.cel.expression import Scope
 from heed.core.compiler.program import Program
 from heed.core.decision import sessions
@@ -16,6 +16,7 @@ from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import ASKED, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, received
+from tests.builders.tasks import session_task
 
 PLAIN = program({}, session={"idleTimeout": "60s"})
 EVENT = Event("e5", "/shop", ASKED, extensions={"correlationid": "c5"})
@@ -23,12 +24,6 @@ EVENT = Event("e5", "/shop", ASKED, extensions={"correlationid": "c5"})
 
 def scope(data: Any = None) -> Scope:
     return Scope({"event": {"data": data, "type": ASKED}, "agent": {}, "state": {}, "session": {}})
-
-
-def task(session: str, phase: Any = "Started") -> PendingTask:
-    return PendingTask(
-        "work", session, "job", at(1), TaskCause("e1", 1, "c1"), phase=phase, input=7, owed="{}"
-    )
 
 
 # ── which one ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -103,10 +98,10 @@ def test_a_session_is_touched_at_the_cursors_time() -> None:
     [
         ({"n": 1}, {}, True),
         ({}, {}, False),
-        ({}, {"t": task("a")}, True),
-        ({}, {"t": task("a", "Abandoned")}, False),
-        ({}, {"t": task("a", "Cancelling")}, True),
-        ({}, {"t": task("b")}, False),
+        ({}, {"t": session_task("a")}, True),
+        ({}, {"t": session_task("a", "Abandoned")}, False),
+        ({}, {"t": session_task("a", "Cancelling")}, True),
+        ({}, {"t": session_task("b")}, False),
     ],
 )
 def test_a_session_exists_while_it_has_state_or_tasks(
@@ -150,13 +145,17 @@ def test_a_session_is_forgotten_once_it_was_idle_for_longer_than_it_may_be(now: 
 
 
 def test_a_session_whose_task_is_pending_is_not_forgotten() -> None:
-    tasks = {"t": task("a"), "u": task("b", "Abandoned"), "v": task("c", "Cancelling")}
+    tasks = {
+        "t": session_task("a"),
+        "u": session_task("b", "Abandoned"),
+        "v": session_task("c", "Cancelling"),
+    }
 
     found = sessions.expire_idle_sessions(PLAIN, replace(IDLE, pending_tasks=tasks), at(1000))
 
     assert list(found.sessions) == ["a", "c"]
     assert found.totals == Totals(sessions_expired=1)
-    both = replace(IDLE, pending_tasks={name: task(name) for name in "abc"})
+    both = replace(IDLE, pending_tasks={name: session_task(name) for name in "abc"})
     assert sessions.expire_idle_sessions(PLAIN, both, at(1000)) is both
 
 

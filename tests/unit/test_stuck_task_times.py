@@ -10,7 +10,7 @@ import pytest
 
 from heed.kube.controller import stuck_tasks
 from heed.kube.controller.stuck_tasks import _has_retried, _since
-from tests.unit.test_stuck_tasks import AGENT, FOREVER, a_job, world
+from tests.unit.test_stuck_tasks import AGENT, FOREVER, active_job, world
 
 BEGAN, MADE = "2026-11-01T12:00:10Z", "2026-11-01T12:00:00Z"
 
@@ -44,7 +44,7 @@ async def test_what_is_looked_into_again_is_looked_into_less_and_less_often(
 ) -> None:
     monkeypatch.setattr(stuck_tasks, "loop_time", lambda: 1000.0)
     with world(FOREVER) as w:
-        w.overdue.saw(AGENT, a_job())
+        w.overdue.saw(AGENT, active_job())
         (item,) = w.overdue._waiting.values()
         pauses = []
 

@@ -9,6 +9,7 @@ from heed.core.effects import AgentRef, TaskWork
 from heed.core.simulation.simulator import StubbedEnd
 from heed.core.simulation.task_stubs import answer_from, parse_script
 from heed.errors import InvalidManifest
+from tests.builders.tasks import task_work
 
 DOCUMENT: dict[str, Any] = {
     "task": {"id": "work-1", "name": "work"},
@@ -19,11 +20,12 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def work(task: str = "work", **document: Any) -> TaskWork:
+CLERK = AgentRef("demo", "clerk", "uid")
+
+
+def starting(task: str = "work", **document: Any) -> TaskWork:
     """A task that starts, and what it is given."""
-    return TaskWork(
-        AgentRef("demo", "clerk", "uid"), "work-1", task, "job", "s1", {}, {**DOCUMENT, **document}, None, 60
-    )
+    return task_work(agent=CLERK, task=task, session="s1", document={**DOCUMENT, **document})
 
 
 def script(*rules: dict[str, Any]) -> Any:
@@ -45,7 +47,7 @@ def mistakes(
 def refusal(*rules: dict[str, Any]) -> str:
     """What is said where a rule breaks on a task."""
     with pytest.raises(InvalidManifest) as raised:
-        script(*rules)(work())
+        script(*rules)(starting())
     return str(raised.value)
 
 
@@ -85,17 +87,17 @@ def refusal(*rules: dict[str, Any]) -> str:
     ],
 )
 def test_a_rule_answers_the_starts_that_it_fits(rule: dict[str, Any], answer: StubbedEnd | None) -> None:
-    assert script(rule)(work()) == answer
+    assert script(rule)(starting()) == answer
 
 
 def test_the_flow_of_an_event_is_its_own_where_it_has_one() -> None:
     answer = script({"result": "${event.correlationid}"})
 
-    assert answer(work(event={"id": "e1", "correlationid": "c1"})) == StubbedEnd(result="c1")
+    assert answer(starting(event={"id": "e1", "correlationid": "c1"})) == StubbedEnd(result="c1")
 
 
 def test_a_task_without_a_file_is_answered_all_the_same() -> None:
-    bare = TaskWork(AgentRef("demo", "clerk", "uid"), "work-1", "work", "job", "s1", {}, {}, None, 60)
+    bare = task_work(agent=CLERK, session="s1", document={})
 
     assert script({"result": "${input}"})(bare) == StubbedEnd(result=None)
     assert script({"result": "${event}"})(bare) == StubbedEnd(result={"correlationid": None})
@@ -104,15 +106,15 @@ def test_a_task_without_a_file_is_answered_all_the_same() -> None:
 def test_the_first_rule_that_fits_answers() -> None:
     answer = script({"when": "input.n > 7", "result": 1}, {"result": 2}, {"result": 3})
 
-    assert answer(work()) == StubbedEnd(result=2)
-    assert answer(work(input={"n": 8})) == StubbedEnd(result=1)
+    assert answer(starting()) == StubbedEnd(result=2)
+    assert answer(starting(input={"n": 8})) == StubbedEnd(result=1)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_a_rule_answers_so_many_times(times: int) -> None:
     answer = script({"times": times, "result": 1}, {"result": 2})
 
-    found = [answer(work()) for _ in range(4)]
+    found = [answer(starting()) for _ in range(4)]
 
     assert found == [StubbedEnd(result=1)] * times + [StubbedEnd(result=2)] * (4 - times)
 
@@ -120,8 +122,8 @@ def test_a_rule_answers_so_many_times(times: int) -> None:
 def test_a_start_that_a_rule_does_not_fit_uses_nothing_up() -> None:
     answer = script({"times": 1, "when": "input.n == 7", "result": 1})
 
-    assert [answer(work(input={"n": n})) for n in (6, 7, 7)] == [None, StubbedEnd(result=1), None]
-    assert [answer(work("other"))] == [None]
+    assert [answer(starting(input={"n": n})) for n in (6, 7, 7)] == [None, StubbedEnd(result=1), None]
+    assert [answer(starting("other"))] == [None]
 
 
 def test_a_rule_for_one_start_counts_those_that_it_fits() -> None:
@@ -132,7 +134,7 @@ def test_a_rule_for_one_start_counts_those_that_it_fits() -> None:
         {"result": "any"},
     )
 
-    found = [answer(work(input={"n": n})) for n in (7, 6, 7, 7, 6)]
+    found = [answer(starting(input={"n": n})) for n in (7, 6, 7, 7, 6)]
 
     assert found == [StubbedEnd(result=text) for text in ("any", "any", "second seven", "fourth", "any")]
 
@@ -142,7 +144,11 @@ def test_what_an_earlier_rule_answers_counts_for_the_later_ones_that_wait_for_th
         {"times": 1, "result": "first"}, {"times": 1, "result": "next"}, {"run": 2, "result": "second"}
     )
 
-    assert [answer(work()) for _ in range(3)] == [StubbedEnd(result="first"), StubbedEnd(result="next"), None]
+    assert [answer(starting()) for _ in range(3)] == [
+        StubbedEnd(result="first"),
+        StubbedEnd(result="next"),
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from kubernetes.aio import client
 from heed import names
 from heed.bus.auth.jwt import NatsKey, UserSigner
 from heed.bus.task_credentials import TaskCredentials
-from heed.core.effects import AgentRef, TaskWork
+from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
 from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable, TaskRefused, TaskUnavailable
@@ -21,10 +21,12 @@ from heed.kube.client.client import KubeApi
 from heed.kube.jobs.manifest import awaits_credentials, job_manifest
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.status.ledger_store import StatusLedgerStore
+from tests.builders.tasks import task_work
 from tests.integration.waiting import until
 from tests.unit.owners import Owner
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
+research = partial(task_work, agent=AGENT, id="research-1", task="research")
 BASE = StoredLedger(Ledger(), "7", 100)
 Answers = Callable[[web.Request], Any]
 
@@ -77,14 +79,9 @@ async def api(server: Server) -> AsyncIterator[KubeApi]:
     await runner.cleanup()
 
 
-def work() -> TaskWork:
-    spec = {"template": {"spec": {"containers": [{"name": "main", "image": "example"}]}}}
-    return TaskWork(AGENT, "research-1", "research", "job", "s", spec, {"input": None}, None, 3600)
-
-
-def job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> dict[str, Any]:
+def stored_job(uid: str = "uid-1", task: str | None = "research-1", **status: Any) -> dict[str, Any]:
     """A Job as the API server has it."""
-    manifest = job_manifest(work())
+    manifest = job_manifest(research())
     manifest["metadata"]["ownerReferences"][0]["uid"] = uid
     for labelled in (manifest["metadata"], manifest["spec"]["template"]["metadata"]):
         labelled["labels"][names.LABEL_TASK_ID] = task
@@ -122,16 +119,16 @@ async def test_a_task_that_cannot_be_started(
     server.answers = refusing(answer)
 
     with pytest.raises(TaskRefused if answer in (400, 422) else TaskUnavailable):
-        await JobRunner(api, AGENT, Owner()).start(work())
+        await JobRunner(api, AGENT, Owner()).start(research())
 
 
 @pytest.mark.parametrize("answer", REFUSALS)
 async def test_no_refusal_says_that_the_job_is_not_there(
     api: KubeApi, server: Server, answer: int | str
 ) -> None:
-    server.answers = refusing(answer, (200, job()))
+    server.answers = refusing(answer, (200, stored_job()))
 
-    await JobRunner(api, AGENT, Owner()).start(work())
+    await JobRunner(api, AGENT, Owner()).start(research())
 
     assert [method for method, _ in server.requests] == ["POST", "GET"]
 
@@ -143,31 +140,31 @@ async def test_a_refused_task_has_not_failed_while_nobody_can_say_whether_its_jo
     server.answers = refusing(answer, 500)
 
     with pytest.raises(TaskUnavailable, match=f"refused: {answer}; whether there is a Job already: 500"):
-        await JobRunner(api, AGENT, Owner()).start(work())
+        await JobRunner(api, AGENT, Owner()).start(research())
 
 
 @pytest.mark.parametrize("answer", [400, 403, 409, 422])
-@pytest.mark.parametrize("theirs", [job(uid="uid-of-another"), job(task="other")])
+@pytest.mark.parametrize("theirs", [stored_job(uid="uid-of-another"), stored_job(task="other")])
 async def test_a_job_of_others_under_the_name_fails_the_task(
     api: KubeApi, server: Server, answer: int, theirs: dict[str, Any]
 ) -> None:
     server.answers = refusing(answer, (200, theirs))
 
     with pytest.raises(TaskRefused) as refused:
-        await JobRunner(api, AGENT, Owner()).start(work())
+        await JobRunner(api, AGENT, Owner()).start(research())
 
     assert refused.value.reason == "NameTaken"
 
 
 async def test_what_an_earlier_try_may_have_made_is_looked_for_first(api: KubeApi, server: Server) -> None:
-    server.answers = lambda request: (200, job())
+    server.answers = lambda request: (200, stored_job())
     runner = JobRunner(api, AGENT, Owner())
 
-    await runner.start(work(), look_first=True)
+    await runner.start(research(), look_first=True)
     assert [method for method, _ in server.requests] == ["GET"]
 
-    server.answers = lambda request: 404 if request.method == "GET" else (201, job())
-    await runner.start(work(), look_first=True)
+    server.answers = lambda request: 404 if request.method == "GET" else (201, stored_job())
+    await runner.start(research(), look_first=True)
     assert [method for method, _ in server.requests] == ["GET", "GET", "POST"]
 
 
@@ -178,7 +175,7 @@ NEW_NAME, OLD_NAME = names.job_names(LONG.name, LONG_TASK)
 
 def under(name: str) -> Answers:
     """An API server that has the Job of the long names, under one of them."""
-    made = job(task=LONG_TASK)
+    made = stored_job(task=LONG_TASK)
     made["metadata"]["name"] = name
 
     def answers(request: web.Request) -> Any:
@@ -196,7 +193,7 @@ async def test_a_job_that_an_earlier_release_named_is_found_and_cancelled(
     owner = Owner()
     runner = JobRunner(api, LONG, owner)
 
-    await runner.start(replace(work(), agent=LONG, id=LONG_TASK), look_first=True)
+    await runner.start(research(agent=LONG, id=LONG_TASK), look_first=True)
     await runner.find([LONG_TASK])
     await runner.cancel(LONG_TASK)
 
@@ -212,7 +209,7 @@ async def test_a_job_whose_task_is_over_is_not_made(api: KubeApi, server: Server
     server.answers = lambda request: 404
     runner = JobRunner(api, AGENT, Owner(lambda task_id: False))
 
-    await runner.start(work(), look_first=True)
+    await runner.start(research(), look_first=True)
 
     assert [method for method, _ in server.requests] == ["GET"]
 
@@ -225,12 +222,12 @@ async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: KubeApi
         if request.method == "POST":
             asked.set()
             await answered.wait()
-            return 201, job()
-        return 200, job()
+            return 201, stored_job()
+        return 200, stored_job()
 
     server.answers = slow
     runner = JobRunner(api, AGENT, Owner())
-    starting = asyncio.create_task(runner.start(work()))
+    starting = asyncio.create_task(runner.start(research()))
     await asked.wait()
 
     # When the Job is to be deleted
@@ -244,7 +241,9 @@ async def test_a_job_is_not_deleted_before_a_try_to_make_it_is_over(api: KubeApi
     assert [method for method, _ in server.requests] == ["POST", "GET", "DELETE"]
 
 
-@pytest.mark.parametrize("other", [job(uid="uid-2"), job(task="research-2"), job(task=None)])
+@pytest.mark.parametrize(
+    "other", [stored_job(uid="uid-2"), stored_job(task="research-2"), stored_job(task=None)]
+)
 async def test_a_job_that_only_has_the_name_is_not_deleted(
     api: KubeApi, server: Server, other: dict[str, Any]
 ) -> None:
@@ -257,14 +256,14 @@ async def test_a_job_that_only_has_the_name_is_not_deleted(
 
 async def test_a_job_that_another_one_replaces_meanwhile_stays(api: KubeApi, server: Server) -> None:
     # Given a Job that is gone before its deletion arrives, whose name somebody has taken
-    found = job()
+    found = stored_job()
     server.answers = lambda request: (200, found) if request.method == "GET" else 409
     runner = JobRunner(api, AGENT, Owner())
     with pytest.raises(TaskUnavailable):
         await runner.cancel("research-1")
 
     # When it is tried again
-    found = job(uid="uid-2")
+    found = stored_job(uid="uid-2")
     await runner.cancel("research-1")
 
     assert [method for method, _ in server.requests] == ["GET", "DELETE", "GET"]
@@ -275,7 +274,7 @@ SIGNING = TaskCredentials(signer=UserSigner(NatsKey.new("account")))
 
 def suspended() -> dict[str, Any]:
     """A Job that waits for its credentials."""
-    made = job()
+    made = stored_job()
     made["metadata"]["annotations"][names.ANNOTATION_SUSPENDED] = "credentials"
     made["spec"]["suspend"] = True
     return made
@@ -302,7 +301,7 @@ async def test_a_job_whose_credentials_cannot_be_stored_is_not_let_run_and_they_
     server.answers = answers
 
     with pytest.raises(TaskUnavailable) as refused:
-        await JobRunner(api, AGENT, Owner(), access=SIGNING).start(replace(work(), publish=(">",)))
+        await JobRunner(api, AGENT, Owner(), access=SIGNING).start(research(publish=(">",)))
 
     assert secrets[0] not in str(refused.value)
     assert "PATCH" not in [method for method, _ in server.requests]
@@ -316,7 +315,7 @@ async def test_credentials_that_an_earlier_try_stored_are_good(api: KubeApi, ser
 
     server.answers = answers
 
-    await JobRunner(api, AGENT, Owner(), access=SIGNING).start(replace(work(), publish=(">",)))
+    await JobRunner(api, AGENT, Owner(), access=SIGNING).start(research(publish=(">",)))
 
     assert [method for method, _ in server.requests] == ["POST", "GET", "POST", "PATCH"]
 
@@ -354,7 +353,7 @@ class Store:
         return 200
 
 
-PUBLISHING = replace(work(), publish=(">",))
+PUBLISHING = research(publish=(">",))
 
 
 async def test_a_job_whose_secret_was_refused_once_gets_it_though_its_own_place_fills_the_quota(
@@ -421,7 +420,7 @@ async def test_a_job_that_nobody_can_make_credentials_for_any_more_is_not_let_ru
     server.answers = lambda request: 409 if request.method == "POST" else (200, suspended())
 
     with pytest.raises(TaskUnavailable, match="no key is set"):
-        await JobRunner(api, AGENT, Owner()).start(replace(work(), publish=(">",)))
+        await JobRunner(api, AGENT, Owner()).start(research(publish=(">",)))
 
 
 @pytest.mark.parametrize("answer", [403, 409, 429, 500, "cut"])
@@ -438,7 +437,7 @@ async def test_cancelling_a_task(api: KubeApi, server: Server, answer: int | str
 @pytest.mark.parametrize("answer", [403, 410, 429, 500, "cut", "garbage"])
 async def test_a_list_that_fails_loses_no_job(api: KubeApi, server: Server, answer: int | str) -> None:
     # Given a list whose second page does not come
-    first = (200, {"items": [job()], "metadata": {"continue": "more"}})
+    first = (200, {"items": [stored_job()], "metadata": {"continue": "more"}})
     server.answers = lambda request: answer if "continue" in request.query else first
     owner = Owner()
     runner = JobRunner(api, AGENT, owner)
@@ -450,7 +449,7 @@ async def test_a_list_that_fails_loses_no_job(api: KubeApi, server: Server, answ
 
 
 async def test_a_job_on_a_later_page_is_found(api: KubeApi, server: Server) -> None:
-    pages = {None: ([], "1"), "1": ([job(task="research-1")], "2"), "2": (None, "")}
+    pages = {None: ([], "1"), "1": ([stored_job(task="research-1")], "2"), "2": (None, "")}
 
     def page(request: web.Request) -> Any:
         items, more = pages[request.query.get("continue")]
@@ -468,7 +467,7 @@ async def test_a_job_on_a_later_page_is_found(api: KubeApi, server: Server) -> N
 async def test_a_finished_job_is_seen_again_by_a_later_look_where_its_end_was_not_heard(
     api: KubeApi, server: Server
 ) -> None:
-    done = job(
+    done = stored_job(
         conditions=[{"type": "Complete", "status": "True", "lastTransitionTime": "2099-01-01T00:00:00Z"}]
     )
     server.answers = lambda request: (
@@ -493,7 +492,9 @@ async def test_a_job_is_deleted_when_its_retention_is_over_and_its_end_is_known(
     deleted: list[str] = []
 
     def ended(task: str, at: str) -> dict[str, Any]:
-        made = job(task=task, conditions=[{"type": "Complete", "status": "True", "lastTransitionTime": at}])
+        made = stored_job(
+            task=task, conditions=[{"type": "Complete", "status": "True", "lastTransitionTime": at}]
+        )
         name = made["metadata"]["name"] = names.job_name(AGENT.name, task)
         there[name] = made
         return made
@@ -524,8 +525,8 @@ async def test_a_job_is_deleted_when_its_retention_is_over_and_its_end_is_known(
 async def test_nothing_is_created_whose_fields_the_api_server_would_drop(
     api: KubeApi, server: Server
 ) -> None:
-    server.answers = lambda request: (201, job())
+    server.answers = lambda request: (201, stored_job())
 
-    await JobRunner(api, AGENT, Owner()).start(work())
+    await JobRunner(api, AGENT, Owner()).start(research())
 
     assert server.requests == [("POST", "/apis/batch/v1/namespaces/demo/jobs?fieldValidation=Strict")]

@@ -8,6 +8,7 @@ from typing import Any
 
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.local.process.runner import ProcessRunner
+from tests.builders.tasks import spec_with_pod, task_work
 from tests.patience import PATIENCE
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -21,35 +22,28 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.01)
 
 
-def job(script: str, *, limits: dict[str, Any] | None = None, **container: Any) -> dict[str, Any]:
+def script_job(script: str, *, limits: dict[str, Any] | None = None, **container: Any) -> dict[str, Any]:
     """A JobSpec whose container runs a shell script."""
     main = {"name": "main", "image": "example", "command": ["sh", "-c", script], **container}
-    return {"template": {"spec": {"containers": [main], "restartPolicy": "Never"}}, **(limits or {})}
+    return {**spec_with_pod(containers=[main], restartPolicy="Never"), **(limits or {})}
 
 
 def python(script: str, **more: Any) -> dict[str, Any]:
     """A JobSpec whose container runs a Python script."""
-    return job("", command=[sys.executable, "-c", script], **more)
+    return script_job("", command=[sys.executable, "-c", script], **more)
 
 
-def work(spec: dict[str, Any], *, id: str = "research-1", **more: Any) -> TaskWork:
-    """What the loop would hand over."""
-    facts: dict[str, Any] = {
-        "agent": AGENT,
-        "task": "research",
-        "kind": "job",
-        "session": "order-42",
-        "document": {
-            "task": {"id": id, "name": "research"},
-            "input": {"topic": "tides"},
-            "event": {"id": "e-1", "type": "com.example.asked", "correlationid": "flow-7"},
-            "session": {"key": "order-42", "startedAt": "2026-11-01T00:00:00Z"},
-            "agent": {"name": "researcher", "namespace": "demo"},
-        },
-        "timeout": None,
-        "retention": 3600,
+def research(spec: dict[str, Any], *, id: str = "research-1", **more: Any) -> TaskWork:
+    """What the loop would hand over of a task `research`."""
+    document = {
+        "task": {"id": id, "name": "research"},
+        "input": {"topic": "tides"},
+        "event": {"id": "e-1", "type": "com.example.asked", "correlationid": "flow-7"},
+        "session": {"key": "order-42", "startedAt": "2026-11-01T00:00:00Z"},
+        "agent": {"name": "researcher", "namespace": "demo"},
     }
-    return TaskWork(id=id, spec=spec, **{**facts, **more})
+    facts = {"agent": AGENT, "task": "research", "session": "order-42", "document": document, **more}
+    return task_work(spec, id=id, **facts)
 
 
 class Bench:
@@ -79,5 +73,5 @@ class Bench:
     async def run(self, spec: dict[str, Any], **more: Any) -> TaskEnd:
         """Start a task and wait for its end."""
         count = len(self.ends) + 1
-        await self.runner.start(work(spec, **more))
+        await self.runner.start(research(spec, **more))
         return await self.end(count)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from heed.core.codec.strict_json import check_value
 from heed.core.tasks.job_contract import MAX_RESULT_BYTES, cut_result, parse_result, task_environment
-from tests.integration.local.runs import work
+from tests.integration.local.runs import research
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -63,7 +63,7 @@ def test_of_a_large_answer_the_end_is_kept() -> None:
 
 
 def test_without_a_correlation_the_variable_is_missing() -> None:
-    given_work = work({}, document={"event": {"id": "1"}})
+    given_work = research({}, document={"event": {"id": "1"}})
 
     assert "HEED_CORRELATION_ID" not in task_environment(given_work)
     assert task_environment(given_work)["HEED_TASK_FILE"] == "/heed/task.json"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.local.runs import Bench, job, python, until, work
+from tests.integration.local.runs import Bench, python, research, script_job, until
 
 ANSWER = """
 import json, os
@@ -27,9 +27,9 @@ async def test_a_job_reads_its_task_and_answers_in_json(bench: Bench) -> None:
 
 
 async def test_a_job_may_answer_in_plain_text_or_not_at_all(bench: Bench) -> None:
-    text = await bench.run(job("printf 'high at noon' > $HEED_RESULT_FILE"), id="research-1")
-    nan = await bench.run(job("printf NaN > $HEED_RESULT_FILE"), id="research-2")
-    silent = await bench.run(job("true"), id="research-3")
+    text = await bench.run(script_job("printf 'high at noon' > $HEED_RESULT_FILE"), id="research-1")
+    nan = await bench.run(script_job("printf NaN > $HEED_RESULT_FILE"), id="research-2")
+    silent = await bench.run(script_job("true"), id="research-3")
 
     assert (text.result, nan.result, silent.result) == ("high at noon", "NaN", None)
     assert silent.completed
@@ -41,7 +41,7 @@ async def test_a_job_sees_the_contract_and_little_else(bench: Bench, monkeypatch
         "env": [{"name": "DEPTH", "value": "3"}, {"name": "WHERE", "value": "$(HEED_TASK)/$(DEPTH)"}]
     }
 
-    await bench.run(job("env", **container))
+    await bench.run(script_job("env", **container))
 
     seen = dict(line.split("=", 1) for _, line in bench.lines if "=" in line)
     names = (
@@ -70,7 +70,7 @@ async def test_arguments_refer_to_variables_as_in_kubernetes(bench: Bench) -> No
         "args": ["$(HEED_TASK_ID)", "$(NOBODY)", "$$(HEED_TASK_ID)"],
     }
 
-    await bench.run(job("", **container))
+    await bench.run(script_job("", **container))
 
     assert bench.lines == [("research-1", "research-1 $(NOBODY) $(HEED_TASK_ID)")]
 
@@ -78,7 +78,7 @@ async def test_arguments_refer_to_variables_as_in_kubernetes(bench: Bench) -> No
 async def test_the_working_directory_is_relative_to_the_manifest(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "jobs").mkdir()
 
-    await bench.run(job("pwd", workingDir="jobs"))
+    await bench.run(script_job("pwd", workingDir="jobs"))
 
     assert bench.lines == [("research-1", str(tmp_path / "jobs"))]
 
@@ -87,7 +87,9 @@ async def test_output_is_told_line_by_line_while_it_runs_and_kept_in_a_log(
     bench: Bench, tmp_path: Path
 ) -> None:
     await bench.runner.start(
-        work(job(f"echo one; echo two >&2; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo three"))
+        research(
+            script_job(f"echo one; echo two >&2; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo three")
+        )
     )
     await until(lambda: len(bench.lines) == 2, "two lines were told of a job that still runs")
     (tmp_path / "go").touch()
@@ -110,7 +112,7 @@ async def test_a_failing_job_is_tried_again_and_gives_up_with_its_last_exit_code
 ) -> None:
     script = f"echo x >> {tmp_path}/tries; echo no such tide >&2; exit $(($(wc -l < {tmp_path}/tries) + 2))"
 
-    end = await bench.run(job(script, limits={"backoffLimit": 2}))
+    end = await bench.run(script_job(script, limits={"backoffLimit": 2}))
 
     assert (tmp_path / "tries").read_text().split() == ["x"] * 3
     assert not end.completed
@@ -121,21 +123,23 @@ async def test_a_failing_job_is_tried_again_and_gives_up_with_its_last_exit_code
 async def test_a_job_that_recovers_has_completed(bench: Bench, tmp_path: Path) -> None:
     script = f"if [ -e {tmp_path}/second ]; then printf 1 > $HEED_RESULT_FILE; else touch {tmp_path}/second; exit 1; fi"
 
-    end = await bench.run(job(script, limits={"backoffLimit": 1}))
+    end = await bench.run(script_job(script, limits={"backoffLimit": 1}))
 
     assert (end.completed, end.result) == (True, 1)
 
 
 async def test_a_failed_job_says_why_in_its_result_file(bench: Bench) -> None:
     end = await bench.run(
-        job("echo noise >&2; printf 'quota used up' > $HEED_RESULT_FILE; exit 3", limits={"backoffLimit": 0})
+        script_job(
+            "echo noise >&2; printf 'quota used up' > $HEED_RESULT_FILE; exit 3", limits={"backoffLimit": 0}
+        )
     )
 
     assert (end.message, end.exit_code) == ("quota used up", 3)
 
 
 async def test_a_command_that_is_not_there_fails_as_in_a_shell(bench: Bench) -> None:
-    end = await bench.run(job("", command=["no-such-program"], limits={"backoffLimit": 0}))
+    end = await bench.run(script_job("", command=["no-such-program"], limits={"backoffLimit": 0}))
 
     assert (end.reason, end.exit_code) == ("BackoffLimitExceeded", 127)
     assert end.message is not None and end.message.startswith(
@@ -144,7 +148,7 @@ async def test_a_command_that_is_not_there_fails_as_in_a_shell(bench: Bench) -> 
 
 
 async def test_a_killed_child_has_the_exit_code_that_a_container_would_have(bench: Bench) -> None:
-    end = await bench.run(job("kill -9 $$$$", limits={"backoffLimit": 0}))
+    end = await bench.run(script_job("kill -9 $$$$", limits={"backoffLimit": 0}))
 
     assert end.exit_code == 137
 
@@ -162,20 +166,20 @@ async def test_a_large_result_is_cut_as_kubelet_cuts_it_and_the_log_names_the_re
 async def test_the_smaller_limit_ends_a_job_with_everything_it_started(bench: Bench, tmp_path: Path) -> None:
     script = f"sleep 300 & echo $! > {tmp_path}/grandchild; sleep 300"
 
-    end = await bench.run(job(script, limits={"activeDeadlineSeconds": 1}), timeout=100)
+    end = await bench.run(script_job(script, limits={"activeDeadlineSeconds": 1}), timeout=100)
 
     assert (end.completed, end.reason) == (False, "DeadlineExceeded")
     await until(lambda: _gone(int((tmp_path / "grandchild").read_text())), "the grandchild is gone")
 
 
 async def test_who_ignores_sigterm_is_killed(bench: Bench) -> None:
-    end = await bench.run(job("trap '' TERM; while true; do sleep 0.05; done"), timeout=1)
+    end = await bench.run(script_job("trap '' TERM; while true; do sleep 0.05; done"), timeout=1)
 
     assert end.reason == "DeadlineExceeded"
 
 
 async def test_what_a_finished_job_left_running_is_ended_with_it(bench: Bench, tmp_path: Path) -> None:
-    end = await bench.run(job(f"sleep 300 & echo $! > {tmp_path}/left"))
+    end = await bench.run(script_job(f"sleep 300 & echo $! > {tmp_path}/left"))
 
     assert end.completed
     await until(lambda: _gone(int((tmp_path / "left").read_text())), "the child left behind is gone")
@@ -184,7 +188,7 @@ async def test_what_a_finished_job_left_running_is_ended_with_it(bench: Bench, t
 async def test_who_leaves_the_process_group_cannot_hold_up_the_end(bench: Bench, tmp_path: Path) -> None:
     away = f"setsid sh -c 'echo $$$$ > {tmp_path}/away; exec sleep 300'"
 
-    end = await bench.run(job(f"{away} & until [ -s {tmp_path}/away ]; do sleep 0.02; done"))
+    end = await bench.run(script_job(f"{away} & until [ -s {tmp_path}/away ]; do sleep 0.02; done"))
 
     assert end.completed
     os.kill(int((tmp_path / "away").read_text()), 9)
@@ -196,7 +200,7 @@ async def test_a_fan_out_takes_turns(benches: Callable[..., Bench], tmp_path: Pa
     script = "mkdir busy/$HEED_TASK_ID; ls busy | wc -l; sleep 0.05; rmdir busy/$HEED_TASK_ID"
 
     for number in range(10):
-        await bench.runner.start(work(job(script), id=f"research-{number}"))
+        await bench.runner.start(research(script_job(script), id=f"research-{number}"))
     await bench.end(10)
 
     assert {int(line) for _, line in bench.lines} <= {1, 2}
@@ -212,7 +216,9 @@ async def test_the_folder_tells_the_story(bench: Bench) -> None:
 
 
 async def test_twenty_ends_come_from_twenty_children_at_once(bench: Bench) -> None:
-    await asyncio.gather(*(bench.runner.start(work(python(ANSWER), id=f"research-{n}")) for n in range(20)))
+    await asyncio.gather(
+        *(bench.runner.start(research(python(ANSWER), id=f"research-{n}")) for n in range(20))
+    )
     await bench.end(20)
 
     assert {end.task_id for end in bench.ends} == {f"research-{n}" for n in range(20)}

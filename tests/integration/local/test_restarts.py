@@ -14,18 +14,18 @@ import pytest
 from heed.core.effects import AgentRef
 from heed.local.process import child
 from heed.local.process.task_dir import TaskDir
-from tests.integration.local.runs import Bench, job, until, work
+from tests.integration.local.runs import Bench, research, script_job, until
 
 Benches = Callable[..., Bench]
 
 ONE_LIFE = """
 import asyncio, sys
 from pathlib import Path
-from tests.integration.local.runs import Bench, job, work
+from tests.integration.local.runs import Bench, research, script_job
 
 async def main():
     bench = Bench(Path(sys.argv[1]))
-    await bench.runner.start(work(job(sys.argv[2])))
+    await bench.runner.start(research(script_job(sys.argv[2])))
     await asyncio.sleep(300)
 
 asyncio.run(main())
@@ -44,9 +44,9 @@ def runs(folder: Path) -> list[int]:
 
 
 async def test_starting_a_running_task_again_changes_nothing(bench: Bench, tmp_path: Path) -> None:
-    await bench.runner.start(work(job(counting(tmp_path))))
+    await bench.runner.start(research(script_job(counting(tmp_path))))
     await until(lambda: len(runs(tmp_path)) == 1, "it runs")
-    await bench.runner.start(work(job(counting(tmp_path))))
+    await bench.runner.start(research(script_job(counting(tmp_path))))
     (tmp_path / "go").touch()
     await bench.end()
 
@@ -55,8 +55,8 @@ async def test_starting_a_running_task_again_changes_nothing(bench: Bench, tmp_p
 
 async def test_starting_a_finished_task_again_reports_the_same_end(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
-    first = await bench.run(job(counting(tmp_path)))
-    second = await bench.run(job(counting(tmp_path)))
+    first = await bench.run(script_job(counting(tmp_path)))
+    second = await bench.run(script_job(counting(tmp_path)))
 
     assert first == second
     assert len(runs(tmp_path)) == 1
@@ -67,7 +67,7 @@ async def test_an_end_that_nobody_heard_is_reported_in_the_next_life(
 ) -> None:
     (tmp_path / "go").touch()
     first = benches()
-    end = await first.run(job(counting(tmp_path)))
+    end = await first.run(script_job(counting(tmp_path)))
     await first.runner.close()
 
     second = benches(now="2026-11-02T12:00:00Z")
@@ -78,7 +78,7 @@ async def test_an_end_that_nobody_heard_is_reported_in_the_next_life(
 
 async def test_a_task_cut_off_by_a_stop_runs_again(benches: Benches, tmp_path: Path) -> None:
     first = benches()
-    await first.runner.start(work(job(counting(tmp_path))))
+    await first.runner.start(research(script_job(counting(tmp_path))))
     await until(lambda: len(runs(tmp_path)) == 1, "it runs")
     await first.runner.close()
     assert child.read_start_time(runs(tmp_path)[0]) is None
@@ -181,10 +181,10 @@ async def test_a_started_task_without_a_trace_has_failed(bench: Bench) -> None:
 
 async def test_a_namesakes_task_is_not_mistaken_for_ours(benches: Benches, tmp_path: Path) -> None:
     first = benches()
-    await first.run(job("printf old > $HEED_RESULT_FILE"))
+    await first.run(script_job("printf old > $HEED_RESULT_FILE"))
 
     again = replace(
-        work(job("printf new > $HEED_RESULT_FILE")), agent=AgentRef("demo", "researcher", "uid-2")
+        research(script_job("printf new > $HEED_RESULT_FILE")), agent=AgentRef("demo", "researcher", "uid-2")
     )
     await first.runner.start(again)
 
@@ -192,7 +192,9 @@ async def test_a_namesakes_task_is_not_mistaken_for_ours(benches: Benches, tmp_p
 
 
 async def test_cancelling_ends_the_children_and_removes_the_folder(bench: Bench, tmp_path: Path) -> None:
-    await bench.runner.start(work(job(f"sleep 300 & echo $! > {tmp_path}/child; {counting(tmp_path)}")))
+    await bench.runner.start(
+        research(script_job(f"sleep 300 & echo $! > {tmp_path}/child; {counting(tmp_path)}"))
+    )
     await until(lambda: len(runs(tmp_path)) == 1, "it runs")
 
     await bench.runner.cancel("research-1")
@@ -207,8 +209,8 @@ async def test_cancelling_ends_the_children_and_removes_the_folder(bench: Bench,
 
 async def test_cancelling_a_waiting_or_an_unknown_task_is_fine(benches: Benches, tmp_path: Path) -> None:
     bench = benches(slots=1)
-    await bench.runner.start(work(job(counting(tmp_path)), id="research-1"))
-    await bench.runner.start(work(job(counting(tmp_path)), id="research-2"))
+    await bench.runner.start(research(script_job(counting(tmp_path)), id="research-1"))
+    await bench.runner.start(research(script_job(counting(tmp_path)), id="research-2"))
     await until(lambda: len(runs(tmp_path)) == 1, "the first one runs")
 
     await bench.runner.cancel("research-2")
@@ -221,9 +223,9 @@ async def test_cancelling_a_waiting_or_an_unknown_task_is_fine(benches: Benches,
 
 async def test_finished_folders_go_when_their_retention_has_passed(benches: Benches) -> None:
     first = benches(now="2026-11-01T12:00:00Z")
-    await first.run(job("true"), id="research-1", retention=60)
-    await first.run(job("true"), id="research-2", retention=7200)
-    await first.run(job("true"), id="research-3", retention=60)
+    await first.run(script_job("true"), id="research-1", retention=60)
+    await first.run(script_job("true"), id="research-2", retention=7200)
+    await first.run(script_job("true"), id="research-3", retention=60)
     await first.runner.close()
 
     second = benches(now="2026-11-01T13:00:00Z")
@@ -247,5 +249,5 @@ def _survivor(folder: Path, start: str | None) -> "subprocess.Popen[bytes]":
 
 def _write_down(folder: Path, pid: int, start: str | None) -> None:
     task = TaskDir(folder / "tasks" / "demo" / "researcher" / "research-1")
-    task.prepare(work(job(counting(folder))))
+    task.prepare(research(script_job(counting(folder))))
     (task.path / "pid.json").write_text(json.dumps({"pid": pid, "start": start}))
