@@ -98,6 +98,23 @@ def test_what_a_worker_may_say_is_made_of_classes_of_heed_only() -> None:
         decision_worker.unpacked(pickle.dumps(7), [])
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\x80",
+        b"cheed.core.effects\nNothing\n.",
+        b"cheed.core.nothing\nNothing\n.",
+        b"P7\n.",
+        b"cheed.core.effects\nAgentRef\n)R.",
+    ],
+    ids=["nothing", "cut off", "no such name", "no such module", "no such landmark", "too few arguments"],
+)
+def test_whatever_is_wrong_with_an_answer_it_is_no_answer(data: bytes) -> None:
+    with pytest.raises(pickle.UnpicklingError):
+        decision_worker.unpacked(data, [])
+
+
 # ── how far a decision has come ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -109,8 +109,13 @@ def packed(decision: Decision, known: list[Any]) -> bytes:
 
 
 def unpacked(data: bytes, known: list[Any]) -> Decision:
-    """A decision that came over the pipe. Raises pickle.UnpicklingError."""
-    decision = _Unpickler(io.BytesIO(data), known).load()
+    """A decision that came over the pipe. Raises pickle.UnpicklingError, whatever is wrong with it."""
+    try:
+        decision = _Unpickler(io.BytesIO(data), known).load()
+    except pickle.UnpicklingError:
+        raise
+    except Exception as error:  # a broken pickle raises anything: EOFError, AttributeError, IndexError, …
+        raise pickle.UnpicklingError(f"this is no pickle: {error!r}") from None
     if not isinstance(decision, Decision):
         raise pickle.UnpicklingError("this is no decision")
     return decision
