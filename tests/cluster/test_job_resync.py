@@ -132,7 +132,7 @@ async def test_a_job_is_not_called_lost_by_an_api_server_that_does_not_say_so(
     watchless: Watchless, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # Given a Job that the watch shows as deleted while nobody can say whether it is there
-    monkeypatch.setattr(search, "BACKOFF", Backoff(0.05, 60.0))
+    monkeypatch.setattr(search, "SEARCH_BACKOFF", Backoff(0.05, 60.0))
     await watchless.create()
     await watchless.ask("q-1")
     job = await watchless.started()

@@ -27,7 +27,7 @@ NO_LABEL = {"metadata": {"labels": {names.LABEL_AGENT: None}}}
 async def watchless(
     control_plane: ControlPlane, broker: Broker, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Watchless]:
-    monkeypatch.setattr(search, "BACKOFF", Backoff(0.05, 60.0))
+    monkeypatch.setattr(search, "SEARCH_BACKOFF", Backoff(0.05, 60.0))
     async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
         yield watchless
 

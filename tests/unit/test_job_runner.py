@@ -162,7 +162,7 @@ async def test_what_is_not_there_is_lost_however_many_there_are(server: ApiServe
 async def test_a_job_that_no_watch_shows_is_looked_for_until_it_is_over(
     server: ApiServer, runner: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "BACKOFF", Backoff(0.001, 60.0))
+    monkeypatch.setattr(search, "SEARCH_BACKOFF", Backoff(0.001, 60.0))
     path = add(server, "t-1", watched=False)
     add(server, "t-2")
 

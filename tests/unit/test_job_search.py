@@ -36,7 +36,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "BACKOFF", Backoff(0.001, 60.0))
+    monkeypatch.setattr(search, "SEARCH_BACKOFF", Backoff(0.001, 60.0))
 
 
 async def test_it_looks_until_there_is_no_need_to() -> None:
@@ -65,7 +65,7 @@ async def test_news_of_a_task_that_is_looked_for_have_it_looked_for_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Given a search whose next look is far away
-    monkeypatch.setattr(search, "BACKOFF", Backoff(3600.0, 3600.0))
+    monkeypatch.setattr(search, "SEARCH_BACKOFF", Backoff(3600.0, 3600.0))
     world = World(True, False)
     world.searches.begin("work-1")
     await until(lambda: world.looks == 1)
@@ -102,7 +102,7 @@ async def delays_of(
         slept.append(delay)
         await nap(0)
 
-    monkeypatch.setattr(search, "BACKOFF", Backoff(first_s=5.0, last_s=60.0))
+    monkeypatch.setattr(search, "SEARCH_BACKOFF", Backoff(first_s=5.0, last_s=60.0))
     monkeypatch.setattr(asyncio, "sleep", sleep)
     begin("work-1")
     while world.at_work():

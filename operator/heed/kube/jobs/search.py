@@ -9,7 +9,7 @@ from heed.errors import TaskUnavailable
 from heed.util.backoff import Backoff
 
 log = logging.getLogger("heed.jobs")
-BACKOFF = Backoff(first_s=5.0, last_s=60.0)
+SEARCH_BACKOFF = Backoff(first_s=5.0, last_s=60.0)
 
 
 class JobSearches:
@@ -50,7 +50,7 @@ class JobSearches:
     async def _search(self, task_id: str, looks: int) -> None:
         """`looks` is how many there have been already."""
         while True:
-            await asyncio.sleep(BACKOFF.delay(looks))
+            await asyncio.sleep(SEARCH_BACKOFF.delay(looks))
             try:
                 if not await self._look(task_id):
                     return
