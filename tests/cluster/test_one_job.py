@@ -78,7 +78,7 @@ async def finish(watchless: Watchless, pods: PodPhases, name: str) -> None:
 
 def no_start_under_way(watchless: Watchless) -> bool:
     return not any(
-        item.loop._performer is None or item.loop._performer._starts
+        item.loop._executor is None or item.loop._executor._starts
         for item in watchless.fleet._running.values()
     )
 

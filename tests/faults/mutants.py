@@ -44,8 +44,8 @@ def effects_before_commit() -> None:
     commit = loop.AgentLoop._commit
 
     async def early(self: loop.AgentLoop, ledger: Ledger, batch: DecisionBatch) -> None:
-        if self._performer is not None:
-            self._performer.perform(effects_still_owed(ledger, batch.decisions))
+        if self._executor is not None:
+            self._executor.perform(effects_still_owed(ledger, batch.decisions))
         await commit(self, ledger, batch)
 
     loop.AgentLoop._commit = early  # type: ignore[method-assign]

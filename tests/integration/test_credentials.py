@@ -32,7 +32,7 @@ from heed.cli.main import main
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event, MalformedMessage
 from heed.core.tasks.job_contract import broker_environment
-from heed.engine.published_results import with_published_result
+from heed.engine.published_results import add_published_result
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 from tests.cluster.controlplane.build import Unavailable, module_binaries
@@ -164,13 +164,13 @@ async def test_the_latest_published_result_is_the_tasks(heed: Connection, admin:
     await admin.request(RESULT, {"answer": "a first attempt's"}, headers)
     await admin.request(RESULT, large, headers)
 
-    end = await with_published_result(bus, AGENT, END)
+    end = await add_published_result(bus, AGENT, END)
 
     assert (end.completed, end.result, end.message, end.id) == (True, large, None, "end-1")
 
 
 async def test_without_a_published_result_the_written_one_counts(heed: Connection, admin: User) -> None:
-    assert await with_published_result(JetStreamBus(heed), AGENT, END) is END
+    assert await add_published_result(JetStreamBus(heed), AGENT, END) is END
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ async def test_a_published_result_that_cannot_be_read_is_a_failure(
 ) -> None:
     await admin.request(RESULT, payload, headers)
 
-    end = await with_published_result(JetStreamBus(heed), AGENT, END)
+    end = await add_published_result(JetStreamBus(heed), AGENT, END)
 
     assert (end.completed, end.reason, end.result) == (False, "BadResult", None)
     assert "published result" in (end.message or "")
@@ -197,7 +197,7 @@ async def test_the_results_of_others_are_not_looked_for(heed: Connection, admin:
 
     quiet = TaskEnd("t-1", "end-1", NOW, True, result="short")
 
-    assert await with_published_result(JetStreamBus(heed), AGENT, quiet) is quiet
+    assert await add_published_result(JetStreamBus(heed), AGENT, quiet) is quiet
     assert not isinstance(await JetStreamBus(heed).last(RESULT), MalformedMessage)
 
 

@@ -24,8 +24,8 @@ async def bench() -> AsyncIterator[Bench]:
     """A bench, whose performers are closed in the end."""
     made = Bench()
     yield made
-    for performer in made.performers:
-        await performer.close()
+    for executor in made.performers:
+        await executor.close()
 
 
 @pytest.fixture

@@ -240,7 +240,7 @@ class Bench:
         self.bus, self.runner, self.watcher = Bus(), Runner(), Watcher()
         self.performers: list[EffectExecutor] = []
 
-    def performer(self, permissions: Permissions = UNRESTRICTED) -> EffectExecutor:
+    def executor(self, permissions: Permissions = UNRESTRICTED) -> EffectExecutor:
         self.performers.append(EffectExecutor(AGENT, self.bus, self.runner, self.watcher, permissions))
         return self.performers[-1]
 

@@ -50,7 +50,7 @@ def test_a_new_batch_is_empty_and_open() -> None:
         False,
         [],
     )
-    assert not batch.full(CommitRate())
+    assert not batch.is_full(CommitRate())
 
 
 @pytest.mark.parametrize(("decisions", "full"), [(1, False), (2, True), (3, True)])
@@ -59,7 +59,7 @@ def test_a_batch_is_full_of_so_many_decisions(decisions: int, full: bool) -> Non
     for number in range(decisions):
         batch.add(handled(number))
 
-    assert batch.full(CommitRate(batch=2)) is full
+    assert batch.is_full(CommitRate(batch=2)) is full
 
 
 @pytest.mark.parametrize(
@@ -69,11 +69,11 @@ def test_a_batch_is_full_once_it_adds_so_many_bytes(growth: int, full: bool) -> 
     batch = DecisionBatch(Ledger())
     batch.add(handled(1))
 
-    assert batch.full(CommitRate(growth=growth)) is full
+    assert batch.is_full(CommitRate(growth=growth)) is full
 
 
 def test_a_closed_batch_is_full_whatever_is_in_it() -> None:
-    assert DecisionBatch(Ledger(), closed=True).full(CommitRate())
+    assert DecisionBatch(Ledger(), closed=True).is_full(CommitRate())
 
 
 def test_a_start_is_still_owed_only_where_the_ledger_owes_it() -> None:

@@ -40,7 +40,7 @@ class Desk:
     def __init__(self, size: int = 0, **pace: Any) -> None:
         self.pace = CommitRate(**{"budget": BUDGET, **pace})
         self.backlog = DeferredQueue(Bus(), self.pace)
-        self.backlog.committed(size)
+        self.backlog.record_commit(size)
         self.asked: list[tuple[int, Headroom | None, bool]] = []
         self.guarded = Guard().of(AGENT)
         self.deciding = DecisionBatcher(self, self.backlog, self.pace)  # type: ignore[arg-type]
@@ -53,12 +53,12 @@ class Desk:
 
     async def some(self, batch: DecisionBatch, *unread: Received) -> tuple[bool, list[int]]:
         """Whether it decided something, and what is left unread."""
-        inlet = ReadBuffer(Reader(unread) if unread else Reader())
+        buffer = ReadBuffer(Reader(unread) if unread else Reader())
         await turns()
         try:
-            return await self.deciding.some(inlet, batch), sequences(inlet.unread)
+            return await self.deciding.decide_turn(buffer, batch), sequences(buffer.unread)
         finally:
-            await inlet.close()
+            await buffer.close()
 
 
 @pytest.fixture(autouse=True)

@@ -39,7 +39,7 @@ def waiting(*places: int, key: str = "k") -> Ledger:
 
 def backlog(bus: Bus | None = None, size: int = 0, pace: CommitRate = PACE) -> DeferredQueue:
     made = DeferredQueue(bus or Bus(), pace)
-    made.committed(size)
+    made.record_commit(size)
     return made
 
 
@@ -51,8 +51,8 @@ def all_of(places: range) -> list[Received]:
 
 
 def test_plenty_of_room_is_not_counted() -> None:
-    assert backlog(size=FULL - MAX_GROWTH_BYTES - 1).room(DecisionBatch(Ledger())) is None
-    assert backlog(size=FULL - MAX_GROWTH_BYTES).room(DecisionBatch(Ledger())) == Headroom(
+    assert backlog(size=FULL - MAX_GROWTH_BYTES - 1).headroom(DecisionBatch(Ledger())) is None
+    assert backlog(size=FULL - MAX_GROWTH_BYTES).headroom(DecisionBatch(Ledger())) == Headroom(
         KEPT + MAX_GROWTH_BYTES, KEPT
     )
 
@@ -61,7 +61,7 @@ def test_before_a_status_was_read_nothing_is_taken() -> None:
     made = DeferredQueue(Bus(), PACE)
 
     assert (made.size, made.flying) == (0, 0)
-    assert made.room(DecisionBatch(Ledger(), growth=FULL - MAX_GROWTH_BYTES)) == Headroom(
+    assert made.headroom(DecisionBatch(Ledger(), growth=FULL - MAX_GROWTH_BYTES)) == Headroom(
         KEPT + MAX_GROWTH_BYTES, KEPT
     )
 
@@ -71,19 +71,19 @@ def test_what_is_being_committed_and_what_is_decided_may_take_room() -> None:
     made.flying = 100
     batch = DecisionBatch(Ledger(), growth=30)
 
-    assert made.room(batch) == Headroom(KEPT + 870, KEPT)
-    assert made.room_at_best() == Headroom(KEPT + 1000, KEPT)
+    assert made.headroom(batch) == Headroom(KEPT + 870, KEPT)
+    assert made.best_headroom() == Headroom(KEPT + 1000, KEPT)
 
 
 def test_a_third_is_kept_for_those_that_are_there() -> None:
-    assert backlog(size=90, pace=CommitRate(budget=101)).room_at_best() == Headroom(11, 33)
+    assert backlog(size=90, pace=CommitRate(budget=101)).best_headroom() == Headroom(11, 33)
 
 
 def test_a_commit_says_the_size_anew_and_nothing_flies_any_more() -> None:
     made = backlog(size=FULL)
     made.flying = 100
 
-    made.committed(FULL - 10)
+    made.record_commit(FULL - 10)
 
     assert (made.size, made.flying) == (FULL - 10, 0)
 
@@ -98,7 +98,7 @@ def test_a_commit_says_the_size_anew_and_nothing_flies_any_more() -> None:
     ],
 )
 def test_less_than_a_32nd_is_scarce(room: Headroom | None, scarce: bool) -> None:
-    assert backlog().scarce(room) is scarce
+    assert backlog().is_scarce(room) is scarce
 
 
 @pytest.mark.parametrize(("size", "owes", "crowded"), [(0, 1, False), (1, 1, True), (1, 0, False)])
@@ -107,7 +107,7 @@ def test_what_is_owed_goes_first_where_the_status_is_beyond_its_budget(
 ) -> None:
     ledger = Ledger(outbox={f"m-{index}": message(index).owed for index in range(owes)})
 
-    assert backlog(size=BUDGET + size).crowded(ledger) is crowded
+    assert backlog(size=BUDGET + size).is_crowded(ledger) is crowded
 
 
 # ── who comes next ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,7 +233,7 @@ async def test_nothing_is_fetched_while_nothing_waits_or_some_are_there_already(
     await made.fetch(DecisionBatch(Ledger()))
     assert bus.fetched == []
     await made.fetch(DecisionBatch(waiting(1)))
-    made.committed(0)
+    made.record_commit(0)
     await made.fetch(DecisionBatch(waiting(1)))
 
     assert len(bus.fetched) == 1
@@ -247,7 +247,7 @@ async def test_a_second_look_is_worth_it_only_after_a_commit_or_anew() -> None:
 
     await made.fetch(DecisionBatch(waiting(1)))
     assert len(bus.fetched) == 1
-    made.committed(0)
+    made.record_commit(0)
     await made.fetch(DecisionBatch(waiting(1)))
     assert len(bus.fetched) == 2
 

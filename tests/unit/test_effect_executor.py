@@ -25,25 +25,25 @@ def test_a_deadline_is_over_once_it_has_passed() -> None:
 
 
 async def test_what_is_made_is_told_and_handed_back_once(bench: Bench) -> None:
-    performer = bench.performer()
+    executor = bench.executor()
     effects: list[Effect] = [owed := message(0), start(), CancelTask("t-2", None)]
 
-    performer.perform(effects)
+    executor.perform(effects)
     await turns()
 
     assert bench.bus.owed == [("m-0", owed.owed, False)]
     assert [(work.id, work.task, look) for work, look in bench.runner.started] == [("t-1", "work", False)]
     assert bench.runner.happened == [("start", "t-1"), ("cancel", "t-2")]
     assert bench.watcher.effects == [(AGENT, effect) for effect in effects]
-    assert performer.settled.is_set()
-    assert performer.take() == effects
-    assert not performer.settled.is_set()
-    assert performer.take() == []
+    assert executor.settled.is_set()
+    assert executor.take_settled() == effects
+    assert not executor.settled.is_set()
+    assert executor.take_settled() == []
     assert bench.bus.published == []
 
 
 async def test_after_a_restart_each_is_looked_for_before(bench: Bench) -> None:
-    bench.performer().perform([message(0), start()], again=True)
+    bench.executor().perform([message(0), start()], again=True)
     await turns()
 
     assert [look for *_, look in bench.bus.owed] == [True]
@@ -53,9 +53,9 @@ async def test_after_a_restart_each_is_looked_for_before(bench: Bench) -> None:
 async def test_what_fails_is_tried_again_later_and_looked_for(bench: Bench) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
     bench.runner.trouble.extend([TaskUnavailable("no"), TaskUnavailable("not yet")])
-    performer = bench.performer()
+    executor = bench.executor()
 
-    performer.perform([message(0), start()])
+    executor.perform([message(0), start()])
     await until(lambda: len(bench.watcher.effects) == 2)
 
     assert sorted(bench.watcher.troubles) == [
@@ -65,7 +65,7 @@ async def test_what_fails_is_tried_again_later_and_looked_for(bench: Bench) -> N
     ]
     assert [look for *_, look in bench.bus.owed] == [True]
     assert [look for _, look in bench.runner.started] == [True]
-    assert performer.settled.is_set()
+    assert executor.settled.is_set()
 
 
 async def test_the_pauses_double_up_to_a_limit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ async def test_the_pauses_double_up_to_a_limit(bench: Bench, monkeypatch: pytest
     monkeypatch.setattr("heed.engine.effect_executor._pause", at_once)
     bench.bus.trouble.extend(BusUnavailable("away") for _ in range(8))
 
-    bench.performer().perform([message(0)])
+    bench.executor().perform([message(0)])
     await turns(50)
 
     delays = [delay for *_, delay in bench.watcher.troubles]
@@ -87,7 +87,7 @@ async def test_a_mistake_of_ours_is_logged_and_tried_again(
 ) -> None:
     bench.bus.trouble.append(ValueError("broken"))
 
-    bench.performer().perform([message(0)])
+    bench.executor().perform([message(0)])
     await until(lambda: bool(bench.bus.owed))
 
     (record,) = caplog.records
@@ -101,7 +101,7 @@ async def test_what_is_expected_to_fail_is_no_error_in_the_log(
 ) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.performer().perform([message(0)])
+    bench.executor().perform([message(0)])
     await until(lambda: bool(bench.bus.owed))
 
     assert caplog.records == []
@@ -119,7 +119,7 @@ async def test_what_is_expected_to_fail_is_no_error_in_the_log(
 async def test_only_what_the_agent_may_say_itself_is_published(
     bench: Bench, subject: str, taken: bool
 ) -> None:
-    bench.performer().perform([message(0, subject)])
+    bench.executor().perform([message(0, subject)])
     await turns()
 
     trouble = (
@@ -132,16 +132,16 @@ async def test_only_what_the_agent_may_say_itself_is_published(
 
 async def test_closed_it_makes_nothing_more(bench: Bench) -> None:
     bench.bus.open_to_all.clear()
-    performer = bench.performer()
-    performer.perform([message(0)])
+    executor = bench.executor()
+    executor.perform([message(0)])
     await turns()
 
-    await performer.close()
+    await executor.close()
     bench.bus.open_to_all.set()
     await turns()
 
     assert bench.bus.owed == []
-    assert performer.has_room(1)
+    assert executor.has_room(1)
 
 
 # ── room ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -150,26 +150,26 @@ async def test_closed_it_makes_nothing_more(bench: Bench) -> None:
 async def test_messages_under_way_count_and_starts_do_not(bench: Bench) -> None:
     bench.bus.open_to_all.clear()
     bench.runner.open.clear()
-    performer = bench.performer()
+    executor = bench.executor()
 
-    performer.perform([message(0), message(1), start("t-1"), start("t-2")])
+    executor.perform([message(0), message(1), start("t-1"), start("t-2")])
     await turns()
 
-    assert not performer.has_room(2)
-    assert performer.has_room(3)
+    assert not executor.has_room(2)
+    assert executor.has_room(3)
     bench.runner.open.set()
     await turns()
-    assert not performer.has_room(2)
-    assert performer.has_room(3)
+    assert not executor.has_room(2)
+    assert executor.has_room(3)
 
 
 async def test_room_is_there_at_once_or_waited_for(bench: Bench) -> None:
     bench.bus.open_to_all.clear()
-    performer = bench.performer()
-    performer.perform([message(0)])
-    assert await performer.room(2, 0.0)
+    executor = bench.executor()
+    executor.perform([message(0)])
+    assert await executor.wait_for_room(2, 0.0)
 
-    waiting = asyncio.create_task(performer.room(1, PATIENCE))
+    waiting = asyncio.create_task(executor.wait_for_room(1, PATIENCE))
     await turns()
     assert not waiting.done()
     bench.bus.open_to_all.set()
@@ -178,22 +178,22 @@ async def test_room_is_there_at_once_or_waited_for(bench: Bench) -> None:
 
 
 async def test_while_something_made_is_to_be_struck_off_the_wait_is_short(bench: Bench) -> None:
-    performer = bench.performer()
-    performer.perform([message(0)])
+    executor = bench.executor()
+    executor.perform([message(0)])
     await turns()
     bench.bus.open_to_all.clear()
-    performer.perform([message(1)])
+    executor.perform([message(1)])
 
-    assert not await performer.room(1, 0.001)
-    assert performer.take() == [message(0)]
+    assert not await executor.wait_for_room(1, 0.001)
+    assert executor.take_settled() == [message(0)]
 
 
 async def test_what_is_made_while_waiting_makes_the_rest_of_the_wait_short(bench: Bench) -> None:
-    performer = bench.performer()
+    executor = bench.executor()
     bench.bus.open_to_all.clear()
     bench.runner.open.clear()
-    performer.perform([message(0), start()])
-    waiting = asyncio.create_task(performer.room(1, 0.001))
+    executor.perform([message(0), start()])
+    waiting = asyncio.create_task(executor.wait_for_room(1, 0.001))
     await turns()
 
     bench.runner.open.set()

@@ -26,7 +26,7 @@ def ended(task_id: str = "t-1", **changes: Any) -> TaskEnd:
 
 async def test_a_cancelled_task_is_removed_and_its_failure_told(bench: Bench) -> None:
     began = timestamp()
-    bench.performer().perform([CancelTask("t-1", pending("Cancelling"))])
+    bench.executor().perform([CancelTask("t-1", pending("Cancelling"))])
     await turns()
 
     assert bench.runner.happened == [("cancel", "t-1")]
@@ -42,10 +42,10 @@ async def test_a_cancelled_task_is_removed_and_its_failure_told(bench: Bench) ->
 
 async def test_a_start_under_way_is_awaited_before_its_cancellation(bench: Bench) -> None:
     bench.runner.open.clear()
-    performer = bench.performer()
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.perform([start()])
     await turns()
-    performer.perform([CancelTask("t-1", pending("Cancelling"))])
+    executor.perform([CancelTask("t-1", pending("Cancelling"))])
     await turns()
     assert bench.runner.happened == []
 
@@ -57,35 +57,35 @@ async def test_a_start_under_way_is_awaited_before_its_cancellation(bench: Bench
 
 async def test_a_start_that_failed_is_not_tried_after_its_cancellation(bench: Bench) -> None:
     bench.runner.trouble.append(TaskUnavailable("no"))
-    performer = bench.performer()
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.perform([start()])
     await turns()
 
-    performer.perform([CancelTask("t-1", None)])
+    executor.perform([CancelTask("t-1", None)])
     await until(lambda: bool(bench.runner.happened))
 
     assert bench.runner.happened == [("cancel", "t-1")]
-    await until(lambda: performer.has_room(1))
+    await until(lambda: executor.has_room(1))
     assert bench.runner.started == []
 
 
 async def test_the_end_of_a_task_that_was_cancelled_is_not_told_again(bench: Bench) -> None:
-    performer = bench.performer()
-    performer.perform([CancelTask("t-1", pending("Cancelling"))])
+    executor = bench.executor()
+    executor.perform([CancelTask("t-1", pending("Cancelling"))])
     await turns()
 
-    performer.report(pending("Cancelling"), ended())
+    executor.report(pending("Cancelling"), ended())
     await turns()
 
     assert len(bench.bus.published) == 1
 
 
 async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> None:
-    performer, record, began = bench.performer(), pending("Started", deadline=PAST), timestamp()
+    executor, record, began = bench.executor(), pending("Started", deadline=PAST), timestamp()
 
-    performer.expire("t-1", record)
-    performer.expire("t-1", record)
-    performer.report(record, ended())
+    executor.expire("t-1", record)
+    executor.expire("t-1", record)
+    executor.report(record, ended())
     await turns()
 
     assert bench.runner.happened == [("cancel", "t-1")]
@@ -102,11 +102,11 @@ async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> N
 
 async def test_its_start_is_given_up(bench: Bench) -> None:
     bench.runner.trouble.append(TaskUnavailable("no"))
-    performer = bench.performer()
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.perform([start()])
     await turns()
 
-    performer.expire("t-1", pending(deadline=PAST))
+    executor.expire("t-1", pending(deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == [("cancel", "t-1")]
@@ -116,10 +116,10 @@ async def test_its_start_is_given_up(bench: Bench) -> None:
 
 
 async def test_an_end_is_published_once_and_told(bench: Bench) -> None:
-    performer = bench.performer()
+    executor = bench.executor()
 
-    performer.report(pending("Started"), ended())
-    performer.report(pending("Started"), ended(id="run-2"))
+    executor.report(pending("Started"), ended())
+    executor.report(pending("Started"), ended(id="run-2"))
     await turns()
 
     ((subject, event),) = bench.bus.published
@@ -133,7 +133,7 @@ async def test_its_published_result_is_looked_for(bench: Bench) -> None:
     subject = names.task_subject("demo", "researcher", "t-1", names.TASK_RESULT)
     bench.bus.results[subject] = Event("r", "/task", names.TASK_RESULT, {"large": True})
 
-    bench.performer().report(pending("Started"), ended(published=True))
+    bench.executor().report(pending("Started"), ended(published=True))
     await turns()
 
     assert [data for *_, data in bench.ends()] == [{"task": "work", "result": {"large": True}}]
@@ -142,7 +142,7 @@ async def test_its_published_result_is_looked_for(bench: Bench) -> None:
 async def test_an_end_that_cannot_be_published_now_is_tried_again(bench: Bench) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.performer().report(pending("Started"), ended())
+    bench.executor().report(pending("Started"), ended())
     await until(lambda: bool(bench.bus.published))
 
     assert bench.watcher.troubles == [(AGENT, "publish the end of a task", "away", RETRY_BACKOFF.first_s)]
@@ -151,7 +151,7 @@ async def test_an_end_that_cannot_be_published_now_is_tried_again(bench: Bench) 
 async def test_so_is_the_end_at_a_deadline(bench: Bench) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.performer().expire("t-1", pending("Started", deadline=PAST))
+    bench.executor().expire("t-1", pending("Started", deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
     assert bench.watcher.troubles == [(AGENT, "end a task at its deadline", "away", RETRY_BACKOFF.first_s)]
@@ -162,7 +162,7 @@ async def test_an_end_that_the_broker_does_not_take_is_told_in_few_words(bench: 
     record = pending("Started")
     record = replace(record, cause=replace(record.cause, traceparent="00-aa-bb-01"))
 
-    bench.performer().report(record, ended())
+    bench.executor().report(record, ended())
     await turns()
 
     ((subject, event),) = bench.bus.published
@@ -174,11 +174,11 @@ async def test_an_end_that_the_broker_does_not_take_is_told_in_few_words(bench: 
 
 async def test_the_end_of_a_task_whose_start_still_fails_gives_that_up(bench: Bench) -> None:
     bench.runner.trouble.append(TaskUnavailable("no"))
-    performer = bench.performer()
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.perform([start()])
     await turns()
 
-    performer.report(pending("Owed"), ended())
+    executor.report(pending("Owed"), ended())
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == []
@@ -187,11 +187,11 @@ async def test_the_end_of_a_task_whose_start_still_fails_gives_that_up(bench: Be
 
 async def test_the_end_of_a_started_one_gives_nothing_up(bench: Bench) -> None:
     bench.runner.trouble.append(TaskUnavailable("no"))
-    performer = bench.performer()
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.perform([start()])
     await turns()
 
-    performer.report(pending("Started"), ended())
+    executor.report(pending("Started"), ended())
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == [("start", "t-1")]
@@ -203,11 +203,11 @@ LOST = ended(completed=False, result=None, reason="JobLost")
 @pytest.mark.parametrize("phase", ["Owed", "Started"])
 async def test_a_lost_task_that_a_try_under_way_may_make_anew_is_removed(bench: Bench, phase: Any) -> None:
     bench.runner.open.clear()
-    performer = bench.performer()
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.perform([start()])
     await turns()
 
-    performer.report(pending(phase), LOST)
+    executor.report(pending(phase), LOST)
     await turns()
     assert bench.bus.published == []
     bench.runner.open.set()
@@ -221,14 +221,14 @@ async def test_a_lost_task_that_a_try_under_way_may_make_anew_is_removed(bench: 
 async def test_where_none_is_under_way_or_it_was_not_lost_nothing_is_removed(
     bench: Bench, end: TaskEnd
 ) -> None:
-    performer = bench.performer()
+    executor = bench.executor()
     if end is not LOST:
         bench.runner.open.clear()
-        performer.perform([start()])
+        executor.perform([start()])
         await turns()
         bench.runner.open.set()
 
-    performer.report(pending(), end)
+    executor.report(pending(), end)
     await turns()
 
     assert ("cancel", "t-1") not in bench.runner.happened
@@ -247,16 +247,16 @@ async def test_where_none_is_under_way_or_it_was_not_lost_nothing_is_removed(
 async def test_a_task_lost_after_its_deadline_is_over_its_time(
     bench: Bench, record: PendingTask, end: TaskEnd, reason: str
 ) -> None:
-    bench.performer().report(record, end)
+    bench.executor().report(record, end)
     await turns()
 
     assert [data["reason"] for *_, data in bench.ends()] == [reason]
 
 
 async def test_nothing_of_a_ledger_without_tasks_is_kept(bench: Bench) -> None:
-    performer = bench.performer()
-    performer.keep(Ledger())
-    performer.perform([start()])
+    executor = bench.executor()
+    executor.keep(Ledger())
+    executor.perform([start()])
     await turns()
 
     assert len(bench.runner.started) == 1

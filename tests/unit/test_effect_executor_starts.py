@@ -23,7 +23,7 @@ from tests.unit.inmemory import AGENT, INBOX, Bench, pending, start, turns, with
 
 async def test_no_more_starts_at_once_than_so_many(bench: Bench) -> None:
     bench.runner.open.clear()
-    bench.performer().perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 3)])
+    bench.executor().perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 3)])
     await turns()
 
     assert bench.runner.at_once == MAX_CONCURRENT_STARTS
@@ -35,8 +35,8 @@ async def test_no_more_starts_at_once_than_so_many(bench: Bench) -> None:
 
 async def test_a_start_that_is_refused_ends_the_task_and_is_made(bench: Bench) -> None:
     bench.runner.trouble.append(TaskRefused("Invalid", "no such image"))
-    performer = bench.performer()
-    performer.perform([effect := start()])
+    executor = bench.executor()
+    executor.perform([effect := start()])
     await turns()
 
     ((subject, event),) = bench.bus.published
@@ -45,7 +45,7 @@ async def test_a_start_that_is_refused_ends_the_task_and_is_made(bench: Bench) -
     assert event.data == {"task": "work", "reason": "Invalid", "message": "no such image"}
     assert abs(datetime.now(UTC) - datetime.fromisoformat(str(event.time))) < timedelta(hours=1)
     assert [(end.completed, end.reason) for _, end in bench.watcher.ends] == [(False, "Invalid")]
-    assert performer.take() == [effect]
+    assert executor.take_settled() == [effect]
 
 
 async def test_what_no_cluster_takes_is_refused_and_removed(bench: Bench) -> None:
@@ -54,7 +54,7 @@ async def test_what_no_cluster_takes_is_refused_and_removed(bench: Bench) -> Non
     )
     task_id = only_task(ledger)
 
-    bench.performer().perform([StartTask(task_id, ledger.pending_tasks[task_id])])
+    bench.executor().perform([StartTask(task_id, ledger.pending_tasks[task_id])])
     await turns()
 
     assert bench.runner.happened == [("cancel", task_id)]
@@ -77,7 +77,7 @@ async def test_what_a_policy_of_now_does_not_allow_is_refused_and_removed(
     record = start().record
     owed = {**json.loads(record.owed or ""), "publish": ["com.example.said"]}
 
-    bench.performer(allowed(policy(**spec))).perform(
+    bench.executor(allowed(policy(**spec))).perform(
         [StartTask("t-1", replace(record, owed=json.dumps(owed)))]
     )
     await turns()
@@ -92,13 +92,13 @@ async def test_what_a_policy_of_now_does_not_allow_is_refused_and_removed(
 
 
 async def test_a_start_is_given_up_where_the_ledger_does_not_owe_it(bench: Bench) -> None:
-    performer = bench.performer()
+    executor = bench.executor()
     bench.runner.trouble.extend(TaskUnavailable("no") for _ in range(4))
-    performer.perform([start("owed"), start("started"), start("cancelled"), start("ended")])
+    executor.perform([start("owed"), start("started"), start("cancelled"), start("ended")])
     await turns()
 
-    performer.keep(with_tasks(owed=pending(), started=pending("Started"), cancelled=pending("Cancelling")))
-    await until(lambda: bool(bench.runner.started) and performer.has_room(1))
+    executor.keep(with_tasks(owed=pending(), started=pending("Started"), cancelled=pending("Cancelling")))
+    await until(lambda: bool(bench.runner.started) and executor.has_room(1))
 
     assert [work.id for work, _ in bench.runner.started] == ["owed"]
     assert [effect.id for _, effect in bench.watcher.effects] == ["owed"]
@@ -106,13 +106,13 @@ async def test_a_start_is_given_up_where_the_ledger_does_not_owe_it(bench: Bench
 
 async def test_one_that_still_waits_for_its_turn_is_not_begun_once_it_is_given_up(bench: Bench) -> None:
     bench.runner.open.clear()
-    performer = bench.performer()
-    performer.perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 1)])
+    executor = bench.executor()
+    executor.perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 1)])
     await turns()
 
-    performer.keep(with_tasks(**{f"t-{number}": pending() for number in range(MAX_CONCURRENT_STARTS)}))
+    executor.keep(with_tasks(**{f"t-{number}": pending() for number in range(MAX_CONCURRENT_STARTS)}))
     bench.runner.open.set()
     await turns()
 
     assert len(bench.runner.started) == MAX_CONCURRENT_STARTS
-    assert len(performer.take()) == MAX_CONCURRENT_STARTS
+    assert len(executor.take_settled()) == MAX_CONCURRENT_STARTS

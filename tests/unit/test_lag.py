@@ -22,12 +22,12 @@ async def lag(
 ) -> Lag:
     reader = Reader(*reads)
     reader.pending = pending
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
     await turns()
     try:
-        return measure_lag(Ledger(cursor=cursor), batches, inlet)
+        return measure_lag(Ledger(cursor=cursor), batches, buffer)
     finally:
-        await inlet.close()
+        await buffer.close()
 
 
 async def test_nothing_there_is_no_lag() -> None:

@@ -175,13 +175,13 @@ async def test_a_start_that_the_ledger_owes_no_more_is_tried_no_more(
     life.runner.trouble.append(TaskUnavailable("no room"))
     await life.reading()
     await until(lambda: bool(life.watcher.troubles))
-    performer = life.loop._performer
-    assert performer is not None and performer._starts
+    executor = life.loop._executor
+    assert executor is not None and executor._starts
 
     life.come(task_end(5, "t", 42))
 
     assert (await life.committed()).pending_tasks == {}
-    await until(lambda: not performer._starts)
+    await until(lambda: not executor._starts)
     assert life.runner.started == []
 
 

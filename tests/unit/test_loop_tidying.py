@@ -171,11 +171,11 @@ async def test_where_nothing_is_beyond_its_cursor_nothing_is_written_and_it_read
     life = lives.of(ledger=at_place(12))
     life.reader.far = 12
     await life.reading()
-    performer = life.loop._performer
-    assert performer is not None
+    executor = life.loop._executor
+    assert executor is not None
 
     await life.loop.keep_up(FIRST, LAST)
-    await until(lambda: not performer.settled.is_set())
+    await until(lambda: not executor.settled.is_set())
     life.come(30)
 
     await life.committed()

@@ -6,7 +6,7 @@ import pytest
 
 from heed.core.effects import TaskEnd
 from heed.core.events import Event, MalformedMessage
-from heed.engine.published_results import with_published_result
+from heed.engine.published_results import add_published_result
 from tests.unit.inmemory import AGENT, Bus
 
 END = TaskEnd("t-1", "run-1", "2026-01-31T12:00:00Z", True, result="small", message="done", published=True)
@@ -17,7 +17,7 @@ async def end(given: TaskEnd, found: Event | MalformedMessage | None) -> TaskEnd
     bus = Bus()
     if found is not None:
         bus.results[SUBJECT] = found
-    return await with_published_result(bus, AGENT, given)
+    return await add_published_result(bus, AGENT, given)
 
 
 async def test_the_published_result_takes_the_place_of_what_was_written() -> None:

@@ -15,66 +15,66 @@ from tests.unit.inmemory import CREATED, Reader, sequences, turns
 
 async def test_it_reads_at_once_and_what_came_is_there() -> None:
     reader = Reader([received(1), received(2)])
-    inlet = ReadBuffer(reader)
-    assert not inlet.arrived()
+    buffer = ReadBuffer(reader)
+    assert not buffer.take_arrived()
 
     await turns()
 
-    assert inlet.arrived()
-    assert sequences(inlet.unread) == [1, 2]
-    await inlet.close()
+    assert buffer.take_arrived()
+    assert sequences(buffer.unread) == [1, 2]
+    await buffer.close()
 
 
 async def test_each_read_asks_for_so_many_and_waits_so_long() -> None:
     reader = Reader([received(1)])
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
     await turns()
-    inlet.arrived()
+    buffer.take_arrived()
     await turns()
 
     assert reader.asked == [(500, 60.0)] * 2
-    await inlet.close()
+    await buffer.close()
 
 
 @pytest.mark.parametrize(("unread", "reads"), [(READ_BATCH - 1, 2), (READ_BATCH, 1), (READ_BATCH + 1, 1)])
 async def test_a_whole_read_is_decided_before_the_next_begins(unread: int, reads: int) -> None:
     reader = Reader([received(number) for number in range(1, unread + 1)])
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
     await turns()
 
-    assert inlet.arrived()
+    assert buffer.take_arrived()
     await turns()
 
     assert len(reader.asked) == reads
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_what_came_before_the_reader_was_lost_is_handed_on_first() -> None:
     reader = Reader([received(1)], ReaderLost("a gap"))
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
     await turns()
-    assert inlet.arrived()
+    assert buffer.take_arrived()
     await turns()
 
-    assert inlet.arrived()
-    assert sequences(inlet.unread) == [1]
+    assert buffer.take_arrived()
+    assert sequences(buffer.unread) == [1]
 
-    inlet.unread.clear()
+    buffer.unread.clear()
     with pytest.raises(ReaderLost, match="a gap"):
-        inlet.arrived()
+        buffer.take_arrived()
     assert len(reader.asked) == 2
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_a_read_that_found_nothing_is_followed_by_another() -> None:
     reader = Reader([], [received(3)])
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
     await turns()
 
-    assert not inlet.arrived()
+    assert not buffer.take_arrived()
     await turns()
-    assert inlet.arrived()
-    await inlet.close()
+    assert buffer.take_arrived()
+    await buffer.close()
 
 
 @pytest.mark.parametrize(
@@ -88,34 +88,34 @@ async def test_a_read_that_found_nothing_is_followed_by_another() -> None:
 )
 async def test_what_is_durable_is_released(cursor: Cursor, ahead: bool, released: int) -> None:
     reader = Reader()
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
 
-    inlet.release(Ledger(cursor=cursor), ahead=ahead)
+    buffer.release(Ledger(cursor=cursor), ahead=ahead)
 
     assert reader.released == [released]
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_it_says_what_its_reader_says() -> None:
     reader = Reader()
     reader.floor, reader.pending, reader.far = 3, 4, 5
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
 
-    assert (inlet.created, inlet.floor, inlet.pending, await inlet.reached()) == (CREATED, 3, 4, 5)
-    await inlet.close()
+    assert (buffer.created, buffer.floor, buffer.pending, await buffer.reached()) == (CREATED, 3, 4, 5)
+    await buffer.close()
 
 
 async def test_closed_it_reads_no_more() -> None:
     reader = Reader()
-    inlet = ReadBuffer(reader)
+    buffer = ReadBuffer(reader)
     await turns()
 
-    await inlet.close()
+    await buffer.close()
 
     assert reader.closed
     reader.reads.put_nowait([received(1)])
     await turns()
-    assert not inlet.unread
+    assert not buffer.unread
 
 
 # ── waiting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -123,30 +123,30 @@ async def test_closed_it_reads_no_more() -> None:
 
 async def test_it_waits_for_a_read() -> None:
     reader = Reader()
-    inlet = ReadBuffer(reader)
-    waiting = asyncio.create_task(inlet.wait())
+    buffer = ReadBuffer(reader)
+    waiting = asyncio.create_task(buffer.wait())
     await turns()
     assert not waiting.done()
 
     reader.reads.put_nowait([received(1)])
 
     await asyncio.wait_for(waiting, PATIENCE)
-    assert inlet.arrived()
-    await inlet.close()
+    assert buffer.take_arrived()
+    await buffer.close()
 
 
 async def test_it_waits_no_longer_than_it_is_told() -> None:
-    inlet = ReadBuffer(Reader())
+    buffer = ReadBuffer(Reader())
 
-    await asyncio.wait_for(inlet.wait(timeout=0.001), PATIENCE)
+    await asyncio.wait_for(buffer.wait(timeout=0.001), PATIENCE)
 
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_an_event_that_is_set_wakes_it_and_leaves_nothing_behind() -> None:
-    inlet, wake = ReadBuffer(Reader()), asyncio.Event()
+    buffer, wake = ReadBuffer(Reader()), asyncio.Event()
     before = len(asyncio.all_tasks())
-    waiting = asyncio.create_task(inlet.wait(wake=wake))
+    waiting = asyncio.create_task(buffer.wait(wake=wake))
     await turns()
     assert not waiting.done()
 
@@ -155,33 +155,33 @@ async def test_an_event_that_is_set_wakes_it_and_leaves_nothing_behind() -> None
     await asyncio.wait_for(waiting, PATIENCE)
     await turns()
     assert len(asyncio.all_tasks()) == before
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_one_that_gives_up_waiting_leaves_nothing_behind() -> None:
-    inlet = ReadBuffer(Reader())
+    buffer = ReadBuffer(Reader())
     await turns()
     before = len(asyncio.all_tasks())
 
-    await inlet.wait(timeout=0.001, wake=asyncio.Event())
+    await buffer.wait(timeout=0.001, wake=asyncio.Event())
     await turns()
 
     assert len(asyncio.all_tasks()) == before
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_a_task_that_is_done_ends_the_wait() -> None:
-    inlet, over = ReadBuffer(Reader()), asyncio.Event()
+    buffer, over = ReadBuffer(Reader()), asyncio.Event()
 
     async def until_over() -> None:
         await over.wait()
 
     other = asyncio.create_task(until_over())
-    waiting = asyncio.create_task(inlet.wait(until=other))
+    waiting = asyncio.create_task(buffer.wait(until=other))
     await turns()
     assert not waiting.done()
 
     over.set()
 
     await asyncio.wait_for(waiting, PATIENCE)
-    await inlet.close()
+    await buffer.close()

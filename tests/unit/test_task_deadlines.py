@@ -84,7 +84,7 @@ class Kept:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.delays, self.handles = 0.0, list[float](), list[asyncio.TimerHandle]()
         self.bus, self.runner = Bus(), Runner()
-        self.performer = EffectExecutor(REF, self.bus, self.runner, Watcher())
+        self.executor = EffectExecutor(REF, self.bus, self.runner, Watcher())
         self.deadlines: TaskDeadlines | None = None
         monkeypatch.setattr(task_deadlines, "unix_time", lambda: self.now)
         loop = asyncio.get_running_loop()
@@ -103,7 +103,7 @@ class Kept:
 
     def begin(self, ledger: Ledger) -> TaskDeadlines:
         """A life begins now."""
-        self.deadlines = TaskDeadlines(self.performer)
+        self.deadlines = TaskDeadlines(self.executor)
         self.deadlines.keep(ledger)
         return self.deadlines
 
@@ -118,7 +118,7 @@ async def kept(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
     yield made
     if made.deadlines is not None:
         made.deadlines.stop()
-    await made.performer.close()
+    await made.executor.close()
 
 
 async def test_what_is_over_its_time_is_ended_at_once_and_the_rest_in_time(kept: Kept) -> None:
@@ -188,11 +188,11 @@ async def test_nothing_rings_where_nothing_has_a_deadline(kept: Kept) -> None:
 async def test_while_events_wait_the_loop_looks_for_idle_sessions(kept: Kept) -> None:
     kept.begin(Ledger(waiting=DeferredEvents.of({1: "k"})))
     assert kept.delays == [IDLE_CHECK_INTERVAL_S]
-    assert not kept.performer.settled.is_set()
+    assert not kept.executor.settled.is_set()
 
     kept.ring()
 
-    assert kept.performer.settled.is_set()
+    assert kept.executor.settled.is_set()
     assert kept.delays == [IDLE_CHECK_INTERVAL_S] * 2
 
 
@@ -205,7 +205,7 @@ async def test_a_deadline_before_that_look_comes_first(kept: Kept) -> None:
 
     deadlines.keep(replace(ledger, waiting=DeferredEvents()))
     kept.ring()
-    assert not kept.performer.settled.is_set()
+    assert not kept.executor.settled.is_set()
 
 
 async def test_once_stopped_nothing_rings(kept: Kept) -> None:

@@ -32,7 +32,7 @@ class DecisionBatch:
         self.decisions.append(decision)
         self.growth += decision.growth
 
-    def full(self, pace: CommitRate) -> bool:
+    def is_full(self, pace: CommitRate) -> bool:
         """Whether it must be committed before the next decision."""
         return self.closed or len(self.decisions) >= pace.batch or self.growth >= pace.growth
 

@@ -29,7 +29,7 @@ class DeferredQueue:
         self._bus, self._pace = bus, pace
         self._in_vain = False
 
-    def committed(self, size: int) -> None:
+    def record_commit(self, size: int) -> None:
         """Note a successful commit."""
         self.size, self.flying = size, 0
         self._in_vain = False
@@ -39,23 +39,23 @@ class DeferredQueue:
         self.next.clear()
         self.flying, self._in_vain = 0, False
 
-    def room(self, batch: DecisionBatch) -> Headroom | None:
+    def headroom(self, batch: DecisionBatch) -> Headroom | None:
         """The headroom on top of a batch that is certain; None where it is ample."""
-        return self._room(self.flying + batch.growth)
+        return self._headroom_beside(self.flying + batch.growth)
 
-    def room_at_best(self) -> Headroom | None:
+    def best_headroom(self) -> Headroom | None:
         """The headroom if nothing uncommitted took any."""
-        return self._room(0)
+        return self._headroom_beside(0)
 
-    def scarce(self, room: Headroom | None) -> bool:
+    def is_scarce(self, room: Headroom | None) -> bool:
         """Whether so little headroom is left that a commit to measure it is not worthwhile."""
         return room is not None and room.to_open < self._pace.budget // 32
 
-    def _room(self, taken: int) -> Headroom | None:
+    def _headroom_beside(self, taken: int) -> Headroom | None:
         left, kept = self._pace.budget - self.size - taken, self._pace.budget // 3
         return None if left - kept > MAX_GROWTH_BYTES else Headroom(left, kept)
 
-    def crowded(self, ledger: Ledger) -> bool:
+    def is_crowded(self, ledger: Ledger) -> bool:
         """Whether the outbox must be published before the next decision."""
         return self.size > self._pace.budget and bool(ledger.outbox)
 
@@ -67,7 +67,7 @@ class DeferredQueue:
         if not batch.ledger.waiting.places or self.next or self._in_vain:
             return
         self._in_vain = True
-        if not (places := self._places(batch)):
+        if not (places := self._next_places(batch)):
             return
         found = await self._bus.fetch(places, batch.ledger.cursor.created)
         gone = [place for place, received in zip(places, found, strict=False) if received is None]
@@ -75,14 +75,14 @@ class DeferredQueue:
             batch.ledger = drop_deferred(batch.ledger, gone)
         self.next.extend(received for received in found if received is not None)
 
-    def _places(self, batch: DecisionBatch) -> list[int]:
+    def _next_places(self, batch: DecisionBatch) -> list[int]:
         """The sequences to fetch: first those of open sessions, as they need little and may free headroom."""
-        ledger, room = batch.ledger, self.room(batch)
+        ledger, room = batch.ledger, self.headroom(batch)
         there = {names.waiting_digest(key) for key in ledger.sessions}
         going_on = [place for place, key in ledger.waiting.places.items() if key in there][
             :MAX_FETCHED_EVENTS
         ]
-        if self.scarce(room) and (ledger.sessions or ledger.pending_tasks):
+        if self.is_scarce(room) and (ledger.sessions or ledger.pending_tasks):
             return going_on
         free = MAX_GROWTH_BYTES if room is None else max(0, room.to_open)
         opening = ledger.waiting.first(min(MAX_FETCHED_EVENTS, free // SESSION_BYTES + 1))

@@ -23,7 +23,7 @@ from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON
 from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
-from heed.engine.published_results import with_published_result
+from heed.engine.published_results import add_published_result
 from heed.errors import POLICY_VIOLATION, HeedError, MalformedEvent, TaskRefused
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
@@ -74,10 +74,10 @@ class EffectExecutor:
         for effect in effects:
             if isinstance(effect, StartTask):
                 over = asyncio.Event()
-                making = self._spawn(self._until_made(effect, again, over))
+                making = self._spawn(self._retry_until_made(effect, again, over))
                 self._starts[effect.id] = TaskStart(making, over)
             else:
-                _ = self._spawn(self._until_made(effect, again))
+                _ = self._spawn(self._retry_until_made(effect, again))
 
     def keep(self, ledger: Ledger) -> None:
         """Take note of a new ledger: give up starts that it owes no more."""
@@ -109,7 +109,7 @@ class EffectExecutor:
                 self._persist("end a task at its deadline", lambda attempt: self._expire(task_id, record))
             )
 
-    def take(self) -> list[Effect]:
+    def take_settled(self) -> list[Effect]:
         """The effects made since the last call."""
         done, self._done = self._done, []
         self.settled.clear()
@@ -123,7 +123,7 @@ class EffectExecutor:
         """
         return len(self._running) - len(self._starts) < limit
 
-    async def room(self, limit: int, patience: float) -> bool:
+    async def wait_for_room(self, limit: int, patience: float) -> bool:
         """Wait until fewer than `limit` messages are in flight.
 
         False where that takes longer than `patience` seconds and some were made, which may be struck off meanwhile.
@@ -151,7 +151,7 @@ class EffectExecutor:
         self._running.discard(task)
         self._freed.set()
 
-    async def _until_made(self, effect: Effect, again: bool, over: asyncio.Event | None = None) -> None:
+    async def _retry_until_made(self, effect: Effect, again: bool, over: asyncio.Event | None = None) -> None:
         what = type(effect).__name__
         made = await self._persist(what, lambda attempt: self._make(effect, again or attempt > 0), over)
         if over is not None:
@@ -256,7 +256,7 @@ class EffectExecutor:
             await asyncio.wait({start.making})
 
     async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:
-        end = await with_published_result(self._bus, self._agent, end)
+        end = await add_published_result(self._bus, self._agent, end)
         event = end_event(self._agent, record, end)
         try:
             await self._bus.publish(end_subject(self._agent, event), event)

@@ -22,7 +22,7 @@ class Lag:
     since: str | None
 
 
-def measure_lag(ledger: Ledger, batches: Sequence[DecisionBatch], inlet: ReadBuffer) -> Lag:
+def measure_lag(ledger: Ledger, batches: Sequence[DecisionBatch], buffer: ReadBuffer) -> Lag:
     """The lag of a loop whose ledger is durable, and which has decided `batches` on top of it.
 
     Events that wait for room are durable, as such, and may be decided once more: they do not count.
@@ -31,6 +31,6 @@ def measure_lag(ledger: Ledger, batches: Sequence[DecisionBatch], inlet: ReadBuf
     decided = [
         item.received for batch in batches for item in batch.decisions if item.received.sequence > cursor
     ]
-    oldest = next(iter(decided or inlet.unread), None)
-    events = len(decided) + len(inlet.unread) + inlet.pending
+    oldest = next(iter(decided or buffer.unread), None)
+    events = len(decided) + len(buffer.unread) + buffer.pending
     return Lag(events, oldest.at if oldest is not None else None)

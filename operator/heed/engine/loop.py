@@ -40,7 +40,7 @@ STEADY_AFTER_S = 60.0  # seconds after which a pass counts as one that went well
 RESTART_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 
 
-def _started(ledger: Ledger) -> list[str]:
+def _list_started(ledger: Ledger) -> list[str]:
     """The pending tasks that have started."""
     return [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
 
@@ -62,13 +62,13 @@ class AgentLoop:
         self.program = program
         self._store, self._bus, self._observer = store, bus, observer
         self._since, self._pace = since, pace or CommitRate()
-        self._pacer = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
-        self._backlog = DeferredQueue(bus, self._pace)
-        self._deciding = DecisionBatcher((guard or Guard()).of(program), self._backlog, self._pace)
+        self._limiter = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
+        self._deferred = DeferredQueue(bus, self._pace)
+        self._batcher = DecisionBatcher((guard or Guard()).of(program), self._deferred, self._pace)
         self._stored: StoredLedger | None = None
-        self._performer: EffectExecutor | None = None
+        self._executor: EffectExecutor | None = None
         self._deadlines: TaskDeadlines | None = None
-        self._inlet: ReadBuffer | None = None
+        self._buffer: ReadBuffer | None = None
         self._batches: tuple[DecisionBatch, ...] = ()
         self._reached = 0
         self._gone = (
@@ -84,7 +84,7 @@ class AgentLoop:
     @property
     def lag(self) -> Lag | None:
         """The lag; None while the loop has no reader."""
-        return measure_lag(self._held.ledger, self._batches, self._inlet) if self._inlet else None
+        return measure_lag(self._loaded.ledger, self._batches, self._buffer) if self._buffer else None
 
     @property
     def ledger(self) -> Ledger | None:
@@ -97,7 +97,7 @@ class AgentLoop:
         return self.ledger.pending_tasks if self.ledger else None
 
     @property
-    def _held(self) -> StoredLedger:
+    def _loaded(self) -> StoredLedger:
         assert self._stored is not None, "the ledger is read before anything else"
         return self._stored
 
@@ -141,8 +141,8 @@ class AgentLoop:
         """Report a task's end. Returns False where the task is not pending (any more)."""
         if self.ledger is None or not self.waits(end.task_id):
             return False
-        if self._performer is not None:
-            self._performer.report(self.ledger.pending_tasks[end.task_id], end)
+        if self._executor is not None:
+            self._executor.report(self.ledger.pending_tasks[end.task_id], end)
         return True
 
     async def keep_up(self, first: int, last: int) -> None:
@@ -151,76 +151,76 @@ class AgentLoop:
         Otherwise the next start could not tell whether events of this Agent were dropped with it. Raises ReaderLost,
         BusUnavailable.
         """
-        inlet = self._inlet
-        if inlet is None or self._deciding.ahead:
+        buffer = self._buffer
+        if buffer is None or self._batcher.ahead:
             return
-        if 0 < self._held.ledger.cursor.sequence < first + (last - first) // 4:
-            reached = await inlet.reached()
+        if 0 < self._loaded.ledger.cursor.sequence < first + (last - first) // 4:
+            reached = await buffer.reached()
             # Otherwise the loop restarts from the ledger meanwhile.
-            if self._inlet is inlet and self._performer is not None:
+            if self._buffer is buffer and self._executor is not None:
                 self._reached = reached
-                self._performer.settled.set()
+                self._executor.settled.set()
 
     async def _resume_and_follow(self, runner: TaskRunner) -> None:
         """Load the ledger, resume what it owes, follow the stream. Returns to read other subjects, else raises."""
         self._stored = await self._store.load()
-        ledger, cursor = self._held.ledger, self._held.ledger.cursor
-        self._backlog.clear()
-        self._backlog.committed(self._held.size)
-        self._deciding.ahead = is_inbox_only(ledger, ahead=False)
-        subjects = self.program.inbox if self._deciding.ahead else self.program.subjects
-        after = max(cursor.sequence, cursor.inbox or 0) if self._deciding.ahead else cursor.sequence
+        ledger, cursor = self._loaded.ledger, self._loaded.ledger.cursor
+        self._deferred.clear()
+        self._deferred.record_commit(self._loaded.size)
+        self._batcher.ahead = is_inbox_only(ledger, ahead=False)
+        subjects = self.program.inbox if self._batcher.ahead else self.program.subjects
+        after = max(cursor.sequence, cursor.inbox or 0) if self._batcher.ahead else cursor.sequence
         allowed = self.program.permissions
-        performer = EffectExecutor(self.program.agent, self._bus, runner, self._observer, allowed)
-        deadlines = TaskDeadlines(performer)
-        inlet = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
+        executor = EffectExecutor(self.program.agent, self._bus, runner, self._observer, allowed)
+        deadlines = TaskDeadlines(executor)
+        buffer = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
-            self._performer, self._deadlines, self._inlet = performer, deadlines, inlet
+            self._executor, self._deadlines, self._buffer = executor, deadlines, buffer
             owed = list_owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
             deadlines.keep(ledger)
-            performer.perform(owed, again=True)
-            await runner.resume(_started(ledger))
-            await self._follow(inlet, performer)
+            executor.perform(owed, again=True)
+            await runner.resume(_list_started(ledger))
+            await self._follow(buffer, executor)
         finally:
-            self._performer, self._deadlines, self._inlet = None, None, None
+            self._executor, self._deadlines, self._buffer = None, None, None
             self._batches, self._reached = (), 0
             deadlines.stop()
             try:
-                await performer.close()
+                await executor.close()
             finally:
-                await inlet.close()
+                await buffer.close()
 
-    async def _follow(self, inlet: ReadBuffer, performer: EffectExecutor) -> None:
+    async def _follow(self, buffer: ReadBuffer, executor: EffectExecutor) -> None:
         """The loop itself: while one batch is being committed, the next is decided on top of it."""
-        written = bind_to_stream(self._held.ledger, inlet.created)
-        batch = DecisionBatch(written if self._deciding.ahead else self._beyond(written, inlet.floor))
-        while is_inbox_only(written, self._deciding.ahead) == self._deciding.ahead:
+        written = bind_to_stream(self._loaded.ledger, buffer.created)
+        batch = DecisionBatch(written if self._batcher.ahead else self._skip_expired(written, buffer.floor))
+        while is_inbox_only(written, self._batcher.ahead) == self._batcher.ahead:
             self._batches = (batch,)
-            if await performer.room(self._most_owed(), FLUSH_DELAY_S):
-                await self._backlog.fetch(batch)
-                await self._something_to_do(inlet, performer, batch)
-                await self._decide_what_comes(inlet, batch)
+            if await executor.wait_for_room(self._max_owed(), FLUSH_DELAY_S):
+                await self._deferred.fetch(batch)
+                await self._wait_for_work(buffer, executor, batch)
+                await self._fill_batch(buffer, batch)
             else:
                 await asyncio.sleep(self._pause_before_commit())
-            ledger = self._tidied(settle(batch.ledger, performer.take()), inlet)
+            ledger = self._advance_without_event(settle(batch.ledger, executor.take_settled()), buffer)
             if ledger is written:
                 continue
             following = DecisionBatch(ledger)
             self._batches = (batch, following)
             committing = asyncio.create_task(self._commit(ledger, batch))
             try:
-                if performer.has_room(self._most_owed()):
-                    await self._decide_meanwhile(inlet, following, committing)
+                if executor.has_room(self._max_owed()):
+                    await self._fill_next_batch(buffer, following, committing)
                 await committing
-                inlet.release(ledger, ahead=self._deciding.ahead)
+                buffer.release(ledger, ahead=self._batcher.ahead)
                 following.closed = False
             finally:
                 await stop(committing)
-            performer.perform(effects_still_owed(ledger, batch.decisions))
+            executor.perform(effects_still_owed(ledger, batch.decisions))
             written, batch = ledger, following
 
-    def _beyond(self, ledger: Ledger, floor: int) -> Ledger:
+    def _skip_expired(self, ledger: Ledger, floor: int) -> Ledger:
         """The ledger past what the stream dropped unread, which is counted."""
         moved = skip_expired(ledger, floor, self._gone)
         if moved is not ledger:
@@ -230,72 +230,72 @@ class AgentLoop:
             )
         return moved
 
-    def _tidied(self, ledger: Ledger, inlet: ReadBuffer) -> Ledger:
+    def _advance_without_event(self, ledger: Ledger, buffer: ReadBuffer) -> Ledger:
         """The ledger after upkeep that needs no event, such as idle sessions; the same object where nothing changes."""
-        if self._reached > ledger.cursor.sequence and not inlet.unread:
+        if self._reached > ledger.cursor.sequence and not buffer.unread:
             ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
         if ledger.waiting.places:
             ledger = expire_idle_sessions(self.program, ledger, timestamp())
         return ledger
 
-    def _most_owed(self) -> int:
+    def _max_owed(self) -> int:
         """How many messages may be in flight before reading stops (backpressure)."""
-        return 1 if self._backlog.crowded(self._held.ledger) else self._pace.owed
+        return 1 if self._deferred.is_crowded(self._loaded.ledger) else self._pace.owed
 
-    async def _something_to_do(
-        self, inlet: ReadBuffer, performer: EffectExecutor, batch: DecisionBatch
+    async def _wait_for_work(
+        self, buffer: ReadBuffer, executor: EffectExecutor, batch: DecisionBatch
     ) -> None:
         """Wait for events to decide, or until made effects have waited FLUSH_DELAY_S for an event's commit."""
-        while not (inlet.arrived() or batch.decisions or self._backlog.next):
-            await inlet.wait(wake=performer.settled)
-            if performer.settled.is_set():
-                await inlet.wait(timeout=FLUSH_DELAY_S)
-                inlet.arrived()
+        while not (buffer.take_arrived() or batch.decisions or self._deferred.next):
+            await buffer.wait(wake=executor.settled)
+            if executor.settled.is_set():
+                await buffer.wait(timeout=FLUSH_DELAY_S)
+                buffer.take_arrived()
                 return
 
-    async def _decide_what_comes(self, inlet: ReadBuffer, batch: DecisionBatch) -> None:
+    async def _fill_batch(self, buffer: ReadBuffer, batch: DecisionBatch) -> None:
         """Decide read events, and those that arrive while the rate limiter holds the commit back."""
         while True:
-            while await self._deciding.some(inlet, batch):
+            while await self._batcher.decide_turn(buffer, batch):
                 pass
             delay = self._pause_before_commit()
-            if self._deciding.is_full(batch):
+            if self._batcher.is_full(batch):
                 return await asyncio.sleep(delay)
-            if not inlet.arrived():
+            if not buffer.take_arrived():
                 if delay == 0:
                     return None
-                await inlet.wait(timeout=delay)
+                await buffer.wait(timeout=delay)
 
-    async def _decide_meanwhile(
-        self, inlet: ReadBuffer, batch: DecisionBatch, committing: "asyncio.Task[None]"
+    async def _fill_next_batch(
+        self, buffer: ReadBuffer, batch: DecisionBatch, committing: "asyncio.Task[None]"
     ) -> None:
         """Decide read events while a commit is in flight."""
         while not committing.done():
-            if inlet.arrived() and await self._deciding.some(inlet, batch):
+            if buffer.take_arrived() and await self._batcher.decide_turn(buffer, batch):
                 continue
-            if self._deciding.is_full(batch):
+            if self._batcher.is_full(batch):
                 await asyncio.wait({committing})
             else:
-                await inlet.wait(until=committing)
+                await buffer.wait(until=committing)
 
     def _pause_before_commit(self) -> float:
         """Seconds until the rate limits (this Agent's and the process's) allow the next write."""
         at = time.monotonic()
         shared = self._pace.shared
-        return max(self._pacer.delay(at), shared.delay(at) if shared else 0.0)
+        return max(self._limiter.delay(at), shared.delay(at) if shared else 0.0)
 
     async def _commit(self, ledger: Ledger, batch: DecisionBatch) -> None:
-        self._backlog.flying, began = batch.growth, time.monotonic()
-        self._stored = await self._store.commit(self._held, ledger)
+        self._deferred.flying, began = batch.growth, time.monotonic()
+        self._stored = await self._store.commit(self._loaded, ledger)
         took = time.monotonic() - began
         self._restarts = 0
-        if not self._deciding.ahead:  # what is beyond the cursor is counted when it goes on
+        if not self._batcher.ahead:  # what is beyond the cursor is counted when it goes on
             self._gone = 0
-        self._backlog.committed(self._held.size)
-        for pacer in filter(None, (self._pacer, self._pace.shared)):
-            pacer.spent(self._held.size, time.monotonic())
+        self._deferred.record_commit(self._loaded.size)
+        for limiter in filter(None, (self._limiter, self._pace.shared)):
+            limiter.spend(self._loaded.size, time.monotonic())
         self._observer.committed(self.program.agent, batch.decisions, ledger)
-        self._observer.measured(self.program.agent, batch.took, took, self._held.size)
-        for kept in (self._deadlines, self._performer):
+        self._observer.measured(self.program.agent, batch.took, took, self._loaded.size)
+        for kept in (self._deadlines, self._executor):
             if kept is not None:
                 kept.keep(ledger)

@@ -14,7 +14,7 @@ from heed.engine.ports import EventBus
 BAD_RESULT = "BadResult"
 
 
-async def with_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) -> TaskEnd:
+async def add_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) -> TaskEnd:
     """The end of a task with the result it published, if any. Raises BusUnavailable.
 
     One that cannot be read makes the end a failure: a result that is not there must not look like one.
@@ -25,11 +25,11 @@ async def with_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) ->
     if event is None:
         return end
     if isinstance(event, MalformedMessage):
-        return _failed(end, f"the published result is no event: {event.message}")
+        return _fail(end, f"the published result is no event: {event.message}")
     if isinstance(event.data, bytes):
-        return _failed(end, f"the published result is {event.datacontenttype}; publish JSON or text")
+        return _fail(end, f"the published result is {event.datacontenttype}; publish JSON or text")
     return replace(end, result=event.data, message=None)
 
 
-def _failed(end: TaskEnd, message: str) -> TaskEnd:
+def _fail(end: TaskEnd, message: str) -> TaskEnd:
     return replace(end, completed=False, result=None, reason=BAD_RESULT, message=message)

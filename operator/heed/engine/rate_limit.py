@@ -54,7 +54,7 @@ class CommitRateLimiter:
         self._fill(now)
         return max(0.0, -self.tokens / self.rate)
 
-    def spent(self, size: int, now: float) -> None:
+    def spend(self, size: int, now: float) -> None:
         """Take `size` bytes for a write."""
         self._fill(now)
         self.tokens -= size

@@ -17,7 +17,7 @@ READ_TIMEOUT_S = 60.0  # seconds that one read may wait for a message
 
 
 class ReadBuffer:
-    """A queue that fills itself from a reader. A read that fails raises from `arrived`."""
+    """A queue that fills itself from a reader. A read that fails raises from `take_arrived`."""
 
     def __init__(self, reader: Reader) -> None:
         self.unread: deque[Received] = deque()
@@ -54,7 +54,7 @@ class ReadBuffer:
     async def _fill(self) -> None:
         self.unread.extend(await self._reader.read(READ_BATCH, READ_TIMEOUT_S))
 
-    def arrived(self) -> bool:
+    def take_arrived(self) -> bool:
         """Whether there is something to decide. Starts the next read once the last one is done, and raises its error.
 
         As long as there is a whole read to decide, no further one begins: a backlog stays in the stream.

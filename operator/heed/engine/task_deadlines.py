@@ -20,8 +20,8 @@ SHORTEST, LONGEST = 0.5, 86400.0  # seconds of a timer
 class TaskDeadlines:
     """One timer for all deadlines of an Agent, for one run of its loop."""
 
-    def __init__(self, performer: EffectExecutor) -> None:
-        self._performer, self._since = performer, unix_time()
+    def __init__(self, executor: EffectExecutor) -> None:
+        self._executor, self._since = executor, unix_time()
         self._timer: asyncio.TimerHandle | None = None
 
     def keep(self, ledger: Ledger) -> None:
@@ -31,7 +31,7 @@ class TaskDeadlines:
             return
         now = unix_time()
         for task_id, record in due_tasks(ledger, now, self._since):
-            self._performer.expire(task_id, record)
+            self._executor.expire(task_id, record)
         if (at := next_deadline(ledger, now, self._since)) is not None:
             delay = min(max(at - now, SHORTEST), LONGEST)
             self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
@@ -45,7 +45,7 @@ class TaskDeadlines:
     def _ring(self, ledger: Ledger) -> None:
         self.keep(ledger)
         if ledger.waiting.places:
-            self._performer.settled.set()  # sessions may be idle by now, and make room
+            self._executor.settled.set()  # sessions may be idle by now, and make room
 
 
 def due_tasks(ledger: Ledger, now: float, since: float) -> Iterator[tuple[str, PendingTask]]:

@@ -83,7 +83,7 @@ async def test_what_was_read_and_is_not_decided_is_not_passed_over(alone: World)
 
     doors.traps.append(trap)
     life = await alone.live(doors, CommitRate(QUICK.rate, QUICK.burst, batch=1))
-    await until(lambda: life.loop._inlet is not None and len(life.loop._inlet.unread) > 0)
+    await until(lambda: life.loop._buffer is not None and len(life.loop._buffer.unread) > 0)
     await until(lambda: doors.count("before commit") == 1)
 
     # When it is asked to move its cursor on

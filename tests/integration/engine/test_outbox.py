@@ -37,8 +37,8 @@ async def test_without_a_next_event_it_is_settled_all_the_same_and_then_nothing_
     before, commits = await revision(world), life.doors.count("before commit")
 
     # When the Agent is woken by what leaves no trace: a task that goes on, a read that ends empty
-    life.loop._performer.settled.set()  # type: ignore[union-attr]
-    await until(lambda: not life.loop._performer.settled.is_set())  # type: ignore[union-attr]
+    life.loop._executor.settled.set()  # type: ignore[union-attr]
+    await until(lambda: not life.loop._executor.settled.is_set())  # type: ignore[union-attr]
 
     assert (await revision(world), life.doors.count("before commit")) == (before, commits)
 

@@ -112,7 +112,7 @@ async def test_where_writes_are_dear_batches_grow(world: World) -> None:
 async def test_a_commit_waits_while_all_agents_together_have_written_too_much(world: World) -> None:
     # Given a budget of all Agents that others have overdrawn for a long time
     shared = CommitRateLimiter.of(rate=1, burst=1)
-    shared.spent(10**6, time.monotonic())
+    shared.spend(10**6, time.monotonic())
     life = await world.live(pace=CommitRate(rate=10**9, burst=10**9, shared=shared))
 
     # When an event comes, and one more when there is something to spend again
@@ -157,20 +157,20 @@ async def test_a_backlog_is_left_in_the_stream_and_not_held_in_memory() -> None:
             pass
 
     reader = Endless()
-    inlet = ReadBuffer(reader)
-    await inlet.wait()
+    buffer = ReadBuffer(reader)
+    await buffer.wait()
 
     # When
     for _ in range(200):
-        assert inlet.arrived()
+        assert buffer.take_arrived()
         for _ in range(5):
-            inlet.unread.popleft()
-        await inlet.wait(timeout=0.001)
+            buffer.unread.popleft()
+        await buffer.wait(timeout=0.001)
 
     # Then
-    assert len(inlet.unread) <= 2 * READ_BATCH
+    assert len(buffer.unread) <= 2 * READ_BATCH
     assert reader.read_so_far <= 200 * 5 + 2 * READ_BATCH
-    await inlet.close()
+    await buffer.close()
 
 
 async def test_a_batch_larger_than_a_read_and_a_read_larger_than_a_batch(world: World) -> None:

@@ -129,9 +129,9 @@ async def test_a_start_dies_with_its_task(world: World, ends: str) -> None:
     freed.set()
 
     # Then nothing is started once more
-    performer = life.loop._performer
-    assert performer is not None
-    await until(lambda: not performer._starts)
+    executor = life.loop._executor
+    assert executor is not None
+    await until(lambda: not executor._starts)
     await world.check()
     assert world.jobs.made[task] == 1
     assert not world.jobs.there
