@@ -42,6 +42,19 @@ def test_kopf_is_patient_with_the_api_server_and_leaves_the_process_alone(
     assert found.watching.label_selectors["jobs.batch"] == names.LABEL_AGENT
 
 
+def test_kopf_keeps_and_copies_nothing_of_an_object_however_deep_it_nests() -> None:
+    storage = _kopf_settings(Settings()).persistence.diffbase_storage
+    spec: Any = []
+    for _ in range(5_000):
+        spec = [spec]
+    body, patch = kopf.Body({"spec": spec}), kopf.Patch()
+
+    essence = storage.build(body=body)
+    storage.store(body=body, patch=patch, essence=essence)
+
+    assert (essence, storage.fetch(body=body), patch) == ({}, None, {})
+
+
 def activities(registry: kopf.OperatorRegistry, kind: str) -> list[Any]:
     return [
         item

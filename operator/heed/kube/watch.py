@@ -9,7 +9,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -261,10 +261,30 @@ def _registry(
     return registry
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps no earlier version of an object: Heed handles events only, and compares none.
+
+    The storage of kopf copies every object that is shown with copy.deepcopy. That costs more than reading it, and fails
+    at some four hundred levels: the object would never be seen.
+    """
+
+    def build(
+        self, *, body: kopf.Body, extra_fields: Iterable[kopf.FieldSpec] | None = None
+    ) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        pass
+
+
 def _kopf_settings(heed: Settings) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.scanning.disabled = heed.namespace is not None  # one namespace needs no rights to look at all
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.process.ultimate_exiting_timeout = (
         None  # it would kill the process; /healthz speaks of it instead
     )
