@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from heed import names
+from heed.api.agent import Agent
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
+from heed.core.effects import AgentRef
 from heed.errors import InvalidManifest, Problem
 
 ASKED = "com.example.question.asked"
@@ -31,9 +33,20 @@ def manifest(*handlers: dict[str, Any], **spec: Any) -> dict[str, Any]:
     }
 
 
+def agent(*handlers: dict[str, Any], **spec: Any) -> Agent:
+    """Such an Agent, parsed; it has one handler where none is given."""
+    return parse_agent(manifest(*(handlers or ({},)), **spec))
+
+
 def program(*handlers: dict[str, Any], **spec: Any) -> Program:
     """The Program of such an Agent."""
     return compile_agent(parse_agent(manifest(*handlers, **spec)))
+
+
+def ref(body: Mapping[str, Any]) -> AgentRef:
+    """Which Agent an object is."""
+    metadata = body["metadata"]
+    return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 def problems(document: Mapping[str, Any]) -> list[Problem]:

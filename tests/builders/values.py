@@ -43,3 +43,27 @@ def merged(target: Any, patch: Any) -> Any:
         else:
             result[name] = merged(result.get(name), value)
     return result
+
+
+def nested_lists(depth: int) -> Any:
+    """A value in so many lists."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def nested_maps(depth: int) -> Any:
+    """A value in so many maps."""
+    value: Any = 1
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def nested_schema(depth: int, keyword: str = "not") -> dict[str, Any]:
+    """A JSON Schema in itself, so many times."""
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {keyword: schema}
+    return schema

@@ -222,7 +222,7 @@ def make_namespace(plane: ControlPlane, name: str) -> None:
             raise
 
 
-def agent(name: str, *handlers: dict[str, Any], subscribe: Any = (), **spec: Any) -> dict[str, Any]:
+def hearing_agent(name: str, *handlers: dict[str, Any], subscribe: Any = (), **spec: Any) -> dict[str, Any]:
     """An Agent; it hears everything of its own namespace if nothing else is said."""
     return {
         "apiVersion": names.API_VERSION,
@@ -244,7 +244,7 @@ def hearing(type_: str = ">") -> dict[str, Any]:
 def bookkeeper(name: str = "books") -> dict[str, Any]:
     """An Agent that notes every order in a session of its own, and says so."""
     note = {"name": "note", "type": ORDERED, "state": {"n": "${event.data.n}"}, "emit": [{"type": NOTED}]}
-    return agent(name, note, subscribe=[{"type": ORDERED}], session={"key": "event.id"})
+    return hearing_agent(name, note, subscribe=[{"type": ORDERED}], session={"key": "event.id"})
 
 
 def researcher(name: str, **task: Any) -> dict[str, Any]:

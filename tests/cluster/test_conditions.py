@@ -17,10 +17,11 @@ from heed.kube.client.client import agent_path
 from heed.kube.status.loop_health import Patience
 from heed.kube.status.reasons import Trouble
 from heed.settings import Settings
+from tests.builders.agents import ref
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import totals
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.watchless import AGENT, Watchless, ref, true, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 from tests.nats_server import NatsServer, require_nats_server
 from tests.patience import PATIENCE
 

@@ -14,10 +14,11 @@ from heed.kube.client.client import ApiError, KubeApi, jobs_path
 from heed.kube.jobs import lister
 from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.manifest import owner_uid
+from tests.builders.agents import ref
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.watchless import AGENT, Watchless, ref, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless, watchless_fleet
 
 pytestmark = pytest.mark.cluster
 

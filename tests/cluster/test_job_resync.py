@@ -15,11 +15,12 @@ from heed.kube.client.client import ApiError, jobs_path
 from heed.kube.jobs import search
 from heed.kube.jobs.runner import JobRunner
 from heed.util.backoff import Backoff
+from tests.builders.agents import ref
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, Stage, totals
 from tests.cluster.stories import RESEARCHER, with_handler
-from tests.cluster.watchless import Watchless, ref, true, watchless_fleet
+from tests.cluster.watchless import Watchless, true, watchless_fleet
 from tests.unit.owners import Owner
 
 pytestmark = pytest.mark.cluster

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from heed.kube.client.client import ApiError, agent_path, jobs_path
+from tests.builders.agents import ref
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import Broker, totals
 from tests.cluster.stories import RESEARCHER, researcher, with_handler
-from tests.cluster.watchless import AGENT, Watchless, ref, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless, watchless_fleet
 
 pytestmark = pytest.mark.cluster
 MORE = {"name": "other", "type": "com.example.other", "state": {"other": True}}

@@ -15,9 +15,10 @@ from heed.core.ledger.ledger import Ledger, dump
 from heed.errors import LedgerConflict
 from heed.kube.client.client import KubeApi, agent_path, agents_path
 from heed.kube.status.ledger_store import StatusLedgerStore
+from tests.builders.agents import ref
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.watchless import AGENT, ref
+from tests.cluster.watchless import AGENT
 
 pytestmark = pytest.mark.cluster
 AT = "2026-11-01T12:00:00.000000Z"

@@ -24,10 +24,10 @@ from tests.cluster.tenancy import (
     NOTED,
     ORDERED,
     Tenants,
-    agent,
     ask,
     bookkeeper,
     hearing,
+    hearing_agent,
     researcher,
     tenancy,
 )
@@ -61,7 +61,7 @@ def test_a_tenant_has_no_rights_in_another_namespace(tenants: Tenants) -> None:
         ("create", "job", "x", "--image=x", "-n", tenants.b),
     ):
         assert "forbidden" in tenants.refused(*arguments)
-    there = yaml.safe_dump(agent("intruder"))
+    there = yaml.safe_dump(hearing_agent("intruder"))
     assert "forbidden" in tenants.refused("create", "-n", tenants.b, "-f", "-", stdin=there)
 
 
@@ -70,12 +70,12 @@ def test_a_tenant_has_no_rights_in_another_namespace(tenants: Tenants) -> None:
 )
 def test_a_name_is_one_token_of_a_subject(tenants: Tenants, name: str) -> None:
     with pytest.raises(KubectlError, match="DNS label"):
-        tenants.apply(agent(name))
+        tenants.apply(hearing_agent(name))
 
 
 @pytest.mark.parametrize("namespace", ["*", ">", "tenant-b.>", "tenant-*", "tenant-b\n", "TENANT-B"])
 def test_a_subscription_names_one_namespace(tenants: Tenants, namespace: str) -> None:
-    spying = agent("wild", subscribe=[{"type": ">", "namespace": namespace}])
+    spying = hearing_agent("wild", subscribe=[{"type": ">", "namespace": namespace}])
 
     with pytest.raises(KubectlError, match=r"spec\.subscribe\[0\]\.namespace"):
         tenants.apply(spying)
@@ -92,9 +92,10 @@ def test_nothing_that_a_tenant_writes_in_its_own_namespace_shows_it_events_of_an
         policy("all", subscriptions=[{"type": ">", "namespace": b}, {"type": ">"}]),
     )
     patterns = [">", "*.*.*.*", f"heed.events.{b}.>", f"{b}.>", f"events.{b}.>", ORDERED, ASKED]
-    spies = [agent(f"spy-{n}", subscribe=[{"type": item}]) for n, item in enumerate(patterns)]
+    spies = [hearing_agent(f"spy-{n}", subscribe=[{"type": item}]) for n, item in enumerate(patterns)]
     foreign = [
-        agent(f"far-{n}", subscribe=[{"type": item, "namespace": b}]) for n, item in enumerate((">", ORDERED))
+        hearing_agent(f"far-{n}", subscribe=[{"type": item, "namespace": b}])
+        for n, item in enumerate((">", ORDERED))
     ]
     tenants.apply(*spies, *foreign)
     for manifest in spies:
@@ -120,7 +121,7 @@ def test_nothing_that_a_tenant_writes_in_its_own_namespace_shows_it_events_of_an
 def test_what_a_tenant_emits_stays_in_its_namespace(tenants: Tenants) -> None:
     # Given Agents that hear everything in `b`, and one in `a` that tries to be heard there
     a, b = tenants.a, tenants.b
-    tenants.victims(agent("victim", hearing()))
+    tenants.victims(hearing_agent("victim", hearing()))
     types = ["com.example.x", f"x.heed.events.{b}", f"heed.events.{b}.com.example.x"]
     computed = [
         *(f"${{event.data.t{n}}}" for n in range(3)),
@@ -133,7 +134,10 @@ def test_what_a_tenant_emits_stays_in_its_namespace(tenants: Tenants) -> None:
         {"name": "to", "type": "com.go3", "emit": [{"type": "com.x", "to": "${event.data.to}"}]},
         {"name": "type", "type": "com.go4", "emit": [{"type": "${event.data.to}"}]},
     ]
-    tenants.apply(agent("shouter", *tries, subscribe=[{"type": "com.*"}]), agent("victim", hearing("x.>")))
+    tenants.apply(
+        hearing_agent("shouter", *tries, subscribe=[{"type": "com.*"}]),
+        hearing_agent("victim", hearing("x.>")),
+    )
     tenants.ready(a, "shouter")
     before = tenants.in_b()
 

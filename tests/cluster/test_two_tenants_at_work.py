@@ -22,7 +22,16 @@ from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import totals
 from tests.cluster.ruling import policy
-from tests.cluster.tenancy import ORDERED, Tenants, agent, ask, bookkeeper, hearing, researcher, tenancy
+from tests.cluster.tenancy import (
+    ORDERED,
+    Tenants,
+    ask,
+    bookkeeper,
+    hearing,
+    hearing_agent,
+    researcher,
+    tenancy,
+)
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
 
@@ -87,7 +96,7 @@ def test_credentials_of_a_job_are_good_for_its_own_task_and_nothing_else(
 ) -> None:
     # Given a Job of an Agent that may emit com.mallory.>, and Agents in `b`
     a, b = tenants.a, tenants.b
-    tenants.victims(researcher("victim"), agent("witness", hearing(ORDERED)))
+    tenants.victims(researcher("victim"), hearing_agent("witness", hearing(ORDERED)))
     tenants.apply(policy("spies", emissions=["com.mallory.>", "com.example.question.*"]), researcher("spy"))
     tenants.ready(a, "spy")
     ask(tenants, a, "q-1")
@@ -185,10 +194,10 @@ def test_a_flood_in_one_namespace_takes_nothing_from_another(tenants: Tenants, p
     keyed = {"key": "event.id"}
     tenants.apply(
         researcher("spy"),
-        *(agent(f"hungry-{n}", hungry, session=keyed) for n in range(3)),
-        *(agent(f"loud-{n}", loud, session=keyed) for n in range(5)),
-        agent("starter", starting, session=keyed, tasks=tasks),
-        *(agent(f"idle-{n}") for n in range(40)),
+        *(hearing_agent(f"hungry-{n}", hungry, session=keyed) for n in range(3)),
+        *(hearing_agent(f"loud-{n}", loud, session=keyed) for n in range(5)),
+        hearing_agent("starter", starting, session=keyed, tasks=tasks),
+        *(hearing_agent(f"idle-{n}") for n in range(40)),
     )
     tenants.victims(bookkeeper(), researcher("asked"))
     tenants.ready(a, "spy")

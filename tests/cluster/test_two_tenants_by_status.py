@@ -17,10 +17,10 @@ from tests.cluster.tenancy import (
     NOTED,
     ORDERED,
     Tenants,
-    agent,
     ask,
     bookkeeper,
     hearing,
+    hearing_agent,
     owed,
     pending,
     researcher,
@@ -50,7 +50,7 @@ def test_a_task_whose_id_leads_to_another_namespace_deletes_nothing_there(tenant
     tenants.victims(researcher("asked-5"))
     ask(tenants, tenants.b, "q-5")
     job = tenants.job(tenants.b, "asked-5")["metadata"]
-    tenants.apply(agent("breaker", hearing()))
+    tenants.apply(hearing_agent("breaker", hearing()))
     tenants.until(tenants.a, "breaker", lambda s: "cursor" in s or s.get("conditions"))
     tenants.ready(tenants.a, "breaker")
     path = f"x/../../../{tenants.b}/jobs/{job['name']}"
@@ -81,10 +81,10 @@ def uids(tenants: Tenants, namespace: str) -> list[str]:
 def test_a_status_that_speaks_of_another_namespace_is_heeded_by_nobody(tenants: Tenants) -> None:
     # Given Agents in `b`, and events there
     a, b = tenants.a, tenants.b
-    tenants.victims(bookkeeper("books-6"), agent("victim-6", hearing()))
+    tenants.victims(bookkeeper("books-6"), hearing_agent("victim-6", hearing()))
     places = [tenants.say(b, ORDERED, f"o-6-{n}", {"n": n}) for n in range(3)]
     tenants.until(b, "books-6", lambda s: totals(s).get("handled") == 3)
-    tenants.apply(*(agent(name, hearing()) for name in ("forger", "waiter", "jumper", "keeper")))
+    tenants.apply(*(hearing_agent(name, hearing()) for name in ("forger", "waiter", "jumper", "keeper")))
     tenants.say(a, ORDERED, "begin-6", {})
     for name in ("forger", "waiter", "jumper", "keeper"):
         tenants.until(a, name, lambda s: s.get("cursor"))
@@ -106,7 +106,7 @@ def test_a_status_that_speaks_of_another_namespace_is_heeded_by_nobody(tenants: 
     tenants.write_status("jumper", {"cursor": {"stream": "HEED_DEAD", "sequence": places[0], "created": "x"}})
     spec = {"subscribe": [{"type": ">", "namespace": b}], "handlers": [hearing()]}
     tenants.write_status("keeper", {"lastValidSpec": json.dumps({"generation": 1, "spec": spec})})
-    tenants.apply(agent("keeper", hearing(), subscribe=[{"type": ">", "namespace": b}]))
+    tenants.apply(hearing_agent("keeper", hearing(), subscribe=[{"type": ">", "namespace": b}]))
     tenants.say(
         a, ORDERED, "wake-6", {}
     )  # on committing that, the operator sees that a status is another one
@@ -126,7 +126,7 @@ def test_a_status_that_speaks_of_another_namespace_is_heeded_by_nobody(tenants: 
 
 def test_numbers_that_nobody_could_have_counted_leave_the_metrics_of_others(tenants: Tenants) -> None:
     tenants.victims(bookkeeper("books-7"))
-    tenants.apply(agent("counter", hearing()))
+    tenants.apply(hearing_agent("counter", hearing()))
     tenants.ready(tenants.a, "counter")
 
     most = 2**62

@@ -12,7 +12,6 @@ from heed import names
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import CommitRate
@@ -137,12 +136,6 @@ class Watchless:
 
 async def true(holds: bool) -> bool:
     return holds
-
-
-def ref(body: dict[str, Any]) -> AgentRef:
-    """Which Agent an object is."""
-    metadata = body["metadata"]
-    return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from tests.patience import PATIENCE
 MINUTE = 60.0  # until a task without a pod that runs is overdue
 
 
-def agent(pod: dict[str, Any]) -> dict[str, Any]:
+def slow_with_pod(pod: dict[str, Any]) -> dict[str, Any]:
     """The slow one, with more in its Job's pod; it passes on all that it hears of a failure."""
     made = slow()
     made["spec"]["tasks"]["echo"]["job"]["template"]["spec"] |= pod
@@ -47,7 +47,9 @@ def test_an_init_container_that_fails_is_named_with_its_words(
 ) -> None:
     script = "import sys; sys.exit('cannot clone repo: auth failed')"
     clone = {"name": "clone", "image": PYTHON, "command": ["python3", "-c", script]}
-    cluster.apply([agent({"initContainers": [clone | {"securityContext": CONTAINER_SECURITY}]})], namespace)
+    cluster.apply(
+        [slow_with_pod({"initContainers": [clone | {"securityContext": CONTAINER_SECURITY}]})], namespace
+    )
     cluster.until_ready("slow", namespace)
 
     broker.publish(namespace, [question("init", 0)])
@@ -62,7 +64,7 @@ def test_a_task_whose_pod_never_runs_is_said_to_be_stuck_until_it_does(
     cluster: Cluster, broker: Broker, namespace: str
 ) -> None:
     # Given a Job that mounts a Secret which is not there
-    made = agent({"volumes": [{"name": "keys", "secret": {"secretName": "missing"}}]})
+    made = slow_with_pod({"volumes": [{"name": "keys", "secret": {"secretName": "missing"}}]})
     (container,) = made["spec"]["tasks"]["echo"]["job"]["template"]["spec"]["containers"]
     container["volumeMounts"] = [{"name": "keys", "mountPath": "/keys"}]
     cluster.apply([made], namespace)

@@ -8,7 +8,6 @@ from typing import Any
 
 from heed import names
 from heed.api.conditions import find_condition
-from heed.core.effects import AgentRef
 from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi
@@ -123,8 +122,3 @@ async def fleet_on(
         yield world
     finally:
         await world.fleet.close()
-
-
-def ref(body: Object) -> AgentRef:
-    metadata = body["metadata"]
-    return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])

@@ -13,7 +13,7 @@ from tests.builders.decisions import failure_of
 TASKS = {"work": job("${input}"), "other": job()}
 
 
-def agent(*handlers: dict[str, Any]) -> Program:
+def reacting(*handlers: dict[str, Any]) -> Program:
     return program(*({"name": f"h{index}", **handler} for index, handler in enumerate(handlers)), tasks=TASKS)
 
 

@@ -56,7 +56,7 @@ def in_turn(*answers: StubbedEnd) -> Callable[[TaskWork], StubbedEnd]:
     return lambda work: next(left)
 
 
-def stream(run_: SimulationRun) -> list[str]:
+def stored_types(run_: SimulationRun) -> list[str]:
     """The types of what was stored, in order."""
     return [step.message.event.type.rpartition(".")[2] for step in run_.steps]
 

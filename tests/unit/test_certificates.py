@@ -34,7 +34,7 @@ DAY = timedelta(days=1)
 HOSTS = ["heed-webhook.heed-system.svc", "127.0.0.1"]
 
 
-def made(at: datetime = BEGIN) -> WebhookKeys:
+def made_keys(at: datetime = BEGIN) -> WebhookKeys:
     keys = renew_keys(None, HOSTS, at)
     assert keys is not None
     return keys
@@ -56,16 +56,16 @@ def accepted(
 
 
 def test_an_empty_secret_is_filled_with_keys_that_a_client_accepts() -> None:
-    keys = made()
+    keys = made_keys()
 
     assert accepted(keys, keys.bundle, BEGIN)
-    assert not accepted(keys, made().bundle, BEGIN)
+    assert not accepted(keys, made_keys().bundle, BEGIN)
     assert not accepted(keys, keys.bundle, BEGIN, host="heed-webhook.other.svc")
     assert renew_keys(keys, HOSTS, BEGIN) is None
 
 
 def test_an_authority_is_replaced_before_a_client_whose_clock_is_ahead_finds_it_over() -> None:
-    keys = made()
+    keys = made_keys()
     end = keys.authority.not_valid_after_utc - MAX_CLOCK_SKEW
 
     assert (anew := renew_keys(keys, HOSTS, end)) is not None
@@ -75,14 +75,14 @@ def test_an_authority_is_replaced_before_a_client_whose_clock_is_ahead_finds_it_
 
 
 def test_a_client_whose_clock_is_behind_accepts_them_too() -> None:
-    keys = made()
+    keys = made_keys()
 
     assert accepted(keys, keys.bundle, BEGIN - MAX_CLOCK_SKEW)
     assert not accepted(keys, keys.bundle, BEGIN - MAX_CLOCK_SKEW - DAY)
 
 
 def test_the_certificate_is_renewed_after_two_thirds_of_its_life_by_the_same_authority() -> None:
-    keys = made()
+    keys = made_keys()
 
     assert renew_keys(keys, HOSTS, BEGIN + 243 * DAY) is None
     renewed = renew_keys(keys, HOSTS, BEGIN + 244 * DAY)
@@ -94,7 +94,7 @@ def test_the_certificate_is_renewed_after_two_thirds_of_its_life_by_the_same_aut
 
 
 def test_other_hosts_need_another_certificate() -> None:
-    keys = made()
+    keys = made_keys()
 
     changed = renew_keys(keys, ["other.demo.svc"], BEGIN)
 
@@ -106,7 +106,7 @@ def test_other_hosts_need_another_certificate() -> None:
 def test_a_new_authority_is_trusted_before_it_signs() -> None:
     # Given an authority that is old, and a certificate that is not
     late = BEGIN + 2435 * DAY
-    keys = renew_keys(made(), HOSTS, late - DAY) or made()
+    keys = renew_keys(made_keys(), HOSTS, late - DAY) or made_keys()
 
     # When its successor is due
     announced = renew_keys(keys, HOSTS, late)
@@ -126,7 +126,7 @@ def test_a_new_authority_is_trusted_before_it_signs() -> None:
 
 
 def test_through_thirty_years_what_is_served_is_trusted_every_day() -> None:
-    now, keys = BEGIN, made()
+    now, keys = BEGIN, made_keys()
     trusted = keys.bundle  # what the API server has: as of the last look
     authorities = {keys.authority.serial_number}
 
@@ -146,7 +146,7 @@ def test_through_thirty_years_what_is_served_is_trusted_every_day() -> None:
 
 
 def test_an_expired_certificate_is_replaced_whoever_trusts_it() -> None:
-    keys = made()
+    keys = made_keys()
     late = BEGIN + 2435 * DAY  # nobody looked for years
     announced = renew_keys(keys, HOSTS, late, keys.trusted)
     assert announced is not None
@@ -158,7 +158,7 @@ def test_an_expired_certificate_is_replaced_whoever_trusts_it() -> None:
 
 
 def test_what_a_secret_holds_comes_back() -> None:
-    keys = made()
+    keys = made_keys()
 
     again = parse_keys(keys.data())
 
@@ -169,8 +169,10 @@ def test_what_a_secret_holds_comes_back() -> None:
 @pytest.mark.parametrize("name", ["ca.crt", "ca.key", "tls.crt", "tls.key"])
 @pytest.mark.parametrize("damage", ["missing", "garbage", "of others"])
 def test_what_does_not_fit_together_is_no_key(name: str, damage: str) -> None:
-    data = dict(made().data())
-    data.update({"missing": {}, "garbage": {name: b"???"}, "of others": {name: made().data()[name]}}[damage])
+    data = dict(made_keys().data())
+    data.update(
+        {"missing": {}, "garbage": {name: b"???"}, "of others": {name: made_keys().data()[name]}}[damage]
+    )
     if damage == "missing":
         del data[name]
 
@@ -214,7 +216,7 @@ async def greeted(port: int, keys: WebhookKeys, host: str = HOSTS[0], **options:
 
 
 async def test_the_certificate_is_exchanged_under_a_running_server() -> None:
-    first, second, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), ServerTls()
+    first, second, tls = made_keys(datetime.now(UTC)), made_keys(datetime.now(UTC)), ServerTls()
     async with serving(tls) as port:
         assert not await greeted(port, first)
 
@@ -229,7 +231,7 @@ async def test_the_certificate_is_exchanged_under_a_running_server() -> None:
 
 
 async def test_tls_before_1_2_is_refused() -> None:
-    keys, tls = made(datetime.now(UTC)), ServerTls()
+    keys, tls = made_keys(datetime.now(UTC)), ServerTls()
     tls.use(keys.served)
     async with serving(tls) as port:
         assert await greeted(port, keys, maximum_version=ssl.TLSVersion.TLSv1_2)
@@ -241,7 +243,7 @@ async def test_tls_before_1_2_is_refused() -> None:
 
 
 async def test_what_cannot_be_used_leaves_the_last_one_in_use() -> None:
-    keys, others, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), ServerTls()
+    keys, others, tls = made_keys(datetime.now(UTC)), made_keys(datetime.now(UTC)), ServerTls()
     tls.use(keys.served)
     locked = keys.key.private_bytes(
         serialization.Encoding.PEM,
@@ -262,7 +264,7 @@ async def test_what_cannot_be_used_leaves_the_last_one_in_use() -> None:
 
 
 async def test_a_folder_is_read_again_and_again(tmp_path: Path) -> None:
-    first, second, tls = made(datetime.now(UTC)), made(datetime.now(UTC)), ServerTls()
+    first, second, tls = made_keys(datetime.now(UTC)), made_keys(datetime.now(UTC)), ServerTls()
     keeping = asyncio.create_task(tls.keep(CertificateFolder(tmp_path), look=0.01))
     try:
         async with serving(tls) as port:
@@ -275,7 +277,7 @@ async def test_a_folder_is_read_again_and_again(tmp_path: Path) -> None:
 
 
 async def test_trouble_is_said_once_and_survived(caplog: pytest.LogCaptureFixture) -> None:
-    keys, tls = made(datetime.now(UTC)), ServerTls()
+    keys, tls = made_keys(datetime.now(UTC)), ServerTls()
     answers: list[ServedCertificate | Exception] = [
         NoCertificate("no Secret"),
         NoCertificate("no Secret"),

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from heed.cli.crds import crd_files
-from heed.cli.main import main
+from tests.unit.cli import heed
 
 AGENTS = "heed.dev_agents.yaml"
 
 
-def heed(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(main, ["crds", *map(str, arguments)])
+def heed_crds(*arguments: str | Path) -> Result:
+    return heed("crds", *arguments)
 
 
 def test_standard_output_is_one_stream_of_documents_and_nothing_else() -> None:
-    result = heed()
+    result = heed_crds()
 
     assert (result.exit_code, result.stderr) == (0, "")
     found = list(yaml.safe_load_all(result.stdout))
@@ -29,7 +29,7 @@ def test_standard_output_is_one_stream_of_documents_and_nothing_else() -> None:
 def test_a_folder_gets_a_file_for_each_kind(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "crds"
 
-    result = heed("--output", folder)
+    result = heed_crds("--output", folder)
 
     assert (result.exit_code, result.stdout) == (0, "")
     assert {path.name: path.read_text() for path in folder.iterdir()} == crd_files()
@@ -37,10 +37,10 @@ def test_a_folder_gets_a_file_for_each_kind(tmp_path: Path) -> None:
 
 
 def test_only_what_is_not_current_is_written(tmp_path: Path) -> None:
-    heed("--output", tmp_path)
+    heed_crds("--output", tmp_path)
     (tmp_path / AGENTS).write_text("edited: by hand\n")
 
-    result = heed("--output", tmp_path)
+    result = heed_crds("--output", tmp_path)
 
     assert result.stderr == f"wrote {tmp_path / AGENTS}\n"
     assert (tmp_path / AGENTS).read_text() == crd_files()[AGENTS]
@@ -51,11 +51,11 @@ def test_a_check_names_what_is_not_current_and_writes_nothing(
     tmp_path: Path, change: Callable[[Path], object]
 ) -> None:
     current, other = tmp_path / "current", tmp_path / "other"
-    heed("--output", current, "--output", other)
+    heed_crds("--output", current, "--output", other)
     change(other / AGENTS)
     before = {path: path.read_text() for path in other.iterdir()}
 
-    result = heed("--check", "--output", current, "--output", other)
+    result = heed_crds("--check", "--output", current, "--output", other)
 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"{other / AGENTS}: not current; run `make generate`\n"

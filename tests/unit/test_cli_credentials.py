@@ -7,19 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from heed.bus.auth.accounts import reserved_subjects
 from heed.bus.auth.jwt import NatsKey, read_credentials
-from heed.cli.main import main
+from tests.unit.cli import heed
 
 ACCOUNT = NatsKey.new("account")
 PUBLISHER = ("shop", "-n", "shop", "--publish", "com.example.order.>")
 
 
-def heed(*arguments: str, seed: str | bytes = ACCOUNT.seed, env: dict[str, str] | None = None) -> Result:
+def heed_credentials(
+    *arguments: str, seed: str | bytes = ACCOUNT.seed, env: dict[str, str] | None = None
+) -> Result:
     """The command, given the seed on standard input."""
-    return CliRunner().invoke(main, ["credentials", *arguments], input=seed, env=env)
+    return heed("credentials", *arguments, stdin=seed, env=env)
 
 
 def claims_of(result: Result) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def claims_of(result: Result) -> dict[str, Any]:
 
 
 def test_a_publisher_may_publish_its_events_and_hear_what_became_of_them() -> None:
-    claims = claims_of(heed(*PUBLISHER))
+    claims = claims_of(heed_credentials(*PUBLISHER))
 
     assert claims["name"] == "shop"
     assert claims["nats"]["pub"]["allow"] == ["heed.events.shop.com.example.order.>"]
@@ -44,20 +46,20 @@ def test_a_publisher_may_publish_its_events_and_hear_what_became_of_them() -> No
 
 
 def test_an_observer_sees_events_and_has_no_inbox() -> None:
-    claims = claims_of(heed("board", "-n", "shop", "--subscribe", "com.example.>"))
+    claims = claims_of(heed_credentials("board", "-n", "shop", "--subscribe", "com.example.>"))
 
     assert claims["nats"]["sub"]["allow"] == ["heed.events.shop.com.example.>"]
     assert "allow" not in claims["nats"]["pub"]
 
 
 def test_replies_may_come_to_an_inbox_of_its_own() -> None:
-    claims = claims_of(heed(*PUBLISHER, "--inbox", "_INBOX_shop"))
+    claims = claims_of(heed_credentials(*PUBLISHER, "--inbox", "_INBOX_shop"))
 
     assert claims["nats"]["sub"]["allow"] == ["_INBOX_shop.>"]
 
 
 def test_without_a_namespace_patterns_are_whole_subjects() -> None:
-    claims = claims_of(heed("audit", "--subscribe", "heed.events.>"))
+    claims = claims_of(heed_credentials("audit", "--subscribe", "heed.events.>"))
 
     assert claims["nats"]["sub"]["allow"] == ["heed.events.>"]
 
@@ -66,7 +68,7 @@ def test_without_a_namespace_patterns_are_whole_subjects() -> None:
     ("duration", "seconds"), [("90s", 90), ("15m", 900), ("12h", 43_200), ("30d", 2_592_000)]
 )
 def test_credentials_live_as_long_as_they_are_asked_to(duration: str, seconds: int) -> None:
-    claims = claims_of(heed(*PUBLISHER, "--lifetime", duration))
+    claims = claims_of(heed_credentials(*PUBLISHER, "--lifetime", duration))
 
     assert claims["exp"] - claims["iat"] == seconds
 
@@ -74,7 +76,9 @@ def test_credentials_live_as_long_as_they_are_asked_to(duration: str, seconds: i
 def test_a_signing_key_signs_for_the_account_that_is_named() -> None:
     signing = NatsKey.new("account")
 
-    claims = claims_of(heed(*PUBLISHER, seed=signing.seed, env={"HEED_NATS_ACCOUNT": f" {ACCOUNT.public}\n"}))
+    claims = claims_of(
+        heed_credentials(*PUBLISHER, seed=signing.seed, env={"HEED_NATS_ACCOUNT": f" {ACCOUNT.public}\n"})
+    )
 
     assert claims["iss"] == signing.public
     assert claims["nats"]["issuer_account"] == ACCOUNT.public
@@ -84,7 +88,7 @@ def test_the_key_may_be_a_file(tmp_path: Path) -> None:
     seed = tmp_path / "account.seed"
     seed.write_text(ACCOUNT.seed + os.linesep)
 
-    assert claims_of(heed(*PUBLISHER, "--key", str(seed), seed=""))["iss"] == ACCOUNT.public
+    assert claims_of(heed_credentials(*PUBLISHER, "--key", str(seed), seed=""))["iss"] == ACCOUNT.public
 
 
 # ── what is refused ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -113,7 +117,7 @@ def test_the_key_may_be_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_an_option_that_cannot_be_used_is_named(arguments: list[str], message: str) -> None:
-    result = heed(*arguments)
+    result = heed_credentials(*arguments)
 
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message + "\n")
 
@@ -129,6 +133,6 @@ def test_an_option_that_cannot_be_used_is_named(arguments: list[str], message: s
     ids=["empty", "a public key", "of a user", "no text"],
 )
 def test_a_key_that_can_sign_nothing_is_refused_without_being_shown(seed: str | bytes, message: str) -> None:
-    result = heed(*PUBLISHER, seed=seed)
+    result = heed_credentials(*PUBLISHER, seed=seed)
 
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", message + "\n")

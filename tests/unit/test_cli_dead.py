@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from heed import names
 from heed.bus.codec.dead_letter import DeadLetter
@@ -18,7 +18,7 @@ from heed.cli.dead.render import (
     show_letter,
     summarize_letter,
 )
-from heed.cli.main import main
+from tests.unit.cli import heed
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 AT = "2026-01-31T11:55:00.000000Z"
@@ -35,9 +35,9 @@ CAUSE = {
 EVENT = {"ce-id": "1", "ce-source": "/shop", "ce-type": "a.b", "ce-specversion": "1.0"}
 
 
-def heed(*arguments: str, env: dict[str, str] | None = None) -> Result:
+def heed_dead(*arguments: str, env: dict[str, str] | None = None) -> Result:
     variables = {"HEED_NATS_URL": "nats://user:secret@127.0.0.1:1", **(env or {})}
-    return CliRunner().invoke(main, ["dead", *arguments], env=variables)
+    return heed("dead", *arguments, env=variables)
 
 
 def found(payload: bytes = b'{"n": 1}', mark: RedriveMark | None = None, **headers: Any) -> DeadLetterEntry:
@@ -58,7 +58,7 @@ def shown(item: DeadLetterEntry, capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("command", ["", "list", "show", "redrive", "drop"])
 def test_help_teaches_with_examples(command: str) -> None:
-    result = heed(*filter(None, [command]), "--help")
+    result = heed_dead(*filter(None, [command]), "--help")
 
     assert result.exit_code == 0
     assert f"  heed dead {command}".rstrip() in result.output.partition("Examples:")[2]
@@ -82,7 +82,7 @@ def test_help_teaches_with_examples(command: str) -> None:
     ],
 )
 def test_bad_arguments_are_told_before_the_broker_is_asked(arguments: list[str], words: str) -> None:
-    result = heed(*arguments)
+    result = heed_dead(*arguments)
 
     assert result.exit_code == 2
     assert words in " ".join(result.output.split())
@@ -92,7 +92,7 @@ def test_bad_arguments_are_told_before_the_broker_is_asked(arguments: list[str],
     "arguments", [["list"], ["show", "1"], ["redrive", "--all"], ["drop", "--all", "--yes"]]
 )
 def test_a_broker_that_is_away_is_told_without_its_password(arguments: list[str]) -> None:
-    result = heed(*arguments)
+    result = heed_dead(*arguments)
 
     assert result.exit_code == 1
     assert "cannot connect to nats://127.0.0.1:1" in result.stderr
@@ -100,7 +100,7 @@ def test_a_broker_that_is_away_is_told_without_its_password(arguments: list[str]
 
 
 def test_settings_that_cannot_be_used_are_a_mistake_of_the_call() -> None:
-    result = heed("list", env={"HEED_NATS_CA": "/does/not/exist"})
+    result = heed_dead("list", env={"HEED_NATS_CA": "/does/not/exist"})
 
     assert result.exit_code == 2
     assert "HEED_NATS_CA=/does/not/exist: no such file" in result.output

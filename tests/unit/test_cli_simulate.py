@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heed.cli.main import main
+from tests.unit.cli import heed
 
 RESEARCHER = """\
 apiVersion: heed.dev/v1alpha1
@@ -79,13 +79,6 @@ spec:
 """
 ASKED = '{"type": "com.example.asked", "data": {"topic": "tides"}}\n'
 ANSWER = ("--complete", 'research={"answer": "42"}')
-
-
-def heed(*arguments: str, stdin: str | bytes | None = None) -> Result:
-    result = CliRunner().invoke(main, arguments, input=stdin)
-    assert "Traceback" not in result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 class Bench:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from heed.cli.main import main
+from tests.unit.cli import heed
 
 VALID = """\
 apiVersion: heed.dev/v1alpha1
@@ -40,13 +40,6 @@ spec:
     - name: give-up
       type: dev.heed.task.failed
 """
-
-
-def heed(*arguments: str, stdin: str | bytes | None = None) -> Result:
-    result = CliRunner().invoke(main, arguments, input=stdin)
-    assert "Traceback" not in result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 def validate(folder: Path, text: str, *options: str) -> Result:

@@ -89,7 +89,7 @@ def test_text_that_binary_mode_would_make_bytes_of_is_sent_in_structured_mode() 
         encode(Event("1", "/s", TYPE, "\ud800", datacontenttype="image/png"))
 
 
-def nested(levels: int) -> bytes:
+def nested_json(levels: int) -> bytes:
     """JSON that nests as deep."""
     return b"[" * levels + b"]" * levels
 
@@ -108,8 +108,8 @@ def nested(levels: int) -> bytes:
         (b"1" * 5000, "NumberOutOfRange"),
         (rb'"\ud800"', "BadData"),
         (rb'{"\udfff": 1}', "BadData"),
-        (nested(MAX_JSON_DEPTH + 1), "TooDeep"),
-        (nested(100_000), "TooDeep"),
+        (nested_json(MAX_JSON_DEPTH + 1), "TooDeep"),
+        (nested_json(100_000), "TooDeep"),
     ],
 )
 def test_json_that_cannot_be_kept_exactly_is_refused(body: bytes, code: str) -> None:
@@ -122,7 +122,7 @@ def test_json_that_cannot_be_kept_exactly_is_refused(body: bytes, code: str) -> 
 
 
 def test_the_deepest_json_allowed_passes_every_form() -> None:
-    event = event_of(binary(nested(MAX_JSON_DEPTH)))
+    event = event_of(binary(nested_json(MAX_JSON_DEPTH)))
     envelope = json.dumps(event_to_json(event)).encode()
     assert event_of(decode(STRUCTURED, envelope, SUBJECT)) == event_from_json(event_to_json(event)) == event
 
@@ -175,7 +175,7 @@ def test_from_json_checks_documents_that_no_parser_saw(data: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "document", [{}, {**DOCUMENT, "type": "a b"}, {**DOCUMENT, "data": json.loads(nested(80))}]
+    "document", [{}, {**DOCUMENT, "type": "a b"}, {**DOCUMENT, "data": json.loads(nested_json(80))}]
 )
 def test_from_json_raises_for_what_is_no_event(document: dict[str, Any]) -> None:
     with pytest.raises(MalformedEvent):

@@ -13,6 +13,7 @@ from heed.core.codec.cloudevents_json import (
 )
 from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.events import Event
+from tests.builders.values import nested_lists
 from tests.unit.messages import refused
 
 REQUIRED = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "com.example.x"}
@@ -38,13 +39,6 @@ EVENT = Event(
     "https://x/y",
     {"a": True, "b": 7, "correlationid": "c"},
 )
-
-
-def nested(depth: int) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 # ── there and back ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -174,7 +168,7 @@ RFC = "is not RFC 3339; write it like 2026-01-31T12:00:00Z"
             "BadData",
             "data of text/plain cannot be dict; send a string, or application/json",
         ),
-        ({"data": nested(65)}, "TooDeep", "data nests deeper than 64 levels; flatten them"),
+        ({"data": nested_lists(65)}, "TooDeep", "data nests deeper than 64 levels; flatten them"),
         ({"data": "\ud800"}, "BadData", "data hold a lone surrogate, which is no Unicode text; drop it"),
     ],
 )
@@ -191,7 +185,7 @@ def test_what_is_no_event_is_refused_with_what_to_do(more: dict[Any, Any], code:
         {"x": 2**31 - 1, "y": -(2**31), "z": False},
         {"other": "", "correlationid": ""},
         {"a0": "\u2028\xa0"},
-        {"data": nested(MAX_JSON_DEPTH)},
+        {"data": nested_lists(MAX_JSON_DEPTH)},
     ],
 )
 def test_what_is_an_event_is_read(more: dict[str, Any]) -> None:

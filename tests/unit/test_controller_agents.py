@@ -13,9 +13,10 @@ from heed.kube.controller.generation import choose_generation
 from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.status.loop_health import Patience
 from heed.kube.status.reasons import Trouble
+from tests.builders.agents import ref
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
-from tests.unit.fleets import NOTE, World, fleet_on, path, ref
+from tests.unit.fleets import NOTE, World, fleet_on, path
 
 OTHER = {"name": "other", "state": {"other": "${event.id}"}}
 WRONG = {"name": "wrong", "when": "nothing", "state": {"a": "b"}}

@@ -9,10 +9,10 @@ import pytest
 
 from heed import names
 from heed.kube.status.loop_health import Patience
-from tests.builders.agents import job
+from tests.builders.agents import job, ref
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
-from tests.unit.fleets import NOTE, START, World, fleet_on, path, ref
+from tests.unit.fleets import NOTE, START, World, fleet_on, path
 
 JOBS = "/apis/batch/v1/namespaces/demo/jobs"
 TASKS = {"work": job()}

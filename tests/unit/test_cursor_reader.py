@@ -15,19 +15,11 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, MalformedMessage
 from heed.errors import ReaderLost
 from tests.unit.inmemory import turns
-from tests.unit.wire import Clock, Wire, ack, consumer, refusal
+from tests.unit.wire import Clock, Wire, ack, consumer, refusal, stream_info
 
 SUBJECT = "heed.events.demo.a.b"
 HEADERS = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "a.b"}
 HELD = 1024 + 1  # for a message with one byte of data
-
-
-def stream(first: int = 1, last: int = 100, created: str = "then") -> dict[str, Any]:
-    """What the broker says of the stream."""
-    return {
-        "created": created,
-        "state": {"first_seq": first, "last_seq": last, "messages": last - first + 1},
-    }
 
 
 class Read:
@@ -52,7 +44,7 @@ class Read:
 @asynccontextmanager
 async def read(*subjects: str, **answers: Any) -> AsyncIterator[Read]:
     """A reader of subjects."""
-    wire = Wire({"CONSUMER.CREATE": consumer(floor=100), "STREAM.INFO": stream(), **answers})
+    wire = Wire({"CONSUMER.CREATE": consumer(floor=100), "STREAM.INFO": stream_info(), **answers})
     opened = await JetStreamBus(wire).open(subjects or [SUBJECT], 100, "")
     yield Read(wire, opened)
     await opened.close()
@@ -143,7 +135,7 @@ def asked(reading: Read, kind: str) -> list[Any]:
 async def test_at_the_end_of_the_stream_everything_was_seen(reading: Read) -> None:
     await reading.comes(101)
     await reading.reads()
-    reading.wire.answers["STREAM.INFO"] = stream(last=101)
+    reading.wire.answers["STREAM.INFO"] = stream_info(last=101)
 
     assert await reading.reader.reached() == 101
     assert asked(reading, "STREAM.MSG.GET") == []
@@ -153,7 +145,7 @@ async def test_at_the_end_of_the_stream_everything_was_seen(reading: Read) -> No
 async def test_what_the_stream_holds_of_others_was_seen_if_none_of_ours_is_there(
     reading: Read, found: int | None, reached: int
 ) -> None:
-    reading.wire.answers["STREAM.INFO"] = stream(last=120)
+    reading.wire.answers["STREAM.INFO"] = stream_info(last=120)
     answer = refusal(10037, 404) if found is None else {"message": {"seq": found}}
     reading.wire.answers["STREAM.MSG.GET"] = answer
 
@@ -164,7 +156,7 @@ async def test_what_the_stream_holds_of_others_was_seen_if_none_of_ours_is_there
 
 async def test_all_subjects_are_looked_for() -> None:
     async with read("a", "b") as reading:
-        reading.wire.answers |= {"STREAM.INFO": stream(last=120), "STREAM.MSG.GET": refusal(10037, 404)}
+        reading.wire.answers |= {"STREAM.INFO": stream_info(last=120), "STREAM.MSG.GET": refusal(10037, 404)}
 
         assert await reading.reader.reached() == 120
 
@@ -177,7 +169,7 @@ async def test_where_the_stream_dropped_what_was_not_read_the_consumer_must_have
     reading: Read, first: int, consumer_asked: int, delivered: int
 ) -> None:
     reading.wire.answers |= {
-        "STREAM.INFO": stream(first, 120),
+        "STREAM.INFO": stream_info(first, 120),
         "STREAM.MSG.GET": refusal(10037, 404),
         "CONSUMER.INFO": consumer(delivered=delivered),
     }
@@ -209,7 +201,7 @@ async def test_a_reader_that_is_lost_meanwhile_has_reached_nothing(reading: Read
         await reading.wire.status("503")
         return refusal(10037, 404)
 
-    reading.wire.answers |= {"STREAM.INFO": stream(last=120), "STREAM.MSG.GET": ends}
+    reading.wire.answers |= {"STREAM.INFO": stream_info(last=120), "STREAM.MSG.GET": ends}
 
     with pytest.raises(ReaderLost):
         await reading.reader.reached()
@@ -232,7 +224,7 @@ async def test_what_is_being_decoded_was_not_handed_out(
     monkeypatch.setattr(reader, "turns", lambda: gate)
     for sequence in (101, 102):
         await reading.comes(sequence)
-    reading.wire.answers["STREAM.INFO"] = stream(last=102)
+    reading.wire.answers["STREAM.INFO"] = stream_info(last=102)
     waiting = asyncio.create_task(reading.reader.read(10, 0))
     await turns()
 

@@ -175,7 +175,7 @@ FAILURES: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-def agent(handler: dict[str, Any]) -> Program:
+def breaking(handler: dict[str, Any]) -> Program:
     """An Agent whose second handler is to break."""
     return program(
         {"name": "first", "when": "false"},
@@ -186,7 +186,7 @@ def agent(handler: dict[str, Any]) -> Program:
 
 @pytest.mark.parametrize(
     ("broken", "code", "message"),
-    [(agent(handler), code, message) for handler, code, message in FAILURES],
+    [(breaking(handler), code, message) for handler, code, message in FAILURES],
     ids=range(len(FAILURES)),
 )
 def test_a_letter_says_where_it_failed_on_what_and_what_to_do(

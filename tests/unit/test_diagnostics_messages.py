@@ -37,7 +37,7 @@ KNOWN = "known here are event, state, task, input, agent, session"
 STATE = {"none": None, "text": "x", "number": 3, "part": 1.5, "list": [1], "map": {"a": 1}}
 
 
-def said(source: str, **variables: Any) -> str:
+def explained(source: str, **variables: Any) -> str:
     """Why an expression does not compile, or yields nothing."""
     with pytest.raises(ExpressionError) as caught:
         compile_expression(source).value(scope(**{"state": STATE, **variables}))
@@ -85,7 +85,7 @@ def said(source: str, **variables: Any) -> str:
     ],
 )
 def test_our_own_words_for_what_does_not_compile(source: str, words: str) -> None:
-    assert said(source) == words
+    assert explained(source) == words
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_our_own_words_for_what_does_not_compile(source: str, words: str) -> Non
     ],
 )
 def test_the_remedy_ends_the_message_of_what_does_not_compile(source: str, remedy: str) -> None:
-    found = said(source)
+    found = explained(source)
 
     assert found.endswith(f"; {remedy}")
     assert found.count("; ") == 1 + remedy.count("; ")
@@ -135,8 +135,8 @@ def test_the_remedy_ends_the_message_of_what_does_not_compile(source: str, remed
     "source", ["`a", "event.x y", "event..x", "event.a.map(1, x)", "9223372036854775808", "in", "event.data)"]
 )
 def test_where_no_remedy_is_known_there_is_the_place_only(source: str) -> None:
-    assert ";" not in said(source)
-    assert "(line 1, column " in said(source)
+    assert ";" not in explained(source)
+    assert "(line 1, column " in explained(source)
 
 
 # ── what breaks with the data ───────────────────────────────────────────────────────────────────────────────────────
@@ -171,7 +171,7 @@ def test_where_no_remedy_is_known_there_is_the_place_only(source: str) -> None:
     ],
 )
 def test_our_own_words_for_what_breaks(source: str, words: str) -> None:
-    assert said(source) == words
+    assert explained(source) == words
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_our_own_words_for_what_breaks(source: str, words: str) -> None:
     ],
 )
 def test_the_remedy_ends_the_message_of_what_breaks(source: str, remedy: str) -> None:
-    found = said(source)
+    found = explained(source)
 
     assert found.endswith(f"; {remedy}")
     assert found.count("; ") == 1 + remedy.count("; ")
@@ -208,8 +208,8 @@ def test_the_remedy_ends_the_message_of_what_breaks(source: str, remedy: str) ->
 
 
 def test_a_message_of_the_library_is_cut() -> None:
-    assert len(said("int(state.text)", state={"text": "x" * 9000})) <= 500
-    assert said("timestamp(state.text)").startswith("String to Timestamp conversion failed")
+    assert len(explained("int(state.text)", state={"text": "x" * 9000})) <= 500
+    assert explained("timestamp(state.text)").startswith("String to Timestamp conversion failed")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import event_recorder
 from heed.kube.status.event_recorder import MAX_MESSAGE, EventRecorder, happening
 from tests.builders.events import received
-from tests.patience import PATIENCE
+from tests.integration.waiting import until
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
 OTHER = AgentRef("demo", "writer", "uid-2")
@@ -52,12 +51,6 @@ def dead(code: str, message: str = "the cause") -> Decision:
     decision = Decision(received(7), Ledger(), "dead_lettered")
     decision.letter = DeadLetterCause(code, message, "begin", 1, 1, None)
     return decision
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110, nobody tells of it
-            await asyncio.sleep(0.001)
 
 
 WELL, AWAY = ready("True", "Subscribed"), ready("False", "BrokerUnavailable", "gone")

@@ -13,6 +13,7 @@ from heed.api.agent import MAX_EXPRESSION_CHARS
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from tests.builders.expressions import scope
+from tests.builders.values import nested_maps
 
 
 def value(source: str, **variables: Any) -> Any:
@@ -25,13 +26,6 @@ def refusal(source: str, **variables: Any) -> str:
     with pytest.raises(ExpressionError) as caught:
         value(source, **variables)
     return str(caught.value)
-
-
-def nested(levels: int) -> Any:
-    data: Any = 1
-    for _ in range(levels):
-        data = {"a": data}
-    return data
 
 
 # ── what is not there ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -162,7 +156,7 @@ def test_data_go_through_an_expression_unchanged(data: Any) -> None:
 
 
 def test_the_deepest_data_an_event_may_have_go_through() -> None:
-    assert value("event.data", event={"data": nested(MAX_JSON_DEPTH)}) == nested(MAX_JSON_DEPTH)
+    assert value("event.data", event={"data": nested_maps(MAX_JSON_DEPTH)}) == nested_maps(MAX_JSON_DEPTH)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +282,7 @@ def optional_value() -> Any:
 
 @pytest.mark.parametrize("levels", [1_000, 3_000])
 def test_data_too_deep_for_python_are_an_error_not_a_crash(levels: int) -> None:
-    assert "deep" in refusal("event.data", event={"data": nested(levels)}) or levels < 1_000
+    assert "deep" in refusal("event.data", event={"data": nested_maps(levels)}) or levels < 1_000
 
 
 @pytest.mark.parametrize("data", ["\ud800", {"\ud800": 1}, ["a\udfff"]])

@@ -11,21 +11,7 @@ from heed.api.agent import (
     AgentSpec,
 )
 from heed.core.compiler import validation
-from heed.core.compiler.validation import Compiler
-from heed.errors import Problem
-from tests.builders.agents import manifest
-
-
-def spec(*handlers: dict[str, Any], **fields: Any) -> AgentSpec:
-    return AgentSpec.model_validate(manifest(*(handlers or ({},)), **fields)["spec"])
-
-
-def said(check: Any, *arguments: Any, **options: Any) -> list[str]:
-    """What a check says."""
-    problems: list[Problem] = []
-    check(Compiler(problems), *arguments, **options)
-    return [str(problem) for problem in problems]
-
+from tests.unit.checks import said, spec
 
 VALUES = "spec: has more than 10000 values in templates; make several Agents of it, or let tasks read them elsewhere"
 EXPRESSIONS = (

@@ -11,13 +11,14 @@ from heed.core.decision.handlers import (
     MAX_DECISION_BYTES,
     MAX_STATE_BYTES,
 )
-from tests.unit.reactions import agent, failure, reacted
+from tests.builders.values import nested_lists
+from tests.unit.reactions import failure, reacted, reacting
 
-KEEPS, REPEATS = agent({}), agent({"state": {"n": "${event.data}"}})
-STARTS = agent(
+KEEPS, REPEATS = reacting({}), reacting({"state": {"n": "${event.data}"}})
+STARTS = reacting(
     {"start": [{"task": "work", "input": "${event.data[0]}"}, {"task": "work", "input": "${event.data[1]}"}]}
 )
-EMITS = agent({"emit": [{"from": "${event.data.map(d, {'type': 'x', 'data': d})}"}]})
+EMITS = reacting({"emit": [{"from": "${event.data.map(d, {'type': 'x', 'data': d})}"}]})
 STATE_TOO_LARGE = (
     "StateTooLarge",
     "the session's state would exceed 131072 bytes; remember references, not contents",
@@ -47,7 +48,7 @@ def test_a_state_may_be_so_large_and_no_larger() -> None:
 
 
 def test_the_size_of_a_state_is_that_after_the_last_handler() -> None:
-    growing = agent({"state": {"n": 1}}, {}, {"state": {"m": "xyz"}})
+    growing = reacting({"state": {"n": 1}}, {}, {"state": {"m": "xyz"}})
 
     assert reacted(growing).state_size == len('{"m":"xyz","n":1}')
 
@@ -75,16 +76,9 @@ def test_what_is_too_large_alone_is_left_to_what_knows_better() -> None:
     assert failure(EMITS, [large, "x"]) == failure(EMITS, ["x", large]) == MADE_TOO_LARGE
 
 
-def nested(depth: int) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
 @pytest.mark.parametrize(("agent_", "path"), [(REPEATS, "state"), (STARTS, "start[0].input")])
 def test_values_nest_so_deep_and_no_deeper(agent_: Program, path: str) -> None:
-    fits = nested(MAX_JSON_DEPTH - (path == "state"))
+    fits = nested_lists(MAX_JSON_DEPTH - (path == "state"))
     data, deeper = (fits, [fits]) if path == "state" else ([fits, 1], [[fits], 1])
 
     assert reacted(agent_, data).handlers == ["h0"]
@@ -105,4 +99,4 @@ def test_without_memory_the_handler_is_named(
     monkeypatch.setattr(Scope, "evaluate", starved)
 
     message = "needs too much memory; work on less data, pass references, or shorten the expressions"
-    assert failure(agent(handler)) == ("TooCostly", message, "h0")
+    assert failure(reacting(handler)) == ("TooCostly", message, "h0")

@@ -14,7 +14,7 @@ from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.events import Event
 from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
-from tests.unit.reactions import agent, failure, reacted
+from tests.unit.reactions import failure, reacted, reacting
 
 # ── what expressions see ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -65,14 +65,14 @@ def test_bytes_are_base64() -> None:
 
 
 def test_expressions_see_who_the_agent_is() -> None:
-    labelled = replace(agent({}), labels={"team": "a"})
+    labelled = replace(reacting({}), labels={"team": "a"})
 
     assert build_agent_variable(labelled) == {"name": AGENT, "namespace": NAMESPACE, "labels": {"team": "a"}}
 
 
 # ── what is collected ───────────────────────────────────────────────────────────────────────────────────────────────
 
-BUSY = agent(
+BUSY = reacting(
     {"state": {"n": "${event.data.n}"}, "cancel": [{"task": "other"}]},
     {"when": "state.n == 8"},
     {
@@ -113,7 +113,7 @@ def test_everything_that_handlers_do_is_collected_in_order() -> None:
 
 
 def test_where_no_condition_holds_nothing_is_done() -> None:
-    assert reacted(agent({"when": "false"}), state={"n": 1}) == HandlerResult({"n": 1})
+    assert reacted(reacting({"when": "false"}), state={"n": 1}) == HandlerResult({"n": 1})
 
 
 def test_the_state_that_was_given_stays_as_it_is() -> None:
@@ -124,7 +124,7 @@ def test_the_state_that_was_given_stays_as_it_is() -> None:
 
 
 def test_the_end_of_a_session_drops_its_state_its_starts_and_its_cancellations_but_no_event() -> None:
-    ending = agent(
+    ending = reacting(
         {
             "state": {"n": 1},
             "start": [{"task": "work"}],
@@ -205,7 +205,8 @@ FAILING: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("agent_", "code", "message"), [(agent({}, handler), code, message) for handler, code, message in FAILING]
+    ("agent_", "code", "message"),
+    [(reacting({}, handler), code, message) for handler, code, message in FAILING],
 )
 def test_a_handler_that_breaks_says_where_and_on_what(agent_: Program, code: str, message: str) -> None:
     assert failure(agent_) == (code, message, "h1")
@@ -220,7 +221,7 @@ def test_an_agent_without_tasks_can_start_none() -> None:
 def test_a_verdict_is_given_whatever_the_handlers_say() -> None:
     verdict = DecisionFailed("TooCostly", "takes too long", "h0")
 
-    assert failure(replace(agent({"when": "false"}), verdict=verdict)) == (
+    assert failure(replace(reacting({"when": "false"}), verdict=verdict)) == (
         "TooCostly",
         "takes too long",
         "h0",
@@ -228,7 +229,7 @@ def test_a_verdict_is_given_whatever_the_handlers_say() -> None:
 
 
 def test_tasks_have_a_variable_of_their_own_in_events_of_tasks() -> None:
-    hearing = agent({"type": names.TASK_COMPLETED, "state": {"n": "${task.name}"}})
+    hearing = reacting({"type": names.TASK_COMPLETED, "state": {"n": "${task.name}"}})
     variables = {"event": {}, "agent": {}, "session": {}, "task": {"name": "work"}, "input": {}}
 
     assert react(hearing, hearing.reactions, variables, {}).state == {"n": "work"}

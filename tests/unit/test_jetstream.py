@@ -12,7 +12,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced
 from tests.unit.inmemory import turns
-from tests.unit.wire import Sent, Wire, consumer, refusal, stored_message
+from tests.unit.wire import Sent, Wire, consumer, refusal, stored_message, stream_info
 
 SUBJECT = "heed.events.demo.a.b"
 EVENT = Event("1", "/s", "a.b", {"n": 1}, datacontenttype="application/json")
@@ -26,14 +26,9 @@ HEADERS = {
 NO_STREAM = refusal(10059, 404)
 
 
-def stream(first: int = 1, last: int = 100, created: str = "then", messages: int = 9) -> dict[str, Any]:
-    """What the broker says of the stream."""
-    return {"created": created, "state": {"first_seq": first, "last_seq": last, "messages": messages}}
-
-
 def reading(**answers: Any) -> Wire:
     """A broker with a stream, and a consumer that has nothing to deliver."""
-    usual = {"CONSUMER_CREATE": consumer(floor=100), "STREAM_INFO": stream()}
+    usual = {"CONSUMER_CREATE": consumer(floor=100), "STREAM_INFO": stream_info()}
     return Wire({name.replace("_", "."): answer for name, answer in {**usual, **answers}.items()})
 
 
@@ -130,7 +125,7 @@ async def test_sixteen_readers_are_opened_at_once() -> None:
 
 @pytest.mark.parametrize(("messages", "bounds"), [(9, (3, 100)), (0, (101, 100))])
 async def test_the_bounds_are_asked_for_once_a_second(messages: int, bounds: tuple[int, int]) -> None:
-    wire = reading(STREAM_INFO=stream(first=3, messages=messages))
+    wire = reading(STREAM_INFO=stream_info(first=3, messages=messages))
     bus = JetStreamBus(wire)
 
     assert await bus.bounds() == await bus.bounds() == bounds

@@ -75,7 +75,7 @@ async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
     await until(lambda: cluster.asked == 3)
 
 
-def said(type_: str, status: str = "True") -> dict[str, str]:
+def pod_condition(type_: str, status: str = "True") -> dict[str, str]:
     return {"type": type_, "status": status}
 
 
@@ -86,12 +86,15 @@ def said(type_: str, status: str = "True") -> dict[str, str]:
         ({}, None),
         ({"active": 1, "ready": 1, "terminating": 0}, None),
         ({"terminating": 2, "conditions": None}, (False, 2)),
-        ({"conditions": [said("FailureTarget")]}, (True, 0)),
-        ({"conditions": [said("Suspended"), said("FailureTarget")], "terminating": 3}, (True, 3)),
-        ({"conditions": [said("FailureTarget", "False")]}, None),
-        ({"conditions": [said("FailureTarget", "Unknown")]}, None),
-        ({"terminating": 1, "conditions": [said("SuccessCriteriaMet")]}, None),
-        ({"terminating": 1, "conditions": [said("SuccessCriteriaMet", "False")]}, (False, 1)),
+        ({"conditions": [pod_condition("FailureTarget")]}, (True, 0)),
+        (
+            {"conditions": [pod_condition("Suspended"), pod_condition("FailureTarget")], "terminating": 3},
+            (True, 3),
+        ),
+        ({"conditions": [pod_condition("FailureTarget", "False")]}, None),
+        ({"conditions": [pod_condition("FailureTarget", "Unknown")]}, None),
+        ({"terminating": 1, "conditions": [pod_condition("SuccessCriteriaMet")]}, None),
+        ({"terminating": 1, "conditions": [pod_condition("SuccessCriteriaMet", "False")]}, (False, 1)),
     ],
 )
 def test_a_job_that_loses_pods_is_known(status: Any, expected: Any) -> None:

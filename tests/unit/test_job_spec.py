@@ -31,7 +31,7 @@ POD = f"{PATH}.template.spec"
 publishing = partial(task_work, publish=(">",))
 
 
-def agent(spec: dict[str, Any]) -> dict[str, Any]:
+def agent_with_job(spec: dict[str, Any]) -> dict[str, Any]:
     """An Agent that starts this job with the event's data."""
     start = {"start": [{"task": "work", "input": "${event.data}"}]}
     return manifest(start, tasks={"work": {"job": spec}})
@@ -134,7 +134,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
 def test_what_can_never_be_a_job_is_a_mistake_of_the_manifest(
     spec: dict[str, Any], path: str, message: str
 ) -> None:
-    found = one(problems(agent(spec)))
+    found = one(problems(agent_with_job(spec)))
 
     assert found.path == path
     assert message in str(found)
@@ -160,7 +160,7 @@ RIGHT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("spec", RIGHT)
 def test_what_may_be_a_job_is_let_through(spec: dict[str, Any]) -> None:
-    assert problems(agent(spec)) == []
+    assert problems(agent_with_job(spec)) == []
     assert lint_job_spec(spec, PATH) == []
 
 
@@ -179,8 +179,10 @@ DOUBTS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("spec", "path", "remedy"), DOUBTS)
 def test_what_a_newer_release_may_have_is_a_warning(spec: dict[str, Any], path: str, remedy: str) -> None:
-    assert problems(agent(spec)) == []
-    (found,) = [item for item in lint_agent(parse_agent(agent(spec))) if "Kubernetes" in item.message]
+    assert problems(agent_with_job(spec)) == []
+    (found,) = [
+        item for item in lint_agent(parse_agent(agent_with_job(spec))) if "Kubernetes" in item.message
+    ]
 
     assert found.path == path
     assert "Kubernetes 1.37 has no such field" in found.message
@@ -188,7 +190,7 @@ def test_what_a_newer_release_may_have_is_a_warning(spec: dict[str, Any], path: 
 
 
 def test_a_ttl_that_has_no_effect_is_a_warning() -> None:
-    advice = lint_agent(parse_agent(agent(job_spec(ttlSecondsAfterFinished=60))))
+    advice = lint_agent(parse_agent(agent_with_job(job_spec(ttlSecondsAfterFinished=60))))
 
     assert f"{PATH}.ttlSecondsAfterFinished: has no effect" in "\n".join(map(str, advice))
 
@@ -327,7 +329,7 @@ def test_labels_and_annotations_of_the_author_are_on_the_job_and_ours_win() -> N
 
 def test_a_label_that_is_not_passed_on_is_a_warning() -> None:
     advice = lint_agent(
-        parse_agent(agent(job_spec(metadata={"labels": {"heed.dev/team": "a", "team": "b"}})))
+        parse_agent(agent_with_job(job_spec(metadata={"labels": {"heed.dev/team": "a", "team": "b"}})))
     )
 
     assert [item.path for item in advice if "not passed on" in item.message] == [

@@ -12,7 +12,10 @@ from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import keep_streams
 from heed.settings import StreamSettings
 from tests.unit.inmemory import turns
+from tests.unit.logs import logged
 from tests.unit.wire import Clock, Wire, refusal
+
+STREAMS_LOG = "heed.bus.client.streams"
 
 MISSING = refusal(10059, 404, "stream not found")
 EVENTS = {"name": "HEED", "subjects": ["heed.>"], "retention": "limits"}
@@ -49,15 +52,6 @@ async def keeping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Keeping]:
     assert made.task.cancelled()
 
 
-def said(caplog: pytest.LogCaptureFixture, *fields: str) -> list[tuple[Any, ...]]:
-    """What was logged of the streams: level, message and these fields."""
-    return [
-        (item.levelname, item.message, *(vars(item).get(name) for name in fields))
-        for item in caplog.records
-        if item.name == "heed.bus.client.streams"
-    ]
-
-
 async def test_they_are_looked_at_at_once_and_every_quarter_of_a_minute(keeping: Keeping) -> None:
     assert (keeping.looks(), keeping.told) == (1, [[]])
 
@@ -82,7 +76,7 @@ async def test_a_look_that_failed_is_repeated_soon(
     assert keeping.looks() == 3
 
     words = "the broker refused STREAM.INFO.HEED: unavailable"
-    assert said(caplog, "error") == [("WARNING", "cannot check the streams", words)] * 2
+    assert logged(caplog, STREAMS_LOG, "error") == [("WARNING", "cannot check the streams", words)] * 2
     assert all(not item.exc_info for item in caplog.records)
     assert keeping.told == [[]], "nothing is known, so nothing is told"
 
@@ -118,7 +112,7 @@ async def test_a_stream_that_went_missing_is_made_anew_and_that_is_said(
     await keeping.clock.on(15.1)
 
     lost = "what it held, and what was published since"
-    assert said(caplog, "stream", "lost") == [
+    assert logged(caplog, STREAMS_LOG, "stream", "lost") == [
         ("WARNING", "stream was missing and was made anew", "HEED", lost)
     ]
     assert [item.subject for item in keeping.wire.asked("STREAM.CREATE")] == ["$JS.API.STREAM.CREATE.HEED"]
@@ -132,7 +126,7 @@ async def test_a_stream_that_cannot_be_made_is_an_error_that_is_looked_at_again_
     await keeping.clock.on(15.1)
     await keeping.clock.on(5.1)
 
-    [(level, message, error)] = said(caplog, "error")
+    [(level, message, error)] = logged(caplog, STREAMS_LOG, "error")
     assert (level, message) == ("ERROR", "stream cannot be made")
     assert error.startswith('stream HEED: subjects ["heed.>"] overlap: ')
     assert keeping.looks() == 2
@@ -156,7 +150,9 @@ async def test_what_is_wrong_is_told_after_every_look_and_logged_by_stream(
     assert found == [full, acks]
     told = [(flaw.stream, flaw.field) for flaw in keeping.told[-1]]
     assert told == [("HEED", "discard"), ("HEED_DEAD", "no_ack")]
-    assert said(caplog, "error") == [("ERROR", "stream loses or refuses events", words) for words in found]
+    assert logged(caplog, STREAMS_LOG, "error") == [
+        ("ERROR", "stream loses or refuses events", words) for words in found
+    ]
 
     keeping.wire.answers |= {"STREAM.INFO.HEED": there(EVENTS), "STREAM.INFO.HEED_DEAD": there(DEAD)}
     await keeping.clock.on(15.1)

@@ -5,15 +5,9 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import Agent
-from heed.api.validation import parse_agent
 from heed.core.compiler.lint import ANY_TYPE, direct_types, lint_agent
 from heed.errors import Problem
-from tests.builders.agents import ASKED, NAMESPACE, job, manifest
-
-
-def agent(*handlers: dict[str, Any], **spec: Any) -> Agent:
-    return parse_agent(manifest(*(handlers or ({},)), **spec))
+from tests.builders.agents import ASKED, NAMESPACE, agent, job
 
 
 def advice(*handlers: dict[str, Any], direct: frozenset[str] = frozenset(), **spec: Any) -> list[str]:

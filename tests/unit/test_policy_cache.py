@@ -22,7 +22,7 @@ from heed.kube.controller.policy_cache import RULE_PLURALS, PolicyCache
 from heed.kube.status import condition_writer
 from heed.util.backoff import Backoff
 from tests.builders.manifests import document
-from tests.patience import PATIENCE
+from tests.integration.waiting import until
 
 Object = dict[str, Any]
 PLACED = "com.example.order.placed"
@@ -106,12 +106,6 @@ def seen_agent(namespace: str = "demo", name: str = "it", generation: int = 1, *
     given = {"subscribe": [{"type": "com.example.question"}], "handlers": [asks], **spec}
     metadata: dict[str, Any] = {"uid": "uid-of-it", "generation": generation, "labels": {}}
     return document(names.KIND, given, name, namespace, **metadata)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110, nobody tells of it
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

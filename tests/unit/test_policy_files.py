@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from heed.api.agent import Agent
 from heed.api.policy import AgentPolicy, EventGrant, EventType
-from heed.cli.main import main
 from heed.core.cel import template
 from heed.core.cel.expression import Expression, compile_expression
 from heed.core.compiler import validation
 from heed.core.schema import registry
 from heed.core.schema.validator import SchemaValidator
+from tests.unit.cli import heed
 
 AGENT = """\
 apiVersion: heed.dev/v1alpha1
@@ -44,13 +44,6 @@ def rule(kind: str, spec: str, name: str = "it", namespace: str = "demo") -> str
 
 def policy(spec: str, **more: Any) -> str:
     return rule("AgentPolicy", f"{{agentSelector: {{}}, {spec}}}", **more)
-
-
-def heed(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, arguments)
-    assert "Traceback" not in result.output
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
-    return result
 
 
 @pytest.fixture

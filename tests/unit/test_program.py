@@ -5,23 +5,28 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import Agent
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import AgentRef
 from heed.core.policy.permissions import UNRESTRICTED
 from heed.core.schema.registry import NO_SCHEMAS
 from heed.errors import InvalidManifest, PolicyViolation
-from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, job, manifest, problems, program
+from tests.builders.agents import (
+    AGENT,
+    ASKED,
+    NAMESPACE,
+    UID,
+    agent,
+    job,
+    manifest,
+    problems,
+    program,
+)
 from tests.builders.expressions import scope as scope_of
 from tests.builders.policies import allowed, grant, policy, restricted
 
 STOP = "com.example.stop"
 SCOPE = scope_of(event={"id": "e1", "data": {"n": 1}}, state={"n": 2}, task={"id": "t"}, input="i")
-
-
-def agent(*handlers: dict[str, Any], **spec: Any) -> Agent:
-    return parse_agent(manifest(*(handlers or ({},)), **spec))
 
 
 # ── what is compiled ────────────────────────────────────────────────────────────────────────────────────────────────

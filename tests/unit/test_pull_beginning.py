@@ -14,21 +14,15 @@ from heed.bus.consumer.pull import PullConsumer
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing
 from tests.unit.inmemory import turns
 from tests.unit.pulls import WANTED, Reading, news
-from tests.unit.wire import STREAM, Clock, Wire, consumer, refusal
+from tests.unit.wire import STREAM, Clock, Wire, consumer, refusal, stream_info
 
 BEFORE = StreamBounds("then", 1, 100)
-
-
-def stream(first: int = 1, last: int = 100, created: str = "then") -> dict[str, Any]:
-    """What the broker says of the stream."""
-    state = {"first_seq": first, "last_seq": last, "messages": last - first + 1}
-    return {"created": created, "state": state}
 
 
 @asynccontextmanager
 async def watched(pending: int = 0, floor: int = 100, **info: Any) -> AsyncIterator[Reading]:
     """A reader that is watched for losses, of a stream that holds 1 to 100."""
-    wire = Wire({"CONSUMER.CREATE": consumer(pending, floor), "STREAM.INFO": stream(**info)})
+    wire = Wire({"CONSUMER.CREATE": consumer(pending, floor), "STREAM.INFO": stream_info(**info)})
     made = Reading(wire, await PullConsumer.open(wire, STREAM, WANTED, StreamBoundsCache(wire, STREAM)))
     yield made
     await made.pull.close()
@@ -177,7 +171,7 @@ async def test_when_nothing_comes_that_should_the_stream_is_asked(
         await reading.wire.message(101, 1, 4)
         await begun(reading)
         await reading.take()
-        reading.wire.answers["STREAM.INFO"] = stream(first, 200)
+        reading.wire.answers["STREAM.INFO"] = stream_info(first, 200)
         taking = await reading.waiting(timeout=1)
         await clock.on(1.1)
 

@@ -11,7 +11,8 @@ import pytest
 from heed.kube.controller import recompile
 from heed.kube.controller.policy_cache import PolicyCache
 from heed.kube.controller.recompile import Recompiler, without_ledger
-from tests.unit.test_policy_cache import ALL, Object, Objects, quiet, seen_agent, until
+from tests.integration.waiting import until
+from tests.unit.test_policy_cache import ALL, Object, Objects, quiet, seen_agent
 
 Name = tuple[str, str]
 

@@ -6,6 +6,7 @@ import pytest
 
 from heed.core.cel.polynomial import NODE_EXTENT
 from heed.core.schema.cost import JSON_SCHEMA_DIALECT, MAX_SCHEMA_BYTES, SchemaRefused, find_limit
+from tests.builders.values import nested_schema
 
 RECURSIVE = 1e30
 
@@ -228,14 +229,6 @@ def test_there_is_one_dialect() -> None:
         assert refusal({"not": {"$schema": other}})[0] == ".not.$schema"
 
 
-def nested(levels: int) -> dict[str, Any]:
-    """A schema in itself."""
-    schema: dict[str, Any] = {}
-    for _ in range(levels - 1):
-        schema = {"not": schema}
-    return schema
-
-
 def chain(length: int) -> dict[str, Any]:
     """A schema that refers on, so many times."""
     defs: dict[str, Any] = {f"a{index}": {"$ref": f"#/$defs/a{index + 1}"} for index in range(length - 1)}
@@ -243,8 +236,8 @@ def chain(length: int) -> dict[str, Any]:
 
 
 def test_a_schema_nests_64_levels_and_128_with_its_references() -> None:
-    assert work_of_schema(nested(64)) == (63 * 100 + 50, 64)
-    assert refusal(nested(65)) == ("", "nests deeper than 64 levels; flatten it, or use $defs")
+    assert work_of_schema(nested_schema(63)) == (63 * 100 + 50, 64)
+    assert refusal(nested_schema(64)) == ("", "nests deeper than 64 levels; flatten it, or use $defs")
     assert work_of_schema(chain(127)) == (150 + 126 * 100 + 50, 128)
     path, said = refusal(chain(128))
     assert (path, said) == (

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from heed.core.schema.cost import MAX_SCHEMA_BYTES, SchemaRefused, find_limit
 from heed.core.schema.validator import MAX_MISMATCH_CHARS, SchemaValidator
+from tests.builders.values import nested_schema
 
 ORDER = {
     "type": "object",
@@ -179,14 +180,6 @@ def test_a_schema_that_cannot_be_used_is_refused_with_a_reason(schema: dict[str,
     assert expected in refusal(schema)
 
 
-def nested(levels: int, keyword: str = "not") -> dict[str, Any]:
-    """A schema in itself, so many times."""
-    schema: dict[str, Any] = {}
-    for _ in range(levels):
-        schema = {keyword: schema}
-    return schema
-
-
 def doubling(levels: int, keyword: str) -> dict[str, Any]:
     """A schema that refers to the next one twice, so many times: its length stays small, what it does does not."""
     defs: dict[str, Any] = {f"a{i}": {keyword: [{"$ref": f"#/$defs/a{i + 1}"}] * 2} for i in range(levels)}
@@ -204,7 +197,7 @@ def unevaluated(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "schema",
     [
-        *(nested(levels) for levels in (65, 80, 100)),
+        *(nested_schema(levels) for levels in (65, 80, 100)),
         *(doubling(15, keyword) for keyword in ("allOf", "anyOf", "oneOf")),
         unevaluated(10),
         {"$ref": "#/$defs/a0", "$defs": {f"a{i}": {"$ref": f"#/$defs/a{i + 1}"} for i in range(150)}},

@@ -4,7 +4,7 @@ from heed import names
 from heed.core.effects import TaskWork
 from heed.core.simulation.simulator import StubbedEnd
 from tests.builders.agents import AGENT, NAMESPACE, job, program
-from tests.unit.simulations import HALT, STOP, WORKER, in_turn, message, run, state, stream, told
+from tests.unit.simulations import HALT, STOP, WORKER, in_turn, message, run, state, stored_types, told
 
 # ── how tasks end ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -21,7 +21,7 @@ def test_a_task_that_is_not_answered_stays_pending() -> None:
         "work",
         "a",
     )
-    assert stream(finished) == ["asked"]
+    assert stored_types(finished) == ["asked"]
 
 
 def test_an_answer_is_all_that_an_agent_hears_of_an_end() -> None:
@@ -74,7 +74,7 @@ def test_a_task_that_can_be_no_job_fails_whatever_the_answer() -> None:
 def test_a_cancelled_task_ends_as_cancelled_once() -> None:
     finished = run(message("a"), message("b", HALT, correlationid="a"), message("c", HALT, correlationid="a"))
 
-    assert stream(finished) == ["asked", "halt", "failed", "halt"]
+    assert stored_types(finished) == ["asked", "halt", "failed", "halt"]
     assert state(finished, "a")["lost"] == {"task": "work", "reason": "Cancelled"}
     (task,) = [work.id for work in finished.steps[0].deliveries[0].started]
     assert finished.steps[2].message.event.id == names.digest("cancelled", task)
@@ -84,7 +84,7 @@ def test_a_cancelled_task_ends_as_cancelled_once() -> None:
 def test_the_task_of_a_session_that_ended_is_stopped_and_not_heard_of_again() -> None:
     finished = run(message("a"), message("b", STOP, correlationid="a"))
 
-    assert stream(finished) == ["asked", "stop"]
+    assert stored_types(finished) == ["asked", "stop"]
     assert len(finished.steps[1].deliveries[0].cancelled) == 1
     assert not finished.ledgers[WORKER.agent].pending_tasks
 
@@ -93,7 +93,7 @@ def test_an_end_may_wait_for_a_given_event_and_all_that_comes_of_it() -> None:
     def late(work: TaskWork) -> StubbedEnd:
         return StubbedEnd(after="b") if work.document["input"] == "a" else StubbedEnd()
 
-    assert stream(run(message("a"), message("b"), message("c", STOP), answer=late)) == [
+    assert stored_types(run(message("a"), message("b"), message("c", STOP), answer=late)) == [
         *("asked", "asked", "completed", "done", "completed", "done", "stop")
     ]
 
@@ -102,17 +102,20 @@ def test_an_end_that_waits_for_an_event_that_was_stored_before_does_not_wait() -
     def late(work: TaskWork) -> StubbedEnd:
         return StubbedEnd(after="a")
 
-    assert stream(run(message("a"), message("b"), answer=late)) == ["asked", "completed", "done"] * 2
+    assert stored_types(run(message("a"), message("b"), answer=late)) == ["asked", "completed", "done"] * 2
 
 
 def test_an_end_that_waits_for_what_never_comes_is_pending() -> None:
-    assert stream(run(message("a"), message("b", STOP), answer=StubbedEnd(after="z"))) == ["asked", "stop"]
+    assert stored_types(run(message("a"), message("b", STOP), answer=StubbedEnd(after="z"))) == [
+        "asked",
+        "stop",
+    ]
 
 
 def test_an_end_that_waits_is_not_told_once_its_task_was_cancelled() -> None:
     halted = message("b", HALT, correlationid="a")
 
-    assert stream(run(message("a"), halted, message("c", STOP), answer=StubbedEnd(after="c"))) == [
+    assert stored_types(run(message("a"), halted, message("c", STOP), answer=StubbedEnd(after="c"))) == [
         *("asked", "halt", "failed", "stop")
     ]
 
@@ -128,7 +131,7 @@ def test_only_given_events_release_an_end() -> None:
             message("c", STOP),
             answer=in_turn(StubbedEnd(), StubbedEnd(after=id_)),
         )
-        assert stream(finished) == ["asked", "completed", "done", "asked", "stop"]
+        assert stored_types(finished) == ["asked", "completed", "done", "asked", "stop"]
 
 
 # ── what tasks say ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -150,7 +153,7 @@ def test_the_end_that_a_task_tells_is_its_only_one() -> None:
 
     finished = run(message("a"), done, message("b", STOP), answer=StubbedEnd(after="b"))
 
-    assert stream(finished) == ["asked", "completed", "done", "stop"]
+    assert stored_types(finished) == ["asked", "completed", "done", "stop"]
     assert state(finished, "a")["got"] == {"result": 1}
     assert finished.steps[1].message.subject == names.inbox_subject(NAMESPACE, AGENT, names.TASK_COMPLETED)
 

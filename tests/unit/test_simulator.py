@@ -9,7 +9,7 @@ from heed import names
 from heed.core.effects import AgentRef
 from heed.core.simulation.simulator import SimulationRun, StubbedEnd, with_uid
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
-from tests.unit.simulations import STOP, WORKER, message, run, stream
+from tests.unit.simulations import STOP, WORKER, message, run, stored_types
 
 # ── the clock ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -69,7 +69,10 @@ def test_what_a_task_or_an_agent_says_has_the_time_of_its_cause_and_does_not_mov
 
 
 def test_all_that_comes_of_an_event_comes_before_the_next_one() -> None:
-    assert stream(run(message("a"), message("b"), answer=StubbedEnd())) == ["asked", "completed", "done"] * 2
+    assert (
+        stored_types(run(message("a"), message("b"), answer=StubbedEnd()))
+        == ["asked", "completed", "done"] * 2
+    )
 
 
 def test_a_message_is_delivered_to_those_that_read_its_subject() -> None:
@@ -105,8 +108,8 @@ def test_a_shuffled_run_repeats_itself(seed: str) -> None:
 
     one, other = (run(*given, answer=StubbedEnd(), shuffle=seed) for _ in range(2))
 
-    assert stream(one) == stream(other)
-    assert sorted(stream(one)) == sorted(["asked", "completed", "done"] * 6)
+    assert stored_types(one) == stored_types(other)
+    assert sorted(stored_types(one)) == sorted(["asked", "completed", "done"] * 6)
     assert one.waiting == 0
 
 
@@ -114,12 +117,12 @@ def test_shuffled_events_come_in_another_order_and_given_ones_in_theirs() -> Non
     given = [message(id_) for id_ in "abcdef"]
     runs = [run(*given, answer=StubbedEnd(), shuffle=str(seed)) for seed in range(12)]
 
-    assert len({tuple(stream(item)) for item in runs}) == 12
+    assert len({tuple(stored_types(item)) for item in runs}) == 12
     for item in runs:
         ids = [step.message.event.id for step in item.steps if step.message.origin == "given"]
         assert ids == list("abcdef")
     # whatever waits may be next: the oldest or the youngest of what was caused, or a given event
-    assert {tuple(stream(item))[:2] for item in runs} == {("asked", "asked"), ("asked", "completed")}
+    assert {tuple(stored_types(item))[:2] for item in runs} == {("asked", "asked"), ("asked", "completed")}
 
 
 # ── Agents ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import nats.errors
@@ -12,15 +13,9 @@ from heed.bus.client.connection import ApiRefused
 from heed.bus.client.stream_bounds import StreamBounds, StreamBoundsCache, check_cursor
 from heed.errors import BusUnavailable, StreamMissing, StreamReplaced
 from tests.unit.inmemory import turns
-from tests.unit.wire import Clock, Sent, Wire, refusal
+from tests.unit.wire import Clock, Sent, Wire, refusal, stream_info
 
-
-def stream(first: int = 3, last: int = 9, messages: int = 5) -> dict[str, Any]:
-    """What the broker says of it."""
-    return {
-        "created": "then",
-        "state": {"first_seq": first, "last_seq": last, "messages": messages},
-    }
+stream = partial(stream_info, first=3, last=9, messages=5)
 
 
 class Asked:

@@ -11,7 +11,10 @@ from heed.bus.client.connection import ApiRefused
 from heed.bus.client.streams import ensure_streams
 from heed.errors import StreamConflict
 from heed.settings import StreamSettings
+from tests.unit.logs import logged
 from tests.unit.wire import Sent, Wire, refusal
+
+STREAMS_LOG = "heed.bus.client.streams"
 
 SECOND = 1_000_000_000
 GOOD = 256 * 1024
@@ -78,15 +81,6 @@ def broker(events: Any = MISSING, dead: Any = MISSING, create: Any = None, most:
     return made
 
 
-def said(caplog: pytest.LogCaptureFixture, *fields: str) -> list[tuple[Any, ...]]:
-    """What was logged of the streams: level, message and these fields."""
-    return [
-        (item.levelname, item.message, *(vars(item).get(name) for name in fields))
-        for item in caplog.records
-        if item.name == "heed.bus.client.streams"
-    ]
-
-
 # ── made ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -104,7 +98,7 @@ async def test_a_missing_stream_is_made_with_all_that_heed_needs_of_it(
         Sent("$JS.API.STREAM.INFO.HEED_DEAD"),
         Sent("$JS.API.STREAM.CREATE.HEED_DEAD", DEAD),
     ]
-    assert said(caplog, "stream") == [
+    assert logged(caplog, STREAMS_LOG, "stream") == [
         ("INFO", "stream created", "HEED"),
         ("INFO", "stream created", "HEED_DEAD"),
     ]
@@ -215,7 +209,7 @@ async def test_another_limit_is_kept_and_said(
 
     await ensure_streams(broker({"config": config, "state": {}}, {"config": DEAD}), SETTINGS)
 
-    assert said(caplog, "stream", "field", "found", "wanted") == [
+    assert logged(caplog, STREAMS_LOG, "stream", "field", "found", "wanted") == [
         ("WARNING", "stream has another limit, which is kept", "HEED", field, found, EVENTS[field])
     ]
 
@@ -226,7 +220,7 @@ async def test_what_is_no_such_limit_is_not_talked_about(
 ) -> None:
     await ensure_streams(broker(there(**{field: 1}), {"config": DEAD}), SETTINGS)
 
-    assert said(caplog) == []
+    assert logged(caplog, STREAMS_LOG) == []
 
 
 async def test_all_that_is_wrong_with_a_stream_is_said_at_once() -> None:
@@ -267,7 +261,7 @@ async def test_an_older_server_is_said(
 
     words = "nats-server is older than Heed is tested with; upgrade it"
     told = ("WARNING", words, wire.url, shown, "2.14 or newer")
-    assert said(caplog, "url", "version", "wanted") == ([told] if shown else [])
+    assert logged(caplog, STREAMS_LOG, "url", "version", "wanted") == ([told] if shown else [])
 
 
 @pytest.mark.parametrize("most", [8192, GOOD - 1, GOOD])
@@ -278,7 +272,7 @@ async def test_a_broker_that_takes_little_is_said(most: int, caplog: pytest.LogC
 
     words = "the broker takes less than Agents may emit; raise its max_payload"
     told = ("WARNING", words, wire.url, most, GOOD)
-    assert said(caplog, "url", "max_payload", "wanted") == ([told] if most < GOOD else [])
+    assert logged(caplog, STREAMS_LOG, "url", "max_payload", "wanted") == ([told] if most < GOOD else [])
 
 
 async def test_a_broker_that_takes_too_little_is_refused() -> None:

@@ -23,7 +23,7 @@ OF_TASKS = "which only events of tasks have"
 FAILED, ANY = "dev.heed.task.failed", "dev.heed.task.*"
 
 
-def agent(*handlers: dict[str, Any], **spec: Any) -> Program:
+def agent_with_task(*handlers: dict[str, Any], **spec: Any) -> Program:
     """An Agent with a task."""
     return program(*handlers, **{"tasks": {"work": job()}, **spec})
 
@@ -40,7 +40,7 @@ def breaking(agent: Program) -> list[str]:
     return [str(problem) for place in find_sites(agent) for problem in find_nullable_parents(place, agent)]
 
 
-def said(place: str, path: str, why: str, remedy: str, other: int | None = None) -> str:
+def warning(place: str, path: str, why: str, remedy: str, other: int | None = None) -> str:
     """The whole of a warning."""
     although = "" if other is None else f", although spec.handlers[{other}] may react to it"
     return f"spec.{place}: reads {path}, {why}: an event without it is dead-lettered{although}; write {remedy} && …"
@@ -68,7 +68,7 @@ GUARD = "has(event.data.a) && type(event.data.a) == map && has(event.data.a.b)"
 def test_what_an_event_need_not_have_is_named_with_the_guard(
     when: str, path: str, why: str, remedy: str
 ) -> None:
-    assert missing(agent({"when": when})) == [said("handlers[0].when", path, why, remedy)]
+    assert missing(agent_with_task({"when": when})) == [warning("handlers[0].when", path, why, remedy)]
 
 
 @pytest.mark.parametrize(
@@ -87,32 +87,36 @@ def test_what_an_event_need_not_have_is_named_with_the_guard(
     ],
 )
 def test_what_is_there_or_asked_for_is_not(when: str) -> None:
-    assert missing(agent({"when": when})) == []
+    assert missing(agent_with_task({"when": when})) == []
 
 
 def test_only_conditions_make_a_letter_of_it() -> None:
     assert (
         missing(
-            agent({"state": {"a": "${event.data.a}"}, "emit": [{"type": "x.y", "data": "${event.data.b}"}]})
+            agent_with_task(
+                {"state": {"a": "${event.data.a}"}, "emit": [{"type": "x.y", "data": "${event.data.b}"}]}
+            )
         )
         == []
     )
 
 
 def test_each_missing_member_is_told_once() -> None:
-    found = missing(agent({"when": "event.data.a.b == 1 && event.data.c == 1 && event.data.a.d == 2"}))
+    found = missing(
+        agent_with_task({"when": "event.data.a.b == 1 && event.data.c == 1 && event.data.a.d == 2"})
+    )
 
     assert found == [
-        said("handlers[0].when", "event.data.a", NOTHING, GUARD),
-        said("handlers[0].when", "event.data.c", NOTHING, "has(event.data.c)"),
+        warning("handlers[0].when", "event.data.a", NOTHING, GUARD),
+        warning("handlers[0].when", "event.data.c", NOTHING, "has(event.data.c)"),
     ]
 
 
 def test_a_subscription_is_guarded_by_itself() -> None:
     where = [{"type": "com.example.>", "where": "event.data.a == 1"}]
 
-    assert missing(agent({"end": True}, subscribe=where)) == [
-        said("subscribe[0].where", "event.data.a", NOTHING, "has(event.data.a)")
+    assert missing(agent_with_task({"end": True}, subscribe=where)) == [
+        warning("subscribe[0].where", "event.data.a", NOTHING, "has(event.data.a)")
     ]
 
 
@@ -131,7 +135,7 @@ def test_a_subscription_is_guarded_by_itself() -> None:
 def test_what_every_subscription_that_brings_events_asks_for_is_there(
     subscribe: list[dict[str, Any]], told: bool
 ) -> None:
-    found = missing(agent({"when": "event.data.a == 1"}, subscribe=subscribe))
+    found = missing(agent_with_task({"when": "event.data.a == 1"}, subscribe=subscribe))
 
     assert any(item.startswith("spec.handlers[0]") for item in found) is told
 
@@ -139,13 +143,13 @@ def test_what_every_subscription_that_brings_events_asks_for_is_there(
 def test_another_handler_that_may_react_is_named() -> None:
     when = {"when": "event.data.a == 1"}
 
-    assert missing(agent({"end": True}, when)) == [
-        said("handlers[1].when", "event.data.a", NOTHING, "has(event.data.a)", other=0)
+    assert missing(agent_with_task({"end": True}, when)) == [
+        warning("handlers[1].when", "event.data.a", NOTHING, "has(event.data.a)", other=0)
     ]
-    assert missing(agent({"type": "com.example.other"}, when)) == [
-        said("handlers[1].when", "event.data.a", NOTHING, "has(event.data.a)")
+    assert missing(agent_with_task({"type": "com.example.other"}, when)) == [
+        warning("handlers[1].when", "event.data.a", NOTHING, "has(event.data.a)")
     ]
-    assert missing(agent({"type": "com.example.other"}, {"type": "com.>"}, when))[0].endswith(
+    assert missing(agent_with_task({"type": "com.example.other"}, {"type": "com.>"}, when))[0].endswith(
         "although spec.handlers[1] may react to it; write has(event.data.a) && …"
     )
 
@@ -153,12 +157,12 @@ def test_another_handler_that_may_react_is_named() -> None:
 def test_what_all_of_several_handlers_read_is_what_they_tell_events_apart_by() -> None:
     one, other = {"when": "event.data.a == 1"}, {"when": "event.data.a == 2"}
 
-    assert missing(agent(one, other)) == []
-    assert len(missing(agent(one))) == 1
-    assert len(missing(agent(one, other, {"end": True}))) == 2
-    assert len(missing(agent(one, {"when": "has(event.data.a)"}))) == 1
-    assert len(missing(agent(one, {"when": "event.data.b == 1"}))) == 2
-    assert missing(agent(one, {"when": "event.data.a.c == 2"})) == []
+    assert missing(agent_with_task(one, other)) == []
+    assert len(missing(agent_with_task(one))) == 1
+    assert len(missing(agent_with_task(one, other, {"end": True}))) == 2
+    assert len(missing(agent_with_task(one, {"when": "has(event.data.a)"}))) == 1
+    assert len(missing(agent_with_task(one, {"when": "event.data.b == 1"}))) == 2
+    assert missing(agent_with_task(one, {"when": "event.data.a.c == 2"})) == []
 
 
 @pytest.mark.parametrize(
@@ -179,27 +183,29 @@ def test_what_all_of_several_handlers_read_is_what_they_tell_events_apart_by() -
     ],
 )
 def test_the_ends_of_tasks_have_what_they_have(type_: str, when: str, path: str | None) -> None:
-    expected = [] if path is None else [said("handlers[0].when", path, NOTHING, f"has({path})")]
+    expected = [] if path is None else [warning("handlers[0].when", path, NOTHING, f"has({path})")]
 
-    assert missing(agent({"type": type_, "when": when})) == expected
+    assert missing(agent_with_task({"type": type_, "when": when})) == expected
 
 
 def test_what_hears_of_everything_asks_for_the_task() -> None:
-    assert missing(agent({"type": ">", "when": "task.name == 'x'"})) == [
-        said("handlers[0].when", "task.name", OF_TASKS, "has(task.name)")
+    assert missing(agent_with_task({"type": ">", "when": "task.name == 'x'"})) == [
+        warning("handlers[0].when", "task.name", OF_TASKS, "has(task.name)")
     ]
-    assert missing(agent({"type": ">", "when": "has(task.name) && task.name == 'x'"})) == []
+    assert missing(agent_with_task({"type": ">", "when": "has(task.name) && task.name == 'x'"})) == []
 
 
 def test_what_an_event_type_requires_is_there() -> None:
     a, ab = {"required": ["a"]}, {"required": ["a"], "properties": {"a": {"required": ["b"]}}}
-    base = agent({"when": "event.data.a.b == 1"})
+    base = agent_with_task({"when": "event.data.a.b == 1"})
 
     def with_types(*types: Any) -> Program:
         return replace(base, schemas=schemas(*types))
 
     assert missing(with_types(event_type(ab))) == []
-    assert missing(with_types(event_type(a))) == [said("handlers[0].when", "event.data.a.b", NOTHING, GUARD)]
+    assert missing(with_types(event_type(a))) == [
+        warning("handlers[0].when", "event.data.a.b", NOTHING, GUARD)
+    ]
     assert missing(with_types(event_type(ab, "com.example.other"))) == missing(base)
 
 
@@ -256,13 +262,15 @@ A = null("event.data.a.b", "event.data.a", "event.data.?a.orValue(null)")
     ],
 )
 def test_what_may_be_null_where_a_member_is_read_of_it(when: str, expected: list[str]) -> None:
-    assert breaking(agent({"when": when})) == expected
+    assert breaking(agent_with_task({"when": when})) == expected
 
 
 def test_ends_of_tasks_and_what_a_type_requires_hold_no_surprise() -> None:
     when = "has(event.data.a) && event.data.a.b == 1"
     types = event_type({"required": ["a"], "properties": {"a": {"required": ["b"]}}})
 
-    assert breaking(agent({"type": ANY, "when": when})) == []
-    assert breaking(replace(agent({"when": when}), schemas=schemas(types))) == []
-    assert breaking(replace(agent({"when": when}), schemas=schemas(event_type({"required": ["a"]})))) == [A]
+    assert breaking(agent_with_task({"type": ANY, "when": when})) == []
+    assert breaking(replace(agent_with_task({"when": when}), schemas=schemas(types))) == []
+    assert breaking(
+        replace(agent_with_task({"when": when}), schemas=schemas(event_type({"required": ["a"]})))
+    ) == [A]

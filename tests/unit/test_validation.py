@@ -6,7 +6,6 @@ import pytest
 
 from heed import names
 from heed.api.agent import (
-    AgentSpec,
     EmitSpec,
     HandlerSpec,
     TaskSpec,
@@ -17,22 +16,12 @@ from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.compiler import validation
 from heed.core.compiler.validation import Compiler
 from heed.errors import Problem
-from tests.builders.agents import ASKED, job, manifest
-
-
-def spec(*handlers: dict[str, Any], **fields: Any) -> AgentSpec:
-    return AgentSpec.model_validate(manifest(*(handlers or ({},)), **fields)["spec"])
+from tests.builders.agents import ASKED, job
+from tests.unit.checks import said, spec
 
 
 def handler(**fields: Any) -> HandlerSpec:
     return HandlerSpec.model_validate({"name": "h", "type": ASKED, **fields})
-
-
-def said(check: Any, *arguments: Any, **options: Any) -> list[str]:
-    """What a check says."""
-    problems: list[Problem] = []
-    check(Compiler(problems), *arguments, **options)
-    return [str(problem) for problem in problems]
 
 
 # ── compiling ───────────────────────────────────────────────────────────────────────────────────────────────────────

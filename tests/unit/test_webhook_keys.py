@@ -30,7 +30,7 @@ def issued(
     )
 
 
-def made(at: datetime = BEGIN) -> WebhookKeys:
+def made_keys(at: datetime = BEGIN) -> WebhookKeys:
     keys = renew_keys(None, HOSTS, at)
     assert keys is not None
     return keys
@@ -66,7 +66,7 @@ def trusted(server: ApiServer) -> list[bytes]:
 
 
 def test_an_authority_signs_certificates_and_lists_of_revoked_ones_and_enciphers_nothing() -> None:
-    usage = made().authority.extensions.get_extension_for_class(x509.KeyUsage)
+    usage = made_keys().authority.extensions.get_extension_for_class(x509.KeyUsage)
 
     assert usage.critical
     assert usage.value == x509.KeyUsage(
@@ -110,7 +110,7 @@ async def test_an_empty_secret_is_filled_and_the_api_server_trusts_what_is_in_it
 
 
 async def test_when_all_is_well_nothing_is_written(server: ApiServer) -> None:
-    keys = made()
+    keys = made_keys()
     server.add(SECRET, data=encoded(keys))
     server.add(CONFIGURATION, webhooks=webhooks(keys.trusted, keys.trusted))
 
@@ -140,7 +140,7 @@ async def test_what_is_no_keys_is_replaced(server: ApiServer, data: dict[str, st
 
 
 async def test_what_somebody_took_out_of_the_configuration_is_put_back(server: ApiServer) -> None:
-    keys = made()
+    keys = made_keys()
     server.add(SECRET, data=encoded(keys))
     server.add(CONFIGURATION, webhooks=webhooks(keys.trusted, b""))
 
@@ -150,7 +150,7 @@ async def test_what_somebody_took_out_of_the_configuration_is_put_back(server: A
 
 
 async def test_a_configuration_without_webhooks_stays_as_it_is(server: ApiServer) -> None:
-    server.add(SECRET, data=encoded(made()))
+    server.add(SECRET, data=encoded(made_keys()))
     server.add(CONFIGURATION)
 
     assert (await issued(server).current()).trouble is None
@@ -158,7 +158,7 @@ async def test_a_configuration_without_webhooks_stays_as_it_is(server: ApiServer
 
 
 async def test_without_a_configuration_only_the_secret_is_looked_at(server: ApiServer) -> None:
-    server.add(SECRET, data=encoded(made()))
+    server.add(SECRET, data=encoded(made_keys()))
 
     await issued(server, None).current()
 
@@ -170,7 +170,7 @@ async def test_a_new_authority_is_announced_and_signs_only_what_the_api_server_t
 ) -> None:
     # Given keys whose authority is old and whose certificate is not
     late = BEGIN + timedelta(days=2435)
-    keys = renew_keys(made(), HOSTS, late - timedelta(days=1))
+    keys = renew_keys(made_keys(), HOSTS, late - timedelta(days=1))
     assert keys is not None
     server.add(SECRET, data=encoded(keys))
     server.add(CONFIGURATION, webhooks=webhooks(keys.trusted))
@@ -193,7 +193,7 @@ async def test_a_new_authority_is_announced_and_signs_only_what_the_api_server_t
 async def test_an_authority_that_the_api_server_does_not_trust_does_not_sign(server: ApiServer) -> None:
     # Given an announced authority, and a configuration that can be read and not written
     late = BEGIN + timedelta(days=2435)
-    keys = renew_keys(made(), HOSTS, late - timedelta(days=1))
+    keys = renew_keys(made_keys(), HOSTS, late - timedelta(days=1))
     assert keys is not None
     announced = renew_keys(keys, HOSTS, late, keys.trusted)
     assert announced is not None
@@ -212,7 +212,7 @@ async def test_an_authority_that_the_api_server_does_not_trust_does_not_sign(ser
 async def test_a_configuration_that_cannot_be_read_is_trouble_and_keeps_nothing_from_being_served(
     server: ApiServer, status: int
 ) -> None:
-    keys = made()
+    keys = made_keys()
     server.add(SECRET, data=encoded(keys))
     server.refuse = lambda method, path: status if path == CONFIGURATION else None
 
@@ -240,7 +240,7 @@ async def test_without_a_secret_there_is_no_certificate(server: ApiServer, statu
 
 @pytest.mark.parametrize("path", [SECRET, CONFIGURATION])
 async def test_an_api_server_that_is_away_is_its_own_trouble(server: ApiServer, path: str) -> None:
-    server.add(SECRET, data=encoded(made()))
+    server.add(SECRET, data=encoded(made_keys()))
     server.add(CONFIGURATION, webhooks=[])
     server.refuse = lambda method, asked: 500 if asked == path else None
 
@@ -260,7 +260,7 @@ async def test_a_secret_that_cannot_be_written_is_its_own_trouble(server: ApiSer
 
 async def test_keys_of_another_replica_that_was_quicker_are_taken(server: ApiServer) -> None:
     server.add(SECRET)
-    theirs = made()
+    theirs = made_keys()
 
     def filled_meanwhile(method: str, path: str) -> None:
         if method == "PATCH":
@@ -275,7 +275,7 @@ async def test_keys_of_another_replica_that_was_quicker_are_taken(server: ApiSer
 
 @pytest.mark.parametrize("path", [SECRET, CONFIGURATION])
 async def test_others_that_are_quicker_all_the_time_are_trouble(server: ApiServer, path: str) -> None:
-    keys = made()
+    keys = made_keys()
     server.add(SECRET, data=None if path == SECRET else encoded(keys))
     server.add(CONFIGURATION, webhooks=webhooks(None))
     server.refuse = lambda method, asked: 409 if method == "PATCH" else None
@@ -301,7 +301,7 @@ async def test_the_clock_is_that_of_now(server: ApiServer) -> None:
 
 
 async def test_a_folder_without_a_certificate_says_which_file_is_missing(tmp_path: Path) -> None:
-    keys = made()
+    keys = made_keys()
     (tmp_path / "tls.crt").write_bytes(keys.data()["tls.crt"])
 
     with pytest.raises(NoCertificate) as missing:

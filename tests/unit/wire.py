@@ -232,6 +232,14 @@ def _body(payload: bytes) -> Any:
         return payload
 
 
+def stream_info(
+    first: int = 1, last: int = 100, created: str = "then", messages: int | None = None
+) -> dict[str, Any]:
+    """What the broker says of a stream, that lacks nothing between its bounds if nothing else is said."""
+    count = last - first + 1 if messages is None else messages
+    return {"created": created, "state": {"first_seq": first, "last_seq": last, "messages": count}}
+
+
 def consumer(pending: int = 0, floor: int = 0, delivered: int = 0) -> dict[str, Any]:
     """What the broker says of a consumer."""
     numbers = {"stream_seq": floor, "consumer_seq": delivered}
