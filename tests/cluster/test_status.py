@@ -11,7 +11,7 @@ import pytest
 
 from heed.api.status import Counts, Cursor, Session, Totals
 from heed.core.ledger.deferred import DeferredEvents
-from heed.core.ledger.ledger import Ledger, dump
+from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.errors import LedgerConflict
 from heed.kube.client.client import KubeApi, agent_path, agents_path
 from heed.kube.status.ledger_store import StatusLedgerStore
@@ -175,7 +175,7 @@ async def test_a_commit_on_a_base_that_another_reading_gave_leaves_the_condition
 
 async def test_a_status_of_an_earlier_version_is_read_and_gone_on_with(home: Home) -> None:
     # Given a status without anything that is said of streams, room and expiry
-    status = dump(replace(LEDGER, sessions=sessions(0, 2)))
+    status = dump_ledger(replace(LEDGER, sessions=sessions(0, 2)))
     status["cursor"] = {"stream": "HEED", "sequence": 40, "time": AT}
     status["totals"] = {name: count for name, count in status["totals"].items() if name != "expired"}
     status["counts"] = {"sessions": 2, "pendingTasks": 0, "outbox": 0}
@@ -225,6 +225,6 @@ async def test_the_api_server_keeps_no_list_of_the_keys_that_were_written(home: 
 
     # Then
     status = (await home.agent())["status"]
-    assert status["sessions"] == dump(replace(LEDGER, sessions=changed))["sessions"]
+    assert status["sessions"] == dump_ledger(replace(LEDGER, sessions=changed))["sessions"]
     assert status["totals"]["handled"] == 1
     assert status["cursor"] == {"stream": "HEED", "sequence": 40, "time": AT}

@@ -14,7 +14,7 @@ from heed.api.validation import parse_agent
 from heed.bus.client.connection import ApiRefused, Connection, connect
 from heed.bus.client.stored_messages import ERR_NO_MESSAGE
 from heed.core.compiler.program import compile_agent
-from heed.core.ledger.ledger import list_owed_effects, load
+from heed.core.ledger.ledger import list_owed_effects, load_ledger
 from heed.settings import Settings
 from tests.faults.agents import NAMESPACES, SPECS
 from tests.faults.judging import Findings, incarnation, judge, world
@@ -84,7 +84,7 @@ def _agents(parts: Parts) -> list[Body]:
 def _stirring(agent: Body, last: int) -> Iterator[str]:
     """What still goes on in an Agent. `last` is the last message for it."""
     name = f"{agent['metadata']['namespace']}/{agent['metadata']['name']}"
-    ledger = load(agent.get("status") or {})
+    ledger = load_ledger(agent.get("status") or {})
     if ledger.cursor.sequence < last:
         yield f"{name} at {ledger.cursor.sequence} of {last}"
     if owed := list_owed_effects(ledger):

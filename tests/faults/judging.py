@@ -20,7 +20,7 @@ from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, count_decided, dump, list_owed_effects, load, settle
+from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, load_ledger, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
@@ -56,7 +56,7 @@ class World:
 async def incarnation(connection: Connection, body: Mapping[str, Any], *, alive: bool) -> Incarnation:
     """An Agent as it is, or as it was when it was deleted; then only what it had decided until then counts."""
     program = compile_agent(parse_agent(body))
-    ledger = load(body.get("status") or {})
+    ledger = load_ledger(body.get("status") or {})
     since = body["metadata"]["creationTimestamp"].rstrip("Z")
     events = [item for item in await read_back(connection, program.subjects) if item.at >= since]
     if not alive:
@@ -113,7 +113,7 @@ def judge(world: World) -> Findings:
 
 def ledger_findings(item: Incarnation) -> Findings:
     """The one comparison of a ledger with the fold. Of a deleted Agent, the effects it still owed count as made."""
-    is_, should = dump(_settled(item.ledger)), item.fold.settled
+    is_, should = dump_ledger(_settled(item.ledger)), item.fold.settled
     # A cursor may be beyond the last event of its Agent; that none was passed over is what the totals are there for.
     should["cursor"]["sequence"] = max(should["cursor"]["sequence"], is_["cursor"]["sequence"])
     wrong = [

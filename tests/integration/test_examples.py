@@ -23,7 +23,7 @@ from heed.cli.main import main
 from heed.cli.manifest_files import load_agents
 from heed.cli.simulate.scenario import read_events
 from heed.core.events import Event
-from heed.core.ledger.ledger import dump
+from heed.core.ledger.ledger import dump_ledger
 from heed.core.simulation.assertions import find_mismatches
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.settings import Settings
@@ -194,7 +194,7 @@ async def test_its_events_lead_on_the_local_adapters_to_what_was_simulated(
 
 def _remaining(one: Life, wanted: dict[str, Any]) -> list[Any]:
     """What the ledgers still lack."""
-    found = {key[1]: dump(loop.ledger) if loop.ledger else {} for key, loop in one.bench.loops.items()}
+    found = {key[1]: dump_ledger(loop.ledger) if loop.ledger else {} for key, loop in one.bench.loops.items()}
     return list(find_mismatches(wanted["agents"], found))
 
 
@@ -322,7 +322,7 @@ async def _statuses(example: str, url: str) -> list[dict[str, Any]]:
             for item in load_agents([str(ROOT / "examples" / example / MANIFESTS[example])])
         ]
         stores = [KeyValueLedgerStore(bucket, item.namespace, item.name, since="") for item in agents]
-        return [dump((await store.load()).ledger) for store in stores]
+        return [dump_ledger((await store.load()).ledger) for store in stores]
     finally:
         await connection.close()
 

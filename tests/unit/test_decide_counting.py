@@ -12,7 +12,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.effects import Publish
 from heed.core.events import Event, Received
-from heed.core.ledger.dedup_window import DEDUP_WINDOW_SIZE as REMEMBERED_EVENTS
+from heed.core.ledger.dedup_window import DEDUP_WINDOW_SIZE
 from heed.core.ledger.ledger import Ledger, count_decided, settle
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import after, fold, only_task, states
@@ -117,7 +117,7 @@ def test_an_event_that_was_dead_lettered_is_a_duplicate_too() -> None:
 
 
 def test_within_the_remembered_window_a_duplicate_is_known_and_after_it_not() -> None:
-    others = [received(number, id_=f"o{number}") for number in range(2, REMEMBERED_EVENTS + 1)]
+    others = [received(number, id_=f"o{number}") for number in range(2, DEDUP_WINDOW_SIZE + 1)]
     ledger = after(COUNTING, received(1, id_="x"), *others)
 
     within = decide(COUNTING, ledger, received(600, id_="x"))
@@ -126,13 +126,13 @@ def test_within_the_remembered_window_a_duplicate_is_known_and_after_it_not() ->
 
     assert within.outcome == "duplicates"
     assert beyond.outcome == "handled"
-    assert len(beyond.ledger.recent_events) == REMEMBERED_EVENTS
+    assert len(beyond.ledger.recent_events) == DEDUP_WINDOW_SIZE
 
 
 @pytest.mark.parametrize("noise", ["org.other.noise", "com.example.noise"])
 def test_a_flood_of_ignored_events_does_not_push_decided_ones_out_of_the_window(noise: str) -> None:
     agent = program({"state": {"n": 1}}, {"type": ">", "when": "event.type == 'x'"})
-    flood = [received(number, noise) for number in range(2, REMEMBERED_EVENTS + 10)]
+    flood = [received(number, noise) for number in range(2, DEDUP_WINDOW_SIZE + 10)]
     ledger = after(agent, received(1, id_="x"), *flood)
 
     assert ledger.totals.ignored == len(flood)

@@ -11,7 +11,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.events import Received, Redrive
 from heed.core.ledger.headroom import Headroom
-from heed.core.ledger.ledger import Ledger, dump, list_owed_effects, settle
+from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, settle
 from heed.engine.batch import effects_still_owed
 from tests.builders.agents import AGENT, NAMESPACE, job, program
 from tests.builders.decisions import after, emitted, fold, only_task, states
@@ -228,7 +228,7 @@ def test_what_is_kept_of_it_makes_room(result: Any) -> None:
     task = only_task(ledger)
 
     end, own = told(2, task, result), task_end(2, task, result)
-    kept, gone = (len(json.dumps(dump(decide(WORKING, ledger, item).ledger))) for item in (end, own))
+    kept, gone = (len(json.dumps(dump_ledger(decide(WORKING, ledger, item).ledger))) for item in (end, own))
 
     assert kept - gone < 600
 
@@ -285,5 +285,7 @@ def test_whenever_effects_are_made_it_comes_to_the_same(made: bool) -> None:
         ledger = settle(decision.ledger, decision.effects) if made else decision.ledger
 
     plain = fold(agent, events)[-1].ledger
-    assert dump(settle(ledger, list_owed_effects(ledger))) == dump(settle(plain, list_owed_effects(plain)))
+    assert dump_ledger(settle(ledger, list_owed_effects(ledger))) == dump_ledger(
+        settle(plain, list_owed_effects(plain))
+    )
     assert ledger.totals.stale == 1

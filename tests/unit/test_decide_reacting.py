@@ -11,7 +11,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.decision.handlers import MAX_STATE_BYTES
 from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
-from heed.core.ledger.ledger import Ledger, dump, list_owed_effects, load
+from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, load_ledger
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import after, emitted, fold, owed_work_of, states
 from tests.builders.events import received
@@ -138,7 +138,7 @@ def test_state_that_nests_deeper_with_every_event_is_stopped() -> None:
     first = next(item for item in decisions if item.outcome == "dead_lettered")
     assert letter(first)[::2] == ("TooDeep", "nest")
     assert first.received.sequence > 60
-    assert load(stored(dump(decisions[-1].ledger))) == decisions[-1].ledger
+    assert load_ledger(stored(dump_ledger(decisions[-1].ledger))) == decisions[-1].ledger
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_bytes_are_base64_to_expressions_so_that_no_zero_cuts_them_off() -> None
 # ── identity ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 SCRIPT = """
-from heed.core.ledger.ledger import dump
+from heed.core.ledger.ledger import dump_ledger
 from heed.core.codec.canonical_json import dump_compact
 from tests.builders.agents import job, program
 from tests.builders.decisions import after
@@ -451,7 +451,8 @@ agent = program(
      "emit": [{"type": "x.y", "data": "${event.data}"}]},
     tasks={"work": job("${input.z}")},
 )
-print(dump_compact(dump(after(agent, received(1, data={"k": 1, "j": [2]}), received(2, correlationid="e1", data={})))))
+ledger = after(agent, received(1, data={"k": 1, "j": [2]}), received(2, correlationid="e1", data={}))
+print(dump_compact(dump_ledger(ledger)))
 """
 
 
@@ -480,4 +481,4 @@ def test_what_a_decision_wants_is_what_its_ledger_owes() -> None:
     assert len(decision.effects) == 3
     assert [type(effect) for effect in decision.effects] == [StartTask, Publish, Publish]
     assert list_owed_effects(decision.ledger) == list(decision.effects)
-    assert list_owed_effects(load(stored(dump(decision.ledger)))) == list(decision.effects)
+    assert list_owed_effects(load_ledger(stored(dump_ledger(decision.ledger)))) == list(decision.effects)

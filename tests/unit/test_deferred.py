@@ -17,9 +17,9 @@ from heed.core.ledger.ledger import (
     bind_to_stream,
     count_decided,
     drop_deferred,
-    dump,
-    load,
-    patch,
+    dump_ledger,
+    load_ledger,
+    make_patch,
     skip_expired,
 )
 from tests.builders.agents import job, program
@@ -92,7 +92,7 @@ def test_it_goes_on_waiting_without_a_trace_while_there_is_none() -> None:
     again = decide(AGENT, ledger, opened(1, "a"), room=NONE)
 
     assert again.outcome == "waiting"
-    assert dump(again.ledger) == dump(ledger)
+    assert dump_ledger(again.ledger) == dump_ledger(ledger)
 
 
 def test_a_session_that_exists_goes_on_with_what_is_kept_for_it() -> None:
@@ -171,20 +171,20 @@ def test_the_status_keeps_what_waits() -> None:
     before = waiting(opened(1, "a"), opened(2, "b"), opened(10, "a"))
     after_ = decide(AGENT, before, opened(1, "a"), room=PLENTY).ledger
 
-    assert load(stored(dump(before))) == before
-    assert list(load(stored(dump(before))).waiting.places) == [1, 2, 10]
-    assert merged(stored(dump(before)), patch(before, after_)) == stored(dump(after_))
+    assert load_ledger(stored(dump_ledger(before))) == before
+    assert list(load_ledger(stored(dump_ledger(before))).waiting.places) == [1, 2, 10]
+    assert merged(stored(dump_ledger(before)), make_patch(before, after_)) == stored(dump_ledger(after_))
 
 
 def test_a_cursor_that_was_taken_away_gives_up_what_waits_in_the_old_stream() -> None:
-    status = stored(dump(waiting(opened(2, "a"), opened(3, "b"), ledger=after(AGENT, opened(1, "c")))))
+    status = stored(dump_ledger(waiting(opened(2, "a"), opened(3, "b"), ledger=after(AGENT, opened(1, "c")))))
     del status["cursor"]
 
-    ledger = load(status)
+    ledger = load_ledger(status)
 
     assert (len(ledger.waiting), ledger.totals.expired) == (0, 2)
     assert "c" in ledger.sessions
-    assert merged(status, patch(ledger, replace(ledger, sessions={})))["sessions"] == {}
+    assert merged(status, make_patch(ledger, replace(ledger, sessions={})))["sessions"] == {}
 
 
 def test_the_inbox_alone_is_read_ahead_and_nothing_of_it_is_decided_twice() -> None:
@@ -310,11 +310,11 @@ def test_more_events_than_may_wait_are_letters_that_say_so_and_are_remembered() 
 
 
 def test_what_is_given_up_adds_to_what_was_lost_before() -> None:
-    status = dump(waiting(opened(1, "a"), opened(2, "b")))
+    status = dump_ledger(waiting(opened(1, "a"), opened(2, "b")))
     del status["cursor"]
     status["totals"]["expired"] = 5
 
-    assert load(status).totals.expired == 7
+    assert load_ledger(status).totals.expired == 7
 
 
 def test_however_places_come_and_go_what_is_left_is_the_same() -> None:

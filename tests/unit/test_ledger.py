@@ -15,7 +15,15 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.core.decision.decide import decide
 from heed.core.decision.model import Outcome
 from heed.core.events import Received
-from heed.core.ledger.ledger import Ledger, abandon_task, dump, list_owed_effects, load, patch, settle
+from heed.core.ledger.ledger import (
+    Ledger,
+    abandon_task,
+    dump_ledger,
+    list_owed_effects,
+    load_ledger,
+    make_patch,
+    settle,
+)
 from tests.builders.agents import UID, job, program
 from tests.builders.decisions import after, fold, states
 from tests.builders.events import malformed, received, task_end
@@ -97,12 +105,12 @@ def run(sequence: list[Step], between: Callable[[Ledger], Ledger]) -> tuple[list
 
 def through_json(ledger: Ledger) -> Ledger:
     """A restart whose store keeps JSON as it is."""
-    return load(json.loads(json.dumps(dump(ledger))))
+    return load_ledger(json.loads(json.dumps(dump_ledger(ledger))))
 
 
 def through_the_api_server(ledger: Ledger) -> Ledger:
     """A restart whose store is the API server."""
-    return load(stored(dump(ledger)))
+    return load_ledger(stored(dump_ledger(ledger)))
 
 
 def step(kind: str, session: str = "a", moves: float = 1, **data_: Any) -> Step:
@@ -124,7 +132,7 @@ def test_restarts_between_events_change_nothing(
     again, restarted = run(sequence, restart)
 
     assert again == outcomes
-    assert dump_compact(stored(dump(restarted))) == dump_compact(stored(dump(ledger)))
+    assert dump_compact(stored(dump_ledger(restarted))) == dump_compact(stored(dump_ledger(ledger)))
 
 
 @settings(max_examples=150)
@@ -140,11 +148,11 @@ def test_the_patch_of_a_batch_turns_the_stored_status_into_the_new_one(
         new = decide(AGENT, new, event).ledger
     new = settle(new, list_owed_effects(new)[::2])
 
-    changes = patch(base, new)
+    changes = make_patch(base, new)
 
-    assert dump_compact(merged(dump(base), changes)) == dump_compact(dump(new))
-    assert dump_compact(stored(merged(stored(dump(base)), normal(changes)))) == dump_compact(
-        stored(dump(new))
+    assert dump_compact(merged(dump_ledger(base), changes)) == dump_compact(dump_ledger(new))
+    assert dump_compact(stored(merged(stored(dump_ledger(base)), normal(changes)))) == dump_compact(
+        stored(dump_ledger(new))
     )
 
 
@@ -249,35 +257,35 @@ def test_a_stream_clock_that_goes_back_neither_revives_nor_confuses() -> None:
 
 
 def test_an_agent_without_status_has_an_empty_ledger() -> None:
-    assert load({}) == Ledger()
-    assert load({"conditions": [], "observedGeneration": 3, "sessions": None}) == Ledger()
+    assert load_ledger({}) == Ledger()
+    assert load_ledger({"conditions": [], "observedGeneration": 3, "sessions": None}) == Ledger()
 
 
 def test_fields_of_a_newer_version_are_passed_over() -> None:
-    status = dump(after(AGENT, received(1, SET, {"n": 1})))
+    status = dump_ledger(after(AGENT, received(1, SET, {"n": 1})))
     status["totals"]["invented"] = 1
     status["sessions"]["e1"]["invented"] = {"x": 1}
 
-    assert load(status) == after(AGENT, received(1, SET, {"n": 1}))
+    assert load_ledger(status) == after(AGENT, received(1, SET, {"n": 1}))
 
 
 def test_a_quiet_commit_is_small() -> None:
     base = after(AGENT, *(received(n, SET, {"a": "x" * 1000}) for n in range(1, 40)))
     new = decide(AGENT, base, received(40, "com.example.none", time=40)).ledger
 
-    assert len(dump_compact(patch(base, new))) < 200
+    assert len(dump_compact(make_patch(base, new))) < 200
 
 
 def test_nothing_decided_is_nothing_to_write() -> None:
     ledger = after(AGENT, received(1, SET, {"n": 1}))
 
-    assert patch(ledger, ledger) == {}
+    assert make_patch(ledger, ledger) == {}
 
 
 def test_counts_are_those_of_the_maps() -> None:
     decisions = fold(AGENT, [received(1, START, {}), received(2, SET, {"n": 1})])
 
-    assert dump(decisions[-1].ledger)["counts"] == {
+    assert dump_ledger(decisions[-1].ledger)["counts"] == {
         "sessions": 2,
         "pendingTasks": 1,
         "outbox": 1,

@@ -28,11 +28,11 @@ from heed.core.ledger.ledger import (
     count_decided,
     drop_deferred,
     drop_keys,
-    dump,
+    dump_ledger,
     list_owed_effects,
-    load,
+    load_ledger,
     make_cancel,
-    patch,
+    make_patch,
     settle,
     skip_expired,
 )
@@ -116,14 +116,14 @@ STATUS: dict[str, Any] = {
 
 
 def test_a_status_holds_every_record_of_a_ledger() -> None:
-    assert dump(WHOLE) == STATUS
-    assert load(STATUS) == WHOLE
+    assert dump_ledger(WHOLE) == STATUS
+    assert load_ledger(STATUS) == WHOLE
 
 
 def test_a_ledger_without_a_rate_writes_none() -> None:
-    assert "taskRate" not in dump(Ledger())
-    assert load({}) == Ledger()
-    assert dump(Ledger())["cursor"] == {"stream": names.STREAM, "sequence": 0}
+    assert "taskRate" not in dump_ledger(Ledger())
+    assert load_ledger({}) == Ledger()
+    assert dump_ledger(Ledger())["cursor"] == {"stream": names.STREAM, "sequence": 0}
 
 
 def test_sessions_are_in_the_order_of_their_latest_event_and_then_of_their_keys() -> None:
@@ -133,22 +133,22 @@ def test_sessions_are_in_the_order_of_their_latest_event_and_then_of_their_keys(
         for key, time in times.items()
     }
 
-    assert list(load({"sessions": sessions}).sessions) == ["w", "x", "z", "y"]
+    assert list(load_ledger({"sessions": sessions}).sessions) == ["w", "x", "z", "y"]
 
 
 def test_places_that_wait_are_in_the_order_of_numbers() -> None:
     cursor = {"stream": "S", "sequence": 20}
 
-    assert list(load({"cursor": cursor, "waiting": {"10": "a", "9": "b"}}).waiting.places) == [9, 10]
+    assert list(load_ledger({"cursor": cursor, "waiting": {"10": "a", "9": "b"}}).waiting.places) == [9, 10]
 
 
 @pytest.mark.parametrize(("totals", "expired"), [({}, 2), ({"expired": 5, "handled": 3}, 7)])
 def test_what_waits_in_a_stream_that_was_given_up_has_expired(totals: dict[str, int], expired: int) -> None:
     status = {"waiting": {"1": "a", "2": "b"}, "totals": totals}
 
-    assert load(status) == Ledger(totals=Totals(handled=totals.get("handled", 0), expired=expired))
-    assert load({"waiting": {"1": "a"}}).totals.expired == 1
-    assert load({"totals": totals}).totals.expired == totals.get("expired", 0)
+    assert load_ledger(status) == Ledger(totals=Totals(handled=totals.get("handled", 0), expired=expired))
+    assert load_ledger({"waiting": {"1": "a"}}).totals.expired == 1
+    assert load_ledger({"totals": totals}).totals.expired == totals.get("expired", 0)
     assert status["waiting"] == {"1": "a", "2": "b"}
 
 
@@ -201,17 +201,17 @@ def test_what_waits_in_a_stream_that_was_given_up_has_expired(totals: dict[str, 
     ],
 )
 def test_a_patch_says_what_changed_and_nothing_else(change: dict[str, Any], written: dict[str, Any]) -> None:
-    assert patch(WHOLE, replace(WHOLE, **change)) == written
+    assert make_patch(WHOLE, replace(WHOLE, **change)) == written
 
 
 def test_where_there_was_no_cursor_everything_but_the_maps_is_written() -> None:
     base = replace(WHOLE, cursor=Cursor("S"))
 
-    written = patch(base, WHOLE)
+    written = make_patch(base, WHOLE)
 
     plain = ("cursor", "totals", "counts", "recentTasks", "recentEvents", "taskRate")
     assert written == {name: STATUS[name] for name in plain}
-    assert patch(base, replace(WHOLE, task_rate=None))["taskRate"] is None
+    assert make_patch(base, replace(WHOLE, task_rate=None))["taskRate"] is None
 
 
 # ── what is owed ────────────────────────────────────────────────────────────────────────────────────────────────────

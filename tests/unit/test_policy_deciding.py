@@ -12,7 +12,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import CancelTask
 from heed.core.events import Event, Received, Redrive
-from heed.core.ledger.ledger import Ledger, dump, load, patch, settle
+from heed.core.ledger.ledger import Ledger, dump_ledger, load_ledger, make_patch, settle
 from heed.core.policy.permissions import UNRESTRICTED
 from tests.builders.agents import ASKED, job
 from tests.builders.decisions import emitted, fold, only_task
@@ -261,25 +261,25 @@ def test_the_count_is_kept_in_the_status_and_only_while_something_limits_it() ->
     open_ = restricted(UNRESTRICTED, MANY, tasks={"work": job()})
 
     counted = first(limited, [0, 0])
-    status = stored(dump(counted.ledger))
-    free = decide(open_, load(status), received(2, data=[0]))
+    status = stored(dump_ledger(counted.ledger))
+    free = decide(open_, load_ledger(status), received(2, data=[0]))
 
     assert status["taskRate"] == {"minute": at(0)[:16] + ":00Z", "started": 2}
-    assert load(status).task_rate == counted.ledger.task_rate
-    assert stored(merged(status, patch(counted.ledger, free.ledger))) == stored(dump(free.ledger))
-    assert "taskRate" not in dump(free.ledger)
-    assert "taskRate" not in patch(Ledger(), first(open_, [0]).ledger)
+    assert load_ledger(status).task_rate == counted.ledger.task_rate
+    assert stored(merged(status, make_patch(counted.ledger, free.ledger))) == stored(dump_ledger(free.ledger))
+    assert "taskRate" not in dump_ledger(free.ledger)
+    assert "taskRate" not in make_patch(Ledger(), first(open_, [0]).ledger)
 
 
 def test_a_count_that_nothing_limits_any_more_goes_with_a_cursor_that_was_taken_away() -> None:
     status = {"taskRate": {"minute": at(0)[:16] + ":00Z", "started": 2}}
-    before = load(status)
+    before = load_ledger(status)
 
     after = decide(
         restricted(UNRESTRICTED, MANY, tasks={"work": job()}), before, received(2, data=[0])
     ).ledger
 
-    assert "taskRate" not in merged(status, patch(before, after))
+    assert "taskRate" not in merged(status, make_patch(before, after))
 
 
 def test_a_decision_that_fails_uses_nothing_up() -> None:
@@ -370,5 +370,5 @@ def test_the_same_events_make_the_same_decisions_under_a_policy() -> None:
 
     one, other = fold(agent, events), fold(agent, events)
 
-    assert dump(one[-1].ledger) == dump(other[-1].ledger)
+    assert dump_ledger(one[-1].ledger) == dump_ledger(other[-1].ledger)
     assert {"PolicyViolation", None} == set(outcomes(one))

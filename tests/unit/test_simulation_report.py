@@ -11,7 +11,7 @@ from heed.core.decision.decide import decide
 from heed.core.decision.explain import why_ignored
 from heed.core.effects import AgentRef
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, dump
+from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.core.simulation.report import build_report
 from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
@@ -79,7 +79,7 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
     )
     assert found["events"][2]["deliveries"][0]["before"] == {"topic": "tides"}
     assert found["events"][2]["deliveries"][0]["after"] is None
-    assert found["agents"] == {ME: dump(run.ledgers[TELLER.agent])}
+    assert found["agents"] == {ME: dump_ledger(run.ledgers[TELLER.agent])}
     assert found["outcomes"] == {"handled": 2}
     assert found["emitted"] == [event_to_json(emitted.message.event)]
     assert found["tasks"] == [

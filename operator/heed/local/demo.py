@@ -12,7 +12,7 @@ from heed import names
 from heed.bus.jetstream import JetStreamBus
 from heed.core.codec.cloudevents_json import event_from_json
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, dump
+from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.core.type_patterns import matches
 from heed.engine.loop import AgentLoop
 from heed.errors import HeedError, InvalidSettings, MalformedEvent
@@ -76,7 +76,7 @@ async def run_example(bench: DevServer, events: Sequence[Event], console: Consol
 
 def status(loop: AgentLoop) -> dict[str, Any]:
     """The ledger as `kubectl get agent -o yaml` would show it; the digests of past events are for machines only."""
-    found = dump(loop.ledger or Ledger())
+    found = dump_ledger(loop.ledger or Ledger())
     return {key: value for key, value in found.items() if key != "recentEvents" and value not in ({}, [])}
 
 

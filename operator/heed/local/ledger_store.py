@@ -27,7 +27,7 @@ from nats.js.kv import KeyValue
 from heed import names
 from heed.bus.client.connection import Connection
 from heed.core.codec.canonical_json import dump_compact
-from heed.core.ledger.ledger import Ledger, dump, load
+from heed.core.ledger.ledger import Ledger, dump_ledger, load_ledger
 from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 
@@ -129,7 +129,7 @@ class KeyValueLedgerStore:
         record, version, size = await self._read()
         if self._known is not None and record["uid"] != self._known.uid:
             raise LedgerGone(f"the ledger of {self._key} was thrown away; start anew")
-        return StoredLedger(load(record["status"]), str(version), size)
+        return StoredLedger(load_ledger(record["status"]), str(version), size)
 
     async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         """Write `ledger` if the bucket still is at `base.version`. Raises LedgerConflict, LedgerUnavailable."""
@@ -155,7 +155,9 @@ class KeyValueLedgerStore:
 
 
 def _record(identity: AgentIdentity, ledger: Ledger) -> bytes:
-    return dump_compact({"uid": identity.uid, "since": identity.since, "status": dump(ledger)}).encode()
+    return dump_compact(
+        {"uid": identity.uid, "since": identity.since, "status": dump_ledger(ledger)}
+    ).encode()
 
 
 def _uid(namespace: str, agent: str, since: str) -> str:

@@ -16,7 +16,14 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
-from heed.core.ledger.ledger import Ledger, bind_to_stream, count_decided, dump, list_owed_effects, settle
+from heed.core.ledger.ledger import (
+    Ledger,
+    bind_to_stream,
+    count_decided,
+    dump_ledger,
+    list_owed_effects,
+    settle,
+)
 from tests.integration.waiting import SOON
 
 
@@ -30,7 +37,7 @@ class Fold:
     @property
     def settled(self) -> dict[str, Any]:
         """The status once everything owed has been made."""
-        return dump(settle(self.ledger, list_owed_effects(self.ledger)))
+        return dump_ledger(settle(self.ledger, list_owed_effects(self.ledger)))
 
     @property
     def effects(self) -> list[Effect]:

@@ -12,7 +12,7 @@ from heed.cli.simulate.scenario import read_events, read_script
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.events import Received
-from heed.core.ledger.ledger import Ledger, dump, patch, settle
+from heed.core.ledger.ledger import Ledger, dump_ledger, make_patch, settle
 from heed.core.simulation.simulator import simulate
 from heed.core.simulation.task_stubs import answer_from
 from heed.sandbox.decision_pool import Guard
@@ -189,8 +189,8 @@ async def test_the_examples_decide_the_same_with_a_worker(guard: Guard, example:
         guarded = await guard.decide(item, request)
 
         assert guarded == plain
-        assert dump(guarded.ledger) == dump(plain.ledger)
-        assert patch(ledger, guarded.ledger) == patch(ledger, plain.ledger)
+        assert dump_ledger(guarded.ledger) == dump_ledger(plain.ledger)
+        assert make_patch(ledger, guarded.ledger) == make_patch(ledger, plain.ledger)
 
 
 @pytest.mark.parametrize("example", ["research", "questions", "orders"])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from heed import names
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.events import Event, Received
-from heed.core.ledger.ledger import Ledger, dump
+from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.engine.read_buffer import READ_BATCH, ReadBuffer
 from tests.integration.engine.points import Doors
@@ -103,7 +103,7 @@ async def test_where_writes_are_dear_batches_grow(world: World) -> None:
     ledger = await world.check()
 
     # Then writes followed the clock and not the events
-    sizes = [len(dump_compact(dump(item))) for item in life.doors.ledgers]
+    sizes = [len(dump_compact(dump_ledger(item))) for item in life.doors.ledgers]
     assert ledger.totals.dead_lettered == 120
     assert sum(sizes) <= pace.burst + pace.rate * (clock() - began) + max(sizes)
     assert max(life.watcher.commits) > 20

@@ -19,7 +19,7 @@ from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, count_decided, dump, list_owed_effects
+from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger, TaskRunner
@@ -220,7 +220,7 @@ class World:
         """
         ledger = await self.quiet(timeout)
         fold = await self.fold()
-        assert dump(ledger) == fold.settled
+        assert dump_ledger(ledger) == fold.settled
         assert count_decided(ledger.totals) == len(fold.decisions)
         out = names.event_subject(self.namespace, f"{OUT}>")
         assert sorted(await message_ids(self.connection, names.STREAM, out)) == sorted(fold.emitted)

@@ -9,8 +9,8 @@ from heed.core.decision.model import Decision, Outcome
 from heed.core.decision.sessions import touch_session
 from heed.core.decision.step import Step
 from heed.core.effects import Publish
-from heed.core.ledger import ledger as ledgers
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
+from heed.core.ledger.ledger import add_to_totals
 from heed.errors import DecisionFailed
 
 _COUNTED: Final = frozenset(
@@ -64,7 +64,7 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
     if outcome == "ignored" and step.key is not None and step.key in ledger.sessions:
         ledger = touch_session(ledger, step.key, step.session)
     if outcome in _COUNTED:
-        ledger = replace(ledger, totals=ledgers.add_to_totals(ledger.totals, **{outcome: 1}))
+        ledger = replace(ledger, totals=add_to_totals(ledger.totals, **{outcome: 1}))
     if step.waited and outcome != "waiting":
         ledger = replace(ledger, waiting=ledger.waiting.left(step.received.sequence))
     effects = step.effects if step.stop is None else (*step.effects, step.stop)

@@ -6,8 +6,7 @@ from heed.core.decision.model import SESSION_BYTES, Outcome, estimate_growth
 from heed.core.decision.outputs import render_outputs
 from heed.core.decision.sessions import keep_session, update_session
 from heed.core.decision.step import Step
-from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, add_to_totals
 from heed.errors import DecisionFailed
 
 
@@ -25,7 +24,7 @@ def apply(step: Step) -> Outcome:
     step.after = dict(result.state) if key in sessions else None
     step.ledger = Ledger(
         cursor=before.cursor,
-        totals=ledgers.add_to_totals(
+        totals=add_to_totals(
             before.totals,
             handled=1,
             emitted=len(outputs.emitted),

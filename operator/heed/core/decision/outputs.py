@@ -21,8 +21,7 @@ from heed.core.decision.sessions import add_seconds
 from heed.core.decision.step import Step
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
-from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, make_cancel
 from heed.core.tasks.work import owed_work
 from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
 
@@ -45,7 +44,7 @@ class Outputs:
         return (
             *(StartTask(task_id, record) for task_id, record in self.started.items()),
             *(Publish(key, message) for key, message in self.emitted.items()),
-            *(ledgers.make_cancel(task_id, record) for task_id, record in self.cancelled.items()),
+            *(make_cancel(task_id, record) for task_id, record in self.cancelled.items()),
         )
 
 

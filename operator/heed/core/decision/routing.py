@@ -13,8 +13,7 @@ from heed.core.decision.model import Outcome
 from heed.core.decision.step import Step, TaskContext
 from heed.core.effects import CancelTask
 from heed.core.events import Event, MalformedMessage, Received
-from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, end_task
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
 
@@ -113,7 +112,7 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
         reason=None if completed else _reason(event),
     )
     may_run = event.source != names.agent_source(agent.namespace, agent.name)
-    step.ledger = ledgers.end_task(step.ledger, recent, may_run=may_run)
+    step.ledger = end_task(step.ledger, recent, may_run=may_run)
     step.stop = CancelTask(task_id, None) if may_run else None
     return None
 

@@ -12,7 +12,7 @@ from heed.core.decision.model import Outcome
 from heed.core.decision.schema_check import check_schema
 from heed.core.decision.sessions import evaluate_key, find_session
 from heed.core.decision.step import Step, TaskContext
-from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.ledger import add_to_totals
 from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed
 
@@ -35,7 +35,7 @@ def _admit_task_event(step: Step, task: TaskContext) -> Outcome | None:
 def _admit_event(step: Step) -> Outcome | None:
     ledger = step.ledger
     if step.program.schemas and step.reactions and _heard_misfits(step):
-        step.ledger = replace(ledger, totals=ledgers.add_to_totals(ledger.totals, schema_warnings=1))
+        step.ledger = replace(ledger, totals=add_to_totals(ledger.totals, schema_warnings=1))
     step.variables = build_variables(step.program, step.event)
     scope = Scope(step.variables)
     if not _is_subscribed(step, scope) or not step.reactions:

@@ -12,8 +12,7 @@ from heed.core.cel.expression import ExpressionError, Scope
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.events import Event, Received
-from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, add_to_totals, drop_keys
 from heed.errors import DecisionFailed
 
 MAX_KEY: Final = 256
@@ -72,8 +71,8 @@ def expire_idle_sessions(program: Program, ledger: Ledger, now: str) -> Ledger:
         return ledger
     return replace(
         ledger,
-        sessions=ledgers.drop_keys(ledger.sessions, expired),
-        totals=ledgers.add_to_totals(ledger.totals, sessions_expired=len(expired)),
+        sessions=drop_keys(ledger.sessions, expired),
+        totals=add_to_totals(ledger.totals, sessions_expired=len(expired)),
     )
 
 

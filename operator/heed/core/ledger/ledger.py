@@ -46,7 +46,7 @@ _TASK_RATE = TypeAdapter(TaskRate | None)
 _RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
 
 
-def load(written: Mapping[str, Any]) -> Ledger:
+def load_ledger(written: Mapping[str, Any]) -> Ledger:
     """Parse the ledger of an Agent's status; an empty one where there is none yet.
 
     Where the cursor was removed by hand to start with another stream, events deferred in the old one are lost.
@@ -75,7 +75,7 @@ def load(written: Mapping[str, Any]) -> Ledger:
     )
 
 
-def dump(ledger: Ledger) -> dict[str, Any]:
+def dump_ledger(ledger: Ledger) -> dict[str, Any]:
     """The JSON of a status that holds the ledger."""
     maps = {
         alias: {key: _record(adapter, record) for key, record in getattr(ledger, name).items()}
@@ -84,7 +84,7 @@ def dump(ledger: Ledger) -> dict[str, Any]:
     return {**_plain(ledger), **maps, "waiting": _places(ledger)}
 
 
-def patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
+def make_patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
     """The JSON merge patch from `base` to `ledger`. Its cost grows with what changed, not with the ledger."""
     plain = _plain(ledger)
     # Where the cursor was never written, or was removed by hand, anything else may be missing, too.

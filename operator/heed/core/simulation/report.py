@@ -8,7 +8,7 @@ from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.compiler.audience import Listener, explain_unheeded
 from heed.core.compiler.program import Program
 from heed.core.decision.explain import why_ignored
-from heed.core.ledger import ledger as ledgers
+from heed.core.ledger.ledger import dump_ledger
 from heed.core.simulation.simulator import Delivery, SimulationRun, SimulationStep
 
 Json = dict[str, Any]
@@ -39,7 +39,7 @@ def build_report(run: SimulationRun) -> Json:
     outcomes = Counter(delivery["outcome"] for delivery in deliveries)
     return {
         "events": events,
-        "agents": {str(agent): ledgers.dump(ledger) for agent, ledger in run.ledgers.items()},
+        "agents": {str(agent): dump_ledger(ledger) for agent, ledger in run.ledgers.items()},
         "outcomes": dict(sorted(outcomes.items())),
         "emitted": [event for delivery in deliveries for event in delivery["emitted"]],
         "tasks": [{"agent": item["agent"], **task} for item in deliveries for task in item["tasks"]],

@@ -12,8 +12,7 @@ from typing import Any, Final, NoReturn
 
 from heed.api import conditions
 from heed.core.effects import AgentRef
-from heed.core.ledger import ledger as ledgers
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, load_ledger, make_patch
 from heed.engine.ports import StoredLedger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi, agent_path
@@ -47,14 +46,14 @@ class StatusLedgerStore:
         except ApiError as error:
             _refuse(error)
         self._check_same(answer)
-        return self._stored(answer, ledgers.load(answer.body.get("status") or {}))
+        return self._stored(answer, load_ledger(answer.body.get("status") or {}))
 
     async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         """One merge patch of the status. What others wrote since `base` makes it a LedgerConflict."""
         version = base.version
         while version in self._moves:
             version = self._moves[version]
-        status = ledgers.patch(base.ledger, ledger)
+        status = make_patch(base.ledger, ledger)
         if (changed := self._changed_conditions(version, base, ledger)) is not None:
             status["conditions"] = changed
         patch: dict[str, Any] = {
