@@ -157,6 +157,39 @@ async def test_an_agent_whose_manifest_goes_stops_and_resumes_when_it_is_back(
         assert one.told("resumed")[1]["sequence"] >= 2
 
 
+async def test_a_folder_without_an_agent_is_said_and_one_that_comes_is_started(tmp_path: Path) -> None:
+    folder = tmp_path / "example"
+    folder.mkdir()
+    async with life(folder, folder=tmp_path / "state") as one:
+        await one.hears("note", text=f"there is no Agent in {folder}; write one, it will be started")
+
+        write_example(folder)
+        await one.bench.refresh()
+        await one.ask("tides", "q-1")
+
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+
+
+async def test_an_agent_that_moves_to_another_file_goes_on_from_its_ledger(
+    example: Path, tmp_path: Path
+) -> None:
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+        await one.emitted(ANSWERED)
+
+        # When its file and what its jobs run are in another folder
+        (example / "moved").mkdir()
+        for name in ("agent.yaml", "research.sh", "go"):
+            (example / name).rename(example / "moved" / name)
+        await one.bench.refresh()
+        await one.ask("storms", "q-2")
+
+        # Then it decides on from where it was, and its jobs run there
+        assert await one.emitted(FAILED) == {"reason": "BackoffLimitExceeded"}
+        assert [record["sequence"] for record in one.told("resumed")][1] >= 2
+        assert len(one.told("decided", type=ASKED, session="q-1")) == 1
+
+
 async def test_watching_takes_up_edits_by_itself(example: Path, tmp_path: Path) -> None:
     async with life(example, folder=tmp_path / "state") as one:
         stop = asyncio.Event()
