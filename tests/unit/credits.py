@@ -22,11 +22,11 @@ class Reader:
         self.credit = self.credits.open(self.max_payload, self.asked.append)
 
     def want(self) -> "Reader":
-        self.credit.want()
+        self.credit.request_turn()
         return self
 
     def got(self, size: int) -> "Reader":
         """A message came that counts for so many bytes, and the request is over."""
-        self.credit.came(size - OBJECTS)
-        self.credit.over()
+        self.credit.add_held(size - OBJECTS)
+        self.credit.end_request()
         return self

@@ -209,7 +209,7 @@ async def test_what_does_not_fit_even_at_best_waits() -> None:
     await desk.some(batch, large)
 
     assert outcomes(batch) == [(1, "waiting")]
-    assert [room.to_open for _, room, _ in desk.asked if room] == [0, 10_000]
+    assert [room.for_new_session for _, room, _ in desk.asked if room] == [0, 10_000]
     assert not batch.closed
 
 

@@ -41,7 +41,7 @@ MANY = {
 
 def allows(source: str, data: Any) -> bool:
     """Whether an expression's value may be looked for at once, on these data."""
-    return DataLimit.of(compile_expression(source).valued.work).allows({"event": {"data": data}})
+    return DataLimit.of(compile_expression(source).value_cost.work).allows({"event": {"data": data}})
 
 
 # ── what anyone writes ──────────────────────────────────────────────────────────────────────────────────────────────

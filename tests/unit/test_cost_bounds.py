@@ -267,4 +267,4 @@ def test_a_value_as_json_is_read_through_and_four_times_where_it_may_hold_option
     ],
 )
 def test_what_may_be_an_optional_is_known_by_its_text(source: str, work: str) -> None:
-    assert written(compile_expression(source).valued.work) == work
+    assert written(compile_expression(source).value_cost.work) == work

@@ -140,8 +140,12 @@ async def test_what_was_sent_again_is_known_by_its_id() -> None:
         "heed.redrive.demo.other.a": [(7, {"Nats-Msg-Id": "y"})],
     }
 
-    assert await DeadLetterStore(graves).sent(DeadLetterFilter("demo", "researcher")) == {"x": 5, "": 6}
-    assert await DeadLetterStore(graves, stream="OTHER").sent(DeadLetterFilter()) == {"x": 5, "": 6, "y": 7}
+    assert await DeadLetterStore(graves).find_sent(DeadLetterFilter("demo", "researcher")) == {"x": 5, "": 6}
+    assert await DeadLetterStore(graves, stream="OTHER").find_sent(DeadLetterFilter()) == {
+        "x": 5,
+        "": 6,
+        "y": 7,
+    }
 
     assert graves.read() == [
         ("HEED", "heed.redrive.demo.researcher.>", True),
@@ -171,7 +175,7 @@ async def test_letters_that_are_dropped_meanwhile_are_not_waited_for(
     graves.pending = 2
     if not dropped:
         graves.answers["CONSUMER.INFO"] = consumer(2)
-    sending = asyncio.create_task(DeadLetterStore(graves).sent(DeadLetterFilter()))
+    sending = asyncio.create_task(DeadLetterStore(graves).find_sent(DeadLetterFilter()))
     await turns()
     await clock.on(5.1)
 

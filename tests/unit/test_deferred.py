@@ -282,13 +282,13 @@ def test_with_room_or_without_every_session_goes_through_the_same(
 
 
 def test_places_stay_in_order_however_they_come() -> None:
-    waiting_ = DeferredEvents.of({5: "x", 2: "y"}).joined(4, "k").joined(9, "k")
+    waiting_ = DeferredEvents.of({5: "x", 2: "y"}).with_event(4, "k").with_event(9, "k")
 
     assert list(waiting_.places) == [2, 4, 5, 9]
-    assert waiting_.joined(4, "k") is waiting_
-    assert waiting_.left(3) is waiting_
-    assert waiting_.left(4).blocks("k", 10)
-    assert not waiting_.left(4).left(9).blocks("k", 10)
+    assert waiting_.with_event(4, "k") is waiting_
+    assert waiting_.without_event(3) is waiting_
+    assert waiting_.without_event(4).blocks("k", 10)
+    assert not waiting_.without_event(4).without_event(9).blocks("k", 10)
 
 
 def test_more_events_than_may_wait_are_letters_that_say_so_and_are_remembered() -> None:
@@ -319,11 +319,11 @@ def test_what_is_given_up_adds_to_what_was_lost_before() -> None:
 
 def test_however_places_come_and_go_what_is_left_is_the_same() -> None:
     one, two = names.waiting_digest("one"), names.waiting_digest("two")
-    all_ = DeferredEvents().joined(3, "one").joined(1, "two").joined(7, "one")
+    all_ = DeferredEvents().with_event(3, "one").with_event(1, "two").with_event(7, "one")
 
     assert all_ == DeferredEvents.of({1: two, 3: one, 7: one})
-    assert all_.left(3) == DeferredEvents.of({1: two, 7: one})
-    assert all_.left(3).left(7) == DeferredEvents.of({1: two})
-    assert all_.left(1).left(3).left(7) == DeferredEvents()
+    assert all_.without_event(3) == DeferredEvents.of({1: two, 7: one})
+    assert all_.without_event(3).without_event(7) == DeferredEvents.of({1: two})
+    assert all_.without_event(1).without_event(3).without_event(7) == DeferredEvents()
     assert [all_.first(count) for count in (0, 1, 2, 9)] == [[], [1], [1, 3], [1, 3, 7]]
     assert [all_.blocks("one", sequence) for sequence in (2, 3, 4)] == [False, False, True]

@@ -252,7 +252,7 @@ async def test_a_second_look_is_worth_it_only_after_a_commit_or_anew() -> None:
     assert len(bus.fetched) == 2
 
     made.flying = 7
-    made.clear()
+    made.reset()
     assert (made.flying, list(made.next)) == (0, [])
     await made.fetch(DecisionBatch(waiting(1)))
     assert len(bus.fetched) == 3

@@ -74,7 +74,7 @@ async def test_the_end_of_a_task_that_was_cancelled_is_not_told_again(bench: Ben
     executor.perform([CancelTask("t-1", pending("Cancelling"))])
     await turns()
 
-    executor.report(pending("Cancelling"), ended())
+    executor.start_reporting(pending("Cancelling"), ended())
     await turns()
 
     assert len(bench.bus.published) == 1
@@ -83,9 +83,9 @@ async def test_the_end_of_a_task_that_was_cancelled_is_not_told_again(bench: Ben
 async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> None:
     executor, record, began = bench.executor(), pending("Started", deadline=PAST), timestamp()
 
-    executor.expire("t-1", record)
-    executor.expire("t-1", record)
-    executor.report(record, ended())
+    executor.start_expiring("t-1", record)
+    executor.start_expiring("t-1", record)
+    executor.start_reporting(record, ended())
     await turns()
 
     assert bench.runner.happened == [("cancel", "t-1")]
@@ -106,7 +106,7 @@ async def test_its_start_is_given_up(bench: Bench) -> None:
     executor.perform([start()])
     await turns()
 
-    executor.expire("t-1", pending(deadline=PAST))
+    executor.start_expiring("t-1", pending(deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == [("cancel", "t-1")]
@@ -118,8 +118,8 @@ async def test_its_start_is_given_up(bench: Bench) -> None:
 async def test_an_end_is_published_once_and_told(bench: Bench) -> None:
     executor = bench.executor()
 
-    executor.report(pending("Started"), ended())
-    executor.report(pending("Started"), ended(id="run-2"))
+    executor.start_reporting(pending("Started"), ended())
+    executor.start_reporting(pending("Started"), ended(id="run-2"))
     await turns()
 
     ((subject, event),) = bench.bus.published
@@ -133,7 +133,7 @@ async def test_its_published_result_is_looked_for(bench: Bench) -> None:
     subject = names.task_subject("demo", "researcher", "t-1", names.TASK_RESULT)
     bench.bus.results[subject] = Event("r", "/task", names.TASK_RESULT, {"large": True})
 
-    bench.executor().report(pending("Started"), ended(published=True))
+    bench.executor().start_reporting(pending("Started"), ended(published=True))
     await turns()
 
     assert [data for *_, data in bench.ends()] == [{"task": "work", "result": {"large": True}}]
@@ -142,7 +142,7 @@ async def test_its_published_result_is_looked_for(bench: Bench) -> None:
 async def test_an_end_that_cannot_be_published_now_is_tried_again(bench: Bench) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.executor().report(pending("Started"), ended())
+    bench.executor().start_reporting(pending("Started"), ended())
     await until(lambda: bool(bench.bus.published))
 
     assert bench.watcher.troubles == [(AGENT, "publish the end of a task", "away", RETRY_BACKOFF.first_s)]
@@ -151,7 +151,7 @@ async def test_an_end_that_cannot_be_published_now_is_tried_again(bench: Bench) 
 async def test_so_is_the_end_at_a_deadline(bench: Bench) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.executor().expire("t-1", pending("Started", deadline=PAST))
+    bench.executor().start_expiring("t-1", pending("Started", deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
     assert bench.watcher.troubles == [(AGENT, "end a task at its deadline", "away", RETRY_BACKOFF.first_s)]
@@ -162,7 +162,7 @@ async def test_an_end_that_the_broker_does_not_take_is_told_in_few_words(bench: 
     record = pending("Started")
     record = replace(record, cause=replace(record.cause, traceparent="00-aa-bb-01"))
 
-    bench.executor().report(record, ended())
+    bench.executor().start_reporting(record, ended())
     await turns()
 
     ((subject, event),) = bench.bus.published
@@ -178,7 +178,7 @@ async def test_the_end_of_a_task_whose_start_still_fails_gives_that_up(bench: Be
     executor.perform([start()])
     await turns()
 
-    executor.report(pending("Owed"), ended())
+    executor.start_reporting(pending("Owed"), ended())
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == []
@@ -191,7 +191,7 @@ async def test_the_end_of_a_started_one_gives_nothing_up(bench: Bench) -> None:
     executor.perform([start()])
     await turns()
 
-    executor.report(pending("Started"), ended())
+    executor.start_reporting(pending("Started"), ended())
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == [("start", "t-1")]
@@ -207,7 +207,7 @@ async def test_a_lost_task_that_a_try_under_way_may_make_anew_is_removed(bench: 
     executor.perform([start()])
     await turns()
 
-    executor.report(pending(phase), LOST)
+    executor.start_reporting(pending(phase), LOST)
     await turns()
     assert bench.bus.published == []
     bench.runner.open.set()
@@ -228,7 +228,7 @@ async def test_where_none_is_under_way_or_it_was_not_lost_nothing_is_removed(
         await turns()
         bench.runner.open.set()
 
-    executor.report(pending(), end)
+    executor.start_reporting(pending(), end)
     await turns()
 
     assert ("cancel", "t-1") not in bench.runner.happened
@@ -247,7 +247,7 @@ async def test_where_none_is_under_way_or_it_was_not_lost_nothing_is_removed(
 async def test_a_task_lost_after_its_deadline_is_over_its_time(
     bench: Bench, record: PendingTask, end: TaskEnd, reason: str
 ) -> None:
-    bench.executor().report(record, end)
+    bench.executor().start_reporting(record, end)
     await turns()
 
     assert [data["reason"] for *_, data in bench.ends()] == [reason]
@@ -255,7 +255,7 @@ async def test_a_task_lost_after_its_deadline_is_over_its_time(
 
 async def test_nothing_of_a_ledger_without_tasks_is_kept(bench: Bench) -> None:
     executor = bench.executor()
-    executor.keep(Ledger())
+    executor.update_ledger(Ledger())
     executor.perform([start()])
     await turns()
 

@@ -97,7 +97,9 @@ async def test_a_start_is_given_up_where_the_ledger_does_not_owe_it(bench: Bench
     executor.perform([start("owed"), start("started"), start("cancelled"), start("ended")])
     await turns()
 
-    executor.keep(with_tasks(owed=pending(), started=pending("Started"), cancelled=pending("Cancelling")))
+    executor.update_ledger(
+        with_tasks(owed=pending(), started=pending("Started"), cancelled=pending("Cancelling"))
+    )
     await until(lambda: bool(bench.runner.started) and executor.has_room(1))
 
     assert [work.id for work, _ in bench.runner.started] == ["owed"]
@@ -110,7 +112,9 @@ async def test_one_that_still_waits_for_its_turn_is_not_begun_once_it_is_given_u
     executor.perform([start(f"t-{number}") for number in range(MAX_CONCURRENT_STARTS + 1)])
     await turns()
 
-    executor.keep(with_tasks(**{f"t-{number}": pending() for number in range(MAX_CONCURRENT_STARTS)}))
+    executor.update_ledger(
+        with_tasks(**{f"t-{number}": pending() for number in range(MAX_CONCURRENT_STARTS)})
+    )
     bench.runner.open.set()
     await turns()
 

@@ -47,9 +47,9 @@ def test_bytes_that_came_make_room_for_the_next_one_before_the_request_is_over()
     first, second = Reader(credits).want(), Reader(credits).want()
     assert second.asked == []
 
-    first.credit.came(MIN_REQUEST_BYTES - 2 * ENVELOPE)
+    first.credit.add_held(MIN_REQUEST_BYTES - 2 * ENVELOPE)
     assert second.asked == []
-    first.credit.came(MIN_REQUEST_BYTES)
+    first.credit.add_held(MIN_REQUEST_BYTES)
 
     assert second.asked == [2 * MIN_REQUEST_BYTES]
 
@@ -62,7 +62,7 @@ def test_one_that_holds_its_share_waits_until_some_of_it_is_durable() -> None:
 
     reader.want()
     assert len(reader.asked) == 1
-    reader.credit.durable(MIB)
+    reader.credit.free_held(MIB)
 
     assert len(reader.asked) == 2
 
@@ -98,8 +98,8 @@ def test_a_message_larger_than_what_was_asked_for_is_asked_for_at_last() -> None
         reader.want()
         if reader.asked[-1] >= size:
             break
-        reader.credit.too_small(reader.asked[-1])
-        reader.credit.over()
+        reader.credit.note_too_small(reader.asked[-1])
+        reader.credit.end_request()
 
     assert reader.asked[-1] >= size
     assert len(reader.asked) < 8
@@ -109,7 +109,7 @@ def test_a_message_larger_than_what_was_asked_for_is_asked_for_at_last() -> None
 def test_what_needs_more_than_may_be_in_flight_has_it_for_itself() -> None:
     credits = CreditPool(4 * MIB)
     small, large = Reader(credits).want(), Reader(credits)
-    large.credit.too_small(20 * MIB)
+    large.credit.note_too_small(20 * MIB)
     large.want()
     assert large.asked == []
 
@@ -124,7 +124,7 @@ def test_what_needs_more_than_may_be_in_flight_has_it_for_itself() -> None:
 
 def test_a_guess_is_forgotten_when_the_message_has_come() -> None:
     reader = Reader(CreditPool())
-    reader.credit.too_small(MIB // 2)
+    reader.credit.note_too_small(MIB // 2)
     assert reader.credit.least > MIB
 
     reader.want().got(400_000)
@@ -151,7 +151,7 @@ def test_one_that_is_gone_leaves_nothing_behind(how: str) -> None:
 
     reader.credit.close()
     reader.credit.close()
-    reader.credit.durable(MIB)
+    reader.credit.free_held(MIB)
     if other is not None:
         other.credit.close()
 
@@ -172,7 +172,7 @@ def test_one_that_was_stopped_has_no_turn_and_holds_what_it_held() -> None:
 
     reader.want()
     assert len(reader.asked) == 2
-    reader.credit.durable(2000)
+    reader.credit.free_held(2000)
     assert credits.held == 0
 
 
@@ -181,7 +181,7 @@ def test_a_small_message_takes_more_here_than_on_its_way() -> None:
     reader = Reader(credits).want()
     asked = credits.in_flight
 
-    held = reader.credit.came(100)
+    held = reader.credit.add_held(100)
 
     assert (credits.held, held) == (100 + OBJECTS, 100 + OBJECTS)
     assert credits.in_flight == asked - (100 + ENVELOPE)

@@ -72,8 +72,8 @@ def test_a_request_for_news_is_a_part_of_an_eighth(readers: int, standing: int) 
 def test_the_next_message_may_be_an_eighth_larger_than_the_largest(size: int, least: int) -> None:
     reader = Reader(CreditPool()).want()
 
-    reader.credit.came(size)
-    reader.credit.came(10)
+    reader.credit.add_held(size)
+    reader.credit.add_held(10)
 
     assert reader.credit.least == least
 
@@ -93,7 +93,7 @@ def test_what_was_too_small_is_four_times_as_much_up_to_what_the_broker_takes(
 ) -> None:
     reader = Reader(CreditPool(), largest)
 
-    reader.credit.too_small(asked)
+    reader.credit.note_too_small(asked)
 
     assert reader.credit.least == least
 
@@ -102,8 +102,8 @@ def test_a_request_gives_back_no_more_than_it_was_good_for() -> None:
     credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     reader, other = Reader(credits).want(), Reader(credits).want()
 
-    reader.credit.came(5 * FAIR_REQUEST_BYTES)
-    reader.credit.over()
+    reader.credit.add_held(5 * FAIR_REQUEST_BYTES)
+    reader.credit.end_request()
 
     assert other.asked == [FAIR_REQUEST_BYTES]
     assert credits.in_flight == FAIR_REQUEST_BYTES
@@ -113,7 +113,7 @@ def test_one_that_waits_wants_nothing_twice() -> None:
     credits = CreditPool(4 * FAIR_REQUEST_BYTES)
     first, second = Reader(credits).want(), Reader(credits).want().want()
 
-    first.credit.over()
-    second.credit.over()
+    first.credit.end_request()
+    second.credit.end_request()
 
     assert (len(first.asked), len(second.asked), credits.in_flight) == (1, 1, 0)

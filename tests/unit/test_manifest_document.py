@@ -111,7 +111,7 @@ def test_a_path_has_the_line_of_its_field_or_of_the_nearest_parent(path: str, li
 def test_problems_are_located() -> None:
     manifest = parse_manifests(AGENT, "agent.yaml")[0]
 
-    error = manifest.located([Problem("spec.handlers[0].when", "is odd", "make it even")])
+    error = manifest.locate([Problem("spec.handlers[0].when", "is odd", "make it even")])
 
     assert str(error) == "agent.yaml:13: spec.handlers[0].when: is odd; make it even"
 

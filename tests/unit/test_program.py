@@ -174,12 +174,12 @@ def test_the_subjects_are_those_of_its_subscriptions_and_its_own() -> None:
 def test_an_event_is_one_of_a_subscription_by_type_and_namespace(
     index: int, type_: str, subject: str, met: bool
 ) -> None:
-    assert NEIGHBOUR.is_met(NEIGHBOUR.subscriptions[index], type_, subject) is met
+    assert NEIGHBOUR.matches(NEIGHBOUR.subscriptions[index], type_, subject) is met
 
 
 def test_it_hears_of_namespaces_that_it_subscribes_to() -> None:
-    assert [NEIGHBOUR.hears(name) for name in (NAMESPACE, "shop", "else")] == [True, True, False]
-    assert [program({}).hears(name) for name in (NAMESPACE, "shop")] == [True, False]
+    assert [NEIGHBOUR.reads_namespace(name) for name in (NAMESPACE, "shop", "else")] == [True, True, False]
+    assert [program({}).reads_namespace(name) for name in (NAMESPACE, "shop")] == [True, False]
 
 
 def test_what_its_tasks_may_emit_is_what_it_may() -> None:

@@ -184,7 +184,7 @@ async def test_the_time_for_which_others_have_their_turn_does_not_count(
         assert not taking.done() and reading.asked == []
 
         credits.in_flight = 0
-        credits.serve()
+        credits.grant_turns()
         await clock.on(1.1)
 
         assert await taking == []
@@ -202,6 +202,6 @@ async def test_a_consumer_is_through_when_all_that_it_had_to_send_was_taken(
     await reading.take(limit=taken)
     reading.wire.answers["CONSUMER.INFO"] = consumer(pending, delivered=sent)
 
-    assert await reading.pull.is_through() is through
+    assert await reading.pull.is_exhausted() is through
 
     assert reading.wire.asked("CONSUMER.INFO") == [Sent(f"{API}CONSUMER.INFO.{STREAM}.{CONSUMER}")]

@@ -67,7 +67,7 @@ def test_a_type_without_a_mode_enforces() -> None:
 def test_a_type_is_one_of_its_namespace_only() -> None:
     for place in ((NAMESPACE, "com.example.other"), ("shop", ASKED)):
         assert numbers().check(*place, "x") is None
-        assert numbers().harmless(*place, "x")
+        assert numbers().is_cheap(*place, "x")
     assert NO_SCHEMAS.check(NAMESPACE, ASKED, "x") is None
     assert not NO_SCHEMAS and numbers()
 
@@ -86,9 +86,9 @@ def test_who_wants_to_know_is_told_what_is_about_to_check() -> None:
 def test_whether_a_check_is_harmless_is_known_before() -> None:
     found = schemas(event_type(RECURSIVE), event_type(NUMBER, "com.example.n"))
 
-    assert not found.harmless(NAMESPACE, ASKED, [])
-    assert found.harmless(NAMESPACE, ASKED, b"bytes are not checked")
-    assert found.harmless(NAMESPACE, "com.example.n", [1] * 1000)
+    assert not found.is_cheap(NAMESPACE, ASKED, [])
+    assert found.is_cheap(NAMESPACE, ASKED, b"bytes are not checked")
+    assert found.is_cheap(NAMESPACE, "com.example.n", [1] * 1000)
 
 
 # ── which are compiled ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -141,7 +141,7 @@ async def test_whoever_waits_can_be_hurried(asked: Asked, monkeypatch: pytest.Mo
     Clock(monkeypatch)
     waiting = await asked.wait(10.0)
 
-    asked.surveyor.hurry()
+    asked.surveyor.expedite()
     await turns()
 
     assert waiting.done()

@@ -104,7 +104,7 @@ class Kept:
     def begin(self, ledger: Ledger) -> TaskDeadlines:
         """A life begins now."""
         self.deadlines = TaskDeadlines(self.executor)
-        self.deadlines.keep(ledger)
+        self.deadlines.update_ledger(ledger)
         return self.deadlines
 
     def ring(self) -> None:
@@ -162,11 +162,11 @@ async def test_a_new_ledger_has_a_timer_of_its_own(kept: Kept) -> None:
     kept.now = seconds(0)
     deadlines = kept.begin(with_tasks(t=pending(deadline=at(10))))
 
-    deadlines.keep(with_tasks(u=pending(deadline=at(20))))
+    deadlines.update_ledger(with_tasks(u=pending(deadline=at(20))))
     assert kept.delays == [10.0, 20.0]
     assert [handle.cancelled() for handle in kept.handles] == [True, False]
 
-    deadlines.keep(Ledger())
+    deadlines.update_ledger(Ledger())
     assert kept.handles[-1].cancelled()
     assert len(kept.delays) == 2
 
@@ -203,7 +203,7 @@ async def test_a_deadline_before_that_look_comes_first(kept: Kept) -> None:
     deadlines = kept.begin(ledger)
     assert kept.delays == [7.0]
 
-    deadlines.keep(replace(ledger, waiting=DeferredEvents()))
+    deadlines.update_ledger(replace(ledger, waiting=DeferredEvents()))
     kept.ring()
     assert not kept.executor.settled.is_set()
 

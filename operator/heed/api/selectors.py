@@ -35,7 +35,7 @@ class Requirement(Model):
             raise ValueError("needs values with In and NotIn, and has none with Exists and DoesNotExist")
         return self
 
-    def holds(self, labels: Mapping[str, str]) -> bool:
+    def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether labels meet it; as in Kubernetes, NotIn holds where the label is absent."""
         match self.operator:
             case "In":
@@ -61,5 +61,5 @@ class LabelSelector(Model):
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether something with these labels is selected."""
         return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(
-            item.holds(labels) for item in self.match_expressions
+            item.matches(labels) for item in self.match_expressions
         )

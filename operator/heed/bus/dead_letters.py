@@ -49,11 +49,11 @@ class DeadLetterFilter:
     redriven: bool | None = None
 
     @property
-    def of(self) -> str:
+    def subject_tokens(self) -> str:
         """The namespace and Agent tokens of a subject pattern, `*` where any."""
         return f"{self.namespace or '*'}.{self.agent or '*'}"
 
-    def holds(self, letter: DeadLetter, mark: "RedriveMark | None") -> bool:
+    def matches(self, letter: DeadLetter, mark: "RedriveMark | None") -> bool:
         """Whether a letter is selected."""
         return (
             self.namespace in (None, letter.namespace)
@@ -106,14 +106,14 @@ class DeadLetterStore:
     ) -> AsyncGenerator[list[DeadLetterEntry]]:
         """The selected letters, in batches, oldest first; with their data only with `payloads`."""
         marks = await self._marks(selection)
-        subject = f"heed-dead.{selection.of}"
+        subject = f"heed-dead.{selection.subject_tokens}"
         async with aclosing(self._read(self._dead, subject, headers_only=not payloads)) as batches:
             async for arrivals in batches:
                 letters = [_letter(item) for item in arrivals]
                 yield [
                     DeadLetterEntry(letter, mark)
                     for letter in letters
-                    if selection.holds(letter, mark := marks.get(letter.id))
+                    if selection.matches(letter, mark := marks.get(letter.id))
                 ]
 
     async def get(self, ids: Sequence[int]) -> list[DeadLetterEntry | None]:
@@ -134,10 +134,10 @@ class DeadLetterStore:
         await self._check(self._stream, "heed.redrive.>", names.STREAM_SUBJECTS[0])
         await self._check(self._dead, names.redriven_subject("*", "*"), names.DEAD_STREAM_SUBJECTS[0])
 
-    async def sent(self, selection: DeadLetterFilter) -> dict[str, int]:
+    async def find_sent(self, selection: DeadLetterFilter) -> dict[str, int]:
         """Redriven messages already in the stream: Nats-Msg-Id to stream sequence."""
         found: dict[str, int] = {}
-        subject = f"heed.redrive.{selection.of}.>"
+        subject = f"heed.redrive.{selection.subject_tokens}.>"
         async with aclosing(self._read(self._stream, subject, headers_only=True)) as batches:
             async for arrivals in batches:
                 found |= {_header(item, HEADER_MESSAGE_ID): item.sequence for item in arrivals}
@@ -190,7 +190,7 @@ class DeadLetterStore:
 
     async def _marks(self, selection: DeadLetterFilter) -> dict[int, RedriveMark]:
         marks: dict[int, RedriveMark] = {}
-        subject = f"heed-dead.{selection.of}.redriven"
+        subject = f"heed-dead.{selection.subject_tokens}.redriven"
         async with aclosing(self._read(self._dead, subject, headers_only=True)) as batches:
             async for arrivals in batches:
                 for item in arrivals:
@@ -215,7 +215,7 @@ class DeadLetterStore:
             remaining = pull.pending
             while remaining > 0:
                 arrivals = await pull.take(min(PULL_BATCH, remaining), SCAN_STALL_TIMEOUT_S)
-                if not arrivals and await pull.is_through():
+                if not arrivals and await pull.is_exhausted():
                     break  # the stream has dropped the others meanwhile
                 if not arrivals:
                     raise BusUnavailable(f"stream {stream} stopped in the middle; trying again may help")

@@ -87,9 +87,9 @@ def load_agents(paths: Sequence[str]) -> list[LoadedAgent]:
             try:
                 loaded.append(load_agent(manifest, rules))
             except InvalidManifest as error:
-                problems.extend(manifest.located(error.problems).problems)
+                problems.extend(manifest.locate(error.problems).problems)
     for manifest, problem in (*mistakes, *duplicate_agents(loaded)):
-        problems.extend(manifest.located([problem]).problems)
+        problems.extend(manifest.locate([problem]).problems)
     if problems:
         raise InvalidManifest(problems)
     if not loaded:

@@ -19,7 +19,7 @@ def check_event(event: Event, namespace: str, paths: Sequence[str]) -> SchemaMis
     """
     rules, mistakes = load_policies(_types(paths, namespace))
     if mistakes:
-        located = [manifest.located([problem]) for manifest, problem in mistakes]
+        located = [manifest.locate([problem]) for manifest, problem in mistakes]
         raise InvalidManifest([problem for error in located for problem in error.problems])
     return rules.schemas.check(namespace, event.type, event.data, event.datacontenttype)
 

@@ -34,7 +34,7 @@ class DeferredQueue:
         self.size, self.flying = size, 0
         self._in_vain = False
 
-    def clear(self) -> None:
+    def reset(self) -> None:
         """Reset, to start again from the ledger."""
         self.next.clear()
         self.flying, self._in_vain = 0, False
@@ -47,9 +47,9 @@ class DeferredQueue:
         """The headroom if nothing uncommitted took any."""
         return self._headroom_beside(0)
 
-    def is_scarce(self, room: Headroom | None) -> bool:
+    def is_scarce(self, certain_headroom: Headroom | None) -> bool:
         """Whether so little headroom is left that a commit to measure it is not worthwhile."""
-        return room is not None and room.to_open < self._pace.budget // 32
+        return certain_headroom is not None and certain_headroom.for_new_session < self._pace.budget // 32
 
     def _headroom_beside(self, taken: int) -> Headroom | None:
         left, kept = self._pace.budget - self.size - taken, self._pace.budget // 3
@@ -84,7 +84,7 @@ class DeferredQueue:
         ]
         if self.is_scarce(room) and (ledger.sessions or ledger.pending_tasks):
             return going_on
-        free = MAX_GROWTH_BYTES if room is None else max(0, room.to_open)
+        free = MAX_GROWTH_BYTES if room is None else max(0, room.for_new_session)
         opening = ledger.waiting.first(min(MAX_FETCHED_EVENTS, free // SESSION_BYTES + 1))
         return list(dict.fromkeys((*going_on, *opening)))
 

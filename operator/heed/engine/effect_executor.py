@@ -79,17 +79,17 @@ class EffectExecutor:
             else:
                 _ = self._spawn(self._retry_until_made(effect, again))
 
-    def keep(self, ledger: Ledger) -> None:
+    def update_ledger(self, ledger: Ledger) -> None:
         """Take note of a new ledger: give up starts that it owes no more."""
         for task_id in self._starts:
             record = ledger.pending_tasks.get(task_id)
             if record is None or record.phase != "Owed":
                 self._give_up(task_id)
 
-    def report(self, record: PendingTask, end: TaskEnd) -> None:
+    def start_reporting(self, record: PendingTask, end: TaskEnd) -> None:
         """Start publishing the end of a pending task, once per task. Gives up its start."""
         if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
-            self.expire(end.task_id, record)  # who removed it may not have lived to say why
+            self.start_expiring(end.task_id, record)  # who removed it may not have lived to say why
         elif end.task_id not in self._ends:
             self._ends.add(end.task_id)
             if record.phase == "Owed":
@@ -100,7 +100,7 @@ class EffectExecutor:
                 self._persist("publish the end of a task", lambda attempt: self._end(record, end, anew=anew))
             )
 
-    def expire(self, task_id: str, record: PendingTask) -> None:
+    def start_expiring(self, task_id: str, record: PendingTask) -> None:
         """Start ending a task whose deadline has passed; its failed event follows."""
         if task_id not in self._ends:
             self._ends.add(task_id)
@@ -235,11 +235,11 @@ class EffectExecutor:
 
     async def _remove(self, task_id: str) -> None:
         self._give_up(task_id)
-        await self._started_or_not(task_id)
+        await self._wait_for_starts(task_id)
         await self._runner.cancel(task_id)
 
     async def _end(self, record: PendingTask, end: TaskEnd, *, anew: bool) -> None:
-        await self._started_or_not(end.task_id)
+        await self._wait_for_starts(end.task_id)
         if anew:
             await self._runner.cancel(end.task_id)
         await self._publish_end(record, end)
@@ -250,7 +250,7 @@ class EffectExecutor:
         if (start := self._starts.get(task_id)) is not None:
             start.over.set()
 
-    async def _started_or_not(self, task_id: str) -> None:
+    async def _wait_for_starts(self, task_id: str) -> None:
         """Wait until no attempt to start a task is in flight, as it could succeed after the cancellation."""
         if (start := self._starts.get(task_id)) is not None:
             await asyncio.wait({start.making})

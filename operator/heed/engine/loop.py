@@ -142,7 +142,7 @@ class AgentLoop:
         if self.ledger is None or not self.waits(end.task_id):
             return False
         if self._executor is not None:
-            self._executor.report(self.ledger.pending_tasks[end.task_id], end)
+            self._executor.start_reporting(self.ledger.pending_tasks[end.task_id], end)
         return True
 
     async def keep_up(self, first: int, last: int) -> None:
@@ -165,7 +165,7 @@ class AgentLoop:
         """Load the ledger, resume what it owes, follow the stream. Returns to read other subjects, else raises."""
         self._stored = await self._store.load()
         ledger, cursor = self._loaded.ledger, self._loaded.ledger.cursor
-        self._deferred.clear()
+        self._deferred.reset()
         self._deferred.record_commit(self._loaded.size)
         self._batcher.ahead = is_inbox_only(ledger, ahead=False)
         subjects = self.program.inbox if self._batcher.ahead else self.program.subjects
@@ -178,7 +178,7 @@ class AgentLoop:
             self._executor, self._deadlines, self._buffer = executor, deadlines, buffer
             owed = list_owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
-            deadlines.keep(ledger)
+            deadlines.update_ledger(ledger)
             executor.perform(owed, again=True)
             await runner.resume(_list_started(ledger))
             await self._follow(buffer, executor)
@@ -298,4 +298,4 @@ class AgentLoop:
         self._observer.measured(self.program.agent, batch.took, took, self._loaded.size)
         for kept in (self._deadlines, self._executor):
             if kept is not None:
-                kept.keep(ledger)
+                kept.update_ledger(ledger)

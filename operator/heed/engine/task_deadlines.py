@@ -24,14 +24,14 @@ class TaskDeadlines:
         self._executor, self._since = executor, unix_time()
         self._timer: asyncio.TimerHandle | None = None
 
-    def keep(self, ledger: Ledger) -> None:
+    def update_ledger(self, ledger: Ledger) -> None:
         """Take note of a new ledger: end tasks past their deadline, and set the timer for the next one."""
         self.stop()
         if not (ledger.pending_tasks or ledger.waiting.places):
             return
         now = unix_time()
         for task_id, record in due_tasks(ledger, now, self._since):
-            self._executor.expire(task_id, record)
+            self._executor.start_expiring(task_id, record)
         if (at := next_deadline(ledger, now, self._since)) is not None:
             delay = min(max(at - now, SHORTEST), LONGEST)
             self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
@@ -43,7 +43,7 @@ class TaskDeadlines:
             self._timer = None
 
     def _ring(self, ledger: Ledger) -> None:
-        self.keep(ledger)
+        self.update_ledger(ledger)
         if ledger.waiting.places:
             self._executor.settled.set()  # sessions may be idle by now, and make room
 

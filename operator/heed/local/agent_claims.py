@@ -47,7 +47,7 @@ class AgentClaims:
         await self._client.subscribe(_subject(self._id), cb=self._answer)
         await self._client.flush()
 
-    async def follow(self, connection: Connection) -> None:
+    async def serve(self, connection: Connection) -> None:
         """Answer on the connection's current client until cancelled: the broker may close one for good."""
         changed = asyncio.Event()
         unwatch = connection.watch(changed.set)

@@ -58,7 +58,7 @@ async def open_dev_server(
         await ledgers.open()
         claims = AgentClaims(ledgers, connection.client, folder)
         await claims.open()
-        following = asyncio.create_task(claims.follow(connection))
+        following = asyncio.create_task(claims.serve(connection))
         stack.push_async_callback(stop, following)
         guard = Guard(settings.decision_memory, settings.decision_cpu)
         bus = JetStreamBus(connection)

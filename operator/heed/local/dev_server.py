@@ -132,7 +132,7 @@ class DevServer:
         found = [
             located
             for manifest, problem in lint_manifests(running)
-            for located in manifest.located([problem]).problems
+            for located in manifest.locate([problem]).problems
         ]
         self._console.warnings([problem for problem in found if problem not in self._warned])
         self._warned = found
@@ -141,7 +141,7 @@ class DevServer:
         self, agents: Sequence[FoundAgent], mistakes: list[ManifestMistake], *, first: bool
     ) -> None:
         for found in agents:
-            mistakes += await self._put(found, first=first)
+            mistakes += await self._run_agent(found, first=first)
         broken = {mistake.file for mistake in mistakes}
         there = {found.key for found in agents}
         for key, running in list(self._running.items()):
@@ -170,40 +170,40 @@ class DevServer:
             else "nothing runs; mend it, it will be read again"
         )
 
-    async def _put(self, found: FoundAgent, *, first: bool) -> list[ManifestMistake]:
+    async def _run_agent(self, found: FoundAgent, *, first: bool) -> list[ManifestMistake]:
         """Run this Agent unless it runs unchanged. Returns what is wrong with it.
 
         Raises AgentTaken at the start, when there is nothing yet that could go on.
         """
         old = self._running.get(found.key)
         if old is not None and (old.found.agent, old.found.file) == (found.agent, found.file):
-            if self._rules_hold(old):
+            if self._is_current(old):
                 return []
         try:
             program = self._rules.compile(found.agent)
         except InvalidManifest as error:
             if old is not None:
-                await self._go_on(old)
-            return [ManifestMistake(found.file, found.manifest.located(error.problems).problems)]
+                await self._keep_running(old)
+            return [ManifestMistake(found.file, found.manifest.locate(error.problems).problems)]
         try:
             await self._claims.take(*found.key)
         except AgentTaken as error:
             if first:
                 raise
             problem = Problem("metadata.name", str(error))
-            return [ManifestMistake(found.file, found.manifest.located([problem]).problems)]
+            return [ManifestMistake(found.file, found.manifest.locate([problem]).problems)]
         await self._start(found, program, old)
         return []
 
-    def _rules_hold(self, running: _RunningAgent) -> bool:
+    def _is_current(self, running: _RunningAgent) -> bool:
         """Whether it runs under the current policies."""
         program = running.program
         may = self._rules.permissions(running.found.agent.metadata)
         return (program.permissions, program.schemas) == (may, self._rules.schemas)
 
-    async def _go_on(self, old: _RunningAgent) -> None:
+    async def _keep_running(self, old: _RunningAgent) -> None:
         """Keep the last valid version of an Agent running, if it is permitted now."""
-        if self._rules_hold(old):
+        if self._is_current(old):
             return
         try:
             await self._start(old.found, self._rules.compile(old.found.agent), old)

@@ -68,7 +68,7 @@ def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, 
     read, wrong = load_policies(rules)
     for manifest, problem in wrong:
         mistakes.append(
-            ManifestMistake(Path(manifest.source), manifest.located([problem]).problems, of_rule=True)
+            ManifestMistake(Path(manifest.source), manifest.locate([problem]).problems, of_rule=True)
         )
     return list(agents.values()), read, mistakes
 
@@ -80,7 +80,7 @@ def lint_manifests(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[
         agent = program.manifest
         namespace, name = agent.metadata.namespace, agent.metadata.name
         known = direct.get((namespace, name), set()) | direct.get((namespace, ANY_TYPE), set())
-        for problem in (*manifest.misread(), *lint_agent(agent, known, lint_expressions(program))):
+        for problem in (*manifest.find_misread_keys(), *lint_agent(agent, known, lint_expressions(program))):
             yield manifest, problem
 
 
@@ -108,7 +108,7 @@ def _add(
             what = f"{'/'.join(found.key)} is in {first.manifest.source}:{first.manifest.line} too"
             raise InvalidManifest([Problem("metadata.name", what, "give one of them another name")])
     except InvalidManifest as error:
-        mistakes.append(ManifestMistake(file, manifest.located(error.problems).problems))
+        mistakes.append(ManifestMistake(file, manifest.locate(error.problems).problems))
 
 
 def _unreadable(file: Path, error: OSError | UnicodeDecodeError) -> ManifestMistake:

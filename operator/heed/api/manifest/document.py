@@ -70,12 +70,12 @@ class Manifest:
         """The line of a field such as `spec.handlers[2].when`, or of its nearest parent that exists."""
         return self._tree.line_of(path)
 
-    def misread(self) -> list[Problem]:
+    def find_misread_keys(self) -> list[Problem]:
         """Problems with unquoted keys under spec that YAML 1.1 reads as another value: `on` is true, as for kubectl."""
         spec = self._tree.member("spec")
         return [] if spec is None else list(_misread(spec.node, "spec"))
 
-    def located(self, problems: Sequence[Problem]) -> InvalidManifest:
+    def locate(self, problems: Sequence[Problem]) -> InvalidManifest:
         """An InvalidManifest of these problems, with file and line before each path."""
         return InvalidManifest(
             [replace(item, path=f"{self.source}:{self.line_of(item.path)}: {item.path}") for item in problems]

@@ -58,20 +58,20 @@ class CreditPool:
         """Bytes that each busy reader may hold."""
         return self.held_limit // max(1, len(self._busy))
 
-    def queue(self, credit: "ReaderCredit") -> None:
+    def enqueue(self, credit: "ReaderCredit") -> None:
         """Queue a reader for its turn."""
         self._queue.append(credit)
-        self.touch(credit)
-        self.serve()
+        self.update_busy(credit)
+        self.grant_turns()
 
-    def touch(self, credit: "ReaderCredit") -> None:
+    def update_busy(self, credit: "ReaderCredit") -> None:
         """Update whether a reader counts as busy."""
         if credit.is_busy:
             self._busy.add(credit)
         else:
             self._busy.discard(credit)
 
-    def serve(self) -> None:
+    def grant_turns(self) -> None:
         """Grant turns to queued readers while the in-flight budget lasts."""
         while self._queue:
             credit, room = self._queue[0], self.flight_limit - self.in_flight
@@ -88,11 +88,11 @@ class CreditPool:
         if credit.queued:
             self._queue.remove(credit)
             credit.queued = False
-        credit.over()
-        self.touch(credit)
-        self.serve()
+        credit.end_request()
+        self.update_busy(credit)
+        self.grant_turns()
 
-    def leave(self, credit: "ReaderCredit") -> None:
+    def remove(self, credit: "ReaderCredit") -> None:
         """Remove a closed reader."""
         self._readers -= 1
         self._busy.discard(credit)
@@ -125,26 +125,26 @@ class ReaderCredit:
         """Whether it takes part in sharing the budget."""
         return bool(self.held or self.queued or self._turn)
 
-    def want(self) -> None:
+    def request_turn(self) -> None:
         """Queue for a turn to request more. No effect while queued."""
         if self.queued or self._stopped:
             return
         self._full = bool(self.held) and self.held + self.least > self._credits.share()
         if not self._full:
             self.queued = True
-            self._credits.queue(self)
+            self._credits.enqueue(self)
 
     def take_turn(self, size: int) -> None:
         """Request `size` bytes now, in its turn."""
         self.queued, self._turn = False, size
         self._ask(size)
 
-    def came(self, size: int) -> int:
+    def add_held(self, size: int) -> int:
         """Account for a delivered message with `size` bytes of data. Returns the bytes that count as held."""
         held, size = size + _OBJECT_OVERHEAD_BYTES, size + _MESSAGE_OVERHEAD_BYTES
         if not self.held:
             self.held = held
-            self._credits.touch(self)
+            self._credits.update_busy(self)
         else:
             self.held += held
         if size > self._seen or self._guessed:
@@ -154,23 +154,23 @@ class ReaderCredit:
             self._give_back(min(size, self._turn))
         return held
 
-    def too_small(self, asked: int) -> None:
+    def note_too_small(self, asked: int) -> None:
         """Note that the next message is larger than the bytes requested."""
         self._guessed, larger = True, max(asked, self.least) * 4
         self.least = min(larger, self._largest) if asked < self._largest else larger
 
-    def over(self) -> None:
+    def end_request(self) -> None:
         """End the request, and free what it reserved and did not deliver."""
         if self._turn:
             self._give_back(self._turn)
 
-    def durable(self, size: int) -> None:
+    def free_held(self, size: int) -> None:
         """Free `size` held bytes, which are durable now."""
         if self._open:
             self.held -= size
-            self._credits.touch(self)
+            self._credits.update_busy(self)
             if self._full:
-                self.want()
+                self.request_turn()
 
     def stop(self) -> None:
         """Request nothing more. Held bytes stay held until durable, or until the reader is closed."""
@@ -183,10 +183,10 @@ class ReaderCredit:
         self.stop()
         if self._open:
             self._open, self.held = False, 0
-            self._credits.leave(self)
+            self._credits.remove(self)
 
     def _give_back(self, size: int) -> None:
         self._turn -= size
         self._credits.in_flight -= size
-        self._credits.touch(self)
-        self._credits.serve()
+        self._credits.update_busy(self)
+        self._credits.grant_turns()

@@ -57,7 +57,7 @@ class StreamBoundsCache:
             self._hurry.set()
         return await asyncio.shield(self._next)
 
-    def hurry(self) -> None:
+    def expedite(self) -> None:
         """Make the pending request due now."""
         self._due = 0.0
         self._hurry.set()

@@ -41,7 +41,7 @@ class GapDetector:
         self.count = 0
         self._doubts: deque[_PossibleGap] = deque()
 
-    def arrived(self, sequence: int, pending: int, *, attended: bool) -> bool:
+    def note_arrival(self, sequence: int, pending: int, *, attended: bool) -> bool:
         """Note an arrival. `attended`: a pull request was open ever since the arrival before.
 
         Returns whether something may be missing before it.
@@ -55,7 +55,7 @@ class GapDetector:
         return doubtful
 
     @property
-    def sure(self) -> int:
+    def certain_count(self) -> int:
         """How many arrivals come before the first possible gap."""
         return self._doubts[0].count - 1 if self._doubts else self.count
 
@@ -64,7 +64,7 @@ class GapDetector:
         if self._doubts and self._doubts[0].count == 1:
             self._doubts.popleft()
 
-    def settle(self, count: int, first: int) -> MessageLoss | None:
+    def resolve(self, count: int, first: int) -> MessageLoss | None:
         """Resolve possible gaps before the first `count` arrivals. Returns the loss, or None.
 
         `first`: the first sequence that the stream holds, asked for after these arrivals had come.

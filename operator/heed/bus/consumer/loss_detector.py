@@ -42,11 +42,11 @@ class LossDetector:
         self._settling: asyncio.Task[None] | None = None
 
     @property
-    def sure(self) -> int:
+    def certain_count(self) -> int:
         """How many arrivals have no possible gap before them, and may be returned."""
-        return self._gaps.sure if self._begun else 0
+        return self._gaps.certain_count if self._begun else 0
 
-    def made(self, floor: int, pending: int) -> None:
+    def note_created(self, floor: int, pending: int) -> None:
         """Note that the consumer was created: it begins after `floor`, with `pending` messages to come."""
         self._gaps, self._floor = GapDetector(floor, pending), floor
 
@@ -68,25 +68,25 @@ class LossDetector:
         self._look()
         return floor
 
-    def asked(self, until: float) -> None:
+    def note_request(self, until: float) -> None:
         """Note a pull request that the server keeps until a time of the loop's clock."""
         self._attended = self.is_attended()
         self._unsure = not self._attended
         self._attended_until = until
         self._look()
 
-    def arrived(self, sequence: int, pending: int, *, more: bool) -> None:
+    def note_arrival(self, sequence: int, pending: int, *, more: bool) -> None:
         """Note a delivered message; `more`: its pull request is not exhausted."""
         if self._first is None:
             self._first = sequence
-        doubtful = self._gaps.arrived(sequence, pending, attended=self._attended)
+        doubtful = self._gaps.note_arrival(sequence, pending, attended=self._attended)
         self._attended, self._unsure = True, False
         if not more:
             self._attended_until = -math.inf  # others may be coming, and fast
         if doubtful:
             self._look()
 
-    def ended(self) -> None:
+    def note_request_end(self) -> None:
         """Note the end of a pull request that the server ended because there was no more."""
         self._attended_until = min(self._attended_until, loop_time())
 
@@ -94,7 +94,7 @@ class LossDetector:
         """Whether a pull request was open nearly all the time since the latest arrival."""
         return self._attended and loop_time() < self._attended_until + MAX_UNATTENDED_S
 
-    async def silence(self) -> None:
+    async def check_silence(self) -> None:
         """Look for a loss after a time without arrivals, with all earlier ones returned."""
         if self._gaps.pending:
             count, position = self._gaps.count, self._gaps.sequence
@@ -102,7 +102,7 @@ class LossDetector:
             if first is not None and count == self._gaps.count and first > position + 1:
                 self._fail(describe_loss(position, first), 0)
 
-    def nothing_missed(self) -> bool:
+    def has_missed_nothing(self) -> bool:
         """Whether every message of this consumer that left the stream had been delivered before."""
         return not self._gaps.pending and self.is_attended()
 
@@ -118,10 +118,10 @@ class LossDetector:
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle())
         elif self._is_doubtful():
-            self._surveyor.hurry()
+            self._surveyor.expedite()
 
     def _is_doubtful(self) -> bool:
-        return self._gaps.sure < self._gaps.count
+        return self._gaps.certain_count < self._gaps.count
 
     async def _settle(self) -> None:
         """Ask for the stream's bounds until no possible gap is left, or one turns out to be a loss."""
@@ -129,7 +129,7 @@ class LossDetector:
             count, position, self._unsure = self._gaps.count, self._gaps.sequence, False
             if (first := await self._ask(0 if self._is_doubtful() else SHARED_CHECK_DELAY_S)) is None:
                 return
-            if (loss := self._gaps.settle(count, first)) is not None:
+            if (loss := self._gaps.resolve(count, first)) is not None:
                 self._fail(loss.reason, loss.gone)
                 return
             if first <= position + 1 and not self._unsure:

@@ -68,7 +68,7 @@ class PublishDedup:
             remaining = pull.pending
             while remaining > 0:
                 arrivals = await pull.take(min(PULL_BATCH, remaining), STALL_TIMEOUT_S)
-                if not arrivals and await pull.is_through():
+                if not arrivals and await pull.is_exhausted():
                     break  # the stream has dropped the others meanwhile
                 if not arrivals:
                     raise BusUnavailable(

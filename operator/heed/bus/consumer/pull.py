@@ -129,7 +129,7 @@ class PullConsumer:
             self._ask_for_more()
             if (now := clock()) >= end and not self._credit.queued:
                 if self._losses is not None and not self._arrivals:
-                    await self._losses.silence()
+                    await self._losses.check_silence()
                     self.check()
                 return []
             await self._wait(max(end - now, TURN_POLL_INTERVAL_S))
@@ -140,7 +140,7 @@ class PullConsumer:
 
     def release(self, size: int) -> None:
         """Give back credit: `size` bytes of what was taken are durable, or not needed."""
-        self._credit.durable(size)
+        self._credit.free_held(size)
 
     @property
     def arrived(self) -> int:
@@ -159,13 +159,13 @@ class PullConsumer:
         """
         if self._arrivals:
             return False
-        if self._losses is None or not self._losses.nothing_missed():
+        if self._losses is None or not self._losses.has_missed_nothing():
             self._fail("the stream dropped messages, perhaps before they were read")
         self.check()
         info = await self._info()
         return int(info["delivered"]["consumer_seq"]) == self._delivered - len(self._arrivals)
 
-    async def is_through(self) -> bool:
+    async def is_exhausted(self) -> bool:
         """Whether the consumer has nothing more to send, and all that it has sent was taken. Raises BusUnavailable."""
         info = await self._info()
         sent = int(info["delivered"]["consumer_seq"])
@@ -210,7 +210,7 @@ class PullConsumer:
         self.floor = self.reached = int(info["delivered"]["stream_seq"])
         self.pending = self.to_come = int(info["num_pending"])
         if self._losses is not None:
-            self._losses.made(self.floor, self.pending)
+            self._losses.note_created(self.floor, self.pending)
         if self._failure is not None:
             raise BusUnavailable(str(self._failure))
 
@@ -219,7 +219,7 @@ class PullConsumer:
         if self._asked > 0 or len(self._arrivals) >= PULL_BATCH or self._failure is not None:
             return
         if self.to_come or self._stopped_short:
-            self._credit.want()
+            self._credit.request_turn()
         else:
             self._ask_for_news()
 
@@ -236,7 +236,7 @@ class PullConsumer:
         request = {"batch": batch, "max_bytes": size, "expires": int(expiry * _SECOND_NS)}
         self._asking = asyncio.create_task(self._send(request))
         if self._losses is not None:
-            self._losses.asked(loop.time() + expiry)
+            self._losses.note_request(loop.time() + expiry)
 
     async def _send(self, request: Mapping[str, int]) -> None:
         subject = self._connection.api_subject(f"CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}")
@@ -272,10 +272,10 @@ class PullConsumer:
         self._asked -= 1
         self._stopped_short = False
         self._arrivals.append(
-            PulledMessage(message, sequence, at, pending, self._credit.came(len(message.data)))
+            PulledMessage(message, sequence, at, pending, self._credit.add_held(len(message.data)))
         )
         if self._losses is not None:
-            self._losses.arrived(sequence, pending, more=self._asked > 0)
+            self._losses.note_arrival(sequence, pending, more=self._asked > 0)
         if self._asked <= 0:
             self._end_request()
 
@@ -290,11 +290,11 @@ class PullConsumer:
                 self.to_come = 0  # whatever was thought to be there
             elif unsent == str(self._batch):
                 self._stopped_short = True
-                self._credit.too_small(self._bytes)
+                self._credit.note_too_small(self._bytes)
             if self._asked <= 0:
                 self._end_request()
                 if self._losses is not None:
-                    self._losses.ended()
+                    self._losses.note_request_end()
         elif code == "503":
             self._fail("its consumer is gone")
         elif code != "100":
@@ -303,12 +303,12 @@ class PullConsumer:
     def _ready(self) -> int:
         """How many arrivals can be taken."""
         arrived = len(self._arrivals)
-        return arrived if self._losses is None else self._losses.sure - self._delivered + arrived
+        return arrived if self._losses is None else self._losses.certain_count - self._delivered + arrived
 
     def _end_request(self) -> None:
         if self._overdue is not None:
             self._overdue.cancel()
-        self._credit.over()
+        self._credit.end_request()
 
     def _fail(self, reason: str, gone: int = 0) -> None:
         self._failure = self._failure or ReaderLost(f"reader of stream {self._stream}: {reason}", gone)

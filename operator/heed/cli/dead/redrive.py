@@ -78,7 +78,7 @@ async def redrive(
     Stops after the batch in which the broker failed.
     """
     await letters.check()
-    sent = {} if dry_run else await letters.sent(selection)
+    sent = {} if dry_run else await letters.find_sent(selection)
     told: list[RedriveReport] = []
     async for batch in _chosen(letters, selection, ids, told, payloads=not dry_run):
         if dry_run:
@@ -129,7 +129,7 @@ async def _chosen(
     for start in range(0, len(wanted), REDRIVE_BATCH):
         part = wanted[start : start + REDRIVE_BATCH]
         found = dict(zip(part, await letters.get(part), strict=True))
-        there = [item for item in found.values() if item and selection.holds(item.letter, item.mark)]
+        there = [item for item in found.values() if item and selection.matches(item.letter, item.mark)]
         told += [
             RedriveReport(id_, None, None, "missing")
             for id_ in sorted({*part} - {it.letter.id for it in there})

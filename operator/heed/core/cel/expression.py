@@ -122,7 +122,7 @@ class Expression:
         return str(self.compiled.return_type().name()).partition("<")[0]
 
     @property
-    def valued(self) -> Cost:
+    def value_cost(self) -> Cost:
         """The cost of its value as JSON."""
         return rendered_cost(self.cost, optionals=self._may_be_optional)
 

@@ -104,7 +104,7 @@ def _string(text: str, path: str, guarded: bool, known: Vocabulary) -> Template:
     found = tuple((path, part) for part in parts if isinstance(part, Expression))
     if len(parts) == 1 and isinstance(parts[0], Expression):
         yields = ExpressionSlot(parts[0].type)
-        return Template(_valued(parts[0], path, guarded), False, parts[0].valued, yields, found)
+        return Template(_valued(parts[0], path, guarded), False, parts[0].value_cost, yields, found)
     pieces = [part if isinstance(part, str) else _valued(part, path, guarded) for part in parts]
     cost = collection_cost([_cost(part) for part in parts])
     text_of = ExpressionSlot("STRING", alone=False)
@@ -114,7 +114,7 @@ def _string(text: str, path: str, guarded: bool, known: Vocabulary) -> Template:
 
 
 def _cost(part: str | Expression) -> Cost:
-    return literal_cost(part) if isinstance(part, str) else part.valued
+    return literal_cost(part) if isinstance(part, str) else part.value_cost
 
 
 def _text(piece: str | Render, scope: Scope) -> str:

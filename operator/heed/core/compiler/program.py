@@ -120,14 +120,14 @@ class Program:
         events = (names.event_subject(item.namespace or own, item.pattern) for item in self.subscriptions)
         return (*dict.fromkeys(events), *self.inbox)
 
-    def is_met(self, subscription: Subscription, type_: str, subject: str) -> bool:
+    def matches(self, subscription: Subscription, type_: str, subject: str) -> bool:
         """Whether a subscription's pattern matches an event of a type on a subject; its condition is not evaluated."""
         if not matches(subscription.pattern, type_):
             return False
         namespace = subscription.namespace or self.agent.namespace
         return subject.startswith("heed.events.") and names.namespace_of_subject(subject) == namespace
 
-    def hears(self, namespace: str) -> bool:
+    def reads_namespace(self, namespace: str) -> bool:
         """Whether the Agent subscribes to events of a namespace."""
         return namespace == self.agent.namespace or any(
             item.namespace == namespace for item in self.subscriptions
@@ -205,7 +205,8 @@ def _subscription(compiler: Compiler, item: SubscriptionSpec, path: str, own: st
 def _opening(subscriptions: Iterable[Subscription], key: Expression | None) -> Bound:
     """The work of finding out whether an event is heeded, and in which session."""
     return plus(
-        *(item.where.cost.work for item in subscriptions if item.where), key.valued.work if key else NO_WORK
+        *(item.where.cost.work for item in subscriptions if item.where),
+        key.value_cost.work if key else NO_WORK,
     )
 
 

@@ -35,7 +35,7 @@ class MemberGuards:
         paths = (f"spec.subscribe[{index}].where" for index in range(len(program.subscriptions)))
         return cls(program, tuple(wheres.get(path) for path in paths), whens)
 
-    def asked_before(self, path: Path, place: ExpressionSite) -> bool:
+    def is_tested_before(self, path: Path, place: ExpressionSite) -> bool:
         """Whether every subscription that a handler's events come through tests or reads a member."""
         if place.handler is None or place.pattern is None:
             return False
@@ -46,7 +46,7 @@ class MemberGuards:
         ]
         return bool(bringing) and all(known is not None and path in known for known in bringing)
 
-    def others(self, place: ExpressionSite) -> list[int]:
+    def other_handlers(self, place: ExpressionSite) -> list[int]:
         """The other handlers that the events of a handler may come to."""
         return [
             index
@@ -54,7 +54,7 @@ class MemberGuards:
             if place.handler not in (None, index) and may_overlap(reaction.pattern, place.pattern or "")
         ]
 
-    def all_read(self, handlers: list[int], path: Path) -> bool:
+    def do_all_read(self, handlers: list[int], path: Path) -> bool:
         """Whether the conditions of these handlers, if there are any, all need a member."""
         return bool(handlers) and all(path in self.whens.get(handler, ()) for handler in handlers)
 
@@ -71,13 +71,13 @@ def find_unguarded(place: ExpressionSite, guards: MemberGuards) -> Iterator[Prob
     """
     if not place.condition:
         return
-    told, others = set[Path](), guards.others(place)
+    told, others = set[Path](), guards.other_handlers(place)
     for path in place.reads.values:
         missing = next((part for part in _parts(path) if not _is_there(part, place, guards)), None)
         if missing is None or missing in told:
             continue
         told.add(missing)
-        if not guards.all_read(others, missing):
+        if not guards.do_all_read(others, missing):
             yield Problem(
                 place.path,
                 f"reads {format_path(missing)}, {_which_need_not(missing)}: an event without it is dead-lettered"
@@ -106,7 +106,7 @@ def _is_there(path: Path, place: ExpressionSite, guards: MemberGuards) -> bool:
         known = is_required(guards.program.schemas.rules, place.pattern or "", path[2:])
     else:
         known = path[1] in EVENT_MEMBERS
-    return known or guards.asked_before(path, place)
+    return known or guards.is_tested_before(path, place)
 
 
 def _in_every_end(path: Path, place: ExpressionSite) -> bool:

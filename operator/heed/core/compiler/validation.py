@@ -54,7 +54,7 @@ class Compiler:
             return None
         return self._try(path, lambda: compile_template(value, guard=guard, known=self.known))
 
-    def problem(self, path: str, message: str, remedy: str = "") -> None:
+    def add_problem(self, path: str, message: str, remedy: str = "") -> None:
         """Add a problem."""
         self.problems.append(Problem(path, message, remedy))
 
@@ -62,11 +62,11 @@ class Compiler:
         try:
             return compile_()
         except ExpressionError as error:
-            self.problem(path, str(error))
+            self.add_problem(path, str(error))
         except TemplateError as error:
-            self.problem(path + error.path, error.message)
+            self.add_problem(path + error.path, error.message)
         except RecursionError:
-            self.problem(path, "nests too deep", "flatten it")
+            self.add_problem(path, "nests too deep", "flatten it")
         return None
 
 
@@ -74,7 +74,7 @@ def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
     """Check the number of expressions and template values against the limits of one Agent."""
     if _values(_templates(spec)) > MAX_TEMPLATE_VALUES:
         message = f"has more than {MAX_TEMPLATE_VALUES} values in templates"
-        compiler.problem("spec", message, "make several Agents of it, or let tasks read them elsewhere")
+        compiler.add_problem("spec", message, "make several Agents of it, or let tasks read them elsewhere")
         return
     count = length = 0
     for source in _sources(spec):
@@ -84,7 +84,7 @@ def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
                 f"has more than {MAX_EXPRESSIONS} expressions, or {MAX_EXPRESSIONS_CHARS} characters of them "
                 "(each optMap doubles its expression)"
             )
-            compiler.problem("spec", message, "make several Agents of it")
+            compiler.add_problem("spec", message, "make several Agents of it")
             return
 
 
@@ -122,7 +122,7 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
     seen: dict[str, int] = {}
     for index, handler in enumerate(spec.handlers):
         if handler.name in seen:
-            compiler.problem(
+            compiler.add_problem(
                 f"spec.handlers[{index}].name",
                 f'"{handler.name}" is the name of spec.handlers[{seen[handler.name]}] too',
                 "give each handler its own name",
@@ -130,7 +130,7 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
         seen.setdefault(handler.name, index)
     for index, item in enumerate(spec.subscribe):
         if item.type.startswith(names.TASK_TYPE_PREFIX):
-            compiler.problem(
+            compiler.add_problem(
                 f"spec.subscribe[{index}].type",
                 "task events come through the inbox and need no subscription",
                 "remove it; a handler with that `type` gets them",
@@ -141,13 +141,13 @@ def check_key(compiler: Compiler, key: Expression | None) -> None:
     """Check that the session key's type is string, as far as known."""
     if key is not None and (found := key.compiled.return_type().name()) not in _KEYS:
         remedy = "wrap it in string(…)" if found in ("INT", "UINT", "DOUBLE", "BOOL") else "yield a string"
-        compiler.problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
+        compiler.add_problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
 
 
 def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
     """Check a task's kind and its JobSpec template. None: the template did not compile."""
     if task.job is None:
-        compiler.problem(path, "has no work to do", "give it a `job`")
+        compiler.add_problem(path, "has no work to do", "give it a `job`")
     elif template is not None:
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 
@@ -160,19 +160,19 @@ def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: Age
         message = (
             f"no task sends {handler.type}, and {names.TASK_TYPE_PREFIX}* is reserved for what tasks send"
         )
-        compiler.problem(f"{path}.type", message, suggest_name(handler.type, names.HANDLED_TASK_TYPES))
+        compiler.add_problem(f"{path}.type", message, suggest_name(handler.type, names.HANDLED_TASK_TYPES))
     if handler.end and handler.start:
         message, remedy = (
             "a handler that ends its session cannot start tasks",
             "start them in another handler",
         )
-        compiler.problem(f"{path}.end", message, remedy)
+        compiler.add_problem(f"{path}.end", message, remedy)
     for index, cancel in enumerate(handler.cancel):
         check_task(compiler, cancel.task, f"{path}.cancel[{index}].task", spec)
     state = handler.state
     if state is not None and not isinstance(state, dict) and not _is_single(state):
         message = "is neither a map nor one ${CEL} that yields a map"
-        compiler.problem(f"{path}.state", message, "write `state: {key: value}`")
+        compiler.add_problem(f"{path}.state", message, "write `state: {key: value}`")
     check_values(compiler, state, f"{path}.state")
 
 
@@ -180,7 +180,7 @@ def check_task(compiler: Compiler, task: str | None, path: str, spec: AgentSpec)
     """Check that a task exists."""
     if task is not None and task not in spec.tasks:
         known = ", ".join(sorted(spec.tasks)) or "none"
-        compiler.problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
+        compiler.add_problem(path, f'unknown task "{task}"', f"spec.tasks has: {known}")
 
 
 def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
@@ -188,22 +188,24 @@ def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
     if emit.type is not None and "${" not in emit.type:
         if not names.is_type(emit.type):
             remedy = "use dot-separated tokens, such as com.example.done"
-            compiler.problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
+            compiler.add_problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
         elif emit.type.startswith(names.TASK_TYPE_PREFIX):
             message = f"{names.TASK_TYPE_PREFIX}* is reserved for the ends of tasks"
-            compiler.problem(f"{path}.type", message, "choose a type of your own")
+            compiler.add_problem(f"{path}.type", message, "choose a type of your own")
     if emit.to is not None and "${" not in emit.to and not names.is_name(emit.to):
-        compiler.problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")
+        compiler.add_problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")
     check_values(compiler, emit.data, f"{path}.data")
 
 
 def check_one_of(compiler: Compiler, path: str, name: str, value: str | None, many: str | None) -> None:
     """Check that exactly one of a member and `from` is set."""
     if (value is None) == (many is None):
-        compiler.problem(path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`")
+        compiler.add_problem(
+            path, f"needs either `{name}` or `from`", f"give exactly one of `{name}` and `from`"
+        )
     if many is not None and not _is_single(many):
         remedy = "write `from: ${…}` with an expression that yields a list"
-        compiler.problem(f"{path}.from", "is not one ${CEL}", remedy)
+        compiler.add_problem(f"{path}.from", "is not one ${CEL}", remedy)
 
 
 def check_values(compiler: Compiler, value: Any, path: str, depth: int = 0) -> None:
@@ -214,13 +216,13 @@ def check_values(compiler: Compiler, value: Any, path: str, depth: int = 0) -> N
         for key, item in value.items():
             if item is None:
                 remedy = 'write "${null}": Kubernetes drops null members from manifests'
-                compiler.problem(f"{path}.{key}", "is null", remedy)
+                compiler.add_problem(f"{path}.{key}", "is null", remedy)
             check_values(compiler, item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             check_values(compiler, item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, int) and not INT_MIN <= value <= INT_MAX:
-        compiler.problem(path, f"{value} does not fit 64 bits", "write it as a string")
+        compiler.add_problem(path, f"{value} does not fit 64 bits", "write it as a string")
 
 
 def _is_single(value: Any) -> bool:

@@ -28,7 +28,7 @@ def defer(step: Step) -> Outcome:
     if len(waiting) >= MAX_DEFERRED_EVENTS and sequence not in waiting:
         message = f"{MAX_DEFERRED_EVENTS} events wait for room already; redrive it later"
         raise DecisionFailed("Saturated", message)
-    step.ledger = replace(step.ledger, waiting=waiting.joined(sequence, step.key or ""))
+    step.ledger = replace(step.ledger, waiting=waiting.with_event(sequence, step.key or ""))
     return "waiting"
 
 
@@ -66,7 +66,7 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
     if outcome in _COUNTED:
         ledger = replace(ledger, totals=add_to_totals(ledger.totals, **{outcome: 1}))
     if step.waited and outcome != "waiting":
-        ledger = replace(ledger, waiting=ledger.waiting.left(step.received.sequence))
+        ledger = replace(ledger, waiting=ledger.waiting.without_event(step.received.sequence))
     effects = step.effects if step.stop is None else (*step.effects, step.stop)
     decision = Decision(step.received, ledger, outcome, effects, letter=step.letter)
     match outcome:

@@ -18,7 +18,7 @@ def why_ignored(program: Program, decision: Decision) -> str | None:
         asked = [
             f"spec.subscribe[{index}].where"
             for index, item in enumerate(program.subscriptions)
-            if item.where is not None and program.is_met(item, event.type, decision.received.origin)
+            if item.where is not None and program.matches(item, event.type, decision.received.origin)
         ]
         return f"{', '.join(asked)} was false" if asked else f"no subscription has the type {event.type}"
     return f"{', '.join(f'{item.path}.when' for item in reactions if item.when)} was false"

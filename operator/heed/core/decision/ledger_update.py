@@ -58,7 +58,7 @@ def _fits(step: Step, *, opens: bool) -> bool:
         return False  # others that would open a session have waited longer
     if headroom is None or not (ledger.sessions or ledger.pending_tasks):
         return True  # one session there may be in any case, else nothing would ever go on
-    limit = headroom.to_open if opens else max(0, headroom.to_go_on)
+    limit = headroom.for_new_session if opens else max(0, headroom.for_open_session)
     if growth <= limit:
         return True
     there = 0 if opens else len(dump_compact(step.before or {}).encode()) + SESSION_BYTES

@@ -29,7 +29,7 @@ def route(step: Step) -> Outcome | None:
     ):
         return "ignored"
     if isinstance(received.event, MalformedMessage):
-        if not step.program.hears(names.namespace_of_subject(received.origin)):
+        if not step.program.reads_namespace(names.namespace_of_subject(received.origin)):
             return "ignored"
         raise DecisionFailed(received.event.code, received.event.message)
     step.event = received.event

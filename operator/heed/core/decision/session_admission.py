@@ -51,7 +51,7 @@ def _heard_misfits(step: Step) -> int:
     """See `misfits`. Events that no subscription is for are not looked at."""
     program, origin = step.program, step.received.origin
     if not names.is_inbox(origin) and not any(
-        program.is_met(item, step.event.type, origin) for item in program.subscriptions
+        program.matches(item, step.event.type, origin) for item in program.subscriptions
     ):
         return 0
     return check_schema(program, names.namespace_of_subject(origin), step.event)
@@ -66,7 +66,7 @@ def _is_subscribed(step: Step, scope: Scope) -> bool:
     if names.is_inbox(origin):
         return True
     for index, item in enumerate(program.subscriptions):
-        if not program.is_met(item, step.event.type, origin):
+        if not program.matches(item, step.event.type, origin):
             continue
         try:
             if item.where is None or item.where.holds(scope):

@@ -41,7 +41,7 @@ class DeferredEvents:
             place < sequence for place, found in self.places.items() if found == digest
         )
 
-    def joined(self, sequence: int, key: str) -> "DeferredEvents":
+    def with_event(self, sequence: int, key: str) -> "DeferredEvents":
         """With one more deferred event; the same object where it is in already."""
         if sequence in self.places:
             return self
@@ -51,7 +51,7 @@ class DeferredEvents:
             places = dict(sorted(places.items()))
         return DeferredEvents(places, {**self.keys, digest: self.keys.get(digest, 0) + 1})
 
-    def left(self, sequence: int) -> "DeferredEvents":
+    def without_event(self, sequence: int) -> "DeferredEvents":
         """Without an event that was decided."""
         if sequence not in self.places:
             return self

@@ -17,11 +17,11 @@ class Headroom:
     kept: int
 
     @property
-    def to_open(self) -> int:
+    def for_new_session(self) -> int:
         """Bytes that a new session may take."""
         return self.left - self.kept
 
     @property
-    def to_go_on(self) -> int:
+    def for_open_session(self) -> int:
         """Bytes that an event may add to an open session."""
         return self.left - self.kept // 4

@@ -232,7 +232,7 @@ def drop_deferred(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
     """The ledger without deferred events that the stream dropped, which are counted as expired."""
     waiting = ledger.waiting
     for sequence in sequences:
-        waiting = waiting.left(sequence)
+        waiting = waiting.without_event(sequence)
     missed = len(ledger.waiting) - len(waiting)
     return replace(ledger, waiting=waiting, totals=add_to_totals(ledger.totals, expired=missed))
 

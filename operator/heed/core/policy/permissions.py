@@ -30,7 +30,7 @@ class VisibleEvents:
     namespace: str
     pattern: str
 
-    def holds(self, namespace: str, pattern: str) -> bool:
+    def covers(self, namespace: str, pattern: str) -> bool:
         """Whether all that a subscription would see is among them."""
         return self.namespace == namespace and covers(self.pattern, pattern)
 
@@ -93,7 +93,7 @@ class Permissions:
 
     def grant_problem(self, pattern: str, namespace: str) -> str | None:
         """Why the Agent may not see these events of another namespace, as far as that is for grants to say."""
-        if any(grant.holds(namespace, pattern) for grant in self.grants):
+        if any(grant.covers(namespace, pattern) for grant in self.grants):
             return None
         granted = [str(grant.pattern) for grant in self.grants if grant.namespace == namespace]
         shown = f"granted: {', '.join(granted[:_SHOWN])}" if granted else "nothing is granted"
@@ -104,7 +104,7 @@ class Permissions:
         """Why the Agent may not subscribe, as far as that is for policies to say. None is its own namespace."""
         namespace = namespace or self.namespace
         aspect = self.subscriptions
-        if aspect is None or any(item.holds(namespace, pattern) for item in aspect.allowed):
+        if aspect is None or any(item.covers(namespace, pattern) for item in aspect.allowed):
             return None
         return aspect.refusal(f"subscription to {VisibleEvents(namespace, pattern)}")
 

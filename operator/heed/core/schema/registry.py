@@ -62,7 +62,7 @@ class SchemaRegistry:
     ) -> tuple[Callable[[tuple[SchemaSource, ...]], "SchemaRegistry"], tuple[tuple[SchemaSource, ...]]]:
         return _schemas_of, (self.rules,)
 
-    def harmless(self, namespace: str, type_: str, data: Any) -> bool:
+    def is_cheap(self, namespace: str, type_: str, data: Any) -> bool:
         """Whether data can be validated cheaply, within about 0.1 s."""
         found = self._checkers.get((namespace, type_))
         return found is None or isinstance(data, bytes) or found[1].limit.allows(data)

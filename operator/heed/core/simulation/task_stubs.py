@@ -58,7 +58,7 @@ class TaskStub:
     after: str | None = None
     fitted: int = 0
 
-    def fits(self, work: TaskWork) -> bool:
+    def matches(self, work: TaskWork) -> bool:
         """Whether it matches this start, which it counts. Raises InvalidManifest where its condition fails."""
         if self.task != work.task or self.left == 0:
             return False
@@ -70,7 +70,7 @@ class TaskStub:
         self.fitted += 1
         return self.run is None or self.run == self.fitted
 
-    def answer(self, work: TaskWork) -> StubbedEnd:
+    def end_task(self, work: TaskWork) -> StubbedEnd:
         """The end of a task that it matches. Raises InvalidManifest where an expression fails."""
         try:
             result = None if self.result is None else self.result.render(Scope(_variables(work)))
@@ -89,9 +89,9 @@ def answer_from(rules: Iterable[TaskStub]) -> Callable[[TaskWork], StubbedEnd | 
         found: TaskStub | None = None
         for rule in script:
             # Rules that answer one start count all of them, whichever rule comes first.
-            if (found is None or rule.run is not None) and rule.fits(work) and found is None:
+            if (found is None or rule.run is not None) and rule.matches(work) and found is None:
                 found = rule
-        return None if found is None else found.answer(work)
+        return None if found is None else found.end_task(work)
 
     return answer
 

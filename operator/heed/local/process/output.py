@@ -24,7 +24,7 @@ class OutputPipe:
 
     writing: int
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Close this process's copy; the child has its own."""
         if self.writing >= 0:
             os.close(self.writing)
@@ -43,7 +43,7 @@ async def open_pipe(line: Line) -> AsyncIterator[OutputPipe]:
     try:
         yield ours
     finally:
-        ours.shut()
+        ours.close()
         try:
             await asyncio.wait({reader}, timeout=DRAIN_TIMEOUT_S)
         finally:
