@@ -49,7 +49,7 @@ class _RepeatedCause:
 class RepeatFilter(logging.Filter):
     """Rate-limits warnings and errors: equal ones once in PERIOD seconds, and at most MOST different ones per cause.
 
-    A cause is a logger's message with its kind of error, whoever it happened to. What else a record says (an Agent, a
+    A cause is a logger's message with its kind of error, for all objects together. What else a record says (an Agent, a
     task, a sequence, the words of the error) makes another fact of it; numbers in the words and waiting times do not.
     The first record of a cause in a new period says in `repeated` how many were left out in the one before. `clock`
     tells seconds.

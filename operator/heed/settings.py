@@ -48,9 +48,9 @@ class Settings:
     nats_credentials: str | None = None  # path of a .creds file
     nats_user: str | None = None
     nats_password: str | None = field(default=None, repr=False)
-    nats_password_file: str | None = None  # instead, read anew at every connect
+    nats_password_file: str | None = None  # instead, read again at every connect
     nats_token: str | None = field(default=None, repr=False)
-    nats_token_file: str | None = None  # instead, read anew at every connect
+    nats_token_file: str | None = None  # instead, read again at every connect
     nats_nkey: str | None = None  # path of the seed of a user's NKey
     nats_domain: str | None = None  # of JetStream, where it is another one than the broker's own
     nats_ca: str | None = None  # path of a CA certificate

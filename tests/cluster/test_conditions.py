@@ -167,7 +167,7 @@ async def test_a_stream_that_was_deleted_and_made_anew(watchless: Watchless, own
     missing = await watchless.condition("False", "StreamMissing")
     assert names.STREAM in missing["message"]
 
-    # And made anew, it is another one
+    # And created again, it is another one
     await ensure_streams(watchless.bus._connection, Settings().stream)
     replaced = await watchless.condition("False", "StreamReplaced")
     assert replaced["lastTransitionTime"] == missing["lastTransitionTime"]

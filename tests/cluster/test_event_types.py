@@ -90,7 +90,7 @@ def test_a_type_that_nests_too_deep_is_nothing_to_the_others(stage: Stage, level
     stage.plane.kubectl("create", "-n", stage.namespace, "-f", "-", stdin=deep)
     eventually(lambda: judgement(stage, "deep") == "False Invalid", PATIENCE, what="a judgement")
 
-    # When there are others, and the operator begins anew
+    # When there are others, and the operator starts over
     stage.apply(RESEARCHER)
     stage.apply(event_type(LONG, name="asked"))
     said(stage, "asked", "True", "Accepted")

@@ -91,7 +91,7 @@ async def test_a_job_whose_label_someone_took_away_is_not_lost(
     job = await watchless.started()
     name = job["metadata"]["name"]
 
-    # When the label goes (to the watch, a Job without it is deleted), a sweep looks, and the loop begins anew
+    # When the label goes (to the watch, a Job without it is deleted), a sweep looks, and the loop starts over
     await watchless.api.merge(jobs_path(watchless.namespace, name), {"metadata": {"labels": {label: None}}})
     watchless.fleet.observe_job(job, deleted=True)
     await watchless.fleet.sweep(watchless.namespace)

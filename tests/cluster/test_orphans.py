@@ -38,7 +38,7 @@ async def test_a_job_that_no_task_waits_for_is_left_alone_and_reported_once(
     await tell_end(watchless, job)
     await watchless.status(lambda s: totals(s).get("tasksCompleted") == 1)
 
-    # When it is looked at again and again, also by a loop that begins anew
+    # When it is looked at again and again, also by a loop that starts over
     await watchless.fleet.sweep(watchless.namespace)
     assert caplog.text.count(ORPHAN) == 1
     await watchless.fleet.sweep(watchless.namespace)

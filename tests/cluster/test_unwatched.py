@@ -85,7 +85,7 @@ async def test_its_result_is_heard_of_without_a_resync(watchless: Watchless, pod
 async def test_one_that_was_unwatched_before_the_operator_came_is_looked_for(
     watchless: Watchless, pods: PodPhases
 ) -> None:
-    # Given a Job without the label, which a loop that begins anew is not told of
+    # Given a Job without the label, which a loop that starts over is not told of
     body = await watchless.create()
     await watchless.ask("q-1")
     job = await watchless.started()

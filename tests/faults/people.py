@@ -1,4 +1,4 @@
-"""Who else is at work on the cluster: a player of pods, and a person who deletes, edits and makes anew."""
+"""Who else is at work on the cluster: a player of pods, and a person who deletes, edits and recreates."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Player(PodPhases):
                 case _:
                     self.succeed(namespace, job, json.dumps({"value": input["value"]}))
         except ApiError as error:
-            if error.status not in (404, 409):  # it is gone, or being changed: the next turn sees it anew
+            if error.status not in (404, 409):  # it is gone, or being changed: the next turn sees it again
                 raise
         else:
             self.played += 1

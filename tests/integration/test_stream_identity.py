@@ -41,7 +41,7 @@ async def created(connection: Connection) -> str:
 
 
 async def replace(connection: Connection) -> None:
-    """Someone deletes the stream and makes it anew."""
+    """Someone deletes the stream and creates it again."""
     await connection.api("STREAM.DELETE.HEED")
     await ensure_streams(connection, StreamSettings())
 
@@ -86,7 +86,7 @@ async def test_a_stream_made_anew_is_refused_whatever_is_in_it(
     bus, before = JetStreamBus(own), await created(own)
     cursor = (await send(bus, namespace, *range(5)))[-1]
 
-    # When the stream is made anew, and something is published
+    # When the stream is created again, and something is published
     await replace(own)
     await send(bus, namespace, *range(grown))
 
@@ -295,7 +295,9 @@ async def test_streams_that_are_deleted_are_made_again_with_a_warning(
 
 
 def _anew(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.message == "stream was missing and was made anew"]
+    return [
+        record for record in caplog.records if record.message == "stream was missing and was created again"
+    ]
 
 
 async def test_a_broker_that_comes_back_without_its_streams_gets_them_at_once(

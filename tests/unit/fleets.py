@@ -97,7 +97,7 @@ class World:
         return self.fleet._running["demo", name]
 
     async def replaced(self, before: Any, name: str = "researcher") -> None:
-        """Until an Agent runs anew: for a moment it does not run at all."""
+        """Until an Agent runs again: for a moment it does not run at all."""
         await until(lambda: self.fleet._running.get(("demo", name)) not in (before, None))
 
     async def until(self, holds: Callable[[], bool]) -> None:

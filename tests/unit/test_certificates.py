@@ -68,8 +68,8 @@ def test_an_authority_is_replaced_before_a_client_whose_clock_is_ahead_finds_it_
     keys = made_keys()
     end = keys.authority.not_valid_after_utc - MAX_CLOCK_SKEW
 
-    assert (anew := renew_keys(keys, HOSTS, end)) is not None
-    assert keys.authority not in anew.bundle
+    assert (renewed := renew_keys(keys, HOSTS, end)) is not None
+    assert keys.authority not in renewed.bundle
     assert (next_ := renew_keys(keys, HOSTS, end - timedelta(microseconds=1))) is not None
     assert keys.authority in next_.bundle
 

@@ -113,7 +113,7 @@ async def test_a_stream_that_went_missing_is_made_anew_and_that_is_said(
 
     lost = "what it held, and what was published since"
     assert logged(caplog, STREAMS_LOG, "stream", "lost") == [
-        ("WARNING", "stream was missing and was made anew", "HEED", lost)
+        ("WARNING", "stream was missing and was created again", "HEED", lost)
     ]
     assert [item.subject for item in keeping.wire.asked("STREAM.CREATE")] == ["$JS.API.STREAM.CREATE.HEED"]
     assert keeping.told[1:] == [[]]

@@ -207,7 +207,7 @@ def test_trouble_of_the_loop_comes_before_that_of_effects(health: LoopHealth) ->
         (AWAY, "BrokerUnavailable", "is the broker running?"),
         (ReaderLost("a gap"), "BrokerUnavailable", "a gap"),
         (StreamMissing("there is no stream HEED"), "StreamMissing", "there is no stream HEED"),
-        (StreamReplaced("made anew"), "StreamReplaced", "made anew"),
+        (StreamReplaced("created again"), "StreamReplaced", "created again"),
         (LedgerConflict("the object has been modified"), "LedgerContended", "a second operator"),
         (refused(0, "the API server does not answer"), "LedgerUnavailable", "does not answer"),
         (refused(429), "LedgerUnavailable", "429"),

@@ -1,4 +1,4 @@
-"""Which Agents are compiled anew, when, and what is said after that."""
+"""Which Agents are compiled again, when, and what is said after that."""
 
 from __future__ import annotations
 

@@ -218,15 +218,15 @@ TO_ITS_END, TO_NOTHING = PATCH % '{"sequence":9}', PATCH % "null"
         (
             10,
             "then",
-            "stream HEED ends at 9, and 10 was read from it: it was restored from a backup, or made anew. Restore the "
-            f"right one, or have the Agent go on from its end: {TO_ITS_END}; "
+            "stream HEED ends at 9, and 10 was read from it: it was restored from a backup, or created again. Restore "
+            f"the right one, or have the Agent go on from its end: {TO_ITS_END}; "
             "see docs/operations.md#streams",
         ),
         (
             0,
             "before",
-            "stream HEED was created at then, and the cursor belongs to one created at before: it was made anew, or "
-            "restored from a backup. Restore the right one, or have the Agent begin with this one: "
+            "stream HEED was created at then, and the cursor belongs to one created at before: it was created again, "
+            "or restored from a backup. Restore the right one, or have the Agent begin with this one: "
             f"{TO_NOTHING}; if this one is the old one restored, see docs/operations.md#streams",
         ),
     ],

@@ -57,7 +57,7 @@ def credentials(
     key: TextIO,
     account: str | None,
 ) -> None:
-    """Print credentials for the broker: a .creds file for whoever is to publish or to see events.
+    """Print credentials for the broker: a .creds file for a publisher or an observer of events.
 
     \b
     Examples:

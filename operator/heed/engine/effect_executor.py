@@ -95,9 +95,11 @@ class EffectExecutor:
             if record.phase == "Owed":
                 self._give_up(end.task_id)
             # An attempt in flight may recreate what was lost meanwhile.
-            anew = end.reason == REASON_LOST and end.task_id in self._starts
+            recreated = end.reason == REASON_LOST and end.task_id in self._starts
             _ = self._spawn(
-                self._persist("publish the end of a task", lambda attempt: self._end(record, end, anew=anew))
+                self._persist(
+                    "publish the end of a task", lambda attempt: self._end(record, end, recreated=recreated)
+                )
             )
 
     def start_expiring(self, task_id: str, record: PendingTask) -> None:
@@ -238,9 +240,9 @@ class EffectExecutor:
         await self._wait_for_starts(task_id)
         await self._runner.cancel(task_id)
 
-    async def _end(self, record: PendingTask, end: TaskEnd, *, anew: bool) -> None:
+    async def _end(self, record: PendingTask, end: TaskEnd, *, recreated: bool) -> None:
         await self._wait_for_starts(end.task_id)
-        if anew:
+        if recreated:
             await self._runner.cancel(end.task_id)
         await self._publish_end(record, end)
 

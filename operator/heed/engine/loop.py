@@ -113,7 +113,7 @@ class AgentLoop:
             except LedgerGone:
                 return
             except Exception as error:
-                # Also where the mistake is ours: an Agent that tries again is better than a silent one.
+                # Also for a bug of Heed: an Agent that tries again is better than a silent one.
                 if not isinstance(error, HeedError):
                     log.exception("agent loop broke", extra={"agent": str(self.program.agent)})
                 await self._pause(error, time.monotonic() - began)

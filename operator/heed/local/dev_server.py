@@ -269,7 +269,7 @@ class DevServer:
         reason = (
             f"broke: {error!r}; please report this"
             if error
-            else "stopped: its ledger is gone; start heed dev anew"
+            else "stopped: its ledger is gone; start heed dev again"
         )
         self._console.say(f"{task.get_name()} {reason}")
 

@@ -128,7 +128,7 @@ class KeyValueLedgerStore:
         """The ledger, an empty one where there was none. Raises LedgerGone, LedgerUnavailable."""
         record, version, size = await self._read()
         if self._known is not None and record["uid"] != self._known.uid:
-            raise LedgerGone(f"the ledger of {self._key} was thrown away; start anew")
+            raise LedgerGone(f"the ledger of {self._key} was thrown away; start over")
         return StoredLedger(load_ledger(record["status"]), str(version), size)
 
     async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:

@@ -156,7 +156,7 @@ class Supervisor:
     ) -> T:
         """What a conversation with the worker comes to, when it is its turn; `died` is told of each death.
 
-        It begins anew with another worker where the first one dies in it. Without `retry_hung` not where that
+        It starts over with another worker where the first one dies in it. Without `retry_hung` not where that
         one hung. Raises WorkerDied where that is the request's fault, `unavailable` where there can be no worker now.
         """
         async with self._free:

@@ -78,7 +78,7 @@ def run(worker: type[Worker], memory: int, cpu: float, *, warm_up: Callable[[], 
     try:
         worker(requests, answers, cpu).serve()
     except BrokenPipeError:
-        os._exit(0)  # nobody waits for the answer
+        os._exit(0)  # no one waits for the answer
 
 
 @contextmanager

@@ -117,7 +117,7 @@ async def test_what_an_earlier_reader_had_reached_says_nothing_of_the_next_one(
     second = await alone.send("note", id="second")
     await until(lambda: doors.count("before commit") == 2)
 
-    # And a look how far it has read, whose answer is there before or after all begins anew; nothing is read yet then
+    # And a look how far it has read, whose answer is there before or after all starts over; nothing is read yet then
     seen, answered, reading, coming = (asyncio.Event() for _ in range(4))
     read, reached = CursorReader.read, CursorReader.reached
 

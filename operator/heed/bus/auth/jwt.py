@@ -151,7 +151,7 @@ def render_credentials(jwt: str, user: NatsKey) -> str:
     return (
         f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
         "************************* IMPORTANT *************************\n"
-        "This file is a secret: whoever has it may do what it allows.\n\n"
+        "This file is a secret: everybody who has it may do what it allows.\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{user.seed}\n------END USER NKEY SEED------\n"
     )
 

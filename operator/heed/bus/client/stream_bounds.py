@@ -108,13 +108,13 @@ def check_cursor(stream: str, bounds: StreamBounds, place: int, created: str | N
     if created is not None and created != bounds.created:
         raise StreamReplaced(
             f"stream {stream} was created at {bounds.created}, and the cursor belongs to one created at {created}: "
-            "it was made anew, or restored from a backup. Restore the right one, or have the Agent begin with this "
+            "it was created again, or restored from a backup. Restore the right one, or have the Agent begin with this "
             f"one: {_patch('null')}; if this one is the old one restored, see {_HELP}"
         )
     if place > bounds.last:
         raise StreamReplaced(
             f"stream {stream} ends at {bounds.last}, and {place} was read from it: it was restored from a backup, or "
-            "made anew. Restore the right one, or have the Agent go on from its end: "
+            "created again. Restore the right one, or have the Agent go on from its end: "
             + _patch(f'{{"sequence":{bounds.last}}}')
             + f"; see {_HELP}"
         )

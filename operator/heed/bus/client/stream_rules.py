@@ -43,7 +43,7 @@ STREAM_RULES: Final = (
 )
 # Who may publish anything at all could otherwise delete every event with a header, or have the server publish anywhere.
 PUBLISHER_RULES: Final = (
-    StreamRule("allow_msg_schedules", (False,), "publishers could reach every subject; make the stream anew"),
+    StreamRule("allow_msg_schedules", (False,), "publishers could reach every subject; recreate the stream"),
     StreamRule("allow_rollup_hdrs", (False,), "publishers could delete all events; edit the stream"),
 )
 

@@ -126,7 +126,7 @@ async def _look(
     name = wanted["name"]
     if (info := await _ensure(connection, wanted)) is None:
         lost = "what it held, and what was published since"
-        log.warning("stream was missing and was made anew", extra={"stream": name, "lost": lost})
+        log.warning("stream was missing and was created again", extra={"stream": name, "lost": lost})
         return ()
     wrong = (*find_flaws(wanted, info["config"], rules), *find_refusals(name, info["config"], info["state"]))
     for flaw in wrong:

@@ -66,7 +66,7 @@ def encode(event: Event) -> tuple[dict[str, str], bytes]:
     attributes |= {"id": event.id, "source": event.source, "type": event.type}
     attributes |= {name: value for name in OPTIONAL_ATTRIBUTES if (value := getattr(event, name)) is not None}
     if payload and event.datacontenttype is None:
-        # What the JSON format implies has to be said in another one (JSON format, section 3.1.2).
+        # What the JSON format implies has to be written out in another one (JSON format, section 3.1.2).
         binary = isinstance(event.data, bytes)
         attributes["datacontenttype"] = "application/octet-stream" if binary else "application/json"
     attributes.update(sorted(event.extensions.items()))

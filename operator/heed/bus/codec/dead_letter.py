@@ -84,14 +84,14 @@ class DeadLetter:
             return "the Agent emitted it, and the broker can never take it; publish something smaller, then drop it"
         original = f"{names.STREAM} {self.headers.get(DEAD_LETTER_PREFIX + 'Sequence', '?')} may still hold the event"
         if HEADER_LOST in self.headers:
-            return f"not all of the event fitted into the letter; publish it anew ({original})"
+            return f"not all of the event fitted into the letter; publish it again ({original})"
         if HEADER_TASK_LOST in self.headers:
             return f"the record of the task that it ended did not fit into the letter ({original})"
         if self.type is None or not names.is_type(self.type):
             return "the letter does not say of which type the event was"
         if self.type.startswith(names.TASK_TYPE_PREFIX) and self.cause("Code") == "ReservedType":
             # On a redrive subject it would be believed to be an end of a task, which its publisher may not send.
-            return "it was published as an end of a task where nobody may; drop it"
+            return "it was published as an end of a task by somebody who may not; drop it"
         return None
 
 

@@ -141,13 +141,13 @@ async def bound_request(request: Awaitable[ApiResponse]) -> ApiResponse:
 
 def lease_spec(spec: Mapping[str, Any], identity: str, now: str) -> dict[str, Any]:
     """The spec of a Lease that `identity` takes or renews, with the fields that client-go writes."""
-    ours = spec.get("holderIdentity") == identity
+    held = spec.get("holderIdentity") == identity
     return {
         "holderIdentity": identity,
         "leaseDurationSeconds": LEASE_DURATION_S,
-        "acquireTime": (spec.get("acquireTime") if ours else None) or now,
+        "acquireTime": (spec.get("acquireTime") if held else None) or now,
         "renewTime": now,
-        "leaseTransitions": (spec.get("leaseTransitions") or 0) + (0 if ours else 1),
+        "leaseTransitions": (spec.get("leaseTransitions") or 0) + (0 if held else 1),
     }
 
 

@@ -155,12 +155,12 @@ def _asked(data: bytes) -> _ParsedReview:
     namespace, name = request.get("namespace") or "", request.get("name") or ""
     if not (isinstance(namespace, str) and isinstance(name, str)):
         raise _MalformedReview("request.namespace and request.name are strings")
-    ours = (
+    is_known = (
         kind.get("group") == names.GROUP
         and kind.get("kind") in names.PLURALS
         and not request.get("subResource")
     )
-    if not ours or operation not in ("CREATE", "UPDATE"):
+    if not is_known or operation not in ("CREATE", "UPDATE"):
         return _ParsedReview(uid, namespace, name, None)
     if not names.is_name(namespace):
         raise _MalformedReview("request.namespace is no namespace")

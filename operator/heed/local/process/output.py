@@ -35,15 +35,15 @@ class OutputPipe:
 async def open_pipe(line: Line) -> AsyncIterator[OutputPipe]:
     """A pipe whose lines go to `line`. On exit, everything written before has been passed on."""
     reading, writing = os.pipe()
-    ours, stream = OutputPipe(writing), asyncio.StreamReader()
+    pipe, stream = OutputPipe(writing), asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(reading, "rb", 0)
     )
     reader = asyncio.create_task(_lines(stream, line))
     try:
-        yield ours
+        yield pipe
     finally:
-        ours.close()
+        pipe.close()
         try:
             await asyncio.wait({reader}, timeout=DRAIN_TIMEOUT_S)
         finally:
