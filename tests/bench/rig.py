@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Operator
+from tests.cluster.operating import CRDS, Operator
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
 from tests.ports import free_port

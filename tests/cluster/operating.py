@@ -29,6 +29,8 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.forking import Forked
 from tests.patience import PATIENCE
 
+CRDS = Path(__file__).resolve().parents[2] / "crds"
+SYSTEM = "heed-system"
 HEED = Path(sys.executable).with_name("heed")
 DYING = Path(__file__).with_name("dying_operator.py")
 LEASES = tuple(f"heed-{number}" for number in range(1, 257))
@@ -287,8 +289,3 @@ class Stage:
         """Straight from the API server: who waits for something asks often, and kubectl is a process each time."""
         answer: dict[str, Any] = self.plane.admin.get(f"{group}/namespaces/{self.namespace}/{rest}")
         return answer
-
-
-def totals(status: Mapping[str, Any]) -> dict[str, int]:
-    """The totals of a status that are not zero."""
-    return {name: count for name, count in (status.get("totals") or {}).items() if count}

@@ -7,7 +7,6 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,30 +25,11 @@ from tests.cluster.admitting import (
     warned,
 )
 from tests.cluster.controlplane.api import ApiError
-from tests.cluster.controlplane.run import ControlPlane, KubectlError
+from tests.cluster.controlplane.run import KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.ruling import event_type, policy
-from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def hook(control_plane: ControlPlane, namespace: str) -> Iterator[Hook]:
-    """A webhook for the test's namespace; nobody answers yet."""
-    made = Hook(control_plane, namespace, free_port())
-    try:
-        yield made
-    finally:
-        made.delete()
-
-
-@pytest.fixture
-def webhook(hook: Hook) -> Iterator[Hook]:
-    """A webhook that answers."""
-    with Replica(hook):
-        until_asked(hook)
-        yield hook
 
 
 # --- Agents -------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import base64
 import copy
 import os
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,31 +29,12 @@ from tests.cluster.admitting import (
     handshake,
     until_asked,
 )
-from tests.cluster.conftest import SYSTEM
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Operator
+from tests.cluster.operating import SYSTEM, Operator
 from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-def hook(control_plane: ControlPlane, namespace: str) -> Iterator[Hook]:
-    """A webhook for the test's namespace; nobody answers yet."""
-    made = Hook(control_plane, namespace, free_port())
-    try:
-        yield made
-    finally:
-        made.delete()
-
-
-@pytest.fixture
-def webhook(hook: Hook) -> Iterator[Hook]:
-    """A webhook that answers."""
-    with Replica(hook):
-        until_asked(hook)
-        yield hook
 
 
 # --- certificates -------------------------------------------------------------------------------------------

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.chart.rendering import Manifests, render
-from tests.cluster.conftest import require_helm
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.build import Unavailable, binaries
 from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.helm import require_helm
 from tests.cluster.releases import Helm, HelmError
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

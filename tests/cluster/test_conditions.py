@@ -19,11 +19,11 @@ from heed.kube.status.reasons import Trouble
 from heed.settings import Settings
 from tests.builders.agents import ref
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import totals
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 from tests.nats_server import NatsServer, require_nats_server
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 QUICK = Patience(loop=0.5, effects=0.5, between=0.2)

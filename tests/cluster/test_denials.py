@@ -9,11 +9,14 @@ from heed.kube.client.client import agent_path, jobs_path
 from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.denying import denying
-from tests.cluster.operating import Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.ruling import ready
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import require_helm
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
+from tests.cluster.helm import require_helm
 from tests.cluster.operating import HEED, Operator
 from tests.cluster.releases import Helm, environment_of, run_test_pod
 from tests.nats_server import find_binary, require_nats_server

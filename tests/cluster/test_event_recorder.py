@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.ruling import policy, ready
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 

@@ -11,11 +11,14 @@ import pytest
 
 from tests.builders.agents import ASKED
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.ruling import accepted, event_type, ready
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 LONG: dict[str, Any] = {"type": "object", "properties": {"topic": {"type": "string", "minLength": 5}}}

@@ -14,8 +14,12 @@ from heed import names
 from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import HEED, Stage, totals
+from tests.cluster.operating import (
+    HEED,
+    Stage,
+)
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 ROOT = Path(__file__).parents[2]

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.chart.rendering import render
-from tests.cluster.conftest import SYSTEM
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, Operator, Stage
+from tests.cluster.operating import SYSTEM, Broker, Operator, Stage
 from tests.cluster.releases import run_test_pod
 from tests.ports import free_port
 

@@ -21,12 +21,15 @@ from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET, KeyedBroker, KeyedOperator, installed
-from tests.cluster.operating import Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.queueing import QUEUE, admit
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tenancy import make_namespace
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,20 +10,16 @@ import pytest
 from heed import names
 from tests.builders.events import data_of
 from tests.cluster.controlplane.pods import PodPhases
-from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Broker, Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless, true
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 ENDED_AT = "2026-11-01T12:00:00Z"

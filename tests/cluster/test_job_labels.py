@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,11 +13,14 @@ from heed.kube.jobs.manifest import QUEUE_LABEL
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.denying import denying
-from tests.cluster.operating import Broker, Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.queueing import QUEUE, admit, suspending
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.test_denials import JOB, TEAM
-from tests.cluster.watchless import Watchless, watchless_fleet
+from tests.cluster.watchless import Watchless
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 
@@ -29,12 +31,6 @@ def labelled(**metadata: dict[str, str]) -> dict[str, Any]:
     manifest["metadata"]["labels"] = {"team": "lighthouse", "app.kubernetes.io/instance": "shop"}
     manifest["spec"]["tasks"]["research"]["job"]["metadata"] = metadata
     return manifest
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 async def test_a_policy_that_demands_a_label_of_jobs_gets_it(

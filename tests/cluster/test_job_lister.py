@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,18 +14,10 @@ from heed.kube.jobs import lister
 from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.manifest import owner_uid
 from tests.builders.agents import ref
-from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker
 from tests.cluster.stories import RESEARCHER
-from tests.cluster.watchless import AGENT, Watchless, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 async def five_agents(watchless: Watchless) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,20 +16,16 @@ from heed.kube.jobs.runner import JobRunner
 from heed.util.backoff import Backoff
 from tests.builders.agents import ref
 from tests.cluster.controlplane.pods import PodPhases
-from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.stories import RESEARCHER, with_handler
-from tests.cluster.watchless import Watchless, true, watchless_fleet
+from tests.cluster.watchless import Watchless, true
+from tests.statuses import totals
 from tests.unit.owners import Owner
 
 pytestmark = pytest.mark.cluster
 ORPHAN = "job without a pending task"
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 # --- tasks without a Job -----------------------------------------------------------------------------------------
@@ -275,9 +270,5 @@ async def finish(watchless: Watchless, pods: PodPhases, name: str) -> dict[str, 
     """The Job as it is when it has come to its end."""
     await asyncio.to_thread(pods.succeed, watchless.namespace, name, '{"answer": "the moon"}')
 
-    async def finished() -> dict[str, Any] | None:
-        job = await watchless.job(name)
-        return job if job.get("status", {}).get("completionTime") else None
-
-    found: dict[str, Any] = await watchless.until(finished, "the Job's end")
+    found: dict[str, Any] = await watchless.until(lambda: watchless.finished(name), "the Job's end")
     return found

@@ -13,9 +13,12 @@ from tests import jobfields
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 

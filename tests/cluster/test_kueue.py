@@ -12,8 +12,11 @@ from heed.kube.jobs.manifest import QUEUE_LABEL
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.kueue.run import built, kueue, queue
-from tests.cluster.operating import Stage, totals
+from tests.cluster.operating import (
+    Stage,
+)
 from tests.cluster.stories import RESEARCHER
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 

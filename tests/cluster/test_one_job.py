@@ -14,9 +14,12 @@ from heed.kube.client.client import ApiResponse, KubeApi, agent_path, jobs_path
 from heed.kube.status.loop_health import Patience
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, totals
+from tests.cluster.operating import (
+    Broker,
+)
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 QUICK = Patience(loop=0.5, effects=0.5, between=0.2)
@@ -68,12 +71,7 @@ async def kept(watchless: Watchless, quota: Mapping[str, Any]) -> None:
 async def finish(watchless: Watchless, pods: PodPhases, name: str) -> None:
     """The Job comes to its end, and the operator sees it."""
     await asyncio.to_thread(pods.succeed, watchless.namespace, name, '{"answer": "the moon"}')
-
-    async def over() -> dict[str, Any] | None:
-        job = await watchless.job(name)
-        return job if job.get("status", {}).get("completionTime") else None
-
-    watchless.fleet.observe_job(await watchless.until(over, "its end"))
+    watchless.fleet.observe_job(await watchless.until(lambda: watchless.finished(name), "its end"))
 
 
 def no_start_under_way(watchless: Watchless) -> bool:

@@ -12,9 +12,13 @@ from heed.core.events import Event
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Operator, Stage, totals
+from tests.cluster.operating import (
+    Operator,
+    Stage,
+)
 from tests.cluster.stories import RESEARCHER, researcher, with_handler
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from heed.kube.client.client import ApiError, agent_path, jobs_path
 from tests.builders.agents import ref
-from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, totals
 from tests.cluster.stories import RESEARCHER, researcher, with_handler
-from tests.cluster.watchless import AGENT, Watchless, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 MORE = {"name": "other", "type": "com.example.other", "state": {"other": True}}
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 def handlers(*more: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,19 +11,12 @@ import pytest
 from heed import names
 from heed.core.events import Event
 from heed.kube.client.client import ApiError, jobs_path
-from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, totals
 from tests.cluster.stories import with_handler
-from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
+from tests.cluster.watchless import AGENT, Watchless, true
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 ORPHAN = "job without a pending task"
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 async def test_a_job_that_no_task_waits_for_is_left_alone_and_reported_once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,15 @@ from heed import names
 from heed.core.compiler.program import compile_agent
 from heed.kube.client.client import objects_path
 from heed.kube.controller import policy_cache
-from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Broker, Operator, Stage, totals
+from tests.cluster.operating import CRDS, Broker, Operator, Stage
 from tests.cluster.ruling import ANSWERS, accepted, apply, grant, listener, order, policy, ready
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 STOPPED = "events wait in the stream"
@@ -35,12 +35,6 @@ def shop(control_plane: ControlPlane, namespace: str) -> Iterator[str]:
     control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": name}})
     yield name
     control_plane.admin.delete(f"/api/v1/namespaces/{name}")
-
-
-@pytest.fixture
-async def watchless(control_plane: ControlPlane, broker: Broker, namespace: str) -> AsyncIterator[Watchless]:
-    async with watchless_fleet(control_plane.kubeconfig, broker.url, namespace) as watchless:
-        yield watchless
 
 
 # --- policies ----------------------------------------------------------------------------------------------------

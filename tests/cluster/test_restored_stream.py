@@ -16,13 +16,18 @@ from heed.core.events import Event
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Broker, Operator, Stage, totals
+from tests.cluster.operating import (
+    Broker,
+    Operator,
+    Stage,
+)
 from tests.cluster.stories import RESEARCHER
 from tests.markdown import ROOT
 from tests.nats_backup import back_up, restore
 from tests.nats_server import NatsServer, require_nats_server
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 T = TypeVar("T")

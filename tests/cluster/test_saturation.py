@@ -22,10 +22,15 @@ from heed.core.events import Event
 from heed.settings import Settings
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Broker, Operator, Stage, totals
+from tests.cluster.operating import (
+    Broker,
+    Operator,
+    Stage,
+)
 from tests.integration.engine.oracle import read_back
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.statuses import condition, totals
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -107,11 +112,6 @@ def _event(type_: str, number: int) -> Event:
         datacontenttype="application/json",
         extensions={"correlationid": f"case-{number}"},
     )
-
-
-def condition(status: dict[str, Any], type_: str) -> dict[str, Any]:
-    """One of its conditions, {} where it is not there."""
-    return next((item for item in status.get("conditions", []) if item["type"] == type_), {})
 
 
 def until(stage: Stage, plane: ControlPlane, holds: Any, sizes: list[int]) -> dict[str, Any]:

@@ -14,16 +14,16 @@ import pytest
 
 from heed import names
 from heed.core.events import Event
-from tests.cluster.conftest import SYSTEM
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Broker, Operator, Stage, totals
+from tests.cluster.operating import SYSTEM, Broker, Operator, Stage
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tcpproxy import TcpProxy
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.statuses import totals
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 LEASE = "heed"  # the chart's, with the chart's rights

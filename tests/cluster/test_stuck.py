@@ -16,9 +16,12 @@ from heed import names
 from heed.kube.status.loop_health import Patience
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, totals
+from tests.cluster.operating import (
+    Broker,
+)
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.watchless import Watchless, true, watchless_fleet
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 QUICK = Patience(loop=0.5, effects=0.5, between=0.2)
@@ -119,7 +122,7 @@ async def test_a_quota_holds_tasks_up_and_nothing_else(watchless: Watchless, pod
     await asyncio.to_thread(
         pods.succeed, watchless.namespace, job["metadata"]["name"], '{"answer": "the moon"}'
     )
-    done = await watchless.until(lambda: finished(watchless, job["metadata"]["name"]), "its end")
+    done = await watchless.until(lambda: watchless.finished(job["metadata"]["name"]), "its end")
     watchless.fleet.observe_job(done)
     await watchless.status(lambda s: totals(s).get("tasksCompleted") == 1 and not s["outbox"])
 
@@ -127,11 +130,6 @@ async def test_a_quota_holds_tasks_up_and_nothing_else(watchless: Watchless, pod
     await watchless.api.merge(f"{quota}/small", {"spec": {"hard": {"count/jobs.batch": "5"}}})
     await watchless.status(lambda s: [t["phase"] for t in s["pendingTasks"].values()] == ["Started"] * 2)
     await watchless.condition("True", "Subscribed")
-
-
-async def finished(watchless: Watchless, name: str) -> dict[str, Any] | None:
-    job = await watchless.job(name)
-    return job if job.get("status", {}).get("completionTime") else None
 
 
 def limited(control_plane: ControlPlane, namespace: str, rights: dict[str, list[str]] | None = None) -> Path:

@@ -15,10 +15,9 @@ import yaml
 from tests.builders.agents import ASKED
 from tests.chart.rendering import NAMESPACE
 from tests.cluster.controlplane.pods import PodPhases
-from tests.cluster.controlplane.run import ControlPlane, KubectlError
+from tests.cluster.controlplane.run import KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.keyed import SECRET
-from tests.cluster.operating import totals
 from tests.cluster.ruling import event_type, grant, policy
 from tests.cluster.tenancy import (
     NOTED,
@@ -29,18 +28,11 @@ from tests.cluster.tenancy import (
     hearing,
     hearing_agent,
     researcher,
-    tenancy,
 )
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 NOTHING_FITS: dict[str, Any] = {"not": {}}
-
-
-@pytest.fixture(scope="module")
-def tenants(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
-    """For all of the stories: each has Agents of its own names."""
-    with tenancy(control_plane, tmp_path_factory.mktemp("tenants")) as tenants:
-        yield tenants
 
 
 @pytest.fixture(autouse=True)

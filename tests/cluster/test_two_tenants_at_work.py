@@ -18,9 +18,7 @@ from nats.aio.client import Client
 from heed import names
 from tests.builders.agents import ASKED
 from tests.cluster.controlplane.pods import PodPhases
-from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import totals
 from tests.cluster.ruling import policy
 from tests.cluster.tenancy import (
     ORDERED,
@@ -30,22 +28,15 @@ from tests.cluster.tenancy import (
     hearing,
     hearing_agent,
     researcher,
-    tenancy,
 )
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 FLOOD = 1_500  # events
 ORDERS = 60
 QUESTIONS = 3
-
-
-@pytest.fixture(scope="module")
-def tenants(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
-    """For all of the stories."""
-    with tenancy(control_plane, tmp_path_factory.mktemp("tenants")) as tenants:
-        yield tenants
 
 
 @pytest.fixture(autouse=True)

@@ -10,9 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import totals
 from tests.cluster.tenancy import (
     NOTED,
     ORDERED,
@@ -24,18 +22,11 @@ from tests.cluster.tenancy import (
     owed,
     pending,
     researcher,
-    tenancy,
 )
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
-
-
-@pytest.fixture(scope="module")
-def tenants(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tenants]:
-    """For all of the stories: each has Agents of its own names."""
-    with tenancy(control_plane, tmp_path_factory.mktemp("tenants")) as tenants:
-        yield tenants
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,12 @@ from heed.kube.jobs import search
 from heed.util.backoff import Backoff
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
-from tests.cluster.operating import Broker, totals
+from tests.cluster.operating import (
+    Broker,
+)
 from tests.cluster.stories import RESEARCHER, with_handler
 from tests.cluster.watchless import Watchless, true, watchless_fleet
+from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
 NO_LABEL = {"metadata": {"labels": {names.LABEL_AGENT: None}}}

@@ -110,6 +110,11 @@ class Watchless:
         (job,) = await self.jobs()
         return job
 
+    async def finished(self, name: str) -> dict[str, Any] | None:
+        """A Job once it has completed."""
+        job = await self.job(name)
+        return job if job.get("status", {}).get("completionTime") else None
+
     async def running(self, generation: int = 1) -> None:
         """Until a generation of the Agent runs, and has its ledger."""
 

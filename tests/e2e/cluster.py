@@ -93,11 +93,6 @@ class Cluster:
         return self.status(agent, namespace)
 
 
-def totals(status: Mapping[str, Any]) -> dict[str, int]:
-    """The totals of a status that are not zero."""
-    return {name: count for name, count in (status.get("totals") or {}).items() if count}
-
-
 def run(command: list[str], stdin: str | None, timeout: float) -> str:
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout)
     if done.returncode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.cluster.helm import cache_root
+from tests.cluster.controlplane.build import cache_root
 from tests.e2e.node.demands import found
 from tests.e2e.node.images import OPERATOR, OPERATOR_NEXT, REPORT, ROOT, Failed, run, step
 

@@ -12,9 +12,12 @@ import pytest
 from tests.builders.events import data_of
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import Cluster, totals
+from tests.e2e.cluster import (
+    Cluster,
+)
 from tests.e2e.release import NAMESPACE, RESTRICTED, Release
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

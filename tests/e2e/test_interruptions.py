@@ -12,11 +12,14 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import ANSWERED, slow
 from tests.e2e.asking import question
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import Cluster, totals
+from tests.e2e.cluster import (
+    Cluster,
+)
 from tests.e2e.node import machine
 from tests.e2e.node.layout import Layout
 from tests.e2e.release import NAMESPACE, Release
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 QUESTIONS = 6
 LASTING = 10.0  # seconds that a Job takes which is to be seen at work

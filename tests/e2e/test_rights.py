@@ -11,9 +11,13 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import ASKED, FAILED, slow
 from tests.e2e.asking import question
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import Cluster, CommandFailed, totals
+from tests.e2e.cluster import (
+    Cluster,
+    CommandFailed,
+)
 from tests.e2e.release import NAME, NAMESPACE, Release
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,12 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import counter
 from tests.e2e.asking import tick
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import Cluster, totals
+from tests.e2e.cluster import (
+    Cluster,
+)
 from tests.e2e.release import NAMESPACE, Release
 from tests.patience import PATIENCE
+from tests.statuses import totals
 
 CRD = "customresourcedefinition.apiextensions.k8s.io"
 KINDS = {f"{CRD}/{plural}.heed.dev" for plural in ("agents", "agentpolicies", "eventgrants", "eventtypes")}

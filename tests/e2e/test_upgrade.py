@@ -14,9 +14,12 @@ from tests.builders.events import data_of
 from tests.e2e.agents import TOCK, counter
 from tests.e2e.asking import tick
 from tests.e2e.broker import Broker
-from tests.e2e.cluster import Cluster, totals
+from tests.e2e.cluster import (
+    Cluster,
+)
 from tests.e2e.conftest import say
 from tests.e2e.release import NEXT_TAG, TAG, Release
+from tests.statuses import totals
 
 PAUSE = 0.02  # seconds between two events
 

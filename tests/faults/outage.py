@@ -29,14 +29,14 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.errors import HeedError
 from heed.settings import Settings
-from tests.cluster.conftest import CRDS
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
-from tests.cluster.operating import Operator
+from tests.cluster.operating import CRDS, Operator
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.statuses import condition
 
 AGENTS = 5
 RATE = 20.0  # events a second
@@ -151,11 +151,11 @@ class Scene:
 
     def ready(self) -> list[str]:
         """What every Agent's condition Ready says."""
-        return [_condition(status, "Ready").get("status", "") for status in self.statuses()]
+        return [condition(status, "Ready").get("status", "") for status in self.statuses()]
 
     def told(self) -> list[str]:
         """The reasons that the Agents' conditions give for not being ready."""
-        found = (_condition(status, "Ready") for status in self.statuses())
+        found = (condition(status, "Ready") for status in self.statuses())
         return [f"{item['reason']}: {item['message']}" for item in found if item.get("status") == "False"]
 
     def memory(self) -> float:
@@ -173,10 +173,6 @@ class Scene:
         """Whether every Agent has counted every event, and told of it."""
         done = [(s.get("totals", {}).get("handled"), s.get("outbox", {})) for s in self.statuses()]
         return done == [(events, {})] * AGENTS and self.ready() == ["True"] * AGENTS
-
-
-def _condition(status: dict[str, Any], type_: str) -> dict[str, Any]:
-    return next((item for item in status.get("conditions", []) if item["type"] == type_), {})
 
 
 async def outage(scene: Scene, server: str, seconds: float, say: Callable[[str], None]) -> Report:

@@ -22,11 +22,10 @@ from urllib.request import urlopen
 import yaml
 
 from heed.bus.auth.jwt import NatsKey
-from tests.cluster.conftest import CRDS, SYSTEM
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.helm import helm
-from tests.cluster.operating import Operator
+from tests.cluster.operating import CRDS, SYSTEM, Operator
 from tests.faults.agents import NAMESPACES
 from tests.faults.api_proxy import ApiProxy
 from tests.faults.plan import RANDOM, Death

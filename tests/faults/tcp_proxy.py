@@ -17,6 +17,8 @@ import struct
 from collections import Counter
 from types import TracebackType
 
+from tests.ports import reserved_port
+
 CHUNK = 64 * 1024
 ABORT = struct.pack("ii", 1, 0)  # SO_LINGER on, for no time: close() sends RST
 BACKLOG = 256
@@ -48,7 +50,7 @@ class TcpProxy:
         self.delay = 0.0  # seconds, for every chunk in either direction
         self.faults: Counter[str] = Counter()
         self._target = target
-        self._reservation = _reserved_port()
+        self._reservation = reserved_port()
         self._server: asyncio.Server | None = None
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self._swallowing = False
@@ -174,11 +176,3 @@ async def _either(pumps: list[asyncio.Task[None]]) -> None:
     for pump in pumps:
         if pump.done():
             pump.result()
-
-
-def _reserved_port() -> socket.socket:
-    """A port that stays ours while nobody listens on it: bound, shareable, never listening."""
-    reservation = socket.socket()
-    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reservation.bind(("127.0.0.1", 0))
-    return reservation

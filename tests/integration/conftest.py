@@ -6,11 +6,13 @@ from uuid import uuid4
 
 import pytest
 
+from heed import names
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.streams import ensure_streams
 from heed.bus.jetstream import JetStreamBus
-from heed.settings import Settings
+from heed.settings import Settings, StreamSettings
 from tests.integration.cemetery import Cemetery, Run, running
+from tests.integration.secured import SecuredBroker
 from tests.nats_server import NatsServer, require_nats_server
 
 
@@ -51,6 +53,43 @@ async def connection(nats_server: NatsServer) -> AsyncIterator[Connection]:
     """A connection to the shared server."""
     async with connected(nats_server) as connection:
         yield connection
+
+
+@pytest.fixture
+async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a server of the test's own."""
+    async with connected(own_server) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def bare(own_server: NatsServer) -> AsyncIterator[Connection]:
+    """A connection to a server of the test's own, which has no streams."""
+    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def forgetful(bare: Connection) -> Connection:
+    """A connection to a broker that remembers message ids for a second only."""
+    await ensure_streams(bare, StreamSettings(duplicate_window=1))
+    return bare
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
+    """A broker in JWT mode."""
+    require_nats_server()
+    broker = SecuredBroker(tmp_path_factory.mktemp("secured"))
+    with broker.server:
+        yield broker
+
+
+@pytest.fixture
+def subjects(namespace: str) -> list[str]:
+    """Those of all events of the namespace."""
+    return [names.event_subject(namespace, ">")]
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The connection: never given up, clear where it cannot be made, and closed without waiting."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from heed.errors import BusUnavailable, InvalidSettings
 from heed.settings import Settings
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
-
-
-@pytest.fixture
-async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a server of the test's own."""
-    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
-    yield connection
-    await connection.close()
 
 
 @pytest.mark.parametrize(
@@ -73,10 +64,12 @@ async def test_giving_up_to_connect_leaves_nothing_behind(own_server: NatsServer
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-async def test_watchers_learn_of_every_loss_and_every_return(own_server: NatsServer, own: Connection) -> None:
+async def test_watchers_learn_of_every_loss_and_every_return(
+    own_server: NatsServer, bare: Connection
+) -> None:
     seen: list[bool] = []
-    end = own.watch(lambda: seen.append(own.is_connected))
-    epoch = own.epoch
+    end = bare.watch(lambda: seen.append(bare.is_connected))
+    epoch = bare.epoch
 
     own_server.kill()
     own_server.start()
@@ -84,27 +77,27 @@ async def test_watchers_learn_of_every_loss_and_every_return(own_server: NatsSer
     end()
 
     assert seen == [False, True]
-    assert own.epoch == epoch + 2
-    assert (await own.api("INFO"))["streams"] == 0
+    assert bare.epoch == epoch + 2
+    assert (await bare.api("INFO"))["streams"] == 0
 
 
-async def test_a_connection_that_the_broker_ends_for_good_is_made_again(own: Connection) -> None:
-    first = own.client
+async def test_a_connection_that_the_broker_ends_for_good_is_made_again(bare: Connection) -> None:
+    first = bare.client
     # What the client library takes for an error after which it never connects again.
     await first._process_err("'Authorization Violation'")
-    await until(lambda: own.client is not first and own.is_connected)
+    await until(lambda: bare.client is not first and bare.is_connected)
 
-    assert (await own.api("INFO"))["streams"] == 0
+    assert (await bare.api("INFO"))["streams"] == 0
 
 
 async def test_closing_does_not_wait_for_a_broker_that_is_away(
-    own_server: NatsServer, own: Connection
+    own_server: NatsServer, bare: Connection
 ) -> None:
     own_server.kill()
 
-    await asyncio.wait_for(own.close(), SOON)
+    await asyncio.wait_for(bare.close(), SOON)
 
-    assert not own.is_connected
+    assert not bare.is_connected
 
 
 async def test_credentials_and_certificates_have_to_exist(own_server: NatsServer, tmp_path: Path) -> None:
@@ -120,21 +113,21 @@ async def test_credentials_and_certificates_have_to_exist(own_server: NatsServer
         await connect(replace(settings, nats_ca=missing), "test")
 
 
-async def test_a_server_without_jetstream_is_told_apart(own: Connection) -> None:
+async def test_a_server_without_jetstream_is_told_apart(bare: Connection) -> None:
     with pytest.raises(BusUnavailable, match=r"nothing at .* answers to nobody.listens; is JetStream on"):
-        await own.request("nobody.listens")
+        await bare.request("nobody.listens")
 
 
-async def test_what_goes_wrong_is_counted_by_kind(own: Connection, own_server: NatsServer) -> None:
+async def test_what_goes_wrong_is_counted_by_kind(bare: Connection, own_server: NatsServer) -> None:
     with pytest.raises(BusUnavailable):
-        await own.request("nobody.listens")
+        await bare.request("nobody.listens")
     with pytest.raises(BusUnavailable):
-        await own.api("STREAM.CREATE.bad", {"name": "another"})
+        await bare.api("STREAM.CREATE.bad", {"name": "another"})
     with pytest.raises(BusUnavailable):
-        await own.api("STREAM.INFO.missing")  # an answer, and no error
-    assert own.errors == {"no_responders": 1, "refused": 1}
+        await bare.api("STREAM.INFO.missing")  # an answer, and no error
+    assert bare.errors == {"no_responders": 1, "refused": 1}
 
     own_server.stop()
-    await until(lambda: own.errors["client"] > 0)  # it is tried again
+    await until(lambda: bare.errors["client"] > 0)  # it is tried again
 
-    assert own.errors["disconnected"] == 1
+    assert bare.errors["disconnected"] == 1

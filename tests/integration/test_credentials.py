@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,6 @@ from tests.cluster.controlplane.build import Unavailable, module_binaries
 from tests.integration.secured import SecuredBroker, User, event_headers, spying
 from tests.integration.waiting import until
 from tests.markdown import ROOT, blocks
-from tests.nats_server import require_nats_server
 
 NOW = "2026-01-31T12:00:00.000000Z"
 AGENT = AgentRef("demo", "researcher", "uid")
@@ -47,24 +46,16 @@ RESULT = names.task_subject("demo", "researcher", "t-1", names.TASK_RESULT)
 END = TaskEnd("t-1", "end-1", NOW, True, result="short", message="lost", published=True)
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    require_nats_server()
-    secured = SecuredBroker(tmp_path_factory.mktemp("secured"))
-    with secured.server:
-        yield secured
-
-
 @pytest.fixture
-async def heed(broker: SecuredBroker) -> AsyncIterator[Connection]:
+async def heed(secured: SecuredBroker) -> AsyncIterator[Connection]:
     """Heed's own connection, with the operator's credentials from memory."""
-    async with broker.heed() as connection:
+    async with secured.heed() as connection:
         yield connection
 
 
 @pytest.fixture
-async def admin(broker: SecuredBroker, heed: Connection) -> AsyncIterator[User]:
-    async with broker.admin() as admin:
+async def admin(secured: SecuredBroker, heed: Connection) -> AsyncIterator[User]:
+    async with secured.admin() as admin:
         await admin.client.jetstream().purge_stream(names.STREAM)
         await admin.client.jetstream().purge_stream(names.DEAD_STREAM)
         yield admin
@@ -115,8 +106,8 @@ async def test_heeds_own_credentials_are_enough_for_all_that_it_does(heed: Conne
         "elsewhere",
     ],
 )
-async def test_heeds_own_credentials_are_good_for_nothing_else(broker: SecuredBroker, subject: str) -> None:
-    async with broker.user(broker.keys[OPERATOR_CREDS], names.INBOX_PREFIX) as operator:
+async def test_heeds_own_credentials_are_good_for_nothing_else(secured: SecuredBroker, subject: str) -> None:
+    async with secured.user(secured.keys[OPERATOR_CREDS], names.INBOX_PREFIX) as operator:
         await operator.publish(subject)
 
         await until(lambda: bool(operator.errors))
@@ -124,11 +115,11 @@ async def test_heeds_own_credentials_are_good_for_nothing_else(broker: SecuredBr
 
 
 async def test_a_publisher_publishes_as_ever_and_learns_that_it_is_stored(
-    broker: SecuredBroker, admin: User
+    secured: SecuredBroker, admin: User
 ) -> None:
     subject = names.event_subject("demo", "com.example.x")
 
-    async with broker.user(broker.keys[PUBLISHER_CREDS]) as publisher:
+    async with secured.user(secured.keys[PUBLISHER_CREDS]) as publisher:
         ack = await publisher.client.jetstream().publish(subject, b"{}", headers={"Nats-Msg-Id": "1"})
         again = await publisher.client.jetstream().publish(subject, b"{}", headers={"Nats-Msg-Id": "1"})
         await publisher.publish(names.event_subject("demo", "dev.heed.task.completed"))
@@ -139,16 +130,16 @@ async def test_a_publisher_publishes_as_ever_and_learns_that_it_is_stored(
     assert [item for item, _ in await admin.stored()] == [subject]
 
 
-async def test_an_observer_sees_what_it_may_and_says_nothing(broker: SecuredBroker, admin: User) -> None:
-    signer = UserSigner.of(broker.keys[STREAMS_SEED])
+async def test_an_observer_sees_what_it_may_and_says_nothing(secured: SecuredBroker, admin: User) -> None:
+    signer = UserSigner.of(secured.keys[STREAMS_SEED])
     credentials = signer.credentials("board", observer_permissions("demo"), now=int(time.time()), lifetime=60)
-    async with broker.user(credentials) as watcher:
+    async with secured.user(credentials) as watcher:
         seen = await watcher.client.subscribe("heed.events.demo.>")
         await watcher.client.subscribe("heed.events.other.>")
         await watcher.client.subscribe("_INBOX.>")
         await watcher.publish(names.event_subject("demo", "com.example.x"))
         await until(lambda: len(watcher.errors) == 3)
-        async with broker.user(broker.keys[PUBLISHER_CREDS]) as publisher:
+        async with secured.user(secured.keys[PUBLISHER_CREDS]) as publisher:
             await publisher.request(names.event_subject("other", "com.example.x"), "hidden")
             await publisher.request(names.event_subject("demo", "com.example.x"), "seen")
 
@@ -202,16 +193,16 @@ async def test_the_results_of_others_are_not_looked_for(heed: Connection, admin:
 
 
 async def test_credentials_made_by_the_command_work(
-    broker: SecuredBroker, admin: User, tmp_path: Path
+    secured: SecuredBroker, admin: User, tmp_path: Path
 ) -> None:
     seed = tmp_path / "seed"
-    seed.write_text(broker.keys["account.seed"])
+    seed.write_text(secured.keys["account.seed"])
     arguments = ["credentials", "shop", "-n", "shop", "--publish", "com.example.>", "--key", str(seed)]
 
     made = CliRunner().invoke(main, arguments)
 
     assert made.exit_code == 0, made.output
-    async with broker.user(made.stdout) as shop:
+    async with secured.user(made.stdout) as shop:
         await shop.request("heed.events.shop.com.example.x")
         await shop.publish("heed.events.other.com.example.x")
         await until(lambda: bool(shop.errors))
@@ -269,16 +260,16 @@ def test_jobs_are_told_no_password_that_is_heeds() -> None:
     assert access.signer is None
 
 
-def test_no_key_shows_its_seed(broker: SecuredBroker) -> None:
-    signer: UserSigner = broker.signer
+def test_no_key_shows_its_seed(secured: SecuredBroker) -> None:
+    signer: UserSigner = secured.signer
 
     assert signer.key.seed not in repr(signer)
     assert signer.key.seed not in repr(TaskCredentials(signer=signer))
 
 
-def test_credentials_of_a_job_live_a_little_longer_than_its_task(broker: SecuredBroker) -> None:
+def test_credentials_of_a_job_live_a_little_longer_than_its_task(secured: SecuredBroker) -> None:
     def lifetime(timeout: int | None) -> int:
-        jwt, _ = read_credentials(broker.of_job(spying("demo", timeout=timeout)))
+        jwt, _ = read_credentials(secured.of_job(spying("demo", timeout=timeout)))
         claims = json.loads(base64.urlsafe_b64decode(jwt.split(".")[1] + "=="))
         return int(claims["exp"]) - int(claims["iat"])
 
@@ -288,7 +279,7 @@ def test_credentials_of_a_job_live_a_little_longer_than_its_task(broker: Secured
 
 @pytest.mark.parametrize("language", ["python", "bash"])
 async def test_the_programs_in_the_docs_work_with_the_credentials_of_a_job(
-    broker: SecuredBroker, admin: User, tmp_path: Path, language: str
+    secured: SecuredBroker, admin: User, tmp_path: Path, language: str
 ) -> None:
     path = os.environ["PATH"]
     if language == "bash":  # built once, for minutes, in which the connection answers its broker
@@ -296,8 +287,8 @@ async def test_the_programs_in_the_docs_work_with_the_credentials_of_a_job(
     (program,) = blocks((ROOT / "docs" / "progress.md").read_text(), language)
     job = spying("demo", "reporter", "write-1")
     credentials = tmp_path / "nats.creds"
-    credentials.write_text(broker.of_job(job))
-    contract = broker_environment(job, broker.server.url, str(credentials)) | {"HEED_TASK_ID": job.id}
+    credentials.write_text(secured.of_job(job))
+    contract = broker_environment(job, secured.server.url, str(credentials)) | {"HEED_TASK_ID": job.id}
     interpreter = [sys.executable, "-c"] if language == "python" else ["bash", "-euc"]
 
     running = await asyncio.create_subprocess_exec(
@@ -334,10 +325,10 @@ async def _raw(admin: User, place: int) -> tuple[dict[str, str], bytes]:
 
 
 async def test_who_may_not_publish_there_is_told_so_at_once_and_goes_on(
-    broker: SecuredBroker, admin: User
+    secured: SecuredBroker, admin: User
 ) -> None:
-    settings = Settings(nats_url=broker.server.url)
-    connection = await connect(settings, "shop", attempts=3, credentials=broker.keys[PUBLISHER_CREDS])
+    settings = Settings(nats_url=secured.server.url)
+    connection = await connect(settings, "shop", attempts=3, credentials=secured.keys[PUBLISHER_CREDS])
     bus, event = JetStreamBus(connection), Event("told", "/shop", "com.example.x", {"n": 1})
     try:
         with pytest.raises(NotPermitted, match=r"do not allow to publish on heed\.inbox\.demo"):

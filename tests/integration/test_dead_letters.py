@@ -1,7 +1,6 @@
 """Dead letters: nothing of the original is lost or changed, and the cause can be read from the headers."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
@@ -10,16 +9,13 @@ import pytest
 
 from heed import names
 from heed.api.status import DeadLetterCause, OutboxMessage
-from heed.bus.client.connection import Connection, connect
-from heed.bus.client.streams import ensure_streams
+from heed.bus.client.connection import Connection
 from heed.bus.codec.cloudevents import decode, encode
 from heed.bus.codec.dead_letter import read_original
 from heed.bus.codec.redrive_headers import write_redrive
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Redrive
-from heed.settings import Settings, StreamSettings
 from tests.integration.waiting import until
-from tests.nats_server import NatsServer
 
 LETTER = DeadLetterCause(
     "TemplateFailed", 'spec.handlers[0].state: no such key: "né"', handler="begin", generation=3
@@ -196,15 +192,6 @@ async def test_headers_at_the_brokers_limit_make_way_for_the_cause(
     assert headers["Heed-Dead-Code"] == "TemplateFailed"
     assert headers["Heed-Dead-Lost"] == "true"
     assert payload == b"1"
-
-
-@pytest.fixture
-async def forgetful(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a broker that remembers message ids for a second only."""
-    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
-    await ensure_streams(connection, StreamSettings(duplicate_window=1))
-    yield connection
-    await connection.close()
 
 
 async def test_a_letter_is_found_after_the_brokers_window_for_duplicates(

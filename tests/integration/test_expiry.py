@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -31,20 +30,8 @@ FOREIGN = "someone-else"
 
 
 @pytest.fixture
-async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a server of the test's own."""
-    async with connected(own_server) as connection:
-        yield connection
-
-
-@pytest.fixture
 def bus(own: Connection) -> JetStreamBus:
     return JetStreamBus(own)
-
-
-@pytest.fixture
-def subjects(namespace: str) -> list[str]:
-    return [names.event_subject(namespace, ">")]
 
 
 @pytest.fixture

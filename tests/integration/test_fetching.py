@@ -1,7 +1,6 @@
 """Messages fetched by their places are what a reader would have brought, and are missing only where they are gone."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -13,7 +12,6 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event, Redrive
 from heed.errors import BusUnavailable, StreamReplaced
 from heed.settings import StreamSettings
-from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, collect, data, send
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
@@ -34,13 +32,6 @@ RAW = {
         b'{"specversion":"1.0","id":"1","source":"/test","type":"a.b","data":[1]}',
     ),
 }
-
-
-@pytest.fixture
-async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a server of the test's own."""
-    async with connected(own_server) as connection:
-        yield connection
 
 
 async def test_places_are_filled_in_order_and_what_was_dropped_is_missing(

@@ -8,7 +8,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import nats.errors
@@ -21,7 +21,6 @@ from heed.bus.jetstream import JetStreamBus, message_id
 from heed.core.events import Event
 from tests.integration.secured import SecuredBroker, User, event_headers, spying
 from tests.integration.waiting import until
-from tests.nats_server import require_nats_server
 
 MALLORY = spying("mallory", publish=("com.mallory.>",))
 EVENT = "com.mallory.seen"
@@ -31,25 +30,17 @@ OWN_RESULT = names.task_subject("mallory", "spy", "look-1", names.TASK_RESULT)
 PREFIX = names.task_inbox("mallory", "spy", "look-1")
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    require_nats_server()
-    secured = SecuredBroker(tmp_path_factory.mktemp("secured"))
-    with secured.server:
-        yield secured
-
-
 @pytest.fixture
-async def admin(broker: SecuredBroker) -> AsyncIterator[User]:
+async def admin(secured: SecuredBroker) -> AsyncIterator[User]:
     """Whoever sees everything, on streams that Heed made and that are empty."""
-    async with broker.heed(), broker.admin() as admin:
+    async with secured.heed(), secured.admin() as admin:
         await admin.client.jetstream().purge_stream(names.STREAM)
         yield admin
 
 
 @pytest.fixture
-async def mallory(broker: SecuredBroker, admin: User) -> AsyncIterator[User]:
-    async with broker.user(broker.of_job(MALLORY), PREFIX) as user:
+async def mallory(secured: SecuredBroker, admin: User) -> AsyncIterator[User]:
+    async with secured.user(secured.of_job(MALLORY), PREFIX) as user:
         yield user
 
 
@@ -187,13 +178,13 @@ async def test_the_confirmation_of_a_message_goes_nowhere_else(
 
 
 def test_in_the_account_of_the_streams_nobody_has_a_user_but_heed_and_who_runs_it(
-    broker: SecuredBroker,
+    secured: SecuredBroker,
 ) -> None:
-    streams = {_account(broker.keys[name]) for name in (accounts.OPERATOR_CREDS, accounts.ADMIN_CREDS)}
+    streams = {_account(secured.keys[name]) for name in (accounts.OPERATOR_CREDS, accounts.ADMIN_CREDS)}
     others = [
-        broker.keys[accounts.PUBLISHER_CREDS],
-        broker.of_job(MALLORY),
-        broker.minted(accounts.publisher_permissions()),
+        secured.keys[accounts.PUBLISHER_CREDS],
+        secured.of_job(MALLORY),
+        secured.minted(accounts.publisher_permissions()),
     ]
 
     assert len(streams) == 1
@@ -241,13 +232,13 @@ async def test_a_trace_goes_nowhere_that_it_may_not_publish_itself(
 
 
 async def test_a_message_id_that_somebody_took_does_not_stop_heed(
-    broker: SecuredBroker, mallory: User, admin: User
+    secured: SecuredBroker, mallory: User, admin: User
 ) -> None:
     """Ids count in the whole stream, for everybody: the server would drop the second message."""
     event, subject = Event("e-1", "/heed", "com.example.x", {"n": 1}), "heed.inbox.alice.victim.com.example.x"
     await mallory.request(OWN_EVENTS, "mine", {"Nats-Msg-Id": message_id(subject, event)})
 
-    async with broker.heed() as connection:
+    async with secured.heed() as connection:
         await JetStreamBus(connection).publish(subject, event)
 
     assert [stored for stored, _ in await admin.stored()] == [OWN_EVENTS, subject]
@@ -268,28 +259,28 @@ async def test_it_may_not_listen_in_too_many_ways(mallory: User) -> None:
 
 
 async def test_credentials_that_expire_end_the_connection_and_make_no_other_one(
-    broker: SecuredBroker,
+    secured: SecuredBroker,
 ) -> None:
-    async with broker.heed():
-        brief = broker.minted(SubjectPermissions((OWN_EVENTS,), (), ("_INBOX.>",)), lifetime=2)
-        async with broker.user(brief) as user:
+    async with secured.heed():
+        brief = secured.minted(SubjectPermissions((OWN_EVENTS,), (), ("_INBOX.>",)), lifetime=2)
+        async with secured.user(brief) as user:
             await user.request(OWN_EVENTS, "now")
             await until(lambda: user.client.is_closed)
             assert "authentication expired" in str(user.client.last_error)
 
         # A token counts until the end of its last second; who comes within it is sent away at once.
-        await until(lambda: _is_refused(broker, brief))
+        await until(lambda: _is_refused(secured, brief))
 
 
-async def _is_refused(broker: SecuredBroker, credentials: str) -> bool:
+async def _is_refused(secured: SecuredBroker, credentials: str) -> bool:
     try:
-        async with broker.user(credentials):
+        async with secured.user(credentials):
             return False
     except (nats.errors.Error, OSError):
         return True
 
 
-def _forged(broker: SecuredBroker, how: str) -> str:
+def _forged(secured: SecuredBroker, how: str) -> str:
     """Credentials that somebody made who has no account's key."""
     now = int(time.time())
     grants = SubjectPermissions((">",), (), (">",))
@@ -297,11 +288,11 @@ def _forged(broker: SecuredBroker, how: str) -> str:
     if how == "own account":
         return UserSigner(mine).credentials("me", grants, now=now, lifetime=600)
     if how == "own key, claimed to be of the clients' account":
-        return UserSigner(mine, broker.signer.key.public).credentials("me", grants, now=now, lifetime=600)
+        return UserSigner(mine, secured.signer.key.public).credentials("me", grants, now=now, lifetime=600)
     if how == "clients' key, claimed to be of the streams' account":
-        streams = _issuer(broker.keys[accounts.OPERATOR_CREDS])
-        return UserSigner(broker.signer.key, streams).credentials("me", grants, now=now, lifetime=600)
-    good = broker.of_job(MALLORY)
+        streams = _issuer(secured.keys[accounts.OPERATOR_CREDS])
+        return UserSigner(secured.signer.key, streams).credentials("me", grants, now=now, lifetime=600)
+    good = secured.of_job(MALLORY)
     jwt, _user = read_credentials(good)
     if how == "another user's seed":
         return good.replace(read_credentials(good)[1].seed, NatsKey.new("user").seed)
@@ -338,23 +329,23 @@ def _account(credentials: str) -> str:
         "more permissions",
     ],
 )
-async def test_forged_credentials_are_refused(broker: SecuredBroker, how: str) -> None:
+async def test_forged_credentials_are_refused(secured: SecuredBroker, how: str) -> None:
     with pytest.raises((nats.errors.Error, OSError)):
-        async with broker.user(_forged(broker, how)):
+        async with secured.user(_forged(secured, how)):
             pass
 
 
-async def test_without_credentials_nobody_gets_in(broker: SecuredBroker) -> None:
+async def test_without_credentials_nobody_gets_in(secured: SecuredBroker) -> None:
     with pytest.raises((nats.errors.Error, OSError)):
-        async with broker.user(None):
+        async with secured.user(None):
             pass
 
 
-async def test_what_signs_jobs_reads_nothing_and_deletes_nothing(broker: SecuredBroker, admin: User) -> None:
+async def test_what_signs_jobs_reads_nothing_and_deletes_nothing(secured: SecuredBroker, admin: User) -> None:
     """The worst that a stolen account.seed can do is to publish: the streams are another account's."""
     await admin.request("heed.events.alice.com.example.x", "kept")
 
-    async with broker.user(broker.minted(SubjectPermissions((">",), (), (">",)))) as thief:
+    async with secured.user(secured.minted(SubjectPermissions((">",), (), (">",)))) as thief:
         for subject in (
             "$JS.API.STREAM.PURGE.HEED",
             "$JS.API.STREAM.INFO.HEED",

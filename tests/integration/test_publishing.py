@@ -38,15 +38,6 @@ EVENT = Event(
 
 
 @pytest.fixture
-async def forgetful(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a broker that remembers message ids for a second only."""
-    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
-    await ensure_streams(connection, StreamSettings(duplicate_window=1))
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 def subject(namespace: str) -> str:
     """Where the events of a test go."""
     return names.event_subject(namespace, TYPE)

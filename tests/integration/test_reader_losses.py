@@ -1,7 +1,6 @@
 """A reader is lost rather than wrong, and the next one goes on from the cursor."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -10,17 +9,9 @@ from heed.bus.client.connection import Connection
 from heed.bus.consumer.pull import PullConsumer
 from heed.bus.jetstream import JetStreamBus
 from heed.errors import BusUnavailable, ReaderLost
-from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, collect, data, encoded, read_until_lost, send
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer
-
-
-@pytest.fixture
-async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a server of the test's own."""
-    async with connected(own_server) as connection:
-        yield connection
 
 
 async def test_a_missing_message_loses_the_reader(own: Connection, namespace: str) -> None:

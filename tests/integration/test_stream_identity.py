@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import shutil
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,23 +15,10 @@ from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.jetstream import JetStreamBus
 from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
 from heed.settings import StreamSettings
-from tests.integration.conftest import connected
 from tests.integration.reading import BEGINNING, after_the_consumer, collect, data, send
 from tests.integration.waiting import SOON, until
 from tests.nats_backup import back_up, restore
 from tests.nats_server import NatsServer
-
-
-@pytest.fixture
-async def own(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a server of the test's own."""
-    async with connected(own_server) as connection:
-        yield connection
-
-
-@pytest.fixture
-def subjects(namespace: str) -> list[str]:
-    return [names.event_subject(namespace, ">")]
 
 
 async def created(connection: Connection) -> str:

@@ -24,23 +24,15 @@ from tests.patience import PATIENCE
 SETTINGS = StreamSettings(max_bytes=50_000_000, max_age=3600)
 
 
-@pytest.fixture
-async def broker(own_server: NatsServer) -> AsyncIterator[Connection]:
-    """A connection to a broker without streams."""
-    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
-    yield connection
-    await connection.close()
-
-
-async def config_of(broker: Connection, stream: str) -> dict[str, Any]:
+async def config_of(bare: Connection, stream: str) -> dict[str, Any]:
     """A stream's configuration."""
-    return dict((await broker.api(f"STREAM.INFO.{stream}"))["config"])
+    return dict((await bare.api(f"STREAM.INFO.{stream}"))["config"])
 
 
-async def test_missing_streams_are_made_with_the_limits_of_the_settings(broker: Connection) -> None:
-    await ensure_streams(broker, SETTINGS)
+async def test_missing_streams_are_made_with_the_limits_of_the_settings(bare: Connection) -> None:
+    await ensure_streams(bare, SETTINGS)
 
-    events, dead = await config_of(broker, names.STREAM), await config_of(broker, names.DEAD_STREAM)
+    events, dead = await config_of(bare, names.STREAM), await config_of(bare, names.DEAD_STREAM)
     assert events["subjects"] == ["heed.>"]
     assert dead["subjects"] == ["heed-dead.>"]
     assert (events["max_bytes"], events["max_age"]) == (50_000_000, 3600 * 10**9)
@@ -51,26 +43,26 @@ async def test_missing_streams_are_made_with_the_limits_of_the_settings(broker: 
     assert dead["max_bytes"] == SETTINGS.dead_max_bytes
 
 
-async def test_zero_means_no_limit(broker: Connection) -> None:
-    await ensure_streams(broker, replace(SETTINGS, max_bytes=0, max_age=0))
+async def test_zero_means_no_limit(bare: Connection) -> None:
+    await ensure_streams(bare, replace(SETTINGS, max_bytes=0, max_age=0))
 
-    config = await config_of(broker, names.STREAM)
+    config = await config_of(bare, names.STREAM)
     assert (config["max_bytes"], config["max_age"]) == (-1, 0)
 
 
-async def test_several_operators_may_start_at_once_even_with_other_settings(broker: Connection) -> None:
-    await asyncio.gather(*(ensure_streams(broker, replace(SETTINGS, max_age=60 + age)) for age in range(8)))
+async def test_several_operators_may_start_at_once_even_with_other_settings(bare: Connection) -> None:
+    await asyncio.gather(*(ensure_streams(bare, replace(SETTINGS, max_age=60 + age)) for age in range(8)))
 
-    assert (await config_of(broker, names.STREAM))["subjects"] == ["heed.>"]
+    assert (await config_of(bare, names.STREAM))["subjects"] == ["heed.>"]
 
 
-async def test_other_limits_are_kept_and_logged(broker: Connection, caplog: pytest.LogCaptureFixture) -> None:
-    await ensure_streams(broker, SETTINGS)
+async def test_other_limits_are_kept_and_logged(bare: Connection, caplog: pytest.LogCaptureFixture) -> None:
+    await ensure_streams(bare, SETTINGS)
 
     with caplog.at_level(logging.WARNING):
-        await ensure_streams(broker, replace(SETTINGS, max_bytes=60_000_000))
+        await ensure_streams(bare, replace(SETTINGS, max_bytes=60_000_000))
 
-    assert (await config_of(broker, names.STREAM))["max_bytes"] == 50_000_000
+    assert (await config_of(bare, names.STREAM))["max_bytes"] == 50_000_000
     [record] = [item for item in caplog.records if item.name == "heed.bus.client.streams"]
     assert vars(record)["field"] == "max_bytes"
     assert vars(record)["found"] == 50_000_000
@@ -97,41 +89,41 @@ async def test_other_limits_are_kept_and_logged(broker: Connection, caplog: pyte
     ],
 )
 async def test_a_stream_that_would_lose_events_is_refused(
-    broker: Connection, change: dict[str, Any], words: str
+    bare: Connection, change: dict[str, Any], words: str
 ) -> None:
     config = {"name": "HEED", "subjects": ["heed.>"], **change}
-    await broker.api("STREAM.CREATE.HEED", config)
+    await bare.api("STREAM.CREATE.HEED", config)
 
     with pytest.raises(StreamConflict, match=words):
-        await ensure_streams(broker, SETTINGS)
+        await ensure_streams(bare, SETTINGS)
 
 
-async def test_a_stream_that_takes_more_subjects_is_fine(broker: Connection) -> None:
+async def test_a_stream_that_takes_more_subjects_is_fine(bare: Connection) -> None:
     config = {
         "name": "HEED",
         "subjects": ["heed.>", "else"],
         "storage": "memory",
     }
-    await broker.api("STREAM.CREATE.HEED", config)
+    await bare.api("STREAM.CREATE.HEED", config)
 
-    await ensure_streams(broker, SETTINGS)
+    await ensure_streams(bare, SETTINGS)
 
 
-async def test_a_sealed_stream_is_refused(broker: Connection) -> None:
-    await ensure_streams(broker, SETTINGS)
-    await broker.api("STREAM.UPDATE.HEED_DEAD", {**await config_of(broker, "HEED_DEAD"), "sealed": True})
+async def test_a_sealed_stream_is_refused(bare: Connection) -> None:
+    await ensure_streams(bare, SETTINGS)
+    await bare.api("STREAM.UPDATE.HEED_DEAD", {**await config_of(bare, "HEED_DEAD"), "sealed": True})
 
     with pytest.raises(StreamConflict, match="stream HEED_DEAD: sealed is true, wanted false"):
-        await ensure_streams(broker, SETTINGS)
+        await ensure_streams(bare, SETTINGS)
 
 
-async def test_another_stream_on_our_subjects_is_named_as_the_cause(broker: Connection) -> None:
-    await broker.api("STREAM.CREATE.OTHER", {"name": "OTHER", "subjects": ["heed.events.>"]})
+async def test_another_stream_on_our_subjects_is_named_as_the_cause(bare: Connection) -> None:
+    await bare.api("STREAM.CREATE.OTHER", {"name": "OTHER", "subjects": ["heed.events.>"]})
 
     with pytest.raises(
         StreamConflict, match=r'subjects \["heed.>"\] overlap: another stream takes some of them'
     ):
-        await ensure_streams(broker, SETTINGS)
+        await ensure_streams(bare, SETTINGS)
 
 
 # --- while the operator runs ---------------------------------------------------------------------------------------
@@ -155,19 +147,19 @@ class Kept:
 
 
 @pytest.fixture
-async def kept(broker: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
+async def kept(bare: Connection, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
     monkeypatch.setattr(streams, "CHECK_INTERVAL_S", 0.05)
-    await ensure_streams(broker, SETTINGS)
+    await ensure_streams(bare, SETTINGS)
     kept = Kept()
-    keeping = asyncio.create_task(streams.keep_streams(broker, SETTINGS, kept.found))
+    keeping = asyncio.create_task(streams.keep_streams(bare, SETTINGS, kept.found))
     await until(lambda: bool(kept.told))
     yield kept
     keeping.cancel()
     await asyncio.wait({keeping})
 
 
-async def edit(broker: Connection, stream: str, **change: Any) -> None:
-    await broker.api(f"STREAM.UPDATE.{stream}", {**await config_of(broker, stream), **change})
+async def edit(bare: Connection, stream: str, **change: Any) -> None:
+    await bare.api(f"STREAM.UPDATE.{stream}", {**await config_of(bare, stream), **change})
 
 
 async def test_streams_as_they_should_be_have_no_flaws(kept: Kept) -> None:
@@ -175,55 +167,53 @@ async def test_streams_as_they_should_be_have_no_flaws(kept: Kept) -> None:
 
 
 async def test_a_stream_that_is_edited_so_that_it_loses_events_is_told_of_until_it_is_mended(
-    broker: Connection, kept: Kept
+    bare: Connection, kept: Kept
 ) -> None:
-    await edit(broker, "HEED", max_msgs_per_subject=1)
+    await edit(bare, "HEED", max_msgs_per_subject=1)
     await until(lambda: kept.says("stream HEED: max_msgs_per_subject is 1, wanted -1; it drops events"))
 
     # Another stream with another mistake does not hide the first
-    await edit(broker, "HEED_DEAD", no_ack=True)
+    await edit(bare, "HEED_DEAD", no_ack=True)
     await until(lambda: kept.says("stream HEED: max_msgs_per_subject", "stream HEED_DEAD: no_ack is true"))
 
-    await edit(broker, "HEED", max_msgs_per_subject=-1)
-    await edit(broker, "HEED_DEAD", no_ack=False)
+    await edit(bare, "HEED", max_msgs_per_subject=-1)
+    await edit(bare, "HEED_DEAD", no_ack=False)
     await until(kept.says)
 
 
-async def test_a_stream_that_changes_subjects_or_takes_fewer_is_told_of(
-    broker: Connection, kept: Kept
-) -> None:
-    await edit(broker, "HEED", subject_transform={"src": "heed.events.>", "dest": "heed.lost.>"})
+async def test_a_stream_that_changes_subjects_or_takes_fewer_is_told_of(bare: Connection, kept: Kept) -> None:
+    await edit(bare, "HEED", subject_transform={"src": "heed.events.>", "dest": "heed.lost.>"})
     await until(lambda: kept.says("subject_transform is"))
 
-    await edit(broker, "HEED", subject_transform=None, subjects=["heed.events.>"])
+    await edit(bare, "HEED", subject_transform=None, subjects=["heed.events.>"])
     await until(lambda: kept.says('subjects are ["heed.events.>"], wanted heed.>'))
 
 
 @pytest.mark.parametrize("limit", [{"max_msgs": 3}, {"max_bytes": 900}])
 async def test_a_stream_that_refuses_what_is_new_is_told_of_once_it_is_full(
-    broker: Connection, kept: Kept, limit: dict[str, int]
+    bare: Connection, kept: Kept, limit: dict[str, int]
 ) -> None:
     # Given a stream that would rather refuse new events than drop old ones, which is fine
-    await edit(broker, "HEED", discard="new", **limit)
+    await edit(bare, "HEED", discard="new", **limit)
     looked = len(kept.told)
     await until(lambda: len(kept.told) > looked + 1)
     assert kept.says()
 
     # When it is full
     async def refused() -> bool:
-        reply = await broker.request("heed.events.a.b", b"x" * 250)
+        reply = await bare.request("heed.events.a.b", b"x" * 250)
         return b'"error"' in reply.data
 
     while not await refused():
         pass
-    await broker.request("heed.events.a.b", b"x" * 10)
+    await bare.request("heed.events.a.b", b"x" * 10)
 
     # Then
     [(field, most)] = limit.items()
     await until(lambda: kept.says('discard is "new", and'))
     assert f"of its {field} {most} are taken: it refuses events" in str(kept.told[-1][0])
 
-    await edit(broker, "HEED", discard="old")
+    await edit(bare, "HEED", discard="old")
     await until(kept.says)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.unit.apiserver import ApiServer, api_server
+from tests.unit.fleets import World, fleet_on
 from tests.unit.inmemory import Bench
 from tests.unit.loops import Lives, lives_at
 from tests.unit.pulls import Reading, reading_of
@@ -17,6 +18,13 @@ async def server() -> AsyncIterator[ApiServer]:
     """An empty API server in this process."""
     async with api_server() as server:
         yield server
+
+
+@pytest.fixture
+async def world(server: ApiServer) -> AsyncIterator[World]:
+    """The operator's Agents on that API server and on a broker in memory."""
+    async with fleet_on(server) as world:
+        yield world
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,12 +19,6 @@ from tests.unit.fleets import NOTE, World, fleet_on, path
 
 OTHER = {"name": "other", "state": {"other": "${event.id}"}}
 WRONG = {"name": "wrong", "when": "nothing", "state": {"a": "b"}}
-
-
-@pytest.fixture
-async def world(server: ApiServer) -> AsyncIterator[World]:
-    async with fleet_on(server) as world:
-        yield world
 
 
 # --- an Agent that comes --------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,12 +18,6 @@ TASKS = {"work": job()}
 DONE = {"name": "done", "type": names.TASK_COMPLETED, "state": {"done": "${task.id}"}}
 LOST = {"name": "lost", "type": names.TASK_FAILED, "state": {"lost": "${event.data.reason}"}}
 COMPLETE = [{"type": "Complete", "status": "True", "lastTransitionTime": "2099-01-01T00:00:00Z"}]
-
-
-@pytest.fixture
-async def world(server: ApiServer) -> AsyncIterator[World]:
-    async with fleet_on(server) as world:
-        yield world
 
 
 async def started(world: World) -> tuple[Any, str]:

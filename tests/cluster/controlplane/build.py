@@ -60,7 +60,7 @@ class Module:
         sources = b"".join(path.read_bytes() for path in sorted(self.folder.rglob("*.go")))
         flags = "\0".join((*FLAGS, self.linker_flags, *self.packages.values()))
         digest = hashlib.sha256(pinned + b"\0" + sources + b"\0" + flags.encode()).hexdigest()[:12]
-        return _cache_root() / title / f"{kubernetes_version()}-{digest}"
+        return cache_root() / title / f"{kubernetes_version()}-{digest}"
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-def _cache_root() -> Path:
+def cache_root() -> Path:
+    """Where is kept what takes long to build or to fetch."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heed"
 
 
@@ -207,7 +208,7 @@ def _go(required: tuple[int, ...], progress: Progress) -> str:
     installed = shutil.which("go")
     if installed and _go_version(installed) >= required:
         return installed
-    folder = _cache_root() / "go"
+    folder = cache_root() / "go"
     packed = folder / "go" / "bin" / "go"
     if not packed.exists() or _go_version(str(packed)) < required:
         _install_go(folder, required, progress)

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from tests.cluster.controlplane.build import Binaries, Unavailable, binaries
 from tests.cluster.controlplane.processes import Process, Spawner
 from tests.cluster.controlplane.waiting import eventually
 from tests.patience import PATIENCE
+from tests.ports import reserved_port
 
 CONTROLLERS = (
     "clusterrole-aggregation-controller",
@@ -60,7 +60,7 @@ class ControlPlane:
         self._kubectl = _kubectl()
         self._crds = crds
         self._folder = Path(tempfile.mkdtemp(prefix="heed-control-plane-"))
-        self._reservation = _reserve_port()
+        self._reservation = reserved_port()
         self._server = f"https://127.0.0.1:{self._reservation.getsockname()[1]}"
         self._authority = self._folder / "certificates" / "apiserver.crt"
         self.admin = Api(self._server, self._authority, secrets.token_hex(16))
@@ -245,14 +245,6 @@ class ControlPlane:
         path.write_text(json.dumps(config, indent=2))
         path.chmod(0o600)
         return path
-
-
-def _reserve_port() -> socket.socket:
-    """A free loopback port that stays ours while the API server is down: bound, shareable, never listening."""
-    reservation = socket.socket()
-    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    reservation.bind(("127.0.0.1", 0))
-    return reservation
 
 
 def _kubectl() -> str:

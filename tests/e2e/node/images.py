@@ -20,8 +20,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster.controlplane.build import module_binaries
-from tests.cluster.helm import cache_root
+from tests.cluster.controlplane.build import cache_root, module_binaries
 from tests.e2e.node.archives import layer_of, write_archive
 from tests.e2e.node.configs import SANDBOX_IMAGE
 from tests.e2e.node.demands import PATH, found
