@@ -50,3 +50,13 @@ def test_unit_tests_run_on_the_oldest_python_that_heed_takes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
     assert project["requires-python"] == ">=" + unit["strategy"]["matrix"]["python"][0]
+
+
+def test_no_python_is_said_to_be_fit_that_unit_tests_do_not_run_on() -> None:
+    unit = _read(ROOT / ".github/workflows/ci.yml")["jobs"]["unit"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    said = [item.rpartition(" :: ")[2] for item in project["classifiers"] if "Python :: 3." in item]
+
+    assert said
+    assert set(said) <= set(unit["strategy"]["matrix"]["python"])
