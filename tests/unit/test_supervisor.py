@@ -243,9 +243,10 @@ async def test_one_that_hangs_is_ended_and_its_request_tried_again_where_that_is
 ) -> None:
     stage.plays(HANG)
     supervisor = stage.supervisor(answer_s=0.2)
+    options: dict[str, Any] = {} if retry else {"retry_hung": False}
 
     with pytest.raises(WorkerDied) as caught:
-        await stage.ask(supervisor, retry_hung=retry)
+        await stage.ask(supervisor, **options)
 
     assert stage.deaths == ([None, None] if retry else [None])
     assert (caught.value.code, caught.value.named) == (None, "it hung")

@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import heed
 from heed.errors import HeedError
 from heed.sandbox.worker import LAST, LENGTH, framed
 
 T = TypeVar("T")
+FATAL_DEATHS: Final = 2  # of a request: one worker may have been killed by somebody
 
 
 class WorkerDied(Exception):
@@ -160,15 +161,17 @@ class Supervisor:
         one hung. Raises WorkerDied where that is the request's fault, `unavailable` where there can be no worker now.
         """
         async with self._free:
-            for last in (False, True):
+            deaths = 0
+            while True:
                 worker = await self._ready()
                 try:
                     return await self._converse(worker, conversation)
                 except WorkerDied as death:
+                    deaths += 1
                     died(death)
-                    if last or death.of_cpu_time or (death.code is None and not retry_hung):
+                    hung = death.code is None
+                    if deaths == FATAL_DEATHS or death.of_cpu_time or (hung and not retry_hung):
                         raise
-        raise AssertionError("unreachable")
 
     async def close(self, reason: str) -> None:
         """End the process. Who still waits for it, or comes later, is told the reason."""
