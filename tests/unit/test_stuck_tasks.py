@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
+
 from heed import names
 from heed.core.effects import AgentRef
 from heed.kube.client.client import ApiError, KubeApi
@@ -32,7 +34,7 @@ class Cluster(KubeApi):
         self.warnings: list[Object] = []
         self.asked = Counter[str]()
         self.selectors = set[str]()
-        self.refusal: ApiError | None = None
+        self.refusal: Exception | None = None
         self.no_events = False
 
     async def pages(
@@ -237,6 +239,20 @@ async def test_a_refused_look_leaves_what_was_said_and_is_made_again() -> None:
 
         w.cluster.refusal, w.cluster.pods = None, []
         await w.until(lambda: w.reason() is None)
+
+
+async def test_a_mistake_in_a_look_is_logged_and_ends_no_later_one(caplog: pytest.LogCaptureFixture) -> None:
+    with world() as w:
+        w.cluster.refusal, w.cluster.pods = RuntimeError("a mistake of ours"), [pulling()]
+        w.overdue.saw(AGENT, active_job(began=1.0))
+        await w.looked(2)
+        assert w.reason() is None
+
+        w.cluster.refusal = None
+        await w.until(lambda: w.reason() is not None)
+
+    assert "cannot look why tasks do not run" in caplog.text
+    assert "RuntimeError: a mistake of ours" in caplog.text
 
 
 async def test_what_kept_a_task_is_known_after_its_pod_is_gone() -> None:
