@@ -25,7 +25,7 @@ SESSIONS = 50
 Figures = dict[str, Any]
 
 
-def message(type_: str, number: int) -> tuple[str, dict[str, str], bytes]:
+def bench_message(type_: str, number: int) -> tuple[str, dict[str, str], bytes]:
     """Subject, headers and 1 KB of data of an event."""
     data = {"kind": "order", "amount": number % 900, "pad": ""}
     data["pad"] = "x" * (PAYLOAD - 40)
@@ -88,7 +88,7 @@ def idle_latency(rig: Rig, count: int) -> Figures:
         jetstream = client.jetstream()
         taken = []
         for number in range(count):
-            subject, headers, payload = message(type_, number)
+            subject, headers, payload = bench_message(type_, number)
             begun = time.perf_counter()
             sequence = (await jetstream.publish(subject, payload, headers=headers)).seq
             committed, _, _ = await asyncio.to_thread(seen.until, sequence)
@@ -137,7 +137,7 @@ async def _publish(url: str, type_: str, count: int) -> int:
     jetstream = client.jetstream()
     last = 0
     for start in range(0, count, 500):
-        messages = [message(type_, number) for number in range(start, min(start + 500, count))]
+        messages = [bench_message(type_, number) for number in range(start, min(start + 500, count))]
         acks = await asyncio.gather(
             *(jetstream.publish(s, payload, headers=headers) for s, headers, payload in messages)
         )
@@ -154,7 +154,7 @@ async def _offer(url: str, type_: str, rate: int, seconds: float) -> int:
     while (elapsed := time.monotonic() - begun) < seconds:
         due = int(elapsed * rate) - sent
         if due > 0:
-            messages = [message(type_, number) for number in range(sent, sent + due)]
+            messages = [bench_message(type_, number) for number in range(sent, sent + due)]
             acks = await asyncio.gather(
                 *(jetstream.publish(s, p, headers=headers) for s, headers, p in messages)
             )

@@ -53,6 +53,12 @@ def owed_work_of(ledger: Ledger, task_id: str) -> dict[str, Any]:
     return owed
 
 
+def letter_of(decision: Decision) -> tuple[str, str, str | None]:
+    """Code, message and handler of the dead letter that a decision is."""
+    assert decision.letter is not None, decision.outcome
+    return decision.letter.code, decision.letter.message, decision.letter.handler
+
+
 def failure_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> tuple[str, str, str | None]:
     """Code, message and handler of a call that fails to decide."""
     try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any
 
 from heed import names
+from heed.api.status import OutboxMessage
+from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event, MalformedMessage, Received
 from tests.builders.agents import AGENT, ASKED, NAMESPACE
 
@@ -61,3 +64,8 @@ def data_of(event: Event | MalformedMessage | None) -> dict[str, Any]:
     """The data of an event, which has to be one with an object in it."""
     assert isinstance(event, Event) and isinstance(event.data, dict), event
     return event.data
+
+
+def owed_event(event: Event, subject: str, sequence: int = 0) -> OutboxMessage:
+    """An emitted event in an outbox, which the event at `sequence` owes since noon."""
+    return OutboxMessage(sequence, 0, subject, at(0), event=json.dumps(event_to_json(event)))

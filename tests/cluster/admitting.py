@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import copy
 import ssl
 import subprocess
 import threading
@@ -25,7 +24,7 @@ from tests.cluster.controlplane.run import ControlPlane, KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.helm import require_helm
 from tests.cluster.operating import SYSTEM
-from tests.cluster.stories import RESEARCHER
+from tests.cluster.stories import researcher
 
 Manifest = dict[str, Any]
 SECRET = "keys"
@@ -219,13 +218,6 @@ async def handshake(port: int, bundle: bytes, host: str = HOST) -> bool:
 def until_asked(hook: Hook) -> None:
     """Wait until the API server asks the webhook."""
     eventually(lambda: "did you mean" in (denied(hook, broken()) or ""), what="a manifest that is refused")
-
-
-def researcher(**spec: Any) -> Manifest:
-    """An Agent that is fine, but for what is given."""
-    agent = copy.deepcopy(RESEARCHER)
-    agent["spec"].update(spec)
-    return agent
 
 
 def broken() -> Manifest:

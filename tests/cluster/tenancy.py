@@ -247,7 +247,7 @@ def bookkeeper(name: str = "books") -> dict[str, Any]:
     return hearing_agent(name, note, subscribe=[{"type": ORDERED}], session={"key": "event.id"})
 
 
-def researcher(name: str, **task: Any) -> dict[str, Any]:
+def publishing_researcher(name: str, **task: Any) -> dict[str, Any]:
     """An Agent whose Job may publish."""
     manifest = copy.deepcopy(RESEARCHER)
     manifest["metadata"]["name"] = name
@@ -260,7 +260,7 @@ def ask(tenants: Tenants, namespace: str, id: str) -> int:
     return tenants.say(namespace, ASKED, id, {"topic": "tides"})
 
 
-def owed(agent_: str, namespace: str, subject: str, type_: str = ORDERED) -> dict[str, Any]:
+def owed_in_status(agent_: str, namespace: str, subject: str, type_: str = ORDERED) -> dict[str, Any]:
     """A message as the status holds it until it is published."""
     event = Event(f"f-{len(subject)}", names.agent_source(namespace, agent_), type_, {"n": 666})
     at = "2026-01-01T00:00:00.000000Z"

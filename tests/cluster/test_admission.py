@@ -19,7 +19,6 @@ from tests.cluster.admitting import (
     apply,
     broken,
     denied,
-    researcher,
     stored,
     until_asked,
     warned,
@@ -28,6 +27,7 @@ from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.run import KubectlError
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.ruling import event_type, policy
+from tests.cluster.stories import researcher
 
 pytestmark = pytest.mark.cluster
 

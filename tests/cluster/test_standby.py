@@ -129,7 +129,7 @@ def assert_exact(stage: Stage, questions: Questions, ends: int) -> None:
     """Every question decided once, with one Job and one event; every end told once."""
     asked = questions.asked
     status = stage.until(
-        lambda s: totals(s).get("emitted") == asked + ends and not s["outbox"] and not owed(s),
+        lambda s: totals(s).get("emitted") == asked + ends and not s["outbox"] and not owes_a_start(s),
         what=f"{asked} questions and {ends} ends to be decided",
     )
     expected = {
@@ -152,7 +152,7 @@ def first_five(stage: Stage) -> list[dict[str, Any]]:
     return eventually(lambda: found[:5] if len(found := stage.jobs()) >= 5 else None, what="five Jobs")
 
 
-def owed(status: dict[str, Any]) -> bool:
+def owes_a_start(status: dict[str, Any]) -> bool:
     return any(task["phase"] == "Owed" for task in status["pendingTasks"].values())
 
 
@@ -374,7 +374,9 @@ def test_a_direct_message_is_decided_by_whoever_is_active(
 
     stage.until(
         lambda s: (
-            (totals(s).get("handled"), totals(s).get("ignored")) == (4, 4) and not owed(s) and not s["outbox"]
+            (totals(s).get("handled"), totals(s).get("ignored")) == (4, 4)
+            and not owes_a_start(s)
+            and not s["outbox"]
         )
     )
     assert len(stage.jobs()) == 4

@@ -27,7 +27,7 @@ from tests.cluster.tenancy import (
     bookkeeper,
     hearing,
     hearing_agent,
-    researcher,
+    publishing_researcher,
 )
 from tests.statuses import totals
 
@@ -178,11 +178,11 @@ def test_rules_of_a_namespace_say_nothing_of_another(tenants: Tenants) -> None:
         event_type(NOTHING_FITS, name="order", type_=ORDERED),
         event_type(NOTHING_FITS, name="noted", type_=NOTED),
     )
-    tenants.apply(researcher("bound"))
+    tenants.apply(publishing_researcher("bound"))
     tenants.ready(tenants.a, "bound", "PolicyViolation")
 
     # When
-    tenants.victims(bookkeeper("books-2"), researcher("asked-2"))
+    tenants.victims(bookkeeper("books-2"), publishing_researcher("asked-2"))
     for n in range(3):
         tenants.say(tenants.b, ORDERED, f"o-2-{n}", {"n": n})
     ask(tenants, tenants.b, "q-2")
@@ -201,8 +201,8 @@ def test_rules_of_a_namespace_say_nothing_of_another(tenants: Tenants) -> None:
 def test_a_job_that_claims_to_be_anothers_ends_nothing(tenants: Tenants, pods: PodPhases) -> None:
     # Given a task in `b`, and a finished Job in `a`
     a, b = tenants.a, tenants.b
-    tenants.victims(researcher("asked-3"))
-    tenants.apply(researcher("asked-3"))
+    tenants.victims(publishing_researcher("asked-3"))
+    tenants.apply(publishing_researcher("asked-3"))
     tenants.ready(a, "asked-3")
     ask(tenants, b, "q-3")
     real = tenants.job(b, "asked-3")
@@ -243,7 +243,7 @@ def test_secrets_of_known_names_in_the_own_namespace_change_nothing_elsewhere(
     tenants: Tenants, pods: PodPhases
 ) -> None:
     # Given Secrets of the names of the operator's, and of a Job of `b`
-    tenants.victims(researcher("asked-4"))
+    tenants.victims(publishing_researcher("asked-4"))
     ask(tenants, tenants.b, "q-4")
     job = tenants.job(tenants.b, "asked-4")
     before = tenants.broker.keys

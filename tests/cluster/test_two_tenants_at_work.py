@@ -27,7 +27,7 @@ from tests.cluster.tenancy import (
     bookkeeper,
     hearing,
     hearing_agent,
-    researcher,
+    publishing_researcher,
 )
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
@@ -87,8 +87,10 @@ def test_credentials_of_a_job_are_good_for_its_own_task_and_nothing_else(
 ) -> None:
     # Given a Job of an Agent that may emit com.mallory.>, and Agents in `b`
     a, b = tenants.a, tenants.b
-    tenants.victims(researcher("victim"), hearing_agent("witness", hearing(ORDERED)))
-    tenants.apply(policy("spies", emissions=["com.mallory.>", "com.example.question.*"]), researcher("spy"))
+    tenants.victims(publishing_researcher("victim"), hearing_agent("witness", hearing(ORDERED)))
+    tenants.apply(
+        policy("spies", emissions=["com.mallory.>", "com.example.question.*"]), publishing_researcher("spy")
+    )
     tenants.ready(a, "spy")
     ask(tenants, a, "q-1")
     job = tenants.job(a, "spy")
@@ -141,7 +143,7 @@ def test_credentials_of_a_job_are_good_for_its_own_task_and_nothing_else(
 
 def test_credentials_that_have_expired_let_nobody_in_and_out_who_is(tenants: Tenants) -> None:
     # Given a Job without a timeout, so its credentials live as long as the settings say
-    manifest = researcher("brief")
+    manifest = publishing_researcher("brief")
     del manifest["spec"]["tasks"]["research"]["timeout"]
     tenants.apply(manifest)
     tenants.ready(tenants.a, "brief")
@@ -179,18 +181,18 @@ def test_a_flood_in_one_namespace_takes_nothing_from_another(tenants: Tenants, p
         "type": "com.mallory.>",
         "start": [{"task": "research", "input": {"topic": "${event.id}"}}],
     }
-    tasks = researcher("x")["spec"]["tasks"]
+    tasks = publishing_researcher("x")["spec"]["tasks"]
     hungry = {"name": "eat", "type": "com.mallory.>", "state": {"all": costly}}
     loud = {"name": "eat", "type": "com.mallory.>", "state": {"all": "${event.data.s}"}}
     keyed = {"key": "event.id"}
     tenants.apply(
-        researcher("spy"),
+        publishing_researcher("spy"),
         *(hearing_agent(f"hungry-{n}", hungry, session=keyed) for n in range(3)),
         *(hearing_agent(f"loud-{n}", loud, session=keyed) for n in range(5)),
         hearing_agent("starter", starting, session=keyed, tasks=tasks),
         *(hearing_agent(f"idle-{n}") for n in range(40)),
     )
-    tenants.victims(bookkeeper(), researcher("asked"))
+    tenants.victims(bookkeeper(), publishing_researcher("asked"))
     tenants.ready(a, "spy")
     ask(tenants, a, "q-3")
     job = tenants.job(a, "spy")

@@ -19,9 +19,9 @@ from tests.cluster.tenancy import (
     bookkeeper,
     hearing,
     hearing_agent,
-    owed,
+    owed_in_status,
     pending,
-    researcher,
+    publishing_researcher,
 )
 from tests.patience import PATIENCE
 from tests.statuses import totals
@@ -38,7 +38,7 @@ def nothing_left(tenants: Tenants) -> Iterator[None]:
 
 def test_a_task_whose_id_leads_to_another_namespace_deletes_nothing_there(tenants: Tenants) -> None:
     # Given a Job in `b`
-    tenants.victims(researcher("asked-5"))
+    tenants.victims(publishing_researcher("asked-5"))
     ask(tenants, tenants.b, "q-5")
     job = tenants.job(tenants.b, "asked-5")["metadata"]
     tenants.apply(hearing_agent("breaker", hearing()))
@@ -91,7 +91,7 @@ def test_a_status_that_speaks_of_another_namespace_is_heeded_by_nobody(tenants: 
         "$JS.API.STREAM.PURGE.HEED",
         "heed.>",
     ]
-    outbox = {f"m-{n}": owed("forger", a, subject) for n, subject in enumerate(subjects)}
+    outbox = {f"m-{n}": owed_in_status("forger", a, subject) for n, subject in enumerate(subjects)}
     tenants.write_status("forger", {"outbox": outbox})
     tenants.write_status("waiter", {"waiting": {str(place): "abcd" for place in (*places, 1, 2)}})
     tenants.write_status("jumper", {"cursor": {"stream": "HEED_DEAD", "sequence": places[0], "created": "x"}})

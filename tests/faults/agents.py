@@ -137,7 +137,7 @@ SPECS: dict[tuple[str, str], dict[str, Any]] = {
 PHOENIX_NAME = ("storm-b", "phoenix")
 
 
-def manifest(namespace: str, name: str, edits: int = 0) -> dict[str, Any]:
+def edited_manifest(namespace: str, name: str, edits: int = 0) -> dict[str, Any]:
     """An Agent as a person applies it; each edit adds a handler for what never comes, so that no decision changes."""
     spec = copy.deepcopy(SPECS[namespace, name])
     spec["handlers"] += [

@@ -20,7 +20,7 @@ from heed import names
 from heed.bus.client.connection import connect
 from heed.settings import Settings
 from tests.cluster.operating import LEASE_NAMESPACE, Operator
-from tests.faults.outage import AGENTS, PATH, Scene, manifest, until
+from tests.faults.outage import AGENTS, PATH, Scene, counter_manifest, until
 from tests.nats_server import NatsServer
 from tests.patience import PATIENCE
 from tests.ports import free_port
@@ -173,7 +173,7 @@ async def manifests_change(scene: Scene, say: Say, *, times: int) -> None:
     """Every Agent's spec is another one again and again."""
     for number in range(1, times + 1):
         for agent in range(AGENTS):
-            spec = manifest(agent)["spec"]
+            spec = counter_manifest(agent)["spec"]
             spec["handlers"][0]["state"]["edit"] = number
             path = f"{PATH}/counter-{agent}"
             await asyncio.to_thread(scene.plane.admin.patch, path, {"spec": spec})

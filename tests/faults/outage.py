@@ -100,7 +100,7 @@ class Load:
             await connection.close()
 
 
-def manifest(number: int) -> dict[str, Any]:
+def counter_manifest(number: int) -> dict[str, Any]:
     """An Agent that counts, and tells of every count."""
     count = {
         "name": "count",
@@ -137,7 +137,7 @@ class Scene:
             operator.environment.update(environment or {})
             try:
                 operator.start()
-                documents = [manifest(number) for number in range(AGENTS)]
+                documents = [counter_manifest(number) for number in range(AGENTS)]
                 plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(documents))
                 scene = cls(plane, server, operator)
                 eventually(lambda: scene.ready() == ["True"] * AGENTS, PATIENCE, what="ready Agents")

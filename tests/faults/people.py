@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from heed import names
 from tests.cluster.controlplane.api import Api, ApiError
 from tests.cluster.controlplane.pods import PodPhases
-from tests.faults.agents import NAMESPACES, PHOENIX_NAME, SPECS, manifest
+from tests.faults.agents import NAMESPACES, PHOENIX_NAME, SPECS, edited_manifest
 from tests.patience import PATIENCE
 
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class Person:
     def create_agents(self) -> None:
         """All Agents of the storm."""
         for namespace, name in SPECS:
-            self._api.post(AGENTS.format(namespace), manifest(namespace, name))
+            self._api.post(AGENTS.format(namespace), edited_manifest(namespace, name))
 
     def delete_job(self) -> None:
         """A Job that is not over, and that its Agent knows to have started. Raises ApiError, OSError.
@@ -141,7 +141,7 @@ class Person:
     def edit_agent(self) -> None:
         """An Agent gets a handler more, for what never comes. Raises ApiError, OSError."""
         namespace, name = self._dice.choice([key for key in SPECS if key != PHOENIX_NAME])
-        spec = manifest(namespace, name, self.edits + 1)["spec"]
+        spec = edited_manifest(namespace, name, self.edits + 1)["spec"]
         self._api.patch(f"{AGENTS.format(namespace)}/{name}", {"spec": spec})
         self.edits += 1
 
@@ -152,7 +152,7 @@ class Person:
         await persistently(lambda: self._api.delete(path), but=404)
         await asyncio.sleep(pause)
         await persistently(
-            lambda: self._api.post(AGENTS.format(namespace), manifest(namespace, name)), but=409
+            lambda: self._api.post(AGENTS.format(namespace), edited_manifest(namespace, name)), but=409
         )
         self.recreations += 1
 

@@ -13,7 +13,7 @@ from heed.core.compiler.program import compile_agent
 from heed.core.effects import StartTask
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import add_to_totals, list_owed_effects, settle
-from tests.faults.agents import DOMAIN, manifest
+from tests.faults.agents import DOMAIN, edited_manifest
 from tests.faults.judging import Incarnation, World, judge
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, folded
@@ -23,7 +23,7 @@ CREATED = "2026-11-01T11:00:00Z"
 WORK = {"task": "pack", "input": {"play": "succeed", "value": 7}}
 
 
-def received(sequence: int, type_: str, data: Any, subject: str | None = None) -> Received:
+def received_at(sequence: int, type_: str, data: Any, subject: str | None = None) -> Received:
     """An event of one session; the end of a task where there is a subject."""
     source = names.agent_source(NAMESPACE, AGENT) if subject else "/shop/1"
     event = Event(f"e{sequence}", source, type_, data, subject, extensions={"correlationid": "o-1"})
@@ -34,15 +34,15 @@ def received(sequence: int, type_: str, data: Any, subject: str | None = None) -
 @pytest.fixture
 def world() -> World:
     """Two tasks, one of which came to its end; an emitted event for each handler that emits, and a dead letter."""
-    body = manifest(NAMESPACE, AGENT)
+    body = edited_manifest(NAMESPACE, AGENT)
     body["metadata"]["uid"] = "uid-1"
     program = compile_agent(parse_agent(body))
-    asked = [received(1, DOMAIN + "order.placed", {"item": "tea"})]
-    asked += [received(number, DOMAIN + "order.work", WORK) for number in (2, 3)]
+    asked = [received_at(1, DOMAIN + "order.placed", {"item": "tea"})]
+    asked += [received_at(number, DOMAIN + "order.work", WORK) for number in (2, 3)]
     nonsense = MalformedMessage("NotAnEvent", "no event")
     asked.append(Received(4, "2026-11-01T12:00:04.000000Z", asked[0].subject, nonsense))
     task_id = first_task(folded(program, asked, CREATED))
-    asked.append(received(5, names.TASK_COMPLETED, {"task": "pack", "result": {"value": 7}}, task_id))
+    asked.append(received_at(5, names.TASK_COMPLETED, {"task": "pack", "result": {"value": 7}}, task_id))
     fold = folded(program, asked, CREATED)
     ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
     made = {(NAMESPACE, names.job_name(AGENT, started)): 1 for started in fold.started}
@@ -135,7 +135,7 @@ def with_end(world: World, data: dict[str, Any]) -> World:
     item = world.incarnations[0]
     events = [decision.received for decision in item.fold.decisions]
     type_ = names.TASK_FAILED if "reason" in data else names.TASK_COMPLETED
-    end = received(5, type_, data, first_task(item.fold))
+    end = received_at(5, type_, data, first_task(item.fold))
     fold = folded(item.program, [*events[:-1], end], CREATED)
     ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
     return changed(replace(world, emitted=fold.emitted), fold=fold, ledger=ledger)

@@ -54,7 +54,7 @@ async def letters(connection: Connection, dead: str) -> list[tuple[dict[str, str
         sequence = message["seq"] + 1
 
 
-def owed(dead: str, sequence: int, letter: DeadLetterCause = LETTER, at: str = NOW) -> OutboxMessage:
+def owed_letter(dead: str, sequence: int, letter: DeadLetterCause = LETTER, at: str = NOW) -> OutboxMessage:
     """A dead letter in an outbox."""
     return OutboxMessage(sequence, 0, dead, at, letter=letter)
 
@@ -64,7 +64,7 @@ async def test_a_letter_is_the_original_with_its_cause(
 ) -> None:
     sequence = await bus.publish(subject, EVENT)
 
-    await bus.publish_owed("letter-1", owed(dead, sequence), look_first=False)
+    await bus.publish_owed("letter-1", owed_letter(dead, sequence), look_first=False)
 
     [(headers, payload)] = await letters(connection, dead)
     assert decode(headers, payload, subject) == EVENT
@@ -99,7 +99,7 @@ async def test_a_malformed_original_is_kept_byte_by_byte(
     [received] = await reader.read(1, 5)
     await reader.close()
 
-    await bus.publish_owed("letter-2", owed(dead, received.sequence), look_first=False)
+    await bus.publish_owed("letter-2", owed_letter(dead, received.sequence), look_first=False)
 
     [(headers, body)] = await letters(connection, dead)
     assert body == payload
@@ -122,7 +122,7 @@ async def test_the_letter_of_a_redriven_event_says_where_it_came_first(
     )
 
     await bus.publish_owed(
-        "second", owed(dead, stored.sequence, replace(LETTER, attempt=2)), look_first=False
+        "second", owed_letter(dead, stored.sequence, replace(LETTER, attempt=2)), look_first=False
     )
 
     [(headers, payload)] = await letters(connection, dead)
@@ -139,7 +139,7 @@ async def test_an_expired_original_leaves_an_empty_letter_that_says_so(
     sequence = await bus.publish(subject, EVENT)
     await connection.api("STREAM.MSG.DELETE.HEED", {"seq": sequence})
 
-    await bus.publish_owed("letter-3", owed(dead, sequence), look_first=False)
+    await bus.publish_owed("letter-3", owed_letter(dead, sequence), look_first=False)
 
     [(headers, payload)] = await letters(connection, dead)
     assert payload == b""
@@ -153,7 +153,7 @@ async def test_a_letter_that_would_be_too_large_goes_without_its_payload(
 ) -> None:
     sequence = await bus.publish(subject, Event("1", "/shop", "a.b", "x" * 1_048_300))
 
-    await bus.publish_owed("letter-4", owed(dead, sequence), look_first=False)
+    await bus.publish_owed("letter-4", owed_letter(dead, sequence), look_first=False)
 
     [(headers, payload)] = await letters(connection, dead)
     assert payload == b""
@@ -170,8 +170,8 @@ async def test_a_tasks_record_that_is_too_large_is_left_out_and_the_event_is_not
         DeadLetterCause("Broken", "m" * 5000, task="é" * 50_000),
     )
 
-    await bus.publish_owed("small", owed(dead, sequence, small), look_first=False)
-    await bus.publish_owed("large", owed(dead, sequence, large), look_first=False)
+    await bus.publish_owed("small", owed_letter(dead, sequence, small), look_first=False)
+    await bus.publish_owed("large", owed_letter(dead, sequence, large), look_first=False)
 
     [(first, payload), (second, again)] = await letters(connection, dead)
     assert unquote(first["Heed-Dead-Task"]) == '{"task": "t"}'
@@ -186,7 +186,7 @@ async def test_headers_at_the_brokers_limit_make_way_for_the_cause(
 ) -> None:
     sequence = await bus.publish(subject, Event("1", "/shop", "a.b", 1, extensions={"ext": "x" * 65_200}))
 
-    await bus.publish_owed("letter-5", owed(dead, sequence), look_first=False)
+    await bus.publish_owed("letter-5", owed_letter(dead, sequence), look_first=False)
 
     [(headers, payload)] = await letters(connection, dead)
     assert headers["Heed-Dead-Code"] == "TemplateFailed"
@@ -202,7 +202,7 @@ async def test_a_letter_is_found_after_the_brokers_window_for_duplicates(
     reader = await bus.open([subject], 0, "1970-01-01T00:00:00Z")
     [received] = await reader.read(1, 5)
     await reader.close()
-    letter = owed(dead, sequence, at=received.at)
+    letter = owed_letter(dead, sequence, at=received.at)
     await bus.publish_owed("mine", letter, look_first=False)
 
     async def forgotten() -> bool:
@@ -221,7 +221,7 @@ async def test_many_letters_at_once_come_each_once(
     bus: JetStreamBus, connection: Connection, subject: str, dead: str
 ) -> None:
     sequence = await bus.publish(subject, EVENT)
-    letter = owed(dead, sequence)
+    letter = owed_letter(dead, sequence)
 
     await asyncio.gather(*(bus.publish_owed(str(n % 10), letter, look_first=True) for n in range(50)))
 

@@ -1,7 +1,6 @@
 """Publishing: stored once per source and id, also when an outbox is paid long after its first try."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +16,10 @@ from heed.bus.codec.cloudevents import decode
 from heed.bus.codec.dead_letter import measure_headers, original_message
 from heed.bus.dead_letters import DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus, message_id
-from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent, StreamConflict
 from heed.settings import Settings, StreamSettings
+from tests.builders.events import owed_event
 from tests.integration.waiting import SOON, until
 from tests.nats_server import NatsServer, require_nats_server
 
@@ -51,13 +50,6 @@ async def stored(bus: JetStreamBus, *subjects: str) -> list[Event]:
         events += [item.event for item in received if isinstance(item.event, Event)]
     await reader.close()
     return events
-
-
-def owed(event: Event, subject: str, sequence: int = 0) -> OutboxMessage:
-    """An emitted event in an outbox."""
-    return OutboxMessage(
-        sequence, 0, subject, "2026-01-31T12:00:00.000000Z", event=json.dumps(event_to_json(event))
-    )
 
 
 async def test_an_event_arrives_as_it_was_published(bus: JetStreamBus, subject: str) -> None:
@@ -148,8 +140,8 @@ async def test_a_broker_that_dies_during_a_request_fails_it_at_once(
 
 
 async def test_an_outbox_is_paid_with_the_event_as_it_was_decided(bus: JetStreamBus, subject: str) -> None:
-    await bus.publish_owed("id", owed(EVENT, subject), look_first=False)
-    await bus.publish_owed("id", owed(EVENT, subject), look_first=True)
+    await bus.publish_owed("id", owed_event(EVENT, subject), look_first=False)
+    await bus.publish_owed("id", owed_event(EVENT, subject), look_first=True)
 
     assert await stored(bus, subject) == [EVENT]
 
@@ -170,12 +162,12 @@ async def test_an_owed_event_is_found_after_the_brokers_window_for_duplicates(
 ) -> None:
     bus = JetStreamBus(forgetful)
     cause = await bus.publish(names.event_subject(namespace, "cause"), replace(EVENT, type="cause"))
-    await bus.publish_owed("id", owed(EVENT, subject, cause), look_first=False)
+    await bus.publish_owed("id", owed_event(EVENT, subject, cause), look_first=False)
     await bus.publish(subject, replace(EVENT, id="of someone else"))
     await pass_the_window(bus, namespace)
 
     # The crash: another process finds the event in its outbox and cannot know that it was published.
-    await JetStreamBus(forgetful).publish_owed("id", owed(EVENT, subject, cause), look_first=True)
+    await JetStreamBus(forgetful).publish_owed("id", owed_event(EVENT, subject, cause), look_first=True)
 
     assert [event.id for event in await stored(bus, subject)] == ["1", "of someone else"]
 
@@ -187,7 +179,7 @@ async def test_an_owed_event_that_is_not_there_is_published_although_others_are(
     await bus.publish(subject, replace(EVENT, source="/other"))
     await bus.publish(names.inbox_subject(namespace, "agent", TYPE), EVENT)
 
-    await bus.publish_owed("id", owed(EVENT, subject), look_first=True)
+    await bus.publish_owed("id", owed_event(EVENT, subject), look_first=True)
 
     assert [event.source for event in await stored(bus, subject)] == ["/other", "/shop"]
 
@@ -210,7 +202,7 @@ async def test_a_whole_outbox_is_looked_up_in_one_pass(
     monkeypatch.setattr(Connection, "api", counting)
     again = JetStreamBus(forgetful)
     await asyncio.gather(
-        *(again.publish_owed(event.id, owed(event, subject), look_first=True) for event in events)
+        *(again.publish_owed(event.id, owed_event(event, subject), look_first=True) for event in events)
     )
 
     assert sorted(int(event.id) for event in await stored(bus, subject)) == list(range(300))
@@ -221,12 +213,12 @@ async def test_a_later_look_sees_what_came_in_between(
     forgetful: Connection, namespace: str, subject: str
 ) -> None:
     bus, other = JetStreamBus(forgetful), JetStreamBus(forgetful)
-    await bus.publish_owed("a", owed(replace(EVENT, id="a"), subject), look_first=True)
-    await other.publish_owed("b", owed(replace(EVENT, id="b"), subject), look_first=False)
+    await bus.publish_owed("a", owed_event(replace(EVENT, id="a"), subject), look_first=True)
+    await other.publish_owed("b", owed_event(replace(EVENT, id="b"), subject), look_first=False)
     await pass_the_window(bus, namespace)
 
-    await bus.publish_owed("b", owed(replace(EVENT, id="b"), subject), look_first=True)
-    await bus.publish_owed("a", owed(replace(EVENT, id="a"), subject), look_first=True)
+    await bus.publish_owed("b", owed_event(replace(EVENT, id="b"), subject), look_first=True)
+    await bus.publish_owed("a", owed_event(replace(EVENT, id="a"), subject), look_first=True)
 
     assert [event.id for event in await stored(bus, subject)] == ["a", "b"]
 
@@ -285,7 +277,7 @@ async def narrow(tmp_path: Path) -> AsyncIterator[Connection]:
         await connection.close()
 
 
-def emitted(namespace: str, **changes: Any) -> Event:
+def emitted_event(namespace: str, **changes: Any) -> Event:
     """An event as an Agent emits it."""
     return replace(EVENT, source=names.agent_source(namespace, "agent"), **changes)
 
@@ -303,8 +295,8 @@ async def test_an_owed_event_that_the_broker_never_takes_ends_as_one_dead_letter
     whole: bool,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    event = emitted(namespace, **change)
-    debt = owed(event, subject, 7)
+    event = emitted_event(namespace, **change)
+    debt = owed_event(event, subject, 7)
 
     # When it is paid, and after a crash paid again
     await JetStreamBus(narrow).publish_owed("id", debt, look_first=False)
@@ -381,7 +373,9 @@ async def test_a_broker_that_takes_less_than_agents_may_emit_is_told(
 async def test_what_the_broker_takes_after_all_is_not_dead_lettered(
     narrow: Connection, namespace: str, subject: str
 ) -> None:
-    await JetStreamBus(narrow).publish_owed("id", owed(emitted(namespace), subject, 7), look_first=False)
+    await JetStreamBus(narrow).publish_owed(
+        "id", owed_event(emitted_event(namespace), subject, 7), look_first=False
+    )
 
     assert len(await stored(JetStreamBus(narrow), subject)) == 1
     assert [batch async for batch in DeadLetterStore(narrow).find(DeadLetterFilter(namespace)) if batch] == []

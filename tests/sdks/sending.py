@@ -182,7 +182,7 @@ def _data(item: Mapping[str, Any]) -> Any:
     return item.get("text")
 
 
-async def received(url: str, after: int, count: int) -> list[OriginalMessage]:
+async def stored_originals(url: str, after: int, count: int) -> list[OriginalMessage]:
     """The stream's messages behind a sequence."""
     client = await nats.connect(url)
     try:
@@ -206,7 +206,7 @@ def sent(sender: Sender, url: str) -> list[Message]:
     """Publish all events, and what the stream holds of them then."""
     after = asyncio.run(last(url))
     send(sender, url)
-    found = asyncio.run(received(url, after, len(EVENTS)))
+    found = asyncio.run(stored_originals(url, after, len(EVENTS)))
     return [
         Message(str(sender), item["id"], message.headers, base64.b64encode(message.payload).decode())
         for item, message in zip(EVENTS, found, strict=True)

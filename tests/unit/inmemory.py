@@ -216,7 +216,7 @@ def start(task_id: str = "t-1", **changes: Any) -> StartTask:
     return StartTask(task_id, replace(ledger.pending_tasks[only_task(ledger)], **changes))
 
 
-def message(index: int, subject: str = "heed.events.demo.com.example.out") -> Publish:
+def owed_message(index: int, subject: str = "heed.events.demo.com.example.out") -> Publish:
     """A message that the Agent owes."""
     owed = OutboxMessage(1, index, subject, "2026-01-31T12:00:01Z", event="{}")
     return Publish(f"m-{index}", owed)

@@ -21,7 +21,7 @@ def one(document: dict[str, Any]) -> Problem:
     return found[0]
 
 
-def spec(**fields: Any) -> dict[str, Any]:
+def manifest_with(**fields: Any) -> dict[str, Any]:
     """A manifest with one good handler and these fields of spec."""
     return manifest({"state": {"n": 1}}, **fields)
 
@@ -170,7 +170,7 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     ("fields", "path", "said"), SPECS, ids=lambda item: item if isinstance(item, str) else ""
 )
 def test_a_mistake_in_the_spec_is_found_at_its_place(fields: dict[str, Any], path: str, said: str) -> None:
-    problem = one(spec(**fields))
+    problem = one(manifest_with(**fields))
 
     assert problem.path == path
     assert said in str(problem)
@@ -182,17 +182,21 @@ def test_a_mistake_in_the_spec_is_found_at_its_place(fields: dict[str, Any], pat
         ({}, "apiVersion", "is missing; write apiVersion: heed.dev/v1alpha1"),
         ({"apiVersion": "heed.dev/v2", "kind": "Agent"}, "apiVersion", "Heed runs heed.dev/v1alpha1 Agent"),
         ({"apiVersion": "heed.dev/v1alpha1"}, "kind", "is missing; write kind: Agent"),
-        ({**spec(), "spec": None}, "spec", "is null; fill it in"),
-        ({**spec(), "spec": []}, "spec", "is a list, not a map; write a map"),
+        ({**manifest_with(), "spec": None}, "spec", "is null; fill it in"),
+        ({**manifest_with(), "spec": []}, "spec", "is a list, not a map; write a map"),
         ({"apiVersion": "heed.dev/v1", "kind": "Agent"}, "apiVersion", "is heed.dev/v1; Heed runs"),
-        (without(spec(), "spec", "handlers"), "spec.handlers", "is missing; add it"),
-        (without(spec(), "spec"), "spec", "is missing; add it"),
-        (without(spec(), "metadata"), "metadata", "is missing; add it"),
-        (without(spec(), "metadata", "name"), "metadata.name", "is missing; add it"),
-        ({**spec(), "spec": [1]}, "spec", "write a map"),
-        ({**spec(), "metadata": {"name": "Has.Dots"}}, "metadata.name", "use lower-case letters"),
-        ({**spec(), "metadata": {"name": "a" * 64}}, "metadata.name", "longer than 63"),
-        ({**spec(), "metadata": {"name": "a", "labels": {"x": 1}}}, "metadata.labels.x", "put it in quotes"),
+        (without(manifest_with(), "spec", "handlers"), "spec.handlers", "is missing; add it"),
+        (without(manifest_with(), "spec"), "spec", "is missing; add it"),
+        (without(manifest_with(), "metadata"), "metadata", "is missing; add it"),
+        (without(manifest_with(), "metadata", "name"), "metadata.name", "is missing; add it"),
+        ({**manifest_with(), "spec": [1]}, "spec", "write a map"),
+        ({**manifest_with(), "metadata": {"name": "Has.Dots"}}, "metadata.name", "use lower-case letters"),
+        ({**manifest_with(), "metadata": {"name": "a" * 64}}, "metadata.name", "longer than 63"),
+        (
+            {**manifest_with(), "metadata": {"name": "a", "labels": {"x": 1}}},
+            "metadata.labels.x",
+            "put it in quotes",
+        ),
     ],
 )
 def test_a_mistake_around_the_spec_is_found_at_its_place(
@@ -290,7 +294,7 @@ def test_what_can_only_be_known_from_events_is_no_mistake(handler: dict[str, Any
 
 
 def test_types_that_only_begin_like_ours_may_be_subscribed_to() -> None:
-    assert problems(spec(subscribe=[{"type": "dev.heed.taskforce.formed"}])) == []
+    assert problems(manifest_with(subscribe=[{"type": "dev.heed.taskforce.formed"}])) == []
 
 
 def test_a_handler_without_a_type_gets_no_events_by_accident() -> None:
@@ -301,7 +305,7 @@ def test_a_handler_without_a_type_gets_no_events_by_accident() -> None:
 
 
 def test_a_task_may_be_named_like_a_field() -> None:
-    document = spec(tasks={"job": job(), "timeout": job(), "handlers": {**job(), "timeot": "1s"}})
+    document = manifest_with(tasks={"job": job(), "timeout": job(), "handlers": {**job(), "timeot": "1s"}})
 
     assert one(document).remedy == 'did you mean "timeout"?'
 
@@ -352,7 +356,7 @@ def test_any_manifest_compiles_or_has_problems(handler: dict[str, Any], tasks: A
 
 
 def test_compiling_twice_gives_equal_answers() -> None:
-    agent = parse_agent(spec())
+    agent = parse_agent(manifest_with())
 
     assert compile_agent(agent).subjects == compile_agent(agent).subjects
 

@@ -10,7 +10,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.rate_limit import CommitRate
 from tests.builders.events import received
-from tests.unit.inmemory import message, pending, with_tasks
+from tests.unit.inmemory import owed_message, pending, with_tasks
 
 
 def handled(sequence: int, ledger: Ledger | None = None, state_size: int = 0) -> Decision:
@@ -79,7 +79,7 @@ def test_a_closed_batch_is_full_whatever_is_in_it() -> None:
 def test_a_start_is_still_owed_only_where_the_ledger_owes_it() -> None:
     ledger = with_tasks(owed=pending(), cancelling=pending("Cancelling"), started=pending("Started"))
     starts = [StartTask(key, pending()) for key in ("owed", "cancelling", "started", "ended")]
-    others: list[Effect] = [message(0), CancelTask("ended", None)]
+    others: list[Effect] = [owed_message(0), CancelTask("ended", None)]
     decisions = [
         replace(handled(1), effects=(starts[3], others[0], starts[0])),
         replace(handled(2), effects=(starts[1], others[1], starts[2])),

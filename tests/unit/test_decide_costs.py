@@ -18,7 +18,7 @@ from tests.builders.decisions import after, fold, only_task, states
 from tests.builders.events import received, task_end
 
 
-def letter(program_: Any, *events: Any) -> tuple[str, str | None]:
+def code_and_handler_after(program_: Any, *events: Any) -> tuple[str, str | None]:
     """Code and handler of the dead letter that the last event becomes."""
     found = fold(program_, events)[-1].letter
     assert found is not None
@@ -31,19 +31,22 @@ def letter(program_: Any, *events: Any) -> tuple[str, str | None]:
 def test_state_that_doubles_from_handler_to_handler_stops_at_the_limit() -> None:
     doubling = program({"state": {"s": "x"}}, *[{"state": {"s": "${state.s + state.s}"}}] * 40)
 
-    assert letter(doubling, received(1)) == ("StateTooLarge", "h17")  # the first beyond 128 KiB
+    assert code_and_handler_after(doubling, received(1)) == (
+        "StateTooLarge",
+        "h17",
+    )  # the first beyond 128 KiB
 
 
 def test_events_are_not_collected_beyond_what_one_decision_may_make() -> None:
     emitting = program(*[{"emit": [{"type": "com.example.out", "data": "${event.data}"}] * 4}] * 8)
 
-    assert letter(emitting, received(1, data="x" * 100_000)) == ("DecisionTooLarge", "h0")
+    assert code_and_handler_after(emitting, received(1, data="x" * 100_000)) == ("DecisionTooLarge", "h0")
 
 
 def test_inputs_are_not_collected_beyond_what_one_decision_may_make() -> None:
     starting = program(*[{"start": [{"task": "work", "input": "${event.data}"}]}] * 8, tasks={"work": job()})
 
-    assert letter(starting, received(1, data="x" * 100_000)) == ("DecisionTooLarge", "h3")
+    assert code_and_handler_after(starting, received(1, data="x" * 100_000)) == ("DecisionTooLarge", "h3")
 
 
 def test_tasks_are_not_rendered_beyond_what_one_decision_may_make(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,14 +63,14 @@ def test_tasks_are_not_rendered_beyond_what_one_decision_may_make(monkeypatch: p
 
     counting = replace(many, tasks={"work": replace(task, template=replace(task.template, render=render))})
 
-    assert letter(counting, received(1, data=list(range(700)))) == ("DecisionTooLarge", None)
+    assert code_and_handler_after(counting, received(1, data=list(range(700)))) == ("DecisionTooLarge", None)
     assert len(rendered) == 8  # of 50 KB, in 384 KiB
 
 
 def test_one_thing_too_large_is_called_by_its_name() -> None:
     emitting = program({"emit": [{"type": "com.example.out", "data": "${event.data}"}]})
 
-    assert letter(emitting, received(1, data="x" * 500_000)) == ("EventTooLarge", "h0")
+    assert code_and_handler_after(emitting, received(1, data="x" * 500_000)) == ("EventTooLarge", "h0")
 
 
 # ── what a manifest may hold ────────────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +156,7 @@ def test_a_careful_program_decides_what_is_harmless_as_ever() -> None:
 def test_a_careful_program_leaves_what_may_be_costly() -> None:
     event = received(1, data={"words": ["xz"] * 5000, "text": "x" * 5000})
 
-    assert letter(careful(SEARCHING), event) == (NEEDS_GUARD, None)
+    assert code_and_handler_after(careful(SEARCHING), event) == (NEEDS_GUARD, None)
 
 
 def test_state_counts_as_data_do() -> None:
@@ -177,7 +180,7 @@ def test_state_that_grew_in_the_same_decision_counts_too() -> None:
     few = {"words": ["xz"] * 40, "text": "x" * 4000}
 
     assert careful(*handlers).limit.allows(few)
-    assert letter(careful(*handlers), received(1, data=few)) == (NEEDS_GUARD, None)
+    assert code_and_handler_after(careful(*handlers), received(1, data=few)) == (NEEDS_GUARD, None)
 
 
 def test_the_input_of_a_task_counts_when_it_starts_and_when_it_ends() -> None:
@@ -192,7 +195,7 @@ def test_the_input_of_a_task_counts_when_it_starts_and_when_it_ends() -> None:
     ]
     large = received(1, data=[{"words": ["xz"] * 2000, "text": "x" * 9000}])
 
-    assert letter(careful(*handlers, tasks=tasks), large) == (NEEDS_GUARD, None)
+    assert code_and_handler_after(careful(*handlers, tasks=tasks), large) == (NEEDS_GUARD, None)
     ledger = after(program(*handlers, tasks=tasks), large)
     ended = decide(careful(*handlers, tasks=tasks), ledger, task_end(2, only_task(ledger))).letter
     assert ended is not None
@@ -206,7 +209,7 @@ def test_a_verdict_is_the_letter_of_what_the_handlers_would_have_got() -> None:
     verdict = DecisionFailed("TooCostly", "took too long", "h0")
     condemned = replace(program({"state": {"n": "${1}"}}), verdict=verdict)
 
-    assert letter(condemned, received(1)) == ("TooCostly", "h0")
+    assert code_and_handler_after(condemned, received(1)) == ("TooCostly", "h0")
 
 
 def test_the_end_of_a_task_takes_it_out_of_the_ledger_whatever_the_verdict() -> None:
@@ -235,5 +238,5 @@ def test_no_memory_is_a_letter_that_names_the_handler(place: str, monkeypatch: p
 
     monkeypatch.setattr(expression.Scope, "evaluate", broken)
 
-    assert letter(starved, received(1)) == ("TooCostly", "h0")
+    assert code_and_handler_after(starved, received(1)) == ("TooCostly", "h0")
     assert states(fold(starved, [received(1)])[-1].ledger) == {}

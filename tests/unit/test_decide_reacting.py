@@ -13,7 +13,7 @@ from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
 from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, load_ledger
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, owed_work_of, states
+from tests.builders.decisions import after, emitted, fold, letter_of, owed_work_of, states
 from tests.builders.events import received
 from tests.builders.values import stored
 
@@ -23,12 +23,11 @@ def on_one(*handlers: dict[str, Any], data: Any = None, **spec: Any) -> Decision
     return decide(program(*handlers, **spec), Ledger(), received(1, data=data))
 
 
-def letter(decision: Decision) -> tuple[str, str, str | None]:
+def only_letter(decision: Decision) -> tuple[str, str, str | None]:
     """Code, message and handler of a decision that failed, and left nothing else."""
     assert decision.outcome == "dead_lettered"
-    assert decision.letter is not None
     assert len(decision.ledger.outbox) == 1
-    return decision.letter.code, decision.letter.message, decision.letter.handler
+    return letter_of(decision)
 
 
 # ── state ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -95,7 +94,7 @@ def test_one_expression_may_yield_the_whole_map() -> None:
 
 @pytest.mark.parametrize("data", [None, "text", [1], 7, True])
 def test_what_yields_no_map_is_no_state(data: Any) -> None:
-    code, message, handler = letter(on_one({"name": "h", "state": "${event.data}"}, data=data))
+    code, message, handler = only_letter(on_one({"name": "h", "state": "${event.data}"}, data=data))
 
     assert (code, handler) == ("BadState", "h")
     assert "spec.handlers[0].state" in message
@@ -126,7 +125,7 @@ def test_state_grows_no_larger_than_its_limit_in_bytes() -> None:
     growing = program({"name": "grow", "state": {"s": "${state.?s.orValue('€') + state.?s.orValue('€')}"}})
     decisions = fold(growing, [received(n, correlationid="k") for n in range(1, 19)])
 
-    code, _, handler = letter(next(item for item in decisions if item.outcome == "dead_lettered"))
+    code, _, handler = only_letter(next(item for item in decisions if item.outcome == "dead_lettered"))
     assert (code, handler) == ("StateTooLarge", "grow")
     assert len(states(decisions[-1].ledger)["k"]["s"].encode()) <= MAX_STATE_BYTES
 
@@ -136,7 +135,7 @@ def test_state_that_nests_deeper_with_every_event_is_stopped() -> None:
     decisions = fold(nesting, [received(n, correlationid="k") for n in range(1, 90)])
 
     first = next(item for item in decisions if item.outcome == "dead_lettered")
-    assert letter(first)[::2] == ("TooDeep", "nest")
+    assert only_letter(first)[::2] == ("TooDeep", "nest")
     assert first.received.sequence > 60
     assert load_ledger(stored(dump_ledger(decisions[-1].ledger))) == decisions[-1].ledger
 
@@ -235,7 +234,7 @@ def test_handlers_before_the_failing_one_leave_nothing_either() -> None:
         data={},
     )
 
-    code, message, handler = letter(decision)
+    code, message, handler = only_letter(decision)
     assert (code, handler) == ("ExpressionFailed", "broken")
     assert message.startswith("spec.handlers[1].when: there is no")
     assert (decision.ledger.sessions, decision.ledger.pending_tasks) == ({}, {})
@@ -258,7 +257,7 @@ def test_one_event_cannot_start_more_tasks_than_a_ledger_can_take() -> None:
     endless = {"list": [{"task": "work", "input": n} for n in range(9000)]}
 
     for data in (large, endless):
-        assert letter(decide(agent, Ledger(), received(1, data=data)))[0] == "DecisionTooLarge"
+        assert only_letter(decide(agent, Ledger(), received(1, data=data)))[0] == "DecisionTooLarge"
 
 
 # ── emitting ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -353,7 +352,7 @@ def test_beyond_the_hop_limit_nothing_is_emitted() -> None:
     quiet = decide(agent, Ledger(), received(1, "com.example.quiet", heedhops=MAX_HOPS))
 
     assert emitted(last)[0].extensions["heedhops"] == MAX_HOPS
-    code, _, handler = letter(beyond)
+    code, _, handler = only_letter(beyond)
     assert (code, handler) == ("HopLimit", "loop")
     assert quiet.outcome == "handled"
 
@@ -415,7 +414,7 @@ def test_a_key_that_is_no_string_is_a_dead_letter(key: str) -> None:
 
     decision = decide(agent, Ledger(), received(1, data={"order": 7}))
 
-    code, message, handler = letter(decision)
+    code, message, handler = only_letter(decision)
     assert code in ("BadSessionKey", "ExpressionFailed")
     assert "spec.session.key" in message
     assert handler is None
@@ -427,7 +426,7 @@ def test_text_that_cel_would_cut_off_decides_nothing(data: Any) -> None:
 
     decision = decide(agent, Ledger(), received(1, data=data))
 
-    code, message, handler = letter(decision)
+    code, message, handler = only_letter(decision)
     assert (code, handler) == ("BadData", None)
     assert "U+0000" in message
 

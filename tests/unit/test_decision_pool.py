@@ -19,6 +19,7 @@ from heed.sandbox.decision_worker import Request
 from heed.sandbox.supervisor import WorkerDied, WorkerSpec
 from heed.sandbox.worker import ANSWER, PLACE
 from tests.builders.agents import program
+from tests.builders.decisions import letter_of
 from tests.builders.events import malformed, received
 
 SEARCH = {
@@ -141,11 +142,6 @@ async def test_whether_an_event_is_costly_is_asked_once(
     assert used() == [4]
 
 
-def letter(decision: Decision) -> tuple[str, str, str | None]:
-    assert decision.letter is not None
-    return decision.letter.code, decision.letter.message, decision.letter.handler
-
-
 async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
     guard: Guard, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -154,7 +150,7 @@ async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
     decision = await guard.of(AGENT).decide(Ledger(), received(7, data=LONG))
 
     said = f"spec.handlers[0]: took more than 1.5 s of CPU time; {REMEDY}"
-    assert letter(decision) == ("TooCostly", said, "search")
+    assert letter_of(decision) == ("TooCostly", said, "search")
     assert decision.ledger.cursor.sequence == 7
     (record,) = caplog.records
     assert (record.levelname, record.getMessage()) == ("WARNING", "a worker ended in mid-decision")
@@ -173,7 +169,7 @@ async def test_one_that_two_workers_die_of_is_a_dead_letter(
 
     decision = await guard.of(AGENT).decide(Ledger(), received(7, data=LONG))
 
-    assert letter(decision) == ("TooCostly", f"deciding it: ended two processes ({named}); {REMEDY}", None)
+    assert letter_of(decision) == ("TooCostly", f"deciding it: ended two processes ({named}); {REMEDY}", None)
     assert used() == [1, 1]
 
 
@@ -197,7 +193,7 @@ async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guar
 
     decision = await guard.of(agent).decide(Ledger(), received(7, data=LONG))
 
-    assert letter(decision)[1].startswith("spec.subscribe[0].where: took more than")
+    assert letter_of(decision)[1].startswith("spec.subscribe[0].where: took more than")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from heed.engine.deferred_queue import (
 )
 from heed.engine.rate_limit import CommitRate
 from tests.builders.events import received
-from tests.unit.inmemory import CREATED, Bus, message, pending, sequences
+from tests.unit.inmemory import CREATED, Bus, owed_message, pending, sequences
 
 BUDGET = 3_000_000
 KEPT = 1_000_000
@@ -105,7 +105,7 @@ def test_less_than_a_32nd_is_scarce(room: Headroom | None, scarce: bool) -> None
 def test_what_is_owed_goes_first_where_the_status_is_beyond_its_budget(
     size: int, owes: int, crowded: bool
 ) -> None:
-    ledger = Ledger(outbox={f"m-{index}": message(index).owed for index in range(owes)})
+    ledger = Ledger(outbox={f"m-{index}": owed_message(index).owed for index in range(owes)})
 
     assert backlog(size=BUDGET + size).is_crowded(ledger) is crowded
 

@@ -10,7 +10,7 @@ from heed.engine.effect_executor import RETRY_BACKOFF, is_over
 from heed.errors import BusUnavailable, TaskUnavailable
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
-from tests.unit.inmemory import AGENT, Bench, message, start, turns
+from tests.unit.inmemory import AGENT, Bench, owed_message, start, turns
 
 
 def test_a_deadline_is_over_once_it_has_passed() -> None:
@@ -26,7 +26,7 @@ def test_a_deadline_is_over_once_it_has_passed() -> None:
 
 async def test_what_is_made_is_told_and_handed_back_once(bench: Bench) -> None:
     executor = bench.executor()
-    effects: list[Effect] = [owed := message(0), start(), CancelTask("t-2", None)]
+    effects: list[Effect] = [owed := owed_message(0), start(), CancelTask("t-2", None)]
 
     executor.perform(effects)
     await turns()
@@ -43,7 +43,7 @@ async def test_what_is_made_is_told_and_handed_back_once(bench: Bench) -> None:
 
 
 async def test_after_a_restart_each_is_looked_for_before(bench: Bench) -> None:
-    bench.executor().perform([message(0), start()], again=True)
+    bench.executor().perform([owed_message(0), start()], again=True)
     await turns()
 
     assert [look for *_, look in bench.bus.owed] == [True]
@@ -55,7 +55,7 @@ async def test_what_fails_is_tried_again_later_and_looked_for(bench: Bench) -> N
     bench.runner.trouble.extend([TaskUnavailable("no"), TaskUnavailable("not yet")])
     executor = bench.executor()
 
-    executor.perform([message(0), start()])
+    executor.perform([owed_message(0), start()])
     await until(lambda: len(bench.watcher.effects) == 2)
 
     assert sorted(bench.watcher.troubles) == [
@@ -75,7 +75,7 @@ async def test_the_pauses_double_up_to_a_limit(bench: Bench, monkeypatch: pytest
     monkeypatch.setattr("heed.engine.effect_executor._pause", at_once)
     bench.bus.trouble.extend(BusUnavailable("away") for _ in range(8))
 
-    bench.executor().perform([message(0)])
+    bench.executor().perform([owed_message(0)])
     await turns(50)
 
     delays = [delay for *_, delay in bench.watcher.troubles]
@@ -87,7 +87,7 @@ async def test_a_mistake_of_ours_is_logged_and_tried_again(
 ) -> None:
     bench.bus.trouble.append(ValueError("broken"))
 
-    bench.executor().perform([message(0)])
+    bench.executor().perform([owed_message(0)])
     await until(lambda: bool(bench.bus.owed))
 
     (record,) = caplog.records
@@ -101,7 +101,7 @@ async def test_what_is_expected_to_fail_is_no_error_in_the_log(
 ) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.executor().perform([message(0)])
+    bench.executor().perform([owed_message(0)])
     await until(lambda: bool(bench.bus.owed))
 
     assert caplog.records == []
@@ -119,7 +119,7 @@ async def test_what_is_expected_to_fail_is_no_error_in_the_log(
 async def test_only_what_the_agent_may_say_itself_is_published(
     bench: Bench, subject: str, taken: bool
 ) -> None:
-    bench.executor().perform([message(0, subject)])
+    bench.executor().perform([owed_message(0, subject)])
     await turns()
 
     trouble = (
@@ -133,7 +133,7 @@ async def test_only_what_the_agent_may_say_itself_is_published(
 async def test_closed_it_makes_nothing_more(bench: Bench) -> None:
     bench.bus.open_to_all.clear()
     executor = bench.executor()
-    executor.perform([message(0)])
+    executor.perform([owed_message(0)])
     await turns()
 
     await executor.close()
@@ -152,7 +152,7 @@ async def test_messages_under_way_count_and_starts_do_not(bench: Bench) -> None:
     bench.runner.open.clear()
     executor = bench.executor()
 
-    executor.perform([message(0), message(1), start("t-1"), start("t-2")])
+    executor.perform([owed_message(0), owed_message(1), start("t-1"), start("t-2")])
     await turns()
 
     assert not executor.has_room(2)
@@ -166,7 +166,7 @@ async def test_messages_under_way_count_and_starts_do_not(bench: Bench) -> None:
 async def test_room_is_there_at_once_or_waited_for(bench: Bench) -> None:
     bench.bus.open_to_all.clear()
     executor = bench.executor()
-    executor.perform([message(0)])
+    executor.perform([owed_message(0)])
     assert await executor.wait_for_room(2, 0.0)
 
     waiting = asyncio.create_task(executor.wait_for_room(1, PATIENCE))
@@ -179,20 +179,20 @@ async def test_room_is_there_at_once_or_waited_for(bench: Bench) -> None:
 
 async def test_while_something_made_is_to_be_struck_off_the_wait_is_short(bench: Bench) -> None:
     executor = bench.executor()
-    executor.perform([message(0)])
+    executor.perform([owed_message(0)])
     await turns()
     bench.bus.open_to_all.clear()
-    executor.perform([message(1)])
+    executor.perform([owed_message(1)])
 
     assert not await executor.wait_for_room(1, 0.001)
-    assert executor.take_settled() == [message(0)]
+    assert executor.take_settled() == [owed_message(0)]
 
 
 async def test_what_is_made_while_waiting_makes_the_rest_of_the_wait_short(bench: Bench) -> None:
     executor = bench.executor()
     bench.bus.open_to_all.clear()
     bench.runner.open.clear()
-    executor.perform([message(0), start()])
+    executor.perform([owed_message(0), start()])
     waiting = asyncio.create_task(executor.wait_for_room(1, 0.001))
     await turns()
 

@@ -20,7 +20,7 @@ from tests.builders.agents import program
 from tests.builders.events import received
 from tests.builders.policies import allowed, policy, restricted
 from tests.integration.waiting import until
-from tests.unit.inmemory import CREATED, FUTURE, PAST, Reader, message, pending, start, turns, with_tasks
+from tests.unit.inmemory import CREATED, FUTURE, PAST, Reader, owed_message, pending, start, turns, with_tasks
 from tests.unit.loops import ASK, NO_ROOM, SINCE, TIGHT, Lives, at_place
 
 AGENT = AgentRef("demo", "researcher", "5c3b1f9e-uid")
@@ -72,7 +72,7 @@ async def test_it_reads_on_from_its_cursor_and_only_the_inbox_where_too_many_wai
 async def test_what_the_ledger_owes_is_made_again_and_runners_are_told_what_was_started(lives: Lives) -> None:
     owed = start()
     tasks = {phase.lower(): pending(phase, deadline=FUTURE) for phase in PHASES} | {"owed": owed.record}
-    ledger = replace(with_tasks(**tasks), outbox={"m-0": message(0).owed})
+    ledger = replace(with_tasks(**tasks), outbox={"m-0": owed_message(0).owed})
     life = lives.of(ledger=ledger)
 
     await life.reading()
@@ -82,19 +82,19 @@ async def test_what_the_ledger_owes_is_made_again_and_runners_are_told_what_was_
         StartTask("owed", owed.record),
         CancelTask("cancelling", tasks["cancelling"]),
         CancelTask("abandoned", None),
-        Publish("m-0", message(0).owed),
+        Publish("m-0", owed_message(0).owed),
     ]
     assert life.watcher.starts == [(AGENT, ledger, all_owed)]
     assert life.runner.resumed == [["started"]]
     assert [(work.agent, work.id, look_first) for work, look_first in life.runner.started] == [
         (AGENT, "owed", True)
     ]
-    assert life.bus.owed == [("m-0", message(0).owed, True)]
+    assert life.bus.owed == [("m-0", owed_message(0).owed, True)]
 
 
 async def test_what_was_made_is_struck_from_the_ledger_without_any_event(lives: Lives) -> None:
     tasks = {"t-1": start().record, "gone": pending("Abandoned")}
-    life = lives.of(ledger=replace(with_tasks(**tasks), outbox={"m-0": message(0).owed}))
+    life = lives.of(ledger=replace(with_tasks(**tasks), outbox={"m-0": owed_message(0).owed}))
 
     await life.reading()
 
@@ -212,7 +212,9 @@ async def test_an_agent_that_is_gone_is_followed_no_more(lives: Lives) -> None:
 
 async def test_the_end_of_a_life_leaves_nothing_under_way(lives: Lives) -> None:
     life = lives.of(
-        ledger=replace(with_tasks(t=pending("Started", deadline=FUTURE)), outbox={"m-0": message(0).owed})
+        ledger=replace(
+            with_tasks(t=pending("Started", deadline=FUTURE)), outbox={"m-0": owed_message(0).owed}
+        )
     )
     life.bus.open_to_all.clear()
     before = asyncio.all_tasks()

@@ -16,7 +16,7 @@ from heed.util.backoff import Backoff
 from tests.builders.agents import job, program
 from tests.builders.events import at, received, task_end
 from tests.integration.waiting import until
-from tests.unit.inmemory import CREATED, Bus, Reader, message, start, turns, with_tasks
+from tests.unit.inmemory import CREATED, Bus, Reader, owed_message, start, turns, with_tasks
 from tests.unit.loops import NO_ROOM, SAY, THERE, TIGHT, Lives, at_place
 
 BEGIN = {"name": "begin", "start": [{"task": "work"}]}
@@ -36,7 +36,7 @@ class HoldingBus(Bus):
 
 def owing(*numbers: int) -> Ledger:
     """A ledger that owes these messages."""
-    return Ledger(outbox={f"m-{number}": message(number).owed for number in numbers})
+    return Ledger(outbox={f"m-{number}": owed_message(number).owed for number in numbers})
 
 
 # ── read, decide, commit, act ───────────────────────────────────────────────────────────────────────────────────────

@@ -38,7 +38,7 @@ def step(agent: Program, cause: Event, reacted: HandlerResult) -> Step:
     return handled(routed(agent, replace(received(5), event=cause), ledger), reacted)
 
 
-def emitted(
+def rendered(
     *wanted: dict[str, Any], cause: Event | None = None, agent: Program = AGENT_
 ) -> dict[str, OutboxMessage]:
     """The messages of events that the handler `h` wants emitted, on an event at place 5 of a stream."""
@@ -52,7 +52,7 @@ def emitted(
 def test_an_event_that_is_emitted_says_where_it_comes_from() -> None:
     cause = event(1, correlationid="c5", heedhops=3, traceparent="00-1", tracestate="a=b", other="x")
 
-    found = emitted(
+    found = rendered(
         {"type": "x.y", "data": {"n": 1}, "subject": "s"}, {"type": "x.z", "to": "clerk"}, cause=cause
     )
 
@@ -84,21 +84,21 @@ def test_an_event_that_is_emitted_says_where_it_comes_from() -> None:
     ("data", "kind"), [(0, "application/json"), (False, "application/json"), (None, None)]
 )
 def test_only_data_have_a_content_type(data: Any, kind: str | None) -> None:
-    (owed,) = emitted({"type": "x.y", "data": data}).values()
+    (owed,) = rendered({"type": "x.y", "data": data}).values()
 
     assert json.loads(owed.event or "").get("datacontenttype") == kind
 
 
 def test_an_event_is_not_emitted_too_far_from_its_origin() -> None:
-    (owed,) = emitted({"type": "x.y"}, cause=event(heedhops=MAX_HOPS - 1)).values()
+    (owed,) = rendered({"type": "x.y"}, cause=event(heedhops=MAX_HOPS - 1)).values()
 
     assert json.loads(owed.event or "")["heedhops"] == MAX_HOPS
-    assert failure_of(emitted, {"type": "x.y"}, cause=event(heedhops=MAX_HOPS)) == (
+    assert failure_of(rendered, {"type": "x.y"}, cause=event(heedhops=MAX_HOPS)) == (
         "HopLimit",
         "the event is 64 decisions from its origin; Agents may be in a loop",
         "h",
     )
-    assert emitted(cause=event(heedhops=MAX_HOPS)) == {}
+    assert rendered(cause=event(heedhops=MAX_HOPS)) == {}
 
 
 @pytest.mark.parametrize(
@@ -140,14 +140,14 @@ def test_an_event_is_not_emitted_too_far_from_its_origin() -> None:
     ],
 )
 def test_what_cannot_be_an_event_is_not_emitted(wanted: dict[str, Any], code: str, message: str) -> None:
-    assert failure_of(emitted, {"type": "x.fine"}, wanted) == (code, message, "h")
+    assert failure_of(rendered, {"type": "x.fine"}, wanted) == (code, message, "h")
 
 
 def test_a_policy_limits_what_is_emitted() -> None:
     agent = restricted(allowed(policy(emissions=[{"type": "x.*"}])), {})
 
-    assert len(emitted({"type": "x.y"}, agent=agent)) == 1
-    assert failure_of(emitted, {"type": "y.x"}, agent=agent) == (
+    assert len(rendered({"type": "x.y"}, agent=agent)) == 1
+    assert failure_of(rendered, {"type": "y.x"}, agent=agent) == (
         "PolicyViolation",
         "AgentPolicy demo/strict allows no emission of y.x; allowed: x.*",
         "h",
@@ -155,12 +155,12 @@ def test_a_policy_limits_what_is_emitted() -> None:
 
 
 def test_an_event_may_be_so_large_and_no_larger() -> None:
-    (empty,) = emitted({"type": "x.y", "data": ""}).values()
+    (empty,) = rendered({"type": "x.y", "data": ""}).values()
     room = MAX_EMITTED_BYTES - len(empty.event or "")
     most = "é" * (room // 2) + "x" * (room % 2)
 
-    assert len(emitted({"type": "x.y", "data": most})) == 1
-    assert failure_of(emitted, {"type": "x.y", "data": most + "x"}) == (
+    assert len(rendered({"type": "x.y", "data": most})) == 1
+    assert failure_of(rendered, {"type": "x.y", "data": most + "x"}) == (
         "EventTooLarge",
         "x.y would exceed 196608 bytes; send a reference (dataref) instead",
         "h",
@@ -168,7 +168,7 @@ def test_an_event_may_be_so_large_and_no_larger() -> None:
 
 
 def test_more_events_than_fit_are_not_made_to_their_end() -> None:
-    code, message, handler = failure_of(emitted, *[{"type": "x.y", "data": "x" * 100_000}] * 9)
+    code, message, handler = failure_of(rendered, *[{"type": "x.y", "data": "x" * 100_000}] * 9)
 
     assert (code, handler) == ("DecisionTooLarge", None)
     assert message.startswith("0 tasks and 4 events of one decision would take 40")

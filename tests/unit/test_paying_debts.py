@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,7 @@ from heed.bus.jetstream import JetStreamBus, PubAck, message_id
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from heed.errors import BusUnavailable, MalformedEvent
+from tests.builders.events import owed_event
 from tests.unit.wire import Sent, Shelf, refusal, stored_message
 
 AT = "2026-01-31T12:00:00.000000Z"
@@ -23,11 +23,6 @@ GRAVE = names.dead_subject("demo", "it")
 EVENT = Event("1", names.agent_source("demo", "it"), "a.b", {"n": 1}, datacontenttype="application/json")
 LARGE = replace(EVENT, data={"n": "x" * 9000})
 LETTER = OutboxMessage(7, 0, GRAVE, AT, letter=DeadLetterCause("BadEvent", "what was wrong"))
-
-
-def owed(event: Event = EVENT, subject: str = SUBJECT) -> OutboxMessage:
-    """An event that the decision of the event at 7 owes."""
-    return OutboxMessage(7, 0, subject, AT, event=json.dumps(event_to_json(event)))
 
 
 def original(request: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +74,7 @@ async def test_an_event_that_is_not_there_is_published_under_its_own_id(
 ) -> None:
     shelf.messages = [(8, SUBJECT, {"Nats-Msg-Id": "another"})]
 
-    await JetStreamBus(shelf).publish_owed("id", owed(), look_first=look_first)
+    await JetStreamBus(shelf).publish_owed("id", owed_event(EVENT, SUBJECT, 7), look_first=look_first)
 
     [message] = stored(shelf)
     assert (message.subject, message.body) == (SUBJECT, {"n": 1})
@@ -90,7 +85,7 @@ async def test_an_event_that_is_not_there_is_published_under_its_own_id(
 async def test_an_event_that_is_there_is_not_published_again(shelf: Shelf) -> None:
     shelf.messages = [(8, SUBJECT, {"Nats-Msg-Id": message_id(SUBJECT, EVENT)})]
 
-    await JetStreamBus(shelf).publish_owed("id", owed(), look_first=True)
+    await JetStreamBus(shelf).publish_owed("id", owed_event(EVENT, SUBJECT, 7), look_first=True)
 
     assert stored(shelf) == []
 
@@ -98,7 +93,9 @@ async def test_an_event_that_is_there_is_not_published_again(shelf: Shelf) -> No
 @pytest.mark.parametrize("text", ["{", None])
 async def test_what_is_no_event_is_malformed(shelf: Shelf, text: str | None) -> None:
     with pytest.raises(MalformedEvent, match=r"^id in the outbox is not JSON"):
-        await JetStreamBus(shelf).publish_owed("id", replace(owed(), event=text), look_first=True)
+        await JetStreamBus(shelf).publish_owed(
+            "id", replace(owed_event(EVENT, SUBJECT, 7), event=text), look_first=True
+        )
     assert shelf.sent == []
 
 
@@ -106,7 +103,7 @@ async def test_a_broker_that_refuses_is_no_reason_for_a_letter(shelf: Shelf) -> 
     shelf.answers["heed."] = refusal(10077, 503)
 
     with pytest.raises(BusUnavailable):
-        await JetStreamBus(shelf).publish_owed("id", owed(), look_first=False)
+        await JetStreamBus(shelf).publish_owed("id", owed_event(EVENT, SUBJECT, 7), look_first=False)
 
     assert [item.subject for item in stored(shelf)] == [SUBJECT]
 
@@ -170,7 +167,7 @@ async def test_a_letter_fits_with_its_id_to_the_last_byte(shelf: Shelf) -> None:
 async def test_an_event_that_is_too_large_is_a_letter_of_who_emitted_it(
     shelf: Shelf, look_first: bool
 ) -> None:
-    await JetStreamBus(shelf).publish_owed("id", owed(LARGE), look_first=look_first)
+    await JetStreamBus(shelf).publish_owed("id", owed_event(LARGE, SUBJECT, 7), look_first=look_first)
 
     [message] = stored(shelf)
     headers = message.headers or {}
@@ -185,7 +182,7 @@ async def test_an_event_that_is_too_large_is_a_letter_of_who_emitted_it(
 async def test_its_letter_holds_the_event_where_it_fits(shelf: Shelf) -> None:
     shelf.answers["heed."] = refusal(10054)  # larger than this stream takes
 
-    await JetStreamBus(shelf).publish_owed("id", owed(), look_first=False)
+    await JetStreamBus(shelf).publish_owed("id", owed_event(EVENT, SUBJECT, 7), look_first=False)
 
     assert stored(shelf)[-1].subject == GRAVE
     assert stored(shelf)[-1].body == event_to_json(EVENT)
@@ -194,7 +191,7 @@ async def test_its_letter_holds_the_event_where_it_fits(shelf: Shelf) -> None:
 async def test_its_letter_is_stored_once(shelf: Shelf) -> None:
     shelf.messages = [(3, GRAVE, {"Nats-Msg-Id": names.digest("unpublishable", "id")})]
 
-    await JetStreamBus(shelf).publish_owed("id", owed(LARGE), look_first=True)
+    await JetStreamBus(shelf).publish_owed("id", owed_event(LARGE, SUBJECT, 7), look_first=True)
 
     assert stored(shelf) == []
 
@@ -207,7 +204,7 @@ async def test_its_letter_is_stored_once(shelf: Shelf) -> None:
 async def test_nobody_gets_a_letter_about_what_is_not_theirs(shelf: Shelf, source: str, subject: str) -> None:
     with pytest.raises(MalformedEvent, match="more than the broker takes"):
         await JetStreamBus(shelf).publish_owed(
-            "id", owed(replace(LARGE, source=source), subject), look_first=False
+            "id", owed_event(replace(LARGE, source=source), subject, 7), look_first=False
         )
     assert stored(shelf) == []
 

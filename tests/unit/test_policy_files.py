@@ -34,7 +34,7 @@ spec:
 NEIGHBOUR = AGENT.replace("- type: com.example.order", "- {type: com.example.order, namespace: shop}", 1)
 
 
-def rule(kind: str, spec: str, name: str = "it", namespace: str = "demo") -> str:
+def rule_text(kind: str, spec: str, name: str = "it", namespace: str = "demo") -> str:
     """A document of one of the other kinds."""
     return (
         f"apiVersion: heed.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
@@ -42,8 +42,8 @@ def rule(kind: str, spec: str, name: str = "it", namespace: str = "demo") -> str
     )
 
 
-def policy(spec: str, **more: Any) -> str:
-    return rule("AgentPolicy", f"{{agentSelector: {{}}, {spec}}}", **more)
+def policy_text(spec: str, **more: Any) -> str:
+    return rule_text("AgentPolicy", f"{{agentSelector: {{}}, {spec}}}", **more)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def validate(folder: Path, *options: str) -> Result:
 
 
 def test_a_policy_beside_an_agent_is_what_it_is_checked_by(folder: Path) -> None:
-    (folder / "policy.yaml").write_text(policy("emissions: [{type: com.example.answered}]"))
+    (folder / "policy.yaml").write_text(policy_text("emissions: [{type: com.example.answered}]"))
 
     result = validate(folder)
 
@@ -74,9 +74,9 @@ def test_a_policy_beside_an_agent_is_what_it_is_checked_by(folder: Path) -> None
 @pytest.mark.parametrize(
     "document",
     [
-        policy("emissions: [{type: com.example.*}]"),
-        policy("emissions: []", namespace="shop"),
-        rule("AgentPolicy", "{agentSelector: {matchLabels: {team: b}}, emissions: []}"),
+        policy_text("emissions: [{type: com.example.*}]"),
+        policy_text("emissions: []", namespace="shop"),
+        rule_text("AgentPolicy", "{agentSelector: {matchLabels: {team: b}}, emissions: []}"),
         "apiVersion: example.org/v1\nkind: AgentPolicy\nmetadata: {name: x}\nspec: {emissions: []}\n",
     ],
 )
@@ -90,20 +90,23 @@ def test_a_policy_that_does_not_concern_it_changes_nothing(folder: Path, documen
     ("document", "said"),
     [
         (
-            rule("AgentPolicy", "{agentSelector: {}, emission: []}"),
+            rule_text("AgentPolicy", "{agentSelector: {}, emission: []}"),
             'rules.yaml:4: spec.emission: there is no such field; did you mean "emissions"?',
         ),
-        (rule("AgentPolicy", "{emissions: []}"), "rules.yaml:4: spec.agentSelector: is missing; add it"),
-        (policy("emissions: [{type: a..b}]"), "'a..b' is not a type pattern"),
-        (policy("limits: {sessions: many}"), "spec.limits.sessions: is a string, not a whole number"),
-        (policy("limits: {sessions: -1}"), "spec.limits.sessions: is -1; write at least 0"),
-        (policy("tasks: {kinds: [jobs]}"), "spec.tasks.kinds[0]: "),
-        (rule("EventGrant", "{from: [], types: [a]}"), "spec.from: is empty; give at least one"),
-        (rule("EventGrant", "{from: [{namespace: demo}]}"), "spec.types: is missing; add it"),
-        (rule("EventType", "{type: a.*, schema: {}}"), "spec.type: "),
-        (f"{policy('')}---\n{policy('')}", "rules.yaml:8: metadata.name: demo/it is in rules.yaml:1 too"),
+        (rule_text("AgentPolicy", "{emissions: []}"), "rules.yaml:4: spec.agentSelector: is missing; add it"),
+        (policy_text("emissions: [{type: a..b}]"), "'a..b' is not a type pattern"),
+        (policy_text("limits: {sessions: many}"), "spec.limits.sessions: is a string, not a whole number"),
+        (policy_text("limits: {sessions: -1}"), "spec.limits.sessions: is -1; write at least 0"),
+        (policy_text("tasks: {kinds: [jobs]}"), "spec.tasks.kinds[0]: "),
+        (rule_text("EventGrant", "{from: [], types: [a]}"), "spec.from: is empty; give at least one"),
+        (rule_text("EventGrant", "{from: [{namespace: demo}]}"), "spec.types: is missing; add it"),
+        (rule_text("EventType", "{type: a.*, schema: {}}"), "spec.type: "),
         (
-            policy("").replace("heed.dev/v1alpha1", "heed.dev/v2"),
+            f"{policy_text('')}---\n{policy_text('')}",
+            "rules.yaml:8: metadata.name: demo/it is in rules.yaml:1 too",
+        ),
+        (
+            policy_text("").replace("heed.dev/v1alpha1", "heed.dev/v2"),
             "apiVersion: is heed.dev/v2; Heed runs heed.dev/v1alpha1 AgentPolicy",
         ),
     ],
@@ -119,7 +122,7 @@ def test_a_mistake_in_a_rule_has_its_line(folder: Path, document: str, said: str
 
 
 def test_rules_alone_may_be_checked_too(tmp_path: Path) -> None:
-    (tmp_path / "rules.yaml").write_text(policy("emissions: []"))
+    (tmp_path / "rules.yaml").write_text(policy_text("emissions: []"))
 
     assert validate(tmp_path, "--strict").stdout == "rules.yaml:1: AgentPolicy it is valid\n"
 
@@ -137,7 +140,7 @@ def test_a_grant_that_is_not_there_is_a_warning_since_it_may_be_in_the_cluster(f
 
 def test_a_grant_beside_it_counts(folder: Path) -> None:
     (folder / "agent.yaml").write_text(NEIGHBOUR)
-    grant = rule("EventGrant", "{from: [{namespace: demo}], types: [com.example.>]}", namespace="shop")
+    grant = rule_text("EventGrant", "{from: [{namespace: demo}], types: [com.example.>]}", namespace="shop")
     (folder / "grant.yaml").write_text(grant)
 
     assert validate(folder, "--strict").exit_code == 0
@@ -151,7 +154,7 @@ def simulate(folder: Path, events: str, *options: str) -> Any:
 
 
 def test_simulated_agents_keep_to_their_policies(folder: Path) -> None:
-    (folder / "policy.yaml").write_text(policy("emissions: [{type: com.example.*}]"))
+    (folder / "policy.yaml").write_text(policy_text("emissions: [{type: com.example.*}]"))
     events = "".join(
         f'{{"type": "com.example.order", "data": "{type_}"}}\n' for type_ in ("com.example.a", "b")
     )
@@ -166,7 +169,7 @@ def test_simulated_agents_keep_to_their_policies(folder: Path) -> None:
 
 def test_simulated_events_may_be_those_of_a_namespace_that_grants_them(folder: Path) -> None:
     (folder / "agent.yaml").write_text(NEIGHBOUR)
-    grant = rule("EventGrant", "{from: [{namespace: demo}], types: [com.example.>]}", namespace="shop")
+    grant = rule_text("EventGrant", "{from: [{namespace: demo}], types: [com.example.>]}", namespace="shop")
     (folder / "grant.yaml").write_text(grant)
     order = '{"type": "com.example.order", "data": "com.example.a"}\n'
 
@@ -194,7 +197,7 @@ STRING = "{type: com.example.order, schema: {type: string}, examples: [a]}"
 
 
 def test_an_event_type_beside_an_agent_is_what_its_events_are_checked_by(folder: Path) -> None:
-    (folder / "type.yaml").write_text(rule("EventType", STRING))
+    (folder / "type.yaml").write_text(rule_text("EventType", STRING))
     events = '{"type": "com.example.order", "data": "a.b"}\n{"type": "com.example.order", "data": 7}\n'
 
     (letter,) = simulate(folder, events, "--allow-dead-letters")["letters"]
@@ -206,10 +209,10 @@ def test_an_event_type_beside_an_agent_is_what_its_events_are_checked_by(folder:
 @pytest.mark.parametrize(
     ("document", "said"),
     [
-        (rule("EventType", "{type: a, schema: {type: nothing}}"), "types.yaml:4: spec.schema"),
-        (rule("EventType", "{type: a, schema: {type: string}, examples: [7]}"), "spec.examples[0]"),
+        (rule_text("EventType", "{type: a, schema: {type: nothing}}"), "types.yaml:4: spec.schema"),
+        (rule_text("EventType", "{type: a, schema: {type: string}, examples: [7]}"), "spec.examples[0]"),
         (
-            f"{rule('EventType', STRING)}---\n{rule('EventType', STRING, name='other')}",
+            f"{rule_text('EventType', STRING)}---\n{rule_text('EventType', STRING, name='other')}",
             "types.yaml:9: spec.type: EventType it describes com.example.order already; the oldest one counts",
         ),
     ],
@@ -265,10 +268,10 @@ def test_everything_is_parsed_and_compiled_once(folder: Path, made: list[str]) -
     good = "{type: com.example.order, schema: {title: once-good, type: object}}"
     bad = "{type: com.example.bad, schema: {title: once-bad, type: strange}}"
     documents = [
-        policy("emissions: [{type: com.example.*}]"),
-        rule("EventGrant", "{from: [{namespace: shop}], types: [com.example.>]}"),
-        rule("EventType", good, name="good"),
-        rule("EventType", bad, name="bad"),
+        policy_text("emissions: [{type: com.example.*}]"),
+        rule_text("EventGrant", "{from: [{namespace: shop}], types: [com.example.>]}"),
+        rule_text("EventType", good, name="good"),
+        rule_text("EventType", bad, name="bad"),
     ]
     (folder / "rules.yaml").write_text("---\n".join(documents))
 

@@ -21,7 +21,7 @@ NOW = "2026-01-31T12:00:00.000000Z"
 TASKS = st.dictionaries(st.text(), st.text() | st.integers(-(2**60), 2**60) | st.none())
 
 
-def letter(payload: bytes = b'{"n":1}', id: int = 12, **headers: Any) -> DeadLetter:
+def letter_of_event(payload: bytes = b'{"n":1}', id: int = 12, **headers: Any) -> DeadLetter:
     """A dead letter of an event that came on SUBJECT."""
     cause = {"Code": "TemplateFailed", "Sequence": "7", "Subject": encode_value(SUBJECT)}
     ours = {
@@ -106,7 +106,7 @@ def test_a_redriven_event_still_has_to_be_of_its_subjects_type() -> None:
 
 
 def test_a_redriven_letter_is_the_original_for_its_agent_alone() -> None:
-    message = redriven_message(letter(Task='{"a": "%C3%A9"}'))
+    message = redriven_message(letter_of_event(Task='{"a": "%C3%A9"}'))
 
     assert message.subject == REDRIVEN
     assert message.payload == b'{"n":1}'
@@ -121,8 +121,8 @@ def test_a_redriven_letter_is_the_original_for_its_agent_alone() -> None:
 
 
 def test_each_attempt_is_one_more() -> None:
-    assert letter().redrive.attempt == 2
-    assert letter(Attempt="2").redrive.attempt == 3
+    assert letter_of_event().redrive.attempt == 2
+    assert letter_of_event(Attempt="2").redrive.attempt == 3
 
 
 def test_a_letter_without_a_usable_id_is_known_by_its_place() -> None:
@@ -146,11 +146,11 @@ def test_a_letter_without_a_usable_id_is_known_by_its_place() -> None:
     ],
 )
 def test_what_cannot_be_redriven_is_refused_with_the_reason(headers: dict[str, Any], reason: str) -> None:
-    assert reason in (letter(**headers).refusal or "")
+    assert reason in (letter_of_event(**headers).refusal or "")
 
 
 def test_what_was_malformed_goes_where_its_subject_says() -> None:
-    broken = letter(b"not json", Code="BadData")
+    broken = letter_of_event(b"not json", Code="BadData")
 
     assert broken.refusal is None
     assert redriven_message(broken).subject == REDRIVEN
@@ -159,7 +159,7 @@ def test_what_was_malformed_goes_where_its_subject_says() -> None:
 
 def test_a_type_that_its_subject_did_not_allow_is_not_made_good_by_a_redrive() -> None:
     # Given an event that was published on the subject of another type
-    forged = letter(Code="TypeMismatch", Subject=names.event_subject("demo", "com.example.harmless"))
+    forged = letter_of_event(Code="TypeMismatch", Subject=names.event_subject("demo", "com.example.harmless"))
 
     # When it is redriven
     message = redriven_message(forged)

@@ -32,7 +32,9 @@ MISSING = (
 )
 
 
-def letter(id: int = 12, namespace: str = "demo", agent: str = "researcher", **headers: Any) -> DeadLetter:
+def stored_letter(
+    id: int = 12, namespace: str = "demo", agent: str = "researcher", **headers: Any
+) -> DeadLetter:
     """A dead letter; its original is an event."""
     own = {"Nats-Msg-Id": names.letter_id("uid", id)}
     return DeadLetter(id, NOW, namespace, agent, {**HEADERS, **CAUSE, **own, **headers}, b"{}")
@@ -108,10 +110,10 @@ def broker(event: Any = None, mark: Any = None) -> Wire:
 async def test_a_letter_is_sent_once_and_marked(sent: dict[str, int]) -> None:
     wire = broker()
 
-    [outcome] = await DeadLetterStore(wire).redrive([DeadLetterEntry(letter(), None)], sent)
+    [outcome] = await DeadLetterStore(wire).redrive([DeadLetterEntry(stored_letter(), None)], sent)
 
     place = sent.get(ID, 70)
-    assert outcome == RedriveOutcome(letter(), "redriven", place)
+    assert outcome == RedriveOutcome(stored_letter(), "redriven", place)
     *again, mark = wire.sent
     assert mark.subject == "heed-dead.demo.researcher.redriven" and mark.body is None
     headers = dict(mark.headers or {})
@@ -172,17 +174,19 @@ CLOSED = nats.errors.ConnectionClosedError()
 async def test_what_fails_is_told_with_how_far_it_came(
     event: Any, mark: Any, outcome: tuple[Any, ...]
 ) -> None:
-    [told] = await DeadLetterStore(broker(event, mark)).redrive([DeadLetterEntry(letter(), None)], {})
+    [told] = await DeadLetterStore(broker(event, mark)).redrive([DeadLetterEntry(stored_letter(), None)], {})
 
-    assert told == RedriveOutcome(letter(), *outcome)
+    assert told == RedriveOutcome(stored_letter(), *outcome)
 
 
 def test_what_was_redriven_or_cannot_be_is_settled() -> None:
     lost_header: dict[str, Any] = {"Heed-Dead-Lost": "true"}
-    lost = letter(**lost_header)
+    lost = stored_letter(**lost_header)
 
-    assert settled_outcome(DeadLetterEntry(letter(), None)) is None
-    assert settled_outcome(DeadLetterEntry(letter(), MARK)) == RedriveOutcome(letter(), "already", 77)
+    assert settled_outcome(DeadLetterEntry(stored_letter(), None)) is None
+    assert settled_outcome(DeadLetterEntry(stored_letter(), MARK)) == RedriveOutcome(
+        stored_letter(), "already", 77
+    )
     assert settled_outcome(DeadLetterEntry(lost, MARK)) == RedriveOutcome(lost, "already", 77)
     assert settled_outcome(DeadLetterEntry(lost, None)) == RedriveOutcome(
         lost, "refused", reason=lost.refusal
@@ -191,7 +195,7 @@ def test_what_was_redriven_or_cannot_be_is_settled() -> None:
 
 async def test_what_is_settled_is_not_sent() -> None:
     wire = broker()
-    assert await DeadLetterStore(wire).redrive([DeadLetterEntry(letter(), MARK)], {}) == [
-        RedriveOutcome(letter(), "already", 77)
+    assert await DeadLetterStore(wire).redrive([DeadLetterEntry(stored_letter(), MARK)], {}) == [
+        RedriveOutcome(stored_letter(), "already", 77)
     ]
     assert wire.sent == []

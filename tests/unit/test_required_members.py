@@ -11,7 +11,7 @@ from heed.core.schema.required_members import is_required
 TYPE = "com.example.asked"
 
 
-def rule(schema: Any, type_: str = TYPE) -> SchemaSource:
+def source_of(schema: Any, type_: str = TYPE) -> SchemaSource:
     """An EventType that counts."""
     return SchemaSource("demo", "it", type_, "Enforce", json.dumps(schema))
 
@@ -51,7 +51,7 @@ def chain(length: int) -> dict[str, Any]:
     ],
 )
 def test_a_member_that_has_to_be_there_is_required(schema: Any, path: str) -> None:
-    assert is_required([rule(schema)], TYPE, tuple(path.split(".")))
+    assert is_required([source_of(schema)], TYPE, tuple(path.split(".")))
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_a_member_that_has_to_be_there_is_required(schema: Any, path: str) -> No
     ],
 )
 def test_what_is_not_said_plainly_is_not(schema: Any, path: str) -> None:
-    assert not is_required([rule(schema)], TYPE, tuple(path.split(".")))
+    assert not is_required([source_of(schema)], TYPE, tuple(path.split(".")))
 
 
 def test_one_of_the_types_that_a_pattern_matches_is_enough() -> None:
-    rules = [rule({}), rule(needs("a"), "com.example.b"), rule(needs("c"), "org.other")]
+    rules = [source_of({}), source_of(needs("a"), "com.example.b"), source_of(needs("c"), "org.other")]
 
     assert is_required(rules, "com.example.*", ("a",))
     assert not is_required(rules, TYPE, ("a",))
@@ -93,5 +93,5 @@ def test_one_of_the_types_that_a_pattern_matches_is_enough() -> None:
 
 
 def test_the_value_itself_is_always_there() -> None:
-    assert is_required([rule({})], TYPE, ())
+    assert is_required([source_of({})], TYPE, ())
     assert not is_required([], TYPE, ())

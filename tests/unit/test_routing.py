@@ -265,7 +265,7 @@ def test_an_end_that_breaks_again_keeps_its_task() -> None:
     assert found.ledger.recent_events == DedupWindow.of(["d1", DIGEST])
 
 
-def letter(task: str | None) -> Received:
+def redriven_end(task: str | None) -> Received:
     """The end of a task, by a letter that is redriven and keeps this."""
     subject = names.redrive_subject(NAMESPACE, AGENT, names.TASK_COMPLETED)
     return Received(5, at(5), subject, Event("e", "/x", names.TASK_COMPLETED), Redrive("letter", 2, task))
@@ -280,16 +280,16 @@ def test_a_task_of_a_letter_is_read_as_far_as_it_can_be(task: str) -> None:
 
     if readable:
         variable = {"id": "1", "name": "work", "kind": "job", "startedAt": at(1)}
-        assert read_task(letter(task)) == TaskContext("None", variable, 7)
+        assert read_task(redriven_end(task)) == TaskContext("None", variable, 7)
     else:
-        assert failure_of(read_task, letter(task)) == ("BadRedrive", message, None)
+        assert failure_of(read_task, redriven_end(task)) == ("BadRedrive", message, None)
 
 
 @pytest.mark.parametrize("missing", ["session", "input", "id", "name", "kind", "startedAt"])
 def test_a_task_of_a_letter_is_whole(missing: str) -> None:
     task = json.dumps({name: value for name, value in KEPT.items() if name != missing})
 
-    assert failure_of(read_task, letter(task))[0] == "BadRedrive"
+    assert failure_of(read_task, redriven_end(task))[0] == "BadRedrive"
 
 
 def test_what_is_no_redrive_has_no_task() -> None:
@@ -303,7 +303,7 @@ def test_what_a_letter_keeps_is_what_it_gives_back(ended: bool) -> None:
 
     assert kept == TaskContext("s", variable, 7, ended, limited=True)
     assert json.loads(kept.kept) == KEPT
-    assert read_task(letter(kept.kept)) == TaskContext("s", variable, 7)
+    assert read_task(redriven_end(kept.kept)) == TaskContext("s", variable, 7)
 
 
 # ── the dedup window ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -24,13 +24,13 @@ TIME = "2026-01-31T12:00:00.123456789Z"
 NONE = refusal(10037, 404, "no message found")
 
 
-def message(sequence: int = 7, subject: str = "a.b", data: bytes = b"x") -> dict[str, Any]:
+def answered(sequence: int = 7, subject: str = "a.b", data: bytes = b"x") -> dict[str, Any]:
     """The broker's answer."""
     return stored_message(subject, data, {"X-One": "1"}, sequence=sequence, time=TIME)
 
 
 async def test_a_message_is_asked_for_by_its_place() -> None:
-    wire = Wire({"STREAM.MSG.GET": message()})
+    wire = Wire({"STREAM.MSG.GET": answered()})
 
     found = await StoredMessages(wire, "HEED").get(7)
 
@@ -39,7 +39,7 @@ async def test_a_message_is_asked_for_by_its_place() -> None:
 
 
 async def test_the_next_on_a_subject_is_asked_for_from_a_place_on() -> None:
-    wire = Wire({"STREAM.MSG.GET": message(9)})
+    wire = Wire({"STREAM.MSG.GET": answered(9)})
 
     assert await StoredMessages(wire, "HEED").next("a.*", 7) == 9
 
@@ -47,7 +47,7 @@ async def test_the_next_on_a_subject_is_asked_for_from_a_place_on() -> None:
 
 
 async def test_the_last_on_a_subject_comes_with_its_place() -> None:
-    wire = Wire({"STREAM.MSG.GET": message(9)})
+    wire = Wire({"STREAM.MSG.GET": answered(9)})
 
     assert await StoredMessages(wire, "HEED").last("a.b") == (9, OriginalMessage("a.b", {"X-One": "1"}, b"x"))
 
@@ -84,7 +84,7 @@ async def test_no_more_is_asked_for_at_once_than_may_come_at_once(
 ) -> None:
     async def wait(_: Any) -> dict[str, Any]:
         await go.wait()
-        return message()
+        return answered()
 
     go = asyncio.Event()
     wire = Wire({"STREAM.MSG.GET": wait}, read_ahead=read_ahead)
@@ -99,7 +99,7 @@ async def test_no_more_is_asked_for_at_once_than_may_come_at_once(
 
 async def test_as_many_are_fetched_as_may_be_held_and_one_at_least() -> None:
     def of(size: int) -> StoredMessages:
-        return StoredMessages(Wire({"STREAM.MSG.GET": message(data=b"x" * size)}), "HEED")
+        return StoredMessages(Wire({"STREAM.MSG.GET": answered(data=b"x" * size)}), "HEED")
 
     assert (GET_CHUNK, MAX_HELD_BYTES) == (16, 8 * 1024**2)
     assert await of(10).get_first([]) == []
@@ -112,7 +112,7 @@ async def test_as_many_are_fetched_as_may_be_held_and_one_at_least() -> None:
 
 async def test_they_come_in_order_with_none_where_one_is_gone() -> None:
     def answer(request: dict[str, int]) -> dict[str, Any]:
-        return NONE if request["seq"] == 2 else message(data=str(request["seq"]).encode())
+        return NONE if request["seq"] == 2 else answered(data=str(request["seq"]).encode())
 
     wire = Wire({"STREAM.MSG.GET": answer})
 

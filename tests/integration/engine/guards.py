@@ -84,7 +84,7 @@ async def at_work(guard: Guard, but: int | None = None) -> int:
     return busy()[0]
 
 
-def letter(decision: Decision) -> tuple[str, str | None]:
+def code_and_handler(decision: Decision) -> tuple[str, str | None]:
     """Code and handler of the dead letter that a decision is."""
     assert decision.letter is not None, decision.outcome
     return decision.letter.code, decision.letter.handler

@@ -20,7 +20,7 @@ from heed.sandbox.decision_worker import Request
 from tests.builders.agents import job
 from tests.builders.decisions import only_task
 from tests.builders.events import malformed, received, task_end
-from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, letter, of, stand_in
+from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, code_and_handler, of, stand_in
 from tests.markdown import ROOT
 
 DOUBLING = {
@@ -74,7 +74,7 @@ async def one_letter(guard: Guard, handler: dict[str, Any], data: Any, said: str
 
     decision = await hostile.decide(Ledger(), received(1, data=data))
 
-    assert letter(decision) == ("TooCostly", handler["name"])
+    assert code_and_handler(decision) == ("TooCostly", handler["name"])
     assert said in str(decision.letter)
     assert decision.ledger.cursor.sequence == 1
     assert decision.ledger.totals.dead_lettered == 1
@@ -87,7 +87,7 @@ async def test_a_bomb_in_a_tasks_template_says_where_it_is(guard: Guard) -> None
 
     decision = await hostile.decide(Ledger(), received(1, data=LONG))
 
-    assert letter(decision) == ("TooCostly", None)
+    assert code_and_handler(decision) == ("TooCostly", None)
     assert "spec.tasks.work" in str(decision.letter)
 
 
@@ -97,7 +97,7 @@ async def test_a_bomb_before_any_handler_says_where_it_is(guard: Guard) -> None:
 
     decision = await hostile.decide(Ledger(), received(1, data=LONG))
 
-    assert letter(decision) == ("TooCostly", None)
+    assert code_and_handler(decision) == ("TooCostly", None)
     assert "spec.subscribe[0].where" in str(decision.letter)
 
 
@@ -111,7 +111,7 @@ async def test_the_end_of_a_task_that_cannot_be_decided_leaves_the_ledger(guard:
 
     decision = await guard.of(hostile).decide(ledger, task_end(2, only_task(ledger), LONG))
 
-    assert letter(decision) == ("TooCostly", "search")
+    assert code_and_handler(decision) == ("TooCostly", "search")
     assert decision.letter is not None
     assert decision.letter.task is not None
     assert decision.ledger.pending_tasks == {}
@@ -135,7 +135,7 @@ async def test_others_decide_while_one_is_stuck(patient: Guard) -> None:
 
 async def test_one_that_took_too_long_makes_the_others_wait_no_more(guard: Guard) -> None:
     slow, heavy = guard.of(of("slow", SEARCH)), guard.of(of("heavy", SEARCH))
-    assert letter(await slow.decide(Ledger(), received(1, data=LONG)))[0] == "TooCostly"
+    assert code_and_handler(await slow.decide(Ledger(), received(1, data=LONG)))[0] == "TooCostly"
 
     again = asyncio.create_task(slow.decide(Ledger(), received(2, data=LONG)))
     await at_work(guard)
@@ -143,7 +143,7 @@ async def test_one_that_took_too_long_makes_the_others_wait_no_more(guard: Guard
 
     assert decision.outcome == "handled"
     assert not again.done()
-    assert letter(await again)[0] == "TooCostly"
+    assert code_and_handler(await again)[0] == "TooCostly"
 
 
 async def test_agents_that_share_a_worker_wait_their_turn(guard: Guard) -> None:

@@ -14,7 +14,7 @@ from heed.core.schema.registry import compile_schemas
 from heed.sandbox.decision_pool import Guard
 from tests.builders.events import received
 from tests.builders.policies import event_type
-from tests.integration.engine.guards import letter, of, stand_in
+from tests.integration.engine.guards import code_and_handler, of, stand_in
 from tests.unit.test_event_types import ANSWERED
 
 TREE = {"properties": {"in": {"items": {"$ref": "#"}}, "name": {"type": "string"}}}
@@ -46,7 +46,7 @@ async def test_what_is_harmless_needs_no_other_process(guard: Guard) -> None:
 
     decision = await guard.of(program).decide(Ledger(), received(1, data={"a": "b"}))
 
-    assert letter(decision) == ("SchemaViolation", None)
+    assert code_and_handler(decision) == ("SchemaViolation", None)
     assert guard.pids == []
 
 
@@ -58,7 +58,7 @@ async def test_a_check_that_takes_too_long_is_one_dead_letter_that_names_the_typ
 
     decision = await guarded.decide(Ledger(), received(1, data=LONG))
 
-    assert letter(decision) == ("TooCostly", None)
+    assert code_and_handler(decision) == ("TooCostly", None)
     assert "EventType demo/slow: took more than 2 s of CPU time" in str(decision.letter)
     assert (await guarded.decide(decision.ledger, received(2, data={"text": "ac"}))).letter is not None
 
@@ -69,5 +69,5 @@ async def test_a_check_of_what_is_emitted_is_guarded_too(guard: Guard) -> None:
 
     decision = await guard.of(program).decide(Ledger(), received(1))
 
-    assert letter(decision) == ("SchemaViolation", "tell")
+    assert code_and_handler(decision) == ("SchemaViolation", "tell")
     assert len(guard.pids) == 1

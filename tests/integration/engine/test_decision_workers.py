@@ -14,7 +14,7 @@ from heed.errors import GuardUnavailable
 from heed.sandbox.decision_pool import Guard
 from heed.sandbox.decision_worker import unpacked
 from tests.builders.events import received
-from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, gone, letter, of
+from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, code_and_handler, gone, of
 from tests.integration.waiting import until
 from tests.markdown import ROOT
 from tests.patience import PATIENCE
@@ -53,7 +53,7 @@ async def test_an_event_that_two_workers_die_of_is_one_dead_letter(patient: Guar
 
     decision = await deciding
 
-    assert letter(decision) == ("TooCostly", "search")
+    assert code_and_handler(decision) == ("TooCostly", "search")
     assert signal.Signals(number).name in str(decision.letter)
     assert (
         await patient.of(of("other", SEARCH)).decide(Ledger(), received(1, data=SHORT))

@@ -9,7 +9,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.errors import TaskUnavailable
 from tests.integration.engine.points import Doors
-from tests.integration.engine.world import HANDLERS, World, handler, manifest
+from tests.integration.engine.world import HANDLERS, World, handler, worker_manifest
 from tests.integration.waiting import until
 
 BROKEN = handler(names.TASK_COMPLETED, state={"done": "${event.data.missing}"})
@@ -25,7 +25,7 @@ async def running(world: World) -> str:
 
 def break_on_ends(world: World) -> None:
     """Have the handler of a task's result break."""
-    document = manifest(world.namespace, world.program.agent.uid)
+    document = worker_manifest(world.namespace, world.program.agent.uid)
     document["spec"]["handlers"] = [BROKEN if item["name"] == BROKEN["name"] else item for item in HANDLERS]
     world.program = compile_agent(parse_agent(document))
 

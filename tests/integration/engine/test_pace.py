@@ -21,7 +21,7 @@ async def burst(world: World, count: int, kind: str = "note") -> None:
         await asyncio.gather(*(world.send(kind, f"s{start + i}") for i in range(min(100, count - start))))
 
 
-def owed(ledger: Ledger) -> int:
+def count_owed(ledger: Ledger) -> int:
     return len(ledger.outbox) + sum(task.phase == "Owed" for task in ledger.pending_tasks.values())
 
 
@@ -53,7 +53,7 @@ async def test_slow_effects_hold_back_the_reading_and_the_ledger_stays_small(wor
 
     # Then the ledger never owed more than the limit and one batch, made or not
     await world.check()
-    assert max(map(owed, doors.ledgers)) <= pace.owed + 3 * pace.batch
+    assert max(map(count_owed, doors.ledgers)) <= pace.owed + 3 * pace.batch
     assert max(sequence_batches(doors)) <= pace.batch
 
 

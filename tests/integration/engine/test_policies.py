@@ -13,9 +13,9 @@ from heed.errors import TaskUnavailable
 from heed.sandbox.decision_pool import Guard
 from tests.builders.events import received
 from tests.builders.policies import allowed, policy, restricted
-from tests.integration.engine.guards import SEARCH, SHORT, letter
+from tests.integration.engine.guards import SEARCH, SHORT, code_and_handler
 from tests.integration.engine.points import Doors
-from tests.integration.engine.world import World, manifest
+from tests.integration.engine.world import World, worker_manifest
 from tests.integration.waiting import until
 
 TEMPLATED = {
@@ -26,7 +26,7 @@ TEMPLATED = {
 def restrict(world: World, images: Sequence[str]) -> None:
     """A policy comes into being. It holds for the next life."""
     may = allowed(policy(namespace="demo", tasks={"images": list(images)}))
-    document = manifest(world.namespace, world.program.agent.uid, TEMPLATED)
+    document = worker_manifest(world.namespace, world.program.agent.uid, TEMPLATED)
     world.program = compile_agent(parse_agent(document), replace(may, namespace=world.namespace))
 
 
@@ -95,4 +95,4 @@ async def test_a_decision_made_elsewhere_meets_the_same_policy(
     decision = await agent.decide(Ledger(), event)
 
     assert guard.pids
-    assert (letter(decision)[0] if decision.letter else None) == code
+    assert (code_and_handler(decision)[0] if decision.letter else None) == code

@@ -13,7 +13,7 @@ from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import Ledger
 from tests.integration.cemetery import Run
 from tests.integration.engine.oracle import opened
-from tests.integration.engine.world import AGENT, HANDLERS, IN, OUT, World, emit, handler, manifest
+from tests.integration.engine.world import AGENT, HANDLERS, IN, OUT, World, emit, handler, worker_manifest
 from tests.integration.waiting import SOON, until
 
 BROKEN = handler("break", when="event.data.missing > 3", state={"never": True})
@@ -24,7 +24,7 @@ BROKEN_END = handler(names.TASK_COMPLETED, state={"done": "${event.data.result.m
 def change(world: World, *handlers: dict[str, Any], where: str | None = None) -> None:
     """Edit the Agent: these handlers take the place of those of their names. It holds for the next life."""
     new = {item["name"]: item for item in handlers}
-    document = manifest(world.namespace, world.program.agent.uid)
+    document = worker_manifest(world.namespace, world.program.agent.uid)
     document["spec"]["handlers"] = [new.get(item["name"], item) for item in HANDLERS]
     document["spec"]["subscribe"][0] |= {"where": where} if where else {}
     document["metadata"]["generation"] = world.program.generation + 1
@@ -47,7 +47,7 @@ async def letters(world: World, count: int) -> list[DeadLetterEntry]:
     return found
 
 
-async def emitted(world: World, type_: str) -> int:
+async def count_emitted(world: World, type_: str) -> int:
     """How many events of a type the Agent emitted."""
     async with opened(
         world.connection, names.STREAM, [names.event_subject(world.namespace, OUT + type_)]
@@ -79,7 +79,7 @@ async def test_a_letter_of_a_broken_handler_is_handled_once_when_the_handler_is_
     # Then
     assert (ledger.totals.handled, ledger.totals.dead_lettered) == (1, 1)
     assert ledger.sessions["s"].state == {"mended": "e-1"}
-    assert await emitted(world, "mended") == 1
+    assert await count_emitted(world, "mended") == 1
     [found] = await letters(world, 1)
     assert found.mark is not None and found.mark.sequence == ledger.cursor.sequence
 
@@ -103,7 +103,7 @@ async def test_a_letter_of_a_broken_subscription_meets_the_mended_one(world: Wor
     # Then only the one that the condition takes is handled
     assert (ledger.totals.handled, ledger.totals.ignored, ledger.totals.dead_lettered) == (1, 2, 2)
     assert ledger.sessions["s"].state == {"mended": "e-2"}
-    assert await emitted(world, "mended") == 1
+    assert await count_emitted(world, "mended") == 1
 
 
 async def test_a_redrive_that_comes_twice_is_decided_once(world: World, heed_dead: Run) -> None:
@@ -128,7 +128,7 @@ async def test_a_redrive_that_comes_twice_is_decided_once(world: World, heed_dea
 
     # Then
     assert (ledger.totals.handled, ledger.totals.duplicates) == (1, 1)
-    assert await emitted(world, "mended") == 1
+    assert await count_emitted(world, "mended") == 1
 
 
 async def test_what_fails_again_is_a_new_letter_of_the_next_attempt(world: World, heed_dead: Run) -> None:
@@ -167,7 +167,7 @@ async def test_the_end_of_a_task_is_decided_with_the_record_of_its_task(world: W
     [task_id] = world.jobs.made
     assert ledger.sessions["s"].state["done"] == task_id == dead.letter.headers["ce-subject"]
     assert (ledger.totals.stale, ledger.totals.handled) == (0, 2)
-    assert await emitted(world, "done") == 1
+    assert await count_emitted(world, "done") == 1
 
 
 async def test_no_other_agent_of_the_namespace_hears_of_it(world: World, heed_dead: Run) -> None:
@@ -209,7 +209,7 @@ async def test_thousands_of_letters_are_each_decided_once(world: World, heed_dea
     ledger = await world.quiet()
 
     assert (ledger.totals.handled, ledger.totals.dead_lettered, ledger.totals.duplicates) == (count, count, 0)
-    assert await emitted(world, "mended") == count
+    assert await count_emitted(world, "mended") == count
     assert {key: value.state["mended"] for key, value in ledger.sessions.items()} == {
         f"s{number % 50}": f"e-{number}" for number in range(count - 50, count)
     }

@@ -17,7 +17,7 @@ from heed.local.process.runner import ProcessRunner
 from heed.util.clock import timestamp
 from tests.builders.events import data_of
 from tests.integration.engine.points import Doors
-from tests.integration.engine.world import AGENT, World, end_of_run, manifest
+from tests.integration.engine.world import AGENT, World, end_of_run, worker_manifest
 from tests.integration.waiting import SOON, until
 
 
@@ -257,7 +257,7 @@ open(os.environ['HEED_RESULT_FILE'], 'w').write(str(n * 2)); raise SystemExit(n 
     container = {"name": "main", "image": "example", "command": [sys.executable, "-S", "-c", script]}
     job = {"backoffLimit": 0, "template": {"spec": {"containers": [container]}}}
     agent = world.program.agent
-    world.program = compile_agent(parse_agent(manifest(world.namespace, agent.uid, job)))
+    world.program = compile_agent(parse_agent(worker_manifest(world.namespace, agent.uid, job)))
     runner = ProcessRunner(
         agent,
         tmp_path,
@@ -303,7 +303,7 @@ async def test_what_can_never_be_a_job_fails_its_task_at_once(
 ) -> None:
     # Given a template that any event may make nonsense of, beside a timeout
     plain = {"template": {"spec": {"containers": [{"name": "main"}]}}}
-    document = manifest(world.namespace, world.program.agent.uid, {**plain, **job})
+    document = worker_manifest(world.namespace, world.program.agent.uid, {**plain, **job})
     document["spec"]["tasks"]["work"]["timeout"] = "10m"
     world.program = compile_agent(parse_agent(document))
     life = await world.live()
@@ -322,7 +322,7 @@ async def test_what_can_never_be_a_job_fails_its_task_at_once(
 
 async def test_a_whole_number_that_came_as_a_double_is_one(world: World) -> None:
     job = {"backoffLimit": "${input.n}", "template": {"spec": {"containers": [{"name": "main"}]}}}
-    document = manifest(world.namespace, world.program.agent.uid, job)
+    document = worker_manifest(world.namespace, world.program.agent.uid, job)
     document["spec"]["handlers"][0]["start"][0]["input"] = {"n": "${event.data.n * 2.0}"}
     world.program = compile_agent(parse_agent(document))
     await world.live()

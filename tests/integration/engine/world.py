@@ -61,7 +61,7 @@ HANDLERS = [
 ]
 
 
-def manifest(namespace: str, uid: str, job: dict[str, Any] | None = None) -> dict[str, Any]:
+def worker_manifest(namespace: str, uid: str, job: dict[str, Any] | None = None) -> dict[str, Any]:
     """The Agent that all these stories are about."""
     container = {"name": "main", "image": "example", "command": ["true"]}
     return {
@@ -134,7 +134,7 @@ class World:
     async def prepare(self) -> "World":
         """The Agent comes into being."""
         identity = await self.store().identify()
-        self.program = compile_agent(parse_agent(manifest(self.namespace, identity.uid)))
+        self.program = compile_agent(parse_agent(worker_manifest(self.namespace, identity.uid)))
         return self
 
     def store(self) -> KeyValueLedgerStore:
