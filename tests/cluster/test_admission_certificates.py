@@ -51,8 +51,8 @@ async def test_replicas_that_race_for_an_empty_secret_end_up_with_one_authority(
     assert [item.trouble for item in found] == [None] * 5
     keys = parse_keys(hook.secret())
     assert keys is not None
-    assert found[0].pem == keys.served
-    assert hook.bundle() == keys.trusted
+    assert found[0].pem == keys.certificate_pem
+    assert hook.bundle() == keys.bundle_pem
     assert len(keys.bundle) == 1
 
 
@@ -127,7 +127,7 @@ def test_the_api_server_asks_on_through_a_change_of_authority(hook: Hook) -> Non
     hook.fail("Fail")
     with Replica(hook):
         until_asked(hook)
-        assert hook.bundle() == announced.trusted
+        assert hook.bundle() == announced.bundle_pem
 
         # When it does, while others ask without end
         said = list[str]()
@@ -135,7 +135,7 @@ def test_the_api_server_asks_on_through_a_change_of_authority(hook: Hook) -> Non
         asking = threading.Thread(target=_ask_on, args=(hook, said, over))
         asking.start()
         try:
-            signed = renew_keys(announced, [HOST], lately + BUNDLE_PROPAGATION, announced.trusted)
+            signed = renew_keys(announced, [HOST], lately + BUNDLE_PROPAGATION, announced.bundle_pem)
             assert signed is not None
             put(hook, signed)
             eventually(lambda: asyncio.run(handshake(hook.port, authority_of(signed))), what="the new one")
@@ -161,14 +161,14 @@ def test_a_folder_of_somebody_else_is_served_too(hook: Hook, tmp_path: Path) -> 
     assert keys is not None
     for name in ("tls.crt", "tls.key"):
         (tmp_path / name).write_bytes(keys.data()[name])
-    bundle = base64.b64encode(keys.trusted).decode()
+    bundle = base64.b64encode(keys.bundle_pem).decode()
     hook.change(f'[{{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": "{bundle}"}}]')
 
     # Then that is what the webhook serves, and nothing is written
     with Replica(hook, settings=Settings(webhook_port=hook.port, webhook_certificate=str(tmp_path))):
         until_asked(hook)
     assert hook.secret() == {}
-    assert hook.bundle() == keys.trusted
+    assert hook.bundle() == keys.bundle_pem
 
 
 def aged(now: datetime) -> WebhookKeys:

@@ -14,7 +14,7 @@ import pytest
 from heed import names
 from heed.bus.client.streams import ensure_streams
 from heed.kube.client.client import agent_path
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from heed.kube.status.reasons import Trouble
 from heed.settings import Settings
 from tests.builders.agents import ref
@@ -26,8 +26,8 @@ from tests.patience import PATIENCE
 from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
-QUICK = Patience(loop=0.5, effects=0.5, between=0.2)
-LONG = Patience(loop=600, effects=600, between=600)
+QUICK = HealthThresholds(loop=0.5, effects=0.5, between=0.2)
+LONG = HealthThresholds(loop=600, effects=600, between=600)
 TYPO = {"name": "typo", "type": "com.example.question.asked", "when": "evnt.id == ''"}
 Fleets = Callable[..., AbstractAsyncContextManager[Watchless]]
 
@@ -209,7 +209,7 @@ async def test_an_invalid_spec_is_worse_than_trouble(watchless: Watchless, own_b
 
 
 async def test_conditions_that_are_written_all_the_time_do_not_stop_an_agent(fleets: Fleets) -> None:
-    async with fleets(patience=Patience(loop=600, effects=600, between=0)) as watchless:
+    async with fleets(patience=HealthThresholds(loop=600, effects=600, between=0)) as watchless:
         # Given an Agent at work, and someone who keeps on writing its condition
         await watchless.create()
         await watchless.condition("True", "Subscribed")

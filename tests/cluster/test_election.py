@@ -265,7 +265,7 @@ async def test_the_watch_can_be_begun_again_in_one_process(
         assert watch.missing() == "not watching the cluster yet"
         seen[-1].agents.append(("the end", False))
         await api.merge(agent_path(namespace, "researcher"), {"metadata": {"labels": {"n": str(len(seen))}}})
-        await watch.ended()
+        await watch.wait_until_ended()
 
     await api.delete(agent_path(namespace, "researcher"))
     assert [one.agents for one in seen] == [[("researcher", False), ("the end", False)]] * 3

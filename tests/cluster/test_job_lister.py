@@ -66,9 +66,9 @@ async def test_agents_that_begin_at_once_share_a_list(
     requests = requests_of(watchless.api, monkeypatch)
 
     # When they ask at the same time, and again after that
-    await asyncio.gather(*(lists.show(agent, seen[agent].append) for agent in agents))
+    await asyncio.gather(*(lists.list_jobs(agent, seen[agent].append) for agent in agents))
     assert len(requests) == 1
-    await lists.show(agents[0], seen[agents[0]].append)
+    await lists.list_jobs(agents[0], seen[agents[0]].append)
 
     # Then each saw what is its own
     assert len(requests) == 2
@@ -86,12 +86,12 @@ async def test_a_shared_list_that_fails_fails_for_all(
         raise ApiError(403, "no")
 
     monkeypatch.setattr(watchless.api, "_request", refusing)
-    shows = (lists.show(agent, print) for agent in agents)
+    shows = (lists.list_jobs(agent, print) for agent in agents)
     found = await asyncio.gather(*shows, return_exceptions=True)
     monkeypatch.undo()
 
     assert [type(error) for error in found] == [ApiError] * 3
-    await lists.show(agents[0], print)
+    await lists.list_jobs(agents[0], print)
 
 
 async def all_started(watchless: Watchless, count: int) -> bool:

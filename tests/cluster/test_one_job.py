@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from heed.kube.client.client import ApiResponse, KubeApi, agent_path, jobs_path
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import (
@@ -22,7 +22,7 @@ from tests.cluster.watchless import AGENT, Watchless, true, watchless_fleet
 from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
-QUICK = Patience(loop=0.5, effects=0.5, between=0.2)
+QUICK = HealthThresholds(loop=0.5, effects=0.5, between=0.2)
 ONE = {"metadata": {"name": "one"}, "spec": {"hard": {"count/jobs.batch": "1"}}}
 
 

@@ -140,7 +140,7 @@ async def test_a_commit_goes_on_from_what_the_reconciler_wrote_on_top_of_its_bas
     stored = await home.store.load()
     for status in ("False", "True"):
         before = (await home.agent())["metadata"]["resourceVersion"]
-        home.store.moved(before, await home.write(conditions=[{**READY, "status": status}]))
+        home.store.note_condition_write(before, await home.write(conditions=[{**READY, "status": status}]))
 
     # When
     stored = await home.store.commit(stored, replace(LEDGER, waiting=waiting(1)))
@@ -157,7 +157,7 @@ async def test_a_commit_goes_on_from_what_the_reconciler_wrote_on_top_of_its_bas
 async def test_a_write_on_top_of_somebody_elses_does_not_move_a_ledger(home: Home) -> None:
     stored = await home.store.load()
     between = await home.write(conditions=[READY])
-    home.store.moved(between["metadata"]["resourceVersion"], await home.write(conditions=[]))
+    home.store.note_condition_write(between["metadata"]["resourceVersion"], await home.write(conditions=[]))
 
     with pytest.raises(LedgerConflict):
         await home.store.commit(stored, LEDGER)

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from heed import names
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.operating import (
@@ -24,7 +24,7 @@ from tests.cluster.watchless import Watchless, true, watchless_fleet
 from tests.statuses import totals
 
 pytestmark = pytest.mark.cluster
-QUICK = Patience(loop=0.5, effects=0.5, between=0.2)
+QUICK = HealthThresholds(loop=0.5, effects=0.5, between=0.2)
 Fleets = Callable[..., AbstractAsyncContextManager[Watchless]]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from heed import names
 from heed.kube.jobs import manifest
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from tests.builders.events import data_of
 from tests.cluster.controlplane.pods import PodPhases
 from tests.cluster.controlplane.run import ControlPlane
@@ -18,7 +18,7 @@ from tests.cluster.operating import Broker
 from tests.cluster.watchless import AGENT, Watchless, watchless_fleet
 
 pytestmark = pytest.mark.cluster
-QUICK = Patience(between=0.2, pods=1.0)
+QUICK = HealthThresholds(between=0.2, pods=1.0)
 STUCK = "TasksStuck"
 
 
@@ -87,7 +87,7 @@ async def test_a_namespace_that_refuses_the_pods_is_said_and_over_when_they_run(
     await watchless.condition("True", "Subscribed")
     event = await told(watchless, "FailedCreate")
     assert (event["type"], event["involvedObject"]["name"]) == ("Warning", AGENT)
-    (sight,) = watchless.fleet.sights()
+    (sight,) = watchless.fleet.snapshots()
     assert sight.stuck == 1
 
     # And when the pod is let in and runs, it takes that back
@@ -96,7 +96,7 @@ async def test_a_namespace_that_refuses_the_pods_is_said_and_over_when_they_run(
     await show(watchless, name, "ready")
     await watchless.condition("False", "TasksRun", STUCK)
     assert (await told(watchless, "TasksRun"))["type"] == "Normal"
-    (sight,) = watchless.fleet.sights()
+    (sight,) = watchless.fleet.snapshots()
     assert sight.stuck == 0
 
 

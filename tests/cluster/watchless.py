@@ -17,7 +17,7 @@ from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi, agent_path, agents_path, jobs_path
 from heed.kube.controller.agents import AgentController
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from heed.settings import Settings
 from tests.cluster.stories import RESEARCHER
 from tests.patience import PATIENCE
@@ -150,7 +150,7 @@ async def watchless_fleet(
     namespace: str,
     *,
     kubeconfig: Path | None = None,
-    patience: Patience | None = None,
+    patience: HealthThresholds | None = None,
 ) -> AsyncIterator[Watchless]:
     """A fleet with an administrator's rights, or with those of a kubeconfig."""
     settings = Settings(nats_url=broker)

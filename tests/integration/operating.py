@@ -46,7 +46,7 @@ class Watch(ClusterWatch):
         finally:
             self.fleet = None
 
-    async def ended(self, patience: float | None = None) -> None:
+    async def wait_until_ended(self, patience: float | None = None) -> None:
         self.waited.append(patience)
 
     def missing(self) -> str | None:

@@ -49,7 +49,9 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manager, "ClusterWatch", Watch)
     monkeypatch.setattr(client, "TLS_CLOSE_S", 0)
     monkeypatch.setattr(broker_keys, "RETRY_DELAY_S", 0.01)
-    monkeypatch.setattr(review_pool, "HUNG", SOON)  # on a busy machine a process may take long to start
+    monkeypatch.setattr(
+        review_pool, "REVIEW_HUNG_TIMEOUT_S", SOON
+    )  # on a busy machine a process may take long to start
     monkeypatch.setattr(webhook_server, "REVIEW_TIMEOUT_S", SOON)
 
 
@@ -227,7 +229,7 @@ async def test_manifests_are_judged_by_what_is_there(
     # Given
     keys = renew_keys(None, ["localhost"], datetime.now(UTC))
     assert keys is not None
-    certificate, separator, key = keys.served.partition(b"-----BEGIN PRIVATE KEY-----")
+    certificate, separator, key = keys.certificate_pem.partition(b"-----BEGIN PRIVATE KEY-----")
     (tmp_path / "tls.crt").write_bytes(certificate)
     (tmp_path / "tls.key").write_bytes(separator + key)
     port = free_port()

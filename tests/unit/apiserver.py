@@ -168,7 +168,7 @@ def _some_authority() -> str:
     """Nothing here has TLS, and to load all that the system trusts takes longer than a test."""
     keys = renew_keys(None, ["nobody"], datetime.now(UTC))
     assert keys is not None
-    return keys.trusted.decode()
+    return keys.bundle_pem.decode()
 
 
 def _key(path: str) -> tuple[Key, str]:

@@ -12,7 +12,7 @@ from heed.engine.observer import LogObserver
 from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.agents import AgentController
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from tests.builders.agents import manifest
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
@@ -21,7 +21,7 @@ from tests.unit.memorybus import MemoryBus
 QUICK = CommitRate(rate=10**9, burst=10**9)
 NOTE = {"name": "note", "state": {"seen": "${event.id}"}}
 START = {"name": "begin", "start": [{"task": "work"}]}
-FOREVER = Patience(loop=1000, effects=1000, between=0, pods=1000)
+FOREVER = HealthThresholds(loop=1000, effects=1000, between=0, pods=1000)
 
 
 def path(name: str = "researcher", namespace: str = "demo") -> str:
@@ -35,7 +35,7 @@ def rule_path(kind: str, name: str, namespace: str = "demo") -> str:
 class World:
     """A fleet and what is around it."""
 
-    def __init__(self, server: ApiServer, patience: Patience, watched: str | None) -> None:
+    def __init__(self, server: ApiServer, patience: HealthThresholds, watched: str | None) -> None:
         self.server, self.bus = server, MemoryBus()
         self.fleet = AgentController(
             server.connect(KubeApi), self.bus, LogObserver(), QUICK, patience=patience, watched=watched
@@ -114,7 +114,7 @@ class World:
 
 @asynccontextmanager
 async def fleet_on(
-    server: ApiServer, patience: Patience = FOREVER, watched: str | None = None
+    server: ApiServer, patience: HealthThresholds = FOREVER, watched: str | None = None
 ) -> AsyncIterator[World]:
     """A world, and the end of its fleet."""
     world = World(server, patience, watched)

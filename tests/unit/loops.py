@@ -18,7 +18,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine import loop
 from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import CommitRate
-from heed.sandbox.decision_pool import Guarded
+from heed.sandbox.decision_pool import AgentDecider
 from heed.util.aio import stop
 from tests.builders.agents import program
 from tests.builders.events import at, received
@@ -156,13 +156,13 @@ async def lives_at(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lives]:
     monkeypatch.setattr(loop, "asyncio", clock)
     monkeypatch.setattr(loop, "FLUSH_DELAY_S", 0.001)
     lives = Lives(clock)
-    decide = Guarded.decide
+    decide = AgentDecider.decide
 
-    async def noted(self: Guarded, ledger: Ledger, event: Received, **more: Any) -> Decision:
+    async def noted(self: AgentDecider, ledger: Ledger, event: Received, **more: Any) -> Decision:
         lives.decided.append(event.sequence)
         return await decide(self, ledger, event, **more)
 
-    monkeypatch.setattr(Guarded, "decide", noted)
+    monkeypatch.setattr(AgentDecider, "decide", noted)
     try:
         yield lives
     finally:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.status.accepted import Judgement, judged
+from heed.kube.status.accepted import Judgement, accepted_patch
 
 AT = "2026-11-01T12:00:00.123456Z"
 WRITTEN = {
@@ -27,8 +27,8 @@ def body(status: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("before", [None, {}, {**STATUS, "observedGeneration": 2}])
 def test_what_is_new_is_written_whole(before: Any) -> None:
-    assert judged(body(before), NO, AT) == STATUS
+    assert accepted_patch(body(before), NO, AT) == STATUS
 
 
 def test_what_is_said_already_is_not_written_again() -> None:
-    assert judged(body(STATUS), NO, "2026-11-02T12:00:00Z") is None
+    assert accepted_patch(body(STATUS), NO, "2026-11-02T12:00:00Z") is None

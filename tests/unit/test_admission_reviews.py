@@ -17,7 +17,7 @@ from heed.errors import Problem
 from heed.kube.client.client import KubeApi
 from heed.kube.webhook import review_pool
 from heed.kube.webhook import server as webhook_server
-from heed.kube.webhook.review_pool import Checks
+from heed.kube.webhook.review_pool import ReviewPool
 from heed.kube.webhook.server import (
     MAX_REVIEW_BYTES,
     REVIEW_API_VERSION,
@@ -219,7 +219,7 @@ def test_warnings_are_said_as_far_as_there_is_room() -> None:
 class Webhook:
     """The webhook before an API server."""
 
-    def __init__(self, server: ApiServer, url: str, checks: Checks, watched: str | None) -> None:
+    def __init__(self, server: ApiServer, url: str, checks: ReviewPool, watched: str | None) -> None:
         self.url, self.admission = url, AdmissionServer(server.connect(KubeApi), checks, watched)
 
     async def ask(self, data: Any = None) -> tuple[int, Any]:
@@ -232,15 +232,15 @@ class Webhook:
 
 
 @pytest.fixture
-async def checks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Checks]:
-    for module, limit in ((review_pool, "HUNG"), (webhook_server, "REVIEW_TIMEOUT_S")):
+async def checks(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ReviewPool]:
+    for module, limit in ((review_pool, "REVIEW_HUNG_TIMEOUT_S"), (webhook_server, "REVIEW_TIMEOUT_S")):
         monkeypatch.setattr(module, limit, SOON)  # on a busy machine a process takes long to start
-    checks = Checks()
+    checks = ReviewPool()
     yield checks
     await checks.close()
 
 
-async def over(server: ApiServer, checks: Checks, watched: str | None = None) -> AsyncIterator[Webhook]:
+async def over(server: ApiServer, checks: ReviewPool, watched: str | None = None) -> AsyncIterator[Webhook]:
     application = web.Application(client_max_size=MAX_REVIEW_BYTES)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     hook = Webhook(server, "", checks, watched)
@@ -253,13 +253,13 @@ async def over(server: ApiServer, checks: Checks, watched: str | None = None) ->
 
 
 @pytest.fixture
-async def hook(server: ApiServer, checks: Checks) -> AsyncIterator[Webhook]:
+async def hook(server: ApiServer, checks: ReviewPool) -> AsyncIterator[Webhook]:
     async for found in over(server, checks):
         yield found
 
 
 @pytest.fixture
-async def narrow(server: ApiServer, checks: Checks) -> AsyncIterator[Webhook]:
+async def narrow(server: ApiServer, checks: ReviewPool) -> AsyncIterator[Webhook]:
     async for found in over(server, checks, "demo"):
         yield found
 
@@ -356,7 +356,7 @@ async def test_what_takes_too_long_is_not_judged(
 
 
 async def test_a_mistake_of_ours_is_not_shown(
-    hook: Webhook, checks: Checks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    hook: Webhook, checks: ReviewPool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def breaks(*_: Any) -> AdmissionVerdict:
         raise ValueError("a secret")

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 
-from heed.kube.webhook.review_pool import Checks
+from heed.kube.webhook.review_pool import ReviewPool
 from heed.kube.webhook.server import MAX_CONCURRENT_REVIEWS, AdmissionServer
 from heed.util.http_server import serving
 from tests.integration.waiting import until
@@ -29,7 +29,7 @@ async def webhook() -> AsyncIterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    admission = AdmissionServer(None, Checks())  # type: ignore[arg-type]
+    admission = AdmissionServer(None, ReviewPool())  # type: ignore[arg-type]
     routes = [web.post("/validate", admission.validate)]
     async with serving(port, routes, variable="PORT", what="webhook", host="127.0.0.1"):
         yield f"http://127.0.0.1:{port}/validate"

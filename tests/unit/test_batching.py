@@ -20,7 +20,7 @@ from heed.engine.batching import DECIDE_TURN_S, DecisionBatcher
 from heed.engine.deferred_queue import DeferredQueue
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.builders.agents import program
 from tests.builders.events import at, received
 from tests.unit.inmemory import Bus, Reader, sequences, turns
@@ -42,7 +42,7 @@ class Desk:
         self.backlog = DeferredQueue(Bus(), self.pace)
         self.backlog.record_commit(size)
         self.asked: list[tuple[int, Headroom | None, bool]] = []
-        self.guarded = Guard().of(AGENT)
+        self.guarded = DecisionPool().of(AGENT)
         self.deciding = DecisionBatcher(self, self.backlog, self.pace)  # type: ignore[arg-type]
 
     async def decide(

@@ -115,11 +115,11 @@ def test_a_new_authority_is_trusted_before_it_signs() -> None:
     assert announced is not None
     assert announced.bundle[0] == keys.bundle[0] and len(announced.bundle) == 2
     assert announced.certificate == keys.certificate
-    assert renew_keys(announced, HOSTS, late, announced.trusted) is None
-    assert renew_keys(announced, HOSTS, late + BUNDLE_PROPAGATION, keys.trusted) is None
+    assert renew_keys(announced, HOSTS, late, announced.bundle_pem) is None
+    assert renew_keys(announced, HOSTS, late + BUNDLE_PROPAGATION, keys.bundle_pem) is None
 
     # and then it does
-    signed = renew_keys(announced, HOSTS, late + BUNDLE_PROPAGATION, announced.trusted)
+    signed = renew_keys(announced, HOSTS, late + BUNDLE_PROPAGATION, announced.bundle_pem)
     assert signed is not None
     assert accepted(signed, (signed.authority,), late + BUNDLE_PROPAGATION)
     assert signed.bundle == announced.bundle
@@ -148,10 +148,10 @@ def test_through_thirty_years_what_is_served_is_trusted_every_day() -> None:
 def test_an_expired_certificate_is_replaced_whoever_trusts_it() -> None:
     keys = made_keys()
     late = BEGIN + 2435 * DAY  # nobody looked for years
-    announced = renew_keys(keys, HOSTS, late, keys.trusted)
+    announced = renew_keys(keys, HOSTS, late, keys.bundle_pem)
     assert announced is not None
 
-    replaced = renew_keys(announced, HOSTS, late, keys.trusted)
+    replaced = renew_keys(announced, HOSTS, late, keys.bundle_pem)
 
     assert replaced is not None
     assert accepted(replaced, replaced.bundle, late)
@@ -201,7 +201,7 @@ async def serving(tls: ServerTls) -> AsyncIterator[int]:
 
 async def greeted(port: int, keys: WebhookKeys, host: str = HOSTS[0], **options: Any) -> bool:
     """Whether a client that trusts the keys' bundle gets through."""
-    client = ssl.create_default_context(cadata=keys.trusted.decode())
+    client = ssl.create_default_context(cadata=keys.bundle_pem.decode())
     for name, value in options.items():
         setattr(client, name, value)
     try:
@@ -220,19 +220,19 @@ async def test_the_certificate_is_exchanged_under_a_running_server() -> None:
     async with serving(tls) as port:
         assert not await greeted(port, first)
 
-        assert tls.use(first.served)
+        assert tls.use(first.certificate_pem)
         assert await greeted(port, first)
         assert await greeted(port, first, "127.0.0.1")
-        assert not tls.use(first.served)
+        assert not tls.use(first.certificate_pem)
 
-        assert tls.use(second.served)
+        assert tls.use(second.certificate_pem)
         assert await greeted(port, second)
         assert not await greeted(port, first)
 
 
 async def test_tls_before_1_2_is_refused() -> None:
     keys, tls = made_keys(datetime.now(UTC)), ServerTls()
-    tls.use(keys.served)
+    tls.use(keys.certificate_pem)
     async with serving(tls) as port:
         assert await greeted(port, keys, maximum_version=ssl.TLSVersion.TLSv1_2)
         with pytest.warns(DeprecationWarning, match="TLSv1"):
@@ -244,7 +244,7 @@ async def test_tls_before_1_2_is_refused() -> None:
 
 async def test_what_cannot_be_used_leaves_the_last_one_in_use() -> None:
     keys, others, tls = made_keys(datetime.now(UTC)), made_keys(datetime.now(UTC)), ServerTls()
-    tls.use(keys.served)
+    tls.use(keys.certificate_pem)
     locked = keys.key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -282,7 +282,7 @@ async def test_trouble_is_said_once_and_survived(caplog: pytest.LogCaptureFixtur
         NoCertificate("no Secret"),
         NoCertificate("no Secret"),
         RuntimeError("a mistake"),
-        ServedCertificate(keys.served, "cannot be written"),
+        ServedCertificate(keys.certificate_pem, "cannot be written"),
     ]
 
     class Source:

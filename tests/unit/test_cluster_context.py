@@ -53,7 +53,7 @@ class Lists:
 
 
 async def around(lists: Lists) -> ClusterContext:
-    return await ClusterContextReader(lists).of(granted(*lists.count), "shop")  # type: ignore[arg-type]
+    return await ClusterContextReader(lists).read_context(granted(*lists.count), "shop")  # type: ignore[arg-type]
 
 
 async def test_all_agents_are_looked_at_without_their_ledgers() -> None:
@@ -87,7 +87,7 @@ async def test_requests_that_come_at_once_look_one_after_the_other() -> None:
     lists = Lists(1_000, a=50)
     surroundings = ClusterContextReader(lists)  # type: ignore[arg-type]
 
-    await asyncio.gather(*(surroundings.of(granted("a"), "shop") for _ in range(4)))
+    await asyncio.gather(*(surroundings.read_context(granted("a"), "shop") for _ in range(4)))
 
     assert lists.most == 1
 
@@ -110,7 +110,7 @@ def everything(server: ApiServer) -> ApiServer:
 
 async def seen(server: ApiServer, request: AdmissionRequest) -> dict[str, list[tuple[str, str]]]:
     """Of each kind of object that is around: the kind that its spec says, and its namespace."""
-    found = await ClusterContextReader(server.connect(KubeApi)).of(request, "shop")
+    found = await ClusterContextReader(server.connect(KubeApi)).read_context(request, "shop")
     kinds = {"policies": found.policies, "grants": found.grants, "types": found.types, "agents": found.agents}
     assert all(
         set(item) == {"apiVersion", "kind", "metadata", "spec"} for items in kinds.values() for item in items

@@ -11,12 +11,12 @@ from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.kube.status.ledger_store import changed_conditions
 from heed.kube.status.loop_health import UNDECIDED
-from heed.kube.status.ready import Known, Word, changes, known
+from heed.kube.status.ready import KnownStatus, WantedConditions, read_status, status_patch
 from heed.kube.status.reasons import Trouble
 
 NOON, LATER = "2026-01-31T12:00:00.000000Z", "2026-01-31T13:00:00.000000Z"
 AWAY = Trouble("BrokerUnavailable", "no connection; events wait")
-VALID = Word(3, "True", "Subscribed", "2 patterns, 3 handlers")
+VALID = WantedConditions(3, "True", "Subscribed", "2 patterns, 3 handlers")
 
 
 def ready(status: Any = "True", reason: str = "Subscribed", at: str = NOON) -> dict[str, Any]:
@@ -132,16 +132,16 @@ def test_expired_events_are_said_again_where_someone_took_the_condition_away() -
 
 
 def test_a_word_that_is_there_already_is_no_change() -> None:
-    first = changes({**body(), "status": {}}, VALID, NOON)
+    first = status_patch({**body(), "status": {}}, VALID, NOON)
     assert first is not None
 
-    assert changes(body(*first["conditions"], observedGeneration=3), VALID, LATER) is None
+    assert status_patch(body(*first["conditions"], observedGeneration=3), VALID, LATER) is None
 
 
 def test_a_new_generation_says_so_and_drops_what_was_kept() -> None:
     old = body(ready("False", "Invalid"), observedGeneration=2, lastValidSpec="{}")
 
-    change = changes(old, VALID, LATER)
+    change = status_patch(old, VALID, LATER)
 
     assert change is not None
     assert change["observedGeneration"] == 3
@@ -150,24 +150,24 @@ def test_a_new_generation_says_so_and_drops_what_was_kept() -> None:
     assert (condition["status"], condition["observedGeneration"]) == ("True", 3)
 
 
-@pytest.mark.parametrize("word", [VALID, Word(3, "False", "Invalid", "a typo")])
-def test_trouble_of_the_loop_is_said_of_a_valid_generation_only(word: Word) -> None:
-    said = word.under(AWAY)
+@pytest.mark.parametrize("word", [VALID, WantedConditions(3, "False", "Invalid", "a typo")])
+def test_trouble_of_the_loop_is_said_of_a_valid_generation_only(word: WantedConditions) -> None:
+    said = word.with_trouble(AWAY)
 
     assert (said.status, said.reason) == (
         ("False", "BrokerUnavailable") if word is VALID else ("False", "Invalid")
     )
     assert said.generation == 3
-    assert word.under(None) == word
+    assert word.with_trouble(None) == word
 
 
 def test_as_long_as_nothing_is_known_of_a_loop_its_old_trouble_stands() -> None:
     # Given an operator that takes over, or an edit in the midst of trouble
-    word = VALID.under(UNDECIDED)
+    word = VALID.with_trouble(UNDECIDED)
     troubled = {**ready("False", "StreamMissing"), "message": "no stream"}
 
     # When nothing is known yet, a new generation is acknowledged, and no more
-    change = changes(body(troubled, observedGeneration=2), word, LATER)
+    change = status_patch(body(troubled, observedGeneration=2), word, LATER)
     assert change is not None
     (condition,) = change["conditions"]
     assert (condition["status"], condition["reason"], condition["message"]) == (
@@ -176,21 +176,21 @@ def test_as_long_as_nothing_is_known_of_a_loop_its_old_trouble_stands() -> None:
         "no stream",
     )
     assert condition["lastTransitionTime"] == NOON
-    assert known(body(condition, observedGeneration=3)).says(word)
+    assert read_status(body(condition, observedGeneration=3)).has(word)
 
     # But an edit that was corrected is well until something else is known, and so is a new Agent
     for old in (body(ready("False", "Invalid"), observedGeneration=2), body()):
-        change = changes(old, word, LATER)
+        change = status_patch(old, word, LATER)
         assert change is not None
         assert change["conditions"][0]["status"] == "True"
 
 
 def test_other_words_for_the_same_reason_are_no_news() -> None:
-    there = Known(7, 3, "False", "EffectsStuck")
+    there = KnownStatus(7, 3, "False", "EffectsStuck")
 
-    assert there.says(VALID.under(Trouble("EffectsStuck", "job-1 is forbidden")))
-    assert there.says(VALID.under(Trouble("EffectsStuck", "job-2 is forbidden")))
-    assert not there.says(VALID.under(AWAY))
-    assert not there.says(VALID)
-    assert not there.says(replace(VALID, generation=4).under(UNDECIDED))
-    assert not Known(7, 3, None, None).says(VALID.under(UNDECIDED))
+    assert there.has(VALID.with_trouble(Trouble("EffectsStuck", "job-1 is forbidden")))
+    assert there.has(VALID.with_trouble(Trouble("EffectsStuck", "job-2 is forbidden")))
+    assert not there.has(VALID.with_trouble(AWAY))
+    assert not there.has(VALID)
+    assert not there.has(replace(VALID, generation=4).with_trouble(UNDECIDED))
+    assert not KnownStatus(7, 3, None, None).has(VALID.with_trouble(UNDECIDED))

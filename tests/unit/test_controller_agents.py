@@ -10,7 +10,7 @@ from heed.engine.loop import AgentLoop
 from heed.kube.controller import agents
 from heed.kube.controller.generation import choose_generation
 from heed.kube.controller.last_valid_spec import dump_last_valid
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from heed.kube.status.reasons import Trouble
 from tests.builders.agents import ref
 from tests.integration.waiting import until
@@ -128,7 +128,7 @@ async def test_an_agent_that_is_gone_or_going_runs_no_more(world: World, how: st
     world.create()
     running = await world.running()
     await world.says("True", "Subscribed")
-    assert [item.agent.name for item in world.fleet.sights()] == ["researcher"]
+    assert [item.agent.name for item in world.fleet.snapshots()] == ["researcher"]
 
     if how == "gone":
         world.fleet.observe(world.server.at(path()), deleted=True)
@@ -137,7 +137,7 @@ async def test_an_agent_that_is_gone_or_going_runs_no_more(world: World, how: st
     await world.until(lambda: running.task.done())
     await world.settled()
 
-    assert list(world.fleet.sights()) == []
+    assert list(world.fleet.snapshots()) == []
     assert not (world.fleet._running or world.fleet._seen or world.fleet._words)
 
 
@@ -172,7 +172,7 @@ async def test_another_one_of_that_name_begins_from_nothing(world: World) -> Non
     await world.says("True", "Subscribed")
 
     assert second.program.agent.uid == "another"
-    assert [item.agent.uid for item in world.fleet.sights()] == ["another"]
+    assert [item.agent.uid for item in world.fleet.snapshots()] == ["another"]
     assert world.fleet._words[("demo", "researcher")][0].uid == "another"
 
 
@@ -201,7 +201,7 @@ async def test_one_that_is_not_valid_does_not_run_and_says_why(
     assert world.fleet._running == {}
     assert "lastValidSpec" not in world.status()
     assert [r.getMessage() for r in caplog.records] == ["agent invalid"]
-    (sight,) = world.fleet.sights()
+    (sight,) = world.fleet.snapshots()
     assert (sight.ready, sight.stored, sight.lag) == (("False", "Invalid"), None, None)
 
 
@@ -271,26 +271,26 @@ async def test_what_troubles_all_is_said_of_all_and_the_loops_go_on(world: World
     for name in ("researcher", "writer"):
         await world.says("True", "Subscribed", name)
 
-    world.fleet.beset(Trouble("StreamUnsafe", "it loses events"))
+    world.fleet.set_shared_trouble(Trouble("StreamUnsafe", "it loses events"))
     for name in ("researcher", "writer"):
         assert (await world.says("False", "StreamUnsafe", name))["message"] == "it loses events"
     world.bus.come()
     await world.heard(1)
 
-    world.fleet.beset(None)
+    world.fleet.set_shared_trouble(None)
     for name in ("researcher", "writer"):
         await world.says("True", "Subscribed", name)
 
 
 async def test_a_loop_that_starts_over_for_long_is_in_trouble(server: ApiServer) -> None:
-    async with fleet_on(server, Patience(loop=0.01, effects=1000, between=0, pods=1000)) as world:
+    async with fleet_on(server, HealthThresholds(loop=0.01, effects=1000, between=0, pods=1000)) as world:
         world.bus.away = True
         world.create()
 
         ready = await world.says("False", "BrokerUnavailable")
 
         assert ready["message"] == "no broker; events wait, and the Agent goes on by itself"
-        (sight,) = world.fleet.sights()
+        (sight,) = world.fleet.snapshots()
         assert sight.ready == ("False", "BrokerUnavailable")
         world.bus.away = False
         await world.says("True", "Subscribed")
@@ -346,10 +346,10 @@ async def test_what_is_known_of_agents_is_shown_without_asking(world: World) -> 
     await world.says("False", "Invalid", "wrong")
     world.bus.come()
     await world.heard(1)
-    await until(lambda: next(iter(world.fleet.sights())).stored.ledger.totals.handled == 1)  # type: ignore[union-attr]
+    await until(lambda: next(iter(world.fleet.snapshots())).stored.ledger.totals.handled == 1)  # type: ignore[union-attr]
     asked = len(world.server.asked)
 
-    found = {item.agent.name: item for item in world.fleet.sights()}
+    found = {item.agent.name: item for item in world.fleet.snapshots()}
 
     assert set(found) == {"researcher", "wrong"}
     one, other = found["researcher"], found["wrong"]
@@ -363,10 +363,10 @@ async def test_a_status_that_is_refused_is_shown(world: World) -> None:
     world.server.refuse = lambda method, path: 403 if path.endswith("/status") else None
     body = world.create()
 
-    await until(lambda: world.fleet.unwritten() is not None)
+    await until(lambda: world.fleet.describe_refused() is not None)
 
-    assert world.fleet.unwritten() == f"cannot write the status of 1 agent: {ref(body)}: 403: no 403"
-    (sight,) = world.fleet.sights()
+    assert world.fleet.describe_refused() == f"cannot write the status of 1 agent: {ref(body)}: 403: no 403"
+    (sight,) = world.fleet.snapshots()
     assert sight.refused
     await until(lambda: bool(world.server.of("events")))
     (event,) = world.server.of("events")

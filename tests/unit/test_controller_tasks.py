@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.kube.status.loop_health import Patience
+from heed.kube.status.loop_health import HealthThresholds
 from tests.builders.agents import job, ref
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
@@ -82,7 +82,7 @@ async def test_a_deleted_job_is_looked_for_and_lost(world: World) -> None:
 
 
 async def test_a_task_whose_job_gets_no_pod_is_said_to_be_stuck(server: ApiServer) -> None:
-    async with fleet_on(server, Patience(loop=1000, effects=1000, between=0, pods=0.02)) as world:
+    async with fleet_on(server, HealthThresholds(loop=1000, effects=1000, between=0, pods=0.02)) as world:
         _, at = await started(world)
         made = server.at(at)
         server.add(
@@ -109,10 +109,10 @@ async def test_a_task_whose_job_gets_no_pod_is_said_to_be_stuck(server: ApiServe
 
         stuck = await world.says("True", "Unschedulable", type_="TasksStuck")
         assert f"Job {made['metadata']['name']} has no pod that runs: pod a-1: 0/3 nodes" in stuck["message"]
-        assert next(iter(world.fleet.sights())).stuck == 1
+        assert next(iter(world.fleet.snapshots())).stuck == 1
         world.fleet.observe_job(server.edit(at, status={"active": 1, "ready": 1}))
         await world.says("False", "TasksRun", type_="TasksStuck")
-        assert next(iter(world.fleet.sights())).stuck == 0
+        assert next(iter(world.fleet.snapshots())).stuck == 0
 
 
 async def test_tasks_that_were_stuck_before_a_restart_stay_so_until_there_was_time_to_look(
@@ -147,7 +147,7 @@ async def test_an_agent_that_vanished_is_found_gone(world: World) -> None:
     await until(lambda: running.task.done())
     await world.settled()
 
-    assert [item.agent.name for item in world.fleet.sights()] == ["writer"]
+    assert [item.agent.name for item in world.fleet.snapshots()] == ["writer"]
     listed = [asked for _, asked in world.server.asked if "limit=" in asked and "agents" in asked]
     assert listed[0].startswith("/apis/heed.dev/v1alpha1/agents?")
     assert listed[1].startswith("/apis/heed.dev/v1alpha1/namespaces/demo/agents?")
@@ -263,7 +263,7 @@ async def test_quiet_agents_keep_up_with_the_stream(world: World) -> None:
 async def test_rules_are_read_before_any_agent_is_shown(world: World) -> None:
     world.rule("AgentPolicy", "strict", agentSelector={}, subscriptions=[])
 
-    await world.fleet.learn_rules()
+    await world.fleet.list_rules()
     world.create()
 
     await world.says("False", "PolicyViolation")
@@ -278,7 +278,7 @@ async def test_rules_are_read_before_any_agent_is_shown(world: World) -> None:
 
 async def test_only_one_namespace_is_known_where_only_one_is_watched(server: ApiServer) -> None:
     async with fleet_on(server, watched="demo") as world:
-        await world.fleet.learn_rules()
+        await world.fleet.list_rules()
         world.create(subscribe=[{"type": "com.example.>", "namespace": "shop"}])
 
         ready = await world.says("False", "NotGranted")

@@ -14,8 +14,8 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
 from heed.sandbox import decision_pool, decision_worker, supervisor
-from heed.sandbox.decision_pool import SLOW, Guard
-from heed.sandbox.decision_worker import Request
+from heed.sandbox.decision_pool import SLOW_DECISION_S, DecisionPool
+from heed.sandbox.decision_worker import DecisionRequest
 from heed.sandbox.supervisor import WorkerDied, WorkerSpec
 from heed.sandbox.worker import ANSWER, PLACE
 from tests.builders.agents import program
@@ -53,7 +53,7 @@ class Player:
     clock: float
 
     def __init__(self) -> None:
-        self.usable, self.pid, self.requests = True, len(Player.made) + 1, list[Request]()
+        self.usable, self.pid, self.requests = True, len(Player.made) + 1, list[DecisionRequest]()
         self.says: deque[Death | tuple[bytes, bytes]] = deque()
         Player.made.append(self)
 
@@ -63,7 +63,7 @@ class Player:
         return cls()
 
     async def send(self, data: bytes) -> None:
-        request: Request = pickle.loads(data)
+        request: DecisionRequest = pickle.loads(data)
         self.requests.append(request)
         done = Player.script.popleft() if Player.script else 0.0
         if isinstance(done, Death):
@@ -73,8 +73,8 @@ class Player:
         else:
             Player.clock += done
             made = Decision(request.received, request.ledger, "handled", handlers=(request.agent.uid,))
-            known = decision_worker.landmarks(request.ledger, request.received)
-            self.says.append((ANSWER, decision_worker.packed(made, known)))
+            known = decision_worker.shared_records(request.ledger, request.received)
+            self.says.append((ANSWER, decision_worker.pack_decision(made, known)))
 
     async def receive(self) -> tuple[bytes, bytes]:
         said = self.says.popleft()
@@ -87,12 +87,12 @@ class Player:
 
 
 @pytest.fixture
-async def guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
+async def guard(monkeypatch: pytest.MonkeyPatch) -> DecisionPool:
     Player.made, Player.script, Player.clock = [], deque(), asyncio.get_running_loop().time()
     monkeypatch.setattr(supervisor, "WorkerProcess", Player)
-    monkeypatch.setattr(decision_pool, "PROBATION", PROBATION)
+    monkeypatch.setattr(decision_pool, "PROBATION_EVENTS", PROBATION)
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: Player.clock)
-    return Guard(memory=64, cpu=1.5)
+    return DecisionPool(memory=64, cpu=1.5)
 
 
 def used() -> list[int]:
@@ -100,7 +100,7 @@ def used() -> list[int]:
     return [len(player.requests) for player in Player.made]
 
 
-async def test_what_is_harmless_is_decided_at_once(guard: Guard) -> None:
+async def test_what_is_harmless_is_decided_at_once(guard: DecisionPool) -> None:
     for event in (received(1, data=SHORT), malformed(2)):
         for ahead in (False, True):
             decision = await guard.of(AGENT).decide(Ledger(), event, ahead=ahead)
@@ -109,7 +109,7 @@ async def test_what_is_harmless_is_decided_at_once(guard: Guard) -> None:
     assert (Player.made, guard.pids) == ([], [])
 
 
-async def test_a_worker_is_asked_for_what_may_be_costly(guard: Guard) -> None:
+async def test_a_worker_is_asked_for_what_may_be_costly(guard: DecisionPool) -> None:
     agent, event, ledger = AGENT, received(1, data=LONG), Ledger()
     one, two = guard.of(agent), guard.of(agent)
 
@@ -119,12 +119,12 @@ async def test_a_worker_is_asked_for_what_may_be_costly(guard: Guard) -> None:
     assert decision == Decision(event, ledger, "handled", handlers=(agent.agent.uid,))
     assert guard.pids == [1]
     asked, other = Player.made[0].requests
-    assert asked == Request(0, agent.agent, agent.generation, None, ledger, event, {"ahead": True})
+    assert asked == DecisionRequest(0, agent.agent, agent.generation, None, ledger, event, {"ahead": True})
     assert (other.number, other.more) == (1, {})
 
 
 async def test_whether_an_event_is_costly_is_asked_once(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch
+    guard: DecisionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[int] = []
     guarded = guard.of(AGENT)
@@ -143,7 +143,7 @@ async def test_whether_an_event_is_costly_is_asked_once(
 
 
 async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
-    guard: Guard, caplog: pytest.LogCaptureFixture
+    guard: DecisionPool, caplog: pytest.LogCaptureFixture
 ) -> None:
     Player.script.append(Death(-signal.SIGPROF, "spec.handlers[0]", "search"))
 
@@ -163,7 +163,7 @@ async def test_an_event_that_takes_too_much_time_is_a_dead_letter_at_once(
     [(-signal.SIGKILL, "SIGKILL"), (3, "exit code 3"), (0, "exit code 0"), (None, "it hung")],
 )
 async def test_one_that_two_workers_die_of_is_a_dead_letter(
-    guard: Guard, code: int | None, named: str
+    guard: DecisionPool, code: int | None, named: str
 ) -> None:
     Player.script.extend([Death(3, "spec.key", None), Death(code, None, None)])
 
@@ -173,7 +173,7 @@ async def test_one_that_two_workers_die_of_is_a_dead_letter(
     assert used() == [1, 1]
 
 
-async def test_the_death_of_one_worker_costs_nothing(guard: Guard) -> None:
+async def test_the_death_of_one_worker_costs_nothing(guard: DecisionPool) -> None:
     Player.script.append(Death(-signal.SIGKILL, None, None))
     guarded = guard.of(AGENT)
 
@@ -184,7 +184,7 @@ async def test_the_death_of_one_worker_costs_nothing(guard: Guard) -> None:
     assert guard.pids == [2]
 
 
-async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guard: Guard) -> None:
+async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guard: DecisionPool) -> None:
     where = f"!({SEARCH['when']})"  # were it asked, the event would be ignored
     agent = program(
         SEARCH, subscribe=[{"type": "com.example.>", "where": where}], session={"key": f"string({where})"}
@@ -200,7 +200,7 @@ async def test_a_verdict_is_not_asked_by_the_expressions_that_took_too_much(guar
     ("words", "note", "costly"), [(400, 20_000, True), (1, 20_000, False), (400, 1, False)]
 )
 async def test_what_is_costly_only_to_find_out_whether_it_is_heeded_is_not_decided_at_once(
-    guard: Guard, words: int, note: int, costly: bool
+    guard: DecisionPool, words: int, note: int, costly: bool
 ) -> None:
     event = received(1, data={"words": ["xz"] * words}, note="x" * note)
 
@@ -210,12 +210,12 @@ async def test_what_is_costly_only_to_find_out_whether_it_is_heeded_is_not_decid
 
 
 @pytest.mark.parametrize("cause", ["time", "two deaths", "slow"])
-async def test_one_that_took_too_much_is_decided_apart_for_a_while(guard: Guard, cause: str) -> None:
+async def test_one_that_took_too_much_is_decided_apart_for_a_while(guard: DecisionPool, cause: str) -> None:
     deaths: list[Death | float] = [Death(-9)] * 2
     script: dict[str, list[Death | float]] = {
         "time": [Death(-signal.SIGPROF)],
         "two deaths": deaths,
-        "slow": [SLOW + 0.01],
+        "slow": [SLOW_DECISION_S + 0.01],
     }
     Player.script.extend(script[cause])
     guarded = guard.of(AGENT)
@@ -231,9 +231,9 @@ async def test_one_that_took_too_much_is_decided_apart_for_a_while(guard: Guard,
     assert len(apart.requests) == PROBATION
 
 
-async def test_slow_again_its_while_begins_anew(guard: Guard) -> None:
+async def test_slow_again_its_while_begins_anew(guard: DecisionPool) -> None:
     guarded = guard.of(AGENT)
-    Player.script.extend([SLOW + 0.01, 0.0, 0.0, SLOW + 0.01])
+    Player.script.extend([SLOW_DECISION_S + 0.01, 0.0, 0.0, SLOW_DECISION_S + 0.01])
 
     for sequence in range(1, PROBATION + 9):
         await guarded.decide(Ledger(), received(sequence, data=LONG))
@@ -241,9 +241,9 @@ async def test_slow_again_its_while_begins_anew(guard: Guard) -> None:
     assert used() == [1 + 4, 3 + PROBATION]
 
 
-async def test_not_slower_than_it_may_be_it_stays(guard: Guard) -> None:
+async def test_not_slower_than_it_may_be_it_stays(guard: DecisionPool) -> None:
     guarded = guard.of(AGENT)
-    Player.script.append(SLOW)
+    Player.script.append(SLOW_DECISION_S)
 
     for sequence in (1, 2):
         await guarded.decide(Ledger(), received(sequence, data=LONG))
@@ -251,7 +251,7 @@ async def test_not_slower_than_it_may_be_it_stays(guard: Guard) -> None:
     assert used() == [2]
 
 
-async def test_once_closed_nothing_costly_is_decided(guard: Guard) -> None:
+async def test_once_closed_nothing_costly_is_decided(guard: DecisionPool) -> None:
     guarded = guard.of(AGENT)
     await guarded.decide(Ledger(), received(1, data=LONG))
 

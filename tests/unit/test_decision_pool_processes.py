@@ -15,8 +15,8 @@ from heed.core.decision.model import Decision
 from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
 from heed.sandbox import decision_pool, decision_worker
-from heed.sandbox.decision_pool import Guard, _Conversation
-from heed.sandbox.decision_worker import Request, Source
+from heed.sandbox.decision_pool import DecisionPool, _Conversation
+from heed.sandbox.decision_worker import DecisionRequest, ProgramSource
 from heed.sandbox.supervisor import Supervisor, WorkerDied, WorkerProcess, WorkerSpec
 from heed.sandbox.worker import read_frame
 from tests.builders.agents import program
@@ -25,9 +25,9 @@ from tests.patience import PATIENCE
 
 AGENT = program({"state": {"seen": "${event.id}"}})
 EVENT, LEDGER = received(7), Ledger()
-REQUEST = Request(3, AGENT.agent, AGENT.generation, None, LEDGER, EVENT, {"ahead": True})
+REQUEST = DecisionRequest(3, AGENT.agent, AGENT.generation, None, LEDGER, EVENT, {"ahead": True})
 DECISION = Decision(EVENT, LEDGER, "handled", handlers=("h0",))
-ANSWER = decision_worker.packed(DECISION, decision_worker.landmarks(LEDGER, EVENT))
+ANSWER = decision_worker.pack_decision(DECISION, decision_worker.shared_records(LEDGER, EVENT))
 PYTHON = sys.executable
 SPEC = WorkerSpec(
     "heed.sandbox.decision_worker", 64, 1.5, start_s=PATIENCE, answer_s=PATIENCE, unavailable=GuardUnavailable
@@ -119,7 +119,7 @@ async def test_one_that_does_not_know_the_program_is_told_its_source(stage: Stag
 
     first, second = stage.heard()
     assert first == REQUEST
-    assert (second.number, second.more, second.source) == (3, REQUEST.more, Source.of(AGENT))
+    assert (second.number, second.more, second.source) == (3, REQUEST.more, ProgramSource.of(AGENT))
 
 
 async def test_one_that_says_so_is_asked_no_more(stage: Stage) -> None:
@@ -170,13 +170,13 @@ PLAIN = 'say(b"!")\nwhile True:\n    hear(); say(b"=" + ANSWER)'
 async def test_a_slow_agent_is_apart_for_so_many_decisions_and_then_not(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decision_pool, "PROBATION", 3)
+    monkeypatch.setattr(decision_pool, "PROBATION_EVENTS", 3)
     stage.plays(PLAIN)
-    guard = Guard(64, 1.5)
+    guard = DecisionPool(64, 1.5)
     assert guard.pids == []
 
     for slow in (-1.0, *[10.0**6] * 5):  # seconds that a decision may take
-        monkeypatch.setattr(decision_pool, "SLOW", slow)
+        monkeypatch.setattr(decision_pool, "SLOW_DECISION_S", slow)
         assert await guard.decide(AGENT, REQUEST) == DECISION
 
     common, apart = guard.pids
@@ -188,7 +188,7 @@ async def test_a_slow_agent_is_apart_for_so_many_decisions_and_then_not(
 
 
 async def test_the_lane_of_one_that_died_gets_another(stage: Stage) -> None:
-    guard = Guard(64, 1.5)
+    guard = DecisionPool(64, 1.5)
     stage.plays('say(b"!"); hear(); sys.exit(3)')
     gone = guard._common._worker = await WorkerProcess.started(SPEC)
     stage.plays(PLAIN)

@@ -17,8 +17,8 @@ from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
 from heed.sandbox import decision_worker
-from heed.sandbox.decision_worker import DecisionWorker, Request, Source
-from heed.sandbox.worker import ANSWER, PLACE, READY, UNKNOWN, framed, read_frame
+from heed.sandbox.decision_worker import DecisionRequest, DecisionWorker, ProgramSource
+from heed.sandbox.worker import ANSWER, PLACE, READY, UNKNOWN, encode_frame, read_frame
 from tests.builders.agents import job, program
 from tests.builders.decisions import after
 from tests.builders.events import received
@@ -36,14 +36,16 @@ def frames(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def request(number: int, made: Program | None, event: Received, ledger: Ledger | None = None) -> Request:
-    source = None if made is None else Source.of(made)
-    return Request(number, REF, 7, source, ledger or Ledger(), event, {})
+def request(
+    number: int, made: Program | None, event: Received, ledger: Ledger | None = None
+) -> DecisionRequest:
+    source = None if made is None else ProgramSource.of(made)
+    return DecisionRequest(number, REF, 7, source, ledger or Ledger(), event, {})
 
 
-def served(*requests: Request, cpu: float = 60.0) -> list[tuple[bytes, bytes]]:
+def served(*requests: DecisionRequest, cpu: float = 60.0) -> list[tuple[bytes, bytes]]:
     """The answers of a worker to requests."""
-    asked, answers = io.BytesIO(b"".join(framed(pickle.dumps(item)) for item in requests)), io.BytesIO()
+    asked, answers = io.BytesIO(b"".join(encode_frame(pickle.dumps(item)) for item in requests)), io.BytesIO()
     DecisionWorker(asked, answers, cpu).serve()
     return frames(answers.getvalue())
 
@@ -56,10 +58,10 @@ def test_a_decision_comes_back_the_same_and_what_it_did_not_touch_is_not_sent() 
     ledger = after(made, received(1, correlationid="a", data="x" * 5000))
     event = received(2, correlationid="b", data="y" * 5000)
     decision = decide(made, ledger, event)
-    known = decision_worker.landmarks(ledger, event)
+    known = decision_worker.shared_records(ledger, event)
 
-    data = decision_worker.packed(decision, known)
-    again = decision_worker.unpacked(data, decision_worker.landmarks(ledger, event))
+    data = decision_worker.pack_decision(decision, known)
+    again = decision_worker.unpack_decision(data, decision_worker.shared_records(ledger, event))
 
     assert again == decision
     assert again.received is event
@@ -71,7 +73,7 @@ def test_landmarks_are_what_both_sides_have() -> None:
     ledger = after(program(COUNT), received(1))
     event = received(2)
 
-    known = decision_worker.landmarks(ledger, event)
+    known = decision_worker.shared_records(ledger, event)
 
     assert known[:2] == [event, event.event]
     ids = {id(item) for item in known}
@@ -81,21 +83,21 @@ def test_landmarks_are_what_both_sides_have() -> None:
 
 
 def test_what_a_worker_may_say_is_made_of_classes_of_heed_only() -> None:
-    assert decision_worker.unpacked(
-        decision_worker.packed(decide(program(COUNT), Ledger(), received(1)), []), []
+    assert decision_worker.unpack_decision(
+        decision_worker.pack_decision(decide(program(COUNT), Ledger(), received(1)), []), []
     )
     with pytest.raises(pickle.UnpicklingError, match=r"^collections\.OrderedDict is no part of a decision$"):
-        decision_worker.unpacked(b"ccollections\nOrderedDict\n)R.", [])
+        decision_worker.unpack_decision(b"ccollections\nOrderedDict\n)R.", [])
     with pytest.raises(
         pickle.UnpicklingError, match=r"^heed\.sandbox\.decision_worker\.main is no part of a decision$"
     ):
-        decision_worker.unpacked(b"cheed.sandbox.decision_worker\nmain\n.", [])
+        decision_worker.unpack_decision(b"cheed.sandbox.decision_worker\nmain\n.", [])
     with pytest.raises(
         pickle.UnpicklingError, match=r"^heed\.sandbox\.decision_worker\.Agent is no part of a decision$"
     ):
-        decision_worker.unpacked(b"cheed.sandbox.decision_worker\nAgent\n.", [])
+        decision_worker.unpack_decision(b"cheed.sandbox.decision_worker\nAgent\n.", [])
     with pytest.raises(pickle.UnpicklingError, match=r"^this is no decision$"):
-        decision_worker.unpacked(pickle.dumps(7), [])
+        decision_worker.unpack_decision(pickle.dumps(7), [])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_what_a_worker_may_say_is_made_of_classes_of_heed_only() -> None:
 )
 def test_whatever_is_wrong_with_an_answer_it_is_no_answer(data: bytes) -> None:
     with pytest.raises(pickle.UnpicklingError):
-        decision_worker.unpacked(data, [])
+        decision_worker.unpack_decision(data, [])
 
 
 # ── how far a decision has come ─────────────────────────────────────────────────────────────────────────────────────
@@ -121,7 +123,7 @@ def test_whatever_is_wrong_with_an_answer_it_is_no_answer(data: bytes) -> None:
 def places(made: Program, *events: Received) -> list[tuple[str, str | None]]:
     """What a program that is watched tells while it decides, with the same outcome."""
     told: list[tuple[str, str | None]] = []
-    watched = decision_worker.watched(made, lambda path, handler: told.append((path, handler)))
+    watched = decision_worker.trace_program(made, lambda path, handler: told.append((path, handler)))
     ledger = Ledger()
     for event in events:
         decision = decide(watched, ledger, event)
@@ -165,7 +167,7 @@ def test_a_schema_tells_its_event_type_before_data_are_checked() -> None:
 
 
 def test_what_a_program_has_not_is_not_put_in() -> None:
-    made = decision_worker.watched(program(COUNT), lambda path, handler: None)
+    made = decision_worker.trace_program(program(COUNT), lambda path, handler: None)
 
     assert made.key is None
     assert [item.where for item in made.subscriptions] == [None]
@@ -184,7 +186,7 @@ def test_a_worker_is_ready_and_says_where_it_is_before_its_answer() -> None:
     assert ready == (READY, b"")
     assert place == (PLACE, json.dumps(["spec.handlers[0]", "count"]).encode())
     assert kind == ANSWER
-    assert decision_worker.unpacked(answer, decision_worker.landmarks(Ledger(), event)) == wanted
+    assert decision_worker.unpack_decision(answer, decision_worker.shared_records(Ledger(), event)) == wanted
 
 
 def test_a_program_that_it_does_not_know_is_asked_for_and_then_kept() -> None:
@@ -208,7 +210,7 @@ def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
 
     *_, (kind, answer) = served(request(0, made, received(3)))
 
-    decision = decision_worker.unpacked(answer, decision_worker.landmarks(Ledger(), received(3)))
+    decision = decision_worker.unpack_decision(answer, decision_worker.shared_records(Ledger(), received(3)))
     assert kind == ANSWER
     assert decision.letter is not None
     assert decision.letter.generation == 7
@@ -222,7 +224,10 @@ def test_keyword_arguments_reach_the_decision() -> None:
 
     *_, (_, answer) = served(asked)
 
-    assert decision_worker.unpacked(answer, decision_worker.landmarks(busy, received(3))).outcome == "waiting"
+    assert (
+        decision_worker.unpack_decision(answer, decision_worker.shared_records(busy, received(3))).outcome
+        == "waiting"
+    )
 
 
 def test_the_programs_used_latest_are_kept() -> None:

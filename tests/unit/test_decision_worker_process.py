@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from heed.sandbox.worker import ANSWER, PLACE, READY, framed
+from heed.sandbox.worker import ANSWER, PLACE, READY, encode_frame
 from tests.builders.agents import program
 from tests.builders.events import received
 from tests.patience import PATIENCE
@@ -36,7 +36,9 @@ def test_a_worker_serves_until_its_input_ends(argv: tuple[str, ...]) -> None:
     event = received(3)
     process = started(*argv)
 
-    said, printed = process.communicate(framed(pickle.dumps(request(0, program(COUNT), event))), PATIENCE)
+    said, printed = process.communicate(
+        encode_frame(pickle.dumps(request(0, program(COUNT), event))), PATIENCE
+    )
 
     kinds = [kind for kind, _ in frames(said)]
     assert (process.returncode, kinds) == (0, [READY, PLACE, ANSWER]), printed
@@ -47,9 +49,9 @@ def test_a_worker_serves_until_its_input_ends(argv: tuple[str, ...]) -> None:
 def test_a_worker_whose_answers_nobody_reads_goes_quietly() -> None:
     process = started("-c", WORKER)
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    assert process.stdout.read(5) == framed(READY)
+    assert process.stdout.read(5) == encode_frame(READY)
     process.stdout.close()
-    process.stdin.write(framed(pickle.dumps(request(0, program(COUNT), received(3)))))
+    process.stdin.write(encode_frame(pickle.dumps(request(0, program(COUNT), received(3)))))
     process.stdin.flush()
 
     assert process.wait(PATIENCE) == 0

@@ -13,7 +13,7 @@ from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import event_recorder
-from heed.kube.status.event_recorder import MAX_MESSAGE, EventRecorder, happening
+from heed.kube.status.event_recorder import MAX_EVENT_MESSAGE_BYTES, EventRecorder, build_kubernetes_event
 from tests.builders.events import received
 from tests.integration.waiting import until
 
@@ -82,7 +82,7 @@ async def test_a_condition_is_told_of_when_it_is_news(
     api = Events()
     telling = EventRecorder(api)
 
-    telling.became(AGENT, before, after)
+    telling.record_condition(AGENT, before, after)
     await until(lambda: not telling._telling)
 
     assert [(item["type"], item["reason"]) for item in api.taken] == (
@@ -130,15 +130,15 @@ async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then
     api = Events(away, away, ApiError(409, "exists", "AlreadyExists"), ApiError(403, "no"), away, away, away)
     telling = EventRecorder(api)
 
-    telling.became(AGENT, WELL, AWAY)  # the first try was stored, though nobody said so
+    telling.record_condition(AGENT, WELL, AWAY)  # the first try was stored, though nobody said so
     await until(lambda: not telling._telling)
     assert len(api.tries) == 3
     assert len(set(api.tries)) == 1
     assert caplog.records == []
 
-    telling.became(AGENT, WELL, AWAY)  # refused for good
+    telling.record_condition(AGENT, WELL, AWAY)  # refused for good
     await until(lambda: not telling._telling)
-    telling.became(AGENT, WELL, AWAY)  # nobody there for long
+    telling.record_condition(AGENT, WELL, AWAY)  # nobody there for long
     await until(lambda: not telling._telling)
 
     assert len(api.tries) == 3 + 1 + 3
@@ -150,12 +150,12 @@ async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFix
     api = Events()
     telling = EventRecorder(api)
 
-    for number in range(event_recorder.MOST + 10):
-        telling.became(AgentRef("demo", f"agent-{number}", f"uid-{number}"), WELL, AWAY)
+    for number in range(event_recorder.MAX_QUEUED_EVENTS + 10):
+        telling.record_condition(AgentRef("demo", f"agent-{number}", f"uid-{number}"), WELL, AWAY)
 
     assert "too much happens to tell of it" in caplog.text
     await until(lambda: not telling._telling)
-    assert len(api.taken) == event_recorder.MOST
+    assert len(api.taken) == event_recorder.MAX_QUEUED_EVENTS
     await telling.close()
 
 
@@ -172,10 +172,12 @@ async def test_an_agent_that_is_gone_is_not_told_of_later() -> None:
     await telling.close()
 
 
-@pytest.mark.parametrize("note", ["ä" * 1000, "a" + "ä" * 1000, "x" * MAX_MESSAGE, "😀" * 300, ""])
+@pytest.mark.parametrize(
+    "note", ["ä" * 1000, "a" + "ä" * 1000, "x" * MAX_EVENT_MESSAGE_BYTES, "😀" * 300, ""]
+)
 def test_a_message_fits(note: str) -> None:
-    event = happening(AGENT, "Warning", "Invalid", "Reconcile", note, AT, "pod-1")
+    event = build_kubernetes_event(AGENT, "Warning", "Invalid", "Reconcile", note, AT, "pod-1")
 
-    assert 0 < len(event["message"].encode()) <= MAX_MESSAGE
+    assert 0 < len(event["message"].encode()) <= MAX_EVENT_MESSAGE_BYTES
     assert event["message"] in (note, "Invalid") or event["message"].endswith("…")
     assert event["metadata"]["name"].startswith("researcher.")

@@ -37,7 +37,7 @@ def add_pod(server: ApiServer, name: str, code: int) -> None:
 async def test_pods_are_asked_for_by_their_job(server: ApiServer) -> None:
     add_pod(server, "first", 3)
 
-    (end,) = await JobPodReader(server.connect(KubeApi), AGENT).ends(LOSING)
+    (end,) = await JobPodReader(server.connect(KubeApi), AGENT).read_ends(LOSING)
 
     assert (end.pod, end.exit_code, end.container) == ("first", 3, "main")
     assert [(method, unquote(asked)) for method, asked in server.asked] == [
@@ -50,14 +50,14 @@ async def test_a_look_that_fails_only_says_less(server: ApiServer, caplog: pytes
     pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.refuse = lambda method, path: 403
 
-    pods.saw(LOSING)
+    pods.note_job(LOSING)
     await until(lambda: not pods._looks)
 
     (record,) = [item for item in caplog.records if item.name == "heed.jobs"]
     assert (record.levelname, record.getMessage()) == ("DEBUG", "cannot look at pods")
     assert (record.agent, record.error) == (str(AGENT), "403: no 403")  # type: ignore[attr-defined]
     server.refuse = lambda method, path: None
-    assert await pods.ends(LOSING) == []
+    assert await pods.read_ends(LOSING) == []
 
 
 async def test_the_ends_of_a_finished_job_are_asked_for_until_there_is_an_answer(
@@ -68,7 +68,7 @@ async def test_the_ends_of_a_finished_job_are_asked_for_until_there_is_an_answer
     pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.refuse = lambda method, path: 500 if len(server.asked) < 3 else None
 
-    (end,) = await pods.ends(LOSING)
+    (end,) = await pods.read_ends(LOSING)
 
     assert end.pod == "first"
     said = [(r.levelname, r.getMessage(), r.error) for r in caplog.records]  # type: ignore[attr-defined]
@@ -78,12 +78,12 @@ async def test_the_ends_of_a_finished_job_are_asked_for_until_there_is_an_answer
 async def test_each_loss_is_looked_at_once(server: ApiServer) -> None:
     pods = JobPodReader(server.connect(KubeApi), AGENT)
     for _ in range(2):
-        pods.saw(LOSING)
-        pods.saw(LOSING)
+        pods.note_job(LOSING)
+        pods.note_job(LOSING)
         await until(lambda: not pods._looks)
     assert len(server.asked) == 1
 
-    pods.saw({**LOSING, "status": {"terminating": 2}})
+    pods.note_job({**LOSING, "status": {"terminating": 2}})
     await until(lambda: not pods._looks)
     assert len(server.asked) == 2
 
@@ -92,7 +92,7 @@ async def test_each_loss_is_looked_at_once(server: ApiServer) -> None:
 async def test_a_look_ends_with_its_job_or_its_runner(server: ApiServer, end: str) -> None:
     pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.open.clear()
-    pods.saw(LOSING)
+    pods.note_job(LOSING)
     (look,) = pods._looks.values()
     await until(lambda: len(server.asked) == 1)
 
@@ -111,10 +111,10 @@ async def test_the_end_of_a_job_waits_for_a_look_that_is_under_way(server: ApiSe
     add_pod(server, "first", 3)
     pods = JobPodReader(server.connect(KubeApi), AGENT)
     server.open.clear()
-    pods.saw(LOSING)
+    pods.note_job(LOSING)
     await until(lambda: len(server.asked) == 1)
 
-    ending = asyncio.create_task(pods.ends(LOSING))
+    ending = asyncio.create_task(pods.read_ends(LOSING))
     for _ in range(5):
         await asyncio.sleep(0)
     assert len(server.asked) == 1

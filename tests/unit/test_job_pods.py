@@ -41,7 +41,7 @@ def ended_pod(name: str, phase: str, code: int, text: str = "") -> dict[str, Any
 async def remembered(cluster: Cluster) -> JobPodReader:
     """The pods of a Job that was seen as it lost some."""
     pods = JobPodReader(cluster, AgentRef("demo", "researcher", "uid-1"))
-    pods.saw(LOSING)
+    pods.note_job(LOSING)
     await until(lambda: cluster.asked == 1 and not pods._looks)
     return pods
 
@@ -51,16 +51,16 @@ async def test_what_is_read_of_a_pod_at_the_end_counts_more_than_what_was_rememb
     pods = await remembered(cluster)
     cluster.pods = (ended_pod("second", "Failed", 3),)
 
-    assert {end.pod: end.exit_code for end in await pods.ends(JOB)} == {"first": 1, "second": 3}
+    assert {end.pod: end.exit_code for end in await pods.read_ends(JOB)} == {"first": 1, "second": 3}
 
 
 async def test_a_pod_that_succeeded_counts_only_while_it_is_there() -> None:
     cluster = Cluster(ended_pod("first", "Failed", 1), ended_pod("second", "Succeeded", 0, "done"))
     pods = await remembered(cluster)
-    assert {end.pod for end in await pods.ends(JOB)} == {"first", "second"}
+    assert {end.pod for end in await pods.read_ends(JOB)} == {"first", "second"}
     cluster.pods = ()
 
-    assert {end.pod for end in await pods.ends(JOB)} == {"first"}
+    assert {end.pod for end in await pods.read_ends(JOB)} == {"first"}
 
 
 async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
@@ -70,8 +70,8 @@ async def test_a_job_that_is_gone_leaves_nothing_behind() -> None:
 
     pods.forget("job-1")
 
-    assert await pods.ends(JOB) == []
-    pods.saw(LOSING)
+    assert await pods.read_ends(JOB) == []
+    pods.note_job(LOSING)
     await until(lambda: cluster.asked == 3)
 
 

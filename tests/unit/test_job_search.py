@@ -53,8 +53,8 @@ async def test_there_is_one_search_for_each_task() -> None:
 
     for _ in range(3):
         world.searches.begin("work-1")
-        world.searches.go_on("work-1")
-        world.searches.go_on("work-2")
+        world.searches.continue_search("work-1")
+        world.searches.continue_search("work-2")
     await until(lambda: world.looks > 9 and world.at_work() == 2)
 
     world.searches.close()
@@ -83,7 +83,7 @@ async def test_after_the_end_nothing_is_looked_for() -> None:
 
     world.searches.close()
     world.searches.begin("work-2")
-    world.searches.go_on("work-3")
+    world.searches.continue_search("work-3")
     await until(lambda: not world.at_work())
 
     looks = world.looks
@@ -125,4 +125,4 @@ async def test_where_it_cannot_tell_it_looks_again_soon(monkeypatch: pytest.Monk
 async def test_after_a_look_of_others_the_next_one_can_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(True, False)
 
-    assert await delays_of(monkeypatch, world, world.searches.go_on) == [5, 10]
+    assert await delays_of(monkeypatch, world, world.searches.continue_search) == [5, 10]

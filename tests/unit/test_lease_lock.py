@@ -209,7 +209,7 @@ async def test_it_is_not_held_any_more_once_another_one_is_seen_to(
     server: ApiServer, lock: LeaseLock
 ) -> None:
     await made(lock)
-    lapsing = asyncio.create_task(lock.lapsed())
+    lapsing = asyncio.create_task(lock.wait_until_lost())
     await looked(lock)
     assert lock.holds() and not lapsing.done()
 
@@ -249,11 +249,11 @@ async def test_without_a_renewal_it_lapses(
     monkeypatch.setattr(lease_lock, "RENEW_DEADLINE_S", 0.2)
     await made(lock)
 
-    await asyncio.wait_for(lock.lapsed(), SOON)
+    await asyncio.wait_for(lock.wait_until_lost(), SOON)
 
     assert not lock.holds()
     assert lock.why_lost() == "the lease was not renewed for 0.2 s: this process did not get to it"
-    contact.failed(ApiError(500, "no room"))
+    contact.note_failure(ApiError(500, "no room"))
     assert lock.why_lost() == "the lease was not renewed for 0.2 s: 500: no room"
 
 

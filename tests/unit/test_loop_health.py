@@ -23,13 +23,13 @@ from heed.errors import (
     TaskUnavailable,
 )
 from heed.kube.client.client import ApiError
-from heed.kube.status.loop_health import UNDECIDED, LoopHealth, LoopHealthMonitor, Patience, Undecided
+from heed.kube.status.loop_health import UNDECIDED, HealthThresholds, LoopHealth, LoopHealthMonitor, Undecided
 from heed.kube.status.reasons import (
     START_OVER,
     Trouble,
-    trouble_of_effect,
-    trouble_of_loop,
-    trouble_of_streams,
+    explain_effect_error,
+    explain_loop_error,
+    explain_stream_flaws,
 )
 from tests.patience import PATIENCE
 
@@ -61,7 +61,7 @@ def reason(health: LoopHealth, now: float) -> str | None:
 
 @pytest.fixture
 def health() -> LoopHealth:
-    return LoopHealth(Patience())
+    return LoopHealth(HealthThresholds())
 
 
 # --- the loop --------------------------------------------------------------------------------------------------
@@ -230,7 +230,7 @@ def test_trouble_of_the_loop_comes_before_that_of_effects(health: LoopHealth) ->
     ],
 )
 def test_every_error_has_a_reason_and_a_remedy(error: BaseException, reason: str, says: str) -> None:
-    trouble = trouble_of_loop(error)
+    trouble = explain_loop_error(error)
 
     assert trouble.reason == reason
     assert says in trouble.message
@@ -248,7 +248,7 @@ def test_every_error_has_a_reason_and_a_remedy(error: BaseException, reason: str
     ],
 )
 def test_a_stuck_effect_says_why(what: str, error: BaseException, says: Sequence[str]) -> None:
-    trouble = trouble_of_effect(what, error)
+    trouble = explain_effect_error(what, error)
 
     assert trouble.reason == "EffectsStuck"
     assert all(part in trouble.message for part in says)
@@ -271,7 +271,7 @@ def test_every_reason_is_explained() -> None:
 class Watched:
     """LoopHealthMonitor whose verdicts a test reads as they change."""
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, patience: HealthThresholds) -> None:
         self.verdicts, self.news = list[Any](), asyncio.Event()
         self.monitor = LoopHealthMonitor(self.changed, patience)
 
@@ -281,7 +281,7 @@ class Watched:
 
 
 async def test_an_agent_that_is_well_leaves_nothing_behind() -> None:
-    watched = Watched(Patience())
+    watched = Watched(HealthThresholds())
     monitor = watched.monitor
 
     monitor.began(AGENT)
@@ -305,7 +305,7 @@ async def test_a_start_given_up_is_in_nobodys_way() -> None:
 
 async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
     # Given an Agent of which nothing more is heard after its first trouble
-    watched = Watched(Patience(loop=0.02))
+    watched = Watched(HealthThresholds(loop=0.02))
     watched.monitor.troubled(AGENT, START_OVER, AWAY, 5.0)
     assert isinstance(watched.monitor.verdict(AGENT), Undecided)
 
@@ -326,15 +326,15 @@ async def test_trouble_is_heard_of_by_the_clock_alone() -> None:
 
 
 async def test_what_troubles_all_is_said_of_those_that_do_well() -> None:
-    watched = Watched(Patience(loop=0.0))
+    watched = Watched(HealthThresholds(loop=0.0))
     flaw = StreamFlaw("HEED", "max_msgs_per_subject", "max_msgs_per_subject is 1, wanted -1; edit the stream")
-    common = trouble_of_streams([flaw])
+    common = explain_stream_flaws([flaw])
     assert common is not None
     assert str(flaw) in common.message
 
     # An Agent that nothing is known of, one that just began, and one with a trouble of its own
-    assert watched.monitor.beset(common)
-    assert not watched.monitor.beset(trouble_of_streams([flaw])), "that is no news"
+    assert watched.monitor.set_shared_trouble(common)
+    assert not watched.monitor.set_shared_trouble(explain_stream_flaws([flaw])), "that is no news"
     assert watched.monitor.verdict(AGENT) == common
     watched.monitor.began(AGENT)
     assert watched.monitor.verdict(AGENT) == common
@@ -344,12 +344,12 @@ async def test_what_troubles_all_is_said_of_those_that_do_well() -> None:
     assert verdict.reason == "BrokerUnavailable"
 
     watched.monitor.forget(AGENT)
-    assert watched.monitor.beset(trouble_of_streams([]))
+    assert watched.monitor.set_shared_trouble(explain_stream_flaws([]))
     assert watched.monitor.verdict(AGENT) is None
 
 
 async def test_an_agent_that_is_gone_is_forgotten() -> None:
-    watched = Watched(Patience())
+    watched = Watched(HealthThresholds())
     watched.monitor.troubled(AGENT, START_OVER, AWAY, 5.0)
 
     watched.monitor.forget(AGENT)

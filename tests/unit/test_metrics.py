@@ -37,7 +37,7 @@ class Place(Led):
         super().__init__(active=leads)
         self.seen: list[AgentSnapshot] = []
 
-    def sights(self) -> Iterable[AgentSnapshot]:
+    def snapshots(self) -> Iterable[AgentSnapshot]:
         return self.seen
 
 

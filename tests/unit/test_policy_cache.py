@@ -130,7 +130,7 @@ BROKEN: Object = {"agentSelector": {"matchExpressions": [{"key": "a", "operator"
 
 
 async def test_without_rules_everything_is_open_in_the_own_namespace(rules: PolicyCache) -> None:
-    basis = rules.basis(seen_agent())
+    basis = rules.compile_inputs(seen_agent())
 
     basis.compiled(seen_agent())
     assert basis.permissions.emissions is UNRESTRICTED.emissions
@@ -147,26 +147,26 @@ async def test_a_policy_concerns_the_agents_of_its_namespace_and_only_news_conce
 
     # When it is seen, again, and late
     assert rules.observe(policy)
-    assert rules.changes().concerned == {"demo"}
+    assert rules.take_changes().concerned == {"demo"}
     assert not rules.observe(policy)
-    assert not rules.changes()
+    assert not rules.take_changes()
     edited = api.put({**policy, "spec": {**ALL, "emissions": [{"type": ">"}]}})
     assert rules.observe(edited)
     assert not rules.observe(policy)
 
     # Then the last word counts
-    assert rules.changes().concerned == {"demo"}
-    rules.basis(seen_agent()).compiled(seen_agent())
+    assert rules.take_changes().concerned == {"demo"}
+    rules.compile_inputs(seen_agent()).compiled(seen_agent())
     assert rules.observe(api.remove(edited), deleted=True)
-    assert rules.changes().concerned == {"demo"}
-    assert rules.basis(seen_agent()).permissions.emissions is None
+    assert rules.take_changes().concerned == {"demo"}
+    assert rules.compile_inputs(seen_agent()).permissions.emissions is None
 
 
 async def test_a_policy_that_cannot_be_read_allows_nothing(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "broken", **BROKEN))
 
     with pytest.raises(PolicyViolation, match="demo/broken"):
-        rules.basis(seen_agent()).compiled(seen_agent())
+        rules.compile_inputs(seen_agent()).compiled(seen_agent())
 
 
 async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: PolicyCache, api: Objects) -> None:
@@ -177,16 +177,16 @@ async def test_a_grant_concerns_those_it_is_for_before_and_after(rules: PolicyCa
 
     # When
     rules.observe(grant)
-    assert rules.changes().concerned == {"demo", "other"}
-    rules.basis(listens).compiled(listens)
+    assert rules.take_changes().concerned == {"demo", "other"}
+    rules.compile_inputs(listens).compiled(listens)
 
     # And it is taken from some
     rules.observe(api.put({**grant, "spec": {**spec, "from": [{"namespace": "third"}]}}))
 
     # Then
-    assert rules.changes().concerned == {"demo", "other", "third"}
+    assert rules.take_changes().concerned == {"demo", "other", "third"}
     with pytest.raises(PolicyViolation, match="no EventGrant of namespace shop"):
-        rules.basis(listens).compiled(listens)
+        rules.compile_inputs(listens).compiled(listens)
 
 
 async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(
@@ -196,24 +196,24 @@ async def test_a_type_concerns_all_who_may_hear_events_of_its_namespace(
     rules.observe(
         api.add("EventGrant", "orders", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]})
     )
-    rules.changes()
+    rules.take_changes()
     listening = {
         "demo": seen_agent(subscribe=[{"type": PLACED, "namespace": "shop"}]),
         "shop": seen_agent("shop"),
         "other": seen_agent("other"),
     }
-    before = {name: rules.basis(body) for name, body in listening.items()}
+    before = {name: rules.compile_inputs(body) for name, body in listening.items()}
 
     # When
     placed = api.add("EventType", "placed", "shop", type=PLACED, schema={"type": "object"})
     rules.observe(placed)
 
     # Then
-    assert rules.changes().concerned == {"demo", "shop"}
-    after = {name: rules.basis(body) for name, body in listening.items()}
+    assert rules.take_changes().concerned == {"demo", "shop"}
+    after = {name: rules.compile_inputs(body) for name, body in listening.items()}
     assert {name for name, basis in before.items() if after[name] != basis} == {"demo", "shop"}
     rules.observe(api.remove(placed), deleted=True)
-    assert rules.changes().concerned == {"demo", "shop"}
+    assert rules.take_changes().concerned == {"demo", "shop"}
 
 
 # --- lists -------------------------------------------------------------------------------------------------------
@@ -226,16 +226,16 @@ async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_i
     hears = seen_agent(subscribe=[{"type": PLACED, "namespace": "shop"}])
     kept = dump_last_valid(seen_agent(subscribe=[{"type": PLACED, "namespace": "bank"}]))
     rules.observe(api.add("EventGrant", "it", "shop", **{"from": [{"namespace": "demo"}], "types": [">"]}))
-    before = rules.basis(hears, kept)
-    rules.changes()
+    before = rules.compile_inputs(hears, kept)
+    rules.take_changes()
 
     # When somebody else grants it something, and describes events
     rules.observe(api.add("EventGrant", "it", "else", **{"from": [{"namespace": "demo"}], "types": [">"]}))
     rules.observe(api.add("EventType", "it", "else", type=PLACED, schema={"type": "string"}))
 
     # Then it is compiled with the same as before,
-    assert rules.changes().concerned == {"demo", "else"}
-    assert rules.basis(hears, kept) == before
+    assert rules.take_changes().concerned == {"demo", "else"}
+    assert rules.compile_inputs(hears, kept) == before
 
     # and with what those say whom it hears, or may hear again
     for namespace in ("shop", "bank"):
@@ -243,7 +243,7 @@ async def test_what_is_granted_to_an_agent_that_does_not_hear_it_is_nothing_to_i
             api.add("EventGrant", "more", namespace, **{"from": [{"namespace": "demo"}], "types": ["a.>"]})
         )
         rules.observe(api.add("EventType", "it", namespace, type=PLACED, schema={"type": "string"}))
-        now = rules.basis(hears, kept)
+        now = rules.compile_inputs(hears, kept)
         assert now.permissions != before.permissions and now.schemas != before.schemas
         before = now
 
@@ -256,7 +256,7 @@ async def test_a_last_valid_spec_that_somebody_else_wrote_is_none_to_go_back_to(
 ) -> None:
     wrong = seen_agent(handlers=[{"name": "ask", "type": "a..b"}])
 
-    choice = choose_generation(wrong, kept, rules.basis(wrong, kept).compiled)
+    choice = choose_generation(wrong, kept, rules.compile_inputs(wrong, kept).compiled)
 
     assert choice.program is None
     assert choice.word.reason == "Invalid" and "spec.handlers[0].type" in choice.word.message
@@ -290,10 +290,10 @@ async def test_a_list_finds_what_nobody_showed(rules: PolicyCache, api: Objects)
 
     await rules.relist()
 
-    assert rules.changes().concerned == {"demo", "other"}
-    rules.basis(seen_agent()).compiled(seen_agent())
+    assert rules.take_changes().concerned == {"demo", "other"}
+    rules.compile_inputs(seen_agent()).compiled(seen_agent())
     with pytest.raises(PolicyViolation, match="other/new"):
-        rules.basis(seen_agent("other")).compiled(seen_agent("other"))
+        rules.compile_inputs(seen_agent("other")).compiled(seen_agent("other"))
 
 
 async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(
@@ -316,10 +316,10 @@ async def test_what_happens_while_a_list_is_made_is_not_undone_by_it(
     await rules.relist()
 
     # Then
-    rules.basis(seen_agent()).compiled(seen_agent())
-    rules.basis(seen_agent("other")).compiled(seen_agent("other"))
+    rules.compile_inputs(seen_agent()).compiled(seen_agent())
+    rules.compile_inputs(seen_agent("other")).compiled(seen_agent("other"))
     with pytest.raises(PolicyViolation, match="third/coming"):
-        rules.basis(seen_agent("third")).compiled(seen_agent("third"))
+        rules.compile_inputs(seen_agent("third")).compiled(seen_agent("third"))
 
 
 async def test_another_one_of_the_same_name_is_another_one(rules: PolicyCache, api: Objects) -> None:
@@ -334,7 +334,7 @@ async def test_another_one_of_the_same_name_is_another_one(rules: PolicyCache, a
     rules.observe(first, deleted=True)
 
     # Then
-    permissions = rules.basis(seen_agent()).permissions
+    permissions = rules.compile_inputs(seen_agent()).permissions
     assert permissions.emissions is not None
     assert permissions.emissions.allowed == (">",)
 
@@ -365,7 +365,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
         for number, type_ in enumerate(emits, 1)
     )
 
-    choice = choose_generation(second, dump_last_valid(first), rules.basis(second).compiled)
+    choice = choose_generation(second, dump_last_valid(first), rules.compile_inputs(second).compiled)
 
     assert (choice.program and choice.program.generation) == runs
     assert (choice.word.generation, choice.word.reason) == (2, reason)
@@ -376,7 +376,7 @@ async def test_the_newest_generation_that_is_valid_and_allowed_runs(
 async def test_one_that_was_never_allowed_has_nothing_to_go_back_to(rules: PolicyCache, api: Objects) -> None:
     rules.observe(api.add("AgentPolicy", "none", **ALL, emissions=[]))
 
-    choice = choose_generation(seen_agent(), None, rules.basis(seen_agent()).compiled)
+    choice = choose_generation(seen_agent(), None, rules.compile_inputs(seen_agent()).compiled)
 
     assert choice.program is None
     assert (choice.word.status, choice.word.reason, choice.word.last_valid_spec) == (
@@ -399,7 +399,7 @@ async def test_each_is_said_to_be_accepted_once(rules: PolicyCache, api: Objects
 
     # When they are listed, and what is written is shown
     await rules.relist()
-    rules.say(rules.changes().unsaid)
+    rules.write_accepted(rules.take_changes().unsaid)
     await until(lambda: len(api.writes) == 3)
     await rules.relist()
     await quiet(rules)
@@ -415,7 +415,7 @@ async def test_one_that_cannot_be_read_is_said_to_be_invalid_with_every_mistake_
     bodies = [api.add("AgentPolicy", "broken", **BROKEN), api.add("EventGrant", "broken", types=["a..b"])]
 
     await rules.relist()
-    rules.say(rules.changes().unsaid)
+    rules.write_accepted(rules.take_changes().unsaid)
     await until(lambda: len(api.writes) == 2)
 
     (status, reason, message), (_, _, other) = (api.accepted(body) or ("", "", "") for body in bodies)
@@ -434,7 +434,7 @@ async def test_what_cannot_be_written_is_tried_again_and_what_others_wrote_is_ke
     body = api.add("AgentPolicy", "strict", **ALL)
     api.refusals = [ApiError(0, "the API server does not answer"), ApiError(409, "modified")]
     rules.observe(body)
-    rules.say(rules.changes().unsaid)
+    rules.write_accepted(rules.take_changes().unsaid)
     theirs = {"type": "Audited", "status": "True", "reason": "ByThem"}
     shown = api.put({**body, "status": {"conditions": [theirs]}})
     await until(lambda: not api.refusals)
@@ -462,7 +462,7 @@ async def test_what_is_said_of_a_type_waits_for_a_comparison_with_the_others(
         rules.observe(body)
 
     # When
-    rules.say(rules.changes().unsaid)
+    rules.write_accepted(rules.take_changes().unsaid)
     await until(lambda: len(api.writes) == 3)
 
     # Then each was written once
@@ -472,7 +472,7 @@ async def test_what_is_said_of_a_type_waits_for_a_comparison_with_the_others(
 
     # And when the older one goes, the other one is in force
     rules.observe(api.remove(first), deleted=True)
-    rules.say(rules.changes().unsaid)
+    rules.write_accepted(rules.take_changes().unsaid)
     await until(lambda: len(api.writes) == 4)
     await quiet(rules)
     assert (api.accepted(second) or ("",))[0] == "True"
@@ -493,15 +493,15 @@ async def test_a_type_that_nests_too_deep_is_nothing_to_the_others(
     other = api.add("EventType", "other", type="com.example.other", schema={"type": "object"})
     rules.observe(other)
     rules.observe(api.add("AgentPolicy", "strict", "shop", **ALL, emissions=[]))
-    changes = rules.changes()
-    rules.say(changes.unsaid)
+    changes = rules.take_changes()
+    rules.write_accepted(changes.unsaid)
     await until(lambda: len(api.writes) == 3)
 
     # Then
     assert changes.concerned == {"demo", "shop"}
     assert (api.accepted(deep) or ("", ""))[:2] == ("False", "Invalid")
     assert (api.accepted(other) or ("", ""))[:2] == ("True", "Accepted")
-    rules.basis(seen_agent()).compiled(seen_agent())
+    rules.compile_inputs(seen_agent()).compiled(seen_agent())
 
 
 @pytest.mark.parametrize("kind", ["AgentPolicy", "EventGrant"])
@@ -518,7 +518,7 @@ async def test_a_mistake_of_ours_in_reading_closes(
 
     assert rules.observe(body)
 
-    permissions = rules.basis(seen_agent()).permissions
+    permissions = rules.compile_inputs(seen_agent()).permissions
     assert permissions.grants == ()
     assert (permissions.emissions is not None) == (kind == "AgentPolicy")
 
@@ -526,18 +526,18 @@ async def test_a_mistake_of_ours_in_reading_closes(
 async def test_what_changed_again_is_not_said_to_be_in_force(rules: PolicyCache, api: Objects) -> None:
     body = api.add("AgentPolicy", "strict", **ALL)
     rules.observe(body)
-    changes = rules.changes()
+    changes = rules.take_changes()
     rules.observe(api.put({**body, "spec": {**ALL, "emissions": []}}))
 
-    rules.say(changes.unsaid)
+    rules.write_accepted(changes.unsaid)
     await quiet(rules)
     assert api.writes == []
-    changes = rules.changes()
+    changes = rules.take_changes()
     rules.observe(api.put({**body, "spec": {**ALL, "emissions": []}}))  # nothing new
     await quiet(rules)
     assert api.writes == []
 
-    rules.say(changes.unsaid)
+    rules.write_accepted(changes.unsaid)
     await until(lambda: bool(api.writes))
 
 
@@ -547,7 +547,7 @@ async def test_one_that_is_gone_is_not_written_of(rules: PolicyCache, api: Objec
     api.remove(first)
     api.refusals = [ApiError(0, "no answer")]
     rules.observe(second)
-    rules.say(rules.changes().unsaid)
+    rules.write_accepted(rules.take_changes().unsaid)
     api.remove(second)
     rules.observe(second, deleted=True)
 

@@ -11,7 +11,7 @@ from heed.core.effects import AgentRef
 from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import condition_writer
 from heed.kube.status.loop_health import UNDECIDED, Verdict
-from heed.kube.status.ready import Word
+from heed.kube.status.ready import WantedConditions
 from heed.kube.status.ready_writer import MAX_CONCURRENT_WRITES, ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
@@ -83,26 +83,26 @@ class Talk:
         self.api = Objects()
         self.verdicts: dict[AgentRef, Verdict] = {}
         self.tasks: dict[AgentRef, Verdict] = {}
-        self.words: dict[AgentRef, Word] = {}
+        self.words: dict[AgentRef, WantedConditions] = {}
         self.told: list[tuple[str, str]] = []  # of refusals: reason and note
         self.writer = ReadyWriter(
             self.api, self.wanted, between, refused=lambda agent, *said: self.told.append(said)
         )
 
-    def wanted(self, agent: AgentRef) -> Word | None:
+    def wanted(self, agent: AgentRef) -> WantedConditions | None:
         word = self.words.get(agent)
-        return word.under(self.verdicts.get(agent)).beside(self.tasks.get(agent)) if word else None
+        return word.with_trouble(self.verdicts.get(agent)).with_tasks(self.tasks.get(agent)) if word else None
 
     def begin(self, number: int = 1, generation: int = 1, **status: Any) -> AgentRef:
         """An Agent is seen for the first time."""
         agent = AgentRef("demo", f"agent-{number}", f"uid-{number}")
-        self.words[agent] = Word(generation, "True", "Subscribed", "1 pattern")
+        self.words[agent] = WantedConditions(generation, "True", "Subscribed", "1 pattern")
         self.writer.begin(agent, self.api.add(agent, **status))
         return agent
 
     def judge(self, agent: AgentRef, verdict: Verdict) -> None:
         self.verdicts[agent] = verdict
-        self.writer.look(agent)
+        self.writer.schedule(agent)
 
     def ready(self, agent: AgentRef) -> tuple[str, str] | None:
         (found,) = (o for o in self.api.objects.values() if o["metadata"]["name"] == agent.name)
@@ -279,7 +279,7 @@ async def test_an_agent_that_may_run_again_is_said_to_be_ready_before_anything_i
 async def test_another_policy_is_news_of_the_same_generation(policy: str, writes: int) -> None:
     talk = Talk()
     agent = AgentRef("demo", "agent-1", "uid-1")
-    talk.words[agent] = Word(1, "False", "PolicyViolation", policy)
+    talk.words[agent] = WantedConditions(1, "False", "PolicyViolation", policy)
 
     talk.writer.begin(agent, talk.api.add(agent, **FORBIDDEN))
     await talk.quiet()
@@ -320,7 +320,7 @@ async def test_stuck_tasks_are_said_beside_ready_and_taken_back() -> None:
 
     def says(tasks: Verdict) -> None:
         talk.tasks[agent] = tasks
-        talk.writer.look(agent)
+        talk.writer.schedule(agent)
 
     # When tasks are stuck, for another cause, and not any more
     for tasks in (PULLING, Trouble("ImagePullBackOff", "Job a-2"), UNDECIDED, None, None):
@@ -361,7 +361,7 @@ async def test_a_status_that_is_refused_is_told_of_once_and_over_when_it_is_writ
     agent = talk.begin(**WELL)
     denied = "ValidatingAdmissionPolicy 'no' with binding 'b' denied request: never"
     talk.api.obstacle = lambda: ApiError(422, denied)
-    assert talk.writer.unwritten() is None
+    assert talk.writer.describe_refused() is None
 
     # When there is something to say
     talk.judge(agent, AWAY)
@@ -375,13 +375,15 @@ async def test_a_status_that_is_refused_is_told_of_once_and_over_when_it_is_writ
     )
     assert 'change ValidatingAdmissionPolicy "no" (binding "b")' in note
     assert talk.writer.is_refused(agent)
-    assert talk.writer.unwritten() == f"cannot write the status of 1 agent: demo/agent-1: 422: {denied}"
+    assert (
+        talk.writer.describe_refused() == f"cannot write the status of 1 agent: demo/agent-1: 422: {denied}"
+    )
 
     # And when it is written, that is over
     talk.api.obstacle = lambda: None
     await talk.quiet()
     assert talk.ready(agent) == ("False", "BrokerUnavailable")
-    assert (talk.writer.unwritten(), talk.writer.is_refused(agent)) == (None, False)
+    assert (talk.writer.describe_refused(), talk.writer.is_refused(agent)) == (None, False)
 
 
 @pytest.mark.usefixtures("quick")
@@ -395,7 +397,7 @@ async def test_a_refusal_is_over_when_there_is_nothing_more_to_say() -> None:
     talk.judge(agent, None)
     await talk.quiet()
 
-    assert talk.writer.unwritten() is None
+    assert talk.writer.describe_refused() is None
 
 
 @pytest.mark.usefixtures("quick")
@@ -407,7 +409,7 @@ async def test_an_api_server_that_is_away_or_busy_refuses_nothing(status: int) -
     talk.judge(agent, AWAY)
     await until(lambda: talk.api.reads >= 10)
 
-    assert (talk.told, talk.writer.unwritten()) == ([], None)
+    assert (talk.told, talk.writer.describe_refused()) == ([], None)
     await talk.writer.close()
 
 
@@ -458,14 +460,14 @@ async def test_what_someone_else_made_of_it_is_put_right() -> None:
     # When an operator that was stopped and goes on writes what it knew, and a watch shows it
     late = copy.deepcopy(talk.api.objects[path])
     seen = talk.api.touch(path, conditions=[theirs])
-    talk.writer.hear(agent, seen)
+    talk.writer.note_agent(agent, seen)
     await talk.quiet()
 
     # Then
     assert talk.ready(agent) == ("True", "Subscribed")
 
     # And a late sight of what was before is no reason to do anything
-    talk.writer.hear(agent, late)
-    talk.writer.hear(agent, seen)
+    talk.writer.note_agent(agent, late)
+    talk.writer.note_agent(agent, seen)
     await talk.quiet()
     assert (talk.api.reads, talk.api.writes) == (1, 1)

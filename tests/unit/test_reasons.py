@@ -15,11 +15,11 @@ from heed.errors import (
 from heed.kube.client.client import ApiError
 from heed.kube.status.reasons import (
     Trouble,
-    refused_by,
-    remedy_of,
-    trouble_of_effect,
-    trouble_of_loop,
-    trouble_of_streams,
+    explain_effect_error,
+    explain_loop_error,
+    explain_stream_flaws,
+    find_api_error,
+    find_remedy,
 )
 
 WAITS = "events wait, and the Agent goes on by itself"
@@ -59,7 +59,7 @@ def because(error: HeedError, cause: BaseException) -> HeedError:
     ],
 )
 def test_the_trouble_of_a_loop_says_what_to_do(error: BaseException, reason: str, message: str) -> None:
-    assert trouble_of_loop(error) == Trouble(reason, message)
+    assert explain_loop_error(error) == Trouble(reason, message)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_status_that_is_not_taken_has_a_remedy_by_its_refusal(
     error = LedgerUnavailable("E")
     error.__cause__ = refusal
 
-    assert trouble_of_loop(error) == Trouble(reason, message)
+    assert explain_loop_error(error) == Trouble(reason, message)
 
 
 @pytest.mark.parametrize(
@@ -106,15 +106,15 @@ def test_a_status_that_is_not_taken_has_a_remedy_by_its_refusal(
 def test_an_effect_that_is_stuck_is_named(what: str, problem: str) -> None:
     later = "it is tried again until it works"
 
-    assert trouble_of_effect(what, TaskUnavailable("no")) == Trouble(
+    assert explain_effect_error(what, TaskUnavailable("no")) == Trouble(
         "EffectsStuck", f"{problem}: no; {later}"
     )
-    assert trouble_of_effect(what, TimeoutError()).message == f"{problem}: TimeoutError(); {later}"
+    assert explain_effect_error(what, TimeoutError()).message == f"{problem}: TimeoutError(); {later}"
 
 
 def test_streams_that_are_unsafe_are_all_named() -> None:
-    assert trouble_of_streams([]) is None
-    assert trouble_of_streams(["one", "two"]) == Trouble(
+    assert explain_stream_flaws([]) is None
+    assert explain_stream_flaws(["one", "two"]) == Trouble(
         "StreamUnsafe", "events get lost, or are refused, unseen: one; two"
     )
 
@@ -134,11 +134,11 @@ def test_streams_that_are_unsafe_are_all_named() -> None:
     ],
 )
 def test_a_refusal_has_the_remedy_of_who_refused(refusal: ApiError, remedy: str | None) -> None:
-    assert remedy_of(refusal) == remedy
+    assert find_remedy(refusal) == remedy
 
 
 def test_only_the_answer_of_the_api_server_is_a_refusal() -> None:
     refusal = ApiError(403, "no")
 
-    assert refused_by(because(LedgerUnavailable("E"), refusal)) is refusal
-    assert refused_by(because(LedgerUnavailable("E"), OSError())) is None
+    assert find_api_error(because(LedgerUnavailable("E"), refusal)) is refusal
+    assert find_api_error(because(LedgerUnavailable("E"), OSError())) is None

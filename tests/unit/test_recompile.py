@@ -32,12 +32,12 @@ class Desk:
     def see(self, name: str, namespace: str = "demo") -> None:
         """An Agent that runs."""
         body = seen_agent(namespace, name)
-        self.review.saw((namespace, name), body)
-        self.review.basis((namespace, name), body)
+        self.review.note_agent((namespace, name), body)
+        self.review.compile_inputs((namespace, name), body)
 
     def show(self, body: Object) -> None:
         assert self.rules.observe(body)
-        self.review.soon()
+        self.review.schedule()
 
     async def done(self) -> None:
         """Until everything has been looked at."""
@@ -51,7 +51,7 @@ class Desk:
 
     async def _compile(self, name: Name, body: Mapping[str, Any]) -> None:
         await self.open.wait()
-        self.review.basis(name, body)
+        self.review.compile_inputs(name, body)
 
 
 @pytest.fixture
@@ -125,19 +125,19 @@ async def test_a_mistake_of_ours_loses_no_change(
 ) -> None:
     # Given
     desk.see("it")
-    changes, basis = desk.rules.changes, desk.rules.basis
+    changes, basis = desk.rules.take_changes, desk.rules.compile_inputs
 
     def breaks(*_: object) -> None:
         raise RuntimeError("a mistake")
 
     # When rules can not be compared, and then an Agent can not
-    monkeypatch.setattr(desk.rules, "changes", breaks)
+    monkeypatch.setattr(desk.rules, "take_changes", breaks)
     desk.show(desk.api.add("AgentPolicy", "strict", **ALL, emissions=[]))
     await until(lambda: "cannot review rules" in caplog.text)
-    monkeypatch.setattr(desk.rules, "basis", breaks)
-    monkeypatch.setattr(desk.rules, "changes", changes)
+    monkeypatch.setattr(desk.rules, "compile_inputs", breaks)
+    monkeypatch.setattr(desk.rules, "take_changes", changes)
     await until(lambda: bool(desk.asked))
-    monkeypatch.setattr(desk.rules, "basis", basis)
+    monkeypatch.setattr(desk.rules, "compile_inputs", basis)
     await desk.done()
 
     # Then it was compiled, which is where such a mistake is said and tried again

@@ -5,7 +5,7 @@ import pytest
 from heed.errors import LedgerUnavailable
 from heed.kube.client.client import ApiError
 from heed.kube.client.refusals import find_denial, refuse_job
-from heed.kube.status.reasons import trouble_of_loop
+from heed.kube.status.reasons import explain_loop_error
 
 POLICY = (
     "jobs.batch \"a-1\" is forbidden: ValidatingAdmissionPolicy 'teams' with binding 'teams-demo' denied request: "
@@ -107,7 +107,7 @@ def test_a_status_that_a_policy_refuses_does_not_send_people_to_the_crds() -> No
     error = LedgerUnavailable("422")
     error.__cause__ = ApiError(422, POLICY)
 
-    trouble = trouble_of_loop(error)
+    trouble = explain_loop_error(error)
 
     assert trouble.reason == "LedgerRefused"
     assert 'change ValidatingAdmissionPolicy "teams"' in trouble.message

@@ -13,7 +13,7 @@ import pytest
 
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
 from heed.kube.webhook import review_pool
-from heed.kube.webhook.review_pool import Checks, CheckUnavailable
+from heed.kube.webhook.review_pool import CheckUnavailable, ReviewPool
 from tests.integration.waiting import SOON, until
 
 COMMON = {"apiVersion": "heed.dev/v1alpha1", "metadata": {"name": "it", "namespace": "demo"}}
@@ -33,13 +33,13 @@ MANY = ClusterContext(policies=[POLICY] * 50_000)  # takes seconds to read
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a process may take long to start."""
-    monkeypatch.setattr(review_pool, "HUNG", SOON)
+    monkeypatch.setattr(review_pool, "REVIEW_HUNG_TIMEOUT_S", SOON)
 
 
 @asynccontextmanager
-async def checking(**options: Any) -> AsyncIterator[Checks]:
+async def checking(**options: Any) -> AsyncIterator[ReviewPool]:
     """Checks, and no process left behind."""
-    checks = Checks(**options)
+    checks = ReviewPool(**options)
     try:
         yield checks
     finally:
@@ -56,7 +56,7 @@ def _alive(pid: int) -> bool:
     return True
 
 
-async def refusal(checks: Checks, manifest: dict[str, Any], around: ClusterContext | None = None) -> str:
+async def refusal(checks: ReviewPool, manifest: dict[str, Any], around: ClusterContext | None = None) -> str:
     """Why a manifest is refused; nothing where it is not."""
     verdict = await checks.judge(AdmissionRequest(manifest["kind"], manifest), around or ClusterContext())
     return "\n".join(map(str, verdict.problems))

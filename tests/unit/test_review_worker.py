@@ -17,7 +17,7 @@ import pytest
 from heed.core.compiler.admission import AdmissionRequest, ClusterContext, judge
 from heed.kube.webhook import review_worker
 from heed.kube.webhook.review_worker import answer
-from heed.sandbox.worker import ANSWER, READY, framed, read_frame
+from heed.sandbox.worker import ANSWER, READY, encode_frame, read_frame
 from tests.patience import PATIENCE
 from tests.unit.reviews import allowing, emitter
 
@@ -61,7 +61,7 @@ def test_the_look_at_others_is_a_short_one(monkeypatch: pytest.MonkeyPatch) -> N
     strict = allowing("x.other")
     assert any("stops Agent" in item for item in asked(strict, agents=[emitter()])["warnings"])
 
-    monkeypatch.setattr(review_worker, "LOOK_AROUND", -1.0)
+    monkeypatch.setattr(review_worker, "CONTEXT_CHECK_TIMEOUT_S", -1.0)
 
     assert asked(strict, agents=[emitter()])["warnings"] == (
         "there are more Agents than were looked at; see their condition Ready",
@@ -120,7 +120,7 @@ class Checker:
     def ask(self, new: Any, **around: Any) -> dict[str, Any] | None:
         """The answer; None where the process ended instead."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(framed(json.dumps(question(new, **around)).encode()))
+        self.process.stdin.write(encode_frame(json.dumps(question(new, **around)).encode()))
         self.process.stdin.flush()
         data = read_frame(self.process.stdout)  # type: ignore[arg-type]
         if data is None:
@@ -189,7 +189,7 @@ def test_what_is_too_large_for_its_memory_is_a_problem_and_no_end() -> None:
 def test_nobody_there_to_hear_the_answer_is_no_error(process: Checker) -> None:
     assert process.process.stdout is not None and process.process.stdin is not None
     process.process.stdout.close()
-    process.process.stdin.write(framed(json.dumps(question(emitter())).encode()))
+    process.process.stdin.write(encode_frame(json.dumps(question(emitter())).encode()))
     process.process.stdin.close()
 
     assert process.process.wait(PATIENCE) == 0

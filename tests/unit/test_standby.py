@@ -97,22 +97,22 @@ def test_an_answer_counts_for_a_while(clock: Clock) -> None:
     contact = Reachability("the lease")
     assert contact.missing() == "the lease has not been read yet"
 
-    contact.answered()
+    contact.note_success()
     clock.now += 9
-    contact.failed(ApiError(0, "the API server does not answer: TimeoutError: "))
+    contact.note_failure(ApiError(0, "the API server does not answer: TimeoutError: "))
     assert contact.missing() is None
 
     clock.now += 3
     assert contact.missing() == "the API server has not answered for 12 s: TimeoutError: "
 
-    contact.answered()
+    contact.note_success()
     assert contact.missing() is None
 
 
 def test_a_refusal_comes_with_its_remedy() -> None:
     contact = Reachability("the lease a/b", {403: "grant it"})
 
-    contact.failed(ApiError(403, "cannot get leases"))
+    contact.note_failure(ApiError(403, "cannot get leases"))
 
     assert contact.missing() == "cannot read the lease a/b: 403: cannot get leases; grant it"
 
@@ -120,8 +120,8 @@ def test_a_refusal_comes_with_its_remedy() -> None:
 def test_each_cause_is_logged_once_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     contact = Reachability("the lease")
     for _ in range(31):
-        contact.failed(ApiError(403, "no right"))
-        contact.failed(ApiError(0, "no answer"))
+        contact.note_failure(ApiError(403, "no right"))
+        contact.note_failure(ApiError(0, "no answer"))
         clock.now += 2
 
     assert [record.error for record in caplog.records] == ["403: no right", "no answer"] * 2  # type: ignore[attr-defined]
@@ -228,7 +228,7 @@ async def test_what_kopf_sees_is_shown_in_order_in_the_main_loop_and_not_after_t
     assert watch.missing() is None
     running.cancel()
     await asyncio.wait({running})
-    await watch.ended()
+    await watch.wait_until_ended()
     await asyncio.sleep(0)
 
     # Then
@@ -247,7 +247,7 @@ async def test_a_watch_that_dies_ends_the_term_with_its_reason(monkeypatch: pyte
     with pytest.raises(WatchEnded, match=r"by itself: RuntimeError\('Error in the watch-stream'\)"):
         await watch.run(Nobody())
 
-    await watch.ended()
+    await watch.wait_until_ended()
     assert watch.missing() == "not watching the cluster yet"
     assert watch.stuck() is None
 
@@ -289,7 +289,7 @@ async def test_a_thread_that_hangs_ends_the_term_and_the_process_is_not_alive(
         health_like(watch).stuck() == "the thread that watches the cluster does not end; only a restart helps"
     )
     enough.set()
-    await watch.ended()
+    await watch.wait_until_ended()
     assert watch.stuck() is None
 
 
@@ -311,7 +311,7 @@ async def test_a_watch_that_is_cancelled_before_it_began_leaves_no_thread(
         await asyncio.sleep(0)
         running.cancel()
         await asyncio.wait({running})
-        await watch.ended()
+        await watch.wait_until_ended()
     await _until(lambda: all(thread.name != "kopf" for thread in threading.enumerate()))
 
 

@@ -13,7 +13,7 @@ from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
 from heed.errors import LedgerConflict, LedgerGone, LedgerUnavailable
 from heed.kube.client.client import KubeApi
-from heed.kube.status.ledger_store import MAX_MOVES, StatusLedgerStore
+from heed.kube.status.ledger_store import MAX_REMEMBERED_MOVES, StatusLedgerStore
 from tests.unit.apiserver import ApiServer
 
 AGENT = AgentRef("demo", "researcher", "uid-1")
@@ -166,8 +166,8 @@ async def test_a_condition_that_was_written_on_top_of_it_is_no_conflict_and_stay
     home = there(server)
     base = await home.load()
 
-    home.moved(*says(server, "One"))
-    home.moved(*says(server, "Two"))
+    home.note_condition_write(*says(server, "One"))
+    home.note_condition_write(*says(server, "Two"))
     await home.commit(base, saturated(base.ledger))
 
     assert conditions(server)[0]["reason"] == "Two"
@@ -178,7 +178,7 @@ async def test_a_write_that_changed_nothing_is_no_step(server: ApiServer) -> Non
     home = there(server)
     base = await home.load()
 
-    home.moved(base.version, server.at(PATH))
+    home.note_condition_write(base.version, server.at(PATH))
 
     assert (await home.commit(base, on(base.ledger, 8))).version == "2"
 
@@ -186,11 +186,11 @@ async def test_a_write_that_changed_nothing_is_no_step(server: ApiServer) -> Non
 async def test_only_so_many_steps_are_remembered(server: ApiServer) -> None:
     home = there(server)
     base = await home.load()
-    for number in range(MAX_MOVES):
-        home.moved(*says(server, f"R{number}"))
+    for number in range(MAX_REMEMBERED_MOVES):
+        home.note_condition_write(*says(server, f"R{number}"))
     after = await home.commit(base, on(base.ledger, 8))
-    for number in range(MAX_MOVES + 1):
-        home.moved(*says(server, f"S{number}"))
+    for number in range(MAX_REMEMBERED_MOVES + 1):
+        home.note_condition_write(*says(server, f"S{number}"))
 
     with pytest.raises(LedgerConflict):
         await home.commit(after, on(base.ledger, 9))
@@ -200,7 +200,7 @@ async def test_a_step_from_elsewhere_says_nothing_of_the_conditions(server: ApiS
     home = there(server)
     base = await home.load()
 
-    home.moved(
+    home.note_condition_write(
         "77", {"metadata": {"resourceVersion": "78"}, "status": {"conditions": [{**READY, "reason": "X"}]}}
     )
     await home.commit(base, saturated(base.ledger))

@@ -44,7 +44,7 @@ async def test_what_is_looked_into_again_is_looked_into_less_and_less_often(
 ) -> None:
     monkeypatch.setattr(stuck_tasks, "loop_time", lambda: 1000.0)
     with world(FOREVER) as w:
-        w.overdue.saw(AGENT, active_job())
+        w.overdue.note_job(AGENT, active_job())
         (item,) = w.overdue._waiting.values()
         pauses = []
 

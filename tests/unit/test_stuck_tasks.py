@@ -118,8 +118,8 @@ def pulling(number: int = 1) -> Object:
 
 async def test_a_task_whose_pod_runs_costs_no_request() -> None:
     with world() as w:
-        w.overdue.saw(AGENT, active_job())
-        w.overdue.saw(AGENT, active_job(ready=1))
+        w.overdue.note_job(AGENT, active_job())
+        w.overdue.note_job(AGENT, active_job(ready=1))
 
         await w.until(lambda: w.overdue._looker is None)
 
@@ -130,7 +130,7 @@ async def test_a_task_whose_pod_runs_costs_no_request() -> None:
 async def test_what_keeps_a_task_is_said_and_over_when_it_runs() -> None:
     with world() as w:
         w.cluster.pods = [pulling()]
-        w.overdue.saw(AGENT, active_job())
+        w.overdue.note_job(AGENT, active_job())
         await w.until(lambda: w.reason() == "ImagePullBackOff")
 
         verdict = w.overdue.verdict(AGENT)
@@ -141,7 +141,7 @@ async def test_what_keeps_a_task_is_said_and_over_when_it_runs() -> None:
         assert w.overdue.counts()[AGENT] == 1
         changes = w.changes
 
-        left = w.overdue.saw(AGENT, active_job(ready=1))
+        left = w.overdue.note_job(AGENT, active_job(ready=1))
 
         assert left is not None
         assert left.reason == "ImagePullBackOff"
@@ -154,7 +154,7 @@ async def test_a_task_that_has_waited_since_before_we_came_is_looked_into_at_onc
     with world(FOREVER) as w:
         w.cluster.pods = [pulling()]
 
-        w.overdue.saw(AGENT, active_job(began=1.0))
+        w.overdue.note_job(AGENT, active_job(began=1.0))
 
         await w.until(lambda: w.reason() == "ImagePullBackOff")
 
@@ -163,7 +163,7 @@ async def test_many_tasks_of_a_namespace_are_one_look() -> None:
     with world() as w:
         w.cluster.pods = [pulling(number) for number in range(100)]
         for number in range(100):
-            w.overdue.saw(AGENT if number % 2 else OTHER, active_job(number, began=1.0))
+            w.overdue.note_job(AGENT if number % 2 else OTHER, active_job(number, began=1.0))
         await w.until(lambda: w.overdue.counts()[AGENT] + w.overdue.counts()[OTHER] == 100)
 
         assert w.cluster.asked == {"/api/v1/namespaces/demo/pods": 1}
@@ -176,7 +176,7 @@ async def test_few_namespaces_are_looked_into_at_a_time() -> None:
             AgentRef(f"ns-{number}", "a", f"agent-{number}") for number in range(2 * MAX_NAMESPACES_PER_ROUND)
         ]
         for number, agent in enumerate(agents):
-            w.overdue.saw(agent, active_job(number, began=1.0))
+            w.overdue.note_job(agent, active_job(number, began=1.0))
 
         await w.until(lambda: w.looks == MAX_NAMESPACES_PER_ROUND)
         await w.until(lambda: w.looks == 2 * MAX_NAMESPACES_PER_ROUND)
@@ -194,7 +194,7 @@ async def test_warnings_are_asked_for_only_where_pods_do_not_explain_it() -> Non
                 "lastTimestamp": datetime.now(UTC).isoformat(),
             }
         ]
-        w.overdue.saw(AGENT, active_job(began=1.0, active=0))
+        w.overdue.note_job(AGENT, active_job(began=1.0, active=0))
 
         await w.until(lambda: w.reason() == "FailedCreate")
 
@@ -207,8 +207,8 @@ async def test_without_the_right_to_list_events_pods_still_tell() -> None:
     with world() as w:
         w.cluster.no_events = True
         w.cluster.pods = [pulling(1)]
-        w.overdue.saw(AGENT, active_job(1, began=1.0))
-        w.overdue.saw(AGENT, active_job(2, began=1.0))
+        w.overdue.note_job(AGENT, active_job(1, began=1.0))
+        w.overdue.note_job(AGENT, active_job(2, began=1.0))
 
         await w.until(lambda: w.reason() == "ImagePullBackOff")
 
@@ -217,9 +217,9 @@ async def test_without_the_right_to_list_events_pods_still_tell() -> None:
 
 async def test_a_job_without_a_pod_or_a_word_is_said_after_long() -> None:
     with world(0.01) as w:
-        w.overdue.saw(AGENT, active_job(1, active=0))
-        w.overdue.saw(OTHER, active_job(2, active=1))
-        w.overdue.saw(OTHER, active_job(3, active=0, failed=1))
+        w.overdue.note_job(AGENT, active_job(1, active=0))
+        w.overdue.note_job(OTHER, active_job(2, active=1))
+        w.overdue.note_job(OTHER, active_job(3, active=0, failed=1))
 
         await w.until(lambda: w.reason() == "NoPod")
         await w.looked(3)
@@ -230,7 +230,7 @@ async def test_a_job_without_a_pod_or_a_word_is_said_after_long() -> None:
 async def test_a_refused_look_leaves_what_was_said_and_is_made_again() -> None:
     with world() as w:
         w.cluster.pods = [pulling()]
-        w.overdue.saw(AGENT, active_job(began=1.0))
+        w.overdue.note_job(AGENT, active_job(began=1.0))
         await w.until(lambda: w.reason() is not None)
 
         w.cluster.refusal = ApiError(500, "etcd is slow")
@@ -258,13 +258,13 @@ async def test_a_mistake_in_a_look_is_logged_and_ends_no_later_one(caplog: pytes
 async def test_what_kept_a_task_is_known_after_its_pod_is_gone() -> None:
     with world() as w:
         w.cluster.pods = [pulling()]
-        w.overdue.saw(AGENT, active_job(began=1.0))
+        w.overdue.note_job(AGENT, active_job(began=1.0))
         await w.until(lambda: w.reason() is not None)
 
         w.cluster.pods = []
         await w.until(lambda: w.reason() is None)
         failed = active_job(conditions=[{"type": "Failed", "status": "True"}])
-        left = w.overdue.saw(AGENT, failed)
+        left = w.overdue.note_job(AGENT, failed)
 
         assert left is not None
         assert left.reason == "ImagePullBackOff"
@@ -273,13 +273,13 @@ async def test_what_kept_a_task_is_known_after_its_pod_is_gone() -> None:
 async def test_a_task_that_is_not_waited_for_any_more_is_not_overdue() -> None:
     with world() as w:
         w.cluster.pods = [pulling()]
-        w.overdue.saw(AGENT, active_job(began=1.0))
+        w.overdue.note_job(AGENT, active_job(began=1.0))
         await w.until(lambda: w.reason() is not None)
 
         w.gone.add("task-1")
 
         await w.until(lambda: w.reason() is None)
-        w.overdue.saw(AGENT, active_job())
+        w.overdue.note_job(AGENT, active_job())
         assert not w.overdue._waiting
 
 
@@ -298,8 +298,8 @@ async def test_what_the_status_said_stands_until_there_was_time_to_look() -> Non
 async def test_an_agent_that_is_gone_is_forgotten() -> None:
     with world() as w:
         w.cluster.pods = [pulling(1), pulling(2)]
-        w.overdue.saw(AGENT, active_job(1, began=1.0))
-        w.overdue.saw(OTHER, active_job(2, began=1.0))
+        w.overdue.note_job(AGENT, active_job(1, began=1.0))
+        w.overdue.note_job(OTHER, active_job(2, began=1.0))
         await w.until(lambda: w.reason() and w.reason(OTHER))
 
         w.overdue.forget(AGENT)

@@ -170,7 +170,7 @@ async def test_kopf_watches_what_the_settings_say(
     assert not given["stop_flag"].is_set()
     running.cancel()
     await asyncio.wait({running}, timeout=SOON)
-    await watch.ended(SOON)
+    await watch.wait_until_ended(SOON)
     assert given["stop_flag"].is_set()
     assert watch.missing() == "not watching the cluster yet"
     assert watch.stuck() is None
@@ -185,4 +185,4 @@ async def test_the_thread_shows_that_it_turns_for_as_long_as_it_does(monkeypatch
 
     running.cancel()
     await asyncio.wait({running}, timeout=SOON)
-    await watch.ended(SOON)
+    await watch.wait_until_ended(SOON)

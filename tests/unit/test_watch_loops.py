@@ -31,7 +31,7 @@ TROUBLE = ValueError("x")
 async def test_a_refused_status_is_a_warning_about_the_agent(server: ApiServer) -> None:
     telling = EventRecorder(server.connect(KubeApi))
 
-    telling.refused(AGENT, "StatusRefused", "no room")
+    telling.record_refusal(AGENT, "StatusRefused", "no room")
     await until(lambda: bool(server.of("events")))
     await telling.close()
 

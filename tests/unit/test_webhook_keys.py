@@ -92,8 +92,8 @@ async def test_an_empty_secret_is_filled_and_the_api_server_trusts_what_is_in_it
     found = await issued(server).current()
 
     keys = stored(server)
-    assert (found.pem, found.trouble) == (keys.served, None)
-    assert trusted(server) == [keys.trusted] * 2
+    assert (found.pem, found.trouble) == (keys.certificate_pem, None)
+    assert trusted(server) == [keys.bundle_pem] * 2
     assert [item["clientConfig"]["service"] for item in server.at(CONFIGURATION)["webhooks"]] == [
         {"name": "heed-webhook"}
     ] * 2
@@ -112,11 +112,11 @@ async def test_an_empty_secret_is_filled_and_the_api_server_trusts_what_is_in_it
 async def test_when_all_is_well_nothing_is_written(server: ApiServer) -> None:
     keys = made_keys()
     server.add(SECRET, data=encoded(keys))
-    server.add(CONFIGURATION, webhooks=webhooks(keys.trusted, keys.trusted))
+    server.add(CONFIGURATION, webhooks=webhooks(keys.bundle_pem, keys.bundle_pem))
 
     found = await issued(server).current()
 
-    assert (found.pem, found.trouble) == (keys.served, None)
+    assert (found.pem, found.trouble) == (keys.certificate_pem, None)
     assert server.asked == [("GET", CONFIGURATION), ("GET", SECRET)]
 
 
@@ -136,17 +136,17 @@ async def test_what_is_no_keys_is_replaced(server: ApiServer, data: dict[str, st
 
     found = await issued(server, None).current()
 
-    assert found.pem == stored(server).served
+    assert found.pem == stored(server).certificate_pem
 
 
 async def test_what_somebody_took_out_of_the_configuration_is_put_back(server: ApiServer) -> None:
     keys = made_keys()
     server.add(SECRET, data=encoded(keys))
-    server.add(CONFIGURATION, webhooks=webhooks(keys.trusted, b""))
+    server.add(CONFIGURATION, webhooks=webhooks(keys.bundle_pem, b""))
 
     await issued(server).current()
 
-    assert trusted(server) == [keys.trusted] * 2
+    assert trusted(server) == [keys.bundle_pem] * 2
 
 
 async def test_a_configuration_without_webhooks_stays_as_it_is(server: ApiServer) -> None:
@@ -173,15 +173,15 @@ async def test_a_new_authority_is_announced_and_signs_only_what_the_api_server_t
     keys = renew_keys(made_keys(), HOSTS, late - timedelta(days=1))
     assert keys is not None
     server.add(SECRET, data=encoded(keys))
-    server.add(CONFIGURATION, webhooks=webhooks(keys.trusted))
+    server.add(CONFIGURATION, webhooks=webhooks(keys.bundle_pem))
 
     # When it is looked at, it is announced
     found = await issued(server, at=late).current()
     announced = stored(server)
     assert len(announced.bundle) == 2
     assert announced.certificate == keys.certificate
-    assert found.pem == announced.served
-    assert trusted(server) == [announced.trusted]
+    assert found.pem == announced.certificate_pem
+    assert trusted(server) == [announced.bundle_pem]
 
     # and signs, when it is known everywhere
     await issued(server, at=late + BUNDLE_PROPAGATION).current()
@@ -195,17 +195,17 @@ async def test_an_authority_that_the_api_server_does_not_trust_does_not_sign(ser
     late = BEGIN + timedelta(days=2435)
     keys = renew_keys(made_keys(), HOSTS, late - timedelta(days=1))
     assert keys is not None
-    announced = renew_keys(keys, HOSTS, late, keys.trusted)
+    announced = renew_keys(keys, HOSTS, late, keys.bundle_pem)
     assert announced is not None
     server.add(SECRET, data=encoded(announced))
-    server.add(CONFIGURATION, webhooks=webhooks(keys.trusted))
+    server.add(CONFIGURATION, webhooks=webhooks(keys.bundle_pem))
     server.refuse = lambda method, path: 403 if method == "PATCH" else None
 
     found = await issued(server, at=late + BUNDLE_PROPAGATION).current()
 
     assert stored(server).certificate == keys.certificate
     assert found.trouble == "ValidatingWebhookConfiguration heed cannot be written: 403: no 403"
-    assert found.pem == announced.served
+    assert found.pem == announced.certificate_pem
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -218,7 +218,7 @@ async def test_a_configuration_that_cannot_be_read_is_trouble_and_keeps_nothing_
 
     found = await issued(server).current()
 
-    assert found.pem == keys.served
+    assert found.pem == keys.certificate_pem
     assert found.trouble == (
         f"ValidatingWebhookConfiguration heed cannot be read: {status}: no {status}; "
         "the chart makes it, and the right to read it"
@@ -269,7 +269,7 @@ async def test_keys_of_another_replica_that_was_quicker_are_taken(server: ApiSer
 
     server.refuse = filled_meanwhile
 
-    assert (await issued(server, None).current()).pem == theirs.served
+    assert (await issued(server, None).current()).pem == theirs.certificate_pem
     assert stored(server).data() == theirs.data()
 
 

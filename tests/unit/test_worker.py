@@ -15,8 +15,8 @@ import pytest
 from heed.sandbox import worker
 from heed.sandbox.worker import (
     ANSWER,
+    FRAME_LENGTH,
     LAST,
-    LENGTH,
     PLACE,
     READY,
     SPARE_BYTES,
@@ -24,7 +24,7 @@ from heed.sandbox.worker import (
     Worker,
     address_space,
     cpu_limit,
-    framed,
+    encode_frame,
     read_frame,
 )
 
@@ -40,7 +40,7 @@ class Echo(Worker):
 def served(*requests: bytes) -> list[tuple[bytes, bytes]]:
     """What it says to requests: kinds and data."""
     answers = io.BytesIO()
-    Echo(io.BytesIO(b"".join(map(framed, requests))), answers, 60.0).serve()
+    Echo(io.BytesIO(b"".join(map(encode_frame, requests))), answers, 60.0).serve()
     source = io.BytesIO(answers.getvalue())
     return [(frame[:1], frame[1:]) for frame in iter(lambda: read_frame(source), None)]
 
@@ -49,19 +49,19 @@ def served(*requests: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def test_a_frame_is_its_length_and_its_data() -> None:
-    assert framed(b"abc") == LENGTH.pack(3) + b"abc" == b"\0\0\0\x03abc"
+    assert encode_frame(b"abc") == FRAME_LENGTH.pack(3) + b"abc" == b"\0\0\0\x03abc"
 
 
 @pytest.mark.parametrize("missing", [1, 3, 4, 6])
 def test_a_frame_that_is_cut_off_is_the_end(missing: int) -> None:
-    whole = framed(b"abc")
+    whole = encode_frame(b"abc")
 
     assert read_frame(io.BytesIO(whole)) == b"abc"
     assert read_frame(io.BytesIO(whole[:-missing])) is None
 
 
 def test_an_empty_frame_is_no_end() -> None:
-    assert read_frame(io.BytesIO(framed(b"") + framed(b"abc"))) == b""
+    assert read_frame(io.BytesIO(encode_frame(b"") + encode_frame(b"abc"))) == b""
 
 
 # ── answers ─────────────────────────────────────────────────────────────────────────────────────────────────────────

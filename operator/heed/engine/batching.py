@@ -9,7 +9,7 @@ from heed.engine.batch import DecisionBatch
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
-from heed.sandbox.decision_pool import Guarded
+from heed.sandbox.decision_pool import AgentDecider
 from heed.util.cpu_turns import turns
 
 DECIDE_TURN_S = 0.002  # seconds of deciding
@@ -18,7 +18,7 @@ DECIDE_TURN_S = 0.002  # seconds of deciding
 class DecisionBatcher:
     """Fills batches. `ahead`: only the inbox is read, as too many other events wait."""
 
-    def __init__(self, guarded: Guarded, deferred: DeferredQueue, pace: CommitRate) -> None:
+    def __init__(self, guarded: AgentDecider, deferred: DeferredQueue, pace: CommitRate) -> None:
         self.ahead = False
         self._guarded, self._deferred, self._pace = guarded, deferred, pace
 

@@ -29,7 +29,7 @@ from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.engine.read_buffer import ReadBuffer
 from heed.engine.task_deadlines import TaskDeadlines
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
 from heed.util.clock import timestamp
@@ -57,14 +57,14 @@ class AgentLoop:
         *,
         since: str,
         pace: CommitRate | None = None,
-        guard: Guard | None = None,
+        guard: DecisionPool | None = None,
     ) -> None:
         self.program = program
         self._store, self._bus, self._observer = store, bus, observer
         self._since, self._pace = since, pace or CommitRate()
         self._limiter = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
         self._deferred = DeferredQueue(bus, self._pace)
-        self._batcher = DecisionBatcher((guard or Guard()).of(program), self._deferred, self._pace)
+        self._batcher = DecisionBatcher((guard or DecisionPool()).of(program), self._deferred, self._pace)
         self._stored: StoredLedger | None = None
         self._executor: EffectExecutor | None = None
         self._deadlines: TaskDeadlines | None = None

@@ -33,10 +33,10 @@ from heed.kube.leader.fencing import FencedBus, FencedKubeApi
 from heed.kube.metrics.collector import OperatorMetrics
 from heed.kube.metrics.exporter import MetricsPage, serve_metrics
 from heed.kube.probes import ProbeState, serve_probes
-from heed.kube.status.reasons import trouble_of_streams
+from heed.kube.status.reasons import explain_stream_flaws
 from heed.kube.watch import ClusterWatch
 from heed.kube.webhook.server import serve_admission
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import Settings
 
 log = logging.getLogger("heed.operator")
@@ -78,7 +78,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         await closing.enter_async_context(serve_probes(settings.health_port, health))
         await closing.enter_async_context(serve_metrics(settings.metrics_port, exposition))
         await closing.enter_async_context(serve_admission(settings, asked))
-        closing.push_async_callback(watch.ended, WATCH_END_TIMEOUT_S)
+        closing.push_async_callback(watch.wait_until_ended, WATCH_END_TIMEOUT_S)
         keys = await ensure_broker_keys(apart, settings, health)
         access = TaskCredentials.of(settings, keys)
         credentials = None if keys is None else keys[OPERATOR_CREDS]
@@ -90,7 +90,7 @@ async def _operate(settings: Settings, observer: Observer) -> None:
         observers = Observers(observer, metrics)
         term = LeaderTerm(settings, observers, api, bus, connection, watch, health, exposition, access)
         while True:
-            await watch.ended()
+            await watch.wait_until_ended()
             await _connected(connection)
             await _turn(leader, term)
 
@@ -127,14 +127,14 @@ class LeaderTerm:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
-        guard = Guard(self.settings.decision_memory, self.settings.decision_cpu)
+        guard = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
         fleet = AgentController(
             self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access
         )
         beside: list[asyncio.Task[None]] = []
         try:
             await self._served(fleet)
-            self.exposition.agents, self.health.detail = fleet, fleet.unwritten
+            self.exposition.agents, self.health.detail = fleet, fleet.describe_refused
             beside.append(asyncio.create_task(_sweep(fleet, namespace)))
             keeping = keep_streams(self.connection, self.settings.stream, partial(self._looked, fleet))
             beside.append(asyncio.create_task(keeping))
@@ -151,7 +151,7 @@ class LeaderTerm:
         """Note the streams' flaws, which are every Agent's trouble."""
         self.exposition.flaws = wrong
         self.health.concern = "; ".join(map(str, wrong)) or None
-        fleet.beset(trouble_of_streams(wrong))
+        fleet.set_shared_trouble(explain_stream_flaws(wrong))
 
     async def _served(self, fleet: AgentController) -> None:
         """Wait until policies, grants and event types are listed, which needs the CRDs and the operator's rights."""
@@ -171,7 +171,7 @@ class LeaderTerm:
             (kind, partial(self.api.get, objects_path(kind, namespace), {"limit": "1"}))
             for kind in (names.PLURAL, *RULE_PLURALS.values())
         ]
-        for what, ask in (*asked, ("all policies, grants and event types", fleet.learn_rules)):
+        for what, ask in (*asked, ("all policies, grants and event types", fleet.list_rules)):
             try:
                 await ask()
             except ApiError as error:
@@ -201,10 +201,10 @@ async def _sweep(fleet: AgentController, namespace: str | None) -> None:
     Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
     """
     await asyncio.sleep(WATCH_START_S)
-    await _try(fleet.learn_rules)
+    await _try(fleet.list_rules)
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        await _try(fleet.learn_rules)
+        await _try(fleet.list_rules)
         await _try(partial(fleet.sweep, namespace))
 
 

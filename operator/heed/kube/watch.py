@@ -74,7 +74,7 @@ class ClusterWatch:
         finally:
             thread.tell_to_end()
 
-    async def ended(self, patience: float | None = None) -> None:
+    async def wait_until_ended(self, patience: float | None = None) -> None:
         """Wait until the last run's thread has ended, at most `patience` seconds."""
         if self._thread is not None:
             await asyncio.wait({self._thread.over}, timeout=patience)

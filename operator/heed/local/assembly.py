@@ -18,7 +18,7 @@ from heed.local.ledger_store import ConnectedBucket
 from heed.local.nats_server import run_local_server
 from heed.local.process.state_files import lock_folder
 from heed.local.unheeded_events import watch_unheeded
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import Settings
 from heed.util.aio import stop
 from heed.util.clock import timestamp
@@ -60,7 +60,7 @@ async def open_dev_server(
         await claims.open()
         following = asyncio.create_task(claims.serve(connection))
         stack.push_async_callback(stop, following)
-        guard = Guard(settings.decision_memory, settings.decision_cpu)
+        guard = DecisionPool(settings.decision_memory, settings.decision_cpu)
         bus = JetStreamBus(connection)
         bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, guard)
         bench.pace = commit_rate_for(connection.max_payload)

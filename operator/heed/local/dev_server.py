@@ -25,7 +25,7 @@ from heed.local.ledger_store import Bucket, KeyValueLedgerStore
 from heed.local.manifest_loader import FoundAgent, ManifestMistake, find_files, lint_manifests, load_manifests
 from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.clock import timestamp
 
@@ -66,7 +66,7 @@ class DevServer:
         ledgers: Bucket,
         claims: AgentClaims,
         console: Console,
-        guard: Guard,
+        guard: DecisionPool,
     ) -> None:
         (self.url, self.server), self.bus = broker, bus
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console

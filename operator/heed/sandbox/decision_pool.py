@@ -19,24 +19,24 @@ from heed.core.events import MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed, GuardUnavailable
 from heed.sandbox import decision_worker
-from heed.sandbox.decision_worker import Request
+from heed.sandbox.decision_worker import DecisionRequest
 from heed.sandbox.supervisor import Supervisor, WorkerDied, WorkerProcess, WorkerSpec
 from heed.sandbox.worker import PLACE, UNKNOWN
 from heed.util.clock import loop_time
 
 log = logging.getLogger("heed.guard")
-MEMORY: Final = 256 * 1024**2  # bytes
-CPU: Final = 2  # seconds
-HUNG: Final = 120.0  # seconds on the wall for what takes no CPU time
-START: Final = 30.0  # seconds for a worker to be ready
-PROBATION: Final = 100  # decisions that an Agent makes apart from others after one that took too much
-SLOW: Final = 0.5  # seconds on the wall that make others wait too long
+MEMORY_BYTES: Final = 256 * 1024**2  # bytes
+CPU_LIMIT_S: Final = 2  # seconds
+HUNG_TIMEOUT_S: Final = 120.0  # seconds on the wall for what takes no CPU time
+START_TIMEOUT_S: Final = 30.0  # seconds for a worker to be ready
+PROBATION_EVENTS: Final = 100  # decisions that an Agent makes apart from others after one that took too much
+SLOW_DECISION_S: Final = 0.5  # seconds on the wall that make others wait too long
 
 
 class _Conversation:
     """One decision asked of a worker: the program's source goes along only where it is asked for."""
 
-    def __init__(self, program: Program, request: Request) -> None:
+    def __init__(self, program: Program, request: DecisionRequest) -> None:
         self._program, self._request = program, request
         self.place: str | None = None  # where the worker is at, and in which handler
         self.handler: str | None = None
@@ -45,19 +45,19 @@ class _Conversation:
     async def decide(self, worker: WorkerProcess) -> Decision:
         """Raises WorkerDied."""
         self.place, self.handler, began = None, None, loop_time()
-        known = decision_worker.landmarks(self._request.ledger, self._request.received)
+        known = decision_worker.shared_records(self._request.ledger, self._request.received)
         kind, data = await self._answer(worker, self._request)
         if kind == UNKNOWN:
-            source = decision_worker.Source.of(self._program)
+            source = decision_worker.ProgramSource.of(self._program)
             kind, data = await self._answer(worker, replace(self._request, source=source))
         try:
-            decision = decision_worker.unpacked(data, known)
+            decision = decision_worker.unpack_decision(data, known)
         except pickle.UnpicklingError:
             raise WorkerDied(None) from None
         self.took = loop_time() - began
         return decision
 
-    async def _answer(self, worker: WorkerProcess, request: Request) -> tuple[bytes, bytes]:
+    async def _answer(self, worker: WorkerProcess, request: DecisionRequest) -> tuple[bytes, bytes]:
         await worker.send(pickle.dumps(request))
         while True:
             kind, data = await worker.receive()
@@ -72,29 +72,29 @@ class _Conversation:
         log.warning("a worker ended in mid-decision", extra=extra)
 
 
-class Guard:
+class DecisionPool:
     """Makes costly decisions for all Agents. Starts no process before the first one, and keeps two at most.
 
     Agents that took too much lately wait for each other, in a lane apart. `memory` is bytes, `cpu` seconds.
     """
 
-    def __init__(self, memory: int = MEMORY, cpu: float = CPU) -> None:
+    def __init__(self, memory: int = MEMORY_BYTES, cpu: float = CPU_LIMIT_S) -> None:
         self.memory, self.cpu = memory, cpu
         spec = WorkerSpec(
             module="heed.sandbox.decision_worker",
             memory=memory,
             cpu=cpu,
-            start_s=START,
-            answer_s=HUNG,
+            start_s=START_TIMEOUT_S,
+            answer_s=HUNG_TIMEOUT_S,
             unavailable=GuardUnavailable,
         )
         self._common, self._apart = Supervisor(spec), Supervisor(spec)
         self._probation: dict[str, int] = {}
         self._numbers = itertools.count()
 
-    def of(self, program: Program) -> "Guarded":
+    def of(self, program: Program) -> "AgentDecider":
         """What decides for one generation of an Agent."""
-        return Guarded(self, program, next(self._numbers))
+        return AgentDecider(self, program, next(self._numbers))
 
     @property
     def pids(self) -> list[int]:
@@ -106,28 +106,28 @@ class Guard:
         lanes = (self._common, self._apart)
         await asyncio.gather(*(lane.close("no more decisions are made here") for lane in lanes))
 
-    async def decide(self, program: Program, request: Request) -> Decision:
+    async def decide(self, program: Program, request: DecisionRequest) -> Decision:
         """A decision from a worker, or the dead letter that comes of there being none. Raises GuardUnavailable."""
         uid, conversation = program.agent.uid, _Conversation(program, request)
         lane = self._apart if uid in self._probation else self._common
         try:
             decision = await lane.ask(conversation.decide, conversation.ended)
         except WorkerDied as death:
-            self._probation[uid] = PROBATION
+            self._probation[uid] = PROBATION_EVENTS
             return self._condemned(program, request, conversation, death)
         self._judge(uid, conversation.took)
         return decision
 
     def _judge(self, uid: str, took: float) -> None:
-        if took > SLOW:
-            self._probation[uid] = PROBATION
+        if took > SLOW_DECISION_S:
+            self._probation[uid] = PROBATION_EVENTS
         elif (left := self._probation.get(uid)) is not None:
             self._probation[uid] = left - 1
             if left <= 1:
                 del self._probation[uid]
 
     def _condemned(
-        self, program: Program, request: Request, conversation: _Conversation, death: WorkerDied
+        self, program: Program, request: DecisionRequest, conversation: _Conversation, death: WorkerDied
     ) -> Decision:
         what = (
             f"took more than {self.cpu:g} s of CPU time"
@@ -143,10 +143,10 @@ class Guard:
         return decide(program, request.ledger, request.received, **request.more)
 
 
-class Guarded:
+class AgentDecider:
     """Decides for one generation of an Agent."""
 
-    def __init__(self, guard: Guard, program: Program, number: int) -> None:
+    def __init__(self, guard: DecisionPool, program: Program, number: int) -> None:
         self._guard, self._program, self._number = guard, program, number
         self._careful = replace(program, careful=True)
         self._costly: int | None = None  # the sequence of the event that was last found to be
@@ -162,7 +162,7 @@ class Guarded:
                 return decision
             self._costly = received.sequence
         agent, generation = self._program.agent, self._program.generation
-        request = Request(self._number, agent, generation, None, ledger, received, more)
+        request = DecisionRequest(self._number, agent, generation, None, ledger, received, more)
         return await self._guard.decide(self._program, request)
 
     def at_once(self, ledger: Ledger, received: Received, **more: Any) -> Decision | None:

@@ -29,7 +29,7 @@ Tell = Callable[[str, str | None], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ProgramSource:
     """What a program is compiled from."""
 
     manifest: Agent
@@ -37,19 +37,19 @@ class Source:
     schemas: SchemaRegistry
 
     @classmethod
-    def of(cls, program: Program) -> "Source":
+    def of(cls, program: Program) -> "ProgramSource":
         """Of a program that there is already."""
         return cls(program.manifest, program.permissions, program.schemas)
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class DecisionRequest:
     """A decision to be made. `number` stands for a program; its source comes along only when asked for."""
 
     number: int
     agent: AgentRef
     generation: int
-    source: Source | None
+    source: ProgramSource | None
     ledger: Ledger
     received: Received
     more: Mapping[str, Any]  # keyword arguments of `decide`
@@ -58,7 +58,7 @@ class Request:
 # ── what goes over the pipe ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-def landmarks(ledger: Ledger, received: Received) -> list[Any]:
+def shared_records(ledger: Ledger, received: Received) -> list[Any]:
     """What both sides have, in an order that both know: an answer names it instead of repeating it.
 
     So records that a decision did not touch are the same objects after it, and nobody has to compare them.
@@ -101,14 +101,14 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def packed(decision: Decision, known: list[Any]) -> bytes:
+def pack_decision(decision: Decision, known: list[Any]) -> bytes:
     """A decision as it goes over the pipe."""
     buffer = io.BytesIO()
     _Pickler(buffer, known).dump(decision)
     return buffer.getvalue()
 
 
-def unpacked(data: bytes, known: list[Any]) -> Decision:
+def unpack_decision(data: bytes, known: list[Any]) -> Decision:
     """A decision that came over the pipe. Raises pickle.UnpicklingError, whatever is wrong with it."""
     try:
         decision = _Unpickler(io.BytesIO(data), known).load()
@@ -125,7 +125,7 @@ def unpacked(data: bytes, known: list[Any]) -> Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watched:
+class _TracedExpression:
     """An expression that tells where it stands before it is evaluated."""
 
     expression: Expression | None
@@ -141,11 +141,11 @@ class _Watched:
         return self.expression.value(scope)
 
 
-def watched(program: Program, tell: Tell) -> Program:
+def trace_program(program: Program, tell: Tell) -> Program:
     """The same program, which tells where it is: a path in the manifest, and the handler where that is known."""
 
     def watch(expression: Expression | None, path: str, handler: str | None = None) -> Any:
-        return _Watched(expression, lambda: tell(path, handler))
+        return _TracedExpression(expression, lambda: tell(path, handler))
 
     return replace(
         program,
@@ -183,21 +183,21 @@ class DecisionWorker(Worker):
 
     def answer(self, request: bytes) -> bytes | None:
         """A decision, packed; None where its program is unknown."""
-        asked: Request = pickle.loads(request)
+        asked: DecisionRequest = pickle.loads(request)
         program = self._program(asked)
         return None if program is None else self._decided(program, asked)
 
-    def _decided(self, program: Program, request: Request) -> bytes:
+    def _decided(self, program: Program, request: DecisionRequest) -> bytes:
         self._told = None
-        known = landmarks(request.ledger, request.received)
+        known = shared_records(request.ledger, request.received)
         with cpu_limit(self.cpu):
-            return packed(decide(program, request.ledger, request.received, **request.more), known)
+            return pack_decision(decide(program, request.ledger, request.received, **request.more), known)
 
-    def _program(self, request: Request) -> Program | None:
+    def _program(self, request: DecisionRequest) -> Program | None:
         program = self._programs.pop(request.number, None)
         if program is None and (source := request.source) is not None:
             compiled = compile_agent(source.manifest, source.permissions, source.schemas)
-            program = watched(compiled, self._tell)
+            program = trace_program(compiled, self._tell)
             program = replace(program, agent=request.agent, generation=request.generation)
         if program is not None:
             self._programs[request.number] = program  # the latest used come last

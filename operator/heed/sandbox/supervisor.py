@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 
 import heed
 from heed.errors import HeedError
-from heed.sandbox.worker import LAST, LENGTH, framed
+from heed.sandbox.worker import FRAME_LENGTH, LAST, encode_frame
 
 T = TypeVar("T")
 FATAL_DEATHS: Final = 2  # of a request: one worker may have been killed by somebody
@@ -101,7 +101,7 @@ class WorkerProcess:
     async def send(self, request: bytes) -> None:
         """Give it a request. Never raises for a worker that is gone: `receive` says how it ended."""
         assert self._process.stdin is not None
-        self._process.stdin.write(framed(request))
+        self._process.stdin.write(encode_frame(request))
         with suppress(ConnectionError):
             await self._process.stdin.drain()
 
@@ -109,8 +109,8 @@ class WorkerProcess:
         """What it says next: kind and data. Raises WorkerDied."""
         assert self._process.stdout is not None
         try:
-            head = await self._process.stdout.readexactly(LENGTH.size)
-            data = await self._process.stdout.readexactly(LENGTH.unpack(head)[0])
+            head = await self._process.stdout.readexactly(FRAME_LENGTH.size)
+            data = await self._process.stdout.readexactly(FRAME_LENGTH.unpack(head)[0])
         except asyncio.IncompleteReadError:
             raise WorkerDied(await self._process.wait()) from None
         if data[:1] == LAST:

@@ -19,21 +19,21 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 READY, PLACE, ANSWER, LAST, UNKNOWN = b"!", b"@", b"=", b".", b"?"
-LENGTH: Final = struct.Struct(">I")
+FRAME_LENGTH: Final = struct.Struct(">I")
 SPARE_BYTES: Final = 64 * 1024**2  # that a request may leave behind; more would be missing for the next
 
 
-def framed(data: bytes) -> bytes:
+def encode_frame(data: bytes) -> bytes:
     """Data as a frame: their length, and they themselves."""
-    return LENGTH.pack(len(data)) + data
+    return FRAME_LENGTH.pack(len(data)) + data
 
 
 def read_frame(source: BinaryIO) -> bytes | None:
     """The data of the next frame; None at the end."""
-    head = source.read(LENGTH.size)
-    if len(head) < LENGTH.size:
+    head = source.read(FRAME_LENGTH.size)
+    if len(head) < FRAME_LENGTH.size:
         return None
-    (length,) = LENGTH.unpack(head)
+    (length,) = FRAME_LENGTH.unpack(head)
     data = source.read(length)
     return data if len(data) == length else None
 
@@ -52,7 +52,7 @@ class Worker:
 
     def say(self, kind: bytes, data: bytes = b"") -> None:
         """Write a frame."""
-        self._answers.write(framed(kind + data))
+        self._answers.write(encode_frame(kind + data))
         self._answers.flush()
 
     def serve(self) -> None:

@@ -163,7 +163,7 @@ def _certify(scratch: Path) -> bytes:
     assert keys is not None
     for name in (CERTIFICATE, KEY):
         (scratch / name).write_bytes(keys.data()[name])
-    return keys.trusted
+    return keys.bundle_pem
 
 
 def main() -> int:

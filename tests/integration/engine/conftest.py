@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from heed.bus.client.connection import Connection
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.integration.engine.world import World, world_on
 
 
@@ -17,16 +17,16 @@ async def world(connection: Connection, namespace: str) -> AsyncIterator[World]:
 
 
 @pytest.fixture
-async def guard() -> AsyncIterator[Guard]:
+async def guard() -> AsyncIterator[DecisionPool]:
     """A guard as the operator has it."""
-    made = Guard()
+    made = DecisionPool()
     yield made
     await made.close()
 
 
 @pytest.fixture
-async def patient() -> AsyncIterator[Guard]:
+async def patient() -> AsyncIterator[DecisionPool]:
     """A guard that lets decisions take long enough to be looked at."""
-    made = Guard(cpu=60)
+    made = DecisionPool(cpu=60)
     yield made
     await made.close()

@@ -9,7 +9,7 @@ import pytest
 
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.builders.agents import program
 from tests.integration.waiting import until
 from tests.patience import PATIENCE
@@ -72,7 +72,7 @@ def cpu_of(pid: int) -> int:
     return sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
 
 
-async def at_work(guard: Guard, but: int | None = None) -> int:
+async def at_work(guard: DecisionPool, but: int | None = None) -> int:
     """The pid of a worker once it is busy with a decision."""
     seen: dict[int, int] = {}
 

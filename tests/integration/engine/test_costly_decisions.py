@@ -9,7 +9,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.ledger.ledger import Ledger
 from heed.sandbox import decision_pool
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.builders.agents import program
 from tests.builders.events import received
 from tests.integration.engine.guards import LONG, SEARCH, SHORT
@@ -35,7 +35,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 async def test_a_costly_event_is_begun_once_before_it_goes_to_a_worker(
-    world: World, guard: Guard, monkeypatch: pytest.MonkeyPatch
+    world: World, guard: DecisionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a handler whose work is three maps in each other, and a large event
     count = "event.data.n.map(a, event.data.n.map(b, [a].map(c, b + c))).size()"
@@ -54,7 +54,7 @@ async def test_a_costly_event_is_begun_once_before_it_goes_to_a_worker(
 
 
 async def test_what_was_found_costly_is_not_asked_again(
-    guard: Guard, monkeypatch: pytest.MonkeyPatch
+    guard: DecisionPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent, begun = guard.of(program(SEARCH)), counted(monkeypatch)
 
@@ -65,7 +65,7 @@ async def test_what_was_found_costly_is_not_asked_again(
     assert begun == [1, 2]
 
 
-async def test_a_bomb_between_others_is_one_dead_letter(world: World, guard: Guard) -> None:
+async def test_a_bomb_between_others_is_one_dead_letter(world: World, guard: DecisionPool) -> None:
     world.guard, world.program = guard, searching(world)
     for number in range(20):
         await world.send("ask", f"s{number}", {"words": ["rug"], "text": "a lamp"})

@@ -15,8 +15,8 @@ from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, dump_ledger, make_patch, settle
 from heed.core.simulation.simulator import simulate
 from heed.core.simulation.task_stubs import answer_from
-from heed.sandbox.decision_pool import Guard
-from heed.sandbox.decision_worker import Request
+from heed.sandbox.decision_pool import DecisionPool
+from heed.sandbox.decision_worker import DecisionRequest
 from tests.builders.agents import job
 from tests.builders.decisions import only_task
 from tests.builders.events import malformed, received, task_end
@@ -39,7 +39,9 @@ DOUBLING = {
     ],
     ids=["memory", "time"],
 )
-async def test_a_bomb_is_one_dead_letter(small: Guard, handler: dict[str, Any], data: Any, said: str) -> None:
+async def test_a_bomb_is_one_dead_letter(
+    small: DecisionPool, handler: dict[str, Any], data: Any, said: str
+) -> None:
     await one_letter(small, handler, data, said)
 
 
@@ -53,7 +55,7 @@ async def test_a_bomb_is_one_dead_letter(small: Guard, handler: dict[str, Any], 
     ids=["abort", "memory", "time"],
 )
 async def test_whatever_a_library_does_to_its_process_is_one_dead_letter(
-    small: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, said: str
+    small: DecisionPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, does: str, said: str
 ) -> None:
     stand_in(tmp_path, monkeypatch, does)
 
@@ -61,14 +63,14 @@ async def test_whatever_a_library_does_to_its_process_is_one_dead_letter(
 
 
 @pytest.fixture
-async def small() -> AsyncIterator[Guard]:
+async def small() -> AsyncIterator[DecisionPool]:
     """A guard with less memory and time than the operator's."""
-    made = Guard(memory=48 * 1024**2, cpu=0.5)
+    made = DecisionPool(memory=48 * 1024**2, cpu=0.5)
     yield made
     await made.close()
 
 
-async def one_letter(guard: Guard, handler: dict[str, Any], data: Any, said: str) -> None:
+async def one_letter(guard: DecisionPool, handler: dict[str, Any], data: Any, said: str) -> None:
     """An event is one dead letter because of a handler, for this reason, and what comes after it is decided."""
     hostile = guard.of(of("hostile", handler, {"name": "rest", "state": {"m": "${1}"}}))
 
@@ -81,7 +83,7 @@ async def one_letter(guard: Guard, handler: dict[str, Any], data: Any, said: str
     assert (await hostile.decide(decision.ledger, malformed(2))).ledger.cursor.sequence == 2
 
 
-async def test_a_bomb_in_a_tasks_template_says_where_it_is(guard: Guard) -> None:
+async def test_a_bomb_in_a_tasks_template_says_where_it_is(guard: DecisionPool) -> None:
     heavy = "${event.data.words.all(w, !event.data.text.contains(w)) ? 'a' : 'b'}"
     hostile = guard.of(of("hostile", {"start": [{"task": "work"}]}, tasks={"work": job(heavy)}))
 
@@ -91,7 +93,7 @@ async def test_a_bomb_in_a_tasks_template_says_where_it_is(guard: Guard) -> None
     assert "spec.tasks.work" in str(decision.letter)
 
 
-async def test_a_bomb_before_any_handler_says_where_it_is(guard: Guard) -> None:
+async def test_a_bomb_before_any_handler_says_where_it_is(guard: DecisionPool) -> None:
     where = "event.data.words.all(w, !event.data.text.contains(w))"
     hostile = guard.of(of("hostile", SEARCH, subscribe=[{"type": "com.example.>", "where": where}]))
 
@@ -101,7 +103,7 @@ async def test_a_bomb_before_any_handler_says_where_it_is(guard: Guard) -> None:
     assert "spec.subscribe[0].where" in str(decision.letter)
 
 
-async def test_the_end_of_a_task_that_cannot_be_decided_leaves_the_ledger(guard: Guard) -> None:
+async def test_the_end_of_a_task_that_cannot_be_decided_leaves_the_ledger(guard: DecisionPool) -> None:
     starts: dict[str, Any] = {"start": [{"task": "work"}]}
     ends: dict[str, Any] = {**SEARCH, "type": "dev.heed.task.completed"}
     hostile = of("hostile", starts, ends, tasks={"work": job()})
@@ -120,7 +122,7 @@ async def test_the_end_of_a_task_that_cannot_be_decided_leaves_the_ledger(guard:
 # ── the others ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_others_decide_while_one_is_stuck(patient: Guard) -> None:
+async def test_others_decide_while_one_is_stuck(patient: DecisionPool) -> None:
     stuck = asyncio.create_task(patient.of(of("stuck", SEARCH)).decide(Ledger(), received(1, data=LONG)))
     await at_work(patient)
     light, ledger = patient.of(of("light", {"state": {"n": "${state.?n.orValue(0) + 1}"}})), Ledger()
@@ -133,7 +135,7 @@ async def test_others_decide_while_one_is_stuck(patient: Guard) -> None:
     stuck.cancel()
 
 
-async def test_one_that_took_too_long_makes_the_others_wait_no_more(guard: Guard) -> None:
+async def test_one_that_took_too_long_makes_the_others_wait_no_more(guard: DecisionPool) -> None:
     slow, heavy = guard.of(of("slow", SEARCH)), guard.of(of("heavy", SEARCH))
     assert code_and_handler(await slow.decide(Ledger(), received(1, data=LONG)))[0] == "TooCostly"
 
@@ -146,7 +148,7 @@ async def test_one_that_took_too_long_makes_the_others_wait_no_more(guard: Guard
     assert code_and_handler(await again)[0] == "TooCostly"
 
 
-async def test_agents_that_share_a_worker_wait_their_turn(guard: Guard) -> None:
+async def test_agents_that_share_a_worker_wait_their_turn(guard: DecisionPool) -> None:
     agents = [guard.of(of(f"a{number}", SEARCH)) for number in range(5)]
 
     decisions = await asyncio.gather(*(agent.decide(Ledger(), received(1, data=SHORT)) for agent in agents))
@@ -178,14 +180,14 @@ def decisions_of(example: Path) -> Iterator[tuple[Program, Ledger, Received]]:
 
 
 @pytest.mark.parametrize("example", ["research", "questions", "orders"])
-async def test_the_examples_decide_the_same_with_a_worker(guard: Guard, example: str) -> None:
+async def test_the_examples_decide_the_same_with_a_worker(guard: DecisionPool, example: str) -> None:
     cases = list(decisions_of(ROOT / "examples" / example))
     assert cases
     numbers = {agent: number for number, agent in enumerate({item.agent for item, _, _ in cases})}
 
     for item, ledger, event in cases:
         plain = decide(item, ledger, event)
-        request = Request(numbers[item.agent], item.agent, item.generation, None, ledger, event, {})
+        request = DecisionRequest(numbers[item.agent], item.agent, item.generation, None, ledger, event, {})
         guarded = await guard.decide(item, request)
 
         assert guarded == plain
@@ -194,12 +196,12 @@ async def test_the_examples_decide_the_same_with_a_worker(guard: Guard, example:
 
 
 @pytest.mark.parametrize("example", ["research", "questions", "orders"])
-async def test_the_examples_need_no_worker(guard: Guard, example: str) -> None:
+async def test_the_examples_need_no_worker(guard: DecisionPool, example: str) -> None:
     for item, ledger, event in decisions_of(ROOT / "examples" / example):
         assert guard.of(item).at_once(ledger, event) == decide(item, ledger, event)
 
 
-async def test_what_a_decision_did_not_touch_stays_the_same_object(guard: Guard) -> None:
+async def test_what_a_decision_did_not_touch_stays_the_same_object(guard: DecisionPool) -> None:
     heavy, ledger = of("heavy", SEARCH), Ledger()
     for number in range(1, 6):
         ledger = decide(heavy, ledger, received(number, data={"words": [], "text": ""})).ledger

@@ -11,7 +11,7 @@ from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.registry import compile_schemas
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.builders.events import received
 from tests.builders.policies import event_type
 from tests.integration.engine.guards import code_and_handler, of, stand_in
@@ -29,7 +29,7 @@ def typed(type_: EventType, *handlers: dict[str, Any]) -> Program:
     return replace(of("typed", *(handlers or ({"state": {"n": "${1}"}},))), schemas=schemas)
 
 
-async def test_what_may_be_costly_is_decided_elsewhere_and_just_the_same(guard: Guard) -> None:
+async def test_what_may_be_costly_is_decided_elsewhere_and_just_the_same(guard: DecisionPool) -> None:
     program = typed(event_type(TREE))
     fits = {"name": "a", "in": [{"name": "b", "in": []}]}
     misfits = {"name": "a", "in": [{"name": 3}]}
@@ -41,7 +41,7 @@ async def test_what_may_be_costly_is_decided_elsewhere_and_just_the_same(guard: 
     assert len(guard.pids) == 1
 
 
-async def test_what_is_harmless_needs_no_other_process(guard: Guard) -> None:
+async def test_what_is_harmless_needs_no_other_process(guard: DecisionPool) -> None:
     program = typed(event_type({"type": "object", "required": ["a"], "properties": {"a": {"pattern": "^a"}}}))
 
     decision = await guard.of(program).decide(Ledger(), received(1, data={"a": "b"}))
@@ -51,7 +51,7 @@ async def test_what_is_harmless_needs_no_other_process(guard: Guard) -> None:
 
 
 async def test_a_check_that_takes_too_long_is_one_dead_letter_that_names_the_type(
-    guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guard: DecisionPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(tmp_path, monkeypatch, "while True: pass")
     guarded = guard.of(typed(event_type(SLOW, name="slow")))
@@ -63,7 +63,7 @@ async def test_a_check_that_takes_too_long_is_one_dead_letter_that_names_the_typ
     assert (await guarded.decide(decision.ledger, received(2, data={"text": "ac"}))).letter is not None
 
 
-async def test_a_check_of_what_is_emitted_is_guarded_too(guard: Guard) -> None:
+async def test_a_check_of_what_is_emitted_is_guarded_too(guard: DecisionPool) -> None:
     emitting = {"name": "tell", "emit": [{"type": ANSWERED, "data": {"name": "a", "in": [{"name": 7}]}}]}
     program = typed(event_type(TREE, ANSWERED), emitting)
 

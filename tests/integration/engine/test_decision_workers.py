@@ -11,8 +11,8 @@ import pytest
 
 from heed.core.ledger.ledger import Ledger
 from heed.errors import GuardUnavailable
-from heed.sandbox.decision_pool import Guard
-from heed.sandbox.decision_worker import unpacked
+from heed.sandbox.decision_pool import DecisionPool
+from heed.sandbox.decision_worker import unpack_decision
 from tests.builders.events import received
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, at_work, code_and_handler, gone, of
 from tests.integration.waiting import until
@@ -20,7 +20,7 @@ from tests.markdown import ROOT
 from tests.patience import PATIENCE
 
 
-async def test_no_process_is_started_for_what_is_harmless(guard: Guard) -> None:
+async def test_no_process_is_started_for_what_is_harmless(guard: DecisionPool) -> None:
     light = guard.of(of("light", SEARCH))
 
     decision = await light.decide(Ledger(), received(1, data={"words": ["rug"], "text": "a lamp"}))
@@ -29,7 +29,7 @@ async def test_no_process_is_started_for_what_is_harmless(guard: Guard) -> None:
     assert guard.pids == []
 
 
-async def test_a_worker_killed_by_somebody_costs_no_event(patient: Guard) -> None:
+async def test_a_worker_killed_by_somebody_costs_no_event(patient: DecisionPool) -> None:
     deciding = asyncio.create_task(
         patient.of(of("busy", SEARCH)).decide(Ledger(), received(1, data={**LONG, "words": ["xz"] * 500}))
     )
@@ -44,7 +44,9 @@ async def test_a_worker_killed_by_somebody_costs_no_event(patient: Guard) -> Non
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV])
-async def test_an_event_that_two_workers_die_of_is_one_dead_letter(patient: Guard, number: int) -> None:
+async def test_an_event_that_two_workers_die_of_is_one_dead_letter(
+    patient: DecisionPool, number: int
+) -> None:
     deciding = asyncio.create_task(patient.of(of("deadly", SEARCH)).decide(Ledger(), received(1, data=LONG)))
     first = await at_work(patient)
     os.kill(first, number)
@@ -60,7 +62,7 @@ async def test_an_event_that_two_workers_die_of_is_one_dead_letter(patient: Guar
     ).outcome == "handled"
 
 
-async def test_a_worker_that_died_in_its_sleep_is_replaced(guard: Guard) -> None:
+async def test_a_worker_that_died_in_its_sleep_is_replaced(guard: DecisionPool) -> None:
     heavy = guard.of(of("heavy", SEARCH))
     ledger = (await heavy.decide(Ledger(), received(1, data=SHORT))).ledger
     (pid,) = guard.pids
@@ -72,7 +74,9 @@ async def test_a_worker_that_died_in_its_sleep_is_replaced(guard: Guard) -> None
     assert decision.ledger.totals.handled == 2
 
 
-async def test_no_process_leaves_the_event_undecided(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_process_leaves_the_event_undecided(
+    guard: DecisionPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heavy = guard.of(of("heavy", SEARCH))
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", "/nonexistent/python")
@@ -85,7 +89,7 @@ async def test_no_process_leaves_the_event_undecided(guard: Guard, monkeypatch: 
     assert (await heavy.decide(Ledger(), received(1, data=SHORT))).outcome == "handled"
 
 
-async def test_a_decision_given_up_leaves_no_process_at_it(patient: Guard) -> None:
+async def test_a_decision_given_up_leaves_no_process_at_it(patient: DecisionPool) -> None:
     deciding = asyncio.create_task(patient.of(of("busy", SEARCH)).decide(Ledger(), received(1, data=LONG)))
     pid = await at_work(patient)
 
@@ -99,7 +103,7 @@ async def test_a_decision_given_up_leaves_no_process_at_it(patient: Guard) -> No
 
 
 async def test_nothing_is_left_when_the_guard_is_closed() -> None:
-    guard = Guard(cpu=60)
+    guard = DecisionPool(cpu=60)
     heavy = guard.of(of("heavy", SEARCH))
     await heavy.decide(Ledger(), received(1, data=SHORT))
     deciding = asyncio.create_task(heavy.decide(Ledger(), received(2, data=LONG)))
@@ -134,12 +138,12 @@ def test_nothing_but_classes_of_heed_is_made_of_what_a_worker_says(module: str, 
     called = asked + pickle.STACK_GLOBAL + pickle.EMPTY_TUPLE + pickle.REDUCE + pickle.STOP
 
     with pytest.raises(pickle.UnpicklingError, match=f"{module}.{name} is no part of a decision"):
-        unpacked(called, [])
+        unpack_decision(called, [])
 
 
 def test_what_is_no_decision_is_not_taken_for_one() -> None:
     with pytest.raises(pickle.UnpicklingError, match="no decision"):
-        unpacked(pickle.dumps(Ledger().cursor), [])
+        unpack_decision(pickle.dumps(Ledger().cursor), [])
 
 
 PARENT = """

@@ -10,7 +10,7 @@ from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.ledger.ledger import Ledger
 from heed.errors import TaskUnavailable
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.builders.events import received
 from tests.builders.policies import allowed, policy, restricted
 from tests.integration.engine.guards import SEARCH, SHORT, code_and_handler
@@ -83,7 +83,7 @@ async def test_a_start_that_is_owed_and_allowed_is_made(world: World) -> None:
     [({"emissions": [{"type": "x"}]}, "PolicyViolation"), ({"emissions": [{"type": "y"}]}, None)],
 )
 async def test_a_decision_made_elsewhere_meets_the_same_policy(
-    guard: Guard, restriction: dict[str, Any], code: str | None
+    guard: DecisionPool, restriction: dict[str, Any], code: str | None
 ) -> None:
     # Given a decision too costly to be made at once
     costly = {"name": "say", "when": SEARCH["when"], "emit": [{"type": "${'y'}"}]}

@@ -26,7 +26,7 @@ from heed.engine.ports import StoredLedger, TaskRunner
 from heed.engine.rate_limit import CommitRate
 from heed.errors import HeedError
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import Settings, StreamSettings
 from heed.util.aio import stop
 from tests.integration.engine.cluster import Jobs, JobsRunner
@@ -128,7 +128,7 @@ class World:
         self.ledgers = ledgers
         self.program: Program
         self.lives: list[Life] = []
-        self.guard: Guard | None = None
+        self.guard: DecisionPool | None = None
         self._numbers = itertools.count(1)
 
     async def prepare(self) -> "World":

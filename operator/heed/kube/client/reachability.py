@@ -23,13 +23,13 @@ class Reachability:
         self._answered = False
         self._said: dict[str, float] = {}
 
-    def answered(self) -> None:
+    def note_success(self) -> None:
         """Note a success."""
         if self.error is not None and self.missing():
             log.info(f"{self._what} can be read")
         self._answered, self._since, self.error = True, time.monotonic(), None
 
-    def failed(self, error: ApiError) -> None:
+    def note_failure(self, error: ApiError) -> None:
         """Note a failure or refusal, and log each cause once in LOG_INTERVAL_S."""
         self.error = error
         now = time.monotonic()

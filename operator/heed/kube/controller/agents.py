@@ -35,11 +35,11 @@ from heed.kube.jobs.runner import JobRunner
 from heed.kube.metrics.collector import AgentSnapshot
 from heed.kube.status.event_recorder import EventRecorder
 from heed.kube.status.ledger_store import StatusLedgerStore
-from heed.kube.status.loop_health import LoopHealthMonitor, Patience
-from heed.kube.status.ready import Word, stuck_tasks
+from heed.kube.status.loop_health import HealthThresholds, LoopHealthMonitor
+from heed.kube.status.ready import WantedConditions, read_stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.fleet")
@@ -87,29 +87,29 @@ class AgentController:
         observer: Observer,
         pace: CommitRate,
         *,
-        guard: Guard | None = None,
-        patience: Patience | None = None,
+        guard: DecisionPool | None = None,
+        patience: HealthThresholds | None = None,
         watched: str | None = None,
         access: TaskCredentials | None = None,
     ) -> None:
-        patience = patience or Patience()
+        patience = patience or HealthThresholds()
         self._access = access or TaskCredentials()
-        self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or Guard()
+        self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or DecisionPool()
         self._events = EventRecorder(api)
         self._ready = ReadyWriter(
             api,
             self._wanted,
             patience.between,
-            became=self._events.became,
+            became=self._events.record_condition,
             rewrote=self._rewrote,
-            refused=self._events.refused,
+            refused=self._events.record_refusal,
         )
-        self._overdue = StuckTaskDetector(api, self._waits, self._ready.look, patience.pods)
-        self._health = LoopHealthMonitor(self._ready.look, patience)
+        self._overdue = StuckTaskDetector(api, self._waits, self._ready.schedule, patience.pods)
+        self._health = LoopHealthMonitor(self._ready.schedule, patience)
         self._observer = Observers(observer, self._events, self._health)
         self._rules = PolicyCache(api, watched)
         self._review = Recompiler(self._rules, self._reconcile_again)
-        self._words: dict[Name, tuple[AgentRef, Word]] = {}
+        self._words: dict[Name, tuple[AgentRef, WantedConditions]] = {}
         self._running: dict[Name, _RunningLoop] = {}
         self._seen: dict[Name, _ObservedAgent] = {}
         self._latest: dict[Name, Body | None] = {}
@@ -129,9 +129,9 @@ class AgentController:
         if not deleted and before is not None and sight.version < before.version:
             return  # a late sight, of this Agent or of an earlier one of its name
         self._seen[name] = sight
-        self._review.saw(name, None if deleted else body)
+        self._review.note_agent(name, None if deleted else body)
         if not deleted and name in self._words:
-            self._ready.hear(_agent(body), body)
+            self._ready.note_agent(_agent(body), body)
         if not deleted and before == sight:
             return
         self._reconcile_soon(name, None if deleted else body)
@@ -145,17 +145,17 @@ class AgentController:
     def observe_rule(self, rule: Body, *, deleted: bool = False) -> None:
         """Note a policy, grant or event type, or its deletion."""
         if self._rules.observe(rule, deleted=deleted):
-            self._review.soon()
+            self._review.schedule()
 
-    def beset(self, trouble: Trouble | None) -> None:
+    def set_shared_trouble(self, trouble: Trouble | None) -> None:
         """Set or clear a trouble that all Agents share."""
-        if self._health.beset(trouble):
-            self._ready.look_at_all()
+        if self._health.set_shared_trouble(trouble):
+            self._ready.schedule_all()
 
-    async def learn_rules(self) -> None:
+    async def list_rules(self) -> None:
         """Relist policies, grants and event types: before any Agent runs, and periodically. Raises ApiError."""
         await self._rules.relist()
-        self._review.soon()
+        self._review.schedule()
 
     async def sweep(self, namespace: str | None) -> None:
         """Resync: find Agents and Jobs whose deletion no watch reported. Raises ApiError."""
@@ -179,7 +179,7 @@ class AgentController:
                 with suppress(ReaderLost):
                     await running.loop.keep_up(first, last)
 
-    def sights(self) -> Iterator[AgentSnapshot]:
+    def snapshots(self) -> Iterator[AgentSnapshot]:
         """A snapshot of each Agent, from memory."""
         stuck = self._overdue.counts()
         for name, (agent, _) in self._words.items():
@@ -188,9 +188,9 @@ class AgentController:
             refused = self._ready.is_refused(agent)
             yield AgentSnapshot(agent, self._ready.ready(agent), stored, lag, stuck.get(agent, 0), refused)
 
-    def unwritten(self) -> str | None:
+    def describe_refused(self) -> str | None:
         """A sentence on Agents whose status the API server refuses; None where there are none."""
-        return self._ready.unwritten()
+        return self._ready.describe_refused()
 
     async def close(self) -> None:
         """Stop all loops. Their ledgers hold what a restart needs."""
@@ -248,7 +248,7 @@ class AgentController:
         """Run the generation that may run now, and set its conditions."""
         if name in self._words and self._words[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
-        basis = self._review.basis(name, body, kept := self._kept(name, body))
+        basis = self._review.compile_inputs(name, body, kept := self._kept(name, body))
         choice = choose_generation(body, kept, basis.compiled, self._rules.watched)
         if choice.program is None:
             await self._stop(name)
@@ -270,24 +270,24 @@ class AgentController:
         kept: str | None = (body.get("status") or {}).get("lastValidSpec")
         return kept
 
-    def _say(self, name: Name, body: Body, word: Word) -> None:
+    def _say(self, name: Name, body: Body, word: WantedConditions) -> None:
         agent = _agent(body)
         self._words[name] = (agent, word)
-        self._overdue.begin(agent, said=stuck_tasks(body) is not None)
+        self._overdue.begin(agent, said=read_stuck_tasks(body) is not None)
         self._ready.begin(agent, body)
 
     def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
         """Tell the ledger store that a condition write moved the Agent's resourceVersion."""
         running = self._running.get((agent.namespace, agent.name))
         if running is not None and running.program.agent == agent:
-            running.store.moved(before, body)
+            running.store.note_condition_write(before, body)
 
-    def _wanted(self, agent: AgentRef) -> Word | None:
+    def _wanted(self, agent: AgentRef) -> WantedConditions | None:
         """The conditions wanted for an Agent."""
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
         if word is None or said_of != agent:
             return None
-        return word.under(self._health.verdict(agent)).beside(self._overdue.verdict(agent))
+        return word.with_trouble(self._health.verdict(agent)).with_tasks(self._overdue.verdict(agent))
 
     def _waits(self, agent: AgentRef, task_id: str) -> bool:
         running = self._running.get((agent.namespace, agent.name))
@@ -315,7 +315,7 @@ class AgentController:
             self._api,
             program.agent,
             loop,
-            seen=lambda job, deleted: self._overdue.saw(program.agent, job, deleted=deleted),
+            seen=lambda job, deleted: self._overdue.note_job(program.agent, job, deleted=deleted),
             lists=self._lists,
             orphans=self._orphans,
             access=self._access,

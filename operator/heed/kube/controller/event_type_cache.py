@@ -43,7 +43,7 @@ class EventTypeCache:
                 await turns().take()
                 _failure(item)
 
-    def of(self, namespaces: Iterable[str]) -> SchemaRegistry:
+    def registry_of(self, namespaces: Iterable[str]) -> SchemaRegistry:
         """The schema registry of some namespaces."""
         return self._schemas(tuple(name for name in sorted(namespaces) if self._types.get(name)))[0]
 

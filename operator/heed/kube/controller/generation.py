@@ -12,7 +12,7 @@ from typing import Any, Final
 from heed.core.compiler.program import Program
 from heed.errors import INVALID, NOT_GRANTED, InvalidManifest, PolicyViolation
 from heed.kube.controller.last_valid_spec import restore_last_valid
-from heed.kube.status.ready import Word
+from heed.kube.status.ready import WantedConditions
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
@@ -23,7 +23,7 @@ STOPPED_MESSAGE: Final = "the Agent is stopped, and its events wait in the strea
 class GenerationChoice:
     """The program to run (compiled from `body`), the conditions for it, and why it is not the current generation."""
 
-    word: Word
+    word: WantedConditions
     body: Body
     program: Program | None
     error: InvalidManifest | None = None
@@ -59,7 +59,9 @@ def choose_generation(
     except InvalidManifest as failure:
         error = failure
     else:
-        return GenerationChoice(Word(generation, "True", "Subscribed", _subscribed(program)), body, program)
+        return GenerationChoice(
+            WantedConditions(generation, "True", "Subscribed", _subscribed(program)), body, program
+        )
     message, unfit = str(error), None
     if kept is not None:
         try:
@@ -68,7 +70,7 @@ def choose_generation(
         except InvalidManifest as failure:
             unfit = failure
         else:
-            word = Word(generation, "False", error.reason, _hinted(message, error, watched), kept)
+            word = WantedConditions(generation, "False", error.reason, _hinted(message, error, watched), kept)
             return GenerationChoice(word, body, program, error)
     if isinstance(unfit, PolicyViolation):
         message += (
@@ -76,7 +78,9 @@ def choose_generation(
         )
     if error.reason != INVALID or isinstance(unfit, PolicyViolation):
         message += f"\n{STOPPED_MESSAGE}"
-    word = Word(generation, "False", error.reason, _hinted(message, unfit or error, watched), kept)
+    word = WantedConditions(
+        generation, "False", error.reason, _hinted(message, unfit or error, watched), kept
+    )
     return GenerationChoice(word, body, None, error, unfit)
 
 

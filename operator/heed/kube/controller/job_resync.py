@@ -25,7 +25,7 @@ async def resync_jobs(api: KubeApi, namespace: str | None, runners: Mapping[Agen
                 seen.add(job["metadata"]["uid"])
                 owner = job["metadata"]["namespace"], manifest.owner_uid(job) or ""
                 if (found := comparisons.get(owner)) is not None:
-                    found[1].saw(job)
+                    found[1].add_job(job)
     for agent, comparison in comparisons.values():
         try:
             await comparison.conclude()

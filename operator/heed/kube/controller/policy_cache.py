@@ -111,7 +111,7 @@ class PolicyCache:
         if before is not None and _generation(before.seen) == _generation(body):
             self._known[key] = replace(before, seen=seen)
             if key not in self._awaited:
-                self.say((key,))
+                self.write_accepted((key,))
             return False
         if before is not None:
             self._remove(key, before)
@@ -121,7 +121,7 @@ class PolicyCache:
         self._unsaid.add(key)
         return True
 
-    def changes(self) -> PolicyChanges:
+    def take_changes(self) -> PolicyChanges:
         """The changes since the last call."""
         concerned = self._concerned | self._hearers(self._types.changed)
         for namespace in self._types.changed:
@@ -135,15 +135,15 @@ class PolicyCache:
         self._concerned, self._unsaid, self._types.changed = set(), set(), set()
         return found
 
-    def say(self, keys: Iterable[Key]) -> None:
+    def write_accepted(self, keys: Iterable[Key]) -> None:
         """Write the condition Accepted of these objects, except those that changed again since."""
         for key in keys:
             self._awaited.discard(key)
             known = self._known.get(key)
             if known is not None and known.judgement is not None and key not in self._unsaid:
-                self._accepted.say(RULE_PLURALS[key[0]], known.seen, known.judgement)
+                self._accepted.set_judgement(RULE_PLURALS[key[0]], known.seen, known.judgement)
 
-    def basis(self, agent: Body, kept: str | None = None) -> CompileInputs:
+    def compile_inputs(self, agent: Body, kept: str | None = None) -> CompileInputs:
         """The current compile inputs of an Agent's object. `kept` is the last valid spec in its status.
 
         Of grants and types only what its subscriptions need, so that a grant cannot make unrelated Agents recompile.
@@ -161,7 +161,9 @@ class PolicyCache:
             grants = self._grants.get(namespace, {}).values()
             needed = [grant for grant in grants if grant.metadata.namespace in others]
             may = alike[key] = resolve_permissions(who, self._policies.get(namespace, {}).values(), needed)
-        return CompileInputs(may, self._types.of({namespace, *(grant.namespace for grant in may.grants)}))
+        return CompileInputs(
+            may, self._types.registry_of({namespace, *(grant.namespace for grant in may.grants)})
+        )
 
     async def relist(self) -> None:
         """Relist all kinds, and find deletions that no watch reported. Raises ApiError."""

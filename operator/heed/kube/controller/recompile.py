@@ -35,7 +35,7 @@ class Recompiler:
         self._reviewing: asyncio.Task[None] | None = None
         self._saying: set[asyncio.Task[None]] = set()
 
-    def saw(self, name: Name, body: Body | None) -> None:
+    def note_agent(self, name: Name, body: Body | None) -> None:
         """Note an Agent's object; None: it was deleted."""
         if body is None:
             self._bodies.pop(name, None)
@@ -43,14 +43,14 @@ class Recompiler:
         else:
             self._bodies[name] = body
 
-    def basis(self, name: Name, body: Body, kept: str | None = None) -> CompileInputs:
+    def compile_inputs(self, name: Name, body: Body, kept: str | None = None) -> CompileInputs:
         """The compile inputs of an Agent now. `kept` is the last valid spec in its status."""
-        basis = self._rules.basis(body, kept)
+        basis = self._rules.compile_inputs(body, kept)
         if name in self._bodies:
             self._bases[name] = kept, basis
         return basis
 
-    def soon(self) -> None:
+    def schedule(self) -> None:
         """Schedule a review of all Agents after a change."""
         if self._reviewing is None or self._reviewing.done():
             self._reviewing = asyncio.create_task(self._review())
@@ -66,7 +66,7 @@ class Recompiler:
             await asyncio.sleep(DEBOUNCE_S)
             try:
                 await self._rules.prepare()
-                if not (changes := self._rules.changes()):
+                if not (changes := self._rules.take_changes()):
                     return
             except Exception:  # a bug must not stop later changes
                 log.exception("cannot review rules")
@@ -87,7 +87,7 @@ class Recompiler:
     def _has_another_basis(self, name: Name, body: Body) -> bool:
         kept, before = self._bases.get(name, (None, None))
         try:
-            return self._rules.basis(body, kept) != before
+            return self._rules.compile_inputs(body, kept) != before
         except Exception:  # a bug, which each recompilation will log
             return True
 
@@ -95,7 +95,7 @@ class Recompiler:
         """One Agent that cannot be compiled is no reason to say nothing of a rule."""
         if working:
             await asyncio.wait(working, timeout=RECOMPILE_TIMEOUT_S)
-        self._rules.say(unsaid)
+        self._rules.write_accepted(unsaid)
 
 
 def without_ledger(body: Body) -> Body:

@@ -71,7 +71,7 @@ class StuckTaskDetector:
         self._looker: asyncio.Task[None] | None = None
         self._sooner, self._next = asyncio.Event(), 0.0
 
-    def saw(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> PodDelay | None:
+    def note_job(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> PodDelay | None:
         """Note a Job. Returns the known cause that has kept it from running."""
         uid = job["metadata"]["uid"]
         if deleted or not awaits_pods(job) or not self._waits(agent, manifest.task_id(job)):

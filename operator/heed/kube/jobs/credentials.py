@@ -26,7 +26,7 @@ class JobCredentials:
         self._api, self._access = api, access
         self._bare: set[str] = set()  # uids of Jobs that certainly have no Secret
 
-    def made(self, job: Job) -> None:
+    def note_created(self, job: Job) -> None:
         """Note a Job that was created just now and has no Secret yet."""
         if manifest.awaits_credentials(job):
             self._bare.add(job["metadata"]["uid"])

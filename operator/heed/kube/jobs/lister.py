@@ -27,7 +27,7 @@ class JobLister:
         self._next: dict[str, tuple[dict[AgentRef, list[OnJob]], asyncio.Task[None]]] = {}
         self._turns: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def show(self, agent: AgentRef, saw: OnJob) -> None:
+    async def list_jobs(self, agent: AgentRef, saw: OnJob) -> None:
         """Call `saw` with every Job of an Agent, listed after this call. Raises ApiError."""
         if agent.namespace not in self._next:
             wanted: dict[AgentRef, list[OnJob]] = {}

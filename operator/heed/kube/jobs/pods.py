@@ -29,7 +29,7 @@ class JobPodReader:
         self._losses: dict[str, tuple[bool, int]] = {}
         self._lost: dict[str, dict[str, PodEnd]] = {}
 
-    def saw(self, job: Job) -> None:
+    def note_job(self, job: Job) -> None:
         """Note an unfinished Job: where it loses pods, read them before they are deleted."""
         uid, loss = job["metadata"]["uid"], count_losses(job)
         if loss is None or uid in self._looks or self._losses.get(uid) == loss:
@@ -38,7 +38,7 @@ class JobPodReader:
         look = self._looks[uid] = asyncio.create_task(self._look(job))
         look.add_done_callback(lambda _: self._looks.pop(uid, None))
 
-    async def ends(self, job: Job) -> list[PodEnd]:
+    async def read_ends(self, job: Job) -> list[PodEnd]:
         """The ends of a finished Job's pods. Retries until the API server answers."""
         uid = job["metadata"]["uid"]
         if (look := self._looks.get(uid)) is not None:

@@ -86,7 +86,7 @@ class JobRunner:
                     jobs_path(work.agent.namespace), manifest.job_manifest(work, self._access)
                 )
             ).body
-            self._credentials.made(job)
+            self._credentials.note_created(job)
             return job
         except ApiError as error:
             if (found := await self._existing(work, error)) is not None:
@@ -155,7 +155,7 @@ class JobRunner:
         """Compare pending tasks with the Agent's Jobs; started ones without a Job are reported lost."""
         comparison = JobComparison(self, task_ids)
         try:
-            await self._lists.show(self._agent, comparison.saw)
+            await self._lists.list_jobs(self._agent, comparison.add_job)
         except ApiError as error:
             raise TaskUnavailable(str(error)) from error
         await comparison.conclude()
@@ -176,7 +176,7 @@ class JobRunner:
         elif deleted and self.owner.waits(task_id):
             self._searches.begin(task_id)
         elif self.owner.waits(task_id):
-            self._pods.saw(job)
+            self._pods.note_job(job)
         if deleted:
             self._pods.forget(job["metadata"]["uid"])
             self._forget(name)
@@ -189,7 +189,7 @@ class JobRunner:
                 some, await asyncio.gather(*map(self._find_or_lose, some)), strict=True
             ):
                 if unseen:
-                    self._searches.go_on(task_id)
+                    self._searches.continue_search(task_id)
 
     def report_orphan(self, job: Job) -> None:
         """Log a running Job without a pending task. It is left alone."""
@@ -239,7 +239,7 @@ class JobRunner:
         condition = manifest.finished_condition(job)
         assert condition is not None
         if self.owner.waits(manifest.task_id(job)):
-            self.owner.report(task_end(job, condition, await self._pods.ends(job), delay))
+            self.owner.report(task_end(job, condition, await self._pods.read_ends(job), delay))
         name = job["metadata"]["name"]
         if name not in self._deletions:
             self._deletions[name] = asyncio.create_task(self._delete(job))
@@ -264,7 +264,7 @@ class JobComparison:
         self._missing = set(_started(self._pending or {}) if started is None else started)
         self._unknown: list[Job] = []
 
-    def saw(self, job: Job) -> None:
+    def add_job(self, job: Job) -> None:
         """Note a Job of the Agent in the list."""
         self._runner.observe(job)
         task_id = manifest.task_id(job)

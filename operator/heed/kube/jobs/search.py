@@ -24,7 +24,7 @@ class JobSearches:
         """Look up a task's Job now, and repeat while needed. Restarts a search in flight."""
         self._begin(task_id, 0)
 
-    def go_on(self, task_id: str) -> None:
+    def continue_search(self, task_id: str) -> None:
         """Continue after a lookup elsewhere, unless a search is in flight."""
         if task_id not in self._searches:
             self._begin(task_id, 1)

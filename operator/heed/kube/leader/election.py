@@ -135,7 +135,7 @@ class Election:
 async def _while_held(lock: LeaseLock, election: leaderelection.LeaderElection, work: Work) -> None:
     working = asyncio.create_task(work())
     renewing = asyncio.create_task(election.renew_loop())
-    lapsing = asyncio.create_task(lock.lapsed())
+    lapsing = asyncio.create_task(lock.wait_until_lost())
     try:
         await asyncio.wait({working, lapsing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -196,7 +196,7 @@ class NoElection:
             try:
                 await bound_request(self._api.get(self._path, {"limit": "1"}))
             except ApiError as error:
-                self._contact.failed(error)
+                self._contact.note_failure(error)
             else:
-                self._contact.answered()
+                self._contact.note_success()
             await asyncio.sleep(PROBE_INTERVAL_S)

@@ -50,7 +50,7 @@ class LeaseLock(BaseLock):
         cause = self._contact.error or "this process did not get to it"
         return f"the lease was not renewed for {RENEW_DEADLINE_S} s: {cause}"
 
-    async def lapsed(self) -> None:
+    async def wait_until_lost(self) -> None:
         """Wait until the Lease is lost."""
         while self.holds():
             with suppress(TimeoutError):
@@ -76,13 +76,13 @@ class LeaseLock(BaseLock):
             answer = await bound_request(self._api.get(self._path))
         except ApiError as error:
             if error.status != 404:
-                self._contact.failed(error)
+                self._contact.note_failure(error)
             return False, _as_the_client_says(error)
         holder = self._read(answer)
         if holder and holder != self.identity and self._renewed_at is not None:
             self._rival = holder
             self._rivalled.set()
-        self._contact.answered()
+        self._contact.note_success()
         return True, _record(self._spec)
 
     async def create(self, name: str, namespace: str, election_record: LeaderElectionRecord) -> bool:
@@ -120,13 +120,13 @@ class LeaseLock(BaseLock):
             answer = await bound_request(request)
         except ApiError as error:
             if error.status == 409:
-                self._contact.answered()  # another one was quicker
+                self._contact.note_success()  # another one was quicker
             else:
-                self._contact.failed(error)
+                self._contact.note_failure(error)
             return False
         self._read(answer)
         self._renewed_at = began
-        self._contact.answered()
+        self._contact.note_success()
         return True
 
 

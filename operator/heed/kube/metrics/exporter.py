@@ -39,7 +39,7 @@ Series = tuple[Sequence[str], float]
 class AgentSnapshots(Protocol):
     """The source of snapshots: the controller of the active replica."""
 
-    def sights(self) -> Iterable[AgentSnapshot]:
+    def snapshots(self) -> Iterable[AgentSnapshot]:
         """One for each Agent, as it is now."""
 
 
@@ -62,7 +62,7 @@ class MetricsPage:
         """The page and its content type, by the client's Accept header. All Agents are shown as of one moment."""
         encode, content_type = choose_encoder(accept)
         async with self._turn:
-            self._sights = tuple(self.agents.sights()) if self.agents else ()
+            self._sights = tuple(self.agents.snapshots()) if self.agents else ()
             try:
                 return await asyncio.to_thread(encode, self.registry), content_type
             finally:

@@ -19,7 +19,7 @@ class Judgement:
     message: str
 
 
-def judged(body: Body, judgement: Judgement, at: str) -> dict[str, Any] | None:
+def accepted_patch(body: Body, judgement: Judgement, at: str) -> dict[str, Any] | None:
     """The members of an object's status that a judgement changes, at a time (RFC 3339). None: nothing."""
     old, generation = body.get("status") or {}, body["metadata"].get("generation", 0)
     status: Status = "True" if judgement.accepted else "False"

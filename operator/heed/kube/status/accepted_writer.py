@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed.kube.client.client import ApiError, KubeApi, objects_path, resource_version
-from heed.kube.status.accepted import ACCEPTED, Judgement, judged
+from heed.kube.status.accepted import ACCEPTED, Judgement, accepted_patch
 from heed.kube.status.condition_writer import ConditionWriter
 from heed.util.clock import timestamp
 
@@ -20,7 +20,7 @@ MAX_CONCURRENT_WRITES: Final = 8  # of all of them together
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class _WantedJudgement:
     """An object as it was last seen, without its spec, and what is to be said of it."""
 
     path: str
@@ -28,7 +28,7 @@ class _Wanted:
     judgement: Judgement
 
 
-class AcceptedWriter(ConditionWriter[str, _Wanted]):
+class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
     """Writes what is to be said of each object, by its uid. Of those that need no write nothing is kept.
 
     `wrote` is shown each object as it is after a write.
@@ -37,20 +37,20 @@ class AcceptedWriter(ConditionWriter[str, _Wanted]):
     def __init__(self, api: KubeApi, wrote: Callable[[Body], None]) -> None:
         super().__init__(api, ACCEPTED, MAX_CONCURRENT_WRITES, logging.getLogger("heed.rules"))
         self._wrote = wrote
-        self._wanted: dict[str, _Wanted] = {}
+        self._wanted: dict[str, _WantedJudgement] = {}
 
-    def say(self, plural: str, body: Body, judgement: Judgement) -> None:
+    def set_judgement(self, plural: str, body: Body, judgement: Judgement) -> None:
         """This is to be said of an object, seen as `body`. The judgement of an earlier call is void."""
         metadata = body["metadata"]
         uid, before = metadata["uid"], self._wanted.get(metadata["uid"])
         if before is not None and resource_version(body) < resource_version(before.seen):
             body = before.seen
-        if judged(body, judgement, timestamp()) is None:
+        if accepted_patch(body, judgement, timestamp()) is None:
             self._wanted.pop(uid, None)
             return
         path = f"{objects_path(plural, metadata['namespace'])}/{metadata['name']}/status"
-        self._wanted[uid] = _Wanted(path, body, judgement)
-        self.look(uid)
+        self._wanted[uid] = _WantedJudgement(path, body, judgement)
+        self.schedule(uid)
 
     def forget(self, uid: str) -> None:
         """An object is gone."""
@@ -61,11 +61,11 @@ class AcceptedWriter(ConditionWriter[str, _Wanted]):
         self._wanted.clear()
         await super().close()
 
-    def _news(self, key: str) -> _Wanted | None:
+    def _news(self, key: str) -> _WantedJudgement | None:
         return self._wanted.get(key)
 
-    async def _write(self, key: str, word: _Wanted) -> bool:
-        status = judged(word.seen, word.judgement, timestamp())
+    async def _write(self, key: str, word: _WantedJudgement) -> bool:
+        status = accepted_patch(word.seen, word.judgement, timestamp())
         if status is not None and self._wanted.get(key) is word:
             self._wrote(await self._merge(word.path, word.seen, status))
         if self._wanted.get(key) is word:
@@ -75,10 +75,10 @@ class AcceptedWriter(ConditionWriter[str, _Wanted]):
     def _gone(self, key: str) -> None:
         self.forget(key)
 
-    def _described(self, key: str, word: _Wanted) -> dict[str, Any]:
+    def _described(self, key: str, word: _WantedJudgement) -> dict[str, Any]:
         return {"object": word.path.removesuffix("/status"), "reason": word.judgement.reason}
 
-    def _failed(self, key: str, word: _Wanted, error: Exception, delay: float) -> None:
+    def _failed(self, key: str, word: _WantedJudgement, error: Exception, delay: float) -> None:
         """After a conflict the watch is about to show what was written."""
         if not (isinstance(error, ApiError) and error.status == 409):
             super()._failed(key, word, error, delay)

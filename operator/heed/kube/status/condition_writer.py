@@ -28,7 +28,7 @@ class ConditionWriter(ABC, Generic[K, W]):
         self._writers: dict[K, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(max_concurrent_writes)
 
-    def look(self, key: K) -> None:
+    def schedule(self, key: K) -> None:
         """There may be news of an object."""
         if key not in self._writers and self._news(key) is not None:
             self._writers[key] = asyncio.create_task(self._write_news(key))

@@ -24,20 +24,20 @@ from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.happenings")
 Condition = Mapping[str, Any]
-CONTROLLER: Final = f"{names.GROUP}/operator"
-MAX_MESSAGE: Final = 1024  # bytes; more is refused
-AT_ONCE: Final = 8  # writes of all Agents together
-MOST: Final = 1000  # that wait for their turn
+REPORTING_CONTROLLER: Final = f"{names.GROUP}/operator"
+MAX_EVENT_MESSAGE_BYTES: Final = 1024  # bytes; more is refused
+MAX_CONCURRENT_EVENTS: Final = 8  # writes of all Agents together
+MAX_QUEUED_EVENTS: Final = 1000  # that wait for their turn
 RETRY_DELAYS_S: Final = (1.0, 5.0, 30.0)  # before the second, third and last try
-EVERY: Final = 60.0  # seconds between two Events about an Agent's dead letters of one code
-TOLD_OF: Final = {
+DEAD_LETTER_INTERVAL_S: Final = 60.0  # seconds between two Events about an Agent's dead letters of one code
+RECORDED_CODES: Final = {
     "PolicyViolation": True,
     "SchemaViolation": False,
 }  # whether the cause is free of events' data
 
 
 @dataclass(slots=True)
-class _Letters:
+class _DeadLetterCount:
     """Dead letters of one code that were not told of yet, and the clock for when they are."""
 
     timer: asyncio.TimerHandle
@@ -48,14 +48,14 @@ class _Letters:
 class EventRecorder(Observer):
     """Records Events: of dead letters as an observer of loops, of conditions as the reconciler tells it."""
 
-    def __init__(self, api: KubeApi, *, every: float = EVERY) -> None:
+    def __init__(self, api: KubeApi, *, every: float = DEAD_LETTER_INTERVAL_S) -> None:
         self._api, self._every = api, every
-        self._instance = socket.gethostname()[:128] or CONTROLLER
-        self._letters: dict[tuple[AgentRef, str], _Letters] = {}
+        self._instance = socket.gethostname()[:128] or REPORTING_CONTROLLER
+        self._letters: dict[tuple[AgentRef, str], _DeadLetterCount] = {}
         self._telling: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
 
-    def became(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
+    def record_condition(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
         """A condition of the reconciler's was written. An Agent that is well from the start is no news."""
         fine = "True" if now.get("type", READY) == READY else "False"
         was, well = before or {}, now["status"] == fine
@@ -65,7 +65,7 @@ class EventRecorder(Observer):
             type_: Literal["Normal", "Warning"] = "Normal" if well else "Warning"
             self._tell(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
 
-    def refused(self, agent: AgentRef, reason: str, note: str) -> None:
+    def record_refusal(self, agent: AgentRef, reason: str, note: str) -> None:
         """What is to be said in an Agent's status is refused."""
         self._tell(agent, "Warning", reason, "Reconcile", note)
 
@@ -84,7 +84,7 @@ class EventRecorder(Observer):
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """See Observer."""
         for decision in decisions:
-            if decision.letter is not None and decision.letter.code in TOLD_OF:
+            if decision.letter is not None and decision.letter.code in RECORDED_CODES:
                 self._died(agent, decision)
 
     def _died(self, agent: AgentRef, decision: Decision) -> None:
@@ -102,7 +102,7 @@ class EventRecorder(Observer):
         )
         self._tell(agent, "Warning", code, "Decide", f"{events} {note}")
         timer = asyncio.get_running_loop().call_later(self._every, self._ring, agent, code)
-        self._letters[agent, code] = _Letters(timer)
+        self._letters[agent, code] = _DeadLetterCount(timer)
 
     def _ring(self, agent: AgentRef, code: str) -> None:
         letters = self._letters.pop((agent, code))
@@ -113,11 +113,13 @@ class EventRecorder(Observer):
         self, agent: AgentRef, type_: Literal["Normal", "Warning"], reason: str, action: str, note: str
     ) -> None:
         """At some time soon, or never."""
-        if len(self._telling) >= MOST:
+        if len(self._telling) >= MAX_QUEUED_EVENTS:
             log.warning("too much happens to tell of it", extra={"agent": str(agent), "reason": reason})
             return
         telling = asyncio.create_task(
-            self._create(happening(agent, type_, reason, action, note, timestamp(), self._instance))
+            self._create(
+                build_kubernetes_event(agent, type_, reason, action, note, timestamp(), self._instance)
+            )
         )
         self._telling.add(telling)
         telling.add_done_callback(self._telling.discard)
@@ -145,7 +147,7 @@ class EventRecorder(Observer):
             await asyncio.sleep(delay)
 
 
-def happening(
+def build_kubernetes_event(
     agent: AgentRef, type_: str, reason: str, action: str, note: str, at: str, instance: str
 ) -> dict[str, Any]:
     """An Event (core/v1) on an Agent, at a time (RFC 3339, microseconds). Its name follows from the rest."""
@@ -170,8 +172,8 @@ def happening(
             "name": agent.name,
             "uid": agent.uid,
         },
-        "source": {"component": CONTROLLER},
-        "reportingComponent": CONTROLLER,  # as core/v1 calls the reportingController
+        "source": {"component": REPORTING_CONTROLLER},
+        "reportingComponent": REPORTING_CONTROLLER,  # as core/v1 calls the reportingController
         "reportingInstance": instance,
     }
 
@@ -187,12 +189,16 @@ def _cause(agent: AgentRef, decision: Decision) -> str:
     assert decision.letter is not None
     letter = decision.letter
     handler = f" by handler {letter.handler}" if letter.handler else ""
-    cause = f": {letter.message}" if TOLD_OF[letter.code] else ""
+    cause = f": {letter.message}" if RECORDED_CODES[letter.code] else ""
     remedy = f"heed dead list -n {agent.namespace} --agent {agent.name} --code {letter.code}"
     return f"at sequence {decision.received.sequence}{handler}{cause}; see `{remedy}`"
 
 
 def _short(note: str) -> str:
-    """A text of at most MAX_MESSAGE bytes."""
+    """A text of at most MAX_EVENT_MESSAGE_BYTES bytes."""
     raw = note.encode(errors="replace")
-    return note if len(raw) <= MAX_MESSAGE else raw[: MAX_MESSAGE - 3].decode(errors="ignore") + "…"
+    return (
+        note
+        if len(raw) <= MAX_EVENT_MESSAGE_BYTES
+        else raw[: MAX_EVENT_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"
+    )

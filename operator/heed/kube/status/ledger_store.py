@@ -19,7 +19,7 @@ from heed.kube.client.client import ApiError, ApiResponse, KubeApi, agent_path
 from heed.util.clock import timestamp
 
 Conditions = list[dict[str, Any]]
-MAX_MOVES: Final = 8  # of the reconciler that are remembered, between two commits
+MAX_REMEMBERED_MOVES: Final = 8  # of the reconciler that are remembered, between two commits
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ class StatusLedgerStore:
             _refuse(error)
         return self._stored(answer, ledger)
 
-    def moved(self, before: str, body: Mapping[str, Any]) -> None:
+    def note_condition_write(self, before: str, body: Mapping[str, Any]) -> None:
         """The reconciler's write, fenced by the version `before`, made `body` of the Agent and kept its ledger."""
         version = body["metadata"]["resourceVersion"]
         if version == before:
             return
         self._moves[before] = version
-        while len(self._moves) > MAX_MOVES:
+        while len(self._moves) > MAX_REMEMBERED_MOVES:
             del self._moves[next(iter(self._moves))]
         if self._said is not None and self._said.version == before:
             self._said = _said(body)

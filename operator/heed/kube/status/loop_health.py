@@ -12,12 +12,18 @@ from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.ledger.ledger import Ledger, list_owed_effects
 from heed.engine.observer import Observer
-from heed.kube.status.reasons import EFFECTS, START_OVER, Trouble, trouble_of_effect, trouble_of_loop
+from heed.kube.status.reasons import (
+    EFFECT_PHRASES,
+    START_OVER,
+    Trouble,
+    explain_effect_error,
+    explain_loop_error,
+)
 from heed.util.clock import loop_time
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class HealthThresholds:
     """In seconds. `loop`: until a loop that starts over is in trouble, or one that went on is not any more."""
 
     loop: float = 10.0
@@ -38,7 +44,7 @@ Verdict = Trouble | Undecided | None  # None: all is well
 class LoopHealth:
     """How one loop does. Times are monotonic, in seconds."""
 
-    patience: Patience
+    patience: HealthThresholds
     _since: float | None = None  # the loop has shown no success since then
     _trouble: Trouble | None = None  # why it started over last
     _resumed: float | None = None  # it has been going on since then
@@ -61,10 +67,10 @@ class LoopHealth:
         """The loop, or an effect, failed."""
         if what == START_OVER:
             self._since = now if self._since is None else self._since
-            self._trouble, self._resumed = trouble_of_loop(error), None
+            self._trouble, self._resumed = explain_loop_error(error), None
         else:
             since = self._stuck[what][0] if what in self._stuck else now
-            self._stuck[what] = (since, trouble_of_effect(what, error))
+            self._stuck[what] = (since, explain_effect_error(what, error))
 
     def resumed(self, owed: Collection[str], now: float) -> None:
         """The loop has its ledger and its reader. `owed`: the kinds of effects that it still owes."""
@@ -79,7 +85,7 @@ class LoopHealth:
     def owes(self, kinds: Collection[str]) -> None:
         """These kinds of effects are still owed: what is not, be it made or given up, is stuck no more."""
         self._stuck = {
-            what: stuck for what, stuck in self._stuck.items() if what in kinds or what not in EFFECTS
+            what: stuck for what, stuck in self._stuck.items() if what in kinds or what not in EFFECT_PHRASES
         }
 
     def made(self, what: str) -> None:
@@ -88,7 +94,7 @@ class LoopHealth:
 
     def told_end(self) -> None:
         """A task's end was published."""
-        self._stuck = {what: stuck for what, stuck in self._stuck.items() if what in EFFECTS}
+        self._stuck = {what: stuck for what, stuck in self._stuck.items() if what in EFFECT_PHRASES}
 
     def verdict(self, now: float) -> Verdict:
         """What is to be said now."""
@@ -113,8 +119,8 @@ class LoopHealth:
 class LoopHealthMonitor(Observer):
     """The health of all loops, as an observer of them. Calls `changed` when a verdict may be another one."""
 
-    def __init__(self, changed: Callable[[AgentRef], None], patience: Patience | None = None) -> None:
-        self._changed, self._patience = changed, patience or Patience()
+    def __init__(self, changed: Callable[[AgentRef], None], patience: HealthThresholds | None = None) -> None:
+        self._changed, self._patience = changed, patience or HealthThresholds()
         self._common: Trouble | None = None
         self._loops: dict[AgentRef, LoopHealth] = {}
         self._timers: dict[AgentRef, asyncio.TimerHandle] = {}
@@ -125,7 +131,7 @@ class LoopHealthMonitor(Observer):
         verdict = health.verdict(loop_time()) if health is not None else None
         return verdict if self._common is None or isinstance(verdict, Trouble) else self._common
 
-    def beset(self, trouble: Trouble | None) -> bool:
+    def set_shared_trouble(self, trouble: Trouble | None) -> bool:
         """What troubles all Agents, as long as they have none of their own. Returns whether that is news."""
         news, self._common = trouble != self._common, trouble
         return news

@@ -28,7 +28,7 @@ REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the man
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class WantedConditions:
     """What is to be said of a generation. Not `settled`: a Ready that is False because of the loop stays as it is.
 
     `tasks` is what there is to say of tasks that do not get to run.
@@ -42,11 +42,11 @@ class Word:
     settled: bool = True
     tasks: Verdict = None
 
-    def beside(self, tasks: Verdict) -> "Word":
+    def with_tasks(self, tasks: Verdict) -> "WantedConditions":
         """The same with what is known of the Agent's tasks."""
         return self if self.tasks == tasks else replace(self, tasks=tasks)
 
-    def under(self, verdict: Verdict) -> "Word":
+    def with_trouble(self, verdict: Verdict) -> "WantedConditions":
         """The same with what is known of the loop. An invalid spec is worse than any trouble."""
         if self.status == "False":
             return self
@@ -59,7 +59,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownStatus:
     """What is in an Agent's status, as of a version."""
 
     version: int
@@ -69,7 +69,7 @@ class Known:
     message: str | None = None
     tasks: Trouble | None = None  # that are stuck
 
-    def says(self, word: Word) -> bool:
+    def has(self, word: WantedConditions) -> bool:
         """Whether a word has been heard. Other words for the same reason are no news, unless that is the manifest."""
         if not isinstance(word.tasks, Undecided) and self.tasks != _short(word.tasks):
             return False
@@ -80,16 +80,16 @@ class Known:
         return not word.settled or (self.status, self.reason) == (word.status, word.reason)
 
 
-def known(body: Body) -> Known:
+def read_status(body: Body) -> KnownStatus:
     """What an Agent's object says."""
     status = body.get("status") or {}
     ready = find_condition(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
     status_, reason, message = (ready.get(name) for name in ("status", "reason", "message"))
-    return Known(resource_version(body), generation, status_, reason, message, stuck_tasks(body))
+    return KnownStatus(resource_version(body), generation, status_, reason, message, read_stuck_tasks(body))
 
 
-def stuck_tasks(body: Body) -> Trouble | None:
+def read_stuck_tasks(body: Body) -> Trouble | None:
     """What an Agent's object says of tasks that do not get to run."""
     found = find_condition((body.get("status") or {}).get("conditions") or [], TASKS_STUCK) or {}
     if found.get("status") != "True":
@@ -102,7 +102,7 @@ def _short(trouble: Trouble | None) -> Trouble | None:
     return trouble and Trouble(trouble.reason, trouble.message[:MAX_CONDITION_CHARS])
 
 
-def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
+def status_patch(body: Body, word: WantedConditions, at: str) -> dict[str, Any] | None:
     """The members of an Agent's status that a word changes, at a time (RFC 3339). None: nothing."""
     old = body.get("status") or {}
     conditions = old.get("conditions") or []
@@ -125,7 +125,7 @@ def changes(body: Body, word: Word, at: str) -> dict[str, Any] | None:
     return changed_members(old, new)
 
 
-def _with_tasks(conditions: list[dict[str, Any]], word: Word, at: str) -> list[dict[str, Any]]:
+def _with_tasks(conditions: list[dict[str, Any]], word: WantedConditions, at: str) -> list[dict[str, Any]]:
     """The conditions with what there is to say of the tasks; nothing as long as none was ever stuck."""
     tasks = word.tasks
     if isinstance(tasks, Undecided) or (tasks is None and find_condition(conditions, TASKS_STUCK) is None):

@@ -16,8 +16,8 @@ from heed.api.conditions import READY, TASKS_STUCK, find_condition
 from heed.core.effects import AgentRef
 from heed.kube.client.client import ApiError, KubeApi, agent_path
 from heed.kube.status.condition_writer import ConditionWriter
-from heed.kube.status.ready import Known, Word, changes, known
-from heed.kube.status.reasons import remedy_of
+from heed.kube.status.ready import KnownStatus, WantedConditions, read_status, status_patch
+from heed.kube.status.reasons import find_remedy
 from heed.util.clock import loop_time, timestamp
 
 Body = Mapping[str, Any]
@@ -25,9 +25,9 @@ Rewrote = Callable[[AgentRef, str, Body], None]  # from which version, to which 
 Refused = Callable[[AgentRef, str, str], None]  # reason and note of an Event
 Became = Callable[[AgentRef, Body | None, Body], None]  # a condition before, and now
 MAX_CONCURRENT_WRITES: Final = 16  # of all Agents together
-TELL_AGAIN_S: Final = 1800.0  # Kubernetes keeps Events for an hour
-MAX_SAID: Final = 200  # characters, so that an Event has room for the rest
-CONFLICTS: Final = retry.Backoff(
+REFUSAL_INTERVAL_S: Final = 1800.0  # Kubernetes keeps Events for an hour
+MAX_REFUSAL_CHARS: Final = 200  # characters, so that an Event has room for the rest
+CONFLICT_BACKOFF: Final = retry.Backoff(
     steps=8, duration=0.01, factor=1.5, jitter=1.0
 )  # a busy loop writes all the time
 
@@ -47,7 +47,7 @@ class _Refusal:
     error: str
 
 
-class ReadyWriter(ConditionWriter[AgentRef, Word]):
+class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
     """Writes what is `wanted` of each Agent until it is there, or not wanted any more; again after `between` seconds.
 
     `became` is told of every write: of which Agent, and what each condition was before and is now. So is
@@ -58,7 +58,7 @@ class ReadyWriter(ConditionWriter[AgentRef, Word]):
     def __init__(
         self,
         api: KubeApi,
-        wanted: Callable[[AgentRef], Word | None],
+        wanted: Callable[[AgentRef], WantedConditions | None],
         between: float,
         *,
         became: Became = lambda agent, before, now: None,
@@ -68,28 +68,28 @@ class ReadyWriter(ConditionWriter[AgentRef, Word]):
         super().__init__(api, READY, MAX_CONCURRENT_WRITES, logging.getLogger("heed.fleet"))
         self._wanted, self._between = wanted, between
         self._became, self._rewrote, self._refused = became, rewrote, refused
-        self._known: dict[AgentRef, Known] = {}
+        self._known: dict[AgentRef, KnownStatus] = {}
         self._written: dict[AgentRef, float] = {}
         self._refusals: dict[AgentRef, _Refusal] = {}
 
     def begin(self, agent: AgentRef, body: Body) -> None:
         """A generation begins, seen as `body`: what is there is compared word by word."""
         word = self._wanted(agent)
-        if word is None or changes(body, word, timestamp()) is None:
+        if word is None or status_patch(body, word, timestamp()) is None:
             self._learn(agent, body)
         else:
             self._known.pop(agent, None)
-        self.look(agent)
+        self.schedule(agent)
 
-    def hear(self, agent: AgentRef, body: Body) -> None:
+    def note_agent(self, agent: AgentRef, body: Body) -> None:
         """An Agent was seen. What someone else made of the condition is put right."""
         self._learn(agent, body)
-        self.look(agent)
+        self.schedule(agent)
 
-    def look_at_all(self) -> None:
+    def schedule_all(self) -> None:
         """What is wanted of every Agent may have changed."""
         for agent in list(self._known):
-            self.look(agent)
+            self.schedule(agent)
 
     def ready(self, agent: AgentRef) -> tuple[str, str]:
         """Status and reason of the condition: what is wanted, and as long as that is open what is there."""
@@ -104,7 +104,7 @@ class ReadyWriter(ConditionWriter[AgentRef, Word]):
         """Whether the API server refuses what is to be said of an Agent."""
         return agent in self._refusals
 
-    def unwritten(self) -> str | None:
+    def describe_refused(self) -> str | None:
         """Of how many Agents the status is refused, with one of them and why; None where of none."""
         if not (refusals := self._refusals):
             return None
@@ -119,33 +119,33 @@ class ReadyWriter(ConditionWriter[AgentRef, Word]):
         self._written.pop(agent, None)
 
     def _learn(self, agent: AgentRef, body: Body) -> None:
-        heard, before = known(body), self._known.get(agent)
+        heard, before = read_status(body), self._known.get(agent)
         if before is None or heard.version >= before.version:
             self._known[agent] = heard
 
-    def _news(self, key: AgentRef) -> Word | None:
+    def _news(self, key: AgentRef) -> WantedConditions | None:
         """The word that is wanted, where it is not known to be there."""
         word, there = self._wanted(key), self._known.get(key)
-        return None if word is None or (there is not None and there.says(word)) else word
+        return None if word is None or (there is not None and there.has(word)) else word
 
-    def _pause(self, key: AgentRef, word: Word) -> float:
+    def _pause(self, key: AgentRef, word: WantedConditions) -> float:
         """Another generation does not wait."""
         there = self._known.get(key)
         if there is None or there.generation != word.generation or key not in self._written:
             return 0.0
         return self._written[key] + self._between - loop_time()
 
-    async def _write(self, key: AgentRef, word: Word) -> bool:
+    async def _write(self, key: AgentRef, word: WantedConditions) -> bool:
         if self._news(key) is None:
             return True
-        return await retry.retry_on_conflict(lambda: self._read_and_write(key), CONFLICTS)
+        return await retry.retry_on_conflict(lambda: self._read_and_write(key), CONFLICT_BACKOFF)
 
     async def _read_and_write(self, agent: AgentRef) -> bool:
         body = (await self._api.get(agent_path(agent.namespace, agent.name))).body
         if body["metadata"]["uid"] != agent.uid:
             return False
         self._learn(agent, body)
-        if (word := self._news(agent)) is None or (status := changes(body, word, timestamp())) is None:
+        if (word := self._news(agent)) is None or (status := status_patch(body, word, timestamp())) is None:
             return True
         made = await self._merge(agent_path(agent.namespace, agent.name, "status"), body, status)
         self._rewrote(agent, body["metadata"]["resourceVersion"], made)
@@ -160,19 +160,19 @@ class ReadyWriter(ConditionWriter[AgentRef, Word]):
     def _recovered(self, key: AgentRef) -> None:
         self._refusals.pop(key, None)
 
-    def _described(self, key: AgentRef, word: Word) -> dict[str, Any]:
+    def _described(self, key: AgentRef, word: WantedConditions) -> dict[str, Any]:
         return {"agent": str(key), "reason": word.reason}
 
-    def _failed(self, key: AgentRef, word: Word, error: Exception, delay: float) -> None:
+    def _failed(self, key: AgentRef, word: WantedConditions, error: Exception, delay: float) -> None:
         """Where that is a refusal, tell of it now, and now and then as long as it lasts."""
         super()._failed(key, word, error, delay)
         if not (isinstance(error, ApiError) and is_refusal(error)):
             return
         at, before = loop_time(), self._refusals.get(key)
-        told = before.told if before is not None and at < before.told + TELL_AGAIN_S else at
+        told = before.told if before is not None and at < before.told + REFUSAL_INTERVAL_S else at
         self._refusals[key] = _Refusal(told, str(error))
         if told == at:
-            remedy = remedy_of(error)
-            said = f"{word.status} ({word.reason}: {word.message[:MAX_SAID]})"
+            remedy = find_remedy(error)
+            said = f"{word.status} ({word.reason}: {word.message[:MAX_REFUSAL_CHARS]})"
             note = f"the condition Ready={said} cannot be written: {error}"
             self._refused(key, "StatusRefused", f"{note}; {remedy}" if remedy else note)

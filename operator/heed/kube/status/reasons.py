@@ -18,12 +18,12 @@ from heed.kube.client.client import ApiError
 from heed.kube.client.refusals import find_denial, is_quota
 
 START_OVER: Final = "start over"  # how a loop calls trouble of its own; other trouble is that of an effect
-EFFECTS: Final = {
+EFFECT_PHRASES: Final = {
     "StartTask": "tasks cannot be started",
     "CancelTask": "tasks cannot be cancelled",
     "Publish": "events cannot be published",
 }
-ENDS: Final = "ends of tasks cannot be told"
+ENDS_PHRASE: Final = "ends of tasks cannot be told"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Trouble:
     message: str
 
 
-def trouble_of_loop(error: BaseException) -> Trouble:
+def explain_loop_error(error: BaseException) -> Trouble:
     """An Agent's loop starts over again and again because of `error`."""
     match error:
         case StreamMissing():
@@ -61,21 +61,21 @@ def trouble_of_loop(error: BaseException) -> Trouble:
     )
 
 
-def trouble_of_streams(wrong: Sequence[object]) -> Trouble | None:
+def explain_stream_flaws(wrong: Sequence[object]) -> Trouble | None:
     """Streams that lose or refuse events, whoever's they are, with what is `wrong`. The loops go on meanwhile."""
     if not wrong:
         return None
     return Trouble("StreamUnsafe", f"events get lost, or are refused, unseen: {'; '.join(map(str, wrong))}")
 
 
-def trouble_of_effect(what: str, error: BaseException) -> Trouble:
+def explain_effect_error(what: str, error: BaseException) -> Trouble:
     """`what` the Agent decided cannot be made because of `error`; all else goes on."""
-    problem = EFFECTS.get(what, ENDS)
+    problem = EFFECT_PHRASES.get(what, ENDS_PHRASE)
     return Trouble("EffectsStuck", f"{problem}: {_with_remedy(error)}; it is tried again until it works")
 
 
 def _trouble_of_ledger(error: LedgerUnavailable) -> Trouble:
-    refusal = refused_by(error)
+    refusal = find_api_error(error)
     if refusal is None or refusal.status in (0, 429):
         return Trouble("LedgerUnavailable", f"{error}; the Agent goes on by itself")
     if _is_too_large(refusal):
@@ -86,7 +86,7 @@ def _trouble_of_ledger(error: LedgerUnavailable) -> Trouble:
     return Trouble("LedgerRefused", f"the API server refuses the status: {_with_remedy(error)}")
 
 
-def refused_by(error: BaseException) -> ApiError | None:
+def find_api_error(error: BaseException) -> ApiError | None:
     """The API server's answer behind an error, if there is one."""
     return error.__cause__ if isinstance(error.__cause__, ApiError) else None
 
@@ -101,13 +101,13 @@ def _is_too_large(refusal: ApiError) -> bool:
 
 
 def _with_remedy(error: BaseException) -> str:
-    refusal = refused_by(error)
-    if refusal is not None and (remedy := remedy_of(refusal)):
+    refusal = find_api_error(error)
+    if refusal is not None and (remedy := find_remedy(refusal)):
         return f"{error}; {remedy}"
     return str(error) or repr(error)
 
 
-def remedy_of(refusal: ApiError) -> str | None:
+def find_remedy(refusal: ApiError) -> str | None:
     """What to do about a refusal of the API server, where that is known."""
     if is_quota(refusal):
         return "raise the quota, or wait until others' share of it is free"

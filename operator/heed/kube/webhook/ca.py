@@ -40,19 +40,19 @@ class WebhookKeys:
         return self.bundle[-1]
 
     @property
-    def trusted(self) -> bytes:
+    def bundle_pem(self) -> bytes:
         """The CA bundle as PEM."""
         return b"".join(map(_pem, self.bundle))
 
     @property
-    def served(self) -> bytes:
+    def certificate_pem(self) -> bytes:
         """The serving certificate and its key as PEM."""
         return _pem(self.certificate) + _key_pem(self.key)
 
     def data(self) -> dict[str, bytes]:
         """The data of the Secret."""
         return {
-            BUNDLE: self.trusted,
+            BUNDLE: self.bundle_pem,
             AUTHORITY_KEY: _key_pem(self.authority_key),
             CERTIFICATE: _pem(self.certificate),
             KEY: _key_pem(self.key),

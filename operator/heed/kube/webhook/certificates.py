@@ -192,14 +192,14 @@ class SelfIssuedCertificate:
             assert new is not None
             await self._store(secret, new)
             return None
-        if configuration is not None and configuration.get("webhooks") and trusted != keys.trusted:
+        if configuration is not None and configuration.get("webhooks") and trusted != keys.bundle_pem:
             try:
                 await self._trust(configuration, keys)
             except ApiError as error:
                 if error.status == 409:
                     raise
                 trouble = f"ValidatingWebhookConfiguration {self.configuration} cannot be written: {error}"
-        return ServedCertificate(keys.served, trouble)
+        return ServedCertificate(keys.certificate_pem, trouble)
 
     async def _configuration(self) -> tuple[dict[str, Any] | None, str | None]:
         """The webhook's configuration, or what is wrong with it."""
@@ -228,7 +228,7 @@ class SelfIssuedCertificate:
 
     async def _trust(self, configuration: Mapping[str, Any], keys: WebhookKeys) -> None:
         """Write the caBundle into the configuration. A merge patch replaces lists, so all webhooks are written."""
-        bundle = base64.b64encode(keys.trusted).decode()
+        bundle = base64.b64encode(keys.bundle_pem).decode()
         webhooks = [
             {**item, "clientConfig": {**item["clientConfig"], "caBundle": bundle}}
             for item in configuration.get("webhooks") or []

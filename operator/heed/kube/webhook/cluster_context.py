@@ -24,7 +24,7 @@ class ClusterContextReader:
         self._api = api
         self._turn = asyncio.Lock()
 
-    async def of(self, request: AdmissionRequest, namespace: str) -> ClusterContext:
+    async def read_context(self, request: AdmissionRequest, namespace: str) -> ClusterContext:
         """The context for a request on an object of a namespace. Raises ApiError."""
         match request.kind:
             case names.KIND:

@@ -14,28 +14,33 @@ from heed.errors import HeedError, Problem
 from heed.sandbox.supervisor import Supervisor, WorkerDied, WorkerProcess, WorkerSpec
 
 log = logging.getLogger("heed.webhook")
-MEMORY: Final = 256 * 1024**2  # bytes
-CPU: Final = 2.0  # seconds for one request; whoever asks waits for five or so
-HUNG: Final = 8.0  # seconds on the wall
-IDLE: Final = 60.0  # seconds after which the process is ended
+REVIEW_MEMORY_BYTES: Final = 256 * 1024**2  # bytes
+REVIEW_CPU_LIMIT_S: Final = 2.0  # seconds for one request; whoever asks waits for five or so
+REVIEW_HUNG_TIMEOUT_S: Final = 8.0  # seconds on the wall
+REVIEW_IDLE_TIMEOUT_S: Final = 60.0  # seconds after which the process is ended
 
 
 class CheckUnavailable(HeedError):
     """It could not be judged now; nothing is known of it."""
 
 
-class Checks:
+class ReviewPool:
     """Judges requests. `memory` is bytes, `cpu` and `idle` seconds."""
 
-    def __init__(self, memory: int = MEMORY, cpu: float = CPU, idle: float = IDLE) -> None:
+    def __init__(
+        self,
+        memory: int = REVIEW_MEMORY_BYTES,
+        cpu: float = REVIEW_CPU_LIMIT_S,
+        idle: float = REVIEW_IDLE_TIMEOUT_S,
+    ) -> None:
         self._cpu = cpu
         self._supervisor = Supervisor(
             WorkerSpec(
                 module="heed.kube.webhook.review_worker",
                 memory=memory,
                 cpu=cpu,
-                start_s=HUNG,
-                answer_s=HUNG,
+                start_s=REVIEW_HUNG_TIMEOUT_S,
+                answer_s=REVIEW_HUNG_TIMEOUT_S,
                 unavailable=CheckUnavailable,
                 idle_s=idle,
             )
@@ -82,7 +87,7 @@ def _warn(death: WorkerDied) -> None:
 def _condemned(death: WorkerDied, cpu: float) -> AdmissionVerdict:
     """Raises CheckUnavailable where a death says nothing about what was checked."""
     if death.code is None:
-        raise CheckUnavailable(f"no verdict within {HUNG:g} s")
+        raise CheckUnavailable(f"no verdict within {REVIEW_HUNG_TIMEOUT_S:g} s")
     if death.of_cpu_time:
         what = f"checking it takes more than {cpu:g} s of CPU time"
     else:

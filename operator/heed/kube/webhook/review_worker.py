@@ -15,12 +15,12 @@ from heed.core.compiler.admission import AdmissionRequest, AdmissionVerdict, Clu
 from heed.errors import Problem
 from heed.sandbox.worker import Worker, cpu_limit, run
 
-LOOK_AROUND: Final = 1.0  # seconds for what a request means to other objects
+CONTEXT_CHECK_TIMEOUT_S: Final = 1.0  # seconds for what a request means to other objects
 
 
 def answer(data: bytes) -> dict[str, Any]:
     """The verdict on a request, as JSON; a mistake of ours is none."""
-    until = time.monotonic() + LOOK_AROUND
+    until = time.monotonic() + CONTEXT_CHECK_TIMEOUT_S
     try:
         question = json.loads(data)
         request, around = AdmissionRequest(**question["request"]), ClusterContext(**question["around"])

@@ -22,7 +22,7 @@ from heed.kube.client.client import KubeApi
 from heed.kube.client.deep_json import read_deep
 from heed.kube.webhook.certificates import CERTIFICATE_CHECK_INTERVAL_S, ServerTls, certificate_source
 from heed.kube.webhook.cluster_context import ClusterContextReader
-from heed.kube.webhook.review_pool import Checks
+from heed.kube.webhook.review_pool import ReviewPool
 from heed.settings import Settings
 from heed.util.aio import stop
 from heed.util.http_server import serving
@@ -67,7 +67,7 @@ async def serve_admission(
         yield
         return
     async with AsyncExitStack() as closing:
-        tls, checks = ServerTls(), Checks()
+        tls, checks = ServerTls(), ReviewPool()
         closing.push_async_callback(checks.close)
         keeping = asyncio.create_task(tls.keep(certificate_source(settings, api), look))
         closing.push_async_callback(stop, keeping)
@@ -88,7 +88,7 @@ async def serve_admission(
 class AdmissionServer:
     """Answers AdmissionReviews. `watched` is the one namespace whose Agents run here; None: all."""
 
-    def __init__(self, api: KubeApi, checks: Checks, watched: str | None = None) -> None:
+    def __init__(self, api: KubeApi, checks: ReviewPool, watched: str | None = None) -> None:
         self._surroundings, self._checks, self._watched = ClusterContextReader(api), checks, watched
         self._under_way = 0
 
@@ -131,7 +131,7 @@ class AdmissionServer:
             return ADMITTED
         if asked.cut:
             return TOO_DEEP_VERDICT
-        around = await self._surroundings.of(asked.request, asked.namespace)
+        around = await self._surroundings.read_context(asked.request, asked.namespace)
         try:
             return await self._checks.judge(asked.request, around)
         except RecursionError:  # it cannot even be passed on
