@@ -14,7 +14,9 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 
 
-def fold(program_: Program, events: Iterable[Received], ledger: Ledger | None = None) -> list[Decision]:
+def decide_each(
+    program_: Program, events: Iterable[Received], ledger: Ledger | None = None
+) -> list[Decision]:
     """The decisions on events, one after the other."""
     decisions: list[Decision] = []
     ledger = ledger or Ledger()
@@ -26,7 +28,7 @@ def fold(program_: Program, events: Iterable[Received], ledger: Ledger | None = 
 
 def after(program_: Program, *events: Received) -> Ledger:
     """The ledger that events lead to."""
-    return fold(program_, events)[-1].ledger
+    return decide_each(program_, events)[-1].ledger
 
 
 def only_task(ledger: Ledger) -> str:
@@ -42,7 +44,7 @@ def emitted(decision: Decision) -> list[Event]:
     return [parse_event(body.encode(), "no event") for body in bodies]
 
 
-def states(ledger: Ledger) -> dict[str, dict[str, Any]]:
+def session_states(ledger: Ledger) -> dict[str, dict[str, Any]]:
     """The state of every session."""
     return {key: session.state for key, session in ledger.sessions.items()}
 

@@ -36,7 +36,7 @@ def event_type(schema: Any, type_: str = ASKED, **more: Any) -> EventType:
     return parse_event_type(event_type_manifest(schema, type_=type_, **facts))
 
 
-def allowed(*policies: AgentPolicy, grants: Sequence[EventGrant] = (), **labels: str) -> Permissions:
+def allowed_by(*policies: AgentPolicy, grants: Sequence[EventGrant] = (), **labels: str) -> Permissions:
     """What these let the Agent of `agents.manifest` do, with these labels."""
     return resolve_permissions(
         AgentMetadata(name=AGENT, namespace=NAMESPACE, labels=labels), policies, grants
@@ -48,7 +48,7 @@ def restricted(may: Permissions, *handlers: dict[str, Any], **spec: Any) -> Prog
     return compile_agent(parse_agent(manifest(*handlers, **spec)), may)
 
 
-def refusal(may: Permissions, *handlers: dict[str, Any], **spec: Any) -> InvalidManifest | None:
+def refusal_of_agent(may: Permissions, *handlers: dict[str, Any], **spec: Any) -> InvalidManifest | None:
     """Why such an Agent may not run, None where it may."""
     try:
         restricted(may, *handlers, **spec)

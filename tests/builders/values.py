@@ -26,7 +26,7 @@ def json_refusal(value: float) -> str:
     raise AssertionError(f"{value} is JSON")
 
 
-def stored(status: dict[str, Any]) -> dict[str, Any]:
+def as_stored(status: dict[str, Any]) -> dict[str, Any]:
     """A status that has been written to the API server and read again."""
     result: dict[str, Any] = normalised(json.loads(json.dumps(status)))
     return result

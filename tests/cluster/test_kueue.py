@@ -22,7 +22,7 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module", autouse=True)
-def program() -> Path:
+def kueue_program() -> Path:
     """Before anything is started: without Kueue there is nothing to see."""
     return built()
 

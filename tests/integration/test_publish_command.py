@@ -45,7 +45,7 @@ def run(nats_server: NatsServer, namespace: str) -> Run:
 
 
 @pytest.fixture
-def received(nats_server: NatsServer, namespace: str) -> Callable[[], list[Received]]:
+def arrived(nats_server: NatsServer, namespace: str) -> Callable[[], list[Received]]:
     """Reads what arrived in the test's namespace."""
 
     async def read() -> list[Received]:
@@ -62,19 +62,19 @@ def received(nats_server: NatsServer, namespace: str) -> Callable[[], list[Recei
     return lambda: asyncio.run(read())
 
 
-def event_of(received: list[Received]) -> Event:
+def event_of(arrived: list[Received]) -> Event:
     """The only event."""
-    [only] = received
+    [only] = arrived
     assert isinstance(only.event, Event)
     return only.event
 
 
-def test_an_event_is_sent_with_all_that_was_said(run: Run, received: Callable[[], list[Received]]) -> None:
+def test_an_event_is_sent_with_all_that_was_said(run: Run, arrived: Callable[[], list[Received]]) -> None:
     options = ["--correlation", "flow", "--causation", "0", "--id", "1", "--source", "/me", "--subject", "s"]
     result = run(TYPE, "--data", '{"topic": "tides"}', *options, "--ext", "a=b=c", "--ext", "empty=")
 
     assert result.exit_code == 0, result.output
-    event = event_of(received())
+    event = event_of(arrived())
     assert (event.id, event.source, event.type, event.subject) == ("1", "/me", TYPE, "s")
     assert event.data == {"topic": "tides"}
     assert event.datacontenttype == "application/json"
@@ -82,11 +82,11 @@ def test_an_event_is_sent_with_all_that_was_said(run: Run, received: Callable[[]
     assert event.time is not None
 
 
-def test_only_a_type_is_needed(run: Run, received: Callable[[], list[Received]], namespace: str) -> None:
+def test_only_a_type_is_needed(run: Run, arrived: Callable[[], list[Received]], namespace: str) -> None:
     result = run(TYPE)
 
     assert result.exit_code == 0, result.output
-    event = event_of(received())
+    event = event_of(arrived())
     assert event.source == "/heed/cli"
     assert event.data is None
     assert f"published {TYPE} {event.id} on heed.events.{namespace}.{TYPE} as HEED " in result.output
@@ -94,12 +94,12 @@ def test_only_a_type_is_needed(run: Run, received: Callable[[], list[Received]],
 
 @pytest.mark.parametrize("form", ["json", "yaml"])
 def test_programs_are_told_where_the_event_is(
-    run: Run, received: Callable[[], list[Received]], namespace: str, form: str
+    run: Run, arrived: Callable[[], list[Received]], namespace: str, form: str
 ) -> None:
     result = run(TYPE, "--to", "researcher", "--id", "1", "-o", form)
 
     said = json.loads(result.output) if form == "json" else yaml.safe_load(result.output)
-    [message] = received()
+    [message] = arrived()
     assert said == {
         "id": "1",
         "stream": "HEED",
@@ -116,7 +116,7 @@ def test_an_id_that_kubectl_would_take_for_a_number_is_quoted(run: Run) -> None:
 
 
 def test_data_come_from_a_file_or_standard_input(
-    run: Run, received: Callable[[], list[Received]], tmp_path: Path
+    run: Run, arrived: Callable[[], list[Received]], tmp_path: Path
 ) -> None:
     path = tmp_path / "data.json"
     path.write_text('{"from": "file"}')
@@ -125,18 +125,18 @@ def test_data_come_from_a_file_or_standard_input(
     assert run(TYPE, "--data", "-", input='"from stdin"').exit_code == 0
     assert run(TYPE, "--data", "plain", "--content-type", "text/plain").exit_code == 0
 
-    data = [item.event.data for item in received() if isinstance(item.event, Event)]
+    data = [item.event.data for item in arrived() if isinstance(item.event, Event)]
     assert data == [{"from": "file"}, "from stdin", "plain"]
 
 
 def test_the_broker_drops_a_repeated_id_unless_told_otherwise(
-    run: Run, received: Callable[[], list[Received]]
+    run: Run, arrived: Callable[[], list[Received]]
 ) -> None:
     results = [run(TYPE, "--id", "1", option) for option in ("--msg-id", "--msg-id", "--no-msg-id")]
 
     assert [result.exit_code for result in results] == [0, 0, 0]
     assert [result.output.split()[0] for result in results] == ["published", "dropped", "published"]
-    first, _ = received()
+    first, _ = arrived()
     assert f"HEED {first.sequence} is {TYPE} 1 of the same source already" in results[1].output
     assert json.loads(run(TYPE, "--id", "1", "-o", "json").output)["duplicate"] is True
 
@@ -209,7 +209,7 @@ def test_a_broker_without_streams_is_told_with_a_remedy(own_server: NatsServer, 
 
 @pytest.mark.parametrize("mode", ["Enforce", "Warn"])
 def test_an_event_can_be_checked_against_types_before_it_is_sent(
-    run: Run, received: Callable[[], list[Received]], tmp_path: Path, mode: str
+    run: Run, arrived: Callable[[], list[Received]], tmp_path: Path, mode: str
 ) -> None:
     # Given a type among files, which names no namespace, and another one of elsewhere
     schema = {"required": ["topic"], "properties": {"topic": {"type": "string"}}}
@@ -228,7 +228,7 @@ def test_an_event_can_be_checked_against_types_before_it_is_sent(
     result = run(TYPE, "--data", '{"topic": 7}', "-f", str(tmp_path))
     assert result.exit_code == (1 if mode == "Enforce" else 0)
     assert "data.topic: is a number, not string" in result.stderr
-    assert len(received()) == (1 if mode == "Enforce" else 2)
+    assert len(arrived()) == (1 if mode == "Enforce" else 2)
 
 
 def test_types_that_cannot_be_used_are_an_error_of_the_call(run: Run, tmp_path: Path) -> None:

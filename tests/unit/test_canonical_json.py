@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from heed.core.codec.canonical_json import canonicalize, dump_compact, merge_patch
-from tests.builders.values import merged, stored
+from tests.builders.values import as_stored, merged
 
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 scalars = st.none() | st.booleans() | numbers | st.text(max_size=5)
@@ -25,7 +25,7 @@ json_maps = st.dictionaries(st.sampled_from("abcd"), json_values, max_size=4)
 def test_a_canonical_value_survives_the_api_server(value: dict[str, Any]) -> None:
     kept = canonicalize(value)
 
-    again = canonicalize(stored({"state": kept})["state"], stored=True)
+    again = canonicalize(as_stored({"state": kept})["state"], stored=True)
 
     assert dump_compact(again) == dump_compact(kept)
 

@@ -14,7 +14,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
 from heed.local.console import MAX_DATA_CHARS, Console, ConsoleLog, Form, shorten_value
 from tests.builders.agents import ASKED, job, program
-from tests.builders.decisions import fold, only_task
+from tests.builders.decisions import decide_each, only_task
 from tests.builders.events import received
 
 AGENT = AgentRef("default", "greeter", "uid")
@@ -81,7 +81,7 @@ def test_an_ignored_event_is_explained(stream: io.StringIO) -> None:
     one, agent = console(stream), program({"when": "event.data == 1"}, {"when": "event.data == 2"})
 
     one.introduced(agent)
-    one.committed(agent.agent, fold(agent, [received(1, data=3)]), Ledger())
+    one.committed(agent.agent, decide_each(agent, [received(1, data=3)]), Ledger())
 
     assert "ignored: spec.handlers[0].when, spec.handlers[1].when was false" in stream.getvalue()
 
@@ -89,7 +89,7 @@ def test_an_ignored_event_is_explained(stream: io.StringIO) -> None:
 def test_a_dead_letter_says_which_handler_failed_and_why(stream: io.StringIO) -> None:
     one, agent = console(stream), program({"name": "count", "state": {"n": "${event.data.n}"}})
 
-    one.committed(agent.agent, fold(agent, [received(1, data={"m": EVIL})]), Ledger())
+    one.committed(agent.agent, decide_each(agent, [received(1, data={"m": EVIL})]), Ledger())
 
     first, second = stream.getvalue().splitlines()
     assert first.endswith(f'{ASKED} {{"m": "{SHOWN}"}} dead-lettered')
@@ -101,7 +101,7 @@ def test_a_dead_letter_says_which_handler_failed_and_why(stream: io.StringIO) ->
 def test_a_dead_letter_has_its_code_for_machines(stream: io.StringIO) -> None:
     one, agent = console(stream, "json"), program({"state": {"n": "${event.data.n}"}})
 
-    one.committed(agent.agent, fold(agent, [received(1, data={})]), Ledger())
+    one.committed(agent.agent, decide_each(agent, [received(1, data={})]), Ledger())
 
     record = json.loads(stream.getvalue())
     assert (record["outcome"], record["letter"]["code"]) == ("dead_lettered", "TemplateFailed")
@@ -117,7 +117,7 @@ def test_a_task_that_is_cancelled_is_named(stream: io.StringIO, form: Form) -> N
     )
     one, agent = console(stream, form), program(start, stop, tasks={"research": job()})
     events = [received(1, correlationid="q"), received(2, "com.example.stop", correlationid="q")]
-    decisions = fold(agent, events)
+    decisions = decide_each(agent, events)
     task_id = only_task(decisions[0].ledger)
 
     one.committed(agent.agent, decisions[1:], Ledger())

@@ -170,19 +170,19 @@ FACTORS = st.just(0.0) | st.floats(1e-9, 1000)  # products of much smaller ones 
 bounds = st.dictionaries(st.tuples(st.integers(0, 2), st.integers(0, 2)), FACTORS, max_size=3)
 
 
-def at(bound: Bound, extent: float, length: float) -> float:
+def bound_at(bound: Bound, extent: float, length: float) -> float:
     return sum(factor * extent**i * length**j for (i, j), factor in bound.items())
 
 
 @given(bounds, bounds, st.integers(1, 50), st.integers(1, 50))
 def test_bounds_of_sums_and_products_hold(one: Bound, other: Bound, extent: int, length: int) -> None:
-    first, second = at(one, extent, length), at(other, extent, length)
+    first, second = bound_at(one, extent, length), bound_at(other, extent, length)
     enough = 1 + 1e-9
 
-    assert at(plus(one, other), extent, length) * enough >= first + second
-    assert at(times(one, other), extent, length) * enough >= first * second
-    assert at(peak(one, other), extent, length) * enough >= max(first, second)
-    assert at(plus(without(plus(one, other), other), other), extent, length) * enough >= first + second
+    assert bound_at(plus(one, other), extent, length) * enough >= first + second
+    assert bound_at(times(one, other), extent, length) * enough >= first * second
+    assert bound_at(peak(one, other), extent, length) * enough >= max(first, second)
+    assert bound_at(plus(without(plus(one, other), other), other), extent, length) * enough >= first + second
 
 
 @given(json_values, json_values)

@@ -14,13 +14,13 @@ from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 from tests.builders.agents import job, manifest, problems, program
-from tests.builders.decisions import after, fold, only_task, states
+from tests.builders.decisions import after, decide_each, only_task, session_states
 from tests.builders.events import received, task_end
 
 
 def code_and_handler_after(program_: Any, *events: Any) -> tuple[str, str | None]:
     """Code and handler of the dead letter that the last event becomes."""
-    found = fold(program_, events)[-1].letter
+    found = decide_each(program_, events)[-1].letter
     assert found is not None
     return found.code, found.handler
 
@@ -239,4 +239,4 @@ def test_no_memory_is_a_letter_that_names_the_handler(place: str, monkeypatch: p
     monkeypatch.setattr(expression.Scope, "evaluate", broken)
 
     assert code_and_handler_after(starved, received(1)) == ("TooCostly", "h0")
-    assert states(fold(starved, [received(1)])[-1].ledger) == {}
+    assert session_states(decide_each(starved, [received(1)])[-1].ledger) == {}

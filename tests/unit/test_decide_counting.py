@@ -15,7 +15,7 @@ from heed.core.events import Event, Received
 from heed.core.ledger.dedup_window import DEDUP_WINDOW_SIZE
 from heed.core.ledger.ledger import Ledger, count_decided, settle
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
-from tests.builders.decisions import after, fold, only_task, states
+from tests.builders.decisions import after, decide_each, only_task, session_states
 from tests.builders.events import at, malformed, received, task_end
 
 COUNTING = program({"state": {"n": "${state.?n.orValue(0) + 1}"}})
@@ -71,7 +71,7 @@ events = st.builds(
 
 @given(st.lists(events | st.builds(malformed, st.integers(1, 40)), max_size=12))
 def test_any_sequence_of_events_adds_up(sequence: list[Received]) -> None:
-    decisions = fold(WORKING, sequence)
+    decisions = decide_each(WORKING, sequence)
 
     for number, decision in enumerate(decisions, 1):
         assert count_decided(decision.ledger.totals) == number
@@ -101,10 +101,10 @@ def test_source_and_id_cannot_be_shifted_into_each_other() -> None:
 
 
 def test_a_duplicate_changes_neither_state_nor_effects() -> None:
-    first, second = fold(WORKING, [received(1, id_="x"), received(2, id_="x")])
+    first, second = decide_each(WORKING, [received(1, id_="x"), received(2, id_="x")])
 
     assert second.effects == ()
-    assert states(second.ledger) == states(first.ledger)
+    assert session_states(second.ledger) == session_states(first.ledger)
     assert second.ledger.pending_tasks == first.ledger.pending_tasks
 
 
@@ -147,7 +147,7 @@ def test_what_lies_before_the_cursor_was_decided(sequence: int) -> None:
 
     assert decision.outcome == "duplicates"
     assert decision.ledger.cursor == ledger.cursor
-    assert states(decision.ledger) == states(ledger)
+    assert session_states(decision.ledger) == session_states(ledger)
 
 
 def test_ends_of_tasks_are_told_apart_by_the_task_and_not_by_their_id() -> None:
@@ -159,9 +159,11 @@ def test_ends_of_tasks_are_told_apart_by_the_task_and_not_by_their_id() -> None:
     ledger = after(two, received(1))
     first, second = ledger.pending_tasks
 
-    ledger = fold(two, [task_end(2, first, id_="same"), task_end(3, second, id_="same")], ledger)[-1].ledger
+    ledger = decide_each(two, [task_end(2, first, id_="same"), task_end(3, second, id_="same")], ledger)[
+        -1
+    ].ledger
 
-    assert states(ledger) == {"e1": {"n": 2}}
+    assert session_states(ledger) == {"e1": {"n": 2}}
 
 
 # ── tasks that nobody waits for ─────────────────────────────────────────────────────────────────────────────────────
@@ -171,10 +173,10 @@ def test_the_second_end_of_a_task_is_stale() -> None:
     ledger = after(WORKING, received(1))
     task = only_task(ledger)
 
-    decisions = fold(WORKING, [task_end(2, task, 1), task_end(3, task, 2, id_="other")], ledger)
+    decisions = decide_each(WORKING, [task_end(2, task, 1), task_end(3, task, 2, id_="other")], ledger)
 
     assert [decision.outcome for decision in decisions] == ["handled", "stale"]
-    assert states(decisions[-1].ledger)["e1"]["result"] == 1
+    assert session_states(decisions[-1].ledger)["e1"]["result"] == 1
 
 
 def test_the_end_of_an_abandoned_task_is_stale() -> None:
@@ -185,7 +187,7 @@ def test_the_end_of_an_abandoned_task_is_stale() -> None:
 
     assert ledger.pending_tasks[task].phase == "Abandoned"
     assert decision.outcome == "stale"
-    assert states(decision.ledger) == {}
+    assert session_states(decision.ledger) == {}
 
 
 def test_the_first_end_of_a_task_being_cancelled_counts_whatever_it_says() -> None:

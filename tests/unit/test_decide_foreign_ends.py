@@ -14,7 +14,7 @@ from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, settle
 from heed.engine.batch import effects_still_owed
 from tests.builders.agents import AGENT, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, only_task, states
+from tests.builders.decisions import after, decide_each, emitted, only_task, session_states
 from tests.builders.events import received, task_end
 
 HALT, MORE = "com.example.halt", "com.example.more"
@@ -84,7 +84,7 @@ def test_it_is_stopped_also_where_a_handler_breaks() -> None:
     assert decision.letter is not None
     assert json.loads(decision.letter.task or "")["input"] == "tides"
     assert [type(effect) for effect in decision.effects] == [Publish, CancelTask]
-    assert states(decision.ledger) == {"e1": {"topic": "tides"}}
+    assert session_states(decision.ledger) == {"e1": {"topic": "tides"}}
     left(decision, task)
 
 
@@ -124,7 +124,9 @@ def test_a_later_end_is_stale_and_changes_nothing() -> None:
     ledger = begun()
     task = only_task(ledger)
 
-    first, own, another = fold(WORKING, [told(2, task), task_end(3, task, {"n": 5}), told(4, task)], ledger)
+    first, own, another = decide_each(
+        WORKING, [told(2, task), task_end(3, task, {"n": 5}), told(4, task)], ledger
+    )
 
     assert [own.outcome, another.outcome] == ["stale", "stale"]
     assert own.effects == another.effects == ()
@@ -177,7 +179,7 @@ def test_a_handler_that_starts_the_task_again_starts_another_one() -> None:
     assert [type(effect) for effect in decision.effects] == [StartTask, CancelTask]
     assert list(decision.ledger.pending_tasks) == [old, *starts]
     assert list(settle(decision.ledger, decision.effects).pending_tasks) == starts
-    assert states(decision.ledger) == {"e1": {"topic": "tides"}}
+    assert session_states(decision.ledger) == {"e1": {"topic": "tides"}}
 
 
 # ── whatever the task was at ────────────────────────────────────────────────────────────────────────────────────────
@@ -213,7 +215,7 @@ def test_halting_it_afterwards_asks_for_nothing() -> None:
     ledger = begun()
     task = only_task(ledger)
 
-    _, halted = fold(WORKING, [told(2, task), received(3, HALT, correlationid="e1")], ledger)
+    _, halted = decide_each(WORKING, [told(2, task), received(3, HALT, correlationid="e1")], ledger)
 
     assert halted.effects == ()
     assert halted.ledger.pending_tasks[task].phase == "Abandoned"
@@ -264,11 +266,11 @@ def test_its_letter_can_be_redriven_whether_it_was_stopped_by_then_or_not(stoppe
     redrive = Redrive("letter-1", 2, dead.letter.task, end.subject)
     again = [replace(end, sequence=n, subject=subject, redrive=redrive) for n in (3, 4)]
     ledger = settle(dead.ledger, dead.effects) if stopped else dead.ledger
-    first, second = fold(mended, again, ledger)
+    first, second = decide_each(mended, again, ledger)
 
     # Then it is decided once, with its task, and stops nothing more
     assert [first.outcome, second.outcome] == ["handled", "duplicates"]
-    assert states(first.ledger)["e1"]["of"] == ["work", "tides"]
+    assert session_states(first.ledger)["e1"]["of"] == ["work", "tides"]
     assert first.effects == ()
     assert first.ledger.pending_tasks == ledger.pending_tasks
     assert first.ledger.totals.tasks_completed == 1
@@ -284,7 +286,7 @@ def test_whenever_effects_are_made_it_comes_to_the_same(made: bool) -> None:
         decision = decide(agent, ledger, event)
         ledger = settle(decision.ledger, decision.effects) if made else decision.ledger
 
-    plain = fold(agent, events)[-1].ledger
+    plain = decide_each(agent, events)[-1].ledger
     assert dump_ledger(settle(ledger, list_owed_effects(ledger))) == dump_ledger(
         settle(plain, list_owed_effects(plain))
     )

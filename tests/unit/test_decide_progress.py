@@ -14,7 +14,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import AllowList, Permissions
 from heed.core.tasks.work import work_of
 from tests.builders.agents import AGENT, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, only_task, owed_work_of, states
+from tests.builders.decisions import after, decide_each, emitted, only_task, owed_work_of, session_states
 from tests.builders.events import at, received, task_end
 
 REPORTING = program(
@@ -67,7 +67,7 @@ def test_progress_is_decided_in_the_session_of_its_task_which_goes_on() -> None:
     decision = decided(ledger, progress(2, task_id, 40))
 
     assert (decision.outcome, decision.session, decision.handlers) == ("handled", SESSION, ("note",))
-    assert states(decision.ledger) == {SESSION: {"percent": 40, "topic": "tides"}}
+    assert session_states(decision.ledger) == {SESSION: {"percent": 40, "topic": "tides"}}
     assert [event.data for event in emitted(decision)] == [[task_id, 40]]
     assert only_task(decision.ledger) == task_id
 
@@ -76,19 +76,19 @@ def test_what_was_said_before_the_end_is_decided_before_it_and_what_comes_after_
     ledger = begun()
     task_id = only_task(ledger)
 
-    said, ended, late = fold(
+    said, ended, late = decide_each(
         REPORTING, [progress(2, task_id, 40), task_end(3, task_id, "r"), progress(4, task_id, 50)], ledger
     )
 
     assert [item.outcome for item in (said, ended, late)] == ["handled", "handled", "stale"]
-    assert states(late.ledger) == {SESSION: {"percent": 40, "topic": "tides", "result": "r"}}
+    assert session_states(late.ledger) == {SESSION: {"percent": 40, "topic": "tides", "result": "r"}}
 
 
 def test_the_same_message_twice_is_decided_once() -> None:
     ledger = begun()
     said = progress(2, only_task(ledger))
 
-    decisions = fold(REPORTING, [said, replace(said, sequence=3)], ledger)
+    decisions = decide_each(REPORTING, [said, replace(said, sequence=3)], ledger)
 
     assert [item.outcome for item in decisions] == ["handled", "duplicates"]
 
@@ -113,7 +113,7 @@ def test_what_the_subject_does_not_bear_out_is_stale(forge: Any) -> None:
 
     assert decision.outcome == "stale"
     assert decision.ledger.pending_tasks == ledger.pending_tasks
-    assert not states(decision.ledger)[SESSION]
+    assert not session_states(decision.ledger)[SESSION]
 
 
 def test_progress_as_a_broadcast_event_is_a_dead_letter() -> None:
@@ -139,7 +139,7 @@ def test_a_task_cannot_make_the_agent_take_somebody_elses_event_for_a_duplicate(
     ledger = begun()
     theirs = received(3, id_="order-42", source="/shop", data={"topic": "moon"})
 
-    said, heard = fold(
+    said, heard = decide_each(
         REPORTING, [progress(2, only_task(ledger), id="order-42", source="/shop"), theirs], ledger
     )
 
@@ -160,7 +160,9 @@ def test_a_handler_that_breaks_costs_the_message_and_not_the_task_and_it_can_be_
     assert only_task(decision.ledger) == task_id
     subject = names.redrive_subject(NAMESPACE, AGENT, names.TASK_PROGRESS)
     again = replace(said, sequence=3, subject=subject, redrive=Redrive("letter", 2, decision.letter.task))
-    assert states(decided(decision.ledger, again).ledger) == {SESSION: {"percent": 1, "topic": "tides"}}
+    assert session_states(decided(decision.ledger, again).ledger) == {
+        SESSION: {"percent": 1, "topic": "tides"}
+    }
 
 
 def test_an_agent_reads_what_its_tasks_say_also_while_it_reads_its_inbox_only() -> None:

@@ -13,9 +13,9 @@ from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
 from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, load_ledger
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, letter_of, owed_work_of, states
+from tests.builders.decisions import after, decide_each, emitted, letter_of, owed_work_of, session_states
 from tests.builders.events import received
-from tests.builders.values import stored
+from tests.builders.values import as_stored
 
 
 def on_one(*handlers: dict[str, Any], data: Any = None, **spec: Any) -> Decision:
@@ -43,7 +43,7 @@ def test_handlers_run_as_listed_and_see_what_the_ones_before_left() -> None:
 
     assert decision.handlers == ("b", "a", "c")
     assert emitted(decision)[0].data == "ba"
-    assert states(decision.ledger) == {"e1": {"seen": "ba"}}
+    assert session_states(decision.ledger) == {"e1": {"seen": "ba"}}
 
 
 def test_state_merges_by_top_level_key() -> None:
@@ -56,14 +56,14 @@ def test_state_merges_by_top_level_key() -> None:
         received(2, "com.example.next", correlationid="e1"),
     )
 
-    assert states(ledger) == {"e1": {"a": {"x": 2}, "b": 1}}
+    assert session_states(ledger) == {"e1": {"a": {"x": 2}, "b": 1}}
 
 
 @pytest.mark.parametrize("gone", ["${null}", "${event.data.nothing}"])
 def test_null_removes_a_key(gone: Any) -> None:
     decision = on_one({"state": {"a": 1, "b": 1}}, {"state": {"a": gone}}, data={"nothing": None})
 
-    assert states(decision.ledger) == {"e1": {"b": 1}}
+    assert session_states(decision.ledger) == {"e1": {"b": 1}}
 
 
 def test_nulls_inside_are_dropped_now_as_they_will_be_after_a_restart() -> None:
@@ -72,7 +72,7 @@ def test_nulls_inside_are_dropped_now_as_they_will_be_after_a_restart() -> None:
         {"emit": [{"type": "x.seen", "data": "${has(state.a.x)}"}]},
     )
 
-    assert states(decision.ledger) == {"e1": {"a": {"l": [None, {}]}}}
+    assert session_states(decision.ledger) == {"e1": {"a": {"l": [None, {}]}}}
     assert emitted(decision)[0].data is False
 
 
@@ -89,7 +89,7 @@ def test_whole_floats_are_integers_now_as_they_will_be_after_a_restart() -> None
 def test_one_expression_may_yield_the_whole_map() -> None:
     decision = on_one({"state": {"old": 1}}, {"state": "${event.data}"}, data={"old": None, "new": [1]})
 
-    assert states(decision.ledger) == {"e1": {"new": [1]}}
+    assert session_states(decision.ledger) == {"e1": {"new": [1]}}
 
 
 @pytest.mark.parametrize("data", [None, "text", [1], 7, True])
@@ -118,26 +118,26 @@ def test_end_forgets_what_was_and_later_handlers_begin_anew() -> None:
 
     assert [event.type for event in emitted(decision)] == ["x.kept", "x.last"]
     assert decision.ledger.pending_tasks == {}
-    assert states(decision.ledger) == {"e1": {"b": 1}}
+    assert session_states(decision.ledger) == {"e1": {"b": 1}}
 
 
 def test_state_grows_no_larger_than_its_limit_in_bytes() -> None:
     growing = program({"name": "grow", "state": {"s": "${state.?s.orValue('€') + state.?s.orValue('€')}"}})
-    decisions = fold(growing, [received(n, correlationid="k") for n in range(1, 19)])
+    decisions = decide_each(growing, [received(n, correlationid="k") for n in range(1, 19)])
 
     code, _, handler = only_letter(next(item for item in decisions if item.outcome == "dead_lettered"))
     assert (code, handler) == ("StateTooLarge", "grow")
-    assert len(states(decisions[-1].ledger)["k"]["s"].encode()) <= MAX_STATE_BYTES
+    assert len(session_states(decisions[-1].ledger)["k"]["s"].encode()) <= MAX_STATE_BYTES
 
 
 def test_state_that_nests_deeper_with_every_event_is_stopped() -> None:
     nesting = program({"name": "nest", "state": {"before": "${state}"}})
-    decisions = fold(nesting, [received(n, correlationid="k") for n in range(1, 90)])
+    decisions = decide_each(nesting, [received(n, correlationid="k") for n in range(1, 90)])
 
     first = next(item for item in decisions if item.outcome == "dead_lettered")
     assert only_letter(first)[::2] == ("TooDeep", "nest")
     assert first.received.sequence > 60
-    assert load_ledger(stored(dump_ledger(decisions[-1].ledger))) == decisions[-1].ledger
+    assert load_ledger(as_stored(dump_ledger(decisions[-1].ledger))) == decisions[-1].ledger
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_a_session_keeps_the_correlation_it_began_with() -> None:
     agent = program({"state": {"n": 1}, "emit": [{"type": "x.done"}]}, session={"key": "event.data.order"})
     events = [received(n, data={"order": "o1"}, correlationid=f"flow{n}") for n in (1, 2)]
 
-    decisions = fold(agent, events)
+    decisions = decide_each(agent, events)
 
     assert [emitted(item)[0].extensions["correlationid"] for item in decisions] == ["flow1", "flow1"]
 
@@ -434,7 +434,7 @@ def test_text_that_cel_would_cut_off_decides_nothing(data: Any) -> None:
 def test_bytes_are_base64_to_expressions_so_that_no_zero_cuts_them_off() -> None:
     decision = on_one({"state": {"n": "${base64.decode(event.data).size()}"}}, data=b"a\0bc")
 
-    assert states(decision.ledger) == {"e1": {"n": 4}}
+    assert session_states(decision.ledger) == {"e1": {"n": 4}}
 
 
 # ── identity ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -480,4 +480,4 @@ def test_what_a_decision_wants_is_what_its_ledger_owes() -> None:
     assert len(decision.effects) == 3
     assert [type(effect) for effect in decision.effects] == [StartTask, Publish, Publish]
     assert list_owed_effects(decision.ledger) == list(decision.effects)
-    assert list_owed_effects(load_ledger(stored(dump_ledger(decision.ledger)))) == list(decision.effects)
+    assert list_owed_effects(load_ledger(as_stored(dump_ledger(decision.ledger)))) == list(decision.effects)

@@ -12,9 +12,9 @@ from heed.core.decision.explain import why_ignored
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, count_decided
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, manifest, program
-from tests.builders.decisions import after, emitted, fold
+from tests.builders.decisions import after, decide_each, emitted
 from tests.builders.events import received, task_end
-from tests.builders.policies import allowed, grant
+from tests.builders.policies import allowed_by, grant
 
 BROKEN = program({"name": "note", "state": {"x": "${event.data.missing}"}})
 MENDED = program({"name": "note", "state": {"x": "${event.id}"}})
@@ -42,7 +42,7 @@ def test_it_is_decided_once_however_often_it_is_sent() -> None:
     dead = received(1, data={})
     ledger = after(BROKEN, dead)
 
-    decisions = fold(MENDED, [again(dead, 2), again(dead, 3)], ledger)
+    decisions = decide_each(MENDED, [again(dead, 2), again(dead, 3)], ledger)
 
     assert [decision.outcome for decision in decisions] == ["handled", "duplicates"]
 
@@ -114,7 +114,7 @@ def test_a_direct_message_needs_no_subscription() -> None:
 def test_a_letter_of_another_namespace_meets_the_subscriptions_to_that_one() -> None:
     # Given an Agent that hears events of shop, and had died of one, and of one of its own namespace
     agent = parse_agent(manifest({"name": "note"}, subscribe=[{"type": ASKED, "namespace": "shop"}]))
-    hearing = compile_agent(agent, allowed(grants=[grant("shop", ">")]))
+    hearing = compile_agent(agent, allowed_by(grants=[grant("shop", ">")]))
     theirs = replace(received(1), subject=names.event_subject("shop", ASKED))
     own = received(1)
 
@@ -150,7 +150,7 @@ def test_the_end_of_a_task_comes_back_with_its_task() -> None:
     assert dead.letter.task is not None
 
     # When it is redriven, twice
-    decisions = fold(
+    decisions = decide_each(
         mended,
         [again(end, 3, task=dead.letter.task), again(end, 4, task=dead.letter.task)],
         dead.ledger,
@@ -173,7 +173,7 @@ def test_the_end_of_a_task_that_breaks_again_keeps_its_task_and_is_remembered() 
     assert dead.letter is not None
     kept = dead.letter.task
 
-    first, same, next_ = fold(
+    first, same, next_ = decide_each(
         broken,
         [again(end, 3, task=kept), again(end, 4, task=kept), again(end, 5, 3, task=kept)],
         dead.ledger,

@@ -14,7 +14,7 @@ from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, list_owed_effects, settle
 from heed.core.tasks.work import end_event, end_subject, work_of
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
-from tests.builders.decisions import after, emitted, fold, only_task, owed_work_of, states
+from tests.builders.decisions import after, decide_each, emitted, only_task, owed_work_of, session_states
 from tests.builders.events import at, received, task_end
 
 STOP, HALT = "com.example.stop", "com.example.halt"
@@ -138,7 +138,7 @@ def test_a_handler_that_breaks_on_an_end_leaves_the_tasks_record_in_the_letter()
     record = json.loads(decision.letter.task or "")
     assert (record["id"], record["name"], record["session"], record["input"]) == (task, "work", "e1", TIDES)
     assert decision.ledger.pending_tasks == {}
-    assert states(decision.ledger) == {"e1": TIDES}
+    assert session_states(decision.ledger) == {"e1": TIDES}
     assert decision.ledger.totals.tasks_completed == 1
 
 
@@ -239,20 +239,20 @@ def test_a_cancelled_task_is_heard_of_once_more() -> None:
 
     assert decision.effects == (CancelTask(task, decision.ledger.pending_tasks[task]),)
     assert settled.pending_tasks[task].phase == "Cancelling"
-    assert states(settled) == {"e1": TIDES}
+    assert session_states(settled) == {"e1": TIDES}
     assert emitted(failed)[0].data == "Cancelled"
     assert failed.ledger.pending_tasks == {}
 
 
 def test_cancelling_twice_asks_once() -> None:
-    first, second = fold(WORKING, [received(n, HALT, correlationid="e1") for n in (2, 3)], begun())
+    first, second = decide_each(WORKING, [received(n, HALT, correlationid="e1") for n in (2, 3)], begun())
 
     assert len(first.effects) == 1
     assert second.effects == ()
 
 
 def test_a_session_that_ends_after_cancelling_waits_for_nothing() -> None:
-    halted, stopped = fold(
+    halted, stopped = decide_each(
         WORKING, [received(2, HALT, correlationid="e1"), received(3, STOP, correlationid="e1")], begun()
     )
     task = only_task(stopped.ledger)
@@ -286,7 +286,7 @@ def test_a_new_session_of_the_same_key_is_not_touched_by_abandoned_tasks() -> No
 
     assert ended.outcome == "stale"
     assert ended.ledger.pending_tasks[new].phase == "Owed"
-    assert states(ended.ledger) == {"k": TIDES}
+    assert session_states(ended.ledger) == {"k": TIDES}
 
 
 def test_what_an_ended_session_abandoned_is_not_cancelled_in_the_next_one() -> None:
@@ -311,7 +311,7 @@ def test_what_an_ended_session_abandoned_is_not_cancelled_in_the_next_one() -> N
 
 
 def test_after_a_crash_the_ledger_alone_owes_every_effect_in_order() -> None:
-    decisions = fold(
+    decisions = decide_each(
         WORKING,
         [
             received(1, data=TIDES),
@@ -335,7 +335,7 @@ def test_what_one_event_started_and_emitted_is_owed_in_its_order() -> None:
         },
         tasks={"work": job()},
     )
-    first, second = fold(agent, [received(1), received(2)])
+    first, second = decide_each(agent, [received(1), received(2)])
 
     assert len(first.effects) == 4
     assert list_owed_effects(second.ledger) == [*first.effects, *second.effects]

@@ -23,9 +23,9 @@ from heed.core.ledger.ledger import (
     skip_expired,
 )
 from tests.builders.agents import job, program
-from tests.builders.decisions import after, fold
+from tests.builders.decisions import after, decide_each
 from tests.builders.events import at, received, task_end
-from tests.builders.values import merged, stored
+from tests.builders.values import as_stored, merged
 
 CLOSE = "com.example.close"
 NOTES = "${state.?n.orValue([]) + [event.id]}"
@@ -119,7 +119,7 @@ def test_events_of_a_session_stay_in_order_behind_its_first() -> None:
 
     # When there is room, and a later one comes first
     assert decide(AGENT, ledger, opened(4, "a"), room=PLENTY).outcome == "waiting"
-    decisions = fold(AGENT, [opened(1, "a"), opened(2, "b"), closed(3, "a")], ledger)
+    decisions = decide_each(AGENT, [opened(1, "a"), opened(2, "b"), closed(3, "a")], ledger)
 
     # Then
     assert [decision.outcome for decision in decisions] == ["handled"] * 3
@@ -171,13 +171,17 @@ def test_the_status_keeps_what_waits() -> None:
     before = waiting(opened(1, "a"), opened(2, "b"), opened(10, "a"))
     after_ = decide(AGENT, before, opened(1, "a"), room=PLENTY).ledger
 
-    assert load_ledger(stored(dump_ledger(before))) == before
-    assert list(load_ledger(stored(dump_ledger(before))).waiting.places) == [1, 2, 10]
-    assert merged(stored(dump_ledger(before)), make_patch(before, after_)) == stored(dump_ledger(after_))
+    assert load_ledger(as_stored(dump_ledger(before))) == before
+    assert list(load_ledger(as_stored(dump_ledger(before))).waiting.places) == [1, 2, 10]
+    assert merged(as_stored(dump_ledger(before)), make_patch(before, after_)) == as_stored(
+        dump_ledger(after_)
+    )
 
 
 def test_a_cursor_that_was_taken_away_gives_up_what_waits_in_the_old_stream() -> None:
-    status = stored(dump_ledger(waiting(opened(2, "a"), opened(3, "b"), ledger=after(AGENT, opened(1, "c")))))
+    status = as_stored(
+        dump_ledger(waiting(opened(2, "a"), opened(3, "b"), ledger=after(AGENT, opened(1, "c"))))
+    )
     del status["cursor"]
 
     ledger = load_ledger(status)
@@ -196,7 +200,7 @@ def test_the_inbox_alone_is_read_ahead_and_nothing_of_it_is_decided_twice() -> N
     # When it is decided ahead, and then the cursor comes by
     ledger = decide(WORKER, ledger, end, ahead=True).ledger
     assert (ledger.cursor.sequence, ledger.cursor.inbox) == (1, 90)
-    decisions = fold(WORKER, [opened(2, "b"), task_end(80, "other"), end, opened(91, "c")], ledger)
+    decisions = decide_each(WORKER, [opened(2, "b"), task_end(80, "other"), end, opened(91, "c")], ledger)
 
     # Then
     assert [item.outcome for item in decisions] == ["handled", "passed", "passed", "handled"]
@@ -269,7 +273,7 @@ def test_with_room_or_without_every_session_goes_through_the_same(
     while len(ledger.waiting):
         assert take(stream[ledger.waiting.first(1)[0]], PLENTY)
 
-    usual = fold(AGENT, events)
+    usual = decide_each(AGENT, events)
     for session in "abcd":
         mine = [
             (item.received.sequence, item.before, item.after) for item in taken if item.session == session

@@ -14,7 +14,7 @@ from heed.errors import TaskRefused, TaskUnavailable
 from tests.builders.agents import job, program
 from tests.builders.decisions import after, only_task
 from tests.builders.events import received
-from tests.builders.policies import allowed, policy
+from tests.builders.policies import allowed_by, policy
 from tests.integration.waiting import until
 from tests.unit.inmemory import AGENT, INBOX, Bench, pending, start, turns, with_tasks
 
@@ -77,7 +77,7 @@ async def test_what_a_policy_of_now_does_not_allow_is_refused_and_removed(
     record = start().record
     owed = {**json.loads(record.owed or ""), "publish": ["com.example.said"]}
 
-    bench.executor(allowed(policy(**spec))).perform(
+    bench.executor(allowed_by(policy(**spec))).perform(
         [StartTask("t-1", replace(record, owed=json.dumps(owed)))]
     )
     await turns()

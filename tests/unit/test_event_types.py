@@ -17,9 +17,9 @@ from heed.core.ledger.ledger import Ledger, count_decided
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, manifest
-from tests.builders.decisions import emitted, fold, states
+from tests.builders.decisions import decide_each, emitted, session_states
 from tests.builders.events import received
-from tests.builders.policies import allowed, event_type, grant
+from tests.builders.policies import allowed_by, event_type, grant
 
 ANSWERED = "com.example.question.answered"
 TOPIC = {"type": "object", "required": ["topic"], "properties": {"topic": {"type": "string"}}}
@@ -49,7 +49,7 @@ def one(program: Program, event: Received) -> Decision:
 
 def test_an_event_that_fits_its_type_is_handled() -> None:
     decision = one(typed(event_type(TOPIC)), received(1, data=FITS))
-    assert states(decision.ledger) == {"e1": FITS}
+    assert session_states(decision.ledger) == {"e1": FITS}
     assert decision.ledger.totals.schema_warnings == 0
 
 
@@ -71,11 +71,11 @@ def test_an_event_that_does_not_is_dead_lettered_before_any_expression_sees_it()
 
 
 def test_where_a_type_only_warns_the_event_is_counted_and_goes_on() -> None:
-    decisions = fold(
+    decisions = decide_each(
         typed(event_type(TOPIC, mode="Warn")), [received(1, data=MISFITS), received(2, data=FITS)]
     )
     ledger = decisions[-1].ledger
-    assert states(ledger) == {"e1": MISFITS, "e2": FITS}
+    assert session_states(ledger) == {"e1": MISFITS, "e2": FITS}
     assert (ledger.totals.handled, ledger.totals.schema_warnings) == (2, 1)
 
 
@@ -95,7 +95,7 @@ def test_what_the_agent_does_not_react_to_is_not_looked_at(event: Received, outc
 def test_a_duplicate_is_counted_once_as_a_warning() -> None:
     event = received(1, data=MISFITS)
     again = replace(event, sequence=2)
-    ledger = fold(typed(event_type(TOPIC, mode="Warn")), [event, again])[-1].ledger
+    ledger = decide_each(typed(event_type(TOPIC, mode="Warn")), [event, again])[-1].ledger
     assert (ledger.totals.duplicates, ledger.totals.schema_warnings) == (1, 1)
     assert count_decided(ledger.totals) == 2
 
@@ -136,7 +136,7 @@ def test_events_of_another_namespace_are_checked_by_the_types_of_that_one(redriv
     agent = parse_agent(
         manifest({"end": True}, subscribe=[{"type": ASKED}, {"type": ASKED, "namespace": "shop"}])
     )
-    may = allowed(grants=[grant("shop", ">")])
+    may = allowed_by(grants=[grant("shop", ">")])
     program = compile_agent(agent, may, schemas(event_type(TOPIC), theirs))
     # When events of both come, or come back from being dead letters, each has to fit its own.
     own = received(1, data=MISFITS)

@@ -23,7 +23,7 @@ COMPLETE = {"type": "Complete", "status": "True", "lastTransitionTime": "2026-11
 Object = dict[str, Any]
 
 
-def at(minute: int, second: int = 0) -> str:
+def clock_time(minute: int, second: int = 0) -> str:
     return f"2026-11-01T12:{minute:02}:{second:02}Z"
 
 
@@ -31,7 +31,7 @@ def counted_job(**spec: Any) -> Object:
     pod: Object = {"restartPolicy": "Never", "containers": [{"name": "main"}, {"name": "logs"}]}
     pod |= spec.pop("pod", {})
     return {
-        "metadata": {"name": "a-1", "uid": "job-1", "creationTimestamp": at(0)},
+        "metadata": {"name": "a-1", "uid": "job-1", "creationTimestamp": clock_time(0)},
         "spec": {"template": {"metadata": {"labels": {names.LABEL_TASK_ID: "a-1"}}, "spec": pod}, **spec},
         "status": {},
     }
@@ -39,7 +39,7 @@ def counted_job(**spec: Any) -> Object:
 
 def ended(name: str, code: int, minute: int, message: str = "", reason: str | None = None) -> Object:
     """A container's status: it has ended."""
-    said = {"reason": reason or ("Error" if code else "Completed"), "finishedAt": at(minute)}
+    said = {"reason": reason or ("Error" if code else "Completed"), "finishedAt": clock_time(minute)}
     return {"name": name, "state": {"terminated": {"exitCode": code, "message": message, **said}}}
 
 
@@ -47,7 +47,7 @@ def pod_with_statuses(*containers: Object, phase: str = "Failed", **more: Any) -
     """A pod whose containers have these statuses, and init containers those of `init`."""
     status = {"phase": phase, "containerStatuses": list(containers), **more.get("status", {})}
     status["initContainerStatuses"] = more.get("init", [])
-    metadata = {"name": "a-1-x", "creationTimestamp": at(0), **more.get("metadata", {})}
+    metadata = {"name": "a-1-x", "creationTimestamp": clock_time(0), **more.get("metadata", {})}
     return {"metadata": metadata, "spec": {"containers": [], **more.get("spec", {})}, "status": status}
 
 
@@ -58,7 +58,7 @@ def indexed(index: int, *containers: Object, **more: Any) -> Object:
 
 def disrupted(reason: str, message: str, minute: int) -> Object:
     target = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
-    return {"conditions": [{**target, "lastTransitionTime": at(minute)}]}
+    return {"conditions": [{**target, "lastTransitionTime": clock_time(minute)}]}
 
 
 def end_of(job: Object, *pods: Object, condition: Object = BACKOFF) -> TaskEnd:
@@ -245,9 +245,9 @@ def test_the_last_attempt_counts() -> None:
 
 def test_a_pod_that_the_job_stopped_as_it_failed_is_not_the_cause() -> None:
     culprit = pod_with_statuses(ended("main", 3, 2, "no such tide"), metadata={"name": "p-1"})
-    dying = {"name": "p-2", "deletionTimestamp": at(3), "deletionGracePeriodSeconds": 30}
+    dying = {"name": "p-2", "deletionTimestamp": clock_time(3), "deletionGracePeriodSeconds": 30}
     victim = pod_with_statuses(ended("main", 143, 2, "stopping") | {}, metadata=dying)
-    victim["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = at(2, 40)
+    victim["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = clock_time(2, 40)
 
     assert told(end_of(counted_job(), culprit, victim)) == ("Error", "main", 3, "no such tide")
     assert told(end_of(counted_job(), victim)) == ("Error", "main", 143, "stopping")

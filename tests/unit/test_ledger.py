@@ -25,9 +25,9 @@ from heed.core.ledger.ledger import (
     settle,
 )
 from tests.builders.agents import UID, job, program
-from tests.builders.decisions import after, fold, states
+from tests.builders.decisions import after, decide_each, session_states
 from tests.builders.events import malformed, received, task_end
-from tests.builders.values import merged, stored
+from tests.builders.values import as_stored, merged
 
 SET, START, STOP, HALT, BREAK = (f"com.example.{name}" for name in ("set", "start", "stop", "halt", "break"))
 
@@ -110,7 +110,7 @@ def through_json(ledger: Ledger) -> Ledger:
 
 def through_the_api_server(ledger: Ledger) -> Ledger:
     """A restart whose store is the API server."""
-    return load_ledger(stored(dump_ledger(ledger)))
+    return load_ledger(as_stored(dump_ledger(ledger)))
 
 
 def step(kind: str, session: str = "a", moves: float = 1, **data_: Any) -> Step:
@@ -132,7 +132,7 @@ def test_restarts_between_events_change_nothing(
     again, restarted = run(sequence, restart)
 
     assert again == outcomes
-    assert dump_compact(stored(dump_ledger(restarted))) == dump_compact(stored(dump_ledger(ledger)))
+    assert dump_compact(as_stored(dump_ledger(restarted))) == dump_compact(as_stored(dump_ledger(ledger)))
 
 
 @settings(max_examples=150)
@@ -151,8 +151,8 @@ def test_the_patch_of_a_batch_turns_the_stored_status_into_the_new_one(
     changes = make_patch(base, new)
 
     assert dump_compact(merged(dump_ledger(base), changes)) == dump_compact(dump_ledger(new))
-    assert dump_compact(stored(merged(stored(dump_ledger(base)), normal(changes)))) == dump_compact(
-        stored(dump_ledger(new))
+    assert dump_compact(as_stored(merged(as_stored(dump_ledger(base)), normal(changes)))) == dump_compact(
+        as_stored(dump_ledger(new))
     )
 
 
@@ -210,7 +210,7 @@ def test_an_event_of_an_expired_session_finds_a_new_one() -> None:
 
     ledger = after(agent, received(1, time=0, correlationid="k"), received(2, time=11, correlationid="k"))
 
-    assert states(ledger) == {"k": {"n": 1}}
+    assert session_states(ledger) == {"k": {"n": 1}}
 
 
 def test_every_event_of_a_session_keeps_it_even_one_that_no_handler_wants() -> None:
@@ -283,7 +283,7 @@ def test_nothing_decided_is_nothing_to_write() -> None:
 
 
 def test_counts_are_those_of_the_maps() -> None:
-    decisions = fold(AGENT, [received(1, START, {}), received(2, SET, {"n": 1})])
+    decisions = decide_each(AGENT, [received(1, START, {}), received(2, SET, {"n": 1})])
 
     assert dump_ledger(decisions[-1].ledger)["counts"] == {
         "sessions": 2,

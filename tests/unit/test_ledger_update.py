@@ -16,7 +16,7 @@ from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import ASKED, UID, job, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, received
-from tests.builders.policies import allowed, policy, restricted
+from tests.builders.policies import allowed_by, policy, restricted
 from tests.unit.steps import admitted, finished, routed
 
 STOP, MINUTE = "com.example.stop", "2026-01-31T12:00:00Z"
@@ -154,7 +154,7 @@ def test_a_handler_that_breaks_takes_the_whole_decision_with_it() -> None:
     ],
 )
 def test_limits_are_asked_of_every_decision(limits: dict[str, int], message: str, handler: str) -> None:
-    agent = restricted(allowed(policy(limits=limits)), *HANDLERS, tasks=TASKS)
+    agent = restricted(allowed_by(policy(limits=limits)), *HANDLERS, tasks=TASKS)
 
     assert failure_of(handled, "act", key="new", agent=agent) == (
         "PolicyViolation",
@@ -164,7 +164,7 @@ def test_limits_are_asked_of_every_decision(limits: dict[str, int], message: str
 
 
 def test_tasks_of_a_minute_are_counted_where_a_policy_limits_them() -> None:
-    agent = restricted(allowed(policy(limits={"tasksPerMinute": 2})), *HANDLERS, tasks=TASKS)
+    agent = restricted(allowed_by(policy(limits={"tasksPerMinute": 2})), *HANDLERS, tasks=TASKS)
 
     assert handled("act", agent=agent).ledger.task_rate == TaskRate(MINUTE, 2)
     assert handled("x", agent=agent).ledger.task_rate == TaskRate(MINUTE, 1)

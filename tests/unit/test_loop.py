@@ -18,7 +18,7 @@ from heed.engine.loop import STEADY_AFTER_S
 from heed.errors import BusUnavailable, HeedError, LedgerConflict, LedgerGone, LedgerUnavailable, ReaderLost
 from tests.builders.agents import program
 from tests.builders.events import received
-from tests.builders.policies import allowed, policy, restricted
+from tests.builders.policies import allowed_by, policy, restricted
 from tests.integration.waiting import until
 from tests.unit.inmemory import CREATED, FUTURE, PAST, Reader, owed_message, pending, start, turns, with_tasks
 from tests.unit.loops import ASK, NO_ROOM, SINCE, TIGHT, Lives, at_place
@@ -118,7 +118,7 @@ async def test_a_task_that_is_over_its_time_is_ended_and_not_started(lives: Live
 
 
 async def test_a_task_that_no_policy_allows_any_more_is_refused(lives: Lives) -> None:
-    strict = restricted(allowed(policy(tasks={"kinds": []})), ASK)
+    strict = restricted(allowed_by(policy(tasks={"kinds": []})), ASK)
     life = lives.running(strict, with_tasks(t=start().record))
 
     await life.reading()

@@ -24,7 +24,7 @@ from tests.builders.agents import AGENT, NAMESPACE, UID, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, event, received
 from tests.builders.manifests import document
-from tests.builders.policies import allowed, policy, restricted
+from tests.builders.policies import allowed_by, policy, restricted
 from tests.builders.values import json_refusal
 from tests.unit.steps import handled, routed
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_an_event_is_not_emitted(wanted: dict[str, Any], code: st
 
 
 def test_a_policy_limits_what_is_emitted() -> None:
-    agent = restricted(allowed(policy(emissions=[{"type": "x.*"}])), {})
+    agent = restricted(allowed_by(policy(emissions=[{"type": "x.*"}])), {})
 
     assert len(rendered({"type": "x.y"}, agent=agent)) == 1
     assert failure_of(rendered, {"type": "y.x"}, agent=agent) == (

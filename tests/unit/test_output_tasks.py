@@ -19,7 +19,7 @@ from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, UID, job, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, event, received
-from tests.builders.policies import allowed, policy, restricted
+from tests.builders.policies import allowed_by, policy, restricted
 from tests.builders.tasks import pending_task
 from tests.unit.steps import handled, routed
 
@@ -126,7 +126,7 @@ def test_a_template_that_breaks_is_a_failure_of_the_handler_that_starts() -> Non
 
 def test_what_a_policy_does_not_allow_is_not_started() -> None:
     tasks = {"work": {"job": {"template": {"spec": {"containers": [{"name": "a", "image": "${input}"}]}}}}}
-    agent = restricted(allowed(policy(tasks={"images": ["example/*"]})), {}, tasks=tasks)
+    agent = restricted(allowed_by(policy(tasks={"images": ["example/*"]})), {}, tasks=tasks)
 
     assert len(started(StartRequest("h", "work", "example/a"), agent=agent)) == 1
     assert failure_of(started, StartRequest("h", "work", "evil/a"), agent=agent) == (

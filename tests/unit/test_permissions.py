@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from heed.core.policy.permissions import UNRESTRICTED, AllowList, Permissions, Quota, VisibleEvents
-from tests.builders.policies import allowed, grant, policy
+from tests.builders.policies import allowed_by, grant, policy
 
 STRICT = ("demo/strict",)
 MAY = Permissions(
@@ -149,7 +149,7 @@ def test_all_aspects_of_policies_that_select_an_agent_are_united_in_the_order_of
     away = policy("c", "shop", emissions=[{"type": "w"}])
     grants = [grant("shop", "q", "b"), grant("bank", "m"), grant("shop", "b"), grant("shop", "no", to="else")]
 
-    found = allowed(one, away, other, grants=grants)
+    found = allowed_by(one, away, other, grants=grants)
 
     both = ("demo/a", "demo/b")
     assert found.namespace == "demo"
@@ -172,6 +172,6 @@ def test_all_aspects_of_policies_that_select_an_agent_are_united_in_the_order_of
 
 
 def test_what_no_policy_names_is_open() -> None:
-    assert allowed() == Permissions(namespace="demo")
-    assert allowed(policy(tasks={"kinds": []})).kinds == AllowList((), STRICT)
-    assert allowed(policy(tasks={"kinds": []})).images is None
+    assert allowed_by() == Permissions(namespace="demo")
+    assert allowed_by(policy(tasks={"kinds": []})).kinds == AllowList((), STRICT)
+    assert allowed_by(policy(tasks={"kinds": []})).images is None

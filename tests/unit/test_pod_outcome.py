@@ -12,14 +12,14 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 MADE = "2026-11-01T12:00:00Z"
 
 
-def at(minute: int) -> str:
+def clock_time(minute: int) -> str:
     return f"2026-11-01T12:{minute:02}:00Z"
 
 
 def container_status(name: str, at_: int | None = None, where: str = "state", **ended: Any) -> dict[str, Any]:
     """A container's status; without anything it still runs."""
     if at_ is not None:
-        ended["finishedAt"] = at(at_)
+        ended["finishedAt"] = clock_time(at_)
     return {"name": name, where: {"terminated": ended} if ended else {"running": {}}}
 
 
@@ -34,7 +34,7 @@ def pod_with_statuses(phase: str, *statuses: dict[str, Any], **status: Any) -> d
 
 
 def condition(type_: str, minute: int, status: str = "True", **more: str) -> dict[str, Any]:
-    return {"type": type_, "status": status, "lastTransitionTime": at(minute), **more}
+    return {"type": type_, "status": status, "lastTransitionTime": clock_time(minute), **more}
 
 
 CHANGED = [condition("Ready", 4), {"type": "Odd", "status": "True"}, condition("Initialized", 2)]
@@ -43,7 +43,11 @@ CHANGED = [condition("Ready", 4), {"type": "Odd", "status": "True"}, condition("
 @pytest.mark.parametrize(
     ("statuses", "conditions", "expected"),
     [
-        ([container_status("main", 3, exitCode=0), container_status("logs", 9, exitCode=0)], CHANGED, at(3)),
+        (
+            [container_status("main", 3, exitCode=0), container_status("logs", 9, exitCode=0)],
+            CHANGED,
+            clock_time(3),
+        ),
         (
             [
                 container_status("main", exitCode=0),
@@ -51,9 +55,9 @@ CHANGED = [condition("Ready", 4), {"type": "Odd", "status": "True"}, condition("
                 container_status("a", 8),
             ],
             CHANGED,
-            at(9),
+            clock_time(9),
         ),
-        ([container_status("main", exitCode=0), container_status("logs")], CHANGED, at(4)),
+        ([container_status("main", exitCode=0), container_status("logs")], CHANGED, clock_time(4)),
         ([], None, MADE),
     ],
 )
@@ -72,7 +76,9 @@ def test_the_answer_of_a_pod_is_what_its_container_left() -> None:
 
     found = pod_end(pod_with_statuses("Succeeded", container_status("logs", 2, message="no"), ended), "main")
 
-    assert found == PodEnd("p-1", at(3), succeeded=True, container="main", exit_code=0, text='{"answer": 42}')
+    assert found == PodEnd(
+        "p-1", clock_time(3), succeeded=True, container="main", exit_code=0, text='{"answer": 42}'
+    )
 
 
 @pytest.mark.parametrize(
@@ -111,7 +117,7 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
             pod_with_statuses(
                 "Failed", container_status("main", 3, exitCode=7, reason="Error", message=" no such file \n")
             ),
-            failed(at(3), "Error", "", container="main", exit_code=7, text="no such file"),
+            failed(clock_time(3), "Error", "", container="main", exit_code=7, text="no such file"),
         ),
         (  # no words, no reason, no time
             pod_with_statuses("Failed", container_status("main", exitCode=7)),
@@ -121,14 +127,20 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
             pod_with_statuses(
                 "Running", container_status("main", 3, "lastState", exitCode=2, reason="Error")
             ),
-            failed(at(3), "Error", 'container "main" ended with exit code 2', container="main", exit_code=2),
+            failed(
+                clock_time(3),
+                "Error",
+                'container "main" ended with exit code 2',
+                container="main",
+                exit_code=2,
+            ),
         ),
         (
             pod_with_statuses(
                 "Failed", container_status("main", 3, exitCode=137, reason="OOMKilled"), spec=LIMITED
             ),
             failed(
-                at(3),
+                clock_time(3),
                 "OOMKilled",
                 'container "main" ran out of memory (its limit is 1Gi)',
                 container="main",
@@ -140,7 +152,7 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
                 "Failed", container_status("logs", 3, exitCode=137, reason="OOMKilled"), spec=LIMITED
             ),
             failed(
-                at(3),
+                clock_time(3),
                 "OOMKilled",
                 'container "logs" ran out of memory (it has no limit of its own: those of its pod or node count)',
                 container="logs",
@@ -151,15 +163,15 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
             pod_with_statuses(
                 "Failed", container_status("main", 3, exitCode=137), reason="Evicted", message=FULL
             ),
-            failed(at(3), "Evicted", f"pod p-1: Evicted: {FULL}", container="main", exit_code=137),
+            failed(clock_time(3), "Evicted", f"pod p-1: Evicted: {FULL}", container="main", exit_code=137),
         ),
         (
             pod_with_statuses("Failed", reason="NodeLost", conditions=CHANGED),
-            failed(at(4), "NodeLost", "pod p-1: NodeLost"),
+            failed(clock_time(4), "NodeLost", "pod p-1: NodeLost"),
         ),
         (
             pod_with_statuses("Running", container_status("main"), conditions=[DISRUPTED]),
-            failed(at(5), "PreemptionByScheduler", "pod p-1: PreemptionByScheduler: made room"),
+            failed(clock_time(5), "PreemptionByScheduler", "pod p-1: PreemptionByScheduler: made room"),
         ),
         (
             pod_with_statuses("Running", conditions=[{"type": "DisruptionTarget", "status": "True"}]),
@@ -171,7 +183,7 @@ LIMITED = {"containers": [{"name": "main", "resources": {"limits": {"memory": "1
                 container_status("main", 3, exitCode=137, reason="ContainerStatusUnknown"),
                 conditions=[DISRUPTED],
             ),
-            failed(at(5), "PreemptionByScheduler", "pod p-1: PreemptionByScheduler: made room"),
+            failed(clock_time(5), "PreemptionByScheduler", "pod p-1: PreemptionByScheduler: made room"),
         ),
         (
             pod_with_statuses("Failed", conditions=None),
@@ -193,7 +205,7 @@ def test_the_end_of_a_pod(given: dict[str, Any], expected: PodEnd | None) -> Non
 def test_a_container_that_ended_after_its_deletion_was_asked_for_did_so_for_that(
     deadline: int | None, grace: int | None, ended: int, deleted: bool
 ) -> None:
-    metadata: dict[str, Any] = {} if deadline is None else {"deletionTimestamp": at(deadline)}
+    metadata: dict[str, Any] = {} if deadline is None else {"deletionTimestamp": clock_time(deadline)}
     metadata |= {} if grace is None else {"deletionGracePeriodSeconds": grace}
 
     found = pod_end(

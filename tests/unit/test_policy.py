@@ -11,7 +11,7 @@ from heed.core.policy.pod_rules import glob_matches
 from heed.errors import InvalidManifest
 from tests.builders.agents import NAMESPACE
 from tests.builders.manifests import document
-from tests.builders.policies import allowed, grant, policy
+from tests.builders.policies import allowed_by, grant, policy
 from tests.builders.tasks import spec_with_pod
 
 IMAGE = "ghcr.io/example/work:1"
@@ -45,13 +45,13 @@ def refused(may: Permissions) -> set[str]:
 
 
 def test_what_no_policy_selects_may_do_everything_in_its_namespace() -> None:
-    assert refused(UNRESTRICTED) == refused(allowed()) == set()
-    assert allowed().limits == UNRESTRICTED.limits
+    assert refused(UNRESTRICTED) == refused(allowed_by()) == set()
+    assert allowed_by().limits == UNRESTRICTED.limits
 
 
 @pytest.mark.parametrize("aspect", RESTRICTIONS)
 def test_a_policy_restricts_only_what_it_names(aspect: str) -> None:
-    may = allowed(policy(**RESTRICTIONS[aspect]))
+    may = allowed_by(policy(**RESTRICTIONS[aspect]))
 
     assert refused(may) == {aspect}
 
@@ -62,25 +62,25 @@ def test_policies_add_up() -> None:
     )
     two = policy("two", emissions=[{"type": "b.>"}], tasks={"kinds": []}, limits={"sessions": 5})
 
-    may = allowed(two, one)
+    may = allowed_by(two, one)
 
     assert [may.emission_problem(type_) is None for type_ in ("a.x", "b.x.y", "c.x")] == [True, True, False]
     assert may.kind_problem("job") is not None  # `one` leaves kinds open, and that opens nothing
     assert may.job_problem(pulling()) is not None
     assert may.limits.sessions is not None and may.limits.sessions.most == 5
     assert may.limits.hops is not None and may.limits.hops.most == 2
-    assert may == allowed(one, two)
+    assert may == allowed_by(one, two)
 
 
 def test_an_empty_list_and_a_missing_one_are_not_the_same() -> None:
     nothing, open_ = policy("nothing", emissions=[]), policy("open")
 
-    assert allowed(open_).emission_problem("a") is None
-    assert allowed(nothing, open_).emission_problem("a") is not None
+    assert allowed_by(open_).emission_problem("a") is None
+    assert allowed_by(nothing, open_).emission_problem("a") is not None
 
 
 def test_policies_of_other_namespaces_do_not_count() -> None:
-    assert allowed(policy(namespace="shop", emissions=[])) == allowed()
+    assert allowed_by(policy(namespace="shop", emissions=[])) == allowed_by()
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_policies_of_other_namespaces_do_not_count() -> None:
     ],
 )
 def test_selectors_select_as_in_kubernetes(selector: dict[str, Any], selected: bool) -> None:
-    may = allowed(policy(agentSelector=selector, emissions=[]), tier="front")
+    may = allowed_by(policy(agentSelector=selector, emissions=[]), tier="front")
 
     assert (may.emission_problem("a") is not None) is selected
 
@@ -119,7 +119,7 @@ def closed(spec: Any) -> AgentPolicy:
 
 
 def test_a_policy_that_cannot_be_read_allows_nothing() -> None:
-    may = allowed(closed({"agentSelector": {}, "emission": []}))
+    may = allowed_by(closed({"agentSelector": {}, "emission": []}))
 
     assert refused(may) == set(RESTRICTIONS)
     assert [cap.most for cap in (may.limits.sessions, may.limits.pending_tasks, may.limits.hops) if cap] == [
@@ -130,8 +130,8 @@ def test_a_policy_that_cannot_be_read_allows_nothing() -> None:
 def test_it_closes_only_what_its_selector_says() -> None:
     spec = {"agentSelector": {"matchLabels": {"tier": "front"}}, "emissions": [{"type": "a..b"}]}
 
-    assert refused(allowed(closed(spec), tier="front")) == set(RESTRICTIONS)
-    assert refused(allowed(closed(spec), tier="back")) == set()
+    assert refused(allowed_by(closed(spec), tier="front")) == set(RESTRICTIONS)
+    assert refused(allowed_by(closed(spec), tier="back")) == set()
 
 
 @pytest.mark.parametrize(
@@ -147,11 +147,11 @@ def test_it_closes_only_what_its_selector_says() -> None:
     ],
 )
 def test_a_selector_that_cannot_be_read_selects_all(spec: Any) -> None:
-    assert refused(allowed(closed(spec))) == set(RESTRICTIONS)
+    assert refused(allowed_by(closed(spec))) == set(RESTRICTIONS)
 
 
 def test_it_takes_nothing_away_from_what_others_allow() -> None:
-    may = allowed(closed({"agentSelector": {}, "x": 1}), policy(emissions=[{"type": "a"}]))
+    may = allowed_by(closed({"agentSelector": {}, "x": 1}), policy(emissions=[{"type": "a"}]))
 
     assert may.emission_problem("a") is None
 
@@ -176,32 +176,34 @@ def test_it_takes_nothing_away_from_what_others_allow() -> None:
 def test_a_subscription_lies_within_one_pattern_of_its_namespace(
     pattern: str, namespace: str | None, fits: bool
 ) -> None:
-    may = allowed(policy(subscriptions=[{"type": "com.example.*"}]), grants=[grant("shop", ">")])
+    may = allowed_by(policy(subscriptions=[{"type": "com.example.*"}]), grants=[grant("shop", ">")])
 
     assert (may.subscription_problem(pattern, namespace) is None) is fits
 
 
 def test_two_patterns_that_only_together_cover_it_do_not_allow_it() -> None:
-    may = allowed(policy(subscriptions=[{"type": "*"}, {"type": "*.>"}]))
+    may = allowed_by(policy(subscriptions=[{"type": "*"}, {"type": "*.>"}]))
 
     assert may.subscription_problem(">") is not None
 
 
 def test_events_of_another_namespace_need_a_grant_of_that_namespace_to_this_one() -> None:
-    assert allowed().subscription_problem("a.b", "shop") is not None
-    assert allowed(grants=[grant("shop", "a.*")]).subscription_problem("a.b", "shop") is None
-    assert allowed(grants=[grant("shop", "a.*")]).subscription_problem("a.>", "shop") is not None
-    assert allowed(grants=[grant("shop", ">", to="other")]).subscription_problem("a.b", "shop") is not None
-    assert allowed(grants=[grant("mall", ">")]).subscription_problem("a.b", "shop") is not None
-    assert allowed(grants=[grant(NAMESPACE, ">", to="shop")]).subscription_problem("a.b", "shop") is not None
+    assert allowed_by().subscription_problem("a.b", "shop") is not None
+    assert allowed_by(grants=[grant("shop", "a.*")]).subscription_problem("a.b", "shop") is None
+    assert allowed_by(grants=[grant("shop", "a.*")]).subscription_problem("a.>", "shop") is not None
+    assert allowed_by(grants=[grant("shop", ">", to="other")]).subscription_problem("a.b", "shop") is not None
+    assert allowed_by(grants=[grant("mall", ">")]).subscription_problem("a.b", "shop") is not None
+    assert (
+        allowed_by(grants=[grant(NAMESPACE, ">", to="shop")]).subscription_problem("a.b", "shop") is not None
+    )
 
 
 def test_a_grant_alone_is_not_enough_where_policies_restrict_subscriptions() -> None:
     grants = [grant("shop", "a.*")]
 
-    own = allowed(policy(subscriptions=[{"type": "a.*"}]), grants=grants)
-    named = allowed(policy(subscriptions=[{"type": "a.b", "namespace": "shop"}]), grants=grants)
-    ungranted = allowed(policy(subscriptions=[{"type": ">", "namespace": "shop"}]))
+    own = allowed_by(policy(subscriptions=[{"type": "a.*"}]), grants=grants)
+    named = allowed_by(policy(subscriptions=[{"type": "a.b", "namespace": "shop"}]), grants=grants)
+    ungranted = allowed_by(policy(subscriptions=[{"type": ">", "namespace": "shop"}]))
 
     assert own.subscription_problem("a.b", "shop") is not None
     assert named.subscription_problem("a.b", "shop") is None
@@ -210,7 +212,7 @@ def test_a_grant_alone_is_not_enough_where_policies_restrict_subscriptions() -> 
 
 
 def test_a_grant_to_the_own_namespace_changes_nothing() -> None:
-    may = allowed(policy(subscriptions=[]), grants=[grant(NAMESPACE, ">")])
+    may = allowed_by(policy(subscriptions=[]), grants=[grant(NAMESPACE, ">")])
 
     assert may.subscription_problem("a", None) is not None
     assert may.subscription_problem("a", NAMESPACE) is not None
@@ -280,7 +282,7 @@ EVIL = {"name": "x", "image": "evil.io/x"}
     ],
 )
 def test_every_image_of_a_pod_counts(more: dict[str, Any]) -> None:
-    may = allowed(policy(tasks={"images": ["ghcr.io/example/*"]}))
+    may = allowed_by(policy(tasks={"images": ["ghcr.io/example/*"]}))
 
     assert may.job_problem(pulling()) is None
     assert may.job_problem(pulling(**more)) is not None
@@ -298,15 +300,15 @@ def test_every_image_of_a_pod_counts(more: dict[str, Any]) -> None:
     ],
 )
 def test_a_pod_runs_as_one_service_account(more: dict[str, Any], runs_as: str) -> None:
-    right = allowed(policy(tasks={"serviceAccounts": [runs_as]}))
-    wrong = allowed(policy(tasks={"serviceAccounts": ["other", f"{runs_as}s", runs_as[:-1]]}))
+    right = allowed_by(policy(tasks={"serviceAccounts": [runs_as]}))
+    wrong = allowed_by(policy(tasks={"serviceAccounts": ["other", f"{runs_as}s", runs_as[:-1]]}))
 
     assert right.job_problem(pulling(**more)) is None
     assert runs_as in (wrong.job_problem(pulling(**more)) or "")
 
 
 def test_the_old_field_of_the_service_account_hides_nothing() -> None:
-    may = allowed(policy(tasks={"serviceAccounts": ["quiet"]}))
+    may = allowed_by(policy(tasks={"serviceAccounts": ["quiet"]}))
 
     assert may.job_problem(pulling(serviceAccountName="quiet", serviceAccount="robot")) is not None
     assert may.job_problem(pulling(serviceAccountName=["quiet"])) is not None
@@ -318,34 +320,35 @@ def test_the_old_field_of_the_service_account_hides_nothing() -> None:
 def test_a_refusal_names_the_policies_and_what_they_allow() -> None:
     one, two = policy("one", emissions=[{"type": "com.example.y.*"}]), policy("two", emissions=[])
 
-    assert allowed(one).emission_problem("com.example.x") == (
+    assert allowed_by(one).emission_problem("com.example.x") == (
         "AgentPolicy demo/one allows no emission of com.example.x; allowed: com.example.y.*"
     )
     assert (
-        allowed(two).emission_problem("a") == "AgentPolicy demo/two allows no emission of a; allowed: nothing"
+        allowed_by(two).emission_problem("a")
+        == "AgentPolicy demo/two allows no emission of a; allowed: nothing"
     )
-    assert allowed(two, one).emission_problem("a") == (
+    assert allowed_by(two, one).emission_problem("a") == (
         "AgentPolicies demo/one, demo/two allow no emission of a; allowed: com.example.y.*"
     )
 
 
 def test_a_refusal_does_not_list_everything() -> None:
-    may = allowed(policy(emissions=[{"type": f"t{n}"} for n in range(9)]))
+    may = allowed_by(policy(emissions=[{"type": f"t{n}"} for n in range(9)]))
 
     assert (may.emission_problem("a") or "").endswith("allowed: t0, t1, t2, t3, t4 and 4 more")
 
 
 def test_a_missing_grant_is_said_so_that_those_who_can_give_it_know_what_to_do() -> None:
-    assert allowed(grants=[grant("shop", "a.b")]).subscription_problem("a.*", "shop") == (
+    assert allowed_by(grants=[grant("shop", "a.b")]).subscription_problem("a.*", "shop") == (
         "no EventGrant of namespace shop grants a.* to demo; granted: a.b"
     )
 
 
 def test_permissions_can_be_compared() -> None:
     def made() -> Permissions:
-        return allowed(
+        return allowed_by(
             policy(emissions=[{"type": "a"}], limits={"hops": 1}), grants=[grant("shop", "b", "a")]
         )
 
     assert made() == made()
-    assert made() != allowed(policy(emissions=[{"type": "b"}], limits={"hops": 1}))
+    assert made() != allowed_by(policy(emissions=[{"type": "b"}], limits={"hops": 1}))

@@ -8,7 +8,7 @@ from heed.core.compiler.authorization import check_permissions
 from heed.core.policy.permissions import UNRESTRICTED
 from heed.errors import InvalidManifest, PolicyViolation, Problem
 from tests.builders.agents import job, manifest, program
-from tests.builders.policies import allowed, grant, policy, refusal, restricted
+from tests.builders.policies import allowed_by, grant, policy, refusal_of_agent, restricted
 
 NOTE: dict[str, Any] = {"state": {"n": 1}}
 
@@ -52,7 +52,7 @@ def pod_of(**pod: Any) -> dict[str, Any]:
 def test_what_is_written_against_a_policy_is_refused(
     restriction: dict[str, Any], handler: dict[str, Any], spec: dict[str, Any], path: str
 ) -> None:
-    error = refusal(allowed(policy(**restriction)), handler, **spec)
+    error = refusal_of_agent(allowed_by(policy(**restriction)), handler, **spec)
 
     assert isinstance(error, PolicyViolation) and error.reason == "PolicyViolation"
     (problem,) = error.problems
@@ -89,11 +89,11 @@ def test_what_is_written_against_a_policy_is_refused(
 def test_what_depends_on_events_is_left_to_the_decision(
     restriction: dict[str, Any], handler: dict[str, Any], spec: dict[str, Any]
 ) -> None:
-    assert refusal(allowed(policy(**restriction)), handler, **spec) is None
+    assert refusal_of_agent(allowed_by(policy(**restriction)), handler, **spec) is None
 
 
 def test_a_mistake_beside_a_violation_is_a_mistake_first() -> None:
-    error = refusal(allowed(policy(emissions=[])), {"emit": [{"type": "a"}], "when": "nonsense("})
+    error = refusal_of_agent(allowed_by(policy(emissions=[])), {"emit": [{"type": "a"}], "when": "nonsense("})
 
     assert isinstance(error, InvalidManifest) and not isinstance(error, PolicyViolation)
     assert error.reason == "Invalid"
@@ -103,18 +103,20 @@ def test_a_mistake_beside_a_violation_is_a_mistake_first() -> None:
 def test_another_namespace_has_to_grant_its_events_even_where_no_policy_is() -> None:
     subscribe = [{"type": "com.example.>", "namespace": "shop"}]
 
-    error = refusal(UNRESTRICTED, NOTE, subscribe=subscribe)
+    error = refusal_of_agent(UNRESTRICTED, NOTE, subscribe=subscribe)
 
     assert isinstance(error, PolicyViolation) and error.reason == "NotGranted"
     assert str(error) == (
         "spec.subscribe[0].namespace: no EventGrant of namespace shop grants com.example.>; nothing is granted; "
         "ask those of shop for an EventGrant from namespace demo"
     )
-    assert refusal(allowed(grants=[grant("shop", "com.>")]), NOTE, subscribe=subscribe) is None
+    assert refusal_of_agent(allowed_by(grants=[grant("shop", "com.>")]), NOTE, subscribe=subscribe) is None
 
 
 def test_a_policy_weighs_more_than_a_missing_grant() -> None:
-    error = refusal(allowed(policy(subscriptions=[])), NOTE, subscribe=[{"type": "a", "namespace": "shop"}])
+    error = refusal_of_agent(
+        allowed_by(policy(subscriptions=[])), NOTE, subscribe=[{"type": "a", "namespace": "shop"}]
+    )
 
     assert error is not None and error.reason == "PolicyViolation"
     assert [problem.reason for problem in error.problems] == ["PolicyViolation", "NotGranted"]
@@ -130,17 +132,19 @@ def test_the_own_namespace_may_be_named_and_needs_no_grant() -> None:
 def test_the_subjects_of_other_namespaces_are_read_too() -> None:
     subscribe = [{"type": "a.*"}, {"type": "a.*", "namespace": "shop"}]
 
-    agent = restricted(allowed(grants=[grant("shop", "a.>")]), NOTE, subscribe=subscribe)
+    agent = restricted(allowed_by(grants=[grant("shop", "a.>")]), NOTE, subscribe=subscribe)
 
     assert agent.subjects[:2] == ("heed.events.demo.a.*", "heed.events.shop.a.*")
     assert agent.reads_others
 
 
 def test_all_that_is_not_allowed_is_said_at_once() -> None:
-    may = allowed(policy(subscriptions=[], emissions=[], tasks={"kinds": [], "images": []}))
+    may = allowed_by(policy(subscriptions=[], emissions=[], tasks={"kinds": [], "images": []}))
     found: list[Problem] = []
 
-    error = refusal(may, {"emit": [{"type": "a"}, {"type": "b"}]}, tasks={"work": job(), "more": job()})
+    error = refusal_of_agent(
+        may, {"emit": [{"type": "a"}, {"type": "b"}]}, tasks={"work": job(), "more": job()}
+    )
     check_permissions(found, restricted(UNRESTRICTED, {"emit": [{"type": "a"}]}).manifest, may)
 
     assert error is not None and [item.path for item in error.problems] == [

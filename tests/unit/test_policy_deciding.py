@@ -15,10 +15,10 @@ from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.ledger import Ledger, dump_ledger, load_ledger, make_patch, settle
 from heed.core.policy.permissions import UNRESTRICTED
 from tests.builders.agents import ASKED, job
-from tests.builders.decisions import emitted, fold, only_task
+from tests.builders.decisions import decide_each, emitted, only_task
 from tests.builders.events import at, received, task_end
-from tests.builders.policies import allowed, grant, policy, restricted
-from tests.builders.values import merged, stored
+from tests.builders.policies import allowed_by, grant, policy, restricted
+from tests.builders.values import as_stored, merged
 
 ANY_TASK = {"from": "${event.data.tasks}"}
 STARTING = {"name": "go", "start": [{"task": "work", "input": "${event.data}"}]}
@@ -33,7 +33,7 @@ def pod_of(image: str = "example/work:1", **pod: Any) -> dict[str, Any]:
 
 def given(restriction: Mapping[str, Any], *handlers: dict[str, Any], **spec: Any) -> Program:
     """An Agent under one policy."""
-    return restricted(allowed(policy(**restriction)), *handlers, **spec)
+    return restricted(allowed_by(policy(**restriction)), *handlers, **spec)
 
 
 def first(agent: Program, data: Any = None, **more: Any) -> Decision:
@@ -122,7 +122,7 @@ def test_a_letter_that_is_redriven_meets_the_policy_again() -> None:
 def test_a_rendered_pod_is_checked(task: dict[str, Any], data: Any) -> None:
     agent = replace(
         restricted(UNRESTRICTED, STARTING, tasks={"work": task}),
-        permissions=allowed(policy(tasks={"images": ["example/work*"], "serviceAccounts": ["default"]})),
+        permissions=allowed_by(policy(tasks={"images": ["example/work*"], "serviceAccounts": ["default"]})),
     )
 
     message, handler = violation(first(agent, data))
@@ -169,7 +169,9 @@ def test_there_are_no_more_sessions_than_allowed() -> None:
     again = received(5, id_="e5", correlationid="e1")
     stop = received(6, "com.example.stop", correlationid="e1")
 
-    decisions = fold(agent, [*(received(n) for n in (1, 2, 3, 4)), again, stop, received(7), received(8)])
+    decisions = decide_each(
+        agent, [*(received(n) for n in (1, 2, 3, 4)), again, stop, received(7), received(8)]
+    )
 
     refused = "PolicyViolation"
     assert outcomes(decisions) == [None, None, refused, refused, None, None, None, refused]
@@ -186,7 +188,7 @@ def test_what_leaves_no_session_needs_no_room_for_one() -> None:
 
 
 def test_sessions_that_are_more_than_a_new_limit_go_on() -> None:
-    before = fold(restricted(UNRESTRICTED, REMEMBER), [received(n) for n in (1, 2, 3)])[-1].ledger
+    before = decide_each(restricted(UNRESTRICTED, REMEMBER), [received(n) for n in (1, 2, 3)])[-1].ledger
     fleeting = {"name": "fleeting", "type": "com.example.ping", "emit": [{"type": "x"}]}
     agent = given({"limits": {"sessions": 1}}, REMEMBER, fleeting)
 
@@ -202,9 +204,9 @@ def test_there_are_no_more_pending_tasks_than_allowed() -> None:
     agent = given({"limits": {"pendingTasks": 3}}, MANY, FORGET, tasks={"work": job()})
     (two, more, one, over) = (received(n, data=[0] * count) for n, count in ((1, 2), (2, 2), (3, 1), (4, 1)))
 
-    decisions = fold(agent, [two, more, one, over])
+    decisions = decide_each(agent, [two, more, one, over])
     ledger = decisions[-1].ledger
-    ended = fold(agent, [task_end(5, min(ledger.pending_tasks)), received(6, data=[0])], ledger)
+    ended = decide_each(agent, [task_end(5, min(ledger.pending_tasks)), received(6, data=[0])], ledger)
 
     assert outcomes(decisions) == [None, "PolicyViolation", None, "PolicyViolation"]
     assert decisions[1].letter is not None and decisions[1].letter.message == (
@@ -216,7 +218,7 @@ def test_there_are_no_more_pending_tasks_than_allowed() -> None:
 def test_abandoned_tasks_do_not_count_whether_they_are_gone_already_or_not() -> None:
     agent = given({"limits": {"pendingTasks": 1}}, MANY, FORGET, tasks={"work": job()})
     stop = received(2, "com.example.stop", correlationid="e1")
-    started, stopped = fold(agent, [received(1, data=[0]), stop])
+    started, stopped = decide_each(agent, [received(1, data=[0]), stop])
     gone = settle(stopped.ledger, [effect for effect in stopped.effects if isinstance(effect, CancelTask)])
 
     here, away = (decide(agent, ledger, received(3, data=[0])) for ledger in (stopped.ledger, gone))
@@ -235,7 +237,9 @@ def test_tasks_that_end_with_their_session_make_room_for_those_of_the_same_decis
         tasks={"work": job()},
     )
 
-    decisions = fold(agent, [received(1, data=[0]), received(2, "com.example.again", correlationid="e1")])
+    decisions = decide_each(
+        agent, [received(1, data=[0]), received(2, "com.example.again", correlationid="e1")]
+    )
 
     assert outcomes(decisions) == [None, None]
 
@@ -245,7 +249,7 @@ def test_tasks_per_minute_are_counted_by_the_minutes_of_the_stream() -> None:
     times = [0, 30, 59.9, 60, 61, 59, 119, 120]
     events = [received(n + 1, data=[0], time=time) for n, time in enumerate(times)]
 
-    decisions = fold(agent, events)
+    decisions = decide_each(agent, events)
 
     refused = "PolicyViolation"
     # The stream's clock at 59 after 61 is behind: what counts is how far it has come.
@@ -261,12 +265,14 @@ def test_the_count_is_kept_in_the_status_and_only_while_something_limits_it() ->
     open_ = restricted(UNRESTRICTED, MANY, tasks={"work": job()})
 
     counted = first(limited, [0, 0])
-    status = stored(dump_ledger(counted.ledger))
+    status = as_stored(dump_ledger(counted.ledger))
     free = decide(open_, load_ledger(status), received(2, data=[0]))
 
     assert status["taskRate"] == {"minute": at(0)[:16] + ":00Z", "started": 2}
     assert load_ledger(status).task_rate == counted.ledger.task_rate
-    assert stored(merged(status, make_patch(counted.ledger, free.ledger))) == stored(dump_ledger(free.ledger))
+    assert as_stored(merged(status, make_patch(counted.ledger, free.ledger))) == as_stored(
+        dump_ledger(free.ledger)
+    )
     assert "taskRate" not in dump_ledger(free.ledger)
     assert "taskRate" not in make_patch(Ledger(), first(open_, [0]).ledger)
 
@@ -286,7 +292,7 @@ def test_a_decision_that_fails_uses_nothing_up() -> None:
     agent = given({"limits": {"tasksPerMinute": 1}}, MANY, EMITTING, tasks={"work": job()})
     broken = received(1, data=[1])  # cannot be emitted
 
-    failed, fine = fold(agent, [broken, received(2, data=[{"type": "x"}])])
+    failed, fine = decide_each(agent, [broken, received(2, data=[{"type": "x"}])])
 
     assert outcomes([failed, fine]) == ["BadList", None]
 
@@ -322,7 +328,7 @@ def of_shop(sequence: int, id_: str) -> Received:
 
 
 def neighbour(*subscribe: dict[str, Any]) -> Program:
-    return restricted(allowed(grants=[grant("shop", ">")]), REMEMBER, subscribe=list(subscribe))
+    return restricted(allowed_by(grants=[grant("shop", ">")]), REMEMBER, subscribe=list(subscribe))
 
 
 def test_an_event_is_subscribed_to_in_its_own_namespace_only() -> None:
@@ -343,14 +349,14 @@ def test_a_condition_holds_for_the_events_of_its_subscription() -> None:
 def test_nobody_elsewhere_can_make_an_event_of_this_namespace_a_duplicate() -> None:
     agent = neighbour({"type": ASKED, "namespace": "shop"}, {"type": ASKED})
 
-    theirs, ours, again = fold(agent, [of_shop(1, "e2"), received(2), of_shop(3, "e2")])
+    theirs, ours, again = decide_each(agent, [of_shop(1, "e2"), received(2), of_shop(3, "e2")])
 
     assert [item.outcome for item in (theirs, ours, again)] == ["handled", "handled", "duplicates"]
 
 
 def test_emitted_events_stay_in_the_agents_namespace() -> None:
     agent = restricted(
-        allowed(grants=[grant("shop", ">")]),
+        allowed_by(grants=[grant("shop", ">")]),
         {"emit": [{"type": "x"}, {"type": "y", "to": "other"}]},
         subscribe=[{"type": ASKED, "namespace": "shop"}],
     )
@@ -368,7 +374,7 @@ def test_the_same_events_make_the_same_decisions_under_a_policy() -> None:
     agent = given(may, MANY, REMEMBER, FORGET, tasks={"work": job()})
     events = [received(n, data=[0] * (n % 3), time=7 * n) for n in range(1, 20)]
 
-    one, other = fold(agent, events), fold(agent, events)
+    one, other = decide_each(agent, events), decide_each(agent, events)
 
     assert dump_ledger(one[-1].ledger) == dump_ledger(other[-1].ledger)
     assert {"PolicyViolation", None} == set(outcomes(one))

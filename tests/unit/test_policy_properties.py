@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heed.core.type_patterns import covers, matches
-from tests.builders.policies import allowed, grant, policy
+from tests.builders.policies import allowed_by, grant, policy
 
 PATTERNS = st.builds(
     lambda tokens, tail: ".".join([*tokens, *tail]),
@@ -48,7 +48,7 @@ def test_an_emission_is_allowed_if_one_policy_that_says_anything_allows_it(
     saying = [patterns for patterns in lists if patterns is not None]
     wanted = not saying or any(matches(pattern, type_) for patterns in saying for pattern in patterns)
 
-    assert (allowed(*policies).emission_problem(type_) is None) is wanted
+    assert (allowed_by(*policies).emission_problem(type_) is None) is wanted
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -60,7 +60,7 @@ def test_what_may_be_subscribed_to_shows_nothing_that_is_not_allowed(
     namespace = "shop" if elsewhere else "demo"
     grants = [grant("shop", *patterns)] if patterns else []
     own = policy(subscriptions=[{"type": item} for item in patterns])
-    may = allowed(grants=grants) if elsewhere else allowed(own)
+    may = allowed_by(grants=grants) if elsewhere else allowed_by(own)
 
     refused = may.subscription_problem(pattern, namespace)
 
@@ -78,6 +78,6 @@ def test_of_limits_the_largest_counts(limits: list[int | None]) -> None:
     ]
     said: list[Any] = [most for most in limits if most is not None]
 
-    cap = allowed(*policies).limits.sessions
+    cap = allowed_by(*policies).limits.sessions
 
     assert (cap.most if cap else None) == max(said, default=None)

@@ -23,7 +23,7 @@ from tests.builders.agents import (
     program,
 )
 from tests.builders.expressions import scope as scope_of
-from tests.builders.policies import allowed, grant, policy, restricted
+from tests.builders.policies import allowed_by, grant, policy, restricted
 
 STOP = "com.example.stop"
 SCOPE = scope_of(event={"id": "e1", "data": {"n": 1}}, state={"n": 2}, task={"id": "t"}, input="i")
@@ -136,7 +136,7 @@ def test_an_emitted_event_is_given_only_what_is_said_of_it() -> None:
 # ── what it reads ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 NEIGHBOUR = restricted(
-    allowed(grants=[grant("shop", ">")]),
+    allowed_by(grants=[grant("shop", ">")]),
     {},
     subscribe=[
         {"type": "a.*", "namespace": "shop"},
@@ -184,11 +184,11 @@ def test_it_hears_of_namespaces_that_it_subscribes_to() -> None:
 
 def test_what_its_tasks_may_emit_is_what_it_may() -> None:
     assert program({}).emissions == (">",)
-    assert restricted(allowed(policy(emissions=[{"type": "x.*"}, {"type": "y"}])), {}).emissions == (
+    assert restricted(allowed_by(policy(emissions=[{"type": "x.*"}, {"type": "y"}])), {}).emissions == (
         "x.*",
         "y",
     )
-    assert restricted(allowed(policy(emissions=[])), {}).emissions == ()
+    assert restricted(allowed_by(policy(emissions=[])), {}).emissions == ()
 
 
 # ── what is wrong ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +202,7 @@ def test_what_is_too_much_is_told_before_anything_is_compiled() -> None:
 
 
 def test_a_violation_is_one_only_where_nothing_else_is_wrong() -> None:
-    may = allowed(policy(emissions=[]))
+    may = allowed_by(policy(emissions=[]))
     emitting = {"emit": [{"type": "x.y"}]}
 
     with pytest.raises(PolicyViolation):

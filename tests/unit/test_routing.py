@@ -20,7 +20,7 @@ from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.decisions import failure_of
 from tests.builders.events import at, received, task_end
-from tests.builders.policies import allowed, grant, restricted
+from tests.builders.policies import allowed_by, grant, restricted
 from tests.builders.tasks import session_task
 from tests.unit.steps import routed
 
@@ -309,7 +309,7 @@ def test_what_a_letter_keeps_is_what_it_gives_back(ended: bool) -> None:
 # ── the dedup window ────────────────────────────────────────────────────────────────────────────────────────────────
 
 READS = restricted(
-    allowed(grants=[grant("shop", ">")]),
+    allowed_by(grants=[grant("shop", ">")]),
     {},
     subscribe=[{"type": ASKED}, {"type": ASKED, "namespace": "shop"}],
 )

@@ -22,7 +22,7 @@ PLAIN = program({}, session={"idleTimeout": "60s"})
 EVENT = Event("e5", "/shop", ASKED, extensions={"correlationid": "c5"})
 
 
-def scope(data: Any = None) -> Scope:
+def scope_of(data: Any = None) -> Scope:
     return Scope({"event": {"data": data, "type": ASKED}, "agent": {}, "state": {}, "session": {}})
 
 
@@ -32,13 +32,13 @@ BY_DATA = program({}, session={"key": "event.data"})
 
 
 def key(program_: Program, data: Any = None) -> str:
-    return sessions.evaluate_key(program_, EVENT, scope(data))
+    return sessions.evaluate_key(program_, EVENT, scope_of(data))
 
 
 def test_the_key_is_that_of_the_flow_unless_the_agent_says_another_one() -> None:
     assert key(PLAIN) == "c5"
     assert key(BY_DATA, "other") == "other"
-    assert sessions.evaluate_key(PLAIN, Event("e5", "/shop", ASKED), scope()) == "e5"
+    assert sessions.evaluate_key(PLAIN, Event("e5", "/shop", ASKED), scope_of()) == "e5"
 
 
 @pytest.mark.parametrize("length", [1, MAX_KEY])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heed.core.cel.expression import compile_expression
 from heed.core.cel.timestamps import format_duration, format_timestamp
 from tests.builders.agents import program
-from tests.builders.decisions import after, fold
+from tests.builders.decisions import after, decide_each
 from tests.builders.events import received
 from tests.builders.expressions import scope
 
@@ -64,7 +64,7 @@ def test_a_time_within_text_is_exact_too() -> None:
     time = "2026-01-31T12:00:00.123456789Z"
     agent = program({"state": {"text": "at ${timestamp(event.data)} + ${duration('1.000000001s')}"}})
 
-    (decision,) = fold(agent, [received(1, data=time, correlationid="k")])
+    (decision,) = decide_each(agent, [received(1, data=time, correlationid="k")])
 
     assert decision.ledger.sessions["k"].state == {"text": f"at {time} + 1.000000001s"}
 

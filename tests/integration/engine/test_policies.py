@@ -12,7 +12,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import TaskUnavailable
 from heed.sandbox.decision_pool import DecisionPool
 from tests.builders.events import received
-from tests.builders.policies import allowed, policy, restricted
+from tests.builders.policies import allowed_by, policy, restricted
 from tests.integration.engine.guards import SEARCH, SHORT, code_and_handler
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import World, worker_manifest
@@ -25,7 +25,7 @@ TEMPLATED = {
 
 def restrict(world: World, images: Sequence[str]) -> None:
     """A policy comes into being. It holds for the next life."""
-    may = allowed(policy(namespace="demo", tasks={"images": list(images)}))
+    may = allowed_by(policy(namespace="demo", tasks={"images": list(images)}))
     document = worker_manifest(world.namespace, world.program.agent.uid, TEMPLATED)
     world.program = compile_agent(parse_agent(document), replace(may, namespace=world.namespace))
 
@@ -87,7 +87,7 @@ async def test_a_decision_made_elsewhere_meets_the_same_policy(
 ) -> None:
     # Given a decision too costly to be made at once
     costly = {"name": "say", "when": SEARCH["when"], "emit": [{"type": "${'y'}"}]}
-    program = restricted(allowed(policy(**restriction)), costly)
+    program = restricted(allowed_by(policy(**restriction)), costly)
     agent = guard.of(program)
     event = received(1, data=SHORT)
     assert agent.at_once(Ledger(), event) is None

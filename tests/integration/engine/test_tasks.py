@@ -26,7 +26,7 @@ def lost(task_id: str) -> TaskEnd:
     return TaskEnd(task_id, names.digest("lost", task_id), timestamp(), False, reason=REASON_LOST)
 
 
-async def only_task(world: World) -> str:
+async def task_of(world: World) -> str:
     """The one pending task, once it runs."""
     await until(lambda: len(world.jobs.running) == 1)
     await world.quiet()
@@ -190,7 +190,7 @@ async def test_an_end_told_while_the_loop_is_between_two_passes_is_not_lost(worl
     world.jobs.watchers.clear()
     first = await world.live()
     await world.send("ask")
-    task = await only_task(world)
+    task = await task_of(world)
     await first.end()
     life = await world.live(doors)
     await world.send("note")
@@ -210,7 +210,7 @@ async def test_an_end_told_while_the_loop_is_between_two_passes_is_not_lost(worl
 async def test_an_end_told_again_and_again_is_integrated_once(world: World) -> None:
     life = await world.live()
     await world.send("ask")
-    task = await only_task(world)
+    task = await task_of(world)
 
     for _ in range(3):
         assert life.loop.report(end_of_run(task))
@@ -225,7 +225,7 @@ async def test_an_end_told_again_and_again_is_integrated_once(world: World) -> N
 async def test_ends_of_tasks_that_nobody_waits_for_are_stale(world: World) -> None:
     life = await world.live()
     await world.send("ask")
-    task = await only_task(world)
+    task = await task_of(world)
 
     await world.end_of("work-0000000000000000")
     await world.end_of(task)
@@ -241,7 +241,7 @@ async def test_ends_of_tasks_that_nobody_waits_for_are_stale(world: World) -> No
 async def test_a_job_that_vanished_unseen_is_found_lost_by_a_resync(world: World) -> None:
     life = await world.live()
     await world.send("ask")
-    task = await only_task(world)
+    task = await task_of(world)
     world.jobs.delete(task)
 
     await life.look_again()
@@ -329,5 +329,5 @@ async def test_a_whole_number_that_came_as_a_double_is_one(world: World) -> None
 
     await world.send("ask", data={"n": 1.0})
 
-    task_id = await only_task(world)
+    task_id = await task_of(world)
     assert repr(world.jobs.running[task_id].spec["backoffLimit"]) == "2"
