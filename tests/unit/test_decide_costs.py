@@ -16,6 +16,8 @@ from heed.errors import DecisionFailed
 from tests.builders.agents import job, manifest, problems, program
 from tests.builders.decisions import after, decide_each, only_task, session_states
 from tests.builders.events import received, task_end
+from tests.builders.policies import event_type
+from tests.unit.test_event_types import schemas
 
 
 def code_and_handler_after(program_: Any, *events: Any) -> tuple[str, str | None]:
@@ -240,3 +242,13 @@ def test_no_memory_is_a_letter_that_names_the_handler(place: str, monkeypatch: p
 
     assert code_and_handler_after(starved, received(1)) == ("TooCostly", "h0")
     assert session_states(decide_each(starved, [received(1)])[-1].ledger) == {}
+
+
+@pytest.mark.parametrize("costly", [False, True])
+def test_a_careful_program_leaves_an_event_whose_schema_may_be_costly_to_check(costly: bool) -> None:
+    checking = replace(careful({}), schemas=schemas(event_type({"items": {"multipleOf": 0.01}})))
+    large = received(1, data=[1] * (100_000 if costly else 2))
+
+    found = decide(checking, Ledger(), large)
+
+    assert (found.letter is not None and found.letter.code == NEEDS_GUARD) is costly

@@ -74,6 +74,7 @@ STUCK = {"type": "TasksStuck", "status": "True", "reason": "ImagePullBackOff", "
         (None, CALM, None),
         (CALM, STUCK, "Warning"),
         (STUCK, CALM, "Normal"),
+        (AWAY, {**AWAY, "status": "Unknown"}, "Warning"),
     ],
 )
 async def test_a_condition_is_told_of_when_it_is_news(
@@ -88,6 +89,17 @@ async def test_a_condition_is_told_of_when_it_is_news(
     assert [(item["type"], item["reason"]) for item in api.taken] == (
         [(news, after["reason"])] if news else []
     )
+    await telling.close()
+
+
+async def test_a_condition_without_a_message_is_told_of_by_its_reason() -> None:
+    api = Events()
+    telling = EventRecorder(api)
+
+    telling.became(AGENT, WELL, {"type": "Ready", "status": "False", "reason": "BrokerUnavailable"})
+    await until(lambda: not telling._telling)
+
+    assert api.messages == ["BrokerUnavailable"]
     await telling.close()
 
 

@@ -8,67 +8,12 @@ import pytest
 from heed import names
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
-from heed.core.decision.event_variables import build_agent_variable, build_event_variable
 from heed.core.decision.handlers import react
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.events import Event
 from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
 from tests.unit.reactions import failure, reacted, reacting
-
-# ── what expressions see ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_expressions_see_all_attributes_of_an_event() -> None:
-    extensions: dict[str, str | int] = {"correlationid": "c1", "heedhops": 2, "mine": True}
-    event = Event(
-        "e1",
-        "/shop",
-        ASKED,
-        {"n": 1},
-        "s",
-        "2026-01-31T12:00:00Z",
-        "application/json",
-        "https://x/y",
-        extensions,
-    )
-
-    assert build_event_variable(event) == {
-        "id": "e1",
-        "source": "/shop",
-        "type": ASKED,
-        "specversion": "1.0",
-        "subject": "s",
-        "time": "2026-01-31T12:00:00Z",
-        "datacontenttype": "application/json",
-        "dataschema": "https://x/y",
-        "correlationid": "c1",
-        "heedhops": 2,
-        "mine": True,
-        "data": {"n": 1},
-    }
-
-
-def test_what_an_event_lacks_is_not_there_but_its_flow_and_its_data() -> None:
-    assert build_event_variable(Event("e1", "/shop", ASKED)) == {
-        "id": "e1",
-        "source": "/shop",
-        "type": ASKED,
-        "specversion": "1.0",
-        "correlationid": "e1",
-        "data": None,
-    }
-
-
-def test_bytes_are_base64() -> None:
-    assert build_event_variable(Event("e1", "/shop", ASKED, b"\x00\xff"))["data"] == "AP8="
-
-
-def test_expressions_see_who_the_agent_is() -> None:
-    labelled = replace(reacting({}), labels={"team": "a"})
-
-    assert build_agent_variable(labelled) == {"name": AGENT, "namespace": NAMESPACE, "labels": {"team": "a"}}
-
 
 # ── what is collected ───────────────────────────────────────────────────────────────────────────────────────────────
 

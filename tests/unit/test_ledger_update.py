@@ -8,7 +8,7 @@ import pytest
 from heed import names
 from heed.api.status import Cursor, OutboxMessage, PendingTask, Session, TaskCause, TaskRate, Totals
 from heed.core.compiler.program import Program
-from heed.core.decision.model import Decision
+from heed.core.decision.model import RECORD_BYTES, SESSION_BYTES, Decision
 from heed.core.effects import CancelTask, Publish, StartTask
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
@@ -168,3 +168,14 @@ def test_tasks_of_a_minute_are_counted_where_a_policy_limits_them() -> None:
 
     assert handled("act", agent=agent).ledger.task_rate == TaskRate(MINUTE, 2)
     assert handled("x", agent=agent).ledger.task_rate == TaskRate(MINUTE, 1)
+
+
+def test_a_decision_grows_the_status_by_its_session_and_by_all_that_it_owes() -> None:
+    found = handled("act")
+
+    started = [task for task in found.ledger.pending_tasks.values() if task.owed is not None]
+    sent = [item for key, item in found.ledger.outbox.items() if key != "m"]
+    owed = sum(RECORD_BYTES + len(task.owed or "") for task in started)
+    owed += sum(RECORD_BYTES + len(item.event or "") for item in sent)
+    assert (len(started), len(sent)) == (1, 2)
+    assert found.growth == SESSION_BYTES + found.state_size + owed

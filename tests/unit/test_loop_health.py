@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from heed.bus.client.stream_rules import StreamFlaw
-from heed.core.effects import AgentRef
+from heed.core.effects import AgentRef, CancelTask
 from heed.core.ledger.ledger import Ledger
 from heed.errors import (
     INVALID,
@@ -301,6 +301,19 @@ async def test_a_start_given_up_is_in_nobodys_way() -> None:
     monitor.committed(AGENT, (), Ledger())
 
     assert monitor._loops == {} and monitor._timers == {}
+
+
+async def test_an_effect_that_is_made_is_stuck_no_more() -> None:
+    # Given an Agent whose tasks cannot be cancelled
+    monitor = LoopHealthMonitor(lambda agent: None, Patience(effects=0))
+    monitor.troubled(AGENT, "CancelTask", full(), 0.1)
+    assert isinstance(monitor.verdict(AGENT), Trouble)
+
+    # When one is
+    monitor.performed(AGENT, CancelTask("t", None))
+
+    # Then all is well
+    assert monitor.verdict(AGENT) is None
 
 
 async def test_trouble_is_heard_of_by_the_clock_alone() -> None:

@@ -401,7 +401,7 @@ async def test_a_refusal_is_over_when_there_is_nothing_more_to_say() -> None:
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("status", [0, 409, 429, 500])
+@pytest.mark.parametrize("status", [0, 408, 409, 429, 500])
 async def test_an_api_server_that_is_away_or_busy_refuses_nothing(status: int) -> None:
     talk = Talk()
     agent = talk.begin(**WELL)

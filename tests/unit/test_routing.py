@@ -13,7 +13,7 @@ from heed.core.decision.decide import Decision, decide
 from heed.core.decision.routing import digest_event, read_task, route
 from heed.core.decision.step import Step, TaskContext
 from heed.core.effects import CancelTask, Publish
-from heed.core.events import Event, Received, Redrive
+from heed.core.events import Event, MalformedMessage, Received, Redrive
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
@@ -395,3 +395,13 @@ def test_the_last_ten_ends_are_remembered() -> None:
         ledger = without_task(ledger, f"t{n}", names.TASK_COMPLETED)
 
     assert [item.id for item in ledger.recent_tasks] == [f"t{n}" for n in range(2, 12)]
+
+
+# ── what is no event ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_message_that_is_no_event_fails_with_the_code_and_words_of_its_reader() -> None:
+    message = MalformedMessage("BadData", "data: not JSON")
+    came = Received(5, at(5), names.event_subject(NAMESPACE, ASKED), message)
+
+    assert failure_of(route, Step(AGENT_, came, LEDGER, None)) == ("BadData", "data: not JSON", None)
