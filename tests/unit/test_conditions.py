@@ -185,11 +185,11 @@ def test_as_long_as_nothing_is_known_of_a_loop_its_old_trouble_stands() -> None:
         assert change["conditions"][0]["status"] == "True"
 
 
-def test_an_agent_that_was_never_observed_has_heard_nothing_of_its_first_generation() -> None:
+def test_an_agent_that_was_never_observed_does_not_have_the_status_of_its_first_generation() -> None:
     first = replace(VALID, generation=1)
 
-    assert not known(body(ready())).says(first)
-    assert known(body(ready(), observedGeneration=1)).says(first)
+    assert not read_status(body(ready())).has(first)
+    assert read_status(body(ready(), observedGeneration=1)).has(first)
 
 
 def test_other_words_for_the_same_reason_are_no_news() -> None:

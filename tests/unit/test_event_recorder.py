@@ -96,7 +96,7 @@ async def test_a_condition_without_a_message_is_told_of_by_its_reason() -> None:
     api = Events()
     telling = EventRecorder(api)
 
-    telling.became(AGENT, WELL, {"type": "Ready", "status": "False", "reason": "BrokerUnavailable"})
+    telling.record_condition(AGENT, WELL, {"type": "Ready", "status": "False", "reason": "BrokerUnavailable"})
     await until(lambda: not telling._telling)
 
     assert api.messages == ["BrokerUnavailable"]

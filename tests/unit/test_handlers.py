@@ -10,9 +10,8 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.decision.handlers import react
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
-from heed.core.events import Event
 from heed.errors import DecisionFailed
-from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
+from tests.builders.agents import program
 from tests.unit.reactions import failure, reacted, reacting
 
 # ── what is collected ───────────────────────────────────────────────────────────────────────────────────────────────

@@ -305,7 +305,7 @@ async def test_a_start_given_up_is_in_nobodys_way() -> None:
 
 async def test_an_effect_that_is_made_is_stuck_no_more() -> None:
     # Given an Agent whose tasks cannot be cancelled
-    monitor = LoopHealthMonitor(lambda agent: None, Patience(effects=0))
+    monitor = LoopHealthMonitor(lambda agent: None, HealthThresholds(effects=0))
     monitor.troubled(AGENT, "CancelTask", full(), 0.1)
     assert isinstance(monitor.verdict(AGENT), Trouble)
 
