@@ -1,1 +1,1 @@
-"""Processes under limits of the kernel: costly decisions are made in them, and manifests judged."""
+"""Sandboxed worker processes, under kernel limits of CPU time and memory, for costly decisions and reviews."""

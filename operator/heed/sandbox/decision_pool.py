@@ -1,4 +1,4 @@
-"""Costly decisions are made in a process of their own: what breaks it is one dead letter, and the others go on.
+"""The pool of sandboxed workers for costly decisions: what breaks a worker becomes one dead letter.
 
 What `core.compiler` knows to be harmless is decided at once, here. All else goes to a worker, whose memory and CPU time
 the kernel limits.
@@ -73,7 +73,7 @@ class _Conversation:
 
 
 class DecisionPool:
-    """Makes costly decisions for all Agents. Starts no process before the first one, and keeps two at most.
+    """Makes costly decisions for all Agents. Starts workers on demand, at most two.
 
     Agents that took too much lately wait for each other, in a lane apart. `memory` is bytes, `cpu` seconds.
     """
@@ -93,16 +93,16 @@ class DecisionPool:
         self._numbers = itertools.count()
 
     def of(self, program: Program) -> "AgentDecider":
-        """What decides for one generation of an Agent."""
+        """The decider for one generation of an Agent."""
         return AgentDecider(self, program, next(self._numbers))
 
     @property
     def pids(self) -> list[int]:
-        """The processes that there are now."""
+        """The pids of running workers."""
         return [pid for lane in (self._common, self._apart) if (pid := lane.pid) is not None]
 
     async def close(self) -> None:
-        """End the processes. Whoever still waits for a decision gets GuardUnavailable."""
+        """End the workers. Pending decisions raise GuardUnavailable."""
         lanes = (self._common, self._apart)
         await asyncio.gather(*(lane.close("no more decisions are made here") for lane in lanes))
 

@@ -1,4 +1,4 @@
-"""The process in which costly decisions are made: it may run out of time or memory, and nobody else is harmed.
+"""The worker process for costly decisions, which may run out of time or memory without harm to others.
 
 See `sandbox.worker` for what it reads and writes. CPU is for one decision; to compile a program takes what it takes.
 """
@@ -59,9 +59,9 @@ class DecisionRequest:
 
 
 def shared_records(ledger: Ledger, received: Received) -> list[Any]:
-    """What both sides have, in an order that both know: an answer names it instead of repeating it.
+    """Records that both sides have, in a fixed order: an answer refers to them instead of repeating them.
 
-    So records that a decision did not touch are the same objects after it, and nobody has to compare them.
+    So records that a decision did not touch are the same objects after it, and need no comparison.
     """
     found: list[Any] = [received, received.event]
     for value in _members(ledger):
@@ -126,7 +126,7 @@ def unpack_decision(data: bytes, known: list[Any]) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class _TracedExpression:
-    """An expression that tells where it stands before it is evaluated."""
+    """An expression that reports its site before it is evaluated."""
 
     expression: Expression | None
     tell: Callable[[], None]
@@ -142,7 +142,7 @@ class _TracedExpression:
 
 
 def trace_program(program: Program, tell: Tell) -> Program:
-    """The same program, which tells where it is: a path in the manifest, and the handler where that is known."""
+    """A program whose expressions report their site: a path in the manifest, and the handler if known."""
 
     def watch(expression: Expression | None, path: str, handler: str | None = None) -> Any:
         return _TracedExpression(expression, lambda: tell(path, handler))

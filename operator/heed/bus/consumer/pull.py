@@ -1,7 +1,7 @@
 """An ephemeral pull consumer without acks or redelivery, on which no gap goes undetected.
 
 A request for news lingers at the server for half a minute, whatever the caller's timeout; an idle reader costs one
-small message per half minute. What is known to be there is asked for when the reader's turn comes (`credit.py`).
+small message per half minute. What is known to be there is asked for when the reader's turn comes (`flow_control`).
 
 The consumer counts what it delivers: a number left out means that messages were lost on the way, and then (as with a
 lost connection or consumer, or messages that the stream dropped unread) there is nothing to repair: the reader is lost.

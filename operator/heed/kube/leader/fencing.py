@@ -46,17 +46,17 @@ class FencedKubeApi(KubeApi):
         return cls(await api_client(kubeconfig), observe, may_write=may_write)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
-        """See Api. Raises ApiError."""
+        """See KubeApi. Raises ApiError."""
         self._check()
         return await super().create(path, body)
 
     async def merge(self, path: str, patch: Mapping[str, Any]) -> ApiResponse:
-        """See Api. Raises ApiError."""
+        """See KubeApi. Raises ApiError."""
         self._check()
         return await super().merge(path, patch)
 
     async def delete(self, path: str, uid: str | None = None) -> ApiResponse:
-        """See Api. Raises ApiError."""
+        """See KubeApi. Raises ApiError."""
         self._check()
         return await super().delete(path, uid)
 

@@ -1,1 +1,1 @@
-"""What is written to an Agent: the ledger, conditions, Kubernetes Events."""
+"""What the operator writes to an Agent: the ledger, conditions, Kubernetes Events."""

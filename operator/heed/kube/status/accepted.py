@@ -12,7 +12,7 @@ ACCEPTED: Final = "Accepted"
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether an object counts. `reason` is CamelCase for machines: Accepted, Invalid or Conflict."""
+    """Whether an object is in force. `reason` is CamelCase: Accepted, Invalid or Conflict."""
 
     accepted: bool
     reason: str
@@ -20,7 +20,7 @@ class Judgement:
 
 
 def accepted_patch(body: Body, judgement: Judgement, at: str) -> dict[str, Any] | None:
-    """The members of an object's status that a judgement changes, at a time (RFC 3339). None: nothing."""
+    """The status patch for a judgement at a time (RFC 3339); None where nothing changes."""
     old, generation = body.get("status") or {}, body["metadata"].get("generation", 0)
     status: Status = "True" if judgement.accepted else "False"
     condition = new_condition(

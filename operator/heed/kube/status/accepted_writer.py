@@ -21,7 +21,7 @@ MAX_CONCURRENT_WRITES: Final = 8  # of all of them together
 
 @dataclass(frozen=True, slots=True)
 class _WantedJudgement:
-    """An object as it was last seen, without its spec, and what is to be said of it."""
+    """An object as last seen, without its spec, and the judgement to write."""
 
     path: str
     seen: Body
@@ -29,7 +29,7 @@ class _WantedJudgement:
 
 
 class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
-    """Writes what is to be said of each object, by its uid. Of those that need no write nothing is kept.
+    """Writes the judgement on each object, by uid. Objects that need no write take no memory.
 
     `wrote` is shown each object as it is after a write.
     """
@@ -40,7 +40,7 @@ class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
         self._wanted: dict[str, _WantedJudgement] = {}
 
     def set_judgement(self, plural: str, body: Body, judgement: Judgement) -> None:
-        """This is to be said of an object, seen as `body`. The judgement of an earlier call is void."""
+        """Set the judgement to write on an object. It replaces an earlier one."""
         metadata = body["metadata"]
         uid, before = metadata["uid"], self._wanted.get(metadata["uid"])
         if before is not None and resource_version(body) < resource_version(before.seen):
@@ -79,6 +79,6 @@ class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
         return {"object": word.path.removesuffix("/status"), "reason": word.judgement.reason}
 
     def _failed(self, key: str, word: _WantedJudgement, error: Exception, delay: float) -> None:
-        """After a conflict the watch is about to show what was written."""
+        """Nothing: after a conflict the watch shows the new version."""
         if not (isinstance(error, ApiError) and error.status == 409):
             super()._failed(key, word, error, delay)

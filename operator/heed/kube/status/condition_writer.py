@@ -1,4 +1,4 @@
-"""The writer of conditions: one task for each object that has news, a few writes at a time, again after a failure.
+"""The writer of conditions: one task per changed object, bounded concurrency, retries with backoff.
 
 Like a work queue with a rate limiter by key. Each write is fenced by uid and resourceVersion (compare-and-swap), so it
 never undoes what somebody else wrote. What a condition says, and that nothing is written where nothing changes, is the
@@ -21,7 +21,7 @@ WRITE_BACKOFF = Backoff(first_s=1.0, last_s=30.0)
 
 
 class ConditionWriter(ABC, Generic[K, W]):
-    """Writes the news of each object, by its key, until there are none. A subclass says what the news are."""
+    """Writes the changes of each object, by key, until none are left. A subclass says what they are."""
 
     def __init__(self, api: KubeApi, type_: str, max_concurrent_writes: int, log: logging.Logger) -> None:
         self._api, self._type, self._log = api, type_, log
@@ -29,7 +29,7 @@ class ConditionWriter(ABC, Generic[K, W]):
         self._slots = asyncio.Semaphore(max_concurrent_writes)
 
     def schedule(self, key: K) -> None:
-        """There may be news of an object."""
+        """Schedule a check of an object for changes."""
         if key not in self._writers and self._news(key) is not None:
             self._writers[key] = asyncio.create_task(self._write_news(key))
 
@@ -39,28 +39,28 @@ class ConditionWriter(ABC, Generic[K, W]):
 
     @abstractmethod
     def _news(self, key: K) -> W | None:
-        """What is to be written of an object; None where that is nothing."""
+        """The change to write to an object, or None."""
 
     @abstractmethod
     async def _write(self, key: K, word: W) -> bool:
-        """Write it, if it still is news. False where the object is gone. Raises ApiError."""
+        """Write a change if it is still due. Returns False where the object is gone. Raises ApiError."""
 
     @abstractmethod
     def _described(self, key: K, word: W) -> dict[str, Any]:
-        """Fields of a log record about a write."""
+        """The log fields of a write."""
 
     def _pause(self, key: K, word: W) -> float:
         """Seconds until the object may be written again."""
         return 0.0
 
     def _gone(self, key: K) -> None:
-        """The object is not there any more."""
+        """Note that the object was deleted."""
 
     def _recovered(self, key: K) -> None:
-        """What went wrong with the writes of an object is over."""
+        """Note that writes to an object succeed again."""
 
     def _failed(self, key: K, word: W, error: Exception, delay: float) -> None:
-        """A write failed, and will be tried again after so many seconds."""
+        """Note a failed write, which is retried after `delay` seconds."""
         extra = self._described(key, word) | {"error": str(error), "retry_in": delay}
         mistake = not isinstance(error, ApiError)
         self._log.warning(f"cannot write the condition {self._type}", extra=extra, exc_info=mistake)
@@ -89,7 +89,7 @@ class ConditionWriter(ABC, Generic[K, W]):
                         return
                     self._recovered(key)
                     failures = 0
-                except Exception as error:  # also a mistake of ours: it must not end what is to be said later
+                except Exception as error:  # a bug, too: it must not stop later writes
                     failures += 1
                     delay = WRITE_BACKOFF.delay(failures)
                     self._failed(key, word, error, delay)

@@ -1,4 +1,4 @@
-"""Kubernetes Events on an Agent: what `kubectl describe agent`, and whatever collects Events, shows of its life.
+"""Records Kubernetes Events on Agents, for `kubectl describe agent` and event collectors.
 
 They are news for people, and nothing depends on them: one that the API server does not take after a few tries is
 dropped, as is one too many. Data of events never goes into them.
@@ -38,7 +38,7 @@ RECORDED_CODES: Final = {
 
 @dataclass(slots=True)
 class _DeadLetterCount:
-    """Dead letters of one code that were not told of yet, and the clock for when they are."""
+    """Dead letters of one code not recorded yet, and the timer for their Event."""
 
     timer: asyncio.TimerHandle
     count: int = 0
@@ -56,7 +56,7 @@ class EventRecorder(Observer):
         self._room = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
 
     def record_condition(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
-        """A condition of the reconciler's was written. An Agent that is well from the start is no news."""
+        """Record a written condition. An Agent that is well from the start gets no Event."""
         fine = "True" if now.get("type", READY) == READY else "False"
         was, well = before or {}, now["status"] == fine
         if well and was.get("status") in (None, fine):
@@ -66,7 +66,7 @@ class EventRecorder(Observer):
             self._tell(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
 
     def record_refusal(self, agent: AgentRef, reason: str, note: str) -> None:
-        """What is to be said in an Agent's status is refused."""
+        """Record that the API server refuses an Agent's status."""
         self._tell(agent, "Warning", reason, "Reconcile", note)
 
     def forget(self, agent: AgentRef) -> None:
@@ -75,7 +75,7 @@ class EventRecorder(Observer):
             self._letters.pop(key).timer.cancel()
 
     async def close(self) -> None:
-        """Stop; what was not told by now never is."""
+        """Stop. Events not recorded by now are dropped."""
         for letters in self._letters.values():
             letters.timer.cancel()
         self._letters.clear()
@@ -88,7 +88,7 @@ class EventRecorder(Observer):
                 self._died(agent, decision)
 
     def _died(self, agent: AgentRef, decision: Decision) -> None:
-        """The first dead letter of a code is told of at once, and those of the next minute together."""
+        """Count a dead letter: the first one of a code is recorded at once, those of the next minute together."""
         assert decision.letter is not None
         code, note = decision.letter.code, _cause(agent, decision)
         if (letters := self._letters.get((agent, code))) is not None:
@@ -112,7 +112,7 @@ class EventRecorder(Observer):
     def _tell(
         self, agent: AgentRef, type_: Literal["Normal", "Warning"], reason: str, action: str, note: str
     ) -> None:
-        """At some time soon, or never."""
+        """Queue an Event, best effort."""
         if len(self._telling) >= MAX_QUEUED_EVENTS:
             log.warning("too much happens to tell of it", extra={"agent": str(agent), "reason": reason})
             return
@@ -125,7 +125,7 @@ class EventRecorder(Observer):
         telling.add_done_callback(self._telling.discard)
 
     async def _create(self, event: Mapping[str, Any]) -> None:
-        """A second try under the same name makes no second Event."""
+        """Create an Event. Its derived name makes a retry idempotent."""
         path = f"{CORE_API}/namespaces/{event['metadata']['namespace']}/events"
         for delay in (*RETRY_DELAYS_S, None):
             try:
@@ -179,13 +179,13 @@ def build_kubernetes_event(
 
 
 def _said(ready: Condition) -> tuple[Any, ...]:
-    """What is news of a condition; of a manifest that may not run also other words."""
+    """What makes a condition worth an Event: for a manifest that may not run, also its message."""
     reason = ready.get("reason")
     return ready.get("status"), reason, ready.get("message") if reason in REJECTED else None
 
 
 def _cause(agent: AgentRef, decision: Decision) -> str:
-    """What became of an event, without its data."""
+    """The cause of a dead letter, without the event's data."""
     assert decision.letter is not None
     letter = decision.letter
     handler = f" by handler {letter.handler}" if letter.handler else ""

@@ -1,4 +1,4 @@
-"""The ledger's home in the cluster: the Agent's status subresource, fenced by resourceVersion.
+"""The ledger store of a cluster: the Agent's status subresource, with resourceVersion as optimistic lock.
 
 The conditions that follow from the ledger alone go with it, in the same write. The reconciler writes another one into
 the same list, so what was there is known by the version that it was read at. Where its write was fenced by the version
@@ -40,7 +40,7 @@ class StatusLedgerStore:
         self._moves: dict[str, str] = {}  # from a version to the next one, with the same ledger
 
     async def load(self) -> StoredLedger:
-        """Read the Agent. Raises LedgerGone also where another Agent now bears the name."""
+        """Load the ledger. Raises LedgerGone, also where another Agent has the name now."""
         try:
             answer = await self._api.get(agent_path(self._agent.namespace, self._agent.name))
         except ApiError as error:
@@ -49,7 +49,7 @@ class StatusLedgerStore:
         return self._stored(answer, load_ledger(answer.body.get("status") or {}))
 
     async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
-        """One merge patch of the status. What others wrote since `base` makes it a LedgerConflict."""
+        """Commit by one merge patch of the status. Raises LedgerConflict where the object changed since `base`."""
         version = base.version
         while version in self._moves:
             version = self._moves[version]
@@ -69,7 +69,7 @@ class StatusLedgerStore:
         return self._stored(answer, ledger)
 
     def note_condition_write(self, before: str, body: Mapping[str, Any]) -> None:
-        """The reconciler's write, fenced by the version `before`, made `body` of the Agent and kept its ledger."""
+        """Note that the reconciler's write moved the Agent from version `before` to `body`, with the same ledger."""
         version = body["metadata"]["resourceVersion"]
         if version == before:
             return
@@ -80,7 +80,7 @@ class StatusLedgerStore:
             self._said = _said(body)
 
     def _changed_conditions(self, version: str, base: StoredLedger, ledger: Ledger) -> Conditions | None:
-        """All conditions, where the ledger changes one of them. What they were is not known of every version."""
+        """All conditions with the ledger's changes; None where none changes, or the version's are not known."""
         if self._said is None or self._said.version != version:
             return None
         return changed_conditions(

@@ -1,4 +1,4 @@
-"""How the loops of the Agents do: which of them has been in trouble for longer than a hiccup.
+"""The health of Agents' loops: which ones have failed for longer than a threshold.
 
 Nothing is asked and nothing polled: an Agent that does well costs nothing here, and one in trouble a timer.
 """
@@ -24,7 +24,7 @@ from heed.util.clock import loop_time
 
 @dataclass(frozen=True, slots=True)
 class HealthThresholds:
-    """In seconds. `loop`: until a loop that starts over is in trouble, or one that went on is not any more."""
+    """Thresholds in seconds. `loop`: until a restarting loop counts as in trouble, or a running one as recovered."""
 
     loop: float = 10.0
     effects: float = 30.0  # until effects of a kind of which none could be made are stuck
@@ -33,7 +33,7 @@ class HealthThresholds:
 
 
 class Undecided:
-    """Too early to say: what was said stands."""
+    """Too early to decide: the last verdict stands."""
 
 
 UNDECIDED: Final = Undecided()
@@ -42,7 +42,7 @@ Verdict = Trouble | Undecided | None  # None: all is well
 
 @dataclass(slots=True)
 class LoopHealth:
-    """How one loop does. Times are monotonic, in seconds."""
+    """The health of one loop. Times are monotonic, in seconds."""
 
     patience: HealthThresholds
     _since: float | None = None  # the loop has shown no success since then
@@ -54,11 +54,11 @@ class LoopHealth:
 
     @property
     def is_well(self) -> bool:
-        """Whether there is nothing to remember."""
+        """Whether it has no trouble to track."""
         return self._since is None and not self._stuck
 
     def began(self, now: float) -> None:
-        """A new loop has everything to show yet, unless the one before left it in trouble."""
+        """Note a new loop, which is undecided unless the one before was in trouble."""
         if self._since is None:
             self._since, self._trouble = now, None
         self._resumed = None
@@ -73,23 +73,23 @@ class LoopHealth:
             self._stuck[what] = (since, explain_effect_error(what, error))
 
     def resumed(self, owed: Collection[str], now: float) -> None:
-        """The loop has its ledger and its reader. `owed`: the kinds of effects that it still owes."""
+        """Note that the loop has ledger and reader. `owed`: the kinds of effects it owes."""
         if self._since is not None:
             self._resumed = now
         self._stuck = {what: stuck for what, stuck in self._stuck.items() if what in owed}
 
     def committed(self) -> None:
-        """The loop did what it is there for."""
+        """Note a commit."""
         self._since = self._trouble = self._resumed = None
 
     def owes(self, kinds: Collection[str]) -> None:
-        """These kinds of effects are still owed: what is not, be it made or given up, is stuck no more."""
+        """Note the kinds of effects still owed; all others are not stuck any more."""
         self._stuck = {
             what: stuck for what, stuck in self._stuck.items() if what in kinds or what not in EFFECT_PHRASES
         }
 
     def made(self, what: str) -> None:
-        """An effect of a kind was made."""
+        """Note an effect that was made."""
         self._stuck.pop(what, None)
 
     def told_end(self) -> None:
@@ -97,7 +97,7 @@ class LoopHealth:
         self._stuck = {what: stuck for what, stuck in self._stuck.items() if what in EFFECT_PHRASES}
 
     def verdict(self, now: float) -> Verdict:
-        """What is to be said now."""
+        """The verdict now."""
         if self._since is not None and self._resumed is not None:
             if now < self._resumed + self.patience.loop:
                 return UNDECIDED
@@ -109,7 +109,7 @@ class LoopHealth:
         return trouble if now >= since + self.patience.effects else None
 
     def next_look(self, now: float) -> float | None:
-        """When the verdict may become another one by itself, if ever."""
+        """When the verdict may change by itself, or None."""
         times = [since + self.patience.effects for since, _ in self._stuck.values()]
         if self._since is not None:
             times.append((self._since if self._resumed is None else self._resumed) + self.patience.loop)
@@ -117,7 +117,7 @@ class LoopHealth:
 
 
 class LoopHealthMonitor(Observer):
-    """The health of all loops, as an observer of them. Calls `changed` when a verdict may be another one."""
+    """Tracks the health of all loops as their observer. Calls `changed` when a verdict may have changed."""
 
     def __init__(self, changed: Callable[[AgentRef], None], patience: HealthThresholds | None = None) -> None:
         self._changed, self._patience = changed, patience or HealthThresholds()
@@ -126,13 +126,13 @@ class LoopHealthMonitor(Observer):
         self._timers: dict[AgentRef, asyncio.TimerHandle] = {}
 
     def verdict(self, agent: AgentRef) -> Verdict:
-        """What is to be said of an Agent now."""
+        """The verdict on an Agent now."""
         health = self._loops.get(agent)
         verdict = health.verdict(loop_time()) if health is not None else None
         return verdict if self._common is None or isinstance(verdict, Trouble) else self._common
 
     def set_shared_trouble(self, trouble: Trouble | None) -> bool:
-        """What troubles all Agents, as long as they have none of their own. Returns whether that is news."""
+        """Set the trouble that all Agents share, unless they have their own. Returns whether it changed."""
         news, self._common = trouble != self._common, trouble
         return news
 
@@ -183,7 +183,7 @@ class LoopHealthMonitor(Observer):
         self._look(agent)
 
     def _look(self, agent: AgentRef) -> None:
-        """Have the verdict heard, and set the clock for the next one."""
+        """Report the verdict, and set the timer for the next one."""
         health, now = self._loops[agent], loop_time()
         verdict = self.verdict(agent)
         if health.is_well:

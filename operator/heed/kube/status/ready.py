@@ -29,7 +29,7 @@ REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the man
 
 @dataclass(frozen=True, slots=True)
 class WantedConditions:
-    """What is to be said of a generation. Not `settled`: a Ready that is False because of the loop stays as it is.
+    """The wanted conditions of a generation. Not `settled`: a Ready that is False because of the loop stays.
 
     `tasks` is what there is to say of tasks that do not get to run.
     """
@@ -43,11 +43,11 @@ class WantedConditions:
     tasks: Verdict = None
 
     def with_tasks(self, tasks: Verdict) -> "WantedConditions":
-        """The same with what is known of the Agent's tasks."""
+        """With the verdict on the Agent's tasks."""
         return self if self.tasks == tasks else replace(self, tasks=tasks)
 
     def with_trouble(self, verdict: Verdict) -> "WantedConditions":
-        """The same with what is known of the loop. An invalid spec is worse than any trouble."""
+        """With the verdict on the loop. An invalid spec takes precedence."""
         if self.status == "False":
             return self
         match verdict:
@@ -60,7 +60,7 @@ class WantedConditions:
 
 @dataclass(frozen=True, slots=True)
 class KnownStatus:
-    """What is in an Agent's status, as of a version."""
+    """The reconciler's part of an Agent's status as of a version."""
 
     version: int
     generation: int
@@ -81,7 +81,7 @@ class KnownStatus:
 
 
 def read_status(body: Body) -> KnownStatus:
-    """What an Agent's object says."""
+    """Read the reconciler's part of an Agent's status."""
     status = body.get("status") or {}
     ready = find_condition(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
@@ -90,7 +90,7 @@ def read_status(body: Body) -> KnownStatus:
 
 
 def read_stuck_tasks(body: Body) -> Trouble | None:
-    """What an Agent's object says of tasks that do not get to run."""
+    """Read the trouble of stuck tasks from an Agent's status."""
     found = find_condition((body.get("status") or {}).get("conditions") or [], TASKS_STUCK) or {}
     if found.get("status") != "True":
         return None
@@ -98,12 +98,12 @@ def read_stuck_tasks(body: Body) -> Trouble | None:
 
 
 def _short(trouble: Trouble | None) -> Trouble | None:
-    """A trouble as a condition holds it."""
+    """A trouble with its message cut to a condition's limit."""
     return trouble and Trouble(trouble.reason, trouble.message[:MAX_CONDITION_CHARS])
 
 
 def status_patch(body: Body, word: WantedConditions, at: str) -> dict[str, Any] | None:
-    """The members of an Agent's status that a word changes, at a time (RFC 3339). None: nothing."""
+    """The status patch for wanted conditions at a time (RFC 3339); None where nothing changes."""
     old = body.get("status") or {}
     conditions = old.get("conditions") or []
     ready = find_condition(conditions, READY)
@@ -126,7 +126,7 @@ def status_patch(body: Body, word: WantedConditions, at: str) -> dict[str, Any] 
 
 
 def _with_tasks(conditions: list[dict[str, Any]], word: WantedConditions, at: str) -> list[dict[str, Any]]:
-    """The conditions with what there is to say of the tasks; nothing as long as none was ever stuck."""
+    """The conditions with TasksStuck, which is absent as long as no task was ever stuck."""
     tasks = word.tasks
     if isinstance(tasks, Undecided) or (tasks is None and find_condition(conditions, TASKS_STUCK) is None):
         return conditions

@@ -33,7 +33,7 @@ CONFLICT_BACKOFF: Final = retry.Backoff(
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the API server will not have a write as it is: neither away nor busy, and nobody came before it."""
+    """Whether the API server refuses a write for good: not for being unreachable or busy, and no conflict."""
     return (
         isinstance(error, ApiError) and 400 <= error.status < 500 and error.status not in (404, 408, 409, 429)
     )
@@ -41,7 +41,7 @@ def is_refusal(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """What the API server says against a status, and when that was told last (monotonic)."""
+    """Why the API server refuses a status, and when that was last reported (monotonic)."""
 
     told: float
     error: str
@@ -73,7 +73,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         self._refusals: dict[AgentRef, _Refusal] = {}
 
     def begin(self, agent: AgentRef, body: Body) -> None:
-        """A generation begins, seen as `body`: what is there is compared word by word."""
+        """Start tracking a generation; its status is compared in full."""
         word = self._wanted(agent)
         if word is None or status_patch(body, word, timestamp()) is None:
             self._learn(agent, body)
@@ -82,12 +82,12 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         self.schedule(agent)
 
     def note_agent(self, agent: AgentRef, body: Body) -> None:
-        """An Agent was seen. What someone else made of the condition is put right."""
+        """Note an Agent's object. A condition changed by another writer is restored."""
         self._learn(agent, body)
         self.schedule(agent)
 
     def schedule_all(self) -> None:
-        """What is wanted of every Agent may have changed."""
+        """Schedule a check of every Agent."""
         for agent in list(self._known):
             self.schedule(agent)
 
@@ -101,7 +101,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         return there.status, there.reason or "Unknown"
 
     def is_refused(self, agent: AgentRef) -> bool:
-        """Whether the API server refuses what is to be said of an Agent."""
+        """Whether the API server refuses an Agent's status."""
         return agent in self._refusals
 
     def describe_refused(self) -> str | None:
@@ -129,7 +129,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         return None if word is None or (there is not None and there.has(word)) else word
 
     def _pause(self, key: AgentRef, word: WantedConditions) -> float:
-        """Another generation does not wait."""
+        """The pause before the next write; a new generation does not wait."""
         there = self._known.get(key)
         if there is None or there.generation != word.generation or key not in self._written:
             return 0.0

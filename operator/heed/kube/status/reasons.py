@@ -1,4 +1,4 @@
-"""What is wrong with an Agent's loop, in words for its condition `Ready`: a reason, and what to do. Pure."""
+"""Reasons and messages of the condition `Ready` for errors of an Agent's loop, with what to do. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Trouble:
 
 
 def explain_loop_error(error: BaseException) -> Trouble:
-    """An Agent's loop starts over again and again because of `error`."""
+    """The trouble of a loop that restarts repeatedly because of `error`."""
     match error:
         case StreamMissing():
             return Trouble("StreamMissing", str(error))
@@ -62,14 +62,14 @@ def explain_loop_error(error: BaseException) -> Trouble:
 
 
 def explain_stream_flaws(wrong: Sequence[object]) -> Trouble | None:
-    """Streams that lose or refuse events, whoever's they are, with what is `wrong`. The loops go on meanwhile."""
+    """The trouble of streams that lose or refuse events, with their flaws. Loops go on meanwhile."""
     if not wrong:
         return None
     return Trouble("StreamUnsafe", f"events get lost, or are refused, unseen: {'; '.join(map(str, wrong))}")
 
 
 def explain_effect_error(what: str, error: BaseException) -> Trouble:
-    """`what` the Agent decided cannot be made because of `error`; all else goes on."""
+    """The trouble of effects that cannot be made because of `error`; the rest of the Agent goes on."""
     problem = EFFECT_PHRASES.get(what, ENDS_PHRASE)
     return Trouble("EffectsStuck", f"{problem}: {_with_remedy(error)}; it is tried again until it works")
 
@@ -87,7 +87,7 @@ def _trouble_of_ledger(error: LedgerUnavailable) -> Trouble:
 
 
 def find_api_error(error: BaseException) -> ApiError | None:
-    """The API server's answer behind an error, if there is one."""
+    """The ApiError behind an error, if any."""
     return error.__cause__ if isinstance(error.__cause__, ApiError) else None
 
 
@@ -108,7 +108,7 @@ def _with_remedy(error: BaseException) -> str:
 
 
 def find_remedy(refusal: ApiError) -> str | None:
-    """What to do about a refusal of the API server, where that is known."""
+    """The remedy for a refusal of the API server, where known."""
     if is_quota(refusal):
         return "raise the quota, or wait until others' share of it is free"
     if (refuser := find_denial(refusal)) is not None:

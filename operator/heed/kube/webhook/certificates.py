@@ -1,6 +1,6 @@
 """The webhook's serving certificate: its source, and its rotation under a running server.
 
-Either Heed is its own authority: the keys are in a Secret that all replicas share (whoever is first fills it, by
+Either Heed is its own authority: the keys are in a Secret that all replicas share (the first one fills it, by
 compare-and-swap), and what to trust is patched into the webhook's configuration, again when somebody took it out. Or
 somebody else, such as cert-manager, keeps a folder up to date. Keys are never written to a disk.
 """

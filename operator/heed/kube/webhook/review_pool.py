@@ -1,7 +1,7 @@
-"""Has manifests judged in a process of their own, one at a time, and makes a verdict of what that process dies of.
+"""The sandboxed worker for admission reviews: one at a time; a worker's death becomes a verdict.
 
-Whoever may create objects, and whoever reaches the port, chooses what is judged here. The process is started when there
-is something to judge and ended when there was nothing for a while.
+Users who may create objects, and clients that reach the port, choose what is reviewed here. The process is started
+for the first review, and ended once it has been idle for a while.
 """
 
 import json
@@ -21,7 +21,7 @@ REVIEW_IDLE_TIMEOUT_S: Final = 60.0  # seconds after which the process is ended
 
 
 class CheckUnavailable(HeedError):
-    """It could not be judged now; nothing is known of it."""
+    """The review could not be made now."""
 
 
 class ReviewPool:
@@ -48,7 +48,7 @@ class ReviewPool:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, while there is one."""
+        """The worker's pid, while there is one."""
         return self._supervisor.pid
 
     async def judge(self, request: AdmissionRequest, around: ClusterContext) -> AdmissionVerdict:

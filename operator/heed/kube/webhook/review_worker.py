@@ -1,4 +1,4 @@
-"""The process in which manifests are judged before they are stored: one made to hang or to crash harms no Agent.
+"""The worker process for admission reviews: a manifest made to hang or crash it harms no Agent.
 
 See `sandbox.worker` for what it reads and writes: requests and answers are JSON.
 """
@@ -19,7 +19,7 @@ CONTEXT_CHECK_TIMEOUT_S: Final = 1.0  # seconds for what a request means to othe
 
 
 def answer(data: bytes) -> dict[str, Any]:
-    """The verdict on a request, as JSON; a mistake of ours is none."""
+    """The verdict on a request as JSON. A bug of Heed's is returned as `mistake`, and is no verdict."""
     until = time.monotonic() + CONTEXT_CHECK_TIMEOUT_S
     try:
         question = json.loads(data)
