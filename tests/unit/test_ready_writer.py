@@ -16,6 +16,7 @@ from heed.kube.status.ready_writer import MAX_CONCURRENT_WRITES, ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
+from tests.unit.logs import logged
 
 BETWEEN = 1000.0
 AWAY = Trouble("BrokerUnavailable", "no connection")
@@ -384,6 +385,26 @@ async def test_a_status_that_is_refused_is_told_of_once_and_over_when_it_is_writ
     await talk.quiet()
     assert talk.ready(agent) == ("False", "BrokerUnavailable")
     assert (talk.writer.describe_refused(), talk.writer.is_refused(agent)) == (None, False)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_status_that_cannot_be_written_is_logged_with_its_agent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    talk = Talk()
+    agent = talk.begin(**WELL)
+    talk.api.obstacle = lambda: ApiError(0, "the API server does not answer")
+
+    talk.judge(agent, AWAY)
+    await until(lambda: bool(caplog.records))
+
+    assert logged(caplog, "heed.fleet", "agent", "reason")[0] == (
+        "WARNING",
+        "cannot write the condition Ready",
+        "demo/agent-1",
+        "BrokerUnavailable",
+    )
+    await talk.writer.close()
 
 
 @pytest.mark.usefixtures("quick")
