@@ -27,9 +27,7 @@ def main() -> int:
         print(f"{time.monotonic() - began:6.1f} s  {line}", file=sys.stderr, flush=True)
 
     size = Size(options.events, options.kills, options.restarts, options.errors)
-    say(
-        f"seed {options.seed}: replay with make faults SEED={options.seed} EVENTS={options.events}; logs in {folder}"
-    )
+    say(f"seed {options.seed}: replay with {_replay(options)}; logs in {folder}")
     try:
         report = asyncio.run(storm(options.seed, size, folder, say))
     except (Unavailable, NoHelm) as unavailable:
@@ -42,6 +40,12 @@ def main() -> int:
     if options.folder is None:
         shutil.rmtree(folder)
     return 0
+
+
+def _replay(options: argparse.Namespace) -> str:
+    """The command that makes the same storm again."""
+    rest = f"--kills {options.kills} --restarts {options.restarts} --errors {options.errors}"
+    return f'make faults SEED={options.seed} EVENTS={options.events} ARGS="{rest}"'
 
 
 def _options() -> argparse.Namespace:

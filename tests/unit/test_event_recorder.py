@@ -84,7 +84,7 @@ async def test_a_condition_is_told_of_when_it_is_news(
     telling = EventRecorder(api)
 
     telling.record_condition(AGENT, before, after)
-    await until(lambda: not telling._telling)
+    await until(lambda: not telling._writes)
 
     assert [(item["type"], item["reason"]) for item in api.taken] == (
         [(news, after["reason"])] if news else []
@@ -97,7 +97,7 @@ async def test_a_condition_without_a_message_is_told_of_by_its_reason() -> None:
     telling = EventRecorder(api)
 
     telling.record_condition(AGENT, WELL, {"type": "Ready", "status": "False", "reason": "BrokerUnavailable"})
-    await until(lambda: not telling._telling)
+    await until(lambda: not telling._writes)
 
     assert api.messages == ["BrokerUnavailable"]
     await telling.close()
@@ -143,19 +143,19 @@ async def test_an_event_that_is_not_taken_is_tried_again_under_its_name_and_then
     telling = EventRecorder(api)
 
     telling.record_condition(AGENT, WELL, AWAY)  # the first try was stored, though nobody said so
-    await until(lambda: not telling._telling)
+    await until(lambda: not telling._writes)
     assert len(api.tries) == 3
     assert len(set(api.tries)) == 1
     assert caplog.records == []
 
     telling.record_condition(AGENT, WELL, AWAY)  # refused for good
-    await until(lambda: not telling._telling)
+    await until(lambda: not telling._writes)
     telling.record_condition(AGENT, WELL, AWAY)  # nobody there for long
-    await until(lambda: not telling._telling)
+    await until(lambda: not telling._writes)
 
     assert len(api.tries) == 3 + 1 + 3
     assert api.taken == []
-    assert caplog.text.count("cannot tell of what happened") == 2
+    assert caplog.text.count("cannot create a Kubernetes Event") == 2
 
 
 async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -165,8 +165,8 @@ async def test_what_is_not_told_in_time_is_not_told(caplog: pytest.LogCaptureFix
     for number in range(event_recorder.MAX_QUEUED_EVENTS + 10):
         telling.record_condition(AgentRef("demo", f"agent-{number}", f"uid-{number}"), WELL, AWAY)
 
-    assert "too much happens to tell of it" in caplog.text
-    await until(lambda: not telling._telling)
+    assert "too many Kubernetes Events wait, one is dropped" in caplog.text
+    await until(lambda: not telling._writes)
     assert len(api.taken) == event_recorder.MAX_QUEUED_EVENTS
     await telling.close()
 

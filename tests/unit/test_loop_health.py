@@ -243,8 +243,8 @@ def test_every_error_has_a_reason_and_a_remedy(error: BaseException, reason: str
         ("StartTask", caused(TaskUnavailable(), 403, "cannot create jobs"), ("rights",)),
         ("CancelTask", caused(TaskUnavailable(), 500, "etcd"), ("tasks cannot be cancelled: 500: etcd",)),
         ("Publish", AWAY, ("events cannot be published", "is the broker running?")),
-        ("publish the end of a task", AWAY, ("ends of tasks cannot be told",)),
-        ("end a task at its deadline", TimeoutError(), ("ends of tasks cannot be told: TimeoutError()",)),
+        ("publish the end of a task", AWAY, ("task ends cannot be published",)),
+        ("end a task at its deadline", TimeoutError(), ("task ends cannot be published: TimeoutError()",)),
     ],
 )
 def test_a_stuck_effect_says_why(what: str, error: BaseException, says: Sequence[str]) -> None:

@@ -297,7 +297,7 @@ async def test_every_write_is_told_of_with_what_was_there_before() -> None:
         talk.api,
         talk.wanted,
         0,
-        became=lambda agent, before, now: told.append(((before or {})["reason"], now["reason"])),
+        condition_written=lambda agent, before, now: told.append(((before or {})["reason"], now["reason"])),
     )
     agent = talk.begin(**WELL)
     talk.judge(agent, AWAY)
@@ -315,8 +315,8 @@ async def test_stuck_tasks_are_said_beside_ready_and_taken_back() -> None:
     # Given
     talk = Talk(between=0)
     told: list[tuple[str, str, str]] = []
-    became = lambda agent, before, now: told.append((now["type"], now["status"], now["reason"]))  # noqa: E731
-    talk.writer = ReadyWriter(talk.api, talk.wanted, 0, became=became)
+    condition_written = lambda agent, before, now: told.append((now["type"], now["status"], now["reason"]))  # noqa: E731
+    talk.writer = ReadyWriter(talk.api, talk.wanted, 0, condition_written=condition_written)
     agent = talk.begin(**WELL)
 
     def says(tasks: Verdict) -> None:

@@ -100,7 +100,7 @@ def test_a_status_that_is_not_taken_has_a_remedy_by_its_refusal(
         ("StartTask", "tasks cannot be started"),
         ("CancelTask", "tasks cannot be cancelled"),
         ("Publish", "events cannot be published"),
-        ("TaskEnd", "ends of tasks cannot be told"),
+        ("TaskEnd", "task ends cannot be published"),
     ],
 )
 def test_an_effect_that_is_stuck_is_named(what: str, problem: str) -> None:

@@ -100,8 +100,8 @@ class AgentController:
             api,
             self._wanted,
             patience.between,
-            became=self._events.record_condition,
-            rewrote=self._rewrote,
+            condition_written=self._events.record_condition,
+            status_written=self._status_written,
             refused=self._events.record_refusal,
         )
         self._overdue = StuckTaskDetector(api, self._waits, self._ready.schedule, patience.pods)
@@ -276,7 +276,7 @@ class AgentController:
         self._overdue.begin(agent, said=read_stuck_tasks(body) is not None)
         self._ready.begin(agent, body)
 
-    def _rewrote(self, agent: AgentRef, before: str, body: Body) -> None:
+    def _status_written(self, agent: AgentRef, before: str, body: Body) -> None:
         """Tell the ledger store that a condition write moved the Agent's resourceVersion."""
         running = self._running.get((agent.namespace, agent.name))
         if running is not None and running.program.agent == agent:

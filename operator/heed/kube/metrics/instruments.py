@@ -1,7 +1,7 @@
 """Metric instruments: counters by label, and histograms.
 
 Not those of prometheus_client, which lock and look labels up for every single value: here a whole commit is added at
-once, from one thread, and labels cannot become many. The library makes the page of them (`exposing.py`).
+once, from one thread, and labels cannot become many. The library makes the page of them (`exporter.py`).
 """
 
 from bisect import bisect_left

@@ -61,24 +61,24 @@ class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
         self._wanted.clear()
         await super().close()
 
-    def _news(self, key: str) -> _WantedJudgement | None:
+    def _find_wanted(self, key: str) -> _WantedJudgement | None:
         return self._wanted.get(key)
 
-    async def _write(self, key: str, word: _WantedJudgement) -> bool:
-        status = accepted_patch(word.seen, word.judgement, timestamp())
-        if status is not None and self._wanted.get(key) is word:
-            self._wrote(await self._merge(word.path, word.seen, status))
-        if self._wanted.get(key) is word:
+    async def _write(self, key: str, wanted: _WantedJudgement) -> bool:
+        status = accepted_patch(wanted.seen, wanted.judgement, timestamp())
+        if status is not None and self._wanted.get(key) is wanted:
+            self._wrote(await self._merge(wanted.path, wanted.seen, status))
+        if self._wanted.get(key) is wanted:
             del self._wanted[key]
         return True
 
     def _gone(self, key: str) -> None:
         self.forget(key)
 
-    def _described(self, key: str, word: _WantedJudgement) -> dict[str, Any]:
-        return {"object": word.path.removesuffix("/status"), "reason": word.judgement.reason}
+    def _log_fields(self, key: str, wanted: _WantedJudgement) -> dict[str, Any]:
+        return {"object": wanted.path.removesuffix("/status"), "reason": wanted.judgement.reason}
 
-    def _failed(self, key: str, word: _WantedJudgement, error: Exception, delay: float) -> None:
+    def _failed(self, key: str, wanted: _WantedJudgement, error: Exception, delay: float) -> None:
         """Nothing: after a conflict the watch shows the new version."""
         if not (isinstance(error, ApiError) and error.status == 409):
-            super()._failed(key, word, error, delay)
+            super()._failed(key, wanted, error, delay)

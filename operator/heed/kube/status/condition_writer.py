@@ -30,26 +30,26 @@ class ConditionWriter(ABC, Generic[K, W]):
 
     def schedule(self, key: K) -> None:
         """Schedule a check of an object for changes."""
-        if key not in self._writers and self._news(key) is not None:
-            self._writers[key] = asyncio.create_task(self._write_news(key))
+        if key not in self._writers and self._find_wanted(key) is not None:
+            self._writers[key] = asyncio.create_task(self._reconcile(key))
 
     async def close(self) -> None:
         """Stop."""
         await asyncio.gather(*(self._stop(key) for key in list(self._writers)))
 
     @abstractmethod
-    def _news(self, key: K) -> W | None:
+    def _find_wanted(self, key: K) -> W | None:
         """The change to write to an object, or None."""
 
     @abstractmethod
-    async def _write(self, key: K, word: W) -> bool:
+    async def _write(self, key: K, wanted: W) -> bool:
         """Write a change if it is still due. Returns False where the object is gone. Raises ApiError."""
 
     @abstractmethod
-    def _described(self, key: K, word: W) -> dict[str, Any]:
+    def _log_fields(self, key: K, wanted: W) -> dict[str, Any]:
         """The log fields of a write."""
 
-    def _pause(self, key: K, word: W) -> float:
+    def _pause(self, key: K, wanted: W) -> float:
         """Seconds until the object may be written again."""
         return 0.0
 
@@ -59,9 +59,9 @@ class ConditionWriter(ABC, Generic[K, W]):
     def _recovered(self, key: K) -> None:
         """Note that writes to an object succeed again."""
 
-    def _failed(self, key: K, word: W, error: Exception, delay: float) -> None:
+    def _failed(self, key: K, wanted: W, error: Exception, delay: float) -> None:
         """Note a failed write, which is retried after `delay` seconds."""
-        extra = self._described(key, word) | {"error": str(error), "retry_in": delay}
+        extra = self._log_fields(key, wanted) | {"error": str(error), "retry_in": delay}
         mistake = not isinstance(error, ApiError)
         self._log.warning(f"cannot write the condition {self._type}", extra=extra, exc_info=mistake)
 
@@ -77,31 +77,31 @@ class ConditionWriter(ABC, Generic[K, W]):
         fence = {name: base["metadata"][name] for name in ("uid", "resourceVersion")}
         return (await self._api.merge(path, {"metadata": fence, "status": status})).body
 
-    async def _write_news(self, key: K) -> None:
+    async def _reconcile(self, key: K) -> None:
         failures = 0
         try:
-            while (word := self._news(key)) is not None:
-                if (pause := self._pause(key, word)) > 0:
+            while (wanted := self._find_wanted(key)) is not None:
+                if (pause := self._pause(key, wanted)) > 0:
                     await asyncio.sleep(pause)
                     continue
                 try:
-                    if not await self._write_in_turn(key, word):
+                    if not await self._write_in_turn(key, wanted):
                         return
                     self._recovered(key)
                     failures = 0
                 except Exception as error:  # a bug, too: it must not stop later writes
                     failures += 1
                     delay = WRITE_BACKOFF.delay(failures)
-                    self._failed(key, word, error, delay)
+                    self._failed(key, wanted, error, delay)
                     await asyncio.sleep(delay)
         finally:
             self._recovered(key)
             self._writers.pop(key, None)  # without a turn of others since the last look at the news
 
-    async def _write_in_turn(self, key: K, word: W) -> bool:
+    async def _write_in_turn(self, key: K, wanted: W) -> bool:
         try:
             async with self._slots:
-                there = await self._write(key, word)
+                there = await self._write(key, wanted)
         except ApiError as error:
             if error.status != 404:
                 raise

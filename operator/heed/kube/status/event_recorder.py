@@ -22,7 +22,7 @@ from heed.kube.status.ready import REJECTED
 from heed.util.aio import stop
 from heed.util.clock import timestamp
 
-log = logging.getLogger("heed.happenings")
+log = logging.getLogger("heed.events")
 Condition = Mapping[str, Any]
 REPORTING_CONTROLLER: Final = f"{names.GROUP}/operator"
 MAX_EVENT_MESSAGE_BYTES: Final = 1024  # bytes; more is refused
@@ -52,8 +52,8 @@ class EventRecorder(Observer):
         self._api, self._every = api, every
         self._instance = socket.gethostname()[:128] or REPORTING_CONTROLLER
         self._letters: dict[tuple[AgentRef, str], _DeadLetterCount] = {}
-        self._telling: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
+        self._writes: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_EVENTS)
 
     def record_condition(self, agent: AgentRef, before: Condition | None, now: Condition) -> None:
         """Record a written condition. An Agent that is well from the start gets no Event."""
@@ -61,13 +61,13 @@ class EventRecorder(Observer):
         was, well = before or {}, now["status"] == fine
         if well and was.get("status") in (None, fine):
             return
-        if _said(was) != _said(now):
+        if _describe(was) != _describe(now):
             type_: Literal["Normal", "Warning"] = "Normal" if well else "Warning"
-            self._tell(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
+            self._enqueue(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
 
     def record_refusal(self, agent: AgentRef, reason: str, note: str) -> None:
         """Record that the API server refuses an Agent's status."""
-        self._tell(agent, "Warning", reason, "Reconcile", note)
+        self._enqueue(agent, "Warning", reason, "Reconcile", note)
 
     def forget(self, agent: AgentRef) -> None:
         """An Agent is gone."""
@@ -79,57 +79,60 @@ class EventRecorder(Observer):
         for letters in self._letters.values():
             letters.timer.cancel()
         self._letters.clear()
-        await asyncio.gather(*(stop(task) for task in list(self._telling)))
+        await asyncio.gather(*(stop(task) for task in list(self._writes)))
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """See Observer."""
         for decision in decisions:
             if decision.letter is not None and decision.letter.code in RECORDED_CODES:
-                self._died(agent, decision)
+                self._record_dead_letter(agent, decision)
 
-    def _died(self, agent: AgentRef, decision: Decision) -> None:
+    def _record_dead_letter(self, agent: AgentRef, decision: Decision) -> None:
         """Count a dead letter: the first one of a code is recorded at once, those of the next minute together."""
         assert decision.letter is not None
         code, note = decision.letter.code, _cause(agent, decision)
         if (letters := self._letters.get((agent, code))) is not None:
             letters.count, letters.note = letters.count + 1, note
             return
-        self._told_of(agent, code, 1, note)
+        self._record_dead_letters(agent, code, 1, note)
 
-    def _told_of(self, agent: AgentRef, code: str, count: int, note: str) -> None:
+    def _record_dead_letters(self, agent: AgentRef, code: str, count: int, note: str) -> None:
         events = (
             "an event was dead-lettered" if count == 1 else f"{count} events were dead-lettered, the last"
         )
-        self._tell(agent, "Warning", code, "Decide", f"{events} {note}")
+        self._enqueue(agent, "Warning", code, "Decide", f"{events} {note}")
         timer = asyncio.get_running_loop().call_later(self._every, self._ring, agent, code)
         self._letters[agent, code] = _DeadLetterCount(timer)
 
     def _ring(self, agent: AgentRef, code: str) -> None:
         letters = self._letters.pop((agent, code))
         if letters.count:
-            self._told_of(agent, code, letters.count, letters.note)
+            self._record_dead_letters(agent, code, letters.count, letters.note)
 
-    def _tell(
+    def _enqueue(
         self, agent: AgentRef, type_: Literal["Normal", "Warning"], reason: str, action: str, note: str
     ) -> None:
         """Queue an Event, best effort."""
-        if len(self._telling) >= MAX_QUEUED_EVENTS:
-            log.warning("too much happens to tell of it", extra={"agent": str(agent), "reason": reason})
+        if len(self._writes) >= MAX_QUEUED_EVENTS:
+            log.warning(
+                "too many Kubernetes Events wait, one is dropped",
+                extra={"agent": str(agent), "reason": reason},
+            )
             return
-        telling = asyncio.create_task(
+        writing = asyncio.create_task(
             self._create(
                 build_kubernetes_event(agent, type_, reason, action, note, timestamp(), self._instance)
             )
         )
-        self._telling.add(telling)
-        telling.add_done_callback(self._telling.discard)
+        self._writes.add(writing)
+        writing.add_done_callback(self._writes.discard)
 
     async def _create(self, event: Mapping[str, Any]) -> None:
         """Create an Event. Its derived name makes a retry idempotent."""
         path = f"{CORE_API}/namespaces/{event['metadata']['namespace']}/events"
         for delay in (*RETRY_DELAYS_S, None):
             try:
-                async with self._room:
+                async with self._slots:
                     await self._api.create(path, event)
                 return
             except ApiError as error:
@@ -142,7 +145,7 @@ class EventRecorder(Observer):
                         "reason": event["reason"],
                         "error": str(error),
                     }
-                    log.warning("cannot tell of what happened", extra=extra)
+                    log.warning("cannot create a Kubernetes Event", extra=extra)
                     return
             await asyncio.sleep(delay)
 
@@ -178,7 +181,7 @@ def build_kubernetes_event(
     }
 
 
-def _said(ready: Condition) -> tuple[Any, ...]:
+def _describe(ready: Condition) -> tuple[Any, ...]:
     """What makes a condition worth an Event: for a manifest that may not run, also its message."""
     reason = ready.get("reason")
     return ready.get("status"), reason, ready.get("message") if reason in REJECTED else None

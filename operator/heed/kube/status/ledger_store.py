@@ -37,7 +37,7 @@ class StatusLedgerStore:
     def __init__(self, api: KubeApi, agent: AgentRef) -> None:
         self._api, self._agent = api, agent
         self._said: _KnownConditions | None = None
-        self._moves: dict[str, str] = {}  # from a version to the next one, with the same ledger
+        self._next_versions: dict[str, str] = {}  # from a version to the next one, with the same ledger
 
     async def load(self) -> StoredLedger:
         """Load the ledger. Raises LedgerGone, also where another Agent has the name now."""
@@ -51,8 +51,8 @@ class StatusLedgerStore:
     async def commit(self, base: StoredLedger, ledger: Ledger) -> StoredLedger:
         """Commit by one merge patch of the status. Raises LedgerConflict where the object changed since `base`."""
         version = base.version
-        while version in self._moves:
-            version = self._moves[version]
+        while version in self._next_versions:
+            version = self._next_versions[version]
         status = make_patch(base.ledger, ledger)
         if (changed := self._changed_conditions(version, base, ledger)) is not None:
             status["conditions"] = changed
@@ -73,9 +73,9 @@ class StatusLedgerStore:
         version = body["metadata"]["resourceVersion"]
         if version == before:
             return
-        self._moves[before] = version
-        while len(self._moves) > MAX_REMEMBERED_MOVES:
-            del self._moves[next(iter(self._moves))]
+        self._next_versions[before] = version
+        while len(self._next_versions) > MAX_REMEMBERED_MOVES:
+            del self._next_versions[next(iter(self._next_versions))]
         if self._said is not None and self._said.version == before:
             self._said = _said(body)
 
@@ -109,7 +109,7 @@ def changed_conditions(
 ) -> Conditions | None:
     """The conditions after the ledger went from `base` to `ledger` at a time (RFC 3339); None where none changes."""
     total = ledger.totals.expired
-    lately = _lately(base) if total > base.totals.expired else None
+    lately = _describe_cursor(base) if total > base.totals.expired else None
     news = (
         conditions.saturated_condition(known, len(ledger.waiting), at, generation),
         conditions.expired_condition(known, total, lately, at, generation),
@@ -119,7 +119,7 @@ def changed_conditions(
     return reduce(conditions.set_condition, filter(None, news), known)
 
 
-def _lately(base: Ledger) -> str:
+def _describe_cursor(base: Ledger) -> str:
     cursor = base.cursor
     return f"after sequence {cursor.sequence}" + (f" of {cursor.time[:19]}Z" if cursor.time else "")
 

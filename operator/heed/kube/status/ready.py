@@ -69,15 +69,15 @@ class KnownStatus:
     message: str | None = None
     tasks: Trouble | None = None  # that are stuck
 
-    def has(self, word: WantedConditions) -> bool:
+    def has(self, wanted: WantedConditions) -> bool:
         """Whether a word has been heard. Other words for the same reason are no news, unless that is the manifest."""
-        if not isinstance(word.tasks, Undecided) and self.tasks != _short(word.tasks):
+        if not isinstance(wanted.tasks, Undecided) and self.tasks != _short(wanted.tasks):
             return False
-        if self.generation != word.generation or self.status is None:
+        if self.generation != wanted.generation or self.status is None:
             return False
         if self.reason in REJECTED:  # also as long as nothing is known of the loop
-            return (self.reason, self.message) == (word.reason, word.message[:MAX_CONDITION_CHARS])
-        return not word.settled or (self.status, self.reason) == (word.status, word.reason)
+            return (self.reason, self.message) == (wanted.reason, wanted.message[:MAX_CONDITION_CHARS])
+        return not wanted.settled or (self.status, self.reason) == (wanted.status, wanted.reason)
 
 
 def read_status(body: Body) -> KnownStatus:
@@ -102,32 +102,32 @@ def _short(trouble: Trouble | None) -> Trouble | None:
     return trouble and Trouble(trouble.reason, trouble.message[:MAX_CONDITION_CHARS])
 
 
-def status_patch(body: Body, word: WantedConditions, at: str) -> dict[str, Any] | None:
+def status_patch(body: Body, wanted: WantedConditions, at: str) -> dict[str, Any] | None:
     """The status patch for wanted conditions at a time (RFC 3339); None where nothing changes."""
     old = body.get("status") or {}
     conditions = old.get("conditions") or []
     ready = find_condition(conditions, READY)
     if (
-        not word.settled
+        not wanted.settled
         and ready is not None
         and ready.get("status") == "False"
         and ready["reason"] not in REJECTED
     ):
-        word = replace(word, status="False", reason=ready["reason"], message=ready.get("message", ""))
+        wanted = replace(wanted, status="False", reason=ready["reason"], message=ready.get("message", ""))
     condition = new_condition(
-        READY, word.status, word.reason, word.message, at=at, generation=word.generation
+        READY, wanted.status, wanted.reason, wanted.message, at=at, generation=wanted.generation
     )
     new: dict[str, Any] = {
-        "observedGeneration": word.generation,
-        "conditions": _with_tasks(set_condition(conditions, condition), word, at),
-        "lastValidSpec": word.last_valid_spec,
+        "observedGeneration": wanted.generation,
+        "conditions": _with_tasks(set_condition(conditions, condition), wanted, at),
+        "lastValidSpec": wanted.last_valid_spec,
     }
     return changed_members(old, new)
 
 
-def _with_tasks(conditions: list[dict[str, Any]], word: WantedConditions, at: str) -> list[dict[str, Any]]:
+def _with_tasks(conditions: list[dict[str, Any]], wanted: WantedConditions, at: str) -> list[dict[str, Any]]:
     """The conditions with TasksStuck, which is absent as long as no task was ever stuck."""
-    tasks = word.tasks
+    tasks = wanted.tasks
     if isinstance(tasks, Undecided) or (tasks is None and find_condition(conditions, TASKS_STUCK) is None):
         return conditions
     old = find_condition(conditions, TASKS_STUCK)
@@ -137,4 +137,4 @@ def _with_tasks(conditions: list[dict[str, Any]], word: WantedConditions, at: st
         return conditions
     else:
         said = ("False", TASKS_RUN, "every task has a pod that runs, or waits for one not long")
-    return set_condition(conditions, new_condition(TASKS_STUCK, *said, at=at, generation=word.generation))
+    return set_condition(conditions, new_condition(TASKS_STUCK, *said, at=at, generation=wanted.generation))

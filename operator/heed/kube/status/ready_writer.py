@@ -21,9 +21,9 @@ from heed.kube.status.reasons import find_remedy
 from heed.util.clock import loop_time, timestamp
 
 Body = Mapping[str, Any]
-Rewrote = Callable[[AgentRef, str, Body], None]  # from which version, to which object
-Refused = Callable[[AgentRef, str, str], None]  # reason and note of an Event
-Became = Callable[[AgentRef, Body | None, Body], None]  # a condition before, and now
+OnStatusWritten = Callable[[AgentRef, str, Body], None]  # from which version, to which object
+OnWriteRefused = Callable[[AgentRef, str, str], None]  # reason and note of an Event
+OnConditionWritten = Callable[[AgentRef, Body | None, Body], None]  # a condition before, and now
 MAX_CONCURRENT_WRITES: Final = 16  # of all Agents together
 REFUSAL_INTERVAL_S: Final = 1800.0  # Kubernetes keeps Events for an hour
 MAX_REFUSAL_CHARS: Final = 200  # characters, so that an Event has room for the rest
@@ -61,21 +61,25 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         wanted: Callable[[AgentRef], WantedConditions | None],
         between: float,
         *,
-        became: Became = lambda agent, before, now: None,
-        rewrote: Rewrote = lambda agent, before, body: None,
-        refused: Refused = lambda agent, reason, note: None,
+        condition_written: OnConditionWritten = lambda agent, before, now: None,
+        status_written: OnStatusWritten = lambda agent, before, body: None,
+        refused: OnWriteRefused = lambda agent, reason, note: None,
     ) -> None:
         super().__init__(api, READY, MAX_CONCURRENT_WRITES, logging.getLogger("heed.fleet"))
         self._wanted, self._between = wanted, between
-        self._became, self._rewrote, self._refused = became, rewrote, refused
+        self._condition_written, self._status_written, self._refused = (
+            condition_written,
+            status_written,
+            refused,
+        )
         self._known: dict[AgentRef, KnownStatus] = {}
         self._written: dict[AgentRef, float] = {}
         self._refusals: dict[AgentRef, _Refusal] = {}
 
     def begin(self, agent: AgentRef, body: Body) -> None:
         """Start tracking a generation; its status is compared in full."""
-        word = self._wanted(agent)
-        if word is None or status_patch(body, word, timestamp()) is None:
+        wanted = self._wanted(agent)
+        if wanted is None or status_patch(body, wanted, timestamp()) is None:
             self._learn(agent, body)
         else:
             self._known.pop(agent, None)
@@ -93,11 +97,11 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
 
     def ready(self, agent: AgentRef) -> tuple[str, str]:
         """Status and reason of the condition: what is wanted, and as long as that is open what is there."""
-        word, there = self._wanted(agent), self._known.get(agent)
-        if word is None:
+        wanted, there = self._wanted(agent), self._known.get(agent)
+        if wanted is None:
             return "Unknown", "Unknown"
-        if word.settled or there is None or there.status is None:
-            return word.status, word.reason
+        if wanted.settled or there is None or there.status is None:
+            return wanted.status, wanted.reason
         return there.status, there.reason or "Unknown"
 
     def is_refused(self, agent: AgentRef) -> bool:
@@ -123,20 +127,20 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         if before is None or heard.version >= before.version:
             self._known[agent] = heard
 
-    def _news(self, key: AgentRef) -> WantedConditions | None:
+    def _find_wanted(self, key: AgentRef) -> WantedConditions | None:
         """The word that is wanted, where it is not known to be there."""
-        word, there = self._wanted(key), self._known.get(key)
-        return None if word is None or (there is not None and there.has(word)) else word
+        wanted, there = self._wanted(key), self._known.get(key)
+        return None if wanted is None or (there is not None and there.has(wanted)) else wanted
 
-    def _pause(self, key: AgentRef, word: WantedConditions) -> float:
+    def _pause(self, key: AgentRef, wanted: WantedConditions) -> float:
         """The pause before the next write; a new generation does not wait."""
         there = self._known.get(key)
-        if there is None or there.generation != word.generation or key not in self._written:
+        if there is None or there.generation != wanted.generation or key not in self._written:
             return 0.0
         return self._written[key] + self._between - loop_time()
 
-    async def _write(self, key: AgentRef, word: WantedConditions) -> bool:
-        if self._news(key) is None:
+    async def _write(self, key: AgentRef, wanted: WantedConditions) -> bool:
+        if self._find_wanted(key) is None:
             return True
         return await retry.retry_on_conflict(lambda: self._read_and_write(key), CONFLICT_BACKOFF)
 
@@ -145,27 +149,29 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         if body["metadata"]["uid"] != agent.uid:
             return False
         self._learn(agent, body)
-        if (word := self._news(agent)) is None or (status := status_patch(body, word, timestamp())) is None:
+        if (wanted := self._find_wanted(agent)) is None or (
+            status := status_patch(body, wanted, timestamp())
+        ) is None:
             return True
         made = await self._merge(agent_path(agent.namespace, agent.name, "status"), body, status)
-        self._rewrote(agent, body["metadata"]["resourceVersion"], made)
+        self._status_written(agent, body["metadata"]["resourceVersion"], made)
         self._learn(agent, made)
         self._written[agent] = loop_time()
         before = (body.get("status") or {}).get("conditions") or []
         for type_ in (READY, TASKS_STUCK):
             if (new := find_condition(status["conditions"], type_)) is not None:
-                self._became(agent, find_condition(before, type_), new)
+                self._condition_written(agent, find_condition(before, type_), new)
         return True
 
     def _recovered(self, key: AgentRef) -> None:
         self._refusals.pop(key, None)
 
-    def _described(self, key: AgentRef, word: WantedConditions) -> dict[str, Any]:
-        return {"agent": str(key), "reason": word.reason}
+    def _log_fields(self, key: AgentRef, wanted: WantedConditions) -> dict[str, Any]:
+        return {"agent": str(key), "reason": wanted.reason}
 
-    def _failed(self, key: AgentRef, word: WantedConditions, error: Exception, delay: float) -> None:
+    def _failed(self, key: AgentRef, wanted: WantedConditions, error: Exception, delay: float) -> None:
         """Where that is a refusal, tell of it now, and now and then as long as it lasts."""
-        super()._failed(key, word, error, delay)
+        super()._failed(key, wanted, error, delay)
         if not (isinstance(error, ApiError) and is_refusal(error)):
             return
         at, before = loop_time(), self._refusals.get(key)
@@ -173,6 +179,6 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         self._refusals[key] = _Refusal(told, str(error))
         if told == at:
             remedy = find_remedy(error)
-            said = f"{word.status} ({word.reason}: {word.message[:MAX_REFUSAL_CHARS]})"
+            said = f"{wanted.status} ({wanted.reason}: {wanted.message[:MAX_REFUSAL_CHARS]})"
             note = f"the condition Ready={said} cannot be written: {error}"
             self._refused(key, "StatusRefused", f"{note}; {remedy}" if remedy else note)

@@ -23,7 +23,7 @@ EFFECT_PHRASES: Final = {
     "CancelTask": "tasks cannot be cancelled",
     "Publish": "events cannot be published",
 }
-ENDS_PHRASE: Final = "ends of tasks cannot be told"
+ENDS_PHRASE: Final = "task ends cannot be published"
 
 
 @dataclass(frozen=True, slots=True)
