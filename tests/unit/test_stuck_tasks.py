@@ -244,7 +244,7 @@ async def test_a_refused_look_leaves_what_was_said_and_is_made_again() -> None:
 async def test_a_mistake_in_a_look_is_logged_and_ends_no_later_one(caplog: pytest.LogCaptureFixture) -> None:
     with world() as w:
         w.cluster.refusal, w.cluster.pods = RuntimeError("a mistake of ours"), [pulling()]
-        w.overdue.saw(AGENT, active_job(began=1.0))
+        w.overdue.note_job(AGENT, active_job(began=1.0))
         await w.looked(2)
         assert w.reason() is None
 
