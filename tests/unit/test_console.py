@@ -12,7 +12,7 @@ from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
-from heed.local.console import MAX_DATA_CHARS, Console, ConsoleLog, Form, shorten_value
+from heed.local.console import MAX_DATA_CHARS, Console, ConsoleFormat, ConsoleLog, shorten_value
 from tests.builders.agents import ASKED, job, program
 from tests.builders.decisions import decide_each, only_task
 from tests.builders.events import received
@@ -27,7 +27,7 @@ def stream() -> io.StringIO:
     return io.StringIO()
 
 
-def console(stream: io.StringIO, form: Form = "text") -> Console:
+def console(stream: io.StringIO, form: ConsoleFormat = "text") -> Console:
     return Console(stream, lambda: "2026-01-01T00:00:00.000Z", form=form, color=False)
 
 
@@ -110,7 +110,7 @@ def test_a_dead_letter_has_its_code_for_machines(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_a_task_that_is_cancelled_is_named(stream: io.StringIO, form: Form) -> None:
+def test_a_task_that_is_cancelled_is_named(stream: io.StringIO, form: ConsoleFormat) -> None:
     start, stop = (
         {"start": [{"task": "research"}]},
         {"type": "com.example.stop", "cancel": [{"task": "research"}]},

@@ -14,9 +14,9 @@ from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
 from heed.engine.deferred_queue import (
+    GUESSED_SESSION_BYTES,
     MAX_FETCHED_EVENTS,
     MAX_GROWTH_BYTES,
-    SESSION_BYTES,
     DeferredQueue,
     is_inbox_only,
 )
@@ -132,11 +132,12 @@ async def test_no_more_at_once_than_so_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "places"), [(SESSION_BYTES - 1, 1), (SESSION_BYTES, 2), (5 * SESSION_BYTES, 6)]
+    ("free", "places"),
+    [(GUESSED_SESSION_BYTES - 1, 1), (GUESSED_SESSION_BYTES, 2), (5 * GUESSED_SESSION_BYTES, 6)],
 )
 async def test_no_more_than_may_fit(free: int, places: int) -> None:
     bus = Bus()
-    pace = CommitRate(budget=3 * SESSION_BYTES)  # so small that nothing is scarce
+    pace = CommitRate(budget=3 * GUESSED_SESSION_BYTES)  # so small that nothing is scarce
 
     await backlog(bus, size=pace.budget - pace.budget // 3 - free, pace=pace).fetch(
         DecisionBatch(waiting(*range(1, 90)))
@@ -146,10 +147,12 @@ async def test_no_more_than_may_fit(free: int, places: int) -> None:
 
 
 async def test_what_is_decided_meanwhile_is_taken_off_the_room() -> None:
-    bus, batch = Bus(), DecisionBatch(waiting(*range(1, 90)), growth=2 * SESSION_BYTES)
-    pace = CommitRate(budget=3 * SESSION_BYTES)
+    bus, batch = Bus(), DecisionBatch(waiting(*range(1, 90)), growth=2 * GUESSED_SESSION_BYTES)
+    pace = CommitRate(budget=3 * GUESSED_SESSION_BYTES)
 
-    await backlog(bus, size=pace.budget - pace.budget // 3 - 5 * SESSION_BYTES, pace=pace).fetch(batch)
+    await backlog(bus, size=pace.budget - pace.budget // 3 - 5 * GUESSED_SESSION_BYTES, pace=pace).fetch(
+        batch
+    )
 
     assert bus.fetched[0][0] == [1, 2, 3, 4]
 
@@ -287,4 +290,4 @@ def test_only_the_inbox_is_read_on_from_so_many_until_a_tenth_of_them_is_gone(
 
 
 def test_a_decision_that_waits_needs_no_more_than_its_place() -> None:
-    assert Decision(received(1), Ledger(), "waiting").growth < SESSION_BYTES
+    assert Decision(received(1), Ledger(), "waiting").growth < GUESSED_SESSION_BYTES

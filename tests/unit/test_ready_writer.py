@@ -12,7 +12,7 @@ from heed.kube.client.client import ApiError, ApiResponse, KubeApi
 from heed.kube.status import condition_writer
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.ready import WantedConditions
-from heed.kube.status.ready_writer import MAX_CONCURRENT_WRITES, ReadyWriter
+from heed.kube.status.ready_writer import MAX_CONCURRENT_STATUS_WRITES, ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
 from tests.patience import PATIENCE
@@ -161,12 +161,12 @@ async def test_a_thousand_agents_in_trouble_are_written_a_few_at_a_time() -> Non
     talk.api.open.clear()
     for agent in agents:
         talk.judge(agent, AWAY)
-    await until(lambda: talk.api.reads >= MAX_CONCURRENT_WRITES)
+    await until(lambda: talk.api.reads >= MAX_CONCURRENT_STATUS_WRITES)
     talk.api.open.set()
     await talk.quiet()
 
     # Then
-    assert talk.api.most_at_once == MAX_CONCURRENT_WRITES
+    assert talk.api.most_at_once == MAX_CONCURRENT_STATUS_WRITES
     assert talk.api.writes == 1000
     assert {talk.ready(agent) for agent in agents} == {("False", "BrokerUnavailable")}
 
@@ -174,11 +174,11 @@ async def test_a_thousand_agents_in_trouble_are_written_a_few_at_a_time() -> Non
 async def test_trouble_that_is_over_before_its_turn_is_never_said() -> None:
     # Given writes that wait for their turn, and one that has read already
     talk = Talk()
-    agents = [talk.begin(number, **WELL) for number in range(MAX_CONCURRENT_WRITES * 3)]
+    agents = [talk.begin(number, **WELL) for number in range(MAX_CONCURRENT_STATUS_WRITES * 3)]
     talk.api.open.clear()
     for agent in agents:
         talk.judge(agent, AWAY)
-    await until(lambda: talk.api.reads >= MAX_CONCURRENT_WRITES)
+    await until(lambda: talk.api.reads >= MAX_CONCURRENT_STATUS_WRITES)
 
     # When all is well again
     for agent in agents:
@@ -187,7 +187,7 @@ async def test_trouble_that_is_over_before_its_turn_is_never_said() -> None:
     await talk.quiet()
 
     # Then nothing is written, and most did not even read
-    assert (talk.api.reads, talk.api.writes) == (MAX_CONCURRENT_WRITES, 0)
+    assert (talk.api.reads, talk.api.writes) == (MAX_CONCURRENT_STATUS_WRITES, 0)
 
 
 async def test_an_agent_that_flaps_is_written_once_in_a_while() -> None:

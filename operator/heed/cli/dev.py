@@ -24,7 +24,7 @@ from heed.cli.sample_data import sample_data
 from heed.core.type_patterns import matches
 from heed.errors import HeedError, InvalidSettings
 from heed.local.assembly import open_dev_server
-from heed.local.console import Console, ConsoleLog, Form
+from heed.local.console import Console, ConsoleFormat, ConsoleLog
 from heed.local.nats_server import DEFAULT_PORT
 from heed.logging import configure_logging
 from heed.settings import Settings
@@ -51,7 +51,7 @@ from heed.util.clock import timestamp
     help="Where streams, ledgers and tasks are kept.",
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: Form) -> None:
+def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: ConsoleFormat) -> None:
     """Run Agents from manifests on this machine; jobs run as child processes. Reloads on every edit.
 
     \b
@@ -76,7 +76,7 @@ def _check_given(paths: Sequence[Path], url: str | None) -> None:
         check_url(url)
 
 
-def make_console(form: Form = "text") -> Console:
+def make_console(form: ConsoleFormat = "text") -> Console:
     """The console on standard output, which also shows log warnings."""
     configure_logging("text", "warning")
     console = Console(sys.stdout, timestamp, form=form, color=use_colors())

@@ -13,7 +13,7 @@ from heed.engine.rate_limit import CommitRate
 
 MAX_GROWTH_BYTES = 576 * 1024  # bytes: more than any one decision can add
 MAX_FETCHED_EVENTS = 500
-SESSION_BYTES = 512  # about the bytes that a session takes, for a guess how many fit
+GUESSED_SESSION_BYTES = 512  # about the bytes that a session takes, for a guess how many fit
 
 
 class DeferredQueue:
@@ -85,7 +85,7 @@ class DeferredQueue:
         if self.is_scarce(room) and (ledger.sessions or ledger.pending_tasks):
             return going_on
         free = MAX_GROWTH_BYTES if room is None else max(0, room.for_new_session)
-        opening = ledger.waiting.first(min(MAX_FETCHED_EVENTS, free // SESSION_BYTES + 1))
+        opening = ledger.waiting.first(min(MAX_FETCHED_EVENTS, free // GUESSED_SESSION_BYTES + 1))
         return list(dict.fromkeys((*going_on, *opening)))
 
 

@@ -21,7 +21,7 @@ from heed.logging import TextFormatter
 from heed.util.terminal import visible
 
 MAX_DATA_CHARS: Final = 160  # characters of data in a line of text, where the terminal is not wider
-Form = Literal["text", "json"]
+ConsoleFormat = Literal["text", "json"]
 Clock = Callable[[], str]
 _LOG: Final = TextFormatter("%(message)s")
 
@@ -30,7 +30,7 @@ class Console(Observer):
     """An Observer that prints. `color` None: where the stream is a terminal."""
 
     def __init__(
-        self, stream: TextIO, clock: Clock, *, form: Form = "text", color: bool | None = None
+        self, stream: TextIO, clock: Clock, *, form: ConsoleFormat = "text", color: bool | None = None
     ) -> None:
         self._stream, self._clock, self._form, self._color = stream, clock, form, color
         self._programs: dict[AgentRef, Program] = {}

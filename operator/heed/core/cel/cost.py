@@ -86,7 +86,7 @@ def cost_of(syntax: Node) -> Cost:
 
 # ── what evaluation costs ───────────────────────────────────────────────────────────────────────────────────────────
 
-Known = Mapping[str, Cost]
+KnownCosts = Mapping[str, Cost]
 
 # By function: work per extent of the arguments, and how much of their extent the result may have.
 _RULES: Final[dict[str, tuple[float, float]]] = {
@@ -114,7 +114,7 @@ _HARMLESS_FORMAT: Final = re.compile(rb"([^%]|%[sd%])*")
 _COUNT: Final = re.compile(rb"(\)?)\{(\d+)?,?(\d+)?\}")
 
 
-def _cost(node: Node, known: Known, depth: int) -> Cost:
+def _cost(node: Node, known: KnownCosts, depth: int) -> Cost:
     match node:
         case Constant(text=text):
             return Cost(constant(NODE_EXTENT + len(text)), NO_WORK, NO_WORK, constant(_STEP))
@@ -214,7 +214,7 @@ def _matched(pattern: bytes, text: Bound) -> tuple[Bound, Bound]:
     return constant(min(300 * classes * length, _BIGGEST_PATTERN)), scale(text, 10 * length)
 
 
-def _fold(fold: Fold, known: Known, depth: int) -> Cost:
+def _fold(fold: Fold, known: KnownCosts, depth: int) -> Cost:
     """The cost of a macro over a list or a map.
 
     The bounds of the body are those without its variable for each element, and those with it for all of them together:
@@ -243,7 +243,7 @@ def _sum(length: Bound, alone: Bound, whole: Bound) -> Bound:
     return plus(times(length, alone), without(whole, alone))
 
 
-def _body(fold: Fold, known: Known, element: Cost, depth: int) -> Cost:
+def _body(fold: Fold, known: KnownCosts, element: Cost, depth: int) -> Cost:
     inner = {**known, **dict.fromkeys(fold.each, element), fold.sum: FREE}
     step, goes_on = _cost(fold.step, inner, depth + 1), _cost(fold.goes_on, inner, depth + 1)
     return replace(step, work=plus(step.work, goes_on.work, constant(_STEP)))

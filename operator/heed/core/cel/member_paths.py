@@ -93,10 +93,10 @@ def find_non_list(reads: MemberReads, variables: Mapping[str, Any]) -> tuple[Pat
 
 # ── how the tree is read ────────────────────────────────────────────────────────────────────────────────────────────
 
-Known = Mapping[str, Path | None]  # what variables of macros stand for
+KnownPaths = Mapping[str, Path | None]  # what variables of macros stand for
 
 
-def _visit(node: Node, known: Known, reads: MemberReads) -> None:
+def _visit(node: Node, known: KnownPaths, reads: MemberReads) -> None:
     match node:
         case Select(operand=operand, asks=True, field=name):
             if (path := _path(operand, known)) is not None:
@@ -115,7 +115,7 @@ def _visit(node: Node, known: Known, reads: MemberReads) -> None:
             pass
 
 
-def _member(node: Select | Name, known: Known, reads: MemberReads) -> None:
+def _member(node: Select | Name, known: KnownPaths, reads: MemberReads) -> None:
     """A member that is read, or a variable; a variable alone is no path to a member."""
     if (path := _path(node, known)) is None:
         _inside(node, known, reads)
@@ -124,13 +124,13 @@ def _member(node: Select | Name, known: Known, reads: MemberReads) -> None:
         _defaults(node, known, reads)
 
 
-def _inside(node: Node, known: Known, reads: MemberReads) -> None:
+def _inside(node: Node, known: KnownPaths, reads: MemberReads) -> None:
     """What stands before a member of something that is no path."""
     if isinstance(node, Select):
         _visit(node.operand, known, reads)
 
 
-def _defaults(node: Node, known: Known, reads: MemberReads) -> None:
+def _defaults(node: Node, known: KnownPaths, reads: MemberReads) -> None:
     """What stands before a member of a path where that is an optional with its default."""
     match node:
         case Select(operand=operand) | Call(function="_[_]" | "dyn" | "value", arguments=(operand, *_)):
@@ -139,7 +139,7 @@ def _defaults(node: Node, known: Known, reads: MemberReads) -> None:
             _visit(node, known, reads)
 
 
-def _call(call: Call, known: Known, reads: MemberReads) -> None:
+def _call(call: Call, known: KnownPaths, reads: MemberReads) -> None:
     arguments = call.arguments
     if call.function in _OPTIONAL and isinstance(arguments[1], Constant):
         if (path := _path(call, known)) is not None:
@@ -158,7 +158,7 @@ def _call(call: Call, known: Known, reads: MemberReads) -> None:
         _visit(argument, known, reads)
 
 
-def _compare(call: Call, known: Known, reads: MemberReads) -> None:
+def _compare(call: Call, known: KnownPaths, reads: MemberReads) -> None:
     one, other = call.arguments
     for side, against in ((one, other), (other, one)):
         match side, against:
@@ -174,7 +174,7 @@ def _compare(call: Call, known: Known, reads: MemberReads) -> None:
                     reads.comparisons.append(LiteralComparison(path, (text.decode(errors="replace"),), equal))
 
 
-def _among(call: Call, known: Known, reads: MemberReads) -> None:
+def _among(call: Call, known: KnownPaths, reads: MemberReads) -> None:
     wanted, among = call.arguments
     match wanted, among:
         case Constant(kind="string", text=text), _ if (path := _path(among, known)) is not None:
@@ -186,7 +186,7 @@ def _among(call: Call, known: Known, reads: MemberReads) -> None:
                 reads.comparisons.append(LiteralComparison(path, texts, True))
 
 
-def _fold(fold: Fold, known: Known, reads: MemberReads) -> None:
+def _fold(fold: Fold, known: KnownPaths, reads: MemberReads) -> None:
     _visit(fold.over, known, reads)
     _visit(fold.start, known, reads)
     over = _path(fold.over, known)
@@ -203,7 +203,7 @@ def _fold(fold: Fold, known: Known, reads: MemberReads) -> None:
         _visit(part, inner, reads)
 
 
-def _path(node: Node, known: Known) -> Path | None:
+def _path(node: Node, known: KnownPaths) -> Path | None:
     """The path that a node stands for, an optional's and its default's too; None where it is something else."""
     match node:
         case Name(name=name):

@@ -45,7 +45,7 @@ _DOCUMENT = re.compile(
     r"|application/(?:xml-dtd|x-www-form-urlencoded|(?:x-)?(?:javascript|ndjson|toml|sh)|ecmascript|graphql|jsonl|sql)"
 )
 
-Form = Literal["json", "text", "document", "binary"]
+DataForm = Literal["json", "text", "document", "binary"]
 
 
 def event_to_json(event: Event) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _is_time(value: str) -> bool:
 
 
 @lru_cache(maxsize=256)
-def choose_form(datacontenttype: str | None) -> Form:
+def choose_form(datacontenttype: str | None) -> DataForm:
     """What a content type makes of bytes.
 
     JSON (also where none is given), text in UTF-8, a document (text where it is UTF-8, else bytes), or bytes.

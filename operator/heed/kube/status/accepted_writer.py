@@ -16,7 +16,7 @@ from heed.kube.status.condition_writer import ConditionWriter
 from heed.util.clock import timestamp
 
 Body = Mapping[str, Any]
-MAX_CONCURRENT_WRITES: Final = 8  # of all of them together
+MAX_CONCURRENT_ACCEPTED_WRITES: Final = 8  # of all of them together
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
     """
 
     def __init__(self, api: KubeApi, wrote: Callable[[Body], None]) -> None:
-        super().__init__(api, ACCEPTED, MAX_CONCURRENT_WRITES, logging.getLogger("heed.rules"))
+        super().__init__(api, ACCEPTED, MAX_CONCURRENT_ACCEPTED_WRITES, logging.getLogger("heed.rules"))
         self._wrote = wrote
         self._wanted: dict[str, _WantedJudgement] = {}
 

@@ -24,7 +24,7 @@ Body = Mapping[str, Any]
 OnStatusWritten = Callable[[AgentRef, str, Body], None]  # from which version, to which object
 OnWriteRefused = Callable[[AgentRef, str, str], None]  # reason and note of an Event
 OnConditionWritten = Callable[[AgentRef, Body | None, Body], None]  # a condition before, and now
-MAX_CONCURRENT_WRITES: Final = 16  # of all Agents together
+MAX_CONCURRENT_STATUS_WRITES: Final = 16  # of all Agents together
 REFUSAL_INTERVAL_S: Final = 1800.0  # Kubernetes keeps Events for an hour
 MAX_REFUSAL_CHARS: Final = 200  # characters, so that an Event has room for the rest
 CONFLICT_BACKOFF: Final = retry.Backoff(
@@ -65,7 +65,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         status_written: OnStatusWritten = lambda agent, before, body: None,
         refused: OnWriteRefused = lambda agent, reason, note: None,
     ) -> None:
-        super().__init__(api, READY, MAX_CONCURRENT_WRITES, logging.getLogger("heed.fleet"))
+        super().__init__(api, READY, MAX_CONCURRENT_STATUS_WRITES, logging.getLogger("heed.fleet"))
         self._wanted, self._between = wanted, between
         self._condition_written, self._status_written, self._refused = (
             condition_written,
