@@ -150,15 +150,15 @@ PARENT = """
 import asyncio, sys
 sys.path[:0] = {path!r}
 from heed.core.ledger.ledger import Ledger
-from heed.sandbox.decision_pool import Guard
+from heed.sandbox.decision_pool import DecisionPool
 from tests.integration.engine.guards import LONG, SEARCH, SHORT, of
 from tests.builders.events import received
 
 async def main():
-    guard = Guard(cpu=5)
-    heavy = guard.of(of("heavy", SEARCH))
+    pool = DecisionPool(cpu=5)
+    heavy = pool.of(of("heavy", SEARCH))
     await heavy.decide(Ledger(), received(1, data=SHORT))
-    print(*guard.pids, flush=True)
+    print(*pool.pids, flush=True)
     await heavy.decide(Ledger(), received(2, data={data}))
     await asyncio.Event().wait()
 
