@@ -8,7 +8,7 @@ from heed import names
 from heed.api.status import Cursor, DeadLetterCause, OutboxMessage, Session, Totals
 from heed.core.decision.conclusion import conclude, write_letter
 from heed.core.decision.model import Decision, Outcome
-from heed.core.decision.step import Step
+from heed.core.decision.step import Step, TaskContext
 from heed.core.effects import Publish
 from heed.core.events import Received, Redrive
 from heed.core.ledger.dedup_window import DedupWindow
@@ -17,6 +17,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, NAMESPACE, UID, program
 from tests.builders.events import at, received
+from tests.builders.tasks import session_task
 
 AGENT_ = program({})
 LEDGER = Ledger(
@@ -67,6 +68,17 @@ def test_a_letter_without_a_digest_is_not_remembered() -> None:
 
     assert found.ledger.recent_events == LEDGER.recent_events
     assert found.letter == DeadLetterCause("Code", "m", None, 3, 1, None)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_letter_of_a_tasks_end_touches_its_session(ended: bool) -> None:
+    ledger = replace(LEDGER, cursor=Cursor("S", 6, at(6), "made"))
+    step = Step(AGENT_, received(6), ledger, None)
+    step.task, step.session = TaskContext.of("t", session_task("s"), ended=ended), ledger.sessions["s"]
+
+    write_letter(step, DecisionFailed("Code", "m"))
+
+    assert step.ledger.sessions == {"s": Session(at(1), at(6 if ended else 2), "c1", {"n": 1})}
 
 
 @pytest.mark.parametrize("outcome", ["ignored", "duplicates", "stale", "dead_lettered"])

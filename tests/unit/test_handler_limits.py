@@ -1,5 +1,6 @@
 """How much state the handlers may leave, and how much they may start and emit: each limit on both sides."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from heed.core.cel.expression import Scope
 from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.compiler.program import Program
+from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.decision.handlers import (
     MAX_DECISION_BYTES,
     MAX_STATE_BYTES,
@@ -100,3 +102,11 @@ def test_without_memory_the_handler_is_named(
 
     message = "needs too much memory; work on less data, pass references, or shorten the expressions"
     assert failure(reacting(handler)) == ("TooCostly", message, "h0")
+
+
+def test_a_careful_program_leaves_what_may_be_costly_with_the_state_there_is() -> None:
+    searching = {"when": "state.words.all(w, !state.text.contains(w))", "state": {"n": "${1}"}}
+    careful = replace(reacting(searching), careful=True)
+
+    assert reacted(careful, state={"words": ["lamp"], "text": "a rug"}).handlers == ["h0"]
+    assert failure(careful, state={"words": ["xz"] * 5000, "text": "x" * 5000})[0] == NEEDS_GUARD
