@@ -58,7 +58,7 @@ def test_the_size_of_a_state_is_that_after_the_last_handler() -> None:
 def test_inputs_of_tasks_may_be_so_large_together_and_no_larger() -> None:
     half = MAX_DECISION_BYTES // 2
 
-    assert reacted(STARTS, [of_size(half), of_size(half)]).made == MAX_DECISION_BYTES
+    assert reacted(STARTS, [of_size(half), of_size(half)]).output_bytes == MAX_DECISION_BYTES
     assert failure(STARTS, [of_size(half), of_size(half + 1)]) == MADE_TOO_LARGE
 
 
@@ -66,7 +66,7 @@ def test_events_may_be_so_large_together_and_no_larger() -> None:
     around = len('{"data":,"type":"x"}')
     rest = MAX_DECISION_BYTES - 2 * around - 10
 
-    assert reacted(EMITS, [of_size(10), of_size(rest)]).made == MAX_DECISION_BYTES
+    assert reacted(EMITS, [of_size(10), of_size(rest)]).output_bytes == MAX_DECISION_BYTES
     assert failure(EMITS, [of_size(10), of_size(rest + 1)]) == MADE_TOO_LARGE
 
 

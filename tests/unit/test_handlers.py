@@ -48,7 +48,7 @@ def test_everything_that_handlers_do_is_collected_in_order() -> None:
     assert reacted(BUSY, {"n": 7}, {"old": 1}) == HandlerResult(
         state={"old": 1, "n": 7},
         state_size=len('{"n":7,"old":1}'),
-        made=sum(len(dump_compact(item)) for item in [*(wish.input for wish in wishes), *events]),
+        output_bytes=sum(len(dump_compact(item)) for item in [*(wish.input for wish in wishes), *events]),
         handlers=["h0", "h2"],
         starts=wishes,
         emits=[EmitRequest("h2", item) for item in events],

@@ -179,12 +179,12 @@ def test_events_that_do_not_fit_a_type_that_only_warns_are_counted() -> None:
     spec = {"type": "x.y", "schema": {"type": "object"}, "mode": "Warn"}
     schemas, _ = compile_schemas([parse_event_type(document(names.EVENT_TYPE, spec))])
     reacted = HandlerResult(
-        {}, emits=[EmitRequest("h", {"type": "x.y", "data": data}) for data in values], misfits=2
+        {}, emits=[EmitRequest("h", {"type": "x.y", "data": data}) for data in values], schema_warnings=2
     )
 
     outputs.render_events(step(replace(AGENT_, schemas=schemas), event(), reacted))
 
-    assert reacted.misfits == 4
+    assert reacted.schema_warnings == 4
 
 
 # ── one decision ────────────────────────────────────────────────────────────────────────────────────────────────────

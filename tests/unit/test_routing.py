@@ -302,8 +302,8 @@ def test_what_a_letter_keeps_is_what_it_gives_back(ended: bool) -> None:
     variable = {"id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
 
     assert kept == TaskContext("s", variable, 7, ended, limited=True)
-    assert json.loads(kept.kept) == KEPT
-    assert read_task(redriven_end(kept.kept)) == TaskContext("s", variable, 7)
+    assert json.loads(kept.to_letter()) == KEPT
+    assert read_task(redriven_end(kept.to_letter())) == TaskContext("s", variable, 7)
 
 
 # ── the dedup window ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -22,7 +22,7 @@ _MAX_MESSAGE: Final = 1000  # characters of a letter's cause
 def defer(step: Step) -> Outcome:
     """Nothing is decided yet: the ledger notes where the event is in the stream. Raises DecisionFailed: Saturated.
 
-    What was found out about the event is dropped: it is looked at again when it waits no more.
+    What was found out about the event is dropped: it is evaluated again once there is headroom.
     """
     step.ledger, waiting, sequence = step.opened, step.opened.waiting, step.received.sequence
     if len(waiting) >= MAX_DEFERRED_EVENTS and sequence not in waiting:
@@ -37,7 +37,7 @@ def write_letter(step: Step, failure: DecisionFailed) -> Outcome:
     program, received, redrive = step.program, step.received, step.received.redrive
     if step.task is not None and step.task.ended:
         step.ledger = touch_session(step.ledger, step.task.session, step.session)
-    task = redrive.task if redrive and redrive.task else step.task.kept if step.task else None
+    task = redrive.task if redrive and redrive.task else step.task.to_letter() if step.task else None
     letter = DeadLetterCause(
         failure.code,
         failure.message[:_MAX_MESSAGE],

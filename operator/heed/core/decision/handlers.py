@@ -74,7 +74,7 @@ def _holds(reaction: CompiledHandler, scope: Scope) -> bool:
 def _run_handler(
     reaction: CompiledHandler, variables: Mapping[str, Any], result: HandlerResult, scope: Scope
 ) -> Scope:
-    """Add one handler's doing to what was done; returns the scope that the next handler sees."""
+    """Run one handler and add its results; returns the scope that the next handler sees."""
     first = not result.handlers
     result.handlers.append(reaction.name)
     if reaction.state is not None:
@@ -85,11 +85,11 @@ def _run_handler(
     for index, start in enumerate(reaction.start):
         requests = _render_starts(start, scope, reaction, index)
         result.starts.extend(requests)
-        _check_made(result, [request.input for request in requests])
+        _check_output_size(result, [request.input for request in requests])
     for index, emit in enumerate(reaction.emit):
         events = _render_emits(emit, scope, reaction, index)
         result.emits.extend(EmitRequest(reaction.name, item) for item in events)
-        _check_made(result, events)
+        _check_output_size(result, events)
     result.cancels.update(reaction.cancel)
     if reaction.end:
         result.state, result.state_size, result.ended, result.starts = {}, 2, True, []
@@ -109,14 +109,14 @@ def _measure(state: dict[str, Any]) -> int:
     return size
 
 
-def _check_made(result: HandlerResult, items: Sequence[Any]) -> None:
+def _check_output_size(result: HandlerResult, items: Sequence[Any]) -> None:
     """Raise DecisionFailed once there is more than `outputs.check_size` could let pass.
 
     One item alone may be of any size here: what is wrong with it is said later, and better.
     """
-    alone = not result.made and len(items) < 2
-    result.made += sum(len(dump_compact(item)) for item in items)
-    if result.made > MAX_DECISION_BYTES and not alone:
+    alone = not result.output_bytes and len(items) < 2
+    result.output_bytes += sum(len(dump_compact(item)) for item in items)
+    if result.output_bytes > MAX_DECISION_BYTES and not alone:
         message = f"what is to be started and emitted exceeds {MAX_DECISION_BYTES} bytes; pass references"
         raise DecisionFailed("DecisionTooLarge", message)
 

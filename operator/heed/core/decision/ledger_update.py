@@ -29,7 +29,7 @@ def apply(step: Step) -> Outcome:
             handled=1,
             emitted=len(outputs.emitted),
             tasks_started=len(outputs.started),
-            schema_warnings=result.misfits,
+            schema_warnings=result.schema_warnings,
         ),
         sessions=sessions,
         pending_tasks=tasks,

@@ -37,19 +37,19 @@ class EmitRequest:
 class HandlerResult:
     """What the handlers did with a session, in order. `ended` says that what was there before is to be dropped.
 
-    `state_size` is in bytes of JSON, known where a handler ran; `made` is about what they started and emitted,
-    `misfits` how many of the events do not fit a type that only warns.
+    `state_size` is in bytes of JSON, known where a handler ran; `output_bytes` is about what they started and emitted,
+    `schema_warnings` how many of the events do not fit a type that only warns.
     """
 
     state: dict[str, Any]
     state_size: int = 0
-    made: int = 0
+    output_bytes: int = 0
     handlers: list[str] = field(default_factory=list)
     starts: list[StartRequest] = field(default_factory=list)
     emits: list[EmitRequest] = field(default_factory=list)
     cancels: set[str] = field(default_factory=set)
     ended: bool = False
-    misfits: int = 0
+    schema_warnings: int = 0
 
 
 # Not frozen, though never changed: freezing makes a record three times as slow to construct, and this one is made

@@ -60,7 +60,7 @@ def render_outputs(step: Step) -> Outputs:
 
 
 def cancel_tasks(ledger: Ledger, key: str, result: HandlerResult) -> dict[str, PendingTask]:
-    """The session's tasks that are to be stopped: all of them, unheard, where it ended; else the named ones."""
+    """The session's tasks that are to be stopped: where it ended all, whose ends are not waited for."""
     phase: Literal["Abandoned", "Cancelling"] = "Abandoned" if result.ended else "Cancelling"
     return {
         task_id: replace(task, phase=phase, owed=None)
@@ -167,7 +167,7 @@ def render_events(step: Step) -> dict[str, OutboxMessage]:
             new = _event(step, key, request.event)
             subject = _subject(program, new.type, request.event.get("to"))
             owed[key] = OutboxMessage(received.sequence, index, subject, received.at, event=_body(new))
-            result.misfits += check_schema(program, program.agent.namespace, new)
+            result.schema_warnings += check_schema(program, program.agent.namespace, new)
         except DecisionFailed as failure:
             raise DecisionFailed(failure.code, failure.message, request.handler) from None
         size += _event_size(owed[key])

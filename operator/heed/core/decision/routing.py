@@ -129,7 +129,7 @@ def _reason(event: Event) -> str:
 
 
 def read_task(received: Received) -> TaskContext:
-    """The task that a redriven letter kept, see `TaskContext.kept`. Raises DecisionFailed: BadRedrive."""
+    """The task that a redriven letter kept, see `TaskContext.to_letter`. Raises DecisionFailed: BadRedrive."""
     try:
         record: dict[str, Any] = json.loads((received.redrive and received.redrive.task) or "")
         task = {name: str(record[name]) for name in ("id", "name", "kind", "startedAt")}

@@ -34,7 +34,7 @@ def _admit_task_event(step: Step, task: TaskContext) -> Outcome | None:
 
 def _admit_event(step: Step) -> Outcome | None:
     ledger = step.ledger
-    if step.program.schemas and step.reactions and _heard_misfits(step):
+    if step.program.schemas and step.reactions and _count_schema_warnings(step):
         step.ledger = replace(ledger, totals=add_to_totals(ledger.totals, schema_warnings=1))
     step.variables = build_variables(step.program, step.event)
     scope = Scope(step.variables)
@@ -47,8 +47,8 @@ def _admit_event(step: Step) -> Outcome | None:
     return None
 
 
-def _heard_misfits(step: Step) -> int:
-    """See `misfits`. Events that no subscription is for are not looked at."""
+def _count_schema_warnings(step: Step) -> int:
+    """1 where the event does not fit its EventType and that only warns. Unsubscribed events are not checked."""
     program, origin = step.program, step.received.origin
     if not names.is_inbox(origin) and not any(
         program.matches(item, step.event.type, origin) for item in program.subscriptions
@@ -60,7 +60,7 @@ def _heard_misfits(step: Step) -> int:
 def _is_subscribed(step: Step, scope: Scope) -> bool:
     """Whether a subscription matches; what was sent to this Agent alone needs none. Raises DecisionFailed.
 
-    A redriven broadcast event meets the subscriptions of now, as if it were published afresh.
+    A redriven broadcast event is matched with the subscriptions of today, as if it were published again.
     """
     program, origin = step.program, step.received.origin
     if names.is_inbox(origin):

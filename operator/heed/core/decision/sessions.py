@@ -39,7 +39,7 @@ def evaluate_key(program: Program, event: Event, scope: Scope) -> str:
 
 
 def _what_came(key: Any) -> str:
-    """A key that is none, in a few words: what it is, and no more of it than a log may hold."""
+    """An invalid key, described in no more words than a log may hold."""
     if not isinstance(key, str):
         text = f" ({dump_compact(key)})" if isinstance(key, bool | int | float) else ""
         return f"{json_kind(key)}{text}"
@@ -52,7 +52,7 @@ def find_session(ledger: Ledger, key: str, received: Received, event: Event) -> 
 
 
 def update_session(ledger: Ledger, session: Session, state: dict[str, Any]) -> Session:
-    """The session that an event of now belongs to. The cursor's time never goes back, so order and times agree."""
+    """The session, touched by the current event. The cursor's time never goes back, so order and times agree."""
     now = ledger.cursor.time or session.last_event_at
     return Session(session.started_at, now, session.correlationid, state)
 

@@ -33,8 +33,7 @@ class TaskContext:
         variable = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
         return cls(record.session, variable, record.input, ended, limited=True)
 
-    @property
-    def kept(self) -> str:
+    def to_letter(self) -> str:
         """What a dead letter keeps of the task: {session, input, id, name, kind, startedAt} as JSON.
 
         By the time that the letter is redriven, the task may have left the ledger.
@@ -42,7 +41,7 @@ class TaskContext:
         return dump_compact({"session": self.session, "input": self.input, **self.variable})
 
 
-# Not frozen: the stages fill one in, and `decide` lets go of it. A new record for each stage would cost as much as all
+# Not frozen: the stages fill one in, and `decide` discards it. A new record for each stage would cost as much as all
 # of them.
 @dataclass(slots=True)
 class Step:
