@@ -11,6 +11,7 @@ from heed import names
 from heed.api.status import PendingTask, TaskCause
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
+from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.decision.model import HandlerResult, StartRequest
 from heed.core.decision.outputs import MAX_WORK_BYTES, Outputs
 from heed.core.effects import CancelTask, StartTask
@@ -207,3 +208,14 @@ def test_only_tasks_of_the_session_are_stopped_and_once(
     assert found == {key: replace(HELD[key], phase=phase, owed=None) for key in stopped}
     record = None if phase == "Abandoned" else found.get("a1")
     assert Outputs(found, {}, {}).effects[:1] == (CancelTask("a1", record),)[: len(stopped)]
+
+
+def test_a_careful_program_leaves_a_task_whose_template_may_be_costly_with_its_input() -> None:
+    tasks = {"search": job("${input.words.all(w, !input.text.contains(w)) ? 'yes' : 'no'}")}
+    starting = program({"start": [{"task": "search", "input": "${event.data}"}]}, tasks=tasks)
+    careful = replace(starting, careful=True)
+    small, large = {"words": ["lamp"], "text": "a rug"}, {"words": ["xz"] * 5000, "text": "x" * 5000}
+
+    assert len(started(StartRequest("h", "search", small), agent=careful)) == 1
+    refused = failure_of(started, StartRequest("h", "search", large), agent=careful)
+    assert refused[0] == NEEDS_GUARD
