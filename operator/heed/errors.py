@@ -95,11 +95,11 @@ class GuardUnavailable(HeedError):
 
 
 class LedgerConflict(HeedError):
-    """The compare-and-swap failed: the ledger was written by another process since it was read."""
+    """The compare-and-swap failed: the object that holds the ledger was written by someone else since it was read."""
 
 
 class LedgerGone(HeedError):
-    """The Agent that owns this ledger has been deleted."""
+    """The Agent that owns this ledger is gone, or another Agent has its name now."""
 
 
 class LedgerUnavailable(HeedError):

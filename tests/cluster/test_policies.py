@@ -250,13 +250,13 @@ async def test_rules_that_were_deleted_or_made_in_a_gap_of_the_watch_are_found(w
     await watchless.api.create(path, policy("strict", emissions=[]))
 
     # When all are read again
-    await watchless.fleet.list_rules()
+    await watchless.fleet.relist_rules()
 
     # Then it counts, and once it is gone it does not
     await watchless.condition("False", "PolicyViolation")
     await watchless.stopped()
     await watchless.api.delete(f"{path}/strict")
-    await watchless.fleet.list_rules()
+    await watchless.fleet.relist_rules()
     await watchless.condition("True", "Subscribed")
 
 
@@ -312,7 +312,7 @@ async def test_an_agent_that_was_stopped_stays_so_over_a_change_of_the_active_re
         await watchless.condition("True", "Subscribed")
         path = objects_path(names.AGENT_POLICIES, namespace)
         await watchless.api.create(path, policy("strict", emissions=[ANSWERS]))
-        await watchless.fleet.list_rules()
+        await watchless.fleet.relist_rules()
         secret = [
             *RESEARCHER["spec"]["handlers"],
             {"name": "x", "type": ">", "emit": [{"type": "com.secret"}]},
@@ -323,21 +323,21 @@ async def test_an_agent_that_was_stopped_stays_so_over_a_change_of_the_active_re
 
     # When another replica takes over, it goes on with that too
     async with watchless_fleet(*options) as watchless:
-        await watchless.fleet.list_rules()
+        await watchless.fleet.relist_rules()
         watchless.fleet.observe(await watchless.agent())
         await watchless.running(1)
 
         # And stops it where that is not allowed any more, without forgetting it
         await watchless.api.merge(f"{path}/strict", {"spec": {"emissions": []}})
-        await watchless.fleet.list_rules()
+        await watchless.fleet.relist_rules()
         await watchless.stopped()
         await watchless.until(lambda: kept(watchless), "the last valid spec")
 
     async with watchless_fleet(*options) as watchless:
-        await watchless.fleet.list_rules()
+        await watchless.fleet.relist_rules()
         watchless.fleet.observe(await watchless.agent())
         await watchless.api.merge(f"{path}/strict", {"spec": {"emissions": [{"type": ANSWERS}]}})
-        await watchless.fleet.list_rules()
+        await watchless.fleet.relist_rules()
         await watchless.running(1)
 
 

@@ -263,7 +263,7 @@ async def test_quiet_agents_keep_up_with_the_stream(world: World) -> None:
 async def test_rules_are_read_before_any_agent_is_shown(world: World) -> None:
     world.rule("AgentPolicy", "strict", agentSelector={}, subscriptions=[])
 
-    await world.fleet.list_rules()
+    await world.fleet.relist_rules()
     world.create()
 
     await world.says("False", "PolicyViolation")
@@ -278,7 +278,7 @@ async def test_rules_are_read_before_any_agent_is_shown(world: World) -> None:
 
 async def test_only_one_namespace_is_known_where_only_one_is_watched(server: ApiServer) -> None:
     async with fleet_on(server, watched="demo") as world:
-        await world.fleet.list_rules()
+        await world.fleet.relist_rules()
         world.create(subscribe=[{"type": "com.example.>", "namespace": "shop"}])
 
         ready = await world.says("False", "NotGranted")

@@ -129,11 +129,26 @@ def test_an_unquoted_on_is_the_key_true() -> None:
     assert only("on: 1").document == {"true": 1}
 
 
-def test_merged_keys_give_way_to_own_ones_and_keep_their_lines() -> None:
-    manifest = only("base: &base\n  a: 1\n  b: 2\nx:\n  b: 3\n  <<: *base\n")
+def test_merged_keys_give_way_to_own_ones_below_and_keep_their_lines() -> None:
+    manifest = only("base: &base\n  a: 1\n  b: 2\nx:\n  <<: *base\n  b: 3\n")
 
     assert manifest.document["x"] == {"a": 1, "b": 3}
-    assert (manifest.line_of("x.a"), manifest.line_of("x.b")) == (2, 5)
+    assert (manifest.line_of("x.a"), manifest.line_of("x.b")) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("members", "value"),
+    [
+        ("<<: *one\n  v: own", "own"),
+        ("v: own\n  <<: *one", "one"),
+        ("<<: [*one, *two]", "one"),
+        ("<<: *one\n  <<: *two", "two"),
+    ],
+)
+def test_merged_keys_are_read_as_kubectl_reads_them(members: str, value: str) -> None:
+    bases = "one: &one {v: one}\ntwo: &two {v: two}\n"
+
+    assert only(f"{bases}x:\n  {members}\n").document["x"] == {"v": value}
 
 
 def test_json_may_be_indented_with_tabs() -> None:

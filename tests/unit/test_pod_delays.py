@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.kube.jobs.pod_delays import PodDelay, event_delays, event_time, explain_delay, pod_delay
+from heed.kube.jobs.pod_delays import PodDelay, event_delays, event_time, explain_delays, pod_delay
 
 Object = dict[str, Any]
 SCHEDULED = {"type": "PodScheduled", "status": "True"}
@@ -198,13 +198,13 @@ def test_a_job_without_a_pod_is_explained_by_the_latest_warning_about_it() -> No
     ]
 
     found = PodDelay("FailedCreate", FORBIDDEN)
-    assert explain_delay(["job-1"], [], warnings, NOON) == {"job-1": found}
+    assert explain_delays(["job-1"], [], warnings, NOON) == {"job-1": found}
     assert "securityContext" in found.advice
 
 
 def test_warnings_from_before_the_job_waited_explain_nothing() -> None:
     assert (
-        explain_delay(["job-1"], [], [warning("Job", "job-1", "FailedCreate", "x", second=5)], NOON + 10)
+        explain_delays(["job-1"], [], [warning("Job", "job-1", "FailedCreate", "x", second=5)], NOON + 10)
         == {}
     )
 
@@ -213,10 +213,10 @@ def test_a_job_that_got_its_pod_is_not_explained_by_what_was_before() -> None:
     early = [warning("Job", "job-1", "FailedCreate", FORBIDDEN)]
     running = {"name": "fetch", "state": {"running": {}}}
 
-    assert explain_delay(["job-1"], [pending_pod(initContainerStatuses=[running])], early, NOON) == {
+    assert explain_delays(["job-1"], [pending_pod(initContainerStatuses=[running])], early, NOON) == {
         "job-1": None
     }
-    found = explain_delay(
+    found = explain_delays(
         ["job-1"], [pending_pod(containerStatuses=[waiting("main", "ErrImagePull")])], early, NOON
     )
     assert found["job-1"] == PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"')
@@ -226,11 +226,11 @@ def test_a_pod_that_is_only_slow_is_explained_by_warnings_about_it() -> None:
     pod = pending_pod(containerStatuses=[waiting("main", "ContainerCreating")])
     warnings = [warning("Pod", "pod-1", "FailedMount", 'secret "keys" not found')]
 
-    slow = explain_delay(["job-1"], [pod], None, NOON)["job-1"]
+    slow = explain_delays(["job-1"], [pod], None, NOON)["job-1"]
     assert slow is not None
     assert slow.passing
     found = PodDelay("FailedMount", 'pod a-1: secret "keys" not found')
-    assert explain_delay(["job-1"], [pod], warnings, NOON) == {"job-1": found}
+    assert explain_delays(["job-1"], [pod], warnings, NOON) == {"job-1": found}
     assert "mounts" in found.advice
 
 
@@ -286,7 +286,7 @@ def test_each_job_has_its_own_explanation() -> None:
         warning("Job", "job-3", "FailedCreate", "no quota"),
     ]
 
-    assert explain_delay(["job-1", "job-2", "job-3", "job-4"], pods, warnings, NOON) == {
+    assert explain_delays(["job-1", "job-2", "job-3", "job-4"], pods, warnings, NOON) == {
         "job-1": BEGUN,
         "job-2": PodDelay("ImagePullBackOff", 'pod a-1-x: container "main"'),
         "job-3": PodDelay("FailedCreate", "no quota"),

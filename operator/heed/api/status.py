@@ -116,7 +116,7 @@ class TaskCause:
 
 @dataclass(frozen=True, slots=True)
 class PendingTask:
-    """A task that is pending: started or to be started, not ended."""
+    """A task that is to be started, runs, or is being removed; `phase` says which."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
 

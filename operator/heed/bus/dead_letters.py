@@ -91,7 +91,7 @@ class RedriveOutcome:
 
 
 class DeadLetterStore:
-    """Finds, redrives and drops a broker's dead letters. All methods raise BusUnavailable and StreamMissing."""
+    """Finds, redrives and drops a broker's dead letters. All but `redrive` raise BusUnavailable, StreamMissing."""
 
     def __init__(
         self, connection: Connection, stream: str = names.STREAM, dead: str = names.DEAD_STREAM
@@ -155,7 +155,7 @@ class DeadLetterStore:
     async def drop(self, ids: Iterable[int]) -> None:
         """Delete letters or markers by their sequences. Idempotent.
 
-        The letter goes first: without its marker it would look as if it had never been redriven.
+        Give a letter before its marker: without its marker it would look as if it had never been redriven.
         """
         await asyncio.gather(*(self._delete(id_) for id_ in ids))
 

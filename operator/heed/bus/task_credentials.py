@@ -34,7 +34,7 @@ class TaskCredentials:
         return cls(url, _signer(settings, keys), settings.credentials_lifetime)
 
     def credentials(self, work: TaskWork) -> str:
-        """A .creds file of the Job's own, for now and its task's timeout. It is secret."""
+        """A .creds file of the Job's own, valid for its task's timeout and a grace, or for `lifetime`. Secret."""
         assert self.signer is not None
         lifetime = self.lifetime if work.timeout is None else work.timeout + CREDENTIALS_GRACE_S
         name = f"job {work.agent}/{work.id}"

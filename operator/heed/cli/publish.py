@@ -117,7 +117,7 @@ def _doubts(stored: PubAck, subject: str, broker: Broker) -> Iterator[str]:
 
 
 def _check(event: Event, namespace: str, files: Sequence[str]) -> None:
-    """Say what an EventType has against the event. Raises Failure where it is not to be sent."""
+    """Warn where the event breaks an EventType. Raises CliError where it is not to be sent, or files are unusable."""
     if not files:
         return
     try:

@@ -15,7 +15,7 @@ _OF_LISTS: Final = ("map", "filter", "all", "exists", "exists_one")
 
 
 def sample_data(document: Any) -> dict[str, Any]:
-    """Sample event data that makes the expressions in a document work."""
+    """Sample event data with the members that the expressions in a document look at."""
     data: dict[str, Any] = {}
     for text in _texts(document):
         for path, value in _members(text):

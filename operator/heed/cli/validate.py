@@ -20,7 +20,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, slots=True)
 class ValidationFinding:
-    """An error or warning on a manifest. `agent` is namespace/name, or empty where not known."""
+    """An error or warning on a manifest. `agent` is namespace/name, or None where not known."""
 
     file: str
     line: int

@@ -23,7 +23,7 @@ class DecisionBatcher:
         self._guarded, self._deferred, self._pace = guarded, deferred, pace
 
     def is_full(self, batch: DecisionBatch) -> bool:
-        """Whether the batch must be committed first, as the list of deferred events may be full."""
+        """Whether the batch must be committed first: it is full, or the loop has to read other subjects after it."""
         return batch.is_full(self._pace) or is_inbox_only(batch.ledger, self.ahead) != self.ahead
 
     async def decide_turn(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:

@@ -40,7 +40,7 @@ class DeferredQueue:
         self.flying, self._in_vain = 0, False
 
     def headroom(self, batch: DecisionBatch) -> Headroom | None:
-        """The headroom on top of a batch that is certain; None where it is ample."""
+        """The headroom that is certain on top of a batch; None where it is ample."""
         return self._headroom_beside(self.flying + batch.growth)
 
     def best_headroom(self) -> Headroom | None:

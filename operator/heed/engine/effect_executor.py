@@ -70,7 +70,7 @@ class EffectExecutor:
         self._freed = asyncio.Event()
 
     def perform(self, effects: Iterable[Effect], *, again: bool = False) -> None:
-        """Start performing effects, in order. `again`: a process that crashed may have made them already."""
+        """Start performing effects, in order. `again`: an earlier pass, or process, may have made them already."""
         for effect in effects:
             if isinstance(effect, StartTask):
                 over = asyncio.Event()

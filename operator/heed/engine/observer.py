@@ -34,7 +34,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several observers as one: each hook is called of one after the other, in their order."""
+    """Several observers as one: each hook is called on one after the other, in their order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers

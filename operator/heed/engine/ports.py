@@ -95,13 +95,13 @@ class EventBus(Protocol):
         """The latest event on a subject; None where there is none. Raises BusUnavailable."""
 
     async def publish(self, subject: str, event: Event) -> int:
-        """Publish an event; the id is its Nats-Msg-Id. Returns its stream sequence. Raises BusUnavailable."""
+        """Publish an event once by subject, source, id. Returns its sequence. Raises BusUnavailable, MalformedEvent."""
 
     async def publish_owed(self, id: str, owed: OutboxMessage, *, look_first: bool) -> None:
         """Publish a message of the outbox: an emitted event, or the dead letter of `owed.sequence`.
 
         With `look_first` an earlier try may have stored it, perhaps longer ago than the broker's window for
-        duplicates: look for it in the stream before. Raises BusUnavailable.
+        duplicates: look for it in the stream before. Raises BusUnavailable, and MalformedEvent for what holds no event.
         """
 
 

@@ -37,7 +37,7 @@ class CommitRate:
 
 @dataclass(slots=True)
 class CommitRateLimiter:
-    """A token bucket of bytes that may be overdrawn once, so that a quiet Agent's first event commits at once."""
+    """A token bucket of bytes that one write may overdraw, so that a quiet Agent's first event commits at once."""
 
     rate: int
     burst: int

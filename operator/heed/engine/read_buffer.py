@@ -1,6 +1,6 @@
 """Prefetch: what a reader returned and is not decided yet.
 
-One read is always under way and never cut off, since it may hold messages.
+At most one read is under way, and it is never cut off, since it may hold messages.
 """
 
 import asyncio

@@ -37,7 +37,7 @@ class TaskDeadlines:
             self._timer = asyncio.get_running_loop().call_later(delay, self._ring, ledger)
 
     def stop(self) -> None:
-        """Stop the timer until the next `keep`."""
+        """Stop the timer until the next `update_ledger`."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -56,7 +56,7 @@ def due_tasks(ledger: Ledger, now: float, since: float) -> Iterator[tuple[str, P
 
 
 def next_deadline(ledger: Ledger, now: float, since: float) -> float | None:
-    """The next deadline in seconds since the epoch; None without one."""
+    """When the timer rings next (seconds since the epoch): at a deadline, or to look for idle sessions. None: never."""
     ends = (_ends_at(record, since) for record in ledger.pending_tasks.values())
     times = [at for at in ends if at is not None and at > now]
     if ledger.waiting.places:

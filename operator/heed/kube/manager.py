@@ -171,7 +171,7 @@ class LeaderTerm:
             (kind, partial(self.api.get, objects_path(kind, namespace), {"limit": "1"}))
             for kind in (names.PLURAL, *RULE_PLURALS.values())
         ]
-        for what, ask in (*asked, ("all policies, grants and event types", fleet.list_rules)):
+        for what, ask in (*asked, ("all policies, grants and event types", fleet.relist_rules)):
             try:
                 await ask()
             except ApiError as error:
@@ -180,7 +180,7 @@ class LeaderTerm:
 
 
 async def _connected(connection: Connection) -> None:
-    """Connect to the broker first, as a replica without one is of no use as the leader."""
+    """Wait for the connection to the broker: a replica without one is of no use as the leader."""
     while True:
         with suppress(BusUnavailable):
             return await connection.ready()
@@ -201,10 +201,10 @@ async def _sweep(fleet: AgentController, namespace: str | None) -> None:
     Rules are read again soon: what was deleted between their first list and the watch of them is in neither.
     """
     await asyncio.sleep(WATCH_START_S)
-    await _try(fleet.list_rules)
+    await _try(fleet.relist_rules)
     while True:
         await asyncio.sleep(SWEEP_INTERVAL_S)
-        await _try(fleet.list_rules)
+        await _try(fleet.relist_rules)
         await _try(partial(fleet.sweep, namespace))
 
 

@@ -52,7 +52,7 @@ class Watcher(Protocol):
         """The same of a Job with Heed's labels."""
 
     def observe_rule(self, rule: Any, *, deleted: bool = False) -> None:
-        """The same of an AgentPolicy, an AgentGrant or an EventType."""
+        """The same of an AgentPolicy, an EventGrant or an EventType."""
 
 
 class ClusterWatch:

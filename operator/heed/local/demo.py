@@ -81,7 +81,7 @@ def status(loop: AgentLoop) -> dict[str, Any]:
 
 
 def find_listening(bench: DevServer, event: Event) -> list[str]:
-    """The namespaces with an Agent that heeds the event. Raises InvalidSettings."""
+    """The namespaces with an Agent that subscribes to the event's type. Raises InvalidSettings where there is none."""
     found = {
         agent.metadata.namespace: None
         for agent in bench.agents

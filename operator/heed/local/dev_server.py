@@ -86,12 +86,12 @@ class DevServer:
 
     @property
     def agents(self) -> list[Agent]:
-        """The running programs."""
+        """The running Agents, as their manifests have them."""
         return [running.found.agent for running in self._running.values()]
 
     @property
     def listeners(self) -> list[Listener]:
-        """The audiences of the running Agents."""
+        """What the running Agents listen for."""
         return [Listener.of(running.program) for running in self._running.values()]
 
     async def refresh(self) -> bool:
@@ -104,7 +104,7 @@ class DevServer:
             self._rules = rules
         await self._apply(agents, mistakes, first=self._seen is None)
         self._warn()
-        presence.write(presence.announce(self._folder, self.url, self.server, self.listeners))
+        presence.write(presence.own_presence(self._folder, self.url, self.server, self.listeners))
         self._seen = seen
         return True
 
@@ -239,7 +239,7 @@ class DevServer:
     async def _runner_of(
         self, found: FoundAgent, agent: AgentRef, old: _RunningAgent | None
     ) -> ProcessRunner:
-        """The runner to keep where only the loop restarts."""
+        """The Agent's runner: the old one where only its loop restarts, else a new one. Stops the old loop."""
         if old is not None:
             await stop(old.task)
             if old.found.file == found.file and old.program.agent == agent:

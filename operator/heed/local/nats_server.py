@@ -1,4 +1,4 @@
-"""A real nats-server as a child process, so that `heed dev` needs no broker.
+"""A real nats-server as a child process, so that `heed dev` needs no broker started beforehand.
 
 Its streams and ledgers lie in a folder and survive restarts. It listens on the loopback interface only, and it dies
 with us: by SIGTERM on the way out, by the kernel's hand where we have no time for that.

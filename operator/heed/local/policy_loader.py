@@ -41,7 +41,7 @@ class PolicySet:
         return compile_agent(agent, self.permissions(agent.metadata), self.schemas)
 
     def compile_as_granted(self, agent: Agent) -> tuple[Program, Sequence[Problem]]:
-        """Compile an Agent as if other namespaces granted everything. Also returns the grants it lacks.
+        """Compile an Agent as if other namespaces granted everything. Also returns a problem for each missing grant.
 
         Raises InvalidManifest for what is wrong with it otherwise.
         """

@@ -1,4 +1,4 @@
-"""The presence file of a running `heed dev`, for other commands: its broker and its Agents' audiences.
+"""The presence file of a running `heed dev`, for other commands: its broker, and what its Agents listen for.
 
 Other processes read it; they believe it as long as the process that wrote it lives, and the broker is the one that it
 started.
@@ -24,7 +24,7 @@ PRESENCE_FILE: Final = "dev.json"
 
 
 class ForeignServer(HeedError):
-    """Another server answers at the address of a `heed dev`'s."""
+    """Another server answers at the URL of the server that a `heed dev` started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ def find_nearest(start: Path) -> Path | None:
     )
 
 
-def announce(folder: Path, url: str, server: str | None, listeners: Iterable[Listener]) -> Presence:
-    """Keep the presence file of this process on a folder."""
+def own_presence(folder: Path, url: str, server: str | None, listeners: Iterable[Listener]) -> Presence:
+    """The Presence of this process on a folder, for `write`."""
     return Presence(folder, url, server, os.getpid(), tuple(listeners))
 
 

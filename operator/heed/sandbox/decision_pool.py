@@ -107,7 +107,7 @@ class DecisionPool:
         await asyncio.gather(*(lane.close("no more decisions are made here") for lane in lanes))
 
     async def decide(self, program: Program, request: DecisionRequest) -> Decision:
-        """A decision from a worker, or the dead letter that comes of there being none. Raises GuardUnavailable."""
+        """A worker's decision, or a dead letter where the event is to blame for its end. Raises GuardUnavailable."""
         uid, conversation = program.agent.uid, _Conversation(program, request)
         lane = self._apart if uid in self._probation else self._common
         try:
@@ -152,7 +152,7 @@ class AgentDecider:
         self._costly: int | None = None  # the sequence of the event that was last found to be
 
     async def decide(self, ledger: Ledger, received: Received, **more: Any) -> Decision:
-        """As `core.decide.decide`, with the same keyword arguments; elsewhere where it may be costly.
+        """As `core.decision.decide.decide`, with the same keyword arguments; elsewhere where it may be costly.
 
         Whether it may be is asked once of an event, however often that is decided while its batch finds room. Raises
         GuardUnavailable: the event is undecided, try again.

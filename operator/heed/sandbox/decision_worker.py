@@ -174,7 +174,7 @@ def _told(task: TaskTemplate, tell: Tell) -> Template:
 
 
 class DecisionWorker(Worker):
-    """Answers requests with decisions. One that knows a program by its number only is told its source."""
+    """Answers requests with decisions. One for a program not known here has to come again with its source."""
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO, cpu: float) -> None:
         super().__init__(requests, answers, cpu)

@@ -24,7 +24,7 @@ SPARE_BYTES: Final = 64 * 1024**2  # that a request may leave behind; more would
 
 
 def encode_frame(data: bytes) -> bytes:
-    """Data as a frame: their length, and they themselves."""
+    """Data as a frame: their length in bytes (FRAME_LENGTH), then the data."""
     return FRAME_LENGTH.pack(len(data)) + data
 
 
@@ -56,7 +56,7 @@ class Worker:
         self._answers.flush()
 
     def serve(self) -> None:
-        """Until there are no more requests, or this process has grown too large for another one."""
+        """Answer requests until there are no more, or this process has grown too large for another one."""
         self.say(READY)
         while (request := read_frame(self._requests)) is not None:
             if (answer := self.answer(request)) is None:

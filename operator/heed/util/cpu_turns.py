@@ -17,7 +17,7 @@ class CpuTurns:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def take(self) -> None:
-        """Wait for a turn, which should take a few milliseconds."""
+        """Wait for a turn. What the task does then until it waits again should take a few milliseconds."""
         loop = asyncio.get_running_loop()
         if self._taken:
             turn = loop.create_future()

@@ -1,4 +1,4 @@
-"""A plain HTTP server for probes and metrics."""
+"""A small HTTP server beside the work, with TLS where asked for: probes, metrics and the admission webhook."""
 
 import ssl
 from collections.abc import AsyncIterator, Sequence

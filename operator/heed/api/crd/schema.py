@@ -104,7 +104,7 @@ def _accepted_crd(
     rules: field_rules.FieldRules,
     columns: tuple[field_rules.Column, ...] = (),
 ) -> dict[str, Any]:
-    """The CRD of a kind whose status has only the condition Accepted."""
+    """The CRD of a kind whose status is AcceptedStatus."""
     return _crd(
         CrdKind(
             kind=model.__name__,

@@ -24,7 +24,7 @@ class UnreadableManifest(InvalidManifest):
 
 
 class NotAManifest(UnreadableManifest):
-    """A document that is no Kubernetes object: skipped among the files of a folder."""
+    """A document that is no map, so no Kubernetes object: skipped among the files of a folder."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,20 +193,27 @@ class _ValueReader:
         return self._map(node, inner)
 
     def _map(self, node: yaml.Node, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        """A map, read in the order of its lines as kubectl does: `<<` overrides members that stand before it."""
         values: dict[str, Any] = {}
         lines: dict[str, int] = {}
-        for name, key, item in map_members(node):
-            if name in values:
+        for key, item in node.value:
+            if _is_merge(key):
+                for source in _merged(item):
+                    values |= self._merged_map(source, above)
+                continue
+            name = _key(key)
+            if name in lines:
                 message, remedy = f'has the key "{name}" twice', f"the other one is in line {lines[name]}"
                 raise _fail(key, message, remedy)
             values[name] = self.value(item, above)
             lines[name] = key.start_mark.line + 1
-        for source in _merged(node):
-            merged = self.value(source, above)
-            if not isinstance(merged, dict):
-                raise _fail(source, "is not a map, so << cannot merge it")
-            values = {**merged, **values}
         return values
+
+    def _merged_map(self, source: yaml.Node, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
+        merged = self.value(source, above)
+        if not isinstance(merged, dict):
+            raise _fail(source, "is not a map, so << cannot merge it")
+        return merged
 
 
 def map_members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
@@ -218,10 +225,8 @@ def map_members(node: yaml.Node) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
 
 
 def _merged(node: yaml.Node) -> Iterator[yaml.Node]:
-    """The maps that `<<` merges into a map, last one first, as earlier ones win."""
-    for key, value in reversed(node.value):
-        if _is_merge(key):
-            yield from reversed(value.value) if isinstance(value, yaml.SequenceNode) else (value,)
+    """The maps that one `<<` merges, last one first: of a list, earlier ones override later ones (YAML 1.1)."""
+    yield from reversed(node.value) if isinstance(node, yaml.SequenceNode) else (node,)
 
 
 def _is_merge(key: yaml.Node) -> bool:
@@ -283,7 +288,7 @@ def _bounded(number: float) -> float:
 
 
 def _find(node: yaml.Node, path: str, line: int) -> tuple[int, int]:
-    """Follow a path through the tree. Returns what is left of it where it leaves the tree, and the line there."""
+    """Follow a path. Returns how many characters of it are left where it leaves the tree, and the line there."""
     best = (len(path), line)
     if isinstance(node, yaml.SequenceNode):
         found = re.match(r"\[([0-9]{1,6})\]\.?", path)
@@ -295,5 +300,6 @@ def _find(node: yaml.Node, path: str, line: int) -> tuple[int, int]:
             rest = path[len(name) :].removeprefix(".")
             best = min(best, _find(value, rest, key.start_mark.line + 1))
     if len(path) == best[0] and isinstance(node, yaml.MappingNode):
-        best = min([best, *(_find(source, path, line) for source in _merged(node))])
+        merges = [item for key, item in node.value if _is_merge(key)]
+        best = min([best, *(_find(source, path, line) for item in merges for source in _merged(item))])
     return best

@@ -93,7 +93,7 @@ class UserSigner:
 
     @classmethod
     def of(cls, seed: str, account: str | None = None) -> "UserSigner":
-        """The signer for an account's seed. Raises InvalidSettings for any other kind of seed."""
+        """The signer with an account's seed, for `account` where that is a signing key's. Raises InvalidSettings."""
         key = NatsKey.of_seed(seed)
         if not key.public.startswith("A"):
             raise InvalidSettings("the seed is not an account's; those begin with SA")
@@ -127,7 +127,7 @@ class UserSigner:
 
 
 def _permissions(grants: SubjectPermissions) -> dict[str, Any]:
-    """The permission claims. No subjects is written as a denial of all, as an empty list would allow everything."""
+    """The permission claims. Where there are no subjects, all are denied, as an empty list would allow everything."""
     publish: dict[str, Any] = {"allow": list(grants.publish)} if grants.publish else {"deny": [">"]}
     if grants.publish and grants.deny:
         publish["deny"] = list(grants.deny)

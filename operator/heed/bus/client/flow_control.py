@@ -84,7 +84,7 @@ class CreditPool:
             credit.take_turn(size)
 
     def withdraw(self, credit: "ReaderCredit") -> None:
-        """Remove a reader from the queue."""
+        """Remove a reader from the queue, and end its request."""
         if credit.queued:
             self._queue.remove(credit)
             credit.queued = False
@@ -126,7 +126,7 @@ class ReaderCredit:
         return bool(self.held or self.queued or self._turn)
 
     def request_turn(self) -> None:
-        """Queue for a turn to request more. No effect while queued."""
+        """Queue for a turn to request more, or do so once enough of what is held is durable. No effect while queued."""
         if self.queued or self._stopped:
             return
         self._full = bool(self.held) and self.held + self.least > self._credits.share()

@@ -34,7 +34,7 @@ class StoredMessages:
         return None if message is None else (read_original(message), parse_stored_time(message["time"]))
 
     async def get_first(self, sequences: Sequence[int]) -> list[tuple[OriginalMessage, str] | None]:
-        """The messages at the first of many sequences, in order: at least one, at most MAX_HELD_BYTES of them."""
+        """The messages at the first of many sequences, in order, GET_CHUNK at a time until MAX_HELD_BYTES have come."""
         found: list[tuple[OriginalMessage, str] | None] = []
         room = MAX_HELD_BYTES
         while room > 0 and (following := sequences[len(found) : len(found) + GET_CHUNK]):

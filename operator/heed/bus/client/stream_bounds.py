@@ -104,7 +104,10 @@ def missing_stream(stream: str) -> StreamMissing:
 
 
 def check_cursor(stream: str, bounds: StreamBounds, place: int, created: str | None) -> None:
-    """Check that a stream, created at `created`, is the one a cursor at `place` belongs to. Raises StreamReplaced."""
+    """Check that a stream is the one that a cursor belongs to, which is at `place` of a stream made at `created`.
+
+    `created` is None where that is not known. Raises StreamReplaced.
+    """
     if created is not None and created != bounds.created:
         raise StreamReplaced(
             f"stream {stream} was created at {bounds.created}, and the cursor belongs to one created at {created}: "

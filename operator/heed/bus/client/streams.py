@@ -60,7 +60,7 @@ async def ensure_streams(connection: Connection, settings: StreamSettings) -> No
 
 
 def check_broker(connection: Connection) -> None:
-    """Warn where the broker's version or limits are below what is expected; raise StreamConflict below the minimum."""
+    """Warn of an old version and of a small max_payload; raise StreamConflict for a max_payload that is too small."""
     version, most = connection.server_version, connection.max_payload
     extra: dict[str, Any] = {"url": connection.url}
     if version and version < MIN_SERVER_VERSION:
@@ -84,7 +84,7 @@ def check_broker(connection: Connection) -> None:
 async def keep_streams(
     connection: Connection, settings: StreamSettings, found: Callable[[Sequence[StreamFlaw]], None]
 ) -> None:
-    """Recreate streams that go missing, until cancelled: checks after every reconnect and each CHECK_INTERVAL_S.
+    """Recreate streams that go missing, until cancelled: checks after every reconnect and every CHECK_INTERVAL_S.
 
     `found` is called after every check with the flaws of existing ones, which stop no running Agent.
     """

@@ -87,7 +87,7 @@ class LossDetector:
             self._look()
 
     def note_request_end(self) -> None:
-        """Note the end of a pull request that the server ended because there was no more."""
+        """Note that the server has ended the pull request: none is open from now on."""
         self._attended_until = min(self._attended_until, loop_time())
 
     def is_attended(self) -> bool:

@@ -95,7 +95,7 @@ async def redrive(
 async def droppable_letters(
     letters: DeadLetterStore, selection: DeadLetterFilter, ids: Sequence[int]
 ) -> tuple[list[tuple[int, int | None]], list[RedriveReport]]:
-    """The letters of a selection to drop, each with its marker; and the `ids` that do not exist."""
+    """Ids of the letters to drop, with those of their markers; and reports on `ids` that are not in the selection."""
     missing: list[RedriveReport] = []
     found = [
         (item.letter.id, item.mark.id if item.mark else None)

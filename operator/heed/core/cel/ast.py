@@ -94,10 +94,7 @@ _NOTHING: Final = _TypeFacts({}, {})
 
 
 def parse_syntax(serialized: bytes, *, typed: bool = False) -> Node:
-    """Parse the output of `Expression.serialize`; `typed`: with overloads and types. Raises UnknownSyntax.
-
-    Raises UnknownSyntax.
-    """
+    """Parse what cel serializes of a compiled expression; `typed`: overloads and types, too. Raises UnknownSyntax."""
     try:
         checked = _one(serialized, _ANY_VALUE)
         return _node(_one(checked, _CHECKED_EXPR), _facts(checked) if typed else _NOTHING)

@@ -68,7 +68,7 @@ def rendered_cost(cost: Cost, *, optionals: bool = False) -> Cost:
 
 
 def collection_cost(costs: list[Cost], keys: str = "") -> Cost:
-    """The cost of a list or map with items of these costs; `keys` are the map's."""
+    """The cost of a list or map with items of these costs; `keys` are all of the map's, joined."""
     around = NODE_EXTENT + len(keys) + (NODE_EXTENT * len(costs) if keys else 0)
     return Cost(
         plus(constant(around), *(cost.size for cost in costs)),

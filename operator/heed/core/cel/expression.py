@@ -80,7 +80,7 @@ class Scope:
         self._activation: Any = None
 
     def evaluate(self, expression: "Expression") -> Any:
-        """The value of a compiled expression, of a type of cel's own. Raises ExpressionError."""
+        """A compiled expression's value, of a type of cel's own. Raises ExpressionError, DecisionFailed (no memory)."""
         try:
             if self._activation is None:
                 self._activation = _environment().Activation(dict(self.variables))
@@ -210,7 +210,7 @@ def _check_implemented(syntax: Node) -> None:
 
 
 def explain_out_of_memory(handler: str | None = None) -> DecisionFailed:
-    """The message of a dead letter for an event whose decision ran out of memory."""
+    """The failure of a decision that ran out of memory, for the caller to raise or to write as a dead letter."""
     message = "needs too much memory; work on less data, pass references, or shorten the expressions"
     return DecisionFailed("TooCostly", message, handler)
 

@@ -53,7 +53,7 @@ def find_reads(syntax: Node) -> MemberReads:
 
 
 def format_path(path: Path) -> str:
-    """A path in CEL's syntax: `event.data.items[]`."""
+    """A path in CEL's syntax, with `[…]` for each element: `event.data.items[…]`."""
     text = ""
     for part in path:
         if part == EACH:

@@ -36,7 +36,7 @@ class ExpressionSlot:
 class Template:
     """A parsed template. `constant` says that it holds no expression at all; `cost` is what rendering it may cost.
 
-    `shape` is the JSON that it renders to, as far as that is known before: with Yields where expressions stand.
+    `shape` is the JSON that it renders to, as far as that is known before: with ExpressionSlots for the expressions.
     `expressions` are those in it, with their paths.
     """
 

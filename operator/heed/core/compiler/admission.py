@@ -209,7 +209,7 @@ def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator
 
 
 def _placed(message: str) -> Problem:
-    """A problem as one line that begins with its path."""
+    """The problem in a message that begins with its path; without one, it is a problem of spec.schema."""
     path, _, text = message.partition(": ")
     return Problem(path, text) if text and path.startswith("spec.") else Problem("spec.schema", message)
 

@@ -33,7 +33,7 @@ def lint_agent(
 ) -> list[Problem]:
     """Warnings about an Agent. `direct` are the types that other Agents are known to send to it alone.
 
-    `expressions` are the `doubts` about its program, where it compiles.
+    `expressions` are the warnings of `lint_expressions` about its program, where it compiles.
     """
     return [
         *expressions,

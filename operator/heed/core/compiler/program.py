@@ -128,7 +128,7 @@ class Program:
         return subject.startswith("heed.events.") and names.namespace_of_subject(subject) == namespace
 
     def reads_namespace(self, namespace: str) -> bool:
-        """Whether the Agent subscribes to events of a namespace."""
+        """Whether the Agent may read events of a namespace: of its own always, else where a subscription names it."""
         return namespace == self.agent.namespace or any(
             item.namespace == namespace for item in self.subscriptions
         )
@@ -153,7 +153,7 @@ class Program:
 def compile_agent(
     agent: Agent, permissions: Permissions = UNRESTRICTED, schemas: SchemaRegistry = NO_SCHEMAS
 ) -> Program:
-    """Compile an Agent with its permissions and the schemas of its events. Raises InvalidManifest, PolicyViolation.
+    """Compile an Agent with its permissions and the schemas of its events.
 
     Raises InvalidManifest with every problem found, PolicyViolation where all of them are that it is not allowed.
     """

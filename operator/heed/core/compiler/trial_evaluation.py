@@ -1,4 +1,4 @@
-"""Trial evaluation at compile time, on what every event has: finds operands of types that never fit.
+"""Trial evaluation before any event comes, on what every event has: finds operands of types that never fit.
 
 Nothing stands for an event's data and for what a session remembers, so an error says something about the expression
 only where it is one of types. What may be costly on so little is not tried.
@@ -21,7 +21,7 @@ _MOST: Final = 1000  # how many times the budget of one expression may be spent 
 
 
 def try_expressions(program: Program, place: ExpressionSite) -> Iterator[Problem]:
-    """Problems of expressions that fail on all data."""
+    """A problem where the expression of a site fails whatever the data are."""
     variables = _variables(program, place)
     if _is_cheap(place, variables) and (error := _error(place, Scope(variables))) is not None:
         yield Problem(place.path, f"fails for every event: {error}")

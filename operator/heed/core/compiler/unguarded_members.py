@@ -133,7 +133,7 @@ def suggest_guard(path: Path) -> str:
 
 
 def find_nullable_parents(place: ExpressionSite, program: Program) -> Iterator[Problem]:
-    """Presence tests of members whose parent may be null or a text."""
+    """Warnings for members that are asked for or read where their parent, only asked for, may be null or a text."""
     told = set[Path]()
     reads = place.reads
     for path in (*reads.asked, *reads.values):

@@ -145,7 +145,7 @@ def check_key(compiler: Compiler, key: Expression | None) -> None:
 
 
 def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
-    """Check a task's kind and its JobSpec template. None: the template did not compile."""
+    """Check that a task has a `job`, and its template as a JobSpec. None: the template did not compile."""
     if task.job is None:
         compiler.add_problem(path, "has no work to do", "give it a `job`")
     elif template is not None:

@@ -59,7 +59,7 @@ def write_letter(step: Step, failure: DecisionFailed) -> Outcome:
 
 
 def conclude(step: Step, outcome: Outcome) -> Decision:
-    """The decision on an event of which this became."""
+    """The decision on an event, by what became of it."""
     ledger = step.ledger
     if outcome == "ignored" and step.key is not None and step.key in ledger.sessions:
         ledger = touch_session(ledger, step.key, step.session)

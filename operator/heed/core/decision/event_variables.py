@@ -44,7 +44,7 @@ def build_agent_variable(program: Program) -> dict[str, Any]:
 
 
 def build_variables(program: Program, event: Event) -> dict[str, Any]:
-    """What expressions see of an event and of the Agent; `task` and `input` are empty unless the event is a task's."""
+    """What expressions see of an event and of the Agent. `task` and `input` are empty; `admit` adds those of a task."""
     return {
         "event": build_event_variable(event),
         "agent": build_agent_variable(program),

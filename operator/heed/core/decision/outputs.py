@@ -60,7 +60,7 @@ def render_outputs(step: Step) -> Outputs:
 
 
 def cancel_tasks(ledger: Ledger, key: str, result: HandlerResult) -> dict[str, PendingTask]:
-    """The session's tasks that are to be stopped: where it ended all, whose ends are not waited for."""
+    """The tasks of the session to stop: all where it ended, without awaiting their ends; else the named ones."""
     phase: Literal["Abandoned", "Cancelling"] = "Abandoned" if result.ended else "Cancelling"
     return {
         task_id: replace(task, phase=phase, owed=None)

@@ -39,7 +39,7 @@ def evaluate_key(program: Program, event: Event, scope: Scope) -> str:
 
 
 def _what_came(key: Any) -> str:
-    """An invalid key, described in no more words than a log may hold."""
+    """What an invalid key is, for a message: of a text only its length, as a log may not hold it."""
     if not isinstance(key, str):
         text = f" ({dump_compact(key)})" if isinstance(key, bool | int | float) else ""
         return f"{json_kind(key)}{text}"
@@ -58,7 +58,7 @@ def update_session(ledger: Ledger, session: Session, state: dict[str, Any]) -> S
 
 
 def expire_idle_sessions(program: Program, ledger: Ledger, now: str) -> Ledger:
-    """The ledger without the sessions that no event came for since `now` less the idle timeout."""
+    """The ledger without the sessions that had no event since `now` less the idle timeout and have no pending tasks."""
     oldest = next(iter(ledger.sessions.values()), None)
     if oldest is None:
         return ledger

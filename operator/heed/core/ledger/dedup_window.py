@@ -39,7 +39,7 @@ class DedupWindow:
         return min(DEDUP_WINDOW_SIZE, len(self.shared) + len(self.own))
 
     def __hash__(self) -> int:
-        raise TypeError("a Window is compared, not hashed")
+        raise TypeError("a DedupWindow is compared, not hashed")
 
     def with_digest(self, digest: str | None) -> "DedupWindow":
         """The window with one more digest, which must be new; the same window for None."""

@@ -83,7 +83,7 @@ class Permissions:
     """What an Agent may do. An aspect that is None is not restricted. `namespace` is the Agent's."""
 
     namespace: str = ""
-    subscriptions: AllowList | None = None  # of Visible
+    subscriptions: AllowList | None = None  # of VisibleEvents
     emissions: AllowList | None = None  # of patterns
     kinds: AllowList | None = None
     images: AllowList | None = None  # of globs

@@ -1,7 +1,7 @@
 """A task's `job` against the fields of batch/v1 JobSpec: their names and their types, before and after rendering.
 
 What no release of Kubernetes takes is a mistake: a wrong type, a name that differs from that of a field in nothing but
-case or separators, a required field that is missing. A name that the release in `jobfields` does not have is a doubt:
+case or separators, a required field that is missing. A name that the release in `job_fields` does not have is a doubt:
 it may be a field of a newer one, and the API server knows. What values mean is for the API server to judge.
 """
 
@@ -72,7 +72,7 @@ def check_job_spec(job: Any, path: str) -> list[Problem]:
 
 
 def lint_job_spec(job: Any, path: str) -> list[Problem]:
-    """Warnings for JobSpec fields that this release does not know."""
+    """Warnings for fields of a JobSpec that the release of Kubernetes in `job_fields` does not have."""
     return [item.problem for item in _check(job, _ROOT, path, path) if not item.certain]
 
 

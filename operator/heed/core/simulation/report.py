@@ -31,7 +31,7 @@ def build_report(run: SimulationRun) -> Json:
 
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
     after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
-    [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, type, code, message, handler}],
+    [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, id, type, code, message, handler}],
     unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, session, input}], waiting: count}
     """
     events = [_step(step, run) for step in run.steps]

@@ -111,7 +111,7 @@ def simulate(
     limit: int = MAX_SIMULATED_MESSAGES,
     shuffle: str | None = None,
 ) -> SimulationRun:
-    """Store messages one by one, each once all consequences of the one before are decided; `limit` messages in all."""
+    """Store messages one by one, each once all consequences of the one before are decided; at most `limit` in all."""
     world = _SimulatedWorld([with_uid(program) for program in programs], answers, list(given), shuffle)
     steps: list[SimulationStep] = []
     while len(steps) < limit and (message := world.next()) is not None:

@@ -50,7 +50,7 @@ class ApiError(HeedError):
 
     @property
     def is_unanswered(self) -> bool:
-        """Whether there was no answer, so that the request may have been carried out."""
+        """Whether there was no answer or a server error (5xx): the request may have been carried out nevertheless."""
         return self.status == 0 or self.status >= 500
 
 

@@ -24,7 +24,7 @@ _TOKEN: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def loads(text: str | bytes) -> Any:
-    """As json.loads, with values below MAX_OBJECT_DEPTH replaced by a text. Raises ValueError."""
+    """As json.loads; past MAX_PARSED_DEPTH, all below MAX_OBJECT_DEPTH is replaced by a text. Raises ValueError."""
     return read_deep(text)[0]
 
 

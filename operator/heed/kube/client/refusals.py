@@ -52,7 +52,7 @@ def find_denial(error: ApiError) -> AdmissionDenial | None:
 
 
 def is_quota(error: ApiError) -> bool:
-    """Whether a ResourceQuota is exceeded, which is transient."""
+    """Whether a quota is exceeded, a ResourceQuota or one that a webhook keeps: that is transient."""
     return _QUOTA in error.message
 
 

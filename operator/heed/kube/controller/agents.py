@@ -152,7 +152,7 @@ class AgentController:
         if self._health.set_shared_trouble(trouble):
             self._ready.schedule_all()
 
-    async def list_rules(self) -> None:
+    async def relist_rules(self) -> None:
         """Relist policies, grants and event types: before any Agent runs, and periodically. Raises ApiError."""
         await self._rules.relist()
         self._review.schedule()

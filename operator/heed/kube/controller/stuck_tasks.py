@@ -18,7 +18,7 @@ from heed.core.effects import AgentRef
 from heed.kube.client.client import CORE_API, PAGE_SIZE, ApiError, KubeApi
 from heed.kube.jobs import manifest
 from heed.kube.jobs.lister import label_selector
-from heed.kube.jobs.pod_delays import PodDelay, explain_delay
+from heed.kube.jobs.pod_delays import PodDelay, explain_delays
 from heed.kube.status.loop_health import UNDECIDED, Verdict
 from heed.kube.status.reasons import Trouble
 from heed.util.backoff import Backoff
@@ -72,7 +72,7 @@ class StuckTaskDetector:
         self._sooner, self._next = asyncio.Event(), 0.0
 
     def note_job(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> PodDelay | None:
-        """Note a Job. Returns the known cause that has kept it from running."""
+        """Note a Job. Returns what kept it from running, if known, once it waits no more; else None."""
         uid = job["metadata"]["uid"]
         if deleted or not awaits_pods(job) or not self._waits(agent, manifest.task_id(job)):
             return self._leave(uid)
@@ -188,11 +188,11 @@ class StuckTaskDetector:
             "fieldSelector": "status.phase=Pending",
         }
         pods, all_pods = await self._some(f"{CORE_API}/namespaces/{namespace}/pods", query)
-        found = explain_delay(wanted, pods, None, since)
+        found = explain_delays(wanted, pods, None, since)
         if all(uid in found and not _is_passing(found[uid]) for uid in wanted):
             return found, all_pods
         warnings, all_warnings = await self._warnings(namespace)
-        return explain_delay(wanted, pods, warnings, since), all_pods and all_warnings
+        return explain_delays(wanted, pods, warnings, since), all_pods and all_warnings
 
     async def _warnings(self, namespace: str) -> tuple[list[dict[str, Any]], bool]:
         """Kubernetes Events of type Warning; none without the right to list them."""

@@ -55,7 +55,7 @@ class JobCredentials:
                 raise
 
     async def _may_have_it(self, job: Job, work: TaskWork, error: ApiError) -> bool:
-        """Whether a Job whose Secret was refused may have one from an earlier attempt."""
+        """Whether a refused Secret of a Job exists from an earlier attempt. If unknown, resumes the Job to find out."""
         uid = job["metadata"]["uid"]
         if error.is_unanswered:
             self._bare.discard(uid)

@@ -52,7 +52,7 @@ def job_uid(pod: Object) -> str:
 
 
 def pod_delay(pod: Object) -> PodDelay | None:
-    """Why a pod is Pending; None where it runs, or has scheduling gates."""
+    """Why a Pending pod does not run; None where an init container works, or it has scheduling gates."""
     status = pod.get("status") or {}
     scheduled: Object = next(
         (item for item in status.get("conditions") or [] if item["type"] == "PodScheduled"), {}
@@ -96,7 +96,7 @@ def _said(reason: str, pod: Object, message: str) -> PodDelay:
     return PodDelay(reason, f"pod {_name(pod)}: {message}".rstrip(": "))
 
 
-def explain_delay(
+def explain_delays(
     wanted: Iterable[str], pods: Sequence[Object], warnings: Iterable[Object] | None, since: float
 ) -> dict[str, PodDelay | None]:
     """The delays of some Jobs by uid, from their pending pods and from warnings since a time.

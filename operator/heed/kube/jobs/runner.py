@@ -273,7 +273,7 @@ class JobComparison:
             self._unknown.append(job)
 
     async def conclude(self) -> None:
-        """Report tasks without a Job after a complete list. Raises TaskUnavailable."""
+        """Report Jobs without a task and tasks without a Job, after a complete list. Raises TaskUnavailable."""
         pending = self._runner.owner.pending_tasks or {}
         for job in self._unknown:
             if manifest.task_id(job) not in pending:

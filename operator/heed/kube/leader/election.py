@@ -50,7 +50,7 @@ class Leadership(Protocol):
     """How a replica becomes the active one."""
 
     def holds(self) -> bool:
-        """Whether this replica holds the leadership, exclusively by its own clock."""
+        """Whether this replica is the leader and no other can be, as far as its own clock tells."""
 
     def missing(self) -> str | None:
         """What keeps this replica from being active or standby, or None."""
@@ -105,7 +105,7 @@ class Election:
         self._api, self._candidacy = api, candidacy
         self._contact = Reachability(f"the lease {candidacy.namespace}/{candidacy.lease}", REMEDIES)
         self._lock: LeaseLock | None = None
-        # It says every two seconds what is wrong; `Contact` does so once.
+        # It says every two seconds what is wrong; `Reachability` does so once a minute.
         logging.getLogger(leaderelection.__name__).setLevel(logging.CRITICAL)
 
     def holds(self) -> bool:

@@ -1,4 +1,4 @@
-"""Fencing: the Lease is checked again before every write of this process.
+"""Fencing: before each write of the active replica, its own clock is asked whether it still holds the Lease.
 
 Ledger writes are fenced by the API server itself: a replica that was replaced loses them. Creating a Job and publishing
 an event are not: their names make a second time harmless, as long as the first one can still be found. A process that

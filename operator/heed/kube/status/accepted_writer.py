@@ -79,6 +79,6 @@ class AcceptedWriter(ConditionWriter[str, _WantedJudgement]):
         return {"object": wanted.path.removesuffix("/status"), "reason": wanted.judgement.reason}
 
     def _failed(self, key: str, wanted: _WantedJudgement, error: Exception, delay: float) -> None:
-        """Nothing: after a conflict the watch shows the new version."""
+        """Log a failed write, but not a conflict: the watch shows the new version."""
         if not (isinstance(error, ApiError) and error.status == 409):
             super()._failed(key, wanted, error, delay)

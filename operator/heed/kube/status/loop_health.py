@@ -83,7 +83,7 @@ class LoopHealth:
         self._since = self._trouble = self._resumed = None
 
     def owes(self, kinds: Collection[str]) -> None:
-        """Note the kinds of effects still owed; all others are not stuck any more."""
+        """Note the kinds of effects still owed; other kinds, but not task ends, are not stuck any more."""
         self._stuck = {
             what: stuck for what, stuck in self._stuck.items() if what in kinds or what not in EFFECT_PHRASES
         }

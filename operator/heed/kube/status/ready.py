@@ -70,7 +70,7 @@ class KnownStatus:
     tasks: Trouble | None = None  # that are stuck
 
     def has(self, wanted: WantedConditions) -> bool:
-        """Whether a word has been heard. Other words for the same reason are no news, unless that is the manifest."""
+        """Whether the wanted conditions are there. A new message of Ready alone counts only for a rejected manifest."""
         if not isinstance(wanted.tasks, Undecided) and self.tasks != _short(wanted.tasks):
             return False
         if self.generation != wanted.generation or self.status is None:

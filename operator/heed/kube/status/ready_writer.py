@@ -33,7 +33,7 @@ CONFLICT_BACKOFF: Final = retry.Backoff(
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether the API server refuses a write for good: not for being unreachable or busy, and no conflict."""
+    """Whether the API server refuses a write itself, and not for an outage, overload, conflict or deleted object."""
     return (
         isinstance(error, ApiError) and 400 <= error.status < 500 and error.status not in (404, 408, 409, 429)
     )
@@ -48,11 +48,11 @@ class _Refusal:
 
 
 class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
-    """Writes what is `wanted` of each Agent until it is there, or not wanted any more; again after `between` seconds.
+    """Writes what is `wanted` of each Agent until it is there, `between` seconds apart for one generation.
 
-    `became` is told of every write: of which Agent, and what each condition was before and is now. So is
-    `rewrote`: which version of the object it was based on, and the object that it made. `refused` is told what the
-    API server does not let be written, as the condition cannot say that.
+    `condition_written` is told of every write: of which Agent, and what each condition was before and is now. So is
+    `status_written`: which version of the object it was based on, and the object that it made. `refused` is told what
+    the API server does not let be written, as the condition cannot say that.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
             self._known[agent] = heard
 
     def _find_wanted(self, key: AgentRef) -> WantedConditions | None:
-        """The word that is wanted, where it is not known to be there."""
+        """The wanted conditions, where they are not known to be there."""
         wanted, there = self._wanted(key), self._known.get(key)
         return None if wanted is None or (there is not None and there.has(wanted)) else wanted
 
@@ -170,7 +170,7 @@ class ReadyWriter(ConditionWriter[AgentRef, WantedConditions]):
         return {"agent": str(key), "reason": wanted.reason}
 
     def _failed(self, key: AgentRef, wanted: WantedConditions, error: Exception, delay: float) -> None:
-        """Where that is a refusal, tell of it now, and now and then as long as it lasts."""
+        """Log a failed write. A refusal is reported at once, and every REFUSAL_INTERVAL_S while it lasts."""
         super()._failed(key, wanted, error, delay)
         if not (isinstance(error, ApiError) and is_refusal(error)):
             return

@@ -148,7 +148,7 @@ class CertificateFolder:
     path: Path
 
     async def current(self) -> ServedCertificate:
-        """See CertificateSource. A read during a replacement may mix two versions; the next check finds one."""
+        """See CertificateSource. A read during a replacement may mix two versions; the next check reads only one."""
         try:
             return ServedCertificate(
                 b"\n".join((self.path / name).read_bytes() for name in (CERTIFICATE, KEY))

@@ -46,7 +46,7 @@ class ReviewWorker(Worker):
 
 
 def main(memory: int, cpu: float) -> None:
-    """Serve until standard input ends."""
+    """Serve until standard input ends, or this process has grown too large for another request."""
     run(ReviewWorker, memory, cpu, warm_up=lambda: compile_expression("[event].map(x, x)"))
 
 

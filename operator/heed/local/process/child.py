@@ -62,7 +62,7 @@ async def spawn(
 
 
 def signal_group(group: int, number: int) -> None:
-    """Signal a process group. Idempotent where it is gone."""
+    """Signal a process group. Does nothing where it is gone."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
@@ -81,7 +81,7 @@ async def end_group(process: Process, grace: float = KILL_GRACE_S) -> None:
 
 
 def read_start_time(pid: int) -> str | None:
-    """When a process started, in ticks since boot (proc(5)): with the pid, its identity. None where it is gone."""
+    """When a process started, as proc(5) or `ps` writes it: with the pid, its identity. None where it is gone."""
     if PROC.is_dir():
         fields = _stat(pid)
         return fields[19] if fields else None

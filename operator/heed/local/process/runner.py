@@ -49,7 +49,7 @@ Output = Callable[[str, str], None]
 
 
 def default_slots() -> asyncio.Semaphore:
-    """How many child processes may run at once by default, for a fan-out of hundreds on a laptop."""
+    """The default limit of concurrent child processes: a fan-out of hundreds must not take a laptop down."""
     return asyncio.Semaphore((os.cpu_count() or 1) * 2)
 
 
@@ -112,7 +112,7 @@ class ProcessRunner:
         self._folder(task_id).remove()
 
     async def resume(self, task_ids: Sequence[str]) -> None:
-        """Report the ends of finished tasks, and run again those that a crash interrupted."""
+        """Report the ends of finished tasks, and run again those that the end of an earlier process interrupted."""
         for task_id in task_ids:
             if task_id not in self._running:
                 self._resume(task_id)
