@@ -254,7 +254,9 @@ class AgentStatus:
     )
     recent_events: Annotated[
         list[str],
-        Field(description="Digests of source and id of the events decided lately, to know duplicates by."),
+        Field(
+            description="Digests of source and id of the events handled or dead-lettered lately, to know duplicates by."
+        ),
     ] = field(default_factory=list)
     outbox: Annotated[
         dict[str, OutboxMessage],

@@ -1,4 +1,4 @@
-"""The dedup window: digests of exactly the last DEDUP_WINDOW_SIZE decided events.
+"""The dedup window: digests of exactly the last DEDUP_WINDOW_SIZE events that were handled or dead-lettered.
 
 A window is a large part that many windows share and a small part of its own, so that a new one with one digest more
 costs little. Entries of the shared part that are too old by now are passed over instead of being taken out.

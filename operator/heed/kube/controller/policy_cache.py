@@ -99,7 +99,7 @@ class PolicyCache:
         self._deleted: set[str] | None = None  # uids, while a list is under way
 
     def observe(self, body: Body, *, deleted: bool = False) -> bool:
-        """Note an object, or its deletion. Returns whether it may concern Agents; see `changes`."""
+        """Note an object, or its deletion. Returns whether it may concern Agents; see `take_changes`."""
         metadata = body["metadata"]
         key = (body["kind"], metadata["namespace"], metadata["name"])
         before = self._known.get(key)

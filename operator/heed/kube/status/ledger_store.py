@@ -1,7 +1,7 @@
 """The ledger store of a cluster: the Agent's status subresource, with resourceVersion as optimistic lock.
 
-The conditions that follow from the ledger alone go with it, in the same write. The reconciler writes another one into
-the same list, so what was there is known by the version that it was read at. Where its write was fenced by the version
+The conditions that follow from the ledger alone go with it, in the same write. The reconciler writes its own into the
+same list, so what was there is known by the version that it was read at. Where its write was fenced by the version
 that a ledger is based on, the ledger is the same still, and the next commit goes on from there.
 """
 
