@@ -142,7 +142,7 @@ async def test_a_job_is_not_called_lost_by_an_api_server_that_does_not_say_so(
 
     monkeypatch.setattr(api, "get", refusing)
     watchless.fleet.observe_job(job, deleted=True)
-    await watchless.until(lambda: true(caplog.text.count("cannot look for a job") >= 3), "several tries")
+    await watchless.until(lambda: true(caplog.text.count("cannot read a job") >= 3), "several tries")
     assert "tasksFailed" not in totals((await watchless.agent())["status"])
 
     # When it can, and the Job is gone indeed

@@ -105,7 +105,7 @@ def test_what_is_no_job_once_it_is_rendered_fails_its_task_at_once(
     assert ready(status)["status"] == "True"
     assert stage.jobs() == []
     log = stage.operator.log.read_text()
-    assert "effect broke" not in log
+    assert "effect failed" not in log
     assert "EffectsStuck" not in log
 
 

@@ -342,7 +342,7 @@ async def test_where_the_surroundings_cannot_be_read_nothing_is_judged(
     server.refuse = lambda method, path: 403
 
     assert await hook.ask() == (503, "403: no 403\n")
-    (record,) = [item for item in caplog.records if item.getMessage() == "cannot judge a manifest"]
+    (record,) = [item for item in caplog.records if item.getMessage() == "cannot review a manifest"]
     assert (record.levelname, record.error, record.exc_info) == ("WARNING", "403: no 403", None)  # type: ignore[attr-defined]
 
 
@@ -365,7 +365,7 @@ async def test_a_mistake_of_ours_is_not_shown(
 
     assert await hook.ask() == (500, "a mistake of Heed's; its log says more\n")
     (record,) = [item for item in caplog.records if item.levelname == "ERROR"]
-    assert (record.getMessage(), record.error) == ("cannot judge a manifest", "a secret")  # type: ignore[attr-defined]
+    assert (record.getMessage(), record.error) == ("cannot review a manifest", "a secret")  # type: ignore[attr-defined]
     assert record.exc_info
 
 

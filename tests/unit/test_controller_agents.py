@@ -328,9 +328,9 @@ async def test_a_loop_that_breaks_is_said_aloud(
     monkeypatch.setattr(AgentLoop, "run", breaks)
     body = world.create()
 
-    await until(lambda: "agent loop broke" in caplog.text)
+    await until(lambda: "agent loop failed" in caplog.text)
 
-    (record,) = [item for item in caplog.records if item.getMessage() == "agent loop broke"]
+    (record,) = [item for item in caplog.records if item.getMessage() == "agent loop failed"]
     assert record.agent == str(ref(body))  # type: ignore[attr-defined]
     assert record.exc_info and str(record.exc_info[1]) == "a mistake"
 

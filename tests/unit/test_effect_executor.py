@@ -91,7 +91,7 @@ async def test_a_mistake_of_ours_is_logged_and_tried_again(
     await until(lambda: bool(bench.bus.owed))
 
     (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("ERROR", "effect broke")
+    assert (record.levelname, record.getMessage()) == ("ERROR", "effect failed")
     assert (record.agent, record.effect) == ("demo/researcher", "Publish")  # type: ignore[attr-defined]
     assert record.exc_info
 

@@ -54,7 +54,7 @@ async def test_a_look_that_fails_only_says_less(server: ApiServer, caplog: pytes
     await until(lambda: not pods._looks)
 
     (record,) = [item for item in caplog.records if item.name == "heed.jobs"]
-    assert (record.levelname, record.getMessage()) == ("DEBUG", "cannot look at pods")
+    assert (record.levelname, record.getMessage()) == ("DEBUG", "cannot list pods")
     assert (record.agent, record.error) == (str(AGENT), "403: no 403")  # type: ignore[attr-defined]
     server.refuse = lambda method, path: None
     assert await pods.read_ends(LOSING) == []

@@ -123,7 +123,7 @@ async def test_one_agent_whose_jobs_cannot_be_looked_for_keeps_nobody_else_from_
     assert (runners[ONE].ends, runners[TWO].ends) == ([], [("d", "JobLost")])
     (record,) = caplog.records
     assert (record.getMessage(), record.agent, record.error) == (  # type: ignore[attr-defined]
-        "cannot look for jobs",
+        "cannot list jobs",
         str(ONE),
         "403: no 403",
     )

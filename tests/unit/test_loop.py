@@ -312,5 +312,5 @@ async def test_only_what_is_our_mistake_is_logged_with_its_trace(
         )
         for record in caplog.records
     ]
-    ours = [("heed.agent", logging.ERROR, "agent loop broke", "demo/researcher", True)]
+    ours = [("heed.agent", logging.ERROR, "agent loop failed", "demo/researcher", True)]
     assert logged == ([] if isinstance(error, HeedError) else ours)

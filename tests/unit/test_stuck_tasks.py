@@ -251,7 +251,7 @@ async def test_a_mistake_in_a_look_is_logged_and_ends_no_later_one(caplog: pytes
         w.cluster.refusal = None
         await w.until(lambda: w.reason() is not None)
 
-    assert "cannot look why tasks do not run" in caplog.text
+    assert "cannot read why tasks are stuck" in caplog.text
     assert "RuntimeError: a mistake of ours" in caplog.text
 
 

@@ -32,7 +32,7 @@ async def test_a_lost_lease_is_said_and_no_error(caplog: pytest.LogCaptureFixtur
     await _turn(leader, term)
 
     (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("WARNING", "not active any more")
+    assert (record.levelname, record.getMessage()) == ("WARNING", "no longer the leader")
     assert record.reason == "two holds the lease"  # type: ignore[attr-defined]
 
 
@@ -49,7 +49,7 @@ async def test_a_term_that_breaks_is_said_and_followed_by_another_one(
     await _turn(leader, term)
 
     (record,) = caplog.records
-    assert (record.levelname, record.getMessage()) == ("ERROR", "cannot go on as the active one")
+    assert (record.levelname, record.getMessage()) == ("ERROR", "cannot work as the leader yet")
     assert (record.error, record.retry_in) == (str(error), 0.001)  # type: ignore[attr-defined]
     assert bool(record.exc_info) is ours
 
@@ -105,5 +105,5 @@ async def test_a_sweep_that_fails_is_said_and_is_not_the_last_one(
     await _try(fails)
 
     (record,) = caplog.records
-    assert (record.getMessage(), record.error) == ("cannot sweep", str(error))  # type: ignore[attr-defined]
+    assert (record.getMessage(), record.error) == ("cannot resync", str(error))  # type: ignore[attr-defined]
     assert bool(record.exc_info) is ours

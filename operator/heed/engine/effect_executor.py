@@ -278,7 +278,7 @@ class EffectExecutor:
                 return await attempt(tries)
             except Exception as error:  # a bug, too: an effect must not vanish with it
                 if not isinstance(error, HeedError):
-                    log.exception("effect broke", extra={"agent": str(self._agent), "effect": what})
+                    log.exception("effect failed", extra={"agent": str(self._agent), "effect": what})
                 tries += 1
                 delay = RETRY_BACKOFF.delay(tries)
                 self._observer.troubled(self._agent, what, error, delay)

@@ -115,7 +115,7 @@ class AgentLoop:
             except Exception as error:
                 # Also for a bug of Heed: an Agent that tries again is better than a silent one.
                 if not isinstance(error, HeedError):
-                    log.exception("agent loop broke", extra={"agent": str(self.program.agent)})
+                    log.exception("agent loop failed", extra={"agent": str(self.program.agent)})
                 await self._pause(error, time.monotonic() - began)
 
     async def _pause(self, error: Exception, lived: float) -> None:

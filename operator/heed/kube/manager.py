@@ -102,10 +102,10 @@ async def _turn(leader: Leadership, term: "LeaderTerm") -> None:
     except (InvalidSettings, StreamConflict):
         raise
     except LeaseLost as lost:
-        log.warning("not active any more", extra={"reason": str(lost)})
+        log.warning("no longer the leader", extra={"reason": str(lost)})
     except Exception as error:  # a bug, too: another replica, or another term, may succeed
         extra = {"error": str(error), "retry_in": RETRY_DELAY_S}
-        log.error("cannot go on as the active one", extra=extra, exc_info=not isinstance(error, HeedError))
+        log.error("cannot work as the leader yet", extra=extra, exc_info=not isinstance(error, HeedError))
         await asyncio.sleep(RETRY_DELAY_S)
 
 
@@ -212,4 +212,4 @@ async def _try(sweep: Callable[[], Awaitable[None]]) -> None:
     try:
         await sweep()
     except Exception as error:  # a bug, too: the sweeps would end unnoticed
-        log.warning("cannot sweep", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))
+        log.warning("cannot resync", extra={"error": str(error)}, exc_info=not isinstance(error, ApiError))

@@ -348,4 +348,4 @@ def _agent(body: Body) -> AgentRef:
 def _ended(agent: AgentRef, task: "asyncio.Task[None]") -> None:
     """Log a loop that ended for another reason than its Agent's deletion: a bug."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("agent loop broke", extra={"agent": str(agent)}, exc_info=error)
+        log.error("agent loop failed", extra={"agent": str(agent)}, exc_info=error)

@@ -30,5 +30,5 @@ async def resync_jobs(api: KubeApi, namespace: str | None, runners: Mapping[Agen
         try:
             await comparison.conclude()
         except TaskUnavailable as error:
-            log.warning("cannot look for jobs", extra={"agent": str(agent), "error": str(error)})
+            log.warning("cannot list jobs", extra={"agent": str(agent), "error": str(error)})
     return seen

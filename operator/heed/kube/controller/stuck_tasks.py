@@ -128,7 +128,7 @@ class StuckTaskDetector:
                 try:
                     await self._round()
                 except Exception:  # a bug: the checks would end unnoticed
-                    log.exception("cannot look why tasks do not run")
+                    log.exception("cannot read why tasks are stuck")
                 await asyncio.sleep(self._patience / 10)
         finally:
             self._looker = None
@@ -159,7 +159,7 @@ class StuckTaskDetector:
             delays, complete = await self._causes(namespace, items)
         except ApiError as error:
             extra = {"namespace": namespace, "error": str(error)}
-            log.warning("cannot look why tasks do not run", extra=extra)
+            log.warning("cannot read why tasks are stuck", extra=extra)
             delays, complete = {}, False
         for item in items:
             item.looks += 1

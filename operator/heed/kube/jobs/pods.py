@@ -69,7 +69,7 @@ class JobPodReader:
         try:
             there = await self._read(job)
         except ApiError as error:
-            log.debug("cannot look at pods", extra={"agent": str(self._agent), "error": str(error)})
+            log.debug("cannot list pods", extra={"agent": str(self._agent), "error": str(error)})
             return
         failed = {pod: end for pod, end in there.items() if not end.succeeded}
         self._lost.setdefault(job["metadata"]["uid"], {}).update(failed)

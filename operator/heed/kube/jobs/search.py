@@ -55,7 +55,7 @@ class JobSearches:
                 if not await self._look(task_id):
                     return
             except TaskUnavailable as error:
-                log.warning("cannot look for a job", extra={"agent": str(self._agent), "error": str(error)})
+                log.warning("cannot read a job", extra={"agent": str(self._agent), "error": str(error)})
                 looks = 1
             else:
                 looks += 1

@@ -96,7 +96,7 @@ class ServerTls:
                 trouble, mistake = str(error), not isinstance(error, HeedError)
             if trouble is not None and trouble != said:
                 extra = {"error": trouble, "serving": self.ready.is_set()}
-                log.warning("cannot look after the webhook's certificate", extra=extra, exc_info=mistake)
+                log.warning("cannot check the webhook's certificate", extra=extra, exc_info=mistake)
             said = trouble
             await asyncio.sleep(look if self.ready.is_set() else min(look, RETRY_DELAY_S))
 

@@ -108,12 +108,12 @@ class AdmissionServer:
         except TimeoutError:
             return _error(503, f"not judged within {REVIEW_TIMEOUT_S:g} s")
         except HeedError as error:
-            log.warning("cannot judge a manifest", extra={"error": str(error)})
+            log.warning("cannot review a manifest", extra={"error": str(error)})
             return _error(503, str(error))
         except web.HTTPException:
             raise
         except Exception as error:  # a bug, which the reply does not disclose
-            log.error("cannot judge a manifest", extra={"error": str(error)}, exc_info=error)
+            log.error("cannot review a manifest", extra={"error": str(error)}, exc_info=error)
             return _error(500, "a mistake of Heed's; its log says more")
         finally:
             self._under_way -= 1
