@@ -9,6 +9,7 @@ import base64
 import copy
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -55,10 +56,15 @@ class Tenants:
     mallory: Path  # a kubeconfig
 
     def clear(self) -> None:
-        """Delete what stories have made."""
+        """Delete what stories have made. The next one's Agents hear nothing of this one.
+
+        An Agent begins with the second in which it is made (its creationTimestamp), so that one has to be over.
+        """
         kinds = "agents,agentpolicies,eventgrants,eventtypes,jobs"
         for namespace in (self.a, self.b):
             self.plane.kubectl("delete", kinds, "--all", "-n", namespace)
+        last = int(time.time())
+        eventually(lambda: int(time.time()) > last, what="the next second")
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """As Mallory. Raises KubectlError."""
