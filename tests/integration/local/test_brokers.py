@@ -16,6 +16,7 @@ from heed.local.presence import ForeignServer
 from heed.settings import DEFAULT_NATS_URL
 from tests.integration.local.examples import ASKED, life, write_example
 from tests.integration.local.test_dev_server import heed_dev
+from tests.integration.waiting import until
 from tests.nats_server import NatsServer, require_nats_server
 
 
@@ -93,7 +94,7 @@ async def test_what_a_dev_that_crashed_left_is_not_believed(project: Path) -> No
         assert process.stdout
         while "broker" not in await asyncio.to_thread(process.stdout.readline):
             pass
-        assert presence.read(project / ".heed") is not None
+        await until(lambda: presence.read(project / ".heed") is not None)
         process.kill()
         process.wait()
 
