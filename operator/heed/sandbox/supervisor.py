@@ -186,7 +186,7 @@ class Supervisor:
         try:
             async with asyncio.timeout(self._spec.answer_s):
                 result = await conversation(worker)
-        except BaseException as error:  # also where nobody waits any more: the next one would get the answer
+        except BaseException as error:  # also a cancellation: the next request would get the answer
             await worker.end()
             if isinstance(error, TimeoutError):
                 raise WorkerDied(None) from None

@@ -13,6 +13,7 @@ import os
 import resource
 import signal
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,7 @@ def read_frame(source: BinaryIO) -> bytes | None:
     return data if len(data) == length else None
 
 
-class Worker:
+class Worker(ABC):
     """Answers requests, one after the other. A subclass says how."""
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO, cpu: float) -> None:
@@ -46,9 +47,9 @@ class Worker:
         self._requests, self._answers = requests, answers
         self._enough = (address_space() or 0) + SPARE_BYTES
 
+    @abstractmethod
     def answer(self, request: bytes) -> bytes | None:
         """The answer to a request; None where the request lacks something. What is costly goes under `cpu_limit`."""
-        raise NotImplementedError
 
     def say(self, kind: bytes, data: bytes = b"") -> None:
         """Write a frame."""

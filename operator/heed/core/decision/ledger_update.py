@@ -6,6 +6,7 @@ from heed.core.decision.model import SESSION_BYTES, Outcome, estimate_growth
 from heed.core.decision.outputs import render_outputs
 from heed.core.decision.sessions import keep_session, update_session
 from heed.core.decision.step import Step
+from heed.core.effects import Effect
 from heed.core.ledger.ledger import Ledger, add_to_totals
 from heed.errors import DecisionFailed
 
@@ -17,10 +18,10 @@ def apply(step: Step) -> Outcome:
     tasks = {**before.pending_tasks, **outputs.cancelled, **outputs.started}
     sessions = keep_session(before.sessions, tasks, key, update_session(before, step.session, result.state))
     quotas.check_session(limits, before, key, sessions, result)
-    step.effects = outputs.effects
-    if not _fits(step, opens=key in sessions and key not in before.sessions):
-        step.effects = ()
+    effects = outputs.effects
+    if not _fits(step, effects, opens=key in sessions and key not in before.sessions):
         return "waiting"
+    step.effects = effects
     step.after = dict(result.state) if key in sessions else None
     step.ledger = Ledger(
         cursor=before.cursor,
@@ -42,13 +43,13 @@ def apply(step: Step) -> Outcome:
     return "handled"
 
 
-def _fits(step: Step, *, opens: bool) -> bool:
+def _fits(step: Step, effects: tuple[Effect, ...], *, opens: bool) -> bool:
     """Whether the status has room for the decision; False where the event has to wait for it.
 
     Raises DecisionFailed for the event of a task, which never waits: it is what makes room. `opens`: a session more.
     """
     headroom, ledger = step.headroom, step.ledger
-    growth = estimate_growth(step.effects, step.result.state_size)
+    growth = estimate_growth(effects, step.result.state_size)
     if step.task is not None:
         if step.task.limited and headroom is not None and growth > headroom.left:
             raise DecisionFailed("StatusFull", "the Agent's status is full; end sessions, or remember less")

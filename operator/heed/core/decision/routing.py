@@ -11,9 +11,8 @@ from heed import names
 from heed.api.status import PendingTask, RecentTask
 from heed.core.decision.model import Outcome
 from heed.core.decision.step import Step, TaskContext
-from heed.core.effects import CancelTask
 from heed.core.events import Event, MalformedMessage, Received
-from heed.core.ledger.ledger import Ledger, end_task
+from heed.core.ledger.ledger import Ledger, end_task, make_cancel
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
 
@@ -113,7 +112,7 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
     )
     may_run = event.source != names.agent_source(agent.namespace, agent.name)
     step.ledger = end_task(step.ledger, recent, may_run=may_run)
-    step.stop = CancelTask(task_id, None) if may_run else None
+    step.stop = make_cancel(task_id, step.ledger.pending_tasks[task_id]) if may_run else None
     return None
 
 

@@ -96,7 +96,7 @@ class ConditionWriter(ABC, Generic[K, W]):
                     await asyncio.sleep(delay)
         finally:
             self._recovered(key)
-            self._writers.pop(key, None)  # without a turn of others since the last look at the news
+            self._writers.pop(key, None)  # in the same turn as the last look at what is wanted
 
     async def _write_in_turn(self, key: K, wanted: W) -> bool:
         try:

@@ -127,13 +127,12 @@ def status_patch(body: Body, wanted: WantedConditions, at: str) -> dict[str, Any
 
 def _with_tasks(conditions: list[dict[str, Any]], wanted: WantedConditions, at: str) -> list[dict[str, Any]]:
     """The conditions with TasksStuck, which is absent as long as no task was ever stuck."""
-    tasks = wanted.tasks
-    if isinstance(tasks, Undecided) or (tasks is None and find_condition(conditions, TASKS_STUCK) is None):
+    tasks, old = wanted.tasks, find_condition(conditions, TASKS_STUCK)
+    if isinstance(tasks, Undecided):
         return conditions
-    old = find_condition(conditions, TASKS_STUCK)
     if tasks is not None:
         said: tuple[Status, str, str] = ("True", tasks.reason, tasks.message)
-    elif old is not None and old.get("status") == "False":
+    elif old is None or old.get("status") == "False":
         return conditions
     else:
         said = ("False", TASKS_RUN, "every task has a pod that runs, or waits for one not long")

@@ -15,7 +15,7 @@ from heed.sandbox.supervisor import Supervisor, WorkerDied, WorkerProcess, Worke
 
 log = logging.getLogger("heed.webhook")
 REVIEW_MEMORY_BYTES: Final = 256 * 1024**2  # bytes
-REVIEW_CPU_LIMIT_S: Final = 2.0  # seconds for one request; whoever asks waits for five or so
+REVIEW_CPU_LIMIT_S: Final = 2.0  # seconds for one request; the API server waits for five or so
 REVIEW_HUNG_TIMEOUT_S: Final = 8.0  # seconds on the wall
 REVIEW_IDLE_TIMEOUT_S: Final = 60.0  # seconds after which the process is ended
 
