@@ -22,9 +22,12 @@ _AT_LEAST_ONE = frozenset(
         "decision_cpu",
         "credentials_lifetime",
         "replicas",
+        "max_connections",
+        "body_memory",
     )
 )
 
+_GROUPS = frozenset(("stream", "gateway"))  # settings with a prefix of their own
 _EMPTY_IS_NONE = frozenset(("lease",))  # elsewhere the default stays
 
 
@@ -38,6 +41,22 @@ class StreamSettings:
     duplicate_window: int = 120
     dead_max_bytes: int = 256 * 1024**2
     dead_max_age: int = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Settings of `heed gateway`. Times are in seconds, sizes in bytes; a rate of zero is no limit."""
+
+    url: str | None = None  # under which senders reach it: what Agents say as their address
+    port: int = 8090
+    certificate: str | None = None  # path of a folder with tls.crt and tls.key; none: plain HTTP
+    max_connections: int = 1000
+    body_memory: int = 32 * 1024**2  # bytes of bodies held at a time, of all requests together
+    body_timeout: int = 10  # for a body to come whole
+    keepalive_timeout: int = 30  # for the next request's headers to come whole
+    drain: int = 5  # goes on accepting requests for so long once it is told to stop, and is not ready
+    sender_rate: int = 200  # events per second of one sender
+    sender_burst: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +106,7 @@ class Settings:
         64 * 1024**2
     )  # most bytes of events that were read and are not durable, of all Agents together
     stream: StreamSettings = field(default_factory=StreamSettings)
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
 
     def local(self, url: str) -> "Settings":
         """The settings for the broker that `heed dev` started at a URL: without credentials, as it has no users."""
@@ -95,10 +115,14 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Settings from `HEED_<FIELD>` and `HEED_STREAM_<FIELD>`. Raises InvalidSettings naming the variable."""
+        """Settings from `HEED_<FIELD>`, `HEED_STREAM_<FIELD>` and `HEED_GATEWAY_<FIELD>`.
+
+        Raises InvalidSettings naming the variable.
+        """
         variables = os.environ if environment is None else environment
         stream = StreamSettings(**_read(StreamSettings, "HEED_STREAM_", variables))
-        return cls(stream=stream, **_read(cls, "HEED_", variables))
+        gateway = GatewaySettings(**_read(GatewaySettings, "HEED_GATEWAY_", variables))
+        return cls(stream=stream, gateway=gateway, **_read(cls, "HEED_", variables))
 
 
 def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, Any]:
@@ -106,7 +130,7 @@ def _read(model: type, prefix: str, variables: Mapping[str, str]) -> dict[str, A
     for item in fields(model):
         name = prefix + item.name.upper()
         text = variables.get(name)
-        if text is None or item.name == "stream":
+        if text is None or item.name in _GROUPS:
             continue
         if item.type is int:
             if not text.isdecimal():

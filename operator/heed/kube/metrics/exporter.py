@@ -6,20 +6,15 @@ and the series of one that is gone are gone with it. The page is made in a threa
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from heed import __version__
 from heed.bus.client.connection import Connection
@@ -27,13 +22,13 @@ from heed.bus.client.stream_rules import StreamFlaw
 from heed.engine.ports import StoredLedger
 from heed.kube.leader.election import Leadership
 from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
-from heed.kube.metrics.instruments import Histogram, LabelledCounter, Labels
+from heed.kube.metrics.families import counter, gauge, histogram, tally
+from heed.kube.metrics.instruments import Labels
 from heed.util.clock import now
 from heed.util.http_server import serving
 
 AGENT_LABELS: Final = ("namespace", "agent")
 METRIC_FAMILIES: Final = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
-Series = tuple[Sequence[str], float]
 
 
 class AgentSnapshots(Protocol):
@@ -84,55 +79,53 @@ class MetricsPage:
         connection = self.connection
         connected = connection is not None and connection.is_connected
         errors = {(kind,): count for kind, count in dict(connection.errors if connection else ()).items()}
-        yield _gauge(
+        yield gauge(
             "heed_build_info", "The version that runs, as a label", ("version",), [((__version__,), 1)]
         )
-        yield _gauge(
-            "heed_leader", "Whether this is the active replica", (), [((), self._leadership.holds())]
-        )
-        yield _gauge("heed_nats_connected", "Whether there is a connection to NATS", (), [((), connected)])
-        yield _counter("heed_nats_errors_total", "What went wrong with NATS, by kind", ("kind",), errors)
+        yield gauge("heed_leader", "Whether this is the active replica", (), [((), self._leadership.holds())])
+        yield gauge("heed_nats_connected", "Whether there is a connection to NATS", (), [((), connected)])
+        yield counter("heed_nats_errors_total", "What went wrong with NATS, by kind", ("kind",), errors)
         flaws = Counter((flaw.stream, flaw.field) for flaw in self.flaws)
         help = "What makes a stream lose or refuse events, by field of its configuration"
-        yield _gauge("heed_stream_flaws", help, ("stream", "field"), flaws.items())
+        yield gauge("heed_stream_flaws", help, ("stream", "field"), flaws.items())
         requests = "Requests to the API server that were answered, or not (code none)"
-        yield _tally("heed_api_requests_total", requests, self._metrics.requests)
+        yield tally("heed_api_requests_total", requests, self._metrics.requests)
         answers = {(method,): answers for method, answers in self._metrics.answers.copy().items()}
-        yield _histogram(
+        yield histogram(
             "heed_api_request_duration_seconds", "How long requests to it took", ("method",), answers
         )
 
     def _of_the_work(self) -> Iterator[Metric]:
         metrics = self._metrics
-        yield _histogram(
+        yield histogram(
             "heed_decide_duration_seconds", "How long deciding an event took", (), {(): metrics.decide}
         )
-        yield _histogram(
+        yield histogram(
             "heed_commit_duration_seconds", "How long writing a ledger took", (), {(): metrics.commit}
         )
         written = "Bytes of the Agents' objects that were written by commits"
-        yield _counter("heed_status_written_bytes_total", written, (), {(): metrics.written})
-        yield _tally("heed_effects_total", "Effects that were made", metrics.effects)
-        yield _tally("heed_tasks_ended_total", "Ends of tasks that were published, by reason", metrics.ends)
-        yield _tally("heed_dead_letters_total", "Events that could not be decided, by cause", metrics.letters)
-        yield _tally("heed_troubles_total", "What failed and was to be tried again", metrics.troubles)
+        yield counter("heed_status_written_bytes_total", written, (), {(): metrics.written})
+        yield tally("heed_effects_total", "Effects that were made", metrics.effects)
+        yield tally("heed_tasks_ended_total", "Ends of tasks that were published, by reason", metrics.ends)
+        yield tally("heed_dead_letters_total", "Events that could not be decided, by cause", metrics.letters)
+        yield tally("heed_troubles_total", "What failed and was to be tried again", metrics.troubles)
 
 
 def _of_agents(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     """The metrics of every Agent."""
     ready = Counter(sight.ready for sight in sights)
-    yield _gauge("heed_agents", "Agents by their condition Ready", ("ready", "reason"), ready.items())
+    yield gauge("heed_agents", "Agents by their condition Ready", ("ready", "reason"), ready.items())
     rows = [((sight.agent.namespace, sight.agent.name), sight.ready[0] == "True") for sight in sights]
     refused = "Agents whose status the API server refuses to take"
-    yield _gauge("heed_refused_statuses", refused, (), [((), sum(sight.refused for sight in sights))])
-    yield _gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT_LABELS, rows)
+    yield gauge("heed_refused_statuses", refused, (), [((), sum(sight.refused for sight in sights))])
+    yield gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT_LABELS, rows)
     stored = [
         ((sight.agent.namespace, sight.agent.name), sight.stored)
         for sight in sights
         if sight.stored is not None
     ]
     stuck = [((sight.agent.namespace, sight.agent.name), sight.stuck) for sight in sights if sight.stored]
-    yield _gauge("heed_stuck_tasks", "Started tasks none of whose pods gets to run", AGENT_LABELS, stuck)
+    yield gauge("heed_stuck_tasks", "Started tasks none of whose pods gets to run", AGENT_LABELS, stuck)
     yield from _of_totals(stored)
     yield from _of_sizes(stored)
     yield from _of_lags(sights)
@@ -146,13 +139,13 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         for agent, total in totals
         for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered")
     }
-    yield _counter("heed_events_total", "Decided events by outcome", (*AGENT_LABELS, "outcome"), events)
+    yield counter("heed_events_total", "Decided events by outcome", (*AGENT_LABELS, "outcome"), events)
     ended = {
         (*agent, outcome): getattr(total, f"tasks_{outcome}")
         for agent, total in totals
         for outcome in ("completed", "failed")
     }
-    yield _counter("heed_task_results_total", "Ends of pending tasks", (*AGENT_LABELS, "outcome"), ended)
+    yield counter("heed_task_results_total", "Ends of pending tasks", (*AGENT_LABELS, "outcome"), ended)
     for name, field, help in (
         ("heed_events_emitted_total", "emitted", "Events that handlers emitted"),
         (
@@ -164,12 +157,12 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         ("heed_tasks_started_total", "tasks_started", "Tasks that handlers started"),
         ("heed_sessions_expired_total", "sessions_expired", "Sessions forgotten after their idle timeout"),
     ):
-        yield _counter(name, help, AGENT_LABELS, {agent: getattr(total, field) for agent, total in totals})
+        yield counter(name, help, AGENT_LABELS, {agent: getattr(total, field) for agent, total in totals})
 
 
 def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
     """What is there now."""
-    yield _gauge(
+    yield gauge(
         "heed_status_bytes",
         "Bytes of an Agent's whole object",
         AGENT_LABELS,
@@ -181,7 +174,7 @@ def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         ("heed_waiting_events", "waiting", "Events that wait for room in the status"),
         ("heed_outbox_messages", "outbox", "Messages that are owed to the broker"),
     ):
-        yield _gauge(
+        yield gauge(
             name, help, AGENT_LABELS, [(agent, len(getattr(stored.ledger, field))) for agent, stored in rows]
         )
 
@@ -189,45 +182,20 @@ def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
 def _of_lags(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     rows = [((item.agent.namespace, item.agent.name), item.lag) for item in sights]
     lags, at = [(agent, lag) for agent, lag in rows if lag is not None], now()
-    yield _gauge(
+    yield gauge(
         "heed_cursor_lag_events",
         "Events beyond the cursor",
         AGENT_LABELS,
         [(agent, lag.events) for agent, lag in lags],
     )
     help = "How long ago the stream stored the oldest event beyond the cursor; 0 without one"
-    yield _gauge(
+    yield gauge(
         "heed_cursor_lag_seconds", help, AGENT_LABELS, [(agent, _age(lag.since, at)) for agent, lag in lags]
     )
 
 
 def _age(since: str | None, now: datetime) -> float:
     return max(0.0, (now - datetime.fromisoformat(since)).total_seconds()) if since else 0.0
-
-
-def _gauge(name: str, help: str, labels: Labels, series: Iterable[Series]) -> Metric:
-    family = GaugeMetricFamily(name, help, labels=labels)
-    for values, value in series:
-        family.add_metric(values, value)
-    return family
-
-
-def _counter(name: str, help: str, labels: Labels, series: Mapping[Any, float]) -> Metric:
-    family = CounterMetricFamily(name, help, labels=labels)
-    for values, value in series.items():
-        family.add_metric(values, value)
-    return family
-
-
-def _tally(name: str, help: str, tally: LabelledCounter) -> Metric:
-    return _counter(name, help, tally.names, tally.counts.copy())
-
-
-def _histogram(name: str, help: str, labels: Labels, series: Mapping[Any, Histogram]) -> Metric:
-    family = HistogramMetricFamily(name, help, labels=labels)
-    for values, distribution in series.items():
-        family.add_metric(values, distribution.buckets(), distribution.total)
-    return family
 
 
 @asynccontextmanager

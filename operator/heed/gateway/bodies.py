@@ -1,0 +1,66 @@
+"""Bodies of requests, read with a bound on each, on the time it may take, and on all of them together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from heed.gateway.refusals import RequestRefused, busy
+
+_IDENTITY: Final = ("", "identity")
+
+
+class BodyReader:
+    """Reads bodies: at most `memory` bytes of all requests at a time, and each within `timeout_s` seconds.
+
+    Memory is taken as bytes come, not as they are announced: who announces much and sends little holds little.
+    """
+
+    def __init__(self, memory: int, timeout_s: float) -> None:
+        self._memory, self._timeout_s = memory, timeout_s
+        self.held = 0  # bytes
+
+    @asynccontextmanager
+    async def read(self, request: web.Request, most: int) -> AsyncIterator[bytes]:
+        """The body, of at most `most` bytes, which counts as held until the context ends.
+
+        Raises RequestRefused: 408, 413, 415, 503; and 400 where it breaks off.
+        """
+        if request.headers.get("Content-Encoding", "").strip().lower() not in _IDENTITY:
+            raise RequestRefused(
+                415, "ContentEncoding", "encoded bodies are not read; send it without Content-Encoding"
+            )
+        if (request.content_length or 0) > most:
+            raise too_large(most)
+        chunks: list[bytes] = []
+        try:
+            yield await self._read(request, most, chunks)
+        finally:
+            self.held -= sum(map(len, chunks))
+
+    async def _read(self, request: web.Request, most: int, chunks: list[bytes]) -> bytes:
+        size = 0
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while chunk := await request.content.readany():
+                    size += len(chunk)
+                    if size > most:
+                        raise too_large(most)
+                    if self.held + len(chunk) > self._memory:
+                        raise busy(503, "Overloaded", "too many requests at once; send it again")
+                    self.held += len(chunk)
+                    chunks.append(chunk)
+        except TimeoutError:
+            message = f"the body did not come within {self._timeout_s:g} s; send it faster"
+            raise RequestRefused(408, "SlowBody", message, headers={"Connection": "close"}) from None
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise RequestRefused(400, "BrokenBody", f"the body broke off: {error}") from None
+        return b"".join(chunks)
+
+
+def too_large(most: int) -> RequestRefused:
+    """The refusal of a body of more than `most` bytes."""
+    message = f"the body is larger than {most} bytes; send less, or a reference to the data instead"
+    return RequestRefused(413, "TooLarge", message, members={"maxBytes": most})

@@ -1,0 +1,55 @@
+"""The gateway's probes and metrics, on ports of their own, which senders do not reach."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from aiohttp import web
+
+from heed.bus.client.connection import Connection
+from heed.gateway.metrics import GatewayMetrics
+from heed.gateway.part import GatewayPart
+from heed.settings import Settings
+from heed.util.http_server import serving
+
+
+class GatewayHealth:
+    """The state behind the probes. `parts` and `connection` are set once there are any."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.parts: Sequence[GatewayPart] = ()
+        self.draining = False
+
+    def missing(self) -> str | None:
+        """Why no requests should be sent here now, as a sentence, or None."""
+        connected = self.connection is not None and self.connection.is_connected
+        wrong = ("stopping" if self.draining else None, None if connected else "not connected to NATS")
+        return "; ".join(filter(None, (*wrong, *(part.missing() for part in self.parts)))) or None
+
+
+@asynccontextmanager
+async def serve_gateway_probes(
+    settings: Settings, health: GatewayHealth, metrics: GatewayMetrics
+) -> AsyncIterator[None]:
+    """Serve /healthz, /readyz and /metrics on their ports (0: do not). Raises InvalidSettings."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        missing = health.missing()
+        return web.Response(text=f"{missing or 'ok'}\n", status=503 if missing else 200)
+
+    async def page(request: web.Request) -> web.Response:
+        body, content_type = await metrics.page(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    routes = [web.get("/healthz", healthz), web.get("/readyz", readyz)]
+    async with AsyncExitStack() as closing:
+        probes = serving(settings.health_port, routes, variable="HEED_HEALTH_PORT", what="probes")
+        await closing.enter_async_context(probes)
+        scraped = serving(
+            settings.metrics_port, [web.get("/metrics", page)], variable="HEED_METRICS_PORT", what="metrics"
+        )
+        await closing.enter_async_context(scraped)
+        yield

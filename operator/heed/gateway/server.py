@@ -1,0 +1,119 @@
+"""The gateway's HTTP server: a bound on connections, on headers, on how long each may idle; drained when it stops."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from heed.errors import InvalidSettings
+from heed.settings import GatewaySettings
+
+log = logging.getLogger("heed.gateway")
+MAX_LINE_BYTES: Final = 8 * 1024  # of the request line, which holds the URL
+MAX_HEADER_BYTES: Final = 16 * 1024  # of one header: percent-encoding makes three characters of one byte
+MAX_HEADERS: Final = 128
+READ_BUFFER_BYTES: Final = 16 * 1024  # of each connection, in the process
+RECEIVE_BUFFER_BYTES: Final = 64 * 1024  # of each connection, in the kernel
+LINGER_S: Final = 2.0  # for the rest of a body whose request was refused already
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+FINISH_TIMEOUT_S: Final = 10.0  # for requests under way, once no others are taken
+BACKLOG: Final = 512
+_FULL: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n"
+    b"Connection: close\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
+)
+
+
+class _Turnaway(asyncio.Protocol):
+    """Answers a connection beyond the bound, and closes it, without reading anything."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(_FULL)
+        transport.close()
+
+
+class BoundedServer:
+    """An application at its port. `address` is where it listens, once it does."""
+
+    def __init__(self, application: web.Application, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self.turned_away = 0  # connections
+        self._server: asyncio.Server | None = None
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            keepalive_timeout=settings.keepalive_timeout,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            read_bufsize=READ_BUFFER_BYTES,
+            lingering_time=LINGER_S,
+            auto_decompress=False,
+            shutdown_timeout=FINISH_TIMEOUT_S,
+        )
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are now."""
+        return len(self._runner.server.connections) if self._runner.server is not None else 0
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def start(self, host: str | None, port: int, tls: ssl.SSLContext | None = None) -> None:
+        """Listen. `port` 0 is any free one. Raises OSError."""
+        await self._runner.setup()
+        self._server = await asyncio.get_running_loop().create_server(
+            self._accept,
+            host,
+            port,
+            ssl=tls,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if tls is not None else None,
+        )
+        for listening in self._server.sockets:  # inherited by what is accepted: bounds what one read returns
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+
+    async def stop(self) -> None:
+        """Take no more connections, close idle ones, and wait FINISH_TIMEOUT_S for requests under way."""
+        if self._server is not None:
+            self._server.close()
+        await self._runner.cleanup()
+
+    def _accept(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        if self.connections >= self._settings.max_connections:
+            self.turned_away += 1
+            return _Turnaway()
+        return self._runner.server()
+
+
+@asynccontextmanager
+async def serving_gateway(
+    application: web.Application,
+    settings: GatewaySettings,
+    *,
+    host: str | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[BoundedServer]:
+    """Serve the application on the port of the settings. Raises InvalidSettings where it is taken."""
+    server = BoundedServer(application, settings)
+    try:
+        try:
+            await server.start(host, settings.port, tls)
+        except OSError as error:
+            message = f"HEED_GATEWAY_PORT={settings.port}: {error.strerror or error}; choose a free port"
+            raise InvalidSettings(message) from None
+        yield server
+    finally:
+        await server.stop()
