@@ -21,6 +21,8 @@ from heed.kube.client.deep_json import loads
 from heed.util.http_proxy import proxy_for
 
 REQUEST_TIMEOUT_S = 15.0
+WATCH_SERVER_TIMEOUT_S = 270  # seconds after which the server ends a watch in good order
+WATCH_CLIENT_TIMEOUT_S = 300.0  # after which it is given up: a connection may be dead without a sign
 TLS_CLOSE_S = 0.25  # seconds
 PAGE_SIZE = 500
 JSON_CONTENT_TYPE = "application/json"
@@ -141,6 +143,38 @@ class KubeApi:
                 return
             page["continue"] = more
 
+    async def watch(
+        self, path: str, version: str, query: Mapping[str, str] | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The events of a collection after a resourceVersion, with bookmarks, until the server ends the watch.
+
+        Raises ApiError: 410 where the version is too old, which may also be what an event says.
+        """
+        asked = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, **(query or {})}
+        asked["timeoutSeconds"] = str(WATCH_SERVER_TIMEOUT_S)
+        timeout = aiohttp.ClientTimeout(total=WATCH_CLIENT_TIMEOUT_S, sock_connect=REQUEST_TIMEOUT_S)
+        try:
+            parameters = await self._client.param_serialize(
+                "GET",
+                path,
+                query_params=list(asked.items()),
+                header_params={"Accept": JSON_CONTENT_TYPE},
+                auth_settings=["BearerToken"],
+            )
+            called = await self._client.call_api(
+                *parameters, _request_timeout=timeout, _preload_content=False
+            )
+            response: aiohttp.ClientResponse = called.response
+            async with response:
+                if response.status >= 400:
+                    _answer(response.status, await response.read())
+                async for line in _lines(response):
+                    yield _event(line)
+        except ApiException as error:
+            raise ApiError(error.status or 0, str(error.reason)) from None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise ApiError(0, f"the watch broke off: {type(error).__name__}: {error}") from None
+
     async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """POST with strict field validation: unknown fields are refused, not dropped. Raises ApiError."""
         query = {"fieldValidation": "Strict"}
@@ -197,6 +231,27 @@ def _answer(status: int, content: bytes) -> ApiResponse:
     if status >= 400:
         raise ApiError(status, str(body.get("message") or body), str(body.get("reason") or ""))
     return ApiResponse(body, len(content))
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The lines of a body that goes on, of any length."""
+    begun = bytearray()
+    async for chunk in response.content.iter_any():
+        first, *others = chunk.split(b"\n")
+        begun += first
+        for other in others:
+            yield bytes(begun)
+            begun = bytearray(other)
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    event: dict[str, Any] = loads(line)
+    if event["type"] == "ERROR":
+        status = event["object"]
+        raise ApiError(
+            int(status.get("code") or 0), str(status.get("message")), str(status.get("reason") or "")
+        )
+    return event
 
 
 def agent_path(namespace: str, name: str, subresource: str = "") -> str:
