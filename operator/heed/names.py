@@ -39,6 +39,8 @@ TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its e
 TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
 HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
+DUE_TYPE_PREFIX: Final = "dev.heed.due."  # what the engine says to an Agent's inbox when something is due
+
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
 TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"
 

@@ -22,6 +22,11 @@ def job(*args: str, **more: Any) -> dict[str, Any]:
     return {"job": {"template": {"spec": {"containers": [container]}}}, **more}
 
 
+def nap(for_: str, **more: Any) -> dict[str, Any]:
+    """A task that is a wait."""
+    return {"wait": {"for": for_}, **more}
+
+
 def manifest(*handlers: dict[str, Any], **spec: Any) -> dict[str, Any]:
     """An Agent that heeds com.example.>, with these handlers, and names for those that have none."""
     named = [{"name": f"h{index}", "type": ASKED, **handler} for index, handler in enumerate(handlers)]

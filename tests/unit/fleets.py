@@ -32,6 +32,9 @@ def rule_path(kind: str, name: str, namespace: str = "demo") -> str:
     return f"/apis/{names.API_VERSION}/namespaces/{namespace}/{names.PLURALS[kind]}/{name}"
 
 
+LASTING = {"idleTimeout": "3650d"}  # the events are of another year than the clock
+
+
 class World:
     """A fleet and what is around it."""
 
@@ -43,7 +46,7 @@ class World:
 
     def add(self, *handlers: Object, name: str = "researcher", **spec: Any) -> Object:
         """An Agent that nobody has seen yet."""
-        given = manifest(*(handlers or (NOTE,)), **spec)
+        given = manifest(*(handlers or (NOTE,)), **{"session": LASTING, **spec})
         return self.server.add(path(name), **{key: given[key] for key in ("apiVersion", "kind", "spec")})
 
     def create(self, *handlers: Object, name: str = "researcher", **spec: Any) -> Object:
@@ -55,7 +58,7 @@ class World:
         """Another generation is seen, with these handlers; or another version with a patch."""
         if handlers:
             generation = self.server.at(path(name))["metadata"]["generation"]
-            spec = manifest(*handlers)["spec"]
+            spec = manifest(*handlers, session=LASTING)["spec"]
             patch = {"spec": spec, "metadata": {"generation": generation + 1}}
         body = self.server.edit(path(name), **patch)
         self.fleet.observe(body)

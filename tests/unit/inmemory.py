@@ -197,12 +197,18 @@ class Watcher(LogObserver):
 
 
 def pending(
-    phase: Phase = "Owed", *, deadline: str | None = None, owed: str | None = None, sequence: int = 1
+    phase: Phase = "Owed",
+    *,
+    deadline: str | None = None,
+    owed: str | None = None,
+    sequence: int = 1,
+    kind: str = "job",
+    due: str | None = None,
 ) -> PendingTask:
     """A task that an event at `sequence` started."""
     cause = TaskCause(f"e{sequence}", sequence, f"e{sequence}")
     at = "2026-01-31T12:00:01Z"
-    return PendingTask("work", "s", "job", at, cause, deadline=deadline, phase=phase, owed=owed)
+    return PendingTask("work", "s", kind, at, cause, deadline=deadline, phase=phase, owed=owed, due=due)
 
 
 def with_tasks(**tasks: PendingTask) -> Ledger:

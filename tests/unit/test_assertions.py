@@ -44,7 +44,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ),
         (
             {"outcomes": {"lost": 1}},
-            "outcomes.lost: there is no such outcome; known are handled, ignored, duplicate, stale, deadLettered",
+            "outcomes.lost: there is no such outcome; known are handled, ignored, duplicate, stale, deadLettered, due",
         ),
         (
             {"tasks": [{"task": "a"}, {"tsk": 1}]},

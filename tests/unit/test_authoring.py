@@ -138,7 +138,7 @@ SPECS: list[tuple[dict[str, Any], str, str]] = [
     ({"session": {"idleTimeout": 1.5}}, "spec.session.idleTimeout", "write a duration such as 90s"),
     ({"session": None}, "spec.session", "is null; fill it in, or leave the field out"),
     ({"session": {"idle_timeout": "1h", "keys": "x"}}, "spec.session.keys", 'did you mean "key"?'),
-    ({"tasks": {"work": {}}}, "spec.tasks.work", "give it a `job`"),
+    ({"tasks": {"work": {}}}, "spec.tasks.work", "give it one of job, wait"),
     ({"tasks": {"work": {"jobs": {}, **job()}}}, "spec.tasks.work.jobs", 'did you mean "job"?'),
     (
         {"tasks": {"work": {"job": {"template": {"spec": {"containers": []}}}}}},

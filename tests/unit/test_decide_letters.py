@@ -94,7 +94,7 @@ FAILURES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"start": [{"task": "work", "input": "${event.data.big}"}]},
         "InputTooLarge",
-        "what task work is given exceeds 196608 bytes; pass large input by reference",
+        "spec.tasks.work.job: what task work is given exceeds 196608 bytes; pass large input by reference",
     ),
     (
         {"emit": [{"type": "x.y", "data": "${event.data.missing}"}]},

@@ -7,6 +7,7 @@ import pytest
 
 from heed import names
 from heed.api.status import PendingTask
+from heed.core.due.due_times import DueTime
 from heed.core.effects import CancelTask, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
@@ -15,6 +16,8 @@ from heed.errors import BusUnavailable, MalformedEvent, TaskUnavailable
 from heed.util.clock import timestamp
 from tests.integration.waiting import until
 from tests.unit.inmemory import AGENT, FUTURE, INBOX, PAST, Bench, pending, start, turns
+
+OVER = DueTime(PAST, "deadline", "t-1")
 
 
 def ended(task_id: str = "t-1", **changes: Any) -> TaskEnd:
@@ -83,8 +86,8 @@ async def test_the_end_of_a_task_that_was_cancelled_is_not_told_again(bench: Ben
 async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> None:
     executor, record, began = bench.executor(), pending("Started", deadline=PAST), timestamp()
 
-    executor.start_expiring("t-1", record)
-    executor.start_expiring("t-1", record)
+    executor.start_expiring(OVER, record)
+    executor.start_expiring(OVER, record)
     executor.start_reporting(record, ended())
     await turns()
 
@@ -106,7 +109,7 @@ async def test_its_start_is_given_up(bench: Bench) -> None:
     executor.perform([start()])
     await turns()
 
-    executor.start_expiring("t-1", pending(deadline=PAST))
+    executor.start_expiring(OVER, pending(deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
     assert bench.runner.happened == [("cancel", "t-1")]
@@ -151,7 +154,7 @@ async def test_an_end_that_cannot_be_published_now_is_tried_again(bench: Bench) 
 async def test_so_is_the_end_at_a_deadline(bench: Bench) -> None:
     bench.bus.trouble.append(BusUnavailable("away"))
 
-    bench.executor().start_expiring("t-1", pending("Started", deadline=PAST))
+    bench.executor().start_expiring(OVER, pending("Started", deadline=PAST))
     await until(lambda: bool(bench.bus.published))
 
     assert bench.watcher.troubles == [(AGENT, "end a task at its deadline", "away", RETRY_BACKOFF.first_s)]

@@ -43,7 +43,7 @@ OWED = PendingTask(
 )
 WHOLE = Ledger(
     cursor=Cursor("S", 7, at(7), "made", 9),
-    totals=Totals(handled=1, tasks_started=2, sessions_expired=3, dead_lettered=4),
+    totals=Totals(handled=1, tasks_started=2, sessions_expired=3, dead_lettered=4, due=5),
     sessions={"b": Session(at(1), at(3), "c1", {"n": 1}), "a": Session(at(1), at(4), "c2", {})},
     pending_tasks={"t": OWED},
     waiting=DeferredEvents.of({2: "kkkk", 10: "llll"}),
@@ -57,7 +57,15 @@ WHOLE = Ledger(
 STATUS: dict[str, Any] = {
     "cursor": {"stream": "S", "sequence": 7, "time": at(7), "created": "made", "inbox": 9},
     "totals": {
-        **{"handled": 1, "ignored": 0, "duplicates": 0, "stale": 0, "deadLettered": 4, "emitted": 0},
+        **{
+            "handled": 1,
+            "ignored": 0,
+            "duplicates": 0,
+            "stale": 0,
+            "deadLettered": 4,
+            "due": 5,
+            "emitted": 0,
+        },
         **{"tasksStarted": 2, "tasksCompleted": 0, "tasksFailed": 0, "sessionsExpired": 3, "expired": 0},
         "schemaWarnings": 0,
     },
@@ -277,7 +285,7 @@ def test_totals_grow_by_what_is_counted() -> None:
     assert add_to_totals(Totals(handled=1, stale=2), handled=3, emitted=4) == Totals(
         handled=4, stale=2, emitted=4
     )
-    assert count_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 31
+    assert count_decided(Totals(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)) == 63
 
 
 def test_keys_that_are_taken_out_need_not_be_there() -> None:

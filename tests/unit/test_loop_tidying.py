@@ -10,9 +10,10 @@ import pytest
 
 from heed import names
 from heed.api.status import Cursor, Session, Totals
+from heed.core.events import Event
 from heed.core.ledger.deferred import DeferredEvents
 from heed.core.ledger.ledger import Ledger
-from heed.engine import deferred_queue, loop, task_deadlines
+from heed.engine import deferred_queue
 from heed.engine.rate_limit import CommitRate
 from heed.errors import BusUnavailable, ReaderLost
 from tests.builders.agents import program
@@ -261,42 +262,49 @@ def full_of(*idle: float, waiting: str | None = "new") -> Ledger:
     return replace(at_place(5), sessions=sessions, waiting=places)
 
 
-def pressed(lives: Lives, monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Life:
-    """An Agent without room, whose sessions are idle after a minute, and who looks for that at once."""
-    monkeypatch.setattr(task_deadlines, "IDLE_CHECK_INTERVAL_S", 0.0)
-    monkeypatch.setattr(task_deadlines, "SHORTEST", 0.001)
+def crowded(lives: Lives, ledger: Ledger) -> Life:
+    """An Agent without room, whose sessions are idle after a minute: they are, as its events are of another year."""
     agent = program(ASK, session={"idleTimeout": "60s"})
     life = lives.running(agent, ledger, NO_ROOM, pace=TIGHT)
     life.bus.messages = {1: received(1, correlationid="new")}
     return life
 
 
-async def test_while_events_wait_idle_sessions_make_room_for_them(
-    lives: Lives, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "timestamp", lambda: at(100))
-    life = pressed(lives, monkeypatch, full_of(39, 40))
+async def due_of(life: Life) -> Event:
+    """The event that says that a session is idle, once it is published."""
+    await until(lambda: bool(life.bus.published))
+    ((subject, event),) = life.bus.published
+    assert subject == names.inbox_subject(life.agent.agent.namespace, life.agent.agent.name, event.type)
+    return event
+
+
+async def test_idle_sessions_make_room_for_events_that_wait(lives: Lives) -> None:
+    life = crowded(lives, full_of(39, 400))
     life.store.open.clear()
     await life.reading()
+    due = await due_of(life)
     life.store.stored = replace(life.store.stored, size=1000)  # as large as it is afterwards
     life.store.open.set()
 
+    life.come(replace(received(6, due.type, time=121, inbox=True), event=due))
+
     ledger = await life.committed(2)
-
     assert [list(written.sessions) for written in life.store.commits] == [["s1"], ["s1", "new"]]
-    assert [written.totals.sessions_expired for written in life.store.commits] == [1, 1]
-    assert life.outcomes() == [[], [(1, "handled")]]
-    assert (ledger.waiting, ledger.totals) == (DeferredEvents(), Totals(handled=1, sessions_expired=1))
+    assert life.outcomes() == [[(6, "due")], [(1, "handled")]]
+    assert (ledger.waiting, ledger.totals) == (
+        DeferredEvents(),
+        Totals(handled=1, due=1, sessions_expired=1),
+    )
 
 
-async def test_while_none_waits_idle_sessions_go_with_the_next_event_only(
-    lives: Lives, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(loop, "timestamp", lambda: at(100))
-    life = pressed(lives, monkeypatch, full_of(39, waiting=None))
+async def test_what_is_due_is_said_once(lives: Lives) -> None:
+    life = crowded(lives, full_of(39, waiting=None))
     life.reader.far = 8
     await life.reading()
+    await due_of(life)
 
     await life.loop.keep_up(10, 100)
+    await life.committed()
 
-    assert list((await life.committed()).sessions) == ["s0"]
+    assert len(life.bus.published) == 1
+    assert list(life.ledger.sessions) == ["s0"]

@@ -162,7 +162,7 @@ def test_data_that_make_a_task_too_large_are_left_in_the_stream() -> None:
 def test_an_input_that_makes_a_task_too_large_is_refused() -> None:
     assert failure_of(started, StartRequest("h", "brief", "x" * MAX_WORK_BYTES)) == (
         "InputTooLarge",
-        "what task brief is given exceeds 196608 bytes; pass large input by reference",
+        "spec.tasks.brief.job: what task brief is given exceeds 196608 bytes; pass large input by reference",
         "h",
     )
 

@@ -17,6 +17,7 @@ MAX_HANDLERS = 64
 MAX_SUBSCRIPTIONS = 32
 MAX_LIST_ITEMS = 16
 MAX_TASKS = 32
+TASK_KINDS = ("job", "wait")  # members of a task, one of which says what its work is
 MAX_LABEL_CHARS = 40
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_DURATION_S = 3650 * 86400  # seconds; a date so far away can still be written
@@ -108,14 +109,44 @@ class SessionSpec(Model):
     ] = "24h"
 
 
+class WaitSpec(Model):
+    """A time to wait for: exactly one of `for` and `until`."""
+
+    for_: Annotated[
+        str | None,
+        Field(
+            alias="for",
+            max_length=MAX_EXPRESSION_CHARS,
+            description="How long, counted from the event that started the task: a duration such as 90s or 1h30m; may "
+            "hold ${CEL}.",
+        ),
+    ] = None
+    until: Annotated[
+        str | None,
+        Field(
+            max_length=MAX_EXPRESSION_CHARS,
+            description="Until when, in RFC 3339 with its offset; may hold ${CEL}. A time that is over ends at once.",
+        ),
+    ] = None
+
+
 class TaskSpec(Model):
-    """Long or costly work that handlers start. Its end comes back as dev.heed.task.completed or .failed."""
+    """Long or costly work that handlers start. Its end comes back as dev.heed.task.completed or .failed.
+
+    Exactly one of its kinds says what the work is.
+    """
 
     job: Annotated[
         FreeMap | None,
         Field(
             description="A batch/v1 JobSpec, and `metadata` with labels and annotations of the Job. Every string in "
             "it may hold ${CEL} over `task`, `input`, `event`, `state`, `agent` and `session`."
+        ),
+    ] = None
+    wait: Annotated[
+        WaitSpec | None,
+        Field(
+            description="Nothing but time: the task completes when it is over. Strings may hold ${CEL} as in a `job`."
         ),
     ] = None
     timeout: Annotated[
@@ -132,6 +163,22 @@ class TaskSpec(Model):
             "and credentials where the broker asks for them."
         ),
     ] = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of work that it has: one, in a valid task."""
+        return tuple(kind for kind in TASK_KINDS if getattr(self, kind) is not None)
+
+    @property
+    def kind(self) -> str:
+        """What runs it; "job" where it says nothing, which is a mistake of its own."""
+        return next(iter(self.kinds), "job")
+
+    @property
+    def work(self) -> dict[str, Any] | None:
+        """The template of its kind, as written in the manifest."""
+        found = getattr(self, self.kind)
+        return found.model_dump(by_alias=True, exclude_none=True) if isinstance(found, Model) else found
 
 
 class StartSpec(Model):

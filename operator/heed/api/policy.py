@@ -29,7 +29,7 @@ def _exact_type(value: str) -> str:
     return value
 
 
-TaskKind = Literal["job"]
+TaskKind = Literal["job", "wait"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 Limit = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]

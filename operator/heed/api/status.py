@@ -60,6 +60,7 @@ class Totals:
     duplicates: Annotated[int, Field(description="Events decided before, by source and id.")] = 0
     stale: Annotated[int, Field(description="Ends of tasks that were not pending.")] = 0
     dead_lettered: Annotated[int, Field(description="Events that could not be decided.")] = 0
+    due: Annotated[int, Field(description="Due times that no handler reacts to, such as idle sessions.")] = 0
     emitted: Annotated[int, Field(description="Events the handlers emitted.")] = 0
     tasks_started: Annotated[int, Field(description="Tasks the handlers started.")] = 0
     tasks_completed: Annotated[int, Field(description="Tasks that completed while pending.")] = 0
@@ -138,6 +139,7 @@ class PendingTask:
     owed: Annotated[
         str | None, Field(description="JSON of what it takes to start the task; kept while Owed.")
     ] = None
+    due: Annotated[Time | None, Field(description="When a wait is over.")] = None
 
 
 @dataclass(frozen=True, slots=True)

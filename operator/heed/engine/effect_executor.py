@@ -15,11 +15,15 @@ from typing import Any, TypeVar
 
 from heed import names
 from heed.api.status import OutboxMessage, PendingTask
+from heed.core.due.due_events import deadline_end
+from heed.core.due.due_times import DueTime
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd, TaskWork
+from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.job_spec import explain_no_job
-from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
+from heed.core.tasks.job_contract import REASON_INVALID, REASON_LOST
+from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
@@ -89,7 +93,8 @@ class EffectExecutor:
     def start_reporting(self, record: PendingTask, end: TaskEnd) -> None:
         """Start publishing the end of a pending task, once per task. Gives up its start."""
         if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
-            self.start_expiring(end.task_id, record)  # who removed it may not have lived to say why
+            due = DueTime(record.deadline, "deadline", end.task_id)
+            self.start_expiring(due, record)  # who removed it may not have lived to say why
         elif end.task_id not in self._ends:
             self._ends.add(end.task_id)
             if record.phase == "Owed":
@@ -102,14 +107,18 @@ class EffectExecutor:
                 )
             )
 
-    def start_expiring(self, task_id: str, record: PendingTask) -> None:
+    def start_expiring(self, due: DueTime, record: PendingTask) -> None:
         """Start ending a task whose deadline has passed; its failed event follows."""
-        if task_id not in self._ends:
-            self._ends.add(task_id)
-            self._give_up(task_id)
+        if due.key not in self._ends:
+            self._ends.add(due.key)
+            self._give_up(due.key)
             _ = self._spawn(
-                self._persist("end a task at its deadline", lambda attempt: self._expire(task_id, record))
+                self._persist("end a task at its deadline", lambda attempt: self._expire(due, record))
             )
+
+    def start_publishing(self, event: Event) -> None:
+        """Start publishing an event to the Agent's own inbox, until it is stored."""
+        _ = self._spawn(self._persist("publish what is due", lambda attempt: self._publish_due(event)))
 
     def take_settled(self) -> list[Effect]:
         """The effects made since the last call."""
@@ -220,20 +229,22 @@ class EffectExecutor:
 
     async def _cancel(self, effect: CancelTask) -> None:
         self._ends.add(effect.id)
-        await self._remove(effect.id)
+        if effect.record is None or effect.record.kind not in LEDGER_KINDS:
+            await self._remove(effect.id)
         if effect.record is not None:
             end = TaskEnd(
                 effect.id, names.digest("cancelled", effect.id), timestamp(), False, reason="Cancelled"
             )
             await self._publish_end(effect.record, end)
 
-    async def _expire(self, task_id: str, record: PendingTask) -> None:
-        await self._remove(task_id)
-        message = f"not done by {record.deadline}, its timeout after the event that started it"
-        end_id = names.digest("deadline", task_id)
-        await self._publish_end(
-            record, TaskEnd(task_id, end_id, timestamp(), False, reason=REASON_DEADLINE, message=message)
-        )
+    async def _expire(self, due: DueTime, record: PendingTask) -> None:
+        if record.kind not in LEDGER_KINDS:
+            await self._remove(due.key)
+        await self._publish_end(record, deadline_end(due, timestamp()))
+
+    async def _publish_due(self, event: Event) -> None:
+        subject = names.inbox_subject(self._agent.namespace, self._agent.name, event.type)
+        await self._bus.publish(subject, event)
 
     async def _remove(self, task_id: str) -> None:
         self._give_up(task_id)

@@ -15,24 +15,24 @@ from dataclasses import replace
 
 from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
-from heed.core.decision.sessions import expire_idle_sessions
 from heed.core.effects import TaskEnd
 from heed.core.ledger.ledger import Ledger, bind_to_stream, list_owed_effects, settle, skip_expired
+from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.batching import DecisionBatcher
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
+from heed.engine.due_publisher import DuePublisher
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.lag import Lag, measure_lag
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, LedgerStore, StoredLedger, TaskRunner
 from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.engine.read_buffer import ReadBuffer
-from heed.engine.task_deadlines import TaskDeadlines
+from heed.engine.timer_heap import TimerHeap
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
 from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
-from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.agent")
 FLUSH_DELAY_S = 0.25  # seconds that settled effects wait for an event to share their commit
@@ -41,8 +41,9 @@ RESTART_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 
 
 def _list_started(ledger: Ledger) -> list[str]:
-    """The pending tasks that have started."""
-    return [key for key, task in ledger.pending_tasks.items() if task.phase == "Started"]
+    """The pending tasks that have started, and that something runs."""
+    tasks = ledger.pending_tasks.items()
+    return [key for key, task in tasks if task.phase == "Started" and task.kind not in LEDGER_KINDS]
 
 
 class AgentLoop:
@@ -58,16 +59,18 @@ class AgentLoop:
         since: str,
         pace: CommitRate | None = None,
         guard: DecisionPool | None = None,
+        timers: TimerHeap | None = None,
     ) -> None:
         self.program = program
         self._store, self._bus, self._observer = store, bus, observer
         self._since, self._pace = since, pace or CommitRate()
         self._limiter = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
+        self._timers = timers or TimerHeap()
         self._deferred = DeferredQueue(bus, self._pace)
         self._batcher = DecisionBatcher((guard or DecisionPool()).of(program), self._deferred, self._pace)
         self._stored: StoredLedger | None = None
         self._executor: EffectExecutor | None = None
-        self._deadlines: TaskDeadlines | None = None
+        self._due: DuePublisher | None = None
         self._buffer: ReadBuffer | None = None
         self._batches: tuple[DecisionBatch, ...] = ()
         self._reached = 0
@@ -172,20 +175,20 @@ class AgentLoop:
         after = max(cursor.sequence, cursor.inbox or 0) if self._batcher.ahead else cursor.sequence
         allowed = self.program.permissions
         executor = EffectExecutor(self.program.agent, self._bus, runner, self._observer, allowed)
-        deadlines = TaskDeadlines(executor)
+        due = DuePublisher(self.program, executor, self._timers)
         buffer = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
         try:
-            self._executor, self._deadlines, self._buffer = executor, deadlines, buffer
+            self._executor, self._due, self._buffer = executor, due, buffer
             owed = list_owed_effects(ledger)
             self._observer.resumed(self.program.agent, ledger, owed)
-            deadlines.update_ledger(ledger)
+            due.update_ledger(ledger)
             executor.perform(owed, again=True)
             await runner.resume(_list_started(ledger))
             await self._follow(buffer, executor)
         finally:
-            self._executor, self._deadlines, self._buffer = None, None, None
+            self._executor, self._due, self._buffer = None, None, None
             self._batches, self._reached = (), 0
-            deadlines.stop()
+            due.stop()
             try:
                 await executor.close()
             finally:
@@ -234,8 +237,6 @@ class AgentLoop:
         """The ledger after upkeep that needs no event, such as idle sessions; the same object where nothing changes."""
         if self._reached > ledger.cursor.sequence and not buffer.unread:
             ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
-        if ledger.waiting.places:
-            ledger = expire_idle_sessions(self.program, ledger, timestamp())
         return ledger
 
     def _max_owed(self) -> int:
@@ -296,6 +297,6 @@ class AgentLoop:
             limiter.spend(self._loaded.size, time.monotonic())
         self._observer.committed(self.program.agent, batch.decisions, ledger)
         self._observer.measured(self.program.agent, batch.took, took, self._loaded.size)
-        for kept in (self._deadlines, self._executor):
+        for kept in (self._due, self._executor):
             if kept is not None:
                 kept.update_ledger(ledger)

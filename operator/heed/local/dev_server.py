@@ -17,6 +17,8 @@ from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
 from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import CommitRate
+from heed.engine.task_runners import TaskRunners
+from heed.engine.timer_heap import TimerHeap
 from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
 from heed.local import presence
 from heed.local.agent_claims import AgentClaims, AgentTaken
@@ -71,7 +73,7 @@ class DevServer:
         (self.url, self.server), self.bus = broker, bus
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
         self._claims = claims
-        self._slots, self._guard = default_slots(), guard
+        self._slots, self._guard, self._timers = default_slots(), guard, TimerHeap()
         self.pace = DEV_COMMIT_RATE
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
@@ -229,8 +231,9 @@ class DevServer:
             since=identity.since,
             pace=self.pace,
             guard=self._guard,
+            timers=self._timers,
         )
-        task = asyncio.create_task(loop.run(runner), name=f"agent {agent}")
+        task = asyncio.create_task(loop.run(TaskRunners(loop, {"job": runner})), name=f"agent {agent}")
         task.add_done_callback(self._ended)
         self._running[found.key] = _RunningAgent(found, program, loop, runner, task)
         heeds = ", ".join(map(_shown, program.subscriptions))

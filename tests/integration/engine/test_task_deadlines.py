@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from heed.engine import task_deadlines
+from heed.engine import due_publisher
 from heed.engine.effect_executor import is_over
 from heed.errors import TaskUnavailable
 from tests.integration.engine.points import Doors
@@ -16,7 +16,7 @@ from tests.integration.waiting import until
 @pytest.fixture
 def hasty(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """An Agent whose tasks have one second, and no grace."""
-    monkeypatch.setattr(task_deadlines, "END_GRACE_S", 0.0)
+    monkeypatch.setattr(due_publisher, "END_GRACE_S", 0.0)
     work = replace(world.program.tasks["work"], timeout=1)
     world.program = replace(world.program, tasks={"work": work})
     return world
@@ -117,7 +117,7 @@ async def test_a_job_removed_at_its_deadline_is_not_lost(
     await life.end()
 
     # When the next one looks for the Job long before the time it would give its deadline
-    monkeypatch.setattr(task_deadlines, "END_GRACE_S", 1000.0)
+    monkeypatch.setattr(due_publisher, "END_GRACE_S", 1000.0)
     await hasty.live()
 
     # Then

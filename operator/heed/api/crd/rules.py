@@ -40,7 +40,13 @@ AGENT_RULES: Final[FieldRules] = {
             "task events come through the inbox and need no subscription; a handler with that `type` gets them",
         ),
     ),
-    "spec.tasks{}": (("has(self.job)", "a task needs work to do: give it a `job`"),),
+    "spec.tasks{}": (
+        (
+            "[has(self.job), has(self.wait)].filter(given, given).size() == 1",
+            "a task needs one kind of work: give it either a `job` or a `wait`",
+        ),
+    ),
+    "spec.tasks{}.wait": (("has(self.until) != has(self.for)", "give exactly one of `for` and `until`"),),
     "spec.handlers[]": (
         (
             "!(has(self.end) && self.end && has(self.start) && self.start.size() > 0)",

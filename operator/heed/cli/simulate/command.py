@@ -1,12 +1,14 @@
 """`heed simulate`: try Agents on events, with the operator's own decisions and nothing else of the world."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 from heed.cli.manifest_files import STDIN, load_agents
 from heed.cli.output import BadInput, CliError, OutputFormat, inline_json, output_option, paint, show_data
+from heed.cli.simulate.options import Advance, Until
 from heed.cli.simulate.render import narrate
 from heed.cli.simulate.scenario import option_rules, read_events, read_expectation, read_script
 from heed.core.compiler.program import Program
@@ -41,7 +43,18 @@ from heed.util.terminal import visible
 @click.option("--allow-unheard", is_flag=True, help="Exit with 0 where no Agent heeds an event, too.")
 @click.option("-n", "--namespace", help="Namespace of the events.  [default: that of the Agents]")
 @click.option("--shuffle", metavar="SEED", help="Store waiting messages in another order, fixed by any SEED.")
-@click.option("--until", type=click.IntRange(min=0), metavar="N", help="Stop after N messages of the stream.")
+@click.option(
+    "--until",
+    type=Until(),
+    metavar="N|TIME",
+    help="Stop after N messages of the stream; or let the clock run on to a TIME, such as 2026-01-01T12:00:00Z.",
+)
+@click.option(
+    "--advance",
+    type=Advance(),
+    metavar="DURATION",
+    help="Let the clock run on for so long after the last event, such as 90s or 24h: waits end, deadlines pass.",
+)
 @output_option
 def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **options: Any) -> None:
     """Let Agents decide the events in EVENTS (a file, or - for standard input), without cluster or broker.
@@ -49,7 +62,8 @@ def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **opti
     EVENTS holds one CloudEvent per line, as JSON. Only `type` is needed: a missing id becomes line-<n>, the source
     /simulate, and time is 2026-01-01 plus a second per message. `"to": "<agent>"` makes it a direct message. Each
     event is stored after everything that came of the one before: emitted events, and the ends of tasks that
-    --complete, --fail or --script answer. Other tasks stay pending.
+    --complete, --fail or --script answer. Other tasks stay pending. What is due by the time of an event (the end of a
+    wait, a deadline, an idle session) comes before it; --until and --advance let time pass after the last one.
 
     \b
     Events:
@@ -72,7 +86,7 @@ def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **opti
       deadLetters: 0                                # or [{code: ExpressionFailed}]
       unheard: [com.example.typo]                   # given events that no Agent heeds; or their number
       pending: 0
-      outcomes: {handled: 2, ignored: 0}            # ignored, stale, duplicate, deadLettered
+      outcomes: {handled: 2, ignored: 0}            # ignored, stale, duplicate, deadLettered, due
 
     \b
     Example:
@@ -111,8 +125,10 @@ def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> S
         programs,
         given,
         answer_from(_rules(programs, given, options)),
-        limit=len(given) + MAX_SIMULATED_MESSAGES if until is None else until,
+        limit=until if isinstance(until, int) else len(given) + MAX_SIMULATED_MESSAGES,
         shuffle=options["shuffle"],
+        until=until if isinstance(until, datetime) else None,
+        advance=options["advance"] or timedelta(0),
     )
 
 
@@ -137,9 +153,9 @@ def _namespace(programs: Sequence[Program], chosen: str | None) -> str:
     return chosen or found[0]
 
 
-def _check_end(run: SimulationRun, report: dict[str, Any], until: int | None) -> None:
+def _check_end(run: SimulationRun, report: dict[str, Any], until: int | datetime | None) -> None:
     looped = [letter for letter in report["letters"] if letter["code"] == "HopLimit"]
-    if run.waiting and until is None:
+    if run.waiting and not isinstance(until, int):
         ended = f"stopped after {len(run.steps)} messages"
     elif looped:
         ended = f"event #{looped[0]['sequence']} exceeded the limit of hops"

@@ -16,7 +16,7 @@ Json = Mapping[str, Any]
 MAX_VALUE_CHARS: Final = 300  # characters of a value, where the terminal is not wider
 MAX_COMMAND_CHARS: Final = 100  # characters of a command
 _COLOURS: Final = {"handled": "green", "deadLettered": "red"}
-_ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)"}
+_ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)", "due": "  (due)"}
 _COLUMNS: Final = {
     "HANDLED": "handled",
     "IGNORED": "ignored",

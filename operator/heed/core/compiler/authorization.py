@@ -18,7 +18,7 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
         return
     for name, task in spec.tasks.items():
         path = f"spec.tasks.{name}"
-        problems += _against(path, permissions.kind_problem("job"))
+        problems += _against(path, permissions.kind_problem(task.kind))
         if task.job is not None:
             problems += _against(f"{path}.job", permissions.job_problem(task.job, literal=True))
     for index, handler in enumerate(spec.handlers):

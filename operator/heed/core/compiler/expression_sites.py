@@ -62,7 +62,9 @@ def find_sites(program: Program) -> Iterator[ExpressionSite]:
         yield ExpressionSite("spec.session.key", program.key, SUBSCRIPTION_VARIABLES)
     for name, task in program.tasks.items():
         for path, expression in task.template.expressions:
-            yield ExpressionSite(f"spec.tasks.{name}.job{path}", expression, TASK_VARIABLES, task=name)
+            yield ExpressionSite(
+                f"spec.tasks.{name}.{task.kind}{path}", expression, TASK_VARIABLES, task=name
+            )
     for index, reaction in enumerate(program.reactions):
         if reaction.when is not None:
             yield ExpressionSite(

@@ -245,11 +245,12 @@ def _of_handler(handler: HandlerSpec) -> Vocabulary:
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
     path = f"spec.tasks.{name}"
-    template = compiler.template(task.job, f"{path}.job", expands_variables)
+    guard = expands_variables if task.kind == "job" else None
+    template = compiler.template(task.work, f"{path}.{task.kind}", guard)
     validation.check_work(compiler, task, template, path)
     return TaskTemplate(
         name=name,
-        kind="job",
+        kind=task.kind,
         template=template or compile_template({}),
         timeout=None if task.timeout is None else parse_duration(task.timeout),
         retention=parse_duration(task.retention),

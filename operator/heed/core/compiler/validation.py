@@ -10,6 +10,7 @@ from heed.api.agent import (
     MAX_EXPRESSIONS,
     MAX_EXPRESSIONS_CHARS,
     MAX_TEMPLATE_VALUES,
+    TASK_KINDS,
     AgentSpec,
     EmitSpec,
     HandlerSpec,
@@ -27,6 +28,7 @@ from heed.core.cel.template import (
 from heed.core.cel.variables import ALL_VARIABLES, Vocabulary, suggest_name
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.schema.job_spec import check_job_spec
+from heed.core.tasks.wait import check_wait
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
@@ -98,7 +100,7 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
 
 
 def _templates(spec: AgentSpec) -> list[Any]:
-    templates: list[Any] = [task.job for task in spec.tasks.values()]
+    templates: list[Any] = [task.work for task in spec.tasks.values()]
     for handler in spec.handlers:
         templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
     return templates
@@ -145,10 +147,18 @@ def check_key(compiler: Compiler, key: Expression | None) -> None:
 
 
 def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
-    """Check that a task has a `job`, and its template as a JobSpec. None: the template did not compile."""
-    if task.job is None:
-        compiler.add_problem(path, "has no work to do", "give it a `job`")
-    elif template is not None:
+    """Check that a task has one kind of work, and its template by the rules of that. None: it did not compile."""
+    if not task.kinds:
+        compiler.add_problem(path, "has no work to do", f"give it one of {', '.join(TASK_KINDS)}")
+    elif len(task.kinds) > 1:
+        compiler.add_problem(
+            path, f"has several kinds of work: {', '.join(task.kinds)}", "make it one task for each"
+        )
+    elif template is None:
+        return
+    elif task.kind == "wait":
+        compiler.problems.extend(check_wait(template.shape, f"{path}.wait"))
+    else:
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 
 

@@ -9,7 +9,7 @@ from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 
-Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered", "waiting", "passed"]
+Outcome = Literal["handled", "ignored", "duplicates", "stale", "dead_lettered", "due", "waiting", "passed"]
 
 RECORD_BYTES: Final = 512  # about what a pending task or an owed message takes beside its content
 SESSION_BYTES: Final = 200  # about what a session takes beside its state

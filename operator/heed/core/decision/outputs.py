@@ -22,6 +22,7 @@ from heed.core.decision.step import Step
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger.ledger import Ledger, make_cancel
+from heed.core.tasks.wait import wait_end
 from heed.core.tasks.work import owed_work
 from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
 
@@ -104,9 +105,7 @@ def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) ->
     except TemplateError as error:
         message = f"spec.tasks.{task.name}.{task.kind}{error.path}: {error.message}"
         raise DecisionFailed("TemplateFailed", message) from None
-    if (refused := program.permissions.job_problem(spec)) is not None:
-        raise DecisionFailed(POLICY_VIOLATION, f"spec.tasks.{task.name}.{task.kind}: {refused}")
-    return PendingTask(
+    record = PendingTask(
         task=task.name,
         session=step.key or "",
         kind=task.kind,
@@ -114,8 +113,20 @@ def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) ->
         cause=_cause(received, step.event),
         deadline=None if task.timeout is None else add_seconds(received.at, task.timeout),
         input=request.input,
-        owed=_work(step, task, spec, variables),
     )
+    try:
+        return _begin(step, record, spec, variables)
+    except DecisionFailed as failure:
+        raise DecisionFailed(failure.code, f"spec.tasks.{task.name}.{task.kind}: {failure.message}") from None
+
+
+def _begin(step: Step, record: PendingTask, spec: Any, variables: Mapping[str, Any]) -> PendingTask:
+    """The record with what its kind needs: the ledger owes a start, or already holds all there is of the task."""
+    if record.kind == "wait":
+        return replace(record, phase="Started", due=wait_end(spec, record.started_at))
+    if (refused := step.program.permissions.job_problem(spec)) is not None:
+        raise DecisionFailed(POLICY_VIOLATION, refused)
+    return replace(record, owed=_work(step, step.program.tasks[record.task], spec, variables))
 
 
 def _work(step: Step, task: TaskTemplate, spec: Any, variables: Mapping[str, Any]) -> str:

@@ -5,16 +5,20 @@ progress of one, and the end of a task whose letter is redriven. From here on th
 """
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from heed import names
 from heed.api.status import PendingTask, RecentTask
 from heed.core.decision.model import Outcome
+from heed.core.decision.sessions import add_seconds, expire_idle_sessions
 from heed.core.decision.step import Step, TaskContext
+from heed.core.due.due_events import read_due
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger, end_task, make_cancel
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
+
+MAX_CLOCK_SKEW_S: Final = 60  # seconds that the broker's clock may be behind the one that an event was due by
 
 
 def route(step: Step) -> Outcome | None:
@@ -34,6 +38,8 @@ def route(step: Step) -> Outcome | None:
     step.event = received.event
     if step.event.type.startswith(names.TASK_TYPE_PREFIX):
         return _route_task_event(step)
+    if step.event.type.startswith(names.DUE_TYPE_PREFIX):
+        return _route_due(step)
     return _deduplicate(step, digest_event(step))
 
 
@@ -55,6 +61,20 @@ def digest_event(step: Step) -> str:
     if step.program.reads_others and (other := names.namespace_of_subject(step.received.subject)) != own:
         source = f"{other} {source}"
     return names.event_digest(source, event.id)
+
+
+def _route_due(step: Step) -> Outcome:
+    """A due time has come. Opening the step did what the stream's time asks for; the broker's clock may be behind."""
+    if not names.is_inbox(step.received.origin):
+        message = f"{step.event.type} is for what is due; choose a type of your own"
+        raise DecisionFailed("ReservedType", message)
+    due = read_due(step.event)
+    if due is None:
+        return "stale"
+    now = step.ledger.cursor.time or ""
+    if now < due.at <= add_seconds(now, MAX_CLOCK_SKEW_S):
+        step.opened = step.ledger = expire_idle_sessions(step.program, step.ledger, due.at)
+    return "due"
 
 
 def _route_task_event(step: Step) -> Outcome | None:

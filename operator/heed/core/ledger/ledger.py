@@ -239,4 +239,6 @@ def drop_deferred(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
 
 def count_decided(totals: Totals) -> int:
     """How many events were decided: the sum of the totals of which each event increases exactly one."""
-    return totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered
+    return (
+        totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered + totals.due
+    )

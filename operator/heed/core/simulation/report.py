@@ -19,6 +19,7 @@ OUTCOMES: Final = {
     "duplicates": "duplicate",
     "stale": "stale",
     "dead_lettered": "deadLettered",
+    "due": "due",
 }
 STARTED_FIELDS: Final = ("agent", "id", "task", "input", "spec")
 LETTER_FIELDS: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")

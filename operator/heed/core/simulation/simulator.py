@@ -2,8 +2,8 @@
 
 The Agents decide with the operator's own `decide`; only the world around them is made up. Every message is settled
 before the next: what is emitted is in the stream at once, and a task ends as soon as it starts, or after the given
-event that its answer names, as `Answers` say. With a `shuffle` seed, whatever waits to be stored is stored in some
-other order, which the seed fixes.
+event that its answer names, as `Answers` say. What is due by the time of the next given event comes before it. With a
+`shuffle` seed, whatever waits to be stored is stored in some other order, which the seed fixes.
 """
 
 from collections import Counter
@@ -13,9 +13,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from heed import names
+from heed.api.status import PendingTask
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
+from heed.core.due.due_events import deadline_end, due_event, wait_completed
+from heed.core.due.due_times import DueTime, list_due_times
 from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, Received
 from heed.core.ledger import ledger
@@ -32,7 +35,7 @@ _CLOCK: Final = (
     datetime(2200, 1, 1, tzinfo=UTC),
 )  # times a stream may have
 
-Origin = Literal["given", "emitted", "task"]
+Origin = Literal["given", "emitted", "task", "due"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,15 @@ def simulate(
     *,
     limit: int = MAX_SIMULATED_MESSAGES,
     shuffle: str | None = None,
+    until: datetime | None = None,
+    advance: timedelta = timedelta(0),
 ) -> SimulationRun:
-    """Store messages one by one, each once all consequences of the one before are decided; at most `limit` in all."""
-    world = _SimulatedWorld([with_uid(program) for program in programs], answers, list(given), shuffle)
+    """Store messages one by one, each once all consequences of the one before are decided; at most `limit` in all.
+
+    After the last given event the clock goes on to what is due by `until`, or within `advance` from there on.
+    """
+    programs = [with_uid(program) for program in programs]
+    world = _SimulatedWorld(programs, answers, list(given), shuffle, until, advance)
     steps: list[SimulationStep] = []
     while len(steps) < limit and (message := world.next()) is not None:
         steps.append(world.store(message))
@@ -132,6 +141,8 @@ class _SimulatedWorld:
     answers: Answers
     given: list[SimulatedMessage]
     shuffle: str | None
+    until: datetime | None
+    advance: timedelta
     ledgers: dict[AgentRef, Ledger] = field(init=False)
     caused: list[SimulatedMessage] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
@@ -139,6 +150,7 @@ class _SimulatedWorld:
     held: list[tuple[AgentRef, str, StubbedEnd]] = field(
         default_factory=list
     )  # ends that wait for a given event
+    announced: set[tuple[AgentRef, DueTime]] = field(default_factory=set)
     sequence: int = 0
     clock: datetime = SIMULATED_START
 
@@ -153,13 +165,50 @@ class _SimulatedWorld:
             choice = int(names.digest(self.shuffle, self.sequence), 16)
             choice %= len(self.caused) + bool(self.given)
             return self.given.pop(0) if choice == len(self.caused) else self.caused.pop(choice)
+        if not self.caused:
+            self._announce_due()
         waiting = self.caused or self.given
         return waiting.pop(0) if waiting else None
+
+    def _announce_due(self) -> None:
+        """Publish what is due first, where that is before the next given event or within the time that is left."""
+        due_times = [
+            (due, program)
+            for program in self.programs
+            for due in list_due_times(program, self.ledgers[program.agent])
+            if (program.agent, due) not in self.announced
+        ]
+        if due_times:
+            due, program = min(due_times, key=lambda item: item[0])
+            if datetime.fromisoformat(due.at) <= self._horizon():
+                self.announced.add((program.agent, due))
+                self._announce(program.agent, due)
+
+    def _horizon(self) -> datetime:
+        """How far the clock may go without another given event."""
+        if self.given:
+            return _later(self.clock, self.given[0].event.time)
+        if self.until is None:
+            self.until = self.clock + self.advance
+        return self.until
+
+    def _announce(self, agent: AgentRef, due: DueTime) -> None:
+        record = self.ledgers[agent].pending_tasks.get(due.key)
+        at = max(due.at, _text(self.clock))
+        match due.kind:
+            case "deadline" if record is not None:
+                self._report(agent, record, deadline_end(due, at), "due")
+            case "wait" if record is not None:
+                self._report(agent, record, wait_completed(due, at), "due")
+            case _:
+                event = due_event(agent, names.origin(agent.uid, None), due)
+                subject = names.inbox_subject(agent.namespace, agent.name, event.type)
+                self.caused.append(SimulatedMessage(subject, event, "due"))
 
     def store(self, message: SimulatedMessage) -> SimulationStep:
         """Put a message into the stream, and let every Agent that reads its subject decide it."""
         self.sequence += 1
-        self.clock = _later(self.clock, message.event.time if message.origin == "given" else None)
+        self.clock = _later(self.clock, message.event.time if message.origin in ("given", "due") else None)
         at = _text(self.clock)
         if message.task is not None:
             message = self._said(message, message.task)
@@ -226,9 +275,8 @@ class _SimulatedWorld:
     def _end(self, agent: AgentRef, task_id: str, answer: StubbedEnd, at: str, cause: str) -> None:
         """Report a task's end, once."""
         record = self.ledgers[agent].pending_tasks.get(task_id)
-        if record is None or task_id in self.ended:
+        if record is None:
             return
-        self.ended.add(task_id)
         end = TaskEnd(
             task_id=task_id,
             id=names.digest(cause, task_id),
@@ -241,8 +289,14 @@ class _SimulatedWorld:
             cause=answer.cause,
             container=answer.container,
         )
+        self._report(agent, record, end, "task")
+
+    def _report(self, agent: AgentRef, record: PendingTask, end: TaskEnd, origin: Origin) -> None:
+        if end.task_id in self.ended:
+            return
+        self.ended.add(end.task_id)
         event = end_event(agent, record, end)
-        self.caused.append(SimulatedMessage(end_subject(agent, event), event, "task"))
+        self.caused.append(SimulatedMessage(end_subject(agent, event), event, origin))
 
 
 def _text(clock: datetime) -> str:

@@ -27,8 +27,10 @@ def owed_work(
 
 
 def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
-    """The work that an Owed task stands for."""
-    owed = json.loads(record.owed or "{}")
+    """The work that an Owed task stands for; of a kind that nothing runs, what its record says."""
+    if record.owed is None:
+        return _work_in_ledger(agent, task_id, record)
+    owed = json.loads(record.owed)
     return TaskWork(
         agent=agent,
         id=task_id,
@@ -41,6 +43,18 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
         retention=owed["retention"],
         publish=tuple(owed["publish"]) if "publish" in owed else None,
     )
+
+
+def _work_in_ledger(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
+    document = {
+        "task": {"id": task_id, "name": record.task},
+        "input": record.input,
+        "event": {"id": record.cause.id, "correlationid": record.cause.correlationid},
+        "session": {"key": record.session},
+        "agent": {"name": agent.name, "namespace": agent.namespace},
+    }
+    spec = {} if record.due is None else {"until": record.due}
+    return TaskWork(agent, task_id, record.task, record.kind, record.session, spec, document, None, 0)
 
 
 def progress_event(task_id: str, record: PendingTask, event: Event) -> Event:

@@ -14,6 +14,8 @@ from heed.engine.loop import AgentLoop
 from heed.engine.observer import Observer, Observers
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
+from heed.engine.task_runners import TaskRunners
+from heed.engine.timer_heap import TimerHeap
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
 from heed.kube.client.client import (
     METADATA_ONLY,
@@ -95,6 +97,7 @@ class AgentController:
         patience = patience or HealthThresholds()
         self._access = access or TaskCredentials()
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or DecisionPool()
+        self._timers = TimerHeap()
         self._events = EventRecorder(api)
         self._ready = ReadyWriter(
             api,
@@ -310,6 +313,7 @@ class AgentController:
             since=body["metadata"]["creationTimestamp"],
             pace=self._pace,
             guard=self._guard,
+            timers=self._timers,
         )
         runner = JobRunner(
             self._api,
@@ -320,7 +324,8 @@ class AgentController:
             orphans=self._orphans,
             access=self._access,
         )
-        task = asyncio.create_task(loop.run(runner), name=f"agent {program.agent}")
+        runners = TaskRunners(loop, {"job": runner})
+        task = asyncio.create_task(loop.run(runners), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
         self._running[name] = _RunningLoop(program, basis, body, loop, runner, store, task)
         self._health.began(program.agent)

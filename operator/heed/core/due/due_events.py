@@ -1,0 +1,46 @@
+"""What is published when a due time has come: the end of a task where it ends one, else an event of its own."""
+
+from typing import Final
+
+from heed import names
+from heed.core.due.due_times import DueKind, DueTime
+from heed.core.effects import AgentRef, TaskEnd
+from heed.core.events import Event
+from heed.core.tasks.job_contract import REASON_DEADLINE
+
+EVENT_KINDS: Final[dict[str, DueKind]] = {"session": "session"}  # what is said by an event that ends no task
+
+
+def deadline_end(due: DueTime, at: str) -> TaskEnd:
+    """The end of a task whose deadline has passed. `at` is the time of saying so (RFC 3339)."""
+    message = f"not done by {due.at}, its timeout after the event that started it"
+    end_id = names.digest("deadline", due.key)
+    return TaskEnd(due.key, end_id, at, False, reason=REASON_DEADLINE, message=message)
+
+
+def wait_completed(due: DueTime, at: str) -> TaskEnd:
+    """The end of a wait that is over. Its result says until when it was."""
+    return TaskEnd(due.key, names.digest("wait", due.key), at, True, result={"until": due.at})
+
+
+def due_event(agent: AgentRef, origin: str, due: DueTime) -> Event:
+    """The event that says to the Agent that something is due. `origin` as in `names.origin`."""
+    return Event(
+        id=names.digest("due", origin, due.kind, due.key, due.at),
+        source=names.agent_source(agent.namespace, agent.name),
+        type=f"{names.DUE_TYPE_PREFIX}{due.kind}",
+        subject=due.key or None,
+        time=due.at,
+        datacontenttype="application/json",
+        data={"at": due.at, "key": due.key},
+    )
+
+
+def read_due(event: Event) -> DueTime | None:
+    """The due time that an event claims; None where it claims none that there could be."""
+    data = event.data
+    kind = EVENT_KINDS.get(event.type.removeprefix(names.DUE_TYPE_PREFIX))
+    if kind is None or not isinstance(data, dict):
+        return None
+    at, key = data.get("at"), data.get("key")
+    return DueTime(at, kind, key) if isinstance(at, str) and isinstance(key, str) else None

@@ -1,0 +1,67 @@
+"""Due times: every moment at which the ledger says that something happens without an event from outside.
+
+They are listed from the ledger alone, so that they hold over restarts and failovers. When one has come, an event goes
+to the Agent's inbox, under an id derived from what is due and when: doing that twice changes nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from heed.api.status import PendingTask
+from heed.core.compiler.program import Program
+from heed.core.ledger.ledger import Ledger
+from heed.core.tasks.kinds import LEDGER_KINDS
+
+DueKind = Literal["deadline", "wait", "session"]
+
+IDLE_STEP: Final = timedelta(
+    minutes=1
+)  # how exactly idle sessions are noticed: a thousand of them cost one event
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DueTime:
+    """Something is due `at` a time (RFC 3339, UTC, microseconds).
+
+    `kind` says what: a task's deadline, a wait's end, an idle session; `key` is the id of the task. With `grace` a run
+    that knows better how it ended may say so first.
+    """
+
+    at: str
+    kind: DueKind
+    key: str
+    grace: bool = False
+
+
+def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
+    """All due times of an Agent, in no order."""
+    for task_id, record in ledger.pending_tasks.items():
+        yield from _of_task(task_id, record)
+    yield from _of_idle_sessions(program, ledger)
+
+
+def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
+    if record.phase not in ("Owed", "Started"):
+        return
+    if record.due is not None and record.kind == "wait":
+        yield DueTime(record.due, "wait", task_id)
+    if record.deadline is not None:
+        runs = record.phase == "Started" and record.kind not in LEDGER_KINDS
+        yield DueTime(record.deadline, "deadline", task_id, grace=runs)
+
+
+def _of_idle_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:
+    """When the next session without pending tasks will have been idle for too long, at a full step of the clock."""
+    busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
+    idle = next((item for key, item in ledger.sessions.items() if key not in busy), None)
+    if idle is not None:
+        moment = datetime.fromisoformat(idle.last_event_at) + timedelta(seconds=program.idle_timeout)
+        yield DueTime(_next_step(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "session", "")
+
+
+def _next_step(moment: datetime) -> datetime:
+    """The first full step after a moment."""
+    start = moment.replace(second=0, microsecond=0)
+    return start + IDLE_STEP

@@ -1,0 +1,72 @@
+"""Publishes what is due in one Agent's ledger, when it is due.
+
+A Job has a deadline of its own, and knows better how it ended: so a task that was started gets a little longer here.
+"""
+
+from datetime import UTC, datetime
+from typing import Final
+
+from heed import names
+from heed.core.compiler.program import Program
+from heed.core.due.due_events import due_event, wait_completed
+from heed.core.due.due_times import DueTime, list_due_times
+from heed.core.ledger.ledger import Ledger
+from heed.engine.effect_executor import EffectExecutor
+from heed.engine.timer_heap import TimerHeap
+from heed.util.clock import timestamp, unix_time
+
+END_GRACE_S: Final = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
+
+
+class DuePublisher:
+    """The due times of one Agent, for one run of its loop. All Agents share the `timers`."""
+
+    def __init__(self, program: Program, executor: EffectExecutor, timers: TimerHeap) -> None:
+        self._program, self._executor, self._timers = program, executor, timers
+        self._since = unix_time()
+        self._ledger = Ledger()
+        self._published: set[DueTime] = set()
+
+    def update_ledger(self, ledger: Ledger) -> None:
+        """Take note of a new ledger: publish what is due, and set the timer for the next due time."""
+        self._ledger = ledger
+        self._ring()
+
+    def stop(self) -> None:
+        """Publish nothing more until the next `update_ledger`."""
+        self._timers.drop(self)
+
+    def _ring(self) -> None:
+        now, following = unix_time(), None
+        there = list(list_due_times(self._program, self._ledger))
+        self._published &= set(there)
+        for due in sorted(there):
+            if due in self._published:
+                continue
+            if (at := self._rings_at(due)) <= now:
+                self._published.add(due)
+                self._publish(due)
+            elif following is None or at < following:
+                following = at
+        if following is None:
+            self._timers.drop(self)
+        else:
+            self._timers.set(self, following, self._ring)
+
+    def _rings_at(self, due: DueTime) -> float:
+        """When it is acted upon, in seconds since the epoch."""
+        at = datetime.fromisoformat(due.at).astimezone(UTC).timestamp()
+        return max(at, self._since) + END_GRACE_S if due.grace else at
+
+    def _publish(self, due: DueTime) -> None:
+        agent, ledger = self._program.agent, self._ledger
+        match due.kind:
+            case "deadline":
+                self._executor.start_expiring(due, ledger.pending_tasks[due.key])
+            case "wait":
+                self._executor.start_reporting(
+                    ledger.pending_tasks[due.key], wait_completed(due, timestamp())
+                )
+            case _:
+                origin = names.origin(agent.uid, ledger.cursor.created)
+                self._executor.start_publishing(due_event(agent, origin, due))

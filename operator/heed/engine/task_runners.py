@@ -1,0 +1,42 @@
+"""All runners of an Agent's tasks as one, by kind."""
+
+from collections.abc import Sequence
+
+from heed.core.effects import TaskWork
+from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.engine.ports import TaskOwner, TaskRunner
+from heed.errors import TaskRefused
+
+
+class TaskRunners:
+    """The TaskRunner that passes each task on to the runner of its kind, which the owner's ledger knows."""
+
+    def __init__(self, owner: TaskOwner, runners: dict[str, TaskRunner]) -> None:
+        self._owner, self._runners = owner, runners
+
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Start a task. Raises TaskRefused also where there is no runner of its kind; TaskUnavailable."""
+        if (runner := self._runners.get(work.kind)) is None:
+            known = ", ".join(sorted(self._runners))
+            raise TaskRefused(
+                "UnsupportedKind",
+                f"spec.tasks.{work.task}: nothing here runs tasks of kind {work.kind}, but of: {known}",
+            )
+        await runner.start(work, look_first=look_first)
+
+    async def cancel(self, task_id: str) -> None:
+        """Stop a task; where its kind is not known any more, with each runner. Raises TaskUnavailable."""
+        kind = self._kind(task_id)
+        if kind in LEDGER_KINDS:
+            return
+        for runner in self._runners.values() if kind is None else filter(None, [self._runners.get(kind)]):
+            await runner.cancel(task_id)
+
+    async def resume(self, task_ids: Sequence[str]) -> None:
+        """Let each runner report the ends of its tasks that came meanwhile."""
+        for kind, runner in self._runners.items():
+            await runner.resume([task_id for task_id in task_ids if self._kind(task_id) == kind])
+
+    def _kind(self, task_id: str) -> str | None:
+        record = (self._owner.pending_tasks or {}).get(task_id)
+        return None if record is None else record.kind

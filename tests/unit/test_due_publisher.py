@@ -1,0 +1,185 @@
+"""What is due is published when it is due; time is given."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from heed import names
+from heed.api.status import Session
+from heed.core.ledger.ledger import Ledger
+from heed.engine import due_publisher, timer_heap
+from heed.engine.due_publisher import END_GRACE_S, DuePublisher
+from heed.engine.effect_executor import EffectExecutor
+from heed.engine.timer_heap import TimerHeap
+from tests.builders.agents import job, program
+from tests.builders.events import at
+from tests.unit.inmemory import AGENT as REF
+from tests.unit.inmemory import Bus, Runner, Watcher, pending, turns, with_tasks
+
+AGENT = replace(program({"start": [{"task": "work"}]}, tasks={"work": job()}), agent=REF)
+IDLE = Ledger(sessions={"s": Session(at(0), at(0), "c")})
+
+
+def seconds(offset: float) -> float:
+    """Seconds of the epoch, so many after noon."""
+    return datetime.fromisoformat(at(offset)).timestamp()
+
+
+class Timers(TimerHeap):
+    """A heap that shows when it rings next, and rings when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: list[float] = []
+
+    def set(self, key: object, at: float, ring: timer_heap.Ring) -> None:
+        """Note the time."""
+        self.times.append(at)
+        self.ring = ring
+        super().set(key, at, ring)
+
+
+class Kept:
+    """A publisher at a time that is given, and what comes of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = seconds(0)
+        self.bus, self.runner, self.timers = Bus(), Runner(), Timers()
+        self.executor = EffectExecutor(REF, self.bus, self.runner, Watcher())
+        self.publisher: DuePublisher | None = None
+        for module in (due_publisher, timer_heap):
+            monkeypatch.setattr(module, "unix_time", lambda: self.now)
+
+    def begin(self, ledger: Ledger) -> DuePublisher:
+        """A life begins now."""
+        self.publisher = DuePublisher(AGENT, self.executor, self.timers)
+        self.publisher.update_ledger(ledger)
+        return self.publisher
+
+    def ring(self, now: float) -> None:
+        """As if the timer had run out so many seconds after noon."""
+        self.now = seconds(now)
+        self.timers.ring()
+
+
+@pytest.fixture
+async def kept(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kept]:
+    made = Kept(monkeypatch)
+    yield made
+    if made.publisher is not None:
+        made.publisher.stop()
+    await made.executor.close()
+
+
+async def test_what_is_over_its_time_is_ended_at_once_and_the_rest_in_time(kept: Kept) -> None:
+    kept.now = seconds(10)
+
+    kept.begin(with_tasks(early=pending(deadline=at(10)), late=pending(deadline=at(40))))
+    await turns()
+
+    assert kept.runner.happened == [("cancel", "early")]
+    assert [event.subject for _, event in kept.bus.published] == ["early"]
+    assert kept.timers.times == [seconds(40)]
+
+
+async def test_when_the_timer_rings_it_looks_again(kept: Kept) -> None:
+    kept.begin(with_tasks(t=pending(deadline=at(40))))
+    await turns()
+    assert kept.runner.happened == []
+
+    kept.ring(40)
+    await turns()
+
+    assert kept.runner.happened == [("cancel", "t")]
+    assert len(kept.timers.times) == 1
+
+
+async def test_a_wait_completes_when_it_is_over_and_nothing_has_to_be_stopped(kept: Kept) -> None:
+    kept.begin(with_tasks(t=pending("Started", kind="wait", due=at(30))))
+
+    kept.ring(30)
+    await turns()
+
+    ((subject, event),) = kept.bus.published
+    assert subject == names.inbox_subject(REF.namespace, REF.name, names.TASK_COMPLETED)
+    assert event.id == names.digest("wait", "t")
+    assert event.data == {"task": "work", "result": {"until": at(30)}}
+    assert kept.runner.happened == []
+
+
+async def test_a_wait_whose_timeout_comes_first_fails_and_nothing_has_to_be_stopped(kept: Kept) -> None:
+    kept.begin(with_tasks(t=pending("Started", kind="wait", due=at(30), deadline=at(20))))
+
+    kept.ring(20)
+    kept.ring(30)
+    await turns()
+
+    assert [event.type for _, event in kept.bus.published] == [names.TASK_FAILED]
+    assert kept.runner.happened == []
+
+
+async def test_a_new_ledger_has_a_time_of_its_own(kept: Kept) -> None:
+    publisher = kept.begin(with_tasks(t=pending(deadline=at(10))))
+
+    publisher.update_ledger(with_tasks(u=pending(deadline=at(20))))
+    assert kept.timers.times == [seconds(10), seconds(20)]
+    assert len(kept.timers) == 1
+
+    publisher.update_ledger(Ledger())
+    assert len(kept.timers) == 0
+
+
+async def test_a_started_task_has_its_grace_from_when_the_life_began(kept: Kept) -> None:
+    kept.now = seconds(100)
+
+    kept.begin(with_tasks(t=pending("Started", deadline=at(10))))
+
+    assert kept.timers.times == [seconds(100 + END_GRACE_S)]
+
+
+async def test_the_grace_is_after_the_deadline_where_that_is_later(kept: Kept) -> None:
+    kept.begin(with_tasks(t=pending("Started", deadline=at(10))))
+
+    assert kept.timers.times == [seconds(10 + END_GRACE_S)]
+
+
+async def test_nothing_rings_where_nothing_is_due(kept: Kept) -> None:
+    kept.begin(with_tasks(t=pending()))
+
+    assert kept.timers.times == []
+
+
+async def test_an_idle_session_is_told_once_by_an_event_of_a_derived_id(kept: Kept) -> None:
+    publisher = kept.begin(IDLE)
+    due = at(86_460)
+
+    kept.ring(86_460)
+    publisher.update_ledger(replace(IDLE))
+    await turns()
+
+    ((subject, event),) = kept.bus.published
+    assert subject == names.inbox_subject(REF.namespace, REF.name, "dev.heed.due.session")
+    assert event.id == names.digest("due", REF.uid, "session", "", due)
+    assert (event.time, event.data) == (due, {"at": due, "key": ""})
+
+
+async def test_the_same_due_time_is_told_again_once_it_has_been_away(kept: Kept) -> None:
+    publisher = kept.begin(IDLE)
+    kept.ring(86_460)
+    publisher.update_ledger(Ledger())
+
+    publisher.update_ledger(IDLE)
+    await turns()
+
+    assert len(kept.bus.published) == 2
+
+
+async def test_once_stopped_nothing_rings(kept: Kept) -> None:
+    publisher = kept.begin(with_tasks(t=pending(deadline=at(10))))
+
+    publisher.stop()
+    publisher.stop()
+
+    assert len(kept.timers) == 0

@@ -1,0 +1,85 @@
+"""What is due when: from the ledger alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from heed.api.status import Session
+from heed.core.due.due_times import DueTime, list_due_times
+from heed.core.ledger.ledger import Ledger
+from tests.builders.agents import job, nap, program
+from tests.builders.decisions import after
+from tests.builders.events import at, received
+
+JOBS = program(
+    {"start": [{"task": "work"}]}, tasks={"work": job(timeout="60s")}, session={"idleTimeout": "1h"}
+)
+WAITS = program({"start": [{"task": "nap"}]}, tasks={"nap": nap("90s")})
+
+
+def in_phase(phase: str) -> Ledger:
+    """A ledger with a task that was decided one second after noon, with a minute to go."""
+    ledger = after(JOBS, received(1))
+    tasks = {key: replace(task, phase=phase) for key, task in ledger.pending_tasks.items()}  # type: ignore[arg-type]
+    return replace(ledger, pending_tasks=tasks)
+
+
+def touched(*moments: float) -> Ledger:
+    """Sessions whose latest events were so many seconds after noon."""
+    return Ledger(sessions={f"s{index}": Session(at(0), at(time), "c") for index, time in enumerate(moments)})
+
+
+def test_a_task_that_is_owed_is_due_at_its_deadline() -> None:
+    ledger = in_phase("Owed")
+
+    assert list(list_due_times(JOBS, ledger)) == [
+        DueTime(at(61), "deadline", next(iter(ledger.pending_tasks)))
+    ]
+
+
+def test_a_started_job_gets_time_for_its_own_end_to_arrive() -> None:
+    ledger = in_phase("Started")
+
+    assert [due.grace for due in list_due_times(JOBS, ledger)] == [True]
+
+
+@pytest.mark.parametrize("phase", ["Cancelling", "Abandoned"])
+def test_what_is_being_stopped_has_no_deadline(phase: str) -> None:
+    assert [due for due in list_due_times(JOBS, in_phase(phase)) if due.kind == "deadline"] == []
+
+
+def test_no_timeout_no_deadline() -> None:
+    agent = program({"start": [{"task": "work"}]}, tasks={"work": job()})
+
+    assert list(list_due_times(agent, after(agent, received(1)))) == []
+
+
+def test_a_wait_is_due_when_it_is_over() -> None:
+    ledger = after(WAITS, received(1))
+
+    assert list(list_due_times(WAITS, ledger)) == [DueTime(at(91), "wait", next(iter(ledger.pending_tasks)))]
+
+
+def test_a_wait_with_a_timeout_may_be_over_earlier_and_nothing_else_knows_better() -> None:
+    agent = program({"start": [{"task": "nap"}]}, tasks={"nap": nap("90s", timeout="30s")})
+    ledger = after(agent, received(1))
+
+    assert sorted(due.at for due in list_due_times(agent, ledger)) == [at(31), at(91)]
+    assert not any(due.grace for due in list_due_times(agent, ledger))
+
+
+@pytest.mark.parametrize(("last", "due"), [(0, 3660), (0.5, 3660), (59.9, 3660), (60, 3720)])
+def test_the_first_idle_session_is_due_at_the_next_full_minute(last: float, due: float) -> None:
+    assert list(list_due_times(JOBS, touched(last, 70))) == [DueTime(at(due), "session", "")]
+
+
+def test_a_session_with_pending_tasks_is_not_idle() -> None:
+    ledger = in_phase("Started")
+    (record,) = ledger.pending_tasks.values()
+    ledger = replace(ledger, sessions={record.session: Session(at(0), at(0), "c"), **touched(90).sessions})
+
+    assert [due.at for due in list_due_times(JOBS, ledger) if due.kind == "session"] == [at(3720)]
+
+
+def test_nothing_is_due_in_an_empty_ledger() -> None:
+    assert list(list_due_times(JOBS, Ledger())) == []
