@@ -1,9 +1,17 @@
 """The resources that govern Agents, v1alpha1: AgentPolicy, EventGrant and EventType."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from heed import names
@@ -18,6 +26,7 @@ MAX_POLICY_ITEMS: Final = 64
 MAX_IMAGE_CHARS: Final = 512
 MAX_EXAMPLES: Final = 16
 SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+USER_PATTERN: Final = r"^[!-~]+$"
 EVENT_TYPE_PATTERN: Final = r"^[^\s.*>]+(\.[^\s.*>]+)*$"
 
 
@@ -32,6 +41,7 @@ def _exact_type(value: str) -> str:
 TaskKind = Literal["job", "wait"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
+UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]
 Limit = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 EventTypeName = Annotated[
     str, Field(pattern=EVENT_TYPE_PATTERN, max_length=names.MAX_TYPE_CHARS), AfterValidator(_exact_type)
@@ -90,6 +100,46 @@ class PolicyLimits(Model):
     ] = None
 
 
+class PublisherAccount(Model):
+    """A service account."""
+
+    name: Annotated[ServiceAccount, Field(description="Its name.")]
+    namespace: Annotated[
+        Namespace | None, Field(description="Its namespace; the policy's own if not given.")
+    ] = None
+
+
+class AllowedPublisher(Model):
+    """Who may send events through the gateway: exactly one of a service account, a user and a group."""
+
+    service_account: Annotated[
+        PublisherAccount | None, Field(description="A service account of any namespace.")
+    ] = None
+    user: Annotated[
+        UserName | None, Field(description="A user, as the API server names who has a token.")
+    ] = None
+    group: Annotated[
+        UserName | None,
+        Field(
+            description="A group, such as system:serviceaccounts:shop for all service accounts of a namespace."
+        ),
+    ] = None
+    types: Annotated[
+        list[TypePattern] | None,
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="NATS patterns that the type must match; all if not given.",
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        given = [item for item in (self.service_account, self.user, self.group) if item is not None]
+        if len(given) != 1:
+            raise ValueError("needs exactly one of serviceAccount, user and group")
+        return self
+
+
 class AgentPolicySpec(Model):
     """Selects Agents and restricts them. Each part restricts only what it names; several policies add up."""
 
@@ -108,6 +158,14 @@ class AgentPolicySpec(Model):
         Field(max_length=MAX_POLICY_ITEMS, description="What may be emitted; an empty list allows nothing."),
     ] = None
     tasks: Annotated[AllowedTasks | None, Field(description="What may run as a task.")] = None
+    publishers: Annotated[
+        list[AllowedPublisher] | None,
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="Who may send events through the gateway: to the Agents that are selected, and, where all are, "
+            "to the namespace. Where no policy says so, service accounts of the namespace may.",
+        ),
+    ] = None
     limits: Annotated[PolicyLimits | None, Field(description="How much of it.")] = None
 
 
@@ -265,6 +323,7 @@ def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
         subscriptions=[],
         emissions=[],
         tasks=AllowedTasks(kinds=[], images=[], service_accounts=[]),
+        publishers=[],
         limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0),
     )
     return AgentPolicy(metadata=ObjectMeta.model_validate(document["metadata"]), spec=nothing)

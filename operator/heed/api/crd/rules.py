@@ -86,7 +86,15 @@ _SELECTOR: Final[FieldRules] = {
     ),
 }
 
-POLICY_RULES: Final[FieldRules] = _SELECTOR
+POLICY_RULES: Final[FieldRules] = {
+    **_SELECTOR,
+    "spec.publishers[]": (
+        (
+            "(has(self.serviceAccount) ? 1 : 0) + (has(self.user) ? 1 : 0) + (has(self.group) ? 1 : 0) == 1",
+            "give exactly one of serviceAccount, user and group to each item of publishers",
+        ),
+    ),
+}
 GRANT_RULES: Final[FieldRules] = {}
 EVENT_TYPE_RULES: Final[FieldRules] = {}
 

@@ -105,7 +105,11 @@ def decode_value(name: str, value: str) -> str:
     if value.startswith('"'):
         quoted = _QUOTED.fullmatch(value)
         if quoted is None:
-            raise Unreadable("BadEncoding", f"header {name} has unbalanced quotes; percent-encode its value")
+            raise Unreadable(
+                "BadEncoding",
+                f"header {name} has unbalanced quotes; percent-encode its value",
+                name.removeprefix(ATTRIBUTE_PREFIX),
+            )
         value = re.sub(r"\\(.)", r"\1", quoted[1])
     # The client puts U+FFFD where a header was not UTF-8; a real one arrives percent-encoded.
     if "\ufffd" not in value:
@@ -116,7 +120,9 @@ def decode_value(name: str, value: str) -> str:
         except UnicodeError:
             pass
     raise Unreadable(
-        "BadEncoding", f"header {name} is not UTF-8; percent-encode the UTF-8 bytes of its value"
+        "BadEncoding",
+        f"header {name} is not UTF-8; percent-encode the UTF-8 bytes of its value",
+        name.removeprefix(ATTRIBUTE_PREFIX),
     )
 
 

@@ -88,7 +88,7 @@ def _read(document: object) -> Event:
     attributes = {name: value for name, value in document.items() if value is not None}
     data, encoded = attributes.pop("data", None), attributes.pop("data_base64", None)
     if data is not None and encoded is not None:
-        raise Unreadable("BadData", "both data and data_base64 are given; send one of them")
+        raise Unreadable("BadData", "both data and data_base64 are given; send one of them", "data")
     kind = attributes.get("datacontenttype")
     if encoded is not None:
         body = _decode_base64(encoded)
@@ -129,42 +129,56 @@ def _check_required(attributes: Mapping[str, Any]) -> None:
     for name in REQUIRED_ATTRIBUTES:
         if not attributes.get(name):
             raise Unreadable(
-                "MissingAttribute", f"attribute {name} is missing or empty; the sender has to set it"
+                "MissingAttribute", f"attribute {name} is missing or empty; the sender has to set it", name
             )
     if (version := attributes["specversion"]) != SPECVERSION:
-        raise Unreadable("BadSpecVersion", f"specversion is {version!r}; send CloudEvents {SPECVERSION}")
+        raise Unreadable(
+            "BadSpecVersion", f"specversion is {version!r}; send CloudEvents {SPECVERSION}", "specversion"
+        )
     if not names.is_type(attributes["type"]):
         remedy = (
             f"use dot-separated tokens without spaces, * and >, at most {names.MAX_TYPE_CHARS} characters"
         )
-        raise Unreadable("BadType", f"type {shorten_json(attributes['type'])} cannot be a subject; {remedy}")
+        raise Unreadable(
+            "BadType", f"type {shorten_json(attributes['type'])} cannot be a subject; {remedy}", "type"
+        )
     time = attributes.get("time")
     if time is not None and not _is_time(time):
         raise Unreadable(
-            "BadTime", f"time {shorten_json(time)} is not RFC 3339; write it like 2026-01-31T12:00:00Z"
+            "BadTime",
+            f"time {shorten_json(time)} is not RFC 3339; write it like 2026-01-31T12:00:00Z",
+            "time",
         )
 
 
 def _check_attribute(name: object, value: object) -> None:
     if name not in _CORE and (not isinstance(name, str) or name == "data" or not _NAME.fullmatch(name)):
         raise Unreadable(
-            "BadAttribute", f"attribute name {shorten_json(name)} is not allowed; use only a-z and 0-9"
+            "BadAttribute",
+            f"attribute name {shorten_json(name)} is not allowed; use only a-z and 0-9",
+            str(name),
         )
     if isinstance(value, str):
         if name in _CAPPED and len(value) > MAX_ATTRIBUTE_CHARS:
             raise Unreadable(
-                "TooLong", f"attribute {name} has {len(value)} characters; {MAX_ATTRIBUTE_CHARS} are allowed"
+                "TooLong",
+                f"attribute {name} has {len(value)} characters; {MAX_ATTRIBUTE_CHARS} are allowed",
+                name,
             )
         if _FORBIDDEN.search(value):
             raise Unreadable(
-                "BadAttribute", f"attribute {name} holds control characters or lone surrogates; drop them"
+                "BadAttribute",
+                f"attribute {name} holds control characters or lone surrogates; drop them",
+                name,
             )
         if not value and name in OPTIONAL_ATTRIBUTES:
-            raise Unreadable("MissingAttribute", f"attribute {name} is empty; set it or leave it out")
+            raise Unreadable("MissingAttribute", f"attribute {name} is empty; set it or leave it out", name)
     elif name in _CORE or not isinstance(value, int):
-        raise Unreadable("BadAttribute", f"attribute {name} is {shorten_json(value)}; send it as a string")
+        raise Unreadable(
+            "BadAttribute", f"attribute {name} is {shorten_json(value)}; send it as a string", name
+        )
     elif not INT32_RANGE[0] <= value <= INT32_RANGE[1]:
-        raise Unreadable("BadAttribute", f"attribute {name} does not fit 32 bits; send it as a string")
+        raise Unreadable("BadAttribute", f"attribute {name} does not fit 32 bits; send it as a string", name)
 
 
 def _is_time(value: str) -> bool:

@@ -17,11 +17,11 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class Unreadable(MalformedEvent):
-    """A MalformedEvent with a CamelCase `code` for machines."""
+    """A MalformedEvent with a CamelCase `code` for machines, and the name of the attribute that it is about, if any."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, attribute: str | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.attribute = code, attribute
 
 
 def parse_json(text: bytes, code: str, message: str, levels: int = MAX_JSON_DEPTH) -> Json:
