@@ -19,11 +19,18 @@ EVENT_GRANTS: Final = "eventgrants"
 EVENT_TYPE: Final = "EventType"
 EVENT_TYPES: Final = "eventtypes"
 RULE_KINDS: Final = (AGENT_POLICY, EVENT_GRANT, EVENT_TYPE)
+EVENT_SOURCE: Final = "EventSource"
+EVENT_SOURCES: Final = "eventsources"
+SUBSCRIPTION: Final = "Subscription"
+SUBSCRIPTIONS: Final = "subscriptions"
+GATEWAY_KINDS: Final = (EVENT_SOURCE, SUBSCRIPTION)  # what `heed gateway` serves
 PLURALS: Final = {
     KIND: PLURAL,
     AGENT_POLICY: AGENT_POLICIES,
     EVENT_GRANT: EVENT_GRANTS,
     EVENT_TYPE: EVENT_TYPES,
+    EVENT_SOURCE: EVENT_SOURCES,
+    SUBSCRIPTION: SUBSCRIPTIONS,
 }
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
@@ -40,6 +47,7 @@ TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes 
 HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
 DUE_TYPE_PREFIX: Final = "dev.heed.due."  # what the engine says to an Agent's inbox when something is due
+SUBSCRIPTION_CONSUMER_PREFIX: Final = "heed-sub-"
 
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
 TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"
@@ -48,6 +56,7 @@ LABEL_AGENT: Final = "heed.dev/agent"
 LABEL_TASK: Final = "heed.dev/task"
 LABEL_TASK_ID: Final = "heed.dev/task-id"
 LABEL_SESSION: Final = "heed.dev/session-hash"
+LABEL_GATEWAY_SECRET: Final = "heed.dev/gateway-secret"  # "true" on a Secret that the gateway may use
 ANNOTATION_TASK: Final = "heed.dev/task.json"
 ANNOTATION_RETENTION: Final = "heed.dev/retention"
 ANNOTATION_PUBLISHES: Final = "heed.dev/publishes"  # of a Job that may publish its result
@@ -155,6 +164,26 @@ def is_inbox(subject: str) -> bool:
 def is_inbox_of(subject: str, namespace: str, agent: str) -> bool:
     """Whether a subject that addresses one Agent addresses this one."""
     return subject.split(".", 4)[2:4] == [namespace, agent]
+
+
+def event_source_uri(namespace: str, name: str) -> str:
+    """The CloudEvents `source` of a webhook's events whose EventSource names no other: its API path."""
+    return f"/apis/{API_VERSION}/namespaces/{namespace}/{EVENT_SOURCES}/{name}"
+
+
+def subscriber(name: str) -> str:
+    """The token of a Subscription in subjects of dead letters and redrives; no Agent can have this name."""
+    return f"subscription:{name}"
+
+
+def subscription_consumer(uid: str) -> str:
+    """The durable consumer of a Subscription; one of the same name that is made later gets another."""
+    return f"{SUBSCRIPTION_CONSUMER_PREFIX}{digest('subscription', uid)}"
+
+
+def is_reserved(type_: str) -> bool:
+    """Whether a type, or a pattern of types, is one that only Heed itself may publish."""
+    return type_ == "dev.heed" or type_.startswith("dev.heed.")
 
 
 def is_left_by(subject: str, namespace: str, agent: str) -> bool:

@@ -10,6 +10,7 @@ from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifes
 from heed.api.validation import parse_agent
 from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources, read_manifests, source_name
 from heed.cli.output import OutputFormat, output_option, paint, show_data
+from heed.core.compiler.admission import check_gateway_object
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 from heed.local.manifest_loader import lint_manifests
 from heed.local.policy_loader import PolicySet, load_policies
@@ -62,8 +63,9 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
     """Check Agents in FILES as the operator would, and more: what is valid, but hardly meant, gives a warning.
 
     AgentPolicies, EventGrants and EventTypes in FILES are checked too, and Agents by them; a grant that is not there
-    gives a warning. Documents of other kinds are skipped. Exits with 1 if there is a mistake, with 2 where a file
-    cannot be read. JSON and YAML output are a list of {file, line, path, message, remedy, severity, agent}.
+    gives a warning. So are EventSources and Subscriptions. Documents of other kinds are skipped. Exits with 1 if there
+    is a mistake, with 2 where a file cannot be read. JSON and YAML output are a list of
+    {file, line, path, message, remedy, severity, agent}.
 
     \b
     Examples:
@@ -95,6 +97,8 @@ def check_files(paths: Sequence[str]) -> ValidationReport:
     for manifest in manifests:
         if manifest.is_agent:
             _check(manifest, rules, checked)
+        elif manifest.gateway_kind is not None:
+            _check_gateway_object(manifest, manifest.gateway_kind, checked)
         elif manifest.rule is None:
             checked.skipped.append(manifest)
         elif not any(manifest is item for item in wrong):
@@ -138,6 +142,16 @@ def _check(manifest: Manifest, rules: PolicySet, checked: ValidationReport) -> N
         checked.findings.append(_finding(manifest, problem, severity))
 
 
+def _check_gateway_object(manifest: Manifest, kind: str, checked: ValidationReport) -> None:
+    """One EventSource or Subscription."""
+    try:
+        check_gateway_object(kind, manifest.document)
+    except InvalidManifest as error:
+        checked.findings.extend(_finding(manifest, problem, "error") for problem in error.problems)
+    else:
+        checked.rules.append(manifest)
+
+
 def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[ValidationFinding]:
     for manifest, problem in lint_manifests([(item.manifest, item.program) for item in valid]):
         yield _finding(manifest, problem, "warning")
@@ -146,7 +160,7 @@ def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[ValidationFinding]:
 def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> ValidationFinding:
     line = manifest.line_of(problem.path)
     agent = None
-    if manifest.name and manifest.rule is None:
+    if manifest.name and manifest.is_agent:
         metadata = manifest.document["metadata"]
         agent = f"{metadata.get('namespace') or 'default'}/{manifest.name}"
     return ValidationFinding(

@@ -98,6 +98,46 @@ POLICY_RULES: Final[FieldRules] = {
 GRANT_RULES: Final[FieldRules] = {}
 EVENT_TYPE_RULES: Final[FieldRules] = {}
 
+EVENT_SOURCE_RULES: Final[FieldRules] = {
+    "spec.verify": (
+        (
+            "[has(self.hmac), has(self.token), has(self.none)].filter(x, x).size() == 1",
+            "give exactly one of `hmac`, `token` and `none`",
+        ),
+    ),
+    "spec.verify.hmac": (
+        (
+            "self.payload.contains('{body}')",
+            "`payload` has to contain {body}: else anything could be sent with a signature that was seen once",
+        ),
+        (
+            "has(self.timestamp) == self.payload.contains('{timestamp}')",
+            "`timestamp` and {timestamp} in `payload` belong together: a time that is not signed proves nothing",
+        ),
+    ),
+    "spec.verify.hmac.timestamp": (
+        ("has(self.header) != has(self.field)", "give exactly one of `header` and `field`"),
+    ),
+    "spec.event": (
+        (
+            "self.type != 'dev.heed' && !self.type.startsWith('dev.heed.')",
+            "dev.heed.* is reserved for Heed's own events; choose a type of your own",
+        ),
+    ),
+}
+SUBSCRIPTION_RULES: Final[FieldRules] = {
+    "": (
+        (
+            f"self.metadata.name.size() <= 63 && self.metadata.name.matches({_LABEL})",
+            "metadata.name must be a DNS label (it is a token of NATS subjects): "
+            "at most 63 lower-case letters, digits and -",
+        ),
+    ),
+    "spec.sink.headers[]": (
+        ("has(self.value) != has(self.secretRef)", "give exactly one of `value` and `secretRef`"),
+    ),
+}
+
 AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
@@ -119,5 +159,21 @@ EVENT_TYPE_COLUMNS: Final[tuple[Column, ...]] = (
 ACCEPTED_COLUMNS: Final[tuple[Column, ...]] = (
     ("Accepted", "string", '.status.conditions[?(@.type=="Accepted")].status', 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Accepted")].reason', 1),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)
+
+EVENT_SOURCE_COLUMNS: Final[tuple[Column, ...]] = (
+    ("Path", "string", ".spec.path", 0),
+    ("URL", "string", ".status.url", 1),
+    *ACCEPTED_COLUMNS,
+)
+
+SUBSCRIPTION_COLUMNS: Final[tuple[Column, ...]] = (
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
+    ("Sink", "string", ".spec.sink.url", 0),
+    ("Lag", "integer", ".status.lag", 0),
+    ("Delivered", "integer", ".status.delivered", 0),
+    ("Dead", "integer", ".status.deadLettered", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, TypeAdapter
 from heed import names
 from heed.api.agent import Agent, AgentSpec
 from heed.api.crd import rules as field_rules
+from heed.api.event_source import EventSource, EventSourceSpec, EventSourceStatus
 from heed.api.policy import (
     AcceptedStatus,
     AgentPolicy,
@@ -19,6 +20,7 @@ from heed.api.policy import (
     EventTypeSpec,
 )
 from heed.api.status import AgentStatus
+from heed.api.subscription import EventSubscription, EventSubscriptionSpec, SubscriptionStatus
 
 Schema = dict[str, Any]
 
@@ -80,7 +82,7 @@ def agent_crd() -> dict[str, Any]:
 
 
 def crds() -> list[dict[str, Any]]:
-    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes."""
+    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes, EventSources, Subscriptions."""
     return [
         agent_crd(),
         _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, field_rules.POLICY_RULES),
@@ -94,6 +96,38 @@ def crds() -> list[dict[str, Any]]:
             field_rules.EVENT_TYPE_COLUMNS,
         ),
     ]
+
+
+def event_source_crd() -> dict[str, Any]:
+    """The CRD of EventSources."""
+    return _crd(
+        CrdKind(
+            kind=names.EVENT_SOURCE,
+            plural=names.EVENT_SOURCES,
+            short_names=("es",),
+            description=EventSource.__doc__ or "",
+            spec=EventSourceSpec.model_json_schema(by_alias=True),
+            status=EventSourceStatus.model_json_schema(by_alias=True),
+            rules=field_rules.EVENT_SOURCE_RULES,
+            columns=field_rules.EVENT_SOURCE_COLUMNS,
+        )
+    )
+
+
+def subscription_crd() -> dict[str, Any]:
+    """The CRD of Subscriptions."""
+    return _crd(
+        CrdKind(
+            kind=names.SUBSCRIPTION,
+            plural=names.SUBSCRIPTIONS,
+            short_names=("esub",),
+            description=EventSubscription.__doc__ or "",
+            spec=EventSubscriptionSpec.model_json_schema(by_alias=True),
+            status=SubscriptionStatus.model_json_schema(by_alias=True),
+            rules=field_rules.SUBSCRIPTION_RULES,
+            columns=field_rules.SUBSCRIPTION_COLUMNS,
+        )
+    )
 
 
 def _accepted_crd(

@@ -39,13 +39,22 @@ class Manifest:
     @property
     def is_agent(self) -> bool:
         """Whether it is a heed.dev Agent, valid or not; an Agent of another API group is none."""
-        return self.rule is None and self._is_ours(names.KIND)
+        return self.rule is None and self.gateway_kind is None and self._is_ours(names.KIND)
 
     @property
     def rule(self) -> str | None:
         """The kind if it is an AgentPolicy, EventGrant or EventType, valid or not; else None."""
         kind = self.document.get("kind")
         return kind if kind in names.RULE_KINDS and self._is_ours(str(kind)) else None
+
+    @property
+    def gateway_kind(self) -> str | None:
+        """The kind if it is an EventSource or a heed.dev Subscription, valid or not; else None."""
+        kind = self.document.get("kind")
+        if kind not in names.GATEWAY_KINDS or not self._is_ours(str(kind)):
+            return None
+        version = self.document.get("apiVersion")
+        return str(kind) if version or kind == names.EVENT_SOURCE else None
 
     def _is_ours(self, kind: str) -> bool:
         version = self.document.get("apiVersion")

@@ -23,6 +23,7 @@ class Vocabulary:
             "task": self.task,
             "session": ("key", "startedAt"),
             "agent": ("name", "namespace", "labels"),
+            "delivery": ("digest",),
         }.get(variable)
 
     def unknown(self, reads: MemberReads) -> str | None:

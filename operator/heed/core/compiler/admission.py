@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heed import names
+from heed.api.event_source import parse_event_source
 from heed.api.policy import (
     AgentPolicy,
     EventGrant,
@@ -18,6 +19,7 @@ from heed.api.policy import (
     parse_grant,
     parse_policy,
 )
+from heed.api.subscription import parse_subscription
 from heed.api.validation import parse_agent
 from heed.core.compiler.authorization import check_permissions
 from heed.core.compiler.expression_lint import lint_expressions
@@ -25,6 +27,9 @@ from heed.core.compiler.lint import lint_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.policy.permissions import resolve_permissions
 from heed.core.schema.registry import CompiledEventType, RefusedEventType, compile_type
+from heed.core.subscriptions.addresses import LOOPBACK
+from heed.core.subscriptions.program import compile_subscription
+from heed.core.webhooks.program import compile_event_source
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 
 Document = Mapping[str, Any]
@@ -93,6 +98,8 @@ def judge(
                 return AdmissionVerdict((), tuple(_of_grant(request, around, go_on)))
             case names.EVENT_TYPE:
                 return _event_type(request, around)
+            case names.EVENT_SOURCE | names.SUBSCRIPTION:
+                check_gateway_object(request.kind, request.new)
     except InvalidManifest as error:
         return AdmissionVerdict(error.problems)
     return ADMITTED
@@ -195,6 +202,17 @@ def _event_type(request: AdmissionRequest, around: ClusterContext) -> AdmissionV
     item = parse_event_type(request.new)
     problems = tuple(check_event_type(compile_type(item)))
     return AdmissionVerdict(problems, tuple(_rivals(item, around)))
+
+
+def check_gateway_object(kind: str, document: Document) -> None:
+    """Check an EventSource or a Subscription as the gateway will. Raises InvalidManifest.
+
+    Which addresses of sinks a gateway lets through is a setting of its own; here loopback counts as let through.
+    """
+    if kind == names.EVENT_SOURCE:
+        compile_event_source(parse_event_source(document))
+    else:
+        compile_subscription(parse_subscription(document), LOOPBACK)
 
 
 def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:

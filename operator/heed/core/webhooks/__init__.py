@@ -1,0 +1,1 @@
+"""Webhooks: EventSources compiled, deliveries verified, and the events that they become. Pure."""
