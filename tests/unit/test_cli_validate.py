@@ -265,3 +265,44 @@ def test_no_manifest_makes_it_break(content: bytes) -> None:
     assert result.exit_code in (0, 1)
     assert "heed broke" not in result.stderr
     assert isinstance(json.loads(result.stdout), list)
+
+
+def test_event_sources_and_subscriptions_are_checked_too(tmp_path: Path) -> None:
+    text = """\
+apiVersion: heed.dev/v1alpha1
+kind: EventSource
+metadata: {name: hook}
+spec:
+  path: hook
+  verify: {}
+  event: {type: com.example.hooked}
+---
+apiVersion: heed.dev/v1alpha1
+kind: Subscription
+metadata: {name: sub}
+spec:
+  types: [com.example.>]
+  where: evnt.id == "a"
+  sink: {url: "https://sink.example/"}
+---
+apiVersion: heed.dev/v1alpha1
+kind: Subscription
+metadata: {name: fine}
+spec:
+  types: [com.example.>]
+  sink: {url: "http://127.0.0.1:8080/"}
+---
+apiVersion: operators.coreos.com/v1alpha1
+kind: Subscription
+metadata: {name: other}
+"""
+
+    result = validate(tmp_path, text)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "agent.yaml:24: Subscription other: skipped, not an Agent",
+        "agent.yaml:17: Subscription fine is valid",
+        "agent.yaml:6: spec.verify: says nothing; give exactly one of hmac, token and none",
+        'agent.yaml:14: spec.where: unknown variable or function "evnt"; did you mean "event"?',
+    ]

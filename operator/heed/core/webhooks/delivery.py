@@ -107,11 +107,11 @@ def _scope(program: WebhookProgram, delivery: Delivery, body: Json) -> Scope:
     variables = {
         "headers": dict(delivery.headers),
         "query": dict(delivery.query),
-        "body": body,
+        "body": body if program.reads_body else None,
         "delivery": {"digest": delivery_digest(delivery.body)},
     }
     try:
-        for value in variables.values():
+        for value in (*variables.values(), body):
             check_no_nul(value)
             check_value(value)
     except Unreadable as error:

@@ -4,6 +4,7 @@ Deliveries are made by strangers, so nothing is evaluated whose cost they could 
 bodies is refused when it is compiled, and a body on which it may is refused when it comes.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -21,6 +22,7 @@ from heed.errors import InvalidManifest, Problem
 T = TypeVar("T")
 DELIVERY_VARIABLES: Final = Vocabulary(("headers", "query", "body", "delivery"))
 MIN_EXTENT: Final = 256 * 1024  # of data that every EventSource can work on: some ten kilobytes of JSON
+_BODY: Final = re.compile(r"\bbody\b")
 TEXT_FIELDS: Final = ("type", "id", "source", "subject", "time", "correlationid")
 
 
@@ -36,7 +38,10 @@ class CompiledChallenge:
 
 @dataclass(frozen=True, slots=True)
 class WebhookProgram:
-    """An EventSource, ready for deliveries. `texts` are the event's attributes by name; `data` None is the body."""
+    """An EventSource, ready for deliveries. `texts` are the event's attributes by name; `data` None is the body.
+
+    `limit` is on the data that expressions see; where none of them reads the body, it is not among these.
+    """
 
     namespace: str
     name: str
@@ -46,6 +51,7 @@ class WebhookProgram:
     data: Template | None
     challenge: CompiledChallenge | None
     limit: DataLimit
+    reads_body: bool
 
     @property
     def path(self) -> str:
@@ -67,6 +73,7 @@ class _Compiler:
         self._source, self._spec = source, source.spec
         self.problems: list[Problem] = []
         self._work: list[Bound] = [scale(EXTENT, SCOPE_WORK)]
+        self._reads_body = False
 
     def compile(self) -> WebhookProgram:
         self._check_verification()
@@ -85,7 +92,9 @@ class _Compiler:
         if not self.problems and limit.always < MIN_EXTENT:
             remedy = "deliveries come from strangers; use shorter expressions, and no macros within macros"
             self.problems.append(Problem("spec", "its expressions may cost too much on small bodies", remedy))
-        return WebhookProgram(metadata.namespace, metadata.name, spec, when, texts, data, challenge, limit)
+        return WebhookProgram(
+            metadata.namespace, metadata.name, spec, when, texts, data, challenge, limit, self._reads_body
+        )
 
     def _challenge(self) -> CompiledChallenge | None:
         if (spec := self._spec.challenge) is None:
@@ -129,7 +138,7 @@ class _Compiler:
     def _condition(self, source: str, path: str) -> Expression | None:
         def compile_() -> Expression:
             found = compile_expression(source, condition=True, known=DELIVERY_VARIABLES)
-            self._work.append(found.cost.work)
+            self._add(found.cost.work, found)
             return found
 
         return self._compiled(compile_, path)
@@ -137,10 +146,15 @@ class _Compiler:
     def _template(self, value: Any, path: str) -> Template | None:
         def compile_() -> Template:
             found = compile_template(value, known=DELIVERY_VARIABLES)
-            self._work.append(NO_WORK if found.constant else _rendering(found))
+            inner = (expression for _, expression in found.expressions)
+            self._add(NO_WORK if found.constant else _rendering(found), *inner)
             return found
 
         return self._compiled(compile_, path)
+
+    def _add(self, work: Bound, *expressions: Expression) -> None:
+        self._work.append(work)
+        self._reads_body |= any(_BODY.search(item.source) is not None for item in expressions)
 
     def _compiled(self, compile_: Callable[[], T], path: str) -> T | None:
         try:
