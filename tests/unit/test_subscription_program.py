@@ -10,22 +10,22 @@ from heed.errors import DecisionFailed, InvalidManifest
 from tests.builders.gateway import make_subscription
 
 
-def program(**spec: Any) -> SubscriptionProgram:
+def subscribed(**spec: Any) -> SubscriptionProgram:
     return compile_subscription(make_subscription(**spec))
 
 
-def problems(**spec: Any) -> list[str]:
+def mistakes(**spec: Any) -> list[str]:
     with pytest.raises(InvalidManifest) as caught:
-        program(**spec)
+        subscribed(**spec)
     return [str(problem) for problem in caught.value.problems]
 
 
-def event(**data: Any) -> dict[str, Any]:
+def placed(**data: Any) -> dict[str, Any]:
     return {"type": "com.example.order.placed", "data": data}
 
 
 def test_it_reads_its_own_namespace_and_what_is_sent_to_it_again() -> None:
-    found = program(types=["com.example.order.*", "com.example.>"], namespace="shop")
+    found = subscribed(types=["com.example.order.*", "com.example.>"], namespace="shop")
 
     assert found.subjects == (
         "heed.events.shop.com.example.order.*",
@@ -35,7 +35,7 @@ def test_it_reads_its_own_namespace_and_what_is_sent_to_it_again() -> None:
 
 
 def test_types_are_patterns() -> None:
-    found = program(types=["com.example.order.*", "a.b"])
+    found = subscribed(types=["com.example.order.*", "a.b"])
 
     assert [
         found.wants(type_) for type_ in ("com.example.order.placed", "a.b", "a.b.c", "com.example.x")
@@ -48,28 +48,28 @@ def test_types_are_patterns() -> None:
 
 
 def test_without_a_condition_every_event_passes() -> None:
-    assert program().passes(event())
+    assert subscribed().passes(placed())
 
 
 def test_a_condition_looks_at_the_event() -> None:
-    found = program(where="event.data.total > 10")
+    found = subscribed(where="event.data.total > 10")
 
-    assert found.passes(event(total=11))
-    assert not found.passes(event(total=10))
+    assert found.passes(placed(total=11))
+    assert not found.passes(placed(total=10))
 
 
 def test_a_condition_that_fails_is_not_taken_for_false() -> None:
     with pytest.raises(DecisionFailed, match=r'spec\.where: there is no "total"') as caught:
-        program(where="event.data.total > 10").passes(event())
+        subscribed(where="event.data.total > 10").passes(placed())
 
     assert caught.value.code == "ExpressionFailed"
 
 
 def test_an_event_on_which_a_condition_may_cost_too_much_is_not_looked_at() -> None:
-    found = program(where="event.data.items.exists(x, x == 'a')")
+    found = subscribed(where="event.data.items.exists(x, x == 'a')")
 
     with pytest.raises(DecisionFailed) as caught:
-        found.passes(event(items=["b"] * 200_000))
+        found.passes(placed(items=["b"] * 200_000))
 
     assert caught.value.code == "TooCostly"
 
@@ -96,21 +96,21 @@ def test_an_event_on_which_a_condition_may_cost_too_much_is_not_looked_at() -> N
     ],
 )
 def test_mistakes_are_named_with_their_field(spec: dict[str, Any], problem: str) -> None:
-    (found,) = problems(**spec)
+    (found,) = mistakes(**spec)
 
     assert found.startswith(problem)
 
 
 @pytest.mark.parametrize("url", ["http://sink", "https://sink.shop.svc:65535/a?b=c", "http://10.0.0.1:1/"])
 def test_sinks_of_a_cluster_are_let_through(url: str) -> None:
-    assert program(url=url).spec.sink.url == url
+    assert subscribed(url=url).spec.sink.url == url
 
 
 @pytest.mark.parametrize("name", ["Host", "content-type", "Content-Length", "ce-id", "CE-Whatever"])
 def test_headers_that_the_binding_writes_are_taken(name: str) -> None:
     sink = {"url": "http://sink", "headers": [{"name": "X-Team", "value": "a"}, {"name": name, "value": "x"}]}
 
-    assert problems(sink=sink) == [f"spec.sink.headers[1].name: {name} is taken; choose another header"]
+    assert mistakes(sink=sink) == [f"spec.sink.headers[1].name: {name} is taken; choose another header"]
 
 
 def test_where_the_gateway_lets_a_network_through_its_sinks_are() -> None:

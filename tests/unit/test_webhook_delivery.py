@@ -20,7 +20,7 @@ from heed.errors import InvalidManifest
 from tests.builders.gateway import make_event_source
 
 
-def program(**spec: Any) -> WebhookProgram:
+def webhook(**spec: Any) -> WebhookProgram:
     return compile_event_source(make_event_source(**spec))
 
 
@@ -50,7 +50,7 @@ def refusal(found: WebhookProgram, sent: Delivery) -> UnmappedDelivery:
 def test_by_default_the_body_is_the_data_and_its_digest_the_id() -> None:
     sent = delivery({"a": 1})
 
-    event = event_of(program(), sent)
+    event = event_of(webhook(), sent)
 
     assert event == Event(
         id=delivery_digest(sent.body),
@@ -59,11 +59,11 @@ def test_by_default_the_body_is_the_data_and_its_digest_the_id() -> None:
         data={"a": 1},
         datacontenttype="application/json",
     )
-    assert event_of(program(), delivery({"a": 2})).id != event.id
+    assert event_of(webhook(), delivery({"a": 2})).id != event.id
 
 
 def test_every_attribute_may_be_said() -> None:
-    found = program(
+    found = webhook(
         event={
             "type": "com.github.${headers['x-github-event']}",
             "id": "${headers['x-github-delivery']}",
@@ -93,7 +93,7 @@ def test_every_attribute_may_be_said() -> None:
 
 
 def test_what_is_null_or_empty_is_left_out() -> None:
-    found = program(
+    found = webhook(
         event={"type": "com.example.hooked", "subject": "${body.?s.orValue(null)}", "time": "${body.t}"}
     )
 
@@ -103,34 +103,34 @@ def test_what_is_null_or_empty_is_left_out() -> None:
 
 
 def test_data_that_the_manifest_says_to_be_null_are_none() -> None:
-    event = event_of(program(event={"type": "com.example.hooked", "data": None}), delivery({"a": 1}))
+    event = event_of(webhook(event={"type": "com.example.hooked", "data": None}), delivery({"a": 1}))
 
     assert (event.data, event.datacontenttype) == (None, None)
 
 
 def test_a_delivery_for_which_when_does_not_hold_becomes_nothing() -> None:
-    found = program(when="body.action == 'opened'")
+    found = webhook(when="body.action == 'opened'")
 
     assert map_delivery(found, delivery({"action": "closed"})) is None
     assert event_of(found, delivery({"action": "opened"})).data == {"action": "opened"}
 
 
 def test_a_form_is_a_map_of_text_and_becomes_json() -> None:
-    event = event_of(program(), delivery(b"a=1", form={"a": "1"}))
+    event = event_of(webhook(), delivery(b"a=1", form={"a": "1"}))
 
     assert (event.data, event.datacontenttype) == ({"a": "1"}, "application/json")
 
 
 def test_text_is_text_with_the_media_type_that_it_came_with() -> None:
     event = event_of(
-        program(event={"type": "com.example.hooked"}), delivery(b"hello", content_type="text/plain")
+        webhook(event={"type": "com.example.hooked"}), delivery(b"hello", content_type="text/plain")
     )
 
     assert (event.data, event.datacontenttype) == ("hello", "text/plain")
 
 
 def test_a_body_without_a_media_type_is_json() -> None:
-    assert event_of(program(), delivery({"a": 1}, content_type=None)).data == {"a": 1}
+    assert event_of(webhook(), delivery({"a": 1}, content_type=None)).data == {"a": 1}
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_body_without_a_media_type_is_json() -> None:
 def test_a_body_that_cannot_be_read_is_refused(
     body: bytes, content_type: str, status: int, code: str
 ) -> None:
-    refused = refusal(program(), delivery(body, content_type=content_type))
+    refused = refusal(webhook(), delivery(body, content_type=content_type))
 
     assert (refused.status, refused.code) == (status, code)
 
@@ -171,14 +171,14 @@ def test_a_body_that_cannot_be_read_is_refused(
 def test_a_mapping_that_makes_no_event_of_it_says_where(event: Any, code: str, place: str) -> None:
     sent = delivery({"kind": "a b", "reserved": "dev.heed.task.completed", "nothing": None, "action": "x"})
 
-    refused = refusal(program(event=event), sent)
+    refused = refusal(webhook(event=event), sent)
 
     assert (refused.status, refused.code) == (400, code)
     assert place in refused.message
 
 
 def test_a_condition_that_fails_is_not_taken_for_false() -> None:
-    refused = refusal(program(when="body.action == 'x'"), delivery({}))
+    refused = refusal(webhook(when="body.action == 'x'"), delivery({}))
 
     assert (refused.status, refused.code) == (400, "ExpressionFailed")
     assert refused.message.startswith('spec.when: there is no "action"')
@@ -187,8 +187,8 @@ def test_a_condition_that_fails_is_not_taken_for_false() -> None:
 def test_a_body_on_which_expressions_may_cost_too_much_is_refused_and_a_plain_copy_of_it_is_not() -> None:
     many = {"items": list(range(100_000))}
 
-    assert event_of(program(), delivery(many)).data == many
-    refused = refusal(program(when="body.items.exists(x, x == 0)"), delivery(many))
+    assert event_of(webhook(), delivery(many)).data == many
+    refused = refusal(webhook(when="body.items.exists(x, x == 0)"), delivery(many))
     assert (refused.status, refused.code) == (413, "TooCostly")
 
 
@@ -196,7 +196,7 @@ def test_data_that_nest_deeper_by_the_mapping_are_refused() -> None:
     deep: Any = 1
     for _ in range(63):
         deep = [deep]
-    found = program(event={"type": "a.b", "data": {"one": "${body}"}})
+    found = webhook(event={"type": "a.b", "data": {"one": "${body}"}})
 
     assert event_of(found, delivery(deep)).data == {"one": deep}
     assert refusal(found, delivery([deep])).code == "TooDeep"
@@ -209,7 +209,7 @@ HUB = {"method": "GET", "when": "query['hub.mode'] == 'subscribe'", "reply": "${
 
 
 def test_a_question_by_post_is_answered_and_is_no_event() -> None:
-    found = program(challenge=SLACK)
+    found = webhook(challenge=SLACK)
 
     assert map_delivery(found, delivery({"type": "url_verification", "challenge": "abc"})) == ChallengeReply(
         "abc", "text/plain"
@@ -218,7 +218,7 @@ def test_a_question_by_post_is_answered_and_is_no_event() -> None:
 
 
 def test_a_question_comes_before_the_filter() -> None:
-    found = program(challenge={**SLACK, "contentType": "application/json"}, when="false")
+    found = webhook(challenge={**SLACK, "contentType": "application/json"}, when="false")
 
     assert map_delivery(found, delivery({"type": "url_verification", "challenge": "1"})) == ChallengeReply(
         "1", "application/json"
@@ -226,7 +226,7 @@ def test_a_question_comes_before_the_filter() -> None:
 
 
 def test_a_question_by_get_is_answered_from_its_query() -> None:
-    found = program(challenge=HUB)
+    found = webhook(challenge=HUB)
     asked = delivery(query={"hub.mode": "subscribe", "hub.challenge": "42"})
 
     assert answer_question(found, asked) == ChallengeReply("42", "text/plain")
@@ -234,14 +234,14 @@ def test_a_question_by_get_is_answered_from_its_query() -> None:
 
 
 def test_where_there_is_none_nothing_is_a_question() -> None:
-    assert answer_question(program(), delivery()) is None
-    assert answer_question(program(challenge=SLACK), delivery()) is None
-    assert event_of(program(challenge=HUB), delivery({"a": 1})).data == {"a": 1}
+    assert answer_question(webhook(), delivery()) is None
+    assert answer_question(webhook(challenge=SLACK), delivery()) is None
+    assert event_of(webhook(challenge=HUB), delivery({"a": 1})).data == {"a": 1}
 
 
 @pytest.mark.parametrize("text", ["", "x" * (MAX_REPLY_CHARS + 1)])
 def test_an_answer_of_no_or_any_length_is_none(text: str) -> None:
-    refused = refusal(program(challenge=SLACK), delivery({"type": "url_verification", "challenge": text}))
+    refused = refusal(webhook(challenge=SLACK), delivery({"type": "url_verification", "challenge": text}))
 
     assert refused.code == "BadChallenge"
 
@@ -249,7 +249,7 @@ def test_an_answer_of_no_or_any_length_is_none(text: str) -> None:
 def test_the_longest_answer_is_given() -> None:
     text = "x" * MAX_REPLY_CHARS
 
-    found = map_delivery(program(challenge=SLACK), delivery({"type": "url_verification", "challenge": text}))
+    found = map_delivery(webhook(challenge=SLACK), delivery({"type": "url_verification", "challenge": text}))
 
     assert isinstance(found, ChallengeReply)
     assert found.text == text
@@ -290,10 +290,10 @@ def test_the_longest_answer_is_given() -> None:
 )
 def test_mistakes_are_found_when_it_is_compiled(spec: Any, path: str | None, message: str | None) -> None:
     if path is None:
-        program(**spec)
+        webhook(**spec)
         return
     with pytest.raises(InvalidManifest) as caught:
-        program(**spec)
+        webhook(**spec)
     problem = caught.value.problems[0]
     assert problem.path == path
     assert (message or "") in str(problem)
@@ -301,7 +301,7 @@ def test_mistakes_are_found_when_it_is_compiled(spec: Any, path: str | None, mes
 
 def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(InvalidManifest) as caught:
-        program(verify={}, when="x", event={"type": "dev.heed.x", "id": "${y}"})
+        webhook(verify={}, when="x", event={"type": "dev.heed.x", "id": "${y}"})
 
     assert [problem.path for problem in caught.value.problems] == [
         "spec.verify",
