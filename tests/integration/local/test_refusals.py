@@ -46,13 +46,6 @@ async def test_a_spec_that_would_mean_something_else_here_is_refused(
     assert not bench.tasks.exists()
 
 
-async def test_other_kinds_are_refused(bench: Bench) -> None:
-    with pytest.raises(TaskRefused) as refused:
-        await bench.runner.start(research({}, kind="approval"))
-
-    assert refused.value.reason == "UnsupportedKind"
-
-
 async def test_what_is_not_honoured_is_said(bench: Bench) -> None:
     spec = script_job("echo ran", resources={"limits": {"cpu": "1"}})
     spec["template"]["spec"]["volumes"] = [{"name": "data", "emptyDir": {}}]
