@@ -28,7 +28,7 @@ _AT_LEAST_ONE = frozenset(
 )
 
 _GROUPS = frozenset(("stream", "gateway"))  # settings with a prefix of their own
-_EMPTY_IS_NONE = frozenset(("lease",))  # elsewhere the default stays
+_EMPTY_IS_NONE = frozenset(("lease", "audience"))  # elsewhere the default stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ class GatewaySettings:
     url: str | None = None  # under which senders reach it: what Agents say as their address
     port: int = 8090
     certificate: str | None = None  # path of a folder with tls.crt and tls.key; none: plain HTTP
+    audience: str | None = "heed"  # of the service account tokens that are taken; none: no such tokens
+    tokens: str | None = None  # path of a folder with a file for each sender with a token of its own
+    allowed_origins: str | None = None  # who may register it as a web hook: host names by commas, or *
     max_connections: int = 1000
     body_memory: int = 32 * 1024**2  # bytes of bodies held at a time, of all requests together
     body_timeout: int = 10  # for a body to come whole

@@ -52,7 +52,7 @@ class Objects(KubeApi):
         found["status"] = {k: v for k, v in {**found["status"], **status}.items() if v is not None}
         return copy.deepcopy(found)
 
-    async def get(self, path: str, query: Any = None) -> ApiResponse:
+    async def get(self, path: str, query: Any = None, *, accept: str = "") -> ApiResponse:
         self.reads += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)

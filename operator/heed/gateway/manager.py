@@ -3,20 +3,23 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
+from heed.api.agent import AgentMetadata
 from heed.bus.client.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
 from heed.gateway.application import make_application
 from heed.gateway.bodies import BodyReader
+from heed.gateway.inbound.part import ClusterInbound, LocalInbound
 from heed.gateway.metrics import GatewayMetrics
 from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.probes import GatewayHealth, serve_gateway_probes
 from heed.gateway.publisher import StreamPublisher
-from heed.gateway.server import serving_gateway
+from heed.gateway.rate_limiter import RateLimiter
+from heed.gateway.server import BoundedServer, serving_gateway
 from heed.kube.client.client import KubeApi
 from heed.kube.metrics.families import counter, gauge
 from heed.kube.webhook.certificates import CERTIFICATE_CHECK_INTERVAL_S, CertificateFolder, ServerTls
@@ -29,7 +32,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 def make_parts(context: GatewayContext) -> Sequence[GatewayPart]:
     """The parts of a gateway: everything that has routes, or works beside them."""
-    return ()
+    return (LocalInbound(context) if context.api is None else ClusterInbound(context),)
 
 
 async def run_gateway(settings: Settings) -> None:
@@ -85,22 +88,26 @@ def make_context(
     *,
     api: KubeApi | None = None,
     manifests: Sequence[Path] = (),
+    local_agents: Callable[[], Iterable[AgentMetadata]] = tuple,
 ) -> GatewayContext:
-    """What the parts of a gateway share."""
+    """What the parts of a gateway share; see GatewayContext."""
     bus = JetStreamBus(connection)
     bodies = BodyReader(settings.gateway.body_memory, settings.gateway.body_timeout)
+    limiter = RateLimiter(settings.gateway.sender_rate, settings.gateway.sender_burst)
     publisher = StreamPublisher(bus, metrics)
     metrics.connection = connection
     metrics.add(
         lambda: [gauge("heed_gateway_body_bytes", "Bytes of bodies held now", (), [((), bodies.held)])]
     )
-    return GatewayContext(settings, connection, bus, publisher, bodies, metrics, api, manifests)
+    return GatewayContext(
+        settings, connection, bus, publisher, bodies, limiter, metrics, api, manifests, local_agents
+    )
 
 
 async def open_gateway(
     context: GatewayContext, health: GatewayHealth, closing: AsyncExitStack, *, host: str | None = None
-) -> tuple[str, int]:
-    """Open all parts, then serve them until `closing` does. Returns host and port. Raises InvalidSettings."""
+) -> BoundedServer:
+    """Open all parts, then serve them until `closing` does. Raises InvalidSettings."""
     settings, metrics = context.settings.gateway, context.metrics
     health.parts = parts = make_parts(context)
     for part in parts:
@@ -125,4 +132,4 @@ async def open_gateway(
             ),
         ]
     )
-    return server.address
+    return server

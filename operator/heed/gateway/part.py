@@ -1,17 +1,19 @@
 """What a part of the gateway is: routes, and work beside them. And what all parts share."""
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aiohttp import web
 
+from heed.api.agent import AgentMetadata
 from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.gateway.bodies import BodyReader
 from heed.gateway.metrics import GatewayMetrics
 from heed.gateway.publisher import StreamPublisher
+from heed.gateway.rate_limiter import RateLimiter
 from heed.kube.client.client import KubeApi
 from heed.settings import Settings
 
@@ -25,9 +27,11 @@ class GatewayContext:
     bus: JetStreamBus
     publisher: StreamPublisher
     bodies: BodyReader
+    limiter: RateLimiter  # of events, by sender
     metrics: GatewayMetrics
     api: KubeApi | None = None
     manifests: Sequence[Path] = ()
+    local_agents: Callable[[], Iterable[AgentMetadata]] = tuple  # those that run in `heed dev`
 
 
 class GatewayPart:

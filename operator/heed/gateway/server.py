@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from heed.errors import InvalidSettings
 from heed.settings import GatewaySettings
@@ -27,6 +28,16 @@ _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n"
     b"Connection: close\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
 )
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """A filter without what clients do wrong: the library writes down the headers, in which there may be tokens."""
+    raised = record.exc_info[1] if record.exc_info else None
+    return not isinstance(raised, HttpProcessingError)
+
+
+_http_log: Final = logging.getLogger("heed.gateway.http")
+_http_log.addFilter(_is_ours)
 
 
 class _Turnaway(asyncio.Protocol):
@@ -48,6 +59,7 @@ class BoundedServer:
         self._runner = web.AppRunner(
             application,
             access_log=None,
+            logger=_http_log,
             keepalive_timeout=settings.keepalive_timeout,
             max_line_size=MAX_LINE_BYTES,
             max_field_size=MAX_HEADER_BYTES,

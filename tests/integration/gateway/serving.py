@@ -1,18 +1,20 @@
 """A gateway in this process, on a real broker: its parts as given, its port free, plain HTTP on loopback."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from unittest.mock import patch
 
 import aiohttp
 
+from heed.api.agent import AgentMetadata
 from heed.bus.client.connection import Connection
 from heed.gateway import manager
 from heed.gateway.manager import make_context, open_gateway
 from heed.gateway.metrics import GatewayMetrics
 from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.probes import GatewayHealth
+from heed.gateway.server import BoundedServer
 from heed.settings import GatewaySettings, Settings
 
 SETTINGS = GatewaySettings(port=0)
@@ -22,23 +24,36 @@ class RunningGateway:
     """What a test asks: `http` is a client of it."""
 
     def __init__(
-        self, url: str, http: aiohttp.ClientSession, context: GatewayContext, health: GatewayHealth
+        self,
+        server: BoundedServer,
+        http: aiohttp.ClientSession,
+        context: GatewayContext,
+        health: GatewayHealth,
     ) -> None:
-        self.url, self.http, self.context, self.health = url, http, context, health
+        self.server, self.http, self.context, self.health = server, http, context, health
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self.server.address
 
 
 @asynccontextmanager
 async def serving(
-    connection: Connection, parts: Sequence[GatewayPart] | None = None, **settings: int | str
+    connection: Connection,
+    parts: Sequence[GatewayPart] | Callable[[GatewayContext], Sequence[GatewayPart]] | None = None,
+    agents: Sequence[AgentMetadata] = (),
+    **settings: int | str,
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway with these parts; None: those that it has."""
+    """A gateway with these parts; None: those of `heed dev`, in which these Agents run."""
     chosen = Settings(gateway=replace(SETTINGS, **settings))  # type: ignore[arg-type]
     health = GatewayHealth()
     async with AsyncExitStack() as closing:
-        context = make_context(chosen, connection, GatewayMetrics())
+        context = make_context(chosen, connection, GatewayMetrics(), local_agents=lambda: agents)
         if parts is not None:
-            closing.enter_context(patch.object(manager, "make_parts", lambda _: parts))
-        host, port = await open_gateway(context, health, closing, host="127.0.0.1")
-        url = f"http://{host}:{port}"
-        http = await closing.enter_async_context(aiohttp.ClientSession(url))
-        yield RunningGateway(url, http, context, health)
+            made = parts(context) if callable(parts) else parts
+            closing.enter_context(patch.object(manager, "make_parts", lambda _: made))
+        server = await open_gateway(context, health, closing, host="127.0.0.1")
+        host, port = server.address
+        http = await closing.enter_async_context(aiohttp.ClientSession(f"http://{host}:{port}"))
+        yield RunningGateway(server, http, context, health)

@@ -27,6 +27,7 @@ TLS_CLOSE_S = 0.25  # seconds
 PAGE_SIZE = 500
 JSON_CONTENT_TYPE = "application/json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+OBJECT_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 MERGE_PATCH = "application/merge-patch+json"
 HEED_API = f"/apis/{names.API_VERSION}"
 BATCH_API = "/apis/batch/v1"
@@ -121,9 +122,11 @@ class KubeApi:
         await self._client.close()  # type: ignore[no-untyped-call]
         await asyncio.sleep(TLS_CLOSE_S)
 
-    async def get(self, path: str, query: Mapping[str, str] | None = None) -> ApiResponse:
-        """GET. Raises ApiError."""
-        return await self._request("GET", path, query=query)
+    async def get(
+        self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON_CONTENT_TYPE
+    ) -> ApiResponse:
+        """GET; OBJECT_METADATA_ONLY leaves out spec and status. Raises ApiError."""
+        return await self._request("GET", path, query=query, accept=accept)
 
     async def list(
         self, path: str, query: Mapping[str, str] | None = None, *, accept: str = JSON_CONTENT_TYPE

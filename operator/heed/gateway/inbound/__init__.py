@@ -1,0 +1,1 @@
+"""CloudEvents over HTTP in: who sends, whether they may, and what becomes of it."""

@@ -1,0 +1,114 @@
+"""Authentication: who sends a request, by its bearer token; or anybody, on the loopback of one's own machine."""
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from heed.api.policy import AgentPolicy
+from heed.gateway.inbound.senders import AnonymousSender, ClusterSender, Sender
+from heed.gateway.inbound.static_tokens import StaticTokens
+from heed.gateway.inbound.token_review import TokenReviewer
+from heed.gateway.rate_limiter import RateLimiter
+from heed.gateway.refusals import RequestRefused, busy
+from heed.kube.client.client import ApiError
+from heed.util.aio import stop
+
+log = logging.getLogger("heed.gateway")
+TOKEN_PARAMETER: Final = "access_token"
+MAX_REVIEWS_PER_S: Final = 20  # of tokens that are not known, from one address
+MAX_REVIEWS_BURST: Final = 200
+Policies = Callable[[str], Iterable[AgentPolicy]]
+
+
+class BearerAuthenticator:
+    """Takes tokens of files, and those that the API server knows."""
+
+    def __init__(
+        self, tokens: StaticTokens | None, reviewer: TokenReviewer | None, policies: Policies
+    ) -> None:
+        self._tokens, self._reviewer, self._policies = tokens, reviewer, policies
+        self._unknown = RateLimiter(MAX_REVIEWS_PER_S, MAX_REVIEWS_BURST)
+
+    async def authenticate(self, request: web.Request) -> Sender:
+        """The sender. Raises RequestRefused: 400, 401, 429, 503."""
+        token = bearer_token(request)
+        if self._tokens is not None and (sender := self._tokens.find(token)) is not None:
+            return sender
+        if self._reviewer is None or not self._reviewer.is_candidate(token):
+            raise _unauthorized("the token is not known here, or has expired", "invalid_token")
+        if self._reviewer.remembered(token) is None:
+            self._unknown.take(request.remote or "")
+        try:
+            publisher = await self._reviewer.review(token)
+        except ApiError as error:
+            log.warning("cannot review a token", extra={"error": str(error)})
+            raise busy(
+                503, "AuthenticationUnavailable", "the API server cannot be asked about tokens"
+            ) from None
+        if publisher is None:
+            raise _unauthorized("the API server does not accept the token", "invalid_token")
+        return ClusterSender(publisher, self._policies)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow changes of the token files, while the context lasts. Raises OSError where they cannot be read."""
+        async with AsyncExitStack() as closing:
+            if self._tokens is not None:
+                self._tokens.load()
+                keeping = asyncio.create_task(self._tokens.keep())
+                closing.push_async_callback(stop, keeping)
+            yield
+
+
+class LoopbackAuthenticator:
+    """Lets everybody in who asks for a loopback address by its name: so a page in a browser cannot, from elsewhere."""
+
+    async def authenticate(self, request: web.Request) -> Sender:
+        """The sender. Raises RequestRefused, 403."""
+        origin = request.headers.get("Origin")
+        asked = [urlsplit(f"//{request.host}").hostname]
+        asked += [] if origin is None else [urlsplit(origin).hostname]
+        if not all(host is not None and is_loopback(host) for host in asked):
+            raise RequestRefused(
+                403, "NotLoopback", "events are taken from this machine only; ask for 127.0.0.1"
+            )
+        return AnonymousSender()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, and only this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def bearer_token(request: web.Request) -> str:
+    """The token of a request: in its header Authorization or, as web hooks may, in its query. Raises RequestRefused."""
+    header, parameters = request.headers.get("Authorization"), request.query.getall(TOKEN_PARAMETER, [])
+    if (header is not None and parameters) or len(parameters) > 1:
+        message = f"there is more than one token; send one, in Authorization or in {TOKEN_PARAMETER}"
+        raise RequestRefused(400, "SeveralTokens", message)
+    if parameters:
+        return parameters[0]
+    if header is None:
+        raise _unauthorized("there is no token; send Authorization: Bearer TOKEN")
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise _unauthorized(
+            "the header Authorization holds no bearer token; send Authorization: Bearer TOKEN"
+        )
+    return token.strip()
+
+
+def _unauthorized(detail: str, error: str | None = None) -> RequestRefused:
+    challenge = 'Bearer realm="heed"' + (f', error="{error}"' if error else "")
+    return RequestRefused(401, "Unauthorized", detail, headers={"WWW-Authenticate": challenge})

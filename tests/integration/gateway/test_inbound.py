@@ -1,0 +1,394 @@
+"""CloudEvents over HTTP on a real broker: what is stored, what is answered, and who may send."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+
+from heed import names
+from heed.api.agent import AgentMetadata
+from heed.bus.client.connection import Connection
+from heed.bus.jetstream import JetStreamBus
+from heed.core.events import Event
+from heed.gateway.inbound.agents import LocalAgents
+from heed.gateway.inbound.authentication import BearerAuthenticator
+from heed.gateway.inbound.part import InboundEvents
+from heed.gateway.inbound.static_tokens import StaticTokens
+from heed.gateway.part import GatewayContext, GatewayPart
+from tests.integration.gateway.serving import RunningGateway, serving
+from tests.integration.waiting import until
+from tests.nats_server import NatsServer
+
+TYPE = "com.example.order.placed"
+REQUIRED = {"specversion": "1.0", "type": TYPE, "id": "1", "source": "/till"}
+STRUCTURED, BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture
+async def gateway(connection: Connection, namespace: str) -> AsyncIterator[RunningGateway]:
+    """As in `heed dev`, with one Agent."""
+    agents = [AgentMetadata(name="clerk", namespace=namespace)]
+    async with serving(connection, agents=agents) as gateway:
+        yield gateway
+
+
+def binary(**attributes: str) -> dict[str, str]:
+    """The headers of an event in binary mode."""
+    return {f"ce-{name}": value for name, value in {**REQUIRED, **attributes}.items()}
+
+
+async def stored(gateway: RunningGateway, namespace: str) -> list[tuple[str, Event]]:
+    """What the stream has of a namespace, in order."""
+    context = gateway.context
+    first, last = await context.bus.bounds()
+    found = await JetStreamBus(context.connection).fetch(range(max(first, 1), last + 1)) if last else []
+    return [
+        (item.subject, item.event)
+        for item in found
+        if item is not None
+        and names.namespace_of_subject(item.subject) == namespace
+        and isinstance(item.event, Event)
+    ]
+
+
+async def send(
+    gateway: RunningGateway, path: str, headers: dict[str, str], body: Any = b""
+) -> tuple[int, dict[str, Any], aiohttp.ClientResponse]:
+    """Status, problem and response of a request."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async with gateway.http.post(path, headers=headers, data=io.BytesIO(data)) as response:
+        text = await response.text()
+        if response.status >= 400:
+            assert response.content_type == PROBLEM
+            return response.status, json.loads(text), response
+        assert text == ""
+        return response.status, {}, response
+
+
+async def test_an_event_in_each_mode_is_in_the_stream_when_it_is_answered(
+    gateway: RunningGateway, namespace: str
+) -> None:
+    path, data = f"/v1/events/{namespace}", {"total": 3}
+
+    answers = [
+        await send(gateway, path, {**binary(), "Content-Type": "application/json"}, data),
+        await send(gateway, path, {"Content-Type": STRUCTURED}, {**REQUIRED, "id": "2", "data": data}),
+        await send(
+            gateway,
+            path,
+            {"Content-Type": BATCH},
+            [{**REQUIRED, "id": "3", "data": data}, {**REQUIRED, "id": "4", "type": "com.example.other"}],
+        ),
+    ]
+
+    assert [status for status, _, _ in answers] == [202, 202, 202]
+    found = await stored(gateway, namespace)
+    assert [(subject, event.id, event.data) for subject, event in found] == [
+        (names.event_subject(namespace, TYPE), "1", data),
+        (names.event_subject(namespace, TYPE), "2", data),
+        (names.event_subject(namespace, TYPE), "3", data),
+        (names.event_subject(namespace, "com.example.other"), "4", None),
+    ]
+
+
+async def test_an_event_for_one_agent_goes_to_its_inbox(gateway: RunningGateway, namespace: str) -> None:
+    status, _, _ = await send(gateway, f"/v1/agents/{namespace}/clerk", binary())
+
+    assert status == 202
+    ((subject, event),) = await stored(gateway, namespace)
+    assert (subject, event.id) == (names.inbox_subject(namespace, "clerk", TYPE), "1")
+
+
+async def test_sent_again_an_event_is_stored_once(gateway: RunningGateway, namespace: str) -> None:
+    path = f"/v1/events/{namespace}"
+    for _ in range(3):
+        assert (await send(gateway, path, binary()))[0] == 202
+    batch = [{**REQUIRED, "id": "1"}, {**REQUIRED, "id": "2"}]
+    assert (await send(gateway, path, {"Content-Type": BATCH}, batch))[0] == 202
+
+    assert [event.id for _, event in await stored(gateway, namespace)] == ["1", "2"]
+    assert gateway.context.metrics.events.counts == {("stored",): 2, ("duplicate",): 3}
+
+
+async def test_a_batch_is_taken_whole_or_not_at_all(gateway: RunningGateway, namespace: str) -> None:
+    batch = [REQUIRED, {**REQUIRED, "id": "2", "type": None}]
+
+    status, problem, _ = await send(gateway, f"/v1/events/{namespace}", {"Content-Type": BATCH}, batch)
+
+    assert (status, problem["code"], problem["attribute"], problem["index"]) == (
+        400,
+        "MissingAttribute",
+        "type",
+        1,
+    )
+    assert await stored(gateway, namespace) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/events/Not_A_Name", "NoSuchNamespace"),
+        ("/v1/agents/{}/nobody", "NoSuchAgent"),
+        ("/v1/agents/{}/Not_A_Name", "NoSuchAgent"),
+        ("/v1/agents/elsewhere/clerk", "NoSuchAgent"),
+    ],
+)
+async def test_what_is_not_there_is_not_found(
+    gateway: RunningGateway, namespace: str, path: str, code: str
+) -> None:
+    status, problem, _ = await send(gateway, path.format(namespace), binary())
+
+    assert (status, problem["code"]) == (404, code)
+
+
+@pytest.mark.parametrize("type_", ["dev.heed", "dev.heed.task.completed", "dev.heed.anything"])
+async def test_types_of_heed_are_refused_on_both_paths(
+    gateway: RunningGateway, namespace: str, type_: str
+) -> None:
+    for path in (f"/v1/events/{namespace}", f"/v1/agents/{namespace}/clerk"):
+        status, problem, _ = await send(gateway, path, binary(type=type_))
+        assert (status, problem["code"], problem["attribute"]) == (403, "ReservedType", "type")
+
+    batch = [REQUIRED, {**REQUIRED, "id": "2", "type": type_}]
+    status, problem, _ = await send(gateway, f"/v1/events/{namespace}", {"Content-Type": BATCH}, batch)
+    assert (status, problem["code"], problem["index"]) == (403, "ReservedType", 1)
+    assert (await send(gateway, f"/v1/events/{namespace}", binary(type="dev.heedless")))[0] == 202
+    assert len(await stored(gateway, namespace)) == 1
+
+
+async def test_nobody_speaks_to_an_agent_in_its_own_name(gateway: RunningGateway, namespace: str) -> None:
+    own = names.agent_source(namespace, "clerk")
+
+    status, problem, _ = await send(gateway, f"/v1/agents/{namespace}/clerk", binary(source=own))
+
+    assert (status, problem["code"], problem["attribute"]) == (403, "ReservedSource", "source")
+    assert (await send(gateway, f"/v1/events/{namespace}", binary(source=own)))[0] == 202
+    other = names.agent_source(namespace, "other")
+    assert (await send(gateway, f"/v1/agents/{namespace}/clerk", binary(source=other)))[0] == 202
+
+
+async def test_an_event_beyond_the_brokers_limit_is_refused(gateway: RunningGateway, namespace: str) -> None:
+    path, most = f"/v1/events/{namespace}", gateway.context.connection.max_payload
+    headers = {**binary(), "Content-Type": "text/plain"}
+
+    status, problem, _ = await send(gateway, path, headers, b"x" * (most + 1))
+    assert (status, problem["code"], problem["maxBytes"]) == (413, "TooLarge", most)
+    status, problem, _ = await send(
+        gateway, path, headers, b"x" * most
+    )  # with its attributes it is too large
+    assert (status, problem["code"]) == (413, "TooLarge")
+    assert (await send(gateway, path, headers, b"x" * (most - 1000)))[0] == 202
+    assert gateway.context.bodies.held == 0
+
+
+async def test_a_sender_is_limited(connection: Connection, namespace: str) -> None:
+    async with serving(connection, sender_rate=1, sender_burst=3) as gateway:
+        path = f"/v1/events/{namespace}"
+        batch = [{**REQUIRED, "id": str(number)} for number in range(3)]
+        assert (await send(gateway, path, {"Content-Type": BATCH}, batch))[0] == 202
+
+        status, problem, response = await send(gateway, path, binary())
+
+        assert (status, problem["code"]) == (429, "TooManyRequests")
+        assert int(response.headers["Retry-After"]) >= 1
+
+
+async def test_a_browser_elsewhere_cannot_send(gateway: RunningGateway, namespace: str) -> None:
+    path = f"/v1/events/{namespace}"
+    for headers in ({"Host": "rebound.example.com"}, {"Origin": "https://example.com"}, {"Origin": "null"}):
+        status, problem, _ = await send(gateway, path, {**binary(), **headers})
+        assert (status, problem["code"]) == (403, "NotLoopback")
+    for host in ("localhost:1", "127.0.0.1", "[::1]:8080"):
+        assert (await send(gateway, path, {**binary(), "Host": host}))[0] == 202
+
+
+async def test_the_handshake_of_web_hooks(connection: Connection, namespace: str) -> None:
+    async with serving(connection, allowed_origins="example.com") as gateway:
+        asked = {"WebHook-Request-Origin": "example.com", "WebHook-Request-Rate": "100"}
+        asked["WebHook-Request-Callback"] = "http://127.0.0.1:1/never-called"
+        path = f"/v1/events/{namespace}"
+        async with gateway.http.options(path, headers=asked) as response:
+            assert response.status == 200
+            assert response.headers["WebHook-Allowed-Origin"] == "example.com"
+            assert response.headers["WebHook-Allowed-Rate"] == "100"
+            assert response.headers["Allow"] == "OPTIONS, POST"
+        for origin in ({"WebHook-Request-Origin": "example.org"}, {}):
+            async with gateway.http.options(path, headers=origin) as response:
+                assert response.status == (403 if origin else 400)
+                assert "WebHook-Allowed-Origin" not in response.headers
+        refused = {**binary(), "WebHook-Request-Origin": "example.org"}
+        assert (await send(gateway, path, refused))[1]["code"] == "OriginNotAllowed"
+
+
+# --- tokens ---------------------------------------------------------------------------------------------------------
+
+TOKEN = "t" * 32
+
+
+@pytest.fixture
+async def guarded(connection: Connection, namespace: str, tmp_path: Path) -> AsyncIterator[RunningGateway]:
+    """A gateway that knows one token, for one namespace and some types."""
+    said = {"tokens": [TOKEN], "namespaces": [namespace], "types": ["com.example.>"]}
+    (tmp_path / "till").write_text(yaml.safe_dump(said))
+    tokens = StaticTokens(tmp_path)
+    tokens.load()
+
+    def parts(context: GatewayContext) -> Sequence[GatewayPart]:
+        agents = LocalAgents(lambda: [AgentMetadata(name="clerk", namespace=namespace)])
+        return [InboundEvents(context, BearerAuthenticator(tokens, None, lambda _: ()), agents)]
+
+    async with serving(connection, parts) as gateway:
+        yield gateway
+
+
+async def test_a_token_lets_in_by_either_way(guarded: RunningGateway, namespace: str) -> None:
+    path = f"/v1/events/{namespace}"
+
+    status, _, response = await send(guarded, path, {**binary(), "Authorization": f"bearer  {TOKEN}"})
+    assert (status, response.headers.get("Cache-Control")) == (202, None)
+    status, _, response = await send(guarded, f"{path}?access_token={TOKEN}", binary(id="2"))
+    assert (status, response.headers.get("Cache-Control")) == (202, "private")
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "status", "challenge"),
+    [
+        ({}, "", 401, 'Bearer realm="heed"'),
+        ({"Authorization": "Bearer"}, "", 401, 'Bearer realm="heed"'),
+        ({"Authorization": f"Basic {TOKEN}"}, "", 401, 'Bearer realm="heed"'),
+        ({"Authorization": f"Bearer {TOKEN[:-1]}"}, "", 401, 'Bearer realm="heed", error="invalid_token"'),
+        ({}, "?access_token=", 401, 'Bearer realm="heed", error="invalid_token"'),
+        ({"Authorization": f"Bearer {TOKEN}"}, f"?access_token={TOKEN}", 400, None),
+        ({}, f"?access_token={TOKEN}&access_token={TOKEN}", 400, None),
+    ],
+)
+async def test_without_the_right_token_nothing_is_taken(
+    guarded: RunningGateway,
+    namespace: str,
+    headers: dict[str, str],
+    query: str,
+    status: int,
+    challenge: str | None,
+) -> None:
+    answered, problem, response = await send(
+        guarded, f"/v1/events/{namespace}{query}", {**binary(), **headers}
+    )
+
+    assert (answered, response.headers.get("WWW-Authenticate")) == (status, challenge)
+    assert TOKEN[:-1] not in json.dumps(problem)
+    assert await stored(guarded, namespace) == []
+
+
+async def test_a_token_is_for_its_namespaces_and_types(guarded: RunningGateway, namespace: str) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+
+    status, problem, _ = await send(guarded, "/v1/events/elsewhere", {**binary(), **bearer})
+    assert (status, problem["code"]) == (403, "NotAllowed")
+    status, problem, _ = await send(guarded, "/v1/agents/elsewhere/clerk", {**binary(), **bearer})
+    assert (status, problem["code"]) == (403, "NotAllowed")
+    status, problem, _ = await send(
+        guarded, f"/v1/events/{namespace}", {**binary(type="org.example.x"), **bearer}
+    )
+    assert (status, problem["code"], problem["attribute"]) == (403, "TypeNotAllowed", "type")
+    assert (await send(guarded, f"/v1/agents/{namespace}/clerk", {**binary(), **bearer}))[0] == 202
+
+
+# --- the broker away ------------------------------------------------------------------------------------------------
+
+
+async def test_while_the_broker_is_away_a_sender_is_told_to_come_again(
+    own: Connection, own_server: NatsServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(own, sender_rate=0) as gateway:
+        gateway.health.connection = own
+        path = f"/v1/events/{namespace}"
+        assert (await send(gateway, path, binary()))[0] == 202
+        own_server.kill()
+        await until(lambda: not own.is_connected)
+        batch = [{**REQUIRED, "id": str(number)} for number in range(3)]
+
+        status, problem, response = await send(gateway, path, {"Content-Type": BATCH}, batch)
+
+        assert (status, problem["code"], problem["failed"]) == (503, "BrokerUnavailable", [0, 1, 2])
+        assert response.headers["Retry-After"] == "2"
+        assert "NATS" in (gateway.health.missing() or "")
+
+        own_server.start()
+        await until(lambda: own.is_connected)
+        assert (await send(gateway, path, {"Content-Type": BATCH}, batch))[0] == 202
+        assert [event.id for _, event in await stored(gateway, namespace)] == ["1", "0", "2"]
+
+
+async def test_without_a_stream_a_sender_is_told_to_come_again(bare: Connection, namespace: str) -> None:
+    async with serving(bare) as gateway:
+        status, problem, response = await send(gateway, f"/v1/events/{namespace}", binary())
+
+    assert (status, problem["code"], response.headers["Retry-After"]) == (503, "StreamMissing", "2")
+
+
+# --- slow and many --------------------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_does_not_come_is_given_up(connection: Connection, namespace: str) -> None:
+    async with serving(connection, body_timeout=1) as gateway:
+        host, port = gateway.address
+        reader, writer = await asyncio.open_connection(host, port)
+        head = "".join(f"{name}: {value}\r\n" for name, value in binary().items())
+        writer.write(f"POST /v1/events/{namespace} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}".encode())
+        writer.write(b"Content-Type: text/plain\r\nContent-Length: 10\r\n\r\nslow")
+        answer = await reader.read()  # to the end: the connection is closed
+        writer.close()
+
+    assert answer.startswith(b"HTTP/1.1 408 ") and b'"code": "SlowBody"' in answer
+    assert gateway.context.bodies.held == 0
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /v1/events/x HTTP/1.1\r\nHost: 127.0.0.1\r\nce-id: "])
+async def test_a_connection_that_idles_is_closed(connection: Connection, sent: bytes) -> None:
+    async with serving(connection, keepalive_timeout=1) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.address)
+        writer.write(sent)
+        assert await reader.read() == b""
+        writer.close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nce-id: " + b"x" * 17_000 + b"\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
+    ],
+)
+async def test_headers_have_bounds(
+    connection: Connection, head: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(connection) as gateway:
+        reader, writer = await asyncio.open_connection(*gateway.address)
+        writer.write(head)
+        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.close()
+    assert caplog.text == ""  # there may be a token in them
+
+
+async def test_connections_have_a_bound(connection: Connection, namespace: str) -> None:
+    async with serving(connection, max_connections=2) as gateway:
+        first = await asyncio.open_connection(*gateway.address)
+        second = await asyncio.open_connection(*gateway.address)
+        reader, writer = await asyncio.open_connection(*gateway.address)
+        answer = await reader.read()
+        for _, each in (first, second, (reader, writer)):
+            each.close()
+
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 2\r\n" in answer
+        await until(lambda: gateway.server.connections == 0)
+        assert (await send(gateway, f"/v1/events/{namespace}", binary()))[0] == 202
+    page = (await gateway.context.metrics.page(""))[0].decode()
+    assert "heed_gateway_turned_away_total 1.0" in page
