@@ -30,7 +30,9 @@ class Runner(JobRunner):
     def __init__(self, server: ApiServer, agent: AgentRef, **phases: str) -> None:
         super().__init__(server.connect(KubeApi), agent, self)
         self.ends: list[tuple[str, str | None]] = []
-        self.pending_tasks: Any = {task: SimpleNamespace(phase=phase) for task, phase in phases.items()}
+        self.pending_tasks: Any = {
+            task: SimpleNamespace(phase=phase, kind="job") for task, phase in phases.items()
+        }
 
     def waits(self, task_id: str) -> bool:
         return task_id in self.pending_tasks
@@ -72,6 +74,16 @@ async def test_started_tasks_without_a_job_are_lost_and_those_with_one_are_not(
     assert runners[TWO].ends == []
     listed = [unquote(asked) for _, asked in server.asked if "limit=" in asked]
     assert listed == [f"/apis/batch/v1/jobs?labelSelector={names.LABEL_AGENT}&limit=500"]
+
+
+async def test_a_task_of_another_kind_has_no_job_to_be_missed(
+    server: ApiServer, runners: dict[AgentRef, Runner]
+) -> None:
+    runners[TWO].pending_tasks["d"] = SimpleNamespace(phase="Started", kind="wait")
+
+    await resync_jobs(server.connect(KubeApi), None, runners)
+
+    assert runners[TWO].ends == []
 
 
 async def test_one_namespace_is_listed_where_one_is_watched(

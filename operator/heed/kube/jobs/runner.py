@@ -282,4 +282,6 @@ class JobComparison:
 
 
 def _started(pending: Mapping[str, PendingTask]) -> list[str]:
-    return [task_id for task_id, record in pending.items() if record.phase == "Started"]
+    return [
+        task_id for task_id, record in pending.items() if (record.kind, record.phase) == ("job", "Started")
+    ]
