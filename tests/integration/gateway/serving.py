@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from unittest.mock import patch
 
 import aiohttp
@@ -43,13 +44,16 @@ async def serving(
     connection: Connection,
     parts: Sequence[GatewayPart] | Callable[[GatewayContext], Sequence[GatewayPart]] | None = None,
     agents: Sequence[AgentMetadata] = (),
+    manifests: Sequence[Path] = (),
     **settings: int | str,
 ) -> AsyncIterator[RunningGateway]:
     """A gateway with these parts; None: those of `heed dev`, in which these Agents run."""
     chosen = Settings(gateway=replace(SETTINGS, **settings))  # type: ignore[arg-type]
     health = GatewayHealth()
     async with AsyncExitStack() as closing:
-        context = make_context(chosen, connection, GatewayMetrics(), local_agents=lambda: agents)
+        context = make_context(
+            chosen, connection, GatewayMetrics(), manifests=manifests, local_agents=lambda: agents
+        )
         if parts is not None:
             made = parts(context) if callable(parts) else parts
             closing.enter_context(patch.object(manager, "make_parts", lambda _: made))

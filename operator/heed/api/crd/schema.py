@@ -95,6 +95,7 @@ def crds() -> list[dict[str, Any]]:
             field_rules.EVENT_TYPE_RULES,
             field_rules.EVENT_TYPE_COLUMNS,
         ),
+        event_source_crd(),
     ]
 
 

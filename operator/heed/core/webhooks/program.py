@@ -21,7 +21,7 @@ from heed.errors import InvalidManifest, Problem
 
 T = TypeVar("T")
 DELIVERY_VARIABLES: Final = Vocabulary(("headers", "query", "body", "delivery"))
-MIN_EXTENT: Final = 256 * 1024  # of data that every EventSource can work on: some ten kilobytes of JSON
+MIN_EXTENT: Final = 128 * 1024  # of data that every EventSource can work on: some tens of kilobytes of JSON
 _BODY: Final = re.compile(r"\bbody\b")
 TEXT_FIELDS: Final = ("type", "id", "source", "subject", "time", "correlationid")
 

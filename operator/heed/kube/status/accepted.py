@@ -1,7 +1,7 @@
 """The condition `Accepted` of policies, grants and types, from a judgement. Pure: `accepted_writer` writes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heed.api.conditions import Status, changed_members, new_condition, set_condition
@@ -12,11 +12,15 @@ ACCEPTED: Final = "Accepted"
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Whether an object is in force. `reason` is CamelCase: Accepted, Invalid or Conflict."""
+    """Whether an object is in force. `reason` is CamelCase: Accepted, Invalid or Conflict.
+
+    `members` are further members of its status.
+    """
 
     accepted: bool
     reason: str
     message: str
+    members: Mapping[str, Any] = field(default_factory=dict)
 
 
 def accepted_patch(body: Body, judgement: Judgement, at: str) -> dict[str, Any] | None:
@@ -29,5 +33,6 @@ def accepted_patch(body: Body, judgement: Judgement, at: str) -> dict[str, Any] 
     new: dict[str, Any] = {
         "observedGeneration": generation,
         "conditions": set_condition(old.get("conditions") or [], condition),
+        **judgement.members,
     }
     return changed_members(old, new)

@@ -1,0 +1,1 @@
+"""Webhooks: EventSources served at /v1/hooks/<namespace>/<path>."""

@@ -1,0 +1,55 @@
+"""The webhooks of a gateway: EventSources served at /v1/hooks/<namespace>/<path>."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client.metrics_core import Metric
+
+from heed import names
+from heed.gateway.objects import ObjectSource, open_source
+from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.secrets import open_secrets
+from heed.gateway.webhooks.receiver import DeliveryReceiver
+from heed.gateway.webhooks.registry import WebhookRegistry
+from heed.gateway.webhooks.standing import HOOKS_PATH, StandingWriter
+from heed.kube.metrics.families import gauge, tally
+from heed.util.aio import stop
+
+
+class WebhooksPart(GatewayPart):
+    """Serves EventSources, as they are made, edited and deleted."""
+
+    def __init__(self, context: GatewayContext) -> None:
+        secrets = open_secrets(context)
+        self._standing = StandingWriter(secrets, context.settings.gateway.url, context.api)
+        self._registry = WebhookRegistry(lambda key: self._standing.schedule(self._registry, key))
+        self._source: ObjectSource = open_source(context, names.EVENT_SOURCE, self._registry.observe)
+        self._receiver = DeliveryReceiver(context, self._registry, secrets, self._source.missing)
+        context.metrics.add(self._collect)
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        """The addresses of all webhooks."""
+        place = f"{HOOKS_PATH}/{{namespace}}/{{path:.+}}"
+        yield web.post(place, self._receiver.deliver)
+        yield web.get(place, self._receiver.ask, allow_head=False)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the EventSources."""
+        following = asyncio.create_task(self._source.run(), name="event sources")
+        try:
+            yield
+        finally:
+            await stop(following)
+            await self._standing.close()
+
+    def missing(self) -> str | None:
+        """Why webhooks cannot be served yet, or None."""
+        return self._source.missing()
+
+    def _collect(self) -> Iterator[Metric]:
+        yield gauge("heed_gateway_event_sources", "EventSources there are", (), [((), len(self._registry))])
+        help = "Deliveries by EventSource, and what became of them"
+        yield tally("heed_gateway_webhook_deliveries_total", help, self._receiver.outcomes)
