@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from heed.gateway.token_bucket import TokenBucket
 from heed.gateway.webhooks.registry import WebhookRegistry
 from heed.gateway.webhooks.standing import hook_url
 from tests.builders.gateway import event_source_document
@@ -124,24 +123,3 @@ def test_namespaces_have_addresses_of_their_own() -> None:
 )
 def test_the_address_is_below_that_of_the_gateway(base: str | None, url: str) -> None:
     assert hook_url(base, "demo", "a/b") == url
-
-
-# --- how many may come ----------------------------------------------------------------------------------------------
-
-
-def test_a_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
-    bucket = TokenBucket(rate=2, burst=3)
-
-    assert [bucket.take(10.0) for _ in range(4)] == [0, 0, 0, 0.5]
-    assert bucket.take(10.25) == 0.25
-    assert bucket.take(10.5) == 0
-    assert bucket.take(10.5) == 0.5
-
-
-def test_a_bucket_is_never_fuller_than_its_burst_and_a_clock_that_goes_back_fills_nothing() -> None:
-    bucket = TokenBucket(rate=1, burst=1)
-    bucket.take(0.0)
-
-    assert bucket.take(1000.0) == 0
-    assert bucket.take(1000.0) == 1
-    assert bucket.take(5.0) == 1

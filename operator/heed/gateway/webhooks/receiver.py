@@ -27,16 +27,16 @@ from heed.core.webhooks.verification import (
 from heed.errors import MalformedEvent
 from heed.gateway.part import GatewayContext
 from heed.gateway.publisher import encode_event
+from heed.gateway.rate_limiter import RateLimiter
 from heed.gateway.refusals import RequestRefused, busy
 from heed.gateway.secrets import Secrets, SecretUnavailable
-from heed.gateway.token_bucket import TokenBucket
 from heed.gateway.webhooks.registry import WebhookRegistry
 from heed.gateway.webhooks.requests import read_delivery, read_headers, read_query
 from heed.kube.metrics.instruments import LabelledCounter
-from heed.util.clock import loop_time, unix_time
+from heed.util.clock import unix_time
 from heed.util.cpu_turns import turns
 
-MAX_BUCKETS: Final = 10_000
+MAX_LIMITERS: Final = 10_000  # of EventSources with a limit; the oldest ones start full again beyond that
 Verify = Callable[[Sequence[bytes]], VerificationFailure | None]
 _ANSWERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -52,7 +52,7 @@ class DeliveryReceiver:
         missing: Callable[[], str | None],
     ) -> None:
         self._context, self._registry, self._secrets, self._missing = context, registry, secrets, missing
-        self._buckets: dict[tuple[str, str], tuple[EventSourceSpec, TokenBucket]] = {}
+        self._limiters: dict[tuple[str, str], tuple[EventSourceSpec, RateLimiter]] = {}
         self.outcomes = LabelledCounter("namespace", "event_source", "outcome")
 
     async def deliver(self, request: web.Request) -> web.Response:
@@ -169,14 +169,13 @@ class DeliveryReceiver:
         if limits.per_second is None:
             return
         key = program.namespace, program.name
-        spec, bucket = self._buckets.get(key, (None, None))
-        if bucket is None or spec is not program.spec:
-            while len(self._buckets) >= MAX_BUCKETS:
-                del self._buckets[next(iter(self._buckets))]
-            bucket = TokenBucket(float(limits.per_second), float(limits.burst or limits.per_second))
-            self._buckets[key] = program.spec, bucket
-        if (wait := bucket.take(loop_time())) > 0:
-            raise busy(429, "TooManyRequests", "more deliveries come than spec.limits allows", wait)
+        spec, limiter = self._limiters.get(key, (None, None))
+        if limiter is None or spec is not program.spec:
+            while len(self._limiters) >= MAX_LIMITERS:
+                del self._limiters[next(iter(self._limiters))]
+            limiter = RateLimiter(limits.per_second, limits.burst or limits.per_second)
+            self._limiters[key] = program.spec, limiter
+        limiter.take("this webhook")
 
     async def _publish(self, program: WebhookProgram, event: Event) -> None:
         subject = names.event_subject(program.namespace, event.type)
