@@ -55,6 +55,7 @@ TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"
 LABEL_AGENT: Final = "heed.dev/agent"
 LABEL_TASK: Final = "heed.dev/task"
 LABEL_TASK_ID: Final = "heed.dev/task-id"
+LABEL_ATTEMPT: Final = "heed.dev/attempt"
 LABEL_SESSION: Final = "heed.dev/session-hash"
 LABEL_GATEWAY_SECRET: Final = "heed.dev/gateway-secret"  # "true" on a Secret that the gateway may use
 ANNOTATION_TASK: Final = "heed.dev/task.json"
@@ -81,6 +82,7 @@ MAX_DNS_LABEL_CHARS: Final = 63
 # Room for `-<index>` of an Indexed Job (an int32), and `-<5 characters>` of a pod.
 MAX_JOB_NAME_CHARS: Final = MAX_DNS_LABEL_CHARS - 17
 _DIGITS: Final = 16  # of the digest that ends a task id
+_ATTEMPT: Final = re.compile(r"(.+-[0-9a-f]{16})-([1-9][0-9]{0,2})")
 
 
 @lru_cache(maxsize=4096)
@@ -110,12 +112,12 @@ def inbox_subject(namespace: str, agent: str, type_: str) -> str:
 
 
 def task_subject(namespace: str, agent: str, task: str, type_: str) -> str:
-    """The subject on which a running task publishes to its Agent. `task` is the task's id, or `*`."""
+    """The subject on which a running task publishes to its Agent. `task` is the `attempt_id`, or `*`."""
     return f"heed.tasks.{namespace}.{agent}.{task}.{type_}"
 
 
 def task_of_subject(subject: str) -> str | None:
-    """The id of the task that a `task_subject` belongs to; None for other subjects."""
+    """The `attempt_id` of the task that a `task_subject` belongs to; None for other subjects."""
     tokens = subject.split(".", 5)
     return tokens[4] if len(tokens) == 6 and subject.startswith("heed.tasks.") else None
 
@@ -270,24 +272,36 @@ def task_id(origin: str, sequence: int, index: int, task: str) -> str:
     return f"{task}-{digest('task', origin, sequence, index, size=8)}"
 
 
-def job_name(agent: str, task: str) -> str:
-    """The Job of a task id: `<agent>-<task id>`, the parts before the id's digest cut where they would be too long.
+def attempt_id(task: str, attempt: int) -> str:
+    """The id of one attempt of a task: of the first one the task's id, of others `<task id>-<attempt>`."""
+    return task if attempt == 1 else f"{task}-{attempt}"
+
+
+def split_attempt(attempt: str) -> tuple[str, int]:
+    """The task's id and the number of the attempt in an `attempt_id`."""
+    found = _ATTEMPT.fullmatch(attempt)
+    return (found[1], int(found[2])) if found else (attempt, 1)
+
+
+def job_name(agent: str, attempt: str) -> str:
+    """The Job of an `attempt_id`: `<agent>-<id>`, the parts before the id's digest cut where they would be too long.
 
     `<job>-<index>` is a DNS label for every index, as Indexed Jobs need it, and `<job>-<index>-<5 characters>` is one.
     """
-    whole = f"{agent}-{task}"
+    whole = f"{agent}-{attempt}"
     if len(whole) <= MAX_JOB_NAME_CHARS:
         return whole
-    name, digits = task[: -_DIGITS - 1], task[-_DIGITS:]
-    room = MAX_JOB_NAME_CHARS - _DIGITS - 2
+    task, _ = split_attempt(attempt)
+    name, digits = task[: -_DIGITS - 1], attempt[len(task) - _DIGITS :]
+    room = MAX_JOB_NAME_CHARS - len(digits) - 2
     of_agent = min(len(agent), max(room // 2, room - len(name)))
     return f"{agent[:of_agent].rstrip('-')}-{name[: room - of_agent].rstrip('-')}-{digits}"
 
 
-def job_names(agent: str, task: str) -> tuple[str, ...]:
-    """The names that the Job of a task id may have: the one it gets, and that of releases which left no room."""
-    room = MAX_DNS_LABEL_CHARS - len(task) - 1
-    return tuple(dict.fromkeys((job_name(agent, task), f"{agent[:room].rstrip('-')}-{task}")))
+def job_names(agent: str, attempt: str) -> tuple[str, ...]:
+    """The names that the Job of an attempt may have: the one it gets, and that of releases which left no room."""
+    room = MAX_DNS_LABEL_CHARS - len(attempt) - 1
+    return tuple(dict.fromkeys((job_name(agent, attempt), f"{agent[:room].rstrip('-')}-{attempt}")))
 
 
 def session_hash(key: str) -> str:

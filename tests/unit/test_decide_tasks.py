@@ -63,7 +63,7 @@ def test_a_started_task_is_owed_with_all_that_a_runner_needs() -> None:
     given = work_of(WORKING.agent, task, record)
     assert given.spec["template"]["spec"]["containers"][0]["args"] == ["tides", task]
     assert given.document == {
-        "task": {"id": task, "name": "work"},
+        "task": {"id": task, "name": "work", "attempt": 1},
         "input": TIDES,
         "event": {
             "specversion": "1.0",

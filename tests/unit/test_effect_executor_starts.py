@@ -42,7 +42,7 @@ async def test_a_start_that_is_refused_ends_the_task_and_is_made(bench: Bench) -
     ((subject, event),) = bench.bus.published
     assert subject == INBOX + names.TASK_FAILED
     assert event.id == names.digest("refused", "t-1")
-    assert event.data == {"task": "work", "reason": "Invalid", "message": "no such image"}
+    assert event.data == {"task": "work", "reason": "Invalid", "message": "no such image", "attempt": 1}
     assert abs(datetime.now(UTC) - datetime.fromisoformat(str(event.time))) < timedelta(hours=1)
     assert [(end.completed, end.reason) for _, end in bench.watcher.ends] == [(False, "Invalid")]
     assert executor.take_settled() == [effect]

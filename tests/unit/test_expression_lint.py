@@ -1,6 +1,7 @@
 """What can never happen in an Agent is told before any event comes, and what can is not."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -450,10 +451,8 @@ def test_who_is_in_a_hurry_is_told_less() -> None:
 def test_all_that_an_end_of_a_task_says_may_be_asked_for() -> None:
     agent, at = AgentRef("demo", "researcher", "uid-1"), "2026-11-01T12:00:00Z"
     record = PendingTask("research", "s-1", "job", at, TaskCause("1", 1, "c-1"))
-    done = TaskEnd("t", "e", at, True, result="r", message="m")
-    failed = TaskEnd(
-        "t", "e", at, False, reason="r", message="m", exit_code=1, cause="c", container="c", pod="p"
-    )
+    done = TaskEnd("t", "e", at, True, result="r", message="m", attempt=1)
+    failed = replace(done, completed=False, reason="r", exit_code=1, cause="c", container="c", pod="p")
 
     ends = [end_event(agent, record, end) for end in (done, failed)]
     assert {event.type: set(data_of(event)) for event in ends} == {

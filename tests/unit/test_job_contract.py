@@ -26,6 +26,7 @@ GIVEN = {
     "HEED_NAMESPACE": "demo",
     "HEED_TASK": "work",
     "HEED_TASK_ID": "work-1",
+    "HEED_ATTEMPT": "1",
     "HEED_SESSION": "s 1",
     "HEED_TASK_FILE": "/heed/task.json",
     "HEED_RESULT_FILE": "/dev/termination-log",
@@ -50,7 +51,7 @@ def test_the_flow_is_given_where_it_is_known(event: Any, correlation: str | None
     found = job_contract.task_environment(replace(WORK, document={"event": event}))
 
     assert found.get("HEED_CORRELATION_ID") == correlation
-    assert len(found) == (7 if correlation is None else 8)
+    assert len(found) == (8 if correlation is None else 9)
 
 
 def test_a_container_that_may_publish_knows_where() -> None:

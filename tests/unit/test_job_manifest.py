@@ -40,6 +40,7 @@ OWN = {
     names.LABEL_AGENT: "researcher",
     names.LABEL_TASK: "look",
     names.LABEL_TASK_ID: "look-1",
+    names.LABEL_ATTEMPT: "1",
     names.LABEL_SESSION: names.session_hash(SESSION),
 }
 NAME = names.job_name("researcher", "look-1")

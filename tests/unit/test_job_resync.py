@@ -31,7 +31,7 @@ class Runner(JobRunner):
         super().__init__(server.connect(KubeApi), agent, self)
         self.ends: list[tuple[str, str | None]] = []
         self.pending_tasks: Any = {
-            task: SimpleNamespace(phase=phase, kind="job") for task, phase in phases.items()
+            task: SimpleNamespace(phase=phase, kind="job", attempt=1) for task, phase in phases.items()
         }
 
     def waits(self, task_id: str) -> bool:
@@ -79,7 +79,7 @@ async def test_started_tasks_without_a_job_are_lost_and_those_with_one_are_not(
 async def test_a_task_of_another_kind_has_no_job_to_be_missed(
     server: ApiServer, runners: dict[AgentRef, Runner]
 ) -> None:
-    runners[TWO].pending_tasks["d"] = SimpleNamespace(phase="Started", kind="wait")
+    runners[TWO].pending_tasks["d"] = SimpleNamespace(phase="Started", kind="wait", attempt=1)
 
     await resync_jobs(server.connect(KubeApi), None, runners)
 

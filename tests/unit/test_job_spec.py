@@ -319,6 +319,7 @@ def test_labels_and_annotations_of_the_author_are_on_the_job_and_ours_win() -> N
     assert made["labels"] == {
         "team": "a",
         "heed.dev/agent": AGENT,
+        "heed.dev/attempt": "1",
         "heed.dev/task": "work",
         "heed.dev/task-id": "work-1",
         "heed.dev/session-hash": made["labels"]["heed.dev/session-hash"],

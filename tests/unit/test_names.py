@@ -144,3 +144,30 @@ def test_wildcards_elsewhere_make_no_pattern(pattern: str) -> None:
 )
 def test_subjects_of_others_carry_no_type(subject: str) -> None:
     assert names.type_of_subject(subject) is None
+
+
+def test_the_first_attempt_has_the_name_of_its_task_and_others_their_number() -> None:
+    task = names.task_id("uid", 7, 0, "work")
+
+    assert names.attempt_id(task, 1) == task
+    assert names.attempt_id(task, 2) == f"{task}-2"
+    for attempt in (1, 2, 10, 100):
+        assert names.split_attempt(names.attempt_id(task, attempt)) == (task, attempt)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "work", "work-2", "2", "work-0123456789abcdef", "a-0123456789abcdef-1000"]
+)
+def test_what_is_no_later_attempt_is_the_first_one(text: str) -> None:
+    assert names.split_attempt(text) == (text, 1)
+
+
+@pytest.mark.parametrize("agent", ["a", "an-agent-with-a-name-of-its-own", "x" * 63])
+@pytest.mark.parametrize("task", ["t", "a-task-with-a-long-name-" + "y" * 16])
+def test_every_attempt_has_a_job_of_its_own_with_a_name_that_fits(agent: str, task: str) -> None:
+    attempts = [names.attempt_id(names.task_id("uid", 7, 0, task), number) for number in range(1, 101)]
+    jobs = [names.job_name(agent, attempt) for attempt in attempts]
+
+    assert len(set(jobs)) == 100
+    assert all(len(job) <= names.MAX_JOB_NAME_CHARS and names.is_name(job) for job in jobs)
+    assert all(names.job_names(agent, attempt)[0] == job for attempt, job in zip(attempts, jobs, strict=True))

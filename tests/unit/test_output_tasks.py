@@ -69,7 +69,7 @@ def test_a_task_that_starts_carries_all_that_it_takes() -> None:
     assert json.loads(record.owed or "") == {
         "spec": job("tides", id_)["job"],
         "document": {
-            "task": {"id": id_, "name": "work"},
+            "task": {"id": id_, "name": "work", "attempt": 1},
             "input": "tides",
             "event": {
                 **{"specversion": "1.0", "id": "e5", "source": "/shop", "type": ASKED},

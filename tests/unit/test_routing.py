@@ -53,7 +53,15 @@ LEDGER = Ledger(
     pending_tasks={"t": RECORD},
     recent_events=DedupWindow.of(["d1"]),
 )
-KEPT = {"session": "s", "input": 7, "id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
+KEPT = {
+    "session": "s",
+    "input": 7,
+    "id": "t",
+    "name": "work",
+    "kind": "job",
+    "startedAt": at(1),
+    "attempt": 1,
+}
 MISSING = 'spec.handlers[0].state.d: ${event.data.result}: there is no "result"; '
 
 
@@ -279,7 +287,13 @@ def test_a_task_of_a_letter_is_read_as_far_as_it_can_be(task: str) -> None:
     message = "the task that came with the letter cannot be read; redrive it with `heed dead redrive`"
 
     if readable:
-        variable = {"id": "1", "name": "work", "kind": "job", "startedAt": at(1)}
+        variable: dict[str, str | int] = {
+            "id": "1",
+            "name": "work",
+            "kind": "job",
+            "startedAt": at(1),
+            "attempt": 1,
+        }
         assert read_task(redriven_end(task)) == TaskContext("None", variable, 7)
     else:
         assert failure_of(read_task, redriven_end(task)) == ("BadRedrive", message, None)
@@ -299,7 +313,13 @@ def test_what_is_no_redrive_has_no_task() -> None:
 @pytest.mark.parametrize("ended", [True, False])
 def test_what_a_letter_keeps_is_what_it_gives_back(ended: bool) -> None:
     kept = TaskContext.of("t", RECORD, ended=ended)
-    variable = {"id": "t", "name": "work", "kind": "job", "startedAt": at(1)}
+    variable: dict[str, str | int] = {
+        "id": "t",
+        "name": "work",
+        "kind": "job",
+        "startedAt": at(1),
+        "attempt": 1,
+    }
 
     assert kept == TaskContext("s", variable, 7, ended, limited=True)
     assert json.loads(kept.to_letter()) == KEPT

@@ -97,7 +97,10 @@ def test_what_no_event_has_is_named(source: str, said: str) -> None:
     assert found(reading(source)) == [f"spec.handlers[0].state.a: {said}"]
 
 
-ENDS = {COMPLETED: "task, result, message", FAILED: "task, reason, message, exitCode, cause, container, pod"}
+ENDS = {
+    COMPLETED: "task, result, message, attempt",
+    FAILED: "task, reason, message, exitCode, cause, container, pod, attempt",
+}
 
 
 @pytest.mark.parametrize("type_", [COMPLETED, FAILED])
@@ -120,7 +123,7 @@ def test_the_data_of_an_end_have_these_members(type_: str) -> None:
         (
             ANY,
             "event.data.zz",
-            "event.data.zz; known here are task, result, message, reason, exitCode, cause, container, pod",
+            "event.data.zz; known here are task, result, message, attempt, reason, exitCode, cause, container, pod",
         ),
         (COMPLETED, "event.data", None),
         (COMPLETED, "event.data.map(k, k)", None),

@@ -24,8 +24,8 @@ def refusal(source: str, known: Vocabulary) -> str | None:
 
 
 def test_all_members_of_a_variable_are_known_where_they_do_not_depend_on_an_event() -> None:
-    assert ALL_VARIABLES.members("task") == ("id", "name", "kind", "startedAt")
-    assert TASK_VARIABLES.members("task") == ("id", "name")
+    assert ALL_VARIABLES.members("task") == ("id", "name", "kind", "startedAt", "attempt")
+    assert TASK_VARIABLES.members("task") == ("id", "name", "attempt")
     assert ALL_VARIABLES.members("session") == ("key", "startedAt")
     assert ALL_VARIABLES.members("agent") == ("name", "namespace", "labels")
     assert [ALL_VARIABLES.members(name) for name in ("event", "state", "input", "other")] == [None] * 4
@@ -45,7 +45,11 @@ def test_a_variable_is_known_in_its_places_only(known: Vocabulary) -> None:
     [
         ("task.nme", ALL_VARIABLES, 'task has no member "nme"; did you mean "name"?'),
         ("task.kind", ALL_VARIABLES, None),
-        ("task.startedAt", TASK_VARIABLES, 'task has no member "startedAt"; known here are id, name'),
+        (
+            "task.startedAt",
+            TASK_VARIABLES,
+            'task has no member "startedAt"; known here are id, name, attempt',
+        ),
         ("session.kee", ALL_VARIABLES, 'session has no member "kee"; did you mean "key"?'),
         ("session['zzz']", ALL_VARIABLES, 'session has no member "zzz"; known here are key, startedAt'),
         ("agent.labels.x + agent.nme", ALL_VARIABLES, 'agent has no member "nme"; did you mean "name"?'),

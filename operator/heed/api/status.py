@@ -21,7 +21,7 @@ FreeMap = Annotated[
     dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})
 ]
 
-Phase = Literal["Owed", "Started", "Cancelling", "Abandoned"]
+Phase = Literal["Owed", "Started", "Cancelling", "Abandoned", "Retrying", "Queued"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +132,28 @@ class PendingTask:
         Field(
             description="Owed: decided, not yet known to have started. Started. Cancelling: its failed event will "
             "follow. Abandoned: its session ended, or another than Heed told its end; it is being removed and its own "
-            "end will be stale."
+            "end will be stale. Retrying: an attempt failed, the next one starts at `due`. Queued: it waits for a slot."
         ),
     ] = "Owed"
     input: Annotated[FreeJson, Field(description="What the handler passed in.")] = None
     owed: Annotated[
-        str | None, Field(description="JSON of what it takes to start the task; kept while Owed.")
+        str | None,
+        Field(
+            description="JSON of what it takes to start the task; kept while a start is to come, or may be."
+        ),
     ] = None
-    due: Annotated[Time | None, Field(description="When a wait is over.")] = None
+    due: Annotated[Time | None, Field(description="When a wait is over, or the next attempt starts.")] = None
+    attempt: Annotated[
+        int,
+        Field(
+            description="Which attempt runs or comes next; not there for the first.",
+            exclude_if=lambda n: n == 1,
+        ),
+    ] = 1
+    attempts: Annotated[int | None, Field(description="How many there may be, where several.")] = None
+    attempt_deadline: Annotated[
+        Time | None, Field(description="When the attempt will have timed out, where that is sooner.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class TaskCredentials:
         """A .creds file of the Job's own, valid for its task's timeout and a grace, or for `lifetime`. Secret."""
         assert self.signer is not None
         lifetime = self.lifetime if work.timeout is None else work.timeout + CREDENTIALS_GRACE_S
-        name = f"job {work.agent}/{work.id}"
+        name = f"job {work.agent}/{work.attempt_id}"
         return self.signer.credentials(name, task_permissions(work), now=int(unix_time()), lifetime=lifetime)
 
 
@@ -45,7 +45,7 @@ def task_permissions(work: TaskWork) -> SubjectPermissions:
     """A Job may say how its task goes and what came of it, and broadcast what its Agent may emit; nothing else."""
     agent = work.agent
     said = (
-        names.task_subject(agent.namespace, agent.name, work.id, type_)
+        names.task_subject(agent.namespace, agent.name, work.attempt_id, type_)
         for type_ in (names.TASK_PROGRESS, names.TASK_RESULT)
     )
     events = (
@@ -56,7 +56,7 @@ def task_permissions(work: TaskWork) -> SubjectPermissions:
     return SubjectPermissions(
         publish=(*said, *events),
         deny=accounts.reserved_subjects(agent.namespace),
-        subscribe=(f"{names.task_inbox(agent.namespace, agent.name, work.id)}.>",),
+        subscribe=(f"{names.task_inbox(agent.namespace, agent.name, work.attempt_id)}.>",),
         subscriptions=MAX_JOB_SUBSCRIPTIONS,
     )
 

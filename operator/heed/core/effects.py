@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from heed import names
 from heed.api.status import OutboxMessage, PendingTask
 
 
@@ -20,9 +21,9 @@ class AgentRef:
 
 @dataclass(frozen=True, slots=True)
 class TaskWork:
-    """All that a runner needs to start a task. `spec` is the rendered task template of its `kind`.
+    """All that a runner needs to start an attempt of a task. `spec` is the rendered task template of its `kind`.
 
-    `document` is the task file: {task: {id, name}, input, event, session: {key, startedAt}, agent: {…}}.
+    `document` is the task file: {task: {id, name, attempt}, input, event, session: {key, startedAt}, agent: {…}}.
     `timeout` and `retention` are in seconds. `publish` says that the task may publish, and the patterns over the types
     of the events that it may broadcast; None: it may not publish at all.
     """
@@ -37,11 +38,19 @@ class TaskWork:
     timeout: int | None
     retention: int
     publish: tuple[str, ...] | None = None
+    attempt: int = 1
+
+    @property
+    def attempt_id(self) -> str:
+        """What the attempt is known by to its runner: `names.attempt_id`."""
+        return names.attempt_id(self.id, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskEnd:
-    """The end of a task as its runner reports it.
+    """The end of a task as its runner reports it, or of one attempt of it.
+
+    `attempt` says which one ended; None: the task is over, whichever attempt it is at.
 
     `id` is derived from the run (a Job's uid), so that saying it twice is harmless. `result` is JSON or text.
     `reason` is CamelCase; `at` is RFC 3339. With `published`, the task may have published its result instead.
@@ -60,6 +69,7 @@ class TaskEnd:
     cause: str | None = None
     container: str | None = None
     pod: str | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +82,14 @@ class StartTask:
 
 @dataclass(frozen=True, slots=True)
 class CancelTask:
-    """Stop a task. The failed event of `record` follows; None where its session is over and no event is due."""
+    """Stop a task. The failed event of `record` follows; None where its session is over and no event is due.
+
+    `attempt` is the one that may run.
+    """
 
     id: str
     record: PendingTask | None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)

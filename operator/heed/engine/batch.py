@@ -6,7 +6,7 @@ from typing import Final
 
 from heed.core.decision.decide import Decision
 from heed.core.effects import Effect, StartTask
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, owes_start
 from heed.engine.rate_limit import CommitRate
 
 _LET_GO: Final = Ledger()
@@ -38,9 +38,8 @@ class DecisionBatch:
 
 
 def effects_still_owed(ledger: Ledger, decisions: Sequence[Decision]) -> Iterator[Effect]:
-    """The effects of a batch, without starts of tasks that a later decision of it ended."""
+    """The effects of a batch, without starts that the ledger does not owe, or that a later decision of it ended."""
     for decision in decisions:
         for effect in decision.effects:
-            record = ledger.pending_tasks.get(effect.id)
-            if not isinstance(effect, StartTask) or (record is not None and record.phase == "Owed"):
+            if not isinstance(effect, StartTask) or owes_start(ledger, effect):
                 yield effect

@@ -61,7 +61,7 @@ class DuePublisher:
     def _publish(self, due: DueTime) -> None:
         agent, ledger = self._program.agent, self._ledger
         match due.kind:
-            case "deadline":
+            case "deadline" | "attempt":
                 self._executor.start_expiring(due, ledger.pending_tasks[due.key])
             case "wait":
                 self._executor.start_reporting(

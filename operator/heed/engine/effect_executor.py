@@ -1,8 +1,9 @@
 """Performs effects after their commit, and retries each until it is made or refused for good.
 
 Everything here may happen twice: names derive from the decision, so a second time changes nothing. What was made is
-handed back to the loop, whose next commit strikes it from what the ledger owes. A start is given up once its task is
+handed back to the loop, whose next commit strikes it from what the ledger owes. A start is given up once its attempt is
 over (it ended, was cancelled, is past its deadline): later it would find nothing of the first one, and start a second.
+Starts and ends are known by `names.attempt_id`.
 """
 
 import asyncio
@@ -44,6 +45,10 @@ def is_over(deadline: str) -> bool:
     return datetime.fromisoformat(deadline).astimezone(UTC) <= now()
 
 
+def _attempt_id(task_id: str, record: PendingTask) -> str:
+    return names.attempt_id(task_id, record.attempt)
+
+
 @dataclass(frozen=True, slots=True)
 class TaskStart:
     """A task start in flight. `over` is set when it must not be retried."""
@@ -79,28 +84,30 @@ class EffectExecutor:
             if isinstance(effect, StartTask):
                 over = asyncio.Event()
                 making = self._spawn(self._retry_until_made(effect, again, over))
-                self._starts[effect.id] = TaskStart(making, over)
+                self._starts[_attempt_id(effect.id, effect.record)] = TaskStart(making, over)
             else:
                 _ = self._spawn(self._retry_until_made(effect, again))
 
     def update_ledger(self, ledger: Ledger) -> None:
         """Take note of a new ledger: give up starts that it owes no more."""
-        for task_id in self._starts:
+        for attempt_id in self._starts:
+            task_id, attempt = names.split_attempt(attempt_id)
             record = ledger.pending_tasks.get(task_id)
-            if record is None or record.phase != "Owed":
-                self._give_up(task_id)
+            if record is None or record.phase != "Owed" or record.attempt != attempt:
+                self._give_up(attempt_id)
 
     def start_reporting(self, record: PendingTask, end: TaskEnd) -> None:
-        """Start publishing the end of a pending task, once per task. Gives up its start."""
+        """Start publishing the end of a pending task, or of its attempt, once. Gives up its start."""
+        attempt_id = _attempt_id(end.task_id, record)
         if end.reason == REASON_LOST and record.deadline is not None and is_over(record.deadline):
-            due = DueTime(record.deadline, "deadline", end.task_id)
+            due = DueTime(record.deadline, "deadline", end.task_id, attempt=record.attempt)
             self.start_expiring(due, record)  # who removed it may not have lived to say why
-        elif end.task_id not in self._ends:
-            self._ends.add(end.task_id)
+        elif attempt_id not in self._ends:
+            self._ends.add(attempt_id)
             if record.phase == "Owed":
-                self._give_up(end.task_id)
-            # An attempt in flight may recreate what was lost meanwhile.
-            recreated = end.reason == REASON_LOST and end.task_id in self._starts
+                self._give_up(attempt_id)
+            # A start in flight may recreate what was lost meanwhile.
+            recreated = end.reason == REASON_LOST and attempt_id in self._starts
             _ = self._spawn(
                 self._persist(
                     "publish the end of a task", lambda attempt: self._end(record, end, recreated=recreated)
@@ -108,10 +115,11 @@ class EffectExecutor:
             )
 
     def start_expiring(self, due: DueTime, record: PendingTask) -> None:
-        """Start ending a task whose deadline has passed; its failed event follows."""
-        if due.key not in self._ends:
-            self._ends.add(due.key)
-            self._give_up(due.key)
+        """Start ending a task, or an attempt, whose deadline has passed; its failed event follows."""
+        attempt_id = _attempt_id(due.key, record)
+        if attempt_id not in self._ends:
+            self._ends.add(attempt_id)
+            self._give_up(attempt_id)
             _ = self._spawn(
                 self._persist("end a task at its deadline", lambda attempt: self._expire(due, record))
             )
@@ -165,8 +173,8 @@ class EffectExecutor:
     async def _retry_until_made(self, effect: Effect, again: bool, over: asyncio.Event | None = None) -> None:
         what = type(effect).__name__
         made = await self._persist(what, lambda attempt: self._make(effect, again or attempt > 0), over)
-        if over is not None:
-            self._starts.pop(effect.id, None)
+        if over is not None and isinstance(effect, StartTask):
+            self._starts.pop(_attempt_id(effect.id, effect.record), None)
         if made:
             self._observer.performed(self._agent, effect)
             self._done.append(effect)
@@ -186,17 +194,25 @@ class EffectExecutor:
         return True
 
     async def _start(self, effect: StartTask, again: bool) -> bool:
+        attempt_id = _attempt_id(effect.id, effect.record)
         try:
             async with self._starting:
-                if effect.id in self._over:
+                if attempt_id in self._over:
                     return False
                 work = work_of(self._agent, effect.id, effect.record)
                 await self._check_possible(work)
                 await self._check_allowed(work)
                 await self._runner.start(work, look_first=again)
         except TaskRefused as error:
-            end_id = names.digest("refused", effect.id)
-            end = TaskEnd(effect.id, end_id, timestamp(), False, reason=error.reason, message=error.message)
+            end = TaskEnd(
+                effect.id,
+                names.digest("refused", attempt_id),
+                timestamp(),
+                False,
+                reason=error.reason,
+                message=error.message,
+                attempt=effect.record.attempt,
+            )
             await self._publish_end(effect.record, end)
         return True
 
@@ -211,7 +227,7 @@ class EffectExecutor:
     async def _check_possible(self, work: TaskWork) -> None:
         """Raise TaskRefused for a task that no cluster can run."""
         if work.kind == "job" and (why := explain_no_job(work)) is not None:
-            await self._runner.cancel(work.id)  # an earlier release may have started it
+            await self._runner.cancel(work.attempt_id)  # an earlier release may have started it
             raise TaskRefused(REASON_INVALID, why)
 
     async def _check_allowed(self, work: TaskWork) -> None:
@@ -224,13 +240,14 @@ class EffectExecutor:
         )
         if refused is not None:
             # The process that decided it may have started it, and crashed before committing that.
-            await self._runner.cancel(work.id)
+            await self._runner.cancel(work.attempt_id)
             raise TaskRefused(POLICY_VIOLATION, refused)
 
     async def _cancel(self, effect: CancelTask) -> None:
-        self._ends.add(effect.id)
+        attempt_id = names.attempt_id(effect.id, effect.attempt)
+        self._ends.add(attempt_id)
         if effect.record is None or effect.record.kind not in LEDGER_KINDS:
-            await self._remove(effect.id)
+            await self._remove(attempt_id)
         if effect.record is not None:
             end = TaskEnd(
                 effect.id, names.digest("cancelled", effect.id), timestamp(), False, reason="Cancelled"
@@ -239,33 +256,34 @@ class EffectExecutor:
 
     async def _expire(self, due: DueTime, record: PendingTask) -> None:
         if record.kind not in LEDGER_KINDS:
-            await self._remove(due.key)
+            await self._remove(_attempt_id(due.key, record))
         await self._publish_end(record, deadline_end(due, timestamp()))
 
     async def _publish_due(self, event: Event) -> None:
         subject = names.inbox_subject(self._agent.namespace, self._agent.name, event.type)
         await self._bus.publish(subject, event)
 
-    async def _remove(self, task_id: str) -> None:
-        self._give_up(task_id)
-        await self._wait_for_starts(task_id)
-        await self._runner.cancel(task_id)
+    async def _remove(self, attempt_id: str) -> None:
+        self._give_up(attempt_id)
+        await self._wait_for_starts(attempt_id)
+        await self._runner.cancel(attempt_id)
 
     async def _end(self, record: PendingTask, end: TaskEnd, *, recreated: bool) -> None:
-        await self._wait_for_starts(end.task_id)
+        attempt_id = _attempt_id(end.task_id, record)
+        await self._wait_for_starts(attempt_id)
         if recreated:
-            await self._runner.cancel(end.task_id)
+            await self._runner.cancel(attempt_id)
         await self._publish_end(record, end)
 
-    def _give_up(self, task_id: str) -> None:
-        """Stop retrying the start of a task; an attempt in flight is finished."""
-        self._over.add(task_id)
-        if (start := self._starts.get(task_id)) is not None:
+    def _give_up(self, attempt_id: str) -> None:
+        """Stop retrying a start; a request in flight is finished."""
+        self._over.add(attempt_id)
+        if (start := self._starts.get(attempt_id)) is not None:
             start.over.set()
 
-    async def _wait_for_starts(self, task_id: str) -> None:
-        """Wait until no attempt to start a task is in flight, as it could succeed after the cancellation."""
-        if (start := self._starts.get(task_id)) is not None:
+    async def _wait_for_starts(self, attempt_id: str) -> None:
+        """Wait until no request to start is in flight, as it could succeed after the cancellation."""
+        if (start := self._starts.get(attempt_id)) is not None:
             await asyncio.wait({start.making})
 
     async def _publish_end(self, record: PendingTask, end: TaskEnd) -> None:

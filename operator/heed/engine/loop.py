@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
+from heed import names
 from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
 from heed.core.effects import TaskEnd
@@ -41,9 +42,13 @@ RESTART_BACKOFF = Backoff(first_s=0.1, last_s=5.0)
 
 
 def _list_started(ledger: Ledger) -> list[str]:
-    """The pending tasks that have started, and that something runs."""
+    """The attempts of pending tasks that have started, and that something runs."""
     tasks = ledger.pending_tasks.items()
-    return [key for key, task in tasks if task.phase == "Started" and task.kind not in LEDGER_KINDS]
+    return [
+        names.attempt_id(key, task.attempt)
+        for key, task in tasks
+        if task.phase == "Started" and task.kind not in LEDGER_KINDS
+    ]
 
 
 class AgentLoop:
@@ -133,16 +138,18 @@ class AgentLoop:
         await asyncio.sleep(delay)
         self._restarts += 1
 
-    def waits(self, task_id: str) -> bool:
-        """Whether a task is pending, or may be as the ledger is not loaded yet."""
+    def waits(self, attempt_id: str) -> bool:
+        """Whether an attempt of a task is pending, or may be as the ledger is not loaded yet."""
         if self.ledger is None:
             return True
+        task_id, attempt = names.split_attempt(attempt_id)
         record = self.ledger.pending_tasks.get(task_id)
-        return record is not None and record.phase != "Abandoned"
+        return record is not None and record.phase != "Abandoned" and record.attempt == attempt
 
     def report(self, end: TaskEnd) -> bool:
-        """Report a task's end. Returns False where the task is not pending (any more)."""
-        if self.ledger is None or not self.waits(end.task_id):
+        """Report a task's end. Returns False where that attempt of it is not pending (any more)."""
+        attempt_id = names.attempt_id(end.task_id, end.attempt or 1)
+        if self.ledger is None or not self.waits(attempt_id):
             return False
         if self._executor is not None:
             self._executor.start_reporting(self.ledger.pending_tasks[end.task_id], end)

@@ -106,19 +106,19 @@ class EventBus(Protocol):
 
 
 class TaskRunner(Protocol):
-    """Runs tasks. Their ends are reported to the owner that the adapter was made with."""
+    """Runs attempts of tasks, known by `names.attempt_id`, and reports their ends to the owner it was made with."""
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
-        """Start a task; again for the same id changes nothing, as long as the task is not over.
+        """Start an attempt; again for the same one changes nothing, as long as it is not over.
 
         With `look_first` an earlier try may have started it: look for it before. Raises TaskRefused, TaskUnavailable.
         """
 
-    async def cancel(self, task_id: str) -> None:
-        """Stop a task and remove it. Idempotent. Raises TaskUnavailable."""
+    async def cancel(self, attempt_id: str) -> None:
+        """Stop an attempt and remove it. Idempotent. Raises TaskUnavailable."""
 
-    async def resume(self, task_ids: Sequence[str]) -> None:
-        """The Agent's loop begins and these tasks had been started: report the ends that came meanwhile."""
+    async def resume(self, attempt_ids: Sequence[str]) -> None:
+        """The Agent's loop begins and these attempts had been started: report the ends that came meanwhile."""
 
 
 class TaskOwner(Protocol):
@@ -128,8 +128,8 @@ class TaskOwner(Protocol):
     def pending_tasks(self) -> Mapping[str, PendingTask] | None:
         """Those that the ledger holds; None before it was read."""
 
-    def waits(self, task_id: str) -> bool:
-        """Whether the Agent waits for a task's end; it may, as long as its ledger has not been read."""
+    def waits(self, attempt_id: str) -> bool:
+        """Whether the Agent waits for the end of an attempt; it may, as long as its ledger has not been read."""
 
     def report(self, end: TaskEnd) -> bool:
-        """Tell the Agent that a task ended. False where it does not wait for that task (any more)."""
+        """Tell the Agent that an attempt ended. False where it does not wait for that one (any more)."""

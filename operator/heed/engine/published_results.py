@@ -21,7 +21,8 @@ async def add_published_result(bus: EventBus, agent: AgentRef, end: TaskEnd) -> 
     """
     if not (end.completed and end.published):
         return end
-    event = await bus.last(names.task_subject(agent.namespace, agent.name, end.task_id, names.TASK_RESULT))
+    attempt = names.attempt_id(end.task_id, end.attempt or 1)
+    event = await bus.last(names.task_subject(agent.namespace, agent.name, attempt, names.TASK_RESULT))
     if event is None:
         return end
     if isinstance(event, MalformedMessage):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from heed import names
 from heed.core.effects import TaskWork
 from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.engine.ports import TaskOwner, TaskRunner
@@ -24,19 +25,19 @@ class TaskRunners:
             )
         await runner.start(work, look_first=look_first)
 
-    async def cancel(self, task_id: str) -> None:
-        """Stop a task; where its kind is not known any more, with each runner. Raises TaskUnavailable."""
-        kind = self._kind(task_id)
+    async def cancel(self, attempt_id: str) -> None:
+        """Stop an attempt; where its kind is not known any more, with each runner. Raises TaskUnavailable."""
+        kind = self._kind(attempt_id)
         if kind in LEDGER_KINDS:
             return
         for runner in self._runners.values() if kind is None else filter(None, [self._runners.get(kind)]):
-            await runner.cancel(task_id)
+            await runner.cancel(attempt_id)
 
-    async def resume(self, task_ids: Sequence[str]) -> None:
+    async def resume(self, attempt_ids: Sequence[str]) -> None:
         """Let each runner report the ends of its tasks that came meanwhile."""
         for kind, runner in self._runners.items():
-            await runner.resume([task_id for task_id in task_ids if self._kind(task_id) == kind])
+            await runner.resume([item for item in attempt_ids if self._kind(item) == kind])
 
-    def _kind(self, task_id: str) -> str | None:
-        record = (self._owner.pending_tasks or {}).get(task_id)
+    def _kind(self, attempt_id: str) -> str | None:
+        record = (self._owner.pending_tasks or {}).get(names.split_attempt(attempt_id)[0])
         return None if record is None else record.kind

@@ -15,7 +15,7 @@ class Vocabulary:
     """The variables of a site. `task` has the members of that variable there."""
 
     variables: tuple[str, ...] = VARIABLES
-    task: tuple[str, ...] = ("id", "name", "kind", "startedAt")
+    task: tuple[str, ...] = ("id", "name", "kind", "startedAt", "attempt")
 
     def members(self, variable: str) -> tuple[str, ...] | None:
         """All members of a variable; None where they depend on the event or the session."""
@@ -38,7 +38,7 @@ class Vocabulary:
 ALL_VARIABLES: Final = Vocabulary()
 SUBSCRIPTION_VARIABLES: Final = Vocabulary(("event", "agent"))
 HANDLER_VARIABLES: Final = Vocabulary(("event", "state", "agent", "session"))
-TASK_VARIABLES: Final = Vocabulary(task=("id", "name"))  # of a task's template
+TASK_VARIABLES: Final = Vocabulary(task=("id", "name", "attempt"))  # of a task's template
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:

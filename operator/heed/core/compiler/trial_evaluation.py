@@ -48,7 +48,11 @@ def _error(place: ExpressionSite, scope: Scope) -> str | None:
 
 def _variables(program: Program, place: ExpressionSite) -> dict[str, Any]:
     """What is known of every event at a place: attributes and not data."""
-    of_task = {"id": "task-0123456789abcdef", "name": place.task or "task"}
+    of_task: dict[str, Any] = {
+        "id": "task-0123456789abcdef",
+        "name": place.task or "task",
+        "attempt": 1,
+    }
     if place.task is None:
         of_task |= {"kind": "job", "startedAt": _TIME}
     return {

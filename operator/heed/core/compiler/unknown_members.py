@@ -18,8 +18,8 @@ from heed.errors import Problem
 EVENT_MEMBERS: Final = ("id", "source", "type", "specversion", "correlationid", "data")  # of every event
 OPTIONAL_MEMBERS: Final = ("subject", "time", "datacontenttype", "dataschema")
 END_MEMBERS: Final = {
-    names.TASK_COMPLETED: ("task", "result", "message"),
-    names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod"),
+    names.TASK_COMPLETED: ("task", "result", "message", "attempt"),
+    names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod", "attempt"),
 }
 _EXTENSION: Final = re.compile(r"[a-z0-9]+")
 Names = frozenset[str] | None  # None: which ones, only events can tell

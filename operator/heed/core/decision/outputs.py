@@ -82,7 +82,7 @@ def render_tasks(step: Step) -> dict[str, PendingTask]:
         scope = {
             **step.variables,
             "state": result.state,
-            "task": {"id": task_id, "name": request.task},
+            "task": {"id": task_id, "name": request.task, "attempt": 1},
             "input": request.input,
         }
         if program.careful and request.input is not None:

@@ -84,8 +84,8 @@ def _route_task_event(step: Step) -> Outcome | None:
         raise DecisionFailed("ReservedType", message)
     if received.redrive is not None and received.redrive.task is not None:
         return _route_redriven_end(step)
-    if (task_id := names.task_of_subject(received.subject)) is not None:
-        return _route_progress(step, task_id)
+    if (attempt_id := names.task_of_subject(received.subject)) is not None:
+        return _route_progress(step, attempt_id)
     return _route_end(step, step.event.subject or "")
 
 
@@ -97,13 +97,16 @@ def _route_redriven_end(step: Step) -> Outcome | None:
     return None
 
 
-def _route_progress(step: Step, task_id: str) -> Outcome | None:
-    """What a pending task says. Its subject says which task that is: the broker lets only that task publish there."""
+def _route_progress(step: Step, attempt_id: str) -> Outcome | None:
+    """What a pending task says. Its subject says which attempt that is: the broker lets only that one publish there."""
     event = step.event
+    task_id, attempt = names.split_attempt(attempt_id)
     record = _pending(step.ledger, task_id)
-    if record is None or event.type != names.TASK_PROGRESS or event.subject not in (None, task_id):
+    if record is None or record.attempt != attempt or event.type != names.TASK_PROGRESS:
         return "stale"
-    if (outcome := _deduplicate(step, names.progress_digest(task_id, event.source, event.id))) is not None:
+    if event.subject not in (None, task_id, attempt_id):
+        return "stale"
+    if (outcome := _deduplicate(step, names.progress_digest(attempt_id, event.source, event.id))) is not None:
         return outcome
     step.event = progress_event(task_id, record, event)
     step.task = TaskContext.of(task_id, record, ended=False)
@@ -151,7 +154,8 @@ def read_task(received: Received) -> TaskContext:
     """The task that a redriven letter kept, see `TaskContext.to_letter`. Raises DecisionFailed: BadRedrive."""
     try:
         record: dict[str, Any] = json.loads((received.redrive and received.redrive.task) or "")
-        task = {name: str(record[name]) for name in ("id", "name", "kind", "startedAt")}
+        task: dict[str, str | int] = {name: str(record[name]) for name in ("id", "name", "kind", "startedAt")}
+        task["attempt"] = int(record.get("attempt", 1))
         return TaskContext(str(record["session"]), task, record["input"])
     except (ValueError, KeyError, TypeError):
         message = "the task that came with the letter cannot be read; redrive it with `heed dead redrive`"

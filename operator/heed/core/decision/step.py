@@ -22,7 +22,7 @@ class TaskContext:
     """
 
     session: str
-    variable: dict[str, str]
+    variable: dict[str, str | int]
     input: Any
     ended: bool = False
     limited: bool = False
@@ -30,11 +30,17 @@ class TaskContext:
     @classmethod
     def of(cls, task_id: str, record: PendingTask, *, ended: bool) -> "TaskContext":
         """The context of a task that is pending, or was until its end came."""
-        variable = {"id": task_id, "name": record.task, "kind": record.kind, "startedAt": record.started_at}
+        variable: dict[str, str | int] = {
+            "id": task_id,
+            "name": record.task,
+            "kind": record.kind,
+            "startedAt": record.started_at,
+            "attempt": record.attempt,
+        }
         return cls(record.session, variable, record.input, ended, limited=True)
 
     def to_letter(self) -> str:
-        """What a dead letter keeps of the task: {session, input, id, name, kind, startedAt} as JSON.
+        """What a dead letter keeps of the task: {session, input, id, name, kind, startedAt, attempt} as JSON.
 
         By the time that the letter is redriven, the task may have left the ledger.
         """

@@ -8,11 +8,25 @@ from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_DEADLINE
 
-EVENT_KINDS: Final[dict[str, DueKind]] = {"session": "session"}  # what is said by an event that ends no task
+EVENT_KINDS: Final[dict[str, DueKind]] = {
+    "session": "session",
+    "retry": "retry",
+}  # what is said by an event that ends no task
 
 
 def deadline_end(due: DueTime, at: str) -> TaskEnd:
-    """The end of a task whose deadline has passed. `at` is the time of saying so (RFC 3339)."""
+    """The end of a task whose deadline has passed, or of its attempt. `at` is the time of saying so (RFC 3339)."""
+    if due.kind == "attempt":
+        attempt_id = names.attempt_id(due.key, due.attempt)
+        return TaskEnd(
+            due.key,
+            names.digest("attempt-deadline", attempt_id),
+            at,
+            False,
+            reason=REASON_DEADLINE,
+            message=f"attempt {due.attempt} was not done by {due.at}, its attemptTimeout",
+            attempt=due.attempt,
+        )
     message = f"not done by {due.at}, its timeout after the event that started it"
     end_id = names.digest("deadline", due.key)
     return TaskEnd(due.key, end_id, at, False, reason=REASON_DEADLINE, message=message)

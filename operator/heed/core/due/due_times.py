@@ -14,7 +14,7 @@ from heed.core.compiler.program import Program
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.kinds import LEDGER_KINDS
 
-DueKind = Literal["deadline", "wait", "session"]
+DueKind = Literal["deadline", "attempt", "wait", "retry", "session"]
 
 IDLE_STEP: Final = timedelta(
     minutes=1
@@ -25,14 +25,15 @@ IDLE_STEP: Final = timedelta(
 class DueTime:
     """Something is due `at` a time (RFC 3339, UTC, microseconds).
 
-    `kind` says what: a task's deadline, a wait's end, an idle session; `key` is the id of the task. With `grace` a run
-    that knows better how it ended may say so first.
+    `kind` says what: the deadline of a task or of its `attempt`, a wait's end, the next attempt, an idle session; `key`
+    is the id of the task. With `grace` a run that knows better how it ended may say so first.
     """
 
     at: str
     kind: DueKind
     key: str
     grace: bool = False
+    attempt: int = 1
 
 
 def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
@@ -43,13 +44,17 @@ def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
 
 
 def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
-    if record.phase not in ("Owed", "Started"):
+    if record.phase in ("Cancelling", "Abandoned"):
         return
-    if record.due is not None and record.kind == "wait":
+    runs, attempt = record.phase == "Started" and record.kind not in LEDGER_KINDS, record.attempt
+    if record.due is not None and record.phase == "Retrying":
+        yield DueTime(record.due, "retry", task_id, attempt=attempt)
+    elif record.due is not None and record.kind == "wait":
         yield DueTime(record.due, "wait", task_id)
+    if record.attempt_deadline is not None and record.phase in ("Owed", "Started"):
+        yield DueTime(record.attempt_deadline, "attempt", task_id, grace=runs, attempt=attempt)
     if record.deadline is not None:
-        runs = record.phase == "Started" and record.kind not in LEDGER_KINDS
-        yield DueTime(record.deadline, "deadline", task_id, grace=runs)
+        yield DueTime(record.deadline, "deadline", task_id, grace=runs, attempt=attempt)
 
 
 def _of_idle_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:

@@ -157,7 +157,7 @@ def abandon_task(record: PendingTask) -> PendingTask:
 
 def make_cancel(task_id: str, record: PendingTask) -> CancelTask:
     """The effect that stops a task which is Cancelling or Abandoned."""
-    return CancelTask(task_id, None if record.phase == "Abandoned" else record)
+    return CancelTask(task_id, None if record.phase == "Abandoned" else record, record.attempt)
 
 
 def end_task(ledger: Ledger, recent: RecentTask, *, may_run: bool) -> Ledger:
@@ -198,14 +198,34 @@ def settle(ledger: Ledger, done: Iterable[Effect]) -> Ledger:
         match effect:
             case Publish(id=key) if key in outbox:
                 del outbox[key]
-            case StartTask(id=key) if key in tasks and tasks[key].phase == "Owed":
-                tasks[key] = replace(tasks[key], phase="Started", owed=None)
+            case StartTask(id=key) if owes_start(ledger, effect):
+                tasks[key] = begin_task(tasks[key])
             case CancelTask(id=key) if key in tasks and tasks[key].phase == "Abandoned":
                 del tasks[key]
             case _:
                 continue
         changed = True
     return replace(ledger, outbox=outbox, pending_tasks=tasks) if changed else ledger
+
+
+def owes_start(ledger: Ledger, start: StartTask) -> bool:
+    """Whether the ledger owes a start, and of the same attempt."""
+    task = ledger.pending_tasks.get(start.id)
+    return (
+        task is not None
+        and task.phase == start.record.phase == "Owed"
+        and task.attempt == start.record.attempt
+    )
+
+
+def begin_task(record: PendingTask) -> PendingTask:
+    """The record of a task that has started. What it takes to start is kept while it may be tried again."""
+    return replace(record, phase="Started", owed=record.owed if may_retry(record) else None)
+
+
+def may_retry(record: PendingTask) -> bool:
+    """Whether attempts are left."""
+    return record.attempt < (record.attempts or 1)
 
 
 def bind_to_stream(ledger: Ledger, created: str) -> Ledger:

@@ -39,6 +39,7 @@ ENV_AGENT: Final = "HEED_AGENT"
 ENV_NAMESPACE: Final = "HEED_NAMESPACE"
 ENV_TASK: Final = "HEED_TASK"
 ENV_TASK_ID: Final = "HEED_TASK_ID"
+ENV_ATTEMPT: Final = "HEED_ATTEMPT"
 ENV_SESSION: Final = "HEED_SESSION"
 ENV_CORRELATION_ID: Final = "HEED_CORRELATION_ID"
 ENV_TASK_FILE: Final = "HEED_TASK_FILE"
@@ -60,6 +61,7 @@ def task_environment(
         ENV_NAMESPACE: work.agent.namespace,
         ENV_TASK: work.task,
         ENV_TASK_ID: work.id,
+        ENV_ATTEMPT: str(work.attempt),
         ENV_SESSION: work.session,
         ENV_TASK_FILE: task_file,
         ENV_RESULT_FILE: result_file,
@@ -80,10 +82,14 @@ def broker_environment(work: TaskWork, url: str, credentials: str | None) -> dic
     variables = {
         ENV_NATS_URL: url,
         "NATS_URL": url,
-        ENV_PROGRESS_SUBJECT: names.task_subject(agent.namespace, agent.name, work.id, names.TASK_PROGRESS),
-        ENV_RESULT_SUBJECT: names.task_subject(agent.namespace, agent.name, work.id, names.TASK_RESULT),
+        ENV_PROGRESS_SUBJECT: names.task_subject(
+            agent.namespace, agent.name, work.attempt_id, names.TASK_PROGRESS
+        ),
+        ENV_RESULT_SUBJECT: names.task_subject(
+            agent.namespace, agent.name, work.attempt_id, names.TASK_RESULT
+        ),
         ENV_EVENTS_SUBJECT: names.event_subject(agent.namespace, "").rstrip("."),
-        ENV_INBOX_PREFIX: names.task_inbox(agent.namespace, agent.name, work.id),
+        ENV_INBOX_PREFIX: names.task_inbox(agent.namespace, agent.name, work.attempt_id),
     }
     if credentials is not None:
         variables |= {ENV_NATS_CREDENTIALS: credentials, "NATS_CREDS": credentials}

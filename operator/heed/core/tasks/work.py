@@ -42,6 +42,7 @@ def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:
         timeout=owed["timeout"],
         retention=owed["retention"],
         publish=tuple(owed["publish"]) if "publish" in owed else None,
+        attempt=record.attempt,
     )
 
 
@@ -105,6 +106,7 @@ def _end_event(agent: AgentRef, record: PendingTask, end: TaskEnd) -> Event:
             "container": end.container,
             "pod": end.pod,
         }
+    data["attempt"] = end.attempt
     cause = record.cause
     extensions: dict[str, Any] = {
         "correlationid": cause.correlationid,

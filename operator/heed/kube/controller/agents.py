@@ -292,9 +292,9 @@ class AgentController:
             return None
         return word.with_trouble(self._health.verdict(agent)).with_tasks(self._overdue.verdict(agent))
 
-    def _waits(self, agent: AgentRef, task_id: str) -> bool:
+    def _waits(self, agent: AgentRef, attempt_id: str) -> bool:
         running = self._running.get((agent.namespace, agent.name))
-        return running is not None and running.program.agent == agent and running.loop.waits(task_id)
+        return running is not None and running.program.agent == agent and running.loop.waits(attempt_id)
 
     async def _run(self, name: Name, body: Body, program: Program, basis: CompileInputs) -> None:
         """Make exactly this generation run."""

@@ -37,7 +37,7 @@ class _UnstartedJob:
     """A Job without a pod that runs. `since` is in seconds since the epoch, `due` monotonic."""
 
     agent: AgentRef
-    task_id: str
+    attempt_id: str
     job: str
     uid: str
     retried: bool  # pods of it have ended; it makes the next one when it likes
@@ -52,8 +52,8 @@ class _UnstartedJob:
 class StuckTaskDetector:
     """Detects the stuck tasks of all Agents.
 
-    `waits` says whether an Agent still waits for a task; `changed` is called when a verdict may be another one now.
-    `patience` is in seconds.
+    `waits` says whether an Agent still waits for an attempt of a task; `changed` is called when a verdict may be
+    another one now. `patience` is in seconds.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class StuckTaskDetector:
     def note_job(self, agent: AgentRef, job: Job, *, deleted: bool = False) -> PodDelay | None:
         """Note a Job. Returns what kept it from running, if known, once it waits no more; else None."""
         uid = job["metadata"]["uid"]
-        if deleted or not awaits_pods(job) or not self._waits(agent, manifest.task_id(job)):
+        if deleted or not awaits_pods(job) or not self._waits(agent, manifest.attempt_id(job)):
             return self._leave(uid)
         if uid not in self._waiting:
             self._waiting[uid] = item = _waiting(agent, job, self._patience)
@@ -142,7 +142,7 @@ class StuckTaskDetector:
         settled = {agent for agent, due in self._unsure.items() if due <= now}
         by_namespace = defaultdict[str, list[_UnstartedJob]](list)
         for item in [item for item in self._waiting.values() if item.due <= now]:
-            if self._waits(item.agent, item.task_id):
+            if self._waits(item.agent, item.attempt_id):
                 by_namespace[item.agent.namespace].append(item)
             else:
                 del self._waiting[item.uid]
@@ -248,7 +248,7 @@ def _waiting(agent: AgentRef, job: Job, patience: float) -> _UnstartedJob:
     metadata = job["metadata"]
     return _UnstartedJob(
         agent,
-        manifest.task_id(job),
+        manifest.attempt_id(job),
         metadata["name"],
         metadata["uid"],
         _has_retried(job),

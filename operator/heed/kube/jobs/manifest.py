@@ -23,6 +23,7 @@ NATS_VOLUME: Final = "heed-nats"
 NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
 CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS_KEY}"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+_ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,2}")
 _SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
 
 
@@ -57,7 +58,7 @@ def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": names.job_name(work.agent.name, work.id),
+            "name": names.job_name(work.agent.name, work.attempt_id),
             "namespace": work.agent.namespace,
             "labels": {**_of_author(own.get("labels")), **labels},
             "annotations": annotations,
@@ -133,6 +134,7 @@ def _labels(work: TaskWork) -> dict[str, str]:
         names.LABEL_AGENT: work.agent.name,
         names.LABEL_TASK: work.task,
         names.LABEL_TASK_ID: work.id,
+        names.LABEL_ATTEMPT: str(work.attempt),
         names.LABEL_SESSION: names.session_hash(work.session),
     }
 
@@ -158,7 +160,7 @@ def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskCredentials) 
     volumes: list[dict[str, Any]] = [{"name": TASK_VOLUME, "downwardAPI": {"items": [field]}}]
     mounts: list[dict[str, Any]] = [TASK_MOUNT]
     if identified := needs_credentials(work, access):
-        secret = secret_name(names.job_name(work.agent.name, work.id))
+        secret = secret_name(names.job_name(work.agent.name, work.attempt_id))
         volumes.append({"name": NATS_VOLUME, "secret": {"secretName": secret}})
         mounts.append(NATS_MOUNT)
     broker: dict[str, str] = {}
@@ -203,9 +205,24 @@ def task_id(job: Mapping[str, Any]) -> str:
 
     Its pod template says so too, and is never changed: anyone may take a label away.
     """
+    return _label(job, names.LABEL_TASK_ID)
+
+
+def attempt(job: Mapping[str, Any]) -> int:
+    """Which attempt of its task a Job is; 1 where it does not say so."""
+    found = _label(job, names.LABEL_ATTEMPT)
+    return int(found) if _ATTEMPT.fullmatch(found) else 1
+
+
+def attempt_id(job: Mapping[str, Any]) -> str:
+    """The `names.attempt_id` of a Job; empty where it has no task id."""
+    return names.attempt_id(task_id(job), attempt(job)) if task_id(job) else ""
+
+
+def _label(job: Mapping[str, Any], name: str) -> str:
     template = ((job.get("spec") or {}).get("template") or {}).get("metadata") or {}
     for metadata in (template, job["metadata"]):
-        if found := (metadata.get("labels") or {}).get(names.LABEL_TASK_ID):
+        if found := (metadata.get("labels") or {}).get(name):
             return str(found)
     return ""
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from heed import names
 from heed.core.effects import TaskEnd
 from heed.core.tasks.job_contract import REASON_BACKOFF_LIMIT, clean_text, parse_result
-from heed.kube.jobs.manifest import task_id
+from heed.kube.jobs.manifest import attempt, task_id
 from heed.kube.jobs.pod_delays import PodDelay
 from heed.kube.jobs.pod_outcome import PodEnd
 
@@ -49,6 +49,7 @@ def _completed(job: Job, at: str, answer: PodEnd | None) -> TaskEnd:
         result=parse_result(answer.text if answer else ""),
         message=None if answer else _lost_result(job),
         published=names.ANNOTATION_PUBLISHES in (job["metadata"].get("annotations") or {}),
+        attempt=attempt(job),
     )
 
 
@@ -64,6 +65,7 @@ def _failed(job: Job, condition: Mapping[str, Any], end: PodEnd | None) -> TaskE
         cause=end.cause if end else None,
         container=end.container if end else None,
         pod=(end.pod or None) if end else None,
+        attempt=attempt(job),
     )
 
 

@@ -63,9 +63,9 @@ class JobRunner:
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Create the Job and what it needs. An existing one is tolerated if it belongs to the task."""
-        with self._starting(work.id):
+        with self._starting(work.attempt_id):
             job = await self._existing(work) if look_first else None
-            if job is None and self.owner.waits(work.id):
+            if job is None and self.owner.waits(work.attempt_id):
                 job = await self._create(work)
             if (
                 job is not None
@@ -98,62 +98,62 @@ class JobRunner:
     async def _existing(self, work: TaskWork, refusal: ApiError | None = None) -> Job | None:
         """The task's Job if it exists; `refusal` is the failed create. Raises TaskRefused, TaskUnavailable."""
         try:
-            job = await self._named(work.id)
+            job = await self._named(work.attempt_id)
         except ApiError as error:
             if refusal is None:
                 raise TaskUnavailable(str(error)) from error
             raise TaskUnavailable(f"{refusal}; whether there is a Job already: {error}") from refusal
-        if job is not None and not self._is_of(job, work.id):
+        if job is not None and not self._is_of(job, work.attempt_id):
             name = job["metadata"]["name"]
             raise TaskRefused(
                 "NameTaken", f"there is a Job {name} that is not Heed's; delete it or rename the agent"
             )
         return job
 
-    async def _named(self, task_id: str) -> Job | None:
+    async def _named(self, attempt_id: str) -> Job | None:
         """The task's Job, or another one with its name; None where neither exists. Raises ApiError."""
         taken: Job | None = None
-        for name in names.job_names(self._agent.name, task_id):
+        for name in names.job_names(self._agent.name, attempt_id):
             try:
                 job = (await self._api.get(jobs_path(self._agent.namespace, name))).body
             except ApiError as error:
                 if error.status != 404:
                     raise
                 continue
-            if self._is_of(job, task_id):
+            if self._is_of(job, attempt_id):
                 return job
-            taken = taken or (job if name == names.job_name(self._agent.name, task_id) else None)
+            taken = taken or (job if name == names.job_name(self._agent.name, attempt_id) else None)
         return taken
 
-    def _is_of(self, job: Job, task_id: str) -> bool:
-        return manifest.owner_uid(job) == self._agent.uid and manifest.task_id(job) == task_id
+    def _is_of(self, job: Job, attempt_id: str) -> bool:
+        return manifest.owner_uid(job) == self._agent.uid and manifest.attempt_id(job) == attempt_id
 
     @contextmanager
-    def _starting(self, task_id: str) -> Iterator[None]:
+    def _starting(self, attempt_id: str) -> Iterator[None]:
         """Mark a start in flight, which a deletion waits for."""
-        over = self._starts[task_id] = asyncio.Event()
+        over = self._starts[attempt_id] = asyncio.Event()
         try:
             yield
         finally:
             over.set()
-            del self._starts[task_id]
+            del self._starts[attempt_id]
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, attempt_id: str) -> None:
         """Delete the task's Job by uid; another Job of its name stays. Raises TaskUnavailable."""
-        if (starting := self._starts.get(task_id)) is not None:
+        if (starting := self._starts.get(attempt_id)) is not None:
             await starting.wait()  # else it may come after its deletion
         try:
-            job = await self._named(task_id)
-            if job is not None and self._is_of(job, task_id):
+            job = await self._named(attempt_id)
+            if job is not None and self._is_of(job, attempt_id):
                 metadata = job["metadata"]
                 await self._api.delete(jobs_path(self._agent.namespace, metadata["name"]), metadata["uid"])
         except ApiError as error:
             if error.status != 404:
                 raise TaskUnavailable(str(error)) from error
 
-    async def resume(self, task_ids: Sequence[str]) -> None:
+    async def resume(self, attempt_ids: Sequence[str]) -> None:
         """Compare pending tasks with the Agent's Jobs; started ones without a Job are reported lost."""
-        comparison = JobComparison(self, task_ids)
+        comparison = JobComparison(self, attempt_ids)
         try:
             await self._lists.list_jobs(self._agent, comparison.add_job)
         except ApiError as error:
@@ -167,29 +167,29 @@ class JobRunner:
         """
         if self._closed:
             return
-        name, task_id = job["metadata"]["name"], manifest.task_id(job)
+        name, attempt_id = job["metadata"]["name"], manifest.attempt_id(job)
         delay = self._seen(job, deleted)
         if manifest.finished_condition(job) is not None:
             if name not in self._readings:
                 reading = self._readings[name] = asyncio.ensure_future(self._read(job, delay))
                 reading.add_done_callback(lambda _: self._readings.pop(name, None))
-        elif deleted and self.owner.waits(task_id):
-            self._searches.begin(task_id)
-        elif self.owner.waits(task_id):
+        elif deleted and self.owner.waits(attempt_id):
+            self._searches.begin(attempt_id)
+        elif self.owner.waits(attempt_id):
             self._pods.note_job(job)
         if deleted:
             self._pods.forget(job["metadata"]["uid"])
             self._forget(name)
 
-    async def find(self, task_ids: Iterable[str]) -> None:
+    async def find(self, attempt_ids: Iterable[str]) -> None:
         """Look up the Jobs of started tasks by name; missing ones are reported lost. Raises TaskUnavailable."""
-        left = iter(task_ids)
+        left = iter(attempt_ids)
         while some := list(islice(left, MAX_CONCURRENT_LOOKUPS)):
-            for task_id, unseen in zip(
+            for attempt_id, unseen in zip(
                 some, await asyncio.gather(*map(self._find_or_lose, some)), strict=True
             ):
                 if unseen:
-                    self._searches.continue_search(task_id)
+                    self._searches.continue_search(attempt_id)
 
     def report_orphan(self, job: Job) -> None:
         """Log a running Job without a pending task. It is left alone."""
@@ -208,25 +208,32 @@ class JobRunner:
         for task in (*self._readings.values(), *self._deletions.values()):
             task.cancel()
 
-    async def _find_again(self, task_id: str) -> bool:
-        return self.owner.waits(task_id) and await self._find_or_lose(task_id)
+    async def _find_again(self, attempt_id: str) -> bool:
+        return self.owner.waits(attempt_id) and await self._find_or_lose(attempt_id)
 
-    async def _find_or_lose(self, task_id: str) -> bool:
+    async def _find_or_lose(self, attempt_id: str) -> bool:
         """Look up a task's Job. Returns whether it runs and lacks the label that watches select by."""
         try:
-            job = await self._named(task_id)
+            job = await self._named(attempt_id)
         except ApiError as error:
             raise TaskUnavailable(str(error)) from error
-        if job is None or not self._is_of(job, task_id):
-            self._lost(task_id)
+        if job is None or not self._is_of(job, attempt_id):
+            self._lost(attempt_id)
             return False
         self.observe(job)
         return manifest.finished_condition(job) is None and not manifest.is_watched(job)
 
-    def _lost(self, task_id: str) -> None:
+    def _lost(self, attempt_id: str) -> None:
         message = "the Job is gone; it was deleted by someone else than Heed"
+        task_id, attempt = names.split_attempt(attempt_id)
         end = TaskEnd(
-            task_id, names.digest("lost", task_id), timestamp(), False, reason=REASON_LOST, message=message
+            task_id,
+            names.digest("lost", attempt_id),
+            timestamp(),
+            False,
+            reason=REASON_LOST,
+            message=message,
+            attempt=attempt,
         )
         self.owner.report(end)
 
@@ -238,7 +245,7 @@ class JobRunner:
         """Report a finished Job with its pod's termination message."""
         condition = manifest.finished_condition(job)
         assert condition is not None
-        if self.owner.waits(manifest.task_id(job)):
+        if self.owner.waits(manifest.attempt_id(job)):
             self.owner.report(task_end(job, condition, await self._pods.read_ends(job), delay))
         name = job["metadata"]["name"]
         if name not in self._deletions:
@@ -248,9 +255,9 @@ class JobRunner:
         """Delete a Job when its retention is over and its end is in the ledger."""
         await asyncio.sleep(max(0.0, manifest.delete_after(job) - unix_time()))
         while True:
-            if not self.owner.waits(manifest.task_id(job)):
+            if not self.owner.waits(manifest.attempt_id(job)):
                 try:
-                    return await self.cancel(manifest.task_id(job))
+                    return await self.cancel(manifest.attempt_id(job))
                 except TaskUnavailable as error:
                     log.warning("cannot delete job", extra={"agent": str(self._agent), "error": str(error)})
             await asyncio.sleep(RETRY_DELAY_S)
@@ -267,21 +274,29 @@ class JobComparison:
     def add_job(self, job: Job) -> None:
         """Note a Job of the Agent in the list."""
         self._runner.observe(job)
-        task_id = manifest.task_id(job)
-        self._missing.discard(task_id)
-        if manifest.is_at_work(job) and self._pending is not None and task_id not in self._pending:
+        self._missing.discard(manifest.attempt_id(job))
+        if manifest.is_at_work(job) and self._pending is not None and not _is_in(self._pending, job):
             self._unknown.append(job)
 
     async def conclude(self) -> None:
         """Report Jobs without a task and tasks without a Job, after a complete list. Raises TaskUnavailable."""
         pending = self._runner.owner.pending_tasks or {}
         for job in self._unknown:
-            if manifest.task_id(job) not in pending:
+            if not _is_in(pending, job):
                 self._runner.report_orphan(job)
-        await self._runner.find(task_id for task_id in self._missing if self._runner.owner.waits(task_id))
+        await self._runner.find(item for item in self._missing if self._runner.owner.waits(item))
 
 
 def _started(pending: Mapping[str, PendingTask]) -> list[str]:
+    """The attempts of `job` tasks that have started."""
     return [
-        task_id for task_id, record in pending.items() if (record.kind, record.phase) == ("job", "Started")
+        names.attempt_id(task_id, record.attempt)
+        for task_id, record in pending.items()
+        if record.phase == "Started" and record.kind == "job"
     ]
+
+
+def _is_in(pending: Mapping[str, PendingTask], job: Job) -> bool:
+    """Whether a Job is the attempt that its pending task is at."""
+    record = pending.get(manifest.task_id(job))
+    return record is not None and record.attempt == manifest.attempt(job)

@@ -1,4 +1,4 @@
-"""Looks up Jobs that no watch shows, by name: one search per task, with backoff."""
+"""Looks up Jobs that no watch shows, by name: one search per attempt of a task, with backoff."""
 
 import asyncio
 import logging
@@ -20,14 +20,14 @@ class JobSearches:
         self._searches: dict[str, asyncio.Task[None]] = {}
         self._closed = False
 
-    def begin(self, task_id: str) -> None:
+    def begin(self, attempt_id: str) -> None:
         """Look up a task's Job now, and repeat while needed. Restarts a search in flight."""
-        self._begin(task_id, 0)
+        self._begin(attempt_id, 0)
 
-    def continue_search(self, task_id: str) -> None:
+    def continue_search(self, attempt_id: str) -> None:
         """Continue after a lookup elsewhere, unless a search is in flight."""
-        if task_id not in self._searches:
-            self._begin(task_id, 1)
+        if attempt_id not in self._searches:
+            self._begin(attempt_id, 1)
 
     def close(self) -> None:
         """Stop, for good."""
@@ -35,24 +35,24 @@ class JobSearches:
         for search in self._searches.values():
             search.cancel()
 
-    def _begin(self, task_id: str, looks: int) -> None:
+    def _begin(self, attempt_id: str, looks: int) -> None:
         if self._closed:
             return
-        if (before := self._searches.pop(task_id, None)) is not None:
+        if (before := self._searches.pop(attempt_id, None)) is not None:
             before.cancel()
-        search = self._searches[task_id] = asyncio.create_task(self._search(task_id, looks))
-        search.add_done_callback(lambda done: self._forget(task_id, done))
+        search = self._searches[attempt_id] = asyncio.create_task(self._search(attempt_id, looks))
+        search.add_done_callback(lambda done: self._forget(attempt_id, done))
 
-    def _forget(self, task_id: str, done: asyncio.Task[None]) -> None:
-        if self._searches.get(task_id) is done:
-            del self._searches[task_id]
+    def _forget(self, attempt_id: str, done: asyncio.Task[None]) -> None:
+        if self._searches.get(attempt_id) is done:
+            del self._searches[attempt_id]
 
-    async def _search(self, task_id: str, looks: int) -> None:
+    async def _search(self, attempt_id: str, looks: int) -> None:
         """`looks` is how many there have been already."""
         while True:
             await asyncio.sleep(SEARCH_BACKOFF.delay(looks))
             try:
-                if not await self._look(task_id):
+                if not await self._look(attempt_id):
                     return
             except TaskUnavailable as error:
                 log.warning("cannot read a job", extra={"agent": str(self._agent), "error": str(error)})

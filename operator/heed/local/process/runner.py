@@ -87,9 +87,9 @@ class ProcessRunner:
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
         """Start a task, or report its end where it has ended. Idempotent. Raises TaskUnavailable."""
-        if work.id in self._running:
+        if work.attempt_id in self._running:
             return
-        folder = self._folder(work.id)
+        folder = self._folder(work.attempt_id)
         earlier = folder.work()
         if earlier is not None and earlier.agent.uid != work.agent.uid:
             folder.remove()  # a namesake's, whose ledger is gone
@@ -99,20 +99,20 @@ class ProcessRunner:
         self._begin(work, folder)
         self._sweep(keep=())
 
-    async def cancel(self, task_id: str) -> None:
+    async def cancel(self, attempt_id: str) -> None:
         """Stop a task and remove it. Raises TaskUnavailable."""
-        running = self._running.get(task_id)
+        running = self._running.get(attempt_id)
         if running is not None:
             running.cancel()
             await asyncio.wait({running})
-        self._folder(task_id).remove()
+        self._folder(attempt_id).remove()
 
-    async def resume(self, task_ids: Sequence[str]) -> None:
+    async def resume(self, attempt_ids: Sequence[str]) -> None:
         """Report the ends of finished tasks, and run again those that the end of an earlier process interrupted."""
-        for task_id in task_ids:
-            if task_id not in self._running:
-                self._resume(task_id)
-        self._sweep(keep=task_ids)
+        for attempt_id in attempt_ids:
+            if attempt_id not in self._running:
+                self._resume(attempt_id)
+        self._sweep(keep=attempt_ids)
 
     async def close(self) -> None:
         """Stop every child. Their tasks have not ended: they run again when their Agent comes back."""
@@ -121,21 +121,21 @@ class ProcessRunner:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _folder(self, task_id: str) -> TaskDir:
-        return TaskDir(self._root / task_id)
+    def _folder(self, attempt_id: str) -> TaskDir:
+        return TaskDir(self._root / attempt_id)
 
-    def _resume(self, task_id: str) -> None:
-        folder = self._folder(task_id)
+    def _resume(self, attempt_id: str) -> None:
+        folder = self._folder(attempt_id)
         work, end = folder.work(), folder.end()
         if work is None or work.agent.uid != self._agent.uid:
             message = f"{folder.path} is gone; the task was started and nobody knows how it went"
-            end = self._failed(task_id, REASON_LOST, message)
+            end = self._failed(attempt_id, REASON_LOST, message)
         elif end is None:
             try:
                 self._begin(work, folder)
                 return
             except TaskRefused as error:
-                end = self._failed(task_id, error.reason, error.message)
+                end = self._failed(attempt_id, error.reason, error.message)
         self._report(end)
 
     def _begin(self, work: TaskWork, folder: TaskDir) -> None:
@@ -147,9 +147,9 @@ class ProcessRunner:
         planned = plan_attempt(work, self._base, contract, inherited_environment())
         folder.end_leftovers()
         folder.prepare(work)
-        task = asyncio.create_task(self._run(work, planned, folder), name=f"task {work.id}")
-        self._running[work.id] = task
-        task.add_done_callback(lambda _: self._running.pop(work.id, None))
+        task = asyncio.create_task(self._run(work, planned, folder), name=f"task {work.attempt_id}")
+        self._running[work.attempt_id] = task
+        task.add_done_callback(lambda _: self._running.pop(work.attempt_id, None))
 
     async def _run(self, work: TaskWork, planned: AttemptPlan, folder: TaskDir) -> None:
         async with self._slots:
@@ -157,8 +157,8 @@ class ProcessRunner:
         try:
             folder.finish(end)
         except TaskUnavailable as error:
-            log.warning("end not kept", extra={"task": work.id, "error": str(error)})
-        self._running.pop(work.id, None)
+            log.warning("end not kept", extra={"task": work.attempt_id, "error": str(error)})
+        self._running.pop(work.attempt_id, None)
         self._report(end)
 
     async def _until_it_ends(self, work: TaskWork, planned: AttemptPlan, folder: TaskDir) -> TaskEnd:
@@ -167,31 +167,32 @@ class ProcessRunner:
                 return await self._attempts(work, planned, folder)
         except TimeoutError:
             message = f"ran longer than {planned.deadline} s, after which the task or its job is given up"
-            return self._failed(work.id, REASON_DEADLINE, message)
+            return self._failed(work.attempt_id, REASON_DEADLINE, message)
         except OSError as error:
-            return self._failed(work.id, type(error).__name__, f"{folder.path}: {error.strerror}")
+            return self._failed(work.attempt_id, type(error).__name__, f"{folder.path}: {error.strerror}")
 
     async def _attempts(self, work: TaskWork, planned: AttemptPlan, folder: TaskDir) -> TaskEnd:
         with folder.log() as keep:
 
             def line(text: str) -> None:
                 keep(text)
-                self._output(work.id, text)
+                self._output(work.attempt_id, text)
 
             if planned.ignored:
                 line(f"heed: not honoured outside a cluster: {', '.join(planned.ignored)}")
             for tried in itertools.count():
                 folder.result_file.write_bytes(b"")
                 outcome = await run_attempt(planned, folder.begin, line)
-                text = self._answer(work.id, folder, line)
+                text = self._answer(work.attempt_id, folder, line)
                 if outcome.exit_code == 0:
                     return TaskEnd(
                         work.id,
-                        self._end_id(work.id),
+                        self._end_id(work.attempt_id),
                         self._now(),
                         True,
                         result=parse_result(text),
                         published=work.publish is not None,
+                        attempt=work.attempt,
                     )
                 if tried == planned.backoff_limit:
                     return self._exhausted(work, outcome, text)
@@ -200,10 +201,10 @@ class ProcessRunner:
                 await asyncio.sleep(delay)
         raise AssertionError("there is always an attempt more or an end")
 
-    def _answer(self, task_id: str, folder: TaskDir, line: Callable[[str], None]) -> str:
+    def _answer(self, attempt_id: str, folder: TaskDir, line: Callable[[str], None]) -> str:
         content = folder.result()
         if len(content) > MAX_RESULT_BYTES:
-            extra = {"task": task_id, "bytes": len(content), "limit": MAX_RESULT_BYTES}
+            extra = {"task": attempt_id, "bytes": len(content), "limit": MAX_RESULT_BYTES}
             log.warning("result cut; return a reference (dataref) to a large one", extra=extra)
             line(
                 f"heed: the result is {len(content)} bytes, of which Kubernetes keeps the last {MAX_RESULT_BYTES}; "
@@ -214,15 +215,16 @@ class ProcessRunner:
     def _exhausted(self, work: TaskWork, outcome: AttemptOutcome, text: str) -> TaskEnd:
         message = text if text.strip() else clean_text(outcome.errors)
         container = str(next(iter(job_containers(work.spec)), {}).get("name") or "") or None
-        end = self._failed(work.id, REASON_BACKOFF_LIMIT, message or None)
+        end = self._failed(work.attempt_id, REASON_BACKOFF_LIMIT, message or None)
         return replace(end, exit_code=outcome.exit_code, cause=CAUSE_ERROR, container=container)
 
-    def _failed(self, task_id: str, reason: str, message: str | None) -> TaskEnd:
-        facts: dict[str, Any] = {"reason": reason, "message": message}
-        return TaskEnd(task_id, self._end_id(task_id), self._now(), False, **facts)
+    def _failed(self, attempt_id: str, reason: str, message: str | None) -> TaskEnd:
+        task_id, attempt = names.split_attempt(attempt_id)
+        facts: dict[str, Any] = {"reason": reason, "message": message, "attempt": attempt}
+        return TaskEnd(task_id, self._end_id(attempt_id), self._now(), False, **facts)
 
-    def _end_id(self, task_id: str) -> str:
-        return names.digest("local-run", self._agent.uid, task_id)
+    def _end_id(self, attempt_id: str) -> str:
+        return names.digest("local-run", self._agent.uid, attempt_id)
 
     def _sweep(self, keep: Sequence[str]) -> None:
         """Remove finished tasks past their retention, at most once in END_SWEEP_INTERVAL_S."""
