@@ -55,10 +55,10 @@ class World:
         return body
 
     def edit(self, *handlers: Object, name: str = "researcher", **patch: Any) -> Object:
-        """Another generation is seen, with these handlers; or another version with a patch."""
+        """Another generation is seen, with these handlers and fields; or another version with a patch."""
         if handlers:
             generation = self.server.at(path(name))["metadata"]["generation"]
-            spec = manifest(*handlers, session=LASTING)["spec"]
+            spec = manifest(*handlers, session=LASTING, **patch)["spec"]
             patch = {"spec": spec, "metadata": {"generation": generation + 1}}
         body = self.server.edit(path(name), **patch)
         self.fleet.observe(body)
@@ -92,7 +92,8 @@ class World:
             return (
                 found is not None
                 and found.program.generation == generation
-                and found.loop.lag is not None
+                and (found.loop.lag is not None or found.program.suspended)
+                and found.loop.ledger is not None
                 and not self.fleet._reconciling
             )
 

@@ -52,6 +52,18 @@ def test_other_labels_are_never_refused() -> None:
     assert "AgentPolicy demo/strict allows no emission of x.done" in verdict.warnings[0]
 
 
+def test_an_agent_can_be_suspended_and_resumed_whatever_is_wrong_with_the_rest() -> None:
+    def wrong(when: str = "nothing", **spec: object) -> Manifest:
+        made = emitter(when=when)
+        return {**made, "spec": {**made["spec"], **spec}}
+
+    for new, old in ((wrong(suspend=True), wrong()), (wrong(), wrong(suspend=True))):
+        verdict = judged(new, old)
+        assert verdict.problems == ()
+        assert verdict.warnings[0].startswith("spec.handlers[0].when: ")
+    assert paths(judged(wrong("neither", suspend=True), wrong())) == ["spec.handlers[0].when"]
+
+
 # --- by what it is judged -----------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from tests.builders.agents import ref
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
 from tests.unit.fleets import NOTE, World, fleet_on, path
+from tests.unit.inmemory import turns
 
 OTHER = {"name": "other", "state": {"other": "${event.id}"}}
 WRONG = {"name": "wrong", "when": "nothing", "state": {"a": "b"}}
@@ -240,6 +241,56 @@ async def test_the_last_valid_generation_runs_on_also_after_a_restart(
         await again.running(generation=4)
         await again.says("True", "Subscribed")
         await until(lambda: "lastValidSpec" not in again.status())
+
+
+async def test_a_suspended_agent_reads_nothing_until_it_is_resumed(world: World) -> None:
+    # Given
+    world.create(suspend=True)
+    running = await world.running()
+
+    # Then
+    ready = await world.says("True", "Suspended")
+    assert ready["message"] == "1 pattern, 1 handlers; spec.suspend is true, so no events are read"
+    (said,) = [item for item in world.status()["conditions"] if item["type"] == "Suspended"]
+    assert (said["status"], said["reason"]) == ("True", "AgentSuspended")
+    world.bus.come()
+    await turns()
+    assert (world.bus.opened, running.loop.lag) == ([], None)
+
+    # When
+    world.edit(NOTE, suspend=False)
+
+    # Then it goes on from there
+    await world.heard(1)
+    await world.says("True", "Subscribed")
+    (said,) = [item for item in world.status()["conditions"] if item["type"] == "Suspended"]
+    assert (said["status"], said["reason"]) == ("False", "AgentResumed")
+
+
+async def test_an_agent_can_be_suspended_whose_spec_is_invalid(world: World) -> None:
+    # Given one whose last valid generation runs
+    world.create()
+    first = await world.running()
+    world.edit(WRONG)
+    await world.says("False", "Invalid")
+    kept = world.status()["lastValidSpec"]
+
+    # When
+    world.edit(WRONG, suspend=True)
+    await until(lambda: world.status()["observedGeneration"] == 3)
+    await world.settled()
+
+    # Then that generation is suspended, and it runs again when it is not
+    second = await world.running()
+    assert (second is not first, second.program.generation, second.program.suspended) == (True, 1, True)
+    assert [item["status"] for item in world.status()["conditions"] if item["type"] == "Suspended"] == [
+        "True"
+    ]
+    world.edit(WRONG, suspend=False)
+    await until(lambda: world.status()["observedGeneration"] == 4)
+    await world.settled()
+    assert not (await world.running()).program.suspended
+    assert world.status()["lastValidSpec"] == kept
 
 
 async def test_the_same_generation_that_is_not_valid_any_more_leaves_nothing_to_go_back_to(

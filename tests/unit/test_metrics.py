@@ -139,8 +139,20 @@ def test_an_agent_that_does_not_run_is_not_ready_and_has_no_figures() -> None:
 
     of_agent = {name for name, labels in replica.samples() if ("agent", "researcher") in labels}
 
-    assert of_agent == {"heed_agent_ready"}
+    assert of_agent == {"heed_agent_ready", "heed_agent_suspended"}
     assert replica.value("heed_agents", ready="False", reason="Invalid") == 1
+
+
+@pytest.mark.parametrize("suspended", [True, False])
+def test_a_suspended_agent_says_so_and_has_no_lag(suspended: bool) -> None:
+    replica = Replica()
+    stored = StoredLedger(Ledger(), "1", 4096)
+    replica.place.seen = [AgentSnapshot(AGENT, ("True", "Suspended"), stored, None, suspended=suspended)]
+    agent = {"namespace": "demo", "agent": "researcher"}
+
+    assert replica.value("heed_agent_suspended", **agent) == float(suspended)
+    assert replica.value("heed_agent_ready", **agent) == 1
+    assert replica.value("heed_cursor_lag_seconds", **agent) is None
 
 
 def test_a_standby_says_so_and_knows_no_agents() -> None:

@@ -271,6 +271,14 @@ class HandlerSpec(Model):
 class AgentSpec(Model):
     """Which events the Agent heeds, what it remembers, how it reacts."""
 
+    suspend: Annotated[
+        StrictBool,
+        Field(
+            description="Read no events until this is false again: they wait in the stream, as long as that keeps "
+            "them. Running tasks go on, deadlines hold, and what was decided is still done."
+        ),
+    ] = False
+
     subscribe: Annotated[
         list[SubscriptionSpec],
         Field(

@@ -225,7 +225,7 @@ class AgentStatus:
         Field(
             description="Ready says whether this generation runs and makes progress; where it is invalid, the last "
             "valid one goes on. Saturated: new sessions wait for room. EventsExpired: the stream dropped events "
-            "unread. TasksStuck: tasks were started, and none of their pods runs.",
+            "unread. TasksStuck: tasks were started, and none of their pods runs. Suspended: it reads no events.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = field(default_factory=list)

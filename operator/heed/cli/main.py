@@ -26,6 +26,8 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
     },
     "Talk to Agents": {
         "publish": "Send an event.",
+        "suspend": "Have Agents of a cluster read no events for a while.",
+        "resume": "Have suspended Agents go on from where they are.",
         "dead": "Look at events that could not be decided, and have them decided again.",
     },
     "Set up": {

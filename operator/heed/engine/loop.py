@@ -2,6 +2,7 @@
 
     follow:   read ──▶ decide ──▶ commit ──▶ perform
     run:      load the ledger, perform what it owes, follow from its cursor; on any doubt, start over
+    suspend:  load the ledger, perform what it owes, publish what is due, and read nothing
 
 The ledger's home is the only truth. Whatever goes wrong (a conflict, a gap, a lost consumer, a write whose answer never
 came), the loop drops what it holds in memory, loads the ledger and reads again from its cursor.
@@ -12,6 +13,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NoReturn
 
 from heed import names
 from heed.api.status import PendingTask
@@ -159,31 +161,44 @@ class AgentLoop:
         """Advance the cursor of a quiet Agent before the stream, which holds `first` to `last`, drops its position.
 
         Otherwise the next start could not tell whether events of this Agent were dropped with it. Raises ReaderLost,
-        BusUnavailable.
+        StreamMissing, StreamReplaced, BusUnavailable.
         """
-        buffer = self._buffer
-        if buffer is None or self._batcher.ahead:
+        buffer, executor = self._buffer, self._executor
+        if executor is None or self._batcher.ahead or (buffer is None and not self.program.suspended):
             return
         if 0 < self._loaded.ledger.cursor.sequence < first + (last - first) // 4:
-            reached = await buffer.reached()
+            reached = await (buffer.reached() if buffer else self._look_ahead())
             # Otherwise the loop restarts from the ledger meanwhile.
-            if self._buffer is buffer and self._executor is not None:
+            if self._buffer is buffer and self._executor is executor:
                 self._reached = reached
-                self._executor.settled.set()
+                executor.settled.set()
+
+    async def _look_ahead(self) -> int:
+        """A sequence up to which nothing waits for a suspended Agent, found with a reader of its own; 0: none is known.
+
+        Raises as `keep_up`.
+        """
+        cursor = self._loaded.ledger.cursor
+        reader = await self._bus.open(self.program.subjects, cursor.sequence, self._since, cursor.created)
+        try:
+            return await reader.reached() if reader.floor <= cursor.sequence else 0
+        finally:
+            await reader.close()
 
     async def _resume_and_follow(self, runner: TaskRunner) -> None:
-        """Load the ledger, resume what it owes, follow the stream. Returns to read other subjects, else raises."""
+        """Load the ledger, resume what it owes, follow the stream. Returns to read other subjects, else raises.
+
+        A suspended Agent has no reader: it follows what becomes of its effects, and nothing else.
+        """
         self._stored = await self._store.load()
-        ledger, cursor = self._loaded.ledger, self._loaded.ledger.cursor
+        ledger = self._loaded.ledger
         self._deferred.reset()
         self._deferred.record_commit(self._loaded.size)
         self._batcher.ahead = is_inbox_only(ledger, ahead=False)
-        subjects = self.program.inbox if self._batcher.ahead else self.program.subjects
-        after = max(cursor.sequence, cursor.inbox or 0) if self._batcher.ahead else cursor.sequence
         allowed = self.program.permissions
         executor = EffectExecutor(self.program.agent, self._bus, runner, self._observer, allowed)
         due = DuePublisher(self.program, executor, self._timers)
-        buffer = ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
+        buffer = None if self.program.suspended else await self._open(ledger)
         try:
             self._executor, self._due, self._buffer = executor, due, buffer
             owed = list_owed_effects(ledger)
@@ -191,7 +206,7 @@ class AgentLoop:
             due.update_ledger(ledger)
             executor.perform(owed, again=True)
             await runner.resume(_list_started(ledger))
-            await self._follow(buffer, executor)
+            await (self._follow(buffer, executor) if buffer else self._follow_effects(executor))
         finally:
             self._executor, self._due, self._buffer = None, None, None
             self._batches, self._reached = (), 0
@@ -199,7 +214,25 @@ class AgentLoop:
             try:
                 await executor.close()
             finally:
-                await buffer.close()
+                if buffer is not None:
+                    await buffer.close()
+
+    async def _open(self, ledger: Ledger) -> ReadBuffer:
+        """Read from the ledger's cursor on. Raises StreamMissing, StreamReplaced, BusUnavailable."""
+        cursor, ahead = ledger.cursor, self._batcher.ahead
+        subjects = self.program.inbox if ahead else self.program.subjects
+        after = max(cursor.sequence, cursor.inbox or 0) if ahead else cursor.sequence
+        return ReadBuffer(await self._bus.open(subjects, after, self._since, cursor.created))
+
+    async def _follow_effects(self, executor: EffectExecutor) -> NoReturn:
+        """The loop of a suspended Agent: what was performed leaves the ledger, which changes in no other way."""
+        while True:
+            await executor.settled.wait()
+            await asyncio.sleep(max(FLUSH_DELAY_S, self._pause_before_commit()))
+            written = self._loaded.ledger
+            ledger = self._move_cursor(settle(written, executor.take_settled()))
+            if ledger is not written:
+                await self._commit(ledger, DecisionBatch(ledger))
 
     async def _follow(self, buffer: ReadBuffer, executor: EffectExecutor) -> None:
         """The loop itself: while one batch is being committed, the next is decided on top of it."""
@@ -242,9 +275,13 @@ class AgentLoop:
 
     def _advance_without_event(self, ledger: Ledger, buffer: ReadBuffer) -> Ledger:
         """The ledger after upkeep that needs no event, such as idle sessions; the same object where nothing changes."""
-        if self._reached > ledger.cursor.sequence and not buffer.unread:
-            ledger = replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
-        return ledger
+        return ledger if buffer.unread else self._move_cursor(ledger)
+
+    def _move_cursor(self, ledger: Ledger) -> Ledger:
+        """The ledger with its cursor at what `keep_up` found, where that is further on."""
+        if self._reached <= ledger.cursor.sequence:
+            return ledger
+        return replace(ledger, cursor=replace(ledger.cursor, sequence=self._reached))
 
     def _max_owed(self) -> int:
         """How many messages may be in flight before reading stops (backpressure)."""

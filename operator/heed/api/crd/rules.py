@@ -141,6 +141,7 @@ SUBSCRIPTION_RULES: Final[FieldRules] = {
 AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 1),
+    ("Suspend", "boolean", ".spec.suspend", 0),
     ("Sessions", "integer", ".status.counts.sessions", 0),
     ("Pending", "integer", ".status.counts.pendingTasks", 0),
     ("Handled", "integer", ".status.totals.handled", 0),

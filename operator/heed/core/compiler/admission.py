@@ -132,12 +132,19 @@ def _agent(request: AdmissionRequest, around: ClusterContext, go_on: Callable[[]
         problems = error.problems
     else:
         problems, warnings = (), lint_expressions(program, go_on, knows_types=False)
-    if request.old is not None and _spec(request) == _spec(request, old=True):
-        return AdmissionVerdict((), tuple(map(str, problems)))  # only its labels are new
+    if request.old is not None and _unsuspended(_spec(request)) == _unsuspended(_spec(request, old=True)):
+        return AdmissionVerdict((), tuple(map(str, problems)))  # only its labels, or `suspend`, are new
     refused = tuple(item for item in problems if item.reason != NOT_GRANTED)
     waits = [f"it waits until it is granted: {item}" for item in problems if item.reason == NOT_GRANTED]
     advice = lint_agent(agent, expressions=warnings)
     return AdmissionVerdict(refused, (*waits, *(str(item) for item in advice if not _of_a_laptop(item))))
+
+
+def _unsuspended(spec: Any) -> Any:
+    """A spec without `suspend`: that an Agent is to pause, or goes on, is no reason to judge the rest once more."""
+    return (
+        {name: value for name, value in spec.items() if name != "suspend"} if isinstance(spec, dict) else spec
+    )
 
 
 def _of_a_laptop(advice: Problem) -> bool:

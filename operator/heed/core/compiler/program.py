@@ -114,6 +114,11 @@ class Program:
     verdict: DecisionFailed | None = None
 
     @property
+    def suspended(self) -> bool:
+        """Whether it reads no events for now."""
+        return self.manifest.spec.suspend
+
+    @property
     def subjects(self) -> tuple[str, ...]:
         """The subjects that the Agent reads: its subscriptions and its inbox."""
         own = self.agent.namespace

@@ -6,7 +6,9 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
@@ -32,6 +34,8 @@ MERGE_PATCH = "application/merge-patch+json"
 HEED_API = f"/apis/{names.API_VERSION}"
 BATCH_API = "/apis/batch/v1"
 CORE_API = "/api/v1"
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+DEFAULT_NAMESPACE = "default"
 KUBECONFIG_LOG = "kubernetes.aio.config.kube_config"
 _NAME = re.compile(r"[-a-z0-9.]{1,253}")
 
@@ -78,18 +82,20 @@ def resource_version(body: Mapping[str, Any]) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-async def api_client(kubeconfig: str | None = None) -> client.ApiClient:
-    """A client by a kubeconfig, else as the pod's service account, else by the user's own kubeconfig.
+async def api_client(kubeconfig: str | None = None, context: str | None = None) -> client.ApiClient:
+    """A client by a kubeconfig, or a context of one, else as the pod's service account, else by the user's kubeconfig.
 
     This is the order of client-go. Raises InvalidSettings.
     """
     configuration = client.Configuration()
     logging.getLogger(KUBECONFIG_LOG).setLevel(logging.ERROR)  # what it warns of is raised, too
     try:
-        if kubeconfig is None and not os.environ.get("KUBECONFIG") and SERVICE_HOST in os.environ:
+        if _is_in_pod(kubeconfig, context):
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            await config.load_kube_config(config_file=kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=kubeconfig, context=context, client_configuration=configuration
+            )
     except (ConfigException, OSError) as error:
         message = f"no cluster to talk to: {error}; set KUBECONFIG, or run without a cluster with `heed dev`"
         raise InvalidSettings(message) from None
@@ -100,6 +106,25 @@ async def api_client(kubeconfig: str | None = None) -> client.ApiClient:
     return client.ApiClient(configuration)
 
 
+def find_namespace(kubeconfig: str | None = None, context: str | None = None) -> str:
+    """The namespace that `api_client` is in: that of the context, or of the pod; "default" where neither names one."""
+    if _is_in_pod(kubeconfig, context):
+        with suppress(OSError):
+            return POD_NAMESPACE.read_text().strip() or DEFAULT_NAMESPACE
+        return DEFAULT_NAMESPACE
+    with suppress(ConfigException, OSError):
+        file = kubeconfig or os.environ.get("KUBECONFIG")  # the library reads that at its import
+        contexts, current = config.list_kube_config_contexts(config_file=file)  # type: ignore[no-untyped-call]
+        chosen = next((item for item in contexts if item["name"] == context), current)
+        return str(chosen["context"].get("namespace") or DEFAULT_NAMESPACE)
+    return DEFAULT_NAMESPACE
+
+
+def _is_in_pod(kubeconfig: str | None, context: str | None) -> bool:
+    """Whether a pod's service account counts, as nothing names a kubeconfig."""
+    return not (kubeconfig or context or os.environ.get("KUBECONFIG")) and SERVICE_HOST in os.environ
+
+
 class KubeApi:
     """A connection to the API server. `observe` is told of every answer."""
 
@@ -107,9 +132,11 @@ class KubeApi:
         self._client, self._observe = client_, observe
 
     @classmethod
-    async def connect(cls, kubeconfig: str | None = None, *, observe: Answered = unobserved) -> Self:
+    async def connect(
+        cls, kubeconfig: str | None = None, context: str | None = None, *, observe: Answered = unobserved
+    ) -> Self:
         """Connect as `api_client` does. Raises InvalidSettings."""
-        return cls(await api_client(kubeconfig), observe)
+        return cls(await api_client(kubeconfig, context), observe)
 
     @property
     def proxy(self) -> str | None:

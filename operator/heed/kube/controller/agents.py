@@ -16,7 +16,7 @@ from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
 from heed.engine.task_runners import TaskRunners
 from heed.engine.timer_heap import TimerHeap
-from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing
+from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing, StreamReplaced
 from heed.kube.client.client import (
     METADATA_ONLY,
     ApiError,
@@ -179,17 +179,18 @@ class AgentController:
         with suppress(BusUnavailable, StreamMissing):  # it is looked at again later
             first, last = await self._bus.bounds()
             for running in list(self._running.values()):
-                with suppress(ReaderLost):
+                with suppress(ReaderLost, StreamReplaced):
                     await running.loop.keep_up(first, last)
 
     def snapshots(self) -> Iterator[AgentSnapshot]:
         """A snapshot of each Agent, from memory."""
         stuck = self._overdue.counts()
-        for name, (agent, _) in self._words.items():
+        for name, (agent, word) in self._words.items():
             loop = self._running[name].loop if name in self._running else None
             stored, lag = (loop.stored, loop.lag) if loop else (None, None)
             refused = self._ready.is_refused(agent)
-            yield AgentSnapshot(agent, self._ready.ready(agent), stored, lag, stuck.get(agent, 0), refused)
+            ready = self._ready.ready(agent)
+            yield AgentSnapshot(agent, ready, stored, lag, stuck.get(agent, 0), refused, word.suspended)
 
     def describe_refused(self) -> str | None:
         """A sentence on Agents whose status the API server refuses; None where there are none."""
@@ -300,8 +301,7 @@ class AgentController:
         """Make exactly this generation run."""
         running = self._running.get(name)
         if running is not None and not running.task.done():
-            there = running.program
-            if (there.generation, there.labels, running.basis) == (program.generation, program.labels, basis):
+            if _identify(running.program, running.basis) == _identify(program, basis):
                 return
         await self._stop(name)
         store = StatusLedgerStore(self._api, program.agent)
@@ -348,6 +348,11 @@ class AgentController:
 def _agent(body: Body) -> AgentRef:
     metadata = body["metadata"]
     return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
+
+
+def _identify(program: Program, basis: CompileInputs) -> tuple[object, ...]:
+    """What tells one loop of an Agent from the next. An earlier generation may be suspended by a later one."""
+    return program.generation, program.suspended, program.labels, basis
 
 
 def _ended(agent: AgentRef, task: "asyncio.Task[None]") -> None:

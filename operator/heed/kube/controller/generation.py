@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from heed.core.compiler.program import Program
 from heed.errors import INVALID, NOT_GRANTED, InvalidManifest, PolicyViolation
-from heed.kube.controller.last_valid_spec import restore_last_valid
+from heed.kube.controller.last_valid_spec import is_suspended, restore_last_valid
 from heed.kube.status.ready import WantedConditions
 
 log = logging.getLogger("heed.fleet")
@@ -53,15 +53,15 @@ def choose_generation(
 
     `watched` is the only namespace that is known, if there is one.
     """
-    generation = body["metadata"]["generation"]
+    generation, suspended = body["metadata"]["generation"], is_suspended(body)
     try:
         program = compiled(body)
     except InvalidManifest as failure:
         error = failure
     else:
-        return GenerationChoice(
-            WantedConditions(generation, "True", "Subscribed", _subscribed(program)), body, program
-        )
+        reason = "Suspended" if suspended else "Subscribed"
+        word = WantedConditions(generation, "True", reason, _subscribed(program), suspended=suspended)
+        return GenerationChoice(word, body, program)
     message, unfit = str(error), None
     if kept is not None:
         try:
@@ -70,7 +70,8 @@ def choose_generation(
         except InvalidManifest as failure:
             unfit = failure
         else:
-            word = WantedConditions(generation, "False", error.reason, _hinted(message, error, watched), kept)
+            message = _hinted(message, error, watched)
+            word = WantedConditions(generation, "False", error.reason, message, kept, suspended=suspended)
             return GenerationChoice(word, body, program, error)
     if isinstance(unfit, PolicyViolation):
         message += (
@@ -78,9 +79,8 @@ def choose_generation(
         )
     if error.reason != INVALID or isinstance(unfit, PolicyViolation):
         message += f"\n{STOPPED_MESSAGE}"
-    word = WantedConditions(
-        generation, "False", error.reason, _hinted(message, unfit or error, watched), kept
-    )
+    message = _hinted(message, unfit or error, watched)
+    word = WantedConditions(generation, "False", error.reason, message, kept, suspended=suspended)
     return GenerationChoice(word, body, None, error, unfit)
 
 
@@ -93,4 +93,5 @@ def _hinted(message: str, error: InvalidManifest, watched: str | None) -> str:
 
 def _subscribed(program: Program) -> str:
     patterns = len({(item.namespace, item.pattern) for item in program.subscriptions})
-    return f"{patterns} pattern{'s' if patterns != 1 else ''}, {len(program.reactions)} handlers"
+    message = f"{patterns} pattern{'s' if patterns != 1 else ''}, {len(program.reactions)} handlers"
+    return f"{message}; spec.suspend is true, so no events are read" if program.suspended else message

@@ -10,20 +10,32 @@ from heed.errors import InvalidManifest, Problem
 
 
 def dump_last_valid(body: Mapping[str, Any]) -> str:
-    """A spec and its generation as a JSON text, as a merge patch would drop nulls."""
-    return dump_compact({"generation": body["metadata"]["generation"], "spec": body["spec"]})
+    """A spec without `suspend`, and its generation, as a JSON text, as a merge patch would drop nulls."""
+    spec = {name: value for name, value in body["spec"].items() if name != "suspend"}
+    return dump_compact({"generation": body["metadata"]["generation"], "spec": spec})
 
 
 def restore_last_valid(body: Mapping[str, Any], kept: str) -> dict[str, Any]:
-    """The object with its last valid spec. Raises InvalidManifest where `kept` was not written by `dump_last_valid`."""
+    """The object with its last valid spec, suspended as the current one is, whatever else is wrong with that.
+
+    Raises InvalidManifest where `kept` was not written by `dump_last_valid`.
+    """
     try:
         valid = json.loads(kept)
-        generation, spec = int(valid["generation"]), valid["spec"]
+        generation, spec = int(valid["generation"]), dict(valid["spec"])
+        spec.pop("suspend", None)  # of an edited status
     except (ValueError, TypeError, KeyError, RecursionError):
         raise InvalidManifest(
             [Problem("status.lastValidSpec", "is not what Heed wrote", "remove it")]
         ) from None
-    return {**body, "metadata": {**body["metadata"], "generation": generation}, "spec": spec}
+    now = {"suspend": True} if is_suspended(body) else {}
+    return {**body, "metadata": {**body["metadata"], "generation": generation}, "spec": {**spec, **now}}
+
+
+def is_suspended(body: Mapping[str, Any]) -> bool:
+    """Whether an Agent's object says so, which counts where the rest of its spec is not valid, too."""
+    spec = body.get("spec")
+    return isinstance(spec, dict) and spec.get("suspend") is True
 
 
 def heard_namespaces(body: Mapping[str, Any], kept: str | None) -> frozenset[str]:

@@ -38,12 +38,13 @@ class FencedKubeApi(KubeApi):
     async def connect(
         cls,
         kubeconfig: str | None = None,
+        context: str | None = None,
         *,
         observe: Answered = unobserved,
         may_write: Callable[[], bool] = lambda: False,
     ) -> Self:
         """Connect as `api_client` does. Raises InvalidSettings."""
-        return cls(await api_client(kubeconfig), observe, may_write=may_write)
+        return cls(await api_client(kubeconfig, context), observe, may_write=may_write)
 
     async def create(self, path: str, body: Mapping[str, Any]) -> ApiResponse:
         """See KubeApi. Raises ApiError."""

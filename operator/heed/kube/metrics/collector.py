@@ -55,8 +55,8 @@ _EFFECTS: Final = {"StartTask": "start", "CancelTask": "cancel", "Publish": "pub
 class AgentSnapshot:
     """An Agent's state at one moment, for metrics.
 
-    Its condition `Ready`, its loop's ledger and lag, where there is one, how many of its tasks do not get to run, and
-    whether its status is refused.
+    Its condition `Ready`, its loop's ledger and lag, where there is one, how many of its tasks do not get to run,
+    whether its status is refused, and whether it is suspended.
     """
 
     agent: AgentRef
@@ -65,6 +65,7 @@ class AgentSnapshot:
     lag: Lag | None
     stuck: int = 0
     refused: bool = False
+    suspended: bool = False
 
 
 class OperatorMetrics(Observer):

@@ -119,6 +119,8 @@ def _of_agents(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     refused = "Agents whose status the API server refuses to take"
     yield gauge("heed_refused_statuses", refused, (), [((), sum(sight.refused for sight in sights))])
     yield gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT_LABELS, rows)
+    paused = [((sight.agent.namespace, sight.agent.name), sight.suspended) for sight in sights]
+    yield gauge("heed_agent_suspended", "Whether an Agent is suspended", AGENT_LABELS, paused)
     stored = [
         ((sight.agent.namespace, sight.agent.name), sight.stored)
         for sight in sights

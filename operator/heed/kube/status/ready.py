@@ -1,4 +1,4 @@
-"""The reconciler's part of an Agent's status: the conditions `Ready` and `TasksStuck`, and the last valid spec.
+"""The reconciler's part of an Agent's status: `Ready`, `TasksStuck`, `Suspended`, and the last valid spec.
 
 Pure: what is wanted is compared with what is known to be there, and `ready_writer` writes the difference.
 """
@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from heed.api.conditions import (
     MAX_CONDITION_CHARS,
     READY,
+    SUSPENDED,
     TASKS_RUN,
     TASKS_STUCK,
     Status,
@@ -24,6 +25,10 @@ from heed.kube.status.loop_health import Undecided, Verdict
 from heed.kube.status.reasons import Trouble
 
 Body = Mapping[str, Any]
+SUSPENDED_MESSAGE: Final = (
+    "spec.suspend is true: events wait in the stream, as long as that keeps them; running tasks go on, and their ends "
+    "wait, too; `heed resume` goes on from there"
+)
 REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the manifest, not what the loop does
 
 
@@ -31,7 +36,7 @@ REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the man
 class WantedConditions:
     """The wanted conditions of a generation. Not `settled`: a Ready that is False because of the loop stays.
 
-    `tasks` is what there is to say of tasks that do not get to run.
+    `tasks` is what there is to say of tasks that do not get to run, `suspended` whether no events are read.
     """
 
     generation: int
@@ -41,6 +46,7 @@ class WantedConditions:
     last_valid_spec: str | None = None
     settled: bool = True
     tasks: Verdict = None
+    suspended: bool = False
 
     def with_tasks(self, tasks: Verdict) -> "WantedConditions":
         """With the verdict on the Agent's tasks."""
@@ -68,12 +74,13 @@ class KnownStatus:
     reason: str | None
     message: str | None = None
     tasks: Trouble | None = None  # that are stuck
+    suspended: bool = False
 
     def has(self, wanted: WantedConditions) -> bool:
         """Whether the wanted conditions are there. A new message of Ready alone counts only for a rejected manifest."""
         if not isinstance(wanted.tasks, Undecided) and self.tasks != _short(wanted.tasks):
             return False
-        if self.generation != wanted.generation or self.status is None:
+        if self.generation != wanted.generation or self.status is None or self.suspended != wanted.suspended:
             return False
         if self.reason in REJECTED:  # also as long as nothing is known of the loop
             return (self.reason, self.message) == (wanted.reason, wanted.message[:MAX_CONDITION_CHARS])
@@ -86,7 +93,10 @@ def read_status(body: Body) -> KnownStatus:
     ready = find_condition(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
     status_, reason, message = (ready.get(name) for name in ("status", "reason", "message"))
-    return KnownStatus(resource_version(body), generation, status_, reason, message, read_stuck_tasks(body))
+    suspended = (find_condition(status.get("conditions") or [], SUSPENDED) or {}).get("status") == "True"
+    return KnownStatus(
+        resource_version(body), generation, status_, reason, message, read_stuck_tasks(body), suspended
+    )
 
 
 def read_stuck_tasks(body: Body) -> Trouble | None:
@@ -119,7 +129,9 @@ def status_patch(body: Body, wanted: WantedConditions, at: str) -> dict[str, Any
     )
     new: dict[str, Any] = {
         "observedGeneration": wanted.generation,
-        "conditions": _with_tasks(set_condition(conditions, condition), wanted, at),
+        "conditions": _with_suspended(
+            _with_tasks(set_condition(conditions, condition), wanted, at), wanted, at
+        ),
         "lastValidSpec": wanted.last_valid_spec,
     }
     return changed_members(old, new)
@@ -137,3 +149,17 @@ def _with_tasks(conditions: list[dict[str, Any]], wanted: WantedConditions, at: 
     else:
         said = ("False", TASKS_RUN, "every task has a pod that runs, or waits for one not long")
     return set_condition(conditions, new_condition(TASKS_STUCK, *said, at=at, generation=wanted.generation))
+
+
+def _with_suspended(
+    conditions: list[dict[str, Any]], wanted: WantedConditions, at: str
+) -> list[dict[str, Any]]:
+    """The conditions with Suspended, which is absent as long as the Agent never was; its reasons are like a Job's."""
+    old = find_condition(conditions, SUSPENDED)
+    if wanted.suspended:
+        said: tuple[Status, str, str] = ("True", "AgentSuspended", SUSPENDED_MESSAGE)
+    elif old is None or old.get("status") == "False":
+        return conditions
+    else:
+        said = ("False", "AgentResumed", "spec.suspend is not true")
+    return set_condition(conditions, new_condition(SUSPENDED, *said, at=at, generation=wanted.generation))
