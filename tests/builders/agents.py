@@ -27,6 +27,11 @@ def nap(for_: str, **more: Any) -> dict[str, Any]:
     return {"wait": {"for": for_}, **more}
 
 
+def asking(title: str = "Buy it?", timeout: str | None = None, **spec: Any) -> dict[str, Any]:
+    """A task that is an approval."""
+    return {"approval": {"title": title, **spec}} | ({} if timeout is None else {"timeout": timeout})
+
+
 def manifest(*handlers: dict[str, Any], **spec: Any) -> dict[str, Any]:
     """An Agent that heeds com.example.>, with these handlers, and names for those that have none."""
     named = [{"name": f"h{index}", "type": ASKED, **handler} for index, handler in enumerate(handlers)]

@@ -14,6 +14,7 @@ from heed.engine.due_publisher import END_GRACE_S, DuePublisher
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.timer_heap import TimerHeap
 from tests.builders.agents import job, program
+from tests.builders.approvals import awaiting, buyer
 from tests.builders.events import at
 from tests.unit.inmemory import AGENT as REF
 from tests.unit.inmemory import Bus, Runner, Watcher, pending, turns, with_tasks
@@ -94,6 +95,24 @@ async def test_when_the_timer_rings_it_looks_again(kept: Kept) -> None:
 
     assert kept.runner.happened == [("cancel", "t")]
     assert len(kept.timers.times) == 1
+
+
+async def test_an_approval_that_chooses_by_itself_does_so_a_little_later_for_answers_on_their_way(
+    kept: Kept,
+) -> None:
+    ledger = awaiting(buyer("30s", onTimeout="reject"))
+    kept.begin(ledger)
+
+    kept.ring(31 + END_GRACE_S - 0.1)
+    await turns()
+    assert kept.bus.published == []
+    kept.ring(31 + END_GRACE_S)
+    await turns()
+
+    ((_, event),) = kept.bus.published
+    assert isinstance(event.data, dict)
+    assert event.data["result"]["choice"] == "reject"
+    assert kept.runner.happened == []
 
 
 async def test_a_wait_completes_when_it_is_over_and_nothing_has_to_be_stopped(kept: Kept) -> None:

@@ -17,7 +17,8 @@ MAX_HANDLERS = 64
 MAX_SUBSCRIPTIONS = 32
 MAX_LIST_ITEMS = 16
 MAX_TASKS = 32
-TASK_KINDS = ("job", "wait")  # members of a task, one of which says what its work is
+MAX_APPROVERS = 64
+TASK_KINDS = ("job", "wait", "approval")  # members of a task, one of which says what its work is
 MAX_LABEL_CHARS = 40
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_DURATION_S = 3650 * 86400  # seconds; a date so far away can still be written
@@ -130,6 +131,95 @@ class WaitSpec(Model):
     ] = None
 
 
+class ChoiceSpec(Model):
+    """A choice of an approval."""
+
+    name: Annotated[Label, Field(description="What the answer and the end of the task call it.")]
+    label: Annotated[
+        str | None,
+        Field(
+            min_length=1, max_length=MAX_LABEL_CHARS, description="What people read; the name if not given."
+        ),
+    ] = None
+
+
+class ApproversSpec(Model):
+    """Who may answer an approval, of those whom RBAC lets create ApprovalAnswers in the namespace."""
+
+    users: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS)]],
+        Field(
+            max_length=MAX_APPROVERS,
+            description="Users as the API server knows them; may hold ${CEL}. With users or groups, the one who "
+            "answers has to be one of the users, or in one of the groups.",
+        ),
+    ] = []
+    groups: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS)]],
+        Field(max_length=MAX_APPROVERS, description="Groups as the API server knows them; may hold ${CEL}."),
+    ] = []
+    where: Annotated[
+        Cel | None,
+        Field(
+            description="CEL over `answer` (user, groups, choice, fields, comment), `input`, `task` and `session` "
+            "that has to be true, too."
+        ),
+    ] = None
+
+
+class ApprovalSpec(Model):
+    """A question to people. The task completes with the first valid answer."""
+
+    title: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_EXPRESSION_CHARS,
+            description="What is asked, in one line of at most 256 characters; may hold ${CEL} as in a `job`.",
+        ),
+    ]
+    details: Annotated[
+        str | None,
+        Field(
+            max_length=8192,
+            description="What it takes to decide, in Markdown of at most 8 KiB; may hold ${CEL} as in a `job`.",
+        ),
+    ] = None
+    choices: Annotated[
+        list[ChoiceSpec],
+        Field(min_length=1, max_length=MAX_LIST_ITEMS, description="What can be chosen."),
+    ] = [ChoiceSpec(name="approve"), ChoiceSpec(name="reject")]
+    fields: Annotated[
+        FreeMap | None,
+        Field(
+            description="JSON Schema (draft 2020-12) of what the person fills in, a map; nothing, if not given."
+        ),
+    ] = None
+    on_timeout: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_LABEL_CHARS,
+            description="After the task's `timeout`: Fail with DeadlineExceeded, or the choice that is taken then.",
+        ),
+    ] = "Fail"
+    approvers: Annotated[
+        ApproversSpec | None,
+        Field(
+            description="Who may answer; everyone whom RBAC lets create ApprovalAnswers in the namespace, if not given."
+        ),
+    ] = None
+
+    @property
+    def template(self) -> dict[str, Any]:
+        """The parts that may hold ${CEL}."""
+        who = self.approvers or ApproversSpec()
+        asked = (
+            {"title": self.title} if self.details is None else {"title": self.title, "details": self.details}
+        )
+        return {**asked, "approvers": {"users": list(who.users), "groups": list(who.groups)}}
+
+
 class TaskSpec(Model):
     """Long or costly work that handlers start. Its end comes back as dev.heed.task.completed or .failed.
 
@@ -148,6 +238,10 @@ class TaskSpec(Model):
         Field(
             description="Nothing but time: the task completes when it is over. Strings may hold ${CEL} as in a `job`."
         ),
+    ] = None
+    approval: Annotated[
+        ApprovalSpec | None,
+        Field(description="A question to people: the task completes with their answer."),
     ] = None
     timeout: Annotated[
         Duration | None,
@@ -175,9 +269,17 @@ class TaskSpec(Model):
         return next(iter(self.kinds), "job")
 
     @property
+    def condition(self) -> str | None:
+        """The CEL over an answer that has to be true, of an approval that has one."""
+        who = None if self.approval is None else self.approval.approvers
+        return None if who is None else who.where
+
+    @property
     def work(self) -> dict[str, Any] | None:
-        """The template of its kind, as written in the manifest."""
+        """The template of its kind, as written in the manifest: what may hold ${CEL}."""
         found = getattr(self, self.kind)
+        if isinstance(found, ApprovalSpec):
+            return found.template
         return found.model_dump(by_alias=True, exclude_none=True) if isinstance(found, Model) else found
 
 

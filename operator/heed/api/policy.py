@@ -38,7 +38,7 @@ def _exact_type(value: str) -> str:
     return value
 
 
-TaskKind = Literal["job", "wait"]
+TaskKind = Literal["job", "wait", "approval"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]

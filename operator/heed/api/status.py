@@ -142,7 +142,10 @@ class PendingTask:
             description="JSON of what it takes to start the task; kept while a start is to come, or may be."
         ),
     ] = None
-    due: Annotated[Time | None, Field(description="When a wait is over, or the next attempt starts.")] = None
+    due: Annotated[
+        Time | None,
+        Field(description="When a wait is over, an approval chooses by itself, or the next attempt starts."),
+    ] = None
     attempt: Annotated[
         int,
         Field(
@@ -154,6 +157,22 @@ class PendingTask:
     attempt_deadline: Annotated[
         Time | None, Field(description="When the attempt will have timed out, where that is sooner.")
     ] = None
+    request: Annotated[
+        str | None,
+        Field(description="JSON of what an approval asks: title, details, choices, fields, approvers."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakenAnswer:
+    """The answer that ended an approval."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    name: Annotated[str, Field(description="Its ApprovalAnswer; in `heed dev`, an id.")]
+    choice: Annotated[str, Field(description="What was chosen.")]
+    user: Annotated[str, Field(description="Who answered.")]
+    at: Annotated[Time, Field(description="When they did.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +188,9 @@ class RecentTask:
     started_at: Time
     ended_at: Annotated[Time, Field(description="Stream time of its end event.")]
     reason: Annotated[str | None, Field(description="Why it failed.")] = None
+    answer: Annotated[
+        TakenAnswer | None, Field(description="The answer that ended it, where it was an approval.")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from heed import names
+from heed.core.approval.ends import approval_timed_out
 from heed.core.compiler.program import Program
 from heed.core.due.due_events import due_event, wait_completed
 from heed.core.due.due_times import DueTime, list_due_times
@@ -67,6 +68,9 @@ class DuePublisher:
                 self._executor.start_reporting(
                     ledger.pending_tasks[due.key], wait_completed(due, timestamp())
                 )
+            case "approval":
+                record = ledger.pending_tasks[due.key]
+                self._executor.start_reporting(record, approval_timed_out(due.key, record, timestamp()))
             case _:
                 origin = names.origin(agent.uid, ledger.cursor.created)
                 self._executor.start_publishing(due_event(agent, origin, due))

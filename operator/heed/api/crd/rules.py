@@ -42,8 +42,18 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}": (
         (
-            "[has(self.job), has(self.wait)].filter(given, given).size() == 1",
-            "a task needs one kind of work: give it either a `job` or a `wait`",
+            "[has(self.job), has(self.wait), has(self.approval)].filter(given, given).size() == 1",
+            "a task needs one kind of work: give it a `job`, a `wait` or an `approval`",
+        ),
+        (
+            "!has(self.approval) || self.approval.onTimeout == 'Fail' || has(self.timeout)",
+            "an approval whose onTimeout is a choice needs a `timeout`",
+        ),
+    ),
+    "spec.tasks{}.approval": (
+        (
+            "self.onTimeout == 'Fail' || self.choices.exists(choice, choice.name == self.onTimeout)",
+            "onTimeout is neither Fail nor one of the choices",
         ),
     ),
     "spec.tasks{}.wait": (("has(self.until) != has(self.for)", "give exactly one of `for` and `until`"),),

@@ -46,7 +46,7 @@ _KEPT: Final = frozenset(
     }
 )
 
-_LIST_MAPS: Final = {"spec.handlers": ["name"]}
+_LIST_MAPS: Final = {"spec.handlers": ["name"], "spec.tasks{}.approval.choices": ["name"]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Vocabulary:
             "task": self.task,
             "session": ("key", "startedAt"),
             "agent": ("name", "namespace", "labels"),
+            "answer": ("user", "groups", "choice", "fields", "comment"),
             "delivery": ("digest",),
         }.get(variable)
 
@@ -39,6 +40,7 @@ ALL_VARIABLES: Final = Vocabulary()
 SUBSCRIPTION_VARIABLES: Final = Vocabulary(("event", "agent"))
 HANDLER_VARIABLES: Final = Vocabulary(("event", "state", "agent", "session"))
 TASK_VARIABLES: Final = Vocabulary(task=("id", "name", "attempt"))  # of a task's template
+APPROVER_VARIABLES: Final = Vocabulary(("answer", "input", "task", "session"))
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:

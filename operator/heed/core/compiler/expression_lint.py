@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from heed import names
+from heed.core.approval.request import FAIL
 from heed.core.cel.member_paths import LiteralComparison
 from heed.core.cel.variables import suggest_name
 from heed.core.compiler.expression_sites import ExpressionSite, find_sites
@@ -72,6 +73,14 @@ def _may_be(comparisons: Sequence[LiteralComparison], task: str) -> bool:
     return True
 
 
+def _never_fails(program: Program, task: str) -> bool:
+    """Whether it is an approval that waits for ever, or chooses by itself, and that no handler cancels."""
+    spec = program.manifest.spec.tasks[task]
+    if spec.approval is None or any(task in reaction.cancel for reaction in program.reactions):
+        return False
+    return spec.timeout is None or spec.approval.on_timeout != FAIL
+
+
 def _unheard_failures(program: Program, places: Sequence[ExpressionSite]) -> Iterator[Problem]:
     conditions = {place.handler: place.reads for place in places if place.condition}
     hearing = [
@@ -80,6 +89,8 @@ def _unheard_failures(program: Program, places: Sequence[ExpressionSite]) -> Ite
         if matches(reaction.pattern, names.TASK_FAILED)
     ]
     for name in program.tasks:
+        if _never_fails(program, name):
+            continue
         if not any(reads is None or _may_be(reads.comparisons, name) for reads in hearing):
             yield Problem(
                 f"spec.tasks.{name}",

@@ -9,7 +9,13 @@ from heed.core.cel.ast import Node, UnknownSyntax
 from heed.core.cel.expression import Expression
 from heed.core.cel.member_paths import MemberReads, find_reads
 from heed.core.cel.template import Template
-from heed.core.cel.variables import ALL_VARIABLES, SUBSCRIPTION_VARIABLES, TASK_VARIABLES, Vocabulary
+from heed.core.cel.variables import (
+    ALL_VARIABLES,
+    APPROVER_VARIABLES,
+    SUBSCRIPTION_VARIABLES,
+    TASK_VARIABLES,
+    Vocabulary,
+)
 from heed.core.compiler.program import CompiledHandler, Program
 from heed.core.type_patterns import covers
 
@@ -65,6 +71,9 @@ def find_sites(program: Program) -> Iterator[ExpressionSite]:
             yield ExpressionSite(
                 f"spec.tasks.{name}.{task.kind}{path}", expression, TASK_VARIABLES, task=name
             )
+        if task.where is not None:
+            path = f"spec.tasks.{name}.approval.approvers.where"
+            yield ExpressionSite(path, task.where, APPROVER_VARIABLES, condition=True, task=name)
     for index, reaction in enumerate(program.reactions):
         if reaction.when is not None:
             yield ExpressionSite(

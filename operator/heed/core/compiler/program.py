@@ -19,6 +19,7 @@ from heed.core.cel.polynomial import EXTENT, NO_WORK, Bound, DataLimit, peak, pl
 from heed.core.cel.template import Template, compile_template
 from heed.core.cel.variables import (
     ALL_VARIABLES,
+    APPROVER_VARIABLES,
     HANDLER_VARIABLES,
     SUBSCRIPTION_VARIABLES,
     TASK_VARIABLES,
@@ -46,7 +47,10 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class TaskTemplate:
-    """A compiled task: kind, template, timeout and retention in seconds, and whether it may publish."""
+    """A compiled task: kind, template, timeout and retention in seconds, and whether it may publish.
+
+    `where` is the condition over the answers of an approval.
+    """
 
     name: str
     kind: str
@@ -54,6 +58,7 @@ class TaskTemplate:
     timeout: int | None
     retention: int
     publish: bool = False
+    where: Expression | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +258,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
     guard = expands_variables if task.kind == "job" else None
     template = compiler.template(task.work, f"{path}.{task.kind}", guard)
     validation.check_work(compiler, task, template, path)
+    judge = Compiler(compiler.problems, APPROVER_VARIABLES)
     return TaskTemplate(
         name=name,
         kind=task.kind,
@@ -260,6 +266,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
         timeout=None if task.timeout is None else parse_duration(task.timeout),
         retention=parse_duration(task.retention),
         publish=task.publish,
+        where=judge.expression(task.condition, f"{path}.approval.approvers.where", condition=True),
     )
 
 

@@ -16,6 +16,7 @@ from heed.api.agent import (
     HandlerSpec,
     TaskSpec,
 )
+from heed.core.approval.spec_check import check_approval
 from heed.core.cel.expression import Expression, ExpressionError, compile_expression, expanded_size
 from heed.core.cel.template import (
     Guard,
@@ -94,6 +95,7 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     """Every expression as it is written. What cannot be read is reported where it is compiled."""
     yield from (item.where for item in spec.subscribe if item.where)
     yield from (item.when for item in spec.handlers if item.when)
+    yield from (item.condition for item in spec.tasks.values() if item.condition)
     for template in _templates(spec):
         with suppress(ExpressionError, RecursionError):
             yield from expression_sources(template)
@@ -158,6 +160,8 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
         return
     elif task.kind == "wait":
         compiler.problems.extend(check_wait(template.shape, f"{path}.wait"))
+    elif task.kind == "approval":
+        compiler.problems.extend(check_approval(task, template.shape, f"{path}.approval"))
     else:
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 

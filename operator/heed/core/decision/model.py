@@ -86,7 +86,7 @@ def estimate_growth(effects: Iterable[Effect], state_size: int) -> int:
     for effect in effects:
         match effect:
             case StartTask(record=record):
-                size += RECORD_BYTES + len(record.owed or "")
+                size += RECORD_BYTES + len(record.owed or "") + len(record.request or "")
             case Publish(owed=owed):
                 size += RECORD_BYTES + len(owed.event or "")
             case _:

@@ -13,6 +13,7 @@ from heed.core.codec.canonical_json import dump_compact
 from heed.core.codec.cloudevents_json import event_from_json, event_to_json
 from heed.core.compiler.program import Program, TaskTemplate
 from heed.core.decision import quotas
+from heed.core.decision.approvals import begin_approval
 from heed.core.decision.guard import check_harmless
 from heed.core.decision.handlers import MAX_DECISION_BYTES
 from heed.core.decision.model import RECORD_BYTES, HandlerResult, StartRequest
@@ -124,6 +125,8 @@ def _begin(step: Step, record: PendingTask, spec: Any, variables: Mapping[str, A
     """The record with what its kind needs: the ledger owes a start, or already holds all there is of the task."""
     if record.kind == "wait":
         return replace(record, phase="Started", due=wait_end(spec, record.started_at))
+    if record.kind == "approval":
+        return begin_approval(step.program, record, spec)
     if (refused := step.program.permissions.job_problem(spec)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)
     return replace(record, owed=_work(step, step.program.tasks[record.task], spec, variables))
@@ -222,7 +225,8 @@ def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxM
 
 
 def _task_size(task: PendingTask) -> int:
-    return RECORD_BYTES + len((task.owed or "").encode()) + len(dump_compact(task.input).encode())
+    content = (task.owed or "", task.request or "", dump_compact(task.input))
+    return RECORD_BYTES + sum(len(text.encode()) for text in content)
 
 
 def _event_size(owed: OutboxMessage) -> int:

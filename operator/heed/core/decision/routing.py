@@ -5,20 +5,19 @@ progress of one, and the end of a task whose letter is redriven. From here on th
 """
 
 import json
-from typing import Any, Final
+from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask, RecentTask
+from heed.core.decision.approvals import read_end
 from heed.core.decision.model import Outcome
-from heed.core.decision.sessions import add_seconds, expire_idle_sessions
+from heed.core.decision.sessions import MAX_CLOCK_SKEW_S, add_seconds, expire_idle_sessions
 from heed.core.decision.step import Step, TaskContext
 from heed.core.due.due_events import read_due
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger, end_task, make_cancel
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
-
-MAX_CLOCK_SKEW_S: Final = 60  # seconds that the broker's clock may be behind the one that an event was due by
 
 
 def route(step: Step) -> Outcome | None:
@@ -122,6 +121,11 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
     record = _pending(step.ledger, task_id)
     if record is None or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED):
         return "stale"
+    answer = None
+    if record.kind == "approval":
+        if record.phase != "Started" and event.type == names.TASK_COMPLETED:
+            return "stale"
+        answer = read_end(step, task_id)
     step.task = TaskContext.of(task_id, record, ended=True)
     completed = event.type == names.TASK_COMPLETED
     recent = RecentTask(
@@ -132,6 +136,7 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
         started_at=record.started_at,
         ended_at=step.received.at,
         reason=None if completed else _reason(event),
+        answer=answer,
     )
     may_run = event.source != names.agent_source(agent.namespace, agent.name)
     step.ledger = end_task(step.ledger, recent, may_run=may_run)

@@ -16,6 +16,7 @@ from heed.core.ledger.ledger import Ledger, add_to_totals, drop_keys
 from heed.errors import DecisionFailed
 
 MAX_KEY: Final = 256
+MAX_CLOCK_SKEW_S: Final = 60  # seconds that the broker's clock may be behind the one that an event was due by
 
 
 @lru_cache(maxsize=256)

@@ -14,7 +14,7 @@ from heed.core.compiler.program import Program
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.kinds import LEDGER_KINDS
 
-DueKind = Literal["deadline", "attempt", "wait", "retry", "session"]
+DueKind = Literal["deadline", "attempt", "wait", "approval", "retry", "session"]
 
 IDLE_STEP: Final = timedelta(
     minutes=1
@@ -51,10 +51,14 @@ def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
         yield DueTime(record.due, "retry", task_id, attempt=attempt)
     elif record.due is not None and record.kind == "wait":
         yield DueTime(record.due, "wait", task_id)
+    elif record.due is not None and record.kind == "approval":
+        yield DueTime(record.due, "approval", task_id, grace=True)
     if record.attempt_deadline is not None and record.phase in ("Owed", "Started"):
         yield DueTime(record.attempt_deadline, "attempt", task_id, grace=runs, attempt=attempt)
     if record.deadline is not None:
-        yield DueTime(record.deadline, "deadline", task_id, grace=runs, attempt=attempt)
+        # Somebody may have answered an approval in time, while nobody was there to hear of it.
+        grace = runs or record.kind == "approval"
+        yield DueTime(record.deadline, "deadline", task_id, grace=grace, attempt=attempt)
 
 
 def _of_idle_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:

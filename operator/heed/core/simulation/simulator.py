@@ -14,6 +14,8 @@ from typing import Any, Final, Literal
 
 from heed import names
 from heed.api.status import PendingTask
+from heed.core.approval.ends import approval_timed_out
+from heed.core.approval.request import find_approval
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
@@ -24,6 +26,7 @@ from heed.core.events import Event, Received
 from heed.core.ledger import ledger
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.job_spec import explain_no_job
+from heed.core.simulation.approval_stubs import stubbed_answer
 from heed.core.tasks.job_contract import REASON_INVALID
 from heed.core.tasks.work import end_event, end_subject, work_of
 from heed.core.type_patterns import matches
@@ -200,6 +203,8 @@ class _SimulatedWorld:
                 self._report(agent, record, deadline_end(due, at), "due")
             case "wait" if record is not None:
                 self._report(agent, record, wait_completed(due, at), "due")
+            case "approval" if record is not None:
+                self._report(agent, record, approval_timed_out(due.key, record, at), "due")
             case _:
                 event = due_event(agent, names.origin(agent.uid, None), due)
                 subject = names.inbox_subject(agent.namespace, agent.name, event.type)
@@ -277,6 +282,10 @@ class _SimulatedWorld:
         record = self.ledgers[agent].pending_tasks.get(task_id)
         if record is None:
             return
+        approval = find_approval(self.ledgers[agent], task_id)
+        if approval is not None and answer.reason is None:
+            self._publish_end(agent, task_id, stubbed_answer(agent, approval, answer.result, at), "task")
+            return
         end = TaskEnd(
             task_id=task_id,
             id=names.digest(cause, task_id),
@@ -292,10 +301,12 @@ class _SimulatedWorld:
         self._report(agent, record, end, "task")
 
     def _report(self, agent: AgentRef, record: PendingTask, end: TaskEnd, origin: Origin) -> None:
-        if end.task_id in self.ended:
+        self._publish_end(agent, end.task_id, end_event(agent, record, end), origin)
+
+    def _publish_end(self, agent: AgentRef, task_id: str, event: Event, origin: Origin) -> None:
+        if task_id in self.ended:
             return
-        self.ended.add(end.task_id)
-        event = end_event(agent, record, end)
+        self.ended.add(task_id)
         self.caused.append(SimulatedMessage(end_subject(agent, event), event, origin))
 
 

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-LEDGER_KINDS: Final = frozenset(("wait",))
+LEDGER_KINDS: Final = frozenset(("wait", "approval"))

@@ -1,0 +1,1 @@
+"""Approvals: what people are asked, who may answer, and what becomes of an answer."""
