@@ -135,6 +135,7 @@ def _check_condition(approval: PendingApproval, answer: Answer) -> Refusal | Non
             "name": record.task,
             "kind": record.kind,
             "startedAt": record.started_at,
+            "attempt": record.attempt,
         },
         "session": {"key": record.session, "startedAt": approval.session_started_at},
     }
