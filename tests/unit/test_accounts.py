@@ -88,6 +88,7 @@ def test_there_are_as_many_files_as_are_named(keys: Keys) -> None:
         "operator.creds",
         "publisher.creds",
         "admin.creds",
+        "gateway.creds",
     )
 
 
@@ -140,6 +141,7 @@ def test_seeds_are_those_of_the_accounts(keys: Keys) -> None:
         ("operator.creds", "heed-operator", "HEED"),
         ("admin.creds", "heed-admin", "HEED"),
         ("publisher.creds", "publisher", "HEED_CLIENTS"),
+        ("gateway.creds", "heed-gateway", "HEED_CLIENTS"),
     ],
 )
 def test_users_belong_to_their_account(keys: Keys, file: str, name: str, account: str) -> None:
@@ -174,6 +176,31 @@ def test_a_publisher_publishes_events_but_not_heeds_own(keys: Keys) -> None:
     deny = ["heed.events.*.dev.heed.>", "heed.events.*.dev.heed"]
     assert nats["pub"] == {"allow": ["heed.events.*.>"], "deny": deny}
     assert nats["sub"] == {"allow": ["_INBOX.>"]}
+
+
+def test_the_gateway_publishes_events_to_all_and_to_one_but_not_heeds_own(keys: Keys) -> None:
+    nats = keys.user("gateway.creds")["nats"]
+    assert nats["pub"] == {
+        "allow": ["heed.events.>", "heed.inbox.>"],
+        "deny": [
+            "heed.events.*.dev.heed.>",
+            "heed.events.*.dev.heed",
+            "heed.inbox.*.*.dev.heed.>",
+            "heed.inbox.*.*.dev.heed",
+        ],
+    }
+    assert nats["sub"] == {"allow": ["_INBOX.heed.>"]}
+
+
+def test_keys_of_an_earlier_release_get_what_they_lack_from_their_own_account(keys: Keys) -> None:
+    assert accounts.add_later_files(keys.files, NOW) == {}
+
+    earlier = {name: text for name, text in keys.files.items() if name != "gateway.creds"}
+    added = accounts.add_later_files(earlier, NOW)
+
+    assert set(added) == {"gateway.creds"} == accounts.LATER_FILES
+    jwt, _ = read_credentials(added["gateway.creds"])
+    assert claims(jwt)["iss"] == keys.by_name["HEED_CLIENTS"]["sub"]
 
 
 def test_who_may_do_less_is_bound_to_a_namespace_and_types() -> None:

@@ -71,6 +71,24 @@ async def test_an_empty_secret_is_filled_once_and_read_by_all_who_come_later(
     assert [(r.getMessage(), r.secret) for r in caplog.records] == [("keys for the broker made", "keys")]  # type: ignore[attr-defined]
 
 
+async def test_keys_of_an_earlier_release_get_what_they_lack_and_stay_otherwise(
+    server: ApiServer, health: ProbeState
+) -> None:
+    earlier = dict(accounts.make_broker_keys(1))
+    del earlier[accounts.GATEWAY_CREDS]
+    server.add(SECRET, data=encoded(**earlier))
+
+    found = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
+    again = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
+
+    assert found is not None and found == again
+    assert {name: text for name, text in found.items() if name != accounts.GATEWAY_CREDS} == earlier
+    assert server.at(SECRET)["data"] == encoded(**found)
+    assert [method for method, _ in server.asked] == ["GET", "PATCH", "GET"]
+    assert server.bodies[0]["data"].keys() == {accounts.GATEWAY_CREDS}
+    assert server.bodies[0]["metadata"] == {"resourceVersion": "1"}
+
+
 async def test_keys_are_good_from_now_on(server: ApiServer, health: ProbeState) -> None:
     server.add(SECRET, data={"auth.conf": ""})
     begun = int(time.time())

@@ -26,7 +26,7 @@ from heed.core.simulation.assertions import check_expectation
 from heed.core.simulation.task_stubs import parse_script
 from heed.core.tasks.job_contract import task_environment
 from heed.local.policy_loader import load_policies
-from heed.settings import Settings, StreamSettings
+from heed.settings import GatewaySettings, Settings, StreamSettings
 from tests.markdown import ROOT, anchors, blocks, commands, links
 
 PAGES = sorted(
@@ -66,7 +66,11 @@ def test_every_page_can_be_found_from_the_readme() -> None:
     while unread:
         here = unread.pop()
         seen.add(here)
-        found = {(here.parent / link.partition("#")[0]).resolve() for link in links(here.read_text())}
+        found = {
+            (here.parent / link.partition("#")[0]).resolve()
+            for link in links(here.read_text())
+            if "://" not in link
+        }
         unread.extend(path for path in found - seen if path.suffix == ".md")
 
     assert set(PAGES) <= seen
@@ -222,11 +226,16 @@ def _rows(page: str, pattern: str) -> list[list[str]]:
 def test_settings_are_what_the_code_reads() -> None:
     wanted = {
         prefix + field.name.upper(): field.default
-        for model, prefix in ((Settings, "HEED_"), (StreamSettings, "HEED_STREAM_"))
+        for model, prefix in (
+            (Settings, "HEED_"),
+            (StreamSettings, "HEED_STREAM_"),
+            (GatewaySettings, "HEED_GATEWAY_"),
+        )
         for field in fields(model)
         if field.name not in ("stream", "gateway")
     }
-    shown = {row[0].strip("`"): row[1].strip("`") for row in _rows("operations.md", "`HEED_")}
+    rows = [*_rows("operations.md", "`HEED_"), *_rows("gateway.md", "^`HEED_GATEWAY_")]
+    shown = {row[0].strip("`"): row[1].strip("`") for row in rows}
 
     assert shown == {name: "none" if value is None else str(value) for name, value in wanted.items()}
 

@@ -61,6 +61,12 @@ class JetStreamBus:
         self._opening = asyncio.Semaphore(MAX_CONCURRENT_OPENS)
         self._surveyor = StreamBoundsCache(connection, stream)
         self._messages = StoredMessages(connection, stream)
+        self._unreadable: int | None = None  # the epoch of the connection in which the stream may not be read
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that it works on."""
+        return self._connection
 
     async def open(
         self, subjects: Sequence[str], after: int, since: str, created: str | None = None
@@ -220,11 +226,15 @@ class JetStreamBus:
 
         Ids count in the whole stream, for everybody, and outlive a message that was purged, deleted or dropped.
         """
+        epoch = self._connection.epoch
+        if self._unreadable == epoch:
+            return None
         try:
             first = await self._connection.api(
                 f"STREAM.MSG.GET.{duplicate.stream}", {"seq": duplicate.sequence}
             )
         except NotPermitted:  # a publisher, who is told that it is a duplicate, and not of what
+            self._unreadable = epoch
             return None
         except ApiRefused as error:
             if error.err_code != ERR_NO_MESSAGE:

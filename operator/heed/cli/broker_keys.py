@@ -22,7 +22,7 @@ def broker_keys(name: str, namespace: str, output: Path | None) -> None:
 
     Include auth.conf in nats-server's configuration. account.seed signs the credentials of Jobs and publishers,
     streams.seed those of who reads the streams; operator.creds are Heed's own, admin.creds may do everything,
-    publisher.creds may publish every broadcast event.
+    publisher.creds may publish every broadcast event, gateway.creds are the gateway's.
 
     \b
     Examples:

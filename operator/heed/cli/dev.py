@@ -8,10 +8,11 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -25,9 +26,11 @@ from heed.core.type_patterns import matches
 from heed.errors import HeedError, InvalidSettings
 from heed.local.assembly import open_dev_server
 from heed.local.console import Console, ConsoleFormat, ConsoleLog
+from heed.local.dev_server import DevServer
 from heed.local.nats_server import DEFAULT_PORT
 from heed.logging import configure_logging
 from heed.settings import Settings
+from heed.util.addresses import is_loopback
 from heed.util.clock import timestamp
 
 
@@ -50,19 +53,29 @@ from heed.util.clock import timestamp
     show_default=True,
     help="Where streams, ledgers and tasks are kept.",
 )
+@click.option(
+    "--gateway",
+    "gateway",
+    metavar="HOST:PORT",
+    help="Take events by HTTP, too, on this loopback address; port 0 is any free one.  [default: do not]",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def dev(paths: tuple[Path, ...], url: str | None, folder: Path, output: ConsoleFormat) -> None:
+def dev(
+    paths: tuple[Path, ...], url: str | None, folder: Path, gateway: str | None, output: ConsoleFormat
+) -> None:
     """Run Agents from manifests on this machine; jobs run as child processes. Reloads on every edit.
 
     \b
     Examples:
       heed dev -f agent.yaml
       heed dev -f agents/ --nats nats://broker:4222 -o json
+      heed dev -f agent.yaml --gateway 127.0.0.1:8090
     """
     console = make_console(output)
     try:
         _check_given(paths, url)
-        asyncio.run(_dev(paths, url, folder, console))
+        listen = None if gateway is None else parse_loopback(gateway)
+        asyncio.run(_dev(paths, url, folder, console, listen))
     except HeedError as error:
         raise to_cli_error(error) from None
 
@@ -74,6 +87,26 @@ def _check_given(paths: Sequence[Path], url: str | None) -> None:
             raise InvalidSettings(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")
     if url is not None:
         check_url(url)
+
+
+def parse_loopback(text: str) -> tuple[str, int]:
+    """Host and port. Raises InvalidSettings where others than this machine could reach them: all may publish there."""
+    host, port = _split(text)
+    if not host or port is None:
+        raise InvalidSettings(f"--gateway {text}: write HOST:PORT, such as 127.0.0.1:8090")
+    if not is_loopback(host):
+        remedy = "without a cluster there is nothing to tell senders apart by; use 127.0.0.1, or deploy heed gateway"
+        raise InvalidSettings(f"--gateway {text}: {host} is no loopback address; {remedy}")
+    return host, port
+
+
+def _split(text: str) -> tuple[str, int | None]:
+    """Host and port; neither where there is more, or less."""
+    try:
+        parts = urlsplit(f"//{text}")
+        return (parts.hostname or "", parts.port) if parts.netloc == text and "@" not in text else ("", None)
+    except ValueError:
+        return "", None
 
 
 def make_console(form: ConsoleFormat = "text") -> Console:
@@ -89,11 +122,13 @@ def use_colors() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
-async def _dev(paths: Sequence[Path], url: str | None, folder: Path, console: Console) -> None:
+async def _dev(
+    paths: Sequence[Path], url: str | None, folder: Path, console: Console, listen: tuple[str, int] | None
+) -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    working = asyncio.create_task(_work(paths, url, folder, console, started, stop))
+    working = asyncio.create_task(_work(paths, url, folder, console, started, stop, listen))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -111,17 +146,36 @@ async def _work(
     console: Console,
     started: asyncio.Event,
     stop: asyncio.Event,
+    listen: tuple[str, int] | None,
 ) -> None:
     settings = Settings.from_environment()
     if url is None and os.environ.get(URL_VARIABLE):
         joined = f"--nats {public_url(settings.nats_url)} would join it"
         console.say(f"{URL_VARIABLE} is for commands that publish: this starts a broker of its own; {joined}")
-    async with open_dev_server(paths, folder, console, settings, url=url, port=DEFAULT_PORT) as bench:
+    async with AsyncExitStack() as closing:
+        opening = open_dev_server(paths, folder, console, settings, url=url, port=DEFAULT_PORT)
+        bench = await closing.enter_async_context(opening)
         started.set()
         console.say(f"broker {bench.url}", url=bench.url)
+        if listen is not None:
+            where = await closing.enter_async_context(_serve_gateway(paths, bench, settings, listen))
+            console.say(f"gateway {where}", gateway=where)
         for command in suggest_commands(bench.agents, bench.url):
             console.say(f"try  {click.style(command, bold=True)}", command=command)
         await bench.watch(stop)
+
+
+@asynccontextmanager
+async def _serve_gateway(
+    paths: Sequence[Path], bench: DevServer, settings: Settings, listen: tuple[str, int]
+) -> AsyncIterator[str]:
+    """The gateway beside the Agents, for this machine only. Gives its URL. Raises InvalidSettings."""
+    from heed.gateway.local import serve_local_gateway  # HTTP: not everybody wants it
+
+    async with serve_local_gateway(
+        settings, bench.bus.connection, listen, paths, lambda: [agent.metadata for agent in bench.agents]
+    ) as (host, port):
+        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def suggest_commands(agents: Iterable[Agent], url: str) -> list[str]:

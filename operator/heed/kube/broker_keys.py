@@ -1,8 +1,8 @@
 """The keys of the embedded broker, in a Secret that the first replica fills once.
 
 This has to happen before anybody is elected, since a replica without a broker stands by for nothing; two replicas that
-fill it at once are told apart by the API server (compare-and-swap). What is in it is never changed by Heed again:
-empty it and restart broker and operator for new keys.
+fill it at once are told apart by the API server (compare-and-swap). What is in it is never changed by Heed again, only
+credentials that an earlier release did not know are added: empty it and restart broker and operator for new keys.
 """
 
 import asyncio
@@ -60,14 +60,16 @@ async def ensure_broker_keys(
 async def _read_or_fill(api: KubeApi, path: str) -> Mapping[str, str]:
     """Raises ApiError, also (409) where someone else was quicker; InvalidSettings."""
     secret = (await api.get(path)).body
-    if found := _content(secret):
+    found, now = _content(secret), int(unix_time())
+    new = accounts.add_later_files(found, now) if found else accounts.make_broker_keys(now)
+    if not new:
         return found
-    keys = accounts.make_broker_keys(int(unix_time()))
-    data = {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()}
+    data = {name: base64.b64encode(value.encode()).decode() for name, value in new.items()}
     version = secret["metadata"]["resourceVersion"]
     await api.merge(path, {"metadata": {"resourceVersion": version}, "data": data})
-    log.info("keys for the broker made", extra={"secret": path.rpartition("/")[2]})
-    return keys
+    message = "credentials added to the keys for the broker" if found else "keys for the broker made"
+    log.info(message, extra={"secret": path.rpartition("/")[2]})
+    return {**found, **new}
 
 
 def _content(secret: Mapping[str, Any]) -> Mapping[str, str]:
@@ -76,12 +78,13 @@ def _content(secret: Mapping[str, Any]) -> Mapping[str, str]:
     if not data:
         return {}
     name = secret["metadata"]["name"]
-    if missing := [key for key in accounts.KEY_FILES if key not in data]:
+    wanted = [key for key in accounts.KEY_FILES if key in data or key not in accounts.LATER_FILES]
+    if missing := [key for key in wanted if key not in data]:
         raise InvalidSettings(
             f"Secret {name} holds something, but not {', '.join(missing)}; empty it for new keys, "
             "or fill it with what `heed broker-keys` prints"
         )
     try:
-        return {key: base64.b64decode(data[key], validate=True).decode() for key in accounts.KEY_FILES}
+        return {key: base64.b64decode(data[key], validate=True).decode() for key in wanted}
     except (binascii.Error, UnicodeDecodeError) as error:
         raise InvalidSettings(f"Secret {name} cannot be read: {error}; empty it for new keys") from None

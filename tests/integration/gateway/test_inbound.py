@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from heed.gateway.inbound.static_tokens import StaticTokens
 from heed.gateway.part import GatewayContext, GatewayPart
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.integration.waiting import until
+from tests.markdown import ROOT
 from tests.nats_server import NatsServer
 
 TYPE = "com.example.order.placed"
@@ -392,3 +394,16 @@ async def test_connections_have_a_bound(connection: Connection, namespace: str) 
         assert (await send(gateway, f"/v1/events/{namespace}", binary()))[0] == 202
     page = (await gateway.context.metrics.page(""))[0].decode()
     assert "heed_gateway_turned_away_total 1.0" in page
+
+
+# --- what there is to see -------------------------------------------------------------------------------------------
+
+
+async def test_the_page_of_metrics_is_what_the_docs_say(gateway: RunningGateway) -> None:
+    shown = set(
+        re.findall(r"^\| `(heed_gateway_\w+)` ", (ROOT / "docs/gateway.md").read_text(), re.MULTILINE)
+    )
+    page = (await gateway.context.metrics.page(""))[0].decode()
+    there = set(re.findall(r"^# HELP (heed_gateway_\w+) ", page, re.MULTILINE))
+
+    assert there == shown - {"heed_gateway_token_reviews_total"}  # which are of a cluster

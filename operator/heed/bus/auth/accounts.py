@@ -21,6 +21,7 @@ STREAMS_SEED: Final = "streams.seed"
 OPERATOR_CREDS: Final = "operator.creds"
 PUBLISHER_CREDS: Final = "publisher.creds"
 ADMIN_CREDS: Final = "admin.creds"
+GATEWAY_CREDS: Final = "gateway.creds"
 KEY_FILES: Final = (
     AUTH_CONF,
     ACCOUNT_SEED,
@@ -29,7 +30,11 @@ KEY_FILES: Final = (
     OPERATOR_CREDS,
     PUBLISHER_CREDS,
     ADMIN_CREDS,
+    GATEWAY_CREDS,
 )
+LATER_FILES: Final = frozenset(
+    (GATEWAY_CREDS,)
+)  # which keys made by an earlier release lack; see `add_later_files`
 
 _STREAMS: Final = (names.STREAM, names.DEAD_STREAM)
 _READING: Final = (
@@ -84,6 +89,18 @@ def publisher_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPe
     )
 
 
+def gateway_permissions() -> SubjectPermissions:
+    """Permissions of the gateway: to publish events, broadcast and to one Agent, and to see nothing but replies.
+
+    A user of the clients' account: who takes over the gateway can publish what it could, and reads no stream.
+    """
+    return SubjectPermissions(
+        publish=("heed.events.>", "heed.inbox.>"),
+        deny=(*reserved_subjects("*"), "heed.inbox.*.*.dev.heed.>", "heed.inbox.*.*.dev.heed"),
+        subscribe=(f"{names.INBOX_PREFIX}.>",),
+    )
+
+
 def observer_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     """Permissions to see broadcast events of a namespace as they come, and to publish nothing, not even requests.
 
@@ -118,7 +135,19 @@ def make_broker_keys(now: int) -> Mapping[str, str]:
         OPERATOR_CREDS: heed.credentials("heed-operator", OPERATOR_PERMISSIONS, now=now, lifetime=None),
         ADMIN_CREDS: heed.credentials("heed-admin", ADMIN_PERMISSIONS, now=now, lifetime=None),
         PUBLISHER_CREDS: tenants.credentials("publisher", publisher_permissions(), now=now, lifetime=None),
+        GATEWAY_CREDS: _gateway_credentials(tenants, now),
     }
+
+
+def add_later_files(keys: Mapping[str, str], now: int) -> Mapping[str, str]:
+    """What keys of an earlier release lack (LATER_FILES), made with their own account seed; empty for others."""
+    if GATEWAY_CREDS in keys:
+        return {}
+    return {GATEWAY_CREDS: _gateway_credentials(UserSigner.of(keys[ACCOUNT_SEED]), now)}
+
+
+def _gateway_credentials(clients: UserSigner, now: int) -> str:
+    return clients.credentials("heed-gateway", gateway_permissions(), now=now, lifetime=None)
 
 
 def _operator(root: NatsKey, system: NatsKey, now: int) -> str:

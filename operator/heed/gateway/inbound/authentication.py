@@ -1,7 +1,6 @@
 """Authentication: who sends a request, by its bearer token; or anybody, on the loopback of one's own machine."""
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ from heed.gateway.inbound.token_review import TokenReviewer
 from heed.gateway.rate_limiter import RateLimiter
 from heed.gateway.refusals import RequestRefused, busy
 from heed.kube.client.client import ApiError
+from heed.util.addresses import is_loopback
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.gateway")
@@ -79,16 +79,6 @@ class LoopbackAuthenticator:
                 403, "NotLoopback", "events are taken from this machine only; ask for 127.0.0.1"
             )
         return AnonymousSender()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, and only this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def bearer_token(request: web.Request) -> str:
