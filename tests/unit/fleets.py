@@ -13,6 +13,7 @@ from heed.engine.rate_limit import CommitRate
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.agents import AgentController
 from heed.kube.status.loop_health import HealthThresholds
+from heed.settings import GatewaySettings
 from tests.builders.agents import manifest
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer, Object
@@ -38,10 +39,22 @@ LASTING = {"idleTimeout": "3650d"}  # the events are of another year than the cl
 class World:
     """A fleet and what is around it."""
 
-    def __init__(self, server: ApiServer, patience: HealthThresholds, watched: str | None) -> None:
+    def __init__(
+        self,
+        server: ApiServer,
+        patience: HealthThresholds,
+        watched: str | None,
+        gateway: GatewaySettings | None = None,
+    ) -> None:
         self.server, self.bus = server, MemoryBus()
         self.fleet = AgentController(
-            server.connect(KubeApi), self.bus, LogObserver(), QUICK, patience=patience, watched=watched
+            server.connect(KubeApi),
+            self.bus,
+            LogObserver(),
+            QUICK,
+            patience=patience,
+            watched=watched,
+            gateway=gateway,
         )
 
     def add(self, *handlers: Object, name: str = "researcher", **spec: Any) -> Object:
@@ -118,10 +131,13 @@ class World:
 
 @asynccontextmanager
 async def fleet_on(
-    server: ApiServer, patience: HealthThresholds = FOREVER, watched: str | None = None
+    server: ApiServer,
+    patience: HealthThresholds = FOREVER,
+    watched: str | None = None,
+    gateway: GatewaySettings | None = None,
 ) -> AsyncIterator[World]:
     """A world, and the end of its fleet."""
-    world = World(server, patience, watched)
+    world = World(server, patience, watched, gateway)
     try:
         yield world
     finally:

@@ -234,6 +234,18 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentAddress:
+    """Where HTTP reaches one Agent, as Knative's Addressable has it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    url: Annotated[str, Field(description="URL that takes CloudEvents for this Agent.")]
+    audience: Annotated[
+        str | None, Field(description="The audience that service account tokens of senders have to be for.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentStatus:
     """The status of an Agent: its ledger, and the reconciler's conditions."""
 
@@ -253,6 +265,13 @@ class AgentStatus:
     ] = field(default_factory=list)
     last_valid_spec: Annotated[
         str | None, Field(description="JSON of the spec that runs while the current one is invalid.")
+    ] = None
+    address: Annotated[
+        AgentAddress | None,
+        Field(
+            description="The Agent at the gateway, where there is one: what makes it Addressable.",
+            json_schema_extra=_ATOMIC,
+        ),
     ] = None
     cursor: Annotated[
         Cursor | None, Field(description="Where in the stream the Agent is.", json_schema_extra=_ATOMIC)

@@ -33,6 +33,7 @@ from heed.kube.leader.fencing import FencedBus, FencedKubeApi
 from heed.kube.metrics.collector import OperatorMetrics
 from heed.kube.metrics.exporter import MetricsPage, serve_metrics
 from heed.kube.probes import ProbeState, serve_probes
+from heed.kube.status.address import check_gateway_url
 from heed.kube.status.reasons import explain_stream_flaws
 from heed.kube.watch import ClusterWatch
 from heed.kube.webhook.server import serve_admission
@@ -62,7 +63,8 @@ async def run_operator(settings: Settings, observer: Observer | None = None) -> 
 
 
 async def _operate(settings: Settings, observer: Observer) -> None:
-    """Connect, then stand by and run, turn after turn."""
+    """Connect, then stand by and run, turn after turn. Raises InvalidSettings."""
+    check_gateway_url(settings.gateway)
     async with AsyncExitStack() as closing:
         metrics = OperatorMetrics()
         apart = await KubeApi.connect(observe=metrics.answered)
@@ -129,7 +131,14 @@ class LeaderTerm:
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
         guard = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
         fleet = AgentController(
-            self.api, self.bus, self.observer, pace, guard=guard, watched=namespace, access=access
+            self.api,
+            self.bus,
+            self.observer,
+            pace,
+            guard=guard,
+            watched=namespace,
+            access=access,
+            gateway=self.settings.gateway,
         )
         beside: list[asyncio.Task[None]] = []
         try:

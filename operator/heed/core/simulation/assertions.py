@@ -62,7 +62,12 @@ _ITEMS: Final = {  # events may have any extension
     "unheard": UNHEARD_FIELDS,
     "pending": PENDING_FIELDS,
 }
-_RECONCILED: Final = ("observed_generation", "conditions", "last_valid_spec")  # no ledger holds these
+_RECONCILED: Final = (
+    "observed_generation",
+    "conditions",
+    "last_valid_spec",
+    "address",
+)  # no ledger holds these
 _RECORDS: Final[dict[str, type[Any]]] = {"cursor": Cursor, "totals": Totals, "counts": Counts}
 _BY_KEY: Final[dict[str, type[Any]]] = {
     "sessions": Session,

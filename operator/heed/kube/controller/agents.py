@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from heed.bus.task_credentials import TaskCredentials
@@ -35,6 +35,7 @@ from heed.kube.jobs import manifest
 from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.metrics.collector import AgentSnapshot
+from heed.kube.status.address import agent_address
 from heed.kube.status.event_recorder import EventRecorder
 from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.kube.status.loop_health import HealthThresholds, LoopHealthMonitor
@@ -42,6 +43,7 @@ from heed.kube.status.ready import WantedConditions, read_stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.sandbox.decision_pool import DecisionPool
+from heed.settings import GatewaySettings
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.fleet")
@@ -82,7 +84,7 @@ class _RunningLoop:
 class AgentController:
     """Starts, restarts and stops the loops of Agents as their objects change."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, the composition root's parts, each of another kind
         self,
         api: KubeApi,
         bus: EventBus,
@@ -93,9 +95,10 @@ class AgentController:
         patience: HealthThresholds | None = None,
         watched: str | None = None,
         access: TaskCredentials | None = None,
+        gateway: GatewaySettings | None = None,
     ) -> None:
         patience = patience or HealthThresholds()
-        self._access = access or TaskCredentials()
+        self._access, self._gateway = access or TaskCredentials(), gateway or GatewaySettings()
         self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or DecisionPool()
         self._timers = TimerHeap()
         self._events = EventRecorder(api)
@@ -276,7 +279,7 @@ class AgentController:
 
     def _say(self, name: Name, body: Body, word: WantedConditions) -> None:
         agent = _agent(body)
-        self._words[name] = (agent, word)
+        self._words[name] = (agent, replace(word, address=agent_address(self._gateway, agent)))
         self._overdue.begin(agent, said=read_stuck_tasks(body) is not None)
         self._ready.begin(agent, body)
 

@@ -17,7 +17,7 @@ Name = tuple[str, str]
 DEBOUNCE_S: Final = 0.2  # seconds that changes are gathered
 RETRY_DELAY_S: Final = 5.0  # after a bug
 RECOMPILE_TIMEOUT_S: Final = 10.0  # seconds for Agents to be recompiled
-KEPT_STATUS_FIELDS: Final = ("conditions", "observedGeneration", "lastValidSpec")  # of the status
+KEPT_STATUS_FIELDS: Final = ("conditions", "observedGeneration", "lastValidSpec", "address")  # of the status
 
 
 class Recompiler:

@@ -1,4 +1,4 @@
-"""The reconciler's part of an Agent's status: `Ready`, `TasksStuck`, `Suspended`, and the last valid spec.
+"""The reconciler's part of an Agent's status: `Ready`, `TasksStuck`, `Suspended`, the address, the last valid spec.
 
 Pure: what is wanted is compared with what is known to be there, and `ready_writer` writes the difference.
 """
@@ -25,6 +25,7 @@ from heed.kube.status.loop_health import Undecided, Verdict
 from heed.kube.status.reasons import Trouble
 
 Body = Mapping[str, Any]
+Address = Mapping[str, str] | None  # an AgentAddress as JSON
 SUSPENDED_MESSAGE: Final = (
     "spec.suspend is true: events wait in the stream, as long as that keeps them; running tasks go on, and their ends "
     "wait, too; `heed resume` goes on from there"
@@ -36,7 +37,8 @@ REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the man
 class WantedConditions:
     """The wanted conditions of a generation. Not `settled`: a Ready that is False because of the loop stays.
 
-    `tasks` is what there is to say of tasks that do not get to run, `suspended` whether no events are read.
+    `tasks` is what there is to say of tasks that do not get to run, `suspended` whether no events are read,
+    `address` where the gateway takes events for the Agent.
     """
 
     generation: int
@@ -47,6 +49,7 @@ class WantedConditions:
     settled: bool = True
     tasks: Verdict = None
     suspended: bool = False
+    address: Address = None
 
     def with_tasks(self, tasks: Verdict) -> "WantedConditions":
         """With the verdict on the Agent's tasks."""
@@ -75,10 +78,13 @@ class KnownStatus:
     message: str | None = None
     tasks: Trouble | None = None  # that are stuck
     suspended: bool = False
+    address: Address = None
 
     def has(self, wanted: WantedConditions) -> bool:
         """Whether the wanted conditions are there. A new message of Ready alone counts only for a rejected manifest."""
         if not isinstance(wanted.tasks, Undecided) and self.tasks != _short(wanted.tasks):
+            return False
+        if self.address != wanted.address:
             return False
         if self.generation != wanted.generation or self.status is None or self.suspended != wanted.suspended:
             return False
@@ -94,8 +100,9 @@ def read_status(body: Body) -> KnownStatus:
     generation = status.get("observedGeneration", 0)
     status_, reason, message = (ready.get(name) for name in ("status", "reason", "message"))
     suspended = (find_condition(status.get("conditions") or [], SUSPENDED) or {}).get("status") == "True"
+    stuck, address = read_stuck_tasks(body), status.get("address")
     return KnownStatus(
-        resource_version(body), generation, status_, reason, message, read_stuck_tasks(body), suspended
+        resource_version(body), generation, status_, reason, message, stuck, suspended, address
     )
 
 
@@ -134,6 +141,8 @@ def status_patch(body: Body, wanted: WantedConditions, at: str) -> dict[str, Any
         ),
         "lastValidSpec": wanted.last_valid_spec,
     }
+    if wanted.address is not None or "address" in old:
+        new["address"] = wanted.address
     return changed_members(old, new)
 
 
