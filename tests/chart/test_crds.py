@@ -28,7 +28,7 @@ def test_release_has_what_heed_crds_writes_and_keeps_it() -> None:
     rendered = definitions(render())
 
     assert rendered.keys() == generated.keys()
-    assert len(rendered) == len(names.PLURALS) - 1  # Subscriptions are yet to come
+    assert len(rendered) == len(names.PLURALS)
     for name, wanted in generated.items():
         assert rendered[name]["spec"] == wanted["spec"]
         assert rendered[name]["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"

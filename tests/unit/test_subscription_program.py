@@ -85,6 +85,8 @@ def test_an_event_on_which_a_condition_may_cost_too_much_is_not_looked_at() -> N
             {"where": "event.a.all(x, event.b.all(y, event.c.all(z, x == y)))"},
             "spec.where: may cost too much",
         ),
+        ({"delivery": {"timeout": "0s"}}, "spec.delivery.timeout: is 0s; give a sink from 1s to 10m"),
+        ({"delivery": {"timeout": "601s"}}, "spec.delivery.timeout: is 601s; give a sink from 1s to 10m"),
         ({"url": "http://127.0.0.1:8080/"}, "spec.sink.url: 127.0.0.1 is a loopback address"),
         ({"url": "http://[::1]/"}, "spec.sink.url: ::1 is a loopback address"),
         ({"url": "http://LOCALHOST./"}, "spec.sink.url: 127.0.0.1 is a loopback address"),

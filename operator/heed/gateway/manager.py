@@ -20,6 +20,7 @@ from heed.gateway.probes import GatewayHealth, serve_gateway_probes
 from heed.gateway.publisher import StreamPublisher
 from heed.gateway.rate_limiter import RateLimiter
 from heed.gateway.server import BoundedServer, serving_gateway
+from heed.gateway.subscriptions.part import SubscriptionsPart
 from heed.gateway.webhooks.part import WebhooksPart
 from heed.kube.client.client import KubeApi
 from heed.kube.metrics.families import counter, gauge
@@ -34,7 +35,7 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 def make_parts(context: GatewayContext) -> Sequence[GatewayPart]:
     """The parts of a gateway: everything that has routes, or works beside them."""
     inbound = LocalInbound(context) if context.api is None else ClusterInbound(context)
-    return (inbound, WebhooksPart(context))
+    return (inbound, WebhooksPart(context), SubscriptionsPart(context))
 
 
 async def run_gateway(settings: Settings) -> None:

@@ -96,6 +96,7 @@ def crds() -> list[dict[str, Any]]:
             field_rules.EVENT_TYPE_COLUMNS,
         ),
         event_source_crd(),
+        subscription_crd(),
     ]
 
 

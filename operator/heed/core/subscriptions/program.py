@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed import names
+from heed.api.agent import parse_duration
 from heed.api.subscription import EventSubscription, EventSubscriptionSpec, SinkSpec
 from heed.core.cel.cost import SCOPE_WORK
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
@@ -16,6 +17,7 @@ from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed, InvalidManifest, Problem
 
 WHERE_VARIABLES: Final = Vocabulary(("event",))
+MAX_TIMEOUT_S: Final = 600
 MIN_EXTENT: Final = 256 * 1024  # of events that every Subscription can look at
 TAKEN_HEADERS: Final = frozenset(
     ("connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "trailer")
@@ -61,6 +63,9 @@ def compile_subscription(item: EventSubscription, allowed: Sequence[IpNetwork] =
     """Compile a Subscription; sinks in `allowed` networks are let through. Raises InvalidManifest."""
     problems = list[Problem]()
     _check_sink(problems, item.spec.sink, allowed)
+    if not 1 <= parse_duration(item.spec.delivery.timeout) <= MAX_TIMEOUT_S:
+        remedy = f"give a sink from 1s to {MAX_TIMEOUT_S // 60}m to answer"
+        problems.append(Problem("spec.delivery.timeout", f"is {item.spec.delivery.timeout}", remedy))
     where: Expression | None = None
     if item.spec.where is not None:
         try:

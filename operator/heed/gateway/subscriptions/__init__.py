@@ -1,0 +1,1 @@
+"""Subscriptions: events delivered to HTTP endpoints, at least once."""

@@ -1,0 +1,211 @@
+"""The Subscriptions of a gateway, as they are made, edited and deleted."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from prometheus_client.metrics_core import Metric
+
+from heed import names
+from heed.api.subscription import parse_subscription
+from heed.bus.consumer.durable import delete_consumer, find_consumers
+from heed.core.subscriptions.addresses import LOOPBACK, IpNetwork, parse_networks
+from heed.core.subscriptions.program import SubscriptionProgram, compile_subscription
+from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings
+from heed.gateway.objects import ObjectSource, open_source
+from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.secrets import open_secrets
+from heed.gateway.subscriptions.dispatcher import DispatchTools, Standing, SubscriptionDispatcher
+from heed.gateway.subscriptions.sink import SinkClient
+from heed.gateway.subscriptions.status import SubscriptionStatusWriter
+from heed.kube.client.client import ApiError, KubeApi, objects_path
+from heed.kube.metrics.families import gauge, tally
+from heed.kube.metrics.instruments import LabelledCounter
+from heed.util.aio import stop
+from heed.util.backoff import Backoff
+
+log = logging.getLogger("heed.gateway")
+NUMBERS_INTERVAL_S: Final = 60.0  # between two looks at what was delivered, and what waits
+CLEANUP_BACKOFF: Final = Backoff(first_s=1.0, last_s=60.0, jitter=0.5)
+Body = Mapping[str, Any]
+Key = tuple[str, str]  # namespace and name
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A Subscription that is served."""
+
+    dispatcher: SubscriptionDispatcher
+    task: "asyncio.Task[None]"
+
+
+class SubscriptionsPart(GatewayPart):
+    """Delivers the events of all Subscriptions. Replicas share them, with nothing said between them."""
+
+    def __init__(self, context: GatewayContext) -> None:
+        self._context = context
+        self._api: KubeApi | None = context.api
+        self._allowed = sink_networks(context.settings.gateway.sink_networks, local=context.api is None)
+        self._status = None if context.api is None else SubscriptionStatusWriter(context.api)
+        self._source: ObjectSource = open_source(context, names.SUBSCRIPTION, self._observe)
+        self._outcomes = LabelledCounter("namespace", "subscription", "outcome")
+        self._tools: DispatchTools | None = None
+        self._running: dict[Key, _Running] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        context.metrics.add(self._collect)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the Subscriptions, and deliver."""
+        context = self._context
+        sinks = SinkClient(self._allowed)
+        self._tools = DispatchTools(
+            context.connection, context.bus, open_secrets(context), sinks, self._outcomes.add
+        )
+        tasks = [
+            asyncio.create_task(self._source.run(), name="subscriptions"),
+            asyncio.create_task(self._keep_numbers()),
+        ]
+        if self._api is not None:
+            tasks.append(asyncio.create_task(self._clean_up(self._api)))
+        try:
+            yield
+        finally:
+            for task in tasks:
+                await stop(task)
+            await asyncio.gather(*(stop(item.task) for item in self._running.values()))
+            await asyncio.gather(*(stop(task) for task in list(self._ending)))
+            if self._status is not None:
+                await self._status.close()
+            await sinks.close()
+
+    def missing(self) -> str | None:
+        """Why the Subscriptions are not known yet, or None."""
+        return self._source.missing()
+
+    def _observe(self, body: Body, deleted: bool) -> None:
+        key = body["metadata"]["namespace"], body["metadata"]["name"]
+        if deleted:
+            self._end(key)
+            if self._status is not None:
+                self._status.forget(key)
+            self._later(self._delete(body["metadata"]["uid"]))
+            return
+        if self._status is not None:
+            self._status.observe(key, body)
+        try:
+            item = parse_subscription(body if "kind" in body else {**_TYPE, **body})
+            program = compile_subscription(item, self._allowed)
+        except InvalidManifest as error:
+            self._end(key)
+            self._tell(key, Standing(False, "Invalid", str(error)))
+            return
+        running = self._running.get(key)
+        if running is None or (running.dispatcher.program.uid, running.dispatcher.program.spec) != (
+            program.uid,
+            program.spec,
+        ):
+            self._end(key)
+            if running is not None and running.dispatcher.program.uid != program.uid:
+                self._later(self._delete(running.dispatcher.program.uid))
+            self._begin(key, program, item.metadata.creation_timestamp or None)
+
+    def _begin(self, key: Key, program: SubscriptionProgram, since: str | None) -> None:
+        assert self._tools is not None
+        dispatcher = SubscriptionDispatcher(
+            program, since, self._tools, lambda standing: self._tell(key, standing)
+        )
+        self._running[key] = _Running(
+            dispatcher, asyncio.create_task(dispatcher.run(), name=f"subscription {key}")
+        )
+
+    def _end(self, key: Key) -> None:
+        if (running := self._running.pop(key, None)) is not None:
+            self._later(stop(running.task))
+
+    def _later(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _tell(self, key: Key, standing: Standing) -> None:
+        level = logging.INFO if standing.ready else logging.WARNING
+        extra = {"subscription": "/".join(key), "reason": standing.reason, "detail": standing.message}
+        log.log(level, "subscription judged", extra=extra)
+        if self._status is not None:
+            self._status.set_standing(key, standing)
+
+    async def _keep_numbers(self) -> None:
+        while True:
+            await asyncio.sleep(NUMBERS_INTERVAL_S)
+            for key, running in list(self._running.items()):
+                await self._note_numbers(key, running.dispatcher)
+
+    async def _note_numbers(self, key: Key, dispatcher: SubscriptionDispatcher) -> None:
+        """Note what was delivered, and ask how much waits where something may."""
+        if self._status is None or dispatcher.consumer is None or not dispatcher.active:
+            return
+        try:
+            lag = (await dispatcher.consumer.lag()).total
+        except BusUnavailable:
+            return
+        dispatcher.active = lag > 0
+        self._status.add_numbers(key, dispatcher.counts.taken(), lag)
+
+    async def _delete(self, uid: str) -> None:
+        """Delete the consumer of a Subscription that is gone."""
+        failures = 0
+        while True:
+            try:
+                connection = self._context.connection
+                return await delete_consumer(connection, names.STREAM, names.subscription_consumer(uid))
+            except BusUnavailable as error:
+                failures += 1
+                log.warning("cannot delete a consumer, trying again", extra={"error": str(error)})
+                await asyncio.sleep(CLEANUP_BACKOFF.delay(failures))
+
+    async def _clean_up(self, api: KubeApi) -> None:
+        """Once: delete consumers whose Subscription went while no gateway was there to see it."""
+        failures = 0
+        while True:
+            try:
+                return await self._delete_orphans(api)
+            except (BusUnavailable, ApiError) as error:
+                failures += 1
+                log.warning("cannot look for consumers, trying again", extra={"error": str(error)})
+                await asyncio.sleep(CLEANUP_BACKOFF.delay(failures))
+
+    async def _delete_orphans(self, api: KubeApi) -> None:
+        watched, connection = self._context.settings.namespace, self._context.connection
+        found = await find_consumers(connection, names.STREAM, names.SUBSCRIPTION_CONSUMER_PREFIX)
+        # Listed after them: a consumer is made after its Subscription.
+        bodies = await api.list(objects_path(names.SUBSCRIPTIONS, watched))
+        there = {names.subscription_consumer(body["metadata"]["uid"]) for body in bodies}
+        for name, metadata in found.items():
+            if name not in there and watched in (None, metadata.get("heed.dev/namespace")):
+                log.info("deleting the consumer of a Subscription that is gone", extra={"consumer": name})
+                await delete_consumer(connection, names.STREAM, name)
+
+    def _collect(self) -> Iterator[Metric]:
+        yield gauge("heed_gateway_subscriptions", "Subscriptions served", (), [((), len(self._running))])
+        help = "Events by Subscription, and what became of their delivery"
+        yield tally("heed_gateway_subscription_events_total", help, self._outcomes)
+
+
+_TYPE: Final = {"apiVersion": names.API_VERSION, "kind": names.SUBSCRIPTION}
+
+
+def sink_networks(text: str | None, *, local: bool) -> tuple[IpNetwork, ...]:
+    """The networks that sinks may be in although they would be refused; on a laptop also its own.
+
+    Raises InvalidSettings.
+    """
+    try:
+        given = parse_networks(text or "")
+    except ValueError as error:
+        message = f"HEED_GATEWAY_SINK_NETWORKS: {error}; write networks such as 127.0.0.0/8, with commas"
+        raise InvalidSettings(message) from None
+    return (*given, *LOOPBACK) if local else given

@@ -1,0 +1,136 @@
+"""Requests to sinks: the HTTP binding of CloudEvents (1.0.2), out; to no address that is refused, and no further.
+
+Addresses are checked where sockets are made, after names were resolved: a name that resolves to something else at the
+second look, and a number that reads as an address, are seen like any other. Redirects are not followed, no proxy is
+used, and of an answer only status and Retry-After are looked at: what else a sink says is not for the Subscription's
+author, who may name any address.
+"""
+
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from aiohttp.typedefs import LooseHeaders
+
+from heed import __version__
+from heed.bus.codec.cloudevents import ATTRIBUTE_PREFIX, STRUCTURED_HEADERS, encode
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.codec.cloudevents_json import event_to_json
+from heed.core.events import Event
+from heed.core.subscriptions.addresses import IpNetwork, find_refusal
+
+MAX_CONNECTIONS: Final = 512
+MAX_CONNECTIONS_PER_SINK: Final = 64
+IDLE_CONNECTION_S: Final = 30.0
+MAX_ANSWER_BYTES: Final = 64 * 1024  # of a body that is read to use the connection again
+USER_AGENT: Final = f"heed-gateway/{__version__}"
+CONTENT_TYPE: Final = "Content-Type"
+_KIND: Final = f"{ATTRIBUTE_PREFIX}datacontenttype"
+AddressInfo = tuple[int, int, int, str, tuple[object, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class SinkRequest:
+    """An event as it is sent."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SinkAnswer:
+    """A sink's answer: its status, 0 where there was none, and what went wrong in a sentence without its words."""
+
+    status: int
+    problem: str = ""
+    retry_after: str | None = None
+
+
+class RefusedAddress(OSError):
+    """An address that nothing is sent to."""
+
+
+class SinkClient:
+    """Sends to sinks. `allowed` are networks that are let through although they would be refused."""
+
+    def __init__(self, allowed: Sequence[IpNetwork] = ()) -> None:
+        self._allowed = tuple(allowed)
+        connector = aiohttp.TCPConnector(
+            limit=MAX_CONNECTIONS,
+            limit_per_host=MAX_CONNECTIONS_PER_SINK,
+            keepalive_timeout=IDLE_CONNECTION_S,
+            ttl_dns_cache=10,
+            socket_factory=self._open_socket,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False, auto_decompress=False
+        )
+
+    async def send(
+        self, url: str, request: SinkRequest, headers: Mapping[str, str], timeout_s: float
+    ) -> SinkAnswer:
+        """Send an event. Never raises."""
+        sent: LooseHeaders = {"User-Agent": USER_AGENT, **request.headers, **headers}
+        try:
+            async with self._session.post(
+                url,
+                data=request.body,
+                headers=sent,
+                allow_redirects=False,
+                skip_auto_headers=(CONTENT_TYPE, "Accept-Encoding"),
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+            ) as answer:
+                await answer.content.read(MAX_ANSWER_BYTES)
+                problem = "" if 200 <= answer.status < 300 else f"the sink answered {answer.status}"
+                return SinkAnswer(answer.status, problem, answer.headers.get("Retry-After"))
+        except TimeoutError:
+            return SinkAnswer(0, f"the sink did not answer within {timeout_s:g} s")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return SinkAnswer(0, _explain(error))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    def _open_socket(self, info: AddressInfo) -> socket.socket:
+        family, kind, protocol, _, address = info
+        if (reason := find_refusal(str(address[0]), self._allowed)) is not None:
+            raise RefusedAddress(f"{reason}; nothing is sent there")
+        return socket.socket(family=family, type=kind, proto=protocol)
+
+
+def write_request(event: Event, mode: str) -> SinkRequest:
+    """An event as a request, in `Binary` or `Structured` mode; structured where only that keeps its data.
+
+    Raises MalformedEvent.
+    """
+    if mode == "Structured":
+        return _structured(event)
+    headers, payload = encode(event)
+    if CONTENT_TYPE in headers:
+        return SinkRequest(headers, payload)
+    headers.pop(_KIND, None)
+    if payload or event.datacontenttype is not None:
+        kind = event.datacontenttype or (
+            "application/octet-stream" if isinstance(event.data, bytes) else "application/json"
+        )
+        if not (kind.isascii() and kind.isprintable()):  # no header that HTTP knows
+            return _structured(event)
+        headers[CONTENT_TYPE] = kind
+    return SinkRequest(headers, payload)
+
+
+def _structured(event: Event) -> SinkRequest:
+    return SinkRequest(STRUCTURED_HEADERS, dump_compact(event_to_json(event)).encode())
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
+        return "the sink's certificate is not trusted"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        inner = error.os_error
+        return f"cannot connect to the sink: {inner.strerror or inner}"
+    return f"the sink could not be asked: {type(error).__name__}"
