@@ -46,8 +46,14 @@ TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its e
 TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
 HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
+TIMER_TYPE_PREFIX: Final = "dev.heed.timer."
+TIMER_FIRED: Final = "dev.heed.timer.fired"  # the type of a tick whose timer names no other
+TIMER_EXTENSION: Final = "heedtimer"  # the CloudEvents extension that names a tick's timer
+
 DUE_TYPE_PREFIX: Final = "dev.heed.due."  # what the engine says to an Agent's inbox when something is due
 SUBSCRIPTION_CONSUMER_PREFIX: Final = "heed-sub-"
+DUE_TICKS_DROPPED: Final = "dev.heed.due.dropped"  # ticks of a timer were too late
+DUE_TIMERS_CHANGED: Final = "dev.heed.due.timers"  # the timers are to be scheduled
 
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
 TASK_INBOX_PREFIX: Final = "_INBOX.heed-task"

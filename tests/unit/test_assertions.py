@@ -10,7 +10,8 @@ from heed.errors import InvalidManifest
 
 ALL = "agents, outcomes, emitted, tasks, deadLetters, unheard, pending"
 STATUS = (
-    "cursor, totals, taskRate, counts, sessions, pendingTasks, waiting, recentTasks, recentEvents, outbox"
+    "cursor, totals, taskRate, counts, sessions, pendingTasks, waiting, timers, nextTick, recentTasks, "
+    "recentEvents, outbox"
 )
 AGENTS = ("demo/clerk", "demo/twin", "shop/twin")
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heed.core.schedule.cron import MAX_CRON_CHARS, NAMED_SCHEDULES, CronError, CronSchedule, parse_cron
+from heed.api.agent import MAX_CRON_CHARS
+from heed.core.schedule.cron import NAMED_SCHEDULES, CronError, CronSchedule, parse_cron
 from heed.core.schedule.local_clock import list_zone_names, load_zone
 
 BERLIN, HAVANA, LORD_HOWE = "Europe/Berlin", "America/Havana", "Australia/Lord_Howe"

@@ -114,17 +114,18 @@ FAILURES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"emit": [{"type": "x.${event.data.text}"}]},
         "BadType",
-        '"x.A b" cannot be emitted; use dot-separated tokens, not dev.heed.task.*',
+        '"x.A b" cannot be emitted; use dot-separated tokens, not dev.heed.task.* or dev.heed.timer.*',
     ),
     (
         {"emit": [{"type": "${event.data.number}"}]},
         "BadType",
-        "7 cannot be emitted; use dot-separated tokens, not dev.heed.task.*",
+        "7 cannot be emitted; use dot-separated tokens, not dev.heed.task.* or dev.heed.timer.*",
     ),
     (
         {"emit": [{"type": "dev.heed.task.${'completed'}"}]},
         "BadType",
-        '"dev.heed.task.completed" cannot be emitted; use dot-separated tokens, not dev.heed.task.*',
+        '"dev.heed.task.completed" cannot be emitted; use dot-separated tokens, not dev.heed.task.* or '
+        "dev.heed.timer.*",
     ),
     (
         {"emit": [{"type": "x.y", "subject": "${event.data.number}"}]},
@@ -160,7 +161,7 @@ FAILURES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"emit": [{"from": "${[{}]}"}]},
         "BadType",
-        "null cannot be emitted; use dot-separated tokens, not dev.heed.task.*",
+        "null cannot be emitted; use dot-separated tokens, not dev.heed.task.* or dev.heed.timer.*",
     ),
     (
         {"emit": [{"type": "x.y", "data": "${event.data.big}"}]},

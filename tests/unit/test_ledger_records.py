@@ -15,6 +15,7 @@ from heed.api.status import (
     Session,
     TaskCause,
     TaskRate,
+    TimerState,
     Totals,
 )
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
@@ -53,6 +54,11 @@ WHOLE = Ledger(
         "m": OutboxMessage(5, 1, "subject", at(5), letter=DeadLetterCause("Code", "message", "h", 3, 2, "{}"))
     },
     task_rate=TaskRate(at(0), 6),
+    timers={
+        "nightly": TimerState("digest", at(0), at(50), at(20), "nightly@1"),
+        "hourly": TimerState("digest", at(0), at(40)),
+        "off": TimerState("digest", at(0), suspended=True),
+    },
 )
 STATUS: dict[str, Any] = {
     "cursor": {"stream": "S", "sequence": 7, "time": at(7), "created": "made", "inbox": 9},
@@ -64,6 +70,9 @@ STATUS: dict[str, Any] = {
             "stale": 0,
             "deadLettered": 4,
             "due": 5,
+            "ticksFired": 0,
+            "ticksMissed": 0,
+            "ticksSkipped": 0,
             "emitted": 0,
         },
         **{"tasksStarted": 2, "tasksCompleted": 0, "tasksFailed": 0, "sessionsExpired": 3, "expired": 0},
@@ -117,6 +126,18 @@ STATUS: dict[str, Any] = {
         }
     },
     "taskRate": {"minute": at(0), "started": 6},
+    "timers": {
+        "nightly": {
+            "schedule": "digest",
+            "anchor": at(0),
+            "nextAt": at(50),
+            "previousAt": at(20),
+            "session": "nightly@1",
+        },
+        "hourly": {"schedule": "digest", "anchor": at(0), "nextAt": at(40)},
+        "off": {"schedule": "digest", "anchor": at(0), "suspended": True},
+    },
+    "nextTick": at(40),
 }
 
 
@@ -217,9 +238,21 @@ def test_where_there_was_no_cursor_everything_but_the_maps_is_written() -> None:
 
     written = make_patch(base, WHOLE)
 
-    plain = ("cursor", "totals", "counts", "recentTasks", "recentEvents", "taskRate")
+    plain = ("cursor", "totals", "counts", "recentTasks", "recentEvents", "taskRate", "nextTick")
     assert written == {name: STATUS[name] for name in plain}
     assert make_patch(base, replace(WHOLE, task_rate=None))["taskRate"] is None
+    assert make_patch(base, replace(WHOLE, timers={}))["nextTick"] is None
+
+
+def test_the_last_tick_of_all_takes_the_next_one_out_of_the_status() -> None:
+    timers = {**WHOLE.timers, "hourly": replace(WHOLE.timers["hourly"], next_at=None)}
+    fewer = replace(WHOLE, timers=timers)
+
+    assert make_patch(WHOLE, fewer) == {"nextTick": at(50), "timers": {"hourly": {"nextAt": None}}}
+    assert make_patch(fewer, replace(fewer, timers={})) == {
+        "nextTick": None,
+        "timers": {"nightly": None, "hourly": None, "off": None},
+    }
 
 
 # ── what is owed ────────────────────────────────────────────────────────────────────────────────────────────────────

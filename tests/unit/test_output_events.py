@@ -104,16 +104,20 @@ def test_an_event_is_not_emitted_too_far_from_its_origin() -> None:
 @pytest.mark.parametrize(
     ("wanted", "code", "message"),
     [
-        ({"data": 1}, "BadType", "null cannot be emitted; use dot-separated tokens, not dev.heed.task.*"),
+        (
+            {"data": 1},
+            "BadType",
+            "null cannot be emitted; use dot-separated tokens, not dev.heed.task.* or dev.heed.timer.*",
+        ),
         (
             {"type": "x y"},
             "BadType",
-            '"x y" cannot be emitted; use dot-separated tokens, not dev.heed.task.*',
+            '"x y" cannot be emitted; use dot-separated tokens, not dev.heed.task.* or dev.heed.timer.*',
         ),
         (
             {"type": "dev.heed.task.x"},
             "BadType",
-            '"dev.heed.task.x" cannot be emitted; use dot-separated tokens, not dev.heed.task.*',
+            '"dev.heed.task.x" cannot be emitted; use dot-separated tokens, not dev.heed.task.* or dev.heed.timer.*',
         ),
         (
             {"type": "x", "subject": ""},

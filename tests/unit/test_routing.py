@@ -368,7 +368,7 @@ def without_task(
     source = "/x" if may_run else SOURCE
     step = Step(AGENT_, received(5, type_, data, inbox=True, subject=task_id, source=source), ledger, None)
     assert route(step) is None
-    assert step.stop == (CancelTask(task_id, None) if may_run else None)
+    assert step.stops == ((CancelTask(task_id, None),) if may_run else ())
     return step.ledger
 
 

@@ -25,7 +25,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 MINUTELY = Interval(60)
 
 
-def at(seconds: float) -> datetime:
+def after_noon(seconds: float) -> datetime:
     """So many seconds after noon."""
     return NOON + timedelta(seconds=seconds)
 
@@ -35,33 +35,33 @@ def choose(
 ) -> TickChoice:
     """What is chosen so many seconds after noon, for a timer in force since then that has not ticked yet."""
     clock = TimerClock(schedule, NOON, next(schedule.list_ticks(NOON, NOON), None))
-    return choose_tick(clock, LatePolicy(missed, deadline), at(now))
+    return choose_tick(clock, LatePolicy(missed, deadline), after_noon(now))
 
 
 @pytest.mark.parametrize("missed", ["Latest", "All", "None"])
 def test_nothing_is_fired_before_it_is_due(missed: Missed) -> None:
-    assert choose(missed, 59.9) == TickChoice(None, 0, at(60))
+    assert choose(missed, 59.9) == TickChoice(None, 0, after_noon(60))
 
 
 @pytest.mark.parametrize("missed", ["Latest", "All", "None"])
 @pytest.mark.parametrize("now", [60, 60.1, 119.9])
 def test_a_tick_that_is_due_is_fired(missed: Missed, now: float) -> None:
-    assert choose(missed, now) == TickChoice(at(60), 0, at(120))
+    assert choose(missed, now) == TickChoice(after_noon(60), 0, after_noon(120))
 
 
 def test_latest_fires_the_latest_and_counts_the_others() -> None:
-    assert choose("Latest", 600) == TickChoice(at(600), 9, at(660))
-    assert choose("Latest", 659.9) == TickChoice(at(600), 9, at(660))
+    assert choose("Latest", 600) == TickChoice(after_noon(600), 9, after_noon(660))
+    assert choose("Latest", 659.9) == TickChoice(after_noon(600), 9, after_noon(660))
 
 
 def test_all_fires_one_after_the_other() -> None:
-    assert choose("All", 600) == TickChoice(at(60), 0, at(120))
+    assert choose("All", 600) == TickChoice(after_noon(60), 0, after_noon(120))
 
 
 def test_all_is_cut_to_the_latest() -> None:
-    assert choose("All", 60 * MAX_LATE_TICKS) == TickChoice(at(60), 0, at(120))
-    assert choose("All", 60 * MAX_LATE_TICKS + 60) == TickChoice(at(120), 1, at(180))
-    assert choose("All", 60 * MAX_LATE_TICKS + 600) == TickChoice(at(660), 10, at(720))
+    assert choose("All", 60 * MAX_LATE_TICKS) == TickChoice(after_noon(60), 0, after_noon(120))
+    assert choose("All", 60 * MAX_LATE_TICKS + 60) == TickChoice(after_noon(120), 1, after_noon(180))
+    assert choose("All", 60 * MAX_LATE_TICKS + 600) == TickChoice(after_noon(660), 10, after_noon(720))
 
 
 @pytest.mark.parametrize("extra", [0, 1, 500_000])
@@ -70,41 +70,43 @@ def test_all_is_cut_to_the_latest_also_after_very_many(extra: int) -> None:
 
     found = choose("All", MAX_COUNTED_TICKS + extra, schedule=Interval(1))
 
-    assert found == TickChoice(at(first), min(first - 1, MAX_COUNTED_TICKS), at(first + 1))
+    assert found == TickChoice(after_noon(first), min(first - 1, MAX_COUNTED_TICKS), after_noon(first + 1))
 
 
 def test_none_drops_what_is_more_than_a_minute_late() -> None:
-    assert choose("None", 180) == TickChoice(at(120), 1, at(180))
-    assert choose("None", 180.1) == TickChoice(at(180), 2, at(240))
-    assert choose("None", 3659, schedule=Interval(3600)) == TickChoice(at(3600), 0, at(7200))
-    assert choose("None", 3660, schedule=Interval(3600)) == TickChoice(at(3600), 0, at(7200))
-    assert choose("None", 3660.1, schedule=Interval(3600)) == TickChoice(None, 1, at(7200))
+    assert choose("None", 180) == TickChoice(after_noon(120), 1, after_noon(180))
+    assert choose("None", 180.1) == TickChoice(after_noon(180), 2, after_noon(240))
+    assert choose("None", 3659, schedule=Interval(3600)) == TickChoice(after_noon(3600), 0, after_noon(7200))
+    assert choose("None", 3660, schedule=Interval(3600)) == TickChoice(after_noon(3600), 0, after_noon(7200))
+    assert choose("None", 3660.1, schedule=Interval(3600)) == TickChoice(None, 1, after_noon(7200))
 
 
 def test_none_takes_another_deadline() -> None:
-    assert choose("None", 3610, deadline=10, schedule=Interval(3600)) == TickChoice(at(3600), 0, at(7200))
-    assert choose("None", 3611, deadline=10, schedule=Interval(3600)) == TickChoice(None, 1, at(7200))
+    assert choose("None", 3610, deadline=10, schedule=Interval(3600)) == TickChoice(
+        after_noon(3600), 0, after_noon(7200)
+    )
+    assert choose("None", 3611, deadline=10, schedule=Interval(3600)) == TickChoice(None, 1, after_noon(7200))
 
 
 def test_a_deadline_drops_what_is_too_late_under_every_policy() -> None:
-    assert choose("All", 600, deadline=120) == TickChoice(at(480), 7, at(540))
-    assert choose("Latest", 650, deadline=50) == TickChoice(at(600), 9, at(660))
-    assert choose("Latest", 650, deadline=49) == TickChoice(None, 10, at(660))
-    assert choose("All", 650, deadline=49) == TickChoice(None, 10, at(660))
+    assert choose("All", 600, deadline=120) == TickChoice(after_noon(480), 7, after_noon(540))
+    assert choose("Latest", 650, deadline=50) == TickChoice(after_noon(600), 9, after_noon(660))
+    assert choose("Latest", 650, deadline=49) == TickChoice(None, 10, after_noon(660))
+    assert choose("All", 650, deadline=49) == TickChoice(None, 10, after_noon(660))
 
 
 def test_counting_ends_somewhere() -> None:
     assert choose("Latest", 10**7, schedule=Interval(1)) == TickChoice(
-        at(10**7), MAX_COUNTED_TICKS, at(10**7 + 1)
+        after_noon(10**7), MAX_COUNTED_TICKS, after_noon(10**7 + 1)
     )
     assert choose("Latest", MAX_COUNTED_TICKS, schedule=Interval(1)).missed == MAX_COUNTED_TICKS - 1
     assert choose("None", 10**7, deadline=0, schedule=Interval(7)).missed == MAX_COUNTED_TICKS
 
 
 def test_an_instant_is_the_last_tick() -> None:
-    assert choose("Latest", 100, schedule=Instant(at(50))) == TickChoice(at(50), 0, None)
-    assert choose("None", 150, schedule=Instant(at(50))) == TickChoice(None, 1, None)
-    assert choose("Latest", 100, schedule=Instant(at(-50))) == TickChoice(None, 0, None)
+    assert choose("Latest", 100, schedule=Instant(after_noon(50))) == TickChoice(after_noon(50), 0, None)
+    assert choose("None", 150, schedule=Instant(after_noon(50))) == TickChoice(None, 1, None)
+    assert choose("Latest", 100, schedule=Instant(after_noon(-50))) == TickChoice(None, 0, None)
 
 
 def test_latest_finds_the_last_of_a_burst() -> None:
@@ -112,13 +114,13 @@ def test_latest_finds_the_last_of_a_burst() -> None:
 
     found = choose("Latest", 86400, schedule=burst)
 
-    assert found == TickChoice(at(3659), 59, at(86400 + 3600))
+    assert found == TickChoice(after_noon(3659), 59, after_noon(86400 + 3600))
 
 
 POLICIES = st.builds(LatePolicy, st.sampled_from(["Latest", "All", "None"]), st.none() | st.integers(0, 500))
 SCHEDULES = st.one_of(
     st.builds(Interval, st.integers(1, 100)),
-    st.builds(Instant, st.integers(-100, 1000).map(at)),
+    st.builds(Instant, st.integers(-100, 1000).map(after_noon)),
     st.sampled_from(["*/7 * * * * *", "0-5 */2 * * * *", "*/3 * * * *", "0 * * * *"]).map(
         lambda text: parse_cron(text, "UTC")
     ),
@@ -129,9 +131,9 @@ SCHEDULES = st.one_of(
 def test_the_choice_is_that_of_a_list_of_all_ticks(
     schedule: Schedule, policy: LatePolicy, skipped: int, late: int
 ) -> None:
-    next_at = next(schedule.list_ticks(at(skipped), NOON), None)
-    now = at(skipped + late)
-    due = list(takewhile(lambda tick: tick <= now, schedule.list_ticks(at(skipped), NOON)))
+    next_at = next(schedule.list_ticks(after_noon(skipped), NOON), None)
+    now = after_noon(skipped + late)
+    due = list(takewhile(lambda tick: tick <= now, schedule.list_ticks(after_noon(skipped), NOON)))
 
     found = choose_tick(TimerClock(schedule, NOON, next_at), policy, now)
 
@@ -142,5 +144,5 @@ def test_the_choice_is_that_of_a_list_of_all_ticks(
         after = next(schedule.list_ticks(allowed[0], NOON), None)
         assert found == TickChoice(allowed[0], min(due.index(allowed[0]), MAX_COUNTED_TICKS), after)
     else:
-        after = next(schedule.list_ticks(max(now, at(skipped)), NOON), None)
+        after = next(schedule.list_ticks(max(now, after_noon(skipped)), NOON), None)
         assert found == TickChoice(None, min(len(due), MAX_COUNTED_TICKS), after)

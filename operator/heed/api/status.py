@@ -61,6 +61,11 @@ class Totals:
     stale: Annotated[int, Field(description="Ends of tasks that were not pending.")] = 0
     dead_lettered: Annotated[int, Field(description="Events that could not be decided.")] = 0
     due: Annotated[int, Field(description="Due times that no handler reacts to, such as idle sessions.")] = 0
+    ticks_fired: Annotated[int, Field(description="Ticks of timers that were given to handlers.")] = 0
+    ticks_missed: Annotated[
+        int, Field(description="Ticks that were too late, or passed over for a later one.")
+    ] = 0
+    ticks_skipped: Annotated[int, Field(description="Ticks left out while an earlier one had tasks.")] = 0
     emitted: Annotated[int, Field(description="Events the handlers emitted.")] = 0
     tasks_started: Annotated[int, Field(description="Tasks the handlers started.")] = 0
     tasks_completed: Annotated[int, Field(description="Tasks that completed while pending.")] = 0
@@ -173,6 +178,22 @@ class TakenAnswer:
     choice: Annotated[str, Field(description="What was chosen.")]
     user: Annotated[str, Field(description="Who answered.")]
     at: Annotated[Time, Field(description="When they did.")]
+
+
+@dataclass(frozen=True, slots=True)
+class TimerState:
+    """A timer as it was scheduled, and where in its ticks it is."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    schedule: Annotated[str, Field(description="A digest of the schedule that the times below belong to.")]
+    anchor: Annotated[Time, Field(description="When it was scheduled first; intervals count from here.")]
+    next_at: Annotated[
+        Time | None, Field(description="The next tick; none where no more come, or while it is suspended.")
+    ] = None
+    previous_at: Annotated[Time | None, Field(description="The last tick that was fired.")] = None
+    session: Annotated[str | None, Field(description="Key of the session of that tick.")] = None
+    suspended: Annotated[bool | None, Field(description="True while it is suspended.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +327,11 @@ class AgentStatus:
             json_schema_extra=_ATOMIC,
         ),
     ] = field(default_factory=dict)
+    timers: Annotated[
+        dict[str, TimerState],
+        Field(description="When its timers tick, by name.", json_schema_extra=_ATOMIC),
+    ] = field(default_factory=dict)
+    next_tick: Annotated[Time | None, Field(description="The earliest tick of all its timers.")] = None
     recent_tasks: Annotated[list[RecentTask], Field(description="Tasks that ended lately, newest last.")] = (
         field(default_factory=list)
     )

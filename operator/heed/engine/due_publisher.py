@@ -9,7 +9,7 @@ from typing import Final
 from heed import names
 from heed.core.approval.ends import approval_timed_out
 from heed.core.compiler.program import Program
-from heed.core.due.due_events import due_event, wait_completed
+from heed.core.due.due_events import due_event, timer_event, wait_completed
 from heed.core.due.due_times import DueTime, list_due_times
 from heed.core.ledger.ledger import Ledger
 from heed.engine.effect_executor import EffectExecutor
@@ -71,6 +71,10 @@ class DuePublisher:
             case "approval":
                 record = ledger.pending_tasks[due.key]
                 self._executor.start_reporting(record, approval_timed_out(due.key, record, timestamp()))
+            case "timer" | "timers":
+                now = datetime.fromtimestamp(unix_time(), UTC)
+                if (event := timer_event(self._program, ledger, due, now)) is not None:
+                    self._executor.start_publishing(event)
             case _:
                 origin = names.origin(agent.uid, ledger.cursor.created)
                 self._executor.start_publishing(due_event(agent, origin, due))

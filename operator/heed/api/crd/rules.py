@@ -19,6 +19,14 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec": (
         (
+            "has(self.subscribe) || (has(self.timers) && self.timers.size() > 0)",
+            "spec.subscribe: is missing; add it, or give the Agent `timers`",
+        ),
+        (
+            f"!has(self.timers) || self.timers.all(name, name.size() <= 40 && name.matches({_LABEL}))",
+            "a timer's name must be at most 40 lower-case letters, digits and -",
+        ),
+        (
             "self.handlers.all(h, !has(h.start) || h.start.all(s, !has(s.task) || "
             "(has(self.tasks) && s.task in self.tasks)))",
             "spec.handlers[*].start[*].task: names a task that is not in spec.tasks; "
@@ -32,6 +40,17 @@ AGENT_RULES: Final[FieldRules] = {
         (
             f"!has(self.tasks) || self.tasks.all(name, name.size() <= 40 && name.matches({_LABEL}))",
             "a task's name must be at most 40 lower-case letters, digits and -",
+        ),
+    ),
+    "spec.timers{}": (
+        (
+            "[has(self.cron), has(self.every), has(self.at)].filter(given, given).size() == 1",
+            "a timer needs one schedule: give it either `cron`, `every` or `at`",
+        ),
+        ("!has(self.timeZone) || has(self.cron)", "timeZone has no meaning without `cron`"),
+        (
+            "self.type == 'dev.heed.timer.fired' || !self.type.startsWith('dev.heed.')",
+            "dev.heed.* is reserved; choose a type of your own",
         ),
     ),
     "spec.subscribe[]": (
@@ -58,6 +77,11 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}.wait": (("has(self.until) != has(self.for)", "give exactly one of `for` and `until`"),),
     "spec.handlers[]": (
+        (
+            "!self.type.startsWith('dev.heed.timer.') || self.type in ['dev.heed.timer.fired', 'dev.heed.timer.*', "
+            "'dev.heed.timer.>']",
+            "no timer sends events of this type; there is dev.heed.timer.fired",
+        ),
         (
             "!(has(self.end) && self.end && has(self.start) && self.start.size() > 0)",
             "a handler that ends its session cannot start tasks; start them in another handler",
@@ -158,6 +182,7 @@ AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Dead", "integer", ".status.totals.deadLettered", 0),
     ("Ignored", "integer", ".status.totals.ignored", 1),
     ("Waiting", "integer", ".status.counts.waiting", 1),
+    ("Next tick", "string", ".status.nextTick", 1),
     ("Sequence", "integer", ".status.cursor.sequence", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )

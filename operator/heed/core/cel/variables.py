@@ -25,6 +25,7 @@ class Vocabulary:
             "agent": ("name", "namespace", "labels"),
             "answer": ("user", "groups", "choice", "fields", "comment"),
             "delivery": ("digest",),
+            "timer": ("name", "scheduledAt", "previousAt", "missed"),
         }.get(variable)
 
     def unknown(self, reads: MemberReads) -> str | None:
@@ -39,6 +40,7 @@ class Vocabulary:
 ALL_VARIABLES: Final = Vocabulary()
 SUBSCRIPTION_VARIABLES: Final = Vocabulary(("event", "agent"))
 HANDLER_VARIABLES: Final = Vocabulary(("event", "state", "agent", "session"))
+TIMER_VARIABLES: Final = Vocabulary(("timer", "agent"))
 TASK_VARIABLES: Final = Vocabulary(task=("id", "name", "attempt"))  # of a task's template
 APPROVER_VARIABLES: Final = Vocabulary(("answer", "input", "task", "session"))
 

@@ -57,10 +57,10 @@ class Listener:
 def explain_unheeded(listeners: Sequence[Listener], subject: str) -> str | None:
     """Why none of the Agents heeds an event on this subject, with what to do; None where one does.
 
-    What tasks say of themselves concerns the ledger, whether a handler wants it or not.
+    What tasks say of themselves, and what is due, concerns the ledger, whether a handler wants it or not.
     """
     type_ = names.type_of_subject(subject)
-    if type_ is None or type_.startswith(names.TASK_TYPE_PREFIX):
+    if type_ is None or type_.startswith((names.TASK_TYPE_PREFIX, names.DUE_TYPE_PREFIX)):
         return None
     if any(listener.heeds(subject, type_) for listener in listeners):
         return None

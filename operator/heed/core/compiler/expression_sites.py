@@ -14,6 +14,7 @@ from heed.core.cel.variables import (
     APPROVER_VARIABLES,
     SUBSCRIPTION_VARIABLES,
     TASK_VARIABLES,
+    TIMER_VARIABLES,
     Vocabulary,
 )
 from heed.core.compiler.program import CompiledHandler, Program
@@ -74,6 +75,7 @@ def find_sites(program: Program) -> Iterator[ExpressionSite]:
         if task.where is not None:
             path = f"spec.tasks.{name}.approval.approvers.where"
             yield ExpressionSite(path, task.where, APPROVER_VARIABLES, condition=True, task=name)
+    yield from _of_timers(program)
     for index, reaction in enumerate(program.reactions):
         if reaction.when is not None:
             yield ExpressionSite(
@@ -83,6 +85,12 @@ def find_sites(program: Program) -> Iterator[ExpressionSite]:
             yield ExpressionSite(
                 f"{reaction.path}.{path}", expression, ALL_VARIABLES, reaction.pattern, handler=index
             )
+
+
+def _of_timers(program: Program) -> Iterator[ExpressionSite]:
+    for name, timer in program.timers.items():
+        for path, expression in timer.expressions:
+            yield ExpressionSite(f"spec.timers.{name}.{path}", expression, TIMER_VARIABLES)
 
 
 def _templates(reaction: CompiledHandler) -> Iterator[tuple[str, Expression]]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from heed import names
 from heed.api.agent import Agent, TaskSpec
 from heed.core.schema.job_spec import lint_job_spec
-from heed.core.type_patterns import may_overlap
+from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
 
 ANY_TYPE: Final = ">"
@@ -40,12 +40,14 @@ def lint_agent(
         *_undelivered(agent, direct),
         *_unsaid(agent),
         *_unstarted(agent),
+        *_unheard_ticks(agent),
         *(problem for name, task in agent.spec.tasks.items() for problem in _task(name, task)),
     ]
 
 
 def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
     sources = [item.type for item in agent.spec.subscribe] + [names.TASK_TYPE_PREFIX + ">", *direct]
+    sources += [timer.type for timer in agent.spec.timers.values()]
     for index, handler in enumerate(agent.spec.handlers):
         if not any(may_overlap(source, handler.type) for source in sources):
             yield Problem(
@@ -82,6 +84,16 @@ def _unstarted(agent: Agent) -> Iterator[Problem]:
     for name in agent.spec.tasks:
         if name not in started:
             yield Problem(f"spec.tasks.{name}", "no handler starts this task", "remove it, or start it")
+
+
+def _unheard_ticks(agent: Agent) -> Iterator[Problem]:
+    for name, timer in agent.spec.timers.items():
+        if not any(matches(handler.type, timer.type) for handler in agent.spec.handlers):
+            yield Problem(
+                f"spec.timers.{name}",
+                f"no handler has a type that matches {timer.type}, so its ticks do nothing",
+                f"add a handler with the type {timer.type}",
+            )
 
 
 def _task(name: str, task: TaskSpec) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """The compiler: an Agent's manifest as a program, with every expression and template parsed once per generation."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heed import names
 from heed.api.agent import (
@@ -27,6 +27,7 @@ from heed.core.cel.variables import (
 )
 from heed.core.compiler import validation
 from heed.core.compiler.authorization import check_permissions
+from heed.core.compiler.timers import CompiledTimer, bound_tick, compile_timers
 from heed.core.compiler.validation import Compiler
 from heed.core.effects import AgentRef
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
@@ -117,6 +118,7 @@ class Program:
     schemas: SchemaRegistry = NO_SCHEMAS
     careful: bool = False
     verdict: DecisionFailed | None = None
+    timers: Mapping[str, CompiledTimer] = field(default_factory=dict)
 
     @property
     def suspended(self) -> bool:
@@ -183,12 +185,13 @@ def compile_agent(
         _reaction(Compiler(problems, _of_handler(item)), item, f"spec.handlers[{i}]", spec)
         for i, item in enumerate(spec.handlers)
     )
+    timers = compile_timers(problems, spec)
     validation.check_names(compiler, spec)
     check_permissions(problems, agent, permissions)
     if problems:
         raise manifest_error(problems)
     key = None if spec.session.key == SessionSpec().key else key
-    opening = _opening(subscriptions, key)
+    opening = peak(_opening(subscriptions, key), bound_tick(timers.values()))
     return Program(
         agent=AgentRef(agent.metadata.namespace, agent.metadata.name, agent.metadata.uid),
         labels=agent.metadata.labels,
@@ -204,6 +207,7 @@ def compile_agent(
         reads_others=any(item.namespace for item in subscriptions),
         permissions=permissions,
         schemas=schemas,
+        timers=timers,
     )
 
 

@@ -16,6 +16,7 @@ from heed.core.compiler.program import Program
 from heed.errors import DecisionFailed, Problem
 
 _TIME: Final = "2026-01-31T12:00:00.123456Z"
+_TICK: Final = "2026-01-31T12:00:00Z"
 _SIGNS: Final = ("o matching overload", *NO_MAP, "not a map", "not a boolean")
 _MOST: Final = 1000  # how many times the budget of one expression may be spent on an Agent's in all
 
@@ -64,6 +65,7 @@ def _variables(program: Program, place: ExpressionSite) -> dict[str, Any]:
         },
         "session": {"key": "key", "startedAt": _TIME},
         "state": {},
+        "timer": {"name": "timer", "scheduledAt": _TICK, "previousAt": _TICK, "missed": 0},
         "task": of_task if place.task is not None or place.of_tasks else {},
     }
 

@@ -7,6 +7,7 @@ from heed import names
 from heed.core.cel.member_paths import EACH, Path, format_path
 from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
+from heed.core.compiler.timers import find_tick_members
 from heed.core.compiler.unknown_members import END_MEMBERS, EVENT_MEMBERS
 from heed.core.schema.required_members import is_required
 from heed.core.type_patterns import matches, may_overlap
@@ -45,6 +46,11 @@ class MemberGuards:
             if may_overlap(item.pattern, place.pattern)
         ]
         return bool(bringing) and all(known is not None and path in known for known in bringing)
+
+    def is_in_every_tick(self, name: str) -> bool:
+        """Whether the data of all ticks of the common type hold a member."""
+        ticks = find_tick_members(self.program.timers.values())
+        return bool(ticks) and all(members is not None and name in members for members in ticks)
 
     def other_handlers(self, place: ExpressionSite) -> list[int]:
         """The other handlers that the events of a handler may come to."""
@@ -102,7 +108,9 @@ def _is_there(path: Path, place: ExpressionSite, guards: MemberGuards) -> bool:
         return place.of_tasks
     if place.of_tasks:
         return path[:2] != _DATA or _in_every_end(path, place)
-    if path[:2] == _DATA:
+    if place.pattern == names.TIMER_FIRED and path[:2] == _DATA:
+        known = len(path) == 3 and guards.is_in_every_tick(path[2])
+    elif path[:2] == _DATA:
         known = is_required(guards.program.schemas.rules, place.pattern or "", path[2:])
     else:
         known = path[1] in EVENT_MEMBERS

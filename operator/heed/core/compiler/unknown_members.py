@@ -12,6 +12,7 @@ from heed.core.cel.template import Template
 from heed.core.cel.variables import suggest_name
 from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
+from heed.core.compiler.timers import find_tick_members
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
@@ -32,6 +33,7 @@ class KnownMembers:
     state: Names
     inputs: dict[str, Names]
     publishes: bool  # whether a task may send progress, whose data are its own
+    ticks: Names  # in the data of ticks of the common type
 
     @classmethod
     def of(cls, program: Program) -> "KnownMembers":
@@ -46,7 +48,8 @@ class KnownMembers:
                 inputs[start.task].append(_names(start.input, compiled.input))
         dynamic = any(start.from_ is not None for start, _ in starts)
         known = {name: None if dynamic else _union(found) for name, found in inputs.items()}
-        return cls(state, known, any(task.publish for task in spec.tasks.values()))
+        ticks = _union(find_tick_members(program.timers.values()))
+        return cls(state, known, any(task.publish for task in spec.tasks.values()), ticks)
 
     def input_at(self, place: ExpressionSite) -> Names:
         """The names that `input` may have at a site."""
@@ -83,6 +86,10 @@ def _of_event(place: ExpressionSite, path: Path, members: KnownMembers) -> Itera
     if name == "data":
         if place.of_tasks and has_member:
             yield from _of_end(place, path, members)
+        elif place.pattern == names.TIMER_FIRED and has_member and members.ticks:
+            if path[2] not in members.ticks:
+                remedy = suggest_name(path[2], sorted(members.ticks))
+                yield Problem(place.path, f"no tick has {format_path(path)}", remedy)
     elif name in known:
         if has_member:
             yield Problem(

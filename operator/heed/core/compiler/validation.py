@@ -96,6 +96,7 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     yield from (item.where for item in spec.subscribe if item.where)
     yield from (item.when for item in spec.handlers if item.when)
     yield from (item.condition for item in spec.tasks.values() if item.condition)
+    yield from (timer.session for timer in spec.timers.values() if timer.session)
     for template in _templates(spec):
         with suppress(ExpressionError, RecursionError):
             yield from expression_sources(template)
@@ -103,6 +104,7 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
 
 def _templates(spec: AgentSpec) -> list[Any]:
     templates: list[Any] = [task.work for task in spec.tasks.values()]
+    templates += [timer.data for timer in spec.timers.values()]
     for handler in spec.handlers:
         templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
     return templates
@@ -132,6 +134,8 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
                 "give each handler its own name",
             )
         seen.setdefault(handler.name, index)
+    if not spec.subscribe and not spec.timers:
+        compiler.add_problem("spec.subscribe", "is missing", "add it, or give the Agent `timers`")
     for index, item in enumerate(spec.subscribe):
         if item.type.startswith(names.TASK_TYPE_PREFIX):
             compiler.add_problem(
@@ -143,9 +147,14 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
 
 def check_key(compiler: Compiler, key: Expression | None) -> None:
     """Check that the session key's type is string, as far as known."""
+    check_key_type(compiler, key, "spec.session.key")
+
+
+def check_key_type(compiler: Compiler, key: Expression | None, path: str) -> None:
+    """Check that the type of an expression that yields a session's key is string, as far as known."""
     if key is not None and (found := key.compiled.return_type().name()) not in _KEYS:
         remedy = "wrap it in string(…)" if found in ("INT", "UINT", "DOUBLE", "BOOL") else "yield a string"
-        compiler.add_problem("spec.session.key", f"is {found.lower()}, not a string", remedy)
+        compiler.add_problem(path, f"is {found.lower()}, not a string", remedy)
 
 
 def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, path: str) -> None:
@@ -175,6 +184,11 @@ def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: Age
             f"no task sends {handler.type}, and {names.TASK_TYPE_PREFIX}* is reserved for what tasks send"
         )
         compiler.add_problem(f"{path}.type", message, suggest_name(handler.type, names.HANDLED_TASK_TYPES))
+    if handler.type.startswith(names.TIMER_TYPE_PREFIX) and not matches(handler.type, names.TIMER_FIRED):
+        message = (
+            f"no timer sends {handler.type}, and {names.TIMER_TYPE_PREFIX}* is reserved for what timers send"
+        )
+        compiler.add_problem(f"{path}.type", message, suggest_name(handler.type, [names.TIMER_FIRED]))
     if handler.end and handler.start:
         message, remedy = (
             "a handler that ends its session cannot start tasks",
@@ -205,6 +219,9 @@ def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
             compiler.add_problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
         elif emit.type.startswith(names.TASK_TYPE_PREFIX):
             message = f"{names.TASK_TYPE_PREFIX}* is reserved for the ends of tasks"
+            compiler.add_problem(f"{path}.type", message, "choose a type of your own")
+        elif emit.type.startswith(names.TIMER_TYPE_PREFIX):
+            message = f"{names.TIMER_TYPE_PREFIX}* is reserved for the ticks of timers"
             compiler.add_problem(f"{path}.type", message, "choose a type of your own")
     if emit.to is not None and "${" not in emit.to and not names.is_name(emit.to):
         compiler.add_problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")

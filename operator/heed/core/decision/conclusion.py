@@ -67,7 +67,7 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
         ledger = replace(ledger, totals=add_to_totals(ledger.totals, **{outcome: 1}))
     if step.waited and outcome != "waiting":
         ledger = replace(ledger, waiting=ledger.waiting.without_event(step.received.sequence))
-    effects = step.effects if step.stop is None else (*step.effects, step.stop)
+    effects = (*step.effects, *step.stops) if step.stops else step.effects
     decision = Decision(step.received, ledger, outcome, effects, letter=step.letter)
     match outcome:
         case "handled":

@@ -131,11 +131,12 @@ def _render(template: Template, scope: Scope, reaction: CompiledHandler, where: 
 def _merge(state: Mapping[str, Any], change: Any, reaction: CompiledHandler) -> dict[str, Any]:
     if not isinstance(change, dict):
         raise DecisionFailed("BadState", f"{reaction.path}.state: yields {json_kind(change)}, not a map")
-    merged = {**state, **_canonicalize(change, f"{reaction.path}.state")}
+    merged = {**state, **canonicalize_output(change, f"{reaction.path}.state")}
     return {key: value for key, value in merged.items() if key not in change or change[key] is not None}
 
 
-def _canonicalize(value: Any, path: str) -> Any:
+def canonicalize_output(value: Any, path: str) -> Any:
+    """A rendered value as the ledger can hold it. `path` is where it stands in the manifest. Raises DecisionFailed."""
     if measure_depth(value) > MAX_JSON_DEPTH:
         raise DecisionFailed("TooDeep", f"{path}: nests deeper than {MAX_JSON_DEPTH} levels; flatten it")
     refuse_zeros(value, f"{path}: ")
@@ -153,7 +154,7 @@ def _render_starts(
         value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
         return [
             StartRequest(
-                reaction.name, start.task or "", _canonicalize(value, f"{reaction.path}.{path}.input")
+                reaction.name, start.task or "", canonicalize_output(value, f"{reaction.path}.{path}.input")
             )
         ]
     items = _check_list(
@@ -165,7 +166,7 @@ def _render_starts(
         StartRequest(
             reaction.name,
             str(item.get("task")),
-            _canonicalize(item.get("input"), f"{reaction.path}.{path}.from"),
+            canonicalize_output(item.get("input"), f"{reaction.path}.{path}.from"),
         )
         for item in items
     ]

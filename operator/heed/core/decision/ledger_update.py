@@ -39,6 +39,7 @@ def apply(step: Step) -> Outcome:
         recent_events=before.recent_events.with_digest(step.digest),
         outbox={**before.outbox, **outputs.emitted},
         task_rate=quotas.count_starts(limits, before, len(outputs.started)),
+        timers=before.timers,
     )
     return "handled"
 

@@ -41,4 +41,5 @@ def _moved(step: Step, *, ahead: bool) -> Ledger:
         ledger.recent_events,
         ledger.outbox,
         ledger.task_rate,
+        ledger.timers,
     )

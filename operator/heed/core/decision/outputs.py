@@ -236,10 +236,12 @@ def _event_size(owed: OutboxMessage) -> int:
 def _event(step: Step, key: str, request: Mapping[str, Any]) -> Event:
     program, cause = step.program, step.event
     type_, subject = request.get("type"), request.get("subject")
-    if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(names.TASK_TYPE_PREFIX):
+    reserved = (names.TASK_TYPE_PREFIX, names.TIMER_TYPE_PREFIX)
+    if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(reserved):
         raise DecisionFailed(
             "BadType",
-            f"{dump_compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.*",
+            f"{dump_compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.* or "
+            "dev.heed.timer.*",
         )
     if (refused := program.permissions.emission_problem(type_)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)

@@ -1,7 +1,8 @@
 """Routing: whose event it is, which task it is of, and whether the dedup window knows it.
 
-There are four ways to a session: an event that was broadcast or sent to the Agent, the end of one of its tasks, the
-progress of one, and the end of a task whose letter is redriven. From here on they are decided alike.
+There are five ways to a session: an event that was broadcast or sent to the Agent, a tick of one of its timers, the end
+of one of its tasks, the progress of one, and the end of a task whose letter is redriven. From here on they are decided
+alike.
 """
 
 import json
@@ -13,6 +14,7 @@ from heed.core.decision.approvals import read_end
 from heed.core.decision.model import Outcome
 from heed.core.decision.sessions import MAX_CLOCK_SKEW_S, add_seconds, expire_idle_sessions
 from heed.core.decision.step import Step, TaskContext
+from heed.core.decision.ticks import is_tick, route_dropped, route_scheduling, route_tick
 from heed.core.due.due_events import read_due
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger, end_task, make_cancel
@@ -39,6 +41,11 @@ def route(step: Step) -> Outcome | None:
         return _route_task_event(step)
     if step.event.type.startswith(names.DUE_TYPE_PREFIX):
         return _route_due(step)
+    if is_tick(step):
+        return route_tick(step, digest_event(step))
+    if step.event.type.startswith(names.TIMER_TYPE_PREFIX):
+        message = f"{step.event.type} is for the ticks of timers; choose a type of your own"
+        raise DecisionFailed("ReservedType", message)
     return _deduplicate(step, digest_event(step))
 
 
@@ -67,6 +74,10 @@ def _route_due(step: Step) -> Outcome:
     if not names.is_inbox(step.received.origin):
         message = f"{step.event.type} is for what is due; choose a type of your own"
         raise DecisionFailed("ReservedType", message)
+    if step.event.type == names.DUE_TIMERS_CHANGED:
+        return route_scheduling(step)
+    if step.event.type == names.DUE_TICKS_DROPPED:
+        return route_dropped(step)
     due = read_due(step.event)
     if due is None:
         return "stale"
@@ -140,7 +151,8 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
     )
     may_run = event.source != names.agent_source(agent.namespace, agent.name)
     step.ledger = end_task(step.ledger, recent, may_run=may_run)
-    step.stop = make_cancel(task_id, step.ledger.pending_tasks[task_id]) if may_run else None
+    if may_run:
+        step.stops = (make_cancel(task_id, step.ledger.pending_tasks[task_id]),)
     return None
 
 

@@ -12,6 +12,7 @@ from heed.core.decision.model import Outcome
 from heed.core.decision.schema_check import check_schema
 from heed.core.decision.sessions import evaluate_key, find_session
 from heed.core.decision.step import Step, TaskContext
+from heed.core.decision.ticks import evaluate_tick_key, remember_session
 from heed.core.ledger.ledger import add_to_totals
 from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed
@@ -40,10 +41,16 @@ def _admit_event(step: Step) -> Outcome | None:
     scope = Scope(step.variables)
     if not _is_subscribed(step, scope) or not step.reactions:
         return "ignored"
-    step.key = evaluate_key(step.program, step.event, scope)
+    step.key = (
+        evaluate_key(step.program, step.event, scope)
+        if step.tick is None
+        else evaluate_tick_key(step, step.tick)
+    )
     if ledger.waiting.places and ledger.waiting.blocks(step.key, step.received.sequence):
         return "waiting"
     step.session = find_session(ledger, step.key, step.received, step.event)
+    if step.tick is not None:
+        remember_session(step, step.tick)
     return None
 
 

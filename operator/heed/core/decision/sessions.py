@@ -32,10 +32,15 @@ def evaluate_key(program: Program, event: Event, scope: Scope) -> str:
         key = event.correlationid if program.key is None else program.key.value(scope)
     except ExpressionError as error:
         raise DecisionFailed("ExpressionFailed", f"spec.session.key: {error}") from None
+    return check_key(key, "spec.session.key")
+
+
+def check_key(key: Any, path: str) -> str:
+    """The key of a session as an expression at `path` yields it. Raises DecisionFailed."""
     if not isinstance(key, str) or not 0 < len(key) <= MAX_KEY:
         what = f"yields {_what_came(key)}, not a string of 1 to {MAX_KEY} characters"
         remedy = "write string(…)" if isinstance(key, bool | int | float) else "choose another key"
-        raise DecisionFailed("BadSessionKey", f"spec.session.key: {what}; {remedy}")
+        raise DecisionFailed("BadSessionKey", f"{path}: {what}; {remedy}")
     return key
 
 
@@ -89,10 +94,11 @@ def keep_session(
     """The sessions with one, touched just now, in its new form. It exists while it has state or tasks."""
     sessions = dict(sessions)
     sessions.pop(key, None)
-    if session.state or _has_tasks(tasks, key):
+    if session.state or has_tasks(tasks, key):
         sessions[key] = session
     return sessions
 
 
-def _has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:
+def has_tasks(tasks: Mapping[str, PendingTask], key: str) -> bool:
+    """Whether a session waits for tasks."""
     return any(task.session == key and task.phase != "Abandoned" for task in tasks.values())

@@ -47,6 +47,15 @@ class TaskContext:
         return dump_compact({"session": self.session, "input": self.input, **self.variable})
 
 
+@dataclass(frozen=True, slots=True)
+class TickContext:
+    """The tick that an event is: its timer's name, the scheduled time (RFC 3339), and what the timer's CEL reads."""
+
+    timer: str
+    scheduled_at: str
+    variables: dict[str, Any]
+
+
 # Not frozen: the stages fill one in, and `decide` discards it. A new record for each stage would cost as much as all
 # of them.
 @dataclass(slots=True)
@@ -67,7 +76,10 @@ class Step:
     event: Event = field(init=False)
     digest: str | None = None  # what the dedup window remembers the event by
     task: TaskContext | None = None
-    stop: CancelTask | None = None  # the task may still run although its end was heard
+    tick: TickContext | None = None
+    stops: tuple[
+        CancelTask, ...
+    ] = ()  # tasks that may still run although their end was heard, or session is over
     # admit
     reactions: list[CompiledHandler] = field(init=False)
     variables: dict[str, Any] = field(init=False)
@@ -92,4 +104,5 @@ class Step:
     def reopen(self) -> None:
         """Drop what routing found out and changed: after an unexpected error it is not to be relied on."""
         self.ledger = self.opened
-        self.digest = self.task = self.stop = None
+        self.digest = self.task = self.tick = None
+        self.stops = ()

@@ -1,11 +1,15 @@
 """What is published when a due time has come: the end of a task where it ends one, else an event of its own."""
 
+from datetime import datetime
 from typing import Final
 
 from heed import names
+from heed.core.compiler.program import Program
 from heed.core.due.due_times import DueKind, DueTime
+from heed.core.due.timers import choose_event, scheduling_event
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
+from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.job_contract import REASON_DEADLINE
 
 EVENT_KINDS: Final[dict[str, DueKind]] = {
@@ -35,6 +39,13 @@ def deadline_end(due: DueTime, at: str) -> TaskEnd:
 def wait_completed(due: DueTime, at: str) -> TaskEnd:
     """The end of a wait that is over. Its result says until when it was."""
     return TaskEnd(due.key, names.digest("wait", due.key), at, True, result={"until": due.at})
+
+
+def timer_event(program: Program, ledger: Ledger, due: DueTime, now: datetime) -> Event | None:
+    """The event that a timer's due time comes to; None where it turns out not to be due."""
+    if due.kind == "timers":
+        return scheduling_event(program, ledger)
+    return choose_event(program, ledger, due.key, now)
 
 
 def due_event(agent: AgentRef, origin: str, due: DueTime) -> Event:

@@ -11,11 +11,13 @@ from typing import Final, Literal
 
 from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
+from heed.core.due.timers import list_next_ticks, needs_scheduling
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.kinds import LEDGER_KINDS
 
-DueKind = Literal["deadline", "attempt", "wait", "approval", "retry", "session"]
+DueKind = Literal["deadline", "attempt", "wait", "approval", "retry", "session", "timer", "timers"]
 
+AT_ONCE: Final = "1970-01-01T00:00:00.000000Z"  # of what has been due since it is known
 IDLE_STEP: Final = timedelta(
     minutes=1
 )  # how exactly idle sessions are noticed: a thousand of them cost one event
@@ -25,8 +27,9 @@ IDLE_STEP: Final = timedelta(
 class DueTime:
     """Something is due `at` a time (RFC 3339, UTC, microseconds).
 
-    `kind` says what: the deadline of a task or of its `attempt`, a wait's end, the next attempt, an idle session; `key`
-    is the id of the task. With `grace` a run that knows better how it ended may say so first.
+    `kind` says what: the deadline of a task or of its `attempt`, a wait's end, the next attempt, an idle session, a
+    timer's tick, timers that are to be scheduled; `key` is the id of the task, or the name of the timer. With `grace` a
+    run that knows better how it ended may say so first.
     """
 
     at: str
@@ -41,6 +44,10 @@ def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
     for task_id, record in ledger.pending_tasks.items():
         yield from _of_task(task_id, record)
     yield from _of_idle_sessions(program, ledger)
+    if needs_scheduling(program, ledger):
+        yield DueTime(AT_ONCE, "timers", str(program.generation))
+    for name, tick in list_next_ticks(program, ledger):
+        yield DueTime(f"{tick[:19]}.000000Z", "timer", name)
 
 
 def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:

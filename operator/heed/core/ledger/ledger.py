@@ -7,7 +7,17 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from heed import names
-from heed.api.status import Counts, Cursor, OutboxMessage, PendingTask, RecentTask, Session, TaskRate, Totals
+from heed.api.status import (
+    Counts,
+    Cursor,
+    OutboxMessage,
+    PendingTask,
+    RecentTask,
+    Session,
+    TaskRate,
+    TimerState,
+    Totals,
+)
 from heed.core.codec.canonical_json import canonicalize, merge_patch
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.dedup_window import DedupWindow
@@ -31,12 +41,19 @@ class Ledger:
     recent_events: DedupWindow = DedupWindow()
     outbox: Mapping[str, OutboxMessage] = field(default_factory=dict)
     task_rate: TaskRate | None = None
+    timers: Mapping[str, TimerState] = field(default_factory=dict)
+
+    @property
+    def next_tick(self) -> str | None:
+        """The earliest tick of all timers (RFC 3339); None where there is none."""
+        return min((item.next_at for item in self.timers.values() if item.next_at is not None), default=None)
 
 
 _MAPS: Final[dict[str, tuple[str, TypeAdapter[Any]]]] = {
     "sessions": ("sessions", TypeAdapter(Session)),
     "pending_tasks": ("pendingTasks", TypeAdapter(PendingTask)),
     "outbox": ("outbox", TypeAdapter(OutboxMessage)),
+    "timers": ("timers", TypeAdapter(TimerState)),
 }
 _NAMES: Final = tuple(item.name for item in fields(Totals))
 _CURSOR = TypeAdapter(Cursor)
@@ -91,6 +108,8 @@ def make_patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
     changes = plain if base.cursor.time is None else merge_patch(_plain(base), plain)
     if base.task_rate is not None and ledger.task_rate is None:
         changes["taskRate"] = None
+    if base.next_tick is not None and ledger.next_tick is None:
+        changes["nextTick"] = None
     for name, (alias, adapter) in _MAPS.items():
         if inner := _map_patch(adapter, getattr(base, name), getattr(ledger, name)):
             changes[alias] = inner
@@ -125,8 +144,10 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
     """The members of a status that are no maps."""
     counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox), len(ledger.waiting))
     rate = {} if ledger.task_rate is None else {"taskRate": _record(_TASK_RATE, ledger.task_rate)}
+    next_tick = {} if ledger.next_tick is None else {"nextTick": ledger.next_tick}
     return {
         **rate,
+        **next_tick,
         "cursor": _record(_CURSOR, ledger.cursor),
         "totals": _record(_TOTALS, ledger.totals),
         "counts": _record(_COUNTS, counts),

@@ -16,9 +16,9 @@ from typing import Final
 
 from cronsim import CronSim, CronSimError
 
+from heed.api.agent import MAX_CRON_CHARS
 from heed.core.schedule.local_clock import LocalClock
 
-MAX_CRON_CHARS: Final = 128
 NAMED_SCHEDULES: Final = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",

@@ -19,7 +19,7 @@ from heed.core.approval.request import find_approval
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
-from heed.core.due.due_events import deadline_end, due_event, wait_completed
+from heed.core.due.due_events import deadline_end, due_event, timer_event, wait_completed
 from heed.core.due.due_times import DueTime, list_due_times
 from heed.core.effects import AgentRef, CancelTask, Publish, StartTask, TaskEnd, TaskWork
 from heed.core.events import Event, Received
@@ -185,7 +185,7 @@ class _SimulatedWorld:
             due, program = min(due_times, key=lambda item: item[0])
             if datetime.fromisoformat(due.at) <= self._horizon():
                 self.announced.add((program.agent, due))
-                self._announce(program.agent, due)
+                self._announce(program, due)
 
     def _horizon(self) -> datetime:
         """How far the clock may go without another given event."""
@@ -195,7 +195,8 @@ class _SimulatedWorld:
             self.until = self.clock + self.advance
         return self.until
 
-    def _announce(self, agent: AgentRef, due: DueTime) -> None:
+    def _announce(self, program: Program, due: DueTime) -> None:
+        agent = program.agent
         record = self.ledgers[agent].pending_tasks.get(due.key)
         at = max(due.at, _text(self.clock))
         match due.kind:
@@ -205,10 +206,16 @@ class _SimulatedWorld:
                 self._report(agent, record, wait_completed(due, at), "due")
             case "approval" if record is not None:
                 self._report(agent, record, approval_timed_out(due.key, record, at), "due")
+            case "timer" | "timers":
+                moment = max(datetime.fromisoformat(due.at), self.clock)
+                if (tick := timer_event(program, self.ledgers[agent], due, moment)) is not None:
+                    self._publish_due(agent, tick)
             case _:
-                event = due_event(agent, names.origin(agent.uid, None), due)
-                subject = names.inbox_subject(agent.namespace, agent.name, event.type)
-                self.caused.append(SimulatedMessage(subject, event, "due"))
+                self._publish_due(agent, due_event(agent, names.origin(agent.uid, None), due))
+
+    def _publish_due(self, agent: AgentRef, event: Event) -> None:
+        subject = names.inbox_subject(agent.namespace, agent.name, event.type)
+        self.caused.append(SimulatedMessage(subject, event, "due"))
 
     def store(self, message: SimulatedMessage) -> SimulationStep:
         """Put a message into the stream, and let every Agent that reads its subject decide it."""

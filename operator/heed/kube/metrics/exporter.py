@@ -142,6 +142,12 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered", "due")
     }
     yield counter("heed_events_total", "Decided events by outcome", (*AGENT_LABELS, "outcome"), events)
+    ticks = {
+        (*agent, outcome): getattr(total, f"ticks_{outcome}")
+        for agent, total in totals
+        for outcome in ("fired", "missed", "skipped")
+    }
+    yield counter("heed_ticks_total", "Ticks of timers by outcome", (*AGENT_LABELS, "outcome"), ticks)
     ended = {
         (*agent, outcome): getattr(total, f"tasks_{outcome}")
         for agent, total in totals
