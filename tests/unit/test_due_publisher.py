@@ -1,5 +1,6 @@
 """What is due is published when it is due; time is given."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime
@@ -8,11 +9,14 @@ import pytest
 
 from heed import names
 from heed.api.status import Session
+from heed.core.compiler.program import Program
+from heed.core.due.timers import parse_time, schedule_timers
 from heed.core.ledger.ledger import Ledger
 from heed.engine import due_publisher, timer_heap
 from heed.engine.due_publisher import END_GRACE_S, DuePublisher
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.timer_heap import TimerHeap
+from heed.errors import BusUnavailable
 from tests.builders.agents import job, program
 from tests.builders.approvals import awaiting, buyer
 from tests.builders.events import at
@@ -53,9 +57,9 @@ class Kept:
         for module in (due_publisher, timer_heap):
             monkeypatch.setattr(module, "unix_time", lambda: self.now)
 
-    def begin(self, ledger: Ledger) -> DuePublisher:
+    def begin(self, ledger: Ledger, agent: Program = AGENT) -> DuePublisher:
         """A life begins now."""
-        self.publisher = DuePublisher(AGENT, self.executor, self.timers)
+        self.publisher = DuePublisher(agent, self.executor, self.timers)
         self.publisher.update_ledger(ledger)
         return self.publisher
 
@@ -202,3 +206,41 @@ async def test_once_stopped_nothing_rings(kept: Kept) -> None:
     publisher.stop()
 
     assert len(kept.timers) == 0
+
+
+TICKING = replace(program({"type": names.TIMER_FIRED}, timers={"t": {"every": "1m"}}), agent=REF)
+
+
+async def test_timers_are_scheduled_by_an_event(kept: Kept) -> None:
+    kept.begin(Ledger(), TICKING)
+    await turns()
+
+    ((subject, event),) = kept.bus.published
+    assert subject == names.inbox_subject(REF.namespace, REF.name, names.DUE_TIMERS_CHANGED)
+    assert event.data == {"generation": 3}
+
+
+async def test_a_tick_is_published_when_it_is_due(kept: Kept) -> None:
+    publisher = kept.begin(ledger := schedule_timers(TICKING, Ledger(), parse_time(at(0))), TICKING)
+    assert kept.timers.times == [seconds(60)]
+
+    kept.ring(60)
+    publisher.update_ledger(replace(ledger))
+    await turns()
+
+    ((subject, event),) = kept.bus.published
+    assert subject == names.inbox_subject(REF.namespace, REF.name, names.TIMER_FIRED)
+    assert (event.time, event.extensions) == ("2026-01-31T12:01:00Z", {"heedtimer": "t"})
+
+
+async def test_a_tick_that_is_published_late_is_the_one_that_its_timer_wants_then(kept: Kept) -> None:
+    kept.begin(schedule_timers(TICKING, Ledger(), parse_time(at(0))), TICKING)
+    kept.bus.trouble.append(BusUnavailable("away"))
+    kept.ring(60)
+    await turns()
+
+    kept.now = seconds(200)
+    await asyncio.wait(kept.executor._running)
+
+    ((_, event),) = kept.bus.published
+    assert event.time == "2026-01-31T12:03:00Z"

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from heed.api.status import Session
-from heed.core.due.due_times import DueTime, list_due_times
+from heed.core.due.due_times import AT_ONCE, DueTime, list_due_times
+from heed.core.due.timers import parse_time, schedule_timers
 from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import job, nap, program
 from tests.builders.decisions import after
@@ -83,3 +84,43 @@ def test_a_session_with_pending_tasks_is_not_idle() -> None:
 
 def test_nothing_is_due_in_an_empty_ledger() -> None:
     assert list(list_due_times(JOBS, Ledger())) == []
+
+
+TICKING = program({"type": "dev.heed.timer.fired"}, timers={"t": {"every": "10m"}, "u": {"every": "15m"}})
+
+
+def scheduled(seconds: float = 0) -> Ledger:
+    """The timers, scheduled so many seconds after noon."""
+    return schedule_timers(TICKING, Ledger(), parse_time(at(seconds)))
+
+
+def test_timers_that_are_not_scheduled_yet_are_due_at_once() -> None:
+    assert list(list_due_times(TICKING, Ledger())) == [DueTime(AT_ONCE, "timers", "3")]
+
+
+def test_each_timer_is_due_at_its_next_tick() -> None:
+    assert sorted(list_due_times(TICKING, scheduled())) == [
+        DueTime(at(600), "timer", "t"),
+        DueTime(at(900), "timer", "u"),
+    ]
+
+
+def test_timers_that_were_edited_or_removed_are_not_due_and_scheduled_at_once() -> None:
+    edited = program({"type": "dev.heed.timer.fired"}, timers={"t": {"every": "10m"}, "u": {"every": "1h"}})
+    removed = program({"type": "dev.heed.timer.fired"}, timers={"t": {"every": "10m"}})
+
+    for agent in (edited, removed):
+        assert sorted(list_due_times(agent, scheduled())) == [
+            DueTime(AT_ONCE, "timers", "3"),
+            DueTime(at(600), "timer", "t"),
+        ]
+    assert list(list_due_times(JOBS, scheduled())) == [DueTime(AT_ONCE, "timers", "3")]
+
+
+def test_a_suspended_agent_hears_of_no_ticks() -> None:
+    agent = program(
+        {"type": "dev.heed.timer.fired"}, timers={"t": {"every": "10m"}, "u": {"every": "15m"}}, suspend=True
+    )
+
+    assert list(list_due_times(agent, scheduled())) == []
+    assert list(list_due_times(agent, Ledger())) == []

@@ -72,9 +72,12 @@ class DuePublisher:
                 record = ledger.pending_tasks[due.key]
                 self._executor.start_reporting(record, approval_timed_out(due.key, record, timestamp()))
             case "timer" | "timers":
-                now = datetime.fromtimestamp(unix_time(), UTC)
-                if (event := timer_event(self._program, ledger, due, now)) is not None:
-                    self._executor.start_publishing(event)
+                self._executor.start_publishing(lambda: timer_event(self._program, ledger, due, _now()))
             case _:
                 origin = names.origin(agent.uid, ledger.cursor.created)
-                self._executor.start_publishing(due_event(agent, origin, due))
+                event = due_event(agent, origin, due)
+                self._executor.start_publishing(lambda: event)
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(unix_time(), UTC)

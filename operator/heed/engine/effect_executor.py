@@ -124,9 +124,12 @@ class EffectExecutor:
                 self._persist("end a task at its deadline", lambda attempt: self._expire(due, record))
             )
 
-    def start_publishing(self, event: Event) -> None:
-        """Start publishing an event to the Agent's own inbox, until it is stored."""
-        _ = self._spawn(self._persist("publish what is due", lambda attempt: self._publish_due(event)))
+    def start_publishing(self, make: Callable[[], Event | None]) -> None:
+        """Start publishing an event to the Agent's own inbox, until it is stored.
+
+        Each attempt makes it, as one that comes late may be another one; None: nothing is due any more.
+        """
+        _ = self._spawn(self._persist("publish what is due", lambda attempt: self._publish_due(make())))
 
     def take_settled(self) -> list[Effect]:
         """The effects made since the last call."""
@@ -259,7 +262,9 @@ class EffectExecutor:
             await self._remove(_attempt_id(due.key, record))
         await self._publish_end(record, deadline_end(due, timestamp()))
 
-    async def _publish_due(self, event: Event) -> None:
+    async def _publish_due(self, event: Event | None) -> None:
+        if event is None:
+            return
         subject = names.inbox_subject(self._agent.namespace, self._agent.name, event.type)
         await self._bus.publish(subject, event)
 

@@ -72,7 +72,7 @@ class AgentLoop:
         self._store, self._bus, self._observer = store, bus, observer
         self._since, self._pace = since, pace or CommitRate()
         self._limiter = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
-        self._timers = timers or TimerHeap()
+        self._timers = TimerHeap() if timers is None else timers  # an empty one is false
         self._deferred = DeferredQueue(bus, self._pace)
         self._batcher = DecisionBatcher((guard or DecisionPool()).of(program), self._deferred, self._pace)
         self._stored: StoredLedger | None = None

@@ -24,6 +24,7 @@ from heed.engine.loop import AgentLoop
 from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger, TaskRunner
 from heed.engine.rate_limit import CommitRate
+from heed.engine.timer_heap import TimerHeap
 from heed.errors import HeedError
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.sandbox.decision_pool import DecisionPool
@@ -129,6 +130,7 @@ class World:
         self.program: Program
         self.lives: list[Life] = []
         self.guard: DecisionPool | None = None
+        self.timers: TimerHeap | None = None
         self._numbers = itertools.count(1)
 
     async def prepare(self) -> "World":
@@ -156,6 +158,7 @@ class World:
             since=BEGINNING,
             pace=pace,
             guard=self.guard,
+            timers=self.timers,
         )
         jobs = JobsRunner(self.jobs, loop.report)
         self.jobs.watchers.append(loop.report)

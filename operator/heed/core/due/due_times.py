@@ -44,10 +44,8 @@ def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
     for task_id, record in ledger.pending_tasks.items():
         yield from _of_task(task_id, record)
     yield from _of_idle_sessions(program, ledger)
-    if needs_scheduling(program, ledger):
-        yield DueTime(AT_ONCE, "timers", str(program.generation))
-    for name, tick in list_next_ticks(program, ledger):
-        yield DueTime(f"{tick[:19]}.000000Z", "timer", name)
+    if not program.suspended:
+        yield from _of_timers(program, ledger)
 
 
 def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
@@ -66,6 +64,14 @@ def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
         # Somebody may have answered an approval in time, while nobody was there to hear of it.
         grace = runs or record.kind == "approval"
         yield DueTime(record.deadline, "deadline", task_id, grace=grace, attempt=attempt)
+
+
+def _of_timers(program: Program, ledger: Ledger) -> Iterator[DueTime]:
+    """The next ticks. An Agent that reads nothing hears of none: they are late when it goes on."""
+    if needs_scheduling(program, ledger):
+        yield DueTime(AT_ONCE, "timers", str(program.generation))
+    for name, tick in list_next_ticks(program, ledger):
+        yield DueTime(f"{tick[:19]}.000000Z", "timer", name)
 
 
 def _of_idle_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:
