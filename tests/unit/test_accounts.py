@@ -89,6 +89,7 @@ def test_there_are_as_many_files_as_are_named(keys: Keys) -> None:
         "publisher.creds",
         "admin.creds",
         "gateway.creds",
+        "subscriptions.creds",
     )
 
 
@@ -142,6 +143,7 @@ def test_seeds_are_those_of_the_accounts(keys: Keys) -> None:
         ("admin.creds", "heed-admin", "HEED"),
         ("publisher.creds", "publisher", "HEED_CLIENTS"),
         ("gateway.creds", "heed-gateway", "HEED_CLIENTS"),
+        ("subscriptions.creds", "heed-gateway-subscriptions", "HEED"),
     ],
 )
 def test_users_belong_to_their_account(keys: Keys, file: str, name: str, account: str) -> None:
@@ -195,12 +197,33 @@ def test_the_gateway_publishes_events_to_all_and_to_one_but_not_heeds_own(keys: 
 def test_keys_of_an_earlier_release_get_what_they_lack_from_their_own_account(keys: Keys) -> None:
     assert accounts.add_later_files(keys.files, NOW) == {}
 
-    earlier = {name: text for name, text in keys.files.items() if name != "gateway.creds"}
-    added = accounts.add_later_files(earlier, NOW)
+    later = {"gateway.creds": "HEED_CLIENTS", "subscriptions.creds": "HEED"}
+    assert later.keys() == accounts.LATER_FILES
+    for file, account in later.items():
+        earlier = {name: text for name, text in keys.files.items() if name != file}
+        added = accounts.add_later_files(earlier, NOW)
+        assert set(added) == {file}
+        jwt, _ = read_credentials(added[file])
+        assert claims(jwt)["iss"] == keys.by_name[account]["sub"]
 
-    assert set(added) == {"gateway.creds"} == accounts.LATER_FILES
-    jwt, _ = read_credentials(added["gateway.creds"])
-    assert claims(jwt)["iss"] == keys.by_name["HEED_CLIENTS"]["sub"]
+
+def test_who_delivers_reads_events_and_writes_dead_letters_and_publishes_no_event(keys: Keys) -> None:
+    nats = keys.user("subscriptions.creds")["nats"]
+
+    assert sorted(nats["pub"]["allow"]) == sorted(
+        [
+            "heed-dead.>",
+            "$JS.ACK.HEED.>",
+            "$JS.API.STREAM.MSG.GET.HEED",
+            "$JS.API.CONSUMER.CREATE.HEED.*",
+            "$JS.API.CONSUMER.INFO.HEED.*",
+            "$JS.API.CONSUMER.LIST.HEED",
+            "$JS.API.CONSUMER.MSG.NEXT.HEED.*",
+            "$JS.API.CONSUMER.DELETE.HEED.*",
+            *(subject.format("HEED_DEAD") for subject in API),
+        ]
+    )
+    assert nats["sub"] == {"allow": ["_INBOX.heed.>"]}
 
 
 def test_who_may_do_less_is_bound_to_a_namespace_and_types() -> None:

@@ -75,17 +75,18 @@ async def test_keys_of_an_earlier_release_get_what_they_lack_and_stay_otherwise(
     server: ApiServer, health: ProbeState
 ) -> None:
     earlier = dict(accounts.make_broker_keys(1))
-    del earlier[accounts.GATEWAY_CREDS]
+    for file in accounts.LATER_FILES:
+        del earlier[file]
     server.add(SECRET, data=encoded(**earlier))
 
     found = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
     again = await ensure_broker_keys(server.connect(KubeApi), SETTINGS, health)
 
     assert found is not None and found == again
-    assert {name: text for name, text in found.items() if name != accounts.GATEWAY_CREDS} == earlier
+    assert {name: text for name, text in found.items() if name not in accounts.LATER_FILES} == earlier
     assert server.at(SECRET)["data"] == encoded(**found)
     assert [method for method, _ in server.asked] == ["GET", "PATCH", "GET"]
-    assert server.bodies[0]["data"].keys() == {accounts.GATEWAY_CREDS}
+    assert server.bodies[0]["data"].keys() == accounts.LATER_FILES
     assert server.bodies[0]["metadata"] == {"resourceVersion": "1"}
 
 

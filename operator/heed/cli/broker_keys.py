@@ -22,7 +22,8 @@ def broker_keys(name: str, namespace: str, output: Path | None) -> None:
 
     Include auth.conf in nats-server's configuration. account.seed signs the credentials of Jobs and publishers,
     streams.seed those of who reads the streams; operator.creds are Heed's own, admin.creds may do everything,
-    publisher.creds may publish every broadcast event, gateway.creds are the gateway's.
+    publisher.creds may publish every broadcast event, gateway.creds are the gateway's, and subscriptions.creds too,
+    where it delivers events to Subscriptions.
 
     \b
     Examples:

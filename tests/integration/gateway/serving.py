@@ -48,7 +48,7 @@ async def serving(
     **settings: int | str,
 ) -> AsyncIterator[RunningGateway]:
     """A gateway with these parts; None: those of `heed dev`, in which these Agents run."""
-    chosen = Settings(gateway=replace(SETTINGS, **settings))  # type: ignore[arg-type]
+    chosen = Settings(nats_url=connection.url, gateway=replace(SETTINGS, **settings))  # type: ignore[arg-type]
     health = GatewayHealth()
     async with AsyncExitStack() as closing:
         context = make_context(

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from heed import names
-from heed.bus.client.connection import Connection
-from heed.bus.consumer.durable import find_consumers
+from heed.bus.client.connection import ApiRefused, Connection
+from heed.bus.consumer.durable import ERR_CONSUMER_NOT_FOUND
 from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterStore
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
@@ -51,17 +51,27 @@ class Subscriptions:
 
     async def begun(self, name: str = "orders") -> str:
         """Wait until the Subscription has its consumer: from then on no event is missed. Returns its name."""
-        document = {
-            "kind": names.SUBSCRIPTION,
-            "metadata": {"name": name, "namespace": self.namespace},
-        }
-        consumer = names.subscription_consumer(local_object(document)["metadata"]["uid"])
 
-        async def is_there() -> bool:
-            return consumer in await find_consumers(self.connection, names.STREAM, "heed-sub-")
+        async def has_begun() -> bool:
+            return not await self.has_ended(name)
 
-        await until(is_there)
-        return consumer
+        await until(has_begun)
+        return self.consumer(name)
+
+    def consumer(self, name: str = "orders") -> str:
+        """The name of its consumer."""
+        document = {"kind": names.SUBSCRIPTION, "metadata": {"name": name, "namespace": self.namespace}}
+        return names.subscription_consumer(local_object(document)["metadata"]["uid"])
+
+    async def has_ended(self, name: str = "orders") -> bool:
+        """Whether it has no consumer."""
+        try:
+            await self.connection.api(f"CONSUMER.INFO.{names.STREAM}.{self.consumer(name)}")
+        except ApiRefused as error:
+            if error.err_code != ERR_CONSUMER_NOT_FOUND:
+                raise
+            return True
+        return False
 
     async def send(self, *ids: str, type_: str = PLACED, **members: Any) -> None:
         """Publish events with these ids."""
@@ -370,11 +380,7 @@ async def test_an_edit_takes_effect_and_one_that_is_removed_delivers_no_more(
     assert sink.ids == ["a", "c"]
 
     (subscriptions.folder / "orders.yaml").unlink()
-
-    async def is_gone() -> bool:
-        return consumer not in await find_consumers(subscriptions.connection, names.STREAM, "heed-sub-")
-
-    await until(is_gone)
+    await until(subscriptions.has_ended)
 
 
 async def test_two_gateways_share_the_events(

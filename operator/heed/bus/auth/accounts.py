@@ -22,6 +22,7 @@ OPERATOR_CREDS: Final = "operator.creds"
 PUBLISHER_CREDS: Final = "publisher.creds"
 ADMIN_CREDS: Final = "admin.creds"
 GATEWAY_CREDS: Final = "gateway.creds"
+SUBSCRIPTIONS_CREDS: Final = "subscriptions.creds"
 KEY_FILES: Final = (
     AUTH_CONF,
     ACCOUNT_SEED,
@@ -31,9 +32,10 @@ KEY_FILES: Final = (
     PUBLISHER_CREDS,
     ADMIN_CREDS,
     GATEWAY_CREDS,
+    SUBSCRIPTIONS_CREDS,
 )
 LATER_FILES: Final = frozenset(
-    (GATEWAY_CREDS,)
+    (GATEWAY_CREDS, SUBSCRIPTIONS_CREDS)
 )  # which keys made by an earlier release lack; see `add_later_files`
 
 _STREAMS: Final = (names.STREAM, names.DEAD_STREAM)
@@ -101,6 +103,28 @@ def gateway_permissions() -> SubjectPermissions:
     )
 
 
+def subscriptions_permissions() -> SubjectPermissions:
+    """Permissions to deliver events of Subscriptions: to read the stream of events, and to write dead letters.
+
+    A user of the streams' account, as consumers are made there. It publishes no events.
+    """
+    events = names.STREAM
+    return SubjectPermissions(
+        publish=(
+            names.DEAD_STREAM_SUBJECTS[0],
+            *("$JS.API." + item.format(names.DEAD_STREAM) for item in _READING),
+            f"$JS.API.STREAM.MSG.GET.{events}",
+            f"$JS.API.CONSUMER.CREATE.{events}.*",
+            f"$JS.API.CONSUMER.INFO.{events}.*",
+            f"$JS.API.CONSUMER.LIST.{events}",
+            f"$JS.API.CONSUMER.MSG.NEXT.{events}.*",
+            f"$JS.API.CONSUMER.DELETE.{events}.*",
+            f"$JS.ACK.{events}.>",
+        ),
+        subscribe=(f"{names.INBOX_PREFIX}.>",),
+    )
+
+
 def observer_permissions(namespace: str = "*", pattern: str = ">") -> SubjectPermissions:
     """Permissions to see broadcast events of a namespace as they come, and to publish nothing, not even requests.
 
@@ -136,18 +160,28 @@ def make_broker_keys(now: int) -> Mapping[str, str]:
         ADMIN_CREDS: heed.credentials("heed-admin", ADMIN_PERMISSIONS, now=now, lifetime=None),
         PUBLISHER_CREDS: tenants.credentials("publisher", publisher_permissions(), now=now, lifetime=None),
         GATEWAY_CREDS: _gateway_credentials(tenants, now),
+        SUBSCRIPTIONS_CREDS: _subscriptions_credentials(heed, now),
     }
 
 
 def add_later_files(keys: Mapping[str, str], now: int) -> Mapping[str, str]:
-    """What keys of an earlier release lack (LATER_FILES), made with their own account seed; empty for others."""
-    if GATEWAY_CREDS in keys:
-        return {}
-    return {GATEWAY_CREDS: _gateway_credentials(UserSigner.of(keys[ACCOUNT_SEED]), now)}
+    """What keys of an earlier release lack (LATER_FILES), made with their own account seeds; empty for others."""
+    made = {
+        GATEWAY_CREDS: (ACCOUNT_SEED, _gateway_credentials),
+        SUBSCRIPTIONS_CREDS: (STREAMS_SEED, _subscriptions_credentials),
+    }
+    return {
+        file: make(UserSigner.of(keys[seed]), now) for file, (seed, make) in made.items() if file not in keys
+    }
 
 
 def _gateway_credentials(clients: UserSigner, now: int) -> str:
     return clients.credentials("heed-gateway", gateway_permissions(), now=now, lifetime=None)
+
+
+def _subscriptions_credentials(streams: UserSigner, now: int) -> str:
+    permissions = subscriptions_permissions()
+    return streams.credentials("heed-gateway-subscriptions", permissions, now=now, lifetime=None)
 
 
 def _operator(root: NatsKey, system: NatsKey, now: int) -> str:

@@ -120,6 +120,8 @@ class SubscriptionDispatcher:
                     failures += 1
                     extra = {"subscription": self._label, "error": str(error)}
                     log.warning("cannot read events, trying again", extra=extra)
+                    if failures >= FAILURES_TO_TELL:
+                        self._stand(Standing(False, "BrokerUnavailable", f"cannot read events: {error}"))
                     await asyncio.sleep(REOPEN_BACKOFF.delay(failures))
         finally:
             await self._finish()

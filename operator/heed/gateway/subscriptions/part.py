@@ -3,15 +3,17 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from prometheus_client.metrics_core import Metric
 
 from heed import names
 from heed.api.subscription import parse_subscription
+from heed.bus.client.connection import Connection, connect
 from heed.bus.consumer.durable import delete_consumer, find_consumers
+from heed.bus.jetstream import JetStreamBus
 from heed.core.subscriptions.addresses import LOOPBACK, IpNetwork, parse_networks
 from heed.core.subscriptions.program import SubscriptionProgram, compile_subscription
 from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings
@@ -46,13 +48,14 @@ class SubscriptionsPart(GatewayPart):
     """Delivers the events of all Subscriptions. Replicas share them, with nothing said between them."""
 
     def __init__(self, context: GatewayContext) -> None:
-        self._context = context
+        self._context, self._connection = context, context.connection
         self._api: KubeApi | None = context.api
         self._allowed = sink_networks(context.settings.gateway.sink_networks, local=context.api is None)
         self._status = None if context.api is None else SubscriptionStatusWriter(context.api)
         self._source: ObjectSource = open_source(context, names.SUBSCRIPTION, self._observe)
         self._outcomes = LabelledCounter("namespace", "subscription", "outcome")
         self._tools: DispatchTools | None = None
+        self._broken: str | None = None
         self._running: dict[Key, _Running] = {}
         self._ending: set[asyncio.Task[None]] = set()
         context.metrics.add(self._collect)
@@ -60,31 +63,55 @@ class SubscriptionsPart(GatewayPart):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the Subscriptions, and deliver."""
-        context = self._context
-        sinks = SinkClient(self._allowed)
-        self._tools = DispatchTools(
-            context.connection, context.bus, open_secrets(context), sinks, self._outcomes.add
-        )
-        tasks = [
-            asyncio.create_task(self._source.run(), name="subscriptions"),
-            asyncio.create_task(self._keep_numbers()),
-        ]
-        if self._api is not None:
-            tasks.append(asyncio.create_task(self._clean_up(self._api)))
+        working = asyncio.create_task(self._work(), name="subscriptions")
+        working.add_done_callback(self._note_end)
         try:
             yield
         finally:
-            for task in tasks:
-                await stop(task)
-            await asyncio.gather(*(stop(item.task) for item in self._running.values()))
-            await asyncio.gather(*(stop(task) for task in list(self._ending)))
-            if self._status is not None:
-                await self._status.close()
-            await sinks.close()
+            await stop(working)
 
     def missing(self) -> str | None:
-        """Why the Subscriptions are not known yet, or None."""
-        return self._source.missing()
+        """Why no events are delivered any more, or None. Requests do not depend on what is not known yet."""
+        return self._broken
+
+    def _note_end(self, working: "asyncio.Task[None]") -> None:
+        if not working.cancelled() and (error := working.exception()) is not None:
+            self._broken = f"Subscriptions are not served: {error}"
+            log.error("subscriptions are not served", extra={"error": str(error)}, exc_info=error)
+
+    async def _work(self) -> None:
+        """Connect, where that needs credentials of its own, and work until cancelled.
+
+        The gateway takes requests meanwhile: these do not depend on it.
+        """
+        async with AsyncExitStack() as closing:
+            self._connection = connection = await self._connect(closing)
+            sinks = SinkClient(self._allowed)
+            closing.push_async_callback(sinks.close)
+            if self._status is not None:
+                closing.push_async_callback(self._status.close)
+            closing.push_async_callback(self._end_all)
+            self._tools = DispatchTools(
+                connection, JetStreamBus(connection), open_secrets(self._context), sinks, self._outcomes.add
+            )
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._source.run())
+                tasks.create_task(self._keep_numbers())
+                if self._api is not None:
+                    tasks.create_task(self._clean_up(self._api))
+
+    async def _connect(self, closing: AsyncExitStack) -> Connection:
+        path = self._context.settings.gateway.subscriptions_credentials
+        if path is None:
+            return self._context.connection
+        settings = replace(self._context.settings, nats_credentials=path)
+        connection = await connect(settings, "heed-gateway-subscriptions")
+        closing.push_async_callback(connection.close)
+        return connection
+
+    async def _end_all(self) -> None:
+        await asyncio.gather(*(stop(item.task) for item in self._running.values()))
+        await asyncio.gather(*(stop(task) for task in list(self._ending)))
 
     def _observe(self, body: Body, deleted: bool) -> None:
         key = body["metadata"]["namespace"], body["metadata"]["name"]
@@ -160,8 +187,7 @@ class SubscriptionsPart(GatewayPart):
         failures = 0
         while True:
             try:
-                connection = self._context.connection
-                return await delete_consumer(connection, names.STREAM, names.subscription_consumer(uid))
+                return await delete_consumer(self._connection, names.STREAM, names.subscription_consumer(uid))
             except BusUnavailable as error:
                 failures += 1
                 log.warning("cannot delete a consumer, trying again", extra={"error": str(error)})
@@ -179,7 +205,7 @@ class SubscriptionsPart(GatewayPart):
                 await asyncio.sleep(CLEANUP_BACKOFF.delay(failures))
 
     async def _delete_orphans(self, api: KubeApi) -> None:
-        watched, connection = self._context.settings.namespace, self._context.connection
+        watched, connection = self._context.settings.namespace, self._connection
         found = await find_consumers(connection, names.STREAM, names.SUBSCRIPTION_CONSUMER_PREFIX)
         # Listed after them: a consumer is made after its Subscription.
         bodies = await api.list(objects_path(names.SUBSCRIPTIONS, watched))
