@@ -719,3 +719,25 @@ def test_no_events_make_it_break(tmp_path_factory: pytest.TempPathFactory, conte
 
     assert result.exit_code in (0, 2) or re.search("event(s were| was) dead-lettered", result.stderr)
     assert "heed broke" not in result.stderr
+
+
+# ── what is not simulated ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_suspend_and_rate_limit_are_noted_and_not_kept(tmp_path: Path) -> None:
+    # Given
+    agents, events = tmp_path / "agents.yaml", tmp_path / "events.jsonl"
+    pace = "spec:\n  suspend: true\n  rateLimit: {events: 1, per: 1m}\n"
+    agents.write_text(SCRIBE.replace("spec:\n", pace, 1).replace(", to: researcher", ""))
+    event = {"type": "com.example.answered", "data": {"answer": "42"}}
+    events.write_text("".join(json.dumps({**event, "id": str(number)}) + "\n" for number in range(3)))
+
+    # When
+    result = heed("simulate", "-f", agents, events, "-o", "json", "--allow-unheard")
+
+    # Then
+    assert result.stderr.splitlines()[:2] == [
+        "note: demo/scribe is suspended; it reads all the same here",
+        "note: demo/scribe is limited to 1 event per 1m; it reads as fast as they come here",
+    ]
+    assert json.loads(result.stdout)["agents"]["demo/scribe"]["totals"]["handled"] == 3

@@ -201,3 +201,41 @@ def test_other_words_for_the_same_reason_are_no_news() -> None:
     assert not there.has(VALID)
     assert not there.has(replace(VALID, generation=4).with_trouble(UNDECIDED))
     assert not KnownStatus(7, 3, None, None).has(VALID.with_trouble(UNDECIDED))
+
+
+# --- pauses ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("pausing", "type_", "there", "over"),
+    [
+        (replace(VALID, suspended=True), "Suspended", "AgentSuspended", "AgentResumed"),
+        (replace(VALID, limited=True), "RateLimited", "EventsHeldBack", "WithinLimit"),
+    ],
+)
+def test_a_pause_is_said_while_it_lasts_and_not_before_it_ever_did(
+    pausing: WantedConditions, type_: str, there: str, over: str
+) -> None:
+    # Given an Agent that never paused
+    found = body(ready(), observedGeneration=3)
+    assert status_patch(found, VALID, NOON) is not None
+    assert find_condition((status_patch(found, VALID, NOON) or {})["conditions"], type_) is None
+
+    # When it does, and does not any more
+    assert not read_status(found).has(pausing)
+    paused = {**found, "status": {**found["status"], **(status_patch(found, pausing, NOON) or {})}}
+    assert read_status(paused).has(pausing)
+    assert not read_status(paused).has(VALID)
+    assert status_patch(paused, pausing, LATER) is None
+    resumed = {**paused, "status": {**paused["status"], **(status_patch(paused, VALID, LATER) or {})}}
+
+    # Then
+    said = [
+        (find_condition(item["status"]["conditions"], type_) or {}).get("reason")
+        for item in (paused, resumed)
+    ]
+    assert said == [there, over]
+    assert read_status(resumed).has(VALID)
+    assert status_patch(resumed, VALID, LATER) is None
+    (kept,) = [item for item in resumed["status"]["conditions"] if item["type"] == type_]
+    assert (kept["status"], kept["lastTransitionTime"]) == ("False", LATER[:19] + "Z")

@@ -8,6 +8,7 @@ from os import terminal_size
 
 import pytest
 
+from heed.api.status import Cursor
 from heed.core.effects import AgentRef, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
@@ -126,3 +127,15 @@ def test_a_task_that_is_cancelled_is_named(stream: io.StringIO, form: ConsoleFor
         assert json.loads(stream.getvalue())["effects"] == [{"cancel": task_id}]
     else:
         assert stream.getvalue().splitlines()[1:] == [f"    ▶ cancel {task_id}"]
+
+
+@pytest.mark.parametrize(
+    ("suspend", "said"), [(True, "is suspended, and reads nothing"), (False, "reads on")]
+)
+def test_a_suspended_agent_does_not_look_as_if_it_read(stream: io.StringIO, suspend: bool, said: str) -> None:
+    one, agent = console(stream), program({}, suspend=suspend)
+    one.introduced(agent)
+
+    one.resumed(agent.agent, Ledger(cursor=Cursor("HEED", 7)), [])
+
+    assert f"{said} after 7" in stream.getvalue()

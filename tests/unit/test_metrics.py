@@ -155,6 +155,15 @@ def test_a_suspended_agent_says_so_and_has_no_lag(suspended: bool) -> None:
     assert replica.value("heed_cursor_lag_seconds", **agent) is None
 
 
+@pytest.mark.parametrize("limited", [True, False])
+def test_an_agent_whose_limit_holds_events_back_says_so(limited: bool) -> None:
+    replica = Replica()
+    stored = StoredLedger(Ledger(), "1", 4096)
+    replica.place.seen = [AgentSnapshot(AGENT, ("True", "Subscribed"), stored, None, limited=limited)]
+
+    assert replica.value("heed_agent_rate_limited", namespace="demo", agent="researcher") == float(limited)
+
+
 def test_a_standby_says_so_and_knows_no_agents() -> None:
     replica = Replica(leads=False)
 

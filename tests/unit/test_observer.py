@@ -122,6 +122,7 @@ def test_several_observers_are_told_of_everything_in_their_order() -> None:
         ("measured", AGENT, [0.1], 0.2, 30),
         ("performed", AGENT, effect),
         ("reported", AGENT, end),
+        ("limited", AGENT, True),
         ("troubled", AGENT, "Publish", trouble, 1.5),
     ]
 

@@ -185,3 +185,42 @@ async def test_a_task_that_is_done_ends_the_wait() -> None:
 
     await asyncio.wait_for(waiting, PATIENCE)
     await buffer.close()
+
+
+# ── where something is held back ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_a_read_that_waits_for_decisions_wakes_nobody(lost: bool) -> None:
+    # Given a read that is over, after which none begins before something is decided
+    many = [received(number) for number in range(1, READ_BATCH + 1)]
+    buffer = ReadBuffer(Reader(many[:1], ReaderLost("a gap")) if lost else Reader(many))
+    await turns()
+    buffer.take_arrived()
+    await turns()
+    buffer.take_arrived()
+
+    # When
+    waiting = asyncio.create_task(buffer.wait(wake=(wake := asyncio.Event())))
+    await turns()
+
+    # Then
+    assert not waiting.done()
+    wake.set()
+    await asyncio.wait_for(waiting, PATIENCE)
+    await asyncio.wait_for(buffer.wait(timeout=0.001), PATIENCE)
+    await buffer.close()
+
+
+async def test_a_reader_that_was_lost_can_be_told_at_once() -> None:
+    buffer = ReadBuffer(Reader([received(1)], ReaderLost("a gap")))
+    buffer.check()
+    await turns()
+    buffer.check()
+    buffer.take_arrived()
+    await turns()
+
+    assert buffer.take_arrived()
+    with pytest.raises(ReaderLost):
+        buffer.check()
+    await buffer.close()

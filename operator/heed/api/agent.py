@@ -21,6 +21,7 @@ MAX_APPROVERS = 64
 MAX_TIMERS = 32
 MAX_CRON_CHARS = 128
 TASK_KINDS = ("job", "wait", "approval")  # members of a task, one of which says what its work is
+MAX_RATE_EVENTS = 1_000_000  # events of a rate limit, and of its burst
 MAX_LABEL_CHARS = 40
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_DURATION_S = 3650 * 86400  # seconds; a date so far away can still be written
@@ -110,6 +111,37 @@ class SessionSpec(Model):
         Duration,
         Field(description="A session without pending tasks is forgotten when no event came for so long."),
     ] = "24h"
+
+
+class RateLimitSpec(Model):
+    """How many events are decided in a time; the rest waits in the stream."""
+
+    events: Annotated[
+        int, Field(ge=1, le=MAX_RATE_EVENTS, description="How many events handlers run for in that time.")
+    ]
+    per: Annotated[Duration, Field(description="The time, such as 1s, 1m or 1h.")] = "1s"
+    burst: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=MAX_RATE_EVENTS,
+            description="How many may be decided at once after a quiet time: those of one second by default, and "
+            "one at least.",
+        ),
+    ] = None
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between two events at the full rate."""
+        return parse_duration(self.per) / self.events
+
+    @property
+    def at_once(self) -> int:
+        """How many events may be decided at once."""
+        return self.burst or max(1, self.events // max(1, parse_duration(self.per)))
+
+    def __str__(self) -> str:
+        return f"{self.events} event{'s' if self.events != 1 else ''} per {self.per}"
 
 
 class WaitSpec(Model):
@@ -458,7 +490,13 @@ class AgentSpec(Model):
             "them. Running tasks go on, deadlines hold, and what was decided is still done."
         ),
     ] = False
-
+    rate_limit: Annotated[
+        RateLimitSpec | None,
+        Field(
+            description="How many events handlers may run for in a time. The ends of tasks and what is due do not "
+            "count, but wait behind what is held back."
+        ),
+    ] = None
     subscribe: Annotated[
         list[SubscriptionSpec],
         Field(

@@ -1,7 +1,7 @@
 """Conditions of an Agent's status, by the Kubernetes API conventions (metav1.Condition).
 
-`Ready`, `TasksStuck` and `Suspended` are the reconciler's words. The others follow from the ledger and are written
-with it.
+`Ready`, `TasksStuck`, `Suspended` and `RateLimited` are the reconciler's words. The others follow from the ledger and
+are written with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ EVENTS_EXPIRED: Final = "EventsExpired"
 TASKS_STUCK: Final = "TasksStuck"
 TASKS_RUN: Final = "TasksRun"  # its reason where it is over
 SUSPENDED: Final = "Suspended"
+RATE_LIMITED: Final = "RateLimited"
 MAX_CONDITION_CHARS: Final = 4096
 
 Status = Literal["True", "False", "Unknown"]

@@ -280,7 +280,8 @@ class AgentStatus:
         Field(
             description="Ready says whether this generation runs and makes progress; where it is invalid, the last "
             "valid one goes on. Saturated: new sessions wait for room. EventsExpired: the stream dropped events "
-            "unread. TasksStuck: tasks were started, and none of their pods runs. Suspended: it reads no events.",
+            "unread. TasksStuck: tasks were started, and none of their pods runs. Suspended: it reads no events. "
+            "RateLimited: spec.rateLimit holds events back.",
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = field(default_factory=list)

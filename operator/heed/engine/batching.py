@@ -1,12 +1,18 @@
-"""Fills batches: decides read events in order and in small CPU turns, and defers those without headroom."""
+"""Fills batches: decides read events in order and in small CPU turns, and defers those without headroom.
+
+An event that the Agent's rate limit holds back stays where it is, with all that comes after it. Whether the limit
+concerns it the decision says, which is dropped then: an event that no handler reacts to is never held back.
+"""
 
 import time
+from collections import deque
 
 from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.headroom import Headroom
 from heed.engine.batch import DecisionBatch
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
+from heed.engine.event_rate import EventRateLimiter, is_limited
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
 from heed.sandbox.decision_pool import AgentDecider
@@ -18,9 +24,58 @@ DECIDE_TURN_S = 0.002  # seconds of deciding
 class DecisionBatcher:
     """Fills batches. `ahead`: only the inbox is read, as too many other events wait."""
 
-    def __init__(self, guarded: AgentDecider, deferred: DeferredQueue, pace: CommitRate) -> None:
+    def __init__(
+        self,
+        guarded: AgentDecider,
+        deferred: DeferredQueue,
+        pace: CommitRate,
+        limiter: EventRateLimiter | None = None,
+    ) -> None:
         self.ahead = False
-        self._guarded, self._deferred, self._pace = guarded, deferred, pace
+        self._guarded, self._deferred, self._pace, self._limiter = guarded, deferred, pace, limiter
+        self._held: set[int] = set()  # sequences of events that are known to need a token
+
+    def reset(self) -> None:
+        """Reset, to start again from the ledger. Tokens that were spent stay spent."""
+        self._held.clear()
+        if self._limiter is not None:
+            self._limiter.start(time.monotonic())
+
+    def has_work(self, buffer: ReadBuffer) -> bool:
+        """Whether there is an event to decide that is not held back."""
+        return self._next_queue(buffer) is not None
+
+    def pause(self, buffer: ReadBuffer) -> float | None:
+        """Seconds until the rate limit lets an event go that it holds back; None where it holds none."""
+        if self._limiter is None or not any(
+            queue[0].sequence in self._held for queue in self._queues(buffer)
+        ):
+            return None
+        return self._limiter.delay(time.monotonic()) or None
+
+    def _queues(self, buffer: ReadBuffer) -> list[deque[Received]]:
+        """What is to be decided, deferred events first; none that is empty."""
+        return [queue for queue in (self._deferred.next, buffer.unread) if queue]
+
+    def _next_queue(self, buffer: ReadBuffer) -> deque[Received] | None:
+        return next((queue for queue in self._queues(buffer) if not self._is_held(queue[0])), None)
+
+    def _is_held(self, received: Received) -> bool:
+        if self._limiter is None or received.sequence not in self._held:
+            return False
+        return self._limiter.delay(time.monotonic()) > 0
+
+    def _take_token(self, decision: Decision) -> bool:
+        """Whether a decision may count now. Where it may not, its event is held back."""
+        sequence = decision.received.sequence
+        if self._limiter is not None and is_limited(decision):
+            now = time.monotonic()
+            if self._limiter.delay(now) > 0:
+                self._held.add(sequence)
+                return False
+            self._limiter.spend(now)
+        self._held.discard(sequence)
+        return True
 
     def is_full(self, batch: DecisionBatch) -> bool:
         """Whether the batch must be committed first: it is full, or the loop has to read other subjects after it."""
@@ -28,13 +83,13 @@ class DecisionBatcher:
 
     async def decide_turn(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
         """Decide as many events as fit into one CPU turn. Returns False where there was nothing to do."""
-        if not (self._deferred.next or buffer.unread) or self.is_full(batch):
+        if not self.has_work(buffer) or self.is_full(batch):
             return False
         await turns().take()
         at = time.monotonic()
         end = at + DECIDE_TURN_S
-        while (self._deferred.next or buffer.unread) and not self.is_full(batch) and at < end:
-            if self._deferred.next:
+        while (queue := self._next_queue(buffer)) is not None and not self.is_full(batch) and at < end:
+            if queue is self._deferred.next:
                 await self._decide_deferred(batch)
             else:
                 await self._decide_next(buffer, batch)
@@ -48,16 +103,18 @@ class DecisionBatcher:
         if decision.outcome == "waiting" and await self._may_fit(batch, received):
             batch.closed = True
             return
-        buffer.unread.popleft()
-        batch.add(decision)
+        if self._take_token(decision):
+            buffer.unread.popleft()
+            batch.add(decision)
 
     async def _decide_deferred(self, batch: DecisionBatch) -> None:
         """Decide a deferred event, or leave it deferred."""
         received = self._deferred.next[0]
         decision = await self._decide(batch, received, self._deferred.headroom(batch))
         if decision.outcome != "waiting":
-            self._deferred.next.popleft()
-            batch.add(decision)
+            if self._take_token(decision):
+                self._deferred.next.popleft()
+                batch.add(decision)
         elif await self._may_fit(batch, received):
             batch.closed = True
         else:

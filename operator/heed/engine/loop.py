@@ -26,6 +26,7 @@ from heed.engine.batching import DecisionBatcher
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.due_publisher import DuePublisher
 from heed.engine.effect_executor import EffectExecutor
+from heed.engine.event_rate import EventRateLimiter
 from heed.engine.lag import Lag, measure_lag
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, LedgerStore, StoredLedger, TaskRunner
@@ -74,7 +75,13 @@ class AgentLoop:
         self._limiter = CommitRateLimiter.of(self._pace.rate, self._pace.burst)
         self._timers = TimerHeap() if timers is None else timers  # an empty one is false
         self._deferred = DeferredQueue(bus, self._pace)
-        self._batcher = DecisionBatcher((guard or DecisionPool()).of(program), self._deferred, self._pace)
+        self._batcher = DecisionBatcher(
+            (guard or DecisionPool()).of(program),
+            self._deferred,
+            self._pace,
+            EventRateLimiter.of(program.manifest.spec.rate_limit),
+        )
+        self._limited: bool | None = None  # whether the rate limit holds events back, as observers know it
         self._stored: StoredLedger | None = None
         self._executor: EffectExecutor | None = None
         self._due: DuePublisher | None = None
@@ -95,6 +102,11 @@ class AgentLoop:
     def lag(self) -> Lag | None:
         """The lag; None while the loop has no reader."""
         return measure_lag(self._loaded.ledger, self._batches, self._buffer) if self._buffer else None
+
+    @property
+    def limited(self) -> bool:
+        """Whether the Agent's rate limit holds events back."""
+        return bool(self._limited)
 
     @property
     def ledger(self) -> Ledger | None:
@@ -194,6 +206,7 @@ class AgentLoop:
         ledger = self._loaded.ledger
         self._deferred.reset()
         self._deferred.record_commit(self._loaded.size)
+        self._batcher.reset()
         self._batcher.ahead = is_inbox_only(ledger, ahead=False)
         allowed = self.program.permissions
         executor = EffectExecutor(self.program.agent, self._bus, runner, self._observer, allowed)
@@ -226,6 +239,7 @@ class AgentLoop:
 
     async def _follow_effects(self, executor: EffectExecutor) -> NoReturn:
         """The loop of a suspended Agent: what was performed leaves the ledger, which changes in no other way."""
+        self._note_limit(held=False)
         while True:
             await executor.settled.wait()
             await asyncio.sleep(max(FLUSH_DELAY_S, self._pause_before_commit()))
@@ -291,12 +305,28 @@ class AgentLoop:
         self, buffer: ReadBuffer, executor: EffectExecutor, batch: DecisionBatch
     ) -> None:
         """Wait for events to decide, or until made effects have waited FLUSH_DELAY_S for an event's commit."""
-        while not (buffer.take_arrived() or batch.decisions or self._deferred.next):
-            await buffer.wait(wake=executor.settled)
+        while not (self._has_work(buffer) or batch.decisions):
+            pause = self._batcher.pause(buffer)
+            self._note_limit(held=pause is not None)
+            if pause is not None:
+                buffer.check()  # what is held back may be read again
+            await buffer.wait(wake=executor.settled, timeout=pause)
             if executor.settled.is_set():
-                await buffer.wait(timeout=FLUSH_DELAY_S)
-                buffer.take_arrived()
+                if not self._has_work(buffer):
+                    await buffer.wait(timeout=FLUSH_DELAY_S)
+                    buffer.take_arrived()
                 return
+
+    def _has_work(self, buffer: ReadBuffer) -> bool:
+        """Whether there is something to decide now. Starts the next read once the last one is done."""
+        buffer.take_arrived()
+        return self._batcher.has_work(buffer)
+
+    def _note_limit(self, *, held: bool) -> None:
+        """Tell observers where it is news that the rate limit holds events back, or that it does not any more."""
+        if held is not self._limited:
+            self._limited = held
+            self._observer.limited(self.program.agent, held)
 
     async def _fill_batch(self, buffer: ReadBuffer, batch: DecisionBatch) -> None:
         """Decide read events, and those that arrive while the rate limiter holds the commit back."""
@@ -306,10 +336,11 @@ class AgentLoop:
             delay = self._pause_before_commit()
             if self._batcher.is_full(batch):
                 return await asyncio.sleep(delay)
-            if not buffer.take_arrived():
+            if not self._has_work(buffer):
                 if delay == 0:
                     return None
-                await buffer.wait(timeout=delay)
+                pause = self._batcher.pause(buffer)
+                await buffer.wait(timeout=delay if pause is None else min(delay, pause))
 
     async def _fill_next_batch(
         self, buffer: ReadBuffer, batch: DecisionBatch, committing: "asyncio.Task[None]"
@@ -321,7 +352,7 @@ class AgentLoop:
             if self._batcher.is_full(batch):
                 await asyncio.wait({committing})
             else:
-                await buffer.wait(until=committing)
+                await buffer.wait(until=committing, timeout=self._batcher.pause(buffer))
 
     def _pause_before_commit(self) -> float:
         """Seconds until the rate limits (this Agent's and the process's) allow the next write."""

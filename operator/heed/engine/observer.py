@@ -29,6 +29,9 @@ class Observer:
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """A task's end was published to the Agent's inbox."""
 
+    def limited(self, agent: AgentRef, held: bool) -> None:
+        """The Agent's rate limit holds events back, or does not any more. Told of every loop, and of every change."""
+
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """Something failed and will be tried again after so many seconds."""
 
@@ -63,6 +66,11 @@ class Observers(Observer):
         """See Observer."""
         for observer in self._observers:
             observer.reported(agent, end)
+
+    def limited(self, agent: AgentRef, held: bool) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.limited(agent, held)
 
     def troubled(self, agent: AgentRef, what: str, error: BaseException, delay: float) -> None:
         """See Observer."""

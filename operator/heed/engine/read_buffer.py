@@ -66,6 +66,17 @@ class ReadBuffer:
             self._reading = self._read()
         return bool(self.unread)
 
+    def check(self) -> None:
+        """Raise the error of a read that failed, whatever came before it. Raises ReaderLost."""
+        if self._reading.done():
+            self._reading.result()
+
+    def _is_stalled(self) -> bool:
+        """Whether no read begins before something is decided."""
+        if not (self._reading.done() and self.unread):
+            return False
+        return len(self.unread) >= READ_BATCH or self._reading.exception() is not None
+
     async def wait(
         self,
         timeout: float | None = None,
@@ -74,9 +85,13 @@ class ReadBuffer:
     ) -> None:
         """Wait for a read, a timeout in seconds, `wake`, or a task, whichever comes first."""
         waking = asyncio.create_task(wake.wait()) if wake else None
-        tasks: set[asyncio.Task[Any]] = {task for task in (self._reading, waking, until) if task is not None}
+        reading = None if self._is_stalled() else self._reading
+        tasks: set[asyncio.Task[Any]] = {task for task in (reading, waking, until) if task is not None}
         try:
-            await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            if tasks:
+                await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                await asyncio.sleep(timeout or 0)
         finally:
             if waking:
                 waking.cancel()

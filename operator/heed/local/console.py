@@ -53,6 +53,8 @@ class Console(Observer):
         text = (
             f"reads on after {ledger.cursor.sequence}" if ledger.cursor.sequence else "reads its first event"
         )
+        if (program := self._programs.get(agent)) is not None and program.suspended:
+            text = f"is suspended, and reads nothing after {ledger.cursor.sequence}"
         self._tell("resumed", agent, _dim(text + (f" ({remembered})" if remembered else "")), facts)
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:

@@ -99,6 +99,8 @@ def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **opti
     if [events, *filenames, options["script"], options["expect"]].count(STDIN) > 1:
         raise click.UsageError("Only one file can be standard input")
     programs = [item.program for item in load_agents(filenames)]
+    for note in _list_ignored(programs):
+        click.echo(f"note: {note}", err=True)
     agents = [str(program.agent) for program in programs]
     expected = None if options["expect"] is None else read_expectation(options["expect"], agents)
     run = _run(programs, events, options)
@@ -116,6 +118,16 @@ def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **opti
         raise CliError("\n".join(surprises))
     if differences:
         raise click.exceptions.Exit(1)
+
+
+def _list_ignored(programs: Sequence[Program]) -> Iterator[str]:
+    """What the manifests say about pace, which a simulation does not keep."""
+    for program in programs:
+        spec = program.manifest.spec
+        if spec.suspend:
+            yield f"{program.agent} is suspended; it reads all the same here"
+        if spec.rate_limit is not None:
+            yield f"{program.agent} is limited to {spec.rate_limit}; it reads as fast as they come here"
 
 
 def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> SimulationRun:

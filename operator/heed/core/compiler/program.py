@@ -187,6 +187,7 @@ def compile_agent(
     )
     timers = compile_timers(problems, spec)
     validation.check_names(compiler, spec)
+    validation.check_rate_limit(compiler, spec)
     check_permissions(problems, agent, permissions)
     if problems:
         raise manifest_error(problems)

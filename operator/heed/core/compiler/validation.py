@@ -15,6 +15,7 @@ from heed.api.agent import (
     EmitSpec,
     HandlerSpec,
     TaskSpec,
+    parse_duration,
 )
 from heed.core.approval.spec_check import check_approval
 from heed.core.cel.expression import Expression, ExpressionError, compile_expression, expanded_size
@@ -89,6 +90,13 @@ def check_extent(compiler: Compiler, spec: AgentSpec) -> None:
             )
             compiler.add_problem("spec", message, "make several Agents of it")
             return
+
+
+def check_rate_limit(compiler: Compiler, spec: AgentSpec) -> None:
+    """Check that a rate limit has a time."""
+    limit = spec.rate_limit
+    if limit is not None and parse_duration(limit.per) == 0:
+        compiler.add_problem("spec.rateLimit.per", f"{limit.per} is no time", "use 1s, 1m or 1h")
 
 
 def _sources(spec: AgentSpec) -> Iterator[str]:

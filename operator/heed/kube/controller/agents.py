@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from heed.api.conditions import RATE_LIMITED
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
@@ -39,7 +40,8 @@ from heed.kube.status.address import agent_address
 from heed.kube.status.event_recorder import EventRecorder
 from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.kube.status.loop_health import HealthThresholds, LoopHealthMonitor
-from heed.kube.status.ready import WantedConditions, read_stuck_tasks
+from heed.kube.status.rate_limit_monitor import RateLimitMonitor
+from heed.kube.status.ready import WantedConditions, is_true, read_stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.sandbox.decision_pool import DecisionPool
@@ -112,7 +114,8 @@ class AgentController:
         )
         self._overdue = StuckTaskDetector(api, self._waits, self._ready.schedule, patience.pods)
         self._health = LoopHealthMonitor(self._ready.schedule, patience)
-        self._observer = Observers(observer, self._events, self._health)
+        self._limits = RateLimitMonitor(self._ready.schedule)
+        self._observer = Observers(observer, self._events, self._health, self._limits)
         self._rules = PolicyCache(api, watched)
         self._review = Recompiler(self._rules, self._reconcile_again)
         self._words: dict[Name, tuple[AgentRef, WantedConditions]] = {}
@@ -192,8 +195,16 @@ class AgentController:
             loop = self._running[name].loop if name in self._running else None
             stored, lag = (loop.stored, loop.lag) if loop else (None, None)
             refused = self._ready.is_refused(agent)
-            ready = self._ready.ready(agent)
-            yield AgentSnapshot(agent, ready, stored, lag, stuck.get(agent, 0), refused, word.suspended)
+            yield AgentSnapshot(
+                agent,
+                self._ready.ready(agent),
+                stored,
+                lag,
+                stuck.get(agent, 0),
+                refused,
+                word.suspended,
+                loop is not None and loop.limited,
+            )
 
     def describe_refused(self) -> str | None:
         """A sentence on Agents whose status the API server refuses; None where there are none."""
@@ -206,6 +217,7 @@ class AgentController:
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
         self._health.close()
         self._overdue.close()
+        self._limits.close()
         await self._ready.close()
         await self._rules.close()
         await self._events.close()
@@ -281,6 +293,7 @@ class AgentController:
         agent = _agent(body)
         self._words[name] = (agent, replace(word, address=agent_address(self._gateway, agent)))
         self._overdue.begin(agent, said=read_stuck_tasks(body) is not None)
+        self._limits.begin(agent, said=is_true(body, RATE_LIMITED))
         self._ready.begin(agent, body)
 
     def _status_written(self, agent: AgentRef, before: str, body: Body) -> None:
@@ -294,6 +307,7 @@ class AgentController:
         said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
         if word is None or said_of != agent:
             return None
+        word = word.with_limited(self._limits.verdict(agent))
         return word.with_trouble(self._health.verdict(agent)).with_tasks(self._overdue.verdict(agent))
 
     def _waits(self, agent: AgentRef, attempt_id: str) -> bool:
@@ -339,6 +353,7 @@ class AgentController:
         if (said := self._words.pop(name, None)) is not None:
             self._health.forget(said[0])
             self._overdue.forget(said[0])
+            self._limits.forget(said[0])
             self._events.forget(said[0])
             await self._ready.forget(said[0])
 

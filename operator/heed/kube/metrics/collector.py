@@ -56,7 +56,7 @@ class AgentSnapshot:
     """An Agent's state at one moment, for metrics.
 
     Its condition `Ready`, its loop's ledger and lag, where there is one, how many of its tasks do not get to run,
-    whether its status is refused, and whether it is suspended.
+    whether its status is refused, whether it is suspended, and whether its rate limit holds events back.
     """
 
     agent: AgentRef
@@ -66,6 +66,7 @@ class AgentSnapshot:
     stuck: int = 0
     refused: bool = False
     suspended: bool = False
+    limited: bool = False
 
 
 class OperatorMetrics(Observer):

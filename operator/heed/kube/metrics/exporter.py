@@ -121,6 +121,8 @@ def _of_agents(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:
     yield gauge("heed_agent_ready", "Whether an Agent is Ready", AGENT_LABELS, rows)
     paused = [((sight.agent.namespace, sight.agent.name), sight.suspended) for sight in sights]
     yield gauge("heed_agent_suspended", "Whether an Agent is suspended", AGENT_LABELS, paused)
+    limited = [((sight.agent.namespace, sight.agent.name), sight.limited) for sight in sights if sight.stored]
+    yield gauge("heed_agent_rate_limited", "Whether spec.rateLimit holds events back", AGENT_LABELS, limited)
     stored = [
         ((sight.agent.namespace, sight.agent.name), sight.stored)
         for sight in sights

@@ -1,4 +1,4 @@
-"""The reconciler's part of an Agent's status: `Ready`, `TasksStuck`, `Suspended`, the address, the last valid spec.
+"""The reconciler's part of an Agent's status: its conditions, the address, the last valid spec.
 
 Pure: what is wanted is compared with what is known to be there, and `ready_writer` writes the difference.
 """
@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from heed.api.conditions import (
     MAX_CONDITION_CHARS,
+    RATE_LIMITED,
     READY,
     SUSPENDED,
     TASKS_RUN,
@@ -30,6 +31,10 @@ SUSPENDED_MESSAGE: Final = (
     "spec.suspend is true: events wait in the stream, as long as that keeps them; running tasks go on, and their ends "
     "wait, too; `heed resume` goes on from there"
 )
+LIMITED_MESSAGE: Final = (
+    "spec.rateLimit holds events back: they wait in the stream, and all that comes after them waits, too; raise the "
+    "limit if they come faster in the long run"
+)
 REJECTED: Final = frozenset((INVALID, POLICY_VIOLATION, NOT_GRANTED))  # the manifest, not what the loop does
 
 
@@ -38,7 +43,7 @@ class WantedConditions:
     """The wanted conditions of a generation. Not `settled`: a Ready that is False because of the loop stays.
 
     `tasks` is what there is to say of tasks that do not get to run, `suspended` whether no events are read,
-    `address` where the gateway takes events for the Agent.
+    `address` where the gateway takes events for the Agent, `limited` whether the rate limit holds events back.
     """
 
     generation: int
@@ -50,6 +55,11 @@ class WantedConditions:
     tasks: Verdict = None
     suspended: bool = False
     address: Address = None
+    limited: bool = False
+
+    def with_limited(self, limited: bool) -> "WantedConditions":
+        """With whether the rate limit holds events back."""
+        return self if self.limited == limited else replace(self, limited=limited)
 
     def with_tasks(self, tasks: Verdict) -> "WantedConditions":
         """With the verdict on the Agent's tasks."""
@@ -79,6 +89,7 @@ class KnownStatus:
     tasks: Trouble | None = None  # that are stuck
     suspended: bool = False
     address: Address = None
+    limited: bool = False
 
     def has(self, wanted: WantedConditions) -> bool:
         """Whether the wanted conditions are there. A new message of Ready alone counts only for a rejected manifest."""
@@ -86,7 +97,9 @@ class KnownStatus:
             return False
         if self.address != wanted.address:
             return False
-        if self.generation != wanted.generation or self.status is None or self.suspended != wanted.suspended:
+        if (self.suspended, self.limited) != (wanted.suspended, wanted.limited):
+            return False
+        if self.generation != wanted.generation or self.status is None:
             return False
         if self.reason in REJECTED:  # also as long as nothing is known of the loop
             return (self.reason, self.message) == (wanted.reason, wanted.message[:MAX_CONDITION_CHARS])
@@ -99,11 +112,23 @@ def read_status(body: Body) -> KnownStatus:
     ready = find_condition(status.get("conditions") or [], READY) or {}
     generation = status.get("observedGeneration", 0)
     status_, reason, message = (ready.get(name) for name in ("status", "reason", "message"))
-    suspended = (find_condition(status.get("conditions") or [], SUSPENDED) or {}).get("status") == "True"
-    stuck, address = read_stuck_tasks(body), status.get("address")
     return KnownStatus(
-        resource_version(body), generation, status_, reason, message, stuck, suspended, address
+        resource_version(body),
+        generation,
+        status_,
+        reason,
+        message,
+        read_stuck_tasks(body),
+        is_true(body, SUSPENDED),
+        status.get("address"),
+        is_true(body, RATE_LIMITED),
     )
+
+
+def is_true(body: Body, type_: str) -> bool:
+    """Whether the condition of a type is there, and True."""
+    found = find_condition((body.get("status") or {}).get("conditions") or [], type_) or {}
+    return found.get("status") == "True"
 
 
 def read_stuck_tasks(body: Body) -> Trouble | None:
@@ -136,9 +161,7 @@ def status_patch(body: Body, wanted: WantedConditions, at: str) -> dict[str, Any
     )
     new: dict[str, Any] = {
         "observedGeneration": wanted.generation,
-        "conditions": _with_suspended(
-            _with_tasks(set_condition(conditions, condition), wanted, at), wanted, at
-        ),
+        "conditions": _with_pauses(_with_tasks(set_condition(conditions, condition), wanted, at), wanted, at),
         "lastValidSpec": wanted.last_valid_spec,
     }
     if wanted.address is not None or "address" in old:
@@ -160,15 +183,27 @@ def _with_tasks(conditions: list[dict[str, Any]], wanted: WantedConditions, at: 
     return set_condition(conditions, new_condition(TASKS_STUCK, *said, at=at, generation=wanted.generation))
 
 
-def _with_suspended(
-    conditions: list[dict[str, Any]], wanted: WantedConditions, at: str
-) -> list[dict[str, Any]]:
-    """The conditions with Suspended, which is absent as long as the Agent never was; its reasons are like a Job's."""
-    old = find_condition(conditions, SUSPENDED)
-    if wanted.suspended:
-        said: tuple[Status, str, str] = ("True", "AgentSuspended", SUSPENDED_MESSAGE)
-    elif old is None or old.get("status") == "False":
-        return conditions
-    else:
-        said = ("False", "AgentResumed", "spec.suspend is not true")
-    return set_condition(conditions, new_condition(SUSPENDED, *said, at=at, generation=wanted.generation))
+def _with_pauses(conditions: list[dict[str, Any]], wanted: WantedConditions, at: str) -> list[dict[str, Any]]:
+    """The conditions with Suspended, whose reasons are like a Job's, and RateLimited. Absent as long as never true."""
+    pauses: tuple[tuple[str, bool, tuple[str, str], tuple[str, str]], ...] = (
+        (
+            SUSPENDED,
+            wanted.suspended,
+            ("AgentSuspended", SUSPENDED_MESSAGE),
+            ("AgentResumed", "spec.suspend is not true"),
+        ),
+        (
+            RATE_LIMITED,
+            wanted.limited,
+            ("EventsHeldBack", LIMITED_MESSAGE),
+            ("WithinLimit", "no event is held back"),
+        ),
+    )
+    for type_, holds, there, over in pauses:
+        old = find_condition(conditions, type_)
+        if holds or (old is not None and old.get("status") != "False"):
+            status: Status = "True" if holds else "False"
+            said = there if holds else over
+            condition = new_condition(type_, status, *said, at=at, generation=wanted.generation)
+            conditions = set_condition(conditions, condition)
+    return conditions
