@@ -244,3 +244,16 @@ async def test_a_tick_that_is_published_late_is_the_one_that_its_timer_wants_the
 
     ((_, event),) = kept.bus.published
     assert event.time == "2026-01-31T12:03:00Z"
+
+
+async def test_a_suspended_agent_ticks_no_more_and_keeps_its_deadlines(kept: Kept) -> None:
+    suspended = replace(program({}, timers={"t": {"every": "1m"}}, suspend=True), agent=REF)
+    scheduled = schedule_timers(TICKING, Ledger(), parse_time(at(0)))
+    tasks = {"w": replace(pending("Started", deadline=at(90)), kind="wait")}
+
+    kept.begin(Ledger(), suspended)
+    kept.begin(replace(scheduled, pending_tasks=tasks), suspended)
+    kept.ring(600)
+    await turns()
+
+    assert [event.type for _, event in kept.bus.published] == [names.TASK_FAILED]

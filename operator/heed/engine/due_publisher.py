@@ -16,6 +16,7 @@ from heed.engine.effect_executor import EffectExecutor
 from heed.engine.timer_heap import TimerHeap
 from heed.util.clock import timestamp, unix_time
 
+TICKS: Final = ("timer", "timers")  # kinds of due times that a suspended Agent leaves until it is resumed
 END_GRACE_S: Final = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
 
 
@@ -39,7 +40,8 @@ class DuePublisher:
 
     def _ring(self) -> None:
         now, following = unix_time(), None
-        there = list(list_due_times(self._program, self._ledger))
+        left = TICKS if self._program.suspended else ()
+        there = [due for due in list_due_times(self._program, self._ledger) if due.kind not in left]
         self._published &= set(there)
         for due in sorted(there):
             if due in self._published:
