@@ -64,6 +64,7 @@ LABEL_TASK_ID: Final = "heed.dev/task-id"
 LABEL_ATTEMPT: Final = "heed.dev/attempt"
 LABEL_SESSION: Final = "heed.dev/session-hash"
 LABEL_GATEWAY_SECRET: Final = "heed.dev/gateway-secret"  # "true" on a Secret that the gateway may use
+LABEL_RESOURCE_OF: Final = "heed.dev/resource-of"  # the Agent of a resource task's object, which is no `job`
 ANNOTATION_TASK: Final = "heed.dev/task.json"
 ANNOTATION_RETENTION: Final = "heed.dev/retention"
 ANNOTATION_PUBLISHES: Final = "heed.dev/publishes"  # of a Job that may publish its result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import os
 import subprocess
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
@@ -28,6 +29,7 @@ from tests.cluster.operating import (
     Operator,
     Stage,
 )
+from tests.cluster.resources.kinds import CREATABLE
 from tests.cluster.tenancy import Tenants, tenancy
 from tests.cluster.watchless import Watchless, watchless_fleet
 from tests.nats_server import NatsServer, require_nats_server
@@ -97,6 +99,7 @@ def operator_kubeconfig(control_plane: ControlPlane) -> Path:
     control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": SYSTEM}})
     chart = Path(__file__).resolve().parents[2] / "charts" / "heed"
     command = [str(require_helm()), "template", "heed", str(chart), "--namespace", SYSTEM, "--skip-tests"]
+    command += ["--set-json", f"tasks.resources={json.dumps(CREATABLE)}"]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     rights = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in wanted]
@@ -113,6 +116,16 @@ def operator(operator_kubeconfig: Path, broker: Broker, tmp_path: Path) -> Itera
         yield started.start()
     finally:
         started.kill()
+
+
+@pytest.fixture
+def free_operator(operator_kubeconfig: Path, broker: Broker, tmp_path: Path) -> Iterator[Operator]:
+    """`heed operator`, not started yet."""
+    made = Operator(operator_kubeconfig, broker.url, tmp_path, free_port())
+    try:
+        yield made
+    finally:
+        made.kill()
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_progress_that_no_task_may_publish_is_told(type_: str, publish: bool, sa
         advice(START, {"type": type_}, tasks=tasks)
         == [
             "spec.handlers[1].type: no task may publish its progress; "
-            "set publish: true on the task, or remove the handler"
+            "set publish: true on a job, give a resource its `progress`, or remove the handler"
         ]
         * said
     )

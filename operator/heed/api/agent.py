@@ -20,7 +20,7 @@ MAX_TASKS = 32
 MAX_APPROVERS = 64
 MAX_TIMERS = 32
 MAX_CRON_CHARS = 128
-TASK_KINDS = ("job", "wait", "approval")  # members of a task, one of which says what its work is
+TASK_KINDS = ("job", "wait", "approval", "resource")  # members of a task, one of which says what its work is
 MAX_RATE_EVENTS = 1_000_000  # events of a rate limit, and of its burst
 MAX_LABEL_CHARS = 40
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
@@ -254,6 +254,54 @@ class ApprovalSpec(Model):
         return {**asked, "approvers": {"users": list(who.users), "groups": list(who.groups)}}
 
 
+class ResourceSpec(Model):
+    """Any object of Kubernetes, and when it counts as done. It is created in the Agent's namespace and watched."""
+
+    template: Annotated[
+        FreeMap,
+        Field(
+            description="The object: apiVersion and kind as they are, `metadata` with labels and annotations, and all "
+            "else that the kind has. Other strings may hold ${CEL} as in a `job`. Heed gives it its name."
+        ),
+    ]
+    succeeded: Annotated[
+        Cel,
+        Field(
+            description="CEL over `object`, the live one; where it is true, the task has completed. A member that is "
+            "not there means: not yet."
+        ),
+    ]
+    failed: Annotated[
+        Cel | None,
+        Field(
+            description="The same for a failure. It is asked first; without it the task never fails by itself."
+        ),
+    ] = None
+    result: Annotated[
+        Cel | None, Field(description="CEL over `object` that yields the result once the task has completed.")
+    ] = None
+    progress: Annotated[
+        Cel | None,
+        Field(
+            description="CEL over `object`; whenever its value changes, it is the data of a dev.heed.task.progress."
+        ),
+    ] = None
+    reason: Annotated[
+        Cel | None, Field(description="CEL over `object` that yields the reason of a failure, in CamelCase.")
+    ] = None
+    message: Annotated[
+        Cel | None, Field(description="CEL over `object` that yields the message of a failure.")
+    ] = None
+    deletion: Annotated[
+        Literal["AfterRetention", "Immediately", "Keep"],
+        Field(
+            description="What becomes of the object once the task's end is in the ledger: it is deleted after the "
+            "task's `retention`, or at once, or left to be deleted with the Agent. One that is cancelled or too late "
+            "is deleted in any case."
+        ),
+    ] = "AfterRetention"
+
+
 class TaskSpec(Model):
     """Long or costly work that handlers start. Its end comes back as dev.heed.task.completed or .failed.
 
@@ -277,12 +325,17 @@ class TaskSpec(Model):
         ApprovalSpec | None,
         Field(description="A question to people: the task completes with their answer."),
     ] = None
+    resource: Annotated[
+        ResourceSpec | None,
+        Field(description="An object of another kind: it is created, and CEL over it says when it is done."),
+    ] = None
     timeout: Annotated[
         Duration | None,
         Field(description="The task fails with DeadlineExceeded so long after the event that started it."),
     ] = None
     retention: Annotated[
-        Duration, Field(description="How long the finished Job is kept once its end is in the ledger.")
+        Duration,
+        Field(description="How long the finished Job or resource is kept once its end is in the ledger."),
     ] = "1h"
     publish: Annotated[
         StrictBool,
@@ -311,6 +364,8 @@ class TaskSpec(Model):
     @property
     def work(self) -> dict[str, Any] | None:
         """The template of its kind, as written in the manifest: what may hold ${CEL}."""
+        if self.resource is not None and self.kind == "resource":
+            return {"template": self.resource.template}
         found = getattr(self, self.kind)
         if isinstance(found, ApprovalSpec):
             return found.template

@@ -27,6 +27,7 @@ MAX_IMAGE_CHARS: Final = 512
 MAX_EXAMPLES: Final = 16
 SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 USER_PATTERN: Final = r"^[!-~]+$"
+KIND_PATTERN: Final = r"^[A-Z][A-Za-z0-9]*$"
 EVENT_TYPE_PATTERN: Final = r"^[^\s.*>]+(\.[^\s.*>]+)*$"
 
 
@@ -38,7 +39,7 @@ def _exact_type(value: str) -> str:
     return value
 
 
-TaskKind = Literal["job", "wait", "approval"]
+TaskKind = Literal["job", "wait", "approval", "resource"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]
@@ -65,6 +66,21 @@ class AllowedEmission(Model):
     ]
 
 
+class AllowedResource(Model):
+    """A kind of objects that a resource task may create."""
+
+    group: Annotated[
+        str,
+        Field(
+            max_length=253,
+            description="The API group, such as argoproj.io; empty for the core group of Pods and ConfigMaps.",
+        ),
+    ] = ""
+    kind: Annotated[
+        str, Field(pattern=KIND_PATTERN, max_length=63, description="The kind, such as Workflow.")
+    ]
+
+
 class AllowedTasks(Model):
     """Which tasks may run. An absent list restricts nothing; an empty one allows nothing."""
 
@@ -83,6 +99,14 @@ class AllowedTasks(Model):
         Field(
             max_length=MAX_POLICY_ITEMS,
             description="ServiceAccounts that pods may run as; one that names none runs as default.",
+        ),
+    ] = None
+    resources: Annotated[
+        list[AllowedResource] | None,
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="Kinds of objects that resource tasks may create. Where images or serviceAccounts are "
+            "restricted, none but those named here: what their pods would be is not known.",
         ),
     ] = None
 
@@ -322,7 +346,7 @@ def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
         agent_selector=selector,
         subscriptions=[],
         emissions=[],
-        tasks=AllowedTasks(kinds=[], images=[], service_accounts=[]),
+        tasks=AllowedTasks(kinds=[], images=[], service_accounts=[], resources=[]),
         publishers=[],
         limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0),
     )

@@ -162,6 +162,12 @@ class PendingTask:
     attempt_deadline: Annotated[
         Time | None, Field(description="When the attempt will have timed out, where that is sooner.")
     ] = None
+    target: Annotated[
+        str | None,
+        Field(
+            description="JSON of what a resource task waits for: the object's kind, and the CEL that judges it."
+        ),
+    ] = None
     request: Annotated[
         str | None,
         Field(description="JSON of what an approval asks: title, details, choices, fields, approvers."),

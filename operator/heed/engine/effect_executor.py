@@ -25,7 +25,7 @@ from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.job_spec import explain_no_job
 from heed.core.tasks.job_contract import REASON_INVALID, REASON_LOST
 from heed.core.tasks.kinds import LEDGER_KINDS
-from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of
+from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of, work_problem
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.published_results import add_published_result
@@ -238,7 +238,7 @@ class EffectExecutor:
         allowed = self._permissions
         refused = (
             allowed.kind_problem(work.kind)
-            or allowed.job_problem(work.spec)
+            or work_problem(allowed, work.kind, work.spec)
             or allowed.publishing_problem(work.publish or ())
         )
         if refused is not None:

@@ -27,6 +27,7 @@ from heed.local.ledger_store import Bucket, KeyValueLedgerStore
 from heed.local.manifest_loader import FoundAgent, ManifestMistake, find_files, lint_manifests, load_manifests
 from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
+from heed.local.resources import NoCluster
 from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.clock import timestamp
@@ -233,7 +234,9 @@ class DevServer:
             guard=self._guard,
             timers=self._timers,
         )
-        task = asyncio.create_task(loop.run(TaskRunners(loop, {"job": runner})), name=f"agent {agent}")
+        task = asyncio.create_task(
+            loop.run(TaskRunners(loop, {"job": runner, "resource": NoCluster()})), name=f"agent {agent}"
+        )
         task.add_done_callback(self._ended)
         self._running[found.key] = _RunningAgent(found, program, loop, runner, task)
         heeds = ", ".join(map(_shown, program.subscriptions))

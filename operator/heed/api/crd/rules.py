@@ -61,8 +61,8 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}": (
         (
-            "[has(self.job), has(self.wait), has(self.approval)].filter(given, given).size() == 1",
-            "a task needs one kind of work: give it a `job`, a `wait` or an `approval`",
+            "[has(self.job), has(self.wait), has(self.approval), has(self.resource)].filter(given, given).size() == 1",
+            "a task needs one kind of work: give it a `job`, a `wait`, an `approval` or a `resource`",
         ),
         (
             "!has(self.approval) || self.approval.onTimeout == 'Fail' || has(self.timeout)",

@@ -41,6 +41,7 @@ _ERROR = cel.Type.ERROR
 _UNDECLARED = re.compile(r":(\d+): undeclared reference to '([^'.]+)[^']*'")
 _UNRESOLVED: Final = "is an optional that was not resolved; end it with .orValue(…)"
 _HEADLINE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_MISSING: Final = re.compile(r"([A-Z_]+: )?(Key not found in map : |Index error: index=)")
 _CODE_BEFORE: Final = re.compile(r"^[A-Z_]{5,}: ")  # absl's status codes
 _CODE_AFTER: Final = re.compile(r" *\[[A-Z_]{5,}\]$")
 _DOUBLING = re.compile(r"\bopt(?:Flat)?Map\b")
@@ -59,6 +60,10 @@ class ExpressionError(Exception):
     """An expression that does not compile, or whose evaluation failed; the message is for its author."""
 
 
+class MissingMember(ExpressionError):
+    """An evaluation that read a member of a map, or an item of a list, that is not there."""
+
+
 @cache
 def _environment(variables: tuple[str, ...] = VARIABLES) -> Any:
     extensions = [
@@ -71,26 +76,34 @@ def _environment(variables: tuple[str, ...] = VARIABLES) -> Any:
 
 
 class Scope:
-    """An activation: the variables of an evaluation. Their conversion is costly, so many expressions share one."""
+    """An activation: the variables of an evaluation. Their conversion is costly, so many expressions share one.
 
-    __slots__ = ("_activation", "variables")
+    `known` are the variables that the expressions were compiled over, where these are not the usual ones.
+    """
 
-    def __init__(self, variables: Mapping[str, Any]) -> None:
-        self.variables = variables
+    __slots__ = ("_activation", "_known", "variables")
+
+    def __init__(self, variables: Mapping[str, Any], known: tuple[str, ...] = VARIABLES) -> None:
+        self.variables, self._known = variables, known
         self._activation: Any = None
 
     def evaluate(self, expression: "Expression") -> Any:
-        """A compiled expression's value, of a type of cel's own. Raises ExpressionError, DecisionFailed (no memory)."""
+        """A compiled expression's value, of a type of cel's own.
+
+        Raises ExpressionError (MissingMember where something is not there), DecisionFailed (no memory).
+        """
         try:
             if self._activation is None:
-                self._activation = _environment().Activation(dict(self.variables))
+                self._activation = _environment(self._known).Activation(dict(self.variables))
             value = expression.compiled.eval(self._activation)
         except MemoryError:
             raise explain_out_of_memory() from None
         except Exception as error:
             raise ExpressionError(self._explained(expression, str(error))) from None
         if value.type() == _ERROR:
-            raise ExpressionError(self._explained(expression, _error_in(value)))
+            text = _error_in(value)
+            failure = MissingMember if text is not None and _MISSING.match(text) else ExpressionError
+            raise failure(self._explained(expression, text))
         return value
 
     def _explained(self, expression: "Expression", text: str | None) -> str:

@@ -43,6 +43,7 @@ HANDLER_VARIABLES: Final = Vocabulary(("event", "state", "agent", "session"))
 TIMER_VARIABLES: Final = Vocabulary(("timer", "agent"))
 TASK_VARIABLES: Final = Vocabulary(task=("id", "name", "attempt"))  # of a task's template
 APPROVER_VARIABLES: Final = Vocabulary(("answer", "input", "task", "session"))
+OBJECT_VARIABLES: Final = Vocabulary(("object",))  # of what judges the live object of a resource task
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from heed import names
 from heed.api.agent import Agent, SubscriptionSpec
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
+from heed.core.tasks.resource import ObjectKind
 from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
 
 _REMEDY = "change it, or ask who may change the policy"
@@ -21,6 +22,9 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
         problems += _against(path, permissions.kind_problem(task.kind))
         if task.job is not None:
             problems += _against(f"{path}.job", permissions.job_problem(task.job, literal=True))
+        if task.resource is not None:
+            kind = ObjectKind.of(task.resource.template)
+            problems += _against(f"{path}.resource", permissions.resource_problem(kind.group, kind.kind))
     for index, handler in enumerate(spec.handlers):
         for place, item in enumerate(handler.emit):
             if item.type is not None and "${" not in item.type:

@@ -65,14 +65,14 @@ def _nearest(type_: str, known: Iterable[str]) -> str | None:
 
 
 def _unsaid(agent: Agent) -> Iterator[Problem]:
-    if any(task.publish for task in agent.spec.tasks.values()):
+    if any(task.publish or (task.resource and task.resource.progress) for task in agent.spec.tasks.values()):
         return
     for index, handler in enumerate(agent.spec.handlers):
         if handler.type == names.TASK_PROGRESS:
             yield Problem(
                 f"spec.handlers[{index}].type",
                 "no task may publish its progress",
-                "set publish: true on the task, or remove the handler",
+                "set publish: true on a job, give a resource its `progress`, or remove the handler",
             )
 
 

@@ -33,6 +33,7 @@ from heed.core.effects import AgentRef
 from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
+from heed.core.tasks.resource import ObjectKind, dump_target
 from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed, InvalidManifest, Problem, manifest_error
 
@@ -51,6 +52,7 @@ class TaskTemplate:
     """A compiled task: kind, template, timeout and retention in seconds, and whether it may publish.
 
     `where` is the condition over the answers of an approval.
+    `target` is what a resource task waits for, as PendingTask keeps it, and `created` the kind of its object.
     """
 
     name: str
@@ -60,6 +62,8 @@ class TaskTemplate:
     retention: int
     publish: bool = False
     where: Expression | None = None
+    target: str | None = None
+    created: ObjectKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,7 @@ def _of_handler(handler: HandlerSpec) -> Vocabulary:
 
 def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
     path = f"spec.tasks.{name}"
-    guard = expands_variables if task.kind == "job" else None
+    guard = expands_variables if _is_read_by_kubelet(task) else None
     template = compiler.template(task.work, f"{path}.{task.kind}", guard)
     validation.check_work(compiler, task, template, path)
     judge = Compiler(compiler.problems, APPROVER_VARIABLES)
@@ -272,7 +276,16 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
         retention=parse_duration(task.retention),
         publish=task.publish,
         where=judge.expression(task.condition, f"{path}.approval.approvers.where", condition=True),
+        target=None if task.resource is None else dump_target(task.resource),
+        created=None if task.resource is None else ObjectKind.of(task.resource.template),
     )
+
+
+def _is_read_by_kubelet(task: TaskSpec) -> bool:
+    """Whether pods are made of the template as it is. What other controllers make of `$(…)` is theirs to say."""
+    if task.resource is not None:
+        return ObjectKind.of(task.resource.template).group in ("", "apps", "batch")
+    return task.kind == "job"
 
 
 def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> CompiledHandler:

@@ -30,6 +30,7 @@ from heed.core.cel.template import (
 from heed.core.cel.variables import ALL_VARIABLES, Vocabulary, suggest_name
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.schema.job_spec import check_job_spec
+from heed.core.tasks.resource import EXPRESSIONS, check_resource
 from heed.core.tasks.wait import check_wait
 from heed.core.type_patterns import matches
 from heed.errors import Problem
@@ -105,6 +106,9 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     yield from (item.when for item in spec.handlers if item.when)
     yield from (item.condition for item in spec.tasks.values() if item.condition)
     yield from (timer.session for timer in spec.timers.values() if timer.session)
+    for task in spec.tasks.values():
+        if task.resource is not None:
+            yield from (text for name in EXPRESSIONS if (text := getattr(task.resource, name)))
     for template in _templates(spec):
         with suppress(ExpressionError, RecursionError):
             yield from expression_sources(template)
@@ -179,6 +183,11 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
         compiler.problems.extend(check_wait(template.shape, f"{path}.wait"))
     elif task.kind == "approval":
         compiler.problems.extend(check_approval(task, template.shape, f"{path}.approval"))
+    elif task.resource is not None:
+        if task.publish:
+            compiler.add_problem(f"{path}.publish", "is for jobs only", "say with `progress` how far it is")
+        compiler.problems.extend(check_resource(template.shape, task.resource, f"{path}.resource"))
+        check_values(compiler, task.resource.template, f"{path}.resource.template")
     else:
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 

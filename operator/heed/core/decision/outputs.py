@@ -24,7 +24,7 @@ from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger.ledger import Ledger, make_cancel
 from heed.core.tasks.wait import wait_end
-from heed.core.tasks.work import owed_work
+from heed.core.tasks.work import owed_work, work_problem
 from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
 
 MAX_WORK_BYTES: Final = 192 * 1024
@@ -127,9 +127,10 @@ def _begin(step: Step, record: PendingTask, spec: Any, variables: Mapping[str, A
         return replace(record, phase="Started", due=wait_end(spec, record.started_at))
     if record.kind == "approval":
         return begin_approval(step.program, record, spec)
-    if (refused := step.program.permissions.job_problem(spec)) is not None:
+    task = step.program.tasks[record.task]
+    if (refused := work_problem(step.program.permissions, record.kind, spec)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)
-    return replace(record, owed=_work(step, step.program.tasks[record.task], spec, variables))
+    return replace(record, owed=_work(step, task, spec, variables), target=task.target)
 
 
 def _work(step: Step, task: TaskTemplate, spec: Any, variables: Mapping[str, Any]) -> str:
@@ -225,7 +226,7 @@ def check_size(started: Mapping[str, PendingTask], emitted: Mapping[str, OutboxM
 
 
 def _task_size(task: PendingTask) -> int:
-    content = (task.owed or "", task.request or "", dump_compact(task.input))
+    content = (task.owed or "", task.request or "", task.target or "", dump_compact(task.input))
     return RECORD_BYTES + sum(len(text.encode()) for text in content)
 
 

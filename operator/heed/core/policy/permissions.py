@@ -39,6 +39,17 @@ class VisibleEvents:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatableKind:
+    """A kind of objects that resource tasks may create."""
+
+    group: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}.{self.group}" if self.group else self.kind
+
+
+@dataclass(frozen=True, slots=True)
 class AllowList:
     """One thing that policies restrict: what they allow of it, and who they are (`demo/strict`)."""
 
@@ -88,6 +99,7 @@ class Permissions:
     kinds: AllowList | None = None
     images: AllowList | None = None  # of globs
     service_accounts: AllowList | None = None
+    resources: AllowList | None = None  # of CreatableKinds
     limits: Quotas = NO_QUOTAS
     grants: tuple[VisibleEvents, ...] = ()  # of other namespaces, to this one
 
@@ -134,6 +146,22 @@ class Permissions:
         """Why the Agent may not start tasks of a kind, or None where it may."""
         aspect = self.kinds
         return None if aspect is None or kind in aspect.allowed else aspect.refusal(f"task of kind {kind}")
+
+    def resource_problem(self, group: str, kind: str) -> str | None:
+        """Why the Agent may not create objects of a kind, or None where it may.
+
+        What pods they lead to is not known: where these are restricted, the kind must be named.
+        """
+        wanted = CreatableKind(group, kind)
+        if self.resources is not None:
+            return None if wanted in self.resources.allowed else self.resources.refusal(f"resource {wanted}")
+        hidden = next(filter(None, (self.images, self.service_accounts)), None)
+        if hidden is None:
+            return None
+        return (
+            f"{_named(hidden.policies)} only some images or service accounts, and what {wanted} runs is not known; "
+            "a policy must name it in tasks.resources"
+        )
 
     def job_problem(self, spec: Mapping[str, Any], *, literal: bool = False) -> str | None:
         """Why a Job of this JobSpec may not be started, or None where it may.
@@ -190,6 +218,11 @@ def resolve_permissions(
         kinds=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.kinds),
         images=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.images),
         service_accounts=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.service_accounts),
+        resources=_aspect(
+            selecting,
+            lambda spec: spec.tasks and spec.tasks.resources,
+            lambda item: CreatableKind(item.group, item.kind),
+        ),
         limits=Quotas(
             sessions=_cap(selecting, lambda limits: limits.sessions),
             pending_tasks=_cap(selecting, lambda limits: limits.pending_tasks),

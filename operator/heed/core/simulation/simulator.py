@@ -27,7 +27,9 @@ from heed.core.ledger import ledger
 from heed.core.ledger.ledger import Ledger
 from heed.core.schema.job_spec import explain_no_job
 from heed.core.simulation.approval_stubs import stubbed_answer
+from heed.core.simulation.object_stubs import play_objects
 from heed.core.tasks.job_contract import REASON_INVALID
+from heed.core.tasks.resource import Progress, progress_message
 from heed.core.tasks.work import end_event, end_subject, work_of
 from heed.core.type_patterns import matches
 
@@ -43,7 +45,10 @@ Origin = Literal["given", "emitted", "task", "due"]
 
 @dataclass(frozen=True, slots=True)
 class StubbedEnd:
-    """How a task ends: with a result, or with a reason to have failed; `after` a given event with that id, if any."""
+    """How a task ends: with a result, or with a reason to have failed; `after` a given event with that id, if any.
+
+    A resource task with `objects` ends as its CEL says when its object becomes each of these in turn.
+    """
 
     result: Any = None
     reason: str | None = None
@@ -52,6 +57,9 @@ class StubbedEnd:
     cause: str | None = None
     container: str | None = None
     after: str | None = None
+    objects: tuple[Mapping[str, Any], ...] = ()
+    said: tuple[Progress, ...] = ()  # before its end
+    open: bool = False  # whether it says nothing more
 
 
 Answers = Callable[[TaskWork], StubbedEnd | None]
@@ -279,6 +287,8 @@ class _SimulatedWorld:
         answer = self.answers(work) if why is None else StubbedEnd(reason=REASON_INVALID, message=why)
         if answer is None:
             return
+        if answer.objects and work.kind == "resource":
+            answer = _judge_objects(self.ledgers[agent].pending_tasks[work.id], work, answer, at)
         if answer.after is None or answer.after in self.stored:
             self._end(agent, work.id, answer, at, "simulated")
         else:
@@ -292,6 +302,11 @@ class _SimulatedWorld:
         approval = find_approval(self.ledgers[agent], task_id)
         if approval is not None and answer.reason is None:
             self._publish_end(agent, task_id, stubbed_answer(agent, approval, answer.result, at), "task")
+            return
+        for progress in answer.said:
+            attempt_id = names.attempt_id(task_id, record.attempt)
+            self.caused.append(SimulatedMessage(*progress_message(agent, attempt_id, progress, at), "task"))
+        if answer.open:
             return
         end = TaskEnd(
             task_id=task_id,
@@ -315,6 +330,16 @@ class _SimulatedWorld:
             return
         self.ended.add(task_id)
         self.caused.append(SimulatedMessage(end_subject(agent, event), event, origin))
+
+
+def _judge_objects(record: PendingTask, work: TaskWork, answer: StubbedEnd, at: str) -> StubbedEnd:
+    """What the objects of an answer say, as an answer without them."""
+    said = tuple(play_objects(record, work, answer.objects, at))
+    progress = tuple(item for item in said if isinstance(item, Progress))
+    end = next((item for item in said if isinstance(item, TaskEnd)), None)
+    if end is None:
+        return replace(answer, said=progress, open=True)
+    return replace(answer, said=progress, result=end.result, reason=end.reason, message=end.message)
 
 
 def _text(clock: datetime) -> str:

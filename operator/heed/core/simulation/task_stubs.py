@@ -1,9 +1,10 @@
 """Task stubs: a script whose first matching rule gives a started task its end.
 
 A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; then either `result` (strings may hold
-${CEL}) or `reason` with `message?`, `exitCode?`, `cause?` and `container?`; times?: how often it applies; run?: the one
-start that it answers, counted among those that task and `when` fit; after?: the id of a given event that the task ends
-after}.
+${CEL}), or `reason` with `message?`, `exitCode?`, `cause?` and `container?`, or for a resource task `objects`: what its
+object becomes in turn (strings may hold ${CEL}), merged into what was created; times?: how often it applies; run?: the
+one start that it answers, counted among those that task and `when` fit; after?: the id of a given event that the task
+ends after}.
 """
 
 import difflib
@@ -35,6 +36,7 @@ class _StubModel(BaseModel):
     times: Annotated[int, Field(ge=1)] | None = None
     run: Annotated[int, Field(ge=1)] | None = None
     after: Annotated[str, Field(min_length=1)] | None = None
+    objects: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
 
 
 _SCRIPT = TypeAdapter(list[_StubModel])
@@ -52,6 +54,7 @@ class TaskStub:
     path: str = ""
     when: Expression | None = None
     result: Template | None = None
+    objects: Template | None = None
     failure: StubbedEnd | None = None
     left: int | None = None
     run: int | None = None
@@ -72,13 +75,18 @@ class TaskStub:
 
     def end_task(self, work: TaskWork) -> StubbedEnd:
         """The end of a task that it matches. Raises InvalidManifest where an expression fails."""
-        try:
-            result = None if self.result is None else self.result.render(Scope(_variables(work)))
-        except TemplateError as error:
-            raise InvalidManifest([Problem(f"{self.path}.result{error.path}", error.message)]) from None
+        result, objects = self._render("result", work), self._render("objects", work)
         if self.left is not None:
             self.left -= 1
-        return replace(self.failure or StubbedEnd(result=result), after=self.after)
+        end = self.failure or StubbedEnd(result=result, objects=tuple(objects or ()))
+        return replace(end, after=self.after)
+
+    def _render(self, member: str, work: TaskWork) -> Any:
+        template: Template | None = getattr(self, member)
+        try:
+            return None if template is None else template.render(Scope(_variables(work)))
+        except TemplateError as error:
+            raise InvalidManifest([Problem(f"{self.path}.{member}{error.path}", error.message)]) from None
 
 
 def answer_from(rules: Iterable[TaskStub]) -> Callable[[TaskWork], StubbedEnd | None]:
@@ -136,6 +144,8 @@ def _rule(model: _StubModel, path: str, tasks: Sequence[str], problems: list[Pro
         problems.append(Problem(path, "has no reason", "give a failed task a `reason`, such as JobFailed"))
     if model.run is not None and model.times is not None:
         problems.append(Problem(path, "has run and times", "run is one start, times the first so many"))
+    if model.objects is not None and (model.reason is not None or "result" in model.model_fields_set):
+        problems.append(Problem(path, "has objects and an end", "let the task's CEL say what they mean"))
     rule = TaskStub(model.task, path, left=model.times, run=model.run, after=model.after)
     if model.reason is not None:
         rule.failure = StubbedEnd(None, model.reason, *details)
@@ -143,11 +153,18 @@ def _rule(model: _StubModel, path: str, tasks: Sequence[str], problems: list[Pro
         rule.when = None if model.when is None else compile_expression(model.when, condition=True)
     except ExpressionError as error:
         problems.append(Problem(f"{path}.when", str(error)))
-    try:
-        rule.result = compile_template(model.result)
-    except TemplateError as error:
-        problems.append(Problem(f"{path}.result{error.path}", error.message))
+    rule.result = _template(model.result, f"{path}.result", problems)
+    if model.objects is not None:
+        rule.objects = _template(model.objects, f"{path}.objects", problems)
     return rule
+
+
+def _template(value: Any, path: str, problems: list[Problem]) -> Template | None:
+    try:
+        return compile_template(value)
+    except TemplateError as error:
+        problems.append(Problem(f"{path}{error.path}", error.message))
+        return None
 
 
 def _variables(work: TaskWork) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tasks between their start and their end: what a runner gets, and the event that its report becomes."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,8 @@ from heed.core.codec.cloudevents_json import event_from_json, event_to_json
 from heed.core.codec.strict_json import check_no_nul
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
+from heed.core.policy.permissions import Permissions
+from heed.core.tasks.resource import ObjectKind
 from heed.errors import MalformedEvent
 
 
@@ -24,6 +27,14 @@ def owed_work(
     """What a pending task carries until it has started."""
     owed = {"spec": spec, "document": document, "timeout": timeout, "retention": retention}
     return dump_compact(owed if publish is None else {**owed, "publish": publish})
+
+
+def work_problem(permissions: Permissions, kind: str, spec: Mapping[str, Any]) -> str | None:
+    """Why policies do not allow the rendered work of a task, or None where they do."""
+    if kind == "resource":
+        created = ObjectKind.of(spec.get("template") or {})
+        return permissions.resource_problem(created.group, created.kind)
+    return permissions.job_problem(spec)
 
 
 def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:

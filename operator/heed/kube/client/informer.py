@@ -21,6 +21,10 @@ Key = tuple[str, str]  # namespace and name
 Observe = Callable[[Body, bool], None]  # an object as it is, or as it was when it was deleted
 
 
+def unobserved_error(error: ApiError) -> None:
+    """Errors are of no interest beyond the log."""
+
+
 def unobserved_object(body: Body, deleted: bool) -> None:
     """Only the informer's own map is of interest."""
 
@@ -29,7 +33,7 @@ class Informer:
     """The objects of the collection at an API path, as last seen: `objects`, by namespace and name.
 
     `observe` is told of each object that is new or other than before, and of each that is gone (True), in the event
-    loop. `query` may hold selectors.
+    loop. `query` may hold selectors. `failed` is told of each error that ends a list or a watch.
     """
 
     def __init__(
@@ -38,10 +42,12 @@ class Informer:
         path: str,
         observe: Observe = unobserved_object,
         query: Mapping[str, str] | None = None,
+        failed: Callable[[ApiError], None] = unobserved_error,
     ) -> None:
         self.objects: dict[Key, Body] = {}
         self.synced = asyncio.Event()  # once it was listed whole
         self._api, self._path, self._observe, self._query = api, path, observe, dict(query or {})
+        self._failed = failed
         self._error: ApiError | None = None
         self._version = ""
 
@@ -65,6 +71,7 @@ class Informer:
                     await asyncio.sleep(WATCH_PAUSE_S)
             except ApiError as error:
                 self._error = error
+                self._failed(error)
                 failures += error.status != STATUS_GONE or failures > 0
             delay = RELIST_BACKOFF.delay(failures)
             extra = {"path": self._path, "error": str(self._error), "retry_in": round(delay, 1)}

@@ -36,6 +36,9 @@ from heed.kube.jobs import manifest
 from heed.kube.jobs.lister import JobLister
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.metrics.collector import AgentSnapshot
+from heed.kube.resources.kinds import KindCache
+from heed.kube.resources.runner import ResourceRunner
+from heed.kube.resources.watches import ResourceWatches
 from heed.kube.status.address import agent_address
 from heed.kube.status.event_recorder import EventRecorder
 from heed.kube.status.ledger_store import StatusLedgerStore
@@ -79,6 +82,7 @@ class _RunningLoop:
     body: Body
     loop: AgentLoop
     runner: JobRunner
+    resources: ResourceRunner
     store: StatusLedgerStore
     task: asyncio.Task[None]
 
@@ -124,6 +128,7 @@ class AgentController:
         self._latest: dict[Name, Body | None] = {}
         self._reconciling: dict[Name, asyncio.Task[None]] = {}
         self._lists, self._orphans = JobLister(api), set[str]()
+        self._watches, self._served = ResourceWatches(api, watched), KindCache(api)
 
     def observe(self, body: Body, *, deleted: bool = False) -> None:
         """Note an Agent's object, or its deletion. Returns at once; only the latest version counts.
@@ -178,6 +183,9 @@ class AgentController:
                 await self._begin_again(running.program.agent)
         runners = {running.program.agent: running.runner for running in self._running.values()}
         self._orphans &= await resync_jobs(self._api, namespace, runners)
+        await self._watches.relist()
+        for running in list(self._running.values()):
+            running.resources.conclude_resync()
         await self._keep_up()
 
     async def _keep_up(self) -> None:
@@ -215,6 +223,7 @@ class AgentController:
         await self._review.close()
         await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
+        self._watches.close()
         self._health.close()
         self._overdue.close()
         self._limits.close()
@@ -341,10 +350,19 @@ class AgentController:
             orphans=self._orphans,
             access=self._access,
         )
-        runners = TaskRunners(loop, {"job": runner})
+        resources = ResourceRunner(
+            self._api,
+            program.agent,
+            loop,
+            self._bus.publish,
+            watches=self._watches,
+            served=self._served,
+            leftover=[task.created for task in program.tasks.values() if task.created is not None],
+        )
+        runners = TaskRunners(loop, {"job": runner, "resource": resources})
         task = asyncio.create_task(loop.run(runners), name=f"agent {program.agent}")
         task.add_done_callback(lambda done: _ended(program.agent, done))
-        self._running[name] = _RunningLoop(program, basis, body, loop, runner, store, task)
+        self._running[name] = _RunningLoop(program, basis, body, loop, runner, resources, store, task)
         self._health.began(program.agent)
 
     async def _leave(self, name: Name) -> None:
@@ -361,6 +379,7 @@ class AgentController:
         if (running := self._running.pop(name, None)) is not None:
             await stop(running.task)
             running.runner.close()
+            running.resources.close()
 
 
 def _agent(body: Body) -> AgentRef:

@@ -1,0 +1,1 @@
+"""Tasks as any objects: their kinds, manifests, watches, and the runner."""

@@ -1,0 +1,29 @@
+"""Refusals of the objects of resource tasks: which are final, and what helps. Pure."""
+
+from heed.core.tasks.resource import REASON_FORBIDDEN, REASON_INVALID
+from heed.errors import TaskRefused
+from heed.kube.client.client import ApiError
+from heed.kube.client.refusals import find_denial, is_quota
+from heed.kube.resources.kinds import ServedKind
+
+
+def refuse_object(task: str, served: ServedKind, error: ApiError) -> TaskRefused | None:
+    """The TaskRefused for a final refusal; None for a transient one: quota, conflict, server load.
+
+    A missing right is final here, other than for Jobs: it is the chart's opt-in that was not made.
+    """
+    path = f"spec.tasks.{task}.resource"
+    if error.status == 429 or error.status >= 500 or is_quota(error):
+        return None
+    if (refuser := find_denial(error)) is not None:
+        why = refuser.why or "without a reason"
+        return TaskRefused(REASON_INVALID, f"{path}: refused by {refuser}: {why}")
+    if error.status == 403:
+        return TaskRefused(REASON_FORBIDDEN, f"{path}: {error.message}; {opt_in(served)}")
+    return TaskRefused(REASON_INVALID, f"{path}: {error.message}") if error.status in (400, 422) else None
+
+
+def opt_in(served: ServedKind) -> str:
+    """The remedy where the operator has no rights on a kind."""
+    entry = f'{{group: "{served.kind.group}", resources: [{served.plural}]}}'
+    return f"to let the operator work with {served.resource}, add {entry} to tasks.resources of the chart"

@@ -1,0 +1,426 @@
+"""The TaskRunner for resource tasks: creates objects, watches them, reports what CEL says of them, deletes them."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from heed import names
+from heed.api.status import PendingTask
+from heed.core.cel.expression import ExpressionError
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.tasks.resource import (
+    REASON_EXPRESSION,
+    REASON_KIND_UNKNOWN,
+    REASON_LOST,
+    ObjectKind,
+    ResourceTarget,
+    failed_end,
+)
+from heed.engine.ports import TaskOwner
+from heed.errors import TaskRefused, TaskUnavailable
+from heed.kube.client.client import ApiError, KubeApi
+from heed.kube.resources import manifest
+from heed.kube.resources.kinds import KindCache, ServedKind
+from heed.kube.resources.progress import ProgressPublisher, PublishEvent
+from heed.kube.resources.refusals import opt_in, refuse_object
+from heed.kube.resources.watches import ResourceUser, ResourceWatches
+from heed.util.backoff import Backoff
+from heed.util.clock import timestamp, unix_time
+
+log = logging.getLogger("heed.resources")
+CONFIRM_DELAY_S: Final = 2.0  # seconds between two looks before an object or a kind counts as gone
+UNKNOWN_GRACE_S: Final = 60.0  # seconds that an object is kept at least whose task was never seen pending
+SEARCH_BACKOFF: Final = Backoff(first_s=5.0, last_s=60.0)
+DELETION_BACKOFF: Final = Backoff(first_s=1.0, last_s=60.0)
+Body = Mapping[str, Any]
+
+
+class ResourceRunner:
+    """The objects of one Agent's resource tasks; the Agent's loop is the `owner` of the tasks.
+
+    All Agents share the `watches` and the `served` kinds. `leftover` are kinds of which objects may be left whose
+    retention is not over: those of the Agent's manifest.
+    """
+
+    def __init__(
+        self,
+        api: KubeApi,
+        agent: AgentRef,
+        owner: TaskOwner,
+        publish: PublishEvent,
+        *,
+        watches: ResourceWatches,
+        served: KindCache,
+        leftover: Iterable[ObjectKind] = (),
+    ) -> None:
+        self._api, self._agent, self._owner = api, agent, owner
+        self._watches, self._kinds, self._leftover = watches, served, tuple(dict.fromkeys(leftover))
+        self._user = ResourceUser(agent, self.observe, self._recheck)
+        self._progress = ProgressPublisher(agent, publish)
+        self._targets: dict[str, ResourceTarget] = {}
+        self._held: dict[str, ServedKind] = {}  # by attempt
+        self._starts: dict[str, asyncio.Event] = {}
+        self._deletions: dict[str, asyncio.Task[None]] = {}
+        self._searches: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
+
+    # ── the port ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Create the object of a task; one that is there already is tolerated if it is the task's.
+
+        Nothing needs to be looked for first: the name is the task's own. Raises TaskRefused, TaskUnavailable.
+        """
+        target = self._target(work.attempt_id)
+        if target is None:
+            return  # the task is over
+        with self._starting(work.attempt_id):
+            served = await self._find_kind(target.kind)
+            self._hold(work.attempt_id, served)
+            try:
+                created = await self._api.create(
+                    served.path(self._agent.namespace), manifest.object_manifest(work, target.deletion)
+                )
+            except ApiError as error:
+                await self._tolerate(work, served, error)
+            else:
+                self.observe(served, created.body)
+
+    async def cancel(self, attempt_id: str) -> None:
+        """Delete the task's object by uid; another object of its name stays. Raises TaskUnavailable.
+
+        Where there is no right to, which an administrator may have taken back, the object stays, and the log says so.
+        """
+        if (starting := self._starts.get(attempt_id)) is not None:
+            await starting.wait()  # else it may come after its deletion
+        served = await self._served_of(attempt_id)
+        if served is None:
+            return
+        try:
+            body = await self._named(served, attempt_id)
+            if body is not None and manifest.is_of(body, self._agent, attempt_id):
+                path = served.path(self._agent.namespace, body["metadata"]["name"])
+                await self._api.delete(path, body["metadata"]["uid"])
+        except ApiError as error:
+            if error.status == 403:
+                extra = {"agent": str(self._agent), "task": attempt_id, "error": str(error)}
+                log.warning("cannot delete an object", extra={**extra, "remedy": opt_in(served)})
+            elif error.status != 404:
+                raise TaskUnavailable(str(error)) from error
+
+    async def resume(self, attempt_ids: Sequence[str]) -> None:
+        """Watch the objects of started tasks again; those without one are reported lost."""
+        for attempt_id in attempt_ids:
+            target = self._target(attempt_id)
+            if target is None:
+                continue
+            try:
+                self._hold(attempt_id, await self._kinds.find(target.kind))
+            except (
+                TaskRefused,
+                TaskUnavailable,
+            ):  # an API that is down must not keep the Agent from its other work
+                self._search(attempt_id)
+                continue
+            self._search_unlisted(attempt_id)
+        for kind in self._leftover:
+            self._spawn(f"leftover {kind}", self._tidy(kind))
+
+    def observe(self, served: ServedKind, body: Body, deleted: bool = False) -> None:
+        """Note an object of the Agent: report what it says of its task, and delete it after its retention.
+
+        One that is `deleted` may only have lost its label, and so be out of the watch's sight.
+        """
+        if self._closed or (attempt_id := self._attempt_of(body)) is None:
+            return
+        if deleted:
+            self._forget(body["metadata"]["uid"])
+            if self._owner.waits(attempt_id):
+                self._search(attempt_id)
+            return
+        if self._owner.pending_tasks is None:
+            return
+        record = self._pending().get(attempt_id)
+        if record is not None and record.phase != "Abandoned":
+            self._judge(attempt_id, record, served, body)
+        else:
+            self._delete_later(attempt_id, served, body, UNKNOWN_GRACE_S)
+
+    # ── resync ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def conclude_resync(self) -> None:
+        """After a list of all that is watched: look for the objects that were not in it, let go of needless watches."""
+        pending = self._pending()
+        for attempt_id, record in pending.items():
+            if record.phase == "Started":
+                self._search_unlisted(attempt_id)
+        self._held = {
+            attempt_id: served for attempt_id, served in self._held.items() if attempt_id in pending
+        }
+        self._targets = {
+            attempt_id: target for attempt_id, target in self._targets.items() if attempt_id in pending
+        }
+        self._watches.release(self._user, self._held.values())
+
+    def close(self) -> None:
+        """Stop, for good; another runner's `resume` goes on."""
+        self._closed = True
+        self._progress.close()
+        self._watches.release(self._user)
+        for task in (*self._deletions.values(), *self._searches.values()):
+            task.cancel()
+
+    # ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _find_kind(self, kind: ObjectKind) -> ServedKind:
+        """The kind as it is served; that it is not counts at the second look. Raises TaskRefused, TaskUnavailable."""
+        try:
+            return await self._kinds.find(kind)
+        except TaskRefused as refused:
+            if refused.reason != REASON_KIND_UNKNOWN:
+                raise
+        await asyncio.sleep(CONFIRM_DELAY_S)
+        return await self._kinds.find(kind)
+
+    async def _tolerate(self, work: TaskWork, served: ServedKind, error: ApiError) -> None:
+        """Accept a failed create where the object is there, and is the task's. Raises TaskRefused, TaskUnavailable.
+
+        A quota, a webhook, or the server's load refuses before the name is looked up.
+        """
+        try:
+            found = await self._named(served, work.attempt_id)
+        except ApiError as unread:
+            if (refused := refuse_object(work.task, served, error)) is not None:
+                raise refused from None
+            raise TaskUnavailable(f"{error}; whether there is an object already: {unread}") from error
+        if found is not None and manifest.is_of(found, self._agent, work.attempt_id):
+            self.observe(served, found)
+            return
+        if error.status == 409 and found is not None:
+            name = found["metadata"]["name"]
+            message = (
+                f"there is a {served.kind.kind} {name} that is not Heed's; delete it or rename the agent"
+            )
+            raise TaskRefused("NameTaken", message)
+        if error.status == 404 and not await self._kinds.is_served(served.kind):
+            raise _unserved(served.kind)
+        if error.status != 409 and (refused := refuse_object(work.task, served, error)) is not None:
+            raise refused from None
+        raise TaskUnavailable(str(error)) from error
+
+    @contextmanager
+    def _starting(self, attempt_id: str) -> Iterator[None]:
+        """Mark a start in flight, which a deletion waits for."""
+        over = self._starts[attempt_id] = asyncio.Event()
+        try:
+            yield
+        finally:
+            over.set()
+            del self._starts[attempt_id]
+
+    def _hold(self, attempt_id: str, served: ServedKind) -> None:
+        if not self._closed:
+            self._held[attempt_id] = served
+            self._watches.hold(served, self._user)
+
+    # ── what is known of a task ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _pending(self) -> dict[str, PendingTask]:
+        """The attempts of resource tasks that the ledger holds."""
+        pending = self._owner.pending_tasks or {}
+        return {
+            names.attempt_id(task_id, record.attempt): record
+            for task_id, record in pending.items()
+            if record.kind == "resource"
+        }
+
+    def _target(self, attempt_id: str) -> ResourceTarget | None:
+        """What a task waits for. One whose record cannot be read has failed, and has none."""
+        if (found := self._targets.get(attempt_id)) is not None:
+            return found
+        record = self._pending().get(attempt_id)
+        if record is None:
+            return None
+        try:
+            path = f"spec.tasks.{record.task}.resource"
+            target = self._targets[attempt_id] = ResourceTarget(record.target or "", path)
+        except ExpressionError as error:
+            end_id = names.digest("target", attempt_id)
+            end = TaskEnd(
+                attempt_id, end_id, timestamp(), False, reason=REASON_EXPRESSION, message=str(error)
+            )
+            self._owner.report(end)
+            return None
+        return target
+
+    async def _served_of(self, attempt_id: str) -> ServedKind | None:
+        """The kind of a task's object, where it is known and served. Raises TaskUnavailable."""
+        if (served := self._held.get(attempt_id)) is not None:
+            return served
+        target = self._target(attempt_id)
+        try:
+            return None if target is None else await self._kinds.find(target.kind)
+        except TaskRefused:
+            return None
+
+    async def _named(self, served: ServedKind, attempt_id: str) -> Body | None:
+        """The object with the name of a task's; None where there is none. Raises ApiError."""
+        path = served.path(self._agent.namespace, manifest.object_name(self._agent, attempt_id))
+        try:
+            return (await self._api.get(path)).body
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _attempt_of(self, body: Body) -> str | None:
+        """The attempt that an object is of, by its label or, where that is gone, by its name."""
+        if (found := manifest.attempt_of(body, self._agent)) is not None:
+            return found
+        return next((item for item in self._pending() if manifest.is_of(body, self._agent, item)), None)
+
+    # ── what objects say ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _judge(self, attempt_id: str, record: PendingTask, served: ServedKind, body: Body) -> None:
+        target = self._target(attempt_id)
+        if target is None or target.kind != served.kind:
+            return
+        whole = {
+            "apiVersion": served.kind.api_version,
+            "kind": served.kind.kind,
+            **body,
+        }  # lists leave it out
+        said = target.judge(attempt_id, whole, timestamp())
+        if isinstance(said, TaskEnd):
+            self._progress.forget(attempt_id)
+            if record.phase in ("Owed", "Started"):
+                self._owner.report(said)
+            self._delete_later(attempt_id, served, body, 0.0)
+        elif said is not None:
+            self._progress.note(attempt_id, said)
+
+    def _delete_later(self, attempt_id: str, served: ServedKind, body: Body, grace: float) -> None:
+        """Delete an object once its retention is over and its end is in the ledger."""
+        uid, at = body["metadata"]["uid"], manifest.delete_after(body)
+        if uid not in self._deletions and at is not None:
+            deletion = self._delete(attempt_id, served, body["metadata"], max(at - unix_time(), grace))
+            self._deletions[uid] = asyncio.create_task(deletion)
+
+    async def _delete(self, attempt_id: str, served: ServedKind, metadata: Body, delay: float) -> None:
+        await asyncio.sleep(delay)
+        failures = 0
+        while True:
+            if not self._owner.waits(attempt_id):
+                try:
+                    path = served.path(self._agent.namespace, metadata["name"])
+                    await self._api.delete(path, metadata["uid"])
+                    return
+                except ApiError as error:
+                    if error.status in (404, 409):
+                        return  # it is gone, with or without its kind, or another one has its name
+                    extra = {"agent": str(self._agent), "object": metadata["name"], "error": str(error)}
+                    log.warning("cannot delete an object", extra=extra)
+                    failures += 1
+            await asyncio.sleep(DELETION_BACKOFF.delay(failures + 1))
+
+    def _forget(self, uid: str) -> None:
+        if (deletion := self._deletions.pop(uid, None)) is not None:
+            deletion.cancel()
+
+    # ── looking for what no watch shows ─────────────────────────────────────────────────────────────────────────────
+
+    def _recheck(self, served: ServedKind) -> None:
+        """A kind cannot be listed any more: see for each of its tasks."""
+        for attempt_id, held in list(self._held.items()):
+            if held == served and self._owner.waits(attempt_id) and attempt_id not in self._starts:
+                self._search(attempt_id)
+
+    def _search_unlisted(self, attempt_id: str) -> None:
+        if attempt_id not in self._searches and (key := f"listed {attempt_id}") not in self._searches:
+            self._spawn(key, self._search_if_unlisted(attempt_id))
+
+    async def _search_if_unlisted(self, attempt_id: str) -> None:
+        served = self._held.get(attempt_id)
+        if served is not None:
+            await self._watches.wait_until_listed(served)
+            name = manifest.object_name(self._agent, attempt_id)
+            if self._watches.lists(served, self._agent.namespace, name):
+                return
+        self._search(attempt_id)
+
+    def _search(self, attempt_id: str) -> None:
+        """Look for a task's object by name, unless that is under way."""
+        if attempt_id not in self._searches:
+            self._spawn(attempt_id, self._look_until_seen(attempt_id))
+
+    async def _look_until_seen(self, attempt_id: str) -> None:
+        """Look for a task's object until it is over or a watch shows it."""
+        looks = 0
+        while self._owner.waits(attempt_id):
+            await asyncio.sleep(SEARCH_BACKOFF.delay(looks))
+            try:
+                if await self._is_settled(attempt_id):
+                    return
+            except (ApiError, TaskUnavailable) as error:
+                extra = {"agent": str(self._agent), "task": attempt_id, "error": str(error)}
+                log.warning("cannot read an object", extra=extra)
+            looks += 1
+
+    async def _is_settled(self, attempt_id: str) -> bool:
+        """Look for a task's object; what is gone is gone at the second look. Raises ApiError, TaskUnavailable."""
+        for delay in (0.0, CONFIRM_DELAY_S):
+            await asyncio.sleep(delay)
+            served = await self._served_of(attempt_id)
+            body = None if served is None else await self._named(served, attempt_id)
+            if body is not None and manifest.is_of(body, self._agent, attempt_id):
+                assert served is not None
+                self._hold(attempt_id, served)
+                self.observe(served, body)
+                return manifest.is_watched(body)
+        if (target := self._target(attempt_id)) is not None:
+            self._owner.report(await self._loss(attempt_id, target.kind))
+        return True
+
+    async def _loss(self, attempt_id: str, kind: ObjectKind) -> TaskEnd:
+        """The end of a task whose object is gone. Raises TaskUnavailable where the kind's fate is not certain."""
+        reason, message = REASON_LOST, f"the {kind.kind} is gone; it was deleted by someone else than Heed"
+        if not await self._kinds.is_served(kind):
+            refused = _unserved(kind)
+            reason, message = refused.reason, refused.message
+        return failed_end(attempt_id, names.digest("lost", attempt_id), timestamp(), reason, message)
+
+    async def _tidy(self, kind: ObjectKind) -> None:
+        """Find objects of an earlier process whose retention is not over."""
+        query = {"labelSelector": f"{names.LABEL_RESOURCE_OF}={self._agent.name}"}
+        try:
+            served = await self._kinds.find(kind)
+            async for page in self._api.pages(served.path(self._agent.namespace), query):
+                for body in page:
+                    self.observe(served, body)
+        except TaskRefused:
+            return
+        except (ApiError, TaskUnavailable) as error:
+            extra = {"agent": str(self._agent), "kind": str(kind), "error": str(error)}
+            log.warning("cannot list objects", extra=extra)
+
+    def _spawn(self, key: str, looking: Coroutine[Any, Any, None]) -> None:
+        if self._closed:
+            looking.close()
+            return
+        search = self._searches[key] = asyncio.create_task(looking)
+        search.add_done_callback(lambda done: self._searched(key, done))
+
+    def _searched(self, key: str, done: "asyncio.Task[None]") -> None:
+        if self._searches.get(key) is done:
+            del self._searches[key]
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("a search failed", extra={"agent": str(self._agent)}, exc_info=error)
+
+
+def _unserved(kind: ObjectKind) -> TaskRefused:
+    message = (
+        f"the API server does not serve {kind} any more, or not yet; install its CustomResourceDefinition"
+    )
+    return TaskRefused(REASON_KIND_UNKNOWN, message)

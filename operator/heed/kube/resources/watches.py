@@ -1,0 +1,127 @@
+"""The watches of resource tasks: one informer for each kind that a task of any Agent waits for."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from heed import names
+from heed.core.effects import AgentRef
+from heed.kube.client.client import ApiError, KubeApi
+from heed.kube.client.informer import Informer
+from heed.kube.resources import manifest
+from heed.kube.resources.kinds import ServedKind
+
+log = logging.getLogger("heed.resources")
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUser:
+    """Who holds watches: an Agent's runner. `observe` is told of its objects, and of their deletion.
+
+    `missing` is told of a kind that cannot be found any more.
+    """
+
+    agent: AgentRef
+    observe: Callable[[ServedKind, Body, bool], None]
+    missing: Callable[[ServedKind], None]
+
+
+@dataclass(slots=True)
+class _Watch:
+    informer: Informer
+    running: "asyncio.Task[None]"
+    users: dict[str, ResourceUser] = field(default_factory=dict)  # by the Agent's uid
+
+
+class ResourceWatches:
+    """All of them; `namespace` is the only one that is watched, or None for all."""
+
+    def __init__(self, api: KubeApi, namespace: str | None = None) -> None:
+        self._api, self._namespace = api, namespace
+        self._watches: dict[ServedKind, _Watch] = {}
+
+    @property
+    def kinds(self) -> list[ServedKind]:
+        """The kinds that are watched."""
+        return list(self._watches)
+
+    def hold(self, served: ServedKind, user: ResourceUser) -> None:
+        """Watch a kind for a user, until it lets go. What is known of its objects is told at once."""
+        watch = self._watches.get(served) or self._begin(served)
+        if watch.users.get(user.agent.uid) is user:
+            return
+        watch.users[user.agent.uid] = user
+        for body in list(watch.informer.objects.values()):
+            if _is_of(body, user.agent):
+                user.observe(served, body, False)
+
+    def release(self, user: ResourceUser, kept: Iterable[ServedKind] = ()) -> None:
+        """Let go of all kinds but those that are kept. A watch without users ends."""
+        kept = set(kept)
+        for served, watch in list(self._watches.items()):
+            if served not in kept and watch.users.get(user.agent.uid) is user:
+                del watch.users[user.agent.uid]
+                if not watch.users:
+                    watch.running.cancel()
+                    del self._watches[served]
+
+    async def wait_until_listed(self, served: ServedKind) -> None:
+        """Until a kind that is held was listed whole."""
+        if (watch := self._watches.get(served)) is not None:
+            await watch.informer.synced.wait()
+
+    def lists(self, served: ServedKind, namespace: str, name: str) -> bool:
+        """Whether an object is known, and so would be missed."""
+        watch = self._watches.get(served)
+        return watch is not None and (namespace, name) in watch.informer.objects
+
+    async def relist(self) -> None:
+        """Resync: list every watched kind, and tell of each object again."""
+        for served, watch in list(self._watches.items()):
+            try:
+                async for page in self._api.pages(served.path(self._namespace), _SELECTED):
+                    for body in page:
+                        self._tell(served, watch, body, False)
+            except ApiError as error:
+                log.warning("cannot list objects", extra={"kind": str(served.kind), "error": str(error)})
+
+    def close(self) -> None:
+        """End all watches."""
+        for watch in self._watches.values():
+            watch.running.cancel()
+        self._watches.clear()
+
+    def _begin(self, served: ServedKind) -> _Watch:
+        informer = Informer(
+            self._api,
+            served.path(self._namespace),
+            observe=lambda body, deleted: self._tell(served, watch, body, deleted),
+            query=_SELECTED,
+            failed=partial(self._failed, served),
+        )
+        running = asyncio.create_task(informer.run(), name=f"watch {served.resource}")
+        watch = self._watches[served] = _Watch(informer, running)
+        return watch
+
+    def _tell(self, served: ServedKind, watch: _Watch, body: Body, deleted: bool) -> None:
+        user = watch.users.get(manifest.owner_uid(body))
+        if user is not None and _is_of(body, user.agent):
+            user.observe(served, body, deleted)
+
+    def _failed(self, served: ServedKind, error: ApiError) -> None:
+        """The kind may be gone; who uses it asks."""
+        if error.status == 404 and (watch := self._watches.get(served)) is not None:
+            for user in list(watch.users.values()):
+                user.missing(served)
+
+
+_SELECTED = {"labelSelector": names.LABEL_RESOURCE_OF}
+
+
+def _is_of(body: Body, agent: AgentRef) -> bool:
+    """Whether an object belongs to an Agent; one of another namespace may name any owner."""
+    return body["metadata"].get("namespace") == agent.namespace and manifest.owner_uid(body) == agent.uid
