@@ -49,6 +49,17 @@ HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what
 TIMER_TYPE_PREFIX: Final = "dev.heed.timer."
 TIMER_FIRED: Final = "dev.heed.timer.fired"  # the type of a tick whose timer names no other
 TIMER_EXTENSION: Final = "heedtimer"  # the CloudEvents extension that names a tick's timer
+HOLD_EXPIRED: Final = "dev.heed.hold.expired"  # what an event comes as whose hold took too long
+SESSION_EXPIRED: Final = (
+    "dev.heed.session.expired"  # the end of an idle or old session, where it is to be heard
+)
+HANDLED_OWN_TYPES: Final = (
+    *HANDLED_TASK_TYPES,
+    HOLD_EXPIRED,
+    SESSION_EXPIRED,
+    TIMER_FIRED,
+)  # of all that Heed says
+UNHELD_TYPES: Final = (*HANDLED_TASK_TYPES, HOLD_EXPIRED, SESSION_EXPIRED)  # what no handler may hold
 
 DUE_TYPE_PREFIX: Final = "dev.heed.due."  # what the engine says to an Agent's inbox when something is due
 SUBSCRIPTION_CONSUMER_PREFIX: Final = "heed-sub-"

@@ -6,8 +6,10 @@ import os
 import re
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from heed.cli.simulate.scenario import read_events
 from heed.core.events import Event
 from heed.core.ledger.ledger import dump_ledger
 from heed.core.simulation.assertions import find_mismatches
+from heed.core.simulation.report import build_report
+from heed.core.simulation.simulator import simulate
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.settings import Settings
 from tests.integration.local.examples import Life, life
@@ -34,12 +38,13 @@ from tests.patience import PATIENCE
 
 HEED = [sys.executable, "-c", "from heed.cli.main import main; main()"]
 ACTIVATED = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # as in a venv
-EXAMPLES = ("research", "questions", "orders", "progress")
+EXAMPLES = ("research", "questions", "orders", "progress", "join")
 MANIFESTS = {
     "research": "agent.yaml",
     "questions": "agents.yaml",
     "orders": "agent.yaml",
     "progress": "agent.yaml",
+    "join": "agent.yaml",
 }
 
 # What is broadcast in the end once the commands under "Run it on your machine" were typed.
@@ -65,6 +70,16 @@ OUTCOMES: dict[str, list[dict[str, Any]]] = {
         {
             "type": "com.example.report.written",
             "data": {"topic": "tides", "lines": 2000, "first": "1: all about tides"},
+        },
+    ],
+    "join": [
+        {
+            "type": "com.example.delivery.complete",
+            "data": {
+                "shipment": "s-7",
+                "truck": "OSL-7",
+                "parcels": [{"parcel": "rug", "kg": 5}, {"parcel": "mug", "kg": 3}],
+            },
         },
     ],
     "orders": [
@@ -166,6 +181,24 @@ def test_an_order_comes_out_the_same_in_whatever_order_its_jobs_end() -> None:
             return
 
     pytest.fail(f"only {len(seen)} of 6 orders were tried")
+
+
+def test_a_shipment_comes_out_the_same_in_whatever_order_its_events_come() -> None:
+    (item,) = load_agents([str(ROOT / "examples" / "join" / "agent.yaml")])
+    assert item.program is not None
+    path = ROOT / "examples" / "join" / "simulate" / "events.jsonl"
+    given = read_events(str(path), [item.program], "default")
+    ends = Counter[str]()
+    for order in permutations(given):
+        report = build_report(simulate([item.program], order, lambda work: None))
+        (emitted,) = report["emitted"]
+        (status,) = report["agents"].values()
+        counted = {
+            name: status["totals"][name] for name in ("handled", "ignored", "deadLettered", "duplicates")
+        }
+        ends[json.dumps([emitted["data"], status["sessions"], status["held"], counted])] += 1
+
+    assert list(ends.values()) == [720], ends
 
 
 async def test_its_events_lead_on_the_local_adapters_to_what_was_simulated(

@@ -147,7 +147,7 @@ def test_the_broker_drops_a_repeated_id_unless_told_otherwise(
         (["a b"], "type 'a b' cannot be a subject"),
         (
             ["dev.heed.task.completed"],
-            "dev.heed.task.* is reserved for the ends of tasks; choose a type of your",
+            "dev.heed.* is reserved for what Heed itself says; choose a type of your",
         ),
         (["a.>"], "cannot be a subject"),
         (

@@ -10,7 +10,7 @@ from heed.errors import InvalidManifest
 
 ALL = "agents, outcomes, emitted, tasks, deadLetters, unheard, pending"
 STATUS = (
-    "cursor, totals, taskRate, counts, sessions, pendingTasks, waiting, timers, nextTick, recentTasks, "
+    "cursor, totals, taskRate, counts, sessions, pendingTasks, waiting, timers, nextTick, held, recentTasks, "
     "recentEvents, outbox"
 )
 AGENTS = ("demo/clerk", "demo/twin", "shop/twin")
@@ -45,7 +45,8 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ),
         (
             {"outcomes": {"lost": 1}},
-            "outcomes.lost: there is no such outcome; known are handled, ignored, duplicate, stale, deadLettered, due",
+            "outcomes.lost: there is no such outcome; known are handled, ignored, duplicate, stale, deadLettered, due, "
+            "held",
         ),
         (
             {"tasks": [{"task": "a"}, {"tsk": 1}]},
@@ -100,7 +101,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ),
         (
             {"agents": {"clerk": {"counts": {"x": 1}}}},
-            "agents.clerk.counts.x: there is no such field; known are sessions, pendingTasks, outbox, waiting",
+            "agents.clerk.counts.x: there is no such field; known are sessions, pendingTasks, outbox, waiting, held",
         ),
         (
             {"agents": {"clerk": {"totals": {"taskStarted": 1}}}},

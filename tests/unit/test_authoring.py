@@ -46,7 +46,7 @@ HANDLERS: list[tuple[dict[str, Any], str, str]] = [
     ({"when": True}, "when", "put it in quotes"),
     ({"when": "true || " * 200 + "true"}, "when", "longer than 1024; shorten it"),
     ({"wen": "true"}, "wen", 'did you mean "when"?'),
-    ({"frobnicate": 1}, "frobnicate", "known are name, type, when, state, start, emit, cancel, end"),
+    ({"frobnicate": 1}, "frobnicate", "known are name, type, when, hold, state, start, emit, cancel, end"),
     ({"on": ASKED}, "on", "the field is `type`"),
     ({"true": ASKED}, "true", "YAML reads an unquoted `on` as true"),
     ({"type": "com..x"}, "type", "is not a type pattern; use dot-separated tokens"),
@@ -294,7 +294,7 @@ def test_what_can_only_be_known_from_events_is_no_mistake(handler: dict[str, Any
 
 
 def test_types_that_only_begin_like_ours_may_be_subscribed_to() -> None:
-    assert problems(manifest_with(subscribe=[{"type": "dev.heed.taskforce.formed"}])) == []
+    assert problems(manifest_with(subscribe=[{"type": "dev.heedless.taskforce.formed"}])) == []
 
 
 def test_a_handler_without_a_type_gets_no_events_by_accident() -> None:

@@ -570,7 +570,7 @@ def test_ticks_of_others_are_refused(more: dict[str, Any]) -> None:
 
     assert letter_of(decision) == (
         "ReservedType",
-        "dev.heed.timer.fired is for the ticks of timers; choose a type of your own",
+        "dev.heed.timer.fired is Heed's own to say; choose a type of your own",
         None,
     )
     assert story.state.next_at == shown(1)
@@ -583,3 +583,24 @@ def test_an_event_of_the_timers_type_that_another_one_sends_is_an_event_like_any
 
     assert (decision.outcome, decision.session) == ("handled", "e2")
     assert story.state.next_at == shown(1)
+
+
+def test_a_tick_may_be_held_and_has_its_data_when_it_acts() -> None:
+    waiting = {"hold": {"until": "has(state.go)"}, "state": {"at": "${event.data.of}"}}
+    story = Story(
+        {"type": names.TIMER_FIRED, **waiting},
+        {"type": "com.example.go", "state": {"go": True}},
+        **MINUTELY,
+        session="'s'",
+        data={"of": "${timer.scheduledAt}"},
+    ).schedule()
+    held = story.tick(1)
+    assert held.outcome == "held"
+    story.decide(received(story.sequence + 1, "com.example.go", time=70, correlationid="s"))
+    assert story.ledger.held.ready == (held.received.sequence,)
+
+    released = story.decide(held.received)
+
+    assert released.outcome == "handled"
+    assert released.after == {"go": True, "at": shown(1)}
+    assert story.tick(2).outcome == "handled"

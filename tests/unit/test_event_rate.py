@@ -222,11 +222,11 @@ async def test_the_first_event_waits_for_a_token_and_the_others_behind_it(clock:
 
     assert await desk.decide() == []
     assert desk.batcher.pause(desk.buffer) == 1.0
-    assert not desk.batcher.has_work(desk.buffer)
+    assert not desk.batcher.has_work(desk.buffer, desk.batch)
 
     clock.now += 1.0
     assert desk.batcher.pause(desk.buffer) is None
-    assert desk.batcher.has_work(desk.buffer)
+    assert desk.batcher.has_work(desk.buffer, desk.batch)
     assert await desk.decide() == [1]
     assert desk.batcher.pause(desk.buffer) == 1.0
     assert sequences(desk.buffer.unread) == [2, 3]

@@ -290,6 +290,7 @@ def test_counts_are_those_of_the_maps() -> None:
         "pendingTasks": 1,
         "outbox": 1,
         "waiting": 0,
+        "held": 0,
     }
 
 

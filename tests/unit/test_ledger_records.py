@@ -9,6 +9,7 @@ from heed import names
 from heed.api.status import (
     Cursor,
     DeadLetterCause,
+    HeldEvent,
     OutboxMessage,
     PendingTask,
     RecentTask,
@@ -21,6 +22,7 @@ from heed.api.status import (
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
+from heed.core.ledger.held import HeldEvents
 from heed.core.ledger.ledger import (
     Ledger,
     abandon_task,
@@ -48,6 +50,9 @@ WHOLE = Ledger(
     sessions={"b": Session(at(1), at(3), "c1", {"n": 1}), "a": Session(at(1), at(4), "c2", {})},
     pending_tasks={"t": OWED},
     waiting=DeferredEvents.of({2: "kkkk", 10: "llll"}),
+    held=HeldEvents.of(
+        {3: HeldEvent("s", "h", at(3), at(9), 2), 6: HeldEvent("a", "h", at(6), at(8), 2, "Ready")}
+    ),
     recent_tasks=(RecentTask("t0", "work", "s", "Failed", at(1), at(2), "JobFailed"),),
     recent_events=DedupWindow.of(["d1", "d2"]),
     outbox={
@@ -78,7 +83,7 @@ STATUS: dict[str, Any] = {
         **{"tasksStarted": 2, "tasksCompleted": 0, "tasksFailed": 0, "sessionsExpired": 3, "expired": 0},
         "schemaWarnings": 0,
     },
-    "counts": {"sessions": 2, "pendingTasks": 1, "outbox": 1, "waiting": 2},
+    "counts": {"sessions": 2, "pendingTasks": 1, "outbox": 1, "waiting": 2, "held": 2},
     "sessions": {
         "b": {"startedAt": at(1), "lastEventAt": at(3), "correlationid": "c1", "state": {"n": 1}},
         "a": {"startedAt": at(1), "lastEventAt": at(4), "correlationid": "c2", "state": {}},
@@ -97,6 +102,24 @@ STATUS: dict[str, Any] = {
         }
     },
     "waiting": {"2": "kkkk", "10": "llll"},
+    "held": {
+        "3": {
+            "session": "s",
+            "handler": "h",
+            "since": at(3),
+            "until": at(9),
+            "generation": 2,
+            "phase": "Held",
+        },
+        "6": {
+            "session": "a",
+            "handler": "h",
+            "since": at(6),
+            "until": at(8),
+            "generation": 2,
+            "phase": "Ready",
+        },
+    },
     "recentTasks": [
         {
             "id": "t0",

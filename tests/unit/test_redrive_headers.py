@@ -141,7 +141,7 @@ def test_a_letter_without_a_usable_id_is_known_by_its_place() -> None:
         ({"Subject": "elsewhere.a.b"}, "of which type"),
         (
             {"Code": "ReservedType", "Subject": names.event_subject("demo", names.TASK_COMPLETED)},
-            "by somebody who may not",
+            "that only Heed itself says",
         ),
     ],
 )

@@ -140,7 +140,7 @@ def test_a_broadcast_event_of_a_task_is_a_letter() -> None:
 
     found = decided(came)
 
-    message = "dev.heed.task.completed is for the ends of tasks; choose a type of your own"
+    message = "dev.heed.task.completed is Heed's own to say; choose a type of your own"
     assert found.letter == DeadLetterCause("ReservedType", message, None, 3, 1, None)
     assert (found.ledger.pending_tasks, found.ledger.totals.dead_lettered) == ({"t": RECORD}, 1)
 

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import Cursor, PendingTask, Session, Totals
+from heed.api.status import Cursor, HeldEvent, PendingTask, Session
 from heed.core.cel.expression import Scope
 from heed.core.compiler.program import Program
 from heed.core.decision import sessions
 from heed.core.decision.sessions import MAX_KEY
 from heed.core.events import Event
+from heed.core.ledger.held import HeldEvents
 from heed.core.ledger.ledger import Ledger
 from tests.builders.agents import ASKED, program
 from tests.builders.decisions import failure_of
@@ -135,13 +136,9 @@ IDLE = Ledger(
     [(60, "abc"), (60.9, "abc"), (61, "bc"), (90.5, "bc"), (91, "c"), (91.9, "c"), (92, "")],
 )
 def test_a_session_is_forgotten_once_it_was_idle_for_longer_than_it_may_be(now: float, left: str) -> None:
-    found = sessions.expire_idle_sessions(PLAIN, IDLE, at(now))
+    found = sessions.list_idle_sessions(PLAIN, IDLE, at(now))
 
-    assert list(found.sessions) == list(left)
-    assert found == replace(
-        IDLE, sessions=dict(found.sessions), totals=Totals(sessions_expired=3 - len(left))
-    )
-    assert (found is IDLE) == (left == "abc")
+    assert found == [key for key in "abc" if key not in left]
 
 
 def test_a_session_whose_task_is_pending_is_not_forgotten() -> None:
@@ -151,12 +148,17 @@ def test_a_session_whose_task_is_pending_is_not_forgotten() -> None:
         "v": session_task("c", "Cancelling"),
     }
 
-    found = sessions.expire_idle_sessions(PLAIN, replace(IDLE, pending_tasks=tasks), at(1000))
+    found = sessions.list_idle_sessions(PLAIN, replace(IDLE, pending_tasks=tasks), at(1000))
 
-    assert list(found.sessions) == ["a", "c"]
-    assert found.totals == Totals(sessions_expired=1)
+    assert found == ["b"]
     both = replace(IDLE, pending_tasks={name: session_task(name) for name in "abc"})
-    assert sessions.expire_idle_sessions(PLAIN, both, at(1000)) is both
+    assert sessions.list_idle_sessions(PLAIN, both, at(1000)) == []
+
+
+def test_a_session_with_a_held_event_is_not_forgotten() -> None:
+    held = HeldEvents.of({7: HeldEvent("a", "h", at(7), at(9000))})
+
+    assert sessions.list_idle_sessions(PLAIN, replace(IDLE, held=held), at(1000)) == ["b", "c"]
 
 
 def test_a_time_is_moved_by_seconds_in_the_streams_own_form() -> None:

@@ -173,7 +173,7 @@ def test_ticks_are_not_emitted() -> None:
     document = with_timer({**ON_TICK, "emit": [{"type": names.TIMER_FIRED}]}, every="1h")
 
     assert told(document) == [
-        "spec.handlers[0].emit[0].type: dev.heed.timer.* is reserved for the ticks of timers; choose a type of your own"
+        "spec.handlers[0].emit[0].type: dev.heed.* is reserved for what Heed itself says; choose a type of your own"
     ]
 
 

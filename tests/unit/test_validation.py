@@ -87,11 +87,18 @@ def test_a_name_is_that_of_one_handler() -> None:
 
 
 def test_what_comes_anyway_needs_no_subscription() -> None:
-    subscribe = [{"type": "a"}, {"type": "dev.heed.task.failed"}, {"type": "dev.heed.taskforce.x"}]
+    subscribe = [
+        {"type": "a"},
+        {"type": "dev.heed.task.failed"},
+        {"type": "dev.heedless.x"},
+        {"type": "dev.heed.x"},
+    ]
 
     assert said(validation.check_names, spec(subscribe=subscribe)) == [
         "spec.subscribe[1].type: task events come through the inbox and need no subscription; "
-        "remove it; a handler with that `type` gets them"
+        "remove it; a handler with that `type` gets them",
+        "spec.subscribe[3].type: what Heed itself says comes through the inbox and needs no subscription; "
+        "remove it; a handler with that `type` gets it",
     ]
 
 
@@ -198,7 +205,7 @@ def test_what_a_handler_does_makes_sense(fields: dict[str, Any], problems: list[
         ),
         (
             {"type": "dev.heed.task.x"},
-            ["here.type: dev.heed.task.* is reserved for the ends of tasks; choose a type of your own"],
+            ["here.type: dev.heed.* is reserved for what Heed itself says; choose a type of your own"],
         ),
         ({"type": "x", "to": "A b"}, ['here.to: "A b" is not the name of an Agent; use a-z, 0-9 and -']),
         (

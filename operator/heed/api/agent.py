@@ -109,8 +109,24 @@ class SessionSpec(Model):
     ] = "event.correlationid"
     idle_timeout: Annotated[
         Duration,
-        Field(description="A session without pending tasks is forgotten when no event came for so long."),
+        Field(
+            description="A session without pending tasks and held events is forgotten when no event came for so long."
+        ),
     ] = "24h"
+    max_age: Annotated[
+        Duration | None,
+        Field(
+            description="A session ends so long after its first event, whatever goes on in it; its pending tasks are "
+            "cancelled unheard."
+        ),
+    ] = None
+    on_expire: Annotated[
+        Literal["Forget", "Emit"],
+        Field(
+            description="What becomes of a session that is idle or old. Forget: nothing says so. Emit: "
+            "dev.heed.session.expired comes to the Agent's inbox, with the session's last state."
+        ),
+    ] = "Forget"
 
 
 class RateLimitSpec(Model):
@@ -429,8 +445,33 @@ class CancelSpec(Model):
     ]
 
 
+class HoldSpec(Model):
+    """What an event has to wait for before its handler may act."""
+
+    until: Annotated[
+        Cel,
+        Field(
+            description="CEL over `event`, `state`, `session` and `agent`; as long as it is false, the event is set "
+            "aside, and no handler acts on it."
+        ),
+    ]
+    for_: Annotated[
+        Duration,
+        Field(
+            alias="for", description="How long at most, from the time at which the stream stored the event."
+        ),
+    ] = "24h"
+    on_expire: Annotated[
+        Literal["Handle", "DeadLetter"],
+        Field(
+            description="What becomes of an event whose time is over. DeadLetter: a dead letter with the code "
+            "HoldExpired. Handle: the handlers of dev.heed.hold.expired act instead, and find it in event.data.event."
+        ),
+    ] = "DeadLetter"
+
+
 class HandlerSpec(Model):
-    """One reaction. Within it: `state`, then `start`, `emit`, `cancel`, `end`."""
+    """One reaction. Within it: `hold`, then `state`, `start`, `emit`, `cancel`, `end`."""
 
     name: Annotated[Label, Field(description="Unique among the handlers; shown in dead letters and traces.")]
     type: Annotated[
@@ -441,6 +482,12 @@ class HandlerSpec(Model):
         Field(
             description="CEL over `event`, `state`, `session`, `agent`, and for task events `task` and `input`; "
             "the handler runs where it is true."
+        ),
+    ] = None
+    hold: Annotated[
+        HoldSpec | None,
+        Field(
+            description="Set the event aside until a condition over the session's state holds, or a time passes."
         ),
     ] = None
     state: Annotated[

@@ -22,6 +22,7 @@ FreeMap = Annotated[
 ]
 
 Phase = Literal["Owed", "Started", "Cancelling", "Abandoned", "Retrying", "Queued"]
+HoldPhase = Literal["Held", "Ready", "Expired"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,9 @@ class Totals:
     tasks_started: Annotated[int, Field(description="Tasks the handlers started.")] = 0
     tasks_completed: Annotated[int, Field(description="Tasks that completed while pending.")] = 0
     tasks_failed: Annotated[int, Field(description="Tasks that failed while pending.")] = 0
-    sessions_expired: Annotated[int, Field(description="Sessions forgotten after their idle timeout.")] = 0
+    sessions_expired: Annotated[
+        int, Field(description="Sessions that ended by their idle timeout or maximal age.")
+    ] = 0
     expired: Annotated[
         int,
         Field(
@@ -203,6 +206,26 @@ class TimerState:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldEvent:
+    """An event that a handler's `hold` set aside: it stays in the stream, and is decided when its condition holds."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    session: Annotated[str, Field(description="Key of the session whose state it waits for.")]
+    handler: Annotated[str, Field(description="The handler that holds it.")]
+    since: Annotated[Time, Field(description="Stream time of the event.")]
+    until: Annotated[Time, Field(description="When its time is over.")]
+    generation: Annotated[int, Field(description="The Agent's generation that looked at it last.")] = 0
+    phase: Annotated[
+        HoldPhase,
+        Field(
+            description="Held. Ready: the session changed, so it is looked at again. Expired: its time is over, and it "
+            "is looked at for the last time."
+        ),
+    ] = "Held"
+
+
+@dataclass(frozen=True, slots=True)
 class RecentTask:
     """A task that ended lately, for display."""
 
@@ -258,6 +281,7 @@ class Counts:
     pending_tasks: Annotated[int, Field(description="Tasks waited for now.")] = 0
     outbox: Annotated[int, Field(description="Messages owed now.")] = 0
     waiting: Annotated[int, Field(description="Events that wait for room now.")] = 0
+    held: Annotated[int, Field(description="Events set aside by a `hold` now.")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +363,13 @@ class AgentStatus:
         Field(description="When its timers tick, by name.", json_schema_extra=_ATOMIC),
     ] = field(default_factory=dict)
     next_tick: Annotated[Time | None, Field(description="The earliest tick of all its timers.")] = None
+    held: Annotated[
+        dict[str, HeldEvent],
+        Field(
+            description="Events that a `hold` set aside in the stream, by stream sequence.",
+            json_schema_extra=_ATOMIC,
+        ),
+    ] = field(default_factory=dict)
     recent_tasks: Annotated[list[RecentTask], Field(description="Tasks that ended lately, newest last.")] = (
         field(default_factory=list)
     )

@@ -75,8 +75,8 @@ def publish(
     output: str,
 ) -> None:
     """Publish an event of TYPE, such as com.example.order.placed."""
-    if agent is None and type_.startswith(names.TASK_TYPE_PREFIX):
-        message = f"{names.TASK_TYPE_PREFIX}* is reserved for the ends of tasks; choose a type of your own"
+    if agent is None and names.is_reserved(type_):
+        message = "dev.heed.* is reserved for what Heed itself says; choose a type of your own"
         raise BadInput(f"{message}, or send it to one Agent with --to")
     attributes = {
         **_extensions(extensions),

@@ -41,9 +41,9 @@ class DecisionBatcher:
         if self._limiter is not None:
             self._limiter.start(time.monotonic())
 
-    def has_work(self, buffer: ReadBuffer) -> bool:
-        """Whether there is an event to decide that is not held back."""
-        return self._next_queue(buffer) is not None
+    def has_work(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
+        """Whether there is an event to decide: one that a `hold` lets go, or one that the rate limit does not stop."""
+        return self._deferred.next_ready(batch.ledger) is not None or self._next_queue(buffer) is not None
 
     def pause(self, buffer: ReadBuffer) -> float | None:
         """Seconds until the rate limit lets an event go that it holds back; None where it holds none."""
@@ -83,13 +83,15 @@ class DecisionBatcher:
 
     async def decide_turn(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
         """Decide as many events as fit into one CPU turn. Returns False where there was nothing to do."""
-        if not self.has_work(buffer) or self.is_full(batch):
+        if not self.has_work(buffer, batch) or self.is_full(batch):
             return False
         await turns().take()
         at = time.monotonic()
         end = at + DECIDE_TURN_S
-        while (queue := self._next_queue(buffer)) is not None and not self.is_full(batch) and at < end:
-            if queue is self._deferred.next:
+        while self.has_work(buffer, batch) and not self.is_full(batch) and at < end:
+            if (place := self._deferred.next_ready(batch.ledger)) is not None:
+                await self._decide_ready(batch, place)
+            elif self._next_queue(buffer) is self._deferred.next:
                 await self._decide_deferred(batch)
             else:
                 await self._decide_next(buffer, batch)
@@ -119,6 +121,24 @@ class DecisionBatcher:
             batch.closed = True
         else:
             self._deferred.next.popleft()
+
+    async def _decide_ready(self, batch: DecisionBatch, place: int) -> None:
+        """Decide a held event, or leave it held. Nothing else is decided before all that are ready were looked at."""
+        received = await self._deferred.fetch_ready(batch, place)
+        if received is None:
+            return
+        decision = await self._decide(batch, received, self._deferred.headroom(batch))
+        if decision.outcome == "waiting":
+            if await self._may_fit(batch, received):
+                batch.closed = True
+            else:
+                self._deferred.crowd_out(batch.ledger.held.places[place].session)
+        elif decision.outcome == "held" and not decision.effects:
+            batch.ledger = decision.ledger  # as before
+        else:
+            if self._limiter is not None and is_limited(decision):
+                self._limiter.spend(time.monotonic())  # it is not held back again; what comes after it is
+            batch.add(decision)
 
     async def _may_fit(self, batch: DecisionBatch, received: Received) -> bool:
         """Whether it was deferred only because the size of the decisions before it is not known until their commit."""

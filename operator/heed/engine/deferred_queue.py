@@ -1,4 +1,7 @@
-"""The deferred events of one Agent: the status's headroom, and which of them are fetched next."""
+"""The events of one Agent that its ledger notes by their place in the stream, and the status's headroom.
+
+Those that were deferred are fetched when there may be room for them, those that were held once they are ready.
+"""
 
 from collections import deque
 
@@ -6,7 +9,7 @@ from heed import names
 from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
 from heed.core.ledger.headroom import Headroom
-from heed.core.ledger.ledger import Ledger, drop_deferred
+from heed.core.ledger.ledger import Ledger, drop_deferred, drop_held
 from heed.engine.batch import DecisionBatch
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
@@ -28,16 +31,21 @@ class DeferredQueue:
         self.flying = 0
         self._bus, self._pace = bus, pace
         self._in_vain = False
+        self._ready: dict[int, Received] = {}
+        self._crowded_out: set[str] = set()  # sessions whose ready events found no room since the last commit
 
     def record_commit(self, size: int) -> None:
         """Note a successful commit."""
         self.size, self.flying = size, 0
         self._in_vain = False
+        self._crowded_out.clear()
 
     def reset(self) -> None:
         """Reset, to start again from the ledger."""
         self.next.clear()
         self.flying, self._in_vain = 0, False
+        self._ready.clear()
+        self._crowded_out.clear()
 
     def headroom(self, batch: DecisionBatch) -> Headroom | None:
         """The headroom that is certain on top of a batch; None where it is ample."""
@@ -74,6 +82,33 @@ class DeferredQueue:
         if gone:
             batch.ledger = drop_deferred(batch.ledger, gone)
         self.next.extend(received for received in found if received is not None)
+
+    def next_ready(self, ledger: Ledger) -> int | None:
+        """The place of the held event to look at next, before any other event; None where there is none."""
+        held = ledger.held
+        if not self._crowded_out:
+            return held.ready[0] if held.ready else None
+        return next(
+            (place for place in held.ready if held.places[place].session not in self._crowded_out), None
+        )
+
+    async def fetch_ready(self, batch: DecisionBatch, place: int) -> Received | None:
+        """The held event at a place; None where the stream dropped it: the batch's ledger is without it then.
+
+        Others that are ready are fetched along. Raises StreamMissing, StreamReplaced, BusUnavailable.
+        """
+        if place not in self._ready:
+            places = [item for item in batch.ledger.held.ready if item >= place][:MAX_FETCHED_EVENTS]
+            found = await self._bus.fetch(places, batch.ledger.cursor.created)
+            pairs = list(zip(places, found, strict=False))
+            self._ready = {item: received for item, received in pairs if received is not None}
+            if gone := [item for item, received in pairs if received is None]:
+                batch.ledger = drop_held(batch.ledger, gone)
+        return self._ready.pop(place, None)
+
+    def crowd_out(self, session: str) -> None:
+        """Note that there is no room for a session's ready events before the next commit."""
+        self._crowded_out.add(session)
 
     def _next_places(self, batch: DecisionBatch) -> list[int]:
         """The sequences to fetch: first those of open sessions, as they need little and may free headroom."""

@@ -19,7 +19,14 @@ from heed import names
 from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
 from heed.core.effects import TaskEnd
-from heed.core.ledger.ledger import Ledger, bind_to_stream, list_owed_effects, settle, skip_expired
+from heed.core.ledger.ledger import (
+    Ledger,
+    bind_to_stream,
+    list_owed_effects,
+    recall_held,
+    settle,
+    skip_expired,
+)
 from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.batching import DecisionBatcher
@@ -251,7 +258,8 @@ class AgentLoop:
     async def _follow(self, buffer: ReadBuffer, executor: EffectExecutor) -> None:
         """The loop itself: while one batch is being committed, the next is decided on top of it."""
         written = bind_to_stream(self._loaded.ledger, buffer.created)
-        batch = DecisionBatch(written if self._batcher.ahead else self._skip_expired(written, buffer.floor))
+        ledger = written if self._batcher.ahead else self._skip_expired(written, buffer.floor)
+        batch = DecisionBatch(recall_held(ledger, self.program.generation))
         while is_inbox_only(written, self._batcher.ahead) == self._batcher.ahead:
             self._batches = (batch,)
             if await executor.wait_for_room(self._max_owed(), FLUSH_DELAY_S):
@@ -305,22 +313,22 @@ class AgentLoop:
         self, buffer: ReadBuffer, executor: EffectExecutor, batch: DecisionBatch
     ) -> None:
         """Wait for events to decide, or until made effects have waited FLUSH_DELAY_S for an event's commit."""
-        while not (self._has_work(buffer) or batch.decisions):
+        while not (self._has_work(buffer, batch) or batch.decisions):
             pause = self._batcher.pause(buffer)
             self._note_limit(held=pause is not None)
             if pause is not None:
                 buffer.check()  # what is held back may be read again
             await buffer.wait(wake=executor.settled, timeout=pause)
             if executor.settled.is_set():
-                if not self._has_work(buffer):
+                if not self._has_work(buffer, batch):
                     await buffer.wait(timeout=FLUSH_DELAY_S)
                     buffer.take_arrived()
                 return
 
-    def _has_work(self, buffer: ReadBuffer) -> bool:
+    def _has_work(self, buffer: ReadBuffer, batch: DecisionBatch) -> bool:
         """Whether there is something to decide now. Starts the next read once the last one is done."""
         buffer.take_arrived()
-        return self._batcher.has_work(buffer)
+        return self._batcher.has_work(buffer, batch)
 
     def _note_limit(self, *, held: bool) -> None:
         """Tell observers where it is news that the rate limit holds events back, or that it does not any more."""
@@ -336,7 +344,7 @@ class AgentLoop:
             delay = self._pause_before_commit()
             if self._batcher.is_full(batch):
                 return await asyncio.sleep(delay)
-            if not self._has_work(buffer):
+            if not self._has_work(buffer, batch):
                 if delay == 0:
                     return None
                 pause = self._batcher.pause(buffer)
@@ -347,7 +355,8 @@ class AgentLoop:
     ) -> None:
         """Decide read events while a commit is in flight."""
         while not committing.done():
-            if buffer.take_arrived() and await self._batcher.decide_turn(buffer, batch):
+            arrived = buffer.take_arrived() or self._deferred.next_ready(batch.ledger) is not None
+            if arrived and await self._batcher.decide_turn(buffer, batch):
                 continue
             if self._batcher.is_full(batch):
                 await asyncio.wait({committing})

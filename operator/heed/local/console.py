@@ -11,7 +11,7 @@ import click
 
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision
-from heed.core.decision.explain import why_ignored
+from heed.core.decision.explain import why_held, why_ignored
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json, Received
 from heed.core.ledger.ledger import Ledger
@@ -144,7 +144,7 @@ class Console(Observer):
         if decision.letter is not None:
             facts["letter"] = {"code": decision.letter.code, "message": decision.letter.message}
         program = self._programs.get(agent)
-        why = None if program is None else why_ignored(program, decision)
+        why = why_held(decision) if program is None else why_ignored(program, decision) or why_held(decision)
         if why is not None:
             facts["why"] = why
         head = f"{_bold('◀')} {_cyan(visible(type_))} {shorten_value(data) if known else ''} {_outcome(decision)}"

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 from heed.api.agent import Agent
 from heed.core.cel.expression import Expression, Scope, compile_expression
 from heed.core.cel.template import Template
-from heed.core.compiler.program import Program, TaskTemplate, compile_agent
+from heed.core.compiler.program import CompiledHandler, Program, TaskTemplate, compile_agent
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
@@ -155,11 +155,18 @@ def trace_program(program: Program, tell: Tell) -> Program:
         ),
         key=watch(program.key, "spec.session.key") if program.key else None,
         reactions=tuple(
-            replace(item, when=watch(item.when, item.path, item.name)) for item in program.reactions
+            replace(item, when=watch(item.when, item.path, item.name), hold=_traced_hold(item, watch))
+            for item in program.reactions
         ),
         tasks={name: replace(task, template=_told(task, tell)) for name, task in program.tasks.items()},
         schemas=replace(program.schemas, tell=lambda place: tell(place, None)),
     )
+
+
+def _traced_hold(reaction: CompiledHandler, watch: Callable[[Expression, str, str], Any]) -> Any:
+    if (hold := reaction.hold) is None:
+        return None
+    return replace(hold, until=watch(hold.until, f"{reaction.path}.hold.until", reaction.name))
 
 
 def _told(task: TaskTemplate, tell: Tell) -> Template:

@@ -63,13 +63,17 @@ class Fold:
 
 
 def folded(program: Program, events: list[Received], created: str) -> Fold:
-    """Decide everything once, from the beginning of the stream that was created then."""
+    """Decide everything once, from the beginning of the stream that was created then; what is ready comes first."""
     decisions: list[Decision] = []
+    stored = {received.sequence: received for received in events}
     ledger = bind_to_stream(Ledger(), created) if events else Ledger()  # nothing is written without a cause
     for received in events:
         decisions.append(decide(program, ledger, received))
         ledger = decisions[-1].ledger
-    assert count_decided(ledger.totals) == len(events)
+        while ledger.held.ready:
+            decisions.append(decide(program, ledger, stored[ledger.held.ready[0]]))
+            ledger = decisions[-1].ledger
+    assert count_decided(ledger.totals) + len(ledger.held) == len(events)
     return Fold(decisions, ledger)
 
 

@@ -56,6 +56,17 @@ HANDLERS = [
     handler("both", start=[{"task": "work", "input": "${event.data}"}], emit=emit("both", "${event.id}")),
     handler("stop", cancel=[{"task": "work"}]),
     handler("over", end=True),
+    handler(
+        "early",
+        hold={"until": "has(state.noted)"},
+        state={"early": "${event.id}"},
+        start=[{"task": "work", "input": "${event.data}"}],
+        emit=emit("early", "${event.id}"),
+    ),
+    handler("sealed", hold={"until": "has(state.early)"}, emit=emit("sealed", "${event.id}"), end=True),
+    handler("unsure", hold={"until": "has(state.noted)", "for": "1s", "onExpire": "Handle"}),
+    handler("doomed", hold={"until": "has(state.noted)", "for": "1s"}),
+    handler(names.HOLD_EXPIRED, emit=emit("in-vain", "${event.data.event.id}")),
     handler("break", when="event.data.missing > 3", state={"never": True}),
     handler(names.TASK_COMPLETED, state={"done": "${task.id}"}, emit=emit("done", "${task.id}")),
     handler(names.TASK_FAILED, state={"failed": "${event.data.reason}"}, emit=emit("failed", "${task.id}")),
@@ -224,7 +235,7 @@ class World:
         ledger = await self.quiet(timeout)
         fold = await self.fold()
         assert dump_ledger(ledger) == fold.settled
-        assert count_decided(ledger.totals) == len(fold.decisions)
+        assert count_decided(ledger.totals) == count_decided(fold.ledger.totals)
         out = names.event_subject(self.namespace, f"{OUT}>")
         assert sorted(await message_ids(self.connection, names.STREAM, out)) == sorted(fold.emitted)
         dead = names.dead_subject(self.namespace, AGENT)
@@ -263,7 +274,13 @@ class World:
     def _owes(self, ledger: Ledger) -> bool:
         tasks = [task.phase for task in ledger.pending_tasks.values()]
         ends = set(self.jobs.ended) & set(ledger.pending_tasks)  # their events are still to come
-        return bool(list_owed_effects(ledger) or "Cancelling" in tasks or ends or ledger.waiting.places)
+        return bool(
+            list_owed_effects(ledger)
+            or ledger.held.ready
+            or "Cancelling" in tasks
+            or ends
+            or ledger.waiting.places
+        )
 
 
 @asynccontextmanager

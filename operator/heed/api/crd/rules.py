@@ -55,8 +55,9 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.subscribe[]": (
         (
-            "!self.type.startsWith('dev.heed.task')",
-            "task events come through the inbox and need no subscription; a handler with that `type` gets them",
+            "!self.type.startsWith('dev.heed.') && self.type != 'dev.heed'",
+            "what Heed itself says comes through the inbox and needs no subscription; "
+            "a handler with that `type` gets it",
         ),
     ),
     "spec.tasks{}": (
@@ -91,6 +92,11 @@ AGENT_RULES: Final[FieldRules] = {
             "'dev.heed.task.failed', 'dev.heed.task.progress', 'dev.heed.task.*', 'dev.heed.task.>']",
             "no task sends events of this type; there are dev.heed.task.completed, .failed and .progress",
         ),
+        (
+            "!has(self.hold) || !['dev.heed.task.', 'dev.heed.hold.', 'dev.heed.session.'].exists(own, "
+            "self.type.startsWith(own))",
+            "an event of a task, a hold or a session cannot be held",
+        ),
     ),
     "spec.handlers[].start[]": (
         ("has(self.task) != has(self.from)", "give exactly one of `task` and `from` to each item of start"),
@@ -98,8 +104,8 @@ AGENT_RULES: Final[FieldRules] = {
     "spec.handlers[].emit[]": (
         ("has(self.type) != has(self.from)", "give exactly one of `type` and `from` to each item of emit"),
         (
-            "!has(self.type) || !self.type.startsWith('dev.heed.task.')",
-            "dev.heed.task.* is reserved for the ends of tasks; choose a type of your own",
+            "!has(self.type) || !self.type.startsWith('dev.heed.')",
+            "dev.heed.* is reserved for what Heed itself says; choose a type of your own",
         ),
     ),
 }
@@ -183,6 +189,7 @@ AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Ignored", "integer", ".status.totals.ignored", 1),
     ("Waiting", "integer", ".status.counts.waiting", 1),
     ("Next tick", "string", ".status.nextTick", 1),
+    ("Held", "integer", ".status.counts.held", 1),
     ("Sequence", "integer", ".status.cursor.sequence", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )

@@ -89,9 +89,9 @@ class DeadLetter:
             return f"the record of the task that it ended did not fit into the letter ({original})"
         if self.type is None or not names.is_type(self.type):
             return "the letter does not say of which type the event was"
-        if self.type.startswith(names.TASK_TYPE_PREFIX) and self.cause("Code") == "ReservedType":
-            # On a redrive subject it would be believed to be an end of a task, which its publisher may not send.
-            return "it was published as an end of a task by somebody who may not; drop it"
+        if names.is_reserved(self.type) and self.cause("Code") == "ReservedType":
+            # On a redrive subject it would be believed to be what Heed says, which its publisher may not send.
+            return "it was published as something that only Heed itself says; drop it"
         return None
 
 

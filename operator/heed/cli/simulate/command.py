@@ -86,7 +86,7 @@ def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **opti
       deadLetters: 0                                # or [{code: ExpressionFailed}]
       unheard: [com.example.typo]                   # given events that no Agent heeds; or their number
       pending: 0
-      outcomes: {handled: 2, ignored: 0}            # ignored, stale, duplicate, deadLettered, due
+      outcomes: {handled: 2, ignored: 0}            # ignored, stale, duplicate, deadLettered, due, held
 
     \b
     Example:

@@ -16,7 +16,13 @@ Json = Mapping[str, Any]
 MAX_VALUE_CHARS: Final = 300  # characters of a value, where the terminal is not wider
 MAX_COMMAND_CHARS: Final = 100  # characters of a command
 _COLOURS: Final = {"handled": "green", "deadLettered": "red"}
-_ORIGINS: Final = {"given": "", "emitted": "  (emitted)", "task": "  (task end)", "due": "  (due)"}
+_ORIGINS: Final = {
+    "given": "",
+    "emitted": "  (emitted)",
+    "task": "  (task end)",
+    "due": "  (due)",
+    "released": "  (released)",
+}
 _COLUMNS: Final = {
     "HANDLED": "handled",
     "IGNORED": "ignored",
@@ -123,6 +129,13 @@ def _end(report: Json) -> None:
             paint(
                 f"{task['agent']}: {task['id']} is pending in session {visible(task['session'])}; {hint}",
                 "yellow",
+            )
+        )
+    for item in report["held"]:
+        until = f"session {visible(item['session'])} lets it go on, or it is {item['until']}"
+        click.echo(
+            paint(
+                f"{item['agent']}: #{item['sequence']} is held by {item['handler']} until {until}", "yellow"
             )
         )
     for letter in report["letters"]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from heed import names
 from heed.core.approval.request import FAIL
-from heed.core.cel.member_paths import LiteralComparison
+from heed.core.cel.member_paths import EACH, LiteralComparison, format_path
 from heed.core.cel.variables import suggest_name
 from heed.core.compiler.expression_sites import ExpressionSite, find_sites
 from heed.core.compiler.format_precision import find_imprecise_formats
@@ -33,6 +33,7 @@ def lint_expressions(
         if knows_types:
             yield from find_unguarded(place, guards)
             yield from find_nullable_parents(place, program)
+        yield from _unguarded_state(place)
         yield from find_imprecise_formats(place)
         yield from () if unknown else try_expressions(program, place)
     yield from _unheard_failures(program, places)
@@ -57,6 +58,21 @@ def _never_equal(place: ExpressionSite, program: Program) -> Iterator[Problem]:
                     f'compares event.type with "{value}", and sees events of {place.pattern} only',
                     "correct one of them",
                 )
+
+
+# ── holds that fail where they are to wait ──────────────────────────────────────────────────────────────────────────
+
+
+def _unguarded_state(place: ExpressionSite) -> Iterator[Problem]:
+    """Members of the state that the condition of a hold reads unasked: as long as it lacks them, that is an error."""
+    if place.handler is None or not place.path.endswith(".hold.until"):
+        return
+    members = dict.fromkeys(path[:2] for path in place.reads.values if path[0] == "state" and len(path) > 1)
+    for member in members:
+        if member[1] != EACH and member not in place.reads.asked:
+            what = format_path(member)
+            message = f"reads {what}: an event that comes before there is one is dead-lettered, not held"
+            yield Problem(place.path, message, f"write has({what}) && …")
 
 
 # ── tasks whose failure no handler handles ──────────────────────────────────────────────────────────────────────────

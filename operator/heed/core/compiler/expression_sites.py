@@ -77,14 +77,21 @@ def find_sites(program: Program) -> Iterator[ExpressionSite]:
             yield ExpressionSite(path, task.where, APPROVER_VARIABLES, condition=True, task=name)
     yield from _of_timers(program)
     for index, reaction in enumerate(program.reactions):
-        if reaction.when is not None:
-            yield ExpressionSite(
-                f"{reaction.path}.when", reaction.when, ALL_VARIABLES, reaction.pattern, True, index
-            )
-        for path, expression in _templates(reaction):
-            yield ExpressionSite(
-                f"{reaction.path}.{path}", expression, ALL_VARIABLES, reaction.pattern, handler=index
-            )
+        yield from _of_handler(index, reaction)
+
+
+def _of_handler(index: int, reaction: CompiledHandler) -> Iterator[ExpressionSite]:
+    if reaction.when is not None:
+        yield ExpressionSite(
+            f"{reaction.path}.when", reaction.when, ALL_VARIABLES, reaction.pattern, True, index
+        )
+    if reaction.hold is not None:
+        path = f"{reaction.path}.hold.until"
+        yield ExpressionSite(path, reaction.hold.until, ALL_VARIABLES, reaction.pattern, handler=index)
+    for path, expression in _templates(reaction):
+        yield ExpressionSite(
+            f"{reaction.path}.{path}", expression, ALL_VARIABLES, reaction.pattern, handler=index
+        )
 
 
 def _of_timers(program: Program) -> Iterator[ExpressionSite]:

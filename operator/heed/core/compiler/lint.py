@@ -38,6 +38,7 @@ def lint_agent(
     return [
         *expressions,
         *_undelivered(agent, direct),
+        *_unexpired(agent),
         *_unsaid(agent),
         *_unstarted(agent),
         *_unheard_ticks(agent),
@@ -48,13 +49,36 @@ def lint_agent(
 def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
     sources = [item.type for item in agent.spec.subscribe] + [names.TASK_TYPE_PREFIX + ">", *direct]
     sources += [timer.type for timer in agent.spec.timers.values()]
+    sources += [names.HOLD_EXPIRED, names.SESSION_EXPIRED]
     for index, handler in enumerate(agent.spec.handlers):
         if not any(may_overlap(source, handler.type) for source in sources):
             yield Problem(
                 f"spec.handlers[{index}].type",
                 f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",
-                _nearest(handler.type, [*sources, *names.HANDLED_TASK_TYPES])
+                _nearest(handler.type, [*sources, *names.HANDLED_OWN_TYPES])
                 or "add the type to spec.subscribe, or correct it",
+            )
+
+
+def _unexpired(agent: Agent) -> Iterator[Problem]:
+    """Handlers of what nothing says, and ends of sessions that no handler hears of."""
+    emits = agent.spec.session.on_expire == "Emit"
+    hears = any(matches(item.type, names.SESSION_EXPIRED) for item in agent.spec.handlers)
+    if emits and not hears:
+        message = f"no handler has the type {names.SESSION_EXPIRED}"
+        yield Problem("spec.session.onExpire", message, "add one, or write `onExpire: Forget`")
+    holds = any(item.hold is not None and item.hold.on_expire == "Handle" for item in agent.spec.handlers)
+    for index, handler in enumerate(agent.spec.handlers):
+        path = f"spec.handlers[{index}].type"
+        if handler.type == names.HOLD_EXPIRED and not holds:
+            yield Problem(
+                path, "no `hold` comes to it", "write `onExpire: Handle` in one, or remove the handler"
+            )
+        if handler.type == names.SESSION_EXPIRED and not emits:
+            yield Problem(
+                path,
+                "no session says its end",
+                "write `onExpire: Emit` in spec.session, or remove the handler",
             )
 
 

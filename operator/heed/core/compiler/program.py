@@ -84,6 +84,18 @@ class EmitTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledHold:
+    """What an event has to wait for, for at most so many seconds.
+
+    `handled`: the handlers of dev.heed.hold.expired act where they pass.
+    """
+
+    until: Expression
+    seconds: int
+    handled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledHandler:
     """A compiled handler. `path` is where it stands in the manifest."""
 
@@ -91,6 +103,7 @@ class CompiledHandler:
     path: str
     pattern: str
     when: Expression | None
+    hold: CompiledHold | None
     state: Template | None
     start: tuple[StartTemplate, ...]
     emit: tuple[EmitTemplate, ...]
@@ -120,6 +133,8 @@ class Program:
     reads_others: bool = False  # whether it reads events of other namespaces
     permissions: Permissions = UNRESTRICTED
     schemas: SchemaRegistry = NO_SCHEMAS
+    max_age: int | None = None  # of a session, in seconds
+    announces_ends: bool = False  # whether the Agent hears of sessions that end by their age
     careful: bool = False
     verdict: DecisionFailed | None = None
     timers: Mapping[str, CompiledTimer] = field(default_factory=dict)
@@ -209,6 +224,8 @@ def compile_agent(
         manifest=agent,
         opening=DataLimit.of(opening),
         limit=DataLimit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
+        max_age=None if spec.session.max_age is None else parse_duration(spec.session.max_age),
+        announces_ends=spec.session.on_expire == "Emit",
         reads_others=any(item.namespace for item in subscriptions),
         permissions=permissions,
         schemas=schemas,
@@ -235,7 +252,10 @@ def _work(reaction: CompiledHandler, tasks: Mapping[str, TaskTemplate]) -> Bound
     emitted = [_rendering(item.one or item.many) for item in reaction.emit]
     tasks_of = [_starting(item, tasks) for item in reaction.start]
     when = reaction.when.cost.work if reaction.when else NO_WORK
-    return plus(scale(EXTENT, SCOPE_WORK), when, _rendering(reaction.state), *started, *emitted, *tasks_of)
+    until = reaction.hold.until.cost.work if reaction.hold else NO_WORK
+    return plus(
+        scale(EXTENT, SCOPE_WORK), when, until, _rendering(reaction.state), *started, *emitted, *tasks_of
+    )
 
 
 def _starting(start: StartTemplate, tasks: Mapping[str, TaskTemplate]) -> Bound:
@@ -295,12 +315,23 @@ def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSp
         path=path,
         pattern=handler.type,
         when=compiler.expression(handler.when, f"{path}.when", condition=True),
+        hold=_hold(compiler, handler, f"{path}.hold", spec),
         state=compiler.template(handler.state, f"{path}.state"),
         start=tuple(_starts(compiler, handler, f"{path}.start", spec)),
         emit=tuple(_emits(compiler, handler, f"{path}.emit")),
         cancel=tuple(item.task for item in handler.cancel),
         end=handler.end,
     )
+
+
+def _hold(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> CompiledHold | None:
+    if (hold := handler.hold) is None:
+        return None
+    validation.check_hold(compiler, handler, path, spec)
+    until = compiler.expression(hold.until, f"{path}.until", condition=True)
+    if until is None:
+        return None
+    return CompiledHold(until, parse_duration(hold.for_), hold.on_expire == "Handle")
 
 
 def _starts(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> Iterator[StartTemplate]:

@@ -8,7 +8,7 @@ from heed.core.cel.member_paths import EACH, Path, format_path
 from heed.core.compiler.expression_sites import ExpressionSite
 from heed.core.compiler.program import Program
 from heed.core.compiler.timers import find_tick_members
-from heed.core.compiler.unknown_members import END_MEMBERS, EVENT_MEMBERS
+from heed.core.compiler.unknown_members import END_MEMBERS, EVENT_MEMBERS, EXPIRY_MEMBERS
 from heed.core.schema.required_members import is_required
 from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
@@ -108,6 +108,8 @@ def _is_there(path: Path, place: ExpressionSite, guards: MemberGuards) -> bool:
         return place.of_tasks
     if place.of_tasks:
         return path[:2] != _DATA or _in_every_end(path, place)
+    if path[:2] == _DATA and len(path) == 3 and path[2] in EXPIRY_MEMBERS.get(place.pattern or "", ()):
+        return True
     if place.pattern == names.TIMER_FIRED and path[:2] == _DATA:
         known = len(path) == 3 and guards.is_in_every_tick(path[2])
     elif path[:2] == _DATA:

@@ -22,6 +22,10 @@ END_MEMBERS: Final = {
     names.TASK_COMPLETED: ("task", "result", "message", "attempt"),
     names.TASK_FAILED: ("task", "reason", "message", "exitCode", "cause", "container", "pod", "attempt"),
 }
+EXPIRY_MEMBERS: Final = {  # of the data that are there in each of them
+    names.HOLD_EXPIRED: ("event", "handler", "heldSince", "heldUntil"),
+    names.SESSION_EXPIRED: ("key", "startedAt", "lastEventAt", "reason"),
+}
 _EXTENSION: Final = re.compile(r"[a-z0-9]+")
 Names = frozenset[str] | None  # None: which ones, only events can tell
 

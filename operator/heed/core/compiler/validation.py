@@ -32,7 +32,7 @@ from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.schema.job_spec import check_job_spec
 from heed.core.tasks.resource import EXPRESSIONS, check_resource
 from heed.core.tasks.wait import check_wait
-from heed.core.type_patterns import matches
+from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
 
 T = TypeVar("T")
@@ -109,6 +109,7 @@ def _sources(spec: AgentSpec) -> Iterator[str]:
     for task in spec.tasks.values():
         if task.resource is not None:
             yield from (text for name in EXPRESSIONS if (text := getattr(task.resource, name)))
+    yield from (item.hold.until for item in spec.handlers if item.hold)
     for template in _templates(spec):
         with suppress(ExpressionError, RecursionError):
             yield from expression_sources(template)
@@ -154,6 +155,12 @@ def check_names(compiler: Compiler, spec: AgentSpec) -> None:
                 f"spec.subscribe[{index}].type",
                 "task events come through the inbox and need no subscription",
                 "remove it; a handler with that `type` gets them",
+            )
+        elif names.is_reserved(item.type):
+            compiler.add_problem(
+                f"spec.subscribe[{index}].type",
+                "what Heed itself says comes through the inbox and needs no subscription",
+                "remove it; a handler with that `type` gets it",
             )
 
 
@@ -221,6 +228,18 @@ def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: Age
     check_values(compiler, state, f"{path}.state")
 
 
+def check_hold(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:
+    """Check that a handler may hold its events, and that one is there for those whose time is over."""
+    if any(may_overlap(handler.type, type_) for type_ in names.UNHELD_TYPES):
+        message = f"{handler.type} may be an event of a task, a hold or a session, which cannot wait"
+        compiler.add_problem(path, message, "hold only events of narrower types")
+    if (hold := handler.hold) is None or hold.on_expire != "Handle":
+        return
+    if not any(matches(item.type, names.HOLD_EXPIRED) for item in spec.handlers):
+        message = f"no handler has the type {names.HOLD_EXPIRED}"
+        compiler.add_problem(f"{path}.onExpire", message, "add one, or write `onExpire: DeadLetter`")
+
+
 def check_task(compiler: Compiler, task: str | None, path: str, spec: AgentSpec) -> None:
     """Check that a task exists."""
     if task is not None and task not in spec.tasks:
@@ -234,11 +253,8 @@ def check_emitted(compiler: Compiler, emit: EmitSpec, path: str) -> None:
         if not names.is_type(emit.type):
             remedy = "use dot-separated tokens, such as com.example.done"
             compiler.add_problem(f"{path}.type", f'"{emit.type}" is not an event type', remedy)
-        elif emit.type.startswith(names.TASK_TYPE_PREFIX):
-            message = f"{names.TASK_TYPE_PREFIX}* is reserved for the ends of tasks"
-            compiler.add_problem(f"{path}.type", message, "choose a type of your own")
-        elif emit.type.startswith(names.TIMER_TYPE_PREFIX):
-            message = f"{names.TIMER_TYPE_PREFIX}* is reserved for the ticks of timers"
+        elif names.is_reserved(emit.type):
+            message = "dev.heed.* is reserved for what Heed itself says"
             compiler.add_problem(f"{path}.type", message, "choose a type of your own")
     if emit.to is not None and "${" not in emit.to and not names.is_name(emit.to):
         compiler.add_problem(f"{path}.to", f'"{emit.to}" is not the name of an Agent', "use a-z, 0-9 and -")

@@ -10,7 +10,7 @@ from heed.core.decision.sessions import touch_session
 from heed.core.decision.step import Step
 from heed.core.effects import Publish
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
-from heed.core.ledger.ledger import add_to_totals
+from heed.core.ledger.ledger import Ledger, add_to_totals
 from heed.errors import DecisionFailed
 
 _COUNTED: Final = frozenset(
@@ -25,6 +25,8 @@ def defer(step: Step) -> Outcome:
     What was found out about the event is dropped: it is evaluated again once there is headroom.
     """
     step.ledger, waiting, sequence = step.opened, step.opened.waiting, step.received.sequence
+    if step.released is not None:
+        return "waiting"  # where it is already: it stays ready
     if len(waiting) >= MAX_DEFERRED_EVENTS and sequence not in waiting:
         message = f"{MAX_DEFERRED_EVENTS} events wait for room already; redrive it later"
         raise DecisionFailed("Saturated", message)
@@ -67,7 +69,8 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
         ledger = replace(ledger, totals=add_to_totals(ledger.totals, **{outcome: 1}))
     if step.waited and outcome != "waiting":
         ledger = replace(ledger, waiting=ledger.waiting.without_event(step.received.sequence))
-    effects = (*step.effects, *step.stops) if step.stops else step.effects
+    ledger = _release(step, ledger, outcome)
+    effects = (*step.farewells, *step.effects, *step.stops) if step.farewells or step.stops else step.effects
     decision = Decision(step.received, ledger, outcome, effects, letter=step.letter)
     match outcome:
         case "handled":
@@ -76,6 +79,19 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
             decision.state_size = step.result.state_size
         case "ignored":
             decision.session, decision.before, decision.after = step.key, step.before, step.before
-        case "waiting":
-            decision.session = step.key
+        case "waiting" | "held":
+            decision.session, decision.held = step.key, step.held
     return decision
+
+
+def _release(step: Step, ledger: Ledger, outcome: Outcome) -> Ledger:
+    """The ledger with what was decided no longer held, and what waited for this to be looked at again."""
+    held = ledger.held
+    if not held.places:
+        return ledger
+    if step.released is not None and outcome not in ("waiting", "held"):
+        held = held.without_events((step.received.sequence,))
+    if outcome == "handled" and step.key is not None and step.key in held.sessions:
+        if step.before != step.after or step.result.ended:
+            held = held.recall((step.key,))
+    return ledger if held is ledger.held else replace(ledger, held=held)

@@ -11,6 +11,7 @@ One `Step` goes through the stages, each of which either passes it on or says wh
     route          whose event it is; broadcast, task end, progress or redriven end; the dedup window
     admit          schema, subscription, session, the queue of deferred events
     run handlers   conditions and templates, within the session's state
+    hold           whether a handler has to wait for that state, or has waited for too long
     apply          tasks, events, limits and headroom: into the ledger, and as effects
     conclude       what became of the event is counted
 """
@@ -19,6 +20,7 @@ from heed.core.cel.expression import explain_out_of_memory
 from heed.core.compiler.program import Program
 from heed.core.decision.conclusion import conclude, defer, write_letter
 from heed.core.decision.handlers import run_handlers
+from heed.core.decision.holding import hold
 from heed.core.decision.ledger_update import apply
 from heed.core.decision.model import Decision, Outcome
 from heed.core.decision.opening import open_step
@@ -38,7 +40,8 @@ def decide(
 ) -> Decision:
     """Decide one event of the stream. Whatever the event is, the cursor moves past it and one total grows.
 
-    With `room`, an event that the status cannot take now is left waiting. `ahead`: only the inbox is being read.
+    With `room`, an event that the status cannot take now is left waiting. `ahead`: only the inbox is being read. Events
+    that are ready in `ledger.held` come before all others.
     """
     step = Step(program, received, ledger, room)
     return conclude(step, open_step(step, ahead=ahead) or _outcome(step))
@@ -47,7 +50,7 @@ def decide(
 def _outcome(step: Step) -> Outcome:
     """What becomes of an event that was opened. What fails is a dead letter, and costs one event, not the Agent."""
     try:
-        outcome = route(step) or admit(step) or run_handlers(step) or apply(step)
+        outcome = route(step) or admit(step) or run_handlers(step) or hold(step) or apply(step)
         return defer(step) if outcome == "waiting" else outcome
     except DecisionFailed as error:
         return write_letter(step, error)

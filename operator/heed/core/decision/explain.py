@@ -1,9 +1,15 @@
-"""Why an Agent ignored an event: for people, after the decision."""
+"""Why an Agent ignored an event, or set it aside: for people, after the decision."""
 
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision
 from heed.core.events import Event
 from heed.core.type_patterns import matches
+
+
+def why_held(decision: Decision) -> str | None:
+    """What an event that was set aside waits for, or None where it was not."""
+    held = decision.held
+    return None if held is None else f"{held.handler} holds it, until {held.until} at most"
 
 
 def why_ignored(program: Program, decision: Decision) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from heed.api.validation import json_kind
-from heed.core.cel.expression import ExpressionError, Scope, explain_out_of_memory
+from heed.core.cel.expression import Expression, ExpressionError, Scope, explain_out_of_memory
 from heed.core.cel.polynomial import RemainingLimit
 from heed.core.cel.template import Template, TemplateError
 from heed.core.codec.canonical_json import canonicalize, dump_compact
@@ -12,7 +12,7 @@ from heed.core.codec.strict_json import MAX_JSON_DEPTH, measure_depth
 from heed.core.compiler.program import CompiledHandler, EmitTemplate, Program, StartTemplate
 from heed.core.decision.event_variables import refuse_zeros
 from heed.core.decision.guard import check_harmless
-from heed.core.decision.model import EmitRequest, HandlerResult, Outcome, StartRequest
+from heed.core.decision.model import EmitRequest, HandlerResult, HoldRequest, Outcome, StartRequest
 from heed.core.decision.step import Step
 from heed.errors import DecisionFailed
 
@@ -26,7 +26,7 @@ def run_handlers(step: Step) -> Outcome | None:
     step.before = dict(session.state) if key in step.ledger.sessions else None
     step.variables["session"] = {"key": key, "startedAt": session.started_at}
     step.result = react(step.program, step.reactions, step.variables, session.state)
-    return None if step.result.handlers else "ignored"
+    return None if step.result.handlers or step.result.hold else "ignored"
 
 
 def react(
@@ -35,7 +35,7 @@ def react(
     variables: Mapping[str, Any],
     state: Mapping[str, Any],
 ) -> HandlerResult:
-    """Run the handlers whose condition holds. `variables` are all of an expression's but `state`.
+    """Run the handlers whose condition holds, up to one that has to wait. `variables` are all but `state`.
 
     Raises DecisionFailed with the handler's name; nothing of the decision counts then.
     """
@@ -50,8 +50,13 @@ def react(
             check_harmless(allowance.allows(result.state))
             checked = result.state
         try:
-            if reaction.when is not None and not _holds(reaction, scope):
+            if reaction.when is not None and not _holds(reaction.when, f"{reaction.path}.when", scope):
                 continue
+            if (hold := reaction.hold) is not None:
+                path = f"{reaction.path}.hold"
+                if not _holds(hold.until, f"{path}.until", scope):
+                    result.hold = HoldRequest(reaction.name, path, hold.seconds, hold.handled)
+                    return result
             scope = _run_handler(reaction, variables, result, scope)
         except TemplateError as error:
             raise DecisionFailed("TemplateFailed", error.message, reaction.name) from None
@@ -63,12 +68,11 @@ def react(
     return result
 
 
-def _holds(reaction: CompiledHandler, scope: Scope) -> bool:
-    assert reaction.when is not None
+def _holds(condition: Expression, path: str, scope: Scope) -> bool:
     try:
-        return reaction.when.holds(scope)
+        return condition.holds(scope)
     except ExpressionError as error:
-        raise DecisionFailed("ExpressionFailed", f"{reaction.path}.when: {error}") from None
+        raise DecisionFailed("ExpressionFailed", f"{path}: {error}") from None
 
 
 def _run_handler(

@@ -40,6 +40,7 @@ def apply(step: Step) -> Outcome:
         outbox={**before.outbox, **outputs.emitted},
         task_rate=quotas.count_starts(limits, before, len(outputs.started)),
         timers=before.timers,
+        held=before.held,
     )
     return "handled"
 

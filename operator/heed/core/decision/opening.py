@@ -1,9 +1,11 @@
-"""Opening a step: the cursor moves past the event, and sessions that were idle for too long are forgotten."""
+"""Opening a step: the cursor moves past the event, and sessions that were idle for too long end."""
+
+from dataclasses import replace
 
 from heed import names
 from heed.api.status import Cursor
 from heed.core.decision.model import Outcome
-from heed.core.decision.sessions import expire_idle_sessions
+from heed.core.decision.session_expiry import end_idle_sessions
 from heed.core.decision.step import Step
 from heed.core.ledger.ledger import Ledger
 
@@ -15,12 +17,19 @@ def open_step(step: Step, *, ahead: bool) -> Outcome | None:
     """
     ledger, received = step.opened, step.received
     step.waited = received.sequence in ledger.waiting
+    found = ledger.held.places.get(received.sequence)
+    step.released = found if found is not None and found.phase != "Held" else None
+    again = step.waited or step.released is not None
     read_ahead = names.is_inbox(received.subject) and received.sequence <= (ledger.cursor.inbox or 0)
-    if not step.waited and not read_ahead and received.sequence <= ledger.cursor.sequence:
+    if not again and not read_ahead and received.sequence <= ledger.cursor.sequence:
         return "duplicates"
     moved = _moved(step, ahead=ahead)
-    step.opened = step.ledger = expire_idle_sessions(step.program, moved, moved.cursor.time or "")
-    return "passed" if read_ahead and not step.waited else None
+    now = moved.cursor.time or ""
+    step.opened = step.ledger = moved
+    end_idle_sessions(step, now)
+    if step.released is not None:  # what it starts now begins now, not when the event came
+        step.received = replace(received, at=now)
+    return "passed" if read_ahead and not again else None
 
 
 def _moved(step: Step, *, ahead: bool) -> Ledger:
@@ -42,4 +51,5 @@ def _moved(step: Step, *, ahead: bool) -> Ledger:
         ledger.outbox,
         ledger.task_rate,
         ledger.timers,
+        ledger.held,
     )

@@ -237,12 +237,10 @@ def _event_size(owed: OutboxMessage) -> int:
 def _event(step: Step, key: str, request: Mapping[str, Any]) -> Event:
     program, cause = step.program, step.event
     type_, subject = request.get("type"), request.get("subject")
-    reserved = (names.TASK_TYPE_PREFIX, names.TIMER_TYPE_PREFIX)
-    if not isinstance(type_, str) or not names.is_type(type_) or type_.startswith(reserved):
+    if not isinstance(type_, str) or not names.is_type(type_) or names.is_reserved(type_):
         raise DecisionFailed(
             "BadType",
-            f"{dump_compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.task.* or "
-            "dev.heed.timer.*",
+            f"{dump_compact(type_)} cannot be emitted; use dot-separated tokens, not dev.heed.*",
         )
     if (refused := program.permissions.emission_problem(type_)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)

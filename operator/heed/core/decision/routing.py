@@ -6,13 +6,15 @@ alike.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from heed import names
 from heed.api.status import PendingTask, RecentTask
 from heed.core.decision.approvals import read_end
 from heed.core.decision.model import Outcome
-from heed.core.decision.sessions import MAX_CLOCK_SKEW_S, add_seconds, expire_idle_sessions
+from heed.core.decision.session_expiry import end_idle_sessions, end_old_sessions, read_key
+from heed.core.decision.sessions import MAX_CLOCK_SKEW_S, add_seconds
 from heed.core.decision.step import Step, TaskContext
 from heed.core.decision.ticks import is_tick, route_dropped, route_scheduling, route_tick
 from heed.core.due.due_events import read_due
@@ -37,15 +39,27 @@ def route(step: Step) -> Outcome | None:
             return "ignored"
         raise DecisionFailed(received.event.code, received.event.message)
     step.event = received.event
-    if step.event.type.startswith(names.TASK_TYPE_PREFIX):
-        return _route_task_event(step)
-    if step.event.type.startswith(names.DUE_TYPE_PREFIX):
-        return _route_due(step)
     if is_tick(step):
         return route_tick(step, digest_event(step))
-    if step.event.type.startswith(names.TIMER_TYPE_PREFIX):
-        message = f"{step.event.type} is for the ticks of timers; choose a type of your own"
+    if step.released is not None:
+        return _deduplicate(step, digest_event(step))
+    if names.is_reserved(step.event.type):
+        return _route_own(step)
+    return _deduplicate(step, digest_event(step))
+
+
+def _route_own(step: Step) -> Outcome | None:
+    """What only Heed itself says, to an inbox: of tasks, of due times, of sessions that ended."""
+    event_type = step.event.type
+    if not names.is_inbox(step.received.origin) or event_type.startswith(names.TIMER_TYPE_PREFIX):
+        message = f"{event_type} is Heed's own to say; choose a type of your own"
         raise DecisionFailed("ReservedType", message)
+    if event_type.startswith(names.TASK_TYPE_PREFIX):
+        return _route_task_event(step)
+    if event_type.startswith(names.DUE_TYPE_PREFIX):
+        return _route_due(step)
+    if event_type == names.SESSION_EXPIRED:
+        return _route_session_end(step)
     return _deduplicate(step, digest_event(step))
 
 
@@ -71,9 +85,6 @@ def digest_event(step: Step) -> str:
 
 def _route_due(step: Step) -> Outcome:
     """A due time has come. Opening the step did what the stream's time asks for; the broker's clock may be behind."""
-    if not names.is_inbox(step.received.origin):
-        message = f"{step.event.type} is for what is due; choose a type of your own"
-        raise DecisionFailed("ReservedType", message)
     if step.event.type == names.DUE_TIMERS_CHANGED:
         return route_scheduling(step)
     if step.event.type == names.DUE_TICKS_DROPPED:
@@ -83,15 +94,24 @@ def _route_due(step: Step) -> Outcome:
         return "stale"
     now = step.ledger.cursor.time or ""
     if now < due.at <= add_seconds(now, MAX_CLOCK_SKEW_S):
-        step.opened = step.ledger = expire_idle_sessions(step.program, step.ledger, due.at)
+        now = due.at
+        end_idle_sessions(step, now)
+    match due.kind:
+        case "age":
+            end_old_sessions(step, now)
+        case "hold":
+            step.opened = step.ledger = replace(step.ledger, held=step.ledger.held.expire(now))
     return "due"
+
+
+def _route_session_end(step: Step) -> Outcome | None:
+    """A session of the Agent ended by its age: its handlers run in a new one of the same key."""
+    step.key = read_key(step.event)
+    return "stale" if step.key is None else _deduplicate(step, digest_event(step))
 
 
 def _route_task_event(step: Step) -> Outcome | None:
     received = step.received
-    if not names.is_inbox(received.origin):
-        message = f"{step.event.type} is for the ends of tasks; choose a type of your own"
-        raise DecisionFailed("ReservedType", message)
     if received.redrive is not None and received.redrive.task is not None:
         return _route_redriven_end(step)
     if (attempt_id := names.task_of_subject(received.subject)) is not None:

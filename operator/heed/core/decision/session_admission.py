@@ -6,6 +6,7 @@ The event of a task needs none of that: it belongs to the session that started t
 from dataclasses import replace
 
 from heed import names
+from heed.api.status import HeldEvent
 from heed.core.cel.expression import ExpressionError, Scope
 from heed.core.decision.event_variables import build_variables
 from heed.core.decision.model import Outcome
@@ -22,7 +23,17 @@ def admit(step: Step) -> Outcome | None:
     """Find the event's handlers, its variables and its session. Raises DecisionFailed."""
     event_type = step.event.type
     step.reactions = [item for item in step.program.reactions if matches(item.pattern, event_type)]
+    if step.released is not None:
+        return _admit_released(step, step.released)
     return _admit_event(step) if step.task is None else _admit_task_event(step, step.task)
+
+
+def _admit_released(step: Step, held: HeldEvent) -> Outcome | None:
+    """What was admitted when it was set aside goes on in the session of then."""
+    step.key = held.session
+    step.session = find_session(step.ledger, held.session, step.received, step.event)
+    step.variables = build_variables(step.program, step.event)
+    return None
 
 
 def _admit_task_event(step: Step, task: TaskContext) -> Outcome | None:
@@ -41,11 +52,10 @@ def _admit_event(step: Step) -> Outcome | None:
     scope = Scope(step.variables)
     if not _is_subscribed(step, scope) or not step.reactions:
         return "ignored"
-    step.key = (
-        evaluate_key(step.program, step.event, scope)
-        if step.tick is None
-        else evaluate_tick_key(step, step.tick)
-    )
+    if step.tick is not None:
+        step.key = evaluate_tick_key(step, step.tick)
+    elif step.key is None:
+        step.key = evaluate_key(step.program, step.event, scope)
     if ledger.waiting.places and ledger.waiting.blocks(step.key, step.received.sequence):
         return "waiting"
     step.session = find_session(ledger, step.key, step.received, step.event)

@@ -12,7 +12,7 @@ from heed.core.cel.expression import ExpressionError, Scope
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.events import Event, Received
-from heed.core.ledger.ledger import Ledger, add_to_totals, drop_keys
+from heed.core.ledger.ledger import Ledger, list_busy_sessions
 from heed.errors import DecisionFailed
 
 MAX_KEY: Final = 256
@@ -63,23 +63,16 @@ def update_session(ledger: Ledger, session: Session, state: dict[str, Any]) -> S
     return Session(session.started_at, now, session.correlationid, state)
 
 
-def expire_idle_sessions(program: Program, ledger: Ledger, now: str) -> Ledger:
-    """The ledger without the sessions that had no event since `now` less the idle timeout and have no pending tasks."""
+def list_idle_sessions(program: Program, ledger: Ledger, now: str) -> list[str]:
+    """The sessions that had no event since `now` less the idle timeout, and have no pending tasks and held events."""
     oldest = next(iter(ledger.sessions.values()), None)
     if oldest is None:
-        return ledger
+        return []
     limit = add_seconds(f"{now[:19]}Z", -program.idle_timeout)  # whole seconds: computed once for many events
     if oldest.last_event_at >= limit:
-        return ledger
-    busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
-    expired = [key for key, item in ledger.sessions.items() if item.last_event_at < limit and key not in busy]
-    if not expired:
-        return ledger
-    return replace(
-        ledger,
-        sessions=drop_keys(ledger.sessions, expired),
-        totals=add_to_totals(ledger.totals, sessions_expired=len(expired)),
-    )
+        return []
+    busy = list_busy_sessions(ledger)
+    return [key for key, item in ledger.sessions.items() if item.last_event_at < limit and key not in busy]
 
 
 def touch_session(ledger: Ledger, key: str, session: Session) -> Ledger:

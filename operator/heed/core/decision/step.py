@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from heed import names
-from heed.api.status import DeadLetterCause, PendingTask, Session
+from heed.api.status import DeadLetterCause, HeldEvent, PendingTask, Session
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import CompiledHandler, Program
 from heed.core.decision.model import HandlerResult
@@ -72,6 +72,8 @@ class Step:
     ledger: Ledger = field(init=False)
     # open
     waited: bool = False  # the event was deferred before: it leaves the queue as soon as it is decided
+    released: HeldEvent | None = None  # the event was held before, and is looked at again
+    farewells: tuple[Effect, ...] = ()  # of sessions that ended by their age: messages, and tasks to stop
     # route
     event: Event = field(init=False)
     digest: str | None = None  # what the dedup window remembers the event by
@@ -92,6 +94,7 @@ class Step:
     after: dict[str, Any] | None = None
     effects: tuple[Effect, ...] = ()
     letter: DeadLetterCause | None = None
+    held: HeldEvent | None = None  # the event is set aside
 
     def __post_init__(self) -> None:
         self.ledger = self.opened
@@ -104,5 +107,5 @@ class Step:
     def reopen(self) -> None:
         """Drop what routing found out and changed: after an unexpected error it is not to be relied on."""
         self.ledger = self.opened
-        self.digest = self.task = self.tick = None
+        self.digest = self.task = self.tick = self.key = None
         self.stops = ()

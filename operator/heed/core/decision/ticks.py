@@ -44,15 +44,16 @@ def is_tick(step: Step) -> bool:
 def route_tick(step: Step, digest: str) -> Outcome | None:
     """Move the timer on, and give the event its data. `digest` is what the event is remembered by.
 
-    A redriven tick moved its timer when it came first. Raises DecisionFailed.
+    A tick that is redriven, or was held, moved its timer when it came first. Raises DecisionFailed.
     """
-    tick, redriven = read_tick(step.event), step.received.redrive is not None
+    tick = read_tick(step.event)
+    again = step.received.redrive is not None or step.released is not None
     if tick is None:
         return "stale"
     step.digest = digest
-    if redriven and digest in step.ledger.recent_events:
+    if again and digest in step.ledger.recent_events:
         return "duplicates"
-    if not redriven and (outcome := _accept(step, tick, digest)) is not None:
+    if not again and (outcome := _accept(step, tick, digest)) is not None:
         return outcome
     step.tick = TickContext(tick.timer, tick.scheduled_at, _variables(step, tick))
     timer = _timer(step)
@@ -119,7 +120,10 @@ def _end_session(step: Step, ledger: Ledger, key: str) -> Ledger:
     stopped = cancel_tasks(ledger, key, HandlerResult({}, ended=True))
     step.stops = tuple(make_cancel(task_id, record) for task_id, record in stopped.items())
     return replace(
-        ledger, sessions=drop_keys(ledger.sessions, [key]), pending_tasks={**ledger.pending_tasks, **stopped}
+        ledger,
+        sessions=drop_keys(ledger.sessions, [key]),
+        pending_tasks={**ledger.pending_tasks, **stopped},
+        held=ledger.held.recall([key]),
     )
 
 

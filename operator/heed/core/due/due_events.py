@@ -12,10 +12,13 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.job_contract import REASON_DEADLINE
 
+# What is said by an event that ends no task.
 EVENT_KINDS: Final[dict[str, DueKind]] = {
     "session": "session",
     "retry": "retry",
-}  # what is said by an event that ends no task
+    "age": "age",
+    "hold": "hold",
+}
 
 
 def deadline_end(due: DueTime, at: str) -> TaskEnd:

@@ -9,27 +9,33 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from heed import names
 from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
 from heed.core.due.timers import list_next_ticks, needs_scheduling
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, list_busy_sessions
 from heed.core.tasks.kinds import LEDGER_KINDS
 
-DueKind = Literal["deadline", "attempt", "wait", "approval", "retry", "session", "timer", "timers"]
+DueKind = Literal[
+    "deadline", "attempt", "wait", "approval", "retry", "session", "age", "hold", "timer", "timers"
+]
 
 AT_ONCE: Final = "1970-01-01T00:00:00.000000Z"  # of what has been due since it is known
 IDLE_STEP: Final = timedelta(
     minutes=1
 )  # how exactly idle sessions are noticed: a thousand of them cost one event
 
+_SECOND: Final = timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class DueTime:
     """Something is due `at` a time (RFC 3339, UTC, microseconds).
 
-    `kind` says what: the deadline of a task or of its `attempt`, a wait's end, the next attempt, an idle session, a
-    timer's tick, timers that are to be scheduled; `key` is the id of the task, or the name of the timer. With `grace` a
-    run that knows better how it ended may say so first.
+    `kind` says what: the deadline of a task or of its `attempt`, a wait's end, the next attempt, an idle session, one
+    that is too old, a held event whose time is over, a timer's tick, timers that are to be scheduled; `key` is the id
+    of the task, a digest of the session's key, or the name of the timer. With `grace` a run that knows better how it
+    ended may say so first.
     """
 
     at: str
@@ -46,6 +52,9 @@ def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
     yield from _of_idle_sessions(program, ledger)
     if not program.suspended:
         yield from _of_timers(program, ledger)
+    yield from _of_old_sessions(program, ledger)
+    if (expiry := ledger.held.next_expiry()) is not None:
+        yield DueTime(expiry, "hold", "")
 
 
 def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
@@ -75,12 +84,33 @@ def _of_timers(program: Program, ledger: Ledger) -> Iterator[DueTime]:
 
 
 def _of_idle_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:
-    """When the next session without pending tasks will have been idle for too long, at a full step of the clock."""
-    busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
-    idle = next((item for key, item in ledger.sessions.items() if key not in busy), None)
-    if idle is not None:
-        moment = datetime.fromisoformat(idle.last_event_at) + timedelta(seconds=program.idle_timeout)
-        yield DueTime(_next_step(moment).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "session", "")
+    """When the next session that waits for nothing will have been idle for too long.
+
+    At a full step of the clock; where the Agent hears of it, at the next full second, and for each session anew.
+    """
+    busy = list_busy_sessions(ledger)
+    key = next((key for key in ledger.sessions if key not in busy), None)
+    if key is None:
+        return
+    moment = datetime.fromisoformat(ledger.sessions[key].last_event_at)
+    moment += timedelta(seconds=program.idle_timeout)
+    if program.announces_ends:
+        yield DueTime(_format(moment.replace(microsecond=0) + _SECOND), "session", names.session_hash(key))
+    else:
+        yield DueTime(_format(_next_step(moment)), "session", "")
+
+
+def _of_old_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:
+    """When the oldest session will have reached its maximal age."""
+    if program.max_age is None or not ledger.sessions:
+        return
+    key, oldest = min(ledger.sessions.items(), key=lambda item: (item[1].started_at, item[0]))
+    moment = datetime.fromisoformat(oldest.started_at) + timedelta(seconds=program.max_age)
+    yield DueTime(_format(moment), "age", names.session_hash(key))
+
+
+def _format(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _next_step(moment: datetime) -> datetime:

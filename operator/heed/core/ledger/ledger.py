@@ -10,6 +10,7 @@ from heed import names
 from heed.api.status import (
     Counts,
     Cursor,
+    HeldEvent,
     OutboxMessage,
     PendingTask,
     RecentTask,
@@ -22,6 +23,7 @@ from heed.core.codec.canonical_json import canonicalize, merge_patch
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.dedup_window import DedupWindow
 from heed.core.ledger.deferred import DeferredEvents
+from heed.core.ledger.held import HeldEvents
 
 MAX_RECENT_TASKS: Final = 10
 
@@ -42,6 +44,7 @@ class Ledger:
     outbox: Mapping[str, OutboxMessage] = field(default_factory=dict)
     task_rate: TaskRate | None = None
     timers: Mapping[str, TimerState] = field(default_factory=dict)
+    held: HeldEvents = HeldEvents()
 
     @property
     def next_tick(self) -> str | None:
@@ -61,19 +64,20 @@ _TOTALS = TypeAdapter(Totals)
 _COUNTS = TypeAdapter(Counts)
 _TASK_RATE = TypeAdapter(TaskRate | None)
 _RECENT_TASKS = TypeAdapter(tuple[RecentTask, ...])
+_HELD: Final[TypeAdapter[Any]] = TypeAdapter(HeldEvent)
 
 
 def load_ledger(written: Mapping[str, Any]) -> Ledger:
     """Parse the ledger of an Agent's status; an empty one where there is none yet.
 
-    Where the cursor was removed by hand to start with another stream, events deferred in the old one are lost.
+    Where the cursor was removed by hand to start with another stream, events deferred or held in the old one are lost.
     """
     status: dict[str, Any] = canonicalize(dict(written), stored=True)
-    waiting = status.get("waiting", {})
-    if "cursor" not in status and waiting:
+    waiting, held = status.get("waiting", {}), status.get("held", {})
+    if "cursor" not in status and (waiting or held):
         totals = dict(status.get("totals", {}))
-        status["totals"] = {**totals, "expired": totals.get("expired", 0) + len(waiting)}
-        waiting = {}
+        status["totals"] = {**totals, "expired": totals.get("expired", 0) + len(waiting) + len(held)}
+        waiting, held = {}, {}
     maps = {
         name: {key: adapter.validate_python(record) for key, record in status.get(alias, {}).items()}
         for name, (alias, adapter) in _MAPS.items()
@@ -88,6 +92,7 @@ def load_ledger(written: Mapping[str, Any]) -> Ledger:
         recent_events=DedupWindow.of(status.get("recentEvents", ())),
         waiting=DeferredEvents.of({int(place): key for place, key in waiting.items()}),
         task_rate=_TASK_RATE.validate_python(status.get("taskRate")),
+        held=HeldEvents.of({int(place): _HELD.validate_python(item) for place, item in held.items()}),
         **maps,
     )
 
@@ -98,7 +103,8 @@ def dump_ledger(ledger: Ledger) -> dict[str, Any]:
         alias: {key: _record(adapter, record) for key, record in getattr(ledger, name).items()}
         for name, (alias, adapter) in _MAPS.items()
     }
-    return {**_plain(ledger), **maps, "waiting": _places(ledger)}
+    held = {key: _record(_HELD, item) for key, item in _held(ledger).items()}
+    return {**_plain(ledger), **maps, "waiting": _places(ledger), "held": held}
 
 
 def make_patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
@@ -115,6 +121,8 @@ def make_patch(base: Ledger, ledger: Ledger) -> dict[str, Any]:
             changes[alias] = inner
     if base.waiting is not ledger.waiting and (inner := merge_patch(_places(base), _places(ledger))):
         changes["waiting"] = inner
+    if base.held is not ledger.held and (inner := _map_patch(_HELD, _held(base), _held(ledger))):
+        changes["held"] = inner
     return dict(changes)
 
 
@@ -140,9 +148,19 @@ def _places(ledger: Ledger) -> dict[str, str]:
     return {str(place): key for place, key in ledger.waiting.places.items()}
 
 
+def _held(ledger: Ledger) -> dict[str, HeldEvent]:
+    return {str(place): item for place, item in ledger.held.places.items()}
+
+
 def _plain(ledger: Ledger) -> dict[str, Any]:
     """The members of a status that are no maps."""
-    counts = Counts(len(ledger.sessions), len(ledger.pending_tasks), len(ledger.outbox), len(ledger.waiting))
+    counts = Counts(
+        len(ledger.sessions),
+        len(ledger.pending_tasks),
+        len(ledger.outbox),
+        len(ledger.waiting),
+        len(ledger.held),
+    )
     rate = {} if ledger.task_rate is None else {"taskRate": _record(_TASK_RATE, ledger.task_rate)}
     next_tick = {} if ledger.next_tick is None else {"nextTick": ledger.next_tick}
     return {
@@ -174,6 +192,12 @@ def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]
 def abandon_task(record: PendingTask) -> PendingTask:
     """The record of a task whose end is decided and which is still to be stopped, reduced to what that takes."""
     return replace(record, phase="Abandoned", input=None, owed=None)
+
+
+def list_busy_sessions(ledger: Ledger) -> set[str]:
+    """The sessions that wait for something, and so are not idle: for their tasks, or with events that are held."""
+    busy = {task.session for task in ledger.pending_tasks.values() if task.phase != "Abandoned"}
+    return busy | ledger.held.sessions.keys() if ledger.held.places else busy
 
 
 def make_cancel(task_id: str, record: PendingTask) -> CancelTask:
@@ -276,6 +300,19 @@ def drop_deferred(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
         waiting = waiting.without_event(sequence)
     missed = len(ledger.waiting) - len(waiting)
     return replace(ledger, waiting=waiting, totals=add_to_totals(ledger.totals, expired=missed))
+
+
+def recall_held(ledger: Ledger, generation: int) -> Ledger:
+    """The ledger with held events ready that another generation looked at last; the same object without any."""
+    held = ledger.held.recall_older(generation)
+    return ledger if held is ledger.held else replace(ledger, held=held)
+
+
+def drop_held(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
+    """The ledger without held events that the stream dropped, which are counted as expired."""
+    held = ledger.held.without_events(sequences)
+    missed = len(ledger.held) - len(held)
+    return replace(ledger, held=held, totals=add_to_totals(ledger.totals, expired=missed))
 
 
 def count_decided(totals: Totals) -> int:

@@ -148,7 +148,7 @@ def _age(item: EventType) -> tuple[str, str, str]:
 
 def _checker(type_: str, schema: str) -> SchemaValidator:
     """Raises SchemaRefused."""
-    if type_.startswith(names.TASK_TYPE_PREFIX):
+    if names.is_reserved(type_):
         raise SchemaRefused("", f"{type_} is an event of Heed's own, which is not checked")
     return _compiled(schema)
 

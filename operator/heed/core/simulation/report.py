@@ -7,7 +7,7 @@ from typing import Any, Final
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.compiler.audience import Listener, explain_unheeded
 from heed.core.compiler.program import Program
-from heed.core.decision.explain import why_ignored
+from heed.core.decision.explain import why_held, why_ignored
 from heed.core.ledger.ledger import dump_ledger
 from heed.core.simulation.simulator import Delivery, SimulationRun, SimulationStep
 
@@ -20,11 +20,13 @@ OUTCOMES: Final = {
     "stale": "stale",
     "dead_lettered": "deadLettered",
     "due": "due",
+    "held": "held",
 }
 STARTED_FIELDS: Final = ("agent", "id", "task", "input", "spec")
 LETTER_FIELDS: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
 UNHEARD_FIELDS: Final = ("sequence", "id", "type", "why")
 PENDING_FIELDS: Final = ("agent", "id", "task", "session", "input")
+HELD_FIELDS: Final = ("agent", "sequence", "session", "handler", "since", "until")
 
 
 def build_report(run: SimulationRun) -> Json:
@@ -33,7 +35,10 @@ def build_report(run: SimulationRun) -> Json:
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
     after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
     [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, id, type, code, message, handler}],
-    unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, session, input}], waiting: count}
+    unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, session, input}],
+    held: [{agent, sequence, session, handler, since, until}], waiting: count}
+
+    An event that was held has an entry when it is set aside, and one of the origin "released" when it is decided.
     """
     events = [_step(step, run) for step in run.steps]
     deliveries = [delivery for event in events for delivery in event["deliveries"]]
@@ -47,6 +52,7 @@ def build_report(run: SimulationRun) -> Json:
         "letters": list(_letters(run)),
         "unheard": list(_unheard(run)),
         "pending": list(_pending(run)),
+        "held": list(_held(run)),
         "waiting": run.waiting,
     }
 
@@ -68,7 +74,7 @@ def _delivery(delivery: Delivery, program: Program) -> Json:
     return {
         "agent": str(delivery.agent),
         "outcome": OUTCOMES[decision.outcome],
-        "why": why_ignored(program, decision),
+        "why": why_ignored(program, decision) or why_held(decision),
         "session": decision.session,
         "handlers": list(decision.handlers),
         "before": decision.before,
@@ -118,4 +124,18 @@ def _pending(run: SimulationRun) -> Iterator[Json]:
                 "task": record.task,
                 "session": record.session,
                 "input": record.input,
+            }
+
+
+def _held(run: SimulationRun) -> Iterator[Json]:
+    """What is set aside at the end."""
+    for agent, ledger in run.ledgers.items():
+        for sequence, item in ledger.held.places.items():
+            yield {
+                "agent": str(agent),
+                "sequence": sequence,
+                "session": item.session,
+                "handler": item.handler,
+                "since": item.since,
+                "until": item.until,
             }

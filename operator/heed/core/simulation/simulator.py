@@ -2,8 +2,9 @@
 
 The Agents decide with the operator's own `decide`; only the world around them is made up. Every message is settled
 before the next: what is emitted is in the stream at once, and a task ends as soon as it starts, or after the given
-event that its answer names, as `Answers` say. What is due by the time of the next given event comes before it. With a
-`shuffle` seed, whatever waits to be stored is stored in some other order, which the seed fixes.
+event that its answer names, as `Answers` say. What is due by the time of the next given event comes before it, and
+held events that are ready before everything else. With a `shuffle` seed, whatever waits to be stored is stored in some
+other order, which the seed fixes.
 """
 
 from collections import Counter
@@ -40,7 +41,7 @@ _CLOCK: Final = (
     datetime(2200, 1, 1, tzinfo=UTC),
 )  # times a stream may have
 
-Origin = Literal["given", "emitted", "task", "due"]
+Origin = Literal["given", "emitted", "task", "due", "released"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,8 @@ def simulate(
     programs = [with_uid(program) for program in programs]
     world = _SimulatedWorld(programs, answers, list(given), shuffle, until, advance)
     steps: list[SimulationStep] = []
-    while len(steps) < limit and (message := world.next()) is not None:
-        steps.append(world.store(message))
+    while len(steps) < limit and (step := world.step()) is not None:
+        steps.append(step)
     return SimulationRun(
         steps=tuple(steps),
         programs={program.agent: program for program in world.programs},
@@ -164,9 +165,24 @@ class _SimulatedWorld:
     announced: set[tuple[AgentRef, DueTime]] = field(default_factory=set)
     sequence: int = 0
     clock: datetime = SIMULATED_START
+    stream: dict[int, tuple[SimulatedMessage, Received]] = field(
+        default_factory=dict
+    )  # what is held by an Agent
 
     def __post_init__(self) -> None:
         self.ledgers = {program.agent: Ledger() for program in self.programs}
+
+    def step(self) -> SimulationStep | None:
+        """Decide a held event that is ready, or else store the next message, if any."""
+        for program in self.programs:
+            while ready := self.ledgers[program.agent].held.ready:
+                message, received = self.stream[ready[0]]
+                delivery = self._deliver(program, received)
+                if delivery.decision.outcome != "held" or delivery.decision.effects:
+                    at, message = delivery.decision.received.at, replace(message, origin="released")
+                    return SimulationStep(received.sequence, at, message, (delivery,))
+        following = self.next()
+        return None if following is None else self.store(following)
 
     def next(self) -> SimulatedMessage | None:
         """The next message to store, if any."""
@@ -237,6 +253,8 @@ class _SimulatedWorld:
         received = Received(self.sequence, at, message.subject, message.event)
         readers = [program for program in self.programs if _reads(program, message.subject)]
         deliveries = tuple(self._deliver(program, received) for program in readers)
+        if any(item.decision.outcome == "held" for item in deliveries):
+            self.stream[self.sequence] = message, received
         if message.origin == "given":
             self.stored.add(message.event.id)
         return SimulationStep(self.sequence, at, message, deliveries)

@@ -182,6 +182,7 @@ def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         ("heed_sessions", "sessions", "Sessions that an Agent remembers"),
         ("heed_pending_tasks", "pending_tasks", "Tasks that an Agent waits for"),
         ("heed_waiting_events", "waiting", "Events that wait for room in the status"),
+        ("heed_held_events", "held", "Events that a handler's `hold` set aside"),
         ("heed_outbox_messages", "outbox", "Messages that are owed to the broker"),
     ):
         yield gauge(
