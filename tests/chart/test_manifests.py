@@ -31,6 +31,7 @@ SWITCHES: tuple[tuple[tuple[str, ...], ...], ...] = (
     ),
     ((), ("watchNamespace=team",)),
     ((), ("networkPolicy.enabled=true", "metrics.serviceMonitor.enabled=true")),
+    ((), ("gateway.enabled=true", "gateway.tls.secretName=tls", "gateway.tokens.secretName=tokens")),
     (
         (),
         ("webhook.certManager.enabled=true",),
@@ -62,6 +63,22 @@ EVERYTHING: dict[str, Any] = {
             "tolerations": [{"operator": "Exists"}],
             "affinity": {"podAntiAffinity": {}},
         }
+    },
+    "gateway": {
+        "enabled": True,
+        "replicas": None,
+        "url": "https://events.example.com",
+        "allowedOrigins": ["example.com"],
+        "limits": {"senderRate": 0, "bodyMemory": 2**30, "maxConnections": 5000},
+        "service": {"type": "LoadBalancer", "annotations": {"a": "b"}},
+        "serviceAccount": {"annotations": {"d": "e"}},
+        "from": [{"namespaceSelector": {}}],
+        "extraEnv": [{"name": "HEED_LOG_LEVEL", "value": "debug"}],
+        "podLabels": {"a": "b"},
+        "podAnnotations": {"c": "1"},
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": {"podAntiAffinity": {}},
     },
     "networkPolicy": {
         "enabled": True,

@@ -17,7 +17,7 @@ from tests.cluster.helm import helm
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 # Documented as one: they are pieces of a pod.
-WHOLE = ("resources", "nats.embedded.resources", "podSecurityContext")
+WHOLE = ("resources", "nats.embedded.resources", "gateway.resources", "podSecurityContext")
 
 
 def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:

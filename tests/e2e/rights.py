@@ -30,6 +30,18 @@ REASONS = {
     "validatingwebhookconfigurations": "the certificate of the webhook's authority, for the API server",
 }
 
+GATEWAY_REASONS = {
+    "agentpolicies": "who may publish",
+    "eventsources": "webhooks",
+    "eventsources/status": "whether they are accepted, and their URL",
+    "subscriptions": "endpoints that events are delivered to",
+    "subscriptions/status": "whether they are accepted, and how far they are",
+    "agents": "whether there is an Agent of a name, and its labels",
+    "tokenreviews": "whose token it is",
+}
+OPERATOR, GATEWAY = "operator", "gateway"
+COMPONENT = "app.kubernetes.io/component"
+
 
 @dataclass(frozen=True, order=True)
 class Right:
@@ -104,7 +116,7 @@ def covers(right: Right, request: Request, namespace: str) -> bool:
     return not right.names or request.name in right.names
 
 
-def table(granted: Iterable[Right]) -> str:
+def table(granted: Iterable[Right], reasons: Mapping[str, str] = REASONS) -> str:
     """Markdown: a row for each resource and place."""
     rows: dict[tuple[str, str, str, tuple[str, ...]], list[str]] = {}
     for right in sorted(granted):
@@ -112,14 +124,21 @@ def table(granted: Iterable[Right]) -> str:
     lines = ["| resource | verbs | where | for |", "|---|---|---|---|"]
     for (group, resource, where, names), verbs in sorted(rows.items()):
         place = f"{where}, named {', '.join(f'`{name}`' for name in names)}" if names else where
-        key = f"{resource}, named" if f"{resource}, named" in REASONS and names else resource
+        key = f"{resource}, named" if f"{resource}, named" in reasons and names else resource
         shown = f"`{resource}`" + (f" ({group})" if group else "")
-        lines.append(f"| {shown} | {', '.join(sorted(verbs))} | {place} | {REASONS[key]} |")
+        lines.append(f"| {shown} | {', '.join(sorted(verbs))} | {place} | {reasons[key]} |")
     return "\n".join(lines) + "\n"
 
 
-def roles_in(manifests: str) -> list[dict[str, Any]]:
-    """The operator's roles among rendered manifests; that of `helm test` is made for the test and removed with it."""
+def roles_in(manifests: str, component: str = OPERATOR) -> list[dict[str, Any]]:
+    """A component's roles among rendered manifests; that of `helm test` is made for the test and removed with it.
+
+    One that is added to the roles of others, for Knative, is none of them.
+    """
     found = [item for item in yaml.safe_load_all(manifests) if item]
-    roles = [item for item in found if item["kind"] in ("ClusterRole", "Role")]
+    kinds = ("ClusterRole", "Role")
+    roles = [
+        item for item in found if item["kind"] in kinds and item["metadata"]["labels"][COMPONENT] == component
+    ]
+    roles = [role for role in roles if "duck.knative.dev/addressable" not in role["metadata"]["labels"]]
     return [role for role in roles if "helm.sh/hook" not in role["metadata"].get("annotations", {})]

@@ -20,6 +20,52 @@
 {{- include "heed.overridden" (list (concat $access.env $own) .Values.extraEnv) }}
 {{- end }}
 
+{{/* The gateway's. */}}
+{{- define "heed.gatewayEnvironment" -}}
+{{- $access := include "heed.natsAccess" (list . "gateway") | fromYaml }}
+{{- $own := include "heed.ownGatewayEnvironment" . | fromYamlArray }}
+{{- include "heed.overridden" (list (concat $access.env $own) .Values.gateway.extraEnv) }}
+{{- end }}
+
+{{- define "heed.ownGatewayEnvironment" -}}
+- name: HEED_LOG_FORMAT
+  value: {{ .Values.log.format | quote }}
+- name: HEED_LOG_LEVEL
+  value: {{ .Values.log.level | quote }}
+- name: HEED_HEALTH_PORT
+  value: "8080"
+- name: HEED_METRICS_PORT
+  value: {{ ternary "9090" "0" .Values.metrics.enabled | quote }}
+{{- with .Values.watchNamespace }}
+- name: HEED_NAMESPACE
+  value: {{ . | quote }}
+{{- end }}
+- name: HEED_GATEWAY_PORT
+  value: "8090"
+- name: HEED_GATEWAY_URL
+  value: {{ include "heed.gatewayUrl" . | quote }}
+- name: HEED_GATEWAY_AUDIENCE
+  value: {{ .Values.gateway.audience | quote }}
+{{- if .Values.gateway.tokens.secretName }}
+- name: HEED_GATEWAY_TOKENS
+  value: /etc/heed/tokens
+{{- end }}
+{{- if .Values.gateway.tls.secretName }}
+- name: HEED_GATEWAY_CERTIFICATE
+  value: /etc/heed/tls
+{{- end }}
+{{- with .Values.gateway.allowedOrigins }}
+- name: HEED_GATEWAY_ALLOWED_ORIGINS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- range $key, $value := .Values.gateway.limits }}
+{{- if not (kindIs "invalid" $value) }}
+- name: HEED_GATEWAY_{{ $key | snakecase | upper }}
+  value: {{ $value | int64 | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Of `helm test`: where extraEnv says how to reach the broker, it is meant too. */}}
 {{- define "heed.testEnvironment" -}}
 {{- $access := include "heed.natsAccess" (list . "publisher") | fromYaml }}
@@ -56,6 +102,12 @@
 {{- else }}
 - name: HEED_LEASE
   value: none
+{{- end }}
+{{- if .Values.gateway.enabled }}
+- name: HEED_GATEWAY_URL
+  value: {{ include "heed.gatewayUrl" . | quote }}
+- name: HEED_GATEWAY_AUDIENCE
+  value: {{ .Values.gateway.audience | quote }}
 {{- end }}
 {{- if include "heed.webhook" . }}
 - name: HEED_WEBHOOK_PORT

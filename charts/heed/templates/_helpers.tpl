@@ -61,6 +61,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* Under which senders reach the gateway. */}}
+{{- define "heed.gatewayUrl" -}}
+{{- if .Values.gateway.url }}{{ .Values.gateway.url }}
+{{- else }}{{ ternary "https" "http" (ne .Values.gateway.tls.secretName "") }}://{{ include "heed.named" (list . "gateway") }}.{{ .Release.Namespace }}.svc
+{{- end }}
+{{- end }}
+
 {{- define "heed.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

@@ -20,19 +20,21 @@ nats://{{ include "heed.named" (list . "nats") }}.{{ .Release.Namespace }}.svc:4
 {{- or (include "heed.natsKeys" .) .Values.nats.existingSecret .Values.nats.signing.secretName }}
 {{- end }}
 
-{{/* {files: {name: {secret|configMap, items: [keys]}}, env: [...]} for the operator, or, (list $ "publisher"), for the test. */}}
+{{/* {files: {name: {secret|configMap, items: [keys]}}, env: [...]} for (list $ "operator"), "gateway", or "publisher", the test. */}}
 {{- define "heed.natsAccess" -}}
 {{- $ := first . }}
-{{- $publisher := eq (last .) "publisher" }}
+{{- $publisher := ne (last .) "operator" }}
 {{- $nats := $.Values.nats }}
+{{- $login := $nats.credentials }}
+{{- if and (eq (last .) "gateway") $.Values.gateway.credentials.secretName }}{{ $login = $.Values.gateway.credentials }}{{ end }}
 {{- $keys := include "heed.natsKeys" $ }}
-{{- $creds := ternary "publisher.creds" "operator.creds" $publisher }}
+{{- $creds := printf "%s.creds" (last .) }}
 env:
   - name: HEED_NATS_URL
     value: {{ include "heed.natsUrl" $ | quote }}
-{{- if $nats.credentials.secretName }}
+{{- if $login.secretName }}
   - name: HEED_NATS_CREDENTIALS
-    value: /etc/heed/nats-credentials/{{ $nats.credentials.key }}
+    value: /etc/heed/nats-credentials/{{ $login.key }}
 {{- else if or $nats.existingSecret (and $keys $publisher) }}
   - name: HEED_NATS_CREDENTIALS
     value: /etc/heed/nats-credentials/{{ $creds }}
@@ -85,11 +87,11 @@ env:
 {{- end }}
 {{- end }}
 volumes:
-{{- if $nats.credentials.secretName }}
+{{- if $login.secretName }}
   - name: nats-credentials
     secret:
-      secretName: {{ $nats.credentials.secretName }}
-      items: [{key: {{ $nats.credentials.key | quote }}, path: {{ $nats.credentials.key | quote }}}]
+      secretName: {{ $login.secretName }}
+      items: [{key: {{ $login.key | quote }}, path: {{ $login.key | quote }}}]
       defaultMode: 0440
 {{- else if or $nats.existingSecret (and $keys $publisher) }}
   - name: nats-credentials

@@ -224,7 +224,12 @@ def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
             converted["enum"] = [value]
         elif (key in _KEPT and key != "additionalProperties") or key.startswith("x-kubernetes-"):
             converted[key] = copy.deepcopy(value)
-    if converted.get("default", 0) in (None, False, [], {}):
+    default = converted.get("default", 0)
+    if isinstance(
+        default, dict
+    ):  # a member that is absent is none to the API server, and null is of another type
+        default = converted["default"] = {name: value for name, value in default.items() if value is not None}
+    if default in (None, False, [], {}):
         converted.pop("default", None)
     if converted.get("type") == "integer":
         converted["format"] = "int64"

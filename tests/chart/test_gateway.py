@@ -1,0 +1,204 @@
+"""The gateway in the chart: off unless asked for, with an identity, a login and rights of its own, and no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heed.settings import Settings
+from tests.chart.rendering import Manifests, Refused, render
+from tests.chart.test_rights import rights
+
+ON, EMBEDDED = "gateway.enabled=true", "nats.embedded.enabled=true"
+GATEWAY, OPERATOR = ("Deployment", "heed-gateway"), ("Deployment", "heed")
+ROLE, TOKENS = ("ClusterRole", "system-heed-gateway"), ("ClusterRole", "system-heed-gateway-tokens")
+
+
+def test_there_is_none_unless_it_is_asked_for() -> None:
+    rendered = render()
+
+    assert not [item for item in rendered if "gateway" in item["metadata"]["name"]]
+    assert not [name for name in rendered.environment() if "GATEWAY" in name]
+    crds = [item for item in rendered if item["kind"] == "CustomResourceDefinition"]
+    assert not [item for item in crds if "duck.knative.dev/addressable" in item["metadata"]["labels"]]
+
+
+def test_it_logs_in_with_credentials_of_its_own() -> None:
+    path = "/etc/heed/nats-credentials/gateway.creds"
+    for values, secret in (
+        ((EMBEDDED,), "heed-nats-keys"),
+        (("nats.existingSecret=keys",), "keys"),
+    ):
+        rendered = render(ON, *values)
+        assert rendered.environment(GATEWAY)["HEED_NATS_CREDENTIALS"] == path
+        assert rendered.files(GATEWAY) == {path: (secret, "gateway.creds")}
+
+    own = ("nats.credentials.secretName=operators", "gateway.credentials.secretName=gateways")
+    assert list(render(ON, *own).files(GATEWAY).values()) == [("gateways", "heed.creds")]
+    assert list(render(ON, own[0]).files(GATEWAY).values()) == [("operators", "heed.creds")]
+    assert list(render(ON, *own).files(OPERATOR).values()) == [("operators", "heed.creds")]
+
+
+def test_it_signs_nothing() -> None:
+    environment = render(ON, "nats.signing.secretName=seed", "nats.credentials.secretName=c").environment(
+        GATEWAY
+    )
+
+    assert not [name for name in environment if "SIGNING" in name or "KEYS" in name or "ACCOUNT" in name]
+
+
+def settings(rendered: Manifests, key: tuple[str, str]) -> Settings:
+    """What the process reads."""
+    plain = {name: value for name, value in rendered.environment(key).items() if isinstance(value, str)}
+    return Settings.from_environment(plain)
+
+
+def test_both_processes_know_its_url() -> None:
+    for values, url in (
+        ((), "http://heed-gateway.system.svc"),
+        (("gateway.tls.secretName=tls",), "https://heed-gateway.system.svc"),
+        (("gateway.url=https://events.example.com/in",), "https://events.example.com/in"),
+    ):
+        rendered = render(ON, *values)
+        for key in (GATEWAY, OPERATOR):
+            assert settings(rendered, key).gateway.url == url
+
+
+def test_its_values_are_settings() -> None:
+    limits = {"senderRate": 0, "senderBurst": 7, "bodyMemory": 2**30, "maxConnections": 5000, "drain": 9}
+    gateway: dict[str, Any] = {
+        "enabled": True,
+        "audience": "",
+        "allowedOrigins": ["example.com", "example.org"],
+        "limits": limits,
+        "tokens": {"secretName": "t"},
+    }
+    found = settings(render("watchNamespace=team", values={"gateway": gateway}), GATEWAY)
+
+    assert found.namespace == "team"
+    assert (found.gateway.audience, found.gateway.tokens) == (None, "/etc/heed/tokens")
+    assert found.gateway.allowed_origins == "example.com,example.org"
+    assert (found.gateway.sender_rate, found.gateway.sender_burst, found.gateway.drain) == (0, 7, 9)
+    assert (found.gateway.body_memory, found.gateway.max_connections) == (2**30, 5000)
+
+
+def test_the_service_leads_to_it_and_to_nothing_else() -> None:
+    rendered = render(ON, EMBEDDED)
+    labels = rendered[GATEWAY]["spec"]["template"]["metadata"]["labels"]
+    service = rendered["Service", "heed-gateway"]["spec"]
+
+    assert service["selector"].items() <= labels.items()
+    assert (
+        not service["selector"].items()
+        <= rendered[OPERATOR]["spec"]["template"]["metadata"]["labels"].items()
+    )
+    assert service["ports"] == [{"name": "http", "port": 80, "targetPort": "http"}]
+    (container,) = rendered.pod(GATEWAY)["containers"]
+    assert {item["name"]: item["containerPort"] for item in container["ports"]} == {
+        "http": settings(rendered, GATEWAY).gateway.port,
+        "health": settings(rendered, GATEWAY).health_port,
+        "metrics": settings(rendered, GATEWAY).metrics_port,
+    }
+    (tls,) = render(ON, "gateway.tls.secretName=tls")["Service", "heed-gateway"]["spec"]["ports"]
+    assert tls == {"name": "https", "port": 443, "targetPort": "http"}
+
+
+def test_an_autoscaler_may_say_how_many_there_are() -> None:
+    assert render(ON)[GATEWAY]["spec"]["replicas"] == 2
+    assert "replicas" not in render(ON, "gateway.replicas=null")[GATEWAY]["spec"]
+
+
+def test_it_may_do_what_it_does_and_no_more() -> None:
+    rendered = render(ON, EMBEDDED)
+
+    assert rights(rendered[ROLE]) == {
+        ("heed.dev", "agents"): {"get"},
+        ("heed.dev", "agentpolicies"): {"list", "watch"},
+        ("heed.dev", "eventsources"): {"list", "watch"},
+        ("heed.dev", "subscriptions"): {"list", "watch"},
+        ("heed.dev", "eventsources/status"): {"patch"},
+        ("heed.dev", "subscriptions/status"): {"patch"},
+    }
+    assert rights(rendered[TOKENS]) == {("authentication.k8s.io", "tokenreviews"): {"create"}}
+    bindings = [item for item in rendered if item["kind"].endswith("RoleBinding")]
+    held = {
+        (item["roleRef"]["kind"], item["roleRef"]["name"])
+        for item in bindings
+        if any(subject["name"] == "heed-gateway" for subject in item["subjects"])
+    }
+    assert held == {ROLE, TOKENS}
+    assert rendered.pod(GATEWAY)["serviceAccountName"] == "heed-gateway"
+
+
+def test_in_one_namespace_it_has_its_rights_there() -> None:
+    rendered = render(ON, "watchNamespace=team")
+
+    assert rendered["Role", "system-heed-gateway"]["metadata"]["namespace"] == "team"
+    assert ROLE not in rendered and TOKENS in rendered  # there is no such right in a namespace
+    assert TOKENS not in render(ON, "gateway.audience=")
+    assert ROLE not in render(ON, "rbac.create=false") and TOKENS not in render(ON, "rbac.create=false")
+
+
+def test_agents_are_addressable_for_knative() -> None:
+    name = ("ClusterRole", "system-heed-gateway-addressable")
+    rendered = render(ON)
+    crds = [item for item in rendered if item["kind"] == "CustomResourceDefinition"]
+
+    assert rendered[name]["metadata"]["labels"]["duck.knative.dev/addressable"] == "true"
+    assert [
+        item["spec"]["names"]["kind"]
+        for item in crds
+        if "duck.knative.dev/addressable" in item["metadata"]["labels"]
+    ] == ["Agent"]
+    without = render(ON, "gateway.knative=false")
+    assert name not in without
+    assert not [item for item in without if "duck.knative.dev/addressable" in item["metadata"]["labels"]]
+
+
+def test_its_pods_are_as_restricted_as_the_operators() -> None:
+    rendered = render(ON)
+
+    for key in (GATEWAY, OPERATOR):
+        pod = rendered.pod(key)
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_its_network_policy_lets_in_who_sends_and_reaches_what_it_needs() -> None:
+    senders = [{"namespaceSelector": {"matchLabels": {"name": "shop"}}}]
+    rendered = render(
+        ON,
+        EMBEDDED,
+        values={"gateway": {"from": senders}, "networkPolicy": {"enabled": True, "natsFrom": senders}},
+    )
+    policy = rendered["NetworkPolicy", "heed-gateway"]["spec"]
+    labels = rendered[GATEWAY]["spec"]["template"]["metadata"]["labels"]
+
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert [[port["port"] for port in rule["ports"]] for rule in policy["ingress"]] == [
+        ["health"],
+        ["http"],
+        ["metrics"],
+    ]
+    assert [rule.get("from") for rule in policy["ingress"]] == [None, senders, None]
+    assert policy["egress"] == rendered["NetworkPolicy", "heed"]["spec"]["egress"]
+    (nats,) = rendered["NetworkPolicy", "heed-nats"]["spec"]["ingress"]
+    expressions = nats["from"][-1]["podSelector"]["matchExpressions"]
+    assert all(labels[item["key"]] in item["values"] for item in expressions)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "gateway.url=ftp://x",
+        "gateway.url=https://x/?a",
+        "gateway.allowedOrigins={https://x}",
+        "gateway.enable=true",
+    ],
+)
+def test_what_cannot_be_meant_is_refused(value: str) -> None:
+    with pytest.raises(Refused):
+        render(ON, value)
