@@ -9,11 +9,13 @@ import click
 from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifest
 from heed.api.validation import parse_agent
 from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources, read_manifests, source_name
+from heed.cli.next_ticks import describe_timers, find_next_ticks
 from heed.cli.output import OutputFormat, output_option, paint, show_data
 from heed.core.compiler.admission import check_gateway_object
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 from heed.local.manifest_loader import lint_manifests
 from heed.local.policy_loader import PolicySet, load_policies
+from heed.util.clock import now
 from heed.util.terminal import visible
 
 Severity = Literal["error", "warning"]
@@ -64,8 +66,8 @@ def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, outpu
 
     AgentPolicies, EventGrants and EventTypes in FILES are checked too, and Agents by them; a grant that is not there
     gives a warning. So are EventSources and Subscriptions. Documents of other kinds are skipped. Exits with 1 if there
-    is a mistake, with 2 where a file cannot be read. JSON and YAML output are a list of
-    {file, line, path, message, remedy, severity, agent}.
+    is a mistake, with 2 where a file cannot be read. Of a timer it shows the next five ticks, in its time zone and in
+    UTC. JSON and YAML output are a list of {file, line, path, message, remedy, severity, agent}.
 
     \b
     Examples:
@@ -155,6 +157,15 @@ def _check_gateway_object(manifest: Manifest, kind: str, checked: ValidationRepo
 def _warnings(valid: Sequence[LoadedAgent]) -> Iterator[ValidationFinding]:
     for manifest, problem in lint_manifests([(item.manifest, item.program) for item in valid]):
         yield _finding(manifest, problem, "warning")
+    for item in valid:
+        for problem in _past_timers(item):
+            yield _finding(item.manifest, problem, "warning")
+
+
+def _past_timers(item: LoadedAgent) -> Iterator[Problem]:
+    for timer in item.program.timers.values():
+        if not find_next_ticks(timer, now()):
+            yield Problem(f"spec.timers.{timer.name}.at", "is over, so it never ticks", "name a time to come")
 
 
 def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> ValidationFinding:
@@ -185,7 +196,11 @@ def _show(checked: ValidationReport) -> None:
             spec = item.agent.spec
             counts = f"{_counted(len(spec.handlers), 'handler')}, {_counted(len(spec.tasks), 'task')}"
             place = f"{visible(item.manifest.source)}:{item.manifest.line}:"
+            if spec.timers:
+                counts += f", {_counted(len(spec.timers), 'timer')}"
             click.echo(paint(f"{place} Agent {item.program.agent} is valid ({counts})", "green"))
+            for line in describe_timers(item.program, now()):
+                click.echo(f"  {line}")
 
 
 def _is_about(finding: ValidationFinding, item: LoadedAgent) -> bool:

@@ -16,10 +16,10 @@ from heed.core.compiler.program import compile_agent
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger
 from heed.errors import BusUnavailable
-from tests.integration.engine.manual_timers import ManualTimers
 from tests.integration.engine.oracle import read_back
 from tests.integration.engine.points import Doors
 from tests.integration.engine.world import OUT, Life, World, handler, worker_manifest, world_on
+from tests.integration.manual_timers import ManualTimers
 from tests.integration.waiting import until
 
 STEP = timedelta(seconds=10)

@@ -21,7 +21,7 @@ from heed.util.terminal import visible
 
 
 @click.command()
-@click.argument("events", metavar="EVENTS")
+@click.argument("events", metavar="[EVENTS]", required=False)
 @click.option(
     "-f",
     "--filename",
@@ -56,14 +56,15 @@ from heed.util.terminal import visible
     help="Let the clock run on for so long after the last event, such as 90s or 24h: waits end, deadlines pass.",
 )
 @output_option
-def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **options: Any) -> None:
+def simulate(events: str | None, filenames: Sequence[str], output: OutputFormat, **options: Any) -> None:
     """Let Agents decide the events in EVENTS (a file, or - for standard input), without cluster or broker.
 
     EVENTS holds one CloudEvent per line, as JSON. Only `type` is needed: a missing id becomes line-<n>, the source
     /simulate, and time is 2026-01-01 plus a second per message. `"to": "<agent>"` makes it a direct message. Each
     event is stored after everything that came of the one before: emitted events, and the ends of tasks that
     --complete, --fail or --script answer. Other tasks stay pending. What is due by the time of an event (the end of a
-    wait, a deadline, an idle session) comes before it; --until and --advance let time pass after the last one.
+    wait, a deadline, a tick of a timer) comes before it; --until and --advance let time pass after the last one, or
+    alone where there is no EVENTS.
 
     \b
     Events:
@@ -98,6 +99,10 @@ def simulate(events: str, filenames: Sequence[str], output: OutputFormat, **opti
     """
     if [events, *filenames, options["script"], options["expect"]].count(STDIN) > 1:
         raise click.UsageError("Only one file can be standard input")
+    if events is None and options["advance"] is None and not isinstance(options["until"], datetime):
+        raise click.UsageError(
+            "Missing argument 'EVENTS', or --advance (or --until TIME) to let time pass alone."
+        )
     programs = [item.program for item in load_agents(filenames)]
     for note in _list_ignored(programs):
         click.echo(f"note: {note}", err=True)
@@ -130,9 +135,9 @@ def _list_ignored(programs: Sequence[Program]) -> Iterator[str]:
             yield f"{program.agent} is limited to {spec.rate_limit}; it reads as fast as they come here"
 
 
-def _run(programs: Sequence[Program], events: str, options: dict[str, Any]) -> SimulationRun:
-    given = read_events(events, programs, _namespace(programs, options["namespace"]))
-    until = options["until"]
+def _run(programs: Sequence[Program], events: str | None, options: dict[str, Any]) -> SimulationRun:
+    until, namespace = options["until"], _namespace(programs, options["namespace"])
+    given = [] if events is None else read_events(events, programs, namespace)
     return run_simulation(
         programs,
         given,

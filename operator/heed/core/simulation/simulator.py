@@ -36,6 +36,7 @@ from heed.core.type_patterns import matches
 
 SIMULATED_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 MAX_SIMULATED_MESSAGES: Final = 10_000
+_STEP: Final = timedelta(seconds=1)  # from one message to the next
 _CLOCK: Final = (
     datetime(1970, 1, 2, tzinfo=UTC),
     datetime(2200, 1, 1, tzinfo=UTC),
@@ -171,6 +172,9 @@ class _SimulatedWorld:
 
     def __post_init__(self) -> None:
         self.ledgers = {program.agent: Ledger() for program in self.programs}
+        if self.given:  # timers are scheduled right before the first event, not long ago
+            first = _later(self.clock, self.given[0].event.time)
+            self.clock = max(self.clock, first - 2 * _STEP)
 
     def step(self) -> SimulationStep | None:
         """Decide a held event that is ready, or else store the next message, if any."""
@@ -367,7 +371,7 @@ def _text(clock: datetime) -> str:
 
 def _later(clock: datetime, time: str | None) -> datetime:
     """The stream's clock at the next message: the message's own time, or else a second later; never back."""
-    usual = clock + timedelta(seconds=1)
+    usual = clock + _STEP
     try:
         given = None if time is None else datetime.fromisoformat(time).astimezone(UTC)
     except (ValueError, OverflowError):  # a leap second, or an hour before the year 1
