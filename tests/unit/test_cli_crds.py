@@ -1,12 +1,15 @@
 """`heed crds`: one document for each kind, on standard output or as files that are kept current."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from click.testing import Result
 
+from heed.api.crd.schema import crds
 from heed.cli.crds import crd_files
 from tests.unit.cli import heed
 
@@ -60,3 +63,17 @@ def test_a_check_names_what_is_not_current_and_writes_nothing(
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"{other / AGENTS}: not current; run `make generate`\n"
     assert {path: path.read_text() for path in other.iterdir()} == before
+
+
+def test_no_default_holds_a_null() -> None:
+    def defaults(value: Any) -> Iterator[Any]:
+        if isinstance(value, dict):
+            yield from [value["default"]] if "default" in value else []
+            yield from (found for item in value.values() for found in defaults(item))
+        elif isinstance(value, list):
+            yield from (found for item in value for found in defaults(item))
+
+    found = list(defaults(crds()))
+
+    assert len(found) > 10
+    assert "null" not in json.dumps(found)

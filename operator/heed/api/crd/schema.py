@@ -224,16 +224,20 @@ def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
             converted["enum"] = [value]
         elif (key in _KEPT and key != "additionalProperties") or key.startswith("x-kubernetes-"):
             converted[key] = copy.deepcopy(value)
-    default = converted.get("default", 0)
-    if isinstance(
-        default, dict
-    ):  # a member that is absent is none to the API server, and null is of another type
-        default = converted["default"] = {name: value for name, value in default.items() if value is not None}
-    if default in (None, False, [], {}):
+    if "default" in converted:
+        converted["default"] = _without_nulls(converted["default"])
+    if converted.get("default", 0) in (None, False, [], {}):
         converted.pop("default", None)
     if converted.get("type") == "integer":
         converted["format"] = "int64"
     return converted
+
+
+def _without_nulls(value: Any) -> Any:
+    """A default without members that are null, which no schema of a CRD allows."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _resolved(schema: Schema, definitions: dict[str, Schema]) -> Schema:
