@@ -66,6 +66,24 @@ def test_research_a_real_job_finds_the_answer(
     assert "nobody knows about atlantis" in json.dumps(failed.data)
 
 
+def test_github_triage_labels_an_issue_that_was_opened(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given
+    apply(cluster, "github-triage", namespace)
+    cluster.until_ready("triage", namespace)
+
+    # When the gateway publishes what GitHub told it
+    issue = {"number": 7, "title": "It is broken"}
+    data = {"action": "opened", "issue": issue, "repository": {"full_name": "example/app"}}
+    release.publish("com.github.issues", data, namespace, "delivery-7")
+
+    # Then
+    cluster.until("triage", namespace, lambda s: totals(s).get("emitted") == 1 and not s["outbox"])
+    (triaged,) = broker.events(namespace, "com.example.issue.triaged")
+    assert triaged.data == {"repository": "example/app", "number": 7, "labels": ["bug"]}
+
+
 def test_questions_two_agents_cooperate(
     cluster: Cluster, release: Release, broker: Broker, namespace: str
 ) -> None:
@@ -127,5 +145,5 @@ def test_progress_a_job_publishes_with_credentials_of_its_own(
 
 def test_every_example_has_a_story_here() -> None:
     told = Path(__file__).read_text()
-    for example in EXAMPLES.iterdir():
+    for example in {manifest.parent for manifest in EXAMPLES.glob("*/agent*.yaml")}:
         assert f'apply(cluster, "{example.name}"' in told

@@ -13,6 +13,7 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -31,6 +32,7 @@ from heed.core.simulation.report import build_report
 from heed.core.simulation.simulator import simulate
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.settings import Settings
+from tests.integration.gateway.deliveries import GITHUB_ISSUE, from_github
 from tests.integration.local.examples import Life, life
 from tests.markdown import ROOT, blocks, commands, section
 from tests.nats_server import NatsServer, require_nats_server
@@ -38,7 +40,7 @@ from tests.patience import PATIENCE
 
 HEED = [sys.executable, "-c", "from heed.cli.main import main; main()"]
 ACTIVATED = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))  # as in a venv
-EXAMPLES = ("research", "questions", "orders", "progress", "join", "nightly-report")
+EXAMPLES = ("research", "questions", "orders", "progress", "join", "nightly-report", "github-triage")
 TIMED = ("nightly-report",)  # what comes of them depends on the clock
 MANIFESTS = {
     "research": "agent.yaml",
@@ -47,6 +49,7 @@ MANIFESTS = {
     "progress": "agent.yaml",
     "join": "agent.yaml",
     "nightly-report": "agent.yaml",
+    "github-triage": "agent.yaml",
 }
 
 # What is broadcast in the end once the commands under "Run it on your machine" were typed.
@@ -67,6 +70,12 @@ OUTCOMES: dict[str, list[dict[str, Any]]] = {
             "data": {"stops": 3, "route": "Oslo: the Opera, then Bygdøy, then Frognerseteren"},
         },
         {"type": "com.example.trip.rejected", "data": {"city": "Atlantis"}},
+    ],
+    "github-triage": [
+        {
+            "type": "com.example.issue.triaged",
+            "data": {"repository": "example/app", "number": 8, "labels": ["question"]},
+        },
     ],
     "progress": [
         {
@@ -280,6 +289,36 @@ async def test_what_its_readme_says_to_type_runs_on_a_laptop(example: str, tmp_p
         assert remembered == REMEMBERED.get(example, [])
         assert status["totals"]["deadLettered"] == 0
     assert "Traceback" not in output.read_text()
+
+
+async def test_an_issue_that_github_tells_a_laptop_of_is_triaged_once(
+    tmp_path: Path, unused_tcp_port: int
+) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    environment = {**os.environ, "PATH": ACTIVATED, "PYTHONPATH": str(ROOT / "operator"), "NO_COLOR": "1"}
+    (dev,) = typed("github-triage", "dev", where="Let GitHub deliver")
+    words = [word.replace("8090", str(unused_tcp_port)) for word in dev]
+    opened = from_github({**GITHUB_ISSUE, "issue": {"number": 9, "title": "It is broken"}}, id="delivery-9")
+    forged = from_github(GITHUB_ISSUE, id="delivery-7", secret=b"guessed")
+    address = f"http://127.0.0.1:{unused_tcp_port}/v1/hooks/default/{opened.path}"
+
+    async with _running(words, tmp_path, environment) as output:
+        await _until(lambda: "\ntry " in output.read_text(), output.read_text)
+        (broker,) = re.findall(r"^broker (\S+)", output.read_text(), re.MULTILINE)
+        statuses = []
+        async with aiohttp.ClientSession() as http:
+            for delivery in (forged, opened, opened):
+                async with http.post(address, data=delivery.body, headers=delivery.headers) as answer:
+                    statuses.append(answer.status)
+        found = await _broadcast(broker, {"com.github.issues", "com.example.issue.triaged"}, 2)
+
+    assert statuses == [401, 202, 202]
+    told, triaged = found
+    assert told["type"] == "com.github.issues"
+    assert triaged == {
+        "type": "com.example.issue.triaged",
+        "data": {"repository": "example/app", "number": 9, "labels": ["bug"]},
+    }
 
 
 async def test_the_program_in_the_docs_publishes_what_an_agent_takes(

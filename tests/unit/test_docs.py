@@ -16,10 +16,13 @@ import pytest
 import yaml
 
 from heed.api.agent import Agent
+from heed.api.event_source import EventSource
 from heed.api.manifest.document import parse_manifests
 from heed.api.status import AgentStatus
+from heed.api.subscription import EventSubscription
 from heed.api.validation import parse_agent
 from heed.cli.main import COMMANDS, main
+from heed.core.compiler.admission import check_gateway_object
 from heed.core.compiler.expression_lint import lint_expressions
 from heed.core.compiler.lint import lint_agent
 from heed.core.simulation.assertions import check_expectation
@@ -83,8 +86,12 @@ def test_manifests_compile(page: Path) -> None:
     for block in blocks(page.read_text(), "yaml"):
         documents = list(yaml.safe_load_all(block))
         whole = all(isinstance(document, dict) and "apiVersion" in document for document in documents)
-        rules, mistakes = load_policies(parse_manifests(block, page.name) if whole else [])
+        manifests = parse_manifests(block, page.name) if whole else []
+        rules, mistakes = load_policies(manifests)
         assert mistakes == []
+        for manifest in manifests:
+            if manifest.gateway_kind is not None:
+                check_gateway_object(manifest.gateway_kind, manifest.document)
         for document in documents:
             if agent := _agent(document):
                 rules.compile(parse_agent(agent))
@@ -146,6 +153,16 @@ def test_every_field_of_the_manifest_is_explained() -> None:
             assert re.search(rf"`{name}`|spec\.{name}\b|`{{[^`]*\b{name}\b[^`]*}}`", text), (
                 f"{name} is missing"
             )
+            models.extend(_models(field.annotation))
+
+
+def test_every_field_of_the_gateways_resources_is_explained() -> None:
+    text = (DOCS / "webhooks.md").read_text()
+    models = [EventSource.model_fields["spec"].annotation, EventSubscription.model_fields["spec"].annotation]
+    for model in models:
+        for field in model.model_fields.values():  # type: ignore[union-attr]
+            name = field.alias
+            assert re.search(rf"`{name}`|\b{name}:\s|`\w+\.{name}`", text), f"{name} is missing"
             models.extend(_models(field.annotation))
 
 

@@ -21,6 +21,7 @@ from heed.core.events import Event
 from heed.gateway.objects import local_object
 from heed.gateway.subscriptions.sink import SinkClient, write_request
 from tests.builders.gateway import subscription_document
+from tests.integration.cemetery import Run
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.integration.gateway.sinks import Answer, Sink, SunkRequest, sink_at
 from tests.integration.waiting import SOON, until
@@ -266,6 +267,28 @@ async def test_a_dead_letter_is_redriven_to_its_sink(subscriptions: Subscription
     assert sink.ids == ["a", "a"]
     assert not any(name.startswith("heed-redrive") for name in sink.requests[1].headers)
     assert [entry.mark is not None for entry in await subscriptions.letters()] == [True]
+
+
+async def test_heed_dead_shows_and_redrives_it(
+    subscriptions: Subscriptions, sink: Sink, heed_dead: Run
+) -> None:
+    sink.answer = lambda request: 422
+    subscriptions.put(sink.url)
+    await subscriptions.begun()
+    await subscriptions.send("a")
+    (entry,) = await subscriptions.buried(1)
+    selection = ("-n", subscriptions.namespace, "--agent", "subscription:orders")
+
+    listed = await heed_dead("list", *selection)
+    shown = await heed_dead("show", str(entry.letter.id))
+    sink.answer = lambda request: 200
+    redriven = await heed_dead("redrive", "--all", *selection)
+    await until(lambda: len(sink.requests) == 2)
+
+    assert "subscription:orders" in listed.stdout
+    assert "SinkRefused" in listed.stdout
+    assert "the sink answered 422" in shown.stdout
+    assert redriven.exit_code == 0
 
 
 async def test_one_that_is_redriven_in_vain_is_another_letter_of_the_next_attempt(

@@ -69,7 +69,12 @@ filters = _with(
         shell_complete=complete_namespaces,
         help="Only of Agents in this namespace.  [default: all]",
     ),
-    click.option("--agent", metavar="AGENT", shell_complete=complete_agents, help="Only of this Agent."),
+    click.option(
+        "--agent",
+        metavar="AGENT",
+        shell_complete=complete_agents,
+        help="Only of this Agent, or of subscription:NAME.",
+    ),
     click.option(
         "--code",
         "codes",
