@@ -63,6 +63,7 @@ UNHELD_TYPES: Final = (*HANDLED_TASK_TYPES, HOLD_EXPIRED, SESSION_EXPIRED)  # wh
 
 DUE_TYPE_PREFIX: Final = "dev.heed.due."  # what the engine says to an Agent's inbox when something is due
 SUBSCRIPTION_CONSUMER_PREFIX: Final = "heed-sub-"
+SUBSCRIBER_PREFIX: Final = "subscription:"
 DUE_TICKS_DROPPED: Final = "dev.heed.due.dropped"  # ticks of a timer were too late
 DUE_TIMERS_CHANGED: Final = "dev.heed.due.timers"  # the timers are to be scheduled
 
@@ -193,7 +194,12 @@ def event_source_uri(namespace: str, name: str) -> str:
 
 def subscriber(name: str) -> str:
     """The token of a Subscription in subjects of dead letters and redrives; no Agent can have this name."""
-    return f"subscription:{name}"
+    return f"{SUBSCRIBER_PREFIX}{name}"
+
+
+def is_recipient(value: str) -> bool:
+    """Whether dead letters may be those of `value`: an Agent's name, or the token of a Subscription."""
+    return is_name(value.removeprefix(SUBSCRIBER_PREFIX))
 
 
 def subscription_consumer(uid: str) -> str:

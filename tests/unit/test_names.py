@@ -171,3 +171,45 @@ def test_every_attempt_has_a_job_of_its_own_with_a_name_that_fits(agent: str, ta
     assert len(set(jobs)) == 100
     assert all(len(job) <= names.MAX_JOB_NAME_CHARS and names.is_name(job) for job in jobs)
     assert all(names.job_names(agent, attempt)[0] == job for attempt, job in zip(attempts, jobs, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"),
+    [
+        ("clerk", True),
+        ("subscription:orders", True),
+        ("subscription:", False),
+        ("subscription:Orders", False),
+        ("subscription:a.b", False),
+        ("other:orders", False),
+        ("", False),
+    ],
+)
+def test_dead_letters_are_those_of_agents_and_of_subscriptions(value: str, fits: bool) -> None:
+    assert names.is_recipient(value) == fits
+
+
+def test_the_token_of_a_subscription_is_the_name_of_no_agent() -> None:
+    assert names.subscriber("orders") == "subscription:orders"
+    assert not names.is_name(names.subscriber("orders"))
+    assert names.dead_subject("shop", names.subscriber("orders")) == "heed-dead.shop.subscription:orders"
+
+
+def test_a_subscription_that_is_made_anew_reads_with_another_consumer() -> None:
+    assert names.subscription_consumer("uid-1") == names.subscription_consumer("uid-1")
+    assert names.subscription_consumer("uid-1") != names.subscription_consumer("uid-2")
+    assert names.subscription_consumer("uid-1").startswith("heed-sub-")
+
+
+@pytest.mark.parametrize(
+    ("type_", "reserved"),
+    [
+        ("dev.heed", True),
+        ("dev.heed.x", True),
+        ("dev.heedful", False),
+        ("dev", False),
+        ("a.dev.heed.x", False),
+    ],
+)
+def test_types_that_only_heed_publishes(type_: str, reserved: bool) -> None:
+    assert names.is_reserved(type_) == reserved

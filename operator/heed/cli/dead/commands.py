@@ -225,8 +225,11 @@ def _run(broker: BrokerChoice, work: Callable[[DeadLetterStore], Awaitable[T]]) 
 def _selection(
     namespace: str | None, agent: str | None, codes: Sequence[str], redriven: bool | None
 ) -> DeadLetterFilter:
-    for option, value in (("--namespace", namespace), ("--agent", agent)):
-        if value is not None and not names.is_name(value):
+    for option, value, fits in (
+        ("--namespace", namespace, names.is_name),
+        ("--agent", agent, names.is_recipient),
+    ):
+        if value is not None and not fits(value):
             raise BadInput(f"{option} {value!r}: not a Kubernetes name; use a-z, 0-9 and -")
     return DeadLetterFilter(namespace, agent, frozenset(codes), redriven)
 
