@@ -16,6 +16,7 @@ from typing import Any
 from tests.bench import measures
 from tests.bench.backlogs import LONG, SHORT, backlogs
 from tests.bench.rig import Rig
+from tests.bench.timers import FEW, MANY, timers
 from tests.cluster.controlplane.build import Unavailable
 
 Figures = dict[str, Any]
@@ -34,6 +35,13 @@ def main() -> int:
         default="short",
         help="of many Agents: 12 and 40 of them (short), or 60 and 200, which takes some minutes (short)",
     )
+    parser.add_argument(
+        "--timers",
+        choices=["none", "few", "many"],
+        default="few",
+        help="500 timers on 100 Agents (few), or 5000 on 1000, which takes some ten minutes (few)",
+    )
+    parser.add_argument("--only-timers", action="store_true", help="measure nothing else than timers")
     parser.add_argument("-o", "--output", choices=["text", "json"], default="text")
     arguments = parser.parse_args()
     try:
@@ -61,6 +69,12 @@ def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
     ]
     many = {"none": (), "short": SHORT, "long": LONG}[arguments.backlogs]
     steps.append(("backlogs of many Agents", lambda: backlogs(rig, many)))
+    if arguments.timers != "none":
+        clockworks = FEW if arguments.timers == "few" else MANY
+        steps.append(("timers", lambda: timers(rig, clockworks)))
+    if arguments.only_timers:
+        _say("… timers")
+        return timers(rig, FEW if arguments.timers == "few" else MANY)
     figures: Figures = {"events": arguments.events, "payload_bytes": measures.PAYLOAD}
     for name, step in steps:
         _say(f"… {name}")

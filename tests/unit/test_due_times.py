@@ -115,12 +115,3 @@ def test_timers_that_were_edited_or_removed_are_not_due_and_scheduled_at_once() 
             DueTime(at(600), "timer", "t"),
         ]
     assert list(list_due_times(JOBS, scheduled())) == [DueTime(AT_ONCE, "timers", "3")]
-
-
-def test_a_suspended_agent_hears_of_no_ticks() -> None:
-    agent = program(
-        {"type": "dev.heed.timer.fired"}, timers={"t": {"every": "10m"}, "u": {"every": "15m"}}, suspend=True
-    )
-
-    assert list(list_due_times(agent, scheduled())) == []
-    assert list(list_due_times(agent, Ledger())) == []

@@ -50,8 +50,7 @@ def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
     for task_id, record in ledger.pending_tasks.items():
         yield from _of_task(task_id, record)
     yield from _of_idle_sessions(program, ledger)
-    if not program.suspended:
-        yield from _of_timers(program, ledger)
+    yield from _of_timers(program, ledger)
     yield from _of_old_sessions(program, ledger)
     if (expiry := ledger.held.next_expiry()) is not None:
         yield DueTime(expiry, "hold", "")
@@ -76,7 +75,6 @@ def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
 
 
 def _of_timers(program: Program, ledger: Ledger) -> Iterator[DueTime]:
-    """The next ticks. An Agent that reads nothing hears of none: they are late when it goes on."""
     if needs_scheduling(program, ledger):
         yield DueTime(AT_ONCE, "timers", str(program.generation))
     for name, tick in list_next_ticks(program, ledger):
