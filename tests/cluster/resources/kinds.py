@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-import yaml
-
 from tests.cluster.controlplane.api import Api, ApiError
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.controlplane.waiting import eventually
@@ -46,18 +44,20 @@ def definition(plural: str, kind: str, scope: str = "Namespaced") -> dict[str, A
 
 def install(plane: ControlPlane, crd: dict[str, Any]) -> None:
     """Install a kind, until it can be used; one that is there stays."""
-    plane.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump(crd))
+    with suppress(ApiError):  # it is there
+        plane.admin.post(CRDS, crd)
     name = crd["metadata"]["name"]
     plane.kubectl("wait", "--for=condition=Established", f"--timeout={PATIENCE:.0f}s", "crd", name)
     spec = crd["spec"]
-    path = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
+    served = next(item["name"] for item in spec["versions"] if item["storage"])
+    path = f"/apis/{spec['group']}/{served}/{spec['names']['plural']}"
 
-    def served() -> bool:
+    def listed() -> bool:
         with suppress(ApiError, OSError):  # 404, and then 429 until its storage is there
             return plane.admin.get(path)["items"] is not None
         return False
 
-    eventually(served, PATIENCE, what=f"{name}, served")
+    eventually(listed, PATIENCE, what=f"{name}, served")
 
 
 class Objects:
