@@ -47,7 +47,6 @@ def install(plane: ControlPlane, crd: dict[str, Any]) -> None:
     with suppress(ApiError):  # it is there
         plane.admin.post(CRDS, crd)
     name = crd["metadata"]["name"]
-    plane.kubectl("wait", "--for=condition=Established", f"--timeout={PATIENCE:.0f}s", "crd", name)
     spec = crd["spec"]
     served = next(item["name"] for item in spec["versions"] if item["storage"])
     path = f"/apis/{spec['group']}/{served}/{spec['names']['plural']}"
