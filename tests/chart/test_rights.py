@@ -66,6 +66,25 @@ def test_rights_on_agents_and_what_they_need(values: tuple[str, ...], kind: str,
     assert rights(rendered[kind, "system-heed"]) == RIGHTS | more
 
 
+@pytest.mark.parametrize(("values", "kind"), [((), "ClusterRole"), ((WATCHED,), "Role")])
+def test_kinds_of_resource_tasks_are_opted_in_to(values: tuple[str, ...], kind: str) -> None:
+    opted = (
+        "tasks.resources[0].group=argoproj.io",
+        "tasks.resources[0].resources={workflows,workflowtemplates}",
+    )
+    core = "tasks.resources[1].resources={configmaps}"
+    found = rights(render(*values, *opted, core)[kind, "system-heed"])
+
+    more = {
+        key: verbs for key, verbs in found.items() if key not in rights(render(*values)[kind, "system-heed"])
+    }
+    assert more == {
+        ("argoproj.io", "workflows"): {"create", "delete", "get", "list", "watch"},
+        ("argoproj.io", "workflowtemplates"): {"create", "delete", "get", "list", "watch"},
+        ("", "configmaps"): {"create", "delete", "get", "list", "watch"},
+    }
+
+
 def test_only_the_configuration_of_the_release_may_be_changed() -> None:
     rendered = render()
     configuration = rendered["ValidatingWebhookConfiguration"]["metadata"]["name"]

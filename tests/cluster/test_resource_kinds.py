@@ -62,8 +62,12 @@ def told(stage: Stage, agent: str, total: str) -> dict[str, Any]:
             "taskrun",
             TASK_RUN,
             True,
-            {"conditions": [{"type": "Succeeded", "status": "Unknown", "reason": "Running"}]},
-            {"conditions": [SUCCEEDED], "results": [{"name": "url", "type": "string", "value": "https://x"}]},
+            {"podName": "p", "conditions": [{"type": "Succeeded", "status": "Unknown", "reason": "Running"}]},
+            {
+                "podName": "p",
+                "conditions": [SUCCEEDED],
+                "results": [{"name": "url", "type": "string", "value": "https://x"}],
+            },
             {"result": "https://x"},
         ),
         (
@@ -71,7 +75,7 @@ def told(stage: Stage, agent: str, total: str) -> dict[str, Any]:
             TASK_RUN,
             True,
             {},
-            {"conditions": [STOPPED]},
+            {"podName": "", "conditions": [STOPPED]},
             {"reason": "TaskRunImagePullFailed", "message": "no image"},
         ),
         (

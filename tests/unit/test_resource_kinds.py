@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -132,9 +133,7 @@ def created(deletion: str = "AfterRetention", attempt: int = 1, **metadata: Any)
     """The object of a task."""
     template = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": metadata, "spec": {"size": 1}}
     work = task_work({"template": template}, id=TASK, kind="resource", retention=90)
-    return manifest.object_manifest(
-        type(work)(**{name: getattr(work, name) for name in work.__slots__} | {"attempt": attempt}), deletion
-    )
+    return manifest.object_manifest(replace(work, attempt=attempt), deletion)
 
 
 def test_an_object_is_named_labelled_and_owned_by_heed_alone() -> None:
