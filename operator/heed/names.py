@@ -24,6 +24,8 @@ EVENT_SOURCES: Final = "eventsources"
 SUBSCRIPTION: Final = "Subscription"
 SUBSCRIPTIONS: Final = "subscriptions"
 GATEWAY_KINDS: Final = (EVENT_SOURCE, SUBSCRIPTION)  # what `heed gateway` serves
+APPROVAL_ANSWER: Final = "ApprovalAnswer"
+APPROVAL_ANSWERS: Final = "approvalanswers"
 PLURALS: Final = {
     KIND: PLURAL,
     AGENT_POLICY: AGENT_POLICIES,
@@ -31,6 +33,7 @@ PLURALS: Final = {
     EVENT_TYPE: EVENT_TYPES,
     EVENT_SOURCE: EVENT_SOURCES,
     SUBSCRIPTION: SUBSCRIPTIONS,
+    APPROVAL_ANSWER: APPROVAL_ANSWERS,
 }
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 

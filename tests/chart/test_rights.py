@@ -16,13 +16,20 @@ RIGHTS = {
     ("heed.dev", "eventgrants"): {"list", "watch"},
     ("heed.dev", "eventtypes"): {"list", "watch"},
     ("heed.dev", "agentpolicies/status"): {"patch"},
+    ("heed.dev", "approvalanswers"): {"delete", "list", "watch"},
+    ("heed.dev", "approvalanswers/status"): {"patch"},
     ("heed.dev", "eventgrants/status"): {"patch"},
     ("heed.dev", "eventtypes/status"): {"patch"},
     ("batch", "jobs"): {"create", "delete", "get", "list", "watch"},
     ("", "pods"): {"list"},
     ("", "events"): {"create", "list"},
 }
-CLUSTER_WIDE = {("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"}}
+ADMISSION = "admissionregistration.k8s.io"
+CLUSTER_WIDE = {
+    ("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"},
+    (ADMISSION, "validatingadmissionpolicies"): {"get"},
+    (ADMISSION, "validatingadmissionpolicybindings"): {"get"},
+}
 WEBHOOK = {("admissionregistration.k8s.io", "validatingwebhookconfigurations"): {"get", "patch"}}
 CREDENTIALS = {
     ("", "secrets"): {"create"},
@@ -89,7 +96,10 @@ def test_only_the_configuration_of_the_release_may_be_changed() -> None:
     rendered = render()
     configuration = rendered["ValidatingWebhookConfiguration"]["metadata"]["name"]
 
-    assert named(rendered["ClusterRole"]) == {"validatingwebhookconfigurations": [configuration]}
+    assert named(rendered["ClusterRole", "system-heed"]) == {
+        "validatingwebhookconfigurations": [configuration],
+        "validatingadmissionpolicies": ["system-heed-answers"],
+    }
 
 
 def test_one_namespace_means_nothing_cluster_wide() -> None:
@@ -148,12 +158,14 @@ def test_every_role_is_bound_to_the_operator(values: tuple[str, ...]) -> None:
     for role in bound(rendered):
         assert role["subjects"] == [{"kind": "ServiceAccount", "name": "heed", "namespace": "system"}]
     assert {(role["roleRef"]["kind"], role["roleRef"]["name"]) for role in bound(rendered)} == {
-        (kind, name) for kind, name in rendered.names() if kind in ("Role", "ClusterRole")
+        (kind, name)
+        for kind, name in rendered.names()
+        if kind in ("Role", "ClusterRole") and not name.endswith("-approver")  # which is for people
     }
 
 
 def bound(rendered: Manifests) -> list[Manifest]:
-    return [item for item in rendered if item["kind"].endswith("Binding")]
+    return [item for item in rendered if "roleRef" in item]
 
 
 def test_no_rights_where_you_grant_them() -> None:

@@ -16,6 +16,8 @@ REASONS = {
     "agentpolicies/status": "whether they are accepted",
     "agents": "what there is to run; the ledger, again from the API server after a conflict",
     "agents/status": "the ledger and the conditions",
+    "approvalanswers": "answers to approvals; deleted an hour after they were judged",
+    "approvalanswers/status": "what became of them",
     "customresourcedefinitions": "kopf waits for the kinds that it watches",
     "eventgrants": "which events of other namespaces an Agent may see",
     "eventgrants/status": "whether they are accepted",
@@ -27,6 +29,8 @@ REASONS = {
     "pods": "the answer of a task is the termination message of its pod; why one does not run, too",
     "secrets": "credentials of a Job that publishes",
     "secrets, named": "the keys of the embedded broker and of the webhook, which the operator makes",
+    "validatingadmissionpolicies": "whether the API server vouches for who answers approvals",
+    "validatingadmissionpolicybindings": "whether the API server vouches for who answers approvals",
     "validatingwebhookconfigurations": "the certificate of the webhook's authority, for the API server",
 }
 

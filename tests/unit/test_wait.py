@@ -91,7 +91,7 @@ NAPPING = program(
 )
 
 
-def emitted(*given: Any, **options: Any) -> list[tuple[str, str]]:
+def heard_of(*given: Any, **options: Any) -> list[tuple[str, str]]:
     """What the Agent says, and when."""
     found = run(*given, agents=(NAPPING,), **options)
     return [(step.message.event.type, step.at) for step in found.steps if step.message.origin == "emitted"]
@@ -101,20 +101,20 @@ def test_time_passes_with_the_given_events() -> None:
     early = message("b", "com.example.other", time="2026-01-01T00:01:00Z")
     late = message("c", "com.example.other", time="2026-01-01T00:01:02Z")
 
-    assert emitted(message("a"), early) == []
-    assert emitted(message("a"), late) == [("com.example.over", "2026-01-01T00:01:02.000000Z")]
+    assert heard_of(message("a"), early) == []
+    assert heard_of(message("a"), late) == [("com.example.over", "2026-01-01T00:01:02.000000Z")]
 
 
 def test_after_the_last_event_it_passes_as_far_as_it_may() -> None:
     end = datetime(2026, 1, 1, 0, 1, 1, tzinfo=UTC)
-    assert emitted(message("a"), until=end - timedelta(microseconds=1)) == []
-    assert len(emitted(message("a"), until=end)) == 1
-    assert emitted(message("a"), advance=timedelta(seconds=59)) == []
-    assert len(emitted(message("a"), advance=timedelta(seconds=60))) == 1
+    assert heard_of(message("a"), until=end - timedelta(microseconds=1)) == []
+    assert len(heard_of(message("a"), until=end)) == 1
+    assert heard_of(message("a"), advance=timedelta(seconds=59)) == []
+    assert len(heard_of(message("a"), advance=timedelta(seconds=60))) == 1
 
 
 def test_a_wait_that_was_cancelled_ends_no_second_time() -> None:
-    found = emitted(
+    found = heard_of(
         message("a"), message("b", "com.example.halt", correlationid="a"), advance=timedelta(hours=1)
     )
 

@@ -124,6 +124,10 @@
   value: {{ include "heed.clusterName" . | quote }}
 {{- end }}
 {{- end }}
+{{- if include "heed.approvals" . }}
+- name: HEED_ANSWER_POLICY
+  value: {{ include "heed.answerPolicy" . | quote }}
+{{- end }}
 {{- with .Values.tasks.natsUrl }}
 - name: HEED_TASK_NATS_URL
   value: {{ . | quote }}

@@ -68,6 +68,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{/* Empty for no. */}}
+{{- define "heed.approvals" -}}
+{{- if kindIs "bool" .Values.approvals.enabled }}{{ ternary "yes" "" .Values.approvals.enabled }}
+{{- else }}{{ ternary "yes" "" (eq .Values.watchNamespace "") }}
+{{- end }}
+{{- end }}
+
+{{- define "heed.answerPolicy" -}}
+{{- include "heed.clusterName" . | trunc 54 | trimSuffix "-" }}-answers
+{{- end }}
+
 {{- define "heed.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

@@ -29,6 +29,10 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
         "publish": "Send an event.",
         "suspend": "Have Agents of a cluster read no events for a while.",
         "resume": "Have suspended Agents go on from where they are.",
+        "approvals": "Show which approvals wait for people.",
+        "approve": "Answer an approval with yes.",
+        "reject": "Answer an approval with no.",
+        "answer": "Answer an approval with any of its choices.",
         "dead": "Look at events that could not be decided, and have them decided again.",
     },
     "Set up": {

@@ -145,6 +145,7 @@ class LeaderTerm:
             await self._served(fleet)
             self.exposition.agents, self.health.detail = fleet, fleet.describe_refused
             beside.append(asyncio.create_task(_sweep(fleet, namespace)))
+            beside.append(asyncio.create_task(fleet.answers.run(self.settings.answer_policy)))
             keeping = keep_streams(self.connection, self.settings.stream, partial(self._looked, fleet))
             beside.append(asyncio.create_task(keeping))
             log.info("operator active", extra={"nats": self.connection.url, "namespace": namespace or "all"})

@@ -220,3 +220,18 @@ SUBSCRIPTION_COLUMNS: Final[tuple[Column, ...]] = (
     ("Dead", "integer", ".status.deadLettered", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
+
+# Kubernetes sees no further than the schema, so it does not compare `fields`: the admission policy does, and the
+# operator takes no answer of a later generation.
+APPROVAL_ANSWER_RULES: Final[FieldRules] = {
+    "spec": (("self == oldSelf", "an answer cannot be changed; give another one"),)
+}
+APPROVAL_ANSWER_COLUMNS: Final[tuple[Column, ...]] = (
+    ("Agent", "string", ".spec.agent", 0),
+    ("Task", "string", ".spec.task", 0),
+    ("Choice", "string", ".spec.choice", 0),
+    ("User", "string", ".spec.user", 0),
+    ("Accepted", "string", '.status.conditions[?(@.type=="Accepted")].status', 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Accepted")].reason', 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+)

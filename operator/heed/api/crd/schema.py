@@ -8,6 +8,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from heed import names
 from heed.api.agent import Agent, AgentSpec
+from heed.api.approval_answer import ApprovalAnswer, ApprovalAnswerSpec, ApprovalAnswerStatus
 from heed.api.crd import rules as field_rules
 from heed.api.event_source import EventSource, EventSourceSpec, EventSourceStatus
 from heed.api.policy import (
@@ -82,7 +83,7 @@ def agent_crd() -> dict[str, Any]:
 
 
 def crds() -> list[dict[str, Any]]:
-    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes, EventSources, Subscriptions."""
+    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes, EventSources, ApprovalAnswers."""
     return [
         agent_crd(),
         _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, field_rules.POLICY_RULES),
@@ -97,6 +98,7 @@ def crds() -> list[dict[str, Any]]:
         ),
         event_source_crd(),
         subscription_crd(),
+        approval_answer_crd(),
     ]
 
 
@@ -112,6 +114,22 @@ def event_source_crd() -> dict[str, Any]:
             status=EventSourceStatus.model_json_schema(by_alias=True),
             rules=field_rules.EVENT_SOURCE_RULES,
             columns=field_rules.EVENT_SOURCE_COLUMNS,
+        )
+    )
+
+
+def approval_answer_crd() -> dict[str, Any]:
+    """The CRD of ApprovalAnswers."""
+    return _crd(
+        CrdKind(
+            kind=names.APPROVAL_ANSWER,
+            plural=names.APPROVAL_ANSWERS,
+            short_names=("aa",),
+            description=ApprovalAnswer.__doc__ or "",
+            spec=ApprovalAnswerSpec.model_json_schema(by_alias=True),
+            status=ApprovalAnswerStatus.model_json_schema(by_alias=True),
+            rules=field_rules.APPROVAL_ANSWER_RULES,
+            columns=field_rules.APPROVAL_ANSWER_COLUMNS,
         )
     )
 

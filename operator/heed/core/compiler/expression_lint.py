@@ -12,6 +12,7 @@ from heed.core.compiler.program import Program
 from heed.core.compiler.trial_evaluation import try_expressions
 from heed.core.compiler.unguarded_members import MemberGuards, find_nullable_parents, find_unguarded
 from heed.core.compiler.unknown_members import KnownMembers, find_unknown_members
+from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.core.type_patterns import matches
 from heed.errors import Problem
 
@@ -90,11 +91,11 @@ def _may_be(comparisons: Sequence[LiteralComparison], task: str) -> bool:
 
 
 def _never_fails(program: Program, task: str) -> bool:
-    """Whether it is an approval that waits for ever, or chooses by itself, and that no handler cancels."""
+    """Whether it is a wait or an approval that does not time out, or chooses then, and that no handler cancels."""
     spec = program.manifest.spec.tasks[task]
-    if spec.approval is None or any(task in reaction.cancel for reaction in program.reactions):
+    if spec.kind not in LEDGER_KINDS or any(task in reaction.cancel for reaction in program.reactions):
         return False
-    return spec.timeout is None or spec.approval.on_timeout != FAIL
+    return spec.timeout is None or (spec.approval is not None and spec.approval.on_timeout != FAIL)
 
 
 def _unheard_failures(program: Program, places: Sequence[ExpressionSite]) -> Iterator[Problem]:

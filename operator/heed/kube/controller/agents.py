@@ -11,6 +11,7 @@ from heed.api.conditions import RATE_LIMITED
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
+from heed.core.ledger.ledger import Ledger
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import Observer, Observers
 from heed.engine.ports import EventBus
@@ -18,6 +19,7 @@ from heed.engine.rate_limit import CommitRate
 from heed.engine.task_runners import TaskRunners
 from heed.engine.timer_heap import TimerHeap
 from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing, StreamReplaced
+from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.client.client import (
     METADATA_ONLY,
     ApiError,
@@ -119,7 +121,8 @@ class AgentController:
         self._overdue = StuckTaskDetector(api, self._waits, self._ready.schedule, patience.pods)
         self._health = LoopHealthMonitor(self._ready.schedule, patience)
         self._limits = RateLimitMonitor(self._ready.schedule)
-        self._observer = Observers(observer, self._events, self._health, self._limits)
+        self.answers = AnswerDesk(api, bus, self._ledger_of, namespace=watched)
+        self._observer = Observers(observer, self._events, self._health, self._limits, self.answers)
         self._rules = PolicyCache(api, watched)
         self._review = Recompiler(self._rules, self._reconcile_again)
         self._words: dict[Name, tuple[AgentRef, WantedConditions]] = {}
@@ -186,6 +189,7 @@ class AgentController:
         await self._watches.relist()
         for running in list(self._running.values()):
             running.resources.conclude_resync()
+        await self.answers.sweep(lambda *name: name in self._seen)
         await self._keep_up()
 
     async def _keep_up(self) -> None:
@@ -318,6 +322,13 @@ class AgentController:
             return None
         word = word.with_limited(self._limits.verdict(agent))
         return word.with_trouble(self._health.verdict(agent)).with_tasks(self._overdue.verdict(agent))
+
+    def _ledger_of(self, namespace: str, name: str) -> tuple[AgentRef, Ledger] | None:
+        """A running Agent with its ledger as last stored; None where it does not run, or has not read it yet."""
+        running = self._running.get((namespace, name))
+        if running is None or (stored := running.loop.stored) is None:
+            return None
+        return running.program.agent, stored.ledger
 
     def _waits(self, agent: AgentRef, attempt_id: str) -> bool:
         running = self._running.get((agent.namespace, agent.name))

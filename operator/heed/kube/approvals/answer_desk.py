@@ -1,0 +1,281 @@
+"""The answer desk: takes ApprovalAnswers to the Agents that wait for them, and writes on each what became of it.
+
+An answer that counts becomes the end of its task, published under an id that derives from the object's uid: doing that
+twice changes nothing. What the Agent's decision makes of it is the truth, and read from its commits; after a restart,
+from its ledger.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from heed import names
+from heed.api.approval_answer import ApprovalAnswer, parse_answer
+from heed.api.conditions import find_condition
+from heed.api.status import TakenAnswer
+from heed.core.approval.answer import answer_id, check_answer
+from heed.core.approval.ends import answer_event, read_answer, taken_answer
+from heed.core.approval.request import PendingApproval, find_approval
+from heed.core.decision.decide import Decision
+from heed.core.effects import AgentRef, Effect
+from heed.core.events import Event
+from heed.core.ledger.ledger import Ledger
+from heed.engine.observer import Observer
+from heed.engine.ports import EventBus
+from heed.errors import HeedError, InvalidManifest
+from heed.kube.approvals.identity_policy import IdentityPolicy
+from heed.kube.approvals.verdict import AgentView, answer_of, judge_late
+from heed.kube.client.client import ApiError, KubeApi, objects_path
+from heed.kube.client.informer import Informer
+from heed.kube.status.accepted import ACCEPTED, Judgement, accepted_patch
+from heed.util.backoff import Backoff
+from heed.util.clock import now, timestamp
+
+log = logging.getLogger("heed.approvals")
+RETRY_BACKOFF: Final = Backoff(first_s=0.5, last_s=15.0)
+RETENTION: Final = timedelta(hours=1)  # of an answer that was judged
+UNKNOWN_AGENT_GRACE: Final = timedelta(minutes=1)
+MAX_TAKEN: Final = 10_000  # answers of which it is remembered beyond the ledgers that they were taken
+Body = Mapping[str, Any]
+Key = tuple[str, str]  # namespace and name
+FindLedger = Callable[
+    [str, str], tuple[AgentRef, Ledger] | None
+]  # by namespace and name, of an Agent that runs
+
+
+class AnswerDesk(Observer):
+    """The ApprovalAnswers of a namespace, or of all. As an Observer of the Agents' loops it sees which ones count."""
+
+    def __init__(
+        self,
+        api: KubeApi,
+        bus: EventBus,
+        find: FindLedger,
+        *,
+        namespace: str | None = None,
+    ) -> None:
+        self._api, self._bus, self._find = api, bus, find
+        self._identity = IdentityPolicy(api, None)
+        self._informer = Informer(api, objects_path(names.APPROVAL_ANSWERS, namespace), self.observe)
+        self._known: dict[Key, Body] = {}
+        self._open: dict[Key, Body] = {}  # not judged yet
+        self._published: set[str] = set()  # uids
+        self._taken: OrderedDict[tuple[str, str], TakenAnswer] = (
+            OrderedDict()
+        )  # by uid of the Agent, and task
+        self._failed: dict[str, str] = {}  # by the id of its event, why an answer was dead-lettered
+        self._due: dict[Key, int] = {}  # to be judged, with the failures so far
+        self._woken = asyncio.Event()
+
+    async def run(self, policy: str | None) -> None:
+        """Follow the answers until cancelled. The admission policy of that name has to vouch for who answers."""
+        self.trust(policy)
+        await self._warn()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._informer.run())
+            group.create_task(self.judge_as_due())
+
+    def trust(self, policy: str | None) -> None:
+        """Believe what the admission policy of that name vouches for; None: nobody."""
+        self._identity = IdentityPolicy(self._api, policy)
+
+    async def _warn(self) -> None:
+        """Say once that no answer will be believed, where that is so."""
+        try:
+            problem = await self._identity.problem("9999-12-31T23:59:59Z")
+        except ApiError:
+            return
+        if problem is not None:
+            log.warning("approvals cannot be answered", extra={"error": problem})
+
+    # ── what is seen ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def observe(self, body: Body, deleted: bool) -> None:
+        """Note an answer as it is, or was when it was deleted."""
+        metadata = body["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        self._known[key] = body
+        if deleted:
+            del self._known[key]
+        if deleted or _is_judged(body):
+            self._open.pop(key, None)
+            self._published.discard(metadata["uid"])
+            return
+        self._open[key] = body
+        self._schedule(key)
+
+    def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
+        """Take all answers to it once more: what was published may be lost with the loop."""
+        for key, body in self._of(agent):
+            self._published.discard(body["metadata"]["uid"])
+            self._schedule(key)
+
+    def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
+        """Note which answers were taken."""
+        for decision in decisions:
+            self._note(agent, decision)
+        if decisions:
+            for key, _ in self._of(agent):
+                self._schedule(key)
+
+    def _note(self, agent: AgentRef, decision: Decision) -> None:
+        event = decision.received.event
+        if not isinstance(event, Event) or event.type != names.TASK_COMPLETED or read_answer(event) is None:
+            return
+        if decision.letter is not None and decision.letter.code == "InvalidAnswer":
+            self._failed[event.id] = decision.letter.message
+            return
+        recent = next((item for item in decision.ledger.recent_tasks if item.id == event.subject), None)
+        if recent is not None and recent.answer is not None:
+            self._taken[agent.uid, recent.id] = recent.answer
+            if len(self._taken) > MAX_TAKEN:
+                self._taken.popitem(last=False)
+
+    def _of(self, agent: AgentRef) -> Iterator[tuple[Key, Body]]:
+        """The answers to an Agent that are not judged yet."""
+        for key, body in self._open.items():
+            if key[0] == agent.namespace and body["spec"]["agent"] == agent.name:
+                yield key, body
+
+    # ── what is done about it ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _schedule(self, key: Key) -> None:
+        self._due.setdefault(key, 0)
+        self._woken.set()
+
+    async def judge_as_due(self) -> None:
+        """Judge what is seen, and again what failed, until cancelled."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            due, self._due = self._due, {}
+            retried = dict[Key, int]()
+            for key, failures in due.items():
+                try:
+                    await self.take(key)
+                except Exception as error:  # a bug, too: an answer must not stay as it is for ever
+                    extra = {"answer": "/".join(key), "error": str(error)}
+                    known = isinstance(error, HeedError)
+                    log.warning("cannot take an answer", extra=extra, exc_info=not known)
+                    retried[key] = failures + 1
+            if retried:
+                asyncio.get_running_loop().call_later(
+                    RETRY_BACKOFF.delay(min(retried.values())), self._schedule_again, retried
+                )
+
+    def _schedule_again(self, retried: Mapping[Key, int]) -> None:
+        self._due = {**retried, **self._due}
+        self._woken.set()
+
+    async def take(self, key: Key) -> None:
+        """Judge an answer, or publish it. Raises ApiError, BusUnavailable."""
+        if (body := self._open.get(key)) is None:
+            return
+        judgement = await self._judgement(key, body)
+        if judgement is not None:
+            await self._write(key, body, judgement)
+
+    async def _judgement(self, key: Key, body: Body) -> Judgement | None:
+        """The judgement on an answer; None where it is not known yet, as the Agent has still to decide."""
+        try:
+            found = parse_answer(body)
+        except InvalidManifest as error:
+            return Judgement(False, "Invalid", str(error))
+        if (view := self._find(key[0], found.spec.agent)) is None:
+            return None
+        agent, ledger = view
+        if (failure := self._failed.pop(answer_id(found.metadata.uid), None)) is not None:
+            return Judgement(False, "Invalid", failure)
+        approval = find_approval(ledger, found.spec.task)
+        if approval is None:
+            return judge_late(
+                found.spec.task, found.metadata.name, AgentView(ledger, self._taken_of(agent, key[0], found))
+            )
+        return await self._judge_waited_for(agent, approval, found)
+
+    def _taken_of(self, agent: AgentRef, namespace: str, found: ApprovalAnswer) -> dict[str, TakenAnswer]:
+        """The answer that ended the task, as far as it is remembered here, or written on another object."""
+        agent_name, task = found.spec.agent, found.spec.task
+        if (taken := self._taken.get((agent.uid, task))) is not None:
+            return {task: taken}
+        for (place, _), body in self._known.items():
+            asked = (place, body["spec"]["agent"], body["spec"]["task"])
+            if asked == (namespace, agent_name, task) and _is_accepted(body):
+                return {task: taken_answer(answer_of(parse_answer(body)))}
+        return {}
+
+    async def _judge_waited_for(
+        self, agent: AgentRef, approval: PendingApproval, found: ApprovalAnswer
+    ) -> Judgement | None:
+        """The judgement on an answer that its task waits for; None where it counts, and is published."""
+        metadata, answer = found.metadata, answer_of(found)
+        if metadata.uid in self._published:
+            return None
+        if metadata.generation != 1:
+            return Judgement(False, "Edited", "it was changed after it was given; give another one")
+        if (problem := await self._identity.problem(metadata.creation_timestamp)) is not None:
+            return Judgement(False, "IdentityUnproven", f"who answers is not known for certain: {problem}")
+        if (refusal := check_answer(approval, answer)) is not None:
+            return Judgement(False, refusal.reason, refusal.message)
+        event = answer_event(agent, approval, answer, metadata.uid, timestamp())
+        if event is None:
+            return Judgement(
+                False, "InvalidFields", "no event can carry it; leave out what is no text or number"
+            )
+        await self._bus.publish(names.inbox_subject(agent.namespace, agent.name, event.type), event)
+        self._published.add(metadata.uid)
+        extra = {"agent": str(agent), "task": approval.task_id, "answer": metadata.name, "user": answer.user}
+        log.info("answer passed on", extra=extra)
+        return None
+
+    async def _write(self, key: Key, body: Body, judgement: Judgement) -> None:
+        status = accepted_patch(body, judgement, timestamp())
+        path = f"{objects_path(names.APPROVAL_ANSWERS, key[0])}/{key[1]}/status"
+        if status is not None:
+            metadata = {
+                "uid": body["metadata"]["uid"],
+                "resourceVersion": body["metadata"]["resourceVersion"],
+            }
+            try:
+                await self._api.merge(path, {"metadata": metadata, "status": status})
+            except ApiError as error:
+                if error.status not in (404, 409):  # else the watch shows what it is now
+                    raise
+                return
+        self._open.pop(key, None)
+        extra = {"answer": "/".join(key), "reason": judgement.reason}
+        log.info("answer judged", extra=extra)
+
+    async def sweep(self, exists: Callable[[str, str], bool]) -> None:
+        """Delete answers that were judged long ago; refuse those to Agents that do not exist. Raises ApiError."""
+        for key, body in list(self._known.items()):
+            metadata = body["metadata"]
+            made = now() - datetime.fromisoformat(metadata["creationTimestamp"])
+            if _is_judged(body):
+                if now() - datetime.fromisoformat(_accepted(body)["lastTransitionTime"]) >= RETENTION:
+                    await self._delete(key, metadata["uid"])
+            elif made >= UNKNOWN_AGENT_GRACE and not exists(key[0], body["spec"]["agent"]):
+                message = f"there is no Agent {body['spec']['agent']} in namespace {key[0]}"
+                await self._write(key, body, Judgement(False, "UnknownAgent", message))
+
+    async def _delete(self, key: Key, uid: str) -> None:
+        try:
+            await self._api.delete(f"{objects_path(names.APPROVAL_ANSWERS, key[0])}/{key[1]}", uid)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+
+def _accepted(body: Body) -> Mapping[str, Any]:
+    return find_condition((body.get("status") or {}).get("conditions") or (), ACCEPTED) or {}
+
+
+def _is_judged(body: Body) -> bool:
+    return _accepted(body).get("status") in ("True", "False")
+
+
+def _is_accepted(body: Body) -> bool:
+    return _accepted(body).get("status") == "True"

@@ -1,0 +1,76 @@
+"""What becomes of an answer: whether it counts, and if not, why and who was first. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from heed.api.approval_answer import ApprovalAnswer
+from heed.api.status import RecentTask, TakenAnswer
+from heed.core.approval.answer import Answer
+from heed.core.approval.request import KIND
+from heed.core.ledger.ledger import Ledger
+from heed.core.tasks.job_contract import REASON_DEADLINE
+from heed.kube.status.accepted import Judgement
+
+ACCEPTED_JUDGEMENT = Judgement(True, "Accepted", "it is the answer that ended the task")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentView:
+    """What is known of an Agent that runs: its ledger, and the answers that were taken lately, by task id."""
+
+    ledger: Ledger
+    taken: Mapping[str, TakenAnswer]
+
+
+def answer_of(found: ApprovalAnswer) -> Answer:
+    """The answer in an object. When it was given is when the API server made the object."""
+    spec, metadata = found.spec, found.metadata
+    return Answer(
+        name=metadata.name,
+        choice=spec.choice,
+        user=spec.user,
+        at=metadata.creation_timestamp,
+        groups=tuple(spec.groups),
+        fields=spec.fields,
+        comment=spec.comment,
+    )
+
+
+def judge_late(task: str, name: str, view: AgentView) -> Judgement:
+    """The judgement on an answer of a name to a task that waits for none, or not any more."""
+    ledger = view.ledger
+    recent = next((item for item in ledger.recent_tasks if item.id == task), None)
+    taken = view.taken.get(task) or (recent.answer if recent is not None else None)
+    if taken is not None:
+        return _after(taken, name)
+    if recent is not None:
+        return _ended(recent)
+    record = ledger.pending_tasks.get(task)
+    if record is not None and record.kind != KIND:
+        return Judgement(
+            False, "UnknownTask", f"{task} is a task of kind {record.kind}, and takes no answers"
+        )
+    if record is not None:
+        return Judgement(False, "TaskEnded", f"{task} is being cancelled")
+    message = (
+        f"no approval {task} waits: it ended longer ago than the Agent remembers, or there never was one"
+    )
+    return Judgement(False, "UnknownTask", message)
+
+
+def _after(taken: TakenAnswer, name: str) -> Judgement:
+    if taken.name == name:
+        return ACCEPTED_JUDGEMENT
+    message = f"{taken.user} answered {taken.choice} at {taken.at}, and was first"
+    return Judgement(False, "AlreadyAnswered", message)
+
+
+def _ended(recent: RecentTask) -> Judgement:
+    if recent.outcome == "Completed":
+        message = f"nobody had answered in time, and onTimeout chose at {recent.ended_at}"
+        return Judgement(False, "Expired", message)
+    if recent.reason == REASON_DEADLINE:
+        return Judgement(
+            False, "Expired", f"nobody had answered in time, and the task failed at {recent.ended_at}"
+        )
+    return Judgement(False, "TaskEnded", f"the task failed at {recent.ended_at}: {recent.reason}")

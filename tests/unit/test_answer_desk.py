@@ -1,0 +1,395 @@
+"""What becomes of ApprovalAnswers: which are passed on, and what is written on them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from heed import names
+from heed.api.conditions import find_condition
+from heed.core.decision.decide import decide
+from heed.core.effects import AgentRef
+from heed.core.events import Received
+from heed.core.ledger.ledger import Ledger
+from heed.kube.approvals import answer_desk
+from heed.kube.approvals.answer_desk import AnswerDesk
+from heed.kube.approvals.identity_policy import ADMISSION_API, EXPRESSIONS, find_flaws
+from heed.kube.client.client import KubeApi
+from heed.util.backoff import Backoff
+from heed.util.clock import now
+from tests.builders.agents import AGENT, NAMESPACE, UID
+from tests.builders.approvals import awaiting, buyer
+from tests.builders.decisions import only_task
+from tests.builders.events import at, task_end
+from tests.integration.waiting import until
+from tests.unit.apiserver import ApiServer
+from tests.unit.memorybus import MemoryBus
+
+POLICY = "answers"
+REF = AgentRef(NAMESPACE, AGENT, UID)
+BUYER = buyer("1h", approvers={"users": ["kim", "lee"]})
+LONG_AGO = "2026-01-01T00:00:00Z"
+Object = dict[str, Any]
+
+
+def policy_object(**spec: Any) -> Object:
+    """The admission policy as it should be, or with other members."""
+    rule = {
+        "apiGroups": ["heed.dev"],
+        "apiVersions": ["*"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["approvalanswers"],
+        "scope": "*",
+    }
+    right: Object = {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [rule], "namespaceSelector": {}, "objectSelector": {}},
+        "validations": [{"expression": text} for text in EXPRESSIONS],
+    }
+    return {"metadata": {"name": POLICY, "creationTimestamp": LONG_AGO}, "spec": {**right, **spec}}
+
+
+def binding_object(**spec: Any) -> Object:
+    """Its binding."""
+    right = {"policyName": POLICY, "validationActions": ["Deny"]}
+    return {"metadata": {"name": POLICY, "creationTimestamp": LONG_AGO}, "spec": {**right, **spec}}
+
+
+class Desk:
+    """A desk, an Agent that waits for an answer, and the API server."""
+
+    def __init__(self, server: ApiServer, policy: str | None = POLICY) -> None:
+        self.server, self.bus = server, MemoryBus()
+        self.bus.come()  # what the Agent asked upon
+        self.ledger: Ledger | None = awaiting(BUYER)
+        self.task = only_task(self.ledger)
+        kinds = {"policies": policy_object(), "policybindings": binding_object()}
+        for kind, body in kinds.items():
+            server.add(f"{ADMISSION_API}/validatingadmission{kind}/{POLICY}", **body)
+        self.restart(policy)
+
+    def restart(self, policy: str | None = POLICY) -> None:
+        """Another operator, which knows only what is written."""
+        self.desk = AnswerDesk(self.server.connect(KubeApi), self.bus, self.find)
+        self.desk.trust(policy)
+
+    def find(self, namespace: str, name: str) -> tuple[AgentRef, Ledger] | None:
+        known = (namespace, name) == (NAMESPACE, AGENT) and self.ledger is not None
+        return (REF, self.ledger) if known and self.ledger is not None else None
+
+    def path(self, name: str) -> str:
+        return f"/apis/{names.API_VERSION}/namespaces/{NAMESPACE}/{names.APPROVAL_ANSWERS}/{name}"
+
+    def add(self, name: str = "one", *, made: float = 2, generation: int = 1, **spec: Any) -> Object:
+        """An answer that somebody makes, so many seconds after noon."""
+        given = {"agent": AGENT, "task": self.task, "choice": "approve", "user": "kim", "groups": [], **spec}
+        metadata = {"creationTimestamp": at(made)[:19] + "Z", "generation": generation}
+        return self.server.add(self.path(name), spec=given, metadata=metadata)
+
+    async def take(self, name: str = "one") -> tuple[str, str, str] | None:
+        """Status, reason and message on an answer, once it was looked at."""
+        self.desk.observe(self.server.at(self.path(name)), False)
+        await self.desk.take((NAMESPACE, name))
+        return self.verdict(name)
+
+    def verdict(self, name: str = "one") -> tuple[str, str, str] | None:
+        status = self.server.at(self.path(name)).get("status") or {}
+        found = find_condition(status.get("conditions") or [], "Accepted")
+        return None if found is None else (found["status"], found["reason"], found["message"])
+
+    def decide(self, item: Received | None = None) -> None:
+        """The Agent decides what was published, and commits that."""
+        assert self.ledger is not None
+        decision = decide(BUYER, self.ledger, item or self.bus.messages[-1])
+        self.ledger = decision.ledger
+        self.desk.committed(REF, [decision], decision.ledger)
+
+
+@pytest.fixture
+async def desk(server: ApiServer) -> Desk:
+    return Desk(server)
+
+
+async def test_an_answer_that_counts_becomes_the_end_of_its_task(desk: Desk) -> None:
+    desk.add(comment="fine", groups=["staff"])
+
+    assert await desk.take() is None
+
+    ((subject, event),) = desk.bus.sent
+    assert subject == names.inbox_subject(NAMESPACE, AGENT, names.TASK_COMPLETED)
+    assert (event.id, event.subject) == (names.digest("answer", "uid-of-one"), desk.task)
+    assert isinstance(event.data, dict)
+    assert event.data["result"]["answeredBy"] == "kim"
+    assert event.data["answer"] == {"name": "one", "groups": ["staff"]}
+
+
+async def test_it_is_passed_on_once_and_again_after_a_restart_under_the_same_id(desk: Desk) -> None:
+    desk.add()
+    await desk.take()
+    await desk.take()
+    assert len(desk.bus.sent) == 1
+
+    desk.restart()
+    await desk.take()
+    assert desk.ledger is not None
+    desk.desk.resumed(REF, desk.ledger, [])
+    await desk.take()
+
+    assert len({event.id for _, event in desk.bus.sent}) == 1
+    assert len(desk.bus.sent) == 3
+
+
+async def test_what_the_decision_made_of_it_is_written(desk: Desk) -> None:
+    desk.add("one")
+    desk.add("two", user="lee", choice="reject")
+    await desk.take("one")
+    await desk.take("two")
+
+    desk.decide(desk.bus.messages[1])
+    desk.decide(desk.bus.messages[2])
+
+    assert (await desk.take("one") or ())[:2] == ("True", "Accepted")
+    assert await desk.take("two") == (
+        "False",
+        "AlreadyAnswered",
+        f"kim answered approve at {at(2)[:19]}Z, and was first",
+    )
+
+
+async def test_one_that_was_dead_lettered_says_why(desk: Desk) -> None:
+    desk.add()
+    await desk.take()
+    assert desk.ledger is not None
+    (record,) = desk.ledger.pending_tasks.values()
+    stricter = replace(record, request=(record.request or "").replace('"kim"', '"ada"'))
+    desk.ledger = replace(desk.ledger, pending_tasks={desk.task: stricter})
+
+    desk.decide()
+
+    assert await desk.take() == ("False", "Invalid", "NotAnApprover: kim is not among the users ada, lee")
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_after_a_restart_the_ledger_or_the_first_answer_says_who_was_first(
+    desk: Desk, forgotten: bool
+) -> None:
+    desk.add("one")
+    await desk.take("one")
+    desk.decide()
+    await desk.take("one")
+    assert desk.ledger is not None
+    if forgotten:
+        desk.ledger = Ledger(cursor=desk.ledger.cursor)
+    desk.restart()
+    await desk.take("one")
+
+    desk.add("two", user="lee")
+
+    assert (await desk.take("two") or ())[1] == "AlreadyAnswered"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "words"),
+    [
+        ({"user": "eve"}, "NotAnApprover", "eve is not among the users kim, lee"),
+        ({"choice": "perhaps"}, "UnknownChoice", "choices are: approve, reject"),
+        ({"fields": {"amount": 7}}, "InvalidFields", "has amount"),
+        ({"made": 3602}, "Expired", "it could be answered until"),
+        ({"generation": 2}, "Edited", "it was changed after it was given"),
+        ({"task": "buy-0"}, "UnknownTask", "no approval buy-0 waits"),
+        ({"choice": "No Choice"}, "Invalid", "spec.choice"),
+        ({"comment": "a\x00b"}, "InvalidFields", "no event can carry it"),
+    ],
+)
+async def test_one_that_does_not_count_is_refused_and_the_approval_waits_on(
+    desk: Desk, spec: dict[str, Any], reason: str, words: str
+) -> None:
+    desk.add(**spec)
+
+    found = await desk.take()
+
+    assert found is not None
+    assert (found[0], found[1], words in found[2]) == ("False", reason, True), found
+    assert desk.bus.sent == []
+
+
+async def test_one_to_an_agent_that_does_not_run_yet_waits_for_it(desk: Desk) -> None:
+    ledger, desk.ledger = desk.ledger, None
+    desk.add()
+    assert await desk.take() is None
+    assert desk.bus.sent == []
+
+    desk.ledger = ledger
+    assert ledger is not None
+    desk.desk.resumed(REF, ledger, [])
+    await desk.desk.take((NAMESPACE, "one"))
+
+    assert len(desk.bus.sent) == 1
+
+
+async def test_a_task_that_ended_otherwise_says_how(desk: Desk) -> None:
+    desk.decide(task_end(2, desk.task, reason="DeadlineExceeded"))
+    desk.add()
+    assert (await desk.take() or ())[:2] == ("False", "Expired")
+
+    cancelled = Desk(desk.server)
+    cancelled.decide(task_end(2, desk.task, reason="Cancelled"))
+    cancelled.add("two")
+    assert (await cancelled.take("two") or ())[1] == "TaskEnded"
+
+
+async def test_a_judged_answer_is_left_alone_and_deleted_an_hour_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.add(user="eve")
+    await desk.take()
+    written = desk.server.count("PATCH")
+    await desk.take()
+    assert desk.server.count("PATCH") == written
+    since = now()
+
+    for minutes, left in ((59, 1), (61, 0)):
+        later = since + timedelta(minutes=minutes)
+        monkeypatch.setattr(answer_desk, "now", lambda later=later: later)
+        await desk.desk.sweep(lambda namespace, name: True)
+        assert len(desk.server.of(names.APPROVAL_ANSWERS)) == left
+
+
+async def test_an_agent_that_does_not_exist_is_said_after_a_while(desk: Desk) -> None:
+    desk.add(agent="nobody")
+    assert await desk.take() is None
+
+    await desk.desk.sweep(lambda namespace, name: True)
+    assert desk.verdict() is None
+    await desk.desk.sweep(lambda namespace, name: False)
+
+    assert (desk.verdict() or ())[1] == "UnknownAgent"
+
+
+async def test_what_cannot_be_done_now_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answer_desk, "RETRY_BACKOFF", Backoff(0.001, 0.001))
+    desk.bus.away = True
+    desk.desk.observe(desk.add(), False)
+    judging = asyncio.create_task(desk.desk.judge_as_due())
+    await until(lambda: desk.server.count("GET", "validatingadmission") >= 4)
+
+    desk.bus.away = False
+
+    await until(lambda: len(desk.bus.sent) == 1)
+    judging.cancel()
+
+
+async def test_a_conflict_leaves_the_answer_for_the_next_look(desk: Desk) -> None:
+    body = desk.add(user="eve")
+    desk.server.edit(desk.path("one"), metadata={"labels": {"seen": "later"}})
+    desk.desk.observe(body, False)
+    await desk.desk.take((NAMESPACE, "one"))
+    assert desk.verdict() is None
+
+    assert (await desk.take() or ())[1] == "NotAnApprover"
+
+
+# ── who is believed ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("policy", [None, "another"])
+async def test_without_a_policy_nobody_is_believed(desk: Desk, policy: str | None) -> None:
+    desk.restart(policy)
+    desk.add()
+
+    found = await desk.take()
+
+    assert found is not None
+    assert found[:2] == ("False", "IdentityUnproven")
+    assert desk.bus.sent == []
+
+
+async def test_where_the_policy_may_not_be_read_nobody_is_believed(desk: Desk) -> None:
+    desk.server.refuse = lambda method, path: 403 if "validatingadmission" in path else None
+    desk.add()
+
+    assert (await desk.take() or ())[1] == "IdentityUnproven"
+
+
+async def test_where_the_api_server_does_not_say_it_is_asked_again(desk: Desk) -> None:
+    desk.server.refuse = lambda method, path: 503 if "validatingadmission" in path else None
+    desk.desk.observe(desk.add(), False)
+
+    with pytest.raises(answer_desk.ApiError):
+        await desk.desk.take((NAMESPACE, "one"))
+
+    assert desk.verdict() is None
+    desk.server.refuse = lambda method, path: None
+    await desk.take()
+    assert len(desk.bus.sent) == 1
+
+
+RULE = policy_object()["spec"]["matchConstraints"]["resourceRules"][0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "binding", "words"),
+    [
+        ({"failurePolicy": "Ignore"}, {}, "failurePolicy has to be Fail"),
+        ({"matchConditions": [{"expression": "false"}]}, {}, "no matchConditions"),
+        ({"paramKind": {"kind": "ConfigMap"}}, {}, "no paramKind"),
+        ({"matchConstraints": {}}, {}, "does not match every ApprovalAnswer"),
+        *[
+            ({"matchConstraints": {"resourceRules": [{**RULE, **other}]}}, {}, "does not match every")
+            for other in (
+                {"operations": ["CREATE"]},
+                {"operations": ["UPDATE"]},
+                {"resources": ["agents"]},
+                {"apiGroups": ["batch"]},
+                {"apiVersions": ["v1"]},
+                {"resourceNames": ["one"]},
+                {"scope": "Cluster"},
+            )
+        ],
+        *[
+            (
+                {"matchConstraints": {"resourceRules": [RULE], member: {"matchLabels": {"a": "b"}}}},
+                {},
+                "match every",
+            )
+            for member in ("namespaceSelector", "objectSelector", "excludeResourceRules")
+        ],
+        *[
+            (
+                {"validations": [{"expression": text} for text in EXPRESSIONS if text != missing]},
+                {},
+                "not that of this version",
+            )
+            for missing in EXPRESSIONS
+        ],
+        ({}, {"policyName": "another"}, "does not deny"),
+        ({}, {"validationActions": ["Warn", "Audit"]}, "validationActions: [Deny]"),
+        ({}, {"paramRef": {"name": "x"}}, "all namespaces"),
+        ({}, {"matchResources": {"namespaceSelector": {"matchLabels": {"a": "b"}}}}, "all namespaces"),
+        ({}, {"matchResources": {"resourceRules": [RULE]}}, "all namespaces"),
+    ],
+)
+def test_a_policy_that_leaves_something_out_vouches_for_nothing(
+    policy: Object, binding: Object, words: str
+) -> None:
+    (flaw, *_) = find_flaws(policy_object(**policy), binding_object(**binding), "2026-02-01T00:00:00Z")
+
+    assert words in flaw
+
+
+def test_the_right_policy_vouches_for_what_came_a_while_after_it() -> None:
+    def flaws(made_at: str, **metadata: Any) -> list[str]:
+        young = policy_object()
+        young["metadata"] = {**young["metadata"], **metadata}
+        return list(find_flaws(young, binding_object(), made_at))
+
+    assert flaws("2026-01-01T00:00:10Z") == []
+    assert "older than the policy" in flaws("2026-01-01T00:00:09Z")[0]
+    assert (
+        "older than the policy" in flaws("2026-01-01T00:00:10Z", creationTimestamp="2026-01-01T00:00:01Z")[0]
+    )
+    assert "is being deleted" in flaws("2026-02-01T00:00:00Z", deletionTimestamp=LONG_AGO)[0]
