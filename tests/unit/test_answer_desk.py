@@ -18,7 +18,7 @@ from heed.core.ledger.ledger import Ledger
 from heed.kube.approvals import answer_desk
 from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.approvals.identity_policy import ADMISSION_API, EXPRESSIONS, find_flaws
-from heed.kube.client.client import KubeApi
+from heed.kube.client.client import ApiError, KubeApi
 from heed.util.backoff import Backoff
 from heed.util.clock import now
 from tests.builders.agents import AGENT, NAMESPACE, UID
@@ -34,6 +34,7 @@ REF = AgentRef(NAMESPACE, AGENT, UID)
 BUYER = buyer("1h", approvers={"users": ["kim", "lee"]})
 LONG_AGO = "2026-01-01T00:00:00Z"
 Object = dict[str, Any]
+NOTHING = ("", "", "")
 
 
 def policy_object(**spec: Any) -> Object:
@@ -152,7 +153,7 @@ async def test_what_the_decision_made_of_it_is_written(desk: Desk) -> None:
     desk.decide(desk.bus.messages[1])
     desk.decide(desk.bus.messages[2])
 
-    assert (await desk.take("one") or ())[:2] == ("True", "Accepted")
+    assert (await desk.take("one") or NOTHING)[:2] == ("True", "Accepted")
     assert await desk.take("two") == (
         "False",
         "AlreadyAnswered",
@@ -189,7 +190,7 @@ async def test_after_a_restart_the_ledger_or_the_first_answer_says_who_was_first
 
     desk.add("two", user="lee")
 
-    assert (await desk.take("two") or ())[1] == "AlreadyAnswered"
+    assert (await desk.take("two") or NOTHING)[1] == "AlreadyAnswered"
 
 
 @pytest.mark.parametrize(
@@ -234,12 +235,12 @@ async def test_one_to_an_agent_that_does_not_run_yet_waits_for_it(desk: Desk) ->
 async def test_a_task_that_ended_otherwise_says_how(desk: Desk) -> None:
     desk.decide(task_end(2, desk.task, reason="DeadlineExceeded"))
     desk.add()
-    assert (await desk.take() or ())[:2] == ("False", "Expired")
+    assert (await desk.take() or NOTHING)[:2] == ("False", "Expired")
 
     cancelled = Desk(desk.server)
     cancelled.decide(task_end(2, desk.task, reason="Cancelled"))
     cancelled.add("two")
-    assert (await cancelled.take("two") or ())[1] == "TaskEnded"
+    assert (await cancelled.take("two") or NOTHING)[1] == "TaskEnded"
 
 
 async def test_a_judged_answer_is_left_alone_and_deleted_an_hour_later(
@@ -267,7 +268,7 @@ async def test_an_agent_that_does_not_exist_is_said_after_a_while(desk: Desk) ->
     assert desk.verdict() is None
     await desk.desk.sweep(lambda namespace, name: False)
 
-    assert (desk.verdict() or ())[1] == "UnknownAgent"
+    assert (desk.verdict() or NOTHING)[1] == "UnknownAgent"
 
 
 async def test_what_cannot_be_done_now_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -290,7 +291,7 @@ async def test_a_conflict_leaves_the_answer_for_the_next_look(desk: Desk) -> Non
     await desk.desk.take((NAMESPACE, "one"))
     assert desk.verdict() is None
 
-    assert (await desk.take() or ())[1] == "NotAnApprover"
+    assert (await desk.take() or NOTHING)[1] == "NotAnApprover"
 
 
 # ── who is believed ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -312,14 +313,14 @@ async def test_where_the_policy_may_not_be_read_nobody_is_believed(desk: Desk) -
     desk.server.refuse = lambda method, path: 403 if "validatingadmission" in path else None
     desk.add()
 
-    assert (await desk.take() or ())[1] == "IdentityUnproven"
+    assert (await desk.take() or NOTHING)[1] == "IdentityUnproven"
 
 
 async def test_where_the_api_server_does_not_say_it_is_asked_again(desk: Desk) -> None:
     desk.server.refuse = lambda method, path: 503 if "validatingadmission" in path else None
     desk.desk.observe(desk.add(), False)
 
-    with pytest.raises(answer_desk.ApiError):
+    with pytest.raises(ApiError):
         await desk.desk.take((NAMESPACE, "one"))
 
     assert desk.verdict() is None

@@ -83,7 +83,7 @@ def agent_crd() -> dict[str, Any]:
 
 
 def crds() -> list[dict[str, Any]]:
-    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes, EventSources, ApprovalAnswers."""
+    """All CRDs: Agents, AgentPolicies, EventGrants, EventTypes, EventSources, Subscriptions, ApprovalAnswers."""
     return [
         agent_crd(),
         _accepted_crd(names.AGENT_POLICIES, ("agp",), AgentPolicy, AgentPolicySpec, field_rules.POLICY_RULES),
