@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import SYSTEM, Broker, Operator, Stage
 from tests.cluster.stories import RESEARCHER
 from tests.cluster.tcpproxy import TcpProxy
+from tests.cluster.ticking import TICKING, ticks, until_ticks
 from tests.patience import PATIENCE
 from tests.ports import free_port
 from tests.statuses import totals
@@ -381,3 +383,24 @@ def test_a_direct_message_is_decided_by_whoever_is_active(
     )
     assert len(stage.jobs()) == 4
     assert len(stage.answers(NOTED)) == 4
+
+
+def test_ticks_go_on_through_a_failover(
+    replicas: Start, control_plane: ControlPlane, namespace: str, broker: Broker
+) -> None:
+    # Given an Agent that ticks every second, and two replicas
+    one, two = replicas("one", "active"), replicas("two", "standby")
+    stage = Stage(control_plane, namespace, one, broker)
+    stage.apply(TICKING)
+    before = until_ticks(stage, 3)
+
+    # When the active one hangs, the standby takes over, and the first one goes on
+    one.freeze()
+    two.until("active")
+    until_ticks(stage, len(before) + 5)
+    one.thaw()
+    until_ticks(stage, len(before) + 10)
+
+    # Then no second was left out, and none came twice
+    found = ticks(stage)
+    assert found == [found[0] + timedelta(seconds=number) for number in range(len(found))]
