@@ -60,6 +60,7 @@ class GatewaySettings:
     drain: int = 5  # goes on accepting requests for so long once it is told to stop, and is not ready
     sender_rate: int = 200  # events per second of one sender
     sender_burst: int = 1000
+    subscriptions: int = 1  # 0: no events are delivered to Subscriptions
     subscriptions_credentials: str | None = None  # path of a .creds file that may read events; none: the same
     sink_networks: str | None = None  # networks of sinks that would be refused: loopback, link-local
 

@@ -10,6 +10,7 @@ from heed.settings import Settings
 from tests.chart.rendering import Manifests, Refused, render
 from tests.chart.test_rights import rights
 
+SUBSCRIBED = "gateway.subscriptions.enabled=true"
 ON, EMBEDDED = "gateway.enabled=true", "nats.embedded.enabled=true"
 GATEWAY, OPERATOR = ("Deployment", "heed-gateway"), ("Deployment", "heed")
 ROLE, TOKENS = ("ClusterRole", "system-heed-gateway"), ("ClusterRole", "system-heed-gateway-tokens")
@@ -116,9 +117,7 @@ def test_it_may_do_what_it_does_and_no_more() -> None:
         ("heed.dev", "agents"): {"get"},
         ("heed.dev", "agentpolicies"): {"list", "watch"},
         ("heed.dev", "eventsources"): {"list", "watch"},
-        ("heed.dev", "subscriptions"): {"list", "watch"},
         ("heed.dev", "eventsources/status"): {"patch"},
-        ("heed.dev", "subscriptions/status"): {"patch"},
     }
     assert rights(rendered[TOKENS]) == {("authentication.k8s.io", "tokenreviews"): {"create"}}
     bindings = [item for item in rendered if item["kind"].endswith("RoleBinding")]
@@ -129,6 +128,76 @@ def test_it_may_do_what_it_does_and_no_more() -> None:
     }
     assert held == {ROLE, TOKENS}
     assert rendered.pod(GATEWAY)["serviceAccountName"] == "heed-gateway"
+
+
+def test_with_subscriptions_it_may_read_and_judge_them_and_reads_events_as_another_user() -> None:
+    rendered = render(ON, EMBEDDED, SUBSCRIBED)
+
+    assert rights(rendered[ROLE])["heed.dev", "subscriptions"] == {"list", "watch"}
+    assert rights(rendered[ROLE])["heed.dev", "subscriptions/status"] == {"patch"}
+    path = "/etc/heed/subscriptions-credentials/subscriptions.creds"
+    assert rendered.files(GATEWAY)[path] == ("heed-nats-keys", "subscriptions.creds")
+    found = settings(rendered, GATEWAY).gateway
+    assert (found.subscriptions, found.subscriptions_credentials) == (1, path)
+    without = settings(render(ON, EMBEDDED), GATEWAY).gateway
+    assert (without.subscriptions, without.subscriptions_credentials) == (0, None)
+
+
+def test_the_credentials_of_subscriptions_may_be_others_or_those_of_the_gateway() -> None:
+    own = ("nats.credentials.secretName=operators", "gateway.credentials.secretName=gateways")
+    given = render(ON, SUBSCRIBED, *own, "gateway.subscriptions.credentials.secretName=readers")
+
+    path = settings(given, GATEWAY).gateway.subscriptions_credentials
+    assert path is not None
+    assert given.files(GATEWAY)[path] == ("readers", "heed.creds")
+    for values in (own, ("nats.url=nats://open:4222",)):
+        assert settings(render(ON, SUBSCRIBED, *values), GATEWAY).gateway.subscriptions_credentials is None
+    keys = render(ON, SUBSCRIBED, "nats.existingSecret=keys")
+    assert ("keys", "subscriptions.creds") in keys.files(GATEWAY).values()
+
+
+def test_networks_of_sinks_are_a_setting_and_their_egress_is_a_rule() -> None:
+    sinks = [{"to": [{"podSelector": {}}]}]
+    subscriptions = {"enabled": True, "networks": ["127.0.0.0/8", "fe80::/10"], "egress": sinks}
+    values = {
+        "gateway": {"enabled": True, "subscriptions": subscriptions},
+        "networkPolicy": {"enabled": True},
+    }
+
+    rendered = render(values=values)
+
+    assert settings(rendered, GATEWAY).gateway.sink_networks == "127.0.0.0/8,fe80::/10"
+    egress = rendered["NetworkPolicy", "heed-gateway"]["spec"]["egress"]
+    assert egress == [*rendered["NetworkPolicy", "heed"]["spec"]["egress"], *sinks]
+
+
+def test_it_reads_the_secrets_that_it_is_told_of_and_lists_none() -> None:
+    secrets = [
+        {"namespace": "shop"},
+        {"namespace": "demo", "names": ["github", "slack"]},
+        {"namespace": "demo", "names": ["stripe", "slack"]},
+        {"namespace": "both", "names": ["one"]},
+        {"namespace": "both"},
+    ]
+    rendered = render(values={"gateway": {"enabled": True, "secrets": secrets}})
+    roles = {
+        item["metadata"]["namespace"]: item["rules"]
+        for item in rendered
+        if item["kind"] == "Role" and item["metadata"]["name"] == "system-heed-gateway-secrets"
+    }
+
+    rule = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}
+    assert roles == {
+        "shop": [rule],
+        "demo": [{**rule, "resourceNames": ["github", "slack", "stripe"]}],
+        "both": [rule],
+    }
+    bound = [
+        item["metadata"]["namespace"]
+        for item in rendered
+        if item["kind"] == "RoleBinding" and item["metadata"]["name"] == "system-heed-gateway-secrets"
+    ]
+    assert sorted(bound) == ["both", "demo", "shop"]
 
 
 def test_in_one_namespace_it_has_its_rights_there() -> None:
@@ -197,6 +266,9 @@ def test_its_network_policy_lets_in_who_sends_and_reaches_what_it_needs() -> Non
         "gateway.url=https://x/?a",
         "gateway.allowedOrigins={https://x}",
         "gateway.enable=true",
+        "gateway.secrets[0].names={a}",
+        "gateway.secrets[0].namespace=A",
+        "gateway.subscriptions.networks={127.0.0.1}",
     ],
 )
 def test_what_cannot_be_meant_is_refused(value: str) -> None:

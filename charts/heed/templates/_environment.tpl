@@ -54,6 +54,18 @@
 - name: HEED_GATEWAY_CERTIFICATE
   value: /etc/heed/tls
 {{- end }}
+- name: HEED_GATEWAY_SUBSCRIPTIONS
+  value: {{ ternary "1" "0" .Values.gateway.subscriptions.enabled | quote }}
+{{- with include "heed.subscriptionsCredentials" . | fromYaml }}
+{{- if .key }}
+- name: HEED_GATEWAY_SUBSCRIPTIONS_CREDENTIALS
+  value: /etc/heed/subscriptions-credentials/{{ .key }}
+{{- end }}
+{{- end }}
+{{- with .Values.gateway.subscriptions.networks }}
+- name: HEED_GATEWAY_SINK_NETWORKS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- with .Values.gateway.allowedOrigins }}
 - name: HEED_GATEWAY_ALLOWED_ORIGINS
   value: {{ join "," . | quote }}

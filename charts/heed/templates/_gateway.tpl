@@ -21,12 +21,12 @@ rules:
   - apiGroups: [heed.dev]
     resources: [agentpolicies]
     verbs: [list, watch]
-  # Webhooks, and endpoints that events are delivered to.
+  # Webhooks{{ if .Values.gateway.subscriptions.enabled }}, and endpoints that events are delivered to{{ end }}.
   - apiGroups: [heed.dev]
-    resources: [eventsources, subscriptions]
+    resources: [eventsources{{ if .Values.gateway.subscriptions.enabled }}, subscriptions{{ end }}]
     verbs: [list, watch]
   - apiGroups: [heed.dev]
-    resources: [eventsources/status, subscriptions/status]
+    resources: [eventsources/status{{ if .Values.gateway.subscriptions.enabled }}, subscriptions/status{{ end }}]
     verbs: [patch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -45,6 +45,45 @@ subjects:
   - kind: ServiceAccount
     name: {{ $name }}
     namespace: {{ .Release.Namespace }}
+{{- $each := dict }}
+{{- range $item := .Values.gateway.secrets }}
+{{- $known := get $each $item.namespace | default dict }}
+{{- $all := or (not $item.names) ($known.all | default false) }}
+{{- $_ := set $each $item.namespace (dict "all" $all "names" (concat ($known.names | default list) ($item.names | default list) | uniq)) }}
+{{- end }}
+{{- range $namespace := keys $each | sortAlpha }}
+{{- $item := get $each $namespace }}
+---
+# Secrets that webhooks and sinks name. None can be listed.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ $cluster }}-secrets
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+rules:
+  - apiGroups: [""]
+    resources: [secrets]
+    {{- if not $item.all }}
+    resourceNames: {{- toYaml $item.names | nindent 6 }}
+    {{- end }}
+    verbs: [get]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ $cluster }}-secrets
+  namespace: {{ $namespace }}
+  labels: {{- $labels | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ $cluster }}-secrets
+subjects:
+  - kind: ServiceAccount
+    name: {{ $name }}
+    namespace: {{ $.Release.Namespace }}
+{{- end }}
 {{- if .Values.gateway.audience }}
 ---
 # Whose token it is. There is no such right in a namespace.
@@ -86,5 +125,22 @@ rules:
   - apiGroups: [heed.dev]
     resources: [agents, agents/status]
     verbs: [get, list, watch]
+{{- end }}
+{{- end }}
+
+{{/* The Secret and key of the credentials with which Subscriptions read events; empty: the gateway's. */}}
+{{- define "heed.subscriptionsCredentials" -}}
+{{- $nats := .Values.nats }}
+{{- with .Values.gateway.subscriptions }}
+{{- if .enabled }}
+{{- $keys := default (include "heed.natsKeys" $) $nats.existingSecret }}
+{{- if .credentials.secretName }}
+secretName: {{ .credentials.secretName }}
+key: {{ .credentials.key | quote }}
+{{- else if and $keys (not $nats.credentials.secretName) (not $.Values.gateway.credentials.secretName) }}
+secretName: {{ $keys }}
+key: subscriptions.creds
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -35,7 +35,8 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 def make_parts(context: GatewayContext) -> Sequence[GatewayPart]:
     """The parts of a gateway: everything that has routes, or works beside them."""
     inbound = LocalInbound(context) if context.api is None else ClusterInbound(context)
-    return (inbound, WebhooksPart(context), SubscriptionsPart(context))
+    outbound = (SubscriptionsPart(context),) if context.settings.gateway.subscriptions else ()
+    return (inbound, WebhooksPart(context), *outbound)
 
 
 async def run_gateway(settings: Settings) -> None:
