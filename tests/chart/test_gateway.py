@@ -157,7 +157,7 @@ def test_the_credentials_of_subscriptions_may_be_others_or_those_of_the_gateway(
 
 
 def test_networks_of_sinks_are_a_setting_and_their_egress_is_a_rule() -> None:
-    sinks = [{"to": [{"podSelector": {}}]}]
+    sinks: list[dict[str, Any]] = [{"to": [{"podSelector": {}}]}]
     subscriptions = {"enabled": True, "networks": ["127.0.0.0/8", "fe80::/10"], "egress": sinks}
     values = {
         "gateway": {"enabled": True, "subscriptions": subscriptions},
