@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+import urllib3
 from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from cloudevents.v1.conversion import to_binary, to_structured
@@ -59,6 +60,18 @@ SENDERS = (
 )
 
 
+HTTP_SENDERS = (
+    Sender("go-http", "binary"),
+    Sender("go-http", "structured"),
+    Sender("javascript-http", "binary"),
+    Sender("javascript-http", "structured"),
+    Sender("python", "binary"),
+    Sender("python", "structured"),
+    Sender("python-1", "binary"),
+    Sender("python-1", "structured"),
+)
+
+
 @dataclass(frozen=True)
 class Message:
     """What a sender put into the stream for one event."""
@@ -90,6 +103,34 @@ def send(sender: Sender, url: str) -> None:
         raise RuntimeError(f"{sender}: {done.stderr[-2000:]}")
 
 
+def post(sender: Sender, url: str) -> dict[str, str]:
+    """Send all events to a URL over HTTP; why those were not delivered that were not, by id. Raises Unavailable."""
+    if sender.sdk.startswith("python"):
+        return _post_with_python(sender, url)
+    wanted = json.dumps([{**item, "source": SOURCE, "type": TYPE, "on": ""} for item in EVENTS])
+    command = _COMMANDS[sender.sdk](sender, url)
+    done = subprocess.run(command, input=wanted, text=True, capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{sender}: {done.stderr[-2000:]}")
+    return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+
+def _post_with_python(sender: Sender, url: str) -> dict[str, str]:
+    """These SDKs make headers and body, and leave it to others to send them."""
+    failed = {}
+    http = urllib3.PoolManager(retries=False)
+    for item in EVENTS:
+        headers, body = _with_python(sender, item)
+        try:
+            answer = http.request("POST", url, body=body, headers={k: str(v) for k, v in headers.items()})
+        except (urllib3.exceptions.HTTPError, UnicodeEncodeError) as error:
+            failed[item["id"]] = str(error)
+        else:
+            if answer.status >= 300:
+                failed[item["id"]] = f"{answer.status} {answer.data.decode()}"
+    return failed
+
+
 def _go(sender: Sender, url: str) -> list[str]:
     found = module_binaries(HERE / "go", {"sender": "heed.dev/senders"})["sender"]
     return [str(found), url, sender.sdk.removeprefix("go-"), sender.mode]
@@ -98,7 +139,8 @@ def _go(sender: Sender, url: str) -> list[str]:
 def _javascript(sender: Sender, url: str) -> list[str]:
     node, npm = _tool("node"), _tool("npm")
     folder = _prepared("node", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
-    return [node, str(folder / "sender.js"), url, sender.mode]
+    program = "http-sender.js" if sender.sdk == "javascript-http" else "sender.js"
+    return [node, str(folder / program), url, sender.mode]
 
 
 def _rust(_sender: Sender, url: str) -> list[str]:
@@ -112,7 +154,9 @@ def _rust(_sender: Sender, url: str) -> list[str]:
 _COMMANDS: dict[str, Callable[[Sender, str], list[str]]] = {
     "go-nats": _go,
     "go-nats_jetstream": _go,
+    "go-http": _go,
     "javascript": _javascript,
+    "javascript-http": _javascript,
     "rust": _rust,
 }
 

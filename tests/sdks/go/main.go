@@ -1,7 +1,8 @@
 // Publishes events with the Go SDK of CloudEvents.
 //
 // Usage: sender URL PROTOCOL MODE < events.json
-// PROTOCOL is nats or nats_jetstream, MODE is binary or structured; each event goes out on the subject that it names.
+// PROTOCOL is nats, nats_jetstream or http, MODE is binary or structured; each event goes out on the subject that it
+// names, or to the URL. With http, a line is written for each event that was not delivered: its id, and why.
 package main
 
 import (
@@ -46,7 +47,11 @@ func main() {
 		sender, done := open(url, protocol, item.On)
 		client, err := cloudevents.NewClient(sender)
 		check(err)
-		if result := client.Send(ctx, built(item)); cloudevents.IsUndelivered(result) {
+		result := client.Send(ctx, built(item))
+		switch {
+		case protocol == "http" && !cloudevents.IsACK(result):
+			fmt.Println(item.ID, result)
+		case protocol != "http" && cloudevents.IsUndelivered(result):
 			log.Fatalf("%s: %v", item.ID, result)
 		}
 		done()
@@ -54,6 +59,11 @@ func main() {
 }
 
 func open(url, protocol, subject string) (any, func()) {
+	if protocol == "http" {
+		sender, err := cloudevents.NewHTTP(cloudevents.WithTarget(url))
+		check(err)
+		return sender, func() {}
+	}
 	if protocol == "nats" {
 		connection, err := nats.Connect(url)
 		check(err)

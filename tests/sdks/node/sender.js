@@ -4,8 +4,9 @@
 // Usage: node sender.js URL MODE < events.json
 // MODE is binary or structured; each event goes out on the subject that it names.
 const { readFileSync } = require("node:fs");
-const { CloudEvent, HTTP } = require("cloudevents");
+const { HTTP } = require("cloudevents");
 const { connect, headers } = require("nats");
+const { built } = require("./events.js");
 
 async function main() {
   const [url, mode] = process.argv.slice(2);
@@ -20,12 +21,6 @@ async function main() {
     await jetstream.publish(item.on, message.body, { headers: written });
   }
   await connection.close();
-}
-
-function built({ on, text, bytes, extensions, ...attributes }) {
-  const json = attributes.datacontenttype === "application/json";
-  const data = bytes ? new Uint8Array(Buffer.from(bytes, "base64")) : json ? JSON.parse(text) : text;
-  return new CloudEvent({ ...attributes, ...extensions, data });
 }
 
 main();
