@@ -46,7 +46,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         (
             {"outcomes": {"lost": 1}},
             "outcomes.lost: there is no such outcome; known are handled, ignored, duplicate, stale, deadLettered, due, "
-            "held",
+            "held, retried",
         ),
         (
             {"tasks": [{"task": "a"}, {"tsk": 1}]},
@@ -54,7 +54,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ),
         (
             {"tasks": [{"x": 1}]},
-            "tasks[0].x: there is no such field; known are agent, id, task, input, spec",
+            "tasks[0].x: there is no such field; known are agent, id, task, attempt, input, spec",
         ),
         (
             {"deadLetters": [{"x": 1}]},
@@ -64,7 +64,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ({"unheard": [{"x": 1}]}, "unheard[0].x: there is no such field; known are sequence, id, type, why"),
         (
             {"pending": [{"x": 1}]},
-            "pending[0].x: there is no such field; known are agent, id, task, session, input",
+            "pending[0].x: there is no such field; known are agent, id, task, session, input, phase, due",
         ),
         (
             {"agents": {"twin": {}}},

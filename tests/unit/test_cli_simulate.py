@@ -219,6 +219,7 @@ def test_a_script_answers_by_condition_and_number_of_times(bench: Bench) -> None
         "exitCode": 3,
         "cause": "OOMKilled",
         "container": "main",
+        "attempt": 1,
     }
 
 

@@ -12,8 +12,8 @@ from heed.api.status import PendingTask, TaskCause
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
 from heed.core.decision.guard import NEEDS_GUARD
-from heed.core.decision.model import HandlerResult, StartRequest
-from heed.core.decision.outputs import MAX_WORK_BYTES, Outputs
+from heed.core.decision.model import MAX_WORK_BYTES, HandlerResult, StartRequest
+from heed.core.decision.outputs import Outputs
 from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger

@@ -30,8 +30,9 @@ def test_an_answer_is_all_that_an_agent_hears_of_an_end() -> None:
     assert state(run(message("a"), answer=StubbedEnd(result=[1])), "a")["got"] == {
         "task": "work",
         "result": [1],
+        "attempt": 1,
     }
-    assert state(run(message("a"), answer=StubbedEnd()), "a")["got"] == {"task": "work"}
+    assert state(run(message("a"), answer=StubbedEnd()), "a")["got"] == {"task": "work", "attempt": 1}
     assert state(failed, "a")["lost"] == {
         "task": "work",
         "reason": "JobFailed",
@@ -39,6 +40,7 @@ def test_an_answer_is_all_that_an_agent_hears_of_an_end() -> None:
         "exitCode": 3,
         "cause": "OOMKilled",
         "container": "main",
+        "attempt": 1,
     }
 
 
@@ -66,6 +68,7 @@ def test_a_task_that_can_be_no_job_fails_whatever_the_answer() -> None:
     assert session.state["lost"] == {
         "task": "work",
         "reason": "InvalidJob",
+        "attempt": 1,
         "message": 'spec.tasks.work.job.parallelism: is a string ("com.example.question.asked"), not a whole number; '
         "write a whole number",
     }

@@ -64,7 +64,15 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
                 "handlers": ["begin"],
                 "before": None,
                 "after": {"topic": "tides"},
-                "tasks": [{"id": task.id, "task": "work", "input": {"topic": "tides"}, "spec": task.spec}],
+                "tasks": [
+                    {
+                        "id": task.id,
+                        "task": "work",
+                        "attempt": 1,
+                        "input": {"topic": "tides"},
+                        "spec": task.spec,
+                    }
+                ],
                 "emitted": [event_to_json(emitted.message.event)],
                 "cancelled": [],
                 "letter": None,
@@ -83,7 +91,14 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
     assert found["outcomes"] == {"handled": 2}
     assert found["emitted"] == [event_to_json(emitted.message.event)]
     assert found["tasks"] == [
-        {"agent": ME, "id": task.id, "task": "work", "input": {"topic": "tides"}, "spec": task.spec}
+        {
+            "agent": ME,
+            "id": task.id,
+            "task": "work",
+            "attempt": 1,
+            "input": {"topic": "tides"},
+            "spec": task.spec,
+        }
     ]
     assert (found["letters"], found["unheard"], found["pending"], found["waiting"]) == ([], [], [], 0)
 
@@ -116,6 +131,8 @@ def test_what_is_left_over_is_told() -> None:
         "task": "work",
         "session": "a",
         "input": {"topic": "tides"},
+        "phase": "Started",
+        "due": None,
     }
     assert found["unheard"] == [
         {

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, WithJsonSchema
 from pydantic.alias_generators import to_camel
 
 from heed import names
@@ -22,6 +22,7 @@ MAX_TIMERS = 32
 MAX_CRON_CHARS = 128
 TASK_KINDS = ("job", "wait", "approval", "resource")  # members of a task, one of which says what its work is
 MAX_RATE_EVENTS = 1_000_000  # events of a rate limit, and of its burst
+MAX_ATTEMPTS = 100  # of one task
 MAX_LABEL_CHARS = 40
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_DURATION_S = 3650 * 86400  # seconds; a date so far away can still be written
@@ -64,6 +65,7 @@ TypePattern = Annotated[
 Cel = Annotated[str, Field(min_length=1, max_length=MAX_EXPRESSION_CHARS)]
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN, max_length=32), AfterValidator(_bounded)]
 Label = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, min_length=1, max_length=MAX_LABEL_CHARS)]
+Reason = Annotated[str, Field(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=100)]
 Namespace = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, min_length=1, max_length=63)]
 
 
@@ -318,6 +320,45 @@ class ResourceSpec(Model):
     ] = "AfterRetention"
 
 
+class BackoffSpec(Model):
+    """How long it takes until the next attempt: `initial`, then `factor` times as long with each one, at most `max`."""
+
+    initial: Annotated[Duration, Field(description="After the first attempt.")] = "10s"
+    factor: Annotated[
+        float, Field(ge=1, le=100, strict=True, description="By how much longer with each attempt.")
+    ] = 2
+    max: Annotated[Duration, Field(description="It never takes longer.")] = "10m"
+    jitter: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            strict=True,
+            description="Up to this share of it is left out, so that not all come again at once.",
+        ),
+    ] = 0.1
+
+
+class RetrySpec(Model):
+    """Further attempts at a task that failed. Handlers hear of the last one only."""
+
+    attempts: Annotated[
+        StrictInt,
+        Field(
+            ge=1, le=MAX_ATTEMPTS, description="How many attempts there are at most, the first one included."
+        ),
+    ]
+    backoff: Annotated[BackoffSpec, Field(description="When the next attempt starts.")] = BackoffSpec()
+    reasons: Annotated[
+        list[Reason],
+        Field(
+            max_length=MAX_LIST_ITEMS,
+            description="Reasons, or causes, of the failures that are tried again; all that may pass if not given. "
+            "Never tried again is what was cancelled, refused as invalid or by a policy, or past its timeout.",
+        ),
+    ] = []
+
+
 class TaskSpec(Model):
     """Long or costly work that handlers start. Its end comes back as dev.heed.task.completed or .failed.
 
@@ -347,7 +388,17 @@ class TaskSpec(Model):
     ] = None
     timeout: Annotated[
         Duration | None,
-        Field(description="The task fails with DeadlineExceeded so long after the event that started it."),
+        Field(
+            description="The task fails with DeadlineExceeded so long after the event that started it, however many "
+            "attempts there were."
+        ),
+    ] = None
+    attempt_timeout: Annotated[
+        Duration | None,
+        Field(description="An attempt fails with DeadlineExceeded so long after it was to start."),
+    ] = None
+    retry: Annotated[
+        RetrySpec | None, Field(description="Further attempts where one fails; none if not given.")
     ] = None
     retention: Annotated[
         Duration,

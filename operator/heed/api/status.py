@@ -62,6 +62,9 @@ class Totals:
     stale: Annotated[int, Field(description="Ends of tasks that were not pending.")] = 0
     dead_lettered: Annotated[int, Field(description="Events that could not be decided.")] = 0
     due: Annotated[int, Field(description="Due times that no handler reacts to, such as idle sessions.")] = 0
+    retried: Annotated[
+        int, Field(description="Failures of attempts that are followed by another attempt.")
+    ] = 0
     ticks_fired: Annotated[int, Field(description="Ticks of timers that were given to handlers.")] = 0
     ticks_missed: Annotated[
         int, Field(description="Ticks that were too late, or passed over for a later one.")
@@ -124,6 +127,20 @@ class TaskCause:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuePlace:
+    """Where a task waits for a slot."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _CONFIG
+
+    since: Annotated[Time, Field(description="Stream time since when it waits.")]
+    place: Annotated[int, Field(description="Its place among the tasks of its session: the lowest is first.")]
+    turn: Annotated[
+        int | None,
+        Field(description="Of the first task of its session: its session's turn; the lowest is next."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class PendingTask:
     """A task that is to be started, runs, or is being removed; `phase` says which."""
 
@@ -161,6 +178,13 @@ class PendingTask:
             exclude_if=lambda n: n == 1,
         ),
     ] = 1
+    priority: Annotated[
+        int,
+        Field(
+            description="Tasks of a higher one get slots first; not there for 0.", exclude_if=lambda n: n == 0
+        ),
+    ] = 0
+    queue: Annotated[QueuePlace | None, Field(description="Its place in the queue, while Queued.")] = None
     attempts: Annotated[int | None, Field(description="How many there may be, where several.")] = None
     attempt_deadline: Annotated[
         Time | None, Field(description="When the attempt will have timed out, where that is sooner.")

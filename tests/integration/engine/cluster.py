@@ -13,7 +13,10 @@ AT = "2026-11-01T12:00:00Z"
 
 
 class Jobs:
-    """All Jobs there are. An input {finish: result} ends a Job by itself, {refuse: …} has it refused."""
+    """All Jobs there are, by the id of their attempt.
+
+    An input {finish: result} ends a Job by itself, {refuse: …} has it refused, {fail: n} has the first n attempts fail.
+    """
 
     def __init__(self) -> None:
         self.running: dict[str, TaskWork] = {}
@@ -27,18 +30,25 @@ class Jobs:
         wish = work.document["input"] or {}
         if "refuse" in wish:
             raise TaskRefused("Refused", "no such image")
-        if work.id in self.running or work.id in self.ended:
+        attempt_id = work.attempt_id
+        if attempt_id in self.running or attempt_id in self.ended:
             return
-        self.made[work.id] += 1
-        self.running[work.id] = work
-        if "finish" in wish:
-            asyncio.get_running_loop().call_soon(self.finish, work.id, wish["finish"])
+        self.made[attempt_id] += 1
+        self.running[attempt_id] = work
+        loop = asyncio.get_running_loop()
+        if work.attempt <= wish.get("fail", 0):
+            loop.call_soon(self.finish, attempt_id, None, "JobFailed")
+        elif "finish" in wish:
+            loop.call_soon(self.finish, attempt_id, wish["finish"])
 
-    def finish(self, task_id: str, result: object = None) -> None:
+    def finish(self, attempt_id: str, result: object = None, reason: str | None = None) -> None:
         """A Job comes to its end, and whoever watches is told."""
-        if self.running.pop(task_id, None) is not None:
-            end = TaskEnd(task_id, names.digest("run", task_id), AT, True, result=result)
-            self.ended[task_id] = end
+        if self.running.pop(attempt_id, None) is not None:
+            task_id, attempt = names.split_attempt(attempt_id)
+            end = TaskEnd(
+                task_id, names.digest("run", attempt_id), AT, reason is None, result, reason, attempt=attempt
+            )
+            self.ended[attempt_id] = end
             for watcher in tuple(self.watchers):
                 watcher(end)
 
@@ -73,4 +83,6 @@ class JobsRunner:
         for end in tuple(self.jobs.ended.values()):
             self.report(end)
         for task_id in set(task_ids) - self.jobs.there:
-            self.report(TaskEnd(task_id, names.digest("lost", task_id), AT, False, reason="JobLost"))
+            id_, attempt = names.split_attempt(task_id)
+            end_id = names.digest("lost", task_id)
+            self.report(TaskEnd(id_, end_id, AT, False, reason="JobLost", attempt=attempt))

@@ -46,8 +46,12 @@ class Fold:
 
     @property
     def started(self) -> set[str]:
-        """All tasks that were ever started."""
-        return {effect.id for effect in self.effects if isinstance(effect, StartTask)}
+        """All attempts at tasks that were ever started, by their ids."""
+        return {
+            names.attempt_id(effect.id, effect.record.attempt)
+            for effect in self.effects
+            if isinstance(effect, StartTask) and effect.record.phase == "Owed"
+        }
 
     @property
     def emitted(self) -> list[str]:

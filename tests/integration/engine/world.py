@@ -121,7 +121,8 @@ class Life:
         """What a sweep does: compare the tasks that were started with the Jobs that are there."""
         ledger = self.loop.ledger
         tasks = ledger.pending_tasks if ledger else {}
-        await self.runner.resume([key for key, task in tasks.items() if task.phase == "Started"])
+        started = {key: task for key, task in tasks.items() if task.phase == "Started"}
+        await self.runner.resume([names.attempt_id(key, task.attempt) for key, task in started.items()])
 
     async def end(self) -> None:
         """However it stands, nothing more is done."""
@@ -243,7 +244,7 @@ class World:
         assert set(self.jobs.made) <= fold.started
         again = {task_id for task_id, count in self.jobs.made.items() if count > 1}
         assert again <= (set() if fenced else self.jobs.cancelled), self.jobs.made
-        left = set(self.jobs.running) - set(ledger.pending_tasks)
+        left = set(self.jobs.running) - _attempts(ledger)
         assert not left, "jobs that nobody waits for run on"
         return ledger
 
@@ -273,7 +274,7 @@ class World:
 
     def _owes(self, ledger: Ledger) -> bool:
         tasks = [task.phase for task in ledger.pending_tasks.values()]
-        ends = set(self.jobs.ended) & set(ledger.pending_tasks)  # their events are still to come
+        ends = set(self.jobs.ended) & _attempts(ledger)  # their events are still to come
         return bool(
             list_owed_effects(ledger)
             or ledger.held.ready
@@ -281,6 +282,11 @@ class World:
             or ends
             or ledger.waiting.places
         )
+
+
+def _attempts(ledger: Ledger) -> set[str]:
+    """What the pending tasks are at."""
+    return {names.attempt_id(task_id, task.attempt) for task_id, task in ledger.pending_tasks.items()}
 
 
 @asynccontextmanager

@@ -66,6 +66,10 @@ AGENT_RULES: Final[FieldRules] = {
             "a task needs one kind of work: give it a `job`, a `wait`, an `approval` or a `resource`",
         ),
         (
+            "!(has(self.wait) || has(self.approval)) || !(has(self.retry) || has(self.attemptTimeout))",
+            "nothing is attempted in a `wait` or an `approval`: leave out `retry` and `attemptTimeout`",
+        ),
+        (
             "!has(self.approval) || self.approval.onTimeout == 'Fail' || has(self.timeout)",
             "an approval whose onTimeout is a choice needs a `timeout`",
         ),
@@ -74,6 +78,12 @@ AGENT_RULES: Final[FieldRules] = {
         (
             "self.onTimeout == 'Fail' || self.choices.exists(choice, choice.name == self.onTimeout)",
             "onTimeout is neither Fail nor one of the choices",
+        ),
+    ),
+    "spec.tasks{}.retry.reasons[]": (
+        (
+            "!self.startsWith('Invalid') && !(self in ['Cancelled', 'PolicyViolation', 'UnsupportedKind'])",
+            "what fails for this reason is never tried again; leave it out of `reasons`",
         ),
     ),
     "spec.tasks{}.wait": (("has(self.until) != has(self.for)", "give exactly one of `for` and `until`"),),

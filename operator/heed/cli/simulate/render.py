@@ -64,7 +64,8 @@ def _delivery(delivery: Json) -> Iterator[str]:
     if delivery["handlers"]:
         yield from _changes(delivery["before"], delivery["after"])
     for task in delivery["tasks"]:
-        yield f"  start   {paint(task['id'], bold=True)}  {_brief(task['input'])}"
+        which = f"  attempt {task['attempt']}" if task["attempt"] > 1 else ""
+        yield f"  start   {paint(task['id'], bold=True)}{which}  {_brief(task['input'])}"
         if command := _command(task["spec"]):
             yield f"          {command}"
     for event in delivery["emitted"]:
@@ -125,6 +126,8 @@ def _end(report: Json) -> None:
             click.echo(f"{name}: session {visible(key)} remembers {_brief(session['state'])}")
     for task in report["pending"]:
         hint = f"--complete {task['task']}=JSON would end it"
+        if task["phase"] == "Retrying":
+            hint = f"its next attempt is due at {task['due']}: --advance or --until goes there"
         click.echo(
             paint(
                 f"{task['agent']}: {task['id']} is pending in session {visible(task['session'])}; {hint}",

@@ -34,6 +34,7 @@ from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
 from heed.core.tasks.resource import ObjectKind, dump_target
+from heed.core.tasks.retry import RetryPolicy
 from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed, InvalidManifest, Problem, manifest_error
 
@@ -49,7 +50,7 @@ class Subscription:
 
 @dataclass(frozen=True, slots=True)
 class TaskTemplate:
-    """A compiled task: kind, template, timeout and retention in seconds, and whether it may publish.
+    """A compiled task: kind, template, timeouts and retention in seconds, whether it may publish, further attempts.
 
     `where` is the condition over the answers of an approval.
     `target` is what a resource task waits for, as PendingTask keeps it, and `created` the kind of its object.
@@ -64,6 +65,18 @@ class TaskTemplate:
     where: Expression | None = None
     target: str | None = None
     created: ObjectKind | None = None
+    retry: RetryPolicy | None = None
+    attempt_timeout: int | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts there may be."""
+        return 1 if self.retry is None else self.retry.attempts
+
+    @property
+    def reads_state(self) -> bool:
+        """Whether its template may read the session's state."""
+        return any("state" in expression.source for _, expression in self.template.expressions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,9 +236,11 @@ def compile_agent(
         reactions=reactions,
         manifest=agent,
         opening=DataLimit.of(opening),
-        limit=DataLimit.of(plus(opening, *(_work(reaction, tasks) for reaction in reactions))),
         max_age=None if spec.session.max_age is None else parse_duration(spec.session.max_age),
         announces_ends=spec.session.on_expire == "Emit",
+        limit=DataLimit.of(
+            plus(opening, *(_work(reaction, tasks) for reaction in reactions), _retrying(tasks))
+        ),
         reads_others=any(item.namespace for item in subscriptions),
         permissions=permissions,
         schemas=schemas,
@@ -269,6 +284,11 @@ def _starting(start: StartTemplate, tasks: Mapping[str, TaskTemplate]) -> Bound:
     return plus(_rendering(start.many), times(start.many.cost.length, work))
 
 
+def _retrying(tasks: Mapping[str, TaskTemplate]) -> Bound:
+    """The work of rendering a task for its next attempt."""
+    return peak(NO_WORK, *(_rendering(task.template) for task in tasks.values() if task.retry is not None))
+
+
 def _rendering(template: Template | None) -> Bound:
     return plus(template.cost.work, scale(template.cost.size, RENDER_WORK)) if template else NO_WORK
 
@@ -288,6 +308,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
     template = compiler.template(task.work, f"{path}.{task.kind}", guard)
     validation.check_work(compiler, task, template, path)
     judge = Compiler(compiler.problems, APPROVER_VARIABLES)
+    validation.check_attempts(compiler, task, path)
     return TaskTemplate(
         name=name,
         kind=task.kind,
@@ -298,6 +319,8 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
         where=judge.expression(task.condition, f"{path}.approval.approvers.where", condition=True),
         target=None if task.resource is None else dump_target(task.resource),
         created=None if task.resource is None else ObjectKind.of(task.resource.template),
+        retry=RetryPolicy.of(task.retry) if task.retry is not None and task.retry.attempts > 1 else None,
+        attempt_timeout=None if task.attempt_timeout is None else parse_duration(task.attempt_timeout),
     )
 
 

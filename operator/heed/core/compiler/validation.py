@@ -30,7 +30,9 @@ from heed.core.cel.template import (
 from heed.core.cel.variables import ALL_VARIABLES, Vocabulary, suggest_name
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN
 from heed.core.schema.job_spec import check_job_spec
+from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.core.tasks.resource import EXPRESSIONS, check_resource
+from heed.core.tasks.retry import is_final
 from heed.core.tasks.wait import check_wait
 from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
@@ -197,6 +199,20 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
         check_values(compiler, task.resource.template, f"{path}.resource.template")
     else:
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
+
+
+def check_attempts(compiler: Compiler, task: TaskSpec, path: str) -> None:
+    """Check that a task that is to be attempted again can be, and after failures that may be."""
+    if task.kind in LEDGER_KINDS:
+        for field, given in (("retry", task.retry), ("attemptTimeout", task.attempt_timeout)):
+            if given is not None:
+                compiler.add_problem(
+                    f"{path}.{field}", f"nothing is attempted in a {task.kind}", "leave it out"
+                )
+    for index, reason in enumerate(task.retry.reasons if task.retry is not None else ()):
+        if is_final(reason):
+            message = f"what fails with {reason} is never tried again"
+            compiler.add_problem(f"{path}.retry.reasons[{index}]", message, "leave it out")
 
 
 def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:

@@ -14,7 +14,7 @@ from heed.core.ledger.ledger import Ledger, add_to_totals
 from heed.errors import DecisionFailed
 
 _COUNTED: Final = frozenset(
-    ("ignored", "duplicates", "stale", "dead_lettered", "due")
+    ("ignored", "duplicates", "stale", "dead_lettered", "due", "retried")
 )  # a handled event is counted already
 _MAX_MESSAGE: Final = 1000  # characters of a letter's cause
 

@@ -10,9 +10,19 @@ from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger
 
 Outcome = Literal[
-    "handled", "ignored", "duplicates", "stale", "dead_lettered", "due", "waiting", "held", "passed"
+    "handled",
+    "ignored",
+    "duplicates",
+    "stale",
+    "dead_lettered",
+    "due",
+    "retried",
+    "waiting",
+    "held",
+    "passed",
 ]
 
+MAX_WORK_BYTES: Final = 192 * 1024  # of what one task is given
 RECORD_BYTES: Final = 512  # about what a pending task or an owed message takes beside its content
 SESSION_BYTES: Final = 200  # about what a session takes beside its state
 DEFERRED_BYTES: Final = 24  # what the place of a deferred event takes

@@ -16,7 +16,7 @@ from heed.core.decision import quotas
 from heed.core.decision.approvals import begin_approval
 from heed.core.decision.guard import check_harmless
 from heed.core.decision.handlers import MAX_DECISION_BYTES
-from heed.core.decision.model import RECORD_BYTES, HandlerResult, StartRequest
+from heed.core.decision.model import MAX_WORK_BYTES, RECORD_BYTES, HandlerResult, StartRequest
 from heed.core.decision.schema_check import check_schema
 from heed.core.decision.sessions import add_seconds
 from heed.core.decision.step import Step
@@ -24,10 +24,9 @@ from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger.ledger import Ledger, make_cancel
 from heed.core.tasks.wait import wait_end
-from heed.core.tasks.work import owed_work, work_problem
+from heed.core.tasks.work import begin_attempt, owed_work, work_problem
 from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
 
-MAX_WORK_BYTES: Final = 192 * 1024
 MAX_EMITTED_BYTES: Final = 192 * 1024
 _TRACE: Final = ("traceparent", "tracestate")
 
@@ -114,6 +113,7 @@ def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) ->
         cause=_cause(received, step.event),
         deadline=None if task.timeout is None else add_seconds(received.at, task.timeout),
         input=request.input,
+        attempts=task.attempts if task.attempts > 1 else None,
     )
     try:
         return _begin(step, record, spec, variables)
@@ -130,15 +130,19 @@ def _begin(step: Step, record: PendingTask, spec: Any, variables: Mapping[str, A
     task = step.program.tasks[record.task]
     if (refused := work_problem(step.program.permissions, record.kind, spec)) is not None:
         raise DecisionFailed(POLICY_VIOLATION, refused)
-    return replace(record, owed=_work(step, task, spec, variables), target=task.target)
+    record = replace(record, owed=_work(step, task, spec, variables), target=task.target)
+    return record if task.attempt_timeout is None else begin_attempt(record, record.started_at)
 
 
 def _work(step: Step, task: TaskTemplate, spec: Any, variables: Mapping[str, Any]) -> str:
     """What the ledger owes a task as JSON, without the event's data where they would make it too large."""
     publish = step.program.emissions if task.publish else None
+    more = {} if task.attempt_timeout is None else {"attemptTimeout": task.attempt_timeout}
+    if task.attempts > 1 and task.reads_state:
+        more |= {"state": variables["state"]}
     for with_data in (True, False):
         document = _document(step, variables, with_data=with_data)
-        work = owed_work(spec, document, task.timeout, task.retention, publish)
+        work = owed_work(spec, document, task.timeout, task.retention, publish, more)
         if len(work.encode()) <= MAX_WORK_BYTES:
             return work
     message = f"what task {task.name} is given exceeds {MAX_WORK_BYTES} bytes; pass large input by reference"

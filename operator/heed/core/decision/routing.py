@@ -12,6 +12,7 @@ from typing import Any
 from heed import names
 from heed.api.status import PendingTask, RecentTask
 from heed.core.decision.approvals import read_end
+from heed.core.decision.attempts import read_attempt, retry_task, start_attempt
 from heed.core.decision.model import Outcome
 from heed.core.decision.session_expiry import end_idle_sessions, end_old_sessions, read_key
 from heed.core.decision.sessions import MAX_CLOCK_SKEW_S, add_seconds
@@ -92,6 +93,8 @@ def _route_due(step: Step) -> Outcome:
     due = read_due(step.event)
     if due is None:
         return "stale"
+    if due.kind == "retry":
+        return start_attempt(step, due)
     now = step.ledger.cursor.time or ""
     if now < due.at <= add_seconds(now, MAX_CLOCK_SKEW_S):
         now = due.at
@@ -146,13 +149,18 @@ def _route_progress(step: Step, attempt_id: str) -> Outcome | None:
 def _route_end(step: Step, task_id: str) -> Outcome | None:
     """The end of a pending task takes it out of the ledger, whatever the handlers then do or fail to do.
 
+    Where it is only that of an attempt, and another one follows, no handler hears of it.
     An end that the operator did not write itself says nothing about the work, which may still run: it is stopped.
     """
     event, agent = step.event, step.program.agent
     record = _pending(step.ledger, task_id)
     if record is None or event.type not in (names.TASK_COMPLETED, names.TASK_FAILED):
         return "stale"
-    answer = None
+    if (attempt := read_attempt(event)) is not None and not _is_at(record, attempt):
+        return "stale"
+    if event.type == names.TASK_FAILED and (outcome := retry_task(step, task_id, record)) is not None:
+        return outcome
+    event, answer = step.event, None
     if record.kind == "approval":
         if record.phase != "Started" and event.type == names.TASK_COMPLETED:
             return "stale"
@@ -174,6 +182,11 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
     if may_run:
         step.stops = (make_cancel(task_id, step.ledger.pending_tasks[task_id]),)
     return None
+
+
+def _is_at(record: PendingTask, attempt: int) -> bool:
+    """Whether a task is at an attempt, which may have begun."""
+    return record.attempt == attempt and record.phase not in ("Retrying", "Queued")
 
 
 def _pending(ledger: Ledger, task_id: str) -> PendingTask | None:

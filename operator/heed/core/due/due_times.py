@@ -33,9 +33,9 @@ class DueTime:
     """Something is due `at` a time (RFC 3339, UTC, microseconds).
 
     `kind` says what: the deadline of a task or of its `attempt`, a wait's end, the next attempt, an idle session, one
-    that is too old, a held event whose time is over, a timer's tick, timers that are to be scheduled; `key` is the id
-    of the task, a digest of the session's key, or the name of the timer. With `grace` a run that knows better how it
-    ended may say so first.
+    that is too old, a held event whose time is over, a timer's tick, timers that are to be scheduled. `key` is the id
+    of the task, for the next attempt its `names.attempt_id`, a digest of the session's key, or the name of the timer.
+    With `grace` a run that knows better how it ended may say so first.
     """
 
     at: str
@@ -61,7 +61,7 @@ def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
         return
     runs, attempt = record.phase == "Started" and record.kind not in LEDGER_KINDS, record.attempt
     if record.due is not None and record.phase == "Retrying":
-        yield DueTime(record.due, "retry", task_id, attempt=attempt)
+        yield DueTime(record.due, "retry", names.attempt_id(task_id, attempt), attempt=attempt)
     elif record.due is not None and record.kind == "wait":
         yield DueTime(record.due, "wait", task_id)
     elif record.due is not None and record.kind == "approval":

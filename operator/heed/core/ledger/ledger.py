@@ -191,7 +191,9 @@ def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]
 
 def abandon_task(record: PendingTask) -> PendingTask:
     """The record of a task whose end is decided and which is still to be stopped, reduced to what that takes."""
-    return replace(record, phase="Abandoned", input=None, owed=None)
+    return replace(
+        record, phase="Abandoned", input=None, owed=None, due=None, attempt_deadline=None, queue=None
+    )
 
 
 def list_busy_sessions(ledger: Ledger) -> set[str]:
@@ -318,5 +320,11 @@ def drop_held(ledger: Ledger, sequences: Iterable[int]) -> Ledger:
 def count_decided(totals: Totals) -> int:
     """How many events were decided: the sum of the totals of which each event increases exactly one."""
     return (
-        totals.handled + totals.ignored + totals.duplicates + totals.stale + totals.dead_lettered + totals.due
+        totals.handled
+        + totals.ignored
+        + totals.duplicates
+        + totals.stale
+        + totals.dead_lettered
+        + totals.due
+        + totals.retried
     )

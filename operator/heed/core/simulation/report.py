@@ -21,12 +21,13 @@ OUTCOMES: Final = {
     "dead_lettered": "deadLettered",
     "due": "due",
     "held": "held",
+    "retried": "retried",
 }
-STARTED_FIELDS: Final = ("agent", "id", "task", "input", "spec")
+STARTED_FIELDS: Final = ("agent", "id", "task", "attempt", "input", "spec")
 LETTER_FIELDS: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
 UNHEARD_FIELDS: Final = ("sequence", "id", "type", "why")
-PENDING_FIELDS: Final = ("agent", "id", "task", "session", "input")
 HELD_FIELDS: Final = ("agent", "sequence", "session", "handler", "since", "until")
+PENDING_FIELDS: Final = ("agent", "id", "task", "session", "input", "phase", "due")
 
 
 def build_report(run: SimulationRun) -> Json:
@@ -80,7 +81,13 @@ def _delivery(delivery: Delivery, program: Program) -> Json:
         "before": decision.before,
         "after": decision.after,
         "tasks": [
-            {"id": work.id, "task": work.task, "input": work.document.get("input"), "spec": work.spec}
+            {
+                "id": work.id,
+                "task": work.task,
+                "attempt": work.attempt,
+                "input": work.document.get("input"),
+                "spec": work.spec,
+            }
             for work in delivery.started
         ],
         "emitted": [event_to_json(event) for event in delivery.emitted],
@@ -124,6 +131,8 @@ def _pending(run: SimulationRun) -> Iterator[Json]:
                 "task": record.task,
                 "session": record.session,
                 "input": record.input,
+                "phase": record.phase,
+                "due": record.due,
             }
 
 

@@ -160,9 +160,9 @@ class _SimulatedWorld:
     caused: list[SimulatedMessage] = field(default_factory=list)
     ended: set[str] = field(default_factory=set)
     stored: set[str] = field(default_factory=set)  # ids of given events
-    held: list[tuple[AgentRef, str, StubbedEnd]] = field(
+    held: list[tuple[AgentRef, str, int, StubbedEnd]] = field(
         default_factory=list
-    )  # ends that wait for a given event
+    )  # ends of attempts that wait for a given event
     announced: set[tuple[AgentRef, DueTime]] = field(default_factory=set)
     sequence: int = 0
     clock: datetime = SIMULATED_START
@@ -228,7 +228,7 @@ class _SimulatedWorld:
         record = self.ledgers[agent].pending_tasks.get(due.key)
         at = max(due.at, _text(self.clock))
         match due.kind:
-            case "deadline" if record is not None:
+            case "deadline" | "attempt" if record is not None:
                 self._report(agent, record, deadline_end(due, at), "due")
             case "wait" if record is not None:
                 self._report(agent, record, wait_completed(due, at), "due")
@@ -265,26 +265,27 @@ class _SimulatedWorld:
 
     def _release(self) -> None:
         """Report the ends that waited for a given event, which is stored and settled now."""
-        due = [item for item in self.held if item[2].after in self.stored]
-        self.held = [item for item in self.held if item[2].after not in self.stored]
-        for agent, task_id, answer in due:
-            self._end(agent, task_id, answer, _text(self.clock), "simulated")
+        due = [item for item in self.held if item[3].after in self.stored]
+        self.held = [item for item in self.held if item[3].after not in self.stored]
+        for agent, task_id, attempt, answer in due:
+            self._end(agent, task_id, answer, _text(self.clock), attempt)
 
     def _said(self, message: SimulatedMessage, task: str) -> SimulatedMessage:
         """A message of a task, with the task's id; that of none where none of its name runs."""
         agents = {program.agent: program for program in self.programs if _reads(program, message.subject)}
         running = [
-            (agent, task_id)
+            (agent, task_id, record)
             for agent in agents
             for task_id, record in self.ledgers[agent].pending_tasks.items()
             if record.task == task
         ]
-        agent, task_id = running[0] if running else (next(iter(agents)), f"{task}-none")
+        agent, task_id = running[0][:2] if running else (next(iter(agents)), f"{task}-none")
         event = replace(message.event, subject=task_id)
+        attempt_id = names.attempt_id(task_id, running[0][2].attempt) if running else task_id
         if event.type == names.TASK_PROGRESS:
-            subject = names.task_subject(agent.namespace, agent.name, task_id, event.type)
+            subject = names.task_subject(agent.namespace, agent.name, attempt_id, event.type)
             return replace(message, subject=subject, event=event)
-        self.ended.add(task_id)
+        self.ended.add(attempt_id)
         return replace(message, event=event)
 
     def _deliver(self, program: Program, received: Received) -> Delivery:
@@ -300,7 +301,7 @@ class _SimulatedWorld:
         for effect in cancelled:
             if effect.record is not None:
                 reason = StubbedEnd(reason="Cancelled")
-                self._end(agent, effect.id, reason, received.at, "cancelled")
+                self._end(agent, effect.id, reason, received.at)
         emitted = tuple(message.event for message in published)
         return Delivery(agent, decision, started, emitted, tuple(effect.id for effect in cancelled))
 
@@ -312,14 +313,16 @@ class _SimulatedWorld:
         if answer.objects and work.kind == "resource":
             answer = _judge_objects(self.ledgers[agent].pending_tasks[work.id], work, answer, at)
         if answer.after is None or answer.after in self.stored:
-            self._end(agent, work.id, answer, at, "simulated")
+            self._end(agent, work.id, answer, at, work.attempt)
         else:
-            self.held.append((agent, work.id, answer))
+            self.held.append((agent, work.id, work.attempt, answer))
 
-    def _end(self, agent: AgentRef, task_id: str, answer: StubbedEnd, at: str, cause: str) -> None:
-        """Report a task's end, once."""
+    def _end(
+        self, agent: AgentRef, task_id: str, answer: StubbedEnd, at: str, attempt: int | None = None
+    ) -> None:
+        """Report the end of a task's attempt, or of the task as it was cancelled, once."""
         record = self.ledgers[agent].pending_tasks.get(task_id)
-        if record is None:
+        if record is None or attempt not in (None, record.attempt):
             return
         approval = find_approval(self.ledgers[agent], task_id)
         if approval is not None and answer.reason is None:
@@ -330,9 +333,11 @@ class _SimulatedWorld:
             self.caused.append(SimulatedMessage(*progress_message(agent, attempt_id, progress, at), "task"))
         if answer.open:
             return
+        cause = "cancelled" if attempt is None else "simulated"
         end = TaskEnd(
             task_id=task_id,
-            id=names.digest(cause, task_id),
+            id=names.digest(cause, names.attempt_id(task_id, record.attempt)),
+            attempt=attempt,
             at=at,
             completed=answer.reason is None,
             result=answer.result,
@@ -348,9 +353,11 @@ class _SimulatedWorld:
         self._publish_end(agent, end.task_id, end_event(agent, record, end), origin)
 
     def _publish_end(self, agent: AgentRef, task_id: str, event: Event, origin: Origin) -> None:
-        if task_id in self.ended:
+        record = self.ledgers[agent].pending_tasks.get(task_id)
+        attempt_id = names.attempt_id(task_id, 1 if record is None else record.attempt)
+        if attempt_id in self.ended:
             return
-        self.ended.add(task_id)
+        self.ended.add(attempt_id)
         self.caused.append(SimulatedMessage(end_subject(agent, event), event, origin))
 
 

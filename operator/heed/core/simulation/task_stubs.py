@@ -3,8 +3,8 @@
 A rule: {task, when?: CEL over `input`, `session`, `event`, `task`, `agent`; then either `result` (strings may hold
 ${CEL}), or `reason` with `message?`, `exitCode?`, `cause?` and `container?`, or for a resource task `objects`: what its
 object becomes in turn (strings may hold ${CEL}), merged into what was created; times?: how often it applies; run?: the
-one start that it answers, counted among those that task and `when` fit; after?: the id of a given event that the task
-ends after}.
+one start that it answers, counted among those that task and `when` fit; attempt?: the one attempt at a task that it
+answers; after?: the id of a given event that the task ends after}. Each attempt at a task is a start.
 """
 
 import difflib
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from heed.api.agent import MAX_ATTEMPTS
 from heed.api.validation import explain_error
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.template import Template, TemplateError, compile_template
@@ -37,6 +38,7 @@ class _StubModel(BaseModel):
     run: Annotated[int, Field(ge=1)] | None = None
     after: Annotated[str, Field(min_length=1)] | None = None
     objects: Annotated[list[dict[str, Any]], Field(min_length=1)] | None = None
+    attempt: Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)] | None = None
 
 
 _SCRIPT = TypeAdapter(list[_StubModel])
@@ -47,7 +49,7 @@ class TaskStub:
     """One line of a script. `left` counts how often it may still answer; `path` is where it stands.
 
     `run` is the number of the only start that it answers, `fitted` how many have fitted it, `after` the id of the given
-    event that the task's end comes after.
+    event that the task's end comes after, `attempt` the only attempt at a task that it answers.
     """
 
     task: str
@@ -59,11 +61,12 @@ class TaskStub:
     left: int | None = None
     run: int | None = None
     after: str | None = None
+    attempt: int | None = None
     fitted: int = 0
 
     def matches(self, work: TaskWork) -> bool:
         """Whether it matches this start, which it counts. Raises InvalidManifest where its condition fails."""
-        if self.task != work.task or self.left == 0:
+        if self.task != work.task or self.left == 0 or self.attempt not in (None, work.attempt):
             return False
         try:
             if self.when is not None and not self.when.holds(Scope(_variables(work))):
@@ -146,7 +149,9 @@ def _rule(model: _StubModel, path: str, tasks: Sequence[str], problems: list[Pro
         problems.append(Problem(path, "has run and times", "run is one start, times the first so many"))
     if model.objects is not None and (model.reason is not None or "result" in model.model_fields_set):
         problems.append(Problem(path, "has objects and an end", "let the task's CEL say what they mean"))
-    rule = TaskStub(model.task, path, left=model.times, run=model.run, after=model.after)
+    rule = TaskStub(
+        model.task, path, left=model.times, run=model.run, after=model.after, attempt=model.attempt
+    )
     if model.reason is not None:
         rule.failure = StubbedEnd(None, model.reason, *details)
     try:

@@ -1,8 +1,10 @@
 """Tasks between their start and their end: what a runner gets, and the event that its report becomes."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from heed import names
@@ -14,6 +16,7 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.policy.permissions import Permissions
 from heed.core.tasks.resource import ObjectKind
+from heed.core.tasks.retry import add_delay, seconds_between
 from heed.errors import MalformedEvent
 
 
@@ -23,9 +26,10 @@ def owed_work(
     timeout: int | None,
     retention: int,
     publish: tuple[str, ...] | None = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
-    """What a pending task carries until it has started."""
-    owed = {"spec": spec, "document": document, "timeout": timeout, "retention": retention}
+    """What a pending task carries until it has started, and `more` for its attempts: {attemptTimeout, state}."""
+    owed = {"spec": spec, "document": document, "timeout": timeout, "retention": retention, **more}
     return dump_compact(owed if publish is None else {**owed, "publish": publish})
 
 
@@ -35,6 +39,26 @@ def work_problem(permissions: Permissions, kind: str, spec: Mapping[str, Any]) -
         created = ObjectKind.of(spec.get("template") or {})
         return permissions.resource_problem(created.group, created.kind)
     return permissions.job_problem(spec)
+
+
+def begin_attempt(record: PendingTask, at: str) -> PendingTask:
+    """The record of a task that owes the start of its attempt from `at` on, with what is left of its timeouts then."""
+    owed = json.loads(record.owed or "")
+    own, total = owed.get("attemptTimeout"), record.deadline
+    left = [] if own is None else [own]
+    if total is not None:
+        left.append(max(1, math.ceil(seconds_between(at, total))))
+    deadline = None if own is None else add_delay(at, own)
+    return replace(
+        record,
+        phase="Owed",
+        due=None,
+        queue=None,
+        attempt_deadline=None
+        if deadline is not None and total is not None and deadline >= total
+        else deadline,
+        owed=dump_compact({**owed, "timeout": min(left, default=None)}),
+    )
 
 
 def work_of(agent: AgentRef, task_id: str, record: PendingTask) -> TaskWork:

@@ -141,7 +141,7 @@ def _of_totals(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
     events = {
         (*agent, outcome): getattr(total, outcome)
         for agent, total in totals
-        for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered", "due")
+        for outcome in ("handled", "ignored", "duplicates", "stale", "dead_lettered", "due", "retried")
     }
     yield counter("heed_events_total", "Decided events by outcome", (*AGENT_LABELS, "outcome"), events)
     ticks = {
