@@ -30,7 +30,9 @@ def failure(stage: Stage) -> dict[str, Any]:
     """What the Agent was told of its failed task."""
     stage.until(lambda s: totals(s).get("tasksFailed") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
-    return data_of(event)
+    told = data_of(event)
+    assert told.pop("attempt") == 1
+    return told
 
 
 def begin(stage: Stage, pod: dict[str, Any] | None = None, **spec: Any) -> str:

@@ -65,14 +65,18 @@ def failure(stage: Stage) -> dict[str, Any]:
     """What the Agent was told of its failed task."""
     stage.until(lambda s: totals(s).get("tasksFailed") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
-    return data_of(event)
+    told = data_of(event)
+    assert told.pop("attempt") == 1
+    return told
 
 
 def completion(stage: Stage) -> dict[str, Any]:
     """What the Agent was told of its completed task."""
     stage.until(lambda s: totals(s).get("tasksCompleted") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_COMPLETED))
-    return data_of(event)
+    told = data_of(event)
+    assert told.pop("attempt") == 1
+    return told
 
 
 def started(stage: Stage) -> str:
@@ -93,6 +97,7 @@ def test_an_object_is_made_and_its_status_is_the_tasks_end(stage: Stage, things:
         names.LABEL_RESOURCE_OF: AGENT,
         names.LABEL_TASK: "research",
         names.LABEL_TASK_ID: task_id,
+        names.LABEL_ATTEMPT: "1",
         names.LABEL_SESSION: names.session_hash("c-1"),
     }
     (owner,) = body["metadata"]["ownerReferences"]

@@ -101,7 +101,8 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ),
         (
             {"agents": {"clerk": {"counts": {"x": 1}}}},
-            "agents.clerk.counts.x: there is no such field; known are sessions, pendingTasks, outbox, waiting, held",
+            "agents.clerk.counts.x: there is no such field; known are sessions, pendingTasks, outbox, waiting, held, "
+            "queuedTasks",
         ),
         (
             {"agents": {"clerk": {"totals": {"taskStarted": 1}}}},

@@ -281,26 +281,26 @@ def test_progress_counts_of_the_attempt_that_runs_only() -> None:
 # ── when ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def policy(**backoff: Any) -> RetryPolicy:
+def backing_off(**backoff: Any) -> RetryPolicy:
     given = {"initial": 10, "factor": 2.0, "longest": 60, "jitter": 0.0, **backoff}
     return RetryPolicy(attempts=9, reasons=frozenset(), **given)
 
 
 def test_delays_grow_up_to_the_longest() -> None:
-    assert [policy().delay("t", failed) for failed in range(1, 6)] == [10, 20, 40, 60, 60]
-    assert policy(factor=1.0).delay("t", 9) == 10
-    assert policy(factor=100.0).delay("t", 99) == 60
-    assert policy(initial=0).delay("t", 3) == 0
+    assert [backing_off().delay("t", failed) for failed in range(1, 6)] == [10, 20, 40, 60, 60]
+    assert backing_off(factor=1.0).delay("t", 9) == 10
+    assert backing_off(factor=100.0).delay("t", 99) == 60
+    assert backing_off(initial=0).delay("t", 3) == 0
 
 
 def test_jitter_takes_some_of_the_delay_and_is_the_same_each_time() -> None:
-    delays = {policy(jitter=0.5).delay(f"t{index}", 1) for index in range(200)}
+    delays = {backing_off(jitter=0.5).delay(f"t{index}", 1) for index in range(200)}
 
     assert all(5 < delay <= 10 for delay in delays)
     assert min(delays) < 5.5
     assert max(delays) > 9.5
-    assert policy(jitter=0.5).delay("t1", 1) == policy(jitter=0.5).delay("t1", 1)
-    assert policy(jitter=0.5).delay("t1", 3) != policy(jitter=0.5).delay("t1", 4)
+    assert backing_off(jitter=0.5).delay("t1", 1) == backing_off(jitter=0.5).delay("t1", 1)
+    assert backing_off(jitter=0.5).delay("t1", 3) != backing_off(jitter=0.5).delay("t1", 4)
 
 
 @pytest.mark.parametrize(("timeout", "outcome"), [("29s", "handled"), ("30s", "retried")])

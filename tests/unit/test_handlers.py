@@ -118,7 +118,7 @@ FAILING: list[tuple[dict[str, Any], str, str]] = [
     (
         {"start": [{"from": "${[{'task': 'work'}, {'task': 'work', 'inputs': 1, 'data': 2}]}"}]},
         "BadList",
-        'spec.handlers[1].start[0].from: unknown member "data"; known are input, task',
+        'spec.handlers[1].start[0].from: unknown member "data"; known are input, priority, task',
     ),
     (
         {"start": [{"from": "${[{'task': 'work', 'input': 18446744073709551615u}]}"}]},

@@ -291,6 +291,7 @@ def test_counts_are_those_of_the_maps() -> None:
         "outbox": 1,
         "waiting": 0,
         "held": 0,
+        "queuedTasks": 0,
     }
 
 

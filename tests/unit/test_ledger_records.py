@@ -84,7 +84,7 @@ STATUS: dict[str, Any] = {
         **{"tasksStarted": 2, "tasksCompleted": 0, "tasksFailed": 0, "sessionsExpired": 3, "expired": 0},
         "schemaWarnings": 0,
     },
-    "counts": {"sessions": 2, "pendingTasks": 1, "outbox": 1, "waiting": 2, "held": 2},
+    "counts": {"sessions": 2, "pendingTasks": 1, "outbox": 1, "waiting": 2, "held": 2, "queuedTasks": 0},
     "sessions": {
         "b": {"startedAt": at(1), "lastEventAt": at(3), "correlationid": "c1", "state": {"n": 1}},
         "a": {"startedAt": at(1), "lastEventAt": at(4), "correlationid": "c2", "state": {}},

@@ -75,6 +75,7 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
                 ],
                 "emitted": [event_to_json(emitted.message.event)],
                 "cancelled": [],
+                "queued": [],
                 "letter": None,
             }
         ],

@@ -23,6 +23,8 @@ MAX_CRON_CHARS = 128
 TASK_KINDS = ("job", "wait", "approval", "resource")  # members of a task, one of which says what its work is
 MAX_RATE_EVENTS = 1_000_000  # events of a rate limit, and of its burst
 MAX_ATTEMPTS = 100  # of one task
+MAX_PRIORITY = 1000
+MAX_SLOTS = 100_000  # tasks at once
 MAX_LABEL_CHARS = 40
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 MAX_DURATION_S = 3650 * 86400  # seconds; a date so far away can still be written
@@ -400,6 +402,22 @@ class TaskSpec(Model):
     retry: Annotated[
         RetrySpec | None, Field(description="Further attempts where one fails; none if not given.")
     ] = None
+    max_concurrent: Annotated[
+        StrictInt | None,
+        Field(
+            ge=1,
+            le=MAX_SLOTS,
+            description="How many of this task run at once; others are queued, and sessions take turns.",
+        ),
+    ] = None
+    priority: Annotated[
+        StrictInt,
+        Field(
+            ge=-MAX_PRIORITY,
+            le=MAX_PRIORITY,
+            description="Of the tasks that are queued, those of a higher priority start first.",
+        ),
+    ] = 0
     retention: Annotated[
         Duration,
         Field(description="How long the finished Job or resource is kept once its end is in the ledger."),
@@ -446,12 +464,16 @@ class StartSpec(Model):
     input: Annotated[
         FreeJson, Field(description="What the task works on: any value; strings may hold ${CEL}.")
     ] = None
+    priority: Annotated[
+        StrictInt | None,
+        Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY, description="Instead of the task's own priority."),
+    ] = None
     from_: Annotated[
         str | None,
         Field(
             alias="from",
             max_length=MAX_EXPRESSION_CHARS,
-            description="One ${CEL} that yields a list of {task, input}, to start several or none.",
+            description="One ${CEL} that yields a list of {task, input, priority}, to start several or none.",
         ),
     ] = None
 
@@ -670,6 +692,14 @@ class AgentSpec(Model):
         dict[Label, TimerSpec],
         Field(max_length=MAX_TIMERS, description="What happens at a time, by name."),
     ] = {}
+    max_concurrent_tasks: Annotated[
+        StrictInt | None,
+        Field(
+            ge=1,
+            le=MAX_SLOTS,
+            description="How many tasks of all names run at once, waits and approvals not counted; others are queued.",
+        ),
+    ] = None
     handlers: Annotated[
         list[HandlerSpec],
         Field(

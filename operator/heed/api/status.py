@@ -306,6 +306,7 @@ class Counts:
     outbox: Annotated[int, Field(description="Messages owed now.")] = 0
     waiting: Annotated[int, Field(description="Events that wait for room now.")] = 0
     held: Annotated[int, Field(description="Events set aside by a `hold` now.")] = 0
+    queued_tasks: Annotated[int, Field(description="Pending tasks that wait for a slot now.")] = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -215,8 +215,11 @@ def _consequences(decision: Decision) -> list[str]:
 
 def _effect(effect: Effect) -> str:
     match effect:
-        case StartTask():
-            return f"{_yellow('▶ start')} {effect.id} {shorten_value(effect.record.input)}"
+        case StartTask(id=task_id, record=record):
+            if record.phase == "Queued":
+                return f"{_yellow('▶ queue')} {task_id}"
+            attempt = f" attempt {record.attempt}" if record.attempt > 1 else ""
+            return f"{_yellow('▶ start')} {task_id}{attempt} {shorten_value(record.input)}"
         case CancelTask():
             return f"{_yellow('▶ cancel')} {effect.id}"
         case Publish() if effect.owed.event is not None:
@@ -229,7 +232,9 @@ def _effect(effect: Effect) -> str:
 def _facts(effect: Effect) -> dict[str, Any]:
     match effect:
         case StartTask():
-            return {"start": effect.id, "task": effect.record.task, "input": effect.record.input}
+            did = "queue" if effect.record.phase == "Queued" else "start"
+            more = {"attempt": effect.record.attempt} if effect.record.attempt > 1 else {}
+            return {did: effect.id, "task": effect.record.task, "input": effect.record.input, **more}
         case CancelTask():
             return {"cancel": effect.id}
         case Publish():

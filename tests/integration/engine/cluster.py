@@ -24,6 +24,7 @@ class Jobs:
         self.made: Counter[str] = Counter()
         self.cancelled: set[str] = set()
         self.watchers: list[Report] = []
+        self.most = 0  # that ran at once
 
     def create(self, work: TaskWork) -> None:
         """As `kubectl create`: one that is there is left alone."""
@@ -35,6 +36,7 @@ class Jobs:
             return
         self.made[attempt_id] += 1
         self.running[attempt_id] = work
+        self.most = max(self.most, len(self.running))
         loop = asyncio.get_running_loop()
         if work.attempt <= wish.get("fail", 0):
             loop.call_soon(self.finish, attempt_id, None, "JobFailed")

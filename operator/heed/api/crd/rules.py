@@ -66,8 +66,9 @@ AGENT_RULES: Final[FieldRules] = {
             "a task needs one kind of work: give it a `job`, a `wait`, an `approval` or a `resource`",
         ),
         (
-            "!(has(self.wait) || has(self.approval)) || !(has(self.retry) || has(self.attemptTimeout))",
-            "nothing is attempted in a `wait` or an `approval`: leave out `retry` and `attemptTimeout`",
+            "!(has(self.wait) || has(self.approval)) || !(has(self.retry) || has(self.attemptTimeout) || "
+            "has(self.maxConcurrent))",
+            "nothing runs in a `wait` or an `approval`: leave out `retry`, `attemptTimeout` and `maxConcurrent`",
         ),
         (
             "!has(self.approval) || self.approval.onTimeout == 'Fail' || has(self.timeout)",
@@ -198,6 +199,7 @@ AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Dead", "integer", ".status.totals.deadLettered", 0),
     ("Ignored", "integer", ".status.totals.ignored", 1),
     ("Waiting", "integer", ".status.counts.waiting", 1),
+    ("Queued", "integer", ".status.counts.queuedTasks", 1),
     ("Next tick", "string", ".status.nextTick", 1),
     ("Held", "integer", ".status.counts.held", 1),
     ("Sequence", "integer", ".status.cursor.sequence", 1),

@@ -68,6 +68,8 @@ def _delivery(delivery: Json) -> Iterator[str]:
         yield f"  start   {paint(task['id'], bold=True)}{which}  {_brief(task['input'])}"
         if command := _command(task["spec"]):
             yield f"          {command}"
+    for task_id in delivery["queued"]:
+        yield f"  queue   {task_id}"
     for event in delivery["emitted"]:
         data = "" if "data" not in event else f"  {_brief(event['data'])}"
         yield f"  emit    {paint(visible(event['type']), bold=True)}{data}"
@@ -126,6 +128,8 @@ def _end(report: Json) -> None:
             click.echo(f"{name}: session {visible(key)} remembers {_brief(session['state'])}")
     for task in report["pending"]:
         hint = f"--complete {task['task']}=JSON would end it"
+        if task["phase"] == "Queued":
+            hint = "it waits for a slot"
         if task["phase"] == "Retrying":
             hint = f"its next attempt is due at {task['due']}: --advance or --until goes there"
         click.echo(

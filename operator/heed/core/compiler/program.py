@@ -35,6 +35,7 @@ from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry
 from heed.core.tasks.job_contract import expands_variables
 from heed.core.tasks.resource import ObjectKind, dump_target
 from heed.core.tasks.retry import RetryPolicy
+from heed.core.tasks.slots import SlotLimits
 from heed.core.type_patterns import matches
 from heed.errors import DecisionFailed, InvalidManifest, Problem, manifest_error
 
@@ -67,6 +68,7 @@ class TaskTemplate:
     created: ObjectKind | None = None
     retry: RetryPolicy | None = None
     attempt_timeout: int | None = None
+    priority: int = 0
 
     @property
     def attempts(self) -> int:
@@ -86,6 +88,7 @@ class StartTemplate:
     task: str | None
     input: Template | None
     many: Template | None
+    priority: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,7 @@ class Program:
     announces_ends: bool = False  # whether the Agent hears of sessions that end by their age
     careful: bool = False
     verdict: DecisionFailed | None = None
+    slots: SlotLimits = SlotLimits()
     timers: Mapping[str, CompiledTimer] = field(default_factory=dict)
 
     @property
@@ -242,10 +246,17 @@ def compile_agent(
             plus(opening, *(_work(reaction, tasks) for reaction in reactions), _retrying(tasks))
         ),
         reads_others=any(item.namespace for item in subscriptions),
+        slots=_slots(spec),
         permissions=permissions,
         schemas=schemas,
         timers=timers,
     )
+
+
+def _slots(spec: AgentSpec) -> SlotLimits:
+    by_task = {name: task.max_concurrent for name, task in spec.tasks.items()}
+    named = {name: limit for name, limit in by_task.items() if limit is not None}
+    return SlotLimits(spec.max_concurrent_tasks, named)
 
 
 def _subscription(compiler: Compiler, item: SubscriptionSpec, path: str, own: str) -> Subscription:
@@ -321,6 +332,7 @@ def _task(compiler: Compiler, name: str, task: TaskSpec) -> TaskTemplate:
         created=None if task.resource is None else ObjectKind.of(task.resource.template),
         retry=RetryPolicy.of(task.retry) if task.retry is not None and task.retry.attempts > 1 else None,
         attempt_timeout=None if task.attempt_timeout is None else parse_duration(task.attempt_timeout),
+        priority=task.priority,
     )
 
 
@@ -367,6 +379,7 @@ def _starts(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec
             task=item.task,
             input=compiler.template(item.input, f"{here}.input"),
             many=compiler.template(item.from_, f"{here}.from"),
+            priority=item.priority,
         )
 
 

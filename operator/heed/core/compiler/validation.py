@@ -204,11 +204,13 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
 def check_attempts(compiler: Compiler, task: TaskSpec, path: str) -> None:
     """Check that a task that is to be attempted again can be, and after failures that may be."""
     if task.kind in LEDGER_KINDS:
-        for field, given in (("retry", task.retry), ("attemptTimeout", task.attempt_timeout)):
-            if given is not None:
-                compiler.add_problem(
-                    f"{path}.{field}", f"nothing is attempted in a {task.kind}", "leave it out"
-                )
+        given = {
+            "retry": task.retry,
+            "attemptTimeout": task.attempt_timeout,
+            "maxConcurrent": task.max_concurrent,
+        }
+        for field in (name for name, value in given.items() if value is not None):
+            compiler.add_problem(f"{path}.{field}", f"nothing runs in a {task.kind} task", "leave it out")
     for index, reason in enumerate(task.retry.reasons if task.retry is not None else ()):
         if is_final(reason):
             message = f"what fails with {reason} is never tried again"

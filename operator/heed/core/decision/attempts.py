@@ -19,6 +19,7 @@ from heed.core.effects import StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import may_retry
 from heed.core.tasks.retry import add_delay
+from heed.core.tasks.slots import enqueue
 from heed.core.tasks.work import begin_attempt
 from heed.errors import DecisionFailed
 
@@ -107,13 +108,21 @@ def _with_obstacle(event: Event, failure: DecisionFailed) -> Event:
 
 
 def start_attempt(step: Step, due: DueTime) -> Outcome:
-    """Owe the start of an attempt that is due. Past the task's deadline nothing starts: its end is on the way."""
+    """Owe the start of an attempt that is due, or queue it for a slot.
+
+    Past the task's deadline nothing starts: its end is on the way.
+    """
     task_id, attempt = names.split_attempt(due.key)
     record = step.ledger.pending_tasks.get(task_id)
     if record is None or (record.phase, record.attempt, record.due) != ("Retrying", attempt, due.at):
         return "stale"
-    if record.deadline is None or step.received.at < record.deadline:
-        record = begin_attempt(record, step.received.at)
-        step.ledger = replace(step.ledger, pending_tasks={**step.ledger.pending_tasks, task_id: record})
-        step.effects = (StartTask(task_id, record),)
+    at = step.received.at
+    if record.deadline is None or at < record.deadline:
+        tasks, limits = step.ledger.pending_tasks, step.program.slots
+        if limits.covers(record):
+            started = enqueue(limits, tasks, {task_id: record}, at)
+        else:
+            started = {task_id: begin_attempt(record, at)}
+            step.effects = (StartTask(task_id, started[task_id]),)
+        step.ledger = replace(step.ledger, pending_tasks={**tasks, **started})
     return "due"

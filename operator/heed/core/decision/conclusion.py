@@ -8,9 +8,10 @@ from heed.api.status import DeadLetterCause, OutboxMessage
 from heed.core.decision.model import Decision, Outcome
 from heed.core.decision.sessions import touch_session
 from heed.core.decision.step import Step
-from heed.core.effects import Publish
+from heed.core.effects import Publish, StartTask
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS
 from heed.core.ledger.ledger import Ledger, add_to_totals
+from heed.core.tasks.slots import grant_slots
 from heed.errors import DecisionFailed
 
 _COUNTED: Final = frozenset(
@@ -70,6 +71,8 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
     if step.waited and outcome != "waiting":
         ledger = replace(ledger, waiting=ledger.waiting.without_event(step.received.sequence))
     ledger = _release(step, ledger, outcome)
+    if outcome == "due" or ledger.pending_tasks is not step.former:
+        ledger = _give_slots(step, ledger)
     effects = (*step.farewells, *step.effects, *step.stops) if step.farewells or step.stops else step.effects
     decision = Decision(step.received, ledger, outcome, effects, letter=step.letter)
     match outcome:
@@ -82,6 +85,20 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
         case "waiting" | "held":
             decision.session, decision.held = step.key, step.held
     return decision
+
+
+def _give_slots(step: Step, ledger: Ledger) -> Ledger:
+    """The ledger with free slots given to queued tasks, whose starts are effects of this decision."""
+    now = ledger.cursor.time or step.received.at
+    tasks, granted = grant_slots(step.program.slots, step.former, ledger.pending_tasks, now)
+    if tasks is ledger.pending_tasks:
+        return ledger
+    starts = {task_id: StartTask(task_id, tasks[task_id]) for task_id in granted}
+    effects = [
+        starts.pop(effect.id, effect) if isinstance(effect, StartTask) else effect for effect in step.effects
+    ]
+    step.effects = (*effects, *starts.values())
+    return replace(ledger, pending_tasks=tasks)
 
 
 def _release(step: Step, ledger: Ledger, outcome: Outcome) -> Ledger:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from heed.api.agent import MAX_PRIORITY
 from heed.api.validation import json_kind
 from heed.core.cel.expression import Expression, ExpressionError, Scope, explain_out_of_memory
 from heed.core.cel.polynomial import RemainingLimit
@@ -158,12 +159,15 @@ def _render_starts(
         value = None if start.input is None else _render(start.input, scope, reaction, f"{path}.input")
         return [
             StartRequest(
-                reaction.name, start.task or "", canonicalize_output(value, f"{reaction.path}.{path}.input")
+                reaction.name,
+                start.task or "",
+                canonicalize_output(value, f"{reaction.path}.{path}.input"),
+                start.priority,
             )
         ]
     items = _check_list(
         _render(start.many, scope, reaction, f"{path}.from"),
-        {"task", "input"},
+        {"task", "input", "priority"},
         f"{reaction.path}.{path}.from",
     )
     return [
@@ -171,9 +175,18 @@ def _render_starts(
             reaction.name,
             str(item.get("task")),
             canonicalize_output(item.get("input"), f"{reaction.path}.{path}.from"),
+            _read_priority(item, f"{reaction.path}.{path}.from"),
         )
         for item in items
     ]
+
+
+def _read_priority(item: Mapping[str, Any], path: str) -> int | None:
+    priority = item.get("priority")
+    if priority is None or (type(priority) is int and abs(priority) <= MAX_PRIORITY):
+        return priority
+    message = f"{path}: priority is {dump_compact(priority)}, not a whole number from -{MAX_PRIORITY} to {MAX_PRIORITY}"
+    raise DecisionFailed("BadList", message)
 
 
 def _render_emits(

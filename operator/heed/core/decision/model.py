@@ -36,6 +36,7 @@ class StartRequest:
     handler: str
     task: str
     input: Any
+    priority: int | None = None  # None: the task's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from heed.core.decision.step import Step
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger.ledger import Ledger, make_cancel
+from heed.core.tasks.slots import enqueue
 from heed.core.tasks.wait import wait_end
 from heed.core.tasks.work import begin_attempt, owed_work, work_problem
 from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
@@ -55,7 +56,8 @@ def render_outputs(step: Step) -> Outputs:
     check_count(result)
     cancelled = cancel_tasks(ledger, step.key or "", result)
     quotas.check_starts(step.program.permissions.limits, ledger, cancelled, result)
-    outputs = Outputs(cancelled, render_tasks(step), render_events(step))
+    started = enqueue(step.program.slots, ledger.pending_tasks, render_tasks(step), step.received.at)
+    outputs = Outputs(cancelled, started, render_events(step))
     check_size(outputs.started, outputs.emitted)
     return outputs
 
@@ -114,6 +116,7 @@ def _pending(step: Step, variables: Mapping[str, Any], request: StartRequest) ->
         deadline=None if task.timeout is None else add_seconds(received.at, task.timeout),
         input=request.input,
         attempts=task.attempts if task.attempts > 1 else None,
+        priority=task.priority if request.priority is None else request.priority,
     )
     try:
         return _begin(step, record, spec, variables)

@@ -1,5 +1,6 @@
 """The value that goes through the stages of a decision: what one event is decided with, and what came of it so far."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,7 @@ class Step:
     opened: Ledger
     headroom: Headroom | None  # None: whatever is decided fits into the status
     ledger: Ledger = field(init=False)
+    former: Mapping[str, PendingTask] = field(init=False)  # the pending tasks before the event
     # open
     waited: bool = False  # the event was deferred before: it leaves the queue as soon as it is decided
     released: HeldEvent | None = None  # the event was held before, and is looked at again
@@ -97,7 +99,7 @@ class Step:
     held: HeldEvent | None = None  # the event is set aside
 
     def __post_init__(self) -> None:
-        self.ledger = self.opened
+        self.ledger, self.former = self.opened, self.opened.pending_tasks
 
     @property
     def origin(self) -> str:

@@ -16,6 +16,7 @@ from heed.core.tasks.job_contract import REASON_DEADLINE
 EVENT_KINDS: Final[dict[str, DueKind]] = {
     "session": "session",
     "retry": "retry",
+    "queue": "queue",
     "age": "age",
     "hold": "hold",
 }

@@ -15,9 +15,10 @@ from heed.core.compiler.program import Program
 from heed.core.due.timers import list_next_ticks, needs_scheduling
 from heed.core.ledger.ledger import Ledger, list_busy_sessions
 from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.core.tasks.slots import find_grantable
 
 DueKind = Literal[
-    "deadline", "attempt", "wait", "approval", "retry", "session", "age", "hold", "timer", "timers"
+    "deadline", "attempt", "wait", "approval", "retry", "queue", "session", "age", "hold", "timer", "timers"
 ]
 
 AT_ONCE: Final = "1970-01-01T00:00:00.000000Z"  # of what has been due since it is known
@@ -49,6 +50,7 @@ def list_due_times(program: Program, ledger: Ledger) -> Iterator[DueTime]:
     """All due times of an Agent, in no order."""
     for task_id, record in ledger.pending_tasks.items():
         yield from _of_task(task_id, record)
+    yield from _of_queue(program, ledger)
     yield from _of_idle_sessions(program, ledger)
     yield from _of_timers(program, ledger)
     yield from _of_old_sessions(program, ledger)
@@ -72,6 +74,12 @@ def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
         # Somebody may have answered an approval in time, while nobody was there to hear of it.
         grace = runs or record.kind == "approval"
         yield DueTime(record.deadline, "deadline", task_id, grace=grace, attempt=attempt)
+
+
+def _of_queue(program: Program, ledger: Ledger) -> Iterator[DueTime]:
+    """Where a manifest has more slots than the one before, nothing else would give them."""
+    if (since := find_grantable(program.slots, ledger.pending_tasks)) is not None:
+        yield DueTime(since, "queue", str(program.generation))
 
 
 def _of_timers(program: Program, ledger: Ledger) -> Iterator[DueTime]:

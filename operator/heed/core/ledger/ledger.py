@@ -160,6 +160,7 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
         len(ledger.outbox),
         len(ledger.waiting),
         len(ledger.held),
+        len(list_queued(ledger)),
     )
     rate = {} if ledger.task_rate is None else {"taskRate": _record(_TASK_RATE, ledger.task_rate)}
     next_tick = {} if ledger.next_tick is None else {"nextTick": ledger.next_tick}
@@ -179,6 +180,11 @@ def _plain(ledger: Ledger) -> dict[str, Any]:
 def add_to_totals(totals: Totals, **more: int) -> Totals:
     """The totals with some counters increased."""
     return Totals(*[getattr(totals, name) + more.get(name, 0) for name in _NAMES])  # faster than `replace`
+
+
+def list_queued(ledger: Ledger) -> list[str]:
+    """The ids of the tasks that wait for a slot."""
+    return [task_id for task_id, task in ledger.pending_tasks.items() if task.phase == "Queued"]
 
 
 def drop_keys(records: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:

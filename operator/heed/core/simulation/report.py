@@ -92,6 +92,7 @@ def _delivery(delivery: Delivery, program: Program) -> Json:
         ],
         "emitted": [event_to_json(event) for event in delivery.emitted],
         "cancelled": list(delivery.cancelled),
+        "queued": list(delivery.queued),
         "letter": None
         if letter is None
         else {"code": letter.code, "message": letter.message, "handler": letter.handler},

@@ -86,6 +86,7 @@ class Delivery:
     started: tuple[TaskWork, ...]
     emitted: tuple[Event, ...]
     cancelled: tuple[str, ...]
+    queued: tuple[str, ...] = ()  # tasks that wait for a slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +304,8 @@ class _SimulatedWorld:
                 reason = StubbedEnd(reason="Cancelled")
                 self._end(agent, effect.id, reason, received.at)
         emitted = tuple(message.event for message in published)
-        return Delivery(agent, decision, started, emitted, tuple(effect.id for effect in cancelled))
+        stopped = tuple(effect.id for effect in cancelled)
+        return Delivery(agent, decision, started, emitted, stopped, _queued(decision))
 
     def _answer(self, agent: AgentRef, work: TaskWork, at: str) -> None:
         why = explain_no_job(work) if work.kind == "job" else None
@@ -392,9 +394,14 @@ def _reads(program: Program, subject: str) -> bool:
     return any(matches(pattern, subject) for pattern in program.subjects)
 
 
+def _queued(decision: Decision) -> tuple[str, ...]:
+    starts = (effect for effect in decision.effects if isinstance(effect, StartTask))
+    return tuple(effect.id for effect in starts if effect.record.phase == "Queued")
+
+
 def _works(agent: AgentRef, decision: Decision) -> Iterator[TaskWork]:
     for effect in decision.effects:
-        if isinstance(effect, StartTask):
+        if isinstance(effect, StartTask) and effect.record.phase != "Queued":
             yield work_of(agent, effect.id, effect.record)
 
 

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from heed import __version__
 from heed.bus.client.connection import Connection
 from heed.bus.client.stream_rules import StreamFlaw
+from heed.core.ledger.ledger import list_queued
 from heed.engine.ports import StoredLedger
 from heed.kube.leader.election import Leadership
 from heed.kube.metrics.collector import AgentSnapshot, OperatorMetrics
@@ -188,6 +189,8 @@ def _of_sizes(rows: Sequence[tuple[Labels, StoredLedger]]) -> Iterator[Metric]:
         yield gauge(
             name, help, AGENT_LABELS, [(agent, len(getattr(stored.ledger, field))) for agent, stored in rows]
         )
+    queued = [(agent, len(list_queued(stored.ledger))) for agent, stored in rows]
+    yield gauge("heed_queued_tasks", "Pending tasks that wait for a slot", AGENT_LABELS, queued)
 
 
 def _of_lags(sights: Sequence[AgentSnapshot]) -> Iterator[Metric]:

@@ -248,10 +248,7 @@ class ResourceRunner:
             target = self._targets[attempt_id] = ResourceTarget(record.target or "", path)
         except ExpressionError as error:
             end_id = names.digest("target", attempt_id)
-            end = TaskEnd(
-                attempt_id, end_id, timestamp(), False, reason=REASON_EXPRESSION, message=str(error)
-            )
-            self._owner.report(end)
+            self._owner.report(failed_end(attempt_id, end_id, timestamp(), REASON_EXPRESSION, str(error)))
             return None
         return target
 
