@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.bench import measures
 from tests.bench.backlogs import LONG, SHORT, backlogs
+from tests.bench.gateway import gateway
 from tests.bench.rig import Rig
 from tests.bench.timers import FEW, MANY, timers
 from tests.cluster.controlplane.build import Unavailable
@@ -28,6 +29,7 @@ def main() -> int:
         "--events", type=int, default=20_000, help="events of the backlog that is drained (20000)"
     )
     parser.add_argument("--idle", type=int, default=200, help="single events of the latency measure (200)")
+    parser.add_argument("--requests", type=int, default=4000, help="requests to the gateway (4000)")
     parser.add_argument("--seconds", type=float, default=8.0, help="seconds at each offered rate (8)")
     parser.add_argument(
         "--backlogs",
@@ -65,6 +67,7 @@ def _measure(rig: Rig, arguments: argparse.Namespace) -> Figures:
             lambda: measures.backlog(rig, arguments.events),
         ),
         ("idle latency", lambda: measures.idle_latency(rig, arguments.idle)),
+        ("the gateway beside raw publishes", lambda: gateway(rig.nats.url, arguments.requests)),
         ("API writes at growing rates", lambda: measures.writes_by_rate(rig, arguments.seconds)),
     ]
     many = {"none": (), "short": SHORT, "long": LONG}[arguments.backlogs]

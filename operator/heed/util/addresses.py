@@ -1,8 +1,10 @@
 """Addresses of hosts: which of them are this machine."""
 
 import ipaddress
+from functools import lru_cache
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, and only this machine."""
     if host == "localhost":
