@@ -186,9 +186,9 @@ class AgentController:
                 await self._begin_again(running.program.agent)
         runners = {running.program.agent: running.runner for running in self._running.values()}
         self._orphans &= await resync_jobs(self._api, namespace, runners)
-        await self._watches.relist()
+        listed = await self._watches.relist()
         for running in list(self._running.values()):
-            running.resources.conclude_resync()
+            running.resources.conclude_resync(listed)
         await self.answers.sweep(lambda *name: name in self._seen)
         await self._keep_up()
 

@@ -25,7 +25,7 @@ from heed.kube.resources import manifest
 from heed.kube.resources.kinds import KindCache, ServedKind
 from heed.kube.resources.progress import ProgressPublisher, PublishEvent
 from heed.kube.resources.refusals import opt_in, refuse_object
-from heed.kube.resources.watches import ResourceUser, ResourceWatches
+from heed.kube.resources.watches import Listed, ResourceUser, ResourceWatches
 from heed.util.backoff import Backoff
 from heed.util.clock import timestamp, unix_time
 
@@ -150,12 +150,15 @@ class ResourceRunner:
 
     # ── resync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def conclude_resync(self) -> None:
+    def conclude_resync(self, listed: Listed) -> None:
         """After a list of all that is watched: look for the objects that were not in it, let go of needless watches."""
         pending = self._pending()
         for attempt_id, record in pending.items():
-            if record.phase == "Started":
-                self._search_unlisted(attempt_id)
+            served = self._held.get(attempt_id)
+            found = None if served is None else listed.get(served)
+            name = (self._agent.namespace, manifest.object_name(self._agent, attempt_id))
+            if record.phase == "Started" and (served is None or (found is not None and name not in found)):
+                self._search(attempt_id)
         self._held = {
             attempt_id: served for attempt_id, served in self._held.items() if attempt_id in pending
         }

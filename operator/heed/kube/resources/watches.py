@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from heed.kube.resources.kinds import ServedKind
 
 log = logging.getLogger("heed.resources")
 Body = Mapping[str, Any]
+Listed = Mapping[ServedKind, Set[tuple[str, str]]]  # namespaces and names of a kind's objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +80,21 @@ class ResourceWatches:
         watch = self._watches.get(served)
         return watch is not None and (namespace, name) in watch.informer.objects
 
-    async def relist(self) -> None:
-        """Resync: list every watched kind, and tell of each object again."""
+    async def relist(self) -> Listed:
+        """Resync: list every watched kind, and tell of each object again. Returns what was listed whole."""
+        listed: dict[ServedKind, set[tuple[str, str]]] = {}
         for served, watch in list(self._watches.items()):
+            found = set[tuple[str, str]]()
             try:
                 async for page in self._api.pages(served.path(self._namespace), _SELECTED):
                     for body in page:
+                        found.add((body["metadata"]["namespace"], body["metadata"]["name"]))
                         self._tell(served, watch, body, False)
             except ApiError as error:
                 log.warning("cannot list objects", extra={"kind": str(served.kind), "error": str(error)})
+            else:
+                listed[served] = found
+        return listed
 
     def close(self) -> None:
         """End all watches."""
@@ -104,6 +111,7 @@ class ResourceWatches:
             failed=partial(self._failed, served),
         )
         running = asyncio.create_task(informer.run(), name=f"watch {served.resource}")
+        running.add_done_callback(_ended)
         watch = self._watches[served] = _Watch(informer, running)
         return watch
 
@@ -117,6 +125,12 @@ class ResourceWatches:
         if error.status == 404 and (watch := self._watches.get(served)) is not None:
             for user in list(watch.users.values()):
                 user.missing(served)
+
+
+def _ended(running: "asyncio.Task[None]") -> None:
+    """Log a watch that ended by itself: a bug. Every resync lists all the same."""
+    if not running.cancelled() and (error := running.exception()) is not None:
+        log.error("a watch has ended", extra={"watch": running.get_name()}, exc_info=error)
 
 
 _SELECTED = {"labelSelector": names.LABEL_RESOURCE_OF}
