@@ -73,7 +73,7 @@ FAILURES: list[tuple[dict[str, Any], str, str]] = [
     (
         {"start": [{"from": "${[{'task': 'work', 'inputs': 1}]}"}]},
         "BadList",
-        'spec.handlers[1].start[0].from: unknown member "inputs"; known are input, task',
+        'spec.handlers[1].start[0].from: unknown member "inputs"; known are input, priority, task',
     ),
     (
         {"start": [{"from": "${[{'task': 'nothing'}]}"}]},

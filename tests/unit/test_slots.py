@@ -544,3 +544,17 @@ def test_queued_tasks_are_counted() -> None:
     assert sorted(place["place"] for place in places) == [2, 3]
     assert sorted(place.get("turn", 0) for place in places) == [0, 2]
     assert all(isinstance(task, PendingTask) for task in load_ledger(status).pending_tasks.values())
+
+
+@pytest.mark.parametrize("owed", [None, "", "{", "[]", '"x"'])
+def test_a_record_that_somebody_broke_takes_its_turn_and_stops_no_other(owed: str | None) -> None:
+    story = Story(queueing(1))
+    first, second, third = story.ask("s", "a", "a", "a")
+    broken = replace(story.ledger.pending_tasks[second], owed=owed)
+    story.ledger = replace(story.ledger, pending_tasks={**story.ledger.pending_tasks, second: broken})
+
+    story.end(first)
+
+    assert story.ledger.pending_tasks[second] == replace(broken, phase="Owed", queue=None)
+    story.end(second)
+    assert story.running == [third]

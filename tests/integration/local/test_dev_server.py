@@ -62,6 +62,38 @@ async def test_a_failing_job_becomes_a_failed_event(example: Path, tmp_path: Pat
         assert (await one.hears("ended"))["exitCode"] == 3
 
 
+async def test_a_job_that_fails_is_attempted_again_where_its_manifest_says_so(
+    example: Path, tmp_path: Path
+) -> None:
+    retry = "retry: {attempts: 2, backoff: {initial: 0s}}"
+    edit(example / "agent.yaml", "    research:\n      job:", f"    research:\n      {retry}\n      job:")
+    edit(example / "research.sh", 'test "$1" = storms && exit 3', 'test "$HEED_ATTEMPT" = 1 && exit 3')
+
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+        assert (await one.hears("decided", outcome="retried"))["type"] == "dev.heed.task.failed"
+        assert len((example / "runs").read_text().split()) == 2
+
+
+async def test_jobs_beyond_the_limit_run_one_after_the_other(patient: Path, tmp_path: Path) -> None:
+    edit(patient / "agent.yaml", "  tasks:\n", "  maxConcurrentTasks: 1\n  tasks:\n")
+
+    async with life(patient, folder=tmp_path / "state") as one:
+        await one.ask("tides", "q-1")
+        await one.hears("output", line="looking up tides")
+        await one.ask("moons", "q-2")
+        second = await one.hears("decided", session="q-2")
+        assert [next(iter(effect)) for effect in second["effects"]] == ["queue"]
+        assert len((patient / "runs").read_text().split()) == 1
+
+        (patient / "go").touch()
+
+        await one.hears("output", line="looking up moons")
+        await until(lambda: len(one.told("ended")) == 2, "both have ended")
+
+
 async def test_a_refused_job_becomes_a_failed_event_that_names_the_remedy(
     example: Path, tmp_path: Path
 ) -> None:

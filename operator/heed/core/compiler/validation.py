@@ -121,7 +121,8 @@ def _templates(spec: AgentSpec) -> list[Any]:
     templates: list[Any] = [task.work for task in spec.tasks.values()]
     templates += [timer.data for timer in spec.timers.values()]
     for handler in spec.handlers:
-        templates += [handler.state, *(item.model_dump() for item in (*handler.start, *handler.emit))]
+        started = (item.model_dump(exclude={"priority"}) for item in handler.start)
+        templates += [handler.state, *started, *(item.model_dump() for item in handler.emit)]
     return templates
 
 

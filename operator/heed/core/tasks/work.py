@@ -42,18 +42,23 @@ def work_problem(permissions: Permissions, kind: str, spec: Mapping[str, Any]) -
 
 
 def begin_attempt(record: PendingTask, at: str) -> PendingTask:
-    """The record of a task that owes the start of its attempt from `at` on, with what is left of its timeouts then."""
-    owed = json.loads(record.owed or "")
-    own, total = owed.get("attemptTimeout"), record.deadline
+    """The record of a task that owes the start of its attempt from `at` on, with what is left of its timeouts then.
+
+    What it takes to start is left as it is where that cannot be read, which who starts it will find, too.
+    """
+    record = replace(record, phase="Owed", due=None, queue=None, attempt_deadline=None)
+    try:
+        owed = json.loads(record.owed or "")
+        own, total = owed.get("attemptTimeout"), record.deadline
+    except (ValueError, AttributeError):
+        return record
+    own = own if isinstance(own, int) else None
     left = [] if own is None else [own]
     if total is not None:
         left.append(max(1, math.ceil(seconds_between(at, total))))
     deadline = None if own is None else add_delay(at, own)
     return replace(
         record,
-        phase="Owed",
-        due=None,
-        queue=None,
         attempt_deadline=None
         if deadline is not None and total is not None and deadline >= total
         else deadline,
