@@ -44,11 +44,9 @@ def _record(step: Step, request: HoldRequest) -> HeldEvent:
 
 
 def _is_over(step: Step, held: HeldEvent) -> bool:
-    """Whether its time is over, by the stream's clock or by the due time that said so."""
+    """Whether its time is over, as its due time has said; nothing else does, so that the stream alone decides."""
     before = step.released
-    if before is not None and before.phase == "Expired" and held.until <= before.until:
-        return True
-    return held.until <= (step.ledger.cursor.time or "")
+    return before is not None and before.phase == "Expired" and held.until <= before.until
 
 
 def _set_aside(step: Step, held: HeldEvent) -> Outcome:
