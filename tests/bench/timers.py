@@ -133,7 +133,7 @@ async def _lateness(url: str, count: int, due: datetime) -> list[float]:
         while len(late) < count:
             try:
                 found = await pull.fetch(500, timeout=5)
-            except nats.errors.TimeoutError:
+            except TimeoutError:
                 continue
             late += [(message.metadata.timestamp - due).total_seconds() for message in found]
     await client.close()

@@ -384,10 +384,10 @@ def test_dropped_ticks_are_dropped_once() -> None:
 
 
 def test_a_tick_at_the_very_time_until_which_they_are_dropped_is_dropped() -> None:
-    story = Story(missed="None", startingDeadline="0s", cron="*/5 * * * *").schedule()
-    event = story.due(10.001)
+    story = Story(missed="None", cron="*/5 * * * *").schedule()
+    event = story.due(14)
 
-    story.hear(event, 10)
+    story.hear(replace(event, data={"timer": "t", "until": shown(10)}), 14)
 
     assert event.type == "dev.heed.due.dropped"
     assert (story.counted, story.state.next_at) == ((0, 2, 0), shown(15))

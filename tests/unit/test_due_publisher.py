@@ -233,6 +233,16 @@ async def test_a_tick_is_published_when_it_is_due(kept: Kept) -> None:
     assert (event.time, event.extensions) == ("2026-01-31T12:01:00Z", {"heedtimer": "t"})
 
 
+async def test_a_tick_is_published_though_the_clock_is_set_back_just_then(kept: Kept) -> None:
+    kept.begin(schedule_timers(TICKING, Ledger(), parse_time(at(0))), TICKING)
+    kept.ring(60)
+    kept.now = seconds(59)
+    await turns()
+
+    ((_, event),) = kept.bus.published
+    assert event.time == "2026-01-31T12:01:00Z"
+
+
 async def test_a_tick_that_is_published_late_is_the_one_that_its_timer_wants_then(kept: Kept) -> None:
     kept.begin(schedule_timers(TICKING, Ledger(), parse_time(at(0))), TICKING)
     kept.bus.trouble.append(BusUnavailable("away"))

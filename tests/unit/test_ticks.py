@@ -103,6 +103,19 @@ def test_counting_ends_somewhere() -> None:
     assert choose("None", 10**7, deadline=0, schedule=Interval(7)).missed == MAX_COUNTED_TICKS
 
 
+@pytest.mark.parametrize("missed", ["Latest", "All", "None"])
+def test_a_tick_that_the_rules_of_now_would_not_have_is_fired_when_it_was_due(missed: Missed) -> None:
+    clock = TimerClock(MINUTELY, NOON, after_noon(90))  # reckoned by the rules of before
+
+    assert choose_tick(clock, LatePolicy(missed), after_noon(95)) == TickChoice(
+        after_noon(90), 0, after_noon(120)
+    )
+    late = choose_tick(clock, LatePolicy(missed), after_noon(130))
+    assert late == TickChoice(
+        *{"Latest": (after_noon(120), 1, after_noon(180))}.get(missed, (after_noon(90), 0, after_noon(120)))
+    )
+
+
 def test_an_instant_is_the_last_tick() -> None:
     assert choose("Latest", 100, schedule=Instant(after_noon(50))) == TickChoice(after_noon(50), 0, None)
     assert choose("None", 150, schedule=Instant(after_noon(50))) == TickChoice(None, 1, None)

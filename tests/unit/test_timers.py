@@ -87,6 +87,10 @@ def test_an_agent_with_neither_is_a_mistake() -> None:
 @pytest.mark.parametrize(
     ("timer", "wanted"),
     [
+        (
+            {"every": "1h", "startingDeadline": "0s"},
+            ["spec.timers.nightly.startingDeadline: is over at once; use 1s at least"],
+        ),
         ({}, ["spec.timers.nightly: has no schedule; give it one of `cron`, `every` and `at`"]),
         (
             {"cron": "0 25 * * *", "timeZone": "Berlin", "session": "timer.nme"},
@@ -195,7 +199,9 @@ def test_a_handler_of_a_tick_needs_no_subscription() -> None:
 def test_a_handler_of_ticks_without_a_timer_is_doubted() -> None:
     (problem,) = lint_agent(parse_agent(manifest(ON_TICK)))
 
-    assert problem.path == "spec.handlers[0].type"
+    assert str(problem) == (
+        "spec.handlers[0].type: no timer of the Agent sends dev.heed.timer.fired; add one to spec.timers, or correct it"
+    )
 
 
 def doubts(*handlers: dict[str, Any], **timers: dict[str, Any]) -> list[str]:

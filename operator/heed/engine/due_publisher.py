@@ -74,12 +74,13 @@ class DuePublisher:
                 record = ledger.pending_tasks[due.key]
                 self._executor.start_reporting(record, approval_timed_out(due.key, record, timestamp()))
             case "timer" | "timers":
-                self._executor.start_publishing(lambda: timer_event(self._program, ledger, due, _now()))
+                self._executor.start_publishing(lambda: timer_event(self._program, ledger, due, _now(due)))
             case _:
                 origin = names.origin(agent.uid, ledger.cursor.created)
                 event = due_event(agent, origin, due)
                 self._executor.start_publishing(lambda: event)
 
 
-def _now() -> datetime:
-    return datetime.fromtimestamp(unix_time(), UTC)
+def _now(due: DueTime) -> datetime:
+    """The time, which may have been set back since it was that of something due."""
+    return max(datetime.fromtimestamp(unix_time(), UTC), datetime.fromisoformat(due.at))

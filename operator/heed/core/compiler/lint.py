@@ -51,7 +51,12 @@ def _undelivered(agent: Agent, direct: Set[str]) -> Iterator[Problem]:
     sources += [timer.type for timer in agent.spec.timers.values()]
     sources += [names.HOLD_EXPIRED, names.SESSION_EXPIRED]
     for index, handler in enumerate(agent.spec.handlers):
-        if not any(may_overlap(source, handler.type) for source in sources):
+        if any(may_overlap(source, handler.type) for source in sources):
+            continue
+        if handler.type.startswith(names.TIMER_TYPE_PREFIX):
+            message = f"no timer of the Agent sends {handler.type}"
+            yield Problem(f"spec.handlers[{index}].type", message, "add one to spec.timers, or correct it")
+        else:
             yield Problem(
                 f"spec.handlers[{index}].type",
                 f"no subscription delivers {handler.type}, so only direct messages (`to`) can reach this handler",

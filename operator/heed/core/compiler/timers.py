@@ -51,6 +51,8 @@ def compile_timer(problems: list[Problem], name: str, spec: TimerSpec) -> Compil
     check_key_type(compiler, session, f"{path}.session")
     data = compiler.template(spec.data, f"{path}.data")
     deadline = None if spec.starting_deadline is None else parse_duration(spec.starting_deadline)
+    if deadline == 0:
+        compiler.add_problem(f"{path}.startingDeadline", "is over at once", "use 1s at least")
     try:
         schedule = parse_schedule(WrittenSchedule(spec.cron, spec.every, spec.at, spec.time_zone), path)
     except InvalidManifest as error:

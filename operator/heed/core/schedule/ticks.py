@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from typing import Final, Literal
 
 from heed.core.schedule.schedule import Schedule, next_after
@@ -56,9 +56,14 @@ class TimerClock:
 
     def list_due(self, until: datetime) -> Iterator[datetime]:
         """The ticks from `next_at` until an instant."""
-        if self.next_at is None:
-            return iter(())
-        ticks = self.schedule.list_ticks(self.next_at - _SECOND, self.anchor)
+        return iter(()) if self.next_at is None else self.list_from(self.next_at, until)
+
+    def list_from(self, first: datetime, until: datetime) -> Iterator[datetime]:
+        """A tick and those after it until an instant.
+
+        The first one counts as it is: by the rules of a time zone that were changed since, it might be another.
+        """
+        ticks = chain((first,), self.schedule.list_ticks(first, self.anchor))
         return takewhile(lambda tick: tick <= until, ticks)
 
     def count_missed(self, before: datetime) -> int:
@@ -99,8 +104,7 @@ def _latest(clock: TimerClock, first: datetime, now: datetime) -> datetime:
 
 def _limit(clock: TimerClock, first: datetime, latest: datetime) -> datetime:
     """`first`, or the earliest of the last MAX_LATE_TICKS ticks where there are more until `latest`."""
-    due = takewhile(lambda tick: tick <= latest, clock.schedule.list_ticks(first - _SECOND, clock.anchor))
-    ticks = list(islice(due, MAX_COUNTED_TICKS))
+    ticks = list(islice(clock.list_from(first, latest), MAX_COUNTED_TICKS))
     if ticks[-1] == latest:
         return ticks[-MAX_LATE_TICKS:][0]
 
