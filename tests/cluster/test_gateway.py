@@ -33,7 +33,7 @@ class Gateway:
     """The process, ready, and short ways to send."""
 
     def __init__(self, kubeconfig: Path, broker: Broker, folder: Path, **settings: str) -> None:
-        self._port, self._health = free_port(), free_port()
+        self.port, self._health = free_port(), free_port()
         self.log = folder / "gateway.log"
         environment = {
             **os.environ,
@@ -41,7 +41,7 @@ class Gateway:
             "HEED_NATS_URL": broker.url,
             "HEED_HEALTH_PORT": str(self._health),
             "HEED_METRICS_PORT": "0",
-            "HEED_GATEWAY_PORT": str(self._port),
+            "HEED_GATEWAY_PORT": str(self.port),
             "HEED_GATEWAY_DRAIN": "0",
             **settings,
         }
@@ -62,7 +62,7 @@ class Gateway:
         """Send an event: status and the code of the problem."""
         headers = {"ce-specversion": "1.0", "ce-id": id_, "ce-source": "/till", "ce-type": type_}
         headers |= {"Authorization": f"Bearer {token}"} if token else {}
-        answer = self._http.request("POST", f"http://127.0.0.1:{self._port}{path}", headers=headers)
+        answer = self._http.request("POST", f"http://127.0.0.1:{self.port}{path}", headers=headers)
         return answer.status, json.loads(answer.data)["code"] if answer.data else ""
 
     def _is_ready(self) -> bool:
