@@ -64,10 +64,10 @@ async def _serve(settings: Settings, told_to_stop: asyncio.Event) -> None:
         closing.push_async_callback(connection.close)
         health.connection = connection
         context = make_context(settings, connection, metrics, api=api)
-        await open_gateway(context, health, closing)
+        server = await open_gateway(context, health, closing)
         log.info("gateway ready", extra={"port": settings.gateway.port, "nats": connection.url})
         await told_to_stop.wait()
-        health.draining = True
+        health.draining = server.hang_up = True
         log.info("gateway stopping", extra={"drain_seconds": settings.gateway.drain})
         await asyncio.sleep(settings.gateway.drain)
 
@@ -118,7 +118,7 @@ async def open_gateway(
         await closing.enter_async_context(part.running())
     tls: ServerTls | None = None
     if settings.certificate is not None:
-        tls = ServerTls()
+        health.tls = tls = ServerTls()
         keeping = asyncio.create_task(
             tls.keep(CertificateFolder(Path(settings.certificate)), CERTIFICATE_CHECK_INTERVAL_S)
         )

@@ -8,22 +8,29 @@ from aiohttp import web
 from heed.bus.client.connection import Connection
 from heed.gateway.metrics import GatewayMetrics
 from heed.gateway.part import GatewayPart
+from heed.kube.webhook.certificates import ServerTls
 from heed.settings import Settings
 from heed.util.http_server import serving
 
 
 class GatewayHealth:
-    """The state behind the probes. `parts` and `connection` are set once there are any."""
+    """The state behind the probes. `parts`, `connection` and `tls` are set once there are any."""
 
     def __init__(self) -> None:
         self.connection: Connection | None = None
         self.parts: Sequence[GatewayPart] = ()
+        self.tls: ServerTls | None = None
         self.draining = False
 
     def missing(self) -> str | None:
         """Why no requests should be sent here now, as a sentence, or None."""
         connected = self.connection is not None and self.connection.is_connected
-        wrong = ("stopping" if self.draining else None, None if connected else "not connected to NATS")
+        bare = self.tls is not None and not self.tls.ready.is_set()
+        wrong = (
+            "stopping" if self.draining else None,
+            None if connected else "not connected to NATS",
+            "there is no certificate to serve with yet" if bare else None,
+        )
         return "; ".join(filter(None, (*wrong, *(part.missing() for part in self.parts)))) or None
 
 

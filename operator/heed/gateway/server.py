@@ -4,8 +4,8 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 from aiohttp import web
@@ -23,7 +23,9 @@ RECEIVE_BUFFER_BYTES: Final = 64 * 1024  # of each connection, in the kernel
 LINGER_S: Final = 2.0  # for the rest of a body whose request was refused already
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 FINISH_TIMEOUT_S: Final = 10.0  # for requests under way, once no others are taken
+CANCEL_TIMEOUT_S: Final = 1.0  # for those that are not done by then
 BACKLOG: Final = 512
+Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n"
     b"Connection: close\r\nContent-Length: 21\r\n\r\ntoo many connections\n"
@@ -50,11 +52,21 @@ class _Turnaway(asyncio.Protocol):
 
 
 class BoundedServer:
-    """An application at its port. `address` is where it listens, once it does."""
+    """An application at its port. `address` is where it listens, once it does.
+
+    Its end has two steps: with `hang_up` set, connections are closed once they had an answer; `stop` waits for the
+    requests under way. The library alone would drop what comes of their bodies from then on.
+    """
 
     def __init__(self, application: web.Application, settings: GatewaySettings) -> None:
         self._settings = settings
         self.turned_away = 0  # connections
+        self.hang_up = False
+        self._under_way = 0  # requests
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        application.middlewares.insert(0, self._track)
+        application.on_response_prepare.append(self._name_server)
         self._server: asyncio.Server | None = None
         self._runner = web.AppRunner(
             application,
@@ -67,7 +79,7 @@ class BoundedServer:
             read_bufsize=READ_BUFFER_BYTES,
             lingering_time=LINGER_S,
             auto_decompress=False,
-            shutdown_timeout=FINISH_TIMEOUT_S,
+            shutdown_timeout=CANCEL_TIMEOUT_S,
         )
 
     @property
@@ -97,10 +109,32 @@ class BoundedServer:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
 
     async def stop(self) -> None:
-        """Take no more connections, close idle ones, and wait FINISH_TIMEOUT_S for requests under way."""
+        """Take no more connections, wait FINISH_TIMEOUT_S for requests under way, and close all that are left."""
+        self.hang_up = True
         if self._server is not None:
             self._server.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_TIMEOUT_S):
+                await self._quiet.wait()
         await self._runner.cleanup()
+
+    @web.middleware
+    async def _track(self, request: web.Request, handler: Handle) -> web.StreamResponse:
+        self._under_way += 1
+        self._quiet.clear()
+        try:
+            response = await handler(request)
+            if self.hang_up:
+                response.force_close()
+            return response
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._quiet.set()
+
+    async def _name_server(self, request: web.Request, response: web.StreamResponse) -> None:
+        """The library's header would say which versions run here."""
+        response.headers["Server"] = "heed"
 
     def _accept(self) -> asyncio.Protocol:
         assert self._runner.server is not None
