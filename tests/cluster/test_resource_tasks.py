@@ -61,21 +61,21 @@ def asked(stage: Stage, resource: dict[str, Any] | None = None, **task: Any) -> 
     stage.ask()
 
 
-def failure(stage: Stage) -> dict[str, Any]:
-    """What the Agent was told of its failed task."""
+def failure(stage: Stage, attempt: int | None = 1) -> dict[str, Any]:
+    """What the Agent was told of its failed task; no attempt where the whole task was over."""
     stage.until(lambda s: totals(s).get("tasksFailed") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_FAILED))
     told = data_of(event)
-    assert told.pop("attempt") == 1
+    assert told.pop("attempt", None) == attempt
     return told
 
 
-def completion(stage: Stage) -> dict[str, Any]:
+def completion(stage: Stage, attempt: int = 1) -> dict[str, Any]:
     """What the Agent was told of its completed task."""
     stage.until(lambda s: totals(s).get("tasksCompleted") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_COMPLETED))
     told = data_of(event)
-    assert told.pop("attempt") == 1
+    assert told.pop("attempt") == attempt
     return told
 
 
@@ -137,10 +137,10 @@ def test_an_object_that_a_person_deletes_is_lost(stage: Stage, things: Objects) 
 
 
 def test_a_controller_that_never_acts_is_the_tasks_timeout(stage: Stage, things: Objects) -> None:
-    asked(stage, timeout="2s")
+    asked(stage, timeout="10s")
     things.one()
 
-    assert failure(stage)["reason"] == "DeadlineExceeded"
+    assert failure(stage, attempt=None)["reason"] == "DeadlineExceeded"
     things.none()
 
 
@@ -226,6 +226,29 @@ def test_an_object_whose_label_someone_took_away_is_not_lost(
     things.report(body, phase="Ready", answer="the moon")
 
     assert completion(stage)["result"] == {"answer": "the moon", "size": 5}
+
+
+def test_each_attempt_has_an_object_of_its_own(stage: Stage, things: Objects) -> None:
+    # Given a task that may be attempted twice
+    asked(stage, retry={"attempts": 2, "backoff": {"initial": "1s"}})
+    first = things.one()
+    task_id = started(stage)
+
+    # When the first attempt fails
+    things.report(first, phase="Broken", why="OutOfPaint")
+    (second,) = eventually(
+        lambda: [item for item in things.all() if item["metadata"]["uid"] != first["metadata"]["uid"]],
+        PATIENCE,
+        what="a second object",
+    )
+
+    # Then the second one has its own object, and the end of the task
+    assert second["metadata"]["name"] == names.job_name(AGENT, f"{task_id}-2")
+    assert second["metadata"]["labels"][names.LABEL_ATTEMPT] == "2"
+    things.report(second, phase="Ready", answer="the moon")
+    assert completion(stage, attempt=2)["result"] == {"answer": "the moon", "size": 5}
+    assert "tasksFailed" not in totals(stage.status())
+    assert len(things.all()) == 2
 
 
 # --- restarts -----------------------------------------------------------------------------------------------------

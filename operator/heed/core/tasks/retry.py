@@ -9,7 +9,7 @@ from heed.api.agent import RetrySpec, parse_duration
 from heed.errors import POLICY_VIOLATION
 
 FINAL_REASONS: Final = frozenset(
-    ("Cancelled", POLICY_VIOLATION, "UnsupportedKind", "UnsupportedLocally", "NoCommand")
+    ("Cancelled", POLICY_VIOLATION, "UnsupportedKind", "ClusterScoped", "UnsupportedLocally", "NoCommand")
 )  # another attempt would end alike, or is not wanted
 _INVALID: Final = "Invalid"  # begins the reasons of what can never be started as it is
 _DIGITS: Final = 2**32

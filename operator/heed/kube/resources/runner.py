@@ -31,7 +31,7 @@ from heed.util.clock import timestamp, unix_time
 
 log = logging.getLogger("heed.resources")
 CONFIRM_DELAY_S: Final = 2.0  # seconds between two looks before an object or a kind counts as gone
-UNKNOWN_GRACE_S: Final = 60.0  # seconds that an object is kept at least whose task was never seen pending
+UNKNOWN_GRACE_S: Final = 30.0  # seconds that an object is kept at least whose task was never seen pending
 SEARCH_BACKOFF: Final = Backoff(first_s=5.0, last_s=60.0)
 DELETION_BACKOFF: Final = Backoff(first_s=1.0, last_s=60.0)
 Body = Mapping[str, Any]
