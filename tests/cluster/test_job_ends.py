@@ -152,4 +152,4 @@ def test_the_result_of_an_indexed_job_is_that_of_its_first_index(stage: Stage, p
 
     stage.until(lambda s: totals(s).get("tasksCompleted") == 1)
     (event,) = stage.broker.events(names.inbox_subject(stage.namespace, AGENT, names.TASK_COMPLETED))
-    assert event.data == {"task": "research", "result": {"answer": "0"}}
+    assert event.data == {"task": "research", "result": {"answer": "0"}, "attempt": 1}

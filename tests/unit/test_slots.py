@@ -558,3 +558,26 @@ def test_a_record_that_somebody_broke_takes_its_turn_and_stops_no_other(owed: st
     assert story.ledger.pending_tasks[second] == replace(broken, phase="Owed", queue=None)
     story.end(second)
     assert story.running == [third]
+
+
+def test_without_any_limit_what_is_queued_starts_when_that_is_due_and_all_at_once() -> None:
+    story = Story(queueing(1))
+    _, second, third = story.ask("s", "a", "a", "a")
+    story.agent = queueing()
+
+    story.tell("com.example.other", "s")
+    assert story.queued == [second, third]
+    (due,) = [due for due in list_due_times(story.agent, story.ledger) if due.kind == "queue"]
+    event = due_event(story.agent.agent, "o", due)
+    subject = names.inbox_subject(NAMESPACE, AGENT, event.type)
+    story.decide(Received(story.next(), at(9), subject, event))
+
+    assert story.queued == []
+    assert len(story.running) == 3
+
+
+def test_an_event_that_changes_no_task_leaves_them_as_they_are() -> None:
+    agent = program({"state": {"n": 1}}, tasks={"a": job(maxConcurrent=1)})
+    ledger = Story(queueing(1)).ledger
+
+    assert decide(agent, ledger, received(1)).ledger.pending_tasks is ledger.pending_tasks

@@ -71,7 +71,7 @@ def conclude(step: Step, outcome: Outcome) -> Decision:
     if step.waited and outcome != "waiting":
         ledger = replace(ledger, waiting=ledger.waiting.without_event(step.received.sequence))
     ledger = _release(step, ledger, outcome)
-    if outcome == "due" or ledger.pending_tasks is not step.former:
+    if outcome == "due" or (step.program.slots.any and ledger.pending_tasks is not step.former):
         ledger = _give_slots(step, ledger)
     effects = (*step.farewells, *step.effects, *step.stops) if step.farewells or step.stops else step.effects
     decision = Decision(step.received, ledger, outcome, effects, letter=step.letter)

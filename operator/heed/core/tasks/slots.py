@@ -26,6 +26,11 @@ class SlotLimits:
     total: int | None = None
     by_task: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit at all."""
+        return self.total is not None or bool(self.by_task)
+
     def covers(self, record: PendingTask) -> bool:
         """Whether a task needs a slot to run."""
         return record.kind not in LEDGER_KINDS and (self.total is not None or record.task in self.by_task)
