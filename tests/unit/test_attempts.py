@@ -9,6 +9,8 @@ import pytest
 
 from heed import names
 from heed.api.status import PendingTask
+from heed.api.validation import parse_agent
+from heed.core.compiler.lint import lint_agent
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.due.due_events import due_event
@@ -545,3 +547,18 @@ def test_a_simulated_attempt_that_does_not_answer_is_timed_out() -> None:
     failed = made.ledgers[agent.agent].sessions["s"].state["failed"]
     assert (failed["reason"], failed["attempt"]) == ("DeadlineExceeded", 3)
     assert failed["message"].startswith("attempt 3 was not done by ")
+
+
+def test_attempts_that_are_multiplied_by_pods_are_pointed_out() -> None:
+    def warned(task: dict[str, Any]) -> list[str]:
+        agent = parse_agent(manifest({"start": [{"task": "work"}]}, tasks={"work": task}))
+        return [str(problem) for problem in lint_agent(agent) if "backoffLimit" in problem.path]
+
+    bounded = job(retry={"attempts": 2})
+    bounded["job"]["backoffLimit"] = 0
+
+    assert [text.split(";")[0] for text in warned(job(retry={"attempts": 2}))] == [
+        "spec.tasks.work.job.backoffLimit: is missing, so each of 2 attempts starts up to 7 pods"
+    ]
+    assert warned(bounded) == []
+    assert warned(job()) == []

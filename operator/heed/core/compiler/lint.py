@@ -7,6 +7,7 @@ from typing import Any, Final
 from heed import names
 from heed.api.agent import Agent, TaskSpec
 from heed.core.schema.job_spec import lint_job_spec
+from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT
 from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
 
@@ -128,6 +129,12 @@ def _unheard_ticks(agent: Agent) -> Iterator[Problem]:
 def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
     job = task.job or {}
     yield from _job(job, f"spec.tasks.{name}.job")
+    if task.job is not None and task.retry is not None and "backoffLimit" not in job:
+        yield Problem(
+            f"spec.tasks.{name}.job.backoffLimit",
+            f"is missing, so each of {task.retry.attempts} attempts starts up to {DEFAULT_BACKOFF_LIMIT + 1} pods",
+            "set it: 0 leaves all of that to `retry`",
+        )
     template = job.get("template")
     pod = template.get("spec") if isinstance(template, dict) else None
     if not isinstance(pod, dict):
