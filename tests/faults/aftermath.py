@@ -14,6 +14,7 @@ from heed.api.validation import parse_agent
 from heed.bus.client.connection import ApiRefused, Connection, connect
 from heed.bus.client.stored_messages import ERR_NO_MESSAGE
 from heed.core.compiler.program import compile_agent
+from heed.core.effects import StartTask
 from heed.core.ledger.ledger import list_owed_effects, load_ledger
 from heed.settings import Settings
 from tests.faults.agents import NAMESPACES, SPECS
@@ -59,6 +60,11 @@ async def judged(parts: Parts, agents: list[Body], person: Person) -> tuple[Find
         "decisions": outcomes.total(),
         **{f"  {outcome}": count for outcome, count in sorted(outcomes.items())},
         "tasks decided": sum(len(item.fold.started) for item in there.incarnations),
+        "  waits among them": sum(
+            isinstance(effect, StartTask) and effect.record.kind == "wait"
+            for item in there.incarnations
+            for effect in item.fold.effects
+        ),
         "jobs made": sum(there.made.values()),
         "events emitted": len(there.emitted),
         "dead letters": len(there.letters),

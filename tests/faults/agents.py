@@ -1,7 +1,7 @@
 """The Agents of the storm. Small, and between them they do everything that an Agent can do.
 
-clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs, cancels them, ends sessions, breaks
-echo      talks with the clerk of its namespace, some rounds each time
+clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and waits, cancels them, ends sessions, breaks
+echo      talks with the clerk of its namespace, some rounds each time, and not too fast
 auditor   counts every event of its namespace by type: one lost or doubled shows
 phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
 """
@@ -26,6 +26,8 @@ TASKS = {
     "brief": {"job": PACK, "timeout": "10m", "retention": "1s", "publish": True},
     "hang": {"job": PACK, "timeout": DEADLINE},
     "refused": {"job": REFUSED},
+    "nap": {"wait": {"for": "${input.seconds}s"}, "timeout": "10m"},
+    "doze": {"wait": {"for": "1h"}, "timeout": DEADLINE},
 }
 
 
@@ -79,7 +81,11 @@ CLERK = {
         _handler("early", "order.amended", "!has(state.item)", state={"early": "${event.id}"}),
         *STARTS,
         *ENDS,
-        _handler("stop", "order.stopped", cancel=[{"task": name} for name in ("pack", "brief", "hang")]),
+        _handler(
+            "stop",
+            "order.stopped",
+            cancel=[{"task": name} for name in ("pack", "brief", "hang", "nap", "doze")],
+        ),
         _handler("over", "order.closed", end=True),
         _handler("break", "order.broken", "event.data.missing > 3", state={"never": True}),
         _handler("break-late", "order.broken-late", emit=[{"type": "${'com.example.bad ' + event.id}"}]),
@@ -98,6 +104,7 @@ CLERK = {
 }
 
 ECHO = {
+    "rateLimit": {"events": 40, "burst": 5},
     "subscribe": [{"type": DOMAIN + "talk.begun"}],
     "session": {"idleTimeout": IDLE},
     "handlers": [

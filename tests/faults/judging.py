@@ -12,21 +12,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from heed import names
+from heed.api.status import PendingTask
 from heed.api.validation import parse_agent
 from heed.bus.client.connection import Connection
 from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.compiler.program import Program, compile_agent
+from heed.core.decision.model import Decision
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, load_ledger, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
+from heed.core.tasks.kinds import LEDGER_KINDS
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
 from tests.integration.waiting import SOON
 
 Findings = list[str]
+REASON_CANCELLED = "Cancelled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,14 @@ async def _emitted(connection: Connection) -> list[str]:
 
 def _is_emitted(headers: Mapping[str, str]) -> bool:
     ours = headers.get("ce-source", "").startswith(f"/apis/{names.API_VERSION}/")
-    return ours and not headers["ce-type"].startswith(names.TASK_TYPE_PREFIX)
+    return ours and not names.is_reserved(headers["ce-type"])
 
 
 def judge(world: World) -> Findings:
     """Everything that is not as it has to be."""
     findings: Findings = []
     for item in world.incarnations:
-        findings += ledger_findings(item) + ends_findings(item, world.deletions)
+        findings += ledger_findings(item) + ends_findings(item, world.deletions) + wait_findings(item)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {
@@ -134,7 +138,10 @@ def _settled(ledger: Ledger) -> Ledger:
 
 
 def job_findings(world: World) -> Findings:
-    """One Job for every task that was decided; none for one that was refused, at most one where it was called off."""
+    """One Job for every task that was decided; at most one where it was called off.
+
+    None for a wait, or for one that was refused.
+    """
     most: dict[tuple[str, str], int] = {}
     least: dict[tuple[str, str], int] = {}
     for item in world.incarnations:
@@ -145,7 +152,8 @@ def job_findings(world: World) -> Findings:
         for effect in item.fold.effects:
             if isinstance(effect, StartTask):
                 name = (item.program.agent.namespace, names.job_name(item.program.agent.name, effect.id))
-                most[name] = 0 if effect.record.task == "refused" else 1
+                runs = effect.record.kind not in LEDGER_KINDS and effect.record.task != "refused"
+                most[name] = 1 if runs else 0
                 least[name] = 0 if effect.id in optional else most[name]
     wrong = [
         f"Job {name}: made {count} times, decided {most.get(name, 0)} times"
@@ -164,9 +172,11 @@ def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     """
     jobs = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
     touched = {deletion.task_id for deletion in deletions}
-    starts = {effect.id: effect.record for effect in item.fold.effects if isinstance(effect, StartTask)}
+    starts = _starts(item)
     wrong = []
     for task_id, data in _ends(item):
+        if starts[task_id].kind in LEDGER_KINDS:
+            continue
         if data.get("reason") == REASON_LOST and task_id not in jobs:
             wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
         if data.get("reason") == REASON_INVALID and starts[task_id].task != "refused":
@@ -178,15 +188,49 @@ def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     return wrong
 
 
+def wait_findings(item: Incarnation) -> Findings:
+    """Every wait ended as it had to, and none before its time.
+
+    A nap is over when its time is, and a doze, which lasts longer than it may, at its deadline: unless they were called
+    off. That each ended at all, and once, the ledger says: nothing is pending, and the totals are the model's.
+    """
+    starts, wrong = _starts(item), []
+    for decision in item.fold.decisions:
+        event, at = decision.received.event, decision.received.at
+        if not isinstance(event, Event) or not _is_end(decision) or event.subject not in starts:
+            continue
+        record = starts[event.subject]
+        if record.kind != "wait":
+            continue
+        data = event.data if isinstance(event.data, dict) else {}
+        reason, due = data.get("reason"), record.deadline if record.task == "doze" else record.due
+        right = REASON_DEADLINE if record.task == "doze" else None
+        if reason not in (right, REASON_CANCELLED):
+            wrong.append(f"{item}: wait {event.subject} ended with {reason}, not with {right}")
+        elif reason == right and at < (due or ""):
+            wrong.append(f"{item}: wait {event.subject} ended at {at}, before {due}")
+        elif reason is None and data.get("result") != {"until": record.due}:
+            wrong.append(f"{item}: wait {event.subject} was until {record.due}, and ended with {data}")
+    return wrong
+
+
+def _starts(item: Incarnation) -> dict[str, PendingTask]:
+    """The record that each task was started with."""
+    return {effect.id: effect.record for effect in item.fold.effects if isinstance(effect, StartTask)}
+
+
+def _is_end(decision: Decision) -> bool:
+    """Whether it is on the end of a task, and that end counted."""
+    event = decision.received.event
+    of_task = isinstance(event, Event) and event.type.startswith(names.TASK_TYPE_PREFIX)
+    return of_task and decision.outcome != "stale"
+
+
 def _ends(item: Incarnation) -> Iterator[tuple[str, dict[str, Any]]]:
     """The ends of tasks that counted: the task's id, and the data of its event."""
     for decision in item.fold.decisions:
         event = decision.received.event
-        if (
-            isinstance(event, Event)
-            and event.type.startswith(names.TASK_TYPE_PREFIX)
-            and decision.outcome != "stale"
-        ):
+        if _is_end(decision) and isinstance(event, Event):
             yield event.subject or "", event.data if isinstance(event.data, dict) else {}
 
 

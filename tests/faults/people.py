@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from heed import names
@@ -108,6 +109,7 @@ class Person:
         self.deletions: list[Deletion] = []
         self.edits = 0
         self.recreations = 0
+        self.suspensions = 0
         self._api = api
         self._dice = random.Random(f"person {seed}")
 
@@ -144,6 +146,17 @@ class Person:
         spec = edited_manifest(namespace, name, self.edits + 1)["spec"]
         self._api.patch(f"{AGENTS.format(namespace)}/{name}", {"spec": spec})
         self.edits += 1
+
+    async def suspend_agent(self, pause: float) -> None:
+        """An Agent reads nothing for a while."""
+        namespace, name = self._dice.choice([key for key in SPECS if key != PHOENIX_NAME])
+        path = f"{AGENTS.format(namespace)}/{name}"
+        for suspend in (True, False):
+            patch = {"spec": {"suspend": suspend}}
+            await persistently(partial(self._api.patch, path, patch))
+            if suspend:
+                await asyncio.sleep(pause)
+        self.suspensions += 1
 
     async def recreate_agent(self, pause: float) -> None:
         """The phoenix dies and rises."""

@@ -79,6 +79,8 @@ def plan(seed: int, size: Size) -> list[Round]:
             items.append(Trouble("agent recreated", dice.uniform(0, 3), dice.uniform(0, 2)))
         if place % max(1, len(deaths) // 5) == 1:
             items.append(Trouble("agent edited", dice.uniform(0, 4)))
+        if place % 3 == 2:
+            items.append(Trouble("agent suspended", dice.uniform(0, 4), dice.uniform(0.5, 4)))
     return [
         Round(_timed(dice, death, items), tuple(items)) for death, items in zip(deaths, troubles, strict=True)
     ]

@@ -23,7 +23,8 @@ MESSAGE_ID = "Nats-Msg-Id"
 SHOPS = 7
 STEP = 60  # places between two events of a story, about
 PACE = 0.3  # share of stories in which something is packed
-PLAYS = {"succeed": 10, "text": 2, "fail": 3, "brief": 4, "hang": 1, "refused": 1}
+PLAYS = {"succeed": 10, "text": 2, "fail": 3, "brief": 4, "hang": 1, "refused": 1, "nap": 4, "doze": 1}
+TASKS_OF_PLAYS = ("brief", "hang", "refused", "nap", "doze")  # plays that a task of that name is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +86,12 @@ def _story(dice: random.Random) -> list[tuple[str, Any]]:
 def _work(dice: random.Random) -> dict[str, Any]:
     """What `order.work` asks for: which task, and how its pod is to be played."""
     (play,) = dice.choices(list(PLAYS), list(PLAYS.values()))
-    task = play if play in ("brief", "hang", "refused") else "pack"
+    task = play if play in TASKS_OF_PLAYS else "pack"
     input = {"play": play, "value": dice.randint(1, 10**6)}
     if play == "refused":
         input["parallelism"] = -1
+    if play == "nap":
+        input["seconds"] = dice.randint(0, 12)
     return {"task": task, "input": input}
 
 

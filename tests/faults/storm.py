@@ -141,6 +141,8 @@ class Storm:
                 await _once(self.person.delete_pod)
             case ["agent", "edited"]:
                 await persistently(self.person.edit_agent)
+            case ["agent", "suspended"]:
+                await self.person.suspend_agent(trouble.lasts)
             case ["agent", "recreated"]:
                 await self.person.recreate_agent(trouble.lasts)
             case _:
@@ -201,6 +203,7 @@ class Storm:
                 **Counter(f"{deletion.kind}s deleted" for deletion in person.deletions),
                 "agents edited": person.edits,
                 "agents recreated": person.recreations,
+                "agents suspended": person.suspensions,
             },
             outcome={"messages published": self.publishers.published, **outcome},
             findings=[*self._findings, *findings],

@@ -139,3 +139,58 @@ def with_end(world: World, data: dict[str, Any]) -> World:
     fold = folded(item.program, [*events[:-1], end], CREATED)
     ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
     return changed(replace(world, emitted=fold.emitted), fold=fold, ledger=ledger)
+
+
+# --- waits ----------------------------------------------------------------------------------------------------
+
+NAP = {"task": "nap", "input": {"play": "nap", "value": 7, "seconds": 3}}
+DOZE = {"task": "doze", "input": {"play": "doze", "value": 7}}
+OVER = "2026-11-01T12:00:05.000000Z"  # three seconds after it was asked for
+
+
+def with_wait(world: World, work: dict[str, Any], end: dict[str, Any], at: int) -> World:
+    """The world in which somebody also waited, at second 2, and the wait ended at another with these data."""
+    item = world.incarnations[0]
+    asked = [
+        received_at(1, DOMAIN + "order.placed", {"item": "tea"}),
+        received_at(2, DOMAIN + "order.work", work),
+    ]
+    task_id = first_task(folded(item.program, asked, CREATED))
+    type_ = names.TASK_FAILED if "reason" in end else names.TASK_COMPLETED
+    fold = folded(
+        item.program, [*asked, received_at(at, type_, {"task": work["task"], **end}, task_id)], CREATED
+    )
+    ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
+    return World([Incarnation(item.program, ledger, fold, True)], {}, fold.emitted, fold.letters, [])
+
+
+@pytest.mark.parametrize(
+    ("work", "end", "at", "says"),
+    [
+        (NAP, {"result": {"until": OVER}}, 5, None),
+        (NAP, {"result": {"until": OVER}}, 4, "before 2026-11-01T12:00:05"),
+        (NAP, {"result": {"until": "2026-11-01T12:00:06.000000Z"}}, 6, "was until 2026-11-01T12:00:05"),
+        (NAP, {"reason": "Cancelled"}, 3, None),
+        (NAP, {"reason": "DeadlineExceeded"}, 9, "ended with DeadlineExceeded, not with None"),
+        (NAP, {"reason": "JobLost"}, 9, "ended with JobLost"),
+        (DOZE, {"reason": "DeadlineExceeded"}, 7, None),
+        (DOZE, {"reason": "DeadlineExceeded"}, 6, "before 2026-11-01T12:00:07"),
+        (DOZE, {"reason": "Cancelled"}, 3, None),
+        (DOZE, {"result": {"until": OVER}}, 9, "ended with None, not with DeadlineExceeded"),
+    ],
+)
+def test_a_wait_that_did_not_end_as_it_had_to_is_found(
+    world: World, work: dict[str, Any], end: dict[str, Any], at: int, says: str | None
+) -> None:
+    findings = judge(with_wait(world, work, end, at))
+
+    assert [(says or "nothing") in finding for finding in findings] == ([True] if says else []), findings
+
+
+def test_a_job_made_for_a_wait_is_found(world: World) -> None:
+    found = with_wait(world, NAP, {"result": {"until": OVER}}, 5)
+    name = (NAMESPACE, names.job_name(AGENT, first_task(found.incarnations[0].fold)))
+
+    (finding,) = judge(replace(found, made={name: 1}))
+
+    assert "made 1 times, decided 0 times" in finding

@@ -94,6 +94,30 @@ async def test_jobs_beyond_the_limit_run_one_after_the_other(patient: Path, tmp_
         await until(lambda: len(one.told("ended")) == 2, "both have ended")
 
 
+async def test_a_suspended_agent_goes_on_when_its_file_says_so_and_keeps_its_rate_limit(
+    example: Path, tmp_path: Path
+) -> None:
+    # Given
+    pace = "  suspend: true\n  rateLimit: {events: 50, burst: 1}\n"
+    edit(example / "agent.yaml", "spec:\n  subscribe:", f"spec:\n{pace}  subscribe:")
+
+    async with life(example, folder=tmp_path / "state") as one:
+        await one.hears("resumed", text="is suspended, and reads nothing after 0")
+        await one.ask("tides", "q-1")
+        (loop,) = one.bench.loops.values()
+        assert loop.lag is None
+
+        # When
+        edit(example / "agent.yaml", "suspend: true", "suspend: false")
+        await one.bench.refresh()
+
+        # Then
+        assert await one.emitted(ANSWERED) == {"topic": "tides", "answer": "all about tides"}
+        (again,) = one.bench.loops.values()
+        assert again is not loop
+        assert len(one.told("decided", type=ASKED)) == 1
+
+
 async def test_a_refused_job_becomes_a_failed_event_that_names_the_remedy(
     example: Path, tmp_path: Path
 ) -> None:
