@@ -55,6 +55,7 @@ class Console(Observer):
         )
         if (program := self._programs.get(agent)) is not None and program.suspended:
             text = f"is suspended, and reads nothing after {ledger.cursor.sequence}"
+            facts["suspended"] = True
         self._tell("resumed", agent, _dim(text + (f" ({remembered})" if remembered else "")), facts)
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
