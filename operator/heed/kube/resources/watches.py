@@ -94,6 +94,8 @@ class ResourceWatches:
                 log.warning("cannot list objects", extra={"kind": str(served.kind), "error": str(error)})
             else:
                 listed[served] = found
+            if watch.running.done() and self._watches.get(served) is watch:
+                self._begin(served).users.update(watch.users)
         return listed
 
     def close(self) -> None:
@@ -128,7 +130,7 @@ class ResourceWatches:
 
 
 def _ended(running: "asyncio.Task[None]") -> None:
-    """Log a watch that ended by itself: a bug. Every resync lists all the same."""
+    """Log a watch that ended by itself: a bug. The next resync lists all the same, and begins another one."""
     if not running.cancelled() and (error := running.exception()) is not None:
         log.error("a watch has ended", extra={"watch": running.get_name()}, exc_info=error)
 
