@@ -32,7 +32,14 @@ def test_what_is_asked() -> None:
     (rule,) = webhook["rules"]
 
     assert rule["apiGroups"] == [names.GROUP]
-    assert set(rule["resources"]) == {"agents", "agentpolicies", "eventgrants", "eventtypes"}
+    assert set(rule["resources"]) == {
+        "agents",
+        "agentpolicies",
+        "eventgrants",
+        "eventtypes",
+        "eventsources",
+        "subscriptions",
+    }
     assert (rule["operations"], rule["scope"]) == (["CREATE", "UPDATE"], "Namespaced")
     assert (webhook["failurePolicy"], webhook["timeoutSeconds"], webhook["sideEffects"]) == (
         "Ignore",

@@ -29,7 +29,7 @@ from tests.cluster.stories import researcher
 Manifest = dict[str, Any]
 SECRET = "keys"
 HOST = "127.0.0.1"
-KINDS = ["agents", "agentpolicies", "eventgrants", "eventtypes"]
+KINDS = ["agents", "agentpolicies", "eventgrants", "eventtypes", "eventsources", "subscriptions"]
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 
 

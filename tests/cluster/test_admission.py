@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.builders.gateway import event_source_document
 from tests.cluster.admitting import (
     HOST,
     Hook,
@@ -220,6 +221,15 @@ def test_an_example_that_breaks_its_schema_is_refused(webhook: Hook) -> None:
         apply(webhook, event_type(schema, {"topic": "tides"}, {"topic": 7}))
 
     apply(webhook, event_type(schema, {"topic": "tides"}), "--warnings-as-errors")
+
+
+def test_an_event_source_that_cannot_be_compiled_is_refused(webhook: Hook) -> None:
+    wrong = {**event_source_document(when="heders.x == 'a'"), "metadata": {"name": "hook"}}
+
+    with pytest.raises(KubectlError, match=r"spec\.when: unknown variable or function .heders."):
+        apply(webhook, wrong)
+
+    assert stored(webhook, "eventsources") == []
 
 
 def test_a_second_description_of_a_type_is_a_warning(webhook: Hook) -> None:

@@ -10,6 +10,7 @@ from heed.core.compiler.admission import (
     is_unchanged,
     judge,
 )
+from tests.builders.gateway import event_source_document, subscription_document
 from tests.builders.manifests import Manifest, document
 from tests.unit.reviews import allowing, asked_type, emitter, granting, judged
 
@@ -165,3 +166,20 @@ def test_the_older_of_two_types_counts() -> None:
 
 def test_what_is_not_ours_is_fine() -> None:
     assert judged(document("Other", {})) == ADMITTED
+
+
+# --- the gateway's resources ----------------------------------------------------------------------------------------
+
+
+def test_event_sources_and_subscriptions_are_judged_as_the_gateway_does() -> None:
+    wrong = event_source_document(when="heders.x == 'a'")
+
+    assert paths(judged(wrong)) == ["spec.when"]
+    assert judged(wrong, wrong) == ADMITTED
+    assert judged(event_source_document()) == ADMITTED
+    assert paths(judged(subscription_document(where="evnt.id == 'a'"))) == ["spec.where"]
+
+
+def test_a_sink_may_be_in_a_network_that_the_gateway_is_told_to_let_through() -> None:
+    assert judged(subscription_document(url="http://169.254.7.1/")) == ADMITTED
+    assert paths(judged(subscription_document(url="http://sink:0/"))) == ["spec.sink.url"]

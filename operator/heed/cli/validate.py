@@ -12,6 +12,7 @@ from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources,
 from heed.cli.next_ticks import describe_timers, find_next_ticks
 from heed.cli.output import OutputFormat, output_option, paint, show_data
 from heed.core.compiler.admission import check_gateway_object
+from heed.core.subscriptions.addresses import LOOPBACK
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
 from heed.local.manifest_loader import lint_manifests
 from heed.local.policy_loader import PolicySet, load_policies
@@ -147,7 +148,7 @@ def _check(manifest: Manifest, rules: PolicySet, checked: ValidationReport) -> N
 def _check_gateway_object(manifest: Manifest, kind: str, checked: ValidationReport) -> None:
     """One EventSource or Subscription."""
     try:
-        check_gateway_object(kind, manifest.document)
+        check_gateway_object(kind, manifest.document, LOOPBACK)
     except InvalidManifest as error:
         checked.findings.extend(_finding(manifest, problem, "error") for problem in error.problems)
     else:

@@ -27,7 +27,7 @@ from heed.core.compiler.lint import lint_agent
 from heed.core.compiler.program import compile_agent
 from heed.core.policy.permissions import resolve_permissions
 from heed.core.schema.registry import CompiledEventType, RefusedEventType, compile_type
-from heed.core.subscriptions.addresses import LOOPBACK
+from heed.core.subscriptions.addresses import EVERYWHERE, IpNetwork
 from heed.core.subscriptions.program import compile_subscription
 from heed.core.webhooks.program import compile_event_source
 from heed.errors import NOT_GRANTED, InvalidManifest, Problem
@@ -211,15 +211,15 @@ def _event_type(request: AdmissionRequest, around: ClusterContext) -> AdmissionV
     return AdmissionVerdict(problems, tuple(_rivals(item, around)))
 
 
-def check_gateway_object(kind: str, document: Document) -> None:
+def check_gateway_object(kind: str, document: Document, allowed: Sequence[IpNetwork] = EVERYWHERE) -> None:
     """Check an EventSource or a Subscription as the gateway will. Raises InvalidManifest.
 
-    Which addresses of sinks a gateway lets through is a setting of its own; here loopback counts as let through.
+    Which addresses of sinks it lets through is a setting of the gateway: `allowed` are those that count as such.
     """
     if kind == names.EVENT_SOURCE:
         compile_event_source(parse_event_source(document))
     else:
-        compile_subscription(parse_subscription(document), LOOPBACK)
+        compile_subscription(parse_subscription(document), allowed)
 
 
 def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:

@@ -18,6 +18,10 @@ METADATA_NETWORKS: Final[tuple[IpNetwork, ...]] = (
     ipaddress.ip_network("168.63.129.16/32"),
     ipaddress.ip_network("192.0.0.192/32"),
 )
+EVERYWHERE: Final[tuple[IpNetwork, ...]] = (
+    ipaddress.ip_network("0.0.0.0/0"),
+    ipaddress.ip_network("::/0"),
+)
 LOOPBACK: Final[tuple[IpNetwork, ...]] = (
     ipaddress.ip_network("127.0.0.0/8"),
     ipaddress.ip_network("::1/128"),

@@ -35,6 +35,7 @@ ACK_WAIT_MARGIN_S: Final = 30.0  # beyond the sink's time to answer, for a dead 
 ACK_PENDING_FACTOR: Final = 8  # events that wait for another attempt, for each that may be under way
 FAILURES_TO_TELL: Final = 3  # in a row, until the condition Ready says so
 REOPEN_BACKOFF: Final = Backoff(first_s=0.5, last_s=15.0, jitter=0.5)
+BROKEN: Final = "Broken"  # the code of a dead letter for which there is none better
 SECRET_RETRY_S: Final = 10.0
 FINISH_TIMEOUT_S: Final = 5.0  # for requests under way when it is stopped; the others are delivered again
 
@@ -215,9 +216,11 @@ class SubscriptionDispatcher:
         try:
             event = self._wanted(received)
             request = None if event is None else write_request(event, self.program.spec.delivery.mode)
-        except (DecisionFailed, MalformedEvent) as error:
-            code = error.code if isinstance(error, DecisionFailed) else getattr(error, "code", "BadData")
-            await self._bury(consumer, leased, received, code, str(error))
+        except Exception as error:  # a bug, too: the event would come again for ever
+            if not isinstance(error, DecisionFailed | MalformedEvent):
+                extra = {"subscription": self._label, "sequence": leased.sequence}
+                log.exception("cannot make a request of an event", extra=extra)
+            await self._bury(consumer, leased, received, getattr(error, "code", BROKEN), str(error))
             return
         if request is None:
             await consumer.acknowledge(leased)
