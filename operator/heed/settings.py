@@ -99,6 +99,7 @@ class Settings:
     webhook_configuration: str | None = None  # the ValidatingWebhookConfiguration that is to trust it
     webhook_certificate: str | None = None  # path of a folder with tls.crt and tls.key of somebody else
     answer_policy: str | None = None  # the ValidatingAdmissionPolicy that vouches for who answers approvals
+    answer_retention: int = 3600  # seconds that an ApprovalAnswer is kept once it is known what became of it
     metrics_port: int = 9090  # 0: none
     commit_rate: int = 512 * 1024  # bytes of status written per second and Agent
     commit_burst: int = 1024 * 1024

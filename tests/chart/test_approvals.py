@@ -41,6 +41,11 @@ def test_without_it_the_operator_has_none_to_believe(values: tuple[str, ...]) ->
     assert "HEED_ANSWER_POLICY" not in rendered.environment()
 
 
+def test_how_long_answers_are_kept_is_a_value() -> None:
+    assert "HEED_ANSWER_RETENTION" not in render().environment()
+    assert render("approvals.retention=0").environment()["HEED_ANSWER_RETENTION"] == "0"
+
+
 def test_who_answers_may_do_that_and_nothing_else() -> None:
     role = render()["ClusterRole", "system-heed-approver"]
 

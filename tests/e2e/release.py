@@ -101,7 +101,12 @@ class Release:
     def _helm(self, verb: str, *values: str) -> float:
         started = time.monotonic()
         settings = [f"image.repository={IMAGE}", f"image.tag={TAG}", "nats.embedded.enabled=true"]
-        settings += ["log.level=debug", *os.environ.get("E2E_VALUES", "").split(), *values]
+        settings += [
+            "log.level=debug",
+            "approvals.retention=2",
+            *os.environ.get("E2E_VALUES", "").split(),
+            *values,
+        ]
         options = [word for value in settings for word in ("--set", value)]
         self.cluster.helm(
             verb, NAME, str(CHART), "-n", NAMESPACE, *options, "--wait", f"--timeout={5 * PATIENCE:.0f}s"

@@ -147,3 +147,44 @@ def test_every_example_has_a_story_here() -> None:
     told = Path(__file__).read_text()
     for example in {manifest.parent for manifest in EXAMPLES.glob("*/agent*.yaml")}:
         assert f'apply(cluster, "{example.name}"' in told
+
+
+def test_a_purchase_is_decided_by_somebody_of_purchasing(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given an approval that waits, and somebody who may answer
+    apply(cluster, "purchase-approval", namespace)
+    cluster.until_ready("purchases", namespace)
+    role = f"--clusterrole={NAMESPACE}-heed-approver"
+    cluster.kubectl("create", "rolebinding", "purchasing", role, "--group=purchasing", "-n", namespace)
+    request = {"item": "a desk", "price": 420, "requestedBy": "lee", "reason": "it wobbles"}
+    release.publish("com.example.purchase.requested", request, namespace, "purchase-1")
+    status = cluster.until("purchases", namespace, lambda s: len(s["pendingTasks"]) == 2)
+    (task,) = (key for key in status["pendingTasks"] if key.startswith("decide-"))
+
+    # When
+    kim = ("--as=kim", "--as-group=purchasing")
+    who = json.loads(cluster.kubectl("auth", "whoami", "-o", "json", *kim))["status"]["userInfo"]
+    answer = {
+        "apiVersion": "heed.dev/v1alpha1",
+        "kind": "ApprovalAnswer",
+        "metadata": {"name": "yes"},
+        "spec": {
+            "agent": "purchases",
+            "task": task,
+            "choice": "approve",
+            "user": who["username"],
+            "groups": who["groups"],
+        },
+    }
+    cluster.kubectl("create", "-n", namespace, "-f", "-", *kim, stdin=json.dumps(answer))
+
+    # Then it is decided, and the answer is deleted after a while
+    cluster.until("purchases", namespace, lambda s: not s["pendingTasks"] and not s["outbox"])
+    (decided,) = broker.events(namespace, "com.example.purchase.decided")
+    assert data_of(decided)["by"] == "kim"
+    eventually(
+        lambda: cluster.items("approvalanswers", "-n", namespace) == [],
+        PATIENCE,
+        what="no answer that is left",
+    )

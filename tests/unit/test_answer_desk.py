@@ -256,7 +256,7 @@ async def test_a_judged_answer_is_left_alone_and_deleted_an_hour_later(
     for minutes, left in ((59, 1), (61, 0)):
         later = since + timedelta(minutes=minutes)
         monkeypatch.setattr(answer_desk, "now", lambda later=later: later)
-        await desk.desk.sweep(lambda namespace, name: True)
+        await desk.desk.delete_old(timedelta(hours=1))
         assert len(desk.server.of(names.APPROVAL_ANSWERS)) == left
 
 

@@ -140,6 +140,10 @@
 - name: HEED_ANSWER_POLICY
   value: {{ include "heed.answerPolicy" . | quote }}
 {{- end }}
+{{- if not (kindIs "invalid" .Values.approvals.retention) }}
+- name: HEED_ANSWER_RETENTION
+  value: {{ .Values.approvals.retention | int64 | quote }}
+{{- end }}
 {{- with .Values.tasks.natsUrl }}
 - name: HEED_TASK_NATS_URL
   value: {{ . | quote }}

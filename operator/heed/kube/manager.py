@@ -11,6 +11,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -145,7 +146,7 @@ class LeaderTerm:
             await self._served(fleet)
             self.exposition.agents, self.health.detail = fleet, fleet.describe_refused
             beside.append(asyncio.create_task(_sweep(fleet, namespace)))
-            beside.append(asyncio.create_task(fleet.answers.run(self.settings.answer_policy)))
+            beside.append(asyncio.create_task(self._take_answers(fleet)))
             keeping = keep_streams(self.connection, self.settings.stream, partial(self._looked, fleet))
             beside.append(asyncio.create_task(keeping))
             log.info("operator active", extra={"nats": self.connection.url, "namespace": namespace or "all"})
@@ -156,6 +157,10 @@ class LeaderTerm:
                 task.cancel()
             await fleet.close()
             self.exposition.flaws, self.health.concern = (), None
+
+    async def _take_answers(self, fleet: AgentController) -> None:
+        retention = timedelta(seconds=self.settings.answer_retention)
+        await fleet.answers.run(self.settings.answer_policy, retention)
 
     def _looked(self, fleet: AgentController, wrong: Sequence[StreamFlaw]) -> None:
         """Note the streams' flaws, which are every Agent's trouble."""

@@ -36,7 +36,7 @@ from heed.util.clock import now, timestamp
 
 log = logging.getLogger("heed.approvals")
 RETRY_BACKOFF: Final = Backoff(first_s=0.5, last_s=15.0)
-RETENTION: Final = timedelta(hours=1)  # of an answer that was judged
+DELETION_INTERVAL_S: Final = 60.0
 UNKNOWN_AGENT_GRACE: Final = timedelta(minutes=1)
 MAX_TAKEN: Final = 10_000  # answers of which it is remembered beyond the ledgers that they were taken
 Body = Mapping[str, Any]
@@ -70,13 +70,17 @@ class AnswerDesk(Observer):
         self._due: dict[Key, int] = {}  # to be judged, with the failures so far
         self._woken = asyncio.Event()
 
-    async def run(self, policy: str | None) -> None:
-        """Follow the answers until cancelled. The admission policy of that name has to vouch for who answers."""
+    async def run(self, policy: str | None, retention: timedelta) -> None:
+        """Follow the answers until cancelled. The admission policy of that name has to vouch for who answers.
+
+        Answers are deleted so long after it is known what became of them.
+        """
         self.trust(policy)
         await self._warn()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._informer.run())
             group.create_task(self.judge_as_due())
+            group.create_task(self._delete_as_due(retention))
 
     def trust(self, policy: str | None) -> None:
         """Believe what the admission policy of that name vouches for; None: nobody."""
@@ -250,16 +254,28 @@ class AnswerDesk(Observer):
         log.info("answer judged", extra=extra)
 
     async def sweep(self, exists: Callable[[str, str], bool]) -> None:
-        """Delete answers that were judged long ago; refuse those to Agents that do not exist. Raises ApiError."""
-        for key, body in list(self._known.items()):
-            metadata = body["metadata"]
-            made = now() - datetime.fromisoformat(metadata["creationTimestamp"])
-            if _is_judged(body):
-                if now() - datetime.fromisoformat(_accepted(body)["lastTransitionTime"]) >= RETENTION:
-                    await self._delete(key, metadata["uid"])
-            elif made >= UNKNOWN_AGENT_GRACE and not exists(key[0], body["spec"]["agent"]):
+        """Refuse answers to Agents that do not exist. Raises ApiError."""
+        for key, body in list(self._open.items()):
+            made = now() - datetime.fromisoformat(body["metadata"]["creationTimestamp"])
+            if made >= UNKNOWN_AGENT_GRACE and not exists(key[0], body["spec"]["agent"]):
                 message = f"there is no Agent {body['spec']['agent']} in namespace {key[0]}"
                 await self._write(key, body, Judgement(False, "UnknownAgent", message))
+
+    async def delete_old(self, retention: timedelta) -> None:
+        """Delete answers that were judged so long ago. Raises ApiError."""
+        for key, body in list(self._known.items()):
+            judged_at = _accepted(body).get("lastTransitionTime")
+            if _is_judged(body) and now() - datetime.fromisoformat(str(judged_at)) >= retention:
+                await self._delete(key, body["metadata"]["uid"])
+
+    async def _delete_as_due(self, retention: timedelta) -> None:
+        """Look for old answers, more often than every minute only where they are kept for less."""
+        while True:
+            await asyncio.sleep(min(DELETION_INTERVAL_S, max(1.0, retention.total_seconds())))
+            try:
+                await self.delete_old(retention)
+            except ApiError as error:
+                log.warning("cannot delete old answers", extra={"error": str(error)})
 
     async def _delete(self, key: Key, uid: str) -> None:
         try:
