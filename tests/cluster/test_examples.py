@@ -93,3 +93,32 @@ def test_orders_joins_its_jobs_whatever_their_order(stage: Stage, pods: PodPhase
     data: Any = completed.data
     assert data["complete"] is True
     assert [item["sku"] for item in data["items"]] == ["rug", "lamp", "mug"]
+
+
+def test_join_holds_what_comes_early_over_a_restart(stage: Stage) -> None:
+    # Given a shipment whose departure and first parcel come before its announcement
+    kubectl = stage.plane.kubectl
+    kubectl("apply", "-n", stage.namespace, "-f", str(ROOT / "examples" / "join" / "agent.yaml"))
+    publish(stage, "com.example.shipment.departed", {"shipment": "s-1", "truck": "OSL-7"}, "a")
+    publish(stage, "com.example.shipment.scanned", {"shipment": "s-1", "parcel": "rug", "kg": 5}, "b")
+    status = stage.until(lambda s: s["counts"]["held"] == 2, "dispatcher")
+    assert [item["handler"] for item in status["held"].values()] == ["departed", "scanned"]
+    assert {item["session"] for item in status["held"].values()} == {"s-1"}
+
+    # When the operator is replaced, and the rest comes
+    stage.operator.kill()
+    publish(stage, "com.example.shipment.announced", {"shipment": "s-1", "parcels": ["rug", "mug"]}, "c")
+    publish(stage, "com.example.shipment.scanned", {"shipment": "s-1", "parcel": "mug", "kg": 3}, "d")
+    stage.operator.start()
+
+    # Then all is there, once, and nothing is held any more
+    (complete,) = eventually(
+        lambda: broadcast(stage, "com.example.delivery.complete"), PATIENCE, what="the shipment"
+    )
+    assert complete.data == {
+        "shipment": "s-1",
+        "truck": "OSL-7",
+        "parcels": [{"parcel": "rug", "kg": 5}, {"parcel": "mug", "kg": 3}],
+    }
+    status = stage.until(lambda s: totals(s).get("handled") == 4 and not s["outbox"], "dispatcher")
+    assert (status["held"], status.get("sessions", {}), totals(status)["emitted"]) == ({}, {}, 1)
