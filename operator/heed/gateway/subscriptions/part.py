@@ -198,27 +198,31 @@ class SubscriptionsPart(GatewayPart):
         failures = 0
         while True:
             try:
-                return await self._delete_orphans(api)
+                return await delete_orphans(api, self._connection, self._context.settings.namespace)
             except (BusUnavailable, ApiError) as error:
                 failures += 1
                 log.warning("cannot look for consumers, trying again", extra={"error": str(error)})
                 await asyncio.sleep(CLEANUP_BACKOFF.delay(failures))
 
-    async def _delete_orphans(self, api: KubeApi) -> None:
-        watched, connection = self._context.settings.namespace, self._connection
-        found = await find_consumers(connection, names.STREAM, names.SUBSCRIPTION_CONSUMER_PREFIX)
-        # Listed after them: a consumer is made after its Subscription.
-        bodies = await api.list(objects_path(names.SUBSCRIPTIONS, watched))
-        there = {names.subscription_consumer(body["metadata"]["uid"]) for body in bodies}
-        for name, metadata in found.items():
-            if name not in there and watched in (None, metadata.get("heed.dev/namespace")):
-                log.info("deleting the consumer of a Subscription that is gone", extra={"consumer": name})
-                await delete_consumer(connection, names.STREAM, name)
-
     def _collect(self) -> Iterator[Metric]:
         yield gauge("heed_gateway_subscriptions", "Subscriptions served", (), [((), len(self._running))])
         help = "Events by Subscription, and what became of their delivery"
         yield tally("heed_gateway_subscription_events_total", help, self._outcomes)
+
+
+async def delete_orphans(api: KubeApi, connection: Connection, watched: str | None) -> None:
+    """Delete the consumers of Subscriptions that are gone, of one namespace or of all.
+
+    Raises BusUnavailable, ApiError.
+    """
+    found = await find_consumers(connection, names.STREAM, names.SUBSCRIPTION_CONSUMER_PREFIX)
+    # Listed after them: a consumer is made after its Subscription.
+    bodies = await api.list(objects_path(names.SUBSCRIPTIONS, watched))
+    there = {names.subscription_consumer(body["metadata"]["uid"]) for body in bodies}
+    for name, metadata in found.items():
+        if name not in there and watched in (None, metadata.get("heed.dev/namespace")):
+            log.info("deleting the consumer of a Subscription that is gone", extra={"consumer": name})
+            await delete_consumer(connection, names.STREAM, name)
 
 
 _TYPE: Final = {"apiVersion": names.API_VERSION, "kind": names.SUBSCRIPTION}
