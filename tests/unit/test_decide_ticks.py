@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from heed import names
 from heed.api.status import TimerState
@@ -399,6 +401,37 @@ def test_a_deadline_drops_what_is_later() -> None:
     assert story.tick(1.6).outcome == "due"
     assert story.tick(2.5).outcome == "handled"
     assert story.counted == (1, 1, 0)
+
+
+@given(
+    st.sampled_from(["Latest", "All", "None"]),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from(["publish", "repeat", "reorder"])),
+        min_size=1,
+        max_size=25,
+    ),
+)
+def test_whatever_is_published_when_and_how_often_ticks_fire_once_in_order_and_all_are_counted(
+    missed: str, story_: list[tuple[int, str]]
+) -> None:
+    story = Story(missed=missed, cron="*/30 * * * * *").schedule()
+    told: list[Event] = []
+    now = 0.0
+    for seconds, what in story_:
+        now += seconds / 60
+        event = choose_event(story.program, story.ledger, "t", clock(now))
+        if event is not None:
+            told.append(event)
+        again = told[-1:] if what == "publish" else told[-3:] if what == "repeat" else told[::-1][:3]
+        for item in again:
+            story.hear(item, now)
+
+    fired = [data["scheduledAt"] for data in cleared(story)]
+    assert fired == sorted(set(fired))
+    counted = story.ledger.totals.ticks_fired + story.ledger.totals.ticks_missed
+    until = datetime.fromisoformat(story.state.next_at or "")
+    assert counted == (until - clock(0)).total_seconds() // 30 - 1
+    assert story.ledger.totals.dead_lettered == 0
 
 
 # ── overlap ─────────────────────────────────────────────────────────────────────────────────────────────────────────
