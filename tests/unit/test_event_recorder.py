@@ -57,11 +57,18 @@ WELL, AWAY = ready("True", "Subscribed"), ready("False", "BrokerUnavailable", "g
 STRICT, STRICTER = ready("False", "PolicyViolation", "strict"), ready("False", "PolicyViolation", "stricter")
 CALM = {"type": "TasksStuck", "status": "False", "reason": "NoneStuck", "message": ""}
 STUCK = {"type": "TasksStuck", "status": "True", "reason": "ImagePullBackOff", "message": "not found"}
+PAUSED = {"type": "Suspended", "status": "True", "reason": "AgentSuspended", "message": "events wait"}
+RESUMED = {"type": "Suspended", "status": "False", "reason": "AgentResumed", "message": ""}
+HELD_BACK = {"type": "RateLimited", "status": "True", "reason": "EventsHeldBack", "message": "events wait"}
 
 
 @pytest.mark.parametrize(
     ("before", "after", "news"),
     [
+        (None, PAUSED, "Normal"),
+        (PAUSED, PAUSED, None),
+        (PAUSED, RESUMED, "Normal"),
+        (None, HELD_BACK, "Normal"),
         (None, WELL, None),
         (WELL, WELL, None),
         (WELL, AWAY, "Warning"),

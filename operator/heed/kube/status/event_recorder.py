@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from heed import names
-from heed.api.conditions import READY
+from heed.api.conditions import RATE_LIMITED, READY, SUSPENDED
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
@@ -62,7 +62,8 @@ class EventRecorder(Observer):
         if well and was.get("status") in (None, fine):
             return
         if _describe(was) != _describe(now):
-            type_: Literal["Normal", "Warning"] = "Normal" if well else "Warning"
+            meant = now.get("type") in (SUSPENDED, RATE_LIMITED)  # the spec asks for them
+            type_: Literal["Normal", "Warning"] = "Normal" if well or meant else "Warning"
             self._enqueue(agent, type_, str(now["reason"]), "Reconcile", str(now.get("message", "")))
 
     def record_refusal(self, agent: AgentRef, reason: str, note: str) -> None:
