@@ -12,7 +12,7 @@ from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
 from heed.settings import Settings
 from tests.bench.measures import PAYLOAD, bench_message
-from tests.integration.gateway.process import GatewayProcess
+from tests.integration.gateway.gateway_process import GatewayProcess
 
 SENDERS = 16  # connections of the gateway that send at once, one request after the other
 BATCH = 50  # events in a batch

@@ -11,7 +11,7 @@ import pytest
 from heed.bus.client.connection import Connection
 from heed.gateway import manager
 from heed.kube.webhook.ca import renew_keys
-from tests.integration.gateway.process import GatewayProcess
+from tests.integration.gateway.gateway_process import GatewayProcess
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.integration.gateway.test_inbound import binary
 from tests.integration.waiting import until

@@ -15,7 +15,7 @@ from heed import names
 from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
-from tests.integration.gateway.process import GatewayProcess
+from tests.integration.gateway.gateway_process import GatewayProcess
 from tests.integration.waiting import until
 from tests.nats_server import NatsServer
 
@@ -26,7 +26,7 @@ MIB = 1024**2
 WAITS, RESET = "waits", "reset"
 
 
-def event(id_: str) -> dict[str, str]:
+def load_event(id_: str) -> dict[str, str]:
     """An event as JSON."""
     return {"specversion": "1.0", "id": id_, "source": "/load", "type": TYPE}
 
@@ -67,7 +67,7 @@ class Load:
 
     async def _try(self, http: aiohttp.ClientSession, ids: list[str]) -> bool:
         url = f"http://127.0.0.1:{self._gateway.port}{self._path}"
-        body = json.dumps([event(item) for item in ids]).encode()
+        body = json.dumps([load_event(item) for item in ids]).encode()
         with suppress(aiohttp.ClientError, ConnectionError):
             async with http.post(url, data=body, headers={"Content-Type": BATCH}) as response:
                 return response.status == 202
@@ -120,7 +120,7 @@ async def bounded(nats_server: NatsServer, connection: Connection) -> AsyncItera
 async def test_a_thousand_large_bodies_at_once_are_held_or_refused_within_a_bound(
     bounded: GatewayProcess, namespace: str
 ) -> None:
-    head = "".join(f"ce-{name}: {value}\r\n" for name, value in event("1").items())
+    head = "".join(f"ce-{name}: {value}\r\n" for name, value in load_event("1").items())
     request = f"POST /v1/events/{namespace} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}"
     request += f"Content-Type: text/plain\r\nContent-Length: {MIB}\r\n\r\n"
     almost = request.encode() + b"x" * (MIB - 1)
@@ -154,7 +154,7 @@ async def test_a_thousand_large_bodies_at_once_are_held_or_refused_within_a_boun
     assert held - idle < 8 * 16 * MIB, f"{idle} bytes idle, {held} with a thousand connections"
 
     # And once they are gone it takes events as before
-    headers = {f"ce-{name}": value for name, value in event("2").items()}
+    headers = {f"ce-{name}": value for name, value in load_event("2").items()}
 
     async def taken() -> bool:
         async with (
