@@ -78,6 +78,7 @@ def test_the_job_keeps_the_contract(stage: Stage) -> None:
         names.LABEL_AGENT: "researcher",
         names.LABEL_TASK: "research",
         names.LABEL_TASK_ID: task_id,
+        names.LABEL_ATTEMPT: "1",
         names.LABEL_SESSION: names.session_hash("c-1"),
     }
     pod = job["spec"]["template"]
@@ -100,7 +101,7 @@ def test_kubectl_get_agents_is_readable_at_a_glance(stage: Stage) -> None:
 
     head, row = stage.plane.kubectl("get", "agents", "-n", stage.namespace).splitlines()
 
-    assert head.split() == ["NAME", "READY", "SESSIONS", "PENDING", "HANDLED", "DEAD", "AGE"]
+    assert head.split() == ["NAME", "READY", "SUSPEND", "SESSIONS", "PENDING", "HANDLED", "DEAD", "AGE"]
     assert row.split()[:6] == ["researcher", "True", "1", "1", "1", "0"]
 
 
