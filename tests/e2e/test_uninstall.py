@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from heed import names
 from tests.cluster.controlplane.waiting import eventually
 from tests.e2e.agents import counter
 from tests.e2e.asking import tick
@@ -18,7 +19,7 @@ from tests.patience import PATIENCE
 from tests.statuses import totals
 
 CRD = "customresourcedefinition.apiextensions.k8s.io"
-KINDS = {f"{CRD}/{plural}.heed.dev" for plural in ("agents", "agentpolicies", "eventgrants", "eventtypes")}
+KINDS = {f"{CRD}/{plural}.heed.dev" for plural in names.PLURALS.values()}
 API = "apiservice.apiregistration.k8s.io/v1alpha1.heed.dev"  # the API server's own, for these kinds
 
 
