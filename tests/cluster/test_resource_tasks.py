@@ -177,7 +177,20 @@ def test_without_the_charts_opt_in_a_kind_is_refused_with_what_helps(stage: Stag
     told = failure(stage)
     assert told["reason"] == "Forbidden"
     assert 'add {group: "", resources: [configmaps]} to tasks.resources of the chart' in told["message"]
-    assert 'cannot create resource "configmaps"' in told["message"]
+    assert "the operator may not watch configmaps" in told["message"]
+
+
+def test_what_the_operator_may_create_for_its_own_ends_is_not_opted_in_to(stage: Stage) -> None:
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "involvedObject": {"kind": "Agent", "name": "researcher", "namespace": stage.namespace},
+    }
+    asked(stage, {"template": event, "succeeded": "true"}, timeout="10s")
+
+    told = failure(stage)
+    assert told["reason"] == "Forbidden"
+    assert "tasks.resources of the chart" in told["message"]
 
 
 def test_kinds_of_the_whole_cluster_are_refused(stage: Stage) -> None:

@@ -23,7 +23,9 @@ namespace `{namespace}`. What other values take away and where they put it:
 Each of them is needed. `make e2e` reads the audit log that the API server writes while the stories are told, from the
 release's installation to its removal: every request of the operator's service account has to have been allowed, and a
 right that no request needed fails the run ([testing](testing.md#end-to-end)). Beside these, the operator asks the API
-server which kinds it serves (`/api`, `/apis/…`), as everybody who is authenticated may.
+server which kinds it serves (`/api`, `/apis/…`) and, for [resource tasks](resources.md), whether it may watch one
+(`selfsubjectaccessreviews`), as everybody who is authenticated may. Kinds in `tasks.resources` are added with the verbs
+create, delete, get, list and watch.
 
 ## The gateway
 

@@ -98,6 +98,34 @@ async def test_an_answer_that_is_none_says_nothing_about_a_kind(server: ApiServe
         await cache.is_served(WIDGET)
 
 
+async def test_the_right_to_watch_is_asked_for_once_a_minute_and_namespace(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, clock = KindCache(server.connect(KubeApi)), [1000.0]
+    monkeypatch.setattr(kinds, "loop_time", lambda: clock[0])
+    answers: list[Any] = [(201, {"status": {"allowed": True}})]
+    server.refuse = lambda method, path: answers[0]
+
+    for later in (0.0, kinds.KIND_VALID_S, 0.001):
+        clock[0] += later
+        assert await cache.may_watch(SERVED, "demo")
+    assert await cache.may_watch(SERVED, "other")
+
+    asked = [body["spec"]["resourceAttributes"] for body in server.bodies]
+    wanted = {"verb": "watch", "group": "example.com", "resource": "widgets"}
+    assert asked == [{**wanted, "namespace": name} for name in ("demo", "demo", "other")]
+    assert {path for _, path in server.asked} == {f"{kinds.ACCESS_REVIEWS}?fieldValidation=Strict"}
+
+    clock[0] += 1000
+    refusals: list[dict[str, Any]] = [{"status": {"allowed": False}}, {"status": {}}, {}]
+    for answer in refusals:
+        answers[0] = (201, answer)
+        assert not await cache.may_watch(SERVED, "demo")
+    answers[0] = 500
+    with pytest.raises(TaskUnavailable, match=r"right to watch widgets\.example\.com"):
+        await cache.may_watch(SERVED, "demo")
+
+
 @pytest.mark.parametrize("api_version", ["../v1", "a/b/v1", "example.com/..", "V1", "/v1/x", ""])
 async def test_what_can_be_no_api_is_not_asked_for(server: ApiServer, api_version: str) -> None:
     kind = ObjectKind.of({"apiVersion": api_version, "kind": "Widget"})

@@ -87,12 +87,17 @@ class Kinds:
 
     def __init__(self) -> None:
         self.answers: list[Exception | None] = [None]
+        self.watchable = True
 
     async def find(self, kind: ObjectKind) -> ServedKind:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if answer is not None:
             raise answer
         return SERVED
+
+    async def may_watch(self, served: ServedKind, namespace: str) -> bool:
+        assert (served, namespace) == (SERVED, OWNER.namespace)
+        return self.watchable
 
     async def is_served(self, kind: ObjectKind) -> bool:
         try:
@@ -290,6 +295,21 @@ async def test_a_record_that_somebody_spoilt_ends_its_task(stand: Stand) -> None
 
     assert stand.server.asked == []
     assert stand.reasons() == ["ExpressionFailed"]
+
+
+async def test_nothing_is_created_that_the_operator_may_not_watch(stand: Stand) -> None:
+    stand.kinds.watchable = False
+
+    with pytest.raises(TaskRefused) as refused:
+        await stand.runner.start(working())
+
+    assert (refused.value.reason, refused.value.message) == (
+        "Forbidden",
+        "spec.tasks.work.resource: the operator may not watch widgets.example.com; to let the operator work with "
+        'widgets.example.com, add {group: "example.com", resources: [widgets]} to tasks.resources of the chart',
+    )
+    assert stand.server.asked == []
+    assert stand.watches.held == []
 
 
 # --- ends ---------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def simulate(events: str | None, filenames: Sequence[str], output: OutputFormat,
       - {task: research, times: 1, reason: JobFailed, message: out of luck, exitCode: 3}
       - {task: research, run: 3, result: {answer: the third}}      # answers the third start only
       - {task: research, after: line-2, result: {answer: late}}    # ends after the given event of that id
+      - {task: build, objects: [{status: {phase: Running}}, {status: {phase: Ready}}]}   # of a resource, in turn
 
     \b
     --expect FILE, any of these; maps may hold more than expected, lists not:

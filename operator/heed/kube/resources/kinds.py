@@ -11,6 +11,7 @@ from heed.kube.client.client import ApiError, KubeApi
 from heed.util.clock import loop_time
 
 KIND_VALID_S: Final = 60.0  # seconds that the answer about a kind counts
+ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 REASON_CLUSTER_SCOPED: Final = "ClusterScoped"
 _GROUP: Final = re.compile(r"([a-z0-9][-a-z0-9.]{0,252})?")
 _VERSION: Final = re.compile(r"v[a-z0-9]{1,62}")
@@ -41,6 +42,7 @@ class KindCache:
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._served: dict[ObjectKind, tuple[float, ServedKind]] = {}
+        self._watchable: dict[tuple[ServedKind, str], float] = {}
 
     async def find(self, kind: ObjectKind) -> ServedKind:
         """The kind as it is served. Raises TaskRefused where it certainly is not, TaskUnavailable."""
@@ -49,6 +51,30 @@ class KindCache:
             self._served.pop(kind, None)
             found = self._served[kind] = loop_time(), await self._ask(kind)
         return found[1]
+
+    async def may_watch(self, served: ServedKind, namespace: str) -> bool:
+        """Whether the operator may watch a kind in a namespace; asked once a minute. Raises TaskUnavailable.
+
+        It may create Events and Secrets for its own ends. Only what it may watch, too, was opted in to.
+        """
+        at = self._watchable.get((served, namespace))
+        if at is not None and loop_time() - at <= KIND_VALID_S:
+            return True
+        wanted = {
+            "namespace": namespace,
+            "verb": "watch",
+            "group": served.kind.group,
+            "resource": served.plural,
+        }
+        try:
+            answer = (await self._api.create(ACCESS_REVIEWS, _review(wanted))).body
+        except ApiError as error:
+            raise TaskUnavailable(f"cannot ask for the right to watch {served.resource}: {error}") from error
+        if not (allowed := (answer.get("status") or {}).get("allowed") is True):
+            self._watchable.pop((served, namespace), None)
+        else:
+            self._watchable[served, namespace] = loop_time()
+        return allowed
 
     async def is_served(self, kind: ObjectKind) -> bool:
         """Whether objects of the kind can be created, asked now. Raises TaskUnavailable.
@@ -79,6 +105,11 @@ class KindCache:
             )
             raise TaskRefused(REASON_CLUSTER_SCOPED, message)
         return ServedKind(kind, str(found["name"]))
+
+
+def _review(wanted: Mapping[str, str]) -> dict[str, Any]:
+    kind = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview"}
+    return {**kind, "spec": {"resourceAttributes": dict(wanted)}}
 
 
 def _is_kind(resource: Mapping[str, Any], kind: str) -> bool:

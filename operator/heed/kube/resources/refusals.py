@@ -23,6 +23,12 @@ def refuse_object(task: str, served: ServedKind, error: ApiError) -> TaskRefused
     return TaskRefused(REASON_INVALID, f"{path}: {error.message}") if error.status in (400, 422) else None
 
 
+def not_opted_in(task: str, served: ServedKind) -> TaskRefused:
+    """The TaskRefused for a kind that the operator may not watch."""
+    message = f"the operator may not watch {served.resource}; {opt_in(served)}"
+    return TaskRefused(REASON_FORBIDDEN, f"spec.tasks.{task}.resource: {message}")
+
+
 def opt_in(served: ServedKind) -> str:
     """The remedy where the operator has no rights on a kind."""
     entry = f'{{group: "{served.kind.group}", resources: [{served.plural}]}}'

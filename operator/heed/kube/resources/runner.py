@@ -24,7 +24,7 @@ from heed.kube.client.client import ApiError, KubeApi
 from heed.kube.resources import manifest
 from heed.kube.resources.kinds import KindCache, ServedKind
 from heed.kube.resources.progress import ProgressPublisher, PublishEvent
-from heed.kube.resources.refusals import opt_in, refuse_object
+from heed.kube.resources.refusals import not_opted_in, opt_in, refuse_object
 from heed.kube.resources.watches import Listed, ResourceUser, ResourceWatches
 from heed.util.backoff import Backoff
 from heed.util.clock import timestamp, unix_time
@@ -78,6 +78,8 @@ class ResourceRunner:
             return  # the task is over
         with self._starting(work.attempt_id):
             served = await self._find_kind(target.kind)
+            if not await self._kinds.may_watch(served, self._agent.namespace):
+                raise not_opted_in(work.task, served)
             self._hold(work.attempt_id, served)
             try:
                 created = await self._api.create(
