@@ -525,7 +525,7 @@ def test_a_place_takes_headroom(left: int, outcome: str) -> None:
 
     assert decision.outcome == outcome
     assert (9 in decision.ledger.waiting) is (outcome == "waiting")
-    assert decision.growth == (24 if outcome == "waiting" else 201)
+    assert decision.growth == (24 if outcome == "waiting" else 257)
 
 
 def test_the_first_one_is_held_however_full_the_status_is() -> None:

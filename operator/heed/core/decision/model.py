@@ -26,7 +26,7 @@ MAX_WORK_BYTES: Final = 192 * 1024  # of what one task is given
 RECORD_BYTES: Final = 512  # about what a pending task or an owed message takes beside its content
 SESSION_BYTES: Final = 200  # about what a session takes beside its state
 DEFERRED_BYTES: Final = 24  # what the place of a deferred event takes
-HELD_BYTES: Final = 200  # about what a held event takes beside the key of its session
+HELD_BYTES: Final = 256  # about what a held event takes beside the key of its session
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,11 +25,11 @@ class HeldEvents:
     def of(cls, places: Mapping[int, HeldEvent]) -> "HeldEvents":
         """From sequences in any order."""
         places = dict(sorted(places.items()))
-        sessions: dict[str, tuple[int, ...]] = {}
+        sessions: dict[str, list[int]] = {}
         for sequence, item in places.items():
-            sessions[item.session] = (*sessions.get(item.session, ()), sequence)
+            sessions.setdefault(item.session, []).append(sequence)
         ready = tuple(sequence for sequence, item in places.items() if item.phase != "Held")
-        return cls(places, sessions, ready)
+        return cls(places, {key: tuple(found) for key, found in sessions.items()}, ready)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -53,7 +53,13 @@ class HeldEvents:
         gone = self.places.keys() & set(sequences)
         if not gone:
             return self
-        return HeldEvents.of({place: item for place, item in self.places.items() if place not in gone})
+        places, sessions = dict(self.places), dict(self.sessions)
+        for place in gone:
+            key = places.pop(place).session
+            sessions[key] = tuple(other for other in sessions[key] if other != place)
+            if not sessions[key]:
+                del sessions[key]
+        return HeldEvents(places, sessions, tuple(place for place in self.ready if place not in gone))
 
     def recall(self, sessions: Iterable[str]) -> "HeldEvents":
         """With all events of these sessions to be looked at again; the same object where there are none."""
