@@ -33,7 +33,7 @@ OTHER = "work-fedcba9876543210"
 WIDGETS = f"/apis/example.com/v1/namespaces/{OWNER.namespace}/widgets"
 
 
-def at(attempt_id: str = TASK) -> str:
+def path_of(attempt_id: str = TASK) -> str:
     """The path of the object of an attempt."""
     return f"{WIDGETS}/{manifest.object_name(OWNER, attempt_id)}"
 
@@ -147,7 +147,7 @@ class Stand:
     def add(self, attempt_id: str = TASK, **status: Any) -> dict[str, Any]:
         """An object that is there."""
         made = manifest.object_manifest(task_work({"template": TEMPLATE}, id=attempt_id), "AfterRetention")
-        return self.server.add(at(attempt_id), **{**made, "status": status})
+        return self.server.add(path_of(attempt_id), **{**made, "status": status})
 
     def sees(self, body: dict[str, Any], *, deleted: bool = False) -> None:
         """The watch shows an object, as a list would: without its kind."""
@@ -191,7 +191,7 @@ async def test_a_start_creates_the_object_and_nothing_is_looked_for_first(stand:
 
 async def test_a_start_that_comes_twice_creates_one_object(stand: Stand) -> None:
     await stand.runner.start(working())
-    stand.server.edit(at(), status={"phase": "Ready"})
+    stand.server.edit(path_of(), status={"phase": "Ready"})
 
     await stand.runner.start(working())
 
@@ -200,7 +200,7 @@ async def test_a_start_that_comes_twice_creates_one_object(stand: Stand) -> None
 
 
 async def test_an_object_of_someone_else_is_never_taken_over(stand: Stand) -> None:
-    stand.server.add(at(), **TEMPLATE)
+    stand.server.add(path_of(), **TEMPLATE)
 
     with pytest.raises(TaskRefused, match=r"there is a Widget .* that is not Heed's; delete it") as refused:
         await stand.runner.start(working())
@@ -385,7 +385,7 @@ async def test_only_the_latest_progress_is_told(stand: Stand, monkeypatch: pytes
 
 async def test_what_the_watch_shows_as_deleted_is_lost_if_it_is_gone(stand: Stand) -> None:
     body = stand.add()
-    stand.server.remove(at())
+    stand.server.remove(path_of())
 
     stand.sees(body, deleted=True)
     await stand.settle()
@@ -401,12 +401,12 @@ async def test_what_the_watch_shows_as_deleted_is_lost_if_it_is_gone(stand: Stan
             attempt=1,
         )
     ]
-    assert stand.server.count("GET", at()) == 2
+    assert stand.server.count("GET", path_of()) == 2
 
 
 async def test_with_its_kind_an_object_is_lost_as_such(stand: Stand) -> None:
     body = stand.add()
-    stand.server.remove(at())
+    stand.server.remove(path_of())
     stand.kinds.answers = [None, None, UNKNOWN]
 
     stand.sees(body, deleted=True)
@@ -417,12 +417,12 @@ async def test_with_its_kind_an_object_is_lost_as_such(stand: Stand) -> None:
 
 async def test_an_object_that_only_lost_its_label_is_looked_at_until_it_is_over(stand: Stand) -> None:
     body = stand.add()
-    stand.server.edit(at(), metadata={"labels": None})
+    stand.server.edit(path_of(), metadata={"labels": None})
 
     stand.sees(body, deleted=True)
-    await until(lambda: stand.server.count("GET", at()) > 2)
+    await until(lambda: stand.server.count("GET", path_of()) > 2)
     assert stand.ends == []
-    stand.server.edit(at(), status={"phase": "Ready"})
+    stand.server.edit(path_of(), status={"phase": "Ready"})
     await until(lambda: bool(stand.ends))
     stand.pending_tasks = {}
     await stand.settle()
@@ -432,7 +432,7 @@ async def test_an_object_that_only_lost_its_label_is_looked_at_until_it_is_over(
 
 async def test_an_object_that_was_replaced_is_lost_and_stays(stand: Stand) -> None:
     body = stand.add()
-    stand.server.add(at(), **TEMPLATE)
+    stand.server.add(path_of(), **TEMPLATE)
 
     stand.sees(body, deleted=True)
     await stand.settle()
@@ -450,7 +450,7 @@ async def test_an_api_server_that_does_not_answer_proves_no_loss(stand: Stand) -
     await stand.settle()
 
     assert stand.ends == []
-    assert stand.server.count("GET", at()) == 4
+    assert stand.server.count("GET", path_of()) == 4
 
 
 async def test_a_deletion_is_of_no_interest_where_nobody_waits(stand: Stand) -> None:
@@ -488,7 +488,7 @@ async def test_a_task_whose_object_is_not_listed_is_looked_for_when_the_agent_go
 async def test_a_resync_looks_for_started_tasks_that_were_not_listed(stand: Stand) -> None:
     await stand.runner.start(working())
     name = (OWNER.namespace, manifest.object_name(OWNER, TASK))
-    stand.server.remove(at())
+    stand.server.remove(path_of())
     stand.runner.conclude_resync({SERVED: {name}})
     stand.runner.conclude_resync({})
     await stand.settle()
@@ -506,7 +506,7 @@ async def test_a_resync_looks_for_started_tasks_that_were_not_listed(stand: Stan
 
 async def test_a_kind_that_cannot_be_listed_any_more_is_asked_for(stand: Stand) -> None:
     await stand.runner.start(working())
-    stand.server.remove(at())
+    stand.server.remove(path_of())
     stand.kinds.answers = [UNKNOWN]
     assert stand.watches.user is not None
 
@@ -534,7 +534,7 @@ async def test_a_task_is_stopped_by_deleting_its_object(stand: Stand) -> None:
 
 
 async def test_what_is_not_the_tasks_is_not_deleted(stand: Stand) -> None:
-    stand.server.add(at(), **TEMPLATE)
+    stand.server.add(path_of(), **TEMPLATE)
     await stand.runner.cancel(TASK)
     assert len(stand.server.of("widgets")) == 1
 
@@ -584,7 +584,7 @@ async def test_an_object_that_is_over_goes_once_its_end_is_in_the_ledger(stand: 
     stand.pending_tasks = {}
 
     await until(lambda: stand.server.of("widgets") == [])
-    assert stand.server.count("DELETE", at()) == 2
+    assert stand.server.count("DELETE", path_of()) == 2
 
 
 async def test_an_object_that_is_to_be_kept_stays(stand: Stand) -> None:
