@@ -1,6 +1,6 @@
 """The Agents of the storm. Small, and between them they do everything that an Agent can do.
 
-clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and waits, cancels them, ends sessions, breaks
+clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and waits, tries again, cancels, ends, breaks
 echo      talks with the clerk of its namespace, some rounds each time, and not too fast
 auditor   counts every event of its namespace by type: one lost or doubled shows
 phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
@@ -17,6 +17,7 @@ NAMESPACES = ("storm-a", "storm-b")
 DOMAIN = "com.example."
 IDLE = "60s"
 DEADLINE = "5s"
+ATTEMPTS = 3  # of a frail task
 
 CONTAINER = {"name": "main", "image": "example/pack:1", "args": ["${input.play}"]}
 PACK = {"backoffLimit": 0, "template": {"spec": {"containers": [CONTAINER]}}}
@@ -26,6 +27,7 @@ TASKS = {
     "brief": {"job": PACK, "timeout": "10m", "retention": "1s", "publish": True},
     "hang": {"job": PACK, "timeout": DEADLINE},
     "refused": {"job": REFUSED},
+    "frail": {"job": PACK, "timeout": "10m", "retry": {"attempts": ATTEMPTS, "backoff": {"initial": "1s"}}},
     "nap": {"wait": {"for": "${input.seconds}s"}, "timeout": "10m"},
     "doze": {"wait": {"for": "1h"}, "timeout": DEADLINE},
 }
@@ -84,7 +86,7 @@ CLERK = {
         _handler(
             "stop",
             "order.stopped",
-            cancel=[{"task": name} for name in ("pack", "brief", "hang", "nap", "doze")],
+            cancel=[{"task": name} for name in ("pack", "brief", "hang", "frail", "nap", "doze")],
         ),
         _handler("over", "order.closed", end=True),
         _handler("break", "order.broken", "event.data.missing > 3", state={"never": True}),

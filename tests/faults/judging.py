@@ -25,6 +25,7 @@ from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, load_ledger, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
 from heed.core.tasks.kinds import LEDGER_KINDS
+from tests.faults.agents import ATTEMPTS
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
 from tests.integration.waiting import SOON
@@ -101,7 +102,8 @@ def judge(world: World) -> Findings:
     """Everything that is not as it has to be."""
     findings: Findings = []
     for item in world.incarnations:
-        findings += ledger_findings(item) + ends_findings(item, world.deletions) + wait_findings(item)
+        findings += ledger_findings(item) + ends_findings(item, world.deletions)
+        findings += wait_findings(item) + attempt_findings(item, world.deletions)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {
@@ -138,7 +140,7 @@ def _settled(ledger: Ledger) -> Ledger:
 
 
 def job_findings(world: World) -> Findings:
-    """One Job for every task that was decided; at most one where it was called off.
+    """One Job for every attempt of a task that was decided; at most one where the task was called off.
 
     None for a wait, or for one that was refused.
     """
@@ -151,7 +153,8 @@ def job_findings(world: World) -> Findings:
             optional |= item.ledger.pending_tasks.keys()
         for effect in item.fold.effects:
             if isinstance(effect, StartTask):
-                name = (item.program.agent.namespace, names.job_name(item.program.agent.name, effect.id))
+                agent, attempt = item.program.agent, names.attempt_id(effect.id, effect.record.attempt)
+                name = (agent.namespace, names.job_name(agent.name, attempt))
                 runs = effect.record.kind not in LEDGER_KINDS and effect.record.task != "refused"
                 most[name] = 1 if runs else 0
                 least[name] = 0 if effect.id in optional else most[name]
@@ -211,6 +214,37 @@ def wait_findings(item: Incarnation) -> Findings:
             wrong.append(f"{item}: wait {event.subject} ended at {at}, before {due}")
         elif reason is None and data.get("result") != {"until": record.due}:
             wrong.append(f"{item}: wait {event.subject} was until {record.due}, and ended with {data}")
+    return wrong
+
+
+def attempt_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
+    """Every frail task was tried until it succeeded, one attempt after the other, and no more often than it may be.
+
+    Where a person deleted a Job or a pod of it, or it was called off, it may have had fewer or other attempts.
+    """
+    attempts: dict[str, list[int]] = {}
+    for effect in item.fold.effects:
+        if isinstance(effect, StartTask) and effect.record.task == "frail":
+            attempts.setdefault(effect.id, []).append(effect.record.attempt)
+    starts, touched = _starts(item), {deletion.task_id for deletion in deletions}
+    wrong = [
+        f"{item}: task {task_id} had the attempts {found}"
+        for task_id, found in attempts.items()
+        if found != list(range(1, len(found) + 1)) or len(found) > ATTEMPTS
+    ]
+    for decision in item.fold.decisions:
+        event = decision.received.event
+        if not isinstance(event, Event) or not _is_end(decision) or decision.outcome == "retried":
+            continue
+        found, task_id = attempts.get(event.subject or "", []), event.subject or ""
+        data = event.data if isinstance(event.data, dict) else {}
+        if not found or task_id in touched or data.get("reason") in (REASON_CANCELLED, REASON_DEADLINE):
+            continue
+        until = starts[task_id].input["until"]
+        if len(found) != min(until, ATTEMPTS) or ("reason" in data) != (until > ATTEMPTS):
+            wrong.append(
+                f"{item}: task {task_id}, to succeed at {until}, ended with {data} after {len(found)}"
+            )
     return wrong
 
 

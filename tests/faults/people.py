@@ -69,7 +69,8 @@ class Player(PodPhases):
 
     def _play(self, namespace: str, pod: dict[str, Any]) -> None:
         job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-        input = json.loads(pod["metadata"]["annotations"][names.ANNOTATION_TASK])["input"]
+        document = json.loads(pod["metadata"]["annotations"][names.ANNOTATION_TASK])
+        input, attempt = document["input"], document["task"]["attempt"]
         self._at_hand = pod
         if not self._has_its_secrets(namespace, pod):
             return
@@ -77,6 +78,8 @@ class Player(PodPhases):
             match input["play"]:
                 case "hang":
                     return
+                case "frail" if attempt < input["until"]:
+                    self.fail(namespace, job, exit_code=3, termination_message=f"attempt {attempt} fails")
                 case "fail":
                     self.fail(namespace, job, exit_code=3, termination_message="played to fail")
                 case "text":

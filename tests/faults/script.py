@@ -17,14 +17,24 @@ from heed.bus.codec.cloudevents import encode
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
-from tests.faults.agents import DOMAIN, NAMESPACES
+from tests.faults.agents import ATTEMPTS, DOMAIN, NAMESPACES
 
 MESSAGE_ID = "Nats-Msg-Id"
 SHOPS = 7
 STEP = 60  # places between two events of a story, about
 PACE = 0.3  # share of stories in which something is packed
-PLAYS = {"succeed": 10, "text": 2, "fail": 3, "brief": 4, "hang": 1, "refused": 1, "nap": 4, "doze": 1}
-TASKS_OF_PLAYS = ("brief", "hang", "refused", "nap", "doze")  # plays that a task of that name is for
+PLAYS = {
+    "succeed": 10,
+    "text": 2,
+    "fail": 3,
+    "brief": 4,
+    "hang": 1,
+    "refused": 1,
+    "frail": 3,
+    "nap": 4,
+    "doze": 1,
+}
+TASKS_OF_PLAYS = ("brief", "hang", "refused", "frail", "nap", "doze")  # plays that a task of that name is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +100,8 @@ def _work(dice: random.Random) -> dict[str, Any]:
     input = {"play": play, "value": dice.randint(1, 10**6)}
     if play == "refused":
         input["parallelism"] = -1
+    if play == "frail":
+        input["until"] = dice.randint(1, ATTEMPTS + 1)  # the attempt that succeeds; there may not be so many
     if play == "nap":
         input["seconds"] = dice.randint(0, 12)
     return {"task": task, "input": input}

@@ -10,6 +10,8 @@ import pytest
 from heed import names
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
+from heed.core.due.due_events import due_event
+from heed.core.due.due_times import list_due_times
 from heed.core.effects import StartTask
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import add_to_totals, list_owed_effects, settle
@@ -194,3 +196,66 @@ def test_a_job_made_for_a_wait_is_found(world: World) -> None:
     (finding,) = judge(replace(found, made={name: 1}))
 
     assert "made 1 times, decided 0 times" in finding
+
+
+# --- attempts -------------------------------------------------------------------------------------------------
+
+
+def with_attempts(world: World, until: int, *ends: dict[str, Any]) -> World:
+    """The world in which a frail task was tried, each attempt with an end of its own, two seconds after another."""
+    program = world.incarnations[0].program
+    work = {"task": "frail", "input": {"play": "frail", "value": 7, "until": until}}
+    events = [
+        received_at(1, DOMAIN + "order.placed", {"item": "tea"}),
+        received_at(2, DOMAIN + "order.work", work),
+    ]
+    task_id = first_task(folded(program, events, CREATED))
+    for attempt, end in enumerate(ends, 1):
+        if attempt > 1:
+            ledger = folded(program, events, CREATED).ledger
+            (due,) = (item for item in list_due_times(program, ledger) if item.kind == "retry")
+            event = due_event(program.agent, names.origin(program.agent.uid, CREATED), due)
+            place = names.inbox_subject(NAMESPACE, AGENT, event.type)
+            events.append(Received(10 * attempt, f"2026-11-01T12:{attempt:02}:00.000000Z", place, event))
+        type_ = names.TASK_FAILED if "reason" in end else names.TASK_COMPLETED
+        ended = received_at(10 * attempt + 1, type_, {"task": "frail", "attempt": attempt, **end}, task_id)
+        events.append(replace(ended, at=f"2026-11-01T12:{attempt:02}:01.000000Z"))
+    fold = folded(program, events, CREATED)
+    ledger = settle(fold.ledger, list_owed_effects(fold.ledger))
+    started = [effect.record.attempt for effect in fold.effects if isinstance(effect, StartTask)]
+    made = {(NAMESPACE, names.job_name(AGENT, names.attempt_id(task_id, number))): 1 for number in started}
+    return World([Incarnation(program, ledger, fold, True)], made, fold.emitted, fold.letters, [])
+
+
+FAILS, SUCCEEDS = {"reason": "BackoffLimitExceeded"}, {"result": {"value": 7}}
+
+
+@pytest.mark.parametrize(
+    ("until", "ends", "fine"),
+    [
+        (1, (SUCCEEDS,), True),
+        (2, (FAILS, SUCCEEDS), True),
+        (3, (FAILS, FAILS, SUCCEEDS), True),
+        (4, (FAILS, FAILS, FAILS), True),
+        (1, (FAILS, SUCCEEDS), False),
+        (3, (FAILS, SUCCEEDS), False),
+        (3, (FAILS, FAILS, FAILS), False),
+        (4, (FAILS, FAILS, SUCCEEDS), False),
+    ],
+)
+def test_a_task_that_was_not_tried_until_it_succeeded_is_found(
+    world: World, until: int, ends: tuple[dict[str, Any], ...], fine: bool
+) -> None:
+    found = with_attempts(world, until, *ends)
+
+    assert len(found.made) == len(ends)
+    assert bool(judge(found)) is not fine
+    task_id = first_task(found.incarnations[0].fold)
+    assert judge(replace(found, deletions=[Deletion("pod", "some-name", "some-uid", task_id, 0.0)])) == []
+
+
+def test_a_second_job_of_an_attempt_and_a_missing_one_are_found(world: World) -> None:
+    found = with_attempts(world, 2, FAILS, SUCCEEDS)
+    for name in found.made:
+        assert "made 2 times, decided 1 times" in "".join(judge(replace(found, made={**found.made, name: 2})))
+        assert "never made" in "".join(judge(replace(found, made={**found.made, name: 0})))
