@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from heed.api.agent import MAX_CRON_CHARS
+from heed.api.timer import MAX_CRON_CHARS
 from heed.core.schedule.cron import NAMED_SCHEDULES, CronError, CronSchedule, parse_cron
 from heed.core.schedule.local_clock import list_zone_names, load_zone
 

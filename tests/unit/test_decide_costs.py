@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import MAX_EXPRESSION_CHARS, MAX_EXPRESSIONS, MAX_EXPRESSIONS_CHARS, MAX_TEMPLATE_VALUES
+from heed.api.agent import MAX_EXPRESSIONS, MAX_EXPRESSIONS_CHARS, MAX_TEMPLATE_VALUES
+from heed.api.fields import MAX_EXPRESSION_CHARS
 from heed.core.cel import expression
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.decision.decide import decide

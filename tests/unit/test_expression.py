@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heed.api.agent import MAX_EXPRESSION_CHARS
+from heed.api.fields import MAX_EXPRESSION_CHARS
 from heed.core.cel.expression import ExpressionError, Scope, compile_expression
 from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from tests.builders.expressions import scope

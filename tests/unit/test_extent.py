@@ -4,12 +4,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.agent import (
-    MAX_EXPRESSIONS,
-    MAX_EXPRESSIONS_CHARS,
-    MAX_TEMPLATE_VALUES,
-    AgentSpec,
-)
+from heed.api.agent import MAX_EXPRESSIONS, MAX_EXPRESSIONS_CHARS, MAX_TEMPLATE_VALUES, AgentSpec
 from heed.core.compiler import validation
 from tests.unit.checks import said, spec
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heed import names
-from heed.api.agent import DNS_LABEL_PATTERN
+from heed.api.fields import DNS_LABEL_PATTERN
 
 LABEL = re.compile(DNS_LABEL_PATTERN)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import ResourceSpec
+from heed.api.task import ResourceSpec
 from heed.core.cel.expression import ExpressionError
 from heed.core.compiler.program import compile_agent
 from heed.core.effects import TaskEnd

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from heed import names
-from heed.api.agent import ResourceSpec
 from heed.api.status import PendingTask, Phase
+from heed.api.task import ResourceSpec
 from heed.core.effects import TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.tasks.resource import ObjectKind, dump_target

@@ -5,11 +5,8 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.agent import (
-    EmitSpec,
-    HandlerSpec,
-    TaskSpec,
-)
+from heed.api.handler import EmitSpec, HandlerSpec
+from heed.api.task import TaskSpec
 from heed.core.cel.template import compile_template
 from heed.core.cel.variables import SUBSCRIPTION_VARIABLES
 from heed.core.codec.canonical_json import INT_MAX, INT_MIN

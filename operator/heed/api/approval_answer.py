@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from heed.api.agent import DNS_LABEL_PATTERN, MAX_LABEL_CHARS, Label, Model
+from heed.api.fields import DNS_LABEL_PATTERN, MAX_LABEL_CHARS, Label, Model
 from heed.api.policy import AcceptedStatus
 from heed.api.status import FreeMap
 from heed.api.validation import explain_error

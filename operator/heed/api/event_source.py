@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
 from pydantic.alias_generators import to_camel
 
 from heed import names
-from heed.api.agent import MAX_EXPRESSION_CHARS, Cel, Duration, Model
+from heed.api.fields import MAX_EXPRESSION_CHARS, Cel, Duration, Model
 from heed.api.policy import AcceptedStatus, ObjectMeta
 from heed.api.secret_refs import (
     MAX_HEADER_CHARS,

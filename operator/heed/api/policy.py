@@ -15,8 +15,8 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from heed import names
-from heed.api.agent import Model, Namespace, TypePattern
 from heed.api.conditions import Condition
+from heed.api.fields import Model, Namespace, TypePattern
 from heed.api.selectors import LabelSelector
 from heed.api.status import FreeJson, FreeMap
 from heed.api.validation import check_kind, explain_error

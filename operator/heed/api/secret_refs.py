@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from heed.api.agent import Model
+from heed.api.fields import Model
 
 MAX_OTHER_SECRETS: Final = 4
 MAX_HEADER_CHARS: Final = 128

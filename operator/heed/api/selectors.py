@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from heed.api.agent import Model
+from heed.api.fields import Model
 
 MAX_MATCH_LABELS: Final = 32
 MAX_REQUIREMENT_VALUES: Final = 64

@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, m
 from pydantic.alias_generators import to_camel
 
 from heed import names
-from heed.api.agent import DNS_LABEL_PATTERN, Cel, Duration, Model, TypePattern
 from heed.api.conditions import Condition
+from heed.api.fields import DNS_LABEL_PATTERN, Cel, Duration, Model, TypePattern
 from heed.api.secret_refs import HeaderName, HeaderPrefix, SecretKeyRef
 from heed.api.validation import check_kind, explain_error
 from heed.errors import InvalidManifest

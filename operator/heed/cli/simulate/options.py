@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import click
 
-from heed.api.agent import DURATION_PATTERN, MAX_DURATION_S, parse_duration
+from heed.api.fields import DURATION_PATTERN, MAX_DURATION_S, parse_duration
 
 
 class Until(click.ParamType[int | datetime]):

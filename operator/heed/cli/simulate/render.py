@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from heed.api.agent import job_containers
+from heed.api.task import job_containers
 from heed.cli.output import inline_json, paint, show_table
 from heed.util.terminal import visible
 

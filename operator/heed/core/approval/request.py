@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from heed.api.agent import ApprovalSpec
 from heed.api.status import PendingTask
+from heed.api.task import ApprovalSpec
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.ledger.ledger import Ledger
 from heed.errors import DecisionFailed

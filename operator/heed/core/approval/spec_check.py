@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from heed.api.agent import ApprovalSpec, TaskSpec
+from heed.api.task import ApprovalSpec, TaskSpec
 from heed.core.approval.request import FAIL, ApprovalRequest
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.schema.cost import SchemaRefused

@@ -18,7 +18,7 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
-from heed.api.agent import MAX_EXPRESSION_CHARS
+from heed.api.fields import MAX_EXPRESSION_CHARS
 from heed.core.cel.ast import Call, Node, UnknownSyntax, parse_syntax, walk_nodes
 from heed.core.cel.cost import COSTLY, Cost, cost_of, rendered_cost
 from heed.core.cel.diagnostics import (

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Set
 from typing import Any, Final
 
 from heed import names
-from heed.api.agent import Agent, TaskSpec
+from heed.api.agent import Agent
+from heed.api.task import TaskSpec
 from heed.core.schema.job_spec import lint_job_spec
 from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT
 from heed.core.type_patterns import matches, may_overlap

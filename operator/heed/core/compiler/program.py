@@ -4,15 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from heed import names
-from heed.api.agent import (
-    Agent,
-    AgentSpec,
-    HandlerSpec,
-    SessionSpec,
-    SubscriptionSpec,
-    TaskSpec,
-    parse_duration,
-)
+from heed.api.agent import Agent, AgentSpec, SessionSpec, SubscriptionSpec
+from heed.api.fields import parse_duration
+from heed.api.handler import HandlerSpec
+from heed.api.task import TaskSpec
 from heed.core.cel.cost import RENDER_WORK, SCOPE_WORK
 from heed.core.cel.expression import Expression
 from heed.core.cel.polynomial import EXTENT, NO_WORK, Bound, DataLimit, peak, plus, scale, times

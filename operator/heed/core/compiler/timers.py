@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from heed import names
-from heed.api.agent import AgentSpec, TimerSpec, parse_duration
+from heed.api.agent import AgentSpec
+from heed.api.fields import parse_duration
+from heed.api.timer import TimerSpec
 from heed.core.cel.cost import RENDER_WORK, SCOPE_WORK
 from heed.core.cel.expression import Expression
 from heed.core.cel.polynomial import EXTENT, NO_WORK, Bound, peak, plus, scale

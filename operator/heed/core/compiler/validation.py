@@ -6,17 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from heed import names
-from heed.api.agent import (
-    MAX_EXPRESSIONS,
-    MAX_EXPRESSIONS_CHARS,
-    MAX_TEMPLATE_VALUES,
-    TASK_KINDS,
-    AgentSpec,
-    EmitSpec,
-    HandlerSpec,
-    TaskSpec,
-    parse_duration,
-)
+from heed.api.agent import MAX_EXPRESSIONS, MAX_EXPRESSIONS_CHARS, MAX_TEMPLATE_VALUES, AgentSpec
+from heed.api.fields import parse_duration
+from heed.api.handler import EmitSpec, HandlerSpec
+from heed.api.task import TASK_KINDS, TaskSpec
 from heed.core.approval.spec_check import check_approval
 from heed.core.cel.expression import Expression, ExpressionError, compile_expression, expanded_size
 from heed.core.cel.template import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from heed.api.agent import MAX_PRIORITY
+from heed.api.task import MAX_PRIORITY
 from heed.api.validation import json_kind
 from heed.core.cel.expression import Expression, ExpressionError, Scope, explain_out_of_memory
 from heed.core.cel.polynomial import RemainingLimit

@@ -16,7 +16,7 @@ from typing import Final
 
 from cronsim import CronSim, CronSimError
 
-from heed.api.agent import MAX_CRON_CHARS
+from heed.api.timer import MAX_CRON_CHARS
 from heed.core.schedule.local_clock import LocalClock
 
 NAMED_SCHEDULES: Final = {

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from heed import names
-from heed.api.agent import parse_duration
+from heed.api.fields import parse_duration
 from heed.core.schedule.cron import CronError, parse_cron
 from heed.core.schedule.local_clock import DEFAULT_ZONE, LAST_YEAR, list_zone_names, suggest_zone
 from heed.errors import InvalidManifest, Problem

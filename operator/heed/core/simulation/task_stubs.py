@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from heed.api.agent import MAX_ATTEMPTS
+from heed.api.task import MAX_ATTEMPTS
 from heed.api.validation import explain_error
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.template import Template, TemplateError, compile_template

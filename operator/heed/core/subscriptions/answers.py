@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, Literal
 
-from heed.api.agent import parse_duration
+from heed.api.fields import parse_duration
 from heed.api.subscription import DeliveryBackoff
 
 Verdict = Literal["delivered", "again", "refused"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed import names
-from heed.api.agent import parse_duration
+from heed.api.fields import parse_duration
 from heed.api.subscription import EventSubscription, EventSubscriptionSpec, SinkSpec
 from heed.core.cel.cost import SCOPE_WORK
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression

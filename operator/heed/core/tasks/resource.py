@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from heed import names
-from heed.api.agent import ResourceSpec
+from heed.api.task import ResourceSpec
 from heed.core.cel.cost import SCOPE_WORK
 from heed.core.cel.expression import Expression, ExpressionError, MissingMember, Scope, compile_expression
 from heed.core.cel.polynomial import EXTENT, DataLimit, plus, scale

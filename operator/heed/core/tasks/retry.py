@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from heed import names
-from heed.api.agent import RetrySpec, parse_duration
+from heed.api.fields import parse_duration
+from heed.api.task import RetrySpec
 from heed.errors import POLICY_VIOLATION
 
 FINAL_REASONS: Final = frozenset(

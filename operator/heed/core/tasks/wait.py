@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from heed.api.agent import DURATION_PATTERN, MAX_DURATION_S, parse_duration
+from heed.api.fields import DURATION_PATTERN, MAX_DURATION_S, parse_duration
 from heed.errors import DecisionFailed, Problem
 
 _SECONDS: Final = re.compile(r"([0-9]+(\.[0-9]+)?)s")  # as CEL writes a duration

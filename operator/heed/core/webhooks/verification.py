@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from heed.api.agent import parse_duration
 from heed.api.event_source import HmacSpec, TokenSpec
+from heed.api.fields import parse_duration
 
 MAX_SIGNATURES: Final = 16  # that are looked at in one header
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}")

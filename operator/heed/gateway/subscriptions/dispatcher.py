@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from heed import names
-from heed.api.agent import parse_duration
+from heed.api.fields import parse_duration
 from heed.api.secret_refs import SecretKeyRef
 from heed.bus.client.connection import Connection
 from heed.bus.codec.dead_letter import OriginalMessage

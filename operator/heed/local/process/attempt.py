@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from heed.api.agent import job_containers
+from heed.api.task import job_containers
 from heed.core.effects import TaskWork
 from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT, MAX_MESSAGE_BYTES, REASON_INVALID
 from heed.errors import TaskRefused

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from heed import names
-from heed.api.agent import job_containers
+from heed.api.task import job_containers
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.job_contract import (
     CAUSE_ERROR,
