@@ -82,8 +82,8 @@ def gateway_kubeconfig(control_plane: ControlPlane) -> Path:
         for item in render("gateway.enabled=true", "crds.install=false")
         if item["kind"] in kinds and item["metadata"]["labels"]["app.kubernetes.io/component"] == "gateway"
     ]
-    control_plane.admin.post("/api/v1/namespaces", {"metadata": {"name": RELEASED_IN}})
-    control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(objects))
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RELEASED_IN}}
+    control_plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([namespace, *objects]))
     return control_plane.kubeconfig_for_service_account(RELEASED_IN, GATEWAY)
 
 

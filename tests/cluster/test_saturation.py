@@ -158,7 +158,7 @@ def test_thousands_of_sessions_are_served_within_the_budget(
         stage, control_plane, lambda s: totals(s).get("handled") == 2 * SESSIONS and not s["outbox"], sizes
     )
     assert totals(done) == {"handled": 2 * SESSIONS, "emitted": SESSIONS}
-    assert done["counts"] == {"sessions": 0, "pendingTasks": 0, "outbox": 0, "waiting": 0}
+    assert set(done["counts"].values()) == {0}
     assert condition(done, "Saturated")["status"] == "False"
     served = closed(stage)
     assert sorted(served) == sorted(f"case-{number}" for number in range(SESSIONS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -201,7 +202,9 @@ def test_kubectl_shows_why_and_how_many_wait(control_plane: ControlPlane, home: 
 
     head, row = control_plane.kubectl("get", "agents", "-n", namespace, "-o", "wide").splitlines()
 
-    shown = dict(zip(head.split(), row.split(), strict=False))
+    places = [found.start() for found in re.finditer(r"\S+( \S+)*", head)]
+    ends = [*places[1:], None]
+    shown = {head[place:end].strip(): row[place:end].strip() for place, end in zip(places, ends, strict=True)}
     assert (shown["READY"], shown["REASON"], shown["WAITING"]) == ("False", "EffectsStuck", "3")
 
 

@@ -245,7 +245,7 @@ async def test_an_end_of_a_task_that_nobody_may_send_is_not_sent_for_them(
     result = await heed_dead("redrive", "--id", letter)
 
     assert result.exit_code == 1
-    assert "by somebody who may not" in result.stderr
+    assert "only Heed itself says" in result.stderr
     assert await cemetery.redriven() == []
 
 

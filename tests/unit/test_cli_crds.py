@@ -77,3 +77,8 @@ def test_no_default_holds_a_null() -> None:
 
     assert len(found) > 10
     assert "null" not in json.dumps(found)
+
+
+def test_no_schema_has_an_empty_list_of_members() -> None:
+    """An API server drops it, so that the same file applied again would be a conflict with what it keeps."""
+    assert not any('"properties": {}' in json.dumps(crd) for crd in crds())

@@ -52,7 +52,7 @@ def test_an_example_without_a_runnable_agent_says_so(tmp_path: Path) -> None:
     code, output = run("--example", str(example))
 
     assert code == 1
-    assert f"{example / 'agent.yaml'}:4: spec.subscribe: is missing" in output
+    assert f"{example / 'agent.yaml'}:4: spec.handlers: is missing" in output
     assert "has no Agent that could be run" in output
 
 

@@ -29,7 +29,6 @@ _KEPT: Final = frozenset(
     {
         "type",
         "description",
-        "properties",
         "required",
         "items",
         "additionalProperties",
@@ -234,7 +233,9 @@ def _converted(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     for key, value in schema.items():
         if key == "patternProperties":
             converted["additionalProperties"] = _converted(next(iter(value.values())), definitions)
-        elif key == "properties":
+        elif (
+            key == "properties" and value
+        ):  # an API server drops an empty one: applied again, it is a conflict
             converted[key] = {name: _converted(item, definitions) for name, item in value.items()}
         elif key == "items" or (key == "additionalProperties" and isinstance(value, dict)):
             converted[key] = _converted(value, definitions)
