@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -141,6 +143,48 @@ def test_progress_a_job_publishes_with_credentials_of_its_own(
     assert totals(status)["handled"] == 6  # the request, four times progress, the end
     (written,) = broker.events(namespace, "com.example.report.written")
     assert written.data == {"topic": "tides", "lines": 2000, "first": "1: all about tides"}
+
+
+def test_join_a_shipment_is_told_of_whatever_came_first(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given a departure that waits for what has not come yet
+    apply(cluster, "join", namespace)
+    cluster.until_ready("dispatcher", namespace)
+    release.publish("com.example.shipment.departed", {"shipment": "s-1", "truck": "OSL-7"}, namespace, "a")
+    cluster.until("dispatcher", namespace, lambda s: s["counts"].get("held") == 1)
+
+    # When the rest comes
+    scanned = {"shipment": "s-1", "parcel": "rug", "kg": 5}
+    release.publish("com.example.shipment.scanned", scanned, namespace, "b")
+    release.publish("com.example.shipment.announced", {"shipment": "s-1", "parcels": ["rug"]}, namespace, "c")
+
+    # Then
+    cluster.until("dispatcher", namespace, lambda s: totals(s).get("emitted") == 1 and not s["outbox"])
+    (complete,) = broker.events(namespace, "com.example.delivery.complete")
+    parcels = [{"parcel": "rug", "kg": 5}]
+    assert complete.data == {"shipment": "s-1", "truck": "OSL-7", "parcels": parcels}
+
+
+def test_nightly_report_is_due_at_night_and_written_when_asked_for(
+    cluster: Cluster, release: Release, broker: Broker, namespace: str
+) -> None:
+    # Given
+    apply(cluster, "nightly-report", namespace)
+    cluster.until_ready("bookkeeper", namespace)
+    release.publish("com.example.sale.made", {"amount": 12}, namespace, "sale-1")
+
+    # When
+    release.publish("com.example.report.requested", {}, namespace, "report-1")
+
+    # Then a Job wrote it, and the next one is due at half past two
+    status = cluster.until(
+        "bookkeeper", namespace, lambda s: totals(s).get("emitted") == 1 and not s["outbox"]
+    )
+    (written,) = broker.events(namespace, "com.example.report.written")
+    assert written.data == {"text": "1 sales, 12 in all"}
+    due = datetime.fromisoformat(status["timers"]["nightly"]["nextAt"]).astimezone(ZoneInfo("Europe/Berlin"))
+    assert (due.hour, due.minute) in ((2, 30), (3, 0))  # 03:00 in the night that has no half past two
 
 
 def test_every_example_has_a_story_here() -> None:
