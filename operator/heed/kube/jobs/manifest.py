@@ -1,7 +1,6 @@
 """Builds and reads the manifests of Jobs. Pure."""
 
 import copy
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +14,14 @@ from heed.core.tasks.job_contract import (
     task_document_json,
     task_environment,
 )
+from heed.kube.client.task_metadata import (
+    author_keys,
+    controller_uid,
+    owner_reference,
+    parse_attempt,
+    parse_retention_s,
+    task_labels,
+)
 
 TASK_VOLUME: Final = "heed-task"
 TASK_MOUNT: Final = {"name": TASK_VOLUME, "mountPath": "/heed", "readOnly": True}
@@ -23,8 +30,6 @@ NATS_VOLUME: Final = "heed-nats"
 NATS_MOUNT: Final = {"name": NATS_VOLUME, "mountPath": "/heed-nats", "readOnly": True}
 CREDENTIALS_FILE: Final = f"/heed-nats/{CREDENTIALS_KEY}"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
-_ATTEMPT: Final = re.compile(r"[1-9][0-9]{0,2}")
-_SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
 
 
 def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[str, Any]:
@@ -35,7 +40,7 @@ def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[
     access = access or TaskCredentials()
     spec = copy.deepcopy(work.spec)
     own = spec.pop("metadata", None) or {}
-    annotations = {**_of_author(own.get("annotations")), names.ANNOTATION_RETENTION: str(work.retention)}
+    annotations = {**author_keys(own.get("annotations")), names.ANNOTATION_RETENTION: str(work.retention)}
     if work.publish is not None:
         annotations[names.ANNOTATION_PUBLISHES] = "true"
     if needs_credentials(work, access):
@@ -45,7 +50,7 @@ def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[
     if work.timeout is not None:
         limit = spec.get("activeDeadlineSeconds")
         spec["activeDeadlineSeconds"] = work.timeout if limit is None else min(work.timeout, limit)
-    labels = _labels(work)
+    labels = task_labels(work, names.LABEL_AGENT)
     template = _mapping(spec, "template")
     metadata = _mapping(template, "metadata")
     metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
@@ -60,9 +65,9 @@ def job_manifest(work: TaskWork, access: TaskCredentials | None = None) -> dict[
         "metadata": {
             "name": names.job_name(work.agent.name, work.attempt_id),
             "namespace": work.agent.namespace,
-            "labels": {**_of_author(own.get("labels")), **labels},
+            "labels": {**author_keys(own.get("labels")), **labels},
             "annotations": annotations,
-            "ownerReferences": [_owner(work)],
+            "ownerReferences": [owner_reference(work.agent)],
         },
         "spec": spec,
     }
@@ -124,31 +129,6 @@ def has_started(job: Mapping[str, Any]) -> bool:
     return bool(status.get("ready") or status.get("succeeded"))
 
 
-def _of_author(given: Mapping[str, str] | None) -> dict[str, str]:
-    """The labels or annotations of a Job that its author may set: all but Heed's own."""
-    return {key: value for key, value in (given or {}).items() if not names.is_own_key(key)}
-
-
-def _labels(work: TaskWork) -> dict[str, str]:
-    return {
-        names.LABEL_AGENT: work.agent.name,
-        names.LABEL_TASK: work.task,
-        names.LABEL_TASK_ID: work.id,
-        names.LABEL_ATTEMPT: str(work.attempt),
-        names.LABEL_SESSION: names.session_hash(work.session),
-    }
-
-
-def _owner(work: TaskWork) -> dict[str, Any]:
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "name": work.agent.name,
-        "uid": work.agent.uid,
-        "controller": True,
-    }
-
-
 def _complete_pod(pod: dict[str, Any], work: TaskWork, access: TaskCredentials) -> None:
     """Defaults that are safe, the task file, credentials, and the HEED_* variables of every container."""
     pod.setdefault("restartPolicy", "Never")
@@ -187,11 +167,7 @@ def _mapping(parent: dict[str, Any], key: str) -> dict[str, Any]:
 
 def owner_uid(job: Mapping[str, Any]) -> str | None:
     """The uid of the Agent that a Job belongs to."""
-    owners = job["metadata"].get("ownerReferences") or []
-    return next(
-        (owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller")),
-        None,
-    )
+    return controller_uid(job)
 
 
 def owner_name(job: Mapping[str, Any]) -> str:
@@ -210,8 +186,7 @@ def task_id(job: Mapping[str, Any]) -> str:
 
 def attempt(job: Mapping[str, Any]) -> int:
     """Which attempt of its task a Job is; 1 where it does not say so."""
-    found = _label(job, names.LABEL_ATTEMPT)
-    return int(found) if _ATTEMPT.fullmatch(found) else 1
+    return parse_attempt(_label(job, names.LABEL_ATTEMPT)) or 1
 
 
 def attempt_id(job: Mapping[str, Any]) -> str:
@@ -250,6 +225,6 @@ def delete_after(job: Mapping[str, Any]) -> float:
     """When (seconds since the epoch) a finished Job's retention is over."""
     condition = finished_condition(job)
     at = (condition or {}).get("lastTransitionTime") or job["metadata"]["creationTimestamp"]
-    retention = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_RETENTION, "3600")
+    retention = (job["metadata"].get("annotations") or {}).get(names.ANNOTATION_RETENTION, "")
     ended = datetime.fromisoformat(at).astimezone(UTC).timestamp()
-    return ended + (int(retention) if _SECONDS.fullmatch(retention) else 3600)
+    return ended + parse_retention_s(retention)

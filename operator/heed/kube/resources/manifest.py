@@ -1,18 +1,22 @@
 """Builds and reads the objects of resource tasks. Pure."""
 
 import copy
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from heed import names
 from heed.core.effects import AgentRef, TaskWork
+from heed.kube.client.task_metadata import (
+    author_keys,
+    controller_uid,
+    owner_reference,
+    parse_attempt,
+    parse_retention_s,
+    task_labels,
+)
 
 KEEP: Final = "keep"  # as a retention
-DEFAULT_RETENTION_S: Final = 3600
-_SECONDS: Final = re.compile(r"[0-9]{1,10}")  # of an annotation, which anyone may write
-_NUMBER: Final = re.compile(r"[1-9][0-9]{0,2}")
 
 Body = Mapping[str, Any]
 
@@ -25,9 +29,9 @@ def object_manifest(work: TaskWork, deletion: str) -> dict[str, Any]:
     body["metadata"] = {
         "name": object_name(work.agent, work.attempt_id),
         "namespace": work.agent.namespace,
-        "labels": {**_of_author(given.get("labels")), **_labels(work)},
-        "annotations": {**_of_author(given.get("annotations")), names.ANNOTATION_RETENTION: retention},
-        "ownerReferences": [_owner(work.agent)],
+        "labels": {**author_keys(given.get("labels")), **task_labels(work, names.LABEL_RESOURCE_OF)},
+        "annotations": {**author_keys(given.get("annotations")), names.ANNOTATION_RETENTION: retention},
+        "ownerReferences": [owner_reference(work.agent)],
     }
     return body
 
@@ -39,9 +43,7 @@ def object_name(agent: AgentRef, attempt_id: str) -> str:
 
 def owner_uid(body: Body) -> str:
     """The uid of the Agent that an object belongs to; empty where it belongs to none."""
-    owners = body["metadata"].get("ownerReferences") or []
-    found = (owner["uid"] for owner in owners if owner.get("kind") == names.KIND and owner.get("controller"))
-    return str(next(found, ""))
+    return controller_uid(body) or ""
 
 
 def is_of(body: Body, agent: AgentRef, attempt_id: str) -> bool:
@@ -53,9 +55,12 @@ def attempt_of(body: Body, agent: AgentRef) -> str | None:
     """The attempt of an Agent's task that an object says it is of, if that can be."""
     labels = body["metadata"].get("labels") or {}
     task_id, number = labels.get(names.LABEL_TASK_ID), labels.get(names.LABEL_ATTEMPT)
-    if not (isinstance(task_id, str) and isinstance(number, str) and _NUMBER.fullmatch(number)):
+    if (
+        not (isinstance(task_id, str) and isinstance(number, str))
+        or (attempt := parse_attempt(number)) is None
+    ):
         return None
-    found = names.attempt_id(task_id, int(number))
+    found = names.attempt_id(task_id, attempt)
     return found if is_of(body, agent, found) else None
 
 
@@ -73,32 +78,6 @@ def delete_after(body: Body) -> float | None:
     retention = (metadata.get("annotations") or {}).get(names.ANNOTATION_RETENTION, "")
     if retention == KEEP:
         return None
-    seconds = int(retention) if _SECONDS.fullmatch(retention) else DEFAULT_RETENTION_S
     written = [item.get("time") for item in metadata.get("managedFields") or ()]
     latest = max(filter(None, (metadata.get("creationTimestamp"), *written)))
-    return datetime.fromisoformat(latest).astimezone(UTC).timestamp() + seconds
-
-
-def _of_author(given: Mapping[str, str] | None) -> dict[str, str]:
-    """The labels or annotations that an object's author may set: all but Heed's own."""
-    return {key: value for key, value in (given or {}).items() if not names.is_own_key(key)}
-
-
-def _labels(work: TaskWork) -> dict[str, str]:
-    return {
-        names.LABEL_RESOURCE_OF: work.agent.name,
-        names.LABEL_TASK: work.task,
-        names.LABEL_TASK_ID: work.id,
-        names.LABEL_ATTEMPT: str(work.attempt),
-        names.LABEL_SESSION: names.session_hash(work.session),
-    }
-
-
-def _owner(agent: AgentRef) -> dict[str, Any]:
-    return {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "name": agent.name,
-        "uid": agent.uid,
-        "controller": True,
-    }
+    return datetime.fromisoformat(latest).astimezone(UTC).timestamp() + parse_retention_s(retention)
