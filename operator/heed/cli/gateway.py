@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from heed.cli.operator import read_settings
+from heed.cli.process_options import process_options, read_settings
 from heed.settings import Settings
 
 
@@ -38,34 +38,7 @@ from heed.settings import Settings
     show_envvar=True,
     help="Folder with tls.crt and tls.key, read again when they change.  [default: plain HTTP]",
 )
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    envvar="HEED_LOG_FORMAT",
-    show_envvar=True,
-    help="Form of the log on standard error.  [default: text]",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    envvar="HEED_LOG_LEVEL",
-    show_envvar=True,
-    help="Least level that is logged.  [default: info]",
-)
-@click.option(
-    "--health-port",
-    type=click.IntRange(0, 65535),
-    envvar="HEED_HEALTH_PORT",
-    show_envvar=True,
-    help="Port of /healthz and /readyz; 0 for none.  [default: 8080]",
-)
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65535),
-    envvar="HEED_METRICS_PORT",
-    show_envvar=True,
-    help="Port of /metrics; 0 for none.  [default: 9090]",
-)
+@process_options
 def gateway(gateway_port: int | None, gateway_certificate: str | None, **options: Any) -> None:
     """Take events by HTTP for the Agents of a cluster: the current kubeconfig's, or the one that this pod is in.
 

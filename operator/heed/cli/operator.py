@@ -2,12 +2,11 @@
 
 import asyncio
 import gc
-from dataclasses import replace
 from typing import Any
 
 import click
 
-from heed.settings import Settings
+from heed.cli.process_options import process_options, read_settings
 
 
 @click.command()
@@ -42,34 +41,7 @@ from heed.settings import Settings
     show_envvar=True,
     help="This replica in the lease.  [default: the pod's name; else host and process]",
 )
-@click.option(
-    "--log-format",
-    type=click.Choice(["text", "json"]),
-    envvar="HEED_LOG_FORMAT",
-    show_envvar=True,
-    help="Form of the log on standard error.  [default: text]",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    envvar="HEED_LOG_LEVEL",
-    show_envvar=True,
-    help="Least level that is logged.  [default: info]",
-)
-@click.option(
-    "--health-port",
-    type=click.IntRange(0, 65535),
-    envvar="HEED_HEALTH_PORT",
-    show_envvar=True,
-    help="Port of /healthz and /readyz; 0 for none.  [default: 8080]",
-)
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65535),
-    envvar="HEED_METRICS_PORT",
-    show_envvar=True,
-    help="Port of /metrics; 0 for none.  [default: 9090]",
-)
+@process_options
 def operator(**options: Any) -> None:
     """Run the Agents of a cluster: the current kubeconfig's, or the one that this pod is in.
 
@@ -85,9 +57,3 @@ def operator(**options: Any) -> None:
     gc.enable()
     configure_logging(settings.log_format, settings.log_level)
     asyncio.run(run_operator(settings))
-
-
-def read_settings(options: dict[str, Any]) -> Settings:
-    """The settings from the environment, overridden by options. Raises InvalidSettings."""
-    given = {name: value for name, value in options.items() if value is not None}
-    return replace(Settings.from_environment(), **given)

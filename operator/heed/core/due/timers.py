@@ -36,22 +36,16 @@ class Tick:
     @property
     def variable(self) -> dict[str, Any]:
         """The `timer` of expressions."""
-        return {
-            "name": self.timer,
-            "scheduledAt": self.scheduled_at,
-            "previousAt": self.previous_at,
-            "missed": self.missed,
-        }
+        return {"name": self.timer, **self._times}
 
     @property
     def data(self) -> dict[str, Any]:
         """The data of its event, unless the timer has some of its own."""
-        return {
-            "timer": self.timer,
-            "scheduledAt": self.scheduled_at,
-            "previousAt": self.previous_at,
-            "missed": self.missed,
-        }
+        return {"timer": self.timer, **self._times}
+
+    @property
+    def _times(self) -> dict[str, Any]:
+        return {"scheduledAt": self.scheduled_at, "previousAt": self.previous_at, "missed": self.missed}
 
 
 @dataclass(frozen=True, slots=True)
