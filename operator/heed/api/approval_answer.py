@@ -53,7 +53,7 @@ class ApprovalAnswerSpec(Model):
         Field(
             min_length=1,
             max_length=MAX_USER_CHARS,
-            description="Who answers: the user name of whoever creates this, or it is not admitted.",
+            description="Who answers: the user name of its creator, or it is not admitted.",
         ),
     ]
     groups: Annotated[
@@ -61,7 +61,7 @@ class ApprovalAnswerSpec(Model):
         Field(
             default_factory=list,
             max_length=MAX_GROUPS,
-            description="All groups of whoever creates this, no more and no fewer, or it is not admitted.",
+            description="All groups of its creator, no more and no fewer, or it is not admitted.",
         ),
     ]
 

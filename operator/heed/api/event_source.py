@@ -107,7 +107,7 @@ class VerifySpec(Model):
     token: Annotated[TokenSpec | None, Field(description="By a secret in a header.")] = None
     none: Annotated[
         NoVerification | None,
-        Field(description="Not at all: {}. Whoever reaches the gateway can then publish these events."),
+        Field(description="Not at all: {}. Everyone who reaches the gateway can then publish these events."),
     ] = None
 
 

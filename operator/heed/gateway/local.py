@@ -1,4 +1,4 @@
-"""The composition root of the gateway in `heed dev`: on a loopback address, for whoever is on this machine."""
+"""The composition root of the gateway in `heed dev`: on a loopback address, for the processes of this machine."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -144,7 +144,7 @@ def _accepted(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 class LocalApprovals:
-    """The approvals of a `heed dev`, on its broker: whoever reaches that may answer, as anybody."""
+    """The approvals of a `heed dev`, on its broker: everyone who reaches that may answer, under any name."""
 
     def __init__(
         self,

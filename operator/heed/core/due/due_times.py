@@ -71,7 +71,7 @@ def _of_task(task_id: str, record: PendingTask) -> Iterator[DueTime]:
     if record.attempt_deadline is not None and record.phase in ("Owed", "Started"):
         yield DueTime(record.attempt_deadline, "attempt", task_id, grace=runs, attempt=attempt)
     if record.deadline is not None:
-        # Somebody may have answered an approval in time, while nobody was there to hear of it.
+        # Somebody may have answered an approval in time, while no operator ran.
         grace = runs or record.kind == "approval"
         yield DueTime(record.deadline, "deadline", task_id, grace=grace, attempt=attempt)
 
@@ -92,7 +92,7 @@ def _of_timers(program: Program, ledger: Ledger) -> Iterator[DueTime]:
 def _of_idle_sessions(program: Program, ledger: Ledger) -> Iterator[DueTime]:
     """When the next session that waits for nothing will have been idle for too long.
 
-    At a full step of the clock; where the Agent hears of it, at the next full second, and for each session anew.
+    At a full step of the clock; where the Agent hears of it, at the next full second, and for each session by itself.
     """
     busy = list_busy_sessions(ledger)
     key = next((key for key in ledger.sessions if key not in busy), None)

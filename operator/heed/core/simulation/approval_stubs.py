@@ -17,7 +17,7 @@ _MEMBERS: Final = ("choice", "fields", "comment", "answeredBy", "groups")
 def stubbed_answer(agent: AgentRef, approval: PendingApproval, result: Any, at: str) -> Event:
     """The event of a stubbed answer: a choice, or {choice, fields?, comment?, answeredBy?, groups?}.
 
-    Who answers is one of the approvers where the stub names nobody. What does not fit what was asked is dead-lettered
+    Who answers is one of the approvers where the stub names none. What does not fit what was asked is dead-lettered
     when it is decided. Raises DecisionFailed: InvalidAnswer, for a stub that is no answer.
     """
     stub: Mapping[str, Any] = {"choice": result} if isinstance(result, str) else _checked(approval, result)

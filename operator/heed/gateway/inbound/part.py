@@ -172,7 +172,7 @@ class ClusterInbound(InboundEvents):
 
 
 class LocalInbound(InboundEvents):
-    """CloudEvents for `heed dev`: whoever is on this machine may send."""
+    """CloudEvents for `heed dev`: every process of this machine may send."""
 
     def __init__(self, context: GatewayContext) -> None:
         super().__init__(context, LoopbackAuthenticator(), LocalAgents(context.local_agents))

@@ -15,7 +15,7 @@ log = logging.getLogger("heed.gateway")
 
 
 class PolicyInformer:
-    """An informer of AgentPolicies. One that cannot be read lets nobody publish."""
+    """An informer of AgentPolicies. While one cannot be read, no sender may publish."""
 
     def __init__(self, api: KubeApi, namespace: str | None) -> None:
         self._policies: defaultdict[str, dict[str, AgentPolicy]] = defaultdict(dict)

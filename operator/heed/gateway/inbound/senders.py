@@ -49,7 +49,7 @@ class Authenticator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnonymousSender:
-    """Whoever reaches `heed dev` on this machine: they may publish everything."""
+    """A sender that reaches `heed dev` on this machine: it may publish everything."""
 
     name: str = "anonymous"
 

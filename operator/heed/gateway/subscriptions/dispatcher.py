@@ -305,7 +305,7 @@ class SubscriptionDispatcher:
             self._tell(standing)
 
     async def _finish(self) -> None:
-        """Wait a little for what is under way, and leave the rest to whoever gets it next."""
+        """Wait a little for what is under way, and leave the rest to the replica that gets it next."""
         if self._under_way:
             await asyncio.wait(self._under_way, timeout=FINISH_TIMEOUT_S)
         await asyncio.gather(*(stop(task) for task in list(self._under_way)))

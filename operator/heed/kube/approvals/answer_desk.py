@@ -83,7 +83,7 @@ class AnswerDesk(Observer):
             group.create_task(self._delete_as_due(retention))
 
     def trust(self, policy: str | None) -> None:
-        """Believe what the admission policy of that name vouches for; None: nobody."""
+        """Believe what the admission policy of that name vouches for; None: no answer at all."""
         self._identity = IdentityPolicy(self._api, policy)
 
     async def _warn(self) -> None:

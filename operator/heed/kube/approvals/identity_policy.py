@@ -25,7 +25,7 @@ Body = Mapping[str, Any]
 
 
 class IdentityPolicy:
-    """The policy of that name, read anew for each answer. None: there is none, and no answer is believed."""
+    """The policy of that name, read again for each answer. None: there is none, and no answer is believed."""
 
     def __init__(self, api: KubeApi, name: str | None) -> None:
         self._api, self._name = api, name
