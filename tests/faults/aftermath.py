@@ -18,7 +18,8 @@ from heed.core.effects import StartTask
 from heed.core.ledger.ledger import list_owed_effects, load_ledger
 from heed.settings import Settings
 from tests.faults.agents import NAMESPACES, SPECS
-from tests.faults.judging import Findings, incarnation, judge, world
+from tests.faults.incarnation import Findings, incarnation
+from tests.faults.judging import judge, world
 from tests.faults.parts import Parts
 from tests.faults.people import AGENTS, Person, persistently
 
@@ -59,6 +60,14 @@ async def judged(parts: Parts, agents: list[Body], person: Person) -> tuple[Find
         "messages in the stream": messages,
         "decisions": outcomes.total(),
         **{f"  {outcome}": count for outcome, count in sorted(outcomes.items())},
+        "events held": len(
+            {
+                (item.program.agent, decision.received.sequence)
+                for item in there.incarnations
+                for decision in item.fold.decisions
+                if decision.outcome == "held"
+            }
+        ),
         "tasks decided": sum(len(item.fold.started) for item in there.incarnations),
         "  waits among them": sum(
             isinstance(effect, StartTask) and effect.record.kind == "wait"
@@ -95,6 +104,10 @@ def _stirring(agent: Body, last: int) -> Iterator[str]:
         yield f"{name} at {ledger.cursor.sequence} of {last}"
     if owed := list_owed_effects(ledger):
         yield f"{name} owes {len(owed)}"
+    if ledger.held.places:
+        yield f"{name} holds {len(ledger.held)} events"
+    if ledger.sessions and agent["spec"]["session"].get("onExpire") == "Emit":
+        yield f"{name} has {len(ledger.sessions)} sessions that will say their end"
     if ledger.pending_tasks:
         yield f"{name} waits for {len(ledger.pending_tasks)} tasks"
 

@@ -1,6 +1,7 @@
 """The Agents of the storm. Small, and between them they do everything that an Agent can do.
 
-clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and waits, tries again, cancels, ends, breaks
+clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and waits, tries again, cancels, ends, breaks;
+          holds what comes early, and hears of sessions that are forgotten
 echo      talks with the clerk of its namespace, some rounds each time, and not too fast
 auditor   counts every event of its namespace by type: one lost or doubled shows
 phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
@@ -15,9 +16,10 @@ from heed import names
 
 NAMESPACES = ("storm-a", "storm-b")
 DOMAIN = "com.example."
-IDLE = "60s"
+IDLE = "20s"  # of sessions that are waited for in the end
 DEADLINE = "5s"
 ATTEMPTS = 3  # of a frail task
+HELD_SECONDS = 10  # at most
 
 CONTAINER = {"name": "main", "image": "example/pack:1", "args": ["${input.play}"]}
 PACK = {"backoffLimit": 0, "template": {"spec": {"containers": [CONTAINER]}}}
@@ -67,7 +69,7 @@ CLERK = {
         {"type": DOMAIN + "order.*", "where": "event.source != '/nobody'"},
         {"type": DOMAIN + "talk.pong"},
     ],
-    "session": {"idleTimeout": IDLE},
+    "session": {"idleTimeout": IDLE, "onExpire": "Emit"},
     "tasks": TASKS,
     "handlers": [
         _handler(
@@ -81,6 +83,35 @@ CLERK = {
             "amend", "order.amended", "has(state.sum)", state={"sum": "${state.sum + event.data.amount}"}
         ),
         _handler("early", "order.amended", "!has(state.item)", state={"early": "${event.id}"}),
+        _handler(
+            "settle",
+            "order.settled",
+            hold={"until": "has(state.item)", "for": f"{HELD_SECONDS}s"},
+            state={"settled": "${event.id}"},
+            emit=[_emit("order.receipt", item="${state.item}")],
+        ),
+        _handler(
+            "audit",
+            "order.audited",
+            hold={
+                "until": "has(state.packed) || has(state.failed)",
+                "for": f"{HELD_SECONDS}s",
+                "onExpire": "Handle",
+            },
+            state={"audited": "${event.id}"},
+            emit=[_emit("order.accepted", by="${event.id}")],
+        ),
+        _handler(
+            "unaudited",
+            names.HOLD_EXPIRED,
+            state={"unaudited": "${event.data.event.id}"},
+            emit=[_emit("order.unaudited", by="${event.data.event.id}")],
+        ),
+        _handler(
+            "forgotten",
+            names.SESSION_EXPIRED,
+            emit=[_emit("order.forgotten", item="${event.data.state.?item.orValue('nothing')}")],
+        ),
         *STARTS,
         *ENDS,
         _handler(

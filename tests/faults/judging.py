@@ -7,44 +7,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from heed import names
-from heed.api.status import PendingTask
-from heed.api.validation import parse_agent
 from heed.bus.client.connection import Connection
 from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import parse_event
-from heed.core.compiler.program import Program, compile_agent
-from heed.core.decision.model import Decision
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
-from heed.core.events import Event
-from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, load_ledger, settle
-from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
+from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, settle
+from heed.core.tasks.job_contract import REASON_DEADLINE
 from heed.core.tasks.kinds import LEDGER_KINDS
-from tests.faults.agents import ATTEMPTS
+from tests.faults.held_events import held_findings
+from tests.faults.incarnation import Findings, Incarnation, list_ends
 from tests.faults.people import Deletion
-from tests.integration.engine.oracle import Fold, created_at, folded, message_ids, opened, read_back
+from tests.faults.task_ends import attempt_findings, ends_findings, wait_findings
+from tests.integration.engine.oracle import message_ids, opened
 from tests.integration.waiting import SOON
-
-Findings = list[str]
-REASON_CANCELLED = "Cancelled"
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """One Agent, by its uid: its last ledger, and what the events that it had decided come to."""
-
-    program: Program
-    ledger: Ledger
-    fold: Fold
-    alive: bool
-
-    def __str__(self) -> str:
-        return f"{self.program.agent}{'' if self.alive else f' ({self.program.agent.uid}, deleted)'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +37,6 @@ class World:
     emitted: list[str]  # Nats-Msg-Ids in the stream of what Agents emitted
     letters: list[str]  # Nats-Msg-Ids of all dead letters
     deletions: Sequence[Deletion]
-
-
-async def incarnation(connection: Connection, body: Mapping[str, Any], *, alive: bool) -> Incarnation:
-    """An Agent as it is, or as it was when it was deleted; then only what it had decided until then counts."""
-    program = compile_agent(parse_agent(body))
-    ledger = load_ledger(body.get("status") or {})
-    since = body["metadata"]["creationTimestamp"].rstrip("Z")
-    events = [item for item in await read_back(connection, program.subjects) if item.at >= since]
-    if not alive:
-        events = [item for item in events if item.sequence <= ledger.cursor.sequence]
-    return Incarnation(program, ledger, folded(program, events, await created_at(connection)), alive)
 
 
 async def world(
@@ -95,7 +65,7 @@ async def _emitted(connection: Connection) -> list[str]:
 
 def _is_emitted(headers: Mapping[str, str]) -> bool:
     ours = headers.get("ce-source", "").startswith(f"/apis/{names.API_VERSION}/")
-    return ours and not names.is_reserved(headers["ce-type"])
+    return ours and not headers["ce-type"].startswith((names.TASK_TYPE_PREFIX, names.DUE_TYPE_PREFIX))
 
 
 def judge(world: World) -> Findings:
@@ -104,6 +74,7 @@ def judge(world: World) -> Findings:
     for item in world.incarnations:
         findings += ledger_findings(item) + ends_findings(item, world.deletions)
         findings += wait_findings(item) + attempt_findings(item, world.deletions)
+        findings += held_findings(item)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {
@@ -129,7 +100,8 @@ def ledger_findings(item: Incarnation) -> Findings:
     ]
     if item.alive and _settled(item.ledger) is not item.ledger:
         wrong.append(f"{item}: something is still owed")
-    decided, delivered = count_decided(item.ledger.totals), len(item.fold.decisions)
+    decided = count_decided(item.ledger.totals) + len(item.ledger.held)
+    delivered = len({decision.received.sequence for decision in item.fold.decisions})
     if decided != delivered:
         wrong.append(f"{item}: {delivered} events delivered, {decided} in the totals")
     return wrong
@@ -148,7 +120,7 @@ def job_findings(world: World) -> Findings:
     least: dict[tuple[str, str], int] = {}
     for item in world.incarnations:
         optional = {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
-        optional |= {task_id for task_id, data in _ends(item) if data.get("reason") == REASON_DEADLINE}
+        optional |= {task_id for task_id, data in list_ends(item) if data.get("reason") == REASON_DEADLINE}
         if not item.alive:  # some were still owed, or called off without a decision on that
             optional |= item.ledger.pending_tasks.keys()
         for effect in item.fold.effects:
@@ -165,111 +137,6 @@ def job_findings(world: World) -> Findings:
     ]
     missing = [name for name, count in least.items() if world.made.get(name, 0) < count]
     return [*wrong, *(f"Job {name}: was decided and never made" for name in missing)]
-
-
-def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
-    """Every end that counted tells the truth: the result is the one played, and only what was deleted was lost.
-
-    Where a person deleted the pod, or the Job and with it the pod, the result of one that was done may be gone too;
-    then the end says so.
-    """
-    jobs = {deletion.task_id for deletion in deletions if deletion.kind == "job"}
-    touched = {deletion.task_id for deletion in deletions}
-    starts = _starts(item)
-    wrong = []
-    for task_id, data in _ends(item):
-        if starts[task_id].kind in LEDGER_KINDS:
-            continue
-        if data.get("reason") == REASON_LOST and task_id not in jobs:
-            wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")
-        if data.get("reason") == REASON_INVALID and starts[task_id].task != "refused":
-            wrong.append(f"{item}: task {task_id} was said to be refused, and is no such task")
-        result, played = data.get("result"), _result(starts[task_id].input)
-        said_lost = result is None and "message" in data and task_id in touched
-        if "reason" not in data and result != played and not said_lost:
-            wrong.append(f"{item}: task {task_id} ended with {result}, played was {played}")
-    return wrong
-
-
-def wait_findings(item: Incarnation) -> Findings:
-    """Every wait ended as it had to, and none before its time.
-
-    A nap is over when its time is, and a doze, which lasts longer than it may, at its deadline: unless they were called
-    off. That each ended at all, and once, the ledger says: nothing is pending, and the totals are the model's.
-    """
-    starts, wrong = _starts(item), []
-    for decision in item.fold.decisions:
-        event, at = decision.received.event, decision.received.at
-        if not isinstance(event, Event) or not _is_end(decision) or event.subject not in starts:
-            continue
-        record = starts[event.subject]
-        if record.kind != "wait":
-            continue
-        data = event.data if isinstance(event.data, dict) else {}
-        reason, due = data.get("reason"), record.deadline if record.task == "doze" else record.due
-        right = REASON_DEADLINE if record.task == "doze" else None
-        if reason not in (right, REASON_CANCELLED):
-            wrong.append(f"{item}: wait {event.subject} ended with {reason}, not with {right}")
-        elif reason == right and at < (due or ""):
-            wrong.append(f"{item}: wait {event.subject} ended at {at}, before {due}")
-        elif reason is None and data.get("result") != {"until": record.due}:
-            wrong.append(f"{item}: wait {event.subject} was until {record.due}, and ended with {data}")
-    return wrong
-
-
-def attempt_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
-    """Every frail task was tried until it succeeded, one attempt after the other, and no more often than it may be.
-
-    Where a person deleted a Job or a pod of it, or it was called off, it may have had fewer or other attempts.
-    """
-    attempts: dict[str, list[int]] = {}
-    for effect in item.fold.effects:
-        if isinstance(effect, StartTask) and effect.record.task == "frail":
-            attempts.setdefault(effect.id, []).append(effect.record.attempt)
-    starts, touched = _starts(item), {deletion.task_id for deletion in deletions}
-    wrong = [
-        f"{item}: task {task_id} had the attempts {found}"
-        for task_id, found in attempts.items()
-        if found != list(range(1, len(found) + 1)) or len(found) > ATTEMPTS
-    ]
-    for decision in item.fold.decisions:
-        event = decision.received.event
-        if not isinstance(event, Event) or not _is_end(decision) or decision.outcome == "retried":
-            continue
-        found, task_id = attempts.get(event.subject or "", []), event.subject or ""
-        data = event.data if isinstance(event.data, dict) else {}
-        if not found or task_id in touched or data.get("reason") in (REASON_CANCELLED, REASON_DEADLINE):
-            continue
-        until = starts[task_id].input["until"]
-        if len(found) != min(until, ATTEMPTS) or ("reason" in data) != (until > ATTEMPTS):
-            wrong.append(
-                f"{item}: task {task_id}, to succeed at {until}, ended with {data} after {len(found)}"
-            )
-    return wrong
-
-
-def _starts(item: Incarnation) -> dict[str, PendingTask]:
-    """The record that each task was started with."""
-    return {effect.id: effect.record for effect in item.fold.effects if isinstance(effect, StartTask)}
-
-
-def _is_end(decision: Decision) -> bool:
-    """Whether it is on the end of a task, and that end counted."""
-    event = decision.received.event
-    of_task = isinstance(event, Event) and event.type.startswith(names.TASK_TYPE_PREFIX)
-    return of_task and decision.outcome != "stale"
-
-
-def _ends(item: Incarnation) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The ends of tasks that counted: the task's id, and the data of its event."""
-    for decision in item.fold.decisions:
-        event = decision.received.event
-        if _is_end(decision) and isinstance(event, Event):
-            yield event.subject or "", event.data if isinstance(event.data, dict) else {}
-
-
-def _result(input: Any) -> Any:
-    return f"value {input['value']}" if input["play"] == "text" else {"value": input["value"]}
 
 
 def _published(effects: Iterable[Effect]) -> Iterable[str]:

@@ -76,6 +76,8 @@ def _placed(dice: random.Random, count: int) -> Iterator[tuple[float, Sending]]:
 
 def _story(dice: random.Random) -> list[tuple[str, Any]]:
     story: list[tuple[str, Any]] = [("order.placed", {"item": dice.choice(("tea", "ink", "rope"))})]
+    if dice.random() < 0.2:  # early
+        story.insert(0, ("order.settled", {}))
     story += [("order.amended", {"amount": dice.randint(1, 9)}) for _ in range(dice.randint(0, 4))]
     if dice.random() < PACE:
         story.append(("order.work", _work(dice)))
@@ -86,6 +88,8 @@ def _story(dice: random.Random) -> list[tuple[str, Any]]:
         ("order.broken", {}),
         ("order.broken-late", {}),
         ("order.unheard", {"of": "by any clerk"}),
+        ("order.settled", {}),
+        ("order.audited", {}),
     )
     story += [other for other in others if dice.random() < 0.12]
     if dice.random() < 0.7:

@@ -9,14 +9,15 @@ import pytest
 
 from heed import names
 from heed.api.validation import parse_agent
-from heed.core.compiler.program import compile_agent
+from heed.core.compiler.program import Program, compile_agent
 from heed.core.due.due_events import due_event
 from heed.core.due.due_times import list_due_times
 from heed.core.effects import StartTask
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import add_to_totals, list_owed_effects, settle
 from tests.faults.agents import DOMAIN, edited_manifest
-from tests.faults.judging import Incarnation, World, judge
+from tests.faults.incarnation import Incarnation
+from tests.faults.judging import World, judge
 from tests.faults.people import Deletion
 from tests.integration.engine.oracle import Fold, folded
 
@@ -33,12 +34,17 @@ def received_at(sequence: int, type_: str, data: Any, subject: str | None = None
     return Received(sequence, f"2026-11-01T12:00:{sequence:02}.000000Z", place, event)
 
 
+def compiled(namespace: str = NAMESPACE, name: str = AGENT) -> Program:
+    """An Agent of the storm."""
+    body = edited_manifest(namespace, name)
+    body["metadata"]["uid"] = "uid-1"
+    return compile_agent(parse_agent(body))
+
+
 @pytest.fixture
 def world() -> World:
     """Two tasks, one of which came to its end; an emitted event for each handler that emits, and a dead letter."""
-    body = edited_manifest(NAMESPACE, AGENT)
-    body["metadata"]["uid"] = "uid-1"
-    program = compile_agent(parse_agent(body))
+    program = compiled()
     asked = [received_at(1, DOMAIN + "order.placed", {"item": "tea"})]
     asked += [received_at(number, DOMAIN + "order.work", WORK) for number in (2, 3)]
     nonsense = MalformedMessage("NotAnEvent", "no event")
