@@ -22,7 +22,7 @@ from mutmut.mutation.file_mutation import mutate_file_contents
 from tests.mutation.children import IMPORTED_FIRST, MUTATED
 
 TREE = Path(__file__).resolve().parents[2]
-PACKAGES = ("core", "sandbox", "engine", "bus", "kube")
+PACKAGES = ("core", "sandbox", "engine", "bus", "kube", "gateway")
 ORIGINAL = "__mutmut_orig"
 
 
