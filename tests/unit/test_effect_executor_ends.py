@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import PendingTask
+from heed.api.status import PendingTask, QueuePlace
 from heed.core.due.due_times import DueTime
 from heed.core.effects import CancelTask, TaskEnd
 from heed.core.events import Event
@@ -101,6 +101,25 @@ async def test_a_task_over_its_time_is_removed_and_fails_once(bench: Bench) -> N
     assert began <= str(event.time) <= timestamp()
     message = f"not done by {PAST}, its timeout after the event that started it"
     assert event.data == {"task": "work", "reason": "DeadlineExceeded", "message": message}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        replace(pending("Queued", deadline=PAST), queue=QueuePlace(PAST, 1)),
+        replace(pending("Retrying", deadline=PAST, due=FUTURE), attempt=2),
+        pending("Started", deadline=PAST, kind="wait", due=FUTURE),
+    ],
+    ids=["queued", "between attempts", "wait"],
+)
+async def test_of_what_waits_there_is_nothing_to_remove(bench: Bench, record: PendingTask) -> None:
+    bench.executor().perform([CancelTask("t-1", replace(record, phase="Cancelling"), record.attempt)])
+    bench.executor().start_expiring(OVER, record)
+    await turns()
+
+    assert bench.runner.happened == []
+    reasons = [event.data["reason"] for _, event in bench.bus.published if isinstance(event.data, dict)]
+    assert reasons == ["Cancelled", "DeadlineExceeded"]
 
 
 async def test_its_start_is_given_up(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import HeldEvent, Session
+from heed.api.status import HeldEvent, QueuePlace, Session
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision, decide
 from heed.core.decision.session_expiry import MAX_ENDED_SESSIONS, MAX_FAREWELL_BYTES
@@ -191,6 +191,24 @@ def test_its_tasks_are_stopped_unheard_and_what_it_held_is_looked_at_again() -> 
     assert phases == {"t": "Abandoned", "u": tasks["u"].phase, "v": "Abandoned"}
     assert decision.ledger.held.ready == (4,)
     assert [event["data"]["reason"] for event in said(decision)] == ["MaxAge"]
+
+
+def test_of_a_session_that_is_too_old_only_what_may_run_is_stopped() -> None:
+    tasks = {
+        "runs": session_task("s000"),
+        "queued": replace(session_task("s000", "Queued"), queue=QueuePlace(at(1), 1)),
+        "other": replace(session_task("s001", "Queued"), queue=QueuePlace(at(1), 2)),
+        "between": replace(session_task("s000", "Retrying"), due=at(70), attempt=2),
+        "wait": replace(session_task("s000"), kind="wait", due=at(70)),
+    }
+    ledger = replace(remembering(1, 50), pending_tasks=tasks)
+
+    decision = due(AGED, ledger, "age", 61)
+
+    stopped = [item for item in decision.effects if isinstance(item, CancelTask)]
+    assert stopped == [CancelTask("runs", None), CancelTask("wait", None)]
+    phases = {key: task.phase for key, task in decision.ledger.pending_tasks.items()}
+    assert phases == {"runs": "Abandoned", "other": "Owed", "wait": "Abandoned"}
 
 
 def test_without_an_age_a_due_time_ends_none() -> None:

@@ -229,13 +229,52 @@ def test_a_cancelled_task_keeps_its_slot_until_its_end_and_one_that_was_queued_h
 
 def test_a_session_that_ends_gives_its_slots_and_its_places_away() -> None:
     story = Story(queueing(1))
-    story.ask("x", "a", "a")
+    first, _ = story.ask("x", "a", "a")
     (last,) = story.ask("y", "a")
 
     decision = story.tell(STOP, "x")
 
-    assert [effect.id for effect in decision.effects if isinstance(effect, StartTask)] == [last]
+    assert decision.effects == (
+        CancelTask(first, None),
+        StartTask(last, story.ledger.pending_tasks[last]),
+    ), "what was queued was never made, so there is nothing to stop"
+    assert set(decision.ledger.pending_tasks) == {first, last}
+    assert decision.ledger.pending_tasks[first].phase == "Abandoned"
     assert story.running == [last]
+
+
+def test_a_task_between_attempts_leaves_with_its_session_too() -> None:
+    story = Story(queueing(1, a=AGAIN))
+    (first,) = story.ask("x", "a")
+    failing(story, first)
+
+    decision = story.tell(STOP, "x")
+
+    assert (decision.effects, decision.ledger.pending_tasks) == ((), {})
+
+
+def test_a_queued_task_that_is_being_cancelled_leaves_with_its_session() -> None:
+    story = Story(queueing(1))
+    (first,) = story.ask("y", "a")
+    (second,) = story.ask("x", "a")
+    story.tell(HALT, "x")
+    assert story.ledger.pending_tasks[second].phase == "Cancelling"
+
+    decision = story.tell(STOP, "x")
+
+    assert (decision.effects, list(decision.ledger.pending_tasks)) == ((), [first])
+
+
+def test_the_end_of_a_queued_task_that_another_tells_leaves_nothing_to_stop() -> None:
+    story = Story(queueing(1))
+    first, second = story.ask("x", "a", "a")
+
+    decision = story.decide(task_end(story.next(), second, 1, source="/someone"))
+
+    assert (decision.outcome, decision.effects) == ("ignored", ())
+    assert list(decision.ledger.pending_tasks) == [first]
+    (recent,) = decision.ledger.recent_tasks
+    assert (recent.id, recent.outcome) == (second, "Completed")
 
 
 def test_a_line_whose_first_task_is_cancelled_keeps_its_turn() -> None:

@@ -25,6 +25,7 @@ from heed.core.policy.permissions import UNRESTRICTED, Permissions
 from heed.core.schema.job_spec import explain_no_job
 from heed.core.tasks.job_contract import REASON_INVALID, REASON_LOST
 from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.core.tasks.slots import is_idle
 from heed.core.tasks.work import end_event, end_subject, shrink_end, work_of, work_problem
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
@@ -47,6 +48,11 @@ def is_over(deadline: str) -> bool:
 
 def _attempt_id(task_id: str, record: PendingTask) -> str:
     return names.attempt_id(task_id, record.attempt)
+
+
+def _may_run(record: PendingTask) -> bool:
+    """Whether there may be something of a task's attempt to remove: none was made of one that waits for its start."""
+    return record.kind not in LEDGER_KINDS and not is_idle(record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,7 +255,7 @@ class EffectExecutor:
     async def _cancel(self, effect: CancelTask) -> None:
         attempt_id = names.attempt_id(effect.id, effect.attempt)
         self._ends.add(attempt_id)
-        if effect.record is None or effect.record.kind not in LEDGER_KINDS:
+        if effect.record is None or _may_run(effect.record):
             await self._remove(attempt_id)
         if effect.record is not None:
             end = TaskEnd(
@@ -258,7 +264,7 @@ class EffectExecutor:
             await self._publish_end(effect.record, end)
 
     async def _expire(self, due: DueTime, record: PendingTask) -> None:
-        if record.kind not in LEDGER_KINDS:
+        if _may_run(record):
             await self._remove(_attempt_id(due.key, record))
         await self._publish_end(record, deadline_end(due, timestamp()))
 

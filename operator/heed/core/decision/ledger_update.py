@@ -15,9 +15,7 @@ def apply(step: Step) -> Outcome:
     """Take what the handlers did into the ledger, unless it has to wait for headroom. Raises DecisionFailed."""
     before, key, result, limits = step.ledger, step.key or "", step.result, step.program.permissions.limits
     outputs = render_outputs(step)
-    tasks = before.pending_tasks
-    if outputs.cancelled or outputs.started:
-        tasks = {**tasks, **outputs.cancelled, **outputs.started}
+    tasks = outputs.change(before.pending_tasks)
     sessions = keep_session(before.sessions, tasks, key, update_session(before, step.session, result.state))
     quotas.check_session(limits, before, key, sessions, result)
     effects = outputs.effects

@@ -22,8 +22,8 @@ from heed.core.decision.sessions import add_seconds
 from heed.core.decision.step import Step
 from heed.core.effects import Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
-from heed.core.ledger.ledger import Ledger, make_cancel
-from heed.core.tasks.slots import enqueue
+from heed.core.ledger.ledger import Ledger, drop_keys, make_cancel
+from heed.core.tasks.slots import enqueue, is_idle
 from heed.core.tasks.wait import wait_end
 from heed.core.tasks.work import begin_attempt, owed_work, work_problem
 from heed.errors import POLICY_VIOLATION, DecisionFailed, MalformedEvent
@@ -46,8 +46,26 @@ class Outputs:
         return (
             *(StartTask(task_id, record) for task_id, record in self.started.items()),
             *(Publish(key, message) for key, message in self.emitted.items()),
-            *(make_cancel(task_id, record) for task_id, record in self.cancelled.items()),
+            *(
+                make_cancel(task_id, record)
+                for task_id, record in self.cancelled.items()
+                if not _is_dropped(record)
+            ),
         )
+
+    def change(self, tasks: Mapping[str, PendingTask]) -> Mapping[str, PendingTask]:
+        """The pending tasks with these changes; the same object without any.
+
+        What waits for its start leaves with its session: there is nothing to be stopped.
+        """
+        if not self.cancelled and not self.started:
+            return tasks
+        dropped = [task_id for task_id, record in self.cancelled.items() if _is_dropped(record)]
+        return drop_keys({**tasks, **self.cancelled, **self.started}, dropped)
+
+
+def _is_dropped(record: PendingTask) -> bool:
+    return record.phase == "Abandoned" and is_idle(record)
 
 
 def render_outputs(step: Step) -> Outputs:

@@ -21,6 +21,7 @@ from heed.core.decision.ticks import is_tick, route_dropped, route_scheduling, r
 from heed.core.due.due_events import read_due
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger, end_task, make_cancel
+from heed.core.tasks.slots import is_idle
 from heed.core.tasks.work import progress_event
 from heed.errors import DecisionFailed
 
@@ -182,7 +183,8 @@ def _route_end(step: Step, task_id: str) -> Outcome | None:
         reason=None if completed else _reason(event),
         answer=answer,
     )
-    may_run = event.source != names.agent_source(agent.namespace, agent.name)
+    foreign = event.source != names.agent_source(agent.namespace, agent.name)
+    may_run = foreign and not is_idle(record)
     step.ledger = end_task(step.ledger, recent, may_run=may_run)
     if may_run:
         step.stops = (make_cancel(task_id, step.ledger.pending_tasks[task_id]),)

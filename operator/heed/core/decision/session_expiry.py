@@ -16,6 +16,7 @@ from heed.core.decision.step import Step
 from heed.core.effects import Publish
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, abandon_task, add_to_totals, drop_keys, make_cancel
+from heed.core.tasks.slots import is_idle
 from heed.errors import MalformedEvent
 
 MAX_ENDED_SESSIONS: Final = (
@@ -61,11 +62,13 @@ def _end(step: Step, keys: Sequence[str], reason: Reason, now: str) -> None:
     if not ended:
         return
     over = set(ended)
-    stopped = {
-        task_id: abandon_task(task)
+    ending = {
+        task_id: task
         for task_id, task in ledger.pending_tasks.items()
         if task.session in over and task.phase != "Abandoned"
     }
+    waiting = [task_id for task_id, task in ending.items() if is_idle(task)]  # there is nothing to be stopped
+    stopped = {task_id: abandon_task(task) for task_id, task in drop_keys(ending, waiting).items()}
     step.farewells += (
         *(Publish(key, message) for key, message in messages.items()),
         *(make_cancel(task_id, task) for task_id, task in stopped.items()),
@@ -75,7 +78,7 @@ def _end(step: Step, keys: Sequence[str], reason: Reason, now: str) -> None:
         step,
         replace(
             ledger,
-            pending_tasks={**ledger.pending_tasks, **stopped},
+            pending_tasks={**drop_keys(ledger.pending_tasks, waiting), **stopped},
             outbox={**ledger.outbox, **messages},
             held=ledger.held.recall(ended),
         ),
