@@ -1,4 +1,4 @@
-"""Mutation testing of core, sandbox, engine, bus, kube and gateway: `python -m tests.mutation run`, as `make mutants` starts it.
+"""Mutation testing, package by package: `python -m tests.mutation run`, as `make mutants` starts it.
 
 run        try every mutant that has no verdict yet; stop it at any time, it goes on where it stopped
 report     the figures so far, by package
