@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from heed.gateway.connection import check_head
 from heed.gateway.metrics import GatewayMetrics
 from heed.gateway.part import GatewayPart
 from heed.gateway.refusals import RequestRefused
@@ -38,6 +39,7 @@ def make_application(parts: Iterable[GatewayPart], metrics: GatewayMetrics) -> w
 
 async def _answer(request: web.Request, handle: Handle) -> web.StreamResponse:
     try:
+        check_head(request)
         return await handle(request)
     except RequestRefused as refused:
         return refused.response()

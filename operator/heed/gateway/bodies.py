@@ -10,6 +10,7 @@ from aiohttp import web
 from heed.gateway.refusals import RequestRefused, busy
 
 _IDENTITY: Final = ("", "identity")
+_CHUNKED: Final = "chunked"
 
 
 class BodyReader:
@@ -26,12 +27,9 @@ class BodyReader:
     async def read(self, request: web.Request, most: int) -> AsyncIterator[bytes]:
         """The body, of at most `most` bytes, which counts as held until the context ends.
 
-        Raises RequestRefused: 408, 413, 415, 503; and 400 where it breaks off.
+        Raises RequestRefused: 408, 413, 415, 501, 503; and 400 where it breaks off.
         """
-        if request.headers.get("Content-Encoding", "").strip().lower() not in _IDENTITY:
-            raise RequestRefused(
-                415, "ContentEncoding", "encoded bodies are not read; send it without Content-Encoding"
-            )
+        _check_codings(request)
         if (request.content_length or 0) > most:
             raise too_large(most)
         chunks: list[bytes] = []
@@ -58,6 +56,17 @@ class BodyReader:
         except (web.RequestPayloadError, ConnectionError) as error:
             raise RequestRefused(400, "BrokenBody", f"the body broke off: {error}") from None
         return b"".join(chunks)
+
+
+def _check_codings(request: web.Request) -> None:
+    """Raise RequestRefused for a body that is not sent as it is."""
+    encodings = ",".join(request.headers.getall("Content-Encoding", []))
+    if any(item.strip().lower() not in _IDENTITY for item in encodings.split(",")):
+        message = "encoded bodies are not read; send it without Content-Encoding"
+        raise RequestRefused(415, "ContentEncoding", message)
+    if request.headers.get("Transfer-Encoding", _CHUNKED).strip().lower() != _CHUNKED:
+        message = "of transfer codings only chunked is read; send it without any other"
+        raise RequestRefused(501, "TransferCoding", message, headers={"Connection": "close"})
 
 
 def too_large(most: int) -> RequestRefused:

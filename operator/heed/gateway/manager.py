@@ -134,6 +134,12 @@ async def open_gateway(
             counter(
                 "heed_gateway_turned_away_total", "Connections beyond the bound", (), {(): server.turned_away}
             ),
+            counter(
+                "heed_gateway_malformed_total",
+                "What came and was no HTTP request, by the answer",
+                ("code",),
+                {(str(code),): count for code, count in server.malformed.copy().items()},
+            ),
         ]
     )
     return server

@@ -1,23 +1,25 @@
-"""The gateway's HTTP server: a bound on connections, on headers, on how long each may idle; drained when it stops."""
+"""The gateway's HTTP server: a bound on connections, and on how long each may idle; drained when it stops."""
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Final
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from heed.errors import InvalidSettings
+from heed.gateway.connection import MAX_HEADER_BYTES, MAX_HEADERS, MAX_LINE_BYTES, GatewayConnection
 from heed.settings import GatewaySettings
+from heed.util.aio import stop
 
 log = logging.getLogger("heed.gateway")
-MAX_LINE_BYTES: Final = 8 * 1024  # of the request line, which holds the URL
-MAX_HEADER_BYTES: Final = 16 * 1024  # of one header: percent-encoding makes three characters of one byte
-MAX_HEADERS: Final = 128
 READ_BUFFER_BYTES: Final = 16 * 1024  # of each connection, in the process
 RECEIVE_BUFFER_BYTES: Final = 64 * 1024  # of each connection, in the kernel
 LINGER_S: Final = 2.0  # for the rest of a body whose request was refused already
@@ -25,6 +27,7 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 FINISH_TIMEOUT_S: Final = 10.0  # for requests under way, once no others are taken
 CANCEL_TIMEOUT_S: Final = 1.0  # for those that are not done by then
 BACKLOG: Final = 512
+ACCEPT_RETRY_S: Final = 1.0
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n"
@@ -42,17 +45,11 @@ _http_log: Final = logging.getLogger("heed.gateway.http")
 _http_log.addFilter(_is_ours)
 
 
-class _Turnaway(asyncio.Protocol):
-    """Answers a connection beyond the bound, and closes it, without reading anything."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.write(_FULL)
-        transport.close()
-
-
 class BoundedServer:
     """An application at its port. `address` is where it listens, once it does.
+
+    Connections are accepted here and not by asyncio, so that one counts from its first packet: with TLS each takes some
+    300 KiB from then on, long before its handshake is done.
 
     Its end has two steps: with `hang_up` set, connections are closed once they had an answer; `stop` waits for the
     requests under way. The library alone would drop what comes of their bodies from then on.
@@ -61,61 +58,47 @@ class BoundedServer:
     def __init__(self, application: web.Application, settings: GatewaySettings) -> None:
         self._settings = settings
         self.turned_away = 0  # connections
+        self.malformed: Counter[int] = Counter()  # by the status that was answered
         self.hang_up = False
         self._under_way = 0  # requests
         self._quiet = asyncio.Event()
         self._quiet.set()
         application.middlewares.insert(0, self._track)
         application.on_response_prepare.append(self._name_server)
-        self._server: asyncio.Server | None = None
-        self._runner = web.AppRunner(
-            application,
-            access_log=None,
-            logger=_http_log,
-            keepalive_timeout=settings.keepalive_timeout,
-            max_line_size=MAX_LINE_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            max_headers=MAX_HEADERS,
-            read_bufsize=READ_BUFFER_BYTES,
-            lingering_time=LINGER_S,
-            auto_decompress=False,
-            shutdown_timeout=CANCEL_TIMEOUT_S,
-        )
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=CANCEL_TIMEOUT_S)
+        self._tls: ssl.SSLContext | None = None
+        self._listening: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._joining: dict[GatewayConnection, asyncio.Task[None]] = {}  # accepted, before their handshake
 
     @property
     def connections(self) -> int:
         """How many connections there are now."""
-        return len(self._runner.server.connections) if self._runner.server is not None else 0
+        return len(self._joining) + (len(self._runner.server.connections) if self._runner.server else 0)
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port."""
-        assert self._server is not None
-        host, port = self._server.sockets[0].getsockname()[:2]
+        host, port = self._listening[0].getsockname()[:2]
         return host, port
 
     async def start(self, host: str | None, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen. `port` 0 is any free one. Raises OSError."""
+        self._tls = tls
         await self._runner.setup()
-        self._server = await asyncio.get_running_loop().create_server(
-            self._accept,
-            host,
-            port,
-            ssl=tls,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S if tls is not None else None,
-        )
-        for listening in self._server.sockets:  # inherited by what is accepted: bounds what one read returns
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        self._listening = await _listen(host, port)
+        self._accepting = [asyncio.create_task(self._accept(each)) for each in self._listening]
 
     async def stop(self) -> None:
         """Take no more connections, wait FINISH_TIMEOUT_S for requests under way, and close all that are left."""
         self.hang_up = True
-        if self._server is not None:
-            self._server.close()
+        await asyncio.gather(*map(stop, self._accepting))
+        for listening in self._listening:
+            listening.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(FINISH_TIMEOUT_S):
                 await self._quiet.wait()
+        await asyncio.gather(*map(stop, list(self._joining.values())))
         await self._runner.cleanup()
 
     @web.middleware
@@ -136,12 +119,75 @@ class BoundedServer:
         """The library's header would say which versions run here."""
         response.headers["Server"] = "heed"
 
-    def _accept(self) -> asyncio.Protocol:
+    async def _accept(self, listening: socket.socket) -> None:
+        """Accept connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, _ = await loop.sock_accept(listening)
+            except OSError as error:  # mostly: there are no file descriptors left
+                log.warning("cannot accept a connection, trying again", extra={"error": str(error)})
+                await asyncio.sleep(ACCEPT_RETRY_S)
+                continue
+            if self.connections >= self._settings.max_connections:
+                self.turned_away += 1
+                self._turn_away(accepted)
+            else:
+                connection = self._make_connection()
+                joining = asyncio.create_task(self._join(connection, accepted))
+                self._joining[connection] = joining
+                joining.add_done_callback(partial(self._note_joined, connection))
+            await asyncio.sleep(0)  # where more wait, accepting them does not leave this task otherwise
+
+    def _turn_away(self, accepted: socket.socket) -> None:
+        """Answer a connection beyond the bound, where that needs no handshake, and close it; nothing of it is read."""
+        with accepted, suppress(OSError):
+            if self._tls is None:
+                accepted.send(_FULL)
+
+    async def _join(self, connection: GatewayConnection, accepted: socket.socket) -> None:
+        """Make a connection of a socket; a handshake that fails closes it."""
+        timeout_s = None if self._tls is None else HANDSHAKE_TIMEOUT_S
+        with suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: connection, accepted, ssl=self._tls, ssl_handshake_timeout=timeout_s
+            )
+
+    def _note_joined(self, connection: GatewayConnection, _: "asyncio.Task[None]") -> None:
+        del self._joining[connection]
+
+    def _make_connection(self) -> GatewayConnection:
         assert self._runner.server is not None
-        if self.connections >= self._settings.max_connections:
-            self.turned_away += 1
-            return _Turnaway()
-        return self._runner.server()
+        return GatewayConnection(
+            self._runner.server,
+            self._note_malformed,
+            logger=_http_log,
+            access_log=None,
+            keepalive_timeout=self._settings.keepalive_timeout,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
+            read_bufsize=READ_BUFFER_BYTES,
+            lingering_time=LINGER_S,
+            auto_decompress=False,
+        )
+
+    def _note_malformed(self, status: int) -> None:
+        self.malformed[status] += 1
+
+
+async def _listen(host: str | None, port: int) -> list[socket.socket]:
+    """Sockets that listen at a port: at all addresses that a host has, None: on all interfaces. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    bound = await loop.create_server(asyncio.Protocol, host, port, start_serving=False)
+    found = [socket.socket(fileno=os.dup(each.fileno())) for each in bound.sockets]
+    bound.close()
+    for listening in found:
+        listening.setblocking(False)
+        # Inherited by what is accepted: bounds what one read returns.
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
+        listening.listen(BACKLOG)
+    return found
 
 
 @asynccontextmanager

@@ -361,23 +361,13 @@ async def test_a_connection_that_idles_is_closed(connection: Connection, sent: b
         writer.close()
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"POST /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nce-id: " + b"x" * 17_000 + b"\r\n\r\n",
-        b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n" + b"a: b\r\n" * 200 + b"\r\n",
-    ],
-)
-async def test_headers_have_bounds(
-    connection: Connection, head: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_headers_are_in_no_log(connection: Connection, caplog: pytest.LogCaptureFixture) -> None:
     async with serving(connection) as gateway:
         reader, writer = await asyncio.open_connection(*gateway.address)
-        writer.write(head)
-        assert (await reader.read()).startswith(b"HTTP/1.0 400 ")
+        writer.write(b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization : Bearer secret\r\n\r\n")
+        assert b"secret" not in await reader.read()
         writer.close()
-    assert caplog.text == ""  # there may be a token in them
+    assert caplog.text == ""
 
 
 async def test_connections_have_a_bound(connection: Connection, namespace: str) -> None:
