@@ -21,6 +21,7 @@ from heed.bus.consumer.durable import find_consumers
 from heed.core.events import Event
 from heed.settings import Settings
 from tests.builders.gateway import SIGNED, event_source_document, subscription_document
+from tests.builders.manifests import policy_manifest
 from tests.chart.rendering import NAMESPACE as RELEASED_IN
 from tests.chart.rendering import render
 from tests.cluster.controlplane.api import ApiError
@@ -261,6 +262,53 @@ def test_one_with_a_mistake_says_so_and_one_whose_secret_is_missing_waits(
     served.secret("s3cret")
     served.until_condition("subscriptions", "keyed", "Ready", ("True", "Delivering"))
     eventually(lambda: sunk.ids == ["o-1"], PATIENCE, what="the delivery")
+
+
+def test_policies_say_what_is_published_and_delivered_and_are_followed(
+    served: Served, sunk: Sunk, broker: Broker
+) -> None:
+    # Given a webhook and a Subscription at work
+    served.make(event_source_document("hook"))
+    served.make(subscription_document("orders", url=sunk.url))
+    served.until_condition("eventsources", "hook", "Accepted", ("True", "Accepted"))
+    served.until_condition("subscriptions", "orders", "Ready", ("True", "Delivering"))
+    policies = served.path("agentpolicies")
+
+    # When a policy allows neither
+    spec: dict[str, Any] = {"agentSelector": {}, "eventSources": [{"type": "com.github.>"}], "deliveries": []}
+    policy = policy_manifest("strict", namespace=served.namespace, **spec)
+    served.admin.post(policies, policy)
+
+    # Then both say so, with policy, field and remedy
+    refused = served.until_condition("eventsources", "hook", "Accepted", ("False", "PolicyViolation"))
+    assert refused["conditions"][0]["message"] == (
+        f"spec.event.type: AgentPolicy {served.namespace}/strict allows no event com.example.hooked of an EventSource "
+        "(spec.eventSources); allowed: com.github.>; change it, or ask who may change the policy"
+    )
+    served.until_condition("subscriptions", "orders", "Ready", ("False", "PolicyViolation"))
+    served.place(broker, "o-1")
+
+    # And when it is gone, they go on
+    served.admin.delete(f"{policies}/strict")
+    served.until_condition("eventsources", "hook", "Accepted", ("True", "Accepted"))
+    served.until_condition("subscriptions", "orders", "Ready", ("True", "Delivering"))
+    eventually(lambda: sunk.ids == ["o-1"], PATIENCE, what="the delivery")
+
+
+@pytest.mark.parametrize("aspect", ["eventSources", "deliveries"])
+def test_what_is_for_the_namespace_needs_a_policy_for_all_of_it(
+    control_plane: ControlPlane, namespace: str, aspect: str
+) -> None:
+    policies = f"{API}/{namespace}/agentpolicies"
+    for selector in (
+        {"matchLabels": {"a": "b"}},
+        {"matchExpressions": [{"key": "a", "operator": "Exists"}]},
+    ):
+        with pytest.raises(ApiError, match="need agentSelector"):
+            control_plane.admin.post(
+                policies, policy_manifest("x", namespace=namespace, agentSelector=selector, **{aspect: []})
+            )
+    control_plane.admin.post(policies, policy_manifest("x", namespace=namespace, **{aspect: []}))
 
 
 def consumers(broker: Broker) -> list[str]:

@@ -71,6 +71,22 @@ def test_a_policy_stops_an_agent_that_runs_and_its_end_lets_it_go_on(stage: Stag
     accepted(stage.plane, stage.namespace, "agentpolicies", "strict", "True", "Accepted", generation=2)
 
 
+def test_a_timer_that_is_too_frequent_stops_its_agent(stage: Stage) -> None:
+    timers = {"second": {"cron": "* * * * * *"}}
+    stage.apply({**RESEARCHER, "spec": {**RESEARCHER["spec"], "timers": timers}})
+    ready(stage, "True", "Subscribed")
+
+    stage.apply({**policy("strict"), "spec": {"agentSelector": {}, "limits": {"minTimerPeriod": "1m"}}})
+
+    says = (
+        f"spec.timers.second: AgentPolicy {stage.namespace}/strict allows no ticks within 60 s of each other"
+    )
+    ready(stage, "False", "PolicyViolation", says=says)
+    edited = {"second": {"cron": "* * * * *"}}
+    stage.apply({**RESEARCHER, "spec": {**RESEARCHER["spec"], "timers": edited}})
+    ready(stage, "True", "Subscribed")
+
+
 def test_an_edit_that_is_not_allowed_lets_the_last_valid_generation_run_on(stage: Stage) -> None:
     # Given an Agent within its policy
     stage.apply(policy("strict", emissions=[ANSWERS]))

@@ -11,7 +11,7 @@ from heed.core.compiler.admission import (
     judge,
 )
 from tests.builders.gateway import event_source_document, subscription_document
-from tests.builders.manifests import Manifest, document
+from tests.builders.manifests import Manifest, document, policy_manifest
 from tests.unit.reviews import allowing, asked_type, emitter, granting, judged
 
 
@@ -178,6 +178,18 @@ def test_event_sources_and_subscriptions_are_judged_as_the_gateway_does() -> Non
     assert judged(wrong, wrong) == ADMITTED
     assert judged(event_source_document()) == ADMITTED
     assert paths(judged(subscription_document(where="evnt.id == 'a'"))) == ["spec.where"]
+
+
+def test_event_sources_and_subscriptions_meet_the_policies_of_their_namespace() -> None:
+    strict = policy_manifest(namespace="default", eventSources=[], deliveries=[])
+    elsewhere = policy_manifest(namespace="other", eventSources=[], deliveries=[])
+
+    for document_, path in (
+        (event_source_document(), "spec.event.type"),
+        (subscription_document(), "spec.types[0]"),
+    ):
+        assert paths(judged(document_, policies=[strict])) == [path]
+        assert judged(document_, policies=[elsewhere]) == ADMITTED
 
 
 def test_a_sink_may_be_in_a_network_that_the_gateway_is_told_to_let_through() -> None:

@@ -267,6 +267,44 @@ def test_no_manifest_makes_it_break(content: bytes) -> None:
     assert isinstance(json.loads(result.stdout), list)
 
 
+def test_policies_beside_event_sources_and_subscriptions_count(tmp_path: Path) -> None:
+    text = """\
+apiVersion: heed.dev/v1alpha1
+kind: AgentPolicy
+metadata: {name: strict}
+spec:
+  agentSelector: {}
+  eventSources: [{type: com.github.>}]
+  deliveries: []
+---
+apiVersion: heed.dev/v1alpha1
+kind: EventSource
+metadata: {name: hook}
+spec:
+  path: hook
+  verify: {none: {}}
+  event: {type: com.example.hooked}
+---
+apiVersion: heed.dev/v1alpha1
+kind: Subscription
+metadata: {name: sub}
+spec:
+  types: [com.example.>]
+  sink: {url: "https://sink.example/"}
+"""
+
+    result = validate(tmp_path, text)
+
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "agent.yaml:1: AgentPolicy strict is valid",
+        "agent.yaml:15: spec.event.type: AgentPolicy default/strict allows no event com.example.hooked of an "
+        "EventSource (spec.eventSources); allowed: com.github.>; change it, or ask who may change the policy",
+        "agent.yaml:21: spec.types[0]: AgentPolicy default/strict allows no delivery of com.example.> by a "
+        "Subscription (spec.deliveries); allowed: nothing; change it, or ask who may change the policy",
+    ]
+
+
 def test_event_sources_and_subscriptions_are_checked_too(tmp_path: Path) -> None:
     text = """\
 apiVersion: heed.dev/v1alpha1

@@ -181,3 +181,17 @@ async def test_a_kind_that_is_not_there_has_no_objects(everything: ApiServer) ->
     everything.refuse = lambda method, path: 403
     with pytest.raises(ApiError):
         await seen(everything, AdmissionRequest(names.KIND, {}))
+
+
+@pytest.mark.parametrize("kind", names.GATEWAY_KINDS)
+async def test_the_policies_of_its_namespace_matter_to_a_gateways_object(
+    server: ApiServer, kind: str
+) -> None:
+    for namespace in ("shop", "else"):
+        server.add(f"{objects_path(names.AGENT_POLICIES, namespace)}/strict", spec={"agentSelector": {}})
+
+    reader = ClusterContextReader(server.connect(KubeApi))
+    found = await reader.read_context(AdmissionRequest(kind, {}), "shop")
+
+    assert [item["metadata"]["namespace"] for item in found.policies] == ["shop"]
+    assert not found.agents

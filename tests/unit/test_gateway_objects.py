@@ -9,6 +9,7 @@ import yaml
 from heed import names
 from heed.gateway.objects import FileObjects, local_object, read_documents
 from tests.builders.gateway import event_source_document, subscription_document
+from tests.builders.manifests import policy_manifest
 
 
 class Watched:
@@ -45,6 +46,17 @@ def test_only_objects_of_the_kind_are_told_of(watched: Watched) -> None:
 
     assert watched.refresh() == [("a", False)]
     assert watched.objects.missing() is None
+
+
+def test_policies_are_objects_too(watched: Watched) -> None:
+    policies = FileObjects([watched.folder], names.AGENT_POLICY, watched._tell)
+    watched.write("a.yaml", policy_manifest("strict"), event_source_document("a"))
+
+    assert not policies.synced.is_set()
+    policies.refresh()
+
+    assert watched._told == [("strict", False)]
+    assert policies.synced.is_set()
 
 
 def test_what_changed_is_told_and_nothing_else(watched: Watched) -> None:

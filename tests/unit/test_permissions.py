@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from heed.core.policy.permissions import UNRESTRICTED, AllowList, Permissions, Quota, VisibleEvents
+from heed.core.policy.permissions import (
+    UNRESTRICTED,
+    AllowList,
+    Permissions,
+    Quota,
+    ShortestPeriod,
+    VisibleEvents,
+)
 from tests.builders.policies import allowed_by, grant, policy
 
 STRICT = ("demo/strict",)
@@ -143,9 +150,20 @@ def test_all_aspects_of_policies_that_select_an_agent_are_united_in_the_order_of
         subscriptions=[{"type": "a.*"}, {"type": "b", "namespace": "shop"}],
         emissions=[{"type": "x"}, {"type": "y"}],
         tasks={"kinds": ["job"], "images": ["i/*"], "serviceAccounts": ["s"]},
-        limits={"sessions": 5, "pendingTasks": 6, "tasksPerMinute": 7, "hops": 8},
+        limits={
+            "sessions": 5,
+            "pendingTasks": 6,
+            "tasksPerMinute": 7,
+            "hops": 8,
+            "timers": 3,
+            "minTimerPeriod": "1m",
+        },
     )
-    other = policy("a", emissions=[{"type": "y"}, {"type": "z"}], limits={"sessions": 5, "pendingTasks": 9})
+    other = policy(
+        "a",
+        emissions=[{"type": "y"}, {"type": "z"}],
+        limits={"sessions": 5, "pendingTasks": 9, "minTimerPeriod": "2m"},
+    )
     away = policy("c", "shop", emissions=[{"type": "w"}])
     grants = [grant("shop", "q", "b"), grant("bank", "m"), grant("shop", "b"), grant("shop", "no", to="else")]
 
@@ -164,11 +182,19 @@ def test_all_aspects_of_policies_that_select_an_agent_are_united_in_the_order_of
     assert found.limits.pending_tasks == Quota(9, ("demo/a",))
     assert found.limits.tasks_per_minute == Quota(7, ("demo/b",))
     assert found.limits.hops == Quota(8, ("demo/b",))
+    assert found.limits.timers == Quota(3, ("demo/b",))
+    assert found.limits.timer_period == ShortestPeriod(60, ("demo/b",))
     assert found.grants == (
         VisibleEvents("bank", "m"),
         VisibleEvents("shop", "b"),
         VisibleEvents("shop", "q"),
     )
+
+
+def test_of_two_policies_with_one_period_both_are_named() -> None:
+    same = [policy(name, limits={"minTimerPeriod": period}) for name, period in (("a", "60s"), ("b", "1m"))]
+
+    assert allowed_by(*same).limits.timer_period == ShortestPeriod(60, ("demo/a", "demo/b"))
 
 
 def test_what_no_policy_names_is_open() -> None:

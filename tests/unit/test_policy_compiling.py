@@ -60,6 +60,71 @@ def test_what_is_written_against_a_policy_is_refused(
     assert "AgentPolicy demo/strict allows no" in problem.message and problem.remedy
 
 
+TIMERS = {"second": {"cron": "* * * * * *"}, "often": {"every": "59s"}, "nightly": {"cron": "0 2 * * *"}}
+TICKS = "change it, or ask who may change the policy"
+
+
+@pytest.mark.parametrize(
+    ("limits", "problems"),
+    [
+        ({"timers": 3}, []),
+        (
+            {"timers": 2},
+            ["spec.timers: AgentPolicy demo/strict allows at most 2 timers (limits.timers); there are 3"],
+        ),
+        ({"minTimerPeriod": "1s"}, []),
+        (
+            {"minTimerPeriod": "59s"},
+            [
+                "spec.timers.second: AgentPolicy demo/strict allows no ticks within 59 s of each other "
+                "(limits.minTimerPeriod); it has some that are 1 s apart"
+            ],
+        ),
+        (
+            {"minTimerPeriod": "1m"},
+            [
+                "spec.timers.second: AgentPolicy demo/strict allows no ticks within 60 s of each other "
+                "(limits.minTimerPeriod); it has some that are 1 s apart",
+                "spec.timers.often: AgentPolicy demo/strict allows no ticks within 60 s of each other "
+                "(limits.minTimerPeriod); it has some that are 59 s apart",
+            ],
+        ),
+    ],
+)
+def test_timers_are_as_many_and_as_frequent_as_policies_allow(
+    limits: dict[str, Any], problems: list[str]
+) -> None:
+    error = refusal_of_agent(allowed_by(policy(limits=limits)), NOTE, timers=TIMERS)
+
+    told = [str(item) for item in error.problems] if error else []
+    assert told == [f"{item}; {TICKS}" for item in problems]
+    assert error is None or error.reason == "PolicyViolation"
+
+
+def test_a_timer_that_cannot_be_read_is_only_told_of_once() -> None:
+    error = refusal_of_agent(
+        allowed_by(policy(limits={"minTimerPeriod": "1m"})), NOTE, timers={"never": {"cron": "x"}}
+    )
+
+    assert error is not None and error.reason == "Invalid"
+    assert [item.path for item in error.problems] == ["spec.timers.never.cron"]
+
+
+@pytest.mark.parametrize("period", ["0s", "1d1s", "often"])
+def test_the_shortest_period_is_between_a_second_and_a_day(period: str) -> None:
+    with pytest.raises(InvalidManifest) as caught:
+        policy(limits={"minTimerPeriod": period})
+
+    assert [item.path for item in caught.value.problems] == ["spec.limits.minTimerPeriod"]
+
+
+@pytest.mark.parametrize("period", ["1s", "1d"])
+def test_a_second_and_a_day_are_such_periods(period: str) -> None:
+    limits = policy(limits={"minTimerPeriod": period}).spec.limits
+
+    assert limits is not None and limits.min_timer_period == period
+
+
 @pytest.mark.parametrize(
     ("restriction", "handler", "spec"),
     [

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from heed.core.events import Event
+from heed.core.policy.gateway_rules import GatewayRules
+from heed.core.policy.permissions import AllowList
 from heed.core.webhooks.delivery import (
     MAX_REPLY_CHARS,
     ChallengeReply,
@@ -45,6 +47,16 @@ def refusal(found: WebhookProgram, sent: Delivery) -> UnmappedDelivery:
     with pytest.raises(UnmappedDelivery) as caught:
         map_delivery(found, sent)
     return caught.value
+
+
+def test_a_type_that_an_expression_yields_meets_the_policies() -> None:
+    rules = GatewayRules(event_sources=AllowList(("com.example.good",), ("default/strict",)))
+    found = compile_event_source(make_event_source(event={"type": "com.example.${body.a}"}), rules)
+
+    assert event_of(found, delivery({"a": "good"})).type == "com.example.good"
+    refused = refusal(found, delivery({"a": "bad"}))
+    assert (refused.status, refused.code) == (403, "TypeNotAllowed")
+    assert "AgentPolicy default/strict allows no event com.example.bad" in refused.message
 
 
 def test_by_default_the_body_is_the_data_and_its_digest_the_id() -> None:

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from heed.core.policy.gateway_rules import NO_RULES, GatewayRules
+from heed.core.policy.permissions import AllowList
 from heed.gateway.webhooks.registry import WebhookRegistry
 from heed.gateway.webhooks.standing import hook_url
 from tests.builders.gateway import event_source_document
@@ -16,7 +18,10 @@ class Told:
 
     def __init__(self) -> None:
         self.changed: set[tuple[str, str]] = set()
-        self.registry = WebhookRegistry(self.changed.add)
+        self.rules: dict[str, GatewayRules] = {}
+        self.registry = WebhookRegistry(
+            self.changed.add, lambda namespace: self.rules.get(namespace, NO_RULES)
+        )
 
     def see(self, name: str, *, deleted: bool = False, **members: Any) -> set[str]:
         self.changed.clear()
@@ -68,6 +73,25 @@ def test_when_it_goes_the_next_has_the_address() -> None:
     assert told.see("b", deleted=True) == set()
     assert told.holder("hook") is None
     assert len(told.registry) == 0
+
+
+def test_rules_that_change_are_those_of_its_namespace() -> None:
+    told = Told()
+    told.see("a", path="hook")
+    told.registry.observe(event_source_document("b", "other", path="hook"), False)
+
+    told.rules["default"] = GatewayRules(event_sources=AllowList((), ("default/strict",)))
+    told.changed.clear()
+    told.registry.recompile("default")
+
+    assert told.changed == {("default", "a")}
+    assert (told.reason("a"), told.holder("hook")) == ("PolicyViolation", None)
+    assert told.registry.find("other", "hook") is not None
+
+    told.rules.clear()
+    told.registry.recompile("default")
+
+    assert (told.reason("a"), told.holder("hook")) == (None, "a")
 
 
 def test_one_that_moves_leaves_its_address() -> None:

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from heed import names
 from heed.api.conditions import Condition
-from heed.api.fields import Model, Namespace, TypePattern
+from heed.api.fields import Duration, Model, Namespace, TypePattern, parse_duration
 from heed.api.selectors import LabelSelector
 from heed.api.status import FreeJson, FreeMap
 from heed.api.validation import check_kind, explain_error
@@ -25,6 +25,7 @@ from heed.errors import InvalidManifest
 MAX_POLICY_ITEMS: Final = 64
 MAX_IMAGE_CHARS: Final = 512
 MAX_EXAMPLES: Final = 16
+MAX_TIMER_PERIOD_S: Final = 86400
 SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 USER_PATTERN: Final = r"^[!-~]+$"
 KIND_PATTERN: Final = r"^[A-Z][A-Za-z0-9]*$"
@@ -39,10 +40,17 @@ def _exact_type(value: str) -> str:
     return value
 
 
+def _within_a_day(value: str) -> str:
+    if not 1 <= parse_duration(value) <= MAX_TIMER_PERIOD_S:
+        raise ValueError("is not between 1s and 1d; cron expressions are compared by their times of day")
+    return value
+
+
 TaskKind = Literal["job", "wait", "approval", "resource"]
 ImagePattern = Annotated[str, Field(pattern=r"^\S+$", min_length=1, max_length=MAX_IMAGE_CHARS)]
 ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, max_length=253)]
 UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]
+TimerPeriod = Annotated[Duration, AfterValidator(_within_a_day)]
 Limit = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
 EventTypeName = Annotated[
     str, Field(pattern=EVENT_TYPE_PATTERN, max_length=names.MAX_TYPE_CHARS), AfterValidator(_exact_type)
@@ -64,6 +72,12 @@ class AllowedEmission(Model):
     type: Annotated[
         TypePattern, Field(description="NATS pattern that the type of an emitted event must match.")
     ]
+
+
+class AllowedType(Model):
+    """Events that the gateway may take in, or give out."""
+
+    type: Annotated[TypePattern, Field(description="NATS pattern that the type of an event must match.")]
 
 
 class AllowedResource(Model):
@@ -121,6 +135,14 @@ class PolicyLimits(Model):
     ] = None
     hops: Annotated[
         Limit | None, Field(description="heedhops of emitted events: decisions since the first event.")
+    ] = None
+    timers: Annotated[Limit | None, Field(description="Timers that it may have.")] = None
+    min_timer_period: Annotated[
+        TimerPeriod | None,
+        Field(
+            description="The shortest time between two ticks of a timer, a day at most, such as 1m. A cron expression "
+            "is measured by its times of day. Of several policies the shortest counts."
+        ),
     ] = None
 
 
@@ -190,7 +212,33 @@ class AgentPolicySpec(Model):
             "to the namespace. Where no policy says so, service accounts of the namespace may.",
         ),
     ] = None
+    event_sources: Annotated[
+        list[AllowedType] | None,
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="What EventSources of the namespace may publish; an empty list allows nothing. Needs "
+            "agentSelector: {}, since all Agents may hear it.",
+        ),
+    ] = None
+    deliveries: Annotated[
+        list[AllowedType] | None,
+        Field(
+            max_length=MAX_POLICY_ITEMS,
+            description="What Subscriptions of the namespace may deliver to HTTP endpoints; their patterns must lie "
+            "within these. An empty list allows nothing. Needs agentSelector: {}.",
+        ),
+    ] = None
     limits: Annotated[PolicyLimits | None, Field(description="How much of it.")] = None
+
+    @model_validator(mode="after")
+    def _selects_all_where_it_must(self) -> Self:
+        given = {"eventSources": self.event_sources, "deliveries": self.deliveries}
+        for name, items in given.items():
+            if items is not None and not self.agent_selector.selects_all:
+                raise ValueError(
+                    f"{name} is for the whole namespace and needs agentSelector: {{}}; give it a policy of its own"
+                )
+        return self
 
 
 class GrantedNamespace(Model):
@@ -348,6 +396,8 @@ def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:
         emissions=[],
         tasks=AllowedTasks(kinds=[], images=[], service_accounts=[], resources=[]),
         publishers=[],
-        limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0),
+        event_sources=[] if selector.selects_all else None,
+        deliveries=[] if selector.selects_all else None,
+        limits=PolicyLimits(sessions=0, pending_tasks=0, tasks_per_minute=0, hops=0, timers=0),
     )
     return AgentPolicy(metadata=ObjectMeta.model_validate(document["metadata"]), spec=nothing)

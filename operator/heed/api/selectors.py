@@ -58,6 +58,11 @@ class LabelSelector(Model):
         default_factory=list, max_length=MAX_MATCH_LABELS, description="Conditions that all must hold."
     )
 
+    @property
+    def selects_all(self) -> bool:
+        """Whether it names nothing, and so selects whatever the labels are."""
+        return not self.match_labels and not self.match_expressions
+
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether something with these labels is selected."""
         return all(labels.get(key) == value for key, value in self.match_labels.items()) and all(

@@ -65,10 +65,10 @@ class ValidationReport:
 def validate(files: Sequence[str], filenames: Sequence[str], strict: bool, output: OutputFormat) -> None:
     """Check Agents in FILES as the operator would, and more: what is valid, but hardly meant, gives a warning.
 
-    AgentPolicies, EventGrants and EventTypes in FILES are checked too, and Agents by them; a grant that is not there
-    gives a warning. So are EventSources and Subscriptions. Documents of other kinds are skipped. Exits with 1 if there
-    is a mistake, with 2 where a file cannot be read. Of a timer it shows the next five ticks, in its time zone and in
-    UTC. JSON and YAML output are a list of {file, line, path, message, remedy, severity, agent}.
+    AgentPolicies, EventGrants and EventTypes in FILES are checked too, and by them Agents, EventSources and
+    Subscriptions; a grant that is not there gives a warning. Documents of other kinds are skipped. Exits with 1 if
+    there is a mistake, with 2 where a file cannot be read. Of a timer it shows the next five ticks, in its time zone
+    and in UTC. JSON and YAML output are a list of {file, line, path, message, remedy, severity, agent}.
 
     \b
     Examples:
@@ -101,7 +101,7 @@ def check_files(paths: Sequence[str]) -> ValidationReport:
         if manifest.is_agent:
             _check(manifest, rules, checked)
         elif manifest.gateway_kind is not None:
-            _check_gateway_object(manifest, manifest.gateway_kind, checked)
+            _check_gateway_object(manifest, manifest.gateway_kind, rules, checked)
         elif manifest.rule is None:
             checked.skipped.append(manifest)
         elif not any(manifest is item for item in wrong):
@@ -145,10 +145,10 @@ def _check(manifest: Manifest, rules: PolicySet, checked: ValidationReport) -> N
         checked.findings.append(_finding(manifest, problem, severity))
 
 
-def _check_gateway_object(manifest: Manifest, kind: str, checked: ValidationReport) -> None:
+def _check_gateway_object(manifest: Manifest, kind: str, rules: PolicySet, checked: ValidationReport) -> None:
     """One EventSource or Subscription."""
     try:
-        check_gateway_object(kind, manifest.document, LOOPBACK)
+        check_gateway_object(kind, manifest.document, rules.policies, LOOPBACK)
     except InvalidManifest as error:
         checked.findings.extend(_finding(manifest, problem, "error") for problem in error.problems)
     else:

@@ -5,9 +5,11 @@ import logging
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from heed import names
 from heed.api.agent import AgentMetadata
 from heed.bus.client.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
@@ -15,7 +17,9 @@ from heed.gateway.application import make_application
 from heed.gateway.bodies import BodyReader
 from heed.gateway.inbound.part import ClusterInbound, LocalInbound
 from heed.gateway.metrics import GatewayMetrics
+from heed.gateway.objects import open_source
 from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.policies import GatewayPolicies
 from heed.gateway.probes import GatewayHealth, serve_gateway_probes
 from heed.gateway.publisher import StreamPublisher
 from heed.gateway.rate_limiter import RateLimiter
@@ -34,9 +38,10 @@ SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 def make_parts(context: GatewayContext) -> Sequence[GatewayPart]:
     """The parts of a gateway: everything that has routes, or works beside them."""
-    inbound = LocalInbound(context) if context.api is None else ClusterInbound(context)
-    outbound = (SubscriptionsPart(context),) if context.settings.gateway.subscriptions else ()
-    return (inbound, WebhooksPart(context), *outbound)
+    policies = GatewayPolicies(partial(open_source, context, names.AGENT_POLICY))
+    inbound = LocalInbound(context) if context.api is None else ClusterInbound(context, policies)
+    outbound = (SubscriptionsPart(context, policies),) if context.settings.gateway.subscriptions else ()
+    return (policies, inbound, WebhooksPart(context, policies), *outbound)
 
 
 async def run_gateway(settings: Settings) -> None:

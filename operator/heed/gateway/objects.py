@@ -30,6 +30,10 @@ class ObjectSource(Protocol):
     def missing(self) -> str | None:
         """Why the objects are not known yet, or None."""
 
+    @property
+    def synced(self) -> asyncio.Event:
+        """Set once all objects were told of."""
+
 
 def open_source(context: GatewayContext, kind: str, observe: Observe) -> ObjectSource:
     """The objects of a kind, from the API server where there is one, else from files."""
@@ -44,6 +48,7 @@ class FileObjects:
     def __init__(self, paths: Sequence[Path], kind: str, observe: Observe) -> None:
         self._paths, self._kind, self._observe = paths, kind, observe
         self._seen: object = None
+        self.synced = asyncio.Event()  # once they were read
         self._objects: dict[Key, Body] = {}
 
     def missing(self) -> str | None:
@@ -79,6 +84,7 @@ class FileObjects:
             if self._objects.get(key) != body:
                 self._observe(body, False)
         self._objects, self._seen = found, seen
+        self.synced.set()
 
 
 def read_documents(paths: Sequence[Path], kind: str) -> Iterator[Body]:
@@ -90,9 +96,11 @@ def read_documents(paths: Sequence[Path], kind: str) -> Iterator[Body]:
 
 
 def is_object(manifest: Manifest, kind: str) -> bool:
-    """Whether a document is of a kind: one of the gateway's, or a core kind such as Secret."""
+    """Whether a document is of a kind: one of the gateway's, a rule's, or a core kind such as Secret."""
     if kind in names.GATEWAY_KINDS:
         return manifest.gateway_kind == kind
+    if kind in names.RULE_KINDS:
+        return manifest.rule == kind
     return manifest.document.get("kind") == kind and manifest.document.get("apiVersion") == "v1"
 
 

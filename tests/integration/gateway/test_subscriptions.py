@@ -21,6 +21,7 @@ from heed.core.events import Event
 from heed.gateway.objects import local_object
 from heed.gateway.subscriptions.sink import SinkClient, write_request
 from tests.builders.gateway import subscription_document
+from tests.builders.manifests import policy_manifest
 from tests.integration.cemetery import Run
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.integration.gateway.sinks import Answer, Sink, SunkRequest, sink_at
@@ -380,6 +381,29 @@ async def test_headers_come_from_secrets_and_follow_them(subscriptions: Subscrip
     await until(lambda: sink.requests[-1].headers["authorization"] == "Bearer two")
 
     assert sink.requests[0].headers["authorization"] == "Bearer one"
+
+
+async def test_what_policies_do_not_allow_waits_until_they_do(
+    subscriptions: Subscriptions, sink: Sink, caplog: pytest.LogCaptureFixture
+) -> None:
+    policy = policy_manifest("strict", namespace=subscriptions.namespace, deliveries=[])
+    file = subscriptions.folder / "policy.yaml"
+    subscriptions.put(sink.url)
+    await subscriptions.begun()
+    await subscriptions.send("a")
+    await until(lambda: sink.ids == ["a"])
+
+    file.write_text(yaml.safe_dump(policy))
+    await until(lambda: any(getattr(item, "reason", "") == "PolicyViolation" for item in caplog.records))
+    await subscriptions.send("b")
+    policy["spec"]["deliveries"] = [{"type": "com.example.order.placed"}]  # not all that it asks for
+    file.write_text(yaml.safe_dump(policy))
+    await until(lambda: "allowed: com.example.order.placed" in repr([vars(i) for i in caplog.records]))
+    assert sink.ids == ["a"]
+
+    policy["spec"]["deliveries"] = [{"type": "com.example.order.*"}]
+    file.write_text(yaml.safe_dump(policy))
+    await until(lambda: sink.ids == ["a", "b"])
 
 
 async def test_an_edit_takes_effect_and_one_that_is_removed_delivers_no_more(

@@ -16,6 +16,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.core.webhooks.delivery import delivery_digest
 from tests.builders.gateway import SIGNED, event_source_document
+from tests.builders.manifests import policy_manifest
 from tests.integration.gateway.deliveries import (
     ALERT,
     GITHUB_ISSUE,
@@ -492,6 +493,21 @@ async def test_a_webhook_that_is_edited_or_removed_is_served_as_it_is_now(hooks:
         ("com.example.one", 1),
         ("com.example.two", 2),
     ]
+
+
+async def test_policies_say_which_types_may_be_published(hooks: Hooks) -> None:
+    hooks.put("open.yaml", event_source_document("hook", event={"type": "com.example.${body.type}"}))
+    hooks.put("fixed.yaml", event_source_document("fixed", event={"type": "com.example.bad"}))
+    await hooks.eventually(plain("hook", b'{"type": "bad"}'), 202)
+    await hooks.eventually(plain("fixed"), 202)
+
+    hooks.put("policy.yaml", policy_manifest("strict", eventSources=[{"type": "com.example.good"}]))
+    await hooks.eventually(plain("hook", b'{"type": "bad", "again": true}'), 403)
+    assert (await hooks.send(plain("hook", b'{"type": "good"}')))[0] == 202
+    assert (await hooks.send(plain("fixed")))[0] == 404
+
+    (hooks.folder / "policy.yaml").unlink()
+    await hooks.eventually(plain("fixed", b"1"), 202)
 
 
 async def test_of_two_with_one_path_the_older_one_has_it(hooks: Hooks) -> None:

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -9,13 +11,16 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from heed import names
+from heed.core.policy.gateway_rules import NO_RULES
 from heed.core.policy.publishers import Publisher
 from heed.gateway.inbound import agents, authentication
 from heed.gateway.inbound.agents import ClusterAgents
 from heed.gateway.inbound.authentication import BearerAuthenticator
-from heed.gateway.inbound.policies import PolicyInformer
 from heed.gateway.inbound.senders import ClusterSender, EventAddress
 from heed.gateway.inbound.token_review import TokenReviewer
+from heed.gateway.objects import open_source
+from heed.gateway.part import GatewayContext
+from heed.gateway.policies import GatewayPolicies
 from heed.gateway.refusals import RequestRefused
 from heed.kube.client.client import OBJECT_METADATA_ONLY, ApiError, KubeApi
 from tests.builders.manifests import policy_manifest
@@ -113,15 +118,22 @@ def policy_object(name: str, namespace: str = "demo", **spec: Any) -> dict[str, 
     }
 
 
+def watched_policies(namespace: str | None = None) -> GatewayPolicies:
+    """Those of a cluster, or of one namespace."""
+    settings = SimpleNamespace(namespace=namespace)
+    context = cast(GatewayContext, SimpleNamespace(api=object(), settings=settings))
+    return GatewayPolicies(partial(open_source, context, names.AGENT_POLICY))
+
+
 @pytest.fixture
-def policies() -> PolicyInformer:
+def policies() -> GatewayPolicies:
     """Known, and none yet."""
-    made = PolicyInformer(cast(KubeApi, None), None)
-    made.informer.synced.set()
+    made = watched_policies()
+    made._source.synced.set()
     return made
 
 
-def test_policies_are_known_by_namespace(policies: PolicyInformer) -> None:
+def test_policies_are_known_by_namespace(policies: GatewayPolicies) -> None:
     policies._observe(policy_object("a", publishers=[{"user": "jane"}]), False)
     policies._observe(policy_object("b", "other"), False)
 
@@ -134,8 +146,24 @@ def test_policies_are_known_by_namespace(policies: PolicyInformer) -> None:
     assert list(policies.of("demo")) == []
 
 
+def test_a_change_of_rules_is_told_and_nothing_else(policies: GatewayPolicies) -> None:
+    told = list[str]()
+    policies.tell_changes(told.append)
+
+    policies._observe(policy_object("a", publishers=[]), False)
+    assert told == [] and policies.rules("demo") == NO_RULES
+    policies._observe(policy_object("b", eventSources=[]), False)
+    assert told == ["demo"] and policies.rules("demo").publishing_problem("a.b") is not None
+    policies._observe(policy_object("b", eventSources=[], publishers=[]), False)
+    policies._observe(policy_object("c", "other"), False)
+    assert told == ["demo"]
+    policies._observe(policy_object("b", eventSources=[]), True)
+    assert told == ["demo", "demo"] and policies.rules("demo") == NO_RULES
+    assert policies._rules == {}
+
+
 def test_a_policy_that_cannot_be_read_lets_nobody_publish(
-    policies: PolicyInformer, caplog: pytest.LogCaptureFixture
+    policies: GatewayPolicies, caplog: pytest.LogCaptureFixture
 ) -> None:
     jane = ClusterSender(Publisher("jane"), policies.of)
     policies._observe(policy_object("a", publishers=[{"user": "jane"}]), False)
@@ -148,7 +176,7 @@ def test_a_policy_that_cannot_be_read_lets_nobody_publish(
 
 
 def test_as_long_as_policies_are_not_known_nobody_may_publish() -> None:
-    unknown = PolicyInformer(cast(KubeApi, None), None)
+    unknown = watched_policies()
     own = Publisher("system:serviceaccount:demo:till", frozenset({"system:serviceaccounts:demo"}))
 
     with pytest.raises(RequestRefused) as refused:
@@ -225,6 +253,6 @@ async def test_one_address_cannot_have_many_tokens_asked_about(monkeypatch: pyte
 
 
 def test_the_policies_of_one_namespace_are_watched_there() -> None:
-    informer = PolicyInformer(cast(KubeApi, None), "team").informer
+    missing = str(watched_policies("team").missing())
 
-    assert names.AGENT_POLICIES in informer._path and "/namespaces/team/" in informer._path
+    assert names.AGENT_POLICIES in missing and "/namespaces/team/" in missing

@@ -137,8 +137,20 @@ _SELECTOR: Final[FieldRules] = {
     ),
 }
 
+_SELECTS_ALL: Final = (
+    "(!has(self.agentSelector.matchLabels) || self.agentSelector.matchLabels.size() == 0) && "
+    "(!has(self.agentSelector.matchExpressions) || self.agentSelector.matchExpressions.size() == 0)"
+)
+
 POLICY_RULES: Final[FieldRules] = {
     **_SELECTOR,
+    "spec": (
+        (
+            f"!(has(self.eventSources) || has(self.deliveries)) || ({_SELECTS_ALL})",
+            "eventSources and deliveries are for the whole namespace and need agentSelector: {}; "
+            "give them a policy of their own",
+        ),
+    ),
     "spec.publishers[]": (
         (
             "(has(self.serviceAccount) ? 1 : 0) + (has(self.user) ? 1 : 0) + (has(self.group) ? 1 : 0) == 1",
@@ -203,6 +215,7 @@ AGENT_COLUMNS: Final[tuple[Column, ...]] = (
     ("Next tick", "string", ".status.nextTick", 1),
     ("Held", "integer", ".status.counts.held", 1),
     ("Sequence", "integer", ".status.cursor.sequence", 1),
+    ("Address", "string", ".status.address.url", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
 )
 

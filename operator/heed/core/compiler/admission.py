@@ -25,6 +25,7 @@ from heed.core.compiler.authorization import check_permissions
 from heed.core.compiler.expression_lint import lint_expressions
 from heed.core.compiler.lint import lint_agent
 from heed.core.compiler.program import compile_agent
+from heed.core.policy.gateway_rules import resolve_gateway_rules
 from heed.core.policy.permissions import resolve_permissions
 from heed.core.schema.registry import CompiledEventType, RefusedEventType, compile_type
 from heed.core.subscriptions.addresses import EVERYWHERE, IpNetwork
@@ -99,7 +100,7 @@ def judge(
             case names.EVENT_TYPE:
                 return _event_type(request, around)
             case names.EVENT_SOURCE | names.SUBSCRIPTION:
-                check_gateway_object(request.kind, request.new)
+                check_gateway_object(request.kind, request.new, _rules(around).policies)
     except InvalidManifest as error:
         return AdmissionVerdict(error.problems)
     return ADMITTED
@@ -211,15 +212,22 @@ def _event_type(request: AdmissionRequest, around: ClusterContext) -> AdmissionV
     return AdmissionVerdict(problems, tuple(_rivals(item, around)))
 
 
-def check_gateway_object(kind: str, document: Document, allowed: Sequence[IpNetwork] = EVERYWHERE) -> None:
-    """Check an EventSource or a Subscription as the gateway will. Raises InvalidManifest.
+def check_gateway_object(
+    kind: str,
+    document: Document,
+    policies: Iterable[AgentPolicy] = (),
+    allowed: Sequence[IpNetwork] = EVERYWHERE,
+) -> None:
+    """Check an EventSource or a Subscription as the gateway will, with these policies. Raises InvalidManifest.
 
     Which addresses of sinks it lets through is a setting of the gateway: `allowed` are those that count as such.
     """
     if kind == names.EVENT_SOURCE:
-        compile_event_source(parse_event_source(document))
+        source = parse_event_source(document)
+        compile_event_source(source, resolve_gateway_rules(source.metadata.namespace, policies))
     else:
-        compile_subscription(parse_subscription(document), allowed)
+        item = parse_subscription(document)
+        compile_subscription(item, allowed, resolve_gateway_rules(item.metadata.namespace, policies))
 
 
 def check_event_type(compiled: CompiledEventType | RefusedEventType) -> Iterator[Problem]:

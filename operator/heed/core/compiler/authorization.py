@@ -1,14 +1,17 @@
 """Authorization at compile time: checks a manifest against its Agent's permissions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from heed import names
 from heed.api.agent import Agent, SubscriptionSpec
-from heed.core.policy.permissions import UNRESTRICTED, Permissions
+from heed.api.timer import TimerSpec
+from heed.core.compiler.timers import read_schedule
+from heed.core.policy.gateway_rules import POLICY_REMEDY
+from heed.core.policy.permissions import UNRESTRICTED, Permissions, Quotas
+from heed.core.schedule.period import find_shorter_period
 from heed.core.tasks.resource import ObjectKind
-from heed.errors import NOT_GRANTED, POLICY_VIOLATION, Problem
-
-_REMEDY = "change it, or ask who may change the policy"
+from heed.errors import NOT_GRANTED, POLICY_VIOLATION, InvalidManifest, Problem
 
 
 def check_permissions(problems: list[Problem], agent: Agent, permissions: Permissions) -> None:
@@ -25,6 +28,7 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
         if task.resource is not None:
             kind = ObjectKind.of(task.resource.template)
             problems += _against(f"{path}.resource", permissions.resource_problem(kind.group, kind.kind))
+    problems += _timers(spec.timers, permissions.limits)
     for index, handler in enumerate(spec.handlers):
         for place, item in enumerate(handler.emit):
             if item.type is not None and "${" not in item.type:
@@ -43,6 +47,19 @@ def _subscriptions(
             yield Problem(f"{path}.namespace", refused, remedy, NOT_GRANTED)
 
 
+def _timers(timers: Mapping[str, TimerSpec], limits: Quotas) -> Iterator[Problem]:
+    if limits.timers is not None and len(timers) > limits.timers.most:
+        refused = f"{limits.timers.refusal('timers')} (limits.timers); there are {len(timers)}"
+        yield from _against("spec.timers", refused)
+    if (shortest := limits.timer_period) is None:
+        return
+    for name, timer in timers.items():
+        path = f"spec.timers.{name}"
+        with suppress(InvalidManifest):  # told by who compiles it
+            period = find_shorter_period(read_schedule(timer, path), shortest.seconds)
+            yield from _against(path, None if period is None else shortest.refusal(period))
+
+
 def _against(path: str, refused: str | None) -> Iterator[Problem]:
     if refused is not None:
-        yield Problem(path, refused, _REMEDY, POLICY_VIOLATION)
+        yield Problem(path, refused, POLICY_REMEDY, POLICY_VIOLATION)

@@ -44,6 +44,11 @@ class CompiledTimer:
             yield "session", self.session
 
 
+def read_schedule(spec: TimerSpec, path: str) -> Schedule:
+    """The schedule of a timer that stands at `path`. Raises InvalidManifest."""
+    return parse_schedule(WrittenSchedule(spec.cron, spec.every, spec.at, spec.time_zone), path)
+
+
 def compile_timer(problems: list[Problem], name: str, spec: TimerSpec) -> CompiledTimer | None:
     """A compiled timer; None where its schedule cannot be read. What is wrong with it is added to `problems`."""
     path, compiler = f"spec.timers.{name}", Compiler(problems, TIMER_VARIABLES)
@@ -56,7 +61,7 @@ def compile_timer(problems: list[Problem], name: str, spec: TimerSpec) -> Compil
     if deadline == 0:
         compiler.add_problem(f"{path}.startingDeadline", "is over at once", "use 1s at least")
     try:
-        schedule = parse_schedule(WrittenSchedule(spec.cron, spec.every, spec.at, spec.time_zone), path)
+        schedule = read_schedule(spec, path)
     except InvalidManifest as error:
         problems += error.problems
         return None

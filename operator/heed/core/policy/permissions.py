@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.agent import AgentMetadata
+from heed.api.fields import parse_duration
 from heed.api.policy import AgentPolicy, EventGrant, PolicyLimits
 from heed.core.policy.pod_rules import (
     find_pod,
@@ -77,6 +78,21 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class ShortestPeriod:
+    """The shortest time that may be between two ticks of a timer, in seconds, and the policies that say so."""
+
+    seconds: int
+    policies: tuple[str, ...]
+
+    def refusal(self, period: int) -> str:
+        """Why there may not be ticks that are closer."""
+        return (
+            f"{_named(self.policies)} no ticks within {self.seconds} s of each other (limits.minTimerPeriod); "
+            f"it has some that are {period} s apart"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Quotas:
     """How much there may be; None is as much as there is room for."""
 
@@ -84,6 +100,8 @@ class Quotas:
     pending_tasks: Quota | None = None
     tasks_per_minute: Quota | None = None
     hops: Quota | None = None
+    timers: Quota | None = None
+    timer_period: ShortestPeriod | None = None
 
 
 NO_QUOTAS: Final = Quotas()
@@ -209,16 +227,16 @@ def resolve_permissions(
     own = agent.namespace
     return Permissions(
         namespace=own,
-        subscriptions=_aspect(
+        subscriptions=unite_allowed(
             selecting,
             lambda spec: spec.subscriptions,
             lambda item: VisibleEvents(item.namespace or own, item.type),
         ),
-        emissions=_aspect(selecting, lambda spec: spec.emissions, lambda item: item.type),
-        kinds=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.kinds),
-        images=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.images),
-        service_accounts=_aspect(selecting, lambda spec: spec.tasks and spec.tasks.service_accounts),
-        resources=_aspect(
+        emissions=unite_allowed(selecting, lambda spec: spec.emissions, lambda item: item.type),
+        kinds=unite_allowed(selecting, lambda spec: spec.tasks and spec.tasks.kinds),
+        images=unite_allowed(selecting, lambda spec: spec.tasks and spec.tasks.images),
+        service_accounts=unite_allowed(selecting, lambda spec: spec.tasks and spec.tasks.service_accounts),
+        resources=unite_allowed(
             selecting,
             lambda spec: spec.tasks and spec.tasks.resources,
             lambda item: CreatableKind(item.group, item.kind),
@@ -228,12 +246,14 @@ def resolve_permissions(
             pending_tasks=_cap(selecting, lambda limits: limits.pending_tasks),
             tasks_per_minute=_cap(selecting, lambda limits: limits.tasks_per_minute),
             hops=_cap(selecting, lambda limits: limits.hops),
+            timers=_cap(selecting, lambda limits: limits.timers),
+            timer_period=_shortest_period(selecting),
         ),
         grants=tuple(_granted(own, grants)),
     )
 
 
-def _aspect(
+def unite_allowed(
     policies: Sequence[AgentPolicy],
     field: Callable[[Any], Sequence[Any] | None],
     item: Callable[[Any], Any] = str,
@@ -257,6 +277,19 @@ def _cap(policies: Sequence[AgentPolicy], field: Callable[[PolicyLimits], int | 
         return None
     most = max(found.values())
     return Quota(most, tuple(name for name, limit in found.items() if limit == most))
+
+
+def _shortest_period(policies: Sequence[AgentPolicy]) -> ShortestPeriod | None:
+    """The shortest of the shortest periods, where one is set."""
+    found = {
+        _name(policy): parse_duration(period)
+        for policy in policies
+        if policy.spec.limits is not None and (period := policy.spec.limits.min_timer_period) is not None
+    }
+    if not found:
+        return None
+    least = min(found.values())
+    return ShortestPeriod(least, tuple(name for name, seconds in found.items() if seconds == least))
 
 
 def _granted(namespace: str, grants: Iterable[EventGrant]) -> list[VisibleEvents]:

@@ -88,7 +88,7 @@ def _counts(policy: AgentPolicy, labels: Mapping[str, str] | None) -> bool:
     if policy.spec.publishers is None:
         return False
     if labels is None:
-        return not selector.match_labels and not selector.match_expressions
+        return selector.selects_all
     return selector.selects(labels)
 
 

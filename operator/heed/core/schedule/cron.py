@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Final
 
 from cronsim import CronSim, CronSimError
@@ -68,6 +69,12 @@ class CronSchedule:
         instant = after.astimezone(UTC).replace(tzinfo=None)
         ticks = self._by_time_of_day(instant) if self.is_for_time_of_day else self._by_real_time(instant)
         return (tick.replace(tzinfo=UTC) for tick in ticks)
+
+    def list_times_of_day(self) -> Iterator[int]:
+        """The times at which it is due on each of its days, in order: seconds since midnight."""
+        cron = CronSim(self.fields, _EPOCH)
+        for hour, minute, second in product(sorted(cron.hours), sorted(cron.minutes), sorted(cron.seconds)):
+            yield 3600 * hour + 60 * minute + second
 
     def _by_time_of_day(self, after: datetime) -> Iterator[datetime]:
         clock, last = LocalClock(self.zone), after

@@ -12,9 +12,10 @@ from heed.core.cel.cost import SCOPE_WORK
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.polynomial import EXTENT, NO_WORK, DataLimit, plus, scale
 from heed.core.cel.variables import Vocabulary
+from heed.core.policy.gateway_rules import NO_RULES, POLICY_REMEDY, GatewayRules
 from heed.core.subscriptions.addresses import IpNetwork, find_refusal
 from heed.core.type_patterns import matches
-from heed.errors import DecisionFailed, InvalidManifest, Problem
+from heed.errors import POLICY_VIOLATION, DecisionFailed, Problem, manifest_error
 
 WHERE_VARIABLES: Final = Vocabulary(("event",))
 MAX_TIMEOUT_S: Final = 600
@@ -35,6 +36,7 @@ class SubscriptionProgram:
     spec: EventSubscriptionSpec
     where: Expression | None
     limit: DataLimit
+    rules: GatewayRules = NO_RULES
 
     @property
     def subjects(self) -> tuple[str, ...]:
@@ -45,6 +47,11 @@ class SubscriptionProgram:
     def wants(self, type_: str) -> bool:
         """Whether it asks for events of a type."""
         return any(matches(pattern, type_) for pattern in self.spec.types)
+
+    def check_redriven(self, type_: str) -> None:
+        """Raise DecisionFailed for an event of a dead letter that may not be delivered any more."""
+        if (refused := self.rules.delivery_problem(type_)) is not None:
+            raise DecisionFailed(POLICY_VIOLATION, f"{refused}; {POLICY_REMEDY}")
 
     def passes(self, variable: Mapping[str, Any]) -> bool:
         """Whether `where` holds of an event, as expressions see it. Raises DecisionFailed."""
@@ -59,9 +66,17 @@ class SubscriptionProgram:
             raise DecisionFailed("ExpressionFailed", f"spec.where: {error}") from None
 
 
-def compile_subscription(item: EventSubscription, allowed: Sequence[IpNetwork] = ()) -> SubscriptionProgram:
-    """Compile a Subscription; sinks in `allowed` networks are let through. Raises InvalidManifest."""
+def compile_subscription(
+    item: EventSubscription, allowed: Sequence[IpNetwork] = (), rules: GatewayRules = NO_RULES
+) -> SubscriptionProgram:
+    """Compile a Subscription with what it may deliver; sinks in `allowed` networks are let through.
+
+    Raises InvalidManifest with every problem, PolicyViolation where all of them are that it is not allowed.
+    """
     problems = list[Problem]()
+    for index, pattern in enumerate(item.spec.types):
+        if (refused := rules.delivery_problem(pattern)) is not None:
+            problems.append(Problem(f"spec.types[{index}]", refused, POLICY_REMEDY, POLICY_VIOLATION))
     _check_sink(problems, item.spec.sink, allowed)
     if not 1 <= parse_duration(item.spec.delivery.timeout) <= MAX_TIMEOUT_S:
         remedy = f"give a sink from 1s to {MAX_TIMEOUT_S // 60}m to answer"
@@ -77,9 +92,11 @@ def compile_subscription(item: EventSubscription, allowed: Sequence[IpNetwork] =
         remedy = "shorten it, or subscribe to types of their own"
         problems.append(Problem("spec.where", "may cost too much on small events", remedy))
     if problems:
-        raise InvalidManifest(problems)
+        raise manifest_error(problems)
     metadata = item.metadata
-    return SubscriptionProgram(metadata.namespace, metadata.name, metadata.uid, item.spec, where, limit)
+    return SubscriptionProgram(
+        metadata.namespace, metadata.name, metadata.uid, item.spec, where, limit, rules
+    )
 
 
 def _check_sink(problems: list[Problem], sink: SinkSpec, allowed: Sequence[IpNetwork]) -> None:

@@ -157,6 +157,8 @@ def _event(program: WebhookProgram, scope: Scope, body: Json, media_type: str | 
     if names.is_reserved(event.type):
         message = f"spec.event.type: {event.type} is reserved for Heed's own events"
         raise UnmappedDelivery(400, "ReservedType", message)
+    if (refused := program.rules.publishing_problem(event.type)) is not None:
+        raise UnmappedDelivery(403, "TypeNotAllowed", f"spec.event.type: {refused}")
     return event
 
 

@@ -16,8 +16,9 @@ from heed.core.cel.expression import Expression, ExpressionError, compile_expres
 from heed.core.cel.polynomial import EXTENT, NO_WORK, Bound, DataLimit, plus, scale
 from heed.core.cel.template import Template, TemplateError, compile_template
 from heed.core.cel.variables import Vocabulary
+from heed.core.policy.gateway_rules import NO_RULES, POLICY_REMEDY, GatewayRules
 from heed.core.webhooks.verification import find_payload_problem
-from heed.errors import InvalidManifest, Problem
+from heed.errors import POLICY_VIOLATION, Problem, manifest_error
 
 T = TypeVar("T")
 DELIVERY_VARIABLES: Final = Vocabulary(("headers", "query", "body", "delivery"))
@@ -52,6 +53,7 @@ class WebhookProgram:
     challenge: CompiledChallenge | None
     limit: DataLimit
     reads_body: bool
+    rules: GatewayRules = NO_RULES
 
     @property
     def path(self) -> str:
@@ -59,18 +61,21 @@ class WebhookProgram:
         return self.spec.path
 
 
-def compile_event_source(source: EventSource) -> WebhookProgram:
-    """Compile an EventSource. Raises InvalidManifest with every problem."""
-    compiler = _Compiler(source)
+def compile_event_source(source: EventSource, rules: GatewayRules = NO_RULES) -> WebhookProgram:
+    """Compile an EventSource with what it may publish.
+
+    Raises InvalidManifest with every problem, PolicyViolation where all of them are that it is not allowed.
+    """
+    compiler = _Compiler(source, rules)
     program = compiler.compile()
     if compiler.problems:
-        raise InvalidManifest(compiler.problems)
+        raise manifest_error(compiler.problems)
     return program
 
 
 class _Compiler:
-    def __init__(self, source: EventSource) -> None:
-        self._source, self._spec = source, source.spec
+    def __init__(self, source: EventSource, rules: GatewayRules) -> None:
+        self._source, self._spec, self._rules = source, source.spec, rules
         self.problems: list[Problem] = []
         self._work: list[Bound] = [scale(EXTENT, SCOPE_WORK)]
         self._reads_body = False
@@ -93,7 +98,16 @@ class _Compiler:
             remedy = "deliveries come from strangers; use shorter expressions, and no macros within macros"
             self.problems.append(Problem("spec", "its expressions may cost too much on small bodies", remedy))
         return WebhookProgram(
-            metadata.namespace, metadata.name, spec, when, texts, data, challenge, limit, self._reads_body
+            namespace=metadata.namespace,
+            name=metadata.name,
+            spec=spec,
+            when=when,
+            texts=texts,
+            data=data,
+            challenge=challenge,
+            limit=limit,
+            reads_body=self._reads_body,
+            rules=self._rules,
         )
 
     def _challenge(self) -> CompiledChallenge | None:
@@ -134,6 +148,8 @@ class _Compiler:
         elif not names.is_type(type_):
             remedy = "use dot-separated tokens without wildcards, such as com.example.done"
             self.problems.append(Problem("spec.event.type", f'"{type_}" is no event type', remedy))
+        elif (refused := self._rules.publishing_problem(type_)) is not None:
+            self.problems.append(Problem("spec.event.type", refused, POLICY_REMEDY, POLICY_VIOLATION))
 
     def _condition(self, source: str, path: str) -> Expression | None:
         def compile_() -> Expression:

@@ -1,6 +1,5 @@
 """The routes for CloudEvents: broadcast to a namespace, and to one Agent. 202 once JetStream has all of a request."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -21,15 +20,14 @@ from heed.gateway.inbound.authentication import (
     BearerAuthenticator,
     LoopbackAuthenticator,
 )
-from heed.gateway.inbound.policies import PolicyInformer
 from heed.gateway.inbound.senders import Authenticator, EventAddress, Sender
 from heed.gateway.inbound.static_tokens import StaticTokens
 from heed.gateway.inbound.token_review import TokenReviewer
 from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.policies import GatewayPolicies
 from heed.gateway.publisher import EncodedEvent, encode_event
 from heed.gateway.refusals import RequestRefused
 from heed.kube.metrics.families import tally
-from heed.util.aio import stop
 
 log = logging.getLogger("heed.gateway")
 NAMESPACE_PATH: Final = "/v1/events/{namespace}"
@@ -141,34 +139,27 @@ def _no_such_agent(namespace: str) -> RequestRefused:
 
 
 class ClusterInbound(InboundEvents):
-    """CloudEvents for a cluster: senders show bearer tokens, and policies are watched."""
+    """CloudEvents for a cluster: senders show bearer tokens, and policies say what they may send."""
 
-    def __init__(self, context: GatewayContext) -> None:
+    def __init__(self, context: GatewayContext, policies: GatewayPolicies) -> None:
         assert context.api is not None
         settings = context.settings.gateway
-        self._policies = PolicyInformer(context.api, context.settings.namespace)
         tokens = StaticTokens(Path(settings.tokens)) if settings.tokens is not None else None
         self._reviewer = TokenReviewer(context.api, settings.audience) if settings.audience else None
-        self._bearers = BearerAuthenticator(tokens, self._reviewer, self._policies.of)
+        self._bearers = BearerAuthenticator(tokens, self._reviewer, policies.of)
         super().__init__(context, self._bearers, ClusterAgents(context.api))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Watch policies and token files."""
+        """Watch token files."""
         async with AsyncExitStack() as closing:
             await closing.enter_async_context(self._bearers.running())
-            watching = asyncio.create_task(self._policies.informer.run())
-            closing.push_async_callback(stop, watching)
             if (reviewer := self._reviewer) is not None:
                 help = "Tokens that the API server was asked about"
                 self._context.metrics.add(
                     lambda: [tally("heed_gateway_token_reviews_total", help, reviewer.reviews)]
                 )
             yield
-
-    def missing(self) -> str | None:
-        """Why it is not known yet who may publish, or None."""
-        return self._policies.informer.missing()
 
 
 class LocalInbound(InboundEvents):

@@ -235,7 +235,9 @@ class SubscriptionDispatcher:
         event = received.event
         if isinstance(event, MalformedMessage):
             raise DecisionFailed(event.code, event.message)
-        if received.redrive is None and not self.program.wants(event.type):
+        if received.redrive is not None:
+            self.program.check_redriven(event.type)
+        elif not self.program.wants(event.type):
             return None
         return event if self.program.passes(build_event_variable(event)) else None
 

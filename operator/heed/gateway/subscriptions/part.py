@@ -19,6 +19,7 @@ from heed.core.subscriptions.program import SubscriptionProgram, compile_subscri
 from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings
 from heed.gateway.objects import ObjectSource, open_source
 from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.policies import GatewayPolicies
 from heed.gateway.secrets import open_secrets
 from heed.gateway.subscriptions.dispatcher import DispatchTools, Standing, SubscriptionDispatcher
 from heed.gateway.subscriptions.sink import SinkClient
@@ -47,8 +48,11 @@ class _Running:
 class SubscriptionsPart(GatewayPart):
     """Delivers the events of all Subscriptions. Replicas share them, with nothing said between them."""
 
-    def __init__(self, context: GatewayContext) -> None:
+    def __init__(self, context: GatewayContext, policies: GatewayPolicies) -> None:
         self._context, self._connection = context, context.connection
+        self._policies = policies
+        self._bodies: dict[Key, Body] = {}
+        policies.tell_changes(self._judge_again)
         self._api: KubeApi | None = context.api
         self._allowed = sink_networks(context.settings.gateway.sink_networks, local=context.api is None)
         self._status = None if context.api is None else SubscriptionStatusWriter(context.api)
@@ -95,10 +99,15 @@ class SubscriptionsPart(GatewayPart):
                 connection, JetStreamBus(connection), open_secrets(self._context), sinks, self._outcomes.add
             )
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._source.run())
+                tasks.create_task(self._follow())
                 tasks.create_task(self._keep_numbers())
                 if self._api is not None:
                     tasks.create_task(self._clean_up(self._api))
+
+    async def _follow(self) -> None:
+        """Follow them once it is known what they may deliver."""
+        await self._policies.wait_known()
+        await self._source.run()
 
     async def _connect(self, closing: AsyncExitStack) -> Connection:
         path = self._context.settings.gateway.subscriptions_credentials
@@ -117,18 +126,31 @@ class SubscriptionsPart(GatewayPart):
         key = body["metadata"]["namespace"], body["metadata"]["name"]
         if deleted:
             self._end(key)
+            self._bodies.pop(key, None)
             if self._status is not None:
                 self._status.forget(key)
             self._later(self._delete(body["metadata"]["uid"]))
             return
         if self._status is not None:
             self._status.observe(key, body)
+        self._bodies[key] = body
+        self._judge(key, body)
+
+    def _judge_again(self, namespace: str) -> None:
+        """What Subscriptions of a namespace may deliver has changed."""
+        if self._tools is not None:
+            for key, body in list(self._bodies.items()):
+                if key[0] == namespace:
+                    self._judge(key, body)
+
+    def _judge(self, key: Key, body: Body) -> None:
+        """Deliver for a Subscription as it is, or say why not."""
         try:
             item = parse_subscription(body if "kind" in body else {**_TYPE, **body})
-            program = compile_subscription(item, self._allowed)
+            program = compile_subscription(item, self._allowed, self._policies.rules(key[0]))
         except InvalidManifest as error:
             self._end(key)
-            self._tell(key, Standing(False, "Invalid", str(error)))
+            self._tell(key, Standing(False, error.reason, str(error)))
             return
         running = self._running.get(key)
         if running is None or (running.dispatcher.program.uid, running.dispatcher.program.spec) != (
@@ -139,6 +161,8 @@ class SubscriptionsPart(GatewayPart):
             if running is not None and running.dispatcher.program.uid != program.uid:
                 self._later(self._delete(running.dispatcher.program.uid))
             self._begin(key, program, item.metadata.creation_timestamp or None)
+        else:
+            running.dispatcher.program = program
 
     def _begin(self, key: Key, program: SubscriptionProgram, since: str | None) -> None:
         assert self._tools is not None

@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import Metric
 from heed import names
 from heed.gateway.objects import ObjectSource, open_source
 from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.policies import GatewayPolicies
 from heed.gateway.secrets import open_secrets
 from heed.gateway.webhooks.receiver import DeliveryReceiver
 from heed.gateway.webhooks.registry import WebhookRegistry
@@ -21,10 +22,14 @@ from heed.util.aio import stop
 class WebhooksPart(GatewayPart):
     """Serves EventSources, as they are made, edited and deleted."""
 
-    def __init__(self, context: GatewayContext) -> None:
+    def __init__(self, context: GatewayContext, policies: GatewayPolicies) -> None:
         secrets = open_secrets(context)
         self._standing = StandingWriter(secrets, context.settings.gateway.url, context.api)
-        self._registry = WebhookRegistry(lambda key: self._standing.schedule(self._registry, key))
+        self._policies = policies
+        self._registry = WebhookRegistry(
+            lambda key: self._standing.schedule(self._registry, key), policies.rules
+        )
+        policies.tell_changes(self._registry.recompile)
         self._source: ObjectSource = open_source(context, names.EVENT_SOURCE, self._registry.observe)
         self._receiver = DeliveryReceiver(context, self._registry, secrets, self._source.missing)
         context.metrics.add(self._collect)
@@ -38,12 +43,17 @@ class WebhooksPart(GatewayPart):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the EventSources."""
-        following = asyncio.create_task(self._source.run(), name="event sources")
+        following = asyncio.create_task(self._follow(), name="event sources")
         try:
             yield
         finally:
             await stop(following)
             await self._standing.close()
+
+    async def _follow(self) -> None:
+        """Follow them once it is known what they may publish."""
+        await self._policies.wait_known()
+        await self._source.run()
 
     def missing(self) -> str | None:
         """Why webhooks cannot be served yet, or None."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from heed.api.event_source import parse_event_source
+from heed.core.policy.gateway_rules import NO_RULES, GatewayRules
 from heed.core.webhooks.program import WebhookProgram, compile_event_source
 from heed.errors import InvalidManifest
 
@@ -41,10 +42,15 @@ class KnownSource:
 
 
 class WebhookRegistry:
-    """EventSources by name and by address. `changed` is told of each whose standing may have changed."""
+    """EventSources by name and by address. `changed` is told of each whose standing may have changed.
 
-    def __init__(self, changed: Callable[[Key], None]) -> None:
-        self._changed = changed
+    `rules_of` gives what those of a namespace may publish.
+    """
+
+    def __init__(
+        self, changed: Callable[[Key], None], rules_of: Callable[[str], GatewayRules] = lambda _: NO_RULES
+    ) -> None:
+        self._changed, self._rules_of = changed, rules_of
         self._known: dict[Key, KnownSource] = {}
         self._claims: dict[Address, set[Key]] = {}
 
@@ -55,7 +61,7 @@ class WebhookRegistry:
         if deleted:
             concerned.discard(key)
         else:
-            known = _compiled(body)
+            known = _compiled(body, self._rules_of(key[0]))
             self._known[key] = known
             if known.program is not None:
                 claims = self._claims.setdefault((key[0], known.program.path), set())
@@ -63,6 +69,11 @@ class WebhookRegistry:
                 concerned |= claims
         for each in concerned:
             self._changed(each)
+
+    def recompile(self, namespace: str) -> None:
+        """The rules of a namespace have changed."""
+        for key in [key for key in self._known if key[0] == namespace]:
+            self.observe(self._known[key].body, False)
 
     def find(self, namespace: str, path: str) -> WebhookProgram | None:
         """The EventSource that has an address."""
@@ -102,11 +113,11 @@ class WebhookRegistry:
         return set(claims)
 
 
-def _compiled(body: Body) -> KnownSource:
+def _compiled(body: Body, rules: GatewayRules) -> KnownSource:
     try:
-        return KnownSource(body, compile_event_source(parse_event_source(body)), None)
+        return KnownSource(body, compile_event_source(parse_event_source(body), rules), None)
     except InvalidManifest as error:
-        return KnownSource(body, None, SourceProblem(INVALID, str(error)))
+        return KnownSource(body, None, SourceProblem(error.reason, str(error)))
     except Exception as error:  # a bug, too: one object must not affect the others
         name = body["metadata"].get("name")
         log.exception("cannot read an EventSource", extra={"event_source": name, "error": str(error)})

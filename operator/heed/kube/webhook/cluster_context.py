@@ -41,6 +41,8 @@ class ClusterContextReader:
                 grants = await self._all(names.EVENT_GRANT, namespace)
                 agents, complete = await self._agents(_granted(request.old))
                 return ClusterContext(grants=grants, agents=agents, complete=complete)
+            case names.EVENT_SOURCE | names.SUBSCRIPTION:
+                return ClusterContext(policies=await self._all(names.AGENT_POLICY, namespace))
             case names.EVENT_TYPE:
                 return ClusterContext(types=await self._all(names.EVENT_TYPE, namespace))
         return ClusterContext()
