@@ -19,6 +19,7 @@ from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event, Received, Redrive
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger, settle
+from heed.core.tasks.slots import SlotLimits
 from heed.errors import DecisionFailed
 from tests.builders.agents import AGENT, NAMESPACE, job, program
 from tests.builders.decisions import letter_of
@@ -485,6 +486,23 @@ def test_a_tick_replaces_the_session_of_the_one_before() -> None:
     ]
     assert old not in story.ledger.pending_tasks  # it is settled
     assert story.counted == (2, 0, 0)
+
+
+def test_of_what_a_tick_replaces_only_what_may_run_is_stopped() -> None:
+    twice = {**NOTED, "start": [{"task": "work"}, {"task": "work"}]}
+    story = Story(twice, tasks=True, overlap="Replace", **MINUTELY)
+    story.program = replace(story.program, slots=SlotLimits(1))
+    story.schedule().tick(1)
+    (runs,) = [key for key, task in story.ledger.pending_tasks.items() if task.phase != "Queued"]
+
+    decision = story.tick(2)
+
+    assert [effect for effect in decision.effects if isinstance(effect, CancelTask)] == [
+        CancelTask(runs, None)
+    ]
+    sessions = {key: task.session for key, task in decision.ledger.pending_tasks.items()}
+    assert sessions.pop(runs) == f"t@{shown(1)}"
+    assert list(sessions.values()) == [f"t@{shown(2)}"] * 2
 
 
 def test_a_tick_may_replace_its_own_session() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from heed import names
 from heed.api.status import Session
 from heed.core.due.due_times import AT_ONCE, DueTime, list_due_times
 from heed.core.due.timers import parse_time, schedule_timers
@@ -47,6 +48,29 @@ def test_a_started_job_gets_time_for_its_own_end_to_arrive() -> None:
 @pytest.mark.parametrize("phase", ["Cancelling", "Abandoned"])
 def test_what_is_being_stopped_has_no_deadline(phase: str) -> None:
     assert [due for due in list_due_times(JOBS, in_phase(phase)) if due.kind == "deadline"] == []
+
+
+@pytest.mark.parametrize(("phase", "grace"), [("Owed", False), ("Started", True)])
+def test_an_attempt_has_a_deadline_of_its_own(phase: str, grace: bool) -> None:
+    ledger = in_phase(phase)
+    (task_id,) = ledger.pending_tasks
+    record = replace(ledger.pending_tasks[task_id], attempt=2, attempt_deadline=at(21))
+
+    assert sorted(list_due_times(JOBS, replace(ledger, pending_tasks={task_id: record}))) == [
+        DueTime(at(21), "attempt", task_id, grace=grace, attempt=2),
+        DueTime(at(61), "deadline", task_id, grace=grace, attempt=2),
+    ]
+
+
+def test_a_task_between_attempts_is_due_when_the_next_one_is() -> None:
+    ledger = in_phase("Retrying")
+    (task_id,) = ledger.pending_tasks
+    record = replace(ledger.pending_tasks[task_id], attempt=3, due=at(31), attempt_deadline=at(21))
+
+    assert sorted(list_due_times(JOBS, replace(ledger, pending_tasks={task_id: record}))) == [
+        DueTime(at(31), "retry", names.attempt_id(task_id, 3), attempt=3),
+        DueTime(at(61), "deadline", task_id, attempt=3),
+    ]
 
 
 def test_no_timeout_no_deadline() -> None:

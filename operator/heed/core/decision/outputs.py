@@ -20,7 +20,7 @@ from heed.core.decision.model import MAX_WORK_BYTES, RECORD_BYTES, HandlerResult
 from heed.core.decision.schema_check import check_schema
 from heed.core.decision.sessions import add_seconds
 from heed.core.decision.step import Step
-from heed.core.effects import Effect, Publish, StartTask
+from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.events import MAX_HOPS, Event, Received
 from heed.core.ledger.ledger import Ledger, drop_keys, make_cancel
 from heed.core.tasks.slots import enqueue, is_idle
@@ -46,11 +46,16 @@ class Outputs:
         return (
             *(StartTask(task_id, record) for task_id, record in self.started.items()),
             *(Publish(key, message) for key, message in self.emitted.items()),
-            *(
-                make_cancel(task_id, record)
-                for task_id, record in self.cancelled.items()
-                if not _is_dropped(record)
-            ),
+            *self.stops,
+        )
+
+    @property
+    def stops(self) -> tuple[CancelTask, ...]:
+        """What stops tasks."""
+        return tuple(
+            make_cancel(task_id, record)
+            for task_id, record in self.cancelled.items()
+            if not _is_dropped(record)
         )
 
     def change(self, tasks: Mapping[str, PendingTask]) -> Mapping[str, PendingTask]:

@@ -13,7 +13,7 @@ from heed.core.compiler.timers import CompiledTimer
 from heed.core.decision.event_variables import build_agent_variable
 from heed.core.decision.handlers import canonicalize_output
 from heed.core.decision.model import HandlerResult, Outcome
-from heed.core.decision.outputs import cancel_tasks
+from heed.core.decision.outputs import Outputs, cancel_tasks
 from heed.core.decision.sessions import check_key, has_tasks
 from heed.core.decision.step import Step, TickContext
 from heed.core.due.timers import (
@@ -27,7 +27,7 @@ from heed.core.due.timers import (
     schedule_timers,
     skip_tick,
 )
-from heed.core.ledger.ledger import Ledger, drop_keys, make_cancel
+from heed.core.ledger.ledger import Ledger, drop_keys
 from heed.errors import DecisionFailed
 
 
@@ -117,12 +117,12 @@ def _busy_session(ledger: Ledger, name: str) -> str | None:
 
 def _end_session(step: Step, ledger: Ledger, key: str) -> Ledger:
     """The ledger without a session; its tasks are stopped, as by `end`."""
-    stopped = cancel_tasks(ledger, key, HandlerResult({}, ended=True))
-    step.stops = tuple(make_cancel(task_id, record) for task_id, record in stopped.items())
+    outputs = Outputs(cancel_tasks(ledger, key, HandlerResult({}, ended=True)), {}, {})
+    step.stops = outputs.stops
     return replace(
         ledger,
         sessions=drop_keys(ledger.sessions, [key]),
-        pending_tasks={**ledger.pending_tasks, **stopped},
+        pending_tasks=outputs.change(ledger.pending_tasks),
         held=ledger.held.recall([key]),
     )
 
