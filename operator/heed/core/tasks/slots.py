@@ -7,8 +7,8 @@ most. Everything is in the records, so a restart changes nothing.
 """
 
 import heapq
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from heed.api.status import PendingTask, QueuePlace
@@ -67,25 +67,55 @@ def grant_slots(limits: SlotLimits, before: Tasks, tasks: Tasks, at: str) -> tup
 
     `before` are the tasks before what was decided now: a line keeps its turn where its first task was cancelled.
     """
-    lines = _lines(limits, tasks)
-    if not lines:
+    queue = _Queue.of(tasks)
+    if not queue.waiting:
         return tasks, []
+    lines = _lines(limits, queue)
     turns = _turns(limits, before, lines)
-    granted = [lines[key].popleft() for key in _choose(_FreeSlots.of(limits, tasks), lines, turns)]
+    chosen = _choose(_FreeSlots(limits, queue.running, queue.running.total()), lines, turns)
+    granted = [heapq.heappop(lines[key])[1] for key in chosen]
     changed = {task_id: begin_attempt(tasks[task_id], at) for task_id in granted}
-    for key, line in lines.items():
-        for index, task_id in enumerate(line):
-            changed |= _placed(task_id, tasks[task_id], turns[key] if index == 0 else None)
+    kept = {line[0][1]: turns[key] for key, line in lines.items() if line}
+    for task_id in (kept.keys() | queue.marked) - changed.keys():
+        changed |= _placed(task_id, tasks[task_id], kept.get(task_id))
     return ({**tasks, **changed} if changed else tasks), granted
 
 
 def find_grantable(limits: SlotLimits, tasks: Tasks) -> str | None:
     """Since when the first task waits that could have a slot now; None where there is none, as after each decision."""
-    queued = [record for record in tasks.values() if record.phase == "Queued" and record.queue is not None]
-    if not queued:
+    queue = _Queue.of(tasks)
+    if not queue.waiting:
         return None
-    free = _FreeSlots.of(limits, tasks)
-    return min((item.queue.since for item in queued if item.queue and free.has_room(item.task)), default=None)
+    free = _FreeSlots(limits, queue.running, queue.running.total())
+    return min(
+        (place.since for _, record, place in queue.waiting if free.has_room(record.task)), default=None
+    )
+
+
+@dataclass(slots=True)
+class _Queue:
+    """What one look at all tasks finds: those that wait, how many others run by their name, and whose record has a turn.
+
+    A ledger may have thousands of tasks, and this is asked for whenever one of them comes or goes: so one look it is.
+    """
+
+    waiting: list[tuple[str, PendingTask, QueuePlace]]
+    running: Counter[str]
+    marked: set[str]
+
+    @classmethod
+    def of(cls, tasks: Tasks) -> "_Queue":
+        waiting: list[tuple[str, PendingTask, QueuePlace]] = []
+        running, marked = Counter[str](), set[str]()
+        for task_id, record in tasks.items():
+            place = record.queue
+            if place is not None and record.phase == "Queued":
+                waiting.append((task_id, record, place))
+                if place.turn is not None:
+                    marked.add(task_id)
+            elif holds_slot(record):
+                running[record.task] += 1
+        return cls(waiting, running, marked)
 
 
 @dataclass(slots=True)
@@ -93,11 +123,6 @@ class _FreeSlots:
     limits: SlotLimits
     running: Counter[str]
     total: int
-
-    @classmethod
-    def of(cls, limits: SlotLimits, tasks: Tasks) -> "_FreeSlots":
-        running = Counter(record.task for record in tasks.values() if holds_slot(record))
-        return cls(limits, running, running.total())
 
     def has_room(self, task: str) -> bool:
         """Whether one more task may run; "" is one without a limit of its own."""
@@ -115,37 +140,38 @@ def _key(limits: SlotLimits, record: PendingTask) -> LineKey:
     return record.session, record.task if record.task in limits.by_task else "", record.priority
 
 
-def _queued(tasks: Tasks) -> Iterator[tuple[str, PendingTask, QueuePlace]]:
-    for task_id, record in tasks.items():
-        if record.phase == "Queued" and record.queue is not None:
-            yield task_id, record, record.queue
-
-
-def _lines(limits: SlotLimits, tasks: Tasks) -> dict[LineKey, deque[str]]:
-    """The ids of queued tasks by their line, both in the order of places."""
-    lines: dict[LineKey, deque[str]] = {}
-    for task_id, record, _ in sorted(_queued(tasks), key=lambda item: (item[2].place, item[0])):
-        lines.setdefault(_key(limits, record), deque()).append(task_id)
+def _lines(limits: SlotLimits, queue: _Queue) -> dict[LineKey, list[tuple[int, str]]]:
+    """The places and ids of queued tasks by their line, each a heap."""
+    lines: dict[LineKey, list[tuple[int, str]]] = {}
+    for task_id, record, place in queue.waiting:
+        key = _key(limits, record)
+        if (line := lines.get(key)) is None:
+            line = lines[key] = []
+        line.append((place.place, task_id))
+    for line in lines.values():
+        heapq.heapify(line)
     return lines
 
 
-def _turns(limits: SlotLimits, before: Tasks, lines: Iterable[LineKey]) -> dict[LineKey, int]:
-    """Each line's turn: the one it had, and for lines that are new the next ones."""
+def _turns(
+    limits: SlotLimits, before: Tasks, lines: Mapping[LineKey, list[tuple[int, str]]]
+) -> dict[LineKey, int]:
+    """Each line's turn: the one it had, and for lines that are new the next ones, in the order of their places."""
     had: dict[LineKey, int] = {}
-    for _, record, place in _queued(before):
-        if place.turn is not None:
+    for record in before.values():
+        place = record.queue
+        if place is not None and place.turn is not None and record.phase == "Queued":
             key = _key(limits, record)
             had[key] = min(place.turn, had.get(key, place.turn))
     turns = {key: had[key] for key in lines if key in had}
     latest = max(turns.values(), default=0)
-    for key in lines:
-        if key not in turns:
-            turns[key] = latest = latest + 1
+    for key in sorted(lines.keys() - turns.keys(), key=lambda key: lines[key][0]):
+        turns[key] = latest = latest + 1
     return turns
 
 
 def _choose(
-    free: _FreeSlots, lines: Mapping[LineKey, deque[str]], turns: dict[LineKey, int]
+    free: _FreeSlots, lines: Mapping[LineKey, list[tuple[int, str]]], turns: dict[LineKey, int]
 ) -> Iterator[LineKey]:
     """The lines whose first task gets a slot, one after the other. The caller takes it out before it asks for more.
 
