@@ -94,6 +94,16 @@ def test_a_condition_over_the_answer_has_to_hold_too(where: str, counts: bool) -
     assert reason(approval, data={"most": 7}, **given) == (None if counts else "NotAnApprover")
 
 
+@pytest.mark.parametrize("amount", [3, 3.0])
+def test_a_whole_number_is_one_for_the_condition_however_it_was_sent(amount: float) -> None:
+    approval = {
+        "fields": {"type": "object"},
+        "approvers": {"where": "type(answer.fields.amount) == int && answer.fields.amount % 2 == 1"},
+    }
+
+    assert reason(approval, fields={"amount": amount}) is None
+
+
 def test_being_an_approver_is_not_enough_where_the_condition_is_false() -> None:
     approval = {"approvers": {"users": ["kim"], "where": "answer.choice == 'reject'"}}
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed.api.status import TakenAnswer
-from heed.core.approval.ends import approval_timed_out
+from heed.core.approval.ends import approval_timed_out, timeout_result
 from heed.core.approval.request import MAX_DETAILS_BYTES, MAX_REQUEST_BYTES
 from heed.core.decision.decide import Decision, decide
 from heed.core.due.due_times import DueTime, list_due_times
@@ -319,6 +319,16 @@ def test_a_status_that_somebody_wrote_takes_no_answer() -> None:
         record = replace(ledger.pending_tasks[task_id], request=request)
         decision = decided(replace(ledger, pending_tasks={task_id: record}), event)
         assert letter_of(decision)[0] == "InvalidAnswer"
+
+
+@pytest.mark.parametrize("request_", [None, "", "{}", "[]", '{"approvers": {"users": []}}'])
+def test_nor_does_time_choose_for_it(request_: str | None) -> None:
+    ledger = awaiting(buyer("10s", onTimeout="reject"))
+    record = ledger.pending_tasks[only_task(ledger)]
+    assert timeout_result(record) is not None
+
+    assert timeout_result(replace(record, request=request_)) is None
+    assert timeout_result(replace(record, due=None)) is None
 
 
 def test_sessions_with_approvals_are_not_idle() -> None:

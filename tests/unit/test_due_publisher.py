@@ -119,6 +119,20 @@ async def test_an_approval_that_chooses_by_itself_does_so_a_little_later_for_ans
     assert kept.runner.happened == []
 
 
+async def test_an_approval_that_cannot_be_read_keeps_nothing_else_from_its_time(kept: Kept) -> None:
+    ledger = awaiting(buyer("30s", onTimeout="reject"))
+    ((task_id, record),) = ledger.pending_tasks.items()
+    tasks = {task_id: replace(record, request="{}"), "w": replace(pending(deadline=at(60)), kind="wait")}
+    kept.begin(replace(ledger, pending_tasks=tasks))
+
+    kept.ring(60)
+    await turns()
+
+    results = {event.subject: event.data for _, event in kept.bus.published}
+    assert results[task_id] == {"task": "buy"}, "without a result, which no decision believes"
+    assert set(results) == {task_id, "w"}
+
+
 async def test_a_wait_completes_when_it_is_over_and_nothing_has_to_be_stopped(kept: Kept) -> None:
     kept.begin(with_tasks(t=pending("Started", kind="wait", due=at(30))))
 

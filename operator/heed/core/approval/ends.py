@@ -29,10 +29,11 @@ def answer_result(answer: Answer) -> dict[str, Any]:
 
 def timeout_result(record: PendingTask) -> dict[str, Any] | None:
     """The result of an approval that chooses by itself when it is due; None for one that does not."""
-    if record.due is None or record.request is None:
+    try:
+        choice = ApprovalRequest.from_json(record.request or "").on_timeout
+    except (ValueError, KeyError, TypeError):  # somebody wrote the status
         return None
-    choice = ApprovalRequest.from_json(record.request).on_timeout
-    if choice == FAIL:
+    if record.due is None or choice == FAIL:
         return None
     return {
         "choice": choice,
