@@ -66,7 +66,7 @@ def test_what_ran_before_the_clock_was_set_back_does_not_run_again_whenever_one_
 
 @pytest.mark.parametrize("expression", ["*/5 * * * *", "*/5 * 29 2 *"])
 def test_at_the_end_of_the_calendar_there_are_no_more_ticks(expression: str) -> None:
-    """cronsim looks fifty years ahead, and finds nothing where that is beyond the year 9999."""
+    # cronsim looks fifty years ahead, and finds nothing where that is beyond the year 9999
     begin = datetime(9990, 1, 1, tzinfo=UTC)
 
     assert list(parse_cron(expression, "UTC").list_ticks(begin, ANCHOR)) == []

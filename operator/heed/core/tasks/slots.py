@@ -94,9 +94,9 @@ def find_grantable(limits: SlotLimits, tasks: Tasks) -> str | None:
 
 @dataclass(slots=True)
 class _Queue:
-    """What one look at all tasks finds: those that wait, how many others run by their name, and whose record has a turn.
+    """What one pass over all tasks finds: those that wait, how many others run by their name, whose record has a turn.
 
-    A ledger may have thousands of tasks, and this is asked for whenever one of them comes or goes: so one look it is.
+    A ledger may have thousands of tasks, and each that comes or goes asks for this: so there is one pass only.
     """
 
     waiting: list[tuple[str, PendingTask, QueuePlace]]
