@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from heed import names
@@ -17,7 +18,8 @@ from heed.core.compiler.program import compile_agent
 from heed.core.effects import StartTask
 from heed.core.ledger.ledger import list_owed_effects, load_ledger
 from heed.settings import Settings
-from tests.faults.agents import NAMESPACES, SPECS
+from tests.faults.agents import CLOCK_NAME, NAMESPACES, SPECS
+from tests.faults.calendar import list_late
 from tests.faults.incarnation import Findings, incarnation
 from tests.faults.judging import judge, world
 from tests.faults.parts import Parts
@@ -29,19 +31,43 @@ TURN = 0.5
 Body = dict[str, Any]
 
 
-async def until_quiet(parts: Parts) -> tuple[list[Body], Findings]:
-    """The Agents, once all events are decided, nothing is owed and no task is pending; else what never came to rest."""
+async def at_rest(parts: Parts, person: Person) -> tuple[list[Body], Findings]:
+    """The Agents, once nothing goes on any more, and what never came to rest.
+
+    The clock would tick for ever: it is suspended when it is not behind. In the end the operator stops.
+    """
+    late = await _until_none(parts, _late_clocks)
+    await persistently(lambda: person.suspend(CLOCK_NAME, suspend=True))
+    restless = await _until_none(parts, _restless)
+    await asyncio.to_thread(parts.operator.stop)
+    return await persistently(lambda: _agents(parts)) or [], [*late, *restless]
+
+
+Look = Callable[[Connection, list[Body]], Awaitable[Findings]]
+
+
+async def _until_none(parts: Parts, look: Look) -> Findings:
+    """Wait until there is nothing to see, and return what there still is when that has taken too long."""
     end = time.monotonic() + QUIET
     async with connected(parts.nats.url) as connection:
         while True:
             parts.witness.check()
-            agents = await persistently(lambda: _agents(parts)) or []
-            stirring = [stir for agent in agents for stir in _stirring(agent, await _last(connection, agent))]
-            if len(agents) != len(SPECS):
-                stirring.append(f"there are {len(agents)} Agents of {len(SPECS)}")
-            if not stirring or time.monotonic() > end:
-                return agents, [f"not quiet after {QUIET:g} s: {stir}" for stir in stirring]
+            seen = await look(connection, await persistently(lambda: _agents(parts)) or [])
+            if not seen or time.monotonic() > end:
+                return [f"not quiet after {QUIET:g} s: {stir}" for stir in seen]
             await asyncio.sleep(TURN)
+
+
+async def _late_clocks(_: Connection, agents: list[Body]) -> Findings:
+    """Timers with ticks to make up for."""
+    clocks = [load_ledger(agent.get("status") or {}) for agent in agents if _key(agent) == CLOCK_NAME]
+    return [f"timer {name} is late" for ledger in clocks for name in list_late(ledger, datetime.now(UTC))]
+
+
+async def _restless(connection: Connection, agents: list[Body]) -> Findings:
+    """Events to be decided, effects that are owed, tasks that are pending."""
+    missing = [] if len(agents) == len(SPECS) else [f"there are {len(agents)} Agents of {len(SPECS)}"]
+    return missing + [stir for agent in agents for stir in _stirring(agent, await _last(connection, agent))]
 
 
 async def judged(parts: Parts, agents: list[Body], person: Person) -> tuple[Findings, dict[str, int]]:
@@ -56,6 +82,7 @@ async def judged(parts: Parts, agents: list[Body], person: Person) -> tuple[Find
         )
         messages = (await connection.api(f"STREAM.INFO.{names.STREAM}"))["state"]["messages"]
     outcomes = Counter(decision.outcome for item in there.incarnations for decision in item.fold.decisions)
+    ticks = [item.fold.ledger.totals for item in there.incarnations]
     figures = {
         "messages in the stream": messages,
         "decisions": outcomes.total(),
@@ -74,6 +101,9 @@ async def judged(parts: Parts, agents: list[Body], person: Person) -> tuple[Find
             for item in there.incarnations
             for effect in item.fold.effects
         ),
+        "ticks fired": sum(totals.ticks_fired for totals in ticks),
+        "  missed": sum(totals.ticks_missed for totals in ticks),
+        "  skipped": sum(totals.ticks_skipped for totals in ticks),
         "jobs made": sum(there.made.values()),
         "events emitted": len(there.emitted),
         "dead letters": len(there.letters),
@@ -96,20 +126,37 @@ def _agents(parts: Parts) -> list[Body]:
     return [agent for namespace in NAMESPACES for agent in api.get(AGENTS.format(namespace))["items"]]
 
 
+def _key(agent: Body) -> tuple[str, str]:
+    return agent["metadata"]["namespace"], agent["metadata"]["name"]
+
+
 def _stirring(agent: Body, last: int) -> Iterator[str]:
-    """What still goes on in an Agent. `last` is the last message for it."""
-    name = f"{agent['metadata']['namespace']}/{agent['metadata']['name']}"
-    ledger = load_ledger(agent.get("status") or {})
-    if ledger.cursor.sequence < last:
-        yield f"{name} at {ledger.cursor.sequence} of {last}"
+    """What still goes on in an Agent. `last` is the last message for it; one that is suspended leaves what comes."""
+    name, ledger = "/".join(_key(agent)), load_ledger(agent.get("status") or {})
     if owed := list_owed_effects(ledger):
         yield f"{name} owes {len(owed)}"
+    if agent["spec"].get("suspend"):
+        if not _is_true(agent, "Suspended"):
+            yield f"{name} is not suspended yet"
+        return
+    if ledger.cursor.sequence < last:
+        yield f"{name} at {ledger.cursor.sequence} of {last}"
     if ledger.held.places:
         yield f"{name} holds {len(ledger.held)} events"
     if ledger.sessions and agent["spec"]["session"].get("onExpire") == "Emit":
         yield f"{name} has {len(ledger.sessions)} sessions that will say their end"
     if ledger.pending_tasks:
         yield f"{name} waits for {len(ledger.pending_tasks)} tasks"
+
+
+def _is_true(agent: Body, type_: str) -> bool:
+    """Whether a condition is true of the Agent's generation."""
+    return any(
+        item["type"] == type_
+        and item["status"] == "True"
+        and item.get("observedGeneration") == agent["metadata"]["generation"]
+        for item in (agent.get("status") or {}).get("conditions") or []
+    )
 
 
 async def _last(connection: Connection, agent: Body) -> int:

@@ -11,8 +11,9 @@ from typing import Any
 
 from heed.core.decision.model import Decision
 from heed.core.events import Event
-from tests.faults.agents import DOMAIN, HELD_SECONDS
+from tests.faults.agents import HELD_SECONDS
 from tests.faults.incarnation import Findings, Incarnation
+from tests.faults.spec_parts import DOMAIN
 
 CONDITIONS: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     DOMAIN + "order.settled": lambda state: "item" in state,

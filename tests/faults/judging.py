@@ -20,6 +20,7 @@ from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE
 from heed.core.tasks.kinds import LEDGER_KINDS
+from tests.faults.calendar import tick_findings
 from tests.faults.held_events import held_findings
 from tests.faults.incarnation import Findings, Incarnation, list_ends
 from tests.faults.people import Deletion
@@ -64,8 +65,10 @@ async def _emitted(connection: Connection) -> list[str]:
 
 
 def _is_emitted(headers: Mapping[str, str]) -> bool:
+    """Whether an Agent said it: the ends of tasks and what is due Heed itself says, in the Agent's name."""
     ours = headers.get("ce-source", "").startswith(f"/apis/{names.API_VERSION}/")
-    return ours and not headers["ce-type"].startswith((names.TASK_TYPE_PREFIX, names.DUE_TYPE_PREFIX))
+    due = headers.get("ce-type", "").startswith((names.TASK_TYPE_PREFIX, names.DUE_TYPE_PREFIX))
+    return ours and not due and f"ce-{names.TIMER_EXTENSION}" not in headers
 
 
 def judge(world: World) -> Findings:
@@ -74,7 +77,7 @@ def judge(world: World) -> Findings:
     for item in world.incarnations:
         findings += ledger_findings(item) + ends_findings(item, world.deletions)
         findings += wait_findings(item) + attempt_findings(item, world.deletions)
-        findings += held_findings(item)
+        findings += held_findings(item) + tick_findings(item)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from heed import names
@@ -152,14 +151,16 @@ class Person:
 
     async def suspend_agent(self, pause: float) -> None:
         """An Agent reads nothing for a while."""
-        namespace, name = self._dice.choice([key for key in SPECS if key != PHOENIX_NAME])
-        path = f"{AGENTS.format(namespace)}/{name}"
-        for suspend in (True, False):
-            patch = {"spec": {"suspend": suspend}}
-            await persistently(partial(self._api.patch, path, patch))
-            if suspend:
-                await asyncio.sleep(pause)
+        key = self._dice.choice([key for key in SPECS if key != PHOENIX_NAME])
+        await persistently(lambda: self.suspend(key, suspend=True))
+        await asyncio.sleep(pause)
+        await persistently(lambda: self.suspend(key, suspend=False))
         self.suspensions += 1
+
+    def suspend(self, key: tuple[str, str], *, suspend: bool) -> None:
+        """Suspend or resume an Agent. Raises ApiError, OSError."""
+        namespace, name = key
+        self._api.patch(f"{AGENTS.format(namespace)}/{name}", {"spec": {"suspend": suspend}})
 
     async def recreate_agent(self, pause: float) -> None:
         """The phoenix dies and rises."""

@@ -17,7 +17,8 @@ from heed.bus.codec.cloudevents import encode
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
-from tests.faults.agents import ATTEMPTS, DOMAIN, NAMESPACES
+from tests.faults.agents import ATTEMPTS, NAMESPACES
+from tests.faults.spec_parts import DOMAIN
 
 MESSAGE_ID = "Nats-Msg-Id"
 SHOPS = 7

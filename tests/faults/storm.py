@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.waiting import eventually
-from tests.faults.aftermath import judged, until_quiet
+from tests.faults.aftermath import at_rest, judged
 from tests.faults.parts import Parts, assembled
 from tests.faults.people import Person, Player, persistently
 from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
@@ -50,7 +50,7 @@ async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
             clock.next("storm")
             say("calm: waiting until all is quiet")
             await storm.calm()
-            agents, restless = await until_quiet(parts)
+            agents, restless = await at_rest(parts, storm.person)
             clock.next("until quiet")
         findings, outcome = await judged(parts, agents, storm.person)
         clock.next("to judge")

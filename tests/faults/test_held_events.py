@@ -10,9 +10,9 @@ from heed import names
 from heed.core.decision.model import Decision
 from heed.core.due.due_events import due_event
 from heed.core.due.due_times import list_due_times
-from tests.faults.agents import DOMAIN
 from tests.faults.held_events import held_findings
 from tests.faults.incarnation import Incarnation
+from tests.faults.spec_parts import DOMAIN
 from tests.faults.test_judging import CREATED, compiled, received_at
 from tests.integration.engine.oracle import Fold, folded
 

@@ -15,10 +15,11 @@ from heed.core.due.due_times import list_due_times
 from heed.core.effects import StartTask
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import add_to_totals, list_owed_effects, settle
-from tests.faults.agents import DOMAIN, edited_manifest
+from tests.faults.agents import edited_manifest
 from tests.faults.incarnation import Incarnation
 from tests.faults.judging import World, judge
 from tests.faults.people import Deletion
+from tests.faults.spec_parts import DOMAIN
 from tests.integration.engine.oracle import Fold, folded
 
 NAMESPACE, AGENT = "storm-a", "clerk"

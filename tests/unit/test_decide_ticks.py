@@ -248,6 +248,20 @@ def test_an_earlier_tick_is_stale() -> None:
     assert story.counted == (1, 2, 0)
 
 
+@pytest.mark.parametrize("timer", [{}, {"data": "${timer}"}])
+def test_a_tick_tells_of_one_that_was_decided_since_it_was_published(timer: dict[str, Any]) -> None:
+    story = Story(**MINUTELY, **timer).schedule()
+    early, late = story.due(1), story.due(3)
+    assert late.data == {"timer": "t", "scheduledAt": shown(3), "previousAt": None, "missed": 2}
+
+    story.hear(early, 3)
+    story.hear(late, 3)
+
+    told = [(item["scheduledAt"], item.get("previousAt"), item["missed"]) for item in cleared(story)]
+    assert told == [(shown(1), None, 0), (shown(3), shown(1), 1)]
+    assert story.counted == (2, 1, 0)
+
+
 def test_a_tick_of_the_schedule_before_is_stale() -> None:
     story = Story(**MINUTELY).schedule()
     event = story.due(1)

@@ -24,6 +24,7 @@ from heed.core.due.timers import (
     parse_time,
     read_dropped,
     read_tick,
+    restate_tick,
     schedule_timers,
     skip_tick,
 )
@@ -53,8 +54,12 @@ def route_tick(step: Step, digest: str) -> Outcome | None:
     step.digest = digest
     if again and digest in step.ledger.recent_events:
         return "duplicates"
-    if not again and (outcome := _accept(step, tick, digest)) is not None:
-        return outcome
+    if not again:
+        before = step.ledger
+        if (outcome := _accept(step, tick, digest)) is not None:
+            return outcome
+        tick = restate_tick(before, step.ledger, tick)
+        step.event = replace(step.event, data=tick.data)
     step.tick = TickContext(tick.timer, tick.scheduled_at, _variables(step, tick))
     timer = _timer(step)
     if timer is not None and timer.data is not None:

@@ -217,6 +217,15 @@ def fire_tick(program: Program, ledger: Ledger, tick: Tick) -> Ledger | None:
     return replace(moved, timers=timers, totals=totals)
 
 
+def restate_tick(before: Ledger, after: Ledger, tick: Tick) -> Tick:
+    """A tick that moved its timer on, with what the ledger knows of the ones before it.
+
+    One of them may have been in the stream already when the event of this one was published.
+    """
+    missed = after.totals.ticks_missed - before.totals.ticks_missed
+    return replace(tick, previous_at=before.timers[tick.timer].previous_at, missed=missed)
+
+
 def skip_tick(program: Program, ledger: Ledger, tick: Tick) -> Ledger | None:
     """The ledger past a tick that is not fired, as the one before it has not ended. None as in `fire_tick`."""
     moved = _moved(program, ledger, tick.timer, parse_time(tick.scheduled_at))
