@@ -1,7 +1,7 @@
 """The real Kueue beside a control plane: its controller as a process, its CRDs, and its webhooks for Jobs by URL.
 
-Ten minutes of compiling are too much for every run of the tests: `make kueue` builds it, the version of go.mod, and
-wherever it is built it is used.
+Ten minutes of compiling and more are too much for every run of the tests: `make kueue` builds it, the version of
+go.mod, and wherever it is built it is used.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def built() -> Path:
     """The program; skips with the reason where there is none, in CI too."""
     program = module_cache(HERE, PACKAGES) / "kueue"
     if not program.is_file():
-        pytest.skip("Kueue is not built; `make kueue` does it")
+        pytest.skip("Kueue is not built, which takes ten minutes and more; `make kueue` does it")
     return program
 
 
