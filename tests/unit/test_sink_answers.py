@@ -70,7 +70,21 @@ def test_no_wait_is_longer_than_the_longest_or_negative(
         ("Sat, 31 Jan 2026 12:00:30 -0000", 30),
         ("Sat, 31 Jan 2026 11:59:30 GMT", 0),
         ("Sat, 31 Jan 2099 12:00:00 GMT", MAX_RETRY_AFTER_S),
+        ("Sat, 31 Jan 99999999999999999999 12:00:00 GMT", 0),
+        ("Sat, 31 Jan 2026 99999999999999999999:00:30 GMT", 0),
+        ("Sat, 31 Jan 2026 12:00:30 +99999999999999999999", 0),
+        ("Sat, 31 Jan 9999 23:59:59 -2359", MAX_RETRY_AFTER_S),
+        ("Sat, 01 Jan 0001 00:00:00 +2359", 0),
     ],
 )
 def test_a_sink_may_ask_for_some_time(value: str | None, seconds: float) -> None:
     assert read_retry_after(value, NOW) == seconds
+
+
+@given(
+    st.text(),
+    st.lists(st.sampled_from([*"0123456789", "9" * 20, "Jan", "Sat,", ":", " ", "+", "-", "PM", "("])),
+)
+def test_nothing_that_a_sink_asks_for_breaks_it(text: str, parts: list[str]) -> None:
+    for value in (text, "".join(parts), " ".join(parts)):
+        assert 0 <= read_retry_after(value, NOW) <= MAX_RETRY_AFTER_S

@@ -152,6 +152,16 @@ def test_where_the_gateway_lets_a_network_through_its_sinks_are() -> None:
         ("168.63.129.16", "metadata"),
         ("192.0.0.192", "metadata"),
         ("::ffff:168.63.129.16", "metadata"),
+        ("fd20:ce::254", "metadata"),
+        ("fd00:c1::a9fe:a9fe", "metadata"),
+        ("fd00:42::42", "metadata"),
+        ("fd00:a9fe:a9fe::1", "metadata"),
+        ("fd00:100::100:200", "metadata"),
+        ("::127.0.0.1", "loopback"),
+        ("::ffff:0:127.0.0.1", "loopback"),
+        ("64:ff9b:1:a9fe:a9:fe00::", "link-local"),
+        ("2001:0:7f00:1::", "loopback"),
+        ("2001:0:808:808:0:0:5601:5601", "link-local"),  # of Teredo, which turns the bits of the client's
         ("sink", "no IP address"),
     ],
 )
@@ -164,7 +174,10 @@ def test_addresses_of_this_machine_and_of_metadata_are_refused(address: str, rea
 
 @pytest.mark.parametrize(
     "address",
-    ["10.0.0.1", "192.168.1.1", "172.16.0.1", "100.100.100.201", "fd00::1", "8.8.8.8", "2001:db8::1"],
+    [
+        *("10.0.0.1", "192.168.1.1", "172.16.0.1", "100.100.100.201", "fd00::1", "8.8.8.8", "2001:db8::1"),
+        *("64:ff9b::808:808", "64:ff9b:1:808:8:800::", "64:ff9b:1::808:808", "2001:0:808:808:0:0:f7f7:f7f7"),
+    ],
 )
 def test_others_are_not(address: str) -> None:
     assert find_refusal(address) is None

@@ -3,7 +3,7 @@
 from typing import Any
 
 from heed.api.conditions import find_condition
-from heed.gateway.subscriptions.dispatcher import DELIVERING, Standing
+from heed.gateway.subscriptions.progress import DELIVERING, Standing
 from heed.gateway.subscriptions.status import SubscriptionNumbers, status_patch
 from heed.gateway.subscriptions.token_bucket import TokenBucket
 

@@ -175,5 +175,5 @@ def _problem(namespace: str, name: str, error: ApiError) -> SecretUnavailable:
         return SecretUnavailable("SecretMissing", f"there is no Secret {namespace}/{name}; create it")
     if error.status == STATUS_FORBIDDEN:
         message = f"the gateway may not read Secret {namespace}/{name}; name the namespace in the chart's"
-        return SecretUnavailable("SecretForbidden", f"{message} gateway.secretNamespaces")
+        return SecretUnavailable("SecretForbidden", f"{message} gateway.secrets")
     return SecretUnavailable("SecretUnreadable", f"Secret {namespace}/{name} cannot be read now: {error}")

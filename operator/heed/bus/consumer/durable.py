@@ -141,6 +141,10 @@ class DurableConsumer:
         """It is to be delivered again, after a delay."""
         await self._say(leased, b"-NAK " + json.dumps({"delay": int(delay_s * SECOND_NS)}).encode())
 
+    async def extend(self, leased: LeasedMessage) -> None:
+        """It is under way still: its time begins again."""
+        await self._say(leased, b"+WPI")
+
     async def lag(self) -> ConsumerLag:
         """How much waits. Raises BusUnavailable."""
         info = await self._connection.api(f"CONSUMER.INFO.{self._stream}.{self._spec.name}")

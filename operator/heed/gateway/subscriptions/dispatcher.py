@@ -23,7 +23,9 @@ from heed.core.subscriptions.program import SubscriptionProgram
 from heed.errors import BusUnavailable, DecisionFailed, MalformedEvent, ReaderLost
 from heed.gateway.secrets import Secrets, SecretUnavailable
 from heed.gateway.subscriptions.deadletters import SINK_FAILED, SINK_REFUSED, bury
-from heed.gateway.subscriptions.sink import SinkAnswer, SinkClient, write_request
+from heed.gateway.subscriptions.progress import DELIVERING, DeliveryCounts, Standing
+from heed.gateway.subscriptions.sink import SinkAnswer, SinkClient, SinkRequest, write_request
+from heed.gateway.subscriptions.slots import RequestSlots
 from heed.gateway.subscriptions.token_bucket import TokenBucket
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
@@ -37,33 +39,8 @@ FAILURES_TO_TELL: Final = 3  # in a row, until the condition Ready says so
 REOPEN_BACKOFF: Final = Backoff(first_s=0.5, last_s=15.0, jitter=0.5)
 BROKEN: Final = "Broken"  # the code of a dead letter for which there is none better
 SECRET_RETRY_S: Final = 10.0
+MAX_PAUSE_S: Final = 30.0  # between two looks at whether a sink has had the time that it asked for
 FINISH_TIMEOUT_S: Final = 5.0  # for requests under way when it is stopped; the others are delivered again
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What the condition Ready says: `ready`, a CamelCase reason, a message."""
-
-    ready: bool
-    reason: str
-    message: str
-
-
-DELIVERING: Final = Standing(True, "Delivering", "events are delivered")
-
-
-@dataclass(slots=True)
-class DeliveryCounts:
-    """What became of events since it was last asked."""
-
-    delivered: int = 0
-    dead_lettered: int = 0
-
-    def taken(self) -> "DeliveryCounts":
-        """What there was; from now on it is counted from zero."""
-        before = DeliveryCounts(self.delivered, self.dead_lettered)
-        self.delivered = self.dead_lettered = 0
-        return before
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +51,7 @@ class DispatchTools:
     bus: JetStreamBus
     secrets: Secrets
     sinks: SinkClient
+    slots: RequestSlots
     count: Callable[[str, str, str], None]
     chance: Callable[[], float] = field(default=random.random)
 
@@ -101,7 +79,7 @@ class SubscriptionDispatcher:
         self._most, self._timeout_s = delivery.max_in_flight, float(parse_duration(delivery.timeout))
         rate = delivery.per_second
         self._bucket = None if rate is None else TokenBucket(float(rate), float(max(1, rate // 10)))
-        self.active = False  # whether something was delivered since it was last asked
+        self.active = False  # whether something was delivered, or could not be, since it was last asked
 
     @property
     def consumer(self) -> DurableConsumer | None:
@@ -169,11 +147,13 @@ class SubscriptionDispatcher:
             await self._free.wait()
             return False
         if (pause := self._not_before - loop_time()) > 0:
-            await asyncio.sleep(pause)
+            self.active = True
+            await asyncio.sleep(min(pause, MAX_PAUSE_S))
             return False
         try:
             self._headers = await self._read_headers()
         except SecretUnavailable as error:
+            self.active = True
             self._stand(Standing(False, error.reason, str(error)))
             await asyncio.sleep(SECRET_RETRY_S)
             return False
@@ -225,10 +205,21 @@ class SubscriptionDispatcher:
         if request is None:
             await consumer.acknowledge(leased)
             return
-        answer = await self._tools.sinks.send(
-            self.program.spec.sink.url, request, self._headers, self._timeout_s
-        )
-        await self._conclude(consumer, leased, received, answer)
+        await self._conclude(consumer, leased, received, await self._send(consumer, leased, request))
+
+    async def _send(
+        self, consumer: DurableConsumer, leased: LeasedMessage, request: SinkRequest
+    ) -> SinkAnswer:
+        """Send a request as soon as there is a slot; until then the event stays leased."""
+        namespace, slots = self.program.namespace, self._tools.slots
+        begun = loop_time()
+        while not await slots.take(namespace, self._timeout_s):
+            await consumer.extend(leased)
+        with slots.taken(namespace):
+            if loop_time() - begun > ACK_WAIT_MARGIN_S / 2:
+                await consumer.extend(leased)
+            url = self.program.spec.sink.url
+            return await self._tools.sinks.send(url, request, self._headers, self._timeout_s)
 
     def _wanted(self, received: Received) -> Event | None:
         """The event to deliver, or None. Raises DecisionFailed for what cannot be told."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -21,8 +21,10 @@ from heed.gateway.objects import ObjectSource, open_source
 from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.policies import GatewayPolicies
 from heed.gateway.secrets import open_secrets
-from heed.gateway.subscriptions.dispatcher import DispatchTools, Standing, SubscriptionDispatcher
+from heed.gateway.subscriptions.dispatcher import DispatchTools, SubscriptionDispatcher
+from heed.gateway.subscriptions.progress import Standing
 from heed.gateway.subscriptions.sink import SinkClient
+from heed.gateway.subscriptions.slots import RequestSlots
 from heed.gateway.subscriptions.status import SubscriptionStatusWriter
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 from heed.kube.metrics.families import gauge, tally
@@ -96,7 +98,12 @@ class SubscriptionsPart(GatewayPart):
                 closing.push_async_callback(self._status.close)
             closing.push_async_callback(self._end_all)
             self._tools = DispatchTools(
-                connection, JetStreamBus(connection), open_secrets(self._context), sinks, self._outcomes.add
+                connection,
+                JetStreamBus(connection),
+                open_secrets(self._context),
+                sinks,
+                RequestSlots(),
+                self._outcomes.add,
             )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow())
@@ -157,9 +164,8 @@ class SubscriptionsPart(GatewayPart):
             program.uid,
             program.spec,
         ):
-            self._end(key)
-            if running is not None and running.dispatcher.program.uid != program.uid:
-                self._later(self._delete(running.dispatcher.program.uid))
+            old = None if running is None else running.dispatcher.program.uid
+            self._end(key, old if old != program.uid else None)
             self._begin(key, program, item.metadata.creation_timestamp or None)
         else:
             running.dispatcher.program = program
@@ -173,12 +179,19 @@ class SubscriptionsPart(GatewayPart):
             dispatcher, asyncio.create_task(dispatcher.run(), name=f"subscription {key}")
         )
 
-    def _end(self, key: Key) -> None:
-        if (running := self._running.pop(key, None)) is not None:
-            self._later(stop(running.task))
+    def _end(self, key: Key, gone: str | None = None) -> None:
+        """Deliver no more, and delete the consumer of the uid `gone`, whose Subscription is."""
+        running = self._running.pop(key, None)
+        self._later(self._finish(None if running is None else running.task, gone))
 
-    def _later(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
+    async def _finish(self, delivering: "asyncio.Task[None] | None", gone: str | None) -> None:
+        if delivering is not None:
+            await stop(delivering)
+        if gone is not None:  # only now: a dispatcher that runs makes the consumer again
+            await self._delete(gone)
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 

@@ -6,9 +6,11 @@ used, and of an answer only status and Retry-After are looked at: what else a si
 author, who may name any address.
 """
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,10 +24,9 @@ from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from heed.core.subscriptions.addresses import IpNetwork, find_refusal
 
-MAX_CONNECTIONS: Final = 512
-MAX_CONNECTIONS_PER_SINK: Final = 64
 IDLE_CONNECTION_S: Final = 30.0
 MAX_ANSWER_BYTES: Final = 64 * 1024  # of a body that is read to use the connection again
+ANSWER_BODY_TIMEOUT_S: Final = 1.0
 USER_AGENT: Final = f"heed-gateway/{__version__}"
 CONTENT_TYPE: Final = "Content-Type"
 _KIND: Final = f"{ATTRIBUTE_PREFIX}datacontenttype"
@@ -59,8 +60,7 @@ class SinkClient:
     def __init__(self, allowed: Sequence[IpNetwork] = ()) -> None:
         self._allowed = tuple(allowed)
         connector = aiohttp.TCPConnector(
-            limit=MAX_CONNECTIONS,
-            limit_per_host=MAX_CONNECTIONS_PER_SINK,
+            limit=0,  # of those who send, see RequestSlots: to wait here would count as a sink that does not answer
             keepalive_timeout=IDLE_CONNECTION_S,
             ttl_dns_cache=10,
             socket_factory=self._open_socket,
@@ -83,7 +83,7 @@ class SinkClient:
                 skip_auto_headers=(CONTENT_TYPE, "Accept-Encoding"),
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
             ) as answer:
-                await answer.content.read(MAX_ANSWER_BYTES)
+                await _discard_body(answer)
                 problem = "" if 200 <= answer.status < 300 else f"the sink answered {answer.status}"
                 return SinkAnswer(answer.status, problem, answer.headers.get("Retry-After"))
         except TimeoutError:
@@ -100,6 +100,13 @@ class SinkClient:
         if (reason := find_refusal(str(address[0]), self._allowed)) is not None:
             raise RefusedAddress(f"{reason}; nothing is sent there")
         return socket.socket(family=family, type=kind, proto=protocol)
+
+
+async def _discard_body(answer: aiohttp.ClientResponse) -> None:
+    """Read the body of an answer, if it comes soon and is small: it says nothing, and may never come whole."""
+    with suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(ANSWER_BODY_TIMEOUT_S):
+            await answer.content.read(MAX_ANSWER_BYTES)
 
 
 def write_request(event: Event, mode: str) -> SinkRequest:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.conditions import READY, changed_members, new_condition, set_condition
-from heed.gateway.subscriptions.dispatcher import DeliveryCounts, Standing
+from heed.gateway.subscriptions.progress import DeliveryCounts, Standing
 from heed.kube.client.client import ApiError, KubeApi, objects_path, resource_version
 from heed.kube.status.condition_writer import ConditionWriter
 from heed.util.clock import timestamp
