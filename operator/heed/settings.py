@@ -63,6 +63,10 @@ class GatewaySettings:
     subscriptions: int = 1  # 0: no events are delivered to Subscriptions
     subscriptions_credentials: str | None = None  # path of a .creds file that may read events; none: the same
     sink_networks: str | None = None  # networks of sinks that would be refused: loopback, link-local
+    link_keys: str | None = None  # path of a folder with the keys of approval links
+    link_secret: str | None = (
+        None  # instead, a Secret of its namespace that it fills; neither: there are no links
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ def _parse(words: list[str]) -> None:
     command = main.get_command(context, words[0])
     assert command is not None, f"there is no heed {words[0]}"
     words = words[: words.index(">")] if ">" in words else words
-    if isinstance(command, click.Group) and len(words) > 1:
+    if isinstance(command, click.Group) and len(words) > 1 and words[1] in command.commands:
         group, words = command, words[1:]
         command = group.get_command(context, words[0])
         assert command is not None, f"there is no heed {group.name} {words[0]}"

@@ -14,6 +14,7 @@ from heed.api.agent import AgentMetadata
 from heed.bus.client.connection import Connection, connect
 from heed.bus.jetstream import JetStreamBus
 from heed.gateway.application import make_application
+from heed.gateway.approvals.part import approval_parts
 from heed.gateway.bodies import BodyReader
 from heed.gateway.inbound.part import ClusterInbound, LocalInbound
 from heed.gateway.metrics import GatewayMetrics
@@ -41,7 +42,8 @@ def make_parts(context: GatewayContext) -> Sequence[GatewayPart]:
     policies = GatewayPolicies(partial(open_source, context, names.AGENT_POLICY))
     inbound = LocalInbound(context) if context.api is None else ClusterInbound(context, policies)
     outbound = (SubscriptionsPart(context, policies),) if context.settings.gateway.subscriptions else ()
-    return (policies, inbound, WebhooksPart(context, policies), *outbound)
+    links = approval_parts(context, inbound.authenticator)
+    return (policies, inbound, WebhooksPart(context, policies), *outbound, *links)
 
 
 async def run_gateway(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from heed.gateway.metrics import GatewayMetrics
 from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.probes import GatewayHealth
 from heed.gateway.server import BoundedServer
+from heed.kube.client.client import KubeApi
 from heed.settings import GatewaySettings, Settings
 
 SETTINGS = GatewaySettings(port=0)
@@ -45,14 +46,15 @@ async def serving(
     parts: Sequence[GatewayPart] | Callable[[GatewayContext], Sequence[GatewayPart]] | None = None,
     agents: Sequence[AgentMetadata] = (),
     manifests: Sequence[Path] = (),
+    api: KubeApi | None = None,
     **settings: int | str,
 ) -> AsyncIterator[RunningGateway]:
-    """A gateway with these parts; None: those of `heed dev`, in which these Agents run."""
+    """A gateway with these parts; None: those of `heed dev`, with these Agents, or of a cluster with an `api`."""
     chosen = Settings(nats_url=connection.url, gateway=replace(SETTINGS, **settings))  # type: ignore[arg-type]
     health = GatewayHealth()
     async with AsyncExitStack() as closing:
         context = make_context(
-            chosen, connection, GatewayMetrics(), manifests=manifests, local_agents=lambda: agents
+            chosen, connection, GatewayMetrics(), api=api, manifests=manifests, local_agents=lambda: agents
         )
         if parts is not None:
             made = parts(context) if callable(parts) else parts

@@ -6,9 +6,9 @@ from typing import Any
 
 from heed.api.status import RecentTask
 from heed.cli.output import BadInput, CliError
-from heed.core.approval.request import KIND, PendingApproval, find_approval
+from heed.core.approval.request import PendingApproval, find_approval
+from heed.core.approval.status_reader import read_approvals
 from heed.core.effects import AgentRef
-from heed.core.ledger.ledger import Ledger, load_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Found:
         waiting: list[WaitingApproval] = []
         ended: dict[str, tuple[AgentRef, RecentTask]] = {}
         for agent, status in statuses:
-            ledger = _ledger(status)
+            ledger = read_approvals(status)
             there = (find_approval(ledger, task_id) for task_id in ledger.pending_tasks)
             waiting += [WaitingApproval(agent, approval) for approval in there if approval is not None]
             ended |= {item.id: (agent, item) for item in ledger.recent_tasks}
@@ -84,22 +84,3 @@ class Found:
             how = recent.reason or "nobody had answered in time, and onTimeout chose"
             return f"{recent.id} ended at {recent.ended_at}: {how}"
         return f"no approval {text} waits here; `heed approvals -A` shows which do"
-
-
-def _ledger(status: Mapping[str, Any]) -> Ledger:
-    """The parts of a ledger that matter here; an empty one where somebody wrote what is none."""
-    tasks = status.get("pendingTasks") or {}
-    asked = {key: item for key, item in tasks.items() if isinstance(item, dict) and item.get("kind") == KIND}
-    sessions = status.get("sessions") or {}
-    own = {item.get("session") for item in asked.values()}
-    try:
-        return load_ledger(
-            {
-                "cursor": {"stream": ""},
-                "pendingTasks": asked,
-                "sessions": {key: item for key, item in sessions.items() if key in own},
-                "recentTasks": status.get("recentTasks") or [],
-            }
-        )
-    except ValueError:
-        return Ledger()

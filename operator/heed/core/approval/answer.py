@@ -55,7 +55,7 @@ def check_answer(approval: PendingApproval, answer: Answer) -> Refusal | None:
         _check_time(approval, answer)
         or _check_size(answer)
         or _check_choice(approval, answer)
-        or _check_names(approval, answer)
+        or check_approver(approval, answer)
         or _check_fields(approval, answer)
         or _check_condition(approval, answer)
     )
@@ -84,7 +84,8 @@ def _check_choice(approval: PendingApproval, answer: Answer) -> Refusal | None:
     return Refusal("UnknownChoice", f"{json.dumps(answer.choice)} cannot be chosen; choices are: {known}")
 
 
-def _check_names(approval: PendingApproval, answer: Answer) -> Refusal | None:
+def check_approver(approval: PendingApproval, answer: Answer) -> Refusal | None:
+    """Why an answer of this user does not count, whatever it is; None where it may, or `where` is to say so."""
     request = approval.request
     if not request.users and not request.groups:
         return None

@@ -37,10 +37,10 @@ ALLOW: Final = {"Allow": "OPTIONS, POST"}
 
 
 class InboundEvents(GatewayPart):
-    """Takes CloudEvents."""
+    """Takes CloudEvents. `authenticator` tells who sends a request, here and elsewhere."""
 
     def __init__(self, context: GatewayContext, authenticator: Authenticator, agents: AgentDirectory) -> None:
-        self._context, self._authenticator, self._agents = context, authenticator, agents
+        self._context, self.authenticator, self._agents = context, authenticator, agents
         settings = context.settings.gateway
         self._abuse = AbuseProtection(settings.allowed_origins, settings.sender_rate)
 
@@ -59,7 +59,7 @@ class InboundEvents(GatewayPart):
         """Publish the event or the batch of a request."""
         address = self._address(request)
         self._abuse.check_delivery(request.headers)
-        sender = await self._authenticator.authenticate(request)
+        sender = await self.authenticator.authenticate(request)
         self._context.limiter.take(sender.name)
         address = await self._found(address, sender)
         context = self._context

@@ -1,0 +1,1 @@
+"""Approval links: a page on which who has the link answers one approval, once."""
