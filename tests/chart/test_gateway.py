@@ -274,3 +274,63 @@ def test_its_network_policy_lets_in_who_sends_and_reaches_what_it_needs() -> Non
 def test_what_cannot_be_meant_is_refused(value: str) -> None:
     with pytest.raises(Refused):
         render(ON, value)
+
+
+LINKED = "gateway.approvalLinks.enabled=true"
+LINKER = ("ClusterRole", "system-heed-gateway-linker")
+
+
+def test_with_approval_links_it_answers_as_itself_and_keeps_their_key() -> None:
+    rendered = render(ON, EMBEDDED, LINKED)
+
+    assert rights(rendered[ROLE])["heed.dev", "approvalanswers"] == {"create", "get"}
+    assert rights(rendered[TOKENS]) == {
+        ("authentication.k8s.io", "tokenreviews"): {"create"},
+        ("authorization.k8s.io", "subjectaccessreviews"): {"create"},
+    }
+    (rule,) = rendered["Role", "heed-gateway-links"]["rules"]
+    assert (rule["resources"], rule["resourceNames"], rule["verbs"]) == (
+        ["secrets"],
+        ["heed-gateway-links"],
+        ["get", "patch"],
+    )
+    assert "data" not in rendered["Secret", "heed-gateway-links"]
+    found = settings(rendered, GATEWAY).gateway
+    assert (found.link_secret, found.link_keys) == ("heed-gateway-links", None)
+
+
+def test_who_makes_links_has_a_role_of_their_own_that_the_gateway_has_not() -> None:
+    rendered = render(ON, LINKED)
+
+    assert rights(rendered[LINKER]) == {("heed.dev", "approvalanswers/links"): {"create"}}
+    assert LINKER[1] not in [item["roleRef"]["name"] for item in rendered if "roleRef" in item]
+    watched = render(ON, LINKED, "watchNamespace=team", "approvals.enabled=true")
+    assert watched["Role", LINKER[1]]["metadata"]["namespace"] == "team"
+    assert rights(watched["Role", "system-heed-gateway"])["heed.dev", "approvalanswers"] == {"create", "get"}
+
+
+def test_the_keys_of_links_may_be_in_a_secret_of_ones_own() -> None:
+    rendered = render(ON, LINKED, "gateway.approvalLinks.keys.secretName=mine")
+
+    assert settings(rendered, GATEWAY).gateway.link_keys == "/etc/heed/link-keys"
+    assert settings(rendered, GATEWAY).gateway.link_secret is None
+    volumes = {
+        item["name"]: item.get("secret", {}).get("secretName") for item in rendered.pod(GATEWAY)["volumes"]
+    }
+    assert volumes["link-keys"] == "mine"
+    assert ("Secret", "heed-gateway-links") not in rendered and ("Role", "heed-gateway-links") not in rendered
+
+
+@pytest.mark.parametrize("value", ["approvals.enabled=false", "watchNamespace=team", "gateway.audience="])
+def test_links_that_could_answer_nothing_are_refused(value: str) -> None:
+    with pytest.raises(Refused, match=r"gateway\.approvalLinks\.enabled: "):
+        render(ON, LINKED, value)
+    render(LINKED, value)  # without a gateway there are no links
+
+
+def test_without_approval_links_there_is_nothing_of_them() -> None:
+    rendered = render(ON, "gateway.approvalLinks.keys.secretName=mine")
+
+    assert not [name for kind, name in rendered.names() if "link" in name]
+    assert not [name for name in rendered.environment(GATEWAY) if "LINK" in name]
+    assert "link-keys" not in [item["name"] for item in rendered.pod(GATEWAY)["volumes"]]

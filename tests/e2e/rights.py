@@ -42,6 +42,9 @@ GATEWAY_REASONS = {
     "subscriptions/status": "whether they are accepted, and how far they are",
     "agents": "whether there is an Agent of a name, and its labels",
     "tokenreviews": "whose token it is",
+    "approvalanswers": "answers by approval links; whether a link was used",
+    "subjectaccessreviews": "whether who shows a token may make approval links",
+    "secrets": "the key of approval links, which it makes",
 }
 OPERATOR, GATEWAY = "operator", "gateway"
 COMPONENT = "app.kubernetes.io/component"

@@ -7,6 +7,12 @@
 {{- if and .Values.watchNamespace (include "heed.webhook" .) }}
 {{- fail "webhook.enabled: its configuration is cluster-wide, and with watchNamespace the operator has no rights there; leave it empty" }}
 {{- end }}
+{{- if and .Values.gateway.enabled .Values.gateway.approvalLinks.enabled (not (include "heed.approvals" .)) }}
+{{- fail "gateway.approvalLinks.enabled: no answer of a link would be believed without approvals.enabled=true" }}
+{{- end }}
+{{- if and .Values.gateway.enabled .Values.gateway.approvalLinks.enabled (not .Values.gateway.audience) }}
+{{- fail "gateway.approvalLinks.enabled: nobody could make a link without gateway.audience" }}
+{{- end }}
 {{- if and $nats.ca.configMapName $nats.ca.secretName }}
 {{- fail "nats.ca: give configMapName or secretName, not both" }}
 {{- end }}

@@ -66,6 +66,15 @@
 - name: HEED_GATEWAY_SINK_NETWORKS
   value: {{ join "," . | quote }}
 {{- end }}
+{{- with .Values.gateway.approvalLinks }}
+{{- if and .enabled .keys.secretName }}
+- name: HEED_GATEWAY_LINK_KEYS
+  value: /etc/heed/link-keys
+{{- else if .enabled }}
+- name: HEED_GATEWAY_LINK_SECRET
+  value: {{ include "heed.named" (list $ "gateway-links") | quote }}
+{{- end }}
+{{- end }}
 {{- with .Values.gateway.allowedOrigins }}
 - name: HEED_GATEWAY_ALLOWED_ORIGINS
   value: {{ join "," . | quote }}

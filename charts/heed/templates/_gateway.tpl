@@ -28,6 +28,12 @@ rules:
   - apiGroups: [heed.dev]
     resources: [eventsources/status{{ if .Values.gateway.subscriptions.enabled }}, subscriptions/status{{ end }}]
     verbs: [patch]
+  {{- if .Values.gateway.approvalLinks.enabled }}
+  # Answers by link, of which it reads those whose names it knows.
+  - apiGroups: [heed.dev]
+    resources: [approvalanswers]
+    verbs: [create, get]
+  {{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ include "heed.roleKind" . }}Binding
@@ -96,6 +102,12 @@ rules:
   - apiGroups: [authentication.k8s.io]
     resources: [tokenreviews]
     verbs: [create]
+  {{- if .Values.gateway.approvalLinks.enabled }}
+  # Whether who shows it may make approval links.
+  - apiGroups: [authorization.k8s.io]
+    resources: [subjectaccessreviews]
+    verbs: [create]
+  {{- end }}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
@@ -110,6 +122,52 @@ subjects:
   - kind: ServiceAccount
     name: {{ $name }}
     namespace: {{ .Release.Namespace }}
+{{- end }}
+{{- if and .Values.gateway.approvalLinks.enabled (not .Values.gateway.approvalLinks.keys.secretName) }}
+---
+# The key of approval links, which it makes once.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata:
+  name: {{ include "heed.named" (list . "gateway-links") }}
+  namespace: {{ .Release.Namespace }}
+  labels: {{- $labels | nindent 4 }}
+rules:
+  - apiGroups: [""]
+    resources: [secrets]
+    resourceNames: [{{ include "heed.named" (list . "gateway-links") }}]
+    verbs: [get, patch]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata:
+  name: {{ include "heed.named" (list . "gateway-links") }}
+  namespace: {{ .Release.Namespace }}
+  labels: {{- $labels | nindent 4 }}
+roleRef:
+  apiGroup: rbac.authorization.k8s.io
+  kind: Role
+  name: {{ include "heed.named" (list . "gateway-links") }}
+subjects:
+  - kind: ServiceAccount
+    name: {{ $name }}
+    namespace: {{ .Release.Namespace }}
+{{- end }}
+{{- if .Values.gateway.approvalLinks.enabled }}
+---
+# Who may make approval links: bind it in a namespace. Nobody has it by default; it holds nothing for the gateway.
+apiVersion: rbac.authorization.k8s.io/v1
+kind: {{ include "heed.roleKind" . }}
+metadata:
+  name: {{ $cluster }}-linker
+  {{- with .Values.watchNamespace }}
+  namespace: {{ . }}
+  {{- end }}
+  labels: {{- include "heed.labels" (list . "linker") | nindent 4 }}
+rules:
+  - apiGroups: [heed.dev]
+    resources: [approvalanswers/links]
+    verbs: [create]
 {{- end }}
 {{- if .Values.gateway.knative }}
 ---

@@ -70,7 +70,7 @@ class Links:
         """A new link; its path."""
         status, made = await self.mint(**body)
         assert status == 201, made
-        return urlsplit(made["url"]).path
+        return str(urlsplit(made["url"]).path)
 
     async def get(self, path: str, **headers: str) -> tuple[int, str]:
         """A page: status and HTML."""
@@ -84,15 +84,18 @@ class Links:
         return found[1]
 
     async def post(
-        self, path: str, headers: Mapping[str, str] | None = None, **entries: str
+        self,
+        path: str,
+        entries: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **more: str,
     ) -> tuple[int, str, aiohttp.ClientResponse]:
         """Send the form, as a browser does from the page; status, HTML and response, of no page that it leads to."""
-        if "proof" not in entries:
-            entries["proof"] = await self.proof(path)
+        filled = {**(entries or {}), **more}
+        if "proof" not in filled:
+            filled["proof"] = await self.proof(path)
         sent = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin", **(headers or {})}
-        async with self.gateway.http.post(
-            path, data=entries, headers=sent, allow_redirects=False
-        ) as response:
+        async with self.gateway.http.post(path, data=filled, headers=sent, allow_redirects=False) as response:
             return response.status, await response.text(), response
 
     def judge(self, accepted: bool, message: str = "it is the answer that ended the task") -> None:

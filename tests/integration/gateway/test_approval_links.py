@@ -368,7 +368,7 @@ async def test_another_links_answer_is_shown_as_that(links: Links) -> None:
 async def test_another_site_cannot_answer(links: Links, headers: dict[str, str]) -> None:
     path = await links.link()
 
-    status, html, _ = await links.post(path, headers, choice="approve")
+    status, html, _ = await links.post(path, headers=headers, choice="approve")
 
     assert (status, "This was not sent from the page" in html) == (403, True)
     assert links.answers == []
@@ -411,22 +411,22 @@ async def test_what_would_not_count_comes_back_with_what_was_entered(
         assert 'type="number" step="1" inputmode="numeric" min="1" max="10"' in (await links.get(path))[1]
 
         status, html, _ = await links.post(
-            path, choice="approve", **{"field-0": "11", "field-1": "1", "comment": "<b>"}
+            path, {"field-0": "11", "field-1": "1", "comment": "<b>"}, choice="approve"
         )
         assert status == 422
         assert "This answer would not count" in html and "fields.amount" in html
         assert 'value="11"' in html and '<option value="1" selected>blue</option>' in html
         assert 'value="approve" required checked' in html and "\n&lt;b&gt;</textarea>" in html
 
-        status, html, _ = await links.post(path, choice="approve", **{"field-0": "x"})
+        status, html, _ = await links.post(path, {"field-0": "x"}, choice="approve")
         assert (status, "This is no number." in html, 'aria-invalid="true"' in html) == (422, True, True)
-        status, html, _ = await links.post(path, choice="perhaps", **{"field-0": "3"})
+        status, html, _ = await links.post(path, {"field-0": "3"}, choice="perhaps")
         assert (status, "cannot be chosen" in html) == (422, True)
-        status, html, _ = await links.post(path, **{"field-0": "3"})
+        status, html, _ = await links.post(path, {"field-0": "3"})
         assert (status, "Choose an answer." in html) == (422, True)
         assert links.answers == []
 
-        await links.post(path, choice="approve", **{"field-0": "3", "field-1": "0", "field-2": "on"})
+        await links.post(path, {"field-0": "3", "field-1": "0", "field-2": "on"}, choice="approve")
         assert links.answers[0]["spec"]["fields"] == {"amount": 3, "colour": "red", "urgent": True}
 
 

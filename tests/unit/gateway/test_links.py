@@ -78,13 +78,14 @@ def test_a_link_of_another_key_is_none_and_one_of_an_older_key_is_believed_while
 
 def test_a_signed_format_of_another_version_is_none() -> None:
     made = signer(NEW).sign(LINK)
-    for said in (
+    older: tuple[object, ...] = (
         ["2", "x"],
         [2, *json.loads(base64.urlsafe_b64decode(made.split(".")[0] + "=="))[1:]],
         [],
         7,
         {},
-    ):
+    )
+    for said in older:
         body = encoded(said)
         token = f"{body}.{links._mac(NEW, links._LINK, body)}"
         assert signer(NEW).verify(token) is None
