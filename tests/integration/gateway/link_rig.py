@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -18,7 +19,9 @@ from heed.gateway.approvals import answering
 from heed.gateway.approvals.part import approval_parts
 from heed.gateway.inbound.part import ClusterInbound
 from heed.gateway.inbound.token_review import TOKEN_REVIEWS_PATH
+from heed.gateway.objects import open_source
 from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.policies import GatewayPolicies
 from heed.kube.client.client import KubeApi
 from tests.builders.agents import AGENT, NAMESPACE, UID
 from tests.builders.approvals import awaiting, buyer
@@ -125,9 +128,10 @@ class Links:
         return None
 
 
-def _parts(context: GatewayContext) -> Sequence[GatewayPart]:
+def link_parts(context: GatewayContext) -> Sequence[GatewayPart]:
     """Links alone: the API server in this process has no watches."""
-    return approval_parts(context, ClusterInbound(context).authenticator)
+    policies = GatewayPolicies(partial(open_source, context, names.AGENT_POLICY))
+    return approval_parts(context, ClusterInbound(context, policies).authenticator)
 
 
 @asynccontextmanager
@@ -145,7 +149,7 @@ async def link_rig(
         closing.enter_context(patch.object(answering, "PATIENCE_S", patience_s))
         api = await closing.enter_async_context(api_server())
         api.add(AGENT_PATH, status=dump_ledger(ledger), metadata={"uid": UID})
-        opening = serving(connection, _parts, api=api.connect(KubeApi), link_keys=str(folder))
+        opening = serving(connection, link_parts, api=api.connect(KubeApi), link_keys=str(folder))
         gateway = await closing.enter_async_context(opening)
         yield Links(gateway, api, ledger)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -11,9 +11,6 @@ import pytest
 
 from heed.bus.client.connection import Connection
 from heed.gateway.approvals import answering
-from heed.gateway.approvals.part import approval_parts
-from heed.gateway.inbound.part import ClusterInbound
-from heed.gateway.part import GatewayContext, GatewayPart
 from heed.kube.client.client import KubeApi
 from tests.builders.agents import AGENT, NAMESPACE, UID
 from tests.builders.approvals import an_answer, buyer, stored_answer
@@ -24,6 +21,7 @@ from tests.integration.gateway.link_rig import (
     GATEWAY_USER,
     NOTIFIER,
     Links,
+    link_parts,
     link_rig,
     with_session,
 )
@@ -456,10 +454,7 @@ async def test_an_api_server_that_is_away_is_no_end_of_a_link(links: Links) -> N
 
 
 async def test_a_gateway_without_keys_says_how_to_have_links(connection: Connection, tmp_path: Path) -> None:
-    def parts(context: GatewayContext) -> Sequence[GatewayPart]:
-        return approval_parts(context, ClusterInbound(context).authenticator)
-
-    async with api_server() as api, serving(connection, parts, api=api.connect(KubeApi)) as gateway:
+    async with api_server() as api, serving(connection, link_parts, api=api.connect(KubeApi)) as gateway:
         async with gateway.http.post("/v1/approvals/a/b/c/links") as response:
             problem = await response.json(content_type=None)
         assert (response.status, problem["code"]) == (404, "NoApprovalLinks")
