@@ -10,6 +10,8 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,15 +21,18 @@ import click
 from heed.api.agent import Agent
 from heed.bus.client.addresses import public_url
 from heed.cli.broker_url import URL_VARIABLE, check_url
-from heed.cli.output import to_cli_error
+from heed.cli.output import BadInput, to_cli_error
 from heed.cli.prog_name import program_name
 from heed.cli.sample_data import sample_data
+from heed.cli.simulate.scenario import read_script
+from heed.core.simulation.task_stubs import TaskStub
 from heed.core.type_patterns import matches
 from heed.errors import HeedError, InvalidSettings
 from heed.local.assembly import open_dev_server
 from heed.local.console import Console, ConsoleFormat, ConsoleLog
 from heed.local.dev_server import DevServer
 from heed.local.nats_server import DEFAULT_PORT
+from heed.local.stub_script import StubScript
 from heed.logging import configure_logging
 from heed.settings import Settings
 from heed.util.addresses import is_loopback
@@ -59,25 +64,48 @@ from heed.util.clock import timestamp
     metavar="HOST:PORT",
     help="Take events by HTTP, too, on this loopback address; port 0 is any free one.  [default: do not]",
 )
+@click.option(
+    "--script",
+    "script",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A script of stubs as for heed simulate: what becomes of the objects of resource tasks.",
+)
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def dev(
-    paths: tuple[Path, ...], url: str | None, folder: Path, gateway: str | None, output: ConsoleFormat
+    paths: tuple[Path, ...],
+    url: str | None,
+    folder: Path,
+    gateway: str | None,
+    script: Path | None,
+    output: ConsoleFormat,
 ) -> None:
     """Run Agents from manifests on this machine; jobs run as child processes. Reloads on every edit.
+
+    There is no cluster: a script plays the controllers of objects that resource tasks would create.
 
     \b
     Examples:
       heed dev -f agent.yaml
       heed dev -f agents/ --nats nats://broker:4222 -o json
       heed dev -f agent.yaml --gateway 127.0.0.1:8090
+      heed dev -f agent.yaml --script stubs.yaml
     """
     console = make_console(output)
     try:
         _check_given(paths, url)
         listen = None if gateway is None else parse_loopback(gateway)
-        asyncio.run(_dev(paths, url, folder, console, listen))
+        stubs = None if script is None else StubScript(script, partial(read_stubs, str(script)))
+        asyncio.run(_dev(DevPlan(paths, url, folder, listen, stubs), console))
     except HeedError as error:
         raise to_cli_error(error) from None
+
+
+def read_stubs(source: str, tasks: Sequence[str]) -> Sequence[TaskStub]:
+    """The stubs of a script for these tasks; `after` counts in simulations only. Raises InvalidSettings."""
+    try:
+        return read_script(source, tasks, None)
+    except BadInput as error:
+        raise InvalidSettings(error.message) from None
 
 
 def _check_given(paths: Sequence[Path], url: str | None) -> None:
@@ -122,13 +150,22 @@ def use_colors() -> bool | None:
     return False if os.environ.get("NO_COLOR") else None
 
 
-async def _dev(
-    paths: Sequence[Path], url: str | None, folder: Path, console: Console, listen: tuple[str, int] | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class DevPlan:
+    """What `heed dev` was told: manifests, the broker to join, its folder, where its gateway listens, and a script."""
+
+    paths: Sequence[Path]
+    url: str | None
+    folder: Path
+    listen: tuple[str, int] | None
+    script: StubScript | None
+
+
+async def _dev(plan: DevPlan, console: Console) -> None:
     stop, started = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    working = asyncio.create_task(_work(paths, url, folder, console, started, stop, listen))
+    working = asyncio.create_task(_work(plan, console, started, stop))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -136,29 +173,31 @@ async def _dev(
         working.cancel()  # a start may take long; once started, it stops by itself
     with suppress(asyncio.CancelledError):
         await working
-    console.say(f"stopped; ledgers and unfinished tasks are kept in {folder}")
+    console.say(f"stopped; ledgers and unfinished tasks are kept in {plan.folder}")
 
 
-async def _work(
-    paths: Sequence[Path],
-    url: str | None,
-    folder: Path,
-    console: Console,
-    started: asyncio.Event,
-    stop: asyncio.Event,
-    listen: tuple[str, int] | None,
-) -> None:
+async def _work(plan: DevPlan, console: Console, started: asyncio.Event, stop: asyncio.Event) -> None:
     settings = Settings.from_environment()
-    if url is None and os.environ.get(URL_VARIABLE):
+    if plan.url is None and os.environ.get(URL_VARIABLE):
         joined = f"--nats {public_url(settings.nats_url)} would join it"
         console.say(f"{URL_VARIABLE} is for commands that publish: this starts a broker of its own; {joined}")
     async with AsyncExitStack() as closing:
-        opening = open_dev_server(paths, folder, console, settings, url=url, port=DEFAULT_PORT)
+        opening = open_dev_server(
+            plan.paths,
+            plan.folder,
+            console,
+            settings,
+            url=plan.url,
+            port=DEFAULT_PORT,
+            script=plan.script,
+        )
         bench = await closing.enter_async_context(opening)
         started.set()
         console.say(f"broker {bench.url}", url=bench.url)
-        if listen is not None:
-            where = await closing.enter_async_context(_serve_gateway(paths, bench, settings, listen))
+        if plan.listen is not None:
+            where = await closing.enter_async_context(
+                _serve_gateway(plan.paths, bench, settings, plan.listen)
+            )
             console.say(f"gateway {where}", gateway=where)
         for command in suggest_commands(bench.agents, bench.url):
             console.say(f"try  {click.style(command, bold=True)}", command=command)

@@ -17,6 +17,7 @@ from heed.local.dev_server import DevServer, commit_rate_for
 from heed.local.ledger_store import ConnectedBucket
 from heed.local.nats_server import run_local_server
 from heed.local.process.state_files import lock_folder
+from heed.local.stub_script import StubScript
 from heed.local.unheeded_events import watch_unheeded
 from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import Settings
@@ -36,8 +37,11 @@ async def open_dev_server(
     *,
     url: str | None,
     port: int | None,
+    script: StubScript | None = None,
 ) -> AsyncIterator[DevServer]:
     """A running DevServer on the broker at `url`, or on its own nats-server at `port` (None: any free port).
+
+    A `script` says what becomes of tasks that nothing here runs.
 
     Raises InvalidSettings, BusUnavailable, StreamConflict, LedgerUnavailable, AgentTaken.
     """
@@ -63,6 +67,7 @@ async def open_dev_server(
         guard = DecisionPool(settings.decision_memory, settings.decision_cpu)
         bus = JetStreamBus(connection)
         bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, guard)
+        bench.script = script
         bench.pace = commit_rate_for(connection.max_payload)
         stack.push_async_callback(bench.close)
         await bench.refresh()

@@ -24,10 +24,17 @@ from heed.local import presence
 from heed.local.agent_claims import AgentClaims, AgentTaken
 from heed.local.console import Console
 from heed.local.ledger_store import Bucket, KeyValueLedgerStore
-from heed.local.manifest_loader import FoundAgent, ManifestMistake, find_files, lint_manifests, load_manifests
+from heed.local.manifest_loader import (
+    FoundAgent,
+    ManifestMistake,
+    lint_manifests,
+    load_manifests,
+    stamp_files,
+)
 from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
-from heed.local.resources import NoCluster
+from heed.local.resources import PlayedResources, no_answers
+from heed.local.stub_script import StubScript
 from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.clock import timestamp
@@ -54,6 +61,7 @@ class _RunningAgent:
     program: Program
     loop: AgentLoop
     runner: ProcessRunner
+    objects: PlayedResources
     task: "asyncio.Task[None]"
 
 
@@ -76,6 +84,7 @@ class DevServer:
         self._claims = claims
         self._slots, self._guard, self._timers = default_slots(), guard, TimerHeap()
         self.pace = DEV_COMMIT_RATE
+        self.script: StubScript | None = None
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
         self._seen: object = None
@@ -99,12 +108,15 @@ class DevServer:
 
     async def refresh(self) -> bool:
         """Read the manifests if one of them changed, and run what they say. Returns whether one had."""
-        seen = _stamps(self._paths)
+        script = self.script
+        seen = stamp_files([*self._paths, *([] if script is None else [script.path])])
         if seen == self._seen:
             return False
         agents, rules, mistakes = load_manifests(self._paths)
         if self._seen is None or not any(mistake.of_rule for mistake in mistakes):
             self._rules = rules
+        if script is not None:
+            self._read_script(script, agents)
         await self._apply(agents, mistakes, first=self._seen is None)
         self._warn()
         presence.write(presence.own_presence(self._folder, self.url, self.server, self.listeners))
@@ -128,6 +140,14 @@ class DevServer:
         for key in list(self._running):
             await self._stop(key)
         await self._guard.close()
+
+    def _read_script(self, script: StubScript, agents: Sequence[FoundAgent]) -> None:
+        """Read the script for the tasks of all Agents, those that run on after a mistake among them."""
+        known = [*(found.agent for found in agents), *self.agents]
+        if (
+            wrong := script.refresh(sorted({name for agent in known for name in agent.spec.tasks}))
+        ) is not None:
+            self._console.say(wrong)
 
     def _warn(self) -> None:
         """Show the lint warnings of running Agents that were not shown before."""
@@ -222,7 +242,7 @@ class DevServer:
         identity = await ledger.identify()
         agent = AgentRef(namespace, name, identity.uid)
         program = replace(program, agent=agent, generation=old.program.generation + 1 if old else 1)
-        runner = await self._runner_of(found, agent, old)
+        runner, objects = await self._runners_of(found, agent, old)
         self._console.introduced(program)
         loop = AgentLoop(
             program,
@@ -235,23 +255,26 @@ class DevServer:
             timers=self._timers,
         )
         task = asyncio.create_task(
-            loop.run(TaskRunners(loop, {"job": runner, "resource": NoCluster()})), name=f"agent {agent}"
+            loop.run(TaskRunners(loop, {"job": runner, "resource": objects})), name=f"agent {agent}"
         )
         task.add_done_callback(self._ended)
-        self._running[found.key] = _RunningAgent(found, program, loop, runner, task)
+        self._running[found.key] = _RunningAgent(found, program, loop, runner, objects, task)
         heeds = ", ".join(map(_shown, program.subscriptions))
         self._console.say(f"{agent} generation {program.generation} heeds {heeds}")
 
-    async def _runner_of(
+    async def _runners_of(
         self, found: FoundAgent, agent: AgentRef, old: _RunningAgent | None
-    ) -> ProcessRunner:
-        """The Agent's runner: the old one where only its loop restarts, else a new one. Stops the old loop."""
+    ) -> tuple[ProcessRunner, PlayedResources]:
+        """The Agent's runners: the old ones where only its loop restarts, else new ones. Stops the old loop."""
         if old is not None:
             await stop(old.task)
             if old.found.file == found.file and old.program.agent == agent:
-                return old.runner
+                return old.runner, old.objects
+            old.objects.close()
             await old.runner.close()
-        return ProcessRunner(
+        answers = no_answers if self.script is None else self.script.answer
+        objects = PlayedResources(agent, lambda: self.loops.get(found.key), answers, self.bus.publish)
+        jobs = ProcessRunner(
             agent,
             self._folder,
             base=found.file.parent,
@@ -261,10 +284,12 @@ class DevServer:
             slots=self._slots,
             nats_url=self.url,
         )
+        return jobs, objects
 
     async def _stop(self, key: Key) -> None:
         running = self._running.pop(key)
         await stop(running.task)
+        running.objects.close()
         await running.runner.close()
         self._claims.release(*key)
 
@@ -282,16 +307,3 @@ class DevServer:
 
 def _shown(item: Subscription) -> str:
     return f"{item.pattern} of {item.namespace}" if item.namespace else item.pattern
-
-
-def _stamps(paths: Sequence[Path]) -> list[tuple[Path, int, int]]:
-    """The modification times and sizes that reveal changed files."""
-    stamps = []
-    for path in find_files(paths):
-        try:
-            status = path.stat()
-        except OSError:
-            stamps.append((path, 0, 0))
-        else:
-            stamps.append((path, status.st_mtime_ns, status.st_size))
-    return stamps

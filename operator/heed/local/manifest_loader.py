@@ -52,6 +52,19 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
+def stamp_files(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
+    """The modification times and sizes that reveal changed files."""
+    stamps = []
+    for path in find_files(paths):
+        try:
+            status = path.stat()
+        except OSError:
+            stamps.append((path, 0, 0))
+        else:
+            stamps.append((path, status.st_mtime_ns, status.st_size))
+    return stamps
+
+
 def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
     """The Agents and policies of all files, and the mistakes in both. Never raises for their content.
 

@@ -4,14 +4,17 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from heed import names
+from heed.cli.dev import read_stubs
 from heed.core.events import Event
 from heed.local.assembly import open_dev_server
 from heed.local.console import Console
 from heed.local.dev_server import DevServer
+from heed.local.stub_script import StubScript
 from heed.settings import Settings
 from heed.util.clock import timestamp
 from tests.integration.local.runs import until
@@ -122,11 +125,14 @@ class Life:
 
 
 @asynccontextmanager
-async def life(*paths: Path, folder: Path) -> AsyncIterator[Life]:
-    """Agents from `paths`, with their state in `folder`."""
+async def life(*paths: Path, folder: Path, script: Path | None = None) -> AsyncIterator[Life]:
+    """Agents from `paths`, with their state in `folder`, and a script of stubs, if any."""
     stream = io.StringIO()
     console = Console(stream, timestamp, form="json")
-    async with open_dev_server(paths, folder, console, Settings(), url=None, port=None) as bench:
+    stubs = None if script is None else StubScript(script, partial(read_stubs, str(script)))
+    async with open_dev_server(
+        paths, folder, console, Settings(), url=None, port=None, script=stubs
+    ) as bench:
         yield Life(bench, stream)
 
 

@@ -134,8 +134,8 @@ def _result(text: str, value: str) -> Any:
     return result
 
 
-def read_script(source: str, tasks: Sequence[str], events: Collection[str]) -> list[TaskStub]:
-    """The rules of a script for these tasks and given events. Raises BadInput with file:line."""
+def read_script(source: str, tasks: Sequence[str], events: Collection[str] | None) -> list[TaskStub]:
+    """The rules of a script for these tasks and given events (None: any). Raises BadInput with file:line."""
     tree = _document(source)
     rules = _located(source, tree, lambda: parse_script(tree.value, tasks, events))
     for rule in rules:
