@@ -1,5 +1,6 @@
 """Secrets of the gateway: read where they are named, kept for a while, refused without their label."""
 
+import asyncio
 import base64
 import logging
 from typing import Any, cast
@@ -36,9 +37,12 @@ class Vault:
         self.secret: dict[str, Any] | ApiError = stored("t0p")
         self.asked: list[str] = []
         self.time = 1000.0
+        self.answers = asyncio.Event()
+        self.answers.set()
 
     async def get(self, path: str) -> ApiResponse:
         self.asked.append(path)
+        await self.answers.wait()
         if isinstance(self.secret, ApiError):
             raise self.secret
         return ApiResponse(self.secret, 0)
@@ -133,6 +137,13 @@ async def test_why_one_cannot_be_used(
     assert await refusal(kept) == reason
 
 
+async def test_who_has_no_right_is_told_which_setting_gives_it(vault: Vault, kept: ClusterSecrets) -> None:
+    vault.secret = ApiError(403, "forbidden")
+
+    with pytest.raises(SecretUnavailable, match=r"gateway\.secrets$"):
+        await kept.read("demo", REF)
+
+
 async def test_in_an_outage_what_was_last_read_counts(
     vault: Vault, kept: ClusterSecrets, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,6 +155,42 @@ async def test_in_an_outage_what_was_last_read_counts(
         assert await kept.read("demo", REF) == b"t0p"
 
     assert "t0p" not in " ".join(str(record.__dict__) for record in caplog.records)
+
+
+async def test_an_api_server_that_does_not_answer_soon_keeps_no_delivery_waiting(
+    vault: Vault, kept: ClusterSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_secrets, "READ_PATIENCE_S", 0.01)
+    # Given one that hangs: what was never read cannot be used
+    vault.answers.clear()
+    assert await refusal(kept) == "SecretUnreadable"
+    assert not await kept.refresh("demo", [REF])
+
+    # When it answers, that counts
+    vault.answers.set()
+    await asyncio.sleep(0.01)
+    assert await kept.read("demo", REF) == b"t0p"
+    assert len(vault.asked) == 1
+
+    # And when it hangs again, what was last read does, at once for a while
+    vault.answers.clear()
+    vault.time += SECRET_TTL_S + 0.1
+    assert await kept.read("demo", REF) == b"t0p"
+    waiting = asyncio.create_task(kept.read("demo", REF))
+    await asyncio.sleep(0)
+    assert waiting.done()
+    assert len(vault.asked) == 2
+    vault.answers.set()
+
+
+async def test_deliveries_at_once_share_a_read(vault: Vault, kept: ClusterSecrets) -> None:
+    vault.answers.clear()
+    reading = [asyncio.create_task(kept.read("demo", REF)) for _ in range(10)]
+    await asyncio.sleep(0)
+    vault.answers.set()
+
+    assert await asyncio.gather(*reading) == [b"t0p"] * 10
+    assert len(vault.asked) == 1
 
 
 @pytest.mark.parametrize("status", [403, 404])

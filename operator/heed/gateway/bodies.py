@@ -16,15 +16,19 @@ _CHUNKED: Final = "chunked"
 class BodyReader:
     """Reads bodies: at most `memory` bytes of all requests at a time, and each within `timeout_s` seconds.
 
-    Memory is taken as bytes come, not as they are announced: who announces much and sends little holds little.
+    Memory is taken as bytes come, not as they are announced: who announces much and sends little holds little. Senders
+    that are not known before their body is read share a half of it, so that they keep nobody out who is.
     """
 
     def __init__(self, memory: int, timeout_s: float) -> None:
         self._memory, self._timeout_s = memory, timeout_s
         self.held = 0  # bytes
+        self._held_unknown = 0  # of these, those of senders that are not known
 
     @asynccontextmanager
-    async def read(self, request: web.Request, most: int) -> AsyncIterator[bytes]:
+    async def read(
+        self, request: web.Request, most: int, *, sender_known: bool = True
+    ) -> AsyncIterator[bytes]:
         """The body, of at most `most` bytes, which counts as held until the context ends.
 
         Raises RequestRefused: 408, 413, 415, 501, 503; and 400 where it breaks off.
@@ -34,11 +38,19 @@ class BodyReader:
             raise too_large(most)
         chunks: list[bytes] = []
         try:
-            yield await self._read(request, most, chunks)
+            yield await self._read(request, most, chunks, sender_known)
         finally:
-            self.held -= sum(map(len, chunks))
+            self._hold(-sum(map(len, chunks)), sender_known)
 
-    async def _read(self, request: web.Request, most: int, chunks: list[bytes]) -> bytes:
+    def _hold(self, size: int, sender_known: bool) -> None:
+        self.held += size
+        self._held_unknown += 0 if sender_known else size
+
+    def _has_room(self, size: int, sender_known: bool) -> bool:
+        has_room = self.held + size <= self._memory
+        return has_room and (sender_known or self._held_unknown + size <= self._memory // 2)
+
+    async def _read(self, request: web.Request, most: int, chunks: list[bytes], sender_known: bool) -> bytes:
         size = 0
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -46,9 +58,9 @@ class BodyReader:
                     size += len(chunk)
                     if size > most:
                         raise too_large(most)
-                    if self.held + len(chunk) > self._memory:
+                    if not self._has_room(len(chunk), sender_known):
                         raise busy(503, "Overloaded", "too many requests at once; send it again")
-                    self.held += len(chunk)
+                    self._hold(len(chunk), sender_known)
                     chunks.append(chunk)
         except TimeoutError:
             message = f"the body did not come within {self._timeout_s:g} s; send it faster"

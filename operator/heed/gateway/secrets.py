@@ -10,6 +10,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -26,6 +27,7 @@ log = logging.getLogger("heed.gateway")
 SECRET_TTL_S: Final = 60.0  # until a Secret that was found is read again
 MISSING_SECRET_TTL_S: Final = 10.0  # the same of one that was not
 REFRESH_INTERVAL_S: Final = 5.0  # between two reads of a Secret because of what it did not verify
+READ_PATIENCE_S: Final = 3.0  # for the API server; senders of webhooks give up after some seconds
 MAX_CACHED_SECRETS: Final = 10_000
 STATUS_NOT_FOUND: Final = 404
 STATUS_FORBIDDEN: Final = 403
@@ -65,12 +67,12 @@ class _CachedSecret:
 
 
 class ClusterSecrets:
-    """Secrets of the cluster. In an outage of the API server what was last read counts on."""
+    """Secrets of the cluster. While the API server does not answer, or not soon, what was last read counts on."""
 
     def __init__(self, api: KubeApi) -> None:
         self._api = api
         self._cached: dict[Key, _CachedSecret] = {}
-        self._reading: dict[Key, asyncio.Lock] = {}
+        self._reading: dict[Key, asyncio.Task[_CachedSecret]] = {}
 
     async def read(self, namespace: str, ref: SecretKeyRef) -> bytes:
         """The value of a key. Raises SecretUnavailable."""
@@ -87,23 +89,32 @@ class ClusterSecrets:
         for name in dict.fromkeys(ref.name for ref in refs):
             before = self._cached.get((namespace, name))
             if before is None or loop_time() - before.read_at > REFRESH_INTERVAL_S:
-                after = await self._load(namespace, name, before)
-                changed |= before is None or before.data != after.data
+                with suppress(SecretUnavailable):
+                    after = await self._load(namespace, name, before)
+                    changed |= before is None or before.data != after.data
         return changed
 
     async def _load(self, namespace: str, name: str, before: _CachedSecret | None) -> _CachedSecret:
-        key = (namespace, name)
-        lock = self._reading.setdefault(key, asyncio.Lock())
-        async with lock:
-            current = self._cached.get(key)
-            if current is not None and current is not before:
-                return current  # somebody else has just read it
-            found = await self._fetch(namespace, name, before)
-            while len(self._cached) >= MAX_CACHED_SECRETS:
-                del self._cached[next(iter(self._cached))]
-            self._cached[key] = found
-        if not lock.locked():
-            self._reading.pop(key, None)
+        """A Secret, read again; what it was `before` where that takes long. Raises SecretUnavailable."""
+        key = namespace, name
+        if (reading := self._reading.get(key)) is None:
+            reading = self._reading[key] = asyncio.create_task(self._keep(key, before))
+            reading.add_done_callback(lambda _: self._reading.pop(key))
+        try:
+            async with asyncio.timeout(READ_PATIENCE_S):
+                return await asyncio.shield(reading)  # several may wait for it
+        except TimeoutError:
+            if before is None or before.problem is not None:
+                message = f"Secret {namespace}/{name} cannot be read now: the API server does not answer"
+                raise SecretUnavailable("SecretUnreadable", message) from None
+            before.read_at = max(before.read_at, loop_time() - SECRET_TTL_S + MISSING_SECRET_TTL_S)
+            return before
+
+    async def _keep(self, key: Key, before: _CachedSecret | None) -> _CachedSecret:
+        found = await self._fetch(*key, before)
+        while len(self._cached) >= MAX_CACHED_SECRETS:
+            del self._cached[next(iter(self._cached))]
+        self._cached[key] = found
         return found
 
     async def _fetch(self, namespace: str, name: str, before: _CachedSecret | None) -> _CachedSecret:

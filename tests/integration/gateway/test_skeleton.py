@@ -1,5 +1,6 @@
 """The gateway's frame, whatever its parts: routes, problem documents, bounds on bodies, metrics, readiness."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from heed.bus.client.connection import Connection
 from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.refusals import RequestRefused
 from tests.integration.gateway.serving import serving
+from tests.integration.waiting import until
 
 LIMIT = 10_000
 
@@ -40,7 +42,8 @@ class Echo(GatewayPart):
         if request.match_info["name"] == "broken":
             raise ValueError("secret")
         assert self.context is not None
-        async with self.context.bodies.read(request, LIMIT) as body:
+        known = request.match_info["name"] != "stranger"
+        async with self.context.bodies.read(request, LIMIT, sender_known=known) as body:
             return web.Response(text=f"{len(body)} {self.context.bodies.held}")
 
 
@@ -118,6 +121,30 @@ async def test_bodies_share_a_memory(connection: Connection, echo: Echo) -> None
             assert (response.status, problem["code"]) == (503, "Overloaded")
             assert response.headers["Retry-After"] == "2"
         async with gateway.http.post("/echo/x", data=b"x" * (LIMIT - 1)) as response:
+            assert response.status == 200
+
+
+async def test_strangers_have_a_half_of_it(connection: Connection, echo: Echo) -> None:
+    async with serving(connection, [echo], body_memory=LIMIT, body_timeout=60) as gateway:
+        echo.context, bodies = gateway.context, gateway.context.bodies
+        # Given strangers whose bodies take their half, and do not end
+        _, writer = await asyncio.open_connection(*gateway.address)
+        head = f"POST /echo/stranger HTTP/1.1\r\nHost: x\r\nContent-Length: {LIMIT}\r\n\r\n".encode()
+        writer.write(head + b"x" * (LIMIT // 2))
+        await until(lambda: bodies.held == LIMIT // 2)
+
+        # Then another one is put off, and who is known is not
+        async with gateway.http.post("/echo/stranger", data=b"x") as response:
+            assert (response.status, (await response.json(content_type=None))["code"]) == (503, "Overloaded")
+        async with gateway.http.post("/echo/x", data=b"x" * (LIMIT // 2)) as response:
+            assert response.status == 200
+        async with gateway.http.post("/echo/x", data=b"x" * (LIMIT // 2 + 1)) as response:
+            assert response.status == 503
+
+        # And once they are gone there is room again
+        writer.close()
+        await until(lambda: bodies.held == 0)
+        async with gateway.http.post("/echo/stranger", data=b"x" * (LIMIT // 2)) as response:
             assert response.status == 200
 
 

@@ -1,5 +1,6 @@
 """What the gateway knows of a cluster: Agents, asked for when needed; policies, watched; and tokens, reviewed."""
 
+import asyncio
 import base64
 import json
 from functools import partial
@@ -13,16 +14,16 @@ from multidict import CIMultiDict
 from heed import names
 from heed.core.policy.gateway_rules import NO_RULES
 from heed.core.policy.publishers import Publisher
-from heed.gateway.inbound import agents, authentication
+from heed.gateway.inbound import agents, authentication, token_review
 from heed.gateway.inbound.agents import ClusterAgents
-from heed.gateway.inbound.authentication import BearerAuthenticator
+from heed.gateway.inbound.authentication import BearerAuthenticator, bearer_token
 from heed.gateway.inbound.senders import ClusterSender, EventAddress
 from heed.gateway.inbound.token_review import TokenReviewer
 from heed.gateway.objects import open_source
 from heed.gateway.part import GatewayContext
 from heed.gateway.policies import GatewayPolicies
 from heed.gateway.refusals import RequestRefused
-from heed.kube.client.client import OBJECT_METADATA_ONLY, ApiError, KubeApi
+from heed.kube.client.client import OBJECT_METADATA_ONLY, ApiError, ApiResponse, KubeApi
 from tests.builders.manifests import policy_manifest
 from tests.unit.apiserver import ApiServer
 from tests.unit.fleets import path
@@ -94,6 +95,46 @@ async def test_in_an_outage_what_was_known_last_counts(
     with pytest.raises(RequestRefused) as refused:
         await known.labels("demo", "unknown")
     assert (refused.value.status, refused.value.code) == (503, "AgentsUnavailable")
+
+
+class HangingApi:
+    """An API server that answers once it is let, and counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.asked = 0
+
+    async def get(self, path: str, accept: str) -> ApiResponse:
+        self.asked += 1
+        await self.answers.wait()
+        return ApiResponse({"metadata": {"labels": {"app": "till"}}}, 0)
+
+
+async def test_one_that_does_not_answer_soon_keeps_no_sender_waiting_for_what_is_known(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "ASK_PATIENCE_S", 0.01)
+    api = HangingApi()
+    known = ClusterAgents(cast(KubeApi, api), clock)
+
+    # Given an API server that hangs: of what was never known, senders are told to come again
+    refused = await asyncio.gather(*(known.labels("demo", "clerk") for _ in range(3)), return_exceptions=True)
+    assert [item.status for item in refused if isinstance(item, RequestRefused)] == [503] * 3
+    assert api.asked == 1
+
+    # When it answers, that counts for those who come again
+    api.answers.set()
+    await asyncio.sleep(0.01)
+    assert await known.labels("demo", "clerk") == {"app": "till"}
+    assert api.asked == 1
+
+    # And when it hangs again, what is known does, and is asked for only now and then
+    api.answers.clear()
+    clock.now += 3600
+    for _ in range(5):
+        assert await known.labels("demo", "clerk") == {"app": "till"}
+    assert api.asked == 2
+    api.answers.set()
 
 
 async def test_few_agents_are_remembered(
@@ -250,6 +291,47 @@ async def test_one_address_cannot_have_many_tokens_asked_about(monkeypatch: pyte
 
     assert found[:4] == ["401 Unauthorized"] * 3 + ["429 TooManyRequests"]
     assert api.asked == 3
+
+
+async def test_a_token_that_was_good_is_asked_about_whatever_else_comes_from_its_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(authentication, "MAX_REVIEWS_BURST", 3)
+    monkeypatch.setattr(authentication, "MAX_REVIEWS_PER_S", 1)
+    monkeypatch.setattr(token_review, "REMEMBERED_S", 0.0)
+    api = PlayedReviews()
+    api.status = {"authenticated": True, "audiences": ["heed"], "user": {"username": "jane"}}
+
+    found = await authenticated(api, *map(jwt, (1, 2, 3, 4)), jwt(1))
+
+    assert found == ["jane", "jane", "jane", "429 TooManyRequests", "jane"]
+    assert api.asked == 4
+
+
+@pytest.mark.parametrize(
+    ("headers", "query", "expected"),
+    [
+        (["Bearer a"], "", "a"),
+        (["bearer  a "], "", "a"),
+        ([], "?access_token=a", "a"),
+        (["Bearer a", "Bearer b"], "", "400 SeveralTokens"),
+        (["Bearer a", "Bearer a"], "", "400 SeveralTokens"),
+        (["Bearer a"], "?access_token=b", "400 SeveralTokens"),
+        ([], "?access_token=a&access_token=b", "400 SeveralTokens"),
+        ([], "", "401 Unauthorized"),
+        (["Basic a"], "", "401 Unauthorized"),
+        (["Bearer "], "", "401 Unauthorized"),
+    ],
+)
+def test_a_request_shows_one_token(headers: list[str], query: str, expected: str) -> None:
+    shown = CIMultiDict([("Authorization", value) for value in headers])
+    request = make_mocked_request("POST", f"/{query}", shown)
+    try:
+        found = bearer_token(request)
+    except RequestRefused as refused:
+        found = f"{refused.status} {refused.code}"
+
+    assert found == expected
 
 
 def test_the_policies_of_one_namespace_are_watched_there() -> None:

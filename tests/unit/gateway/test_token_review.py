@@ -180,6 +180,36 @@ async def test_few_reviews_are_under_way_at_a_time(rig: Rig, monkeypatch: pytest
     assert len(rig.api.asked) == 20
 
 
+async def test_an_api_server_that_hangs_keeps_nobody_waiting(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_review, "REVIEW_PATIENCE_S", 0.01)
+    rig.api.open.clear()
+    with pytest.raises(ApiError, match=r"no answer within 0\.01 s"):
+        await rig.reviewer.review(jwt())
+
+    rig.api.open.set()
+    await asyncio.sleep(0.01)
+    assert await rig.reviewer.review(jwt()) is not None  # the answer that came late counts
+    assert len(rig.api.asked) == 1
+
+
+async def test_few_tokens_wait_for_a_review(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(token_review, "MAX_WAITING_REVIEWS", 10)
+    rig.api.open.clear()
+    waiting = [asyncio.create_task(rig.reviewer.review(jwt(jti=number))) for number in range(10)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(ApiError, match="10 tokens wait"):
+        await rig.reviewer.review(jwt(jti=10))
+    again = asyncio.create_task(rig.reviewer.review(jwt(jti=0)))  # which waits already
+    await asyncio.sleep(0)
+    rig.api.open.set()
+
+    assert None not in await asyncio.gather(*waiting, again)
+    assert await rig.reviewer.review(jwt(jti=10)) is not None
+
+
 async def test_few_tokens_are_remembered(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_review, "MAX_REMEMBERED", 2)
     for number in (1, 2, 3):

@@ -14,10 +14,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from heed.core.policy.publishers import Publisher
-from heed.kube.client.client import KubeApi
+from heed.kube.client.client import ApiError, KubeApi
 from heed.kube.metrics.instruments import LabelledCounter
 from heed.util.clock import unix_time
 
@@ -26,6 +27,8 @@ REMEMBERED_S: Final = 60.0
 REFUSAL_REMEMBERED_S: Final = 10.0
 MAX_REMEMBERED: Final = 10_000  # tokens
 MAX_CONCURRENT_REVIEWS: Final = 8
+MAX_WAITING_REVIEWS: Final = 256  # those included that are under way
+REVIEW_PATIENCE_S: Final = 5.0  # for the API server, and for a turn
 MAX_TOKEN_CHARS: Final = 16 * 1024
 
 
@@ -66,6 +69,11 @@ class TokenReviewer:
         found = self._known.get(_digest(token))
         return found if found is not None and found.until > self._clock() else None
 
+    def was_good(self, token: str) -> bool:
+        """Whether a token was taken when it was last asked about, however long ago that is."""
+        found = self._known.get(_digest(token))
+        return found is not None and found.publisher is not None
+
     async def review(self, token: str) -> Publisher | None:
         """Who has this token; None where it is not good. Raises ApiError."""
         if not self.is_candidate(token):
@@ -74,10 +82,21 @@ class TokenReviewer:
             return known.publisher
         key = _digest(token)
         if (asking := self._asked.get(key)) is None:
+            if len(self._asked) >= MAX_WAITING_REVIEWS:
+                raise ApiError(0, f"{MAX_WAITING_REVIEWS} tokens wait for a review already")
             asking = self._asked[key] = asyncio.create_task(self._ask(token))
-            asking.add_done_callback(lambda _: self._asked.pop(key, None))
-        # Several may wait for one answer, and one of them may go away.
-        return (await asyncio.shield(asking)).publisher
+            asking.add_done_callback(partial(self._note_end, key))
+        try:
+            async with asyncio.timeout(REVIEW_PATIENCE_S):
+                # Several may wait for one answer, and one of them may go away.
+                return (await asyncio.shield(asking)).publisher
+        except TimeoutError:
+            raise ApiError(0, f"no answer within {REVIEW_PATIENCE_S:g} s") from None
+
+    def _note_end(self, key: bytes, asking: "asyncio.Task[ReviewedToken]") -> None:
+        del self._asked[key]
+        if not asking.cancelled():
+            asking.exception()  # looked at: those who waited for it may be gone
 
     async def _ask(self, token: str) -> ReviewedToken:
         async with self._turns:

@@ -101,7 +101,7 @@ class DeliveryReceiver:
 
     async def _deliver(self, program: WebhookProgram, request: web.Request) -> web.Response:
         most = min(program.spec.limits.body_bytes, self._context.connection.max_payload)
-        async with self._context.bodies.read(request, most) as body:
+        async with self._context.bodies.read(request, most, sender_known=False) as body:
             await self._verify(program, request, body)
             self._admit(program)
             await turns().take()
