@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,15 +15,17 @@ from heed.api.validation import parse_agent
 from heed.bus.client.connection import ApiRefused, Connection, connect
 from heed.bus.client.stored_messages import ERR_NO_MESSAGE
 from heed.core.compiler.program import compile_agent
-from heed.core.effects import StartTask
 from heed.core.ledger.ledger import list_owed_effects, load_ledger
 from heed.settings import Settings
 from tests.faults.agents import CLOCK_NAME, NAMESPACES, SPECS
+from tests.faults.bureau import verdict
 from tests.faults.calendar import list_late
+from tests.faults.figures import count
 from tests.faults.incarnation import Findings, incarnation
-from tests.faults.judging import judge, world
+from tests.faults.judging import World, judge, list_emitted
 from tests.faults.parts import Parts
-from tests.faults.people import AGENTS, Person, persistently
+from tests.faults.people import AGENTS, ANSWERS, Person, persistently
+from tests.integration.engine.oracle import message_ids
 
 QUIET = 240.0  # seconds until it has to be
 TURN = 0.5
@@ -31,8 +33,27 @@ TURN = 0.5
 Body = dict[str, Any]
 
 
-async def at_rest(parts: Parts, person: Person) -> tuple[list[Body], Findings]:
-    """The Agents, once nothing goes on any more, and what never came to rest.
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What the API server holds."""
+
+    agents: list[Body]
+    answers: list[Body]
+
+    @classmethod
+    async def read(cls, parts: Parts) -> Objects:
+        """All of them, as soon as the API server is there."""
+
+        def items(path: str) -> list[Body]:
+            return [item for namespace in NAMESPACES for item in api.get(path.format(namespace))["items"]]
+
+        api = parts.plane.admin
+        agents = await persistently(lambda: items(AGENTS)) or []
+        return cls(agents, await persistently(lambda: items(ANSWERS)) or [])
+
+
+async def at_rest(parts: Parts, person: Person) -> tuple[Objects, Findings]:
+    """What there is once nothing goes on any more, and what never came to rest.
 
     The clock would tick for ever: it is suspended when it is not behind. In the end the operator stops.
     """
@@ -40,10 +61,10 @@ async def at_rest(parts: Parts, person: Person) -> tuple[list[Body], Findings]:
     await persistently(lambda: person.suspend(CLOCK_NAME, suspend=True))
     restless = await _until_none(parts, _restless)
     await asyncio.to_thread(parts.operator.stop)
-    return await persistently(lambda: _agents(parts)) or [], [*late, *restless]
+    return await Objects.read(parts), [*late, *restless]
 
 
-Look = Callable[[Connection, list[Body]], Awaitable[Findings]]
+Look = Callable[[Connection, Objects], Awaitable[Findings]]
 
 
 async def _until_none(parts: Parts, look: Look) -> Findings:
@@ -52,63 +73,45 @@ async def _until_none(parts: Parts, look: Look) -> Findings:
     async with connected(parts.nats.url) as connection:
         while True:
             parts.witness.check()
-            seen = await look(connection, await persistently(lambda: _agents(parts)) or [])
+            seen = await look(connection, await Objects.read(parts))
             if not seen or time.monotonic() > end:
                 return [f"not quiet after {QUIET:g} s: {stir}" for stir in seen]
             await asyncio.sleep(TURN)
 
 
-async def _late_clocks(_: Connection, agents: list[Body]) -> Findings:
+async def _late_clocks(_: Connection, there: Objects) -> Findings:
     """Timers with ticks to make up for."""
-    clocks = [load_ledger(agent.get("status") or {}) for agent in agents if _key(agent) == CLOCK_NAME]
+    clocks = [load_ledger(agent.get("status") or {}) for agent in there.agents if _key(agent) == CLOCK_NAME]
     return [f"timer {name} is late" for ledger in clocks for name in list_late(ledger, datetime.now(UTC))]
 
 
-async def _restless(connection: Connection, agents: list[Body]) -> Findings:
-    """Events to be decided, effects that are owed, tasks that are pending."""
+async def _restless(connection: Connection, there: Objects) -> Findings:
+    """Events to be decided, effects that are owed, tasks that are pending, answers without a verdict."""
+    agents = there.agents
     missing = [] if len(agents) == len(SPECS) else [f"there are {len(agents)} Agents of {len(SPECS)}"]
-    return missing + [stir for agent in agents for stir in _stirring(agent, await _last(connection, agent))]
+    unjudged = [
+        f"the answer {answer['metadata']['name']} has no verdict"
+        for answer in there.answers
+        if verdict(answer) == ("", "")
+    ]
+    stirring = [stir for agent in agents for stir in _stirring(agent, await _last(connection, agent))]
+    return missing + unjudged + stirring
 
 
-async def judged(parts: Parts, agents: list[Body], person: Person) -> tuple[Findings, dict[str, int]]:
+async def judged(parts: Parts, there: Objects, person: Person) -> tuple[Findings, dict[str, int]]:
     """What is not as it has to be, and figures of what there is."""
+    bodies = [(body, True) for body in there.agents] + [(body, False) for body in parts.witness.gone]
     async with connected(parts.nats.url) as connection:
-        bodies = [(body, True) for body in agents] + [(body, False) for body in parts.witness.gone]
-        there = await world(
-            connection,
+        found = World(
             [await incarnation(connection, body, alive=alive) for body, alive in bodies],
             parts.witness.made,
+            await list_emitted(connection),
+            await message_ids(connection, names.DEAD_STREAM, names.DEAD_STREAM_SUBJECTS[0]),
             person.deletions,
+            there.answers,
         )
         messages = (await connection.api(f"STREAM.INFO.{names.STREAM}"))["state"]["messages"]
-    outcomes = Counter(decision.outcome for item in there.incarnations for decision in item.fold.decisions)
-    ticks = [item.fold.ledger.totals for item in there.incarnations]
-    figures = {
-        "messages in the stream": messages,
-        "decisions": outcomes.total(),
-        **{f"  {outcome}": count for outcome, count in sorted(outcomes.items())},
-        "events held": len(
-            {
-                (item.program.agent, decision.received.sequence)
-                for item in there.incarnations
-                for decision in item.fold.decisions
-                if decision.outcome == "held"
-            }
-        ),
-        "tasks decided": sum(len(item.fold.started) for item in there.incarnations),
-        "  waits among them": sum(
-            isinstance(effect, StartTask) and effect.record.kind == "wait"
-            for item in there.incarnations
-            for effect in item.fold.effects
-        ),
-        "ticks fired": sum(totals.ticks_fired for totals in ticks),
-        "  missed": sum(totals.ticks_missed for totals in ticks),
-        "  skipped": sum(totals.ticks_skipped for totals in ticks),
-        "jobs made": sum(there.made.values()),
-        "events emitted": len(there.emitted),
-        "dead letters": len(there.letters),
-    }
-    return judge(there), figures
+    return judge(found), {"messages in the stream": messages, **count(found)}
 
 
 @asynccontextmanager
@@ -119,11 +122,6 @@ async def connected(url: str) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
-
-
-def _agents(parts: Parts) -> list[Body]:
-    api = parts.plane.admin
-    return [agent for namespace in NAMESPACES for agent in api.get(AGENTS.format(namespace))["items"]]
 
 
 def _key(agent: Body) -> tuple[str, str]:

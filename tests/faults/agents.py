@@ -4,6 +4,7 @@ clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and wait
           holds what comes early, and hears of sessions that are forgotten
 echo      talks with the clerk of its namespace, some rounds each time, and not too fast
 auditor   counts every event of its namespace by type: one lost or doubled shows
+bureau    asks people, who answer rightly, wrongly, late or not at all
 clock     ticks: timers of every policy, with tasks that the next tick leaves alone, waits for or replaces
 phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
 """
@@ -14,6 +15,7 @@ import copy
 from typing import Any
 
 from heed import names
+from tests.faults.bureau import BUREAU
 from tests.faults.calendar import CLOCK
 from tests.faults.spec_parts import DEADLINE, DOMAIN, IDLE, PACK, emit, handler
 
@@ -160,6 +162,7 @@ SPECS: dict[tuple[str, str], dict[str, Any]] = {
     ("storm-a", "clerk"): CLERK,
     ("storm-a", "echo"): ECHO,
     ("storm-a", "auditor"): AUDITOR,
+    ("storm-a", "bureau"): BUREAU,
     ("storm-b", "clerk"): CLERK,
     ("storm-b", "clock"): CLOCK,
     ("storm-b", "phoenix"): PHOENIX,

@@ -23,13 +23,14 @@ from heed.bus.client import connection, streams
 from heed.bus.jetstream import JetStreamBus
 from heed.core.ledger.ledger import list_owed_effects
 from heed.kube import manager
+from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.controller.agents import AgentController
 from heed.kube.jobs.runner import JobRunner
 from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.logging import configure_logging
 from heed.settings import Settings
 
-CALLS = ("load", "open", "resume", "commit", "start", "cancel", "emit", "letter", "end")
+CALLS = ("load", "open", "resume", "commit", "start", "cancel", "emit", "letter", "end", "verdict")
 STARTING = ("connected", "streams ensured", "agent seen")
 RECOVERING = "recovering"
 POINTS = (*STARTING, RECOVERING, *(f"{when} {call}" for call in CALLS for when in ("before", "after")))
@@ -122,6 +123,7 @@ def build(doors: Doors) -> None:
     enclose(JetStreamBus, "open", lambda _: "open", doors)
     enclose(JetStreamBus, "publish", lambda _: "end", doors)
     enclose(JetStreamBus, "publish_owed", lambda args: "letter" if args[2].letter else "emit", doors)
+    enclose(AnswerDesk, "_write", lambda _: "verdict", doors)
     enclose(JobRunner, "start", lambda _: "start", doors)
     enclose(JobRunner, "cancel", lambda _: "cancel", doors)
     enclose(JobRunner, "resume", lambda _: "resume", doors)

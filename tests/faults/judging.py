@@ -20,12 +20,13 @@ from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE
 from heed.core.tasks.kinds import LEDGER_KINDS
+from tests.faults.bureau import Body, approval_findings
 from tests.faults.calendar import tick_findings
 from tests.faults.held_events import held_findings
 from tests.faults.incarnation import Findings, Incarnation, list_ends
 from tests.faults.people import Deletion
 from tests.faults.task_ends import attempt_findings, ends_findings, wait_findings
-from tests.integration.engine.oracle import message_ids, opened
+from tests.integration.engine.oracle import opened
 from tests.integration.waiting import SOON
 
 
@@ -38,20 +39,11 @@ class World:
     emitted: list[str]  # Nats-Msg-Ids in the stream of what Agents emitted
     letters: list[str]  # Nats-Msg-Ids of all dead letters
     deletions: Sequence[Deletion]
+    answers: Sequence[Body] = ()  # ApprovalAnswers
 
 
-async def world(
-    connection: Connection,
-    incarnations: list[Incarnation],
-    made: Mapping[tuple[str, str], int],
-    deletions: Sequence[Deletion],
-) -> World:
-    """Look at both streams."""
-    letters = await message_ids(connection, names.DEAD_STREAM, names.DEAD_STREAM_SUBJECTS[0])
-    return World(incarnations, made, await _emitted(connection), letters, deletions)
-
-
-async def _emitted(connection: Connection) -> list[str]:
+async def list_emitted(connection: Connection) -> list[str]:
+    """The Nats-Msg-Ids of what Agents emitted."""
     found: list[str] = []
     async with opened(connection, names.STREAM, names.STREAM_SUBJECTS) as pull:
         left = pull.pending
@@ -78,6 +70,7 @@ def judge(world: World) -> Findings:
         findings += ledger_findings(item) + ends_findings(item, world.deletions)
         findings += wait_findings(item) + attempt_findings(item, world.deletions)
         findings += held_findings(item) + tick_findings(item)
+        findings += approval_findings(item, world.answers)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {

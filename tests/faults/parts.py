@@ -22,12 +22,14 @@ from urllib.request import urlopen
 import yaml
 
 from heed.bus.auth.jwt import NatsKey
+from tests.cluster.controlplane.api import Api
 from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.helm import helm
 from tests.cluster.operating import CRDS, SYSTEM, Operator
 from tests.faults.agents import NAMESPACES
 from tests.faults.api_proxy import ApiProxy
+from tests.faults.approvers import employ
 from tests.faults.plan import RANDOM, Death
 from tests.faults.tcp_proxy import TcpProxy
 from tests.faults.witness import Witness
@@ -36,6 +38,7 @@ from tests.ports import free_port
 
 CHART = Path(__file__).resolve().parents[2] / "charts" / "heed"
 RELEASE = "heed"
+POLICY = "ValidatingAdmissionPolicy"
 FORGETFUL = 10  # seconds for which the broker knows a message again; outages outlast that
 Say = Callable[[str], None]
 
@@ -106,6 +109,7 @@ class Parts:
     api_wire: TcpProxy
     nats_wire: TcpProxy
     operator: DoomedOperator
+    people: dict[str, Api]
 
 
 @asynccontextmanager
@@ -124,20 +128,27 @@ async def assembled(folder: Path, seed: int, say: Say) -> AsyncIterator[Parts]:
         for namespace in (SYSTEM, *NAMESPACES):
             plane.admin.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
         plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(chart))
+        people = employ(plane)
         account = next(item["metadata"]["name"] for item in chart if item["kind"] == "ServiceAccount")
         token = plane.as_service_account(SYSTEM, account).token
         kubeconfig = _kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{api_wire.port}", token)
+        policy = next(item["metadata"]["name"] for item in chart if item["kind"] == POLICY)
         operator = DoomedOperator(kubeconfig, f"nats://127.0.0.1:{nats_wire.port}", folder)
+        operator.environment["HEED_ANSWER_POLICY"] = policy
         running.callback(operator.kill)
-        yield Parts(plane, nats, witness, api_proxy, api_wire, nats_wire, operator)
+        yield Parts(plane, nats, witness, api_proxy, api_wire, nats_wire, operator, people)
 
 
 def _chart_rights() -> list[dict[str, Any]]:
-    """The service account of the chart and its roles: what the operator may do in a cluster, and no more."""
+    """The service account of the chart and its roles: what the operator may do in a cluster, and no more.
+
+    And the admission policy by which the API server vouches for who answers approvals.
+    """
     signing = ["--set", "nats.signing.secretName=signing"]
     command = [str(helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM, *signing]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    wanted = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    rights = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    wanted = (*rights, POLICY, f"{POLICY}Binding")
     return [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in wanted]
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 LONGEST_RUN = 2.0  # seconds
 TURN = 0.2
 AGENTS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.PLURAL}"
+ANSWERS = f"/apis/{names.API_VERSION}/namespaces/{{}}/{names.APPROVAL_ANSWERS}"
 
 
 @dataclass(frozen=True, slots=True)

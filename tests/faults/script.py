@@ -18,12 +18,14 @@ from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
 from tests.faults.agents import ATTEMPTS, NAMESPACES
+from tests.faults.bureau import PLAYS_OF_TASKS
 from tests.faults.spec_parts import DOMAIN
 
 MESSAGE_ID = "Nats-Msg-Id"
 SHOPS = 7
 STEP = 60  # places between two events of a story, about
 PACE = 0.3  # share of stories in which something is packed
+PERMITS = 0.2  # share of stories in which people are asked
 PLAYS = {
     "succeed": 10,
     "text": 2,
@@ -93,6 +95,8 @@ def _story(dice: random.Random) -> list[tuple[str, Any]]:
         ("order.audited", {}),
     )
     story += [other for other in others if dice.random() < 0.12]
+    if dice.random() < PERMITS:
+        story.append(("permit.asked", _permit(dice)))
     if dice.random() < 0.7:
         story.append(("order.closed", {}))
     return story
@@ -110,6 +114,15 @@ def _work(dice: random.Random) -> dict[str, Any]:
     if play == "nap":
         input["seconds"] = dice.randint(0, 12)
     return {"task": task, "input": input}
+
+
+def _permit(dice: random.Random) -> dict[str, Any]:
+    """What `permit.asked` asks for: which approval, and what people are to do about it."""
+    task = dice.choice(list(PLAYS_OF_TASKS))
+    return {
+        "task": task,
+        "input": {"play": dice.choice(PLAYS_OF_TASKS[task]), "value": dice.randint(1, 10**6)},
+    }
 
 
 def _sending(dice: random.Random, namespace: str, story: int, number: int, type_: str, data: Any) -> Sending:

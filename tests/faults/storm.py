@@ -20,6 +20,7 @@ from typing import Any
 from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.waiting import eventually
 from tests.faults.aftermath import at_rest, judged
+from tests.faults.approvers import Approvers
 from tests.faults.parts import Parts, assembled
 from tests.faults.people import Person, Player, persistently
 from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
@@ -44,7 +45,7 @@ async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
     async with assembled(folder, seed, say) as parts:
         storm = Storm(parts, seed, size, say)
         await storm.begin()
-        async with at_work(storm.publishers.run(), storm.player.run()):
+        async with at_work(storm.publishers.run(), storm.player.run(), storm.approvers.run()):
             clock.next("to assemble")
             await storm.rage()
             clock.next("storm")
@@ -54,7 +55,7 @@ async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
             clock.next("until quiet")
         findings, outcome = await judged(parts, agents, storm.person)
         clock.next("to judge")
-    report = storm.report([*restless, *findings], outcome)
+    report = storm.report([*restless, *findings, *storm.approvers.forgeries], outcome)
     report.seconds = clock.laps
     return report
 
@@ -66,6 +67,7 @@ class Storm:
         self.parts, self.seed, self.size, self.say = parts, seed, size, say
         self.person = Person(parts.plane.admin, seed)
         self.player = Player(parts.plane.admin, seed)
+        self.approvers = Approvers(parts.plane.admin, parts.people, seed)
         rate = size.events / (size.kills * LIFE)
         self.publishers = Publishers(parts.nats.url, script(seed, size.events), PUBLISHERS, rate)
         self._killed: list[tuple[str, float]] = []  # by us, and when
@@ -200,6 +202,8 @@ class Storm:
             deletions=[asdict(deletion) for deletion in person.deletions],
             people={
                 "pods played": self.player.played,
+                "answers given": self.approvers.given,
+                "answers forged, and refused": self.approvers.refused,
                 **Counter(f"{deletion.kind}s deleted" for deletion in person.deletions),
                 "agents edited": person.edits,
                 "agents recreated": person.recreations,
