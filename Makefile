@@ -68,6 +68,13 @@ test: $(STAMP_test) ## Run every test, from nothing: builds a real control plane
 unit: $(STAMP_test) ## Run the quick tests only
 	$(BIN)/python -m pytest -n $(WORKERS) tests/unit $(ARGS)
 
+browser: $(STAMP_test) ## Open the pages of approval links in Chromium; HEED_PICTURES=FOLDER keeps pictures; INSTALL=1 installs it (root, Debian)
+	@{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null || { \
+	  if [ -n "$(INSTALL)" ]; then \
+	    apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends chromium fonts-noto-core; \
+	  else echo "make browser: no Chromium on PATH; on Debian as root: make browser INSTALL=1" >&2; exit 1; fi; }
+	$(BIN)/python -m pytest -n $(WORKERS) tests/browser $(ARGS)
+
 # Each process writes what it ran into a file of its own, also where a test fails: the figures are shown all the same.
 coverage: $(STAMP_coverage) ## Which lines and branches do unit and integration tests run? A summary, and htmlcov/index.html
 	$(BIN)/coverage erase
@@ -192,4 +199,4 @@ $(VENV)/.installed-%: requirements/%.txt pyproject.toml | $(BIN)/python
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@touch $(WITHIN_$*) $@
 
-.PHONY: demo image venv test unit coverage check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants docs build installed format generate lock clean help
+.PHONY: demo image venv test unit browser coverage check lint types layers workflows verify cluster cluster-down e2e bench faults scenarios kueue mutants docs build installed format generate lock clean help

@@ -270,21 +270,28 @@ async def test_the_page_follows_what_becomes_of_the_answer(links: Links) -> None
     await links.post(path, choice="approve")
 
     status, html = await links.get(path)
-    assert (status, "the answer is recorded" in html) == (200, True)
+    assert (status, "The answer is recorded" in html) == (200, True)
     assert '<meta http-equiv="refresh" content="5">' in html
 
     links.judge(True)
     status, html = await links.get(path)
-    assert (status, "<h1>Answered</h1>" in html, "Approve, on 1 November 2026, 12:00 UTC." in html) == (
+    assert (
+        status,
+        "<h1>Answered</h1>" in html,
+        "<dt>Given on</dt><dd><bdi>1 November 2026, 12:00 UTC</bdi>" in html,
+    ) == (
         200,
         True,
         True,
     )
     assert "refresh" not in html and "<form" not in html
 
-    links.judge(False, "kim answered reject at noon, and was first")
+    links.judge(False, "kim answered reject at 2026-11-01T12:00:00.25Z, and was first")
     status, html = await links.get(path)
-    assert "The answer does not count" in html and "Kim answered reject at noon, and was first." in html
+    assert (
+        "The answer does not count" in html
+        and "Because kim answered reject at 1 November 2026, 12:00 UTC, and was first." in html
+    )
 
 
 async def test_the_second_answer_of_a_link_is_told_of_the_first(links: Links) -> None:
@@ -295,7 +302,7 @@ async def test_the_second_answer_of_a_link_is_told_of_the_first(links: Links) ->
 
     status, html, _ = await links.post(path, proof=proof, choice="reject")
 
-    assert (status, "Answered" in html, "Approve, on " in html) == (409, True, True)
+    assert (status, "<h1>Answered</h1>" in html, "<bdi>Approve</bdi>" in html) == (409, True, True)
     assert [item["spec"]["choice"] for item in links.answers] == ["approve"]
 
 
@@ -325,7 +332,7 @@ async def test_an_answer_whose_response_was_lost_is_there_when_it_is_sent_again(
     # When the browser sends the form again
     status, html, _ = await links.post(path, proof=proof, choice="approve")
 
-    assert (status, "the answer is recorded" in html) == (409, True)
+    assert (status, "The answer is recorded" in html) == (409, True)
     assert len(links.answers) == 1
 
 
@@ -336,9 +343,9 @@ async def test_somebody_elses_answer_is_shown(links: Links) -> None:
 
     status, html = await links.get(path)
     assert (status, "Somebody else has answered already" in html) == (200, True)
-    assert "Reject, by lee, on " in html
+    assert "<bdi>Reject</bdi>" in html and "<dt>Given by</dt><dd><bdi>lee</bdi>" in html
     status, html, _ = await links.post(path, proof=proof, choice="approve")
-    assert (status, "by lee" in html) == (409, True)
+    assert (status, "<bdi>lee</bdi>" in html) == (409, True)
     assert links.answers == []
 
 
@@ -346,7 +353,7 @@ async def test_another_links_answer_is_shown_as_that(links: Links) -> None:
     path = await links.link()
     links.show(_answered(links, an_answer("reject", GATEWAY_USER, name="by-another")))
 
-    assert "Reject, by another link, on " in (await links.get(path))[1]
+    assert "<dt>Given by</dt><dd><bdi>another link</bdi>" in (await links.get(path))[1]
 
 
 # --- refused -----------------------------------------------------------------------------------------------------

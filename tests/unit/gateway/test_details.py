@@ -63,6 +63,14 @@ def test_other_schemes_and_relative_links_stay_text(url: str) -> None:
     assert "<a " not in render_details(f"[a]\n\n[a]: {url}")
 
 
+def test_columns_are_aligned_by_classes_as_no_style_may_be_on_the_page() -> None:
+    html = render_details("| a | b | c |\n|---|---:|:-:|\n| 1 | 2 | 3 |\n")
+
+    assert "style" not in html
+    assert '<th>a</th>\n<th class="right">b</th>\n<th class="center">c</th>' in html
+    assert '<td>1</td>\n<td class="right">2</td>\n<td class="center">3</td>' in html
+
+
 def test_two_links_each_have_their_own_host() -> None:
     html = render_details("[a](https://one.example) [b](https://two.example)")
 

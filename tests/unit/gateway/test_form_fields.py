@@ -46,12 +46,24 @@ def test_each_type_has_a_control(schema: Any, kind: str) -> None:
 
 
 def test_controls_have_titles_help_and_know_what_is_required() -> None:
-    one, two = form_fields(
+    two, one = form_fields(
         a_schema("b", a={"type": "string", "title": "A thing", "description": "Say it."}, b={"type": "array"})
     )
 
-    assert (one.control, one.title, one.help, one.required) == ("field-0", "A thing", "Say it.", False)
-    assert (two.control, two.title, two.help, two.required) == ("field-1", "b", "Write JSON.", True)
+    assert (one.control, one.title, one.help, one.required) == ("field-1", "A thing", "Say it.", False)
+    assert (two.control, two.title, two.help, two.required) == ("field-0", "b", "Write JSON.", True)
+
+
+def test_what_is_required_comes_first_in_the_order_of_the_manifest() -> None:
+    schema = a_schema("z", "missing", "m", a={"type": "string"}, m={"type": "string"}, z={"type": "string"})
+
+    assert [(item.key, item.required) for item in form_fields(schema)] == [
+        ("z", True),
+        ("m", True),
+        ("a", False),
+    ]
+    for odd in ("z", None, [["z"]]):
+        assert [item.required for item in form_fields({**schema, "required": odd})] == [False] * 3
 
 
 def test_a_schema_without_properties_is_written_as_json_and_none_asks_for_nothing() -> None:

@@ -76,7 +76,7 @@ class LinkPages:
         standing = await self._look_up(link, token)
         if standing is None:
             return gone_page()
-        if (over := outcome_page(standing, (await self._board.identity()).user)) is not None:
+        if (over := outcome_page(link, standing, (await self._board.identity()).user)) is not None:
             return over
         assert standing.approval is not None
         entries = Entries(default_entries(form_fields(standing.approval.request.fields)))
@@ -90,7 +90,9 @@ class LinkPages:
         standing = await self._look_up(link, token)
         if standing is None:
             return gone_page()
-        if (over := outcome_page(standing, (await self._board.identity()).user, status=409)) is not None:
+        if (
+            over := outcome_page(link, standing, (await self._board.identity()).user, status=409)
+        ) is not None:
             self.outcomes.add("TooLate")
             return over
         return await self._give(token, link, standing, values)
@@ -119,7 +121,7 @@ class LinkPages:
             return gone_page()
         if made:  # reading the page again sends nothing again
             return web.Response(status=303, headers={"Location": f"./{token}", "Cache-Control": "no-store"})
-        return outcome_page(latest, answer.user, status=409) or gone_page()
+        return outcome_page(link, latest, answer.user, status=409) or gone_page()
 
     async def _read_answer(
         self, token: str, link: ApprovalLink, approval: PendingApproval, values: Mapping[str, str]

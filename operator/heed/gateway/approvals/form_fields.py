@@ -41,21 +41,26 @@ class FormField:
 
 
 def form_fields(schema: Mapping[str, Any] | None) -> tuple[FormField, ...]:
-    """The controls for a schema of fields."""
+    """The controls for a schema of fields: what is required comes first, as `required` has it, and the rest by name."""
     if schema is None:
         return ()
     properties = schema.get("properties")
     if not isinstance(properties, Mapping) or not properties:
         return (FormField("fields", None, "json", "Fields", "As JSON: a map in braces.", False, {}),)
     required = schema.get("required")
-    needed = required if isinstance(required, list) else []
+    needed = (
+        [key for key in required if isinstance(key, str) and key in properties]
+        if isinstance(required, list)
+        else []
+    )
+    order = dict.fromkeys([*needed, *properties])
     return tuple(
-        _field(f"field-{index}", key, item if isinstance(item, Mapping) else {}, key in needed)
-        for index, (key, item) in enumerate(properties.items())
+        _field(f"field-{index}", key, properties[key], key in needed) for index, key in enumerate(order)
     )
 
 
-def _field(control: str, key: str, schema: Mapping[str, Any], required: bool) -> FormField:
+def _field(control: str, key: str, given: Any, required: bool) -> FormField:
+    schema: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     title, help = schema.get("title"), schema.get("description")
     kind = _kind(schema)
     help = help if isinstance(help, str) else ""

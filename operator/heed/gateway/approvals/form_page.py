@@ -12,7 +12,7 @@ from heed.core.approval.request import PendingApproval
 from heed.core.effects import AgentRef
 from heed.gateway.approvals.details import render_details
 from heed.gateway.approvals.form_fields import INPUT_TYPES, FormField, form_fields
-from heed.gateway.approvals.frame import respond
+from heed.gateway.approvals.frame import isolate, list_facts, respond
 from heed.gateway.approvals.links import ApprovalLink
 
 CHOICE: Final = "choice"  # names of controls
@@ -38,7 +38,7 @@ def form_page(
         f'<div class="details">{render_details(request.details)}</div>' if request.details.strip() else ""
     )
     content = (
-        f'<section class="card"><h1>{_text(request.title)}</h1>{_facts(agent, approval)}{details}</section>'
+        f'<section class="card"><h1>{isolate(request.title)}</h1>{_facts(agent, approval)}{details}</section>'
         f'<section class="card">{_form(approval, proof, entries)}</section>{_footer(link)}'
     )
     return respond(status, request.title, content)
@@ -58,19 +58,21 @@ def show_time(at: str | float) -> str:
 
 
 def _facts(agent: AgentRef, approval: PendingApproval) -> str:
-    facts = [
-        ("Asked by", f"{agent.name} in {agent.namespace}"),
-        ("Asked on", show_time(approval.record.started_at)),
-    ]
+    facts = {
+        "Asked by": f"{agent.name} in {agent.namespace}",
+        "Asked on": show_time(approval.record.started_at),
+    }
     if approval.until is not None:
-        facts.append(("Answer until", show_time(approval.until)))
-    return f"<dl>{''.join(f'<dt>{name}</dt><dd>{_text(value)}</dd>' for name, value in facts)}</dl>"
+        facts["Answer until"] = show_time(approval.until)
+    return list_facts(facts)
 
 
 def _form(approval: PendingApproval, proof: str, entries: Entries) -> str:
     fields = "".join(_control(item, entries) for item in form_fields(approval.request.fields))
     problem = (
-        f'<div class="note bad" role="alert"><p>{_text(entries.problem)}</p></div>' if entries.problem else ""
+        f'<div class="note bad" role="alert"><p>{isolate(entries.problem)}</p></div>'
+        if entries.problem
+        else ""
     )
     comment = escape(entries.values.get(COMMENT, ""))
     return (
@@ -87,7 +89,7 @@ def _choices(approval: PendingApproval, entries: Entries) -> str:
     chosen = entries.values.get(CHOICE)
     items = "".join(
         f'<label class="choice"><input type="radio" name="{CHOICE}" value="{escape(name)}" required'
-        f"{' checked' if name == chosen else ''}><span>{_text(label_of(approval, name))}</span></label>"
+        f"{' checked' if name == chosen else ''}><span>{isolate(label_of(approval, name))}</span></label>"
         for name in approval.request.choices
     )
     return f"<fieldset><legend>Your answer</legend>{items}</fieldset>"
@@ -101,14 +103,15 @@ def _control(item: FormField, entries: Entries) -> str:
         attributes["aria-describedby"] = " ".join(described)
     if wrong:
         attributes["aria-invalid"] = "true"
-    notes = f'<p class="help" id="{item.control}-help">{_text(item.help)}</p>' if item.help else ""
-    notes += f'<p class="wrong" id="{item.control}-wrong">{_text(wrong)}</p>' if wrong else ""
+    notes = f'<p class="help" id="{item.control}-help">{isolate(item.help)}</p>' if item.help else ""
+    notes += f'<p class="wrong" id="{item.control}-wrong">{isolate(wrong)}</p>' if wrong else ""
     if item.kind == "boolean":
         ticked = {"checked": True} if value else {}
         control = _tag("input", {**attributes, "type": "checkbox", "value": "on", **ticked})
-        return f'<div class="field"><label class="check">{control}<span>{_text(item.title)}</span></label>{notes}</div>'
+        label = f'<label class="check">{control}<span>{isolate(item.title)}</span></label>'
+        return f'<div class="field">{label}{notes}</div>'
     optional = "" if item.required else ' <span class="quiet">(optional)</span>'
-    label = f'<label class="label" for="{item.control}">{_text(item.title)}{optional}</label>'
+    label = f'<label class="label" for="{item.control}">{isolate(item.title)}{optional}</label>'
     if item.required:
         attributes["required"] = True
     return f'<div class="field">{label}{_input(item, attributes, value)}{notes}</div>'
@@ -157,7 +160,7 @@ def _show(option: Any) -> str:
 def _footer(link: ApprovalLink) -> str:
     whom = f"This link was made for {link.label}. It" if link.label else "This link"
     return (
-        f"<footer><p>{_text(whom)} works once, until {show_time(link.expires_at)}. "
+        f"<footer><p>{isolate(whom)} works once, until {show_time(link.expires_at)}. "
         "Anyone who has it can answer: do not pass it on.</p></footer>"
     )
 
@@ -167,8 +170,3 @@ def _tag(name: str, attributes: Mapping[str, Any]) -> str:
         f" {key}" if value is True else f' {key}="{escape(str(value))}"' for key, value in attributes.items()
     )
     return f"<{name}{written}>"
-
-
-def _text(text: str) -> str:
-    """Text in HTML, whose direction affects nothing around it."""
-    return f"<bdi>{escape(text)}</bdi>"

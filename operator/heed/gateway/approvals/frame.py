@@ -64,9 +64,21 @@ def message_page(
     headers: Mapping[str, str] | None = None,
     refresh: bool = False,
     tone: str = "",
+    facts: Mapping[str, str] | None = None,
 ) -> web.Response:
     """A page that says something, in text."""
     said = "".join(f"<p>{escape(item)}</p>" for item in paragraphs)
     body = f'<div class="note {tone}" role="status">{said}</div>' if tone else said
+    body += list_facts(facts) if facts else ""
     content = f'<section class="card"><h1>{escape(title)}</h1>{body}</section>'
     return respond(status, title, content, headers=headers, refresh=refresh)
+
+
+def list_facts(facts: Mapping[str, str]) -> str:
+    """Names and values as HTML."""
+    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{isolate(text)}</dd>' for name, text in facts.items())}</dl>"
+
+
+def isolate(text: str) -> str:
+    """Text as HTML whose direction of writing affects nothing around it."""
+    return f"<bdi>{escape(text)}</bdi>"

@@ -1,5 +1,7 @@
 """Pages that say what became of an approval, or why a link leads to none."""
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -10,6 +12,7 @@ from heed.gateway.approvals.links import ApprovalLink
 from heed.gateway.approvals.standing import LinkAnswer, Standing
 from heed.gateway.refusals import RequestRefused
 
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _TITLES: Final = {
     400: "This cannot be read",
     403: "This was not sent from the page",
@@ -48,37 +51,44 @@ def refusal_page(refused: RequestRefused) -> web.Response:
     return message_page(refused.status, title, detail, headers=refused.headers)
 
 
-def outcome_page(standing: Standing, gateway: str, *, status: int = 200) -> web.Response | None:
+def outcome_page(
+    link: ApprovalLink, standing: Standing, gateway: str, *, status: int = 200
+) -> web.Response | None:
     """The page of an approval that this link answers no more; None where it still may.
 
     `gateway` is the user that all links answer as. `status` is that of an answer which was given.
     """
+    facts = {"Asked by": f"{link.agent} in {link.namespace}", "Approval": link.task}
     if standing.given is not None:
-        return _given_page(standing, standing.given, status)
+        return _given_page(standing, standing.given, status, facts)
     if standing.approval is not None:
         return None
     if (taken := standing.taken) is not None:
-        who = "by another link" if taken.user == gateway else f"by {taken.user}"
-        said = f"{label_of(None, taken.choice)}, {who}, on {show_time(taken.at)}. There is nothing left to answer."
-        return message_page(status, "Somebody else has answered already", said, tone="wait")
+        facts |= {
+            "Answer": label_of(None, taken.choice),
+            "Given by": "another link" if taken.user == gateway else taken.user,
+            "Given on": show_time(taken.at),
+        }
+        title = "Somebody else has answered already"
+        return message_page(status, title, "There is nothing left to answer.", tone="wait", facts=facts)
     if (ended := standing.ended) is None:
         return gone_page()
-    if ended.reason is None:
-        said = f"Nobody had answered in time, and it was decided by itself on {show_time(ended.ended_at)}."
-    else:
-        said = f"It ended without an answer on {show_time(ended.ended_at)} ({ended.reason})."
-    return message_page(410, "This approval is over", said)
+    said = "Nobody had answered in time, and it was decided by itself."
+    if ended.reason is not None:
+        said = f"It ended without an answer ({ended.reason})."
+    facts["Ended on"] = show_time(ended.ended_at)
+    return message_page(410, "This approval is over", said, facts=facts)
 
 
-def _given_page(standing: Standing, given: LinkAnswer, status: int) -> web.Response:
-    said = f"{label_of(standing.approval, given.choice)}, on {show_time(given.at)}."
+def _given_page(standing: Standing, given: LinkAnswer, status: int, facts: Mapping[str, str]) -> web.Response:
+    facts = {**facts, "Answer": label_of(standing.approval, given.choice), "Given on": show_time(given.at)}
     if given.accepted is None:
-        more = "It will be taken as soon as Heed comes to it. You may close this page."
-        return message_page(
-            status, "This link was used, and the answer is recorded", said, more, refresh=True, tone="wait"
-        )
+        said = "Heed takes it as soon as it comes to it. You may close this page."
+        return message_page(status, "The answer is recorded", said, refresh=True, tone="wait", facts=facts)
     if given.accepted:
-        return message_page(status, "Answered", said, "Thank you. You may close this page.", tone="good")
-    why = f"{given.message[:1].upper()}{given.message[1:]}."
+        return message_page(
+            status, "Answered", "Thank you. You may close this page.", tone="good", facts=facts
+        )
+    why = f"Because {_TIME.sub(lambda found: show_time(found[0]), given.message)}."
     more = "This link cannot be used again. If an answer is still needed, ask for a new one."
-    return message_page(status, "The answer does not count", said, why, more, tone="bad")
+    return message_page(status, "The answer does not count", why, more, tone="bad", facts=facts)

@@ -34,6 +34,8 @@ dd{margin:0}
 .details code{font-family:ui-monospace,Menlo,Consolas,monospace;font-size:.9em}
 .details table{border-collapse:collapse;display:block;overflow-x:auto;font-size:.9375rem}
 .details :is(th,td){border:1px solid var(--line);padding:.375rem .625rem;text-align:left}
+.details :is(th,td).right{text-align:right}
+.details :is(th,td).center{text-align:center}
 a{color:var(--accent)}
 .host{color:var(--quiet);font-size:.8125rem}
 form{margin:0}
@@ -55,6 +57,8 @@ textarea{min-height:5.5rem;resize:vertical}
 .note.bad{background:var(--bad-soft);color:var(--bad)}
 .note.good{background:var(--good-soft);color:var(--good)}
 .note.wait{background:var(--soft)}
+.note:last-child{margin-bottom:0}
+.note+dl{margin-top:0}
 .note p:first-child{margin-top:0}
 .note p:last-child{margin-bottom:0}
 button{display:block;width:100%;min-height:3.25rem;font:inherit;font-weight:600;border:0;border-radius:.625rem;
