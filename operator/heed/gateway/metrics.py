@@ -20,12 +20,13 @@ Collect = Callable[[], Iterable[Metric]]
 class GatewayMetrics:
     """What the gateway counts. Parts add metrics of their own with `add`.
 
-    `requests` counts by route (its path with placeholders) and HTTP status, `events` by what became of those sent in:
-    stored, or duplicate where the broker had them already.
+    `requests` counts by route (its path with placeholders) and HTTP status, `refusals` by route and the problem's code,
+    `events` by what became of those sent in: stored, or duplicate where the broker had them already.
     """
 
     def __init__(self) -> None:
         self.requests = LabelledCounter("route", "code")
+        self.refusals = LabelledCounter("route", "reason")
         self.events = LabelledCounter("outcome")
         self.durations: dict[str, Histogram] = {}
         self.connection: Connection | None = None
@@ -66,6 +67,9 @@ class GatewayMetrics:
         yield gauge("heed_nats_connected", "Whether there is a connection to NATS", (), [((), connected)])
         yield counter("heed_nats_errors_total", "What went wrong with NATS, by kind", ("kind",), errors)
         yield tally("heed_gateway_requests_total", "Requests that were answered", self.requests)
+        yield tally(
+            "heed_gateway_refusals_total", "Requests that were refused, by the problem", self.refusals
+        )
         durations = {(route,): found for route, found in self.durations.copy().items()}
         help = "How long requests took, from their headers to the answer"
         yield histogram("heed_gateway_request_duration_seconds", help, ("route",), durations)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from heed.errors import HeedError
 
+SENDER: Final = web.RequestKey("sender", str)  # of a request, once it is known: its name, for the log
 PROBLEM_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2  # for whatever passes by itself, if nothing better is known
 

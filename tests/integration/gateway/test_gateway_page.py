@@ -84,6 +84,35 @@ async def test_the_requests_of_the_page_are_taken_and_published_once(tmp_path: P
     assert "Traceback" not in output.read_text()
 
 
+def test_alerts_speak_of_metrics_that_exist() -> None:
+    (document,) = (
+        document
+        for block in blocks(PAGE, "yaml")
+        if (document := yaml.safe_load(block)).get("kind") == "PrometheusRule"
+    )
+    rules = [rule for group in document["spec"]["groups"] for rule in group["rules"]]
+    documented = dict(re.findall(r"^\| `(heed_gateway_\w+)` \|[^|]*\|([^|]*)\|", PAGE, re.MULTILINE))
+
+    for rule in rules:
+        shown = rule["annotations"]["summary"]
+        labels = set(re.findall(r"\$labels\.(\w+)", shown)) - {"job"}
+        used = re.findall(r"heed_gateway_\w+", rule["expr"])
+        assert used and set(used) <= documented.keys(), rule["alert"]
+        assert all(f"`{label}`" in documented[used[0]] for label in labels), rule["alert"]
+    assert len({rule["alert"] for rule in rules}) == len(rules) > 5
+
+
+def test_the_reasons_that_alerts_name_are_refusals() -> None:
+    source = "".join(file.read_text() for file in (ROOT / "operator/heed").rglob("*.py"))
+    named = {name for found in re.findall(r'reason=~?"([^"]+)"', PAGE) for name in found.split("|")}
+    named |= set(
+        re.findall(r"`([A-Z]\w+)`", "".join(re.findall(r"^   \| (`[^|]+\(\d+\)[^|]*)\|", PAGE, re.MULTILINE)))
+    )
+
+    assert len(named) > 15
+    assert {name for name in named if f'"{name}"' not in source and name != "NotFound"} == set()
+
+
 def test_the_token_file_of_the_page_can_be_read() -> None:
     (secret,) = (
         document

@@ -302,6 +302,31 @@ async def test_a_token_is_for_its_namespaces_and_types(guarded: RunningGateway, 
     assert (await send(guarded, f"/v1/agents/{namespace}/clerk", {**binary(), **bearer}))[0] == 202
 
 
+async def test_a_refusal_is_counted_and_logged_for_who_is_asked_where_events_are(
+    guarded: RunningGateway, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bearer, path = {"Authorization": f"Bearer {TOKEN}"}, f"/v1/events/{namespace}"
+    with caplog.at_level("WARNING"):
+        await send(guarded, path, {**binary(type="org.example.x"), **bearer})
+        await send(guarded, f"{path}?access_token=guess{TOKEN}", binary())
+        await send(guarded, path, {**binary(time="the s3cret hour"), **bearer})
+        await send(guarded, "/v1/agents/a%0Ab/clerk", {**binary(), **bearer})
+
+    said = [vars(record) for record in caplog.records if record.message == "request refused"]
+    assert [(item["status"], item["code"]) for item in said] == [
+        *((403, "TypeNotAllowed"), (401, "Unauthorized"), (400, "BadTime"), (404, "NoSuchNamespace")),
+    ]
+    assert [item.get("sender") for item in said] == ["till", None, "till", None]
+    assert (said[0]["namespace"], said[0]["route"]) == (namespace, "/v1/events/{namespace}")
+    assert said[0]["detail"] == "the token of till is not for events of type org.example.x"
+    assert (said[2]["attribute"], "detail" in said[2]) == ("time", False)  # it might quote what was sent
+    assert (said[3]["namespace"], said[3]["agent"]) == ("a\\nb", "clerk")
+    assert TOKEN not in str(said) and "s3cret" not in str(said)
+    page = (await guarded.context.metrics.page(""))[0].decode()
+    counted = 'heed_gateway_refusals_total{reason="TypeNotAllowed",route="/v1/events/{namespace}"} 1.0'
+    assert counted in page
+
+
 # --- the broker away ------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from heed.bus.dead_letters import DeadLetterEntry, DeadLetterFilter, DeadLetterS
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.gateway.objects import local_object
+from heed.gateway.subscriptions import dispatcher, part
 from heed.gateway.subscriptions.sink import SinkClient, write_request
 from tests.builders.gateway import subscription_document
 from tests.builders.manifests import policy_manifest
@@ -106,8 +107,12 @@ def subscriptions(connection: Connection, tmp_path: Path, namespace: str) -> Sub
 
 
 @pytest.fixture
-async def gateway(connection: Connection, subscriptions: Subscriptions) -> AsyncIterator[RunningGateway]:
-    """A gateway that serves them."""
+async def gateway(
+    connection: Connection, subscriptions: Subscriptions, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RunningGateway]:
+    """A gateway that serves them, and looks often at how much waits."""
+    monkeypatch.setattr(part, "NUMBERS_INTERVAL_S", 0.05)
+    monkeypatch.setattr(dispatcher, "SECRET_RETRY_S", 0.05)
     async with serving(connection, manifests=[subscriptions.folder]) as gateway:
         yield gateway
 
@@ -358,6 +363,40 @@ async def test_while_the_sink_is_away_events_wait(subscriptions: Subscriptions, 
         await until(lambda: set(sink.ids) == {"a", "b"})
 
     assert await subscriptions.letters() == []
+
+
+async def test_metrics_say_which_deliver_and_how_much_waits(
+    subscriptions: Subscriptions, gateway: RunningGateway, unused_tcp_port: int
+) -> None:
+    async def shown(metric: str, value: float | None, name: str = "orders") -> bool:
+        page = (await gateway.context.metrics.page(""))[0].decode()
+        series = f'{metric}{{namespace="{subscriptions.namespace}",subscription="{name}"}}'
+        return series not in page if value is None else f"{series} {value}" in page
+
+    ready, lag = "heed_gateway_subscription_ready", "heed_gateway_subscription_lag_events"
+    reference = {"name": "missing", "key": "token"}
+    subscriptions.put("http://192.0.2.1", "keyed", headers=[{"name": "X-Key", "secretRef": reference}])
+    subscriptions.put(f"http://127.0.0.1:{unused_tcp_port}/events", delivery={"retry": PATIENT})
+    await subscriptions.begun("keyed")
+    await subscriptions.begun()
+    await until(lambda: shown(ready, 1.0))
+
+    # Given a sink that is away, and a Secret that is missing: they are not ready, and events wait
+    await subscriptions.send("a", "b")
+    for name in ("orders", "keyed"):
+        await until(lambda: shown(ready, 0.0, name))  # noqa: B023, it is awaited here
+        await until(lambda: shown(lag, 2.0, name))  # noqa: B023
+
+    # When the sink is there
+    async with sink_at(unused_tcp_port) as sink:
+        await until(lambda: set(sink.ids) == {"a", "b"})
+        await until(lambda: shown(ready, 1.0))
+        await until(lambda: shown(lag, 0.0))
+
+    # And of one that is deleted nothing is left
+    (subscriptions.folder / "orders.yaml").unlink()
+    await until(lambda: shown(ready, None))
+    assert await shown(lag, None)
 
 
 async def test_headers_come_from_secrets_and_follow_them(subscriptions: Subscriptions, sink: Sink) -> None:

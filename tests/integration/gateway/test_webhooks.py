@@ -15,6 +15,8 @@ from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
 from heed.core.webhooks.delivery import delivery_digest
+from heed.gateway.webhooks import standing
+from heed.util.backoff import Backoff
 from tests.builders.gateway import SIGNED, event_source_document
 from tests.builders.manifests import policy_manifest
 from tests.integration.gateway.deliveries import (
@@ -472,6 +474,34 @@ async def test_without_its_secret_a_webhook_takes_nothing_and_says_nothing_of_it
 
     assert await hooks.send(signed) == (503, "SecretUnavailable")
     assert await hooks.published() == []
+
+
+async def test_a_secret_that_goes_later_is_noticed_by_the_next_delivery(
+    hooks: Hooks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(standing, "SECRET_BACKOFF", Backoff(first_s=0.05, last_s=0.05))
+    hooks.put("own.yaml", event_source_document("hook", verify=SIGNED))
+    hooks.put("key.yaml", secret("webhook"))
+    signed = plain("hook", b"{}", **{"X-Hub-Signature-256": f"sha256={sign(b'{}', SECRET)}"})
+    await hooks.eventually(signed, 202)
+    series = f'heed_gateway_event_source_ready{{event_source="hook",namespace="{hooks.namespace}"}}'
+
+    async def is_shown(ready: float) -> bool:
+        return f"{series} {ready}" in (await hooks.gateway.context.metrics.page(""))[0].decode()
+
+    await until(lambda: is_shown(1.0))
+    with caplog.at_level("WARNING"):
+        (hooks.folder / "key.yaml").unlink()
+        assert (await hooks.send(signed))[0] == 503
+        await until(lambda: is_shown(0.0))
+    judged = [vars(record) for record in caplog.records if record.message == "webhook judged"]
+    assert [(item["event_source"], item["reason"]) for item in judged] == [
+        (f"{hooks.namespace}/hook", "SecretMissing")
+    ]
+
+    hooks.put("key.yaml", secret("webhook"))
+    await until(lambda: is_shown(1.0))
+    assert (await hooks.send(signed))[0] == 202
 
 
 async def test_a_webhook_that_is_edited_or_removed_is_served_as_it_is_now(hooks: Hooks) -> None:

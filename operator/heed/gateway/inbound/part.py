@@ -26,7 +26,7 @@ from heed.gateway.inbound.token_review import TokenReviewer
 from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.policies import GatewayPolicies
 from heed.gateway.publisher import EncodedEvent, encode_event
-from heed.gateway.refusals import RequestRefused
+from heed.gateway.refusals import SENDER, RequestRefused
 from heed.kube.metrics.families import tally
 
 log = logging.getLogger("heed.gateway")
@@ -60,6 +60,7 @@ class InboundEvents(GatewayPart):
         address = self._address(request)
         self._abuse.check_delivery(request.headers)
         sender = await self.authenticator.authenticate(request)
+        request[SENDER] = sender.name
         self._context.limiter.take(sender.name)
         address = await self._found(address, sender)
         context = self._context

@@ -105,7 +105,11 @@ class TokenReviewer:
                 "kind": "TokenReview",
                 "spec": {"token": token, "audiences": [self._audience]},
             }
-            status = (await self._api.create(TOKEN_REVIEWS_PATH, body)).body.get("status") or {}
+            try:
+                status = (await self._api.create(TOKEN_REVIEWS_PATH, body)).body.get("status") or {}
+            except ApiError:
+                self.reviews.add("failed")
+                raise
         publisher = self._publisher(status)
         self.reviews.add("accepted" if publisher else "refused")
         lasts = (

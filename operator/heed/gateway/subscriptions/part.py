@@ -63,6 +63,8 @@ class SubscriptionsPart(GatewayPart):
         self._tools: DispatchTools | None = None
         self._broken: str | None = None
         self._running: dict[Key, _Running] = {}
+        self._standings: dict[Key, Standing] = {}
+        self._lags: dict[Key, int] = {}
         self._ending: set[asyncio.Task[None]] = set()
         context.metrics.add(self._collect)
 
@@ -132,11 +134,12 @@ class SubscriptionsPart(GatewayPart):
     def _observe(self, body: Body, deleted: bool) -> None:
         key = body["metadata"]["namespace"], body["metadata"]["name"]
         if deleted:
-            self._end(key)
+            self._end(key, body["metadata"]["uid"])
             self._bodies.pop(key, None)
+            self._standings.pop(key, None)
+            self._lags.pop(key, None)
             if self._status is not None:
                 self._status.forget(key)
-            self._later(self._delete(body["metadata"]["uid"]))
             return
         if self._status is not None:
             self._status.observe(key, body)
@@ -196,6 +199,9 @@ class SubscriptionsPart(GatewayPart):
         task.add_done_callback(self._ending.discard)
 
     def _tell(self, key: Key, standing: Standing) -> None:
+        if key not in self._bodies:
+            return  # what was under way when it was deleted
+        self._standings[key] = standing
         level = logging.INFO if standing.ready else logging.WARNING
         extra = {"subscription": "/".join(key), "reason": standing.reason, "detail": standing.message}
         log.log(level, "subscription judged", extra=extra)
@@ -210,14 +216,16 @@ class SubscriptionsPart(GatewayPart):
 
     async def _note_numbers(self, key: Key, dispatcher: SubscriptionDispatcher) -> None:
         """Note what was delivered, and ask how much waits where something may."""
-        if self._status is None or dispatcher.consumer is None or not dispatcher.active:
+        if dispatcher.consumer is None or not dispatcher.active:
             return
         try:
             lag = (await dispatcher.consumer.lag()).total
         except BusUnavailable:
             return
         dispatcher.active = lag > 0
-        self._status.add_numbers(key, dispatcher.counts.taken(), lag)
+        self._lags[key] = lag
+        if self._status is not None:
+            self._status.add_numbers(key, dispatcher.counts.taken(), lag)
 
     async def _delete(self, uid: str) -> None:
         """Delete the consumer of a Subscription that is gone."""
@@ -243,6 +251,11 @@ class SubscriptionsPart(GatewayPart):
 
     def _collect(self) -> Iterator[Metric]:
         yield gauge("heed_gateway_subscriptions", "Subscriptions served", (), [((), len(self._running))])
+        labels = ("namespace", "subscription")
+        ready = [(key, float(standing.ready)) for key, standing in self._standings.copy().items()]
+        yield gauge("heed_gateway_subscription_ready", "Whether a Subscription delivers", labels, ready)
+        help = "Events that wait for a Subscription, or are under way, as of the latest look"
+        yield gauge("heed_gateway_subscription_lag_events", help, labels, self._lags.copy().items())
         help = "Events by Subscription, and what became of their delivery"
         yield tally("heed_gateway_subscription_events_total", help, self._outcomes)
 

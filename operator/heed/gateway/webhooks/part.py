@@ -31,7 +31,13 @@ class WebhooksPart(GatewayPart):
         )
         policies.tell_changes(self._registry.recompile)
         self._source: ObjectSource = open_source(context, names.EVENT_SOURCE, self._registry.observe)
-        self._receiver = DeliveryReceiver(context, self._registry, secrets, self._source.missing)
+        self._receiver = DeliveryReceiver(
+            context,
+            self._registry,
+            secrets,
+            self._source.missing,
+            lambda key: self._standing.doubt(self._registry, key),
+        )
         context.metrics.add(self._collect)
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -61,5 +67,8 @@ class WebhooksPart(GatewayPart):
 
     def _collect(self) -> Iterator[Metric]:
         yield gauge("heed_gateway_event_sources", "EventSources there are", (), [((), len(self._registry))])
+        labels, accepted = ("namespace", "event_source"), self._standing.accepted
+        help = "Whether an EventSource is served"
+        yield gauge("heed_gateway_event_source_ready", help, labels, accepted.items())
         help = "Deliveries by EventSource, and what became of them"
         yield tally("heed_gateway_webhook_deliveries_total", help, self._receiver.outcomes)

@@ -42,7 +42,10 @@ _ANSWERS: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-sto
 
 
 class DeliveryReceiver:
-    """Answers requests to webhooks. `missing` says why EventSources are not known yet, or None."""
+    """Answers requests to webhooks. `missing` says why EventSources are not known yet, or None.
+
+    `doubt` is told of each EventSource none of whose Secrets can be used.
+    """
 
     def __init__(
         self,
@@ -50,8 +53,10 @@ class DeliveryReceiver:
         registry: WebhookRegistry,
         secrets: Secrets,
         missing: Callable[[], str | None],
+        doubt: Callable[[tuple[str, str]], None],
     ) -> None:
         self._context, self._registry, self._secrets, self._missing = context, registry, secrets, missing
+        self._doubt = doubt
         self._limiters: dict[tuple[str, str], tuple[EventSourceSpec, RateLimiter]] = {}
         self.outcomes = LabelledCounter("namespace", "event_source", "outcome")
 
@@ -160,6 +165,7 @@ class DeliveryReceiver:
                 raise item
         if not values:
             # Which Secret, and why, is for its owner: in the status.
+            self._doubt((program.namespace, program.name))
             raise busy(503, "SecretUnavailable", "the secret of this webhook cannot be read now", 30)
         return values
 

@@ -36,7 +36,17 @@ class StandingWriter:
         self._secrets, self._base = secrets, base
         self._accepted = None if api is None else AcceptedWriter(api, _ignored)
         self._judging: dict[Key, asyncio.Task[None]] = {}
-        self._said: dict[Key, str] = {}
+        self._said: dict[Key, Judgement] = {}
+
+    @property
+    def accepted(self) -> Mapping[Key, bool]:
+        """Whether each EventSource that was judged is served."""
+        return {key: judgement.accepted for key, judgement in list(self._said.items())}
+
+    def doubt(self, registry: WebhookRegistry, key: Key) -> None:
+        """A Secret of one that was accepted could not be used: judge it again."""
+        if key not in self._judging:
+            self.schedule(registry, key)
 
     def schedule(self, registry: WebhookRegistry, key: Key) -> None:
         """Judge an EventSource as it is now, instead of as it was."""
@@ -79,8 +89,9 @@ class StandingWriter:
         return Judgement(True, ACCEPTED_REASON, f"deliveries are taken at {url}", {"url": url})
 
     def _tell(self, key: Key, known: KnownSource, judgement: Judgement) -> None:
-        if self._said.get(key) != judgement.message:
-            self._said[key] = judgement.message
+        before = self._said.get(key)
+        self._said[key] = judgement
+        if before is None or before.message != judgement.message:
             level = logging.INFO if judgement.accepted else logging.WARNING
             extra = {"event_source": "/".join(key), "reason": judgement.reason, "detail": judgement.message}
             log.log(level, "webhook judged", extra=extra)
