@@ -2,7 +2,7 @@
 
 run        try every mutant that has no verdict yet; stop it at any time, it goes on where it stopped
 report     the figures so far, by package
-survivors  the mutants that no test noticed, with their keys for equivalent.toml
+survivors  the mutants that no test noticed, with their keys for equivalent.toml; and its entries of lines that are gone
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ SUITES = ("tests/unit", "tests/integration")
 
 
 def main() -> int:
-    """0, or for `survivors` 1 where there are some that are not listed as equivalent."""
+    """0, or for `survivors` 1 where there are some that are not listed as equivalent, or entries of no mutant."""
     options = _options()
     root = Path(options.cache or cache_root())
     workspace, results = Workspace(root), Results(root / "results.jsonl")
     print(f"workspace {workspace.folder}", file=sys.stderr)
-    mutants = _chosen(workspace.prepare(), options)
+    everything = workspace.prepare()
+    mutants = _chosen(everything, options)
     if options.command == "run":
         campaign = Campaign(workspace, results, options.suite or SUITES, root / "reach.json")
         try:
@@ -35,7 +36,7 @@ def main() -> int:
         except KeyboardInterrupt:
             print("stopped; run it again to go on", file=sys.stderr)
     if options.command == "survivors":
-        return _survivors(mutants, results)
+        return max(_survivors(mutants, results), _outdated(everything))
     print(table(mutants, results))
     return 0
 
@@ -65,6 +66,13 @@ def _survivors(mutants: list[Mutant], results: Results) -> int:
                 f"{mutant.key}  {mutant.function} +{mutant.line}\n    - {mutant.before}\n    + {mutant.after}"
             )
     return 1 if found else 0
+
+
+def _outdated(mutants: list[Mutant]) -> int:
+    gone = equivalents().keys() - {mutant.key for mutant in mutants}
+    for key in sorted(gone):
+        print(f"{key}  is listed as equivalent, and of no mutant any more: {equivalents()[key]}")
+    return 1 if gone else 0
 
 
 def _options() -> argparse.Namespace:

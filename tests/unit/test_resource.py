@@ -70,7 +70,7 @@ def test_failure_is_asked_for_first_and_says_why() -> None:
     end = ended(body, failed="true", reason="object.status.why", message="'it is ' + object.status.phase")
 
     assert (end.completed, end.reason, end.message) == (False, "OutOfPaint", "it is Ready")
-    assert (end.task_id, end.attempt) == ("work-0123456789abcdef", 2)
+    assert (end.task_id, end.attempt, end.id, end.at) == ("work-0123456789abcdef", 2, "uid-1", NOW)
 
 
 @pytest.mark.parametrize("broken", ["object.status.missing", "1 / 0 == 1", "''"])
@@ -110,7 +110,7 @@ def test_an_item_that_is_not_there_means_not_yet() -> None:
 def test_other_mistakes_end_the_task_with_their_place(member: str, source: str) -> None:
     end = ended(widget(status={"phase": "Working"}), **{member: source})
 
-    assert (end.completed, end.reason) == (False, "ExpressionFailed")
+    assert (end.completed, end.reason, end.id, end.at) == (False, "ExpressionFailed", "uid-1", NOW)
     assert end.message is not None
     assert end.message.startswith(f"spec.tasks.work.resource.{member}: ")
 
