@@ -193,6 +193,43 @@ async def test_after_a_restart_the_ledger_or_the_first_answer_says_who_was_first
     assert (await desk.take("two") or NOTHING)[1] == "AlreadyAnswered"
 
 
+async def test_who_was_first_is_remembered_where_the_ledger_has_forgotten_and_nothing_is_written_yet(
+    desk: Desk,
+) -> None:
+    desk.add("one")
+    await desk.take("one")
+    desk.decide()
+    assert desk.ledger is not None
+    desk.ledger = replace(desk.ledger, recent_tasks=())
+
+    desk.add("two", user="lee")
+
+    assert (await desk.take("two") or NOTHING)[1] == "AlreadyAnswered"
+    assert (await desk.take("one") or NOTHING)[:2] == ("True", "Accepted")
+
+
+@pytest.mark.parametrize("other", [AgentRef(NAMESPACE, "other", "u-2"), AgentRef("elsewhere", AGENT, "u-3")])
+async def test_another_agent_that_goes_on_has_no_answer_passed_on_again(desk: Desk, other: AgentRef) -> None:
+    desk.add()
+    await desk.take()
+
+    desk.desk.resumed(other, Ledger(), [])
+    await desk.take()
+
+    assert len(desk.bus.sent) == 1
+
+
+@pytest.mark.parametrize(("policy", "warned"), [(POLICY, False), (None, True), ("another", True)])
+async def test_that_no_answer_will_be_believed_is_said_at_once(
+    desk: Desk, caplog: pytest.LogCaptureFixture, policy: str | None, warned: bool
+) -> None:
+    desk.restart(policy)
+
+    await desk.desk._warn()
+
+    assert ("approvals cannot be answered" in caplog.text) is warned
+
+
 @pytest.mark.parametrize(
     ("spec", "reason", "words"),
     [
@@ -243,11 +280,15 @@ async def test_a_task_that_ended_otherwise_says_how(desk: Desk) -> None:
     assert (await cancelled.take("two") or NOTHING)[1] == "TaskEnded"
 
 
+@pytest.mark.parametrize(("user", "status"), [("eve", "False"), ("kim", "True")])
 async def test_a_judged_answer_is_left_alone_and_deleted_an_hour_later(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, user: str, status: str
 ) -> None:
-    desk.add(user="eve")
-    await desk.take()
+    desk.add(user=user)
+    if await desk.take() is None:
+        desk.decide()
+        await desk.take()
+    assert (desk.verdict() or NOTHING)[0] == status
     written = desk.server.count("PATCH")
     await desk.take()
     assert desk.server.count("PATCH") == written

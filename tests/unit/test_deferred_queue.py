@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from heed import names
-from heed.api.status import Cursor, Session
+from heed.api.status import Cursor, HeldEvent, Session
 from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.deferred import MAX_DEFERRED_EVENTS, DeferredEvents
 from heed.core.ledger.headroom import Headroom
+from heed.core.ledger.held import HeldEvents
 from heed.core.ledger.ledger import Ledger
 from heed.engine.batch import DecisionBatch
 from heed.engine.deferred_queue import (
@@ -21,7 +22,7 @@ from heed.engine.deferred_queue import (
     is_inbox_only,
 )
 from heed.engine.rate_limit import CommitRate
-from tests.builders.events import received
+from tests.builders.events import at, received
 from tests.unit.inmemory import CREATED, Bus, owed_message, pending, sequences
 
 BUDGET = 3_000_000
@@ -190,6 +191,17 @@ async def test_where_room_is_scarce_only_what_may_make_room(ledger: Ledger, aske
     await backlog(bus, size=FULL).fetch(DecisionBatch(ledger))
 
     assert bus.fetched == ([] if asked is None else [(asked, ledger.cursor.created)])
+
+
+async def test_held_events_that_are_ready_are_fetched_together_from_the_ledgers_own_stream() -> None:
+    held = HeldEvents.of({place: HeldEvent("s", "h", at(1), at(99), phase="Ready") for place in (3, 5)})
+    bus, batch = Bus(received(3), received(5)), DecisionBatch(replace(waiting(), held=held))
+    made = backlog(bus)
+
+    found = [await made.fetch_ready(batch, place) for place in (3, 5)]
+
+    assert [item and item.sequence for item in found] == [3, 5]
+    assert bus.fetched == [([3, 5], CREATED)]
 
 
 async def test_what_the_stream_has_dropped_waits_no_more() -> None:

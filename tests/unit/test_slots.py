@@ -343,7 +343,7 @@ def test_fewer_slots_let_what_runs_go_on_and_start_nothing() -> None:
 AGAIN = {"retry": {"attempts": 2, "backoff": {"initial": "1s", "jitter": 0}}}
 
 
-def failing(story: Story, task: str, attempt: int = 1) -> Decision:
+def failing(story: Story, task: str, attempt: int | None = 1) -> Decision:
     source = names.agent_source(NAMESPACE, AGENT)
     data = {"reason": "JobLost", "attempt": attempt}
     return story.decide(
@@ -372,6 +372,22 @@ def test_a_failed_attempt_gives_its_slot_away_and_the_next_one_queues_again() ->
     story.end(second)
     assert story.begun == [first, second, f"{first}-2"]
     assert work_of(story.agent.agent, first, story.ledger.pending_tasks[first]).attempt == 2
+
+
+@pytest.mark.parametrize(("attempt", "outcome"), [(1, "stale"), (2, "stale"), (None, "ignored")])
+def test_an_attempt_that_waits_for_its_slot_cannot_end_but_the_task_can(
+    attempt: int | None, outcome: str
+) -> None:
+    story = Story(queueing(1, a=AGAIN))
+    first, _ = story.ask("x", "a", "a")
+    failing(story, first)
+    come_due(story)
+    assert story.queued == [first]
+
+    decision = failing(story, first, attempt)
+
+    assert decision.outcome == outcome
+    assert (first in decision.ledger.pending_tasks) is (outcome == "stale")
 
 
 def test_an_attempt_that_is_due_starts_at_once_where_a_slot_is_free() -> None:

@@ -144,11 +144,27 @@ async def test_a_ring_that_fails_does_not_end_the_others(
     assert "a due time was lost" in caplog.text
 
 
-async def test_times_that_were_replaced_take_no_memory_for_ever(heap: Heap) -> None:
+@pytest.mark.parametrize("times", [range(1, 1001), range(1999, 999, -1)], ids=["later", "sooner"])
+async def test_times_that_were_replaced_take_no_memory_for_ever(heap: Heap, times: range) -> None:
     heap.set("b", 2000)
-    for at in range(1000):
-        heap.set("a", at + 1)
+    for at in times:
+        heap.set("a", at)
+        assert len(heap.timers._heap) <= 2 * 2 + 16
 
-    assert len(heap.timers._heap) < 40
+    assert heap.wake(999) == []
     assert heap.wake(1000) == ["a"]
     assert heap.wake(2000) == ["b"]
+
+
+async def test_a_heap_is_tidied_only_where_most_of_it_is_of_the_past(heap: Heap) -> None:
+    keys = [f"k{number}" for number in range(50)]
+    for at in (200, 100):
+        for key in keys:
+            heap.set(key, at)
+
+    assert len(heap.timers._heap) == 2 * len(keys)
+    for at in range(16):
+        heap.set("k0", 99 - at)
+    assert len(heap.timers._heap) == 2 * len(keys) + 16
+    heap.set("k0", 50)
+    assert len(heap.timers._heap) == len(keys)
