@@ -1,5 +1,6 @@
 """Which answers count, by what was asked."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,6 +103,29 @@ def test_a_whole_number_is_one_for_the_condition_however_it_was_sent(amount: flo
     }
 
     assert reason(approval, fields={"amount": amount}) is None
+
+
+def test_a_number_that_no_integer_holds_is_a_float_for_the_condition() -> None:
+    approval = {"fields": {"type": "object"}, "approvers": {"where": "answer.fields.amount > 1.0"}}
+
+    assert reason(approval, fields={"amount": 10**20}) is None
+
+
+def test_the_condition_sees_since_when_the_session_is_there() -> None:
+    ledger = awaiting(buyer(approvers={"where": f"session.startedAt == '{at(-60)}'"}))
+    ((key, session),) = ledger.sessions.items()
+    older = replace(ledger, sessions={key: replace(session, started_at=at(-60))})
+
+    assert check_answer(approval_of(older), an_answer()) is None
+    assert check_answer(approval_of(ledger), an_answer()) is not None
+
+
+def test_without_its_session_that_is_when_the_task_began() -> None:
+    ledger = awaiting(buyer())
+
+    found = approval_of(replace(ledger, sessions={}))
+
+    assert found.session_started_at == found.record.started_at
 
 
 def test_being_an_approver_is_not_enough_where_the_condition_is_false() -> None:

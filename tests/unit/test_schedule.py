@@ -176,11 +176,20 @@ def test_the_first_and_the_last_instant_are_taken(text: str) -> None:
     assert schedule(at=text) == Instant(datetime.fromisoformat(text))
 
 
+def test_an_instant_is_kept_in_utc_whatever_zone_the_machine_is_in() -> None:
+    kept = schedule(at="2026-12-24T18:00:00+02:00")
+
+    assert isinstance(kept, Instant)
+    assert kept.at.tzinfo is UTC
+    assert kept.at.hour == 16
+
+
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
         ("europe/berlin", 'write "Europe/Berlin"'),
         ("New York", 'write "America/New_York"'),
+        ("ushuaia", 'write "America/Argentina/Ushuaia"'),
         ("Europe/Berln", 'did you mean "Europe/Berlin"?'),
         ("PST", "use an IANA name, such as Europe/Berlin or UTC"),
         ("../../../etc/passwd", "use an IANA name, such as Europe/Berlin or UTC"),
