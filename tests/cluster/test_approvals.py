@@ -245,6 +245,46 @@ def test_the_api_server_lets_nobody_answer_as_another(stage: Stage, people: Peop
     assert said(stage) == []
 
 
+CHANGES: dict[str, dict[str, Any]] = {
+    "a plain member": {"choice": "reject"},
+    "a comment": {"comment": "changed"},
+    "who answers": {"user": "system:admin"},
+    "a nested value": {"fields": {"order": {"items": [{"sku": "rug", "count": 2}]}}},
+    "a nested member more": {"fields": {"order": {"note": "quick"}}},
+    "a nested member less": {"fields": {"order": {"total": None}}},
+    "all fields less": {"fields": None},
+}
+
+
+def test_an_answer_cannot_be_changed_however_deep_the_change_is(stage: Stage, people: People) -> None:
+    # Given an answer with nested fields, while no operator looks at it
+    task = ask(stage, fields={"type": "object"})
+    stage.operator.stop()
+    fields = {"order": {"items": [{"sku": "rug", "count": 1}], "total": 7}}
+    name = give(stage, people, "kim", task, fields=fields)
+    path = f"{collection(stage)}/{name}"
+
+    # Then no change of its spec is taken, not even an administrator's, in whichever way it is made
+    for change in CHANGES.values():
+        with pytest.raises(ApiError, match=r"cannot be changed"):
+            stage.plane.admin.patch(path, {"spec": change})
+    whole = stage.plane.admin.get(path)
+    whole["spec"]["fields"]["order"]["items"][0]["count"] = 2
+    for words in (["replace"], ["apply", "--server-side", "--force-conflicts"]):
+        whole["metadata"].pop("managedFields", None)
+        with pytest.raises(KubectlError, match=r"cannot be changed"):
+            stage.plane.kubectl(*words, "-n", stage.namespace, "-f", "-", stdin=yaml.safe_dump(whole))
+    found = stage.plane.admin.patch(f"{path}/status", {"spec": {"fields": {}}, "status": {}})
+    assert (found["spec"]["fields"], found["metadata"]["generation"]) == (fields, 1)
+
+    # But its labels may be changed, and it counts as it was given
+    stage.plane.admin.patch(path, {"metadata": {"labels": {"seen": "yes"}}})
+    stage.operator.start()
+    assert verdict(stage, name)[:2] == ("True", "Accepted")
+    stage.until(lambda s: not s["pendingTasks"] and not s["outbox"], BUYER)
+    assert said(stage)[0]["fields"] == fields
+
+
 def test_somebody_who_may_not_is_refused_and_the_approval_waits_on(stage: Stage, people: People) -> None:
     task = ask(stage, approvers={"users": [people.user("kim")]})
 

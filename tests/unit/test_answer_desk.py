@@ -238,7 +238,11 @@ async def test_that_no_answer_will_be_believed_is_said_at_once(
         ({"fields": {"amount": 7}}, "InvalidFields", "has amount"),
         ({"made": 3602}, "Expired", "it could be answered until"),
         ({"generation": 2}, "Edited", "it was changed after it was given"),
-        ({"task": "buy-0"}, "UnknownTask", "no approval buy-0 waits"),
+        (
+            {"task": "buy-0"},
+            "UnknownTask",
+            "no approval buy-0 waits: there never was one, or more than 10 tasks",
+        ),
         ({"choice": "No Choice"}, "Invalid", "spec.choice"),
         ({"comment": "a\x00b"}, "InvalidFields", "no event can carry it"),
     ],
@@ -312,12 +316,14 @@ async def test_an_agent_that_does_not_exist_is_said_after_a_while(desk: Desk) ->
     assert (desk.verdict() or NOTHING)[1] == "UnknownAgent"
 
 
-async def test_what_cannot_be_done_now_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_done_now_is_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(answer_desk, "RETRY_BACKOFF", Backoff(0.001, 0.001))
     desk.bus.away = True
     desk.desk.observe(desk.add(), False)
     judging = asyncio.create_task(desk.desk.judge_as_due())
-    await until(lambda: desk.server.count("GET", "validatingadmission") >= 4)
+    await until(lambda: caplog.text.count("cannot take an answer") >= 2)
 
     desk.bus.away = False
 
@@ -336,6 +342,71 @@ async def test_a_conflict_leaves_the_answer_for_the_next_look(desk: Desk) -> Non
 
 
 # ── who is believed ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def looks(desk: Desk) -> int:
+    """How often the policy was read."""
+    return desk.server.count("GET", "validatingadmissionpolicies/")
+
+
+async def test_one_look_at_the_policy_serves_all_answers_that_came_before_it(desk: Desk) -> None:
+    for number in range(20):
+        desk.desk.observe(desk.add(f"eve-{number}", user="eve"), False)
+
+    for number in range(20):
+        await desk.desk.take((NAMESPACE, f"eve-{number}"))
+
+    assert {(desk.verdict(f"eve-{number}") or NOTHING)[1] for number in range(20)} == {"NotAnApprover"}
+    assert (looks(desk), desk.server.count("GET", "validatingadmissionpolicybindings/")) == (1, 1)
+
+
+async def test_an_answer_that_comes_after_a_look_at_the_policy_needs_another_one(desk: Desk) -> None:
+    desk.add("early", user="eve")
+    await desk.take("early")
+
+    desk.server.remove(f"{ADMISSION_API}/validatingadmissionpolicies/{POLICY}")
+    desk.add("forged", user="kim")
+
+    assert (await desk.take("forged") or NOTHING)[1] == "IdentityUnproven"
+    assert (looks(desk), desk.bus.sent) == (2, [])
+
+
+async def test_one_that_comes_while_the_policy_is_read_is_not_vouched_for_by_that(desk: Desk) -> None:
+    desk.add("early", user="eve")
+    forged = desk.add("forged", user="kim")
+
+    def come(method: str, path: str) -> None:
+        if "validatingadmissionpolicybindings" in path:  # the policy itself was read already
+            desk.server.remove(f"{ADMISSION_API}/validatingadmissionpolicies/{POLICY}")
+            desk.server.refuse = lambda method, path: None
+            desk.desk.observe(forged, False)
+
+    desk.server.refuse = come
+    assert (await desk.take("early") or NOTHING)[1] == "NotAnApprover"
+
+    await desk.desk.take((NAMESPACE, "forged"))
+    assert (desk.verdict("forged") or NOTHING)[1] == "IdentityUnproven"
+
+
+async def test_thousands_of_answers_of_one_user_do_not_keep_others_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_desk, "MAX_TURNS", 4)
+    for number in range(50):
+        desk.desk.observe(desk.add(f"eve-{number}", user="eve"), False)
+    desk.desk.observe(desk.add("kim"), False)
+    publish, before = desk.bus.publish, list[int]()
+
+    async def note(*arguments: Any) -> int:
+        before.append(sum(desk.verdict(f"eve-{number}") is not None for number in range(50)))
+        return await publish(*arguments)
+
+    monkeypatch.setattr(desk.bus, "publish", note)
+    judging = asyncio.create_task(desk.desk.judge_as_due())
+    await until(lambda: all(desk.verdict(f"eve-{number}") for number in range(50)))
+    judging.cancel()
+
+    assert before == [1]
 
 
 @pytest.mark.parametrize("policy", [None, "another"])

@@ -8,13 +8,12 @@ from its ledger.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from heed import names
 from heed.api.approval_answer import ApprovalAnswer, parse_answer
-from heed.api.conditions import find_condition
 from heed.api.status import TakenAnswer
 from heed.core.approval.answer import answer_id, check_answer
 from heed.core.approval.ends import answer_event, read_answer, taken_answer
@@ -26,11 +25,19 @@ from heed.core.ledger.ledger import Ledger
 from heed.engine.observer import Observer
 from heed.engine.ports import EventBus
 from heed.errors import HeedError, InvalidManifest
+from heed.kube.approvals.answer_index import (
+    AnswerIndex,
+    Body,
+    Key,
+    accepted_condition,
+    is_judged,
+    key_of,
+)
 from heed.kube.approvals.identity_policy import IdentityPolicy
 from heed.kube.approvals.verdict import AgentView, answer_of, judge_late
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 from heed.kube.client.informer import Informer
-from heed.kube.status.accepted import ACCEPTED, Judgement, accepted_patch
+from heed.kube.status.accepted import Judgement, accepted_patch
 from heed.util.backoff import Backoff
 from heed.util.clock import now, timestamp
 
@@ -38,9 +45,8 @@ log = logging.getLogger("heed.approvals")
 RETRY_BACKOFF: Final = Backoff(first_s=0.5, last_s=15.0)
 DELETION_INTERVAL_S: Final = 60.0
 UNKNOWN_AGENT_GRACE: Final = timedelta(minutes=1)
+MAX_TURNS: Final = 100  # answers that are judged before it is looked at whose turn it is next
 MAX_TAKEN: Final = 10_000  # answers of which it is remembered beyond the ledgers that they were taken
-Body = Mapping[str, Any]
-Key = tuple[str, str]  # namespace and name
 FindLedger = Callable[
     [str, str], tuple[AgentRef, Ledger] | None
 ]  # by namespace and name, of an Agent that runs
@@ -60,8 +66,8 @@ class AnswerDesk(Observer):
         self._api, self._bus, self._find = api, bus, find
         self._identity = IdentityPolicy(api, None)
         self._informer = Informer(api, objects_path(names.APPROVAL_ANSWERS, namespace), self.observe)
-        self._known: dict[Key, Body] = {}
-        self._open: dict[Key, Body] = {}  # not judged yet
+        self._index = AnswerIndex()
+        self._vouched = 0  # the last arrival that the identity policy was read after
         self._published: set[str] = set()  # uids
         self._taken: OrderedDict[tuple[str, str], TakenAnswer] = (
             OrderedDict()
@@ -84,37 +90,30 @@ class AnswerDesk(Observer):
 
     def trust(self, policy: str | None) -> None:
         """Believe what the admission policy of that name vouches for; None: no answer at all."""
-        self._identity = IdentityPolicy(self._api, policy)
+        self._identity, self._vouched = IdentityPolicy(self._api, policy), 0
 
     async def _warn(self) -> None:
         """Say once that no answer will be believed, where that is so."""
         try:
-            problem = await self._identity.problem("9999-12-31T23:59:59Z")
+            await self._identity.read()
         except ApiError:
             return
-        if problem is not None:
+        if (problem := self._identity.problem("9999-12-31T23:59:59Z")) is not None:
             log.warning("approvals cannot be answered", extra={"error": problem})
 
     # ── what is seen ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def observe(self, body: Body, deleted: bool) -> None:
         """Note an answer as it is, or was when it was deleted."""
-        metadata = body["metadata"]
-        key = (metadata["namespace"], metadata["name"])
-        self._known[key] = body
-        if deleted:
-            del self._known[key]
-        if deleted or _is_judged(body):
-            self._open.pop(key, None)
-            self._published.discard(metadata["uid"])
-            return
-        self._open[key] = body
-        self._schedule(key)
+        if self._index.observe(body, deleted):
+            self._schedule(key_of(body))
+        else:
+            self._published.discard(body["metadata"]["uid"])
 
     def resumed(self, agent: AgentRef, ledger: Ledger, owed: Sequence[Effect]) -> None:
         """Take all answers to it once more: what was published may be lost with the loop."""
-        for key, body in self._of(agent):
-            self._published.discard(body["metadata"]["uid"])
+        for key in self._index.list_open(agent.namespace, agent.name):
+            self._published.discard(self._index.open[key]["metadata"]["uid"])
             self._schedule(key)
 
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
@@ -122,7 +121,7 @@ class AnswerDesk(Observer):
         for decision in decisions:
             self._note(agent, decision)
         if decisions:
-            for key, _ in self._of(agent):
+            for key in self._index.list_open(agent.namespace, agent.name):
                 self._schedule(key)
 
     def _note(self, agent: AgentRef, decision: Decision) -> None:
@@ -138,12 +137,6 @@ class AnswerDesk(Observer):
             if len(self._taken) > MAX_TAKEN:
                 self._taken.popitem(last=False)
 
-    def _of(self, agent: AgentRef) -> Iterator[tuple[Key, Body]]:
-        """The answers to an Agent that are not judged yet."""
-        for key, body in self._open.items():
-            if key[0] == agent.namespace and body["spec"]["agent"] == agent.name:
-                yield key, body
-
     # ── what is done about it ───────────────────────────────────────────────────────────────────────────────────────
 
     def _schedule(self, key: Key) -> None:
@@ -155,9 +148,9 @@ class AnswerDesk(Observer):
         while True:
             await self._woken.wait()
             self._woken.clear()
-            due, self._due = self._due, {}
             retried = dict[Key, int]()
-            for key, failures in due.items():
+            for key in list(self._index.take_turns(self._due, MAX_TURNS)):
+                failures = self._due.pop(key)
                 try:
                     await self.take(key)
                 except Exception as error:  # a bug, too: an answer must not stay as it is for ever
@@ -165,6 +158,9 @@ class AnswerDesk(Observer):
                     known = isinstance(error, HeedError)
                     log.warning("cannot take an answer", extra=extra, exc_info=not known)
                     retried[key] = failures + 1
+            if self._due:
+                self._woken.set()
+                await asyncio.sleep(0)
             if retried:
                 asyncio.get_running_loop().call_later(
                     RETRY_BACKOFF.delay(min(retried.values())), self._schedule_again, retried
@@ -176,7 +172,7 @@ class AnswerDesk(Observer):
 
     async def take(self, key: Key) -> None:
         """Judge an answer, or publish it. Raises ApiError, BusUnavailable."""
-        if (body := self._open.get(key)) is None:
+        if (body := self._index.open.get(key)) is None:
             return
         judgement = await self._judgement(key, body)
         if judgement is not None:
@@ -205,11 +201,8 @@ class AnswerDesk(Observer):
         agent_name, task = found.spec.agent, found.spec.task
         if (taken := self._taken.get((agent.uid, task))) is not None:
             return {task: taken}
-        for (place, _), body in self._known.items():
-            asked = (place, body["spec"]["agent"], body["spec"]["task"])
-            if asked == (namespace, agent_name, task) and _is_accepted(body):
-                return {task: taken_answer(answer_of(parse_answer(body)))}
-        return {}
+        body = self._index.find_accepted(namespace, agent_name, task)
+        return {} if body is None else {task: taken_answer(answer_of(parse_answer(body)))}
 
     async def _judge_waited_for(
         self, agent: AgentRef, approval: PendingApproval, found: ApprovalAnswer
@@ -220,7 +213,7 @@ class AnswerDesk(Observer):
             return None
         if metadata.generation != 1:
             return Judgement(False, "Edited", "it was changed after it was given; give another one")
-        if (problem := await self._identity.problem(metadata.creation_timestamp)) is not None:
+        if (problem := await self._identity_problem(found)) is not None:
             return Judgement(False, "IdentityUnproven", f"who answers is not known for certain: {problem}")
         if (refusal := check_answer(approval, answer)) is not None:
             return Judgement(False, refusal.reason, refusal.message)
@@ -234,6 +227,15 @@ class AnswerDesk(Observer):
         extra = {"agent": str(agent), "task": approval.task_id, "answer": metadata.name, "user": answer.user}
         log.info("answer passed on", extra=extra)
         return None
+
+    async def _identity_problem(self, found: ApprovalAnswer) -> str | None:
+        """Why it is not known for certain who answers. One look at the policy serves all that came before it."""
+        metadata = found.metadata
+        if self._vouched < self._index.arrival((metadata.namespace, metadata.name)):
+            arrivals = self._index.arrivals
+            await self._identity.read()
+            self._vouched = arrivals
+        return self._identity.problem(metadata.creation_timestamp)
 
     async def _write(self, key: Key, body: Body, judgement: Judgement) -> None:
         status = accepted_patch(body, judgement, timestamp())
@@ -249,13 +251,13 @@ class AnswerDesk(Observer):
                 if error.status not in (404, 409):  # else the watch shows what it is now
                     raise
                 return
-        self._open.pop(key, None)
+        self._index.close(key)
         extra = {"answer": "/".join(key), "reason": judgement.reason}
         log.info("answer judged", extra=extra)
 
     async def sweep(self, exists: Callable[[str, str], bool]) -> None:
         """Refuse answers to Agents that do not exist. Raises ApiError."""
-        for key, body in list(self._open.items()):
+        for key, body in list(self._index.open.items()):
             made = now() - datetime.fromisoformat(body["metadata"]["creationTimestamp"])
             if made >= UNKNOWN_AGENT_GRACE and not exists(key[0], body["spec"]["agent"]):
                 message = f"there is no Agent {body['spec']['agent']} in namespace {key[0]}"
@@ -263,9 +265,9 @@ class AnswerDesk(Observer):
 
     async def delete_old(self, retention: timedelta) -> None:
         """Delete answers that were judged so long ago. Raises ApiError."""
-        for key, body in list(self._known.items()):
-            judged_at = _accepted(body).get("lastTransitionTime")
-            if _is_judged(body) and now() - datetime.fromisoformat(str(judged_at)) >= retention:
+        for key, body in list(self._index.known.items()):
+            judged_at = accepted_condition(body).get("lastTransitionTime")
+            if is_judged(body) and now() - datetime.fromisoformat(str(judged_at)) >= retention:
                 await self._delete(key, body["metadata"]["uid"])
 
     async def _delete_as_due(self, retention: timedelta) -> None:
@@ -283,15 +285,3 @@ class AnswerDesk(Observer):
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
-
-
-def _accepted(body: Body) -> Mapping[str, Any]:
-    return find_condition((body.get("status") or {}).get("conditions") or (), ACCEPTED) or {}
-
-
-def _is_judged(body: Body) -> bool:
-    return _accepted(body).get("status") in ("True", "False")
-
-
-def _is_accepted(body: Body) -> bool:
-    return _accepted(body).get("status") == "True"

@@ -25,16 +25,32 @@ Body = Mapping[str, Any]
 
 
 class IdentityPolicy:
-    """The policy of that name, read again for each answer. None: there is none, and no answer is believed."""
+    """The policy of that name. None: there is none, and no answer is believed.
+
+    As it was read at a time it vouches for all answers that were made before, and for none that may have been made
+    since: it could be gone meanwhile.
+    """
 
     def __init__(self, api: KubeApi, name: str | None) -> None:
         self._api, self._name = api, name
+        self._found: tuple[Body, Body] | str = (
+            "it was not read yet"  # policy and binding, or why there are none
+        )
 
-    async def problem(self, made_at: str) -> str | None:
+    async def read(self) -> None:
+        """Read it as it is now. Raises ApiError where the API server does not answer."""
+        self._found = await self._read()
+
+    def problem(self, made_at: str) -> str | None:
         """Why the API server did not vouch for who made an answer at a time (RFC 3339); None where it did.
 
-        Raises ApiError where the API server does not answer.
+        It has to have been read after the answer was made.
         """
+        if isinstance(self._found, str):
+            return self._found
+        return next(find_flaws(*self._found, made_at), None)
+
+    async def _read(self) -> tuple[Body, Body] | str:
         if self._name is None:
             return "HEED_ANSWER_POLICY names no policy; set approvals.enabled=true in the chart's values"
         found: list[Body] = []
@@ -45,8 +61,7 @@ class IdentityPolicy:
                 if error.status in (403, 404):
                     return f"{kind} {self._name} cannot be read: {error.message}"
                 raise
-        policy, binding = found
-        return next(find_flaws(policy, binding, made_at), None)
+        return found[0], found[1]
 
 
 def find_flaws(policy: Body, binding: Body, made_at: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ from heed.api.approval_answer import ApprovalAnswer
 from heed.api.status import RecentTask, TakenAnswer
 from heed.core.approval.answer import Answer
 from heed.core.approval.request import KIND
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import MAX_RECENT_TASKS, Ledger
 from heed.core.tasks.job_contract import REASON_DEADLINE
 from heed.kube.status.accepted import Judgement
 
@@ -53,7 +53,8 @@ def judge_late(task: str, name: str, view: AgentView) -> Judgement:
     if record is not None:
         return Judgement(False, "TaskEnded", f"{task} is being cancelled")
     message = (
-        f"no approval {task} waits: it ended longer ago than the Agent remembers, or there never was one"
+        f"no approval {task} waits: there never was one, or more than {MAX_RECENT_TASKS} tasks of the Agent have ended "
+        "since, of which alone it remembers how; `heed approvals` lists those that wait"
     )
     return Judgement(False, "UnknownTask", message)
 
