@@ -33,7 +33,12 @@ BUYER = "buyer"
 
 @pytest.fixture(scope="module")
 def answer_policy(control_plane: ControlPlane, operator_kubeconfig: Path) -> str:
-    """The chart's admission policy, in force for so long that answers are believed."""
+    """See `install_answer_policy`."""
+    return install_answer_policy(control_plane)
+
+
+def install_answer_policy(control_plane: ControlPlane) -> str:
+    """The name of the chart's admission policy, in force for so long that answers are believed."""
     command = [str(require_helm()), "template", "heed", str(ROOT / "charts" / "heed"), "--namespace", SYSTEM]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     parts = [item for item in yaml.safe_load_all(rendered) if item and item["metadata"]["name"] == POLICY]

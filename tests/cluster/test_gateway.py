@@ -53,6 +53,16 @@ class Gateway:
         """Wait for its probe."""
         eventually(self._is_ready, PATIENCE, what=f"a ready gateway; its log: {self.log}")
 
+    @property
+    def origin(self) -> str:
+        """Its URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
     def stop(self) -> int:
         """End it in good order; its exit code."""
         self._process.terminate()

@@ -101,12 +101,14 @@ class Links:
         async with self.gateway.http.post(path, data=filled, headers=sent, allow_redirects=False) as response:
             return response.status, await response.text(), response
 
-    def judge(self, accepted: bool, message: str = "it is the answer that ended the task") -> None:
+    def judge(
+        self, accepted: bool, message: str = "it is the answer that ended the task", reason: str = ""
+    ) -> None:
         """The operator says what became of the one answer."""
         (answer,) = self.answers
         condition = {
             "type": "Accepted", "status": str(accepted), "message": message,
-            "reason": "Accepted" if accepted else "Refused",
+            "reason": reason or ("Accepted" if accepted else "Refused"),
         }  # fmt: skip
         self.api.edit(f"{ANSWERS_PATH}/{answer['metadata']['name']}", status={"conditions": [condition]})
 

@@ -294,6 +294,20 @@ async def test_the_page_follows_what_becomes_of_the_answer(links: Links) -> None
     )
 
 
+async def test_a_page_tells_nobody_who_may_answer(connection: Connection, tmp_path: Path) -> None:
+    approvers = {"users": ["boss", GATEWAY_USER], "where": "answer.comment.contains('swordfish')"}
+    async with link_rig(connection, tmp_path, approvers=approvers) as links:
+        path = await links.link()
+        status, html, _ = await links.post(path, choice="approve")
+        assert (status, "what the approval asks of who answers does not hold for it" in html) == (422, True)
+        assert "swordfish" not in html and "boss" not in html
+
+        await links.post(path, choice="approve", comment="swordfish")
+        links.judge(False, "lee is not among the users boss", "NotAnApprover")
+        html = (await links.get(path))[1]
+        assert "The answer does not count" in html and "boss" not in html
+
+
 async def test_the_second_answer_of_a_link_is_told_of_the_first(links: Links) -> None:
     path = await links.link()
     proof = await links.proof(path)

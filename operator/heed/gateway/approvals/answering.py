@@ -25,7 +25,7 @@ from heed.gateway.approvals.outcome_page import (
     refusal_page,
     unknown_page,
 )
-from heed.gateway.approvals.standing import ApprovalBoard, Standing, look_up
+from heed.gateway.approvals.standing import FOREIGN, FOREIGN_REASON, ApprovalBoard, Standing, look_up
 from heed.gateway.bodies import BodyReader
 from heed.gateway.rate_limiter import RateLimiter
 from heed.gateway.refusals import RequestRefused
@@ -138,7 +138,8 @@ class LinkPages:
         answer = Answer(answer_name(link, token), values[CHOICE], who.user, at, who.groups, fields, comment)
         if (refusal := check_answer(approval, answer)) is None:
             return answer, entries
-        return None, replace(entries, problem=f"This answer would not count: {refusal.message}.")
+        why = FOREIGN if refusal.reason == FOREIGN_REASON else refusal.message
+        return None, replace(entries, problem=f"This answer would not count: {why}.")
 
     def _form(
         self, status: int, token: str, link: ApprovalLink, standing: Standing, entries: Entries

@@ -10,7 +10,14 @@ from heed.core.approval.answer import Answer
 from heed.core.approval.request import PendingApproval
 from heed.core.approval.status_reader import read_approvals
 from heed.core.effects import AgentRef
-from heed.gateway.approvals.standing import AskingAgent, Identity, LinkAnswer, answer_body
+from heed.gateway.approvals.standing import (
+    FOREIGN,
+    FOREIGN_REASON,
+    AskingAgent,
+    Identity,
+    LinkAnswer,
+    answer_body,
+)
 from heed.gateway.refusals import RequestRefused, busy
 from heed.kube.client.client import ApiError, KubeApi, agent_path, objects_path
 from heed.kube.status.accepted import ACCEPTED
@@ -56,8 +63,9 @@ class ClusterBoard:
             raise RequestRefused(409, "ForeignAnswer", f"ApprovalAnswer {name} is not that of this link")
         found = find_condition((body.get("status") or {}).get("conditions") or (), ACCEPTED)
         accepted = None if found is None else found["status"] == "True"
-        message = "" if found is None else str(found.get("message") or found.get("reason") or "")
-        return LinkAnswer(str(spec["choice"]), body["metadata"]["creationTimestamp"], accepted, message)
+        return LinkAnswer(
+            str(spec["choice"]), body["metadata"]["creationTimestamp"], accepted, _why(found or {})
+        )
 
     async def give(self, agent: AskingAgent, approval: PendingApproval, answer: Answer) -> bool:
         """See ApprovalBoard."""
@@ -85,6 +93,13 @@ class ClusterBoard:
             if error.status == STATUS_NOT_FOUND:
                 return None
             raise _unavailable("it cannot be looked up now", error) from None
+
+
+def _why(condition: Mapping[str, Any]) -> str:
+    """What a person is told of why an answer does not count."""
+    if condition.get("reason") == FOREIGN_REASON:
+        return FOREIGN
+    return str(condition.get("message") or condition.get("reason") or "")
 
 
 def _unavailable(what: str, error: ApiError) -> RequestRefused:

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from heed.api.status import RecentTask, TakenAnswer
 from heed.core.approval.answer import Answer
 from heed.core.approval.request import PendingApproval, find_approval
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
+
+FOREIGN_REASON: Final = "NotAnApprover"
+FOREIGN: Final = (
+    "what the approval asks of who answers does not hold for it"  # and who may, is told to nobody here
+)
 
 
 @dataclass(frozen=True, slots=True)
