@@ -111,6 +111,8 @@ async def test_the_right_to_watch_is_asked_for_once_a_minute_and_namespace(
         assert await cache.may_watch(SERVED, "demo")
     assert await cache.may_watch(SERVED, "other")
 
+    kind = ("authorization.k8s.io/v1", "SelfSubjectAccessReview")
+    assert {(body["apiVersion"], body["kind"]) for body in server.bodies} == {kind}
     asked = [body["spec"]["resourceAttributes"] for body in server.bodies]
     wanted = {"verb": "watch", "group": "example.com", "resource": "widgets"}
     assert asked == [{**wanted, "namespace": name} for name in ("demo", "demo", "other")]

@@ -21,6 +21,7 @@ from heed.kube.resources.kinds import KindCache, ServedKind
 from heed.kube.resources.runner import ResourceRunner
 from heed.kube.resources.watches import ResourceUser, ResourceWatches
 from heed.util.backoff import Backoff
+from heed.util.clock import timestamp
 from tests.builders.tasks import OWNER, pending_task, task_work
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
@@ -387,9 +388,11 @@ async def test_what_the_watch_shows_as_deleted_is_lost_if_it_is_gone(stand: Stan
     body = stand.add()
     stand.server.remove(path_of())
 
+    began = timestamp()
     stand.sees(body, deleted=True)
     await stand.settle()
 
+    assert began <= stand.ends[0].at <= timestamp()
     assert stand.ends == [
         TaskEnd(
             TASK,
@@ -552,7 +555,10 @@ async def test_a_deletion_that_is_forbidden_is_logged_and_others_are_tried_again
     stand.server.refuse = lambda asked, path: 403 if asked == method else None
     await stand.runner.cancel(TASK)
     assert "cannot delete an object" in caplog.text
-    assert "tasks.resources" in getattr(caplog.records[-1], "remedy", "")
+    logged = vars(caplog.records[-1])
+    assert (logged["agent"], logged["task"]) == (str(OWNER), TASK)
+    assert "403" in logged["error"]
+    assert "tasks.resources" in logged["remedy"]
 
     stand.server.refuse = lambda asked, path: 500 if asked == method else None
     with pytest.raises(TaskUnavailable):
@@ -587,6 +593,21 @@ async def test_an_object_that_is_over_goes_once_its_end_is_in_the_ledger(stand: 
     assert stand.server.count("DELETE", path_of()) == 2
 
 
+@pytest.mark.parametrize(("status", "tries"), [(404, 1), (409, 1), (405, 2)])
+async def test_what_is_gone_when_its_retention_is_over_is_not_asked_for_again(
+    stand: Stand, status: int, tries: int
+) -> None:
+    stand.sees(stand.add(phase="Ready"))
+    (deletion,) = stand.runner._deletions.values()
+    refusals = [status]
+    stand.server.refuse = lambda method, path: refusals.pop() if refusals else None
+
+    stand.pending_tasks = {}
+    await deletion
+
+    assert stand.server.count("DELETE", path_of()) == tries
+
+
 async def test_an_object_that_is_to_be_kept_stays(stand: Stand) -> None:
     body = stand.add(phase="Ready")
     body["metadata"]["annotations"] = {names.ANNOTATION_RETENTION: manifest.KEEP}
@@ -604,7 +625,9 @@ async def test_objects_that_no_task_waits_for_are_found_when_the_agent_goes_on_a
     stand.add()
     await stand.runner.resume([])
     await stand.settle()
-    assert stand.server.count("GET", WIDGETS) == 1
+    ((method, path),) = stand.server.asked
+    assert method == "GET"
+    assert path.startswith(f"{WIDGETS}?labelSelector={names.LABEL_RESOURCE_OF}%3D{OWNER.name}&")
     assert len(stand.runner._deletions) == 1
     assert len(stand.server.of("widgets")) == 1
     stand.runner.close()
@@ -615,6 +638,23 @@ async def test_objects_that_no_task_waits_for_are_found_when_the_agent_goes_on_a
     await again.runner.resume([])
     await until(lambda: stand.server.of("widgets") == [])
     again.runner.close()
+
+
+async def test_what_cannot_be_listed_when_the_agent_goes_on_is_logged(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.server.refuse = lambda method, path: 500
+
+    await stand.runner.resume([])
+    await stand.settle()
+
+    logged = vars(caplog.records[-1])
+    assert (logged["message"], logged["agent"], logged["kind"]) == (
+        "cannot list objects",
+        str(OWNER),
+        str(KIND),
+    )
+    assert "500" in logged["error"]
 
 
 async def test_a_runner_that_is_closed_notes_nothing(stand: Stand) -> None:
