@@ -81,6 +81,7 @@ def test_an_event_on_which_a_condition_may_cost_too_much_is_not_looked_at() -> N
             {"where": "evnt.id == 'a'"},
             'spec.where: unknown variable or function "evnt"; did you mean "event"?',
         ),
+        ({"where": "state.total > 10"}, 'spec.where: unknown variable or function "state"'),
         (
             {"where": "event.a.all(x, event.b.all(y, event.c.all(z, x == y)))"},
             "spec.where: may cost too much",
@@ -101,6 +102,13 @@ def test_mistakes_are_named_with_their_field(spec: dict[str, Any], problem: str)
     (found,) = mistakes(**spec)
 
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1/", "http://169.254.169.254/"])
+def test_a_sink_that_no_event_may_go_to_has_a_remedy(url: str) -> None:
+    (found,) = mistakes(url=url)
+
+    assert found.endswith("; name a service, or an address of a network")
 
 
 @pytest.mark.parametrize("url", ["http://sink", "https://sink.shop.svc:65535/a?b=c", "http://10.0.0.1:1/"])

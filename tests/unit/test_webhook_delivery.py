@@ -26,6 +26,11 @@ def webhook(**spec: Any) -> WebhookProgram:
     return compile_event_source(make_event_source(**spec))
 
 
+def hmac(**members: Any) -> dict[str, Any]:
+    """A signature to verify."""
+    return {"hmac": {"header": "X-Signature", "secretRef": {"name": "a", "key": "b"}, **members}}
+
+
 def delivery(body: Any = None, **members: Any) -> Delivery:
     text = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     return Delivery(
@@ -167,6 +172,20 @@ def test_a_body_that_cannot_be_read_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("content_type", "message"),
+    [
+        (
+            "application/octet-stream",
+            "bodies of application/octet-stream are not read; send JSON, a form or text in UTF-8",
+        ),
+        ("application/xml", "the body of application/xml is not UTF-8; send it as UTF-8"),
+    ],
+)
+def test_a_sender_is_told_what_to_send_instead(content_type: str, message: str) -> None:
+    assert refusal(webhook(), delivery(b"\xff\xfe\0", content_type=content_type)).message == message
+
+
+@pytest.mark.parametrize(
     ("event", "code", "place"),
     [
         ({"type": "com.example.${body.kind}"}, "BadType", "spec.event"),
@@ -267,6 +286,16 @@ def test_the_longest_answer_is_given() -> None:
     assert found.text == text
 
 
+@pytest.mark.parametrize("reply", ["${body.missing}", "${[1]}"])
+def test_an_answer_that_cannot_be_rendered_says_where_it_stands(reply: str) -> None:
+    found = webhook(challenge={"when": "true", "reply": reply})
+
+    refused = refusal(found, delivery({}))
+
+    assert (refused.status, refused.code) == (400, "ExpressionFailed")
+    assert refused.message.startswith("spec.challenge.reply: ")
+
+
 # --- what is refused before any delivery ----------------------------------------------------------------------------
 
 
@@ -279,6 +308,24 @@ def test_the_longest_answer_is_given() -> None:
             "spec.verify",
             "has token and none",
         ),
+        ({"verify": {}}, "spec.verify", "give exactly one of hmac, token and none"),
+        (
+            {"verify": hmac(payload="{timestamp}.{body}")},
+            "spec.verify.hmac.payload",
+            "and `timestamp` belong",
+        ),
+        (
+            {"verify": hmac(payload="{timestamp}.{body}", timestamp={})},
+            "spec.verify.hmac.timestamp",
+            "needs header or field; give exactly one of them",
+        ),
+        (
+            {"verify": hmac(payload="{timestamp}.{body}", timestamp={"header": "X-Time", "field": "t"})},
+            "spec.verify.hmac.timestamp",
+            "needs header or field; give exactly one of them",
+        ),
+        ({"verify": hmac(payload="{timestamp}.{body}", timestamp={"header": "X-Time"})}, None, None),
+        ({"verify": hmac(payload="{timestamp}.{body}", timestamp={"field": "t"})}, None, None),
         ({"event": {"type": "dev.heed"}}, "spec.event.type", "reserved"),
         ({"event": {"type": "dev.heed.task.completed"}}, "spec.event.type", "reserved"),
         ({"event": {"type": "a.*"}}, "spec.event.type", "no event type"),

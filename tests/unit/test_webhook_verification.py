@@ -108,6 +108,30 @@ def test_an_older_or_later_one_is_a_replay(away: int) -> None:
     assert verify(spec(**STRIPE), {"x-signature": stripe(NOW + away)}) == "TimestampOutsideTolerance"
 
 
+@pytest.mark.parametrize(
+    ("headers", "message"),
+    [
+        ({}, "there is no header X-Signature"),
+        (
+            {"x-signature": "v1=00"},
+            "it does not say when it was signed, in Unix seconds",
+        ),
+        ({"x-signature": f"t={NOW},v1=00"}, "the signature in X-Signature is not that of the body"),
+        (
+            {"x-signature": stripe(NOW - 301)},
+            "it was signed more than 5m ago, or in the future; is it a replay?",
+        ),
+    ],
+)
+def test_a_sender_is_told_what_is_wrong_and_nothing_of_the_secret(
+    headers: dict[str, str], message: str
+) -> None:
+    found = verify_signature(spec(**STRIPE), headers, BODY, [b"s3cret"], NOW)
+
+    assert found is not None
+    assert found.message == message
+
+
 def test_a_time_that_was_changed_does_not_fit_the_signature() -> None:
     old = stripe(NOW - 3600)
 
