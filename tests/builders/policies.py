@@ -4,14 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from heed.api.agent import AgentMetadata
-from heed.api.policy import (
-    AgentPolicy,
-    EventGrant,
-    EventType,
-    parse_event_type,
-    parse_grant,
-    parse_policy,
-)
+from heed.api.event_grant import EventGrant, parse_grant
+from heed.api.event_type import EventType, parse_event_type
+from heed.api.policy import AgentPolicy, parse_policy
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, resolve_permissions

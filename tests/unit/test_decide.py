@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.policy import parse_event_type
+from heed.api.event_type import parse_event_type
 from heed.api.status import Cursor, DeadLetterCause, PendingTask, Session, TaskCause, Totals
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.policy import EventType
+from heed.api.event_type import EventType
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.decide import Decision, decide

@@ -10,7 +10,7 @@ import yaml
 from click.testing import CliRunner
 
 from heed import names
-from heed.api.policy import EventType
+from heed.api.event_type import EventType
 from heed.api.status import PendingTask, TaskCause
 from heed.api.validation import parse_agent
 from heed.cli.main import main

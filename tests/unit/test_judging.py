@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.api.policy import parse_event_type
+from heed.api.event_type import parse_event_type
 from heed.core.compiler.admission import (
     ADMITTED,
     AdmissionRequest,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.policy import parse_event_type
+from heed.api.event_type import parse_event_type
 from heed.api.status import OutboxMessage, PendingTask, Session, TaskCause
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program

@@ -8,7 +8,9 @@ import pytest
 from click.testing import Result
 
 from heed.api.agent import Agent
-from heed.api.policy import AgentPolicy, EventGrant, EventType
+from heed.api.event_grant import EventGrant
+from heed.api.event_type import EventType
+from heed.api.policy import AgentPolicy
 from heed.core.cel import template
 from heed.core.cel.expression import Expression, compile_expression
 from heed.core.compiler import validation

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from heed.api.fields import DNS_LABEL_PATTERN, MAX_LABEL_CHARS, Label, Model
-from heed.api.policy import AcceptedStatus
+from heed.api.kube_object import AcceptedStatus
 from heed.api.status import FreeMap
 from heed.api.validation import explain_error
 from heed.errors import InvalidManifest

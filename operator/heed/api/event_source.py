@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from heed import names
 from heed.api.fields import MAX_EXPRESSION_CHARS, Cel, Duration, Model
-from heed.api.policy import AcceptedStatus, ObjectMeta
+from heed.api.kube_object import AcceptedStatus, ObjectMeta
 from heed.api.secret_refs import (
     MAX_HEADER_CHARS,
     MAX_OTHER_SECRETS,

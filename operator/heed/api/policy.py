@@ -1,43 +1,21 @@
-"""The resources that govern Agents, v1alpha1: AgentPolicy, EventGrant and EventType."""
+"""The `AgentPolicy` custom resource, v1alpha1: what the Agents of a namespace, and its gateway, may do."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StrictInt,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, StrictInt, ValidationError, model_validator
 
 from heed import names
-from heed.api.conditions import Condition
 from heed.api.fields import Duration, Model, Namespace, TypePattern, parse_duration
+from heed.api.kube_object import KubeObject, ObjectMeta, parse_object
 from heed.api.selectors import LabelSelector
-from heed.api.status import FreeJson, FreeMap
-from heed.api.validation import check_kind, explain_error
-from heed.errors import InvalidManifest
 
 MAX_POLICY_ITEMS: Final = 64
 MAX_IMAGE_CHARS: Final = 512
-MAX_EXAMPLES: Final = 16
 MAX_TIMER_PERIOD_S: Final = 86400
 SUBDOMAIN_PATTERN: Final = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 USER_PATTERN: Final = r"^[!-~]+$"
 KIND_PATTERN: Final = r"^[A-Z][A-Za-z0-9]*$"
-EVENT_TYPE_PATTERN: Final = r"^[^\s.*>]+(\.[^\s.*>]+)*$"
-
-
-def _exact_type(value: str) -> str:
-    if not names.is_type(value):
-        raise ValueError(
-            "is not an event type; use dot-separated tokens without wildcards, such as com.example.done"
-        )
-    return value
 
 
 def _within_a_day(value: str) -> str:
@@ -52,9 +30,6 @@ ServiceAccount = Annotated[str, Field(pattern=SUBDOMAIN_PATTERN, min_length=1, m
 UserName = Annotated[str, Field(pattern=USER_PATTERN, min_length=1, max_length=253)]
 TimerPeriod = Annotated[Duration, AfterValidator(_within_a_day)]
 Limit = Annotated[StrictInt, Field(ge=0, le=1_000_000_000)]
-EventTypeName = Annotated[
-    str, Field(pattern=EVENT_TYPE_PATTERN, max_length=names.MAX_TYPE_CHARS), AfterValidator(_exact_type)
-]
 
 
 class AllowedSubscription(Model):
@@ -241,143 +216,15 @@ class AgentPolicySpec(Model):
         return self
 
 
-class GrantedNamespace(Model):
-    """A namespace whose Agents may subscribe."""
-
-    namespace: Annotated[Namespace, Field(description="The namespace of the Agents.")]
-
-
-class EventGrantSpec(Model):
-    """Which namespaces may subscribe to which events of this one."""
-
-    from_: Annotated[
-        list[GrantedNamespace],
-        Field(
-            alias="from", min_length=1, max_length=MAX_POLICY_ITEMS, description="Whose Agents may subscribe."
-        ),
-    ]
-    types: Annotated[
-        list[TypePattern],
-        Field(
-            min_length=1,
-            max_length=MAX_POLICY_ITEMS,
-            description="NATS patterns; a subscription must lie within one.",
-        ),
-    ]
-
-
-class EventTypeSpec(Model):
-    """The JSON Schema and examples of one event type's data."""
-
-    type: Annotated[EventTypeName, Field(description="The CloudEvents type, without wildcards.")]
-    description: Annotated[
-        str, Field(max_length=4096, description="What such an event says, for people and their tools.")
-    ] = ""
-    schema_: Annotated[
-        FreeMap,
-        Field(
-            alias="schema",
-            description="JSON Schema 2020-12 of the event's data. References stay within it: nothing is ever fetched.",
-        ),
-    ]
-    examples: list[FreeJson] = Field(
-        default_factory=list,
-        max_length=MAX_EXAMPLES,
-        description="Data as it may be; each must fit the schema.",
-    )
-    mode: Annotated[
-        Literal["Enforce", "Warn"],
-        Field(
-            description="Enforce: an event that does not fit is dead-lettered. Warn: it is counted and goes on."
-        ),
-    ] = "Enforce"
-
-
-class ObjectMeta(BaseModel):
-    """The part of Kubernetes' object metadata that matters here."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-    name: Annotated[str, Field(min_length=1)]
-    namespace: str = "default"
-    uid: str = ""
-    generation: int = 0
-    creation_timestamp: str = ""
-
-
-class _Resource(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-    metadata: ObjectMeta
-
-
-class AgentPolicy(_Resource):
+class AgentPolicy(KubeObject):
     """An AgentPolicy: what the Agents that it selects may subscribe to, emit and run, and how much of it."""
 
     spec: AgentPolicySpec
 
 
-class EventGrant(_Resource):
-    """An EventGrant: lets Agents of other namespaces subscribe to events of this one."""
-
-    spec: EventGrantSpec
-
-
-class EventType(_Resource):
-    """An EventType: the description, the JSON Schema and examples of one type of event."""
-
-    spec: EventTypeSpec
-
-
-class AcceptedStatus(BaseModel):
-    """The status: whether the operator accepts the object."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
-
-    observed_generation: Annotated[int, Field(description="The generation the operator last looked at.")] = 0
-    conditions: list[Condition] = Field(
-        default_factory=list,
-        description="Accepted says whether it counts, and if not, why.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-    )
-
-
-R = TypeVar("R", AgentPolicy, EventGrant, EventType)
-
-
 def parse_policy(document: Mapping[str, Any]) -> AgentPolicy:
     """The AgentPolicy of a manifest. Raises InvalidManifest; see `closed_policy` for what counts then."""
-    return _parse(document, AgentPolicy, names.AGENT_POLICY)
-
-
-def parse_grant(document: Mapping[str, Any]) -> EventGrant:
-    """The EventGrant of a manifest. Raises InvalidManifest."""
-    return _parse(document, EventGrant, names.EVENT_GRANT)
-
-
-def parse_event_type(document: Mapping[str, Any]) -> EventType:
-    """The EventType of a manifest. Raises InvalidManifest."""
-    return _parse(document, EventType, names.EVENT_TYPE)
-
-
-def parse_rule(document: Mapping[str, Any], kind: str) -> AgentPolicy | EventGrant | EventType:
-    """Parse an AgentPolicy, EventGrant or EventType by its kind. Raises InvalidManifest."""
-    match kind:
-        case names.AGENT_POLICY:
-            return parse_policy(document)
-        case names.EVENT_GRANT:
-            return parse_grant(document)
-        case _:
-            return parse_event_type(document)
-
-
-def _parse(document: Mapping[str, Any], model: type[R], kind: str) -> R:
-    check_kind(document, kind)
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        problems = [explain_error(item, model) for item in error.errors(include_url=False)]
-        raise InvalidManifest(problems) from None
+    return parse_object(document, AgentPolicy, names.AGENT_POLICY)
 
 
 def closed_policy(document: Mapping[str, Any]) -> AgentPolicy:

@@ -3,12 +3,16 @@
 They count as in a cluster that has these objects and no others.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from heed import names
 from heed.api.agent import Agent, AgentMetadata
+from heed.api.event_grant import EventGrant, parse_grant
+from heed.api.event_type import EventType, parse_event_type
 from heed.api.manifest.document import Manifest
-from heed.api.policy import AgentPolicy, EventGrant, EventType, parse_rule
+from heed.api.policy import AgentPolicy, parse_policy
 from heed.core.compiler.admission import check_event_type
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.policy.permissions import Permissions, VisibleEvents, resolve_permissions
@@ -100,7 +104,7 @@ def load_policies(manifests: Iterable[Manifest]) -> tuple[PolicySet, Mistakes]:
 
 def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | CompiledEventType:
     """A rule, ready to be used: read once, and compiled once where it is a type. Raises InvalidManifest."""
-    rule = parse_rule(manifest.document, kind)
+    rule = _parse_rule(manifest.document, kind)
     if not isinstance(rule, EventType):
         return rule
     compiled = compile_type(rule)
@@ -108,3 +112,14 @@ def _read(manifest: Manifest, kind: str) -> AgentPolicy | EventGrant | CompiledE
         raise InvalidManifest(problems)
     assert isinstance(compiled, CompiledEventType)
     return compiled
+
+
+def _parse_rule(document: Mapping[str, Any], kind: str) -> AgentPolicy | EventGrant | EventType:
+    """Parse an AgentPolicy, EventGrant or EventType by its kind. Raises InvalidManifest."""
+    match kind:
+        case names.AGENT_POLICY:
+            return parse_policy(document)
+        case names.EVENT_GRANT:
+            return parse_grant(document)
+        case _:
+            return parse_event_type(document)

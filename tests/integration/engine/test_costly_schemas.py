@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from heed.api.policy import EventType
+from heed.api.event_type import EventType
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import decide
 from heed.core.ledger.ledger import Ledger

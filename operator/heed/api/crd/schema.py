@@ -10,16 +10,11 @@ from heed import names
 from heed.api.agent import Agent, AgentSpec
 from heed.api.approval_answer import ApprovalAnswer, ApprovalAnswerSpec, ApprovalAnswerStatus
 from heed.api.crd import rules as field_rules
+from heed.api.event_grant import EventGrant, EventGrantSpec
 from heed.api.event_source import EventSource, EventSourceSpec, EventSourceStatus
-from heed.api.policy import (
-    AcceptedStatus,
-    AgentPolicy,
-    AgentPolicySpec,
-    EventGrant,
-    EventGrantSpec,
-    EventType,
-    EventTypeSpec,
-)
+from heed.api.event_type import EventType, EventTypeSpec
+from heed.api.kube_object import AcceptedStatus
+from heed.api.policy import AgentPolicy, AgentPolicySpec
 from heed.api.status import AgentStatus
 from heed.api.subscription import EventSubscription, EventSubscriptionSpec, SubscriptionStatus
 

@@ -9,16 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from heed import names
+from heed.api.event_grant import EventGrant, parse_grant
 from heed.api.event_source import parse_event_source
-from heed.api.policy import (
-    AgentPolicy,
-    EventGrant,
-    EventType,
-    closed_policy,
-    parse_event_type,
-    parse_grant,
-    parse_policy,
-)
+from heed.api.event_type import EventType, parse_event_type
+from heed.api.policy import AgentPolicy, closed_policy, parse_policy
 from heed.api.subscription import parse_subscription
 from heed.api.validation import parse_agent
 from heed.core.compiler.authorization import check_permissions

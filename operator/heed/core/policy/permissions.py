@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from heed import names
 from heed.api.agent import AgentMetadata
+from heed.api.event_grant import EventGrant
 from heed.api.fields import parse_duration
-from heed.api.policy import AgentPolicy, EventGrant, PolicyLimits
+from heed.api.policy import AgentPolicy, PolicyLimits
 from heed.core.policy.pod_rules import (
     find_pod,
     glob_matches,

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple
 
 from heed import names
-from heed.api.policy import EventType
+from heed.api.event_type import EventType
 from heed.core.codec.cloudevents_json import choose_form
 from heed.core.schema.cost import SchemaRefused
 from heed.core.schema.validator import SchemaValidator

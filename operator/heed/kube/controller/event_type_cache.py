@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from heed.api.policy import EventType
+from heed.api.event_type import EventType
 from heed.core.schema.registry import NO_SCHEMAS, SchemaRegistry, compile_schemas
 from heed.errors import INVALID
 from heed.kube.status.accepted import Judgement
