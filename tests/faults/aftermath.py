@@ -20,11 +20,13 @@ from heed.settings import Settings
 from tests.faults.agents import CLOCK_NAME, NAMESPACES, SPECS
 from tests.faults.bureau import verdict
 from tests.faults.calendar import list_late
+from tests.faults.controllers import WIDGETS
 from tests.faults.figures import count
 from tests.faults.incarnation import Findings, incarnation
 from tests.faults.judging import World, judge, list_emitted
 from tests.faults.parts import Parts
 from tests.faults.people import AGENTS, ANSWERS, Person, persistently
+from tests.faults.workshop import LASTING
 from tests.integration.engine.oracle import message_ids
 
 QUIET = 240.0  # seconds until it has to be
@@ -39,6 +41,7 @@ class Objects:
 
     agents: list[Body]
     answers: list[Body]
+    widgets: list[Body]
 
     @classmethod
     async def read(cls, parts: Parts) -> Objects:
@@ -49,7 +52,8 @@ class Objects:
 
         api = parts.plane.admin
         agents = await persistently(lambda: items(AGENTS)) or []
-        return cls(agents, await persistently(lambda: items(ANSWERS)) or [])
+        answers = await persistently(lambda: items(ANSWERS)) or []
+        return cls(agents, answers, await persistently(lambda: api.get(WIDGETS)["items"]) or [])
 
 
 async def at_rest(parts: Parts, person: Person) -> tuple[Objects, Findings]:
@@ -86,7 +90,7 @@ async def _late_clocks(_: Connection, there: Objects) -> Findings:
 
 
 async def _restless(connection: Connection, there: Objects) -> Findings:
-    """Events to be decided, effects that are owed, tasks that are pending, answers without a verdict."""
+    """Events to be decided, effects owed, tasks pending, answers without a verdict, Widgets to be deleted."""
     agents = there.agents
     missing = [] if len(agents) == len(SPECS) else [f"there are {len(agents)} Agents of {len(SPECS)}"]
     unjudged = [
@@ -94,8 +98,13 @@ async def _restless(connection: Connection, there: Objects) -> Findings:
         for answer in there.answers
         if verdict(answer) == ("", "")
     ]
+    passing = [
+        f"the Widget {widget['metadata']['name']} is there still"
+        for widget in there.widgets
+        if widget["metadata"]["labels"][names.LABEL_TASK] not in LASTING
+    ]
     stirring = [stir for agent in agents for stir in _stirring(agent, await _last(connection, agent))]
-    return missing + unjudged + stirring
+    return missing + unjudged + passing + stirring
 
 
 async def judged(parts: Parts, there: Objects, person: Person) -> tuple[Findings, dict[str, int]]:
@@ -109,6 +118,8 @@ async def judged(parts: Parts, there: Objects, person: Person) -> tuple[Findings
             await message_ids(connection, names.DEAD_STREAM, names.DEAD_STREAM_SUBJECTS[0]),
             person.deletions,
             there.answers,
+            parts.witness.widgets_made,
+            there.widgets,
         )
         messages = (await connection.api(f"STREAM.INFO.{names.STREAM}"))["state"]["messages"]
     return judge(found), {"messages in the stream": messages, **count(found)}

@@ -5,6 +5,7 @@ clerk     (in both namespaces)  orders: remembers, adds up, starts Jobs and wait
 echo      talks with the clerk of its namespace, some rounds each time, and not too fast
 auditor   counts every event of its namespace by type: one lost or doubled shows
 bureau    asks people, who answer rightly, wrongly, late or not at all
+workshop  has Widgets made, which succeed, break, are mended, hang, or are deleted by a person
 clock     ticks: timers of every policy, with tasks that the next tick leaves alone, waits for or replaces
 phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
 """
@@ -18,10 +19,11 @@ from heed import names
 from tests.faults.bureau import BUREAU
 from tests.faults.calendar import CLOCK
 from tests.faults.spec_parts import DEADLINE, DOMAIN, IDLE, PACK, emit, handler
+from tests.faults.workshop import WORKSHOP
 
 NAMESPACES = ("storm-a", "storm-b")
 ATTEMPTS = 3  # of a frail task
-HELD_SECONDS = 10  # at most
+HELD_SECONDS = 8  # at most
 
 REFUSED = {**PACK, "parallelism": "${input.parallelism}"}
 TASKS = {
@@ -165,6 +167,7 @@ SPECS: dict[tuple[str, str], dict[str, Any]] = {
     ("storm-a", "bureau"): BUREAU,
     ("storm-b", "clerk"): CLERK,
     ("storm-b", "clock"): CLOCK,
+    ("storm-b", "workshop"): WORKSHOP,
     ("storm-b", "phoenix"): PHOENIX,
 }
 PHOENIX_NAME, CLOCK_NAME = ("storm-b", "phoenix"), ("storm-b", "clock")

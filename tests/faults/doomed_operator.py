@@ -26,6 +26,7 @@ from heed.kube import manager
 from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.controller.agents import AgentController
 from heed.kube.jobs.runner import JobRunner
+from heed.kube.resources.runner import ResourceRunner
 from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.logging import configure_logging
 from heed.settings import Settings
@@ -124,9 +125,10 @@ def build(doors: Doors) -> None:
     enclose(JetStreamBus, "publish", lambda _: "end", doors)
     enclose(JetStreamBus, "publish_owed", lambda args: "letter" if args[2].letter else "emit", doors)
     enclose(AnswerDesk, "_write", lambda _: "verdict", doors)
-    enclose(JobRunner, "start", lambda _: "start", doors)
-    enclose(JobRunner, "cancel", lambda _: "cancel", doors)
-    enclose(JobRunner, "resume", lambda _: "resume", doors)
+    for runner in (JobRunner, ResourceRunner):
+        enclose(runner, "start", lambda _: "start", doors)
+        enclose(runner, "cancel", lambda _: "cancel", doors)
+        enclose(runner, "resume", lambda _: "resume", doors)
     follow(connection.connect, then(connection.connect, doors, "connected"))
     follow(streams.ensure_streams, then(streams.ensure_streams, doors, "streams ensured"))
     observe = AgentController.observe

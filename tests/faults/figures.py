@@ -25,6 +25,7 @@ def count(world: World) -> dict[str, int]:
         "answers to approvals": len(world.answers),
         **_below(Counter(verdict(answer)[1] for answer in world.answers)),
         "jobs made": sum(world.made.values()),
+        "widgets made": sum(world.widgets_made.values()),
         "events emitted": len(world.emitted),
         "dead letters": len(world.letters),
         **_below(Counter(item.letter.code for item in decisions if item.letter is not None)),

@@ -51,6 +51,12 @@ def list_starts(item: Incarnation) -> dict[str, PendingTask]:
     return {effect.id: effect.record for effect in item.fold.effects if isinstance(effect, StartTask)}
 
 
+def list_attempts(item: Incarnation) -> dict[str, PendingTask]:
+    """The record that each attempt of a task was started with."""
+    starts = (effect for effect in item.fold.effects if isinstance(effect, StartTask))
+    return {names.attempt_id(effect.id, effect.record.attempt): effect.record for effect in starts}
+
+
 def is_end(decision: Decision) -> bool:
     """Whether it is on the end of a task, and that end counted."""
     event = decision.received.event

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from heed import names
@@ -19,13 +19,13 @@ from heed.core.codec.cloudevents_json import parse_event
 from heed.core.effects import CancelTask, Effect, Publish, StartTask
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects, settle
 from heed.core.tasks.job_contract import REASON_DEADLINE
-from heed.core.tasks.kinds import LEDGER_KINDS
 from tests.faults.bureau import Body, approval_findings
 from tests.faults.calendar import tick_findings
 from tests.faults.held_events import held_findings
 from tests.faults.incarnation import Findings, Incarnation, list_ends
 from tests.faults.people import Deletion
 from tests.faults.task_ends import attempt_findings, ends_findings, wait_findings
+from tests.faults.workshop import widget_findings
 from tests.integration.engine.oracle import opened
 from tests.integration.waiting import SOON
 
@@ -40,6 +40,8 @@ class World:
     letters: list[str]  # Nats-Msg-Ids of all dead letters
     deletions: Sequence[Deletion]
     answers: Sequence[Body] = ()  # ApprovalAnswers
+    widgets_made: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    widgets: Sequence[Body] = ()  # that are there
 
 
 async def list_emitted(connection: Connection) -> list[str]:
@@ -71,6 +73,7 @@ def judge(world: World) -> Findings:
         findings += wait_findings(item) + attempt_findings(item, world.deletions)
         findings += held_findings(item) + tick_findings(item)
         findings += approval_findings(item, world.answers)
+        findings += widget_findings(item, world.widgets_made, world.widgets)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {
@@ -110,7 +113,7 @@ def _settled(ledger: Ledger) -> Ledger:
 def job_findings(world: World) -> Findings:
     """One Job for every attempt of a task that was decided; at most one where the task was called off.
 
-    None for a wait, or for one that was refused.
+    None for a task of another kind, or for one that was refused.
     """
     most: dict[tuple[str, str], int] = {}
     least: dict[tuple[str, str], int] = {}
@@ -123,7 +126,7 @@ def job_findings(world: World) -> Findings:
             if isinstance(effect, StartTask):
                 agent, attempt = item.program.agent, names.attempt_id(effect.id, effect.record.attempt)
                 name = (agent.namespace, names.job_name(agent.name, attempt))
-                runs = effect.record.kind not in LEDGER_KINDS and effect.record.task != "refused"
+                runs = effect.record.kind == "job" and effect.record.task != "refused"
                 most[name] = 1 if runs else 0
                 least[name] = 0 if effect.id in optional else most[name]
     wrong = [

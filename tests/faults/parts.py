@@ -27,6 +27,7 @@ from tests.cluster.controlplane.build import binaries
 from tests.cluster.controlplane.run import ControlPlane
 from tests.cluster.helm import helm
 from tests.cluster.operating import CRDS, SYSTEM, Operator
+from tests.cluster.resources.kinds import GROUP, definition, install
 from tests.faults.agents import NAMESPACES
 from tests.faults.api_proxy import ApiProxy
 from tests.faults.approvers import employ
@@ -129,6 +130,7 @@ async def assembled(folder: Path, seed: int, say: Say) -> AsyncIterator[Parts]:
             plane.admin.post("/api/v1/namespaces", {"metadata": {"name": namespace}})
         plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(chart))
         people = employ(plane)
+        install(plane, definition("widgets", "Widget"))
         account = next(item["metadata"]["name"] for item in chart if item["kind"] == "ServiceAccount")
         token = plane.as_service_account(SYSTEM, account).token
         kubeconfig = _kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{api_wire.port}", token)
@@ -145,7 +147,9 @@ def _chart_rights() -> list[dict[str, Any]]:
     And the admission policy by which the API server vouches for who answers approvals.
     """
     signing = ["--set", "nats.signing.secretName=signing"]
+    creatable = f"tasks.resources={json.dumps([{'group': GROUP, 'resources': ['widgets']}])}"
     command = [str(helm()), "template", RELEASE, str(CHART), "--namespace", SYSTEM, *signing]
+    command += ["--set-json", creatable]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     rights = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     wanted = (*rights, POLICY, f"{POLICY}Binding")

@@ -1,7 +1,7 @@
-"""Refusals that come before the API server looks a name up: full quotas and webhooks, for creates of Jobs and Secrets.
+"""Refusals that come before the API server looks a name up: full quotas and webhooks.
 
-What is there keeps being refused, as by a quota that it fills itself, for as long as it is there. What is not there is
-refused by the proxy's dice, and taken by a later try.
+Jobs, Secrets and Widgets are refused when they are created. What is there keeps being refused, as by a quota that it
+fills itself, for as long as it is there. What is not there is refused by the proxy's dice, and taken by a later try.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-COLLECTIONS = ("jobs", "secrets")
+from tests.cluster.resources.kinds import GROUP
+
+GROUPS = {"jobs": ".batch", "secrets": "", "widgets": f".{GROUP}"}
 EXISTING = {"quota": 4, "denied": 1, "invalid": 1, "AlreadyExists": 2}
 REASONS = {403: "Forbidden", 422: "Invalid"}
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """A create of a Job or a Secret."""
+    """A create of a Job, a Secret or a Widget."""
 
     resource: str
     name: str
@@ -27,7 +29,7 @@ class Create:
 def create_of(method: str, path: str, body: bytes) -> Create | None:
     """What a request is to create, where it may be refused here."""
     resource = path.split("?")[0].rstrip("/").rpartition("/")[2]
-    if method != "POST" or resource not in COLLECTIONS:
+    if method != "POST" or resource not in GROUPS:
         return None
     return Create(resource, str(json.loads(body)["metadata"]["name"]))
 
@@ -48,7 +50,7 @@ def refusal_of(seed: int, create: Create) -> tuple[int, str] | None:
 
 def full(create: Create) -> str:
     """The words of the API server's quota."""
-    group = "jobs.batch" if create.resource == "jobs" else "secrets"
+    group = create.resource + GROUPS[create.resource]
     count = f"count/{group}=1"
     return (
         f'{group} "{create.name}" is forbidden: exceeded quota: rig, '

@@ -17,8 +17,8 @@ from heed.bus.codec.cloudevents import encode
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
+from tests.faults import bureau, workshop
 from tests.faults.agents import ATTEMPTS, NAMESPACES
-from tests.faults.bureau import PLAYS_OF_TASKS
 from tests.faults.spec_parts import DOMAIN
 
 MESSAGE_ID = "Nats-Msg-Id"
@@ -26,6 +26,7 @@ SHOPS = 7
 STEP = 60  # places between two events of a story, about
 PACE = 0.3  # share of stories in which something is packed
 PERMITS = 0.2  # share of stories in which people are asked
+WIDGETS = 0.3  # share of stories in which a Widget is wanted
 PLAYS = {
     "succeed": 10,
     "text": 2,
@@ -97,6 +98,10 @@ def _story(dice: random.Random) -> list[tuple[str, Any]]:
     story += [other for other in others if dice.random() < 0.12]
     if dice.random() < PERMITS:
         story.append(("permit.asked", _permit(dice)))
+    if dice.random() < WIDGETS:
+        story.append(("widget.wanted", _widget(dice)))
+        if dice.random() < 0.15:
+            story.append(("widget.stopped", {}))
     if dice.random() < 0.7:
         story.append(("order.closed", {}))
     return story
@@ -118,11 +123,19 @@ def _work(dice: random.Random) -> dict[str, Any]:
 
 def _permit(dice: random.Random) -> dict[str, Any]:
     """What `permit.asked` asks for: which approval, and what people are to do about it."""
-    task = dice.choice(list(PLAYS_OF_TASKS))
-    return {
-        "task": task,
-        "input": {"play": dice.choice(PLAYS_OF_TASKS[task]), "value": dice.randint(1, 10**6)},
-    }
+    task = dice.choice(list(bureau.PLAYS_OF_TASKS))
+    play = dice.choice(bureau.PLAYS_OF_TASKS[task])
+    return {"task": task, "input": {"play": play, "value": dice.randint(1, 10**6)}}
+
+
+def _widget(dice: random.Random) -> dict[str, Any]:
+    """What `widget.wanted` asks for: which task, and what is to become of its Widget."""
+    task = dice.choice(list(workshop.PLAYS_OF_TASKS))
+    play = dice.choice(workshop.PLAYS_OF_TASKS[task])
+    input: dict[str, Any] = {"play": play, "value": -1 if play == "refused" else dice.randint(1, 10**6)}
+    if play == "mend":
+        input["until"] = dice.randint(1, workshop.ATTEMPTS + 1)
+    return {"task": task, "input": input}
 
 
 def _sending(dice: random.Random, namespace: str, story: int, number: int, type_: str, data: Any) -> Sending:

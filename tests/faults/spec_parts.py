@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 DOMAIN = "com.example."
-IDLE = "20s"  # of sessions that are waited for in the end
+IDLE = "12s"  # of sessions that are waited for in the end
 DEADLINE = "5s"
 
 CONTAINER = {"name": "main", "image": "example/pack:1", "args": ["${input.play}"]}

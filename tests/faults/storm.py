@@ -21,6 +21,7 @@ from tests.cluster.controlplane.api import ApiError
 from tests.cluster.controlplane.waiting import eventually
 from tests.faults.aftermath import at_rest, judged
 from tests.faults.approvers import Approvers
+from tests.faults.controllers import Controllers
 from tests.faults.parts import Parts, assembled
 from tests.faults.people import Person, Player, persistently
 from tests.faults.plan import RANDOM, Death, Size, Trouble, plan
@@ -45,7 +46,9 @@ async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
     async with assembled(folder, seed, say) as parts:
         storm = Storm(parts, seed, size, say)
         await storm.begin()
-        async with at_work(storm.publishers.run(), storm.player.run(), storm.approvers.run()):
+        async with at_work(
+            storm.publishers.run(), storm.player.run(), storm.approvers.run(), storm.controllers.run()
+        ):
             clock.next("to assemble")
             await storm.rage()
             clock.next("storm")
@@ -68,6 +71,7 @@ class Storm:
         self.person = Person(parts.plane.admin, seed)
         self.player = Player(parts.plane.admin, seed)
         self.approvers = Approvers(parts.plane.admin, parts.people, seed)
+        self.controllers = Controllers(parts.plane.admin, seed)
         rate = size.events / (size.kills * LIFE)
         self.publishers = Publishers(parts.nats.url, script(seed, size.events), PUBLISHERS, rate)
         self._killed: list[tuple[str, float]] = []  # by us, and when
@@ -202,6 +206,8 @@ class Storm:
             deletions=[asdict(deletion) for deletion in person.deletions],
             people={
                 "pods played": self.player.played,
+                "widgets played": self.controllers.played,
+                "widgets deleted": self.controllers.deleted,
                 "answers given": self.approvers.given,
                 "answers forged, and refused": self.approvers.refused,
                 **Counter(f"{deletion.kind}s deleted" for deletion in person.deletions),

@@ -8,7 +8,6 @@ from typing import Any
 from heed.core.effects import StartTask
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
-from heed.core.tasks.kinds import LEDGER_KINDS
 from tests.faults.agents import ATTEMPTS
 from tests.faults.incarnation import Findings, Incarnation, is_end, list_ends, list_starts
 from tests.faults.people import Deletion
@@ -27,7 +26,7 @@ def ends_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findings:
     starts = list_starts(item)
     wrong = []
     for task_id, data in list_ends(item):
-        if starts[task_id].kind in LEDGER_KINDS:
+        if starts[task_id].kind != "job":
             continue
         if data.get("reason") == REASON_LOST and task_id not in jobs:
             wrong.append(f"{item}: task {task_id} was said to be lost, and nobody deleted its Job")

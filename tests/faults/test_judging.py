@@ -27,11 +27,13 @@ CREATED = "2026-11-01T11:00:00Z"
 WORK = {"task": "pack", "input": {"play": "succeed", "value": 7}}
 
 
-def received_at(sequence: int, type_: str, data: Any, subject: str | None = None) -> Received:
+def received_at(
+    sequence: int, type_: str, data: Any, subject: str | None = None, namespace: str = NAMESPACE
+) -> Received:
     """An event of one session; the end of a task where there is a subject."""
     source = names.agent_source(NAMESPACE, AGENT) if subject else "/shop/1"
     event = Event(f"e{sequence}", source, type_, data, subject, extensions={"correlationid": "o-1"})
-    place = names.inbox_subject(NAMESPACE, AGENT, type_) if subject else names.event_subject(NAMESPACE, type_)
+    place = names.inbox_subject(NAMESPACE, AGENT, type_) if subject else names.event_subject(namespace, type_)
     return Received(sequence, f"2026-11-01T12:00:{sequence:02}.000000Z", place, event)
 
 

@@ -1,7 +1,8 @@
-"""Whoever was there all the time: etcd's own history says which Jobs were ever made, and how deleted Agents ended.
+"""Whoever was there all the time: etcd's own history says what was ever made, and how deleted Agents ended.
 
 An API server that is killed forgets what its watches have not sent yet; etcd, which is left alone, forgets nothing.
-Keys: `/registry/jobs/<namespace>/<name>` and `/registry/heed.dev/agents/<namespace>/<name>`.
+Keys: `/registry/jobs/<namespace>/<name>`, and with their groups Widgets and Agents, such as
+`/registry/heed.dev/agents/<namespace>/<name>`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from typing import Any
 
 import aiohttp
 
+from tests.cluster.resources.kinds import GROUP
+
 JOBS = "/registry/jobs/"
+WIDGETS = f"/registry/{GROUP}/widgets/"
 AGENTS = "/registry/heed.dev/agents/"
 Name = tuple[str, str]  # namespace, name
 
@@ -28,6 +32,7 @@ class Witness:
     def __init__(self, socket: Path) -> None:
         self.made: Counter[Name] = Counter()
         """How often a Job of this name was created."""
+        self.widgets_made: Counter[Name] = Counter()
         self.gone: list[dict[str, Any]] = []
         """Agents that were deleted, as they were at the end."""
         self._socket = socket
@@ -39,6 +44,7 @@ class Witness:
         )
         self._watching = [
             asyncio.create_task(self._watch(JOBS, filters=["NODELETE"])),
+            asyncio.create_task(self._watch(WIDGETS, filters=["NODELETE"])),
             asyncio.create_task(self._watch(AGENTS, filters=["NOPUT"], prev_kv=True)),
         ]
         return self
@@ -71,11 +77,13 @@ class Witness:
                     self._see(event)
 
     def _see(self, event: dict[str, Any]) -> None:
-        namespace, name = base64.b64decode(event["kv"]["key"]).decode().split("/")[-2:]
+        key = base64.b64decode(event["kv"]["key"]).decode()
+        namespace, name = key.split("/")[-2:]
         if event.get("type") == "DELETE":
             self.gone.append(json.loads(base64.b64decode(event["prev_kv"]["value"])))
         elif event["kv"]["version"] == "1":
-            self.made[namespace, name] += 1
+            made = self.widgets_made if key.startswith(WIDGETS) else self.made
+            made[namespace, name] += 1
 
 
 def _encoded(key: str) -> str:
