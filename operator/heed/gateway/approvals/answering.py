@@ -133,7 +133,7 @@ class LinkPages:
             entries = replace(entries, problem="Choose an answer.")
         if entries.problem:
             return None, entries
-        who, at = await self._board.identity(), datetime.fromtimestamp(unix_time(), UTC).isoformat()
+        who, at = await self._board.identity(approval), _timestamp()
         comment = note(link.label, values.get(COMMENT, "").replace("\r\n", "\n").strip())
         answer = Answer(answer_name(link, token), values[CHOICE], who.user, at, who.groups, fields, comment)
         if (refusal := check_answer(approval, answer)) is None:
@@ -177,6 +177,10 @@ class LinkPages:
             except (ValueError, MalformedEvent):
                 raise RequestRefused(400, "BadForm", REMEDY) from None
             return values
+
+
+def _timestamp() -> str:
+    return datetime.fromtimestamp(unix_time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def note(label: str, comment: str) -> str:

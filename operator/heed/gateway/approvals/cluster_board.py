@@ -34,7 +34,7 @@ class ClusterBoard:
         self._api = api
         self._identity: Identity | None = None
 
-    async def identity(self) -> Identity:
+    async def identity(self, approval: PendingApproval | None = None) -> Identity:
         """See ApprovalBoard: the user and the groups that the API server takes the gateway for."""
         if self._identity is None:
             review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}

@@ -173,7 +173,7 @@ class LinkMint:
 
     async def _check_approver(self, approval: PendingApproval) -> None:
         """Raise RequestRefused, 409, where no answer by a link could count, since the gateway is no approver."""
-        who = await self._board.identity()
+        who = await self._board.identity(approval)
         answer = Answer("", "", who.user, approval.record.started_at, who.groups)
         if (refusal := check_approver(approval, answer)) is not None:
             remedy = f"name the gateway in approvers.users: {who.user}"

@@ -63,8 +63,8 @@ class Standing:
 class ApprovalBoard(Protocol):
     """Where approvals wait and are answered."""
 
-    async def identity(self) -> Identity:
-        """As whom it answers. Raises RequestRefused."""
+    async def identity(self, approval: PendingApproval | None = None) -> Identity:
+        """As whom it answers: this approval, or any. Raises RequestRefused."""
 
     async def find(self, namespace: str, name: str) -> AskingAgent | None:
         """An Agent; None where there is none. Raises RequestRefused."""
