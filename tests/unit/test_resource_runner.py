@@ -16,7 +16,7 @@ from heed.core.events import Event
 from heed.core.tasks.resource import ObjectKind, dump_target
 from heed.errors import BusUnavailable, TaskRefused, TaskUnavailable
 from heed.kube.client.client import KubeApi
-from heed.kube.resources import manifest, progress, runner
+from heed.kube.resources import deletions, manifest, progress, runner
 from heed.kube.resources.kinds import KindCache, ServedKind
 from heed.kube.resources.runner import ResourceRunner
 from heed.kube.resources.watches import ResourceUser, ResourceWatches
@@ -160,14 +160,14 @@ class Stand:
 
     async def settle(self) -> None:
         """Until nothing is looked for."""
-        await until(lambda: not self.runner._searches)
+        await until(lambda: not self.runner._searches.under_way)
 
 
 @pytest.fixture
 async def stand(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
     monkeypatch.setattr(runner, "CONFIRM_DELAY_S", 0.0)
     monkeypatch.setattr(runner, "SEARCH_BACKOFF", Backoff(0.001, 0.01))
-    monkeypatch.setattr(runner, "DELETION_BACKOFF", Backoff(0.001, 0.01))
+    monkeypatch.setattr(deletions, "DELETION_BACKOFF", Backoff(0.001, 0.01))
     monkeypatch.setattr(progress, "PROGRESS_BACKOFF", Backoff(0.001, 0.01))
     monkeypatch.setattr(progress, "PROGRESS_INTERVAL_S", 0.001)
     made = Stand(server)
@@ -461,7 +461,7 @@ async def test_a_deletion_is_of_no_interest_where_nobody_waits(stand: Stand) -> 
 
     stand.sees(stand.add(), deleted=True)
 
-    assert stand.runner._searches == {}
+    assert stand.runner._searches.under_way == {}
 
 
 @pytest.mark.parametrize("answer", [UNKNOWN, TaskUnavailable("away")])
@@ -514,7 +514,7 @@ async def test_a_kind_that_cannot_be_listed_any_more_is_asked_for(stand: Stand) 
     assert stand.watches.user is not None
 
     stand.watches.user.missing(ServedKind(KIND, "others"))
-    assert stand.runner._searches == {}
+    assert stand.runner._searches.under_way == {}
     stand.watches.user.missing(SERVED)
     await stand.settle()
 
@@ -582,7 +582,7 @@ async def test_an_object_that_is_over_goes_once_its_end_is_in_the_ledger(stand: 
     body = stand.add(phase="Ready")  # of a day whose retention is over
     stand.sees(body)
     assert len(stand.ends) == 1
-    await until(lambda: bool(stand.runner._deletions))
+    await until(lambda: bool(stand.runner._deletions.pending))
     assert len(stand.server.of("widgets")) == 1
     refusals = [500]
     stand.server.refuse = lambda method, path: refusals.pop() if refusals else None
@@ -598,7 +598,7 @@ async def test_what_is_gone_when_its_retention_is_over_is_not_asked_for_again(
     stand: Stand, status: int, tries: int
 ) -> None:
     stand.sees(stand.add(phase="Ready"))
-    (deletion,) = stand.runner._deletions.values()
+    (deletion,) = stand.runner._deletions.pending.values()
     refusals = [status]
     stand.server.refuse = lambda method, path: refusals.pop() if refusals else None
 
@@ -615,7 +615,7 @@ async def test_an_object_that_is_to_be_kept_stays(stand: Stand) -> None:
     stand.sees(body)
 
     assert len(stand.ends) == 1
-    assert stand.runner._deletions == {}
+    assert stand.runner._deletions.pending == {}
 
 
 async def test_objects_that_no_task_waits_for_are_found_when_the_agent_goes_on_and_go_after_a_while(
@@ -628,7 +628,7 @@ async def test_objects_that_no_task_waits_for_are_found_when_the_agent_goes_on_a
     ((method, path),) = stand.server.asked
     assert method == "GET"
     assert path.startswith(f"{WIDGETS}?labelSelector={names.LABEL_RESOURCE_OF}%3D{OWNER.name}&")
-    assert len(stand.runner._deletions) == 1
+    assert len(stand.runner._deletions.pending) == 1
     assert len(stand.server.of("widgets")) == 1
     stand.runner.close()
 
@@ -664,4 +664,4 @@ async def test_a_runner_that_is_closed_notes_nothing(stand: Stand) -> None:
     stand.sees(stand.add(), deleted=True)
 
     assert stand.ends == []
-    assert stand.runner._searches == {}
+    assert stand.runner._searches.under_way == {}

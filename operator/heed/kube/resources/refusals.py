@@ -1,6 +1,6 @@
 """Refusals of the objects of resource tasks: which are final, and what helps. Pure."""
 
-from heed.core.tasks.resource import REASON_FORBIDDEN, REASON_INVALID
+from heed.core.tasks.resource import REASON_FORBIDDEN, REASON_INVALID, REASON_KIND_UNKNOWN, ObjectKind
 from heed.errors import TaskRefused
 from heed.kube.client.client import ApiError
 from heed.kube.client.refusals import find_denial, is_quota
@@ -33,3 +33,11 @@ def opt_in(served: ServedKind) -> str:
     """The remedy where the operator has no rights on a kind."""
     entry = f'{{group: "{served.kind.group}", resources: [{served.plural}]}}'
     return f"to let the operator work with {served.resource}, add {entry} to tasks.resources of the chart"
+
+
+def explain_unserved(kind: ObjectKind) -> TaskRefused:
+    """The refusal of a kind that the API server does not serve."""
+    message = (
+        f"the API server does not serve {kind} any more, or not yet; install its CustomResourceDefinition"
+    )
+    return TaskRefused(REASON_KIND_UNKNOWN, message)

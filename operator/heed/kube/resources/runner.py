@@ -2,38 +2,37 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
 from heed import names
 from heed.api.status import PendingTask
-from heed.core.cel.expression import ExpressionError
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.tasks.resource import (
-    REASON_EXPRESSION,
     REASON_KIND_UNKNOWN,
     REASON_LOST,
     ObjectKind,
-    ResourceTarget,
     failed_end,
 )
 from heed.engine.ports import TaskOwner
 from heed.errors import TaskRefused, TaskUnavailable
 from heed.kube.client.client import ApiError, KubeApi
 from heed.kube.resources import manifest
+from heed.kube.resources.attempts import ResourceAttempts
+from heed.kube.resources.deletions import ObjectDeletions
 from heed.kube.resources.kinds import KindCache, ServedKind
 from heed.kube.resources.progress import ProgressPublisher, PublishEvent
-from heed.kube.resources.refusals import not_opted_in, opt_in, refuse_object
+from heed.kube.resources.refusals import explain_unserved, not_opted_in, opt_in, refuse_object
+from heed.kube.resources.searches import Searches
 from heed.kube.resources.watches import Listed, ResourceUser, ResourceWatches
 from heed.util.backoff import Backoff
-from heed.util.clock import timestamp, unix_time
+from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.resources")
 CONFIRM_DELAY_S: Final = 2.0  # seconds between two looks before an object or a kind counts as gone
 UNKNOWN_GRACE_S: Final = 30.0  # seconds that an object is kept at least whose task was never seen pending
 SEARCH_BACKOFF: Final = Backoff(first_s=5.0, last_s=60.0)
-DELETION_BACKOFF: Final = Backoff(first_s=1.0, last_s=60.0)
 Body = Mapping[str, Any]
 
 
@@ -59,11 +58,11 @@ class ResourceRunner:
         self._watches, self._kinds, self._leftover = watches, served, tuple(dict.fromkeys(leftover))
         self._user = ResourceUser(agent, self.observe, self._recheck)
         self._progress = ProgressPublisher(agent, publish)
-        self._targets: dict[str, ResourceTarget] = {}
+        self._attempts = ResourceAttempts(agent, owner)
+        self._deletions = ObjectDeletions(api, agent, owner)
         self._held: dict[str, ServedKind] = {}  # by attempt
         self._starts: dict[str, asyncio.Event] = {}
-        self._deletions: dict[str, asyncio.Task[None]] = {}
-        self._searches: dict[str, asyncio.Task[None]] = {}
+        self._searches = Searches(agent)
         self._closed = False
 
     # ── the port ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -73,7 +72,7 @@ class ResourceRunner:
 
         Nothing needs to be looked for first: the name is the task's own. Raises TaskRefused, TaskUnavailable.
         """
-        target = self._target(work.attempt_id)
+        target = self._attempts.target(work.attempt_id)
         if target is None:
             return  # the task is over
         with self._starting(work.attempt_id):
@@ -115,7 +114,7 @@ class ResourceRunner:
     async def resume(self, attempt_ids: Sequence[str]) -> None:
         """Watch the objects of started tasks again; those without one are reported lost."""
         for attempt_id in attempt_ids:
-            target = self._target(attempt_id)
+            target = self._attempts.target(attempt_id)
             if target is None:
                 continue
             try:
@@ -128,33 +127,33 @@ class ResourceRunner:
                 continue
             self._search_unlisted(attempt_id)
         for kind in self._leftover:
-            self._spawn(f"leftover {kind}", self._tidy(kind))
+            self._searches.begin(f"leftover {kind}", self._tidy(kind))
 
     def observe(self, served: ServedKind, body: Body, deleted: bool = False) -> None:
         """Note an object of the Agent: report what it says of its task, and delete it after its retention.
 
         One that is `deleted` may only have lost its label, and so be out of the watch's sight.
         """
-        if self._closed or (attempt_id := self._attempt_of(body)) is None:
+        if self._closed or (attempt_id := self._attempts.attempt_of(body)) is None:
             return
         if deleted:
-            self._forget(body["metadata"]["uid"])
+            self._deletions.forget(body["metadata"]["uid"])
             if self._owner.waits(attempt_id):
                 self._search(attempt_id)
             return
         if self._owner.pending_tasks is None:
             return
-        record = self._pending().get(attempt_id)
+        record = self._attempts.pending().get(attempt_id)
         if record is not None and record.phase != "Abandoned":
             self._judge(attempt_id, record, served, body)
         else:
-            self._delete_later(attempt_id, served, body, UNKNOWN_GRACE_S)
+            self._deletions.schedule(attempt_id, served, body, UNKNOWN_GRACE_S)
 
     # ── resync ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def conclude_resync(self, listed: Listed) -> None:
         """After a list of all that is watched: look for the objects that were not in it, let go of needless watches."""
-        pending = self._pending()
+        pending = self._attempts.pending()
         for attempt_id, record in pending.items():
             served = self._held.get(attempt_id)
             found = None if served is None else listed.get(served)
@@ -164,9 +163,7 @@ class ResourceRunner:
         self._held = {
             attempt_id: served for attempt_id, served in self._held.items() if attempt_id in pending
         }
-        self._targets = {
-            attempt_id: target for attempt_id, target in self._targets.items() if attempt_id in pending
-        }
+        self._attempts.forget_others(pending)
         self._watches.release(self._user, self._held.values())
 
     def close(self) -> None:
@@ -174,8 +171,8 @@ class ResourceRunner:
         self._closed = True
         self._progress.close()
         self._watches.release(self._user)
-        for task in (*self._deletions.values(), *self._searches.values()):
-            task.cancel()
+        self._deletions.close()
+        self._searches.close()
 
     # ── starting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -210,7 +207,7 @@ class ResourceRunner:
             )
             raise TaskRefused("NameTaken", message)
         if error.status == 404 and not await self._kinds.is_served(served.kind):
-            raise _unserved(served.kind)
+            raise explain_unserved(served.kind)
         if error.status != 409 and (refused := refuse_object(work.task, served, error)) is not None:
             raise refused from None
         raise TaskUnavailable(str(error)) from error
@@ -232,36 +229,11 @@ class ResourceRunner:
 
     # ── what is known of a task ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _pending(self) -> dict[str, PendingTask]:
-        """The attempts of resource tasks that the ledger holds."""
-        pending = self._owner.pending_tasks or {}
-        return {
-            names.attempt_id(task_id, record.attempt): record
-            for task_id, record in pending.items()
-            if record.kind == "resource"
-        }
-
-    def _target(self, attempt_id: str) -> ResourceTarget | None:
-        """What a task waits for. One whose record cannot be read has failed, and has none."""
-        if (found := self._targets.get(attempt_id)) is not None:
-            return found
-        record = self._pending().get(attempt_id)
-        if record is None:
-            return None
-        try:
-            path = f"spec.tasks.{record.task}.resource"
-            target = self._targets[attempt_id] = ResourceTarget(record.target or "", path)
-        except ExpressionError as error:
-            end_id = names.digest("target", attempt_id)
-            self._owner.report(failed_end(attempt_id, end_id, timestamp(), REASON_EXPRESSION, str(error)))
-            return None
-        return target
-
     async def _served_of(self, attempt_id: str) -> ServedKind | None:
         """The kind of a task's object, where it is known and served. Raises TaskUnavailable."""
         if (served := self._held.get(attempt_id)) is not None:
             return served
-        target = self._target(attempt_id)
+        target = self._attempts.target(attempt_id)
         try:
             return None if target is None else await self._kinds.find(target.kind)
         except TaskRefused:
@@ -277,16 +249,10 @@ class ResourceRunner:
                 return None
             raise
 
-    def _attempt_of(self, body: Body) -> str | None:
-        """The attempt that an object is of, by its label or, where that is gone, by its name."""
-        if (found := manifest.attempt_of(body, self._agent)) is not None:
-            return found
-        return next((item for item in self._pending() if manifest.is_of(body, self._agent, item)), None)
-
     # ── what objects say ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _judge(self, attempt_id: str, record: PendingTask, served: ServedKind, body: Body) -> None:
-        target = self._target(attempt_id)
+        target = self._attempts.target(attempt_id)
         if target is None or target.kind != served.kind:
             return
         whole = {
@@ -299,37 +265,9 @@ class ResourceRunner:
             self._progress.forget(attempt_id)
             if record.phase in ("Owed", "Started"):
                 self._owner.report(said)
-            self._delete_later(attempt_id, served, body, 0.0)
+            self._deletions.schedule(attempt_id, served, body, 0.0)
         elif said is not None:
             self._progress.note(attempt_id, said)
-
-    def _delete_later(self, attempt_id: str, served: ServedKind, body: Body, grace: float) -> None:
-        """Delete an object once its retention is over and its end is in the ledger."""
-        uid, at = body["metadata"]["uid"], manifest.delete_after(body)
-        if uid not in self._deletions and at is not None:
-            deletion = self._delete(attempt_id, served, body["metadata"], max(at - unix_time(), grace))
-            self._deletions[uid] = asyncio.create_task(deletion)
-
-    async def _delete(self, attempt_id: str, served: ServedKind, metadata: Body, delay: float) -> None:
-        await asyncio.sleep(delay)
-        failures = 0
-        while True:
-            if not self._owner.waits(attempt_id):
-                try:
-                    path = served.path(self._agent.namespace, metadata["name"])
-                    await self._api.delete(path, metadata["uid"])
-                    return
-                except ApiError as error:
-                    if error.status in (404, 409):
-                        return  # it is gone, with or without its kind, or another one has its name
-                    extra = {"agent": str(self._agent), "object": metadata["name"], "error": str(error)}
-                    log.warning("cannot delete an object", extra=extra)
-                    failures += 1
-            await asyncio.sleep(DELETION_BACKOFF.delay(failures + 1))
-
-    def _forget(self, uid: str) -> None:
-        if (deletion := self._deletions.pop(uid, None)) is not None:
-            deletion.cancel()
 
     # ── looking for what no watch shows ─────────────────────────────────────────────────────────────────────────────
 
@@ -340,8 +278,11 @@ class ResourceRunner:
                 self._search(attempt_id)
 
     def _search_unlisted(self, attempt_id: str) -> None:
-        if attempt_id not in self._searches and (key := f"listed {attempt_id}") not in self._searches:
-            self._spawn(key, self._search_if_unlisted(attempt_id))
+        if (
+            attempt_id not in self._searches.under_way
+            and (key := f"listed {attempt_id}") not in self._searches.under_way
+        ):
+            self._searches.begin(key, self._search_if_unlisted(attempt_id))
 
     async def _search_if_unlisted(self, attempt_id: str) -> None:
         served = self._held.get(attempt_id)
@@ -354,8 +295,8 @@ class ResourceRunner:
 
     def _search(self, attempt_id: str) -> None:
         """Look for a task's object by name, unless that is under way."""
-        if attempt_id not in self._searches:
-            self._spawn(attempt_id, self._look_until_seen(attempt_id))
+        if attempt_id not in self._searches.under_way:
+            self._searches.begin(attempt_id, self._look_until_seen(attempt_id))
 
     async def _look_until_seen(self, attempt_id: str) -> None:
         """Look for a task's object until it is over or a watch shows it."""
@@ -381,7 +322,7 @@ class ResourceRunner:
                 self._hold(attempt_id, served)
                 self.observe(served, body)
                 return manifest.is_watched(body)
-        if (target := self._target(attempt_id)) is not None:
+        if (target := self._attempts.target(attempt_id)) is not None:
             self._owner.report(await self._loss(attempt_id, target.kind))
         return True
 
@@ -389,7 +330,7 @@ class ResourceRunner:
         """The end of a task whose object is gone. Raises TaskUnavailable where the kind's fate is not certain."""
         reason, message = REASON_LOST, f"the {kind.kind} is gone; it was deleted by someone else than Heed"
         if not await self._kinds.is_served(kind):
-            refused = _unserved(kind)
+            refused = explain_unserved(kind)
             reason, message = refused.reason, refused.message
         return failed_end(attempt_id, names.digest("lost", attempt_id), timestamp(), reason, message)
 
@@ -406,23 +347,3 @@ class ResourceRunner:
         except (ApiError, TaskUnavailable) as error:
             extra = {"agent": str(self._agent), "kind": str(kind), "error": str(error)}
             log.warning("cannot list objects", extra=extra)
-
-    def _spawn(self, key: str, looking: Coroutine[Any, Any, None]) -> None:
-        if self._closed:
-            looking.close()
-            return
-        search = self._searches[key] = asyncio.create_task(looking)
-        search.add_done_callback(lambda done: self._searched(key, done))
-
-    def _searched(self, key: str, done: "asyncio.Task[None]") -> None:
-        if self._searches.get(key) is done:
-            del self._searches[key]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            log.error("a search failed", extra={"agent": str(self._agent)}, exc_info=error)
-
-
-def _unserved(kind: ObjectKind) -> TaskRefused:
-    message = (
-        f"the API server does not serve {kind} any more, or not yet; install its CustomResourceDefinition"
-    )
-    return TaskRefused(REASON_KIND_UNKNOWN, message)
