@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import email
 import json
 import os
 import re
+import socketserver
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,6 +19,8 @@ import pytest
 import urllib3
 import yaml
 
+from heed import names
+from heed.core.events import Event
 from tests.chart.rendering import NAMESPACE as RELEASED_IN
 from tests.chart.rendering import render
 from tests.cluster.controlplane.run import ControlPlane
@@ -27,7 +32,13 @@ from tests.patience import PATIENCE
 from tests.ports import free_port
 
 pytestmark = pytest.mark.cluster
-LINKED = ("gateway.enabled=true", "gateway.approvalLinks.enabled=true", "crds.install=false")
+LINKED = (
+    "gateway.enabled=true",
+    "gateway.approvalLinks.enabled=true",
+    "gateway.subscriptions.enabled=true",
+    "crds.install=false",
+)
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "approval-links"
 GATEWAY_USER = f"system:serviceaccount:{RELEASED_IN}:{GATEWAY}"
 LINKER = f"{RELEASED_IN}-heed-gateway-linker"
 _PROOF = re.compile(r'name="proof" value="([^"]+)"')
@@ -85,7 +96,11 @@ class Gateways:
         """One more, ready."""
         folder = self._folder / f"gateway-{len(self._running)}"
         folder.mkdir()
-        settings = {"HEED_GATEWAY_LINK_SECRET": "heed-gateway-links", "HEED_LEASE_NAMESPACE": RELEASED_IN}
+        settings = {
+            "HEED_GATEWAY_LINK_SECRET": "heed-gateway-links",
+            "HEED_LEASE_NAMESPACE": RELEASED_IN,
+            "HEED_GATEWAY_SINK_NETWORKS": "127.0.0.0/8",
+        }
         made = Gateway(self._kubeconfig, self.stage.broker, folder, **settings)
         self._running.append(made)
         made.until_ready()
@@ -280,3 +295,105 @@ def test_the_command_prints_a_link(stage: Stage, gateways: Gateways) -> None:
     refused = heed("buy", "--service-account", "default")
     assert (refused.returncode, "may not create approvalanswers/links" in refused.stderr) == (1, True)
     assert heed("buy").returncode == 2
+
+
+class Mailbox:
+    """A mail server that keeps what it is sent."""
+
+    def __init__(self) -> None:
+        self.mails: list[str] = []
+        mailbox = self
+
+        class Session(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(b"220 here\r\n")
+                while line := self.rfile.readline().strip().upper():
+                    if line == b"DATA":
+                        self.wfile.write(b"354 go on\r\n")
+                        mailbox.mails.append(b"".join(iter(self.rfile.readline, b".\r\n")).decode())
+                    self.wfile.write(b"221 bye\r\n" if line == b"QUIT" else b"250 fine\r\n")
+
+        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Session)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """An empty one."""
+    made = Mailbox()
+    yield made
+    made.stop()
+
+
+def test_the_example_mails_a_link_and_the_answer_is_decided(
+    stage: Stage, gateways: Gateways, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    # Given the example's notifier, which has a token of its account
+    gateway, port = gateways.start(), free_port()
+    (tmp_path / "token").write_text(token(stage.plane, gateways.notifier))
+    settings = {
+        "GATEWAY": gateway.origin, "TOKEN_FILE": str(tmp_path / "token"), "APPROVER": "cfo@example.com",
+        "SENDER": "heed@example.com", "MAIL_HOST": "127.0.0.1", "MAIL_PORT": str(mailbox.port), "PORT": str(port),
+    }  # fmt: skip
+    notifier = subprocess.Popen(
+        [sys.executable, str(EXAMPLE / "notifier.py")], env={**os.environ, **settings}
+    )
+    try:
+        # When its Agent asks
+        manifests = (EXAMPLE / "purchases.yaml").read_text()
+        manifests = manifests.replace("system:serviceaccount:heed-system:heed-gateway", GATEWAY_USER)
+        manifests = manifests.replace("http://notifier.demo.svc", f"http://127.0.0.1:{port}")
+        stage.plane.kubectl("apply", "-n", stage.namespace, "-f", "-", stdin=manifests)
+        eventually(lambda: _is_ready(stage, "agents/purchases"), PATIENCE, what="a ready Agent")
+        eventually(lambda: _is_ready(stage, "subscriptions/asked"), PATIENCE, what="a ready Subscription")
+        data = {"item": "a desk", "price": 420, "requestedBy": "lee", "reason": "it wobbles"}
+        event = Event("r-1", "/test", "com.example.purchase.requested", data)
+        stage.broker.publish(names.event_subject(stage.namespace, event.type), event)
+
+        # Then there is a mail, whose link answers
+        (mail,) = eventually(lambda: mailbox.mails, PATIENCE, what="a mail")
+        assert "To: cfo@example.com" in mail and "Subject: Buy a desk for 420 euros?" in mail
+        text = email.message_from_string(mail).get_payload(decode=True)
+        assert isinstance(text, bytes)
+        found = re.search(rf"{gateway.origin}(/v1/approvals/\S+)", text.decode())
+        assert found is not None, text
+        status, page = gateways.answer(gateway, found[1], "approve", **{"field-0": "2026-11"})
+        assert (status, "<h1>Answered</h1>" in page) == (200, True), page
+        stage.until(lambda s: not s["pendingTasks"] and not s["outbox"], "purchases")
+    finally:
+        notifier.terminate()
+        notifier.wait(PATIENCE)
+    (decided,) = stage.broker.events(names.event_subject(stage.namespace, "com.example.purchase.decided"))
+    assert decided.data == {"choice": "approve", "by": GATEWAY_USER, "comment": "[link for cfo@example.com]"}
+
+
+def _is_ready(stage: Stage, path: str) -> bool:
+    body = stage.plane.admin.get(f"/apis/{names.API_VERSION}/namespaces/{stage.namespace}/{path}")
+    conditions = (body.get("status") or {}).get("conditions") or []
+    return any(item["type"] == "Ready" and item["status"] == "True" for item in conditions)
+
+
+def test_the_api_server_takes_all_of_the_example(control_plane: ControlPlane, namespace: str) -> None:
+    rendered = control_plane.kubectl("kustomize", str(EXAMPLE))
+    rendered = rendered.replace("namespace: demo", f"namespace: {namespace}")
+
+    made = control_plane.kubectl("apply", "-f", "-", "-o", "name", stdin=rendered)
+
+    kinds = sorted(line.partition("/")[0].partition(".")[0] for line in made.split())
+    assert kinds == [
+        "agent",
+        "configmap",
+        "deployment",
+        "rolebinding",
+        "service",
+        "serviceaccount",
+        "subscription",
+    ]

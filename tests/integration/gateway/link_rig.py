@@ -141,7 +141,7 @@ async def link_rig(
     connection: Connection,
     folder: Path,
     patience_s: float = 0,
-    agent: Mapping[str, Any] | None = None,
+    settings: Mapping[str, int] | None = None,
     **approval: Any,
 ) -> AsyncIterator[Links]:
     """Such a gateway, whose one approval has these members; it waits so long for what becomes of an answer."""
@@ -151,7 +151,9 @@ async def link_rig(
         closing.enter_context(patch.object(answering, "PATIENCE_S", patience_s))
         api = await closing.enter_async_context(api_server())
         api.add(AGENT_PATH, status=dump_ledger(ledger), metadata={"uid": UID})
-        opening = serving(connection, link_parts, api=api.connect(KubeApi), link_keys=str(folder))
+        opening = serving(
+            connection, link_parts, api=api.connect(KubeApi), link_keys=str(folder), **(settings or {})
+        )
         gateway = await closing.enter_async_context(opening)
         yield Links(gateway, api, ledger)
 

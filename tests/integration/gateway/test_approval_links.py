@@ -458,6 +458,27 @@ async def test_requests_of_one_link_have_a_limit(links: Links) -> None:
     assert (await links.get(other))[0] == 200
 
 
+async def test_senders_of_too_many_requests_for_links_wait(connection: Connection, tmp_path: Path) -> None:
+    async with link_rig(connection, tmp_path, settings={"sender_rate": 1, "sender_burst": 2}) as links:
+        assert [(await links.mint())[0] for _ in range(3)] == [201, 201, 429]
+
+
+async def test_links_and_answers_are_counted(links: Links) -> None:
+    path, other = await links.link(), await links.link(valid="2h")
+    proof = await links.proof(path)
+    await links.post(path, proof=proof)
+    await links.post(path, proof=proof, choice="approve")
+    await links.post(path, proof=proof, choice="approve")
+    await links.get(other)
+
+    page = (await links.gateway.context.metrics.page(""))[0].decode()
+
+    assert f'heed_gateway_approval_links_total{{namespace="{NAMESPACE}"}} 2.0' in page
+    for outcome in ("Given", "Refused", "TooLate"):
+        assert f'heed_gateway_approval_answers_total{{outcome="{outcome}"}} 1.0' in page
+    assert path.rpartition("/")[2] not in page
+
+
 async def test_an_api_server_that_is_away_is_no_end_of_a_link(links: Links) -> None:
     path = await links.link()
     proof = await links.proof(path)

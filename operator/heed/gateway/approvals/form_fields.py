@@ -78,7 +78,9 @@ def _kind(schema: Mapping[str, Any]) -> Kind:
     match type_:
         case "string":
             most = schema.get("maxLength")
-            short = schema.get("format") in INPUT_TYPES or (isinstance(most, int) and most <= LONG_TEXT_CHARS)
+            short = str(schema.get("format")) in INPUT_TYPES or (
+                isinstance(most, int) and most <= LONG_TEXT_CHARS
+            )
             return "text" if short else "long"
         case "number" | "integer":
             return "number"
