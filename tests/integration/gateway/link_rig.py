@@ -141,7 +141,8 @@ async def link_rig(
     connection: Connection,
     folder: Path,
     patience_s: float = 0,
-    settings: Mapping[str, int] | None = None,
+    sender_rate: int = 200,
+    sender_burst: int = 1000,
     **approval: Any,
 ) -> AsyncIterator[Links]:
     """Such a gateway, whose one approval has these members; it waits so long for what becomes of an answer."""
@@ -152,7 +153,12 @@ async def link_rig(
         api = await closing.enter_async_context(api_server())
         api.add(AGENT_PATH, status=dump_ledger(ledger), metadata={"uid": UID})
         opening = serving(
-            connection, link_parts, api=api.connect(KubeApi), link_keys=str(folder), **(settings or {})
+            connection,
+            link_parts,
+            api=api.connect(KubeApi),
+            link_keys=str(folder),
+            sender_rate=sender_rate,
+            sender_burst=sender_burst,
         )
         gateway = await closing.enter_async_context(opening)
         yield Links(gateway, api, ledger)

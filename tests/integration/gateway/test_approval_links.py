@@ -459,7 +459,7 @@ async def test_requests_of_one_link_have_a_limit(links: Links) -> None:
 
 
 async def test_senders_of_too_many_requests_for_links_wait(connection: Connection, tmp_path: Path) -> None:
-    async with link_rig(connection, tmp_path, settings={"sender_rate": 1, "sender_burst": 2}) as links:
+    async with link_rig(connection, tmp_path, sender_rate=1, sender_burst=2) as links:
         assert [(await links.mint())[0] for _ in range(3)] == [201, 201, 429]
 
 
