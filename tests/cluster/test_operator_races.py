@@ -220,14 +220,14 @@ async def test_a_change_seen_at_the_very_end_of_a_reconciliation_is_not_missed(
     body = await watchless.add()
     changed = await watchless.edit(handlers(MORE), show=False)
     fleet = watchless.fleet
-    reconcile = fleet._reconcile
+    reconcile = fleet._run_latest
 
     async def then_look(name: Any, seen: Any) -> None:
         await reconcile(name, seen)
         if seen["metadata"]["generation"] == 1:
             asyncio.get_running_loop().call_soon(fleet.observe, changed)
 
-    monkeypatch.setattr(fleet, "_reconcile", then_look)
+    monkeypatch.setattr(fleet, "_run_latest", then_look)
     fleet.observe(body)
 
     # Then

@@ -30,7 +30,7 @@ async def blind(control_plane: ControlPlane, watchless: Watchless) -> Watchless:
     )
     await watchless.ask("q-1")
     await watchless.status(lambda s: [t["phase"] for t in s["pendingTasks"].values()] == ["Started"])
-    (watch,) = watchless.fleet._watches._watches.values()
+    (watch,) = watchless.fleet._loops.watches._watches.values()
     await watchless.until(lambda: true(len(watch.informer.objects) == 1), "the object in the watch")
     watch.running.cancel()
     return watchless
@@ -80,11 +80,11 @@ async def test_watches_that_no_task_needs_end_with_the_sweep(blind: Watchless, w
     widgets.report(widgets.one(), phase="Ready", answer="the moon")
     await blind.fleet.sweep(blind.namespace)
     await blind.status(lambda s: totals(s).get("tasksCompleted") == 1)
-    assert len(blind.fleet._watches.kinds) == 1
+    assert len(blind.fleet._loops.watches.kinds) == 1
 
     await blind.fleet.sweep(blind.namespace)
 
-    assert blind.fleet._watches.kinds == []
+    assert blind.fleet._loops.watches.kinds == []
 
 
 async def test_an_object_that_another_owner_has_under_the_name_is_a_lost_one(

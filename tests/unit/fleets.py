@@ -107,7 +107,7 @@ class World:
                 and found.program.generation == generation
                 and (found.loop.lag is not None or found.program.suspended)
                 and found.loop.ledger is not None
-                and not self.fleet._reconciling
+                and not self.fleet._queue._working
             )
 
         await until(there)
@@ -122,7 +122,7 @@ class World:
 
     async def settled(self) -> None:
         """Until nothing of what was seen is to be done."""
-        await until(lambda: not self.fleet._reconciling)
+        await until(lambda: not self.fleet._queue._working)
 
     async def heard(self, count: int, name: str = "researcher") -> None:
         """Until so many events are in the ledger of an Agent."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed.engine.loop import AgentLoop
-from heed.kube.controller import agents
+from heed.kube.controller import agents, reconcile_queue
 from heed.kube.controller.generation import choose_generation
 from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.status.loop_health import HealthThresholds
@@ -139,7 +139,7 @@ async def test_an_agent_that_is_gone_or_going_runs_no_more(world: World, how: st
     await world.settled()
 
     assert list(world.fleet.snapshots()) == []
-    assert not (world.fleet._running or world.fleet._seen or world.fleet._words)
+    assert not (world.fleet._running or world.fleet._seen or world.fleet._wanted)
 
 
 async def test_one_that_was_never_seen_may_go(world: World) -> None:
@@ -174,7 +174,7 @@ async def test_another_one_of_that_name_begins_from_nothing(world: World) -> Non
 
     assert second.program.agent.uid == "another"
     assert [item.agent.uid for item in world.fleet.snapshots()] == ["another"]
-    assert world.fleet._words[("demo", "researcher")][0].uid == "another"
+    assert world.fleet._wanted[("demo", "researcher")][0].uid == "another"
 
 
 async def test_one_that_comes_back_while_it_goes_runs(world: World) -> None:
@@ -350,7 +350,7 @@ async def test_a_loop_that_starts_over_for_long_is_in_trouble(server: ApiServer)
 async def test_a_mistake_of_ours_is_said_and_the_agent_is_looked_at_again(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(agents, "RETRY_DELAY_S", 0.001)
+    monkeypatch.setattr(reconcile_queue, "RETRY_DELAY_S", 0.001)
     tries = 0
 
     def breaks(*given: Any) -> Any:

@@ -236,10 +236,10 @@ async def test_a_job_that_no_task_waits_for_is_said_once_for_as_long_as_it_is_th
     uid = orphan["metadata"]["uid"]
     assert (record.job, record.uid) == ("orphan", uid)  # type: ignore[attr-defined]
     assert record.remedy == "if it is of no use: kubectl delete job -n demo orphan"  # type: ignore[attr-defined]
-    assert world.fleet._orphans == {uid}
+    assert world.fleet._loops.orphans == {uid}
     world.server.remove(f"{JOBS}/orphan")
     await world.fleet.sweep(None)
-    assert world.fleet._orphans == set()
+    assert world.fleet._loops.orphans == set()
 
 
 async def test_quiet_agents_keep_up_with_the_stream(world: World) -> None:

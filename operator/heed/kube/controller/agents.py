@@ -5,20 +5,17 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from heed.api.conditions import RATE_LIMITED
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
-from heed.engine.loop import AgentLoop
 from heed.engine.observer import Observer, Observers
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
-from heed.engine.task_runners import TaskRunners
-from heed.engine.timer_heap import TimerHeap
-from heed.errors import BusUnavailable, HeedError, ReaderLost, StreamMissing, StreamReplaced
+from heed.errors import BusUnavailable, ReaderLost, StreamMissing, StreamReplaced
 from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.client.client import (
     METADATA_ONLY,
@@ -33,17 +30,13 @@ from heed.kube.controller.job_resync import resync_jobs
 from heed.kube.controller.last_valid_spec import dump_last_valid
 from heed.kube.controller.policy_cache import CompileInputs, PolicyCache
 from heed.kube.controller.recompile import Recompiler, without_ledger
+from heed.kube.controller.reconcile_queue import ReconcileQueue
+from heed.kube.controller.running_loop import LoopFactory, RunningLoop
 from heed.kube.controller.stuck_tasks import StuckTaskDetector
 from heed.kube.jobs import manifest
-from heed.kube.jobs.lister import JobLister
-from heed.kube.jobs.runner import JobRunner
 from heed.kube.metrics.collector import AgentSnapshot
-from heed.kube.resources.kinds import KindCache
-from heed.kube.resources.runner import ResourceRunner
-from heed.kube.resources.watches import ResourceWatches
 from heed.kube.status.address import agent_address
 from heed.kube.status.event_recorder import EventRecorder
-from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.kube.status.loop_health import HealthThresholds, LoopHealthMonitor
 from heed.kube.status.rate_limit_monitor import RateLimitMonitor
 from heed.kube.status.ready import WantedConditions, is_true, read_stuck_tasks
@@ -51,12 +44,10 @@ from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
 from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import GatewaySettings
-from heed.util.aio import stop
 
 log = logging.getLogger("heed.fleet")
 Body = Mapping[str, Any]
 Name = tuple[str, str]
-RETRY_DELAY_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +64,6 @@ class _ObservedAgent:
         metadata = body["metadata"]
         labels = dict(metadata.get("labels") or {})
         return cls(metadata["uid"], metadata["generation"], labels, resource_version(body))
-
-
-@dataclass(slots=True)
-class _RunningLoop:
-    """The running loop of one generation of an Agent."""
-
-    program: Program
-    basis: CompileInputs
-    body: Body
-    loop: AgentLoop
-    runner: JobRunner
-    resources: ResourceRunner
-    store: StatusLedgerStore
-    task: asyncio.Task[None]
 
 
 class AgentController:
@@ -106,32 +83,37 @@ class AgentController:
         gateway: GatewaySettings | None = None,
     ) -> None:
         patience = patience or HealthThresholds()
-        self._access, self._gateway = access or TaskCredentials(), gateway or GatewaySettings()
-        self._api, self._bus, self._pace, self._guard = api, bus, pace, guard or DecisionPool()
-        self._timers = TimerHeap()
+        self._gateway = gateway or GatewaySettings()
+        self._api, self._bus, self._guard = api, bus, guard or DecisionPool()
         self._events = EventRecorder(api)
         self._ready = ReadyWriter(
             api,
-            self._wanted,
+            self._find_wanted,
             patience.between,
             condition_written=self._events.record_condition,
             status_written=self._status_written,
             refused=self._events.record_refusal,
         )
-        self._overdue = StuckTaskDetector(api, self._waits, self._ready.schedule, patience.pods)
+        self._stuck = StuckTaskDetector(api, self._waits, self._ready.schedule, patience.pods)
         self._health = LoopHealthMonitor(self._ready.schedule, patience)
         self._limits = RateLimitMonitor(self._ready.schedule)
         self.answers = AnswerDesk(api, bus, self._ledger_of, namespace=watched)
-        self._observer = Observers(observer, self._events, self._health, self._limits, self.answers)
+        self._loops = LoopFactory(
+            api,
+            bus,
+            Observers(observer, self._events, self._health, self._limits, self.answers),
+            pace,
+            guard=self._guard,
+            access=access or TaskCredentials(),
+            watched=watched,
+            note_job=lambda agent, job, deleted: self._stuck.note_job(agent, job, deleted=deleted),
+        )
         self._rules = PolicyCache(api, watched)
-        self._review = Recompiler(self._rules, self._reconcile_again)
-        self._words: dict[Name, tuple[AgentRef, WantedConditions]] = {}
-        self._running: dict[Name, _RunningLoop] = {}
+        self._queue = ReconcileQueue(self._reconcile)
+        self._review = Recompiler(self._rules, self._queue.put_again)
+        self._wanted: dict[Name, tuple[AgentRef, WantedConditions]] = {}
+        self._running: dict[Name, RunningLoop] = {}
         self._seen: dict[Name, _ObservedAgent] = {}
-        self._latest: dict[Name, Body | None] = {}
-        self._reconciling: dict[Name, asyncio.Task[None]] = {}
-        self._lists, self._orphans = JobLister(api), set[str]()
-        self._watches, self._served = ResourceWatches(api, watched), KindCache(api)
 
     def observe(self, body: Body, *, deleted: bool = False) -> None:
         """Note an Agent's object, or its deletion. Returns at once; only the latest version counts.
@@ -147,11 +129,11 @@ class AgentController:
             return  # a late sight, of this Agent or of an earlier one of its name
         self._seen[name] = sight
         self._review.note_agent(name, None if deleted else body)
-        if not deleted and name in self._words:
+        if not deleted and name in self._wanted:
             self._ready.note_agent(_agent(body), body)
         if not deleted and before == sight:
             return
-        self._reconcile_soon(name, None if deleted else body)
+        self._queue.put(name, None if deleted else body)
 
     def observe_job(self, job: Body, *, deleted: bool = False) -> None:
         """Note a Job with Heed's labels. Where its Agent has no loop yet, that loop looks for it at its start."""
@@ -185,8 +167,8 @@ class AgentController:
             elif running.task.done():
                 await self._begin_again(running.program.agent)
         runners = {running.program.agent: running.runner for running in self._running.values()}
-        self._orphans &= await resync_jobs(self._api, namespace, runners)
-        listed = await self._watches.relist()
+        self._loops.orphans &= await resync_jobs(self._api, namespace, runners)
+        listed = await self._loops.watches.relist()
         for running in list(self._running.values()):
             running.resources.conclude_resync(listed)
         await self.answers.sweep(lambda *name: name in self._seen)
@@ -202,8 +184,8 @@ class AgentController:
 
     def snapshots(self) -> Iterator[AgentSnapshot]:
         """A snapshot of each Agent, from memory."""
-        stuck = self._overdue.counts()
-        for name, (agent, word) in self._words.items():
+        stuck = self._stuck.counts()
+        for name, (agent, wanted) in self._wanted.items():
             loop = self._running[name].loop if name in self._running else None
             stored, lag = (loop.stored, loop.lag) if loop else (None, None)
             refused = self._ready.is_refused(agent)
@@ -214,7 +196,7 @@ class AgentController:
                 lag,
                 stuck.get(agent, 0),
                 refused,
-                word.suspended,
+                wanted.suspended,
                 loop is not None and loop.limited,
             )
 
@@ -225,11 +207,11 @@ class AgentController:
     async def close(self) -> None:
         """Stop all loops. Their ledgers hold what a restart needs."""
         await self._review.close()
-        await asyncio.gather(*(stop(task) for task in list(self._reconciling.values())))
+        await self._queue.close()
         await asyncio.gather(*(self._stop(name) for name in list(self._running)))
-        self._watches.close()
+        self._loops.watches.close()
         self._health.close()
-        self._overdue.close()
+        self._stuck.close()
         self._limits.close()
         await self._ready.close()
         await self._rules.close()
@@ -246,50 +228,28 @@ class AgentController:
         self._seen.pop((agent.namespace, agent.name), None)
         self.observe(body)
 
-    def _reconcile_soon(self, name: Name, body: Body | None) -> None:
-        self._latest[name] = body
-        if name not in self._reconciling:
-            self._reconciling[name] = asyncio.ensure_future(self._reconcile_latest(name))
+    async def _reconcile(self, name: Name, body: Body | None) -> None:
+        if body is not None:
+            await self._run_latest(name, body)
+            return
+        await self._leave(name)
+        if not self._queue.has_newer(name):  # else another one of that name has been seen meanwhile
+            self._seen.pop(name, None)
 
-    def _reconcile_again(self, name: Name, body: Body) -> "asyncio.Task[None]":
-        self._reconcile_soon(name, body)
-        return self._reconciling[name]
-
-    async def _reconcile_latest(self, name: Name) -> None:
-        try:
-            while name in self._latest:
-                await self._reconcile_once(name, self._latest.pop(name))
-        finally:
-            del self._reconciling[name]  # without a turn of others since the last look at what is new
-
-    async def _reconcile_once(self, name: Name, body: Body | None) -> None:
-        try:
-            if body is not None:
-                await self._reconcile(name, body)
-                return
-            await self._leave(name)
-            if name not in self._latest:  # else another one of that name has been seen meanwhile
-                self._seen.pop(name, None)
-        except Exception as error:  # a bug, too: an Agent must not stay as it was for ever
-            extra = {"agent": "/".join(name), "error": str(error)}
-            log.warning("cannot reconcile", extra=extra, exc_info=not isinstance(error, HeedError))
-            self._latest.setdefault(name, body)
-            await asyncio.sleep(RETRY_DELAY_S)
-
-    async def _reconcile(self, name: Name, body: Body) -> None:
+    async def _run_latest(self, name: Name, body: Body) -> None:
         """Run the generation that may run now, and set its conditions."""
-        if name in self._words and self._words[name][0] != _agent(body):
+        if name in self._wanted and self._wanted[name][0] != _agent(body):
             await self._leave(name)  # it was another one of that name
         basis = self._review.compile_inputs(name, body, kept := self._kept(name, body))
         choice = choose_generation(body, kept, basis.compiled, self._rules.watched)
         if choice.program is None:
             await self._stop(name)
         if choice.error is not None:  # first, since it holds what to go back to
-            self._say(name, body, choice.word)
+            self._set_wanted(name, body, choice.word)
         if choice.program is not None:
             await self._run(name, choice.body, choice.program, basis)
         if choice.error is None:
-            self._say(name, body, choice.word)
+            self._set_wanted(name, body, choice.word)
         choice.log()
 
     def _kept(self, name: Name, body: Body) -> str | None:
@@ -297,15 +257,15 @@ class AgentController:
         if (running := self._running.get(name)) is not None:
             valid = running.body["metadata"]["generation"]
             return dump_last_valid(running.body) if valid != body["metadata"]["generation"] else None
-        if (said := self._words.get(name)) is not None:
-            return said[1].last_valid_spec
+        if (wanted := self._wanted.get(name)) is not None:
+            return wanted[1].last_valid_spec
         kept: str | None = (body.get("status") or {}).get("lastValidSpec")
         return kept
 
-    def _say(self, name: Name, body: Body, word: WantedConditions) -> None:
+    def _set_wanted(self, name: Name, body: Body, wanted: WantedConditions) -> None:
         agent = _agent(body)
-        self._words[name] = (agent, replace(word, address=agent_address(self._gateway, agent)))
-        self._overdue.begin(agent, said=read_stuck_tasks(body) is not None)
+        self._wanted[name] = (agent, replace(wanted, address=agent_address(self._gateway, agent)))
+        self._stuck.begin(agent, said=read_stuck_tasks(body) is not None)
         self._limits.begin(agent, said=is_true(body, RATE_LIMITED))
         self._ready.begin(agent, body)
 
@@ -315,13 +275,13 @@ class AgentController:
         if running is not None and running.program.agent == agent:
             running.store.note_condition_write(before, body)
 
-    def _wanted(self, agent: AgentRef) -> WantedConditions | None:
+    def _find_wanted(self, agent: AgentRef) -> WantedConditions | None:
         """The conditions wanted for an Agent."""
-        said_of, word = self._words.get((agent.namespace, agent.name), (None, None))
-        if word is None or said_of != agent:
+        wanted_of, wanted = self._wanted.get((agent.namespace, agent.name), (None, None))
+        if wanted is None or wanted_of != agent:
             return None
-        word = word.with_limited(self._limits.verdict(agent))
-        return word.with_trouble(self._health.verdict(agent)).with_tasks(self._overdue.verdict(agent))
+        wanted = wanted.with_limited(self._limits.verdict(agent))
+        return wanted.with_trouble(self._health.verdict(agent)).with_tasks(self._stuck.verdict(agent))
 
     def _ledger_of(self, namespace: str, name: str) -> tuple[AgentRef, Ledger] | None:
         """A running Agent with its ledger as last stored; None where it does not run, or has not read it yet."""
@@ -337,73 +297,28 @@ class AgentController:
     async def _run(self, name: Name, body: Body, program: Program, basis: CompileInputs) -> None:
         """Make exactly this generation run."""
         running = self._running.get(name)
-        if running is not None and not running.task.done():
-            if _identify(running.program, running.basis) == _identify(program, basis):
-                return
+        if running is not None and running.is_of(program, basis):
+            return
         await self._stop(name)
-        store = StatusLedgerStore(self._api, program.agent)
-        loop = AgentLoop(
-            program,
-            store,
-            self._bus,
-            self._observer,
-            since=body["metadata"]["creationTimestamp"],
-            pace=self._pace,
-            guard=self._guard,
-            timers=self._timers,
-        )
-        runner = JobRunner(
-            self._api,
-            program.agent,
-            loop,
-            seen=lambda job, deleted: self._overdue.note_job(program.agent, job, deleted=deleted),
-            lists=self._lists,
-            orphans=self._orphans,
-            access=self._access,
-        )
-        resources = ResourceRunner(
-            self._api,
-            program.agent,
-            loop,
-            self._bus.publish,
-            watches=self._watches,
-            served=self._served,
-            leftover=[task.created for task in program.tasks.values() if task.created is not None],
-        )
-        runners = TaskRunners(loop, {"job": runner, "resource": resources})
-        task = asyncio.create_task(loop.run(runners), name=f"agent {program.agent}")
-        task.add_done_callback(lambda done: _ended(program.agent, done))
-        self._running[name] = _RunningLoop(program, basis, body, loop, runner, resources, store, task)
+        self._running[name] = self._loops.begin(body, program, basis)
         self._health.began(program.agent)
 
     async def _leave(self, name: Name) -> None:
         """Forget a deleted Agent."""
         await self._stop(name)
-        if (said := self._words.pop(name, None)) is not None:
-            self._health.forget(said[0])
-            self._overdue.forget(said[0])
-            self._limits.forget(said[0])
-            self._events.forget(said[0])
-            await self._ready.forget(said[0])
+        agent, _ = self._wanted.pop(name, (None, None))
+        if agent is not None:
+            self._health.forget(agent)
+            self._stuck.forget(agent)
+            self._limits.forget(agent)
+            self._events.forget(agent)
+            await self._ready.forget(agent)
 
     async def _stop(self, name: Name) -> None:
         if (running := self._running.pop(name, None)) is not None:
-            await stop(running.task)
-            running.runner.close()
-            running.resources.close()
+            await running.stop()
 
 
 def _agent(body: Body) -> AgentRef:
     metadata = body["metadata"]
     return AgentRef(metadata["namespace"], metadata["name"], metadata["uid"])
-
-
-def _identify(program: Program, basis: CompileInputs) -> tuple[object, ...]:
-    """What tells one loop of an Agent from the next. An earlier generation may be suspended by a later one."""
-    return program.generation, program.suspended, program.labels, basis
-
-
-def _ended(agent: AgentRef, task: "asyncio.Task[None]") -> None:
-    """Log a loop that ended for another reason than its Agent's deletion: a bug."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("agent loop failed", extra={"agent": str(agent)}, exc_info=error)
