@@ -123,6 +123,28 @@ def test_when_it_is_due_the_next_attempt_is_owed_under_its_own_id() -> None:
     assert [step["args"] for step in work.spec["template"]["spec"]["containers"]] == [[task, "2", "tides"]]
 
 
+def test_its_template_sees_the_session_and_the_input_as_the_first_one_did() -> None:
+    agent = program(
+        {"name": "begin", "start": [{"task": "work", "input": "${event.data}"}]},
+        tasks={
+            "work": job(
+                "${session.key}",
+                "${session.startedAt}",
+                "${string(input.n)}",
+                retry={"attempts": 2, "backoff": STEADY},
+            )
+        },
+    )
+    ledger, task = begun(agent)
+    failed = decide(agent, ledger, failure(20, task))
+
+    decision = decide(agent, failed.ledger, due(agent, failed.ledger, 31))
+
+    work = work_of(agent.agent, task, record_of(decision))
+    (container,) = work.spec["template"]["spec"]["containers"]
+    assert container["args"] == ["s", at(1), "1"]
+
+
 def test_the_last_failure_is_heard_with_the_attempt_that_it_was() -> None:
     ledger, task = begun()
     for attempt, sequence in ((1, 10), (2, 40)):

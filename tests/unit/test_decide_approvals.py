@@ -173,6 +173,17 @@ def test_a_completion_that_is_no_answer_is_not_believed(result: Any) -> None:
     assert decision.ledger.pending_tasks == ledger.pending_tasks
 
 
+@pytest.mark.parametrize("data", [None, "approve", ["approve"], {"result": {"choice": "approve"}}])
+def test_nor_is_one_that_says_it_in_another_form(data: Any) -> None:
+    ledger = awaiting(buyer("1h", onTimeout="approve"))
+    told = task_end(2, only_task(ledger), {})
+    assert isinstance(told.event, Event)
+
+    decision = decided(ledger, replace(told, event=replace(told.event, data=data)))
+
+    assert letter_of(decision)[0] == "InvalidAnswer"
+
+
 @pytest.mark.parametrize("reason", [None, "Broken"])
 def test_an_end_that_another_tells_is_not_believed_whatever_it_says(reason: str | None) -> None:
     ledger = awaiting(BUYER)

@@ -105,6 +105,17 @@ async def test_one_that_did_not_verify_is_read_again_but_not_at_every_attempt(
     assert not await kept.refresh("demo", [REF])  # it was read, and is the same
 
 
+async def test_of_more_than_are_kept_the_one_that_was_read_first_is_read_again(
+    vault: Vault, kept: ClusterSecrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_secrets, "MAX_CACHED_SECRETS", 2)
+    for namespace in ("a", "b", "c", "c", "b", "a"):
+        await kept.read(namespace, REF)
+
+    asked = [path.split("/")[4] for path in vault.asked]
+    assert asked == ["a", "b", "c", "a"]
+
+
 async def test_a_missing_one_is_looked_for_again_sooner(vault: Vault, kept: ClusterSecrets) -> None:
     vault.secret = ApiError(404, "not found")
     assert await refusal(kept) == "SecretMissing"
