@@ -10,7 +10,15 @@ from heed import names
 from heed.api.status import PendingTask, TaskCause
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
-from heed.core.tasks.work import end_event, end_subject, owed_work, progress_event, shrink_end, work_of
+from heed.core.tasks.work import (
+    begin_attempt,
+    end_event,
+    end_subject,
+    owed_work,
+    progress_event,
+    shrink_end,
+    work_of,
+)
 from tests.builders.events import at
 
 AGENT = AgentRef("demo", "clerk", "uid")
@@ -39,6 +47,49 @@ def test_a_number_that_is_too_large_is_left_for_the_job_to_be_refused_by() -> No
     owed = owed_work({"n": 2**64}, {}, None, 60)
 
     assert work_of(AGENT, "t", replace(RECORD, owed=owed)).spec == {"n": 2.0**64}
+
+
+@pytest.mark.parametrize(("kind", "due", "spec"), [("wait", at(9), {"until": at(9)}), ("approval", None, {})])
+def test_of_what_only_the_ledger_knows_the_work_is_what_its_record_says(
+    kind: str, due: str | None, spec: dict[str, Any]
+) -> None:
+    document = {
+        "task": {"id": "t", "name": "work"},
+        "input": {"n": 1},
+        "event": {"id": "e1", "correlationid": "c1"},
+        "session": {"key": "s"},
+        "agent": {"name": "clerk", "namespace": "demo"},
+    }
+
+    found = work_of(AGENT, "t", replace(RECORD, kind=kind, due=due, input={"n": 1}))
+
+    assert found == TaskWork(AGENT, "t", "work", kind, "s", spec, document, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "total", "attempt_deadline", "timeout"),
+    [
+        (None, None, None, None),
+        (None, 40, None, 30),
+        (None, 39.5, None, 30),
+        (None, 10, None, 1),
+        (20, None, 30, 20),
+        (20, 31, 30, 20),
+        (20, 30, None, 20),
+        (20, 29, None, 19),
+    ],
+)
+def test_an_attempt_ends_by_the_timeout_that_comes_first(
+    own: int | None, total: float | None, attempt_deadline: int | None, timeout: int | None
+) -> None:
+    owed = owed_work({}, {}, 99, 60, more={} if own is None else {"attemptTimeout": own})
+    record = replace(RECORD, owed=owed, phase="Queued", deadline=None if total is None else at(total))
+
+    begun = begin_attempt(record, at(10))
+
+    assert begun.phase == "Owed"
+    assert begun.attempt_deadline == (None if attempt_deadline is None else at(attempt_deadline))
+    assert work_of(AGENT, "t", begun).timeout == timeout
 
 
 # ── what a task says ────────────────────────────────────────────────────────────────────────────────────────────────

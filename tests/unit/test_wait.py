@@ -22,6 +22,7 @@ NOON = "2026-01-31T12:00:00.500000Z"
         ({"for": "1h30m"}, "2026-01-31T13:30:00.500000Z"),
         ({"for": "0s"}, NOON),
         ({"for": "0.250s"}, "2026-01-31T12:00:00.750000Z"),
+        ({"for": "1m" * 16}, "2026-01-31T12:16:00.500000Z"),
         ({"for": "3650d"}, "2036-01-29T12:00:00.500000Z"),
         ({"until": "2026-02-01T00:00:00Z"}, "2026-02-01T00:00:00.000000Z"),
         ({"until": "2026-02-01T02:00:00.125+02:00"}, "2026-02-01T00:00:00.125000Z"),
@@ -33,7 +34,7 @@ def test_a_wait_is_over_then(spec: dict[str, Any], end: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "soon", "-5s", "3651d", "1.5h", "90", 90, None, ["90s"], "9" * 40 + "s"]
+    "value", ["", "soon", "-5s", "3651d", "1.5h", "90", 90, None, ["90s"], "9" * 40 + "s", "1m" * 17]
 )
 def test_what_is_no_duration_is_refused_with_what_to_write(value: Any) -> None:
     with pytest.raises(DecisionFailed) as caught:
