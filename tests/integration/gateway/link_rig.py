@@ -141,12 +141,13 @@ async def link_rig(
     connection: Connection,
     folder: Path,
     patience_s: float = 0,
+    key: bytes = b"k" * 32,
     sender_rate: int = 200,
     sender_burst: int = 1000,
     **approval: Any,
 ) -> AsyncIterator[Links]:
     """Such a gateway, whose one approval has these members; it waits so long for what becomes of an answer."""
-    (folder / "key").write_bytes(b"k" * 32)
+    (folder / "key").write_bytes(key)
     ledger = awaiting(buyer(**approval))
     async with AsyncExitStack() as closing:
         closing.enter_context(patch.object(answering, "PATIENCE_S", patience_s))

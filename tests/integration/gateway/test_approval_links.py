@@ -505,6 +505,19 @@ async def test_a_gateway_without_keys_says_how_to_have_links(connection: Connect
             assert response.status == 404
 
 
+async def test_without_a_key_that_can_be_read_links_wait_and_the_gateway_is_ready(
+    connection: Connection, tmp_path: Path
+) -> None:
+    async with link_rig(connection, tmp_path, key=b"short") as links:
+        links.gateway.health.connection = connection
+        assert links.gateway.health.missing() is None
+
+        status, problem = await links.mint()
+        assert (status, problem["code"]) == (503, "NoLinkKeys")
+        status, html = await links.get("/v1/approvals/a.b")
+        assert (status, "This is not possible right now" in html) == (503, True)
+
+
 async def test_tokens_are_not_logged(links: Links, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     path = await links.link(**{"for": "kim"})

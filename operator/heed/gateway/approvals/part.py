@@ -93,7 +93,7 @@ class ApprovalsPart(GatewayPart):
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the keys."""
+        """Follow the keys. While there are none, links answer 503, and the gateway goes on taking events."""
         if self._keyring is None:
             yield
             return
@@ -103,10 +103,6 @@ class ApprovalsPart(GatewayPart):
             yield
         finally:
             await stop(keeping)
-
-    def missing(self) -> str | None:
-        """Why links cannot be made and believed yet, or None."""
-        return None if self._keyring is None else self._keyring.missing()
 
     def _collect(self) -> Iterator[Metric]:
         yield tally("heed_gateway_approval_links_total", "Approval links that were made", self._mint.made)
