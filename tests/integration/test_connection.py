@@ -1,11 +1,14 @@
 """The connection: never given up, clear where it cannot be made, and closed without waiting."""
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from heed.bus.client import connection as connection_module
 from heed.bus.client.addresses import public_url
 from heed.bus.client.connection import Connection, connect
 from heed.errors import BusUnavailable, InvalidSettings
@@ -131,3 +134,53 @@ async def test_what_goes_wrong_is_counted_by_kind(bare: Connection, own_server: 
     await until(lambda: bare.errors["client"] > 0)  # it is tried again
 
     assert bare.errors["disconnected"] == 1
+
+
+# --- a broker that hangs with its connections open ------------------------------------------------------------------
+
+MANY, LARGE = 200, b"x" * 100_000  # more than the sockets and the client between them take
+
+
+async def ask_much(connection: Connection, timeout: float) -> list[BaseException | None]:
+    """What becomes of many large requests at once."""
+
+    async def ask() -> BaseException | None:
+        try:
+            await connection.request("nobody.listens", LARGE, timeout=timeout)
+        except BaseException as error:
+            return error
+        return None
+
+    return await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(MANY))), SOON)
+
+
+async def test_a_broker_that_hangs_keeps_no_request_waiting(own: Connection, own_server: NatsServer) -> None:
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        found = await ask_much(own, timeout=0.5)
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+
+    assert {type(error) for error in found} == {BusUnavailable}
+    assert sum("has not taken what was sent" in str(error) for error in found) > 0
+    assert own.client.pending_data_size < connection_module.MAX_UNSENT_BYTES + 2 * len(LARGE)
+    assert await own.api("INFO")
+
+
+async def test_a_broker_that_takes_nothing_is_given_up_and_dialled_again(
+    own_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "STALLED_TIMEOUT_S", 1)
+    connection = await connect(Settings(nats_url=own_server.url), "test", attempts=3)
+    assert own_server.pid is not None
+    os.kill(own_server.pid, signal.SIGSTOP)
+    try:
+        await ask_much(connection, timeout=0.5)
+        await until(lambda: not connection.is_connected)
+    finally:
+        os.kill(own_server.pid, signal.SIGCONT)
+
+    await until(lambda: connection.is_connected)
+    assert await connection.api("INFO")
+    await connection.close()

@@ -10,7 +10,7 @@ import pytest
 
 from heed import names
 from heed.bus.auth.jwt import NatsKey, SubjectPermissions, UserSigner, read_credentials
-from heed.bus.client.connect_options import api_prefix, build_options
+from heed.bus.client.connect_options import LIBRARY_BUFFER_BYTES, api_prefix, build_options
 from heed.errors import InvalidSettings
 from heed.settings import Settings
 
@@ -41,6 +41,7 @@ def test_a_connection_is_never_given_up_and_has_a_name() -> None:
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 1,
         "ping_interval": 20,
+        "pending_size": LIBRARY_BUFFER_BYTES,
     }
 
 

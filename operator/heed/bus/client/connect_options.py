@@ -16,6 +16,9 @@ from heed.util.backoff import Backoff
 
 DIAL_BACKOFF: Final = Backoff(first_s=0.05, last_s=6.4, jitter=0.5)
 PING_INTERVAL_S: Final = 20
+# Beyond it the library has publishers wait for the socket, without a limit and deaf to being cancelled. Connection sees
+# to it that much less is unsent.
+LIBRARY_BUFFER_BYTES: Final = 256 * 1024 * 1024
 
 
 def build_options(settings: Settings, name: str, credentials: str | None = None) -> dict[str, Any]:
@@ -28,6 +31,7 @@ def build_options(settings: Settings, name: str, credentials: str | None = None)
         "reconnect_time_wait": 1,
         "reconnect_to_server_handler": _next_server,
         "ping_interval": PING_INTERVAL_S,
+        "pending_size": LIBRARY_BUFFER_BYTES,
     }
     if credentials is not None:
         chosen |= _in_memory(credentials)

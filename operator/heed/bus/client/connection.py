@@ -9,6 +9,7 @@ import contextlib
 import json
 import logging
 import re
+import socket
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 2.0
+MAX_UNSENT_BYTES: Final = 2 * 1024 * 1024  # beyond which requests wait until the broker has taken some
+ROOM_INTERVAL_S: Final = 0.005  # between two looks at that
+STALLED_TIMEOUT_S: Final = 20  # for the broker's machine to take a byte that was sent
 DIAL_AGAIN_BACKOFF: Final = Backoff(first_s=2.0, last_s=2.0, jitter=0.5)
 CODE_NOT_FOUND: Final = 404
 _REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
@@ -138,6 +142,7 @@ class Connection:
         """A request's reply; it waits for a connection first. Raises BusUnavailable, also as soon as that is lost."""
         if not self._closing:
             await self.ready(timeout)
+        await self._make_room(timeout)
         loop = asyncio.get_running_loop()
         scope = asyncio.timeout(None)
         unwatch = self.watch(lambda: None if self.is_connected else scope.reschedule(loop.time()))
@@ -168,6 +173,15 @@ class Connection:
         finally:
             unwatch()
             self._asked.discard(asked)
+
+    async def _make_room(self, timeout: float) -> None:
+        """Wait while the broker does not take what was sent already. Raises BusUnavailable after `timeout` seconds."""
+        end = asyncio.get_running_loop().time() + timeout
+        while self._client.pending_data_size > MAX_UNSENT_BYTES and self.is_connected:
+            if asyncio.get_running_loop().time() > end:
+                self.errors["timeout"] += 1
+                raise BusUnavailable(f"{self.url} has not taken what was sent to it for {timeout:g} s")
+            await asyncio.sleep(ROOM_INTERVAL_S)
 
     def api_subject(self, subject: str) -> str:
         """The subject of a JetStream API request, with the configured domain."""
@@ -270,6 +284,7 @@ class Connection:
     def _change(self, *, connected: bool) -> None:
         self.epoch += 1
         if connected:
+            _limit_stalling(self._client)
             self._connected.set()
         else:
             self._connected.clear()
@@ -286,6 +301,21 @@ class _PendingRequest:
     def refuse(self) -> None:
         self.refused = True
         self._wake()
+
+
+def _limit_stalling(client: Client) -> None:
+    """Have the kernel end the connection where the broker's machine takes nothing for STALLED_TIMEOUT_S.
+
+    The library closes a connection that it takes for dead only once all is sent: to a machine that is gone, or a broker
+    that hangs, that would take the kernel's own time of a quarter of an hour, in which no other one is dialled.
+    """
+    writer = getattr(
+        client._transport, "_io_writer", None
+    )  # none over WebSocket, and no other way to the socket
+    found = None if writer is None else writer.get_extra_info("socket")
+    if found is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        with contextlib.suppress(OSError):
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_TIMEOUT_S * 1000)
 
 
 async def _hang_up(client: Client, dialling: "asyncio.Task[None]") -> None:
