@@ -25,11 +25,10 @@ from tests.faults.figures import count
 from tests.faults.incarnation import Findings, incarnation
 from tests.faults.judging import World, judge, list_emitted
 from tests.faults.parts import Parts
-from tests.faults.people import AGENTS, ANSWERS, Person, persistently
+from tests.faults.people import AGENTS, ANSWERS, Person, is_suspended, persistently
 from tests.faults.workshop import LASTING
 from tests.integration.engine.oracle import message_ids
 
-QUIET = 240.0  # seconds until it has to be
 TURN = 0.5
 
 Body = dict[str, Any]
@@ -56,14 +55,14 @@ class Objects:
         return cls(agents, answers, await persistently(lambda: api.get(WIDGETS)["items"]) or [])
 
 
-async def at_rest(parts: Parts, person: Person) -> tuple[Objects, Findings]:
+async def at_rest(parts: Parts, person: Person, patience: float) -> tuple[Objects, Findings]:
     """What there is once nothing goes on any more, and what never came to rest.
 
     The clock would tick for ever: it is suspended when it is not behind. In the end the operator stops.
     """
-    late = await _until_none(parts, _late_clocks)
-    await persistently(lambda: person.suspend(CLOCK_NAME, suspend=True))
-    restless = await _until_none(parts, _restless)
+    late = await _until_none(parts, _late_clocks, patience)
+    async with person.suspending(CLOCK_NAME):
+        restless = await _until_none(parts, _restless, patience)
     await asyncio.to_thread(parts.operator.stop)
     return await Objects.read(parts), [*late, *restless]
 
@@ -71,15 +70,15 @@ async def at_rest(parts: Parts, person: Person) -> tuple[Objects, Findings]:
 Look = Callable[[Connection, Objects], Awaitable[Findings]]
 
 
-async def _until_none(parts: Parts, look: Look) -> Findings:
+async def _until_none(parts: Parts, look: Look, patience: float) -> Findings:
     """Wait until there is nothing to see, and return what there still is when that has taken too long."""
-    end = time.monotonic() + QUIET
+    end = time.monotonic() + patience
     async with connected(parts.nats.url) as connection:
         while True:
             parts.witness.check()
             seen = await look(connection, await Objects.read(parts))
             if not seen or time.monotonic() > end:
-                return [f"not quiet after {QUIET:g} s: {stir}" for stir in seen]
+                return [f"not quiet after {patience:g} s: {stir}" for stir in seen]
             await asyncio.sleep(TURN)
 
 
@@ -120,6 +119,7 @@ async def judged(parts: Parts, there: Objects, person: Person) -> tuple[Findings
             there.answers,
             parts.witness.widgets_made,
             there.widgets,
+            parts.witness.commits,
         )
         messages = (await connection.api(f"STREAM.INFO.{names.STREAM}"))["state"]["messages"]
     return judge(found), {"messages in the stream": messages, **count(found)}
@@ -145,7 +145,7 @@ def _stirring(agent: Body, last: int) -> Iterator[str]:
     if owed := list_owed_effects(ledger):
         yield f"{name} owes {len(owed)}"
     if agent["spec"].get("suspend"):
-        if not _is_true(agent, "Suspended"):
+        if not is_suspended(agent):
             yield f"{name} is not suspended yet"
         return
     if ledger.cursor.sequence < last:
@@ -156,16 +156,6 @@ def _stirring(agent: Body, last: int) -> Iterator[str]:
         yield f"{name} has {len(ledger.sessions)} sessions that will say their end"
     if ledger.pending_tasks:
         yield f"{name} waits for {len(ledger.pending_tasks)} tasks"
-
-
-def _is_true(agent: Body, type_: str) -> bool:
-    """Whether a condition is true of the Agent's generation."""
-    return any(
-        item["type"] == type_
-        and item["status"] == "True"
-        and item.get("observedGeneration") == agent["metadata"]["generation"]
-        for item in (agent.get("status") or {}).get("conditions") or []
-    )
 
 
 async def _last(connection: Connection, agent: Body) -> int:

@@ -6,6 +6,7 @@ echo      talks with the clerk of its namespace, some rounds each time, and not 
 auditor   counts every event of its namespace by type: one lost or doubled shows
 bureau    asks people, who answer rightly, wrongly, late or not at all
 workshop  has Widgets made, which succeed, break, are mended, hang, or are deleted by a person
+gate      lets through what its rate limit allows
 clock     ticks: timers of every policy, with tasks that the next tick leaves alone, waits for or replaces
 phoenix   as a clerk that only packs; it is deleted and made again while the storm is on
 """
@@ -18,6 +19,7 @@ from typing import Any
 from heed import names
 from tests.faults.bureau import BUREAU
 from tests.faults.calendar import CLOCK
+from tests.faults.gate import GATE
 from tests.faults.spec_parts import DEADLINE, DOMAIN, IDLE, PACK, emit, handler
 from tests.faults.workshop import WORKSHOP
 
@@ -165,6 +167,7 @@ SPECS: dict[tuple[str, str], dict[str, Any]] = {
     ("storm-a", "echo"): ECHO,
     ("storm-a", "auditor"): AUDITOR,
     ("storm-a", "bureau"): BUREAU,
+    ("storm-a", "gate"): GATE,
     ("storm-b", "clerk"): CLERK,
     ("storm-b", "clock"): CLOCK,
     ("storm-b", "workshop"): WORKSHOP,

@@ -1,6 +1,7 @@
 """The real operator with doors around its ports, which can kill it: SIGKILL at the n-th passing of a named point.
 
     HEED_DIE="after commit:3:2.5"   at this point, at the third passing of it from 2.5 seconds of life on
+    HEED_BROKEN="tick-twice"        with the rule broken that storm_mutants.py calls so
     HEED_PASSED=<file>              one line for each commit, and one for the death: the time in seconds, and what
 
 It is `heed operator` but for that: the doors are put around the real classes from outside, before they are used. Run
@@ -30,6 +31,7 @@ from heed.kube.resources.runner import ResourceRunner
 from heed.kube.status.ledger_store import StatusLedgerStore
 from heed.logging import configure_logging
 from heed.settings import Settings
+from tests.faults.storm_mutants import MUTANTS
 
 CALLS = ("load", "open", "resume", "commit", "start", "cancel", "emit", "letter", "end", "verdict")
 STARTING = ("connected", "streams ensured", "agent seen")
@@ -146,6 +148,8 @@ def main() -> None:
     """Be the operator."""
     settings = Settings.from_environment()
     configure_logging("text", settings.log_level)
+    if name := os.environ.get("HEED_BROKEN"):
+        MUTANTS[name]()
     build(Doors.from_environment())
     asyncio.run(manager.run_operator(settings))
 

@@ -21,6 +21,7 @@ from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owe
 from heed.core.tasks.job_contract import REASON_DEADLINE
 from tests.faults.bureau import Body, approval_findings
 from tests.faults.calendar import tick_findings
+from tests.faults.gate import Commit, limit_findings
 from tests.faults.held_events import held_findings
 from tests.faults.incarnation import Findings, Incarnation, list_ends
 from tests.faults.people import Deletion
@@ -42,6 +43,7 @@ class World:
     answers: Sequence[Body] = ()  # ApprovalAnswers
     widgets_made: Mapping[tuple[str, str], int] = field(default_factory=dict)
     widgets: Sequence[Body] = ()  # that are there
+    commits: Sequence[Commit] = ()  # of the gate
 
 
 async def list_emitted(connection: Connection) -> list[str]:
@@ -74,6 +76,7 @@ def judge(world: World) -> Findings:
         findings += held_findings(item) + tick_findings(item)
         findings += approval_findings(item, world.answers)
         findings += widget_findings(item, world.widgets_made, world.widgets)
+        findings += limit_findings(item, world.commits)
     findings += job_findings(world)
     folds = [item.fold for item in world.incarnations]
     may_miss = {

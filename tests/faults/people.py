@@ -6,8 +6,8 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -113,6 +113,7 @@ class Person:
         self.edits = 0
         self.recreations = 0
         self.suspensions = 0
+        self.findings: list[str] = []
         self._api = api
         self._dice = random.Random(f"person {seed}")
 
@@ -153,13 +154,38 @@ class Person:
     async def suspend_agent(self, pause: float) -> None:
         """An Agent reads nothing for a while."""
         key = self._dice.choice([key for key in SPECS if key != PHOENIX_NAME])
-        await persistently(lambda: self.suspend(key, suspend=True))
-        await asyncio.sleep(pause)
-        await persistently(lambda: self.suspend(key, suspend=False))
+        async with self.suspending(key):
+            await asyncio.sleep(pause)
+        await persistently(lambda: self._suspend(key, suspend=False))
         self.suspensions += 1
 
-    def suspend(self, key: tuple[str, str], *, suspend: bool) -> None:
-        """Suspend or resume an Agent. Raises ApiError, OSError."""
+    @asynccontextmanager
+    async def suspending(self, key: tuple[str, str]) -> AsyncIterator[None]:
+        """Suspend an Agent, and see in the end that it has read nothing since it said that it is suspended."""
+        await persistently(lambda: self._suspend(key, suspend=True))
+        watching = asyncio.create_task(self._cursor_once_suspended(key))
+        try:
+            yield
+            before = watching.result() if watching.done() else None
+        finally:
+            watching.cancel()
+        after = _cursor(await persistently(lambda: self._agent(key)) or {})
+        if before is not None and before != after:
+            self.findings.append(f"{key[0]}/{key[1]} read from {before} to {after} while it was suspended")
+
+    async def _cursor_once_suspended(self, key: tuple[str, str]) -> int:
+        """Where an Agent is that has said that it is suspended, and had a second to end what it was at."""
+        while True:
+            if is_suspended(await persistently(lambda: self._agent(key)) or {}):
+                await asyncio.sleep(1)
+                return _cursor(await persistently(lambda: self._agent(key)) or {})
+            await asyncio.sleep(TURN)
+
+    def _agent(self, key: tuple[str, str]) -> dict[str, Any]:
+        namespace, name = key
+        return dict(self._api.get(f"{AGENTS.format(namespace)}/{name}"))
+
+    def _suspend(self, key: tuple[str, str], *, suspend: bool) -> None:
         namespace, name = key
         self._api.patch(f"{AGENTS.format(namespace)}/{name}", {"spec": {"suspend": suspend}})
 
@@ -200,6 +226,20 @@ async def persistently(act: Callable[[], T], but: int = 0, patience: float = PAT
             except OSError:
                 pass
             await asyncio.sleep(TURN)
+
+
+def is_suspended(agent: dict[str, Any]) -> bool:
+    """Whether an Agent has said so of its generation."""
+    return any(
+        item["type"] == "Suspended"
+        and item["status"] == "True"
+        and item.get("observedGeneration") == agent["metadata"]["generation"]
+        for item in (agent.get("status") or {}).get("conditions") or []
+    )
+
+
+def _cursor(agent: dict[str, Any]) -> int:
+    return int(((agent.get("status") or {}).get("cursor") or {}).get("sequence", 0))
 
 
 def _task_id(item: dict[str, Any]) -> str:

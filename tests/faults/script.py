@@ -17,7 +17,7 @@ from heed.bus.codec.cloudevents import encode
 from heed.bus.jetstream import message_id
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.events import Event
-from tests.faults import bureau, workshop
+from tests.faults import bureau, gate, workshop
 from tests.faults.agents import ATTEMPTS, NAMESPACES
 from tests.faults.spec_parts import DOMAIN
 
@@ -25,6 +25,7 @@ MESSAGE_ID = "Nats-Msg-Id"
 SHOPS = 7
 STEP = 60  # places between two events of a story, about
 PACE = 0.3  # share of stories in which something is packed
+CLUMP_EVERY = 800  # places
 PERMITS = 0.2  # share of stories in which people are asked
 WIDGETS = 0.3  # share of stories in which a Widget is wanted
 PLAYS = {
@@ -53,7 +54,7 @@ class Sending:
 def script(seed: int, count: int) -> list[Sending]:
     """So many messages, in the order in which publishers set about sending them. The same for the same seed."""
     dice = random.Random(f"script {seed}")
-    placed = list(_placed(dice, count))
+    placed = [*_placed(dice, count), *_clumps(count)]
     placed += [
         (place + delay, again) for place, sending in placed for delay, again in _again(dice, sending, count)
     ]
@@ -136,6 +137,15 @@ def _widget(dice: random.Random) -> dict[str, Any]:
     if play == "mend":
         input["until"] = dice.randint(1, workshop.ATTEMPTS + 1)
     return {"task": task, "input": input}
+
+
+def _clumps(count: int) -> Iterator[tuple[float, Sending]]:
+    """Events for the gate, so many at once that it has to keep some of them back."""
+    subject = names.event_subject(gate.NAMESPACE, gate.PASSED)
+    for place in range(CLUMP_EVERY // 3, count, CLUMP_EVERY):
+        for number in range(gate.CLUMP):
+            headers, payload = encode(Event(f"g-{place}-{number}", "/road", gate.PASSED, {}))
+            yield place, Sending(subject, headers, payload)
 
 
 def _sending(dice: random.Random, namespace: str, story: int, number: int, type_: str, data: Any) -> Sending:

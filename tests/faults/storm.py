@@ -34,16 +34,19 @@ PUBLISHERS = 4
 LIFE = 5.0  # seconds that an operator lives, about; events are spread over its life
 GRACE = 8.0  # seconds that an operator may take to come to its point, once it is armed
 READY = 120.0
+QUIET, SHORT_QUIET = 240.0, 75.0  # seconds until nothing goes on any more; a mutant may never come to rest
 ENDED = "ended by itself"
 TURN = 0.02
 
 Say = Callable[[str], None]
 
 
-async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
-    """The whole story, and what came of it. Raises Unavailable of the control plane or of helm."""
+async def storm(seed: int, size: Size, folder: Path, say: Say, mutant: str | None = None) -> Report:
+    """The whole story, and what came of it; a mutant is an operator to be found out. Raises Unavailable."""
     clock = Clock()
     async with assembled(folder, seed, say) as parts:
+        if mutant is not None:
+            parts.operator.environment["HEED_BROKEN"] = mutant
         storm = Storm(parts, seed, size, say)
         await storm.begin()
         async with at_work(
@@ -54,9 +57,9 @@ async def storm(seed: int, size: Size, folder: Path, say: Say) -> Report:
             clock.next("storm")
             say("calm: waiting until all is quiet")
             await storm.calm()
-            agents, restless = await at_rest(parts, storm.person)
+            there, restless = await at_rest(parts, storm.person, QUIET if mutant is None else SHORT_QUIET)
             clock.next("until quiet")
-        findings, outcome = await judged(parts, agents, storm.person)
+        findings, outcome = await judged(parts, there, storm.person)
         clock.next("to judge")
     report = storm.report([*restless, *findings, *storm.approvers.forgeries], outcome)
     report.seconds = clock.laps
@@ -216,7 +219,7 @@ class Storm:
                 "agents suspended": person.suspensions,
             },
             outcome={"messages published": self.publishers.published, **outcome},
-            findings=[*self._findings, *findings],
+            findings=[*self._findings, *person.findings, *findings],
         )
 
 

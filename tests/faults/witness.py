@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import Any
 import aiohttp
 
 from tests.cluster.resources.kinds import GROUP
+from tests.faults.gate import NAME, NAMESPACE, Commit
 
 JOBS = "/registry/jobs/"
 WIDGETS = f"/registry/{GROUP}/widgets/"
 AGENTS = "/registry/heed.dev/agents/"
+GATE = f"{AGENTS}{NAMESPACE}/{NAME}"
 Name = tuple[str, str]  # namespace, name
 
 
@@ -33,6 +36,8 @@ class Witness:
         self.made: Counter[Name] = Counter()
         """How often a Job of this name was created."""
         self.widgets_made: Counter[Name] = Counter()
+        self.commits: list[Commit] = []
+        """What was written to the status of the gate."""
         self.gone: list[dict[str, Any]] = []
         """Agents that were deleted, as they were at the end."""
         self._socket = socket
@@ -45,6 +50,7 @@ class Witness:
         self._watching = [
             asyncio.create_task(self._watch(JOBS, filters=["NODELETE"])),
             asyncio.create_task(self._watch(WIDGETS, filters=["NODELETE"])),
+            asyncio.create_task(self._watch(GATE, GATE + "\0", filters=["NODELETE"])),
             asyncio.create_task(self._watch(AGENTS, filters=["NOPUT"], prev_kv=True)),
         ]
         return self
@@ -64,9 +70,10 @@ class Witness:
                 task.result()
                 raise AssertionError("a watch of etcd ended: what was made is not known")
 
-    async def _watch(self, prefix: str, **options: Any) -> None:
+    async def _watch(self, prefix: str, end: str | None = None, **options: Any) -> None:
         """All changes since the beginning; an error where etcd does not hold them all any more."""
-        wanted = {"key": _encoded(prefix), "range_end": _encoded(prefix[:-1] + "0"), "start_revision": 1}
+        range_end = prefix[:-1] + "0" if end is None else end
+        wanted = {"key": _encoded(prefix), "range_end": _encoded(range_end), "start_revision": 1}
         request = {"create_request": wanted | options}
         async with self._session.post("http://etcd/v3/watch", json=request) as answer:
             async for line in _lines(answer):
@@ -81,6 +88,9 @@ class Witness:
         namespace, name = key.split("/")[-2:]
         if event.get("type") == "DELETE":
             self.gone.append(json.loads(base64.b64decode(event["prev_kv"]["value"])))
+        elif key == GATE:
+            status = json.loads(base64.b64decode(event["kv"]["value"])).get("status") or {}
+            self.commits.append(Commit(time.time(), (status.get("cursor") or {}).get("sequence", 0)))
         elif event["kv"]["version"] == "1":
             made = self.widgets_made if key.startswith(WIDGETS) else self.made
             made[namespace, name] += 1

@@ -1,0 +1,161 @@
+"""Operators with one rule broken, to see that the storm's judge notices: `python -m tests.faults.storm_mutants`.
+
+Only the operator is broken, from outside; the judge decides as it should. Each rule takes a short storm of its own, so
+`make test` does not run them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from heed.core.approval import answer
+from heed.core.compiler import program, timers
+from heed.core.decision import ticks
+from heed.core.due import due_events
+from heed.core.due import timers as due_timers
+from heed.core.effects import TaskEnd
+from heed.core.ledger.held import HeldEvents
+from heed.core.schedule.ticks import LatePolicy
+from heed.core.tasks.resource import ResourceTarget
+from heed.engine.due_publisher import DuePublisher
+from heed.engine.event_rate import EventRateLimiter
+from heed.kube.approvals import answer_desk, verdict
+from heed.kube.resources.runner import ResourceRunner
+
+SEED = 7
+put = setattr  # what an operator of its own process is broken with
+
+
+def hold_forgotten() -> None:
+    """An event that has to wait is dropped."""
+    put(HeldEvents, "with_event", lambda self, sequence, item: self)
+
+
+def tick_twice() -> None:
+    """A tick is published twice, under another id, and what was fired before is fired again."""
+    choose, moved, publish = due_timers.choose_event, due_timers._moved, DuePublisher._publish
+
+    def another(*args: Any) -> Any:
+        event = choose(*args)
+        return event and replace(event, id=uuid4().hex)
+
+    def again(program: Any, ledger: Any, name: str, until: Any) -> Any:
+        found = moved(program, ledger, name, until)
+        return ledger if found is None and name in ledger.timers else found
+
+    def twice(self: DuePublisher, due: Any) -> None:
+        publish(self, due)
+        publish(self, due)
+
+    put(due_events, "choose_event", another)
+    put(due_timers, "_moved", again)
+    put(DuePublisher, "_publish", twice)
+
+
+def late_ticks_left_out() -> None:
+    """Of ticks that are late the latest is fired, also where a timer wants all of them."""
+    compile_timer = timers.compile_timer
+
+    def latest(*args: Any) -> Any:
+        timer = compile_timer(*args)
+        return timer and replace(timer, late=LatePolicy("Latest", timer.late.deadline))
+
+    put(timers, "compile_timer", latest)
+
+
+def overlap_ignored() -> None:
+    """A tick does not care for the session of the one before."""
+    put(ticks, "_busy_session", lambda ledger, name: None)
+
+
+def anyone_approves() -> None:
+    """It does not matter who answers."""
+    put(answer, "check_approver", lambda approval, given: None)
+
+
+def second_answer_accepted() -> None:
+    """Whoever answers too late is told that the answer counted."""
+    accepted = verdict.ACCEPTED_JUDGEMENT
+    put(answer_desk, "judge_late", lambda task, name, view: accepted)
+
+
+def suspended_reads_on() -> None:
+    """An Agent that is suspended reads on."""
+    put(program.Program, "suspended", False)
+
+
+def limit_ignored() -> None:
+    """Events are let through as they come."""
+    put(EventRateLimiter, "delay", lambda self, now: 0.0)
+
+
+def object_left_over() -> None:
+    """The object of a task that is over its time stays."""
+
+    async def nothing(self: ResourceRunner, attempt_id: str) -> None:
+        """Nothing."""
+
+    put(ResourceRunner, "cancel", nothing)
+
+
+def failure_forgotten() -> None:
+    """An object that has failed counts as one that succeeded."""
+    judge = ResourceTarget.judge
+
+    def mild(self: ResourceTarget, *args: Any) -> Any:
+        said = judge(self, *args)
+        if not isinstance(said, TaskEnd) or said.completed:
+            return said
+        return replace(said, completed=True, reason=None, result={"value": 0})
+
+    put(ResourceTarget, "judge", mild)
+
+
+MUTANTS: dict[str, Callable[[], None]] = {
+    "hold-forgotten": hold_forgotten,
+    "tick-twice": tick_twice,
+    "late-ticks-left-out": late_ticks_left_out,
+    "overlap-ignored": overlap_ignored,
+    "anyone-approves": anyone_approves,
+    "second-answer-accepted": second_answer_accepted,
+    "suspended-reads-on": suspended_reads_on,
+    "limit-ignored": limit_ignored,
+    "object-left-over": object_left_over,
+    "failure-forgotten": failure_forgotten,
+}
+
+
+def main() -> int:
+    """Run all mutants, or those that are named; 1 where one survives."""
+    from tests.faults.plan import Size  # which knows the doors of the operator that is broken here
+    from tests.faults.storm import storm
+
+    size = Size(events=1_000, kills=5, restarts=1)
+    survivors = []
+    for name in sys.argv[1:] or list(MUTANTS):
+        with tempfile.TemporaryDirectory(prefix=f"heed-{name}-") as folder:
+            report = asyncio.run(storm(SEED, size, Path(folder), _silent, mutant=name))
+        rule = (MUTANTS[name].__doc__ or "").strip()
+        print(
+            f"{name:24} {rule}\n    {len(report.findings)} findings, such as {(report.findings or ['-'])[0][:200]}",
+            flush=True,
+        )
+        if not report.findings:
+            survivors.append(name)
+    print(f"survived: {', '.join(survivors) or 'none'}")
+    return 1 if survivors else 0
+
+
+def _silent(line: str) -> None:
+    """Say nothing of what goes on."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
