@@ -73,7 +73,11 @@ class MemoryReader:
 
     def __init__(self, bus: MemoryBus, after: int) -> None:
         self._bus, self._at = bus, after
-        self.floor, self.created, self.pending = after, CREATED, 0
+        self.floor, self.created = after, CREATED
+
+    @property
+    def pending(self) -> int:
+        return len(self._bus.messages) - self._at
 
     async def read(self, limit: int, timeout: float) -> Sequence[Received]:
         while len(self._bus.messages) <= self._at:

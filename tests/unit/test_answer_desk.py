@@ -13,8 +13,9 @@ from heed import names
 from heed.api.conditions import find_condition
 from heed.core.decision.decide import decide
 from heed.core.effects import AgentRef
-from heed.core.events import Received
+from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
+from heed.errors import BusUnavailable
 from heed.kube.approvals import answer_desk
 from heed.kube.approvals.answer_desk import AnswerDesk
 from heed.kube.approvals.identity_policy import ADMISSION_API, EXPRESSIONS, find_flaws
@@ -77,6 +78,12 @@ class Desk:
         """Another operator, which knows only what is written."""
         self.desk = AnswerDesk(self.server.connect(KubeApi), self.bus, self.find)
         self.desk.trust(policy)
+
+    def forget(self) -> None:
+        """Another operator, and a ledger in which the task ended too long ago."""
+        assert self.ledger is not None
+        self.ledger = Ledger(cursor=self.ledger.cursor)
+        self.restart()
 
     def find(self, namespace: str, name: str) -> tuple[AgentRef, Ledger] | None:
         known = (namespace, name) == (NAMESPACE, AGENT) and self.ledger is not None
@@ -206,6 +213,80 @@ async def test_who_was_first_is_remembered_where_the_ledger_has_forgotten_and_no
 
     assert (await desk.take("two") or NOTHING)[1] == "AlreadyAnswered"
     assert (await desk.take("one") or NOTHING)[:2] == ("True", "Accepted")
+
+
+async def test_after_a_restart_the_stream_says_who_was_first_where_ledger_and_answers_do_not(
+    desk: Desk,
+) -> None:
+    desk.add("one")
+    await desk.take("one")
+    desk.decide()
+    desk.bus.come()  # an end of another task comes before, and one of this task that does not count comes after
+    desk.bus.messages[0] = task_end(1, "buy-0")
+    desk.bus.add(task_end(len(desk.bus.messages) + 1, desk.task, reason="DeadlineExceeded"))
+    desk.forget()
+
+    desk.add("two", user="lee")
+
+    assert (await desk.take("two") or NOTHING)[:2] == ("False", "AlreadyAnswered")
+    assert (await desk.take("one") or NOTHING)[:2] == ("True", "Accepted")
+    assert desk.bus.opened[-1] == (
+        tuple(
+            names.inbox_subject(NAMESPACE, AGENT, type_)
+            for type_ in (names.TASK_COMPLETED, names.TASK_FAILED)
+        ),
+        0,
+        "2026-01-31T11:59:02Z",
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"reason": "DeadlineExceeded"}, "Expired"),
+        ({"reason": "Cancelled"}, "TaskEnded"),
+        ({"result": {"choice": "reject", "timedOut": True}}, "Expired"),
+    ],
+)
+async def test_after_a_restart_the_stream_says_how_a_task_ended_that_nobody_answered(
+    desk: Desk, end: dict[str, Any], reason: str
+) -> None:
+    desk.bus.add(task_end(2, desk.task, **end))
+    desk.forget()
+    desk.add()
+
+    assert (await desk.take() or NOTHING)[:2] == ("False", reason)
+
+
+async def test_what_others_say_of_a_task_is_no_end_of_it(desk: Desk) -> None:
+    said = task_end(2, desk.task, reason="Cancelled")
+    assert isinstance(said.event, Event)
+    desk.bus.add(replace(said, event=replace(said.event, source="/somebody")))
+    desk.forget()
+    desk.add()
+
+    assert (await desk.take() or NOTHING)[:2] == ("False", "UnknownTask")
+
+
+async def test_a_broker_that_is_away_leaves_an_answer_to_be_judged_later(desk: Desk) -> None:
+    desk.forget()
+    desk.add()
+    desk.bus.away = True
+
+    with pytest.raises(BusUnavailable):
+        await desk.take()
+    assert desk.verdict() is None
+
+
+async def test_answers_that_a_task_waits_for_are_taken_before_others(desk: Desk) -> None:
+    late = [f"late-{number}" for number in range(answer_desk.MAX_OTHERS + 3)]
+    for name in late:
+        desk.add(name, task="buy-0", user="kim")
+        desk.desk.observe(desk.server.at(desk.path(name)), False)
+    desk.add("one", user="kim")
+    desk.desk.observe(desk.server.at(desk.path("one")), False)
+
+    assert desk.desk._list_next() == [(NAMESPACE, name) for name in ("one", *late[: answer_desk.MAX_OTHERS])]
 
 
 @pytest.mark.parametrize("other", [AgentRef(NAMESPACE, "other", "u-2"), AgentRef("elsewhere", AGENT, "u-3")])

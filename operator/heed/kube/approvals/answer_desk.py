@@ -17,7 +17,7 @@ from heed.api.approval_answer import ApprovalAnswer, parse_answer
 from heed.api.status import TakenAnswer
 from heed.core.approval.answer import answer_id, check_answer
 from heed.core.approval.ends import answer_event, read_answer, taken_answer
-from heed.core.approval.request import PendingApproval, find_approval
+from heed.core.approval.request import KIND, PendingApproval, find_approval
 from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect
 from heed.core.events import Event
@@ -34,7 +34,8 @@ from heed.kube.approvals.answer_index import (
     key_of,
 )
 from heed.kube.approvals.identity_policy import IdentityPolicy
-from heed.kube.approvals.verdict import AgentView, answer_of, judge_late
+from heed.kube.approvals.past_ends import find_end
+from heed.kube.approvals.verdict import UNKNOWN_TASK, AgentView, answer_of, judge_by_end, judge_late
 from heed.kube.client.client import ApiError, KubeApi, objects_path
 from heed.kube.client.informer import Informer
 from heed.kube.status.accepted import Judgement, accepted_patch
@@ -46,6 +47,7 @@ RETRY_BACKOFF: Final = Backoff(first_s=0.5, last_s=15.0)
 DELETION_INTERVAL_S: Final = 60.0
 UNKNOWN_AGENT_GRACE: Final = timedelta(minutes=1)
 MAX_TURNS: Final = 100  # answers that are judged before it is looked at whose turn it is next
+MAX_OTHERS: Final = 5  # of those that no task waits for, at once
 MAX_TAKEN: Final = 10_000  # answers of which it is remembered beyond the ledgers that they were taken
 FindLedger = Callable[
     [str, str], tuple[AgentRef, Ledger] | None
@@ -149,7 +151,7 @@ class AnswerDesk(Observer):
             await self._woken.wait()
             self._woken.clear()
             retried = dict[Key, int]()
-            for key in list(self._index.take_turns(self._due, MAX_TURNS)):
+            for key in self._list_next():
                 failures = self._due.pop(key)
                 try:
                     await self.take(key)
@@ -165,6 +167,18 @@ class AnswerDesk(Observer):
                 asyncio.get_running_loop().call_later(
                     RETRY_BACKOFF.delay(min(retried.values())), self._schedule_again, retried
                 )
+
+    def _list_next(self) -> list[Key]:
+        """What is judged next: answers that a task waits for, whose time may be over soon, and a few of the others."""
+        waited = dict.fromkeys(key for key in self._due if self._is_waited_for(key))
+        others = [key for key in self._due if key not in waited]
+        return [*self._index.take_turns(waited, MAX_TURNS), *self._index.take_turns(others, MAX_OTHERS)]
+
+    def _is_waited_for(self, key: Key) -> bool:
+        body = self._index.open.get(key)
+        view = None if body is None else self._find(key[0], body["spec"]["agent"])
+        record = None if body is None or view is None else view[1].pending_tasks.get(body["spec"]["task"])
+        return record is not None and record.kind == KIND and record.phase == "Started"
 
     def _schedule_again(self, retried: Mapping[Key, int]) -> None:
         self._due = {**retried, **self._due}
@@ -191,10 +205,18 @@ class AnswerDesk(Observer):
             return Judgement(False, "Invalid", failure)
         approval = find_approval(ledger, found.spec.task)
         if approval is None:
-            return judge_late(
-                found.spec.task, found.metadata.name, AgentView(ledger, self._taken_of(agent, key[0], found))
-            )
+            return await self._judge_late(agent, ledger, found)
         return await self._judge_waited_for(agent, approval, found)
+
+    async def _judge_late(self, agent: AgentRef, ledger: Ledger, found: ApprovalAnswer) -> Judgement:
+        """The judgement on an answer whose task waits for none. What the ledger has forgotten the stream says."""
+        task, metadata = found.spec.task, found.metadata
+        view = AgentView(ledger, self._taken_of(agent, metadata.namespace, found))
+        judgement = judge_late(task, metadata.name, view)
+        if judgement.reason != UNKNOWN_TASK or task in ledger.pending_tasks:
+            return judgement
+        end = await find_end(self._bus, agent, task, metadata.creation_timestamp)
+        return judgement if end is None else judge_by_end(end, metadata.name)
 
     def _taken_of(self, agent: AgentRef, namespace: str, found: ApprovalAnswer) -> dict[str, TakenAnswer]:
         """The answer that ended the task, as far as it is remembered here, or written on another object."""
