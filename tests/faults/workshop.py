@@ -116,7 +116,8 @@ def widget_findings(item: Incarnation, made: Mapping[Name, int], left: Sequence[
             lasting.add(_name(attempt))
         if reason in (None, BROKEN, "ResourceLost") and not made.get((NAMESPACE, _name(attempt))):
             wrong.append(f"{item}: Widget {_name(attempt)} ended with {reason}, and was never made")
-        wrong += [f"{item}: task {attempt} {amiss}" for amiss in _amiss(record, decision, data)]
+        called_off = task_id in optional
+        wrong += [f"{item}: task {attempt} {amiss}" for amiss in _amiss(record, decision, data, called_off)]
         if reason == CANCELLED and task_id not in optional:
             wrong.append(f"{item}: task {attempt} was said to be cancelled, and nobody called it off")
     there = {body["metadata"]["name"] for body in left}
@@ -133,15 +134,17 @@ def _ends(item: Incarnation) -> Iterator[tuple[str, Decision, Event]]:
             yield event.subject or "", decision, event
 
 
-def _amiss(record: PendingTask, decision: Decision, data: Mapping[str, Any]) -> Iterator[str]:
-    """Where an end is not what was played."""
+def _amiss(
+    record: PendingTask, decision: Decision, data: Mapping[str, Any], called_off: bool
+) -> Iterator[str]:
+    """Where an end is not what was played. One that was called off is not tried again, however it ended."""
     play, reason, again = record.input["play"], data.get("reason"), decision.outcome == "retried"
     if reason == CANCELLED:
         return
     if play == "mend":
         until, tried = record.input["until"], record.attempt
         should: Any = None if tried >= until else BROKEN
-        if again != (tried < min(until, ATTEMPTS)):
+        if again != (tried < min(until, ATTEMPTS)) and (again or not called_off):
             yield f"to be mended at {until}, is {'' if again else 'not '}tried again after {tried}"
     else:
         should = REASONS[play]
