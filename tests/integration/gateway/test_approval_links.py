@@ -10,7 +10,7 @@ from unittest.mock import patch
 import pytest
 
 from heed.bus.client.connection import Connection
-from heed.gateway.approvals import answering
+from heed.gateway.approvals import answering, api_patience
 from heed.kube.client.client import KubeApi
 from tests.builders.agents import AGENT, NAMESPACE, UID
 from tests.builders.approvals import an_answer, buyer, stored_answer
@@ -493,6 +493,30 @@ async def test_an_api_server_that_is_away_is_no_end_of_a_link(links: Links) -> N
 
     links.api.refuse = review
     assert (await links.post(path, choice="approve"))[0] == 303
+
+
+async def test_an_api_server_that_hangs_keeps_nobody_waiting(links: Links) -> None:
+    path = await links.link()
+    links.api.open.clear()
+
+    with patch.object(api_patience, "ASK_PATIENCE_S", 0.05):
+        status, html = await links.get(path)
+        assert (status, "This is not possible right now" in html) == (503, True)
+        assert (await links.mint())[1]["code"] == "AuthorizationUnavailable"
+
+
+async def test_what_is_refused_is_logged_and_counted_without_the_link(
+    links: Links, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = await links.link()
+
+    await links.post(path, proof="x", choice="approve")
+
+    (record,) = [item for item in caplog.records if item.msg == "request refused"]
+    assert record.__dict__["code"] == "NoProof"
+    assert path.rpartition("/")[2] not in str(record.__dict__)
+    page = (await links.gateway.context.metrics.page(""))[0].decode()
+    assert 'heed_gateway_refusals_total{reason="NoProof",route="/v1/approvals/{token}"} 1.0' in page
 
 
 async def test_a_gateway_without_keys_says_how_to_have_links(connection: Connection, tmp_path: Path) -> None:

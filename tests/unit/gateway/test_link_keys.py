@@ -98,6 +98,7 @@ async def test_keys_are_followed_and_the_last_good_ones_count(
         await until(lambda: keys.missing() is None)
         assert keys().signing == KEY
         caplog.clear()
+        caplog.set_level("INFO")
         (tmp_path / "key").unlink()
         await until(lambda: "cannot use the keys of approval links" in caplog.text)
         assert (keys().signing, keys.missing()) == (KEY, None)
@@ -106,6 +107,8 @@ async def test_keys_are_followed_and_the_last_good_ones_count(
     finally:
         keeping.cancel()
     assert caplog.text.count("cannot use the keys of approval links") == 1
+    read = [record for record in caplog.records if record.msg == "keys of approval links read"]
+    assert len(read) == 1  # of many looks, one saw another key
 
 
 async def test_an_empty_secret_is_filled_once(api: ApiServer) -> None:
@@ -116,6 +119,14 @@ async def test_an_empty_secret_is_filled_once(api: ApiServer) -> None:
     assert len(first.signing) == 64
     assert api.at(SECRET)["data"] == encoded(key=first.signing)
     assert api.count("PATCH") == 1
+
+
+async def test_keys_that_are_there_are_read_once_at_a_start(api: ApiServer) -> None:
+    api.edit(SECRET, data=encoded(key=KEY))
+
+    await load_soon(LinkKeyring(keys_of(api)))
+
+    assert api.count("GET") == 1
 
 
 async def test_of_two_gateways_that_fill_it_at_once_both_use_the_key_of_one(api: ApiServer) -> None:

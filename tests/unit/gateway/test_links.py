@@ -65,6 +65,9 @@ def test_a_longer_token_than_is_made_is_not_looked_at() -> None:
 
     assert len(token) > 2048
     assert signer(NEW).verify(token) is None
+    lengths = {len(signer(NEW).sign(replace(LINK, label="x" * count))): count for count in range(1300, 1500)}
+    longest = replace(LINK, label="x" * lengths[2048])
+    assert signer(NEW).verify(signer(NEW).sign(longest)) == longest
 
 
 def test_a_link_of_another_key_is_none_and_one_of_an_older_key_is_believed_while_that_is_there() -> None:

@@ -19,10 +19,10 @@ from heed.gateway.approvals.form_fields import default_entries, form_fields, rea
 from heed.gateway.approvals.form_page import CHOICE, COMMENT, PROOF, Entries, form_page
 from heed.gateway.approvals.links import ApprovalLink, LinkSigner, answer_name
 from heed.gateway.approvals.outcome_page import (
+    RefusedPage,
     expired_page,
     gone_page,
     outcome_page,
-    refusal_page,
     unknown_page,
 )
 from heed.gateway.approvals.standing import FOREIGN, FOREIGN_REASON, ApprovalBoard, Standing, look_up
@@ -70,7 +70,7 @@ class LinkPages:
             self._limiter.take(answer_name(link, token))
             return await show(request, token, link)
         except RequestRefused as refused:
-            return refusal_page(refused)
+            raise RefusedPage(refused) from None
 
     async def _show(self, request: web.Request, token: str, link: ApprovalLink) -> web.Response:
         standing = await self._look_up(link, token)

@@ -10,6 +10,7 @@ from heed.core.approval.answer import Answer
 from heed.core.approval.request import PendingApproval
 from heed.core.approval.status_reader import read_approvals
 from heed.core.effects import AgentRef
+from heed.gateway.approvals.api_patience import ask_soon
 from heed.gateway.approvals.standing import (
     FOREIGN,
     FOREIGN_REASON,
@@ -39,7 +40,7 @@ class ClusterBoard:
         if self._identity is None:
             review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
             try:
-                who = (await self._api.create(SELF_REVIEWS_PATH, review)).body["status"]["userInfo"]
+                who = (await ask_soon(self._api.create(SELF_REVIEWS_PATH, review))).body["status"]["userInfo"]
             except ApiError as error:
                 raise _unavailable("it cannot be asked who the gateway is", error) from None
             self._identity = Identity(str(who["username"]), tuple(who.get("groups") or ()))
@@ -78,7 +79,7 @@ class ClusterBoard:
             "spec": answer_body(ref, approval.task_id, answer),
         }
         try:
-            await self._api.create(objects_path(names.APPROVAL_ANSWERS, ref.namespace), body)
+            await ask_soon(self._api.create(objects_path(names.APPROVAL_ANSWERS, ref.namespace), body))
         except ApiError as error:
             if error.already_exists:
                 return False
@@ -88,7 +89,7 @@ class ClusterBoard:
 
     async def _get(self, path: str) -> Mapping[str, Any] | None:
         try:
-            return (await self._api.get(path)).body
+            return (await ask_soon(self._api.get(path))).body
         except ApiError as error:
             if error.status == STATUS_NOT_FOUND:
                 return None

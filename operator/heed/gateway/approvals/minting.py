@@ -16,6 +16,7 @@ from heed.core.approval.answer import Answer, check_approver
 from heed.core.approval.request import PendingApproval, find_approval
 from heed.core.codec.strict_json import parse_json
 from heed.errors import MalformedEvent
+from heed.gateway.approvals.api_patience import ask_soon
 from heed.gateway.approvals.links import MAX_LABEL_CHARS, ApprovalLink, LinkSigner, is_label
 from heed.gateway.approvals.standing import ApprovalBoard, AskingAgent
 from heed.gateway.inbound.senders import Authenticator, ClusterSender, Sender
@@ -82,7 +83,7 @@ class ClusterRights:
             "spec": {"resourceAttributes": attributes, **who},
         }
         try:
-            status = (await self._api.create(ACCESS_REVIEWS_PATH, review)).body.get("status") or {}
+            status = (await ask_soon(self._api.create(ACCESS_REVIEWS_PATH, review))).body.get("status") or {}
         except ApiError as error:
             log.warning("cannot review access", extra={"error": str(error)})
             raise busy(

@@ -44,11 +44,17 @@ def gone_page() -> web.Response:
     return message_page(410, "This approval is over", said)
 
 
-def refusal_page(refused: RequestRefused) -> web.Response:
-    """The page of a request that was refused."""
-    title = _TITLES.get(refused.status, "This did not work")
-    detail = refused.detail[:1].upper() + refused.detail[1:] + ("" if refused.detail.endswith(".") else ".")
-    return message_page(refused.status, title, detail, headers=refused.headers)
+class RefusedPage(RequestRefused):
+    """A refused request of a person: counted and logged as others, and answered with a page."""
+
+    def __init__(self, refused: RequestRefused) -> None:
+        super().__init__(refused.status, refused.code, refused.detail, headers=refused.headers)
+
+    def response(self) -> web.Response:
+        """The page."""
+        title = _TITLES.get(self.status, "This did not work")
+        detail = self.detail[:1].upper() + self.detail[1:] + ("" if self.detail.endswith(".") else ".")
+        return message_page(self.status, title, detail, headers=self.headers)
 
 
 def outcome_page(
