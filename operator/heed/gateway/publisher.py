@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from heed.bus.client.connection import NoAnswer, NotPermitted
+from heed.bus.client.connection import ApiRefused, NoAnswer, NotPermitted
 from heed.bus.codec.cloudevents import encode
 from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.bus.jetstream import JetStreamBus, PubAck, message_id
@@ -60,6 +60,10 @@ def _refusal(failed: Sequence[tuple[int, BaseException]], count: int) -> BaseExc
         refused = busy(503, "BrokerRefuses", "the broker does not let the gateway publish there", 30)
     elif isinstance(error, NoAnswer):
         refused = busy(503, "StreamMissing", "there is no stream yet; the operator makes it")
+    elif isinstance(error, ApiRefused):
+        refused = busy(
+            503, "StreamRefuses", f"JetStream does not take it: {error.description}; send it again", 30
+        )
     elif isinstance(error, BusUnavailable):
         refused = busy(
             503, "BrokerUnavailable", "JetStream did not acknowledge; send it again with the same id"

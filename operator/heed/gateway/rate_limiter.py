@@ -26,19 +26,22 @@ class RateLimiter:
         self._rate, self._burst, self._clock = rate, max(burst, 1), clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def take(self, sender: str, count: int = 1) -> None:
+    def take(self, sender: str, count: int = 1, *, taken: int = 0) -> None:
         """Count events of a sender. Raises RequestRefused, 429, where they are too many; then none is counted.
 
-        More events than a burst count as a burst: a larger batch could never be sent otherwise.
+        More events than a burst need a full bucket, and leave it in debt: a larger batch could never be sent otherwise,
+        and batches would go around the rate. Of these events, `taken` were counted before and are not in `count`.
         """
         if not self._rate or count <= 0:
             return
-        wanted, bucket = min(count, self._burst), self._refilled(sender)
+        wanted, bucket = min(count, self._burst - taken), self._refilled(sender)
         if bucket.left < wanted:
-            missing = (wanted - bucket.left) / self._rate
+            missing = (
+                wanted + taken - bucket.left
+            ) / self._rate  # the next request is counted from its begin
             message = f"more than {self._rate} events per second of {sender}; send it again later"
             raise busy(429, "TooManyRequests", message, missing)
-        bucket.left -= wanted
+        bucket.left -= count
 
     def _refilled(self, sender: str) -> _Bucket:
         now = self._clock()

@@ -353,6 +353,31 @@ async def test_while_the_broker_is_away_a_sender_is_told_to_come_again(
         assert [event.id for _, event in await stored(gateway, namespace)] == ["1", "0", "2"]
 
 
+async def test_a_stream_that_is_full_and_drops_nothing_is_named(own: Connection, namespace: str) -> None:
+    found = await own.api(f"STREAM.INFO.{names.STREAM}")
+    await own.api(f"STREAM.UPDATE.{names.STREAM}", {**found["config"], "discard": "new", "max_msgs": 1})
+    async with serving(own) as gateway:
+        path = f"/v1/events/{namespace}"
+        assert (await send(gateway, path, binary()))[0] == 202
+
+        status, problem, response = await send(gateway, path, binary(id="2"))
+
+    assert (status, problem["code"]) == (503, "StreamRefuses")
+    assert "maximum messages exceeded" in problem["detail"]
+    assert int(response.headers["Retry-After"]) > 2  # somebody has to make room
+
+
+async def test_batches_go_not_around_the_rate(connection: Connection, namespace: str) -> None:
+    async with serving(connection, sender_rate=1, sender_burst=5) as gateway:
+        path = f"/v1/events/{namespace}"
+        batch = [{**REQUIRED, "id": str(number)} for number in range(100)]
+        assert (await send(gateway, path, {"Content-Type": BATCH}, batch))[0] == 202
+
+        status, _, response = await send(gateway, path, {"Content-Type": BATCH}, batch)
+
+    assert (status, response.headers["Retry-After"]) == (429, "96")
+
+
 async def test_without_a_stream_a_sender_is_told_to_come_again(bare: Connection, namespace: str) -> None:
     async with serving(bare) as gateway:
         status, problem, response = await send(gateway, f"/v1/events/{namespace}", binary())

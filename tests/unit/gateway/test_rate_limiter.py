@@ -68,10 +68,33 @@ def test_what_is_refused_does_not_count(clock: Clock) -> None:
     limiter.take("a", 2)
 
 
-def test_more_than_a_burst_counts_as_one(clock: Clock) -> None:
+def test_more_than_a_burst_needs_a_full_bucket_and_is_paid_off(clock: Clock) -> None:
     limiter = RateLimiter(1, 3, clock)
-    limiter.take("a", 1000)
+    limiter.take("a", 10)
     refused(limiter, "a")
+    clock.now += 7.5  # the bucket is empty
+    refused(limiter, "a")
+    clock.now += 0.5
+    limiter.take("a")
+    clock.now += 2.5
+    refused(limiter, "a", 10)
+    clock.now += 0.5
+    limiter.take("a", 10)
+
+
+def test_a_batch_is_sent_in_the_end_by_who_waits_as_long_as_it_is_told(clock: Clock) -> None:
+    limiter = RateLimiter(1, 5, clock)
+    sent = 0
+    for _ in range(100):
+        try:
+            limiter.take("a")  # as its request begins
+            limiter.take("a", 19, taken=1)  # as its body is read
+            sent += 1
+        except RequestRefused as error:
+            clock.now += int(error.headers["Retry-After"])
+
+    assert sent == 34  # each after two refusals: one for the debt, one for a full bucket
+    assert clock.now >= 100 + 33 * 20  # at the rate, however large batches are
 
 
 def test_a_rate_of_zero_is_no_limit(clock: Clock) -> None:

@@ -97,7 +97,7 @@ class InboundEvents(GatewayPart):
     ) -> Sequence[EncodedEvent]:
         """The messages of a request, all of which may be published. Raises RequestRefused."""
         events = read_events(request.headers.items(), body)
-        self._context.limiter.take(sender.name, len(events) - 1)
+        self._context.limiter.take(sender.name, len(events) - 1, taken=1)
         return [_encode(event, index, len(events), address, sender) for index, event in enumerate(events)]
 
 
