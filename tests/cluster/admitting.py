@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from heed import names
 from heed.kube.client.client import KubeApi
 from heed.kube.webhook.certificates import SelfIssuedCertificate
 from heed.kube.webhook.server import serve_admission
@@ -245,7 +246,7 @@ def warned(hook: Hook, manifest: Manifest) -> str:
 
 def denied(hook: Hook, manifest: Manifest) -> str | None:
     """Why the API server, asked for a dry run, refuses to create an object; None where it does not."""
-    plural = {"Agent": "agents", "AgentPolicy": "agentpolicies"}[manifest["kind"]]
+    plural = {names.KIND: names.PLURAL, **names.PLURALS}[manifest["kind"]]
     path = f"/apis/heed.dev/v1alpha1/namespaces/{hook.namespace}/{plural}?dryRun=All"
     try:
         hook.plane.admin.post(path, manifest)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.builders.gateway import event_source_document
+from tests.builders.gateway import event_source_document, subscription_document
 from tests.cluster.admitting import (
     HOST,
     Hook,
@@ -230,6 +230,27 @@ def test_an_event_source_that_cannot_be_compiled_is_refused(webhook: Hook) -> No
         apply(webhook, wrong)
 
     assert stored(webhook, "eventsources") == []
+
+
+def test_what_a_policy_lets_no_webhook_publish_and_no_subscription_deliver_is_refused(webhook: Hook) -> None:
+    apply(webhook, policy(eventSources=[], deliveries=[]))
+
+    hook = denied(webhook, {**event_source_document(), "metadata": {"name": "hook"}})
+    orders = denied(webhook, {**subscription_document(), "metadata": {"name": "orders"}})
+
+    by = f"AgentPolicy {webhook.namespace}/strict allows no"
+    assert hook is not None and f"spec.event.type: {by} event com.example.hooked" in hook
+    assert orders is not None and f"spec.types[0]: {by} delivery of com.example.order.*" in orders
+
+
+def test_a_timer_that_is_too_frequent_for_a_policy_is_refused(webhook: Hook) -> None:
+    apply(webhook, policy(limits={"minTimerPeriod": "1m"}))
+    agent = researcher()
+    agent["spec"]["timers"] = {"second": {"cron": "* * * * * *"}}
+
+    said = denied(webhook, agent)
+
+    assert said is not None and "spec.timers.second: AgentPolicy" in said
 
 
 def test_a_second_description_of_a_type_is_a_warning(webhook: Hook) -> None:
