@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.doomed_operator import POINTS, RECOVERING
+from tests.faults.gate import CLUMP
 from tests.faults.plan import LEAVES_DEBTS, RANDOM, Size, plan
 from tests.faults.report import Kill, recoveries, recovery_rows
 from tests.faults.script import MESSAGE_ID, script
 
 FULL = Size(events=20_000, kills=50, restarts=10)
+PLAY = re.compile(rb'"play": ?"([a-z]+)"')
 SHORT = Size(events=1_500, kills=8, restarts=2)
 
 
@@ -59,6 +62,33 @@ def test_a_script_holds_what_goes_wrong_with_events() -> None:
     assert {MESSAGE_ID in sending.headers for sending in sendings} == {True, False}
     work = sum(sending.subject.endswith("order.work") for sending in sendings)
     assert 1_000 < work < 2_500
+
+
+def test_even_a_short_script_asks_for_everything_that_its_agents_do() -> None:
+    sendings = script(1, SHORT.events)
+    types = Counter(sending.subject.rpartition("com.example.")[2] for sending in sendings)
+    for type_ in (
+        "order.settled",
+        "order.audited",
+        "order.chat",
+        "permit.asked",
+        "widget.wanted",
+        "widget.stopped",
+    ):
+        assert types[type_] > 3, type_
+    assert types["gate.passed"] >= 2 * CLUMP
+    plays = Counter(match[1] for sending in sendings if (match := PLAY.search(sending.payload)))
+    assert {*plays} >= {
+        b"race",
+        b"late",
+        b"silent",
+        b"wrong",
+        b"forged",
+        b"mend",
+        b"hang",
+        b"deleted",
+        b"refused",
+    }
 
 
 def test_a_recovery_ends_with_the_first_commit_and_is_cut_short_by_the_next_death() -> None:
