@@ -41,12 +41,12 @@ _PROOF = re.compile(r'name="proof" value="([^"]+)"')
 
 
 class Links:
-    """The gateway and its API server, as a test asks them. `allowed` is whether RBAC lets the sender make links."""
+    """The gateway and its API server, as a test asks them. `verdict` is what RBAC says of the sender."""
 
     def __init__(self, gateway: RunningGateway, api: ApiServer, ledger: Ledger) -> None:
         self.gateway, self.api, self.ledger = gateway, api, ledger
         self.task = only_task(ledger)
-        self.allowed, self.reviews = True, list[Mapping[str, Any]]()
+        self.verdict, self.reviews = {"allowed": True}, list[Mapping[str, Any]]()
         api.refuse = self._review
 
     @property
@@ -126,7 +126,7 @@ class Links:
             return 201, {"status": {"userInfo": {"username": GATEWAY_USER, "groups": GATEWAY_GROUPS}}}
         if path.endswith("/subjectaccessreviews"):
             self.reviews.append(self.api.bodies[-1]["spec"])
-            return 201, {"status": {"allowed": self.allowed}}
+            return 201, {"status": self.verdict}
         return None
 
 

@@ -20,12 +20,15 @@ from tests.integration.gateway.link_rig import (
     GATEWAY_GROUPS,
     GATEWAY_USER,
     NOTIFIER,
+    TOKEN,
     Links,
     link_parts,
     link_rig,
     with_session,
 )
 from tests.integration.gateway.serving import serving
+from tests.integration.waiting import until
+from tests.patience import PATIENCE
 from tests.unit.apiserver import api_server
 
 FIELDS: dict[str, Any] = {
@@ -76,13 +79,15 @@ async def test_a_sender_whom_rbac_lets_gets_a_link(links: Links) -> None:
 
 
 async def test_others_get_none(links: Links) -> None:
-    links.allowed = False
-
-    status, problem = await links.mint()
-    assert (status, problem["code"]) == (403, "NotAllowed")
-    assert f"{NOTIFIER} may not create approvalanswers/links in namespace {NAMESPACE}" in problem["detail"]
+    for verdict in ({"allowed": False}, {}, {"allowed": True, "denied": True}):
+        links.verdict = verdict
+        status, problem = await links.mint()
+        assert (status, problem["code"]) == (403, "NotAllowed")
+        assert (
+            f"{NOTIFIER} may not create approvalanswers/links in namespace {NAMESPACE}" in problem["detail"]
+        )
     assert [(await links.mint(token=token))[0] for token in (None, "x", "x.y.z")] == [401, 401, 401]
-    assert len(links.reviews) == 1
+    assert len(links.reviews) == 3
 
 
 @pytest.mark.parametrize(
@@ -103,6 +108,34 @@ async def test_what_a_link_cannot_be_is_named(links: Links, body: dict[str, Any]
 
     assert (status, problem["code"]) == (400, "BadRequest")
     assert detail in problem["detail"]
+
+
+@pytest.mark.parametrize("valid", ["1s", "30d"])
+async def test_a_link_is_good_from_a_second_to_thirty_days(links: Links, valid: str) -> None:
+    assert (await links.mint(valid=valid))[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"[]", 400), (b"7", 400), (b"{", 400), (b"\xff", 400), (b"", 201), (b" " * 4097, 413)],
+)
+async def test_what_is_no_request_for_a_link_is_refused(links: Links, body: bytes, status: int) -> None:
+    path = f"/v1/approvals/{NAMESPACE}/{AGENT}/buy/links"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    async with links.gateway.http.post(path, data=body, headers=headers) as response:
+        assert (response.status, response.content_type) == (
+            status,
+            "application/json" if status == 201 else "application/problem+json",
+        )
+
+
+@pytest.mark.parametrize("path", ["Demo/researcher", "demo/Researcher", "demo/..", "demo/a%2Fb"])
+async def test_an_agent_that_can_have_no_such_name_is_looked_for_nowhere(links: Links, path: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with links.gateway.http.post(f"/v1/approvals/{path}/buy/links", headers=headers) as response:
+        assert response.status == 404
+    assert links.api.count("GET") == 0
 
 
 async def test_the_task_may_be_named_by_the_beginning_of_its_id_and_by_its_session(links: Links) -> None:
@@ -263,6 +296,28 @@ async def test_an_answer_is_the_gateways_and_says_whose_link_it_was(links: Links
         {"apiVersion": "heed.dev/v1alpha1", "kind": "Agent", "name": AGENT, "uid": UID}
     ]
     assert answer["metadata"]["name"].startswith(f"{links.task}-link-")
+
+
+@pytest.mark.parametrize(("gone", "status"), [(False, 303), (True, 410)])
+async def test_who_answers_is_told_once_it_is_known_what_became_of_it(
+    connection: Connection, tmp_path: Path, gone: bool, status: int
+) -> None:
+    async with link_rig(connection, tmp_path, patience_s=3600) as links:
+        path = await links.link()
+        proof = await links.proof(path)
+        sending = asyncio.create_task(links.post(path, proof=proof, choice="approve"))
+        await until(lambda: bool(links.answers))
+        looks = links.api.count("GET", "approvalanswers")
+        await until(lambda: links.api.count("GET", "approvalanswers") >= looks + 3)
+        assert not sending.done()
+
+        if gone:
+            links.api.remove(AGENT_PATH)
+        else:
+            links.judge(False, "lee was first")
+
+        async with asyncio.timeout(PATIENCE):
+            assert (await sending)[0] == status
 
 
 async def test_the_page_follows_what_becomes_of_the_answer(links: Links) -> None:
