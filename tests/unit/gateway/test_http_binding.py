@@ -294,6 +294,66 @@ def test_what_is_no_event_is_refused(headers: dict[str, str], body: bytes, code:
     assert (error.status, error.code) == (400, code)
 
 
+@pytest.mark.parametrize(
+    ("headers", "body", "detail"),
+    [
+        (
+            {},
+            b"",
+            "there are no ce- headers, and the Content-Type is none of CloudEvents; send ce-id, ce-source, ce-type and "
+            "ce-specversion, or application/cloudevents+json",
+        ),
+        (
+            {**MINIMAL, "ce-datacontenttype": "text/html"},
+            b"",
+            "over HTTP the header Content-Type is the datacontenttype; drop ce-datacontenttype",
+        ),
+        (
+            {"Content-Type": STRUCTURED},
+            b"{",
+            "the body is not JSON in UTF-8, which its Content-Type says; send one CloudEvent as JSON",
+        ),
+        (
+            {"Content-Type": BATCH},
+            b"{",
+            "the body is not JSON in UTF-8, which its Content-Type says; send an array of CloudEvents",
+        ),
+        ({"Content-Type": BATCH}, b"{}", "the JSON is no array; send an array of CloudEvents"),
+        (
+            {"Content-Type": BATCH},
+            b"[7]",
+            "an item of the batch is not an object; send CloudEvents as JSON objects",
+        ),
+        (
+            {"Content-Type": BATCH},
+            json.dumps([REQUIRED] * (MAX_BATCH_EVENTS + 1)).encode(),
+            f"the batch holds {MAX_BATCH_EVENTS + 1} events; send at most {MAX_BATCH_EVENTS} at a time",
+        ),
+        (
+            {"Content-Type": "Application/CloudEvents+Avro"},
+            b"",
+            "'application/cloudevents+avro' is not read; send application/cloudevents+json, "
+            "application/cloudevents-batch+json or binary mode",
+        ),
+        (
+            {"Content-Type": f"{STRUCTURED}; charset=UTF-16"},
+            b"",
+            "charset 'UTF-16' is not read; CloudEvents in JSON are UTF-8",
+        ),
+    ],
+)
+def test_a_sender_is_told_what_to_send(headers: dict[str, str], body: bytes, detail: str) -> None:
+    assert refused(headers, body).detail == detail
+
+
+def test_a_sender_is_told_which_header_is_there_twice() -> None:
+    error = refused([*MINIMAL.items(), ("CE-ID", "other")])
+    assert error.detail == "there are two headers ce-id; send one"
+
+    error = refused([*MINIMAL.items(), ("Content-Type", "text/plain"), ("content-type", STRUCTURED)])
+    assert error.detail == "there are two headers Content-Type; send one"
+
+
 def test_of_a_batch_the_first_wrong_event_is_named() -> None:
     batch = [REQUIRED, {**REQUIRED, "type": None}, 7]
     error = refused({"Content-Type": BATCH}, json.dumps(batch).encode())
