@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from heed.core.approval.answer import MAX_ANSWER_BYTES, MAX_COMMENT_CHARS, Refusal, check_answer
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from tests.builders.approvals import an_answer, approval_of, awaiting, buyer
 from tests.builders.events import at
 
@@ -50,6 +52,7 @@ def test_choices_of_ones_own_replace_them() -> None:
     [
         ({}, "anybody", (), True),
         ({"users": ["kim"]}, "kim", (), True),
+        ({"users": ["k"], "groups": ["g"]}, "k", (), True),
         ({"users": ["kim"]}, "lee", ("kim",), False),
         ({"groups": ["buyers"]}, "lee", ("staff", "buyers"), True),
         ({"groups": ["buyers"]}, "buyers", (), False),
@@ -157,6 +160,18 @@ def test_where_nothing_is_asked_for_nothing_is_filled_in() -> None:
     assert judged({}, fields={"amount": 7}) == Refusal(
         "InvalidFields", "fields: has amount, and this approval asks for none"
     )
+
+
+def test_the_largest_and_the_deepest_answer_are_taken() -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(MAX_JSON_DEPTH - 1):
+        nested = {"n": nested}
+    assert reason({"fields": {}}, fields=nested) is None
+    assert reason({"fields": {}}, fields={"n": nested}) == "InvalidFields"
+
+    around = len(dump_compact([{"text": ""}, "", []]).encode())
+    assert reason({"fields": {}}, fields={"text": "x" * (MAX_ANSWER_BYTES - around)}) is None
+    assert reason({"fields": {}}, fields={"text": "x" * (MAX_ANSWER_BYTES - around + 1)}) == "TooLarge"
 
 
 def test_fields_are_bounded_before_they_are_looked_at() -> None:

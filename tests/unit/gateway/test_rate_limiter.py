@@ -110,6 +110,14 @@ def test_no_events_cost_nothing(clock: Clock) -> None:
     limiter.take("a", -1)
 
 
+def test_no_events_are_nothing_to_remember_a_sender_by(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limiter, "MAX_SENDERS", 1)
+    limiter = RateLimiter(1, 1, clock)
+    limiter.take("a")
+    limiter.take("b", 0)
+    refused(limiter, "a")
+
+
 def test_those_heard_of_the_longest_ago_are_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limiter, "MAX_SENDERS", 2)
     limiter = RateLimiter(1, 1, clock)
