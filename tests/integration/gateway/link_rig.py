@@ -6,13 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from heed import names
+from heed.api.status import RecentTask
 from heed.bus.client.connection import Connection
 from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.gateway.approvals import answering
@@ -26,6 +27,7 @@ from heed.kube.client.client import KubeApi
 from tests.builders.agents import AGENT, NAMESPACE, UID
 from tests.builders.approvals import awaiting, buyer
 from tests.builders.decisions import only_task
+from tests.builders.events import at
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.unit.apiserver import ApiServer, Refusal, api_server
 from tests.unit.gateway.test_token_review import jwt
@@ -163,6 +165,14 @@ async def link_rig(
         )
         gateway = await closing.enter_async_context(opening)
         yield Links(gateway, api, ledger)
+
+
+def ended(ledger: Ledger, task: str, reason: str | None) -> Ledger:
+    """A ledger in which an approval has ended without an answer; no reason: it chose by itself."""
+    record = ledger.pending_tasks[task]
+    outcome: Literal["Completed", "Failed"] = "Completed" if reason is None else "Failed"
+    recent = RecentTask(task, record.task, record.session, outcome, record.started_at, at(60), reason)
+    return replace(ledger, pending_tasks={}, recent_tasks=(recent,))
 
 
 def with_session(ledger: Ledger, task: str, other: str, session: str) -> Ledger:

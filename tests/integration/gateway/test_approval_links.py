@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +16,7 @@ from heed.kube.client.client import KubeApi
 from tests.builders.agents import AGENT, NAMESPACE, UID
 from tests.builders.approvals import an_answer, buyer, stored_answer
 from tests.builders.decisions import decide_each
+from tests.builders.events import at
 from tests.integration.gateway.link_rig import (
     AGENT_PATH,
     GATEWAY_GROUPS,
@@ -22,6 +24,7 @@ from tests.integration.gateway.link_rig import (
     NOTIFIER,
     TOKEN,
     Links,
+    ended,
     link_parts,
     link_rig,
     with_session,
@@ -148,6 +151,9 @@ async def test_the_task_may_be_named_by_the_beginning_of_its_id_and_by_its_sessi
     assert (await links.mint("buy", session="another"))[1]["task"] == other
     assert (await links.mint(links.task))[1]["task"] == links.task
     assert (await links.mint("buy", session="none"))[1]["code"] == "NoSuchApproval"
+    longer = f"{links.task}0"
+    links.show(with_session(links.ledger, links.task, longer, "another"))
+    assert (await links.mint(links.task))[1]["task"] == links.task
 
 
 async def test_what_does_not_wait_gets_no_link(links: Links) -> None:
@@ -163,6 +169,38 @@ async def test_what_does_not_wait_gets_no_link(links: Links) -> None:
     links.api.remove(AGENT_PATH)
     status, problem = await links.mint()
     assert (status, problem["code"]) == (404, "NoSuchAgent")
+
+
+@pytest.mark.parametrize(
+    ("reason", "how", "shown"),
+    [
+        (
+            None,
+            "nobody had answered in time, and onTimeout chose",
+            "Nobody had answered in time, and it was decided",
+        ),
+        ("DeadlineExceeded", "DeadlineExceeded", "It ended without an answer (DeadlineExceeded)."),
+    ],
+)
+async def test_an_approval_that_ended_without_an_answer_says_how(
+    links: Links, reason: str | None, how: str, shown: str
+) -> None:
+    path = await links.link()
+    links.show(ended(links.ledger, links.task, reason))
+
+    status, problem = await links.mint()
+    assert (status, problem["detail"]) == (409, f"{links.task} ended at {at(60)}: {how}")
+    status, html = await links.get(path)
+    assert (status, shown in html, "<dt>Ended on</dt>" in html) == (410, True, True)
+
+
+async def test_an_approval_that_nobody_remembers_is_over(links: Links) -> None:
+    path = await links.link()
+    links.show(replace(ended(links.ledger, links.task, None), recent_tasks=()))
+
+    status, html = await links.get(path)
+
+    assert (status, "There is nothing left to answer." in html) == (410, True)
 
 
 async def test_where_the_gateway_is_no_approver_a_link_would_be_useless(
@@ -282,6 +320,7 @@ async def test_an_answer_is_the_gateways_and_says_whose_link_it_was(links: Links
     status, _, response = await links.post(path, choice="reject", comment=" [link for lee]\r\ntoo dear ")
 
     assert (status, response.headers["Location"]) == (303, f"./{path.rpartition('/')[2]}")
+    assert response.headers["Cache-Control"] == "no-store"
     (answer,) = links.answers
     assert answer["spec"] == {
         "agent": AGENT,

@@ -17,6 +17,7 @@ from heed.errors import MalformedEvent
 from heed.gateway.approvals.cross_site import REMEDY, check_same_site
 from heed.gateway.approvals.form_fields import default_entries, form_fields, read_entries
 from heed.gateway.approvals.form_page import CHOICE, COMMENT, PROOF, Entries, form_page
+from heed.gateway.approvals.frame import HEADERS
 from heed.gateway.approvals.links import ApprovalLink, LinkSigner, answer_name
 from heed.gateway.approvals.outcome_page import (
     RefusedPage,
@@ -120,7 +121,7 @@ class LinkPages:
         if latest is None:
             return gone_page()
         if made:  # reading the page again sends nothing again
-            return web.Response(status=303, headers={"Location": f"./{token}", "Cache-Control": "no-store"})
+            return web.Response(status=303, headers={**HEADERS, "Location": f"./{token}"})
         return outcome_page(link, latest, answer.user, status=409) or gone_page()
 
     async def _read_answer(
