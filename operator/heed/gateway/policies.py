@@ -1,6 +1,5 @@
 """The AgentPolicies, by namespace: followed, since they say what the gateway may take in, and what it may deliver."""
 
-import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -11,7 +10,7 @@ from heed.api.policy import AgentPolicy, closed_policy, parse_policy
 from heed.core.policy.gateway_rules import NO_RULES, GatewayRules, resolve_gateway_rules
 from heed.errors import InvalidManifest
 from heed.gateway.objects import Body, ObjectSource, Observe
-from heed.gateway.part import GatewayPart
+from heed.gateway.part import GatewayPart, LastingWork
 from heed.gateway.refusals import busy
 from heed.util.aio import stop
 
@@ -26,11 +25,12 @@ class GatewayPolicies(GatewayPart):
         self._rules: dict[str, GatewayRules] = {}
         self._listeners: list[Callable[[str], None]] = []
         self._source = follow(self._observe)
+        self._work = LastingWork("policies")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow them."""
-        following = asyncio.create_task(self._source.run(), name="policies")
+        following = self._work.begin(self._source.run())
         try:
             yield
         finally:
@@ -39,6 +39,10 @@ class GatewayPolicies(GatewayPart):
     def missing(self) -> str | None:
         """Why it is not known yet who may publish, or None."""
         return self._source.missing()
+
+    def broken(self) -> str | None:
+        """Why policies are not followed any more, or None."""
+        return self._work.error
 
     async def wait_known(self) -> None:
         """Wait until all of them were read once."""
@@ -85,8 +89,9 @@ def _read(body: Body) -> AgentPolicy:
     try:
         # Items of a list come without their kind.
         return parse_policy({**body, "kind": names.AGENT_POLICY, "apiVersion": names.API_VERSION})
-    except InvalidManifest as error:
+    except Exception as error:  # a bug, too: what is not understood must not let anybody in
         metadata = body["metadata"]
         extra = {"policy": f"{metadata['namespace']}/{metadata['name']}", "error": str(error)}
-        log.warning("cannot read an AgentPolicy, it lets nobody publish", extra=extra)
+        raised = None if isinstance(error, InvalidManifest) else error
+        log.warning("cannot read an AgentPolicy, it lets nobody publish", extra=extra, exc_info=raised)
         return closed_policy(body)

@@ -33,6 +33,10 @@ class GatewayHealth:
         )
         return "; ".join(filter(None, (*wrong, *(part.missing() for part in self.parts)))) or None
 
+    def broken(self) -> str | None:
+        """Why only a restart helps, as a sentence, or None."""
+        return "; ".join(filter(None, (part.broken() for part in self.parts))) or None
+
 
 @asynccontextmanager
 async def serve_gateway_probes(
@@ -41,7 +45,8 @@ async def serve_gateway_probes(
     """Serve /healthz, /readyz and /metrics on their ports (0: do not). Raises InvalidSettings."""
 
     async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+        broken = health.broken()
+        return web.Response(text=f"{broken or 'ok'}\n", status=503 if broken else 200)
 
     async def readyz(_: web.Request) -> web.Response:
         missing = health.missing()

@@ -204,7 +204,10 @@ async def test_a_sender_is_limited(connection: Connection, namespace: str) -> No
 
 async def test_a_browser_elsewhere_cannot_send(gateway: RunningGateway, namespace: str) -> None:
     path = f"/v1/events/{namespace}"
-    for headers in ({"Host": "rebound.example.com"}, {"Origin": "https://example.com"}, {"Origin": "null"}):
+    for headers in (
+        *({"Host": "rebound.example.com"}, {"Host": "[::1"}, {"Host": ""}),
+        *({"Origin": "https://example.com"}, {"Origin": "null"}, {"Origin": "http://[::1"}, {"Origin": ""}),
+    ):
         status, problem, _ = await send(gateway, path, {**binary(), **headers})
         assert (status, problem["code"]) == (403, "NotLoopback")
     for host in ("localhost:1", "127.0.0.1", "[::1]:8080"):

@@ -4,12 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
 
 from heed.bus.client.connection import Connection
-from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.metrics import GatewayMetrics
+from heed.gateway.part import GatewayContext, GatewayPart, LastingWork
+from heed.gateway.probes import GatewayHealth, serve_gateway_probes
 from heed.gateway.refusals import RequestRefused
+from heed.settings import Settings
+from heed.util.aio import stop
 from tests.integration.gateway.serving import serving
 from tests.integration.waiting import until
 
@@ -23,6 +28,7 @@ class Echo(GatewayPart):
         self.context: GatewayContext | None = None
         self.runs = False
         self.obstacle: str | None = None
+        self.lasting = LastingWork("echoes")
 
     def routes(self) -> Iterable[web.RouteDef]:
         return [web.post("/echo/{name}", self.echo)]
@@ -35,6 +41,9 @@ class Echo(GatewayPart):
 
     def missing(self) -> str | None:
         return self.obstacle
+
+    def broken(self) -> str | None:
+        return self.lasting.error
 
     async def echo(self, request: web.Request) -> web.Response:
         if request.match_info["name"] == "refused":
@@ -167,6 +176,29 @@ async def test_a_gateway_is_ready_when_all_of_its_parts_are(connection: Connecti
         assert gateway.health.missing() == "no echo"
         gateway.health.draining = True
         assert gateway.health.missing() == "stopping; no echo"
+
+
+async def test_work_that_ended_by_mistake_asks_for_a_restart(
+    connection: Connection, echo: Echo, unused_tcp_port: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def break_down() -> None:
+        raise KeyError("a bug")
+
+    settings = Settings(health_port=unused_tcp_port, metrics_port=0)
+    health = GatewayHealth()
+    health.parts = [echo]
+    async with serve_gateway_probes(settings, health, GatewayMetrics()), aiohttp.ClientSession() as http:
+        url = f"http://127.0.0.1:{unused_tcp_port}/healthz"
+        lasting = echo.lasting.begin(asyncio.Event().wait())  # type: ignore[arg-type]
+        async with http.get(url) as response:
+            assert (response.status, await response.text()) == (200, "ok\n")
+        await stop(lasting)
+        async with http.get(url) as response:
+            assert response.status == 200  # it was told to end
+        await asyncio.wait({echo.lasting.begin(break_down())})
+        async with http.get(url) as response:
+            assert (response.status, await response.text()) == (503, "echoes ended: KeyError('a bug')\n")
+    assert "a part of the gateway has ended" in caplog.messages
 
 
 async def test_requests_are_counted_by_route_and_code(connection: Connection, echo: Echo) -> None:

@@ -476,6 +476,20 @@ async def test_without_its_secret_a_webhook_takes_nothing_and_says_nothing_of_it
     assert await hooks.published() == []
 
 
+async def test_a_page_in_a_browser_cannot_deliver_on_ones_own_machine(hooks: Hooks) -> None:
+    hooks.put("open.yaml", event_source_document("hook"))
+    await hooks.eventually(plain("hook", b"1"), 202)
+
+    for origin in ("https://example.com", "null", "http://[::1"):
+        assert await hooks.send(plain("hook", b"2", Origin=origin)) == (403, "NotLoopback")
+    assert (await hooks.send(plain("hook", b"3", Origin="http://localhost:3000")))[0] == 202
+    assert (await hooks.send(plain("hook", b"4", Host="tunnel.example.com")))[
+        0
+    ] == 202  # which names no origin
+
+    assert [event.data for event in await hooks.published()] == [1, 3, 4]
+
+
 async def test_a_secret_that_goes_later_is_noticed_by_the_next_delivery(
     hooks: Hooks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from heed import names
 from heed.core.policy.gateway_rules import NO_RULES
 from heed.core.policy.publishers import Publisher
+from heed.gateway import policies as policies_module
 from heed.gateway.inbound import agents, authentication, token_review
 from heed.gateway.inbound.agents import ClusterAgents
 from heed.gateway.inbound.authentication import BearerAuthenticator, bearer_token
@@ -214,6 +215,19 @@ def test_a_policy_that_cannot_be_read_lets_nobody_publish(
 
     assert jane.refusal(EventAddress("demo")) is not None
     assert "cannot read an AgentPolicy" in caplog.text
+
+
+def test_a_policy_that_breaks_the_reader_lets_nobody_publish(
+    policies: GatewayPolicies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(document: Any) -> None:
+        raise RecursionError
+
+    monkeypatch.setattr(policies_module, "parse_policy", broken)
+    policies._observe(policy_object("a", publishers=[{"user": "jane"}]), False)
+
+    sender = ClusterSender(Publisher("jane", frozenset()), policies.of)
+    assert sender.refusal(EventAddress("demo")) is not None
 
 
 def test_as_long_as_policies_are_not_known_nobody_may_publish() -> None:

@@ -5,18 +5,17 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from heed.api.policy import AgentPolicy
+from heed.gateway.browsers import refuse_foreign_host, refuse_foreign_page
 from heed.gateway.inbound.senders import AnonymousSender, ClusterSender, Sender
 from heed.gateway.inbound.static_tokens import StaticTokens
 from heed.gateway.inbound.token_review import TokenReviewer
 from heed.gateway.rate_limiter import RateLimiter
 from heed.gateway.refusals import RequestRefused, busy
 from heed.kube.client.client import ApiError
-from heed.util.addresses import is_loopback
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.gateway")
@@ -72,13 +71,8 @@ class LoopbackAuthenticator:
 
     async def authenticate(self, request: web.Request) -> Sender:
         """The sender. Raises RequestRefused, 403."""
-        origin = request.headers.get("Origin")
-        asked = [urlsplit(f"//{request.host}").hostname]
-        asked += [] if origin is None else [urlsplit(origin).hostname]
-        if not all(host is not None and is_loopback(host) for host in asked):
-            raise RequestRefused(
-                403, "NotLoopback", "events are taken from this machine only; ask for 127.0.0.1"
-            )
+        refuse_foreign_page(request)
+        refuse_foreign_host(request)
         return AnonymousSender()
 
 

@@ -18,7 +18,7 @@ from heed.core.subscriptions.addresses import LOOPBACK, IpNetwork, parse_network
 from heed.core.subscriptions.program import SubscriptionProgram, compile_subscription
 from heed.errors import BusUnavailable, InvalidManifest, InvalidSettings
 from heed.gateway.objects import ObjectSource, open_source
-from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.part import GatewayContext, GatewayPart, LastingWork
 from heed.gateway.policies import GatewayPolicies
 from heed.gateway.secrets import open_secrets
 from heed.gateway.subscriptions.dispatcher import DispatchTools, SubscriptionDispatcher
@@ -61,7 +61,8 @@ class SubscriptionsPart(GatewayPart):
         self._source: ObjectSource = open_source(context, names.SUBSCRIPTION, self._observe)
         self._outcomes = LabelledCounter("namespace", "subscription", "outcome")
         self._tools: DispatchTools | None = None
-        self._broken: str | None = None
+        self._lasting = LastingWork("subscriptions")
+        self._unusable: str | None = None
         self._running: dict[Key, _Running] = {}
         self._standings: dict[Key, Standing] = {}
         self._lags: dict[Key, int] = {}
@@ -71,21 +72,22 @@ class SubscriptionsPart(GatewayPart):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the Subscriptions, and deliver."""
-        working = asyncio.create_task(self._work(), name="subscriptions")
-        working.add_done_callback(self._note_end)
+        working = self._lasting.begin(self._work())
         try:
             yield
         finally:
             await stop(working)
 
     def missing(self) -> str | None:
-        """Why no events are delivered any more, or None. Requests do not depend on what is not known yet."""
-        return self._broken
+        """Why no events are delivered, where a restart would not help, or None.
 
-    def _note_end(self, working: "asyncio.Task[None]") -> None:
-        if not working.cancelled() and (error := working.exception()) is not None:
-            self._broken = f"Subscriptions are not served: {error}"
-            log.error("subscriptions are not served", extra={"error": str(error)}, exc_info=error)
+        Requests do not depend on what is not known yet.
+        """
+        return self._unusable
+
+    def broken(self) -> str | None:
+        """Why no events are delivered any more, or None."""
+        return self._lasting.error
 
     async def _work(self) -> None:
         """Connect, where that needs credentials of its own, and work until cancelled.
@@ -123,7 +125,13 @@ class SubscriptionsPart(GatewayPart):
         if path is None:
             return self._context.connection
         settings = replace(self._context.settings, nats_credentials=path)
-        connection = await connect(settings, "heed-gateway-subscriptions")
+        try:
+            connection = await connect(settings, "heed-gateway-subscriptions")
+        except InvalidSettings as error:
+            self._unusable = f"Subscriptions are not served: {error}"
+            log.error("subscriptions are not served", extra={"error": str(error)})
+            await asyncio.get_running_loop().create_future()  # until the gateway is stopped
+            raise
         closing.push_async_callback(connection.close)
         return connection
 

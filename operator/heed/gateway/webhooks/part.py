@@ -1,6 +1,5 @@
 """The webhooks of a gateway: EventSources served at /v1/hooks/<namespace>/<path>."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +8,7 @@ from prometheus_client.metrics_core import Metric
 
 from heed import names
 from heed.gateway.objects import ObjectSource, open_source
-from heed.gateway.part import GatewayContext, GatewayPart
+from heed.gateway.part import GatewayContext, GatewayPart, LastingWork
 from heed.gateway.policies import GatewayPolicies
 from heed.gateway.secrets import open_secrets
 from heed.gateway.webhooks.receiver import DeliveryReceiver
@@ -38,6 +37,7 @@ class WebhooksPart(GatewayPart):
             self._source.missing,
             lambda key: self._standing.doubt(self._registry, key),
         )
+        self._work = LastingWork("event sources")
         context.metrics.add(self._collect)
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -49,7 +49,7 @@ class WebhooksPart(GatewayPart):
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the EventSources."""
-        following = asyncio.create_task(self._follow(), name="event sources")
+        following = self._work.begin(self._follow())
         try:
             yield
         finally:
@@ -64,6 +64,10 @@ class WebhooksPart(GatewayPart):
     def missing(self) -> str | None:
         """Why webhooks cannot be served yet, or None."""
         return self._source.missing()
+
+    def broken(self) -> str | None:
+        """Why EventSources are not followed any more, or None."""
+        return self._work.error
 
     def _collect(self) -> Iterator[Metric]:
         yield gauge("heed_gateway_event_sources", "EventSources there are", (), [((), len(self._registry))])

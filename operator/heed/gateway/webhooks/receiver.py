@@ -25,6 +25,7 @@ from heed.core.webhooks.verification import (
     verify_token,
 )
 from heed.errors import MalformedEvent
+from heed.gateway.browsers import refuse_foreign_page
 from heed.gateway.part import GatewayContext
 from heed.gateway.publisher import encode_event
 from heed.gateway.rate_limiter import RateLimiter
@@ -105,6 +106,10 @@ class DeliveryReceiver:
         return program
 
     async def _deliver(self, program: WebhookProgram, request: web.Request) -> web.Response:
+        if (
+            self._context.api is None
+        ):  # not the host that is asked for: a tunnel brings deliveries under its own
+            refuse_foreign_page(request)
         most = min(program.spec.limits.body_bytes, self._context.connection.max_payload)
         async with self._context.bodies.read(request, most, sender_known=False) as body:
             await self._verify(program, request, body)
