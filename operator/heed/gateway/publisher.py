@@ -35,15 +35,17 @@ class StreamPublisher:
     def __init__(self, bus: JetStreamBus, metrics: GatewayMetrics) -> None:
         self._bus, self._metrics = bus, metrics
 
-    async def publish(self, events: Sequence[EncodedEvent]) -> None:
+    async def publish(self, events: Sequence[EncodedEvent]) -> int:
         """Publish, in this order, and return when JetStream has acknowledged all of them.
 
-        Raises RequestRefused, also where some of several are stored: sent again, these are duplicates.
+        Returns how many of them JetStream took for duplicates of what it had already. Raises RequestRefused, also
+        where some of several are stored: sent again, these are duplicates.
         """
         found = await asyncio.gather(*map(self._store, events), return_exceptions=True)
         failed = [(index, error) for index, error in enumerate(found) if isinstance(error, BaseException)]
         if failed:
             raise _refusal(failed, len(events))
+        return sum(isinstance(item, PubAck) and item.duplicate for item in found)
 
     async def _store(self, event: EncodedEvent) -> PubAck:
         stored = await self._bus.store(event.subject, event.headers, event.payload)

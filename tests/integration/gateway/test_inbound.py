@@ -110,13 +110,14 @@ async def test_an_event_for_one_agent_goes_to_its_inbox(gateway: RunningGateway,
 
 async def test_sent_again_an_event_is_stored_once(gateway: RunningGateway, namespace: str) -> None:
     path = f"/v1/events/{namespace}"
-    for _ in range(3):
-        assert (await send(gateway, path, binary()))[0] == 202
-    batch = [{**REQUIRED, "id": "1"}, {**REQUIRED, "id": "2"}]
-    assert (await send(gateway, path, {"Content-Type": BATCH}, batch))[0] == 202
+    said = [await send(gateway, path, binary()) for _ in range(3)]
+    batch = [{**REQUIRED, "id": "1"}, {**REQUIRED, "id": "2"}, {**REQUIRED, "id": "1"}]
+    said.append(await send(gateway, path, {"Content-Type": BATCH}, batch))
 
+    found = [(status, response.headers.get("Heed-Duplicates")) for status, _, response in said]
+    assert found == [(202, None), (202, "1"), (202, "1"), (202, "2")]
     assert [event.id for _, event in await stored(gateway, namespace)] == ["1", "2"]
-    assert gateway.context.metrics.events.counts == {("stored",): 2, ("duplicate",): 3}
+    assert gateway.context.metrics.events.counts == {("stored",): 2, ("duplicate",): 4}
 
 
 async def test_a_batch_is_taken_whole_or_not_at_all(gateway: RunningGateway, namespace: str) -> None:

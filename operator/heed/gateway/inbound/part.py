@@ -32,6 +32,7 @@ from heed.kube.metrics.families import tally
 log = logging.getLogger("heed.gateway")
 NAMESPACE_PATH: Final = "/v1/events/{namespace}"
 AGENT_PATH: Final = "/v1/agents/{namespace}/{agent}"
+DUPLICATES: Final = "Heed-Duplicates"
 RESERVED: Final = "dev.heed"
 ALLOW: Final = {"Allow": "OPTIONS, POST"}
 
@@ -65,9 +66,11 @@ class InboundEvents(GatewayPart):
         address = await self._found(address, sender)
         context = self._context
         async with context.bodies.read(request, context.connection.max_payload) as body:
-            await context.publisher.publish(self._encoded(request, body, address, sender))
-        private = {"Cache-Control": "private"} if TOKEN_PARAMETER in request.query else None
-        return web.Response(status=202, headers=private)
+            duplicates = await context.publisher.publish(self._encoded(request, body, address, sender))
+        headers = {"Cache-Control": "private"} if TOKEN_PARAMETER in request.query else {}
+        if duplicates:
+            headers[DUPLICATES] = str(duplicates)
+        return web.Response(status=202, headers=headers)
 
     def _address(self, request: web.Request) -> EventAddress:
         """The address in the path. Raises RequestRefused, 404."""
