@@ -46,7 +46,7 @@ def test_kubectl_shows_the_next_tick(stage: Stage) -> None:
     stage.until(lambda s: s["nextTick"] == "2099-12-24T17:00:00Z", "ticking")
 
     head, row = stage.plane.kubectl("get", "agent", "-n", stage.namespace, "-o", "wide").splitlines()
-    assert "NEXT TICK" in head
+    assert "NEXT TICK" in head and "ADDRESS" in head
     assert "2099-12-24T17:00:00Z" in row
     listed = stage.plane.kubectl("get", "agent", "ticking", "-n", stage.namespace, "-o", "json")
     assert set(json.loads(listed)["status"]["timers"]) == {"t"}
