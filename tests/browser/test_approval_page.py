@@ -3,6 +3,7 @@
 With HEED_PICTURES=FOLDER the tests leave pictures of what they saw.
 """
 
+import json
 import os
 import re
 from collections.abc import AsyncIterator
@@ -158,6 +159,30 @@ async def test_it_loads_and_runs_nothing_else(links: Links, page: Page) -> None:
     title = (await page.send("Runtime.evaluate", expression="document.title"))["result"]["value"]
     assert title == "Buy a standing desk for 420 euros?"
     assert page.complaints == []
+
+
+async def test_the_host_that_a_link_shows_is_the_one_that_the_browser_would_go_to(
+    connection: Connection, tmp_path: Path, page: Page
+) -> None:
+    addresses = ("good.example/x", "good.example@evil.example/", "evil.example\\\\@good.example",
+                 "evil.example&#92;@good.example", "evil.example#@good.example", "evil.example?@good.example",
+                 "evil.example;@good.example",
+                 "good.example&#x2f;x@evil.example", "EVIL.example:8443/", "ev\u0131l.example", "[::1]/")  # fmt: skip
+    details = "\n\n".join(f"[link](https://{address})" for address in addresses)
+    async with link_rig(connection, tmp_path, details=details) as links:
+        await page.send("Emulation.setScriptExecutionDisabled", value=False)
+        await page.open(links.origin + await links.link())
+
+        script = (
+            "JSON.stringify([...document.querySelectorAll('.details a')]"
+            ".map(link => [link.host, link.nextElementSibling.textContent]))"
+        )
+        found = (await page.send("Runtime.evaluate", expression=script))["result"]["value"]
+
+    pairs = json.loads(found)
+    assert len(pairs) == len(addresses)
+    for real, shown in pairs:
+        assert shown.lower() == f"({real})"
 
 
 async def test_another_sites_page_can_neither_frame_it_nor_send_its_form(links: Links, page: Page) -> None:

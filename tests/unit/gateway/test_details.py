@@ -56,7 +56,8 @@ def test_a_link_opens_apart_and_says_where_it_leads() -> None:
 @pytest.mark.parametrize(
     "url",
     ["javascript:alert(1)", "JaVaScRiPt:x", "data:text/html,x", "file:///etc/passwd", "/v1/events/x", "//e.example",
-     "vbscript:x", "blob:x", "#a", "x", "java&#115;cript:x", "javascript&colon;x", "http:[x"],
+     "vbscript:x", "blob:x", "#a", "x", "java&#115;cript:x", "javascript&colon;x", "http:[x",
+     "http://[::1", "https:/x.example", "https:x.example", "https:///x.example"],
 )  # fmt: skip
 def test_other_schemes_and_relative_links_stay_text(url: str) -> None:
     assert "<a " not in render_details(f"[a]({url})")

@@ -73,6 +73,22 @@ def test_a_schema_without_properties_is_written_as_json_and_none_asks_for_nothin
     assert read({"type": "object"}, "[1]") == ({}, ["This is no map. Write it in braces."])
 
 
+@pytest.mark.parametrize("schema", [{"properties": {}}, {"properties": [1]}, {"properties": None}])
+def test_properties_that_are_none_are_no_controls(schema: dict[str, Any]) -> None:
+    assert [item.key for item in form_fields(schema)] == [None]
+
+
+@pytest.mark.parametrize("title", [7, "", None, ["x"]])
+def test_what_has_no_title_has_its_name(title: Any) -> None:
+    (field,) = form_fields(a_schema(it={"type": "string", "title": title, "description": title}))
+
+    assert (field.title, field.help) == ("it", "")
+
+
+def test_a_number_may_have_forty_characters() -> None:
+    assert read(a_schema(n={"type": "integer"}), "1" * 40) == ({"n": int("1" * 40)}, [])
+
+
 def test_texts_come_as_they_are_and_empty_ones_are_left_out() -> None:
     schema = a_schema(a={"type": "string"}, b={"type": "string"}, c={"type": "string"})
 

@@ -38,7 +38,7 @@ def render_details(text: str) -> str:
 def _is_link(url: str) -> bool:
     """Whether a link leads to a web site or to somebody's mail; what does not stays text."""
     try:
-        parts = urlsplit(url.strip())
+        parts = urlsplit(url)
     except ValueError:
         return False
     return parts.scheme == "mailto" or (parts.scheme in ("https", "http") and bool(parts.hostname))
