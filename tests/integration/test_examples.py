@@ -13,7 +13,6 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -32,7 +31,6 @@ from heed.core.simulation.report import build_report
 from heed.core.simulation.simulator import simulate
 from heed.local.ledger_store import KeyValueLedgerStore, open_ledgers
 from heed.settings import Settings
-from tests.integration.gateway.deliveries import GITHUB_ISSUE, from_github
 from tests.integration.local.examples import Life, life
 from tests.markdown import ROOT, blocks, commands, section
 from tests.nats_server import NatsServer, require_nats_server
@@ -301,21 +299,22 @@ async def test_an_issue_that_github_tells_a_laptop_of_is_triaged_once(
     environment = {**os.environ, "PATH": ACTIVATED, "PYTHONPATH": str(ROOT / "operator"), "NO_COLOR": "1"}
     (dev,) = typed("github-triage", "dev", where="Let GitHub deliver")
     words = [word.replace("8090", str(unused_tcp_port)) for word in dev]
-    opened = from_github({**GITHUB_ISSUE, "issue": {"number": 9, "title": "It is broken"}}, id="delivery-9")
-    forged = from_github(GITHUB_ISSUE, id="delivery-7", secret=b"guessed")
-    address = f"http://127.0.0.1:{unused_tcp_port}/v1/hooks/default/{opened.path}"
+    _, script = blocks(section(readme("github-triage"), "Let GitHub deliver"), "sh")
+    script = script.replace("8090", str(unused_tcp_port))
 
     async with _running(words, tmp_path, environment) as output:
         await _until(lambda: "\ntry " in output.read_text(), output.read_text)
         (broker,) = re.findall(r"^broker (\S+)", output.read_text(), re.MULTILINE)
         statuses = []
-        async with aiohttp.ClientSession() as http:
-            for delivery in (forged, opened, opened):
-                async with http.post(address, data=delivery.body, headers=delivery.headers) as answer:
-                    statuses.append(answer.status)
+        for text in (script.replace("-hmac not-a-secret", "-hmac guessed"), script, script):
+            shell = await asyncio.create_subprocess_exec(
+                "sh", "-c", text, cwd=tmp_path, stdout=asyncio.subprocess.PIPE
+            )
+            answer, _ = await shell.communicate()
+            statuses.append(answer.split()[1])
         found = await _broadcast(broker, {"com.github.issues", "com.example.issue.triaged"}, 2)
 
-    assert statuses == [401, 202, 202]
+    assert statuses == [b"401", b"202", b"202"]
     told, triaged = found
     assert told["type"] == "com.github.issues"
     assert triaged == {

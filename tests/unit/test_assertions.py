@@ -54,7 +54,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ),
         (
             {"tasks": [{"x": 1}]},
-            "tasks[0].x: there is no such field; known are agent, id, task, attempt, input, spec",
+            "tasks[0].x: there is no such field; known are agent, id, task, kind, attempt, input, spec",
         ),
         (
             {"deadLetters": [{"x": 1}]},
@@ -64,7 +64,7 @@ def mistakes(expected: Any, agents: Collection[str] | None = AGENTS) -> list[str
         ({"unheard": [{"x": 1}]}, "unheard[0].x: there is no such field; known are sequence, id, type, why"),
         (
             {"pending": [{"x": 1}]},
-            "pending[0].x: there is no such field; known are agent, id, task, session, input, phase, due",
+            "pending[0].x: there is no such field; known are agent, id, task, kind, session, input, phase, due",
         ),
         (
             {"agents": {"twin": {}}},

@@ -1,5 +1,6 @@
 """`heed simulate` shows what Agents make of events, and holds them to what their author expects."""
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -742,3 +743,79 @@ def test_suspend_and_rate_limit_are_noted_and_not_kept(tmp_path: Path) -> None:
         "note: demo/scribe is limited to 1 event per 1m; it reads as fast as they come here",
     ]
     assert json.loads(result.stdout)["agents"]["demo/scribe"]["totals"]["handled"] == 3
+
+
+# --- what time and people end, and what other objects do -----------------------------------------------------------
+
+PATIENT = """\
+apiVersion: heed.dev/v1alpha1
+kind: Agent
+metadata: {name: patient, namespace: demo}
+spec:
+  subscribe: [{type: com.example.asked}]
+  tasks:
+    decide:
+      timeout: 2h
+      approval: {title: "Buy ${event.data.topic}?", onTimeout: reject}
+    open:
+      approval: {title: "Is it open?"}
+    grace:
+      wait: {for: 90s}
+    build:
+      resource:
+        template: {apiVersion: example.org/v1, kind: Widget, spec: {size: 1}}
+        succeeded: object.status.done
+  handlers:
+    - name: begin
+      type: com.example.asked
+      start: [{task: decide}, {task: open}, {task: grace}, {task: build}]
+    - name: ended
+      type: dev.heed.task.completed
+    - name: failed
+      type: dev.heed.task.failed
+"""
+
+
+def test_the_start_of_every_kind_of_task_says_what_it_is(bench: Bench) -> None:
+    bench.agents = PATIENT
+
+    lines = [line.strip() for line in bench.run().stdout.splitlines()]
+
+    shown = {
+        before.split()[1].rpartition("-")[0]: line
+        for before, line in itertools.pairwise(lines)
+        if before.startswith("start ")
+    }
+    assert shown == {
+        "decide": "asks: Buy tides?, until 2026-01-01T02:00:01Z",
+        "open": "asks: Is it open?",
+        "grace": "until 2026-01-01T00:01:31Z",
+        "build": "Widget of example.org/v1",
+    }
+
+
+def test_what_is_left_pending_says_how_a_simulation_gets_there(bench: Bench) -> None:
+    bench.agents = PATIENT
+
+    text = bench.run().stdout
+    kinds = {task["task"]: task["kind"] for task in bench.json()["pending"]}
+
+    hints = dict(re.findall(r"(\w+)-\w+ is pending in session line-1; (.+)", text))
+    assert hints == {
+        "decide": "--complete decide=CHOICE would answer it; its timeout is at 2026-01-01T02:00:01Z: "
+        "--advance or --until goes there",
+        "open": "--complete open=CHOICE would answer it",
+        "grace": "it is over at 2026-01-01T00:01:31Z: --advance or --until goes there",
+        "build": "--complete build=JSON would end it",
+    }
+    assert kinds == {"decide": "approval", "open": "approval", "grace": "wait", "build": "resource"}
+
+
+def test_what_comes_due_says_when(bench: Bench) -> None:
+    bench.agents = PATIENT
+
+    text = bench.run("--advance", "90s").stdout
+
+    assert re.search(
+        r"^#2  dev\.heed\.task\.completed  \w+  \(due at 2026-01-01T00:01:31Z\)$", text, re.MULTILINE
+    )

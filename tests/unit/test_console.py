@@ -8,15 +8,18 @@ from os import terminal_size
 
 import pytest
 
+from heed import names
 from heed.api.status import Cursor
+from heed.core.compiler.program import Program
+from heed.core.due.timers import scheduling_event
 from heed.core.effects import AgentRef, TaskEnd
-from heed.core.events import Event
+from heed.core.events import Event, Received
 from heed.core.ledger.ledger import Ledger
 from heed.errors import Problem
 from heed.local.console import MAX_DATA_CHARS, Console, ConsoleFormat, ConsoleLog, shorten_value
-from tests.builders.agents import ASKED, job, program
+from tests.builders.agents import ASKED, NAMESPACE, asking, job, nap, program
 from tests.builders.decisions import decide_each, only_task
-from tests.builders.events import received
+from tests.builders.events import at, received
 
 AGENT = AgentRef("default", "greeter", "uid")
 EVIL = "\x1b]0;owned\x07 \x9b2J \u202etxt"
@@ -30,6 +33,12 @@ def stream() -> io.StringIO:
 
 def console(stream: io.StringIO, form: ConsoleFormat = "text") -> Console:
     return Console(stream, lambda: "2026-01-01T00:00:00.000Z", form=form, color=False)
+
+
+def due_timers(agent: Program) -> Received:
+    """The event that has an Agent schedule its timers."""
+    subject = names.inbox_subject(NAMESPACE, agent.agent.name, names.DUE_TIMERS_CHANGED)
+    return Received(1, at(0), subject, scheduling_event(agent, Ledger()))
 
 
 def test_what_a_job_writes_is_shown_not_obeyed(stream: io.StringIO) -> None:
@@ -139,3 +148,44 @@ def test_a_suspended_agent_does_not_look_as_if_it_read(stream: io.StringIO, susp
     one.resumed(agent.agent, Ledger(cursor=Cursor("HEED", 7)), [])
 
     assert f"{said} after 7" in stream.getvalue()
+
+
+def test_what_time_or_people_end_says_so_when_it_starts(stream: io.StringIO) -> None:
+    agent = program(
+        {"start": [{"task": "buy"}, {"task": "grace"}]},
+        tasks={"buy": asking("Buy it?", "2h", onTimeout="reject"), "grace": nap("90s")},
+    )
+    decisions = decide_each(agent, [received(1)])
+    buy, grace = (
+        next(key for key, record in decisions[0].ledger.pending_tasks.items() if record.task == name)
+        for name in ("buy", "grace")
+    )
+    until = {key: record.due for key, record in decisions[0].ledger.pending_tasks.items()}
+    assert None not in until.values()
+
+    console(stream).committed(agent.agent, decisions, Ledger())
+    assert [line for line in stream.getvalue().splitlines() if "start" in line] == [
+        f"    ▶ start {buy} null asks: Buy it? until {until[buy]}",
+        f"    ▶ start {grace} null until {until[grace]}",
+    ]
+
+    stream.truncate(stream.seek(0))
+    console(stream, "json").committed(agent.agent, decisions, Ledger())
+    effects = {item["start"]: item for item in json.loads(stream.getvalue())["effects"]}
+    assert (effects[buy]["title"], effects[buy]["until"]) == ("Buy it?", until[buy])
+    assert effects[grace]["until"] == until[grace] and "title" not in effects[grace]
+
+
+def test_when_timers_tick_next_is_shown_once_they_are_scheduled(stream: io.StringIO) -> None:
+    one, agent = console(stream), program({}, timers={"pulse": {"every": "15m"}})
+    decisions = decide_each(agent, [due_timers(agent)])
+    ledger = decisions[-1].ledger
+    (timer,) = ledger.timers.values()
+    assert timer.next_at is not None
+
+    one.committed(agent.agent, decisions, ledger)
+    one.resumed(agent.agent, ledger, [])
+
+    shown = stream.getvalue().splitlines()
+    assert shown[1] == f"    timer pulse ticks next at {timer.next_at}"
+    assert shown[2].endswith(f"reads on after 1 (next tick at {timer.next_at})")

@@ -68,6 +68,7 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
                     {
                         "id": task.id,
                         "task": "work",
+                        "kind": "job",
                         "attempt": 1,
                         "input": {"topic": "tides"},
                         "spec": task.spec,
@@ -96,6 +97,7 @@ def test_a_transcript_tells_a_simulation_in_full() -> None:
             "agent": ME,
             "id": task.id,
             "task": "work",
+            "kind": "job",
             "attempt": 1,
             "input": {"topic": "tides"},
             "spec": task.spec,
@@ -130,6 +132,7 @@ def test_what_is_left_over_is_told() -> None:
         "agent": ME,
         "id": task["id"],
         "task": "work",
+        "kind": "job",
         "session": "a",
         "input": {"topic": "tides"},
         "phase": "Started",

@@ -9,12 +9,15 @@ from typing import Any, Final, Literal, TextIO
 
 import click
 
+from heed import names
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision
 from heed.core.decision.explain import why_held, why_ignored
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json, Received
-from heed.core.ledger.ledger import Ledger
+from heed.core.ledger.ledger import Ledger, PendingTask
+from heed.core.tasks.kinds import LEDGER_KINDS
+from heed.core.tasks.work import describe_ledger_work
 from heed.engine.observer import Observer
 from heed.errors import Problem
 from heed.logging import TextFormatter
@@ -52,6 +55,10 @@ class Console(Observer):
         )
         text = (
             f"reads on after {ledger.cursor.sequence}" if ledger.cursor.sequence else "reads its first event"
+        )
+        facts |= {} if ledger.next_tick is None else {"nextTick": ledger.next_tick}
+        remembered += (
+            "" if ledger.next_tick is None else f"{', ' if remembered else ''}next tick at {ledger.next_tick}"
         )
         if (program := self._programs.get(agent)) is not None and program.suspended:
             text = f"is suspended, and reads nothing after {ledger.cursor.sequence}"
@@ -150,6 +157,8 @@ class Console(Observer):
             facts["why"] = why
         head = f"{_bold('◀')} {_cyan(visible(type_))} {shorten_value(data) if known else ''} {_outcome(decision)}"
         head += _dim(f": {visible(why)}") if why else ""
+        if type_ == names.DUE_TIMERS_CHANGED:
+            facts["timers"] = _next_ticks(decision.ledger)
         self._tell(
             "decided", agent, "\n".join([head, *(f"    {line}" for line in _consequences(decision))]), facts
         )
@@ -209,9 +218,20 @@ def _consequences(decision: Decision) -> list[str]:
     if decision.after is not None and decision.after != decision.before:
         lines.append(f"state {shorten_value(decision.after)}")
     lines += [line for effect in decision.effects if (line := _effect(effect))]
+    if (
+        isinstance(decision.received.event, Event)
+        and decision.received.event.type == names.DUE_TIMERS_CHANGED
+    ):
+        lines += [
+            f"timer {visible(name)} ticks next at {at}" for name, at in _next_ticks(decision.ledger).items()
+        ]
     if decision.outcome == "handled" and decision.before is not None and decision.after is None:
         lines.append(_dim("the session is over"))
     return lines
+
+
+def _next_ticks(ledger: Ledger) -> dict[str, str]:
+    return {name: timer.next_at for name, timer in ledger.timers.items() if timer.next_at is not None}
 
 
 def _effect(effect: Effect) -> str:
@@ -220,7 +240,9 @@ def _effect(effect: Effect) -> str:
             if record.phase == "Queued":
                 return f"{_yellow('▶ queue')} {task_id}"
             attempt = f" attempt {record.attempt}" if record.attempt > 1 else ""
-            return f"{_yellow('▶ start')} {task_id}{attempt} {shorten_value(record.input)}"
+            return (
+                f"{_yellow('▶ start')} {task_id}{attempt} {shorten_value(record.input)}{_ledger_work(record)}"
+            )
         case CancelTask():
             return f"{_yellow('▶ cancel')} {effect.id}"
         case Publish() if effect.owed.event is not None:
@@ -230,11 +252,21 @@ def _effect(effect: Effect) -> str:
             return ""
 
 
+def _ledger_work(record: PendingTask) -> str:
+    """What an approval asks, and until when it or a wait lasts."""
+    if record.kind not in LEDGER_KINDS:
+        return ""
+    work = describe_ledger_work(record)
+    title = f" asks: {visible(work['title'])}" if "title" in work else ""
+    return title + (f" until {work['until']}" if "until" in work else "")
+
+
 def _facts(effect: Effect) -> dict[str, Any]:
     match effect:
         case StartTask():
             did = "queue" if effect.record.phase == "Queued" else "start"
-            more = {"attempt": effect.record.attempt} if effect.record.attempt > 1 else {}
+            more: dict[str, Any] = {"attempt": effect.record.attempt} if effect.record.attempt > 1 else {}
+            more |= describe_ledger_work(effect.record) if effect.record.kind in LEDGER_KINDS else {}
             return {did: effect.id, "task": effect.record.task, "input": effect.record.input, **more}
         case CancelTask():
             return {"cancel": effect.id}

@@ -259,8 +259,8 @@ class DevServer:
         )
         task.add_done_callback(self._ended)
         self._running[found.key] = _RunningAgent(found, program, loop, runner, objects, task)
-        heeds = ", ".join(map(_shown, program.subscriptions))
-        self._console.say(f"{agent} generation {program.generation} heeds {heeds}")
+        heeds = [*map(_shown, program.subscriptions), *(f"timer {name}" for name in program.timers)]
+        self._console.say(f"{agent} generation {program.generation} heeds {', '.join(heeds)}")
 
     async def _runners_of(
         self, found: FoundAgent, agent: AgentRef, old: _RunningAgent | None

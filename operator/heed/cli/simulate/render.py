@@ -20,7 +20,6 @@ _ORIGINS: Final = {
     "given": "",
     "emitted": "  (emitted)",
     "task": "  (task end)",
-    "due": "  (due)",
     "released": "  (released)",
 }
 _COLUMNS: Final = {
@@ -42,7 +41,10 @@ def narrate(report: Json) -> None:
         head = (
             f"#{step['sequence']}  {paint(visible(event['type']), 'cyan', bold=True)}  {visible(event['id'])}"
         )
-        click.echo(head + _ORIGINS[step["origin"]])
+        due = (
+            f"  (due at {_brief_time(step['time'])})" if step["origin"] == "due" else _ORIGINS[step["origin"]]
+        )
+        click.echo(head + due)
         for delivery in step["deliveries"]:
             for line in _delivery(delivery):
                 click.echo(f"    {line}")
@@ -66,8 +68,8 @@ def _delivery(delivery: Json) -> Iterator[str]:
     for task in delivery["tasks"]:
         which = f"  attempt {task['attempt']}" if task["attempt"] > 1 else ""
         yield f"  start   {paint(task['id'], bold=True)}{which}  {_brief(task['input'])}"
-        if command := _command(task["spec"]):
-            yield f"          {command}"
+        if work := _work(task):
+            yield f"          {work}"
     for task_id in delivery["queued"]:
         yield f"  queue   {task_id}"
     for event in delivery["emitted"]:
@@ -78,6 +80,26 @@ def _delivery(delivery: Json) -> Iterator[str]:
     if (letter := delivery["letter"]) is not None:
         where = f" in {letter['handler']}" if letter["handler"] else ""
         yield paint(f"  dead letter: {letter['code']}{where}: {visible(letter['message'])}", "red")
+
+
+def _work(task: Json) -> str:
+    """What is done: a Job's command, the object of a resource task, what an approval asks, until when a wait lasts."""
+    spec = task["spec"]
+    match task["kind"]:
+        case "resource":
+            return visible(f"{spec['template']['kind']} of {spec['template']['apiVersion']}")
+        case "approval":
+            until = f", until {_brief_time(spec['until'])}" if "until" in spec else ""
+            return f"asks: {visible(spec['title'])}{until}"
+        case "wait":
+            return f"until {_brief_time(spec['until'])}"
+        case _:
+            return _command(spec)
+
+
+def _brief_time(text: str) -> str:
+    """A time without a fraction of a second that is none."""
+    return text.replace(".000000Z", "Z")
 
 
 def _command(spec: Any) -> str:
@@ -127,17 +149,8 @@ def _end(report: Json) -> None:
         for key, session in status["sessions"].items():
             click.echo(f"{name}: session {visible(key)} remembers {_brief(session['state'])}")
     for task in report["pending"]:
-        hint = f"--complete {task['task']}=JSON would end it"
-        if task["phase"] == "Queued":
-            hint = "it waits for a slot"
-        if task["phase"] == "Retrying":
-            hint = f"its next attempt is due at {task['due']}: --advance or --until goes there"
-        click.echo(
-            paint(
-                f"{task['agent']}: {task['id']} is pending in session {visible(task['session'])}; {hint}",
-                "yellow",
-            )
-        )
+        where = f"{task['agent']}: {task['id']} is pending in session {visible(task['session'])}"
+        click.echo(paint(f"{where}; {_pending_hint(task)}", "yellow"))
     for item in report["held"]:
         until = f"session {visible(item['session'])} lets it go on, or it is {item['until']}"
         click.echo(
@@ -150,3 +163,20 @@ def _end(report: Json) -> None:
         click.echo(paint(visible(text), "red"))
     if report["waiting"]:
         click.echo(paint(f"stopped; {report['waiting']} messages were waiting", "yellow"))
+
+
+def _pending_hint(task: Json) -> str:
+    """What a task waits for that did not end, and how a simulation gets there."""
+    due = None if task["due"] is None else f"{_brief_time(task['due'])}: --advance or --until goes there"
+    match task["phase"], task["kind"]:
+        case "Queued", _:
+            return "it waits for a slot"
+        case "Retrying", _:
+            return f"its next attempt is due at {due}"
+        case _, "wait":
+            return f"it is over at {due}"
+        case _, "approval":
+            answer = f"--complete {task['task']}=CHOICE would answer it"
+            return answer if due is None else f"{answer}; its timeout is at {due}"
+        case _:
+            return f"--complete {task['task']}=JSON would end it"

@@ -23,11 +23,11 @@ OUTCOMES: Final = {
     "held": "held",
     "retried": "retried",
 }
-STARTED_FIELDS: Final = ("agent", "id", "task", "attempt", "input", "spec")
+STARTED_FIELDS: Final = ("agent", "id", "task", "kind", "attempt", "input", "spec")
 LETTER_FIELDS: Final = ("agent", "sequence", "id", "type", "code", "message", "handler")
 UNHEARD_FIELDS: Final = ("sequence", "id", "type", "why")
 HELD_FIELDS: Final = ("agent", "sequence", "session", "handler", "since", "until")
-PENDING_FIELDS: Final = ("agent", "id", "task", "session", "input", "phase", "due")
+PENDING_FIELDS: Final = ("agent", "id", "task", "kind", "session", "input", "phase", "due")
 
 
 def build_report(run: SimulationRun) -> Json:
@@ -35,9 +35,9 @@ def build_report(run: SimulationRun) -> Json:
 
     {events: [{sequence, time, origin, subject, event, deliveries: [{agent, outcome, why, session, handlers, before,
     after, tasks, emitted, cancelled, letter}]}], agents: {namespace/name: status}, outcomes: {outcome: count}, emitted:
-    [event], tasks: [{agent, id, task, input, spec}], letters: [{agent, sequence, id, type, code, message, handler}],
-    unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, session, input}],
-    held: [{agent, sequence, session, handler, since, until}], waiting: count}
+    [event], tasks: [{agent, id, task, kind, attempt, input, spec}], letters: [{agent, sequence, id, type, code,
+    message, handler}], unheard: [{sequence, id, type, why}] of given events, pending: [{agent, id, task, kind,
+    session, input, phase, due}], held: [{agent, sequence, session, handler, since, until}], waiting: count}
 
     An event that was held has an entry when it is set aside, and one of the origin "released" when it is decided.
     """
@@ -84,6 +84,7 @@ def _delivery(delivery: Delivery, program: Program) -> Json:
             {
                 "id": work.id,
                 "task": work.task,
+                "kind": work.kind,
                 "attempt": work.attempt,
                 "input": work.document.get("input"),
                 "spec": work.spec,
@@ -130,6 +131,7 @@ def _pending(run: SimulationRun) -> Iterator[Json]:
                 "agent": str(agent),
                 "id": task_id,
                 "task": record.task,
+                "kind": record.kind,
                 "session": record.session,
                 "input": record.input,
                 "phase": record.phase,

@@ -94,8 +94,14 @@ def _work_in_ledger(agent: AgentRef, task_id: str, record: PendingTask) -> TaskW
         "session": {"key": record.session},
         "agent": {"name": agent.name, "namespace": agent.namespace},
     }
-    spec = {} if record.due is None else {"until": record.due}
+    spec = describe_ledger_work(record)
     return TaskWork(agent, task_id, record.task, record.kind, record.session, spec, document, None, 0)
+
+
+def describe_ledger_work(record: PendingTask) -> dict[str, str]:
+    """What a task that nothing runs is: the `title` of an approval, and `until` when where time ends it."""
+    title = {} if record.request is None else {"title": json.loads(record.request)["title"]}
+    return title if record.due is None else {**title, "until": record.due}
 
 
 def progress_event(task_id: str, record: PendingTask, event: Event) -> Event:
