@@ -10,12 +10,13 @@ from typing import Any, Final, Literal, TextIO
 import click
 
 from heed import names
+from heed.api.status import PendingTask
 from heed.core.compiler.program import Program
 from heed.core.decision.decide import Decision
 from heed.core.decision.explain import why_held, why_ignored
 from heed.core.effects import AgentRef, CancelTask, Effect, Publish, StartTask, TaskEnd
 from heed.core.events import Event, Json, Received
-from heed.core.ledger.ledger import Ledger, PendingTask
+from heed.core.ledger.ledger import Ledger
 from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.core.tasks.work import describe_ledger_work
 from heed.engine.observer import Observer
