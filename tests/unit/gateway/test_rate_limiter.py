@@ -36,6 +36,7 @@ def test_a_burst_is_let_through_and_then_the_rate(clock: Clock) -> None:
     limiter.take("a", 10)
     error = refused(limiter, "a")
     assert (error.status, error.code, error.headers) == (429, "TooManyRequests", {"Retry-After": "1"})
+    assert error.detail == "more than 2 events per second of a; send it again later"
     clock.now += 0.5
     limiter.take("a")
     refused(limiter, "a")
