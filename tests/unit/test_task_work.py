@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.api.status import PendingTask, TaskCause
+from heed.api.status import PendingTask, QueuePlace, TaskCause
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.tasks.work import (
@@ -90,6 +90,15 @@ def test_an_attempt_ends_by_the_timeout_that_comes_first(
     assert begun.phase == "Owed"
     assert begun.attempt_deadline == (None if attempt_deadline is None else at(attempt_deadline))
     assert work_of(AGENT, "t", begun).timeout == timeout
+
+
+@pytest.mark.parametrize("owed", [None, "", "{", "[]", '"x"'])
+def test_an_attempt_that_cannot_be_read_begins_with_no_times_of_another(owed: str | None) -> None:
+    record = replace(
+        RECORD, owed=owed, phase="Queued", queue=QueuePlace(at(1), 1), due=at(2), attempt_deadline=at(3)
+    )
+
+    assert begin_attempt(record, at(10)) == replace(RECORD, owed=owed, phase="Owed")
 
 
 # ── what a task says ────────────────────────────────────────────────────────────────────────────────────────────────
