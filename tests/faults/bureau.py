@@ -23,7 +23,7 @@ TIMEOUT_S = 6
 APPROVERS = ("kim", "lee")
 STRANGER = "eve"
 PLAYS_OF_TASKS = {  # what people do about each task: a grant is refused at its timeout, and a leave fails
-    "permit": ("answer", "wrong", "race", "forged"),
+    "permit": ("answer", "wrong", "wrong", "race", "forged"),
     "grant": ("answer", "wrong", "late", "silent"),
     "leave": ("answer", "race", "late", "silent"),
 }

@@ -142,7 +142,7 @@ def main() -> int:
     from tests.faults.plan import Size  # which knows the doors of the operator that is broken here
     from tests.faults.storm import storm
 
-    size = Size(events=1_000, kills=5, restarts=1)
+    size = Size(events=1_500, kills=6, restarts=1)
     survivors = []
     for name in sys.argv[1:] or list(MUTANTS):
         with tempfile.TemporaryDirectory(prefix=f"heed-{name}-") as folder:
