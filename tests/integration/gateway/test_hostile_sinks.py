@@ -133,7 +133,7 @@ async def test_sinks_that_never_answer_take_nothing_from_another_namespace(
         await until(lambda: len(heads) == 2)
 
         # Then an event of another namespace is delivered, at its first and only attempt
-        subscriptions.put(sink.url, delivery={"timeout": "1s", "retry": ONCE})
+        subscriptions.put(sink.url, delivery={"timeout": "10s", "retry": ONCE})
         await subscriptions.begun()
         await subscriptions.send("a")
         await until(lambda: sink.ids == ["a"])
@@ -143,14 +143,14 @@ async def test_sinks_that_never_answer_take_nothing_from_another_namespace(
 @pytest.mark.usefixtures("gateway")
 async def test_to_wait_for_a_slot_is_no_attempt(subscriptions: Subscriptions, sink: Sink) -> None:
     async with sink_at() as slow:
-        slow.delay_s = 2.5  # two and a half times as long as the other one has to answer
+        slow.delay_s = 5  # more than twice as long as the other one has to answer
         subscriptions.put(slow.url, "slow", delivery={"timeout": "60s", "maxInFlight": 2})
         await subscriptions.begun("slow")
         await subscriptions.send("1", "2")
         await until(lambda: slow.under_way == 2)
 
         subscriptions.put(
-            sink.url, "quick", delivery={"timeout": "1s", "retry": ONCE}, types=["com.example.invoice.sent"]
+            sink.url, "quick", delivery={"timeout": "2s", "retry": ONCE}, types=["com.example.invoice.sent"]
         )
         await subscriptions.begun("quick")
         await subscriptions.send("a", type_="com.example.invoice.sent")
