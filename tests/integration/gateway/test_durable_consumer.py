@@ -1,5 +1,6 @@
 """A durable consumer on a real broker: made once, changed where it should, shared, and removed when it is an orphan."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -75,6 +76,25 @@ async def test_what_is_acknowledged_is_done_and_what_is_released_comes_again(
 
     assert (again.sequence, again.attempt, again.at) == (second.sequence, 2, second.at)
     assert (await consumer.lag()).total == 1
+    await consumer.close()
+
+
+async def test_what_is_extended_is_under_way_when_another_comes_again(
+    connection: Connection, bus: Any, namespace: str
+) -> None:
+    consumer = await DurableConsumer.open(connection, names.STREAM, spec_of(namespace, ack_wait_s=2.0))
+    await send(bus, namespace, 1, 2)
+    taken: list[LeasedMessage] = []
+    while len(taken) < 2:
+        taken += await consumer.take(5)
+    first, second = sorted(taken, key=lambda leased: leased.sequence)
+
+    waiting = asyncio.create_task(consumer.take(5))
+    while not waiting.done():
+        await consumer.extend(first)
+        await asyncio.wait({waiting}, timeout=0.1)
+
+    assert [(item.sequence, item.attempt) for item in await waiting] == [(second.sequence, 2)]
     await consumer.close()
 
 
