@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import shutil
+from dataclasses import replace
 from os import terminal_size
 
 import pytest
@@ -183,7 +184,7 @@ def test_when_timers_tick_next_is_shown_once_they_are_scheduled(stream: io.Strin
     (timer,) = ledger.timers.values()
     assert timer.next_at is not None
 
-    one.committed(agent.agent, decisions, ledger)
+    one.committed(agent.agent, [replace(decisions[0], ledger=Ledger())], ledger)  # as a loop hands them on
     one.resumed(agent.agent, ledger, [])
 
     shown = stream.getvalue().splitlines()

@@ -69,7 +69,7 @@ class Console(Observer):
     def committed(self, agent: AgentRef, decisions: Sequence[Decision], ledger: Ledger) -> None:
         """Each event with what was made of it."""
         for decision in decisions:
-            self._decided(agent, decision)
+            self._decided(agent, decision, ledger)
 
     def reported(self, agent: AgentRef, end: TaskEnd) -> None:
         """A task ended."""
@@ -135,7 +135,7 @@ class Console(Observer):
             "published", None, f"{_bold('→')} {_cyan(visible(event.type))} {shorten_value(event.data)}", facts
         )
 
-    def _decided(self, agent: AgentRef, decision: Decision) -> None:
+    def _decided(self, agent: AgentRef, decision: Decision, ledger: Ledger) -> None:
         event = decision.received.event
         known = isinstance(event, Event)
         type_ = event.type if isinstance(event, Event) else decision.received.subject
@@ -159,10 +159,9 @@ class Console(Observer):
         head = f"{_bold('◀')} {_cyan(visible(type_))} {shorten_value(data) if known else ''} {_outcome(decision)}"
         head += _dim(f": {visible(why)}") if why else ""
         if type_ == names.DUE_TIMERS_CHANGED:
-            facts["timers"] = _next_ticks(decision.ledger)
-        self._tell(
-            "decided", agent, "\n".join([head, *(f"    {line}" for line in _consequences(decision))]), facts
-        )
+            facts["timers"] = _next_ticks(ledger)
+        lines = [*_consequences(decision), *_scheduled(facts.get("timers", {}))]
+        self._tell("decided", agent, "\n".join([head, *(f"    {line}" for line in lines)]), facts)
 
     def _tell(self, kind: str, agent: AgentRef | None, text: str, facts: dict[str, Any]) -> None:
         time = self._clock()
@@ -219,16 +218,13 @@ def _consequences(decision: Decision) -> list[str]:
     if decision.after is not None and decision.after != decision.before:
         lines.append(f"state {shorten_value(decision.after)}")
     lines += [line for effect in decision.effects if (line := _effect(effect))]
-    if (
-        isinstance(decision.received.event, Event)
-        and decision.received.event.type == names.DUE_TIMERS_CHANGED
-    ):
-        lines += [
-            f"timer {visible(name)} ticks next at {at}" for name, at in _next_ticks(decision.ledger).items()
-        ]
     if decision.outcome == "handled" and decision.before is not None and decision.after is None:
         lines.append(_dim("the session is over"))
     return lines
+
+
+def _scheduled(ticks: dict[str, str]) -> list[str]:
+    return [f"timer {visible(name)} ticks next at {at}" for name, at in ticks.items()]
 
 
 def _next_ticks(ledger: Ledger) -> dict[str, str]:
