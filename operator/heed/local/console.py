@@ -158,9 +158,10 @@ class Console(Observer):
             facts["why"] = why
         head = f"{_bold('◀')} {_cyan(visible(type_))} {shorten_value(data) if known else ''} {_outcome(decision)}"
         head += _dim(f": {visible(why)}") if why else ""
+        lines = _consequences(decision)
         if type_ == names.DUE_TIMERS_CHANGED:
-            facts["timers"] = _next_ticks(ledger)
-        lines = [*_consequences(decision), *_scheduled(facts.get("timers", {}))]
+            facts["timers"] = ticks = _next_ticks(ledger)
+            lines += [f"timer {visible(name)} ticks next at {at}" for name, at in ticks.items()]
         self._tell("decided", agent, "\n".join([head, *(f"    {line}" for line in lines)]), facts)
 
     def _tell(self, kind: str, agent: AgentRef | None, text: str, facts: dict[str, Any]) -> None:
@@ -221,10 +222,6 @@ def _consequences(decision: Decision) -> list[str]:
     if decision.outcome == "handled" and decision.before is not None and decision.after is None:
         lines.append(_dim("the session is over"))
     return lines
-
-
-def _scheduled(ticks: dict[str, str]) -> list[str]:
-    return [f"timer {visible(name)} ticks next at {at}" for name, at in ticks.items()]
 
 
 def _next_ticks(ledger: Ledger) -> dict[str, str]:
