@@ -198,6 +198,7 @@ async def test_after_a_restart_the_ledger_or_the_first_answer_says_who_was_first
     desk.add("two", user="lee")
 
     assert (await desk.take("two") or NOTHING)[1] == "AlreadyAnswered"
+    assert desk.bus.opened == [], "the stream is not searched for what is known"
 
 
 async def test_who_was_first_is_remembered_where_the_ledger_has_forgotten_and_nothing_is_written_yet(
@@ -213,6 +214,7 @@ async def test_who_was_first_is_remembered_where_the_ledger_has_forgotten_and_no
 
     assert (await desk.take("two") or NOTHING)[1] == "AlreadyAnswered"
     assert (await desk.take("one") or NOTHING)[:2] == ("True", "Accepted")
+    assert desk.bus.opened == [], "the stream is not searched for what is known"
 
 
 async def test_after_a_restart_the_stream_says_who_was_first_where_ledger_and_answers_do_not(
