@@ -388,6 +388,25 @@ async def test_a_judged_answer_is_left_alone_and_deleted_an_hour_later(
         assert len(desk.server.of(names.APPROVAL_ANSWERS)) == left
 
 
+@pytest.mark.parametrize(("seconds", "delay"), [(3600, 60), (60, 60), (10, 10), (0.5, 1)])
+async def test_old_answers_are_looked_for_every_minute_or_as_often_as_they_go(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, seconds: float, delay: float
+) -> None:
+    delays: list[float] = []
+
+    async def sleep(delay: float) -> None:
+        delays.append(delay)
+        if len(delays) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+
+    with pytest.raises(asyncio.CancelledError):
+        await desk.desk._delete_as_due(timedelta(seconds=seconds))
+
+    assert delays == [delay] * 3
+
+
 async def test_an_agent_that_does_not_exist_is_said_after_a_while(desk: Desk) -> None:
     desk.add(agent="nobody")
     assert await desk.take() is None
