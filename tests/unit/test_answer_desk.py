@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -122,10 +123,22 @@ async def desk(server: ApiServer) -> Desk:
     return Desk(server)
 
 
-async def test_an_answer_that_counts_becomes_the_end_of_its_task(desk: Desk) -> None:
+async def test_an_answer_that_counts_becomes_the_end_of_its_task(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
     desk.add(comment="fine", groups=["staff"])
 
-    assert await desk.take() is None
+    with caplog.at_level(logging.INFO):
+        assert await desk.take() is None
+
+    logged = vars(caplog.records[-1])
+    assert logged["message"] == "answer passed on"
+    assert (logged["agent"], logged["task"], logged["answer"], logged["user"]) == (
+        str(REF),
+        desk.task,
+        "one",
+        "kim",
+    )
 
     ((subject, event),) = desk.bus.sent
     assert subject == names.inbox_subject(NAMESPACE, AGENT, names.TASK_COMPLETED)
@@ -421,11 +434,19 @@ async def test_an_agent_that_does_not_exist_is_said_after_a_while(desk: Desk) ->
 async def test_what_cannot_be_done_now_is_tried_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(answer_desk, "RETRY_BACKOFF", Backoff(0.001, 0.001))
+    failures: list[int] = []
+
+    class Noted(Backoff):
+        def delay(self, attempt: int) -> float:
+            failures.append(attempt)
+            return 0.001
+
+    monkeypatch.setattr(answer_desk, "RETRY_BACKOFF", Noted(0.001, 0.001))
     desk.bus.away = True
     desk.desk.observe(desk.add(), False)
     judging = asyncio.create_task(desk.desk.judge_as_due())
     await until(lambda: caplog.text.count("cannot take an answer") >= 2)
+    assert failures[:2] == [1, 2]
 
     desk.bus.away = False
 
