@@ -29,7 +29,7 @@ from tests.builders.decisions import only_task
 from tests.builders.events import at, task_end
 from tests.integration.waiting import until
 from tests.unit.apiserver import ApiServer
-from tests.unit.memorybus import MemoryBus
+from tests.unit.memorybus import MemoryBus, MemoryReader
 
 POLICY = "answers"
 REF = AgentRef(NAMESPACE, AGENT, UID)
@@ -281,6 +281,21 @@ async def test_what_others_say_of_a_task_is_no_end_of_it(desk: Desk) -> None:
     desk.add()
 
     assert (await desk.take() or NOTHING)[:2] == ("False", "UnknownTask")
+
+
+async def test_a_broker_that_delivers_nothing_in_time_proves_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(self: MemoryReader, limit: int, timeout: float) -> list[Received]:
+        return []
+
+    monkeypatch.setattr(MemoryReader, "read", nothing)
+    desk.forget()
+    desk.add()
+
+    with pytest.raises(BusUnavailable, match="did not deliver in time"):
+        await desk.take()
+    assert desk.verdict() is None
 
 
 async def test_a_broker_that_is_away_leaves_an_answer_to_be_judged_later(desk: Desk) -> None:

@@ -7,6 +7,7 @@ from heed import names
 from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.engine.ports import EventBus
+from heed.errors import BusUnavailable
 
 BATCH: Final = 100  # events that are read at once
 READ_TIMEOUT_S: Final = 5.0
@@ -27,7 +28,7 @@ async def find_end(bus: EventBus, agent: AgentRef, task: str, answered_at: str) 
         while reader.pending:
             found = await reader.read(BATCH, READ_TIMEOUT_S)
             if not found:
-                break
+                raise BusUnavailable("the broker did not deliver in time what ended a task")
             for item in found:
                 if isinstance(item.event, Event) and (item.event.subject, item.event.source) == (
                     task,
