@@ -15,6 +15,7 @@ import aiohttp
 from heed import names
 from heed.api.status import RecentTask
 from heed.bus.client.connection import Connection
+from heed.core.approval.answer import Answer
 from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.gateway.approvals import answering
 from heed.gateway.approvals.part import approval_parts
@@ -25,8 +26,8 @@ from heed.gateway.part import GatewayContext, GatewayPart
 from heed.gateway.policies import GatewayPolicies
 from heed.kube.client.client import KubeApi
 from tests.builders.agents import AGENT, NAMESPACE, UID
-from tests.builders.approvals import awaiting, buyer
-from tests.builders.decisions import only_task
+from tests.builders.approvals import awaiting, buyer, stored_answer
+from tests.builders.decisions import decide_each, only_task
 from tests.builders.events import at
 from tests.integration.gateway.serving import RunningGateway, serving
 from tests.unit.apiserver import ApiServer, Refusal, api_server
@@ -179,3 +180,9 @@ def with_session(ledger: Ledger, task: str, other: str, session: str) -> Ledger:
     """A ledger in which another approval waits, too."""
     record = ledger.pending_tasks[task]
     return replace(ledger, pending_tasks={**ledger.pending_tasks, other: replace(record, session=session)})
+
+
+def answered(links: Links, given: Answer) -> Ledger:
+    """The ledger once an answer has ended the approval."""
+    (decision,) = decide_each(buyer(), [stored_answer(2, links.ledger, given)], links.ledger)
+    return decision.ledger

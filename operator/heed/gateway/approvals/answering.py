@@ -18,7 +18,7 @@ from heed.gateway.approvals.cross_site import REMEDY, check_same_site
 from heed.gateway.approvals.form_fields import default_entries, form_fields, read_entries
 from heed.gateway.approvals.form_page import CHOICE, COMMENT, PROOF, Entries, form_page
 from heed.gateway.approvals.frame import HEADERS
-from heed.gateway.approvals.links import ApprovalLink, LinkSigner, answer_name
+from heed.gateway.approvals.links import LinkSigner, OpenedLink
 from heed.gateway.approvals.outcome_page import (
     RefusedPage,
     expired_page,
@@ -42,7 +42,7 @@ REQUESTS_BURST: Final = 30
 PATIENCE_S: Final = 4.0  # for what becomes of an answer
 POLL_INTERVAL_S: Final = 0.2
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
-Show = Callable[[web.Request, str, ApprovalLink], Awaitable[web.Response]]
+Show = Callable[[web.Request, OpenedLink], Awaitable[web.Response]]
 
 
 class LinkPages:
@@ -62,70 +62,67 @@ class LinkPages:
         return await self._page(request, self._answer)
 
     async def _page(self, request: web.Request, show: Show) -> web.Response:
-        token = request.match_info["token"]
         try:
-            if (link := self._signer.verify(token)) is None:
+            if (opened := self._signer.verify(request.match_info["token"])) is None:
                 return unknown_page()
-            if link.is_expired(unix_time()):
-                return expired_page(link)
-            self._limiter.take(answer_name(link, token))
-            return await show(request, token, link)
+            if opened.said.is_expired(unix_time()):
+                return expired_page(opened.said)
+            self._limiter.take(opened.answer_name)
+            return await show(request, opened)
         except RequestRefused as refused:
             raise RefusedPage(refused) from None
 
-    async def _show(self, request: web.Request, token: str, link: ApprovalLink) -> web.Response:
-        standing = await self._look_up(link, token)
+    async def _show(self, request: web.Request, opened: OpenedLink) -> web.Response:
+        standing = await self._look_up(opened)
         if standing is None:
             return gone_page()
-        if (over := outcome_page(link, standing, (await self._board.identity()).user)) is not None:
+        if (over := outcome_page(opened.said, standing, (await self._board.identity()).user)) is not None:
             return over
         assert standing.approval is not None
         entries = Entries(default_entries(form_fields(standing.approval.request.fields)))
-        return self._form(200, token, link, standing, entries)
+        return self._form(200, opened, standing, entries)
 
-    async def _answer(self, request: web.Request, token: str, link: ApprovalLink) -> web.Response:
+    async def _answer(self, request: web.Request, opened: OpenedLink) -> web.Response:
         check_same_site(request, self._url)
         values = await self._read_form(request)
-        if not self._signer.is_form_proof(token, values.get(PROOF, "")):
+        if not self._signer.is_form_proof(opened.token, values.get(PROOF, "")):
             raise RequestRefused(403, "NoProof", REMEDY)
-        standing = await self._look_up(link, token)
+        standing = await self._look_up(opened)
         if standing is None:
             return gone_page()
         if (
-            over := outcome_page(link, standing, (await self._board.identity()).user, status=409)
+            over := outcome_page(opened.said, standing, (await self._board.identity()).user, status=409)
         ) is not None:
             self.outcomes.add("TooLate")
             return over
-        return await self._give(token, link, standing, values)
+        return await self._give(opened, standing, values)
 
-    async def _give(
-        self, token: str, link: ApprovalLink, standing: Standing, values: Mapping[str, str]
-    ) -> web.Response:
+    async def _give(self, opened: OpenedLink, standing: Standing, values: Mapping[str, str]) -> web.Response:
         assert standing.approval is not None
         await turns().take()
-        answer, entries = await self._read_answer(token, link, standing.approval, values)
+        answer, entries = await self._read_answer(opened, standing.approval, values)
         if answer is None:
             self.outcomes.add("Refused")
-            return self._form(422, token, link, standing, entries)
+            return self._form(422, opened, standing, entries)
         made = await self._board.give(standing.agent, standing.approval, answer)
         self.outcomes.add("Given" if made else "TooLate")
         where = {
             "agent": str(standing.agent.ref),
-            "task": link.task,
+            "task": opened.said.task,
             "answer": answer.name,
-            "for": link.label,
+            "for": opened.said.label,
         }
         if made:
             log.info("answer given by link", extra=where)
-        latest = await self._wait(link, token)
+        latest = await self._wait(opened)
         if latest is None:
             return gone_page()
         if made:  # reading the page again sends nothing again
-            return web.Response(status=303, headers={**HEADERS, "Location": f"./{token}"})
-        return outcome_page(link, latest, answer.user, status=409) or gone_page()
+            return web.Response(status=303, headers={**HEADERS, "Location": f"./{opened.token}"})
+        return outcome_page(opened.said, latest, answer.user, status=409) or gone_page()
 
     async def _read_answer(
-        self, token: str, link: ApprovalLink, approval: PendingApproval, values: Mapping[str, str]
+        self, opened: OpenedLink, approval: PendingApproval, values: Mapping[str, str]
     ) -> tuple[Answer | None, Entries]:
         """The answer in a form, where it would count; else the form again, with what is wrong."""
         fields, problems = read_entries(form_fields(approval.request.fields), values)
@@ -135,33 +132,32 @@ class LinkPages:
         if entries.problem:
             return None, entries
         who, at = await self._board.identity(approval), _timestamp()
-        comment = note(link.label, values.get(COMMENT, "").replace("\r\n", "\n").strip())
-        answer = Answer(answer_name(link, token), values[CHOICE], who.user, at, who.groups, fields, comment)
+        comment = note(opened.said.label, values.get(COMMENT, "").replace("\r\n", "\n").strip())
+        answer = Answer(opened.answer_name, values[CHOICE], who.user, at, who.groups, fields, comment)
         if (refusal := check_answer(approval, answer)) is None:
             return answer, entries
         why = FOREIGN if refusal.reason == FOREIGN_REASON else refusal.message
         return None, replace(entries, problem=f"This answer would not count: {why}.")
 
-    def _form(
-        self, status: int, token: str, link: ApprovalLink, standing: Standing, entries: Entries
-    ) -> web.Response:
+    def _form(self, status: int, opened: OpenedLink, standing: Standing, entries: Entries) -> web.Response:
         assert standing.approval is not None
-        proof = self._signer.form_proof(token)
-        return form_page(status, link, standing.agent.ref, standing.approval, proof, entries)
+        proof = self._signer.form_proof(opened.token)
+        return form_page(status, opened.said, standing.agent.ref, standing.approval, proof, entries)
 
-    async def _look_up(self, link: ApprovalLink, token: str) -> Standing | None:
+    async def _look_up(self, opened: OpenedLink) -> Standing | None:
         """How the approval stands; None where its Agent is gone, or another one has its name."""
+        link = opened.said
         agent = await self._board.find(link.namespace, link.agent)
         if agent is None or agent.ref.uid != link.agent_uid:
             return None
-        return await look_up(self._board, agent, link.task, answer_name(link, token))
+        return await look_up(self._board, agent, link.task, opened.answer_name)
 
-    async def _wait(self, link: ApprovalLink, token: str) -> Standing | None:
+    async def _wait(self, opened: OpenedLink) -> Standing | None:
         """How the approval stands once its answer was judged, or after a moment."""
         loop = asyncio.get_running_loop()
         until = loop.time() + PATIENCE_S
         while True:
-            standing = await self._look_up(link, token)
+            standing = await self._look_up(opened)
             judged = standing is None or (standing.given is not None and standing.given.accepted is not None)
             if judged or loop.time() >= until:
                 return standing

@@ -47,9 +47,17 @@ def is_label(text: str) -> bool:
     return len(text) <= MAX_LABEL_CHARS and text.isprintable() and not set(text) & set("[]")
 
 
-def answer_name(link: ApprovalLink, token: str) -> str:
-    """The name of the ApprovalAnswer that a link makes: always the same one, and none can guess it without the link."""
-    return f"{link.task}-link-{names.digest('approval-link', token)}"
+@dataclass(frozen=True, slots=True)
+class OpenedLink:
+    """A link that somebody has opened, and the token that says it."""
+
+    token: str
+    said: ApprovalLink
+
+    @property
+    def answer_name(self) -> str:
+        """The name of the ApprovalAnswer that it makes: always the same one, and no guess without the link."""
+        return f"{self.said.task}-link-{names.digest('approval-link', self.token)}"
 
 
 class LinkSigner:
@@ -64,14 +72,15 @@ class LinkSigner:
         body = _encode(said.encode())
         return f"{body}.{_mac(self._keys().signing, _LINK, body)}"
 
-    def verify(self, token: str) -> ApprovalLink | None:
+    def verify(self, token: str) -> OpenedLink | None:
         """The link of a token, whether it has expired or not; None for what is none."""
         body, dot, mac = token.partition(".")
         if len(token) > MAX_TOKEN_CHARS or not dot or not token.isascii():
             return None
         if not _is_any(mac, [_mac(key, _LINK, body) for key in self._keys().believed]):
             return None
-        return _read(body)
+        said = _read(body)
+        return None if said is None else OpenedLink(token, said)
 
     def form_proof(self, token: str) -> str:
         """What the page of a link puts into its form, and what only that page tells."""

@@ -11,14 +11,12 @@ from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
 
 FOREIGN_REASON: Final = "NotAnApprover"
-FOREIGN: Final = (
-    "what the approval asks of who answers does not hold for it"  # and who may, is told to nobody here
-)
+FOREIGN: Final = "what the approval asks of who answers does not hold for it"  # a page does not say who may
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who the gateway is for whoever judges its answers: its user and groups."""
+    """Who the gateway is for those that judge its answers: its user and groups."""
 
     user: str
     groups: tuple[str, ...] = ()
@@ -56,7 +54,7 @@ class Standing:
 
     @property
     def taken(self) -> TakenAnswer | None:
-        """The answer that ended it, whoever gave it."""
+        """The answer that ended it, by this link or not."""
         return None if self.ended is None else self.ended.answer
 
 
