@@ -12,7 +12,7 @@ from heed.api.validation import parse_agent
 from heed.bus.client.connection import Connection
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.model import Decision
-from heed.core.effects import StartTask
+from heed.core.effects import CancelTask, StartTask
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, load_ledger
 from tests.integration.engine.oracle import Fold, created_at, folded, read_back
@@ -55,6 +55,11 @@ def list_attempts(item: Incarnation) -> dict[str, PendingTask]:
     """The record that each attempt of a task was started with."""
     starts = (effect for effect in item.fold.effects if isinstance(effect, StartTask))
     return {names.attempt_id(effect.id, effect.record.attempt): effect.record for effect in starts}
+
+
+def list_called_off(item: Incarnation) -> set[str]:
+    """The tasks that were to be stopped: what runs may end all the same, and is not tried again."""
+    return {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
 
 
 def is_end(decision: Decision) -> bool:

@@ -9,7 +9,7 @@ from heed.core.effects import StartTask
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_DEADLINE, REASON_INVALID, REASON_LOST
 from tests.faults.agents import ATTEMPTS
-from tests.faults.incarnation import Findings, Incarnation, is_end, list_ends, list_starts
+from tests.faults.incarnation import Findings, Incarnation, is_end, list_called_off, list_ends, list_starts
 from tests.faults.people import Deletion
 
 REASON_CANCELLED = "Cancelled"
@@ -75,6 +75,7 @@ def attempt_findings(item: Incarnation, deletions: Sequence[Deletion]) -> Findin
         if isinstance(effect, StartTask) and effect.record.task == "frail":
             attempts.setdefault(effect.id, []).append(effect.record.attempt)
     starts, touched = list_starts(item), {deletion.task_id for deletion in deletions}
+    touched |= list_called_off(item)
     wrong = [
         f"{item}: task {task_id} had the attempts {found}"
         for task_id, found in attempts.items()

@@ -103,6 +103,14 @@ def test_one_that_was_called_off_may_have_been_made_or_not() -> None:
     assert "nobody called it off" in findings(story("build", "succeed", {"reason": "Cancelled"}), left=[])[0]
 
 
+def test_one_that_was_called_off_and_ended_all_the_same_may_be_there_or_not_and_is_not_tried_again() -> None:
+    for item in (
+        story("build", "fail", BROKEN, stopped=True),
+        story("mend", "mend", BROKEN, stopped=True, until=2),
+    ):
+        assert findings(item, left=[]) == findings(item) == []
+
+
 def test_one_made_twice_or_never_or_by_nobody_is_found() -> None:
     item = story("build", "succeed", READY)
     (name,) = widgets(item)

@@ -11,11 +11,10 @@ from typing import Any
 from heed import names
 from heed.api.status import PendingTask
 from heed.core.decision.model import Decision
-from heed.core.effects import CancelTask
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_DEADLINE
 from tests.cluster.resources.kinds import GROUP
-from tests.faults.incarnation import Findings, Incarnation, is_end, list_attempts
+from tests.faults.incarnation import Findings, Incarnation, is_end, list_attempts, list_called_off
 from tests.faults.spec_parts import DEADLINE, DOMAIN, IDLE, emit, handler
 
 NAMESPACE, NAME = "storm-b", "workshop"
@@ -100,28 +99,32 @@ def widget_findings(item: Incarnation, made: Mapping[Name, int], left: Sequence[
     if item.program.agent.name != NAME:
         return []
     attempts = {_name(attempt_id): record for attempt_id, record in list_attempts(item).items()}
-    optional = {effect.id for effect in item.fold.effects if isinstance(effect, CancelTask)}
+    stopped = list_called_off(item)
     wrong = [
         f"{item}: Widget {name} was made {count} times"
         for (_, name), count in made.items()
         if count > (1 if name in attempts and attempts[name].input["play"] != "refused" else 0)
     ]
-    lasting: set[str] = set()
+    lasting, perhaps = (
+        set[str](),
+        set[str](),
+    )  # one that was called off and ended all the same may be there or not
     for task_id, decision, event in _ends(item):
         data = event.data if isinstance(event.data, dict) else {}
         attempt = names.attempt_id(task_id, int(str(data.get("attempt", 1))))
         record = attempts[_name(attempt)]
         reason = data.get("reason")
         if reason in (None, BROKEN) and record.task in LASTING:
-            lasting.add(_name(attempt))
+            (perhaps if task_id in stopped else lasting).add(_name(attempt))
         if reason in (None, BROKEN, "ResourceLost") and not made.get((NAMESPACE, _name(attempt))):
             wrong.append(f"{item}: Widget {_name(attempt)} ended with {reason}, and was never made")
-        called_off = task_id in optional
-        wrong += [f"{item}: task {attempt} {amiss}" for amiss in _amiss(record, decision, data, called_off)]
-        if reason == CANCELLED and task_id not in optional:
+        wrong += [
+            f"{item}: task {attempt} {amiss}" for amiss in _amiss(record, decision, data, task_id in stopped)
+        ]
+        if reason == CANCELLED and task_id not in stopped:
             wrong.append(f"{item}: task {attempt} was said to be cancelled, and nobody called it off")
     there = {body["metadata"]["name"] for body in left}
-    wrong += [f"{item}: Widget {name} is left over" for name in there - lasting]
+    wrong += [f"{item}: Widget {name} is left over" for name in there - lasting - perhaps]
     return wrong + [f"{item}: Widget {name} should be there still" for name in lasting - there]
 
 
