@@ -68,6 +68,7 @@ DUE_TYPE_PREFIX: Final = "dev.heed.due."  # what the engine says to an Agent's i
 SUBSCRIPTION_CONSUMER_PREFIX: Final = "heed-sub-"
 SUBSCRIBER_PREFIX: Final = "subscription:"
 DUE_TICKS_DROPPED: Final = "dev.heed.due.dropped"  # ticks of a timer were too late
+RESERVED_PREFIX: Final = "dev.heed."  # of types that only Heed itself may publish
 DUE_TIMERS_CHANGED: Final = "dev.heed.due.timers"  # the timers are to be scheduled
 
 INBOX_PREFIX: Final = "_INBOX.heed"  # of the replies to all of Heed's own processes
@@ -212,7 +213,7 @@ def subscription_consumer(uid: str) -> str:
 
 def is_reserved(type_: str) -> bool:
     """Whether a type, or a pattern of types, is one that only Heed itself may publish."""
-    return type_ == "dev.heed" or type_.startswith("dev.heed.")
+    return type_ == "dev.heed" or type_.startswith(RESERVED_PREFIX)
 
 
 def is_left_by(subject: str, namespace: str, agent: str) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import compile_agent
 from heed.errors import InvalidManifest, Problem
-from tests.builders.agents import ASKED, job, manifest, problems, program
+from tests.builders.agents import ASKED, job, manifest, nap, problems, program
 
 WORK = {"work": job()}
 
@@ -395,3 +395,35 @@ def test_a_literal_null_in_state_is_refused_because_kubernetes_would_drop_it() -
 
     assert problem.path == "spec.handlers[0].state.n"
     assert "${null}" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            {"session": {"onExpire": "emit"}},
+            "spec.session.onExpire: is 'emit'; did you mean \"Emit\"?",
+        ),
+        (
+            {"session": {"onExpire": "Often"}},
+            "spec.session.onExpire: is 'Often'; write one of Forget, Emit",
+        ),
+        (
+            {"session": {"onExpire": 5}},
+            "spec.session.onExpire: is 5; write one of Forget, Emit",
+        ),
+        (
+            {"timers": {"t": {"every": "1h", "missed": "Lates"}}},
+            "spec.timers.t.missed: is 'Lates'; did you mean \"Latest\"?",
+        ),
+        (
+            {"tasks": {"a": nap("1h", priority=1001)}},
+            "spec.tasks.a.priority: is 1001; write at most 1000",
+        ),
+    ],
+)
+def test_a_value_out_of_few_or_out_of_range_says_which_there_are(spec: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidManifest) as caught:
+        parse_agent(manifest({}, **spec))
+
+    assert [str(problem) for problem in caught.value.problems] == [said]

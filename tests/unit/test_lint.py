@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from heed import names
-from heed.core.compiler.lint import ANY_TYPE, direct_types, lint_agent
+from heed.core.compiler.lint import ANY_TYPE, FAILURES, direct_types, lint_agent
+from heed.core.tasks.retry import is_final
 from heed.errors import Problem
 from tests.builders.agents import ASKED, NAMESPACE, agent, job
+from tests.markdown import ROOT
 
 
 def advice(*handlers: dict[str, Any], direct: frozenset[str] = frozenset(), **spec: Any) -> list[str]:
@@ -99,6 +101,25 @@ def test_what_agents_send_to_one_of_them_only_is_known() -> None:
 
 
 # ── tasks that are not used as they are ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_reasons_that_nothing_is_tried_again_for_are_told() -> None:
+    reasons = ["JobLst", "JobLost", "OutOfLuck", "Cancelled", "InvalidJob", "OOMKill", "Evicted"]
+    tasks = {"work": {**tasks_with_container()["work"], "retry": {"attempts": 3, "reasons": reasons}}}
+    tasks["work"]["job"]["backoffLimit"] = 0
+
+    assert advice(START, tasks=tasks) == [
+        'spec.tasks.work.retry.reasons[0]: no Job fails with JobLst; did you mean "JobLost"?',
+        "spec.tasks.work.retry.reasons[3]: Cancelled is never tried again; leave it out",
+        "spec.tasks.work.retry.reasons[4]: InvalidJob is never tried again; leave it out",
+        'spec.tasks.work.retry.reasons[5]: no Job fails with OOMKill; did you mean "OOMKilled"?',
+    ]
+
+
+def test_failures_that_may_be_tried_again_are_those_of_the_page() -> None:
+    page = (ROOT / "docs" / "tasks.md").read_text()
+
+    assert [reason for reason in FAILURES if f"`{reason}`" not in page or is_final(reason)] == []
 
 
 def test_a_task_that_no_handler_starts_is_told() -> None:

@@ -199,3 +199,10 @@ def test_networks_can_be_let_through_and_then_also_what_stands_for_their_address
     assert find_refusal("169.254.169.254", allowed) is not None
     with pytest.raises(ValueError, match="somewhere"):
         parse_networks("somewhere")
+
+
+def test_a_sink_that_is_no_url_says_what_one_is() -> None:
+    assert mistakes(sink={"url": "ftp://ledger.shop.svc/events"}) == [
+        "spec.sink.url: 'ftp://ledger.shop.svc/events' does not fit; write a URL of http:// or https://, such as "
+        "https://orders.example.com/events"
+    ]

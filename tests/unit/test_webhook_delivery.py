@@ -190,7 +190,7 @@ def test_a_sender_is_told_what_to_send_instead(content_type: str, message: str) 
     [
         ({"type": "com.example.${body.kind}"}, "BadType", "spec.event"),
         ({"type": "${body.reserved}"}, "ReservedType", "spec.event.type"),
-        ({"type": "dev.heed.${body.action}"}, "ReservedType", "spec.event.type"),
+        ({"type": "${'dev.heed.' + body.action}"}, "ReservedType", "spec.event.type"),
         ({"type": "a.b", "id": "${body.missing}"}, "ExpressionFailed", "spec.event.id"),
         ({"type": "a.b", "id": "${body.nothing}"}, "MissingAttribute", "spec.event"),
         ({"type": "a.b", "subject": "${body}"}, "ExpressionFailed", "spec.event.subject"),
@@ -328,6 +328,12 @@ def test_an_answer_that_cannot_be_rendered_says_where_it_stands(reply: str) -> N
         ({"verify": hmac(payload="{timestamp}.{body}", timestamp={"field": "t"})}, None, None),
         ({"event": {"type": "dev.heed"}}, "spec.event.type", "reserved"),
         ({"event": {"type": "dev.heed.task.completed"}}, "spec.event.type", "reserved"),
+        (
+            {"event": {"type": 'dev.heed.${headers["x-kind"]}'}},
+            "spec.event.type",
+            'begins with "dev.heed.", which is reserved',
+        ),
+        ({"event": {"type": 'dev.heed${headers["x-kind"]}'}}, None, None),
         ({"event": {"type": "a.*"}}, "spec.event.type", "no event type"),
         ({"when": "headers.x"}, None, None),
         ({"when": "header.x == 'a'"}, "spec.when", 'did you mean "headers"'),

@@ -1,6 +1,7 @@
 """Parsing of manifests into typed Agents: every mistake is a Problem that names field and remedy."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -55,24 +56,19 @@ def explain_error(error: ErrorDetails, model: type[BaseModel] = Agent) -> Proble
             return Problem(path, "is missing", "add it")
         case "extra_forbidden":
             return _unknown_field(path, location, model)
+        case "string_pattern_mismatch":
+            return Problem(path, f"{error['input']!r} does not fit", _pattern_remedy(last, error))
+        case "too_short" | "string_too_short" | "string_too_long" | "too_long":
+            return _wrong_length(path, error)
+        case "value_error":
+            return Problem(path, f"{error['input']!r} {error['msg'].removeprefix('Value error, ')}")
+        case "greater_than_equal" | "less_than_equal" | "literal_error":
+            return Problem(path, f"is {error['input']!r}", _choices(error))
+        case kind if kind in _WANTED:
+            return _misshaped(path, last, error["input"], kind)
         case "invalid_key":
             remedy = "YAML reads an unquoted on, off, yes or no as a boolean; handlers say `type`"
             return Problem(path, "is not a string", remedy)
-        case "string_pattern_mismatch":
-            return Problem(path, f"{error['input']!r} does not fit", _pattern_remedy(last, error))
-        case "too_short" | "string_too_short":
-            return Problem(path, "is empty", "give at least one" if error["type"] == "too_short" else _FILL)
-        case "string_too_long" | "too_long":
-            limit = (error.get("ctx") or {}).get("max_length")
-            return Problem(path, f"is longer than {limit}", "shorten it; long logic belongs into a task")
-        case "value_error":
-            return Problem(path, f"{error['input']!r} {error['msg'].removeprefix('Value error, ')}")
-        case "greater_than_equal":
-            return Problem(
-                path, f"is {error['input']!r}", f"write at least {(error.get('ctx') or {}).get('ge')}"
-            )
-        case kind if kind in _WANTED:
-            return _misshaped(path, last, error["input"], kind)
         case _:
             message = error["msg"][:1].lower() + error["msg"][1:]
             return Problem(path, message, "see `heed crds` for what belongs there")
@@ -96,6 +92,25 @@ def _misshaped(path: str, last: str, found: Any, kind: str) -> Problem:
     elif kind == "string_type" and isinstance(found, dict | list):
         remedy = f"write one string; quote it where {'a brace' if isinstance(found, dict) else 'a bracket'} begins it"
     return Problem(path, f"is {json_kind(found)}, not {wanted}", remedy)
+
+
+def _wrong_length(path: str, error: ErrorDetails) -> Problem:
+    if error["type"] in ("string_too_long", "too_long"):
+        limit = (error.get("ctx") or {}).get("max_length")
+        return Problem(path, f"is longer than {limit}", "shorten it; long logic belongs into a task")
+    return Problem(path, "is empty", "give at least one" if error["type"] == "too_short" else _FILL)
+
+
+def _choices(error: ErrorDetails) -> str:
+    """What a field of a range, or of few values, may be."""
+    context = error.get("ctx") or {}
+    if "expected" not in context:
+        return f"write at least {context['ge']}" if "ge" in context else f"write at most {context['le']}"
+    known = re.findall(r"'([^']+)'", str(context["expected"]))
+    by_lower = {choice.lower(): choice for choice in known}
+    found = error["input"]
+    near = difflib.get_close_matches(found.lower(), by_lower, n=1) if isinstance(found, str) else []
+    return f'did you mean "{by_lower[near[0]]}"?' if near else f"write one of {', '.join(known)}"
 
 
 def json_kind(value: Any) -> str:
@@ -123,6 +138,8 @@ def field_path(location: list[int | str]) -> str:
 def _pattern_remedy(last: str, error: ErrorDetails) -> str:
     if "[0-9]+(s|m|h|d)" in str((error.get("ctx") or {}).get("pattern")):
         return "write a duration such as 90s, 10m, 1h30m or 7d"
+    if last == "url":
+        return "write a URL of http:// or https://, such as https://orders.example.com/events"
     return "use lower-case letters, digits and -, beginning and ending with a letter or digit"
 
 

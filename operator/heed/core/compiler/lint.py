@@ -1,7 +1,7 @@
 """Lint of Agents: warnings about what is valid, and hardly meant."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any, Final
 
 from heed import names
@@ -9,10 +9,36 @@ from heed.api.agent import Agent
 from heed.api.task import TaskSpec
 from heed.core.schema.job_spec import lint_job_spec
 from heed.core.tasks.job_contract import DEFAULT_BACKOFF_LIMIT
+from heed.core.tasks.retry import is_final
 from heed.core.type_patterns import matches, may_overlap
 from heed.errors import Problem
 
 ANY_TYPE: Final = ">"
+FAILURES: Final = (  # reasons and causes of failures that may be tried again, as docs/tasks.md explains them
+    "BackoffLimitExceeded",
+    "DeadlineExceeded",
+    "JobLost",
+    "NameTaken",
+    "BadResult",
+    "ResourceLost",
+    "KindUnknown",
+    "Forbidden",
+    "ExpressionFailed",
+    "Failed",
+    "Error",
+    "OOMKilled",
+    "StartError",
+    "ContainerCannotRun",
+    "Evicted",
+    "Preempting",
+    "NodeLost",
+    "Terminated",
+    "PreemptionByScheduler",
+    "DeletionByTaintManager",
+    "EvictionByEvictionAPI",
+    "DeletionByPodGC",
+    "TerminationByKubelet",
+)
 
 
 def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
@@ -127,6 +153,18 @@ def _unheard_ticks(agent: Agent) -> Iterator[Problem]:
             )
 
 
+def _retry_reasons(reasons: Sequence[str], path: str) -> Iterator[Problem]:
+    """Reasons after which nothing is tried again, and those that look like others; the rest may be an object's own."""
+    for index, reason in enumerate(reasons):
+        where = f"{path}[{index}]"
+        if is_final(reason):
+            yield Problem(where, f"{reason} is never tried again", "leave it out")
+        elif reason not in FAILURES and (
+            near := difflib.get_close_matches(reason, FAILURES, n=1, cutoff=0.8)
+        ):
+            yield Problem(where, f"no Job fails with {reason}", f'did you mean "{near[0]}"?')
+
+
 def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
     job = task.job or {}
     yield from _job(job, f"spec.tasks.{name}.job")
@@ -136,6 +174,8 @@ def _task(name: str, task: TaskSpec) -> Iterator[Problem]:
             f"is missing, so each of {task.retry.attempts} attempts starts up to {DEFAULT_BACKOFF_LIMIT + 1} pods",
             "set it: 0 leaves all of that to `retry`",
         )
+    if task.retry is not None:
+        yield from _retry_reasons(task.retry.reasons, f"spec.tasks.{name}.retry.reasons")
     template = job.get("template")
     pod = template.get("spec") if isinstance(template, dict) else None
     if not isinstance(pod, dict):

@@ -91,7 +91,7 @@ class _Compiler:
             if (value := getattr(spec.event, name)) is not None
             and (template := self._template(value, f"spec.event.{name}")) is not None
         }
-        self._check_type(texts.get("type"))
+        self._check_type(spec.event.type, texts.get("type"))
         data = self._template(spec.event.data, "spec.event.data") if self._source.has_data else None
         limit = DataLimit.of(plus(*self._work))
         if not self.problems and limit.always < MIN_EXTENT:
@@ -138,14 +138,19 @@ class _Compiler:
             remedy = "give exactly one of them"
             self.problems.append(Problem("spec.verify.hmac.timestamp", "needs header or field", remedy))
 
-    def _check_type(self, template: Template | None) -> None:
+    def _check_type(self, source: str, template: Template | None) -> None:
+        begin, computed, _ = source.partition("${")
+        if begin.startswith(names.RESERVED_PREFIX) if computed else names.is_reserved(begin):
+            remedy = "dev.heed.* is for Heed's own events; choose a type of your own"
+            message = (
+                f'"{begin}" is reserved' if not computed else f'begins with "{begin}", which is reserved'
+            )
+            self.problems.append(Problem("spec.event.type", message, remedy))
+            return
         if template is None or not template.constant:
             return
         type_ = template.shape
-        if names.is_reserved(type_):
-            remedy = "dev.heed.* is for Heed's own events; choose a type of your own"
-            self.problems.append(Problem("spec.event.type", f'"{type_}" is reserved', remedy))
-        elif not names.is_type(type_):
+        if not names.is_type(type_):
             remedy = "use dot-separated tokens without wildcards, such as com.example.done"
             self.problems.append(Problem("spec.event.type", f'"{type_}" is no event type', remedy))
         elif (refused := self._rules.publishing_problem(type_)) is not None:
