@@ -14,6 +14,7 @@ from aiohttp.http_exceptions import InvalidHeader, InvalidURLError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
 from heed.gateway.refusals import RequestRefused
+from heed.util.clock import loop_time
 
 MAX_LINE_BYTES: Final = 8 * 1024  # of the request line, which holds the URL
 MAX_HEADER_BYTES: Final = 16 * 1024  # of one header: percent-encoding makes three characters of one byte
@@ -28,10 +29,16 @@ class GatewayConnection(web.RequestHandler):
 
     def __init__(self, server: web.Server, malformed: Callable[[int], None], **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self.began = loop_time()
         self._malformed = malformed
         self._payload: StreamReader = EMPTY_PAYLOAD  # of the request that came last
         self._seen = (0, 0)  # requests that began, and bytes of the last one's body
         self._between = 0  # bytes since that changed: of a head, of trailers, or around chunks
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it is open and no head of a request has come whole."""
+        return self.transport is not None and self._request_count == 0
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, and hang up where a head or trailers go on beyond MAX_HEAD_BYTES."""

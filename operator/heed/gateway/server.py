@@ -18,6 +18,7 @@ from heed.errors import InvalidSettings
 from heed.gateway.connection import MAX_HEADER_BYTES, MAX_HEADERS, MAX_LINE_BYTES, GatewayConnection
 from heed.settings import GatewaySettings
 from heed.util.aio import stop
+from heed.util.clock import loop_time
 
 log = logging.getLogger("heed.gateway")
 READ_BUFFER_BYTES: Final = 16 * 1024  # of each connection, in the process
@@ -28,6 +29,9 @@ FINISH_TIMEOUT_S: Final = 10.0  # for requests under way, once no others are tak
 CANCEL_TIMEOUT_S: Final = 1.0  # for those that are not done by then
 BACKLOG: Final = 512
 ACCEPT_RETRY_S: Final = 1.0
+SILENCE_S: Final = (
+    2.0  # after which a connection that has asked nothing gives way to another, where there is no room
+)
 Handle = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _FULL: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 2\r\n"
@@ -129,8 +133,9 @@ class BoundedServer:
                 log.warning("cannot accept a connection, trying again", extra={"error": str(error)})
                 await asyncio.sleep(ACCEPT_RETRY_S)
                 continue
-            if self.connections >= self._settings.max_connections:
-                self.turned_away += 1
+            is_full = self.connections >= self._settings.max_connections
+            self.turned_away += is_full
+            if is_full and not self._hang_up_on_a_silent_one():
                 self._turn_away(accepted)
             else:
                 connection = self._make_connection()
@@ -138,6 +143,20 @@ class BoundedServer:
                 self._joining[connection] = joining
                 joining.add_done_callback(partial(self._note_joined, connection))
             await asyncio.sleep(0)  # where more wait, accepting them does not leave this task otherwise
+
+    def _hang_up_on_a_silent_one(self) -> bool:
+        """Make room for a new connection where an older one has asked nothing for SILENCE_S. Returns whether."""
+        before = loop_time() - SILENCE_S
+        for connection, joining in self._joining.items():  # which are in the order in which they came
+            if connection.began < before and not joining.cancelling():
+                joining.cancel()
+                return True
+        assert self._runner.server is not None
+        for each in self._runner.server.connections:
+            if isinstance(each, GatewayConnection) and each.is_silent and each.began < before:
+                each.force_close()
+                return True
+        return False
 
     def _turn_away(self, accepted: socket.socket) -> None:
         """Answer a connection beyond the bound, where that needs no handshake, and close it; nothing of it is read."""

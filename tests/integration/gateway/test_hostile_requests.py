@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heed.bus.client.connection import Connection
+from heed.gateway import server
 from heed.gateway.connection import MAX_HEAD_BYTES
 from tests.integration.gateway.gateway_process import GatewayProcess
 from tests.integration.gateway.serving import RunningGateway, serving
@@ -275,11 +276,12 @@ async def test_heads_that_never_end_take_no_memory(
 
 
 async def test_handshakes_that_never_come_count_as_connections(
-    connection: Connection, namespace: str, tmp_path: Path
+    connection: Connection, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust = write_keys(tmp_path)
     async with serving(connection, certificate=str(tmp_path), max_connections=2) as gateway:
         # Given two connections that say nothing
+        monkeypatch.setattr(server, "SILENCE_S", 600.0)
         silent = [await asyncio.open_connection(*gateway.address) for _ in range(2)]
         await until(lambda: gateway.server.connections == 2)
 
@@ -290,11 +292,16 @@ async def test_handshakes_that_never_come_count_as_connections(
         writer.close()
         assert gateway.server.turned_away == 1
 
-        # And once they are gone there is room again
+        # But once they have been silent for long, it takes the place of one
+        monkeypatch.setattr(server, "SILENCE_S", 0.0)
+        assert await status(gateway, namespace, trust) == 202
+
+        # And when they are gone there is room again
         for _, each in silent:
             each.close()
         await until(lambda: gateway.server.connections == 0)
         assert await status(gateway, namespace, trust) == 202
+        assert gateway.server.turned_away == 2
 
 
 async def test_what_a_proxy_says_of_a_sender_changes_nothing(connection: Connection, namespace: str) -> None:

@@ -17,6 +17,7 @@ from heed.api.agent import AgentMetadata
 from heed.bus.client.connection import Connection
 from heed.bus.jetstream import JetStreamBus
 from heed.core.events import Event
+from heed.gateway import server
 from heed.gateway.inbound.agents import LocalAgents
 from heed.gateway.inbound.authentication import BearerAuthenticator
 from heed.gateway.inbound.part import InboundEvents
@@ -424,13 +425,27 @@ async def test_headers_are_in_no_log(connection: Connection, caplog: pytest.LogC
     assert caplog.text == ""
 
 
-async def test_connections_have_a_bound(connection: Connection, namespace: str) -> None:
+async def asking(
+    gateway: RunningGateway, namespace: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that has had an answer, and is kept."""
+    reader, writer = await asyncio.open_connection(*gateway.address)
+    head = "".join(f"{name}: {value}\r\n" for name, value in binary().items())
+    writer.write(f"POST /v1/events/{namespace} HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}".encode())
+    writer.write(b"Content-Length: 0\r\n\r\n")
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 202 ")
+    return reader, writer
+
+
+async def test_connections_have_a_bound(
+    connection: Connection, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "SILENCE_S", 0.0)
     async with serving(connection, max_connections=2) as gateway:
-        first = await asyncio.open_connection(*gateway.address)
-        second = await asyncio.open_connection(*gateway.address)
+        kept = [await asking(gateway, namespace) for _ in range(2)]
         reader, writer = await asyncio.open_connection(*gateway.address)
         answer = await reader.read()
-        for _, each in (first, second, (reader, writer)):
+        for _, each in (*kept, (reader, writer)):
             each.close()
 
         assert answer.startswith(b"HTTP/1.1 503 ") and b"Retry-After: 2\r\n" in answer
@@ -438,6 +453,32 @@ async def test_connections_have_a_bound(connection: Connection, namespace: str) 
         assert (await send(gateway, f"/v1/events/{namespace}", binary()))[0] == 202
     page = (await gateway.context.metrics.page(""))[0].decode()
     assert "heed_gateway_turned_away_total 1.0" in page
+
+
+@pytest.mark.parametrize("silence_s", [0.0, 600.0])
+async def test_a_connection_that_asks_nothing_gives_way_after_a_while(
+    connection: Connection, namespace: str, monkeypatch: pytest.MonkeyPatch, silence_s: float
+) -> None:
+    monkeypatch.setattr(server, "SILENCE_S", silence_s)
+    async with serving(connection, max_connections=2) as gateway:
+        # Given one that sends its head for ever, and one that has sent an event
+        silent, sending = await asyncio.open_connection(*gateway.address)
+        sending.write(b"POST /v1/events/x HTTP/1.1\r\nX-Slow")
+        kept = await asking(gateway, namespace)
+
+        # Then a third one takes the place of the first, once that was silent for long enough
+        third, opened = await asyncio.open_connection(*gateway.address)
+        if silence_s:
+            assert (await third.read()).startswith(b"HTTP/1.1 503 ")
+        else:
+            assert await silent.read() == b""
+            opened.write(b"OPTIONS / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            assert (await third.readline()).startswith(b"HTTP/1.1 404 ")
+        kept[1].write(b"OPTIONS / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert (await kept[0].readline()).startswith(b"HTTP/1.1 404 ")
+        assert gateway.server.turned_away == 1
+        for writer in (sending, kept[1], opened):
+            writer.close()
 
 
 # --- what there is to see -------------------------------------------------------------------------------------------
