@@ -644,3 +644,10 @@ def test_the_right_policy_vouches_for_what_came_a_while_after_it() -> None:
         "older than the policy" in flaws("2026-01-01T00:00:10Z", creationTimestamp="2026-01-01T00:00:01Z")[0]
     )
     assert "is being deleted" in flaws("2026-02-01T00:00:00Z", deletionTimestamp=LONG_AGO)[0]
+
+
+def test_a_policy_that_does_not_say_so_fails_closed_as_the_api_server_has_it() -> None:
+    silent = policy_object()
+    del silent["spec"]["failurePolicy"]
+
+    assert list(find_flaws(silent, binding_object(), "2026-02-01T00:00:00Z")) == []
