@@ -478,6 +478,16 @@ async def test_a_kind_that_cannot_be_asked_for_is_looked_for_beside_the_agents_o
     assert stand.watches.held
 
 
+async def test_a_kind_that_went_while_no_operator_ran_ends_its_tasks(stand: Stand) -> None:
+    stand.kinds.answers = [UNKNOWN]
+
+    await stand.runner.resume([TASK])
+    await stand.settle()
+
+    assert stand.reasons() == ["KindUnknown"]
+    assert stand.server.count("GET", path_of()) == 0
+
+
 async def test_a_task_whose_object_is_not_listed_is_looked_for_when_the_agent_goes_on(stand: Stand) -> None:
     stand.pending_tasks = {TASK: waiting(), OTHER: waiting()}
     stand.watches.listed = {manifest.object_name(OWNER, OTHER)}
