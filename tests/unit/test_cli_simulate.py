@@ -819,3 +819,13 @@ def test_what_comes_due_says_when(bench: Bench) -> None:
     assert re.search(
         r"^#2  dev\.heed\.task\.completed  \w+  \(due at 2026-01-01T00:01:31Z\)$", text, re.MULTILINE
     )
+
+
+def test_progress_is_not_told_as_an_end(bench: Bench) -> None:
+    bench.agents = PATIENT.replace("succeeded:", "progress: object.status.percent\n        succeeded:")
+    script = "- {task: build, objects: [{status: {percent: 40}}, {status: {done: true}}]}"
+
+    text = bench.run("--script", bench.file("script.yaml", script)).stdout
+
+    said = re.findall(r"^#\d+  dev\.heed\.task\.(\w+)  \w+  (.+)$", text, re.MULTILINE)
+    assert said == [("progress", "(task progress)"), ("completed", "(task end)")]

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from heed import names
 from heed.api.task import job_containers
 from heed.cli.output import inline_json, paint, show_table
 from heed.util.terminal import visible
@@ -41,10 +42,7 @@ def narrate(report: Json) -> None:
         head = (
             f"#{step['sequence']}  {paint(visible(event['type']), 'cyan', bold=True)}  {visible(event['id'])}"
         )
-        due = (
-            f"  (due at {_brief_time(step['time'])})" if step["origin"] == "due" else _ORIGINS[step["origin"]]
-        )
-        click.echo(head + due)
+        click.echo(head + _origin(step))
         for delivery in step["deliveries"]:
             for line in _delivery(delivery):
                 click.echo(f"    {line}")
@@ -55,6 +53,15 @@ def narrate(report: Json) -> None:
     if report["events"]:
         click.echo()
     _end(report)
+
+
+def _origin(step: Json) -> str:
+    """Where an event comes from, where it was not given; of what is due, when that was."""
+    if step["origin"] == "due":
+        return f"  (due at {_brief_time(step['time'])})"
+    if step["origin"] == "task" and step["event"]["type"] == names.TASK_PROGRESS:
+        return "  (task progress)"
+    return _ORIGINS[step["origin"]]
 
 
 def _delivery(delivery: Json) -> Iterator[str]:
