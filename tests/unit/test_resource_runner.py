@@ -80,6 +80,7 @@ class Watches:
         assert served in self.held
 
     def lists(self, served: ServedKind, namespace: str, name: str) -> bool:
+        assert (served, namespace) == (SERVED, OWNER.namespace)
         return name in self.listed
 
 
@@ -365,6 +366,32 @@ async def test_progress_is_told_when_it_changes_and_again_where_the_broker_is_aw
 
     assert [event.data for event in stand.said] == [10, 20]
     assert {(event.type, event.subject) for event in stand.said} == {(names.TASK_PROGRESS, TASK)}
+
+
+async def test_after_progress_was_told_the_next_trouble_is_the_first_again(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[int] = []
+
+    class Noted(Backoff):
+        def delay(self, attempt: int) -> float:
+            failures.append(attempt)
+            return 0.0
+
+    async def publish(subject: str, event: Event) -> int:
+        sequence = await stand._publish(subject, event)
+        if event.data == 10:  # there is more to tell at once
+            stand.deaf = 1
+            stand.sees(stand.add(phase="Working", percent=20))
+        return sequence
+
+    monkeypatch.setattr(progress, "PROGRESS_BACKOFF", Noted(0.0, 0.0))
+    monkeypatch.setattr(stand.runner._progress, "_publish", publish)
+    stand.deaf = 2
+    stand.sees(stand.add(phase="Working", percent=10))
+    await until(lambda: [event.data for event in stand.said] == [10, 20])
+
+    assert failures == [1, 2, 1]
 
 
 async def test_only_the_latest_progress_is_told(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
