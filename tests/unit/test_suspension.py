@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
 from heed.cli.cluster import ClusterChoice
+from heed.cli.main import main
 from heed.cli.suspension import AgentChoice, SuspendOutcome, SuspendReport, set_suspend
 from heed.core.compiler.audience import Listener
 from heed.kube.client.client import ApiError, KubeApi
@@ -274,3 +279,70 @@ def test_others_are_those_of_a_cluster(cluster: Cluster, dev: Path, arguments: l
 
     assert result.exit_code == 0
     assert len(cluster.asked) == 1
+
+
+# --- what a shell completes -----------------------------------------------------------------------------------
+
+
+class Listing:
+    """Stands in for the cluster: Agents by the path that lists them."""
+
+    async def list(self, path: str) -> list[dict[str, Any]]:
+        agents = {
+            "/apis/heed.dev/v1alpha1/namespaces/demo/agents": [("writer", False), ("reader", True)],
+            "/apis/heed.dev/v1alpha1/namespaces/other/agents": [("reaper", False)],
+        }
+        return [{"metadata": {"name": name}, "spec": {"suspend": suspend}} for name, suspend in agents[path]]
+
+
+@pytest.mark.parametrize("command", ["suspend", "resume"])
+@pytest.mark.parametrize(
+    ("namespace", "incomplete", "offered"),
+    [
+        ("demo", "", [("reader", "suspended"), ("writer", None)]),
+        ("demo", "w", [("writer", None)]),
+        ("other", "rea", [("reaper", None)]),
+    ],
+)
+def test_agents_of_the_namespace_are_completed(
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    namespace: str,
+    incomplete: str,
+    offered: list[tuple[str, str | None]],
+) -> None:
+    async def answered(work: Callable[[Any], Awaitable[Any]]) -> Any:
+        return await work(Listing())
+
+    def run(self: ClusterChoice, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        return asyncio.run(answered(work))
+
+    monkeypatch.setattr(ClusterChoice, "run", run)
+    shell = ShellComplete(main, {}, "heed", "_HEED_COMPLETE")
+
+    found = shell.get_completions([command, "-n", namespace], incomplete)
+
+    assert [(item.value, item.help) for item in found] == offered
+
+
+@pytest.mark.parametrize("command", ["suspend", "approve", "approvals link"])
+def test_without_a_cluster_nothing_is_completed_and_nothing_said(tmp_path: Path, command: str) -> None:
+    words = f"heed {command} "
+    variables = {
+        "_HEED_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split())),
+    }
+    code = "from heed.cli.main import main; main(prog_name='heed')"
+    environment = {**os.environ, **variables, "KUBECONFIG": str(tmp_path / "missing"), "HOME": str(tmp_path)}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (done.stdout.strip(), done.stderr) == ("", "")

@@ -1,11 +1,15 @@
 """`spec.suspend` of Agents, set and taken back: what `heed suspend` and `heed resume` share."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
 from heed import names
 from heed.cli.cluster import ClusterChoice, cluster_option
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from heed.kube.client.client import KubeApi
 
 SuspendOutcome = Literal["suspended", "resumed", "unchanged", "missing", "refused"]
+COMPLETION_TIMEOUT_S: Final = 2.0
 _BAD: Final = ("missing", "refused")
 
 
@@ -44,10 +49,33 @@ class AgentChoice:
     selector: str | None = None
 
 
+def complete_agents(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete names of Agents of the chosen cluster and namespace, with whether they are suspended."""
+    logging.getLogger().addHandler(logging.NullHandler())  # nothing may be written between the words
+    with suppress(Exception):
+        cluster: ClusterChoice = ctx.params.get("cluster") or ClusterChoice()
+        namespace = cluster.find_namespace(ctx.params.get("namespace"))
+
+        async def find(api: "KubeApi") -> list[CompletionItem]:
+            from heed.kube.client.client import agents_path
+
+            async with asyncio.timeout(COMPLETION_TIMEOUT_S):
+                bodies = await api.list(agents_path(namespace))
+            found = {body["metadata"]["name"]: (body.get("spec") or {}).get("suspend") for body in bodies}
+            return [
+                CompletionItem(name, help="suspended" if suspended else None)
+                for name, suspended in sorted(found.items())
+                if name.startswith(incomplete)
+            ]
+
+        return cluster.run(find)
+    return []
+
+
 def agent_choice(command: Command) -> Command:
     """The arguments and options that choose Agents, a cluster and the form of the output."""
     options: tuple[Callable[[Command], Command], ...] = (
-        click.argument("agents", metavar="[AGENT]...", nargs=-1),
+        click.argument("agents", metavar="[AGENT]...", nargs=-1, shell_complete=complete_agents),
         click.option("-n", "--namespace", help="Their namespace.  [default: that of the context]"),
         click.option(
             "-A", "--all-namespaces", "everywhere", is_flag=True, help="With --all: of all of them."

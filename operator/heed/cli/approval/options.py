@@ -152,7 +152,7 @@ def _value(text: str) -> Any:
 
 def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete ids of approvals that wait, with their titles."""
-    logging.getLogger("heed").addHandler(logging.NullHandler())  # nothing may be written between the words
+    logging.getLogger().addHandler(logging.NullHandler())  # nothing may be written between the words
     with suppress(Exception):
         given = ctx.params
         choice = PlaceChoice(given.get("cluster") or ClusterChoice(), bool(given.get("dev")))
