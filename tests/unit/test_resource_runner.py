@@ -515,6 +515,13 @@ async def test_a_kind_that_went_while_no_operator_ran_ends_its_tasks(stand: Stan
     assert stand.server.count("GET", path_of()) == 0
 
 
+async def test_a_task_that_is_over_keeps_no_other_from_being_looked_for(stand: Stand) -> None:
+    await stand.runner.resume([OTHER, TASK])
+    await stand.settle()
+
+    assert [(end.task_id, end.reason) for end in stand.ends] == [(TASK, "ResourceLost")]
+
+
 async def test_a_task_whose_object_is_not_listed_is_looked_for_when_the_agent_goes_on(stand: Stand) -> None:
     stand.pending_tasks = {TASK: waiting(), OTHER: waiting()}
     stand.watches.listed = {manifest.object_name(OWNER, OTHER)}
@@ -628,6 +635,28 @@ async def test_an_object_that_is_over_goes_once_its_end_is_in_the_ledger(stand: 
 
     await until(lambda: stand.server.of("widgets") == [])
     assert stand.server.count("DELETE", path_of()) == 2
+
+
+async def test_a_deletion_waits_for_the_ledger_at_an_even_pace_and_backs_off_where_it_fails(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[int] = []
+
+    class Noted(Backoff):
+        def delay(self, attempt: int) -> float:
+            attempts.append(attempt)
+            if len(attempts) == 2:  # its end is in the ledger
+                stand.pending_tasks = {}
+            return 0.0
+
+    monkeypatch.setattr(deletions, "DELETION_BACKOFF", Noted(0.0, 0.0))
+    refusals = [500, 500]
+    stand.server.refuse = lambda method, path: refusals.pop() if refusals else None
+    stand.sees(stand.add(phase="Ready"))
+
+    await until(lambda: stand.server.of("widgets") == [])
+
+    assert attempts == [1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("status", "tries"), [(404, 1), (409, 1), (405, 2)])
