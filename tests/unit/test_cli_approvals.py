@@ -134,11 +134,19 @@ def test_a_heed_dev_and_a_cluster_are_not_both_meant(tmp_path: Path, monkeypatch
     both = heed("approvals", "--dev", "--context", "there")
     none = heed("approvals", "--dev")
     claimed = heed("approve", "buy", "--as", "kim", "--context", "there")
+    alone = heed("approve", "buy", "--as-group", "purchasing")
     twice = heed("approvals", "-A", "-n", "demo")
 
     assert (both.exit_code, "not both" in both.stderr) == (2, True)
     assert (none.exit_code, "no `heed dev` runs in this folder" in none.stderr) == (1, True)
-    assert (claimed.exit_code, "in a cluster you answer as who you are" in claimed.stderr) == (2, True)
+    assert (claimed.exit_code, "for heed dev; in a cluster you answer as who you are" in claimed.stderr) == (
+        2,
+        True,
+    )
+    assert (
+        alone.exit_code,
+        "for heed dev, and none runs in this folder or above it; in a" in alone.stderr,
+    ) == (2, True)
     assert (twice.exit_code, "Not both" in twice.stderr) == (2, True)
 
 

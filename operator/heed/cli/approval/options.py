@@ -44,7 +44,10 @@ class PlaceChoice:
         if self.dev and found is None:
             raise CliError("no `heed dev` runs in this folder or above it; start one, or leave out --dev")
         if found is None and (self.user or self.groups):
-            raise BadInput("--as and --as-group are for heed dev; in a cluster you answer as who you are")
+            here = "" if self.cluster.is_given else ", and none runs in this folder or above it"
+            raise BadInput(
+                f"--as and --as-group are for heed dev{here}; in a cluster you answer as who you are"
+            )
         return found
 
     def run(self, work: Callable[[ApprovalPlace], Awaitable[T]]) -> T:
