@@ -182,6 +182,7 @@ def test_policies_are_known_by_namespace(policies: GatewayPolicies) -> None:
     assert [item.metadata.name for item in policies.of("demo")] == ["a"]
     assert [item.metadata.name for item in policies.of("other")] == ["b"]
     assert list(policies.of("elsewhere")) == []
+    assert "elsewhere" not in policies._policies  # a question about a namespace leaves nothing behind
     policies._observe(policy_object("a"), True)
     assert list(policies.of("demo")) == []
     policies._observe(policy_object("a"), True)  # which was not known
