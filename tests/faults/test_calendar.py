@@ -93,6 +93,17 @@ def test_a_clock_that_was_away_gives_no_finding_and_lets_go_what_its_policies_do
     assert any(decision.received.event.type == names.DUE_TICKS_DROPPED for decision in decisions)  # type: ignore[union-attr]
 
 
+def test_a_clock_that_was_away_for_long_may_leave_out_what_comes_before_the_last_hundred() -> None:
+    decisions = story(260, range(20, 250))
+    assert findings(decisions) == []
+    ticks = [
+        item
+        for item in decisions
+        if "ticked" in item.handlers and item.session and item.session.startswith("all@")
+    ]
+    assert 100 <= len(ticks) < 125
+
+
 def twice(decisions: list[Decision]) -> None:
     decisions.insert(place(decisions, "all") + 1, decisions[place(decisions, "all")])
 

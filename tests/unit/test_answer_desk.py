@@ -298,6 +298,16 @@ async def test_a_broker_that_delivers_nothing_in_time_proves_nothing(
     assert desk.verdict() is None
 
 
+async def test_what_was_not_read_to_its_end_proves_nothing(desk: Desk) -> None:
+    desk.forget()
+    desk.add()
+    desk.bus.limits = (1, len(desk.bus.messages) + 1)
+
+    with pytest.raises(BusUnavailable, match="has not delivered yet"):
+        await desk.take()
+    assert desk.verdict() is None
+
+
 async def test_a_broker_that_is_away_leaves_an_answer_to_be_judged_later(desk: Desk) -> None:
     desk.forget()
     desk.add()

@@ -23,6 +23,7 @@ async def find_end(bus: EventBus, agent: AgentRef, task: str, answered_at: str) 
     subjects = [names.inbox_subject(agent.namespace, agent.name, type_) for type_ in types]
     source = names.agent_source(agent.namespace, agent.name)
     since = datetime.fromisoformat(answered_at).astimezone(UTC) - MARGIN
+    _, last = await bus.bounds()
     reader = await bus.open(subjects, 0, since.strftime("%Y-%m-%dT%H:%M:%SZ"))
     try:
         while reader.pending:
@@ -36,6 +37,8 @@ async def find_end(bus: EventBus, agent: AgentRef, task: str, answered_at: str) 
                 ):
                     return item.event
             reader.release(found[-1].sequence)
+        if await reader.reached() < last:
+            raise BusUnavailable("the broker has not delivered yet all that may have ended a task")
     finally:
         await reader.close()
     return None
