@@ -7,6 +7,7 @@ HeedError
 ├── MalformedEvent        a message that is not an event Heed can take
 ├── DecisionFailed        an event that could not be decided: it becomes a dead letter
 ├── GuardUnavailable      a costly decision could not be made now: try again
+├── CodeUnavailable       the code of an Agent could not be asked now, or is too old for the state: wait for it
 ├── LedgerConflict        someone else wrote the ledger: reload it
 ├── LedgerGone            the Agent is gone, or is another one of the same name
 ├── LedgerUnavailable     the ledger's home did not answer
@@ -92,6 +93,10 @@ class DecisionFailed(HeedError):
 
 class GuardUnavailable(HeedError):
     """No sandboxed worker is available for a costly decision now; the event stays undecided."""
+
+
+class CodeUnavailable(HeedError):
+    """An Agent's code could not be asked now, or is older than the state it would work on: the event waits."""
 
 
 class LedgerConflict(HeedError):

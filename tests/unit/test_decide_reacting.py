@@ -8,7 +8,7 @@ import pytest
 
 from heed import names
 from heed.core.decision.decide import Decision, decide
-from heed.core.decision.handlers import MAX_STATE_BYTES
+from heed.core.decision.requests import MAX_STATE_BYTES
 from heed.core.effects import Publish, StartTask
 from heed.core.events import MAX_HOPS
 from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, load_ledger

@@ -9,10 +9,7 @@ from heed.core.cel.expression import Scope
 from heed.core.codec.strict_json import MAX_JSON_DEPTH
 from heed.core.compiler.program import Program
 from heed.core.decision.guard import NEEDS_GUARD
-from heed.core.decision.handlers import (
-    MAX_DECISION_BYTES,
-    MAX_STATE_BYTES,
-)
+from heed.core.decision.requests import MAX_DECISION_BYTES, MAX_STATE_BYTES
 from tests.builders.values import nested_lists
 from tests.unit.reactions import failure, reacted, reacting
 

@@ -12,9 +12,9 @@ from heed.api.status import OutboxMessage, PendingTask, Session, TaskCause
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import Program
 from heed.core.decision import outputs
-from heed.core.decision.handlers import MAX_DECISION_BYTES
 from heed.core.decision.model import EmitRequest, HandlerResult, StartRequest
 from heed.core.decision.outputs import MAX_EMITTED_BYTES, Outputs
+from heed.core.decision.requests import MAX_DECISION_BYTES
 from heed.core.decision.step import Step
 from heed.core.effects import Publish
 from heed.core.events import MAX_HOPS, Event

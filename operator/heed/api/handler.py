@@ -5,9 +5,21 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, StrictInt
 
 from heed import names
-from heed.api.fields import MAX_EXPRESSION_CHARS, MAX_LIST_ITEMS, Cel, Duration, Label, Model, TypePattern
+from heed.api.fields import (
+    FUNCTION_PATTERN,
+    MAX_EXPRESSION_CHARS,
+    MAX_FUNCTION_CHARS,
+    MAX_LIST_ITEMS,
+    Cel,
+    Duration,
+    Label,
+    Model,
+    TypePattern,
+)
 from heed.api.status import FreeJson
 from heed.api.task import MAX_PRIORITY
+
+MAX_DECLARED_TYPES = 64  # patterns of types, and names of tasks, that a function declares
 
 
 class StartSpec(Model):
@@ -96,8 +108,32 @@ class HoldSpec(Model):
     ] = "DeadLetter"
 
 
+class CallSpec(Model):
+    """A function of the Agent's code, and what it may do: all else that it answers is refused."""
+
+    function: Annotated[
+        str,
+        Field(
+            pattern=FUNCTION_PATTERN,
+            max_length=MAX_FUNCTION_CHARS,
+            description="The function's name, as the Agent's worker knows it.",
+        ),
+    ]
+    emits: Annotated[
+        list[TypePattern],
+        Field(
+            max_length=MAX_DECLARED_TYPES,
+            description="NATS patterns over the types of the events it may emit.",
+        ),
+    ] = []
+    starts: Annotated[
+        list[Label],
+        Field(max_length=MAX_DECLARED_TYPES, description="Names of the tasks in spec.tasks it may start."),
+    ] = []
+
+
 class HandlerSpec(Model):
-    """One reaction. Within it: `hold`, then `state`, `start`, `emit`, `cancel`, `end`."""
+    """One reaction: `hold`, then `state`, `start`, `emit`, `cancel`, `end`; or a function of the Agent's code."""
 
     name: Annotated[Label, Field(description="Unique among the handlers; shown in dead letters and traces.")]
     type: Annotated[
@@ -114,6 +150,13 @@ class HandlerSpec(Model):
         HoldSpec | None,
         Field(
             description="Set the event aside until a condition over the session's state holds, or a time passes."
+        ),
+    ] = None
+    call: Annotated[
+        CallSpec | None,
+        Field(
+            description="A function that decides, instead of `hold`, `state`, `start`, `emit`, `cancel` and `end`. It "
+            "is asked for state and effects, any number of times, and only the answer that is committed counts."
         ),
     ] = None
     state: Annotated[

@@ -5,7 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt
 
 from heed.api.fields import (
+    FUNCTION_PATTERN,
     MAX_EXPRESSION_CHARS,
+    MAX_FUNCTION_CHARS,
     MAX_LABEL_CHARS,
     MAX_LIST_ITEMS,
     Cel,
@@ -18,7 +20,13 @@ from heed.api.status import FreeMap
 
 MAX_APPROVERS = 64
 
-TASK_KINDS = ("job", "wait", "approval", "resource")  # members of a task, one of which says what its work is
+TASK_KINDS = (
+    "job",
+    "wait",
+    "approval",
+    "resource",
+    "function",
+)  # members of a task, one of which says what its work is
 
 MAX_ATTEMPTS = 100  # of one task
 
@@ -185,6 +193,19 @@ class ResourceSpec(Model):
     ] = "AfterRetention"
 
 
+class FunctionSpec(Model):
+    """A function of the Agent's code, which a worker runs. It is given the `input` that the task was started with."""
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=FUNCTION_PATTERN,
+            max_length=MAX_FUNCTION_CHARS,
+            description="The function's name, as the Agent's worker knows it.",
+        ),
+    ]
+
+
 class BackoffSpec(Model):
     """How long it takes until the next attempt: `initial`, then `factor` times as long with each one, at most `max`."""
 
@@ -250,6 +271,10 @@ class TaskSpec(Model):
     resource: Annotated[
         ResourceSpec | None,
         Field(description="An object of another kind: it is created, and CEL over it says when it is done."),
+    ] = None
+    function: Annotated[
+        FunctionSpec | None,
+        Field(description="A function of the Agent's code: a worker runs it, and its value is the result."),
     ] = None
     timeout: Annotated[
         Duration | None,

@@ -107,8 +107,17 @@ class CompiledHold:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeReference:
+    """A function of the Agent's code: type patterns of what it may emit, and names of the tasks that it may start."""
+
+    function: str
+    emits: tuple[str, ...]
+    starts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledHandler:
-    """A compiled handler. `path` is where it stands in the manifest."""
+    """A compiled handler. `path` is where it stands in the manifest; with `code`, that is what it does."""
 
     name: str
     path: str
@@ -120,6 +129,7 @@ class CompiledHandler:
     emit: tuple[EmitTemplate, ...]
     cancel: tuple[str, ...]
     end: bool
+    code: CodeReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +361,15 @@ def _reaction(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSp
         emit=tuple(_emits(compiler, handler, f"{path}.emit")),
         cancel=tuple(item.task for item in handler.cancel),
         end=handler.end,
+        code=_code(compiler, handler, f"{path}.call", spec),
     )
+
+
+def _code(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> CodeReference | None:
+    if (call := handler.call) is None:
+        return None
+    validation.check_call(compiler, handler, call, path, spec)
+    return CodeReference(call.function, tuple(call.emits), tuple(call.starts))
 
 
 def _hold(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> CompiledHold | None:

@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 from heed import names
 from heed.api.agent import MAX_EXPRESSIONS, MAX_EXPRESSIONS_CHARS, MAX_TEMPLATE_VALUES, AgentSpec
 from heed.api.fields import parse_duration
-from heed.api.handler import EmitSpec, HandlerSpec
+from heed.api.handler import CallSpec, EmitSpec, HandlerSpec
 from heed.api.task import TASK_KINDS, TaskSpec
 from heed.core.approval.spec_check import check_approval
 from heed.core.cel.expression import Expression, ExpressionError, compile_expression, expanded_size
@@ -191,7 +191,7 @@ def check_work(compiler: Compiler, task: TaskSpec, template: Template | None, pa
             compiler.add_problem(f"{path}.publish", "is for jobs only", "say with `progress` how far it is")
         compiler.problems.extend(check_resource(template.shape, task.resource, f"{path}.resource"))
         check_values(compiler, task.resource.template, f"{path}.resource.template")
-    else:
+    elif task.kind == "job":
         compiler.problems.extend(check_job_spec(template.shape, f"{path}.job"))
 
 
@@ -238,6 +238,22 @@ def check_handler(compiler: Compiler, handler: HandlerSpec, path: str, spec: Age
         message = "is neither a map nor one ${CEL} that yields a map"
         compiler.add_problem(f"{path}.state", message, "write `state: {key: value}`")
     check_values(compiler, state, f"{path}.state")
+
+
+def check_call(compiler: Compiler, handler: HandlerSpec, call: CallSpec, path: str, spec: AgentSpec) -> None:
+    """Check that a handler in code says nothing else that it does, and only what there is of what it may do."""
+    for field in ("hold", "state", "start", "emit", "cancel", "end"):
+        if getattr(handler, field):
+            place = f"{path.removesuffix('.call')}.{field}"
+            compiler.add_problem(place, "is given beside `call`", "leave it out; the function says it")
+    for index, task in enumerate(call.starts):
+        check_task(compiler, task, f"{path}.starts[{index}]", spec)
+    for index, pattern in enumerate(call.emits):
+        if may_overlap(pattern, "dev.heed.>"):
+            remedy = "use a narrower pattern, such as com.example.*"
+            compiler.add_problem(
+                f"{path}.emits[{index}]", f"{pattern} may be one of Heed's own types", remedy
+            )
 
 
 def check_hold(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> None:

@@ -18,6 +18,7 @@ One `Step` goes through the stages, each of which either passes it on or says wh
 
 from heed.core.cel.expression import explain_out_of_memory
 from heed.core.compiler.program import Program
+from heed.core.decision.code import Answers, without_code
 from heed.core.decision.conclusion import conclude, defer, write_letter
 from heed.core.decision.handlers import run_handlers
 from heed.core.decision.holding import hold
@@ -30,20 +31,27 @@ from heed.core.decision.step import Step
 from heed.core.events import Received
 from heed.core.ledger.headroom import Headroom
 from heed.core.ledger.ledger import Ledger
-from heed.errors import DecisionFailed
+from heed.errors import CodeUnavailable, DecisionFailed
 
 __all__ = ["Decision", "decide"]
 
 
 def decide(
-    program: Program, ledger: Ledger, received: Received, *, room: Headroom | None = None, ahead: bool = False
+    program: Program,
+    ledger: Ledger,
+    received: Received,
+    *,
+    room: Headroom | None = None,
+    ahead: bool = False,
+    answers: Answers = without_code,
 ) -> Decision:
     """Decide one event of the stream. Whatever the event is, the cursor moves past it and one total grows.
 
     With `room`, an event that the status cannot take now is left waiting. `ahead`: only the inbox is being read. Events
-    that are ready in `ledger.held` come before all others.
+    that are ready in `ledger.held` come before all others. `answers` are those of the Agent's code to its calls; what
+    they raise of CodeUnavailable is raised here, and the event is undecided.
     """
-    step = Step(program, received, ledger, room)
+    step = Step(program, received, ledger, room, answers)
     return conclude(step, open_step(step, ahead=ahead) or _outcome(step))
 
 
@@ -54,6 +62,8 @@ def _outcome(step: Step) -> Outcome:
         return defer(step) if outcome == "waiting" else outcome
     except DecisionFailed as error:
         return write_letter(step, error)
+    except CodeUnavailable:
+        raise
     except MemoryError:
         failure = explain_out_of_memory()
     except Exception as error:

@@ -11,7 +11,7 @@ from heed import names
 from heed.api.status import HeldEvent
 from heed.core.codec.cloudevents_json import event_to_json
 from heed.core.decision.event_variables import build_variables
-from heed.core.decision.handlers import react
+from heed.core.decision.handlers import react_to_event
 from heed.core.decision.model import HoldRequest, Outcome, estimate_hold
 from heed.core.decision.sessions import add_seconds, touch_session
 from heed.core.decision.step import Step
@@ -84,7 +84,7 @@ def _expire(step: Step, request: HoldRequest, held: HeldEvent) -> None:
     step.reactions = [item for item in step.program.reactions if matches(item.pattern, step.event.type)]
     session = step.variables["session"]
     step.variables = {**build_variables(step.program, step.event), "session": session}
-    step.result = react(step.program, step.reactions, step.variables, step.session.state)
+    step.result = react_to_event(step)
     if not step.result.handlers:
         unheard = f"{message}, and no handler of {names.HOLD_EXPIRED} acted on that; redrive it"
         raise DecisionFailed(HOLD_EXPIRED, unheard, request.handler)

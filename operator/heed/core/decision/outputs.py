@@ -15,8 +15,8 @@ from heed.core.compiler.program import Program, TaskTemplate
 from heed.core.decision import quotas
 from heed.core.decision.approvals import begin_approval
 from heed.core.decision.guard import check_harmless
-from heed.core.decision.handlers import MAX_DECISION_BYTES
 from heed.core.decision.model import MAX_WORK_BYTES, RECORD_BYTES, HandlerResult, StartRequest
+from heed.core.decision.requests import MAX_DECISION_BYTES
 from heed.core.decision.schema_check import check_schema
 from heed.core.decision.sessions import add_seconds
 from heed.core.decision.step import Step

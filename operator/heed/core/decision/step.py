@@ -8,6 +8,7 @@ from heed import names
 from heed.api.status import DeadLetterCause, HeldEvent, PendingTask, Session
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.compiler.program import CompiledHandler, Program
+from heed.core.decision.code import Answers, without_code
 from heed.core.decision.model import HandlerResult
 from heed.core.effects import CancelTask, Effect
 from heed.core.events import Event, Received
@@ -70,6 +71,7 @@ class Step:
     received: Received
     opened: Ledger
     headroom: Headroom | None  # None: whatever is decided fits into the status
+    answers: Answers = without_code
     ledger: Ledger = field(init=False)
     former: Mapping[str, PendingTask] = field(init=False)  # the pending tasks before the event
     # open

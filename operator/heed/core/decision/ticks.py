@@ -11,9 +11,9 @@ from heed.core.cel.expression import ExpressionError, Scope
 from heed.core.cel.template import TemplateError
 from heed.core.compiler.timers import CompiledTimer
 from heed.core.decision.event_variables import build_agent_variable
-from heed.core.decision.handlers import canonicalize_output
 from heed.core.decision.model import HandlerResult, Outcome
 from heed.core.decision.outputs import Outputs, cancel_tasks
+from heed.core.decision.requests import canonicalize_output
 from heed.core.decision.sessions import check_key, has_tasks
 from heed.core.decision.step import Step, TickContext
 from heed.core.due.timers import (

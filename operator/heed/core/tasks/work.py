@@ -38,7 +38,7 @@ def work_problem(permissions: Permissions, kind: str, spec: Mapping[str, Any]) -
     if kind == "resource":
         created = ObjectKind.of(spec.get("template") or {})
         return permissions.resource_problem(created.group, created.kind)
-    return permissions.job_problem(spec)
+    return permissions.job_problem(spec) if kind == "job" else None
 
 
 def begin_attempt(record: PendingTask, at: str) -> PendingTask:

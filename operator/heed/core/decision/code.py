@@ -1,0 +1,133 @@
+"""Handlers in code: what a function of an Agent's code is called with, and how its answer is read.
+
+A decision never calls a function. It asks for the answer to a call, and the one who decides has asked a worker before.
+Nothing is replayed: an answer counts for a call that is equal to the one it was given for, however often it was made.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from heed import names
+from heed.api.code import CodeAnswer
+from heed.api.validation import explain_error
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.compiler.program import CodeReference, CompiledHandler
+from heed.core.decision.model import EmitRequest, HandlerResult, HoldRequest, StartRequest
+from heed.core.decision.requests import (
+    canonicalize_output,
+    check_output_size,
+    end_session,
+    measure_state,
+    read_emits,
+    read_starts,
+)
+from heed.core.ledger.ledger import Ledger
+from heed.core.type_patterns import matches
+from heed.errors import CodeUnavailable, DecisionFailed
+
+
+@dataclass(frozen=True, slots=True)
+class CodeCall:
+    """A call of a function: with the variables that expressions see, the session's state and its pending tasks.
+
+    `pending` has the ids of the session's tasks by their name, oldest first, without the one whose end the event is.
+    """
+
+    function: str
+    variables: Mapping[str, Any]
+    state: Mapping[str, Any]
+    pending: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """{function, variables, state, pending}, as a worker is sent it."""
+        return {
+            "function": self.function,
+            "variables": dict(self.variables),
+            "state": dict(self.state),
+            "pending": {name: list(ids) for name, ids in self.pending.items()},
+        }
+
+    @property
+    def digest(self) -> str:
+        """What an answer to it is known by."""
+        return names.digest(dump_compact(self.to_json()))
+
+
+Answers = Callable[[CodeCall], CodeAnswer]
+
+
+class AnswerMissing(CodeUnavailable):
+    """A decision needs the answer to a call that was not asked for."""
+
+    def __init__(self, call: CodeCall) -> None:
+        super().__init__(f"no answer of {call.function} is there")
+        self.call = call
+
+
+def without_code(call: CodeCall) -> CodeAnswer:
+    """The answers where there are none. Raises AnswerMissing."""
+    raise AnswerMissing(call)
+
+
+def parse_answer(value: Any) -> CodeAnswer:
+    """An answer as a worker sent it. Raises DecisionFailed: BadAnswer."""
+    try:
+        return CodeAnswer.model_validate(value)
+    except ValidationError as error:
+        problem = explain_error(error.errors(include_url=False)[0], CodeAnswer)
+        where = f"{problem.path}: " if problem.path else ""
+        raise DecisionFailed("BadAnswer", f"the Agent's code answered: {where}{problem.message}") from None
+
+
+def pending_of_session(ledger: Ledger, key: str) -> dict[str, list[str]]:
+    """The ids of the tasks that a session waits for, by their name."""
+    found: dict[str, list[str]] = {}
+    for task_id, record in ledger.pending_tasks.items():
+        if record.session == key and record.phase not in ("Abandoned", "Cancelling"):
+            found.setdefault(record.task, []).append(task_id)
+    return found
+
+
+def apply_answer(
+    reaction: CompiledHandler, code: CodeReference, answer: CodeAnswer, result: HandlerResult
+) -> None:
+    """Add what a function answered, within what the manifest says of it. Raises DecisionFailed."""
+    path = f"{reaction.path}.call: {code.function}{f' ({answer.place})' if answer.place else ''}"
+    if answer.hold is not None:
+        result.hold = HoldRequest(reaction.name, path, answer.hold.seconds, answer.hold.handled)
+        return
+    first = not result.handlers
+    result.handlers.append(reaction.name)
+    if answer.state is not None:
+        result.state = canonicalize_output(answer.state, path)
+    if answer.state is not None or first:
+        result.state_size = measure_state(result.state)
+    starts = read_starts(reaction.name, answer.start, path)
+    emits = read_emits(answer.emit, path)
+    _check_declared(code, starts, emits, path)
+    result.starts.extend(starts)
+    result.emits.extend(EmitRequest(reaction.name, item) for item in emits)
+    check_output_size(result, [*(item.input for item in starts), *emits])
+    result.cancels.update(answer.cancel)
+    if answer.end:
+        if starts:
+            raise DecisionFailed("BadAnswer", f"{path}: ends its session and starts tasks in it")
+        end_session(result)
+
+
+def _check_declared(
+    code: CodeReference, starts: Sequence[StartRequest], emits: Sequence[Mapping[str, Any]], path: str
+) -> None:
+    """Raise DecisionFailed for what the manifest does not say that the function may do."""
+    for request in starts:
+        if request.task not in code.starts:
+            known = ", ".join(code.starts) or "none"
+            raise DecisionFailed("Undeclared", f'{path}: starts "{request.task}"; its `starts` are: {known}')
+    for event in emits:
+        type_ = event.get("type")
+        if isinstance(type_, str) and not any(matches(pattern, type_) for pattern in code.emits):
+            known = ", ".join(code.emits) or "none"
+            raise DecisionFailed("Undeclared", f"{path}: emits {type_}; its `emits` are: {known}")
