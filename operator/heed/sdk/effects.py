@@ -1,0 +1,74 @@
+"""Effects: what a handler asks for beside the new state. They are values; nothing happens before the commit."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from heed.sdk.durations import parse_duration
+from heed.sdk.events import Event
+
+if TYPE_CHECKING:
+    from heed.sdk.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a task with an input: JSON."""
+
+    task: str
+    input: Any = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Emit an event, broadcast in the Agent's namespace or to one Agent there."""
+
+    event: Event
+    subject: str | None = None
+    to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Cancel all pending tasks of a name in this session."""
+
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Forget the session: its state goes, its pending tasks are cancelled unheard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Set the event aside until the session's state changes, for so many seconds at most. Nothing else counts then."""
+
+    seconds: int
+    handled: bool = False
+
+
+Effect = Start | Emit | Cancel | End | Hold
+
+
+def emit(event: Event, *, subject: str | None = None, to: str | None = None) -> Emit:
+    """Emit an event; `to` is the name of the only Agent in this namespace that gets it."""
+    return Emit(event, subject, to)
+
+
+def cancel(task: "Task[Any]") -> Cancel:
+    """Cancel the session's pending runs of a task; each ends as failed, with the reason Cancelled."""
+    return Cancel(task.name)
+
+
+def end() -> End:
+    """Forget the session, whose pending tasks are cancelled unheard."""
+    return End()
+
+
+def hold(timeout: str = "24h", *, on_expire: Literal["DeadLetter", "Handle"] = "DeadLetter") -> Hold:
+    """Handle this event later: it is looked at again with each change of the session's state, until `timeout`.
+
+    It is a dead letter then, or with Handle the handlers of HoldExpired act instead.
+    """
+    return Hold(parse_duration(timeout), on_expire == "Handle")

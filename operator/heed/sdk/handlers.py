@@ -1,0 +1,168 @@
+"""Handlers: what a function reacts to, and what its parameters want."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import CodeType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from heed.sdk.errors import DeclarationError
+from heed.sdk.events import AnyEvent, Event
+from heed.sdk.injection import is_injected
+from heed.sdk.state import State
+from heed.sdk.tasks import Completed, Failed, Progress, Task, TaskEvent
+
+Trigger = type[Event] | TaskEvent | str
+
+_TASK_VALUES = {"completed": Completed, "failed": Failed, "progress": Progress}
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that reacts to events of a type. `when` is CEL of its own, `emits` and `starts` what it declares.
+
+    `parameters` are the names after the event, with what each wants: the state, or what is injected.
+    """
+
+    function: Callable[..., Any]
+    trigger: Trigger
+    parameters: Mapping[str, Any]
+    when: str | None = None
+    emits: Sequence[str] = ()
+    starts: Sequence[str] = ()
+    timer: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The function's name."""
+        return self.function.__name__
+
+    @property
+    def pattern(self) -> str:
+        """The NATS pattern over the CloudEvents types that it reacts to."""
+        return self.trigger if isinstance(self.trigger, str) else self.trigger.event_type
+
+    @property
+    def place(self) -> str:
+        """Where it stands, for people: `agent.py:31`."""
+        code = inspect.unwrap(self.function).__code__
+        return f"{code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"
+
+
+def make_handler(
+    function: Callable[..., Any],
+    trigger: Trigger | None,
+    state: type[State],
+    *,
+    when: str | None = None,
+    emits: Sequence[type[Event]] | None = None,
+    starts: Sequence[Task[Any]] | None = None,
+    timer: str | None = None,
+) -> Handler:
+    """A handler of a function. Without a trigger the annotation of its first parameter is one.
+
+    Without `emits` and `starts` they are the events and tasks that the function names. Raises DeclarationError.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    names = list(inspect.signature(function).parameters)
+    if not names:
+        raise _wrong(function, "has no parameter", "its first one is the event")
+    first = hints.get(names[0])
+    trigger = _trigger_of(function, first) if trigger is None else trigger
+    _check_event(function, first, trigger)
+    parameters = {name: _wanted(function, name, hints.get(name), state) for name in names[1:]}
+    mentioned = list(_mentioned(function))
+    if emits is None:
+        emits = [item for item in mentioned if isinstance(item, type) and _may_be_emitted(item)]
+    if starts is None:
+        starts = [item for item in mentioned if isinstance(item, Task)]
+    return Handler(
+        function,
+        trigger,
+        parameters,
+        when,
+        list(dict.fromkeys(item.event_type for item in emits)),
+        list(dict.fromkeys(item.name for item in starts)),
+        timer,
+    )
+
+
+def _trigger_of(function: Callable[..., Any], hint: Any) -> Trigger:
+    if isinstance(hint, type) and issubclass(hint, Event) and hint.event_type:
+        return hint
+    raise _wrong(
+        function,
+        "does not say what it reacts to",
+        "annotate the event, or write @agent.on(research.completed)",
+    )
+
+
+def _check_event(function: Callable[..., Any], hint: Any, trigger: Trigger) -> None:
+    """Raise DeclarationError where the first parameter is annotated with what it never gets."""
+    if hint is None or hint is Any:
+        return
+    kind = get_origin(hint) or hint
+    if isinstance(trigger, TaskEvent):
+        right: Any = _TASK_VALUES[trigger.outcome]
+    elif isinstance(trigger, str):
+        right = AnyEvent
+    else:
+        right = trigger
+    if isinstance(kind, type) and issubclass(right, kind):
+        return
+    inner = (
+        f"[{', '.join(getattr(item, '__name__', str(item)) for item in get_args(hint))}]"
+        if get_args(hint)
+        else ""
+    )
+    given = f"{getattr(kind, '__name__', kind)}{inner}"
+    raise _wrong(
+        function, f"takes a {given}, and gets a {right.__name__}", "change the annotation, or the decorator"
+    )
+
+
+def _wanted(function: Callable[..., Any], name: str, hint: Any, state: type[State]) -> Any:
+    if isinstance(hint, type) and issubclass(hint, State):
+        if hint is not state:
+            raise _wrong(function, f"{name}: the Agent's state is {state.__name__}", "annotate it with that")
+        return hint
+    if is_injected(hint):
+        return hint
+    known = f"{state.__name__} (the state), Session, AgentInfo, or Annotated[…, Resource(…)]"
+    raise _wrong(function, f"{name} has no annotation that says what it wants", f"there are: {known}")
+
+
+def _may_be_emitted(item: type) -> bool:
+    if not issubclass(item, Event) or not item.event_type:
+        return False
+    return (
+        "*" not in item.event_type
+        and ">" not in item.event_type
+        and not item.event_type.startswith("dev.heed.")
+    )
+
+
+def _mentioned(function: Callable[..., Any]) -> Iterator[Any]:
+    """What the names in a function's code stand for, those of functions within it included."""
+    plain = inspect.unwrap(function)
+    closed = inspect.getclosurevars(plain).nonlocals
+    for name in _names(plain.__code__):
+        if name in closed:
+            yield closed[name]
+        elif name in plain.__globals__:
+            yield plain.__globals__[name]
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    yield from code.co_freevars
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _wrong(function: Callable[..., Any], message: str, remedy: str) -> DeclarationError:
+    code = inspect.unwrap(function).__code__
+    place = f"{code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"
+    return DeclarationError(f"{function.__name__} ({place}): {message}; {remedy}")

@@ -1,0 +1,109 @@
+"""The manifest of an Agent in Python: what `heed build` writes, and what the operator runs."""
+
+import hashlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from heed import names
+from heed.sdk.agent import Agent, to_label
+from heed.sdk.events import AnyEvent, Event
+from heed.sdk.handlers import Handler
+from heed.sdk.tasks import FunctionTask, TaskEvent
+
+
+def build_agent(agent: Agent) -> dict[str, Any]:
+    """The Agent as a manifest."""
+    metadata = {"name": agent.name} | ({} if agent.namespace is None else {"namespace": agent.namespace})
+    spec: dict[str, Any] = {}
+    if types := list(dict.fromkeys(_subscribed(agent))):
+        spec["subscribe"] = [{"type": item} for item in types]
+    if agent.session:
+        spec["session"] = dict(agent.session)
+    if agent.tasks:
+        spec["tasks"] = {name: task.manifest() for name, task in agent.tasks.items()}
+    if agent.timers:
+        spec["timers"] = {name: dict(timer) for name, timer in agent.timers.items()}
+    spec["handlers"] = [_handler(item) for item in agent.handlers.values()]
+    return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
+
+
+def _subscribed(agent: Agent) -> Iterator[str]:
+    for handler in agent.handlers.values():
+        if not isinstance(handler.trigger, TaskEvent) and not names.is_reserved(handler.pattern):
+            yield handler.pattern
+
+
+def _handler(handler: Handler) -> dict[str, Any]:
+    call = {"function": handler.name, "emits": list(handler.emits), "starts": list(handler.starts)}
+    conditions = [handler.when] if handler.when else []
+    if isinstance(handler.trigger, TaskEvent):
+        conditions.insert(0, f"task.name == '{handler.trigger.task.name}'")
+    made: dict[str, Any] = {"name": to_label(handler.name), "type": handler.pattern}
+    if conditions:
+        made["when"] = (
+            conditions[0] if len(conditions) == 1 else " && ".join(f"({item})" for item in conditions)
+        )
+    return {**made, "call": {key: value for key, value in call.items() if value}}
+
+
+def build_event_types(agent: Agent) -> list[dict[str, Any]]:
+    """The EventTypes, with JSON Schemas, of what the Agent heeds and emits; of types with wildcards there are none."""
+    return [_event_type(item) for item in find_events(agent)]
+
+
+def find_events(agent: Agent) -> list[type[Event]]:
+    """The classes of the events that the Agent heeds, then those that it emits, each once."""
+    heeded = [item.trigger for item in agent.handlers.values() if isinstance(item.trigger, type)]
+    emitted = {type_: None for item in agent.handlers.values() for type_ in item.emits}
+    known = {item.event_type: item for item in _subclasses(Event)}
+    found = [*heeded, *(known[type_] for type_ in emitted if type_ in known)]
+    return [item for item in dict.fromkeys(found) if _has_schema(item)]
+
+
+def _subclasses(cls: type[Event]) -> Iterator[type[Event]]:
+    for item in cls.__subclasses__():
+        yield item
+        yield from _subclasses(item)
+
+
+def _has_schema(item: type[Event]) -> bool:
+    own = names.is_reserved(item.event_type) or issubclass(item, AnyEvent)
+    return not own and names.is_type(item.event_type)
+
+
+def _event_type(item: type[Event]) -> dict[str, Any]:
+    name = re.sub(r"[^a-z0-9]+", "-", item.event_type.lower()).strip("-")
+    spec: dict[str, Any] = {"type": item.event_type}
+    if item.__doc__:
+        spec["description"] = inspect.cleandoc(item.__doc__).split("\n\n")[0].replace("\n", " ")
+    schema = item.model_json_schema(by_alias=True)
+    schema.pop("description", None)
+    return {
+        "apiVersion": names.API_VERSION,
+        "kind": names.EVENT_TYPE,
+        "metadata": {"name": name[:63].strip("-")},
+        "spec": {**spec, "schema": _without_titles(schema)},
+    }
+
+
+def _without_titles(schema: Any) -> Any:
+    """A schema without the titles that pydantic makes of names."""
+    if isinstance(schema, Mapping):
+        return {
+            key: _without_titles(value)
+            for key, value in schema.items()
+            if not (key == "title" and isinstance(value, str))
+        }
+    return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def code_digest(agent: Agent) -> str:
+    """A digest of the modules that the Agent's functions stand in: 16 hex digits."""
+    functions = [item.function for item in agent.handlers.values()]
+    functions += [task.function for task in agent.tasks.values() if isinstance(task, FunctionTask)]
+    modules = sorted({item.__module__ for item in functions})
+    sources = [inspect.getsource(sys.modules[name]) for name in modules]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
