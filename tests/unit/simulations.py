@@ -7,7 +7,8 @@ from heed import names
 from heed.core.compiler.program import Program
 from heed.core.effects import TaskWork
 from heed.core.events import Event
-from heed.core.simulation.simulator import SimulatedMessage, SimulationRun, StubbedEnd, simulate
+from heed.core.simulation.simulator import simulate
+from heed.core.simulation.steps import SimulatedMessage, SimulationRun, StubbedEnd
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 
 STOP, HALT = "com.example.stop", "com.example.halt"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed.core.compiler.expression_lint import lint_expressions
-from heed.core.simulation.simulator import StubbedEnd
+from heed.core.simulation.steps import StubbedEnd
 from heed.errors import DecisionFailed, Problem
 from tests.builders.agents import asking, manifest, problems, program
 from tests.builders.approvals import ASK, HALT, buyer

@@ -18,7 +18,7 @@ from heed.core.due.due_times import DueTime, list_due_times
 from heed.core.effects import CancelTask, StartTask, TaskEnd, TaskWork
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, load_ledger, settle
-from heed.core.simulation.simulator import StubbedEnd
+from heed.core.simulation.steps import StubbedEnd
 from heed.core.tasks.retry import RetryPolicy
 from heed.core.tasks.work import end_event, work_of
 from tests.builders.agents import AGENT, NAMESPACE, job, manifest, nap, problems, program

@@ -16,7 +16,8 @@ from heed.core.compiler.lint import lint_agent
 from heed.core.events import Event
 from heed.core.schema.job_fields import FIELDS
 from heed.core.schema.job_spec import check_job_spec, explain_no_job, lint_job_spec
-from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
+from heed.core.simulation.simulator import simulate
+from heed.core.simulation.steps import SimulatedMessage, StubbedEnd
 from heed.errors import Problem
 from heed.kube.jobs.manifest import job_manifest, release_patch
 from tests import jobfields

@@ -2,7 +2,7 @@
 
 from heed import names
 from heed.core.effects import TaskWork
-from heed.core.simulation.simulator import StubbedEnd
+from heed.core.simulation.steps import StubbedEnd
 from tests.builders.agents import AGENT, NAMESPACE, job, program
 from tests.unit.simulations import HALT, STOP, WORKER, in_turn, message, run, state, stored_types, told
 

@@ -13,7 +13,8 @@ from heed.core.effects import AgentRef
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, dump_ledger
 from heed.core.simulation.report import build_report
-from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd, simulate
+from heed.core.simulation.simulator import simulate
+from heed.core.simulation.steps import SimulatedMessage, StubbedEnd
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, job, program
 from tests.builders.events import malformed, received
 

@@ -7,7 +7,8 @@ import pytest
 
 from heed import names
 from heed.core.effects import AgentRef
-from heed.core.simulation.simulator import SimulationRun, StubbedEnd, with_uid
+from heed.core.simulation.steps import SimulationRun, StubbedEnd
+from heed.core.simulation.world import with_uid
 from tests.builders.agents import AGENT, ASKED, NAMESPACE, program
 from tests.unit.simulations import STOP, WORKER, message, run, stored_types
 

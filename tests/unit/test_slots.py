@@ -20,7 +20,7 @@ from heed.core.due.due_times import list_due_times
 from heed.core.effects import CancelTask, StartTask, TaskWork
 from heed.core.events import Received
 from heed.core.ledger.ledger import Ledger, dump_ledger, list_owed_effects, load_ledger, settle
-from heed.core.simulation.simulator import StubbedEnd
+from heed.core.simulation.steps import StubbedEnd
 from heed.core.tasks.slots import SlotLimits, find_grantable, holds_slot, is_idle
 from heed.core.tasks.work import work_of
 from heed.engine.batch import effects_still_owed

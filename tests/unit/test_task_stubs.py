@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from heed.core.effects import AgentRef, TaskWork
-from heed.core.simulation.simulator import StubbedEnd
+from heed.core.simulation.steps import StubbedEnd
 from heed.core.simulation.task_stubs import answer_from, parse_script
 from heed.errors import InvalidManifest
 from tests.builders.tasks import task_work

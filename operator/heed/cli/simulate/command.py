@@ -14,8 +14,9 @@ from heed.cli.simulate.scenario import option_rules, read_events, read_expectati
 from heed.core.compiler.program import Program
 from heed.core.simulation.assertions import NOTHING, Mismatch, find_unmet
 from heed.core.simulation.report import build_report
-from heed.core.simulation.simulator import MAX_SIMULATED_MESSAGES, SimulatedMessage, SimulationRun
+from heed.core.simulation.simulator import MAX_SIMULATED_MESSAGES
 from heed.core.simulation.simulator import simulate as run_simulation
+from heed.core.simulation.steps import SimulatedMessage, SimulationRun
 from heed.core.simulation.task_stubs import TaskStub, answer_from
 from heed.util.terminal import visible
 

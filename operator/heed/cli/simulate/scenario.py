@@ -14,7 +14,7 @@ from heed.core.codec.cloudevents_json import OPTIONAL_ATTRIBUTES, REQUIRED_ATTRI
 from heed.core.codec.strict_json import MAX_JSON_DEPTH, parse_json
 from heed.core.compiler.program import Program
 from heed.core.simulation.assertions import check_expectation
-from heed.core.simulation.simulator import SimulatedMessage, StubbedEnd
+from heed.core.simulation.steps import SimulatedMessage, StubbedEnd
 from heed.core.simulation.task_stubs import TaskStub, parse_script
 from heed.core.tasks.job_contract import parse_result
 from heed.errors import InvalidManifest, InvalidSettings, MalformedEvent, Problem

@@ -9,7 +9,7 @@ from heed.core.compiler.audience import Listener, explain_unheeded
 from heed.core.compiler.program import Program
 from heed.core.decision.explain import why_held, why_ignored
 from heed.core.ledger.ledger import dump_ledger
-from heed.core.simulation.simulator import Delivery, SimulationRun, SimulationStep
+from heed.core.simulation.steps import Delivery, SimulationRun, SimulationStep
 
 Json = dict[str, Any]
 

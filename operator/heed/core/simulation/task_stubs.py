@@ -19,7 +19,7 @@ from heed.api.validation import explain_error
 from heed.core.cel.expression import Expression, ExpressionError, Scope, compile_expression
 from heed.core.cel.template import Template, TemplateError, compile_template
 from heed.core.effects import TaskWork
-from heed.core.simulation.simulator import StubbedEnd
+from heed.core.simulation.steps import StubbedEnd
 from heed.errors import InvalidManifest, Problem
 
 
