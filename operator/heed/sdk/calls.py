@@ -161,9 +161,9 @@ def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:
 
 def _explain(handler: Handler, error: Exception) -> str:
     """What an exception was, and where: the lines of the user's own code first."""
+    code = inspect.unwrap(handler.function).__code__
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/heed/sdk/" not in frame.filename]
-    last = own[-1] if own else None
+    last = next((frame for frame in reversed(frames) if frame.filename == code.co_filename), None)
     where = handler.place if last is None else f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
     lines = "".join(traceback.format_exception(None, error, error.__traceback__))
     return f"{handler.name} ({where}): {type(error).__name__}: {error}\n{lines[-MAX_TRACEBACK_CHARS:]}"

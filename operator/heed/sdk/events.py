@@ -10,6 +10,9 @@ from heed import names
 from heed.sdk.errors import CodeError, DeclarationError, explain
 
 
+_NO_EXTENSIONS = ("specversion", "data", "data_base64", "datacontenttype", "dataschema", "extensions")
+
+
 class EventMeta(BaseModel):
     """The CloudEvents attributes of an event that came. `time` is RFC 3339; `extensions` are all but the named ones."""
 
@@ -30,7 +33,7 @@ class EventMeta(BaseModel):
     def of(cls, event: Mapping[str, Any]) -> Self:
         """The attributes of an event in the JSON format of CloudEvents."""
         own = {name: event[name] for name in cls.model_fields if name in event}
-        others = {name: value for name, value in event.items() if name not in {*own, "specversion", "data"}}
+        others = {name: value for name, value in event.items() if name not in {*own, *_NO_EXTENSIONS}}
         return cls.model_validate({**own, "extensions": others})
 
 

@@ -82,6 +82,11 @@ class SimulatedWorld:
             first = _later(self.clock, self.given[0].event.time)
             self.clock = max(self.clock, first - 2 * _STEP)
 
+    @property
+    def now(self) -> str:
+        """The clock as the stream writes it."""
+        return _text(self.clock)
+
     def step(self) -> SimulationStep | None:
         """Decide a held event that is ready, or else store the next message, if any."""
         for program in self.programs:
@@ -174,7 +179,7 @@ class SimulatedWorld:
         due = [item for item in self.held if item[3].after in self.stored]
         self.held = [item for item in self.held if item[3].after not in self.stored]
         for agent, task_id, attempt, answer in due:
-            self._end(agent, task_id, answer, _text(self.clock), attempt)
+            self.end_task(agent, task_id, answer, _text(self.clock), attempt)
 
     def _said(self, message: SimulatedMessage, task: str) -> SimulatedMessage:
         """A message of a task, with the task's id; that of none where none of its name runs."""
@@ -208,7 +213,7 @@ class SimulatedWorld:
         for effect in cancelled:
             if effect.record is not None:
                 reason = StubbedEnd(reason="Cancelled")
-                self._end(agent, effect.id, reason, received.at)
+                self.end_task(agent, effect.id, reason, received.at)
         emitted = tuple(message.event for message in published)
         stopped = tuple(effect.id for effect in cancelled)
         return Delivery(agent, decision, started, emitted, stopped, _queued(decision))
@@ -221,11 +226,11 @@ class SimulatedWorld:
         if answer.objects and work.kind == "resource":
             answer = _judge_objects(self.ledgers[agent].pending_tasks[work.id], work, answer, at)
         if answer.after is None or answer.after in self.stored:
-            self._end(agent, work.id, answer, at, work.attempt)
+            self.end_task(agent, work.id, answer, at, work.attempt)
         else:
             self.held.append((agent, work.id, work.attempt, answer))
 
-    def _end(
+    def end_task(
         self, agent: AgentRef, task_id: str, answer: StubbedEnd, at: str, attempt: int | None = None
     ) -> None:
         """Report the end of a task's attempt, or of the task as it was cancelled, once."""

@@ -1,0 +1,35 @@
+"""Answers of an Agent's code in this process: for simulations, where no worker runs."""
+
+import json
+
+from heed.api.code import CodeAnswer
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import Program, compile_agent
+from heed.core.decision.code import Answers, CodeCall, parse_answer
+from heed.errors import CodeUnavailable, DecisionFailed
+from heed.sdk.agent import Agent
+from heed.sdk.calls import answer_call
+from heed.sdk.errors import CodeError, CodeTooOld
+from heed.sdk.injection import Resources
+from heed.sdk.manifest import build_agent
+
+
+def compile_code(agent: Agent) -> Program:
+    """The program of an Agent in Python. Raises InvalidManifest."""
+    return compile_agent(parse_agent(build_agent(agent)))
+
+
+def answers_of(agent: Agent) -> Answers:
+    """The answers of an Agent's functions: each call goes through JSON, as it does on its way to a worker."""
+    resources = Resources()
+
+    def answer(call: CodeCall) -> CodeAnswer:
+        try:
+            found = answer_call(agent, json.loads(json.dumps(call.to_json())), resources)
+        except CodeError as error:
+            raise DecisionFailed(error.code, error.message) from error
+        except CodeTooOld as error:
+            raise CodeUnavailable(str(error)) from None
+        return parse_answer(found)
+
+    return answer

@@ -1,0 +1,240 @@
+"""Simulations: an Agent's real decisions in memory, event by event, with time and crashes in the test's hands.
+
+def test_it_answers() -> None:
+simulation = Simulation(agent)
+simulation.publish(Asked(topic="tides"), session="q1")
+simulation.complete(research, Answer(text="the Moon"))
+simulation.assert_emitted(Answered(topic="tides", answer="the Moon"))
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from heed import names
+from heed.api.status import DeadLetterCause, PendingTask
+from heed.core.compiler.program import Program
+from heed.core.decision.code import Answers, CodeCall
+from heed.core.events import Event as CloudEvent
+from heed.core.ledger.ledger import Ledger
+from heed.core.simulation.steps import Delivery, SimulatedMessage, SimulationStep, StubbedEnd
+from heed.core.simulation.world import SimulatedWorld, with_uid
+from heed.sdk.agent import Agent
+from heed.sdk.durations import parse_duration
+from heed.sdk.errors import CodeError
+from heed.sdk.events import Event
+from heed.sdk.in_process import answers_of, compile_code
+from heed.sdk.state import State
+from heed.sdk.tasks import Task
+
+MAX_STEPS = 10_000  # of one action: more is an Agent that goes round in circles
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that could not be decided, and why."""
+
+    event: CloudEvent
+    cause: DeadLetterCause
+
+    def __str__(self) -> str:
+        return f"{self.event.type}: {self.cause.code}: {self.cause.message.splitlines()[0]}"
+
+
+class Simulation:
+    """Agents on a virtual stream and clock. Whatever an action causes is decided when it returns.
+
+    Tasks stay open until the test ends them; waits, retries, timeouts and timers come with the clock.
+    """
+
+    def __init__(self, *agents: Agent) -> None:
+        if not agents:
+            raise ValueError("a simulation needs an Agent")
+        self._agents = {agent.name: agent for agent in agents}
+        self._programs = {agent.name: with_uid(compile_code(agent)) for agent in agents}
+        code = {program.agent: answers_of(self._agents[name]) for name, program in self._programs.items()}
+        self._world = SimulatedWorld(list(self._programs.values()), lambda work: None, [], code=code)
+        self._first = agents[0].name
+        self._count = 0
+        self.steps: list[SimulationStep] = []
+        self.emitted: list[CloudEvent] = []
+        self.dead_letters: list[DeadLetter] = []
+
+    # ── actions ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def publish(
+        self,
+        event: Event | CloudEvent,
+        *,
+        session: str | None = None,
+        id: str | None = None,
+        source: str = "/test",
+        to: str | None = None,
+    ) -> str:
+        """Publish an event; `session` is its correlationid, `to` an Agent that alone gets it. Returns its id.
+
+        A second event of the same id and source is a duplicate, as it is on a real stream.
+        """
+        made = event if isinstance(event, CloudEvent) else self._event(event, session, id, source)
+        namespace = self._programs[self._first].agent.namespace
+        subject = (
+            names.event_subject(namespace, made.type)
+            if to is None
+            else names.inbox_subject(namespace, to, made.type)
+        )
+        self._world.given.append(SimulatedMessage(subject, made))
+        self._settle()
+        return made.id
+
+    def complete(self, task: Task[Any] | str, result: Any = None, *, session: str | None = None) -> None:
+        """Complete the oldest open task of a name: with a result of its declared type, or as JSON."""
+        known = None if isinstance(task, str) else task
+        value = known.dump_result(result) if known is not None and isinstance(result, BaseModel) else result
+        self._end(task, StubbedEnd(result=value), session)
+
+    def fail(
+        self,
+        task: Task[Any] | str,
+        reason: str = "Error",
+        message: str | None = None,
+        *,
+        session: str | None = None,
+    ) -> None:
+        """Let an attempt at the oldest open task of a name fail; the next attempt comes with the clock."""
+        self._end(task, StubbedEnd(reason=reason, message=message), session)
+
+    def answer(
+        self,
+        task: Task[Any] | str,
+        choice: str = "approve",
+        *,
+        fields: Mapping[str, Any] | None = None,
+        comment: str = "",
+        user: str | None = None,
+        session: str | None = None,
+    ) -> None:
+        """Answer the oldest open approval of a name, as one of its approvers or as this user."""
+        stub: dict[str, Any] = {"choice": choice, "fields": dict(fields or {}), "comment": comment}
+        if user is not None:
+            stub["answeredBy"] = user
+        self._end(task, StubbedEnd(result=stub), session)
+
+    def advance(self, duration: str) -> None:
+        """Let time pass, and come what is due by then."""
+        until = self._world.clock + timedelta(seconds=parse_duration(duration))
+        self._world.until = until
+        self._settle()
+        self._world.clock = max(self._world.clock, until)
+
+    def crash(self) -> None:
+        """Lose the operator before its commit: from here on each decision is made twice, and the second one counts.
+
+        A decision that is different the second time is no mistake, as only what is committed counts.
+        """
+        self._world.code = {agent: _twice(answers) for agent, answers in self._world.code.items()}
+
+    # ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def now(self) -> datetime:
+        """The simulated time."""
+        return self._world.clock
+
+    def ledger(self, agent: Agent | None = None) -> Ledger:
+        """The whole ledger of an Agent; of the first one if none is given."""
+        return self._world.ledgers[self._program(agent).agent]
+
+    def state(self, session: str | None = None, agent: Agent | None = None) -> State | None:
+        """The state of a session, of the only one if none is named; None where there is none (any more)."""
+        sessions = self.ledger(agent).sessions
+        if session is None:
+            if len(sessions) > 1:
+                raise AssertionError(f"there are {len(sessions)} sessions, name one: {', '.join(sessions)}")
+            session = next(iter(sessions), "")
+        found = sessions.get(session)
+        if found is None:
+            return None
+        state = self._agents[(agent or self._agents[self._first]).name].state
+        return state.load(found.state, {})
+
+    def pending(self, task: Task[Any] | str | None = None, session: str | None = None) -> list[PendingTask]:
+        """The open tasks of all Agents, of a name and a session if those are given; oldest first."""
+        return [record for _, _, record in self._open(task, session)]
+
+    def assert_emitted(self, *events: Event) -> None:
+        """Raise AssertionError unless exactly these events were emitted, in this order, since the last such call."""
+        wanted = [(item.event_type, item.dump()) for item in events]
+        found = [(item.type, item.data) for item in self.emitted]
+        if wanted != found:
+            lines = ["these were to be emitted:", *map(_line, wanted), "and these were:", *map(_line, found)]
+            raise AssertionError("\n".join([*lines, *self._troubles()]))
+        self.emitted.clear()
+
+    # ── how ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _event(self, event: Event, session: str | None, id: str | None, source: str) -> CloudEvent:
+        self._count += 1
+        extensions = {} if session is None else {"correlationid": session}
+        made = CloudEvent(id or f"event-{self._count}", source, event.event_type, event.dump())
+        made.extensions, made.datacontenttype = extensions, "application/json"
+        return made
+
+    def _program(self, agent: Agent | None) -> Program:
+        return self._programs[self._first if agent is None else agent.name]
+
+    def _end(self, task: Task[Any] | str, end: StubbedEnd, session: str | None) -> None:
+        name = task if isinstance(task, str) else task.name
+        found = next(self._open(task, session), None)
+        if found is None:
+            running = sorted({record.task for record in self.pending()})
+            message = f"no task {name} is open; open are: {', '.join(running) or 'none'}"
+            raise AssertionError("\n".join([message, *self._troubles()]))
+        program, task_id, record = found
+        self._world.end_task(program.agent, task_id, end, self._world.now, record.attempt)
+        self._settle()
+
+    def _open(self, task: Task[Any] | str | None, session: str | None) -> Any:
+        name = task.name if isinstance(task, Task) else task
+        for program in self._programs.values():
+            for task_id, record in self._world.ledgers[program.agent].pending_tasks.items():
+                if record.phase in ("Owed", "Started") and name in (None, record.task):
+                    if session in (None, record.session):
+                        yield program, task_id, record
+
+    def _settle(self) -> None:
+        self._world.until = self._world.until or self._world.clock
+        for _ in range(MAX_STEPS):
+            if (step := self._world.step()) is None:
+                self._world.until = None
+                return
+            self._note(step)
+        busiest = self.steps[-1].message.event.type
+        raise CodeError("Endless", f"{MAX_STEPS} events came of one; the last one was {busiest}")
+
+    def _note(self, step: SimulationStep) -> None:
+        self.steps.append(step)
+        for delivery in step.deliveries:
+            self.emitted += [event for event in delivery.emitted if not names.is_reserved(event.type)]
+            self._note_letter(step, delivery)
+
+    def _note_letter(self, step: SimulationStep, delivery: Delivery) -> None:
+        if (cause := delivery.decision.letter) is not None:
+            self.dead_letters.append(DeadLetter(step.message.event, cause))
+
+    def _troubles(self) -> list[str]:
+        return [f"dead letter: {letter}" for letter in self.dead_letters]
+
+
+def _line(event: tuple[str, Any]) -> str:
+    return f"  {event[0]} {event[1]}"
+
+
+def _twice(answers: Answers) -> Answers:
+    def answer(call: CodeCall) -> Any:
+        answers(call)
+        return answers(call)
+
+    return answer
