@@ -39,14 +39,17 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 STREAM: Final = "HEED"
 DEAD_STREAM: Final = "HEED_DEAD"
+WORK_STREAM: Final = "HEED_WORK"
 STREAM_SUBJECTS: Final = ("heed.>",)
 DEAD_STREAM_SUBJECTS: Final = ("heed-dead.>",)
+WORK_STREAM_SUBJECTS: Final = ("heed-work.>",)
 
 TASK_TYPE_PREFIX: Final = "dev.heed.task."
 TASK_COMPLETED: Final = "dev.heed.task.completed"
 TASK_FAILED: Final = "dev.heed.task.failed"
 TASK_PROGRESS: Final = "dev.heed.task.progress"  # what a task says before its end
 TASK_RESULT: Final = "dev.heed.task.result"  # the result that a task publishes instead of writing it
+TASK_DONE: Final = "dev.heed.task.done"  # what a worker says at the end of a function, to the operator
 HANDLED_TASK_TYPES: Final = (TASK_COMPLETED, TASK_FAILED, TASK_PROGRESS)  # what handlers may react to
 
 TIMER_TYPE_PREFIX: Final = "dev.heed.timer."
@@ -148,6 +151,26 @@ def task_of_subject(subject: str) -> str | None:
 def task_inbox(namespace: str, agent: str, task: str) -> str:
     """The inbox prefix (reply subjects) of a task's own connection."""
     return f"{TASK_INBOX_PREFIX}.{namespace}.{agent}.{task}"
+
+
+def decide_subject(namespace: str, agent: str, digest: str) -> str:
+    """The subject on which workers of an Agent's code of this digest answer calls; no stream keeps it."""
+    return f"heed-decide.{namespace}.{agent}.{digest}"
+
+
+def work_subject(namespace: str, agent: str, attempt: str) -> str:
+    """The subject of an attempt of a function task in the work queue; `attempt` may be `>`."""
+    return f"heed-work.{namespace}.{agent}.{attempt}"
+
+
+def work_consumer(namespace: str, agent: str) -> str:
+    """The durable consumer of an Agent's workers."""
+    return f"{namespace}_{agent}"
+
+
+def stop_subject(namespace: str, agent: str, attempt: str) -> str:
+    """Where workers hear that an attempt of a function task is cancelled; `attempt` may be `*`; no stream keeps it."""
+    return f"heed-stop.{namespace}.{agent}.{attempt}"
 
 
 def redrive_subject(namespace: str, agent: str, type_: str) -> str:

@@ -212,7 +212,7 @@ def test_decisions_carry_the_agent_and_generation_that_asked() -> None:
 
     decision = decision_worker.unpack_decision(answer, decision_worker.shared_records(Ledger(), received(3)))
     assert kind == ANSWER
-    assert decision.letter is not None
+    assert isinstance(decision, Decision) and decision.letter is not None
     assert decision.letter.generation == 7
     (letter,) = decision.ledger.outbox.values()
     assert letter.subject == "heed-dead.demo.other"
@@ -224,10 +224,8 @@ def test_keyword_arguments_reach_the_decision() -> None:
 
     *_, (_, answer) = served(asked)
 
-    assert (
-        decision_worker.unpack_decision(answer, decision_worker.shared_records(busy, received(3))).outcome
-        == "waiting"
-    )
+    decision = decision_worker.unpack_decision(answer, decision_worker.shared_records(busy, received(3)))
+    assert isinstance(decision, Decision) and decision.outcome == "waiting"
 
 
 def test_the_programs_used_latest_are_kept() -> None:

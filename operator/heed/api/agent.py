@@ -117,6 +117,19 @@ class RateLimitSpec(Model):
         return f"{self.events} event{'s' if self.events != 1 else ''} per {self.per}"
 
 
+class WorkerSpec(Model):
+    """Who runs the functions of `call` and of `function` tasks."""
+
+    digest: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{8,64}$",
+            max_length=64,
+            description="Which code it is, as `heed build` says it: only what workers of this code answer counts.",
+        ),
+    ]
+
+
 class AgentSpec(Model):
     """Which events the Agent heeds, what it remembers, how it reacts."""
 
@@ -161,6 +174,10 @@ class AgentSpec(Model):
             le=MAX_SLOTS,
             description="How many tasks of all names run at once, waits and approvals not counted; others are queued.",
         ),
+    ] = None
+    worker: Annotated[
+        WorkerSpec | None,
+        Field(description="The Agent's code; needed where handlers or tasks name functions."),
     ] = None
     handlers: Annotated[
         list[HandlerSpec],

@@ -11,11 +11,11 @@ from heed.core.decision.model import Decision
 from heed.core.events import Received
 from heed.core.ledger.headroom import Headroom
 from heed.engine.batch import DecisionBatch
+from heed.engine.deciders import Decider
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.event_rate import EventRateLimiter, is_limited
 from heed.engine.rate_limit import CommitRate
 from heed.engine.read_buffer import ReadBuffer
-from heed.sandbox.decision_pool import AgentDecider
 from heed.util.cpu_turns import turns
 
 DECIDE_TURN_S = 0.002  # seconds of deciding
@@ -26,7 +26,7 @@ class DecisionBatcher:
 
     def __init__(
         self,
-        guarded: AgentDecider,
+        guarded: Decider,
         deferred: DeferredQueue,
         pace: CommitRate,
         limiter: EventRateLimiter | None = None,

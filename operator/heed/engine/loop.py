@@ -30,6 +30,7 @@ from heed.core.ledger.ledger import (
 from heed.core.tasks.kinds import LEDGER_KINDS
 from heed.engine.batch import DecisionBatch, effects_still_owed
 from heed.engine.batching import DecisionBatcher
+from heed.engine.deciders import Deciders
 from heed.engine.deferred_queue import DeferredQueue, is_inbox_only
 from heed.engine.due_publisher import DuePublisher
 from heed.engine.effect_executor import EffectExecutor
@@ -41,7 +42,6 @@ from heed.engine.rate_limit import CommitRate, CommitRateLimiter
 from heed.engine.read_buffer import ReadBuffer
 from heed.engine.timer_heap import TimerHeap
 from heed.errors import HeedError, LedgerConflict, LedgerGone, ReaderLost
-from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.backoff import Backoff
 
@@ -73,7 +73,7 @@ class AgentLoop:
         *,
         since: str,
         pace: CommitRate | None = None,
-        guard: DecisionPool | None = None,
+        deciders: Deciders | None = None,
         timers: TimerHeap | None = None,
     ) -> None:
         self.program = program
@@ -83,7 +83,7 @@ class AgentLoop:
         self._timers = TimerHeap() if timers is None else timers  # an empty one is false
         self._deferred = DeferredQueue(bus, self._pace)
         self._batcher = DecisionBatcher(
-            (guard or DecisionPool()).of(program),
+            (deciders or Deciders()).of(program),
             self._deferred,
             self._pace,
             EventRateLimiter.of(program.manifest.spec.rate_limit),

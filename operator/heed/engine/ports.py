@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from heed.api.code import CodeAnswer
 from heed.api.status import OutboxMessage, PendingTask
-from heed.core.effects import TaskEnd, TaskWork
+from heed.core.decision.code import CodeCall, FailedAnswer
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event, MalformedMessage, Received
 from heed.core.ledger.ledger import Ledger
 
@@ -102,6 +104,19 @@ class EventBus(Protocol):
 
         With `look_first` an earlier try may have stored it, perhaps longer ago than the broker's window for
         duplicates: look for it in the stream before. Raises BusUnavailable, and MalformedEvent for what holds no event.
+        """
+
+
+class CodeWorkers(Protocol):
+    """Workers that run the code of Agents, and answer calls of it."""
+
+    async def ask(
+        self, agent: AgentRef, digest: str, calls: Sequence[CodeCall]
+    ) -> Sequence[CodeAnswer | FailedAnswer]:
+        """The answers to calls of one session, in order, from a worker of the code of this digest.
+
+        Each call after the first one is made with the state that the answer before it left, whatever it says itself.
+        There may be fewer answers than calls, and one at least. Raises CodeUnavailable.
         """
 
 

@@ -21,6 +21,7 @@ from heed.bus.client.connection import Connection, connect
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import ensure_streams, keep_streams
 from heed.bus.task_credentials import TaskCredentials
+from heed.engine.deciders import Deciders
 from heed.engine.observer import LogObserver, Observer, Observers
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
@@ -130,13 +131,13 @@ class LeaderTerm:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
-        guard = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
+        deciders = Deciders(DecisionPool(self.settings.decision_memory, self.settings.decision_cpu))
         fleet = AgentController(
             self.api,
             self.bus,
             self.observer,
             pace,
-            guard=guard,
+            deciders=deciders,
             watched=namespace,
             access=access,
             gateway=self.settings.gateway,

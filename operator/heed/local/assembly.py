@@ -9,7 +9,9 @@ from typing import Final
 
 from heed.bus.client.connection import connect
 from heed.bus.client.streams import ensure_streams
+from heed.bus.code_workers import NatsCodeWorkers
 from heed.bus.jetstream import JetStreamBus
+from heed.engine.deciders import Deciders
 from heed.local import presence
 from heed.local.agent_claims import AgentClaims
 from heed.local.console import Console
@@ -64,9 +66,10 @@ async def open_dev_server(
         await claims.open()
         following = asyncio.create_task(claims.serve(connection))
         stack.push_async_callback(stop, following)
-        guard = DecisionPool(settings.decision_memory, settings.decision_cpu)
+        pool = DecisionPool(settings.decision_memory, settings.decision_cpu)
+        deciders = Deciders(pool, NatsCodeWorkers(connection))
         bus = JetStreamBus(connection)
-        bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, guard)
+        bench = DevServer(paths, folder, (url, server), bus, ledgers, claims, console, deciders)
         bench.script = script
         bench.pace = commit_rate_for(connection.max_payload)
         stack.push_async_callback(bench.close)

@@ -15,6 +15,7 @@ from heed.bus.jetstream import JetStreamBus
 from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
+from heed.engine.deciders import Deciders
 from heed.engine.loop import AgentLoop
 from heed.engine.rate_limit import CommitRate
 from heed.engine.task_runners import TaskRunners
@@ -35,7 +36,6 @@ from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
 from heed.local.resources import PlayedResources, no_answers
 from heed.local.stub_script import StubScript
-from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 from heed.util.clock import timestamp
 
@@ -77,12 +77,12 @@ class DevServer:
         ledgers: Bucket,
         claims: AgentClaims,
         console: Console,
-        guard: DecisionPool,
+        deciders: Deciders,
     ) -> None:
         (self.url, self.server), self.bus = broker, bus
         self._paths, self._folder, self._ledgers, self._console = paths, folder, ledgers, console
         self._claims = claims
-        self._slots, self._guard, self._timers = default_slots(), guard, TimerHeap()
+        self._slots, self._deciders, self._timers = default_slots(), deciders, TimerHeap()
         self.pace = DEV_COMMIT_RATE
         self.script: StubScript | None = None
         self._running: dict[Key, _RunningAgent] = {}
@@ -139,7 +139,7 @@ class DevServer:
         """Stop all loops and child processes. Ledgers and folders hold what a restart needs."""
         for key in list(self._running):
             await self._stop(key)
-        await self._guard.close()
+        await self._deciders.close()
 
     def _read_script(self, script: StubScript, agents: Sequence[FoundAgent]) -> None:
         """Read the script for the tasks of all Agents, those that run on after a mistake among them."""
@@ -251,7 +251,7 @@ class DevServer:
             self._console,
             since=identity.since,
             pace=self.pace,
-            guard=self._guard,
+            deciders=self._deciders,
             timers=self._timers,
         )
         task = asyncio.create_task(

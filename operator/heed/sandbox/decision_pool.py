@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from heed.core.compiler.program import Program
+from heed.core.decision.code import AnswerMissing, CodeCall
 from heed.core.decision.decide import Decision, decide
 from heed.core.decision.guard import NEEDS_GUARD
 from heed.core.events import MalformedMessage, Received
@@ -43,7 +44,7 @@ class _Conversation:
         self.took = 0.0  # seconds on the wall
 
     async def decide(self, worker: WorkerProcess) -> Decision:
-        """Raises WorkerDied."""
+        """Raises WorkerDied, AnswerMissing."""
         self.place, self.handler, began = None, None, loop_time()
         known = decision_worker.shared_records(self._request.ledger, self._request.received)
         kind, data = await self._answer(worker, self._request)
@@ -55,6 +56,8 @@ class _Conversation:
         except pickle.UnpicklingError:
             raise WorkerDied(None) from None
         self.took = loop_time() - began
+        if isinstance(decision, CodeCall):
+            raise AnswerMissing(decision)
         return decision
 
     async def _answer(self, worker: WorkerProcess, request: DecisionRequest) -> tuple[bytes, bytes]:
@@ -155,7 +158,7 @@ class AgentDecider:
         """As `core.decision.decide.decide`, with the same keyword arguments; elsewhere where it may be costly.
 
         Whether it may be is asked once of an event, however often that is decided while its batch finds room. Raises
-        GuardUnavailable: the event is undecided, try again.
+        GuardUnavailable, and CodeUnavailable as `decide` does: the event is undecided, try again.
         """
         if received.sequence != self._costly:
             if (decision := self.at_once(ledger, received, **more)) is not None:

@@ -15,6 +15,7 @@ from heed.api.agent import Agent
 from heed.core.cel.expression import Expression, Scope, compile_expression
 from heed.core.cel.template import Template
 from heed.core.compiler.program import CompiledHandler, Program, TaskTemplate, compile_agent
+from heed.core.decision.code import AnswerMissing, CodeCall
 from heed.core.decision.decide import Decision, decide
 from heed.core.effects import AgentRef
 from heed.core.events import Received
@@ -101,22 +102,22 @@ class _Unpickler(pickle.Unpickler):
         return found
 
 
-def pack_decision(decision: Decision, known: list[Any]) -> bytes:
-    """A decision as it goes over the pipe."""
+def pack_decision(decision: Decision | CodeCall, known: list[Any]) -> bytes:
+    """A decision, or the call that it needs an answer to, as it goes over the pipe."""
     buffer = io.BytesIO()
     _Pickler(buffer, known).dump(decision)
     return buffer.getvalue()
 
 
-def unpack_decision(data: bytes, known: list[Any]) -> Decision:
-    """A decision that came over the pipe. Raises pickle.UnpicklingError, whatever is wrong with it."""
+def unpack_decision(data: bytes, known: list[Any]) -> Decision | CodeCall:
+    """What came over the pipe. Raises pickle.UnpicklingError, whatever is wrong with it."""
     try:
         decision = _Unpickler(io.BytesIO(data), known).load()
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # a broken pickle raises anything: EOFError, AttributeError, IndexError, …
         raise pickle.UnpicklingError(f"this is no pickle: {error!r}") from None
-    if not isinstance(decision, Decision):
+    if not isinstance(decision, Decision | CodeCall):
         raise pickle.UnpicklingError("this is no decision")
     return decision
 
@@ -198,7 +199,11 @@ class DecisionWorker(Worker):
         self._told = None
         known = shared_records(request.ledger, request.received)
         with cpu_limit(self.cpu):
-            return pack_decision(decide(program, request.ledger, request.received, **request.more), known)
+            try:
+                made: Decision | CodeCall = decide(program, request.ledger, request.received, **request.more)
+            except AnswerMissing as missing:
+                made = missing.call
+            return pack_decision(made, known)
 
     def _program(self, request: DecisionRequest) -> Program | None:
         program = self._programs.pop(request.number, None)

@@ -9,7 +9,6 @@ from pydantic.alias_generators import to_camel
 from heed import names
 from heed.sdk.errors import CodeError, DeclarationError, explain
 
-
 _NO_EXTENSIONS = ("specversion", "data", "data_base64", "datacontenttype", "dataschema", "extensions")
 
 

@@ -26,6 +26,7 @@ def build_agent(agent: Agent) -> dict[str, Any]:
         spec["tasks"] = {name: task.manifest() for name, task in agent.tasks.items()}
     if agent.timers:
         spec["timers"] = {name: dict(timer) for name, timer in agent.timers.items()}
+    spec["worker"] = {"digest": code_digest(agent)}
     spec["handlers"] = [_handler(item) for item in agent.handlers.values()]
     return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
 

@@ -20,6 +20,7 @@ from heed.core.decision.decide import Decision
 from heed.core.effects import AgentRef, Effect, TaskEnd
 from heed.core.events import Event
 from heed.core.ledger.ledger import Ledger, count_decided, dump_ledger, list_owed_effects
+from heed.engine.deciders import Deciders
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import LogObserver
 from heed.engine.ports import StoredLedger, TaskRunner
@@ -169,7 +170,7 @@ class World:
             watcher,
             since=BEGINNING,
             pace=pace,
-            guard=self.guard,
+            deciders=Deciders(self.guard),
             timers=self.timers,
         )
         jobs = JobsRunner(self.jobs, loop.report)

@@ -162,6 +162,12 @@ class Program:
     timers: Mapping[str, CompiledTimer] = field(default_factory=dict)
 
     @property
+    def code(self) -> str | None:
+        """The digest of the Agent's code, where it has any."""
+        worker = self.manifest.spec.worker
+        return None if worker is None else worker.digest
+
+    @property
     def suspended(self) -> bool:
         """Whether it reads no events for now."""
         return self.manifest.spec.suspend
@@ -228,6 +234,7 @@ def compile_agent(
     )
     timers = compile_timers(problems, spec)
     validation.check_names(compiler, spec)
+    validation.check_worker(compiler, spec)
     validation.check_rate_limit(compiler, spec)
     check_permissions(problems, agent, permissions)
     if problems:

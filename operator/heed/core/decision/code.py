@@ -6,7 +6,7 @@ Nothing is replayed: an answer counts for a call that is equal to the one it was
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -56,6 +56,8 @@ class CodeCall:
         return names.digest(dump_compact(self.to_json()))
 
 
+MAX_KNOWN_ANSWERS: Final = 4096
+
 Answers = Callable[[CodeCall], CodeAnswer]
 
 
@@ -65,6 +67,39 @@ class AnswerMissing(CodeUnavailable):
     def __init__(self, call: CodeCall) -> None:
         super().__init__(f"no answer of {call.function} is there")
         self.call = call
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAnswer:
+    """What a call came to that no answer was given to: the code and message of a dead letter."""
+
+    code: str
+    message: str
+
+
+class KnownAnswers:
+    """The answers that are there, by the digests of their calls. Can be pickled, for decisions in another process."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, CodeAnswer | FailedAnswer] = {}
+
+    def __call__(self, call: CodeCall) -> CodeAnswer:
+        """The answer to a call. Raises AnswerMissing, and DecisionFailed where it failed."""
+        found = self._answers.get(call.digest)
+        if found is None:
+            raise AnswerMissing(call)
+        if isinstance(found, FailedAnswer):
+            raise DecisionFailed(found.code, found.message)
+        return found
+
+    def __contains__(self, call: CodeCall) -> bool:
+        return call.digest in self._answers
+
+    def add(self, call: CodeCall, answer: CodeAnswer | FailedAnswer) -> None:
+        """Note an answer. The oldest ones are dropped where there are more than MAX_KNOWN_ANSWERS."""
+        self._answers[call.digest] = answer
+        if len(self._answers) > MAX_KNOWN_ANSWERS:
+            del self._answers[next(iter(self._answers))]
 
 
 def without_code(call: CodeCall) -> CodeAnswer:

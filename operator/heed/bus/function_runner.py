@@ -1,0 +1,118 @@
+"""The TaskRunner of function tasks: queued for a worker, whose word of the end comes back through the event stream."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from nats.aio.msg import Msg
+
+from heed import names
+from heed.bus.codec.cloudevents import decode
+from heed.bus.jetstream import JetStreamBus
+from heed.bus.work_queue import WorkQueue
+from heed.core.effects import AgentRef, TaskEnd, TaskWork
+from heed.core.events import Event
+from heed.core.tasks.job_contract import REASON_LOST
+from heed.errors import BusUnavailable, TaskUnavailable
+from heed.util.clock import timestamp
+
+log = logging.getLogger("heed.functions")
+
+REASON_ERROR: Final = "Error"
+
+Report = Callable[[TaskEnd], object]
+
+
+class FunctionEnds:
+    """Hears what workers say at the ends of functions, for all Agents of a process."""
+
+    def __init__(self) -> None:
+        self._reports: dict[tuple[str, str], Report] = {}
+
+    @property
+    def subject(self) -> str:
+        """What is to be subscribed to."""
+        return names.task_subject("*", "*", "*", names.TASK_DONE)
+
+    def listen(self, agent: AgentRef, report: Report) -> None:
+        """Let an Agent hear of its own, instead of who did before."""
+        self._reports[agent.namespace, agent.name] = report
+
+    async def take(self, message: Msg) -> None:
+        """Report the end that a message says."""
+        tokens = message.subject.split(".", 5)
+        report = self._reports.get((tokens[2], tokens[3]))
+        event = decode(message.headers, message.data, message.subject)
+        if report is not None and isinstance(event, Event):
+            report(read_end(tokens[4], event))
+
+
+class FunctionRunner:
+    """The TaskRunner of one Agent's function tasks."""
+
+    def __init__(self, agent: AgentRef, bus: JetStreamBus, queue: WorkQueue, report: Report) -> None:
+        self._agent, self._bus, self._queue, self._report = agent, bus, queue, report
+
+    async def start(self, work: TaskWork, *, look_first: bool = False) -> None:
+        """Queue an attempt; with `look_first` only where it is neither queued nor over. Raises TaskUnavailable."""
+        try:
+            if not (look_first and await self._is_known(work.attempt_id)):
+                await self._queue.put(work)
+        except BusUnavailable as error:
+            raise TaskUnavailable(str(error)) from error
+
+    async def cancel(self, attempt_id: str) -> None:
+        """Take it from the queue and stop it. Raises TaskUnavailable."""
+        try:
+            await self._queue.remove(self._agent, attempt_id)
+        except BusUnavailable as error:
+            raise TaskUnavailable(str(error)) from error
+
+    async def resume(self, attempt_ids: Sequence[str]) -> None:
+        """Report the ends that came meanwhile. One that is nowhere any more is lost."""
+        try:
+            if attempt_ids:
+                await self._queue.prepare(self._agent)
+            for attempt_id in attempt_ids:
+                if not await self._is_known(attempt_id):
+                    self._report(_lost(attempt_id))
+        except BusUnavailable as error:  # the loop starts over with the connection
+            log.warning("cannot look for functions", extra={"agent": str(self._agent), "error": str(error)})
+
+    async def _is_known(self, attempt_id: str) -> bool:
+        """Whether an attempt is queued or over; its end is reported. Raises BusUnavailable.
+
+        The queue is asked first: an attempt leaves it only once its end is in the stream.
+        """
+        queued = await self._queue.holds(self._agent, attempt_id)
+        agent = self._agent
+        subject = names.task_subject(agent.namespace, agent.name, attempt_id, names.TASK_DONE)
+        if isinstance(event := await self._bus.last(subject), Event):
+            self._report(read_end(attempt_id, event))
+            return True
+        return queued
+
+
+def read_end(attempt_id: str, event: Event) -> TaskEnd:
+    """The end of an attempt as a worker said it: {completed: true, result} or {completed: false, reason, message}."""
+    data: Mapping[str, Any] = event.data if isinstance(event.data, Mapping) else {}
+    completed = data.get("completed") is True
+    message = data.get("message")
+    return _end(
+        attempt_id,
+        event.time or timestamp(),
+        completed=completed,
+        result=data.get("result") if completed else None,
+        reason=None if completed else str(data.get("reason") or REASON_ERROR),
+        message=None if message is None else str(message),
+    )
+
+
+def _lost(attempt_id: str) -> TaskEnd:
+    message = "it is neither in the work queue nor was its end said"
+    return _end(attempt_id, timestamp(), completed=False, reason=REASON_LOST, message=message)
+
+
+def _end(attempt_id: str, at: str, *, completed: bool, **members: Any) -> TaskEnd:
+    task_id, attempt = names.split_attempt(attempt_id)
+    return TaskEnd(task_id, names.digest("function", attempt_id), at, completed, attempt=attempt, **members)

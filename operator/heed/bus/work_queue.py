@@ -1,0 +1,97 @@
+"""The work queue: function tasks in a stream; each is taken by one worker, and by another if that one dies."""
+
+import json
+from typing import Any, Final
+
+from heed import names
+from heed.bus.client.connection import ApiRefused, Connection
+from heed.bus.jetstream import HEADER_MESSAGE_ID
+from heed.core.codec.canonical_json import dump_compact
+from heed.core.effects import AgentRef, TaskWork
+from heed.errors import BusUnavailable
+from heed.settings import StreamSettings
+
+ACK_WAIT_S: Final = 30  # seconds without a sign of life after which another worker gets the work
+_NOT_FOUND: Final = (10037, 10059)  # no message on the subject, no stream
+_SECOND_NS: Final = 1_000_000_000
+
+
+class WorkQueue:
+    """The stream HEED_WORK, made when it is first needed."""
+
+    def __init__(self, connection: Connection, settings: StreamSettings) -> None:
+        self._connection, self._settings = connection, settings
+        self._ready = False
+        self._consumers: set[str] = set()
+
+    async def put(self, work: TaskWork) -> None:
+        """Queue an attempt; again is harmless as long as the broker remembers it. Raises BusUnavailable."""
+        agent = work.agent
+        await self.prepare(agent)
+        item = {
+            "attempt": work.attempt_id,
+            "task": work.task,
+            "number": work.attempt,
+            "function": work.spec.get("name"),
+            "input": work.document.get("input"),
+            "timeout": work.timeout,
+        }
+        headers = {HEADER_MESSAGE_ID: names.digest("work", agent.uid, work.attempt_id)}
+        subject = names.work_subject(agent.namespace, agent.name, work.attempt_id)
+        reply = await self._connection.request(subject, dump_compact(item).encode(), headers)
+        if (error := json.loads(reply.data).get("error")) is not None:
+            raise BusUnavailable(f"the broker did not take work for {agent}: {error.get('description')}")
+
+    async def holds(self, agent: AgentRef, attempt: str) -> bool:
+        """Whether an attempt is queued or being worked on. Raises BusUnavailable."""
+        subject = names.work_subject(agent.namespace, agent.name, attempt)
+        try:
+            await self._connection.api(f"STREAM.MSG.GET.{names.WORK_STREAM}", {"last_by_subj": subject})
+        except ApiRefused as error:
+            if error.err_code in _NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def remove(self, agent: AgentRef, attempt: str) -> None:
+        """Take an attempt out of the queue, and tell the worker that has it. Raises BusUnavailable."""
+        subject = names.work_subject(agent.namespace, agent.name, attempt)
+        try:
+            await self._connection.api(f"STREAM.PURGE.{names.WORK_STREAM}", {"filter": subject})
+        except ApiRefused as error:
+            if error.err_code not in _NOT_FOUND:
+                raise
+        await self._connection.client.publish(names.stop_subject(agent.namespace, agent.name, attempt))
+
+    async def prepare(self, agent: AgentRef) -> None:
+        """Make the stream, and the consumer of an Agent's workers, where they are missing. Raises BusUnavailable."""
+        if not self._ready:
+            await self._connection.api(f"STREAM.CREATE.{names.WORK_STREAM}", self._stream())
+            self._ready = True
+        name = names.work_consumer(agent.namespace, agent.name)
+        if name not in self._consumers:
+            wanted = {"stream_name": names.WORK_STREAM, "config": _consumer(agent, name)}
+            await self._connection.api(f"CONSUMER.DURABLE.CREATE.{names.WORK_STREAM}.{name}", wanted)
+            self._consumers.add(name)
+
+    def _stream(self) -> dict[str, Any]:
+        return {
+            "name": names.WORK_STREAM,
+            "description": "Functions that Heed's workers are to run",
+            "subjects": list(names.WORK_STREAM_SUBJECTS),
+            "retention": "workqueue",
+            "storage": "file",
+            "num_replicas": self._settings.replicas,
+            "duplicate_window": self._settings.duplicate_window * _SECOND_NS,
+            "allow_direct": True,
+        }
+
+
+def _consumer(agent: AgentRef, name: str) -> dict[str, Any]:
+    return {
+        "durable_name": name,
+        "filter_subject": names.work_subject(agent.namespace, agent.name, ">"),
+        "ack_policy": "explicit",
+        "ack_wait": ACK_WAIT_S * _SECOND_NS,
+        "max_ack_pending": -1,
+    }

@@ -1,0 +1,90 @@
+"""The worker's process: subscribed to its Agent's subjects, until it is told to stop; then it drains."""
+
+import asyncio
+import contextlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from heed import names
+from heed.bus.client.connection import Connection
+from heed.sdk.agent import Agent
+from heed.sdk.injection import Resources
+from heed.sdk.manifest import code_digest
+from heed.worker.decide_requests import answer_request
+from heed.worker.work_items import FunctionWorker
+
+log = logging.getLogger("heed.worker")
+
+QUEUE: Final = "decide"
+THREADS: Final = 8  # handlers that run at once; more wait
+
+
+class Worker:
+    """Runs one Agent's code on a connection. Handlers run in threads, each decide request in one."""
+
+    def __init__(self, agent: Agent, connection: Connection, namespace: str) -> None:
+        self.agent, self.digest = agent, code_digest(agent)
+        self._connection, self._namespace = connection, namespace
+        self._resources = Resources()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
+        self._busy: set[asyncio.Task[None]] = set()
+
+    @property
+    def subject(self) -> str:
+        """Where it is asked."""
+        return names.decide_subject(self._namespace, self.agent.name, self.digest)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Answer until `stopping` is set, then drain. It subscribes again on each new connection."""
+        changed = asyncio.Event()
+        unwatch = self._connection.watch(changed.set)
+        client = None
+        functions = FunctionWorker(self.agent, self._connection, self._namespace, self._resources)
+        working = asyncio.create_task(functions.run(stopping))
+        try:
+            while not stopping.is_set():
+                changed.clear()
+                if self._connection.is_connected and self._connection.client is not client:
+                    client = self._connection.client
+                    await client.subscribe(self.subject, queue=QUEUE, cb=self._take)
+                    await client.flush()
+                    log.info("worker ready", extra={"agent": self.agent.name, "digest": self.digest})
+                await _first(stopping, changed)
+        finally:
+            unwatch()
+            await working
+            await self._drain()
+
+    async def _take(self, message: Msg) -> None:
+        task = asyncio.create_task(self._answer(message))
+        self._busy.add(task)
+        task.add_done_callback(self._busy.discard)
+
+    async def _answer(self, message: Msg) -> None:
+        loop = asyncio.get_running_loop()
+        reply = await loop.run_in_executor(
+            self._threads, answer_request, self.agent, message.data, self._resources
+        )
+        with contextlib.suppress(nats.errors.Error, OSError):  # who asks again gets another answer
+            await message.respond(reply)
+
+    async def _drain(self) -> None:
+        """Take no more requests, and answer those that were taken."""
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self._connection.client.drain()
+        if self._busy:
+            await asyncio.wait(self._busy)
+        self._threads.shutdown(wait=False)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()

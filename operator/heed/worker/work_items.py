@@ -1,0 +1,205 @@
+"""Work items: functions that the worker takes from the work queue, runs, and says the end of."""
+
+import asyncio
+import contextlib
+import inspect
+import json
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from heed import names
+from heed.bus.client.connection import Connection
+from heed.bus.jetstream import JetStreamBus
+from heed.core.events import Event
+from heed.errors import BusUnavailable, MalformedEvent
+from heed.sdk.agent import Agent
+from heed.sdk.errors import CodeError
+from heed.sdk.injection import AgentInfo, Resources, TaskContext, resource_of
+from heed.sdk.tasks import FunctionTask
+from heed.util.clock import timestamp
+
+log = logging.getLogger("heed.worker")
+
+HEARTBEAT_S: Final = 10.0  # seconds between two signs of life for the work queue
+FETCH_S: Final = 5.0
+RETRY_S: Final = 1.0  # seconds until the queue is looked for again
+MAX_MESSAGE_CHARS: Final = 1000
+
+
+class FunctionWorker:
+    """Takes the function tasks of an Agent from the queue, at most `concurrency` at once."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        connection: Connection,
+        namespace: str,
+        resources: Resources,
+        concurrency: int = 16,
+    ) -> None:
+        self._agent, self._connection, self._namespace = agent, connection, namespace
+        self._bus, self._resources = JetStreamBus(connection), resources
+        self._slots = asyncio.Semaphore(concurrency)
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._functions = {
+            task.function.__name__: task for task in agent.tasks.values() if isinstance(task, FunctionTask)
+        }
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Take work until `stopping` is set, then finish what was taken."""
+        taking = asyncio.create_task(self._take_for_ever()) if self._functions else None
+        await stopping.wait()
+        if taking is not None:
+            taking.cancel()
+            await asyncio.wait({taking, *self._running.values()})
+
+    async def _take_for_ever(self) -> None:
+        while True:
+            try:
+                await self._take()
+            except (nats.errors.Error, nats.js.errors.Error, OSError) as error:
+                if not isinstance(error, nats.js.errors.NotFoundError):
+                    log.warning("no work queue", extra={"error": repr(error)})
+                await asyncio.sleep(RETRY_S)
+
+    async def _take(self) -> None:
+        """Take items as long as the connection lasts. Raises NotFoundError where nothing was queued yet."""
+        client, name = self._connection.client, names.work_consumer(self._namespace, self._agent.name)
+        stream = client.jetstream()
+        await stream.consumer_info(names.WORK_STREAM, name)
+        queue = await stream.pull_subscribe_bind(name, stream=names.WORK_STREAM)
+        stopped = await client.subscribe(
+            names.stop_subject(self._namespace, self._agent.name, "*"), cb=self._stop
+        )
+        try:
+            while True:
+                await self._slots.acquire()
+                try:
+                    (message,) = await queue.fetch(1, timeout=FETCH_S)
+                except BaseException as error:
+                    self._slots.release()
+                    if isinstance(error, nats.errors.TimeoutError):
+                        continue
+                    raise
+                self._begin(message)
+        finally:
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await queue.unsubscribe()
+                await stopped.unsubscribe()
+
+    def _begin(self, message: Msg) -> None:
+        item = json.loads(message.data)
+        attempt = str(item["attempt"])
+        task = asyncio.create_task(self._work(message, attempt, item))
+        self._running[attempt] = task
+
+        def over(_: object) -> None:
+            self._slots.release()
+            self._running.pop(attempt, None)
+
+        task.add_done_callback(over)
+
+    async def _stop(self, message: Msg) -> None:
+        running = self._running.get(message.subject.rsplit(".", 1)[-1])
+        if running is not None:
+            running.cancel()
+
+    async def _work(self, message: Msg, attempt: str, item: Mapping[str, Any]) -> None:
+        """Run one item to its end; it leaves the queue once the stream has the end."""
+        beating = asyncio.create_task(_beat(message))
+        try:
+            end = await self._run(attempt, item)
+            while True:
+                try:
+                    await self._say(attempt, names.TASK_DONE, end, id=names.digest("done", attempt))
+                    await message.ack()
+                    return
+                except MalformedEvent as error:
+                    end = _failed("BadResult", str(error))
+                except (BusUnavailable, nats.errors.Error, OSError):
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            beating.cancel()
+
+    async def _run(self, attempt: str, item: Mapping[str, Any]) -> dict[str, Any]:
+        task = self._functions.get(str(item.get("function")))
+        if task is None:
+            return _failed("UnknownFunction", f"the code has no task function {item.get('function')}")
+        context = self._context(task, attempt, int(item.get("number") or 1))
+        try:
+            arguments = task.parse_input(item.get("input"))
+            arguments |= {name: self._injected(hint, context) for name, hint in task.injected.items()}
+            async with asyncio.timeout(item.get("timeout")) as limit:
+                result = await _call(task.function, arguments)
+            return {"completed": True, "result": task.dump_result(result)}
+        except CodeError as error:
+            return _failed(error.code, error.message)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and limit.expired():
+                return _failed("DeadlineExceeded", f"not done within {item.get('timeout')} s")
+            log.warning("task failed", extra={"attempt": attempt}, exc_info=True)
+            return _failed(type(error).__name__, _explain(task, error))
+
+    def _context(self, task: FunctionTask[Any], attempt: str, number: int) -> TaskContext:
+        loop = asyncio.get_running_loop()
+
+        def say(data: Any) -> None:
+            asyncio.run_coroutine_threadsafe(self._progress(attempt, data), loop)
+
+        return TaskContext(attempt, task.name, number, say)
+
+    def _injected(self, hint: Any, context: TaskContext) -> Any:
+        if hint is TaskContext:
+            return context
+        if hint is AgentInfo:
+            return AgentInfo(self._agent.name, self._namespace)
+        resource = resource_of(hint)
+        return None if resource is None else self._resources.get(resource)
+
+    async def _progress(self, attempt: str, data: Any) -> None:
+        with contextlib.suppress(BusUnavailable, MalformedEvent):
+            id = names.digest("progress", attempt, timestamp())
+            await self._say(attempt, names.TASK_PROGRESS, data, id=id)
+
+    async def _say(self, attempt: str, type_: str, data: Any, *, id: str) -> None:
+        event = Event(
+            id,
+            names.agent_source(self._namespace, self._agent.name),
+            type_,
+            data,
+            subject=attempt,
+            time=timestamp(),
+            datacontenttype="application/json",
+        )
+        subject = names.task_subject(self._namespace, self._agent.name, attempt, type_)
+        await self._bus.publish(subject, event)
+
+
+async def _call(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return await function(**arguments)
+    return await asyncio.to_thread(function, **arguments)
+
+
+async def _beat(message: Msg) -> None:
+    while True:
+        await asyncio.sleep(HEARTBEAT_S)
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await message.in_progress()
+
+
+def _failed(reason: str, message: str) -> dict[str, Any]:
+    return {"completed": False, "reason": reason, "message": message[:MAX_MESSAGE_CHARS]}
+
+
+def _explain(task: FunctionTask[Any], error: Exception) -> str:
+    file = inspect.unwrap(task.function).__code__.co_filename
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    place = f" ({file.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
+    return f"{error}{place}"
