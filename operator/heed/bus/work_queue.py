@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from heed import names
 from heed.bus.client.connection import ApiRefused, Connection
-from heed.bus.jetstream import HEADER_MESSAGE_ID
+from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID
 from heed.core.codec.canonical_json import dump_compact
 from heed.core.effects import AgentRef, TaskWork
 from heed.errors import BusUnavailable

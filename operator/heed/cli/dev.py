@@ -40,14 +40,14 @@ from heed.util.clock import timestamp
 
 
 @click.command()
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "-f",
     "--filename",
-    "paths",
+    "named",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="A manifest or a folder of manifests; repeatable.",
+    help="A manifest, a folder of manifests or a Python file; repeatable, or written without -f.",
 )
 @click.option("--nats", "url", metavar="URL", help="Join this broker.  [default: start one]")
 @click.option(
@@ -72,25 +72,29 @@ from heed.util.clock import timestamp
 )
 @click.option("-o", "--output", type=click.Choice(["text", "json"]), default="text", show_default=True)
 def dev(
-    paths: tuple[Path, ...],
+    files: tuple[Path, ...],
+    named: tuple[Path, ...],
     url: str | None,
     folder: Path,
     gateway: str | None,
     script: Path | None,
     output: ConsoleFormat,
 ) -> None:
-    """Run Agents from manifests on this machine; jobs run as child processes. Reloads on every edit.
+    """Run Agents from manifests and Python files on this machine. Reloads on every edit.
+
+    Jobs and the code of Agents run as child processes.
 
     There is no cluster: a script plays the controllers of objects that resource tasks would create.
 
     \b
     Examples:
+      heed dev agent.py
       heed dev -f agent.yaml
       heed dev -f agents/ --nats nats://broker:4222 -o json
       heed dev -f agent.yaml --gateway 127.0.0.1:8090
       heed dev -f agent.yaml --script stubs.yaml
     """
-    console = make_console(output)
+    console, paths = make_console(output), (*files, *named)
     try:
         _check_given(paths, url)
         listen = None if gateway is None else parse_loopback(gateway)
@@ -110,6 +114,8 @@ def read_stubs(source: str, tasks: Sequence[str]) -> Sequence[TaskStub]:
 
 def _check_given(paths: Sequence[Path], url: str | None) -> None:
     """Raise InvalidSettings for what cannot be used of what was given."""
+    if not paths:
+        raise InvalidSettings("there is no file to run; name one: heed dev agent.py")
     for path in paths:
         if not path.exists():
             raise InvalidSettings(f"{path}: cannot be read: {os.strerror(errno.ENOENT)}")

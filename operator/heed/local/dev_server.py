@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from heed.api.agent import Agent
+from heed.bus.function_runner import FunctionEnds, FunctionRunner
 from heed.bus.jetstream import JetStreamBus
+from heed.bus.work_queue import WorkQueue
 from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
@@ -23,11 +26,14 @@ from heed.engine.timer_heap import TimerHeap
 from heed.errors import HeedError, InvalidManifest, PolicyViolation, Problem
 from heed.local import presence
 from heed.local.agent_claims import AgentClaims, AgentTaken
+from heed.local.code import BrokenModule, CodeWorker, describe
 from heed.local.console import Console
 from heed.local.ledger_store import Bucket, KeyValueLedgerStore
 from heed.local.manifest_loader import (
+    MODULE_SUFFIX,
     FoundAgent,
     ManifestMistake,
+    find_files,
     lint_manifests,
     load_manifests,
     stamp_files,
@@ -36,6 +42,7 @@ from heed.local.policy_loader import NO_RULES
 from heed.local.process.runner import ProcessRunner, default_slots
 from heed.local.resources import PlayedResources, no_answers
 from heed.local.stub_script import StubScript
+from heed.settings import StreamSettings
 from heed.util.aio import stop
 from heed.util.clock import timestamp
 
@@ -63,6 +70,7 @@ class _RunningAgent:
     runner: ProcessRunner
     objects: PlayedResources
     task: "asyncio.Task[None]"
+    worker: CodeWorker | None = None
 
 
 class DevServer:
@@ -85,6 +93,7 @@ class DevServer:
         self._slots, self._deciders, self._timers = default_slots(), deciders, TimerHeap()
         self.pace = DEV_COMMIT_RATE
         self.script: StubScript | None = None
+        self._queue, self._ends = WorkQueue(bus.connection, StreamSettings()), FunctionEnds()
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
         self._seen: object = None
@@ -112,7 +121,7 @@ class DevServer:
         seen = stamp_files([*self._paths, *([] if script is None else [script.path])])
         if seen == self._seen:
             return False
-        agents, rules, mistakes = load_manifests(self._paths)
+        agents, rules, mistakes = load_manifests(self._paths, await self._import())
         if self._seen is None or not any(mistake.of_rule for mistake in mistakes):
             self._rules = rules
         if script is not None:
@@ -122,6 +131,16 @@ class DevServer:
         presence.write(presence.own_presence(self._folder, self.url, self.server, self.listeners))
         self._seen = seen
         return True
+
+    async def _import(self) -> dict[Path, list[dict[str, Any]] | Problem]:
+        """The manifests of the Python files, each as a child process imports it."""
+        found: dict[Path, list[dict[str, Any]] | Problem] = {}
+        for file in (item for item in find_files(self._paths) if item.suffix == MODULE_SUFFIX):
+            try:
+                found[file] = await describe(file)
+            except BrokenModule as error:
+                found[file] = error.problem
+        return found
 
     async def watch(self, stopping: asyncio.Event) -> None:
         """Follow changes of the manifests until `stopping` is set."""
@@ -134,6 +153,10 @@ class DevServer:
                 await self.refresh()
             except HeedError as error:
                 self._console.say(f"cannot reload now, trying again: {error}")
+
+    async def open(self) -> None:
+        """Hear of the ends of functions."""
+        await self.bus.connection.client.subscribe(self._ends.subject, cb=self._ends.take)
 
     async def close(self) -> None:
         """Stop all loops and child processes. Ledgers and folders hold what a restart needs."""
@@ -254,11 +277,13 @@ class DevServer:
             deciders=self._deciders,
             timers=self._timers,
         )
-        task = asyncio.create_task(
-            loop.run(TaskRunners(loop, {"job": runner, "resource": objects})), name=f"agent {agent}"
-        )
+        self._ends.listen(agent, loop.report)
+        functions = FunctionRunner(agent, self.bus, self._queue, loop.report)
+        runners = TaskRunners(loop, {"job": runner, "resource": objects, "function": functions})
+        task = asyncio.create_task(loop.run(runners), name=f"agent {agent}")
         task.add_done_callback(self._ended)
-        self._running[found.key] = _RunningAgent(found, program, loop, runner, objects, task)
+        worker = await self._worker_of(found, program, old)
+        self._running[found.key] = _RunningAgent(found, program, loop, runner, objects, task, worker)
         heeds = [*map(_shown, program.subscriptions), *(f"timer {name}" for name in program.timers)]
         self._console.say(f"{agent} generation {program.generation} heeds {', '.join(heeds)}")
 
@@ -286,10 +311,27 @@ class DevServer:
         )
         return jobs, objects
 
+    async def _worker_of(
+        self, found: FoundAgent, program: Program, old: _RunningAgent | None
+    ) -> CodeWorker | None:
+        """A worker of the Agent's code: the old one where that is the same; it is ended where it is not."""
+        before = None if old is None else old.worker
+        if old is not None and before is not None and program.code == old.program.code:
+            return before
+        made = None if program.code is None else CodeWorker(found.key, found.file, self.url, self._said)
+        if before is not None:
+            await before.close()
+        return made
+
+    def _said(self, key: Key, line: str) -> None:
+        self._console.say(f"{'/'.join(key)}: {line}")
+
     async def _stop(self, key: Key) -> None:
         running = self._running.pop(key)
         await stop(running.task)
         running.objects.close()
+        if running.worker is not None:
+            await running.worker.close()
         await running.runner.close()
         self._claims.release(*key)
 

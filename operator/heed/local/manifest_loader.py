@@ -1,9 +1,11 @@
 """Loads Agents and policies from files and folders, with mistakes located as file:line."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from heed.api.agent import Agent
 from heed.api.manifest.document import Manifest, NotAManifest, parse_manifests
@@ -14,6 +16,7 @@ from heed.core.compiler.program import Program
 from heed.errors import InvalidManifest, Problem
 from heed.local.policy_loader import PolicySet, load_policies
 
+MODULE_SUFFIX: Final = ".py"
 SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
@@ -52,6 +55,7 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
+<<<<<<< HEAD
 def stamp_files(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
     """The modification times and sizes that reveal changed files."""
     stamps = []
@@ -66,14 +70,22 @@ def stamp_files(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
 
 
 def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
+=======
+Modules = Mapping[Path, list[dict[str, Any]] | Problem]
+
+
+def load_manifests(
+    paths: Sequence[Path], modules: Modules = MappingProxyType({})
+) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
+>>>>>>> 42cde99 (heed dev runs Agents in Python: their files are imported by child processes, which are their workers)
     """The Agents and policies of all files, and the mistakes in both. Never raises for their content.
 
-    Documents of other kinds are passed over.
+    Documents of other kinds are passed over. `modules` has the manifests of Python files, or what is wrong with one.
     """
     agents: dict[tuple[str, str], FoundAgent] = {}
     mistakes: list[ManifestMistake] = []
     rules: list[Manifest] = []
-    for file, manifest in _manifests(paths, mistakes):
+    for file, manifest in _manifests(paths, modules, mistakes):
         if manifest.is_agent:
             _add(file, manifest, agents, mistakes)
         elif manifest.rule is not None:
@@ -97,8 +109,13 @@ def lint_manifests(items: Sequence[tuple[Manifest, Program]]) -> Iterator[tuple[
             yield manifest, problem
 
 
-def _manifests(paths: Sequence[Path], mistakes: list[ManifestMistake]) -> Iterator[tuple[Path, Manifest]]:
+def _manifests(
+    paths: Sequence[Path], modules: Modules, mistakes: list[ManifestMistake]
+) -> Iterator[tuple[Path, Manifest]]:
     for file in find_files(paths):
+        if file.suffix == MODULE_SUFFIX:
+            yield from ((file, manifest) for manifest in _of_module(file, modules.get(file, []), mistakes))
+            continue
         try:
             manifests = parse_manifests(file.read_text(encoding="utf-8"), str(file))
         except InvalidManifest as error:
@@ -110,6 +127,15 @@ def _manifests(paths: Sequence[Path], mistakes: list[ManifestMistake]) -> Iterat
             mistakes.append(_unreadable(file, error))
         else:
             yield from ((file, manifest) for manifest in manifests)
+
+
+def _of_module(
+    file: Path, found: list[dict[str, Any]] | Problem, mistakes: list[ManifestMistake]
+) -> list[Manifest]:
+    if isinstance(found, Problem):
+        mistakes.append(ManifestMistake(file, (found,)))
+        return []
+    return [manifest for item in found for manifest in parse_manifests(json.dumps(item), str(file))]
 
 
 def _add(

@@ -132,10 +132,11 @@ class FunctionWorker:
         if task is None:
             return _failed("UnknownFunction", f"the code has no task function {item.get('function')}")
         context = self._context(task, attempt, int(item.get("number") or 1))
+        limit = asyncio.timeout(item.get("timeout"))
         try:
             arguments = task.parse_input(item.get("input"))
             arguments |= {name: self._injected(hint, context) for name, hint in task.injected.items()}
-            async with asyncio.timeout(item.get("timeout")) as limit:
+            async with limit:
                 result = await _call(task.function, arguments)
             return {"completed": True, "result": task.dump_result(result)}
         except CodeError as error:
