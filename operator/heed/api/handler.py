@@ -126,6 +126,12 @@ class CallSpec(Model):
             description="NATS patterns over the types of the events it may emit.",
         ),
     ] = []
+    pending: Annotated[
+        StrictBool,
+        Field(
+            description="Whether it is told the session's pending tasks; each such call is asked for by itself."
+        ),
+    ] = False
     starts: Annotated[
         list[Label],
         Field(max_length=MAX_DECLARED_TYPES, description="Names of the tasks in spec.tasks it may start."),

@@ -6,6 +6,7 @@ concerns it the decision says, which is dropped then: an event that no handler r
 
 import time
 from collections import deque
+from collections.abc import Iterable
 
 from heed.core.decision.model import Decision
 from heed.core.events import Received
@@ -101,7 +102,7 @@ class DecisionBatcher:
 
     async def _decide_next(self, buffer: ReadBuffer, batch: DecisionBatch) -> None:
         received, room = buffer.unread[0], self._deferred.headroom(batch)
-        decision = await self._decide(batch, received, room)
+        decision = await self._decide(batch, received, room, buffer.unread)
         if decision.outcome == "waiting" and await self._may_fit(batch, received):
             batch.closed = True
             return
@@ -147,5 +148,11 @@ class DecisionBatcher:
             return False
         return (await self._decide(batch, received, room)).outcome != "waiting"
 
-    async def _decide(self, batch: DecisionBatch, received: Received, room: Headroom | None) -> Decision:
-        return await self._guarded.decide(batch.ledger, received, room=room, ahead=self.ahead)
+    async def _decide(
+        self,
+        batch: DecisionBatch,
+        received: Received,
+        room: Headroom | None,
+        coming: Iterable[Received] = (),
+    ) -> Decision:
+        return await self._guarded.decide(batch.ledger, received, coming=coming, room=room, ahead=self.ahead)

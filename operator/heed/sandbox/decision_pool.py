@@ -9,6 +9,7 @@ import itertools
 import json
 import logging
 import pickle
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -154,11 +155,14 @@ class AgentDecider:
         self._careful = replace(program, careful=True)
         self._costly: int | None = None  # the sequence of the event that was last found to be
 
-    async def decide(self, ledger: Ledger, received: Received, **more: Any) -> Decision:
+    async def decide(
+        self, ledger: Ledger, received: Received, *, coming: Iterable[Received] = (), **more: Any
+    ) -> Decision:
         """As `core.decision.decide.decide`, with the same keyword arguments; elsewhere where it may be costly.
 
-        Whether it may be is asked once of an event, however often that is decided while its batch finds room. Raises
-        GuardUnavailable, and CodeUnavailable as `decide` does: the event is undecided, try again.
+        It makes no use of what is coming. Whether an event may be costly is asked once of it, however often it is
+        decided while its batch finds room. Raises GuardUnavailable, and CodeUnavailable as `decide` does: the event is
+        undecided, try again.
         """
         if received.sequence != self._costly:
             if (decision := self.at_once(ledger, received, **more)) is not None:

@@ -39,6 +39,11 @@ class Handler:
         return self.function.__name__
 
     @property
+    def reads_pending(self) -> bool:
+        """Whether its code names `pending`, as `state.pending(task)` does."""
+        return "pending" in _names(inspect.unwrap(self.function).__code__)
+
+    @property
     def pattern(self) -> str:
         """The NATS pattern over the CloudEvents types that it reacts to."""
         return self.trigger if isinstance(self.trigger, str) else self.trigger.event_type

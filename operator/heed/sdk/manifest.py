@@ -38,7 +38,13 @@ def _subscribed(agent: Agent) -> Iterator[str]:
 
 
 def _handler(handler: Handler) -> dict[str, Any]:
-    call = {"function": handler.name, "emits": list(handler.emits), "starts": list(handler.starts)}
+    call: dict[str, Any] = {
+        "function": handler.name,
+        "emits": list(handler.emits),
+        "starts": list(handler.starts),
+    }
+    if handler.reads_pending:
+        call["pending"] = True
     conditions = [handler.when] if handler.when else []
     if isinstance(handler.trigger, TaskEvent):
         conditions.insert(0, f"task.name == '{handler.trigger.task.name}'")

@@ -113,6 +113,7 @@ class CodeReference:
     function: str
     emits: tuple[str, ...]
     starts: tuple[str, ...]
+    reads_pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +377,7 @@ def _code(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) 
     if (call := handler.call) is None:
         return None
     validation.check_call(compiler, handler, call, path, spec)
-    return CodeReference(call.function, tuple(call.emits), tuple(call.starts))
+    return CodeReference(call.function, tuple(call.emits), tuple(call.starts), call.pending)
 
 
 def _hold(compiler: Compiler, handler: HandlerSpec, path: str, spec: AgentSpec) -> CompiledHold | None:

@@ -33,7 +33,8 @@ from heed.errors import CodeUnavailable, DecisionFailed
 class CodeCall:
     """A call of a function: with the variables that expressions see, the session's state and its pending tasks.
 
-    `pending` has the ids of the session's tasks by their name, oldest first, without the one whose end the event is.
+    `pending` has the ids of the session's tasks by their name, oldest first, without the one whose end the event is;
+    nothing where the manifest does not say that the function reads them.
     """
 
     function: str

@@ -8,7 +8,7 @@ from heed.api.validation import json_kind
 from heed.core.cel.expression import Expression, ExpressionError, Scope, explain_out_of_memory
 from heed.core.cel.polynomial import RemainingLimit
 from heed.core.cel.template import Template, TemplateError
-from heed.core.compiler.program import CompiledHandler, EmitTemplate, Program, StartTemplate
+from heed.core.compiler.program import CodeReference, CompiledHandler, EmitTemplate, Program, StartTemplate
 from heed.core.decision.code import CodeCall, apply_answer, pending_of_session
 from heed.core.decision.guard import check_harmless
 from heed.core.decision.model import EmitRequest, HandlerResult, HoldRequest, Outcome, StartRequest
@@ -23,7 +23,7 @@ from heed.core.decision.requests import (
 from heed.core.decision.step import Step
 from heed.errors import DecisionFailed
 
-Ask = Callable[[str, Mapping[str, Any]], CodeAnswer]  # a function's name, and the session's state
+Ask = Callable[[CodeReference, Mapping[str, Any]], CodeAnswer]  # a function, and the session's state
 
 
 def run_handlers(step: Step) -> Outcome | None:
@@ -38,9 +38,9 @@ def run_handlers(step: Step) -> Outcome | None:
 def react_to_event(step: Step) -> HandlerResult:
     """What the handlers of the step's event make of its session, with the answers of those in code."""
 
-    def ask(function: str, state: Mapping[str, Any]) -> CodeAnswer:
-        pending = pending_of_session(step.ledger, step.key or "")
-        return step.answers(CodeCall(function, step.variables, state, pending))
+    def ask(code: CodeReference, state: Mapping[str, Any]) -> CodeAnswer:
+        pending = pending_of_session(step.ledger, step.key or "") if code.reads_pending else {}
+        return step.answers(CodeCall(code.function, step.variables, state, pending))
 
     return react(step.program, step.reactions, step.variables, step.session.state, ask)
 
@@ -106,7 +106,7 @@ def _run_handler(
 ) -> Scope:
     """Run one handler and add its results, or what it waits for; returns the scope that the next handler sees."""
     if (code := reaction.code) is not None and ask is not None:
-        apply_answer(reaction, code, ask(code.function, result.state), result)
+        apply_answer(reaction, code, ask(code, result.state), result)
         return Scope({**variables, "state": result.state})
     if (hold := _find_hold(reaction, scope)) is not None:
         result.hold = hold
