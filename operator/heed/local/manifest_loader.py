@@ -55,7 +55,6 @@ def find_files(paths: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-<<<<<<< HEAD
 def stamp_files(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
     """The modification times and sizes that reveal changed files."""
     stamps = []
@@ -69,15 +68,12 @@ def stamp_files(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
     return stamps
 
 
-def load_manifests(paths: Sequence[Path]) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
-=======
 Modules = Mapping[Path, list[dict[str, Any]] | Problem]
 
 
 def load_manifests(
     paths: Sequence[Path], modules: Modules = MappingProxyType({})
 ) -> tuple[list[FoundAgent], PolicySet, list[ManifestMistake]]:
->>>>>>> 42cde99 (heed dev runs Agents in Python: their files are imported by child processes, which are their workers)
     """The Agents and policies of all files, and the mistakes in both. Never raises for their content.
 
     Documents of other kinds are passed over. `modules` has the manifests of Python files, or what is wrong with one.
