@@ -13,7 +13,7 @@ from heed import names
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.simulation.object_stubs import play_objects
-from heed.core.simulation.simulator import Answers, StubbedEnd
+from heed.core.simulation.steps import Answers, StubbedEnd
 from heed.core.tasks.resource import REASON_LOST, ObjectKind, failed_end, progress_message
 from heed.engine.ports import TaskOwner
 from heed.errors import HeedError, InvalidManifest, TaskRefused

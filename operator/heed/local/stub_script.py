@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from heed.core.effects import TaskWork
-from heed.core.simulation.simulator import Answers, StubbedEnd
+from heed.core.simulation.steps import Answers, StubbedEnd
 from heed.core.simulation.task_stubs import TaskStub, answer_from
 from heed.errors import InvalidSettings
 
