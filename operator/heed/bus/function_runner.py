@@ -1,12 +1,16 @@
 """The TaskRunner of function tasks: queued for a worker, whose word of the end comes back through the event stream."""
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import nats.errors
 from nats.aio.msg import Msg
 
 from heed import names
+from heed.bus.client.connection import Connection
 from heed.bus.codec.cloudevents import decode
 from heed.bus.jetstream import JetStreamBus
 from heed.bus.work_queue import WorkQueue
@@ -14,6 +18,7 @@ from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_LOST
 from heed.errors import BusUnavailable, TaskUnavailable
+from heed.settings import StreamSettings
 from heed.util.clock import timestamp
 
 log = logging.getLogger("heed.functions")
@@ -23,23 +28,36 @@ REASON_ERROR: Final = "Error"
 Report = Callable[[TaskEnd], object]
 
 
-class FunctionEnds:
-    """Hears what workers say at the ends of functions, for all Agents of a process."""
+class FunctionTasks:
+    """The function tasks of all Agents of a process: their queue, and what workers say at their ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: Connection, settings: StreamSettings) -> None:
+        self._connection, self._bus = connection, JetStreamBus(connection)
+        self._queue = WorkQueue(connection, settings)
         self._reports: dict[tuple[str, str], Report] = {}
 
-    @property
-    def subject(self) -> str:
-        """What is to be subscribed to."""
-        return names.task_subject("*", "*", "*", names.TASK_DONE)
-
-    def listen(self, agent: AgentRef, report: Report) -> None:
-        """Let an Agent hear of its own, instead of who did before."""
+    def runner_of(self, agent: AgentRef, report: Report) -> "FunctionRunner":
+        """The runner of an Agent, whose ends are reported to it from now on."""
         self._reports[agent.namespace, agent.name] = report
+        return FunctionRunner(agent, self._bus, self._queue, report)
 
-    async def take(self, message: Msg) -> None:
-        """Report the end that a message says."""
+    async def listen(self) -> None:
+        """Hear what workers say, until cancelled. What is said meanwhile is in the stream, where resuming finds it."""
+        subject = names.task_subject("*", "*", "*", names.TASK_DONE)
+        changed, client = asyncio.Event(), None
+        unwatch = self._connection.watch(changed.set)
+        try:
+            while True:
+                changed.clear()
+                if self._connection.is_connected and self._connection.client is not client:
+                    client = self._connection.client
+                    with contextlib.suppress(nats.errors.Error, OSError):
+                        await client.subscribe(subject, cb=self._take)
+                await changed.wait()
+        finally:
+            unwatch()
+
+    async def _take(self, message: Msg) -> None:
         tokens = message.subject.split(".", 5)
         report = self._reports.get((tokens[2], tokens[3]))
         event = decode(message.headers, message.data, message.subject)

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, dict[str, str]]] = {
         "demo": "Watch an Agent at work on a real JetStream, on this machine.",
         "dev": "Run Agents from manifests on this machine; jobs run as processes.",
         "operator": "Run the Agents of a cluster.",
+        "worker": "Run the code of an Agent in Python.",
         "gateway": "Take events by HTTP for the Agents of a cluster.",
     },
     "Talk to Agents": {

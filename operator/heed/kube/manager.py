@@ -20,6 +20,8 @@ from heed.bus.auth.accounts import OPERATOR_CREDS
 from heed.bus.client.connection import Connection, connect
 from heed.bus.client.stream_rules import StreamFlaw
 from heed.bus.client.streams import ensure_streams, keep_streams
+from heed.bus.code_workers import NatsCodeWorkers
+from heed.bus.function_runner import FunctionTasks
 from heed.bus.task_credentials import TaskCredentials
 from heed.engine.deciders import Deciders
 from heed.engine.observer import LogObserver, Observer, Observers
@@ -131,13 +133,15 @@ class LeaderTerm:
         """Run the Agents until cancelled; no loop is left then. Raises WatchEnded, StreamConflict, BusUnavailable."""
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
-        deciders = Deciders(DecisionPool(self.settings.decision_memory, self.settings.decision_cpu))
+        pool = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
+        functions = FunctionTasks(self.connection, self.settings.stream)
         fleet = AgentController(
             self.api,
             self.bus,
             self.observer,
             pace,
-            deciders=deciders,
+            deciders=Deciders(pool, NatsCodeWorkers(self.connection)),
+            functions=functions,
             watched=namespace,
             access=access,
             gateway=self.settings.gateway,
@@ -145,6 +149,7 @@ class LeaderTerm:
         beside: list[asyncio.Task[None]] = []
         try:
             await self._served(fleet)
+            beside.append(asyncio.create_task(functions.listen()))
             self.exposition.agents, self.health.detail = fleet, fleet.describe_refused
             beside.append(asyncio.create_task(_sweep(fleet, namespace)))
             beside.append(asyncio.create_task(self._take_answers(fleet)))

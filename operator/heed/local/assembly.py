@@ -73,7 +73,6 @@ async def open_dev_server(
         bench.script = script
         bench.pace = commit_rate_for(connection.max_payload)
         stack.push_async_callback(bench.close)
-        await bench.open()
         await bench.refresh()
         watching = asyncio.create_task(_watch(bench, console, timestamp(), (await bus.bounds())[1]))
         stack.push_async_callback(stop, watching)

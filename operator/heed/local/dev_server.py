@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from heed.api.agent import Agent
-from heed.bus.function_runner import FunctionEnds, FunctionRunner
+from heed.bus.function_runner import FunctionTasks
 from heed.bus.jetstream import JetStreamBus
-from heed.bus.work_queue import WorkQueue
 from heed.core.compiler.audience import Listener
 from heed.core.compiler.program import Program, Subscription
 from heed.core.effects import AgentRef
@@ -93,7 +92,8 @@ class DevServer:
         self._slots, self._deciders, self._timers = default_slots(), deciders, TimerHeap()
         self.pace = DEV_COMMIT_RATE
         self.script: StubScript | None = None
-        self._queue, self._ends = WorkQueue(bus.connection, StreamSettings()), FunctionEnds()
+        self._functions = FunctionTasks(bus.connection, StreamSettings())
+        self._listening = asyncio.create_task(self._functions.listen())
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES
         self._seen: object = None
@@ -154,14 +154,11 @@ class DevServer:
             except HeedError as error:
                 self._console.say(f"cannot reload now, trying again: {error}")
 
-    async def open(self) -> None:
-        """Hear of the ends of functions."""
-        await self.bus.connection.client.subscribe(self._ends.subject, cb=self._ends.take)
-
     async def close(self) -> None:
         """Stop all loops and child processes. Ledgers and folders hold what a restart needs."""
         for key in list(self._running):
             await self._stop(key)
+        await stop(self._listening)
         await self._deciders.close()
 
     def _read_script(self, script: StubScript, agents: Sequence[FoundAgent]) -> None:
@@ -277,8 +274,7 @@ class DevServer:
             deciders=self._deciders,
             timers=self._timers,
         )
-        self._ends.listen(agent, loop.report)
-        functions = FunctionRunner(agent, self.bus, self._queue, loop.report)
+        functions = self._functions.runner_of(agent, loop.report)
         runners = TaskRunners(loop, {"job": runner, "resource": objects, "function": functions})
         task = asyncio.create_task(loop.run(runners), name=f"agent {agent}")
         task.add_done_callback(self._ended)

@@ -35,14 +35,15 @@ def main() -> None:
         print(json.dumps([build_agent(agent) for agent in agents]))
         return
     agent = next(item for item in agents if given.agent in (None, item.name))
-    asyncio.run(_run(agent, given.namespace))
+    asyncio.run(run_worker(agent, given.namespace, Settings.from_environment()))
 
 
-async def _run(agent: Agent, namespace: str) -> None:
+async def run_worker(agent: Agent, namespace: str, settings: Settings) -> None:
+    """Run an Agent's code until SIGTERM or SIGINT. Raises InvalidSettings."""
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    connection = await connect(Settings.from_environment(), f"heed worker {namespace}/{agent.name}")
+    connection = await connect(settings, f"heed worker {namespace}/{agent.name}")
     try:
         await Worker(agent, connection, namespace).run(stopping)
     finally:

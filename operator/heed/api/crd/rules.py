@@ -38,6 +38,16 @@ AGENT_RULES: Final[FieldRules] = {
             "add the task, or correct the name",
         ),
         (
+            "has(self.worker) || (self.handlers.all(h, !has(h.call)) && (!has(self.tasks) || "
+            "self.tasks.all(name, !has(self.tasks[name].function))))",
+            "spec.worker: is missing, and a handler or a task names a function; add it, as `heed build` writes it",
+        ),
+        (
+            "self.handlers.all(h, !has(h.call) || !has(h.call.starts) || h.call.starts.all(task, "
+            "has(self.tasks) && task in self.tasks))",
+            "spec.handlers[*].call.starts: names a task that is not in spec.tasks; add the task, or correct the name",
+        ),
+        (
             f"!has(self.tasks) || self.tasks.all(name, name.size() <= 40 && name.matches({_LABEL}))",
             "a task's name must be at most 40 lower-case letters, digits and -",
         ),
@@ -62,8 +72,9 @@ AGENT_RULES: Final[FieldRules] = {
     ),
     "spec.tasks{}": (
         (
-            "[has(self.job), has(self.wait), has(self.approval), has(self.resource)].filter(given, given).size() == 1",
-            "a task needs one kind of work: give it a `job`, a `wait`, an `approval` or a `resource`",
+            "[has(self.job), has(self.wait), has(self.approval), has(self.resource), has(self.function)]"
+            ".filter(given, given).size() == 1",
+            "a task needs one kind of work: give it a `job`, a `wait`, an `approval`, a `resource` or a `function`",
         ),
         (
             "!(has(self.wait) || has(self.approval)) || !(has(self.retry) || has(self.attemptTimeout) || "
@@ -93,6 +104,12 @@ AGENT_RULES: Final[FieldRules] = {
             "!self.type.startsWith('dev.heed.timer.') || self.type in ['dev.heed.timer.fired', 'dev.heed.timer.*', "
             "'dev.heed.timer.>']",
             "no timer sends events of this type; there is dev.heed.timer.fired",
+        ),
+        (
+            "!has(self.call) || !(has(self.hold) || has(self.start) && self.start.size() > 0 || "
+            "has(self.emit) && self.emit.size() > 0 || has(self.cancel) && self.cancel.size() > 0 || "
+            "has(self.end) && self.end)",
+            "a handler with `call` says nothing else that it does; its function says it",
         ),
         (
             "!(has(self.end) && self.end && has(self.start) && self.start.size() > 0)",

@@ -6,6 +6,7 @@ from typing import Final
 
 from heed.errors import (
     BusUnavailable,
+    CodeUnavailable,
     HeedError,
     LedgerConflict,
     LedgerUnavailable,
@@ -37,6 +38,11 @@ class Trouble:
 def explain_loop_error(error: BaseException) -> Trouble:
     """The trouble of a loop that restarts repeatedly because of `error`."""
     match error:
+        case CodeUnavailable():
+            remedy = (
+                "its events wait; start a worker of this code, or apply the manifest of the code that runs"
+            )
+            return Trouble("CodeUnavailable", f"{error}; {remedy}")
         case StreamMissing():
             return Trouble("StreamMissing", str(error))
         case StreamReplaced():
