@@ -46,7 +46,7 @@ class Desk:
         self.deciding = DecisionBatcher(self, self.backlog, self.pace)  # type: ignore[arg-type]
 
     async def decide(
-        self, ledger: Ledger, event: Received, *, room: Headroom | None, ahead: bool
+        self, ledger: Ledger, event: Received, *, coming: object = (), room: Headroom | None, ahead: bool
     ) -> Decision:
         self.asked.append((event.sequence, room, ahead))
         return await self.guarded.decide(ledger, event, room=room, ahead=ahead)

@@ -53,7 +53,7 @@ class Desk:
         self.last = events[-1]
 
     async def decide(
-        self, ledger: Ledger, event: Received, *, room: Headroom | None, ahead: bool
+        self, ledger: Ledger, event: Received, *, coming: object = (), room: Headroom | None, ahead: bool
     ) -> Decision:
         self.decided.append(event.sequence)
         room = self.rooms.pop(0) if self.rooms else room

@@ -1,0 +1,169 @@
+"""Deciding with the answers of code: whatever is asked for ahead of time, the decisions are those of one call each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heed.api.code import CodeAnswer
+from heed.core.compiler.program import Program
+from heed.core.decision.code import CodeCall, FailedAnswer
+from heed.core.decision.decide import Decision, decide
+from heed.core.effects import AgentRef
+from heed.core.events import Received
+from heed.core.ledger.ledger import Ledger
+from heed.engine.deciders import MAX_AHEAD, MAX_RUN, Deciders
+from heed.errors import CodeUnavailable, DecisionFailed
+from heed.sdk import Agent, CodeError, Event, State, emit, end, hold
+from heed.sdk.in_process import answers_of, compile_code
+from tests.builders.agents import NAMESPACE
+from tests.builders.events import received
+
+
+class Counted(Event, type="com.example.counted"):
+    """Adds to the session's total, and `then` does what its name says."""
+
+    add: float = 1
+    then: str = ""
+
+
+class Told(Event, type="com.example.told"):
+    """The total of a session at its end."""
+
+    total: float
+
+
+class Count(State):
+    """The total of a session, and of how many events it is."""
+
+    total: float = 0
+    seen: int = 0
+
+
+agent = Agent("counter", state=Count, namespace=NAMESPACE)
+
+
+@agent.on
+def count(event: Counted, state: Count) -> Any:
+    if event.then == "hold" and not state.seen:
+        return hold("1h")
+    if event.then == "break":
+        raise CodeError("Odd", "it is told to")
+    made = state.set(total=state.total + event.add, seen=state.seen + 1)
+    if event.then == "end":
+        return [emit(Told(total=made.total)), end()]
+    return made
+
+
+PROGRAM = compile_code(agent)
+ANSWERS = answers_of(agent)
+
+
+class Workers:
+    """The code in this process, which notes what it is asked."""
+
+    def __init__(self, most: int = MAX_RUN) -> None:
+        self.most, self.asked = most, list[list[str]]()
+
+    async def ask(
+        self, agent: AgentRef, digest: str, calls: Sequence[CodeCall]
+    ) -> Sequence[CodeAnswer | FailedAnswer]:
+        assert digest == PROGRAM.code
+        self.asked.append([str(call.variables["event"]["id"]) for call in calls])
+        await asyncio.sleep(0)
+        answers: list[CodeAnswer | FailedAnswer] = []
+        state = calls[0].state
+        for call in calls[: self.most]:
+            try:
+                answer = ANSWERS(replace(call, state=state))
+            except DecisionFailed as failure:
+                return [*answers, FailedAnswer(failure.code, failure.message)]
+            answers.append(answer)
+            state = {} if answer.end else state if answer.state is None else answer.state
+        return answers
+
+
+def counted(sequence: int, of: str, **data: Any) -> Received:
+    id_ = str(data.pop("id", sequence))
+    return received(sequence, Counted.event_type, data, id_=id_, correlationid=of)
+
+
+async def decided(events: Sequence[Received], workers: Workers, program: Program = PROGRAM) -> list[Decision]:
+    """What a loop makes of events that wait for it."""
+    decider, ledger, made = Deciders(workers=workers).of(program), Ledger(), list[Decision]()
+    for index, event in enumerate(events):
+        made.append(await decider.decide(ledger, event, coming=events[index:]))
+        ledger = made[-1].ledger
+    return made
+
+
+def folded(events: Sequence[Received]) -> list[Decision]:
+    ledger, made = Ledger(), list[Decision]()
+    for event in events:
+        made.append(decide(PROGRAM, ledger, event, answers=ANSWERS))
+        ledger = made[-1].ledger
+    return made
+
+
+async def test_a_backlog_takes_one_request_for_each_session() -> None:
+    events = [counted(number, f"s{number % 5}") for number in range(1, 101)]
+    workers = Workers()
+
+    made = await decided(events, workers)
+
+    assert sorted(map(len, workers.asked)) == [20] * 5
+    assert made == folded(events)
+    assert {key: item.state for key, item in made[-1].ledger.sessions.items()} == {
+        f"s{number}": {"total": 20, "seen": 20} for number in range(5)
+    }
+
+
+async def test_no_request_has_more_calls_than_one_may_and_no_more_events_are_looked_at() -> None:
+    events = [counted(number, "s") for number in range(1, MAX_AHEAD + 2)]
+    workers = Workers()
+
+    made = await decided(events, workers)
+
+    assert made == folded(events)
+    assert max(map(len, workers.asked)) == MAX_RUN
+    assert workers.asked[0] == [str(number) for number in range(1, MAX_RUN + 1)]
+
+
+async def test_a_worker_that_answers_fewer_calls_is_asked_again() -> None:
+    events = [counted(number, "s") for number in range(1, 8)]
+    workers = Workers(most=2)
+
+    assert await decided(events, workers) == folded(events)
+
+
+SENT = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),
+        st.sampled_from([1, 0.5, 2.0, 1e3]),
+        st.sampled_from(["", "", "", "hold", "break", "end"]),
+        st.booleans(),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SENT)
+def test_whatever_comes_it_is_decided_as_call_by_call(sent: list[tuple[str, float, str, bool]]) -> None:
+    events = [
+        counted(number, of, add=add, then=then, id=number - 1 if again else number)
+        for number, (of, add, then, again) in enumerate(sent, 1)
+    ]
+
+    assert asyncio.run(decided(events, Workers())) == folded(events)
+
+
+async def test_without_workers_an_event_is_undecided() -> None:
+    with pytest.raises(CodeUnavailable, match="nothing here runs the code"):
+        await Deciders().of(PROGRAM).decide(Ledger(), counted(1, "s"))
