@@ -92,6 +92,7 @@ class CodeWorker:
         namespace, name = self._key
         command = _command(self._file, "--namespace", namespace, "--agent", name)
         environment = {**inherited_environment(), "HEED_NATS_URL": self._url, "PYTHONUNBUFFERED": "1"}
+        environment.setdefault("HEED_CHECK_PURITY", "1")
         return await spawn(command, self._file.parent, environment, PIPE, STDOUT)
 
     async def _follow(self, process: Process) -> None:

@@ -314,7 +314,8 @@ class DevServer:
         before = None if old is None else old.worker
         if old is not None and before is not None and program.code == old.program.code:
             return before
-        made = None if program.code is None else CodeWorker(found.key, found.file, self.url, self._said)
+        own = program.code is not None and found.file.suffix == MODULE_SUFFIX  # else who wrote it starts it
+        made = CodeWorker(found.key, found.file, self.url, self._said) if own else None
         if before is not None:
             await before.close()
         return made

@@ -8,9 +8,12 @@ from heed.sdk.agent import Agent
 from heed.sdk.calls import answer_call
 from heed.sdk.errors import CodeError, CodeTooOld
 from heed.sdk.injection import Resources
+from heed.worker.purity import PurityCheck
 
 
-def answer_request(agent: Agent, request: bytes, resources: Resources) -> bytes:
+def answer_request(
+    agent: Agent, request: bytes, resources: Resources, purity: PurityCheck | None = None
+) -> bytes:
     """The reply to a request {calls}: {answers} up to the first call that fails, or {unavailable}."""
     try:
         calls = json.loads(request)["calls"]
@@ -22,7 +25,7 @@ def answer_request(agent: Agent, request: bytes, resources: Resources) -> bytes:
         if state is not None:
             call = {**call, "state": state}
         try:
-            answer = answer_call(agent, call, resources)
+            answer = _answer(agent, call, resources, purity)
         except CodeTooOld as error:
             if not answers:
                 return _dump({"unavailable": str(error)})
@@ -33,6 +36,14 @@ def answer_request(agent: Agent, request: bytes, resources: Resources) -> bytes:
         answers.append(answer)
         state = {} if answer.get("end") else answer.get("state", call["state"])
     return _dump({"answers": answers})
+
+
+def _answer(
+    agent: Agent, call: Mapping[str, Any], resources: Resources, purity: PurityCheck | None
+) -> dict[str, Any]:
+    if purity is None:
+        return answer_call(agent, call, resources)
+    return purity.run(str(call["function"]), lambda: answer_call(agent, call, resources))
 
 
 def _dump(reply: Mapping[str, Any]) -> bytes:

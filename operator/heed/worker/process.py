@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -15,6 +16,7 @@ from heed.sdk.agent import Agent
 from heed.sdk.injection import Resources
 from heed.sdk.manifest import code_digest
 from heed.worker.decide_requests import answer_request
+from heed.worker.purity import VARIABLE, PurityCheck
 from heed.worker.work_items import FunctionWorker
 
 log = logging.getLogger("heed.worker")
@@ -30,6 +32,7 @@ class Worker:
         self.agent, self.digest = agent, code_digest(agent)
         self._connection, self._namespace = connection, namespace
         self._resources = Resources()
+        self._purity = PurityCheck() if os.environ.get(VARIABLE) == "1" else None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="handler")
         self._busy: set[asyncio.Task[None]] = set()
 
@@ -67,7 +70,7 @@ class Worker:
     async def _answer(self, message: Msg) -> None:
         loop = asyncio.get_running_loop()
         reply = await loop.run_in_executor(
-            self._threads, answer_request, self.agent, message.data, self._resources
+            self._threads, answer_request, self.agent, message.data, self._resources, self._purity
         )
         with contextlib.suppress(nats.errors.Error, OSError):  # who asks again gets another answer
             await message.respond(reply)

@@ -1,0 +1,36 @@
+// A worker in TypeScript: the code of the Agent in agent.yaml.
+import { connect } from "@nats-io/transport-node";
+import { answerRequests, takeWork, type Code } from "./protocol.js";
+
+const code: Code = {
+  namespace: process.env.HEED_NAMESPACE ?? "default",
+  agent: "greeter",
+  digest: "0123456789abcdef", // spec.worker.digest; a build would compute it
+
+  handlers: {
+    greet({ event }, state) {
+      const { name } = event.data as { name: string };
+      const times = Number(state.times ?? 0) + 1;
+      return { state: { ...state, times }, start: [{ task: "compose", input: { name, times } }] };
+    },
+    send({ event }, state) {
+      const { result } = event.data as { result: string };
+      return { state, emit: [{ type: "com.example.greeting.sent", data: { text: result } }] };
+    },
+  },
+
+  functions: {
+    async compose(input, progress) {
+      const { name, times } = input as { name: string; times: number };
+      progress({ composing: name });
+      return times === 1 ? `Hello, ${name}!` : `Hello again, ${name}!`;
+    },
+  },
+};
+
+const connection = await connect({ servers: process.env.HEED_NATS_URL ?? "nats://127.0.0.1:4222", name: "greeter" });
+answerRequests(connection, code);
+void takeWork(connection, code);
+console.log(`worker of ${code.agent} ready`);
+process.on("SIGTERM", () => void connection.drain());
+await connection.closed();
