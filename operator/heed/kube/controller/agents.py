@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from heed.api.conditions import RATE_LIMITED
+from heed.bus.function_runner import FunctionTasks
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
 from heed.core.ledger.ledger import Ledger
+from heed.engine.deciders import Deciders
 from heed.engine.observer import Observer, Observers
 from heed.engine.ports import EventBus
 from heed.engine.rate_limit import CommitRate
@@ -42,7 +44,6 @@ from heed.kube.status.rate_limit_monitor import RateLimitMonitor
 from heed.kube.status.ready import WantedConditions, is_true, read_stuck_tasks
 from heed.kube.status.ready_writer import ReadyWriter
 from heed.kube.status.reasons import Trouble
-from heed.sandbox.decision_pool import DecisionPool
 from heed.settings import GatewaySettings
 
 log = logging.getLogger("heed.fleet")
@@ -76,15 +77,16 @@ class AgentController:
         observer: Observer,
         pace: CommitRate,
         *,
-        guard: DecisionPool | None = None,
+        deciders: Deciders | None = None,
         patience: HealthThresholds | None = None,
         watched: str | None = None,
         access: TaskCredentials | None = None,
         gateway: GatewaySettings | None = None,
+        functions: FunctionTasks | None = None,
     ) -> None:
         patience = patience or HealthThresholds()
         self._gateway = gateway or GatewaySettings()
-        self._api, self._bus, self._guard = api, bus, guard or DecisionPool()
+        self._api, self._bus, self._deciders = api, bus, deciders or Deciders()
         self._events = EventRecorder(api)
         self._ready = ReadyWriter(
             api,
@@ -103,7 +105,8 @@ class AgentController:
             bus,
             Observers(observer, self._events, self._health, self._limits, self.answers),
             pace,
-            guard=self._guard,
+            deciders=self._deciders,
+            functions=functions,
             access=access or TaskCredentials(),
             watched=watched,
             note_job=lambda agent, job, deleted: self._stuck.note_job(agent, job, deleted=deleted),
@@ -216,7 +219,7 @@ class AgentController:
         await self._ready.close()
         await self._rules.close()
         await self._events.close()
-        await self._guard.close()
+        await self._deciders.close()
 
     async def _begin_again(self, agent: AgentRef) -> None:
         """Restart a loop whose Agent was reported gone and still exists."""

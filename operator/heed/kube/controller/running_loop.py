@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from heed.bus.function_runner import FunctionTasks
 from heed.bus.task_credentials import TaskCredentials
 from heed.core.compiler.program import Program
 from heed.core.effects import AgentRef
+from heed.engine.deciders import Deciders
 from heed.engine.loop import AgentLoop
 from heed.engine.observer import Observer
-from heed.engine.ports import EventBus
+from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.rate_limit import CommitRate
 from heed.engine.task_runners import TaskRunners
 from heed.engine.timer_heap import TimerHeap
@@ -24,7 +26,6 @@ from heed.kube.resources.kinds import KindCache
 from heed.kube.resources.runner import ResourceRunner
 from heed.kube.resources.watches import ResourceWatches
 from heed.kube.status.ledger_store import StatusLedgerStore
-from heed.sandbox.decision_pool import DecisionPool
 from heed.util.aio import stop
 
 log = logging.getLogger("heed.fleet")
@@ -59,20 +60,22 @@ class RunningLoop:
 class LoopFactory:
     """Begins loops, with what all of them share. `note_job` is told of each Job that a runner sees."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, what all loops of a process share
         self,
         api: KubeApi,
         bus: EventBus,
         observer: Observer,
         pace: CommitRate,
         *,
-        guard: DecisionPool,
+        deciders: Deciders,
+        functions: FunctionTasks | None,
         access: TaskCredentials,
         watched: str | None,
         note_job: NoteJob,
     ) -> None:
         self._api, self._bus, self._observer, self._pace = api, bus, observer, pace
-        self._guard, self._access, self._note_job = guard, access, note_job
+        self._deciders, self._functions = deciders, functions
+        self._access, self._note_job = access, note_job
         self._timers, self._lists, self._served = TimerHeap(), JobLister(api), KindCache(api)
         self.watches = ResourceWatches(api, watched)
         self.orphans = set[str]()  # uids of Jobs that no task is of, which were reported
@@ -88,7 +91,7 @@ class LoopFactory:
             self._observer,
             since=body["metadata"]["creationTimestamp"],
             pace=self._pace,
-            guard=self._guard,
+            deciders=self._deciders,
             timers=self._timers,
         )
         runner = JobRunner(
@@ -109,8 +112,10 @@ class LoopFactory:
             served=self._served,
             leftover=[task.created for task in program.tasks.values() if task.created is not None],
         )
-        runners = TaskRunners(loop, {"job": runner, "resource": resources})
-        task = asyncio.create_task(loop.run(runners), name=f"agent {agent}")
+        runners: dict[str, TaskRunner] = {"job": runner, "resource": resources}
+        if self._functions is not None and program.code is not None:
+            runners["function"] = self._functions.runner_of(agent, loop.report)
+        task = asyncio.create_task(loop.run(TaskRunners(loop, runners)), name=f"agent {agent}")
         task.add_done_callback(lambda done: _ended(agent, done))
         return RunningLoop(program, basis, body, loop, runner, resources, store, task)
 
