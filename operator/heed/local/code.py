@@ -70,6 +70,7 @@ class CodeWorker:
 
     def __init__(self, key: Key, file: Path, url: str, say: Say) -> None:
         self._key, self._file, self._url, self._say = key, file, url, say
+        self.pid: int | None = None
         self._task = asyncio.create_task(self._keep(), name=f"worker {'/'.join(key)}")
 
     async def close(self) -> None:
@@ -80,6 +81,7 @@ class CodeWorker:
         tries = 0
         while True:
             process = await self._spawn()
+            self.pid = process.pid
             try:
                 await self._follow(process)
             finally:

@@ -7,6 +7,7 @@ import json
 import logging
 import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, Final
 
 import nats.errors
@@ -131,13 +132,15 @@ class FunctionWorker:
         task = self._functions.get(str(item.get("function")))
         if task is None:
             return _failed("UnknownFunction", f"the code has no task function {item.get('function')}")
-        context = self._context(task, attempt, int(item.get("number") or 1))
+        said: list[Future[None]] = []
+        context = self._context(task, attempt, int(item.get("number") or 1), said)
         limit = asyncio.timeout(item.get("timeout"))
         try:
             arguments = task.parse_input(item.get("input"))
             arguments |= {name: self._injected(hint, context) for name, hint in task.injected.items()}
             async with limit:
                 result = await _call(task.function, arguments)
+            await asyncio.gather(*map(asyncio.wrap_future, said))  # what it said comes before its end
             return {"completed": True, "result": task.dump_result(result)}
         except CodeError as error:
             return _failed(error.code, error.message)
@@ -147,11 +150,13 @@ class FunctionWorker:
             log.warning("task failed", extra={"attempt": attempt}, exc_info=True)
             return _failed(type(error).__name__, _explain(task, error))
 
-    def _context(self, task: FunctionTask[Any], attempt: str, number: int) -> TaskContext:
+    def _context(
+        self, task: FunctionTask[Any], attempt: str, number: int, said: "list[Future[None]]"
+    ) -> TaskContext:
         loop = asyncio.get_running_loop()
 
         def say(data: Any) -> None:
-            asyncio.run_coroutine_threadsafe(self._progress(attempt, data), loop)
+            said.append(asyncio.run_coroutine_threadsafe(self._progress(attempt, data), loop))
 
         return TaskContext(attempt, task.name, number, say)
 
