@@ -40,10 +40,10 @@ class NatsCodeWorkers:
             raise CodeUnavailable(f"no worker runs the code {digest} of {agent}") from None
         except BusUnavailable as error:
             raise CodeUnavailable(f"no worker of {agent} answered: {error}") from None
-        return _read(reply.data, len(calls))
+        return read_reply(reply.data, len(calls))
 
 
-def _read(data: bytes, asked: int) -> Sequence[CodeAnswer | FailedAnswer]:
+def read_reply(data: bytes, asked: int) -> Sequence[CodeAnswer | FailedAnswer]:
     """The answers in a reply. Raises CodeUnavailable for one that is none, or that a worker is too old to give."""
     try:
         reply = json.loads(data)
