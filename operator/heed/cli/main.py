@@ -17,6 +17,7 @@ from heed.errors import HeedError
 COMMANDS: Final[dict[str, dict[str, str]]] = {
     "Write Agents": {
         "validate": "Check manifests without a cluster, with file and line of every mistake.",
+        "build": "Write the manifests that Agents in Python are.",
         "simulate": "Show what Agents make of some events: no cluster, no broker, no waiting.",
     },
     "Run Agents": {

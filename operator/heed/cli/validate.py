@@ -8,7 +8,14 @@ import click
 
 from heed.api.manifest.document import Manifest, NotAManifest, UnreadableManifest
 from heed.api.validation import parse_agent
-from heed.cli.manifest_files import LoadedAgent, duplicate_agents, find_sources, read_manifests, source_name
+from heed.cli.manifest_files import (
+    LoadedAgent,
+    choose_types,
+    duplicate_agents,
+    find_sources,
+    read_manifests,
+    source_name,
+)
 from heed.cli.next_ticks import describe_timers, find_next_ticks
 from heed.cli.output import OutputFormat, output_option, paint, show_data
 from heed.core.compiler.admission import check_gateway_object
@@ -93,7 +100,9 @@ def check_files(paths: Sequence[str]) -> ValidationReport:
     """All findings on the Agents and policies in these files. Raises InvalidSettings."""
     checked = ValidationReport([], [], [], [])
     files = find_sources(paths)
-    manifests = [manifest for source in files for manifest in _read(source, source in paths, checked)]
+    manifests = choose_types(
+        manifest for source in files for manifest in _read(source, source in paths, checked)
+    )
     rules, mistakes = load_policies(manifests)
     checked.findings.extend(_finding(manifest, problem, "error") for manifest, problem in mistakes)
     wrong = [manifest for manifest, _ in mistakes]
@@ -170,7 +179,7 @@ def _past_timers(item: LoadedAgent) -> Iterator[Problem]:
 
 
 def _finding(manifest: Manifest, problem: Problem, severity: Severity) -> ValidationFinding:
-    line = manifest.line_of(problem.path)
+    line, problem = manifest.line_of(problem.path), manifest.attribute(problem)
     agent = None
     if manifest.name and manifest.is_agent:
         metadata = manifest.document["metadata"]

@@ -10,6 +10,7 @@ from heed.sdk.durations import check_duration
 from heed.sdk.errors import DeclarationError
 from heed.sdk.events import Event, Tick
 from heed.sdk.handlers import Handler, Trigger, make_handler
+from heed.sdk.places import calling_place
 from heed.sdk.state import State
 from heed.sdk.tasks import Choice, FunctionTask, PlainTask, Task, TaskOptions
 
@@ -45,6 +46,7 @@ class Agent:
             raise DeclarationError(f'"{name}" is no name of an Agent; use a-z, 0-9 and -')
         _check_defaults(state)
         self.name, self.namespace, self.state = name, namespace, state
+        self.place = calling_place()
         session = {
             "key": key,
             "idleTimeout": check_duration(idle_timeout),

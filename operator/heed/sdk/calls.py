@@ -15,6 +15,7 @@ from heed.sdk.errors import CodeError, CodeTooOld
 from heed.sdk.events import AnyEvent, Event, EventMeta
 from heed.sdk.handlers import Handler
 from heed.sdk.injection import AgentInfo, Resources, Session, TaskContext, resource_of
+from heed.sdk.places import Place
 from heed.sdk.state import State
 from heed.sdk.tasks import Completed, Failed, Progress, TaskEvent
 
@@ -110,7 +111,7 @@ def _injected(
 def _answer(handler: Handler, before: State, found: Any) -> dict[str, Any]:
     """The answer of what a handler returned: nothing, a state, effects, or both in a tuple."""
     state, effects = _split(found)  # the types are what the user returned, not what the annotations say
-    answer: dict[str, Any] = {"place": handler.place}
+    answer: dict[str, Any] = {"place": str(handler.place)}
     if state is not None:
         if type(state) is not type(before):
             raise CodeError("BadAnswer", f"returned a {type(state).__name__}, not a {type(before).__name__}")
@@ -164,6 +165,6 @@ def _explain(handler: Handler, error: Exception) -> str:
     code = inspect.unwrap(handler.function).__code__
     frames = traceback.extract_tb(error.__traceback__)
     last = next((frame for frame in reversed(frames) if frame.filename == code.co_filename), None)
-    where = handler.place if last is None else f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
+    where = handler.place if last is None else Place(last.filename, last.lineno or 1)
     lines = "".join(traceback.format_exception(None, error, error.__traceback__))
     return f"{handler.name} ({where}): {type(error).__name__}: {error}\n{lines[-MAX_TRACEBACK_CHARS:]}"

@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import CodeType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from heed.sdk.errors import DeclarationError
 from heed.sdk.events import AnyEvent, Event
 from heed.sdk.injection import is_injected
+from heed.sdk.places import Place, place_of
 from heed.sdk.state import State
 from heed.sdk.tasks import Completed, Failed, Progress, Task, TaskEvent
 
@@ -28,10 +29,9 @@ class Handler:
     trigger: Trigger
     parameters: Mapping[str, Any]
     when: str | None = None
-    emits: Sequence[str] = ()
-    starts: Sequence[str] = ()
+    emits: Sequence[type[Event]] = ()
+    starts: Sequence[Task[Any]] = ()
     timer: str | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -49,10 +49,9 @@ class Handler:
         return self.trigger if isinstance(self.trigger, str) else self.trigger.event_type
 
     @property
-    def place(self) -> str:
-        """Where it stands, for people: `agent.py:31`."""
-        code = inspect.unwrap(self.function).__code__
-        return f"{code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"
+    def place(self) -> Place:
+        """Where it stands."""
+        return place_of(self.function)
 
 
 def make_handler(
@@ -87,8 +86,8 @@ def make_handler(
         trigger,
         parameters,
         when,
-        list(dict.fromkeys(item.event_type for item in emits)),
-        list(dict.fromkeys(item.name for item in starts)),
+        tuple(dict.fromkeys(emits)),
+        tuple(dict.fromkeys(starts)),
         timer,
     )
 
@@ -168,6 +167,4 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _wrong(function: Callable[..., Any], message: str, remedy: str) -> DeclarationError:
-    code = inspect.unwrap(function).__code__
-    place = f"{code.co_filename.rsplit('/', 1)[-1]}:{code.co_firstlineno}"
-    return DeclarationError(f"{function.__name__} ({place}): {message}; {remedy}")
+    return DeclarationError(f"{function.__name__} ({place_of(function)}): {message}; {remedy}")

@@ -19,6 +19,7 @@ from typing import Final
 from heed.errors import InvalidManifest, InvalidSettings, Problem
 from heed.sdk.agent import Agent
 from heed.sdk.errors import DeclarationError
+from heed.sdk.places import show_path
 
 SUFFIX: Final = ".py"
 
@@ -145,7 +146,9 @@ def _module_name(path: Path) -> tuple[str, Path]:
         parts, folder = [folder.name, *parts], folder.parent
     name = ".".join(parts)
     known = sys.modules.get(name)
-    taken = name in sys.stdlib_module_names if known is None else getattr(known, "__file__", None) != str(full)
+    taken = (
+        name in sys.stdlib_module_names if known is None else getattr(known, "__file__", None) != str(full)
+    )
     if name.replace(".", "_").isidentifier() and not taken:
         return name, folder
     return f"{full.stem}_{hashlib.sha256(str(full).encode()).hexdigest()[:8]}", folder
@@ -171,10 +174,12 @@ def _explained(source: str, folder: Path) -> Iterator[None]:
 def _explain(source: str, folder: Path, error: BaseException) -> ModuleFailed:
     """What went wrong, in the last line of the user's own code that it came through."""
     if isinstance(error, SyntaxError):
-        return ModuleFailed(_shown(error.filename or source), error.lineno or 1, f"SyntaxError: {error.msg}")
+        return ModuleFailed(
+            show_path(error.filename or source), error.lineno or 1, f"SyntaxError: {error.msg}"
+        )
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_own(Path(frame.filename), folder.resolve())]
-    place, line = (_shown(own[-1].filename), own[-1].lineno or 1) if own else (source, 1)
+    place, line = (show_path(own[-1].filename), own[-1].lineno or 1) if own else (source, 1)
     match error:
         case DeclarationError():
             return ModuleFailed(place, line, str(error))
@@ -189,12 +194,4 @@ def _explain(source: str, folder: Path, error: BaseException) -> ModuleFailed:
 def _is_own(file: Path, folder: Path) -> bool:
     """Whether code of a file is the user's: below the folder that is loaded from, and not installed there."""
     full = file.resolve()
-    return full.is_relative_to(folder) and not {"site-packages", "lib"} & set(
-        full.relative_to(folder).parts
-    )
-
-
-def _shown(file: str) -> str:
-    """A path as people name it: relative where it is below the working directory."""
-    full = Path(file).resolve()
-    return str(full.relative_to(Path.cwd())) if full.is_relative_to(Path.cwd()) else file
+    return full.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(full.parts)

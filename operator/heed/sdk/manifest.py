@@ -40,11 +40,10 @@ def _subscribed(agent: Agent) -> Iterator[str]:
 def _handler(handler: Handler) -> dict[str, Any]:
     call: dict[str, Any] = {
         "function": handler.name,
-        "emits": list(handler.emits),
-        "starts": list(handler.starts),
+        "emits": list(dict.fromkeys(item.event_type for item in handler.emits)),
+        "starts": [item.name for item in handler.starts],
+        "pending": handler.reads_pending,
     }
-    if handler.reads_pending:
-        call["pending"] = True
     conditions = [handler.when] if handler.when else []
     if isinstance(handler.trigger, TaskEvent):
         conditions.insert(0, f"task.name == '{handler.trigger.task.name}'")
@@ -58,22 +57,17 @@ def _handler(handler: Handler) -> dict[str, Any]:
 
 def build_event_types(agent: Agent) -> list[dict[str, Any]]:
     """The EventTypes, with JSON Schemas, of what the Agent heeds and emits; of types with wildcards there are none."""
-    return [_event_type(item) for item in find_events(agent)]
+    return [_event_type(item, agent.namespace) for item in find_events(agent)]
 
 
 def find_events(agent: Agent) -> list[type[Event]]:
     """The classes of the events that the Agent heeds, then those that it emits, each once."""
     heeded = [item.trigger for item in agent.handlers.values() if isinstance(item.trigger, type)]
-    emitted = {type_: None for item in agent.handlers.values() for type_ in item.emits}
-    known = {item.event_type: item for item in _subclasses(Event)}
-    found = [*heeded, *(known[type_] for type_ in emitted if type_ in known)]
-    return [item for item in dict.fromkeys(found) if _has_schema(item)]
-
-
-def _subclasses(cls: type[Event]) -> Iterator[type[Event]]:
-    for item in cls.__subclasses__():
-        yield item
-        yield from _subclasses(item)
+    emitted = [type_ for item in agent.handlers.values() for type_ in item.emits]
+    first: dict[str, type[Event]] = {}
+    for item in filter(_has_schema, [*heeded, *emitted]):
+        first.setdefault(item.event_type, item)
+    return list(first.values())
 
 
 def _has_schema(item: type[Event]) -> bool:
@@ -81,30 +75,44 @@ def _has_schema(item: type[Event]) -> bool:
     return not own and names.is_type(item.event_type)
 
 
-def _event_type(item: type[Event]) -> dict[str, Any]:
+def _event_type(item: type[Event], namespace: str | None) -> dict[str, Any]:
     name = re.sub(r"[^a-z0-9]+", "-", item.event_type.lower()).strip("-")
-    spec: dict[str, Any] = {"type": item.event_type}
-    if item.__doc__:
-        spec["description"] = inspect.cleandoc(item.__doc__).split("\n\n")[0].replace("\n", " ")
-    schema = item.model_json_schema(by_alias=True)
-    schema.pop("description", None)
+    metadata = {"name": name[:63].strip("-")} | ({} if namespace is None else {"namespace": namespace})
+    summary = describe(item)
     return {
         "apiVersion": names.API_VERSION,
         "kind": names.EVENT_TYPE,
-        "metadata": {"name": name[:63].strip("-")},
-        "spec": {**spec, "schema": _without_titles(schema)},
+        "metadata": metadata,
+        "spec": {
+            "type": item.event_type,
+            **({"description": summary} if summary else {}),
+            "schema": event_schema(item),
+        },
     }
 
 
-def _without_titles(schema: Any) -> Any:
+def describe(item: type[Event]) -> str:
+    """What an event is: the first paragraph of its class's own docstring, in one line."""
+    own = item.__dict__.get("__doc__")
+    return " ".join(inspect.cleandoc(own).split("\n\n")[0].split()) if own else ""
+
+
+def event_schema(item: type[Event]) -> dict[str, Any]:
+    """The JSON Schema of an event's data."""
+    schema = item.model_json_schema(by_alias=True)
+    schema.pop("description", None)
+    return dict(without_titles(schema))
+
+
+def without_titles(schema: Any) -> Any:
     """A schema without the titles that pydantic makes of names."""
     if isinstance(schema, Mapping):
         return {
-            key: _without_titles(value)
+            key: without_titles(value)
             for key, value in schema.items()
             if not (key == "title" and isinstance(value, str))
         }
-    return [_without_titles(item) for item in schema] if isinstance(schema, list) else schema
+    return [without_titles(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def code_digest(agent: Agent) -> str:

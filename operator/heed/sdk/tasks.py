@@ -14,6 +14,7 @@ from heed.sdk.effects import Start
 from heed.sdk.errors import CodeError, DeclarationError, explain
 from heed.sdk.events import EventMeta
 from heed.sdk.injection import is_injected
+from heed.sdk.places import calling_place, place_of
 
 Result = TypeVar("Result", covariant=True)
 
@@ -128,6 +129,7 @@ class Task(Generic[Result]):
         self, name: str, kind: str, work: Mapping[str, Any], result: Any, options: TaskOptions
     ) -> None:
         self.name, self.kind, self.work, self.options = name, kind, work, options
+        self.place = calling_place()
         self._result: TypeAdapter[Result] = TypeAdapter(result)
 
     @property
@@ -190,7 +192,7 @@ class FunctionTask(Task[Result]):
     def __init__(self, name: str, function: Callable[..., Any], options: TaskOptions) -> None:
         hints = get_type_hints(function, include_extras=True)
         super().__init__(name, "function", {"name": function.__name__}, hints.get("return", Any), options)
-        self.function = function
+        self.function, self.place = function, place_of(function)
         self.injected = {key: hint for key, hint in hints.items() if key != "return" and is_injected(hint)}
         self._arguments = _arguments_model(function, hints, self.injected)
 

@@ -5,7 +5,7 @@ The API server has no lines, so the operator names fields by path; whatever read
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
@@ -27,6 +27,19 @@ class NotAManifest(UnreadableManifest):
     """A document that is no map, so no Kubernetes object: skipped among the files of a folder."""
 
 
+class FieldTree(Protocol):
+    """Where the fields of a manifest come from: lines of YAML, or of code that it was built from."""
+
+    def line_of(self, path: str) -> int:
+        """The line of a field such as `spec.handlers[2].when`, or of its nearest parent that exists."""
+
+    def owner_of(self, path: str) -> str:
+        """What a field comes from, for people, where it does not stand there itself: `begin()`."""
+
+    def member(self, name: str) -> YamlTree | None:
+        """A member as YAML, where there is any."""
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """One document. `source` is the name of the file it stands in, `line` where it begins."""
@@ -34,7 +47,7 @@ class Manifest:
     document: dict[str, Any]
     source: str
     line: int
-    _tree: YamlTree = field(repr=False, compare=False)
+    _tree: FieldTree = field(repr=False, compare=False)
 
     @property
     def is_agent(self) -> bool:
@@ -86,9 +99,16 @@ class Manifest:
 
     def locate(self, problems: Sequence[Problem]) -> InvalidManifest:
         """An InvalidManifest of these problems, with file and line before each path."""
-        return InvalidManifest(
-            [replace(item, path=f"{self.source}:{self.line_of(item.path)}: {item.path}") for item in problems]
+        located = (
+            replace(item, path=f"{self.source}:{self.line_of(item.path)}: {item.path}")
+            for item in map(self.attribute, problems)
         )
+        return InvalidManifest(list(located))
+
+    def attribute(self, problem: Problem) -> Problem:
+        """A problem that names the function that its field comes from, where the manifest was built from code."""
+        owner = self._tree.owner_of(problem.path)
+        return replace(problem, message=f"{owner}: {problem.message}") if owner else problem
 
 
 def _misread(node: yaml.Node, path: str) -> Iterator[Problem]:

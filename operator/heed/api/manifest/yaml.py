@@ -78,6 +78,10 @@ class YamlTree:
         """The line of `spec.handlers[2].when`, or of the nearest of its parents that exists."""
         return _find(self.node, path, self.line)[1]
 
+    def owner_of(self, path: str) -> str:
+        """Nothing: a field of YAML stands where it is written."""
+        return ""
+
 
 def is_word(text: str) -> bool:
     """Whether kubectl reads a plain, unquoted scalar as just this string."""

@@ -1,6 +1,6 @@
 """`heed simulate`: try Agents on events, with the operator's own decisions and nothing else of the world."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,12 +12,15 @@ from heed.cli.simulate.options import Advance, Until
 from heed.cli.simulate.render import narrate
 from heed.cli.simulate.scenario import option_rules, read_events, read_expectation, read_script
 from heed.core.compiler.program import Program
+from heed.core.decision.code import Answers as CodeAnswers
+from heed.core.effects import AgentRef
 from heed.core.simulation.assertions import NOTHING, Mismatch, find_unmet
 from heed.core.simulation.report import build_report
 from heed.core.simulation.simulator import MAX_SIMULATED_MESSAGES
 from heed.core.simulation.simulator import simulate as run_simulation
 from heed.core.simulation.steps import SimulatedMessage, SimulationRun
 from heed.core.simulation.task_stubs import TaskStub, answer_from
+from heed.core.simulation.world import with_uid
 from heed.util.terminal import visible
 
 
@@ -105,12 +108,18 @@ def simulate(events: str | None, filenames: Sequence[str], output: OutputFormat,
         raise click.UsageError(
             "Missing argument 'EVENTS', or --advance (or --until TIME) to let time pass alone."
         )
-    programs = [item.program for item in load_agents(filenames)]
+    loaded = load_agents(filenames)
+    programs = [with_uid(item.program) for item in loaded]
+    code = {
+        program.agent: answers
+        for program, item in zip(programs, loaded, strict=True)
+        if (answers := item.answers) is not None
+    }
     for note in _list_ignored(programs):
         click.echo(f"note: {note}", err=True)
     agents = [str(program.agent) for program in programs]
     expected = None if options["expect"] is None else read_expectation(options["expect"], agents)
-    run = _run(programs, events, options)
+    run = _run(programs, events, options, code)
     report = build_report(run)
     if output == "text":
         narrate(report)
@@ -137,7 +146,12 @@ def _list_ignored(programs: Sequence[Program]) -> Iterator[str]:
             yield f"{program.agent} is limited to {spec.rate_limit}; it reads as fast as they come here"
 
 
-def _run(programs: Sequence[Program], events: str | None, options: dict[str, Any]) -> SimulationRun:
+def _run(
+    programs: Sequence[Program],
+    events: str | None,
+    options: dict[str, Any],
+    code: Mapping[AgentRef, CodeAnswers],
+) -> SimulationRun:
     until, namespace = options["until"], _namespace(programs, options["namespace"])
     given = [] if events is None else read_events(events, programs, namespace)
     return run_simulation(
@@ -148,6 +162,7 @@ def _run(programs: Sequence[Program], events: str | None, options: dict[str, Any
         shuffle=options["shuffle"],
         until=until if isinstance(until, datetime) else None,
         advance=options["advance"] or timedelta(0),
+        code=code,
     )
 
 

@@ -1,0 +1,42 @@
+"""Places in the user's code: where a function stands, and where one of the SDK's was called."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+_SDK: Final = f"{__name__.rpartition('.')[0]}."
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a file, whose path is as Python knows it."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        """For people: `agent.py:31`."""
+        return f"{Path(self.file).name}:{self.line}"
+
+
+def place_of(function: Callable[..., Any]) -> Place:
+    """Where a function begins, its decorators included."""
+    code = inspect.unwrap(function).__code__
+    return Place(code.co_filename, code.co_firstlineno)
+
+
+def calling_place() -> Place:
+    """The line of the user's code that called into the SDK."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).startswith(_SDK):
+        frame = frame.f_back
+    return Place(frame.f_code.co_filename, frame.f_lineno)
+
+
+def show_path(file: str) -> str:
+    """A path as people name it: relative where it is below the working directory."""
+    full, here = Path(file).resolve(), Path.cwd()
+    return str(full.relative_to(here)) if full.is_relative_to(here) else file
