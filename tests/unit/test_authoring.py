@@ -46,7 +46,11 @@ HANDLERS: list[tuple[dict[str, Any], str, str]] = [
     ({"when": True}, "when", "put it in quotes"),
     ({"when": "true || " * 200 + "true"}, "when", "longer than 1024; shorten it"),
     ({"wen": "true"}, "wen", 'did you mean "when"?'),
-    ({"frobnicate": 1}, "frobnicate", "known are name, type, when, hold, state, start, emit, cancel, end"),
+    (
+        {"frobnicate": 1},
+        "frobnicate",
+        "known are name, type, when, hold, call, state, start, emit, cancel, end",
+    ),
     ({"on": ASKED}, "on", "the field is `type`"),
     ({"true": ASKED}, "true", "YAML reads an unquoted `on` as true"),
     ({"type": "com..x"}, "type", "is not a type pattern; use dot-separated tokens"),

@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from heed import names
 from heed.api.agent import Agent, SubscriptionSpec
+from heed.api.handler import HandlerSpec
 from heed.api.timer import TimerSpec
 from heed.core.compiler.timers import read_schedule
 from heed.core.policy.gateway_rules import POLICY_REMEDY
@@ -30,10 +31,7 @@ def check_permissions(problems: list[Problem], agent: Agent, permissions: Permis
             problems += _against(f"{path}.resource", permissions.resource_problem(kind.group, kind.kind))
     problems += _timers(spec.timers, permissions.limits)
     for index, handler in enumerate(spec.handlers):
-        for place, item in enumerate(handler.emit):
-            if item.type is not None and "${" not in item.type:
-                path = f"spec.handlers[{index}].emit[{place}].type"
-                problems += _against(path, permissions.emission_problem(item.type))
+        problems += _emissions(handler, f"spec.handlers[{index}]", permissions)
 
 
 def _subscriptions(
@@ -45,6 +43,16 @@ def _subscriptions(
         if namespace != own and (refused := permissions.grant_problem(item.type, namespace)) is not None:
             remedy = f"ask those of {namespace} for an {names.EVENT_GRANT} from namespace {own}"
             yield Problem(f"{path}.namespace", refused, remedy, NOT_GRANTED)
+
+
+def _emissions(handler: HandlerSpec, path: str, permissions: Permissions) -> Iterator[Problem]:
+    """What a handler emits; of a function all types that it declares."""
+    for index, item in enumerate(handler.emit):
+        if item.type is not None and "${" not in item.type:
+            yield from _against(f"{path}.emit[{index}].type", permissions.emission_problem(item.type))
+    for index, pattern in enumerate(handler.call.emits if handler.call else ()):
+        refused = permissions.declared_emission_problem(pattern)
+        yield from _against(f"{path}.call.emits[{index}]", refused)
 
 
 def _timers(timers: Mapping[str, TimerSpec], limits: Quotas) -> Iterator[Problem]:

@@ -51,6 +51,9 @@ def direct_types(agents: Iterable[Agent]) -> dict[tuple[str, str], set[str]]:
                     receiver = ANY_TYPE if "${" in emit.to else emit.to
                     type_ = ANY_TYPE if emit.type is None or "${" in emit.type else emit.type
                     found.setdefault((agent.metadata.namespace, receiver), set()).add(type_)
+            if handler.call is not None:  # who gets an event, only its function can tell
+                receivers = found.setdefault((agent.metadata.namespace, ANY_TYPE), set())
+                receivers.update(handler.call.emits)
     return found
 
 
@@ -100,7 +103,10 @@ def _unexpired(agent: Agent) -> Iterator[Problem]:
     if emits and not hears:
         message = f"no handler has the type {names.SESSION_EXPIRED}"
         yield Problem("spec.session.onExpire", message, "add one, or write `onExpire: Forget`")
-    holds = any(item.hold is not None and item.hold.on_expire == "Handle" for item in agent.spec.handlers)
+    holds = any(
+        item.call is not None or (item.hold is not None and item.hold.on_expire == "Handle")
+        for item in agent.spec.handlers
+    )
     for index, handler in enumerate(agent.spec.handlers):
         path = f"spec.handlers[{index}].type"
         if handler.type == names.HOLD_EXPIRED and not holds:
@@ -122,7 +128,8 @@ def _nearest(type_: str, known: Iterable[str]) -> str | None:
 
 
 def _unsaid(agent: Agent) -> Iterator[Problem]:
-    if any(task.publish or (task.resource and task.resource.progress) for task in agent.spec.tasks.values()):
+    tasks = agent.spec.tasks.values()
+    if any(task.publish or task.function or (task.resource and task.resource.progress) for task in tasks):
         return
     for index, handler in enumerate(agent.spec.handlers):
         if handler.type == names.TASK_PROGRESS:
@@ -138,6 +145,7 @@ def _unstarted(agent: Agent) -> Iterator[Problem]:
     if any(start.from_ is not None for start in starts):
         return
     started = {start.task for start in starts}
+    started.update(name for handler in agent.spec.handlers if handler.call for name in handler.call.starts)
     for name in agent.spec.tasks:
         if name not in started:
             yield Problem(f"spec.tasks.{name}", "no handler starts this task", "remove it, or start it")

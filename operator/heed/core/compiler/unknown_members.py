@@ -44,8 +44,11 @@ class KnownMembers:
         """From an Agent's manifest."""
         spec = program.manifest.spec
         reactions = list(zip(spec.handlers, program.reactions, strict=True))
-        state = _union(_names(handler.state, reaction.state) for handler, reaction in reactions)
+        calls = [handler.call for handler in spec.handlers if handler.call is not None]
+        state = None if calls else _union(_names(handler.state, made.state) for handler, made in reactions)
         inputs: dict[str, list[Names]] = {name: [] for name in spec.tasks}
+        for name in (name for call in calls for name in call.starts if name in inputs):
+            inputs[name].append(None)
         starts = [pair for handler, made in reactions for pair in zip(handler.start, made.start, strict=True)]
         for start, compiled in starts:
             if start.task in inputs:
@@ -53,7 +56,7 @@ class KnownMembers:
         dynamic = any(start.from_ is not None for start, _ in starts)
         known = {name: None if dynamic else _union(found) for name, found in inputs.items()}
         ticks = _union(find_tick_members(program.timers.values()))
-        return cls(state, known, any(task.publish for task in spec.tasks.values()), ticks)
+        return cls(state, known, any(task.publish or task.function for task in spec.tasks.values()), ticks)
 
     def input_at(self, place: ExpressionSite) -> Names:
         """The names that `input` may have at a site."""

@@ -29,6 +29,9 @@ def hold(step: Step) -> Outcome | None:
     """Set the event aside where a handler has to wait, or see that its time is over. Raises DecisionFailed."""
     if (request := step.result.hold) is None:
         return None
+    if step.event.type in names.UNHELD_TYPES:
+        message = f"{request.path}: holds {step.event.type}, which cannot wait"
+        raise DecisionFailed("BadAnswer", message, request.handler)
     held = _record(step, request)
     if not _is_over(step, held):
         return _set_aside(step, held)

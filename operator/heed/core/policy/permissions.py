@@ -153,6 +153,13 @@ class Permissions:
             return None
         return aspect.refusal(f"emission of {type_}")
 
+    def declared_emission_problem(self, pattern: str) -> str | None:
+        """Why the Agent's code may not declare that it emits all types of a pattern, or None where it may."""
+        aspect = self.emissions
+        if aspect is None or any(covers(allowed, pattern) for allowed in aspect.allowed):
+            return None
+        return aspect.refusal(f"emission of {pattern}")
+
     def publishing_problem(self, patterns: Iterable[str]) -> str | None:
         """Why a task of the Agent may not broadcast all types of these patterns, or None where it may."""
         aspect = self.emissions
