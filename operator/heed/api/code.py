@@ -17,6 +17,8 @@ class CodeHold(Model):
 class CodeAnswer(Model):
     """What a function makes of a call. `state` is the session's whole state, None where it stays as it is.
 
+    One with neither state nor effects says that the function does not act, as if its condition did not hold.
+
     `start` has maps of {task, input, priority}, `emit` of {type, data, subject, to}, `cancel` names of tasks. `place`
     says where the function stands, for people: `agent.py:31`.
     """
@@ -28,3 +30,8 @@ class CodeAnswer(Model):
     end: StrictBool = False
     hold: CodeHold | None = None
     place: StrictStr | None = None
+
+    @property
+    def acts(self) -> bool:
+        """Whether it says anything but its place."""
+        return bool(self.model_fields_set - {"place"}) and self != CodeAnswer(place=self.place)

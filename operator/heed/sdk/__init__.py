@@ -7,7 +7,7 @@ a test, and in a cluster it has the guarantees of a declarative one: what it ret
 """
 
 from heed.sdk.agent import Agent
-from heed.sdk.effects import Cancel, Emit, End, Hold, Start, cancel, emit, end, hold
+from heed.sdk.effects import Cancel, Effect, Emit, End, Hold, Reaction, Start, cancel, emit, end, hold
 from heed.sdk.errors import CodeError, CodeTooOld, DeclarationError
 from heed.sdk.events import AnyEvent, Event, EventMeta, HoldExpired, SessionExpired, Tick
 from heed.sdk.injection import AgentInfo, Resource, Session, TaskContext
@@ -24,6 +24,7 @@ __all__ = [
     "CodeTooOld",
     "Completed",
     "DeclarationError",
+    "Effect",
     "Emit",
     "End",
     "Event",
@@ -32,6 +33,7 @@ __all__ = [
     "Hold",
     "HoldExpired",
     "Progress",
+    "Reaction",
     "Resource",
     "Session",
     "SessionExpired",

@@ -34,7 +34,8 @@ def answer_call(agent: Agent, call: Mapping[str, Any], resources: Resources) -> 
             f"there is no function {call['function']}; it has: {', '.join(agent.handlers) or 'none'}"
         )
     try:
-        state = agent.state.load(call["state"], call.get("pending", {}))
+        pending = call.get("pending", {}) if handler.reads_pending else None
+        state = agent.state.load(call["state"], pending)
         found = _run(handler, _arguments(agent, handler, call["variables"], state, resources))
         return _answer(handler, state, found)
     except CodeError as error:
@@ -68,7 +69,7 @@ def _event(handler: Handler, variables: Mapping[str, Any]) -> Any:
     return trigger.parse(event)
 
 
-def _task_value(trigger: TaskEvent, variables: Mapping[str, Any]) -> Completed[Any] | Failed | Progress:
+def _task_value(trigger: TaskEvent[Any], variables: Mapping[str, Any]) -> Completed[Any] | Failed | Progress:
     event, task = variables["event"], variables.get("task") or {}
     data = event.get("data")
     members = data if isinstance(data, Mapping) else {}

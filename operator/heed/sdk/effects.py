@@ -1,10 +1,12 @@
 """Effects: what a handler asks for beside the new state. They are values; nothing happens before the commit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from heed.sdk.durations import parse_duration
 from heed.sdk.events import Event
+from heed.sdk.state import State
 
 if TYPE_CHECKING:
     from heed.sdk.tasks import Task
@@ -49,6 +51,9 @@ class Hold:
 
 
 Effect = Start | Emit | Cancel | End | Hold
+
+# What a handler returns: nothing where it does not act, the new state, effects, or both.
+Reaction = State | Effect | Sequence[Effect] | tuple[State | None, Effect | Sequence[Effect]] | None
 
 
 def emit(event: Event, *, subject: str | None = None, to: str | None = None) -> Emit:

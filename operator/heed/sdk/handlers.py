@@ -1,19 +1,19 @@
 """Handlers: what a function reacts to, and what its parameters want."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from heed.sdk.errors import DeclarationError
 from heed.sdk.events import AnyEvent, Event
 from heed.sdk.injection import is_injected
+from heed.sdk.mentions import find_mentions
 from heed.sdk.places import Place, place_of
 from heed.sdk.state import State
 from heed.sdk.tasks import Completed, Failed, Progress, Task, TaskEvent
 
-Trigger = type[Event] | TaskEvent | str
+Trigger = type[Event] | TaskEvent[Any] | str
 
 _TASK_VALUES = {"completed": Completed, "failed": Failed, "progress": Progress}
 
@@ -21,6 +21,8 @@ _TASK_VALUES = {"completed": Completed, "failed": Failed, "progress": Progress}
 @dataclass(frozen=True, slots=True)
 class Handler:
     """A function that reacts to events of a type. `when` is CEL of its own, `emits` and `starts` what it declares.
+
+    With `reads_pending` it is told the session's pending tasks.
 
     `parameters` are the names after the event, with what each wants: the state, or what is injected.
     """
@@ -32,16 +34,12 @@ class Handler:
     emits: Sequence[type[Event]] = ()
     starts: Sequence[Task[Any]] = ()
     timer: str | None = None
+    reads_pending: bool = False
 
     @property
     def name(self) -> str:
         """The function's name."""
         return self.function.__name__
-
-    @property
-    def reads_pending(self) -> bool:
-        """Whether its code names `pending`, as `state.pending(task)` does."""
-        return "pending" in _names(inspect.unwrap(self.function).__code__)
 
     @property
     def pattern(self) -> str:
@@ -62,11 +60,12 @@ def make_handler(
     when: str | None = None,
     emits: Sequence[type[Event]] | None = None,
     starts: Sequence[Task[Any]] | None = None,
+    pending: bool | None = None,
     timer: str | None = None,
 ) -> Handler:
     """A handler of a function. Without a trigger the annotation of its first parameter is one.
 
-    Without `emits` and `starts` they are the events and tasks that the function names. Raises DeclarationError.
+    What `emits`, `starts` and `pending` do not say is found in the function's code. Raises DeclarationError.
     """
     hints = get_type_hints(function, include_extras=True)
     names = list(inspect.signature(function).parameters)
@@ -76,11 +75,11 @@ def make_handler(
     trigger = _trigger_of(function, first) if trigger is None else trigger
     _check_event(function, first, trigger)
     parameters = {name: _wanted(function, name, hints.get(name), state) for name in names[1:]}
-    mentioned = list(_mentioned(function))
+    found = find_mentions(function, state)
     if emits is None:
-        emits = [item for item in mentioned if isinstance(item, type) and _may_be_emitted(item)]
+        emits = [item for item in found.values if isinstance(item, type) and _may_be_emitted(item)]
     if starts is None:
-        starts = [item for item in mentioned if isinstance(item, Task)]
+        starts = [item for item in found.values if isinstance(item, Task)]
     return Handler(
         function,
         trigger,
@@ -89,6 +88,7 @@ def make_handler(
         tuple(dict.fromkeys(emits)),
         tuple(dict.fromkeys(starts)),
         timer,
+        "pending" in found.names if pending is None else pending,
     )
 
 
@@ -145,25 +145,6 @@ def _may_be_emitted(item: type) -> bool:
         and ">" not in item.event_type
         and not item.event_type.startswith("dev.heed.")
     )
-
-
-def _mentioned(function: Callable[..., Any]) -> Iterator[Any]:
-    """What the names in a function's code stand for, those of functions within it included."""
-    plain = inspect.unwrap(function)
-    closed = inspect.getclosurevars(plain).nonlocals
-    for name in _names(plain.__code__):
-        if name in closed:
-            yield closed[name]
-        elif name in plain.__globals__:
-            yield plain.__globals__[name]
-
-
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    yield from code.co_freevars
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
 
 
 def _wrong(function: Callable[..., Any], message: str, remedy: str) -> DeclarationError:

@@ -19,7 +19,7 @@ from typing import Final
 from heed.errors import InvalidManifest, InvalidSettings, Problem
 from heed.sdk.agent import Agent
 from heed.sdk.errors import DeclarationError
-from heed.sdk.places import show_path
+from heed.sdk.places import is_own, show_path
 
 SUFFIX: Final = ".py"
 
@@ -178,7 +178,7 @@ def _explain(source: str, folder: Path, error: BaseException) -> ModuleFailed:
             show_path(error.filename or source), error.lineno or 1, f"SyntaxError: {error.msg}"
         )
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if _is_own(Path(frame.filename), folder.resolve())]
+    own = [frame for frame in frames if is_own(frame.filename, folder)]
     place, line = (show_path(own[-1].filename), own[-1].lineno or 1) if own else (source, 1)
     match error:
         case DeclarationError():
@@ -189,9 +189,3 @@ def _explain(source: str, folder: Path, error: BaseException) -> ModuleFailed:
             remedy = 'put what is for scripts under `if __name__ == "__main__":`'
             return ModuleFailed(place, line, "ends the process while it is imported", remedy)
     return ModuleFailed(place, line, f"{type(error).__name__}: {error}")
-
-
-def _is_own(file: Path, folder: Path) -> bool:
-    """Whether code of a file is the user's: below the folder that is loaded from, and not installed there."""
-    full = file.resolve()
-    return full.is_relative_to(folder) and not {"site-packages", "dist-packages"} & set(full.parts)

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from heed import names
-from heed.sdk.agent import Agent, to_label
+from heed.sdk.agent import Agent
 from heed.sdk.events import AnyEvent, Event
 from heed.sdk.handlers import Handler
+from heed.sdk.task_declarations import to_label
 from heed.sdk.tasks import FunctionTask, TaskEvent
 
 

@@ -40,3 +40,10 @@ def show_path(file: str) -> str:
     """A path as people name it: relative where it is below the working directory."""
     full, here = Path(file).resolve(), Path.cwd()
     return str(full.relative_to(here)) if full.is_relative_to(here) else file
+
+
+def is_own(file: str, folder: Path) -> bool:
+    """Whether code of a file is the user's own: below the folder that it works from, and not installed there."""
+    full = Path(file).resolve()
+    installed = {"site-packages", "dist-packages"} & set(full.parts)
+    return full.is_relative_to(folder.resolve()) and not installed

@@ -25,7 +25,7 @@ class State(BaseModel):
 
     state_version: ClassVar[int] = 1
     upcasts: ClassVar[dict[int, Upcast]] = {}
-    _pending: Mapping[str, Sequence[str]] = PrivateAttr(default_factory=dict)
+    _pending: Mapping[str, Sequence[str]] | None = PrivateAttr(default_factory=dict)
 
     def __init_subclass__(cls, *, version: int = 1, **kwargs: Any) -> None:
         """Note the version."""
@@ -43,8 +43,11 @@ class State(BaseModel):
         return add
 
     @classmethod
-    def load(cls, stored: Mapping[str, Any], pending: Mapping[str, Sequence[str]]) -> Self:
-        """The state as the ledger holds it. Raises CodeTooOld, and CodeError: BadState."""
+    def load(cls, stored: Mapping[str, Any], pending: Mapping[str, Sequence[str]] | None) -> Self:
+        """The state as the ledger holds it; without `pending` it does not know the session's pending tasks.
+
+        Raises CodeTooOld, and CodeError: BadState.
+        """
         members = dict(stored)
         version = members.pop(VERSION_MEMBER, 1)
         if not isinstance(version, int) or version > cls.state_version:
@@ -75,7 +78,13 @@ class State(BaseModel):
         return made
 
     def pending(self, task: "Task[Any] | str") -> tuple[str, ...]:
-        """The ids of the session's tasks of this name that have not ended, oldest first."""
+        """The ids of the session's tasks of this name that have not ended, oldest first.
+
+        Raises CodeError in a handler that has not said that it reads them: Undeclared.
+        """
+        if self._pending is None:
+            remedy = "write pending=True in its decorator"
+            raise CodeError("Undeclared", f"reads pending tasks, and its manifest does not say so; {remedy}")
         return tuple(self._pending.get(task if isinstance(task, str) else task.name, ()))
 
     def with_pending(self, *tasks: "Task[Any] | str") -> Self:

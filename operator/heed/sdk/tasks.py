@@ -17,6 +17,7 @@ from heed.sdk.injection import is_injected
 from heed.sdk.places import calling_place, place_of
 
 Result = TypeVar("Result", covariant=True)
+Value = TypeVar("Value", covariant=True)
 
 Outcome = Literal["completed", "failed", "progress"]
 
@@ -28,8 +29,8 @@ _EVENT_TYPES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class TaskEvent:
-    """An event of one task, to react to: `@agent.on(research.completed)`."""
+class TaskEvent(Generic[Value]):
+    """An event of one task, to react to: `@agent.on(research.completed)`. `Value` is what the handler gets."""
 
     task: "Task[Any]"
     outcome: Outcome
@@ -133,17 +134,17 @@ class Task(Generic[Result]):
         self._result: TypeAdapter[Result] = TypeAdapter(result)
 
     @property
-    def completed(self) -> TaskEvent:
+    def completed(self) -> "TaskEvent[Completed[Result]]":
         """Its completion, to react to: the handler gets a `Completed`."""
         return TaskEvent(self, "completed")
 
     @property
-    def failed(self) -> TaskEvent:
+    def failed(self) -> TaskEvent[Failed]:
         """Its failure, to react to: the handler gets a `Failed`."""
         return TaskEvent(self, "failed")
 
     @property
-    def progress(self) -> TaskEvent:
+    def progress(self) -> TaskEvent[Progress]:
         """What it says before its end, to react to: the handler gets a `Progress`."""
         return TaskEvent(self, "progress")
 

@@ -135,6 +135,8 @@ def apply_answer(
     if answer.hold is not None:
         result.hold = HoldRequest(reaction.name, path, answer.hold.seconds, answer.hold.handled)
         return
+    if not answer.acts:
+        return
     first = not result.handlers
     result.handlers.append(reaction.name)
     if answer.state is not None:
