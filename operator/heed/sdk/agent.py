@@ -9,7 +9,7 @@ from heed.sdk.durations import check_duration
 from heed.sdk.effects import Reaction
 from heed.sdk.errors import DeclarationError
 from heed.sdk.events import AnyEvent, Event, Tick
-from heed.sdk.handlers import Handler, make_handler
+from heed.sdk.handlers import Declaration, Handler, make_handler
 from heed.sdk.places import calling_place
 from heed.sdk.state import State
 from heed.sdk.task_declarations import NAME, TaskDeclarations, to_label
@@ -127,11 +127,10 @@ class Agent(TaskDeclarations):
         if callable(trigger) and not (isinstance(trigger, type) and issubclass(trigger, Event)):
             return self.on()(trigger)
 
+        declared = Declaration(emits, starts, pending)
+
         def add(function: Callable[..., Any]) -> Callable[..., Any]:
-            made = make_handler(
-                function, trigger, self.state, when=when, emits=emits, starts=starts, pending=pending
-            )
-            self._add(made)
+            self._add(make_handler(function, trigger, self.state, when=when, declared=declared))
             return function
 
         return add
@@ -162,22 +161,15 @@ class Agent(TaskDeclarations):
             "overlap": overlap,
         }
 
+        declared = Declaration(emits, starts, pending)
+
         def add(
             function: Callable[Concatenate[Tick, Rest], Returned],
         ) -> Callable[Concatenate[Tick, Rest], Returned]:
             label = name or to_label(function.__name__)
             self.timers[label] = {member: value for member, value in timer.items() if value is not None}
             when = f"event.data.timer == '{label}'"
-            made = make_handler(
-                function,
-                Tick,
-                self.state,
-                when=when,
-                emits=emits,
-                starts=starts,
-                pending=pending,
-                timer=label,
-            )
+            made = make_handler(function, Tick, self.state, when=when, declared=declared, timer=label)
             self._add(made)
             return function
 

@@ -3,12 +3,13 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin, get_type_hints
+from functools import cached_property
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from heed.sdk.errors import DeclarationError
 from heed.sdk.events import AnyEvent, Event
 from heed.sdk.injection import is_injected
-from heed.sdk.mentions import find_mentions
+from heed.sdk.mentions import Mentions, find_mentions
 from heed.sdk.places import Place, place_of
 from heed.sdk.state import State
 from heed.sdk.tasks import Completed, Failed, Progress, Task, TaskEvent
@@ -19,22 +20,56 @@ _TASK_VALUES = {"completed": Completed, "failed": Failed, "progress": Progress}
 
 
 @dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a handler says that it may do and reads; None is what its code names."""
+
+    emits: Sequence[type[Event]] | None = None
+    starts: Sequence[Task[Any]] | None = None
+    pending: bool | None = None
+
+
+_NOTHING_DECLARED: Final = Declaration()
+
+
+@dataclass(frozen=True)
 class Handler:
-    """A function that reacts to events of a type. `when` is CEL of its own, `emits` and `starts` what it declares.
+    """A function that reacts to events of a type, with the state of that class. `when` is CEL of its own.
 
-    With `reads_pending` it is told the session's pending tasks.
-
-    `parameters` are the names after the event, with what each wants: the state, or what is injected.
+    `parameters` are the names after the event, with what each wants: the state, or what is injected. `timer` is the
+    one whose ticks it reacts to.
     """
 
     function: Callable[..., Any]
     trigger: Trigger
+    state: type[State]
     parameters: Mapping[str, Any]
     when: str | None = None
-    emits: Sequence[type[Event]] = ()
-    starts: Sequence[Task[Any]] = ()
+    declared: Declaration = _NOTHING_DECLARED
     timer: str | None = None
-    reads_pending: bool = False
+
+    @cached_property
+    def emits(self) -> Sequence[type[Event]]:
+        """The events that it may emit."""
+        if self.declared.emits is not None:
+            return tuple(dict.fromkeys(self.declared.emits))
+        return [item for item in self._mentions.values if isinstance(item, type) and _may_be_emitted(item)]
+
+    @cached_property
+    def starts(self) -> Sequence[Task[Any]]:
+        """The tasks that it may start."""
+        if self.declared.starts is not None:
+            return tuple(dict.fromkeys(self.declared.starts))
+        return [item for item in self._mentions.values if isinstance(item, Task)]
+
+    @cached_property
+    def reads_pending(self) -> bool:
+        """Whether it is told the session's pending tasks."""
+        return "pending" in self._mentions.names if self.declared.pending is None else self.declared.pending
+
+    @cached_property
+    def _mentions(self) -> Mentions:
+        """What its code names, once the whole module is there: functions may stand below their use."""
+        return find_mentions(self.function, self.state)
 
     @property
     def name(self) -> str:
@@ -58,14 +93,12 @@ def make_handler(
     state: type[State],
     *,
     when: str | None = None,
-    emits: Sequence[type[Event]] | None = None,
-    starts: Sequence[Task[Any]] | None = None,
-    pending: bool | None = None,
+    declared: Declaration = _NOTHING_DECLARED,
     timer: str | None = None,
 ) -> Handler:
     """A handler of a function. Without a trigger the annotation of its first parameter is one.
 
-    What `emits`, `starts` and `pending` do not say is found in the function's code. Raises DeclarationError.
+    Raises DeclarationError.
     """
     hints = get_type_hints(function, include_extras=True)
     names = list(inspect.signature(function).parameters)
@@ -75,21 +108,7 @@ def make_handler(
     trigger = _trigger_of(function, first) if trigger is None else trigger
     _check_event(function, first, trigger)
     parameters = {name: _wanted(function, name, hints.get(name), state) for name in names[1:]}
-    found = find_mentions(function, state)
-    if emits is None:
-        emits = [item for item in found.values if isinstance(item, type) and _may_be_emitted(item)]
-    if starts is None:
-        starts = [item for item in found.values if isinstance(item, Task)]
-    return Handler(
-        function,
-        trigger,
-        parameters,
-        when,
-        tuple(dict.fromkeys(emits)),
-        tuple(dict.fromkeys(starts)),
-        timer,
-        "pending" in found.names if pending is None else pending,
-    )
+    return Handler(function, trigger, state, parameters, when, declared, timer)
 
 
 def _trigger_of(function: Callable[..., Any], hint: Any) -> Trigger:

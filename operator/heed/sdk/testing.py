@@ -16,7 +16,8 @@ from pydantic import BaseModel
 
 from heed import names
 from heed.api.status import DeadLetterCause, PendingTask
-from heed.core.compiler.program import Program
+from heed.api.validation import parse_agent
+from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.code import Answers, CodeCall
 from heed.core.events import Event as CloudEvent
 from heed.core.ledger.ledger import Ledger
@@ -27,7 +28,6 @@ from heed.sdk.durations import parse_duration
 from heed.sdk.errors import CodeError
 from heed.sdk.events import Event
 from heed.sdk.in_process import answers_of, compile_code
-from heed.sdk.state import State
 from heed.sdk.tasks import Task
 
 MAX_STEPS = 10_000  # of one action: more is an Agent that goes round in circles
@@ -47,17 +47,19 @@ class DeadLetter:
 class Simulation:
     """Agents on a virtual stream and clock. Whatever an action causes is decided when it returns.
 
-    Tasks stay open until the test ends them; waits, retries, timeouts and timers come with the clock.
+    An Agent that is no code takes part as its manifest. Tasks stay open until the test ends them; waits, retries,
+    timeouts and timers come with the clock.
     """
 
-    def __init__(self, *agents: Agent) -> None:
+    def __init__(self, *agents: Agent | Mapping[str, Any]) -> None:
         if not agents:
             raise ValueError("a simulation needs an Agent")
-        self._agents = {agent.name: agent for agent in agents}
-        self._programs = {agent.name: with_uid(compile_code(agent)) for agent in agents}
-        code = {program.agent: answers_of(self._agents[name]) for name, program in self._programs.items()}
-        self._world = SimulatedWorld(list(self._programs.values()), lambda work: None, [], code=code)
-        self._first = agents[0].name
+        self._agents = {agent.name: agent for agent in agents if isinstance(agent, Agent)}
+        programs = [with_uid(_compile(agent)) for agent in agents]
+        self._programs = {program.agent.name: program for program in programs}
+        code = {self._programs[name].agent: answers_of(agent) for name, agent in self._agents.items()}
+        self._world = SimulatedWorld(programs, lambda work: None, [], code=code)
+        self._first = programs[0].agent.name
         self._count = 0
         self.steps: list[SimulationStep] = []
         self.emitted: list[CloudEvent] = []
@@ -143,12 +145,15 @@ class Simulation:
         """The simulated time."""
         return self._world.clock
 
-    def ledger(self, agent: Agent | None = None) -> Ledger:
-        """The whole ledger of an Agent; of the first one if none is given."""
+    def ledger(self, agent: Agent | str | None = None) -> Ledger:
+        """The whole ledger of an Agent, or of the Agent of a name; of the first one if none is given."""
         return self._world.ledgers[self._program(agent).agent]
 
-    def state(self, session: str | None = None, agent: Agent | None = None) -> State | None:
-        """The state of a session, of the only one if none is named; None where there is none (any more)."""
+    def state(self, session: str | None = None, agent: Agent | str | None = None) -> Any:
+        """The state of a session, of the only one if none is named; None where there is none (any more).
+
+        It is a map where the Agent is a manifest.
+        """
         sessions = self.ledger(agent).sessions
         if session is None:
             if len(sessions) > 1:
@@ -157,8 +162,8 @@ class Simulation:
         found = sessions.get(session)
         if found is None:
             return None
-        state = self._agents[(agent or self._agents[self._first]).name].state
-        return state.load(found.state, {})
+        code = self._agents.get(self._program(agent).agent.name)
+        return dict(found.state) if code is None else code.state.load(found.state, {})
 
     def pending(self, task: Task[Any] | str | None = None, session: str | None = None) -> list[PendingTask]:
         """The open tasks of all Agents, of a name and a session if those are given; oldest first."""
@@ -182,8 +187,9 @@ class Simulation:
         made.extensions, made.datacontenttype = extensions, "application/json"
         return made
 
-    def _program(self, agent: Agent | None) -> Program:
-        return self._programs[self._first if agent is None else agent.name]
+    def _program(self, agent: Agent | str | None) -> Program:
+        name = agent.name if isinstance(agent, Agent) else agent
+        return self._programs[self._first if name is None else name]
 
     def _end(self, task: Task[Any] | str, end: StubbedEnd, session: str | None) -> None:
         name = task if isinstance(task, str) else task.name
@@ -226,6 +232,10 @@ class Simulation:
 
     def _troubles(self) -> list[str]:
         return [f"dead letter: {letter}" for letter in self.dead_letters]
+
+
+def _compile(agent: Agent | Mapping[str, Any]) -> Program:
+    return compile_code(agent) if isinstance(agent, Agent) else compile_agent(parse_agent(dict(agent)))
 
 
 def _line(event: tuple[str, Any]) -> str:
