@@ -28,7 +28,7 @@ class Placed(Event, type="com.example.order.placed"):
     """A customer has ordered something; none of it has been packed yet."""
 
     order: str
-    items: list[Item] = []
+    items: list[Item]
 
 
 class OrderCompleted(Event, type="com.example.order.completed"):
@@ -53,6 +53,7 @@ class Order(State):
 
 
 agent = Agent("packer", state=Order, key="event.data.order", idle_timeout="2h")
+agent.subscribe(Placed, where="has(event.data.items) && size(event.data.items) > 0")
 
 
 @agent.task(timeout="5m")
@@ -66,7 +67,7 @@ async def pack(order: str, sku: str, quantity: int) -> Parcel:
 # Fan out: one run for each item.
 @agent.on(Placed)
 def begin(event: Placed, state: Order) -> Reaction:
-    if not event.items or state.items is not None:
+    if state.items is not None:
         return None
     runs = [pack.start(order=event.order, sku=item.sku, quantity=item.quantity) for item in event.items]
     return state.set(items=event.items, results=[]), runs

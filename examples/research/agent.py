@@ -15,7 +15,7 @@ FACTS = {
 class Asked(Event, type="com.example.question.asked"):
     """Somebody wants to know something."""
 
-    topic: str = ""
+    topic: str
 
 
 class Answered(Event, type="com.example.question.answered"):
@@ -46,6 +46,7 @@ class Research(State):
 
 
 agent = Agent("researcher", state=Research, idle_timeout="1h")
+agent.subscribe(Asked, where="has(event.data.topic) && event.data.topic != ''")
 
 
 @agent.task(timeout="2m")
@@ -60,7 +61,7 @@ async def research(topic: str, task: TaskContext) -> Answer:
 
 @agent.on(Asked)
 def begin(event: Asked, state: Research) -> Reaction:
-    if not event.topic or state.topic:
+    if state.topic:
         return None
     return state.set(topic=event.topic), [research.start(topic=event.topic)]
 

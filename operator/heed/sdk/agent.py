@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
+from heed import names
 from heed.sdk.decorators import HandlerDecorator
 from heed.sdk.durations import check_duration
 from heed.sdk.effects import Reaction
@@ -52,11 +53,25 @@ class Agent(TaskDeclarations):
             "onExpire": on_expire,
         }
         self.session = {member: value for member, value in session.items() if value is not None}
+        self.subscriptions: list[dict[str, str]] = []
         self.timers: dict[str, dict[str, Any]] = {}
         self.handlers: dict[str, Handler] = {}
 
     def __repr__(self) -> str:
         return f"Agent({self.name!r})"
+
+    def subscribe(
+        self, events: type[Event] | str, *, where: str | None = None, namespace: str | None = None
+    ) -> None:
+        """Heed a kind of events, or a type pattern, on a condition, or in another namespace that grants them.
+
+        `where` is CEL over `event`. What handlers react to needs no subscription of its own otherwise.
+        """
+        pattern = events if isinstance(events, str) else events.event_type
+        if not names.is_pattern(pattern):
+            raise DeclarationError(f'"{pattern}" is no type pattern; use one such as com.example.order.*')
+        members = {"type": pattern, "where": where, "namespace": namespace}
+        self.subscriptions.append({key: value for key, value in members.items() if value is not None})
 
     # ── handlers ────────────────────────────────────────────────────────────────────────────────────────────────────
 

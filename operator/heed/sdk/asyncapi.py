@@ -9,8 +9,7 @@ from pydantic.json_schema import models_json_schema
 from heed import names
 from heed.sdk.agent import Agent
 from heed.sdk.events import Event
-from heed.sdk.manifest import describe, find_events, without_titles
-from heed.sdk.tasks import TaskEvent
+from heed.sdk.manifest import describe, find_events, find_unsubscribed, without_titles
 
 VERSION: Final = "3.0.0"
 DEFAULT_NAMESPACE: Final = "default"
@@ -26,11 +25,11 @@ def build_asyncapi(agents: Sequence[Agent]) -> dict[str, Any]:
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     for agent in agents:
-        for action, pattern in _uses(agent):
-            key = _key(f"{agent.namespace or DEFAULT_NAMESPACE}.{pattern}")
-            channels.setdefault(key, _channel(agent, pattern))
+        for action, namespace, pattern in _uses(agent):
+            key = _key(f"{namespace}.{pattern}")
+            channels.setdefault(key, _channel(namespace, pattern))
             messages.setdefault(_key(pattern), _message(pattern, events.get(pattern), references))
-            operations[_key(f"{agent.name}.{action}.{pattern}")] = {
+            operations[_key(f"{agent.name}.{action}.{namespace}.{pattern}")] = {
                 "action": action,
                 "channel": {"$ref": f"#/channels/{key}"},
                 "messages": [{"$ref": f"#/channels/{key}/messages/{_key(pattern)}"}],
@@ -57,17 +56,18 @@ def _schemas(events: Iterable[type[Event]]) -> tuple[dict[str, Any], dict[str, A
     return references, dict(without_titles(definitions.get("$defs", {})))
 
 
-def _uses(agent: Agent) -> Iterator[tuple[str, str]]:
-    """(receive | send, type pattern) of what an Agent heeds and emits, without what Heed itself says."""
-    found: dict[tuple[str, str], None] = {}
-    for handler in agent.handlers.values():
-        if not isinstance(handler.trigger, TaskEvent) and not names.is_reserved(handler.pattern):
-            found["receive", handler.pattern] = None
-        found.update((("send", item.event_type), None) for item in handler.emits)
-    yield from found
+def _uses(agent: Agent) -> Iterator[tuple[str, str, str]]:
+    """(receive | send, namespace, type pattern) of what an Agent heeds and emits, without what Heed itself says."""
+    own = agent.namespace or DEFAULT_NAMESPACE
+    heeded = [("receive", item.get("namespace", own), item["type"]) for item in agent.subscriptions]
+    heeded += [("receive", own, pattern) for pattern in find_unsubscribed(agent)]
+    emitted = [
+        ("send", own, item.event_type) for handler in agent.handlers.values() for item in handler.emits
+    ]
+    yield from dict.fromkeys([*heeded, *emitted])
 
 
-def _channel(agent: Agent, pattern: str) -> dict[str, Any]:
+def _channel(namespace: str, pattern: str) -> dict[str, Any]:
     """The subject of a type; in one of a pattern each wildcard is a parameter."""
     tokens, parameters = [], {}
     for index, token in enumerate(pattern.split("."), 1):
@@ -76,7 +76,7 @@ def _channel(agent: Agent, pattern: str) -> dict[str, Any]:
             parameters[name] = {"description": "One token." if token == "*" else "One token or more."}
             token = f"{{{name}}}"
         tokens.append(token)
-    subject = names.event_subject(agent.namespace or DEFAULT_NAMESPACE, ".".join(tokens))
+    subject = names.event_subject(namespace, ".".join(tokens))
     channel: dict[str, Any] = {
         "address": subject,
         "messages": {_key(pattern): {"$ref": f"#/components/messages/{_key(pattern)}"}},

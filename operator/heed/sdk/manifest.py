@@ -4,10 +4,11 @@ import hashlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from heed import names
+from heed.core.type_patterns import covers
 from heed.sdk.agent import Agent
 from heed.sdk.events import AnyEvent, Event
 from heed.sdk.handlers import Handler
@@ -19,8 +20,8 @@ def build_agent(agent: Agent) -> dict[str, Any]:
     """The Agent as a manifest."""
     metadata = {"name": agent.name} | ({} if agent.namespace is None else {"namespace": agent.namespace})
     spec: dict[str, Any] = {}
-    if types := list(dict.fromkeys(_subscribed(agent))):
-        spec["subscribe"] = [{"type": item} for item in types]
+    if subscriptions := [*agent.subscriptions, *({"type": item} for item in find_unsubscribed(agent))]:
+        spec["subscribe"] = subscriptions
     if agent.session:
         spec["session"] = dict(agent.session)
     if agent.tasks:
@@ -32,10 +33,15 @@ def build_agent(agent: Agent) -> dict[str, Any]:
     return {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": spec}
 
 
-def _subscribed(agent: Agent) -> Iterator[str]:
-    for handler in agent.handlers.values():
-        if not isinstance(handler.trigger, TaskEvent) and not names.is_reserved(handler.pattern):
-            yield handler.pattern
+def find_unsubscribed(agent: Agent) -> list[str]:
+    """The type patterns of the Agent's handlers that no subscription of its own covers."""
+    found = [
+        handler.pattern
+        for handler in agent.handlers.values()
+        if not isinstance(handler.trigger, TaskEvent) and not names.is_reserved(handler.pattern)
+    ]
+    own = [item["type"] for item in agent.subscriptions]
+    return [item for item in dict.fromkeys(found) if not any(covers(wide, item) for wide in own)]
 
 
 def _handler(handler: Handler) -> dict[str, Any]:

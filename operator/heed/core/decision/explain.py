@@ -27,4 +27,6 @@ def why_ignored(program: Program, decision: Decision) -> str | None:
             if item.where is not None and program.matches(item, event.type, decision.received.origin)
         ]
         return f"{', '.join(asked)} was false" if asked else f"no subscription has the type {event.type}"
-    return f"{', '.join(f'{item.path}.when' for item in reactions if item.when)} was false"
+    if conditions := ", ".join(f"{item.path}.when" for item in reactions if item.when):
+        return f"{conditions} was false"
+    return f"{', '.join(f'{item.code.function}()' for item in reactions if item.code)} did not act"
