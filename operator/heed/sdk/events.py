@@ -57,6 +57,13 @@ class Event(BaseModel):
                 raise DeclarationError(f'{cls.__name__}: "{type}" is not an event type; {remedy}')
             cls.event_type = type
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the same class and has the same data; attributes do not count."""
+        return type(self) is type(other) and dict(self) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *dict(self).values()))
+
     @property
     def meta(self) -> EventMeta:
         """The attributes of the event; empty in one that was made here."""

@@ -140,9 +140,8 @@ def _check_event(function: Callable[..., Any], hint: Any, trigger: Trigger) -> N
         else ""
     )
     given = f"{getattr(kind, '__name__', kind)}{inner}"
-    raise _wrong(
-        function, f"takes a {given}, and gets a {right.__name__}", "change the annotation, or the decorator"
-    )
+    message = f"takes {given}, and is given {right.__name__}"
+    raise _wrong(function, message, "change the annotation, or the decorator")
 
 
 def _wanted(function: Callable[..., Any], name: str, hint: Any, state: type[State]) -> Any:

@@ -66,6 +66,13 @@ class State(BaseModel):
         state._pending = pending
         return state
 
+    def __eq__(self, other: object) -> bool:
+        """Whether it is of the same class and has the same fields; pending tasks do not count."""
+        return type(self) is type(other) and dict(self) == dict(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *dict(self).values()))
+
     def dump(self) -> dict[str, Any]:
         """The state as the ledger holds it: JSON without what is None, with its version where that is not 1."""
         members = self.model_dump(mode="json", exclude_none=True)

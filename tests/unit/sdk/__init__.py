@@ -1,0 +1,1 @@
+"""Tests of heed.sdk: Agents in Python."""
