@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from heed.sdk.agent import Agent
-from heed.sdk.effects import Cancel, Emit, End, Hold, Start
+from heed.sdk.effects import Cancel, Effect, Emit, End, Hold, Start
 from heed.sdk.errors import CodeError, CodeTooOld
 from heed.sdk.events import AnyEvent, Event, EventMeta
 from heed.sdk.handlers import Handler
@@ -19,7 +19,6 @@ from heed.sdk.places import Place
 from heed.sdk.state import State
 from heed.sdk.tasks import Completed, Failed, Progress, TaskEvent
 
-_EFFECTS: Final = (Start, Emit, Cancel, End, Hold)
 MAX_TRACEBACK_CHARS: Final = 4000
 
 
@@ -142,11 +141,11 @@ def _split(found: Any) -> tuple[State | None, list[Any]]:
         return None, []
     if isinstance(found, State):
         return found, []
-    if isinstance(found, _EFFECTS):
+    if isinstance(found, Effect):
         return None, [found]
     if isinstance(found, tuple) and len(found) == 2 and isinstance(found[0], State | None):
         effects = found[1]
-        return found[0], [effects] if isinstance(effects, _EFFECTS) else list(effects)
+        return found[0], [effects] if isinstance(effects, Effect) else list(effects)
     if isinstance(found, list | tuple):
         return None, list(found)
     remedy = "return a state, effects, or (state, [effects])"

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     from heed.sdk.tasks import Task
 
 
+class Effect:
+    """What a handler asks for beside the new state: one of the classes below."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Start:
+class Start(Effect):
     """Start a task with an input: JSON."""
 
     task: str
@@ -22,7 +28,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Effect):
     """Emit an event, broadcast in the Agent's namespace or to one Agent there."""
 
     event: Event
@@ -31,26 +37,24 @@ class Emit:
 
 
 @dataclass(frozen=True, slots=True)
-class Cancel:
+class Cancel(Effect):
     """Cancel all pending tasks of a name in this session."""
 
     task: str
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class End(Effect):
     """Forget the session: its state goes, its pending tasks are cancelled unheard."""
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Effect):
     """Set the event aside until the session's state changes, for so many seconds at most. Nothing else counts then."""
 
     seconds: int
     handled: bool = False
 
-
-Effect = Start | Emit | Cancel | End | Hold
 
 # What a handler returns: nothing where it does not act, the new state, effects, or both.
 Reaction = State | Effect | Sequence[Effect] | tuple[State | None, Effect | Sequence[Effect]] | None
