@@ -12,12 +12,13 @@ from heed.sdk.errors import CodeError, CodeTooOld, DeclarationError
 from heed.sdk.events import AnyEvent, Event, EventMeta, HoldExpired, SessionExpired, Tick
 from heed.sdk.injection import AgentInfo, Resource, Session, TaskContext
 from heed.sdk.state import State
-from heed.sdk.tasks import Choice, Completed, Failed, Progress, TaskOptions
+from heed.sdk.tasks import Backoff, Choice, Completed, Failed, Progress, TaskOptions
 
 __all__ = [
     "Agent",
     "AgentInfo",
     "AnyEvent",
+    "Backoff",
     "Cancel",
     "Choice",
     "CodeError",

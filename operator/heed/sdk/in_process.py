@@ -6,17 +6,22 @@ from heed.api.code import CodeAnswer
 from heed.api.validation import parse_agent
 from heed.core.compiler.program import Program, compile_agent
 from heed.core.decision.code import Answers, CodeCall, parse_answer
-from heed.errors import CodeUnavailable, DecisionFailed
+from heed.errors import CodeUnavailable, DecisionFailed, InvalidManifest
 from heed.sdk.agent import Agent
 from heed.sdk.calls import answer_call
 from heed.sdk.errors import CodeError, CodeTooOld
 from heed.sdk.injection import Resources
-from heed.sdk.manifest import build_agent
+from heed.sdk.manifest_places import code_manifests
+from heed.sdk.places import show_path
 
 
 def compile_code(agent: Agent) -> Program:
-    """The program of an Agent in Python. Raises InvalidManifest."""
-    return compile_agent(parse_agent(build_agent(agent)))
+    """The program of an Agent in Python. Raises InvalidManifest, with the lines of its code."""
+    manifest = next(code_manifests(agent, show_path(agent.place.file)))
+    try:
+        return compile_agent(parse_agent(manifest.document))
+    except InvalidManifest as error:
+        raise manifest.locate(error.problems) from None
 
 
 def answers_of(agent: Agent) -> Answers:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from heed.sdk.decorators import TaskDecorator
 from heed.sdk.errors import DeclarationError
-from heed.sdk.tasks import Choice, FunctionTask, PlainTask, Task, TaskOptions
+from heed.sdk.tasks import Backoff, Choice, FunctionTask, PlainTask, Task, TaskOptions
 
 Value = TypeVar("Value")
 Kept = TypeVar("Kept", bound=Task[Any])
@@ -35,7 +35,7 @@ class TaskDeclarations:
         timeout: str | None = None,
         attempt_timeout: str | None = None,
         retries: int = 0,
-        backoff: Mapping[str, Any] | None = None,
+        backoff: Backoff | None = None,
         retry_on: Sequence[str] = (),
         max_concurrent: int | None = None,
         priority: int = 0,
@@ -44,9 +44,7 @@ class TaskDeclarations:
 
         Its parameters are the input of `start`, but for a TaskContext and resources. `retries` are further attempts.
         """
-        options = TaskOptions(
-            timeout, attempt_timeout, retries + 1, backoff, retry_on, max_concurrent, priority
-        )
+        options = TaskOptions(timeout, attempt_timeout, retries, backoff, retry_on, max_concurrent, priority)
 
         def add(function: Callable[..., Any]) -> FunctionTask[Any]:
             return self._keep(FunctionTask(name or to_label(function.__name__), function, options))

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Generic, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
@@ -90,36 +90,61 @@ class Choice(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long it takes until the next attempt: `initial`, then `factor` times as long with each one, at most `max`.
+
+    Up to the share `jitter` of it is left out, so that not all come again at once.
+    """
+
+    initial: str = "10s"
+    factor: float = 2
+    max: str = "10m"
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_duration(self.initial)
+        check_duration(self.max)
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """What every kind of task may have: durations as texts, `attempts` with the first one counted."""
+    """What every kind of task may have: durations as texts; `retries` are further attempts, on the reasons `retry_on`.
+
+    `publish` lets a Job publish progress and events, `retention` keeps what was made for the task once it has ended.
+    """
 
     timeout: str | None = None
     attempt_timeout: str | None = None
-    attempts: int = 1
-    backoff: Mapping[str, Any] | None = None
+    retries: int = 0
+    backoff: Backoff | None = None
     retry_on: Sequence[str] = ()
     max_concurrent: int | None = None
     priority: int = 0
+    retention: str | None = None
+    publish: bool = False
 
     def __post_init__(self) -> None:
-        check_duration(self.timeout)
-        check_duration(self.attempt_timeout)
+        for duration in (self.timeout, self.attempt_timeout, self.retention):
+            check_duration(duration)
 
     def dump(self) -> dict[str, Any]:
         """The members of a task in a manifest."""
+        retry = {
+            "attempts": self.retries + 1,
+            "backoff": None if self.backoff is None else asdict(self.backoff),
+            "reasons": list(self.retry_on) or None,
+        }
         found: dict[str, Any] = {
             "timeout": self.timeout,
             "attemptTimeout": self.attempt_timeout,
             "maxConcurrent": self.max_concurrent,
             "priority": self.priority or None,
+            "retention": self.retention,
+            "publish": self.publish or None,
+            "retry": {key: value for key, value in retry.items() if value is not None}
+            if self.retries
+            else None,
         }
-        if self.attempts > 1:
-            retry = {
-                "attempts": self.attempts,
-                "backoff": self.backoff,
-                "reasons": list(self.retry_on) or None,
-            }
-            found["retry"] = {key: value for key, value in retry.items() if value is not None}
         return {key: value for key, value in found.items() if value is not None}
 
 

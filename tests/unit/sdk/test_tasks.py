@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel
 
-from heed.sdk import Agent, DeclarationError, Resource, Start, TaskContext, TaskOptions
+from heed.sdk import Agent, Backoff, DeclarationError, Resource, Start, TaskContext, TaskOptions
 from heed.sdk.errors import CodeError
 
 
@@ -118,6 +118,21 @@ def test_the_manifest_of_a_function() -> None:
         "retry": {"attempts": 4, "reasons": ["Evicted"]},
         "function": {"name": "look_up"},
     }
+
+
+def test_options_of_other_tasks() -> None:
+    options = TaskOptions(retries=1, backoff=Backoff("1s", max="1m"), retention="5m", publish=True)
+
+    made = Agent("b").job("job", spec={}, options=options)
+
+    assert made.manifest() == {
+        "retention": "5m",
+        "publish": True,
+        "retry": {"attempts": 2, "backoff": {"initial": "1s", "factor": 2, "max": "1m", "jitter": 0.1}},
+        "job": {},
+    }
+    with pytest.raises(DeclarationError, match="is no duration"):
+        Backoff(max="long")
 
 
 def test_the_manifest_of_a_job_meets_the_restricted_profile() -> None:
