@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from heed.api.policy import parse_event_type
+from heed.api.event_type import parse_event_type
 from heed.core.compiler.admission import check_event_type
 from heed.core.schema.registry import compile_type
 from heed.sdk import (
