@@ -89,6 +89,7 @@ lint: $(STAMP_check)
 
 types: $(STAMP_check)
 	$(BIN)/mypy
+	$(BIN)/mypy $(wildcard examples/*/agent.py)
 
 layers: $(STAMP_check)
 	$(BIN)/lint-imports --no-logo
