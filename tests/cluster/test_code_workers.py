@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from heed import names
 from tests.cluster.controlplane.waiting import eventually
 from tests.cluster.operating import HEED, Stage
 
@@ -68,7 +69,8 @@ class CodeWorker:
 
     def manifest(self) -> dict[str, Any]:
         command = [sys.executable, "-m", "heed.worker", str(self.file), "--describe"]
-        (found,) = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        described = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+        (found,) = (item["document"] for item in described if item["document"]["kind"] == names.KIND)
         return dict(found)
 
     def start(self) -> None:

@@ -9,10 +9,13 @@ import json
 import logging
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from heed.api.manifest.document import Manifest
+from heed.api.manifest.yaml import YamlTree
 from heed.errors import Problem
 from heed.local.process.child import Process, end_group, spawn
 from heed.local.process.runner import inherited_environment
@@ -30,6 +33,26 @@ Key = tuple[str, str]
 Say = Callable[[Key, str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The lines of a manifest's fields, by the paths of those that have lines of their own."""
+
+    known: Mapping[str, int]
+
+    def line_of(self, path: str) -> int:
+        """The line of a field, or of the field that it is in."""
+        within = [item for item in self.known if path == item or path.startswith((f"{item}.", f"{item}["))]
+        return self.known[max(within, key=len, default="")]
+
+    def owner_of(self, path: str) -> str:
+        """Nothing: the line says it."""
+        return ""
+
+    def member(self, name: str) -> YamlTree | None:
+        """None: there is no text of the manifest."""
+        return None
+
+
 class BrokenModule(Exception):
     """A file that cannot be imported, or defines no Agent."""
 
@@ -38,8 +61,8 @@ class BrokenModule(Exception):
         self.problem = problem
 
 
-async def describe(file: Path) -> list[dict[str, Any]]:
-    """The manifests of a file's Agents. Raises BrokenModule."""
+async def describe(file: Path) -> list[Manifest]:
+    """The manifests of a file's Agents and of their event types. Raises BrokenModule."""
     process = await spawn(_command(file, "--describe"), file.parent, inherited_environment(), PIPE, STDOUT)
     try:
         async with asyncio.timeout(DESCRIBE_TIMEOUT_S):
@@ -54,15 +77,17 @@ async def describe(file: Path) -> list[dict[str, Any]]:
     return _read(file, out.decode(errors="replace"), process.returncode)
 
 
-def _read(file: Path, out: str, code: int | None) -> list[dict[str, Any]]:
+def _read(file: Path, out: str, code: int | None) -> list[Manifest]:
     last = out.strip().rsplit("\n", 1)[-1]
     try:
         found = json.loads(last)
     except ValueError:
         raise BrokenModule(Problem(f"{file}:1", f"the import ended with {code}: {last[:500]}")) from None
-    if code == 0 and isinstance(found, list):
-        return found
-    raise BrokenModule(Problem(str(found["place"]), str(found["message"])))
+    if code == 0:
+        return [
+            Manifest(item["document"], str(file), item["lines"][""], _Lines(item["lines"])) for item in found
+        ]
+    raise BrokenModule(Problem(**found))
 
 
 class CodeWorker:
@@ -92,7 +117,7 @@ class CodeWorker:
 
     async def _spawn(self) -> Process:
         namespace, name = self._key
-        command = _command(self._file, "--namespace", namespace, "--agent", name)
+        command = _command(self._file, "--namespace", namespace, agent=name)
         environment = {**inherited_environment(), "HEED_NATS_URL": self._url, "PYTHONUNBUFFERED": "1"}
         environment.setdefault("HEED_CHECK_PURITY", "1")
         return await spawn(command, self._file.parent, environment, PIPE, STDOUT)
@@ -104,5 +129,6 @@ class CodeWorker:
         await process.wait()
 
 
-def _command(file: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "heed.worker", str(file.resolve()), *more]
+def _command(file: Path, *more: str, agent: str = "") -> list[str]:
+    module = f"{file.resolve()}:{agent}" if agent else str(file.resolve())
+    return [sys.executable, "-m", "heed.worker", module, *more]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from heed.api.agent import Agent
+from heed.api.manifest.document import Manifest
 from heed.bus.function_runner import FunctionTasks
 from heed.bus.jetstream import JetStreamBus
 from heed.core.compiler.audience import Listener
@@ -132,9 +132,9 @@ class DevServer:
         self._seen = seen
         return True
 
-    async def _import(self) -> dict[Path, list[dict[str, Any]] | Problem]:
+    async def _import(self) -> dict[Path, Sequence[Manifest] | Problem]:
         """The manifests of the Python files, each as a child process imports it."""
-        found: dict[Path, list[dict[str, Any]] | Problem] = {}
+        found: dict[Path, Sequence[Manifest] | Problem] = {}
         for file in (item for item in find_files(self._paths) if item.suffix == MODULE_SUFFIX):
             try:
                 found[file] = await describe(file)

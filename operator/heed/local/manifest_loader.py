@@ -1,11 +1,10 @@
 """Loads Agents and policies from files and folders, with mistakes located as file:line."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
 from heed.api.agent import Agent
 from heed.api.manifest.document import Manifest, NotAManifest, parse_manifests
@@ -68,7 +67,7 @@ def stamp_files(paths: Iterable[Path]) -> list[tuple[Path, int, int]]:
     return stamps
 
 
-Modules = Mapping[Path, list[dict[str, Any]] | Problem]
+Modules = Mapping[Path, Sequence[Manifest] | Problem]
 
 
 def load_manifests(
@@ -126,12 +125,12 @@ def _manifests(
 
 
 def _of_module(
-    file: Path, found: list[dict[str, Any]] | Problem, mistakes: list[ManifestMistake]
-) -> list[Manifest]:
+    file: Path, found: Sequence[Manifest] | Problem, mistakes: list[ManifestMistake]
+) -> Sequence[Manifest]:
     if isinstance(found, Problem):
         mistakes.append(ManifestMistake(file, (found,)))
         return []
-    return [manifest for item in found for manifest in parse_manifests(json.dumps(item), str(file))]
+    return found
 
 
 def _add(

@@ -1,6 +1,6 @@
 """What the worker's process does, from its command line to its end.
 
-`describe` prints the manifests of a file as JSON lines, for those who want to run it; `run` answers for one Agent.
+`--describe` prints the manifests of a module's Agents as JSON, for those who want to run them without importing it.
 """
 
 import argparse
@@ -8,34 +8,46 @@ import asyncio
 import json
 import signal
 import sys
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from heed.bus.client.connection import connect
+from heed.errors import InvalidManifest
 from heed.sdk.agent import Agent
-from heed.sdk.manifest import build_agent
+from heed.sdk.loading import load_agent, load_agents
+from heed.sdk.manifest_places import code_manifests
+from heed.sdk.places import show_path
 from heed.settings import Settings
-from heed.worker.module import ModuleMistake, load_agents
 from heed.worker.process import Worker
 
 
 def main() -> None:
-    """Run it; exits with 1 where the file is wrong."""
+    """Run it; exits with 1 where the module is wrong, and says so in JSON."""
     parser = argparse.ArgumentParser(prog="heed worker")
-    parser.add_argument("file", type=Path)
+    parser.add_argument("module")
     parser.add_argument("--describe", action="store_true")
-    parser.add_argument("--agent")
     parser.add_argument("--namespace", default="default")
     given = parser.parse_args()
     try:
-        agents = load_agents(given.file)
-    except ModuleMistake as mistake:
-        print(json.dumps({"place": mistake.place, "message": mistake.message}))
+        if given.describe:
+            agents = load_agents(given.module)
+            print(json.dumps([item for agent in agents for item in describe(agent)]))
+            return
+        agent = load_agent(given.module)
+    except InvalidManifest as error:
+        problem = error.problems[0]
+        print(json.dumps({"path": problem.path, "message": problem.message, "remedy": problem.remedy}))
         sys.exit(1)
-    if given.describe:
-        print(json.dumps([build_agent(agent) for agent in agents]))
-        return
-    agent = next(item for item in agents if given.agent in (None, item.name))
     asyncio.run(run_worker(agent, given.namespace, Settings.from_environment()))
+
+
+def describe(agent: Agent) -> Iterator[Mapping[str, Any]]:
+    """The manifests of an Agent and its event types, with the lines of their fields: {document, lines}."""
+    for manifest in code_manifests(agent, show_path(agent.place.file)):
+        spec = manifest.document["spec"]
+        paths = ["", *(f"spec.handlers[{index}]" for index in range(len(spec.get("handlers", []))))]
+        paths += [f"spec.{kind}.{name}" for kind in ("tasks", "timers") for name in spec.get(kind, {})]
+        yield {"document": manifest.document, "lines": {path: manifest.line_of(path) for path in paths}}
 
 
 async def run_worker(agent: Agent, namespace: str, settings: Settings) -> None:

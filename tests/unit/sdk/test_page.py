@@ -42,7 +42,9 @@ def test_the_agent_has_at_most_forty_lines(folder: Path) -> None:
 
 
 def test_its_tests_pass(folder: Path) -> None:
-    result = run(folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", ".")
+    result = run(
+        folder, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "."
+    )
 
     assert result.returncode == 0, result.stdout
     assert "4 passed" in result.stdout
