@@ -143,6 +143,13 @@ def _javascript(sender: Sender, url: str) -> list[str]:
     return [node, str(folder / program), url, sender.mode]
 
 
+def asyncapi_schema() -> Path:
+    """The schema of AsyncAPI 3.0 documents, out of the package of those who publish it. Raises Unavailable."""
+    npm = _tool("npm")
+    folder = _prepared("asyncapi", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
+    return folder / "node_modules/@asyncapi/specs/schemas/3.0.0.json"
+
+
 def _rust(_sender: Sender, url: str) -> list[str]:
     """Only where it was built before: that takes minutes, and all it does is to write JSON."""
     program = os.environ.get("HEED_RUST_SENDER")
