@@ -29,6 +29,7 @@ from heed.bus.codec.dead_letter import OriginalMessage, read_original
 from tests.cluster.controlplane.build import Unavailable, module_binaries
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 TYPE = "com.example.sent"
 SOURCE = "/sdk"
 EVENTS: list[dict[str, Any]] = json.loads((HERE / "events.json").read_text())
@@ -138,15 +139,27 @@ def _go(sender: Sender, url: str) -> list[str]:
 
 def _javascript(sender: Sender, url: str) -> list[str]:
     node, npm = _tool("node"), _tool("npm")
-    folder = _prepared("node", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
+    folder = _prepared(HERE / "node", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
     program = "http-sender.js" if sender.sdk == "javascript-http" else "sender.js"
     return [node, str(folder / program), url, sender.mode]
+
+
+def typescript_worker() -> list[str]:
+    """The command of the worker in examples/worker-typescript, built. Raises Unavailable."""
+    node, npm = _tool("node"), _tool("npm")
+    example = ROOT / "examples/worker-typescript"
+
+    def build(folder: Path) -> None:
+        _run([npm, "ci", "--no-audit", "--no-fund"], folder)
+        _run([npm, "run", "build"], folder)
+
+    return [node, str(_prepared(example, build) / "build/worker.js")]
 
 
 def asyncapi_schema() -> Path:
     """The schema of AsyncAPI 3.0 documents, out of the package of those who publish it. Raises Unavailable."""
     npm = _tool("npm")
-    folder = _prepared("asyncapi", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
+    folder = _prepared(HERE / "asyncapi", lambda folder: _run([npm, "ci", "--no-audit", "--no-fund"], folder))
     return folder / "node_modules/@asyncapi/specs/schemas/3.0.0.json"
 
 
@@ -175,9 +188,10 @@ def _tool(name: str) -> str:
     return found
 
 
-def _prepared(name: str, prepare: Callable[[Path], None]) -> Path:
-    """A copy of a sender's folder in the cache, prepared once for these very files."""
-    files = sorted(path for path in (HERE / name).rglob("*") if path.is_file())
+def _prepared(source: Path, prepare: Callable[[Path], None]) -> Path:
+    """A copy of a folder in the cache, prepared once for these very files."""
+    name, made = source.name, shutil.ignore_patterns("node_modules", "build")
+    files = sorted(path for path in source.rglob("*") if path.is_file() and _is_source(path))
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heed" / "senders"
     cache.mkdir(parents=True, exist_ok=True)
@@ -186,10 +200,14 @@ def _prepared(name: str, prepare: Callable[[Path], None]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(HERE / name, folder)
+            shutil.copytree(source, folder, ignore=made)
             prepare(folder)
             (folder / "ready").touch()
     return folder
+
+
+def _is_source(path: Path) -> bool:
+    return not {"node_modules", "build"} & set(path.parts)
 
 
 def _run(command: list[str], folder: Path) -> None:

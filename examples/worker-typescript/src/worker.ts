@@ -13,6 +13,10 @@ const code: Code = {
       const times = Number(state.times ?? 0) + 1;
       return { state: { ...state, times }, start: [{ task: "compose", input: { name, times } }] };
     },
+    regret({ event }, state) {
+      const { message } = event.data as { message?: string };
+      return { state, emit: [{ type: "com.example.greeting.failed", data: { why: message ?? "unknown" } }] };
+    },
     send({ event }, state) {
       const { result } = event.data as { result: string };
       return { state, emit: [{ type: "com.example.greeting.sent", data: { text: result } }] };
