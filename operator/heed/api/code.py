@@ -33,5 +33,5 @@ class CodeAnswer(Model):
 
     @property
     def acts(self) -> bool:
-        """Whether it says anything but its place."""
-        return bool(self.model_fields_set - {"place"}) and self != CodeAnswer(place=self.place)
+        """Whether it has a state or an effect."""
+        return self.state is not None or any((self.start, self.emit, self.cancel, self.end, self.hold))

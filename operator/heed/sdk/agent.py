@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 
 from heed import names
@@ -191,11 +192,15 @@ class Agent(TaskDeclarations):
         return add
 
     def _add(self, handler: Handler) -> None:
-        if handler.name in self.handlers:
-            raise DeclarationError(
-                f"{handler.name} ({handler.place}): there is a handler of this name; rename one"
-            )
-        self.handlers[handler.name] = handler
+        name, number = handler.name, 1
+        while (found := self.handlers.get(name)) is not None:
+            if found.function is not handler.function:
+                raise DeclarationError(
+                    f"{name} ({handler.place}): there is a handler of this name; rename one"
+                )
+            number += 1
+            name = f"{handler.name}_{number}"
+        self.handlers[name] = replace(handler, name=name)
 
 
 def _check_defaults(state: type[State]) -> None:

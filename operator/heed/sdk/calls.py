@@ -9,9 +9,11 @@ import traceback
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from heed.sdk.agent import Agent
 from heed.sdk.effects import Cancel, Effect, Emit, End, Hold, Start
-from heed.sdk.errors import CodeError, CodeTooOld
+from heed.sdk.errors import CodeError, CodeTooOld, explain
 from heed.sdk.events import AnyEvent, Event, EventMeta
 from heed.sdk.handlers import Handler
 from heed.sdk.injection import AgentInfo, Resources, Session, TaskContext, resource_of
@@ -167,4 +169,5 @@ def _explain(handler: Handler, error: Exception) -> str:
     last = next((frame for frame in reversed(frames) if frame.filename == code.co_filename), None)
     where = handler.place if last is None else Place(last.filename, last.lineno or 1)
     lines = "".join(traceback.format_exception(None, error, error.__traceback__))
-    return f"{handler.name} ({where}): {type(error).__name__}: {error}\n{lines[-MAX_TRACEBACK_CHARS:]}"
+    said = f"of {error.title}: {explain(error)}" if isinstance(error, ValidationError) else str(error)
+    return f"{handler.name} ({where}): {type(error).__name__}: {said}\n{lines[-MAX_TRACEBACK_CHARS:]}"

@@ -43,7 +43,7 @@ class Event(BaseModel):
     members than the class says is taken, as other publishers may know more.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     event_type: ClassVar[str] = ""
     _meta: EventMeta = PrivateAttr(default_factory=EventMeta)
@@ -110,7 +110,7 @@ class AnyEvent(Event, type=">"):
 
 
 class _OwnEvent(Event):
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_camel)
 
 
 class Tick(_OwnEvent, type=names.TIMER_FIRED):

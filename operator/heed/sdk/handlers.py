@@ -35,10 +35,12 @@ _NOTHING_DECLARED: Final = Declaration()
 class Handler:
     """A function that reacts to events of a type, with the state of that class. `when` is CEL of its own.
 
+    Its name is the function's, with a number where that reacts to more than one type.
     `parameters` are the names after the event, with what each wants: the state, or what is injected. `timer` is the
     one whose ticks it reacts to.
     """
 
+    name: str
     function: Callable[..., Any]
     trigger: Trigger
     state: type[State]
@@ -72,11 +74,6 @@ class Handler:
         return find_mentions(self.function, self.state)
 
     @property
-    def name(self) -> str:
-        """The function's name."""
-        return self.function.__name__
-
-    @property
     def pattern(self) -> str:
         """The NATS pattern over the CloudEvents types that it reacts to."""
         return self.trigger if isinstance(self.trigger, str) else self.trigger.event_type
@@ -108,7 +105,7 @@ def make_handler(
     trigger = _trigger_of(function, first) if trigger is None else trigger
     _check_event(function, first, trigger)
     parameters = {name: _wanted(function, name, hints.get(name), state) for name in names[1:]}
-    return Handler(function, trigger, state, parameters, when, declared, timer)
+    return Handler(function.__name__, function, trigger, state, parameters, when, declared, timer)
 
 
 def _trigger_of(function: Callable[..., Any], hint: Any) -> Trigger:

@@ -21,7 +21,7 @@ class State(BaseModel):
     A state that was stored by an older version goes through the functions of `upcast`, one version each.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     state_version: ClassVar[int] = 1
     upcasts: ClassVar[dict[int, Upcast]] = {}

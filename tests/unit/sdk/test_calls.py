@@ -311,6 +311,16 @@ def test_an_exception_of_a_library_is_told_with_the_users_line() -> None:
     assert caught.value.message.startswith(f"begin (test_calls.py:{line}): ValueError: ")
 
 
+def test_a_value_that_does_not_fit_is_told_in_one_line() -> None:
+    def begin(event: Asked, state: Known) -> Reaction:
+        return state.set(topic=1)
+
+    with pytest.raises(
+        CodeError, match=r"\): ValidationError: of Known: topic: input should be a valid string\n"
+    ):
+        answer(begin)
+
+
 def test_a_long_traceback_is_cut() -> None:
     def begin(event: Asked) -> None:
         raise ValueError("x" * 10_000)

@@ -114,6 +114,23 @@ def test_parameters_are_what_their_annotations_want() -> None:
     assert only(agent).parameters == {"who": Session, "state": Known, "made": Made, "info": AgentInfo}
 
 
+def test_a_function_may_react_to_more_than_one_type() -> None:
+    agent = agent_with()
+    work = agent.tasks["work"]
+
+    @agent.on(Asked)  # type: ignore[arg-type]
+    @agent.on(work.failed)  # type: ignore[arg-type]
+    @agent.on(work.completed)
+    def begin(event: Any) -> Reaction:
+        return None
+
+    assert {name: (item.name, item.pattern) for name, item in agent.handlers.items()} == {
+        "begin": ("begin", "dev.heed.task.completed"),
+        "begin_2": ("begin_2", "dev.heed.task.failed"),
+        "begin_3": ("begin_3", "com.example.asked"),
+    }
+
+
 def test_a_handler_may_do_what_its_code_names() -> None:
     agent = agent_with()
     work = agent.tasks["work"]

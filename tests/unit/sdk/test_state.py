@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import Field
 
 from heed.sdk import Agent, State
 from heed.sdk.errors import CodeError, CodeTooOld
@@ -95,6 +96,15 @@ def test_set_makes_another_state_of_validated_values() -> None:
         before.set(count="many")
     with pytest.raises(ValueError, match="not permitted"):
         before.set(cuont=2)
+
+
+def test_a_field_may_be_stored_by_another_name_than_it_is_set_by() -> None:
+    class Aliased(State):
+        model_name: str | None = Field(default=None, alias="modelName")
+        count: int = 0
+
+    assert Aliased().set(model_name="x").set(count=1) == Aliased(model_name="x", count=1)
+    assert Aliased.load(Aliased(model_name="x").dump(), {}) == Aliased(model_name="x")
 
 
 def test_pending_tasks_stay_with_the_state() -> None:
