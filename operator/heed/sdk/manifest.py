@@ -3,8 +3,8 @@
 import hashlib
 import inspect
 import re
-import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from heed import names
@@ -12,6 +12,7 @@ from heed.core.type_patterns import covers
 from heed.sdk.agent import Agent
 from heed.sdk.events import AnyEvent, Event
 from heed.sdk.handlers import Handler
+from heed.sdk.mentions import find_mentions
 from heed.sdk.task_declarations import to_label
 from heed.sdk.tasks import FunctionTask, TaskEvent
 
@@ -123,9 +124,13 @@ def without_titles(schema: Any) -> Any:
 
 
 def code_digest(agent: Agent) -> str:
-    """A digest of the modules that the Agent's functions stand in: 16 hex digits."""
+    """A digest of the user's files that the Agent's functions stand in, and reach by name: 16 hex digits.
+
+    It is the same wherever the files lie, and by whatever name they were imported.
+    """
     functions = [item.function for item in agent.handlers.values()]
     functions += [task.function for task in agent.tasks.values() if isinstance(task, FunctionTask)]
-    modules = sorted({item.__module__ for item in functions})
-    sources = [inspect.getsource(sys.modules[name]) for name in modules]
-    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
+    files = {Path(file).resolve() for item in functions for file in find_mentions(item, agent.state).files}
+    files.add(Path(agent.place.file).resolve())
+    sources = sorted(hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file())
+    return hashlib.sha256(" ".join(sources).encode()).hexdigest()[:16]

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 _SDK: Final = f"{__name__.rpartition('.')[0]}."
+_LIBRARIES: Final = (
+    Path(inspect.__file__).resolve().parent,
+    Path(__file__).resolve().parents[1],
+)  # Python's, and Heed
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +49,7 @@ def show_path(file: str) -> str:
 def is_own(file: str, folder: Path) -> bool:
     """Whether code of a file is the user's own: below the folder that it works from, and not installed there."""
     full = Path(file).resolve()
-    installed = {"site-packages", "dist-packages"} & set(full.parts)
+    installed = {"site-packages", "dist-packages"} & set(full.parts) or any(
+        map(full.is_relative_to, _LIBRARIES)
+    )
     return full.is_relative_to(folder.resolve()) and not installed

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from heed import names
 from heed.api.status import DeadLetterCause, PendingTask
@@ -57,8 +57,10 @@ class Simulation:
         self._agents = {agent.name: agent for agent in agents if isinstance(agent, Agent)}
         programs = [with_uid(_compile(agent)) for agent in agents]
         self._programs = {program.agent.name: program for program in programs}
-        code = {self._programs[name].agent: answers_of(agent) for name, agent in self._agents.items()}
-        self._world = SimulatedWorld(programs, lambda work: None, [], code=code)
+        self._answers = {
+            self._programs[name].agent: answers_of(agent) for name, agent in self._agents.items()
+        }
+        self._world = SimulatedWorld(programs, lambda work: None, [], code=self._answers)
         self._first = programs[0].agent.name
         self._count = 0
         self.steps: list[SimulationStep] = []
@@ -93,9 +95,7 @@ class Simulation:
 
     def complete(self, task: Task[Any] | str, result: Any = None, *, session: str | None = None) -> None:
         """Complete the oldest open task of a name: with a result of its declared type, or as JSON."""
-        known = None if isinstance(task, str) else task
-        value = known.dump_result(result) if known is not None and isinstance(result, BaseModel) else result
-        self._end(task, StubbedEnd(result=value), session)
+        self._end(task, StubbedEnd(result=to_jsonable_python(result, by_alias=True)), session)
 
     def fail(
         self,
@@ -136,7 +136,7 @@ class Simulation:
 
         A decision that is different the second time is no mistake, as only what is committed counts.
         """
-        self._world.code = {agent: _twice(answers) for agent, answers in self._world.code.items()}
+        self._world.code = {agent: _twice(answers) for agent, answers in self._answers.items()}
 
     # ── what came of it ─────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,9 +1,7 @@
 """`heed build`, and the commands that take modules as they take manifests."""
 
 import json
-import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -85,16 +83,11 @@ def line_of(text: str, wanted: str) -> int:
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with the module; what is imported from there is forgotten."""
-    before, path = set(sys.modules), list(sys.path)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the module."""
     monkeypatch.chdir(tmp_path)
     write("agent.py", AGENT)
-    yield tmp_path
-    sys.path[:] = path
-    for name in set(sys.modules) - before:
-        if not name.startswith("heed"):
-            del sys.modules[name]
+    return tmp_path
 
 
 def write(file: str, text: str) -> None:

@@ -2,7 +2,6 @@
 
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,14 +16,9 @@ agent = Agent("{name}")
 
 
 @pytest.fixture(autouse=True)
-def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in an empty folder; what is imported from there is forgotten."""
-    before, path = set(sys.modules), list(sys.path)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    yield
-    sys.path[:] = path
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
 
 
 def write(file: str, text: str) -> Path:

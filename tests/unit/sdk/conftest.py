@@ -1,0 +1,19 @@
+"""Modules that tests load from files are forgotten again."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.markdown import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _forget_modules() -> Iterator[None]:
+    before, path = set(sys.modules), list(sys.path)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None) or ""
+        if not file.startswith((str(ROOT / "operator"), str(ROOT / "tests"))) and "lib/python" not in file:
+            del sys.modules[name]
