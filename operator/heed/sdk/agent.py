@@ -198,6 +198,9 @@ class Agent(TaskDeclarations):
                 raise DeclarationError(
                     f"{name} ({handler.place}): there is a handler of this name; rename one"
                 )
+            if found.trigger == handler.trigger and found.timer == handler.timer:
+                message = f"reacts to {handler.pattern} already; remove one of its decorators"
+                raise DeclarationError(f"{handler.name} ({handler.place}): {message}")
             number += 1
             name = f"{handler.name}_{number}"
         self.handlers[name] = replace(handler, name=name)

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from heed import names
 from heed.sdk.durations import parse_duration
+from heed.sdk.errors import CodeError
 from heed.sdk.events import Event
 from heed.sdk.state import State
 
@@ -61,7 +63,15 @@ Reaction = State | Effect | Sequence[Effect] | tuple[State | None, Effect | Sequ
 
 
 def emit(event: Event, *, subject: str | None = None, to: str | None = None) -> Emit:
-    """Emit an event; `to` is the name of the only Agent in this namespace that gets it."""
+    """Emit an event; `to` is the name of the only Agent in this namespace that gets it.
+
+    Raises CodeError for a class that has no type of its own: BadType.
+    """
+    if not names.is_type(event.event_type):
+        what = f"is of several types, {event.event_type}," if event.event_type else "has no type"
+        raise CodeError(
+            "BadType", f"{type(event).__name__} {what} and cannot be emitted; emit one of a single type"
+        )
     return Emit(event, subject, to)
 
 

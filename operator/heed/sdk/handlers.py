@@ -111,6 +111,9 @@ def make_handler(
 def _trigger_of(function: Callable[..., Any], hint: Any) -> Trigger:
     if isinstance(hint, type) and issubclass(hint, Event) and hint.event_type:
         return hint
+    if isinstance(hint, type) and issubclass(hint, Event) and hint is not Event:
+        name = hint.__name__
+        raise _wrong(function, f"{name} has no type", f'write class {name}(Event, type="com.example.…")')
     raise _wrong(
         function,
         "does not say what it reacts to",

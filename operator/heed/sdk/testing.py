@@ -76,13 +76,18 @@ class Simulation:
         session: str | None = None,
         id: str | None = None,
         source: str = "/test",
+        type: str | None = None,
         to: str | None = None,
     ) -> str:
         """Publish an event; `session` is its correlationid, `to` an Agent that alone gets it. Returns its id.
 
-        A second event of the same id and source is a duplicate, as it is on a real stream.
+        A second event of the same id and source is a duplicate, as it is on a real stream. `type` is for events of
+        classes that have several.
         """
-        made = event if isinstance(event, CloudEvent) else self._event(event, session, id, source)
+        if isinstance(event, CloudEvent):
+            made = event
+        else:
+            made = self._event(event, type or event.event_type, session, id, source)
         namespace = self._programs[self._first].agent.namespace
         subject = (
             names.event_subject(namespace, made.type)
@@ -180,10 +185,16 @@ class Simulation:
 
     # ── how ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _event(self, event: Event, session: str | None, id: str | None, source: str) -> CloudEvent:
+    def _event(
+        self, event: Event, type_: str, session: str | None, id: str | None, source: str
+    ) -> CloudEvent:
+        if not names.is_type(type_):
+            raise ValueError(
+                f'"{type_}" is no single type of an event; say which it is: publish(event, type=…)'
+            )
         self._count += 1
         extensions = {} if session is None else {"correlationid": session}
-        made = CloudEvent(id or f"event-{self._count}", source, event.event_type, event.dump())
+        made = CloudEvent(id or f"event-{self._count}", source, type_, event.dump())
         made.extensions, made.datacontenttype = extensions, "application/json"
         return made
 

@@ -35,6 +35,14 @@ class Asked(Event, type="com.example.asked"):
     topic: str
 
 
+class Wild(Event, type="com.example.*"):
+    """Events of several types."""
+
+
+class Untyped(Event):
+    """An event whose class has no type."""
+
+
 class Known(State):
     """What is known."""
 
@@ -319,6 +327,26 @@ def test_a_value_that_does_not_fit_is_told_in_one_line() -> None:
         CodeError, match=r"\): ValidationError: of Known: topic: input should be a valid string\n"
     ):
         answer(begin)
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (
+            Wild(),
+            r"Wild is of several types, com\.example\.\*, and cannot be emitted; emit one of a single type",
+        ),
+        (Untyped(), "Untyped has no type and cannot be emitted"),
+    ],
+)
+def test_what_has_no_type_of_its_own_cannot_be_emitted(event: Event, message: str) -> None:
+    def begin(asked: Asked) -> Reaction:
+        return emit(event)
+
+    with pytest.raises(CodeError, match=rf"^begin \(test_calls.py:\d+\): {message}") as caught:
+        answer(begin)
+
+    assert caught.value.code == "BadType"
 
 
 def test_a_long_traceback_is_cut() -> None:

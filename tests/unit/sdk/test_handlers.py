@@ -34,6 +34,10 @@ class Answered(Event, type="com.example.answered"):
     """An answer."""
 
 
+class Untyped(Event):
+    """An event whose class has no type."""
+
+
 class Known(State):
     """What is known."""
 
@@ -264,9 +268,25 @@ def _twice(agent: Agent) -> None:
         def wrong(event: Asked) -> Reaction: ...
 
 
+def _of_an_event_without_a_type(agent: Agent) -> None:
+    @agent.on
+    def wrong(event: Untyped) -> Reaction: ...
+
+
+def _of_the_same_twice(agent: Agent) -> None:
+    @agent.on
+    @agent.on(Asked)
+    def wrong(event: Asked) -> Reaction: ...
+
+
 @pytest.mark.parametrize(
     ("declare", "message"),
     [
+        (
+            _of_an_event_without_a_type,
+            'Untyped has no type; write class Untyped(Event, type="com.example.…")',
+        ),
+        (_of_the_same_twice, "reacts to com.example.asked already; remove one of its decorators"),
         (_without_parameters, "has no parameter; its first one is the event"),
         (
             _without_annotation,

@@ -243,6 +243,26 @@ def test_events_of_cloudevents_are_published_too() -> None:
     assert simulation.state("7") == Known(topic="x")
 
 
+def test_an_event_of_a_class_of_several_types_is_published_as_one_of_them() -> None:
+    class Wild(Event, type="com.example.*.seen"):
+        """Events of several types."""
+
+    made = Agent("wild")
+
+    @made.on
+    def begin(event: Wild) -> Reaction:
+        return emit(Answered(text=event.meta.type))
+
+    simulation = Simulation(made)
+    simulation.publish(Wild(), type="com.example.bird.seen")
+
+    simulation.assert_emitted(Answered(text="com.example.bird.seen"))
+    with pytest.raises(
+        ValueError, match=r'"com.example.\*.seen" is no single type of an event; say which it is'
+    ):
+        simulation.publish(Wild())
+
+
 def test_what_cannot_be_decided_is_a_dead_letter_that_assertions_tell_of() -> None:
     simulation = Simulation(agent)
 
