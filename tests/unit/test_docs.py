@@ -33,12 +33,10 @@ from heed.settings import GatewaySettings, Settings, StreamSettings
 from tests.markdown import ROOT, anchors, blocks, commands, links
 
 PAGES = sorted(
-    [
-        *ROOT.glob("*.md"),
-        *ROOT.glob("docs/**/*.md"),
-        *ROOT.glob("examples/**/*.md"),
-        *ROOT.glob("charts/**/README.md"),
-    ]
+    page
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "charts/**/README.md")
+    for page in ROOT.glob(pattern)
+    if "node_modules" not in page.parts
 )
 DOCS = ROOT / "docs"
 
