@@ -10,7 +10,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-from heed.sdk.places import is_own
+from heed.sdk.places import find_project, is_own
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ def find_mentions(function: Callable[..., Any], owner: type | None = None) -> Me
     `owner` is the class of the state, whose methods may be called.
     """
     plain = inspect.unwrap(function)
-    folder = _root(plain)
+    folder = find_project(plain.__module__, plain.__code__.co_filename)
     names: set[str] = set()
     values: dict[int, Any] = {}
     waiting, seen = [plain], {plain}
@@ -43,11 +43,6 @@ def find_mentions(function: Callable[..., Any], owner: type | None = None) -> Me
     reached = [*seen, *([] if owner is None else [owner]), *values.values()]
     files = {file for item in reached if _is_own(item, folder) and (file := _file(item))}
     return Mentions(frozenset(names), tuple(values.values()), frozenset(files))
-
-
-def _root(function: FunctionType) -> Path:
-    """The folder that a function's module is imported from."""
-    return Path(function.__code__.co_filename).resolve().parents[function.__module__.count(".")]
 
 
 def _file(item: Any) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 _SDK: Final = f"{__name__.rpartition('.')[0]}."
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 _LIBRARIES: Final = (
     Path(inspect.__file__).resolve().parent,
     Path(__file__).resolve().parents[1],
@@ -48,8 +49,19 @@ def show_path(file: str) -> str:
 
 def is_own(file: str, folder: Path) -> bool:
     """Whether code of a file is the user's own: below the folder that it works from, and not installed there."""
+    full, root = Path(file).resolve(), folder.resolve()
+    if not full.is_relative_to(root) or _INSTALLED & set(full.relative_to(root).parts):
+        return False
+    return not any(full.is_relative_to(item) and not root.is_relative_to(item) for item in _LIBRARIES)
+
+
+def find_project(module: str, file: str) -> Path:
+    """What belongs to the module of a file: its whole top-level package, or for one without, the folder's modules.
+
+    It is the same where the package is installed; of an installed module without a package, it is the file alone.
+    """
     full = Path(file).resolve()
-    installed = {"site-packages", "dist-packages"} & set(full.parts) or any(
-        map(full.is_relative_to, _LIBRARIES)
-    )
-    return full.is_relative_to(folder.resolve()) and not installed
+    depth = module.count(".") + (full.name == "__init__.py")
+    if depth == 0 and full.parent.name in _INSTALLED:
+        return full
+    return full.parents[min(max(depth - 1, 0), len(full.parents) - 1)]

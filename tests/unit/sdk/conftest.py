@@ -7,6 +7,8 @@ import pytest
 
 from tests.markdown import ROOT
 
+_KEPT = (str(ROOT / "operator"), str(ROOT / "tests"), sys.prefix, sys.base_prefix)
+
 
 @pytest.fixture(autouse=True)
 def _forget_modules() -> Iterator[None]:
@@ -14,6 +16,6 @@ def _forget_modules() -> Iterator[None]:
     yield
     sys.path[:] = path
     for name in set(sys.modules) - before:
-        file = getattr(sys.modules[name], "__file__", None) or ""
-        if not file.startswith((str(ROOT / "operator"), str(ROOT / "tests"))) and "lib/python" not in file:
+        file = getattr(sys.modules[name], "__file__", None) or sys.prefix
+        if not file.startswith(_KEPT):
             del sys.modules[name]

@@ -11,6 +11,7 @@ import pytest
 from heed.sdk.agent import Agent
 from heed.sdk.loading import load_agent
 from heed.sdk.manifest import build_agent, code_digest
+from heed.sdk.places import find_project, is_own
 
 AGENT = """
 import rules
@@ -134,3 +135,64 @@ def test_the_digest_is_the_same_wherever_the_files_lie(
     monkeypatch.setattr(sys, "path", [item for item in sys.path if item != str(tmp_path)])
 
     assert code_digest(agent_of("rules.conclude()")) == first
+
+
+def test_the_digest_is_the_same_where_a_package_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = []
+    for folder in ("source", "lib/python3.11/site-packages"):
+        root = tmp_path / folder / "company"
+        root.mkdir(parents=True)
+        (root / "__init__.py").write_text("")
+        for file in ("events.py", "rules.py"):
+            text = textwrap.dedent(FILES[file]).replace("from events", "from company.events")
+            (root / file).write_text(text)
+        (root / "agent.py").write_text(
+            "from heed.sdk import Agent\nfrom company import events, rules\nagent = Agent('a')\n"
+            "@agent.on\ndef begin(event: events.Asked):\n    return rules.conclude()\n"
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [str(root.parent), *sys.path])
+            for name in [name for name in sys.modules if name.partition(".")[0] == "company"]:
+                del sys.modules[name]
+            agent = load_agent("company.agent")
+        assert build_agent(agent)["spec"]["handlers"][0]["call"]["emits"] == ["com.example.answered"]
+        digests.append(code_digest(agent))
+        (root / "rules.py").write_text("# changed")
+        assert code_digest(agent) != digests[-1]
+
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize(
+    ("module", "file", "project"),
+    [
+        ("agent", "/app/agent.py", "/app"),
+        ("company.agent", "/app/company/agent.py", "/app/company"),
+        ("company.agents.deep", "/app/company/agents/deep.py", "/app/company"),
+        ("company", "/app/company/__init__.py", "/app/company"),
+        ("company.agents", "/app/company/agents/__init__.py", "/app/company"),
+        ("agent", "/v/site-packages/agent.py", "/v/site-packages/agent.py"),
+        ("company.agent", "/v/site-packages/company/agent.py", "/v/site-packages/company"),
+        ("a.b.c.d.e", "/x.py", "/"),
+    ],
+)
+def test_a_project_is_a_package_or_the_modules_of_a_folder(module: str, file: str, project: str) -> None:
+    assert find_project(module, file) == Path(project)
+
+
+@pytest.mark.parametrize(
+    ("file", "folder", "expected"),
+    [
+        ("/app/rules.py", "/app", True),
+        ("/app/deep/rules.py", "/app", True),
+        ("/other/rules.py", "/app", False),
+        ("/app/.venv/lib/python3.11/site-packages/x.py", "/app", False),
+        ("/v/site-packages/company/rules.py", "/v/site-packages/company", True),
+        (os.__file__, "/", False),
+        (build_agent.__code__.co_filename, "/", False),
+    ],
+)
+def test_what_is_installed_below_a_folder_is_not_the_users(file: str, folder: str, expected: bool) -> None:
+    assert is_own(file, Path(folder)) is expected
