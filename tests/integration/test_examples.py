@@ -142,9 +142,11 @@ def expected(example: str) -> dict[str, Any]:
 
 
 def test_there_is_no_other_example() -> None:
-    known = sorted(
-        (*EXAMPLES, "purchase-approval")
-    )  # which is told in test_purchase_example.py: people are in it
+    told_elsewhere = (
+        "purchase-approval",  # test_purchase_example.py: people are in it
+        "worker-typescript",  # test_typescript_worker.py: Node is in it
+    )
+    known = sorted((*EXAMPLES, *told_elsewhere))
     assert sorted(path.parent.name for path in ROOT.glob("examples/*/README.md")) == known
     assert sorted(path.parent.name for path in ROOT.glob("examples/*/agent*.yaml")) == known
 

@@ -87,7 +87,8 @@ def _read(file: Path, out: str, code: int | None) -> list[Manifest]:
         return [
             Manifest(item["document"], str(file), item["lines"][""], _Lines(item["lines"])) for item in found
         ]
-    raise BrokenModule(Problem(**found))
+    place = str(file.parent / found["path"])  # told by a child that works in the file's folder
+    raise BrokenModule(Problem(**{**found, "path": place}))
 
 
 class CodeWorker:
