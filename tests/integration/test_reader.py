@@ -41,6 +41,25 @@ async def test_without_a_cursor_reading_begins_at_a_time(bus: JetStreamBus, name
         assert datetime.fromisoformat(time).tzinfo is not None
 
 
+async def test_a_time_is_where_it_is_also_where_one_of_the_subjects_is_new(
+    bus: JetStreamBus, namespace: str
+) -> None:
+    (before,) = await send(bus, namespace, 0, type_="a.old")
+    sequences = await send(bus, namespace, 1, 2, 3, type_="a.old")
+    sequences += await send(bus, namespace, 4, type_="a.new")
+    sequences += await send(bus, namespace, 5, type_="a.old")
+    reader = await bus.open([names.event_subject(namespace, ">")], before, BEGINNING)
+    (first, *_) = await collect(reader, 4)
+    await reader.close()
+
+    subjects = [names.event_subject(namespace, type_) for type_ in ("a.old", "a.new")]
+    reader = await bus.open(subjects, 0, first.at)
+    received = await collect(reader, reader.pending)
+    await reader.close()
+
+    assert [item.sequence for item in received] == sequences
+
+
 async def test_an_idle_reader_gets_a_new_event_at_once(bus: JetStreamBus, namespace: str) -> None:
     reader = await bus.open([names.event_subject(namespace, ">")], 0, BEGINNING)
     assert await reader.read(10, 0.05) == ()

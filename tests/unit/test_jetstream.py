@@ -28,14 +28,18 @@ NO_STREAM = refusal(10059, 404)
 
 def reading(**answers: Any) -> Wire:
     """A broker with a stream, and a consumer that has nothing to deliver."""
-    usual = {"CONSUMER_CREATE": consumer(floor=100), "STREAM_INFO": stream_info()}
+    usual = {
+        "CONSUMER_CREATE": consumer(floor=100),
+        "STREAM_INFO": stream_info(),
+        "STREAM_MSG_GET": {"message": {"seq": 42}},
+    }
     return Wire({name.replace("_", "."): answer for name, answer in {**usual, **answers}.items()})
 
 
 @pytest.mark.parametrize(
     ("after", "begin"),
     [
-        (0, {"deliver_policy": "by_start_time", "opt_start_time": "2026-01-31T12:00:00Z"}),
+        (0, None),
         (7, {"deliver_policy": "by_start_sequence", "opt_start_seq": 8}),
     ],
 )
@@ -44,9 +48,13 @@ def reading(**answers: Any) -> Wire:
     [(["a.b", "c.*"], ["a.b", "c.*"]), (["a.*", "a.b"], ["a.*"]), (["a.*", "*.b"], ["*.*"])],
 )
 async def test_a_consumer_reads_its_subjects_from_the_cursor_or_a_time_on(
-    after: int, begin: dict[str, Any], subjects: list[str], filters: list[str]
+    after: int, begin: dict[str, Any] | None, subjects: list[str], filters: list[str]
 ) -> None:
     wire = reading()
+    if begin is None and len(filters) > 1:
+        begin = {"deliver_policy": "by_start_sequence", "opt_start_seq": 42}
+    elif begin is None:
+        begin = {"deliver_policy": "by_start_time", "opt_start_time": "2026-01-31T12:00:00Z"}
 
     reader = await JetStreamBus(wire).open(subjects, after, "2026-01-31T12:00:00Z")
 
@@ -56,6 +64,24 @@ async def test_a_consumer_reads_its_subjects_from_the_cursor_or_a_time_on(
     assert wanted == {"filter_subjects": filters, **begin}
     assert (reader.created, reader.floor, reader.pending) == ("then", 100, 0)
     await reader.close()
+
+
+async def test_a_reader_of_several_subjects_asks_where_its_time_is() -> None:
+    wire = reading()
+
+    await (await JetStreamBus(wire).open(["a.b", "c.*"], 0, "2026-01-31T12:00:00Z")).close()
+
+    [asked] = wire.asked("STREAM.MSG.GET")
+    assert asked.body == {"start_time": "2026-01-31T12:00:00Z", "next_by_subj": ">"}
+
+
+async def test_where_nothing_was_stored_since_it_begins_behind_what_was_there_before_it_asked() -> None:
+    wire = reading(STREAM_MSG_GET=refusal(10037, 404))
+
+    await (await JetStreamBus(wire).open(["a.b", "c.*"], 0, "2026-01-31T12:00:00Z")).close()
+
+    [made] = wire.asked("CONSUMER.CREATE")
+    assert made.body["config"]["opt_start_seq"] == 101
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from heed.bus.codec.subject_patterns import merge_patterns
 from heed.bus.consumer.publish_dedup import HEADER_MESSAGE_ID, PublishDedup
 from heed.bus.consumer.pull import PullConsumer
 from heed.bus.consumer.reader import CursorReader, decode_stored
+from heed.bus.consumer.start import start_since
 from heed.core.codec.cloudevents_json import parse_event
 from heed.core.events import Event, MalformedMessage, Received
 from heed.errors import BusUnavailable, MalformedEvent, ReaderLost
@@ -77,11 +78,12 @@ class JetStreamBus:
         BusUnavailable.
         """
         filters = merge_patterns(subjects)
-        config = {"filter_subjects": filters, **_start(after, since)}
         try:
             bounds = await self._surveyor.fresh()
             check_cursor(self._stream, bounds, after, created)
             async with self._opening:
+                start = _start(after) or await start_since(self._messages, filters, since, bounds.last)
+                config = {"filter_subjects": filters, **start}
                 pull = await PullConsumer.open(self._connection, self._stream, config, self._surveyor)
                 await self._begin(pull, bounds, after)
         except ApiRefused as error:
@@ -262,10 +264,9 @@ def _stored(subject: str, answer: bytes) -> PubAck:
     return PubAck(str(ack["stream"]), int(ack["seq"]), bool(ack.get("duplicate")))
 
 
-def _start(after: int, since: str) -> dict[str, Any]:
-    if after:
-        return {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
-    return {"deliver_policy": "by_start_time", "opt_start_time": since}
+def _start(after: int) -> dict[str, Any]:
+    """The start of a consumer behind a cursor; nothing where there is none yet."""
+    return {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1} if after else {}
 
 
 def _earlier(time: str) -> str:

@@ -18,10 +18,11 @@ from heed.bus.consumer.durable import (
     ensure_consumer,
     find_consumers,
 )
+from heed.bus.jetstream import JetStreamBus
 from heed.errors import ReaderLost
 from heed.gateway.subscriptions.part import delete_orphans
 from heed.kube.client.client import KubeApi
-from tests.integration.reading import send
+from tests.integration.reading import BEGINNING, collect, send
 from tests.integration.waiting import until
 
 
@@ -39,6 +40,26 @@ def spec_of(namespace: str, name: str = "", **members: Any) -> DurableSpec:
 
 async def config(connection: Connection, name: str) -> dict[str, Any]:
     return dict((await connection.api(f"CONSUMER.INFO.HEED.{name}"))["config"])
+
+
+async def test_it_begins_at_its_time_also_where_one_of_its_subjects_is_new(
+    connection: Connection, namespace: str
+) -> None:
+    bus = JetStreamBus(connection)
+    (before,) = await send(bus, namespace, 0, type_="a.old")
+    reader = await bus.open([names.event_subject(namespace, ">")], before, BEGINNING)
+    await send(bus, namespace, 1, 2, type_="a.old")
+    await send(bus, namespace, 3, type_="a.new")
+    await send(bus, namespace, 4, type_="a.old")
+    (first, *_) = await collect(reader, 3)
+    await reader.close()
+
+    subjects = [names.event_subject(namespace, type_) for type_ in ("a.old", "a.new")]
+    spec = spec_of(namespace, since=first.at, subjects=subjects)
+    await ensure_consumer(connection, names.STREAM, spec)
+
+    info = await connection.api(f"CONSUMER.INFO.HEED.{spec.name}")
+    assert info["num_pending"] == 4
 
 
 async def test_it_is_changed_where_it_should_be_and_begins_where_it_began(

@@ -56,6 +56,11 @@ class StoredMessages:
         message = await self._get({"seq": sequence, "next_by_subj": subject})
         return None if message is None else int(message["seq"])
 
+    async def first_since(self, time: str) -> int | None:
+        """The sequence of the first message stored from a time (RFC 3339) on; None where there is none yet."""
+        message = await self._get({"start_time": time, "next_by_subj": ">"})
+        return None if message is None else int(message["seq"])
+
     async def last(self, subject: str) -> tuple[int, OriginalMessage] | None:
         """The last message on a subject, with its sequence; None where there is none."""
         message = await self._get({"last_by_subj": subject})

@@ -16,6 +16,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from heed.bus.client.connection import ApiRefused, Connection
+from heed.bus.client.stored_messages import StoredMessages
+from heed.bus.consumer.start import start_since
 from heed.errors import BusUnavailable, ReaderLost
 
 REQUEST_EXPIRY_S: Final = 30.0
@@ -39,12 +41,7 @@ class DurableSpec:
     metadata: Mapping[str, str]
 
     def config(self) -> dict[str, Any]:
-        """The broker's configuration."""
-        start = (
-            {"deliver_policy": "new"}
-            if self.since is None
-            else {"deliver_policy": "by_start_time", "opt_start_time": self.since}
-        )
+        """The broker's configuration, but for where a consumer begins that is made."""
         return {
             "durable_name": self.name,
             "name": self.name,
@@ -55,7 +52,6 @@ class DurableSpec:
             "max_ack_pending": self.max_ack_pending,
             "max_deliver": -1,
             "metadata": dict(self.metadata),
-            **start,
         }
 
 
@@ -204,17 +200,27 @@ class DurableConsumer:
 async def ensure_consumer(connection: Connection, stream: str, spec: DurableSpec) -> None:
     """Make a consumer, or change one to what it should be; where it began stays. Raises BusUnavailable."""
     wanted = spec.config()
+    create = f"CONSUMER.CREATE.{stream}.{spec.name}"
     try:
         found = (await connection.api(f"CONSUMER.INFO.{stream}.{spec.name}"))["config"]
     except ApiRefused as error:
         if error.err_code != ERR_CONSUMER_NOT_FOUND:
             raise
+        wanted |= await _start(connection, stream, spec)
     else:
         if all(_is_same(name, found, wanted) for name in _COMPARED):
             return
-        wanted = {name: value for name, value in wanted.items() if name not in _STARTS}
         wanted |= {name: found[name] for name in _STARTS if name in found}
-    await connection.api(f"CONSUMER.CREATE.{stream}.{spec.name}", {"stream_name": stream, "config": wanted})
+    await connection.api(create, {"stream_name": stream, "config": wanted})
+
+
+async def _start(connection: Connection, stream: str, spec: DurableSpec) -> dict[str, Any]:
+    """Where a new consumer begins. Raises BusUnavailable."""
+    if spec.since is None:
+        return {"deliver_policy": "new"}
+    messages = StoredMessages(connection, stream)
+    newest = await messages.last(">")
+    return await start_since(messages, spec.subjects, spec.since, 0 if newest is None else newest[0])
 
 
 async def delete_consumer(connection: Connection, stream: str, name: str) -> None:
