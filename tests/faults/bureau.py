@@ -14,9 +14,8 @@ from heed import names
 from heed.api.status import PendingTask
 from heed.core.decision.model import Decision
 from heed.core.events import Event
-from heed.core.ledger.ledger import MAX_RECENT_TASKS
 from heed.core.tasks.job_contract import REASON_DEADLINE
-from tests.faults.incarnation import Findings, Incarnation, is_end, list_ends, list_starts
+from tests.faults.incarnation import Findings, Incarnation, is_end, list_starts
 from tests.faults.spec_parts import DOMAIN, IDLE, emit, handler
 
 NAMESPACE, NAME = "storm-a", "bureau"
@@ -28,7 +27,6 @@ PLAYS_OF_TASKS = {  # what people do about each task: a grant is refused at its 
     "grant": ("answer", "wrong", "late", "silent"),
     "leave": ("answer", "race", "late", "silent"),
 }
-UNKNOWN = "UnknownTask"
 REFUSALS = {"AlreadyAnswered", "UnknownChoice", "InvalidFields", "NotAnApprover", "Expired", "TaskEnded"}
 
 Body = dict[str, Any]
@@ -77,12 +75,8 @@ def approval_findings(item: Incarnation, answers: Sequence[Body]) -> Findings:
     """Every approval ended by the one answer that is said to be accepted, or by time and for want of one."""
     if item.program.agent.name != NAME:
         return []
-    starts = list_starts(item)
-    ended = [task_id for task_id, _ in list_ends(item)]
-    forgotten = set(ended[:-MAX_RECENT_TASKS])  # an answer to one of these may not be told what became of it
-    judged = [one for one in answers if one["spec"]["task"] not in forgotten or verdict(one)[1] != UNKNOWN]
-    wrong = [f"{item}: {amiss}" for answer in judged for amiss in _unjudged(answer)]
-    given = _by_task(answers)
+    starts, given = list_starts(item), _by_task(answers)
+    wrong = [f"{item}: {amiss}" for answer in answers for amiss in _unjudged(answer)]
     for decision in item.fold.decisions:
         event = decision.received.event
         if isinstance(event, Event) and is_end(decision) and event.subject in starts:
@@ -129,10 +123,7 @@ def _amiss(approval: PendingTask, decision: Decision, event: Event, given: list[
             yield f"ran out although {_names(counting)} came in time, and {_names(accepted)} was accepted"
         return
     said = [answer for answer in counting if _says(answer, result)]
-    told = [
-        answer for answer in said if verdict(answer)[1] != UNKNOWN
-    ]  # of others nothing was said in the end
-    if not said or told != accepted:
+    if not said or said != accepted:
         yield f"ended with {result}, which {_names(said)} said, and {_names(accepted)} was accepted"
 
 
