@@ -123,6 +123,29 @@ async def desk(server: ApiServer) -> Desk:
     return Desk(server)
 
 
+async def test_an_answer_in_time_is_being_taken_until_it_is_passed_on(desk: Desk) -> None:
+    other = replace(REF, name="other")
+    assert not desk.desk.is_taking(REF, desk.task)
+
+    desk.desk.observe(desk.add(made=3), False)
+
+    assert desk.desk.is_taking(REF, desk.task)
+    assert not desk.desk.is_taking(REF, "another-0123456789abcdef")
+    assert not desk.desk.is_taking(other, desk.task)
+    await desk.desk.take((NAMESPACE, "one"))
+    assert not desk.desk.is_taking(REF, desk.task)
+
+
+async def test_an_answer_that_came_too_late_or_was_refused_is_not_waited_for(desk: Desk) -> None:
+    desk.desk.observe(desk.add("late", made=3700), False)
+    assert not desk.desk.is_taking(REF, desk.task)
+
+    desk.desk.observe(desk.add("wrong", user="eve"), False)
+    assert desk.desk.is_taking(REF, desk.task)
+    await desk.desk.take((NAMESPACE, "wrong"))
+    assert not desk.desk.is_taking(REF, desk.task)
+
+
 async def test_an_answer_that_counts_becomes_the_end_of_its_task(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:

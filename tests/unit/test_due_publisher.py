@@ -13,7 +13,7 @@ from heed.core.compiler.program import Program
 from heed.core.due.timers import parse_time, schedule_timers
 from heed.core.ledger.ledger import Ledger
 from heed.engine import due_publisher, timer_heap
-from heed.engine.due_publisher import END_GRACE_S, DuePublisher
+from heed.engine.due_publisher import END_GRACE_S, HOLD_BACK_S, MAX_HOLD_BACK_S, DuePublisher
 from heed.engine.effect_executor import EffectExecutor
 from heed.engine.timer_heap import TimerHeap
 from heed.errors import BusUnavailable
@@ -117,6 +117,35 @@ async def test_an_approval_that_chooses_by_itself_does_so_a_little_later_for_ans
     assert isinstance(event.data, dict)
     assert event.data["result"]["choice"] == "reject"
     assert kept.runner.happened == []
+
+
+@pytest.mark.parametrize("taken_after", [5.0, MAX_HOLD_BACK_S + 100])
+async def test_an_approvals_time_waits_for_an_answer_that_is_being_taken_but_not_for_ever(
+    kept: Kept, taken_after: float
+) -> None:
+    over = 31 + END_GRACE_S
+    ledger = awaiting(buyer("30s", onTimeout="reject"))
+    kept.timers.holds_back = lambda agent, task: agent == REF and kept.now < seconds(over + taken_after)
+    kept.begin(ledger)
+
+    kept.ring(over)
+    await turns()
+    assert kept.bus.published == []
+    assert kept.timers.times[-1] == seconds(over + HOLD_BACK_S)
+    kept.ring(over + min(taken_after, MAX_HOLD_BACK_S))
+    await turns()
+
+    assert len(kept.bus.published) == 1
+
+
+async def test_nothing_but_an_approval_is_held_back(kept: Kept) -> None:
+    kept.timers.holds_back = lambda agent, task: True
+    kept.begin(with_tasks(w=replace(pending(deadline=at(60)), kind="wait")))
+
+    kept.ring(60)
+    await turns()
+
+    assert len(kept.bus.published) == 1
 
 
 async def test_an_approval_that_cannot_be_read_keeps_nothing_else_from_its_time(kept: Kept) -> None:

@@ -17,6 +17,8 @@ from heed.engine.timer_heap import TimerHeap
 from heed.util.clock import timestamp, unix_time
 
 TICKS: Final = ("timer", "timers")  # kinds of due times that a suspended Agent leaves until it is resumed
+HOLD_BACK_S: Final = 1.0  # seconds until it is looked again whether an answer is still on its way
+MAX_HOLD_BACK_S: Final = 60.0  # seconds that an approval's end by time waits for such an answer at most
 END_GRACE_S: Final = 10.0  # seconds for a started task's own end to arrive, also after the operator was away
 
 
@@ -46,7 +48,10 @@ class DuePublisher:
         for due in sorted(there):
             if due in self._published:
                 continue
-            if (at := self._rings_at(due)) <= now:
+            at = self._rings_at(due)
+            if at <= now < at + MAX_HOLD_BACK_S and self._is_held_back(due):
+                at = now + HOLD_BACK_S
+            if at <= now:
                 self._published.add(due)
                 self._publish(due)
             elif following is None or at < following:
@@ -55,6 +60,9 @@ class DuePublisher:
             self._timers.drop(self)
         else:
             self._timers.set(self, following, self._ring)
+
+    def _is_held_back(self, due: DueTime) -> bool:
+        return due.kind == "approval" and self._timers.holds_back(self._program.agent, due.key)
 
     def _rings_at(self, due: DueTime) -> float:
         """When it is acted upon, in seconds since the epoch."""

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Final
 
+from heed.core.effects import AgentRef
 from heed.util.clock import unix_time
 
 log = logging.getLogger("heed.agent")
 MAX_SLEEP_S: Final = 60.0  # seconds until the wall clock is looked at again: it may be set meanwhile
 MIN_SLEEP_S: Final = 0.001
 Ring = Callable[[], None]
+HoldsBack = Callable[[AgentRef, str], bool]  # an Agent, and the id of one of its approvals
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +28,13 @@ class _Entry:
 
 
 class TimerHeap:
-    """Calls back at times of the wall clock (seconds since the epoch), one per key. Runs in its event loop's thread."""
+    """Calls back at times of the wall clock (seconds since the epoch), one per key. Runs in its event loop's thread.
 
-    def __init__(self) -> None:
+    `holds_back` says of an approval whose time is over that an answer given in time is still on its way.
+    """
+
+    def __init__(self, holds_back: HoldsBack = lambda agent, task_id: False) -> None:
+        self.holds_back = holds_back
         self._heap: list[tuple[float, int, Hashable]] = []
         self._entries: dict[Hashable, _Entry] = {}
         self._numbers = count()

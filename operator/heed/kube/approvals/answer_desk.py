@@ -139,6 +139,21 @@ class AnswerDesk(Observer):
             if len(self._taken) > MAX_TAKEN:
                 self._taken.popitem(last=False)
 
+    def is_taking(self, agent: AgentRef, task: str) -> bool:
+        """Whether an answer to an approval that may count is still to be taken, and none was passed on."""
+        found = self._find(agent.namespace, agent.name)
+        approval = None if found is None else find_approval(found[1], task)
+        if approval is None:
+            return False
+        bodies = [self._index.open[key] for key in self._index.list_open(agent.namespace, agent.name)]
+        waiting = [body for body in bodies if body["spec"]["task"] == task]
+        return any(self._may_count(approval, body) for body in waiting)
+
+    def _may_count(self, approval: PendingApproval, body: Body) -> bool:
+        at = datetime.fromisoformat(body["metadata"]["creationTimestamp"])
+        in_time = approval.until is None or at <= datetime.fromisoformat(approval.until)
+        return in_time and body["metadata"]["uid"] not in self._published
+
     # ── what is done about it ───────────────────────────────────────────────────────────────────────────────────────
 
     def _schedule(self, key: Key) -> None:

@@ -109,6 +109,7 @@ class AgentController:
             functions=functions,
             access=access or TaskCredentials(),
             watched=watched,
+            holds_back=self.answers.is_taking,
             note_job=lambda agent, job, deleted: self._stuck.note_job(agent, job, deleted=deleted),
         )
         self._rules = PolicyCache(api, watched)

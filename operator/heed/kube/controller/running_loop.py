@@ -16,7 +16,7 @@ from heed.engine.observer import Observer
 from heed.engine.ports import EventBus, TaskRunner
 from heed.engine.rate_limit import CommitRate
 from heed.engine.task_runners import TaskRunners
-from heed.engine.timer_heap import TimerHeap
+from heed.engine.timer_heap import HoldsBack, TimerHeap
 from heed.kube.client.client import KubeApi
 from heed.kube.controller.policy_cache import CompileInputs
 from heed.kube.jobs.lister import JobLister
@@ -58,7 +58,10 @@ class RunningLoop:
 
 
 class LoopFactory:
-    """Begins loops, with what all of them share. `note_job` is told of each Job that a runner sees."""
+    """Begins loops, with what all of them share. `note_job` is told of each Job that a runner sees.
+
+    `holds_back` is for their timers.
+    """
 
     def __init__(  # noqa: PLR0913, what all loops of a process share
         self,
@@ -72,11 +75,12 @@ class LoopFactory:
         access: TaskCredentials,
         watched: str | None,
         note_job: NoteJob,
+        holds_back: HoldsBack,
     ) -> None:
         self._api, self._bus, self._observer, self._pace = api, bus, observer, pace
         self._deciders, self._functions = deciders, functions
         self._access, self._note_job = access, note_job
-        self._timers, self._lists, self._served = TimerHeap(), JobLister(api), KindCache(api)
+        self._timers, self._lists, self._served = TimerHeap(holds_back), JobLister(api), KindCache(api)
         self.watches = ResourceWatches(api, watched)
         self.orphans = set[str]()  # uids of Jobs that no task is of, which were reported
 
