@@ -14,7 +14,7 @@ from heed.errors import POLICY_VIOLATION, InvalidManifest, Problem
 ASKED = "com.example.asked"
 
 
-def agent(*handlers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+def coded(*handlers: dict[str, Any], **spec: Any) -> dict[str, Any]:
     """A manifest with handlers, and a worker for their functions."""
     named = [{"name": f"h-{index}", "type": ASKED} | item for index, item in enumerate(handlers)]
     return {
@@ -44,7 +44,7 @@ def refused(pattern: str, *allowed: str) -> list[Problem]:
     """What policies that allow these types have against a function that declares a pattern."""
     permissions = Permissions("default", emissions=AllowList(allowed, ("default/strict",)))
     try:
-        compile_agent(parse_agent(agent(code(emits=["com.example.fine", pattern]))), permissions)
+        compile_agent(parse_agent(coded(code(emits=["com.example.fine", pattern]))), permissions)
     except InvalidManifest as error:
         return list(error.problems)
     return []
@@ -82,15 +82,15 @@ def test_a_policy_refuses_what_may_be_more_than_it_allows(pattern: str, allowed:
 
 
 def test_a_namespace_without_policies_allows_every_declaration() -> None:
-    compile_agent(parse_agent(agent(code(emits=["com.example.>"]))))
+    compile_agent(parse_agent(coded(code(emits=["com.example.>"]))))
 
 
 READS = {"when": "state.written == 1", "state": {"x": 1}}
 
 
 def test_states_that_code_writes_have_members_that_no_manifest_names() -> None:
-    assert lint(agent(READS)) == ["spec.handlers[0].when"]
-    assert lint(agent(code(), READS)) == []
+    assert lint(coded(READS)) == ["spec.handlers[0].when"]
+    assert lint(coded(code(), READS)) == []
 
 
 TASKS = {
@@ -103,24 +103,24 @@ FAILING = {"type": "dev.heed.task.failed", "state": {"x": 1}}
 
 
 def test_tasks_that_code_starts_are_started() -> None:
-    declared = agent(code(starts=["work"]), FAILING, **TASKS)
+    declared = coded(code(starts=["work"]), FAILING, **TASKS)
 
     assert lint(declared) == ["spec.tasks.other"]
-    assert lint(agent(code(starts=["work", "other"]), FAILING, **TASKS)) == []
+    assert lint(coded(code(starts=["work", "other"]), FAILING, **TASKS)) == []
 
 
 def test_inputs_that_code_gives_have_members_that_no_manifest_names() -> None:
     start = {"start": [{"task": "other", "input": {"delay": "1m"}}]}
 
-    assert lint(agent(start, FAILING, tasks={"other": TASKS["tasks"]["other"]})) == [
+    assert lint(coded(start, FAILING, tasks={"other": TASKS["tasks"]["other"]})) == [
         "spec.tasks.other.wait.for"
     ]
-    assert lint(agent(start, code(starts=["other"]), FAILING, tasks={"other": TASKS["tasks"]["other"]})) == []
+    assert lint(coded(start, code(starts=["other"]), FAILING, tasks={"other": TASKS["tasks"]["other"]})) == []
 
 
 def test_what_code_emits_may_be_for_one_agent() -> None:
-    hears = agent({"type": "com.example.direct", "state": {"x": 1}})
-    other = agent(code(emits=["com.example.*"]))
+    hears = coded({"type": "com.example.direct", "state": {"x": 1}})
+    other = coded(code(emits=["com.example.*"]))
     other["metadata"]["name"] = "b"
 
     assert lint(hears) == ["spec.handlers[0].type"]
@@ -130,15 +130,15 @@ def test_what_code_emits_may_be_for_one_agent() -> None:
 def test_code_may_hold_events() -> None:
     expired = {"type": "dev.heed.hold.expired", "state": {"x": 1}}
 
-    assert lint(agent({"state": {"x": 1}}, expired)) == ["spec.handlers[1].type"]
-    assert lint(agent(code(), expired)) == []
+    assert lint(coded({"state": {"x": 1}}, expired)) == ["spec.handlers[1].type"]
+    assert lint(coded(code(), expired)) == []
 
 
 def test_functions_that_are_tasks_may_tell_their_progress() -> None:
     progress = {"type": "dev.heed.task.progress", "when": "event.data.step == 1", "state": {"x": 1}}
     starts = code(starts=["work"])
 
-    assert lint(agent(starts, FAILING, progress, tasks={"work": {"wait": {"for": "1m"}}})) == [
+    assert lint(coded(starts, FAILING, progress, tasks={"work": {"wait": {"for": "1m"}}})) == [
         "spec.handlers[2].type"
     ]
-    assert lint(agent(starts, FAILING, progress, tasks={"work": {"function": {"name": "f"}}})) == []
+    assert lint(coded(starts, FAILING, progress, tasks={"work": {"function": {"name": "f"}}})) == []

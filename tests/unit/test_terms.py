@@ -52,7 +52,10 @@ class Led:
 class Broker:
     """A connection of which only the streams are looked at."""
 
-    url, is_connected = "nats://test", True
+    url, is_connected = "nats://test", False
+
+    def watch(self, changed: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
 
     def __init__(self, *answers: Exception | None) -> None:
         self.answers, self.asked = list(answers), 0
@@ -188,7 +191,7 @@ async def test_a_term_is_run_by_its_settings(server: ApiServer, monkeypatch: pyt
 
     ((given, named),) = made
     assert given == (term.api, term.bus, term.observer, CommitRate.of(settings))
-    assert (named["guard"].memory, named["guard"].cpu) == (64 * 1024**2, 3)
+    assert (named["deciders"].pool.memory, named["deciders"].pool.cpu) == (64 * 1024**2, 3)
     assert (named["watched"], named["access"]) == ("demo", term.access)
     running.cancel()
     await asyncio.wait({running})

@@ -12,11 +12,11 @@ from nats.aio.msg import Msg
 from heed import names
 from heed.bus.client.connection import Connection
 from heed.bus.codec.cloudevents import decode
-from heed.bus.jetstream import JetStreamBus
 from heed.bus.work_queue import WorkQueue
 from heed.core.effects import AgentRef, TaskEnd, TaskWork
 from heed.core.events import Event
 from heed.core.tasks.job_contract import REASON_LOST
+from heed.engine.ports import EventBus
 from heed.errors import BusUnavailable, TaskUnavailable
 from heed.settings import StreamSettings
 from heed.util.clock import timestamp
@@ -31,8 +31,8 @@ Report = Callable[[TaskEnd], object]
 class FunctionTasks:
     """The function tasks of all Agents of a process: their queue, and what workers say at their ends."""
 
-    def __init__(self, connection: Connection, settings: StreamSettings) -> None:
-        self._connection, self._bus = connection, JetStreamBus(connection)
+    def __init__(self, connection: Connection, bus: EventBus, settings: StreamSettings) -> None:
+        self._connection, self._bus = connection, bus
         self._queue = WorkQueue(connection, settings)
         self._reports: dict[tuple[str, str], Report] = {}
 
@@ -68,7 +68,7 @@ class FunctionTasks:
 class FunctionRunner:
     """The TaskRunner of one Agent's function tasks."""
 
-    def __init__(self, agent: AgentRef, bus: JetStreamBus, queue: WorkQueue, report: Report) -> None:
+    def __init__(self, agent: AgentRef, bus: EventBus, queue: WorkQueue, report: Report) -> None:
         self._agent, self._bus, self._queue, self._report = agent, bus, queue, report
 
     async def start(self, work: TaskWork, *, look_first: bool = False) -> None:

@@ -134,7 +134,7 @@ class LeaderTerm:
         await ensure_streams(self.connection, self.settings.stream)
         pace, namespace, access = CommitRate.of(self.settings), self.settings.namespace, self.access
         pool = DecisionPool(self.settings.decision_memory, self.settings.decision_cpu)
-        functions = FunctionTasks(self.connection, self.settings.stream)
+        functions = FunctionTasks(self.connection, self.bus, self.settings.stream)
         fleet = AgentController(
             self.api,
             self.bus,

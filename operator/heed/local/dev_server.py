@@ -92,7 +92,7 @@ class DevServer:
         self._slots, self._deciders, self._timers = default_slots(), deciders, TimerHeap()
         self.pace = DEV_COMMIT_RATE
         self.script: StubScript | None = None
-        self._functions = FunctionTasks(bus.connection, StreamSettings())
+        self._functions = FunctionTasks(bus.connection, bus, StreamSettings())
         self._listening = asyncio.create_task(self._functions.listen())
         self._running: dict[Key, _RunningAgent] = {}
         self._rules = NO_RULES

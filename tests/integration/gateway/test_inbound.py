@@ -425,7 +425,7 @@ async def test_headers_are_in_no_log(connection: Connection, caplog: pytest.LogC
     assert caplog.text == ""
 
 
-async def asking(
+async def kept_connection(
     gateway: RunningGateway, namespace: str
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A connection that has had an answer, and is kept."""
@@ -442,7 +442,7 @@ async def test_connections_have_a_bound(
 ) -> None:
     monkeypatch.setattr(server, "SILENCE_S", 0.0)
     async with serving(connection, max_connections=2) as gateway:
-        kept = [await asking(gateway, namespace) for _ in range(2)]
+        kept = [await kept_connection(gateway, namespace) for _ in range(2)]
         reader, writer = await asyncio.open_connection(*gateway.address)
         answer = await reader.read()
         for _, each in (*kept, (reader, writer)):
@@ -464,7 +464,7 @@ async def test_a_connection_that_asks_nothing_gives_way_after_a_while(
         # Given one that sends its head for ever, and one that has sent an event
         silent, sending = await asyncio.open_connection(*gateway.address)
         sending.write(b"POST /v1/events/x HTTP/1.1\r\nX-Slow")
-        kept = await asking(gateway, namespace)
+        kept = await kept_connection(gateway, namespace)
 
         # Then a third one takes the place of the first, once that was silent for long enough
         third, opened = await asyncio.open_connection(*gateway.address)

@@ -44,7 +44,7 @@ class Packed(Event, type="com.example.order.packed"):  # noqa: D101 (without a d
     item: Item | None = None
 
 
-def agent() -> Agent:
+def packer() -> Agent:
     """An Agent that heeds and emits."""
     made = Agent("packer", namespace="shop")
     made.subscribe("com.example.*.news.>", namespace="press")
@@ -66,7 +66,7 @@ def agent() -> Agent:
 
 
 def test_channels_are_the_subjects_of_what_is_heeded_and_emitted() -> None:
-    document = build_asyncapi([agent()])
+    document = build_asyncapi([packer()])
 
     assert {key: item["address"] for key, item in document["channels"].items()} == {
         "press.com.example.any.news.rest": "heed.events.press.com.example.{token3}.news.{rest}",
@@ -84,7 +84,7 @@ def test_channels_are_the_subjects_of_what_is_heeded_and_emitted() -> None:
 
 
 def test_messages_have_the_schemas_of_the_data() -> None:
-    components = build_asyncapi([agent()])["components"]
+    components = build_asyncapi([packer()])["components"]
 
     placed = components["messages"]["com.example.order.placed"]
     assert placed["summary"] == "An order."
@@ -131,8 +131,8 @@ def documents() -> dict[str, dict[str, Any]]:
 
     return {
         **examples,
-        "own": build_asyncapi([agent()]),
-        "two": build_asyncapi([agent(), other]),
+        "own": build_asyncapi([packer()]),
+        "two": build_asyncapi([packer(), other]),
         "silent": build_asyncapi([silent]),
     }
 
@@ -147,7 +147,7 @@ def test_documents_are_valid_asyncapi(name: str, validator: jsonschema_rs.Draft7
 
 
 def test_the_schema_would_notice(validator: jsonschema_rs.Draft7Validator) -> None:
-    document = build_asyncapi([agent()])
+    document = build_asyncapi([packer()])
     document["operations"]["packer.send.shop.com.example.order.packed"]["action"] = "emit"
 
     assert not validator.is_valid(document)
