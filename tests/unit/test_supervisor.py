@@ -63,9 +63,10 @@ class Stage:
 
     def plays(self, does: str) -> None:
         """What is started from now on does this."""
-        script = self.folder / "python"
-        script.write_text(SCRIPT.format(python=PYTHON, folder=str(self.folder), does=does))
-        script.chmod(0o700)
+        script, new = self.folder / "python", self.folder / "new"
+        new.write_text(SCRIPT.format(python=PYTHON, folder=str(self.folder), does=does))
+        new.chmod(0o700)
+        new.replace(script)  # at once: one that is started meanwhile must not find half of it
         self.patch.setattr(sys, "executable", str(script))
 
     def supervisor(self, **spec: Any) -> Supervisor:
