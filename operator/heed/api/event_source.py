@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StrictInt
 
 from heed import names
 from heed.api.fields import MAX_EXPRESSION_CHARS, Cel, Duration, Model
-from heed.api.kube_object import AcceptedStatus, ObjectMeta
+from heed.api.kube_object import AcceptedStatus, KubeObject, parse_object
 from heed.api.secret_refs import (
     MAX_HEADER_CHARS,
     MAX_OTHER_SECRETS,
@@ -17,8 +16,6 @@ from heed.api.secret_refs import (
     SecretKeyRef,
 )
 from heed.api.status import FreeJson
-from heed.api.validation import check_kind, explain_error
-from heed.errors import InvalidManifest
 
 MAX_PATH_CHARS: Final = 128
 MAX_BODY_BYTES: Final = 1024 * 1024
@@ -220,12 +217,9 @@ class EventSourceSpec(Model):
     )
 
 
-class EventSource(BaseModel):
+class EventSource(KubeObject):
     """An EventSource: a webhook address of the gateway, whose verified deliveries become events of its namespace."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
-
-    metadata: ObjectMeta
     spec: EventSourceSpec
 
     @property
@@ -242,12 +236,7 @@ class EventSourceStatus(AcceptedStatus):
 
 def parse_event_source(document: Mapping[str, Any]) -> EventSource:
     """The EventSource of a manifest. Raises InvalidManifest."""
-    check_kind(document, names.EVENT_SOURCE)
-    try:
-        return EventSource.model_validate(document)
-    except ValidationError as error:
-        problems = [explain_error(item, EventSource) for item in error.errors(include_url=False)]
-        raise InvalidManifest(problems) from None
+    return parse_object(document, EventSource, names.EVENT_SOURCE)
 
 
 def secret_refs(spec: EventSourceSpec) -> tuple[SecretKeyRef, ...]:

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 from pydantic.alias_generators import to_camel
 
 from heed import names
 from heed.api.conditions import Condition
 from heed.api.fields import DNS_LABEL_PATTERN, Cel, Duration, Model, TypePattern
+from heed.api.kube_object import KubeObject, ObjectMeta, parse_object
 from heed.api.secret_refs import HeaderName, HeaderPrefix, SecretKeyRef
-from heed.api.validation import check_kind, explain_error
-from heed.errors import InvalidManifest
 
 MAX_TYPES: Final = 32
 MAX_SINK_HEADERS: Final = 16
@@ -126,22 +125,15 @@ class EventSubscriptionSpec(Model):
     )
 
 
-class SubscriptionMetadata(BaseModel):
+class SubscriptionMetadata(ObjectMeta):
     """The part of Kubernetes' object metadata that matters here. The name is a token of NATS subjects."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
     name: Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)]
     namespace: Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)] = "default"
-    uid: str = ""
-    generation: int = 0
-    creation_timestamp: str = ""
 
 
-class EventSubscription(BaseModel):
+class EventSubscription(KubeObject):
     """A Subscription: an HTTP endpoint that gets the events of its namespace that it asks for."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
     metadata: SubscriptionMetadata
     spec: EventSubscriptionSpec
@@ -165,9 +157,4 @@ class SubscriptionStatus(BaseModel):
 
 def parse_subscription(document: Mapping[str, Any]) -> EventSubscription:
     """The Subscription of a manifest. Raises InvalidManifest."""
-    check_kind(document, names.SUBSCRIPTION)
-    try:
-        return EventSubscription.model_validate(document)
-    except ValidationError as error:
-        problems = [explain_error(item, EventSubscription) for item in error.errors(include_url=False)]
-        raise InvalidManifest(problems) from None
+    return parse_object(document, EventSubscription, names.SUBSCRIPTION)
